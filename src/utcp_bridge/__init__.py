@@ -1,0 +1,1 @@
+"""One MCP server for every UTCP tool, and a complete UTCP client."""

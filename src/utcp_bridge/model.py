@@ -1,0 +1,191 @@
+"""The nouns: what flows between the parts. Plain data, no I/O, no UTCP version.
+
+JSON Schemas are raw dicts throughout: squeezing them through a model would drop keywords.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = [
+    "Binary",
+    "Call",
+    "CallTemplate",
+    "ContentBlocks",
+    "Document",
+    "Emit",
+    "Fault",
+    "JsonObject",
+    "Result",
+    "Source",
+    "Tool",
+    "Trust",
+    "discard",
+]
+
+JsonObject: TypeAlias = dict[str, Any]
+Emit: TypeAlias = Callable[[Any], Awaitable[None]]
+"""Pushes one partial result to the caller; awaiting it gives back-pressure."""
+
+
+async def discard(_partial: Any) -> None:
+    """An `Emit` for callers that want the final value only."""
+
+
+class Trust(IntEnum):
+    """Who wrote a manual (docs/security.md): decides variables, protocols and targets."""
+
+    REMOTE = 0
+    """Fetched: its tools reach their own origin only, namespaced variables only."""
+    OPERATOR = 1
+    """Written into the configuration or a local file by whoever runs the bridge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a manual came from and what its tools may therefore do.
+
+    `name` is the manual's registered name (pool, namespace and limits key). `origin` is
+    `scheme://host[:port]` of the document, None for local files. `allowed_origins` are further
+    origins that the operator named, credentials included. `allow_networks` are CIDRs that the
+    address gate lets through for this manual; `exempt` are exact `host:port` pairs that the
+    operator wrote into the configuration.
+    """
+
+    name: str
+    trust: Trust = Trust.OPERATOR
+    origin: str | None = None
+    allowed_origins: frozenset[str] = frozenset()
+    allow_networks: tuple[str, ...] = ()
+    exempt: frozenset[str] = frozenset()
+    trusted: bool = False
+    """Operator wrote `trusted: true`: a fetched manual may use cli, files and stdio servers."""
+    verify_tls: bool = True
+    proxy: str | None = None
+
+
+class CallTemplate(BaseModel):
+    """Base of every transport's template: how to reach one tool or one manual.
+
+    Transports subclass it; unknown keys are kept out (the registration warns about them).
+    The repr names only what can hold no secret.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
+
+    name: str = ""
+    call_template_type: str
+    auth: JsonObject | None = None
+    timeout: float | None = None
+    """Seconds for one call; None takes the bridge's default. Dialects convert v0 milliseconds."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.call_template_type} {self.name!r}>"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a transport's discovery found, undigested: the dialects make tools of it.
+
+    `content` is parsed JSON or YAML (dict or list). `url` is where it was found (URL or file
+    path), for relative references and servers. `media_type` only informs error messages.
+    """
+
+    content: Any
+    url: str | None = None
+    media_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tool:
+    """One callable tool. `template` is normalised to v1 names and still holds `${VARIABLES}`."""
+
+    source: Source
+    name: str
+    kind: str
+    template: JsonObject = field(repr=False)
+    description: str = ""
+    title: str | None = None
+    inputs: JsonObject = field(default_factory=lambda: {"type": "object", "properties": {}}, repr=False)
+    outputs: JsonObject | None = field(default=None, repr=False)
+    tags: tuple[str, ...] = ()
+    annotations: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """MCP tool annotations: readOnlyHint, destructiveHint, idempotentHint, openWorldHint."""
+    deprecated: bool = False
+    average_response_size: int | None = None
+    body_members: tuple[str, ...] = ()
+    """Arguments that were flattened out of a request body; `{"body": {...}}` stays accepted."""
+    limits: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Operator's per-manual overrides of the settings: timeout, concurrency, rate, retries."""
+
+    @property
+    def manual(self) -> str:
+        """Name of the manual that the tool belongs to."""
+        return self.source.name
+
+    @property
+    def qualified_name(self) -> str:
+        """The UTCP name, `manual.tool`."""
+        return f"{self.source.name}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One invocation on its way through the pipeline; `id` correlates logs, audit and errors."""
+
+    tool: Tool
+    arguments: JsonObject = field(repr=False)
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """Bytes with a media type: images and audio become MCP content, the rest a resource."""
+
+    data: bytes = field(repr=False)
+    media_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class ContentBlocks:
+    """MCP content passed through untouched (the `mcp` transport): wire-shaped dicts."""
+
+    content: list[JsonObject]
+    structured: Any = None
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The final value of a call.
+
+    `value` is JSON-shaped data, `str`, `Binary`, a list of partials for streams, or
+    `ContentBlocks`. `truncated` says which limit cut it, in words. `meta` is for the host
+    (HTTP status, pagination links).
+    """
+
+    value: Any
+    truncated: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with one manual, tool or field, in words for its operator."""
+
+    where: str
+    what: str
+    remedy: str = ""
+    severity: str = "error"
+    """`error`: something was left out; `warning`: used, but look at it."""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}"
+        return f"{text} {self.remedy}" if self.remedy else text

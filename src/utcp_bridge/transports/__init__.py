@@ -1,0 +1,1 @@
+"""One file per transport; found by scanning this package, plus entry points."""

@@ -1,0 +1,1 @@
+"""What several transports share; knows no transport."""
