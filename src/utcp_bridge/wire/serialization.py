@@ -1,0 +1,164 @@
+"""JSON values as text on the wire: scalars, percent-encoding, query strings, header values (pure).
+
+Rule 1. Booleans are `true`/`false`, numbers keep their JSON form, text is sent as it is.
+Rule 2. Only RFC 3986 unreserved characters stay bare; a space is `%20`, never `+`.
+Rule 3. No value may climb out of its path segment or break out of its header line.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any, cast
+from urllib.parse import quote, unquote
+
+import orjson
+
+from utcp_bridge.errors import InvalidArguments
+
+__all__ = [
+    "compact_json",
+    "encode_path_segment",
+    "encode_query",
+    "format_scalar",
+    "header_value",
+    "percent_encode",
+    "refuse_dot_segments",
+]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_SEPARATORS = re.compile(r"[/\\]")
+_MAX_DECODINGS = 8
+
+
+def format_scalar(value: Any) -> str:
+    """One JSON value as plain text; arrays and objects become compact JSON, null becomes `null`.
+
+    :raises InvalidArguments: the value is a number that JSON cannot write (NaN, infinity).
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    return compact_json(value).decode("utf-8")
+
+
+def compact_json(value: Any) -> bytes:
+    """JSON without spaces, in UTF-8; integers of any size.
+
+    :raises InvalidArguments: the value holds NaN, infinity, a lone surrogate or a non-JSON type.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidArguments("A number in the arguments is not finite.", remedy="Send a finite number.")
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return _patient_json(value)
+
+
+def _patient_json(value: Any) -> bytes:
+    """What orjson refuses and JSON allows: integers beyond 64 bits."""
+    import json
+
+    try:
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return text.encode("utf-8")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArguments(
+            "The arguments hold a value that JSON cannot write.", remedy="Send plain JSON values."
+        ) from error
+
+
+def percent_encode(text: str, *, argument: str, safe: str = "") -> str:
+    """UTF-8 percent-encoding; `safe` names reserved characters that stay bare.
+
+    :raises InvalidArguments: the text holds a lone surrogate, which has no UTF-8 form.
+    """
+    try:
+        return quote(text, safe=safe)
+    except UnicodeEncodeError as error:
+        raise InvalidArguments(f"Argument {argument!r} holds text that is not valid Unicode.") from error
+
+
+def refuse_dot_segments(text: str, *, argument: str) -> None:
+    """Refuse `.` and `..` as path segments, however often percent-encoded and with either slash.
+
+    :raises InvalidArguments: a server could read the text as a way out of its path segment.
+    """
+    if "." not in text and "%" not in text:
+        return
+    for segment in _SEPARATORS.split(_decoded(text, argument)):
+        if segment.split(";", 1)[0].strip() in {".", ".."}:
+            raise InvalidArguments(
+                f"Argument {argument!r} holds a '.' or '..' path segment.",
+                remedy="Send the plain identifier that belongs into this place of the URL.",
+            )
+
+
+def _decoded(text: str, argument: str) -> str:
+    for _ in range(_MAX_DECODINGS):
+        plainer = unquote(text)
+        if plainer == text:
+            return text
+        text = plainer
+    raise InvalidArguments(f"Argument {argument!r} is percent-encoded too many times.")
+
+
+def encode_path_segment(value: Any, *, argument: str) -> str:
+    """A value in the place of `{argument}` in a URL path: one segment, `/` is encoded, arrays are joined by commas.
+
+    :raises InvalidArguments: the value is null or empty, or could be read as a dot segment.
+    """
+    text = _joined(value)
+    if not text:
+        raise InvalidArguments(
+            f"Argument {argument!r} is part of the URL path and may not be empty.", remedy=f"Send {argument!r}."
+        )
+    refuse_dot_segments(text, argument=argument)
+    return percent_encode(text, argument=argument)
+
+
+def _joined(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple):
+        return ",".join(format_scalar(item) for item in cast("Iterable[Any]", value) if item is not None)
+    return format_scalar(value)
+
+
+def encode_query(pairs: Iterable[tuple[str, Any]]) -> str:
+    """`name=value` pairs joined by `&`, without the `?`: arrays repeat the name, objects are compact JSON.
+
+    Nulls are left out, alone and within arrays.
+    """
+    encoded: list[str] = []
+    for name, value in pairs:
+        key = percent_encode(name, argument=name)
+        encoded.extend(
+            f"{key}={percent_encode(format_scalar(item), argument=name)}"
+            for item in (cast("Iterable[Any]", value) if isinstance(value, list | tuple) else (value,))
+            if item is not None
+        )
+    return "&".join(encoded)
+
+
+def header_value(value: Any, *, argument: str) -> str:
+    """A header's value: scalars as text, arrays joined by commas, objects as compact JSON.
+
+    Non-ASCII text stays as it is and is written as UTF-8 (RFC 9110's obs-text): percent-encoding it would
+    change the value for every server that reads headers plainly. Surrounding blanks are dropped, as HTTP does.
+
+    :raises InvalidArguments: the text holds CR, LF, NUL or another control character, or a lone surrogate.
+    """
+    text = _joined(value)
+    if _CONTROL.search(text):
+        raise InvalidArguments(
+            f"Argument {argument!r} is sent in a header and holds a line break or control character.",
+            remedy="Send text without line breaks.",
+        )
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidArguments(f"Argument {argument!r} holds text that is not valid Unicode.")
+    return text.strip(" \t")
