@@ -1,0 +1,122 @@
+"""The contract between the client and a transport. Adding a transport is adding one file that keeps it.
+
+A transport module holds: a docstring (what it does, an example in both dialects, limits), its template
+model, its transport class, and `TRANSPORT = TheClass`. It is found by scanning `utcp_bridge.transports`
+and the entry-point group `utcp_bridge.transports`; see docs/transports/index.md for one in 40 lines.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from utcp_bridge.config import BridgeSettings
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, Source
+
+if TYPE_CHECKING:
+    from utcp_bridge.auth import Credentials
+    from utcp_bridge.wire.guard import Guard
+    from utcp_bridge.wire.http import HttpPool
+
+__all__ = ["Services", "Target", "Transport"]
+
+TemplateT = TypeVar("TemplateT", bound=CallTemplate)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the client lends to its transports."""
+
+    http: HttpPool
+    """The one seam for HTTP and WebSocket."""
+    guard: Guard
+    """The one gate in front of every other connection."""
+    settings: BridgeSettings
+    root: Path
+    """Relative paths of local files start here (the folder of the configuration file)."""
+    spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
+    """Runs a background task for as long as the client is open; the client owns and cancels it."""
+    changed: Callable[[str], None]
+    """Tells the registration that a manual's tools changed upstream: it discovers the manual again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target(Generic[TemplateT]):
+    """One resolved template: variables filled in, credentials bound to origins.
+
+    Made once per tool (and once per manual for discovery) and kept, so whatever a template compiles
+    lazily (`functools.cached_property`) is compiled once. Holds secrets: never log it.
+    """
+
+    template: TemplateT = field(repr=False)
+    source: Source
+    credentials: Credentials | None = field(default=None, repr=False)
+
+
+class Transport(ABC, Generic[TemplateT]):
+    """One way to reach tools. One instance per client; state is kept per `target.source.name`."""
+
+    kinds: ClassVar[tuple[str, ...]]
+    """The `call_template_type`s served, the canonical one first."""
+    template: type[TemplateT]
+    """The pydantic model of this transport's templates."""
+    remote: ClassVar[bool] = True
+    """Whether a fetched manual may hold tools of this kind without `trusted: true`."""
+    implicit: ClassVar[bool] = True
+    """Whether a local manual (`text`, `file`) may hold tools of this kind without listing the kind in
+    `allowed_communication_protocols`."""
+    raw_fields: ClassVar[frozenset[str]] = frozenset()
+    """Template fields in which `$NAME` and `${NAME}` are left alone by variable substitution."""
+    braced_only: ClassVar[frozenset[str]] = frozenset()
+    """Template fields in which only `${NAME}` is a variable (a bare `$name` has its own meaning)."""
+    streaming: ClassVar[bool] = False
+    """Whether calls may run as long as `stream_timeout` instead of `call_timeout`."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+
+    @classmethod
+    def endpoint(cls, template: TemplateT) -> str | None:
+        """URL that calls of this template go to, for credentials and target rules; None for local ones."""
+        del template
+        return None
+
+    @classmethod
+    def annotations(cls, template: TemplateT) -> Mapping[str, Any]:
+        """MCP hints that follow from the template alone (GET is read-only, DELETE destroys, ...)."""
+        del template
+        return {}
+
+    @classmethod
+    def idempotent(cls, template: TemplateT) -> bool:
+        """Whether a failed call may be sent again."""
+        del template
+        return False
+
+    @abstractmethod
+    async def discover(self, target: Target[TemplateT]) -> Document:
+        """Fetch the manual that the template points at.
+
+        :raises UtcpError: unreachable, refused, too large, or not a document at all.
+        """
+
+    @abstractmethod
+    async def call(self, target: Target[TemplateT], call: Call, emit: Emit) -> Any:
+        """Run one call and return its final value: JSON-shaped data, str, Binary, ContentBlocks or Result.
+
+        Partial results are pushed through `emit` as they come; a streaming call returns the list of
+        them. Must be cancel-safe: on cancellation the upstream connection or process is closed.
+        Foreign exceptions are mapped to ours in one `except` block.
+
+        :raises UtcpError: see errors.py.
+        """
+
+    async def forget(self, manual: str) -> None:
+        """Close whatever is kept for one manual (it was deregistered)."""
+        del manual
+
+    async def aclose(self) -> None:
+        """Close whatever is kept for all manuals."""
