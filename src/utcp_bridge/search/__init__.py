@@ -1,0 +1,72 @@
+"""Tool search: the seam (`ToolSearchStrategy`, `Hit`) and the strategies by their ids.
+
+`bm25` is the default, `tag_and_description_word_match` the reference algorithm of UTCP. Other packages
+add theirs through the entry-point group `utcp_bridge.search_strategies`: an entry's name is the id,
+its value a callable that takes the options of the configuration as keywords and returns a strategy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.search.strategy import Accept, Hit, ToolSearchStrategy
+
+__all__ = ["DEFAULT_STRATEGY", "ENTRY_POINT_GROUP", "Accept", "Hit", "ToolSearchStrategy", "create_strategy"]
+
+DEFAULT_STRATEGY: Final = "bm25"
+ENTRY_POINT_GROUP: Final = "utcp_bridge.search_strategies"
+
+
+def create_strategy(
+    strategy_id: str = DEFAULT_STRATEGY, options: Mapping[str, Any] | None = None
+) -> ToolSearchStrategy:
+    """A new, empty strategy; built-in ids win over entry points.
+
+    `options` are the configuration's other keys for it (`tag_weight`, …). Raises `ConfigError` for an
+    unknown id and for options that the strategy does not take.
+    """
+    factory = _builtin(strategy_id) or _from_entry_points(strategy_id)
+    try:
+        strategy: Any = factory(**(options or {}))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"The search strategy {strategy_id!r} cannot be made with these options: {error}.",
+            remedy="Correct the keys of `tool_search_strategy`.",
+        ) from error
+    if not isinstance(strategy, ToolSearchStrategy):
+        raise ConfigError(
+            f"What the entry point {strategy_id!r} returns is no search strategy.",
+            remedy="It needs the methods add, remove, remove_manual and search.",
+        )
+    return strategy
+
+
+def _builtin(strategy_id: str) -> Callable[..., ToolSearchStrategy] | None:
+    if strategy_id == DEFAULT_STRATEGY:
+        from utcp_bridge.search.bm25 import Bm25Strategy
+
+        return Bm25Strategy
+    if strategy_id == "tag_and_description_word_match":
+        from utcp_bridge.search.tag import TagStrategy
+
+        return TagStrategy
+    return None
+
+
+def _from_entry_points(strategy_id: str) -> Callable[..., Any]:
+    found = entry_points(group=ENTRY_POINT_GROUP)
+    for entry in found:
+        if entry.name == strategy_id:
+            try:
+                factory: Callable[..., Any] = entry.load()
+            except (ImportError, AttributeError) as error:
+                raise ConfigError(
+                    f"The search strategy {strategy_id!r} cannot be loaded: {error}.",
+                    remedy=f"Install or repair the package that gives {entry.value!r}.",
+                ) from error
+            return factory
+    known = sorted({DEFAULT_STRATEGY, "tag_and_description_word_match", *(entry.name for entry in found)})
+    raise ConfigError(f"There is no search strategy {strategy_id!r}.", remedy=f"Known ones: {', '.join(known)}.")

@@ -1,0 +1,97 @@
+"""What of a tool is indexed, and how much each field weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeGuard
+
+from utcp_bridge.model import Tool
+from utcp_bridge.search.text import terms
+
+__all__ = ["FIELDS", "Field", "fields_of", "parameters_of", "weigh"]
+
+_LONGEST_TEXT: Final = 4_000
+_MOST_PARAMETERS: Final = 200
+_MOST_ENUM_VALUES: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """`pivot` is the length (in terms) that counts as usual; `b` how much length matters.
+
+    Pivots are constants rather than the catalogue's averages, so that a tool's weights do not depend
+    on the other tools: adding and removing is then exact.
+    """
+
+    weight: float
+    b: float
+    pivot: float
+
+
+FIELDS: Final = (
+    Field(weight=3.0, b=0.3, pivot=3.5),  # name and title
+    Field(weight=2.0, b=0.0, pivot=1.0),  # provider
+    Field(weight=1.5, b=0.0, pivot=1.0),  # tags
+    Field(weight=1.0, b=0.6, pivot=16.0),  # description
+    Field(weight=0.5, b=0.7, pivot=5.0),  # parameter names
+    Field(weight=0.3, b=0.7, pivot=20.0),  # parameter descriptions and enum values
+)
+K1: Final = 1.4
+
+
+def parameters_of(schema: Any) -> dict[str, Any]:
+    """The properties of an input schema; none where the schema is not what it should be."""
+    properties = _members(_members(schema).get("properties"))
+    return {str(name): value for name, value in properties.items()}
+
+
+def fields_of(tool: Tool) -> tuple[list[str], ...]:
+    """The terms of each of `FIELDS`."""
+    parameters = list(parameters_of(tool.inputs).items())[:_MOST_PARAMETERS]
+    name = terms(_text(tool.name))
+    if tool.title:
+        name += [term for term in terms(_text(tool.title)) if term not in name]
+    return (
+        name,
+        terms(tool.manual),
+        terms(" ".join(map(str, tool.tags))[:_LONGEST_TEXT]),
+        terms(_text(tool.description)),
+        terms(" ".join(name for name, _ in parameters)[:_LONGEST_TEXT]),
+        terms(" ".join(_parameter_texts(schema for _, schema in parameters))[:_LONGEST_TEXT]),
+    )
+
+
+def weigh(tool: Tool) -> dict[str, float]:
+    """Each term's saturated weight in this tool, in (0, 1): one saturation over the sum of fields."""
+    sums: dict[str, float] = {}
+    for field, found in zip(FIELDS, fields_of(tool), strict=True):
+        step = field.weight / (1 - field.b + field.b * len(found) / field.pivot)
+        for term in found:
+            sums[term] = sums.get(term, 0.0) + step
+    return {term: total / (K1 + total) for term, total in sums.items()}
+
+
+def _text(value: Any) -> str:
+    return value[:_LONGEST_TEXT] if isinstance(value, str) else ""
+
+
+def _parameter_texts(schemas: Iterable[Any]) -> Iterator[str]:
+    for schema in schemas:
+        members = _members(schema)
+        yield _text(members.get("description"))
+        values = members.get("enum")
+        if _is_list(values):
+            yield from (value for value in values[:_MOST_ENUM_VALUES] if isinstance(value, str))
+
+
+def _members(value: Any) -> dict[Any, Any]:
+    return value if _is_dict(value) else {}
+
+
+def _is_dict(value: Any) -> TypeGuard[dict[Any, Any]]:
+    return isinstance(value, dict)
+
+
+def _is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)

@@ -1,0 +1,125 @@
+"""The inverted index: posting lists of saturated weights, changed one tool at a time.
+
+A posting holds the term's weight in the tool (`fields.weigh`), which depends on that tool alone;
+the inverse document frequency is multiplied in at query time. So adding and removing tools leaves
+exactly the index that a rebuild would give.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, insort
+from collections.abc import Iterable
+from typing import Final
+
+from utcp_bridge.model import Tool
+from utcp_bridge.search.fields import weigh
+from utcp_bridge.search.text import compact
+
+__all__ = ["InvertedIndex", "Postings"]
+
+
+class Postings:
+    """One term's tools (ascending slots) and its weight in each; `peak` is never below the largest."""
+
+    __slots__ = ("peak", "slots", "weights")
+
+    def __init__(self) -> None:
+        self.slots: Final = array("I")
+        self.weights: Final = array("f")
+        self.peak = 0.0
+
+    def put(self, slot: int, weight: float) -> None:
+        self.peak = max(self.peak, weight)
+        if not self.slots or self.slots[-1] < slot:
+            self.slots.append(slot)
+            self.weights.append(weight)
+        else:
+            position = bisect_left(self.slots, slot)
+            self.slots.insert(position, slot)
+            self.weights.insert(position, weight)
+
+    def drop(self, slot: int) -> None:
+        position = bisect_left(self.slots, slot)
+        del self.slots[position]
+        del self.weights[position]
+
+
+class InvertedIndex:
+    """Tools in numbered slots, posting lists by term, full names for exact and prefix matches."""
+
+    def __init__(self) -> None:
+        self.tools: Final[list[Tool | None]] = []
+        self.postings: Final[dict[str, Postings]] = {}
+        self._entries: Final[dict[str, tuple[int, Tool]]] = {}
+        self._free: Final[list[int]] = []
+        self._manuals: Final[dict[str, set[int]]] = {}
+        self._names: Final[list[tuple[str, int]]] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, tool: Tool) -> None:
+        """Takes one tool in, in place of the one that had its qualified name."""
+        self.remove(tool.qualified_name)
+        slot = self._free.pop() if self._free else len(self.tools)
+        if slot == len(self.tools):
+            self.tools.append(tool)
+        else:
+            self.tools[slot] = tool
+        self._entries[tool.qualified_name] = slot, tool
+        self._manuals.setdefault(tool.manual, set()).add(slot)
+        for key in _name_keys(tool):
+            insort(self._names, (key, slot))
+        for term, weight in weigh(tool).items():
+            postings = self.postings.get(term)
+            if postings is None:
+                postings = self.postings[term] = Postings()
+            postings.put(slot, weight)
+
+    def remove(self, qualified_name: str) -> None:
+        """Forgets one tool, if it is known."""
+        entry = self._entries.pop(qualified_name, None)
+        if entry is None:
+            return
+        slot, tool = entry
+        self.tools[slot] = None
+        self._free.append(slot)
+        members = self._manuals[tool.manual]
+        members.discard(slot)
+        if not members:
+            del self._manuals[tool.manual]
+        for key in _name_keys(tool):
+            del self._names[bisect_left(self._names, (key, slot))]
+        for term in weigh(tool):
+            postings = self.postings[term]
+            postings.drop(slot)
+            if not postings.slots:
+                del self.postings[term]
+
+    def names_of(self, manual: str) -> list[str]:
+        """Qualified names of a manual's tools."""
+        return [tool.qualified_name for slot in self._manuals.get(manual, ()) if (tool := self.tools[slot])]
+
+    def slots_of(self, manuals: Iterable[str]) -> set[int]:
+        """Slots of the tools of these manuals."""
+        found: set[int] = set()
+        return found.union(*(self._manuals.get(manual, ()) for manual in manuals))
+
+    def named(self, query: str) -> tuple[set[int], set[int]]:
+        """Slots of the tools whose full name equals the query, and of those whose name begins with it."""
+        key = compact(query)
+        exact: set[int] = set()
+        prefixed: set[int] = set()
+        if len(key) < 3:
+            return exact, prefixed
+        for position in range(bisect_left(self._names, (key, -1)), len(self._names)):
+            name, slot = self._names[position]
+            if not name.startswith(key):
+                break
+            (exact if name == key else prefixed).add(slot)
+        return exact, prefixed - exact
+
+
+def _name_keys(tool: Tool) -> set[str]:
+    return {compact(tool.name), compact(tool.qualified_name)}
