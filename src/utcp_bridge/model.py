@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,11 +26,23 @@ __all__ = [
     "Tool",
     "Trust",
     "discard",
+    "is_list",
+    "is_object",
 ]
 
 JsonObject: TypeAlias = dict[str, Any]
 Emit: TypeAlias = Callable[[Any], Awaitable[None]]
 """Pushes one partial result to the caller; awaiting it gives back-pressure."""
+
+
+def is_object(value: Any) -> TypeGuard[JsonObject]:
+    """Whether a piece of JSON is an object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """Whether a piece of JSON is an array."""
+    return isinstance(value, list)
 
 
 async def discard(_partial: Any) -> None:
@@ -94,13 +106,16 @@ class CallTemplate(BaseModel):
 class Document:
     """What a transport's discovery found, undigested: the dialects make tools of it.
 
-    `content` is parsed JSON or YAML (dict or list). `url` is where it was found (URL or file
-    path), for relative references and servers. `media_type` only informs error messages.
+    `content` is the raw bytes or text, or already parsed JSON (dict or list). `url` is where it was
+    found (URL or file path), for relative references and servers; `media_type` helps parsing.
     """
 
     content: Any
     url: str | None = None
     media_type: str | None = None
+    generated: bool = False
+    """The transport made the tools itself (introspection, reflection): a dict with `tools`, each a
+    normalised tool object whose `overlay` is laid over the manual's own template."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +126,8 @@ class Tool:
     name: str
     kind: str
     template: JsonObject = field(repr=False)
+    overlay: JsonObject | None = field(default=None, repr=False)
+    """Template fields that a transport's own discovery found; laid over the resolved template, never resolved."""
     description: str = ""
     title: str | None = None
     inputs: JsonObject = field(default_factory=lambda: {"type": "object", "properties": {}}, repr=False)

@@ -1,0 +1,63 @@
+"""Audit: one JSON line per call, whatever its outcome. Argument names, never their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import perf_counter
+
+import orjson
+
+from utcp_bridge.errors import UtcpError
+from utcp_bridge.model import Call, Emit, Result, Tool
+from utcp_bridge.pipeline import Next
+
+__all__ = ["Audit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Writes a line to `sink` for each call; without a sink the layer is left out.
+
+    Keys: time (RFC 3339, UTC), call, tool, kind, arguments (sorted names), outcome (`ok`, an error's
+    code, `cancelled` or `internal`), seconds.
+    """
+
+    sink: Callable[[bytes], None] | None = None
+
+    def __call__(self, tool: Tool, inner: Next) -> Next:
+        sink = self.sink
+        if sink is None:
+            return inner
+
+        async def audited(call: Call, emit: Emit) -> Result:
+            started = perf_counter()
+            outcome = "cancelled"
+            try:
+                result = await inner(call, emit)
+                outcome = "ok"
+                return result
+            except UtcpError as error:
+                outcome = error.code
+                raise
+            except Exception:
+                outcome = "internal"
+                raise
+            finally:
+                sink(_line(tool, call, outcome, perf_counter() - started))
+
+        return audited
+
+
+def _line(tool: Tool, call: Call, outcome: str, seconds: float) -> bytes:
+    record = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "call": call.id,
+        "tool": tool.qualified_name,
+        "kind": tool.kind,
+        "arguments": sorted(call.arguments),
+        "outcome": outcome,
+        "seconds": round(seconds, 6),
+    }
+    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,38 @@
+"""Deadline: the wall-clock end of a call, whatever the upstream does.
+
+A client library's time-outs count silence, so one byte now and then lets a call run for ever; this layer
+counts time. It encloses waiting for a slot and retries, because the caller waits for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+
+from utcp_bridge.errors import DeadlineExceeded
+from utcp_bridge.model import Call, Emit, Result, Tool
+from utcp_bridge.pipeline import Next
+
+__all__ = ["Deadline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """Cancels the call after `seconds(tool)`."""
+
+    seconds: Callable[[Tool], float]
+
+    def __call__(self, tool: Tool, inner: Next) -> Next:
+        limit = self.seconds(tool)
+
+        async def bounded(call: Call, emit: Emit) -> Result:
+            with anyio.move_on_after(limit):
+                return await inner(call, emit)
+            raise DeadlineExceeded(
+                f"{tool.qualified_name} did not finish within {limit:g} seconds.",
+                remedy="Ask for less, or have the operator raise `call_timeout`.",
+            )
+
+        return bounded

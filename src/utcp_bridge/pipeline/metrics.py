@@ -1,0 +1,71 @@
+"""Metrics: hooks that are told about every finished call (counters, histograms, traces)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
+
+from utcp_bridge.errors import UtcpError
+from utcp_bridge.model import Call, Emit, Result, Tool
+from utcp_bridge.pipeline import Next
+
+__all__ = ["CallDetails", "Metrics", "MetricsHook"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CallDetails:
+    """One finished call: `outcome` is `ok`, an error's code, `cancelled` or `internal`; `seconds` wall time."""
+
+    tool: str
+    manual: str
+    kind: str
+    outcome: str
+    seconds: float
+
+
+class MetricsHook(Protocol):
+    """Called after every call, on the event loop: must not block."""
+
+    def __call__(self, details: CallDetails, /) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Tells every hook; a hook that raises is logged and does not change the call's outcome."""
+
+    hooks: Sequence[MetricsHook] = ()
+
+    def __call__(self, tool: Tool, inner: Next) -> Next:
+        if not self.hooks:
+            return inner
+
+        async def measured(call: Call, emit: Emit) -> Result:
+            started = perf_counter()
+            outcome = "cancelled"
+            try:
+                result = await inner(call, emit)
+                outcome = "ok"
+                return result
+            except UtcpError as error:
+                outcome = error.code
+                raise
+            except Exception:
+                outcome = "internal"
+                raise
+            finally:
+                seconds = perf_counter() - started
+                self._tell(CallDetails(tool.qualified_name, tool.manual, tool.kind, outcome, seconds))
+
+        return measured
+
+    def _tell(self, details: CallDetails) -> None:
+        for hook in self.hooks:
+            try:
+                hook(details)
+            except Exception:  # noqa: BLE001 - a hook is a stranger's code and must not break a call
+                _log.warning("A metrics hook failed.", exc_info=True)

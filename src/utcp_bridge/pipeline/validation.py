@@ -1,0 +1,169 @@
+"""Validation: arguments against the tool's own input schema, before anything is sent.
+
+The validator is compiled at the first call and kept. References are local only, and patterns run on a
+linear-time engine where they can, because a fetched manual may hold a hostile one.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import jsonschema_rs
+import orjson
+
+from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object
+from utcp_bridge.pipeline import Next
+
+__all__ = ["argument_fault", "compile_schema", "validation"]
+
+_log = logging.getLogger(__name__)
+_MASK = "the given value"
+_BACKTRACK_LIMIT = 20_000
+
+
+def validation(tool: Tool, inner: Next) -> Next:
+    """Refuse arguments that do not fit; repair what clients are known to send for what they mean.
+
+    Repairs: objects and arrays sent as JSON text where the schema has no place for text; `{"body": {...}}`
+    where the tool's body was flattened into its arguments; defaults that a template refers to.
+    """
+    if _accepts_anything(tool.inputs):
+        return inner
+    compiled: list[jsonschema_rs.Validator | None] = []
+    defaults = _template_defaults(tool)
+
+    async def validated(call: Call, emit: Emit) -> Result:
+        if not compiled:
+            compiled.append(compile_schema(tool.inputs, where=tool.qualified_name))
+        validator = compiled[0]
+        arguments = call.arguments
+        if tool.body_members and "body" in arguments:
+            arguments = _flatten_body(tool, arguments)
+        if defaults:
+            arguments = {**defaults, **arguments}
+        if validator is not None and not validator.is_valid(arguments):
+            arguments = _parse_text(tool.inputs, arguments)
+            _refuse_invalid(validator, arguments, tool)
+        if arguments is not call.arguments:
+            call = Call(call.tool, arguments, call.id)
+        return await inner(call, emit)
+
+    return validated
+
+
+def _accepts_anything(schema: JsonObject) -> bool:
+    constraints = schema.keys() - {"type", "properties", "title", "description", "$schema"}
+    return not constraints and not schema.get("properties")
+
+
+def compile_schema(schema: JsonObject, *, where: str) -> jsonschema_rs.Validator | None:
+    """Compile a schema; None (and one log line) if it is not a valid one, for then nothing can be checked."""
+    options: tuple[Any, ...] = (
+        jsonschema_rs.RegexOptions(),
+        jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACK_LIMIT),
+    )
+    fault: Exception | None = None
+    for pattern_options in options:
+        try:
+            return jsonschema_rs.validator_for(
+                schema, retriever=_refuse_remote, pattern_options=pattern_options, mask=_MASK
+            )
+        except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+            fault = error
+    _log.warning("%s: arguments are not checked, its input schema is not valid (%s).", where, type(fault).__name__)
+    return None
+
+
+def argument_fault(error: jsonschema_rs.ValidationError) -> str:
+    """One sentence for a person or a model: path, expectation; not the value."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path).lstrip(".")
+    text = str(error.message).replace(f"{_MASK} ", "", 1)
+    return f"{path}: {text}" if path else text
+
+
+def _refuse_remote(uri: str) -> Any:
+    raise ValueError(f"remote reference {uri[:200]}")
+
+
+def _refuse_invalid(validator: jsonschema_rs.Validator, arguments: JsonObject, tool: Tool) -> None:
+    faults = [argument_fault(error) for _, error in zip(range(5), validator.iter_errors(arguments), strict=False)]
+    if not faults:
+        return
+    known = ", ".join(_signature(tool.inputs)) or "none"
+    raise InvalidArguments(
+        f"Arguments do not fit {tool.qualified_name}: {'; '.join(faults)}.",
+        remedy=f"Its arguments are: {known}.",
+    )
+
+
+def _signature(schema: JsonObject) -> list[str]:
+    """`name (type, required)` for every argument, in the schema's order; at most 40."""
+    required = _strings(schema.get("required"))
+    return [
+        f"{name} ({_type_word(sub)}{', required' if name in required else ''})"
+        for name, sub in list(_properties(schema).items())[:40]
+    ]
+
+
+def _type_word(schema: Any) -> str:
+    kind: Any = schema.get("type") if is_object(schema) else None
+    if is_list(kind):
+        return "|".join(str(one) for one in kind)
+    return kind if isinstance(kind, str) else "any"
+
+
+def _properties(schema: JsonObject) -> JsonObject:
+    properties = schema.get("properties")
+    return properties if is_object(properties) else {}
+
+
+def _strings(value: Any) -> set[str]:
+    return {one for one in value if isinstance(one, str)} if is_list(value) else set()
+
+
+def _flatten_body(tool: Tool, arguments: JsonObject) -> JsonObject:
+    body = arguments["body"]
+    if "body" in _properties(tool.inputs) or not is_object(body):
+        return arguments
+    if any(member in arguments for member in tool.body_members):
+        return arguments
+    return {**{name: value for name, value in arguments.items() if name != "body"}, **body}
+
+
+def _parse_text(schema: JsonObject, arguments: JsonObject) -> JsonObject:
+    """Some hosts send nested values as JSON text; parse it where the schema has no place for a string."""
+    repaired = arguments
+    properties = _properties(schema)
+    for name, value in arguments.items():
+        if isinstance(value, str) and _wants_container(properties.get(name)):
+            try:
+                parsed = orjson.loads(value)
+            except orjson.JSONDecodeError:
+                continue
+            repaired = {**repaired, name: parsed}
+    return repaired
+
+
+def _wants_container(schema: Any) -> bool:
+    kind: Any = schema.get("type") if is_object(schema) else None
+    kinds = _strings(kind) if is_list(kind) else {kind}
+    return bool(kinds & {"array", "object"}) and "string" not in kinds
+
+
+def _template_defaults(tool: Tool) -> JsonObject:
+    """Schema defaults of the arguments, for templates in the extended dialect: it fills them in itself."""
+    if not _has_expression(tool.template):
+        return {}
+    return {
+        name: sub["default"] for name, sub in _properties(tool.inputs).items() if is_object(sub) and "default" in sub
+    }
+
+
+def _has_expression(value: Any) -> bool:
+    if isinstance(value, str):
+        return "{{" in value
+    if is_object(value):
+        return any(_has_expression(one) for one in value.values())
+    return is_list(value) and any(_has_expression(one) for one in value)
