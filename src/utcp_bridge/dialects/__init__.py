@@ -1,0 +1,28 @@
+"""The dialects of UTCP: the only code that knows there are several. Pure, no I/O.
+
+    detect(document)       → Shape            what a parsed document is
+    read_config(document)  → ConfigReading    a client configuration's entries in v1 names
+    read_manual(document)  → ManualReading    a manual's tools in v1 names
+    to_v1(document)        → a v1 document    the same, rewritten for `utcp-bridge convert`
+
+v0.x, v1.x and the extended forms may be mixed within one document: each template and each tool is judged
+by its own keys. OpenAPI descriptions are detected here and converted in `utcp_bridge.dialects.openapi`.
+"""
+
+from utcp_bridge.dialects.auth_forms import wants_auth
+from utcp_bridge.dialects.configs import read_config
+from utcp_bridge.dialects.manuals import read_manual
+from utcp_bridge.dialects.readings import ConfigReading, ManualReading
+from utcp_bridge.dialects.shapes import Shape, detect
+from utcp_bridge.dialects.templates import KnownFields
+
+__all__ = [
+    "ConfigReading",
+    "KnownFields",
+    "ManualReading",
+    "Shape",
+    "detect",
+    "read_config",
+    "read_manual",
+    "wants_auth",
+]

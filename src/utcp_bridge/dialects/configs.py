@@ -1,0 +1,208 @@
+"""A client configuration of any dialect: manual call templates, client keys, the bridge's own section."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from utcp_bridge.dialects import v0, v1
+from utcp_bridge.dialects.fields import copied, is_list, is_object, nearest, safe_name, word
+from utcp_bridge.dialects.readings import ConfigReading, Notes
+from utcp_bridge.dialects.shapes import Shape, detect, kind_key, looks_like_tool
+from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, suggest_name
+from utcp_bridge.dialects.templates import KnownFields, read_template, warn_of_unknown_fields
+from utcp_bridge.model import JsonObject
+
+__all__ = ["read_config"]
+
+_ENTRY_KEYS = ("manual_call_templates", "providers")
+_CLIENT_TYPES: dict[str, type] = {
+    "variables": dict,
+    "load_variables_from": list,
+    "tool_repository": dict,
+    "tool_search_strategy": dict,
+    "post_processing": list,
+    "providers_file_path": str,
+}
+_TYPE_NAMES: dict[type, str] = {dict: "an object", list: "a list", str: "text"}
+
+
+def read_config(document: Any, *, where: str, known_fields: KnownFields | None = None) -> ConfigReading:
+    """Read a configuration: `{"manual_call_templates": […]}`, v0's `providers` (object, list or map by
+    name) or its bare list, one call template, an MCP host's `mcpServers`, one-line forms.
+
+    `where` names the file in faults. `known_fields` tells each type's fields, for the warnings about keys
+    that nothing reads; without it they are not checked. Bad input is a fault, never an exception.
+    """
+    notes = Notes()
+    shape = detect(document)
+    if _is_manual(document, shape):
+        notes.error(
+            where,
+            f"this is no configuration but a manual ({shape}).",
+            "List its path or URL in `manual_call_templates`.",
+        )
+        return ConfigReading(dialect="none", faults=notes.faults)
+    raw = _as_object(document, shape)
+    if raw is None:
+        notes.error(where, f"this is no configuration ({word(document)}).", 'It needs "manual_call_templates".')
+        return ConfigReading(dialect="none", faults=notes.faults)
+    entries = list(_read_entries(raw, where, notes, known_fields))
+    client = _read_client(raw, where, notes)
+    bridge = raw.get("bridge")
+    if bridge is not None and not is_object(bridge):
+        notes.error(where, "`bridge` is not an object.")
+    _warn_of_unknown_keys(raw, where, notes)
+    return ConfigReading(
+        dialect=_dialect(raw, notes),
+        entries=entries,
+        client=client,
+        bridge=bridge if is_object(bridge) else {},
+        faults=notes.faults,
+    )
+
+
+def _is_manual(document: Any, shape: Shape) -> bool:
+    if shape is Shape.TOOLS and is_list(document):
+        # objects with a name and nothing else that tells: entries whose type was forgotten
+        return any(is_object(item) and looks_like_tool(item) for item in document)
+    return shape in {Shape.MANUAL, Shape.OPENAPI, Shape.TOOLS, Shape.MCP_TOOLS}
+
+
+def _as_object(document: Any, shape: Shape) -> JsonObject | None:
+    if is_list(document):
+        return {"providers": document}
+    if shape is Shape.TEMPLATE:
+        return {"providers": [document]}
+    return document if is_object(document) and shape is not Shape.REGISTRY else None
+
+
+def _read_entries(raw: JsonObject, where: str, notes: Notes, known_fields: KnownFields | None) -> Iterator[JsonObject]:
+    taken: dict[str, None] = {}
+    unnamed: list[tuple[int, JsonObject]] = []
+    read: list[JsonObject | None] = []
+    for position, item in enumerate(_items(raw, where, notes)):
+        place = f"{where}: entry {position + 1}"
+        entry = _read_entry(item, place, notes, known_fields)
+        read.append(entry)
+        if entry is None:
+            continue
+        stated = entry.get("name")
+        if stated is None or stated == "":
+            unnamed.append((position, entry))
+        elif not isinstance(stated, str):
+            read[position] = None
+            notes.error(place, f"the name is {word(stated)}, not text.")
+        elif (name := safe_name(stated)) in taken:
+            read[position] = None
+            notes.error(place, f"another entry is also named {word(name)!r}.", "Give each its own name.")
+        else:
+            taken[name] = None
+            read[position] = {**entry, "name": name}
+    for position, entry in unnamed:
+        name = suggest_name(entry, taken)
+        taken[name] = None
+        read[position] = {**entry, "name": name}
+    return (entry for entry in read if entry is not None)
+
+
+def _items(raw: JsonObject, where: str, notes: Notes) -> Iterator[Any]:
+    """Every entry as it was written: lists, one object, maps by name, and the MCP host's section."""
+    for key in _ENTRY_KEYS:
+        value = raw.get(key)
+        if is_list(value):
+            yield from value
+        elif is_object(value) and (kind_key(value) or "mcpServers" in value):
+            yield value
+        elif is_object(value):
+            for name, item in value.items():
+                yield {"name": name, **item} if is_object(item) else _named(name, item)
+        elif isinstance(value, str):
+            yield value
+        elif value is not None:
+            notes.error(where, f"`{key}` is {word(value)}, not a list.")
+    if "mcpServers" in raw:
+        yield {"mcpServers": raw["mcpServers"]}
+
+
+def _named(name: str, item: Any) -> Any:
+    """`{"weather": "./weather.json"}`: a one-line form under a name of its own."""
+    if not isinstance(item, str):
+        return item
+    try:
+        return {"name": name, **expand_shorthand(item)}
+    except ValueError:
+        return item
+
+
+def _read_entry(item: Any, where: str, notes: Notes, known_fields: KnownFields | None) -> JsonObject | None:
+    if isinstance(item, str):
+        try:
+            return expand_shorthand(item)
+        except ValueError as error:
+            notes.error(where, str(error), "Write a path, a URL or `mcp+stdio:command`.")
+            return None
+    if is_object(item) and kind_key(item) is None and "mcpServers" in item:
+        if not is_object(item["mcpServers"]):
+            notes.error(where, "`mcpServers` is not an object.")
+            return None
+        servers = item["mcpServers"]
+        item = {**host_file_entry(servers), **{key: value for key, value in item.items() if key != "mcpServers"}}
+    if is_object(item) and isinstance(item.get("name"), str) and item["name"]:
+        where = f"{where} ({word(item['name'])})"
+    entry = read_template(item, where, notes)
+    if entry is None or not _kind_is_known(entry, where, notes, known_fields):
+        return None
+    return entry
+
+
+def _kind_is_known(entry: JsonObject, where: str, notes: Notes, known_fields: KnownFields | None) -> bool:
+    if known_fields is None:
+        return True
+    kind = entry["call_template_type"]
+    fields = known_fields(kind)
+    if fields is not None:
+        warn_of_unknown_fields(entry, fields, where, notes)
+    elif kind not in v1.KINDS:
+        notes.error(where, f"{word(kind)!r} is no call template type.", nearest(kind, v1.KINDS | set(v0.KINDS)))
+        return False
+    return True
+
+
+def _read_client(raw: JsonObject, where: str, notes: Notes) -> JsonObject:
+    client: JsonObject = {}
+    for key in v1.CLIENT_KEYS:
+        value = raw.get(key)
+        if value is None:
+            continue
+        expected = _CLIENT_TYPES[key]
+        if not isinstance(value, expected) or (expected is dict and not is_object(value)):
+            notes.error(where, f"`{key}` is {word(value)}, not {_TYPE_NAMES[expected]}.")
+            continue
+        client[key] = value
+    if is_list(loaders := client.get("load_variables_from")):
+        client["load_variables_from"] = list(_read_loaders(loaders, where, notes))
+    return client
+
+
+def _read_loaders(loaders: list[Any], where: str, notes: Notes) -> Iterator[JsonObject]:
+    for loader in loaders:
+        renamed = copied(loader, v0.LOADER_KEYS) if is_object(loader) else {}
+        if isinstance(renamed.get("variable_loader_type"), str):
+            yield renamed
+        else:
+            notes.error(where, "an item of `load_variables_from` names no `variable_loader_type`.")
+
+
+def _warn_of_unknown_keys(raw: JsonObject, where: str, notes: Notes) -> None:
+    for key in raw:
+        if key not in v1.CONFIG_KEYS and not key.startswith(("$", "_", "x-")):
+            notes.warn(where, f"nothing reads the key {word(key)!r}.", nearest(key, v1.CONFIG_KEYS))
+
+
+def _dialect(raw: JsonObject, notes: Notes) -> str:
+    if "extended" in notes.dialects:
+        return "extended"
+    if "v0" in notes.dialects or "providers_file_path" in raw:
+        return "v0.x"
+    return "v1.x"

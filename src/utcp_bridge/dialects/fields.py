@@ -1,0 +1,102 @@
+"""Helpers that every dialect uses: reading strangers' JSON without trusting its types."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
+
+from utcp_bridge.model import JsonObject
+
+__all__ = [
+    "VARIABLE_NAME",
+    "copied",
+    "first_of",
+    "is_list",
+    "is_mapping",
+    "is_object",
+    "nearest",
+    "safe_name",
+    "seconds",
+    "strings_in",
+    "text_of",
+    "word",
+]
+
+VARIABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
+_NOT_A_WORD = re.compile(r"[^A-Za-z0-9_]")
+_MAX_WORD = 64
+_MAX_DEPTH = 200
+_MAX_SECONDS = 10**9
+
+
+def is_mapping(value: Any) -> TypeGuard[dict[Any, Any]]:
+    """A dict of whatever keys."""
+    return isinstance(value, dict)
+
+
+def is_object(value: Any) -> TypeGuard[JsonObject]:
+    """A JSON object; mappings with other than text keys are none."""
+    return is_mapping(value) and all(isinstance(key, str) for key in value)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """A JSON array."""
+    return isinstance(value, list)
+
+
+def first_of(raw: JsonObject, keys: Iterable[str]) -> Any:
+    """The value of the first of `keys` that is present and not null."""
+    return next((raw[key] for key in keys if raw.get(key) is not None), None)
+
+
+def text_of(value: Any) -> str:
+    """The value if it is text, else nothing."""
+    return value if isinstance(value, str) else ""
+
+
+def word(value: Any) -> str:
+    """A stranger's key or type, short and printable, for a message."""
+    text = value if isinstance(value, str) else type(value).__name__
+    return "".join(character if character.isprintable() else "?" for character in text[:_MAX_WORD])
+
+
+def nearest(name: Any, known: Iterable[str]) -> str:
+    """A remedy that names the known word nearest to `name`, or nothing."""
+    close = difflib.get_close_matches(word(name).lower(), sorted(known), n=1, cutoff=0.6)
+    return f"Did you mean {close[0]!r}?" if close else ""
+
+
+def safe_name(text: str) -> str:
+    """A manual's name as UTCP registers it: every other character than letter, digit and `_` becomes `_`."""
+    return _NOT_A_WORD.sub("_", text)
+
+
+def copied(raw: JsonObject, renamed: Mapping[str, str]) -> JsonObject:
+    """A shallow copy with keys renamed; a key that is there under its proper name wins."""
+    result: JsonObject = {}
+    for key, value in raw.items():
+        new = renamed.get(key, key)
+        if new == key or new not in raw:
+            result.setdefault(new, value)
+    return result
+
+
+def seconds(value: Any, *, milliseconds: bool) -> float | None:
+    """A timeout in seconds, None if it is no positive number; 1000 and more is always milliseconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not 0 < value < _MAX_SECONDS or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value / 1000 if milliseconds or value >= 1000 else float(value)
+
+
+def strings_in(value: Any, depth: int = 0) -> Iterable[str]:
+    """Every text within a JSON value, keys left out, down to a depth that no honest template has."""
+    if isinstance(value, str):
+        yield value
+    elif depth < _MAX_DEPTH and (is_mapping(value) or is_list(value)):
+        for member in value.values() if is_mapping(value) else value:
+            yield from strings_in(member, depth + 1)

@@ -1,0 +1,111 @@
+"""What a parsed document is: the one detector for every source."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from utcp_bridge.dialects import v0, v1
+from utcp_bridge.dialects.fields import is_list, is_object
+from utcp_bridge.model import JsonObject
+
+__all__ = ["MCP_SCHEMA_KEYS", "Shape", "detect", "kind_key", "looks_like_tool"]
+
+MCP_SCHEMA_KEYS = ("inputSchema", "input_schema")
+_KIND_KEYS = ("call_template_type", *v0.KIND_KEYS)
+_TEMPLATE_KEYS = ("tool_call_template", *v0.TEMPLATE_KEYS)
+_TOOL_KEYS = frozenset({*_TEMPLATE_KEYS, *v0.TOOL_KEYS, "inputs", "outputs", "response_schema"})
+_CONFIG_ONLY = v1.CONFIG_KEYS - {"variables"}
+
+
+class Shape(StrEnum):
+    """What a document turned out to be."""
+
+    CONFIG = "config"
+    CONFIG_ENTRIES = "config entries"
+    """A list of manual call templates (v0: providers), or shorthand strings."""
+    MANUAL = "manual"
+    OPENAPI = "openapi"
+    TEMPLATE = "call template"
+    """One manual call template."""
+    TOOLS = "tools"
+    """A list of UTCP tools, or one tool."""
+    MCP_TOOLS = "mcp tools"
+    """MCP's `tools/list`: an object with `tools`, a list, or one tool."""
+    REGISTRY = "registry"
+    UNKNOWN = "unknown"
+
+
+def detect(document: Any) -> Shape:
+    """Say what a parsed JSON or YAML document is; never raises."""
+    if is_list(document):
+        return _detect_list(document)
+    if is_object(document):
+        return _detect_object(document)
+    return Shape.UNKNOWN
+
+
+def kind_key(raw: JsonObject) -> str | None:
+    """The key under which a template names its type; `type` counts only with a type that is known."""
+    found = next((key for key in _KIND_KEYS if raw.get(key) is not None), None)
+    if found is None and isinstance(raw.get("type"), str) and raw["type"] in v1.KINDS | set(v0.KINDS):
+        return "type"
+    return found
+
+
+def looks_like_tool(raw: JsonObject) -> bool:
+    """Whether an object has a tool's keys (a bare name does not suffice)."""
+    return not _TOOL_KEYS.isdisjoint(raw)
+
+
+def _is_mcp_tool(raw: JsonObject) -> bool:
+    return any(key in raw for key in MCP_SCHEMA_KEYS) and not any(key in raw for key in _TEMPLATE_KEYS)
+
+
+def _detect_list(items: list[Any]) -> Shape:
+    for item in items:
+        if isinstance(item, str):
+            return Shape.CONFIG_ENTRIES
+        if not is_object(item):
+            continue
+        if _is_mcp_tool(item):
+            return Shape.MCP_TOOLS
+        if looks_like_tool(item):
+            return Shape.TOOLS
+        if kind_key(item) or "mcpServers" in item:
+            return Shape.CONFIG_ENTRIES
+        if "name" in item:
+            return Shape.TOOLS
+    return Shape.UNKNOWN if items else Shape.CONFIG_ENTRIES
+
+
+def _detect_object(raw: JsonObject) -> Shape:
+    if "openapi" in raw or "swagger" in raw or (is_object(raw.get("paths")) and is_object(raw.get("info"))):
+        return Shape.OPENAPI
+    if any(key in raw for key in ("manual_call_templates", "providers", "mcpServers")):
+        return Shape.CONFIG
+    if any(key in raw for key in _KIND_KEYS):
+        return Shape.TEMPLATE
+    if "tools" in raw:
+        return _detect_manual(raw["tools"])
+    return _detect_small(raw)
+
+
+def _detect_manual(tools: Any) -> Shape:
+    if is_list(tools) and any(is_object(tool) and _is_mcp_tool(tool) for tool in tools):
+        return Shape.MCP_TOOLS
+    return Shape.MANUAL
+
+
+def _detect_small(raw: JsonObject) -> Shape:
+    if is_list(raw.get("manuals")):
+        return Shape.REGISTRY
+    if _is_mcp_tool(raw):
+        return Shape.MCP_TOOLS
+    if looks_like_tool(raw):
+        return Shape.TOOLS
+    if kind_key(raw):
+        return Shape.TEMPLATE
+    if not _CONFIG_ONLY.isdisjoint(raw) or set(raw) == {"variables"}:
+        return Shape.CONFIG
+    return Shape.UNKNOWN

@@ -1,0 +1,108 @@
+"""One-line forms of a manual call template, and names for entries that have none.
+
+`"./weather.json"` a local manual · `"https://example.com/manual.json"` a fetched one ·
+`"wss://example.com/tools"` a WebSocket · `"mcp+stdio:python -m server"` and
+`"mcp+https://example.com/mcp"` an MCP server.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from typing import cast
+from urllib.parse import urlsplit
+
+from utcp_bridge.dialects.fields import is_list, is_object, safe_name, text_of
+from utcp_bridge.model import JsonObject
+
+__all__ = ["expand_shorthand", "host_file_entry", "suggest_name"]
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_SERVER_NAME = "server"
+_GENERIC = frozenset({"", "utcp", "manual", "openapi", "swagger", "index", "tools", "mcp", "api", "utcp_manual", "v1"})
+_PLACES = ("url", "file_path", "command_name", "command", "host", "server_url", "signaling_server")
+
+
+def expand_shorthand(text: str) -> JsonObject:
+    """The call template that a one-line form stands for, without a name.
+
+    :raises ValueError: the scheme is unknown, or nothing follows it.
+    """
+    text = text.strip()
+    lowered = text.lower()
+    if lowered.startswith("mcp+stdio:"):
+        return _stdio_server(text[len("mcp+stdio:") :])
+    if lowered.startswith(("mcp+http://", "mcp+https://")):
+        return _server({"transport": "http", "url": text[len("mcp+") :]})
+    if lowered.startswith(("http://", "https://")):
+        return {"call_template_type": "http", "url": text}
+    if lowered.startswith(("ws://", "wss://")):
+        return {"call_template_type": "websocket", "url": text}
+    if lowered.startswith("file:"):
+        return {"call_template_type": "file", "file_path": text[len("file:") :].removeprefix("//")}
+    if not text:
+        raise ValueError("an empty text is no manual.")
+    if _SCHEME.match(text) and ("://" in text or "+" in text.split(":", 1)[0]):
+        raise ValueError("the scheme of the one-line form is unknown.")
+    return {"call_template_type": "file", "file_path": text}
+
+
+def host_file_entry(servers: object) -> JsonObject:
+    """An MCP host's file (`{"mcpServers": {…}}`) as one entry; its tools are named `server.tool`."""
+    return {"call_template_type": "mcp", "config": {"mcpServers": servers}}
+
+
+def suggest_name(template: JsonObject, taken: Iterable[str]) -> str:
+    """A name for an entry that has none, from its place: the same whenever the configuration is the same."""
+    place = next((text_of(template[key]) for key in _PLACES if text_of(template.get(key))), "")
+    base = safe_name(_stem(place) or _server_name(template) or text_of(template.get("call_template_type"))) or "manual"
+    taken = set(taken)
+    name, number = base, 2
+    while name in taken:
+        name, number = f"{base}_{number}", number + 1
+    return name
+
+
+def _stdio_server(command_line: str) -> JsonObject:
+    try:
+        words = shlex.split(command_line)
+    except ValueError as error:
+        raise ValueError("a quotation mark of the command is not closed.") from error
+    if not words:
+        raise ValueError("no command follows `mcp+stdio:`.")
+    return _server({"transport": "stdio", "command": words[0], "args": words[1:]})
+
+
+def _server(server: JsonObject) -> JsonObject:
+    return host_file_entry({_SERVER_NAME: server})
+
+
+def _server_name(template: JsonObject) -> str:
+    config = template.get("config")
+    servers = config.get("mcpServers") if is_object(config) else None
+    if not is_object(servers) or len(servers) != 1:
+        return ""
+    name, server = next(iter(servers.items()))
+    if name != _SERVER_NAME or not is_object(server):
+        return name
+    if url := text_of(server.get("url")):
+        return _stem(url)
+    words = [
+        text_of(server.get("command")),
+        *(cast("list[object]", server["args"]) if is_list(server.get("args")) else ()),
+    ]
+    return next((_stem(text_of(word)) for word in reversed(words) if not text_of(word).startswith("-")), "")
+
+
+def _stem(place: str) -> str:
+    """`https://api.example.com/utcp` → `api_example_com`, `./tools/weather.json` → `weather`."""
+    try:
+        parts = urlsplit(place) if "://" in place else None
+        host = parts.hostname or "" if parts else ""
+    except ValueError:
+        parts, host = None, ""
+    path = parts.path if parts else place.split(" ", 1)[0]
+    last = re.split(r"[\\/]", path.rstrip("/\\"))[-1]
+    stem = last.rsplit(".", 1)[0] if "." in last.lstrip(".") else last
+    return host if host and stem.lower() in _GENERIC else stem

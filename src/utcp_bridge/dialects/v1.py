@@ -1,0 +1,89 @@
+"""UTCP v1.x: the names that everything else is rewritten to, and two habits of the reference library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from utcp_bridge.config import ManualOptions
+from utcp_bridge.dialects.fields import is_list, is_mapping, is_object
+from utcp_bridge.model import JsonObject
+
+__all__ = [
+    "BASE_FIELDS",
+    "CLIENT_KEYS",
+    "CONFIG_KEYS",
+    "KINDS",
+    "OPERATOR_KEYS",
+    "says_nothing",
+    "without_null_keywords",
+]
+
+KINDS = frozenset({
+    "cli", "file", "graphql", "grpc", "http", "mcp", "sse", "streamable_http", "tcp", "text", "udp", "webrtc",
+    "websocket",
+})  # fmt: skip
+"""Call template types of the official documents and packages; transports may add more."""
+
+CLIENT_KEYS = (
+    "variables",
+    "load_variables_from",
+    "tool_repository",
+    "tool_search_strategy",
+    "post_processing",
+    "providers_file_path",
+)
+CONFIG_KEYS = frozenset({*CLIENT_KEYS, "manual_call_templates", "providers", "mcpServers", "bridge"})
+BASE_FIELDS = frozenset({
+    "name", "call_template_type", "auth", "auth_tools", "allowed_communication_protocols", "timeout", "tools",
+    "description",
+})  # fmt: skip
+"""Keys that any call template of a configuration may have."""
+
+OPERATOR_KEYS = frozenset(ManualOptions.model_fields)
+"""Keys beside a call template that only the operator may write; a fetched manual's are dropped."""
+
+_NEVER_NULL = frozenset({
+    "type", "properties", "required", "items", "enum", "title", "description", "format", "minimum", "maximum",
+    "minLength", "maxLength", "pattern", "anyOf", "oneOf", "allOf", "not", "$ref", "additionalProperties",
+    "definitions", "$defs", "examples", "minItems", "maxItems", "uniqueItems", "$schema", "$id",
+})  # fmt: skip
+_DATA_KEYWORDS = frozenset({"default", "const", "enum", "examples", "example"})
+_MAX_DEPTH = 200
+
+
+def says_nothing(schema: Any) -> bool:
+    """Whether an output schema is the reference library's default, which promises nothing."""
+    return not schema or (
+        is_object(schema)
+        and set(schema) <= {"type", "properties", "required"}
+        and schema.get("type", "object") == "object"
+        and not schema.get("properties")
+        and not schema.get("required")
+    )
+
+
+def without_null_keywords(schema: JsonObject) -> JsonObject:
+    """A schema as the reference library meant it: it writes every keyword that is absent as null.
+
+    A schema without such nulls is returned as the same object.
+    """
+    cleaned: JsonObject = _cleaned(schema, 0)
+    return cleaned
+
+
+def _cleaned(value: Any, depth: int) -> Any:
+    if depth > _MAX_DEPTH:
+        return value
+    if is_list(value):
+        cleaned = [_cleaned(item, depth + 1) for item in value]
+        return cleaned if any(new is not old for new, old in zip(cleaned, value, strict=True)) else value
+    if not is_mapping(value):
+        return value
+    dumped = any(value.get(key, "") is None for key in _NEVER_NULL)
+    kept = {
+        key: member if key in _DATA_KEYWORDS else _cleaned(member, depth + 1)
+        for key, member in value.items()
+        if member is not None or not dumped
+    }
+    unchanged = len(kept) == len(value) and all(kept[key] is value[key] for key in kept)
+    return value if unchanged else kept
