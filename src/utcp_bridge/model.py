@@ -20,6 +20,7 @@ __all__ = [
     "Document",
     "Emit",
     "Fault",
+    "Json",
     "JsonObject",
     "Result",
     "Source",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 JsonObject: TypeAlias = dict[str, Any]
+Json: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
+"""Any JSON value one level deep: type checkers narrow it where they cannot narrow `Any`."""
 Emit: TypeAlias = Callable[[Any], Awaitable[None]]
 """Pushes one partial result to the caller; awaiting it gives back-pressure."""
 

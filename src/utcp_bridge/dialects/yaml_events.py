@@ -142,10 +142,8 @@ class _Builder:
         raise YamlProblem("a key is not plain text", event.start_mark)
 
 
-def _mergeable(value: Any, event: Any) -> list[dict[str, Any]]:
-    candidates: list[Any] = [value]
-    if isinstance(value, list):
-        candidates = value
+def _mergeable(value: dict[str, Any] | list[Any], event: Any) -> list[dict[str, Any]]:
+    candidates = value if isinstance(value, list) else [value]
     if not all(isinstance(candidate, dict) for candidate in candidates):
         raise YamlProblem("merge key << takes mappings", event.start_mark)
     return candidates
