@@ -1,0 +1,286 @@
+"""The one connect gate: where a connection of any transport may go (docs/security.md).
+
+Two questions, asked at two moments. `check_url` asks at registration and before each request whether
+this manual may name this target at all. `resolve` asks at connect time what the name stands for, checks
+**every** address, and hands those very addresses on, so that a second look-up cannot give another answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from urllib.parse import SplitResult, urlsplit
+
+import anyio
+
+from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
+from utcp_bridge.model import Source, Trust
+
+if TYPE_CHECKING:
+    from anyio.abc import ByteStream
+
+__all__ = ["Address", "Guard", "address_class", "endpoint_of", "looks_like_address", "origin_of"]
+
+IpAddress: TypeAlias = IPv4Address | IPv6Address
+IpNetwork: TypeAlias = IPv4Network | IPv6Network
+Resolver: TypeAlias = Callable[[str, int], Awaitable[Iterable[str]]]
+"""Host and port to the texts of all its addresses; raises OSError when there are none."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_HTTP_SCHEMES = {"ws": "http", "wss": "https"}
+
+# Order matters for the words in the message only: the first network that holds the address names it.
+# `is_global` alone is no gate: it is true for NAT64 and 6to4 forms of 127.0.0.1, for fec0::/10, for
+# multicast and for 192.0.0.192, a metadata address of a cloud.
+_BLOCKED: tuple[tuple[IpNetwork, str], ...] = tuple(
+    (ip_network(network), name)
+    for network, name in (
+        ("0.0.0.0/8", "unspecified"),
+        ("127.0.0.0/8", "loopback"),
+        ("10.0.0.0/8", "private"),
+        ("172.16.0.0/12", "private"),
+        ("192.168.0.0/16", "private"),
+        ("169.254.0.0/16", "link-local"),
+        ("100.64.0.0/10", "carrier-grade NAT"),
+        ("192.0.0.0/24", "IETF protocol"),
+        ("192.88.99.0/24", "6to4 relay"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved"),
+        ("::1/128", "loopback"),
+        ("::/128", "unspecified"),
+        ("::/96", "IPv4-compatible"),
+        ("::ffff:0:0:0/96", "IPv4-translated"),
+        ("64:ff9b::/96", "NAT64"),
+        ("64:ff9b:1::/48", "NAT64"),
+        ("2001::/32", "Teredo"),
+        ("2002::/16", "6to4"),
+        ("3fff::/20", "documentation"),
+        ("fc00::/7", "unique local"),
+        ("fe80::/10", "link-local"),
+        ("fec0::/10", "site-local"),
+        ("ff00::/8", "multicast"),
+    )
+)
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_ISATAP_MARKS = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
+
+
+class Address(NamedTuple):
+    """One checked address to connect to."""
+
+    host: str
+    port: int
+    family: socket.AddressFamily
+
+
+class Guard:
+    """Says where connections may go; holds no state of its own.
+
+    `resolver` replaces the system's name resolution, `connect` the opening of a TCP connection.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver | None = None,
+        connect: Callable[[Address], Awaitable[ByteStream]] | None = None,
+    ) -> None:
+        self._resolver = resolver or _system_resolver
+        self._connect = connect or _connect
+
+    def check_url(self, url: str, source: Source, *, credentials: bool = False) -> str:
+        """Whether a tool of `source` may name `url`; returns its origin.
+
+        An operator's manual may name any http(s) or ws(s) URL. A fetched manual may name its own origin
+        and the operator's `allowed_origins`; other https origins only without `credentials`.
+        Raises PolicyError; ConfigError for what is no URL.
+        """
+        parts = _split(url)
+        if parts.username is not None or parts.password is not None:
+            raise PolicyError(
+                f"The URL of {parts.hostname} holds a user name or password.",
+                remedy='Write them as "auth": {"auth_type": "basic", …} instead.',
+            )
+        return self.check_target(parts.scheme, parts.hostname or "", _port(parts), source, credentials=credentials)
+
+    def check_target(self, scheme: str, host: str, port: int, source: Source, *, credentials: bool = False) -> str:
+        """`check_url` for a URL that its own reader has split: what is checked is then what is connected to."""
+        if scheme not in _DEFAULT_PORTS:
+            raise PolicyError(
+                f"Manual {source.name!r} names a URL with the scheme {scheme!r}.", remedy="Use http, https, ws or wss."
+            )
+        origin = _origin(scheme, host, port)
+        if source.trust is not Trust.OPERATOR and origin not in _own_origins(source):
+            _check_foreign_origin(origin, source, credentials=credentials)
+        self.check_literal(host, port, source)
+        return origin
+
+    def check_literal(self, host: str, port: int, source: Source) -> None:
+        """Check a host that is written as an address; names pass, `resolve` judges them. Raises PolicyError."""
+        if not looks_like_address(host) or _is_exempt(host, port, source):
+            return
+        try:
+            address = ip_address(host.strip("[]"))
+        except ValueError:
+            raise PolicyError(
+                f"The host {host!r} is an address in an unusual spelling.",
+                remedy="Write it in the usual form, four decimal numbers or IPv6.",
+            ) from None
+        _check_address(address, host, port, source)
+
+    async def resolve(self, host: str, port: int, source: Source) -> list[Address]:
+        """All addresses of `host`, every one checked; connect to these and to nothing else.
+
+        Raises PolicyError if one of them is not allowed, Unreachable if there is none.
+        """
+        self.check_literal(host, port, source)
+        texts = [host.strip("[]")] if looks_like_address(host) else await self._look_up(host, port)
+        exempt = _is_exempt(host, port, source)
+        addresses: list[Address] = []
+        for text in texts:
+            address = ip_address(text)
+            if not exempt:
+                _check_address(address, host, port, source)
+            family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+            addresses.append(Address(text, port, family))
+        return addresses
+
+    async def connect_tcp(self, host: str, port: int, source: Source) -> ByteStream:
+        """A TCP connection to the first checked address that answers. Raises PolicyError, Unreachable."""
+        reason = "no address"
+        for address in await self.resolve(host, port, source):
+            try:
+                return await self._connect(address)
+            except OSError as error:
+                reason = error.strerror or "no route"
+        raise Unreachable(f"No connection to {endpoint_of(host, port)}: {reason}.")
+
+    async def _look_up(self, host: str, port: int) -> list[str]:
+        try:
+            texts = list(await self._resolver(host, port))
+        except (OSError, UnicodeError) as error:
+            raise Unreachable(f"The host name {host!r} could not be resolved.") from error
+        if not texts:
+            raise Unreachable(f"The host name {host!r} has no address.")
+        return texts
+
+
+def origin_of(url: str) -> str:
+    """`scheme://host[:port]`, in lower case and without a default port; ws and wss count as http and https."""
+    parts = _split(url)
+    return _origin(parts.scheme, parts.hostname or "", parts.port)
+
+
+def endpoint_of(host: str, port: int) -> str:
+    """`host:port` as it stands in `Source.exempt`: lower case, IPv6 in brackets."""
+    host = host.strip("[]").rstrip(".").lower()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def looks_like_address(host: str) -> bool:
+    """Whether HTTP clients take `host` for an address and skip name resolution: numbers and dots, or a colon."""
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def address_class(address: IpAddress) -> str | None:
+    """What kind of non-public address this is, in words; None for a public one."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        elif address.packed[8:12] in _ISATAP_MARKS:
+            return "ISATAP"
+    for network, name in _BLOCKED:
+        if address in network:
+            return name
+    outside = isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST
+    return None if address.is_global and not outside else "reserved"
+
+
+def _check_address(address: IpAddress, host: str, port: int, source: Source) -> None:
+    kind = address_class(address)
+    if kind is None or any(address in network for network in _networks(source.allow_networks)):
+        return
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    if mapped is not None and any(mapped in network for network in _networks(source.allow_networks)):
+        return
+    raise PolicyError(
+        f"Manual {source.name!r} may not connect to {endpoint_of(host, port)}: it is a {kind} address.",
+        remedy=f'If that is intended, add "allow_networks": ["{_single_network(mapped or address)}"] to the manual.',
+    )
+
+
+def _check_foreign_origin(origin: str, source: Source, *, credentials: bool) -> None:
+    remedy = f'If that is intended, add "allowed_origins": ["{origin}"] to the manual.'
+    if not origin.startswith("https://"):
+        raise PolicyError(f"Manual {source.name!r} may not use {origin}: it is not its own origin.", remedy=remedy)
+    if credentials:
+        raise PolicyError(f"Credentials of manual {source.name!r} may not be sent to {origin}.", remedy=remedy)
+
+
+@lru_cache(maxsize=256)
+def _own_origins(source: Source) -> frozenset[str]:
+    origins = source.allowed_origins if source.origin is None else {source.origin, *source.allowed_origins}
+    return frozenset(origin_of(origin) for origin in origins)
+
+
+@lru_cache(maxsize=256)
+def _exempt_endpoints(source: Source) -> frozenset[str]:
+    """What the operator wrote: exact pairs, the origins allowed by name and, in a manual of their own, its origin."""
+    origins = set(source.allowed_origins)
+    if source.origin is not None and source.trust is Trust.OPERATOR:
+        origins.add(source.origin)
+    named = (_split(origin) for origin in origins)
+    pairs = {endpoint_of(parts.hostname or "", _port(parts)) for parts in named}
+    return frozenset(pairs | {pair.lower() for pair in source.exempt})
+
+
+def _is_exempt(host: str, port: int, source: Source) -> bool:
+    return endpoint_of(host, port) in _exempt_endpoints(source)
+
+
+@lru_cache(maxsize=256)
+def _networks(texts: tuple[str, ...]) -> tuple[IpNetwork, ...]:
+    try:
+        return tuple(ip_network(text, strict=False) for text in texts)
+    except ValueError as error:
+        raise ConfigError(
+            f"allow_networks holds something that is no network: {error}.", remedy='Write CIDRs like "10.0.0.0/8".'
+        ) from None
+
+
+def _single_network(address: IpAddress) -> str:
+    return f"{address}/{address.max_prefixlen}"
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ConfigError("A URL cannot be read.", remedy="Write scheme://host[:port]/path.") from None
+    if not parts.scheme or not parts.hostname:
+        raise ConfigError("A URL lacks its scheme or host.", remedy="Write scheme://host[:port]/path.")
+    return parts
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port if parts.port is not None else _DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+def _origin(scheme: str, host: str, port: int | None) -> str:
+    scheme = _HTTP_SCHEMES.get(scheme, scheme)
+    host = host.strip("[]").rstrip(".").lower()
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}" if port is None or port == _DEFAULT_PORTS.get(scheme) else f"{scheme}://{shown}:{port}"
+
+
+async def _system_resolver(host: str, port: int) -> list[str]:
+    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(info[4][0]) for info in infos]
+
+
+async def _connect(address: Address) -> ByteStream:
+    return await anyio.connect_tcp(address.host, address.port)
