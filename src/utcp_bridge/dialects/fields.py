@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_list
 
 __all__ = [
     "VARIABLE_NAME",
@@ -40,11 +40,6 @@ def is_mapping(value: Any) -> TypeGuard[dict[Any, Any]]:
 def is_object(value: Any) -> TypeGuard[JsonObject]:
     """A JSON object; mappings with other than text keys are none."""
     return is_mapping(value) and all(isinstance(key, str) for key in value)
-
-
-def is_list(value: Any) -> TypeGuard[list[Any]]:
-    """A JSON array."""
-    return isinstance(value, list)
 
 
 def first_of(raw: JsonObject, keys: Iterable[str]) -> Any:

@@ -1,0 +1,318 @@
+"""Variables: pairs and their flat keys, sources and their order, substitution, dotenv files, loaders."""
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utcp_bridge import variables as module
+from utcp_bridge.errors import ConfigError, VariableNotFound
+from utcp_bridge.model import Trust
+from utcp_bridge.variables import DotenvLoader, Variables, flat_key, load_variable_loaders, required
+
+OPERATOR, REMOTE = Trust.OPERATOR, Trust.REMOTE
+
+
+class Shelf:
+    """A loader over a dict."""
+
+    def __init__(self, **values):
+        self.values = values
+
+    def get(self, key):
+        return self.values.get(key)
+
+
+def resolve(value, *, manual="m", trust=REMOTE, environ=None, config=None, **options):
+    return Variables(config or {}, environ=environ or {}).resolve(value, manual=manual, trust=trust, **options)
+
+
+# --- keys ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("manual", "name", "key"),
+    [
+        ("my_api", "KEY", "my__api_KEY"),
+        ("my_cli_tool", "API_KEY", "my__cli__tool_API_KEY"),
+        ("a", "9LIVES", "a_9LIVES"),
+        ("a_", "X", "a___X"),
+        ("_a", "X", "__a_X"),
+        ("a", "_b_SECRET", None),
+        ("a", "_X", None),
+    ],
+)
+def test_a_pair_has_the_flat_key_of_utcp_or_none(manual, name, key):
+    assert flat_key(manual, name) == key
+
+
+WORDS = st.text("aB0_", min_size=1, max_size=6)
+
+
+@given(first=st.tuples(WORDS, WORDS), second=st.tuples(WORDS, WORDS))
+@settings(max_examples=300)
+def test_no_two_pairs_share_a_flat_key(first, second):
+    key = flat_key(*first)
+    assert key is None or first == second or key != flat_key(*second)
+
+
+def test_a_manual_cannot_reach_anothers_secret_by_way_of_underscores():
+    variables = Variables(environ={"a__b_SECRET": "of a_b"})
+
+    assert variables.lookup("a_b", "SECRET", REMOTE) == "of a_b"
+    assert variables.lookup("a", "_b_SECRET", REMOTE) is None
+
+
+def test_a_name_without_flat_key_is_set_by_its_pair():
+    variables = Variables({"a": {"_b_SECRET": "mine"}}, environ={"a__b_SECRET": "of a_b"})
+
+    assert variables.lookup("a", "_b_SECRET", REMOTE) == "mine"
+
+
+# --- sources ------------------------------------------------------------------------------------
+
+
+def test_the_configuration_precedes_the_loaders_which_precede_the_environment():
+    environ = {"m_A": "environment", "m_B": "environment", "m_C": "environment"}
+    variables = Variables({"m_A": "config"}, [Shelf(m_A="first", m_B="first"), Shelf(m_B="second")], environ)
+
+    assert [variables.lookup("m", name, REMOTE) for name in "ABCD"] == ["config", "first", "environment", None]
+
+
+def test_an_empty_value_outside_the_configuration_counts_as_none():
+    variables = Variables({"m_E": ""}, [Shelf(m_A="")], {"m_A": "x", "m_B": ""})
+
+    assert [variables.lookup("m", name, REMOTE) for name in "EAB"] == ["", "x", None]
+
+
+def test_the_manuals_own_key_precedes_the_bare_name_in_every_source():
+    variables = Variables({"KEY": "bare"}, environ={"m_KEY": "own"})
+
+    assert variables.lookup("m", "KEY", OPERATOR) == "own"
+
+
+def test_only_the_operators_templates_see_bare_names():
+    variables = Variables({"CONFIG": "1"}, [Shelf(LOADED="2")], {"HOST": "3"})
+    names = ("CONFIG", "LOADED", "HOST")
+
+    assert [variables.lookup("m", name, OPERATOR) for name in names] == ["1", "2", "3"]
+    assert [variables.lookup("m", name, REMOTE) for name in names] == [None, None, None]
+
+
+def test_values_of_the_configuration_may_name_the_environment_but_no_other_value_of_it():
+    variables = Variables({"m_A": "Bearer ${TOKEN}", "m_B": "${m_A}", "m_C": "5$$"}, environ={"TOKEN": "t"})
+
+    assert variables.lookup("m", "A", REMOTE) == "Bearer t"
+    assert variables.lookup("m", "C", REMOTE) == "5$"
+    with pytest.raises(VariableNotFound, match=r"'m_A' is not set \(variables.m_B\)"):
+        variables.lookup("m", "B", REMOTE)
+
+
+def test_numbers_and_booleans_of_a_yaml_configuration_become_text():
+    variables = Variables({"m_A": 5, "m_B": True, "m": {"C": 1.5, "D": None}, "m_E": None}, environ={})
+
+    assert [variables.lookup("m", name, REMOTE) for name in "ABCDE"] == ["5", "true", "1.5", None, None]
+
+
+@pytest.mark.parametrize("config", [{"A": ["x"]}, {"m": {"A": {}}}])
+def test_a_value_of_another_type_is_refused(config):
+    with pytest.raises(ConfigError, match="neither text nor a number"):
+        Variables(config)
+
+
+def test_the_environment_of_the_process_is_the_default(monkeypatch):
+    monkeypatch.setenv("m_FROM_PROCESS", "yes")
+
+    assert Variables().lookup("m", "FROM_PROCESS", REMOTE) == "yes"
+
+
+def test_every_value_that_goes_out_is_told_to_the_redactor():
+    told = []
+    variables = Variables(environ={"m_A": "s3cret"}, on_resolved=lambda name, value: told.append((name, value)))
+
+    variables.resolve({"x": "${A}"}, manual="m", trust=REMOTE)
+
+    assert told == [("A", "s3cret")]
+
+
+def test_no_value_is_shown_by_the_repr():
+    assert "s3cret" not in repr(Variables({"A": "s3cret", "m": {"B": "s3cret"}}, environ={"m_A": "s3cret"}))
+
+
+# --- substitution -------------------------------------------------------------------------------
+
+
+def test_braced_and_bare_forms_are_filled_in_at_every_depth_but_not_in_keys():
+    template = {"url": "https://h/$A", "headers": {"X-${A}": "Bearer ${A}"}, "list": ["$A$A", 1, None, True]}
+
+    assert resolve(template, environ={"m_A": "v"}) == {
+        "url": "https://h/v",
+        "headers": {"X-${A}": "Bearer v"},
+        "list": ["vv", 1, None, True],
+    }
+
+
+def test_a_text_alone_is_resolved_too():
+    assert resolve("${A}!", environ={"m_A": "v"}) == "v!"
+
+
+def test_a_value_is_not_substituted_again():
+    assert resolve("${A}", environ={"m_A": "${B}", "m_B": "no"}) == "${B}"
+
+
+def test_two_dollars_are_one():
+    assert resolve(["costs $$5", "$${A}", "$$$A"], environ={"m_A": "v"}) == ["costs $5", "${A}", "$v"]
+
+
+def test_a_json_reference_is_left_alone_as_in_utcp():
+    assert resolve(["$ref #/a $A", "$reference"], environ={"m_reference": "v"}) == ["$ref #/a $A", "v"]
+
+
+def test_a_missing_variable_names_the_exact_key():
+    with pytest.raises(VariableNotFound) as caught:
+        resolve({"a": "$KEY"}, manual="my_api")
+
+    assert caught.value.key == "my__api_KEY"
+    assert " or KEY" not in str(caught.value)
+
+
+def test_a_missing_variable_of_the_operators_template_names_the_bare_name_too():
+    with pytest.raises(VariableNotFound, match="Set my__api_KEY or KEY in `variables`"):
+        resolve({"a": "$KEY"}, manual="my_api", trust=OPERATOR)
+
+
+def test_a_missing_variable_without_flat_key_names_the_pair_to_set():
+    with pytest.raises(VariableNotFound, match=r'as "variables": \{"a": \{"_K": …\}\}'):
+        resolve("$_K", manual="a")
+
+
+def test_an_unset_name_that_is_an_input_stays_for_the_call_in_one_form():
+    assert resolve("$query and ${query}", arguments=frozenset({"query"})) == "${query} and ${query}"
+
+
+def test_a_set_variable_precedes_an_input_of_the_same_name():
+    assert resolve("${q}", arguments=frozenset({"q"}), environ={"m_q": "v"}) == "v"
+
+
+def test_raw_fields_are_left_untouched_with_all_that_is_in_them():
+    template = {"commands": [{"command": "awk '{print $2}'"}], "env_vars": {"A": "$A"}}
+
+    assert resolve(template, raw_fields=frozenset({"commands"}), environ={"m_A": "v"}) == {
+        "commands": [{"command": "awk '{print $2}'"}],
+        "env_vars": {"A": "v"},
+    }
+
+
+def test_braced_only_fields_keep_the_bare_form():
+    template = {"query": 'query($id: ID) { f(id: $id, key: "${A}") } $$id $${A}'}
+
+    assert resolve(template, braced_only=frozenset({"query"}), environ={"m_A": "v"}) == {
+        "query": 'query($id: ID) { f(id: $id, key: "v") } $$id ${A}'
+    }
+
+
+def test_a_bottomless_template_is_refused_by_name():
+    nested = "$A"
+    for _ in range(250):
+        nested = [nested]
+
+    with pytest.raises(ConfigError, match="manual 'm' is nested too deeply"):
+        resolve(nested)
+    assert required(nested, "m") == []
+
+
+def test_the_required_keys_are_listed_once_in_order_of_mention():
+    template = {"a": "$B ${A} $B $$C", "b": ["$ref $D", {"c": "${_E} $q"}], "d": 1}
+
+    assert required(template, "my_api", frozenset({"q"})) == ["my__api_B", "my__api_A", "_E"]
+
+
+# --- loaders ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("type_key", ["type", "variable_loader_type"])
+def test_a_dotenv_file_is_found_from_the_root_in_both_dialects(tmp_path, type_key):
+    (tmp_path / ".env").write_text("m_A=1\nexport m_B='two words'\n# note\nm_EMPTY\n")
+
+    loaders, faults = load_variable_loaders([{type_key: "dotenv", "env_file_path": ".env"}], root=tmp_path)
+    variables = Variables(loaders=loaders, environ={})
+
+    assert faults == []
+    assert [variables.lookup("m", name, REMOTE) for name in ("A", "B", "EMPTY")] == ["1", "two words", None]
+
+
+def test_a_changed_dotenv_file_is_read_again(tmp_path):
+    loader = DotenvLoader(tmp_path / ".env")
+    (tmp_path / ".env").write_text("A=1")
+    assert loader.get("A") == "1"
+
+    (tmp_path / ".env").write_text("A=second")
+    assert loader.get("A") == "second"
+    (tmp_path / ".env").unlink()
+    assert loader.get("A") is None
+
+
+def test_an_unchanged_dotenv_file_is_not_read_again(tmp_path, monkeypatch):
+    (tmp_path / ".env").write_text("A=1")
+    loader = DotenvLoader(tmp_path / ".env")
+    loader.get("A")
+    reads = []
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: reads.append(1) or "")
+
+    assert loader.get("A") == "1"
+    assert reads == []
+
+
+def test_a_missing_dotenv_file_is_a_fault_until_it_is_there(tmp_path):
+    loaders, faults = load_variable_loaders([{"type": "dotenv", "env_file_path": "later.env"}], root=tmp_path)
+
+    assert [fault.severity for fault in faults] == ["warning"]
+    assert "later.env does not exist" in str(faults[0])
+    (tmp_path / "later.env").write_text("A=1")
+    assert loaders[0].get("A") == "1"
+
+
+def test_an_unreadable_dotenv_file_is_a_fault_and_an_error(tmp_path):
+    (tmp_path / ".env").write_bytes(b"A=\xff\xfe")
+    loaders, faults = load_variable_loaders(
+        [{"type": "dotenv"}, {"type": "dotenv", "env_file_path": "."}], root=tmp_path
+    )
+
+    assert [fault.severity for fault in faults] == ["error", "error"]
+    with pytest.raises(ConfigError, match="cannot be read"):
+        loaders[0].get("A")
+
+
+@pytest.mark.parametrize("path", [5, "", "a\0b"])
+def test_a_dotenv_path_that_is_none_is_a_fault(tmp_path, path):
+    loaders, faults = load_variable_loaders([{"type": "dotenv", "env_file_path": path}], root=tmp_path)
+
+    assert loaders == []
+    assert "no path" in str(faults[0])
+
+
+def test_a_loader_of_an_unknown_type_is_a_fault_that_lists_the_known(tmp_path):
+    loaders, faults = load_variable_loaders([{"variable_loader_type": "vault"}], root=tmp_path)
+
+    assert loaders == []
+    assert "Known types: dotenv." in str(faults[0])
+
+
+def made_for_the_test(specification, root):
+    if "fail" in specification:
+        raise RuntimeError
+    return Shelf(A=f"{specification['prefix']}{root.name}")
+
+
+def test_an_installed_loader_is_started_with_its_specification_and_the_root(tmp_path, monkeypatch):
+    entry = EntryPoint("shelf", f"{__name__}:made_for_the_test", "utcp_bridge.variable_loaders")
+    monkeypatch.setattr(EntryPoint, "load", lambda _: made_for_the_test)
+    monkeypatch.setattr(module, "entry_points", lambda group: [entry] if group == entry.group else [])
+
+    specifications = [{"type": "shelf", "prefix": "in "}, {"type": "shelf", "fail": 1}]
+    loaders, faults = load_variable_loaders(specifications, root=tmp_path)
+
+    assert [loader.get("A") for loader in loaders] == [f"in {tmp_path.name}"]
+    assert "'shelf' does not start (RuntimeError)" in str(faults[0])
