@@ -146,7 +146,7 @@ class UtcpClientConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    variables: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    variables: Mapping[str, Any] = Field(default_factory=dict, repr=False)
     load_variables_from: tuple[JsonObject, ...] = ()
     tool_repository: JsonObject | None = None
     tool_search_strategy: JsonObject | None = None

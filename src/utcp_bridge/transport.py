@@ -37,9 +37,9 @@ class Services:
     settings: BridgeSettings
     root: Path
     """Relative paths of local files start here (the folder of the configuration file)."""
-    spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
-    """Runs a background task for as long as the client is open; the client owns and cancels it."""
-    changed: Callable[[str], None]
+    spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], Callable[[], None]]
+    """Runs a background task for as long as the client is open, and returns the way to cancel it."""
+    changed: Callable[[str], object]
     """Tells the registration that a manual's tools changed upstream: it discovers the manual again."""
 
 
@@ -63,6 +63,8 @@ class Transport(ABC, Generic[TemplateT]):
     """The `call_template_type`s served, the canonical one first."""
     template: type[TemplateT]
     """The pydantic model of this transport's templates."""
+    local: ClassVar[bool] = False
+    """Whether what it discovers counts as the operator's own words (a local file, inline text, a command)."""
     remote: ClassVar[bool] = True
     """Whether a fetched manual may hold tools of this kind without `trusted: true`."""
     implicit: ClassVar[bool] = True

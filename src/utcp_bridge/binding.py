@@ -1,0 +1,146 @@
+"""Binding: a template with `${VARIABLES}` becomes a `Target` that a transport can use.
+
+This is the innermost step of the pipeline and the only one that holds secrets. Credentials are bound to
+the origins they were written for: the operator's own template's target and `allowed_origins`; for a
+fetched manual its origin and `allowed_origins`, never where the manual points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from utcp_bridge.config import explain
+from utcp_bridge.errors import ConfigError, PolicyError
+from utcp_bridge.model import CallTemplate, JsonObject, Source, Tool, Trust, is_list, is_object
+from utcp_bridge.transport import Target, Transport
+from utcp_bridge.wire.guard import origin_of
+
+if TYPE_CHECKING:
+    from utcp_bridge.auth import Credentials
+    from utcp_bridge.variables import Variables
+    from utcp_bridge.wire.http import HttpPool
+
+__all__ = ["Binder", "uses_secrets"]
+
+AnyTransport = Transport[Any]
+
+
+class Binder:
+    """Resolves templates and binds credentials; pure but for the variables' own sources."""
+
+    def __init__(self, variables: Variables, http: HttpPool, on_secret: Callable[[str], None]) -> None:
+        self._variables = variables
+        self._http = http
+        self._on_secret = on_secret
+
+    def tool(self, tool: Tool, transport: type[AnyTransport], *, trust: Trust | None = None) -> Target[Any]:
+        """The target of one tool.
+
+        `trust` is the template's own trust where it differs from its manual's: a tool without a template
+        of its own uses the operator's.
+
+        :raises VariableNotFound: a variable is not set.
+        :raises ConfigError: the resolved template does not fit the transport's model.
+        """
+        arguments = tool.inputs.get("properties")
+        resolved = self._resolve(
+            tool.template,
+            transport,
+            tool.source,
+            trust=tool.source.trust if trust is None else trust,
+            arguments=frozenset(arguments) if is_object(arguments) else frozenset(),
+        )
+        if tool.overlay:
+            resolved = {**resolved, **tool.overlay}
+        return self._target(resolved, transport, tool.source, trust=trust or tool.source.trust)
+
+    def manual(self, entry: JsonObject, transport: type[AnyTransport], source: Source) -> Target[Any]:
+        """The target of a manual's own template, for discovery; raises as `tool`."""
+        resolved = self._resolve(entry, transport, source, trust=Trust.OPERATOR, arguments=frozenset())
+        return self._target(resolved, transport, source, trust=Trust.OPERATOR)
+
+    def _resolve(
+        self,
+        template: JsonObject,
+        transport: type[AnyTransport],
+        source: Source,
+        *,
+        trust: Trust,
+        arguments: frozenset[str],
+    ) -> JsonObject:
+        resolved = self._variables.resolve(
+            template,
+            manual=source.name,
+            trust=trust,
+            arguments=arguments,
+            raw_fields=transport.raw_fields,
+            braced_only=transport.braced_only,
+        )
+        return resolved if is_object(resolved) else {}
+
+    def _target(
+        self, resolved: JsonObject, transport: type[AnyTransport], source: Source, *, trust: Trust
+    ) -> Target[Any]:
+        try:
+            template: CallTemplate = transport.template.model_validate(resolved)
+        except ValidationError as error:
+            raise ConfigError(f"The {transport.kinds[0]} template does not fit: {explain(error)}.") from None
+        return Target(template, source, self._credentials(template, transport, source, trust=trust))
+
+    def _credentials(
+        self, template: CallTemplate, transport: type[AnyTransport], source: Source, *, trust: Trust
+    ) -> Credentials | None:
+        if not template.auth:
+            return None
+        from utcp_bridge.auth import Credentials, parse_auth
+
+        if trust is not Trust.OPERATOR:
+            _check_token_urls(template.auth, source)
+        session = self._http.session(source)
+        credentials = Credentials(parse_auth(template.auth), _origins(template, transport, source), session.tokens)
+        for secret in credentials.secrets():
+            self._on_secret(secret)
+        return credentials
+
+
+def _origins(template: CallTemplate, transport: type[AnyTransport], source: Source) -> frozenset[str]:
+    origins = {origin_of(origin) for origin in source.allowed_origins}
+    if source.origin is not None:
+        origins.add(source.origin)
+    endpoint = transport.endpoint(template)
+    if endpoint is not None and source.trust is Trust.OPERATOR:
+        origins.add(origin_of(endpoint))
+    return frozenset(origins)
+
+
+def _check_token_urls(auth: Any, source: Source) -> None:
+    """A fetched document may not choose where the operator's client secret is sent."""
+    if is_list(auth):
+        for one in auth:
+            _check_token_urls(one, source)
+    if not is_object(auth):
+        return
+    for value in auth.values():
+        _check_token_urls(value, source)
+    token_url = auth.get("token_url")
+    if isinstance(token_url, str) and origin_of(token_url) not in {source.origin, *source.allowed_origins}:
+        raise PolicyError(
+            f"Its token URL points at {origin_of(token_url)}, which is not the manual's own origin.",
+            remedy=f'If that is intended, add "allowed_origins": ["{origin_of(token_url)}"] to the manual.',
+        )
+
+
+def uses_secrets(template: Mapping[str, Any]) -> bool:
+    """Whether a raw template has auth or names a variable: then it may reach only the operator's origins."""
+    return bool(template.get("auth")) or _names_variable(template)
+
+
+def _names_variable(value: Any) -> bool:
+    if isinstance(value, str):
+        return "$" in value
+    if is_object(value):
+        return any(_names_variable(one) for one in value.values())
+    return is_list(value) and any(_names_variable(one) for one in value)

@@ -1,0 +1,383 @@
+"""The UTCP client: composition root, and the place where the pipeline's order is written."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+
+from utcp_bridge.background import Background
+from utcp_bridge.binding import Binder
+from utcp_bridge.config import BridgeSettings, UtcpClientConfig
+from utcp_bridge.errors import Rejected, UnknownTool, UtcpError
+from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, discard, is_list, is_object
+from utcp_bridge.pipeline import Next, compose
+from utcp_bridge.pipeline.audit import Audit
+from utcp_bridge.pipeline.deadline import Deadline
+from utcp_bridge.pipeline.limits import Allowance, Limits
+from utcp_bridge.pipeline.metrics import Metrics, MetricsHook
+from utcp_bridge.pipeline.policy import Policy, Rule
+from utcp_bridge.pipeline.retry import Retry
+from utcp_bridge.pipeline.validation import validation
+from utcp_bridge.redaction import Redactor
+from utcp_bridge.registration import ManualState, Registration
+from utcp_bridge.repository import Change, InMemoryToolRepository, ToolRepository
+from utcp_bridge.search import Hit, ToolSearchStrategy, create_strategy
+from utcp_bridge.transport import Services, Transport
+from utcp_bridge.transport_registry import TransportRegistry
+from utcp_bridge.variables import Variables, load_variable_loaders
+from utcp_bridge.wire.guard import Guard
+from utcp_bridge.wire.http import HttpPool
+
+__all__ = ["Extensions", "UtcpClient"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """Parts that an embedding program may bring along; each default is the built-in one."""
+
+    repository: ToolRepository | None = None
+    search_strategy: ToolSearchStrategy | None = None
+    transports: tuple[type[Transport[Any]], ...] = ()
+    guard: Guard | None = None
+    rules: Sequence[Rule] = ()
+    metrics: Sequence[MetricsHook] = ()
+    audit: Callable[[bytes], None] | None = None
+    redactor: Redactor = field(default_factory=Redactor)
+
+
+class UtcpClient:
+    """Registers manuals, finds tools, calls them over their native transports.
+
+    Use `await UtcpClient.create(config)`, and `async with` or `aclose()` to end it. All methods belong to
+    the event loop that created it.
+    """
+
+    def __init__(self, config: UtcpClientConfig, *, root: Path, extensions: Extensions) -> None:
+        self.config = config
+        self.settings: BridgeSettings = config.bridge
+        self.repository: ToolRepository = extensions.repository or InMemoryToolRepository()
+        self.redactor = extensions.redactor
+        self._strategy = extensions.search_strategy
+        self._unindexed: list[Change] = []
+        self._chains: dict[str, Next] = {}
+        self._call_ids = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
+        self._tasks = Background()
+        guard = extensions.guard or Guard()
+        self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
+        self._services = Services(
+            http=self._http,
+            guard=guard,
+            settings=self.settings,
+            root=root,
+            spawn=self._tasks.spawn,
+            changed=lambda manual: self._tasks.spawn(lambda: self._registration.refresh(manual)),
+        )
+        loaders, self._loader_faults = load_variable_loaders(config.load_variables_from, root=root)
+        variables = Variables(config.variables, loaders, on_resolved=self._learn)
+        self._registry = TransportRegistry(extensions.transports)
+        binder = Binder(variables, self._http, lambda secret: self.redactor.learn([secret]))
+        self._registration = Registration(self._services, self._registry, binder, self.repository)
+        self._limits = Limits(self._allowance)
+        self._layers = (
+            Audit(extensions.audit),
+            Metrics(extensions.metrics),
+            Policy(extensions.rules),
+            validation,
+            Deadline(self._seconds),
+            self._limits,
+            Retry(times=self._retries, idempotent=self._idempotent),
+        )
+        self.repository.subscribe(self._on_change)
+
+    @classmethod
+    async def create(
+        cls,
+        config: UtcpClientConfig | Mapping[str, Any] | str | Path | None = None,
+        *,
+        root: Path | None = None,
+        extensions: Extensions | None = None,
+        wait: float | None = None,
+    ) -> Self:
+        """Open a client and load every manual of its configuration, all at once.
+
+        `config` is a v1 client config or a v0 one (dict, model or path of a file). Relative paths start
+        at `root`, by default the configuration file's folder or the current one. `wait` bounds the
+        seconds spent waiting for manuals (default: until each has come or failed); the rest goes on in
+        the background.
+
+        :raises ConfigError: the configuration itself cannot be read. A manual's failure never raises: see `report()`.
+        """
+        from utcp_bridge.config_files import as_config
+
+        loaded = await as_config(config, root=root)
+        for fault in loaded.faults:
+            _log.warning("%s", fault)
+        client = cls(loaded.config, root=loaded.root, extensions=extensions or Extensions())
+        await client.open(wait=wait)
+        return client
+
+    async def open(self, *, wait: float | None = None) -> None:
+        """Start loading the configuration's manuals; returns when all are loaded or `wait` seconds are over."""
+        await self._tasks.start()
+        for fault in self._loader_faults:
+            _log.warning("%s", fault)
+        loading: list[ManualState] = []
+        for entry in self.config.manual_call_templates:
+            try:
+                loading.append(self._registration.announce(entry))
+            except UtcpError as error:
+                _log.error("%s", error)
+        for state in loading:
+            self._tasks.spawn(_bound(self._load_and_maintain, state))
+        await self.wait_loaded(wait)
+
+    async def wait_loaded(self, seconds: float | None = None) -> bool:
+        """Wait until no manual is loading; False if `seconds` ran out first."""
+        with anyio.move_on_after(seconds) as scope:
+            while any(state.status == "loading" for state in self._registration.states()):
+                await self._tasks.moved()
+        return not scope.cancelled_caught
+
+    async def register_manual(self, template: Mapping[str, Any]) -> ManualState:
+        """Register one manual call template (v1) or provider (v0) and wait for its tools.
+
+        A failure to load is in the state's `error`, and is retried in the background.
+
+        :raises ConfigError: the template has no usable name or type, or the name is taken.
+        """
+        from utcp_bridge.config_files import as_entry
+
+        state = self._registration.announce(as_entry(template, known_fields=self._registry.fields))
+        await self._registration.load(state)
+        self._tasks.spawn(_bound(self._maintain, state))
+        return state
+
+    async def deregister_manual(self, name: str) -> bool:
+        """Forget a manual and its tools; False if there is none of this name."""
+        self._limits.forget(name)
+        return await self._registration.deregister(name)
+
+    async def refresh(self, name: str) -> None:
+        """Read a manual again; its present tools stay until the new ones are there."""
+        await self._registration.refresh(name)
+
+    def tools(self) -> Sequence[Tool]:
+        """Every live tool, ordered by UTCP name."""
+        return self.repository.tools()
+
+    @property
+    def generation(self) -> int:
+        """Grows with every change of the tools."""
+        return self.repository.generation
+
+    def find(self, name: str) -> Tool | None:
+        """The tool of a UTCP name (`manual.tool`), or None."""
+        return self.repository.get(name)
+
+    def report(self) -> list[ManualState]:
+        """What became of every manual."""
+        return self._registration.states()
+
+    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` after every change of the tools; returns the way to unsubscribe."""
+        return self.repository.subscribe(lambda _change: callback())
+
+    async def call(self, tool: Tool, arguments: JsonObject, emit: Emit = discard) -> Result:
+        """Run one call through the tool's pipeline. `emit` receives partial results as they come.
+
+        :raises UtcpError: see errors.py; its texts hold no known secret.
+        """
+        chain = self._chains.get(tool.qualified_name)
+        if chain is None:
+            chain = self._chains[tool.qualified_name] = compose(tool, self._layers, self._innermost(tool))
+        try:
+            return await chain(Call(tool, arguments, next(self._call_ids)), emit)
+        except UtcpError as error:
+            self._redact(error)
+            raise
+
+    async def call_tool(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
+        """Call a tool by its UTCP name and return the plain value.
+
+        :raises UnknownTool: no tool has this name.
+        :raises UtcpError: the call failed.
+        """
+        return (await self.call(self._require(name), dict(arguments or {}))).value
+
+    async def call_tool_streaming(self, name: str, arguments: Mapping[str, Any] | None = None) -> AsyncIterator[Any]:
+        """Partial results of a call as they come; a call that streams nothing yields its one value.
+
+        Close the iterator (`aclosing`) when leaving early: it cancels the call.
+        """
+        tool = self._require(name)
+        send, receive = anyio.create_memory_object_stream[Any](0)
+        outcome: list[Any] = []
+
+        async def run() -> None:
+            emitted = False
+
+            async def emit(partial: Any) -> None:
+                nonlocal emitted
+                emitted = True
+                await send.send(partial)
+
+            async with send:
+                try:
+                    result = await self.call(tool, dict(arguments or {}), emit)
+                except UtcpError as error:
+                    outcome.append(error)
+                    return
+                if not emitted:
+                    await send.send(result.value)
+
+        cancel = self._tasks.spawn(run)
+        try:
+            async for partial in receive:
+                yield partial
+        finally:
+            cancel()
+            receive.close()
+        if outcome:
+            raise outcome[0]
+
+    def search(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        tags: Collection[str] | None = None,
+        providers: Collection[str] | None = None,
+        accept: Callable[[Tool], bool] | None = None,
+    ) -> list[Hit]:
+        """The best tools for a query, best first; see `ToolSearchStrategy.search`."""
+        return self.search_strategy.search(query, limit=limit, tags=tags, providers=providers, accept=accept)
+
+    async def search_tools(self, query: str, limit: int = 10, tags: Collection[str] | None = None) -> list[Tool]:
+        """The UTCP client's method of this name: tools only, best first."""
+        return [hit.tool for hit in self.search(query, limit=limit, tags=tags)]
+
+    @property
+    def search_strategy(self) -> ToolSearchStrategy:
+        """The strategy of the configuration, brought up to date with the live tools."""
+        if self._strategy is None:
+            options = dict(self.config.tool_search_strategy or {})
+            kind = options.pop("tool_search_strategy_type", None)
+            self._strategy = create_strategy(kind, options) if kind else create_strategy()
+        for change in self._unindexed:
+            self._strategy.remove(change.removed)
+            self._strategy.add(change.added)
+        self._unindexed.clear()
+        return self._strategy
+
+    async def aclose(self) -> None:
+        """Cancel what runs, close every transport, connection and child process."""
+        await self._tasks.stop()
+        await self._registration.aclose()
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _require(self, name: str) -> Tool:
+        tool = self.find(name)
+        if tool is None:
+            near = ", ".join(get_close_matches(name, [known.qualified_name for known in self.tools()]))
+            raise UnknownTool(f"There is no tool {name!r}.", remedy=f"Did you mean {near}?" if near else None)
+        return tool
+
+    def _innermost(self, tool: Tool) -> Next:
+        """Resolve the tool's template once, then hand calls to its transport. Holds the secrets."""
+        transport = self._registration.transport(tool.kind)
+        bound: list[Any] = []
+
+        async def invoke(call: Call, emit: Emit) -> Result:
+            if not bound:
+                bound.append(self._registration.bind(tool))
+            value = await transport.call(bound[0], call, emit)
+            return value if isinstance(value, Result) else Result(value)
+
+        return invoke
+
+    def _learn(self, _name: str, value: str) -> None:
+        """Any variable may be a secret; addresses and numbers are not, and must stay readable in errors."""
+        if "://" not in value and not value.replace(".", "").isdigit():
+            self.redactor.learn([value])
+
+    def _redact(self, error: UtcpError) -> None:
+        """Upstreams echo what they were sent: take known secrets out of everything a caller will see."""
+        error.message = self.redactor(error.message)
+        error.remedy = self.redactor(error.remedy) if error.remedy else None
+        if isinstance(error, Rejected):
+            error.detail = _clean(error.detail, self.redactor)
+
+    def _allowance(self, tool: Tool) -> Allowance:
+        settings, limits = self.settings, tool.limits
+        return Allowance(
+            concurrency=limits.get("concurrency", settings.concurrency),
+            queue=limits.get("queue", settings.queue),
+            rate=limits.get("rate_limit", settings.rate_limit),
+            partials=settings.max_stream_events,
+        )
+
+    def _seconds(self, tool: Tool) -> float:
+        streams = self._registry.find(tool.kind).streaming
+        default = self.settings.stream_timeout if streams else self.settings.call_timeout
+        own = tool.template.get("timeout")
+        return float(tool.limits.get("call_timeout") or (own if isinstance(own, int | float) else default))
+
+    def _retries(self, tool: Tool) -> int:
+        return int(tool.limits.get("retries", self.settings.retries))
+
+    def _idempotent(self, tool: Tool) -> bool:
+        return bool(tool.annotations.get("idempotentHint") or tool.annotations.get("readOnlyHint"))
+
+    def _on_change(self, change: Change) -> None:
+        self._unindexed.append(change)
+        for tool in change.removed:
+            self._chains.pop(tool.qualified_name, None)
+        for tool in change.added:
+            self._chains.pop(tool.qualified_name, None)
+
+    async def _load_and_maintain(self, state: ManualState) -> None:
+        await self._registration.load(state)
+        self._tasks.tell()
+        if state.error is not None:
+            _log.warning("Manual %s: %s", state.name, self.redactor(str(state.error)))
+        for fault in state.faults:
+            _log.warning("%s", self.redactor(str(fault)))
+        await self._maintain(state)
+
+    async def _maintain(self, state: ManualState) -> None:
+        await self._registration.keep_trying(state)
+        seconds = state.entry.get("refresh_interval", self.settings.refresh_interval)
+        while seconds:
+            await anyio.sleep(float(seconds))
+            await self._registration.refresh(state.name)
+
+
+def _bound(work: Callable[[ManualState], Coroutine[Any, Any, None]], state: ManualState) -> Any:
+    return lambda: work(state)
+
+
+def _clean(value: Any, redactor: Redactor) -> Any:
+    if isinstance(value, str):
+        return redactor(value)
+    if is_object(value):
+        return {key: _clean(member, redactor) for key, member in value.items()}
+    return [_clean(member, redactor) for member in value] if is_list(value) else value

@@ -1,0 +1,136 @@
+"""The live tools: lookup by name, deterministic order, change events. Never copied, never O(tools) on a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from utcp_bridge.model import Tool
+
+__all__ = ["Change", "InMemoryToolRepository", "Listener", "ToolRepository"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one replacement changed. A tool whose definition changed is in both lists."""
+
+    manual: str
+    added: tuple[Tool, ...] = ()
+    removed: tuple[Tool, ...] = ()
+
+
+Listener = Callable[[Change], None]
+
+
+class ToolRepository(Protocol):
+    """Where registered tools live. Implementations keep order and notify synchronously."""
+
+    @property
+    def generation(self) -> int:
+        """Grows with every change; caches compare it."""
+        ...
+
+    def replace(self, manual: str, tools: Iterable[Tool]) -> Change:
+        """Make `tools` the tools of a manual; unchanged ones keep their identity."""
+        ...
+
+    def remove(self, manual: str) -> Change:
+        """Forget a manual; unknown names change nothing."""
+        ...
+
+    def get(self, qualified_name: str) -> Tool | None:
+        """The tool of this UTCP name (`manual.tool`)."""
+        ...
+
+    def tools(self) -> Sequence[Tool]:
+        """Every tool, ordered by manual and then by name: the same after every restart."""
+        ...
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` after every change; returns the way to unsubscribe."""
+        ...
+
+
+@dataclass(slots=True)
+class InMemoryToolRepository:
+    """The default repository: a dict per manual."""
+
+    _manuals: dict[str, dict[str, Tool]] = field(default_factory=dict[str, dict[str, Tool]])
+    _by_name: dict[str, Tool] = field(default_factory=dict[str, Tool])
+    _ordered: tuple[Tool, ...] | None = ()
+    _listeners: list[Listener] = field(default_factory=list[Listener])
+    generation: int = 0
+
+    def replace(self, manual: str, tools: Iterable[Tool]) -> Change:
+        before = self._manuals.get(manual, {})
+        after = {tool.name: tool for tool in tools}
+        for name, tool in after.items():
+            known = before.get(name)
+            if known is not None and same_definition(known, tool):
+                after[name] = known
+        change = Change(
+            manual,
+            added=tuple(tool for name, tool in after.items() if before.get(name) is not tool),
+            removed=tuple(tool for name, tool in before.items() if after.get(name) is not tool),
+        )
+        self._manuals[manual] = after
+        self._apply(change)
+        return change
+
+    def remove(self, manual: str) -> Change:
+        before = self._manuals.pop(manual, {})
+        change = Change(manual, removed=tuple(before.values()))
+        self._apply(change)
+        return change
+
+    def get(self, qualified_name: str) -> Tool | None:
+        return self._by_name.get(qualified_name)
+
+    def tools(self) -> Sequence[Tool]:
+        if self._ordered is None:
+            self._ordered = tuple(tool for _, tool in sorted(self._by_name.items()))
+        return self._ordered
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        self._listeners.append(listener)
+
+        def unsubscribe() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return unsubscribe
+
+    def _apply(self, change: Change) -> None:
+        if not change.added and not change.removed:
+            return
+        for tool in change.removed:
+            self._by_name.pop(tool.qualified_name, None)
+        for tool in change.added:
+            self._by_name[tool.qualified_name] = tool
+        self._ordered = None
+        self.generation += 1
+        for listener in tuple(self._listeners):
+            listener(change)
+
+
+def same_definition(one: Tool, other: Tool) -> bool:
+    """Whether two readings of a tool agree in everything that a caller or a transport sees."""
+    return all(
+        getattr(one, name) == getattr(other, name)
+        for name in (
+            "kind",
+            "template",
+            "overlay",
+            "description",
+            "title",
+            "inputs",
+            "outputs",
+            "tags",
+            "annotations",
+            "deprecated",
+            "body_members",
+            "limits",
+            "source",
+        )
+    )
