@@ -16,16 +16,16 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from utcp_bridge.errors import ConfigError, PolicyError
-
-if TYPE_CHECKING:
-    from utcp_bridge.oauth import TokenCache
+from utcp_bridge.model import Source, Trust
+from utcp_bridge.oauth import TokenCache
+from utcp_bridge.urls import endpoint_of_url, origin_of
 
 __all__ = [
     "Additions",
@@ -38,6 +38,7 @@ __all__ = [
     "OAuth2Auth",
     "OAuth2UserAuth",
     "TokenAuth",
+    "TokenCache",
     "parse_auth",
 ]
 
@@ -175,25 +176,35 @@ class Additions:
 
 
 class Credentials:
-    """An auth bound to the origins it was given for (`utcp_bridge.wire.guard.origin_of`).
+    """An auth bound to the origins it was given for (`utcp_bridge.urls.origin_of`).
 
-    `tokens` obtains OAuth 2 access tokens; without it an oauth2 auth cannot be used.
+    For OAuth 2 `tokens` obtains access tokens under the policy of `source`. `trust` says who wrote the
+    auth: an operator's token URL may be anywhere, one out of a fetched manual must be within `origins`,
+    or that manual could have the operator's client secret sent to itself.
     """
 
-    __slots__ = ("_last", "_oauth", "_origins", "_static", "_tokens", "auth")
+    __slots__ = ("_last", "_oauth", "_origins", "_static", "_token_source", "_tokens", "auth")
 
-    def __init__(self, auth: Auth, origins: frozenset[str], tokens: TokenCache | None = None) -> None:
+    def __init__(
+        self,
+        auth: Auth,
+        origins: frozenset[str],
+        tokens: TokenCache | None = None,
+        *,
+        source: Source | None = None,
+        trust: Trust = Trust.REMOTE,
+    ) -> None:
         self.auth = auth
         self._origins = origins
         self._tokens = tokens
         self._oauth = next((scheme for scheme in _used(auth) if isinstance(scheme, OAuth2Auth)), None)
-        static = Additions()
+        self._static = Additions()
         for scheme in _used(auth):
-            static = static.merged(_static_additions(scheme))
-        self._static = static
-        self._last = ("", static)
-        if self._oauth is not None and tokens is None:
-            raise ConfigError("An oauth2 auth needs a token cache.")
+            self._static = self._static.merged(_static_additions(scheme))
+        self._last = ("", self._static)
+        self._token_source = replace(source or Source("oauth"), trust=Trust.OPERATOR)
+        if self._oauth is not None:
+            self._admit_token_url(self._oauth.token_url, trust)
 
     def __repr__(self) -> str:
         return f"<Credentials {self.auth.auth_type} for {len(self._origins)} origins>"
@@ -210,7 +221,7 @@ class Credentials:
         """What to add to the next request; obtains an access token where one is needed. Raises TokenError."""
         if self._oauth is None or self._tokens is None:
             return self._static
-        return self._with_token(await self._tokens.get(self._oauth))
+        return self._with_token(await self._tokens.get(self._oauth, self._token_source))
 
     async def renewed(self, used: Additions) -> Additions | None:
         """After a 401: additions with a new access token, or None where there is nothing to renew.
@@ -229,6 +240,18 @@ class Credentials:
         for scheme in _leaves(self.auth):
             fields: dict[str, object] = dict(scheme)
             yield from (value.get_secret_value() for value in fields.values() if isinstance(value, SecretStr))
+
+    def _admit_token_url(self, url: str, trust: Trust) -> None:
+        if self._tokens is None:
+            raise ConfigError("An oauth2 auth is used where no access token can be obtained.")
+        if trust is Trust.OPERATOR:
+            exempt = self._token_source.exempt | {endpoint_of_url(url)}
+            self._token_source = replace(self._token_source, exempt=exempt)
+        elif origin_of(url) not in self._origins:
+            raise PolicyError(
+                f"A fetched manual names the token URL {origin_of(url)}, which is not one of its own origins.",
+                remedy=f'If that is intended, add "allowed_origins": ["{origin_of(url)}"] to the manual.',
+            )
 
     def _with_token(self, token: str) -> Additions:
         if self._last[0] != token:

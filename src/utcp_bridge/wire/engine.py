@@ -32,7 +32,8 @@ from utcp_bridge.errors import (
     Unreachable,
     UtcpError,
 )
-from utcp_bridge.wire.reply import Reply, bare_url
+from utcp_bridge.urls import bare_url
+from utcp_bridge.wire.reply import Reply
 
 if TYPE_CHECKING:
     from utcp_bridge.model import Source

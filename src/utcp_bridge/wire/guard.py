@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-from urllib.parse import SplitResult, urlsplit
 
 import anyio
 
 from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
 from utcp_bridge.model import Source, Trust
+from utcp_bridge.urls import DEFAULT_PORTS, endpoint_of, endpoint_of_url, origin, origin_of, port_of, split_url
 
 if TYPE_CHECKING:
     from anyio.abc import ByteStream
@@ -29,9 +29,6 @@ IpAddress: TypeAlias = IPv4Address | IPv6Address
 IpNetwork: TypeAlias = IPv4Network | IPv6Network
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Iterable[str]]]
 """Host and port to the texts of all its addresses; raises OSError when there are none."""
-
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-_HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 
 # Order matters for the words in the message only: the first network that holds the address names it.
 # `is_global` alone is no gate: it is true for NAT64 and 6to4 forms of 127.0.0.1, for fec0::/10, for
@@ -98,25 +95,35 @@ class Guard:
         and the operator's `allowed_origins`; other https origins only without `credentials`.
         Raises PolicyError; ConfigError for what is no URL.
         """
-        parts = _split(url)
+        parts = split_url(url)
         if parts.username is not None or parts.password is not None:
             raise PolicyError(
                 f"The URL of {parts.hostname} holds a user name or password.",
                 remedy='Write them as "auth": {"auth_type": "basic", …} instead.',
             )
-        return self.check_target(parts.scheme, parts.hostname or "", _port(parts), source, credentials=credentials)
+        return self.check_target(parts.scheme, parts.hostname or "", port_of(parts), source, credentials=credentials)
 
     def check_target(self, scheme: str, host: str, port: int, source: Source, *, credentials: bool = False) -> str:
         """`check_url` for a URL that its own reader has split: what is checked is then what is connected to."""
-        if scheme not in _DEFAULT_PORTS:
+        if scheme not in DEFAULT_PORTS:
             raise PolicyError(
                 f"Manual {source.name!r} names a URL with the scheme {scheme!r}.", remedy="Use http, https, ws or wss."
             )
-        origin = _origin(scheme, host, port)
-        if source.trust is not Trust.OPERATOR and origin not in _own_origins(source):
-            _check_foreign_origin(origin, source, credentials=credentials)
+        target = origin(scheme, host, port)
+        if source.trust is not Trust.OPERATOR and target not in _own_origins(source):
+            _check_foreign_origin(target, source, credentials=credentials)
         self.check_literal(host, port, source)
-        return origin
+        return target
+
+    def check_token_url(self, url: str, source: Source) -> None:
+        """Whether a client secret may be sent to `url`: to https, or to an endpoint that the operator named.
+
+        Raises PolicyError.
+        """
+        self.check_url(url, source)
+        endpoint = endpoint_of_url(url)
+        if not url.lower().startswith("https:") and endpoint not in _exempt_endpoints(source):
+            raise PolicyError(f"The token URL at {endpoint} is not https.", remedy="Use https.")
 
     def check_literal(self, host: str, port: int, source: Source) -> None:
         """Check a host that is written as an address; names pass, `resolve` judges them. Raises PolicyError."""
@@ -168,18 +175,6 @@ class Guard:
         return texts
 
 
-def origin_of(url: str) -> str:
-    """`scheme://host[:port]`, in lower case and without a default port; ws and wss count as http and https."""
-    parts = _split(url)
-    return _origin(parts.scheme, parts.hostname or "", parts.port)
-
-
-def endpoint_of(host: str, port: int) -> str:
-    """`host:port` as it stands in `Source.exempt`: lower case, IPv6 in brackets."""
-    host = host.strip("[]").rstrip(".").lower()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def looks_like_address(host: str) -> bool:
     """Whether HTTP clients take `host` for an address and skip name resolution: numbers and dots, or a colon."""
     return ":" in host or host.replace(".", "").isdigit()
@@ -212,29 +207,27 @@ def _check_address(address: IpAddress, host: str, port: int, source: Source) -> 
     )
 
 
-def _check_foreign_origin(origin: str, source: Source, *, credentials: bool) -> None:
-    remedy = f'If that is intended, add "allowed_origins": ["{origin}"] to the manual.'
-    if not origin.startswith("https://"):
-        raise PolicyError(f"Manual {source.name!r} may not use {origin}: it is not its own origin.", remedy=remedy)
+def _check_foreign_origin(target: str, source: Source, *, credentials: bool) -> None:
+    remedy = f'If that is intended, add "allowed_origins": ["{target}"] to the manual.'
+    if not target.startswith("https://"):
+        raise PolicyError(f"Manual {source.name!r} may not use {target}: it is not its own origin.", remedy=remedy)
     if credentials:
-        raise PolicyError(f"Credentials of manual {source.name!r} may not be sent to {origin}.", remedy=remedy)
+        raise PolicyError(f"Credentials of manual {source.name!r} may not be sent to {target}.", remedy=remedy)
 
 
 @lru_cache(maxsize=256)
 def _own_origins(source: Source) -> frozenset[str]:
-    origins = source.allowed_origins if source.origin is None else {source.origin, *source.allowed_origins}
-    return frozenset(origin_of(origin) for origin in origins)
+    named = source.allowed_origins if source.origin is None else {source.origin, *source.allowed_origins}
+    return frozenset(origin_of(url) for url in named)
 
 
 @lru_cache(maxsize=256)
 def _exempt_endpoints(source: Source) -> frozenset[str]:
     """What the operator wrote: exact pairs, the origins allowed by name and, in a manual of their own, its origin."""
-    origins = set(source.allowed_origins)
+    named = set(source.allowed_origins)
     if source.origin is not None and source.trust is Trust.OPERATOR:
-        origins.add(source.origin)
-    named = (_split(origin) for origin in origins)
-    pairs = {endpoint_of(parts.hostname or "", _port(parts)) for parts in named}
-    return frozenset(pairs | {pair.lower() for pair in source.exempt})
+        named.add(source.origin)
+    return frozenset({endpoint_of_url(url) for url in named} | {pair.lower() for pair in source.exempt})
 
 
 def _is_exempt(host: str, port: int, source: Source) -> bool:
@@ -253,28 +246,6 @@ def _networks(texts: tuple[str, ...]) -> tuple[IpNetwork, ...]:
 
 def _single_network(address: IpAddress) -> str:
     return f"{address}/{address.max_prefixlen}"
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        raise ConfigError("A URL cannot be read.", remedy="Write scheme://host[:port]/path.") from None
-    if not parts.scheme or not parts.hostname:
-        raise ConfigError("A URL lacks its scheme or host.", remedy="Write scheme://host[:port]/path.")
-    return parts
-
-
-def _port(parts: SplitResult) -> int:
-    return parts.port if parts.port is not None else _DEFAULT_PORTS.get(parts.scheme, 0)
-
-
-def _origin(scheme: str, host: str, port: int | None) -> str:
-    scheme = _HTTP_SCHEMES.get(scheme, scheme)
-    host = host.strip("[]").rstrip(".").lower()
-    shown = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{shown}" if port is None or port == _DEFAULT_PORTS.get(scheme) else f"{scheme}://{shown}:{port}"
 
 
 async def _system_resolver(host: str, port: int) -> list[str]:

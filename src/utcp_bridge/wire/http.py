@@ -17,15 +17,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 
 from utcp_bridge.errors import InvalidArguments, PolicyError, Rejected, Unreachable
 from utcp_bridge.model import Source
-from utcp_bridge.wire.guard import Guard, endpoint_of
-from utcp_bridge.wire.reply import Reply, bare_url
+from utcp_bridge.urls import bare_url, endpoint_of_url
+from utcp_bridge.wire.guard import Guard
+from utcp_bridge.wire.reply import Reply
 from utcp_bridge.wire.request_parts import RequestParts
 from utcp_bridge.wire.tls import TlsOptions, tls_context
 
@@ -81,6 +81,11 @@ class HttpPool:
         if session is None:
             session = self._sessions[key] = HttpSession(self._guard, source, self._options, tls)
         return session
+
+    def token_transport(self, url: str, source: Source) -> httpx2.AsyncBaseTransport:
+        """The way to a token endpoint, with the pool and the gate of `source`. Raises PolicyError."""
+        self._guard.check_token_url(url, source)
+        return self.session(source).transport
 
     async def close_session(self, name: str) -> None:
         """Close what belongs to the manual `name`; calls in flight end as ConnectionLost."""
@@ -361,7 +366,5 @@ def _with_proxy_exempt(source: Source) -> Source:
     """The proxy is the operator's own choice, and it checks addresses in the gate's stead."""
     if source.proxy is None:
         return source
-    parts = urlsplit(source.proxy)
     logger.info("Manual %r connects through a proxy: addresses are checked there.", source.name)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    return replace(source, exempt=source.exempt | {endpoint_of(parts.hostname or "", port)})
+    return replace(source, exempt=source.exempt | {endpoint_of_url(source.proxy)})

@@ -12,14 +12,14 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from itertools import chain
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 import orjson
 
 from utcp_bridge.errors import MalformedReply, Rejected
 from utcp_bridge.model import Binary
+from utcp_bridge.urls import bare_url
 
-__all__ = ["MAX_JSON_DEPTH", "Reply", "bare_url", "parse_json", "retry_after_seconds"]
+__all__ = ["MAX_JSON_DEPTH", "Reply", "parse_json", "retry_after_seconds"]
 
 MAX_JSON_DEPTH = 200
 """Nesting above this is refused: the writers at our own end stop at about 250."""
@@ -137,15 +137,6 @@ def retry_after_seconds(text: str | None) -> float | None:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError):
         return None
-
-
-def bare_url(url: str) -> str:
-    """A URL for messages: without its query, fragment and user."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "the upstream"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _guess(body: bytes, where: str) -> Any:

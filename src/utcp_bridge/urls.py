@@ -1,0 +1,71 @@
+"""What the rest means by a URL's origin, its endpoint, and its harmless part for messages. Pure."""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, urlsplit
+
+from utcp_bridge.errors import ConfigError
+
+__all__ = ["DEFAULT_PORTS", "bare_url", "endpoint_of", "endpoint_of_url", "origin", "origin_of", "port_of", "split_url"]
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_HTTP_SCHEMES = {"ws": "http", "wss": "https"}
+
+
+def origin_of(url: str) -> str:
+    """`scheme://host[:port]`, in lower case and without a default port; ws and wss count as http and https.
+
+    Raises ConfigError for what is no URL.
+    """
+    parts = split_url(url)
+    return origin(parts.scheme, parts.hostname or "", parts.port)
+
+
+def origin(scheme: str, host: str, port: int | None) -> str:
+    """`origin_of` for a URL that is split already."""
+    scheme = _HTTP_SCHEMES.get(scheme, scheme)
+    host = _plain(host)
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}" if port is None or port == DEFAULT_PORTS.get(scheme) else f"{scheme}://{shown}:{port}"
+
+
+def endpoint_of(host: str, port: int) -> str:
+    """`host:port` as it stands in `Source.exempt`: lower case, IPv6 in brackets."""
+    host = _plain(host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def endpoint_of_url(url: str) -> str:
+    """`endpoint_of` a whole URL. Raises ConfigError."""
+    parts = split_url(url)
+    return endpoint_of(parts.hostname or "", port_of(parts))
+
+
+def split_url(url: str) -> SplitResult:
+    """The parts of an absolute URL. Raises ConfigError, without repeating the URL: it may hold a key."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ConfigError("A URL cannot be read.", remedy="Write scheme://host[:port]/path.") from None
+    if not parts.scheme or not parts.hostname:
+        raise ConfigError("A URL lacks its scheme or host.", remedy="Write scheme://host[:port]/path.")
+    return parts
+
+
+def port_of(parts: SplitResult) -> int:
+    """The port, or the scheme's usual one; 0 for schemes without."""
+    return parts.port if parts.port is not None else DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+def bare_url(url: str) -> str:
+    """A URL for messages: without its query, fragment and user."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the upstream"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _plain(host: str) -> str:
+    return host.strip("[]").rstrip(".").lower()
