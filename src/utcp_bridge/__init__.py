@@ -1,1 +1,61 @@
-"""One MCP server for every UTCP tool, and a complete UTCP client."""
+"""One MCP server for every UTCP tool, and a complete UTCP client as a Python library.
+
+    from utcp_bridge import UtcpClient
+
+    client = await UtcpClient.create("providers.json")
+    print(await client.call_tool("weather.get_forecast", {"city": "Paris"}))
+
+Importing the package loads nothing heavy; each public name brings its own module along.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from utcp_bridge._version import __version__
+
+if TYPE_CHECKING:
+    from utcp_bridge.client import Extensions, UtcpClient
+    from utcp_bridge.config import BridgeSettings, UtcpClientConfig
+    from utcp_bridge.errors import UtcpError
+    from utcp_bridge.model import Binary, CallTemplate, Document, Result, Tool
+    from utcp_bridge.transport import Transport
+
+__all__ = [
+    "Binary",
+    "BridgeSettings",
+    "CallTemplate",
+    "Document",
+    "Extensions",
+    "Result",
+    "Tool",
+    "Transport",
+    "UtcpClient",
+    "UtcpClientConfig",
+    "UtcpError",
+    "__version__",
+]
+
+_HOMES = {
+    "Binary": "model",
+    "BridgeSettings": "config",
+    "CallTemplate": "model",
+    "Document": "model",
+    "Extensions": "client",
+    "Result": "model",
+    "Tool": "model",
+    "Transport": "transport",
+    "UtcpClient": "client",
+    "UtcpClientConfig": "config",
+    "UtcpError": "errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from utcp_bridge.binding import Binder
 from utcp_bridge.config import BridgeSettings, ManualOptions, explain
 from utcp_bridge.errors import ConfigError, DeadlineExceeded, MalformedReply, OperatorError, UtcpError
-from utcp_bridge.manual_reading import ManualReader
+from utcp_bridge.manual_reading import ManualReader, Reading
 from utcp_bridge.model import Fault, JsonObject, Source, Tool, Trust
 from utcp_bridge.repository import ToolRepository
 from utcp_bridge.tool_building import ToolBuilder, endpoint_pair
@@ -51,7 +51,7 @@ class ManualState:
     title: str = ""
     description: str = ""
     seconds: float = 0.0
-    entry: JsonObject = field(default_factory=dict, repr=False)
+    entry: JsonObject = field(default_factory=dict[str, Any], repr=False)
 
 
 class Registration:
@@ -162,11 +162,12 @@ class Registration:
         transport = self.transport(state.kind)
         options = _options(entry)
         source, target = self._open(entry, transport, options)
+        reading: Reading | None = None
         seconds = options.discovery_timeout or self.settings.discovery_timeout
-        with anyio.move_on_after(seconds) as scope:
+        with anyio.move_on_after(seconds):
             document = await transport.discover(target)
             reading = await self._reader.read(document, entry=entry, source=source, options=options)
-        if scope.cancelled_caught:
+        if reading is None:
             raise DeadlineExceeded(
                 f"No manual came within {seconds:g} seconds.", remedy="Check the address or raise `discovery_timeout`."
             )

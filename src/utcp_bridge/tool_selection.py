@@ -18,7 +18,9 @@ def select(objects: Iterable[JsonObject], options: ManualOptions) -> list[JsonOb
         override = options.overrides.get(str(tool.get("name")), {})
         if override.get("hidden") or not _is_included(tool, options):
             continue
-        changes = {key: override[key] for key in ("name", "description", "annotations", "title") if key in override}
+        changes: JsonObject = {
+            key: override[key] for key in ("name", "description", "annotations", "title") if key in override
+        }
         selected.append({**tool, **changes} if changes else tool)
     return selected
 

@@ -61,7 +61,7 @@ class Transport(ABC, Generic[TemplateT]):
 
     kinds: ClassVar[tuple[str, ...]]
     """The `call_template_type`s served, the canonical one first."""
-    template: type[TemplateT]
+    template: ClassVar[type[CallTemplate]]
     """The pydantic model of this transport's templates."""
     local: ClassVar[bool] = False
     """Whether what it discovers counts as the operator's own words (a local file, inline text, a command)."""

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import iter_modules
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from utcp_bridge import transports
 from utcp_bridge.errors import ConfigError
@@ -83,9 +83,13 @@ def _load(entry: Any) -> type[AnyTransport]:
             f"The transport {entry.name!r} of {entry.value!r} cannot be loaded ({type(error).__name__}).",
             remedy="Install or repair the package it comes from.",
         ) from error
-    if not (isinstance(found, type) and issubclass(found, Transport)):
+    if not _is_transport(found):
         raise ConfigError(f"{entry.value!r} is no transport.", remedy="It must be a subclass of Transport.")
     return found
+
+
+def _is_transport(found: Any) -> TypeGuard[type[AnyTransport]]:
+    return isinstance(found, type) and issubclass(found, Transport)
 
 
 def _aliases(field: Any) -> tuple[str, ...]:
