@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from utcp_bridge.config import explain
-from utcp_bridge.errors import ConfigError, PolicyError
+from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import CallTemplate, JsonObject, Source, Tool, Trust, is_list, is_object
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.wire.guard import origin_of
 
 if TYPE_CHECKING:
-    from utcp_bridge.auth import Credentials
+    from utcp_bridge.auth import Credentials, TokenCache
     from utcp_bridge.variables import Variables
-    from utcp_bridge.wire.http import HttpPool
 
 __all__ = ["Binder", "uses_secrets"]
 
@@ -31,9 +30,9 @@ AnyTransport = Transport[Any]
 class Binder:
     """Resolves templates and binds credentials; pure but for the variables' own sources."""
 
-    def __init__(self, variables: Variables, http: HttpPool, on_secret: Callable[[str], None]) -> None:
+    def __init__(self, variables: Variables, tokens: TokenCache, on_secret: Callable[[str], None]) -> None:
         self._variables = variables
-        self._http = http
+        self._tokens = tokens
         self._on_secret = on_secret
 
     def tool(self, tool: Tool, transport: type[AnyTransport], *, trust: Trust | None = None) -> Target[Any]:
@@ -97,10 +96,8 @@ class Binder:
             return None
         from utcp_bridge.auth import Credentials, parse_auth
 
-        if trust is not Trust.OPERATOR:
-            _check_token_urls(template.auth, source)
-        session = self._http.session(source)
-        credentials = Credentials(parse_auth(template.auth), _origins(template, transport, source), session.tokens)
+        origins = _origins(template, transport, source)
+        credentials = Credentials(parse_auth(template.auth), origins, self._tokens, source=source, trust=trust)
         for secret in credentials.secrets():
             self._on_secret(secret)
         return credentials
@@ -114,23 +111,6 @@ def _origins(template: CallTemplate, transport: type[AnyTransport], source: Sour
     if endpoint is not None and source.trust is Trust.OPERATOR:
         origins.add(origin_of(endpoint))
     return frozenset(origins)
-
-
-def _check_token_urls(auth: Any, source: Source) -> None:
-    """A fetched document may not choose where the operator's client secret is sent."""
-    if is_list(auth):
-        for one in auth:
-            _check_token_urls(one, source)
-    if not is_object(auth):
-        return
-    for value in auth.values():
-        _check_token_urls(value, source)
-    token_url = auth.get("token_url")
-    if isinstance(token_url, str) and origin_of(token_url) not in {source.origin, *source.allowed_origins}:
-        raise PolicyError(
-            f"Its token URL points at {origin_of(token_url)}, which is not the manual's own origin.",
-            remedy=f'If that is intended, add "allowed_origins": ["{origin_of(token_url)}"] to the manual.',
-        )
 
 
 def uses_secrets(template: Mapping[str, Any]) -> bool:

@@ -14,9 +14,11 @@ from typing import Any, Self
 
 import anyio
 
+from utcp_bridge.auth import TokenCache
 from utcp_bridge.background import Background
 from utcp_bridge.binding import Binder
 from utcp_bridge.config import BridgeSettings, UtcpClientConfig
+from utcp_bridge.config_files import ConfigLike, as_config, as_entry
 from utcp_bridge.errors import Rejected, UnknownTool, UtcpError
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, discard, is_list, is_object
 from utcp_bridge.pipeline import Next, compose
@@ -86,7 +88,7 @@ class UtcpClient:
         loaders, self._loader_faults = load_variable_loaders(config.load_variables_from, root=root)
         variables = Variables(config.variables, loaders, on_resolved=self._learn)
         self._registry = TransportRegistry(extensions.transports)
-        binder = Binder(variables, self._http, lambda secret: self.redactor.learn([secret]))
+        binder = Binder(variables, TokenCache(self._http), lambda secret: self.redactor.learn([secret]))
         self._registration = Registration(self._services, self._registry, binder, self.repository)
         self._limits = Limits(self._allowance)
         self._layers = (
@@ -103,7 +105,7 @@ class UtcpClient:
     @classmethod
     async def create(
         cls,
-        config: UtcpClientConfig | Mapping[str, Any] | str | Path | None = None,
+        config: ConfigLike = None,
         *,
         root: Path | None = None,
         extensions: Extensions | None = None,
@@ -111,15 +113,13 @@ class UtcpClient:
     ) -> Self:
         """Open a client and load every manual of its configuration, all at once.
 
-        `config` is a v1 client config or a v0 one (dict, model or path of a file). Relative paths start
+        `config` is a v1 client config or a v0 one: dict, list of providers, model, path of a file. Relative paths start
         at `root`, by default the configuration file's folder or the current one. `wait` bounds the
         seconds spent waiting for manuals (default: until each has come or failed); the rest goes on in
         the background.
 
         :raises ConfigError: the configuration itself cannot be read. A manual's failure never raises: see `report()`.
         """
-        from utcp_bridge.config_files import as_config
-
         loaded = await as_config(config, root=root)
         for fault in loaded.faults:
             _log.warning("%s", fault)
@@ -156,8 +156,6 @@ class UtcpClient:
 
         :raises ConfigError: the template has no usable name or type, or the name is taken.
         """
-        from utcp_bridge.config_files import as_entry
-
         state = self._registration.announce(as_entry(template, known_fields=self._registry.fields))
         await self._registration.load(state)
         self._tasks.spawn(_bound(self._maintain, state))

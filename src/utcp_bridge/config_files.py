@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -23,8 +23,9 @@ from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import Fault, JsonObject, Source
 from utcp_bridge.transport_registry import TransportRegistry
 
-__all__ = ["LoadedConfig", "as_config", "as_entry", "load_config"]
+__all__ = ["ConfigLike", "LoadedConfig", "as_config", "as_entry", "load_config"]
 
+ConfigLike: TypeAlias = UtcpClientConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path | None
 _SUFFIXES = frozenset({".json", ".jsonc", ".yaml", ".yml"})
 _MOST_BYTES = 16 * 1024 * 1024
 _CONFIG_SHAPES = frozenset({Shape.CONFIG, Shape.CONFIG_ENTRIES, Shape.TEMPLATE})
@@ -98,9 +99,7 @@ async def load_config(
     return LoadedConfig(_build(gathered, environ, overrides), root, gathered.faults)
 
 
-async def as_config(
-    config: UtcpClientConfig | Mapping[str, Any] | str | Path | None, *, root: Path | None
-) -> LoadedConfig:
+async def as_config(config: ConfigLike, *, root: Path | None) -> LoadedConfig:
     """A configuration in any form that `UtcpClient.create` takes. Raises as `load_config`."""
     here = root or Path.cwd()
     if isinstance(config, UtcpClientConfig):
@@ -110,7 +109,8 @@ async def as_config(
         return loaded if root is None else LoadedConfig(loaded.config, root, loaded.faults)
     gathered = _Gathered()
     if config:
-        gathered.add_document(dict(config), where="the configuration", folder=None)
+        document = list(config) if isinstance(config, Sequence) else dict(config)
+        gathered.add_document(document, where="the configuration", folder=None)
     await _add_providers_file(gathered, here)
     return LoadedConfig(_build(gathered, None, None), here, gathered.faults)
 
