@@ -28,6 +28,7 @@ async def open_services(
     settings = settings or BridgeSettings()
     guard = Guard()
     pool = HttpPool(guard)
+    failure: Exception | None = None
     async with anyio.create_task_group() as group:
 
         def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -35,10 +36,14 @@ async def open_services(
 
         try:
             yield Services(http=pool, guard=guard, settings=settings, root=root, spawn=spawn, changed=changed)
+        except Exception as error:  # noqa: BLE001 - the task group would wrap it into a group of one
+            failure = error
         finally:
             with anyio.CancelScope(shield=True):
                 await pool.aclose()
             group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 def make_target(

@@ -1,0 +1,143 @@
+"""http: one request, one answer; the manual is a UTCP manual or an OpenAPI description at a URL.
+
+    v1  {"call_template_type": "http", "url": "https://api.example.com/items/{id}", "http_method": "POST",
+         "body_field": "item", "header_fields": ["X-Request-Id"],
+         "auth": {"auth_type": "api_key", "api_key": "${KEY}", "var_name": "X-Api-Key"}}
+    v0  the same with "provider_type": "http"
+
+`{id}` comes from the arguments, then `header_fields` and `body_field` take theirs, and the rest is the
+query. Limits: one answer of at most `max_reply_bytes`, redirects within the origin only, no cookies kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from utcp_bridge.errors import ManualError, Rejected
+from utcp_bridge.model import Call, Document, Emit, Result
+from utcp_bridge.transport import Target, Transport
+from utcp_bridge.urls import bare_url
+from utcp_bridge.wire.http_template import HttpFamilyTemplate, is_idempotent, verb_annotations
+from utcp_bridge.wire.reply import Reply
+
+__all__ = ["TRANSPORT", "HttpTemplate", "HttpTransport"]
+
+_TELLING_HEADERS = (
+    "Content-Type",
+    "Content-Length",
+    "ETag",
+    "Last-Modified",
+    "Cache-Control",
+    "Accept-Ranges",
+    "Allow",
+    "Link",
+    "Location",
+    "Retry-After",
+)
+"""What a HEAD or OPTIONS request is sent for."""
+
+_HTML_START = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+_DOCUMENT_LINK = re.compile(
+    rb"""["']([A-Za-z0-9._~:/-]{0,180}(?:openapi|swagger|api-docs|utcp)[A-Za-z0-9._~/-]{0,40}(?:\.json|\.ya?ml|/json))["']"""
+)
+
+
+class HttpTemplate(HttpFamilyTemplate):
+    """The shared fields; the body is by default the argument named `body`."""
+
+    body_field: str | None = "body"
+
+
+class HttpTransport(Transport[HttpTemplate]):
+    """Calls over plain HTTP requests."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("http",)
+    template = HttpTemplate
+
+    @classmethod
+    def endpoint(cls, template: HttpTemplate) -> str | None:
+        """The template's URL, placeholders included."""
+        return template.url
+
+    @classmethod
+    def annotations(cls, template: HttpTemplate) -> Mapping[str, Any]:
+        """Hints by the method."""
+        return verb_annotations(template.http_method)
+
+    @classmethod
+    def idempotent(cls, template: HttpTemplate) -> bool:
+        """By the method."""
+        return is_idempotent(template.http_method)
+
+    async def discover(self, target: Target[HttpTemplate]) -> Document:
+        """Fetch the document as bytes; whoever registers it parses it.
+
+        :raises ManualError: a web page, an empty answer or something else that is no document.
+        """
+        session = self.services.http.session(target.source)
+        reply = await session.request(
+            target.template.discovery_request(),
+            credentials=target.credentials,
+            max_bytes=self.services.settings.max_manual_bytes,
+        )
+        _raise_for_status(reply)
+        _refuse_other_than_documents(reply)
+        return Document(content=reply.body, url=reply.url, media_type=reply.media_type or None)
+
+    async def call(self, target: Target[HttpTemplate], call: Call, emit: Emit) -> Result:
+        """Send one request; the value is the answer's body by its media type."""
+        del emit
+        template = target.template
+        reply = await self.services.http.session(target.source).request(
+            template.build_request(call.arguments),
+            credentials=target.credentials,
+            max_bytes=call.tool.limits.get("max_reply_bytes", self.services.settings.max_reply_bytes),
+        )
+        reply.raise_for_status()
+        value = reply.value()
+        if value is None and template.http_method in {"HEAD", "OPTIONS"}:
+            value = _telling_headers(reply)
+        return Result(value, meta=_meta(reply))
+
+
+TRANSPORT = HttpTransport
+
+
+def _meta(reply: Reply) -> dict[str, Any]:
+    meta: dict[str, Any] = {"status": reply.status}
+    if link := reply.headers.get("Link"):
+        meta["link"] = link
+    return meta
+
+
+def _telling_headers(reply: Reply) -> dict[str, Any]:
+    headers = {name.lower(): reply.headers[name] for name in _TELLING_HEADERS if name in reply.headers}
+    return {"status": reply.status, "headers": headers}
+
+
+def _raise_for_status(reply: Reply) -> None:
+    try:
+        reply.raise_for_status()
+    except Rejected as error:
+        if reply.status in {401, 403}:
+            error.remedy = 'The manual itself needs credentials: add "auth" to its entry.'
+        elif reply.status == 404:
+            error.remedy = "Check the path; OpenAPI descriptions are often at /openapi.json."
+        raise
+
+
+def _refuse_other_than_documents(reply: Reply) -> None:
+    where = bare_url(reply.url)
+    if not reply.body.strip():
+        raise ManualError(f"{where} answered {reply.status} with an empty body, not a manual.")
+    if _HTML_START.match(reply.body) or reply.media_type in {"text/html", "application/xhtml+xml"}:
+        found = _DOCUMENT_LINK.search(reply.body)
+        hint = f"The page names {found[1].decode('ascii')!r}: try that." if found else _POINT_AT_DOCUMENT
+        raise ManualError(f"{where} answered a web page, not a manual or API description.", remedy=hint)
+    if reply.media_type.startswith(("image/", "audio/", "video/", "font/")):
+        raise ManualError(f"{where} answered {reply.media_type}, not a manual.", remedy=_POINT_AT_DOCUMENT)
+
+
+_POINT_AT_DOCUMENT = "Point `url` at the document itself, for example /utcp or /openapi.json."

@@ -1,0 +1,83 @@
+"""Reading one local file within limits: no device, no pipe, no way out of the root, never on the event loop."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import anyio.to_thread
+
+from utcp_bridge.errors import ConfigError, PolicyError, ReplyTooLarge, Unreachable
+
+__all__ = ["read_local_file", "resolve_within"]
+
+
+def resolve_within(path: str, root: Path, *, confined: bool) -> Path:
+    """The absolute path of `path`, relative to `root`, with every symbolic link followed.
+
+    `confined` (a fetched manual names the file) refuses whatever ends up outside the root, absolute
+    paths and links included.
+
+    :raises PolicyError: it leads out of the root.
+    :raises ConfigError: it cannot be a path.
+    """
+    if not path or "\0" in path:
+        raise ConfigError("A `file_path` is empty or holds a NUL character.")
+    base = root.resolve()
+    try:
+        resolved = (base / (path if confined else os.path.expanduser(path))).resolve()  # noqa: PTH111 - Path raises for unknown users
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(f"The path {path!r} cannot be resolved.", remedy="Look for a loop of links.") from error
+    if confined and not resolved.is_relative_to(base):
+        raise PolicyError(
+            f"The path {path!r} leads out of the configuration's folder.",
+            remedy="Only files within it can be read by a fetched manual.",
+        )
+    return resolved
+
+
+async def read_local_file(path: str, root: Path, *, limit: int, confined: bool) -> tuple[Path, bytes]:
+    """The file's resolved path and its bytes, read in a worker thread.
+
+    :raises ConfigError, PolicyError: see `resolve_within`; it is no regular file.
+    :raises Unreachable: it does not exist or may not be read.
+    :raises ReplyTooLarge: it holds more than `limit` bytes.
+    """
+    return await anyio.to_thread.run_sync(_read, path, root, limit, confined, abandon_on_cancel=True)
+
+
+def _read(path: str, root: Path, limit: int, confined: bool) -> tuple[Path, bytes]:
+    resolved = resolve_within(path, root, confined=confined)
+    try:
+        # O_NONBLOCK: opening a pipe without a writer would block for ever. O_NOFOLLOW: a link put there
+        # since it was resolved is refused.
+        descriptor = os.open(resolved, os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_NOFOLLOW") | _flag("O_CLOEXEC"))
+    except OSError as error:
+        raise _translated(error, path) from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"{path!r} is not a regular file.", remedy="Name a file, not a folder, pipe or device.")
+        if status.st_size > limit:
+            raise _too_large(path, limit)
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise _too_large(path, limit)
+    return resolved, data
+
+
+def _flag(name: str) -> int:
+    return int(getattr(os, name, 0))
+
+
+def _too_large(path: str, limit: int) -> ReplyTooLarge:
+    return ReplyTooLarge(f"The file {path!r} holds more than {limit} bytes.", remedy="Raise the size limit.")
+
+
+def _translated(error: OSError, path: str) -> Unreachable | ConfigError:
+    if error.errno in {errno.EISDIR, errno.ENXIO}:
+        return ConfigError(f"{path!r} is not a regular file.", remedy="Name a file, not a folder, pipe or device.")
+    reason = error.strerror or "it cannot be read"
+    return Unreachable(f"The file {path!r} cannot be read: {reason}.", remedy="Check the path and its permissions.")

@@ -1,0 +1,218 @@
+"""The shared suite against a real HTTP service, and what an answer becomes."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import pytest
+from tests.support.services import make_call
+from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
+from tests.transports.contract import Bench, Case, Peer
+from tests.upstreams.http_service import API_KEY, PNG, WAV, HttpService
+
+from utcp_bridge.auth import Credentials, parse_auth
+from utcp_bridge.errors import ConnectionLost, InvalidArguments, PolicyError, Rejected, ReplyTooLarge
+from utcp_bridge.model import Binary, JsonObject, Result, Source, discard
+from utcp_bridge.transport import Target
+from utcp_bridge.transports.http import TRANSPORT, HttpTemplate, HttpTransport
+
+pytestmark = pytest.mark.anyio
+
+
+class HttpPeer(Peer):
+    transport = HttpTransport
+
+    def __init__(self) -> None:
+        self.service = HttpService()
+
+    async def start(self) -> None:
+        await self.service.__aenter__()
+
+    async def stop(self) -> None:
+        await self.service.__aexit__()
+
+    def manual(self, dialect: str) -> JsonObject:
+        if dialect == "v0":
+            return {"provider_type": "http", "url": f"{self.service.base}/utcp/v0", "http_method": "GET"}
+        return {"call_template_type": "http", "url": f"{self.service.base}/utcp"}
+
+    def case(self, path: str, arguments: JsonObject | None = None, **fields: Any) -> Case:
+        return Case({"call_template_type": "http", "url": self.service.base + path, **fields}, arguments or {})
+
+    def echo(self, text: str) -> Case:
+        return self.case("/echo", {"text": text})
+
+    def slow(self) -> Case:
+        return self.case("/slow")
+
+    async def arrived(self) -> None:
+        await self.service.slow_arrived.wait()
+
+    async def gone(self) -> None:
+        await self.service.slow_gone.wait()
+
+    def fault(self, name: str) -> Case:
+        paths = {"reset": "/reset", "malformed": "/malformed", "oversized": "/bytes/200000"}
+        if name == "refused":
+            return Case({"call_template_type": "http", "url": f"{self.service.refusing}/echo"})
+        return self.case(paths[name])
+
+    def with_secret(self, case: Case, secret: str) -> Case:
+        url = f"{case.template['url']}?key={secret}"
+        template = {**case.template, "url": url, "headers": {"X-Key": secret}, "cookies": {"session": secret}}
+        return replace(case, template=template)
+
+
+PEER = HttpPeer
+
+
+async def _call(bench: Bench, case: Case, **target_fields: Any) -> Result:
+    target = replace(bench.target(case.template), **target_fields)
+    with anyio.fail_after(10):
+        return await bench.transport.call(target, make_call(case.arguments), discard)
+
+
+def _http(bench: Bench) -> HttpPeer:
+    assert isinstance(bench.peer, HttpPeer)
+    return bench.peer
+
+
+async def test_arguments_go_to_path_header_body_and_query_in_the_order_of_utcp(bench: Bench) -> None:
+    case = _http(bench).case(
+        "/echo/items/{id}",
+        {"id": "a/b", "X-Trace": "t1", "body": {"n": 1}, "limit": 5, "tags": ["x", "y"]},
+        http_method="POST",
+        header_fields=["X-Trace"],
+    )
+    echoed = (await _call(bench, case)).value
+    assert echoed["target"] == "/echo/items/a%2Fb?limit=5&tags=x&tags=y"
+    assert echoed["method"] == "POST"
+    assert echoed["headers"]["x-trace"] == "t1"
+    assert echoed["json"] == {"n": 1}
+    assert echoed["headers"]["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+async def test_every_method_is_sent_as_it_is_named(bench: Bench, method: str) -> None:
+    case = _http(bench).case("/echo", {"text": "x"}, method=method.lower())
+    assert (await _call(bench, case)).value["method"] == method
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])
+async def test_head_and_options_answer_with_the_headers_they_are_sent_for(bench: Bench, method: str) -> None:
+    value = (await _call(bench, _http(bench).case("/options", http_method=method))).value
+    assert value["status"] == 200
+    assert value["headers"]["allow"] == "GET, POST"
+    assert "server" not in value["headers"]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/image", Binary(PNG, "image/png")),
+        ("/audio", Binary(WAV, "audio/wav")),
+        ("/binary", Binary(bytes(range(256)))),
+        ("/text", "gr\u00fc\u00df"),
+        ("/created", {"id": 7}),
+        ("/empty", None),
+    ],
+)
+async def test_an_answer_becomes_a_value_by_its_media_type(bench: Bench, path: str, expected: Any) -> None:
+    assert (await _call(bench, _http(bench).case(path))).value == expected
+
+
+async def test_status_and_pagination_links_are_given_on_beside_the_value(bench: Bench) -> None:
+    result = await _call(bench, _http(bench).case("/items"))
+    assert result.value == [1, 2]
+    assert result.meta == {"status": 200, "link": '</items?page=2>; rel="next"'}
+
+
+@pytest.mark.parametrize(("status", "retryable"), [(404, False), (422, False), (500, False), (429, True), (503, True)])
+async def test_an_error_status_is_a_rejection_with_its_detail(bench: Bench, status: int, retryable: bool) -> None:
+    with pytest.raises(Rejected, match=str(status)) as caught:
+        await _call(bench, _http(bench).case(f"/status/{status}"))
+    assert caught.value.status == status
+    assert caught.value.detail == {"title": "It did not work", "detail": "as asked"}
+    assert caught.value.retryable is retryable
+    assert caught.value.retry_after == (7.0 if retryable else None)
+
+
+async def test_credentials_go_onto_the_request(bench: Bench) -> None:
+    auth = parse_auth({"auth_type": "api_key", "api_key": API_KEY, "var_name": "X-Api-Key"})
+    credentials = Credentials(auth, frozenset({_http(bench).service.base}))
+    result = await _call(bench, _http(bench).case("/secure"), credentials=credentials)
+    assert result.value == {"secret": "open"}
+
+
+async def test_a_cut_answer_is_not_taken_for_a_whole_one(bench: Bench) -> None:
+    with pytest.raises(ConnectionLost):
+        await _call(bench, _http(bench).case("/reset-midway"))
+
+
+async def test_a_missing_path_argument_sends_nothing_and_is_named(bench: Bench) -> None:
+    with pytest.raises(InvalidArguments, match="'id'"):
+        await _call(bench, _http(bench).case("/echo/{id}"))
+    assert _http(bench).service.requests == []
+
+
+@pytest.mark.parametrize("hostile", ["..", ".", "../admin", "%2e%2e", "..%2fadmin", "a/../../b", "..\\admin", "..;/x"])
+async def test_a_path_argument_never_climbs_out_of_its_segment(bench: Bench, hostile: str) -> None:
+    with pytest.raises(InvalidArguments, match="'id'"):
+        await _call(bench, _http(bench).case("/echo/{id}/posts", {"id": hostile}))
+    assert _http(bench).service.requests == []
+
+
+@pytest.mark.parametrize("hostile", ["?x=1", "#f", "//h", "a&b=c", "\u00e9", "a b", "%41", "\U0001f600"])
+async def test_a_path_argument_arrives_as_one_encoded_segment(bench: Bench, hostile: str) -> None:
+    value = (await _call(bench, _http(bench).case("/echo/{id}/posts", {"id": hostile}))).value
+    assert value["query"] == []
+    assert value["target"].count("/") == 3
+
+
+async def test_the_operators_own_limit_for_a_manual_wins(bench: Bench) -> None:
+    call = make_call({}, limits={"max_reply_bytes": 5})
+    with anyio.fail_after(10), pytest.raises(ReplyTooLarge):
+        await bench.transport.call(bench.target(_http(bench).case("/created").template), call, discard)
+
+
+async def test_a_loopback_target_is_refused_without_the_operators_word(bench: Bench) -> None:
+    target: Target[HttpTemplate] = replace(
+        bench.target(_http(bench).case("/echo").template), source=Source(name="other")
+    )
+    with anyio.fail_after(10), pytest.raises(PolicyError, match="loopback"):
+        await bench.transport.call(target, make_call({}), discard)
+    assert _http(bench).service.requests == []
+
+
+async def test_a_binary_body_arrives_byte_for_byte(bench: Bench) -> None:
+    data = bytes(range(256)) * 4
+    case = _http(bench).case(
+        "/echo",
+        {"body": base64.b64encode(data).decode()},
+        http_method="PUT",
+        content_type="application/octet-stream",
+    )
+    echoed = (await _call(bench, case)).value
+    assert base64.b64decode(echoed["body"]) == data
+    assert echoed["headers"]["content-type"] == "application/octet-stream"
+
+
+@pytest.mark.parametrize(
+    ("method", "hints"),
+    [
+        ("GET", {"openWorldHint": True, "readOnlyHint": True, "idempotentHint": True}),
+        ("HEAD", {"openWorldHint": True, "readOnlyHint": True, "idempotentHint": True}),
+        ("PUT", {"openWorldHint": True, "destructiveHint": True, "idempotentHint": True}),
+        ("DELETE", {"openWorldHint": True, "destructiveHint": True, "idempotentHint": True}),
+        ("POST", {"openWorldHint": True}),
+        ("PATCH", {"openWorldHint": True}),
+    ],
+)
+async def test_hints_and_retries_follow_from_the_method(method: str, hints: dict[str, bool]) -> None:
+    template = HttpTemplate(call_template_type="http", url="https://api.example.com/", http_method=method)
+    assert TRANSPORT.annotations(template) == hints
+    assert TRANSPORT.idempotent(template) is hints.get("idempotentHint", False)
+    assert TRANSPORT.endpoint(template) == "https://api.example.com/"
