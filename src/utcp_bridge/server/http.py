@@ -1,0 +1,155 @@
+"""Serve MCP over streamable HTTP, every protocol version on one path.
+
+Bound to loopback unless told otherwise, and beyond loopback only with a bearer token (or `insecure`). Host and
+Origin are checked always, also on 0.0.0.0; bodies end at 4 MiB.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import anyio
+import uvicorn
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.middleware.cors import CORSMiddleware
+
+from utcp_bridge.config import BridgeSettings
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.http_front import AsgiApp, HttpFront
+
+__all__ = ["build_app", "serve_http"]
+
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+_ANY_ADDRESS: Final = ("0.0.0.0", "::", "[::]")  # noqa: S104 - compared, not bound
+_GRACE_SECONDS: Final = 2
+_BACKLOG: Final = 2048
+
+
+def build_app(server: BridgeServer) -> AsgiApp:
+    """The ASGI application, for `serve_http` or a server of your own; its lifespan must be run.
+
+    :raises ConfigError: the settings would serve beyond loopback without a token.
+    """
+    settings = server.client.settings
+    _refuse_open_door(settings)
+    token = settings.bearer_token
+    app = server.streamable_http_app(
+        streamable_http_path=settings.path,
+        max_request_body_size=MAX_BODY_BYTES,
+        transport_security=_security(settings),
+        host=settings.host,
+    )
+    front: Any = HttpFront(cast("AsgiApp", app), server.readiness, None if token is None else token.get_secret_value())
+    if settings.allowed_browser_origins:
+        front = CORSMiddleware(
+            front,
+            allow_origins=settings.allowed_browser_origins,
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("*",),
+            expose_headers=("Mcp-Session-Id", "WWW-Authenticate"),
+        )
+    return cast("AsgiApp", front)
+
+
+async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight have two seconds to end.
+
+    `on_ready` gets the endpoint's URL once connections are accepted (port 0 is then a real one).
+    :raises ConfigError: the address cannot be bound, or would be open to everyone.
+    """
+    settings = server.client.settings
+    app = build_app(server)
+    listener = _bind(settings.host, settings.port)
+    url = f"http://{_for_url(settings.host)}:{listener.getsockname()[1]}{settings.path}"
+    config = uvicorn.Config(
+        cast("Any", app),
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    runner = _Uvicorn(config, (lambda: on_ready(url)) if on_ready else None)
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_exit_on_signal, runner, server)
+            await runner.serve(sockets=[listener])
+            group.cancel_scope.cancel()
+    finally:
+        listener.close()
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn that says when it is up and leaves signals to us: its own handling ends the process by the signal."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._on_ready is not None:
+            self._on_ready()
+
+
+async def _exit_on_signal(runner: uvicorn.Server, server: BridgeServer) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            runner.force_exit = runner.should_exit
+            runner.should_exit = True
+            server.changes.close()
+
+
+def _refuse_open_door(settings: BridgeSettings) -> None:
+    if _is_loopback(settings.host) or settings.bearer_token is not None or settings.insecure:
+        return
+    raise ConfigError(
+        f"Serving on {settings.host} would let anyone on the network call every tool.",
+        remedy="Set `bearer_token`, listen on 127.0.0.1, or say `insecure: true` behind a proxy that authenticates.",
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _security(settings: BridgeSettings) -> TransportSecuritySettings:
+    names = [*_LOOPBACK, *([] if settings.host in _ANY_ADDRESS else [_for_url(settings.host)])]
+    hosts = [form for name in names for form in (name, f"{name}:*")]
+    origins = [form for name in _LOOPBACK for form in (f"http://{name}", f"http://{name}:*")]
+    return TransportSecuritySettings(
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=[*hosts, *settings.allowed_hosts],
+        allowed_origins=[*origins, *settings.allowed_browser_origins],
+    )
+
+
+def _for_url(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A listening socket; the first address that the host's name stands for."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return socket.create_server(cast("Any", address), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error}.", remedy="Choose another `host` or `port`."
+        ) from None

@@ -1,0 +1,146 @@
+"""UTCP name ↔ MCP name. Pure: names depend on the set of tools alone, not on their order or on time.
+
+Hosts disagree on names: some reject dots, some a whole server for one bad name, some count their own
+prefix into 64 characters. So a listed name fits `^[A-Za-z_][A-Za-z0-9_-]{0,47}$`. Where that loses
+something (too long, two names that become one, or differ in letter case alone) every tool concerned gets
+a suffix made from its UTCP name, so that adding a tool elsewhere or turning the order changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, Literal, TypeAlias
+
+from utcp_bridge.errors import ConfigError
+
+__all__ = ["LONGEST_NAME", "NAME_PATTERN", "ToolKey", "assign_names", "check_alias"]
+
+LONGEST_NAME: Final = 48
+"""Characters; leaves 16 of the usual 64 for a host's own prefix."""
+NAME_PATTERN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,47}")
+_ALIAS: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
+_OTHER: Final = re.compile(r"[^A-Za-z0-9_-]+")
+_SUFFIX_DIGITS: Final = 8
+_MANUAL_SHARE: Final = 15
+
+ToolKey: TypeAlias = tuple[str, str]
+"""(manual, tool): the identity of a UTCP tool. `manual.tool` alone may be ambiguous, both may hold dots."""
+
+
+def assign_names(
+    keys: Iterable[ToolKey],
+    *,
+    style: Literal["qualified", "short"] = "qualified",
+    aliases: Mapping[str, str] | None = None,
+    reserved: Collection[str] = (),
+) -> dict[ToolKey, str]:
+    """Give every tool its one MCP name; the result keeps the order of `keys`.
+
+    `aliases` are MCP name → UTCP name (`manual.tool`) and are taken as they are. `reserved` names (the
+    meta-tools') are given to no tool. Raises ConfigError for an alias that is no usable name.
+    """
+    wanted: dict[ToolKey, str | None] = dict.fromkeys(keys)
+    chosen = _chosen_by_alias(wanted, aliases or {}, reserved)
+    open_keys = [key for key in wanted if key not in chosen]
+    taken = {name.casefold() for name in (*reserved, *chosen.values())}
+    proposals = _short_names(open_keys, taken) if style == "short" else {}
+    for key in open_keys:
+        proposals.setdefault(key, _qualified(*key))
+    named = _settle(proposals, taken) | chosen
+    return {key: named[key] for key in wanted}
+
+
+def check_alias(alias: str, reserved: Collection[str]) -> None:
+    """Raise ConfigError for an alias that no host would accept or that hides a meta-tool."""
+    if not _ALIAS.fullmatch(alias):
+        raise ConfigError(
+            f"The alias {alias[:80]!r} is not a usable tool name.",
+            remedy="Use at most 64 letters, digits, '_' and '-', starting with a letter or '_'.",
+        )
+    if alias.casefold() in {name.casefold() for name in reserved}:
+        raise ConfigError(
+            f"The alias {alias!r} is the name of a meta-tool.", remedy="Rename one of them (`aliases`, `meta_tools`)."
+        )
+
+
+def _chosen_by_alias(
+    keys: Collection[ToolKey], aliases: Mapping[str, str], reserved: Collection[str]
+) -> dict[ToolKey, str]:
+    for alias in aliases:
+        check_alias(alias, reserved)
+    if not aliases:
+        return {}
+    by_utcp_name = {target: alias for alias, target in sorted(aliases.items(), reverse=True)}
+    return {key: by_utcp_name[name] for key in keys if (name := f"{key[0]}.{key[1]}") in by_utcp_name}
+
+
+def _short_names(keys: Iterable[ToolKey], taken: Collection[str]) -> dict[ToolKey, str]:
+    """Tool names alone, for those that need neither a suffix nor their manual to be told apart."""
+    by_name: dict[str, list[tuple[ToolKey, str]]] = {}
+    for key in keys:
+        name = _startable(_mangle(key[1]))
+        by_name.setdefault(name.casefold(), []).append((key, name))
+    return {
+        claims[0][0]: claims[0][1]
+        for folded, claims in by_name.items()
+        if len(claims) == 1 and folded not in taken and NAME_PATTERN.fullmatch(claims[0][1])
+    }
+
+
+def _settle(proposals: Mapping[ToolKey, str], taken: set[str]) -> dict[ToolKey, str]:
+    """Suffix what is too long, taken, or wanted by several; the rest keeps its proposal."""
+    claims: dict[str, int] = {}
+    for name in proposals.values():
+        folded = name.casefold()
+        claims[folded] = claims.get(folded, 0) + 1
+    settled: dict[ToolKey, str] = {}
+    crowded: list[ToolKey] = []
+    for key, name in proposals.items():
+        folded = name.casefold()
+        if claims[folded] == 1 and folded not in taken and len(name) <= LONGEST_NAME and _mangle(key[1]):
+            settled[key] = name
+        else:
+            crowded.append(key)
+    used = taken | {name.casefold() for name in settled.values()}
+    for key in sorted(crowded):
+        settled[key] = _suffixed(key, used)
+        used.add(settled[key].casefold())
+    return settled
+
+
+def _suffixed(key: ToolKey, used: Collection[str]) -> str:
+    manual, tool = (_mangle(part) for part in key)
+    digest = hashlib.sha256("\0".join(key).encode("utf-8", "surrogatepass")).hexdigest()
+    for digits in range(_SUFFIX_DIGITS, LONGEST_NAME // 2):
+        room = LONGEST_NAME - digits - 1
+        stem = "_".join(part for part in (manual, tool) if part)
+        if len(stem) > room:
+            stem = "_".join(part for part in (manual[:_MANUAL_SHARE], tool) if part)
+        name = _startable(f"{_startable(stem)[:room]}_{digest[:digits]}")
+        if name.casefold() not in used:
+            return name
+    raise ConfigError(f"No free MCP name was found for {manual}.{tool}.", remedy="Give it one in `aliases`.")
+
+
+def _qualified(manual: str, tool: str) -> str:
+    parts = (_mangle(manual), _mangle(tool))
+    return _startable("_".join(part for part in parts if part))
+
+
+def _startable(name: str) -> str:
+    return name if name and (name[0].isalpha() or name[0] == "_") else f"_{name}"
+
+
+def _mangle(part: str) -> str:
+    """Letters, digits, `_` and `-` of a name; anything else becomes one `_`, edges are trimmed."""
+    if _PLAIN.fullmatch(part):
+        return part
+    decomposed = unicodedata.normalize("NFKD", part)
+    visible = "".join(
+        char for char in decomposed if char.isascii() or unicodedata.category(char) not in {"Mn", "Cf", "Cs", "Co"}
+    )
+    return _OTHER.sub("_", visible).strip("_")

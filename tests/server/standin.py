@@ -1,0 +1,66 @@
+"""A small UTCP client for the server's tests: real tools and results, no network.
+
+It is loaded by path (tests are no package): `load_standin()` in conftest.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from utcp_bridge.config import BridgeSettings
+from utcp_bridge.errors import UnknownTool
+from utcp_bridge.model import Result, Source, Tool
+from utcp_bridge.search.bm25 import Bm25Strategy
+
+
+@dataclass
+class Manual:
+    name: str
+    status: str = "ready"
+    tools: int = 0
+
+
+@dataclass
+class StandIn:
+    """A client whose tools run the functions they are given: `async (arguments, emit) -> value`."""
+
+    settings: BridgeSettings = field(default_factory=BridgeSettings)
+    generation: int = 1
+
+    def __post_init__(self):
+        self._tools, self._functions, self._callbacks = {}, {}, []
+        self.manuals, self.calls, self._index = [], [], Bm25Strategy()
+
+    def add(self, manual, name, function=None, **fields):
+        tool = Tool(source=Source(manual), name=name, kind="test", template={}, **fields)
+        self._tools[tool.qualified_name], self._functions[tool] = tool, function
+        self._index.add([tool])
+        self.generation += 1
+        for callback in self._callbacks:
+            callback()
+        return tool
+
+    def tools(self):
+        return tuple(self._tools.values())
+
+    def find(self, name):
+        return self._tools.get(name)
+
+    async def call(self, tool: Tool, arguments: dict[str, Any], emit) -> Result:
+        self.calls.append((tool.qualified_name, arguments))
+        if tool not in self._functions:
+            raise UnknownTool(f"There is no tool {tool.name}.")
+        function = self._functions[tool]
+        value = arguments if function is None else await function(arguments, emit)
+        return value if isinstance(value, Result) else Result(value)
+
+    def search(self, query, **filters):
+        return self._index.search(query, **filters)
+
+    def on_change(self, callback):
+        self._callbacks.append(callback)
+        return lambda: self._callbacks.remove(callback)
+
+    def report(self):
+        return self.manuals
