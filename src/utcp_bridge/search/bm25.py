@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from heapq import nlargest
-from math import log
 from threading import Lock
 from typing import Final
 
 from utcp_bridge.model import Tool
+from utcp_bridge.search.clauses import clause_terms
 from utcp_bridge.search.index import InvertedIndex
+from utcp_bridge.search.scoring import QueryTerm, best
 from utcp_bridge.search.strategy import Accept, Hit, has_any_tag
+from utcp_bridge.search.synonyms import synonyms_of
 from utcp_bridge.search.text import terms
+from utcp_bridge.search.typos import split_compound
 
-__all__ = ["Bm25Strategy"]
+__all__ = ["Bm25Strategy", "query_terms"]
 
-_HIDDEN: Final = -1e9
+SYNONYM_WEIGHT: Final = 0.25
+REPAIR_WEIGHT: Final = 0.8
+_LONGEST_QUERY: Final = 4_000
 
 
 class Bm25Strategy:
@@ -53,45 +57,63 @@ class Bm25Strategy:
         if limit < 1:
             return []
         with self._lock:
-            scores = self._blank(tags, providers, accept)
-            self._score(query, scores)
-            exact, prefixed = self._index.named(query)
-            best = max(scores, default=0.0)
-            ceiling = max(best, 1.0)
-            for slot in exact | prefixed:
-                if scores[slot] > _HIDDEN / 2:
-                    scores[slot] += ceiling * (2 if slot in exact else 1)
-            found = nlargest(
-                limit,
-                ((score, slot) for slot, score in enumerate(scores) if score > 0),
-                key=lambda pair: pair[0],
-            )
+            within = self._within(tags, providers, accept)
+            scores = best(query_terms(query[:_LONGEST_QUERY], self._index), limit, within=within)
+            self._lift_names(query, scores, within)
             ranked = sorted(
-                ((-score, tool.qualified_name, tool) for score, slot in found if (tool := self._index.tools[slot])),
-                key=lambda t: t[:2],
+                (-score, tool.qualified_name, tool)
+                for slot, score in scores.items()
+                if (tool := self._index.tools[slot]) is not None
             )
-        return [Hit(tool, score / ranked[0][0]) for score, _, tool in ranked]
+        return [Hit(tool, score / ranked[0][0]) for score, _, tool in ranked[:limit]]
 
-    def _blank(
+    def _within(
         self, tags: Collection[str] | None, providers: Collection[str] | None, accept: Accept | None
-    ) -> list[float]:
-        tools = self._index.tools
+    ) -> set[int] | None:
+        """Slots of the tools that the filters let through; None without filters."""
         if tags is None and providers is None and accept is None:
-            return [0.0] * len(tools)
-        scores = [_HIDDEN] * len(tools)
-        wanted = {tag.casefold() for tag in tags} if tags is not None else None
+            return None
+        tools = self._index.tools
+        wanted = None if tags is None else {tag.casefold() for tag in tags}
+        found: set[int] = set()
         for slot in range(len(tools)) if providers is None else self._index.slots_of(providers):
             tool = tools[slot]
             if tool and (wanted is None or has_any_tag(tool, wanted)) and (accept is None or accept(tool)):
-                scores[slot] = 0.0
-        return scores
+                found.add(slot)
+        return found
 
-    def _score(self, query: str, scores: list[float]) -> None:
-        total = len(self._index)
-        for term in dict.fromkeys(terms(query)):
-            postings = self._index.postings.get(term)
-            if postings:
-                count = len(postings.slots)
-                idf = log(1 + (total - count + 0.5) / (count + 0.5))
-                for slot, weight in zip(postings.slots, postings.weights, strict=True):
-                    scores[slot] += idf * weight
+    def _lift_names(self, query: str, scores: dict[int, float], within: set[int] | None) -> None:
+        """Puts tools of exactly this name first and those whose name begins so next, whatever they score."""
+        ceiling = max(scores.values(), default=0.0) or 1.0
+        for tier, slots in enumerate(reversed(self._index.named(query)), 1):
+            for slot in slots if within is None else slots & within:
+                scores[slot] = scores.get(slot, 0.0) + tier * ceiling
+
+
+def query_terms(query: str, index: InvertedIndex) -> list[QueryTerm]:
+    """The index terms that stand for a query, rarest first: its words, repairs of unknown ones, synonyms."""
+    clauses = clause_terms(query)
+    weights: dict[str, float] = {}
+    members: dict[str, set[int]] = {}
+    for word in dict.fromkeys(terms(query)):
+        own = {number for number, clause in enumerate(clauses) if word in clause}
+        for term, weight in _stand_ins(word, index):
+            weights[term] = max(weight, weights.get(term, 0.0))
+            members.setdefault(term, set()).update(own)
+    found: list[tuple[int, str, QueryTerm]] = []
+    for term, weight in weights.items():
+        postings = index.postings[term]
+        query_term = QueryTerm(postings, weight * index.idf(postings), frozenset(members[term]))
+        found.append((len(postings.slots), term, query_term))
+    return [query_term for *_, query_term in sorted(found, key=lambda entry: entry[:2])]
+
+
+def _stand_ins(word: str, index: InvertedIndex) -> list[tuple[str, float]]:
+    related = [(term, SYNONYM_WEIGHT) for term in synonyms_of(word) if term in index.postings]
+    if word in index.postings:
+        return [(word, 1.0), *related]
+    if related:
+        return related
+    nearest = index.speller.nearest(word, index.frequency)
+    repairs = [nearest] if nearest else split_compound(word, index.postings.__contains__) or ()
+    return [(term, REPAIR_WEIGHT) for term in repairs]

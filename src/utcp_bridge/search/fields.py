@@ -31,13 +31,16 @@ class Field:
 
 FIELDS: Final = (
     Field(weight=3.0, b=0.3, pivot=3.5),  # name and title
-    Field(weight=2.0, b=0.0, pivot=1.0),  # provider
-    Field(weight=1.5, b=0.0, pivot=1.0),  # tags
+    Field(weight=1.5, b=0.0, pivot=1.0),  # provider
+    Field(weight=1.0, b=0.0, pivot=1.0),  # tags
     Field(weight=1.0, b=0.6, pivot=16.0),  # description
-    Field(weight=0.5, b=0.7, pivot=5.0),  # parameter names
+    Field(weight=0.6, b=0.7, pivot=5.0),  # parameter names
     Field(weight=0.3, b=0.7, pivot=20.0),  # parameter descriptions and enum values
 )
 K1: Final = 1.4
+_DESCRIPTION: Final = 3
+_OPENING_TERMS: Final = 4
+"""A description says first what the tool does: its opening terms count double."""
 
 
 def parameters_of(schema: Any) -> dict[str, Any]:
@@ -65,10 +68,13 @@ def fields_of(tool: Tool) -> tuple[list[str], ...]:
 def weigh(tool: Tool) -> dict[str, float]:
     """Each term's saturated weight in this tool, in (0, 1): one saturation over the sum of fields."""
     sums: dict[str, float] = {}
-    for field, found in zip(FIELDS, fields_of(tool), strict=True):
+    for number, (field, found) in enumerate(zip(FIELDS, fields_of(tool), strict=True)):
         step = field.weight / (1 - field.b + field.b * len(found) / field.pivot)
         for term in found:
             sums[term] = sums.get(term, 0.0) + step
+        if number == _DESCRIPTION:
+            for term in found[:_OPENING_TERMS]:
+                sums[term] += step
     return {term: total / (K1 + total) for term, total in sums.items()}
 
 

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from math import log
 from typing import Final
 
 from utcp_bridge.model import Tool
 from utcp_bridge.search.fields import weigh
 from utcp_bridge.search.text import compact
+from utcp_bridge.search.typos import Speller
 
 __all__ = ["InvertedIndex", "Postings"]
+
+_COST_OF_LOOKUP: Final = 10
+"""One bisection costs about as much as reading this many postings."""
 
 
 class Postings:
@@ -30,19 +35,37 @@ class Postings:
         self.peak = 0.0
 
     def put(self, slot: int, weight: float) -> None:
-        self.peak = max(self.peak, weight)
-        if not self.slots or self.slots[-1] < slot:
-            self.slots.append(slot)
-            self.weights.append(weight)
-        else:
-            position = bisect_left(self.slots, slot)
-            self.slots.insert(position, slot)
-            self.weights.insert(position, weight)
+        slots = self.slots
+        position = len(slots) if not slots or slots[-1] < slot else bisect_left(slots, slot)
+        slots.insert(position, slot)
+        self.weights.insert(position, weight)
+        self.peak = max(self.peak, self.weights[position])
 
     def drop(self, slot: int) -> None:
         position = bisect_left(self.slots, slot)
         del self.slots[position]
-        del self.weights[position]
+        weight = self.weights.pop(position)
+        if weight >= self.peak:
+            self.peak = max(self.weights, default=0.0)
+
+    def add_to(self, scores: dict[int, float], factor: float) -> None:
+        """Adds `factor` times each weight to the scores."""
+        score_of = scores.get
+        for slot, weight in zip(self.slots, self.weights, strict=True):
+            scores[slot] = score_of(slot, 0.0) + factor * weight
+
+    def add_within(self, scores: dict[int, float], factor: float, slots: Collection[int]) -> None:
+        """As `add_to`, for these slots alone."""
+        score_of = scores.get
+        if len(slots) * _COST_OF_LOOKUP < len(self.slots):
+            for slot in [*slots]:
+                position = bisect_left(self.slots, slot)
+                if position < len(self.slots) and self.slots[position] == slot:
+                    scores[slot] = score_of(slot, 0.0) + factor * self.weights[position]
+        else:
+            for slot, weight in zip(self.slots, self.weights, strict=True):
+                if slot in slots:
+                    scores[slot] = score_of(slot, 0.0) + factor * weight
 
 
 class InvertedIndex:
@@ -51,6 +74,7 @@ class InvertedIndex:
     def __init__(self) -> None:
         self.tools: Final[list[Tool | None]] = []
         self.postings: Final[dict[str, Postings]] = {}
+        self.speller: Final = Speller()
         self._entries: Final[dict[str, tuple[int, Tool]]] = {}
         self._free: Final[list[int]] = []
         self._manuals: Final[dict[str, set[int]]] = {}
@@ -75,6 +99,7 @@ class InvertedIndex:
             postings = self.postings.get(term)
             if postings is None:
                 postings = self.postings[term] = Postings()
+                self.speller.add(term)
             postings.put(slot, weight)
 
     def remove(self, qualified_name: str) -> None:
@@ -96,6 +121,17 @@ class InvertedIndex:
             postings.drop(slot)
             if not postings.slots:
                 del self.postings[term]
+                self.speller.remove(term)
+
+    def idf(self, postings: Postings) -> float:
+        """Inverse document frequency of a term with these postings; always above zero."""
+        count = len(postings.slots)
+        return log(1 + (len(self) - count + 0.5) / (count + 0.5))
+
+    def frequency(self, term: str) -> int:
+        """In how many tools a term occurs."""
+        postings = self.postings.get(term)
+        return len(postings.slots) if postings else 0
 
     def names_of(self, manual: str) -> list[str]:
         """Qualified names of a manual's tools."""

@@ -20,21 +20,23 @@ _CJK_RUN: Final = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\uf
 _MARKS: Final = re.compile("[\u0300-\u036f]")
 _LONGEST_CHUNK: Final = 64
 _JOINED_PARTS: Final = 3
+_VOWELS: Final = frozenset("aeiouy")
 
 _STOP_WORDS: Final = """
-a about above after again all also am an and any are aren as at b be because been before being between both but by c
-can cannot could couldn d did didn do does doesn doing don down during e each etc f few for from further g had has
-have having he her here hers him his how i if in into is isn it its itself j just k l ll m me more most my n no nor
-not o of off on once only or other our ours out over own p q r re s same she should so some such t than that the
-their theirs them then there these they this those through to too u under until up upon us v very w was we were what
-when where whether which while who whom whose why will with would x y yes yet you your yours z
-please thanks thank hi hello hey dear kindly okay ok sure maybe want wants wanted wanting need needs needed needing
-like likes liked would could help helps helping let lets tell tells give gives given giving know knowing interested
-looking look trying try wish hoping hope love able going gonna wanna currently recently really actually quite
-provide provides provided assist thinking think wondering wonder curious planning plan using use used uses via
-something anything everything thing things someone anyone somebody way ways much many lot lots got get's im ive id
-make sure specific particular certain various several various related relevant regarding based along well
-also additionally furthermore moreover lastly finally first firstly second secondly then next however
+a able about above actually additionally after again all along also am an and any anyone anything are aren as assist
+assistance at b be because been before being better between both but by c can cannot certain could couldn curious
+currently d dear did didn do does doesn doing don down during e each effectively ensure ensuring etc everything f
+few finally firstly for from further furthermore g gather give given gives giving going gonna good got great had has
+have having he hello help helpful helping helps her here hers hey hi him his hope hoping how however i if im in
+interested into is isn it its itself ive j just k kindly know knowing l lastly let lets like liked likes ll look
+looking lot lots love m make many maybe me mention mentioned more moreover most much my n nd need needed needing
+needs next no nor not o of off ok okay on once only or other our ours out over own p particular please possible
+possibly provided provides q quite r rd re really recently regarding related relevant s same secondly several she
+should so some somebody someone something specific specifically st such sure t tell tells th than thank thanks that
+the their theirs them then there these they thing things think thinking this those through to too try trying u under
+understand until up upon us use used uses using v variety various very via w wanna want wanted wanting wants was way
+ways we well were what when where whether which while who whom whose why will wish with wonder wondering would x y
+yes yet you your yours z
 """
 STOP_WORDS: Final = frozenset(_STOP_WORDS.split())
 
@@ -71,7 +73,7 @@ def is_cjk(word: str) -> bool:
     return not word.isascii() and _CJK_RUN.search(word) is not None
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def terms_of_chunk(chunk: str) -> tuple[str, ...]:
     """Terms of one chunk: its parts, and the joined forms of what was split."""
     if len(chunk) > _LONGEST_CHUNK:
@@ -107,55 +109,37 @@ def _foreign(piece: str) -> list[str]:
     return found + ([piece[position:]] if position < len(piece) else [])
 
 
-_SUFFIXES: Final = (
-    ("ization", "ize"),
-    ("isation", "ize"),
-    ("ational", "ate"),
-    ("fulness", "ful"),
-    ("iveness", "ive"),
-    ("ations", "ate"),
-    ("ation", "ate"),
-    ("ators", "ate"),
-    ("ator", "ate"),
-    ("ities", "ity"),
-    ("ings", ""),
-    ("ing", ""),
-    ("edly", ""),
-    ("ies", "y"),
-    ("ied", "y"),
-    ("sses", "ss"),
-    ("ches", "ch"),
-    ("shes", "sh"),
-    ("xes", "x"),
-    ("ers", "er"),
-    ("ed", ""),
-    ("ly", ""),
-    ("s", ""),
-)
-
-
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4_096)
 def stem(word: str) -> str:
-    """A light stemmer for English words; anything else comes back as it is."""
-    if len(word) < 4 or not word.isalpha() or not word.isascii():
+    """A light stemmer for English: plurals, -ed and -ing, final e and y. Other words come back as they are."""
+    if len(word) < 4 or not word.isascii() or not word.isalpha():
         return word
-    for suffix, replacement in _SUFFIXES:
-        if word.endswith(suffix):
-            base = word[: -len(suffix)]
-            if len(base) + len(replacement) < 3 or (suffix == "s" and base[-1] in "siu"):
-                break
-            if not replacement and suffix != "s":
-                if not _has_vowel(base):
-                    break
-                base = _undouble(base)
-            word = base + replacement
-            break
-    return word[:-1] if word.endswith("e") and len(word) > 4 else word
+    word = _participle(_singular(word))
+    if len(word) > 4 and word.endswith("e"):
+        return word[:-1]
+    if len(word) > 3 and word.endswith("y") and word[-2] not in _VOWELS:
+        return word[:-1] + "i"
+    return word
 
 
-def _has_vowel(base: str) -> bool:
-    return any(letter in "aeiouy" for letter in base)
+def _singular(word: str) -> str:
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("sses", "shes", "ches", "xes", "zes")) and len(word) > 5:
+        return word[:-2]
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        return word[:-1]
+    return word
 
 
-def _undouble(base: str) -> str:
-    return base[:-1] if len(base) > 3 and base[-1] == base[-2] and base[-1] not in "lsz" else base
+def _participle(word: str) -> str:
+    if len(word) < 5:
+        return word
+    if word.endswith("ied"):
+        return word[:-3] + "y"
+    for suffix in ("ing", "ed"):
+        base = word[: -len(suffix)]
+        if word.endswith(suffix) and len(base) > 2 and base[-1] != "e" and not _VOWELS.isdisjoint(base):
+            doubled = base[-1] == base[-2] and base[-1] not in "lsz" and len(base) > 3
+            return base[:-1] if doubled else base
+    return word

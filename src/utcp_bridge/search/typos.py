@@ -1,0 +1,94 @@
+"""Repair of query words that the index does not know: misspelt or run together.
+
+A word with one or two slips keeps its first two letters or its last two. So the vocabulary is
+filed under both, with the word's length, and only words filed like the unknown one are compared;
+of those, only words of nearly the same letters (an edit changes two of them at most).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+__all__ = ["Speller", "edit_distance", "split_compound"]
+
+_SHORTEST: Final = 4
+_SHORTEST_FOR_TWO_EDITS: Final = 8
+_SHORTEST_HALF: Final = 3
+
+
+class Speller:
+    """The words of a vocabulary, filed by their ends; kept up to date a word at a time."""
+
+    def __init__(self) -> None:
+        self._words: Final[dict[tuple[str, bool, int], list[str]]] = {}
+
+    def add(self, word: str) -> None:
+        if _repairable(word):
+            for key in _keys(word, len(word)):
+                self._words.setdefault(key, []).append(word)
+
+    def remove(self, word: str) -> None:
+        if _repairable(word):
+            for key in _keys(word, len(word)):
+                words = self._words[key]
+                words.remove(word)
+                if not words:
+                    del self._words[key]
+
+    def nearest(self, word: str, frequency: Callable[[str], int]) -> str | None:
+        """The known word with the fewest edits, the more frequent one first; None when none is near."""
+        if not _repairable(word):
+            return None
+        bound = 1 if len(word) < _SHORTEST_FOR_TWO_EDITS else 2
+        letters = set(word)
+        best: tuple[int, int, str] | None = None
+        for candidate in self._alike(word):
+            if len(letters.symmetric_difference(candidate)) > 2 * bound:
+                continue
+            distance = edit_distance(word, candidate, bound)
+            if distance <= bound:
+                found = (distance, -frequency(candidate), candidate)
+                best = found if best is None else min(best, found)
+        return best[2] if best else None
+
+    def _alike(self, word: str) -> Iterator[str]:
+        for length in range(len(word) - 1, len(word) + 2):
+            for key in _keys(word, length):
+                yield from self._words.get(key, ())
+
+
+def split_compound(word: str, known: Callable[[str], bool]) -> tuple[str, str] | None:
+    """Two known words that the unknown one is made of, the halves as even as can be."""
+    middle = len(word) / 2
+    places = range(_SHORTEST_HALF, len(word) - _SHORTEST_HALF + 1)
+    for place in sorted(places, key=lambda place: abs(place - middle)):
+        if known(word[:place]) and known(word[place:]):
+            return word[:place], word[place:]
+    return None
+
+
+def edit_distance(left: str, right: str, bound: int) -> int:
+    """Insertions, deletions, substitutions and swaps of neighbours; `bound + 1` when there are more."""
+    if abs(len(left) - len(right)) > bound:
+        return bound + 1
+    before: list[int] = []
+    row = list(range(len(right) + 1))
+    for i, letter in enumerate(left, 1):
+        before, previous, row = row, before, [i]
+        for j, other in enumerate(right, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == right[j - 2] and left[i - 2] == other:
+                cost = min(cost, previous[j - 2] + 1)
+            row.append(cost)
+        if min(row) > bound:
+            return bound + 1
+    return min(row[-1], bound + 1)
+
+
+def _repairable(word: str) -> bool:
+    return len(word) >= _SHORTEST and word.isascii() and word.isalpha()
+
+
+def _keys(word: str, length: int) -> tuple[tuple[str, bool, int], tuple[str, bool, int]]:
+    return (word[:2], True, length), (word[-2:], False, length)
