@@ -75,9 +75,20 @@ class ToolBuilder:
         return building
 
     def target(self, tool: Tool, entry: JsonObject) -> Target[Any]:
-        """The resolved target of a live tool; `entry` is its manual's own template. Raises as `Binder.tool`."""
+        """The resolved target of a tool; `entry` is its manual's own template.
+
+        The target rules are checked here and not at registration alone: a variable that is set later must
+        not open what was closed.
+
+        :raises PolicyError: the tool may not reach what it points at. Otherwise as `Binder.tool`.
+        """
+        transport = self._registry.find(tool.kind)
         trust = Trust.OPERATOR if _is_operators(tool.template, entry) else tool.source.trust
-        return self._binder.tool(tool, self._registry.find(tool.kind), trust=trust)
+        target = self._binder.tool(tool, transport, trust=trust)
+        endpoint = transport.endpoint(target.template)
+        if endpoint is not None:
+            self._check_endpoint(endpoint, tool.template, tool.source)
+        return target
 
     def _build_one(
         self, raw: JsonObject, entry: JsonObject, source: Source, allowed: frozenset[str] | None, building: Building
@@ -93,10 +104,8 @@ class ToolBuilder:
             building.missing.add(error.key)
             return tool
         endpoint = transport.endpoint(target.template)
-        if endpoint is not None:
-            self._check_endpoint(endpoint, template, source)
-            if source.trust is Trust.OPERATOR:
-                tool = replace(tool, source=replace(source, exempt=source.exempt | endpoint_pair(endpoint)))
+        if endpoint is not None and source.trust is Trust.OPERATOR:
+            tool = replace(tool, source=replace(source, exempt=source.exempt | endpoint_pair(endpoint)))
         hints = {**transport.annotations(target.template), **tool.annotations}
         return replace(tool, annotations=hints)
 
