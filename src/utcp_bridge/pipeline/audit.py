@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,13 +16,16 @@ from utcp_bridge.pipeline import Next
 
 __all__ = ["Audit"]
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Audit:
     """Writes a line to `sink` for each call; without a sink the layer is left out.
 
     Keys: time (RFC 3339, UTC), call, tool, kind, arguments (sorted names), outcome (`ok`, an error's
-    code, `cancelled` or `internal`), seconds.
+    code, `cancelled` or `internal`), seconds. A sink that fails is logged and does not change the outcome:
+    the call has happened, and to report it as failed would invite a second one.
     """
 
     sink: Callable[[bytes], None] | None = None
@@ -45,9 +49,16 @@ class Audit:
                 outcome = "internal"
                 raise
             finally:
-                sink(_line(tool, call, outcome, perf_counter() - started))
+                _write(sink, call, _line(tool, call, outcome, perf_counter() - started))
 
         return audited
+
+
+def _write(sink: Callable[[bytes], None], call: Call, line: bytes) -> None:
+    try:
+        sink(line)
+    except Exception as error:  # noqa: BLE001 - a sink is a file, a socket or a stranger's code
+        _log.error("The audit line of call %s was not written (%s).", call.id, type(error).__name__)
 
 
 def _line(tool: Tool, call: Call, outcome: str, seconds: float) -> bytes:
@@ -56,8 +67,13 @@ def _line(tool: Tool, call: Call, outcome: str, seconds: float) -> bytes:
         "call": call.id,
         "tool": tool.qualified_name,
         "kind": tool.kind,
-        "arguments": sorted(call.arguments),
+        "arguments": sorted(map(_writable, call.arguments)),
         "outcome": outcome,
         "seconds": round(seconds, 6),
     }
     return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _writable(name: object) -> str:
+    """An argument name as UTF-8 can hold it: a lone surrogate must not keep a call out of the audit."""
+    return str(name).encode(errors="replace").decode()

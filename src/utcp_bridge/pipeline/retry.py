@@ -63,6 +63,6 @@ class Retry:
 
     def _pause(self, error: UtcpError, attempt: int) -> float:
         if isinstance(error, Rejected) and error.retry_after is not None:
-            return error.retry_after
+            return max(error.retry_after, 0.0)
         longest = min(self.first_pause * float(2**attempt), _LONGEST_PAUSE)
         return longest * _jitter.uniform(0.5, 1.0)

@@ -15,12 +15,16 @@ import orjson
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object
 from utcp_bridge.pipeline import Next
+from utcp_bridge.pipeline.schema_cost import is_affordable
 
 __all__ = ["argument_fault", "compile_schema", "validation"]
 
 _log = logging.getLogger(__name__)
 _MASK = "the given value"
 _BACKTRACK_LIMIT = 20_000
+_EXPLAINED_FAULTS = 5
+_EXPLAINED_VALUES = 200
+_LONGEST_FAULT = 300
 
 
 def validation(tool: Tool, inner: Next) -> Next:
@@ -43,7 +47,7 @@ def validation(tool: Tool, inner: Next) -> Next:
             arguments = _flatten_body(tool, arguments)
         if defaults:
             arguments = {**defaults, **arguments}
-        if validator is not None and not validator.is_valid(arguments):
+        if validator is not None and not _fits(validator, arguments, tool):
             arguments = _parse_text(tool.inputs, arguments)
             _refuse_invalid(validator, arguments, tool)
         if arguments is not call.arguments:
@@ -59,7 +63,10 @@ def _accepts_anything(schema: JsonObject) -> bool:
 
 
 def compile_schema(schema: JsonObject, *, where: str) -> jsonschema_rs.Validator | None:
-    """Compile a schema; None (and one log line) if it is not a valid one, for then nothing can be checked."""
+    """Compile a schema; None (and one log line) if it is not valid or too costly, for then nothing can be checked."""
+    if not is_affordable(schema):
+        _log.warning("%s: arguments are not checked, its input schema takes too many steps to check.", where)
+        return None
     options: tuple[Any, ...] = (
         jsonschema_rs.RegexOptions(),
         jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACK_LIMIT),
@@ -80,15 +87,49 @@ def argument_fault(error: jsonschema_rs.ValidationError) -> str:
     """One sentence for a person or a model: path, expectation; not the value."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path).lstrip(".")
     text = str(error.message).replace(f"{_MASK} ", "", 1)
-    return f"{path}: {text}" if path else text
+    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.FalseSchema):
+        text = "is not allowed" if path else "arguments are not allowed"
+    fault = f"{path}: {text}" if path else text
+    return fault if len(fault) <= _LONGEST_FAULT else f"{fault[:_LONGEST_FAULT]}…"
 
 
 def _refuse_remote(uri: str) -> Any:
     raise ValueError(f"remote reference {uri[:200]}")
 
 
+def _fits(validator: jsonschema_rs.Validator, arguments: JsonObject, tool: Tool) -> bool:
+    try:
+        return validator.is_valid(arguments)
+    except ValueError:  # keys that are no text, objects of Python: only an embedding program can send them
+        raise InvalidArguments(f"The arguments of {tool.qualified_name} are not JSON.") from None
+
+
+def _faults(validator: jsonschema_rs.Validator, arguments: JsonObject) -> list[str]:
+    """The first faults, or only the first of large arguments: the library collects all before it gives one."""
+    if _is_small(arguments):
+        return [argument_fault(error) for error in validator.iter_errors(arguments)][:_EXPLAINED_FAULTS]
+    try:
+        validator.validate(arguments)
+    except jsonschema_rs.ValidationError as error:
+        return [argument_fault(error)]
+    return []
+
+
+def _is_small(arguments: JsonObject) -> bool:
+    pending: list[Any] = [arguments]
+    for _ in range(_EXPLAINED_VALUES):
+        if not pending:
+            return True
+        value = pending.pop()
+        if is_object(value):
+            pending.extend(value.values())
+        elif is_list(value):
+            pending.extend(value)
+    return False
+
+
 def _refuse_invalid(validator: jsonschema_rs.Validator, arguments: JsonObject, tool: Tool) -> None:
-    faults = [argument_fault(error) for _, error in zip(range(5), validator.iter_errors(arguments), strict=False)]
+    faults = _faults(validator, arguments)
     if not faults:
         return
     known = ", ".join(_signature(tool.inputs)) or "none"

@@ -1,0 +1,62 @@
+"""Deadline: wall-clock time, whatever the upstream does."""
+
+import anyio
+import pytest
+from tests.support.steps import Step, make_tool, run
+
+from utcp_bridge.errors import Busy, DeadlineExceeded
+from utcp_bridge.model import Call, Emit
+from utcp_bridge.pipeline.deadline import Deadline
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_call_in_time_gives_its_result() -> None:
+    assert await run(Deadline(lambda _tool: 5)(make_tool(), Step("value"))) == "value"
+
+
+async def test_a_call_that_trickles_is_cancelled_and_says_what_did_not_finish() -> None:
+    cleaned = anyio.Event()
+
+    async def trickle(_call: Call, emit: Emit) -> None:
+        try:
+            while True:
+                await emit("a byte")
+                await anyio.sleep(0.001)
+        finally:
+            cleaned.set()
+
+    with anyio.fail_after(5), pytest.raises(DeadlineExceeded) as caught:
+        await run(Deadline(lambda _tool: 0.05)(make_tool(), Step(does=trickle)))
+    assert cleaned.is_set(), "what was in flight was cancelled"
+    assert caught.value.message == "shop.search did not finish within 0.05 seconds."
+    assert caught.value.remedy is not None
+    assert "call_timeout" in caught.value.remedy
+
+
+async def test_an_error_within_the_time_passes_unchanged() -> None:
+    with pytest.raises(Busy, match="full"):
+        await run(Deadline(lambda _tool: 5)(make_tool(), Step(faults=[Busy("full")])))
+
+
+async def test_the_callers_own_cancellation_is_not_reported_as_a_deadline() -> None:
+    async def hang(_call: Call, _emit: Emit) -> None:
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(5), anyio.move_on_after(0.02) as callers:
+        await run(Deadline(lambda _tool: 4)(make_tool(), Step(does=hang)))
+    assert callers.cancelled_caught
+
+
+async def test_the_limit_is_the_tools_own() -> None:
+    limits = {"slow": 5.0, "fast": 0.001}
+
+    async def pause(_call: Call, _emit: Emit) -> str:
+        await anyio.sleep(0.03)
+        return "value"
+
+    layer = Deadline(lambda tool: limits[tool.name])
+    with anyio.fail_after(5):
+        assert await run(layer(make_tool(name="slow"), Step(does=pause))) == "value"
+        with pytest.raises(DeadlineExceeded):
+            await run(layer(make_tool(name="fast"), Step(does=pause)))

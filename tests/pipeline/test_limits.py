@@ -1,0 +1,194 @@
+"""Limits: slots, queue, rate and partial results, per manual."""
+
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+from anyio.abc import TaskGroup
+from tests.support.steps import Step, make_call, make_tool, run
+
+from utcp_bridge.errors import Busy, ReplyTooLarge
+from utcp_bridge.model import Call, Emit, Tool
+from utcp_bridge.pipeline import Next
+from utcp_bridge.pipeline.limits import Allowance, Limits
+
+pytestmark = pytest.mark.anyio
+
+
+def limits(concurrency: int = 100, queue: int = 100, **numbers: float) -> Limits:
+    allowance = Allowance(concurrency, queue, **numbers)
+    return Limits(lambda _tool: allowance)
+
+
+@dataclass
+class Held:
+    """An upstream that answers when it is told to, and counts who is inside."""
+
+    release: anyio.Event = field(default_factory=anyio.Event)
+    inside: int = 0
+    most: int = 0
+
+    async def __call__(self, _call: Call, _emit: Emit) -> str:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        try:
+            await self.release.wait()
+        finally:
+            self.inside -= 1
+        return "value"
+
+
+async def fill(group: TaskGroup, step: Next, calls: int) -> None:
+    for _ in range(calls):
+        group.start_soon(run, step)
+    await anyio.wait_all_tasks_blocked()
+
+
+async def test_calls_beyond_the_slots_wait_and_then_run() -> None:
+    held = Held()
+    step = limits(concurrency=2, queue=3)(make_tool(), Step(does=held))
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            await fill(group, step, 5)
+            assert held.inside == 2
+            held.release.set()
+    assert (held.inside, held.most) == (0, 2)
+
+
+async def test_a_call_beyond_the_queue_is_refused_at_once_with_the_numbers() -> None:
+    held = Held()
+    inner = Step(does=held)
+    step = limits(concurrency=2, queue=1)(make_tool(), inner)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            await fill(group, step, 3)
+            with pytest.raises(Busy, match="shop has 2 calls in flight and 1 waiting"):
+                await run(step)
+            assert len(inner.calls) == 2, "nothing was sent"
+            held.release.set()
+
+
+async def test_a_slow_manual_does_not_hold_up_another() -> None:
+    held = Held()
+    layer = limits(concurrency=1, queue=0)
+    slow = layer(make_tool(manual="slow"), Step(does=held))
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            await fill(group, slow, 1)
+            assert await run(layer(make_tool(manual="quick"), Step("value"))) == "value"
+            held.release.set()
+
+
+async def test_the_tools_of_one_manual_share_its_slots() -> None:
+    held = Held()
+    layer = limits(concurrency=1, queue=0)
+    one, other = (layer(make_tool(name=name), Step(does=held)) for name in ("one", "other"))
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            await fill(group, one, 1)
+            with pytest.raises(Busy):
+                await run(other)
+            held.release.set()
+
+
+async def test_cancelled_and_failed_calls_give_their_slot_and_place_back() -> None:
+    held = Held()
+    layer = limits(concurrency=1, queue=1)
+    step = layer(make_tool(), Step(does=held))
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            await fill(group, step, 2)
+            group.cancel_scope.cancel()
+        assert (held.inside, layer.gates["shop"].waiting) == (0, 0)
+        with pytest.raises(KeyError):
+            await run(layer(make_tool(), Step(faults=[KeyError("bug")])))
+        assert await run(layer(make_tool(), Step("free again"))) == "free again"
+
+
+async def test_the_rate_allows_a_second_worth_at_once_and_then_refuses() -> None:
+    layer = limits(rate=3.0)
+    step = layer(make_tool(), Step("value"))
+    for _ in range(3):
+        await run(step)
+    with pytest.raises(Busy, match="shop allows 3 calls a second") as caught:
+        await run(step)
+    assert caught.value.remedy == "Try again in 0.3 seconds."
+
+
+async def test_the_rate_refills_with_time_up_to_one_second_worth() -> None:
+    layer = limits(rate=2.0)
+    step = layer(make_tool(), Step("value"))
+    await run(step)
+    gate = layer.gates["shop"]
+    gate.tokens, gate.refilled = 0.0, anyio.current_time() - 0.5
+    await run(step)
+    with pytest.raises(Busy):
+        await run(step)
+    gate.tokens, gate.refilled = 0.0, anyio.current_time() - 3600
+    await run(step)
+    await run(step)
+    with pytest.raises(Busy):
+        await run(step)
+
+
+async def test_a_rate_below_one_still_allows_a_call() -> None:
+    step = limits(rate=0.01)(make_tool(), Step("value"))
+    assert await run(step) == "value"
+    with pytest.raises(Busy, match=r"allows 0\.01 calls a second"):
+        await run(step)
+
+
+async def test_partial_results_pass_up_to_the_budget_and_then_end_the_call() -> None:
+    got: list[object] = []
+
+    async def note(partial: object) -> None:
+        got.append(partial)
+
+    async def endless(_call: Call, emit: Emit) -> None:
+        number = 0
+        while True:
+            await emit(number)
+            number += 1
+
+    step = limits(partials=3)(make_tool(), Step(does=endless))
+    with anyio.fail_after(5), pytest.raises(ReplyTooLarge, match="more than 3 partial results"):
+        await run(step, emit=note)
+    assert got == [0, 1, 2]
+
+
+async def test_the_budget_of_partial_results_is_per_call() -> None:
+    async def two(_call: Call, emit: Emit) -> None:
+        await emit(1)
+        await emit(2)
+
+    step = limits(partials=2)(make_tool(), Step(does=two))
+    await run(step)
+    await run(step)
+
+
+async def test_a_manual_registered_again_with_other_numbers_gets_them() -> None:
+    numbers = {"first": Allowance(1, 0), "second": Allowance(2, 0)}
+
+    def allowance(tool: Tool) -> Allowance:
+        return numbers[tool.limits["generation"]]
+
+    layer = Limits(allowance)
+    held = Held()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            await fill(group, layer(make_tool(limits={"generation": "first"}), Step(does=held)), 1)
+            newer = layer(make_tool(limits={"generation": "second"}), Step(does=held))
+            await fill(group, newer, 2)
+            assert held.inside == 3
+            with pytest.raises(Busy, match="2 calls in flight"):
+                await run(newer)
+            held.release.set()
+
+
+async def test_a_forgotten_manual_leaves_nothing_behind() -> None:
+    layer = limits()
+    await run(layer(make_tool(), Step()), make_call())
+    assert set(layer.gates) == {"shop"}
+    layer.forget("shop")
+    layer.forget("never seen")
+    assert layer.gates == {}

@@ -1,0 +1,230 @@
+"""Validation: what is refused, in which words, and what is repaired."""
+
+import logging
+from typing import Any
+
+import pytest
+from tests.support.steps import Step, make_call, make_tool, run
+
+from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.model import JsonObject
+from utcp_bridge.pipeline.validation import validation
+
+pytestmark = pytest.mark.anyio
+
+ORDER = {
+    "type": "object",
+    "properties": {
+        "item": {"type": "string", "minLength": 3},
+        "count": {"type": ["integer", "null"], "minimum": 1},
+        "options": {"type": "object", "properties": {"gift": {"type": "boolean"}}},
+        "sizes": {"type": "array", "items": {"enum": ["S", "M"]}},
+        "anything": True,
+    },
+    "required": ["item"],
+    "additionalProperties": False,
+}
+
+
+async def received(inputs: JsonObject, arguments: JsonObject, **fields: Any) -> JsonObject:
+    """What the next step gets."""
+    step = Step()
+    await run(validation(make_tool(inputs=inputs, **fields), step), make_call(arguments=arguments))
+    return step.calls[0].arguments
+
+
+async def refusal(inputs: JsonObject, arguments: JsonObject) -> InvalidArguments:
+    """The error for arguments that do not fit."""
+    step = Step()
+    with pytest.raises(InvalidArguments) as caught:
+        await run(validation(make_tool(inputs=inputs), step), make_call(arguments=arguments))
+    assert step.calls == [], "nothing was sent"
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "inputs", [{"type": "object"}, {"type": "object", "properties": {}}, {"type": "object", "description": "none"}]
+)
+def test_a_schema_without_constraints_leaves_the_layer_out(inputs: JsonObject) -> None:
+    step = Step()
+    assert validation(make_tool(inputs=inputs), step) is step
+
+
+async def test_arguments_that_fit_pass_as_the_same_object() -> None:
+    arguments = {"item": "tea", "count": 2, "options": {"gift": True}, "sizes": ["S"], "anything": [None]}
+    assert await received(ORDER, arguments) is arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({}, '"item" is a required property'),
+        ({"item": 5}, 'item: is not of type "string"'),
+        ({"item": "te"}, "item: is shorter than 3 characters"),
+        ({"item": "tea", "count": 0}, "count: is less than the minimum of 1"),
+        ({"item": "tea", "options": {"gift": "yes"}}, 'options.gift: is not of type "boolean"'),
+        ({"item": "tea", "sizes": ["S", "XL"]}, 'sizes[1]: is not one of "S" or "M"'),
+        ({"item": "tea", "colour": "red"}, "'colour' was unexpected"),
+    ],
+)
+async def test_a_refusal_names_the_place_and_what_was_expected(arguments: JsonObject, fault: str) -> None:
+    error = await refusal(ORDER, arguments)
+    assert error.message.startswith("Arguments do not fit shop.search: ")
+    assert fault in error.message
+
+
+async def test_a_refusal_lists_the_tools_arguments() -> None:
+    error = await refusal(ORDER, {})
+    assert error.remedy == (
+        "Its arguments are: item (string, required), count (integer|null), options (object), sizes (array), "
+        "anything (any)."
+    )
+
+
+async def test_a_refusal_without_arguments_to_offer_says_none() -> None:
+    error = await refusal({"type": "object", "additionalProperties": False}, {"a": 1})
+    assert error.remedy == "Its arguments are: none."
+
+
+async def test_no_value_is_repeated_in_a_refusal() -> None:
+    error = await refusal(ORDER, {"item": ["canary-1"], "count": "canary-2", "sizes": ["canary-3"]})
+    assert "canary" not in str(error)
+
+
+async def test_at_most_five_faults_are_named_and_each_is_short() -> None:
+    inputs = {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(9)}}
+    error = await refusal(inputs, {f"p{number}": number for number in range(9)})
+    assert error.message.count("is not of type") == 5
+    error = await refusal({"type": "object", "properties": {"n" * 9000: {"minLength": 2}}}, {"n" * 9000: ""})
+    assert len(error.message) < 400
+    assert error.message.endswith("….")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "fault"),
+    [
+        ({"type": "object", "additionalProperties": False}, "arguments are not allowed."),
+        ({"type": "object", "properties": {"a": False}}, "a: is not allowed."),
+    ],
+)
+async def test_what_no_value_may_fill_is_refused_in_plain_words(inputs: JsonObject, fault: str) -> None:
+    assert (await refusal(inputs, {"a": 1})).message == f"Arguments do not fit shop.search: {fault}"
+
+
+async def test_large_arguments_are_refused_quickly_with_the_first_fault() -> None:
+    inputs = {"type": "object", "properties": {"rows": {"type": "array", "items": {"oneOf": [{"type": "null"}] * 200}}}}
+    error = await refusal(inputs, {"rows": [{"cell": number} for number in range(20_000)]})
+    assert error.message.count("rows[") == 1
+
+
+async def test_arguments_that_are_no_json_are_refused() -> None:
+    error = await refusal(ORDER, {"item": object()})
+    assert error.message == "The arguments of shop.search are not JSON."
+
+
+async def test_a_call_is_checked_by_a_validator_that_is_compiled_once(caplog: pytest.LogCaptureFixture) -> None:
+    step = validation(make_tool(inputs={"type": "strange", "required": ["a"]}), Step())
+    with caplog.at_level(logging.WARNING):
+        await run(step)
+        await run(step)
+    assert caplog.text.count("its input schema is not valid") == 1
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"type": "strange", "required": ["a"]},
+        {"properties": {"a": {"pattern": "("}}},
+        {"properties": {"a": {"minLength": -1}}},
+        {"properties": {"a": {"$ref": "#/$defs/nowhere"}}},
+        {"properties": {"a": {"$ref": "http://127.0.0.1:9/never-fetched.json"}}},
+        {"properties": {"a": {"$ref": "file:///etc/hostname"}}},
+    ],
+)
+async def test_a_schema_that_cannot_be_compiled_means_unchecked_with_a_log_line(
+    inputs: JsonObject, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert await received(inputs, {"a": "tea"}) == {"a": "tea"}
+    assert "shop.search: arguments are not checked, its input schema is not valid" in caplog.text
+
+
+async def test_a_schema_that_takes_too_many_steps_means_unchecked_with_a_log_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    definitions: JsonObject = {"d0": {"type": "string"}}
+    for level in range(1, 50):
+        definitions[f"d{level}"] = {"anyOf": [{"$ref": f"#/$defs/d{level - 1}"}] * 2}
+    inputs = {"$defs": definitions, "properties": {"a": {"$ref": "#/$defs/d49"}}}
+    with caplog.at_level(logging.WARNING):
+        assert await received(inputs, {"a": 1}) == {"a": 1}
+    assert "takes too many steps" in caplog.text
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("pattern", ["^(a+)+$", "^(?=a)(a+)+$", "^(a+)+\\1$", "(?!x)(a|a)*$"])
+async def test_a_hostile_pattern_answers_at_once(pattern: str) -> None:
+    inputs = {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}}
+    error = await refusal(inputs, {"a": "a" * 30_000 + "!"})
+    assert error.message.startswith("Arguments do not fit shop.search: a: ")
+
+
+async def test_a_reference_within_the_schema_is_followed() -> None:
+    inputs = {"$defs": {"word": {"type": "string"}}, "properties": {"a": {"$ref": "#/$defs/word"}}}
+    assert 'a: is not of type "string"' in (await refusal(inputs, {"a": 1})).message
+
+
+async def test_json_text_is_parsed_where_the_schema_has_no_place_for_text() -> None:
+    got = await received(ORDER, {"item": "tea", "options": '{"gift": true}', "sizes": '["S"]'})
+    assert got == {"item": "tea", "options": {"gift": True}, "sizes": ["S"]}
+
+
+async def test_json_text_that_still_does_not_fit_is_refused() -> None:
+    assert "sizes[0]" in (await refusal(ORDER, {"item": "tea", "sizes": '["XL"]'})).message
+    assert 'sizes: is not of type "array"' in (await refusal(ORDER, {"item": "tea", "sizes": "not json"})).message
+
+
+async def test_text_stays_text_where_text_is_allowed_or_no_type_is_named() -> None:
+    inputs = {
+        "type": "object",
+        "properties": {"a": {"type": ["string", "object"]}, "b": {}, "c": {"type": ["object", "null"]}},
+    }
+    got = await received(inputs, {"a": "{}", "b": "{}", "c": "{}"})
+    assert got == {"a": "{}", "b": "{}", "c": {}}
+
+
+BODY = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"body": {"name": "x", "age": 3}}, {"name": "x", "age": 3}),
+        ({"name": "x"}, {"name": "x"}),
+        ({"name": "x", "body": {"age": 3}}, {"name": "x", "body": {"age": 3}}),
+        ({"name": "x", "body": "text"}, {"name": "x", "body": "text"}),
+    ],
+)
+async def test_a_body_object_is_flattened_only_where_nothing_is_lost(given: JsonObject, sent: JsonObject) -> None:
+    assert await received(BODY, given, body_members=("name", "age")) == sent
+
+
+async def test_an_argument_that_is_really_called_body_is_left_alone() -> None:
+    inputs = {**BODY, "properties": {**BODY["properties"], "body": {"type": "object"}}, "required": []}
+    assert await received(inputs, {"body": {"name": "x"}}, body_members=("name",)) == {"body": {"name": "x"}}
+
+
+@pytest.mark.parametrize("template", [{"url": "/{{count}}"}, {"args": ["x", {"deep": "{{ count }}"}]}])
+async def test_defaults_fill_in_for_templates_with_expressions(template: JsonObject) -> None:
+    inputs = {"type": "object", "properties": {"count": {"default": 3}, "page": {"default": 1}, "odd": True}}
+    assert await received(inputs, {"page": 2}, template=template) == {"count": 3, "page": 2}
+
+
+async def test_defaults_are_not_sent_to_other_tools() -> None:
+    inputs = {"type": "object", "properties": {"count": {"default": 3}}}
+    assert await received(inputs, {}, template={"url": "/{count}", "n": 1}) == {}
+
+
+async def test_large_arguments_sent_as_json_text_are_repaired_too() -> None:
+    inputs = {"type": "object", "properties": {"rows": {"type": "array", "items": {"type": "integer"}}}}
+    assert await received(inputs, {"rows": str(list(range(500)))}) == {"rows": list(range(500))}

@@ -1,0 +1,89 @@
+"""Errors: the drawing is the truth, codes are stable, messages are sentences."""
+
+import inspect
+import re
+
+import pytest
+
+from utcp_bridge import errors
+from utcp_bridge.errors import (
+    Busy,
+    ConfigError,
+    ConnectionLost,
+    DeadlineExceeded,
+    MissingExtra,
+    Rejected,
+    Unreachable,
+    UtcpError,
+    VariableNotFound,
+)
+
+
+def drawn() -> dict[str, str | None]:
+    """Class → parent, read from the tree in the module's docstring."""
+    parents: dict[str, str | None] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        match = re.fullmatch(r"    ([│ ]*(?:[├└]── )?)([A-Z]\w+)(?:  +.*)?", line)
+        if match:
+            depth = len(match[1]) // 4
+            parents[match[2]] = path[depth - 1] if depth else None
+            path[depth:] = [match[2]]
+    return parents
+
+
+def defined() -> dict[str, type[UtcpError]]:
+    """Name → class of every error in the module."""
+    return {
+        name: one for name, one in vars(errors).items() if inspect.isclass(one) and one.__module__ == errors.__name__
+    }
+
+
+def test_the_drawing_equals_the_classes() -> None:
+    assert drawn() == {name: None if one is UtcpError else one.__mro__[1].__name__ for name, one in defined().items()}
+    assert len(drawn()) > 15, "the drawing was read"
+
+
+def test_all_names_are_public_and_sorted() -> None:
+    assert errors.__all__ == sorted(defined())
+
+
+def test_every_class_has_a_code_of_its_own_in_snake_case() -> None:
+    codes = {name: vars(one).get("code") for name, one in defined().items()}
+    assert None not in codes.values(), codes
+    assert len(set(codes.values())) == len(codes)
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", str(code)) for code in codes.values())
+
+
+def test_only_faults_after_which_nothing_was_sent_are_retryable_by_themselves() -> None:
+    assert {name for name, one in defined().items() if one.retryable} == {Unreachable.__name__, Busy.__name__}
+    assert not ConnectionLost.retryable
+    assert not DeadlineExceeded.retryable
+
+
+def test_the_text_is_the_message_and_then_the_remedy() -> None:
+    assert str(ConfigError("The port is taken.")) == "The port is taken."
+    error = ConfigError("The port is taken.", remedy="Choose another.")
+    assert (error.message, error.remedy) == ("The port is taken.", "Choose another.")
+    assert str(error) == "The port is taken. Choose another."
+
+
+def test_a_missing_variable_names_the_exact_key_to_set() -> None:
+    error = VariableNotFound("shop__KEY", where="the url of shop")
+    assert error.key == "shop__KEY"
+    assert error.message == "Variable 'shop__KEY' is not set (the url of shop)."
+    assert "Set shop__KEY in" in str(error)
+    assert str(VariableNotFound("K", where="x", remedy="Ask the operator.")).endswith("Ask the operator.")
+
+
+def test_a_missing_extra_gives_the_line_that_installs_it() -> None:
+    assert str(MissingExtra("grpc", "grpc")).endswith("pip install 'utcp-bridge[grpc]'")
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_a_rejection_carries_what_the_other_side_said(*, retryable: bool) -> None:
+    error = Rejected(
+        "503 from shop.", status=503, detail={"a": 1}, retry_after=2.5, retryable=retryable, remedy="Wait."
+    )
+    assert (error.status, error.detail, error.retry_after, error.retryable) == (503, {"a": 1}, 2.5, retryable)
+    assert str(error) == "503 from shop. Wait."

@@ -1,0 +1,100 @@
+"""The nouns: guards, defaults, and representations that hold no secret."""
+
+import dataclasses
+
+import pytest
+from pydantic import ValidationError
+
+from utcp_bridge import model
+from utcp_bridge.model import (
+    Binary,
+    Call,
+    CallTemplate,
+    Fault,
+    Result,
+    Source,
+    Tool,
+    Trust,
+    discard,
+    is_list,
+    is_object,
+)
+
+CANARY = "canary-77c1"
+
+
+@pytest.mark.parametrize(
+    ("value", "as_object", "as_list"),
+    [({}, True, False), ([], False, True), ("{}", False, False), (None, False, False)],
+)
+def test_guards_tell_objects_and_arrays_apart(*, value: object, as_object: bool, as_list: bool) -> None:
+    assert (is_object(value), is_list(value)) == (as_object, as_list)
+
+
+@pytest.mark.anyio
+async def test_discard_takes_any_partial_result() -> None:
+    assert await discard({"partial": 1}) is None
+
+
+def test_remote_manuals_are_trusted_less_than_the_operators_own() -> None:
+    assert Trust.REMOTE < Trust.OPERATOR
+    source = Source("shop")
+    assert (source.trust, source.trusted, source.verify_tls, source.origin) == (Trust.OPERATOR, False, True, None)
+
+
+def test_no_representation_shows_what_may_hold_a_secret() -> None:
+    source = Source("shop")
+    tool = Tool(
+        source,
+        "search",
+        "http",
+        {"url": CANARY},
+        overlay={"headers": CANARY},
+        inputs={"default": CANARY},
+        outputs={"default": CANARY},
+    )
+    template = CallTemplate(name="shop", call_template_type="http", auth={"api_key": CANARY})
+    shown = [tool, Call(tool, {"password": CANARY}), Binary(CANARY.encode()), template]
+    assert all(CANARY not in f"{one!r} {one!s}" for one in shown)
+    assert repr(template) == "<CallTemplate http 'shop'>"
+
+
+def test_a_tools_names_follow_from_its_manual() -> None:
+    tool = Tool(Source("shop"), "search", "http", {})
+    assert (tool.manual, tool.qualified_name) == ("shop", "shop.search")
+    assert tool.inputs == {"type": "object", "properties": {}}
+
+
+def test_tools_with_the_same_fields_are_still_two_tools() -> None:
+    one, other = (Tool(Source("shop"), "search", "http", {}) for _ in range(2))
+    assert one != other
+    assert one.inputs is not other.inputs
+    assert len({one, other}) == 2
+
+
+@pytest.mark.parametrize("noun", [Source("a"), Call(Tool(Source("a"), "b", "c", {}), {}), Result(1)])
+def test_nouns_are_frozen(noun: object) -> None:
+    field = dataclasses.fields(noun)[0].name  # type: ignore[arg-type]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(noun, field, None)
+
+
+def test_a_template_is_frozen_drops_unknown_keys_and_shows_no_input_in_its_errors() -> None:
+    template = CallTemplate.model_validate({"call_template_type": "http", "unknown": 1})
+    assert not hasattr(template, "unknown")
+    with pytest.raises(ValidationError):
+        template.name = "other"  # type: ignore[misc]
+    with pytest.raises(ValidationError) as caught:
+        CallTemplate.model_validate({"call_template_type": "http", "auth": CANARY})
+    assert CANARY not in str(caught.value)
+
+
+def test_a_fault_reads_as_a_sentence() -> None:
+    assert str(Fault("shop", "is not a manual.")) == "shop: is not a manual."
+    assert str(Fault("shop", "is not a manual.", "Look at the URL.")) == "shop: is not a manual. Look at the URL."
+    assert Fault("shop", "x").severity == "error"
+
+
+def test_every_public_noun_exists() -> None:
+    assert model.__all__ == sorted(model.__all__)
+    assert all(hasattr(model, name) for name in model.__all__)
