@@ -53,19 +53,26 @@ def _read(path: str, root: Path, limit: int, confined: bool) -> tuple[Path, byte
     try:
         # O_NONBLOCK: opening a pipe without a writer would block for ever. O_NOFOLLOW: a link put there
         # since it was resolved is refused.
-        descriptor = os.open(resolved, os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_NOFOLLOW") | _flag("O_CLOEXEC"))
+        descriptor = os.open(resolved, os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_NOFOLLOW") | _flag("O_BINARY"))
+        try:
+            return resolved, _read_open(descriptor, path, limit)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise _translated(error, path) from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigError(f"{path!r} is not a regular file.", remedy="Name a file, not a folder, pipe or device.")
-        if status.st_size > limit:
-            raise _too_large(path, limit)
-        data = file.read(limit + 1)
+
+
+def _read_open(descriptor: int, path: str, limit: int) -> bytes:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"{path!r} is not a regular file.", remedy="Name a file, not a folder, pipe or device.")
+    if status.st_size > limit:
+        raise _too_large(path, limit)
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
+        data = file.read(limit + 1)  # a file that grows, or one of /proc that claims no size, is cut here
     if len(data) > limit:
         raise _too_large(path, limit)
-    return resolved, data
+    return data
 
 
 def _flag(name: str) -> int:
