@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from utcp_bridge.config import BridgeSettings, UtcpClientConfig, explain, settings_from_environment
 from utcp_bridge.dialects import ConfigReading, Shape, detect, read_config
 from utcp_bridge.dialects.documents import parse_document
+from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import Fault, JsonObject, Source
 from utcp_bridge.transport_registry import TransportRegistry
@@ -61,6 +62,11 @@ class _Gathered:
             self.faults.append(Fault(where, what, "Rename one of them."))
             return
         self.entries.append(entry)
+
+    def add_manual(self, entry: JsonObject) -> None:
+        """A bare manual: nobody named it, so its place does, and a second one of that name gets a number."""
+        taken = [str(known.get("name")) for known in self.entries]
+        self.entries.append({**entry, "name": suggest_name(entry, taken)})
 
     def _add_reading(self, reading: ConfigReading, where: str, folder: Path | None) -> None:
         self.faults.extend(reading.faults)
@@ -158,8 +164,7 @@ async def _add_file(gathered: _Gathered, named: Path) -> None:
     if shape in _CONFIG_SHAPES:
         gathered.add_document(document, where=str(path), folder=path.parent)
     elif shape in _MANUAL_SHAPES:
-        entry = {"call_template_type": "file", "file_path": str(path), "name": _stem(path.name)}
-        gathered.add_entry(entry, str(path))
+        gathered.add_manual({"call_template_type": "file", "file_path": str(path)})
     else:
         raise _unknown_shape()
 
@@ -185,7 +190,7 @@ async def _add_url(gathered: _Gathered, url: str) -> None:
     if shape in _CONFIG_SHAPES:
         gathered.add_document(document, where=url, folder=None)
     elif shape in _MANUAL_SHAPES:
-        gathered.add_document([url], where=url, folder=None)
+        gathered.add_manual({"call_template_type": "http", "url": url})
     else:
         raise _unknown_shape()
 
@@ -252,10 +257,6 @@ def _anchored(entry: JsonObject, folder: Path | None) -> JsonObject:
 
 def _hint(path: Path) -> str:
     return path.suffix.lower() if path.suffix.lower() in _SUFFIXES else ""
-
-
-def _stem(name: str) -> str:
-    return name.split(".", 1)[0] or "manual"
 
 
 def _unknown_shape() -> ConfigError:
