@@ -11,6 +11,7 @@ by its own keys. OpenAPI descriptions are detected here and converted in `utcp_b
 
 from utcp_bridge.dialects.auth_forms import wants_auth
 from utcp_bridge.dialects.configs import read_config
+from utcp_bridge.dialects.conversion import to_v1
 from utcp_bridge.dialects.manuals import read_manual
 from utcp_bridge.dialects.readings import ConfigReading, ManualReading
 from utcp_bridge.dialects.shapes import Shape, detect
@@ -24,5 +25,6 @@ __all__ = [
     "detect",
     "read_config",
     "read_manual",
+    "to_v1",
     "wants_auth",
 ]

@@ -33,6 +33,9 @@ _INFERRED = (
     ("api_key", "var_name"),
     ("basic", "username"),
     ("token", "token"),
+    ("oauth2_user", "access_token"),
+    ("all", "schemes"),
+    ("any", "options"),
 )
 _DEFAULT_KEY_NAME = "X-Api-Key"
 _PLACES = {"header": "headers", "query": "query_params", "cookie": "cookies"}
