@@ -138,8 +138,9 @@ def parse_auth(auth: Mapping[str, Any]) -> Auth:
         parsed = _ADAPTER.validate_python(_with_types(auth, 0))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        path = ".".join(str(step) for step in first["loc"] if step not in _KINDS)
-        raise ConfigError(f"auth.{path} cannot be used: {first['msg']}.", remedy="See docs/auth.md.") from None
+        raise ConfigError(
+            f"{_path(first['loc'])} cannot be used: {first['msg']}.", remedy="See docs/auth.md."
+        ) from None
     for scheme in _leaves(parsed):
         _check_wire_safety(scheme)
     result: Auth = parsed
@@ -274,6 +275,15 @@ def _with_types(auth: Any, depth: int) -> Any:
     if nested is not None and isinstance(fields.get(nested), list):
         fields[nested] = [_with_types(item, depth + 1) for item in fields[nested]]
     return fields
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """Where in the `auth` an error is, without the kinds that pydantic puts in front of a union's fields."""
+    before = (0, *location[:-1])
+    steps = [
+        step for last, step in zip(before, location, strict=True) if isinstance(step, int) or isinstance(last, str)
+    ]
+    return ".".join(["auth", *map(str, steps)])
 
 
 def _leaves(auth: Any) -> Iterator[Any]:

@@ -6,6 +6,8 @@ aiohttp is a third of a second of start-up.
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
@@ -56,7 +58,8 @@ Client: TypeAlias = aiohttp.ClientSession  # noqa: TID251 - all clients are made
 
 MAX_HEADER_BYTES: Final = 65536
 _DECODED: Final = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
-_FRAMING: Final = ("Content-Length", "Transfer-Encoding", "Connection", "Upgrade", "Expect")
+_FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
+_HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEEP_METHOD: Final = frozenset({307, 308})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
@@ -139,13 +142,19 @@ async def _refuse_redirects(
 
 
 def framed(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
-    """Headers for the engine, which frames the message itself.
+    """Headers for the engine, which frames the message itself and lets a name with a space through.
 
-    A Content-Length of the caller's could split one request in two.
+    A Content-Length of the caller's could split one request in two. A name that repeats keeps its first
+    spelling, or the engine would drop all but the last. Raises InvalidArguments.
     """
-    result = CIMultiDict(headers)
-    for name in _FRAMING:
-        result.popall(name, None)
+    result: CIMultiDict[str] = CIMultiDict()
+    spellings: dict[str, str] = {}
+    for name, value in headers:
+        lower = name.lower()
+        if lower not in _FRAMING:
+            if lower not in spellings and not _HEADER_NAME.fullmatch(name):
+                raise InvalidArguments("A header name holds a character that may not stand there.")
+            result.add(spellings.setdefault(lower, name), value)
     return result
 
 
@@ -251,6 +260,8 @@ def _unwritable(_error: Exception, url: str) -> UtcpError:
 def _broken_answer(error: Exception, url: str) -> UtcpError:
     """Bytes that came and are no HTTP, or stopped coming."""
     cause = error.__cause__
+    if isinstance(cause, http_exceptions.HttpProcessingError) and cause.__cause__ is not None:
+        cause = cause.__cause__
     if isinstance(cause, http_exceptions.ContentEncodingError):
         return MalformedReply(f"{bare_url(url)} answered a body that does not decompress.")
     if isinstance(cause, http_exceptions.LineTooLong):
@@ -269,7 +280,7 @@ def _connect_reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         return "the TLS handshake failed"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or "the connection failed"
+        return os.strerror(error.os_error.errno) if error.os_error.errno else "the connection failed"
     return "it took too long"
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -110,16 +110,20 @@ class StreamReply:
         self.headers: Mapping[str, str] = response.headers
         self.url = str(response.url)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Decoded chunks as they come, in bounded pieces. Raises ConnectionLost, MalformedReply."""
+    def __aiter__(self) -> StreamReply:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next decoded bytes as they come, in bounded pieces. Raises ConnectionLost, MalformedReply."""
         from utcp_bridge.wire.engine import translate
 
-        content = self._response.content
         try:
-            while chunk := await content.readany():
-                yield chunk
+            chunk = await self._response.content.readany()
         except Exception as error:
             raise translate(error, self.url) from error
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
 
     async def read(self, limit: int) -> Reply:
         """The rest as a whole: an error's body, or an answer that is no stream after all. Raises ReplyTooLarge."""

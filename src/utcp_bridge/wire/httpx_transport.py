@@ -62,14 +62,16 @@ class _Body(httpx2.AsyncByteStream):
         while chunk := await self._next():
             size += len(chunk)
             if self._limit is not None and size > self._limit:
+                self._response.close()
                 raise self._failed(too_large(self._response, self._limit))
             yield chunk
 
     async def _next(self) -> bytes:
         try:
             return await self._response.content.readany()
-        except Exception as error:
-            raise self._failed(translate(error, str(self._response.url))) from error
+        except Exception as error:  # noqa: BLE001 - the table knows them all
+            ours = translate(error, str(self._response.url))
+            raise self._failed(ours) from ours
 
     def _failed(self, ours: UtcpError) -> httpx2.RequestError:
         failure = _foreign(ours)(str(ours), request=self._request)

@@ -167,7 +167,7 @@ def _opening_brackets(body: bytes | str) -> int:
 def _deeper_than_allowed(value: Any) -> bool:
     """Level by level, because recursion is what the limit protects from."""
     level: _Containers = [value]
-    for _ in range(MAX_JSON_DEPTH + 1):
+    for _ in range(MAX_JSON_DEPTH):
         children = chain.from_iterable(item.values() if type(item) is dict else item for item in level)
         level = [child for child in children if type(child) is dict or type(child) is list]
         if not level:

@@ -1,0 +1,41 @@
+"""Origins and endpoints: two spellings of one place are one place."""
+
+import pytest
+
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.urls import bare_url, endpoint_of, endpoint_of_url, origin_of
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "endpoint"),
+    [
+        ("https://API.Example.com/x?y#z", "https://api.example.com", "api.example.com:443"),
+        ("https://api.example.com.:443", "https://api.example.com", "api.example.com:443"),
+        ("http://api.example.com:8080/", "http://api.example.com:8080", "api.example.com:8080"),
+        ("wss://api.example.com/ws", "https://api.example.com", "api.example.com:443"),
+        ("ws://[::1]:9000/ws", "http://[::1]:9000", "[::1]:9000"),
+        ("http://[::1]/", "http://[::1]", "[::1]:80"),
+        ("grpc://api.example.com:50051", "grpc://api.example.com:50051", "api.example.com:50051"),
+        ("tcp://api.example.com", "tcp://api.example.com", "api.example.com:0"),
+        ("https://user:pass@api.example.com/", "https://api.example.com", "api.example.com:443"),
+    ],
+)
+def test_an_origin_is_the_same_for_every_spelling(url, origin, endpoint):
+    assert origin_of(url) == origin
+    assert endpoint_of_url(url) == endpoint
+
+
+@pytest.mark.parametrize("url", ["", "api.example.com", "/x", "https:///x", "http://a:b/", "http://[::1/"])
+def test_what_is_no_absolute_url_is_a_configuration_error(url):
+    with pytest.raises(ConfigError, match="A URL"):
+        origin_of(url)
+
+
+def test_an_endpoint_has_its_ipv6_address_in_brackets():
+    assert endpoint_of("::1", 80) == endpoint_of("[::1]", 80) == "[::1]:80"
+    assert endpoint_of("LOCALHOST.", 80) == "localhost:80"
+
+
+def test_a_url_in_a_message_holds_no_query_fragment_or_user():
+    assert bare_url("https://u:p@api.example.com:1/a/b?key=1#f") == "https://api.example.com:1/a/b"
+    assert bare_url("http://[::1/") == "the upstream"
