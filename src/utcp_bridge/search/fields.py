@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
-from utcp_bridge.model import Tool
+from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.search.text import terms
 
 __all__ = ["FIELDS", "Field", "fields_of", "parameters_of", "weigh"]
@@ -43,7 +43,7 @@ _OPENING_TERMS: Final = 4
 """A description says first what the tool does: its opening terms count double."""
 
 
-def parameters_of(schema: Any) -> dict[str, Any]:
+def parameters_of(schema: Any) -> JsonObject:
     """The properties of an input schema; none where the schema is not what it should be."""
     properties = _members(_members(schema).get("properties"))
     return {str(name): value for name, value in properties.items()}
@@ -87,17 +87,9 @@ def _parameter_texts(schemas: Iterable[Any]) -> Iterator[str]:
         members = _members(schema)
         yield _text(members.get("description"))
         values = members.get("enum")
-        if _is_list(values):
+        if is_list(values):
             yield from (value for value in values[:_MOST_ENUM_VALUES] if isinstance(value, str))
 
 
-def _members(value: Any) -> dict[Any, Any]:
-    return value if _is_dict(value) else {}
-
-
-def _is_dict(value: Any) -> TypeGuard[dict[Any, Any]]:
-    return isinstance(value, dict)
-
-
-def _is_list(value: Any) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
+def _members(value: Any) -> JsonObject:
+    return value if is_object(value) else {}

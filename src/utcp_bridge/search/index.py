@@ -75,7 +75,7 @@ class InvertedIndex:
         self.tools: Final[list[Tool | None]] = []
         self.postings: Final[dict[str, Postings]] = {}
         self.speller: Final = Speller()
-        self._entries: Final[dict[str, tuple[int, Tool]]] = {}
+        self._entries: Final[dict[str, tuple[int, Tool, tuple[str, ...]]]] = {}
         self._free: Final[list[int]] = []
         self._manuals: Final[dict[str, set[int]]] = {}
         self._names: Final[list[tuple[str, int]]] = []
@@ -91,11 +91,12 @@ class InvertedIndex:
             self.tools.append(tool)
         else:
             self.tools[slot] = tool
-        self._entries[tool.qualified_name] = slot, tool
+        weights = weigh(tool)
+        self._entries[tool.qualified_name] = slot, tool, tuple(weights)
         self._manuals.setdefault(tool.manual, set()).add(slot)
         for key in _name_keys(tool):
             insort(self._names, (key, slot))
-        for term, weight in weigh(tool).items():
+        for term, weight in weights.items():
             postings = self.postings.get(term)
             if postings is None:
                 postings = self.postings[term] = Postings()
@@ -107,7 +108,7 @@ class InvertedIndex:
         entry = self._entries.pop(qualified_name, None)
         if entry is None:
             return
-        slot, tool = entry
+        slot, tool, terms = entry
         self.tools[slot] = None
         self._free.append(slot)
         members = self._manuals[tool.manual]
@@ -116,7 +117,7 @@ class InvertedIndex:
             del self._manuals[tool.manual]
         for key in _name_keys(tool):
             del self._names[bisect_left(self._names, (key, slot))]
-        for term in weigh(tool):
+        for term in terms:
             postings = self.postings[term]
             postings.drop(slot)
             if not postings.slots:

@@ -1,0 +1,131 @@
+"""The arguments of `search_tools`: their JSON Schema, reading and checking."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, Final, Literal
+from zlib import crc32
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.model import JsonObject, is_object
+
+__all__ = ["SEARCH_TOOLS_INPUT_SCHEMA", "Detail", "SearchArguments", "decode_cursor", "encode_cursor", "read_arguments"]
+
+Detail = Literal["names", "summary", "full"]
+LONGEST_QUERY: Final = 1_000
+LONGEST_PATTERN: Final = 500
+MOST_QUERIES: Final = 5
+MOST_RESULTS: Final = 50
+_DEFAULT_LIMIT: Final = 5
+_DEFAULT_LIMIT_FULL: Final = 3
+
+
+def _listed(value: Any) -> Any:
+    """A single string stands for a list of one: models write both."""
+    return [value] if isinstance(value, str) else value
+
+
+_Words = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=200)]], BeforeValidator(_listed), Field(max_length=50)
+]
+_Query = Annotated[str, Field(max_length=LONGEST_QUERY)]
+
+
+class SearchArguments(BaseModel):
+    """Checked arguments of one `search_tools` call; the field descriptions are what a model reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    query: _Query = Field("", description="What the tool should do, in words; or words of its name.")
+    queries: Annotated[list[_Query], BeforeValidator(_listed)] = Field(
+        [], max_length=MOST_QUERIES, description="Several separate needs in one call; results are grouped by need."
+    )
+    limit: Annotated[int, Field(ge=1, le=MOST_RESULTS)] = Field(
+        0, description=f"Most results: {_DEFAULT_LIMIT} by default, {_DEFAULT_LIMIT_FULL} with full detail."
+    )
+    cursor: Annotated[str, Field(max_length=200)] = Field(
+        "", description="`next_cursor` of the page before, with the same other arguments."
+    )
+    tags: _Words = Field([], description="Only tools with these tags.")
+    tags_mode: Literal["any", "all"] = Field("any", description="Whether one of the tags is enough.")
+    providers: _Words = Field([], description="Only tools of these providers; `*` stands for any text.")
+    exclude_providers: _Words = Field([], description="No tools of these providers; `*` stands for any text.")
+    detail: Detail = Field(
+        "summary", description="names; summary: description and parameters; full: input and output schema."
+    )
+    mode: Literal["auto", "regex", "exact"] = Field(
+        "auto", description="auto ranks by relevance; regex searches names, descriptions and parameters; exact: a name."
+    )
+
+    @property
+    def page_size(self) -> int:
+        """`limit`, or its default for this level of detail."""
+        return self.limit or (_DEFAULT_LIMIT_FULL if self.detail == "full" else _DEFAULT_LIMIT)
+
+    @property
+    def filters(self) -> bool:
+        """Whether anything but the query narrows the search."""
+        return bool(self.tags or self.providers or self.exclude_providers)
+
+
+def _input_schema() -> JsonObject:
+    schema = SearchArguments.model_json_schema()
+    properties: JsonObject = schema["properties"]
+    for member in properties.values():
+        member.pop("title", None)
+        if not member.get("default"):
+            member.pop("default", None)
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+SEARCH_TOOLS_INPUT_SCHEMA: Final[JsonObject] = _input_schema()
+
+
+def read_arguments(arguments: Any) -> SearchArguments:
+    """Checked arguments; nulls count as absent. Raises `InvalidArguments` that names the fault and the remedy."""
+    if not is_object(arguments):
+        raise InvalidArguments("The arguments of a tool search must be an object.", remedy='Give {"query": "..."}.')
+    try:
+        read = SearchArguments.model_validate({key: value for key, value in arguments.items() if value is not None})
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in fault["loc"])[:100]
+        known = ", ".join(SearchArguments.model_fields)
+        remedy = f"Known arguments: {known}." if fault["type"] == "extra_forbidden" else f"Correct `{where}`."
+        raise InvalidArguments(f"`{where}` of the tool search: {fault['msg']}.", remedy=remedy) from None
+    if read.queries and read.cursor:
+        raise InvalidArguments("A cursor pages one query, not `queries`.", remedy="Repeat that one need as `query`.")
+    if read.queries and read.mode != "auto":
+        raise InvalidArguments(f"`queries` cannot be used with mode {read.mode}.", remedy="Give one `query`.")
+    return read
+
+
+def encode_cursor(arguments: SearchArguments, offset: int) -> str:
+    """An opaque cursor for the page that begins at `offset` of this very search."""
+    return base64.urlsafe_b64encode(f"{offset}:{_fingerprint(arguments)}".encode()).decode().rstrip("=")
+
+
+def decode_cursor(arguments: SearchArguments) -> int:
+    """The offset in the arguments' cursor, 0 without one. Raises `InvalidArguments` for any other cursor."""
+    if not arguments.cursor:
+        return 0
+    try:
+        text = base64.urlsafe_b64decode(arguments.cursor + "=" * (-len(arguments.cursor) % 4)).decode("ascii")
+        offset, fingerprint = text.split(":")
+        if offset.isdigit() and len(offset) < 8 and fingerprint == _fingerprint(arguments):
+            return int(offset)
+    except (ValueError, binascii.Error):
+        pass
+    raise InvalidArguments(
+        "The cursor does not belong to this tool search.",
+        remedy="Repeat the search with the arguments of its first page, or without a cursor.",
+    )
+
+
+def _fingerprint(arguments: SearchArguments) -> str:
+    return format(
+        crc32(repr(arguments.model_dump(exclude={"cursor", "limit", "detail"})).encode("utf-8", "replace")), "x"
+    )

@@ -1,0 +1,154 @@
+"""How found tools are shown to a model: result entries, signature lines, compact text."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Final
+
+from utcp_bridge.model import JsonObject, Tool, is_list, is_object
+from utcp_bridge.search.fields import parameters_of
+
+__all__ = ["as_text", "describe_catalogue", "one_line", "signature", "summary_of"]
+
+_LONGEST_SUMMARY: Final = 160
+_MOST_PARAMETERS: Final = 20
+_MOST_CHOICES: Final = 5
+_MOST_TAGS: Final = 10
+_MOST_TYPES: Final = 4
+_DEEPEST_TYPE: Final = 4
+_LONGEST_NAME: Final = 60
+_HEADING: Final = "Search before saying that something cannot be done."
+
+
+def summary_of(tool: Tool) -> JsonObject:
+    """Description in one line, signature, title and tags of a tool; empty members are left out."""
+    shown: JsonObject = {"description": one_line(tool.description, _LONGEST_SUMMARY)}
+    if tool.title and tool.title != tool.name:
+        shown["title"] = one_line(tool.title, _LONGEST_SUMMARY)
+    if line := signature(tool.inputs):
+        shown["parameters"] = line
+    if tool.tags:
+        shown["tags"] = [one_line(str(tag), _LONGEST_NAME) for tag in tool.tags[:_MOST_TAGS]]
+    return shown
+
+
+def one_line(text: Any, limit: int) -> str:
+    """The first sentence or line, without control and invisible characters, at most `limit` characters long."""
+    if not isinstance(text, str):
+        return ""
+    for line in text[:4_000].splitlines():
+        shown = " ".join("".join(filter(_visible, line)).split())
+        if shown:
+            end = shown.find(". ")
+            return _cut(shown[: end + 1] if 20 < end < limit else shown, limit)
+    return ""
+
+
+def signature(schema: Any) -> str:
+    """`city*: string, units: "metric"|"imperial"`: parameters with types, a star for required ones."""
+    parameters = parameters_of(schema)
+    listed = schema.get("required") if is_object(schema) else None
+    required: list[Any] = listed if is_list(listed) else []
+    names = sorted(parameters, key=lambda name: name not in required)
+    parts = [
+        f"{one_line(name, _LONGEST_NAME)}{'*' if name in required else ''}: {_type(parameters[name])}"
+        for name in names[:_MOST_PARAMETERS]
+    ]
+    if len(names) > _MOST_PARAMETERS:
+        parts.append(f"… {len(names) - _MOST_PARAMETERS} more")
+    return ", ".join(parts)
+
+
+def as_text(result: JsonObject) -> str:
+    """The result of `search_tools` as compact text, for hosts that read no structured content."""
+    lines: list[str] = []
+    for group in result.get("groups", ()):
+        lines.append(f'"{one_line(group["query"], _LONGEST_SUMMARY)}":')
+        lines += _result_lines(group)
+    if "results" in result:
+        lines += _result_lines(result)
+    lines += [f"{provider['name']}: {provider['tools']} tools" for provider in result.get("providers", ())]
+    if "next_cursor" in result:
+        lines.append(f"More with cursor {result['next_cursor']}")
+    if "note" in result:
+        lines.append(result["note"])
+    return "\n".join(lines)
+
+
+def describe_catalogue(counts: Mapping[str, int], budget: int) -> str:
+    """What can be searched, for a tool description: providers and counts within `budget` characters.
+
+    Providers with most tools come first; those that no longer fit are counted.
+    """
+    total = sum(counts.values())
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))
+    for shown in range(len(ranked), -1, -1):
+        if shown * 3 > budget:
+            continue
+        names = [f"{one_line(name, _LONGEST_NAME)} ({counts[name]:,})" for name in ranked[:shown]]
+        rest = len(ranked) - shown
+        if rest:
+            names.append(f"{rest:,} more providers" if shown else f"{rest:,} providers")
+        text = f"{total:,} tools from {', '.join(names)}. {_HEADING}" if ranked else f"No tools yet. {_HEADING}"
+        if len(text) <= budget:
+            return text
+    return _cut(f"{total:,} tools. {_HEADING}", budget)
+
+
+def _result_lines(group: JsonObject) -> list[str]:
+    lines = [_entry_line(number, entry) for number, entry in enumerate(group["results"], 1)]
+    if not lines and "providers" not in group:
+        lines = ["Nothing found."]
+    if near := group.get("did_you_mean"):
+        lines.append(f"Did you mean: {', '.join(near)}?")
+    return lines
+
+
+def _entry_line(number: int, entry: JsonObject) -> str:
+    described = f" - {entry['description']}" if entry.get("description") else ""
+    parameters = f" ({entry['parameters']})" if entry.get("parameters") else ""
+    schema = f" inputSchema: {json.dumps(entry['inputSchema'], default=str)}" if "inputSchema" in entry else ""
+    return f"{number}. {entry['name']} [{entry['provider']}; {entry['callable_as']}]{described}{parameters}{schema}"
+
+
+def _type(schema: Any, depth: int = 0) -> str:
+    if not is_object(schema) or depth > _DEEPEST_TYPE:
+        return "any"
+    choices = [schema["const"]] if "const" in schema else schema.get("enum")
+    if is_list(choices) and choices:
+        more = "|…" if len(choices) > _MOST_CHOICES else ""
+        return "|".join(_literal(value) for value in choices[:_MOST_CHOICES]) + more
+    kind = schema.get("type")
+    if kind == "array":
+        items = _type(schema.get("items"), depth + 1)
+        return f"({items})[]" if "|" in items else f"{items}[]"
+    kinds = kind if is_list(kind) else [kind]
+    named = "|".join(filter(None, (one_line(one, 20) for one in kinds[:_MOST_TYPES])))
+    return named or _composed(schema, depth)
+
+
+def _composed(schema: JsonObject, depth: int) -> str:
+    for keyword in ("anyOf", "oneOf"):
+        branches = schema.get(keyword)
+        if is_list(branches) and branches:
+            return "|".join(dict.fromkeys(_type(branch, depth + 1) for branch in branches[:_MOST_TYPES]))
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        return one_line(reference.rsplit("/", 1)[-1], 40) or "any"
+    return "object" if "properties" in schema else "any"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, str):
+        return f'"{one_line(value, 30)}"'
+    return one_line(str(value), 30) if not isinstance(value, bool) else str(value).lower()
+
+
+def _visible(character: str) -> bool:
+    return character == "\t" or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: max(0, limit - 1)].rstrip() + "…"
