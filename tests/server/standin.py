@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import anyio
+
 from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import UnknownTool
 from utcp_bridge.model import Result, Source, Tool
@@ -30,7 +32,7 @@ class StandIn:
 
     def __post_init__(self):
         self._tools, self._functions, self._callbacks = {}, {}, []
-        self.manuals, self.calls, self._index = [], [], Bm25Strategy()
+        self.manuals, self.calls, self._index, self.loaded = [], [], Bm25Strategy(), anyio.Event()
 
     def add(self, manual, name, function=None, **fields):
         tool = Tool(source=Source(manual), name=name, kind="test", template={}, **fields)
@@ -61,6 +63,11 @@ class StandIn:
     def on_change(self, callback):
         self._callbacks.append(callback)
         return lambda: self._callbacks.remove(callback)
+
+    async def wait_loaded(self, seconds=None):
+        with anyio.move_on_after(seconds):
+            await self.loaded.wait()
+        return self.loaded.is_set()
 
     def report(self):
         return self.manuals

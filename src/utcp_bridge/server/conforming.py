@@ -8,11 +8,11 @@ and no call fails for it.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import islice
 from typing import Any, Final
 
 import jsonschema_rs
-import orjson
 
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.server.schema_size import map_schemas
@@ -91,7 +91,7 @@ class Conformer:
         validator = self._validator if self._compiled else self._compile()
         if validator is None or validator.is_valid(value):
             return value
-        copy: JsonObject = orjson.loads(orjson.dumps(value))
+        copy = deepcopy(value)
         misfits: JsonObject = {}
         for _ in range(_ROUNDS):
             paths = [error.instance_path for error in islice(validator.iter_errors(copy), _MOST_FAULTS)]

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import orjson
 
-from utcp_bridge.errors import InvalidArguments, UnknownTool
+from utcp_bridge.errors import ConfigError, InvalidArguments, UnknownTool
 from utcp_bridge.model import Emit, JsonObject, is_list, is_object
 from utcp_bridge.server.catalogue import Catalogue, Entry
+from utcp_bridge.server.naming import NAME_PATTERN
 from utcp_bridge.server.ports import ClientPort
 from utcp_bridge.server.render import compact, fault_result, render_error, text_result
 from utcp_bridge.server.text import clean, shorten
@@ -37,10 +38,15 @@ class MetaTools:
         self._run = run
         names = client.settings.meta_tools
         self._calls: dict[str, Callable[[JsonObject, Emit], Awaitable[JsonObject]]] = {}
-        if names.search:
-            self._calls[names.search] = self._search
-        if names.call:
-            self._calls[names.call] = self._call
+        for name, function in ((names.search, self._search), (names.call, self._call)):
+            if name is None:
+                continue
+            if not NAME_PATTERN.fullmatch(name) or name in self._calls:
+                raise ConfigError(
+                    f"{name[:80]!r} cannot be the name of a meta-tool.",
+                    remedy="Give `meta_tools` two different names of at most 48 letters, digits, '_' and '-', or null.",
+                )
+            self._calls[name] = function
         self.catalogue = Catalogue(client, self.listed)
 
     def __contains__(self, name: str) -> bool:

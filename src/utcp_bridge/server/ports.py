@@ -68,6 +68,10 @@ class ClientPort(Protocol):
         """Call `callback` after every change of the tools; returns what ends that."""
         ...
 
+    async def wait_loaded(self, seconds: float | None = None) -> bool:
+        """Wait until no manual is in its first load; False if `seconds` ran out first."""
+        ...
+
     def report(self) -> Sequence[ManualReport]:
         """Every configured manual's state."""
         ...

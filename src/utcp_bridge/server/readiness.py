@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any, Final
-
-import anyio
+from typing import Any
 
 from utcp_bridge.server.ports import ClientPort
 
 __all__ = ["Readiness"]
-
-_PAUSE: Final = 0.05
 
 
 class Readiness:
@@ -31,8 +27,8 @@ class Readiness:
 
     async def wait(self) -> None:
         """Return when ready."""
-        while not self.is_ready():  # noqa: ASYNC110 - the client has no event for a load that failed
-            await anyio.sleep(_PAUSE)
+        if not self.is_ready():
+            await self._client.wait_loaded(max(0.0, self._deadline - monotonic()))
 
     def summary(self) -> dict[str, Any]:
         """Counts for a readiness probe; names and causes stay with `utcp-bridge check`."""

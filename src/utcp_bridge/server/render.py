@@ -28,6 +28,7 @@ import orjson
 from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, is_list, is_object
 from utcp_bridge.server.conforming import Conformer
+from utcp_bridge.server.content_blocks import well_formed
 from utcp_bridge.server.text import clean
 
 __all__ = ["Rendering", "compact", "fault_result", "render_error", "render_result", "text_result"]
@@ -36,12 +37,6 @@ _log = logging.getLogger(__name__)
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS
 _LONGEST_DETAIL: Final = 8_000
 _TRUNCATED: Final = "_truncated"
-_REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
-    "text": ("text",),
-    "image": ("data", "mimeType"),
-    "audio": ("data", "mimeType"),
-    "resource_link": ("uri", "name"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,23 +188,8 @@ def _passed_through(value: ContentBlocks, rendering: Rendering) -> JsonObject:
 
 
 def _valid_blocks(blocks: Iterable[Any]) -> list[JsonObject]:
-    """The blocks as they are; one that is no MCP content becomes text, so that it cannot void the whole result."""
-    return [block if _is_block(block) else {"type": "text", "text": compact(block)} for block in blocks]
-
-
-def _is_block(block: Any) -> bool:
-    if not is_object(block):
-        return False
-    kind = block.get("type")
-    if kind == "resource":
-        resource = block.get("resource")
-        return (
-            is_object(resource)
-            and isinstance(resource.get("uri"), str)
-            and (isinstance(resource.get("text"), str) or isinstance(resource.get("blob"), str))
-        )
-    needed = _REQUIRED.get(kind) if isinstance(kind, str) else None
-    return needed is not None and all(isinstance(block.get(key), str) for key in needed)
+    safe: list[Any] = _json_safe(list(blocks))
+    return [well_formed(block, compact) for block in safe]
 
 
 def _json_safe(value: Any) -> Any:

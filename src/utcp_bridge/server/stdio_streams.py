@@ -7,6 +7,7 @@ can be cancelled at any time. Files and terminals, which the loop cannot watch e
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import stat
 import sys
@@ -85,7 +86,10 @@ class MessageWriter(_Stream):
 
     async def send(self, item: SessionMessage, /) -> None:
         """Write one message; it is lost if the client has gone."""
-        data = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode()
+        try:
+            data = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode()
+        except ValueError:  # a lone surrogate somewhere, which JSON can carry as an escape but UTF-8 cannot
+            data = json.dumps(item.message.model_dump(by_alias=True, mode="json", exclude_unset=True)).encode()
         await self._send_line(data + b"\n")
 
 
