@@ -120,10 +120,12 @@ class UtcpClient:
 
         :raises ConfigError: the configuration itself cannot be read. A manual's failure never raises: see `report()`.
         """
-        loaded = await as_config(config, root=root)
+        extensions = extensions or Extensions()
+        known_fields = TransportRegistry(extensions.transports).fields
+        loaded = await as_config(config, root=root, known_fields=known_fields)
         for fault in loaded.faults:
             _log.warning("%s", fault)
-        client = cls(loaded.config, root=loaded.root, extensions=extensions or Extensions())
+        client = cls(loaded.config, root=loaded.root, extensions=extensions)
         await client.open(wait=wait)
         return client
 

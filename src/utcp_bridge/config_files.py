@@ -7,7 +7,7 @@ call template, a manual, an OpenAPI description, an MCP host's file. The later o
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ import anyio.to_thread
 from pydantic import ValidationError
 
 from utcp_bridge.config import BridgeSettings, UtcpClientConfig, explain, settings_from_environment
-from utcp_bridge.dialects import ConfigReading, Shape, detect, read_config
+from utcp_bridge.dialects import ConfigReading, KnownFields, Shape, detect, read_config
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, UtcpError
@@ -46,11 +46,11 @@ class LoadedConfig:
 class _Gathered:
     """What the sources amount to so far."""
 
+    known_fields: KnownFields
     entries: list[JsonObject] = field(default_factory=list[JsonObject])
     client: JsonObject = field(default_factory=dict[str, Any])
     bridge: JsonObject = field(default_factory=dict[str, Any])
     faults: list[Fault] = field(default_factory=list[Fault])
-    known_fields: Callable[[str], frozenset[str] | None] = field(default_factory=lambda: TransportRegistry().fields)
 
     def add_document(self, document: Any, *, where: str, folder: Path | None) -> None:
         reading = read_config(document, where=where, known_fields=self.known_fields)
@@ -85,15 +85,17 @@ async def load_config(
     *,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    known_fields: KnownFields | None = None,
 ) -> LoadedConfig:
     """Read configuration files, folders and URLs.
 
     A file with a fault in one entry keeps the others: the fault is in `faults`. `overrides` are settings
-    from the command line; `environ` replaces the process environment.
+    from the command line; `environ` replaces the process environment; `known_fields` gives the template keys of
+    a transport kind, by default of the installed ones.
 
     :raises ConfigError: a source cannot be read at all and no other could, or a setting is not valid.
     """
-    gathered = _Gathered()
+    gathered = _Gathered(known_fields or TransportRegistry().fields)
     read = 0
     for source in sources:
         read += await _add_source(gathered, str(source))
@@ -105,15 +107,15 @@ async def load_config(
     return LoadedConfig(_build(gathered, environ, overrides), root, gathered.faults)
 
 
-async def as_config(config: ConfigLike, *, root: Path | None) -> LoadedConfig:
+async def as_config(config: ConfigLike, *, root: Path | None, known_fields: KnownFields | None = None) -> LoadedConfig:
     """A configuration in any form that `UtcpClient.create` takes. Raises as `load_config`."""
     here = root or Path.cwd()
     if isinstance(config, UtcpClientConfig):
         return LoadedConfig(config, here)
     if isinstance(config, str | Path):
-        loaded = await load_config([config])
+        loaded = await load_config([config], known_fields=known_fields)
         return loaded if root is None else LoadedConfig(loaded.config, root, loaded.faults)
-    gathered = _Gathered()
+    gathered = _Gathered(known_fields or TransportRegistry().fields)
     if config:
         document = list(config) if isinstance(config, Sequence) else dict(config)
         gathered.add_document(document, where="the configuration", folder=None)
@@ -121,7 +123,7 @@ async def as_config(config: ConfigLike, *, root: Path | None) -> LoadedConfig:
     return LoadedConfig(_build(gathered, None, None), here, gathered.faults)
 
 
-def as_entry(template: Mapping[str, Any], *, known_fields: Callable[[str], frozenset[str] | None]) -> JsonObject:
+def as_entry(template: Mapping[str, Any], *, known_fields: KnownFields) -> JsonObject:
     """One call template (v1) or provider (v0) as a configuration entry.
 
     :raises ConfigError: it is none.
