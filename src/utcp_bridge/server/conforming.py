@@ -15,6 +15,7 @@ from typing import Any, Final
 import jsonschema_rs
 
 from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.pipeline.schema_cost import is_affordable
 from utcp_bridge.server.schema_size import map_schemas
 
 __all__ = ["UNEXPECTED", "Conformer", "relax"]
@@ -103,6 +104,8 @@ class Conformer:
 
     def _compile(self) -> jsonschema_rs.Validator | None:
         self._compiled = True
+        if not is_affordable(self._schema):
+            return None
         try:
             self._validator = jsonschema_rs.validator_for(self._schema, pattern_options=jsonschema_rs.RegexOptions())
         except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError):

@@ -23,7 +23,7 @@ from utcp_bridge.server.schema_size import fit
 __all__ = ["PortableInput", "PortableOutput", "portable_input", "portable_output"]
 
 _DEEPEST: Final = 32
-_MOST_NODES: Final = 20_000
+_MOST_NODES: Final = 4_000
 _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _ODD: Final = re.compile(r"[^a-zA-Z0-9_.-]+")
 _BOOLEAN_KEPT: Final = frozenset({"additionalProperties", "unevaluatedItems", "unevaluatedProperties"})
@@ -88,11 +88,8 @@ def _rename_keys(schema: JsonObject) -> tuple[JsonObject, dict[str, str]]:
     own: JsonObject = schema["properties"]
     if all(_KEY.fullmatch(key) for key in own):
         return schema, {}
-    taken = {key for key in own if _KEY.fullmatch(key)}
-    listed: dict[str, str] = {}
-    for key in own:
-        if key not in taken:
-            listed[key] = _free_key(key, taken | set(listed.values()))
+    names = _Names({key for key in own if _KEY.fullmatch(key)})
+    listed = {key: names.free(key, "argument") for key in own if not _KEY.fullmatch(key)}
     properties = {listed.get(key, key): sub for key, sub in own.items()}
     new = {**schema, "properties": properties}
     if required := schema.get("required"):
@@ -101,12 +98,21 @@ def _rename_keys(schema: JsonObject) -> tuple[JsonObject, dict[str, str]]:
     return new, {name: key for key, name in listed.items()}
 
 
-def _free_key(key: str, taken: set[str]) -> str:
-    base = _ODD.sub("_", key).strip("_")[:60] or "argument"
-    name, number = base, 2
-    while name in taken:
-        name, number = f"{base}_{number}", number + 1
-    return name
+class _Names:
+    """Gives names that keep the key rule and are free."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = taken
+        self._numbers: dict[str, int] = {}
+
+    def free(self, wanted: str, otherwise: str) -> str:
+        base = _ODD.sub("_", wanted).strip("_")[:56] or otherwise
+        name = base
+        while name in self._taken:
+            self._numbers[base] = number = self._numbers.get(base, 1) + 1
+            name = f"{base}_{number}"
+        self._taken.add(name)
+        return name
 
 
 class _Porter:
@@ -121,6 +127,8 @@ class _Porter:
         self._has_headers = False
         self._names: dict[str, str] = {}
         self._targets: dict[str, Any] = {}
+        self._free = _Names(set())
+        self._anchors: dict[str, Any] | None = None
 
     def root_object(self) -> JsonObject:
         """The root as an object schema, references followed; an empty one if it never is an object."""
@@ -215,22 +223,15 @@ class _Porter:
             self.cut["a reference that is remote or leads nowhere"] = None
             return
         if ref not in self._names:
-            name = self._definition_name(ref)
+            name = self._free.free(unquote(ref).rsplit("/", 1)[-1], "part")
             self._names[ref] = name
             self._targets[name] = target
         out["$ref"] = f"#/$defs/{self._names[ref]}"
 
-    def _definition_name(self, ref: str) -> str:
-        base = _ODD.sub("_", unquote(ref).rsplit("/", 1)[-1].lstrip("#"))[:60] or "part"
-        name, number = base, 2
-        while name in self._targets:
-            name, number = f"{base}_{number}", number + 1
-        return name
-
     def _resolve(self, ref: Any) -> Any:
         """What a local reference leads to in the end; ABSENT for remote, dangling and circular ones."""
         seen: set[str] = set()
-        while isinstance(ref, str) and ref not in seen:
+        while isinstance(ref, str) and ref not in seen and len(seen) < _DEEPEST:
             seen.add(ref)
             target = self._pointed(ref)
             if not is_object(target) or set(target) != {"$ref"}:
@@ -255,13 +256,11 @@ class _Porter:
         return target if is_object(target) or isinstance(target, bool) else ABSENT
 
     def _anchored(self, ref: str) -> Any:
-        if not ref.startswith("#") or not is_object(self.root):
-            return ABSENT
-        for group in (self.root.get("$defs"), self.root.get("definitions")):
-            for sub in group.values() if is_object(group) else ():
-                if is_object(sub) and sub.get("$anchor") == ref[1:]:
-                    return sub
-        return ABSENT
+        if self._anchors is None:
+            groups = [self.root.get(key) for key in ("definitions", "$defs")] if is_object(self.root) else []
+            subs = [sub for group in groups if is_object(group) for sub in group.values() if is_object(sub)]
+            self._anchors = {f"#{anchor}": sub for sub in subs if isinstance(anchor := sub.get("$anchor"), str)}
+        return self._anchors.get(ref, ABSENT)
 
 
 def _alternatives(out: JsonObject, kinds: list[str]) -> JsonObject:

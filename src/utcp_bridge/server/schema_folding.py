@@ -15,6 +15,7 @@ __all__ = ["fold_root"]
 
 _ROOT_ONLY_HERE: Final = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "enum", "const")
 _DEEPEST: Final = 8
+_MOST_STEPS: Final = 500
 _MOST_ALTERNATIVES: Final = 8
 _BESIDE_VALUES: Final = frozenset({"const", "default", "description", "enum", "title", "type"})
 
@@ -26,7 +27,7 @@ def fold_root(schema: JsonObject, definitions: JsonObject) -> tuple[JsonObject, 
     """
     if not any(key in schema for key in _ROOT_ONLY_HERE):
         return schema, False
-    properties, required = _fold(schema, definitions, 0)
+    properties, required = _Folding(definitions).fold(schema, 0)
     plain = {key: value for key, value in schema.items() if key not in _ROOT_ONLY_HERE}
     plain["properties"] = properties
     plain.pop("required", None)
@@ -35,37 +36,45 @@ def fold_root(schema: JsonObject, definitions: JsonObject) -> tuple[JsonObject, 
     return plain, True
 
 
-def _fold(schema: JsonObject, definitions: JsonObject, depth: int) -> tuple[JsonObject, list[str]]:
-    schema = _target(schema, definitions)
-    properties: JsonObject = dict(schema.get("properties", {}))
-    required: list[str] = list(schema.get("required", []))
-    if depth >= _DEEPEST:
-        return properties, required
-    for branch in schema.get("allOf", []):
-        more, needed = _fold(branch, definitions, depth + 1)
-        _merge(properties, more)
-        required += needed
-    for key in ("anyOf", "oneOf"):
-        folded = [_fold(branch, definitions, depth + 1) for branch in schema.get(key, [])]
-        for more, _ in folded:
+class _Folding:
+    """One folding; counts its steps, for branches that refer to branches multiply."""
+
+    def __init__(self, definitions: JsonObject) -> None:
+        self._definitions = definitions
+        self._steps = 0
+
+    def fold(self, schema: JsonObject, depth: int) -> tuple[JsonObject, list[str]]:
+        """The properties that a schema and its branches name, and those that it always requires."""
+        schema = self._target(schema)
+        properties: JsonObject = dict(schema.get("properties", {}))
+        required: list[str] = list(schema.get("required", []))
+        self._steps += 1
+        if depth >= _DEEPEST or self._steps > _MOST_STEPS:
+            return properties, required
+        for branch in schema.get("allOf", []):
+            more, needed = self.fold(branch, depth + 1)
             _merge(properties, more)
-        required += [name for name in (folded[0][1] if folded else []) if all(name in each for _, each in folded)]
-    for branch in _optional_branches(schema):
-        _merge(properties, _fold(branch, definitions, depth + 1)[0])
-    return properties, required
+            required += needed
+        for key in ("anyOf", "oneOf"):
+            folded = [self.fold(branch, depth + 1) for branch in schema.get(key, [])]
+            for more, _ in folded:
+                _merge(properties, more)
+            required += [name for name in (folded[0][1] if folded else []) if all(name in each for _, each in folded)]
+        for branch in _optional_branches(schema):
+            _merge(properties, self.fold(branch, depth + 1)[0])
+        return properties, required
+
+    def _target(self, schema: JsonObject) -> JsonObject:
+        ref = schema.get("$ref")
+        if not isinstance(ref, str):
+            return schema
+        target = self._definitions.get(ref.removeprefix("#/$defs/"))
+        return {**target, **schema} if is_object(target) else schema
 
 
 def _optional_branches(schema: JsonObject) -> list[JsonObject]:
     branches = [schema[key] for key in ("then", "else") if key in schema]
     return [*branches, *schema.get("dependentSchemas", {}).values()]
-
-
-def _target(schema: JsonObject, definitions: JsonObject) -> JsonObject:
-    ref = schema.get("$ref")
-    if not isinstance(ref, str):
-        return schema
-    target = definitions.get(ref.removeprefix("#/$defs/"))
-    return {**target, **schema} if is_object(target) else schema
 
 
 def _merge(properties: JsonObject, more: JsonObject) -> None:

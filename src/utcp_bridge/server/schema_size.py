@@ -91,6 +91,12 @@ _EXTRAS: Final = frozenset({"examples", "title", "$anchor"})
 _WORDS: Final = frozenset({"description", "default", "pattern", "enum", "const"})
 
 
+def _required_only(schema: JsonObject) -> JsonObject:
+    required = schema.get("required", [])
+    properties = {name: sub for name, sub in schema.get("properties", {}).items() if name in required}
+    return {**schema, "properties": properties}
+
+
 def _step(change: Callable[..., JsonObject], **settings: Any) -> Callable[[JsonObject], JsonObject]:
     return partial(map_schemas, change=partial(change, **settings))
 
@@ -105,6 +111,7 @@ _STEPS: Final[tuple[tuple[str, Callable[[JsonObject], JsonObject]], ...]] = (
     ("deep levels", _step(_shallow, deepest=2)),
     ("deep levels", _step(_shallow, deepest=1)),
     ("everything but types", _step(_without, keys=_WORDS)),
+    ("optional arguments", _required_only),
 )
 
 

@@ -1,7 +1,4 @@
-"""A small UTCP client for the server's tests: real tools and results, no network.
-
-It is loaded by path (tests are no package): `load_standin()` in conftest.py.
-"""
+"""A small UTCP client for the server's tests: real tools and results, no network."""
 
 from __future__ import annotations
 
