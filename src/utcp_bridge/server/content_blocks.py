@@ -29,7 +29,7 @@ def _is_size(value: Any) -> bool:
 
 
 def _is_audience(value: Any) -> bool:
-    return is_list(value) and all(one in {"user", "assistant"} for one in value if isinstance(one, str))
+    return is_list(value) and all(isinstance(one, str) and one in {"user", "assistant"} for one in value)
 
 
 _ANNOTATIONS: Final[Mapping[str, Check]] = {"audience": _is_audience, "priority": _is_share, "lastModified": _is_text}
@@ -53,8 +53,8 @@ def well_formed(block: Any, as_text: Callable[[Any], str]) -> JsonObject:
         return {"type": "text", "text": as_text(block)}
     if is_object(meta := block.get("_meta")):
         kept["_meta"] = meta
-    if is_object(notes := block.get("annotations")):
-        kept["annotations"] = _optional(notes, _ANNOTATIONS)
+    if is_object(notes := block.get("annotations")) and (valid := _optional(notes, _ANNOTATIONS)):
+        kept["annotations"] = valid
     return kept
 
 
