@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from utcp_bridge.dialects.fields import VARIABLE_NAME, is_list, is_object, strings_in, text_of, word
+from utcp_bridge.dialects.fields import VARIABLE_NAME, is_list, is_object, sort_of, strings_in, text_of
 from utcp_bridge.dialects.readings import Notes
 from utcp_bridge.model import JsonObject
 
@@ -52,7 +52,7 @@ def rewrite_auth(raw: Any, notes: Notes, *, template: JsonObject | None = None) 
     if raw is None:
         return None
     if not is_object(raw):
-        raise ValueError(f"`auth` is {word(raw)}, not an object.")
+        raise ValueError(f"`auth` is {sort_of(raw)}, not an object.")
     auth = dict(raw)
     instructions = text_of(auth.pop("instructions", None))
     kind = _kind(auth)
@@ -94,7 +94,7 @@ def _kind(auth: JsonObject) -> str:
             raise ValueError("`auth` has no `auth_type`.")
     kind = text_of(stated)
     if not kind:
-        raise ValueError(f"`auth_type` is {word(stated)}, not the name of a type.")
+        raise ValueError(f"`auth_type` is {sort_of(stated)}, not the name of a type.")
     return _TYPES.get(kind.lower(), kind)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from utcp_bridge.dialects import v0, v1
-from utcp_bridge.dialects.fields import copied, is_list, is_object, nearest, safe_name, word
+from utcp_bridge.dialects.fields import copied, is_list, is_object, nearest, safe_name, sort_of, word
 from utcp_bridge.dialects.readings import ConfigReading, Notes
 from utcp_bridge.dialects.shapes import Shape, detect, kind_key, looks_like_tool
 from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, suggest_name
@@ -45,7 +45,7 @@ def read_config(document: Any, *, where: str, known_fields: KnownFields | None =
         return ConfigReading(dialect="none", faults=notes.faults)
     raw = _as_object(document, shape)
     if raw is None:
-        notes.error(where, f"this is no configuration ({word(document)}).", 'It needs "manual_call_templates".')
+        notes.error(where, f"this is no configuration but {sort_of(document)}.", 'It needs "manual_call_templates".')
         return ConfigReading(dialect="none", faults=notes.faults)
     entries = list(_read_entries(raw, where, notes, known_fields))
     client = _read_client(raw, where, notes)
@@ -92,7 +92,7 @@ def _read_entries(raw: JsonObject, where: str, notes: Notes, known_fields: Known
             unnamed.append((position, entry))
         elif not isinstance(stated, str):
             read[position] = None
-            notes.error(place, f"the name is {word(stated)}, not text.")
+            notes.error(place, f"the name is {sort_of(stated)}, not text.")
         elif (name := safe_name(stated)) in taken:
             read[position] = None
             notes.error(place, f"another entry is also named {word(name)!r}.", "Give each its own name.")
@@ -120,7 +120,7 @@ def _items(raw: JsonObject, where: str, notes: Notes) -> Iterator[Any]:
         elif isinstance(value, str):
             yield value
         elif value is not None:
-            notes.error(where, f"`{key}` is {word(value)}, not a list.")
+            notes.error(where, f"`{key}` is {sort_of(value)}, not a list.")
     if "mcpServers" in raw:
         yield {"mcpServers": raw["mcpServers"]}
 
@@ -177,7 +177,7 @@ def _read_client(raw: JsonObject, where: str, notes: Notes) -> JsonObject:
             continue
         expected = _CLIENT_TYPES[key]
         if not isinstance(value, expected) or (expected is dict and not is_object(value)):
-            notes.error(where, f"`{key}` is {word(value)}, not {_TYPE_NAMES[expected]}.")
+            notes.error(where, f"`{key}` is {sort_of(value)}, not {_TYPE_NAMES[expected]}.")
             continue
         client[key] = value
     if is_list(loaders := client.get("load_variables_from")):

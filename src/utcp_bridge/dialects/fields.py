@@ -20,6 +20,7 @@ __all__ = [
     "nearest",
     "safe_name",
     "seconds",
+    "sort_of",
     "strings_in",
     "text_of",
     "word",
@@ -27,6 +28,15 @@ __all__ = [
 
 VARIABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 _NOT_A_WORD = re.compile(r"[^A-Za-z0-9_]")
+_SORTS = {
+    str: "text",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+    type(None): "null",
+}
 _MAX_WORD = 64
 _MAX_DEPTH = 200
 _MAX_SECONDS = 10**9
@@ -52,9 +62,14 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def sort_of(value: Any) -> str:
+    """What a value of the wrong type is, in words; never the value, which may be a secret."""
+    return _SORTS.get(type(value), "something else")
+
+
 def word(value: Any) -> str:
-    """A stranger's key or type, short and printable, for a message."""
-    text = value if isinstance(value, str) else type(value).__name__
+    """A stranger's key, name or type, short and printable, for a message; never for a value."""
+    text = value if isinstance(value, str) else sort_of(value)
     return "".join(character if character.isprintable() else "?" for character in text[:_MAX_WORD])
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from utcp_bridge.dialects import extended, v0, v1
 from utcp_bridge.dialects.auth_forms import rewrite_auth
-from utcp_bridge.dialects.fields import first_of, is_list, is_object, text_of, word
+from utcp_bridge.dialects.fields import first_of, is_list, is_object, sort_of, text_of, word
 from utcp_bridge.dialects.readings import ManualReading, Notes
 from utcp_bridge.dialects.schemas import read_inputs, read_outputs
 from utcp_bridge.dialects.shapes import MCP_SCHEMA_KEYS, Shape, detect
@@ -67,7 +67,7 @@ def _read_tools(tools: list[Any], default: JsonObject, where: str, notes: Notes)
     for position, raw in enumerate(tools):
         place = f"{where}: tool {position + 1}"
         if not is_object(raw):
-            notes.error(place, f"is {word(raw)}, not an object.")
+            notes.error(place, f"is {sort_of(raw)}, not an object.")
             continue
         name = raw.get("name")
         if not isinstance(name, str) or not name.strip():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from utcp_bridge.dialects.fields import is_list, is_object, word
+from utcp_bridge.dialects.fields import is_list, is_object, sort_of, word
 from utcp_bridge.dialects.readings import Notes
 from utcp_bridge.dialects.v1 import says_nothing, without_null_keywords
 from utcp_bridge.model import JsonObject
@@ -30,7 +30,7 @@ def read_inputs(raw: Any, where: str, notes: Notes) -> JsonObject:
     if raw is None:
         return {"type": "object", "properties": {}}
     if not is_object(raw):
-        raise ValueError(f"the input schema is {word(raw)}, not an object.")
+        raise ValueError(f"the input schema is {sort_of(raw)}, not an object.")
     if raw and _KEYWORDS.isdisjoint(raw) and all(is_object(member) for member in raw.values()):
         notes.warn(where, "the inputs are a bare map of properties; they are read as such.")
         return {"type": "object", "properties": without_null_keywords(raw)}
@@ -50,7 +50,7 @@ def read_outputs(tool: JsonObject, where: str, notes: Notes) -> JsonObject | Non
         if says_nothing(raw):
             continue
         if not is_object(raw):
-            notes.warn(where, f"`{key}` is {word(raw)}, not an object, and is ignored.")
+            notes.warn(where, f"`{key}` is {sort_of(raw)}, not an object, and is ignored.")
             continue
         if key == "response_schema":
             notes.dialects.add("extended")

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from utcp_bridge.dialects import v0, v1
 from utcp_bridge.dialects.auth_forms import rewrite_auth
 from utcp_bridge.dialects.extended import TEMPLATE_FIELDS as EXTENDED_FIELDS
-from utcp_bridge.dialects.fields import is_list, is_object, nearest, seconds, word
+from utcp_bridge.dialects.fields import is_list, is_object, nearest, seconds, sort_of, word
 from utcp_bridge.dialects.readings import Notes
 from utcp_bridge.dialects.shapes import kind_key
 from utcp_bridge.model import JsonObject
@@ -41,7 +41,7 @@ def read_template(raw: Any, where: str, notes: Notes, *, beside: JsonObject | No
     None, and an error in `notes`, if it has no type or cannot be read.
     """
     if not is_object(raw):
-        notes.error(where, f"the call template is {word(raw)}, not an object.")
+        notes.error(where, f"the call template is {sort_of(raw)}, not an object.")
         return None
     key = kind_key(raw)
     kind = raw.get(key) if key else None
