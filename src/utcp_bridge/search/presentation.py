@@ -19,6 +19,7 @@ _MOST_TAGS: Final = 10
 _MOST_TYPES: Final = 4
 _DEEPEST_TYPE: Final = 4
 _LONGEST_NAME: Final = 60
+_SHORTEST_LISTED: Final = 4
 _HEADING: Final = "Search before saying that something cannot be done."
 
 
@@ -83,15 +84,14 @@ def describe_catalogue(counts: Mapping[str, int], budget: int) -> str:
     Providers with most tools come first; those that no longer fit are counted.
     """
     total = sum(counts.values())
-    ranked = sorted(counts, key=lambda name: (-counts[name], name))
-    for shown in range(len(ranked), -1, -1):
-        if shown * 3 > budget:
-            continue
-        names = [f"{one_line(name, _LONGEST_NAME)} ({counts[name]:,})" for name in ranked[:shown]]
-        rest = len(ranked) - shown
-        if rest:
-            names.append(f"{rest:,} more providers" if shown else f"{rest:,} providers")
-        text = f"{total:,} tools from {', '.join(names)}. {_HEADING}" if ranked else f"No tools yet. {_HEADING}"
+    if not counts:
+        return _cut(f"No tools yet. {_HEADING}", budget)
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))[: max(0, budget) // _SHORTEST_LISTED]
+    listed = [f"{one_line(name, _LONGEST_NAME)} ({counts[name]:,})" for name in ranked]
+    for shown in range(len(listed), -1, -1):
+        rest = len(counts) - shown
+        names = listed[:shown] + ([f"{rest:,} {'more ' if shown else ''}providers"] if rest else [])
+        text = f"{total:,} tools from {', '.join(names)}. {_HEADING}"
         if len(text) <= budget:
             return text
     return _cut(f"{total:,} tools. {_HEADING}", budget)

@@ -1,0 +1,266 @@
+"""Quality and cost of tool search: `python benchmarks/search.py [--data FOLDER] [--sample N] [--cost]`.
+
+Quality: recall, mean reciprocal rank and nDCG of the default strategy, of UTCP's reference algorithm and
+of plain Okapi BM25, for each query set and as the mean over sets, each query against every tool; then the
+same queries with spelling mistakes. Cost: CPU time and resident memory of building an index of 1k, 10k and
+50k tools, and CPU time of a query. Times are CPU times of this process.
+
+The data are two files: `tools.jsonl` (id, name, provider, tags, description, schema) and `queries.jsonl`
+(q, gold, set).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from utcp_bridge.model import Source, Tool
+from utcp_bridge.search import create_strategy
+
+__all__ = ["Queries", "evaluate", "load_queries", "load_tools", "macro", "misspell", "ranker"]
+
+DATA = Path(__file__).parents[1].parent / "shared" / "search-eval"
+SIZES = (1_000, 10_000, 50_000)
+METRICS = ("R@1", "R@5", "R@10", "C@10", "MRR", "nDCG")
+SEED = 0
+
+Queries = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Query records by set."""
+Ranker = Callable[[str], list[str]]
+"""The ids of the ten best tools for a query."""
+
+
+def load_tools(folder: Path) -> dict[str, Tool]:
+    """The tools by their ids."""
+    sources: dict[str, Source] = {}
+    found: dict[str, Tool] = {}
+    for record in _records(folder / "tools.jsonl"):
+        provider = record["provider"]
+        found[record["id"]] = Tool(
+            source=sources.setdefault(provider, Source(provider)),
+            name=record["name"],
+            kind="http",
+            template={},
+            description=record["description"],
+            inputs=record["schema"],
+            tags=tuple(record["tags"]),
+        )
+    return found
+
+
+def load_queries(folder: Path, sample: int | None = None) -> Queries:
+    """Queries by set, at most `sample` of each, always the same ones."""
+    sets: dict[str, list[dict[str, Any]]] = {}
+    for record in _records(folder / "queries.jsonl"):
+        sets.setdefault(record["set"], []).append(record)
+    if sample is not None:
+        chance = random.Random(SEED)
+        sets = {name: chance.sample(found, min(sample, len(found))) for name, found in sets.items()}
+    return sets
+
+
+def ranker(strategy_id: str, tools: Mapping[str, Tool]) -> Ranker:
+    """A strategy over these tools."""
+    strategy = create_strategy(strategy_id)
+    strategy.add(tools.values())
+    ids = {id(tool): key for key, tool in tools.items()}
+    return lambda query: [ids[id(hit.tool)] for hit in strategy.search(query, limit=10)]
+
+
+def evaluate(rank: Ranker, queries: Queries) -> dict[str, list[float]]:
+    """Mean of each of `METRICS`, by set."""
+    scores: dict[str, list[float]] = {}
+    for name, records in queries.items():
+        rows = [_metrics(rank(record["q"]), record["gold"]) for record in records]
+        scores[name] = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    return scores
+
+
+def macro(scores: Mapping[str, list[float]]) -> dict[str, float]:
+    """Mean over the sets of each metric."""
+    columns = zip(*scores.values(), strict=True)
+    return {metric: sum(column) / len(scores) for metric, column in zip(METRICS, columns, strict=True)}
+
+
+def misspell(queries: Queries) -> Queries:
+    """The queries with one edit in about a third of the words of five letters or more."""
+    chance = random.Random(SEED)
+
+    def edited(match: re.Match[str]) -> str:
+        word = match.group()
+        if chance.random() > 1 / 3:
+            return word
+        place, letter = chance.randrange(len(word) - 1), chance.choice("abcdefghijklmnopqrstuvwxyz")
+        head, tail = word[:place], word[place:]
+        return chance.choice(
+            (head + tail[1:], head + letter + tail, head + letter + tail[1:], head + tail[1] + tail[0] + tail[2:])
+        )
+
+    return {
+        name: [{**record, "q": re.sub(r"[A-Za-z]{5,}", edited, record["q"])} for record in records]
+        for name, records in queries.items()
+    }
+
+
+class PlainBm25:
+    """Okapi BM25 over all the text of a tool, lower-cased words as they are."""
+
+    def __init__(self, tools: Mapping[str, Tool], k1: float = 1.5, b: float = 0.75) -> None:
+        self._ids = list(tools)
+        documents = [_words(_all_text(tool)) for tool in tools.values()]
+        average = sum(map(len, documents)) / len(documents)
+        self._postings: dict[str, list[tuple[int, float]]] = {}
+        for number, document in enumerate(documents):
+            norm = k1 * (1 - b + b * len(document) / average)
+            for word, count in Counter(document).items():
+                self._postings.setdefault(word, []).append((number, count * (k1 + 1) / (count + norm)))
+
+    def __call__(self, query: str) -> list[str]:
+        scores: Counter[int] = Counter()
+        for word in _words(query):
+            postings = self._postings.get(word, ())
+            idf = math.log(1 + (len(self._ids) - len(postings) + 0.5) / (len(postings) + 0.5))
+            for number, weight in postings:
+                scores[number] += idf * weight
+        return [self._ids[number] for number, _ in scores.most_common(10)]
+
+
+def plain_bm25(tools: Mapping[str, Tool]) -> tuple[str, Ranker]:
+    """rank-bm25's Okapi BM25 where it is installed, else `PlainBm25`."""
+    try:
+        from rank_bm25 import BM25Okapi
+    except ImportError:
+        return "plain BM25", PlainBm25(tools)
+    ids = list(tools)
+    engine = BM25Okapi([_words(_all_text(tool)) for tool in tools.values()])
+    return "rank-bm25", lambda query: engine.get_top_n(_words(query), ids, n=10)
+
+
+def report_quality(folder: Path, sample: int | None) -> None:
+    tools, queries = load_tools(folder), load_queries(folder, sample)
+    name, plain = plain_bm25(tools)
+    systems = {"bm25 (default)": ranker("bm25", tools), name: plain}
+    systems["UTCP reference"] = ranker("tag_and_description_word_match", tools)
+    print(f"{len(tools)} tools, {sum(map(len, queries.values()))} queries\n")
+    print(f"{'':32}" + "".join(f"{metric:>8}" for metric in METRICS))
+    ndcg: dict[str, float] = {}
+    for system, rank in systems.items():
+        scores = evaluate(rank, queries)
+        for name, row in scores.items():
+            print(f"{system:16}{name:16}" + "".join(f"{value:8.3f}" for value in row))
+        ndcg[system] = _print_macro(system, scores)
+    default = systems["bm25 (default)"]
+    misspelt = _print_macro("bm25, misspelt", evaluate(default, misspell(queries)))
+    best = ndcg.pop("bm25 (default)")
+    for system, value in ndcg.items():
+        print(f"nDCG against {system}: {best / value:.2f}x")
+    print(f"nDCG misspelt / clean: {misspelt / best:.3f}\n")
+
+
+def report_cost(folder: Path) -> None:
+    print(f"{'tools':>8}{'build ms/tool':>16}{'KB/tool':>10}{'query p50 ms':>14}{'p99 ms':>10}{'misspelt p99':>14}")
+    for size in SIZES:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            build, memory, clean, misspelt = pool.submit(measure_cost, folder, size).result()
+        print(f"{size:>8}{build:>16.3f}{memory:>10.2f}{clean[0]:>14.2f}{clean[1]:>10.2f}{misspelt[1]:>14.2f}")
+
+
+def measure_cost(folder: Path, size: int) -> tuple[float, float, tuple[float, float], tuple[float, float]]:
+    """Milliseconds and KB a tool for building; p50 and p99 in ms a query, clean and misspelt."""
+    tools = _grown(list(load_tools(folder).values()), size)
+    queries = load_queries(folder, 100)
+    strategy = create_strategy()
+    memory, started = _resident(), time.process_time()
+    strategy.add(tools)
+    build = (time.process_time() - started) / size * 1_000
+    grown = (_resident() - memory) / size / 1_024
+
+    def times(asked: Queries) -> tuple[float, float]:
+        taken: list[float] = []
+        for record in (record for records in asked.values() for record in records):
+            started = time.process_time()
+            strategy.search(record["q"], limit=10)
+            taken.append((time.process_time() - started) * 1_000)
+        taken.sort()
+        return taken[len(taken) // 2], taken[int(len(taken) * 0.99)]
+
+    return build, grown, times(queries), times(misspell(queries))
+
+
+def _grown(tools: list[Tool], size: int) -> list[Tool]:
+    """`size` tools; beyond those there are, the same again with another last word in the name."""
+    suffixes = ("", "alpha", "beta", "gamma", "delta", "epsilon", "zeta")
+    copies = (dataclasses.replace(tool, name=f"{tool.name} {word}".strip()) for word in suffixes for tool in tools)
+    return [tool for tool, _ in zip(copies, range(size), strict=False)]
+
+
+def _print_macro(system: str, scores: Mapping[str, list[float]]) -> float:
+    mean = macro(scores)
+    print(f"{system:16}{'MACRO':16}" + "".join(f"{value:8.4f}" for value in mean.values()) + "\n")
+    return mean["nDCG"]
+
+
+def _metrics(ranked: Sequence[str], gold: Sequence[str]) -> list[float]:
+    wanted = set(gold)
+    places = [place for place, found in enumerate(ranked) if found in wanted]
+
+    def recall(k: int) -> float:
+        return sum(place < k for place in places) / len(wanted)
+
+    ideal = sum(1 / math.log2(place + 2) for place in range(min(10, len(wanted))))
+    gain = sum(1 / math.log2(place + 2) for place in places)
+    reciprocal = 1 / (places[0] + 1) if places else 0.0
+    return [recall(1), recall(5), recall(10), float(recall(10) == 1), reciprocal, gain / ideal]
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def _all_text(tool: Tool) -> str:
+    parameters = " ".join(
+        f"{name} {schema.get('description', '')}" for name, schema in tool.inputs["properties"].items()
+    )
+    return f"{tool.name} {tool.manual} {' '.join(tool.tags)} {tool.description} {parameters}"
+
+
+def _resident() -> int:
+    """Resident bytes of this process (Linux; elsewhere the peak)."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4_096
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of tools.jsonl and queries.jsonl")
+    parser.add_argument("--sample", type=int, default=100, help="queries of each set; 0 for all (default 100)")
+    parser.add_argument("--cost", action="store_true", help="measure the cost as well")
+    options = parser.parse_args()
+    report_quality(options.data, options.sample or None)
+    if options.cost:
+        report_cost(options.data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Optional semantic side of the search: vectors of tools and queries, fused with the lexical ranking.
+
+The lexical score (over its maximum) and `SHARE` of the cosine are added, for the lexical top 100 and the
+nearest 20 by vector. Scores are fused rather than ranks: with a vector model that is weaker than the
+words, fusing ranks makes the answer worse.
+
+Embedding waits for another program, so it is kept out of `search`: `index` embeds tools in the
+background, `prepare` embeds queries within a time budget, and `search` uses whatever vectors are there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import operator
+from array import array
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from functools import partial
+from hashlib import blake2b
+from heapq import nlargest
+from pathlib import Path
+from typing import Any, Final, Protocol, TypeAlias
+
+import anyio
+import anyio.to_thread
+
+from utcp_bridge.errors import ConfigError, MalformedReply, UtcpError
+from utcp_bridge.model import JsonObject, Tool, is_list, is_object
+from utcp_bridge.search.fields import parameters_of
+from utcp_bridge.search.strategy import Accept, Hit, ToolSearchStrategy, has_any_tag
+
+__all__ = ["EndpointScorer", "LocalScorer", "Post", "SemanticScorer", "SemanticStrategy"]
+
+SHARE: Final = 0.3
+QUERY_SECONDS: Final = 0.15
+_LEXICAL_CANDIDATES: Final = 100
+_VECTOR_CANDIDATES: Final = 20
+_MOST_PRODUCTS: Final = 4_000_000
+"""Above this many multiplications (tools times dimensions) only the lexical candidates are compared."""
+_BATCH: Final = 64
+_KEPT_QUERIES: Final = 256
+_LONGEST_TEXT: Final = 1_000
+_FALLBACK: Final = "Ranked by words alone: the embedding model did not answer in time."
+
+Vector: TypeAlias = Sequence[float]
+Post: TypeAlias = Callable[[str, JsonObject], Awaitable[Any]]
+"""Sends a JSON body to a URL and gives the parsed JSON answer; brings its own credentials, raises UtcpError."""
+
+
+class SemanticScorer(Protocol):
+    """Turns texts into vectors of one length."""
+
+    @property
+    def model(self) -> str:
+        """Names the model: vectors of different models are never mixed."""
+        ...
+
+    async def embed(self, texts: list[str]) -> list[Vector]:
+        """One vector a text, in order. Raises UtcpError."""
+        ...
+
+
+class EndpointScorer:
+    """Any endpoint with the shape of OpenAI's `POST /v1/embeddings`; `url` is the full URL."""
+
+    def __init__(self, url: str, model: str, post: Post) -> None:
+        self.model: Final = model
+        self._url: Final = url
+        self._post: Final = post
+
+    async def embed(self, texts: list[str]) -> list[Vector]:
+        answer = await self._post(self._url, {"model": self.model, "input": texts})
+        data = answer.get("data") if is_object(answer) else None
+        rows = [row for row in data if is_object(row)] if is_list(data) else []
+        vectors = [row.get("embedding") for row in sorted(rows, key=_row_number)]
+        try:
+            if len(vectors) == len(texts) and all(map(is_list, vectors)):
+                return [array("f", vector or []) for vector in vectors]
+        except (TypeError, OverflowError):
+            pass
+        raise MalformedReply("The embeddings endpoint did not answer with one vector for each text.")
+
+
+class LocalScorer:
+    """A model2vec or sentence-transformers folder on this machine; nothing is ever downloaded."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.model: Final = str(folder)
+        if not Path(folder).is_dir():
+            raise ConfigError(
+                "The folder of the embedding model does not exist.",
+                remedy="Name a local model2vec or sentence-transformers folder.",
+            )
+        self._encode: Final = _load_encoder(self.model)
+
+    async def embed(self, texts: list[str]) -> list[Vector]:
+        rows: Iterable[Iterable[Any]] = await anyio.to_thread.run_sync(self._encode, texts)
+        return [array("f", map(float, row)) for row in rows]
+
+
+class SemanticStrategy:
+    """Another strategy with vectors beside it; without vectors it ranks exactly as that one does."""
+
+    def __init__(self, lexical: ToolSearchStrategy, scorer: SemanticScorer, *, seconds: float = QUERY_SECONDS) -> None:
+        self._lexical: Final = lexical
+        self._scorer: Final = scorer
+        self._seconds: Final = seconds
+        self._tools: Final[dict[str, tuple[Tool, bytes]]] = {}
+        self._vectors: Final[dict[bytes, Vector]] = {}
+        self._queries: Final[OrderedDict[str, Vector]] = OrderedDict()
+
+    def add(self, tools: Iterable[Tool]) -> None:
+        added = list(tools)
+        self._lexical.add(added)
+        for tool in added:
+            self._tools[tool.qualified_name] = tool, _digest(self._scorer.model, _text_of(tool))
+
+    def remove(self, tools: Iterable[Tool]) -> None:
+        removed = list(tools)
+        self._lexical.remove(removed)
+        for tool in removed:
+            self._tools.pop(tool.qualified_name, None)
+
+    def remove_manual(self, name: str) -> None:
+        self.remove([tool for tool, _ in self._tools.values() if tool.manual == name])
+
+    async def index(self) -> None:
+        """Embeds the tools that have no vector yet and forgets vectors without a tool. Raises UtcpError."""
+        wanted = {digest: tool for tool, digest in self._tools.values()}
+        for digest in self._vectors.keys() - wanted.keys():
+            del self._vectors[digest]
+        missing = [digest for digest in wanted if digest not in self._vectors]
+        for start in range(0, len(missing), _BATCH):
+            batch = missing[start : start + _BATCH]
+            vectors = await self._scorer.embed([_text_of(wanted[digest]) for digest in batch])
+            self._vectors.update(zip(batch, map(_unit, vectors), strict=True))
+
+    async def prepare(self, queries: Iterable[str]) -> str | None:
+        """Embeds queries for the searches that follow; returns a note when words alone will have to do."""
+        missing = [query for query in dict.fromkeys(queries) if query.strip() and query not in self._queries]
+        if not missing:
+            return None
+        try:
+            with anyio.fail_after(self._seconds):
+                vectors = await self._scorer.embed(missing)
+        except (TimeoutError, UtcpError):
+            return _FALLBACK
+        self._queries.update(zip(missing, map(_unit, vectors), strict=True))
+        while len(self._queries) > max(_KEPT_QUERIES, len(missing)):
+            self._queries.popitem(last=False)
+        return None
+
+    def search(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        tags: Collection[str] | None = None,
+        providers: Collection[str] | None = None,
+        accept: Accept | None = None,
+    ) -> list[Hit]:
+        """See `ToolSearchStrategy.search`."""
+        lexical = partial(self._lexical.search, query, tags=tags, providers=providers, accept=accept)
+        vector = self._queries.get(query)
+        if vector is None or limit < 1:
+            return lexical(limit=limit)
+        fused = {hit.tool.qualified_name: hit.score for hit in lexical(limit=max(limit, _LEXICAL_CANDIDATES))}
+        cosines = {name: self._cosine(vector, name) for name in fused}
+        if len(self._tools) * len(vector) <= _MOST_PRODUCTS:
+            allowed = _filter(tags, providers, accept)
+            near = ((self._cosine(vector, name), name) for name, (tool, _) in self._tools.items() if allowed(tool))
+            cosines |= {name: cosine for cosine, name in nlargest(_VECTOR_CANDIDATES, near) if cosine > 0}
+        scores = {name: fused.get(name, 0.0) + SHARE * max(0.0, cosine) for name, cosine in cosines.items()}
+        ranked = sorted((-score, name) for name, score in scores.items() if score > 0)[:limit]
+        return [Hit(self._tools[name][0], score / ranked[0][0]) for score, name in ranked]
+
+    def _cosine(self, vector: Vector, name: str) -> float:
+        other = self._vectors.get(self._tools[name][1])
+        return sum(map(operator.mul, vector, other)) if other is not None and len(other) == len(vector) else 0.0
+
+
+def _filter(tags: Collection[str] | None, providers: Collection[str] | None, accept: Accept | None) -> Accept:
+    wanted = None if tags is None else {tag.casefold() for tag in tags}
+
+    def allowed(tool: Tool) -> bool:
+        return (
+            (providers is None or tool.manual in providers)
+            and (wanted is None or has_any_tag(tool, wanted))
+            and (accept is None or accept(tool))
+        )
+
+    return allowed
+
+
+def _text_of(tool: Tool) -> str:
+    parameters = ", ".join(parameters_of(tool.inputs))
+    return f"{tool.title or tool.name} ({tool.manual}): {tool.description} [{parameters}]"[:_LONGEST_TEXT]
+
+
+def _digest(model: str, text: str) -> bytes:
+    return blake2b(f"{model}\n{text}".encode("utf-8", "replace"), digest_size=16).digest()
+
+
+def _unit(vector: Vector) -> Vector:
+    length = math.sqrt(sum(map(operator.mul, vector, vector)))
+    return array("f", (number / length for number in vector)) if length and math.isfinite(length) else array("f")
+
+
+def _row_number(row: JsonObject) -> int:
+    number = row.get("index")
+    return number if isinstance(number, int) else 0
+
+
+def _load_encoder(folder: str) -> Callable[[list[str]], Any]:
+    for package, loader in (("model2vec", "StaticModel"), ("sentence_transformers", "SentenceTransformer")):
+        try:
+            module: Any = importlib.import_module(package)
+        except ImportError:
+            continue
+        made: Any = getattr(module, loader)
+        try:
+            encoder = made.from_pretrained(folder) if loader == "StaticModel" else made(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError):
+            continue
+        encode: Callable[[list[str]], Any] = encoder.encode
+        return encode
+    raise ConfigError(
+        "The embedding model cannot be loaded: no installed package reads its folder.",
+        remedy="Install one that does: pip install model2vec, or pip install sentence-transformers.",
+    )
