@@ -1,0 +1,123 @@
+"""sse: server-sent events; each event's data is a partial result, and the list of them the final one.
+
+    v1  {"call_template_type": "sse", "url": "https://api.example.com/events/{channel}", "event_type": "update",
+         "reconnect": true, "retry_timeout": 3000}
+    v0  the same with "provider_type": "sse"
+
+A GET, or a POST when the call has a body. A connection that breaks is taken up again with `Last-Event-ID`,
+after the server's `retry` or `retry_timeout` milliseconds, unless the call has a body; an orderly end ends
+the call. Limits: `max_stream_events`, `max_reply_bytes`, `idle_timeout` without an event, `stream_timeout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import anyio
+from pydantic import Field
+
+from utcp_bridge.errors import ConnectionLost, MalformedReply, Unreachable
+from utcp_bridge.model import Call, Document, Emit, Result
+from utcp_bridge.transport import Target, Transport
+from utcp_bridge.urls import bare_url
+from utcp_bridge.wire.http import HttpSession
+from utcp_bridge.wire.http_template import HttpFamilyTemplate, verb_annotations
+from utcp_bridge.wire.request_parts import RequestParts
+from utcp_bridge.wire.stream_values import EventSplitter
+from utcp_bridge.wire.streaming import Collector
+
+__all__ = ["TRANSPORT", "SseTemplate", "SseTransport"]
+
+_MOST_RECONNECTIONS = 10
+
+
+class SseTemplate(HttpFamilyTemplate):
+    """The HTTP family's fields and the stream's own; `retry_timeout` is in milliseconds, as in UTCP."""
+
+    event_type: str | None = None
+    reconnect: bool = True
+    retry_timeout: int = Field(default=30_000, ge=0)
+
+
+class SseTransport(Transport[SseTemplate]):
+    """Calls that answer with an event stream."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("sse",)
+    template = SseTemplate
+    streaming: ClassVar[bool] = True
+
+    @classmethod
+    def endpoint(cls, template: SseTemplate) -> str | None:
+        """The template's URL, placeholders included."""
+        return template.url
+
+    @classmethod
+    def annotations(cls, template: SseTemplate) -> Mapping[str, Any]:
+        """Hints by the method; a call with a body is a POST and promises nothing."""
+        return verb_annotations("POST" if template.body_field or template.body_template else template.http_method)
+
+    async def discover(self, target: Target[SseTemplate]) -> Document:
+        """Fetch the manual by a plain GET of the URL."""
+        reply = await self.services.http.session(target.source).request(
+            target.template.discovery_request(),
+            credentials=target.credentials,
+            max_bytes=self.services.settings.max_manual_bytes,
+        )
+        reply.raise_for_status()
+        return Document(content=reply.body, url=reply.url, media_type=reply.media_type or None)
+
+    async def call(self, target: Target[SseTemplate], call: Call, emit: Emit) -> Result:
+        """Read events until the stream ends, a limit is reached or the caller leaves."""
+        template, settings = target.template, self.services.settings
+        parts = _as_stream_request(template.build_request(call.arguments))
+        events = EventSplitter(settings.max_reply_bytes, bare_url(parts.url), event_type=template.event_type)
+        collector = Collector(settings, emit)
+        session = self.services.http.session(target.source)
+        tries = _MOST_RECONNECTIONS if template.reconnect and parts.body is None else 0
+        while True:
+            before = events.last_event_id
+            try:
+                await self._read(session, target, _resumed(parts, events), events, collector)
+                return collector.result()
+            except (ConnectionLost, Unreachable):
+                if tries == 0 or not collector.values:
+                    raise
+                tries = _MOST_RECONNECTIONS if events.last_event_id != before else tries - 1
+            await anyio.sleep(template.retry_timeout / 1000 if events.retry is None else events.retry)
+            events.new_connection()
+
+    async def _read(
+        self,
+        session: HttpSession,
+        target: Target[SseTemplate],
+        parts: RequestParts,
+        events: EventSplitter,
+        collector: Collector,
+    ) -> None:
+        async with session.stream(parts, credentials=target.credentials) as stream:
+            media_type = stream.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if stream.status >= 400 or media_type != "text/event-stream":
+                reply = await stream.read(self.services.settings.max_reply_bytes)
+                reply.raise_for_status()
+                if stream.status == 204:
+                    return
+                raise MalformedReply(f"{bare_url(parts.url)} answered {media_type or 'no type'}, not an event stream.")
+            await collector.consume(aiter(stream), events)
+
+
+TRANSPORT = SseTransport
+
+
+def _as_stream_request(parts: RequestParts) -> RequestParts:
+    headers = [pair for pair in parts.headers if pair[0].lower() != "accept"]
+    method = "POST" if parts.body is not None and parts.method == "GET" else parts.method
+    return replace(parts, method=method, headers=[*headers, ("Accept", "text/event-stream")])
+
+
+def _resumed(parts: RequestParts, events: EventSplitter) -> RequestParts:
+    if not events.last_event_id:
+        return parts
+    identifier = events.last_event_id.encode().decode("latin-1")
+    return replace(parts, headers=[*parts.headers, ("Last-Event-ID", identifier)])

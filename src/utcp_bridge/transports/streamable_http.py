@@ -1,0 +1,101 @@
+"""streamable_http: one request whose answer comes in pieces; each is a partial result as it arrives.
+
+    v1  {"call_template_type": "streamable_http", "url": "https://api.example.com/download/{file_id}",
+         "chunk_size": 4096}
+    v0  {"provider_type": "http_stream", "url": "https://api.example.com/stream", "http_method": "POST",
+         "content_type": "application/x-ndjson", "timeout": 60000}
+
+JSON lines, JSON text sequences and JSON values in a row come one by one, text as it arrives, other types
+in chunks of `chunk_size` bytes. `wire: "path"` posts the arguments as JSON to `url/<tool>`, as servers of
+the Go and Rust libraries expect. Limits: as for sse; an endless stream ends at the first of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import orjson
+from pydantic import Field
+
+from utcp_bridge.model import Call, Document, Emit, Result
+from utcp_bridge.transport import Target, Transport
+from utcp_bridge.urls import bare_url
+from utcp_bridge.wire.http_template import HttpFamilyTemplate, is_idempotent, verb_annotations
+from utcp_bridge.wire.request_parts import RequestParts
+from utcp_bridge.wire.serialization import encode_path_segment
+from utcp_bridge.wire.stream_values import splitter_for
+from utcp_bridge.wire.streaming import Collector
+
+__all__ = ["TRANSPORT", "StreamableHttpTemplate", "StreamableHttpTransport"]
+
+
+class StreamableHttpTemplate(HttpFamilyTemplate):
+    """The HTTP family's fields and the stream's own."""
+
+    content_type: str = "application/octet-stream"
+    chunk_size: int = Field(default=4096, ge=1, le=1 << 20)
+    wire: Literal["plain", "path"] = "plain"
+
+
+class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
+    """Calls that answer with chunks."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("streamable_http", "http_stream", "http_ndjson", "http_octet_stream")
+    template = StreamableHttpTemplate
+    streaming: ClassVar[bool] = True
+
+    @classmethod
+    def endpoint(cls, template: StreamableHttpTemplate) -> str | None:
+        """The template's URL, placeholders included."""
+        return template.url
+
+    @classmethod
+    def annotations(cls, template: StreamableHttpTemplate) -> Mapping[str, Any]:
+        """Hints by the method."""
+        return verb_annotations("POST" if template.wire == "path" else template.http_method)
+
+    @classmethod
+    def idempotent(cls, template: StreamableHttpTemplate) -> bool:
+        """By the method."""
+        return template.wire == "plain" and is_idempotent(template.http_method)
+
+    async def discover(self, target: Target[StreamableHttpTemplate]) -> Document:
+        """Fetch the manual by the template's method."""
+        reply = await self.services.http.session(target.source).request(
+            target.template.discovery_request(),
+            credentials=target.credentials,
+            max_bytes=self.services.settings.max_manual_bytes,
+        )
+        reply.raise_for_status()
+        return Document(content=reply.body, url=reply.url, media_type=reply.media_type or None)
+
+    async def call(self, target: Target[StreamableHttpTemplate], call: Call, emit: Emit) -> Result:
+        """Read pieces until the stream ends, a limit is reached or the caller leaves."""
+        template, settings = target.template, self.services.settings
+        parts = _by_path(template, call) if template.wire == "path" else template.build_request(call.arguments)
+        collector = Collector(settings, emit)
+        session = self.services.http.session(target.source)
+        async with session.stream(parts, credentials=target.credentials) as stream:
+            if stream.status >= 400:
+                (await stream.read(settings.max_reply_bytes)).raise_for_status()
+            media_type = stream.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            splitter = splitter_for(
+                media_type, chunk_size=template.chunk_size, limit=settings.max_reply_bytes, where=bare_url(parts.url)
+            )
+            await collector.consume(aiter(stream), splitter)
+        result = collector.result()
+        if media_type == "application/json" and len(collector.values) == 1:
+            return Result(collector.values[0], truncated=result.truncated)
+        return result
+
+
+TRANSPORT = StreamableHttpTransport
+
+
+def _by_path(template: StreamableHttpTemplate, call: Call) -> RequestParts:
+    """The form of the Go and Rust libraries: `POST url/<tool>` with the arguments as a JSON object."""
+    base = template.build_request({})
+    url = f"{base.url.rstrip('/')}/{encode_path_segment(call.tool.name, argument='tool')}"
+    headers = [pair for pair in base.headers if pair[0].lower() != "content-type"]
+    return RequestParts("POST", url, [*headers, ("Content-Type", "application/json")], orjson.dumps(call.arguments))

@@ -1,0 +1,80 @@
+"""Consuming a stream within its limits: values pushed as they come, gathered, and cut with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from utcp_bridge.config import BridgeSettings
+from utcp_bridge.model import Binary, Emit, Result
+from utcp_bridge.wire.stream_values import Splitter
+
+__all__ = ["Collector"]
+
+_MARGIN = 0.25
+"""Seconds before the call's deadline at which a stream ends by itself, so that its partials are not lost."""
+
+
+@dataclass(slots=True)
+class Collector:
+    """Gathers the values of one call over one or several connections.
+
+    Ends with `truncated` set when a limit is reached: values, bytes, silence (no value for
+    `idle_timeout` seconds; comments and pings do not count), or the call's time.
+    """
+
+    settings: BridgeSettings
+    emit: Emit
+    values: list[Any] = field(default_factory=list[Any])
+    truncated: str | None = None
+    _received: int = 0
+
+    async def consume(self, chunks: AsyncIterator[bytes], splitter: Splitter) -> None:
+        """Read `chunks` to their end or to a limit; raises what reading and splitting raise."""
+        ends = anyio.current_effective_deadline() - _MARGIN
+        quiet_from = anyio.current_time()
+        while self.truncated is None:
+            silent_at = quiet_from + self.settings.idle_timeout
+            chunk: bytes | None = None
+            with anyio.CancelScope(deadline=min(silent_at, ends)) as scope:
+                chunk = await anext(chunks, None)
+            if scope.cancelled_caught:
+                self.truncated = self._why(ends)
+                return
+            found = splitter.finish() if chunk is None else splitter.feed(chunk)
+            if found:
+                quiet_from = anyio.current_time()
+            await self._take(found, 0 if chunk is None else len(chunk))
+            if chunk is None:
+                return
+
+    def result(self) -> Result:
+        """What was gathered: bytes joined, texts joined, everything else as a list."""
+        return Result(_joined(self.values), truncated=self.truncated)
+
+    async def _take(self, found: list[Any], size: int) -> None:
+        for value in found:
+            if len(self.values) >= self.settings.max_stream_events:
+                self.truncated = f"the stream was cut at {self.settings.max_stream_events} results"
+                return
+            self.values.append(value)
+            await self.emit(value)
+        self._received += size
+        if self._received > self.settings.max_reply_bytes:
+            self.truncated = f"the stream was cut at {self.settings.max_reply_bytes} bytes"
+
+    def _why(self, ends: float) -> str:
+        if anyio.current_time() >= ends:
+            return "the call's time was over before the stream was"
+        return f"nothing came for {self.settings.idle_timeout:g} seconds"
+
+
+def _joined(values: list[Any]) -> Any:
+    if values and all(isinstance(value, Binary) for value in values):
+        return Binary(b"".join(value.data for value in values), values[0].media_type)
+    if values and all(isinstance(value, str) for value in values):
+        return "".join(values)
+    return values
