@@ -28,15 +28,13 @@ __all__ = [
 
 VARIABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,128}\Z")
 _NOT_A_WORD = re.compile(r"[^A-Za-z0-9_]")
-_SORTS = {
-    str: "text",
-    bool: "a boolean",
-    int: "a number",
-    float: "a number",
-    list: "a list",
-    dict: "an object",
-    type(None): "null",
-}
+_SORTS = (
+    (str, "text"),
+    (bool, "a boolean"),
+    (int | float, "a number"),
+    (list, "a list"),
+    (dict, "an object"),
+)
 _MAX_WORD = 64
 _MAX_DEPTH = 200
 _MAX_SECONDS = 10**9
@@ -64,7 +62,9 @@ def text_of(value: Any) -> str:
 
 def sort_of(value: Any) -> str:
     """What a value of the wrong type is, in words; never the value, which may be a secret."""
-    return _SORTS.get(type(value), "something else")
+    return next(
+        (name for sort, name in _SORTS if isinstance(value, sort)), "null" if value is None else "something else"
+    )
 
 
 def word(value: Any) -> str:

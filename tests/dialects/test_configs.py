@@ -1,0 +1,240 @@
+"""Client configurations of every dialect."""
+
+import pytest
+
+from utcp_bridge.dialects import read_config
+
+FIELDS = {"http": frozenset({"url", "http_method"}), "file": frozenset({"file_path"}), "own": frozenset({"place"})}
+HTTP = {"call_template_type": "http", "url": "https://h/utcp"}
+
+
+def read(document):
+    return read_config(document, where="utcp.json", known_fields=FIELDS.get)
+
+
+def names(reading):
+    return [entry["name"] for entry in reading.entries]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"manual_call_templates": [{"name": "a", **HTTP}]},
+        {"manual_call_templates": {"a": HTTP}},
+        {"manual_call_templates": {"name": "a", **HTTP}},
+        {"manual_call_templates": {"a": "https://h/utcp"}},
+        {"providers": [{"name": "a", "provider_type": "http", "url": "https://h/utcp"}]},
+        {"providers": {"name": "a", "provider_type": "http", "url": "https://h/utcp"}},
+        {"providers": {"a": {"type": "http", "url": "https://h/utcp"}}},
+        [{"name": "a", "provider_type": "http", "url": "https://h/utcp"}],
+        {"name": "a", "provider_type": "http", "url": "https://h/utcp"},
+    ],
+)
+def test_every_shape_of_a_configuration_gives_the_same_entry(document):
+    reading = read(document)
+
+    assert reading.faults == []
+    assert reading.entries == [{"name": "a", **HTTP}]
+
+
+def test_both_dialects_may_stand_in_one_configuration():
+    reading = read({"manual_call_templates": [{"name": "a", **HTTP}], "providers": "./b.json"})
+
+    assert names(reading) == ["a", "b"]
+    assert reading.dialect == "v1.x"
+
+
+@pytest.mark.parametrize(
+    ("document", "dialect"),
+    [
+        ({"manual_call_templates": []}, "v1.x"),
+        ({"providers_file_path": "p.json"}, "v0.x"),
+        ([{"name": "a", "provider_type": "http", "url": "u"}], "v0.x"),
+        ([{"name": "a", **HTTP, "auth": {"auth_type": "token", "token_var": "T"}}], "extended"),
+    ],
+)
+def test_the_dialect_is_named(document, dialect):
+    assert read(document).dialect == dialect
+
+
+def test_an_mcp_hosts_file_is_one_entry_that_keeps_its_servers():
+    servers = {"github": {"command": "npx"}, "files": {"url": "https://h/mcp"}}
+    reading = read({"mcpServers": servers})
+
+    assert reading.faults == []
+    assert reading.entries == [{"call_template_type": "mcp", "config": {"mcpServers": servers}, "name": "mcp"}]
+
+
+def test_an_entry_may_be_an_mcp_hosts_file_with_a_name():
+    reading = read([{"name": "Tools", "mcpServers": {"s": {}}, "retries": 1}])
+
+    assert reading.entries == [
+        {"call_template_type": "mcp", "config": {"mcpServers": {"s": {}}}, "name": "Tools", "retries": 1}
+    ]
+
+
+def test_one_line_forms_are_entries():
+    reading = read(["./weather.json", "https://api.example.com/utcp", "mcp+stdio:python -m notes"])
+
+    assert names(reading) == ["weather", "api_example_com", "notes"]
+    assert [entry["call_template_type"] for entry in reading.entries] == ["file", "http", "mcp"]
+
+
+def test_unnamed_entries_are_numbered_and_never_take_a_name_that_was_written():
+    reading = read(["./a.json", "./x/a.json", {"name": "a", **HTTP}, {"name": "", **HTTP}])
+
+    assert names(reading) == ["a_2", "a_3", "a", "h"]
+
+
+def test_names_are_those_that_utcp_registers():
+    assert names(read([{"name": "my api.v2", **HTTP}])) == ["my_api_v2"]
+
+
+def test_each_bad_entry_is_one_fault_and_the_rest_is_kept():
+    reading = read(
+        [
+            {"name": "good", **HTTP},
+            {"name": "untyped", "url": "u"},
+            {"name": "good", **HTTP},
+            {"name": "a.b", **HTTP},
+            {"name": "a b", **HTTP},
+            {"name": 5, **HTTP},
+            {"name": "odd", "call_template_type": "htpp"},
+            {"name": "strange", "call_template_type": ["http"]},
+            {"mcpServers": "none"},
+            "ftp://h/x",
+            7,
+            {"name": "last", "call_template_type": "own", "place": 1},
+        ]
+    )
+
+    assert names(reading) == ["good", "a_b", "last"]
+    assert [str(fault) for fault in reading.faults] == [
+        (
+            "utcp.json: entry 2 (untyped): the call template names no `call_template_type`. "
+            'Is it "call_template_type": "http"?'
+        ),
+        "utcp.json: entry 3: another entry is also named 'good'. Give each its own name.",
+        "utcp.json: entry 5: another entry is also named 'a_b'. Give each its own name.",
+        "utcp.json: entry 6: the name is a number, not text.",
+        "utcp.json: entry 7 (odd): 'htpp' is no call template type. Did you mean 'http'?",
+        (
+            "utcp.json: entry 8 (strange): the call template names no `call_template_type`. "
+            'Add one, such as "call_template_type": "http".'
+        ),
+        "utcp.json: entry 9: `mcpServers` is not an object.",
+        "utcp.json: entry 10: the scheme of the one-line form is unknown. Write a path, a URL or `mcp+stdio:command`.",
+        "utcp.json: entry 11: the call template is a number, not an object.",
+    ]
+
+
+def test_a_bad_line_under_a_name_is_said_too():
+    reading = read({"providers": {"a": "ftp://h/x"}})
+
+    assert "the scheme of the one-line form is unknown" in str(reading.faults[0])
+
+
+def test_an_official_type_that_is_not_installed_is_left_to_registration():
+    assert names(read([{"name": "a", "call_template_type": "grpc", "host": "h", "port": 1}])) == ["a"]
+
+
+def test_without_known_fields_types_and_keys_are_not_checked():
+    reading = read_config([{"name": "a", "call_template_type": "custom", "x": 1}], where="utcp.json")
+
+    assert reading.faults == []
+    assert reading.entries == [{"name": "a", "call_template_type": "custom", "x": 1}]
+
+
+def test_keys_of_the_operator_are_kept_and_unread_ones_said():
+    reading = read([{"name": "a", **HTTP, "trusted": True, "allowed_origins": ["https://x"], "http_metod": "GET"}])
+
+    assert reading.entries[0]["allowed_origins"] == ["https://x"]
+    assert reading.entries[0]["trusted"] is True
+    assert [str(fault) for fault in reading.faults] == [
+        "utcp.json: entry 1 (a): nothing reads the key 'http_metod'. Did you mean 'http_method'?"
+    ]
+
+
+def test_client_keys_and_the_bridges_section_are_handed_on():
+    reading = read(
+        {
+            "variables": {"A": "1"},
+            "load_variables_from": [{"type": "dotenv", "env_file_path": ".env"}, {"variable_loader_type": "vault"}],
+            "tool_repository": {"tool_repository_type": "in_memory"},
+            "tool_search_strategy": None,
+            "post_processing": [],
+            "providers_file_path": "./providers.json",
+            "bridge": {"naming": "short"},
+            "$schema": "ignored",
+        }
+    )
+
+    assert reading.faults == []
+    assert reading.bridge == {"naming": "short"}
+    assert reading.client == {
+        "variables": {"A": "1"},
+        "load_variables_from": [
+            {"variable_loader_type": "dotenv", "env_file_path": ".env"},
+            {"variable_loader_type": "vault"},
+        ],
+        "tool_repository": {"tool_repository_type": "in_memory"},
+        "post_processing": [],
+        "providers_file_path": "./providers.json",
+    }
+    assert "'1'" not in repr(reading)
+
+
+def test_client_keys_of_the_wrong_type_are_faults_that_show_no_value():
+    reading = read(
+        {
+            "variables": "s3cret",
+            "load_variables_from": [{}, "x"],
+            "providers_file_path": 5,
+            "post_processing": {},
+            "manual_call_templates": 3,
+            "bridge": [],
+        }
+    )
+
+    assert reading.client == {"load_variables_from": []}
+    assert [str(fault) for fault in reading.faults] == [
+        "utcp.json: `manual_call_templates` is a number, not a list.",
+        "utcp.json: `variables` is text, not an object.",
+        "utcp.json: `post_processing` is an object, not a list.",
+        "utcp.json: `providers_file_path` is a number, not text.",
+        "utcp.json: an item of `load_variables_from` names no `variable_loader_type`.",
+        "utcp.json: an item of `load_variables_from` names no `variable_loader_type`.",
+        "utcp.json: `bridge` is not an object.",
+    ]
+
+
+def test_an_unread_key_is_said_with_the_nearest():
+    reading = read({"manual_call_template": [], "bridge": {}})
+
+    assert [(fault.severity, str(fault)) for fault in reading.faults] == [
+        ("warning", "utcp.json: nothing reads the key 'manual_call_template'. Did you mean 'manual_call_templates'?")
+    ]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"tools": []},
+        {"openapi": "3.1.0"},
+        [{"name": "a", "inputs": {}}],
+        {"tools": [{"name": "a", "inputSchema": {}}]},
+    ],
+)
+def test_a_manual_is_no_configuration_and_the_fault_says_how_to_list_it(document):
+    reading = read(document)
+
+    assert reading.entries == []
+    assert "List its path or URL in `manual_call_templates`" in str(reading.faults[0])
+
+
+@pytest.mark.parametrize("document", ["text", None, 5, {"manuals": []}])
+def test_anything_else_is_one_fault(document):
+    reading = read(document)
+
+    assert (reading.entries, reading.client, reading.bridge) == ([], {}, {})
+    assert len(reading.faults) == 1

@@ -1,0 +1,198 @@
+"""Manuals of every dialect as normalised tool objects."""
+
+import pytest
+
+from utcp_bridge.dialects import read_manual
+
+MANUAL = {"name": "weather", "call_template_type": "http", "url": "https://h/utcp", "trusted": True}
+
+
+def read(document, **default):
+    return read_manual(document, default_template=default or MANUAL, where="manual 'weather'")
+
+
+def only(document, **default):
+    reading = read(document, **default)
+    assert reading.faults == []
+    (tool,) = reading.tools
+    return tool
+
+
+@pytest.mark.parametrize("key", ["tool_call_template", "tool_provider", "provider", "tool_transport"])
+def test_a_tools_own_template_has_four_names(key):
+    template = {"provider_type": "http_stream", "url": "https://h/x", "timeout": 5000}
+
+    assert only({"tools": [{"name": "a", key: template}]})["tool_call_template"] == {
+        "call_template_type": "streamable_http",
+        "url": "https://h/x",
+        "timeout": 5.0,
+    }
+
+
+def test_a_tool_without_template_is_reached_through_the_manuals_own():
+    tool = only({"version": "1", "tools": [{"name": "a"}]})
+
+    assert tool["tool_call_template"] == {"call_template_type": "http", "url": "https://h/utcp"}
+
+
+def test_a_fetched_template_brings_no_keys_that_only_the_operator_may_write():
+    template = {
+        "call_template_type": "http",
+        "url": "u",
+        "trusted": True,
+        "verify_ssl": False,
+        "allow_networks": ["::/0"],
+    }
+
+    assert only([{"name": "a", "tool_call_template": template}])["tool_call_template"] == {
+        "call_template_type": "http",
+        "url": "u",
+    }
+
+
+def test_a_tool_object_has_its_optional_members_only_where_they_are_given():
+    full = {
+        "name": "a", "description": "d", "inputs": {"type": "object"}, "outputs": {"type": "array"}, "tags": ["x", 5],
+        "title": "T", "annotations": {"readOnlyHint": True}, "deprecated": True, "average_response_size": 10,
+        "body_members": ["m"], "unknown": 1,
+    }  # fmt: skip
+    template = {"call_template_type": "http", "url": "https://h/utcp"}
+
+    assert only([full]) == {
+        "name": "a", "description": "d", "inputs": {"type": "object"}, "outputs": {"type": "array"}, "tags": ["x"],
+        "title": "T", "annotations": {"readOnlyHint": True}, "deprecated": True, "average_response_size": 10,
+        "body_members": ["m"], "tool_call_template": template,
+    }  # fmt: skip
+    assert only([{"name": "b", "inputs": None, "tags": "x", "average_response_size": True}]) == {
+        "name": "b", "description": "", "inputs": {"type": "object", "properties": {}}, "tags": ["x"],
+        "tool_call_template": template,
+    }  # fmt: skip
+
+
+def test_schemas_are_handed_on_as_the_same_objects():
+    inputs, outputs = {"type": "object", "x-own": 1}, {"type": "array"}
+    tool = only([{"name": "a", "parameters": inputs, "response_schema": outputs}])
+
+    assert tool["inputs"] is inputs
+    assert tool["outputs"] is outputs
+
+
+@pytest.mark.parametrize("document", [{"name": "a", "inputs": {}}, [{"name": "a", "description": "b"}]])
+def test_one_tool_and_a_list_of_tools_are_manuals_too(document):
+    assert only(document)["name"] == "a"
+    assert read(document).dialect == "tools"
+
+
+def test_the_answer_of_an_mcp_server_becomes_tools_of_it():
+    listed = {"tools": [{"name": "add", "inputSchema": {"type": "object"}, "annotations": {"title": "Add"}}]}
+    server = {"call_template_type": "mcp", "config": {"mcpServers": {"s": {"command": "x"}}}, "name": "m"}
+
+    assert read(listed, **server).dialect == "mcp"
+    tool = only(listed, **server)
+    assert tool["title"] == "Add"
+    assert tool["tool_call_template"] == {
+        "call_template_type": "mcp", "config": server["config"], "tool_name": "add",
+    }  # fmt: skip
+
+
+def test_each_bad_tool_is_one_fault_and_the_rest_is_kept():
+    reading = read({
+        "utcp_version": "1.0.1",
+        "tools": [
+            {"name": "good"},
+            "text",
+            {"description": "nameless"},
+            {"name": "  "},
+            {"name": "good"},
+            {"name": "schema", "inputs": True},
+            {"name": "template", "tool_call_template": {"url": "u"}},
+            {"name": "auth", "auth": "s3cret"},
+            {"name": "good too", "auth": {"auth_type": "basic", "username": "u", "password": "p"}},
+        ],
+    })  # fmt: skip
+
+    assert [tool["name"] for tool in reading.tools] == ["good", "good too"]
+    assert reading.tools[1]["tool_call_template"]["auth"]["username"] == "u"
+    assert [str(fault) for fault in reading.faults] == [
+        "manual 'weather': tool 2: is text, not an object.",
+        "manual 'weather': tool 3: has no name.",
+        "manual 'weather': tool 4: has no name.",
+        "manual 'weather'.good: another tool of the manual has the same name.",
+        "manual 'weather'.schema: the input schema is a boolean, not an object.",
+        (
+            "manual 'weather'.template: the call template names no `call_template_type`. "
+            'Is it "call_template_type": "http"?'
+        ),
+        "manual 'weather'.auth: `auth` is text, not an object.",
+    ]
+
+
+def test_a_bad_tool_does_not_take_a_good_one_of_its_name_with_it():
+    reading = read([{"name": "a", "inputs": 5}, {"name": "a", "inputs": {}}])
+
+    assert [tool["inputs"] for tool in reading.tools] == [{}]
+
+
+def test_what_a_manual_says_of_itself_is_kept():
+    reading = read({
+        "utcp_version": "1.0.1",
+        "info": {"title": "T"},
+        "auth": {"auth_type": "basic", "username_var": "U", "password_var": "P", "instructions": "ask"},
+        "variables": {"REGION": "eu"},
+        "allowed_communication_protocols": ["http_stream"],
+        "tools": [],
+    })  # fmt: skip
+
+    assert reading.info == {"title": "T"}
+    assert reading.auth == {"auth_type": "basic", "username": "${U}", "password": "${P}"}
+    assert reading.variables == {"REGION": "eu"}
+    assert reading.protocols == ("streamable_http",)
+    assert reading.declared_variables == {"U": "ask", "P": "ask"}
+    assert reading.dialect == "extended"
+    assert "${P}" not in repr(reading)
+
+
+def test_what_a_manual_says_of_itself_wrongly_is_said_and_left_out():
+    reading = read({"auth": 5, "variables": [], "allowed_communication_protocols": "http", "tools": [{"name": "a"}]})
+
+    assert (reading.auth, reading.variables, reading.protocols) == (None, {}, None)
+    assert len(reading.tools) == 1
+    assert [fault.severity for fault in reading.faults] == ["error", "warning", "warning"]
+
+
+@pytest.mark.parametrize(
+    ("document", "dialect"),
+    [
+        ({"version": "1.0", "tools": []}, "v0.x"),
+        ({"provider_info": {}, "tools": []}, "v0.x"),
+        ({"tools": [{"name": "a", "tool_provider": {"provider_type": "http"}}]}, "v0.x"),
+        ({"utcp_version": "1", "tools": []}, "v1.x"),
+        ({"tools": [{"name": "a", "tool_call_template": {"call_template_type": "http"}}]}, "v1.x"),
+        ({"utcp_version": "1", "metadata": {"title": "x"}, "tools": []}, "extended"),
+        ({"tools": []}, "tools"),
+        ([], "tools"),
+    ],
+)
+def test_the_dialect_is_named(document, dialect):
+    assert read(document).dialect == dialect
+
+
+@pytest.mark.parametrize(
+    ("document", "hint"),
+    [
+        ({"openapi": "3.1.0"}, "It is an OpenAPI description"),
+        ({"manual_call_templates": []}, "It is a client configuration"),
+        ([{"name": "a", "provider_type": "http"}], "It is a list of providers"),
+        ({"provider_type": "http"}, "It is a single call template"),
+        ({"manuals": []}, "It is a registry"),
+        ({"tools": "none"}, "`tools` is not a list"),
+        ("text", 'an object with a list "tools"'),
+        (None, "this is not a UTCP manual"),
+    ],
+)
+def test_another_document_is_one_fault_that_says_what_it_is(document, hint):
+    reading = read(document)
+
+    assert reading.tools == []
+    assert len(reading.faults) == 1
+    assert hint in str(reading.faults[0])

@@ -1,0 +1,56 @@
+"""One-line forms, and names for entries that have none."""
+
+import pytest
+
+from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, suggest_name
+
+
+@pytest.mark.parametrize(
+    ("text", "template"),
+    [
+        ("./weather.json", {"call_template_type": "file", "file_path": "./weather.json"}),
+        (r"C:\tools\weather.json", {"call_template_type": "file", "file_path": r"C:\tools\weather.json"}),
+        ("file:///srv/a.json", {"call_template_type": "file", "file_path": "/srv/a.json"}),
+        (" https://h/manual.json ", {"call_template_type": "http", "url": "https://h/manual.json"}),
+        ("wss://h/tools", {"call_template_type": "websocket", "url": "wss://h/tools"}),
+        (
+            "mcp+stdio:python -m 'my server'",
+            host_file_entry({"server": {"transport": "stdio", "command": "python", "args": ["-m", "my server"]}}),
+        ),
+        ("mcp+https://h/mcp", host_file_entry({"server": {"transport": "http", "url": "https://h/mcp"}})),
+    ],
+)
+def test_a_line_stands_for_a_call_template(text, template):
+    assert expand_shorthand(text) == template
+
+
+@pytest.mark.parametrize("text", ["", "  ", "ftp://h/x", "mcp+ssh:host", "mcp+stdio:", "mcp+stdio:'open"])
+def test_a_line_that_stands_for_nothing_says_why(text):
+    with pytest.raises(ValueError, match=r"."):
+        expand_shorthand(text)
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ({"file_path": "./tools/my-weather.v2.json"}, "my_weather_v2"),
+        ({"url": "https://api.example.com/utcp"}, "api_example_com"),
+        ({"url": "https://api.example.com/weather.json?key=s3cret"}, "weather"),
+        ({"url": "https://[broken"}, "_broken"),
+        ({"command_name": "/usr/bin/tool --utcp"}, "tool"),
+        ({"host": "tcp.example.com"}, "tcp_example"),
+        ({"call_template_type": "mcp", "config": {"mcpServers": {"github": {}}}}, "github"),
+        ({"call_template_type": "mcp", "config": {"mcpServers": {"a": {}, "b": {}}}}, "mcp"),
+        ({"call_template_type": "mcp", "config": {"mcpServers": {"server": "odd"}}}, "server"),
+        (expand_shorthand("mcp+stdio:python -m my_server --verbose"), "my_server"),
+        (expand_shorthand("mcp+stdio:npx"), "npx"),
+        (expand_shorthand("mcp+https://tools.example.com/mcp"), "tools_example_com"),
+        ({}, "manual"),
+    ],
+)
+def test_an_entry_is_named_after_its_place(template, name):
+    assert suggest_name(template, ()) == name
+
+
+def test_a_name_that_is_taken_gets_a_number():
+    assert suggest_name({"file_path": "a.json"}, ["a", "a_2"]) == "a_3"
