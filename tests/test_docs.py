@@ -1,0 +1,126 @@
+"""The documentation is complete and true: settings, options, error codes, links, examples."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from tests.support.source import DOCS, ROOT, tracked_files
+
+from utcp_bridge import errors
+from utcp_bridge.cli.command import bridge
+from utcp_bridge.config import BridgeSettings, ManualOptions
+from utcp_bridge.config_files import load_config
+
+PAGES = [path for path in tracked_files() if path.suffix == ".md"]
+CONFIGS = [
+    path
+    for path in tracked_files()
+    if path.is_relative_to(ROOT / "configs") and path.suffix in {".json", ".yaml", ".yml"}
+]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+CODE_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def first_column(text: str) -> set[str]:
+    """Names in backticks that open a table's row."""
+    return set(re.findall(r"^\| *`([^`]+)`", text, re.MULTILINE))
+
+
+def codes() -> set[str]:
+    return {vars(errors)[name].code for name in errors.__all__}
+
+
+def verbs() -> Iterator[tuple[str, click.Command]]:
+    yield "", bridge
+    yield from bridge.commands.items()
+
+
+def test_every_setting_has_a_row_and_every_row_is_a_setting() -> None:
+    rows = first_column(page("settings.md"))
+    assert set(BridgeSettings.model_fields) - rows == set()
+    assert rows - set(BridgeSettings.model_fields) - set(ManualOptions.model_fields) == set()
+
+
+def test_every_key_of_a_manuals_entry_is_documented() -> None:
+    everything = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+    assert [key for key in ManualOptions.model_fields if f"`{key}`" not in everything] == []
+
+
+def test_defaults_in_the_settings_page_are_the_real_ones() -> None:
+    wrong = {}
+    for key, default in re.findall(r"^\| *`([^`]+)` *\|[^|]*?`([^`|]+)` *\|", page("settings.md"), re.MULTILINE):
+        field = BridgeSettings.model_fields.get(key)
+        if (
+            field is not None
+            and isinstance(field.default, bool | int | float)
+            and default not in spellings(field.default)
+        ):
+            wrong[key] = default
+    assert wrong == {}
+
+
+def spellings(value: float) -> set[str]:
+    """How a number or truth value may be written in a table."""
+    return {str(value), str(value).lower(), f"{value:g}", f"{value:,}", f"{value:_}"}
+
+
+def test_every_error_code_is_documented_and_no_other() -> None:
+    rows = first_column(page("errors.md"))
+    assert codes() - rows == set()
+    assert {row for row in rows if re.fullmatch(r"[a-z_]+", row)} - codes() - {"cancelled", "internal"} == set()
+
+
+@pytest.mark.parametrize(("name", "verb"), verbs(), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_verb_and_option_is_documented(name: str, verb: click.Command) -> None:
+    text = page("cli.md")
+    options = {
+        max(parameter.opts, key=len)
+        for parameter in verb.params
+        if isinstance(parameter, click.Option) and not parameter.hidden
+    }
+    assert sorted(option for option in options - {"--help"} if option not in text) == []
+    assert f"utcp-bridge {name}".strip() in text
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached: set[Path] = set()
+    pending = [ROOT / "README.md"]
+    while pending:
+        current = pending.pop()
+        if current not in reached:
+            reached.add(current)
+            pending += [target for target in linked_files(current) if target.suffix == ".md" and target.is_file()]
+    pages = {path for path in PAGES if path.is_relative_to(DOCS)}
+    assert sorted(str(path.relative_to(ROOT)) for path in pages - reached) == []
+
+
+def linked_files(path: Path) -> list[Path]:
+    text = CODE_BLOCK.sub("", path.read_text(encoding="utf-8"))
+    targets = [target.partition("#")[0] for target in LINK.findall(text) if "://" not in target]
+    return [(path.parent / target).resolve() for target in targets if target and not target.startswith("mailto:")]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_within_the_project_lead_somewhere(path: Path) -> None:
+    assert [str(target) for target in linked_files(path) if not target.exists()] == []
+
+
+def test_there_are_pages_and_examples_to_check() -> None:
+    assert {"README.md", "docs/architecture.md", "docs/benchmarks.md", "docs/security.md"} <= {
+        str(path.relative_to(ROOT)) for path in PAGES
+    }
+    assert CONFIGS
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT)))
+async def test_an_example_configuration_loads_without_a_fault(path: Path) -> None:
+    loaded = await load_config([path], environ={})
+    assert [str(fault) for fault in loaded.faults] == []
+    assert loaded.config.manual_call_templates
