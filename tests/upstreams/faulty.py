@@ -52,6 +52,8 @@ class FaultyServer:
     requests: list[Seen] = field(default_factory=list)
     answers: dict[str, bytes] = field(default_factory=dict)
     connections: int = 0
+    greeting: bytes = b""
+    """What is said to a new connection before it has asked for anything."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -81,6 +83,7 @@ async def faulty_server(*, tls: ssl.SSLContext | None = None, host: str = "127.0
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
+        writer.write(state.greeting)
         try:
             await _serve(state, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):

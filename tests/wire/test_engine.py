@@ -8,6 +8,7 @@ import aiohttp
 import anyio
 import brotlicffi
 import pytest
+from tests.upstreams.certificates import Authority
 from tests.upstreams.faulty import answer, faulty_server
 
 from utcp_bridge.errors import (
@@ -17,6 +18,7 @@ from utcp_bridge.errors import (
     InvalidArguments,
     MalformedReply,
     PolicyError,
+    Rejected,
     ReplyTooLarge,
     Unreachable,
 )
@@ -65,6 +67,13 @@ async def test_a_body_that_breaks_is_not_asked_for_again(session, server):
     with pytest.raises(ConnectionLost):
         await session.request(RequestParts("POST", f"{server.url}/close", [], b"order"))
     assert len(server.requests) == 2
+
+
+async def test_a_deadline_in_the_middle_of_a_body_closes_the_upstream_connection(session, server):
+    with anyio.move_on_after(0.2) as scope:
+        await session.request(get(server, "/stall"))
+    assert scope.cancelled_caught
+    await server.gone.wait()
 
 
 async def test_two_hundred_megabytes_of_zeros_cost_hardly_any_memory(session, server):
@@ -198,6 +207,34 @@ async def test_the_resolver_gives_only_the_family_that_was_asked_for():
     await resolver.close()
 
 
+async def test_a_handshake_is_never_redirected(session, server, canary):
+    with pytest.raises(Rejected, match="handshake with a redirect"):
+        async with session.websocket(f"ws://{server.endpoint}/moved?to={canary.url}"):
+            pass
+
+
+async def test_a_refused_handshake_names_the_place_without_its_query(session, server):
+    with pytest.raises(Rejected, match=r"/ok refused the WebSocket handshake\.$"):
+        async with session.websocket(f"ws://{server.endpoint}/ok?key=canary"):
+            pass
+
+
+async def test_tls_failures_say_what_failed(pool, tmp_path):
+    async with faulty_server(tls=Authority.create(tmp_path).server_context()) as secure, faulty_server() as plain:
+        session = pool.session(Source("shop", exempt=frozenset({secure.endpoint, plain.endpoint})))
+        with pytest.raises(Unreachable, match="certificate is not accepted"):
+            await session.request(get(secure, "/ok"))
+        plain.greeting = b"220 smtp.example ready\r\n"
+        with pytest.raises(Unreachable, match="TLS handshake failed"):
+            await session.request(RequestParts("GET", f"https://{plain.endpoint}/"))
+
+
+@pytest.mark.parametrize("name", ["X A", "", "X:", "X\r\nY", "ü"])
+def test_a_header_name_that_is_no_token_is_refused(name):
+    with pytest.raises(InvalidArguments, match="header name"):
+        framed([(name, "1")])
+
+
 def test_repeated_headers_keep_every_value_and_framing_headers_go():
     headers = framed([("X-A", "1"), ("Content-length", "9"), ("x-a", "2")])
     assert list(headers.items()) == [("X-A", "1"), ("X-A", "2")]
@@ -235,3 +272,12 @@ async def test_a_server_on_ipv6_loopback_is_reached_by_its_literal():
         session = pool.session(Source("six", exempt=frozenset({f"[::1]:{port}"})))
         assert (await session.request(RequestParts("GET", f"http://[::1]:{port}/ok"))).status == 200
         await pool.aclose()
+
+
+async def test_a_dead_port_is_unreachable_and_says_why(pool):
+    async with faulty_server() as gone:
+        endpoint = gone.endpoint
+    with pytest.raises(Unreachable, match=f"No connection to {endpoint}: .*refused"):
+        await pool.session(Source("shop", exempt=frozenset({endpoint}))).request(
+            RequestParts("GET", f"http://{endpoint}/?key=1")
+        )

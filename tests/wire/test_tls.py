@@ -1,6 +1,5 @@
 """TLS against a real server with certificates of our own making."""
 
-import asyncio
 import ssl
 
 import pytest
@@ -67,15 +66,11 @@ async def test_a_client_certificate_is_presented(pool, authority):
 
 
 async def test_a_plain_server_behind_an_https_url_is_unreachable(pool):
-    async def greet(_reader, writer):
-        writer.write(b"220 smtp.example ready\r\n")
-        writer.close()
-
-    async with await asyncio.start_server(greet, "127.0.0.1", 0) as plain:
-        host, port = plain.sockets[0].getsockname()
-        session = pool.session(Source("shop", exempt=frozenset({f"{host}:{port}"})))
+    async with faulty_server() as plain:
+        plain.greeting = b"220 smtp.example ready\r\n"
+        session = pool.session(Source("shop", exempt=frozenset({plain.endpoint})))
         with pytest.raises(Unreachable, match="TLS handshake failed"):
-            await session.request(RequestParts("GET", f"https://{host}:{port}/"))
+            await session.request(RequestParts("GET", f"https://{plain.endpoint}/"))
 
 
 def test_a_file_that_is_missing_or_no_pem_is_a_configuration_error(tmp_path):

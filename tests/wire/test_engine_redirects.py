@@ -69,12 +69,3 @@ async def test_a_redirect_to_something_unreadable_is_an_error(session, server):
 async def test_a_redirect_without_a_location_is_an_answer(session, server):
     server.answers["/odd"] = answer(b"{}", status="302 Found")
     assert (await session.request(get(f"{server.url}/odd"))).status == 302
-
-
-async def test_three_redirects_are_followed_and_the_fourth_is_an_error(session, server):
-    for hop in range(4):
-        server.answers[f"/hop{hop}"] = answer(b"", status="307 Moved", extra=f"Location: /hop{hop + 1}\r\n")
-    server.answers["/hop4"] = answer(b"{}")
-    assert (await session.request(get(f"{server.url}/hop1"))).status == 200
-    with pytest.raises(Rejected, match="redirects more than 3 times"):
-        await session.request(get(f"{server.url}/hop0"))
