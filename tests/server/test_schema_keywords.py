@@ -1,6 +1,6 @@
 """Keywords and their well-formed values."""
 
-import datetime
+import datetime as dt
 import math
 
 import pytest
@@ -23,7 +23,7 @@ from utcp_bridge.server.schema_keywords import ABSENT, PLAIN, json_copy, modern_
         ("required", ["a", 3, "a", "b\n"], ["a"]),
         ("required", True, ABSENT),
         ("required", [], ABSENT),
-        ("enum", [1, None, "x", datetime.date(2026, 1, 1)], [1, None, "x"]),
+        ("enum", [1, None, "x", dt.date(2026, 1, 1)], [1, None, "x"]),
         ("enum", "x", ABSENT),
         ("enum", [], ABSENT),
         ("default", math.nan, ABSENT),

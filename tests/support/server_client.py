@@ -40,6 +40,13 @@ class StandIn:
             callback()
         return tool
 
+    def add_many(self, manual, names, **fields):
+        """Many tools that are listed and called, but not found by searching."""
+        for name in names:
+            tool = Tool(source=Source(manual), name=name, kind="test", template={}, **fields)
+            self._tools[tool.qualified_name], self._functions[tool] = tool, None
+        self.generation += 1
+
     def tools(self):
         return tuple(self._tools.values())
 

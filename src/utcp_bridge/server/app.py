@@ -24,9 +24,10 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from utcp_bridge._version import __version__
 from utcp_bridge.errors import InvalidArguments, UnknownTool
 from utcp_bridge.model import Emit, JsonObject, discard, is_object
+from utcp_bridge.search.query import describe_catalogue
 from utcp_bridge.server.catalogue import Entry, StaleCursor
 from utcp_bridge.server.changes import Changes
-from utcp_bridge.server.meta_tools import MetaTools, describe_providers
+from utcp_bridge.server.meta_tools import MetaTools
 from utcp_bridge.server.ports import ClientPort
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.render import Rendering, compact, render_error, render_result
@@ -35,7 +36,7 @@ from utcp_bridge.server.text import shorten
 __all__ = ["BridgeServer"]
 
 _log = logging.getLogger(__name__)
-_LONGEST_INSTRUCTIONS: Final = 2_000
+_LONGEST_LIST: Final = 1_600
 _LONGEST_PROGRESS: Final = 8_000
 _SERVER_INFO_KEY: Final = "io.modelcontextprotocol/serverInfo"
 _MINUTE_MS: Final = 60_000
@@ -77,15 +78,14 @@ class BridgeServer(Server[None]):
         return super().create_initialization_options(options, experimental_capabilities, extensions)
 
     def instructions_text(self) -> str:
-        """What the model is told of this server: the providers and how to find a tool; at most 2,000 characters."""
+        """What the model is told of this server: the providers and how to find a tool; below 2,000 characters."""
         counts = self.catalogue.counts()
         names = self.client.settings.meta_tools
-        text = f"This server gives access to {describe_providers(counts, _LONGEST_INSTRUCTIONS - 400)}."
-        if names.search and counts:
-            text += f" Not every tool may be listed: find tools by what they do with {names.search}."
-        if names.call and counts:
-            text += f" Any tool can be called by name with {names.call}."
-        return shorten(text, _LONGEST_INSTRUCTIONS)
+        if names.search is None:
+            return f"This server gives access to {sum(counts.values()):,} tools of {len(counts)} providers."
+        text = f"This server gives access to the tools of UTCP providers. {describe_catalogue(counts, _LONGEST_LIST)}"
+        text += f" Not every tool may be listed: find tools by what they do with {names.search}."
+        return f"{text} Any tool can be called by name with {names.call}." if names.call else text
 
     def _cache_hint(self) -> CacheHint:
         seconds = self.client.settings.refresh_interval

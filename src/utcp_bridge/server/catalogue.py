@@ -135,6 +135,7 @@ class Catalogue:
         self._of_tool: dict[Tool, Entry] = {}
         self._pages: dict[tuple[int, bool], Page] = {}
         self._listed: list[Entry] | None = None
+        self._listed_tools: frozenset[Tool] | None = None
         self._fingerprint = ""
 
     @property
@@ -175,10 +176,24 @@ class Catalogue:
             entry = self._of_tool.get(tool)
         return entry
 
-    def entry_of(self, tool: Tool) -> Entry | None:
-        """The entry of one of the client's present tools."""
+    def name_of(self, tool: Tool) -> str:
+        """The MCP name of a tool; its UTCP name if it has just gone."""
         self._refresh()
-        return self._of_tool.get(tool)
+        entry = self._of_tool.get(tool)
+        return tool.qualified_name if entry is None else entry.name
+
+    def definition_of(self, tool: Tool) -> JsonObject:
+        """The `tools/list` entry of a tool; empty if it has just gone."""
+        self._refresh()
+        entry = self._of_tool.get(tool)
+        return {} if entry is None else entry.listed
+
+    def is_listed(self, tool: Tool) -> bool:
+        """Whether `tools/list` shows a tool."""
+        listed = self.listed
+        if self._listed_tools is None:
+            self._listed_tools = frozenset(entry.tool for entry in listed)
+        return tool in self._listed_tools
 
     def input_schema(self, name: str) -> JsonObject | None:
         """The listed input schema of a tool or meta-tool."""
@@ -217,7 +232,8 @@ class Catalogue:
         self._of_tool = of_tool
         self._entries = {entry.name: entry for entry in of_tool.values()}
         self._by_alias = self._further_aliases()
-        self._pages, self._listed, self._meta_tools, self._fingerprint = {}, None, None, ""
+        self._pages, self._listed, self._listed_tools = {}, None, None
+        self._meta_tools, self._fingerprint = None, ""
         self._generation = generation
 
     def _entry(self, tool: Tool, name: str) -> Entry:

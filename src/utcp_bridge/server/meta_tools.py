@@ -12,18 +12,23 @@ from typing import Any, Final
 import orjson
 
 from utcp_bridge.errors import ConfigError, InvalidArguments, UnknownTool
-from utcp_bridge.model import Emit, JsonObject, is_list, is_object
+from utcp_bridge.model import Emit, JsonObject, Tool, is_object
+from utcp_bridge.search.query import (
+    SEARCH_TOOLS_INPUT_SCHEMA,
+    SEARCH_TOOLS_OUTPUT_SCHEMA,
+    SearchContext,
+    as_text,
+    describe_catalogue,
+    search_tools,
+)
 from utcp_bridge.server.catalogue import Catalogue, Entry
 from utcp_bridge.server.naming import NAME_PATTERN
 from utcp_bridge.server.ports import ClientPort
-from utcp_bridge.server.render import compact, fault_result, render_error, text_result
-from utcp_bridge.server.text import clean, shorten
+from utcp_bridge.server.render import fault_result, render_error, text_result
+from utcp_bridge.server.text import clean
 
-__all__ = ["MetaTools", "describe_providers"]
+__all__ = ["MetaTools"]
 
-_LONGEST_QUERY: Final = 1_000
-_MOST_HITS: Final = 50
-_LONGEST_SUMMARY: Final = 300
 _LONGEST_PROVIDERS: Final = 700
 
 Run = Callable[[Entry, JsonObject, Emit], Awaitable[JsonObject]]
@@ -59,7 +64,7 @@ class MetaTools:
     def listed(self) -> list[JsonObject]:
         """Their entries of `tools/list`; the descriptions name the providers, for hosts that index only those."""
         names = self._client.settings.meta_tools
-        providers = describe_providers(self.catalogue.counts(), _LONGEST_PROVIDERS)
+        providers = describe_catalogue(self.catalogue.counts(), _LONGEST_PROVIDERS)
         entries: list[JsonObject] = []
         if names.search:
             entries.append(_search_entry(names.search, names.call, providers))
@@ -68,14 +73,19 @@ class MetaTools:
         return entries
 
     async def _search(self, arguments: JsonObject, _emit: Emit) -> JsonObject:
+        catalogue = self.catalogue
+        context = SearchContext(
+            search=self._client.search,
+            tools=self._client.tools(),
+            mcp_name=catalogue.name_of,
+            is_listed=catalogue.is_listed if self._client.settings.meta_tools.call else _always,
+            definition=catalogue.definition_of,
+        )
         try:
-            query, limit, filters = _search_arguments(arguments)
+            found = search_tools(arguments, context)
         except InvalidArguments as error:
             return render_error(error)
-        hits = self._client.search(query, limit=limit, **filters)
-        found = [_found(entry, hit.score) for hit in hits if (entry := self.catalogue.entry_of(hit.tool))]
-        structured: JsonObject = {"total": len(self.catalogue.entries), "results": found}
-        return text_result(compact(structured), structured)
+        return text_result(as_text(found), found)
 
     async def _call(self, arguments: JsonObject, emit: Emit) -> JsonObject:
         name, inner = arguments.get("name"), arguments.get("arguments")
@@ -100,13 +110,8 @@ class MetaTools:
         return UnknownTool(f"There is no tool {clean(name, 128)!r}.", remedy=remedy)
 
 
-def describe_providers(counts: dict[str, int], limit: int) -> str:
-    """`1,240 tools from github (800), slack (440)`, at most `limit` characters long."""
-    total = sum(counts.values())
-    if not counts:
-        return "no tools yet"
-    listed = ", ".join(f"{clean(manual, 64)} ({count:,})" for manual, count in counts.items())
-    return shorten(f"{total:,} tools from {listed}", limit)
+def _always(_tool: Tool) -> bool:
+    return True
 
 
 def _parsed(arguments: Any) -> Any:
@@ -121,44 +126,14 @@ def _parsed(arguments: Any) -> Any:
     return arguments
 
 
-def _search_arguments(arguments: JsonObject) -> tuple[str, int, JsonObject]:
-    query, limit = arguments.get("query", ""), arguments.get("limit", 5)
-    if not isinstance(query, str) or len(query) > _LONGEST_QUERY:
-        raise InvalidArguments(f"`query` must be a string of at most {_LONGEST_QUERY} characters.")
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= _MOST_HITS:
-        raise InvalidArguments(f"`limit` must be an integer from 1 to {_MOST_HITS}.")
-    filters: JsonObject = {}
-    for key in ("tags", "providers"):
-        value = arguments.get(key)
-        if value is None:
-            continue
-        if not is_list(value) or not all(isinstance(one, str) for one in value):
-            raise InvalidArguments(f"`{key}` must be a list of strings.")
-        filters[key] = value
-    return query, limit, filters
-
-
-def _found(entry: Entry, score: float) -> JsonObject:
-    return {
-        "name": entry.name,
-        "provider": entry.tool.manual,
-        "description": clean(entry.tool.description, _LONGEST_SUMMARY),
-        "inputSchema": entry.input.schema,
-        "score": round(score, 3),
-    }
-
-
 def _search_entry(name: str, call: str | None, providers: str) -> JsonObject:
-    how = f"Any tool found can be called by its name, directly or with {call}." if call else ""
+    how = f" Any tool found can be called by its name, directly or with {call}." if call else ""
     return {
         "name": name,
         "title": "Search tools",
-        "description": shorten(
-            f"Find tools by what they do. There are {providers}. Search before saying that something cannot be done. "
-            f"{how}".strip(),
-            1024,
-        ),
-        "inputSchema": _SEARCH_INPUT,
+        "description": f"Find tools by what they do. {providers}{how}",
+        "inputSchema": SEARCH_TOOLS_INPUT_SCHEMA,
+        "outputSchema": SEARCH_TOOLS_OUTPUT_SCHEMA,
         "annotations": {"readOnlyHint": True, "openWorldHint": False},
     }
 
@@ -174,20 +149,6 @@ def _call_entry(name: str, search: str | None) -> JsonObject:
     }
 
 
-_SEARCH_INPUT: Final[JsonObject] = {
-    "type": "object",
-    "properties": {
-        "query": {
-            "type": "string",
-            "maxLength": _LONGEST_QUERY,
-            "description": "What the tool should do, or words of its name.",
-        },
-        "limit": {"type": "integer", "minimum": 1, "maximum": _MOST_HITS, "default": 5, "description": "Most results."},
-        "tags": {"type": "array", "items": {"type": "string"}, "description": "Only tools with any of these tags."},
-        "providers": {"type": "array", "items": {"type": "string"}, "description": "Only tools of these providers."},
-    },
-    "required": ["query"],
-}
 _CALL_INPUT: Final[JsonObject] = {
     "type": "object",
     "properties": {

@@ -249,7 +249,7 @@ class _Porter:
             step = token.replace("~1", "/").replace("~0", "~")
             if is_object(target) and step in target:
                 target = target[step]
-            elif is_list(target) and step.isdecimal() and int(step) < len(target):
+            elif is_list(target) and step.isdecimal() and len(step) < 7 and int(step) < len(target):
                 target = target[int(step)]
             else:
                 return ABSENT

@@ -34,7 +34,7 @@ from utcp_bridge.server.text import clean
 __all__ = ["Rendering", "compact", "fault_result", "render_error", "render_result", "text_result"]
 
 _log = logging.getLogger(__name__)
-_OPTIONS: Final = orjson.OPT_NON_STR_KEYS
+_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 _LONGEST_DETAIL: Final = 8_000
 _TRUNCATED: Final = "_truncated"
 
@@ -197,7 +197,7 @@ def _json_safe(value: Any) -> Any:
     if value is None or isinstance(value, bool | int):
         return value
     try:
-        data = orjson.dumps(value)
+        data = orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_DATACLASS)
     except (TypeError, ValueError):
         return json.loads(_tolerant(value))
     return orjson.loads(data) if b"null" in data else value

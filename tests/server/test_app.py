@@ -1,0 +1,277 @@
+"""Handlers of the MCP server, asked directly."""
+
+import anyio
+import pytest
+from mcp.server._otel import OpenTelemetryMiddleware
+from mcp.server.connection import Connection
+from mcp.server.lowlevel.server import NotificationOptions
+from mcp.server.runner import serve_one
+from mcp.shared.exceptions import MCPError
+from mcp_types.version import KNOWN_PROTOCOL_VERSIONS
+
+from tests.support.mcp_context import MODERN_META, Exchange
+from tests.support.server_client import Manual, StandIn
+from utcp_bridge.config import BridgeSettings, MetaTools
+from utcp_bridge.model import Binary, ContentBlocks
+from utcp_bridge.server import app as app_module
+from utcp_bridge.server.app import BridgeServer
+
+pytestmark = pytest.mark.anyio
+MODERN = "2026-07-28"
+
+
+async def ask(server, method, params=None, *, version=MODERN, exchange=None):
+    """One request through the SDK's kernel, as either era's entry would send it."""
+    connection = Connection.from_envelope(version, {"name": "t", "version": "1"}, {})
+    with anyio.fail_after(5):
+        return await serve_one(
+            server,
+            exchange or Exchange(),
+            method,
+            {**(params or {}), "_meta": MODERN_META},
+            connection=connection,
+            lifespan_state=None,
+        )
+
+
+def server_of(client=None, **settings):
+    return BridgeServer(client or StandIn(BridgeSettings(**settings)))
+
+
+@pytest.mark.parametrize("version", KNOWN_PROTOCOL_VERSIONS)
+async def test_every_page_entry_is_valid_in_every_protocol_version(version):
+    client = StandIn(BridgeSettings(meta_tools=MetaTools()))
+    shapes = [
+        {},
+        None,
+        [],
+        {"type": "object", "properties": {"a": "text", "$b": True}},
+        {"anyOf": [{"$ref": "#"}]},
+        {"type": ["object", "null"]},
+    ]
+    for number, shape in enumerate(shapes):
+        client.add("m", f"t{number}", inputs=shape, outputs=shape, tags=("x",), annotations={"readOnlyHint": True})
+    server = BridgeServer(client)
+    listed = (await ask(server, "tools/list", version=version))["tools"]
+    server.middleware.clear()
+    through_the_sdk = (await ask(server, "tools/list", version=version))["tools"]
+    assert [tool["name"] for tool in through_the_sdk] == [tool["name"] for tool in listed]
+    if version == MODERN:
+        assert through_the_sdk == listed
+
+
+async def test_the_shortcut_says_what_the_sdk_would_have_said():
+    server = server_of()
+    server.client.add("m", "t")
+    shortcut = await ask(server, "tools/list")
+    server.middleware.clear()
+    assert await ask(server, "tools/list") == shortcut
+
+
+@pytest.mark.parametrize(
+    ("settings", "ttl", "scope"),
+    [({}, 60_000, "public"), ({"refresh_interval": 5}, 5_000, "public"), ({"bearer_token": "x"}, 60_000, "private")],
+)
+async def test_a_list_says_how_long_it_is_fresh_and_for_whom(settings, ttl, scope):
+    listed = await ask(server_of(**settings), "tools/list")
+    assert (listed["ttlMs"], listed["cacheScope"]) == (ttl, scope)
+
+
+async def test_a_bad_cursor_is_invalid_params():
+    with pytest.raises(MCPError) as caught:
+        await ask(server_of(), "tools/list", {"cursor": "stale"})
+    assert caught.value.code == -32602
+    assert "without a cursor" in caught.value.message
+
+
+async def test_a_list_that_fails_says_an_id_alone(monkeypatch):
+    server = server_of()
+    monkeypatch.setattr(server.client, "tools", lambda: 1 / 0)
+    server.client.generation += 1
+    with pytest.raises(MCPError) as caught:
+        await ask(server, "tools/list")
+    assert caught.value.code == -32603
+    assert "division" not in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["m_t", "m.t"])
+async def test_a_tool_is_called_by_either_name_with_its_own_keys(name):
+    server = server_of()
+    server.client.add("m", "t", inputs={"type": "object", "properties": {"$a": {"type": "string"}}})
+    result = await ask(server, "tools/call", {"name": name, "arguments": {"a": "x"}})
+    assert server.client.calls == [("m.t", {"$a": "x"})]
+    assert result["content"] == [{"type": "text", "text": '{"$a":"x"}'}]
+
+
+async def test_an_unknown_tool_is_invalid_params():
+    with pytest.raises(MCPError) as caught:
+        await ask(server_of(), "tools/call", {"name": "none"})
+    assert caught.value.code == -32602
+    assert "There is no tool 'none'" in caught.value.message
+
+
+async def test_a_name_that_comes_up_while_loading_is_waited_for():
+    client = StandIn(BridgeSettings(startup_wait=30))
+    client.manuals = [Manual("m", "loading")]
+    server = BridgeServer(client)
+
+    async def load():
+        await anyio.wait_all_tasks_blocked()
+        client.add("m", "t")
+        client.manuals[0].status = "ready"
+        client.loaded.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(load)
+        result = await ask(server, "tools/call", {"name": "m_t", "arguments": {}})
+    assert result["isError"] is False
+
+
+async def test_a_failure_inside_the_bridge_is_a_result_without_its_text():
+    async def fail(_arguments, _emit):
+        raise KeyError("password")
+
+    server = server_of()
+    server.client.add("m", "t", fail)
+    for name, arguments in (("m_t", {}), ("call_tool", {"name": "m_t"})):
+        result = await ask(server, "tools/call", {"name": name, "arguments": arguments}, version="2025-11-25")
+        assert result["isError"] is True
+        assert "password" not in result["content"][0]["text"]
+
+
+async def test_a_failing_search_is_a_result_too(monkeypatch):
+    server = server_of()
+    monkeypatch.setattr(server.client, "search", lambda *_args, **_fields: 1 / 0)
+    result = await ask(server, "tools/call", {"name": "search_tools", "arguments": {"query": "x"}})
+    assert result["isError"] is True
+
+
+@pytest.mark.parametrize("version", KNOWN_PROTOCOL_VERSIONS)
+async def test_results_of_every_kind_are_valid_in_every_protocol_version(version):
+    async def media(_arguments, _emit):
+        return [Binary(b"x", "image/png"), Binary(b"x", "audio/wav"), Binary(b"x", "application/pdf"), {"a": 1}]
+
+    async def blocks(_arguments, _emit):
+        return ContentBlocks(
+            [{"type": "weird"}, {"type": "text", "text": "\ud800", "annotations": {"priority": "x"}}], structured=[1]
+        )
+
+    async def number(_arguments, _emit):
+        return {"n": float("nan"), "big": 2**80}
+
+    server = server_of(structured_content="always")
+    for function in (media, blocks, number):
+        server.client.add(
+            "m", function.__name__, function, outputs={"type": "object", "properties": {"n": {"type": "number"}}}
+        )
+    kinds = {
+        name: [block["type"] for block in (await ask(server, "tools/call", {"name": name}, version=version))["content"]]
+        for name in ("m_media", "m_blocks", "m_number")
+    }
+    assert kinds == {
+        "m_media": ["image", "audio", "resource", "text"],
+        "m_blocks": ["text", "text"],
+        "m_number": ["text"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("partials", "progress"),
+    [
+        (["a", {"b": 1}], [(1, None, "a"), (2, None, '{"b":1}')]),
+        (
+            [{"progress": 10, "total": 20, "message": "half"}, {"progress": 20, "total": 20}],
+            [(10, 20, "half"), (20, 20, '{"progress":20,"total":20}')],
+        ),
+        (
+            [{"progress": 5}, {"progress": 3, "total": "x"}, {"progress": True}],
+            [(5, None, '{"progress":5}'), (6, None, '{"progress":3,"total":"x"}'), (7, None, '{"progress":true}')],
+        ),
+        (["x" * 20_000], [(1, None, "x" * 7_999 + "…")]),
+    ],
+)
+async def test_partials_are_progress_that_only_grows(partials, progress):
+    async def stream(_arguments, emit):
+        for partial in partials:
+            await emit(partial)
+        return partials
+
+    server = server_of()
+    server.client.add("m", "t", stream)
+    exchange = Exchange()
+    connection = Connection.from_envelope(MODERN, None, {})
+    params = {"name": "m_t", "arguments": {}, "_meta": {**MODERN_META, "progressToken": 7}}
+    await serve_one(server, exchange, "tools/call", params, connection=connection, lifespan_state=None)
+    assert exchange.progressed == progress
+
+
+async def test_without_a_token_partials_go_nowhere():
+    async def stream(_arguments, emit):
+        await emit("a")
+        return 1
+
+    server = server_of()
+    server.client.add("m", "t", stream)
+    exchange = Exchange()
+    await ask(server, "tools/call", {"name": "m_t"}, exchange=exchange)
+    assert exchange.progressed == []
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (MetaTools(), ["2 tools from m (2)", "search_tools", "call_tool"]),
+        (MetaTools(call=None), ["search_tools"]),
+        (MetaTools(search=None), ["2 tools of 1 providers"]),
+    ],
+)
+async def test_instructions_name_the_providers_as_they_are_now(names, words):
+    server = server_of(meta_tools=names)
+    server.client.add("m", "a")
+    before = (await ask(server, "server/discover"))["instructions"]
+    server.client.add("m", "b")
+    after = (await ask(server, "server/discover"))["instructions"]
+    assert before != after
+    assert all(word in after for word in words)
+
+
+def test_instructions_stay_short_with_many_providers():
+    server = server_of()
+    for number in range(500):
+        server.client.add_many(f"a_provider_with_a_long_name_{number}", ["x"])
+    assert len(server.instructions_text().encode()) < 2_000
+
+
+def test_list_changed_is_announced_whoever_asks():
+    server = server_of()
+    assert server.create_initialization_options().capabilities.tools.list_changed is True
+    quiet = server.create_initialization_options(NotificationOptions())
+    assert quiet.capabilities.tools.list_changed is False
+
+
+def test_tracing_costs_nothing_until_a_tracer_is_installed(monkeypatch):
+    assert not any(isinstance(one, OpenTelemetryMiddleware) for one in server_of().middleware)
+    monkeypatch.setattr(app_module, "_tracing_is_configured", lambda: True)
+    assert isinstance(server_of().middleware[0], OpenTelemetryMiddleware)
+
+
+async def test_before_the_handshake_the_sdk_decides():
+    server = server_of()
+    connection = Connection.for_loop(Exchange())
+    with pytest.raises(MCPError, match="Invalid request parameters"):
+        await serve_one(server, Exchange(), "tools/list", {}, connection=connection, lifespan_state=None)
+
+
+async def test_the_lifespan_is_for_this_server_only():
+    server = server_of()
+    with pytest.raises(TypeError):
+        async with server.lifespan(object()):
+            pass
+
+
+async def test_after_the_lifespan_nothing_listens_to_the_client():
+    server = server_of()
+    with anyio.fail_after(5):
+        async with server.lifespan(server):
+            assert len(server.client._callbacks) == 1
+    assert server.client._callbacks == []

@@ -1,0 +1,143 @@
+"""search_tools and call_tool."""
+
+import anyio
+import jsonschema_rs
+import pytest
+
+from tests.support.server_client import StandIn
+from utcp_bridge.config import BridgeSettings, MetaTools as Names
+from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.model import discard
+from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.search.query import SEARCH_TOOLS_OUTPUT_SCHEMA
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+def server_of(**settings):
+    client = StandIn(BridgeSettings(**settings))
+
+    async def strict(arguments, _emit):
+        if "city" not in arguments:
+            raise InvalidArguments("city is missing.")
+        return {"city": arguments["city"]}
+
+    client.add(
+        "weather",
+        "forecast",
+        strict,
+        description="Tomorrow's weather in a city.",
+        inputs={"type": "object", "properties": {"city": {"type": "string"}}},
+    )
+    client.add("stock", "quote", description="The price of a share.")
+    return BridgeServer(client)
+
+
+async def call(server, name, arguments):
+    with anyio.fail_after(5):
+        return await server.meta_tools.call(name, arguments, discard)
+
+
+async def test_a_search_finds_tools_and_says_how_to_call_them():
+    found = await call(server_of(), "search_tools", {"query": "weather forecast"})
+    structured = found["structuredContent"]
+    assert structured["results"][0]["name"] == "weather_forecast"
+    assert structured["results"][0]["callable_as"] == "tools/call"
+    assert "weather_forecast" in found["content"][0]["text"]
+    jsonschema_rs.validate(SEARCH_TOOLS_OUTPUT_SCHEMA, structured)
+
+
+async def test_full_detail_is_what_tools_list_shows():
+    found = await call(server_of(), "search_tools", {"query": "weather forecast", "detail": "full"})
+    assert found["structuredContent"]["results"][0]["inputSchema"]["properties"] == {"city": {"type": "string"}}
+
+
+@pytest.mark.parametrize(("names", "how"), [(Names(), "call_tool"), (Names(call=None), "tools/call")])
+async def test_a_tool_that_is_not_listed_is_called_through_call_tool_where_there_is_one(names, how):
+    server = server_of(exposure="search", meta_tools=names)
+    found = await call(server, "search_tools", {"query": "share price"})
+    assert found["structuredContent"]["results"][0]["callable_as"] == how
+
+
+async def test_bad_search_arguments_are_a_result_that_names_the_fault():
+    found = await call(server_of(), "search_tools", {"query": "x", "limit": 999})
+    assert found["isError"] is True
+    assert "limit" in found["content"][0]["text"]
+
+
+@pytest.mark.parametrize("name", ["weather_forecast", "weather.forecast"])
+@pytest.mark.parametrize("arguments", [{"city": "Bonn"}, '{"city": "Bonn"}'])
+async def test_call_tool_takes_either_name_and_arguments_as_json_text_too(name, arguments):
+    result = await call(server_of(), "call_tool", {"name": name, "arguments": arguments})
+    assert result["content"] == [{"type": "text", "text": '{"city":"Bonn"}'}]
+
+
+async def test_call_tool_answers_wrong_arguments_with_the_schema():
+    result = await call(server_of(), "call_tool", {"name": "weather_forecast"})
+    (text,) = (block["text"] for block in result["content"])
+    assert result["isError"] is True
+    assert text.startswith("city is missing.")
+    assert '"properties":{"city":{"type":"string"}}' in text
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"name": 3}, {"name": "x", "arguments": "no json"}, {"name": "x", "arguments": [1]}]
+)
+async def test_call_tool_says_what_it_needs(arguments):
+    result = await call(server_of(), "call_tool", arguments)
+    assert result["isError"] is True
+    assert '"name"' in result["content"][0]["text"]
+
+
+@pytest.mark.parametrize("name", ["search_tools", "call_tool"])
+async def test_meta_tools_do_not_call_each_other(name):
+    result = await call(server_of(), "call_tool", {"name": name, "arguments": {}})
+    assert result["isError"] is True
+    assert "directly" in result["content"][0]["text"]
+
+
+@pytest.mark.parametrize(("names", "hint"), [(Names(), "search_tools"), (Names(search=None), "tools/list")])
+async def test_an_unknown_name_comes_with_the_way_to_the_right_one(names, hint):
+    result = await call(server_of(meta_tools=names), "call_tool", {"name": "no\u200bsuch"})
+    assert result["content"][0]["text"].startswith("There is no tool 'nosuch'.")
+    assert hint in result["content"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("names", "listed"),
+    [
+        (Names(), ["search_tools", "call_tool"]),
+        (Names(search="find", call="run"), ["find", "run"]),
+        (Names(search=None), ["call_tool"]),
+        (Names(search=None, call=None), []),
+    ],
+)
+def test_meta_tools_can_be_renamed_and_left_out(names, listed):
+    server = server_of(meta_tools=names)
+    assert [tool["name"] for tool in server.meta_tools.listed()] == listed
+    assert all(name in server.meta_tools for name in listed)
+    assert ("search_tools" in server.meta_tools) == (names.search == "search_tools")
+
+
+def test_descriptions_name_the_providers_within_a_budget():
+    server = server_of()
+    search, call_entry = server.meta_tools.listed()
+    assert "2 tools from stock (1), weather (1)" in search["description"]
+    assert "call_tool" in search["description"]
+    assert "search_tools" in call_entry["description"]
+    for number in range(300):
+        server.client.add_many(f"provider_with_a_long_name_{number}", ["x"])
+    assert len(server.meta_tools.listed()[0]["description"]) <= 1024
+
+
+@pytest.mark.parametrize(
+    "names", [Names(search="a b"), Names(call="x.y"), Names(search="same", call="same"), Names(search="")]
+)
+def test_names_that_no_host_takes_are_refused(names):
+    with pytest.raises(ConfigError, match="cannot be the name of a meta-tool"):
+        server_of(meta_tools=names)

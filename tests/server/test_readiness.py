@@ -1,0 +1,64 @@
+"""The first load and its bound."""
+
+import anyio
+import pytest
+
+from tests.support.server_client import Manual, StandIn
+from utcp_bridge.config import BridgeSettings
+from utcp_bridge.server.readiness import Readiness
+
+pytestmark = pytest.mark.anyio
+
+
+def loading_client(startup_wait):
+    client = StandIn(BridgeSettings(startup_wait=startup_wait))
+    client.manuals = [Manual("up", "ready", 3), Manual("down", "failed"), Manual("slow", "loading")]
+    return client
+
+
+def test_it_is_ready_when_no_manual_is_loading_and_stays_so():
+    client = loading_client(60)
+    readiness = Readiness(client)
+    assert not readiness.is_ready()
+    client.manuals[2].status = "failed"
+    assert readiness.is_ready()
+    client.manuals[2].status = "loading"
+    assert readiness.is_ready()
+
+
+def test_it_is_ready_when_the_time_is_over():
+    assert Readiness(loading_client(0)).is_ready()
+
+
+async def test_waiting_ends_with_the_load():
+    client = loading_client(60)
+    readiness = Readiness(client)
+    done = []
+
+    async def wait():
+        await readiness.wait()
+        done.append(True)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            assert not done
+            client.manuals[2].status = "ready"
+            client.loaded.set()
+    assert done
+
+
+async def test_waiting_ends_with_the_time():
+    readiness = Readiness(loading_client(0.05))
+    with anyio.fail_after(5):
+        await readiness.wait()
+    assert readiness.is_ready()
+
+
+def test_the_summary_counts_and_names_nobody():
+    assert Readiness(loading_client(60)).summary() == {
+        "ready": False,
+        "manuals": {"total": 3, "ready": 1, "loading": 1, "failed": 1},
+        "tools": 3,
+    }
