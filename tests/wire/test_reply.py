@@ -77,6 +77,7 @@ def test_text_that_is_no_text_is_malformed():
         b"[" * 100_000,
         b"[" * 5000 + b"]" * 5000,
         b"[" * (MAX_JSON_DEPTH + 1) + b"]" * (MAX_JSON_DEPTH + 1),
+        b'{"a":' * (MAX_JSON_DEPTH + 1) + b"1" + b"}" * (MAX_JSON_DEPTH + 1),
         b'{"a":' * 250 + b"1" + b"}" * 250,
         b"<html>",
     ],
@@ -92,6 +93,8 @@ def test_json_that_cannot_be_passed_on_is_malformed_and_the_message_holds_no_que
 def test_nesting_up_to_the_limit_and_width_beyond_it_pass():
     deep = b"[" * MAX_JSON_DEPTH + b"]" * MAX_JSON_DEPTH
     assert orjson.dumps(parse_json(deep, "x")) == deep
+    objects = '{"a":' * MAX_JSON_DEPTH + '"["' + "}" * MAX_JSON_DEPTH
+    assert orjson.dumps(parse_json(objects, "x")).decode() == objects
     assert len(parse_json("[" + ",".join(["[{}]"] * 5000) + "]", "x")) == 5000
 
 
