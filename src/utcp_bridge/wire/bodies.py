@@ -77,7 +77,7 @@ def _collect_members(plan: BodyPlan, arguments: JsonObject) -> Any:
     """The flat arguments, or the plain UTCP form `{"body": {...}}`, which wins over defaults."""
     members = plan.members or ()
     given = {name: arguments[name] for name in members if name in arguments}
-    whole = None if plan.argument in members else arguments.get(plan.argument)
+    whole: Json = None if plan.argument in members else arguments.get(plan.argument)
     if whole is None:
         return given if given or plan.required else _ABSENT
     return {**given, **whole} if isinstance(whole, dict) else whole

@@ -60,8 +60,13 @@ class BodyPlan(_PlanModel):
 
 
 class RequestPlan(_PlanModel):
-    """Every parameter and the body; `defaults` stand in for arguments that were not given."""
+    """Every parameter and the body.
+
+    `defaults` stand in for arguments that were not given, `headers` are sent with every request unless a parameter
+    of the same name is given.
+    """
 
     parameters: tuple[ParameterPlan, ...] = ()
     body: BodyPlan | None = None
     defaults: JsonObject = {}
+    headers: dict[str, str] = {}

@@ -65,7 +65,7 @@ def compile_plan(plan: RequestPlan, url: str, method: str) -> BuildRequest:
     cookies = [(p.argument, _cookie_writer(p)) for p in plan.parameters if p.location == "cookie"]
     write_body = compile_body(plan.body) if plan.body else None
     known = _known_arguments(plan) | set(_PLACEHOLDER.findall(target))
-    verb, defaults = method.upper(), plan.defaults
+    verb, defaults, fixed_headers = method.upper(), plan.defaults, list(plan.headers.items())
 
     def build(arguments: JsonObject) -> RequestParts:
         if not arguments.keys() <= known:
@@ -78,6 +78,9 @@ def compile_plan(plan: RequestPlan, url: str, method: str) -> BuildRequest:
         lines = [
             (name, write(value)) for argument, name, write in headers if (value := given.get(argument)) is not None
         ]
+        if fixed_headers:
+            named = {name.lower() for name, _ in lines}
+            lines += [line for line in fixed_headers if line[0].lower() not in named]
         _add_cookies(lines, cookies, given)
         body = _add_body(lines, write_body, given)
         location = write_target(given)

@@ -1,0 +1,137 @@
+"""OpenAPI 2.0, 3.0, 3.1 and 3.2 descriptions as tools (pure: the caller fetches, this converts).
+
+2.0 is brought into 3.x form piece by piece (`swagger2`), so that one path leads from operations to tools. One
+operation's fault never costs another operation, let alone the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from utcp_bridge.dialects.openapi.bodies import BodyReader
+from utcp_bridge.dialects.openapi.definitions import Definitions
+from utcp_bridge.dialects.openapi.filters import is_wanted
+from utcp_bridge.dialects.openapi.legacy import legacy_numbers
+from utcp_bridge.dialects.openapi.loading import Family, describe, family_of, is_openapi
+from utcp_bridge.dialects.openapi.names import unique_names
+from utcp_bridge.dialects.openapi.operations import Operation, OperationReader
+from utcp_bridge.dialects.openapi.options import Conversion, ConversionOptions
+from utcp_bridge.dialects.openapi.outputs import OutputReader
+from utcp_bridge.dialects.openapi.parameters import ParameterReader
+from utcp_bridge.dialects.openapi.references import References, external_references
+from utcp_bridge.dialects.openapi.security import SecurityReader
+from utcp_bridge.dialects.openapi.servers import ServerChoice
+from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text
+from utcp_bridge.dialects.openapi.tools import ToolBuilder
+from utcp_bridge.errors import ManualError
+from utcp_bridge.model import JsonObject
+
+__all__ = ["Conversion", "ConversionOptions", "convert", "external_references", "is_openapi"]
+
+_MANY_OPERATIONS = 300
+_NO_FILES: Mapping[str, Any] = {}
+
+
+def convert(
+    document: JsonObject, *, url: str | None, options: ConversionOptions, files: Mapping[str, Any] = _NO_FILES
+) -> Conversion:
+    """Every operation of `document` that `options` want, as a tool.
+
+    `url` is where the document was found (URL or path). `files` are the parsed documents that its references name,
+    by absolute address (`external_references` lists them).
+
+    :raises ManualError: the document is no OpenAPI description.
+    """
+    family = family_of(document)
+    if family is None:
+        raise ManualError("The document is no OpenAPI description: it has neither `openapi: 3.x` nor `swagger: 2.0`.")
+    return _Converter(document, url, family, options, files).run()
+
+
+class _Converter:
+    """One conversion: the readers of one document, wired together."""
+
+    def __init__(
+        self,
+        document: JsonObject,
+        url: str | None,
+        family: Family,
+        options: ConversionOptions,
+        files: Mapping[str, Any],
+    ) -> None:
+        faults = Faults()
+        references = References(document, url, files, faults)
+        inputs = Definitions(references, family, "input", faults)
+        readers = (
+            ParameterReader(references, inputs, faults),
+            BodyReader(references, inputs, family, faults),
+            OutputReader(references, Definitions(references, family, "output", faults)),
+        )
+        self._security = SecurityReader(references, family, options.auth, references.base, faults)
+        servers = ServerChoice(references.root(), references.base, family, options, faults)
+        self._builder = ToolBuilder(readers, inputs, self._security, servers, faults)
+        self._operations = OperationReader(references, family, faults)
+        self._document, self._options, self._faults = document, options, faults
+
+    def run(self) -> Conversion:
+        found = list(self._operations.found())
+        numbers = legacy_numbers(
+            ((method, path, node) for method, path, node, _ in found), self._document, self._security.schemes
+        )
+        wanted = [entry for entry in found if self._is_wanted(*entry[:3])]
+        self._check_number(len(wanted))
+        wanted = wanted[: self._options.max_operations]
+        unique = unique_names([(self._wished_name(node), method, path) for method, path, node, _ in wanted])
+        tools = [
+            tool
+            for name, (method, path, node, item) in zip(unique, wanted, strict=True)
+            if (tool := self._tool(name, method, path, node, item, numbers.get((method, path)))) is not None
+        ]
+        notes = self._security.notes
+        return Conversion(tools, self._faults.all(), list(notes), dict(notes), describe(self._document))
+
+    def _tool(
+        self, name: str, method: str, path: str, node: Located, item: Located, legacy: int | None
+    ) -> JsonObject | None:
+        try:
+            operation: Operation = self._operations.read(method, path, node, item)
+            return self._builder.build(operation, name, self._wishes(node), legacy)
+        except Exception as error:  # noqa: BLE001 - a stranger's document: one odd operation may not cost the others
+            self._faults.add(
+                node.pointer,
+                f"the operation cannot be read ({type(error).__name__})",
+                "It was left out.",
+                severity="error",
+            )
+            return None
+
+    def _wishes(self, node: Located) -> Mapping[str, Any]:
+        return as_object(self._options.overrides.get(as_text(node.value.get("operationId"))))
+
+    def _wished_name(self, node: Located) -> str:
+        return as_text(self._wishes(node).get("name")) or str(node.value.get("operationId") or "").strip()
+
+    def _is_wanted(self, method: str, path: str, node: Located) -> bool:
+        facts = {
+            "tags": [tag for tag in as_array(node.value.get("tags")) if isinstance(tag, str)],
+            "paths": [path],
+            "methods": [method],
+            "operation_ids": [str(node.value.get("operationId") or "")],
+        }
+        if self._wishes(node).get("hidden") is True:
+            return False
+        return is_wanted(facts, self._options.include, self._options.exclude)
+
+    def _check_number(self, number: int) -> None:
+        if number > self._options.max_operations:
+            self._faults.add(
+                "#/paths",
+                f"{number} operations are more than the {self._options.max_operations} allowed",
+                "Narrow them with `include` or `exclude`.",
+                severity="error",
+            )
+        elif number > _MANY_OPERATIONS:
+            self._faults.add(
+                "#/paths", f"{number} operations are many for one host", "Narrow them with `include` or `exclude`."
+            )

@@ -1,0 +1,303 @@
+"""Request bodies: which media type, which arguments, how written (pure).
+
+One object with plain properties is flattened: its properties become arguments of their own, which hosts show and
+models fill best. Unions, maps and large objects stay one argument, for flattening them would lie.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from utcp_bridge.dialects.openapi.definitions import Definitions
+from utcp_bridge.dialects.openapi.loading import Family
+from utcp_bridge.dialects.openapi.references import References
+from utcp_bridge.dialects.openapi.schemas import Key
+from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text, is_object
+from utcp_bridge.model import JsonObject
+from utcp_bridge.wire.bodies import media_kind
+
+__all__ = ["Argument", "BodyReader", "BodyShape"]
+
+_MOST_MEMBERS = 40
+_DEEPEST_MERGE = 8
+_NOT_FLAT = ("oneOf", "anyOf", "discriminator", "patternProperties", "not", "if", "dependentRequired", "propertyNames")
+_KIND_RANKS = {"json": 2, "form": 3, "multipart": 4, "lines": 5, "text": 6, "binary": 7}
+_FILE: JsonObject = {
+    "anyOf": [
+        {"type": "string", "contentEncoding": "base64"},
+        {
+            "type": "object",
+            "properties": {
+                "content": {"type": "string", "contentEncoding": "base64"},
+                "filename": {"type": "string"},
+                "media_type": {"type": "string"},
+            },
+            "required": ["content"],
+            "additionalProperties": False,
+        },
+    ]
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One key of a tool's arguments."""
+
+    schema: Any
+    refs: Counter[Key] = field(default_factory=Counter[Key])
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BodyShape:
+    """The arguments that make a body, and its plan (`wire.plan_models.BodyPlan` as JSON)."""
+
+    arguments: dict[str, Argument]
+    plan: JsonObject
+
+    @property
+    def members(self) -> list[str]:
+        """The flattened properties; empty for a whole body."""
+        return list(self.plan.get("members", ()))
+
+
+@dataclass(frozen=True, slots=True)
+class _FlatObject:
+    properties: dict[str, Located]
+    required: list[str]
+
+
+class BodyReader:
+    """Reads the request bodies of one document."""
+
+    def __init__(self, references: References, definitions: Definitions, family: Family, faults: Faults) -> None:
+        self._references = references
+        self._definitions = definitions
+        self._family = family
+        self._faults = faults
+
+    def read(self, body: Located) -> BodyShape | None:
+        """The shape of one request body; None for a body that no media type describes."""
+        content = body.at("content")
+        declared = [name for name in as_object(content.value) if "/" in name]
+        if not declared:
+            self._faults.add(body.pointer, "the request body has no media type", "It was left out.")
+            return None
+        name = min(declared, key=_rank)
+        media = self._references.follow(content.at(name))
+        schema = media.at("schema")
+        if schema.value is None and "itemSchema" in as_object(media.value):
+            schema = Located({"type": "array", "items": media.value["itemSchema"]}, media.base, media.pointer)
+        required = body.value.get("required") is True
+        return self._shape(
+            _concrete(name, self._resolved(schema)), media, schema, required, as_text(body.value.get("description"))
+        )
+
+    def _shape(self, media_type: str, media: Located, schema: Located, required: bool, about: str) -> BodyShape:
+        plan: JsonObject = {"media_type": media_type, "required": required}
+        kind = media_kind(media_type)
+        if kind == "text":
+            return self._text_body(plan, schema, about)
+        if kind == "binary" and not self._is_container(schema):
+            return _binary_body(plan, about)
+        flat = self._flat_input(schema) if kind != "lines" else None
+        if flat:
+            return self._flat_body(plan, kind, media, flat)
+        return self._whole_body(plan, kind, media, schema, about)
+
+    def _flat_body(self, plan: JsonObject, kind: str, media: Located, flat: _FlatObject) -> BodyShape:
+        encoding = self._encoding(kind, media, flat.properties)
+        arguments = {
+            name: self._argument(place, encoding.get(name, {}), plan["required"] and name in flat.required)
+            for name, place in flat.properties.items()
+        }
+        plan["members"] = list(arguments)
+        if encoding:
+            plan["encoding"] = encoding
+        return BodyShape(arguments, plan)
+
+    def _argument(self, place: Located, encoding: JsonObject, required: bool) -> Argument:
+        if encoding.get("binary"):
+            return Argument(self._file_schema(place), required=required)
+        piece = self._definitions.translate(place)
+        return Argument(piece.schema, piece.refs, required)
+
+    def _whole_body(self, plan: JsonObject, kind: str, media: Located, schema: Located, about: str) -> BodyShape:
+        node = self._resolved(schema)
+        properties = {name: schema.at("properties", name) for name in as_object(node.get("properties"))}
+        if "$ref" in as_object(schema.value):
+            target = self._references.follow(schema)
+            properties = {name: target.at("properties", name) for name in as_object(node.get("properties"))}
+        encoding = self._encoding(kind, media, properties)
+        if encoding:
+            plan["encoding"] = encoding
+        if plan["required"] and not as_array(node.get("required")) and _may_be_object(node):
+            plan["empty_object"] = True
+        piece = self._definitions.translate(schema)
+        return BodyShape({"body": Argument(_described(piece.schema, about), piece.refs, _is_needed(plan))}, plan)
+
+    def _text_body(self, plan: JsonObject, schema: Located, about: str) -> BodyShape:
+        node = self._resolved(schema)
+        text: JsonObject = {"type": "string"}
+        if isinstance(node.get("enum"), list) and node.get("type") == "string":
+            text = as_object(self._definitions.translate(schema).schema) or text
+        note = f"The complete {plan['media_type']} document as text."
+        about = f"{about} {note}".strip() if "xml" in plan["media_type"] or not about else about
+        return BodyShape({"body": Argument(_described(text, about), required=plan["required"])}, plan)
+
+    def _encoding(self, kind: str, media: Located, properties: dict[str, Located]) -> JsonObject:
+        """How the properties of a form or multipart body are written, where it is not the default."""
+        if kind not in {"form", "multipart"}:
+            return {}
+        declared = as_object(as_object(media.value).get("encoding"))
+        found: JsonObject = {}
+        for name, place in properties.items():
+            plan = self._property_plan(kind, as_object(declared.get(name)), place)
+            if plan:
+                found[name] = plan
+        return found
+
+    def _property_plan(self, kind: str, encoding: JsonObject, place: Located) -> JsonObject:
+        plan: JsonObject = {}
+        content_type = encoding.get("contentType")
+        if isinstance(content_type, str) and "/" in content_type:
+            plan["content_type"] = content_type.split(",", 1)[0].strip()
+        if kind == "multipart" and self._is_file(place, content_type):
+            return {**plan, "binary": True}
+        styled = encoding.keys() & {"style", "explode", "allowReserved"}
+        if styled and not (kind == "multipart" and self._family == "3.0"):
+            style = as_text(encoding.get("style")) or "form"
+            explode = encoding.get("explode")
+            plan |= {"style": style, "explode": explode if isinstance(explode, bool) else style == "form"}
+            if encoding.get("allowReserved") is True:
+                plan["allow_reserved"] = True
+        return plan
+
+    # --- looking at schemas
+
+    def _resolved(self, schema: Located) -> JsonObject:
+        return as_object(self._references.follow(schema).value)
+
+    def _is_container(self, schema: Located) -> bool:
+        node = self._resolved(schema)
+        return node.get("type") in {"object", "array"} if isinstance(node.get("type"), str) else "properties" in node
+
+    def _is_file(self, place: Located, content_type: Any) -> bool:
+        """Whether a property is sent as a file: binary by format, by media type, or an array or union of such."""
+        schema = self._references.follow(place)
+        node = as_object(schema.value)
+        if node.get("type") == "array" or "items" in node:
+            return is_object(node.get("items")) and self._is_file(schema.at("items"), content_type)
+        for key in ("anyOf", "oneOf", "allOf"):
+            branches = range(len(as_array(node.get(key))))
+            if any(self._is_file(schema.at(key, index), None) for index in branches):
+                return True
+        return _is_binary(node, content_type)
+
+    def _file_schema(self, place: Located) -> JsonObject:
+        node = self._resolved(place)
+        about = as_text(as_object(place.value).get("description")) or as_text(node.get("description"))
+        schema: JsonObject = {"type": "array", "items": _FILE} if node.get("type") == "array" else _FILE
+        return {**schema, "description": f"{about} File content as base64.".strip()}
+
+    def _flat_input(self, schema: Located) -> _FlatObject | None:
+        """What flattens: no base class (its children have members of their own), not too many members."""
+        flat = None if "discriminator" in self._resolved(schema) else self._flat(schema, 0)
+        if flat is None:
+            return None
+        flat = self._without_read_only(flat)
+        return flat if 0 < len(flat.properties) <= _MOST_MEMBERS else None
+
+    def _flat(self, schema: Located, depth: int) -> _FlatObject | None:
+        """An object's properties after references and allOf are merged; None where that would lose something."""
+        schema = self._references.follow(schema)
+        node = schema.value
+        if depth > _DEEPEST_MERGE or not is_object(node) or not _is_mergeable(node):
+            return None
+        properties = {name: schema.at("properties", name) for name in as_object(node.get("properties"))}
+        required = [name for name in as_array(node.get("required")) if isinstance(name, str)]
+        required += [name for name, place in properties.items() if as_object(place.value).get("required") is True]
+        for index in range(len(as_array(node.get("allOf")))):
+            part = self._flat(schema.at("allOf", index), depth + 1)
+            if part is None:
+                return None
+            for name, place in part.properties.items():
+                properties[name] = _both(place, properties[name]) if name in properties else place
+            required += part.required
+        return _FlatObject(properties, required)
+
+    def _without_read_only(self, flat: _FlatObject) -> _FlatObject:
+        """Without readOnly properties; one that is required but nowhere described becomes any value."""
+        kept = {name: place for name, place in flat.properties.items() if not self._is_read_only(place)}
+        for name in flat.required:
+            if name not in flat.properties:
+                kept[name] = Located({}, "", "")
+        return _FlatObject(kept, flat.required)
+
+    def _is_read_only(self, place: Located) -> bool:
+        node = as_object(place.value)
+        return node.get("readOnly") is True or ("$ref" in node and self._resolved(place).get("readOnly") is True)
+
+
+def _binary_body(plan: JsonObject, about: str) -> BodyShape:
+    plan["binary"] = True
+    schema = _described({"type": "string", "contentEncoding": "base64"}, f"{about} Content as base64.".strip())
+    return BodyShape({"body": Argument(schema, required=plan["required"])}, plan)
+
+
+def _is_mergeable(node: JsonObject) -> bool:
+    kind = node.get("type", "object")
+    if kind not in ("object", ["object"], ["object", "null"], ["null", "object"]):
+        return False
+    extra = node.get("additionalProperties")
+    return not (any(key in node for key in _NOT_FLAT if key != "discriminator") or (is_object(extra) and extra))
+
+
+def _both(first: Located, second: Located) -> Located:
+    if first.value == second.value or first.base != second.base:
+        return second
+    return Located({"allOf": [first.value, second.value]}, second.base, second.pointer)
+
+
+def _is_binary(node: JsonObject, content_type: Any) -> bool:
+    if node.get("format") == "binary" or node.get("type") == "file":
+        return True
+    if node.get("format") in {"byte", "base64"} or node.get("contentEncoding"):
+        return False
+    media_type = node.get("contentMediaType") or content_type
+    textual = node.get("type") in {None, "string"} and not node.keys() & {"properties", "anyOf", "oneOf", "allOf"}
+    return isinstance(media_type, str) and textual and media_kind(media_type.split(",", 1)[0]) == "binary"
+
+
+def _rank(media_type: str) -> tuple[int, int]:
+    """JSON first, then what is closest to it; ranges after plain types."""
+    essence = media_type.split(";", 1)[0].strip().lower()
+    wild = int("*" in essence)
+    if essence == "application/json":
+        return 0, 0
+    if essence in {"application/merge-patch+json", "*/*"}:
+        return 1, wild
+    return _KIND_RANKS[media_kind(essence)], wild
+
+
+def _concrete(media_type: str, schema: JsonObject) -> str:
+    essence = media_type.split(";", 1)[0].strip().lower()
+    if essence in {"*/*", "application/*", "application/*+json"}:
+        return "application/octet-stream" if _is_binary(schema, None) else "application/json"
+    return "text/plain" if essence == "text/*" else media_type.strip()
+
+
+def _may_be_object(node: JsonObject) -> bool:
+    return node.get("type") in {"object", None} if isinstance(node.get("type"), str | None) else True
+
+
+def _is_needed(plan: JsonObject) -> bool:
+    return plan["required"] and not plan.get("empty_object", False)
+
+
+def _described(schema: Any, about: str) -> Any:
+    if not about or not is_object(schema):
+        return schema
+    return {**schema, "description": about} if "description" not in schema else schema

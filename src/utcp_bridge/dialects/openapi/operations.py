@@ -1,0 +1,161 @@
+"""The operations of a document, each with its effective parameters, body, responses, servers and security (pure).
+
+2.0 operations come out in 3.x form, so that nothing after this knows the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from utcp_bridge.dialects.openapi.loading import Family
+from utcp_bridge.dialects.openapi.references import References
+from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text, is_array, is_object
+from utcp_bridge.dialects.openapi.swagger2 import upgrade_body, upgrade_parameter, upgrade_response
+
+__all__ = ["Operation", "OperationReader"]
+
+_METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
+_IGNORED_HEADERS = frozenset({"accept", "content-type", "authorization"})
+_LOCATIONS = frozenset({"path", "query", "header", "cookie", "querystring"})
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation in 3.x form, whatever the document's version."""
+
+    method: str
+    path: str
+    node: Located
+    parameters: list[Located]
+    body: Located | None
+    responses: dict[str, Located]
+    servers: Located | None
+    """The operation's own servers, else its path's; None leaves the document's."""
+    security: list[Any] | None
+    """The requirements that apply; None where neither operation nor document has any."""
+
+    @property
+    def id(self) -> str:
+        """The operationId, or nothing."""
+        return as_text(self.node.value.get("operationId")).strip()
+
+    @property
+    def label(self) -> str:
+        """How messages name the operation."""
+        return f"{self.method} {self.path}"
+
+
+class OperationReader:
+    """Walks a document's paths."""
+
+    def __init__(self, references: References, family: Family, faults: Faults) -> None:
+        self._references = references
+        self._family = family
+        self._faults = faults
+        self._root = references.root()
+
+    def found(self) -> Iterator[tuple[str, str, Located, Located]]:
+        """(METHOD, path, operation, path item) of every operation, unread."""
+        paths = self._root.at("paths")
+        for path in as_object(paths.value):
+            if path.startswith("x-"):
+                continue
+            item = self._path_item(paths.at(path))
+            for method in _METHODS:
+                if is_object(as_object(item.value).get(method)):
+                    yield method.upper(), path, item.at(method), item
+            for method, node in as_object(as_object(item.value).get("additionalOperations")).items():
+                if is_object(node) and method.isalpha() and method.isascii():
+                    yield method.upper(), path, item.at("additionalOperations", method), item
+
+    def read(self, method: str, path: str, node: Located, item: Located) -> Operation:
+        """One operation with everything it inherits."""
+        parameters = self._parameters(item, node)
+        if self._family == "2.0":
+            body = upgrade_body(parameters, node, self._media_types(node, "consumes"))
+            kept = [upgrade_parameter(p) for p in parameters if p.value.get("in") not in {"body", "formData"}]
+            parameters = [p for p in kept if not (body and p.value["name"].lower() == "content-type")]
+        else:
+            body = self._body(node)
+            parameters = [p for p in parameters if not _is_ignored(p)]
+        placeable = [p for p in parameters if p.value.get("in") in _LOCATIONS]
+        for parameter in parameters:
+            if parameter not in placeable:
+                self._faults.add(parameter.pointer, "the parameter has no known place", "It was left out.")
+        return Operation(
+            method, path, node, placeable, body, self._responses(node), _servers(node, item), self._security(node)
+        )
+
+    def _path_item(self, item: Located) -> Located:
+        """A path item; where it is a `$ref`, its own members win over the target's."""
+        if "$ref" not in as_object(item.value):
+            return item
+        target = self._references.follow(item)
+        if not is_object(target.value):
+            self._faults.add(
+                item.pointer, "the path could not be read", "Its operations are missing.", severity="error"
+            )
+            return target
+        own = {key: value for key, value in item.value.items() if key != "$ref"}
+        return Located({**target.value, **own}, target.base, target.pointer)
+
+    def _parameters(self, item: Located, node: Located) -> list[Located]:
+        """Path-level parameters overridden by the operation's, by name and place, in order."""
+        effective: dict[tuple[str, str], Located] = {}
+        for owner in (item, node):
+            for index in range(len(as_array(as_object(owner.value).get("parameters")))):
+                parameter = self._references.follow(owner.at("parameters", index))
+                value = as_object(parameter.value)
+                name, place = value.get("name"), as_text(value.get("in"))
+                if not isinstance(name, str | int) or not place:
+                    self._faults.add(owner.at("parameters", index).pointer, "the parameter has no name or place")
+                    continue
+                if not isinstance(name, str):
+                    parameter = Located({**value, "name": str(name)}, parameter.base, parameter.pointer)
+                effective[str(name), place] = parameter
+        return list(effective.values())
+
+    def _body(self, node: Located) -> Located | None:
+        if not is_object(node.value.get("requestBody")):
+            return None
+        body = self._references.follow(node.at("requestBody"))
+        return body if is_object(body.value) else None
+
+    def _responses(self, node: Located) -> dict[str, Located]:
+        responses = node.at("responses")
+        read: dict[str, Located] = {}
+        for status in as_object(responses.value):
+            if not str(status).startswith("x-"):
+                response = self._references.follow(responses.at(status))
+                if self._family == "2.0":
+                    response = upgrade_response(response, self._media_types(node, "produces"))
+                read[str(status)] = response
+        return read
+
+    def _media_types(self, node: Located, key: str) -> list[str]:
+        """The operation's `consumes` or `produces`, which replaces the document's even where it is empty."""
+        own = node.value.get(key)
+        declared = own if own is not None else as_object(self._root.value).get(key)
+        if isinstance(declared, str):
+            return [declared]
+        return [media_type for media_type in as_array(declared) if isinstance(media_type, str) and "/" in media_type]
+
+    def _security(self, node: Located) -> list[Any] | None:
+        for owner in (node.value, as_object(self._root.value)):
+            if is_array(requirements := owner.get("security")):
+                return requirements
+        return None
+
+
+def _is_ignored(parameter: Located) -> bool:
+    """OpenAPI 3 says that these three headers, as parameters, shall be ignored."""
+    return parameter.value.get("in") == "header" and parameter.value["name"].lower() in _IGNORED_HEADERS
+
+
+def _servers(node: Located, item: Located) -> Located | None:
+    for owner in (node, item):
+        if as_array(as_object(owner.value).get("servers")):
+            return owner.at("servers")
+    return None

@@ -1,0 +1,46 @@
+"""What the operator may say about a conversion, and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from utcp_bridge.model import Fault, JsonObject
+
+__all__ = ["Conversion", "ConversionOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionOptions:
+    """The operator's wishes for one document.
+
+    `base_url` replaces every server. `auth` is used in place of what the document's security asks for, where the two
+    are of one kind. `include` and `exclude` {tags, paths, methods, operation_ids} take lists of shell-style patterns:
+    an operation stays if it matches every field of `include` and no field of `exclude`.
+    `overrides` {operationId: {name, description, annotations, hidden, defaults}}.
+    """
+
+    manual: str = ""
+    base_url: str | None = None
+    auth: JsonObject | None = field(default=None, repr=False)
+    server_variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    include: Mapping[str, Any] | None = None
+    exclude: Mapping[str, Any] | None = None
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    max_operations: int = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A document as tools.
+
+    `tools` are normalised tool objects. `variables` are the names that security needs, `variable_notes` say for which
+    scheme. `info` is {title, version, description, openapi}.
+    """
+
+    tools: list[JsonObject] = field(default_factory=list[JsonObject])
+    faults: list[Fault] = field(default_factory=list[Fault])
+    variables: list[str] = field(default_factory=list[str])
+    variable_notes: dict[str, str] = field(default_factory=dict[str, str])
+    info: JsonObject = field(default_factory=dict[str, Any])

@@ -1,0 +1,70 @@
+"""Output schemas: the first JSON answer of a success, read permissively, if it is small (pure)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from utcp_bridge.dialects.openapi.definitions import Definitions
+from utcp_bridge.dialects.openapi.operations import Operation
+from utcp_bridge.dialects.openapi.references import References
+from utcp_bridge.dialects.openapi.shapes import Located, as_object
+from utcp_bridge.model import JsonObject
+from utcp_bridge.wire.bodies import media_kind
+
+__all__ = ["OutputReader"]
+
+_SUCCESS = re.compile(r"2(\d\d|XX)", re.IGNORECASE)
+_LARGEST = 8_192
+
+
+class OutputReader:
+    """Reads the responses of one document."""
+
+    def __init__(self, references: References, definitions: Definitions) -> None:
+        self._references = references
+        self._definitions = definitions
+
+    def schema(self, operation: Operation) -> JsonObject | None:
+        """The schema of the answer's value; None where any success has no body or none is JSON, or it is too large."""
+        media = self._json_media(operation)
+        if media is None or media.at("schema").value is None:
+            return None
+        place = self._references.follow(media.at("schema"))
+        piece = self._definitions.translate(place)
+        if not piece.schema or self._definitions.size(piece) > _LARGEST:
+            return None
+        schema = self._definitions.attach(as_object(piece.schema), piece.refs)
+        kind = schema.get("type")
+        if isinstance(kind, list) and "object" in kind:
+            schema = {**schema, "type": "object"}
+        return schema if len(orjson.dumps(schema)) <= _LARGEST else None
+
+    def accept(self, operation: Operation) -> str | None:
+        """An Accept header, where the server has a choice or a JSON type of its own."""
+        declared = [name for content in self._contents(operation) for name in as_object(content.value)]
+        preferred = next((name for name in declared if _is_json(name) and "*" not in name), None)
+        if preferred is None or set(declared) == {"application/json"} or not preferred.isprintable():
+            return None
+        return f"{preferred}, */*;q=0.1" if preferred.isascii() else None
+
+    def _contents(self, operation: Operation) -> list[Located]:
+        return [
+            response.at("content") for status, response in operation.responses.items() if _SUCCESS.fullmatch(status)
+        ]
+
+    def _json_media(self, operation: Operation) -> Located | None:
+        found: Located | None = None
+        for content in self._contents(operation):
+            if not as_object(content.value):
+                return None
+            for name in as_object(content.value):
+                if found is None and (_is_json(name) or name == "*/*"):
+                    found = self._references.follow(content.at(name))
+        return found
+
+
+def _is_json(media_type: Any) -> bool:
+    return isinstance(media_type, str) and media_kind(media_type) == "json"

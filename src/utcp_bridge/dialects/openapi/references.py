@@ -1,0 +1,140 @@
+"""`$ref`: JSON pointers within a document and across the files that the caller fetched (pure).
+
+Never raises and never loops: what cannot be resolved is None and a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote, urljoin
+
+from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_object, child, is_array, is_object
+from utcp_bridge.model import JsonObject
+
+__all__ = ["References", "external_references"]
+
+_LONGEST_CHAIN = 32
+_MISSING: Any = object()
+_DATA_KEYS = frozenset({"example", "examples", "default", "enum", "const", "x-examples"})
+
+
+def external_references(document: JsonObject, url: str | None) -> list[str]:
+    """Absolute addresses (URLs or file paths) of the other documents that this one's `$ref`s name, in order.
+
+    Syntactic only: whether they may be fetched is the caller's policy. Fetched documents have references too.
+    """
+    base = url or ""
+    found: dict[str, None] = {}
+    for reference in _reference_texts(document):
+        address = _address(reference, base)
+        if address and address != _without_fragment(base):
+            found.setdefault(address)
+    return list(found)
+
+
+def _reference_texts(document: Any) -> Iterator[str]:
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if is_object(value):
+            reference = value.get("$ref")
+            if isinstance(reference, str) and not reference.startswith("#"):
+                yield reference
+            waiting.extend(member for key, member in reversed(value.items()) if key not in _DATA_KEYS)
+        elif is_array(value):
+            waiting.extend(reversed(value))
+
+
+def _without_fragment(address: str) -> str:
+    return address.partition("#")[0]
+
+
+def _address(reference: str, base: str) -> str:
+    try:
+        return _without_fragment(urljoin(base, reference))
+    except ValueError:
+        return ""
+
+
+class References:
+    """Resolves references in one root document and the `files` around it, each answer remembered."""
+
+    def __init__(self, document: JsonObject, url: str | None, files: Mapping[str, Any], faults: Faults) -> None:
+        self.base = _without_fragment(str(document.get("$self") or url or ""))
+        self._documents: dict[str, Any] = {**files, self.base: document, _without_fragment(url or ""): document}
+        self._faults = faults
+        self._cache: dict[tuple[str, str], Located | None] = {}
+        self._anchors: dict[str, dict[str, Located]] = {}
+
+    def root(self) -> Located:
+        return Located(self._documents[self.base], self.base, "#")
+
+    def resolve(self, reference: str, base: str, where: str) -> Located | None:
+        """The one place that `reference`, found in document `base`, names; what stands there may be a `$ref`."""
+        key = (base, reference)
+        if key not in self._cache:
+            self._cache[key] = self._find(reference, base)
+        found = self._cache[key]
+        if found is None:
+            self._faults.add(where, f"reference {reference!r} leads nowhere", "It is taken as unspecified.")
+        return found
+
+    def follow(self, located: Located) -> Located:
+        """What stands at the end of a chain of `$ref`s; value None where the chain is broken or a circle."""
+        for _ in range(_LONGEST_CHAIN):
+            reference = child(located.value, "$ref")
+            if not isinstance(reference, str):
+                return located
+            target = self.resolve(reference, located.base, located.pointer)
+            if target is None:
+                return Located(None, located.base, located.pointer)
+            located = target
+        self._faults.add(located.pointer, "references form a circle")
+        return Located(None, located.base, located.pointer)
+
+    def _find(self, reference: str, base: str) -> Located | None:
+        address, _, fragment = reference.partition("#")
+        target = _address(address, base) if address else base
+        if target not in self._documents:
+            return self._bare_name(reference, base)
+        if fragment and not fragment.startswith("/"):
+            return self._anchored(target, unquote(fragment))
+        return self._pointed(target, unquote(fragment))
+
+    def _pointed(self, base: str, pointer: str) -> Located | None:
+        """The value at a JSON pointer; null counts as missing."""
+        value: Any = self._documents[base]
+        for token in pointer.split("/")[1:]:
+            key = token.replace("~1", "/").replace("~0", "~")
+            value = value.get(key, _MISSING) if is_object(value) else child(value, key)
+            if value is _MISSING or value is None:
+                return None
+        return Located(value, base, f"#{pointer}")
+
+    def _anchored(self, base: str, anchor: str) -> Located | None:
+        if base not in self._anchors:
+            self._anchors[base] = dict(_anchors(Located(self._documents[base], base, "#")))
+        return self._anchors[base].get(anchor)
+
+    def _bare_name(self, reference: str, base: str) -> Located | None:
+        """`$ref: Pet`, a form of older documents."""
+        document = as_object(self._documents.get(base))
+        for steps in (("components", "schemas"), ("definitions",)):
+            found = Located(document, base, "#").at(*steps, reference)
+            if found.value is not None:
+                return found
+        return None
+
+
+def _anchors(root: Located) -> Iterator[tuple[str, Located]]:
+    waiting = [root]
+    while waiting:
+        located = waiting.pop()
+        if is_object(located.value):
+            for keyword in ("$anchor", "$dynamicAnchor"):
+                if isinstance(name := located.value.get(keyword), str):
+                    yield name, located
+            waiting.extend(located.at(key) for key in located.value if key not in _DATA_KEYS)
+        elif is_array(located.value):
+            waiting.extend(located.at(index) for index in range(len(located.value)))

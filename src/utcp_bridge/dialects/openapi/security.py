@@ -1,0 +1,226 @@
+"""Security requirements as auth dictionaries with one set of variables per scheme (pure).
+
+`[]` and `{}` send nothing. AND is `{"auth_type": "all", "schemes": […]}`, OR `{"auth_type": "any", "options": […]}`
+(the first whose variables are set; an empty `all` is the option to send nothing). Flows that need a person
+(authorization code, implicit, password, OpenID Connect) become a bearer token's variable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+from urllib.parse import urljoin
+
+from utcp_bridge.dialects.openapi.loading import Family
+from utcp_bridge.dialects.openapi.references import References
+from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text, is_object
+from utcp_bridge.dialects.openapi.swagger2 import upgrade_schemes
+from utcp_bridge.model import JsonObject
+
+__all__ = ["SecurityReader"]
+
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_MOST_OPTIONS = 16
+
+
+class SecurityReader:
+    """Reads the security schemes of one document and what each operation requires of them."""
+
+    def __init__(
+        self, references: References, family: Family, chosen: JsonObject | None, url: str | None, faults: Faults
+    ) -> None:
+        root = references.root()
+        self._references = references
+        self._chosen = chosen
+        self._url = url or ""
+        self._faults = faults
+        self._schemes: dict[str, Located] = {}
+        self._prefixes: dict[str, str] = {}
+        self.notes: dict[str, str] = {}
+        self._readers: dict[str, Callable[[str, JsonObject, list[str]], list[JsonObject] | None]] = {
+            "apiKey": self._api_key,
+            "http": self._http,
+            "oauth2": self._oauth2,
+            "openIdConnect": self._bearer_only,
+            "mutualTLS": self._mutual_tls,
+        }
+        for name, scheme in _declared(root, family).items():
+            self._schemes[name] = references.follow(scheme)
+
+    @property
+    def schemes(self) -> JsonObject:
+        """Every declared scheme by name, in 3.x form."""
+        return {name: located.value for name, located in self._schemes.items()}
+
+    def auth(self, requirements: list[Any] | None, legacy: int | None = None) -> JsonObject | None:
+        """The auth dictionary for an operation's requirements; None sends nothing.
+
+        `legacy` is the number that python-utcp would have given this operation's placeholders.
+        """
+        if requirements is None or not requirements:
+            return self._chosen if requirements is None and not self._schemes else None
+        options, optional = self._options(requirements, legacy)
+        if self._chosen and any(_is_alike(self._chosen, member) for option in options for member in option):
+            return self._chosen
+        found = [option[0] if len(option) == 1 else {"auth_type": "all", "schemes": option} for option in options]
+        if optional and found:
+            found.append({"auth_type": "all", "schemes": []})
+        if len(found) <= 1:
+            return found[0] if found else None
+        return {"auth_type": "any", "options": found[:_MOST_OPTIONS]}
+
+    def carriers(self, requirements: list[Any] | None) -> set[tuple[str, str]]:
+        """(place, name) of the parameters that carry a key; header names in lower case."""
+        places: set[tuple[str, str]] = set()
+        for requirement in requirements or []:
+            for name in as_object(requirement):
+                scheme = as_object(self._scheme(name).value)
+                place, key = as_text(scheme.get("in")), as_text(scheme.get("name"))
+                if scheme.get("type") == "apiKey" and key:
+                    places.add((place, key.lower() if place == "header" else key))
+                elif scheme.get("type") in {"http", "oauth2", "openIdConnect"}:
+                    places.add(("header", "authorization"))
+        return places
+
+    def _scheme(self, name: str) -> Located:
+        """By name; 3.2 also allows a reference to one."""
+        if name in self._schemes:
+            return self._schemes[name]
+        if "/" in name or "#" in name:
+            found = self._references.resolve(name, self._references.base, "#/security")
+            if found is not None:
+                return self._references.follow(found)
+        return Located(None, "", "#/security")
+
+    def _options(self, requirements: list[Any], legacy: int | None) -> tuple[list[list[JsonObject]], bool]:
+        """Alternatives of members that go together, and whether sending nothing is one of them."""
+        options: list[list[JsonObject]] = []
+        optional = False
+        for requirement in requirements:
+            if not is_object(requirement):
+                continue
+            members = [self._members(name, as_array(scopes), legacy) for name, scopes in requirement.items()]
+            if not requirement:
+                optional = True
+            elif all(member is not None for member in members):
+                options += [
+                    [part for part in parts if part] for parts in product(*[m for m in members if m is not None])
+                ]
+        return [option for option in options if option], optional or any(not option for option in options)
+
+    def _members(self, name: str, scopes: list[Any], legacy: int | None) -> list[JsonObject] | None:
+        """The ways to satisfy one scheme (an empty one sends nothing); None for a scheme we do not know."""
+        located = self._scheme(name)
+        scheme = as_object(located.value)
+        read = self._readers.get(as_text(scheme.get("type")))
+        made = read(name, scheme, [scope for scope in scopes if isinstance(scope, str)]) if read else None
+        if made is None:
+            self._faults.add(
+                f"#/security/{name}", f"security scheme {name!r} is unknown or incomplete", "It is not used."
+            )
+            return None
+        return [_with_aliases(member, legacy) for member in made]
+
+    # --- kinds of scheme
+
+    def _api_key(self, name: str, scheme: JsonObject, _scopes: list[str]) -> list[JsonObject] | None:
+        key, place = as_text(scheme.get("name")), as_text(scheme.get("in"))
+        if place not in {"header", "query", "cookie"} or not key or (place != "query" and not _TOKEN.fullmatch(key)):
+            return None
+        variable = self._variable(name, "API_KEY", scheme)
+        return [{"auth_type": "api_key", "api_key": f"${{{variable}}}", "var_name": key, "location": place}]
+
+    def _http(self, name: str, scheme: JsonObject, _scopes: list[str]) -> list[JsonObject] | None:
+        kind = as_text(scheme.get("scheme")).strip()
+        if kind.lower() == "basic":
+            user, password = self._variable(name, "USERNAME", scheme), self._variable(name, "PASSWORD", scheme)
+            return [{"auth_type": "basic", "username": f"${{{user}}}", "password": f"${{{password}}}"}]
+        if not _TOKEN.fullmatch(kind or "Bearer"):
+            return None
+        return [self._token(name, scheme, "Bearer" if kind.lower() in {"bearer", ""} else kind)]
+
+    def _oauth2(self, name: str, scheme: JsonObject, scopes: list[str]) -> list[JsonObject] | None:
+        flows = as_object(scheme.get("flows"))
+        credentials = as_object(flows.get("clientCredentials"))
+        options: list[JsonObject] = []
+        if token_url := as_text(credentials.get("tokenUrl")).strip():
+            options.append(self._client_credentials(name, scheme, token_url, scopes))
+        return [*options, self._token(name, scheme, "Bearer")]
+
+    def _client_credentials(self, name: str, scheme: JsonObject, token_url: str, scopes: list[str]) -> JsonObject:
+        client, secret = self._variable(name, "CLIENT_ID", scheme), self._variable(name, "CLIENT_SECRET", scheme)
+        auth = {
+            "auth_type": "oauth2",
+            "token_url": self._absolute(token_url),
+            "client_id": f"${{{client}}}",
+            "client_secret": f"${{{secret}}}",
+        }
+        return {**auth, "scope": " ".join(scopes)} if scopes else auth
+
+    def _bearer_only(self, name: str, scheme: JsonObject, _scopes: list[str]) -> list[JsonObject] | None:
+        return [self._token(name, scheme, "Bearer")]
+
+    def _mutual_tls(self, _name: str, _scheme: JsonObject, _scopes: list[str]) -> list[JsonObject] | None:
+        """The connection carries it, not the request."""
+        return [{}]
+
+    def _token(self, name: str, scheme: JsonObject, prefix: str) -> JsonObject:
+        variable = self._variable(name, "TOKEN", scheme)
+        key = f"{prefix} ${{{variable}}}"
+        return {"auth_type": "api_key", "api_key": key, "var_name": "Authorization", "location": "header"}
+
+    # --- variables
+
+    def _variable(self, name: str, kind: str, scheme: JsonObject) -> str:
+        prefix = self._prefix(name)
+        variable = prefix if prefix == kind or prefix.endswith(f"_{kind}") else f"{prefix}_{kind}"
+        about = " ".join(as_text(scheme.get("description")).split())[:200]
+        self.notes.setdefault(variable, f"{scheme.get('type')} scheme {name!r}{': ' if about else ''}{about}")
+        return variable
+
+    def _prefix(self, name: str) -> str:
+        """`petstore_auth` and `petstoreAuth` are PETSTORE_AUTH; two schemes never share their variables."""
+        if name not in self._prefixes:
+            prefix = "_".join(_WORD.findall(name)).upper() or "AUTH"
+            if prefix in self._prefixes.values():
+                prefix += "_" + hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:6].upper()
+            self._prefixes[name] = prefix
+        return self._prefixes[name]
+
+    def _absolute(self, address: str) -> str:
+        try:
+            return urljoin(self._url, address)
+        except ValueError:
+            return address
+
+
+def _declared(root: Located, family: Family) -> dict[str, Located]:
+    if family == "2.0":
+        upgraded = upgrade_schemes(as_object(root.value).get("securityDefinitions"))
+        return {name: Located(scheme, root.base, f"#/securityDefinitions/{name}") for name, scheme in upgraded.items()}
+    schemes = root.at("components", "securitySchemes")
+    return {name: schemes.at(name) for name in as_object(schemes.value)}
+
+
+def _with_aliases(auth: JsonObject, legacy: int | None) -> JsonObject:
+    """The placeholder names of python-utcp's converter, accepted where the scheme's own variable is not set."""
+    names = {"api_key": ["API_KEY"], "basic": ["USERNAME", "PASSWORD"], "oauth2": ["CLIENT_ID", "CLIENT_SECRET"]}
+    kinds = names.get(auth.get("auth_type", ""), [])
+    numbers: list[int] = [] if legacy is None else [*dict.fromkeys([legacy, 0])]
+    aliases = [f"{kind}_{number}" for number in numbers for kind in kinds]
+    return {**auth, "aliases": aliases} if aliases else auth
+
+
+def _is_alike(chosen: JsonObject, generated: JsonObject) -> bool:
+    """Of one kind, and for keys of one name (whatever its case) in one place."""
+    if chosen.get("auth_type") != generated.get("auth_type"):
+        return False
+    if chosen.get("auth_type") != "api_key":
+        return True
+    names = [str(auth.get("var_name", "X-Api-Key")).lower() for auth in (chosen, generated)]
+    places = [auth.get("location", "header") for auth in (chosen, generated)]
+    return names[0] == names[1] and places[0] == places[1]

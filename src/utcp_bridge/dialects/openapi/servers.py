@@ -1,0 +1,140 @@
+"""Which address an operation's requests go to (pure).
+
+The order: `base_url` of the operator, the operation's servers, its path's, the document's (2.0: schemes, host and
+basePath), the document's own origin. Relative addresses are resolved against the document's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+
+from utcp_bridge.dialects.openapi.loading import Family
+from utcp_bridge.dialects.openapi.operations import Operation
+from utcp_bridge.dialects.openapi.options import ConversionOptions
+from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text, is_object
+from utcp_bridge.dialects.openapi.swagger2 import upgrade_servers
+
+__all__ = ["PLACEHOLDER", "ServerChoice", "literal_path"]
+
+PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+_LOOPBACK = re.compile(r"(localhost|.*\.localhost|127\..*|\[?::1\]?|0\.0\.0\.0)", re.IGNORECASE)
+_KEPT_IN_PATH = "/%:@!&'()*+,;=-._~"
+
+
+class ServerChoice:
+    """Chooses a base address per operation; no trailing slash, empty where nothing names one."""
+
+    def __init__(
+        self, root: Located, url: str | None, family: Family, options: ConversionOptions, faults: Faults
+    ) -> None:
+        self._url = url or ""
+        self._family = family
+        self._document = as_object(root.value)
+        self._given = options.server_variables
+        self._faults = faults
+        self._override = options.base_url
+        self._from_root = self._choose(root.at("servers")) if family != "2.0" else self._swagger2([])
+        if not (self._from_root or self._override):
+            faults.add("#/servers", "the document names no server", "Set `base_url`.", severity="error")
+
+    def base_of(self, operation: Operation) -> str:
+        """The base address of one operation."""
+        if self._override:
+            return self._override.rstrip("/")
+        if self._family == "2.0":
+            schemes = as_array(operation.node.value.get("schemes"))
+            return self._swagger2(schemes) if schemes else self._from_root
+        if operation.servers is not None:
+            return self._choose(operation.servers)
+        return self._from_root
+
+    def _swagger2(self, schemes: list[Any]) -> str:
+        servers = upgrade_servers(self._document, self._url, schemes)
+        return self._absolute(servers[0]["url"]) if servers else self._origin()
+
+    def _choose(self, servers: Located) -> str:
+        """The first server; for a document from the network the first that is https and not loopback, if any is."""
+        addresses = [
+            address
+            for index, server in enumerate(as_array(servers.value))
+            if is_object(server) and (address := self._filled(server, servers.at(index).pointer)) is not None
+        ]
+        if not addresses:
+            return self._origin()
+        remote = urlsplit(self._url).scheme in {"http", "https"} and not _is_loopback(self._url)
+        safe = [address for address in addresses if address.startswith("https://") and not _is_loopback(address)]
+        return safe[0] if remote and safe else addresses[0]
+
+    def _filled(self, server: dict[str, Any], where: str) -> str | None:
+        """A server's address with its variables' values; None where a value is missing."""
+        variables = as_object(server.get("variables"))
+        missing: list[str] = []
+
+        def fill(match: re.Match[str]) -> str:
+            value = self._value(match[1], as_object(variables.get(match[1])), where)
+            if value is None:
+                missing.append(match[1])
+            return value or ""
+
+        address = PLACEHOLDER.sub(fill, as_text(server.get("url")).strip())
+        for name in missing:
+            self._faults.add(
+                where, f"server variable {name!r} has no value", f"Set `server_variables.{name}`.", severity="error"
+            )
+        return None if missing else self._absolute(address)
+
+    def _value(self, name: str, variable: Mapping[str, Any], where: str) -> str | None:
+        allowed = [str(value) for value in as_array(variable.get("enum"))]
+        if name in self._given:
+            value = self._given[name]
+            if allowed and value not in allowed:
+                self._faults.add(where, f"server variable {name!r} is none of {', '.join(allowed)}")
+            return value
+        default = variable.get("default")
+        if default is not None:
+            return str(default)
+        return allowed[0] if allowed else None
+
+    def _absolute(self, address: str) -> str:
+        try:
+            joined = urljoin(self._url, address) if address else self._url
+            parts = urlsplit(joined)
+        except ValueError:
+            return self._origin()
+        if parts.scheme not in {"http", "https"}:
+            # a path or another scheme's origin: only `base_url` can make it an address
+            return address.rstrip("/") if not parts.netloc else joined.rstrip("/")
+        path = parts.path if address else ""
+        return f"{parts.scheme}://{parts.netloc}{quote(path, safe=_KEPT_IN_PATH)}".rstrip("/")
+
+    def _origin(self) -> str:
+        try:
+            parts = urlsplit(self._url)
+        except ValueError:
+            return ""
+        return f"{parts.scheme}://{parts.netloc}" if parts.scheme in {"http", "https"} else ""
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return bool(_LOOPBACK.fullmatch(urlsplit(address).hostname or ""))
+    except ValueError:
+        return False
+
+
+def literal_path(path: str) -> str:
+    """A path template with its fixed text percent-encoded and its placeholders kept.
+
+    `$` becomes `%24`, because templates keep `$` for variables; the request plan makes it `$` again.
+    """
+    path, mark, query = path.partition("#")[0].partition("?")
+    path = path if path.startswith("/") else f"/{path}"
+    return _around_placeholders(path, _KEPT_IN_PATH) + mark + _around_placeholders(query, _KEPT_IN_PATH + "?")
+
+
+def _around_placeholders(text: str, kept: str) -> str:
+    pieces = re.split(r"(\{[^{}]+\})", text)
+    return "".join(piece if index % 2 else quote(piece, safe=kept) for index, piece in enumerate(pieces))
