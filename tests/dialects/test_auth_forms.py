@@ -53,6 +53,7 @@ def test_the_type_may_be_left_out_or_stand_under_another_key(official):
             {"auth_type": "api_key", "api_key_var": "K", "var_name": "X"},
             {"auth_type": "api_key", "api_key": "${K}", "var_name": "X"},
         ),
+        ({**KEY, "api_key_var": "IGNORED"}, KEY),
         (
             {"auth_type": "oauth", "token_url": "u", "client_id": "i", "client_secret": "s", "scopes": ["a", 1, "b"]},
             {"auth_type": "oauth2", "token_url": "u", "client_id": "i", "client_secret": "s", "scope": "a b"},
