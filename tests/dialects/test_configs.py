@@ -129,9 +129,10 @@ def test_each_bad_entry_is_one_fault_and_the_rest_is_kept():
 
 
 def test_a_bad_line_under_a_name_is_said_too():
-    reading = read({"providers": {"a": "ftp://h/x"}})
+    reading = read({"providers": {"a": "ftp://h/x", "b": 5}})
 
     assert "the scheme of the one-line form is unknown" in str(reading.faults[0])
+    assert "the call template is a number" in str(reading.faults[1])
 
 
 def test_an_official_type_that_is_not_installed_is_left_to_registration():

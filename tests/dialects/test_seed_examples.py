@@ -1,7 +1,7 @@
 """Every provider example of UTCP's own documents: the README of 0.1 and 0.2, read with the meaning they state.
 
-Its manuals and forms of auth, and the extended dialect, are in test_seed_manuals.py. A path such as "auth.api_key" in an
-expectation names a member of the entry that is read.
+Its manuals and forms of auth, and the extended dialect, are in test_seed_manuals.py. A path such as
+"auth.api_key" in an expectation names a member of the entry that is read.
 """
 
 import pytest
