@@ -1,0 +1,172 @@
+"""`utcp-bridge call`: call a tool and print what it gives."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from utcp_bridge.cli import exits
+from utcp_bridge.cli.finding import find_tool
+from utcp_bridge.cli.opening import opened, run_async, tell_failures, wait_for_manuals
+from utcp_bridge.cli.options import Options, client_options
+from utcp_bridge.cli.output import note, print_json, print_line
+
+if TYPE_CHECKING:
+    from utcp_bridge.model import Binary, ContentBlocks, Emit, Result
+
+__all__ = ["call"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """How the result is wanted."""
+
+    as_json: bool
+    stream: bool
+    file: Path | None
+
+
+@click.command(
+    epilog="""\b
+Arguments:
+  city=Paris          by the tool's schema: text, number, true or false
+  tags=a tags=b       an array, where the schema says so
+  days:=3             JSON, whatever the schema says
+  '{"city": "Paris"}' the whole object
+  -                   the whole object, from stdin
+\b
+Examples:
+  utcp-bridge call --quickstart desk.convert_units value=10 from=km to=mi
+  utcp-bridge call -c utcp.yaml github.create_issue '{"title": "Broken"}'
+  echo '{"city": "Paris"}' | utcp-bridge call -c utcp.yaml weather.get -
+  utcp-bridge call --quickstart live.count_slowly to=5 --stream
+  utcp-bridge call --quickstart charts.bar_chart values:='[3,5,2]' -o chart.png
+\b
+Exit codes:
+"""
+    + "\n".join(f"  {code:<4}{meaning}" for code, meaning in exits.MEANINGS.items()),
+)
+@click.argument("tool")
+@click.argument("words", metavar="[ARGUMENT]...", nargs=-1)
+@click.option("--stream", is_flag=True, help="Print partial results as they come, one per line.")
+@click.option("-o", "--output", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result there.")
+@client_options
+def call(options: Options, tool: str, words: tuple[str, ...], stream: bool, file: Path | None, as_json: bool) -> int:
+    """Call a tool and print its result."""
+    return run_async(_call, options, tool, words, _Wish(as_json, stream, file))
+
+
+async def _call(options: Options, name: str, words: tuple[str, ...], wish: _Wish) -> int:
+    from utcp_bridge.cli.arguments import read_arguments
+    from utcp_bridge.errors import InvalidArguments, UnknownTool
+    from utcp_bridge.model import discard
+
+    async with opened(options, only=name) as client:
+        await wait_for_manuals(client, lambda: client.find(name) is not None)
+        try:
+            tool = find_tool(client, name)
+        except UnknownTool:
+            failed = tell_failures(client)
+            if failed and failed[0].error and not client.tools():
+                return exits.exit_code(failed[0].error)
+            raise
+        try:
+            arguments = read_arguments(words, tool.inputs, sys.stdin.read)
+            partials = _Partials(wish)
+            result = await client.call(tool, arguments, partials.emit if wish.stream else discard)
+        except InvalidArguments as error:
+            error.remedy = error.remedy or f"`utcp-bridge describe {name}` shows what it takes."
+            raise
+        return exits.OK if partials.printed and wish.stream else _give(result, wish)
+
+
+class _Partials:
+    """Prints partial results as they come."""
+
+    def __init__(self, wish: _Wish) -> None:
+        self._wish = wish
+        self.printed = 0
+
+    @property
+    def emit(self) -> Emit:
+        return self._emit
+
+    async def _emit(self, partial: Any) -> None:
+        self.printed += 1
+        if isinstance(partial, str) and not self._wish.as_json:
+            print_line(partial.rstrip("\n"))
+        else:
+            print_json(_plain(partial), compact=True)
+        sys.stdout.flush()
+
+
+def _give(result: Result, wish: _Wish) -> int:
+    """Print or write the final value; an error that an MCP server reported as content is a failure."""
+    from utcp_bridge.model import Binary, ContentBlocks
+
+    value = result.value
+    if wish.file is not None:
+        _write(value, wish.file)
+    elif wish.as_json:
+        print_json({"value": _plain(value), "truncated": result.truncated, "meta": dict(result.meta)})
+    elif isinstance(value, Binary):
+        _print_binary(value)
+    elif isinstance(value, ContentBlocks):
+        _print_blocks(value)
+    elif isinstance(value, str):
+        print_line(value)
+    else:
+        print_json(_plain(value))
+    if result.truncated and not wish.as_json:
+        note(f"The result was cut: {result.truncated}")
+    return exits.UPSTREAM if isinstance(value, ContentBlocks) and value.is_error else exits.OK
+
+
+def _write(value: Any, file: Path) -> None:
+    from utcp_bridge.errors import ConfigError
+    from utcp_bridge.model import Binary
+
+    if isinstance(value, Binary):
+        data = value.data
+    elif isinstance(value, str):
+        data = value.encode()
+    else:
+        import orjson
+
+        data = orjson.dumps(_plain(value), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}.") from None
+    note(f"{len(data)} bytes in {file}")
+
+
+def _print_binary(value: Binary) -> None:
+    if sys.stdout.isatty():
+        note(f"{len(value.data)} bytes of {value.media_type}; write them to a file with -o FILE.")
+    else:
+        sys.stdout.buffer.write(value.data)
+
+
+def _print_blocks(value: ContentBlocks) -> None:
+    for block in value.content:
+        if block.get("type") == "text":
+            print_line(str(block.get("text")))
+        else:
+            print_json(block)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON: bytes become Base64, MCP content stays as it is."""
+    from utcp_bridge.model import Binary, ContentBlocks, is_list
+
+    if isinstance(value, Binary):
+        return {"media_type": value.media_type, "base64": base64.b64encode(value.data).decode()}
+    if isinstance(value, ContentBlocks):
+        return {"content": value.content, "structured": value.structured, "is_error": value.is_error}
+    return [_plain(item) for item in value] if is_list(value) else value

@@ -1,0 +1,110 @@
+"""The command group, and the one place where errors become a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from utcp_bridge._version import __version__
+from utcp_bridge.cli import exits
+from utcp_bridge.cli.call import call
+from utcp_bridge.cli.check import check
+from utcp_bridge.cli.describe import describe
+from utcp_bridge.cli.options import Session
+from utcp_bridge.cli.output import complain, print_json
+from utcp_bridge.cli.search import search
+from utcp_bridge.cli.serve import serve
+from utcp_bridge.cli.tools import tools
+from utcp_bridge.errors import Rejected, UtcpError
+
+__all__ = ["bridge", "main", "run"]
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Examples:
+  utcp-bridge serve --quickstart --http        try it: sample tools on http://127.0.0.1:8000/mcp
+  utcp-bridge serve providers.json             what an MCP host starts: stdio
+  utcp-bridge tools -c providers.json          what is there
+  utcp-bridge search -c providers.json "send a message"
+  utcp-bridge call -c providers.json weather.get_forecast city=Paris days:=3
+""",
+)
+@click.version_option(__version__, prog_name="utcp-bridge", message="%(prog)s %(version)s")
+def bridge() -> None:
+    """One MCP server for every UTCP tool, and a UTCP client for the command line.
+
+    A configuration is a UTCP client configuration (v1), a list of providers (v0), a manual, an OpenAPI
+    description, an MCP host's file, a folder of these, or a URL of one.
+    """
+
+
+for verb in (serve, tools, search, describe, call, check):
+    bridge.add_command(verb)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and leave the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code (see `exits`). Never raises, never prints a traceback unasked."""
+    session = Session()
+    try:
+        outcome = bridge.main(args=arguments, prog_name="utcp-bridge", standalone_mode=False, obj=session)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+        return exits.OK
+    except BaseException as error:  # noqa: BLE001 - the outermost frame: whatever comes becomes an exit code
+        return _fail(_cause(error), session)
+    return outcome if isinstance(outcome, int) else exits.OK
+
+
+def _fail(error: BaseException, session: Session) -> int:
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return exits.INTERRUPTED
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else exits.USAGE
+    if isinstance(error, click.ClickException):
+        error.show()
+        return exits.USAGE
+    if session.debug:
+        traceback.print_exception(error)
+    if isinstance(error, UtcpError):
+        _tell(error, session)
+        return exits.exit_code(error)
+    complain(f"A fault of utcp-bridge itself ({type(error).__name__}). Run it with --debug to see where.")
+    return exits.INTERNAL
+
+
+def _tell(error: UtcpError, session: Session) -> None:
+    detail = error.detail if isinstance(error, Rejected) else None
+    if session.as_json:
+        told = {"code": error.code, "message": error.message, "remedy": error.remedy, "detail": detail}
+        print_json({"error": told})
+        return
+    complain(str(error))
+    if detail:
+        complain(f"It said: {detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False)}")
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Task groups wrap what leaves them; the first error in the group is the one to tell."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    exceptions: tuple[BaseException, ...] = error.exceptions
+    return _cause(exceptions[0])
+
+
+def _discard_stdout() -> None:
+    """Whoever read stdout has left (`| head`): the interpreter's last flush must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

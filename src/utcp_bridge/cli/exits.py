@@ -1,0 +1,67 @@
+"""Exit codes: stable, one for each kind of failure that a script may want to tell apart (docs/cli.md)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from utcp_bridge.errors import (
+    CallerError,
+    DeadlineExceeded,
+    OperatorError,
+    PolicyError,
+    UnknownTool,
+    UtcpError,
+)
+
+__all__ = [
+    "ARGUMENTS",
+    "CONFIGURATION",
+    "DEADLINE",
+    "INTERNAL",
+    "INTERRUPTED",
+    "MEANINGS",
+    "NO_TOOL",
+    "OK",
+    "POLICY",
+    "UPSTREAM",
+    "USAGE",
+    "exit_code",
+]
+
+OK: Final = 0
+USAGE: Final = 1
+CONFIGURATION: Final = 2
+NO_TOOL: Final = 3
+ARGUMENTS: Final = 4
+UPSTREAM: Final = 5
+POLICY: Final = 6
+DEADLINE: Final = 7
+INTERNAL: Final = 70
+INTERRUPTED: Final = 130
+
+MEANINGS: Final[dict[int, str]] = {
+    OK: "done",
+    USAGE: "the command line is wrong",
+    CONFIGURATION: "the configuration is at fault: a file, a key, a variable, a missing extra",
+    NO_TOOL: "no tool has this name",
+    ARGUMENTS: "the arguments do not fit the tool's schema",
+    UPSTREAM: "the tool's own side failed, or is busy",
+    POLICY: "the security policy refuses it",
+    DEADLINE: "the time is over",
+    INTERNAL: "a fault of utcp-bridge itself",
+    INTERRUPTED: "interrupted from the keyboard",
+}
+
+# The first line that fits wins: kinds before their parents.
+_CODES: Final[tuple[tuple[type[UtcpError], int], ...]] = (
+    (PolicyError, POLICY),
+    (OperatorError, CONFIGURATION),
+    (UnknownTool, NO_TOOL),
+    (CallerError, ARGUMENTS),
+    (DeadlineExceeded, DEADLINE),
+)
+
+
+def exit_code(error: UtcpError) -> int:
+    """The exit code of an error."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), UPSTREAM)

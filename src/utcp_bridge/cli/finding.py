@@ -1,0 +1,61 @@
+"""A tool by whichever of its names a person types, and what the command tells of it."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from utcp_bridge.errors import UnknownTool
+
+if TYPE_CHECKING:
+    from utcp_bridge.client import UtcpClient
+    from utcp_bridge.model import JsonObject, Tool
+
+__all__ = ["find_tool", "in_short", "summary"]
+
+
+def find_tool(client: UtcpClient, name: str) -> Tool:
+    """The tool of a UTCP name, an MCP name, or a tool's own name where only one tool has it.
+
+    :raises UnknownTool: there is none; the remedy names near ones.
+    """
+    from utcp_bridge.server.catalogue import Catalogue
+
+    tool = client.find(name)
+    if tool is not None:
+        return tool
+    entry = Catalogue(client).resolve(name)
+    if entry is not None:
+        return entry.tool
+    same = [tool for tool in client.tools() if tool.name == name]
+    if len(same) == 1:
+        return same[0]
+    near = [tool.qualified_name for tool in same] or _near(client, name)
+    remedy = f"Did you mean {' or '.join(near)}?" if near else "`utcp-bridge tools` lists them all."
+    raise UnknownTool(f"There is no tool {name!r}.", remedy=remedy)
+
+
+def summary(tool: Tool) -> JsonObject:
+    """A tool as JSON, without its template: that may hold what is not for a terminal."""
+    return {
+        "name": tool.qualified_name,
+        "kind": tool.kind,
+        "title": tool.title,
+        "description": tool.description,
+        "tags": list(tool.tags),
+        "inputs": tool.inputs,
+        "outputs": tool.outputs,
+        "annotations": dict(tool.annotations),
+        "deprecated": tool.deprecated,
+    }
+
+
+def in_short(tool: Tool) -> str:
+    """The first sentence or line of a description."""
+    first = tool.description.strip().split("\n", 1)[0].split(". ", 1)[0]
+    return f"(deprecated) {first}" if tool.deprecated else first
+
+
+def _near(client: UtcpClient, name: str) -> list[str]:
+    names = [tool.qualified_name for tool in client.tools()]
+    return get_close_matches(name, names, n=2) or [hit.tool.qualified_name for hit in client.search(name, limit=2)]

@@ -1,0 +1,105 @@
+"""From options to a client: configuration, logging, quickstart, and the wait for manuals."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from utcp_bridge.cli.logs import audit_sink, configure_logging
+from utcp_bridge.cli.options import Options
+from utcp_bridge.cli.output import complain, note
+
+if TYPE_CHECKING:
+    from utcp_bridge.client import UtcpClient
+    from utcp_bridge.config_files import LoadedConfig
+    from utcp_bridge.registration import ManualState
+
+__all__ = ["load", "opened", "run_async", "tell_failures", "wait_for_manuals"]
+
+T = TypeVar("T")
+_TICK: Final = 0.1
+_ERASE_LINE: Final = "\r\x1b[2K"
+
+
+def run_async(work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+    """Run a coroutine function to its end, on uvloop where it is installed."""
+    import anyio
+
+    return anyio.run(work, *arguments, backend_options={"use_uvloop": find_spec("uvloop") is not None})
+
+
+@asynccontextmanager
+async def opened(options: Options, *, only: str | None = None, quiet: bool = True) -> AsyncGenerator[UtcpClient]:
+    """A client whose manuals are loading. Faults of the configuration are told on stderr, one line each.
+
+    `only` is a tool's name: if it begins with a manual's, no other manual is loaded. `quiet` shows errors alone
+    in the log, unless the operator asks for more: the verbs that use it tell what failed themselves.
+
+    :raises ConfigError: there is no configuration, or it cannot be read.
+    """
+    from utcp_bridge.client import Extensions, UtcpClient
+    from utcp_bridge.redaction import Redactor
+
+    async with AsyncExitStack() as stack:
+        loaded = await load(options, stack)
+        config, settings = loaded.config, loaded.config.bridge
+        redactor = Redactor()
+        level = "error" if quiet and "log_level" not in settings.model_fields_set else settings.log_level
+        configure_logging(level, settings.log_format, redactor)
+        for fault in loaded.faults:
+            complain(str(fault))
+        if only is not None:
+            entries = _of_manual(config.manual_call_templates, only)
+            config = config.model_copy(update={"manual_call_templates": entries})
+        sink = stack.enter_context(audit_sink(settings.audit_log, loaded.root))
+        extensions = Extensions(redactor=redactor, audit=sink)
+        client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
+        yield await stack.enter_async_context(client)
+
+
+async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
+    """The configuration of the options; the quickstart's service is started on `stack` and added."""
+    from utcp_bridge.config_files import LoadedConfig, as_config, load_config
+
+    loaded = await load_config(options.found(), overrides=options.settings)
+    if not options.quickstart:
+        return loaded
+    from utcp_bridge.quickstart.service import FOLDER, configuration, serving
+
+    base = await stack.enter_async_context(serving())
+    sample = await as_config(configuration(base), root=FOLDER)
+    entries = (*loaded.config.manual_call_templates, *sample.config.manual_call_templates)
+    config = loaded.config.model_copy(update={"manual_call_templates": entries})
+    return LoadedConfig(config, loaded.root, [*loaded.faults, *sample.faults])
+
+
+async def wait_for_manuals(client: UtcpClient, enough: Callable[[], bool] | None = None) -> None:
+    """Wait until no manual is loading, or `enough()`; shows on a terminal what is still missing."""
+    shows = sys.stderr.isatty()
+    while not (enough is not None and enough()) and not await client.wait_loaded(_TICK):
+        if shows:
+            missing = [state.name for state in client.report() if state.status == "loading"]
+            sys.stderr.write(f"{_ERASE_LINE}Loading {', '.join(missing)} …"[:200])
+            sys.stderr.flush()
+    if shows:
+        sys.stderr.write(_ERASE_LINE)
+
+
+def tell_failures(client: UtcpClient) -> list[ManualState]:
+    """One line on stderr for each manual that failed, and one if there are lesser faults; returns the failed ones."""
+    failed = [state for state in client.report() if state.status == "failed"]
+    for state in failed:
+        complain(client.redactor(f"Manual {state.name} failed: {state.error}"))
+    faults = sum(len(state.faults) for state in client.report())
+    if faults:
+        note(f"{faults} {'fault' if faults == 1 else 'faults'} in manuals; `utcp-bridge check` shows them.")
+    return failed
+
+
+def _of_manual(entries: tuple[Any, ...], tool: str) -> tuple[Any, ...]:
+    """The entry of the manual that the tool's name begins with; all of them if there is none."""
+    chosen = tuple(entry for entry in entries if tool.startswith(f"{entry.get('name')}."))
+    return chosen or entries

@@ -1,0 +1,95 @@
+"""What the command prints: results on stdout, everything else on stderr; colour on terminals only.
+
+Text that came from elsewhere is shown without control and invisible characters.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+__all__ = ["complain", "heading", "note", "print_json", "print_line", "print_table", "width"]
+
+_GAP: Final = 2
+_NARROWEST: Final = 20
+_ZERO_WIDTH: Final = frozenset({"Mn", "Me", "Cf"})
+
+
+def complain(text: str) -> None:
+    """One line on stderr about what went wrong."""
+    click.echo(f"{click.style('utcp-bridge:', fg='red', bold=True)} {_one_line(text)}", err=True)
+
+
+def note(text: str) -> None:
+    """One line on stderr that is no fault."""
+    click.echo(text, err=True)
+
+
+def heading(text: str) -> str:
+    """A heading, in bold on a terminal."""
+    return click.style(text, bold=True)
+
+
+def print_line(text: str = "") -> None:
+    """One line on stdout."""
+    click.echo(text)
+
+
+def print_json(value: Any, *, compact: bool = False) -> None:
+    """A value as JSON on stdout; on one line if `compact`."""
+    import orjson
+
+    options = orjson.OPT_NON_STR_KEYS | (0 if compact else orjson.OPT_INDENT_2)
+    click.echo(orjson.dumps(value, default=str, option=options).decode())
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as what is in them; on a terminal the last one is wrapped to what is left.
+
+    Without a terminal nothing is cut or wrapped, so that `grep` and `cut` find whole lines.
+    """
+    cells = [[_one_line(cell) for cell in row] for row in rows]
+    widths = [max(map(width, column)) for column in zip(headings, *cells, strict=True)]
+    start = sum(widths[:-1]) + _GAP * (len(widths) - 1)
+    room = max(shutil.get_terminal_size().columns - start, _NARROWEST) if sys.stdout.isatty() else None
+    click.echo(heading(_row(headings, widths)))
+    for row in cells:
+        for line in _wrapped(row, room):
+            click.echo(_row(line, widths))
+
+
+def width(text: str) -> int:
+    """Columns that a text takes on a terminal: East Asian wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(char) for char in text)
+
+
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in _ZERO_WIDTH:
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
+
+
+def _wrapped(row: Sequence[str], room: int | None) -> list[list[str]]:
+    if room is None or width(row[-1]) <= room:
+        return [list(row)]
+    first, *more = textwrap.wrap(row[-1], room) or [""]
+    return [[*row[:-1], first], *([*([""] * (len(row) - 1)), line] for line in more)]
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [cell + " " * (column - width(cell)) for cell, column in zip(cells[:-1], widths, strict=False)]
+    return (" " * _GAP).join([*padded, cells[-1]]).rstrip()
+
+
+def _one_line(text: str) -> str:
+    from utcp_bridge.server.text import clean_line
+
+    return clean_line(text)

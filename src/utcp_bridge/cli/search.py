@@ -1,0 +1,42 @@
+"""`utcp-bridge search`: the same search that MCP hosts get as `search_tools`."""
+
+from __future__ import annotations
+
+import click
+
+from utcp_bridge.cli.finding import in_short, summary
+from utcp_bridge.cli.opening import opened, run_async, tell_failures, wait_for_manuals
+from utcp_bridge.cli.options import Options, client_options
+from utcp_bridge.cli.output import note, print_json, print_table
+
+__all__ = ["search"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  utcp-bridge search --quickstart "how many words"
+  utcp-bridge search -c utcp.yaml --limit 3 --json "create an issue"
+"""
+)
+@click.argument("query", nargs=-1, required=True)
+@click.option("-n", "--limit", default=10, type=click.IntRange(1, 1000), show_default=True, help="At most so many.")
+@click.option("-t", "--tag", "tags", multiple=True, help="Only tools with this tag; may be given several times.")
+@client_options
+def search(options: Options, query: tuple[str, ...], limit: int, tags: tuple[str, ...], as_json: bool) -> None:
+    """Find tools by what they do, best first."""
+    run_async(_search, options, " ".join(query), limit, tags, as_json)
+
+
+async def _search(options: Options, query: str, limit: int, tags: tuple[str, ...], as_json: bool) -> None:
+    async with opened(options) as client:
+        await wait_for_manuals(client)
+        tell_failures(client)
+        hits = client.search(query, limit=limit, tags=tags or None)
+        if as_json:
+            print_json([{"score": round(hit.score, 4), **summary(hit.tool)} for hit in hits])
+        elif hits:
+            rows = [(f"{hit.score:.2f}", hit.tool.qualified_name, in_short(hit.tool)) for hit in hits]
+            print_table(("SCORE", "NAME", "DESCRIPTION"), rows)
+        else:
+            note("No tool fits.")

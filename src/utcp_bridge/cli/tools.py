@@ -1,0 +1,60 @@
+"""`utcp-bridge tools`: what a configuration amounts to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import click
+
+from utcp_bridge.cli import exits
+from utcp_bridge.cli.finding import in_short, summary
+from utcp_bridge.cli.opening import opened, run_async, tell_failures, wait_for_manuals
+from utcp_bridge.cli.options import Options, client_options
+from utcp_bridge.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from utcp_bridge.model import Tool
+
+__all__ = ["tools"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  utcp-bridge tools                            all tools of ./providers.json
+  utcp-bridge tools -c utcp.yaml 'github.*'    those whose name fits
+  utcp-bridge tools --tag weather --json       as JSON, schemas included
+"""
+)
+@click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
+@click.option("-t", "--tag", "tags", multiple=True, help="Only tools with this tag; may be given several times.")
+@client_options
+def tools(options: Options, patterns: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> int:
+    """List the tools, by name. A manual that failed is named on stderr."""
+    return run_async(_tools, options, patterns, tags, as_json)
+
+
+async def _tools(options: Options, patterns: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> int:
+    async with opened(options) as client:
+        await wait_for_manuals(client)
+        failed = tell_failures(client)
+        found = list(_chosen(client.tools(), patterns, tags))
+        if as_json:
+            print_json([summary(tool) for tool in found])
+        elif found:
+            rows = [(tool.qualified_name, tool.kind, in_short(tool)) for tool in found]
+            print_table(("NAME", "KIND", "DESCRIPTION"), rows)
+        else:
+            note("No tool fits." if client.tools() else "There are no tools.")
+        return exits.exit_code(failed[0].error) if failed and failed[0].error and not client.tools() else exits.OK
+
+
+def _chosen(tools: Iterable[Tool], patterns: tuple[str, ...], tags: tuple[str, ...]) -> Iterable[Tool]:
+    wanted = {tag.casefold() for tag in tags}
+    for tool in tools:
+        if patterns and not any(fnmatchcase(tool.qualified_name, pattern) for pattern in patterns):
+            continue
+        if not wanted or wanted & {tag.casefold() for tag in tool.tags}:
+            yield tool

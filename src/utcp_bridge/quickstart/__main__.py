@@ -1,0 +1,22 @@
+"""`python -m utcp_bridge.quickstart [PORT]` runs the sample service alone, for configs/quickstart.json."""
+
+from __future__ import annotations
+
+import sys
+
+import anyio
+
+from utcp_bridge.quickstart.service import PORT, serving
+
+
+async def _main(port: int) -> None:
+    async with serving(port) as base:
+        sys.stderr.write(f"The sample service listens on {base}; Ctrl-C ends it.\n")
+        await anyio.sleep_forever()
+
+
+if __name__ == "__main__":
+    try:
+        anyio.run(_main, int(sys.argv[1]) if len(sys.argv) > 1 else PORT)
+    except KeyboardInterrupt:
+        sys.exit(130)
