@@ -14,7 +14,7 @@ from utcp_bridge.search.text import stem
 __all__ = ["synonyms_of"]
 
 _GROUPS: Final = """
-create make generate produce compose build
+create generate produce compose build
 add append insert attach
 delete remove erase destroy drop
 update edit modify change alter

@@ -125,7 +125,7 @@ def stem(word: str) -> str:
 def _singular(word: str) -> str:
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
-    if word.endswith(("sses", "shes", "ches", "xes", "zes")) and len(word) > 5:
+    if word.endswith(("sses", "shes", "ches", "zes")) and len(word) > 5 or word.endswith("xes"):
         return word[:-2]
     if word.endswith("s") and not word.endswith(("ss", "us", "is")):
         return word[:-1]

@@ -1,0 +1,15 @@
+from utcp_bridge.search.strategy import Hit, ToolSearchStrategy, has_any_tag
+from utcp_bridge.search.tag import TagStrategy
+
+
+def test_tags_are_compared_whatever_their_letter_case(mail_tools):
+    assert [has_any_tag(tool, {"messaging"}) for tool in mail_tools] == [True, True, False, False, False]
+
+
+def test_an_object_without_the_methods_is_no_strategy():
+    assert isinstance(TagStrategy(), ToolSearchStrategy)
+    assert not isinstance(object(), ToolSearchStrategy)
+
+
+def test_hits_of_one_tool_and_score_are_equal(mail_tools):
+    assert Hit(mail_tools[0], 1.0) == Hit(mail_tools[0], 1.0) != Hit(mail_tools[0], 0.5)
