@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import click
 
@@ -101,8 +101,8 @@ def _cause(error: BaseException) -> BaseException:
     """Task groups wrap what leaves them; the first error in the group is the one to tell."""
     if not isinstance(error, BaseExceptionGroup):
         return error
-    exceptions: tuple[BaseException, ...] = error.exceptions
-    return _cause(exceptions[0])
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return _cause(group.exceptions[0])
 
 
 def _discard_stdout() -> None:
