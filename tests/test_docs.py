@@ -76,7 +76,7 @@ def test_every_error_code_is_documented_and_no_other() -> None:
     assert {row for row in rows if re.fullmatch(r"[a-z_]+", row)} - codes() - {"cancelled", "internal"} == set()
 
 
-@pytest.mark.parametrize(("name", "verb"), verbs(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(("name", "verb"), list(verbs()), ids=lambda value: value if isinstance(value, str) else "")
 def test_every_verb_and_option_is_documented(name: str, verb: click.Command) -> None:
     text = page("cli.md")
     options = {

@@ -1,0 +1,221 @@
+"""Light load clients: raw sockets for HTTP, raw pipes for stdio. No SDK, no HTTP library, one callback a reply."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import IO, Any
+
+from benchmarks.harness.messages import Address, Era, Load, initialize, message, payload
+
+_ID = re.compile(rb'"id": ?"([^"\\]{1,40})"')
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_SESSION = re.compile(rb"\r\nmcp-session-id: *([^\r]+)", re.IGNORECASE)
+_PATIENCE = 60.0
+
+
+@dataclass
+class Burst:
+    """Calls of one load until `ends` (perf_counter); `finished` fires when the last lane has stopped."""
+
+    load: Load
+    ends: float
+    finished: asyncio.Future[None]
+    lanes: int
+    latencies: list[float] = field(default_factory=list)
+    fault: str | None = None
+
+    def note(self, started: float, reply: bytes) -> bool:
+        """Count one reply; says whether its lane goes on."""
+        now = perf_counter()
+        if not self.load.is_right(reply):
+            self.fault = f"unexpected reply: {reply[:300]!r}"
+        else:
+            self.latencies.append(now - started)
+        if self.fault is None and now < self.ends:
+            return True
+        self.lanes -= 1
+        if self.lanes == 0 and not self.finished.done():
+            self.finished.set_result(None)
+        return False
+
+    def fail(self, fault: str) -> None:
+        self.fault = fault
+        if not self.finished.done():
+            self.finished.set_result(None)
+
+
+class HttpLane(asyncio.Protocol):
+    """One keep-alive connection with one request in flight."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, address: Address, era: Era) -> None:
+        self._address, self._era = address, era
+        self._buffer = bytearray()
+        self._on_reply: Callable[[bytes, bytes], None] | None = None
+        self._name = f"{next(self._numbers):05d}"
+        self._session = ""
+        self.fault: Callable[[str], None] | None = None
+
+    @classmethod
+    async def open(cls, address: Address, era: Era) -> HttpLane:
+        loop = asyncio.get_running_loop()
+        _, lane = await loop.create_connection(lambda: cls(address, era), address.host, address.port)
+        if era == "2025-11-25":
+            await lane.exchange("initialize", initialize(era))
+            await lane.exchange("notifications/initialized", {}, notify=True)
+        return lane
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport: asyncio.Transport = transport
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if self._on_reply is not None and self.fault is not None:
+            self.fault("the server closed the connection")
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = bytes(self._buffer[: end + 2])
+        length = _LENGTH.search(head)
+        if length is not None:
+            if len(self._buffer) < end + 4 + int(length[1]):
+                return
+        elif b"chunked" in head.lower() and not self._buffer.endswith(b"0\r\n\r\n"):
+            return
+        body = bytes(self._buffer[end + 4 :])
+        self._buffer.clear()
+        on_reply, self._on_reply = self._on_reply, None
+        if on_reply is not None:
+            on_reply(head, body)
+
+    async def exchange(self, method: str, params: dict[str, Any], *, notify: bool = False) -> dict[str, Any]:
+        body = message(self._era, None if notify else f"{self._name}-x", method, params)
+        reply: asyncio.Future[tuple[bytes, bytes]] = asyncio.get_running_loop().create_future()
+        self._on_reply = lambda head, content: reply.set_result((head, content))
+        self._transport.write(self._address.head(self._era, method, len(body), session=self._session) + body)
+        head, content = await asyncio.wait_for(reply, _PATIENCE)
+        if session := _SESSION.search(head):
+            self._session = session[1].decode()
+        return {} if notify else payload(content)
+
+    def start(self, burst: Burst) -> None:
+        before, after = burst.load.body()
+        length = len(before) + len(self._name) + 8 + len(after)
+        head = self._address.head(self._era, "tools/call", length, name=burst.load.tool, session=self._session)
+        prefix, numbers = head + before + self._name.encode() + b"-", itertools.count(1)
+        self.fault = burst.fail
+
+        def send() -> None:
+            ident = b"%07d" % next(numbers)
+            started = perf_counter()
+
+            def on_reply(_head: bytes, body: bytes) -> None:
+                if ident not in body:
+                    burst.fail("a reply has another request's id")
+                elif burst.note(started, body):
+                    send()
+
+            self._on_reply = on_reply
+            self._transport.write(prefix + ident + after)
+
+        send()
+
+
+class PipeClient(asyncio.Protocol):
+    """One stdio server with any number of requests in flight."""
+
+    def __init__(self, era: Era) -> None:
+        self._era = era
+        self._rest = bytearray()
+        self._numbers = itertools.count(1)
+        self._waiting: dict[bytes, Callable[[bytes], None]] = {}
+        self._fault: Callable[[str], None] | None = None
+
+    @classmethod
+    async def open(cls, stdin: IO[bytes], stdout: IO[bytes], era: Era) -> PipeClient:
+        loop = asyncio.get_running_loop()
+        _, client = await loop.connect_read_pipe(lambda: cls(era), stdout)
+        client.writer, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, stdin)
+        if era == "2025-11-25":
+            await client.exchange("initialize", initialize(era))
+            client.writer.write(message(era, None, "notifications/initialized", {}) + b"\n")
+        return client
+
+    writer: asyncio.WriteTransport
+
+    def close(self) -> None:
+        self.writer.close()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if self._fault is not None and self._waiting:
+            self._fault("the server closed its output")
+
+    def data_received(self, data: bytes) -> None:
+        self._rest += data
+        if b"\n" not in data:
+            return
+        *lines, rest = bytes(self._rest).split(b"\n")
+        self._rest = bytearray(rest)
+        for line in lines:
+            found = _ID.search(line[:200]) or _ID.search(line)
+            on_reply = self._waiting.pop(found[1], None) if found else None
+            if on_reply is not None:
+                on_reply(line)
+
+    async def exchange(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        ident = f"x{next(self._numbers)}"
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[ident.encode()] = reply.set_result
+        self.writer.write(message(self._era, ident, method, params) + b"\n")
+        return payload(await asyncio.wait_for(reply, _PATIENCE))
+
+    def start(self, burst: Burst) -> None:
+        """Open one lane of the burst."""
+        before, after = burst.load.body()
+        self._fault = burst.fail
+
+        def send() -> None:
+            ident = b"c%08d" % next(self._numbers)
+            started = perf_counter()
+            self._waiting[ident] = lambda line: send() if burst.note(started, line) else None
+            self.writer.write(before + ident + after + b"\n")
+
+        send()
+
+
+async def run_burst(lanes: list[HttpLane] | list[PipeClient], load: Load, seconds: float) -> Burst:
+    """Keep one call in flight in every lane for `seconds`.
+
+    :raises RuntimeError: a reply was wrong, or a connection broke.
+    """
+    finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    burst = Burst(load, perf_counter() + seconds, finished, len(lanes))
+    for lane in lanes:
+        lane.start(burst)
+    await asyncio.wait_for(finished, seconds + _PATIENCE)
+    if burst.fault is not None:
+        raise RuntimeError(burst.fault)
+    return burst
+
+
+async def list_tools(client: HttpLane | PipeClient) -> list[dict[str, Any]]:
+    """Every page of tools/list."""
+    tools: list[dict[str, Any]] = []
+    params: dict[str, Any] = {}
+    while True:
+        page = await client.exchange("tools/list", params)
+        tools += page["tools"]
+        if not page.get("nextCursor"):
+            return tools
+        params = {"cursor": page["nextCursor"]}
