@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject
-from utcp_bridge.wire.bodies import BodyWriter, compile_body
+from utcp_bridge.wire.bodies import BodyWriter, EncodedBody, compile_body
 from utcp_bridge.wire.header_plan import SYNTAXES, HeaderPlan, compile_headers
 from utcp_bridge.wire.plan_models import BodyPlan
 from utcp_bridge.wire.request_parts import RequestParts
@@ -62,8 +62,12 @@ class _Body:
     argument: str
     template: Template | None = None
 
-    def value(self, arguments: JsonObject, rest: JsonObject) -> Any:
-        """What goes into the body; None for no body."""
+    def encoded(self, arguments: JsonObject, rest: JsonObject) -> EncodedBody | None:
+        """The body, or None for none."""
+        value = self._value(arguments, rest)
+        return None if value is None else self.write({self.argument: value})
+
+    def _value(self, arguments: JsonObject, rest: JsonObject) -> Any:
         if self.template is not None:
             value = self.template.render(arguments, context=Context.JSON)
             return None if value is OMITTED else value
@@ -94,11 +98,9 @@ class Placement:
         used = self.used
         rest = {name: value for name, value in arguments.items() if name not in used}
         content: bytes | None = None
-        if self.body is not None and (value := self.body.value(arguments, rest)) is not None:
-            encoded = self.body.write({self.body.argument: value})
-            if encoded is not None:
-                content = encoded.content
-                headers.append(("Content-Type", encoded.content_type))
+        if self.body is not None and (encoded := self.body.encoded(arguments, rest)) is not None:
+            content = encoded.content
+            headers.append(("Content-Type", encoded.content_type))
         url = self.url.build(arguments, self._query(arguments, rest))
         return RequestParts(self.method, url, headers, content)
 

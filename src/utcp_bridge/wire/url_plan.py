@@ -86,7 +86,7 @@ class _Compiler:
             if start:
                 self._enter(start)
             if part and self._where != "fragment":
-                self._host_is_empty = False
+                self._host_is_empty = self._host_is_empty and self._where != "host"
                 self._pieces.append(_encode_literal(part, self._where))
 
     def _enter(self, start: str) -> None:
@@ -98,7 +98,7 @@ class _Compiler:
     def placeholder(self, found: re.Match[str]) -> None:
         if self._where == "fragment":
             return
-        self._host_is_empty = False
+        self._host_is_empty = self._host_is_empty and self._where != "host"
         encode = {"host": _host_part, "path": _path_part, "query": _query_part}[self._where]
         if (name := found["name"] or found["variable"]) is not None:
             self._used.add(name)
