@@ -14,7 +14,7 @@ from utcp_bridge.dialects.openapi.definitions import Definitions
 from utcp_bridge.dialects.openapi.loading import Family
 from utcp_bridge.dialects.openapi.references import References
 from utcp_bridge.dialects.openapi.schemas import Key
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text, is_object
+from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text, has_type, is_object
 from utcp_bridge.model import JsonObject
 from utcp_bridge.wire.bodies import media_kind
 
@@ -141,7 +141,7 @@ class BodyReader:
     def _text_body(self, plan: JsonObject, schema: Located, about: str) -> BodyShape:
         node = self._resolved(schema)
         text: JsonObject = {"type": "string"}
-        if isinstance(node.get("enum"), list) and node.get("type") == "string":
+        if as_array(node.get("enum")) and has_type(node, "string"):
             text = as_object(self._definitions.translate(schema).schema) or text
         note = f"The complete {plan['media_type']} document as text."
         about = f"{about} {note}".strip() if "xml" in plan["media_type"] or not about else about
@@ -182,13 +182,13 @@ class BodyReader:
 
     def _is_container(self, schema: Located) -> bool:
         node = self._resolved(schema)
-        return node.get("type") in {"object", "array"} if isinstance(node.get("type"), str) else "properties" in node
+        return has_type(node, "object", "array") or "properties" in node
 
     def _is_file(self, place: Located, content_type: Any) -> bool:
         """Whether a property is sent as a file: binary by format, by media type, or an array or union of such."""
         schema = self._references.follow(place)
         node = as_object(schema.value)
-        if node.get("type") == "array" or "items" in node:
+        if has_type(node, "array") or "items" in node:
             return is_object(node.get("items")) and self._is_file(schema.at("items"), content_type)
         for key in ("anyOf", "oneOf", "allOf"):
             branches = range(len(as_array(node.get(key))))
@@ -199,7 +199,7 @@ class BodyReader:
     def _file_schema(self, place: Located) -> JsonObject:
         node = self._resolved(place)
         about = as_text(as_object(place.value).get("description")) or as_text(node.get("description"))
-        schema: JsonObject = {"type": "array", "items": _FILE} if node.get("type") == "array" else _FILE
+        schema: JsonObject = {"type": "array", "items": _FILE} if has_type(node, "array") else _FILE
         return {**schema, "description": f"{about} File content as base64.".strip()}
 
     def _flat_input(self, schema: Located) -> _FlatObject | None:
@@ -264,10 +264,15 @@ def _both(first: Located, second: Located) -> Located:
 def _is_binary(node: JsonObject, content_type: Any) -> bool:
     if node.get("format") == "binary" or node.get("type") == "file":
         return True
-    if node.get("format") in {"byte", "base64"} or node.get("contentEncoding"):
+    if node.get("format") in ("byte", "base64") or node.get("contentEncoding"):
         return False
     media_type = node.get("contentMediaType") or content_type
-    textual = node.get("type") in {None, "string"} and not node.keys() & {"properties", "anyOf", "oneOf", "allOf"}
+    textual = ("type" not in node or has_type(node, "string")) and not node.keys() & {
+        "properties",
+        "anyOf",
+        "oneOf",
+        "allOf",
+    }
     return isinstance(media_type, str) and textual and media_kind(media_type.split(",", 1)[0]) == "binary"
 
 
@@ -290,7 +295,7 @@ def _concrete(media_type: str, schema: JsonObject) -> str:
 
 
 def _may_be_object(node: JsonObject) -> bool:
-    return node.get("type") in {"object", None} if isinstance(node.get("type"), str | None) else True
+    return "type" not in node or has_type(node, "object")
 
 
 def _is_needed(plan: JsonObject) -> bool:

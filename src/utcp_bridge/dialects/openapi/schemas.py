@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 from utcp_bridge.dialects.openapi import keywords
 from utcp_bridge.dialects.openapi.loading import Family
 from utcp_bridge.dialects.openapi.references import References
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, is_array, is_object
+from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_text, is_array, is_object
 from utcp_bridge.model import JsonObject
 
 __all__ = ["Direction", "Key", "Piece", "SchemaTranslator"]
@@ -154,7 +154,7 @@ class _Run:
 
     def _format(self, node: JsonObject, out: JsonObject, kind: Any) -> None:
         form = node.get("format")
-        if node.get("type") == "file" or (form in _BASE64 and kind in ("string", None)):
+        if node.get("type") == "file" or (as_text(form) in _BASE64 and kind in ("string", None)):
             out |= {"type": "string", "contentEncoding": "base64"}
         elif isinstance(form, str) and self._input:
             out["format"] = form

@@ -82,7 +82,7 @@ class SecurityReader:
                 place, key = as_text(scheme.get("in")), as_text(scheme.get("name"))
                 if scheme.get("type") == "apiKey" and key:
                     places.add((place, key.lower() if place == "header" else key))
-                elif scheme.get("type") in {"http", "oauth2", "openIdConnect"}:
+                elif as_text(scheme.get("type")) in {"http", "oauth2", "openIdConnect"}:
                     places.add(("header", "authorization"))
         return places
 

@@ -7,7 +7,18 @@ from typing import Any, TypeGuard
 
 from utcp_bridge.model import Fault, JsonObject
 
-__all__ = ["Faults", "Located", "as_array", "as_object", "as_text", "child", "is_array", "is_object", "pointer_token"]
+__all__ = [
+    "Faults",
+    "Located",
+    "as_array",
+    "as_object",
+    "as_text",
+    "child",
+    "has_type",
+    "is_array",
+    "is_object",
+    "pointer_token",
+]
 
 _MOST_FAULTS = 1_000
 
@@ -66,6 +77,12 @@ def as_array(value: object) -> list[Any]:
 def as_text(value: object) -> str:
     """The value if it is text, else nothing."""
     return value if isinstance(value, str) else ""
+
+
+def has_type(schema: JsonObject, *names: str) -> bool:
+    """Whether a schema's `type` is one of `names`, alone or in a list."""
+    declared = schema.get("type")
+    return any(name in names for name in (declared if is_array(declared) else [declared]) if isinstance(name, str))
 
 
 def child(value: object, step: str | int) -> Any:

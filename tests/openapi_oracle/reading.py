@@ -1,0 +1,206 @@
+"""Reads an OpenAPI document by the specification alone: what each operation declares.
+
+Written apart from the converter, to be held against it. Nothing here imports `utcp_bridge`.
+"""
+
+from dataclasses import dataclass, field
+from itertools import product
+from urllib.parse import unquote, urljoin, urlsplit
+
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass
+class Field:
+    """A parameter, or a property of a form."""
+
+    name: str
+    place: str
+    schema: dict
+    required: bool
+    style: str = "form"
+    explode: bool = True
+    content_type: str | None = None
+
+
+@dataclass
+class Body:
+    required: bool
+    contents: dict  # media type → (schema, encoding)
+    forms: list = field(default_factory=list)  # 2.0 formData
+
+
+@dataclass
+class Declared:
+    """One operation as the document declares it."""
+
+    method: str
+    path: str
+    fields: list
+    body: Body | None
+    servers: list
+    security: list  # alternatives; each a set of (place, name, prefix)
+
+
+class Reader:
+    def __init__(self, document, url, files):
+        self.document = document
+        self.url = url
+        self.files = {**files, url: document}
+        self.old = "swagger" in document
+
+    # --- references
+
+    def resolve(self, value, base=None):
+        """(value, base) at the end of a chain of references."""
+        base = base or self.url
+        for _ in range(20):
+            if not (isinstance(value, dict) and isinstance(value.get("$ref"), str)):
+                return value, base
+            address, _, pointer = value["$ref"].partition("#")
+            base = urljoin(base, address) if address else base
+            target = self.files.get(base)
+            for token in unquote(pointer).split("/")[1:]:
+                key = token.replace("~1", "/").replace("~0", "~")
+                target = target[int(key)] if isinstance(target, list) else (target or {}).get(key)
+            value = target
+        return {}, base
+
+    def schema(self, value):
+        resolved, _ = self.resolve(value)
+        return resolved if isinstance(resolved, dict) else {}
+
+    # --- operations
+
+    def operations(self):
+        for path, raw in self.document.get("paths", {}).items():
+            if path.startswith("x-"):
+                continue
+            item, base = self.resolve(raw)
+            for method in METHODS:
+                if isinstance((item or {}).get(method), dict):
+                    yield self.declared(method.upper(), path, item, item[method], base)
+
+    def declared(self, method, path, item, operation, base):
+        parameters = {}
+        for raw in [*item.get("parameters", []), *operation.get("parameters", [])]:
+            parameter, _ = self.resolve(raw, base)
+            if isinstance(parameter, dict) and parameter.get("name"):
+                parameters[parameter["name"], parameter.get("in")] = parameter
+        fields = [made for parameter in parameters.values() if (made := self.field(parameter))]
+        known = {one.name for one in fields if one.place == "path"}
+        for name in [part.split("}")[0] for part in path.split("{")[1:]]:
+            if name not in known:
+                fields.append(Field(name, "path", {"type": "string"}, required=True, style="simple", explode=False))
+        body = self.old_body(parameters, operation) if self.old else self.body(operation, base)
+        if self.old and body:
+            fields = [one for one in fields if one.name.lower() != "content-type"]
+        security = self.security(operation)
+        carried = {(place, name.lower()) for option in security for place, name, _ in option}
+        fields = [one for one in fields if (one.place, one.name.lower()) not in carried]
+        fields = [one for one in fields if one.place != "path" or f"{{{one.name}}}" in path]
+        return Declared(method, path, fields, body, self.servers(item, operation), security)
+
+    def field(self, parameter):
+        place, name = parameter.get("in"), parameter["name"]
+        if place not in {"path", "query", "header", "cookie"}:
+            return None
+        required = parameter.get("required") is True or place == "path"
+        if self.old:
+            style, explode = OLD_STYLES[parameter.get("collectionFormat", "csv")]
+            return Field(name, place, parameter, required, style, explode)
+        if place == "header" and name.lower() in {"accept", "content-type", "authorization"}:
+            return None
+        if parameter.get("content"):
+            media_type, media = next(iter(parameter["content"].items()))
+            return Field(name, place, media.get("schema", {}), required, content_type=media_type)
+        style = parameter.get("style") or ("form" if place in {"query", "cookie"} else "simple")
+        explode = parameter.get("explode")
+        explode = style in {"form", "cookie"} if explode is None else explode
+        return Field(name, place, parameter.get("schema", {}), required, style, explode)
+
+    def body(self, operation, base):
+        body, _ = self.resolve(operation.get("requestBody"), base)
+        if not isinstance(body, dict) or not body.get("content"):
+            return None
+        contents = {kind: (media.get("schema", {}), media.get("encoding", {})) for kind, media in body["content"].items()}
+        return Body(body.get("required") is True, contents)
+
+    def old_body(self, parameters, operation):
+        consumes = operation.get("consumes", self.document.get("consumes")) or []
+        for (_, place), parameter in parameters.items():
+            if place == "body":
+                schema = parameter.get("schema", {})
+                contents = {kind: (schema, {}) for kind in consumes or ["application/json"]}
+                return Body(parameter.get("required") is True, contents)
+        forms = [parameter for (_, place), parameter in parameters.items() if place == "formData"]
+        if not forms:
+            return None
+        kinds = [kind for kind in consumes if kind.split(";")[0] in {FORM, "multipart/form-data"}] or [FORM]
+        if any(parameter.get("type") == "file" for parameter in forms):
+            kinds = ["multipart/form-data"]
+        fields = []
+        for parameter in forms:
+            style, explode = OLD_STYLES[parameter.get("collectionFormat", "csv")]
+            fields.append(Field(parameter["name"], "form", parameter, parameter.get("required") is True, style, explode))
+        return Body(any(one.required for one in fields), {kind: ({}, {}) for kind in kinds}, fields)
+
+    # --- servers
+
+    def servers(self, item, operation):
+        if self.old:
+            own = urlsplit(self.url)
+            host = self.document.get("host") or own.netloc
+            schemes = operation.get("schemes") or self.document.get("schemes") or [own.scheme or "https"]
+            base = "/" + self.document.get("basePath", "").strip("/")
+            return [f"{scheme}://{host}{base.rstrip('/')}" for scheme in schemes]
+        listed = operation.get("servers") or item.get("servers") or self.document.get("servers") or [{"url": "/"}]
+        return [address.rstrip("/") for server in listed for address in self.addresses(server)]
+
+    def addresses(self, server):
+        variables = server.get("variables", {})
+        choices = [[(name, str(about.get("default")))] for name, about in variables.items()]
+        for combination in product(*choices):
+            address = server["url"]
+            for name, value in combination:
+                address = address.replace(f"{{{name}}}", value)
+            yield urljoin(self.url, address)
+
+    # --- security
+
+    def security(self, operation):
+        requirements = operation.get("security", self.document.get("security"))
+        declared = self.document.get("securityDefinitions" if self.old else "components", {})
+        schemes = declared if self.old else declared.get("securitySchemes", {})
+        options = []
+        for requirement in requirements or []:
+            members = [self.placed(self.resolve(schemes.get(name))[0]) for name in requirement]
+            if all(member is not None for member in members):
+                options.append(frozenset(place for member in members for place in member))
+        return options
+
+    def placed(self, scheme):
+        """Where one scheme puts its secret; None for a scheme that does not exist."""
+        match (scheme or {}).get("type"):
+            case "apiKey":
+                return [(scheme["in"], scheme["name"], "")]
+            case "basic":
+                return [("header", "Authorization", "Basic ")]
+            case "http":
+                kind = scheme["scheme"]
+                return [("header", "Authorization", {"basic": "Basic ", "bearer": "Bearer "}.get(kind.lower(), f"{kind} "))]
+            case "oauth2" | "openIdConnect":
+                return [("header", "Authorization", "Bearer ")]
+            case "mutualTLS":
+                return []
+        return None
+
+
+OLD_STYLES = {
+    "csv": ("csv", False),
+    "ssv": ("spaceDelimited", False),
+    "tsv": ("tab", False),
+    "pipes": ("pipeDelimited", False),
+    "multi": ("form", True),
+}

@@ -1,0 +1,85 @@
+"""Arguments drawn from a document's schemas, in three modes.
+
+`required`: only what must be there. `full`: everything, bodies two levels deep. `hostile`: everything, with text that
+holds every reserved character and more than ASCII.
+"""
+
+import random
+
+HOSTILE = "a b&c=d/e?f#g+h%20i;j:k@l$m|n'o\"p<é>"
+HEADER_HOSTILE = "a b&c=d/e?f#g+h%20i;j:k@l$m|n'o\"p<>"
+
+
+class Values:
+    def __init__(self, reader, mode, seed):
+        self.reader = reader
+        self.mode = mode
+        self.draw = random.Random(seed)
+        self.number = 0
+
+    def text(self, place):
+        self.number += 1
+        if self.mode != "hostile":
+            return f"v{self.number}"
+        return f"{HEADER_HOSTILE if place == 'header' else HOSTILE}{self.number}"
+
+    def of(self, schema, place, depth=0):
+        schema = self.reader.schema(schema)
+        if schema.get("enum"):
+            return next((value for value in schema["enum"] if value is not None), "x")
+        if "const" in schema:
+            return schema["const"]
+        for union in ("oneOf", "anyOf"):
+            branches = [self.reader.schema(branch) for branch in schema.get(union) or []]
+            branches = [branch for branch in branches if branch.get("type") != "null"]
+            if branches and "properties" not in schema:
+                return self.of(branches[0], place, depth + 1)
+        if schema.get("allOf") and not schema.get("properties"):
+            return self.all_of(schema["allOf"], place, depth)
+        return self.typed(schema, place, depth)
+
+    def all_of(self, parts, place, depth):
+        made = [self.of(part, place, depth + 1) for part in parts if self.reader.schema(part).keys() - {"description"}]
+        if made and all(isinstance(value, dict) for value in made):
+            return {key: value for part in made for key, value in part.items()}
+        return made[0] if made else self.text(place)
+
+    def typed(self, schema, place, depth):
+        kind = schema.get("type")
+        kind = next((one for one in kind if one != "null"), "string") if isinstance(kind, list) else kind
+        if kind is None:
+            kind = "object" if "properties" in schema else "array" if "items" in schema else "string"
+        match kind:
+            case "integer":
+                return self.draw.randrange(1, 10_000)
+            case "number":
+                return self.draw.randrange(1, 10_000) + 0.5
+            case "boolean":
+                return True
+            case "null":
+                return None
+            case "array":
+                items = schema.get("items", {})
+                return [] if depth > 3 else [self.of(items, place, depth + 1) for _ in range(2)]
+            case "object":
+                return self.object(schema, place, depth)
+        return self.text(place)
+
+    def object(self, schema, place, depth):
+        """Objects in a parameter have plain members; elsewhere down to two levels."""
+        if depth > 2:
+            needed = schema.get("required") or []
+        elif self.mode == "required" and place == "body":
+            needed = schema.get("required") or []
+        else:
+            needed = [*schema.get("properties", {})]
+        made = {}
+        for name in needed if isinstance(needed, list) else []:
+            member = schema.get("properties", {}).get(name)
+            if member is None or self.reader.schema(member).get("readOnly") or (member or {}).get("readOnly"):
+                continue
+            made[name] = self.of(member, place, depth + 1) if depth < 6 else None
+        extra = schema.get("additionalProperties")
+        if not made and isinstance(extra, dict) and depth <= 2 and self.mode != "required":
+            made["k1"] = self.of(extra, place, depth + 1)
+        return made
