@@ -54,6 +54,7 @@ def test_options_that_a_strategy_does_not_take_are_refused(options):
 def test_a_third_party_strategy_comes_from_its_entry_point(installed):
     installed(
         "from utcp_bridge.search.tag import TagStrategy\nclass Mine(TagStrategy):\n    pass\n",
+        other="third_party_search:Missing",
         mine="third_party_search:Mine",
     )
     strategy = create_strategy("mine", {"tag_weight": 1})

@@ -74,6 +74,7 @@ def test_a_word_that_is_not_made_of_known_ones_stays_whole():
         ("abc", "abxc", 1),
         ("abcd", "badc", 2),
         ("abc", "xyz", 3),
+        ("a", "abcd", 3),
     ],
 )
 def test_edits_are_counted_up_to_the_bound(left, right, edits):

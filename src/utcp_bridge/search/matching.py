@@ -117,7 +117,7 @@ def _haystack(tool: Tool) -> str:
 
 def _printable(text: str) -> str:
     """Lone surrogates cannot be given to the engine."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
 def _ordered(hits: list[Hit]) -> list[Hit]:

@@ -10,7 +10,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["STOP_WORDS", "chunks", "compact", "is_cjk", "normalise", "stem", "terms", "terms_of_chunk"]
+__all__ = ["STOP_WORDS", "chunks", "compact", "normalise", "stem", "terms", "terms_of_chunk"]
 
 _CHUNK: Final = re.compile(r"\w+(?:[-'\u2019.]\w+)*")
 _PIECE: Final = re.compile(r"[^\W_]+")
@@ -68,11 +68,6 @@ def terms(text: str) -> list[str]:
     return found
 
 
-def is_cjk(word: str) -> bool:
-    """Whether a word holds Chinese, Japanese or Korean characters."""
-    return not word.isascii() and _CJK_RUN.search(word) is not None
-
-
 @lru_cache(maxsize=4_096)
 def terms_of_chunk(chunk: str) -> tuple[str, ...]:
     """Terms of one chunk: its parts, and the joined forms of what was split."""
@@ -125,7 +120,7 @@ def stem(word: str) -> str:
 def _singular(word: str) -> str:
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
-    if word.endswith(("sses", "shes", "ches", "zes")) and len(word) > 5 or word.endswith("xes"):
+    if (word.endswith(("sses", "shes", "ches", "zes")) and len(word) > 5) or word.endswith("xes"):
         return word[:-2]
     if word.endswith("s") and not word.endswith(("ss", "us", "is")):
         return word[:-1]

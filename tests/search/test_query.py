@@ -1,0 +1,268 @@
+import dataclasses
+
+import jsonschema_rs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.search import query as module
+from utcp_bridge.search.bm25 import Bm25Strategy
+from utcp_bridge.search.matching import RegexMatches
+from utcp_bridge.search.query import (
+    RANKED_DEPTH,
+    SEARCH_TOOLS_OUTPUT_SCHEMA,
+    SearchContext,
+    as_text,
+    search_tools,
+)
+
+_OUTPUT = jsonschema_rs.validator_for(SEARCH_TOOLS_OUTPUT_SCHEMA)
+
+
+def context_of(tools, **members):
+    strategy = Bm25Strategy()
+    strategy.add(tools)
+    return SearchContext(
+        search=strategy.search,
+        tools=tools,
+        mcp_name=lambda tool: tool.qualified_name.replace(".", "_"),
+        is_listed=lambda tool: tool.manual == "mail",
+        **members,
+    )
+
+
+@pytest.fixture
+def context(mail_tools):
+    return context_of(mail_tools)
+
+
+def run(context, note=None, **arguments):
+    result = search_tools(arguments, context, note=note)
+    _OUTPUT.validate(result)
+    assert isinstance(as_text(result), str)
+    return result
+
+
+def names(result):
+    return [entry["name"] for entry in result["results"]]
+
+
+def test_a_ranked_search_gives_summaries(context):
+    first = run(context, query="send an email")["results"][0]
+    assert first == {
+        "name": "mail_send_email",
+        "provider": "mail",
+        "score": 1.0,
+        "callable_as": "tools/call",
+        "description": "Sends a message to a recipient.",
+        "parameters": "to*: string, subject: string",
+        "tags": ["Messaging", "write"],
+    }
+
+
+def test_a_tool_that_is_not_listed_is_called_through_call_tool(context):
+    assert run(context, query="read file from disk")["results"][0]["callable_as"] == "call_tool"
+
+
+def test_names_detail_gives_no_more_than_needed_to_call(context):
+    assert set(run(context, query="email", detail="names")["results"][0]) == {
+        "name",
+        "provider",
+        "score",
+        "callable_as",
+    }
+
+
+def test_full_detail_gives_the_schemas_and_the_whole_description(make_tool):
+    inputs = {"type": "object", "properties": {"a": {"type": "string"}}}
+    outputs = {"type": "object"}
+    tools = [
+        make_tool("x.pay", "Pays the bill now. In full.\nTwice.", inputs=inputs, outputs=outputs),
+        make_tool("x.bill"),
+    ]
+    first, second = run(context_of(tools), query="pay bill", detail="full")["results"]
+    assert (first["inputSchema"], first["outputSchema"]) == (inputs, outputs)
+    assert first["description"] == "Pays the bill now. In full.\nTwice."
+    assert "outputSchema" not in second
+
+
+def test_full_detail_takes_the_owners_definition_where_there_is_one(mail_tools):
+    shown = {
+        "name": "n",
+        "description": "Short.",
+        "inputSchema": {"type": "object", "portable": True},
+        "outputSchema": None,
+    }
+    entry = run(context_of(mail_tools, definition=lambda tool: shown), query="email", detail="full")["results"][0]
+    assert (entry["description"], entry["inputSchema"]) == ("Short.", shown["inputSchema"])
+    assert "outputSchema" not in entry
+
+
+def test_pages_follow_one_another_without_gap_or_repetition(make_tool):
+    context = context_of([make_tool(f"x.report_{number}", "Makes a report.") for number in range(12)])
+    seen, cursor = [], {}
+    for _ in range(3):
+        page = run(context, query="report", limit=5, **cursor)
+        assert page["total"] == 12
+        seen += names(page)
+        cursor = {"cursor": page["next_cursor"]} if "next_cursor" in page else {}
+    assert cursor == {}
+    assert sorted(seen) == sorted(f"x_report_{number}" for number in range(12))
+
+
+def test_a_ranked_search_ends_at_its_depth_and_a_listing_does_not(make_tool):
+    context = context_of([make_tool(f"x.report_{number}", "Makes a report.") for number in range(RANKED_DEPTH + 9)])
+    assert run(context, query="report")["total"] == RANKED_DEPTH
+    assert run(context, providers=["x"])["total"] == RANKED_DEPTH + 9
+
+
+def test_a_cursor_of_another_search_is_refused(context):
+    cursor = run(context, query="mail weather file", limit=1)["next_cursor"]
+    with pytest.raises(InvalidArguments, match="does not belong"):
+        search_tools({"query": "weather", "limit": 1, "cursor": cursor}, context)
+
+
+def test_an_empty_call_orients_by_providers(context):
+    result = run(context)
+    assert result["providers"] == [
+        {"name": "mail", "tools": 2},
+        {"name": "weather", "tools": 2},
+        {"name": "files", "tools": 1},
+    ]
+    assert (result["total"], result["results"]) == (5, [])
+
+
+def test_very_many_providers_are_counted(make_tool):
+    result = run(context_of([make_tool(f"p{number}.t") for number in range(205)]))
+    assert len(result["providers"]) == 200
+    assert "5 more providers" in result["note"]
+
+
+def test_filters_without_a_query_list_that_part_in_order(context):
+    result = run(context, providers=["WEA*"])
+    assert names(result) == ["weather_get_forecast", "weather_get_alerts"]
+    assert "providers" not in result
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({"providers": ["mail", "files"]}, {"mail_send_email", "mail_list_inbox", "files_readFile"}),
+        ({"exclude_providers": ["mail", "weather"]}, {"files_readFile"}),
+        ({"providers": "*ai*", "exclude_providers": "x*"}, {"mail_send_email", "mail_list_inbox"}),
+        ({"tags": ["messaging", "climate"]}, {"mail_send_email", "mail_list_inbox", "weather_get_forecast"}),
+        ({"tags": ["messaging", "WRITE"], "tags_mode": "all"}, {"mail_send_email"}),
+    ],
+)
+def test_filters_hold_for_listings_ranked_regex_and_exact_searches(context, filters, expected):
+    every = {"mail_send_email", "mail_list_inbox", "weather_get_forecast", "weather_get_alerts", "files_readFile"}
+    assert set(names(run(context, **filters))) == expected
+    assert set(names(run(context, query=".", mode="regex", **filters))) == expected
+    ranked = names(run(context, query="mail message weather read file list", **filters))
+    assert set(ranked) == expected
+    for name in every:
+        assert names(run(context, query=name, mode="exact", **filters)) == ([name] if name in expected else [])
+
+
+def test_a_filter_that_leaves_no_provider_names_those_there_are(context):
+    result = run(context, query="mail", providers=["gitlab"])
+    assert result["results"] == []
+    assert "files, mail, weather" in result["note"]
+
+
+def test_tools_that_this_client_may_not_see_show_up_nowhere(mail_tools):
+    context = context_of(mail_tools, visible=lambda tool: tool.manual != "mail")
+    arguments = (
+        {},
+        {"query": "send email"},
+        {"query": "send email", "tags": ["write"], "tags_mode": "all"},
+        {"query": "mail", "mode": "regex"},
+        {"query": "mail.send_email", "mode": "exact"},
+        {"providers": ["mail"]},
+        {"tags": ["messaging"]},
+        {"queries": ["send email", "inbox"]},
+    )
+    for one in arguments:
+        assert "mail" not in as_text(run(context, **one)).replace("send email", "")
+
+
+def test_several_queries_are_answered_in_groups(context):
+    result = run(context, query="read a file", queries=["send email", "xxqq"], limit=1)
+    assert [group["query"] for group in result["groups"]] == ["read a file", "send email", "xxqq"]
+    assert [names(group) for group in result["groups"]] == [["files_readFile"], ["mail_send_email"], []]
+    assert result["total"] == 2
+    assert "results" not in result
+
+
+def test_an_exact_search_describes_the_tool_of_a_name(context):
+    result = run(context, query="mail_send_email", mode="exact", detail="full")
+    assert names(result) == ["mail_send_email"]
+    assert "inputSchema" in result["results"][0]
+
+
+@pytest.mark.parametrize("mode", ["auto", "exact"])
+def test_a_search_that_finds_nothing_offers_near_names(context, mode):
+    result = run(context, query="readdfilexx", mode=mode)
+    assert (result["total"], result["results"], result["did_you_mean"]) == (0, [], ["files_readFile"])
+
+
+def test_a_hopeless_search_offers_nothing(context):
+    assert run(context, query="zzzz") == {"total": 0, "results": []}
+    assert run(context, query="zzzz", mode="regex") == {"total": 0, "results": []}
+
+
+def test_an_invalid_pattern_is_an_error_and_not_an_empty_list(context):
+    with pytest.raises(InvalidArguments, match="unclosed group"):
+        search_tools({"query": "(", "mode": "regex"}, context)
+
+
+def test_a_regex_search_out_of_time_says_how_far_it_came(context, monkeypatch):
+    monkeypatch.setattr(module, "match_regex", lambda *_: RegexMatches([], 64, complete=False))
+    assert "after 64 tools" in run(context, query="a", mode="regex")["note"]
+
+
+def test_a_note_of_the_caller_is_passed_on(context):
+    assert run(context, query="email", note="Ranked by words alone.")["note"] == "Ranked by words alone."
+    assert run(context, note="Mind.")["note"].endswith("Mind.")
+
+
+def test_a_result_is_json_all_through(context):
+    import json
+
+    result = run(context, query="email")
+    assert json.loads(json.dumps(result)) == result
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "query": st.text(max_size=30),
+            "queries": st.lists(st.text(max_size=10), max_size=6),
+            "limit": st.integers(-1, 60) | st.none(),
+            "tags": st.lists(st.text(max_size=5), max_size=3) | st.text(max_size=4),
+            "providers": st.lists(st.text(alphabet="mail*?[]!", max_size=6), max_size=3),
+            "detail": st.sampled_from(["names", "summary", "full", "x"]),
+            "mode": st.sampled_from(["auto", "regex", "exact"]),
+            "cursor": st.text(max_size=8),
+        },
+    )
+)
+def test_any_arguments_give_a_valid_result_or_a_remedy(session_context, arguments):
+    remedy: str | None = "not needed"
+    try:
+        run(session_context, **arguments)
+    except InvalidArguments as error:
+        remedy = error.remedy
+    assert remedy
+
+
+@pytest.fixture(scope="module")
+def session_context(mail_tools_of_session):
+    return context_of(mail_tools_of_session)
+
+
+def test_the_context_cannot_be_changed_by_a_search(context):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        context.tools = ()

@@ -1,0 +1,304 @@
+import json
+import math
+import sys
+from hashlib import blake2b
+from zlib import crc32
+
+import anyio
+import httpx2
+import pytest
+
+from utcp_bridge.errors import ConfigError, MalformedReply, Unreachable
+from utcp_bridge.search.bm25 import Bm25Strategy
+from utcp_bridge.search.semantic import EndpointScorer, LocalScorer, SemanticStrategy, _digest, _text_of
+from utcp_bridge.search.strategy import ToolSearchStrategy
+
+pytestmark = pytest.mark.anyio
+
+_DIMENSIONS = 64
+_CONCEPTS = {"sloop": "boat", "yacht": "boat"}
+
+
+def embed(text):
+    """A deterministic embedder: words hashed into a vector, with a few words of one meaning."""
+    vector = [0.0] * _DIMENSIONS
+    for word in text.lower().replace(".", " ").split():
+        vector[crc32(_CONCEPTS.get(word, word).encode()) % _DIMENSIONS] += 1.0
+    return vector
+
+
+class EmbeddingsServer:
+    """A loopback HTTP server with the shape of `POST /v1/embeddings`."""
+
+    def __init__(self):
+        self.inputs = []
+        self.answer = lambda texts: {
+            "data": [{"index": number, "embedding": embed(text)} for number, text in enumerate(texts)][::-1]
+        }
+        self.gate = anyio.Event()
+        self.gate.set()
+        self.url = ""
+
+    async def serve(self, *, task_status):
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        self.url = f"http://127.0.0.1:{port}/v1/embeddings"
+        async with listener:
+            task_status.started()
+            await listener.serve(self._answer)
+
+    async def _answer(self, stream):
+        async with stream:
+            received = b""
+            while b"\r\n\r\n" not in received:
+                received += await stream.receive()
+            head, _, body = received.partition(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+            while len(body) < length:
+                body += await stream.receive()
+            texts = json.loads(body)["input"]
+            self.inputs.append(texts)
+            await self.gate.wait()
+            answer = json.dumps(self.answer(texts)).encode()
+            head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(answer)}\r\n"
+            await stream.send(head.encode() + b"connection: close\r\n\r\n" + answer)
+
+
+@pytest.fixture
+async def server():
+    made = EmbeddingsServer()
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(made.serve)
+        yield made
+        tasks.cancel_scope.cancel()
+
+
+@pytest.fixture
+async def scorer(server):
+    async with httpx2.AsyncClient(trust_env=False) as client:  # noqa: TID251 - the test's own side of the wire
+
+        async def post(url, body):
+            try:
+                return (await client.post(url, json=body, timeout=10)).json()
+            except httpx2.TransportError as error:
+                raise Unreachable("The embeddings endpoint cannot be reached.") from error
+
+        yield EndpointScorer(server.url, "hashing", post)
+
+
+@pytest.fixture
+def tools(make_tool):
+    return [
+        make_tool("garage.rent_yacht", "Rent a yacht by the day."),
+        make_tool("kitchen.bake_bread", "Bake a loaf of bread."),
+        make_tool("garage.wash", "Washes what is dirty.", tags=("Cleaning",)),
+    ]
+
+
+@pytest.fixture
+def strategy(scorer, tools):
+    made = SemanticStrategy(Bm25Strategy(), scorer, seconds=10)
+    made.add(tools)
+    return made
+
+
+def names(hits):
+    return [hit.tool.name for hit in hits]
+
+
+async def test_a_tool_that_shares_no_word_is_found_by_meaning(strategy):
+    with anyio.fail_after(10):
+        assert isinstance(strategy, ToolSearchStrategy)
+        await strategy.index()
+        assert strategy.search("sloop") == []
+        assert await strategy.prepare(["sloop"]) is None
+        assert names(strategy.search("sloop")) == ["rent_yacht"]
+
+
+async def test_lexical_score_and_a_share_of_the_cosine_are_added(strategy):
+    with anyio.fail_after(10):
+        await strategy.index()
+        await strategy.prepare(["bread for the sloop"])
+        found = strategy.search("bread for the sloop")
+    assert names(found)[:2] == ["bake_bread", "rent_yacht"]
+    assert found[0].score == 1.0
+    lexical, cosine = 1.0, _cosine("bread for the sloop", strategy, "kitchen.bake_bread")
+    other = _cosine("bread for the sloop", strategy, "garage.rent_yacht")
+    assert math.isclose(found[1].score, 0.3 * other / (lexical + 0.3 * cosine), rel_tol=1e-5)
+
+
+def _cosine(query, strategy, name):
+    one, two = embed(query), embed(_text_of(strategy._tools[name][0]))
+    return sum(x * y for x, y in zip(one, two, strict=True)) / math.hypot(*one) / math.hypot(*two)
+
+
+async def test_without_vectors_it_ranks_as_the_words_do(strategy, tools):
+    plain = Bm25Strategy()
+    plain.add(tools)
+    assert strategy.search("rent bread") == plain.search("rent bread")
+    assert strategy.search("rent bread", limit=0) == []
+    with anyio.fail_after(10):
+        await strategy.prepare(["rent bread"])
+    assert names(strategy.search("rent bread")) == names(plain.search("rent bread"))
+
+
+async def test_filters_hold_for_tools_found_by_meaning_too(strategy):
+    query = "sloop bread dirty"
+    with anyio.fail_after(10):
+        await strategy.index()
+        await strategy.prepare([query])
+    assert {hit.tool.manual for hit in strategy.search(query, providers=["garage"])} == {"garage"}
+    assert names(strategy.search(query, tags=["cleaning"])) == ["wash"]
+    assert names(strategy.search(query, accept=lambda tool: tool.name == "rent_yacht")) == ["rent_yacht"]
+    assert len(strategy.search(query, limit=1)) == 1
+
+
+async def test_a_large_catalogue_compares_the_lexical_candidates_alone(strategy, monkeypatch):
+    monkeypatch.setattr("utcp_bridge.search.semantic._MOST_PRODUCTS", 10)
+    with anyio.fail_after(10):
+        await strategy.index()
+        await strategy.prepare(["sloop bread"])
+    assert names(strategy.search("sloop bread")) == ["bake_bread"]
+
+
+async def test_texts_are_embedded_once_and_forgotten_with_their_tools(strategy, server, tools, make_tool):
+    with anyio.fail_after(10):
+        await strategy.index()
+        await strategy.index()
+        assert [len(texts) for texts in server.inputs] == [3]
+        strategy.remove(tools[:1])
+        strategy.remove_manual("kitchen")
+        strategy.add([make_tool("garage.park", "Park it.")])
+        await strategy.index()
+        assert [len(texts) for texts in server.inputs] == [3, 1]
+        assert len(strategy._vectors) == 2
+        await strategy.prepare(["sloop", "sloop", " "])
+        await strategy.prepare(["sloop"])
+        assert server.inputs[2:] == [["sloop"]]
+    assert names(strategy.search("sloop rent")) == []
+
+
+async def test_a_slow_model_is_not_waited_for_and_the_answer_says_so(scorer, server, tools):
+    strategy = SemanticStrategy(Bm25Strategy(), scorer, seconds=0.05)
+    strategy.add(tools)
+    server.gate = anyio.Event()
+    with anyio.fail_after(10):
+        note = await strategy.prepare(["rent"])
+    assert "words alone" in note
+    assert names(strategy.search("rent")) == ["rent_yacht"]
+
+
+async def test_a_model_that_fails_is_done_without(strategy, server):
+    server.answer = lambda texts: {"error": "overloaded"}
+    with anyio.fail_after(10):
+        assert "words alone" in await strategy.prepare(["rent"])
+        with pytest.raises(MalformedReply):
+            await strategy.index()
+
+
+async def test_an_endpoint_that_is_not_there_is_done_without(tools):
+    async def post(url, body):
+        raise Unreachable("The embeddings endpoint cannot be reached.")
+
+    strategy = SemanticStrategy(Bm25Strategy(), EndpointScorer("http://127.0.0.1:9/", "m", post))
+    with anyio.fail_after(10):
+        assert "words alone" in await strategy.prepare(["rent"])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        [],
+        {"data": 5},
+        {"data": []},
+        {"data": [{"embedding": None}]},
+        {"data": [{"embedding": ["a"]}]},
+        {"data": [{"embedding": [10**400]}]},
+        {"data": [{"index": "x", "embedding": [1]}, {"embedding": [2]}]},
+    ],
+)
+async def test_an_answer_of_another_shape_is_malformed(scorer, server, answer):
+    server.answer = lambda texts: answer
+    with anyio.fail_after(10), pytest.raises(MalformedReply, match="one vector for each text"):
+        await scorer.embed(["one"])
+
+
+@pytest.mark.parametrize("vector", [[0.0, 0.0], [float("inf"), 1.0], []])
+async def test_vectors_without_a_direction_count_for_nothing(strategy, server, vector):
+    server.answer = lambda texts: {"data": [{"index": n, "embedding": vector} for n in range(len(texts))]}
+    with anyio.fail_after(10):
+        await strategy.index()
+        await strategy.prepare(["rent"])
+    assert names(strategy.search("rent")) == ["rent_yacht"]
+
+
+async def test_only_the_latest_queries_are_kept(strategy):
+    with anyio.fail_after(10):
+        for start in range(0, 600, 100):
+            await strategy.prepare([f"query {number}" for number in range(start, start + 100)])
+    assert len(strategy._queries) == 256
+    assert "query 599" in strategy._queries
+
+
+@pytest.fixture
+def encoder(monkeypatch, tmp_path):
+    """Makes a small real package importable under an encoder's name."""
+    installed = []
+
+    def install(name, source):
+        (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        installed.append(name)
+
+    yield install
+    for name in installed:
+        sys.modules.pop(name, None)
+
+
+_STATIC = """
+class StaticModel:
+    @classmethod
+    def from_pretrained(cls, folder):
+        {body}
+    def encode(self, texts):
+        return [[len(text), 1] for text in texts]
+"""
+_SENTENCES = """
+class SentenceTransformer:
+    def __init__(self, folder, local_files_only):
+        assert local_files_only
+    def encode(self, texts):
+        return [[2, len(text)] for text in texts]
+"""
+
+
+async def test_a_local_folder_is_read_by_the_package_that_is_installed(encoder, tmp_path):
+    encoder("model2vec", _STATIC.format(body="return cls()"))
+    with anyio.fail_after(10):
+        assert [list(row) for row in await LocalScorer(tmp_path).embed(["abc", ""])] == [[3, 1], [0, 1]]
+
+
+async def test_a_folder_that_one_package_cannot_read_is_tried_with_the_next(encoder, tmp_path):
+    encoder("model2vec", _STATIC.format(body="raise ValueError(folder)"))
+    encoder("sentence_transformers", _SENTENCES)
+    with anyio.fail_after(10):
+        assert [list(row) for row in await LocalScorer(tmp_path).embed(["abc"])] == [[2, 3]]
+
+
+async def test_without_a_package_for_it_the_folder_is_refused_with_the_install_line(tmp_path, monkeypatch):
+    for package in ("model2vec", "sentence_transformers"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match="pip install model2vec"):
+        LocalScorer(tmp_path)
+
+
+async def test_a_folder_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="does not exist"):
+        LocalScorer(tmp_path / "nowhere")
+
+
+async def test_vectors_of_different_models_are_never_mixed(strategy, scorer, tools):
+    text = _text_of(tools[0])
+    assert _digest("hashing", text) != _digest("other", text)
+    assert len(_digest("hashing", text)) == blake2b(digest_size=16).digest_size
