@@ -65,8 +65,8 @@ async def _call(bench: Bench, content: Any) -> Any:
         return await bench.call(Case({"content": content}))
 
 
-@pytest.mark.parametrize("content", ["plain words", "tools: []\n", "costs $5 and ${MORE}"])
-async def test_a_call_returns_the_content_word_for_word(bench: Bench, content: str) -> None:
+@pytest.mark.parametrize("content", ["plain words", "tools: []\n", "costs $5 and ${MORE}", {"a": 1}])
+async def test_a_call_returns_the_content_word_for_word(bench: Bench, content: Any) -> None:
     assert await _call(bench, content) == content
 
 
