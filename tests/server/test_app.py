@@ -8,9 +8,9 @@ from mcp.server.lowlevel.server import NotificationOptions
 from mcp.server.runner import serve_one
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import KNOWN_PROTOCOL_VERSIONS
-
 from tests.support.mcp_context import MODERN_META, Exchange
 from tests.support.server_client import Manual, StandIn
+
 from utcp_bridge.config import BridgeSettings, MetaTools
 from utcp_bridge.model import Binary, ContentBlocks
 from utcp_bridge.server import app as app_module

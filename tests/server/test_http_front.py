@@ -3,8 +3,8 @@
 import json
 
 import pytest
-
 from tests.support.server_client import Manual, StandIn
+
 from utcp_bridge.config import BridgeSettings
 from utcp_bridge.server.http_front import HttpFront
 from utcp_bridge.server.readiness import Readiness

@@ -28,7 +28,8 @@ __all__ = ["build_app", "serve_http"]
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _ANY_ADDRESS: Final = ("0.0.0.0", "::", "[::]")  # noqa: S104 - compared, not bound
-_GRACE_SECONDS: Final = 2
+_GRACE_SECONDS: Final = 1.5
+_LAST_RESORT_SECONDS: Final = 3
 _BACKLOG: Final = 2048
 
 
@@ -37,6 +38,10 @@ def build_app(server: BridgeServer) -> AsgiApp:
 
     :raises ConfigError: the settings would serve beyond loopback without a token.
     """
+    return _assemble(server)[0]
+
+
+def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront]:
     settings = server.client.settings
     _refuse_open_door(settings)
     token = settings.bearer_token
@@ -46,26 +51,27 @@ def build_app(server: BridgeServer) -> AsgiApp:
         transport_security=_security(settings),
         host=settings.host,
     )
-    front: Any = HttpFront(cast("AsgiApp", app), server.readiness, None if token is None else token.get_secret_value())
+    front = HttpFront(cast("AsgiApp", app), server.readiness, None if token is None else token.get_secret_value())
+    outermost: Any = front
     if settings.allowed_browser_origins:
-        front = CORSMiddleware(
-            front,
+        outermost = CORSMiddleware(
+            outermost,
             allow_origins=settings.allowed_browser_origins,
             allow_methods=("GET", "POST", "DELETE"),
             allow_headers=("*",),
             expose_headers=("Mcp-Session-Id", "WWW-Authenticate"),
         )
-    return cast("AsgiApp", front)
+    return cast("AsgiApp", outermost), front
 
 
 async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; requests in flight have two seconds to end.
+    """Serve until SIGTERM or SIGINT; requests in flight have a moment to end.
 
     `on_ready` gets the endpoint's URL once connections are accepted (port 0 is then a real one).
     :raises ConfigError: the address cannot be bound, or would be open to everyone.
     """
     settings = server.client.settings
-    app = build_app(server)
+    app, front = _assemble(server)
     listener = _bind(settings.host, settings.port)
     url = f"http://{_for_url(settings.host)}:{listener.getsockname()[1]}{settings.path}"
     config = uvicorn.Config(
@@ -75,12 +81,12 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
         lifespan="on",
         ws="none",
         server_header=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_graceful_shutdown=_LAST_RESORT_SECONDS,
     )
     runner = _Uvicorn(config, (lambda: on_ready(url)) if on_ready else None)
     try:
         async with anyio.create_task_group() as group:
-            group.start_soon(_exit_on_signal, runner, server)
+            group.start_soon(_exit_on_signal, runner, front, server)
             await runner.serve(sockets=[listener])
             group.cancel_scope.cancel()
     finally:
@@ -104,12 +110,15 @@ class _Uvicorn(uvicorn.Server):
             self._on_ready()
 
 
-async def _exit_on_signal(runner: uvicorn.Server, server: BridgeServer) -> None:
+async def _exit_on_signal(runner: uvicorn.Server, front: HttpFront, server: BridgeServer) -> None:
+    """At the first signal: no new connections, a moment for what is in flight, then it is cancelled."""
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
-            runner.force_exit = runner.should_exit
-            runner.should_exit = True
-            server.changes.close()
+            break
+    runner.should_exit = True
+    server.changes.close()
+    await anyio.sleep(_GRACE_SECONDS)
+    front.end_requests()
 
 
 def _refuse_open_door(settings: BridgeSettings) -> None:

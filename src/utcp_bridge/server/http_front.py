@@ -10,6 +10,7 @@ import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 
+import anyio
 import orjson
 
 from utcp_bridge.server.readiness import Readiness
@@ -34,6 +35,12 @@ class HttpFront:
         self._app = app
         self._readiness = readiness
         self._token = None if bearer_token is None else bearer_token.encode()
+        self._open: set[anyio.CancelScope] = set()
+
+    def end_requests(self) -> None:
+        """Cancel what is in flight: calls are given up, streams end, whoever has no answer yet gets a 503."""
+        for scope in tuple(self._open):
+            scope.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -45,7 +52,29 @@ class HttpFront:
             await _answer(send, 401, {"error": "unauthorized"}, [(b"www-authenticate", refusal)])
         else:
             scope["headers"] = _stripped(scope["headers"])
-            await self._app(scope, receive, send)
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = finished = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started, finished
+            started = True
+            finished = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        with anyio.CancelScope() as cancellation:
+            self._open.add(cancellation)
+            try:
+                await self._app(scope, receive, watched)
+            finally:
+                self._open.discard(cancellation)
+        if not cancellation.cancelled_caught or finished:
+            return
+        if started:
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await _answer(send, 503, {"error": "shutting down"}, [(b"retry-after", b"5")])
 
     async def _probe(self, scope: Scope, send: Send) -> None:
         if scope["method"] not in {"GET", "HEAD"}:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import anyio
 
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.stdio_streams import MessageReader, MessageWriter, open_input, open_output
+from utcp_bridge.server.stdio_streams import InFlight, MessageReader, MessageWriter, open_input, open_output
 
 __all__ = ["serve_stdio"]
 
@@ -29,7 +29,8 @@ async def serve_stdio(server: BridgeServer) -> None:
             anyio.create_task_group() as group,
         ):
             group.start_soon(_cancel_on_signal, group.cancel_scope)
-            reader, writer = MessageReader(lines), MessageWriter(send_line)
+            in_flight = InFlight()
+            reader, writer = MessageReader(lines, in_flight), MessageWriter(send_line, in_flight)
             await server.run(reader, writer, server.create_initialization_options())
             group.cancel_scope.cancel()
 

@@ -22,10 +22,11 @@ import anyio.to_thread
 import mcp_types as types
 from mcp.shared.message import SessionMessage
 
-__all__ = ["Lines", "MessageReader", "MessageWriter", "SendLine", "open_input", "open_output"]
+__all__ = ["InFlight", "Lines", "MessageReader", "MessageWriter", "SendLine", "open_input", "open_output"]
 
 LONGEST_LINE: Final = 32 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
+_LAST_ANSWERS_SECONDS: Final = 0.5
 
 Lines = Callable[[], Awaitable[bytes]]
 """The next line; empty at the end. Raises ValueError for one that is too long."""
@@ -46,11 +47,41 @@ class _Stream:
         await self.aclose()
 
 
-class MessageReader(_Stream):
-    """Messages from lines; one that is no JSON-RPC comes as the exception that says so."""
+class InFlight:
+    """Requests that have come and are not answered yet."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self) -> None:
+        self._count = 0
+        self._idle = anyio.Event()
+        self._idle.set()
+
+    def came(self) -> None:
+        """A request was read."""
+        self._count += 1
+        if self._count == 1:
+            self._idle = anyio.Event()
+
+    def answered(self) -> None:
+        """A reply was written."""
+        self._count -= 1
+        if self._count <= 0:
+            self._idle.set()
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until all are answered, at most so long."""
+        with anyio.move_on_after(seconds):
+            await self._idle.wait()
+
+
+class MessageReader(_Stream):
+    """Messages from lines; one that is no JSON-RPC comes as the exception that says so.
+
+    The end of input gives what is in flight a moment to be answered: a shell writes its requests and closes.
+    """
+
+    def __init__(self, lines: Lines, in_flight: InFlight) -> None:
         self._lines = lines
+        self._in_flight = in_flight
 
     async def receive(self) -> SessionMessage | Exception:
         """The next message; raises anyio.EndOfStream at the end of input."""
@@ -60,13 +91,17 @@ class MessageReader(_Stream):
             except ValueError as error:
                 return error
             if not line:
+                await self._in_flight.settle(_LAST_ANSWERS_SECONDS)
                 raise anyio.EndOfStream
             if line.isspace():
                 continue
             try:
-                return SessionMessage(types.jsonrpc_message_adapter.validate_json(line, by_name=False))
+                message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
             except ValueError as error:
                 return error
+            if isinstance(message, types.JSONRPCRequest):
+                self._in_flight.came()
+            return SessionMessage(message)
 
     def __aiter__(self) -> Self:
         return self
@@ -81,8 +116,9 @@ class MessageReader(_Stream):
 class MessageWriter(_Stream):
     """Messages to lines."""
 
-    def __init__(self, send_line: SendLine) -> None:
+    def __init__(self, send_line: SendLine, in_flight: InFlight) -> None:
         self._send_line = send_line
+        self._in_flight = in_flight
 
     async def send(self, item: SessionMessage, /) -> None:
         """Write one message; it is lost if the client has gone."""
@@ -91,6 +127,8 @@ class MessageWriter(_Stream):
         except ValueError:  # a lone surrogate somewhere, which JSON can carry as an escape but UTF-8 cannot
             data = json.dumps(item.message.model_dump(by_alias=True, mode="json", exclude_unset=True)).encode()
         await self._send_line(data + b"\n")
+        if isinstance(item.message, types.JSONRPCResponse | types.JSONRPCError):
+            self._in_flight.answered()
 
 
 @asynccontextmanager

@@ -1,0 +1,225 @@
+"""Serving over streamable HTTP: what the endpoint lets in, seen from outside."""
+
+import http.client
+import json
+import signal
+import subprocess
+import sys
+from time import monotonic
+from urllib.parse import urlsplit
+
+import anyio
+import pytest
+from mcp.client import Client
+
+from tests.interaction.conftest import ROOT, http_server
+from tests.interaction.requirements import proves
+
+pytestmark = pytest.mark.anyio
+META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+CALL = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "tools/call",
+    "params": {"name": "demo_greet", "arguments": {}, "_meta": META},
+}
+HEADERS = {
+    "Content-Type": "application/json",
+    "Accept": "application/json, text/event-stream",
+    "MCP-Protocol-Version": "2026-07-28",
+    "Mcp-Method": "tools/call",
+    "Mcp-Name": "demo_greet",
+}
+
+
+def ask(url, body=CALL, *, method="POST", path=None, **headers):
+    """(status, headers, body) of one request; a header of None is left out."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
+    wanted = {**HEADERS, "Host": parts.netloc, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    try:
+        connection.putrequest(method, path or parts.path, skip_host=True)
+        for name, value in wanted.items():
+            if value is not None:
+                connection.putheader(name, value)
+        connection.putheader("Content-Length", str(len(data)))
+        connection.endheaders()
+        connection.send(data)
+        reply = connection.getresponse()
+        return reply.status, reply.headers, reply.read()
+    finally:
+        connection.close()
+
+
+@pytest.fixture(scope="module")
+def url():
+    with http_server(allowed_browser_origins=["https://app.example"], allowed_hosts=["bridge.example:*"]) as (url, _):
+        yield url
+
+
+@proves("http.host")
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("localhost:1", 200),
+        ("[::1]:8000", 200),
+        ("bridge.example:80", 200),
+        ("bridge.example", 421),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example:80", 421),
+        ("", 421),
+    ],
+)
+def test_only_known_hosts_are_served(url, host, status):
+    assert ask(url, Host=host)[0] == status
+
+
+@proves("http.host")
+def test_without_a_host_nothing_is_served(url):
+    assert ask(url, Host=None)[0] in {400, 421}
+
+
+@proves("http.origin")
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (None, 200),
+        ("http://localhost:3000", 200),
+        ("https://app.example", 200),
+        ("https://evil.example", 403),
+        ("http://localhost.evil.example", 403),
+        ("null", 403),
+    ],
+)
+def test_only_known_browser_origins_are_served(url, origin, status):
+    assert ask(url, Origin=origin)[0] == status
+
+
+@proves("http.cors")
+def test_a_named_browser_origin_may_ask_first():
+    wanted = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "mcp-method,authorization"}
+    with http_server(allowed_browser_origins=["https://app.example"], bearer_token="secret") as (url, _):
+        status, headers, _ = ask(url, b"", method="OPTIONS", Origin="https://app.example", **wanted)
+        assert status == 200
+        assert headers["access-control-allow-origin"] == "https://app.example"
+        status, headers, _ = ask(url, Origin="https://app.example")
+        assert status == 401
+        assert headers["access-control-allow-origin"] == "https://app.example"
+        assert (
+            "access-control-allow-origin"
+            not in ask(url, b"", method="OPTIONS", Origin="https://evil.example", **wanted)[1]
+        )
+
+
+@proves("http.body")
+def test_a_body_above_the_limit_is_refused(url):
+    padded = json.dumps(CALL).encode() + b" " * (4 * 1024 * 1024)
+    assert ask(url, padded)[0] == 413
+    assert ask(url, padded[: 4 * 1024 * 1024])[0] == 200
+
+
+@proves("http.type")
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content_Type": "text/plain"}, 400),
+        ({"Accept": "text/html"}, 406),
+        ({"Content_Type": "application/json; charset=utf-8"}, 200),
+    ],
+)
+def test_only_json_is_taken_and_given(url, headers, status):
+    assert ask(url, **headers)[0] == status
+
+
+@proves("http.blanks")
+def test_blanks_around_header_values_do_not_matter(url):
+    status, _, body = ask(url, Mcp_Name="  demo_greet \t")
+    assert status == 200, body
+    assert json.loads(body)["result"]["content"][0]["text"] == "Good morning"
+
+
+@proves("http.bearer", "http.health")
+def test_where_a_token_is_set_only_probes_go_without():
+    with http_server(bearer_token="canary-token") as (url, process):
+        status, headers, body = ask(url)
+        assert (status, headers["www-authenticate"]) == (401, 'Bearer realm="utcp-bridge"')
+        assert ask(url, Authorization="Bearer other")[0] == 401
+        assert ask(url, Authorization="Bearer canary-token")[0] == 200
+        assert ask(url, b"", method="GET", path="/healthz")[0] == 200
+        status, _, body = ask(url, b"", method="GET", path="/readyz")
+        assert (status, json.loads(body)["manuals"]["failed"]) == (200, 1)
+        process.terminate()
+        assert "canary-token" not in process.communicate(timeout=10)[1]
+
+
+@proves("http.closed")
+@pytest.mark.parametrize(
+    ("settings", "starts"),
+    [
+        ({"host": "0.0.0.0"}, False),
+        ({"host": "::"}, False),
+        ({"host": "0.0.0.0", "bearer_token": "x"}, True),
+        ({"host": "0.0.0.0", "insecure": True}, True),
+    ],
+)
+def test_beyond_loopback_it_starts_only_with_a_token_or_when_told_to_be_insecure(settings, starts):
+    with http_server(**settings) as (url, process):
+        assert bool(url) is starts
+        if starts:
+            local = url.replace("0.0.0.0", "127.0.0.1")
+            assert ask(local, Host="evil.example", Authorization="Bearer x")[0] == 421
+            assert ask(local, Host="0.0.0.0:8000", Authorization="Bearer x")[0] == 421
+        else:
+            assert process.wait(timeout=10) != 0
+            assert "would let anyone on the network call every tool" in process.stderr.read()
+
+
+@proves("http.closed")
+def test_a_port_that_is_taken_is_a_sentence():
+    with http_server() as (url, _):
+        script = f"""
+import anyio
+from tests.support.mcp_served import build
+from utcp_bridge.server.http import serve_http
+anyio.run(serve_http, build(port={urlsplit(url).port}))
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=15, check=False
+        )
+        assert "ConfigError: Cannot listen on 127.0.0.1:" in done.stderr
+
+
+@proves("http.signal")
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_signal_ends_the_server_in_order_with_calls_and_streams_open(mode):
+    with http_server() as (url, process):
+        running = anyio.Event()
+
+        async def heard(_progress, _total, _message):
+            running.set()
+
+        async def wait(client):
+            await client.call_tool("demo_wait", {}, progress_callback=heard)
+
+        with anyio.fail_after(15):
+            try:
+                async with Client(url, mode=mode) as client, anyio.create_task_group() as group:
+                    group.start_soon(wait, client)
+                    await running.wait()
+                    started = monotonic()
+                    process.send_signal(signal.SIGTERM)
+                    code = await anyio.to_thread.run_sync(process.wait)
+                    ended = monotonic()
+                    group.cancel_scope.cancel()
+            except* Exception:  # noqa: BLE001 - how a client takes the loss of its server is its own affair
+                pass
+        assert code == 0
+        assert ended - started < 5
+        noise = process.stderr.read()
+        assert "cancelled" in noise
+        assert "Traceback" not in noise

@@ -1,0 +1,214 @@
+"""Listing and calling tools through a real client."""
+
+import base64
+import json
+import re
+
+import anyio
+import pytest
+from mcp.shared.exceptions import MCPError
+
+from tests.interaction.requirements import proves
+from tests.support.mcp_served import FILLERS, HOSTILE
+
+pytestmark = pytest.mark.anyio
+ROOT_COMBINATORS = {"anyOf", "oneOf", "allOf", "not", "enum", "const"}
+
+
+def text_of(result):
+    return "".join(block.text for block in result.content)
+
+
+@proves("list.paging")
+async def test_every_tool_is_listed_once_and_always_in_the_same_order(bridge):
+    pages, again = await bridge.list_all(), await bridge.list_all()
+    names = [tool.name for page in pages for tool in page]
+    assert names == [tool.name for page in again for tool in page]
+    assert len(names) == len(set(names))
+    assert len(pages) == 3
+    assert [name for name in names if name.startswith("filler_")] == [
+        f"filler_t{number:04}" for number in range(FILLERS)
+    ]
+    assert names[:2] == ["search_tools", "call_tool"]
+
+
+@proves("list.names")
+async def test_every_name_is_one_that_any_host_takes(bridge):
+    names = [tool.name for page in await bridge.list_all() for tool in page]
+    assert all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,47}", name) for name in names)
+    assert len({name.casefold() for name in names}) == len(names)
+
+
+@proves("list.schemas")
+async def test_every_schema_is_one_that_any_host_takes(bridge):
+    for page in await bridge.list_all():
+        for tool in page:
+            assert tool.input_schema["type"] == "object"
+            assert not ROOT_COMBINATORS & tool.input_schema.keys()
+            assert all(re.fullmatch(r"[a-zA-Z0-9_.-]{1,64}", key) for key in tool.input_schema.get("properties", {}))
+            assert tool.output_schema is None or tool.output_schema["type"] == "object"
+
+
+@proves("list.isolation")
+async def test_broken_schemas_cost_nobody_the_list(bridge):
+    listed = {tool.name: tool for page in await bridge.list_all() for tool in page}
+    for name in ("bad_text", "bad_list", "bad_open"):
+        assert listed[name].input_schema["type"] == "object"
+        assert "fine" in text_of(await bridge.call(name))
+
+
+@proves("list.stale")
+async def test_a_cursor_that_is_not_ours_is_refused(bridge):
+    with anyio.fail_after(15), pytest.raises(MCPError) as caught:
+        await bridge.client.list_tools(cursor="MTAu", cache_mode="bypass")
+    assert caught.value.code == -32602
+
+
+@proves("list.changed")
+async def test_a_changed_list_is_announced_and_then_seen(bridge):
+    before = {tool.name for page in await bridge.list_all() for tool in page}
+    bridge.changed = anyio.Event()
+    await bridge.call("demo_grow")
+    with anyio.fail_after(15):
+        await bridge.changed.wait()
+    after = {tool.name for page in await bridge.list_all() for tool in page}
+    assert len(after - before) == 1
+
+
+@proves("list.capability")
+def test_the_server_says_that_it_announces_changes(bridge):
+    assert bridge.client.server_capabilities.tools.list_changed is True
+
+
+@proves("call.names", "result.text")
+async def test_a_tool_answers_to_both_its_names(bridge):
+    assert text_of(await bridge.call("demo_greet")) == "Good morning"
+    assert text_of(await bridge.call("demo.greet")) == "Good morning"
+
+
+@proves("call.keys")
+async def test_a_renamed_argument_reaches_the_tool_under_its_own_key(bridge):
+    result = await bridge.call("demo_echo", {"a": 1, "filter": "x"})
+    assert json.loads(text_of(result)) == {"a": 1, "$filter": "x"}
+
+
+@proves("call.hostile")
+async def test_tools_with_hostile_names_can_be_called(bridge):
+    listed = [tool.name for page in await bridge.list_all() for tool in page if tool.name.startswith("hostile")]
+    assert len(listed) == len(HOSTILE)
+    assert sorted([text_of(await bridge.call(name)) for name in listed]) == sorted(HOSTILE)
+
+
+@proves("call.unknown")
+async def test_an_unknown_tool_is_invalid_params(bridge):
+    with pytest.raises(MCPError) as caught:
+        await bridge.call("nobody")
+    assert caught.value.code == -32602
+    assert "search_tools" in caught.value.message
+
+
+@proves("call.progress")
+async def test_partial_results_arrive_while_the_call_runs(bridge):
+    seen = []
+
+    async def heard(progress, total, message):
+        seen.append((progress, total, message))
+
+    result = await bridge.call("demo_count", progress_callback=heard)
+    assert text_of(result) == "[0,1,2]"
+    assert seen == [(1, None, '{"n":0}'), (2, None, '{"n":1}'), (3, None, '{"n":2}')]
+
+
+@proves("call.cancel")
+async def test_a_call_that_the_client_gives_up_is_cancelled(bridge):
+    before = int(text_of(await bridge.call("demo_cancellations")))
+    with anyio.CancelScope() as scope:
+
+        async def give_up(_progress, _total, _message):
+            scope.cancel()
+
+        await bridge.call("demo_wait", progress_callback=give_up)
+    with anyio.fail_after(15):
+        while int(text_of(await bridge.call("demo_cancellations"))) == before:
+            pass
+
+
+@proves("result.structured")
+async def test_structured_content_fits_the_output_schema(bridge):
+    assert (await bridge.call("demo_order")).structured_content == {"id": 7}
+    numbers = await bridge.call("demo_numbers")
+    assert numbers.structured_content == {"result": [1, 2]}
+    assert text_of(numbers) == "[1,2]"
+    assert (await bridge.call("demo_greet")).structured_content is None
+
+
+@proves("result.unexpected")
+async def test_a_reply_that_does_not_fit_arrives_whole(bridge):
+    result = await bridge.call("demo_odd_order")
+    assert result.structured_content == {"more": [1], "_unexpected": {"/id": "a-7"}}
+    assert json.loads(text_of(result)) == {"id": "a-7", "note": None, "more": [1]}
+    assert not result.is_error
+
+
+@proves("result.media")
+async def test_bytes_arrive_as_content_of_their_kind(bridge):
+    (picture,) = (await bridge.call("demo_picture")).content
+    assert (picture.type, picture.mime_type, base64.b64decode(picture.data)) == ("image", "image/png", b"png")
+    (sound,) = (await bridge.call("demo_sound")).content
+    assert (sound.type, sound.mime_type) == ("audio", "audio/wav")
+    (paper,) = (await bridge.call("demo_paper")).content
+    assert (paper.type, base64.b64decode(paper.resource.blob)) == ("resource", b"pdf")
+
+
+@proves("result.blocks")
+async def test_a_malformed_block_does_not_void_the_others(bridge):
+    assert [block.text for block in (await bridge.call("demo_blocks")).content] == ['{"type":"weird"}', "fine"]
+
+
+@proves("result.limit")
+async def test_a_large_result_is_cut_with_a_notice(bridge):
+    shown, notice = (await bridge.call("demo_large")).content
+    assert shown.text == "ü" * 500_000
+    assert notice.text == "[The result has 1600000 bytes; only the first 1000000 are shown. Ask for less.]"
+
+
+@proves("error.refused")
+async def test_an_upstream_refusal_says_what_can_be_done(bridge):
+    result = await bridge.call("demo_refuse")
+    assert result.is_error
+    assert text_of(result) == 'The shop answered 404. Check the id.\n{"error":"no such order"}'
+    assert result.meta["utcp/status"] == 404
+
+
+@proves("error.arguments")
+async def test_wrong_arguments_are_an_error_result(bridge):
+    result = await bridge.call("demo_strict", {"town": "Bonn"})
+    assert result.is_error
+    assert text_of(result) == "city is missing, got ['town']."
+
+
+@proves("error.foreign")
+async def test_an_unforeseen_exception_shows_none_of_its_text(bridge):
+    result = await bridge.call("demo_crash")
+    assert result.is_error
+    assert "hunter2" not in result.model_dump_json()
+
+
+@proves("meta.search")
+async def test_a_search_finds_tools_by_what_they_do(bridge):
+    result = await bridge.call("search_tools", {"query": "give the arguments back"})
+    assert result.structured_content["results"][0]["name"] == "demo_echo"
+    assert "demo_echo" in text_of(result)
+
+
+@proves("meta.call")
+async def test_call_tool_calls_by_name_and_teaches_the_schema(bridge):
+    assert text_of(await bridge.call("call_tool", {"name": "demo.greet"})) == "Good morning"
+    wrong = await bridge.call("call_tool", {"name": "demo_strict", "arguments": {}})
+    assert wrong.is_error
+    assert '"city"' in text_of(wrong)
+
+
+@proves("server.instructions")
+def test_instructions_name_the_providers(bridge):
+    assert "filler (1,050)" in bridge.client.instructions
