@@ -1,0 +1,143 @@
+"""udp: one datagram out, a known number of datagrams back.
+
+    v1  {"call_template_type": "udp", "host": "127.0.0.1", "port": 9125, "request_data_format": "text",
+         "request_data_template": "UTCP_ARG_name_UTCP_ARG:1|c", "number_of_response_datagrams": 0}
+    v0  the same with "provider_type": "udp"
+
+The socket is connected, so a refused port is known at once and datagrams from elsewhere are not seen. The
+first reply may take the call's whole time, further ones one second each; what is missing then is reported
+as a cut result. With 0 datagrams the call returns "" as soon as the request is sent. Limit: 65,507 bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, cast
+
+import anyio
+from pydantic import Field
+
+from utcp_bridge.errors import ConnectionLost, InvalidArguments, Unreachable
+from utcp_bridge.model import Binary, Call, Document, Emit, Result, Source
+from utcp_bridge.transport import Target, Transport
+from utcp_bridge.wire.socket_messages import SocketTemplate, decode_reply, encode_request
+
+__all__ = ["TRANSPORT", "UdpTemplate", "UdpTransport"]
+
+_LARGEST = 65_507
+_FURTHER = 1.0
+_MOST_WAITING = 1024
+
+
+class UdpTemplate(SocketTemplate):
+    """The socket family's fields and the number of datagrams that answer."""
+
+    number_of_response_datagrams: int = Field(default=1, ge=0, le=10_000)
+
+
+class UdpTransport(Transport[UdpTemplate]):
+    """Calls over UDP."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("udp",)
+    template = UdpTemplate
+    implicit: ClassVar[bool] = False
+
+    @classmethod
+    def endpoint(cls, template: UdpTemplate) -> str | None:
+        """`udp://host:port`."""
+        return f"udp://{template.address}"
+
+    async def discover(self, target: Target[UdpTemplate]) -> Document:
+        """Ask for the manual; it must fit into one datagram."""
+        template = target.template
+        async with self._connected(template, target.source) as socket:
+            socket.send(template.discovery_request())
+            manual = await socket.receive(self.services.settings.idle_timeout)
+        return Document(content=manual, url=self.endpoint(template), media_type="application/json")
+
+    async def call(self, target: Target[UdpTemplate], call: Call, emit: Emit) -> Result:
+        """Send one datagram and join the replies."""
+        del emit
+        template = target.template
+        message = encode_request(template, call)
+        if len(message) > _LARGEST:
+            raise InvalidArguments(f"The request has {len(message)} bytes; a datagram holds {_LARGEST}.")
+        wanted = template.number_of_response_datagrams
+        async with self._connected(template, target.source) as socket:
+            socket.send(message)
+            replies = [await socket.receive(None)] if wanted else []
+            while len(replies) < wanted:
+                with anyio.move_on_after(_FURTHER) as scope:
+                    replies.append(await socket.receive(None))
+                if scope.cancelled_caught:
+                    break
+        missing = wanted - len(replies)
+        truncated = f"{missing} of {wanted} reply datagrams did not come" if missing else None
+        if not wanted:
+            return Result("")
+        return Result(_joined(template, replies), truncated=truncated)
+
+    @asynccontextmanager
+    async def _connected(self, template: UdpTemplate, source: Source) -> AsyncGenerator[_Socket]:
+        address = (await self.services.guard.resolve(template.host, template.port, source))[0]
+        loop = asyncio.get_running_loop()
+        try:
+            transport, socket = await loop.create_datagram_endpoint(
+                lambda: _Socket(template.address), remote_addr=(address.host, address.port), family=address.family
+            )
+        except OSError as error:
+            raise Unreachable(f"{template.address} cannot be reached: {error.strerror}.") from error
+        try:
+            yield socket
+        finally:
+            transport.close()
+
+
+TRANSPORT = UdpTransport
+
+
+class _Socket(asyncio.DatagramProtocol):
+    """A connected socket with a bounded queue; asyncio tells it of refusals, which anyio's sockets do not pass on."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._arrived = asyncio.Event()
+        self._datagrams: list[bytes] = []
+        self._error: Exception | None = None
+        self._transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        del addr
+        if len(self._datagrams) < _MOST_WAITING:
+            self._datagrams.append(data)
+        self._arrived.set()
+
+    def error_received(self, exc: Exception) -> None:
+        self._error = exc
+        self._arrived.set()
+
+    def send(self, data: bytes) -> None:
+        """Send one datagram."""
+        self._transport.sendto(data)
+
+    async def receive(self, seconds: float | None) -> bytes:
+        """The next datagram, in order. Raises Unreachable for a refused port, ConnectionLost after `seconds`."""
+        with anyio.move_on_after(seconds):
+            while not self._datagrams:
+                if self._error is not None:
+                    raise Unreachable(f"{self._where} refused the datagram.") from self._error
+                self._arrived.clear()
+                await self._arrived.wait()
+            return self._datagrams.pop(0)
+        raise ConnectionLost(f"{self._where} sent nothing for {seconds:g} seconds.")
+
+
+def _joined(template: UdpTemplate, replies: list[bytes]) -> Any:
+    if template.response_byte_format is None:
+        return Binary(b"".join(replies))
+    return decode_reply(template, b"".join(replies))

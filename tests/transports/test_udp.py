@@ -1,0 +1,131 @@
+"""The shared suite against a real UDP server, and what datagrams are like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from tests.support.services import make_call, make_target, open_services
+from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
+from tests.transports.contract import Case, Peer
+from tests.upstreams.socket_service import UdpService
+
+from utcp_bridge.config import BridgeSettings
+from utcp_bridge.errors import ConnectionLost, InvalidArguments
+from utcp_bridge.model import Binary, JsonObject, Result, discard
+from utcp_bridge.transports.udp import UdpTransport
+
+pytestmark = pytest.mark.anyio
+
+
+class UdpPeer(Peer):
+    transport = UdpTransport
+    impossible = {  # noqa: RUF012
+        "reset": "datagrams have no connection",
+        "oversized": "a datagram is never larger than the limit",
+    }
+
+    def __init__(self) -> None:
+        self.service = UdpService()
+
+    async def start(self) -> None:
+        await self.service.__aenter__()
+
+    async def stop(self) -> None:
+        await self.service.__aexit__()
+
+    def template(self, **fields: Any) -> JsonObject:
+        return {"call_template_type": "udp", "host": "127.0.0.1", "port": self.service.port, **fields}
+
+    def manual(self, dialect: str) -> JsonObject:
+        template = self.template()
+        if dialect == "v0":
+            template["provider_type"] = template.pop("call_template_type")
+        return template
+
+    def echo(self, text: str) -> Case:
+        return Case(self.template(), {"text": text})
+
+    def slow(self) -> Case:
+        return Case(self.template(), {"slow": True})
+
+    async def arrived(self) -> None:
+        await self.service.slow_arrived.wait()
+
+    async def gone(self) -> None:
+        """A peer cannot see that nobody waits for its datagram any more."""
+
+    def fault(self, name: str) -> Case:
+        if name == "refused":
+            return Case(self.template(port=self.service.refusing))
+        return Case(self.template(response_format="json"), {"malformed": True})
+
+    def with_secret(self, case: Case, secret: str) -> Case:
+        return Case({**case.template, "request_data_template": secret}, case.arguments, case.error)
+
+
+PEER = UdpPeer
+
+
+async def _call(
+    service: UdpService, arguments: JsonObject, settings: BridgeSettings | None = None, **fields: Any
+) -> Result:
+    template = {"call_template_type": "udp", "host": "127.0.0.1", "port": service.port, **fields}
+    async with open_services(settings=settings) as services:
+        transport = UdpTransport(services)
+        with anyio.fail_after(10):
+            return await transport.call(make_target(transport, template), make_call(arguments), discard)
+
+
+async def test_several_datagrams_are_joined_in_order() -> None:
+    async with UdpService() as service:
+        result = await _call(service, {"datagrams": 3}, number_of_response_datagrams=3, response_format="text")
+        assert result == Result('{"datagrams":3} again again')
+
+
+async def test_datagrams_that_do_not_come_are_reported() -> None:
+    async with UdpService() as service:
+        result = await _call(service, {"x": 1}, number_of_response_datagrams=3)
+        assert result == Result({"x": 1}, truncated="2 of 3 reply datagrams did not come")
+
+
+async def test_fire_and_forget_returns_at_once() -> None:
+    async with UdpService() as service:
+        assert await _call(service, {"slow": True}, number_of_response_datagrams=0) == Result("")
+        with anyio.fail_after(5):
+            await service.slow_arrived.wait()
+
+
+async def test_datagrams_from_elsewhere_are_not_seen() -> None:
+    async with UdpService() as service:
+        assert (await _call(service, {"foreign": True})).value == {"foreign": True}
+
+
+async def test_the_largest_datagram_passes_and_a_larger_one_is_refused() -> None:
+    async with UdpService() as service:
+        text = "x" * (65_507 - len('{"t": ""}'))
+        words = {"request_data_format": "text", "request_data_template": "UTCP_ARG_t_UTCP_ARG"}
+        assert len((await _call(service, {"t": text}, **words)).value) == len(text) + len("echo ")
+        with pytest.raises(InvalidArguments, match="65507"):
+            await _call(service, {"t": text + "x" * 20}, **words)
+
+
+async def test_bytes_stay_bytes() -> None:
+    async with UdpService() as service:
+        result = await _call(service, {"datagrams": 2}, number_of_response_datagrams=2, response_byte_format=None)
+        assert result.value == Binary(b'{"datagrams":2} again')
+
+
+async def test_discovery_at_a_silent_server_ends() -> None:
+    async with UdpService() as service, open_services(settings=BridgeSettings(idle_timeout=0.05)) as services:
+        transport = UdpTransport(services)
+        template = {"host": "127.0.0.1", "port": service.port, "wire": "tool"}
+        silent = make_target(transport, {**template, "wire": "plain"})
+        service.datagram_received = lambda *_args: None  # type: ignore[method-assign]
+        with pytest.raises(ConnectionLost, match="nothing"), anyio.fail_after(5):
+            await transport.discover(silent)
+
+
+def test_the_endpoint_is_host_and_port() -> None:
+    assert UdpTransport.endpoint(make_target(UdpTransport, {"host": "h", "port": 7}).template) == "udp://h:7"
