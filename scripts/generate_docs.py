@@ -1,0 +1,164 @@
+"""Pages that follow from the code: docs/settings.md, docs/cli.md, docs/errors.md. Run by `scripts/docs [--check]`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+from pydantic import BaseModel
+
+from utcp_bridge import errors
+from utcp_bridge.cli import exits
+from utcp_bridge.cli.command import bridge
+from utcp_bridge.config import BridgeSettings
+
+DOCS = Path(__file__).parents[1] / "docs"
+NOTICE = "<!-- Written by scripts/docs from the code; edit the code, then run it again. -->"
+
+SETTINGS_INTRO = f"""# Settings
+
+{NOTICE}
+
+Every setting of the bridge. A value comes, in falling order, from
+
+1. the command line: `--set KEY=VALUE`, or the option of its name (`--port 9000`);
+2. the environment: `UTCP_BRIDGE_` and the key in capitals, such as `UTCP_BRIDGE_PORT=9000`;
+3. the `bridge` section of a configuration file;
+4. the default.
+
+Values of the command line and the environment are read as JSON where they parse; lists may also be written with
+commas: `UTCP_BRIDGE_PINNED='github.*,slack.send_message'`.
+
+What only concerns one manual stands beside its call template: see [configuration](configuration.md).
+"""
+
+CLI_INTRO = f"""# The command line
+
+{NOTICE}
+
+`utcp-bridge` is also `python -m utcp_bridge`. Results are on stdout, everything else on stderr.
+"""
+
+ERRORS_INTRO = f"""# Errors
+
+{NOTICE}
+
+Every failure has a code that stays the same from release to release. Over MCP a failed call is a result with
+`isError: true`: its text says what failed, where, and what to do about it, and `_meta["utcp/error"]` holds the code
+(for `rejected`, `_meta["utcp/status"]` the other side's own status). An unknown tool name is a JSON-RPC error (-32602).
+In the library it is an exception of the class named here, with `code`, `message` and `remedy`. On the command line
+it is a line on stderr, or an object on stdout with `--json`, and the exit code.
+
+No message holds a secret, a header, a URL's query or a traceback.
+"""
+
+
+def settings_page() -> str:
+    rows = [
+        (f"`{key}`", f"`{written(field.default if field.default_factory is None else {})}`", meaning(field))
+        for key, field in BridgeSettings.model_fields.items()
+    ]
+    return f"{SETTINGS_INTRO}\n{table(('Setting', 'Default', 'Meaning'), rows)}"
+
+
+def meaning(field: Any) -> str:
+    choices = (
+        [f"`{choice}`" for choice in get_args(field.annotation)] if get_origin(field.annotation) is Literal else []
+    )
+    text = field.description or ""
+    return text if not choices or all(choice in text for choice in choices) else f"{text} {' · '.join(choices)}"
+
+
+def written(value: Any) -> str:
+    """A default as one would write it in YAML or JSON."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def cli_page() -> str:
+    parts = [CLI_INTRO, "## Exit codes\n", table(("Code", "Meaning"), [(str(c), m) for c, m in exits.MEANINGS.items()])]
+    for name, command in [("", bridge), *bridge.commands.items()]:
+        parts.append(f"## `{f'utcp-bridge {name}'.strip()}`\n")
+        parts.append(f"```text\n{help_of(name, command)}\n```\n")
+    return "\n".join(parts)
+
+
+def help_of(name: str, command: click.Command) -> str:
+    """The help text, at a width that does not depend on the terminal."""
+    top = click.Context(bridge, info_name="utcp-bridge", terminal_width=100, help_option_names=["-h", "--help"])
+    context = click.Context(command, info_name=name, parent=top, terminal_width=100) if name else top
+    return command.get_help(context).rstrip()
+
+
+def errors_page() -> str:
+    rows = [
+        (f"`{kind.code}`", f"`{kind.__name__}`", str(exits.exit_code(blank(kind))), first_sentence(kind))
+        for kind in every_error(errors.UtcpError)
+    ]
+    return f"{ERRORS_INTRO}\n{table(('Code', 'Class', 'Exit code', 'Meaning'), rows)}\n{tree()}"
+
+
+def every_error(kind: type[errors.UtcpError]) -> Iterator[type[errors.UtcpError]]:
+    """A class of errors.py, then its subclasses there, each once."""
+    if kind.__name__ in errors.__all__:
+        yield kind
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from every_error(child)
+
+
+def blank(kind: type[errors.UtcpError]) -> errors.UtcpError:
+    """An instance without its own arguments: only its class counts."""
+    return kind.__new__(kind)
+
+
+def first_sentence(kind: type) -> str:
+    text = re.sub(r"\s+", " ", kind.__doc__ or "").replace("(docs/security.md)", "([security](security.md))")
+    return text.partition(" `status` is")[0].strip()
+
+
+def tree() -> str:
+    """The drawing in the module's docstring."""
+    lines = (errors.__doc__ or "").splitlines()
+    drawn = [line[4:] for line in lines if line.startswith("    ") and line.strip()]
+    return "The classes, by whose fault it is:\n\n```text\n" + "\n".join(drawn) + "\n```\n"
+
+
+def table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(headings) + " |", "| " + " | ".join("---" for _ in headings) + " |"]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "cli.md": cli_page,
+    "errors.md": errors_page,
+}
+
+
+def main(arguments: list[str]) -> int:
+    stale = [
+        name
+        for name, make in PAGES.items()
+        if not (path := DOCS / name).is_file() or path.read_text(encoding="utf-8") != make()
+    ]
+    if arguments == ["--check"]:
+        print("\n".join(f"docs/{name} is not current; run scripts/docs." for name in stale) or "All pages are current.")
+        return bool(stale)
+    for name in stale:
+        (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
+        print(f"docs/{name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
