@@ -13,7 +13,6 @@ import pytest
 from mcp import StdioServerParameters
 from mcp.client import Client
 from mcp.client._memory import InMemoryTransport
-
 from tests.support.mcp_served import build
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 import anyio
 import pytest
 from mcp.client import Client
-
 from tests.interaction.conftest import ROOT, http_server
 from tests.interaction.requirements import proves
 

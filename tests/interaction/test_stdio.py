@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from time import monotonic
 
 import pytest
-
 from tests.interaction.conftest import ROOT, served
 from tests.interaction.requirements import proves
 

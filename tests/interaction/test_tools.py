@@ -7,7 +7,6 @@ import re
 import anyio
 import pytest
 from mcp.shared.exceptions import MCPError
-
 from tests.interaction.requirements import proves
 from tests.support.mcp_served import FILLERS, HOSTILE
 

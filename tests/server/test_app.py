@@ -77,6 +77,16 @@ async def test_a_list_says_how_long_it_is_fresh_and_for_whom(settings, ttl, scop
     assert (listed["ttlMs"], listed["cacheScope"]) == (ttl, scope)
 
 
+@pytest.mark.parametrize("version", ["2025-11-25", MODERN])
+async def test_a_cursor_leads_to_the_next_page(version):
+    server = server_of(page_size=2)
+    server.client.add_many("m", ["a", "b", "c"])
+    first = await ask(server, "tools/list", version=version)
+    second = await ask(server, "tools/list", {"cursor": first["nextCursor"]}, version=version)
+    assert [tool["name"] for tool in second["tools"]] == ["m_c"]
+    assert "nextCursor" not in second
+
+
 async def test_a_bad_cursor_is_invalid_params():
     with pytest.raises(MCPError) as caught:
         await ask(server_of(), "tools/list", {"cursor": "stale"})

@@ -2,6 +2,7 @@
 
 import json
 
+import anyio
 import pytest
 from tests.support.server_client import Manual, StandIn
 
@@ -10,6 +11,7 @@ from utcp_bridge.server.http_front import HttpFront
 from utcp_bridge.server.readiness import Readiness
 
 pytestmark = pytest.mark.anyio
+START = {"type": "http.response.start", "status": 200, "headers": []}
 
 
 class Inner:
@@ -107,3 +109,24 @@ async def test_the_lifespan_goes_straight_through():
     front, inner = front_of(token="secret")
     await front({"type": "lifespan"}, None, None)
     assert inner.scopes == [{"type": "lifespan"}]
+
+
+@pytest.mark.parametrize(
+    ("sent_before", "sent_after"),
+    [
+        ([], [503, b'{"error":"shutting down"}']),
+        ([START], [200, b""]),
+        ([START, {"type": "http.response.body", "body": b"x"}], [200, b"x"]),
+    ],
+)
+async def test_a_request_in_flight_at_the_end_is_answered(sent_before, sent_after):
+    async def app(_scope, _receive, send):
+        for message in sent_before:
+            await send(message)
+        front.end_requests()
+        await anyio.sleep_forever()
+
+    front = HttpFront(app, Readiness(StandIn()))
+    with anyio.fail_after(5):
+        sent = await ask(front)
+    assert [message.get("status", message.get("body")) for message in sent] == sent_after

@@ -67,6 +67,14 @@ def test_a_value_is_text_as_compact_json(value, text):
     assert render(value) == {"content": [{"type": "text", "text": text}], "isError": False, "resultType": "complete"}
 
 
+def test_what_json_can_never_carry_is_named():
+    class Odd:
+        def __str__(self):
+            raise ValueError("no text")
+
+    assert compact({"a": Odd(), "b": 2**80}) == '"a dict that JSON cannot carry"'
+
+
 def test_endless_nesting_ends():
     loop = []
     loop.append(loop)

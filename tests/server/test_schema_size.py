@@ -71,6 +71,14 @@ def test_definitions_that_nothing_refers_to_any_more_are_dropped():
     assert set(fitted["$defs"]) == {"kept", "chained"}
 
 
+def test_references_in_lists_keep_their_definitions():
+    union = {"anyOf": [{"$ref": "#/$defs/a"}, {"type": "string", "examples": [LONG]}]}
+    schema = {"type": "object", "properties": {"p": union}, "$defs": {"a": {"type": "null"}, "b": {"type": "null"}}}
+    fitted, cut = fit(schema, 300)
+    assert cut == ["examples"]
+    assert set(fitted["$defs"]) == {"a"}
+
+
 def test_types_alone_are_left_before_optional_arguments_go():
     properties = {f"p{number}": {"type": "string", "default": "d" * 50} for number in range(20)}
     fitted, cut = fit({"type": "object", "properties": properties}, 700)
