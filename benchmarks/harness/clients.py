@@ -154,8 +154,13 @@ class PipeClient(asyncio.Protocol):
 
     writer: asyncio.WriteTransport
 
+    def connection_made(self, transport: Any) -> None:
+        self._reader: asyncio.ReadTransport = transport
+
     def close(self) -> None:
+        self._waiting.clear()
         self.writer.close()
+        self._reader.close()
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self._fault is not None and self._waiting:

@@ -6,12 +6,12 @@ python -m benchmarks.harness.fastmcp_server CATALOGUE [--http]      needs fastmc
 from __future__ import annotations
 
 import json
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import httpx2
+from benchmarks.harness.listening import listen
 from fastmcp import FastMCP
 
 
@@ -50,7 +50,7 @@ def main() -> None:
         return
     import uvicorn
 
-    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    listener = listen()
     print(f"Serving MCP on http://127.0.0.1:{listener.getsockname()[1]}/mcp", file=sys.stderr, flush=True)
     app = server.http_app(path="/mcp", json_response=True, stateless_http=True)
     config = uvicorn.Config(app, loop="asyncio", http="httptools", log_level="warning", access_log=False)

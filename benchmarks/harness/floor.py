@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import uvicorn
+from benchmarks.harness.listening import listen
 from mcp import types
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
@@ -55,7 +55,7 @@ async def main(path: str, *, over_http: bool) -> None:
             async with stdio_server() as (reader, writer):
                 await server.run(reader, writer, server.create_initialization_options())
             return
-        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        listener = listen()
         app = server.streamable_http_app(json_response=True, stateless_http=True)
         config = uvicorn.Config(app, loop="asyncio", http="httptools", log_level="warning", access_log=False)
         print(f"Serving MCP on http://127.0.0.1:{listener.getsockname()[1]}/mcp", file=sys.stderr, flush=True)

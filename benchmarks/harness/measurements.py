@@ -90,8 +90,9 @@ class Bench:
             tail = "\n".join(running.errors[-15:])
             raise RuntimeError(f"{server.name} over {transport}, {era}: {error}\n{tail}") from error
         finally:
-            for lane in opened:
+            for lane in set(opened):
                 lane.close()
+            await asyncio.sleep(0.05)  # the loop lets go of the pipes before their numbers are used again
             running.stop()
 
     async def throughput(self) -> list[Samples]:
@@ -183,6 +184,7 @@ async def _ready(config: Path, count: int) -> float:
                 raise RuntimeError("Manuals did not load:\n" + "\n".join(running.errors[-15:]))
         seconds = perf_counter() - started
         client.close()
+        await asyncio.sleep(0.05)
     finally:
         running.stop()
     return seconds

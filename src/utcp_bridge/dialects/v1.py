@@ -67,8 +67,22 @@ def without_null_keywords(schema: JsonObject) -> JsonObject:
 
     A schema without such nulls is returned as the same object.
     """
-    cleaned: JsonObject = _cleaned(schema, 0)
+    cleaned: JsonObject = _cleaned(schema, 0) if _holds_null(schema) else schema
     return cleaned
+
+
+def _holds_null(schema: JsonObject) -> bool:
+    """A quick look, for most schemas hold none."""
+    pending: list[Any] = [schema]
+    while pending:
+        value = pending.pop()
+        if value is None:
+            return True
+        if is_mapping(value):
+            pending.extend(value.values())
+        elif is_list(value):
+            pending.extend(value)
+    return False
 
 
 def _cleaned(value: Any, depth: int) -> Any:
