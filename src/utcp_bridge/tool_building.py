@@ -30,6 +30,8 @@ class Building:
     faults: list[Fault] = field(default_factory=list[Fault])
     missing: set[str] = field(default_factory=set[str])
     """Variables that some tools need and no source holds."""
+    exempt: set[str] = field(default_factory=set[str])
+    """`host:port` of the endpoints that the operator wrote."""
 
 
 class ToolBuilder:
@@ -57,7 +59,6 @@ class ToolBuilder:
             building.faults.append(Fault(where, what, "Raise `max_tools` or use `include`.", "warning"))
         allowed = self._allowed_kinds(entry, options, source, protocols)
         limits = {key: value for key in _LIMIT_KEYS if (value := getattr(options, key)) is not None}
-        exempt: set[str] = set(source.exempt)
         for raw in objects[: self._settings.max_tools]:
             try:
                 tool = self._build_one(raw, entry, source, allowed, building)
@@ -65,12 +66,9 @@ class ToolBuilder:
                 where = f"manual {source.name!r}, tool {raw.get('name')!r}"
                 building.faults.append(Fault(where, error.message, error.remedy or ""))
                 continue
-            if limits:
-                tool = replace(tool, limits=limits)
-            exempt.update(tool.source.exempt)
             building.tools.append(tool)
-        shared = replace(source, exempt=frozenset(exempt))
-        building.tools = [replace(tool, source=shared) for tool in building.tools]
+        shared = replace(source, exempt=source.exempt | building.exempt)
+        building.tools = [replace(tool, source=shared, limits=limits) for tool in building.tools]
         building.faults.extend(_missing_variables(building, source))
         return building
 
@@ -105,7 +103,7 @@ class ToolBuilder:
             return tool
         endpoint = transport.endpoint(target.template)
         if endpoint is not None and source.trust is Trust.OPERATOR:
-            tool = replace(tool, source=replace(source, exempt=source.exempt | endpoint_pair(endpoint)))
+            building.exempt |= endpoint_pair(endpoint)
         hints = {**transport.annotations(target.template), **tool.annotations}
         return replace(tool, annotations=hints)
 
