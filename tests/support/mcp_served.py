@@ -10,8 +10,8 @@ import os
 import sys
 
 import anyio
-
 from tests.support.server_client import Manual, StandIn
+
 from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import InvalidArguments, Rejected
 from utcp_bridge.model import Binary, ContentBlocks
@@ -88,14 +88,14 @@ def _streams(client):
             await anyio.sleep_forever()
         finally:
             cancelled.append(True)
-            print("cancelled", file=sys.stderr, flush=True)
+            print("cancelled", file=sys.stderr, flush=True)  # noqa: T201 - how the test learns of it
 
     async def cancellations(_arguments, _emit):
         return len(cancelled)
 
     async def chatter(_arguments, _emit):
-        print("stray print", flush=True)
-        os.system("echo from a child; cat")
+        print("stray print", flush=True)  # noqa: T201 - the noise under test
+        os.system("echo from a child; cat")  # noqa: ASYNC221 - a child that writes and reads
         return "quiet"
 
     client.add("demo", "count", count)
@@ -129,7 +129,7 @@ async def main(how: str, settings: str = "{}") -> None:
     else:
         from utcp_bridge.server.http import serve_http
 
-        await serve_http(server, on_ready=lambda url: print(url, flush=True))
+        await serve_http(server, on_ready=lambda url: print(url, flush=True))  # noqa: T201 - how the test learns the port
 
 
 if __name__ == "__main__":
