@@ -1,5 +1,6 @@
 """Is what arrived what was prescribed? Everything is compared decoded; what is wrong is said in words."""
 
+import contextlib
 import email.parser
 import email.policy
 import json
@@ -29,7 +30,9 @@ def _target(prescribed, arrived):
 
 
 def _pairs(text):
-    return [tuple(unquote(side, errors="strict") for side in part.partition("=")[::2]) for part in text.split("&") if part]
+    return [
+        tuple(unquote(side, errors="strict") for side in part.partition("=")[::2]) for part in text.split("&") if part
+    ]
 
 
 def _query(prescribed, arrived):
@@ -47,10 +50,8 @@ def same_pairs(found, wanted):
 def _canonical(pair):
     name, value = pair
     if value[:1] in {"{", "["}:
-        try:
+        with contextlib.suppress(ValueError):
             value = json.dumps(json.loads(value), sort_keys=True)
-        except ValueError:
-            pass
     return name, value
 
 
@@ -65,7 +66,9 @@ def _headers(prescribed, arrived):
 def _cookies(prescribed, arrived):
     if "cookie" in prescribed.headers:  # a header parameter of that name was judged as a header
         return None
-    found = [tuple(map(unquote, part.strip().partition("=")[::2])) for part in (arrived.header("cookie") or "").split(";")]
+    found = [
+        tuple(map(unquote, part.strip().partition("=")[::2])) for part in (arrived.header("cookie") or "").split(";")
+    ]
     found = [pair for pair in found if pair[0]]
     return None if same_pairs(found, prescribed.cookies) else f"cookies {found}, not {prescribed.cookies}"
 

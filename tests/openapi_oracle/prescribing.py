@@ -96,11 +96,16 @@ def form_pairs(encoding, name, value):
 
     if encoding.keys() & {"style", "explode", "allowReserved"}:
         style = encoding.get("style", "form")
-        return pairs(Field(name, "query", {}, required=False, style=style, explode=encoding.get("explode", style == "form")), value)
+        return pairs(
+            Field(name, "query", {}, required=False, style=style, explode=encoding.get("explode", style == "form")),
+            value,
+        )
     if "json" in encoding.get("contentType", ""):
         return [(name, as_json(value))]
     items = value if isinstance(value, list) else [value]
-    return [(name, as_json(item) if isinstance(item, dict | list) else scalar(item)) for item in items if item is not None]
+    return [
+        (name, as_json(item) if isinstance(item, dict | list) else scalar(item)) for item in items if item is not None
+    ]
 
 
 def as_json(value):
@@ -109,7 +114,9 @@ def as_json(value):
 
 def prescribe(declared, values, body):
     """`values` {(place, name): value}; `body` None or (kind, value) as `bodies.prepared` made it."""
-    given = [(field, values[field.place, field.name]) for field in declared.fields if (field.place, field.name) in values]
+    given = [
+        (field, values[field.place, field.name]) for field in declared.fields if (field.place, field.name) in values
+    ]
     fixed = declared.path.partition("#")[0].partition("?")[2]
     return Prescribed(
         declared.method,

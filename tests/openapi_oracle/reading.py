@@ -90,9 +90,12 @@ class Reader:
                 parameters[parameter["name"], parameter.get("in")] = parameter
         fields = [made for parameter in parameters.values() if (made := self.field(parameter))]
         known = {one.name for one in fields if one.place == "path"}
-        for name in [part.split("}")[0] for part in path.split("{")[1:]]:
-            if name not in known:
-                fields.append(Field(name, "path", {"type": "string"}, required=True, style="simple", explode=False))
+        named = [part.split("}")[0] for part in path.split("{")[1:]]
+        fields += [
+            Field(name, "path", {"type": "string"}, required=True, style="simple", explode=False)
+            for name in named
+            if name not in known
+        ]
         body = self.old_body(parameters, operation) if self.old else self.body(operation, base)
         if self.old and body:
             fields = [one for one in fields if one.name.lower() != "content-type"]
@@ -124,7 +127,9 @@ class Reader:
         body, _ = self.resolve(operation.get("requestBody"), base)
         if not isinstance(body, dict) or not body.get("content"):
             return None
-        contents = {kind: (media.get("schema", {}), media.get("encoding", {})) for kind, media in body["content"].items()}
+        contents = {
+            kind: (media.get("schema", {}), media.get("encoding", {})) for kind, media in body["content"].items()
+        }
         return Body(body.get("required") is True, contents)
 
     def old_body(self, parameters, operation):
@@ -143,7 +148,9 @@ class Reader:
         fields = []
         for parameter in forms:
             style, explode = OLD_STYLES[parameter.get("collectionFormat", "csv")]
-            fields.append(Field(parameter["name"], "form", parameter, parameter.get("required") is True, style, explode))
+            fields.append(
+                Field(parameter["name"], "form", parameter, parameter.get("required") is True, style, explode)
+            )
         return Body(any(one.required for one in fields), {kind: ({}, {}) for kind in kinds}, fields)
 
     # --- servers
@@ -189,7 +196,9 @@ class Reader:
                 return [("header", "Authorization", "Basic ")]
             case "http":
                 kind = scheme["scheme"]
-                return [("header", "Authorization", {"basic": "Basic ", "bearer": "Bearer "}.get(kind.lower(), f"{kind} "))]
+                return [
+                    ("header", "Authorization", {"basic": "Basic ", "bearer": "Bearer "}.get(kind.lower(), f"{kind} "))
+                ]
             case "oauth2" | "openIdConnect":
                 return [("header", "Authorization", "Bearer ")]
             case "mutualTLS":

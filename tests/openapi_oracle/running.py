@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from urllib.parse import unquote
 
+from tests.openapi_oracle.checking import accepts
 from tests.openapi_oracle.judging import judge
 from tests.openapi_oracle.prescribing import Undefined, form_pairs, pairs, prescribe
 from tests.openapi_oracle.reading import Reader
 from tests.openapi_oracle.values import Values
+
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.wire.request_plan import compile_plan, read_plan
@@ -99,7 +101,9 @@ def _one_call(declared, tool, reader, recorder, mode):
     }
     values = {key: value for key, value in values.items() if value not in (None, [], {})}
     plan = tool["tool_call_template"]["request_plan"]
-    arguments = {part["argument"]: values[key] for part in plan["parameters"] if (key := (part["in"], part["name"])) in values}
+    arguments = {
+        part["argument"]: values[key] for part in plan["parameters"] if (key := (part["in"], part["name"])) in values
+    }
     body = None
     if declared.body and (declared.body.required or mode != "required"):
         given, body = _body(declared.body, plan.get("body") or {}, drawn, reader)
@@ -107,6 +111,8 @@ def _one_call(declared, tool, reader, recorder, mode):
         arguments |= given if members is not None else {"body": given}
         if body[0] == "json" and body[1] == {} and not declared.body.required:
             body = None if members is not None else body
+    if refused := accepts(tool, arguments):
+        return refused
     prescribed = prescribe(declared, values, body)
     template = tool["tool_call_template"]
     build = compile_plan(read_plan(plan), template["url"], template["http_method"])

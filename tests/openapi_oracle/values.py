@@ -49,27 +49,17 @@ class Values:
         kind = next((one for one in kind if one != "null"), "string") if isinstance(kind, list) else kind
         if kind is None:
             kind = "object" if "properties" in schema else "array" if "items" in schema else "string"
-        match kind:
-            case "integer":
-                return self.draw.randrange(1, 10_000)
-            case "number":
-                return self.draw.randrange(1, 10_000) + 0.5
-            case "boolean":
-                return True
-            case "null":
-                return None
-            case "array":
-                items = schema.get("items", {})
-                return [] if depth > 3 else [self.of(items, place, depth + 1) for _ in range(2)]
-            case "object":
-                return self.object(schema, place, depth)
-        return self.text(place)
+        if kind == "array":
+            return [] if depth > 3 else [self.of(schema.get("items", {}), place, depth + 1) for _ in range(2)]
+        if kind == "object":
+            return self.object(schema, place, depth)
+        plain = {"boolean": True, "null": None, "integer": self.draw.randrange(1, 10_000)}
+        plain["number"] = plain["integer"] + 0.5
+        return plain[kind] if kind in plain else self.text(place)
 
     def object(self, schema, place, depth):
         """Objects in a parameter have plain members; elsewhere down to two levels."""
-        if depth > 2:
-            needed = schema.get("required") or []
-        elif self.mode == "required" and place == "body":
+        if depth > 2 or (self.mode == "required" and place == "body"):
             needed = schema.get("required") or []
         else:
             needed = [*schema.get("properties", {})]

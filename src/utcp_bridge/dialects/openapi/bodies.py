@@ -229,12 +229,14 @@ class BodyReader:
         return _FlatObject(properties, required)
 
     def _without_read_only(self, flat: _FlatObject) -> _FlatObject:
-        """Without readOnly properties; one that is required but nowhere described becomes any value."""
+        """Without readOnly properties; one that is required but nowhere described may be given, as any value.
+
+        Such a name is mostly a slip of the document: the server decides, not we.
+        """
         kept = {name: place for name, place in flat.properties.items() if not self._is_read_only(place)}
-        for name in flat.required:
-            if name not in flat.properties:
-                kept[name] = Located({}, "", "")
-        return _FlatObject(kept, flat.required)
+        undescribed = [name for name in flat.required if name not in flat.properties]
+        kept |= dict.fromkeys(undescribed, Located({}, "", ""))
+        return _FlatObject(kept, [name for name in flat.required if name not in undescribed])
 
     def _is_read_only(self, place: Located) -> bool:
         node = as_object(place.value)

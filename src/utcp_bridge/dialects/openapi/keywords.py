@@ -27,6 +27,8 @@ _MISNAMED = {
 }  # fmt: skip
 _MOST_EXAMPLES = 3
 _LONGEST_PATTERN = 1_000
+_LARGEST = 2**63 - 1
+"""JSON writers and schema validators stop at 64 bits."""
 _DELIMITED = re.compile(r"/.*/[a-z]*", re.DOTALL)
 _NOT_PORTABLE = re.compile(r"\(\?(?![:=!])|\\[AZzGQEpPkX1-9]|[+*?}][+]|\[\[:|&&\[")
 """Python-only groups, lookbehind, inline flags, back references, property classes, possessive quantifiers."""
@@ -47,15 +49,15 @@ def types(declared: Any) -> str | list[str] | None:
 
 
 def number(value: Any) -> int | float | None:
-    """A finite number, also one written as text."""
+    """A number of at most 64 bits, also one written as text."""
     if isinstance(value, str):
         try:
             value = float(value) if "." in value or "e" in value.lower() else int(value)
         except ValueError:
             return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value
+    return value if abs(value) <= _LARGEST else None  # neither NaN nor infinity passes
 
 
 def count(value: Any) -> int | None:
@@ -146,4 +148,6 @@ def is_plain_data(value: Any) -> bool:
 def _is_scalar(item: Any) -> bool:
     if isinstance(item, float):
         return math.isfinite(item)
-    return item is None or isinstance(item, str | int)
+    if isinstance(item, int):
+        return -_LARGEST <= item <= _LARGEST
+    return item is None or isinstance(item, str)

@@ -215,6 +215,9 @@ class _Run:
                 if is_object(member) and member.get("required") is True and name not in required:
                     required.append(name)
             out["properties"] = kept
+            if not node.keys() & _COMPOUNDS:
+                # a required name that nothing describes is a slip of the document: the server decides, not we
+                required = [name for name in required if name in kept]
             out.setdefault("type", "object")
         for key in ("additionalProperties", "unevaluatedProperties", "propertyNames"):
             self._child(located, node, out, key, depth)
@@ -311,6 +314,7 @@ class _Run:
 _COUNTS = (
     "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains",
 )  # fmt: skip
+_COMPOUNDS = frozenset({"allOf", "anyOf", "oneOf", "patternProperties", "if"})
 _IN_PLACE = frozenset({"allOf", "anyOf", "not", "if", "const"})
 _SHAPES = frozenset({"type", "properties", "allOf", "anyOf", "items", "prefixItems"})
 

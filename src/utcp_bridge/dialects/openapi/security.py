@@ -1,8 +1,8 @@
 """Security requirements as auth dictionaries with one set of variables per scheme (pure).
 
 `[]` and `{}` send nothing. AND is `{"auth_type": "all", "schemes": […]}`, OR `{"auth_type": "any", "options": […]}`
-(the first whose variables are set; an empty `all` is the option to send nothing). Flows that need a person
-(authorization code, implicit, password, OpenID Connect) become a bearer token's variable.
+(the first whose variables are set; `"optional": true` says that without any the call goes out bare). Flows that need
+a person (authorization code, implicit, password, OpenID Connect) become a bearer token's variable.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class SecurityReader:
             return self._chosen
         found = [option[0] if len(option) == 1 else {"auth_type": "all", "schemes": option} for option in options]
         if optional and found:
-            found.append({"auth_type": "all", "schemes": []})
+            return {"auth_type": "any", "options": found[:_MOST_OPTIONS], "optional": True}
         if len(found) <= 1:
             return found[0] if found else None
         return {"auth_type": "any", "options": found[:_MOST_OPTIONS]}

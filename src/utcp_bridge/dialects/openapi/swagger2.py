@@ -150,7 +150,7 @@ def upgrade_servers(document: JsonObject, url: str | None, schemes: list[Any]) -
 
 def _scheme(declared: list[Any], own: str) -> str:
     """The safer one offered; without any offer the document's own, else https."""
-    offered = [scheme for scheme in declared if scheme in {"http", "https"}]
+    offered = [scheme for scheme in declared if scheme in ("http", "https")]
     if "https" in offered:
         return "https"
     return offered[0] if offered else (own or "https")
