@@ -73,25 +73,24 @@ class Bench:
 
     @contextlib.asynccontextmanager
     async def serving(
-        self, server: Server, transport: str, era: Era, tools: int, lanes: int = 1
-    ) -> AsyncIterator[tuple[Running, list[HttpLane] | list[PipeClient]]]:
-        """A started server with open lanes; over stdio every lane is the same pipe."""
+        self, server: Server, transport: str, era: Era, tools: int
+    ) -> AsyncIterator[tuple[Running, HttpLane | PipeClient]]:
+        """A started server and a client of it."""
         flags = server.http_flags if transport == "http" else ()
         running = start([*server.command, self.source(server, tools), *flags])
-        opened: list[Any] = []
+        client: HttpLane | PipeClient | None = None
         try:
             if transport == "http":
-                address = await asyncio.to_thread(running.wait_for_url)
-                opened = [await HttpLane.open(address, era) for _ in range(lanes)]
+                client = await HttpLane.open(await asyncio.to_thread(running.wait_for_url), era)
             else:
-                opened = [await PipeClient.open(running.stdin, running.stdout, era)] * lanes
-            yield running, opened
+                client = await PipeClient.open(running.stdin, running.stdout, era)
+            yield running, client
         except Exception as error:
             tail = "\n".join(running.errors[-15:])
             raise RuntimeError(f"{server.name} over {transport}, {era}: {error}\n{tail}") from error
         finally:
-            for lane in set(opened):
-                lane.close()
+            if client is not None:
+                client.close()
             await asyncio.sleep(0.05)  # the loop lets go of the pipes before their numbers are used again
             running.stop()
 
@@ -105,22 +104,21 @@ class Bench:
 
     async def _compare(self, contestants: Sequence[tuple[Server, int]], transport: str, era: Era) -> list[Samples]:
         """Interleave the contestants: one burst each, the order turned every round."""
-        most = max(self.plan.in_flight)
-        cells: list[tuple[Samples, Running, Any, Load]] = []
+        cells: list[tuple[Samples, Running, HttpLane | PipeClient, Load]] = []
         async with contextlib.AsyncExitStack() as stack:
             for server, tools in contestants:
-                running, lanes = await stack.enter_async_context(self.serving(server, transport, era, tools, most))
-                await list_tools(lanes[0])
+                running, client = await stack.enter_async_context(self.serving(server, transport, era, tools))
+                await list_tools(client)
                 load = Load(era, server.tool(tools - 1), {"q": "tea", "limit": 5}, MARK)
-                await run_burst(lanes[: min(16, most)], load, min(0.5, self.plan.seconds))
+                await _sample(Samples(server.name, transport, era, 16), running, client, load, self.plan.seconds / 2)
                 cells += [
-                    (Samples(server.name, transport, era, count, tools), running, lanes[:count], load)
+                    (Samples(server.name, transport, era, count, tools), running, client, load)
                     for count in self.plan.in_flight
                 ]
             for number in range(self.plan.rounds):
                 order = cells if number % 2 == 0 else cells[::-1]
-                for samples, running, lanes, load in sorted(order, key=lambda one: one[0].in_flight):
-                    await _sample(samples, running, lanes, load, self.plan.seconds)
+                for samples, running, client, load in sorted(order, key=lambda one: one[0].in_flight):
+                    await _sample(samples, running, client, load, self.plan.seconds)
         return [samples for samples, *_ in cells]
 
     async def growth(self, small: int = 10, large: int = 10_000) -> list[Samples]:
@@ -147,14 +145,14 @@ class Bench:
     async def _start_once(self, server: Server, tools: int, row: dict[str, Any]) -> None:
         self.source(server, tools)
         started = perf_counter()
-        async with self.serving(server, "stdio", "2025-11-25", tools) as (running, lanes):
-            listed = await list_tools(lanes[0])
+        async with self.serving(server, "stdio", "2025-11-25", tools) as (running, client):
+            listed = await list_tools(client)
             row["seconds"].append(perf_counter() - started)
             row["memory"] = max(row.get("memory", 0), running.memory())
             if sum(tool["name"].startswith(f"{server.prefix}find_") for tool in listed) != tools:
                 raise RuntimeError(f"{len(listed)} tools were listed instead of {tools}")
             spent, again = running.cpu(), perf_counter()
-            await list_tools(lanes[0])
+            await list_tools(client)
             row["list_seconds"].append(perf_counter() - again)
             row["list_cpu"].append(running.cpu() - spent)
 
@@ -190,10 +188,27 @@ async def _ready(config: Path, count: int) -> float:
     return seconds
 
 
-async def _sample(samples: Samples, running: Running, lanes: Any, load: Load, seconds: float) -> None:
-    spent, started = running.cpu(), perf_counter()
-    burst = await run_burst(lanes, load, seconds)
-    elapsed, spent = perf_counter() - started, running.cpu() - spent
+@contextlib.asynccontextmanager
+async def _lanes(running: Running, client: HttpLane | PipeClient, load: Load, count: int) -> AsyncIterator[Any]:
+    """One lane for each call in flight: connections of their own, as servers close idle ones, or the one pipe."""
+    if isinstance(client, PipeClient):
+        yield [client] * count
+        return
+    lanes = [await HttpLane.open(running.wait_for_url(), load.era) for _ in range(count)]
+    try:
+        yield lanes
+    finally:
+        for lane in lanes:
+            lane.close()
+
+
+async def _sample(
+    samples: Samples, running: Running, client: HttpLane | PipeClient, load: Load, seconds: float
+) -> None:
+    async with _lanes(running, client, load, samples.in_flight) as lanes:
+        spent, started = running.cpu(), perf_counter()
+        burst = await run_burst(lanes, load, seconds)
+        elapsed, spent = perf_counter() - started, running.cpu() - spent
     latencies = sorted(burst.latencies)
     samples.rate.append(len(latencies) / elapsed)
     samples.cpu.append(spent / len(latencies))
