@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import click
 
@@ -26,7 +26,20 @@ from utcp_bridge.errors import Rejected, UtcpError
 __all__ = ["bridge", "main", "run"]
 
 
+class _ReaderLeft(Exception):
+    """Whoever read stdout has left (`| head`), which is no failure."""
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderLeft from error  # before click makes a failure of it
+
+
 @click.group(
+    cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Examples:
@@ -61,15 +74,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         outcome = bridge.main(args=arguments, prog_name="utcp-bridge", standalone_mode=False, obj=session)
         sys.stdout.flush()
-    except BrokenPipeError:
-        _discard_stdout()
-        return exits.OK
     except BaseException as error:  # noqa: BLE001 - the outermost frame: whatever comes becomes an exit code
         return _fail(_cause(error), session)
     return outcome if isinstance(outcome, int) else exits.OK
 
 
 def _fail(error: BaseException, session: Session) -> int:
+    if isinstance(error, BrokenPipeError | _ReaderLeft):
+        _discard_stdout()
+        return exits.OK
     if isinstance(error, KeyboardInterrupt | click.Abort):
         return exits.INTERRUPTED
     if isinstance(error, SystemExit):
@@ -106,5 +119,5 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _discard_stdout() -> None:
-    """Whoever read stdout has left (`| head`): the interpreter's last flush must not complain."""
+    """The interpreter's last flush must not complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

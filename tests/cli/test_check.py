@@ -1,0 +1,34 @@
+"""`utcp-bridge check`."""
+
+import json
+
+
+def test_every_manual_has_a_row_and_every_fault_a_line(command, manual):
+    outcome = command("check", "-c", manual)
+    assert outcome.code == 5
+    rows = [line.split() for line in outcome.out.splitlines()]
+    assert rows[0][:4] == ["MANUAL", "KIND", "STATUS", "TOOLS"]
+    assert rows[1][:4] == ["notices", "text", "ready", "2"]
+    assert rows[2][:4] == ["gone", "file", "failed", "0"]
+    assert "gone.json' cannot be read" in outcome.out
+    assert "'broken'" in outcome.out
+
+
+def test_json_holds_the_same(command, manual):
+    outcome = command("check", "-c", manual, "--json")
+    ready, failed = json.loads(outcome.out)["manuals"]
+    assert (ready["status"], ready["tools"], ready["error"]) == ("ready", 2, None)
+    assert ready["dialect"].startswith("v1")
+    assert "broken" in ready["faults"][0]["where"]
+    assert failed["error"]["code"] == "unreachable"
+
+
+def test_a_sound_configuration_is_exit_code_0(command):
+    assert command("check", "--quickstart").code == 0
+
+
+def test_no_manuals_is_told(command, tmp_path):
+    (tmp_path / "utcp.yaml").write_text("manual_call_templates: []")
+    outcome = command("check")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert "There are no manuals." in outcome.err

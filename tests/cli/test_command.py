@@ -1,0 +1,131 @@
+"""The outermost frame: help, version, and how every kind of failure ends."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+
+from utcp_bridge import __version__
+from utcp_bridge.cli import command as module
+from utcp_bridge.cli.command import bridge, main, run
+
+
+def test_the_version_is_told(command):
+    outcome = command("--version")
+    assert (outcome.code, outcome.out) == (0, f"utcp-bridge {__version__}\n")
+
+
+@pytest.mark.parametrize("verb", sorted(bridge.commands))
+def test_help_of_every_verb_teaches_by_example(command, verb):
+    outcome = command(verb, "--help")
+    assert outcome.code == 0
+    assert "Examples:" in outcome.out
+    assert f"utcp-bridge {verb}" in outcome.out.partition("Examples:")[2]
+
+
+def test_the_group_lists_its_verbs(command):
+    outcome = command("-h")
+    assert outcome.code == 0
+    assert all(verb in outcome.out for verb in bridge.commands)
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["tools", "--nonsense"], ["search"], ["serve", "--port", "x"]])
+def test_a_wrong_command_line_is_exit_code_1(command, arguments):
+    outcome = command(*arguments)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "Usage:" in outcome.err
+
+
+def test_no_configuration_is_exit_code_2_and_one_line(command):
+    outcome = command("tools")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.count("\n") == 1
+    assert outcome.err.startswith("utcp-bridge: There is no configuration.")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "line"),
+        ('"just words"', "neither a configuration"),
+        ('{"manual_call_templates": [], "bridge": {"port": "x"}}', "port"),
+        ('{"manual_call_templates": [], "bridge": {"prot": 1}}', "prot"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_one_clear_line(command, tmp_path, text, words):
+    (tmp_path / "providers.json").write_text(text)
+    outcome = command("tools")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.count("\n") == 1
+    assert words in outcome.err
+
+
+def test_debug_shows_where_an_error_comes_from(command, tmp_path):
+    (tmp_path / "providers.json").write_text("{")
+    outcome = command("tools", "--debug")
+    assert outcome.code == 2
+    assert "Traceback" in outcome.err
+
+
+def raising(error):
+    @click.command()
+    def verb():
+        raise error
+
+    return verb
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (click.Abort(), 130, ""),
+        (SystemExit(3), 3, ""),
+        (SystemExit("words"), 1, ""),
+        (RuntimeError("secret"), 70, "A fault of utcp-bridge itself (RuntimeError)"),
+        (ExceptionGroup("", [ExceptionGroup("", [KeyError("secret")])]), 70, "(KeyError)"),
+        (BrokenPipeError(errno.EPIPE, ""), 0, ""),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_whatever_a_verb_raises_becomes_an_exit_code(command, monkeypatch, error, code, words):
+    monkeypatch.setattr(module, "_discard_stdout", lambda: None)
+    monkeypatch.setitem(bridge.commands, "raise", raising(error))
+    outcome = command("raise")
+    assert outcome.code == code
+    assert words in outcome.err
+    assert "secret" not in outcome.err
+
+
+def test_the_process_ends_with_the_exit_code(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["nonsense"])
+    assert caught.value.code == 1
+    capsys.readouterr()
+
+
+def test_a_reader_that_leaves_early_is_no_failure():
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "utcp_bridge", "tools", "--quickstart"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=25,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_configuration_error_in_serving_leaves_through_a_task_group(command):
+    outcome = command("serve", "--quickstart", "--http", "--host", "0.0.0.0", "--port", "0")
+    assert outcome.code == 2
+    assert "bearer_token" in outcome.err
+
+
+def test_run_never_raises():
+    assert run(["--no-such-option"]) == 1

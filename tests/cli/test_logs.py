@@ -1,0 +1,91 @@
+"""Log lines and audit records."""
+
+import json
+import logging
+import stat
+
+import pytest
+
+from utcp_bridge.cli.logs import audit_sink, configure_logging
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.redaction import Redactor
+
+OURS = logging.getLogger("utcp_bridge.some_module")
+
+
+@pytest.fixture
+def redactor():
+    learned = Redactor()
+    learned.learn(["s3cret-value"])
+    return learned
+
+
+def test_text_lines_go_to_stderr_without_secrets(capsys, redactor):
+    configure_logging("info", "text", redactor)
+    OURS.info("token %s", "s3cret-value")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.endswith("INFO utcp_bridge.some_module: token ***\n")
+
+
+def test_json_lines_are_objects_without_secrets(capsys, redactor):
+    configure_logging("debug", "json", redactor)
+    try:
+        int("s3cret-value")
+    except ValueError:
+        OURS.debug("it said %s", "s3cret-value", exc_info=True)
+    line = json.loads(capsys.readouterr().err)
+    assert line["level"] == "debug"
+    assert line["message"] == "it said ***"
+    assert "ValueError: invalid literal for int() with base 10: '***'" in line["traceback"]
+    assert line["time"].endswith("+00:00")
+
+
+def test_a_json_line_without_an_exception_has_no_traceback(capsys, redactor):
+    configure_logging("info", "json", redactor)
+    OURS.info("fine")
+    assert "traceback" not in json.loads(capsys.readouterr().err)
+
+
+def test_tracebacks_of_text_lines_are_redacted_too(capsys, redactor):
+    configure_logging("info", "text", redactor)
+    try:
+        int("s3cret-value")
+    except ValueError:
+        OURS.exception("it failed")
+    assert "s3cret-value" not in capsys.readouterr().err
+
+
+def test_lines_below_the_level_are_not_shown(capsys, redactor):
+    configure_logging("warning", "text", redactor)
+    OURS.info("quiet")
+    assert capsys.readouterr().err == ""
+
+
+def test_debug_lines_of_other_packages_are_never_shown(capsys, redactor):
+    configure_logging("debug", "text", redactor)
+    logging.getLogger("another.package").info("authorization: Bearer abc")
+    logging.getLogger("another.package").warning("this one is")
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_audit_file_is_the_owners_alone_and_is_appended_to(tmp_path):
+    for line in (b"one\n", b"two\n"):
+        with audit_sink("calls.jsonl", tmp_path) as sink:
+            sink(line)
+    path = tmp_path / "calls.jsonl"
+    assert path.read_bytes() == b"one\ntwo\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_dash_is_stderr_and_nothing_is_nothing(tmp_path, capfdbinary):
+    with audit_sink("-", tmp_path) as sink:
+        sink(b"line\n")
+    assert capfdbinary.readouterr().err == b"line\n"
+    with audit_sink(None, tmp_path) as sink:
+        assert sink is None
+
+
+def test_an_audit_file_that_cannot_be_opened_is_a_fault_of_the_configuration(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be opened: No such file"), audit_sink("no/such/folder", tmp_path):
+        pass

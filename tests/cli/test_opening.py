@@ -1,0 +1,77 @@
+"""From options to a client: what is told, what is waited for."""
+
+import pytest
+
+from utcp_bridge.cli.opening import opened, run_async, tell_failures, wait_for_manuals
+from utcp_bridge.cli.options import Options
+from utcp_bridge.errors import ConfigError
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_quickstart_stands_beside_the_named_configuration(manual):
+    async with opened(Options(sources=(manual,), quickstart=True)) as client:
+        await wait_for_manuals(client)
+        names = [state.name for state in client.report()]
+    assert names == ["notices", "gone", "desk", "studio", "calendar", "guide"]
+
+
+async def test_a_tools_name_loads_its_manual_alone(manual):
+    async with opened(Options(sources=(manual,)), only="notices.door") as client:
+        assert [state.name for state in client.report()] == ["notices"]
+
+
+async def test_a_name_that_begins_with_no_manuals_loads_all(manual):
+    async with opened(Options(sources=(manual,)), only="door") as client:
+        assert [state.name for state in client.report()] == ["notices", "gone"]
+
+
+async def test_waiting_ends_when_there_is_enough(manual):
+    async with opened(Options(sources=(manual,))) as client:
+        await wait_for_manuals(client, lambda: True)
+
+
+async def test_failures_are_told_and_returned(manual, capsys):
+    async with opened(Options(sources=(manual,))) as client:
+        await wait_for_manuals(client)
+        failed = tell_failures(client)
+    assert [state.name for state in failed] == ["gone"]
+    assert "Manual gone failed" in capsys.readouterr().err
+
+
+async def test_a_manual_still_loading_is_shown_on_a_terminal(terminal, tmp_path):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        path = tmp_path / "slow.json"
+        path.write_text(f'["http://127.0.0.1:{silent.getsockname()[1]}/utcp"]')
+        with terminal:
+            async with opened(Options(sources=(str(path),), settings={"discovery_timeout": 0.3})) as client:
+                await wait_for_manuals(client)
+        shown = terminal.shown()
+    assert "Loading " in shown
+    assert shown.endswith("\r\x1b[2K")
+
+
+async def test_settings_of_the_command_line_reach_the_client(manual):
+    options = Options(sources=(manual,), settings={"call_timeout": 7, "audit_log": "calls.jsonl"})
+    async with opened(options, quiet=False) as client:
+        await wait_for_manuals(client)
+        await client.call_tool("notices.door")
+        assert client.settings.call_timeout == 7
+    from pathlib import Path
+
+    assert '"tool":"notices.door"' in Path(manual).with_name("calls.jsonl").read_text()
+
+
+async def test_no_configuration_is_a_configuration_error():
+    with pytest.raises(ConfigError):
+        async with opened(Options()):
+            pass
+
+
+def test_a_coroutine_function_is_run_to_its_end():
+    async def work(value):
+        return value
+
+    assert run_async(work, 3) == 3

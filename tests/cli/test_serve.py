@@ -1,0 +1,190 @@
+"""`utcp-bridge serve`, as a host runs it: a process of its own, and in this process for what it says."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+
+import pytest
+
+SERVE = [sys.executable, "-m", "utcp_bridge", "serve"]
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+}
+INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+
+
+def request(number, method, **params):
+    return {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+
+
+def converse(*messages, arguments):
+    """Send messages one after the other, each after the answer to the one before; then close stdin."""
+    with subprocess.Popen(
+        [*SERVE, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        lines = []
+        for message in messages:
+            process.stdin.write(json.dumps(message) + "\n")
+            process.stdin.flush()
+            if "id" in message:
+                lines.append(process.stdout.readline())
+        rest, err = process.communicate(timeout=25)
+    return [json.loads(line) for line in [*lines, *rest.splitlines()]], err, process.returncode
+
+
+def test_stdout_carries_json_rpc_alone_however_much_there_is_to_tell(manual):
+    answers, err, code = converse(
+        INITIALIZE,
+        INITIALIZED,
+        request(2, "tools/list"),
+        request(3, "tools/call", name="notices_door", arguments={}),
+        request(4, "tools/call", name="no_such_tool", arguments={}),
+        arguments=[manual, "--debug", "--audit-log", "-"],
+    )
+    assert code == 0
+    assert all(answer["jsonrpc"] == "2.0" for answer in answers)
+    by_id = {answer["id"]: answer for answer in answers if "id" in answer}
+    assert {tool["name"] for tool in by_id[2]["result"]["tools"]} >= {"search_tools", "call_tool", "notices_door"}
+    assert by_id[3]["result"]["content"][0]["text"] == "Mind the step."
+    assert "error" in by_id[4]
+    assert "odd" in err
+    assert "Manual gone" in err
+    assert '"tool":"notices.door"' in err
+
+
+def test_a_child_that_prints_does_not_reach_the_wire(tmp_path):
+    script = tmp_path / "chatty.py"
+    script.write_text("import sys\nprint('to stdout', flush=True)\nprint('to stderr', file=sys.stderr)\n")
+    config = {"name": "chatty", "call_template_type": "cli", "command_name": f"{sys.executable} {script}"}
+    (tmp_path / "providers.json").write_text(json.dumps([config]))
+    answers, _, code = converse(
+        INITIALIZE, INITIALIZED, request(2, "tools/list"), arguments=[str(tmp_path / "providers.json")]
+    )
+    assert code == 0
+    assert [answer["id"] for answer in answers if "id" in answer] == [1, 2]
+
+
+@pytest.mark.parametrize("arguments", [["missing.json"], ["--set", "prot=1"], ["--quickstart", "--set", "port=x"]])
+def test_a_fault_of_the_configuration_ends_it_at_once_with_one_line(command, arguments):
+    outcome = command("serve", *arguments)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.count("\n") == 1
+
+
+def test_stdio_ends_when_stdin_does(command):
+    assert command("serve", "--quickstart").code == 0
+
+
+def test_strict_ends_at_the_first_manual_that_failed(command, tmp_path):
+    (tmp_path / "providers.json").write_text('["./gone.json"]')
+    outcome = command("serve", "--strict")
+    assert outcome.code == 5
+    assert "gone.json" in outcome.err
+
+
+def test_strict_serves_what_has_no_fault(command):
+    assert command("serve", "--quickstart", "--strict").code == 0
+
+
+def test_strict_ends_at_a_faulty_tool_too(command, tmp_path):
+    tool = {"name": "x", "tool_call_template": {"call_template_type": "no_such_type"}}
+    entry = {"name": "m", "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": [tool]}}
+    (tmp_path / "providers.json").write_text(json.dumps([entry]))
+    outcome = command("serve", "--strict")
+    assert outcome.code == 2
+    assert "`strict` is on" in outcome.err
+
+
+class Served:
+    """The verb in this process, ended by a signal once it says that it is ready."""
+
+    def __init__(self, on_ready) -> None:
+        self._on_ready = on_ready
+        self.lines = []
+        self.answer = None
+
+    def watch(self, reader):
+        with os.fdopen(reader, encoding="utf-8") as stderr:
+            for line in stderr:
+                self.lines.append(line)
+                if line.startswith('{"mcpServers"'):
+                    try:
+                        self.answer = self._on_ready(self.lines)
+                    finally:
+                        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def stderr_to(writer):
+    """Another stream in the place of stderr: set within the test, where pytest's capture leaves it alone."""
+    before = sys.stderr
+    with os.fdopen(writer, "w", encoding="utf-8", buffering=1) as stream:
+        sys.stderr = stream
+        try:
+            yield
+        finally:
+            sys.stderr = before
+
+
+def serve_until_ready(*arguments, on_ready=lambda _: None):
+    from utcp_bridge.cli.command import run
+
+    reader, writer = os.pipe()
+    served = Served(on_ready)
+    watcher = threading.Thread(target=served.watch, args=(reader,))
+    watcher.start()
+    with stderr_to(writer):
+        code = run(["serve", *arguments, "--http", "--port", "0"])
+    watcher.join(10)
+    return code, served
+
+
+def healthy(lines):
+    url = re.search(r"http://\S+/mcp", "".join(lines))[0]
+    with urllib.request.urlopen(url.replace("/mcp", "/healthz"), timeout=5) as reply:
+        return reply.status
+
+
+def test_over_http_there_is_one_ready_line_and_the_entry_for_a_host():
+    code, served = serve_until_ready("--quickstart", on_ready=healthy)
+    assert (code, served.answer) == (0, 200)
+    ready, entry = served.lines
+    assert re.fullmatch(r"Serving MCP on http://127\.0\.0\.1:\d+/mcp \(14 tools\)\n", ready)
+    assert json.loads(entry)["mcpServers"]["utcp-bridge"]["url"] in ready
+
+
+def test_the_ready_line_names_what_failed_and_the_entry_where_a_token_goes(manual):
+    arguments = (manual, "--log-level", "error", "--set", "bearer_token=abc-def-ghi", "--path", "/tools")
+    code, served = serve_until_ready(*arguments)
+    assert code == 0
+    ready, entry = served.lines[-2:]
+    assert ready.endswith("/tools (2 tools; 1 of 2 manuals failed: gone)\n")
+    assert "abc-def-ghi" not in "".join(served.lines)
+    assert "YOUR_TOKEN" in entry
+
+
+def test_on_a_terminal_stdio_says_what_it_is(command, monkeypatch):
+    main, other = os.openpty()
+    with os.fdopen(main, "rb"), os.fdopen(other, encoding="utf-8") as keyboard:
+        monkeypatch.setattr(sys, "stdin", keyboard)
+        assert "--http" in command("serve", "--quickstart").err
+        monkeypatch.undo()
+
+
+def test_a_manual_that_still_loads_is_named_in_the_ready_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        path = tmp_path / "slow.json"
+        entry = {"name": "slow", "call_template_type": "http", "url": f"http://127.0.0.1:{silent.getsockname()[1]}/"}
+        path.write_text(json.dumps([entry]))
+        _, served = serve_until_ready(str(path), "--set", "startup_wait=0.1")
+    assert served.lines[0].endswith("(0 tools; 1 of 1 manuals loading: slow)\n")

@@ -1,0 +1,45 @@
+"""`utcp-bridge tools`."""
+
+import json
+
+
+def test_tools_are_listed_by_name_and_faults_on_stderr(command, manual):
+    outcome = command("tools", "-c", manual)
+    assert outcome.code == 0
+    assert outcome.out.splitlines() == [
+        "NAME          KIND  DESCRIPTION",
+        "notices.door  text  The notice at the door",
+        "notices.list  text  (deprecated) All notices, as data.",
+    ]
+    assert "odd" in outcome.err
+    assert "Manual gone failed: The file" in outcome.err
+    assert "1 fault in manuals; `utcp-bridge check` shows them." in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_patterns_and_tags_choose(command, manual):
+    by_pattern = command("tools", "-c", manual, "*.list", "--json")
+    by_tag = command("tools", "-c", manual, "--tag", "door", "--json")
+    assert [tool["name"] for tool in json.loads(by_pattern.out)] == ["notices.list"]
+    assert [tool["name"] for tool in json.loads(by_tag.out)] == ["notices.door"]
+
+
+def test_nothing_that_fits_is_said_on_stderr(command, manual):
+    outcome = command("tools", "-c", manual, "nothing.*")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert "No tool fits." in outcome.err
+
+
+def test_when_every_manual_failed_the_exit_code_says_so(command, tmp_path):
+    path = tmp_path / "only.json"
+    path.write_text('["./gone.json"]')
+    outcome = command("tools", "-c", str(path))
+    assert outcome.code == 5
+    assert "There are no tools." in outcome.err
+
+
+def test_a_configuration_without_manuals_has_no_tools(command, tmp_path):
+    (tmp_path / "providers.json").write_text('{"manual_call_templates": []}')
+    outcome = command("tools")
+    assert outcome.code == 0
+    assert "There are no tools." in outcome.err
