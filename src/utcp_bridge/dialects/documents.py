@@ -103,12 +103,7 @@ def _without_comments(text: str) -> str:
 
 
 def _parse_json(text: str, where: str) -> Any:
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise
-    except UnicodeEncodeError as error:
-        raise DocumentError(f"{where} holds text that is not valid Unicode.") from error
+    value = orjson.loads(text)
     if _is_too_deep(value):
         raise DocumentError(f"{where} is nested more than {MAX_DEPTH} levels deep.")
     return value
