@@ -60,14 +60,17 @@ def serve(options: Options, http: bool, **flags: Any) -> None:
 
 
 async def _serve(options: Options) -> None:
-    async with opened(options, quiet=False) as client:
-        if client.settings.strict:
-            await wait_for_manuals(client)
-            _insist(client)
-        if client.settings.transport == "http":
-            await _serve_http(client)
-        else:
-            await _serve_stdio(client)
+    from utcp_bridge.cli.collector import frozen_when_loaded, paused
+
+    with paused():
+        async with opened(options, quiet=False) as client, frozen_when_loaded(client):
+            if client.settings.strict:
+                await wait_for_manuals(client)
+                _insist(client)
+            if client.settings.transport == "http":
+                await _serve_http(client)
+            else:
+                await _serve_stdio(client)
 
 
 async def _serve_stdio(client: UtcpClient) -> None:
