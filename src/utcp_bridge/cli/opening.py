@@ -78,14 +78,17 @@ async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
 
 async def wait_for_manuals(client: UtcpClient, enough: Callable[[], bool] | None = None) -> None:
     """Wait until no manual is loading, or `enough()`; shows on a terminal what is still missing."""
-    shows = sys.stderr.isatty()
     while not (enough is not None and enough()) and not await client.wait_loaded(_TICK):
-        if shows:
-            missing = [state.name for state in client.report() if state.status == "loading"]
-            sys.stderr.write(f"{_ERASE_LINE}Loading {', '.join(missing)} …"[:200])
-            sys.stderr.flush()
-    if shows:
-        sys.stderr.write(_ERASE_LINE)
+        missing = ", ".join(state.name for state in client.report() if state.status == "loading")
+        _show_progress(f"Loading {missing} …"[:200])
+    _show_progress("")
+
+
+def _show_progress(text: str) -> None:
+    """Put a text in the place of the one before, on a terminal; elsewhere nothing."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"{_ERASE_LINE}{text}")
+        sys.stderr.flush()
 
 
 def tell_failures(client: UtcpClient) -> list[ManualState]:

@@ -74,9 +74,11 @@ def _application() -> web.Application:
 
 @web.middleware
 async def _tell_faults(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """A wrong argument is a 400 that says which, as JSON."""
+    """A wrong argument is a 400 that says which, as JSON. A client that leaves a stream is no fault."""
     try:
         return await handler(request)
+    except ConnectionResetError:
+        return web.Response()
     except (ValueError, KeyError, TypeError) as error:
         what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
         return web.json_response({"error": what}, status=400)

@@ -1,0 +1,50 @@
+"""What can be read off the container's recipe without building it; the installation itself is tried elsewhere."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+from utcp_bridge.cli.command import bridge
+from utcp_bridge.config import BridgeSettings, settings_from_environment
+
+ROOT = Path(__file__).parents[2]
+RECIPE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+FINAL = RECIPE.rpartition("\nFROM ")[2]
+
+
+def test_the_container_does_not_run_as_root():
+    assert re.search(r"^USER (?!root|0$)\w+", FINAL, re.MULTILINE)
+
+
+def test_what_builds_the_package_stays_behind():
+    assert " AS build" in RECIPE
+    assert "pip install" not in FINAL
+    assert "COPY --from=build" in FINAL
+
+
+def test_everything_copied_exists_and_is_let_through():
+    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = [word for line in re.findall(r"^COPY (?!--from)(.*)$", RECIPE, re.MULTILINE) for word in line.split()[:-1]]
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    assert {name.removeprefix("./") for name in copied} <= let_through
+
+
+def test_the_settings_of_the_container_are_settings():
+    block = re.search(r"^ENV (.*)$", FINAL, re.MULTILINE)[1]
+    environ = dict(pair.split("=", 1) for pair in shlex.split(block) if pair.startswith("UTCP_BRIDGE_"))
+    settings = BridgeSettings.model_validate(settings_from_environment(environ))
+    assert (settings.transport, settings.host) == ("http", "0.0.0.0")
+    assert f"EXPOSE {settings.port}" in FINAL
+
+
+def test_the_health_check_is_python_and_asks_the_probe():
+    check = re.search(r"^HEALTHCHECK .*CMD (\[.*\])$", FINAL, re.MULTILINE)[1]
+    assert check.startswith('["python", "-c", ')
+    assert "/healthz" in check
+    compile(json.loads(check)[2], "health check", "exec")
+
+
+def test_the_default_command_is_a_verb():
+    verb = re.search(r'^CMD \["(\w+)"', FINAL, re.MULTILINE)[1]
+    assert verb in bridge.commands
