@@ -140,6 +140,7 @@ class PipeClient(asyncio.Protocol):
         self._rest = bytearray()
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, Callable[[bytes], None]] = {}
+        self._exchange: asyncio.Future[bytes] | None = None
         self._fault: Callable[[str], None] | None = None
 
     @classmethod
@@ -163,6 +164,8 @@ class PipeClient(asyncio.Protocol):
         self._reader.close()
 
     def connection_lost(self, _error: Exception | None) -> None:
+        if self._exchange is not None and not self._exchange.done():
+            self._exchange.set_exception(ConnectionError("the server closed its output"))
         if self._fault is not None and self._waiting:
             self._fault("the server closed its output")
 
@@ -180,7 +183,7 @@ class PipeClient(asyncio.Protocol):
 
     async def exchange(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         ident = f"x{next(self._numbers)}"
-        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._exchange = reply = asyncio.get_running_loop().create_future()
         self._waiting[ident.encode()] = reply.set_result
         self.writer.write(message(self._era, ident, method, params) + b"\n")
         return payload(await asyncio.wait_for(reply, _PATIENCE))
