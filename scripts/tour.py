@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -87,7 +87,7 @@ def shape(block: Any) -> str:
     return f"[{block.type}, {block.mime_type}, {len(block.data) * 3 // 4} bytes]"
 
 
-def table(rows: list[tuple[str, ...]]) -> None:
+def table(rows: Sequence[tuple[str, ...]]) -> None:
     """Columns as wide as needed, the last one cut to the terminal's width."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     room = max(shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * len(widths), 30)
