@@ -1,0 +1,123 @@
+"""The protobuf messages that the grpc transport speaks itself, built at run time: no generated code, no compiler.
+
+`grpcpb.UTCPService` is the fixed service of the Go, Rust and Elixir libraries (Elixir's fields 3-5 included);
+server reflection is the same in v1 and v1alpha but for its package; `google.rpc.Status` carries details of errors.
+protobuf is an optional package: everything here is typed Any and imported on first use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+from utcp_bridge.errors import MissingExtra
+
+__all__ = ["grpc_module", "message_class", "protobuf", "reflection_messages", "status_message", "utcp_messages"]
+
+_Fields = Sequence[tuple[int, str, str]]
+_SCALARS = {"string": 9, "bytes": 12, "int32": 5}
+_MESSAGE, _OPTIONAL, _REPEATED = 11, 1, 3
+
+
+def grpc_module(name: str = "grpc") -> Any:
+    """A module of grpcio. Raises MissingExtra."""
+    try:
+        return import_module(name)
+    except ImportError:
+        raise MissingExtra("grpc", "grpc") from None
+
+
+def protobuf(name: str) -> Any:
+    """A module of google.protobuf. Raises MissingExtra."""
+    return grpc_module(f"google.protobuf.{name}")
+
+
+def message_class(descriptor: Any) -> Any:
+    """The Python class of a message descriptor."""
+    return protobuf("message_factory").GetMessageClass(descriptor)
+
+
+@lru_cache(maxsize=1)
+def utcp_messages() -> Mapping[str, Any]:
+    """Classes of `grpcpb`: Empty, Tool, Manual, ToolCallRequest, ToolCallResponse."""
+    return _build(
+        "grpcpb",
+        {
+            "Empty": (),
+            "Tool": (
+                (1, "name", "string"),
+                (2, "description", "string"),
+                (3, "inputs", "string"),
+                (4, "outputs", "string"),
+                (5, "tags", "repeated string"),
+            ),
+            "Manual": ((1, "version", "string"), (2, "tools", "repeated Tool")),
+            "ToolCallRequest": ((1, "tool", "string"), (2, "args_json", "string")),
+            "ToolCallResponse": ((1, "result_json", "string"),),
+        },
+    )
+
+
+@lru_cache(maxsize=2)
+def reflection_messages(version: str) -> Mapping[str, Any]:
+    """Classes of `grpc.reflection.<version>`: ServerReflectionRequest and ServerReflectionResponse, and their parts."""
+    return _build(
+        f"grpc.reflection.{version}",
+        {
+            "ServerReflectionRequest": (
+                (1, "host", "string"),
+                (3, "file_by_filename", "string"),
+                (4, "file_containing_symbol", "string"),
+                (7, "list_services", "string"),
+            ),
+            "FileDescriptorResponse": ((1, "file_descriptor_proto", "repeated bytes"),),
+            "ServiceResponse": ((1, "name", "string"),),
+            "ListServiceResponse": ((1, "service", "repeated ServiceResponse"),),
+            "ErrorResponse": ((1, "error_code", "int32"), (2, "error_message", "string")),
+            "ServerReflectionResponse": (
+                (1, "valid_host", "string"),
+                (2, "original_request", "ServerReflectionRequest"),
+                (4, "file_descriptor_response", "FileDescriptorResponse"),
+                (6, "list_services_response", "ListServiceResponse"),
+                (7, "error_response", "ErrorResponse"),
+            ),
+        },
+    )
+
+
+@lru_cache(maxsize=1)
+def status_message() -> Any:
+    """`google.rpc.Status`, its details as type name and bytes (the fields of `google.protobuf.Any`)."""
+    messages = _build(
+        "google.rpc",
+        {
+            "Detail": ((1, "type_url", "string"), (2, "value", "bytes")),
+            "Status": ((1, "code", "int32"), (2, "message", "string"), (3, "details", "repeated Detail")),
+        },
+    )
+    return messages["Status"]
+
+
+def _build(package: str, messages: Mapping[str, _Fields]) -> Mapping[str, Any]:
+    file = protobuf("descriptor_pb2").FileDescriptorProto(
+        name=f"{package.replace('.', '/')}.proto", package=package, syntax="proto3"
+    )
+    for name, fields in messages.items():
+        message = file.message_type.add(name=name)
+        for number, field, kind in fields:
+            _add_field(message, package, number, field, kind)
+    pool = protobuf("descriptor_pool").DescriptorPool()
+    pool.Add(file)
+    return {name: message_class(pool.FindMessageTypeByName(f"{package}.{name}")) for name in messages}
+
+
+def _add_field(message: Any, package: str, number: int, name: str, kind: str) -> None:
+    word = kind.removeprefix("repeated ")
+    field = message.field.add(name=name, number=number, label=_REPEATED if word != kind else _OPTIONAL)
+    if word in _SCALARS:
+        field.type = _SCALARS[word]
+    else:
+        field.type = _MESSAGE
+        field.type_name = f".{package}.{word}"
