@@ -28,7 +28,15 @@ async def test_nothing_is_collected_until_the_manuals_are_there_and_then_none_of
                 await client.wait_loaded()
                 await anyio.wait_all_tasks_blocked()
                 assert gc.isenabled()
-                assert gc.get_freeze_count() > 0
+                frozen = gc.get_freeze_count()
+                assert frozen > 0
+                built = [[] for _ in range(5_000)]
+                gc.collect(1)
+                assert gc.get_freeze_count() == frozen, "what is young may still go"
+                gc.collect()
+                assert gc.get_freeze_count() >= frozen + len(built)
+    callbacks = [getattr(callback, "__module__", "") for callback in gc.callbacks]
+    assert frozen_when_loaded.__module__ not in callbacks
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
 

@@ -1,7 +1,9 @@
 """Python's garbage collector while serving: off while manuals load, then blind to what loading left behind.
 
 Ten thousand tools are a million objects that live as long as the process. A full collection walks them all: a fifth
-of a second in which no call moves, again and again. Frozen, they cost nothing; what comes later is collected as usual.
+of a second in which no call moves, again and again. Frozen, they cost nothing. So are, for the first minute, those that
+survive a full collection: the catalogue and the index that the first requests build. What comes later is collected as
+usual.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from utcp_bridge.client import UtcpClient
 
 __all__ = ["frozen_when_loaded", "paused"]
+
+_SETTLING: Final = 60.0
+_OLDEST: Final = 2
 
 
 @contextmanager
@@ -43,3 +48,13 @@ async def _freeze_when_loaded(client: UtcpClient) -> None:
     await client.wait_loaded(client.settings.startup_wait)
     gc.freeze()
     gc.enable()
+    gc.callbacks.append(_freeze_survivors)
+    try:
+        await anyio.sleep(_SETTLING)
+    finally:
+        gc.callbacks.remove(_freeze_survivors)
+
+
+def _freeze_survivors(phase: str, details: dict[str, Any]) -> None:
+    if phase == "stop" and details["generation"] == _OLDEST:
+        gc.freeze()
