@@ -19,7 +19,9 @@ def installed(monkeypatch, tmp_path):
         monkeypatch.syspath_prepend(str(tmp_path))
         monkeypatch.delitem(sys.modules, "third_party_search", raising=False)
         found = [EntryPoint(name, value, search.ENTRY_POINT_GROUP) for name, value in entries.items()]
-        monkeypatch.setattr(search, "entry_points", lambda group: found if group == search.ENTRY_POINT_GROUP else [])
+        monkeypatch.setattr(
+            "importlib.metadata.entry_points", lambda group: found if group == search.ENTRY_POINT_GROUP else []
+        )
 
     return install
 

@@ -8,7 +8,6 @@ its value a callable that takes the options of the configuration as keywords and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
 from typing import Any, Final
 
 from utcp_bridge.errors import ConfigError
@@ -57,6 +56,8 @@ def _builtin(strategy_id: str) -> Callable[..., ToolSearchStrategy] | None:
 
 
 def _from_entry_points(strategy_id: str) -> Callable[..., Any]:
+    from importlib.metadata import entry_points  # slow to import, and the built-in strategies never need it
+
     found = entry_points(group=ENTRY_POINT_GROUP)
     for entry in found:
         if entry.name == strategy_id:
