@@ -235,7 +235,8 @@ class BodyReader:
         """
         kept = {name: place for name, place in flat.properties.items() if not self._is_read_only(place)}
         undescribed = [name for name in flat.required if name not in flat.properties]
-        kept |= dict.fromkeys(undescribed, Located({}, "", ""))
+        if kept:
+            kept |= dict.fromkeys(undescribed, Located({}, "", ""))
         return _FlatObject(kept, [name for name in flat.required if name not in undescribed])
 
     def _is_read_only(self, place: Located) -> bool:

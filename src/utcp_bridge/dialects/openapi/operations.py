@@ -37,11 +37,6 @@ class Operation:
     """The requirements that apply; None where neither operation nor document has any."""
 
     @property
-    def id(self) -> str:
-        """The operationId, or nothing."""
-        return as_text(self.node.value.get("operationId")).strip()
-
-    @property
     def label(self) -> str:
         """How messages name the operation."""
         return f"{self.method} {self.path}"

@@ -30,7 +30,7 @@ class ServerChoice:
     def __init__(
         self, root: Located, url: str | None, family: Family, options: ConversionOptions, faults: Faults
     ) -> None:
-        self._url = url or ""
+        self._url = _readable(url or "")
         self._family = family
         self._document = as_object(root.value)
         self._given = options.server_variables
@@ -111,18 +111,20 @@ class ServerChoice:
         return f"{parts.scheme}://{parts.netloc}{quote(path, safe=_KEPT_IN_PATH)}".rstrip("/")
 
     def _origin(self) -> str:
-        try:
-            parts = urlsplit(self._url)
-        except ValueError:
-            return ""
+        parts = urlsplit(self._url)
         return f"{parts.scheme}://{parts.netloc}" if parts.scheme in {"http", "https"} else ""
 
 
 def _is_loopback(address: str) -> bool:
+    return bool(_LOOPBACK.fullmatch(urlsplit(address).hostname or ""))
+
+
+def _readable(address: str) -> str:
     try:
-        return bool(_LOOPBACK.fullmatch(urlsplit(address).hostname or ""))
+        urlsplit(address)
     except ValueError:
-        return False
+        return ""
+    return address
 
 
 def literal_path(path: str) -> str:

@@ -1,0 +1,240 @@
+import pytest
+
+PET = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name"]}
+
+
+@pytest.fixture
+def body(tool):
+    """(input schema, body plan, body members) of a POST with this content."""
+
+    def run(content, *, version="3.0.3", components=None, **more):
+        if "schema" in content:
+            content = {"application/json": content}
+        made = tool(
+            {"requestBody": {"content": content, **more}}, method="post", version=version, components=components or {}
+        )
+        return made["inputs"], made["tool_call_template"]["request_plan"].get("body"), made.get("body_members")
+
+    return run
+
+
+def test_a_plain_object_is_flattened(body):
+    inputs, plan, members = body({"schema": PET}, required=True)
+    assert list(inputs["properties"]) == members == plan["members"] == ["name", "age"]
+    assert inputs["required"] == ["name"]
+
+
+def test_an_optional_body_requires_nothing(body):
+    inputs, plan, _ = body({"schema": PET})
+    assert "required" not in inputs
+    assert plan["required"] is False
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {**PET, "oneOf": [{}]},
+        {**PET, "discriminator": {"propertyName": "name"}},
+        {**PET, "patternProperties": {"^x": {}}},
+        {**PET, "additionalProperties": {"type": "string"}},
+        {"type": "array", "items": PET},
+        {"type": "object"},
+        {"type": ["object", "string"], "properties": PET["properties"]},
+        {"properties": {f"p{number}": {} for number in range(41)}},
+        {"properties": {"id": {"readOnly": True}}},
+        {"allOf": [PET, {"oneOf": [{}]}]},
+        {"allOf": [True]},
+        {"$ref": "#/components/schemas/Loop"},
+    ],
+)
+def test_what_flattening_would_misrepresent_stays_whole(body, schema):
+    inputs, plan, members = body(
+        {"schema": schema}, components={"schemas": {"Loop": {"allOf": [{"$ref": "#/components/schemas/Loop"}]}}}
+    )
+    assert list(inputs["properties"]) == ["body"]
+    assert ("members" in plan, members) == (False, None)
+
+
+@pytest.mark.parametrize("kind", ["object", ["object", "null"], None])
+@pytest.mark.parametrize("extra", [True, False, {}])
+def test_any_plain_object_flattens(body, kind, extra):
+    schema = {**PET, "type": kind, "additionalProperties": extra}
+    if kind is None:
+        del schema["type"]
+    assert body({"schema": schema})[2] == ["name", "age"]
+
+
+def test_all_of_is_merged_through_references(body):
+    schema = {
+        "allOf": [
+            {"$ref": "#/components/schemas/Pet"},
+            {
+                "required": ["tag", "slip"],
+                "properties": {"tag": {"type": "string", "required": True}, "age": {"maximum": 9}},
+            },
+            {"properties": {"name": {"type": "string"}}},
+        ],
+    }
+    inputs, _, members = body({"schema": schema}, required=True, components={"schemas": {"Pet": PET}})
+    assert members == ["name", "age", "tag", "slip"]
+    assert inputs["properties"]["age"] == {"allOf": [{"maximum": 9}, {"type": "integer"}]} or inputs["properties"][
+        "age"
+    ] == {"allOf": [{"type": "integer"}, {"maximum": 9}]}
+    assert inputs["properties"]["slip"] == {}
+    assert inputs["required"] == ["name", "tag"]
+
+
+def test_read_only_members_go_even_behind_a_reference(body):
+    schema = {"properties": {"id": {"$ref": "#/components/schemas/Id"}, "n": {}, "r": {"readOnly": True}}}
+    assert body({"schema": schema}, components={"schemas": {"Id": {"readOnly": True}}})[2] == ["n"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "empty", "required"),
+    [
+        ({"type": "object"}, True, False),
+        ({"type": "object", "required": ["a"]}, False, True),
+        ({}, True, False),
+        ({"type": "array"}, False, True),
+        ({"type": "string"}, False, True),
+    ],
+)
+def test_a_required_whole_body_may_be_empty_where_it_can_be_an_object(body, schema, empty, required):
+    inputs, plan, _ = body({"schema": schema}, required=True)
+    assert plan.get("empty_object", False) is empty
+    assert (inputs.get("required") == ["body"]) is required
+
+
+@pytest.mark.parametrize(
+    ("kinds", "chosen"),
+    [
+        (["application/xml", "application/json"], "application/json"),
+        (["application/x-www-form-urlencoded", "application/vnd.a+json"], "application/vnd.a+json"),
+        (["application/json-patch+json", "application/merge-patch+json"], "application/merge-patch+json"),
+        (["multipart/form-data", "application/x-www-form-urlencoded"], "application/x-www-form-urlencoded"),
+        (["application/octet-stream", "text/plain"], "text/plain"),
+        (["*/*"], "application/json"),
+        (["application/*"], "application/json"),
+        (["text/*"], "text/plain"),
+        ([" application/json ; charset=utf-8 "], "application/json ; charset=utf-8"),
+    ],
+)
+def test_the_media_type_closest_to_json_is_chosen(body, kinds, chosen):
+    assert body({kind: {"schema": PET} for kind in kinds})[1]["media_type"] == chosen
+
+
+def test_any_media_type_with_a_binary_schema_is_bytes(body):
+    inputs, plan, _ = body({"*/*": {"schema": {"type": "string", "format": "binary"}}}, description="The image.")
+    assert (plan["media_type"], plan["binary"]) == ("application/octet-stream", True)
+    assert inputs["properties"]["body"] == {
+        "type": "string",
+        "contentEncoding": "base64",
+        "description": "The image. Content as base64.",
+    }
+
+
+def test_an_object_in_a_binary_media_type_stays_an_object(body):
+    inputs, plan, _ = body({"application/x-protobuf": {"schema": {"type": "object", "properties": {"a": {}}}}})
+    assert list(inputs["properties"]) == ["a"]
+    assert "binary" not in plan
+
+
+@pytest.mark.parametrize(
+    ("media_type", "schema", "expected"),
+    [
+        ("application/xml", PET, {"type": "string", "description": "d The complete application/xml document as text."}),
+        ("text/plain", {"type": "string"}, {"type": "string", "description": "d"}),
+        ("text/plain", {"type": "string", "enum": ["a"]}, {"type": "string", "enum": ["a"], "description": "d"}),
+    ],
+)
+def test_text_is_one_string(body, media_type, schema, expected):
+    assert body({media_type: {"schema": schema}}, description="d")[0]["properties"]["body"] == expected
+
+
+def test_text_without_any_description_says_what_it_is(body):
+    made = body({"text/csv": {"schema": {}}}, required=True)[0]
+    assert made["properties"]["body"]["description"] == "The complete text/csv document as text."
+    assert made["required"] == ["body"]
+
+
+def test_a_sequence_of_items_is_lines(body):
+    inputs, plan, _ = body({"application/x-ndjson": {"itemSchema": PET}}, version="3.2.0", description="d")
+    assert plan["media_type"] == "application/x-ndjson"
+    assert inputs["properties"]["body"]["type"] == "array"
+    assert inputs["properties"]["body"]["description"] == "d"
+
+
+@pytest.mark.parametrize(
+    ("property_schema", "encoding", "is_file"),
+    [
+        ({"type": "string", "format": "binary"}, None, True),
+        ({"type": "array", "items": {"type": "string", "format": "binary"}}, None, True),
+        ({"anyOf": [{"type": "string", "format": "binary"}, {"type": "null"}]}, None, True),
+        ({"$ref": "#/components/schemas/File"}, None, True),
+        ({"type": "string"}, "image/png, image/jpeg", True),
+        ({}, "application/octet-stream", True),
+        ({"type": "string", "contentMediaType": "application/pdf"}, None, True),
+        ({"type": "string", "format": "byte"}, "image/png", False),
+        ({"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}, None, False),
+        ({"type": "object", "properties": {}}, "application/octet-stream", False),
+        ({"type": "string"}, "text/csv", False),
+        ({"type": "string"}, None, False),
+        ({"type": "array", "items": True}, None, False),
+    ],
+)
+def test_a_file_is_known_by_format_media_type_or_members(body, property_schema, encoding, is_file):
+    media = {"schema": {"type": "object", "properties": {"f": property_schema}}}
+    if encoding:
+        media["encoding"] = {"f": {"contentType": encoding}}
+    components = {"schemas": {"File": {"type": "string", "format": "binary", "description": "A file."}}}
+    inputs, plan, _ = body({"multipart/form-data": media}, version="3.1.0", components=components)
+    assert plan.get("encoding", {}).get("f", {}).get("binary", False) is is_file
+    assert ("File content as base64." in str(inputs["properties"]["f"])) is is_file
+
+
+@pytest.mark.parametrize(
+    ("version", "media_type", "encoding", "plan"),
+    [
+        ("3.0.3", "application/x-www-form-urlencoded", {"explode": False}, {"style": "form", "explode": False}),
+        (
+            "3.0.3",
+            "application/x-www-form-urlencoded",
+            {"style": "deepObject"},
+            {"style": "deepObject", "explode": False},
+        ),
+        (
+            "3.0.3",
+            "application/x-www-form-urlencoded",
+            {"allowReserved": True},
+            {"style": "form", "explode": True, "allow_reserved": True},
+        ),
+        (
+            "3.0.3",
+            "application/x-www-form-urlencoded",
+            {"contentType": "application/json"},
+            {"content_type": "application/json"},
+        ),
+        ("3.0.3", "multipart/form-data", {"style": "form", "explode": False}, None),
+        ("3.1.0", "multipart/form-data", {"style": "form", "explode": False}, {"style": "form", "explode": False}),
+        ("3.0.3", "application/json", {"style": "form"}, None),
+        ("3.0.3", "application/x-www-form-urlencoded", {"contentType": "odd"}, None),
+    ],
+)
+@pytest.mark.parametrize("flat", [True, False])
+def test_encodings_are_kept_where_they_count(body, version, media_type, encoding, plan, flat):
+    schema = {"type": "object", "properties": {"p": {"type": "array", "items": {"type": "string"}}}}
+    whole = {**schema, "additionalProperties": {"type": "string"}}
+    components = {"schemas": {"Whole": whole}}
+    if not flat:
+        schema = {"$ref": "#/components/schemas/Whole"}
+    media = {"schema": schema, "encoding": {"p": encoding}}
+    made = body({media_type: media}, version=version, components=components)[1]
+    assert made.get("encoding", {}).get("p") == plan
+
+
+def test_parts_of_all_of_in_different_files_take_the_later(tool):
+    other = "https://docs.example.com/specs/other.yaml"
+    parts = [{"$ref": "other.yaml#/A"}, {"properties": {"a": {"type": "integer"}}}]
+    operation = {"requestBody": {"content": {"application/json": {"schema": {"allOf": parts}}}}}
+    made = tool(operation, method="post", files={other: {"A": {"properties": {"a": {"type": "string"}}}}})
+    assert made["inputs"]["properties"]["a"] == {"type": "string"}

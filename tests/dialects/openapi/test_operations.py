@@ -1,0 +1,121 @@
+import pytest
+
+
+@pytest.fixture
+def plan(tool):
+    return lambda *args, **kwargs: tool(*args, **kwargs)["tool_call_template"]["request_plan"]
+
+
+def test_every_method_of_every_path_is_found(conversion):
+    methods = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
+    paths = {
+        "/a": {**{method: {} for method in methods}, "additionalOperations": {"COPY": {}, "odd name": {}, "X": 5}},
+        "x-internal": {"get": {}},
+        "/b": None,
+        "/c": {"get": "odd", "summary": "s"},
+    }
+    made = conversion({}, paths=paths)
+    found = [tool["tool_call_template"]["http_method"] for tool in made.tools]
+    assert found == [*(method.upper() for method in methods), "COPY"]
+
+
+def test_an_operations_parameter_overrides_its_paths(plan):
+    shared = [
+        {"name": "a", "in": "query", "style": "pipeDelimited", "schema": {"type": "array"}},
+        {"name": "b", "in": "query", "schema": {}},
+    ]
+    own = [{"name": "a", "in": "query", "schema": {"type": "array"}}, {"name": "a", "in": "header", "schema": {}}]
+    made = plan({}, paths={"/things": {"parameters": shared, "get": {"parameters": own}}})
+    assert [(one["name"], one["in"], one["style"]) for one in made["parameters"]] == [
+        ("a", "query", "form"),
+        ("b", "query", "form"),
+        ("a", "header", "simple"),
+    ]
+
+
+def test_a_parameter_without_name_or_place_is_a_fault(conversion):
+    parameters = [{"in": "query"}, {"name": "a"}, {"name": "b", "in": "nowhere"}, {"$ref": "#/gone"}, 5]
+    parameters.append({"name": 7, "in": "query", "schema": {}})
+    made = conversion({"parameters": parameters})
+    assert list(made.tools[0]["inputs"]["properties"]) == ["7"]
+    assert len([fault for fault in made.faults if "/parameters/" in fault.where]) == 6
+
+
+@pytest.mark.parametrize("name", ["Accept", "content-type", "AUTHORIZATION"])
+def test_three_headers_are_ignored_in_3_x_and_kept_in_2_0(tool, name):
+    parameters = [{"name": name, "in": "header", "type": "string"}]
+    assert tool({"parameters": parameters})["inputs"]["properties"] == {}
+    assert list(tool({"parameters": parameters}, version="2.0")["inputs"]["properties"]) == [name]
+
+
+def test_a_content_type_parameter_gives_way_to_a_body(tool):
+    parameters = [
+        {"name": "Content-Type", "in": "header", "type": "string"},
+        {"name": "b", "in": "body", "schema": {"type": "object", "properties": {"x": {"type": "string"}}}},
+    ]
+    made = tool({"parameters": parameters}, method="post", version="2.0")
+    assert list(made["inputs"]["properties"]) == ["x"]
+
+
+def test_a_path_item_behind_a_reference_is_read_and_its_own_members_win(conversion):
+    paths = {"/a": {"$ref": "#/components/pathItems/P", "summary": "own", "post": {"operationId": "mine"}}}
+    components = {"pathItems": {"P": {"get": {"operationId": "theirs"}, "post": {"operationId": "lost"}}}}
+    made = conversion({}, paths=paths, components=components)
+    assert [tool["name"] for tool in made.tools] == ["theirs", "mine"]
+
+
+def test_a_path_item_that_cannot_be_read_is_an_error(conversion):
+    made = conversion({}, paths={"/a": {"$ref": "gone.yaml#/a"}})
+    assert made.tools == []
+    assert any(fault.severity == "error" and fault.where == "#/paths/~1a" for fault in made.faults)
+
+
+def test_a_path_item_in_another_file_is_read_with_its_own_references(conversion):
+    files = {
+        "https://docs.example.com/specs/paths/a.yaml": {
+            "get": {"parameters": [{"$ref": "../parameters.yaml#/limit"}], "requestBody": {"$ref": "#/body"}},
+            "body": {"content": {"application/json": {"schema": {"$ref": "#/schema"}}}},
+            "schema": {"type": "object", "properties": {"x": {"type": "integer"}}},
+        },
+        "https://docs.example.com/specs/parameters.yaml": {
+            "limit": {"name": "limit", "in": "query", "schema": {"$ref": "#/number"}},
+            "number": {"type": "integer"},
+        },
+    }
+    made = conversion({}, paths={"/a": {"$ref": "paths/a.yaml"}}, files=files)
+    assert made.tools[0]["inputs"]["properties"] == {"limit": {"type": "integer"}, "x": {"type": "integer"}}
+    assert made.faults == []
+
+
+def test_an_old_operation_inherits_what_it_consumes_and_produces(plan):
+    body = {"name": "b", "in": "body", "schema": {"type": "object"}}
+    responses = {"200": {"schema": {"type": "object"}}}
+    operation = {"parameters": [body], "responses": responses}
+    shared = {"consumes": ["application/vnd.a+json"], "produces": ["text/xml", "application/json"]}
+    made = plan(operation, method="post", version="2.0", **shared)
+    assert made["body"]["media_type"] == "application/vnd.a+json"
+    assert made["headers"] == {"Accept": "application/json, */*;q=0.1"}
+    own = {**operation, "consumes": "text/plain", "produces": []}
+    assert plan(own, method="post", version="2.0", **shared)["body"]["media_type"] == "text/plain"
+    empty = {**operation, "consumes": []}
+    assert plan(empty, method="post", version="2.0", **shared)["body"]["media_type"] == "application/json"
+
+
+@pytest.mark.parametrize("body", [None, "odd", {"$ref": "#/gone"}, {}, {"content": {}}, {"content": {"odd": {}}}])
+def test_a_body_that_cannot_be_read_is_none(plan, body):
+    assert "body" not in plan({"requestBody": body}, method="post")
+
+
+def test_extensions_among_the_responses_are_no_responses(tool):
+    operation = {"responses": {"x-note": {"content": {"application/json": {"schema": {"type": "object"}}}}}}
+    assert "outputs" not in tool(operation)
+
+
+@pytest.mark.parametrize("own", [{}, {"security": [{"key": []}]}, {"security": []}, {"security": "odd"}])
+def test_an_operations_own_security_replaces_the_documents(tool, own):
+    components = {
+        "securitySchemes": {name: {"type": "apiKey", "in": "header", "name": name} for name in ("key", "root")}
+    }
+    auth = tool(own, components=components, security=[{"root": []}])["tool_call_template"].get("auth")
+    expected = {"[]": None, "[{'key': []}]": "key"}.get(str(own.get("security")), "root")
+    assert (auth and auth["var_name"]) == expected

@@ -1,0 +1,99 @@
+import pytest
+
+from utcp_bridge.dialects.openapi.references import References, external_references
+from utcp_bridge.dialects.openapi.shapes import Faults, Located
+
+URL = "https://docs.example.com/specs/openapi.json"
+PETS = "https://docs.example.com/specs/common/pets.json"
+DOCUMENT = {
+    "components": {
+        "schemas": {
+            "A": {"$ref": "#/components/schemas/B"},
+            "B": {"type": "string"},
+            "a/b~c d": {"type": "integer"},
+            "Loop": {"$ref": "#/components/schemas/Pool"},
+            "Pool": {"$ref": "#/components/schemas/Loop"},
+            "Named": {"$anchor": "here", "items": [{"$dynamicAnchor": "there"}], "default": {"$anchor": "not"}},
+        }
+    },
+    "definitions": {"Old": {"type": "object"}},
+    "list": [{"x": None}, {"y": 1}],
+}
+
+
+@pytest.fixture
+def faults():
+    return Faults()
+
+
+@pytest.fixture
+def references(faults):
+    files = {PETS: {"Pet": {"$ref": "../openapi.json#/components/schemas/B"}, "Near": {"$ref": "#/Pet"}}}
+    return References(DOCUMENT, URL, files, faults)
+
+
+@pytest.mark.parametrize(
+    ("reference", "value"),
+    [
+        ("#/components/schemas/B", {"type": "string"}),
+        ("#/components/schemas/a~1b~0c%20d", {"type": "integer"}),
+        ("#/list/1/y", 1),
+        ("openapi.json#/definitions/Old", {"type": "object"}),
+        ("common/pets.json#/Pet", {"$ref": "../openapi.json#/components/schemas/B"}),
+        ("B", {"type": "string"}),
+        ("Old", {"type": "object"}),
+        ("#here", DOCUMENT["components"]["schemas"]["Named"]),
+        ("#there", {"$dynamicAnchor": "there"}),
+    ],
+)
+def test_a_reference_leads_to_its_place(references, reference, value):
+    assert references.resolve(reference, URL, "#/x").value == value
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "#/nowhere",
+        "#/list/7",
+        "#/list/0/x",
+        "other.json#/A",
+        "#not",
+        "#/components/schemas/B/type/x",
+        "http://[",
+        "Zebra",
+    ],
+)
+def test_a_reference_into_nothing_is_none_and_a_fault(references, faults, reference):
+    assert references.resolve(reference, URL, "#/x") is None
+    assert [fault.where for fault in faults.all()] == ["#/x"]
+
+
+def test_a_chain_is_followed_across_files_and_knows_where_it_ends(references):
+    end = references.follow(Located({"$ref": "#/Near"}, PETS, "#/here"))
+    assert (end.value, end.base, end.pointer) == ({"type": "string"}, URL, "#/components/schemas/B")
+
+
+def test_a_circle_and_a_broken_chain_end_in_nothing(references, faults):
+    assert references.follow(Located({"$ref": "#/components/schemas/Loop"}, URL, "#/x")).value is None
+    assert references.follow(Located({"$ref": "#/nowhere"}, URL, "#/y")).value is None
+    assert "circle" in str(faults.all()[0])
+
+
+def test_a_document_may_name_its_own_address(faults):
+    references = References({"$self": "https://api.example.com/o.json", "x": 1}, URL, {}, faults)
+    assert references.base == "https://api.example.com/o.json"
+    assert references.root().at("x").value == 1
+
+
+def test_external_references_are_absolute_once_each_and_not_in_data():
+    document = {
+        "paths": {"/a": {"$ref": "common/pets.json#/paths/a"}, "/b": [{"$ref": "common/pets.json"}]},
+        "own": {"$ref": "#/paths"},
+        "self": {"$ref": "openapi.json#/paths"},
+        "example": {"$ref": "data.json"},
+        "broken": {"$ref": "http://["},
+        "odd": {"$ref": 5},
+        "far": {"$ref": "https://other.example.com/x.yaml#/A"},
+    }
+    assert external_references(document, URL) == [PETS, "https://other.example.com/x.yaml"]
+    assert external_references({"a": {"$ref": "../b.yaml"}}, "/specs/v1/a.yaml") == ["/specs/b.yaml"]

@@ -1,0 +1,162 @@
+import pytest
+
+ANY_DESCRIBED = {"description": "d"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        (True, {}),
+        (False, {"not": {}}),
+        (None, {}),
+        (["odd"], {}),
+        (
+            {"type": "string", "format": "date", "minLength": 1, "x-odd": 1, "xml": {}},
+            {"type": "string", "format": "date", "minLength": 1},
+        ),
+        ({"type": "string", "nullable": True, "enum": ["a"]}, {"type": ["string", "null"], "enum": ["a", None]}),
+        ({"type": ["string", "null"], "nullable": True}, {"type": ["string", "null"]}),
+        ({"enum": ["a"], "nullable": True}, {"enum": ["a"]}),
+        (
+            {"allOf": [{"type": "string"}], "nullable": True, "title": "t"},
+            {"title": "t", "anyOf": [{"allOf": [{"type": "string"}]}, {"type": "null"}]},
+        ),
+        ({"anyOf": [{"type": "string"}], "nullable": True}, {"anyOf": [{"type": "string"}, {"type": "null"}]}),
+        ({"type": "integer", "minimum": 1, "exclusiveMinimum": True}, {"type": "integer", "exclusiveMinimum": 1}),
+        ({"type": "integer", "maximum": "5", "exclusiveMaximum": False}, {"type": "integer", "maximum": 5}),
+        ({"exclusiveMinimum": 1, "exclusiveMaximum": 9.5}, {"exclusiveMinimum": 1, "exclusiveMaximum": 9.5}),
+        ({"multipleOf": 0}, {}),
+        ({"multipleOf": 0.01, "maxLength": -1, "uniqueItems": True}, {"multipleOf": 0.01, "uniqueItems": True}),
+        ({"type": "string", "format": "binary"}, {"type": "string", "contentEncoding": "base64"}),
+        ({"type": "file"}, {"type": "string", "contentEncoding": "base64"}),
+        ({"type": "string", "contentMediaType": "image/png"}, {"type": "string", "contentMediaType": "image/png"}),
+        ({"example": 5, "default": 3, "deprecated": True}, {"deprecated": True, "default": 3, "examples": [5]}),
+        ({"default": {"$ref": "#/x"}, "example": "x" * 9_000}, {}),
+        ({"type": "string", "pattern": "^a$"}, {"type": "string", "pattern": "^a$"}),
+        ({"pattern": "/a/i", "description": "d"}, {"description": "d Pattern: /a/i"}),
+        ({"pattern": 5, "title": "  ", "description": " d "}, {"description": "d"}),
+        ({"const": 1}, {"const": 1}),
+        ({"type": "array", "items": [{"type": "string"}]}, {"type": "array", "prefixItems": [{"type": "string"}]}),
+        ({"prefixItems": [{"type": "string"}], "items": False}, {"items": {}, "prefixItems": [{"type": "string"}]}),
+        (
+            {"items": True, "contains": {"type": "string"}, "minContains": 1},
+            {"minContains": 1, "items": True, "contains": {"type": "string"}},
+        ),
+        ({"oneOf": [{"type": "string"}, {"type": "integer"}]}, {"anyOf": [{"type": "string"}, {"type": "integer"}]}),
+        (
+            {"oneOf": [{"type": "string"}], "anyOf": [{"type": "integer"}]},
+            {"allOf": [{"anyOf": [{"type": "integer"}]}, {"anyOf": [{"type": "string"}]}]},
+        ),
+        ({"oneOf": "odd", "allOf": [], "anyOf": None}, {}),
+        (
+            {"not": {"type": "null"}, "if": {"type": "string"}, "then": {"minLength": 1}, "else": True},
+            {"not": {"type": "null"}, "if": {"type": "string"}, "then": {"minLength": 1}},
+        ),
+        ({"dependentSchemas": {"a": {"required": ["b"]}}}, {"dependentSchemas": {"a": {"required": ["b"]}}}),
+        ({"dependentRequired": {"a": ["b", 5]}}, {"dependentRequired": {"a": ["b"]}}),
+        ({"patternProperties": {"^x-": True, "(?i)y": {}}}, {"patternProperties": {"^x-": {}}}),
+        (
+            {"additionalProperties": {"type": "string"}, "propertyNames": {"minLength": 1}},
+            {"additionalProperties": {"type": "string"}, "propertyNames": {"minLength": 1}},
+        ),
+    ],
+)
+def test_a_schema_becomes_json_schema_2020_12(translated, schema, expected):
+    assert translated(schema) == expected
+
+
+def test_read_only_members_are_no_input_even_behind_a_reference(translated):
+    schema = {
+        "properties": {
+            "id": {"type": "string", "readOnly": True},
+            "own": {"$ref": "#/components/schemas/Own"},
+            "name": {"type": "string", "required": True},
+            "odd": None,
+            "secret": {"type": "string", "writeOnly": True},
+        },
+        "required": ["id", "own", "gone", "secret"],
+        "additionalProperties": False,
+    }
+    components = {"schemas": {"Own": {"type": "string", "readOnly": True}}}
+    assert translated(schema, components=components) == {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "odd": {}, "secret": {"type": "string"}},
+        "additionalProperties": False,
+        "required": ["secret", "name"],
+    }
+
+
+def test_required_names_stay_where_another_part_may_describe_them(translated):
+    schema = {"properties": {"a": {}}, "required": ["b"], "allOf": [{"properties": {"b": {"type": "string"}}}]}
+    assert translated(schema)["required"] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("version", "schema", "expected"),
+    [
+        ("3.0.3", {"$ref": "#/components/schemas/Text", "minLength": 5}, {"type": "string", "title": "Text"}),
+        (
+            "3.1.0",
+            {"$ref": "#/components/schemas/Text", "minLength": 5},
+            {"minLength": 5, "allOf": [{"type": "string", "title": "Text"}]},
+        ),
+        (
+            "3.0.3",
+            {"$ref": "#/components/schemas/Text", "description": "d"},
+            {"type": "string", "title": "Text", "description": "d"},
+        ),
+        (
+            "3.0.3",
+            {"$ref": "#/components/schemas/Text", "nullable": True},
+            {"anyOf": [{"type": "string", "title": "Text"}, {"type": "null"}]},
+        ),
+        ("3.0.3", {"$ref": "#/components/schemas/Gone", "description": "d"}, ANY_DESCRIBED),
+        ("3.1.0", {"$ref": "#/components/schemas/Any"}, {}),
+        ("3.1.0", {"$dynamicRef": "#text"}, {"type": "string", "title": "Text"}),
+    ],
+)
+def test_a_reference_keeps_what_may_stand_beside_it(translated, version, schema, expected):
+    components = {"schemas": {"Text": {"$dynamicAnchor": "text", "type": "string", "title": "Text"}, "Any": True}}
+    assert translated(schema, version=version, components=components) == expected
+
+
+def test_a_schema_beyond_the_depth_limit_accepts_anything(conversion):
+    schema = {"type": "string"}
+    for _ in range(80):
+        schema = {"items": schema}
+    made = conversion({"parameters": [{"name": "q", "in": "query", "schema": schema}]})
+    assert "too deep" in str(made.faults[0])
+
+
+def test_outputs_are_permissive(tool):
+    schema = {
+        "type": "object",
+        "required": ["id"],
+        "additionalProperties": False,
+        "properties": {
+            "id": {"type": "integer", "minimum": 5, "format": "int64"},
+            "kind": {"type": "string", "enum": ["a", "b"], "default": "a"},
+            "password": {"type": "string", "writeOnly": True},
+            "either": {"oneOf": [{"type": "string"}, {"type": "null"}], "description": "d"},
+            "map": {"type": "object", "additionalProperties": {"type": "string"}},
+            "open": {"type": "object", "additionalProperties": True},
+            "items": {"type": "array", "items": False, "contains": {"type": "string"}},
+            "never": False,
+        },
+    }
+    operation = {"responses": {"200": {"content": {"application/json": {"schema": schema}}}}}
+    assert tool(operation)["outputs"] == {
+        "type": "object",
+        "properties": {
+            "id": {"type": ["integer", "null"]},
+            "kind": {"type": ["string", "null"], "examples": ["a", "b"]},
+            "either": {
+                "description": "d",
+                "anyOf": [{"type": ["string", "null"]}, {"type": ["null"]}, {"type": "null"}],
+            },
+            "map": {"type": ["object", "null"], "additionalProperties": {"type": ["string", "null"]}},
+            "open": {"type": ["object", "null"], "additionalProperties": True},
+            "items": {"type": ["array", "null"], "items": {}},
+            "never": {},
+        },
+    }

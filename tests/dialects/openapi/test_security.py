@@ -1,0 +1,177 @@
+import pytest
+
+URL = "https://docs.example.com/specs/openapi.json"
+SCHEMES = {
+    "key": {"type": "apiKey", "in": "header", "name": "X-Key", "description": "From  the\nconsole."},
+    "queryKey": {"type": "apiKey", "in": "query", "name": "api key"},
+    "basicAuth": {"type": "http", "scheme": "basic"},
+    "bearer_auth": {"type": "http", "scheme": "Bearer"},
+    "signed": {"type": "http", "scheme": "HOBA"},
+    "machine": {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": "/token"}}},
+    "person": {"type": "oauth2", "flows": {"authorizationCode": {"tokenUrl": "/token"}, "implicit": {}}},
+    "oidc": {"type": "openIdConnect", "openIdConnectUrl": "/.well-known"},
+    "tls": {"type": "mutualTLS"},
+    "alias": {"$ref": "#/components/securitySchemes/key"},
+    "odd": {"type": ["apiKey"]},
+    "noName": {"type": "apiKey", "in": "header"},
+    "badName": {"type": "apiKey", "in": "header", "name": "a b"},
+    "badHttp": {"type": "http", "scheme": "a b"},
+    "unfinished": {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": "http://["}}},
+}
+
+
+@pytest.fixture
+def auth(tool):
+    """The auth of an operation with these requirements."""
+
+    def run(*security, schemes=SCHEMES, **kwargs):
+        made = tool({"operationId": "", "security": [*security]}, components={"securitySchemes": schemes}, **kwargs)
+        return made["tool_call_template"].get("auth")
+
+    return run
+
+
+def key(variable, name="Authorization", place="header", prefix="Bearer "):
+    return {"auth_type": "api_key", "api_key": f"{prefix}${{{variable}}}", "var_name": name, "location": place}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "expected"),
+    [
+        ("key", key("KEY_API_KEY", "X-Key", prefix="")),
+        ("alias", key("ALIAS_API_KEY", "X-Key", prefix="")),
+        ("queryKey", key("QUERY_KEY_API_KEY", "api key", "query", "")),
+        (
+            "basicAuth",
+            {"auth_type": "basic", "username": "${BASIC_AUTH_USERNAME}", "password": "${BASIC_AUTH_PASSWORD}"},
+        ),
+        ("bearer_auth", key("BEARER_AUTH_TOKEN")),
+        ("signed", key("SIGNED_TOKEN", prefix="HOBA ")),
+        ("person", key("PERSON_TOKEN")),
+        ("oidc", key("OIDC_TOKEN")),
+        ("#/components/securitySchemes/key", key("COMPONENTS_SECURITY_SCHEMES_KEY_API_KEY", "X-Key", prefix="")),
+    ],
+)
+def test_a_scheme_becomes_an_auth_with_variables_of_its_own(auth, scheme, expected):
+    assert auth({scheme: []}) == expected
+
+
+def test_client_credentials_ask_for_the_needed_scopes_or_take_a_token(auth):
+    made = auth({"machine": ["read", "write", 5]})
+    assert made["options"] == [
+        {
+            "auth_type": "oauth2",
+            "token_url": "https://docs.example.com/token",
+            "client_id": "${MACHINE_CLIENT_ID}",
+            "client_secret": "${MACHINE_CLIENT_SECRET}",
+            "scope": "read write",
+        },
+        key("MACHINE_TOKEN"),
+    ]
+    assert "scope" not in auth({"machine": []})["options"][0]
+    assert auth({"unfinished": []})["options"][0]["token_url"] == "http://["
+
+
+@pytest.mark.parametrize(
+    "security", [[], [{}], [{"tls": []}], ["odd"], [{"gone": []}], [{"odd": []}], [{"noName": []}]]
+)
+def test_no_requirement_sends_nothing(auth, security):
+    assert auth(*security) is None
+
+
+@pytest.mark.parametrize("scheme", ["gone", "odd", "noName", "badName", "badHttp", "#/gone"])
+def test_a_scheme_that_cannot_be_used_is_a_fault(conversion, scheme):
+    operation = {"security": [{scheme: []}]}
+    made = conversion(operation, components={"securitySchemes": SCHEMES})
+    assert any("unknown or incomplete" in fault.what for fault in made.faults)
+
+
+def test_alternatives_and_combinations_are_kept(auth):
+    made = auth({"key": [], "basicAuth": []}, {"bearer_auth": []}, {"gone": [], "key": []})
+    assert [option["auth_type"] for option in made["options"]] == ["all", "api_key"]
+    assert [member["auth_type"] for member in made["options"][0]["schemes"]] == ["api_key", "basic"]
+    assert "optional" not in made
+
+
+def test_an_optional_requirement_is_marked(auth):
+    assert auth({}, {"key": []}) == {
+        "auth_type": "any",
+        "options": [key("KEY_API_KEY", "X-Key", prefix="")],
+        "optional": True,
+    }
+
+
+def test_a_combination_with_alternatives_inside_is_multiplied_out(auth):
+    made = auth({"machine": [], "key": []})
+    assert [[member["auth_type"] for member in option["schemes"]] for option in made["options"]] == [
+        ["oauth2", "api_key"],
+        ["api_key", "api_key"],
+    ]
+
+
+def test_variables_are_named_once_per_scheme_and_never_shared(conversion):
+    schemes = {name: {"type": "apiKey", "in": "header", "name": name} for name in ("apiKey", "api_key", "api-key")}
+    operation = {"security": [{name: [] for name in schemes}]}
+    made = conversion(operation, components={"securitySchemes": {**schemes, "key": SCHEMES["key"]}})
+    assert len(made.variables) == len(set(made.variables)) == 3
+    assert made.variables[0] == "API_KEY"
+    assert made.variable_notes["API_KEY"] == "apiKey scheme 'apiKey'"
+    noted = conversion({"security": [{"key": []}]}, components={"securitySchemes": SCHEMES})
+    assert noted.variable_notes == {"KEY_API_KEY": "apiKey scheme 'key': From the console."}
+    assert conversion({"security": [{"é": []}]}, components={"securitySchemes": {"é": SCHEMES["key"]}}).variables == [
+        "AUTH_API_KEY"
+    ]
+
+
+def test_python_utcps_placeholders_are_aliases(conversion):
+    operation = {"operationId": "a", "security": [{"basicAuth": []}]}
+    other = {"operationId": "b", "security": [{"key": []}]}
+    paths = {
+        "/a": {"get": operation},
+        "/b": {"get": other, "options": other},
+        "/c": {"get": {**operation, "operationId": "c"}},
+    }
+    made = conversion({}, paths=paths, components={"securitySchemes": SCHEMES})
+    aliases = [tool["tool_call_template"]["auth"].get("aliases") for tool in made.tools]
+    assert aliases == [
+        ["USERNAME_0", "PASSWORD_0"],
+        ["API_KEY_1", "API_KEY_0"],
+        None,
+        ["USERNAME_2", "PASSWORD_2", "USERNAME_0", "PASSWORD_0"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "security", "used"),
+    [
+        ({"auth_type": "api_key", "var_name": "x-KEY", "api_key": "k"}, [{"key": []}], True),
+        ({"auth_type": "api_key", "var_name": "X-Key", "location": "query", "api_key": "k"}, [{"key": []}], False),
+        ({"auth_type": "api_key", "api_key": "k"}, [{"key": []}], False),
+        ({"auth_type": "basic", "username": "u", "password": "p"}, [{"key": []}, {"basicAuth": []}], True),
+        ({"auth_type": "basic", "username": "u", "password": "p"}, [{"key": []}], False),
+        ({"auth_type": "basic", "username": "u", "password": "p"}, [], False),
+    ],
+)
+def test_the_operators_auth_is_used_where_it_is_of_the_same_kind(auth, chosen, security, used):
+    assert (auth(*security, options={"auth": chosen}) == chosen) is used
+
+
+def test_the_operators_auth_is_used_where_the_document_is_silent(tool):
+    chosen = {"auth_type": "basic", "username": "u", "password": "p"}
+    assert tool({}, options={"auth": chosen})["tool_call_template"]["auth"] == chosen
+    assert (
+        "auth" not in tool({}, options={"auth": chosen}, components={"securitySchemes": SCHEMES})["tool_call_template"]
+    )
+
+
+def test_a_parameter_that_carries_the_key_is_no_argument(properties):
+    parameters = [
+        {"name": "x-KEY", "in": "header", "schema": {}},
+        {"name": "X-Key", "in": "query", "schema": {}},
+        {"name": "Authorization", "in": "header", "type": "string"},
+    ]
+    components = {"securitySchemes": SCHEMES}
+    assert list(properties({"parameters": parameters, "security": [{"key": []}]}, components=components)) == ["X-Key"]
+    old = {"securityDefinitions": {"b": {"type": "basic"}}}
+    kept = properties({"parameters": [parameters[2]], "security": [{"b": []}]}, version="2.0", **old)
+    assert kept == {}
