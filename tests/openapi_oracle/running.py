@@ -176,6 +176,8 @@ def is_file(reader, schema):
     schema = reader.schema(schema)
     if schema.get("type") == "array":
         return is_file(reader, schema.get("items", {}))
+    if schema.get("contentMediaType") and not schema.get("contentEncoding"):
+        return schema["contentMediaType"].startswith(("application/octet-stream", "image/"))
     return schema.get("format") == "binary" or any(is_file(reader, one) for one in schema.get("anyOf", []))
 
 

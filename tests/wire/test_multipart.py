@@ -38,7 +38,9 @@ def test_no_parts_still_make_a_complete_body():
     ("text", "data"),
     [
         ("aGVsbG8=", b"hello"),
-        ("aGVsbG8", b"hello"),
+        ("aGVsbG8", b"aGVsbG8"),
+        ("v1", b"v1"),
+        ("data:text/plain;base64,aGVsbG8", b"hello"),
         ("aGVs\n bG8=", b"hello"),
         ("_-8=", b"\xff\xef"),
         ("data:image/png;base64,aGVsbG8=", b"hello"),

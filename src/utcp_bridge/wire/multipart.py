@@ -54,14 +54,17 @@ def encode_multipart(parts: list[Part]) -> tuple[str, bytes]:
 def decode_base64(text: str, *, argument: str) -> bytes:
     """The bytes of standard or URL-safe base64, or of a `data:` URL; text that is no base64 stands for itself.
 
+    Plain base64 has to be padded, so that short words are not taken for it.
+
     :raises InvalidArguments: the text has no UTF-8 form.
     """
     match = _DATA_URL.match(text)
     encoded = _BLANKS.sub("", text[match.end() :] if match else text)
-    if "-" in encoded or "_" in encoded:
-        encoded = encoded.replace("-", "+").replace("_", "/")
+    encoded = encoded.replace("-", "+").replace("_", "/")
+    if match:
+        encoded += "=" * (-len(encoded) % 4)
     try:
-        return base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+        return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         pass
     try:

@@ -97,6 +97,7 @@ def test_read_only_members_go_even_behind_a_reference(body):
         ({}, True, False),
         ({"type": "array"}, False, True),
         ({"type": "string"}, False, True),
+        ({"anyOf": [{"type": "object"}]}, False, True),
     ],
 )
 def test_a_required_whole_body_may_be_empty_where_it_can_be_an_object(body, schema, empty, required):

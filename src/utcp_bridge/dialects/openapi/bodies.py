@@ -133,7 +133,7 @@ class BodyReader:
         encoding = self._encoding(kind, media, properties)
         if encoding:
             plan["encoding"] = encoding
-        if plan["required"] and not as_array(node.get("required")) and _may_be_object(node):
+        if plan["required"] and _may_be_empty(node):
             plan["empty_object"] = True
         piece = self._definitions.translate(schema)
         return BodyShape({"body": Argument(_described(piece.schema, about), piece.refs, _is_needed(plan))}, plan)
@@ -297,7 +297,10 @@ def _concrete(media_type: str, schema: JsonObject) -> str:
     return "text/plain" if essence == "text/*" else media_type.strip()
 
 
-def _may_be_object(node: JsonObject) -> bool:
+def _may_be_empty(node: JsonObject) -> bool:
+    """Whether `{}` surely is a value of the schema, as far as it says."""
+    if as_array(node.get("required")) or any(key in node for key in ("oneOf", "anyOf", "allOf")):
+        return False
     return "type" not in node or has_type(node, "object")
 
 
