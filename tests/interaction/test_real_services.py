@@ -94,7 +94,7 @@ async def test_httpbin_is_called_by_its_own_swagger_document(tmp_path: Path) -> 
             assert "bin_get_get" in names
             assert len(names) > 60
             assert (await call(client, "bin_get_get", {}))["url"] == f"{base}/get"
-            status = await client.call_tool("bin_get_status_codes", {"codes": "418"})
+            status = await client.call_tool("bin_get_status_by_codes", {"codes": "418"})
             assert status.is_error
             assert "418" in status.content[0].text
 

@@ -17,11 +17,11 @@ from utcp_bridge.wire.request_plan import BuildRequest, compile_plan, read_plan
 
 __all__ = ["HttpFamilyTemplate", "is_idempotent", "verb_annotations"]
 
-METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
+METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "POST", "PUT", "PATCH", "DELETE"})
 
 _NULL_IS_EMPTY = BeforeValidator(lambda value: {} if value is None else value)
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-_READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PUT", "DELETE"})
+_READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
 _DESTRUCTIVE = frozenset({"PUT", "DELETE"})
 _DOCUMENT_TYPES = "application/json, application/yaml, text/yaml, */*;q=0.5"
 
