@@ -1,0 +1,80 @@
+"""Which of an `auth` object's alternatives is used: the first whose variables are set (pure).
+
+    {"auth_type": "any", "options": […], "optional": true}     {"auth_type": "all", "schemes": […]}
+    {"auth_type": "api_key", "api_key": "${KEY}", "aliases": ["API_KEY_0"]}
+
+It runs on the raw object, before variables are filled in, so that an alternative nobody uses needs no variable.
+`aliases` are older names for a scheme's variables (those of python-utcp's OpenAPI converter), taken where the
+scheme's own is not set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from utcp_bridge.model import JsonObject, is_list, is_object
+
+__all__ = ["choose_auth"]
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]+)\}")
+_ALIAS_KINDS = {
+    "api_key": "API_KEY_",
+    "username": "USERNAME_",
+    "password": "PASSWORD_",
+    "client_id": "CLIENT_ID_",
+    "client_secret": "CLIENT_SECRET_",
+}
+
+
+def choose_auth(auth: JsonObject, is_set: Callable[[str], bool]) -> JsonObject | None:
+    """The object without alternatives; None where sending nothing is allowed and nothing else is possible.
+
+    `is_set` says whether a variable, by its name in the template, has a value. Where no alternative is complete,
+    the first stays, so that the error names the variable to set.
+    """
+    kind = auth.get("auth_type")
+    if kind == "any" and is_list(options := auth.get("options")):
+        return _first(auth, [choose_auth(option, is_set) for option in options if is_object(option)], is_set)
+    if kind == "all" and is_list(schemes := auth.get("schemes")):
+        chosen = [member for scheme in schemes if is_object(scheme) and (member := choose_auth(scheme, is_set))]
+        return {**auth, "schemes": chosen} if chosen else None
+    return _with_aliases(auth, is_set)
+
+
+def _first(auth: JsonObject, options: list[JsonObject | None], is_set: Callable[[str], bool]) -> JsonObject | None:
+    usable = [option for option in options if option is not None]
+    for option in usable:
+        if all(map(is_set, _names(option))):
+            return option
+    if auth.get("optional") is True or not usable:
+        return None
+    return usable[0]
+
+
+def _names(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return _VARIABLE.findall(value)
+    if is_object(value):
+        return [name for member in value.values() for name in _names(member)]
+    return [name for member in value for name in _names(member)] if is_list(value) else []
+
+
+def _with_aliases(auth: JsonObject, is_set: Callable[[str], bool]) -> JsonObject:
+    aliases = auth.get("aliases")
+    chosen = {key: value for key, value in auth.items() if key != "aliases"}
+    if not is_list(aliases):
+        return chosen
+    for key, prefix in _ALIAS_KINDS.items():
+        candidates = [name for name in aliases if isinstance(name, str) and name.startswith(prefix)]
+        if isinstance(text := chosen.get(key), str):
+            chosen[key] = _aliased(text, [name for name in candidates if is_set(name)], is_set)
+    return chosen
+
+
+def _aliased(text: str, aliases: list[str], is_set: Callable[[str], bool]) -> str:
+    def replacement(match: re.Match[str]) -> str:
+        return match[0] if is_set(match[1]) or not aliases else f"${{{aliases[0]}}}"
+
+    return _VARIABLE.sub(replacement, text)
