@@ -61,9 +61,9 @@ class Results:
             if samples.server == "bridge":
                 name = f"calls/s against the floor, {_cell(samples)}"
                 yield Goal(name, _ratio(samples.rate, floors[samples.cell].rate), 1.0, at_least=True)
-        for small, large in _pairs(self.growth):
-            name = f"CPU a call at {large.tools:,} tools against {small.tools}, {_cell(large)}"
-            yield Goal(name, _ratio(large.cpu, small.cpu), GROWTH)
+        for (transport, era), ratios in _growth(self.growth).items():
+            name = f"CPU a call at many tools against few, {transport} {era}"
+            yield Goal(name, median(ratios), GROWTH)
         starts = {(row["server"], row["tools"]): median(row["seconds"]) for row in self.starts}
         for (server, tools), seconds in starts.items():
             if server == "bridge":
@@ -130,6 +130,15 @@ def _pairs(growth: Sequence[Samples]) -> list[tuple[Samples, Samples]]:
     few = min((samples.tools for samples in growth), default=0)
     small = {samples.cell: samples for samples in growth if samples.tools == few}
     return [(small[samples.cell], samples) for samples in growth if samples.tools != few]
+
+
+def _growth(growth: Sequence[Samples]) -> dict[tuple[str, str], list[float]]:
+    """Ratios of every round and number in flight, together: the cost of a catalogue does not depend on either."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for small, large in _pairs(growth):
+        ratios = [more / less for more, less in zip(large.cpu, small.cpu, strict=True)]
+        found.setdefault((large.transport, large.era), []).extend(ratios)
+    return found
 
 
 def _ratio(values: Sequence[float], base: Sequence[float]) -> float:
