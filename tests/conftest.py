@@ -1,5 +1,7 @@
 """Fixtures for every test: the anyio backend."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 
@@ -7,3 +9,9 @@ import pytest
 def anyio_backend() -> str:
     """asyncio only: aiohttp, grpcio and aiortc run on nothing else."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """One event loop for all tests: grpcio's poller goes on telling a loop of the past about its channels."""
+    yield  # noqa: PT022 - an open generator holds the loop open, a finished coroutine would not

@@ -97,6 +97,24 @@ def test_a_variable_that_is_an_argument_waits_for_the_call() -> None:
     assert target.template.headers == {"X-Q": "${q}"}
 
 
+def test_of_alternative_credentials_the_one_that_can_be_used_is_resolved() -> None:
+    binder, secrets = make_binder({"SECOND": "s3cret-value"})
+    first = {"auth_type": "basic", "username": "${USER}", "password": "${PASSWORD}"}
+    second = {"auth_type": "api_key", "api_key": "${SECOND}", "var_name": "X-Key"}
+    binder.tool(http_tool({"auth": {"auth_type": "any", "options": [first, second]}}), HttpTransport)
+    assert secrets == ["s3cret-value"]
+    optional = {"auth_type": "any", "options": [first], "optional": True}
+    assert binder.tool(http_tool({"auth": optional}), HttpTransport).credentials is None
+
+
+def test_a_request_plan_is_never_scanned_for_variables() -> None:
+    binder, _ = make_binder()
+    plan = {"parameters": [{"argument": "$filter", "name": "$filter", "in": "query"}]}
+    template = http_tool({"request_plan": plan})
+    assert binder.tool(template, HttpTransport).template.request_plan == plan
+    assert not uses_secrets(template.template)
+
+
 def test_an_overlay_is_laid_over_the_template_and_never_resolved() -> None:
     binder, _ = make_binder({"HOST": "https://api.example.com"})
     tool = http_tool({"url": "${HOST}/a"}, overlay={"content_type": "${NOT_A_VARIABLE}"})

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from utcp_bridge.auth_choice import choose_auth
 from utcp_bridge.config import explain
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import CallTemplate, JsonObject, Source, Tool, Trust, is_list, is_object
@@ -70,6 +71,11 @@ class Binder:
         trust: Trust,
         arguments: frozenset[str],
     ) -> JsonObject:
+        auth = template.get("auth")
+        if is_object(auth):
+            # Only the alternative that can be used is resolved: the variables of the others need not be set.
+            chosen = choose_auth(auth, lambda name: self._variables.lookup(source.name, name, trust) is not None)
+            template = {**template, "auth": chosen}
         resolved = self._variables.resolve(
             template,
             manual=source.name,
@@ -115,7 +121,8 @@ def _origins(template: CallTemplate, transport: type[AnyTransport], source: Sour
 
 def uses_secrets(template: Mapping[str, Any]) -> bool:
     """Whether a raw template has auth or names a variable: then it may reach only the operator's origins."""
-    return bool(template.get("auth")) or _names_variable(template)
+    named = (value for key, value in template.items() if key != "request_plan")
+    return bool(template.get("auth")) or any(_names_variable(value) for value in named)
 
 
 def _names_variable(value: Any) -> bool:

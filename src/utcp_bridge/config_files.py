@@ -159,9 +159,8 @@ async def _add_folder(gathered: _Gathered, folder: Path) -> bool:
 
 async def _add_file(gathered: _Gathered, named: Path) -> None:
     path = Path(await anyio.Path(named).absolute())
-    document = parse_document(
-        await _read(path), hint=_hint(path), jsonc=path.suffix in {".json", ".jsonc"}, where=str(path)
-    )
+    jsonc = path.suffix in {".json", ".jsonc"}
+    document = parse_document(await _read(path), hint=_hint(path), jsonc=jsonc, where="The file")
     shape = detect(document)
     if shape in _CONFIG_SHAPES:
         gathered.add_document(document, where=str(path), folder=path.parent)

@@ -55,6 +55,7 @@ class HttpTransport(Transport[HttpTemplate]):
 
     kinds: ClassVar[tuple[str, ...]] = ("http",)
     template = HttpTemplate
+    raw_fields: ClassVar[frozenset[str]] = frozenset({"request_plan"})
 
     @classmethod
     def endpoint(cls, template: HttpTemplate) -> str | None:

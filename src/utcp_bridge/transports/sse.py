@@ -46,6 +46,7 @@ class SseTransport(Transport[SseTemplate]):
 
     kinds: ClassVar[tuple[str, ...]] = ("sse",)
     template = SseTemplate
+    raw_fields: ClassVar[frozenset[str]] = frozenset({"request_plan"})
     streaming: ClassVar[bool] = True
 
     @classmethod

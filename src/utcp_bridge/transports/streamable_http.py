@@ -43,6 +43,7 @@ class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
 
     kinds: ClassVar[tuple[str, ...]] = ("streamable_http", "http_stream", "http_ndjson", "http_octet_stream")
     template = StreamableHttpTemplate
+    raw_fields: ClassVar[frozenset[str]] = frozenset({"request_plan"})
     streaming: ClassVar[bool] = True
 
     @classmethod
