@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapp
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
+import anyio.to_thread
 
 from utcp_bridge.auth import TokenCache
 from utcp_bridge.background import Background
@@ -42,6 +44,10 @@ from utcp_bridge.wire.http import HttpPool
 __all__ = ["Extensions", "UtcpClient"]
 
 _log = logging.getLogger(__name__)
+_INDEX_FROM = 500
+"""So many tools are indexed ahead of the first search; fewer take less time than anyone notices."""
+_INDEX_AFTER = 2.0
+"""Seconds: a host's first requests come before the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,7 @@ class UtcpClient:
         self.redactor = extensions.redactor
         self._strategy = extensions.search_strategy
         self._unindexed: list[Change] = []
+        self._indexing = Lock()
         self._chains: dict[str, Next] = {}
         self._call_ids = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
         self._tasks = Background()
@@ -143,6 +150,7 @@ class UtcpClient:
         for state in loading:
             self._tasks.spawn(_bound(self._load_and_maintain, state))
         await self.wait_loaded(wait)
+        self._tasks.spawn(self._index_soon)
 
     async def wait_loaded(self, seconds: float | None = None) -> bool:
         """Wait until no manual is loading; False if `seconds` ran out first."""
@@ -274,10 +282,11 @@ class UtcpClient:
             options = dict(self.config.tool_search_strategy or {})
             kind = options.pop("tool_search_strategy_type", None)
             self._strategy = create_strategy(kind, options) if kind else create_strategy()
-        for change in self._unindexed:
-            self._strategy.remove(change.removed)
-            self._strategy.add(change.added)
-        self._unindexed.clear()
+        with self._indexing:
+            changes, self._unindexed = self._unindexed, []
+            for change in changes:
+                self._strategy.remove(change.removed)
+                self._strategy.add(change.added)
         return self._strategy
 
     async def aclose(self) -> None:
@@ -362,6 +371,12 @@ class UtcpClient:
         for fault in state.faults:
             _log.warning("%s", self.redactor(str(fault)))
         await self._maintain(state)
+
+    async def _index_soon(self) -> None:
+        """Index many tools in a worker thread before the first search, once the start is over."""
+        await anyio.sleep(_INDEX_AFTER)
+        if sum(len(change.added) for change in self._unindexed) >= _INDEX_FROM:
+            await anyio.to_thread.run_sync(lambda: self.search_strategy)
 
     async def _maintain(self, state: ManualState) -> None:
         await self._registration.keep_trying(state)
