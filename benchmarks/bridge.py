@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from benchmarks.harness.measurements import Bench, Plan, import_cost, machine
@@ -24,12 +25,12 @@ QUICK = Plan(rounds=2, seconds=0.25, starts=1, sizes=(10, 10_000), in_flight=(1,
 PARTS = ("throughput", "growth", "starts", "manuals", "import")
 
 
-async def measure(arguments: argparse.Namespace, port: int) -> Results:
+async def measure(arguments: argparse.Namespace, port: int, folder: Path) -> Results:
     plan = QUICK if arguments.quick else FULL
     servers = [FLOOR, BRIDGE]
     if arguments.fastmcp:
         servers.append(fastmcp(arguments.fastmcp))
-    bench = Bench(port, servers, plan)
+    bench = Bench(port, servers, plan, folder)
     results = Results(machine())
     parts = arguments.only or PARTS
     if "import" in parts:
@@ -66,9 +67,9 @@ def main(given: list[str] | None = None) -> int:
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    with upstream() as port:
+    with upstream() as port, tempfile.TemporaryDirectory(prefix="utcp-bridge-bench-") as folder:
         pin(os.getpid(), CLIENT_CORE)
-        results = asyncio.run(measure(arguments, port))
+        results = asyncio.run(measure(arguments, port, Path(folder)))
     print("\n".join(results.lines()))
     if arguments.json:
         arguments.json.write_text(json.dumps(results.as_json(), indent=1), encoding="utf-8")

@@ -57,9 +57,8 @@ class Plan:
 class Bench:
     """Holds what every measurement needs: the upstream's port, a folder, the servers to compare."""
 
-    def __init__(self, port: int, servers: Sequence[Server], plan: Plan) -> None:
-        self.port, self.servers, self.plan = port, list(servers), plan
-        self._folder = Path(tempfile.mkdtemp(prefix="utcp-bridge-bench-"))
+    def __init__(self, port: int, servers: Sequence[Server], plan: Plan, folder: Path) -> None:
+        self.port, self.servers, self.plan, self._folder = port, list(servers), plan, folder
 
     def source(self, server: Server, tools: int) -> str:
         """What a server reads: the manual itself, or for the bridge a configuration with it."""
