@@ -15,11 +15,6 @@ from utcp_bridge.server.app import BridgeServer
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend():
-    return "asyncio"
-
-
 def server_of(**settings):
     client = StandIn(BridgeSettings(**settings))
 

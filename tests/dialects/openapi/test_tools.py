@@ -7,6 +7,30 @@ def parameter(name, place="query", **more):
     return {"name": name, "in": place, "schema": {"type": "string"}, **more}
 
 
+UPDATE_TEMPLATE = {
+    "call_template_type": "http",
+    "url": "https://api.example.com/pets/{id}",
+    "http_method": "PUT",
+    "content_type": "application/json",
+    "body_field": "body",
+    "header_fields": ["X-Trace"],
+    "request_plan": {
+        "parameters": [
+            {
+                "argument": "id",
+                "name": "id",
+                "in": "path",
+                "style": "simple",
+                "explode": False,
+                "required": True,
+            },
+            {"argument": "X-Trace", "name": "X-Trace", "in": "header", "style": "simple", "explode": False},
+        ],
+        "body": {"media_type": "application/json", "required": False, "members": ["name"]},
+    },
+}
+
+
 def test_a_tool_has_everything_a_call_needs(tool):
     operation = {
         "operationId": "pets/update",
@@ -36,28 +60,7 @@ def test_a_tool_has_everything_a_call_needs(tool):
         },
         "deprecated": True,
         "body_members": ["name"],
-        "tool_call_template": {
-            "call_template_type": "http",
-            "url": "https://api.example.com/pets/{id}",
-            "http_method": "PUT",
-            "content_type": "application/json",
-            "body_field": "body",
-            "header_fields": ["X-Trace"],
-            "request_plan": {
-                "parameters": [
-                    {
-                        "argument": "id",
-                        "name": "id",
-                        "in": "path",
-                        "style": "simple",
-                        "explode": False,
-                        "required": True,
-                    },
-                    {"argument": "X-Trace", "name": "X-Trace", "in": "header", "style": "simple", "explode": False},
-                ],
-                "body": {"media_type": "application/json", "required": False, "members": ["name"]},
-            },
-        },
+        "tool_call_template": UPDATE_TEMPLATE,
     }
 
 
