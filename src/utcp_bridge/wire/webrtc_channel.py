@@ -1,0 +1,212 @@
+"""One WebRTC connection with one data channel, on aiortc: offer, answer, candidates, questions and replies.
+
+aiortc is an optional package that takes more than a second to import: `load_aiortc` does it in a worker thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from ipaddress import ip_address
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from utcp_bridge.errors import (
+    ConnectionLost,
+    InvalidArguments,
+    MalformedReply,
+    MissingExtra,
+    ReplyTooLarge,
+    Unreachable,
+)
+from utcp_bridge.model import JsonObject
+from utcp_bridge.wire.guard import address_class
+from utcp_bridge.wire.webrtc_messages import Replies, encode
+
+__all__ = ["ChannelOptions", "Limits", "WebRtcChannel", "load_aiortc", "max_message_size", "without_special_addresses"]
+
+_CLOSING_SECONDS = 2.0
+_DEFAULT_MAX_MESSAGE = 65_536
+_OUR_MAX_MESSAGE = 262_144
+_MAX_MESSAGE = re.compile(r"^a=max-message-size:(\d+)", re.MULTILINE)
+_REFUSED = frozenset({"link-local", "multicast", "unspecified", "loopback"})
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelOptions:
+    """How the channel is made. `ice_servers` are `{urls, username, credential}`; none asks no server at all."""
+
+    label: str = "tools"
+    ordered: bool = True
+    max_retransmits: int | None = None
+    max_packet_life_time: int | None = None
+    ice_servers: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    binary: bool = False
+    """Messages go as binary frames (PeerJS's `json`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`size`: bytes of a reply; `idle`: seconds to wait for it."""
+
+    size: int
+    idle: float
+
+
+async def load_aiortc() -> Any:
+    """The aiortc package. Raises MissingExtra."""
+    try:
+        return await anyio.to_thread.run_sync(import_module, "aiortc")
+    except ImportError:
+        raise MissingExtra("webrtc", "webrtc") from None
+
+
+def max_message_size(sdp: str) -> int:
+    """Bytes that a peer takes in one message (RFC 8841 section 6), and no more than aiortc's own limit."""
+    found = _MAX_MESSAGE.search(sdp)
+    named = int(found[1]) if found else _DEFAULT_MAX_MESSAGE
+    return min(named or _OUR_MAX_MESSAGE, _OUR_MAX_MESSAGE)
+
+
+def without_special_addresses(sdp: str) -> str:
+    """A peer's session description without candidates at link-local, multicast and loopback addresses."""
+    lines = [line for line in sdp.splitlines() if not line.startswith("a=candidate:") or is_usable(line)]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def is_usable(candidate: str) -> bool:
+    """Whether a candidate line is whole and its address may be sent to. Names (mDNS) are."""
+    words = candidate.split()
+    if len(words) < 8:
+        return False
+    try:
+        return address_class(ip_address(words[4])) not in _REFUSED
+    except ValueError:
+        return True
+
+
+class WebRtcChannel:
+    """A connection from offer to close. `tools` are those of the signalling answer, if it held any."""
+
+    def __init__(self, aiortc: Any, options: ChannelOptions, where: str) -> None:
+        self._aiortc = aiortc
+        self._where = where
+        self._binary = options.binary
+        self._largest = _OUR_MAX_MESSAGE
+        self._changed = anyio.Event()
+        self._turn = anyio.Lock()
+        self._replies = Replies(where)
+        self.tools: Any = None
+        servers = [aiortc.RTCIceServer(**server) for server in options.ice_servers]
+        self._peer: Any = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=servers))
+        self._channel: Any = self._peer.createDataChannel(
+            options.label,
+            ordered=options.ordered,
+            maxRetransmits=options.max_retransmits,
+            maxPacketLifeTime=options.max_packet_life_time,
+        )
+        self._channel.on("open", self._changed.set)
+        self._channel.on("close", self._lost)
+        self._channel.on("message", self._received)
+        self._peer.on("connectionstatechange", self._state_changed)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent."""
+        return bool(self._channel.readyState == "open") and not self._over
+
+    @property
+    def _over(self) -> bool:
+        return self._peer.connectionState in {"closed", "failed"} or self._channel.readyState in {"closing", "closed"}
+
+    async def offer(self) -> str:
+        """Our session description with every candidate in it (aiortc does not trickle)."""
+        await self._peer.setLocalDescription(await self._peer.createOffer())
+        return str(self._peer.localDescription.sdp)
+
+    async def accept(self, sdp: str) -> None:
+        """Take the peer's answer. Raises MalformedReply."""
+        description = self._aiortc.RTCSessionDescription(sdp=without_special_addresses(sdp), type="answer")
+        try:
+            await self._peer.setRemoteDescription(description)
+        except Exception as error:  # aiortc's reader raises whatever it meets
+            raise MalformedReply(f"{self._where} answered a session description that cannot be read.") from error
+        self._largest = max_message_size(sdp)
+
+    async def add_candidate(self, candidate: Mapping[str, Any]) -> None:
+        """Take one of the peer's candidates; one that cannot be read or used is left out."""
+        text = str(candidate.get("candidate") or "").removeprefix("candidate:")
+        if not is_usable(text):
+            return
+        try:
+            made = import_module("aiortc.sdp").candidate_from_sdp(text)
+            made.sdpMid = str(candidate.get("sdpMid") or "0")
+            made.sdpMLineIndex = int(candidate.get("sdpMLineIndex") or 0)
+            await self._peer.addIceCandidate(made)
+        except (ValueError, AssertionError, TypeError):
+            return
+
+    async def opened(self) -> None:
+        """Wait until the channel is open. Raises Unreachable."""
+        await self._changed.wait()
+        if not self.is_open:
+            raise Unreachable(f"{self._where} answered, but no connection to it came about.")
+
+    async def ask(self, message: JsonObject, limits: Limits) -> JsonObject:
+        """Send one message and wait for its reply.
+
+        Raises Unreachable if the channel was closed before anything was sent, ConnectionLost if the peer goes or
+        is silent, ReplyTooLarge, InvalidArguments for a message that the peer does not take.
+        """
+        data = encode(message, binary=self._binary)
+        size = len(data) if isinstance(data, bytes) else len(data.encode())
+        if size > self._largest:
+            raise InvalidArguments(f"The call has {size} bytes; {self._where} takes {self._largest:,} in one message.")
+        if not self._replies.anonymous:
+            return await self._exchange(str(message["id"]), data, limits)
+        async with self._turn:
+            return await self._exchange(str(message["id"]), data, limits)
+
+    async def _exchange(self, identifier: str, data: str | bytes, limits: Limits) -> JsonObject:
+        if not self.is_open:
+            raise Unreachable(f"{self._where} has closed the connection.")
+        slot = self._replies.expect(identifier)
+        try:
+            self._channel.send(data)
+            with anyio.move_on_after(limits.idle):
+                await slot.done.wait()
+        finally:
+            self._replies.drop(identifier)
+            # A late reply must not pass for the next call's, and a peer may stop working for nobody.
+            if self._over or (not slot.done.is_set() and not self._replies):
+                await self.aclose()
+        if slot.error is not None:
+            raise slot.error
+        if not slot.done.is_set():
+            raise ConnectionLost(f"{self._where} sent nothing for {limits.idle:g} seconds.")
+        if slot.size > limits.size:
+            raise ReplyTooLarge(f"{self._where} answered {slot.size} bytes.", remedy=f"The limit is {limits.size}.")
+        return slot.message
+
+    async def aclose(self) -> None:
+        """Close the connection; calls in flight end as ConnectionLost. May be called again."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(_CLOSING_SECONDS):
+            await self._peer.close()
+        self._lost()
+
+    def _received(self, data: str | bytes) -> None:
+        if self._replies.feed(data):
+            self._channel.close()
+            self._lost()
+
+    def _state_changed(self) -> None:
+        if self._peer.connectionState in {"closed", "failed"}:
+            self._lost()
+
+    def _lost(self) -> None:
+        self._changed.set()
+        self._replies.fail(ConnectionLost(f"{self._where} closed the connection before it had answered."))

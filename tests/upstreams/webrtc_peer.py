@@ -1,0 +1,162 @@
+"""Real WebRTC peers (aiortc) behind the Go library's signalling, the Rust library's, and a small PeerJS server.
+
+Peers are named by what they do with a call: `echo` and `slow` are tools of every one; `resetting` leaves,
+`flooding` answers 200 kB, `malformed` answers text, `anonymous` answers without ids as the Rust library does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import aiortc
+from aiohttp import WSMsgType, web
+
+TOOLS = [{"name": "echo", "description": "Says it again.", "inputs": {"type": "object", "properties": {}}}]
+
+Message = dict[str, Any]
+
+
+class WebRtcService:
+    """Signalling over HTTP or PeerJS, and the peers behind it."""
+
+    def __init__(self, *, signalling: str = "go", tools_in_answer: bool = False) -> None:
+        self.signalling = signalling
+        self.tools_in_answer = tools_in_answer
+        self.peers: set[Any] = set()
+        self.offers: list[Message] = []
+        self.frames: list[Message] = []
+        self.received: list[Message] = []
+        self.labels: list[str] = []
+        self.slow_arrived = asyncio.Event()
+        self.slow_gone = asyncio.Event()
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def __aenter__(self) -> WebRtcService:
+        app = web.Application()
+        match self.signalling:
+            case "go":
+                app.router.add_post("/connect", self._connect)
+            case "rust":
+                app.router.add_post("/", self._post)
+            case _:
+                app.router.add_get("/peerjs", self._peerjs)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for peer in list(self.peers):
+            await peer.close()
+        assert self._runner is not None
+        await self._runner.cleanup()
+
+    async def leave(self) -> None:
+        """Every peer goes."""
+        for peer in list(self.peers):
+            await peer.close()
+
+    async def _connect(self, request: web.Request) -> web.Response:
+        offer = await request.json()
+        if offer["peer_id"] == "absent":
+            raise web.HTTPNotFound
+        answer: Message = {"sdp": await self._answer(offer["sdp"], offer["peer_id"], offer)}
+        if self.tools_in_answer:
+            answer["tools"] = TOOLS
+        return web.json_response(answer)
+
+    async def _post(self, request: web.Request) -> web.Response:
+        offer = await request.json()
+        return web.json_response({"sdp": await self._answer(offer["sdp"], "anonymous", offer)})
+
+    async def _peerjs(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        if request.query["key"] != "peerjs":
+            await socket.send_json({"type": "ERROR", "payload": {"msg": "Invalid key provided"}})
+            return socket
+        await socket.send_json({"type": "OPEN"})
+        async for message in socket:
+            if message.type is WSMsgType.TEXT:
+                frame = json.loads(message.data)
+                self.frames.append(frame)
+                if frame["type"] == "OFFER":
+                    await self._answer_frame(socket, frame)
+        return socket
+
+    async def _answer_frame(self, socket: web.WebSocketResponse, frame: Message) -> None:
+        payload, name = frame["payload"], frame["dst"]
+        if name == "absent":
+            await socket.send_json({"type": "EXPIRE", "src": name})
+            return
+        sdp = await self._answer(payload["sdp"]["sdp"], name, payload, binary=payload["serialization"] == "json")
+        about = {"type": "data", "connectionId": payload["connectionId"]}
+        lines = sdp.splitlines()
+        candidates = [line.removeprefix("a=") for line in lines if line.startswith("a=candidate:")]
+        if name == "trickling":
+            sdp = "\r\n".join(line for line in lines if not line.startswith(("a=candidate:", "a=end-of"))) + "\r\n"
+        half = len(candidates) // 2
+        for position, text in enumerate(candidates):
+            if position == half:
+                described = {"type": "answer", "sdp": sdp}
+                await socket.send_json({"type": "ANSWER", "src": name, "payload": {**about, "sdp": described}})
+            candidate = {"candidate": text, "sdpMid": "0", "sdpMLineIndex": 0}
+            await socket.send_json({"type": "CANDIDATE", "src": name, "payload": {**about, "candidate": candidate}})
+
+    async def _answer(self, sdp: str, name: str, offer: Message, *, binary: bool = False) -> str:
+        self.offers.append(offer)
+        peer = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+        self.peers.add(peer)
+
+        async def gone() -> None:
+            if peer.connectionState in {"closed", "failed"} and peer in self.peers:
+                self.peers.discard(peer)
+                if self.slow_arrived.is_set():
+                    self.slow_gone.set()
+
+        def opened(channel: Any) -> None:
+            self.labels.append(channel.label)
+            channel.on("message", lambda data: self._act(name, peer, channel, data, binary))
+            channel.on("close", lambda: asyncio.ensure_future(peer.close()))
+
+        peer.on("connectionstatechange", gone)
+        peer.on("datachannel", opened)
+        await peer.setRemoteDescription(aiortc.RTCSessionDescription(sdp=sdp, type="offer"))
+        await peer.setLocalDescription(await peer.createAnswer())
+        return str(peer.localDescription.sdp)
+
+    def _act(self, name: str, peer: Any, channel: Any, data: str | bytes, binary: bool) -> None:
+        assert isinstance(data, bytes) == binary
+        message = json.loads(data)
+        self.received.append(message)
+        answer = self._reply(name, message)
+        if name == "resetting":
+            asyncio.ensure_future(peer.close())
+        elif answer is not None:
+            text = answer if isinstance(answer, str) else json.dumps(answer)
+            channel.send(text.encode() if binary else text)
+
+    def _reply(self, name: str, message: Message) -> Message | str | None:
+        if name == "malformed":
+            return "no JSON"
+        identity = {} if name == "anonymous" else {"id": message["id"]}
+        if name == "flooding":
+            return {**identity, "result": "x" * 200_000}
+        if message["method"] == "list_tools":
+            return {**identity, "tools": TOOLS}
+        arguments = message["args"]
+        if arguments.get("slow"):
+            self.slow_arrived.set()
+            return None
+        if "answer" in arguments:
+            return {**identity, **arguments["answer"]}
+        return {**identity, "result": {"text": arguments.get("text"), "tool": message["tool"]}}
