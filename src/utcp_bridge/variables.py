@@ -28,7 +28,7 @@ from dotenv import dotenv_values
 from utcp_bridge.errors import ConfigError, VariableNotFound
 from utcp_bridge.model import Fault, JsonObject, Trust, is_list, is_object
 
-__all__ = ["VariableLoader", "Variables", "flat_key", "load_variable_loaders", "required"]
+__all__ = ["VariableLoader", "Variables", "flat_key", "inherited_environment", "load_variable_loaders", "required"]
 
 _BRACED = r"\$\{(?P<braced>[A-Za-z0-9_]+)\}"
 _BARE = r"\$(?P<bare>[A-Za-z0-9_]+)"
@@ -322,3 +322,9 @@ def _text(value: Any, where: str) -> str:
     if isinstance(value, str | int | float):
         return str(value)
     raise ConfigError(f"`variables.{where}` is neither text nor a number.")
+
+
+def inherited_environment(names: Iterable[str]) -> dict[str, str]:
+    """Those variables of the process environment that a child process is to have."""
+    environ = os.environ  # noqa: TID251 - this module reads the environment for the others
+    return {name: environ[name] for name in names if name in environ}

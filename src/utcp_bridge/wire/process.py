@@ -1,0 +1,166 @@
+"""Child processes: a session of their own, bounded output, and no survivors.
+
+Whatever ends a call (its command, the caller, a deadline, a limit), the whole process group is ended with it:
+SIGTERM, a second later SIGKILL, grandchildren included, and the child is reaped.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from anyio.abc import ByteReceiveStream, Process
+
+from utcp_bridge.errors import InvalidArguments, ReplyTooLarge, Unreachable
+
+__all__ = ["Command", "Finished", "run_command"]
+
+_GRACE = 1.0
+_CHUNK = 65_536
+OnLine = Callable[[bytes], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run. `environment` is the child's whole environment; `limit` bounds each of its outputs, in bytes."""
+
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    folder: Path
+    limit: int
+    stdin: bytes | None = None
+
+    @property
+    def name(self) -> str:
+        """The program, for messages."""
+        return Path(self.argv[0]).name if self.argv else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a command left: its exit code (negative: the signal that ended it), stdout and stderr."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+
+async def run_command(command: Command, on_line: OnLine | None = None) -> Finished:
+    """Run a command to its end; `on_line` is told each line of stdout as it comes.
+
+    :raises Unreachable: there is no such program. :raises InvalidArguments: an argument cannot be passed on.
+    :raises ReplyTooLarge: an output is above the limit; the command was ended.
+    """
+    process = await _start(command)
+    try:
+        return await _collect(process, command, on_line)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _end(process)
+
+
+async def _start(command: Command) -> Process:
+    if any("\0" in part for part in (*command.argv, *command.environment.values())):
+        raise InvalidArguments("An argument holds a NUL character, which no command can be given.")
+    try:
+        return await anyio.open_process(
+            list(command.argv),
+            stdin=subprocess.DEVNULL if command.stdin is None else subprocess.PIPE,
+            env=dict(command.environment),
+            cwd=command.folder,
+            start_new_session=True,
+        )
+    except OSError as error:
+        if error.errno == errno.E2BIG:
+            raise InvalidArguments(f"The arguments are too long for the command {command.name!r}.") from None
+        raise Unreachable(
+            f"The command {command.name!r} cannot be started: {error.strerror}.",
+            remedy="Check `command`, `working_dir` and the PATH that the command is given.",
+        ) from None
+
+
+async def _collect(process: Process, command: Command, on_line: OnLine | None) -> Finished:
+    outputs: dict[str, bytes] = {}
+    both_read = anyio.Event()
+    overflow: list[str] = []
+
+    async def read(name: str, stream: ByteReceiveStream | None, on_line: OnLine | None) -> None:
+        data, told = bytearray(), 0
+        while stream is not None:
+            try:
+                data += await stream.receive(_CHUNK)
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                break
+            if len(data) > command.limit:
+                overflow.append(name)
+                group.cancel_scope.cancel()
+                return
+            while on_line is not None and (end := data.find(b"\n", told)) >= 0:
+                line, told = bytes(data[told:end]), end + 1
+                await on_line(line)
+        if on_line is not None and told < len(data):
+            await on_line(bytes(data[told:]))
+        outputs[name] = bytes(data)
+        if len(outputs) == 2:
+            both_read.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read, "stdout", process.stdout, on_line)
+        group.start_soon(read, "stderr", process.stderr, None)
+        await _feed(process, command.stdin)
+        await process.wait()
+        # A grandchild that holds the pipes open must not keep the call: its group is ended with its parent.
+        _signal(process, signal.SIGTERM)
+        with anyio.move_on_after(_GRACE):
+            await both_read.wait()
+        _signal(process, signal.SIGKILL)
+    if overflow:
+        raise ReplyTooLarge(f"{command.name} wrote more than {command.limit} bytes to {overflow[0]}.")
+    return Finished(process.returncode or 0, outputs["stdout"], outputs["stderr"])
+
+
+async def _feed(process: Process, data: bytes | None) -> None:
+    if data is None or process.stdin is None:
+        return
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+        await process.stdin.send(data)
+    with suppress(OSError, anyio.BrokenResourceError):
+        await process.stdin.aclose()
+
+
+async def _end(process: Process) -> None:
+    """End the group and reap the child."""
+    if _signal(process, signal.SIGTERM):
+        with anyio.move_on_after(_GRACE):
+            await process.wait()
+            while _signal(process, 0):  # noqa: ASYNC110 - the kernel tells nobody when a group is empty
+                await anyio.sleep(0.01)
+        _signal(process, signal.SIGKILL)
+    await process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            await _drain(stream)
+    await process.aclose()
+
+
+async def _drain(stream: ByteReceiveStream) -> None:
+    """Read a pipe to its end: the event loop closes it there and nowhere else."""
+    with anyio.move_on_after(_GRACE), suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        while True:
+            await stream.receive(_CHUNK)
+
+
+def _signal(process: Process, number: int) -> bool:
+    """Signal the group; False if nobody is left in it."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
