@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, Self
 
 import aiortc
 from aiohttp import WSMsgType, web
+from aioice.ice import get_host_addresses
 
-TOOLS = [{"name": "echo", "description": "Says it again.", "inputs": {"type": "object", "properties": {}}}]
+HAS_ADDRESS = bool(get_host_addresses(use_ipv4=True, use_ipv6=True))
+"""Whether this machine has an address besides loopback; aioice offers no other."""
+
+TOOLS: list[dict[str, Any]] = [
+    {"name": "echo", "description": "Says it again.", "inputs": {"type": "object", "properties": {}}}
+]
 
 Message = dict[str, Any]
 
@@ -32,13 +38,14 @@ class WebRtcService:
         self.slow_arrived = asyncio.Event()
         self.slow_gone = asyncio.Event()
         self.port = 0
+        self._leaving: asyncio.Future[None] | None = None
         self._runner: web.AppRunner | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def __aenter__(self) -> WebRtcService:
+    async def __aenter__(self) -> Self:
         app = web.Application()
         match self.signalling:
             case "go":
@@ -69,14 +76,14 @@ class WebRtcService:
         offer = await request.json()
         if offer["peer_id"] == "absent":
             raise web.HTTPNotFound
-        answer: Message = {"sdp": await self._answer(offer["sdp"], offer["peer_id"], offer)}
+        answer: Message = {"sdp": await self.answer(offer["sdp"], offer["peer_id"], offer)}
         if self.tools_in_answer:
             answer["tools"] = TOOLS
         return web.json_response(answer)
 
     async def _post(self, request: web.Request) -> web.Response:
         offer = await request.json()
-        return web.json_response({"sdp": await self._answer(offer["sdp"], "anonymous", offer)})
+        return web.json_response({"sdp": await self.answer(offer["sdp"], "anonymous", offer)})
 
     async def _peerjs(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -98,7 +105,7 @@ class WebRtcService:
         if name == "absent":
             await socket.send_json({"type": "EXPIRE", "src": name})
             return
-        sdp = await self._answer(payload["sdp"]["sdp"], name, payload, binary=payload["serialization"] == "json")
+        sdp = await self.answer(payload["sdp"]["sdp"], name, payload, binary=payload["serialization"] == "json")
         about = {"type": "data", "connectionId": payload["connectionId"]}
         lines = sdp.splitlines()
         candidates = [line.removeprefix("a=") for line in lines if line.startswith("a=candidate:")]
@@ -112,7 +119,7 @@ class WebRtcService:
             candidate = {"candidate": text, "sdpMid": "0", "sdpMLineIndex": 0}
             await socket.send_json({"type": "CANDIDATE", "src": name, "payload": {**about, "candidate": candidate}})
 
-    async def _answer(self, sdp: str, name: str, offer: Message, *, binary: bool = False) -> str:
+    async def answer(self, sdp: str, name: str, offer: Message, *, binary: bool = False) -> str:
         self.offers.append(offer)
         peer = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
         self.peers.add(peer)
@@ -125,7 +132,11 @@ class WebRtcService:
 
         def opened(channel: Any) -> None:
             self.labels.append(channel.label)
-            channel.on("message", lambda data: self._act(name, peer, channel, data, binary))
+
+            def act(data: str | bytes) -> None:
+                self._act(name, peer, channel, data, binary)
+
+            channel.on("message", act)
             channel.on("close", lambda: asyncio.ensure_future(peer.close()))
 
         peer.on("connectionstatechange", gone)
@@ -140,7 +151,7 @@ class WebRtcService:
         self.received.append(message)
         answer = self._reply(name, message)
         if name == "resetting":
-            asyncio.ensure_future(peer.close())
+            self._leaving = asyncio.ensure_future(peer.close())
         elif answer is not None:
             text = answer if isinstance(answer, str) else json.dumps(answer)
             channel.send(text.encode() if binary else text)

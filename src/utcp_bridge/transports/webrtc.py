@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import anyio
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from utcp_bridge.errors import Rejected, Unreachable
 from utcp_bridge.model import Call, CallTemplate, Document, Emit
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.urls import bare_url, split_url
-from utcp_bridge.wire.webrtc_channel import ChannelOptions, Limits, WebRtcChannel, load_aiortc
+from utcp_bridge.wire.webrtc_channel import ChannelOptions, Limits, WebRtcChannel, admitting, load_aiortc
 from utcp_bridge.wire.webrtc_messages import call_message, discovery_message, manual_of, outcome
 from utcp_bridge.wire.webrtc_signalling import Meeting, connect
 
@@ -37,7 +37,7 @@ class IceServer(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    urls: str | tuple[str, ...]
+    urls: str | list[str]
     username: str | None = None
     credential: str | None = Field(default=None, repr=False)
 
@@ -58,6 +58,12 @@ class WebRtcTemplate(CallTemplate):
     serialization: Literal["raw", "json"] = "raw"
     tool_name: str | None = None
     tool_name_style: Literal["auto", "bare", "qualified"] = "auto"
+
+    @model_validator(mode="after")
+    def _one_reliability(self) -> Self:
+        if self.max_retransmits is not None and self.max_packet_life_time is not None:
+            raise ValueError("`max_retransmits` and `max_packet_life_time` exclude each other")
+        return self
 
     @cached_property
     def way(self) -> Literal["auto", "connect", "post", "peerjs"]:
@@ -176,7 +182,8 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
 
     async def _open(self, target: Target[WebRtcTemplate]) -> WebRtcChannel:
         template = target.template
-        channel = WebRtcChannel(await load_aiortc(), template.options, template.where)
+        admit = admitting(self.services.guard, target.source, template.signaling_server)
+        channel = WebRtcChannel(await load_aiortc(), template.options, template.where, admit)
         meeting = Meeting(
             session=self.services.http.session(target.source),
             url=self.endpoint(template) or "",

@@ -6,34 +6,48 @@ aiortc is an optional package that takes more than a second to import: `load_aio
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import anyio.to_thread
 
 from utcp_bridge.errors import (
+    ConfigError,
     ConnectionLost,
     InvalidArguments,
     MalformedReply,
     MissingExtra,
+    PolicyError,
     ReplyTooLarge,
     Unreachable,
 )
-from utcp_bridge.model import JsonObject
-from utcp_bridge.wire.guard import address_class
+from utcp_bridge.model import JsonObject, Source, Trust
+from utcp_bridge.urls import origin_of
+from utcp_bridge.wire.guard import Guard, address_class
 from utcp_bridge.wire.webrtc_messages import Replies, encode
 
-__all__ = ["ChannelOptions", "Limits", "WebRtcChannel", "load_aiortc", "max_message_size", "without_special_addresses"]
+__all__ = [
+    "ChannelOptions",
+    "Limits",
+    "WebRtcChannel",
+    "admitting",
+    "load_aiortc",
+    "max_message_size",
+    "with_admitted_candidates",
+]
 
 _CLOSING_SECONDS = 2.0
 _DEFAULT_MAX_MESSAGE = 65_536
 _OUR_MAX_MESSAGE = 262_144
 _MAX_MESSAGE = re.compile(r"^a=max-message-size:(\d+)", re.MULTILINE)
-_REFUSED = frozenset({"link-local", "multicast", "unspecified", "loopback"})
+_NO_PEER = frozenset({"link-local", "multicast", "unspecified"})
+
+Admit: TypeAlias = Callable[[str, int], bool]
+"""Whether packets may go to this host and port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +86,52 @@ def max_message_size(sdp: str) -> int:
     return min(named or _OUR_MAX_MESSAGE, _OUR_MAX_MESSAGE)
 
 
-def without_special_addresses(sdp: str) -> str:
-    """A peer's session description without candidates at link-local, multicast and loopback addresses."""
-    lines = [line for line in sdp.splitlines() if not line.startswith("a=candidate:") or is_usable(line)]
+def with_admitted_candidates(sdp: str, admit: Admit) -> str:
+    """A peer's session description without the candidates that we may not send to."""
+    lines = [line for line in sdp.splitlines() if not line.startswith("a=candidate:") or is_usable(line, admit)]
     return "\r\n".join(lines) + "\r\n"
 
 
-def is_usable(candidate: str) -> bool:
-    """Whether a candidate line is whole and its address may be sent to. Names (mDNS) are."""
+def is_usable(candidate: str, admit: Admit) -> bool:
+    """Whether a candidate line is whole and its address may be sent to."""
     words = candidate.split()
-    if len(words) < 8:
-        return False
-    try:
-        return address_class(ip_address(words[4])) not in _REFUSED
-    except ValueError:
+    return len(words) >= 8 and words[5].isdecimal() and admit(words[4], int(words[5]))
+
+
+def admitting(guard: Guard, source: Source, signalling: str) -> Admit:
+    """What a peer may name: any address a peer can have if the operator chose its signalling server, else public ones.
+
+    Source: docs/security.md. `signalling` is the server's URL.
+    """
+    chosen = source.trust is Trust.OPERATOR or origin_of(signalling) in {source.origin, *source.allowed_origins}
+
+    def admit(host: str, port: int) -> bool:
+        try:
+            kind = address_class(ip_address(host))
+        except ValueError:
+            return chosen  # an mDNS name: somewhere on the local network
+        if kind in _NO_PEER:
+            return False
+        if chosen:
+            return True
+        try:
+            guard.check_literal(host, port, source)
+        except PolicyError:
+            return False
         return True
+
+    return admit
 
 
 class WebRtcChannel:
-    """A connection from offer to close. `tools` are those of the signalling answer, if it held any."""
+    """A connection from offer to close. `tools` are those of the signalling answer, if it held any.
 
-    def __init__(self, aiortc: Any, options: ChannelOptions, where: str) -> None:
+    Raises ConfigError when it is made for an ICE server that is none.
+    """
+
+    def __init__(self, aiortc: Any, options: ChannelOptions, where: str, admit: Admit) -> None:
         self._aiortc = aiortc
+        self._admit = admit
         self._where = where
         self._binary = options.binary
         self._largest = _OUR_MAX_MESSAGE
@@ -103,12 +141,7 @@ class WebRtcChannel:
         self.tools: Any = None
         servers = [aiortc.RTCIceServer(**server) for server in options.ice_servers]
         self._peer: Any = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=servers))
-        self._channel: Any = self._peer.createDataChannel(
-            options.label,
-            ordered=options.ordered,
-            maxRetransmits=options.max_retransmits,
-            maxPacketLifeTime=options.max_packet_life_time,
-        )
+        self._channel: Any = self._made(options)
         self._channel.on("open", self._changed.set)
         self._channel.on("close", self._lost)
         self._channel.on("message", self._received)
@@ -125,12 +158,17 @@ class WebRtcChannel:
 
     async def offer(self) -> str:
         """Our session description with every candidate in it (aiortc does not trickle)."""
-        await self._peer.setLocalDescription(await self._peer.createOffer())
+        try:
+            await self._peer.setLocalDescription(await self._peer.createOffer())
+        except ValueError:
+            raise ConfigError(
+                "An entry of `ice_servers` cannot be used.", remedy="Write stun: or turn: URLs."
+            ) from None
         return str(self._peer.localDescription.sdp)
 
     async def accept(self, sdp: str) -> None:
         """Take the peer's answer. Raises MalformedReply."""
-        description = self._aiortc.RTCSessionDescription(sdp=without_special_addresses(sdp), type="answer")
+        description = self._aiortc.RTCSessionDescription(sdp=with_admitted_candidates(sdp, self._admit), type="answer")
         try:
             await self._peer.setRemoteDescription(description)
         except Exception as error:  # aiortc's reader raises whatever it meets
@@ -140,7 +178,7 @@ class WebRtcChannel:
     async def add_candidate(self, candidate: Mapping[str, Any]) -> None:
         """Take one of the peer's candidates; one that cannot be read or used is left out."""
         text = str(candidate.get("candidate") or "").removeprefix("candidate:")
-        if not is_usable(text):
+        if not is_usable(text, self._admit):
             return
         try:
             made = import_module("aiortc.sdp").candidate_from_sdp(text)
@@ -197,6 +235,19 @@ class WebRtcChannel:
         with anyio.CancelScope(shield=True), anyio.move_on_after(_CLOSING_SECONDS):
             await self._peer.close()
         self._lost()
+
+    def _made(self, options: ChannelOptions) -> Any:
+        try:
+            return self._peer.createDataChannel(
+                options.label,
+                ordered=options.ordered,
+                maxRetransmits=options.max_retransmits,
+                maxPacketLifeTime=options.max_packet_life_time,
+            )
+        except ValueError:
+            raise ConfigError(
+                "An entry of `ice_servers` cannot be used.", remedy="Write stun: or turn: URLs."
+            ) from None
 
     def _received(self, data: str | bytes) -> None:
         if self._replies.feed(data):
