@@ -158,12 +158,7 @@ class WebRtcChannel:
 
     async def offer(self) -> str:
         """Our session description with every candidate in it (aiortc does not trickle)."""
-        try:
-            await self._peer.setLocalDescription(await self._peer.createOffer())
-        except ValueError:
-            raise ConfigError(
-                "An entry of `ice_servers` cannot be used.", remedy="Write stun: or turn: URLs."
-            ) from None
+        await self._peer.setLocalDescription(await self._peer.createOffer())
         return str(self._peer.localDescription.sdp)
 
     async def accept(self, sdp: str) -> None:
