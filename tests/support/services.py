@@ -31,8 +31,15 @@ async def open_services(
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
 
-        def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-            group.start_soon(work)
+        def spawn(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+            scope = anyio.CancelScope()
+
+            async def run() -> None:
+                with scope:
+                    await work()
+
+            group.start_soon(run)
+            return scope.cancel
 
         try:
             yield Services(http=pool, guard=guard, settings=settings, root=root, spawn=spawn, changed=changed)

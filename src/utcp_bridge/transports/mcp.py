@@ -1,0 +1,334 @@
+"""mcp: tools of other MCP servers, over stdio, streamable HTTP or legacy SSE, in any protocol version.
+
+    v1  {"call_template_type": "mcp", "config": {"mcpServers": {
+           "files": {"command": "npx", "args": ["-y", "@modelcontextprotocol/server-filesystem", "."]},
+           "far": {"url": "https://mcp.example.com/mcp", "headers": {"X-Key": "${KEY}"}}}}}
+    v0  the same with "provider_type": "mcp"
+    also {"call_template_type": "mcp", "server_url": "http://internal-mcp:8080", "tool_name": "internal_tool"}
+
+One session per server is kept and shared by calls; a server that died is started again by the next call. Schemas,
+annotations, content, structured content, progress and `isError` pass through. Limits: 20 seconds to connect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import replace
+from typing import Any, ClassVar, cast
+
+import anyio
+import orjson
+from pydantic import model_validator
+
+from utcp_bridge.errors import ConnectionLost, MalformedReply, PolicyError, Rejected, Unreachable, UtcpError
+from utcp_bridge.model import (
+    Call,
+    CallTemplate,
+    ContentBlocks,
+    Document,
+    Emit,
+    Fault,
+    JsonObject,
+    Source,
+    Trust,
+    is_object,
+)
+from utcp_bridge.transport import Services, Target, Transport
+from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of
+from utcp_bridge.wire.mcp_servers import FLAT_FIELDS, McpServer, McpServers, tool_object
+
+__all__ = ["TRANSPORT", "McpTemplate", "McpTransport"]
+
+_CONNECT_SECONDS = 20.0
+
+
+class McpTemplate(CallTemplate):
+    """Servers, and for a tool which of them and its name there."""
+
+    config: McpServers
+    server: str | None = None
+    tool_name: str | None = None
+    flat: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_flat_fields(cls, raw: Any) -> Any:
+        """Flat fields (Go, Rust, `server_url`) are one server."""
+        if not is_object(raw) or "config" in raw:
+            return raw
+        if "mcpServers" in raw:
+            return {**raw, "config": {"mcpServers": raw["mcpServers"]}}
+        server = {key: raw[key] for key in FLAT_FIELDS if raw.get(key) is not None}
+        return {**raw, "config": {"mcpServers": {"server": server}}, "flat": True}
+
+    @property
+    def servers(self) -> Mapping[str, McpServer]:
+        """Servers by name."""
+        return self.config.mcp_servers
+
+
+class McpTransport(Transport[McpTemplate]):
+    """Relays calls to MCP servers; sessions are kept per manual and server."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("mcp",)
+    template = McpTemplate
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._sessions: dict[tuple[str, bytes], _Session] = {}
+
+    @classmethod
+    def endpoint(cls, template: McpTemplate) -> str | None:
+        """The URL of the one server that is reached over HTTP; None where there are several, or a command."""
+        servers = list(template.servers.values())
+        return servers[0].url if len(servers) == 1 else None
+
+    async def discover(self, target: Target[McpTemplate]) -> Document:
+        """Every server's tools; a server that fails is a fault, unless all do."""
+        template = target.template
+        listed: dict[str, list[JsonObject]] = {}
+        failed: dict[str, UtcpError] = {}
+
+        async def ask(name: str) -> None:
+            try:
+                listed[name] = await self._session(target, name).list_tools()
+            except UtcpError as error:
+                failed[name] = error
+
+        async with anyio.create_task_group() as group:
+            for name in template.servers:
+                group.start_soon(ask, name)
+        if not listed:
+            raise next(iter(failed.values()))
+        wanted = template.tool_name
+        tools = [
+            tool_object(tool, name, flat=template.flat)
+            for name in template.servers
+            for tool in listed.get(name, ())
+            if wanted is None or tool.get("name") == wanted
+        ]
+        faults = [Fault(f"MCP server {name!r}", error.message, error.remedy or "") for name, error in failed.items()]
+        return Document({"tools": tools, "faults": faults, "dialect": "mcp"}, generated=True)
+
+    async def call(self, target: Target[McpTemplate], call: Call, emit: Emit) -> ContentBlocks:
+        """Call the tool on its own server."""
+        template = target.template
+        server = template.server or next(iter(template.servers))
+        name = template.tool_name or call.tool.name
+        return await self._session(target, server).call(name, call.arguments, emit)
+
+    async def forget(self, manual: str) -> None:
+        """End the manual's sessions and the processes behind them."""
+        for key in [key for key in self._sessions if key[0] == manual]:
+            await self._sessions.pop(key).close()
+
+    async def aclose(self) -> None:
+        """End every session."""
+        for manual in {key[0] for key in self._sessions}:
+            await self.forget(manual)
+
+    def _session(self, target: Target[McpTemplate], name: str) -> _Session:
+        server = target.template.servers.get(name)
+        if server is None:
+            raise Rejected(f"There is no MCP server {name!r} in the template.", status="unknown server")
+        _check_trust(target, server)
+        key = (target.source.name, orjson.dumps([name, server.model_dump(mode="json")]))
+        session = self._sessions.get(key)
+        if session is None:
+            session = self._sessions[key] = _Session(self.services, target, name, server)
+        return session
+
+
+TRANSPORT = McpTransport
+
+
+class _Session:
+    """One server's connection, owned by a task of its own and shared by all calls."""
+
+    def __init__(self, services: Services, target: Target[McpTemplate], name: str, server: McpServer) -> None:
+        self._services = services
+        self._target = target
+        self._server = server
+        self.where = f"MCP server {name!r}" if server.command else bare_url(str(server.url))
+        self._opening = anyio.Lock()
+        self._client: Any = None
+        self._stop = anyio.Event()
+        self._ended = anyio.Event()
+
+    async def list_tools(self) -> list[JsonObject]:
+        """All pages of the server's tools, as wire-shaped dicts."""
+        client = await self._open()
+        tools: list[JsonObject] = []
+        cursor: str | None = None
+        with _errors(self):
+            while len(tools) < self._services.settings.max_tools:
+                page = await client.list_tools(cursor=cursor, cache_mode="bypass")
+                tools += [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in page.tools]
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+        return tools
+
+    async def call(self, name: str, arguments: JsonObject, emit: Emit) -> ContentBlocks:
+        """Call a tool; progress goes through `emit`."""
+        client = await self._open()
+
+        async def progress(done: float, total: float | None, message: str | None) -> None:
+            partial = {"progress": done, "total": total, "message": message}
+            await emit({key: value for key, value in partial.items() if value is not None})
+
+        with _errors(self):
+            result = await client.call_tool(name, arguments, progress_callback=progress)
+        wire: JsonObject = result.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return ContentBlocks(wire.get("content", []), wire.get("structuredContent"), bool(wire.get("isError")))
+
+    async def close(self) -> None:
+        """End the connection and wait for its process to be gone."""
+        self._stop.set()
+        if self._client is not None:
+            with anyio.move_on_after(5):
+                await self._ended.wait()
+
+    def lost(self) -> ConnectionLost:
+        """The connection broke: the next call opens another. Returns the error to raise."""
+        self._stop.set()
+        self._client = None
+        return ConnectionLost(f"{self.where} ended the connection in the middle of the call.")
+
+    async def _open(self) -> Any:
+        async with self._opening:
+            if self._client is None:
+                self._stop, self._ended = anyio.Event(), anyio.Event()
+                started = anyio.Event()
+                failure: list[UtcpError] = []
+                cancel = self._services.spawn(lambda: self._own(started, failure))
+                with anyio.move_on_after(_CONNECT_SECONDS) as scope:
+                    await started.wait()
+                if scope.cancelled_caught:
+                    cancel()
+                    raise Unreachable(f"{self.where} did not finish its handshake within {_CONNECT_SECONDS:g} seconds.")
+                if failure:
+                    raise failure[0]
+            return self._client
+
+    async def _own(self, started: anyio.Event, failure: list[UtcpError]) -> None:
+        """Hold the SDK's client open until it is to end; its context belongs to this task alone."""
+        from mcp.client import Client
+
+        stop, ended = self._stop, self._ended
+        try:
+            async with Client(await self._connection(), message_handler=self._heard, raise_exceptions=False) as client:
+                self._client = client
+                started.set()
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._listen, client)
+                    await stop.wait()
+                    group.cancel_scope.cancel()
+        except UtcpError as error:
+            failure.append(error)
+        except Exception as error:  # noqa: BLE001 - whatever the SDK or the child raises, the caller gets one sentence
+            failure.append(_of_the_connection(error, self.where))
+        finally:
+            if self._client is not None and stop is self._stop:
+                self._client = None
+            started.set()
+            ended.set()
+
+    async def _listen(self, client: Any) -> None:
+        """Hear of changed tools in the 2026-07-28 protocol; older servers notify without being asked."""
+        try:
+            async with client.listen(tools_list_changed=True) as events:
+                async for _ in events:
+                    self._services.changed(self._target.source.name)
+        except Exception:  # noqa: BLE001, S110 - a server that does not offer it is no worse for it
+            pass
+
+    async def _heard(self, message: Any) -> None:
+        if type(message).__name__ == "ToolListChangedNotification":
+            self._services.changed(self._target.source.name)
+
+    async def _connection(self) -> Any:
+        server, source = self._server, self._target.source
+        if server.command is not None:
+            from mcp import StdioServerParameters
+
+            folder = self._services.root / (server.cwd or "")
+            return StdioServerParameters(
+                command=server.command, args=list(server.args), env=dict(server.env), cwd=str(folder.absolute())
+            )
+        url = str(server.url)
+        if source.trust is Trust.OPERATOR:
+            source = replace(source, exempt=source.exempt | {endpoint_of_url(url)})
+        headers = dict(server.headers)
+        if self._target.credentials is not None:
+            self._target.credentials.check(origin_of(url))
+            headers.update((await self._target.credentials.additions()).headers)
+        return _http_connection(self._services, source, server, headers)
+
+
+def _http_connection(
+    services: Services, source: Source, server: McpServer, headers: Mapping[str, str]
+) -> AbstractAsyncContextManager[Any]:
+    """Streamable HTTP or legacy SSE over our own seam, so that the address gate holds."""
+    import httpx2
+
+    def make_client(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
+        limit = timeout if timeout is not None else httpx2.Timeout(30, read=300)
+        transport = services.http.session(source).transport
+        return httpx2.AsyncClient(transport=transport, headers=headers, timeout=limit, auth=auth)  # noqa: TID251 - the SDK takes nothing else
+
+    url = str(server.url)
+    if server.transport == "sse":
+        from mcp.client.sse import sse_client
+
+        return sse_client(url, headers=dict(headers), httpx_client_factory=make_client)
+    from mcp.client.streamable_http import streamable_http_client
+
+    return streamable_http_client(url, http_client=make_client(headers=dict(headers)))
+
+
+@contextmanager
+def _errors(session: _Session) -> Generator[None]:
+    """Maps what the SDK raises to our errors; a broken connection is opened again by the next call."""
+    from mcp import MCPError
+    from mcp_types import CONNECTION_CLOSED
+
+    try:
+        yield
+    except MCPError as error:
+        if error.code == CONNECTION_CLOSED:
+            raise session.lost() from error
+        raise Rejected(
+            f"{session.where} answered with error {error.code}.", status=error.code, detail=str(error.message)[:2000]
+        ) from error
+    except (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream, OSError) as error:
+        raise session.lost() from error
+    except (RuntimeError, ValueError) as error:
+        raise MalformedReply(f"{session.where} gave a result that does not fit the protocol or its schema.") from error
+
+
+def _of_the_connection(error: BaseException, where: str) -> UtcpError:
+    """The first cause within what a task group raised."""
+    cause: Any = error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cast("Any", cause).exceptions[0]
+    for candidate in (cause, cause.__cause__):
+        if isinstance(candidate, UtcpError):
+            return candidate
+    if isinstance(cause, FileNotFoundError | PermissionError):
+        return Unreachable(f"The command of {where} cannot be started: {cause.strerror}.", remedy="Check `command`.")
+    return Unreachable(f"{where} did not come up ({type(cause).__name__}).", remedy="Check its command or URL.")
+
+
+def _check_trust(target: Target[McpTemplate], server: McpServer) -> None:
+    source = target.source
+    if source.trust is Trust.OPERATOR or source.trusted:
+        return
+    if server.command is not None:
+        raise PolicyError(
+            "A fetched manual may not start commands.",
+            remedy='If you trust it fully, add "trusted": true to the manual.',
+        )
+    if len(target.template.servers) > 1:
+        raise PolicyError("A fetched manual may name one MCP server only.", remedy="Write it into the configuration.")

@@ -1,0 +1,78 @@
+"""MCP servers as configurations name them, and their tools as normalised tool objects (pure)."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from utcp_bridge.model import JsonObject, is_list, is_object
+
+__all__ = ["FLAT_FIELDS", "McpServer", "McpServers", "tool_object"]
+
+FLAT_FIELDS = ("transport", "command", "args", "env", "cwd", "url", "headers", "env_vars", "workingDir", "server_url")
+"""Fields of one server that may stand in the template itself (Go, Rust, `server_url`)."""
+
+
+class McpServer(BaseModel):
+    """One server: a command to start, or a URL to reach."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    transport: Literal["stdio", "http", "streamable_http", "streamable-http", "sse"] | None = None
+    command: str | None = None
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = Field(default_factory=dict, repr=False, validation_alias=AliasChoices("env", "env_vars"))
+    cwd: str | None = Field(default=None, validation_alias=AliasChoices("cwd", "workingDir", "working_dir"))
+    url: str | None = Field(default=None, repr=False, validation_alias=AliasChoices("url", "server_url"))
+    headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_command(cls, raw: Any) -> Any:
+        """`command` may be a list, or a line with its arguments."""
+        if not is_object(raw):
+            return raw
+        command = raw.get("command")
+        words = [str(word) for word in command] if is_list(command) else []
+        if isinstance(command, str) and not raw.get("args"):
+            words = shlex.split(command)
+        return {**raw, "command": words[0], "args": [*words[1:], *raw.get("args", ())]} if words else raw
+
+    @model_validator(mode="after")
+    def _one_way(self) -> McpServer:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("an MCP server needs either `command` or `url`")
+        return self
+
+
+class McpServers(BaseModel):
+    """A host's `mcpServers` object."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    mcp_servers: Mapping[str, McpServer] = Field(validation_alias=AliasChoices("mcpServers", "servers"))
+
+    @field_validator("mcp_servers")
+    @classmethod
+    def _not_empty(cls, servers: Mapping[str, McpServer]) -> Mapping[str, McpServer]:
+        if not servers:
+            raise ValueError("names no server")
+        return servers
+
+
+def tool_object(tool: JsonObject, server: str, *, flat: bool) -> JsonObject:
+    """A tool of `tools/list`; `flat` leaves the server's name out of the tool's."""
+    made: JsonObject = {
+        "name": tool["name"] if flat else f"{server}.{tool['name']}",
+        "description": tool.get("description") or "",
+        "inputs": tool.get("inputSchema") or {"type": "object", "properties": {}},
+        "tags": [] if flat else [server],
+        "annotations": tool.get("annotations") or {},
+        "overlay": {"server": server, "tool_name": tool["name"]},
+    }
+    if title := tool.get("title") or made["annotations"].get("title"):
+        made["title"] = title
+    return {**made, "outputs": tool["outputSchema"]} if tool.get("outputSchema") else made

@@ -1,0 +1,202 @@
+"""The shared suite against a real MCP server, over HTTP and as a child process."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from tests.support.services import LOOPBACK, make_call, make_target, open_services
+from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
+from tests.transports.contract import Case, Peer
+from tests.upstreams.http_service import HttpService
+from tests.upstreams.mcp_server import PNG, http_server
+
+from utcp_bridge.errors import ConnectionLost, PolicyError, Rejected, Unreachable, UtcpError
+from utcp_bridge.model import ContentBlocks, JsonObject, Source, Trust, discard
+from utcp_bridge.transports import mcp
+from utcp_bridge.transports.mcp import McpTransport
+
+pytestmark = pytest.mark.anyio
+SERVER = Path(__file__).parents[1] / "upstreams" / "mcp_server.py"
+
+
+def child(name: str = "child", manner: str = "") -> JsonObject:
+    return {
+        "command": sys.executable,
+        "args": [str(SERVER), name, *([manner] if manner else [])],
+        "env": {"PYTHONPATH": str(SERVER.parents[2])},
+    }
+
+
+def servers(**named: JsonObject) -> JsonObject:
+    return {"call_template_type": "mcp", "config": {"mcpServers": named}}
+
+
+class McpPeer(Peer):
+    transport = McpTransport
+    impossible = {  # noqa: RUF012
+        "malformed": "what is no JSON-RPC is passed over by the protocol's own rules",
+        "oversized": "content of an MCP server is capped when it is given on",
+    }
+
+    def __init__(self) -> None:
+        self.seen = {"arrived": asyncio.Event(), "gone": asyncio.Event()}
+        self.stack = AsyncExitStack()
+
+    async def start(self) -> None:
+        self.url = await self.stack.enter_async_context(http_server("peer", self.seen))
+        self.faulty = await self.stack.enter_async_context(HttpService())
+
+    async def stop(self) -> None:
+        await self.stack.aclose()
+
+    def template(self, url: str | None = None, **fields: Any) -> JsonObject:
+        return {"call_template_type": "mcp", "server_url": url or self.url, **fields}
+
+    def manual(self, dialect: str) -> JsonObject:
+        template = self.template()
+        if dialect == "v0":
+            template["provider_type"] = template.pop("call_template_type")
+        return template
+
+    def echo(self, text: str) -> Case:
+        return Case(self.template(tool_name="echo"), {"text": text})
+
+    def echoed(self, value: Any) -> str:
+        return value.structured["text"]
+
+    def slow(self) -> Case:
+        return Case(self.template(tool_name="slow"))
+
+    async def arrived(self) -> None:
+        await self.seen["arrived"].wait()
+
+    async def gone(self) -> None:
+        await self.seen["gone"].wait()
+
+    def fault(self, name: str) -> Case:
+        if name == "refused":
+            return Case(self.template(f"{self.faulty.refusing}/mcp"), error=UtcpError)
+        return Case(self.template(f"{self.faulty.base}/reset"), error=UtcpError)
+
+    def with_secret(self, case: Case, secret: str) -> Case:
+        return replace(case, template={**case.template, "headers": {"X-Key": secret}})
+
+
+PEER = McpPeer
+
+
+async def _with(template: JsonObject, use: Any, **options: Any) -> Any:
+    async with open_services(**options) as services:
+        transport = McpTransport(services)
+        try:
+            with anyio.fail_after(25):
+                return await use(transport, make_target(transport, template))
+        finally:
+            await transport.aclose()
+
+
+async def _call(
+    transport: McpTransport, target: Any, tool: str, emit: Any = discard, **arguments: Any
+) -> ContentBlocks:
+    bound = replace(target, template=target.template.model_copy(update={"tool_name": tool}))
+    return await transport.call(bound, make_call(arguments), emit)
+
+
+async def test_a_childs_tools_keep_their_schemas_and_annotations() -> None:
+    async def use(transport: McpTransport, target: Any) -> list[JsonObject]:
+        return (await transport.discover(target)).content["tools"]
+
+    tools = await _with(servers(one=child()), use)
+    echo = next(tool for tool in tools if tool["name"] == "one.echo")
+    assert echo["inputs"]["x-kept"] is True
+    assert echo["annotations"] == {"readOnlyHint": True}
+    assert echo["overlay"] == {"server": "one", "tool_name": "echo"}
+
+
+async def test_same_named_tools_of_two_servers_reach_their_own_and_a_dead_server_is_a_fault() -> None:
+    async def use(transport: McpTransport, target: Any) -> None:
+        content = (await transport.discover(target)).content
+        assert [fault.where for fault in content["faults"]] == ["MCP server 'dead'"]
+        for server in ("alpha", "beta"):
+            tool = next(tool for tool in content["tools"] if tool["name"] == f"{server}.who")
+            bound = replace(target, template=target.template.model_copy(update=tool["overlay"]))
+            result = await transport.call(bound, make_call({}), discard)
+            assert result.content[0]["text"] == server
+
+    await _with(servers(alpha=child("alpha"), beta=child("beta"), dead=child("dead", "die")), use)
+
+
+async def test_results_pass_through_with_errors_images_and_progress() -> None:
+    async def use(transport: McpTransport, target: Any) -> None:
+        assert (await _call(transport, target, "fail")).is_error
+        assert (await _call(transport, target, "picture")).content == [
+            {"type": "image", "data": PNG, "mimeType": "image/png"}
+        ]
+        assert (await _call(transport, target, "echo", text="x")).structured == {"text": "x"}
+        partials: list[Any] = []
+
+        async def emit(partial: Any) -> None:
+            partials.append(partial)
+
+        await _call(transport, target, "count", emit, text="3")
+        assert [partial["message"] for partial in partials] == ["at 0", "at 1", "at 2"]
+        with pytest.raises(Rejected, match="-32050"):
+            await _call(transport, target, "error")
+
+    await _with(servers(one=child()), use)
+
+
+async def test_a_server_that_died_is_started_again_by_the_next_call() -> None:
+    async def use(transport: McpTransport, target: Any) -> None:
+        with pytest.raises(ConnectionLost):
+            await _call(transport, target, "die")
+        assert (await _call(transport, target, "who")).content[0]["text"] == "child"
+
+    await _with(servers(one=child()), use)
+
+
+async def test_a_server_that_hangs_is_given_up_and_one_that_chatters_is_understood(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def use(transport: McpTransport, target: Any) -> Any:
+        return await _call(transport, target, "who")
+
+    assert (await _with(servers(one=child("talker", "junk")), use)).content[0]["text"] == "talker"
+    monkeypatch.setattr(mcp, "_CONNECT_SECONDS", 1.0)
+    with pytest.raises(Unreachable, match="handshake"):
+        await _with(servers(one=child("silent", "hang")), use)
+
+
+async def test_a_command_that_is_not_there_says_so() -> None:
+    async def use(transport: McpTransport, target: Any) -> None:
+        await transport.discover(target)
+
+    with pytest.raises(Unreachable, match="cannot be started"):
+        await _with(servers(one={"command": "no-such-command"}), use)
+
+
+async def test_a_fetched_manual_may_start_nothing_and_name_one_server_only() -> None:
+    source = Source(name="peer", trust=Trust.REMOTE, origin="https://a.example", allow_networks=LOOPBACK)
+    url = {"url": "https://a.example/mcp"}
+    for template in (servers(one=child()), servers(one=url, two=url)):
+        async with open_services() as services:
+            transport = McpTransport(services)
+            with pytest.raises(PolicyError):
+                await transport.call(make_target(transport, template, source=source), make_call({}), discard)
+
+
+def test_the_endpoint_is_the_one_servers_url() -> None:
+    url = {"url": "https://a.example/mcp"}
+    for template, endpoint in (
+        (servers(a=url), url["url"]),
+        (servers(a=url, b=url), None),
+        (servers(a={"command": "x"}), None),
+    ):
+        assert McpTransport.endpoint(make_target(McpTransport, template).template) == endpoint
