@@ -1,0 +1,98 @@
+"""A real WebSocket server on loopback in every wire form: what a message asks for is what happens."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiohttp import WSMsgType, web
+from tests.upstreams.http_service import Handler, HttpService, _abort
+
+
+class WebSocketService(HttpService):
+    """Adds `/ws` (raw), `/envelope`, and `/path/<tool>`; plain HTTP faults stay."""
+
+    def _routes(self) -> dict[str, Handler]:
+        return {
+            **super()._routes(),
+            "/ws": self._raw,
+            "/old": self._old,
+            "/envelope": self._envelope,
+            "/path/{tool}": self._path,
+        }
+
+    @property
+    def ws(self) -> str:
+        return self.base.replace("http://", "ws://")
+
+    async def _raw(self, request: web.Request) -> web.WebSocketResponse:
+        opened = web.WebSocketResponse(protocols=("utcp",))
+        await opened.prepare(request)
+        async for message in opened:
+            if message.type is WSMsgType.TEXT:
+                await self._answer(opened, request, message.data)
+        self.slow_gone.set()
+        return opened
+
+    async def _answer(self, opened: web.WebSocketResponse, request: web.Request, text: str) -> None:
+        asked: Any = json.loads(text) if text.startswith("{") else {}
+        if asked.get("type") == "utcp":
+            await opened.send_json(self.manual("v1"))
+        elif asked.get("slow"):
+            self.slow_arrived.set()
+        elif "count" in asked:
+            for number in range(asked["count"]):
+                await opened.send_json({"n": number})
+            await opened.send_json({"type": "stream_end"})
+        elif "close" in asked:
+            await opened.close(code=asked["close"], message=b"as asked")
+        elif "flood" in asked:
+            await opened.send_str("x" * asked["flood"])
+        elif asked.get("reset"):
+            _abort(request)
+        elif "say" in asked:
+            await opened.send_str(asked["say"])
+        elif asked.get("bytes"):
+            await opened.send_bytes(b"\x00\x01")
+        else:
+            await opened.send_str(json.dumps({**asked, "protocol": opened.ws_protocol}) if asked else text)
+
+    async def _old(self, request: web.Request) -> web.WebSocketResponse:
+        """Knows `manual` only, and hangs up on anything else."""
+        opened = web.WebSocketResponse()
+        await opened.prepare(request)
+        message = await opened.receive()
+        if message.data == "manual":
+            await opened.send_json(self.manual("v0"))
+        await opened.close()
+        return opened
+
+    async def _envelope(self, request: web.Request) -> web.WebSocketResponse:
+        """Pushes before and between; answers by id."""
+        opened = web.WebSocketResponse()
+        await opened.prepare(request)
+        async for message in opened:
+            asked = json.loads(message.data)
+            await opened.send_json({"id": "somebody else", "result": "not yours"})
+            await opened.send_str("a push")
+            if asked["params"].get("fail"):
+                await opened.send_json({"id": asked["id"], "error": "kaput"})
+            for part in asked["params"].get("parts", ()):
+                await opened.send_json({"id": asked["id"], "result": part, "partial": True})
+            await opened.send_json({"id": asked["id"], "result": {"tool": asked["tool"], **asked["params"]}})
+        return opened
+
+    async def _path(self, request: web.Request) -> web.WebSocketResponse:
+        opened = web.WebSocketResponse()
+        await opened.prepare(request)
+        message = await opened.receive()
+        await opened.send_json({"tool": request.match_info["tool"], "args": json.loads(message.data)})
+        await opened.close()
+        return opened
+
+    def manual(self, dialect: str) -> dict[str, Any]:
+        kind, template = (
+            ("call_template_type", "tool_call_template") if dialect == "v1" else ("provider_type", "tool_provider")
+        )
+        head = {"utcp_version": "1.0.1"} if dialect == "v1" else {"version": "0.2.0"}
+        return {**head, "tools": [{"name": "echo", template: {kind: "websocket", "url": f"{self.ws}/ws"}}]}
