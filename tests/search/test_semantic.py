@@ -75,7 +75,7 @@ async def server():
 
 @pytest.fixture
 async def scorer(server):
-    async with httpx2.AsyncClient(trust_env=False) as client:  # noqa: TID251 - the test's own side of the wire
+    async with httpx2.AsyncClient(trust_env=False) as client:
 
         async def post(url, body):
             try:

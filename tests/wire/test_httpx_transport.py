@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
 
 @pytest.fixture
 async def client(session):
-    async with httpx2.AsyncClient(transport=session.transport) as opened:  # noqa: TID251 - the peer under test
+    async with httpx2.AsyncClient(transport=session.transport) as opened:
         yield opened
 
 
@@ -76,7 +76,7 @@ async def test_faults_come_as_httpx2_errors_with_ours_as_the_cause(client, serve
 
 async def test_the_gate_holds_for_the_transport_too(pool, canary):
     transport = pool.session(Source("other")).transport
-    async with httpx2.AsyncClient(transport=transport) as opened:  # noqa: TID251 - the peer under test
+    async with httpx2.AsyncClient(transport=transport) as opened:
         with pytest.raises(httpx2.ConnectError) as caught:
             await opened.get(canary.url)
     assert isinstance(caught.value.__cause__, PolicyError)
