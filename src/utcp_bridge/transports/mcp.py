@@ -19,7 +19,7 @@ from typing import Any, ClassVar, cast
 
 import anyio
 import orjson
-from pydantic import model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from utcp_bridge.errors import ConnectionLost, MalformedReply, PolicyError, Rejected, Unreachable, UtcpError
 from utcp_bridge.model import (
@@ -50,6 +50,8 @@ class McpTemplate(CallTemplate):
     server: str | None = None
     tool_name: str | None = None
     flat: bool = False
+    one_server: Any = Field(default=None, repr=False, validation_alias=AliasChoices("mcpServers", *FLAT_FIELDS))
+    """Names the keys that `_from_flat_fields` has read, so that they are known ones."""
 
     @model_validator(mode="before")
     @classmethod
