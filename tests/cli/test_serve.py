@@ -64,13 +64,18 @@ def test_stdout_carries_json_rpc_alone_however_much_there_is_to_tell(manual):
 
 def test_a_child_that_prints_does_not_reach_the_wire(tmp_path):
     script = tmp_path / "chatty.py"
-    script.write_text("import sys\nprint('to stdout', flush=True)\nprint('to stderr', file=sys.stderr)\n")
+    ran = tmp_path / "ran"
+    script.write_text(
+        "import pathlib, sys\nprint('to stdout', flush=True)\nprint('to stderr', file=sys.stderr)\n"
+        f"pathlib.Path({str(ran)!r}).touch()\n"
+    )
     config = {"name": "chatty", "call_template_type": "cli", "command_name": f"{sys.executable} {script}"}
     (tmp_path / "providers.json").write_text(json.dumps([config]))
     answers, _, code = converse(
         INITIALIZE, INITIALIZED, request(2, "tools/list"), arguments=[str(tmp_path / "providers.json")]
     )
     assert code == 0
+    assert ran.exists()
     assert [answer["id"] for answer in answers if "id" in answer] == [1, 2]
 
 
