@@ -21,6 +21,7 @@ from utcp_bridge.config import BridgeSettings, ManualOptions, explain
 from utcp_bridge.errors import ConfigError, DeadlineExceeded, MalformedReply, OperatorError, UtcpError
 from utcp_bridge.manual_reading import ManualReader, Reading
 from utcp_bridge.model import Fault, JsonObject, Source, Tool, Trust
+from utcp_bridge.pinning import pinned
 from utcp_bridge.repository import ToolRepository
 from utcp_bridge.tool_building import ToolBuilder, endpoint_pair
 from utcp_bridge.transport import Services, Target, Transport
@@ -52,6 +53,7 @@ class ManualState:
     description: str = ""
     seconds: float = 0.0
     entry: JsonObject = field(default_factory=dict[str, Any], repr=False)
+    approved: dict[str, Tool] = field(default_factory=dict[str, Tool], repr=False)
 
 
 class Registration:
@@ -173,9 +175,10 @@ class Registration:
             )
         building = self._builder.build(reading.tools, entry=entry, source=source, protocols=reading.protocols)
         state.dialect, state.title, state.description = reading.dialect, reading.title, reading.description
-        state.faults = [*reading.faults, *building.faults]
-        self._repository.replace(state.name, building.tools)
-        state.tools = len(building.tools)
+        tools, withheld = pinned(building.tools, state.approved, self.settings.pin)
+        state.faults = [*reading.faults, *building.faults, *withheld]
+        self._repository.replace(state.name, tools)
+        state.tools = len(tools)
 
     def _open(self, entry: JsonObject, transport: AnyTransport, options: ManualOptions) -> tuple[Source, Target[Any]]:
         """Source and target of a manual: who is trusted for what follows from the entry's own endpoint."""

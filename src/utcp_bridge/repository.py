@@ -8,7 +8,7 @@ from typing import Protocol
 
 from utcp_bridge.model import Tool
 
-__all__ = ["Change", "InMemoryToolRepository", "Listener", "ToolRepository"]
+__all__ = ["Change", "InMemoryToolRepository", "Listener", "ToolRepository", "same_definition"]
 
 
 @dataclass(frozen=True, slots=True)
