@@ -63,20 +63,19 @@ def test_stdout_carries_json_rpc_alone_however_much_there_is_to_tell(manual):
 
 
 def test_a_child_that_prints_does_not_reach_the_wire(tmp_path):
+    """`--strict` serves only once the child has run to its end and its tool is there."""
     script = tmp_path / "chatty.py"
-    ran = tmp_path / "ran"
-    script.write_text(
-        "import pathlib, sys\nprint('to stdout', flush=True)\nprint('to stderr', file=sys.stderr)\n"
-        f"pathlib.Path({str(ran)!r}).touch()\n"
-    )
+    tool = json.dumps({"name": "t", "inputs": {"type": "object", "properties": {}}})
+    script.write_text(f"import sys\nprint('to stdout')\nprint({tool!r})\nprint('to stderr', file=sys.stderr)\n")
     config = {"name": "chatty", "call_template_type": "cli", "command_name": f"{sys.executable} {script}"}
     (tmp_path / "providers.json").write_text(json.dumps([config]))
     answers, _, code = converse(
-        INITIALIZE, INITIALIZED, request(2, "tools/list"), arguments=[str(tmp_path / "providers.json")]
+        INITIALIZE, INITIALIZED, request(2, "tools/list"), arguments=["--strict", str(tmp_path / "providers.json")]
     )
     assert code == 0
-    assert ran.exists()
     assert [answer["id"] for answer in answers if "id" in answer] == [1, 2]
+    listed = next(answer for answer in answers if answer.get("id") == 2)["result"]["tools"]
+    assert "chatty_t" in [tool["name"] for tool in listed]
 
 
 @pytest.mark.parametrize("arguments", [["missing.json"], ["--set", "prot=1"], ["--quickstart", "--set", "port=x"]])
