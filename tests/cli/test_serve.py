@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -67,7 +68,7 @@ def test_a_child_that_prints_does_not_reach_the_wire(tmp_path):
     script = tmp_path / "chatty.py"
     tool = json.dumps({"name": "t", "inputs": {"type": "object", "properties": {}}})
     script.write_text(f"import sys\nprint('to stdout')\nprint({tool!r})\nprint('to stderr', file=sys.stderr)\n")
-    config = {"name": "chatty", "call_template_type": "cli", "command_name": f"{sys.executable} {script}"}
+    config = {"name": "chatty", "call_template_type": "cli", "command_name": shlex.join([sys.executable, str(script)])}
     (tmp_path / "providers.json").write_text(json.dumps([config]))
     answers, _, code = converse(
         INITIALIZE, INITIALIZED, request(2, "tools/list"), arguments=["--strict", str(tmp_path / "providers.json")]
