@@ -50,6 +50,13 @@ def test_the_bytes_on_the_wire_are_exactly_those_of_the_framing() -> None:
     assert Framing("stream").frame(b"abc") == b"abc"
 
 
+def test_a_delimiter_that_the_operator_wrote_is_no_argument() -> None:
+    lines = Framing("delimiter", delimiter=b"\r\n")
+    assert lines.frame(b"set k 5\r\nhello", written=b"set X Y\r\nZ") == b"set k 5\r\nhello\r\n"
+    with pytest.raises(InvalidArguments, match="delimiter"):
+        lines.frame(b"set k 5\r\nhel\r\nlo", written=b"set X Y\r\nZ")
+
+
 @pytest.mark.parametrize(
     ("framing", "message", "words"),
     [

@@ -86,7 +86,7 @@ class TcpTransport(Transport[TcpTemplate]):
         )
 
     async def _exchange(self, template: TcpTemplate, source: Source, framing: Framing, message: bytes) -> bytes:
-        framed = message if template.wire == "tool" else framing.frame(message)
+        framed = message if template.wire == "tool" else framing.frame(message, written=template.written)
         stream = await self.services.guard.connect_tcp(template.host, template.port, source)
         try:
             async with stream:

@@ -38,8 +38,11 @@ class Framing:
         if self.strategy == "delimiter" and not self.delimiter:
             raise ConfigError("delimiter framing needs a `message_delimiter` that is not empty.")
 
-    def frame(self, message: bytes) -> bytes:
+    def frame(self, message: bytes, *, written: bytes = b"") -> bytes:
         """One outgoing message as it goes onto the wire; fixed length is not padded, as in UTCP.
+
+        `written` is what the operator wrote of it: a template of several lines may hold the delimiter, arguments
+        may not.
 
         :raises InvalidArguments: it does not fit the framing.
         """
@@ -50,7 +53,7 @@ class Framing:
                 )
             return len(message).to_bytes(self.prefix_bytes, self.endian) + message
         if self.strategy == "delimiter":
-            if self.delimiter in message:
+            if message.count(self.delimiter) > written.count(self.delimiter):
                 raise InvalidArguments("An argument holds the delimiter that ends the message.")
             return message + self.delimiter
         if self.strategy == "fixed_length" and self.fixed_length and len(message) > self.fixed_length:

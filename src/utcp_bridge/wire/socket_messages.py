@@ -58,6 +58,11 @@ class SocketTemplate(CallTemplate):
             return None
         return compile_template(self.request_data_template, syntaxes=Syntax.UTCP_ARG | Syntax.MUSTACHE | Syntax.DOLLAR)
 
+    @property
+    def written(self) -> bytes:
+        """What the operator wrote of every message."""
+        return (self.request_data_template or "").encode() if self.request_data_format == "text" else b""
+
     def discovery_request(self) -> bytes:
         """What asks for the manual: `{"type": "utcp"}`, or the Go library's form and its line end."""
         return b'{"action":"list"}\n' if self.wire == "tool" else b'{"type":"utcp"}'

@@ -1,0 +1,90 @@
+"""Which tests of this folder run, and with what installed.
+
+`scripts/interop` passes `--interop all` or `--interop light`: everything that the chosen tests need is installed first,
+and what cannot be had is a failure. Without it these tests are not run at all (marker `interop`), unless asked for by
+`-m interop`; then a test whose program is missing is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.interop.record import Record
+from tests.interop.software import InstallationFailed, Software
+
+from utcp_bridge import UtcpClient
+
+HERE = Path(__file__).parent
+Opened = Callable[..., AbstractAsyncContextManager[UtcpClient]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--interop", choices=("all", "light"), help="install what interop tests need, and run them")
+    parser.addoption("--record", type=Path, help="write a page with this run's results")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*software): independent programs that the test runs against")
+    if config.getoption("--record"):
+        config.pluginmanager.register(Record(config.getoption("--record")), "interop-record")
+
+
+def _needed(item: pytest.Item) -> list[Software]:
+    return [software for mark in item.iter_markers("needs") for software in mark.args]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    dropped = []
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.interop)
+            if config.getoption("--interop") == "light" and not all(one.light for one in _needed(item)):
+                dropped.append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in dropped]
+
+
+_failures: dict[Software, str] = {}
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.getoption("--interop") is None or session.config.option.collectonly:
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    for software in dict.fromkeys(one for item in session.items for one in _needed(item)):
+        if not software.present:
+            if reporter is not None:
+                reporter.write_line(f"Installing {software.package} ({software.origin}) …")
+            try:
+                software.install()
+            except InstallationFailed as error:
+                _failures[software] = str(error)
+
+
+@pytest.fixture(autouse=True)
+def _software(request: pytest.FixtureRequest) -> None:
+    for software in _needed(request.node):
+        if software in _failures:
+            pytest.fail(_failures[software])
+        if not software.present:
+            assert request.config.getoption("--interop") is None, f"{software.package} was installed, but is not there"
+            pytest.skip(f"{software.package} ({software.origin}) is not installed; scripts/interop does that")
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Opened:
+    """Opens a client on manual templates: `async with opened({...}, variables={...}) as client`."""
+
+    @asynccontextmanager
+    async def open_client(*templates: dict[str, Any], **keys: Any) -> AsyncIterator[UtcpClient]:
+        config = {"manual_call_templates": list(templates), **keys}
+        async with await UtcpClient.create(config, root=tmp_path, wait=30) as client:
+            yield client
+
+    return open_client

@@ -1,0 +1,233 @@
+"""Where independent programs come from: Debian packages, Python environments and npm, all below `.tools`.
+
+Nothing is installed into the system: Debian packages are unpacked into a folder, Python programs get an environment
+each, and so do npm's. A test says what it needs,
+
+    REDIS = Debian("redis-server")
+
+    @pytest.mark.needs(REDIS)
+    async def test_a_reply_of_redis_is_read_to_its_end(...):
+        with serving([REDIS.command, "--port", str(port)], port=port, environment=REDIS.environment): ...
+
+and is skipped where that is missing, unless `scripts/interop` runs it: that installs first, and then nothing may be
+missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+TOOLS = Path(__file__).parents[2] / ".tools"
+_DAY = 86_400
+
+
+class InstallationFailed(Exception):
+    """A program could not be fetched; the message holds the installer's last words."""
+
+
+@dataclass(frozen=True)
+class Software(ABC):
+    """One program: where to get it, and how to run it."""
+
+    package: str
+    program: str = ""
+
+    light = True
+    """Whether it belongs to the subset that runs with every change."""
+    origin = ""
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path: ...
+
+    @property
+    @abstractmethod
+    def places(self) -> tuple[Path, ...]:
+        """Folders that may hold the program."""
+
+    @abstractmethod
+    def install(self) -> None: ...
+
+    @property
+    @abstractmethod
+    def version(self) -> str: ...
+
+    @property
+    def command(self) -> str:
+        """The program's path."""
+        found = self._find()
+        assert found, f"{self.package} is not installed"
+        return found
+
+    @property
+    def present(self) -> bool:
+        return self._find() is not None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        places = os.pathsep.join(str(place) for place in self.places)
+        return {**os.environ, "PATH": f"{places}{os.pathsep}{os.environ['PATH']}"}
+
+    def _find(self) -> str | None:
+        places = os.pathsep.join(str(place) for place in self.places)
+        return shutil.which(self.program or self.package, path=places)
+
+
+@dataclass(frozen=True)
+class Debian(Software):
+    """A Debian package, as the system has it or unpacked below `.tools/debian`."""
+
+    origin = "Debian"
+
+    @property
+    def folder(self) -> Path:
+        return TOOLS / "debian" / self.package
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        own = tuple(self.folder / part for part in ("usr/bin", "usr/sbin", "bin", "sbin"))
+        return (*own, Path("/usr/bin"), Path("/usr/sbin"))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        libraries = [str(folder) for folder in (self.folder / "usr/lib").glob("*-linux-*")]
+        libraries += [str(folder) for folder in (self.folder / "lib").glob("*-linux-*")]
+        given = os.environ.get("LD_LIBRARY_PATH")
+        return {**super().environment, "LD_LIBRARY_PATH": os.pathsep.join([*libraries, *([given] if given else [])])}
+
+    @property
+    def version(self) -> str:
+        if (stamp := self.folder / "VERSION").exists():
+            return stamp.read_text(encoding="utf-8")
+        query = ["dpkg-query", "-W", "-f", "${Version}", self.package]
+        return subprocess.run(query, capture_output=True, text=True, check=False).stdout
+
+    def install(self) -> None:
+        if shutil.which("apt-get") is None:
+            raise InstallationFailed(f"{self.package} comes from Debian, and there is no apt-get here")
+        archives = self.folder / "archives"
+        archives.mkdir(parents=True, exist_ok=True)
+        for name in self._needed():
+            _run(["apt-get", *_apt_folders(), "download", name], cwd=archives)
+        for archive in sorted(archives.glob("*.deb")):
+            _run(["dpkg-deb", "--extract", str(archive), str(self.folder)])
+            if archive.name.startswith(f"{self.package}_"):
+                version = _run(["dpkg-deb", "--field", str(archive), "Version"]).strip()
+                (self.folder / "VERSION").write_text(version, encoding="utf-8")
+        shutil.rmtree(archives)
+
+    def _needed(self) -> list[str]:
+        """The package and those of its dependencies that the system lacks."""
+        plan = ["apt-get", *_apt_folders(), "install", "--simulate", "--no-install-recommends", self.package]
+        names = re.findall(r"^Inst (\S+)", _run(plan), re.MULTILINE)
+        return names or [self.package]
+
+
+@dataclass(frozen=True)
+class PyPI(Software):
+    """A Python program with an environment of its own; `package` may hold several requirements, by blanks."""
+
+    origin = "PyPI"
+
+    @property
+    def folder(self) -> Path:
+        return TOOLS / "python" / _as_folder(self.package)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        return (self.folder / "bin",) if (self.folder / "READY").exists() else ()
+
+    @property
+    def version(self) -> str:
+        first = re.split(r"[\[=<> ]", self.package)[0]
+        code = f"from importlib.metadata import version; print(version({first!r}))"
+        return _run([str(self.folder / "bin" / "python"), "-c", code]).strip()
+
+    def install(self) -> None:
+        _run([sys.executable, "-m", "venv", "--clear", str(self.folder)])
+        python = str(self.folder / "bin" / "python")
+        _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *self.package.split()])
+        (self.folder / "READY").touch()
+
+    def _find(self) -> str | None:
+        return shutil.which(self.program or "python", path=str(self.folder / "bin")) if self.places else None
+
+
+@dataclass(frozen=True)
+class Npm(Software):
+    """A Node program; `package` may hold several packages, by blanks, the one that counts first."""
+
+    light = False
+    origin = "npm"
+
+    @property
+    def folder(self) -> Path:
+        return TOOLS / "npm" / _as_folder(self.package)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        return (self.folder / "node_modules" / ".bin",) if (self.folder / "READY").exists() else ()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, "NODE_PATH": str(self.folder / "node_modules")}
+
+    @cached_property
+    def _name(self) -> str:
+        return re.sub(r"(?<=.)@[^@/]*$", "", self.package.split()[0])
+
+    @property
+    def version(self) -> str:
+        described = self.folder / "node_modules" / self._name / "package.json"
+        return str(json.loads(described.read_text(encoding="utf-8"))["version"])
+
+    def install(self) -> None:
+        if shutil.which("npm") is None:
+            raise InstallationFailed(f"{self.package} comes from npm, and there is no npm here")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _run(["npm", "install", "--no-audit", "--no-fund", "--prefix", str(self.folder), *self.package.split()])
+        (self.folder / "READY").touch()
+
+    def _find(self) -> str | None:
+        """The program, or node where the package is a library for a script of ours."""
+        if not self.places:
+            return None
+        return super()._find() if self.program else shutil.which("node")
+
+
+def _as_folder(package: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", package).strip("_")[:80]
+
+
+def _apt_folders() -> list[str]:
+    """Options that keep apt's lists and archives of our own, renewed once a day: no root is needed."""
+    base = TOOLS / "debian"
+    lists, cache = base / ".lists", base / ".cache"
+    options = ["-qq", "-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={cache}", "-o", "Debug::NoLocking=1"]
+    stamp = base / ".updated"
+    if not stamp.exists() or time.time() - stamp.stat().st_mtime > _DAY:
+        (lists / "partial").mkdir(parents=True, exist_ok=True)
+        (cache / "archives" / "partial").mkdir(parents=True, exist_ok=True)
+        _run(["apt-get", *options, "-o", "APT::Sandbox::User=root", "update"])
+        stamp.touch()
+    return [*options, "-o", "APT::Sandbox::User=root"]
+
+
+def _run(command: list[str], *, cwd: Path | None = None) -> str:
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=400, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise InstallationFailed(f"{command[0]} did not end in time") from error
+    if done.returncode != 0:
+        raise InstallationFailed(f"{' '.join(command[:3])} … failed: {(done.stderr or done.stdout).strip()[-500:]}")
+    return done.stdout
