@@ -39,7 +39,7 @@ async def test_discard_takes_any_partial_result() -> None:
 def test_remote_manuals_are_trusted_less_than_the_operators_own() -> None:
     assert Trust.REMOTE < Trust.OPERATOR
     source = Source("shop")
-    assert (source.trust, source.trusted, source.verify_tls, source.origin) == (Trust.OPERATOR, False, True, None)
+    assert (source.trust, source.trusted, source.tls.verify, source.origin) == (Trust.OPERATOR, False, True, None)
 
 
 def test_no_representation_shows_what_may_hold_a_secret() -> None:

@@ -130,6 +130,10 @@ class ManualOptions(_Frozen):
     exclude: JsonObject | None = None
     overrides: Mapping[str, JsonObject] = Field(default_factory=dict)
     verify_ssl: bool = True
+    ca_cert: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    server_name: str | None = None
     proxy: str | None = None
     call_timeout: Seconds | None = None
     discovery_timeout: Seconds | None = None

@@ -24,6 +24,7 @@ __all__ = [
     "JsonObject",
     "Result",
     "Source",
+    "TlsOptions",
     "Tool",
     "Trust",
     "discard",
@@ -62,6 +63,19 @@ class Trust(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """What the operator says about a manual's TLS; files are paths to PEM."""
+
+    verify: bool = True
+    ca_cert: str | None = None
+    """Certificate authorities to trust instead of the system's."""
+    client_cert: str | None = None
+    client_key: str | None = None
+    server_name: str | None = None
+    """Name to ask for and to check, where it is not the URL's host."""
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Where a manual came from and what its tools may therefore do.
 
@@ -80,7 +94,7 @@ class Source:
     exempt: frozenset[str] = frozenset()
     trusted: bool = False
     """Operator wrote `trusted: true`: a fetched manual may use cli, files and stdio servers."""
-    verify_tls: bool = True
+    tls: TlsOptions = TlsOptions()
     proxy: str | None = None
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
@@ -20,13 +21,14 @@ from utcp_bridge.binding import Binder
 from utcp_bridge.config import BridgeSettings, ManualOptions, explain
 from utcp_bridge.errors import ConfigError, DeadlineExceeded, MalformedReply, OperatorError, UtcpError
 from utcp_bridge.manual_reading import ManualReader, Reading
-from utcp_bridge.model import Fault, JsonObject, Source, Tool, Trust
+from utcp_bridge.model import Fault, JsonObject, Source, TlsOptions, Tool, Trust
 from utcp_bridge.pinning import pinned
 from utcp_bridge.repository import ToolRepository
 from utcp_bridge.tool_building import ToolBuilder, endpoint_pair
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.transport_registry import TransportRegistry
 from utcp_bridge.wire.guard import origin_of
+from utcp_bridge.wire.local_file import resolve_within
 
 __all__ = ["ManualState", "Registration"]
 
@@ -187,7 +189,7 @@ class Registration:
             allowed_origins=frozenset(options.allowed_origins) | _base_origin(options),
             allow_networks=options.allow_networks + self.settings.allow_networks,
             trusted=options.trusted,
-            verify_tls=options.verify_ssl,
+            tls=_tls(options, self._services.root),
             proxy=options.proxy or self.settings.proxy,
         )
         target = self._binder.manual(entry, type(transport), source)
@@ -202,10 +204,23 @@ class Registration:
             allow_networks=source.allow_networks,
             exempt=endpoint_pair(endpoint),
             trusted=source.trusted,
-            verify_tls=source.verify_tls,
+            tls=source.tls,
             proxy=source.proxy,
         )
         return source, self._binder.manual(entry, type(transport), source)
+
+
+def _tls(options: ManualOptions, root: Path) -> TlsOptions:
+    def absolute(path: str | None) -> str | None:
+        return None if path is None else str(resolve_within(path, root, confined=False))
+
+    return TlsOptions(
+        verify=options.verify_ssl,
+        ca_cert=absolute(options.ca_cert),
+        client_cert=absolute(options.client_cert),
+        client_key=absolute(options.client_key),
+        server_name=options.server_name,
+    )
 
 
 def manual_name(entry: JsonObject) -> str:

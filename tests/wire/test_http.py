@@ -7,8 +7,7 @@ import anyio
 import httpx2
 import pytest
 from tests.upstreams.authorization_server import CLIENT_ID, CLIENT_SECRET, authorization_server
-from tests.upstreams.certificates import Authority
-from tests.upstreams.faulty import answer, faulty_server
+from tests.upstreams.faulty import answer
 
 from utcp_bridge.auth import Credentials, TokenCache, parse_auth
 from utcp_bridge.errors import (
@@ -21,7 +20,7 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import Source, Trust
 from utcp_bridge.wire.guard import Guard
-from utcp_bridge.wire.http import HttpPool, TlsOptions
+from utcp_bridge.wire.http import HttpPool
 from utcp_bridge.wire.request_parts import RequestParts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
@@ -351,11 +350,3 @@ async def test_send_takes_an_httpx2_request(session, server):
     reply = await session.send(request, credentials=api_key(server))
     assert reply.value()["body"] == '{"a":1}'
     assert server.requests[0].header("x-api-key") == KEY
-
-
-async def test_another_server_name_is_asked_for_where_the_options_say_so(pool, tmp_path):
-    authority = Authority.create(tmp_path)
-    async with faulty_server(tls=authority.server_context("other.example")) as secure:
-        options = TlsOptions(ca_cert=authority.ca, server_name="other.example")
-        session = pool.session(Source("shop", exempt=frozenset({secure.endpoint})), tls=options)
-        assert (await session.request(get(f"{secure.url}/ok"))).status == 200

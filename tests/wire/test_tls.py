@@ -6,10 +6,12 @@ import pytest
 from tests.upstreams.certificates import Authority
 from tests.upstreams.faulty import faulty_server
 
-from utcp_bridge.errors import ConfigError, Unreachable
-from utcp_bridge.model import Source
+from utcp_bridge.errors import ConfigError, ConnectionLost, Unreachable
+from utcp_bridge.model import Source, TlsOptions, Trust
 from utcp_bridge.wire.request_parts import RequestParts
-from utcp_bridge.wire.tls import TlsOptions, tls_context
+from utcp_bridge.wire.tls import tls_context
+
+PLAIN = TlsOptions()
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
 
@@ -19,8 +21,8 @@ def authority(tmp_path_factory):
     return Authority.create(tmp_path_factory.mktemp("certificates"))
 
 
-async def fetch(pool, server, tls=None, **source):
-    session = pool.session(Source("shop", exempt=frozenset({server.endpoint}), **source), tls=tls)
+async def fetch(pool, server, tls=PLAIN, **source):
+    session = pool.session(Source("shop", exempt=frozenset({server.endpoint}), tls=tls, **source))
     return await session.request(RequestParts("GET", f"{server.url}/ok"))
 
 
@@ -46,9 +48,9 @@ async def test_an_expired_or_foreign_certificate_is_refused_with_the_reason(pool
             await fetch(pool, server, TlsOptions(ca_cert=authority.ca))
 
 
-async def test_verification_can_be_switched_off_by_the_manual_or_its_options(pool, authority):
+async def test_verification_can_be_switched_off(pool, authority):
     async with faulty_server(tls=authority.server_context(expired=True)) as server:
-        assert (await fetch(pool, server, verify_tls=False)).status == 200
+        assert (await fetch(pool, server, TlsOptions(verify=False))).status == 200
         options = TlsOptions(verify=False, ca_cert=authority.ca)
         assert (await fetch(pool, server, options)).status == 200
 
@@ -63,6 +65,15 @@ async def test_a_client_certificate_is_presented(pool, authority):
     async with faulty_server(tls=authority.server_context(client_certificate=True)) as server:
         options = TlsOptions(ca_cert=authority.ca, client_cert=authority.client_cert, client_key=authority.client_key)
         assert (await fetch(pool, server, options)).status == 200
+
+
+async def test_a_fetched_manual_cannot_take_the_client_certificate_elsewhere(pool, authority):
+    options = TlsOptions(ca_cert=authority.ca, client_cert=authority.client_cert, client_key=authority.client_key)
+    async with faulty_server(tls=authority.server_context(client_certificate=True)) as server:
+        assert (await fetch(pool, server, options, trust=Trust.REMOTE, origin=server.url)).status == 200
+        with pytest.raises((Unreachable, ConnectionLost)):
+            await fetch(pool, server, options, trust=Trust.REMOTE, origin="https://manual.example")
+        assert len(server.requests) == 1
 
 
 async def test_a_plain_server_behind_an_https_url_is_unreachable(pool):

@@ -23,7 +23,7 @@ from utcp_bridge.urls import DEFAULT_PORTS, endpoint_of, endpoint_of_url, origin
 if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
-__all__ = ["Address", "Guard", "address_class", "endpoint_of", "looks_like_address", "origin_of"]
+__all__ = ["Address", "Guard", "address_class", "endpoint_of", "is_own_origin", "looks_like_address", "origin_of"]
 
 IpAddress: TypeAlias = IPv4Address | IPv6Address
 IpNetwork: TypeAlias = IPv4Network | IPv6Network
@@ -110,7 +110,7 @@ class Guard:
                 f"Manual {source.name!r} names a URL with the scheme {scheme!r}.", remedy="Use http, https, ws or wss."
             )
         target = origin(scheme, host, port)
-        if source.trust is not Trust.OPERATOR and target not in _own_origins(source):
+        if not is_own_origin(scheme, host, port, source):
             _check_foreign_origin(target, source, credentials=credentials)
         self.check_literal(host, port, source)
         return target
@@ -213,6 +213,11 @@ def _check_foreign_origin(target: str, source: Source, *, credentials: bool) -> 
         raise PolicyError(f"Manual {source.name!r} may not use {target}: it is not its own origin.", remedy=remedy)
     if credentials:
         raise PolicyError(f"Credentials of manual {source.name!r} may not be sent to {target}.", remedy=remedy)
+
+
+def is_own_origin(scheme: str, host: str, port: int, source: Source) -> bool:
+    """Whether the manual's credentials belong to this origin: anywhere for the operator's own words."""
+    return source.trust is Trust.OPERATOR or origin(scheme, host, port) in _own_origins(source)
 
 
 @lru_cache(maxsize=256)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
+import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -22,12 +23,12 @@ import anyio
 import anyio.to_thread
 
 from utcp_bridge.errors import InvalidArguments, PolicyError, Rejected, Unreachable
-from utcp_bridge.model import Source
+from utcp_bridge.model import Source, TlsOptions
 from utcp_bridge.urls import bare_url, endpoint_of_url
-from utcp_bridge.wire.guard import Guard
+from utcp_bridge.wire.guard import Guard, is_own_origin
 from utcp_bridge.wire.reply import Reply
 from utcp_bridge.wire.request_parts import RequestParts
-from utcp_bridge.wire.tls import TlsOptions, tls_context
+from utcp_bridge.wire.tls import tls_context
 
 if TYPE_CHECKING:
     import aiohttp
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from utcp_bridge.auth import Additions, Credentials
     from utcp_bridge.wire.engine import Client
 
-__all__ = ["HttpPool", "HttpSession", "StreamReply", "TlsOptions"]
+__all__ = ["HttpPool", "HttpSession", "StreamReply"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,14 +73,13 @@ class HttpPool:
     ) -> None:
         self._guard = guard
         self._options = PoolOptions(max_response_bytes, connect_timeout, connections, trust_env)
-        self._sessions: dict[tuple[Source, TlsOptions | None], HttpSession] = {}
+        self._sessions: dict[Source, HttpSession] = {}
 
-    def session(self, source: Source, *, tls: TlsOptions | None = None) -> HttpSession:
-        """The session of a manual; the same one for the same source and TLS options."""
-        key = (source, tls)
-        session = self._sessions.get(key)
+    def session(self, source: Source) -> HttpSession:
+        """The session of a manual; the same one for the same source."""
+        session = self._sessions.get(source)
         if session is None:
-            session = self._sessions[key] = HttpSession(self._guard, source, self._options, tls)
+            session = self._sessions[source] = HttpSession(self._guard, source, self._options)
         return session
 
     def token_transport(self, url: str, source: Source) -> httpx2.AsyncBaseTransport:
@@ -89,8 +89,8 @@ class HttpPool:
 
     async def close_session(self, name: str) -> None:
         """Close what belongs to the manual `name`; calls in flight end as ConnectionLost."""
-        for key in [key for key in self._sessions if key[0].name == name]:
-            await self._sessions.pop(key).aclose()
+        for source in [source for source in self._sessions if source.name == name]:
+            await self._sessions.pop(source).aclose()
 
     async def aclose(self) -> None:
         """Close every session."""
@@ -135,11 +135,10 @@ class StreamReply:
 class HttpSession:
     """All HTTP of one manual: one pool of connections, one policy."""
 
-    def __init__(self, guard: Guard, source: Source, options: PoolOptions, tls: TlsOptions | None) -> None:
+    def __init__(self, guard: Guard, source: Source, options: PoolOptions) -> None:
         self._guard = guard
         self._source = source
         self._options = options
-        self._tls = tls or TlsOptions(verify=source.verify_tls)
         self._client: Client | None = None
         self._sockets: Client | None = None
         self._opening = anyio.Lock()
@@ -148,8 +147,8 @@ class HttpSession:
         self._fixed: dict[str, Any] = {"allow_redirects": False}
         if source.proxy is not None:
             self._fixed["proxy"] = source.proxy
-        if self._tls.server_name is not None:
-            self._fixed["server_hostname"] = self._tls.server_name
+        self._own: dict[str, Any] | None = None
+        """What goes with requests to the manual's own origins in place of `_fixed`: a client certificate, a name."""
 
     async def request(
         self, parts: RequestParts, *, credentials: Credentials | None = None, max_bytes: int | None = None
@@ -269,7 +268,7 @@ class HttpSession:
         client = self._client or (await self._open_clients())[0]
         try:
             response = await client.request(
-                parts.method, target, headers=framed(headers), data=_payload(parts.body), **self._fixed
+                parts.method, target, headers=framed(headers), data=_payload(parts.body), **self._extras(target)
             )
         except Exception as error:
             raise translate(error, url) from error
@@ -300,7 +299,7 @@ class HttpSession:
         url, headers = (parts.url, parts.headers) if added is None else added.placed(parts.url, parts.headers)
         target = self._admit(url, None)
         client = self._sockets or (await self._open_clients())[1]
-        fixed = {name: value for name, value in self._fixed.items() if name != "allow_redirects"}
+        fixed = {name: value for name, value in self._extras(target).items() if name != "allow_redirects"}
         try:
             return cast(
                 "aiohttp.ClientWebSocketResponse",
@@ -342,6 +341,12 @@ class HttpSession:
         self._targets[key] = origin
         return origin
 
+    def _extras(self, target: URL) -> dict[str, Any]:
+        """A client certificate is a credential: a fetched manual's tools present it to their own origins alone."""
+        if self._own is None or not is_own_origin(target.scheme, target.raw_host or "", target.port or 0, self._source):
+            return self._fixed
+        return self._own
+
     async def _open_clients(self) -> tuple[Client, Client]:
         from utcp_bridge.wire import engine
 
@@ -349,16 +354,23 @@ class HttpSession:
             if self._closed:
                 raise Unreachable(f"The connections of manual {self._source.name!r} are closed.")
             if self._client is None or self._sockets is None:
+                tls = self._source.tls
                 options = engine.ClientOptions(
                     connect_timeout=self._options.connect_timeout,
                     connections=self._options.connections,
                     trust_env=self._options.trust_env,
-                    ssl=await anyio.to_thread.run_sync(tls_context, self._tls),
+                    ssl=await _context(replace(tls, client_cert=None, client_key=None)),
                 )
+                if tls.client_cert is not None or tls.server_name is not None:
+                    self._own = {**self._fixed, "ssl": await _context(tls), "server_hostname": tls.server_name}
                 resolver = engine.AiohttpResolver(self._guard, _with_proxy_exempt(self._source))
                 self._client = engine.open_client(resolver, options)
                 self._sockets = engine.socket_client(self._client, options)
             return self._client, self._sockets
+
+
+async def _context(tls: TlsOptions) -> ssl.SSLContext | bool:
+    return await anyio.to_thread.run_sync(tls_context, tls)
 
 
 def _payload(body: bytes | None) -> bytes | BytesIO | None:

@@ -1,26 +1,13 @@
-"""TLS options of a manual and the context that follows from them."""
+"""The TLS context that follows from a manual's options."""
 
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.model import TlsOptions
 
-__all__ = ["TlsOptions", "tls_context"]
-
-
-@dataclass(frozen=True, slots=True)
-class TlsOptions:
-    """What a template may say about TLS; files are paths to PEM."""
-
-    verify: bool = True
-    ca_cert: str | None = None
-    """Certificate authorities to trust instead of the system's."""
-    client_cert: str | None = None
-    client_key: str | None = None
-    server_name: str | None = None
-    """Name to ask for and to check, where it is not the URL's host."""
+__all__ = ["tls_context"]
 
 
 def tls_context(options: TlsOptions) -> ssl.SSLContext | bool:
