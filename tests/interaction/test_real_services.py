@@ -20,25 +20,7 @@ from tests.support.npm import node_program
 pytestmark = pytest.mark.anyio
 
 PETSTORE = Path(__file__).parents[1] / "data" / "openapi" / "oai-v3.0-pass-petstore-expanded.yaml"
-FASTAPI_APP = """
-from typing import Annotated
-import uvicorn
-from fastapi import FastAPI, Header, Query
-from pydantic import BaseModel, Field
-
-app = FastAPI(title="Orders")
-
-class Order(BaseModel):
-    item: str
-    count: int = Field(default=1, ge=1, le=10)
-
-@app.post("/shops/{shop}/orders", operation_id="create_order", tags=["orders"])
-def create(shop: int, order: Order, urgent: bool = False, x_trace: Annotated[str | None, Header()] = None,
-           labels: Annotated[list[str], Query()] = []):
-    return {"shop": shop, "order": order, "urgent": urgent, "trace": x_trace, "labels": labels}
-
-uvicorn.run(app, port=int(__import__("sys").argv[1]), log_level="warning")
-"""
+FASTAPI_APP = Path(__file__).parents[1] / "interop" / "servers" / "fastapi_sse.py"
 
 
 def free_port() -> int:
@@ -102,9 +84,7 @@ async def test_httpbin_is_called_by_its_own_swagger_document(tmp_path: Path) -> 
 @pytest.mark.timeout(90)
 async def test_a_fastapi_application_gets_exactly_what_its_document_asks_for(tmp_path: Path) -> None:
     port = free_port()
-    script = tmp_path / "orders.py"
-    script.write_text(FASTAPI_APP, encoding="utf-8")
-    with running([sys.executable, str(script), str(port)], port, "/openapi.json") as base:
+    with running([sys.executable, str(FASTAPI_APP), str(port)], port, "/openapi.json") as base:
         entry = {"name": "shop", "call_template_type": "http", "url": f"{base}/openapi.json"}
         async with bridged(tmp_path, entry) as client:
             arguments = {"shop": 7, "item": "tea", "count": 2, "urgent": True, "x-trace": "t1", "labels": ["a", "b c"]}

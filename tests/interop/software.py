@@ -25,6 +25,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 
 TOOLS = Path(__file__).parents[2] / ".tools"
@@ -81,6 +82,31 @@ class Software(ABC):
     def _find(self) -> str | None:
         places = os.pathsep.join(str(place) for place in self.places)
         return shutil.which(self.program or self.package, path=places)
+
+
+@dataclass(frozen=True)
+class Installed(Software):
+    """A distribution in the tests' own environment."""
+
+    origin = "PyPI"
+
+    @property
+    def folder(self) -> Path:
+        return Path(sys.prefix)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        return (self.folder / "bin",)
+
+    @property
+    def version(self) -> str:
+        return metadata.version(self.package)
+
+    def install(self) -> None:
+        raise InstallationFailed(f"{self.package} belongs to the development tools; run scripts/setup")
+
+    def _find(self) -> str | None:
+        return sys.executable if _is_installed(self.package) else None
 
 
 @dataclass(frozen=True)
@@ -203,6 +229,13 @@ class Npm(Software):
         if not self.places:
             return None
         return super()._find() if self.program else shutil.which("node")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def _as_folder(package: str) -> str:
