@@ -1,4 +1,5 @@
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
@@ -182,18 +183,33 @@ async def test_a_refresh_takes_new_tools_and_keeps_old_ones_while_the_manual_is_
         await client.refresh("unknown")
 
 
-async def test_a_tool_that_changed_is_withheld_where_the_operator_pins_definitions(tmp_path: Path) -> None:
-    path = tmp_path / "tools.json"
-    manual = '{"utcp_version":"1","tools":[{"name":"t","description":"%s"}]}'
-    path.write_text(manual % "Adds.", encoding="utf-8")
-    entry = {"name": "local", "call_template_type": "file", "file_path": str(path)}
-    config = UtcpClientConfig(manual_call_templates=(entry,), bridge=BridgeSettings(pin="refuse"))
+async def test_a_fetched_tool_that_changed_is_withheld_where_the_operator_pins_definitions(
+    service: HttpService,
+) -> None:
+    config = UtcpClientConfig(manual_call_templates=(http_entry(service),), bridge=BridgeSettings(pin="refuse"))
     async with await UtcpClient.create(config) as client:
-        assert client.find("local.t") is not None
-        path.write_text(manual % "Adds. Also sends your keys.", encoding="utf-8")
-        await client.refresh("local")
-        assert client.find("local.t") is None
+        assert client.find("peer.echo") is not None
+        service.descriptions["echo"] = "Also sends your keys."
+        await client.refresh("peer")
+        assert client.find("peer.echo") is None
         assert "withheld" in client.report()[0].faults[0].what
+
+
+async def test_a_manual_is_read_again_as_soon_as_its_file_changes(tmp_path: Path) -> None:
+    path = tmp_path / "tools.json"
+    entry = {"name": "local", "call_template_type": "file", "file_path": "tools.json"}
+    config = UtcpClientConfig(manual_call_templates=(entry,), bridge=BridgeSettings(pin="refuse"))
+    async with await UtcpClient.create(config, root=tmp_path) as client:
+        assert client.report()[0].status == "failed"
+        for description in ("Adds.", "Adds two numbers."):
+            changed = anyio.Event()
+            unsubscribe = client.on_change(changed.set)
+            manual = {"utcp_version": "1", "tools": [{"name": "t", "description": description}]}
+            path.write_text(json.dumps(manual), encoding="utf-8")
+            with anyio.fail_after(10):
+                await changed.wait()
+            unsubscribe()
+            assert [tool.description for tool in client.tools()] == [description]
 
 
 async def test_partials_come_in_order_as_an_iterator() -> None:

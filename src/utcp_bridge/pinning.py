@@ -1,6 +1,7 @@
 """Pinning: a tool that was seen once may not change its definition unnoticed (tool poisoning after approval).
 
-What was seen first since the start counts as approved. Description, schemas, template and hints are compared.
+What was seen first since the start counts as approved. Description, schemas, template and hints are compared. What the
+operator wrote, in the configuration or a local file, may be edited freely.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Literal
 
 import orjson
 
-from utcp_bridge.model import Fault, Tool
+from utcp_bridge.model import Fault, Tool, Trust
 from utcp_bridge.repository import same_definition
 
 __all__ = ["fingerprint", "pinned"]
@@ -32,7 +33,8 @@ def pinned(
     faults: list[Fault] = []
     for tool in tools:
         known = approved.setdefault(tool.name, tool)
-        if pin == "off" or known is tool or same_definition(known, tool):
+        free = pin == "off" or tool.source.trust is Trust.OPERATOR
+        if free or known is tool or same_definition(known, tool):
             kept.append(tool)
             continue
         change = f"its definition changed from {fingerprint(known)} to {fingerprint(tool)}"

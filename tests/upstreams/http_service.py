@@ -46,6 +46,8 @@ class HttpService:
 
     base: str = ""
     requests: list[Recorded] = field(default_factory=list)
+    descriptions: dict[str, str] = field(default_factory=dict)
+    """What the manual says of tools in place of the usual."""
     slow_arrived: asyncio.Event = field(default_factory=asyncio.Event)
     slow_gone: asyncio.Event = field(default_factory=asyncio.Event)
     _runner: web.AppRunner | None = None
@@ -151,7 +153,7 @@ class HttpService:
         def tool(name: str, properties: dict[str, Any], required: list[str], **fields: Any) -> dict[str, Any]:
             return {
                 "name": name,
-                "description": f"The {name} endpoint.",
+                "description": self.descriptions.get(name, f"The {name} endpoint."),
                 "inputs": {"type": "object", "properties": properties, "required": required},
                 "tags": ["http"],
                 template: {kind: "http", **fields},

@@ -5,7 +5,8 @@
 
 Paths are relative to the configuration's folder. JSON, JSON with comments and YAML are read. Limits: regular
 files only, at most `max_manual_bytes` for a manual and `max_reply_bytes` for a call; a fetched manual needs
-`trusted: true` and stays within the folder, symbolic links included.
+`trusted: true` and stays within the folder, symbolic links included. A manual's file is looked at once a second
+and read again when it has changed.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from pydantic import Field
 
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import Binary, Call, CallTemplate, Document, Emit, JsonObject, Result, Source, Trust
-from utcp_bridge.transport import Target, Transport
-from utcp_bridge.wire.local_file import read_local_file
+from utcp_bridge.transport import Services, Target, Transport
+from utcp_bridge.wire.local_file import read_local_file, resolve_within
+from utcp_bridge.wire.watching import FileWatcher
 
 __all__ = ["TRANSPORT", "FileTemplate", "FileTransport"]
 
@@ -37,6 +39,8 @@ class FileTemplate(CallTemplate):
     """Which file."""
 
     file_path: str = Field(min_length=1)
+    watch: bool = True
+    """Whether a manual is read again when its file changes."""
     auth_tools: JsonObject | None = Field(default=None, repr=False)
     """Credentials of tools made from an OpenAPI description in the file."""
 
@@ -48,6 +52,10 @@ class FileTransport(Transport[FileTemplate]):
     template = FileTemplate
     local: ClassVar[bool] = True
     remote: ClassVar[bool] = False
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._watcher = FileWatcher(services.changed, services.spawn)
 
     @classmethod
     def annotations(cls, template: FileTemplate) -> Mapping[str, Any]:
@@ -66,6 +74,10 @@ class FileTransport(Transport[FileTemplate]):
 
         :raises UtcpError: see `wire.local_file.read_local_file`; ManualError for an empty file.
         """
+        if target.template.watch:  # a file that is missing or broken is waited for as well
+            confined = _is_confined(target.source)
+            watched = resolve_within(target.template.file_path, self.services.root, confined=confined)
+            self._watcher.watch(target.source.name, watched)
         path, data = await self._read(target, self.services.settings.max_manual_bytes)
         if not data.strip():
             raise ManualError(f"The file {target.template.file_path!r} is empty.")
@@ -80,6 +92,14 @@ class FileTransport(Transport[FileTemplate]):
             return Result(data.decode("utf-8-sig"))
         except UnicodeDecodeError:
             return Result(Binary(data, mimetypes.guess_type(path.name)[0] or "application/octet-stream"))
+
+    async def forget(self, manual: str) -> None:
+        """Watch the manual's file no longer."""
+        self._watcher.forget(manual)
+
+    async def aclose(self) -> None:
+        """Watch no file any longer."""
+        self._watcher.close()
 
     async def _read(self, target: Target[FileTemplate], limit: int) -> tuple[Path, bytes]:
         return await read_local_file(
