@@ -26,23 +26,23 @@ class Residue:
             descriptors=Counter(_descriptor_kinds()), tasks=len(asyncio.all_tasks()), children=frozenset(_children())
         )
 
-    def left_since(self, before: Residue) -> dict[str, object]:
-        """What is open now and was not then; empty if nothing."""
+    def left_since(self, before: Residue, *, breath: int = 0) -> dict[str, object]:
+        """What is open now and was not then; empty if nothing. `breath` descriptors and tasks may be more."""
         left: dict[str, object] = {}
-        if more := self.descriptors - before.descriptors:
+        if (more := self.descriptors - before.descriptors) and more.total() > breath:
             left["descriptors"] = dict(more)
-        if self.tasks > before.tasks:
+        if self.tasks > before.tasks + breath:
             left["tasks"] = [repr(task.get_coro()) for task in asyncio.all_tasks()]
         if children := self.children - before.children:
             left["children"] = sorted(children)
         return left
 
 
-async def assert_nothing_left(before: Residue, *, within: float = 3.0) -> None:
+async def assert_nothing_left(before: Residue, *, within: float = 3.0, breath: int = 0) -> None:
     """Wait until nothing more is open than before; name what still is when the time is over."""
     left: dict[str, object] = {}
     with anyio.move_on_after(within):
-        while left := Residue.now().left_since(before):  # noqa: ASYNC110 - closing a descriptor fires no event
+        while left := Residue.now().left_since(before, breath=breath):  # noqa: ASYNC110 - closing a descriptor fires no event
             await anyio.sleep(0.01)
     assert not left, f"left open: {left}"
 

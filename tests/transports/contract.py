@@ -27,6 +27,8 @@ template as an operator would write it, in plain dicts; a `Case` adds arguments 
         def fault(self, name): ...                      # Case for "refused", "reset", "malformed", "oversized"
         def with_secret(self, case, secret): ...        # the case with `secret` in every template field that
                                                         # may hold one (header, query, environment, ...)
+        def authenticated(self): ...                    # whether the last call at the peer presented CANARY as X-Auth
+                                                        # (unless "auth" is impossible; see with_auth)
 
 Expected classes default to FAULTS; `Case.error` says otherwise where a kind differs. "oversized" sends more than
 LIMIT bytes. Kinds whose discovery makes its own document override `names_in(document)`. Settings: `settings`.
@@ -36,7 +38,8 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -45,9 +48,10 @@ import anyio
 import pytest
 import yaml
 from tests.support.residue import Residue, assert_nothing_left
-from tests.support.services import make_call, make_target, open_services
+from tests.support.services import LOOPBACK, make_call, make_target, open_services
 
-from utcp_bridge.config import BridgeSettings
+from utcp_bridge.client import UtcpClient
+from utcp_bridge.config import BridgeSettings, UtcpClientConfig
 from utcp_bridge.errors import ConnectionLost, MalformedReply, ReplyTooLarge, Unreachable, UtcpError
 from utcp_bridge.model import Document, JsonObject, Result, discard
 from utcp_bridge.transport import Target, Transport
@@ -57,6 +61,9 @@ LIMIT = 64 * 1024
 
 DEADLINE = 10.0
 """Seconds within which every step of the suite must be over."""
+
+POOL_BREATH = 16
+"""Connections that a pool may hold more at one time than at another: far below one for each call."""
 
 CANARY = "canary-5f0c9a7be1"
 
@@ -68,6 +75,7 @@ FAULTS: Mapping[str, type[UtcpError]] = {
 }
 
 Dialect = Literal["v0", "v1"]
+V0_NAMES = {"streamable_http": "http_stream", "file": "text"}
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,20 @@ class Peer(ABC):
 
     def with_secret(self, case: Case, secret: str) -> Case:
         return replace(case, template={**case.template, "headers": {"X-Canary": secret}})
+
+    def with_auth(self, template: JsonObject) -> JsonObject:
+        return {**template, "auth": {"auth_type": "api_key", "api_key": CANARY, "var_name": "X-Auth"}}
+
+    def authenticated(self) -> bool:
+        raise NotImplementedError
+
+    def in_dialect(self, template: JsonObject, dialect: Dialect) -> JsonObject:
+        """The template as a tool of a manual of that dialect holds it."""
+        fields = {key: value for key, value in template.items() if key not in {"call_template_type", "provider_type"}}
+        kind = self.transport.kinds[0]
+        if dialect == "v1":
+            return {"call_template_type": kind, **fields}
+        return {"provider_type": V0_NAMES.get(kind, kind), **fields}
 
     def names_in(self, document: Document) -> set[str]:
         content = document.content
@@ -203,6 +225,26 @@ async def test_partial_results_come_in_order_and_the_final_value_lists_them(benc
 
 @pytest.mark.anyio
 async def test_a_hundred_calls_in_flight_each_get_their_own_reply(bench: Bench) -> None:
+    with anyio.fail_after(DEADLINE):
+        got = await _call_at_once(bench, 100)
+    assert len(got) == 100
+    assert all(sent == received for sent, received in got.items())
+
+
+@pytest.mark.anyio
+@pytest.mark.timeout(120)
+async def test_two_thousand_calls_leave_no_more_open_than_a_few_hundred(bench: Bench) -> None:
+    with anyio.fail_after(100):
+        for _ in range(3):
+            await _call_at_once(bench, 100)  # pools fill up
+        before = Residue.now()
+        for _ in range(17):
+            await _call_at_once(bench, 100)
+        await assert_nothing_left(before, breath=POOL_BREATH)
+
+
+async def _call_at_once(bench: Bench, count: int) -> dict[str, str]:
+    """What came back, by what was sent."""
     got: dict[str, str] = {}
     target = bench.target(bench.peer.echo("").template)
 
@@ -213,12 +255,10 @@ async def test_a_hundred_calls_in_flight_each_get_their_own_reply(bench: Bench) 
         value = await bench.transport.call(used, make_call(case.arguments), discard)
         got[text] = bench.peer.echoed(value.value if isinstance(value, Result) else value)
 
-    with anyio.fail_after(DEADLINE):
-        async with anyio.create_task_group() as group:
-            for number in range(100):
-                group.start_soon(one, f"call {number}")
-    assert len(got) == 100
-    assert all(sent == received for sent, received in got.items())
+    async with anyio.create_task_group() as group:
+        for number in range(count):
+            group.start_soon(one, f"call {number}")
+    return got
 
 
 @pytest.mark.anyio
@@ -277,6 +317,84 @@ async def test_no_message_log_or_repr_holds_a_secret(
     assert not [text for text in [*shown, caplog.text] if CANARY in text]
 
 
+@asynccontextmanager
+async def _client(peer: Peer, case: Case, dialect: Dialect) -> AsyncGenerator[UtcpClient]:
+    """A whole client with one tool, `peer.echo`, which a manual of that dialect describes."""
+    head, place = (
+        ({"version": "0.2.0"}, "tool_provider")
+        if dialect == "v0"
+        else ({"utcp_version": "1.0.1"}, "tool_call_template")
+    )
+    tool = {"name": "echo", "inputs": {"type": "object"}, place: peer.in_dialect(case.template, dialect)}
+    entry = {
+        "name": "peer",
+        "call_template_type": "text",
+        "content": {**head, "tools": [tool]},
+        "allowed_communication_protocols": [peer.transport.kinds[0]],
+        "allow_networks": list(LOOPBACK),
+    }
+    config = UtcpClientConfig(manual_call_templates=(entry,), bridge=peer.settings)
+    async with await UtcpClient.create(config, root=peer.root) as client:
+        assert [str(fault) for fault in client.report()[0].faults] == []
+        yield client
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("dialect", ["v0", "v1"])
+async def test_a_tool_of_either_dialect_is_called_through_the_client(peer: Peer, dialect: Dialect) -> None:
+    case = peer.echo("h\u00e9llo")
+    with anyio.fail_after(DEADLINE):
+        async with _client(peer, case, dialect) as client:
+            assert peer.echoed(await client.call_tool("peer.echo", case.arguments)) == "h\u00e9llo"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("dialect", ["v0", "v1"])
+async def test_a_tool_of_either_dialect_streams_through_the_client(peer: Peer, dialect: Dialect) -> None:
+    if not peer.streams:
+        pytest.skip(f"{peer.transport.kinds[0]}: one answer per call")
+    case = peer.stream(5)
+    with anyio.fail_after(DEADLINE):
+        async with _client(peer, case, dialect) as client:
+            assert [item async for item in client.call_tool_streaming("peer.echo", case.arguments)] == peer.items(5)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("dialect", ["v0", "v1"])
+async def test_a_tool_of_either_dialect_presents_its_credentials(peer: Peer, dialect: Dialect) -> None:
+    peer.need("auth")
+    case = peer.echo("who am I")
+    case = replace(case, template=peer.with_auth(case.template))
+    with anyio.fail_after(DEADLINE):
+        async with _client(peer, case, dialect) as client:
+            await client.call_tool("peer.echo", case.arguments)
+    assert peer.authenticated()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("dialect", ["v0", "v1"])
+async def test_a_call_of_either_dialect_is_cancelled_through_the_client(peer: Peer, dialect: Dialect) -> None:
+    peer.need("slow")
+    case = peer.slow()
+    with anyio.fail_after(DEADLINE):
+        async with _client(peer, case, dialect) as client, anyio.create_task_group() as group:
+            group.start_soon(client.call_tool, "peer.echo", case.arguments)
+            await peer.arrived()
+            group.cancel_scope.cancel()
+        await peer.gone()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("dialect", ["v0", "v1"])
+async def test_a_reply_above_the_limit_is_refused_in_either_dialect(peer: Peer, dialect: Dialect) -> None:
+    peer.need("oversized")
+    case = peer.fault("oversized")
+    with anyio.fail_after(DEADLINE):
+        async with _client(peer, case, dialect) as client:
+            with pytest.raises(case.error or FAULTS["oversized"]):
+                await client.call_tool("peer.echo", case.arguments)
+
+
 @pytest.mark.anyio
 async def test_nothing_is_left_open(peer: Peer) -> None:
     with anyio.fail_after(3 * DEADLINE):
@@ -305,14 +423,20 @@ async def _use_and_close(peer: Peer) -> None:
 __all__ = [
     "bench",
     "peer",
+    "test_a_call_of_either_dialect_is_cancelled_through_the_client",
     "test_a_call_returns_what_the_peer_answered",
     "test_a_deadline_ends_a_slow_call_at_once",
     "test_a_faulty_peer_gives_the_right_error_class",
     "test_a_hundred_calls_in_flight_each_get_their_own_reply",
     "test_a_manual_of_either_dialect_is_discovered",
+    "test_a_reply_above_the_limit_is_refused_in_either_dialect",
+    "test_a_tool_of_either_dialect_is_called_through_the_client",
+    "test_a_tool_of_either_dialect_presents_its_credentials",
+    "test_a_tool_of_either_dialect_streams_through_the_client",
     "test_discovery_at_a_faulty_peer_ends_in_a_typed_error",
     "test_no_message_log_or_repr_holds_a_secret",
     "test_nothing_is_left_open",
     "test_partial_results_come_in_order_and_the_final_value_lists_them",
     "test_the_callers_cancellation_reaches_the_peer",
+    "test_two_thousand_calls_leave_no_more_open_than_a_few_hundred",
 ]

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import anyio.to_thread
@@ -38,6 +38,7 @@ MANUAL = {
 class CliPeer(Peer):
     transport = CliTransport
     streams = True
+    impossible: ClassVar[dict[str, str]] = {"auth": "a command has its credentials in its environment"}
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory()
@@ -67,8 +68,7 @@ class CliPeer(Peer):
         return value
 
     def stream(self, count: int) -> Case:
-        script = 'i=0; while [ $i -lt "$1" ]; do echo "{\\"n\\": $i}"; i=$((i+1)); done'
-        return Case(self.argv("sh", "-c", script, "sh", "{{count}}", stream=True).template, {"count": count})
+        return Case(self.argv("seq", "-f", '{"n": %g}', "0", "{{last}}", stream=True).template, {"last": count - 1})
 
     def slow(self) -> Case:
         return self.argv("sh", "-c", "exec 9>gone; echo here >arrived; exec sleep 1000")

@@ -26,6 +26,7 @@ _YAML = "utcp_version: 1.0.1\ntools:\n- name: echo\n  tool_call_template: {call_
 class FilePeer(Peer):
     transport = FileTransport
     impossible: ClassVar[dict[str, str]] = {
+        "auth": "a file is read with the bridge's own rights",
         "reset": "a file has no connection",
         "malformed": "a file's text is given on as it is",
         "slow": "regular files answer at once",

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from tests.support.services import make_call, make_target, open_services
 from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import Case, Peer
+from tests.transports.contract import CANARY, Case, Peer
 from tests.upstreams.graphql_service import SDL, GraphQlService
 
 from utcp_bridge.errors import ConfigError, MalformedReply, ManualError, Rejected
@@ -57,6 +57,9 @@ class GraphQlPeer(Peer):
 
     async def gone(self) -> None:
         await self.service.slow_gone.wait()
+
+    def authenticated(self) -> bool:
+        return self.service.last.headers.get("X-Auth") == CANARY
 
     def fault(self, name: str) -> Case:
         if name == "refused":

@@ -13,7 +13,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 from tests.support.services import LOOPBACK, make_call, make_target, open_services
 from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import Case, Peer
+from tests.transports.contract import CANARY, Case, Peer
 from tests.upstreams.certificates import Authority
 from tests.upstreams.grpc_service import GrpcService, ResettingPort, file_descriptor
 
@@ -89,6 +89,9 @@ class GrpcPeer(Peer):
 
     async def gone(self) -> None:
         await self.service.slow_gone.wait()
+
+    def authenticated(self) -> bool:
+        return self.service.metadata[-1].get("x-auth") == CANARY
 
     def fault(self, name: str) -> Case:
         match name:

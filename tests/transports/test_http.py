@@ -10,7 +10,7 @@ import anyio
 import pytest
 from tests.support.services import make_call
 from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import Bench, Case, Peer
+from tests.transports.contract import CANARY, Bench, Case, Peer
 from tests.upstreams.http_service import API_KEY, PNG, WAV, HttpService
 
 from utcp_bridge.auth import Credentials, parse_auth
@@ -53,6 +53,9 @@ class HttpPeer(Peer):
 
     async def gone(self) -> None:
         await self.service.slow_gone.wait()
+
+    def authenticated(self) -> bool:
+        return self.service.last.headers.get("X-Auth") == CANARY
 
     def fault(self, name: str) -> Case:
         paths = {"reset": "/reset", "malformed": "/malformed", "oversized": "/bytes/200000"}

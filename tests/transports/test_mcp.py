@@ -13,7 +13,7 @@ import anyio
 import pytest
 from tests.support.services import LOOPBACK, make_call, make_target, open_services
 from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import Case, Peer
+from tests.transports.contract import CANARY, Case, Peer
 from tests.upstreams.http_service import HttpService
 from tests.upstreams.mcp_server import PNG, http_server
 
@@ -47,10 +47,11 @@ class McpPeer(Peer):
 
     def __init__(self) -> None:
         self.seen = {"arrived": asyncio.Event(), "gone": asyncio.Event()}
+        self.headers: dict[bytes, bytes] = {}
         self.stack = AsyncExitStack()
 
     async def start(self) -> None:
-        self.url = await self.stack.enter_async_context(http_server("peer", self.seen))
+        self.url = await self.stack.enter_async_context(http_server("peer", self.seen, self.headers))
         self.faulty = await self.stack.enter_async_context(HttpService())
 
     async def stop(self) -> None:
@@ -79,6 +80,12 @@ class McpPeer(Peer):
 
     async def gone(self) -> None:
         await self.seen["gone"].wait()
+
+    def with_auth(self, template: JsonObject) -> JsonObject:
+        return {**template, "headers": {"X-Auth": CANARY}}
+
+    def authenticated(self) -> bool:
+        return self.headers.get(b"x-auth") == CANARY.encode()
 
     def fault(self, name: str) -> Case:
         if name == "refused":

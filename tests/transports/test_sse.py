@@ -8,7 +8,7 @@ import anyio
 import pytest
 from tests.support.services import LOOPBACK, make_call, make_target, open_services
 from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import Bench, Case, Peer
+from tests.transports.contract import CANARY, Bench, Case, Peer
 from tests.upstreams.stream_service import StreamService
 
 from utcp_bridge.config import BridgeSettings
@@ -57,6 +57,9 @@ class SsePeer(Peer):
 
     async def gone(self) -> None:
         await self.service.slow_gone.wait()
+
+    def authenticated(self) -> bool:
+        return self.service.last.headers.get("X-Auth") == CANARY
 
     def fault(self, name: str) -> Case:
         if name == "refused":

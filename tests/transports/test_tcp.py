@@ -24,6 +24,7 @@ LINES = {"framing_strategy": "delimiter", "message_delimiter": "\\n"}
 
 class TcpPeer(Peer):
     transport = TcpTransport
+    impossible = {"auth": "UTCP gives tcp no credentials"}  # noqa: RUF012
 
     def __init__(self) -> None:
         self.service = TcpService()

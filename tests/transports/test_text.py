@@ -24,7 +24,7 @@ _TOOL = {"name": "echo", "inputs": {"type": "object"}}
 class TextPeer(Peer):
     transport = TextTransport
     impossible: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("refused", "reset", "malformed", "slow"), "inline text has no other side"
+        ("auth", "refused", "reset", "malformed", "slow"), "inline text has no other side"
     )
 
     async def start(self) -> None:

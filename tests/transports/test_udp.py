@@ -22,6 +22,7 @@ pytestmark = pytest.mark.anyio
 class UdpPeer(Peer):
     transport = UdpTransport
     impossible = {  # noqa: RUF012
+        "auth": "UTCP gives udp no credentials",
         "reset": "datagrams have no connection",
         "oversized": "a datagram is never larger than the limit",
     }

@@ -13,7 +13,7 @@ pytest.importorskip("aiortc", reason="the extra [webrtc] is not installed")
 
 from tests.support.services import make_call, make_target, open_services
 from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import Case, Peer
+from tests.transports.contract import CANARY, Case, Peer
 from tests.upstreams.webrtc_peer import HAS_ADDRESS, TOOLS, WebRtcService
 
 from utcp_bridge import UtcpClient, UtcpClientConfig
@@ -66,6 +66,9 @@ class WebRtcPeer(Peer):
 
     async def gone(self) -> None:
         await self.service.slow_gone.wait()
+
+    def authenticated(self) -> bool:
+        return self.service.headers.get("X-Auth") == CANARY
 
     def fault(self, name: str) -> Case:
         peers = {"refused": "absent", "reset": "resetting", "malformed": "malformed", "oversized": "flooding"}

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from tests.support.services import make_call, make_target, open_services
 from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import Case, Peer
+from tests.transports.contract import CANARY, Case, Peer
 from tests.upstreams.websocket_service import WebSocketService
 
 from utcp_bridge.config import BridgeSettings
@@ -56,6 +56,9 @@ class WebSocketPeer(Peer):
 
     async def gone(self) -> None:
         await self.service.slow_gone.wait()
+
+    def authenticated(self) -> bool:
+        return self.service.last.headers.get("X-Auth") == CANARY
 
     def fault(self, name: str) -> Case:
         match name:

@@ -86,9 +86,17 @@ def _said(text: str) -> Any:
 
 
 @asynccontextmanager
-async def http_server(name: str, seen: dict[str, asyncio.Event] | None = None) -> AsyncIterator[str]:
-    """The server on streamable HTTP; its URL."""
-    app = make_server(name, seen).streamable_http_app()
+async def http_server(
+    name: str, seen: dict[str, asyncio.Event] | None = None, headers: dict[bytes, bytes] | None = None
+) -> AsyncIterator[str]:
+    """The server on streamable HTTP; its URL. `headers` receives those of the last request."""
+    served = make_server(name, seen).streamable_http_app()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if headers is not None:
+            headers.update(scope.get("headers", ()))
+        await served(scope, receive, send)
+
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1))
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn tells by a flag

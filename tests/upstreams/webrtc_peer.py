@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any, Self
 
 import aiortc
@@ -31,6 +32,8 @@ class WebRtcService:
         self.signalling = signalling
         self.tools_in_answer = tools_in_answer
         self.peers: set[Any] = set()
+        self.headers: Mapping[str, str] = {}
+        """Those of the last request to the signalling."""
         self.offers: list[Message] = []
         self.frames: list[Message] = []
         self.received: list[Message] = []
@@ -73,6 +76,7 @@ class WebRtcService:
             await peer.close()
 
     async def _connect(self, request: web.Request) -> web.Response:
+        self.headers = dict(request.headers)
         offer = await request.json()
         if offer["peer_id"] == "absent":
             raise web.HTTPNotFound
