@@ -115,7 +115,7 @@ def test_settings_can_be_counted_on_the_fingers_of_eight_hands() -> None:
 
 
 def test_the_transports_are_those_that_the_documentation_lists() -> None:
-    page = (DOCS / "transports.md").read_text(encoding="utf-8")
+    page = (DOCS / "transports" / "index.md").read_text(encoding="utf-8")
     assert [module.stem for module in TRANSPORTS] == sorted(re.findall(r"^\| `(\w+)` \| \[", page, re.MULTILINE))
 
 

@@ -1,4 +1,4 @@
-"""The transport that docs/transports.md shows works as it stands there, installed as a package."""
+"""The transport that docs/transports/index.md shows works as it stands there, installed as a package."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ from utcp_bridge.errors import Rejected
 
 pytestmark = pytest.mark.anyio
 
-PAGE = Path(__file__).parents[2] / "docs" / "transports.md"
+PAGE = Path(__file__).parents[2] / "docs" / "transports" / "index.md"
 
 
 async def test_the_example_is_found_by_its_entry_point_discovered_and_called(monkeypatch: pytest.MonkeyPatch) -> None:
