@@ -32,7 +32,7 @@ HOUSE_RULES = {"test_docs.py", "test_imports.py", "test_layout.py", "test_text_h
 ACROSS_MODULES = {"dialects/test_seed_examples.py", "dialects/test_seed_manuals.py", "search/test_quality.py"}
 """Tests of a whole package over many samples."""
 
-NO_MIRROR = {"interaction", "openapi_oracle", "support", "upstreams"}
+NO_MIRROR = {"interop", "interaction", "openapi_oracle", "support", "upstreams"}
 """Folders of tests/ that follow behaviour, not modules."""
 
 TRANSPORTS = transport_modules()

@@ -3,7 +3,7 @@
 import pytest
 from tests.transports.matrix import Matrix
 
-pytest.register_assert_rewrite("tests.transports.contract", "tests.support.residue")
+pytest.register_assert_rewrite("tests.transports.contract", "tests.transports.peer", "tests.support.residue")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -22,7 +22,7 @@ _TEST = re.compile(r"test_(?P<kind>\w+)\.py::(?P<name>\w+)\[(?P<dialect>v[01])\]
 
 
 class Matrix:
-    """A pytest plugin. With `--write-transport-table` the page is written; otherwise a run of the whole suite checks it."""
+    """A pytest plugin. `--write-transport-table` writes the page; otherwise a run of the whole suite checks it."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._writes = config.getoption("--write-transport-table")
@@ -75,4 +75,4 @@ class Matrix:
 def _cell(note: str, notes: dict[str, int]) -> str:
     if note in {"", "FAILED"}:
         return note or "yes"
-    return f"– ({notes.setdefault(note, len(notes) + 1)})"
+    return f"- ({notes.setdefault(note, len(notes) + 1)})"
