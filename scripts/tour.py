@@ -26,6 +26,12 @@ TOOL_CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("a UTCP v1 template, an image", "studio_bar_chart", {"values": [3, 5, 2, 8]}),
     ("a stream of lines", "studio_count_slowly", {"to": 3}),
     ("server-sent events", "studio_count_down", {"to": 2}),
+    ("a GraphQL query", "books_books", {"author": "Lem"}),
+    ("a GraphQL mutation", "books_addBook", {"book": {"title": "Momo", "author": "Michael Ende", "year": 1973}}),
+    ("a WebSocket", "workshop_throw_dice", {"count": 3}),
+    ("a line over TCP", "workshop_shout", {"text": "so it goes"}),
+    ("a datagram", "workshop_reverse", {"text": "so it goes"}),
+    ("a local command", "workshop_describe_computer", {}),
     ("a text", "guide_read_guide", {}),
     ("a call by search", "call_tool", {"name": "desk.text_statistics", "arguments": {"text": "So it goes. Twice."}}),
 ]

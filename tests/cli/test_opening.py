@@ -13,7 +13,7 @@ async def test_the_quickstart_stands_beside_the_named_configuration(manual):
     async with opened(Options(sources=(manual,), quickstart=True)) as client:
         await wait_for_manuals(client)
         names = [state.name for state in client.report()]
-    assert names == ["notices", "gone", "desk", "studio", "calendar", "guide"]
+    assert names == ["notices", "gone", "desk", "studio", "calendar", "books", "workshop", "guide"]
 
 
 async def test_a_tools_name_loads_its_manual_alone(manual):

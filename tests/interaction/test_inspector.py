@@ -77,5 +77,5 @@ def test_the_inspector_finds_every_schema_portable(inspector: Program) -> None:
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 def test_the_inspector_lists_and_calls_over_http_in_both_protocol_eras(inspector: Program, url: str, era: str) -> None:
     target = (url, "--transport", "http", "--protocol-era", era)
-    assert len(inspect(inspector, *target, *LIST, "--format", "json")["tools"]) == 16
+    assert len(inspect(inspector, *target, *LIST, "--format", "json")["tools"]) == 22
     assert inspect(inspector, *target, *CALL, "--format", "json")["structuredContent"]["words"] == 3

@@ -61,8 +61,8 @@ def mark_ready(checkout, profile):
 def test_the_tour_goes_through_every_kind_of_tool():
     done = run(sys.executable, str(SCRIPTS / "tour.py"), cwd=ROOT, COLUMNS="150")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "16 tools are listed" in done.stdout
-    assert 'desk_convert_units     {"value":26.2' in done.stdout
+    assert "22 tools are listed" in done.stdout
+    assert 'desk_convert_units          {"value":26.2' in done.stdout
     assert "[image, image/png" in done.stdout
     assert "Everything worked" in done.stdout
     assert "FAILED" not in done.stdout

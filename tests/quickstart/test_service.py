@@ -1,6 +1,7 @@
 """The sample service, through the client that it is made for."""
 
 import json
+import platform
 from pathlib import Path
 
 import anyio
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def client():
     with anyio.fail_after(20):
-        async with serving() as base, await UtcpClient.create(configuration(base)) as opened:
+        async with serving() as places, await UtcpClient.create(configuration(places)) as opened:
             yield opened
 
 
@@ -28,13 +29,22 @@ async def test_every_manual_is_ready_without_a_fault(client):
         "desk": ("ready", 8, []),
         "studio": ("ready", 3, []),
         "calendar": ("ready", 2, []),
+        "books": ("ready", 2, []),
+        "workshop": ("ready", 4, []),
         "guide": ("ready", 1, []),
     }
 
 
 async def test_the_manuals_are_of_three_generations(client):
     dialects = {state.name: state.dialect for state in client.report()}
-    assert dialects == {"desk": "openapi", "studio": "extended", "calendar": "v0.x", "guide": "v1.x"}
+    assert dialects == {
+        "desk": "openapi",
+        "studio": "extended",
+        "calendar": "v0.x",
+        "books": "graphql",
+        "workshop": "extended",
+        "guide": "v1.x",
+    }
 
 
 async def test_every_tool_says_what_it_does(client):
@@ -92,6 +102,22 @@ async def test_streams_come_piece_by_piece(client, tool, expected):
     assert [partial async for partial in client.call_tool_streaming(tool, {"to": 2})] == expected
 
 
+async def test_every_other_way_to_a_tool_has_one(client):
+    dice = await client.call_tool("workshop.throw_dice", {"sides": 2, "count": 3})
+    assert dice["sum"] == sum(dice["throws"])
+    assert set(dice["throws"]) <= {1, 2}
+    assert await client.call_tool("workshop.shout", {"text": "grüße"}) == "GRÜSSE"
+    assert await client.call_tool("workshop.reverse", {"text": "grüße"}) == "eßürg"
+    assert (await client.call_tool("workshop.describe_computer")).strip() == platform.platform(aliased=True)
+
+
+async def test_books_are_found_and_added(client, monkeypatch):
+    assert [book["title"] for book in await client.call_tool("books.books", {"author": "lem"})] == ["Solaris"]
+    added = {"title": "Momo", "author": "Michael Ende", "year": 1973}
+    assert await client.call_tool("books.addBook", {"book": added}) == added
+    assert await client.call_tool("books.books", {"author": "Ende"}) == [added]
+
+
 async def test_whoever_leaves_a_stream_early_does_no_harm(client, caplog):
     stream = client.call_tool_streaming("studio.count_slowly", {"to": 50})
     assert await anext(stream) == {"progress": 1, "total": 50}
@@ -113,8 +139,8 @@ async def test_wrong_arguments_are_refused_before_and_by_the_service(client):
     [("/units/convert?value=1", "from is missing"), ("/count?to=0", "1 to 100"), ("/dates/add?start=x", "no date")],
 )
 async def test_the_service_names_what_is_wrong_with_a_request(path, words):
-    async with serving() as base:
-        template = {"call_template_type": "http", "url": f"{base}{path}"}
+    async with serving() as places:
+        template = {"call_template_type": "http", "url": f"{places.base}{path}"}
         content = {"utcp_version": "1.0.1", "tools": [{"name": "ask", "tool_call_template": template}]}
         entry = {"name": "m", "call_template_type": "text", "content": content}
         async with await UtcpClient.create({"manual_call_templates": [entry]}) as client:

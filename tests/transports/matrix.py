@@ -51,7 +51,8 @@ class Matrix:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             reporter = session.config.pluginmanager.get_plugin("terminalreporter")
             if reporter is not None:
-                reporter.write_line(f"{PAGE.name}: the table differs from this run; scripts/docs writes it.", red=True)
+                remedy = "scripts/test tests/transports --write-transport-table"
+                reporter.write_line(f"{PAGE.name}: the table differs from this run; `{remedy}` writes it.", red=True)
 
     def _is_complete(self, written: str) -> bool:
         kinds = set(re.findall(r"^\| `(\w+)`", written, re.MULTILINE))

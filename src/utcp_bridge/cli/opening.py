@@ -69,8 +69,8 @@ async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
         return loaded
     from utcp_bridge.quickstart.service import FOLDER, configuration, serving
 
-    base = await stack.enter_async_context(serving())
-    sample = await as_config(configuration(base), root=FOLDER)
+    places = await stack.enter_async_context(serving())
+    sample = await as_config(configuration(places), root=FOLDER)
     entries = (*loaded.config.manual_call_templates, *sample.config.manual_call_templates)
     config = loaded.config.model_copy(update={"manual_call_templates": entries})
     return LoadedConfig(config, loaded.root, [*loaded.faults, *sample.faults])

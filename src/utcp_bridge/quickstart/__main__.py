@@ -10,8 +10,9 @@ from utcp_bridge.quickstart.service import PORT, serving
 
 
 async def _main(port: int) -> None:
-    async with serving(port) as base:
-        sys.stderr.write(f"The sample service listens on {base}; Ctrl-C ends it.\n")
+    async with serving(port) as places:
+        sys.stderr.write(f"The sample services listen on {places.base}, ")
+        sys.stderr.write(f"TCP port {places.tcp_port} and UDP port {places.udp_port}; Ctrl-C ends them.\n")
         await anyio.sleep_forever()
 
 

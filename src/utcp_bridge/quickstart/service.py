@@ -1,47 +1,72 @@
-"""The sample service: an HTTP server on loopback, in process, that keeps its notes in memory."""
+"""The sample services: HTTP, WebSocket, GraphQL, TCP and UDP on loopback, in process, with their notes in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import json
+import random
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 from utcp_bridge.quickstart import toolbox
+from utcp_bridge.quickstart.books import Shelf
 from utcp_bridge.quickstart.chart import bar_chart
+from utcp_bridge.quickstart.sockets import serving_sockets
 
-__all__ = ["FOLDER", "PORT", "configuration", "serving"]
+__all__ = ["FOLDER", "PORT", "Places", "configuration", "serving"]
 
 FOLDER: Final = Path(__file__).parent / "data"
 PORT: Final = 8765
-"""The port that the data files and configs/quickstart.json name; `serving` puts the real one in its place."""
+"""The port that the data files and configs/quickstart.json name, TCP is on the next one and UDP on the one after;
+`configuration` puts the real ones in their place."""
 _BASE: Final = f"http://127.0.0.1:{PORT}"
 _MOST_NOTES: Final = 1000
+_MOST_DICE: Final = 100
 _MOST_COUNTED: Final = 100
 _COUNTING_PAUSE: Final = 0.2
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def configuration(base: str) -> dict[str, Any]:
-    """The UTCP client configuration of the sample tools, for a service at `base`."""
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the services listen: HTTP's base URL, the ports of TCP and UDP."""
+
+    base: str
+    tcp_port: int
+    udp_port: int
+
+
+def configuration(places: Places) -> dict[str, Any]:
+    """The UTCP client configuration of the sample tools, for services that listen there."""
     text = (FOLDER / "configuration.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text.replace(_BASE, base))
+    for written, real in (
+        (_BASE, places.base),
+        (_BASE.replace("http", "ws"), places.base.replace("http", "ws")),
+        (f'"port": {PORT + 1}', f'"port": {places.tcp_port}'),
+        (f'"port": {PORT + 2}', f'"port": {places.udp_port}'),
+        ('"python3"', json.dumps(sys.executable)),
+    ):
+        text = text.replace(written, real)
+    found: dict[str, Any] = json.loads(text)
     return found
 
 
 @asynccontextmanager
-async def serving(port: int = 0) -> AsyncGenerator[str]:
-    """Run the service on loopback; gives its base URL. Port 0 is any free one."""
+async def serving(port: int = 0) -> AsyncGenerator[Places]:
+    """Run the services on loopback. Port 0 is any free ones, another is HTTP's; TCP and UDP take the two after it."""
     runner = web.AppRunner(_application(), access_log=None, shutdown_timeout=0.5)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with serving_sockets(*((port + 1, port + 2) if port else ())) as (tcp_port, udp_port):
+            yield Places(f"http://127.0.0.1:{runner.addresses[0][1]}", tcp_port, udp_port)
     finally:
         await runner.cleanup()
 
@@ -67,6 +92,8 @@ def _application() -> web.Application:
             web.post("/chart", _chart),
             web.get("/count", _count),
             web.get("/countdown", _countdown),
+            web.get("/dice", _dice),
+            web.post("/graphql", Shelf().answer),
         ]
     )
     return application
@@ -145,6 +172,24 @@ async def _countdown(request: web.Request) -> web.StreamResponse:
         await response.write(f"id: {number}\ndata: {json.dumps({'left': number})}\n\n".encode())
         await asyncio.sleep(_COUNTING_PAUSE if number else 0)
     return response
+
+
+async def _dice(request: web.Request) -> web.WebSocketResponse:
+    """A WebSocket: each message `{"sides": n, "count": n}` is answered with so many throws."""
+    opened = web.WebSocketResponse(max_msg_size=10_000)
+    await opened.prepare(request)
+    async for message in opened:
+        if message.type is not WSMsgType.TEXT:
+            break
+        try:
+            asked = json.loads(message.data)
+            sides, count = max(2, int(asked.get("sides", 6))), min(max(1, int(asked.get("count", 1))), _MOST_DICE)
+            throws = [random.randint(1, sides) for _ in range(count)]  # noqa: S311 - a game
+        except (ValueError, TypeError, AttributeError):
+            await opened.send_json({"error": "sides and count are whole numbers"})
+        else:
+            await opened.send_json({"throws": throws, "sum": sum(throws)})
+    return opened
 
 
 def _up_to(request: web.Request) -> int:
