@@ -345,7 +345,7 @@ class UtcpClient:
         )
 
     def _seconds(self, tool: Tool) -> float:
-        streams = self._registry.find(tool.kind).streaming
+        streams = self._registry.find(tool.kind).is_streaming(tool)
         default = self.settings.stream_timeout if streams else self.settings.call_timeout
         own = tool.template.get("timeout")
         return float(tool.limits.get("call_timeout") or (own if isinstance(own, int | float) else default))

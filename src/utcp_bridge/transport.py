@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from utcp_bridge.config import BridgeSettings
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, Source
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, Source, Tool
 
 if TYPE_CHECKING:
     from utcp_bridge.auth import Credentials
@@ -97,6 +97,12 @@ class Transport(ABC, Generic[TemplateT]):
         """Whether a failed call may be sent again."""
         del template
         return False
+
+    @classmethod
+    def is_streaming(cls, tool: Tool) -> bool:
+        """Whether calls of this tool may run as long as `stream_timeout`, where `streaming` does not say it of all."""
+        del tool
+        return cls.streaming
 
     @abstractmethod
     async def discover(self, target: Target[TemplateT]) -> Document:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
+import graphql
 import pytest
-from tests.support.services import make_call, make_target, open_services
+from tests.support.services import LOOPBACK, make_call, make_target, open_services
+from tests.support.tools import make_tool
 from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
 from tests.transports.contract import CANARY, Case, Peer
 from tests.upstreams.graphql_service import SDL, GraphQlService
 
-from utcp_bridge.errors import ConfigError, MalformedReply, ManualError, Rejected
-from utcp_bridge.model import Document, JsonObject, discard
+from utcp_bridge.auth import Credentials, parse_auth
+from utcp_bridge.config import BridgeSettings
+from utcp_bridge.errors import (
+    ConfigError,
+    ConnectionLost,
+    MalformedReply,
+    ManualError,
+    Rejected,
+    ReplyTooLarge,
+    Unreachable,
+)
+from utcp_bridge.model import Document, JsonObject, Source, discard
 from utcp_bridge.transports.graphql import GraphQlTransport
 
 pytestmark = pytest.mark.anyio
@@ -23,6 +36,7 @@ ECHO = "query ($text: String) { echo(text: $text) }"
 
 class GraphQlPeer(Peer):
     transport = GraphQlTransport
+    streams = True
 
     def __init__(self) -> None:
         self.service = GraphQlService()
@@ -48,6 +62,13 @@ class GraphQlPeer(Peer):
 
     def echoed(self, value: Any) -> str:
         return value["echo"]
+
+    def stream(self, count: int) -> Case:
+        subscription = "subscription ($to: Int!) { count(to: $to) }"
+        return Case(self.template(query=subscription), {"to": count})
+
+    def items(self, count: int) -> list[Any]:
+        return [{"count": number} for number in range(count)]
 
     def slow(self) -> Case:
         return Case(self.template("/slow"))
@@ -88,7 +109,10 @@ async def _tools(transport: GraphQlTransport, target: Any) -> dict[str, JsonObje
 async def test_every_generated_tool_can_be_called_and_gives_its_own_field() -> None:
     async def use(transport: GraphQlTransport, target: Any) -> None:
         tools = await _tools(transport, target)
-        assert set(tools) == {"echo", "city", "search", "partial", "broken", "clash", "add", "clash_mutation"}
+        assert set(tools) == {
+            *("echo", "city", "search", "partial", "broken", "clash", "add", "clash_mutation"),
+            *("count", "silence", "flood", "failing", "clash_subscription"),
+        }
 
         async def call(tool: str, **arguments: Any) -> Any:
             bound = replace(target, template=target.template.model_copy(update=tools[tool]["overlay"]))
@@ -125,8 +149,12 @@ async def test_closed_introspection_names_the_remedy_and_a_schema_file_takes_its
     assert "city" in await _run(_tools, "/closed", root=tmp_path, schema_file="schema.graphql")
     with pytest.raises(ManualError, match="cannot be used"):
         await _run(_tools, root=tmp_path, schema_file="broken.graphql")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(Unreachable, match=r"missing\.graphql"):
         await _run(_tools, root=tmp_path, schema_file="missing.graphql")
+    introspected = graphql.introspection_from_schema(graphql.build_schema(SDL))
+    for content in (introspected, {"data": introspected}):
+        (tmp_path / "schema.json").write_text(json.dumps(content), encoding="utf-8")
+        assert "city" in await _run(_tools, "/closed", root=tmp_path, schema_file="schema.json")
 
 
 async def test_documents_of_ones_own_take_the_variables_they_declare() -> None:
@@ -138,8 +166,9 @@ async def test_documents_of_ones_own_take_the_variables_they_declare() -> None:
     types = {"n": "Int!", "other": "Int"}
     with pytest.raises(Rejected, match="errors"):
         await _run(call, operation_type="mutation", variable_types=types)
-    with pytest.raises(ConfigError, match="no GraphQL document"):
-        await _run(call, query="query {")
+    for query, words in (("query {", "no GraphQL document"), ("fragment f on City { name }", "no operation")):
+        with pytest.raises(ConfigError, match=words):
+            await _run(call, query=query)
 
 
 async def test_utcps_form_without_a_document_names_the_field_like_the_tool() -> None:
@@ -167,3 +196,125 @@ def test_queries_read_and_mutations_promise_nothing() -> None:
     assert GraphQlTransport.annotations(read)["readOnlyHint"] is True
     assert "readOnlyHint" not in GraphQlTransport.annotations(write)
     assert GraphQlTransport.endpoint(read) == url["url"]
+
+
+async def _subscribe(query: str, arguments: JsonObject, path: str = "/graphql", **fields: Any) -> Any:
+    """The whole result, the partials, and the service."""
+    seen: list[Any] = []
+
+    async def emit(partial: Any) -> None:
+        seen.append(partial)
+
+    protocols = fields.pop("protocols", GraphQlService.protocols)
+    settings = BridgeSettings(idle_timeout=fields.pop("idle_timeout", 5), max_reply_bytes=100_000)
+    async with GraphQlService() as service, open_services(settings=settings) as services:
+        service.protocols = protocols
+        transport = GraphQlTransport(services)
+        target = make_target(transport, {"url": service.base + path, "query": query, **fields})
+        with anyio.fail_after(10):
+            result = await transport.call(target, make_call(arguments), emit)
+        return result, seen, service
+
+
+COUNT = "subscription ($to: Int!) { count(to: $to) }"
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/graphql", {}),
+        ("/graphql", {"protocols": ("graphql-ws",)}),
+        ("/graphql", {"subscription_protocol": "graphql-ws"}),
+        ("/events", {}),
+        ("/events", {"subscription_protocol": "sse"}),
+    ],
+)
+async def test_a_subscription_runs_in_whichever_protocol_the_server_has(path: str, fields: JsonObject) -> None:
+    result, seen, _ = await _subscribe(COUNT, {"to": 3}, path, **fields)
+    assert result.value == seen == [{"count": 0}, {"count": 1}, {"count": 2}]
+    assert result.truncated is None
+
+
+async def test_a_generated_subscription_gives_its_fields_own_values() -> None:
+    async def use(transport: GraphQlTransport, target: Any) -> Any:
+        tools = await _tools(transport, target)
+        assert tools["count"]["annotations"] == {"readOnlyHint": True, "openWorldHint": True}
+        bound = replace(target, template=target.template.model_copy(update=tools["count"]["overlay"]))
+        return (await transport.call(bound, make_call({"to": 2}, name="count"), discard)).value
+
+    assert await _run(use) == [0, 1]
+
+
+@pytest.mark.parametrize("path", ["/graphql", "/events"])
+async def test_errors_come_beside_partial_results_and_alone_they_refuse(path: str) -> None:
+    result, _, _ = await _subscribe("subscription { failing }", {}, path)
+    good, bad = result.value
+    assert good == {"failing": 1}
+    assert bad["data"] is None
+    assert "no number" in str(bad["errors"])
+    with pytest.raises(Rejected) as caught:
+        await _subscribe("subscription { nothing }", {}, path)
+    assert "nothing" in str(caught.value.detail)
+
+
+async def test_a_silent_subscription_ends_with_what_came_and_the_server_is_told() -> None:
+    result, _, service = await _subscribe("subscription { silence }", {}, idle_timeout=0.1)
+    assert result.value == []
+    assert "nothing came" in str(result.truncated)
+    with anyio.fail_after(5):
+        await service.slow_gone.wait()
+
+
+async def test_a_message_above_the_limit_ends_a_subscription() -> None:
+    with pytest.raises(ReplyTooLarge):
+        await _subscribe("subscription ($n: Int!) { flood(size: $n) }", {"n": 200_000})
+
+
+@pytest.mark.parametrize(
+    ("path", "error"), [("/reset", ConnectionLost), ("/status/403", Rejected), ("/items", MalformedReply)]
+)
+async def test_a_server_without_subscriptions_is_told_apart(path: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await _subscribe(COUNT, {"to": 1}, path)
+
+
+async def test_the_connections_parameters_are_the_operators_or_the_credentials() -> None:
+    _, _, service = await _subscribe(COUNT, {"to": 1}, connection_params={"token": "t"})
+    assert service.parameters == {"token": "t"}
+    with pytest.raises(Rejected, match="refused the subscription"):
+        await _subscribe(COUNT, {"to": 1}, connection_params={"refuse": True})
+    async with GraphQlService() as service, open_services() as services:
+        transport = GraphQlTransport(services)
+        source = Source(name="peer", allow_networks=LOOPBACK)
+        auth = parse_auth({"auth_type": "api_key", "api_key": CANARY, "var_name": "X-Auth"})
+        credentials = Credentials(auth, [service.base])
+        url = f"{service.base}/graphql"
+        target = make_target(transport, {"url": url, "query": COUNT}, source=source, credentials=credentials)
+        with anyio.fail_after(10):
+            await transport.call(target, make_call({"to": 1}), discard)
+        assert service.parameters == {"X-Auth": CANARY}
+        assert service.last.headers["X-Auth"] == CANARY
+
+
+async def test_selections_of_the_operator_replace_generated_ones_where_the_schema_allows_them() -> None:
+    async def use(transport: GraphQlTransport, target: Any) -> Any:
+        return (await transport.discover(target)).content
+
+    written = {"city": "{ size(unit: METRIC) }", "search": "{ nothing }", "partial": "{ name } } mutation { clash"}
+    content = await _run(use, selections=written)
+    queries = {tool["name"]: tool["overlay"]["query"] for tool in content["tools"]}
+    assert queries["city"] == "query($name: String!) { city(name: $name) { size(unit: METRIC) } }"
+    assert "__typename" in queries["search"]
+    assert [fault.where for fault in content["faults"]] == ["selection of 'search'", "selection of 'partial'"]
+
+
+def test_only_subscriptions_take_a_streams_time() -> None:
+    kinds = [
+        ({"query": COUNT}, True),
+        ({"query": "subscription Named($to: Int!) { count(to: $to) }"}, True),
+        ({"operation_type": "subscription"}, True),
+        ({"query": "{ clash }"}, False),
+        ({"query": "query subscription { clash }"}, False),
+    ]
+    for fields, expected in kinds:
+        assert GraphQlTransport.is_streaming(make_tool(template=fields)) is expected

@@ -1,11 +1,15 @@
-"""A real GraphQL server on loopback, on graphql-core: scalars, enumerations, inputs, unions, interfaces, errors."""
+"""A real GraphQL server on loopback, on graphql-core: every kind of type, errors, subscriptions in three protocols."""
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import graphql
-from aiohttp import web
+from aiohttp import WSMsgType, web
 from tests.upstreams.http_service import Handler, HttpService
 
 SDL = """
@@ -24,6 +28,14 @@ type Query {
   broken: String!
   clash: Int
 }
+type Subscription {
+  "Counts up."
+  count(to: Int!): Int!
+  silence: Int
+  flood(size: Int!): String
+  failing: Int!
+  clash: Int
+}
 type Mutation { add(n: Int!): Int! @deprecated(reason: "old"), clash: Int }
 """
 ROOT = {
@@ -39,13 +51,33 @@ def _fail(_info: Any) -> Any:
     raise ValueError("it broke")
 
 
+async def _count(_info: Any, to: int) -> AsyncIterator[dict[str, Any]]:
+    for number in range(to):
+        yield {"count": number}
+
+
+async def _flood(_info: Any, size: int) -> AsyncIterator[dict[str, Any]]:
+    yield {"flood": "x" * size}
+
+
+async def _failing(_info: Any) -> AsyncIterator[dict[str, Any]]:
+    yield {"failing": 1}
+    yield {"failing": "no number"}
+
+
 class GraphQlService(HttpService):
     """Adds `/graphql`, and `/closed` without introspection; errors come with status 200 or, on request, 400."""
 
-    def _routes(self) -> dict[str, Handler]:
-        return {**super()._routes(), "/graphql": self._graphql, "/closed": self._closed}
+    protocols: tuple[str, ...] = ("graphql-transport-ws", "graphql-ws")
+    parameters: Any = None
+    """The payload of the last `connection_init`."""
 
-    async def _graphql(self, request: web.Request) -> web.Response:
+    def _routes(self) -> dict[str, Handler]:
+        return {**super()._routes(), "/graphql": self._graphql, "/closed": self._closed, "/events": self._events}
+
+    async def _graphql(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._socket(request)
         asked = await request.json()
         root = {**ROOT, "partial": lambda _info: {"name": "P", "rank": "no number"}, "broken": _fail}
         result = graphql.graphql_sync(
@@ -57,7 +89,82 @@ class GraphQlService(HttpService):
         )
         return web.json_response(result.formatted, status=400 if result.data is None else 200)
 
-    async def _closed(self, request: web.Request) -> web.Response:
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        """GraphQL over SSE, in distinct connections; there is no WebSocket here."""
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return web.Response(status=404)
+        asked = await request.json()
+        if "text/event-stream" not in request.headers.get("Accept", "") or "subscription" not in asked["query"]:
+            return await self._graphql(request)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+        await response.prepare(request)
+        await response.write(b": hello\n\n")
+        async for result in self._results(asked):
+            await response.write(b"event: next\ndata: " + json.dumps(result).encode() + b"\n\n")
+        await response.write(b"event: complete\ndata:\n\n")
+        await asyncio.sleep(5)  # the end is the event's word, not the connection's
+        return response
+
+    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+        """Both protocols: pings before it answers, messages for somebody else in between."""
+        opened = web.WebSocketResponse(protocols=self.protocols)
+        await opened.prepare(request)
+        running: asyncio.Task[None] | None = None
+        async for message in opened:
+            asked = json.loads(message.data) if message.type is WSMsgType.TEXT else {}
+            match asked.get("type"):
+                case "connection_init":
+                    self.parameters = asked.get("payload")
+                    if self.parameters == {"refuse": True}:
+                        await opened.close(code=4403, message=b"Forbidden")
+                        break
+                    modern = opened.ws_protocol == "graphql-transport-ws"
+                    await opened.send_json({"type": "ping" if modern else "ka"})
+                    await opened.send_json({"type": "connection_ack"})
+                case "subscribe" | "start":
+                    running = asyncio.create_task(self._run(opened, asked))
+                case "complete" | "stop" if running is not None:
+                    running.cancel()
+        if running is not None:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        return opened
+
+    async def _run(self, opened: web.WebSocketResponse, asked: dict[str, Any]) -> None:
+        kind = "next" if opened.ws_protocol == "graphql-transport-ws" else "data"
+        async for result in self._results(asked["payload"]):
+            await opened.send_json({"id": "somebody else", "type": kind, "payload": {"data": {"count": 99}}})
+            if "data" not in result:
+                await opened.send_json({"id": asked["id"], "type": "error", "payload": result["errors"]})
+                return
+            await opened.send_json({"id": asked["id"], "type": kind, "payload": result})
+        await opened.send_json({"id": asked["id"], "type": "complete"})
+
+    async def _results(self, asked: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        root = {"count": _count, "silence": self._silence, "flood": _flood, "failing": _failing}
+        found: Any = graphql.subscribe(
+            graphql.build_schema(SDL),
+            graphql.parse(asked["query"]),
+            root,
+            variable_values=asked.get("variables"),
+            operation_name=asked.get("operationName"),
+        )
+        found = await found if inspect.isawaitable(found) else found
+        if isinstance(found, graphql.ExecutionResult):
+            yield {"errors": found.formatted["errors"]}
+            return
+        async for result in found:
+            yield dict(result.formatted)
+
+    async def _silence(self, _info: Any) -> AsyncIterator[dict[str, Any]]:
+        self.slow_arrived.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.slow_gone.set()
+        yield {}
+
+    async def _closed(self, request: web.Request) -> web.StreamResponse:
         if "__schema" in await request.text():
             return web.json_response({"errors": [{"message": "introspection is closed"}]}, status=400)
         return await self._graphql(request)

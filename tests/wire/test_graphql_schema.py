@@ -10,7 +10,8 @@ SCHEMA = graphql.build_schema(SDL)
 
 
 def tools(**bounds: int) -> dict[str, JsonObject]:
-    made = root_tools(SCHEMA, operation_type=None, field=None, bounds=Selection(**bounds))
+    made, faults = root_tools(SCHEMA, operation_type=None, field=None, bounds=Selection(**bounds))
+    assert faults == []
     return {tool["name"]: tool for tool in made}
 
 
@@ -24,7 +25,12 @@ def test_every_generated_document_is_valid(depth: int) -> None:
 def test_inputs_say_what_the_field_takes() -> None:
     made = tools()
     assert made["echo"]["description"] == "Says it again."
-    assert made["echo"]["inputs"]["properties"]["unit"] == {"type": "string", "enum": ["METRIC", "IMPERIAL"]}
+    assert made["echo"]["inputs"]["properties"]["unit"] == {
+        "type": "string",
+        "enum": ["METRIC", "IMPERIAL"],
+        "default": "METRIC",
+    }
+    assert "default" not in made["echo"]["inputs"]["properties"]["text"]
     assert "required" not in made["echo"]["inputs"]
     assert made["city"]["inputs"]["required"] == ["name"]
     definition = made["search"]["inputs"]["$defs"]["Filter"]
@@ -47,3 +53,31 @@ def test_a_budget_bounds_the_leaves() -> None:
 
 def test_unknown_scalars_take_anything() -> None:
     assert type_schema(graphql.GraphQLScalarType("Date"), {}) == {}
+
+
+def test_fragments_that_ask_for_one_name_in_two_types_are_left_out() -> None:
+    schema = graphql.build_schema("""
+        interface Animal { name: String! }
+        type Cat implements Animal { name: String!, lives: Int! }
+        type Tree implements Animal { name: String!, lives: String! }
+        union Thing = Cat | Tree
+        type Query { animal: Animal, thing: Thing, cat: Cat }
+    """)
+    made, _ = root_tools(schema, operation_type=None, field=None, bounds=Selection())
+    queries = {tool["name"]: tool["overlay"]["query"] for tool in made}
+    assert queries == {
+        "animal": "query { animal { __typename name } }",
+        "thing": "query { thing { __typename } }",
+        "cat": "query { cat { name lives } }",
+    }
+
+
+def test_interfaces_give_the_fields_of_their_types() -> None:
+    schema = graphql.build_schema("""
+        interface Animal { name: String! }
+        type Cat implements Animal { name: String!, lives: Int! }
+        type Dog implements Animal { name: String!, barks: Boolean }
+        type Query { animal: Animal }
+    """)
+    [tool], _ = root_tools(schema, operation_type=None, field=None, bounds=Selection())
+    assert tool["overlay"]["query"].endswith("{ __typename name ... on Cat { lives } ... on Dog { barks } } }")

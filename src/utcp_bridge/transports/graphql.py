@@ -1,16 +1,18 @@
-"""graphql: queries and mutations over HTTP; the manual is the server's own schema, by introspection.
+"""graphql: queries, mutations and subscriptions; the manual is the server's own schema, by introspection.
 
     v1  {"call_template_type": "graphql", "url": "https://api.example.com/graphql",
          "query": "query ($id: ID!) { user(id: $id) { name } }"}
     v0  {"provider_type": "graphql", "url": "https://api.example.com/graphql", "operation_type": "query"}
 
-As a manual's template it makes one tool of each query and mutation field, with a real input schema and a selection of
-its own. `schema_file` (SDL) takes the place of introspection where that is closed. Limit: `max_reply_bytes`.
+As a manual's template it makes one tool of each root field, with a real input schema and a selection of its own.
+`schema_file` (SDL, or the JSON of an introspection) takes the place of introspection where that is closed.
+Subscriptions run over a WebSocket, or over server-sent events where the server has none. Limits: `max_reply_bytes`;
+for subscriptions also `max_stream_events`, `idle_timeout` and `stream_timeout`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,28 +20,42 @@ import anyio
 import orjson
 from pydantic import BeforeValidator, Field
 
-from utcp_bridge.errors import ConfigError, MalformedReply, ManualError, Rejected
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, is_list, is_object
+from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, ReplyTooLarge
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, Tool, Trust, is_list, is_object
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
+from utcp_bridge.wire.graphql_operation import (
+    Operation,
+    OperationType,
+    field_operation,
+    read_operation,
+    response_value,
+)
 from utcp_bridge.wire.graphql_schema import Selection, root_tools
+from utcp_bridge.wire.graphql_subscription import SUBPROTOCOLS, Subprotocol, Subscription
 from utcp_bridge.wire.header_plan import HeaderPlan, compile_headers
+from utcp_bridge.wire.http import StreamReply
+from utcp_bridge.wire.local_file import read_local_file
 from utcp_bridge.wire.reply import parse_json
 from utcp_bridge.wire.request_parts import RequestParts
+from utcp_bridge.wire.stream_values import EventSplitter
+from utcp_bridge.wire.streaming import Collector
 from utcp_bridge.wire.url_plan import UrlPlan, compile_url
 
 __all__ = ["TRANSPORT", "GraphQlTemplate", "GraphQlTransport"]
 
-_ACCEPT = ("Accept", "application/graphql-response+json, application/json")
-_SENT = ("Content-Type", "application/json")
+_RESPONSE = "application/graphql-response+json, application/json"
 _CLOSED = "Introspection may be closed: give the schema by `schema_file`, or write the tools into a manual."
+_REFUSALS = frozenset({401, 403, 407, 429})
+"""Statuses of a refused handshake that mean what they say; others mean that there is no WebSocket here."""
+Protocol = Literal["auto", "graphql-transport-ws", "graphql-ws", "sse"]
 
 
 class GraphQlTemplate(CallTemplate):
     """Fields of UTCP's graphql templates, and ours; `field` is set for tools that discovery made."""
 
     url: str = Field(min_length=1, repr=False)
-    operation_type: Literal["query", "mutation", "subscription"] | None = None
+    operation_type: OperationType | None = None
     operation_name: str | None = None
     query: str | None = None
     variable_types: Mapping[str, str] = Field(default_factory=dict[str, str])
@@ -49,6 +65,10 @@ class GraphQlTemplate(CallTemplate):
     header_fields: Annotated[tuple[str, ...], BeforeValidator(lambda value: value or ())] = ()
     schema_file: str | None = None
     selection_depth: int = Field(default=2, ge=1, le=8)
+    selections: Mapping[str, str] = Field(default_factory=dict[str, str])
+    subscription_url: str | None = Field(default=None, repr=False)
+    subscription_protocol: Protocol = "auto"
+    connection_params: JsonObject | None = Field(default=None, repr=False)
     field: str | None = None
 
     @cached_property
@@ -62,31 +82,24 @@ class GraphQlTemplate(CallTemplate):
         return compile_headers(self.headers, self.header_fields)
 
     @cached_property
-    def document(self) -> tuple[str, frozenset[str] | None]:
-        """The document, and the variables it declares; None: those of the call (UTCP's generated form)."""
-        if self.query is None:
-            return "", None
-        import graphql
+    def build_socket_url(self) -> UrlPlan:
+        """The compiled URL of subscriptions over a WebSocket. Raises ConfigError."""
+        url = self.subscription_url or self.url
+        scheme, mark, rest = url.partition("://")
+        return compile_url({"http": "ws", "https": "wss"}.get(scheme.lower(), scheme) + mark + rest)
 
-        try:
-            parsed = graphql.parse(self.query)
-        except graphql.GraphQLError as error:
-            raise ConfigError(f"`query` is no GraphQL document: {error.message}") from None
-        names = (
-            variable.variable.name.value
-            for definition in parsed.definitions
-            if isinstance(definition, graphql.OperationDefinitionNode)
-            for variable in definition.variable_definitions or ()
-        )
-        return self.query, frozenset(names)
+    @cached_property
+    def operation(self) -> Operation | None:
+        """The operation of `query`; None where the tool's name says which field is meant. Raises ConfigError."""
+        return None if self.query is None else read_operation(self.query, self.operation_name)
 
 
 class GraphQlTransport(Transport[GraphQlTemplate]):
-    """Calls over HTTP POST; subscriptions are not served."""
+    """Calls over HTTP POST; subscriptions over a connection of their own."""
 
     kinds: ClassVar[tuple[str, ...]] = ("graphql",)
     template = GraphQlTemplate
-    braced_only: ClassVar[frozenset[str]] = frozenset({"query"})
+    braced_only: ClassVar[frozenset[str]] = frozenset({"query", "selections"})
 
     @classmethod
     def endpoint(cls, template: GraphQlTemplate) -> str | None:
@@ -95,10 +108,18 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
 
     @classmethod
     def annotations(cls, template: GraphQlTemplate) -> Mapping[str, Any]:
-        """Queries read; nothing is known of mutations."""
-        if template.operation_type == "mutation" or (template.query or "").lstrip().startswith("mutation"):
+        """Queries and subscriptions read; nothing is known of mutations."""
+        kind = _type_of(template.operation_type, template.query)
+        if kind == "mutation":
             return {"openWorldHint": True}
-        return {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": True}
+        hints = {"readOnlyHint": True, "openWorldHint": True}
+        return {**hints, "idempotentHint": True} if kind == "query" else hints
+
+    @classmethod
+    def is_streaming(cls, tool: Tool) -> bool:
+        """Subscriptions are."""
+        fields = {**tool.template, **(tool.overlay or {})}
+        return _type_of(fields.get("operation_type"), fields.get("query")) == "subscription"
 
     async def discover(self, target: Target[GraphQlTemplate]) -> Document:
         """Introspect, or read `schema_file`, and make a tool of each field."""
@@ -106,39 +127,42 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
 
         template = target.template
         try:
-            if template.schema_file is not None:
-                schema: Any = graphql.build_schema(await self._schema_file(template))
-            else:
-                schema = graphql.build_client_schema(await self._introspect(target))
+            schema: Any = await self._schema(target)
         except (graphql.GraphQLError, TypeError, KeyError) as error:
             raise ManualError(
-                f"{bare_url(template.url)}: its schema cannot be used ({type(error).__name__})."
+                f"{template.schema_file or bare_url(template.url)}: its schema cannot be used ({type(error).__name__})."
             ) from None
-        bounds = Selection(depth=template.selection_depth)
-        tools = root_tools(schema, operation_type=template.operation_type, field=template.operation_name, bounds=bounds)
-        return Document({"tools": tools, "dialect": "graphql"}, generated=True)
+        bounds = Selection(depth=template.selection_depth, written=template.selections)
+        kept = {"operation_type": template.operation_type, "field": template.operation_name}
+        tools, faults = await anyio.to_thread.run_sync(lambda: root_tools(schema, bounds=bounds, **kept))
+        return Document({"tools": tools, "faults": faults, "dialect": "graphql"}, generated=True)
 
     async def call(self, target: Target[GraphQlTemplate], call: Call, emit: Emit) -> Result:
         """Send the tool's operation; errors beside data are given with it."""
-        del emit
         template = target.template
         arguments = {name: value for name, value in call.arguments.items() if name not in template.header_fields}
-        document, declared = template.document
-        if not document:
-            document, declared = _call_by_name(template, call.tool.name, arguments), None
-        variables = arguments if declared is None else {n: v for n, v in arguments.items() if n in declared}
-        body: JsonObject = {"query": document, "variables": variables}
-        if template.operation_name and template.query and not template.field:
-            body["operationName"] = template.operation_name
-        answer = await self._post(target, body, call.arguments, self.services.settings.max_reply_bytes)
-        data, errors = answer.get("data"), answer.get("errors")
+        kind = template.operation_type or "query"
+        operation = template.operation or field_operation(kind, call.tool.name, template.variable_types, arguments)
+        named = template.operation_name if template.query and not template.field else None
+        body = operation.body(arguments, named)
         field = template.field if template.field is not None or template.query else call.tool.name
-        value = data.get(field) if is_object(data) and field is not None else data
-        if not errors:
-            return Result(value)
-        if value is None:
-            raise Rejected(f"{bare_url(template.url)} answered with errors.", status="graphql", detail=errors)
-        return Result({"data": value, "errors": errors})
+        if operation.type == "subscription":
+            return await self._subscribe(target, call, body, field, emit)
+        answer = await self._post(target, body, call.arguments, self.services.settings.max_reply_bytes)
+        return Result(response_value(answer, field, bare_url(template.url)))
+
+    async def _schema(self, target: Target[GraphQlTemplate]) -> Any:
+        import graphql
+
+        template, limit = target.template, self.services.settings.max_manual_bytes
+        if template.schema_file is None:
+            return graphql.build_client_schema(await self._introspect(target))
+        confined = target.source.trust is not Trust.OPERATOR
+        _, data = await read_local_file(template.schema_file, self.services.root, limit=limit, confined=confined)
+        if data.lstrip()[:1] != b"{":
+            return graphql.build_schema(data.decode("utf-8-sig", "replace"))
+        introspected = parse_json(data, template.schema_file)
+        return graphql.build_client_schema(introspected.get("data", introspected))
 
     async def _introspect(self, target: Target[GraphQlTemplate]) -> Any:
         import graphql
@@ -149,24 +173,19 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
             raise ManualError(f"{bare_url(target.template.url)} gave no schema.", remedy=_CLOSED)
         return answer["data"]
 
-    async def _schema_file(self, template: GraphQlTemplate) -> str:
-        try:
-            return await anyio.Path(self.services.root / str(template.schema_file)).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            raise ConfigError(f"The file {template.schema_file!r} cannot be read.") from None
+    @staticmethod
+    def _request(template: GraphQlTemplate, body: JsonObject, arguments: JsonObject, accept: str) -> RequestParts:
+        own = [pair for pair in _headers(template, arguments) if pair[0].lower() not in {"content-type", "accept"}]
+        headers = [*own, ("Content-Type", "application/json"), ("Accept", accept)]
+        return RequestParts("POST", template.build_url.build(arguments), headers, orjson.dumps(body))
 
     async def _post(
         self, target: Target[GraphQlTemplate], body: JsonObject, arguments: JsonObject, limit: int
     ) -> JsonObject:
         """One exchange; an error status with a GraphQL body is read like any other answer."""
         template = target.template
-        own = [
-            pair
-            for pair in template.build_headers.build(arguments)
-            if pair[0].lower() not in {"content-type", "accept"}
-        ]
-        parts = RequestParts("POST", template.build_url.build(arguments), [*own, _SENT, _ACCEPT], orjson.dumps(body))
         session = self.services.http.session(target.source)
+        parts = self._request(template, body, arguments, _RESPONSE)
         reply = await session.request(parts, credentials=target.credentials, max_bytes=limit)
         try:
             answer = parse_json(reply.body, bare_url(template.url))
@@ -178,13 +197,137 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         reply.raise_for_status()
         raise MalformedReply(f"{bare_url(template.url)} answered JSON that is no GraphQL response.")
 
+    async def _subscribe(
+        self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, emit: Emit
+    ) -> Result:
+        """Results as they come, over the first way that the server has: a WebSocket, else server-sent events."""
+        collector = Collector(self.services.settings, emit)
+        protocol = target.template.subscription_protocol
+        if protocol == "sse":
+            await self._over_events(target, call, body, field, collector)
+            return collector.result()
+        try:
+            await self._over_socket(target, call, body, field, collector)
+        except Rejected as error:
+            if protocol != "auto" or collector.values or not _is_no_websocket(error):
+                raise
+            await self._over_events(target, call, body, field, collector)
+        return collector.result()
+
+    async def _over_socket(
+        self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, collector: Collector
+    ) -> None:
+        template, where = target.template, bare_url(target.template.subscription_url or target.template.url)
+        wanted = template.subscription_protocol
+        offered: tuple[Subprotocol, ...] = tuple(one for one in SUBPROTOCOLS if wanted in {"auto", one})
+        async with self.services.http.session(target.source).websocket(
+            template.build_socket_url.build(dict(call.arguments)),
+            headers=_headers(template, call.arguments),
+            protocols=offered,
+            credentials=target.credentials,
+            max_message_bytes=self.services.settings.max_reply_bytes,
+        ) as socket:
+            chosen = next((one for one in offered if one == socket.protocol), offered[0])
+            subscription = Subscription(chosen, body, where, await self._parameters(target))
+            await socket.send_str(subscription.opening())
+            try:
+                await collector.gather(_messages(socket, subscription, field))
+            finally:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+                    if not socket.closed:
+                        await socket.send_str(subscription.stop())
+
+    async def _parameters(self, target: Target[GraphQlTemplate]) -> JsonObject | None:
+        """The payload of `connection_init`: as the operator wrote it, else the credentials' headers."""
+        if target.template.connection_params is not None or target.credentials is None:
+            return target.template.connection_params
+        return dict((await target.credentials.additions()).headers) or None
+
+    async def _over_events(
+        self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, collector: Collector
+    ) -> None:
+        """The "distinct connections" mode of GraphQL over SSE; a server that streams nothing answers once."""
+        template, where = target.template, bare_url(target.template.url)
+        limit = self.services.settings.max_reply_bytes
+        parts = self._request(template, body, call.arguments, f"text/event-stream, {_RESPONSE};q=0.9")
+        session = self.services.http.session(target.source)
+        async with session.stream(parts, credentials=target.credentials) as stream:
+            media_type = stream.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if stream.status < 400 and media_type == "text/event-stream":
+                await collector.gather(_events(stream, field, limit, where))
+                return
+            reply = await stream.read(limit)
+        reply.raise_for_status()
+        answer = parse_json(reply.body, where)
+        if not is_object(answer):
+            raise MalformedReply(f"{where} answered JSON that is no GraphQL response.")
+        await collector.gather(_once(response_value(answer, field, where), len(reply.body)))
+
 
 TRANSPORT = GraphQlTransport
 
 
-def _call_by_name(template: GraphQlTemplate, field: str, arguments: JsonObject) -> str:
-    """UTCP's own form for templates without a document: the field named like the tool, types from `variable_types`."""
-    variables = ", ".join(f"${name}: {template.variable_types.get(name, 'String')}" for name in arguments)
-    given = ", ".join(f"{name}: ${name}" for name in arguments)
-    head = f"{template.operation_type or 'query'}({variables})" if variables else template.operation_type or "query"
-    return f"{head} {{ {field}({given}) }}" if given else f"{head} {{ {field} }}"
+async def _messages(
+    socket: Any, subscription: Subscription, field: str | None
+) -> AsyncGenerator[tuple[list[Any], int]]:
+    from aiohttp import WSMsgType
+
+    ended, alone = False, True
+    while not ended:
+        message = await socket.receive()
+        if message.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
+            raise _closed(subscription.where, socket.close_code, message.extra)
+        received = subscription.receive(message.data)
+        for reply in received.reply:
+            await socket.send_str(reply)
+        ended = received.ended
+        results = [response_value(one, field, subscription.where, alone=alone) for one in received.results]
+        alone = alone and not results
+        yield results, len(message.data)
+
+
+async def _events(
+    stream: StreamReply, field: str | None, limit: int, where: str
+) -> AsyncGenerator[tuple[list[Any], int]]:
+    results = EventSplitter(limit, where, event_type="next")
+    ends = EventSplitter(limit, where, event_type="complete")
+    alone = True
+    async for chunk in stream:
+        found = list[Any]()
+        for one in results.feed(chunk):
+            if is_object(one):
+                found.append(response_value(one, field, where, alone=alone))
+                alone = False
+        yield found, len(chunk)
+        if ends.feed(chunk):
+            return
+
+
+async def _once(value: Any, size: int) -> AsyncGenerator[tuple[list[Any], int]]:
+    yield [value], size
+
+
+def _headers(template: GraphQlTemplate, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return template.build_headers.build(dict(arguments))
+
+
+def _type_of(kind: Any, query: Any) -> str:
+    """The type of operation, without parsing the document."""
+    if isinstance(query, str):
+        word = query.lstrip().partition("{")[0].partition("(")[0].split(" ", 1)[0].strip()
+        return word if word in {"mutation", "subscription"} else str(kind or "query")
+    return str(kind or "query")
+
+
+def _is_no_websocket(error: Rejected) -> bool:
+    """Whether a handshake failed because nothing speaks WebSocket there."""
+    return isinstance(error.status, int) and error.status < 600 and error.status not in _REFUSALS
+
+
+def _closed(where: str, code: int | None, reason: Any) -> Exception:
+    if code == 1009:
+        return ReplyTooLarge(f"{where} sent a message above the limit.")
+    said = f" ({str(reason)[:100]})" if reason else ""
+    if code in {4401, 4403}:
+        return Rejected(f"{where} refused the subscription{said}.", status=code)
+    return ConnectionLost(f"{where} closed the connection with code {code}{said} before the subscription was complete.")

@@ -1,16 +1,17 @@
 """GraphQL schemas as tools: one document, one input schema for each root field (pure; graphql-core is imported on use).
 
 A generated selection holds scalar and enumeration leaves, and objects down to a depth; fields with required arguments
-are left out, unions and interfaces get inline fragments, and nothing is selected twice on one path.
+are left out, unions and interfaces get inline fragments, and nothing is selected twice on one path. Where fragments
+would ask for one name in two types, which GraphQL forbids, the selection does without them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import Fault, JsonObject
 
 __all__ = ["Selection", "root_tools", "type_schema"]
 
@@ -21,24 +22,29 @@ _SCALARS: dict[str, JsonObject] = {
     "Float": {"type": "number"},
     "Boolean": {"type": "boolean"},
 }
-_ROOTS = ("query", "mutation")
+_ROOTS = ("query", "mutation", "subscription")
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Bounds of a generated selection."""
+    """Bounds of a generated selection, and selections that the operator wrote, by field: `{ name owner { name } }`."""
 
     depth: int = 2
     fields: int = 200
+    written: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def root_tools(schema: Any, *, operation_type: str | None, field: str | None, bounds: Selection) -> list[JsonObject]:
-    """Normalised tool objects of the query and mutation fields of a `graphql.GraphQLSchema`.
+def root_tools(
+    schema: Any, *, operation_type: str | None, field: str | None, bounds: Selection
+) -> tuple[list[JsonObject], list[Fault]]:
+    """Normalised tool objects of the root fields of a `graphql.GraphQLSchema`, and what was wrong with selections.
 
-    `operation_type` and `field` keep one root or one field; a name that both roots have gets its root as a suffix.
+    `operation_type` and `field` keep one root or one field; a name that several roots have gets its root as a suffix.
+    A selection of the operator's that the schema does not allow gives way to the generated one.
     """
     taken: set[str] = set()
     tools: list[JsonObject] = []
+    faults: list[Fault] = []
     for operation in _ROOTS:
         root = getattr(schema, f"{operation}_type")
         if root is None or operation_type not in {None, operation}:
@@ -46,12 +52,12 @@ def root_tools(schema: Any, *, operation_type: str | None, field: str | None, bo
         for name, definition in root.fields.items():
             if field is not None and name != field:
                 continue
-            tool = _tool(name, definition, operation, bounds)
-            if name in taken:
-                tool["name"] = f"{name}_{operation}"
+            document, fault = _document(schema, name, definition, operation, bounds)
+            faults += [fault] if fault is not None else []
+            tool_name = f"{name}_{operation}" if name in taken else name
             taken.add(name)
-            tools.append(tool)
-    return tools
+            tools.append(_tool(tool_name, name, definition, operation, document))
+    return tools, faults
 
 
 def type_schema(kind: Any, definitions: JsonObject) -> JsonObject:
@@ -78,27 +84,57 @@ def _library() -> Any:
     return graphql
 
 
-def _tool(name: str, definition: Any, operation: str, bounds: Selection) -> JsonObject:
+def _tool(tool_name: str, name: str, definition: Any, operation: str, document: str) -> JsonObject:
     definitions: JsonObject = {}
     inputs = _object(definition.args, definitions)
     if definitions:
         inputs["$defs"] = definitions
-    variables = ", ".join(f"${argument}: {value.type}" for argument, value in definition.args.items())
-    given = ", ".join(f"{argument}: ${argument}" for argument in definition.args)
-    budget = [bounds.fields]
-    selection = _selection(definition.type, bounds.depth, budget, ())
-    head = f"{operation}({variables})" if variables else operation
-    call = f"{name}({given})" if given else name
-    hints = {"readOnlyHint": True, "idempotentHint": True} if operation == "query" else {}
+    hints = {"mutation": {}, "query": {"readOnlyHint": True, "idempotentHint": True}}.get(
+        operation, {"readOnlyHint": True}
+    )
     return {
-        "name": name,
+        "name": tool_name,
         "description": definition.description or "",
         "inputs": inputs,
         "tags": [operation],
         "deprecated": definition.deprecation_reason is not None,
         "annotations": {**hints, "openWorldHint": True},
-        "overlay": {"query": f"{head} {{ {call}{selection} }}", "field": name, "operation_type": operation},
+        "overlay": {"query": document, "field": name, "operation_type": operation},
     }
+
+
+def _document(schema: Any, name: str, definition: Any, operation: str, bounds: Selection) -> tuple[str, Fault | None]:
+    variables = ", ".join(f"${argument}: {value.type}" for argument, value in definition.args.items())
+    given = ", ".join(f"{argument}: ${argument}" for argument in definition.args)
+    head = f"{operation}({variables})" if variables else operation
+    call = f"{name}({given})" if given else name
+    written, fault = bounds.written.get(name), None
+    if written is not None:
+        document = f"{head} {{ {call} {written} }}"
+        problem = _problem(schema, document)
+        if problem is None:
+            return document, None
+        fault = Fault(f"selection of {name!r}", problem, "The generated selection is used; mend it in `selections`.")
+    for fragments in (True, False):
+        selector = _Selector(schema, bounds, fragments=fragments)
+        document = f"{head} {{ {call}{selector.selection(definition.type)} }}"
+        if "... on " not in document or _problem(schema, document) is None:
+            return document, fault
+    return document, fault
+
+
+def _problem(schema: Any, document: str) -> str | None:
+    """Why a document is none of one operation with one root field, or not of this schema; None if it is."""
+    graphql = _library()
+    try:
+        parsed = graphql.parse(document)
+    except graphql.GraphQLError as error:
+        return str(error.message)
+    definitions = parsed.definitions
+    if len(definitions) != 1 or len(definitions[0].selection_set.selections) != 1:
+        return "it is no single selection set in braces"
+    errors = graphql.validate(schema, parsed, max_errors=1)
+    return str(errors[0].message) if errors else None
 
 
 def _object(fields: Any, definitions: JsonObject) -> JsonObject:
@@ -108,10 +144,19 @@ def _object(fields: Any, definitions: JsonObject) -> JsonObject:
         schema = type_schema(value.type, definitions)
         if value.description:
             schema = {**schema, "description": value.description}
-        properties[name] = schema
+        properties[name] = _with_default(schema, value.default)
     required = [name for name, value in fields.items() if graphql.is_required_argument(value) or _is_required(value)]
     made: JsonObject = {"type": "object", "properties": properties, "additionalProperties": False}
     return {**made, "required": required} if required else made
+
+
+def _with_default(schema: JsonObject, default: Any) -> JsonObject:
+    """The schema with a `graphql.GraphQLDefaultInput`, where there is one."""
+    if default is None:
+        return schema
+    graphql = _library()
+    value = default.value if default.literal is None else graphql.value_from_ast_untyped(default.literal)
+    return {**schema, "default": value}
 
 
 def _is_required(value: Any) -> bool:
@@ -119,30 +164,47 @@ def _is_required(value: Any) -> bool:
     return isinstance(value, graphql.GraphQLInputField) and graphql.is_required_input_field(value)
 
 
-def _selection(kind: Any, depth: int, budget: list[int], path: tuple[str, ...]) -> str:
-    """` { … }` for what has fields, nothing for leaves."""
-    graphql = _library()
-    named: Any = graphql.get_named_type(kind)
-    if graphql.is_leaf_type(named):
-        return ""
-    chosen: list[str] = []
-    if graphql.is_abstract_type(named):
-        chosen.append("__typename")
-    if graphql.is_union_type(named):
-        chosen += [f"... on {one.name}{_selection(one, depth, budget, (*path, named.name))}" for one in named.types]
-    else:
-        chosen += list(_fields(named, depth, budget, (*path, named.name)))
-    return f" {{ {' '.join(chosen) or '__typename'} }}"
+class _Selector:
+    """Writes selection sets; one for each tool, because the budget of leaves is the tool's."""
 
+    def __init__(self, schema: Any, bounds: Selection, *, fragments: bool) -> None:
+        self._schema = schema
+        self._depth = bounds.depth
+        self._left = bounds.fields
+        self._fragments = fragments
 
-def _fields(named: Any, depth: int, budget: list[int], path: tuple[str, ...]) -> Iterator[str]:
-    graphql = _library()
-    for name, field in named.fields.items():
-        inner: Any = graphql.get_named_type(field.type)
-        if any(graphql.is_required_argument(argument) for argument in field.args.values()) or budget[0] <= 0:
-            continue
-        if graphql.is_leaf_type(inner):
-            budget[0] -= 1
-            yield name
-        elif depth > 1 and inner.name not in path:
-            yield f"{name}{_selection(inner, depth - 1, budget, path)}"
+    def selection(self, kind: Any, level: int = 1, path: tuple[str, ...] = ()) -> str:
+        """` { ... }` for what has fields, nothing for leaves."""
+        graphql = _library()
+        named: Any = graphql.get_named_type(kind)
+        if graphql.is_leaf_type(named):
+            return ""
+        path = (*path, named.name)
+        chosen: list[str] = []
+        if graphql.is_abstract_type(named):
+            chosen.append("__typename")
+        own = frozenset[str]()
+        if not graphql.is_union_type(named):
+            own = frozenset(named.fields)
+            chosen += self._fields(named, level, path)
+        if graphql.is_abstract_type(named) and self._fragments:
+            for one in self._schema.get_possible_types(named):
+                if inner := " ".join(self._fields(one, level, (*path, one.name), without=own)):
+                    chosen.append(f"... on {one.name} {{ {inner} }}")
+        return f" {{ {' '.join(chosen) or '__typename'} }}"
+
+    def _fields(
+        self, named: Any, level: int, path: tuple[str, ...], without: frozenset[str] = frozenset()
+    ) -> Iterator[str]:
+        graphql = _library()
+        for name, definition in named.fields.items():
+            if name in without or any(graphql.is_required_argument(one) for one in definition.args.values()):
+                continue
+            inner: Any = graphql.get_named_type(definition.type)
+            if self._left <= 0:
+                return
+            if graphql.is_leaf_type(inner):
+                self._left -= 1
+                yield name
+            elif level < self._depth and inner.name not in path:
+                yield f"{name}{self.selection(inner, level + 1, path)}"

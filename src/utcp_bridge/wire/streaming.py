@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,22 +35,27 @@ class Collector:
 
     async def consume(self, chunks: AsyncIterator[bytes], splitter: Splitter) -> None:
         """Read `chunks` to their end or to a limit; raises what reading and splitting raise."""
+        await self.gather(_split(chunks, splitter))
+
+    async def gather(self, batches: AsyncGenerator[tuple[list[Any], int]]) -> None:
+        """Read batches, values and the bytes they came in, to their end or to a limit; raises what reading raises.
+
+        A batch without values is a sign of life on the wire, no more.
+        """
         ends = anyio.current_effective_deadline() - _MARGIN
         quiet_from = anyio.current_time()
-        while self.truncated is None:
-            silent_at = quiet_from + self.settings.idle_timeout
-            chunk: bytes | None = None
-            with anyio.CancelScope(deadline=min(silent_at, ends)) as scope:
-                chunk = await anext(chunks, None)
-            if scope.cancelled_caught:
-                self.truncated = self._why(ends)
-                return
-            found = splitter.finish() if chunk is None else splitter.feed(chunk)
-            if found:
-                quiet_from = anyio.current_time()
-            await self._take(found, 0 if chunk is None else len(chunk))
-            if chunk is None:
-                return
+        async with aclosing(batches):
+            while self.truncated is None:
+                batch: tuple[list[Any], int] | None = None
+                with anyio.CancelScope(deadline=min(quiet_from + self.settings.idle_timeout, ends)) as scope:
+                    batch = await anext(batches, None)
+                if scope.cancelled_caught:
+                    self.truncated = self._why(ends)
+                if batch is None:
+                    return
+                if batch[0]:
+                    quiet_from = anyio.current_time()
+                await self._take(*batch)
 
     def result(self) -> Result:
         """What was gathered: bytes joined, texts joined, everything else as a list."""
@@ -70,6 +76,12 @@ class Collector:
         if anyio.current_time() >= ends:
             return "the call's time was over before the stream was"
         return f"nothing came for {self.settings.idle_timeout:g} seconds"
+
+
+async def _split(chunks: AsyncIterator[bytes], splitter: Splitter) -> AsyncGenerator[tuple[list[Any], int]]:
+    async for chunk in chunks:
+        yield splitter.feed(chunk), len(chunk)
+    yield splitter.finish(), 0
 
 
 def _joined(values: list[Any]) -> Any:
