@@ -104,7 +104,7 @@ async def test_an_encoding_nobody_decodes_is_malformed_not_passed_on(session, se
     server.answers["/odd"] = answer(b"xx", extra="Content-Encoding: gzip, br\r\n")
     with pytest.raises(MalformedReply, match="'gzip, br'"):
         await session.request(get(server, "/odd"))
-    server.answers["/plain"] = answer(b"{}", extra="Content-Encoding: identity\r\n")
+    server.answers["/plain"] = answer(b"{}", extra="Content-Encoding: none\r\n")
     assert (await session.request(get(server, "/plain"))).value() == {}
 
 

@@ -57,7 +57,7 @@ Client: TypeAlias = aiohttp.ClientSession  # noqa: TID251 - all clients are made
 """The engine's own client; made here and nowhere else."""
 
 MAX_HEADER_BYTES: Final = 65536
-_DECODED: Final = frozenset({"", "identity", "gzip", "deflate", "br", "zstd"})
+_DECODED: Final = frozenset({"", "identity", "none", "gzip", "deflate", "br", "zstd"})  # `none`: event streams say it
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEEP_METHOD: Final = frozenset({307, 308})
