@@ -10,7 +10,12 @@ from tests.upstreams.http_service import Handler, HttpService, _abort
 
 
 class WebSocketService(HttpService):
-    """Adds `/ws` (raw), `/envelope`, and `/path/<tool>`; plain HTTP faults stay."""
+    """Adds `/ws` (raw), `/envelope`, `/rpc` (JSON-RPC), `/login` and `/path/<tool>`; plain HTTP faults stay."""
+
+    opened: int = 0
+    """WebSockets opened so far."""
+    last_socket: web.WebSocketResponse | None = None
+    """The last of them on `/ws`."""
 
     def _routes(self) -> dict[str, Handler]:
         return {
@@ -18,6 +23,9 @@ class WebSocketService(HttpService):
             "/ws": self._raw,
             "/old": self._old,
             "/envelope": self._envelope,
+            "/rpc": self._rpc,
+            "/login": self._login,
+            "/path": self._path_manual,
             "/path/{tool}": self._path,
         }
 
@@ -26,8 +34,9 @@ class WebSocketService(HttpService):
         return self.base.replace("http://", "ws://")
 
     async def _raw(self, request: web.Request) -> web.WebSocketResponse:
-        opened = web.WebSocketResponse(protocols=("utcp",))
+        opened = self.last_socket = web.WebSocketResponse(protocols=("utcp",))
         await opened.prepare(request)
+        self.opened += 1
         async for message in opened:
             if message.type is WSMsgType.TEXT:
                 await self._answer(opened, request, message.data)
@@ -68,18 +77,56 @@ class WebSocketService(HttpService):
         return opened
 
     async def _envelope(self, request: web.Request) -> web.WebSocketResponse:
-        """Pushes before and between; answers by id."""
+        """Pushes before and between; answers by id, the slow ones after all others."""
         opened = web.WebSocketResponse()
         await opened.prepare(request)
+        self.opened += 1
+        late: list[dict[str, Any]] = []
         async for message in opened:
             asked = json.loads(message.data)
+            if asked["params"].get("late"):
+                late.append(asked)
+                continue
             await opened.send_json({"id": "somebody else", "result": "not yours"})
             await opened.send_str("a push")
             if asked["params"].get("fail"):
                 await opened.send_json({"id": asked["id"], "error": "kaput"})
             for part in asked["params"].get("parts", ()):
                 await opened.send_json({"id": asked["id"], "result": part, "partial": True})
-            await opened.send_json({"id": asked["id"], "result": {"tool": asked["tool"], **asked["params"]}})
+            for one in (asked, *late):
+                await opened.send_json({"id": one["id"], "result": {"tool": one["tool"], **one["params"]}})
+            late.clear()
+        return opened
+
+    async def _rpc(self, request: web.Request) -> web.WebSocketResponse:
+        """JSON-RPC with notifications and somebody else's reply before each reply."""
+        opened = web.WebSocketResponse()
+        await opened.prepare(request)
+        async for message in opened:
+            asked = json.loads(message.data)
+            await opened.send_json({"jsonrpc": "2.0", "method": "news", "params": {"n": 1}})
+            await opened.send_json({"jsonrpc": "2.0", "id": "other", "result": "not yours"})
+            await opened.send_json({"jsonrpc": "2.0", "id": asked["id"], "result": asked["params"]})
+        return opened
+
+    async def _login(self, request: web.Request) -> web.WebSocketResponse:
+        """Greets, wants a token first, and tells then which token it was."""
+        opened = web.WebSocketResponse(compress=True)
+        await opened.prepare(request)
+        await opened.send_str("welcome")
+        token = (await opened.receive_json()).get("token")
+        await opened.send_str("ok")
+        async for _ in opened:
+            await opened.send_json({"token": token, "deflated": request.headers.get("Sec-WebSocket-Extensions", "")})
+        return opened
+
+    async def _path_manual(self, request: web.Request) -> web.WebSocketResponse:
+        """A manual for `manual`, whose tools are paths."""
+        opened = web.WebSocketResponse()
+        await opened.prepare(request)
+        if (await opened.receive()).data == "manual":
+            await opened.send_json({"version": "1", "tools": [{"name": "echo"}]})
+        await opened.close()
         return opened
 
     async def _path(self, request: web.Request) -> web.WebSocketResponse:

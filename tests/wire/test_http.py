@@ -21,7 +21,7 @@ from utcp_bridge.errors import (
 from utcp_bridge.model import Source, Trust
 from utcp_bridge.wire.guard import Guard
 from utcp_bridge.wire.http import HttpPool
-from utcp_bridge.wire.request_parts import RequestParts
+from utcp_bridge.wire.request_parts import RequestParts, SocketOptions
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
 
@@ -284,7 +284,7 @@ async def test_a_websocket_opens_with_credentials_and_a_renewed_token(pool):
         await session.request(get(upstream.resource_url), credentials=credentials)
         upstream.revoke_all()
         url = upstream.resource_url.replace("http:", "ws:")
-        async with session.websocket(url, credentials=credentials, protocols=["p"]) as socket:
+        async with session.websocket(url, credentials=credentials, options=SocketOptions(("p",))) as socket:
             assert (await socket.receive()).data == "welcome"
         assert len(upstream.requests) == 2
 

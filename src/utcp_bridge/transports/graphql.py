@@ -37,7 +37,7 @@ from utcp_bridge.wire.header_plan import HeaderPlan, compile_headers
 from utcp_bridge.wire.http import StreamReply
 from utcp_bridge.wire.local_file import read_local_file
 from utcp_bridge.wire.reply import parse_json
-from utcp_bridge.wire.request_parts import RequestParts
+from utcp_bridge.wire.request_parts import RequestParts, SocketOptions
 from utcp_bridge.wire.stream_values import EventSplitter
 from utcp_bridge.wire.streaming import Collector
 from utcp_bridge.wire.url_plan import UrlPlan, compile_url
@@ -223,11 +223,10 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         async with self.services.http.session(target.source).websocket(
             template.build_socket_url.build(dict(call.arguments)),
             headers=_headers(template, call.arguments),
-            protocols=offered,
             credentials=target.credentials,
-            max_message_bytes=self.services.settings.max_reply_bytes,
+            options=SocketOptions(offered, self.services.settings.max_reply_bytes),
         ) as socket:
-            chosen = next((one for one in offered if one == socket.protocol), offered[0])
+            chosen: Subprotocol = next(filter(lambda one: one == socket.protocol, offered), offered[0])
             subscription = Subscription(chosen, body, where, await self._parameters(target))
             await socket.send_str(subscription.opening())
             try:

@@ -1,41 +1,54 @@
-"""websocket: one message out, one or several back, on a connection of the call's own.
+"""websocket: one message out, one or several back.
 
     v1  {"call_template_type": "websocket", "url": "wss://api.example.com/tools",
          "message": {"action": "get", "id": "UTCP_ARG_id_UTCP_ARG"}, "expected_responses": 1}
     v0  {"provider_type": "websocket", "url": "wss://api.example.com/socket", "protocol": "utcp"}
 
 `wire` says what a message is: `raw` the template or the arguments, `envelope` `{"type": "call", "id", "tool",
-"params"}` answered by the same id, `path` a connection to `url/<tool>` with the arguments as JSON. Limits:
-`max_reply_bytes` a message, `max_stream_events`, `idle_timeout` between messages.
+"params"}` answered by the same id, `path` a connection to `url/<tool>` with the arguments as JSON; `auto` takes what
+the manual's discovery found, else `raw`. Raw calls lease a kept connection, envelopes share one, paths have one
+each. Limits: `max_reply_bytes` a message, `max_stream_events`, `idle_timeout` between messages.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
-import anyio
-import orjson
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
-from utcp_bridge.errors import ConnectionLost, ManualError, Rejected, ReplyTooLarge
-from utcp_bridge.model import Binary, Call, CallTemplate, Document, Emit, JsonObject, Result, is_object
-from utcp_bridge.transport import Target, Transport
+from utcp_bridge.errors import ConnectionLost, ManualError
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result, is_object
+from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.urls import bare_url
 from utcp_bridge.wire.header_plan import HeaderPlan, compile_headers
-from utcp_bridge.wire.reply import parse_json
+from utcp_bridge.wire.request_parts import RequestParts, SocketOptions
 from utcp_bridge.wire.serialization import encode_path_segment
+from utcp_bridge.wire.socket_connection import Connection, Frame, Inbox
+from utcp_bridge.wire.socket_pool import Key, SocketPool
+from utcp_bridge.wire.socket_replies import NOTHING, ReplyReader, envelope, ids_of, message_text, parsed
 from utcp_bridge.wire.templating import Context, Syntax, Template, compile_template
 from utcp_bridge.wire.url_plan import UrlPlan, compile_url
 
 __all__ = ["TRANSPORT", "WebSocketTemplate", "WebSocketTransport"]
 
 _SYNTAXES = Syntax.UTCP_ARG | Syntax.MUSTACHE | Syntax.DOLLAR
-_END = frozenset({"stream_end", "complete", "done"})
 _NONE_AS_EMPTY = BeforeValidator(lambda value: value or {})
+_PROBE_SECONDS = 3.0
+_PING_SECONDS = 30.0
+_FROM_MILLISECONDS = 1000
+Wire: TypeAlias = Literal["raw", "envelope", "path"]
+
+
+def _seconds(value: Any) -> Any:
+    """UTCP's documents count seconds, its older forms milliseconds: from 1000 on it must be the latter."""
+    return value / 1000 if isinstance(value, int | float) and value >= _FROM_MILLISECONDS else value
+
+
+Seconds = Annotated[float | None, BeforeValidator(_seconds), Field(gt=0)]
 
 
 class WebSocketTemplate(CallTemplate):
@@ -43,13 +56,23 @@ class WebSocketTemplate(CallTemplate):
 
     url: str = Field(min_length=1, repr=False)
     message: Any = Field(default=None, repr=False, validation_alias=AliasChoices("message", "message_template"))
+    auth_message: Any = Field(default=None, repr=False)
+    auth_response: bool = False
+    read_greeting: bool = False
     protocol: str | None = None
     headers: Annotated[Mapping[str, Any], _NONE_AS_EMPTY] = Field(default_factory=dict[str, Any], repr=False)
     header_fields: Annotated[tuple[str, ...], BeforeValidator(lambda value: value or ())] = ()
     keep_alive: bool = True
+    ping_interval: Seconds = None
+    compression: bool = False
+    connection_timeout: Seconds = None
+    response_timeout: Seconds = None
     response_format: Literal["json", "text", "raw"] | None = None
     expected_responses: int = Field(default=1, ge=-1)
-    wire: Literal["raw", "envelope", "path"] = "raw"
+    message_filter: Annotated[Mapping[str, Any], _NONE_AS_EMPTY] = Field(default_factory=dict[str, Any])
+    close_after_response: bool = False
+    discovery_url: str | None = Field(default=None, repr=False)
+    wire: Literal["auto", "raw", "envelope", "path"] = "auto"
 
     @field_validator("url")
     @classmethod
@@ -77,10 +100,16 @@ class WebSocketTemplate(CallTemplate):
 
 
 class WebSocketTransport(Transport[WebSocketTemplate]):
-    """One connection per call, so that no call reads another's answer."""
+    """Calls over WebSockets that are kept from call to call where the wire form allows it."""
 
     kinds: ClassVar[tuple[str, ...]] = ("websocket",)
     template = WebSocketTemplate
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._pool = SocketPool()
+        self._found: dict[str, Wire] = {}
+        """By manual: the wire form that its discovery showed."""
 
     @classmethod
     def endpoint(cls, template: WebSocketTemplate) -> str | None:
@@ -88,140 +117,181 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         return template.url
 
     async def discover(self, target: Target[WebSocketTemplate]) -> Document:
-        """Ask by `{"type": "utcp"}`; who does not know that is asked by `manual` (Go, Rust)."""
-        for question in ('{"type":"utcp"}', "manual"):
-            async with self._connected(target, target.template.url, {}) as socket:
-                await socket.send_str(question)
-                try:
-                    with anyio.move_on_after(_PROBE_SECONDS):
-                        answer = await self._receive(socket, target.template, first=True)
-                        if answer is not None and is_object(value := _parsed(answer)) and "tools" in value:
-                            return Document(content=value, url=target.template.url)
-                except ConnectionLost:
-                    continue
+        """Fetch `discovery_url`, or ask by `{"type": "utcp"}`, and by `manual` (Go, Rust) who does not know that."""
+        template, manual = target.template, target.source.name
+        if template.discovery_url is not None:
+            self._found[manual] = "envelope"
+            return await self._fetch(target, template.discovery_url)
+        questions: tuple[tuple[str, Wire], ...] = (('{"type":"utcp"}', "raw"), ("manual", "path"))
+        for question, wire in questions:
+            try:
+                value = await self._ask(target, question)
+            except ConnectionLost:
+                continue
+            if is_object(value) and "tools" in value:
+                self._found[manual] = wire
+                return Document(content=value, url=template.url)
         raise ManualError(
-            f"{bare_url(target.template.url)} gave no manual.",
-            remedy="Write its tools into a local manual, or point an http manual at its discovery URL.",
+            f"{bare_url(template.url)} gave no manual.",
+            remedy="Name its `discovery_url`, or write its tools into a local manual.",
         )
 
     async def call(self, target: Target[WebSocketTemplate], call: Call, emit: Emit) -> Result:
         """Send one message and gather the answers."""
         template = target.template
+        wire = self._found.get(target.source.name, "raw") if template.wire == "auto" else template.wire
         arguments = dict(call.arguments)
         url = template.build_url.build(arguments)
-        if template.wire == "path":
+        headers = tuple(template.build_headers.build(arguments))
+        if wire == "envelope" and template.message is None:
+            return await self._call_shared(target, call, url, headers, emit)
+        if wire == "path":
             url = _with_tool(url, call.tool.name)
-        identifier = uuid.uuid4().hex if template.wire == "envelope" else None
-        async with self._connected(target, url, arguments) as socket:
-            await socket.send_str(_message(template, call, identifier))
-            return await self._gather(socket, template, identifier, emit)
+        message = _rendered(template, call)
+        streams = template.expected_responses != 1
+        keep = wire == "raw" and template.keep_alive and not template.close_after_response and not streams
+        reader = _reader(template, message)
+        async with self._pool.lease(
+            _key(target, url, headers), lambda: self._open(target, url, headers, _everything), keep=keep
+        ) as connection:
+            inbox = connection.inbox()
+            try:
+                await connection.send(message_text(message))
+                return await self._gather(inbox, template, reader, emit)
+            finally:
+                inbox.close()
 
-    def _connected(self, target: Target[WebSocketTemplate], url: str, arguments: JsonObject) -> Any:
-        template = target.template
-        return self.services.http.session(target.source).websocket(
-            url,
-            headers=template.build_headers.build(arguments),
-            protocols=(template.protocol,) if template.protocol else (),
-            credentials=target.credentials,
-            max_message_bytes=self.services.settings.max_reply_bytes,
+    async def forget(self, manual: str) -> None:
+        """Close the manual's connections."""
+        self._found.pop(manual, None)
+        await self._pool.close(manual)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._pool.close()
+
+    async def _call_shared(
+        self,
+        target: Target[WebSocketTemplate],
+        call: Call,
+        url: str,
+        headers: tuple[tuple[str, str], ...],
+        emit: Emit,
+    ) -> Result:
+        """An envelope on the connection that all calls share; its reply is known by its id."""
+        template, identifier = target.template, uuid.uuid4().hex
+        reader = ReplyReader(bare_url(template.url), template.response_format, is_envelope=True)
+        connection = await self._pool.share(
+            _key(target, url, headers), lambda: self._open(target, url, headers, ids_of)
         )
+        inbox = connection.inbox(identifier)
+        try:
+            await connection.send(message_text(envelope(call.tool.name, call.arguments, identifier)))
+            return await self._gather(inbox, template, reader, emit)
+        finally:
+            inbox.close()
 
-    async def _gather(self, socket: Any, template: WebSocketTemplate, identifier: str | None, emit: Emit) -> Result:
+    async def _open(
+        self, target: Target[WebSocketTemplate], url: str, headers: tuple[tuple[str, str], ...], keys_of: Any
+    ) -> Connection:
+        """A new connection, after the message that authenticates it."""
+        template = target.template
+        options = SocketOptions(
+            protocols=(template.protocol,) if template.protocol else (),
+            max_message_bytes=self.services.settings.max_reply_bytes,
+            ping_interval=(template.ping_interval or _PING_SECONDS) if template.keep_alive else None,
+            compression=template.compression,
+        )
+        session = self.services.http.session(target.source)
+        opening = session.websocket(url, headers=headers, credentials=target.credentials, options=options)
+        seconds = template.connection_timeout or self.services.settings.call_timeout
+        where = bare_url(template.url)
+        connection = await Connection.open(opening, self.services.spawn, where=where, keys_of=keys_of, seconds=seconds)
+        try:
+            await self._greet(connection, template)
+        except BaseException:
+            await connection.aclose()
+            raise
+        return connection
+
+    async def _greet(self, connection: Connection, template: WebSocketTemplate) -> None:
+        seconds = self.services.settings.idle_timeout
+        if template.read_greeting:
+            await connection.next_frame(seconds)
+        if template.auth_message is not None:
+            await connection.send(message_text(template.auth_message))
+            if template.auth_response:
+                await connection.next_frame(seconds)
+
+    async def _gather(self, inbox: Inbox, template: WebSocketTemplate, reader: ReplyReader, emit: Emit) -> Result:
         values: list[Any] = []
-        wanted = template.expected_responses
-        most = self.services.settings.max_stream_events
+        wanted, most = template.expected_responses, self.services.settings.max_stream_events
+        seconds = template.response_timeout or self.services.settings.idle_timeout
         truncated: str | None = None
-        while wanted < 0 or len(values) < wanted:
+        done = False
+        while not done and (wanted < 0 or len(values) < wanted):
             if len(values) >= most:
                 truncated = f"the stream was cut at {most} results"
                 break
-            data = await self._receive(socket, template, first=not values)
-            if data is None:
+            frame = await inbox.next(seconds)
+            if frame is None:
                 break
-            done, value = _read(data, template, identifier)
-            if value is not _NOTHING:
+            done, value = reader.read(frame)
+            if value is not NOTHING:
                 values.append(value)
-                if wanted != 1 and not (identifier and done):
+                if wanted != 1 and not (reader.is_envelope and done):
                     await emit(value)
-            if done:
-                break
-        if not values and wanted >= 0:
-            raise ConnectionLost(f"{bare_url(template.url)} closed the connection before it had answered.")
+        if not values and wanted > 0:
+            raise ConnectionLost(f"{reader.where} closed the connection before it had answered.")
         return Result(values[0] if wanted == 1 else values, truncated=truncated)
 
-    async def _receive(self, socket: Any, template: WebSocketTemplate, *, first: bool) -> str | bytes | None:
-        """The next message; None at an orderly end.
+    async def _ask(self, target: Target[WebSocketTemplate], question: str) -> Any:
+        headers = tuple(target.template.build_headers.build({}))
+        connection = await self._open(target, target.template.url, headers, _everything)
+        try:
+            await connection.send(question)
+            return parsed(await connection.next_frame(_PROBE_SECONDS))
+        finally:
+            await connection.aclose()
 
-        :raises ConnectionLost: broken, or silent for too long. :raises ReplyTooLarge: above the limit.
-        """
-        from aiohttp import WSMsgType
-
-        where, seconds = bare_url(template.url), self.services.settings.idle_timeout
-        message: Any = None
-        with anyio.move_on_after(seconds):
-            message = await socket.receive()
-        if message is None:
-            raise ConnectionLost(f"{where} sent nothing for {seconds:g} seconds.")
-        if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
-            data: str | bytes = message.data
-            return data
-        if socket.close_code == 1009:
-            raise ReplyTooLarge(f"{where} sent a message above {self.services.settings.max_reply_bytes} bytes.")
-        if message.type is WSMsgType.ERROR or (first and socket.close_code not in {None, 1000, 1001}):
-            reason = str(message.extra or "")[:100] if message.type is WSMsgType.CLOSE else ""
-            raise ConnectionLost(f"{where} closed the connection with code {socket.close_code} {reason}".rstrip() + ".")
-        return None
+    async def _fetch(self, target: Target[WebSocketTemplate], url: str) -> Document:
+        reply = await self.services.http.session(target.source).request(
+            RequestParts("GET", url, [("Accept", "application/json, application/yaml;q=0.9")], None),
+            credentials=target.credentials,
+            max_bytes=self.services.settings.max_manual_bytes,
+        )
+        reply.raise_for_status()
+        return Document(content=reply.body, url=reply.url, media_type=reply.media_type or None)
 
 
 TRANSPORT = WebSocketTransport
 
-_PROBE_SECONDS = 3.0
-_NOTHING = object()
+
+def _key(target: Target[WebSocketTemplate], url: str, headers: tuple[tuple[str, str], ...]) -> Key:
+    """What tells a manual's connections apart: whatever the handshake or the first messages say."""
+    template = target.template
+    auth = None if target.credentials is None else target.credentials.auth
+    said = message_text(template.auth_message)
+    return target.source.name, (url, headers, template.protocol, template.compression, auth, said)
 
 
-def _message(template: WebSocketTemplate, call: Call, identifier: str | None) -> str:
-    if template.build_message is not None:
-        rendered = template.build_message.render(call.arguments, context=Context.JSON)
-        return rendered if isinstance(rendered, str) else orjson.dumps(rendered).decode()
-    if identifier is None:
-        return orjson.dumps(call.arguments).decode()
-    envelope = {"type": "call", "tool": call.tool.name, "id": identifier, "request_id": identifier}
-    return orjson.dumps({**envelope, "params": call.arguments}).decode()
+def _everything(_frame: Frame) -> Iterable[str]:
+    return ()
 
 
-def _read(data: str | bytes, template: WebSocketTemplate, identifier: str | None) -> tuple[bool, Any]:
-    """Whether this ends the answer, and its value; `_NOTHING` for what belongs to somebody else."""
-    value = _value(data, template)
-    if not is_object(value):
-        return False, value if identifier is None else _NOTHING
-    if value.get("type") in _END:
-        return True, _NOTHING
-    if identifier is None:
-        return False, value
-    if identifier not in {value.get("id"), value.get("request_id")}:
-        return False, _NOTHING
-    if (error := value.get("error")) or value.get("type") == "tool_error":
-        raise Rejected(f"{bare_url(template.url)} answered with an error.", status="error", detail=error)
-    return not value.get("partial"), value.get("result", value.get("output"))
+def _rendered(template: WebSocketTemplate, call: Call) -> Any:
+    if template.build_message is None:
+        return call.arguments
+    return template.build_message.render(call.arguments, context=Context.JSON)
 
 
-def _value(data: str | bytes, template: WebSocketTemplate) -> Any:
-    if isinstance(data, bytes):
-        return Binary(data)
-    if template.response_format == "json":
-        return parse_json(data, bare_url(template.url))
-    return data if template.response_format in {"text", "raw"} else _parsed(data)
-
-
-def _parsed(data: str | bytes) -> Any:
-    """An object or array where the text is one, else the text."""
-    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
-    if text.lstrip()[:1] not in {"{", "["}:
-        return text
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text
+def _reader(template: WebSocketTemplate, message: Any) -> ReplyReader:
+    """A JSON-RPC message is answered under its id; whatever else comes meanwhile is not for this call."""
+    where = bare_url(template.url)
+    is_json_rpc = template.message is not None and is_object(message) and "id" in message and "method" in message
+    if not is_json_rpc or template.expected_responses != 1:
+        return ReplyReader(where, template.response_format, wanted=template.message_filter)
+    return ReplyReader(where, template.response_format, wanted=template.message_filter, sent_id=message["id"])
 
 
 def _with_tool(url: str, tool: str) -> str:

@@ -27,7 +27,7 @@ from utcp_bridge.model import Source, TlsOptions
 from utcp_bridge.urls import bare_url, endpoint_of_url
 from utcp_bridge.wire.guard import Guard, is_own_origin
 from utcp_bridge.wire.reply import Reply
-from utcp_bridge.wire.request_parts import RequestParts
+from utcp_bridge.wire.request_parts import RequestParts, SocketOptions
 from utcp_bridge.wire.tls import tls_context
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNENCODED = re.compile(r"[^\x21-\x7e]")
 _LARGE_BODY = 1 << 20
 _REMEMBERED_TARGETS = 1024
+_WINDOW_BITS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +193,18 @@ class HttpSession:
         url: str,
         *,
         headers: Iterable[tuple[str, str]] = (),
-        protocols: Iterable[str] = (),
         credentials: Credentials | None = None,
-        max_message_bytes: int = 1 << 20,
+        options: SocketOptions | None = None,
     ) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
         """An open WebSocket. Redirects are refused. Raises Rejected with the handshake's status."""
-        parts = RequestParts("GET", url, list(headers))
-        options = {"protocols": tuple(protocols), "max_msg_size": max_message_bytes}
-        connection = await self._connect_websocket(parts, credentials, options)
+        parts, wanted = RequestParts("GET", url, list(headers)), options or SocketOptions()
+        engine_options: dict[str, Any] = {
+            "protocols": wanted.protocols,
+            "max_msg_size": wanted.max_message_bytes,
+            "heartbeat": wanted.ping_interval,
+            "compress": _WINDOW_BITS if wanted.compression else 0,
+        }
+        connection = await self._connect_websocket(parts, credentials, engine_options)
         try:
             yield connection
         finally:

@@ -1,0 +1,230 @@
+"""One WebSocket and the task that reads it, so that pings are answered and its end is seen while nobody waits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from utcp_bridge.errors import ConnectionLost, ReplyTooLarge, Unreachable
+
+if TYPE_CHECKING:
+    import aiohttp
+
+__all__ = ["Connection", "Frame", "Inbox", "Spawn"]
+
+Frame: TypeAlias = str | bytes
+Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], Callable[[], None]]
+_BUFFER = 64
+_TOO_LARGE = 1009
+_ORDERLY = frozenset({None, 1000, 1001})
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    code: int | None
+    reason: str
+    broken: bool
+
+
+class Inbox:
+    """The frames of one call, in order."""
+
+    def __init__(self, connection: Connection, key: str, frames: MemoryObjectReceiveStream[Frame]) -> None:
+        self._connection = connection
+        self._key = key
+        self._frames = frames
+        self.received = 0
+
+    async def next(self, seconds: float) -> Frame | None:
+        """The next frame; None at an orderly end after at least one.
+
+        :raises ConnectionLost: broken, closed before anything came, or silent for `seconds`.
+        :raises ReplyTooLarge: a message was above the limit.
+        """
+        with anyio.move_on_after(seconds):
+            try:
+                frame = await self._frames.receive()
+            except anyio.EndOfStream:
+                self._connection.check_end(self.received > 0)
+                return None
+            self.received += 1
+            return frame
+        raise ConnectionLost(f"{self._connection.where} sent nothing for {seconds:g} seconds.")
+
+    @property
+    def waiting(self) -> int:
+        """Frames that have come and were not taken."""
+        return self._frames.statistics().current_buffer_used
+
+    def close(self) -> None:
+        """Take no more frames."""
+        self._connection.drop(self._key)
+        self._frames.close()
+
+
+class Connection:
+    """An open WebSocket. Frames go to the inbox whose key `keys_of(frame)` names, else to the one without a key.
+
+    Frames that no inbox takes are counted and dropped.
+    """
+
+    def __init__(self, where: str, keys_of: Callable[[Frame], Iterable[str]]) -> None:
+        self.where = where
+        self.unclaimed = 0
+        self._keys_of = keys_of
+        self._inboxes: dict[str, MemoryObjectSendStream[Frame]] = {}
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._ending: _Ending | None = None
+        self._stop: Callable[[], None] = lambda: None
+        self._ended = anyio.Event()
+        self._first: Inbox | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        opening: AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse],
+        spawn: Spawn,
+        *,
+        where: str,
+        keys_of: Callable[[Frame], Iterable[str]],
+        seconds: float = math.inf,
+    ) -> Connection:
+        """Open within `seconds` and start reading; what comes at once waits for `next_frame`, if that is called first.
+
+        Raises what opening raises; Unreachable when time is over.
+        """
+        connection = cls(where, keys_of)
+        connection._first = connection.inbox()
+        opened = anyio.Event()
+        failure: list[Exception] = []
+
+        async def run() -> None:
+            try:
+                async with opening as socket:
+                    connection._socket = socket
+                    opened.set()
+                    await connection._read(socket)
+            except Exception as error:
+                if opened.is_set():
+                    raise
+                failure.append(error)
+            finally:
+                opened.set()
+                connection._finish()
+
+        connection._stop = spawn(run)
+        try:
+            with anyio.move_on_after(seconds):
+                await opened.wait()
+        except BaseException:
+            connection._stop()
+            raise
+        if failure:
+            raise failure[0]
+        if connection._socket is None:
+            connection._stop()
+            raise Unreachable(f"{where} did not open a WebSocket within {seconds:g} seconds.")
+        return connection
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is at its end, whoever ended it."""
+        return self._ended.is_set() or self._socket is None or self._socket.closed
+
+    @property
+    def busy(self) -> bool:
+        """Whether any call waits for frames."""
+        return self._first is None and bool(self._inboxes)
+
+    def inbox(self, key: str = "") -> Inbox:
+        """Receive frames of this key from now on. A greeting that nobody read is dropped."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            self.unclaimed += first.waiting
+            first.close()
+        send, receive = anyio.create_memory_object_stream[Frame](_BUFFER)
+        if self._ended.is_set():
+            send.close()
+        else:
+            self._inboxes[key] = send
+        return Inbox(self, key, receive)
+
+    def drop(self, key: str) -> None:
+        """Receive no more frames of this key."""
+        if (send := self._inboxes.pop(key, None)) is not None:
+            send.close()
+
+    async def send(self, text: str) -> None:
+        """Send one text frame. Raises ConnectionLost."""
+        try:
+            if self._socket is None:
+                raise ConnectionResetError
+            await self._socket.send_str(text)
+        except ConnectionError as error:
+            raise ConnectionLost(f"{self.where} closed the connection before the request was sent.") from error
+
+    async def next_frame(self, seconds: float) -> Frame:
+        """The next frame that belongs to no call. Raises ConnectionLost, ReplyTooLarge."""
+        inbox, self._first = self._first or self.inbox(), None
+        try:
+            frame = await inbox.next(seconds)
+        finally:
+            inbox.close()
+        if frame is None:
+            raise ConnectionLost(f"{self.where} closed the connection before it had answered.")
+        return frame
+
+    async def aclose(self) -> None:
+        """Close the connection and wait for its task to end, for a second at most."""
+        self._stop()
+        with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+            await self._ended.wait()
+
+    def check_end(self, answered: bool) -> None:
+        """Raise what its end means for a call that waits; nothing, where it was orderly and after an answer."""
+        ending = self._ending or _Ending(None, "", broken=True)
+        if ending.code == _TOO_LARGE:
+            raise ReplyTooLarge(f"{self.where} sent a message above the limit.")
+        if answered and not ending.broken:
+            return
+        if ending.code in _ORDERLY and not ending.broken:
+            raise ConnectionLost(f"{self.where} closed the connection before it had answered.")
+        said = f" {ending.reason}" if ending.reason else ""
+        raise ConnectionLost(f"{self.where} closed the connection with code {ending.code}{said}.")
+
+    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        from aiohttp import WSMsgType
+
+        while True:
+            message = await socket.receive()
+            if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
+                await self._deliver(message.data)
+                continue
+            reason = str(message.extra or "")[:100] if message.type is WSMsgType.CLOSE else ""
+            broken = message.type is WSMsgType.ERROR or socket.close_code == 1006
+            self._ending = _Ending(socket.close_code, reason, broken)
+            return
+
+    async def _deliver(self, frame: Frame) -> None:
+        for key in (*self._keys_of(frame), ""):
+            if (send := self._inboxes.get(key)) is not None:
+                try:
+                    await send.send(frame)
+                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    self._inboxes.pop(key, None)
+                return
+        self.unclaimed += 1
+
+    def _finish(self) -> None:
+        self._ended.set()
+        if self._first is not None:
+            self._first.close()
+        for send in self._inboxes.values():
+            send.close()
+        self._inboxes.clear()
