@@ -226,7 +226,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
             credentials=target.credentials,
             options=SocketOptions(offered, self.services.settings.max_reply_bytes),
         ) as socket:
-            chosen: Subprotocol = next(filter(lambda one: one == socket.protocol, offered), offered[0])
+            chosen = offered[offered.index(socket.protocol)] if socket.protocol in offered else offered[0]
             subscription = Subscription(chosen, body, where, await self._parameters(target))
             await socket.send_str(subscription.opening())
             try:
