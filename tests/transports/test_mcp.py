@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import sys
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -14,13 +15,16 @@ import pytest
 from tests.support.services import LOOPBACK, make_call, make_target, open_services
 from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
 from tests.transports.contract import CANARY, Case, Peer
+from tests.upstreams.authorization_server import CLIENT_ID, CLIENT_SECRET, authorization_server
 from tests.upstreams.http_service import HttpService
-from tests.upstreams.mcp_server import PNG, http_server
+from tests.upstreams.mcp_server import PNG, http_server, sse_server
 
+from utcp_bridge.auth import Credentials, TokenCache, parse_auth
 from utcp_bridge.errors import ConnectionLost, PolicyError, Rejected, Unreachable, UtcpError
-from utcp_bridge.model import ContentBlocks, JsonObject, Source, Trust, discard
+from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Source, Trust, discard
 from utcp_bridge.transports import mcp
 from utcp_bridge.transports.mcp import McpTransport
+from utcp_bridge.urls import origin_of
 
 pytestmark = pytest.mark.anyio
 SERVER = Path(__file__).parents[1] / "upstreams" / "mcp_server.py"
@@ -167,6 +171,87 @@ async def test_a_server_that_died_is_started_again_by_the_next_call() -> None:
         assert (await _call(transport, target, "who")).content[0]["text"] == "child"
 
     await _with(servers(one=child()), use)
+
+
+async def test_a_server_that_keeps_dying_is_left_alone_for_a_while_and_says_so() -> None:
+    async def use(transport: McpTransport, target: Any) -> None:
+        for _ in range(2):
+            with pytest.raises(ConnectionLost):
+                await _call(transport, target, "die")
+        with anyio.fail_after(0.5), pytest.raises(Unreachable, match=r"tried again in 1 seconds"):
+            await _call(transport, target, "who")
+        [session] = transport._sessions.values()
+        session._backoff.first = 0
+        session._backoff.failed(anyio.current_time())
+        assert (await _call(transport, target, "who")).content[0]["text"] == "child"
+
+    await _with(servers(one=child()), use)
+
+
+async def test_resources_become_tools_where_that_is_asked_for() -> None:
+    async def use(transport: McpTransport, target: Any) -> None:
+        tools = {tool["name"]: tool for tool in (await transport.discover(target)).content["tools"]}
+        resources = {name for name in tools if ".resource_" in name}
+        assert resources == {f"one.resource_{name}" for name in ("the_guide", "the_guide_2", "logo", "note")}
+        assert tools["one.resource_the_guide"]["title"] == "Guide"
+        note = tools["one.resource_note"]["inputs"]
+        assert (sorted(note["properties"]), note["required"]) == (["id", "lang"], ["id"])
+
+        async def read(name: str, **arguments: Any) -> Any:
+            bound = replace(
+                target, template=target.template.model_copy(update=tools[f"one.resource_{name}"]["overlay"])
+            )
+            return await transport.call(bound, make_call(arguments), discard)
+
+        assert await read("the_guide") == "This is memo://guide."
+        assert await read("logo") == Binary(base64.b64decode(PNG), "image/png")
+        assert await read("note", id="a/b", lang="de") == "This is memo://notes/a%2Fb?lang=de."
+        assert await read("note", id="7") == "This is memo://notes/7."
+        assert [block["type"] for block in (await read("the_guide_2")).content] == ["resource", "resource"]
+
+    await _with({**servers(one=child()), "register_resources_as_tools": True}, use)
+    assert not any("resource" in tool["name"] for tool in await _with(servers(one=child()), _tools))
+
+
+async def _tools(transport: McpTransport, target: Any) -> list[JsonObject]:
+    return (await transport.discover(target)).content["tools"]
+
+
+async def test_a_server_of_the_older_sse_transport_is_called() -> None:
+    async def use(transport: McpTransport, target: Any) -> Any:
+        assert "old.who" in [tool["name"] for tool in await _tools(transport, target)]
+        return (await _call(transport, target, "echo", text="x")).structured
+
+    async with sse_server("old") as url:
+        assert await _with(servers(old={"url": url, "transport": "sse"}), use) == {"text": "x"}
+
+
+async def test_a_token_reaches_the_server_and_an_access_token_is_renewed() -> None:
+    seen: dict[bytes, bytes] = {}
+    async with http_server("far", headers=seen) as url:
+        far = servers(far={"url": url, "auth_token": CANARY})
+        await _with(far, lambda transport, target: _call(transport, target, "who"))
+        assert seen[b"authorization"] == f"Bearer {CANARY}".encode()
+    async with authorization_server() as authority:
+
+        def admits(authorization: bytes) -> bool:
+            return authorization.decode().removeprefix("Bearer ") in authority.tokens
+
+        async with http_server("far", admits=admits) as url, open_services() as services:
+            source = Source(name="peer", allow_networks=LOOPBACK)
+            auth = {"token_url": authority.token_url, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+            parsed = parse_auth({"auth_type": "oauth2", **auth})
+            credentials = Credentials(
+                parsed, frozenset({origin_of(url)}), TokenCache(services.http), trust=Trust.OPERATOR
+            )
+            transport = McpTransport(services)
+            target = make_target(transport, servers(far={"url": url}), source=source, credentials=credentials)
+            with anyio.fail_after(20):
+                assert (await _call(transport, target, "who")).content[0]["text"] == "far"
+                authority.revoke_all()
+                assert (await _call(transport, target, "who")).content[0]["text"] == "far"
+            assert len(authority.requests) == 2
+            await transport.aclose()
 
 
 async def test_a_server_that_hangs_is_given_up_and_one_that_chatters_is_understood(

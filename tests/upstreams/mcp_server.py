@@ -9,7 +9,7 @@ import asyncio
 import base64
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,12 @@ import mcp_types as types
 import uvicorn
 from mcp import MCPError
 from mcp.server.lowlevel import NotificationOptions, Server
+from mcp.server.sse import SseServerTransport
 from mcp.server.stdio import stdio_server
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
 
 PNG = base64.b64encode(b"\x89PNG not really").decode()
 
@@ -37,7 +42,40 @@ def make_server(name: str, seen: dict[str, asyncio.Event] | None = None) -> Serv
         arguments = params.arguments or {}
         return await getattr(_Tools(name, seen, ctx), params.name)(arguments)
 
-    return Server(name, on_list_tools=list_tools, on_call_tool=call_tool)
+    return Server(
+        name,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_list_resources=_list_resources,
+        on_list_resource_templates=_list_templates,
+        on_read_resource=_read_resource,
+    )
+
+
+async def _list_resources(_ctx: Any, params: Any) -> Any:
+    """Two pages; two resources share a name."""
+    if params is not None and params.cursor == "2":
+        return types.ListResourcesResult(resources=[types.Resource(name="the guide", uri="memo://pair")])
+    guide = types.Resource(name="the guide", uri="memo://guide", description="Read me first.", title="Guide")
+    return types.ListResourcesResult(
+        resources=[guide, types.Resource(name="logo", uri="memo://logo", mime_type="image/png")], next_cursor="2"
+    )
+
+
+async def _list_templates(_ctx: Any, _params: Any) -> Any:
+    good = types.ResourceTemplate(name="note", uri_template="memo://notes/{id}{?lang}")
+    return types.ListResourceTemplatesResult(
+        resource_templates=[good, types.ResourceTemplate(name="bad", uri_template="memo://{unclosed")]
+    )
+
+
+async def _read_resource(_ctx: Any, params: Any) -> Any:
+    uri = str(params.uri)
+    text = types.TextResourceContents(uri=uri, text=f"This is {uri}.", mime_type="text/plain")
+    if uri == "memo://logo":
+        blob = types.BlobResourceContents(uri=uri, blob=PNG, mime_type="image/png")
+        return types.ReadResourceResult(contents=[blob])
+    return types.ReadResourceResult(contents=[text, text] if uri == "memo://pair" else [text])
 
 
 class _Tools:
@@ -87,22 +125,52 @@ def _said(text: str) -> Any:
 
 @asynccontextmanager
 async def http_server(
-    name: str, seen: dict[str, asyncio.Event] | None = None, headers: dict[bytes, bytes] | None = None
+    name: str,
+    seen: dict[str, asyncio.Event] | None = None,
+    headers: dict[bytes, bytes] | None = None,
+    admits: Callable[[bytes], bool] = lambda _authorization: True,
 ) -> AsyncIterator[str]:
-    """The server on streamable HTTP; its URL. `headers` receives those of the last request."""
+    """The server on streamable HTTP; its URL. `headers` receives those of the last request; `admits` judges its
+    Authorization header, and what it refuses is answered 401."""
     served = make_server(name, seen).streamable_http_app()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if headers is not None:
             headers.update(scope.get("headers", ()))
+        if scope["type"] == "http" and not admits(dict(scope["headers"]).get(b"authorization", b"")):
+            await Response(status_code=401)(scope, receive, send)
+            return
         await served(scope, receive, send)
 
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1))
+    async with _serving(app) as base:
+        yield f"{base}/mcp"
+
+
+@asynccontextmanager
+async def sse_server(name: str) -> AsyncIterator[str]:
+    """The server on the HTTP+SSE transport of 2024-11-05; its URL."""
+    transport = SseServerTransport("/messages/")
+    server = make_server(name)
+
+    async def handle(request: Request) -> Response:
+        async with transport.connect_sse(request.scope, request.receive, request._send) as (read, write):
+            await server.run(read, write, server.create_initialization_options())
+        return Response()
+
+    routes = [Route("/sse", handle), Mount("/messages/", app=transport.handle_post_message)]
+    async with _serving(Starlette(routes=routes)) as base:
+        yield f"{base}/sse"
+
+
+@asynccontextmanager
+async def _serving(app: Any) -> AsyncIterator[str]:
+    config = uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn tells by a flag
         await asyncio.sleep(0.01)
     try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/mcp"
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         await serving

@@ -6,22 +6,24 @@
     v0  the same with "provider_type": "mcp"
     also {"call_template_type": "mcp", "server_url": "http://internal-mcp:8080", "tool_name": "internal_tool"}
 
-One session per server is kept and shared by calls; a server that died is started again by the next call. Schemas,
-annotations, content, structured content, progress and `isError` pass through. Limits: 20 seconds to connect.
+One session per server is kept and shared by calls; a server that died is started again by the next call, after a pause
+that grows while it keeps dying. Schemas, annotations, content, structured content, progress and `isError` pass through;
+`register_resources_as_tools` makes tools of resources. Limits: 20 seconds to connect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import anyio
 import orjson
 from pydantic import AliasChoices, Field, model_validator
 
-from utcp_bridge.errors import ConnectionLost, MalformedReply, PolicyError, Rejected, Unreachable, UtcpError
+from utcp_bridge.auth import Credentials
+from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable, UtcpError
 from utcp_bridge.model import (
     Call,
     CallTemplate,
@@ -36,11 +38,14 @@ from utcp_bridge.model import (
 )
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of
-from utcp_bridge.wire.mcp_servers import FLAT_FIELDS, McpServer, McpServers, tool_object
+from utcp_bridge.wire.backoff import Backoff
+from utcp_bridge.wire.mcp_resources import ResourceTemplate, resource_tools, resource_value
+from utcp_bridge.wire.mcp_servers import FLAT_FIELDS, McpServer, McpServers, check_trust, connection_error, tool_object
 
 __all__ = ["TRANSPORT", "McpTemplate", "McpTransport"]
 
 _CONNECT_SECONDS = 20.0
+_METHOD_NOT_FOUND = -32601
 
 
 class McpTemplate(CallTemplate):
@@ -49,6 +54,9 @@ class McpTemplate(CallTemplate):
     config: McpServers
     server: str | None = None
     tool_name: str | None = None
+    register_resources_as_tools: bool = False
+    resource_uri: str | None = None
+    resource_template: str | None = None
     flat: bool = False
     one_server: Any = Field(default=None, repr=False, validation_alias=AliasChoices("mcpServers", *FLAT_FIELDS))
     """Names the keys that `_from_flat_fields` has read, so that they are known ones."""
@@ -94,7 +102,11 @@ class McpTransport(Transport[McpTemplate]):
 
         async def ask(name: str) -> None:
             try:
-                listed[name] = await self._session(target, name).list_tools()
+                session = self._session(target, name)
+                tools = await session.list_tools()
+                listed[name] = [tool_object(tool, name, flat=template.flat) for tool in tools]
+                if template.register_resources_as_tools:
+                    listed[name] += resource_tools(name, *await session.list_resources(), flat=template.flat)
             except UtcpError as error:
                 failed[name] = error
 
@@ -105,20 +117,22 @@ class McpTransport(Transport[McpTemplate]):
             raise next(iter(failed.values()))
         wanted = template.tool_name
         tools = [
-            tool_object(tool, name, flat=template.flat)
+            tool
             for name in template.servers
             for tool in listed.get(name, ())
-            if wanted is None or tool.get("name") == wanted
+            if wanted is None or tool["overlay"].get("tool_name") == wanted
         ]
         faults = [Fault(f"MCP server {name!r}", error.message, error.remedy or "") for name, error in failed.items()]
         return Document({"tools": tools, "faults": faults, "dialect": "mcp"}, generated=True)
 
-    async def call(self, target: Target[McpTemplate], call: Call, emit: Emit) -> ContentBlocks:
-        """Call the tool on its own server."""
+    async def call(self, target: Target[McpTemplate], call: Call, emit: Emit) -> Any:
+        """Call the tool, or read the resource, on its own server."""
         template = target.template
-        server = template.server or next(iter(template.servers))
-        name = template.tool_name or call.tool.name
-        return await self._session(target, server).call(name, call.arguments, emit)
+        session = self._session(target, template.server or next(iter(template.servers)))
+        if template.resource_uri is not None or template.resource_template is not None:
+            uri = template.resource_uri or _expanded(str(template.resource_template), call.arguments)
+            return resource_value(await session.read_resource(uri))
+        return await session.call(template.tool_name or call.tool.name, call.arguments, emit)
 
     async def forget(self, manual: str) -> None:
         """End the manual's sessions and the processes behind them."""
@@ -134,7 +148,7 @@ class McpTransport(Transport[McpTemplate]):
         server = target.template.servers.get(name)
         if server is None:
             raise Rejected(f"There is no MCP server {name!r} in the template.", status="unknown server")
-        _check_trust(target, server)
+        check_trust(target.source, server, len(target.template.servers))
         key = (target.source.name, orjson.dumps([name, server.model_dump(mode="json")]))
         session = self._sessions.get(key)
         if session is None:
@@ -154,6 +168,8 @@ class _Session:
         self._server = server
         self.where = f"MCP server {name!r}" if server.command else bare_url(str(server.url))
         self._opening = anyio.Lock()
+        self._backoff = Backoff()
+        self._failed = False
         self._client: Any = None
         self._stop = anyio.Event()
         self._ended = anyio.Event()
@@ -161,16 +177,52 @@ class _Session:
     async def list_tools(self) -> list[JsonObject]:
         """All pages of the server's tools, as wire-shaped dicts."""
         client = await self._open()
-        tools: list[JsonObject] = []
-        cursor: str | None = None
         with _errors(self):
-            while len(tools) < self._services.settings.max_tools:
-                page = await client.list_tools(cursor=cursor, cache_mode="bypass")
-                tools += [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in page.tools]
-                cursor = page.next_cursor
-                if cursor is None:
+            return await self._pages(client.list_tools, "tools")
+
+    async def list_resources(self) -> tuple[list[JsonObject], list[ResourceTemplate]]:
+        """All resources and all templates; none where the server has no such thing."""
+        from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
+
+        client = await self._open()
+        if client.server_capabilities.resources is None:
+            return [], []
+        with _errors(self):
+            resources = await self._pages(client.list_resources, "resources")
+            described = await self._pages(client.list_resource_templates, "resource_templates")
+        templates: list[ResourceTemplate] = []
+        for template in described:
+            with suppress(InvalidUriTemplate):
+                pattern = UriTemplate.parse(str(template.get("uriTemplate")))
+                required = {name: name not in pattern.query_variable_names for name in pattern.variable_names}
+                templates.append(ResourceTemplate(template, required))
+        return resources, templates
+
+    async def read_resource(self, uri: str) -> list[JsonObject]:
+        """The parts of a resource, as wire-shaped dicts."""
+        client = await self._open()
+        with _errors(self):
+            result = await client.read_resource(uri, cache_mode="bypass")
+        return [_wire_shaped(part) for part in result.contents]
+
+    async def _pages(self, ask: Callable[..., Awaitable[Any]], field: str) -> list[JsonObject]:
+        """All pages of a list, as wire-shaped dicts; an empty one where the server does not know the method."""
+        from mcp import MCPError
+
+        found: list[JsonObject] = []
+        cursor: str | None = None
+        while len(found) < self._services.settings.max_tools:
+            try:
+                page = await ask(cursor=cursor, cache_mode="bypass")
+            except MCPError as error:
+                if error.code == _METHOD_NOT_FOUND and field != "tools":
                     break
-        return tools
+                raise
+            found += [_wire_shaped(one) for one in getattr(page, field)]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return found
 
     async def call(self, name: str, arguments: JsonObject, emit: Emit) -> ContentBlocks:
         """Call a tool; progress goes through `emit`."""
@@ -182,7 +234,7 @@ class _Session:
 
         with _errors(self):
             result = await client.call_tool(name, arguments, progress_callback=progress)
-        wire: JsonObject = result.model_dump(mode="json", by_alias=True, exclude_none=True)
+        wire = _wire_shaped(result)
         return ContentBlocks(wire.get("content", []), wire.get("structuredContent"), bool(wire.get("isError")))
 
     async def close(self) -> None:
@@ -196,12 +248,22 @@ class _Session:
         """The connection broke: the next call opens another. Returns the error to raise."""
         self._stop.set()
         self._client = None
+        self._note_failure()
         return ConnectionLost(f"{self.where} ended the connection in the middle of the call.")
+
+    def _note_failure(self) -> None:
+        """One connection fails once, whoever notices it first."""
+        if not self._failed:
+            self._failed = True
+            self._backoff.failed(anyio.current_time())
 
     async def _open(self) -> Any:
         async with self._opening:
             if self._client is None:
+                if pause := self._backoff.pause(anyio.current_time()):
+                    raise Unreachable(f"{self.where} keeps failing; it is tried again in {pause:.0f} seconds.")
                 self._stop, self._ended = anyio.Event(), anyio.Event()
+                self._failed = False
                 started = anyio.Event()
                 failure: list[UtcpError] = []
                 cancel = self._services.spawn(lambda: self._own(started, failure))
@@ -222,6 +284,7 @@ class _Session:
         try:
             async with Client(await self._connection(), message_handler=self._heard, raise_exceptions=False) as client:
                 self._client = client
+                self._backoff.started(anyio.current_time())
                 started.set()
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._listen, client)
@@ -230,24 +293,26 @@ class _Session:
         except UtcpError as error:
             failure.append(error)
         except Exception as error:  # noqa: BLE001 - whatever the SDK or the child raises, the caller gets one sentence
-            failure.append(_of_the_connection(error, self.where))
+            failure.append(connection_error(error, self.where))
         finally:
+            self._note_failure()
             if self._client is not None and stop is self._stop:
                 self._client = None
             started.set()
             ended.set()
 
     async def _listen(self, client: Any) -> None:
-        """Hear of changed tools in the 2026-07-28 protocol; older servers notify without being asked."""
+        """Hear of changes in the 2026-07-28 protocol; older servers notify without being asked."""
+        resources = self._target.template.register_resources_as_tools
         try:
-            async with client.listen(tools_list_changed=True) as events:
+            async with client.listen(tools_list_changed=True, resources_list_changed=resources) as events:
                 async for _ in events:
                     self._services.changed(self._target.source.name)
         except Exception:  # noqa: BLE001, S110 - a server that does not offer it is no worse for it
             pass
 
     async def _heard(self, message: Any) -> None:
-        if type(message).__name__ == "ToolListChangedNotification":
+        if type(message).__name__ in {"ToolListChangedNotification", "ResourceListChangedNotification"}:
             self._services.changed(self._target.source.name)
 
     async def _connection(self) -> Any:
@@ -263,22 +328,31 @@ class _Session:
         if source.trust is Trust.OPERATOR:
             source = replace(source, exempt=source.exempt | {endpoint_of_url(url)})
         headers = dict(server.headers)
+        if server.auth_token is not None:
+            headers.setdefault("Authorization", f"Bearer {server.auth_token}")
         if self._target.credentials is not None:
             self._target.credentials.check(origin_of(url))
-            headers.update((await self._target.credentials.additions()).headers)
-        return _http_connection(self._services, source, server, headers)
+        return _http_connection(self._services, self._target.credentials, source, server, headers)
 
 
 def _http_connection(
-    services: Services, source: Source, server: McpServer, headers: Mapping[str, str]
+    services: Services,
+    credentials: Credentials | None,
+    source: Source,
+    server: McpServer,
+    headers: Mapping[str, str],
 ) -> AbstractAsyncContextManager[Any]:
     """Streamable HTTP or legacy SSE over our own seam, so that the address gate holds."""
     import httpx2
 
+    from utcp_bridge.wire.httpx_transport import CredentialsAuth
+
+    own = None if credentials is None else CredentialsAuth(credentials)
+
     def make_client(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
         limit = timeout if timeout is not None else httpx2.Timeout(30, read=300)
         transport = services.http.session(source).transport
-        return httpx2.AsyncClient(transport=transport, headers=headers, timeout=limit, auth=auth)  # noqa: TID251 - the SDK takes nothing else
+        return httpx2.AsyncClient(transport=transport, headers=headers, timeout=limit, auth=auth or own)  # noqa: TID251 - the SDK takes nothing else
 
     url = str(server.url)
     if server.transport == "sse":
@@ -288,6 +362,17 @@ def _http_connection(
     from mcp.client.streamable_http import streamable_http_client
 
     return streamable_http_client(url, http_client=make_client(headers=dict(headers)))
+
+
+def _wire_shaped(model: Any) -> JsonObject:
+    shaped: JsonObject = model.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return shaped
+
+
+def _expanded(template: str, arguments: JsonObject) -> str:
+    from mcp.shared.uri_template import UriTemplate
+
+    return UriTemplate.parse(template).expand({name: str(value) for name, value in arguments.items()})
 
 
 @contextmanager
@@ -308,29 +393,3 @@ def _errors(session: _Session) -> Generator[None]:
         raise session.lost() from error
     except (RuntimeError, ValueError) as error:
         raise MalformedReply(f"{session.where} gave a result that does not fit the protocol or its schema.") from error
-
-
-def _of_the_connection(error: BaseException, where: str) -> UtcpError:
-    """The first cause within what a task group raised."""
-    cause: Any = error
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cast("Any", cause).exceptions[0]
-    for candidate in (cause, cause.__cause__):
-        if isinstance(candidate, UtcpError):
-            return candidate
-    if isinstance(cause, FileNotFoundError | PermissionError):
-        return Unreachable(f"The command of {where} cannot be started: {cause.strerror}.", remedy="Check `command`.")
-    return Unreachable(f"{where} did not come up ({type(cause).__name__}).", remedy="Check its command or URL.")
-
-
-def _check_trust(target: Target[McpTemplate], server: McpServer) -> None:
-    source = target.source
-    if source.trust is Trust.OPERATOR or source.trusted:
-        return
-    if server.command is not None:
-        raise PolicyError(
-            "A fetched manual may not start commands.",
-            remedy='If you trust it fully, add "trusted": true to the manual.',
-        )
-    if len(target.template.servers) > 1:
-        raise PolicyError("A fetched manual may name one MCP server only.", remedy="Write it into the configuration.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -14,7 +14,9 @@ from utcp_bridge.wire.request_parts import RequestParts
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["EngineTransport", "parts_of"]
+    from utcp_bridge.auth import Additions, Credentials
+
+__all__ = ["CredentialsAuth", "EngineTransport", "parts_of"]
 
 # The engine sets these itself, or has undone what they describe.
 _REQUEST_OWN = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
@@ -26,6 +28,29 @@ async def parts_of(request: httpx2.Request) -> RequestParts:
     body = await request.aread()
     headers = [pair for pair in request.headers.multi_items() if pair[0].lower() not in _REQUEST_OWN]
     return RequestParts(request.method, str(request.url), headers, body or None)
+
+
+class CredentialsAuth(httpx2.Auth):
+    """Puts credentials onto each request; a 401 renews an access token once. The caller has checked the origin."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        """httpx2's hook: yields requests, gets responses."""
+        added = await self._credentials.additions()
+        response = yield _with(request, added)
+        if response.status_code == 401:
+            fresh = await self._credentials.renewed(added)
+            if fresh is not None:
+                yield _with(request, fresh)
+
+
+def _with(request: httpx2.Request, added: Additions) -> httpx2.Request:
+    url, headers = added.placed(str(request.url), list(request.headers.multi_items()))
+    request.url = httpx2.URL(url)
+    request.headers = httpx2.Headers(headers)
+    return request
 
 
 class EngineTransport(httpx2.AsyncBaseTransport):

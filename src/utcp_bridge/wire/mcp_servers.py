@@ -1,18 +1,31 @@
-"""MCP servers as configurations name them, and their tools as normalised tool objects (pure)."""
+"""MCP servers as configurations name them, and their tools as normalised tool objects; no I/O."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.errors import PolicyError, Unreachable, UtcpError
+from utcp_bridge.model import JsonObject, Source, Trust, is_list, is_object
 
-__all__ = ["FLAT_FIELDS", "McpServer", "McpServers", "tool_object"]
+__all__ = ["FLAT_FIELDS", "McpServer", "McpServers", "check_trust", "connection_error", "tool_object"]
 
-FLAT_FIELDS = ("transport", "command", "args", "env", "cwd", "url", "headers", "env_vars", "workingDir", "server_url")
+FLAT_FIELDS = (
+    "transport",
+    "command",
+    "args",
+    "env",
+    "cwd",
+    "url",
+    "headers",
+    "env_vars",
+    "workingDir",
+    "server_url",
+    "auth_token",
+)
 """Fields of one server that may stand in the template itself (Go, Rust, `server_url`)."""
 
 
@@ -28,6 +41,8 @@ class McpServer(BaseModel):
     cwd: str | None = Field(default=None, validation_alias=AliasChoices("cwd", "workingDir", "working_dir"))
     url: str | None = Field(default=None, repr=False, validation_alias=AliasChoices("url", "server_url"))
     headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    auth_token: str | None = Field(default=None, repr=False)
+    """Sent as `Authorization: Bearer`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -76,3 +91,29 @@ def tool_object(tool: JsonObject, server: str, *, flat: bool) -> JsonObject:
     if title := tool.get("title") or made["annotations"].get("title"):
         made["title"] = title
     return {**made, "outputs": tool["outputSchema"]} if tool.get("outputSchema") else made
+
+
+def connection_error(error: BaseException, where: str) -> UtcpError:
+    """Ours for what a task group around a connection raised: its first cause."""
+    cause: Any = error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cast("Any", cause).exceptions[0]
+    for candidate in (cause, cause.__cause__):
+        if isinstance(candidate, UtcpError):
+            return candidate
+    if isinstance(cause, FileNotFoundError | PermissionError):
+        return Unreachable(f"The command of {where} cannot be started: {cause.strerror}.", remedy="Check `command`.")
+    return Unreachable(f"{where} did not come up ({type(cause).__name__}).", remedy="Check its command or URL.")
+
+
+def check_trust(source: Source, server: McpServer, count: int) -> None:
+    """Whether a manual may use this server, one of `count`. Raises PolicyError."""
+    if source.trust is Trust.OPERATOR or source.trusted:
+        return
+    if server.command is not None:
+        raise PolicyError(
+            "A fetched manual may not start commands.",
+            remedy='If you trust it fully, add "trusted": true to the manual.',
+        )
+    if count > 1:
+        raise PolicyError("A fetched manual may name one MCP server only.", remedy="Write it into the configuration.")

@@ -1,0 +1,109 @@
+"""mcp: servers of both protocol eras, over every transport, as children and over HTTP."""
+
+from pathlib import Path
+
+import pytest
+from tests.interop.serving import free_port, serving
+from tests.interop.software import Debian, Npm, PyPI
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
+
+EVERYTHING = Npm("@modelcontextprotocol/server-everything@2026.8.31", program="mcp-server-everything")
+FILESYSTEM = Npm("@modelcontextprotocol/server-filesystem@2026.8.31", program="mcp-server-filesystem")
+MEMORY = Npm("@modelcontextprotocol/server-memory@2026.8.31", program="mcp-server-memory")
+TIME = PyPI("mcp-server-time==2026.10.19", program="mcp-server-time")
+GIT_SERVER = PyPI("mcp-server-git==2026.10.19", program="mcp-server-git")
+FETCH = PyPI("mcp-server-fetch==2026.10.24", program="mcp-server-fetch")
+SQLITE = PyPI("mcp-server-sqlite==2025.4.25 mcp==1.30.0", program="mcp-server-sqlite")
+GIT = Debian("git")
+
+
+def entry(**servers):
+    return {"name": "m", "call_template_type": "mcp", "config": {"mcpServers": servers}}
+
+
+def child(software, *args: str):
+    return {"command": software.command, "args": list(args), "env": {"PATH": software.environment["PATH"]}}
+
+
+def text(value) -> str:
+    return "".join(block.get("text", "") for block in value.content)
+
+
+@pytest.mark.needs(TIME)
+async def test_the_time_server_converts_between_time_zones(opened) -> None:
+    async with opened(entry(clock=child(TIME))) as client:
+        arguments = {"source_timezone": "Europe/Paris", "time": "12:00", "target_timezone": "Asia/Tokyo"}
+        assert "Asia/Tokyo" in text(await client.call_tool("m.clock.convert_time", arguments))
+        bad = await client.call_tool("m.clock.convert_time", {**arguments, "target_timezone": "Nowhere"})
+        assert bad.is_error
+
+
+@pytest.mark.needs(GIT_SERVER, GIT)
+async def test_the_git_server_reads_a_repository(opened, tmp_path: Path) -> None:
+    import anyio
+
+    await anyio.run_process([GIT.command, "init", "-q", str(tmp_path)], env=GIT.environment)
+    async with opened(entry(git=child(GIT_SERVER))) as client:
+        status = await client.call_tool("m.git.git_status", {"repo_path": str(tmp_path)})
+        assert "No commits yet" in text(status)
+
+
+@pytest.mark.needs(FETCH)
+async def test_the_fetch_server_refuses_a_private_address(opened) -> None:
+    async with opened(entry(fetch=child(FETCH))) as client:
+        assert [tool.name for tool in client.tools()] == ["fetch.fetch"]
+        assert (await client.call_tool("m.fetch.fetch", {"url": f"http://127.0.0.1:{free_port()}/"})).is_error
+
+
+@pytest.mark.needs(SQLITE)
+async def test_a_server_of_the_first_sdk_generation_is_understood(opened, tmp_path: Path) -> None:
+    path = str(tmp_path / "data.sqlite")
+    async with opened({**entry(db=child(SQLITE, "--db-path", path)), "register_resources_as_tools": True}) as client:
+        await client.call_tool("m.db.create_table", {"query": "CREATE TABLE t (a INTEGER)"})
+        await client.call_tool("m.db.write_query", {"query": "INSERT INTO t VALUES (7)"})
+        assert "7" in text(await client.call_tool("m.db.read_query", {"query": "SELECT a FROM t"}))
+        assert any("resource_" in tool.name for tool in client.tools())
+
+
+@pytest.mark.needs(EVERYTHING)
+@pytest.mark.parametrize("way", ["stdio", "streamableHttp", "sse"])
+async def test_the_everything_server_answers_over_each_transport(opened, way: str) -> None:
+    if way == "stdio":
+        async with opened({**entry(every=child(EVERYTHING)), "register_resources_as_tools": True}) as client:
+            await use_everything(client)
+            assert any("resource_" in tool.name for tool in client.tools())
+        return
+    port = free_port()
+    environment = {**EVERYTHING.environment, "PORT": str(port), "HOST": "127.0.0.1"}
+    with serving([EVERYTHING.command, way], port=port, environment=environment):
+        path, transport = ("mcp", "http") if way == "streamableHttp" else ("sse", "sse")
+        server = {"url": f"http://127.0.0.1:{port}/{path}", "transport": transport}
+        async with opened({**entry(every=server), "allow_networks": ["127.0.0.0/8"]}) as client:
+            await use_everything(client)
+
+
+async def use_everything(client) -> None:
+    assert "Echo: hi" in text(await client.call_tool("m.every.echo", {"message": "hi"}))
+    pictures = [tool.name for tool in client.tools() if "image" in tool.name.lower()]
+    assert pictures
+    found = await client.call_tool(f"m.{pictures[0]}", {})
+    assert any(block["type"] == "image" for block in found.content)
+    slow = next(tool for tool in client.tools() if "long-running" in tool.name or "longRunning" in tool.name)
+    partials = [part async for part in client.call_tool_streaming(slow.qualified_name, {"duration": 1, "steps": 3})]
+    assert [part["progress"] for part in partials if isinstance(part, dict)][-1] == 3
+
+
+@pytest.mark.needs(FILESYSTEM, MEMORY)
+async def test_two_servers_of_one_manual_keep_files_and_a_graph(opened, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("tea & cake", encoding="utf-8")
+    memory = child(MEMORY)
+    memory["env"]["MEMORY_FILE_PATH"] = str(tmp_path / "memory.jsonl")
+    async with opened(entry(files=child(FILESYSTEM, str(tmp_path)), memory=memory)) as client:
+        read = await client.call_tool("m.files.read_text_file", {"path": str(tmp_path / "notes.txt")})
+        assert text(read) == "tea & cake"
+        outside = await client.call_tool("m.files.read_text_file", {"path": "/etc/hostname"})
+        assert outside.is_error
+        entity = {"name": "Ada", "entityType": "person", "observations": ["likes tea"]}
+        await client.call_tool("m.memory.create_entities", {"entities": [entity]})
+        assert "likes tea" in text(await client.call_tool("m.memory.search_nodes", {"query": "tea"}))
