@@ -205,3 +205,18 @@ def test_a_tool_without_a_template_of_its_own_uses_the_operators_variables() -> 
 )
 def test_an_endpoint_is_host_and_port(endpoint: str, pair: set[str]) -> None:
     assert endpoint_pair(endpoint) == pair
+
+
+@pytest.mark.parametrize("field", ["client_key", "proto_files"])
+def test_a_fetched_manual_may_not_name_files_of_this_machine(field: str) -> None:
+    grpc = {"call_template_type": "grpc", "host": "api.example.com", "port": 443, "use_ssl": True}
+    tools = [tool_object("plain", grpc), tool_object("file", {**grpc, field: ["x"] if field == "proto_files" else "x"})]
+    source = Source(name="peer", trust=Trust.REMOTE, origin="grpc://api.example.com:443")
+    entry = {**HTTP_ENTRY, "allowed_communication_protocols": ["grpc"]}
+    building = build(tools, source=source, entry=entry)
+    assert [tool.name for tool in building.tools] == ["plain"]
+    assert f"`{field}`" in building.faults[0].what
+    trusted = build(tools, source=replace(source, trusted=True), entry=entry)
+    assert [tool.name for tool in trusted.tools] == ["plain", "file"]
+    own = build(tools, source=source, entry={**entry, field: tools[1]["tool_call_template"][field]})
+    assert [tool.name for tool in own.tools] == ["plain", "file"]

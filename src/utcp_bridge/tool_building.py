@@ -81,6 +81,7 @@ class ToolBuilder:
         :raises PolicyError: the tool may not reach what it points at. Otherwise as `Binder.tool`.
         """
         transport = self._registry.find(tool.kind)
+        _check_files(transport, tool.template, entry, tool.source)
         trust = Trust.OPERATOR if _is_operators(tool.template, entry) else tool.source.trust
         target = self._binder.tool(tool, transport, trust=trust)
         endpoint = transport.endpoint(target.template)
@@ -163,6 +164,18 @@ def _check_kind(kind: str, transport: AnyTransport, source: Source, allowed: fro
             f"Its type {kind} is not allowed in this manual, only {', '.join(sorted(allowed))}.",
             remedy=f'Add "allowed_communication_protocols": ["{kind}", …] to the manual.',
         )
+
+
+def _check_files(transport: AnyTransport, template: JsonObject, entry: JsonObject, source: Source) -> None:
+    """A fetched manual may not name files of this machine; its entry's own fields are the operator's."""
+    if source.trust is Trust.OPERATOR or source.trusted:
+        return
+    for name in transport.file_fields:
+        if template.get(name) and template[name] != entry.get(name):
+            raise PolicyError(
+                f"A fetched manual may not name local files, as its `{name}` does.",
+                remedy='Write the field into the configuration, or add "trusted": true to the manual.',
+            )
 
 
 def _is_operators(template: JsonObject, entry: JsonObject) -> bool:

@@ -74,6 +74,8 @@ class Transport(ABC, Generic[TemplateT]):
     """Template fields in which `$NAME` and `${NAME}` are left alone by variable substitution."""
     braced_only: ClassVar[frozenset[str]] = frozenset()
     """Template fields in which only `${NAME}` is a variable (a bare `$name` has its own meaning)."""
+    file_fields: ClassVar[frozenset[str]] = frozenset()
+    """Template fields that name local files: only the operator's own words may hold them."""
     streaming: ClassVar[bool] = False
     """Whether calls may run as long as `stream_timeout` instead of `call_timeout`."""
 

@@ -209,8 +209,13 @@ async def test_a_status_is_a_rejection_by_its_name_with_its_details() -> None:
         assert caught.value.detail == {
             "code": "FAILED_PRECONDITION",
             "message": "not now",
-            "details": [{"@type": "shop.Item", "bytes": 5}],
+            "details": [
+                {"@type": "shop.Item", "text": "why"},
+                {"@type": "google.rpc.RetryInfo", "retryDelay": "1.500s"},
+                {"@type": "shop.Unknown", "bytes": 2},
+            ],
         }
+        assert (caught.value.retry_after, caught.value.retryable) == (1.5, True)
         with pytest.raises(UtcpError, match="in time"):
             await _run(service, "Fail", {"text": "DEADLINE_EXCEEDED"})
         with pytest.raises(Rejected) as aborted:
@@ -296,3 +301,48 @@ async def test_tls_with_a_client_certificate(tmp_path: Path) -> None:
 
 def test_the_endpoint_is_host_and_port() -> None:
     assert GrpcTransport.endpoint(make_target(GrpcTransport, {"host": "::1", "port": 7}).template) == "grpc://[::1]:7"
+
+
+SHOP_PROTO = """
+syntax = "proto3";
+package shop;
+import "common/item.proto";
+import "google/protobuf/empty.proto";
+// Takes orders.
+service Orders {
+  // Says it again, word for word.
+  rpc Echo (Item) returns (Item);
+  rpc Count (Item) returns (stream Item);
+}
+"""
+ITEM_PROTO = """
+syntax = "proto3";
+package shop;
+message Item {
+  string text = 1;  // What to say.
+  int32 n = 8;
+}
+"""
+
+
+async def test_proto_files_describe_a_server_without_reflection(tmp_path: Path) -> None:
+    (tmp_path / "protos" / "common").mkdir(parents=True)
+    (tmp_path / "protos" / "shop.proto").write_text(SHOP_PROTO, encoding="utf-8")
+    (tmp_path / "protos" / "common" / "item.proto").write_text(ITEM_PROTO, encoding="utf-8")
+    async with GrpcService(reflection=None) as service:
+        fields = {"proto_files": ["protos/shop.proto"], "root": tmp_path}
+        tools = {tool["name"]: tool for tool in await _discover(service, **fields)}
+        assert set(tools) == {"Orders_Echo", "Orders_Count"}
+        assert tools["Orders_Echo"]["description"] == "Says it again, word for word."
+        assert tools["Orders_Echo"]["inputs"]["properties"]["text"]["description"] == "What to say."
+        assert await _run(service, "Echo", {"text": "hi"}, **fields) == {"text": "hi"}
+        assert await _run(service, "Count", {"n": 2}, **fields) == [{}, {"n": 1}]
+
+
+async def test_proto_files_that_are_missing_or_do_not_compile_say_so(tmp_path: Path) -> None:
+    (tmp_path / "broken.proto").write_text('syntax = "proto3";\nmessage {', encoding="utf-8")
+    async with GrpcService() as service:
+        with pytest.raises(ConfigError, match=r"no file 'missing\.proto'"):
+            await _discover(service, proto_files=["missing.proto"], root=tmp_path)
+        with pytest.raises(ConfigError, match=r"do not compile: broken\.proto:2:9"):
+            await _discover(service, proto_files=["broken.proto"], root=tmp_path)

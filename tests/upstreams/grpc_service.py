@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory, struct_pb2, timestamp_pb2
+from google.rpc import error_details_pb2
 
 from utcp_bridge.wire.grpc_protos import reflection_messages, status_message, utcp_messages
 
@@ -83,6 +84,8 @@ class GrpcService:
     utcp: bool = False
     credentials: Any = None
     description: str = "Says it again."
+    listed: tuple[str, ...] = ()
+    """Services that reflection lists and does not know."""
     port: int = 0
     metadata: list[dict[str, str]] = field(default_factory=list)
     slow_arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -142,6 +145,10 @@ class GrpcService:
     async def _fail(self, request: Any, context: Any) -> Any:
         status = status_message()(code=9, message=request.text)
         status.details.add(type_url="type.googleapis.com/shop.Item", value=ITEM(text="why").SerializeToString())
+        info = error_details_pb2.RetryInfo()
+        info.retry_delay.FromMilliseconds(1500)
+        status.details.add(type_url="type.googleapis.com/google.rpc.RetryInfo", value=info.SerializeToString())
+        status.details.add(type_url="type.googleapis.com/shop.Unknown", value=b"\x08\x01")
         context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
         await context.abort(grpc.StatusCode[request.text or "FAILED_PRECONDITION"], "not now")
 
@@ -188,7 +195,12 @@ class GrpcService:
             async for request in requests:
                 answer = response(original_request=request)
                 if request.list_services:
-                    for name in ("shop.Orders", f"grpc.reflection.{version}.ServerReflection", "grpc.health.v1.Health"):
+                    for name in (
+                        *self.listed,
+                        "shop.Orders",
+                        f"grpc.reflection.{version}.ServerReflection",
+                        "grpc.health.v1.Health",
+                    ):
                         answer.list_services_response.service.add(name=name)
                 elif request.file_containing_symbol == "shop.Orders":
                     answer.file_descriptor_response.file_descriptor_proto.append(file_descriptor().SerializeToString())

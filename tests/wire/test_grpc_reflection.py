@@ -20,12 +20,23 @@ async def test_services_and_their_types_are_learnt_and_the_servers_own_left_out(
         grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
     ):
         with anyio.fail_after(5):
-            pool, services = await reflect(channel, lambda _name: True, is_unimplemented)
-    assert services == ["shop.Orders"]
+            known = await reflect(channel, lambda _name: True, is_unimplemented)
+    assert known.services == ["shop.Orders"]
     assert (
-        pool.FindMessageTypeByName("shop.Item").fields_by_name["at"].message_type.full_name
+        known.pool.FindMessageTypeByName("shop.Item").fields_by_name["at"].message_type.full_name
         == "google.protobuf.Timestamp"
     )
+
+
+async def test_a_service_that_reflection_cannot_describe_does_not_hide_the_others() -> None:
+    async with (
+        GrpcService(listed=("lost.Service",)) as service,
+        grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
+    ):
+        with anyio.fail_after(5):
+            assert (await reflect(channel, lambda _name: True, is_unimplemented)).services == ["shop.Orders"]
+        with pytest.raises(ManualError, match="describes none"), anyio.fail_after(5):
+            await reflect(channel, lambda name: name == "lost.Service", is_unimplemented)
 
 
 async def test_services_that_nobody_wants_are_none() -> None:

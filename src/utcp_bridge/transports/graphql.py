@@ -99,6 +99,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
 
     kinds: ClassVar[tuple[str, ...]] = ("graphql",)
     template = GraphQlTemplate
+    file_fields: ClassVar[frozenset[str]] = frozenset({"schema_file"})
     braced_only: ClassVar[frozenset[str]] = frozenset({"query", "selections"})
 
     @classmethod

@@ -4,9 +4,9 @@
          "service_name": "shop.Orders", "method_name": "Get"}
     v0  the same with "provider_type": "grpc"
 
-A manual's tools come from the fixed service `grpcpb.UTCPService` of the Go, Rust and Elixir libraries, else from a
-`descriptor_set`, else from server reflection (v1, then v1alpha): one tool per method, `Service_Method`. Arguments
-and results are proto3 JSON. Client streams take a `messages` array. Limits: `max_reply_bytes` a message,
+A manual's tools come from `proto_files` or a `descriptor_set`, else from the fixed service `grpcpb.UTCPService` of the
+Go, Rust and Elixir libraries, else from server reflection (v1, then v1alpha): one tool per method, `Service_Method`.
+Arguments and results are proto3 JSON. Client streams take a `messages` array. Limits: `max_reply_bytes` a message,
 `max_stream_events` a stream.
 """
 
@@ -25,7 +25,9 @@ from utcp_bridge.errors import ConfigError, ManualError, UnknownTool
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.wire.grpc_channel import ChannelOptions, open_channel, translate
-from utcp_bridge.wire.grpc_descriptors import build_pool
+from utcp_bridge.wire.grpc_comments import comments_of
+from utcp_bridge.wire.grpc_compile import compile_protos
+from utcp_bridge.wire.grpc_descriptors import Described, build_pool
 from utcp_bridge.wire.grpc_protos import grpc_module, protobuf, utcp_messages
 from utcp_bridge.wire.grpc_reflection import HIDDEN_SERVICES, reflect
 from utcp_bridge.wire.grpc_tools import (
@@ -42,6 +44,7 @@ from utcp_bridge.wire.serialization import header_value
 __all__ = ["TRANSPORT", "GrpcTemplate", "GrpcTransport"]
 
 _UTCP = "/grpcpb.UTCPService"
+_NO_SUCH_SERVICE = frozenset({"UNIMPLEMENTED", "INTERNAL"})
 
 
 class GrpcTemplate(CallTemplate):
@@ -56,6 +59,8 @@ class GrpcTemplate(CallTemplate):
     metadata: Mapping[str, str] = Field(default_factory=dict, repr=False)
     header_fields: tuple[str, ...] = ()
     descriptor_set: str | None = None
+    proto_files: tuple[str, ...] = ()
+    import_paths: tuple[str, ...] = ()
     preserve_field_names: bool = False
     ca_cert: str | None = None
     client_cert: str | None = None
@@ -65,17 +70,25 @@ class GrpcTemplate(CallTemplate):
     tool_name: str | None = None
     stream: bool = False
 
+    @property
+    def has_descriptors(self) -> bool:
+        """Whether the operator gave descriptors, so that the server is not asked."""
+        return self.descriptor_set is not None or bool(self.proto_files)
+
 
 class GrpcTransport(Transport[GrpcTemplate]):
     """Calls over gRPC; one channel per manual and address, one descriptor pool per manual."""
 
     kinds: ClassVar[tuple[str, ...]] = ("grpc",)
     template = GrpcTemplate
+    file_fields: ClassVar[frozenset[str]] = frozenset({
+        "ca_cert", "client_cert", "client_key", "descriptor_set", "proto_files", "import_paths",
+    })  # fmt: skip
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
         self._channels: dict[tuple[str, ChannelOptions], Any] = {}
-        self._pools: dict[tuple[str, ChannelOptions], tuple[Any, list[str]]] = {}
+        self._pools: dict[tuple[str, ChannelOptions], Described] = {}
         self._lock = anyio.Lock()
 
     @classmethod
@@ -93,20 +106,20 @@ class GrpcTransport(Transport[GrpcTemplate]):
 
     async def _discover(self, target: Target[GrpcTemplate]) -> Document:
         template = target.template
-        if template.descriptor_set is None and template.wire != "native":
+        if not template.has_descriptors and template.wire != "native":
             manual = await self._utcp_manual(target)
             if manual is not None:
                 return Document({"tools": manual, "dialect": "grpc utcp"}, generated=True)
         if template.wire == "utcp":
             raise ManualError(f"{self._where(target)} has no grpcpb.UTCPService.", remedy="Leave `wire` out.")
         self._pools = {key: pool for key, pool in self._pools.items() if key[0] != target.source.name}
-        pool, services = await self._pool(target)
+        known = await self._pool(target)
+        wanted, proto_names = template.method_name, template.preserve_field_names
         tools = [
             tool
-            for service in services
-            for method in pool.FindServiceByName(service).methods
-            if (tool := native_tool(method, template.method_name, proto_names=template.preserve_field_names))
-            is not None
+            for service in known.services
+            for method in known.pool.FindServiceByName(service).methods
+            if (tool := native_tool(method, wanted, proto_names=proto_names, comments=known.comments)) is not None
         ]
         if not tools:
             raise ManualError("No method fits.", remedy="Check `service_name` and `method_name`.")
@@ -124,7 +137,8 @@ class GrpcTransport(Transport[GrpcTemplate]):
             method = await self._method(target)
             return await self._call_native(channel, template, method, arguments, metadata, emit)
         except grpc_module("grpc.aio").AioRpcError as error:
-            raise translate(error, self._where(target)) from None
+            known = self._pools.get((target.source.name, self._options(template)))
+            raise translate(error, self._where(target), known and known.pool) from None
         except asyncio.CancelledError:
             # grpcio raises a cancellation of its own in place of ours, which our scopes would not know again.
             await anyio.lowlevel.checkpoint_if_cancelled()
@@ -199,9 +213,11 @@ class GrpcTransport(Transport[GrpcTemplate]):
 
     async def _method(self, target: Target[GrpcTemplate]) -> Any:
         template = target.template
-        pool, services = await self._pool(target)
-        service = next((name for name in services if _fits(name, template.service_name)), None)
-        method: Any = pool.FindServiceByName(service).methods_by_name.get(template.method_name) if service else None
+        known = await self._pool(target)
+        service = next((name for name in known.services if _fits(name, template.service_name)), None)
+        method: Any = (
+            known.pool.FindServiceByName(service).methods_by_name.get(template.method_name) if service else None
+        )
         if method is None:
             raise UnknownTool(
                 f"{self._where(target)} has no method {template.service_name}/{template.method_name}.",
@@ -209,37 +225,34 @@ class GrpcTransport(Transport[GrpcTemplate]):
             )
         return method
 
-    async def _pool(self, target: Target[GrpcTemplate]) -> tuple[Any, list[str]]:
+    async def _pool(self, target: Target[GrpcTemplate]) -> Described:
         """Descriptors of the manual, from the operator's file or by reflection; found once."""
         template = target.template
         key = (target.source.name, self._options(template))
         async with self._lock:
             if key not in self._pools:
-                if template.descriptor_set is not None:
-                    self._pools[key] = await self._from_file(template)
+                if template.has_descriptors:
+                    self._pools[key] = await self._from_files(template)
                 else:
                     self._pools[key] = await self._by_reflection(target)
             return self._pools[key]
 
-    async def _by_reflection(self, target: Target[GrpcTemplate]) -> tuple[Any, list[str]]:
+    async def _by_reflection(self, target: Target[GrpcTemplate]) -> Described:
         error_class = grpc_module("grpc.aio").AioRpcError
         channel = await self._channel(target)
         try:
-            found: tuple[Any, list[str]] = await reflect(
+            return await reflect(
                 channel,
                 lambda name: _fits(name, target.template.service_name),
-                _is_unimplemented,
+                _has_no_reflection,
             )
         except error_class as error:
             raise translate(error, self._where(target)) from None
-        return found
 
-    async def _from_file(self, template: GrpcTemplate) -> tuple[Any, list[str]]:
+    async def _from_files(self, template: GrpcTemplate) -> Described:
         files = protobuf("descriptor_pb2").FileDescriptorSet()
         try:
-            files.ParseFromString(await anyio.Path(self.services.root / str(template.descriptor_set)).read_bytes())
-        except OSError as error:
-            raise ConfigError(f"The file {template.descriptor_set!r} cannot be read: {error.strerror}.") from None
+            files.ParseFromString(await self._descriptors(template))
         except protobuf("message").DecodeError:
             raise ConfigError(
                 f"The file {template.descriptor_set!r} is no descriptor set.",
@@ -247,7 +260,16 @@ class GrpcTransport(Transport[GrpcTemplate]):
             ) from None
         services = [f"{file.package}.{service.name}".lstrip(".") for file in files.file for service in file.service]
         wanted = [name for name in services if not name.startswith(HIDDEN_SERVICES)]
-        return build_pool(files.file), [name for name in wanted if _fits(name, template.service_name)]
+        fitting = [name for name in wanted if _fits(name, template.service_name)]
+        return Described(build_pool(files.file), fitting, comments_of(files.file))
+
+    async def _descriptors(self, template: GrpcTemplate) -> bytes:
+        if template.proto_files:
+            return await compile_protos(template.proto_files, template.import_paths, self.services.root)
+        try:
+            return await anyio.Path(self.services.root / str(template.descriptor_set)).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"The file {template.descriptor_set!r} cannot be read: {error.strerror}.") from None
 
     async def _channel(self, target: Target[GrpcTemplate]) -> Any:
         options = self._options(target.template)
@@ -299,8 +321,9 @@ def _fits(service: str, wanted: str | None) -> bool:
     return wanted is None or service == wanted or service.rpartition(".")[2] == wanted
 
 
-def _is_unimplemented(error: Any) -> bool:
-    return isinstance(error, grpc_module("grpc.aio").AioRpcError) and error.code().name == "UNIMPLEMENTED"
+def _has_no_reflection(error: Any) -> bool:
+    """UNIMPLEMENTED, as it should be, or INTERNAL: etcd answers so."""
+    return isinstance(error, grpc_module("grpc.aio").AioRpcError) and error.code().name in _NO_SUCH_SERVICE
 
 
 def _serialized(message: Any) -> bytes:

@@ -22,7 +22,8 @@ from utcp_bridge.errors import (
     UtcpError,
 )
 from utcp_bridge.model import Source
-from utcp_bridge.wire.grpc_protos import grpc_module, status_message
+from utcp_bridge.wire.grpc_details import decode_details, retry_after
+from utcp_bridge.wire.grpc_protos import grpc_module
 from utcp_bridge.wire.guard import Address, Guard
 
 __all__ = ["ChannelOptions", "open_channel", "translate"]
@@ -30,7 +31,6 @@ __all__ = ["ChannelOptions", "open_channel", "translate"]
 _NOT_CONNECTED = ("failed to connect", "connection refused", "dns resolution", "handshake", "no route", "ssl", "tls")
 _GONE = ("socket closed", "connection reset", "goaway", "broken pipe", "stream removed", "eof")
 _RETRYABLE = frozenset({"RESOURCE_EXHAUSTED", "ABORTED"})
-_PREFIX = "type.googleapis.com/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +78,18 @@ async def open_channel(options: ChannelOptions, guard: Guard, source: Source) ->
     return aio.secure_channel(_target(address), credentials, options=arguments)
 
 
-def translate(error: Any, where: str) -> UtcpError:
-    """A `grpc.aio.AioRpcError` as ours: the status by name, its message, its details where they can be read."""
+def translate(error: Any, where: str, pool: Any = None) -> UtcpError:
+    """A `grpc.aio.AioRpcError` as ours: the status by name, its message, its details (`pool` has their types)."""
     code, text = error.code().name, str(error.details() or "")
     lowered = text.lower()
     if found := _of_the_connection(code, lowered, where):
         return found
     detail: dict[str, Any] = {"code": code, "message": text}
-    if details := _details(error):
+    if details := decode_details(error.trailing_metadata() or (), pool):
         detail["details"] = details
-    return Rejected(f"{where} answered {code}.", status=code, detail=detail, retryable=code in _RETRYABLE)
+    wait = retry_after(details)
+    retryable = code in _RETRYABLE or wait is not None
+    return Rejected(f"{where} answered {code}.", status=code, detail=detail, retry_after=wait, retryable=retryable)
 
 
 def _of_the_connection(code: str, text: str, where: str) -> UtcpError | None:
@@ -102,19 +104,6 @@ def _of_the_connection(code: str, text: str, where: str) -> UtcpError | None:
     if code == "RESOURCE_EXHAUSTED" and "larger than max" in text:
         return ReplyTooLarge(f"{where} sent a message above the limit.", remedy="Raise `max_reply_bytes`.")
     return None
-
-
-def _details(error: Any) -> list[Any]:
-    """Type names of `google.rpc.Status.details`; their contents need descriptors that only the server has."""
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            status = status_message()()
-            try:
-                status.ParseFromString(value)
-            except Exception:  # noqa: BLE001 - protobuf's DecodeError has no stable home, and details are extra
-                return []
-            return [{"@type": one.type_url.removeprefix(_PREFIX), "bytes": len(one.value)} for one in status.details]
-    return []
 
 
 def _target(address: Address) -> str:

@@ -7,17 +7,36 @@ was given, dependencies follow from the types used, and the well-known types are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from utcp_bridge.errors import ManualError
 from utcp_bridge.wire.grpc_protos import protobuf
 
-__all__ = ["build_pool", "well_known_files"]
+__all__ = ["Described", "build_pool", "is_known", "well_known_files"]
 
 _WELL_KNOWN = (
     "any", "api", "duration", "empty", "field_mask", "source_context", "struct", "timestamp", "type", "wrappers",
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What is known of a server: a descriptor pool, the services to offer, comments by full name."""
+
+    pool: Any
+    services: list[str]
+    comments: Mapping[str, str]
+
+
+def is_known(pool: Any, service: str) -> bool:
+    """Whether the pool holds a service."""
+    try:
+        pool.FindServiceByName(service)
+    except KeyError:
+        return False
+    return True
 
 
 def well_known_files() -> dict[str, Any]:

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from utcp_bridge.errors import ManualError
-from utcp_bridge.wire.grpc_descriptors import build_pool, well_known_files
+from utcp_bridge.wire.grpc_comments import comments_of
+from utcp_bridge.wire.grpc_descriptors import Described, build_pool, is_known, well_known_files
 from utcp_bridge.wire.grpc_protos import protobuf, reflection_messages
 
 __all__ = ["HIDDEN_SERVICES", "reflect"]
@@ -18,8 +19,10 @@ HIDDEN_SERVICES = ("grpc.reflection.", "grpc.health.", "grpc.channelz.", "grpcpb
 """Services that are no tools, by their prefix."""
 
 
-async def reflect(channel: Any, wanted: Callable[[str], bool], is_unimplemented: Callable[[Exception], bool]) -> Any:
-    """A descriptor pool with all services that `wanted` says yes to, and the names of these services.
+async def reflect(
+    channel: Any, wanted: Callable[[str], bool], is_unimplemented: Callable[[Exception], bool]
+) -> Described:
+    """All services that `wanted` says yes to; one that reflection lists and cannot describe is left out.
 
     :raises ManualError: the server has no reflection, or what it says cannot be used. Errors of the channel pass.
     """
@@ -32,12 +35,12 @@ async def reflect(channel: Any, wanted: Callable[[str], bool], is_unimplemented:
                 raise
     raise ManualError(
         "The server has no reflection.",
-        remedy="Give its descriptors by `descriptor_set` (protoc --include_imports --descriptor_set_out), "
+        remedy="Give its `proto_files`, a `descriptor_set` (protoc --include_imports --descriptor_set_out), "
         "or write the tools into a manual.",
     )
 
 
-async def _gather(ask: Callable[..., Any], wanted: Callable[[str], bool]) -> tuple[Any, list[str]]:
+async def _gather(ask: Callable[..., Any], wanted: Callable[[str], bool]) -> Described:
     listed = await ask(list_services="*")
     services = [
         service.name
@@ -55,7 +58,11 @@ async def _gather(ask: Callable[..., Any], wanted: Callable[[str], bool]) -> tup
         name = waiting.pop()
         if name not in files and name not in own:
             waiting += await _learn(ask, files, file_by_filename=name)
-    return build_pool(files.values()), services
+    pool = build_pool(files.values())
+    known = [name for name in services if is_known(pool, name)]
+    if not known:
+        raise ManualError("The server's reflection describes none of its services.", remedy="Use `proto_files`.")
+    return Described(pool, known, comments_of(files.values()))
 
 
 async def _learn(ask: Callable[..., Any], files: dict[str, Any], **question: str) -> list[str]:

@@ -6,6 +6,7 @@ JSON forms. A message that is used more than once, or within itself, stands in `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from utcp_bridge.model import JsonObject
@@ -54,12 +55,15 @@ _WELL_KNOWN: dict[str, JsonObject] = {
 }
 
 
-def message_schema(descriptor: Any, *, proto_names: bool = False) -> JsonObject:
+def message_schema(
+    descriptor: Any, *, proto_names: bool = False, comments: Mapping[str, str] | None = None
+) -> JsonObject:
     """The schema of one message (`google.protobuf.descriptor.Descriptor`).
 
-    Properties have the JSON names (lower camel case), or with `proto_names` those of the .proto file.
+    Properties have the JSON names (lower camel case), or with `proto_names` those of the .proto file; `comments`, by
+    full name, are their descriptions.
     """
-    writer = _Writer(proto_names)
+    writer = _Writer(proto_names, comments or {})
     schema = writer.body(descriptor)
     if writer.definitions:
         schema["$defs"] = writer.definitions
@@ -67,8 +71,9 @@ def message_schema(descriptor: Any, *, proto_names: bool = False) -> JsonObject:
 
 
 class _Writer:
-    def __init__(self, proto_names: bool) -> None:
+    def __init__(self, proto_names: bool, comments: Mapping[str, str]) -> None:
         self._proto_names = proto_names
+        self._comments = comments
         self.definitions: dict[str, JsonObject] = {}
 
     def body(self, descriptor: Any) -> JsonObject:
@@ -83,6 +88,11 @@ class _Writer:
         return schema
 
     def _field(self, field: Any) -> JsonObject:
+        schema = self._bare_field(field)
+        comment = self._comments.get(field.full_name)
+        return schema if comment is None else {**schema, "description": comment}
+
+    def _bare_field(self, field: Any) -> JsonObject:
         entry = field.message_type
         if entry is not None and entry.GetOptions().map_entry:
             return {"type": "object", "additionalProperties": self._single(entry.fields_by_name["value"])}

@@ -47,19 +47,23 @@ def utcp_value(text: str) -> Any:
         return text
 
 
-def native_tool(method: Any, wanted: str | None, *, proto_names: bool) -> JsonObject | None:
-    """The normalised tool object of a method; None if another is `wanted`."""
+def native_tool(
+    method: Any, wanted: str | None, *, proto_names: bool, comments: Mapping[str, str] | None = None
+) -> JsonObject | None:
+    """The normalised tool object of a method; None if another is `wanted`. `comments` describe by full name."""
     if wanted is not None and method.name != wanted:
         return None
     service = method.containing_service
-    inputs = message_schema(method.input_type, proto_names=proto_names)
-    outputs = message_schema(method.output_type, proto_names=proto_names)
+    said = comments or {}
+    inputs = message_schema(method.input_type, proto_names=proto_names, comments=said)
+    outputs = message_schema(method.output_type, proto_names=proto_names, comments=said)
     if method.client_streaming:
         inputs = _wrapped("messages", inputs)
     idempotent = method.GetOptions().idempotency_level
     return {
         "name": f"{service.name}_{method.name}",
-        "description": f"{service.full_name}/{method.name}, taking {method.input_type.name} and giving "
+        "description": said.get(method.full_name)
+        or f"{service.full_name}/{method.name}, taking {method.input_type.name} and giving "
         f"{'a stream of ' if method.server_streaming else ''}{method.output_type.name}.",
         "inputs": inputs,
         "outputs": {"type": "array", "items": {"type": "object"}} if method.server_streaming else outputs,
