@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import anyio
-import anyio.to_thread
 from pydantic import ValidationError
 
 from utcp_bridge.config import BridgeSettings, UtcpClientConfig, explain, settings_from_environment
@@ -21,14 +20,13 @@ from utcp_bridge.dialects import ConfigReading, KnownFields, Shape, detect, read
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, UtcpError
-from utcp_bridge.model import Fault, JsonObject, Source
+from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.places import DOCUMENT_SUFFIXES, fetch_url, hint_of, read_file
 from utcp_bridge.transport_registry import TransportRegistry
 
 __all__ = ["ConfigLike", "LoadedConfig", "as_config", "as_entry", "load_config"]
 
 ConfigLike: TypeAlias = UtcpClientConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path | None
-_SUFFIXES = frozenset({".json", ".jsonc", ".yaml", ".yml"})
-_MOST_BYTES = 16 * 1024 * 1024
 _CONFIG_SHAPES = frozenset({Shape.CONFIG, Shape.CONFIG_ENTRIES, Shape.TEMPLATE})
 _MANUAL_SHAPES = frozenset({Shape.MANUAL, Shape.OPENAPI, Shape.TOOLS, Shape.MCP_TOOLS})
 
@@ -151,7 +149,9 @@ async def _add_source(gathered: _Gathered, source: str) -> bool:
 
 
 async def _add_folder(gathered: _Gathered, folder: Path) -> bool:
-    names = sorted([path.name async for path in anyio.Path(folder).iterdir() if path.suffix.lower() in _SUFFIXES])
+    names = sorted(
+        [path.name async for path in anyio.Path(folder).iterdir() if path.suffix.lower() in DOCUMENT_SUFFIXES]
+    )
     if not names:
         raise ConfigError("The folder holds no JSON or YAML file.", remedy="Name a file, or put one there.")
     return any([await _add_source(gathered, str(folder / name)) for name in names])
@@ -160,7 +160,7 @@ async def _add_folder(gathered: _Gathered, folder: Path) -> bool:
 async def _add_file(gathered: _Gathered, named: Path) -> None:
     path = Path(await anyio.Path(named).absolute())
     jsonc = path.suffix in {".json", ".jsonc"}
-    document = parse_document(await _read(path), hint=_hint(path), jsonc=jsonc, where="The file")
+    document = parse_document(await read_file(path), hint=hint_of(path), jsonc=jsonc, where="The file")
     shape = detect(document)
     if shape in _CONFIG_SHAPES:
         gathered.add_document(document, where=str(path), folder=path.parent)
@@ -172,20 +172,7 @@ async def _add_file(gathered: _Gathered, named: Path) -> None:
 
 async def _add_url(gathered: _Gathered, url: str) -> None:
     """A URL on the command line is the operator's word: a configuration found there counts as theirs."""
-    from utcp_bridge.wire.guard import Guard
-    from utcp_bridge.wire.http import HttpPool
-    from utcp_bridge.wire.request_parts import RequestParts
-
-    pool = HttpPool(Guard(), max_response_bytes=_MOST_BYTES)
-    try:
-        with anyio.fail_after(20):
-            source = Source(name="configuration", allowed_origins=frozenset({url}))
-            reply = await pool.session(source).request(RequestParts("GET", url, [], None))
-        reply.raise_for_status()
-    except TimeoutError:
-        raise ConfigError("Nothing came within 20 seconds.", remedy="Check the address.") from None
-    finally:
-        await pool.aclose()
+    reply = await fetch_url(url)
     document = parse_document(reply.body, hint=reply.media_type or url, where=url)
     shape = detect(document)
     if shape in _CONFIG_SHAPES:
@@ -201,21 +188,6 @@ async def _add_providers_file(gathered: _Gathered, root: Path) -> None:
     path = gathered.client.pop("providers_file_path", None)
     if path:
         await _add_source(gathered, str(root / str(path)))
-
-
-async def _read(path: Path) -> bytes:
-    def read() -> bytes:
-        if not path.is_file():
-            what = "There is no such file." if not path.exists() else "It is not a regular file."
-            raise ConfigError(what, remedy="Check the path.")
-        if path.stat().st_size > _MOST_BYTES:
-            raise ConfigError(f"It is larger than {_MOST_BYTES} bytes.", remedy="Split it.")
-        return path.read_bytes()
-
-    try:
-        return await anyio.to_thread.run_sync(read)
-    except OSError as error:
-        raise ConfigError(f"It cannot be read: {error.strerror}.", remedy="Check its permissions.") from None
 
 
 async def _root_of(sources: Iterable[str | Path]) -> Path:
@@ -254,10 +226,6 @@ def _anchored(entry: JsonObject, folder: Path | None) -> JsonObject:
         and not value.startswith(("~", "$"))
     }
     return {**entry, **changes} if changes else entry
-
-
-def _hint(path: Path) -> str:
-    return path.suffix.lower() if path.suffix.lower() in _SUFFIXES else ""
 
 
 def _unknown_shape() -> ConfigError:

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, TypeVar
-from urllib.parse import urljoin, urlsplit
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-import anyio
 import anyio.to_thread
 
 from utcp_bridge.config import ManualOptions
 from utcp_bridge.dialects import Shape, detect, read_manual, wants_auth
 from utcp_bridge.dialects.documents import parse_document
-from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
+from utcp_bridge.errors import ManualError, ReplyTooLarge
 from utcp_bridge.model import Document, Fault, JsonObject, Source, is_list, is_object
+from utcp_bridge.reference_files import gather_references, read_local_reference
 from utcp_bridge.tool_selection import select
 from utcp_bridge.transport import Services
 
 __all__ = ["ManualReader", "Reading"]
 
 _THREAD_FROM = 200_000
-_MOST_FILES: Final = 100
 T = TypeVar("T")
 
 
@@ -102,25 +100,10 @@ class ManualReader:
     async def _fetch_references(
         self, content: JsonObject, document: Document, source: Source
     ) -> tuple[dict[str, Any], list[Fault]]:
-        """Every file that the document refers to, directly or through another one."""
-        from utcp_bridge.dialects.openapi import external_references
+        async def fetch(place: str) -> bytes:
+            return await self._fetch(place, source)
 
-        files: dict[str, Any] = {}
-        faults: list[Fault] = []
-        waiting = [(content, document.url)]
-        while waiting and len(files) < _MOST_FILES:
-            part, url = waiting.pop()
-            for place in external_references(part, url):
-                if place in files or not _is_near(place, document.url):
-                    continue
-                try:
-                    files[place] = parse_document(await self._fetch(place, source), hint=place, where=place)
-                except (UtcpError, OSError) as error:
-                    files[place] = None
-                    faults.append(Fault(f"manual {source.name!r}, reference {place}", str(error), severity="warning"))
-                    continue
-                waiting.append((files[place], place))
-        return files, faults
+        return await gather_references(content, document.url, fetch, where=f"manual {source.name!r}")
 
     async def _fetch(self, place: str, source: Source) -> bytes:
         if urlsplit(place).scheme in {"http", "https"}:
@@ -131,10 +114,7 @@ class ManualReader:
             reply = await session.request(parts, max_bytes=self._services.settings.max_manual_bytes)
             reply.raise_for_status()
             return reply.body
-        path = anyio.Path(place)
-        if not await path.is_file():
-            raise ManualError("There is no such file.")
-        return await path.read_bytes()
+        return await read_local_reference(place)
 
 
 def _read_manual(content: Any, *, entry: JsonObject, source: Source, options: ManualOptions) -> Reading:
@@ -198,19 +178,6 @@ def _says_jsonc(raw: bytes | str, hint: str) -> bool:
         return True
     start = raw[:64].lstrip()
     return start.startswith((b"{", b"[", b"//")) if isinstance(start, bytes) else start.startswith(("{", "[", "//"))
-
-
-def _is_near(place: str, url: str | None) -> bool:
-    """Same origin for URLs, same folder or below for files."""
-    if url is None:
-        return False
-    here, there = urlsplit(url), urlsplit(place)
-    if here.scheme in {"http", "https"}:
-        return (here.scheme, here.netloc) == (there.scheme, there.netloc)
-    if there.scheme in {"http", "https"}:
-        return False
-    folder = Path(urljoin(url, ".")).resolve()
-    return Path(place).resolve().is_relative_to(folder)
 
 
 async def _maybe_in_thread(size: int, work: Callable[[], T]) -> T:
