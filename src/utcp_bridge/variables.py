@@ -28,7 +28,16 @@ from dotenv import dotenv_values
 from utcp_bridge.errors import ConfigError, VariableNotFound
 from utcp_bridge.model import Fault, JsonObject, Trust, is_list, is_object
 
-__all__ = ["VariableLoader", "Variables", "flat_key", "inherited_environment", "load_variable_loaders", "required"]
+__all__ = [
+    "VariableLoader",
+    "Variables",
+    "flat_key",
+    "inherited_environment",
+    "load_variable_loaders",
+    "renamed",
+    "required",
+    "variable_names",
+]
 
 _BRACED = r"\$\{(?P<braced>[A-Za-z0-9_]+)\}"
 _BARE = r"\$(?P<bare>[A-Za-z0-9_]+)"
@@ -197,10 +206,49 @@ class Variables:
         return _ANY.sub(replacement, text)
 
 
-def required(value: Any, manual: str, arguments: frozenset[str] = _NO_NAMES) -> list[str]:
-    """Flat keys of all variables that a template names, in the order of their first mention."""
-    names = dict.fromkeys(name for name in _names_in(value, 0) if name not in arguments)
-    return [flat_key(manual, name) or name for name in names]
+def required(
+    value: Any,
+    manual: str,
+    arguments: frozenset[str] = _NO_NAMES,
+    *,
+    raw_fields: frozenset[str] = _NO_NAMES,
+    braced_only: frozenset[str] = _NO_NAMES,
+) -> list[str]:
+    """Flat keys of all variables that a template names, in the order of their first mention; see `resolve`."""
+    found = variable_names(value, raw_fields=raw_fields, braced_only=braced_only)
+    return [flat_key(manual, name) or name for name in found if name not in arguments]
+
+
+def variable_names(
+    value: Any, *, raw_fields: frozenset[str] = _NO_NAMES, braced_only: frozenset[str] = _NO_NAMES
+) -> list[str]:
+    """The names of all variables in a template, as they stand there, in the order of their first mention."""
+    if not is_object(value):
+        return [*dict.fromkeys(_names_in(value, _ANY, 0))]
+    found: dict[str, None] = {}
+    for key, member in value.items():
+        if key not in raw_fields:
+            found |= dict.fromkeys(_names_in(member, _BRACED_ONLY if key in braced_only else _ANY, 1))
+    return [*found]
+
+
+def renamed(value: Any, names: Mapping[str, str], raw_fields: frozenset[str] = _NO_NAMES) -> Any:
+    """A template whose variables have other names; `$OLD` becomes `${NEW}`. `raw_fields` as in `resolve`."""
+
+    def replacement(match: re.Match[str]) -> str:
+        new = None if match["escape"] else names.get(_name_of(match))
+        return match[0] if new is None else f"${{{new}}}"
+
+    def walk(part: Any) -> Any:
+        if isinstance(part, str):
+            return part if _JSON_REFERENCE.search(part) else _ANY.sub(replacement, part)
+        if is_object(part):
+            return {key: walk(member) for key, member in part.items()}
+        return [walk(member) for member in part] if is_list(part) else part
+
+    if not is_object(value):
+        return walk(value)
+    return {key: member if key in raw_fields else walk(member) for key, member in value.items()}
 
 
 def load_variable_loaders(
@@ -285,13 +333,13 @@ def _plugin(kind: Any, specification: JsonObject, root: Path) -> VariableLoader:
     return loader
 
 
-def _names_in(value: Any, depth: int) -> Iterator[str]:
+def _names_in(value: Any, pattern: re.Pattern[str], depth: int) -> Iterator[str]:
     if isinstance(value, str):
         if not _JSON_REFERENCE.search(value):
-            yield from (_name_of(match) for match in _ANY.finditer(value) if not match["escape"])
+            yield from (_name_of(match) for match in pattern.finditer(value) if not match["escape"])
     elif depth <= _MAX_DEPTH and (is_object(value) or is_list(value)):
         for member in value.values() if is_object(value) else value:
-            yield from _names_in(member, depth + 1)
+            yield from _names_in(member, pattern, depth + 1)
 
 
 def _name_of(match: re.Match[str]) -> str:

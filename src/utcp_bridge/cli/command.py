@@ -15,6 +15,7 @@ from utcp_bridge._version import __version__
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.call import call
 from utcp_bridge.cli.check import check
+from utcp_bridge.cli.convert import convert
 from utcp_bridge.cli.describe import describe
 from utcp_bridge.cli.options import Session
 from utcp_bridge.cli.output import complain, print_json
@@ -59,7 +60,7 @@ def bridge() -> None:
     """
 
 
-for verb in (serve, tools, search, describe, call, check):
+for verb in (serve, tools, search, describe, call, check, convert):
     bridge.add_command(verb)
 
 

@@ -1,0 +1,59 @@
+"""What is wished of a conversion and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from utcp_bridge.model import Fault, JsonObject
+
+__all__ = ["UTCP_VERSION", "Converted", "Wishes", "new_manual"]
+
+UTCP_VERSION = "1.0.1"
+"""The version of UTCP that converted manuals are written in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How to convert.
+
+    `name` is the title of the result. `base_url` takes the place of an OpenAPI description's servers,
+    `server_variables` fill in theirs; `include` and `exclude` choose tools as in a manual's entry. `keep_values`
+    leaves the values of an MCP server's `env` and `headers` as they are. `portable` leaves out what released clients
+    of other makers refuse. `target` is the generation to write.
+    """
+
+    name: str | None = None
+    base_url: str | None = None
+    server_variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    include: JsonObject | None = None
+    exclude: JsonObject | None = None
+    keep_values: bool = False
+    portable: bool = False
+    target: Literal["v1", "v0"] = "v1"
+
+
+@dataclass(slots=True)
+class Converted:
+    """A v1 manual, or a v1 client configuration, and what is to be said about it.
+
+    `notes` are faults: an `error` says that something was left out.
+    """
+
+    document: JsonObject
+    name: str
+    is_manual: bool = True
+    notes: list[Fault] = field(default_factory=list[Fault])
+
+    @property
+    def tools(self) -> list[JsonObject]:
+        """The manual's tools; none for a configuration."""
+        return [tool for tool in self.document.get("tools", ()) if isinstance(tool, dict)]
+
+
+def new_manual(tools: list[JsonObject], info: Mapping[str, Any]) -> JsonObject:
+    """A v1 manual of these tools; `info` has those of title, version and description that are known."""
+    about = {key: info[key] for key in ("title", "version", "description") if info.get(key)}
+    manual: JsonObject = {"utcp_version": UTCP_VERSION, "manual_version": str(info.get("version") or "1.0.0")}
+    return {**manual, **({"info": about} if about else {}), "tools": tools}
