@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from utcp_bridge import variables as module
 from utcp_bridge.errors import ConfigError, VariableNotFound
 from utcp_bridge.model import Trust
-from utcp_bridge.variables import DotenvLoader, Variables, flat_key, load_variable_loaders, required
+from utcp_bridge.variables import (
+    DotenvLoader,
+    Variables,
+    flat_key,
+    load_variable_loaders,
+    renamed,
+    required,
+    variable_names,
+)
 
 OPERATOR, REMOTE = Trust.OPERATOR, Trust.REMOTE
 
@@ -316,3 +324,22 @@ def test_an_installed_loader_is_started_with_its_specification_and_the_root(tmp_
 
     assert [loader.get("A") for loader in loaders] == [f"in {tmp_path.name}"]
     assert "'shelf' does not start (RuntimeError)" in str(faults[0])
+
+
+def test_names_leave_out_raw_fields_and_bare_words_where_only_braces_count() -> None:
+    template = {"raw": "$A", "query": "$b ${C}", "url": "$D $$E", "nested": ["${D}", {"x": "$F"}]}
+    limits = {"raw_fields": frozenset({"raw"}), "braced_only": frozenset({"query"})}
+    assert variable_names(template, **limits) == ["C", "D", "F"]
+    assert required(template, "m_n", frozenset({"F"}), **limits) == ["m__n_C", "m__n_D"]
+    assert variable_names("$A ${A} $B") == ["A", "B"]
+
+
+def test_renaming_touches_variables_only() -> None:
+    template = {"raw": "$A", "url": "$A/${A}/$$A/$AB", "list": ["$A", 1], "schema": {"$ref": "$A"}}
+    assert renamed(template, {"A": "NEW"}, frozenset({"raw"})) == {
+        "raw": "$A",
+        "url": "${NEW}/${NEW}/$$A/$AB",
+        "list": ["${NEW}", 1],
+        "schema": {"$ref": "${NEW}"},
+    }
+    assert renamed("$ref $A", {"A": "NEW"}) == "$ref $A"

@@ -16,6 +16,7 @@ from utcp_bridge._version import __version__
 if TYPE_CHECKING:
     from utcp_bridge.client import Extensions, UtcpClient
     from utcp_bridge.config import BridgeSettings, UtcpClientConfig
+    from utcp_bridge.converting import openapi_to_utcp
     from utcp_bridge.errors import UtcpError
     from utcp_bridge.model import Binary, CallTemplate, Document, Result, Tool
     from utcp_bridge.transport import Transport
@@ -33,6 +34,7 @@ __all__ = [
     "UtcpClientConfig",
     "UtcpError",
     "__version__",
+    "openapi_to_utcp",
 ]
 
 _HOMES = {
@@ -47,6 +49,7 @@ _HOMES = {
     "UtcpClient": "client",
     "UtcpClientConfig": "config",
     "UtcpError": "errors",
+    "openapi_to_utcp": "converting",
 }
 
 

@@ -51,7 +51,7 @@ Examples:
 @click.option("--keep-values", is_flag=True, help="Write the values of an MCP server's env and headers as they are.")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 @click.pass_obj
-def convert(session: Session, sources: tuple[str, ...], output: Path | None, force: bool, **flags: Any) -> None:
+def convert(session: Session, /, sources: tuple[str, ...], output: Path | None, force: bool, **flags: Any) -> None:
     """Make a UTCP manual of each SOURCE, and one of all.
 
     SOURCE is a file, a URL, or - for stdin: an OpenAPI description (2.0, 3.0, 3.1, 3.2), a UTCP manual or

@@ -11,6 +11,7 @@ import anyio.to_thread
 from utcp_bridge.converting.outcome import Converted, Wishes, new_manual
 from utcp_bridge.dialects.openapi import ConversionOptions
 from utcp_bridge.dialects.openapi import convert as convert_openapi
+from utcp_bridge.dialects.v1 import says_nothing
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import Fault, JsonObject
 from utcp_bridge.places import fetch_url, is_url
@@ -45,9 +46,10 @@ def without_files(
     )
     conversion = convert_openapi(document, url=url, options=options, files=files)
     _insist_on_addresses(conversion.tools, name)
+    tools = [_with_telling_outputs(tool) for tool in conversion.tools]
     info = {**conversion.info, **({"title": wishes.name} if wishes.name else {})}
     notes = [Fault(f"{name}, {fault.where}", fault.what, fault.remedy, fault.severity) for fault in conversion.faults]
-    return Converted(new_manual(conversion.tools, info), name, notes=notes)
+    return Converted(new_manual(tools, info), name, notes=notes)
 
 
 def _insist_on_addresses(tools: list[JsonObject], name: str) -> None:
@@ -57,6 +59,13 @@ def _insist_on_addresses(tools: list[JsonObject], name: str) -> None:
             f"{name} does not say on which host its calls go.",
             remedy="Give it, as in --base-url https://api.example.com.",
         )
+
+
+def _with_telling_outputs(tool: JsonObject) -> JsonObject:
+    """In a manual `{"type": "object"}` is how the reference library writes that nothing is promised."""
+    if "outputs" not in tool or not says_nothing(tool["outputs"]):
+        return tool
+    return {**tool, "outputs": {**tool["outputs"], "additionalProperties": True}}
 
 
 async def _fetch(place: str) -> bytes:

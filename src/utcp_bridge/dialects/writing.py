@@ -38,8 +38,11 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if _is_plain(text) else '"')
+def _write_text(dumper: Any, text: str) -> yaml.ScalarNode:
+    node: yaml.ScalarNode = dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style=None if _is_plain(text) else '"'
+    )
+    return node
 
 
 def _is_plain(text: str) -> bool:

@@ -1,0 +1,109 @@
+"""`utcp-bridge convert` as people and scripts use it."""
+
+import json
+import sys
+from pathlib import Path
+
+import anyio.to_thread
+import pytest
+from tests.openapi_oracle.samples import OWN
+from tests.upstreams import mcp_server
+from tests.upstreams.http_service import HttpService
+
+from utcp_bridge.dialects.documents import parse_document
+
+PETS = str(OWN / "oai-v3.0-pass-petstore-expanded.yaml")
+STORE = str(OWN / "swagger-api-openapi.yaml")
+
+
+def test_the_manual_is_on_stdout_and_everything_else_on_stderr(command):
+    outcome = command("convert", STORE)
+    assert outcome.code == 0
+    assert len(json.loads(outcome.out)["tools"]) == 19
+    assert "swagger_api_openapi" not in outcome.out
+    assert "Variables to set, if the manual is loaded under the name" in outcome.err
+    assert "swagger__api__openapi_API_KEY" in outcome.err
+
+
+def test_a_file_is_written_in_the_form_of_its_name_and_not_overwritten_unasked(command, tmp_path):
+    assert command("convert", PETS, "-o", "pets.yaml").code == 0
+    text = (tmp_path / "pets.yaml").read_text()
+    assert text.startswith("utcp_version:")
+    again = command("convert", PETS, "-o", "pets.yaml")
+    assert again.code == 2
+    assert "--force" in again.err
+    forced = command("convert", PETS, "-o", "pets.yaml", "--force", "--format", "json")
+    assert (forced.code, forced.out) == (0, "")
+    assert "4 tools in pets.yaml" in forced.err
+    assert json.loads((tmp_path / "pets.yaml").read_text())["tools"]
+
+
+def test_a_folder_that_is_not_there_is_one_clear_line(command):
+    outcome = command("convert", PETS, "-o", "no/such/pets.json")
+    assert outcome.code == 2
+    assert outcome.err == "utcp-bridge: no/such/pets.json cannot be written: No such file or directory.\n"
+
+
+def test_options_reach_the_conversion(command):
+    chosen = command(
+        "convert", STORE, "--tag", "user", "--operation", "get*", "--base-url", "https://mine.example.com/"
+    )
+    [tool] = json.loads(chosen.out)["tools"]
+    assert tool["name"] == "getUserByName"
+    assert tool["tool_call_template"]["url"] == "https://mine.example.com/user/{username}"
+    named = command("convert", PETS, "--name", "Mine", "--portable", "--to", "v1")
+    assert "info" not in json.loads(named.out)
+    old = command("convert", PETS, "--to", "v0", "--name", "Mine")
+    assert json.loads(old.out)["provider_info"]["name"] == "Mine"
+
+
+def test_server_variables_are_filled_in(command, tmp_path):
+    server = {"url": "https://{region}.example.com"}
+    document = {"openapi": "3.0.3", "servers": [server], "paths": {"/a": {"get": {"responses": {}}}}}
+    (tmp_path / "api.json").write_text(json.dumps(document))
+    outcome = command("convert", "api.json", "--server-variable", "region=eu")
+    assert json.loads(outcome.out)["tools"][0]["tool_call_template"]["url"] == "https://eu.example.com/a"
+    assert command("convert", "api.json", "--server-variable", "region").code == 1
+
+
+def test_operations_that_are_left_out_are_told_on_stderr(command, tmp_path):
+    paths = {f"/{number}": {"$ref": "#/nowhere"} for number in range(30)}
+    document = {"openapi": "3.0.3", "servers": [{"url": "https://x.example"}], "paths": paths}
+    (tmp_path / "api.json").write_text(json.dumps(document))
+    outcome = command("convert", "api.json")
+    assert outcome.code == 0
+    assert json.loads(outcome.out)["tools"] == []
+    assert "error: api, #/paths/" in outcome.err
+    assert "more of these" in outcome.err
+    assert outcome.err.count("\n") == 21
+
+
+@pytest.mark.anyio
+async def test_a_url_is_fetched_and_an_error_there_is_told(command):
+    async with HttpService() as service:
+        good = await anyio.to_thread.run_sync(command, "convert", f"{service.base}/openapi.json")
+        bad = await anyio.to_thread.run_sync(command, "convert", f"{service.base}/status/500")
+    assert [tool["name"] for tool in json.loads(good.out)["tools"]] == ["echo", "get_item", "create_item"]
+    assert bad.code == 5
+    assert "500" in bad.err
+
+
+def test_stdin_is_read_for_a_dash(command, monkeypatch):
+    with Path(PETS).open("rb") as file:
+        monkeypatch.setattr("sys.stdin", type("Stdin", (), {"buffer": file})())
+        outcome = command("convert", "-")
+    assert len(json.loads(outcome.out)["tools"]) == 4
+
+
+def test_an_mcp_server_is_started_and_asked(command):
+    line = f"{sys.executable} {mcp_server.__file__} clock"
+    outcome = command("convert", "--mcp-command", line, "--name", "clock", "--format", "yaml")
+    assert outcome.code == 0
+    assert "who" in [tool["name"] for tool in parse_document(outcome.out)["tools"]]
+
+
+def test_nothing_to_convert_is_a_wrong_command_line(command):
+    outcome = command("convert")
+    assert outcome.code == 1
+    assert "--mcp-command" in outcome.err
+    assert command("convert", "gone.json").code == 2
