@@ -7,8 +7,8 @@ from utcp_bridge.dialects.writing import form_of, write_document
 
 ODD = [
     "", "no", "on", "Yes", "~", "null", "True", "0o7", "012", "0x1F", "1e5", "1E400", "1_000", ".5", "1.", "+1", ".inf",
-    "-",    "- a", "? x", "<<", "=", "12:30", "2024-01-01", "a: b", "#x", "'", "\x85", "\u2028", "\ufeff", "a\t b", " lead",
-    "trail ", "two\nlines\n", "\x00", "!tag", "&a", "*a", "%", "@", "`", "{", "]", ",", "\U0001f600",
+    "-", "- a", "? x", "<<", "=", "12:30", "2024-01-01", "a: b", "#x", "'", "\x85", "\u2028", "\ufeff", "a\t b",
+    " lead", "trail ", "two\nlines\n", "\x00", "!tag", "&a", "*a", "%", "@", "`", "{", "]", ",", "\U0001f600",
 ]  # fmt: skip
 TEXT = (
     st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=40)

@@ -22,6 +22,7 @@ from utcp_bridge.cli.output import complain, print_json
 from utcp_bridge.cli.search import search
 from utcp_bridge.cli.serve import serve
 from utcp_bridge.cli.tools import tools
+from utcp_bridge.cli.validate import validate
 from utcp_bridge.errors import Rejected, UtcpError
 
 __all__ = ["bridge", "main", "run"]
@@ -60,7 +61,7 @@ def bridge() -> None:
     """
 
 
-for verb in (serve, tools, search, describe, call, check, convert):
+for verb in (serve, tools, search, describe, call, check, convert, validate):
     bridge.add_command(verb)
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "ARGUMENTS",
     "CONFIGURATION",
     "DEADLINE",
+    "FAULTS",
     "INTERNAL",
     "INTERRUPTED",
     "MEANINGS",
@@ -30,6 +31,7 @@ __all__ = [
 
 OK: Final = 0
 USAGE: Final = 1
+FAULTS: Final = USAGE
 CONFIGURATION: Final = 2
 NO_TOOL: Final = 3
 ARGUMENTS: Final = 4
@@ -41,7 +43,7 @@ INTERRUPTED: Final = 130
 
 MEANINGS: Final[dict[int, str]] = {
     OK: "done",
-    USAGE: "the command line is wrong",
+    USAGE: "the command line is wrong; `validate`: a document has a fault",
     CONFIGURATION: "the configuration is at fault: a file, a key, a variable, a missing extra",
     NO_TOOL: "no tool has this name",
     ARGUMENTS: "the arguments do not fit the tool's schema",

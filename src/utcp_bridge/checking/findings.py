@@ -1,0 +1,108 @@
+"""What a check finds: each fault with its place in the document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from utcp_bridge.dialects.positions import Path, as_pointer
+from utcp_bridge.model import Fault, JsonObject
+
+__all__ = ["Finding", "Findings", "Report"]
+
+
+@dataclass(slots=True)
+class Finding:
+    """One fault. `path` leads to it; `line` counts from 1, None where the form of the document allows none."""
+
+    severity: str
+    """`error`: what stands there is not used; `warning`: used, but look at it."""
+    path: Path
+    what: str
+    remedy: str = ""
+    tool: str = ""
+    line: int | None = None
+
+    @property
+    def pointer(self) -> str:
+        """The place as a JSON pointer (RFC 6901)."""
+        return as_pointer(self.path)
+
+
+@dataclass(slots=True)
+class Findings:
+    """Collects faults while a document is looked through."""
+
+    items: list[Finding] = field(default_factory=list[Finding])
+    tool: str = ""
+    """The tool that is looked at."""
+
+    def error(self, path: Path, what: str, remedy: str = "") -> None:
+        """Something that is not used."""
+        self.items.append(Finding("error", path, what, remedy, self.tool))
+
+    def warn(self, path: Path, what: str, remedy: str = "") -> None:
+        """Something that deserves a look."""
+        self.items.append(Finding("warning", path, what, remedy, self.tool))
+
+    def take(self, path: Path, faults: Iterable[Fault]) -> None:
+        """Faults of a reader that knows no places: all of them stand at `path`."""
+        for fault in faults:
+            self.items.append(Finding(fault.severity, path, fault.what, fault.remedy, self.tool))
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found in one document."""
+
+    place: str
+    name: str
+    """The name under which it would be loaded: variables are set under it."""
+    shape: str = "unknown"
+    dialect: str = ""
+    tools: int = 0
+    entries: int = 0
+    """Manual call templates of a configuration, manuals of a registry."""
+    findings: list[Finding] = field(default_factory=list[Finding])
+    variables: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """Key to set → tools, or manuals, that need it."""
+    found: set[str] = field(default_factory=set[str])
+    """Those of `variables` that are set already."""
+
+    @property
+    def errors(self) -> list[Finding]:
+        """Faults that make something unusable."""
+        return [finding for finding in self.findings if finding.severity == "error"]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        """Lesser faults."""
+        return [finding for finding in self.findings if finding.severity != "error"]
+
+    def as_json(self, *, strict: bool = False) -> JsonObject:
+        """For scripts: `structure_valid` says whether it is a document of a known kind at all."""
+        return {
+            "file": self.place,
+            "name": self.name,
+            "shape": self.shape,
+            "dialect": self.dialect,
+            "valid": not (self.findings if strict else self.errors),
+            "structure_valid": self.shape != "unknown",
+            "registered": None,
+            "tool_count": self.tools,
+            "errors": [_as_json(finding) for finding in self.errors],
+            "warnings": [_as_json(finding) for finding in self.warnings],
+            "variables": [
+                {"key": key, "set": key in self.found, "needed_by": needed} for key, needed in self.variables.items()
+            ],
+        }
+
+
+def _as_json(finding: Finding) -> JsonObject:
+    return {
+        "pointer": finding.pointer,
+        "line": finding.line,
+        "tool": finding.tool or None,
+        "message": finding.what,
+        "remedy": finding.remedy or None,
+    }
