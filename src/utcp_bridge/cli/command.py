@@ -18,7 +18,9 @@ from utcp_bridge.cli.check import check
 from utcp_bridge.cli.convert import convert
 from utcp_bridge.cli.describe import describe
 from utcp_bridge.cli.options import Session
-from utcp_bridge.cli.output import complain, print_json
+from utcp_bridge.cli.output import complain, introduce, print_json
+from utcp_bridge.cli.program import CONTEXT, REGISTRY, NamedGroup, started_as, under_name
+from utcp_bridge.cli.registry import registry
 from utcp_bridge.cli.search import search
 from utcp_bridge.cli.serve import serve
 from utcp_bridge.cli.tools import tools
@@ -32,7 +34,7 @@ class _ReaderLeft(Exception):
     """Whoever read stdout has left (`| head`), which is no failure."""
 
 
-class _Group(click.Group):
+class _Group(NamedGroup):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -42,7 +44,7 @@ class _Group(click.Group):
 
 @click.group(
     cls=_Group,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=CONTEXT,
     epilog="""\b
 Examples:
   utcp-bridge serve --quickstart --http        try it: sample tools on http://127.0.0.1:8000/mcp
@@ -52,7 +54,7 @@ Examples:
   utcp-bridge call -c providers.json weather.get_forecast city=Paris days:=3
 """,
 )
-@click.version_option(__version__, prog_name="utcp-bridge", message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 def bridge() -> None:
     """One MCP server for every UTCP tool, and a UTCP client for the command line.
 
@@ -61,7 +63,7 @@ def bridge() -> None:
     """
 
 
-for verb in (serve, tools, search, describe, call, check, convert, validate):
+for verb in (serve, tools, search, describe, call, check, convert, validate, registry):
     bridge.add_command(verb)
 
 
@@ -72,9 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code (see `exits`). Never raises, never prints a traceback unasked."""
-    session = Session()
+    session, program = Session(), started_as()
+    introduce(program)
+    root = under_name(registry if program == REGISTRY else bridge, program)
     try:
-        outcome = bridge.main(args=arguments, prog_name="utcp-bridge", standalone_mode=False, obj=session)
+        outcome = root.main(args=arguments, prog_name=program, standalone_mode=False, obj=session)
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - the outermost frame: whatever comes becomes an exit code
         return _fail(_cause(error), session)

@@ -14,16 +14,24 @@ from typing import Any, Final
 
 import click
 
-__all__ = ["complain", "heading", "note", "print_json", "print_line", "print_table", "width"]
+__all__ = ["complain", "heading", "introduce", "note", "print_json", "print_line", "print_table", "width"]
 
 _GAP: Final = 2
 _NARROWEST: Final = 20
 _ZERO_WIDTH: Final = frozenset({"Mn", "Me", "Cf"})
 
 
+_program = ["utcp-bridge"]
+
+
+def introduce(program: str) -> None:
+    """Set the name that complaints begin with."""
+    _program[0] = program
+
+
 def complain(text: str) -> None:
     """One line on stderr about what went wrong."""
-    click.echo(f"{click.style('utcp-bridge:', fg='red', bold=True)} {_one_line(text)}", err=True)
+    click.echo(f"{click.style(f'{_program[0]}:', fg='red', bold=True)} {_one_line(text)}", err=True)
 
 
 def note(text: str) -> None:

@@ -6,7 +6,6 @@ Origin are checked always, also on 0.0.0.0; bodies end at 4 MiB.
 
 from __future__ import annotations
 
-import ipaddress
 import signal
 import socket
 from collections.abc import Callable, Generator
@@ -22,6 +21,7 @@ from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.http_front import AsgiApp, HttpFront
+from utcp_bridge.wire.listening import bind, for_url, is_loopback
 
 __all__ = ["build_app", "serve_http"]
 
@@ -30,7 +30,6 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _ANY_ADDRESS: Final = ("0.0.0.0", "::", "[::]")  # noqa: S104 - compared, not bound
 _GRACE_SECONDS: Final = 1.5
 _LAST_RESORT_SECONDS: Final = 3
-_BACKLOG: Final = 2048
 
 
 def build_app(server: BridgeServer) -> AsgiApp:
@@ -72,8 +71,8 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
     """
     settings = server.client.settings
     app, front = _assemble(server)
-    listener = _bind(settings.host, settings.port)
-    url = f"http://{_for_url(settings.host)}:{listener.getsockname()[1]}{settings.path}"
+    listener = bind(settings.host, settings.port)
+    url = f"http://{for_url(settings.host)}:{listener.getsockname()[1]}{settings.path}"
     config = uvicorn.Config(
         cast("Any", app),
         log_config=None,
@@ -122,7 +121,7 @@ async def _exit_on_signal(runner: uvicorn.Server, front: HttpFront, server: Brid
 
 
 def _refuse_open_door(settings: BridgeSettings) -> None:
-    if _is_loopback(settings.host) or settings.bearer_token is not None or settings.insecure:
+    if is_loopback(settings.host) or settings.bearer_token is not None or settings.insecure:
         return
     raise ConfigError(
         f"Serving on {settings.host} would let anyone on the network call every tool.",
@@ -130,15 +129,8 @@ def _refuse_open_door(settings: BridgeSettings) -> None:
     )
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def _security(settings: BridgeSettings) -> TransportSecuritySettings:
-    names = [*_LOOPBACK, *([] if settings.host in _ANY_ADDRESS else [_for_url(settings.host)])]
+    names = [*_LOOPBACK, *([] if settings.host in _ANY_ADDRESS else [for_url(settings.host)])]
     hosts = [form for name in names for form in (name, f"{name}:*")]
     origins = [form for name in _LOOPBACK for form in (f"http://{name}", f"http://{name}:*")]
     return TransportSecuritySettings(
@@ -146,19 +138,3 @@ def _security(settings: BridgeSettings) -> TransportSecuritySettings:
         allowed_hosts=[*hosts, *settings.allowed_hosts],
         allowed_origins=[*origins, *settings.allowed_browser_origins],
     )
-
-
-def _for_url(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """A listening socket; the first address that the host's name stands for."""
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        return socket.create_server(cast("Any", address), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise ConfigError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}.", remedy="Choose another `host` or `port`."
-        ) from None

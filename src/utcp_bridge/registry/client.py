@@ -1,0 +1,129 @@
+"""Asking a registry: over its API, at its well-known address, or in a file of the same shape.
+
+    for url in UTCPRegistry("https://registry.example.com").discover(tags=["weather"]):
+        ...
+
+A URL that ends in .json, .yaml or .yml is a file; any other is the API's base. What comes back is a stranger's word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeAlias
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from utcp_bridge.blocking import run_blocking
+from utcp_bridge.dialects.documents import parse_document
+from utcp_bridge.errors import Rejected
+from utcp_bridge.model import Fault
+from utcp_bridge.places import fetch_url, is_url, read_place
+from utcp_bridge.registry.index import ListingIndex
+from utcp_bridge.registry.listing import Listing, Page, read_page
+
+__all__ = ["AsyncUTCPRegistry", "Fetched", "UTCPRegistry", "fetch_document", "list_manuals"]
+
+_WELL_KNOWN: Final = "/.well-known/utcp.json"
+_PAGE_SIZE: Final = 100
+_MOST_PAGES: Final = 100
+_MOST_MANUALS: Final = 1_000
+_FILE_SUFFIXES: Final = (".json", ".yaml", ".yml")
+
+
+class Fetched(NamedTuple):
+    """A document from the network, and where it came from in the end."""
+
+    document: Any
+    url: str
+
+
+_Fetch: TypeAlias = Callable[[str], Awaitable[Fetched]]
+
+
+class AsyncUTCPRegistry:
+    """A registry at `url`: the API's base, or a file's URL or path."""
+
+    def __init__(self, url: str) -> None:
+        self._place = url
+
+    async def listings(self, *, tags: Sequence[str] = (), q: str = "", limit: int | None = None) -> list[Listing]:
+        """The manuals with any of `tags` that fit the words `q`, best first; at most `limit`.
+
+        :raises UtcpError: the registry cannot be reached, or is none.
+        """
+        return (await list_manuals(self._place, fetch_document, tags=tags, q=q, limit=limit)).listings
+
+    async def discover(self, tags: Sequence[str] = (), *, q: str = "", limit: int | None = None) -> list[str]:
+        """The URLs of `listings`."""
+        return [listing.url for listing in await self.listings(tags=tags, q=q, limit=limit)]
+
+
+class UTCPRegistry:
+    """`AsyncUTCPRegistry` for programs without an event loop."""
+
+    def __init__(self, url: str) -> None:
+        self._registry = AsyncUTCPRegistry(url)
+
+    def listings(self, *, tags: Sequence[str] = (), q: str = "", limit: int | None = None) -> list[Listing]:
+        """The manuals with any of `tags` that fit the words `q`, best first. Raises UtcpError."""
+        return run_blocking(partial(self._registry.listings, tags=tags, q=q, limit=limit))
+
+    def discover(self, tags: Sequence[str] = (), *, q: str = "", limit: int | None = None) -> list[str]:
+        """The URLs of `listings`."""
+        return [listing.url for listing in self.listings(tags=tags, q=q, limit=limit)]
+
+
+async def list_manuals(
+    place: str, fetch: _Fetch, *, tags: Sequence[str] = (), q: str = "", limit: int | None = None
+) -> Page:
+    """The listings of a registry; its faults are those of all pages.
+
+    :raises UtcpError: it cannot be read, or is no registry.
+    """
+    most = _MOST_MANUALS if limit is None else limit
+    if not is_url(place):
+        placed = await read_place(place)
+        page = read_page(placed.document, base="", where=place)
+    elif urlsplit(place).path.lower().endswith(_FILE_SUFFIXES):
+        page = await _file(place, fetch)
+    else:
+        try:
+            return await _pages(place, fetch, tags=tags, q=q, most=most)
+        except Rejected as error:
+            if error.status != 404:
+                raise
+        page = await _file(urljoin(place, _WELL_KNOWN), fetch)
+    chosen = ListingIndex(page.listings).find(tags=tags, q=q) if tags or q else page.listings
+    return Page(chosen[:most], None, page.faults)
+
+
+async def _file(url: str, fetch: _Fetch) -> Page:
+    fetched = await fetch(url)
+    return read_page(fetched.document, base=fetched.url, where=url)
+
+
+async def _pages(place: str, fetch: _Fetch, *, tags: Sequence[str], q: str, most: int) -> Page:
+    """Page after page of the API, until there is no cursor, or one that was there before."""
+    base = place.partition("?")[0].rstrip("/")
+    endpoint = base if base.endswith("/manuals") else f"{base}/manuals"
+    listings: dict[str, Listing] = {}
+    faults: list[Fault] = []
+    cursors: list[str | None] = [None]
+    while len(cursors) <= _MOST_PAGES and len(listings) < most:
+        query = [*(("tag", tag) for tag in tags), ("limit", str(min(_PAGE_SIZE, most - len(listings))))]
+        query += [(key, value) for key, value in (("q", q), ("cursor", cursors[-1])) if value]
+        fetched = await fetch(f"{endpoint}?{urlencode(query)}")
+        page = read_page(fetched.document, base=fetched.url, where=place)
+        faults += page.faults
+        for listing in page.listings:
+            listings.setdefault(listing.name, listing)
+        if page.next is None or page.next in cursors:
+            break
+        cursors.append(page.next)
+    return Page([*listings.values()][:most], None, faults)
+
+
+async def fetch_document(url: str) -> Fetched:
+    """A document that the operator asked for by hand. Raises UtcpError."""
+    reply = await fetch_url(url)
+    return Fetched(parse_document(reply.body, hint=reply.media_type or url, where=url), reply.url)

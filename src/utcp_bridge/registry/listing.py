@@ -1,0 +1,110 @@
+"""What a registry says of a manual, read from strangers' JSON (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from utcp_bridge.dialects import Shape, detect
+from utcp_bridge.dialects.fields import is_list, is_object, safe_name, sort_of, text_of, word
+from utcp_bridge.dialects.shorthand import suggest_name
+from utcp_bridge.errors import ConfigError, ManualError
+from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.urls import split_url
+
+__all__ = ["Listing", "Page", "read_page"]
+
+_LONGEST_DESCRIPTION = 4_096
+_MOST_TAGS = 100
+_HASH_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One manual: `url` is where it is, `sha256` the hash of its bytes in hexadecimal, if the registry tells it."""
+
+    name: str
+    url: str
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    manual_version: str = ""
+    sha256: str | None = None
+
+    def as_json(self) -> JsonObject:
+        """The listing as the API has it."""
+        return {
+            "name": self.name,
+            "url": self.url,
+            "description": self.description,
+            "tags": list(self.tags),
+            "manual_version": self.manual_version,
+            "sha256": self.sha256,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some listings, and the cursor of the next page if there is one."""
+
+    listings: list[Listing]
+    next: str | None
+    faults: list[Fault]
+
+
+def read_page(document: Any, *, base: str, where: str) -> Page:
+    """The listings in a registry's answer or file; a manual itself counts as its own listing.
+
+    `base` is the URL of the document, where relative URLs start; `where` names the registry in faults. A listing that
+    cannot be used is a fault.
+
+    :raises ManualError: the document is no registry.
+    """
+    if detect(document) in {Shape.MANUAL, Shape.OPENAPI}:
+        return Page([Listing(suggest_name({"url": base}, ()), base)], None, [])
+    if not is_object(document) or not is_list(document.get("manuals")):
+        raise ManualError(f"{where} is no registry.", remedy='A registry answers {"manuals": [{"name", "url"}, …]}.')
+    listings: list[Listing] = []
+    faults: list[Fault] = []
+    for position, raw in enumerate(document["manuals"]):
+        try:
+            listings.append(_read_listing(raw, base, [listing.name for listing in listings]))
+        except (ConfigError, ValueError) as error:
+            faults.append(Fault(f"{where}, manual {position + 1}", str(error)))
+    cursor = document.get("next")
+    return Page(listings, cursor if isinstance(cursor, str) and cursor else None, faults)
+
+
+def _read_listing(raw: Any, base: str, taken: list[str]) -> Listing:
+    if isinstance(raw, str):
+        raw = {"url": raw}
+    if not is_object(raw):
+        raise ValueError(f"it is {sort_of(raw)}, not an object.")
+    url = _url(text_of(raw.get("url")), base)
+    name = safe_name(text_of(raw.get("name"))).strip("_") or suggest_name({"url": url}, taken)
+    if name in taken:
+        raise ValueError(f"another manual is also named {word(name)!r}.")
+    tags = raw.get("tags")
+    digest = text_of(raw.get("sha256")).strip().lower()
+    if digest and (len(digest) != _HASH_LENGTH or set(digest) - set("0123456789abcdef")):
+        raise ValueError("its `sha256` is no SHA-256 in hexadecimal.")
+    return Listing(
+        name=name,
+        url=url,
+        description=text_of(raw.get("description"))[:_LONGEST_DESCRIPTION],
+        tags=tuple(tag for tag in tags if isinstance(tag, str))[:_MOST_TAGS] if is_list(tags) else (),
+        manual_version=text_of(raw.get("manual_version")),
+        sha256=digest or None,
+    )
+
+
+def _url(stated: str, base: str) -> str:
+    if not stated:
+        raise ValueError("it has no `url`.")
+    joined = urljoin(base, stated)
+    parts = split_url(joined)
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError(f"its URL has the scheme {word(parts.scheme)!r}; http and https can be used.")
+    if urlsplit(joined).username is not None:
+        raise ValueError("its URL holds a user name.")
+    return joined
