@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from utcp_bridge.converting import openapi_to_utcp
     from utcp_bridge.errors import UtcpError
     from utcp_bridge.model import Binary, CallTemplate, Document, Result, Tool
+    from utcp_bridge.registry.client import AsyncUTCPRegistry, UTCPRegistry
     from utcp_bridge.transport import Transport
 
 __all__ = [
+    "AsyncUTCPRegistry",
     "Binary",
     "BridgeSettings",
     "CallTemplate",
@@ -30,6 +32,7 @@ __all__ = [
     "Result",
     "Tool",
     "Transport",
+    "UTCPRegistry",
     "UtcpClient",
     "UtcpClientConfig",
     "UtcpError",
@@ -38,6 +41,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncUTCPRegistry": "registry.client",
     "Binary": "model",
     "BridgeSettings": "config",
     "CallTemplate": "model",
@@ -46,6 +50,7 @@ _HOMES = {
     "Result": "model",
     "Tool": "model",
     "Transport": "transport",
+    "UTCPRegistry": "registry.client",
     "UtcpClient": "client",
     "UtcpClientConfig": "config",
     "UtcpError": "errors",

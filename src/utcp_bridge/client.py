@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -37,6 +37,7 @@ from utcp_bridge.repository import Change, InMemoryToolRepository, ToolRepositor
 from utcp_bridge.search import Hit, ToolSearchStrategy, create_strategy
 from utcp_bridge.transport import Services, Transport
 from utcp_bridge.transport_registry import TransportRegistry
+from utcp_bridge.upkeep import Upkeep
 from utcp_bridge.variables import Variables, load_variable_loaders
 from utcp_bridge.wire.guard import Guard
 from utcp_bridge.wire.http import HttpPool
@@ -97,6 +98,7 @@ class UtcpClient:
         self._registry = TransportRegistry(extensions.transports)
         binder = Binder(variables, TokenCache(self._http), lambda secret: self.redactor.learn([secret]))
         self._registration = Registration(self._services, self._registry, binder, self.repository)
+        self._upkeep = Upkeep(self._services, self._registration, self._tasks, self.redactor)
         self._limits = Limits(self._allowance)
         self._layers = (
             Audit(extensions.audit),
@@ -137,18 +139,13 @@ class UtcpClient:
         return client
 
     async def open(self, *, wait: float | None = None) -> None:
-        """Start loading the configuration's manuals; returns when all are loaded or `wait` seconds are over."""
+        """Start loading the configuration's manuals and registries; returns when all are loaded or `wait`
+        seconds are over.
+        """
         await self._tasks.start()
         for fault in self._loader_faults:
             _log.warning("%s", fault)
-        loading: list[ManualState] = []
-        for entry in self.config.manual_call_templates:
-            try:
-                loading.append(self._registration.announce(entry))
-            except UtcpError as error:
-                _log.error("%s", error)
-        for state in loading:
-            self._tasks.spawn(_bound(self._load_and_maintain, state))
+        self._upkeep.begin(self.config)
         await self.wait_loaded(wait)
         self._tasks.spawn(self._index_soon)
 
@@ -168,17 +165,17 @@ class UtcpClient:
         """
         state = self._registration.announce(as_entry(template, known_fields=self._registry.fields))
         await self._registration.load(state)
-        self._tasks.spawn(_bound(self._maintain, state))
+        self._upkeep.keep(state)
         return state
 
     async def deregister_manual(self, name: str) -> bool:
         """Forget a manual and its tools; False if there is none of this name."""
         self._limits.forget(name)
-        return await self._registration.deregister(name)
+        return await self._upkeep.deregister(name)
 
     async def refresh(self, name: str) -> None:
         """Read a manual again; its present tools stay until the new ones are there."""
-        await self._registration.refresh(name)
+        await self._upkeep.refresh(name)
 
     def tools(self) -> Sequence[Tool]:
         """Every live tool, ordered by UTCP name."""
@@ -363,31 +360,11 @@ class UtcpClient:
         for tool in change.added:
             self._chains.pop(tool.qualified_name, None)
 
-    async def _load_and_maintain(self, state: ManualState) -> None:
-        await self._registration.load(state)
-        self._tasks.tell()
-        if state.error is not None:
-            _log.warning("Manual %s: %s", state.name, self.redactor(str(state.error)))
-        for fault in state.faults:
-            _log.warning("%s", self.redactor(str(fault)))
-        await self._maintain(state)
-
     async def _index_soon(self) -> None:
         """Index many tools in a worker thread before the first search, once the start is over."""
         await anyio.sleep(_INDEX_AFTER)
         if sum(len(change.added) for change in self._unindexed) >= _INDEX_FROM:
             await anyio.to_thread.run_sync(lambda: self.search_strategy)
-
-    async def _maintain(self, state: ManualState) -> None:
-        await self._registration.keep_trying(state)
-        seconds = state.entry.get("refresh_interval", self.settings.refresh_interval)
-        while seconds:
-            await anyio.sleep(float(seconds))
-            await self._registration.refresh(state.name)
-
-
-def _bound(work: Callable[[ManualState], Coroutine[Any, Any, None]], state: ManualState) -> Any:
-    return lambda: work(state)
 
 
 def _clean(value: Any, redactor: Redactor) -> Any:

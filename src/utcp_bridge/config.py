@@ -143,6 +143,8 @@ class ManualOptions(_Frozen):
     retries: int | None = Field(default=None, ge=0, le=10)
     max_reply_bytes: Size | None = None
     refresh_interval: float | None = Field(default=None, ge=0)
+    sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
+    registry: str | None = None
 
 
 class UtcpClientConfig(BaseModel):
@@ -156,6 +158,7 @@ class UtcpClientConfig(BaseModel):
     tool_search_strategy: JsonObject | None = None
     post_processing: tuple[JsonObject, ...] = ()
     manual_call_templates: tuple[JsonObject, ...] = Field(default=(), repr=False)
+    registries: tuple[JsonObject, ...] = Field(default=(), repr=False)
     bridge: BridgeSettings = BridgeSettings()
 
 

@@ -21,7 +21,7 @@ from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import Fault, JsonObject
-from utcp_bridge.places import DOCUMENT_SUFFIXES, fetch_url, hint_of, read_file
+from utcp_bridge.places import DOCUMENT_SUFFIXES, fetch_url, hint_of, is_url, read_file
 from utcp_bridge.transport_registry import TransportRegistry
 
 __all__ = ["ConfigLike", "LoadedConfig", "as_config", "as_entry", "load_config"]
@@ -66,6 +66,18 @@ class _Gathered:
         taken = [str(known.get("name")) for known in self.entries]
         self.entries.append({**entry, "name": suggest_name(entry, taken)})
 
+    def add_registry(self, registry: JsonObject, where: str) -> None:
+        known = self.client.setdefault("registries", [])
+        if any(one["name"] == registry["name"] for one in known):
+            what = f"there is already a registry named {registry['name']!r}; this one is left out."
+            self.faults.append(Fault(where, what, "Rename one of them."))
+            return
+        known.append(registry)
+
+    def add_bare_registry(self, place: str, where: str) -> None:
+        """A registry alone: it is named after its place."""
+        self.add_document({"registries": [place]}, where=where, folder=None)
+
     def _add_reading(self, reading: ConfigReading, where: str, folder: Path | None) -> None:
         self.faults.extend(reading.faults)
         for entry in reading.entries:
@@ -74,6 +86,8 @@ class _Gathered:
         self.client["variables"] = {**self.client.get("variables", {}), **(client.pop("variables", None) or {})}
         loaders = [_anchored(loader, folder) for loader in client.pop("load_variables_from", None) or ()]
         self.client["load_variables_from"] = [*self.client.get("load_variables_from", ()), *loaders]
+        for registry in client.pop("registries", None) or ():
+            self.add_registry(_anchored_registry(registry, folder), where)
         self.client.update(client)
         self.bridge.update(reading.bridge)
 
@@ -166,6 +180,8 @@ async def _add_file(gathered: _Gathered, named: Path) -> None:
         gathered.add_document(document, where=str(path), folder=path.parent)
     elif shape in _MANUAL_SHAPES:
         gathered.add_manual({"call_template_type": "file", "file_path": str(path)})
+    elif shape is Shape.REGISTRY:
+        gathered.add_bare_registry(str(path), str(path))
     else:
         raise _unknown_shape()
 
@@ -179,6 +195,8 @@ async def _add_url(gathered: _Gathered, url: str) -> None:
         gathered.add_document(document, where=url, folder=None)
     elif shape in _MANUAL_SHAPES:
         gathered.add_manual({"call_template_type": "http", "url": url})
+    elif shape is Shape.REGISTRY:
+        gathered.add_bare_registry(url, url)
     else:
         raise _unknown_shape()
 
@@ -226,6 +244,11 @@ def _anchored(entry: JsonObject, folder: Path | None) -> JsonObject:
         and not value.startswith(("~", "$"))
     }
     return {**entry, **changes} if changes else entry
+
+
+def _anchored_registry(registry: JsonObject, folder: Path | None) -> JsonObject:
+    place = str(registry["registry"])
+    return registry if is_url(place) else {**registry, "registry": _anchored({"file_path": place}, folder)["file_path"]}
 
 
 def _unknown_shape() -> ConfigError:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -19,9 +21,16 @@ from pydantic import ValidationError
 
 from utcp_bridge.binding import Binder
 from utcp_bridge.config import BridgeSettings, ManualOptions, explain
-from utcp_bridge.errors import ConfigError, DeadlineExceeded, MalformedReply, OperatorError, UtcpError
+from utcp_bridge.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    MalformedReply,
+    ManualError,
+    OperatorError,
+    UtcpError,
+)
 from utcp_bridge.manual_reading import ManualReader, Reading
-from utcp_bridge.model import Fault, JsonObject, Source, TlsOptions, Tool, Trust
+from utcp_bridge.model import Document, Fault, JsonObject, Source, TlsOptions, Tool, Trust
 from utcp_bridge.pinning import pinned
 from utcp_bridge.repository import ToolRepository
 from utcp_bridge.tool_building import ToolBuilder, endpoint_pair
@@ -118,17 +127,23 @@ class Registration:
             state.error = MalformedReply(f"Loading failed inside the bridge ({type(error).__name__}).")
         state.seconds = perf_counter() - started
 
-    async def keep_trying(self, state: ManualState) -> None:
-        """Load a failed manual again and again, with doubling pauses, until it comes or is deregistered."""
+    async def keep_trying(
+        self, state: ManualState, load: Callable[[ManualState], Awaitable[None]] | None = None
+    ) -> None:
+        """Load a failed manual again and again, with doubling pauses, until it comes or is deregistered.
+
+        `load` is the way to load it that a registry has.
+        """
         pause = _FIRST_PAUSE
         while state.status == "failed" and self._states.get(state.name) is state:
             if not _may_recover(state.error):
                 return
             await anyio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-            await self.load(state)
+            await (load or self.load)(state)
             if state.error is None:
-                _log.info("Manual %s is back with %d tools.", state.name, state.tools)
+                what = "Manual" if load is None else "Registry"
+                _log.info("%s %s is back with %d tools.", what, state.name, state.tools)
 
     async def refresh(self, name: str) -> None:
         """Discover a manual again; its present tools stay while it fails."""
@@ -161,6 +176,10 @@ class Registration:
         """The resolved target of a tool; raises VariableNotFound and ConfigError."""
         return self._builder.target(tool, self._states[tool.manual].entry)
 
+    def reach(self, entry: JsonObject) -> tuple[Source, Target[Any]]:
+        """Source and resolved target of an entry that is no manual's own: of a registry. Raises as `load` records."""
+        return self._open(entry, self.transport(str(entry["call_template_type"])), _options(entry))
+
     async def _load(self, state: ManualState) -> None:
         entry = state.entry
         transport = self.transport(state.kind)
@@ -170,6 +189,7 @@ class Registration:
         seconds = options.discovery_timeout or self.settings.discovery_timeout
         with anyio.move_on_after(seconds):
             document = await transport.discover(target)
+            _check_hash(document, options)
             reading = await self._reader.read(document, entry=entry, source=source, options=options)
         if reading is None:
             raise DeadlineExceeded(
@@ -202,7 +222,7 @@ class Registration:
             origin=origin_of(endpoint),
             allowed_origins=source.allowed_origins,
             allow_networks=source.allow_networks,
-            exempt=endpoint_pair(endpoint),
+            exempt=frozenset() if _is_foreign(endpoint, options) else endpoint_pair(endpoint),
             trusted=source.trusted,
             tls=source.tls,
             proxy=source.proxy,
@@ -240,6 +260,25 @@ def _options(entry: JsonObject) -> ManualOptions:
 
 def _base_origin(options: ManualOptions) -> frozenset[str]:
     return frozenset({origin_of(options.base_url)}) if options.base_url else frozenset()
+
+
+def _is_foreign(endpoint: str, options: ManualOptions) -> bool:
+    """Whether a registry chose the address, and not the operator: only the registry's own is the operator's word."""
+    return options.registry is not None and origin_of(endpoint) != options.registry
+
+
+def _check_hash(document: Document, options: ManualOptions) -> None:
+    """Raises ManualError if the fetched bytes are not those that `sha256` names."""
+    if options.sha256 is None:
+        return
+    content = document.content
+    data = content.encode() if isinstance(content, str) else content
+    found = sha256(data).hexdigest() if isinstance(data, bytes) else "that of no document"
+    if found != options.sha256.lower():
+        raise ManualError(
+            f"The manual's SHA-256 is {found}, not {options.sha256.lower()}.",
+            remedy="Look at what changed before you change the hash.",
+        )
 
 
 def _may_recover(error: UtcpError | None) -> bool:

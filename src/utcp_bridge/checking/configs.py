@@ -140,9 +140,11 @@ def _check_file(entry: JsonObject, path: Path, folder: FilePath | None, findings
 def _check_client_keys(document: JsonObject, findings: Findings) -> None:
     """Each key by itself, so that what is said of it stands at its place."""
     for key, value in document.items():
-        if key not in {*_ENTRY_KEYS, "mcpServers", "bridge"}:
-            reading = read_config({"manual_call_templates": [], key: value}, where="")
-            findings.take((key,), reading.faults)
+        if key in {*_ENTRY_KEYS, "mcpServers", "bridge"}:
+            continue
+        members = value if key == "registries" and is_list(value) else None
+        for path, part in [((key, at), [one]) for at, one in enumerate(members)] if members else [((key,), value)]:
+            findings.take(path, read_config({"manual_call_templates": [], key: part}, where="").faults)
     try:
         Variables(variables if is_object(variables := document.get("variables")) else {}, environ={})
     except ConfigError as error:

@@ -20,6 +20,7 @@ from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject, Trust, is_list
 from utcp_bridge.places import STDIN, is_url, read_place
+from utcp_bridge.registry.listing import read_page
 from utcp_bridge.template_variables import variables_of_tools
 from utcp_bridge.variables import Variables
 
@@ -76,6 +77,8 @@ async def check_document(
         tools = await check_openapi(document, url, findings)
         _note_tools(report, tools, environ)
         report.dialect = "openapi"
+    elif shape is Shape.REGISTRY:
+        _check_registry(document, report, findings)
     elif shape in _MANUALS or (is_list(document) and not document):
         _check_manual(document, report, findings, environ)
     else:
@@ -107,6 +110,17 @@ def _check_config(
             report.variables.setdefault(key, []).extend(f"{name}.{one}" for one in tools)
 
 
+def _check_registry(document: Any, report: Report, findings: Findings) -> None:
+    """Every listing by itself; names that clash show when they are read together."""
+    for index, raw in enumerate(document["manuals"]):
+        page = read_page({"manuals": [raw]}, base="https://registry.example.com/", where="")
+        findings.take(("manuals", index), page.faults)
+        report.entries += len(page.listings)
+    if not findings.items:
+        page = read_page(document, base="https://registry.example.com/", where="")
+        findings.take(("manuals",), page.faults)
+
+
 def _note_tools(report: Report, tools: list[JsonObject], environ: Mapping[str, str]) -> None:
     report.tools = len(tools)
     report.variables = variables_of_tools(tools, report.name)
@@ -118,8 +132,6 @@ def _note_tools(report: Report, tools: list[JsonObject], environ: Mapping[str, s
 
 
 def _refuse(report: Report, findings: Findings) -> None:
-    if report.shape == Shape.REGISTRY:
-        return
     report.shape = Shape.UNKNOWN.value
     findings.error(
         (),

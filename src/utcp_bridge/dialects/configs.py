@@ -8,6 +8,7 @@ from typing import Any
 from utcp_bridge.dialects import v0, v1
 from utcp_bridge.dialects.fields import copied, is_list, is_object, nearest, safe_name, sort_of, word
 from utcp_bridge.dialects.readings import ConfigReading, Notes
+from utcp_bridge.dialects.registries import read_registries
 from utcp_bridge.dialects.shapes import Shape, detect, kind_key, looks_like_tool
 from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, suggest_name
 from utcp_bridge.dialects.templates import KnownFields, read_template, warn_of_unknown_fields
@@ -23,6 +24,7 @@ _CLIENT_TYPES: dict[str, type] = {
     "tool_search_strategy": dict,
     "post_processing": list,
     "providers_file_path": str,
+    "registries": list,
 }
 _TYPE_NAMES: dict[type, str] = {dict: "an object", list: "a list", str: "text"}
 
@@ -182,6 +184,8 @@ def _read_client(raw: JsonObject, where: str, notes: Notes) -> JsonObject:
         client[key] = value
     if is_list(loaders := client.get("load_variables_from")):
         client["load_variables_from"] = list(_read_loaders(loaders, where, notes))
+    if is_list(registries := client.get("registries")):
+        client["registries"] = list(read_registries(registries, where, notes))
     return client
 
 

@@ -17,7 +17,7 @@ class ConfigReading:
     `entries` are manual call templates: each has a unique `name` and a `call_template_type`; keys that
     only the operator may write (`config.ManualOptions`) stand beside the template's own. `client` holds
     those of `variables`, `load_variables_from`, `tool_repository`, `tool_search_strategy`,
-    `post_processing` and `providers_file_path` that were given, `bridge` the section of that name.
+    `post_processing`, `providers_file_path` and `registries` that were given, `bridge` the section of that name.
     """
 
     dialect: str

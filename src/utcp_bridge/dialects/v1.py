@@ -31,6 +31,7 @@ CLIENT_KEYS = (
     "tool_search_strategy",
     "post_processing",
     "providers_file_path",
+    "registries",
 )
 CONFIG_KEYS = frozenset({*CLIENT_KEYS, "manual_call_templates", "providers", "mcpServers", "bridge"})
 BASE_FIELDS = frozenset({

@@ -1,0 +1,85 @@
+"""The command under each of its names."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from utcp_bridge import __version__
+from utcp_bridge.cli.program import DEFAULT, started_as, under_name
+
+FOLDER = Path(sys.executable).parent
+
+
+def run(program, *arguments, **environ):
+    return subprocess.run(
+        [FOLDER / program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=25,
+        check=False,
+        env={**os.environ, **environ},
+    )
+
+
+@pytest.mark.parametrize("program", ["utcp", "utcp-bridge", "utcp-registry"])
+def test_help_and_version_show_the_name_that_was_typed(program):
+    shown = run(program, "--help").stdout
+    assert shown.startswith(f"Usage: {program} ")
+    examples = [line.split() for line in shown.partition("Examples:")[2].splitlines() if line.strip()]
+    assert {words[0] for words in examples} == {program}
+    assert run(program, "--version").stdout == f"{program} {__version__}\n"
+
+
+def test_the_help_of_a_verb_and_its_examples_show_it_too():
+    shown = run("utcp", "convert", "-h").stdout
+    assert shown.startswith("Usage: utcp convert ")
+    assert "utcp convert openapi.json > utcp-manual.json" in shown
+    assert "utcp-bridge" not in shown
+    served = run("utcp-registry", "serve", "-h").stdout
+    assert served.startswith("Usage: utcp-registry serve ")
+    assert "utcp-registry serve --port 8080" in served
+    assert "utcp-bridge" not in served
+
+
+def test_completion_is_for_the_name_that_was_typed():
+    script = run("utcp", _UTCP_COMPLETE="bash_source").stdout
+    assert "complete -o nosort -F _utcp_completion utcp" in script
+    words = run("utcp-registry", _UTCP_REGISTRY_COMPLETE="bash_complete", COMP_WORDS="utcp-registry se", COMP_CWORD="1")
+    assert words.stdout == "plain,serve\n"
+
+
+def test_complaints_begin_with_the_name(tmp_path):
+    done = run("utcp", "validate", str(tmp_path / "gone.json"))
+    assert (done.returncode, done.stderr.startswith("utcp: ")) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("argument", "name"),
+    [
+        ("/usr/bin/utcp", "utcp"),
+        ("utcp-registry.exe", "utcp-registry"),
+        ("/x/utcp_bridge/__main__.py", DEFAULT),
+        ("pytest", DEFAULT),
+        ("", DEFAULT),
+    ],
+)
+def test_an_unknown_name_is_the_default(monkeypatch, argument, name):
+    monkeypatch.setattr(sys, "argv", [argument])
+    assert started_as() == name
+
+
+def test_only_what_the_name_has_is_renamed():
+    text = 'utcp-bridge serve, utcp-bridge registry list, {"command": "utcp-bridge"}, my-utcp-bridge x'
+    command = click.Command("x", help=text, epilog=None)
+    assert under_name(command, DEFAULT) is command
+    assert under_name(command, "utcp").help == (
+        'utcp serve, utcp registry list, {"command": "utcp-bridge"}, my-utcp-bridge x'
+    )
+    assert under_name(command, "utcp-registry").help == (
+        'utcp-bridge serve, utcp-registry list, {"command": "utcp-bridge"}, my-utcp-bridge x'
+    )
+    assert command.help == text

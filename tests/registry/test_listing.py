@@ -1,0 +1,73 @@
+import re
+
+import pytest
+
+from utcp_bridge.errors import ManualError
+from utcp_bridge.registry.listing import Listing, read_page
+
+BASE = "https://registry.example.com/manuals"
+HASH = "0123456789abcdef" * 4
+
+
+def read(*manuals, **keys):
+    return read_page({"manuals": list(manuals), **keys}, base=BASE, where="the registry")
+
+
+def test_everything_that_a_registry_says_is_read_and_written_as_it_was():
+    raw = {
+        "name": "weather",
+        "url": "https://api.example.com/utcp",
+        "description": "Weather.",
+        "tags": ["a", "b"],
+        "manual_version": "2.0",
+        "sha256": HASH,
+    }
+    page = read(raw, next="abc")
+    assert [listing.as_json() for listing in page.listings] == [raw]
+    assert (page.next, page.faults) == ("abc", [])
+
+
+def test_an_address_suffices_and_may_be_relative():
+    page = read("https://api.example.com/weather.json", {"url": "manuals/maps.yaml", "tags": "x", "description": 3})
+    assert page.listings == [
+        Listing("weather", "https://api.example.com/weather.json"),
+        Listing("maps", "https://registry.example.com/manuals/maps.yaml"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("manual", "words"),
+    [
+        (3, "a number, not an object"),
+        ({"name": "a"}, "no `url`"),
+        ({"url": "file:///etc/passwd"}, "lacks its scheme or host"),
+        ({"url": "ftp://example.com/x"}, "scheme 'ftp'"),
+        ({"url": "https://user@example.com/x"}, "user name"),
+        ({"url": "https://[broken"}, "Invalid|cannot be read"),
+        ({"url": "https://a.example", "sha256": "abc"}, "no SHA-256"),
+        ({"url": "https://a.example", "sha256": "g" * 64}, "no SHA-256"),
+        ({"name": "good", "url": "https://a.example"}, "also named 'good'"),
+    ],
+)
+def test_a_listing_that_cannot_be_used_costs_no_other(manual, words):
+    page = read({"name": "good", "url": "https://a.example/1"}, manual, {"name": "late", "url": "https://a.example/2"})
+    assert [listing.name for listing in page.listings] == ["good", "late"]
+    [fault] = page.faults
+    assert fault.where == "the registry, manual 2"
+    assert re.search(words, fault.what)
+
+
+def test_names_are_made_of_word_characters():
+    assert [listing.name for listing in read({"name": "__my api!", "url": "https://a.example"}).listings] == ["my_api"]
+
+
+@pytest.mark.parametrize("document", [{"utcp_version": "1.0.1", "tools": []}, {"openapi": "3.0.3", "paths": {}}])
+def test_a_manual_where_a_registry_was_expected_is_its_own_listing(document):
+    page = read_page(document, base="https://api.example.com/.well-known/utcp.json", where="it")
+    assert [listing.url for listing in page.listings] == ["https://api.example.com/.well-known/utcp.json"]
+
+
+@pytest.mark.parametrize("document", [[], {}, {"manuals": {}}, "text", None, {"manual_call_templates": []}])
+def test_anything_else_is_no_registry(document):
+    with pytest.raises(ManualError, match="it is no registry"):
+        read_page(document, base=BASE, where="it")
