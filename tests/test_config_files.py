@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.upstreams.http_service import HttpService
+from tests.upstreams.registry_service import Answers, served
 
 from utcp_bridge.config import UtcpClientConfig
 from utcp_bridge.config_files import as_config, as_entry, load_config
@@ -183,3 +184,27 @@ def test_one_template_of_either_generation_is_an_entry() -> None:
     assert as_entry(PROVIDER, known_fields=fields)["call_template_type"] == "http"
     with pytest.raises(ConfigError, match="type"):
         as_entry({"name": "x"}, known_fields=fields)
+
+
+async def test_registries_of_several_files_come_together_and_keep_their_places(tmp_path: Path) -> None:
+    url = "https://registry.example.com"
+    one = write(tmp_path / "a.json", {"registries": [url, {"registry": "list.json", "name": "near"}]})
+    two = write(
+        tmp_path / "b.json", {"registries": [{"registry": url, "name": "near"}, {"registry": "$PLACE", "name": "v"}]}
+    )
+    loaded = await load_config([one, two], environ={})
+    assert [(one["name"], one["registry"]) for one in loaded.config.registries] == [
+        ("registry_example_com", url),
+        ("near", str(tmp_path / "list.json")),
+        ("v", "$PLACE"),
+    ]
+    assert "already a registry named 'near'" in str(loaded.faults[0])
+
+
+async def test_a_registry_alone_is_a_source_too(tmp_path: Path) -> None:
+    path = write(tmp_path / "market.json", {"manuals": []})
+    [registry] = (await load_config([path], environ={})).config.registries
+    assert registry == {"registry": str(path), "name": "market"}
+    with served(Answers({"/": {"manuals": []}}).app) as base:
+        [registry] = (await load_config([base], environ={})).config.registries
+    assert registry["registry"] == base

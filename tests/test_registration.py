@@ -1,4 +1,5 @@
 import logging
+from hashlib import sha256
 from typing import Any
 
 import anyio
@@ -156,3 +157,20 @@ async def test_a_fetched_manual_has_the_trust_and_origin_of_where_it_came_from()
         assert source.allowed_origins == {"https://api.example.com"}
         assert registration.bind(repository.tools()[0]).template.url.startswith(service.base)
         await registration.aclose()
+
+
+async def test_a_manual_must_have_the_hash_that_the_operator_names(tmp_path) -> None:
+    path = tmp_path / "m.json"
+    path.write_text('{"tools": []}', encoding="utf-8")
+    entry = {"name": "m", "call_template_type": "file", "file_path": str(path)}
+    digest = sha256(path.read_bytes()).hexdigest()
+    async with open_services() as services:
+        for pin, status in ((digest.upper(), "ready"), ("0" * 64, "failed"), ("short", "failed")):
+            registration = make(services)
+            state = registration.announce({**entry, "sha256": pin})
+            await registration.load(state)
+            assert state.status == status
+        registration = make(services)
+        generated = registration.announce({**ENTRY, "sha256": digest})
+        await registration.load(generated)
+    assert "that of no document" in str(generated.error)
