@@ -41,7 +41,11 @@ CLI_INTRO = f"""# The command line
 
 {NOTICE}
 
-`utcp-bridge` is also `python -m utcp_bridge`. Results are on stdout, everything else on stderr.
+`utcp-bridge` is also `utcp` and `python -m utcp_bridge`; `utcp-registry` is `utcp-bridge registry`. Help and completion
+show the name that was typed. Results are on stdout, everything else on stderr.
+
+Completion for bash, zsh or fish: `eval "$(_UTCP_BRIDGE_COMPLETE=bash_source utcp-bridge)"`, and `_UTCP_COMPLETE` or
+`_UTCP_REGISTRY_COMPLETE` for the other names.
 """
 
 ERRORS_INTRO = f"""# Errors
@@ -85,10 +89,17 @@ def written(value: Any) -> str:
 
 def cli_page() -> str:
     parts = [CLI_INTRO, "## Exit codes\n", table(("Code", "Meaning"), [(str(c), m) for c, m in exits.MEANINGS.items()])]
-    for name, command in [("", bridge), *bridge.commands.items()]:
+    for name, command in every_command("", bridge):
         parts.append(f"## `{f'utcp-bridge {name}'.strip()}`\n")
         parts.append(f"```text\n{help_of(name, command)}\n```\n")
     return "\n".join(parts)
+
+
+def every_command(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    """A command and, if it is a group, those in it, by their full names without the program's."""
+    yield name, command
+    for verb, child in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from every_command(f"{name} {verb}".strip(), child)
 
 
 def help_of(name: str, command: click.Command) -> str:

@@ -36,9 +36,10 @@ def codes() -> set[str]:
     return {vars(errors)[name].code for name in errors.__all__}
 
 
-def verbs() -> Iterator[tuple[str, click.Command]]:
-    yield "", bridge
-    yield from bridge.commands.items()
+def verbs(name: str = "", command: click.Command = bridge) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    for verb, child in command.commands.items() if isinstance(command, click.Group) else ():
+        yield from verbs(f"{name} {verb}".strip(), child)
 
 
 def test_every_setting_has_a_row_and_every_row_is_a_setting() -> None:

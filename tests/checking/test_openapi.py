@@ -30,7 +30,7 @@ async def test_what_the_conversion_leaves_out_stands_at_its_place():
 
 
 async def test_a_missing_server_is_a_warning_for_its_own_address_may_do():
-    _, told = await check({"openapi": "3.0.3", "paths": {"/a": {"get": {"responses": {}}}}}, "/home/api.yaml")
+    _, told = await check({"openapi": "3.0.3", "paths": {"/a": {"get": {"responses": {}}}}}, "/srv/api.yaml")
     assert [(severity, pointer) for severity, pointer, _ in told] == [("warning", "/servers")]
 
 
@@ -47,3 +47,11 @@ async def test_local_files_are_read_and_the_network_is_not_asked(tmp_path):
         _, told = await check(document, f"{base}/api.json")
     assert any("not asked here" in what for _, _, what in told)
     assert canary.seen == []
+
+
+async def test_a_fault_in_another_file_is_no_fault_at_a_place_of_this_one(tmp_path):
+    (tmp_path / "x.yaml").write_text("a: {get: {operationId: a, parameters: [{name: p}], responses: {}}}")
+    document = {"openapi": "3.0.3", "servers": [{"url": "https://x.example"}], "paths": {"/a": {"$ref": "x.yaml#/a"}}}
+    _, told = await check(document, str(tmp_path / "api.yaml"))
+    what = "in a file that it refers to, at #/a/get/parameters/0: the parameter has no name or place."
+    assert told == [("warning", "", what)]

@@ -38,3 +38,28 @@ def test_serving_beyond_loopback_is_refused_unasked(command, tmp_path):
     assert outcome.code == 2
     assert "--insecure" in outcome.err
     assert command("registry", "serve", str(tmp_path / "gone")).code == 2
+
+
+def test_a_tool_of_a_registry_is_called_and_nothing_else_is_asked(command, tmp_path):
+    service = Answers({"/manuals": {"manuals": [{"name": "m", "url": "/m"}]}, "/call": {"answer": 42}})
+    other = Answers({"/manuals": {"manuals": []}})
+    with served(service.app) as base, served(other.app) as elsewhere:
+        template = {"call_template_type": "http", "url": f"{base}/call"}
+        service.answers["/m"] = {"tools": [{"name": "t", "tool_call_template": template}]}
+        registries = [{"registry": base, "name": "acme"}, {"registry": elsewhere, "name": "other"}]
+        own = {"name": "own", "call_template_type": "text", "content": {"tools": [{"name": "t"}]}}
+        (tmp_path / "utcp.json").write_text(json.dumps({"registries": registries, "manual_call_templates": [own]}))
+        called = command("call", "-c", "utcp.json", "acme_m.t")
+        assert other.seen == []
+        seen = list(service.seen)
+        assert command("call", "-c", "utcp.json", "own.t").code == 0
+        assert service.seen == seen
+        checked = command("check", "-c", "utcp.json", "--json")
+    assert json.loads(called.out) == {"answer": 42}
+    states = {one["name"]: (one["kind"], one["status"]) for one in json.loads(checked.out)["manuals"]}
+    assert states == {
+        "own": ("text", "ready"),
+        "acme": ("registry", "ready"),
+        "other": ("registry", "ready"),
+        "acme_m": ("http", "ready"),
+    }

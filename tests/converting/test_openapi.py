@@ -139,8 +139,8 @@ async def test_files_at_the_documents_own_url_are_fetched():
 def test_a_description_without_a_host_is_refused_with_the_option_to_give():
     document = {"openapi": "3.0.3", "paths": {"/a": {"get": {"responses": {}}}}}
     with pytest.raises(ConfigError, match="--base-url"):
-        without_files(document, url="/home/api.json", name="api", wishes=Wishes())
-    converted = without_files(document, url="/home/api.json", name="api", wishes=BASE)
+        without_files(document, url="/srv/api.json", name="api", wishes=Wishes())
+    converted = without_files(document, url="/srv/api.json", name="api", wishes=BASE)
     assert converted.tools[0]["tool_call_template"]["url"] == "https://api.example.com/a"
 
 

@@ -18,6 +18,8 @@ from utcp_bridge.reference_files import gather_references, read_local_reference
 __all__ = ["check_openapi"]
 
 _SERVERS: Final = "#/servers"
+_MAY_BE_MISSING: Final = ("servers", "security")
+"""Parts that faults name although the document need not have them."""
 
 
 async def check_openapi(document: JsonObject, url: str | None, findings: Findings) -> list[JsonObject]:
@@ -34,7 +36,11 @@ async def check_openapi(document: JsonObject, url: str | None, findings: Finding
         # That no server is named is cured by `base_url`, or by the URL where the description is found.
         severity = "warning" if fault.where == _SERVERS else fault.severity
         what = fault.what if fault.what.endswith(".") else f"{fault.what}."
-        findings.items.append(Finding(severity, of_pointer(fault.where), what, fault.remedy))
+        path = of_pointer(fault.where)
+        if path and path[0] not in {*document, *_MAY_BE_MISSING}:
+            what = f"in a file that it refers to, at {fault.where}: {what}"
+            path = ()
+        findings.items.append(Finding(severity, path, what, fault.remedy))
     return conversion.tools
 
 

@@ -14,6 +14,7 @@ from utcp_bridge.cli.output import complain, note
 
 if TYPE_CHECKING:
     from utcp_bridge.client import UtcpClient
+    from utcp_bridge.config import UtcpClientConfig
     from utcp_bridge.config_files import LoadedConfig
     from utcp_bridge.registration import ManualState
 
@@ -52,8 +53,7 @@ async def opened(options: Options, *, only: str | None = None, quiet: bool = Tru
         for fault in loaded.faults:
             complain(str(fault))
         if only is not None:
-            entries = _of_manual(config.manual_call_templates, only)
-            config = config.model_copy(update={"manual_call_templates": entries})
+            config = _for_tool(config, only)
         sink = stack.enter_context(audit_sink(settings.audit_log, loaded.root))
         extensions = Extensions(redactor=redactor, audit=sink)
         client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
@@ -102,7 +102,10 @@ def tell_failures(client: UtcpClient) -> list[ManualState]:
     return failed
 
 
-def _of_manual(entries: tuple[Any, ...], tool: str) -> tuple[Any, ...]:
-    """The entry of the manual that the tool's name begins with; all of them if there is none."""
-    chosen = tuple(entry for entry in entries if tool.startswith(f"{entry.get('name')}."))
-    return chosen or entries
+def _for_tool(config: UtcpClientConfig, tool: str) -> UtcpClientConfig:
+    """The configuration with the one manual, or else registry, that the tool's name begins with; as it is if none."""
+    entries = tuple(entry for entry in config.manual_call_templates if tool.startswith(f"{entry.get('name')}."))
+    registries = tuple(entry for entry in config.registries if not entries and tool.startswith(f"{entry.get('name')}_"))
+    if not entries and not registries:
+        return config
+    return config.model_copy(update={"manual_call_templates": entries, "registries": registries})

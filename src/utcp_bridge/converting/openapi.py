@@ -48,8 +48,13 @@ def without_files(
     _insist_on_addresses(conversion.tools, name)
     tools = [_with_telling_outputs(tool) for tool in conversion.tools]
     info = {**conversion.info, **({"title": wishes.name} if wishes.name else {})}
-    notes = [Fault(f"{name}, {fault.where}", fault.what, fault.remedy, fault.severity) for fault in conversion.faults]
+    notes = [_note(name, fault) for fault in conversion.faults]
     return Converted(new_manual(tools, info), name, notes=notes)
+
+
+def _note(name: str, fault: Fault) -> Fault:
+    what = fault.what if fault.what.endswith(".") else f"{fault.what}."
+    return Fault(f"{name}, {fault.where}", what, fault.remedy, fault.severity)
 
 
 def _insist_on_addresses(tools: list[JsonObject], name: str) -> None:

@@ -20,6 +20,7 @@ from utcp_bridge.model import Fault
 from utcp_bridge.places import fetch_url, is_url, read_place
 from utcp_bridge.registry.index import ListingIndex
 from utcp_bridge.registry.listing import Listing, Page, read_page
+from utcp_bridge.urls import bare_url
 
 __all__ = ["AsyncUTCPRegistry", "Fetched", "UTCPRegistry", "fetch_document", "list_manuals"]
 
@@ -99,7 +100,7 @@ async def list_manuals(
 
 async def _file(url: str, fetch: _Fetch) -> Page:
     fetched = await fetch(url)
-    return read_page(fetched.document, base=fetched.url, where=url)
+    return read_page(fetched.document, base=fetched.url, where=bare_url(url))
 
 
 async def _pages(place: str, fetch: _Fetch, *, tags: Sequence[str], q: str, most: int) -> Page:
@@ -113,7 +114,7 @@ async def _pages(place: str, fetch: _Fetch, *, tags: Sequence[str], q: str, most
         query = [*(("tag", tag) for tag in tags), ("limit", str(min(_PAGE_SIZE, most - len(listings))))]
         query += [(key, value) for key, value in (("q", q), ("cursor", cursors[-1])) if value]
         fetched = await fetch(f"{endpoint}?{urlencode(query)}")
-        page = read_page(fetched.document, base=fetched.url, where=place)
+        page = read_page(fetched.document, base=fetched.url, where=base)
         faults += page.faults
         for listing in page.listings:
             listings.setdefault(listing.name, listing)
