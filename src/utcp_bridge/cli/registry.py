@@ -104,7 +104,10 @@ def list_manuals(session: Session, /, place: str, words: tuple[str, ...], tags: 
     if flags["as_json"]:
         print_json({"manuals": [listing.as_json() for listing in page.listings]})
     elif page.listings:
-        rows = [(one.name, ", ".join(one.tags[:3]), one.url, one.description) for one in page.listings]
+        rows = [
+            (one.name, ", ".join(one.tags[:3]), one.url, one.description.strip().partition("\n")[0])
+            for one in page.listings
+        ]
         print_table(("NAME", "TAGS", "URL", "DESCRIPTION"), rows)
     else:
         note("No manual fits.")
