@@ -16,9 +16,19 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject
 
-__all__ = ["BridgeSettings", "ManualOptions", "MetaTools", "UtcpClientConfig", "explain", "settings_from_environment"]
+__all__ = [
+    "BridgeSettings",
+    "Exposure",
+    "ExposureLimits",
+    "ManualOptions",
+    "MetaTools",
+    "UtcpClientConfig",
+    "explain",
+    "settings_from_environment",
+]
 
 _ENV_PREFIX = "UTCP_BRIDGE_"
+Exposure = Literal["auto", "all", "search", "pinned"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(gt=0)]
@@ -33,6 +43,13 @@ class MetaTools(_Frozen):
 
     search: str | None = "search_tools"
     call: str | None = "call_tool"
+
+
+class ExposureLimits(_Frozen):
+    """How much `auto` lists before it turns to search."""
+
+    tools: Count = 128
+    tokens: Count = 100_000
 
 
 class BridgeSettings(_Frozen):
@@ -57,12 +74,19 @@ class BridgeSettings(_Frozen):
     aliases: Mapping[str, str] = Field(
         default_factory=dict, description="MCP name → UTCP name, for names of your own choice."
     )
-    exposure: Literal["auto", "all", "search"] = Field(
+    exposure: Exposure = Field(
         default="auto",
-        description="Which tools `tools/list` shows: all, meta-tools and pinned only, or by count and size.",
+        description="What `tools/list` shows: every tool, the meta-tools and what is pinned (`search`), what is pinned "
+        "alone, or every tool while there are few (`auto`).",
     )
-    exposure_max_tools: Count = Field(default=128, description="`auto` lists every tool up to this many …")
-    exposure_max_bytes: Count = Field(default=400_000, description="… and up to this many bytes of definitions.")
+    exposure_limits: ExposureLimits = Field(
+        default=ExposureLimits(),
+        description="`auto` lists every tool up to so many, and up to so many tokens of definitions (4 bytes each).",
+    )
+    exposure_by_client: Mapping[str, Exposure] = Field(
+        default_factory=dict,
+        description='Another exposure for clients by their names or globs: `{"cursor*": "search"}`.',
+    )
     pinned: tuple[str, ...] = Field(default=(), description="UTCP names or globs that are listed in every exposure.")
     meta_tools: MetaTools = Field(default=MetaTools(), description="Names of the meta-tools; null leaves one out.")
     page_size: int = Field(default=500, ge=1, le=10_000, description="Tools per page of `tools/list`.")

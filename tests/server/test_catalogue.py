@@ -6,7 +6,7 @@ import orjson
 import pytest
 from tests.support.server_client import StandIn
 
-from utcp_bridge.config import BridgeSettings, MetaTools
+from utcp_bridge.config import BridgeSettings
 from utcp_bridge.server.catalogue import Catalogue, StaleCursor
 
 INPUTS = {"type": "object", "properties": {"$top": {"type": "integer"}, "q": {"type": "string"}}}
@@ -31,38 +31,6 @@ def walk(catalogue):
         cursor = page.next_cursor
         if cursor is None:
             return found
-
-
-def test_an_entry_says_all_that_a_host_needs():
-    client = client_of()
-    client.add(
-        "shop",
-        "orders.list",
-        description="List\u200b orders.",
-        inputs=INPUTS,
-        outputs={"type": "array", "items": {"type": "string"}},
-        tags=("order", "\u202e", "read"),
-        annotations={"readOnlyHint": True, "destructiveHint": "no", "other": 1},
-        deprecated=True,
-    )
-    (listed,) = Catalogue(client).page().tools
-    assert listed == {
-        "name": "shop_orders_list",
-        "title": "shop.orders.list",
-        "description": "Deprecated. List orders.",
-        "inputSchema": {"type": "object", "properties": {"top": {"type": "integer"}, "q": {"type": "string"}}},
-        "outputSchema": {"type": "object", "properties": {"result": {"type": "array", "items": {"type": "string"}}}},
-        "annotations": {"readOnlyHint": True},
-        "_meta": {"utcp/name": "shop.orders.list", "utcp/tags": ["order", "read"], "utcp/renamed": {"top": "$top"}},
-    }
-
-
-def test_a_title_of_its_own_is_kept_and_long_descriptions_are_cut():
-    client = client_of()
-    client.add("m", "t", title="A\ntitle", description="word " * 1000)
-    (listed,) = Catalogue(client).page().tools
-    assert listed["title"] == "A title"
-    assert len(listed["description"]) <= 1024
 
 
 def test_the_bytes_of_an_entry_are_its_json():
@@ -157,28 +125,6 @@ def test_a_tool_that_is_renamed_gets_a_new_entry():
     assert before.tool is after.tool
     assert before.name != after.name
     assert catalogue.resolve("m_Twin") is None
-
-
-@pytest.mark.parametrize(
-    ("settings", "listed"),
-    [
-        ({}, 5),
-        ({"exposure_max_tools": 4}, 0),
-        ({"exposure_max_tools": 4, "exposure": "all"}, 5),
-        ({"exposure_max_bytes": 200}, 0),
-        ({"exposure": "search"}, 0),
-        ({"exposure": "search", "pinned": ("m.tool00003", "*_tool00004")}, 2),
-        ({"exposure_max_tools": 4, "meta_tools": MetaTools(search=None)}, 5),
-        ({"exposure_max_tools": 4, "meta_tools": MetaTools(call=None)}, 5),
-    ],
-)
-def test_exposure_decides_what_is_listed_but_not_what_can_be_called(settings, listed):
-    client = client_of(5, **settings)
-    catalogue = Catalogue(client)
-    assert len(catalogue.listed) == listed
-    assert sum(catalogue.is_listed(tool) for tool in client.tools()) == listed
-    assert len(catalogue.entries) == 5
-    assert catalogue.resolve("m_tool00000") is not None
 
 
 def test_output_schemas_are_not_listed_when_results_are_never_structured():

@@ -38,7 +38,7 @@ For a host that takes commands:
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on; 0 picks a free one.  [default: 8000]")
 @click.option("--path", help="URL path of the endpoint.  [default: /mcp]")
-@click.option("--exposure", type=click.Choice(["auto", "all", "search"]), help="What tools/list shows.")
+@click.option("--exposure", type=click.Choice(["auto", "all", "search", "pinned"]), help="What tools/list shows.")
 @click.option("--naming", type=click.Choice(["qualified", "short"]), help="MCP names: manual_tool, or tool alone.")
 @click.option("--strict", is_flag=True, default=None, help="Exit when any manual or tool has a fault.")
 @click.option("--insecure", is_flag=True, default=None, help="Serve HTTP beyond loopback without a token.")

@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 _LONGEST_LIST: Final = 1_600
 _LONGEST_PROGRESS: Final = 8_000
 _SERVER_INFO_KEY: Final = "io.modelcontextprotocol/serverInfo"
+_CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
 _MINUTE_MS: Final = 60_000
 
 
@@ -116,7 +117,7 @@ class BridgeServer(Server[None]):
         modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
         try:
             await self.readiness.wait()
-            page = self.catalogue.page(cursor, composed=modern)
+            page = self.catalogue.page(cursor, composed=modern, client=_client_name(ctx))
         except StaleCursor as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
         except Exception as error:  # noqa: BLE001 - what escapes reaches the client with its text
@@ -132,16 +133,16 @@ class BridgeServer(Server[None]):
 
     async def _call_tool(self, ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams) -> Any:
         try:
-            return await self._dispatch(params.name, params.arguments or {}, _emitter(ctx))
+            return await self._dispatch(params.name, params.arguments or {}, _emitter(ctx), _client_name(ctx))
         except UnknownTool as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
         except Exception as error:  # noqa: BLE001 - what escapes reaches the client with its text
             return render_error(error)
 
-    async def _dispatch(self, name: str, arguments: JsonObject, emit: Emit) -> JsonObject:
+    async def _dispatch(self, name: str, arguments: JsonObject, emit: Emit, client: str | None) -> JsonObject:
         if name in self.meta_tools:
             await self.readiness.wait()
-            return await self.meta_tools.call(name, arguments, emit)
+            return await self.meta_tools.call(name, arguments, emit, client)
         entry = self.catalogue.resolve(name)
         if entry is None:
             await self.readiness.wait()
@@ -186,6 +187,15 @@ async def _serve_changes(server: Server[Any]) -> AsyncGenerator[None]:
             group.cancel_scope.cancel()
     finally:
         unsubscribe()
+
+
+def _client_name(ctx: ServerRequestContext[None, Any]) -> str | None:
+    """The name that a client gives itself: at its handshake, or with each request since 2026-07-28."""
+    if ctx.session.client_params is not None:
+        return ctx.session.client_params.client_info.name
+    stated = (ctx.meta or {}).get(_CLIENT_INFO_KEY)
+    name = stated.get("name") if is_object(stated) else None
+    return name if isinstance(name, str) else None
 
 
 def _emitter(ctx: ServerRequestContext[None, Any]) -> Emit:

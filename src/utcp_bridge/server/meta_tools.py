@@ -42,7 +42,7 @@ class MetaTools:
         self._client = client
         self._run = run
         names = client.settings.meta_tools
-        self._calls: dict[str, Callable[[JsonObject, Emit], Awaitable[JsonObject]]] = {}
+        self._calls: dict[str, Callable[[JsonObject, Emit, str | None], Awaitable[JsonObject]]] = {}
         for name, function in ((names.search, self._search), (names.call, self._call)):
             if name is None:
                 continue
@@ -57,9 +57,9 @@ class MetaTools:
     def __contains__(self, name: str) -> bool:
         return name in self._calls
 
-    async def call(self, name: str, arguments: JsonObject, emit: Emit) -> JsonObject:
-        """Run one of them; a fault of any kind is an `isError` result."""
-        return await self._calls[name](arguments, emit)
+    async def call(self, name: str, arguments: JsonObject, emit: Emit, client: str | None = None) -> JsonObject:
+        """Run one of them for the client of this name; a fault of any kind is an `isError` result."""
+        return await self._calls[name](arguments, emit, client)
 
     def listed(self) -> list[JsonObject]:
         """Their entries of `tools/list`; the descriptions name the providers, for hosts that index only those."""
@@ -72,13 +72,13 @@ class MetaTools:
             entries.append(_call_entry(names.call, names.search))
         return entries
 
-    async def _search(self, arguments: JsonObject, _emit: Emit) -> JsonObject:
+    async def _search(self, arguments: JsonObject, _emit: Emit, client: str | None) -> JsonObject:
         catalogue = self.catalogue
         context = SearchContext(
             search=self._client.search,
             tools=self._client.tools(),
             mcp_name=catalogue.name_of,
-            is_listed=catalogue.is_listed if self._client.settings.meta_tools.call else _always,
+            is_listed=catalogue.view(client).is_listed if self._client.settings.meta_tools.call else _always,
             definition=catalogue.definition_of,
         )
         try:
@@ -87,7 +87,7 @@ class MetaTools:
             return render_error(error)
         return text_result(as_text(found), found)
 
-    async def _call(self, arguments: JsonObject, emit: Emit) -> JsonObject:
+    async def _call(self, arguments: JsonObject, emit: Emit, _client: str | None) -> JsonObject:
         name, inner = arguments.get("name"), arguments.get("arguments")
         inner = _parsed(inner)
         if not isinstance(name, str) or not is_object(inner):
