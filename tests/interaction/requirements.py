@@ -16,6 +16,7 @@ REQUIREMENTS: dict[str, tuple[str, str]] = {
     "list.schemas": (HOSTS, "Every listed input schema is an object without combinators or odd keys at its root."),
     "list.isolation": (BRIDGE, "A tool with a broken schema neither hides nor breaks the others."),
     "list.stale": (SPEC, "A cursor that is not ours is answered with invalid params."),
+    "list.by_client": (BRIDGE, "A client may be shown another list by the name it gives itself."),
     "list.changed": (SPEC, "Clients are told when the tools change, and then see the new ones."),
     "list.capability": (SPEC, "The server says that it announces changes."),
     "call.names": (BRIDGE, "A tool answers to its MCP name and to its UTCP name."),

@@ -5,10 +5,13 @@ import json
 import re
 
 import anyio
+import mcp_types as types
 import pytest
+from mcp.client import Client
+from mcp.client._memory import InMemoryTransport
 from mcp.shared.exceptions import MCPError
 from tests.interaction.requirements import proves
-from tests.support.mcp_served import FILLERS, HOSTILE
+from tests.support.mcp_served import FILLERS, HOSTILE, build
 
 pytestmark = pytest.mark.anyio
 ROOT_COMBINATORS = {"anyOf", "oneOf", "allOf", "not", "enum", "const"}
@@ -211,3 +214,19 @@ async def test_call_tool_calls_by_name_and_teaches_the_schema(bridge):
 @proves("server.instructions")
 def test_instructions_name_the_providers(bridge):
     assert "filler (1,050)" in bridge.client.instructions
+
+
+@proves("list.by_client")
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_a_client_is_shown_the_list_for_its_name(mode):
+    server = build(exposure="all", exposure_by_client={"cursor*": "search"})
+    for name, count in (("cursor-vscode", 2), ("inspector", 500)):
+        info = types.Implementation(name=name, version="1")
+        with anyio.fail_after(15):
+            async with Client(InMemoryTransport(server), mode=mode, client_info=info) as client:
+                page = await client.list_tools()
+                assert len(page.tools) >= count
+                assert (page.next_cursor is None) is (count == 2)
+                found = await client.call_tool("search_tools", {"query": "greet", "limit": 1})
+                way = found.structured_content["results"][0]["callable_as"]
+                assert way == ("call_tool" if count == 2 else "tools/call")
