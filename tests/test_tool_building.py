@@ -220,3 +220,14 @@ def test_a_fetched_manual_may_not_name_files_of_this_machine(field: str) -> None
     assert [tool.name for tool in trusted.tools] == ["plain", "file"]
     own = build(tools, source=source, entry={**entry, field: tools[1]["tool_call_template"][field]})
     assert [tool.name for tool in own.tools] == ["plain", "file"]
+
+
+def test_a_projection_takes_the_place_of_the_output_schema_and_a_wrong_one_leaves_its_tool_out() -> None:
+    objects = [tool_object(name, outputs={"type": "object"}) for name in ("plain", "part", "wrong")]
+    overrides = {"part": {"result": "items[].name"}, "wrong": {"result": "items["}}
+    building = build(objects, entry={**TEXT_ENTRY, "overrides": overrides})
+    assert {tool.name: (tool.projection, tool.outputs) for tool in building.tools} == {
+        "plain": (None, {"type": "object"}),
+        "part": ("items[].name", None),
+    }
+    assert "JMESPath" in building.faults[0].what

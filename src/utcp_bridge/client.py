@@ -29,6 +29,7 @@ from utcp_bridge.pipeline.deadline import Deadline
 from utcp_bridge.pipeline.limits import Allowance, Limits
 from utcp_bridge.pipeline.metrics import Metrics, MetricsHook
 from utcp_bridge.pipeline.policy import Policy, Rule
+from utcp_bridge.pipeline.post_processing import PostProcessing, PostProcessor, read_post_processors
 from utcp_bridge.pipeline.retry import Retry
 from utcp_bridge.pipeline.validation import validation
 from utcp_bridge.redaction import Redactor
@@ -38,7 +39,7 @@ from utcp_bridge.search import Hit, ToolSearchStrategy, create_strategy
 from utcp_bridge.transport import Services, Transport
 from utcp_bridge.transport_registry import TransportRegistry
 from utcp_bridge.upkeep import Upkeep
-from utcp_bridge.variables import Variables, load_variable_loaders
+from utcp_bridge.variables import VariableLoader, Variables, load_variable_loaders
 from utcp_bridge.wire.guard import Guard
 from utcp_bridge.wire.http import HttpPool
 
@@ -63,6 +64,9 @@ class Extensions:
     metrics: Sequence[MetricsHook] = ()
     audit: Callable[[bytes], None] | None = None
     redactor: Redactor = field(default_factory=Redactor)
+    post_processors: Sequence[PostProcessor] = ()
+    variable_loaders: Sequence[VariableLoader] = ()
+    """Asked before those of the configuration."""
 
 
 class UtcpClient:
@@ -93,8 +97,11 @@ class UtcpClient:
             spawn=self._tasks.spawn,
             changed=lambda manual: self._tasks.spawn(lambda: self._registration.refresh(manual)),
         )
-        loaders, self._loader_faults = load_variable_loaders(config.load_variables_from, root=root)
-        variables = Variables(config.variables, loaders, on_resolved=self._learn)
+        loaders, loader_faults = load_variable_loaders(config.load_variables_from, root=root)
+        processors, faults = read_post_processors(config.post_processing)
+        self._part_faults = [*loader_faults, *faults]
+        sources = (*extensions.variable_loaders, *loaders)
+        variables = Variables(config.variables, sources, on_resolved=self._learn)
         self._registry = TransportRegistry(extensions.transports)
         binder = Binder(variables, TokenCache(self._http), lambda secret: self.redactor.learn([secret]))
         self._registration = Registration(self._services, self._registry, binder, self.repository)
@@ -105,6 +112,7 @@ class UtcpClient:
             Metrics(extensions.metrics),
             Policy(extensions.rules),
             validation,
+            PostProcessing((*processors, *extensions.post_processors)),
             Deadline(self._seconds),
             self._limits,
             Retry(times=self._retries, idempotent=self._idempotent),
@@ -143,7 +151,7 @@ class UtcpClient:
         seconds are over.
         """
         await self._tasks.start()
-        for fault in self._loader_faults:
+        for fault in self._part_faults:
             _log.warning("%s", fault)
         self._upkeep.begin(self.config)
         await self.wait_loaded(wait)

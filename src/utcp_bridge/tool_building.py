@@ -11,6 +11,7 @@ from utcp_bridge.binding import Binder, uses_secrets
 from utcp_bridge.config import BridgeSettings, ManualOptions
 from utcp_bridge.errors import PolicyError, UtcpError, VariableNotFound
 from utcp_bridge.model import Fault, JsonObject, Source, Tool, Trust, is_object
+from utcp_bridge.projection import compile_projection
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.transport_registry import TransportRegistry
 from utcp_bridge.wire.guard import Guard, endpoint_of, origin_of
@@ -61,7 +62,7 @@ class ToolBuilder:
         limits = {key: value for key in _LIMIT_KEYS if (value := getattr(options, key)) is not None}
         for raw in objects[: self._settings.max_tools]:
             try:
-                tool = self._build_one(raw, entry, source, allowed, building)
+                tool = self._build_one(_with_projection(raw, options), entry, source, allowed, building)
             except UtcpError as error:
                 where = f"manual {source.name!r}, tool {raw.get('name')!r}"
                 building.faults.append(Fault(where, error.message, error.remedy or ""))
@@ -183,6 +184,15 @@ def _is_operators(template: JsonObject, entry: JsonObject) -> bool:
     return all(entry.get(key) == value for key, value in template.items() if uses_secrets({key: value}))
 
 
+def _with_projection(raw: JsonObject, options: ManualOptions) -> JsonObject:
+    """The tool object with the operator's projection, in place of an output schema. Raises ConfigError."""
+    expression = raw.get("projection") or options.overrides.get(str(raw.get("name")), {}).get("result")
+    if expression is None:
+        return raw
+    compile_projection(str(expression))
+    return {**raw, "projection": str(expression), "outputs": None}
+
+
 def _as_tool(raw: JsonObject, source: Source, kind: str, template: JsonObject) -> Tool:
     inputs, outputs = raw.get("inputs"), raw.get("outputs")
     size = raw.get("average_response_size")
@@ -201,6 +211,7 @@ def _as_tool(raw: JsonObject, source: Source, kind: str, template: JsonObject) -
         deprecated=bool(raw.get("deprecated")),
         average_response_size=size if isinstance(size, int) else None,
         body_members=tuple(raw.get("body_members") or ()),
+        projection=raw.get("projection"),
     )
 
 

@@ -21,6 +21,8 @@ def select(objects: Iterable[JsonObject], options: ManualOptions) -> list[JsonOb
         changes: JsonObject = {
             key: override[key] for key in ("name", "description", "annotations", "title") if key in override
         }
+        if "result" in override:
+            changes["projection"] = override["result"]
         selected.append({**tool, **changes} if changes else tool)
     return selected
 

@@ -1,0 +1,195 @@
+"""Post-processing: what the operator does to results before anybody sees them.
+
+First the tool's own projection (`overrides: {tool: {"result": "<JMESPath>"}}`), then the entries of `post_processing`
+in order (UTCP v1: `filter_dict`, `limit_strings`; further ones by the entry-point group `utcp_bridge.post_processors`).
+They work on the final value and on each partial result; bytes pass untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from utcp_bridge.config import explain
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.model import Binary, Call, ContentBlocks, Emit, Fault, JsonObject, Result, Tool, is_list, is_object
+from utcp_bridge.pipeline import Next
+from utcp_bridge.projection import compile_projection
+
+__all__ = ["PostProcessing", "PostProcessor", "read_post_processors"]
+
+ENTRY_POINT_GROUP = "utcp_bridge.post_processors"
+_TYPE = "tool_post_processor_type"
+
+
+class PostProcessor(Protocol):
+    """One step; `applies` is asked once per tool, `process` gets JSON-shaped values and returns one."""
+
+    def applies(self, tool: Tool) -> bool: ...
+
+    def process(self, value: Any) -> Any: ...
+
+
+class _Scoped(BaseModel):
+    """Which tools and manuals a processor is for: exact names or globs; tools by UTCP name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    exclude_tools: tuple[str, ...] | None = None
+    only_include_tools: tuple[str, ...] | None = None
+    exclude_manuals: tuple[str, ...] | None = None
+    only_include_manuals: tuple[str, ...] | None = None
+
+    def applies(self, tool: Tool) -> bool:
+        """Whether every filter lets the tool pass."""
+        return _passes(tool.qualified_name, self.only_include_tools, self.exclude_tools) and _passes(
+            tool.manual, self.only_include_manuals, self.exclude_manuals
+        )
+
+
+class FilterDict(_Scoped):
+    """`filter_dict`: drops keys at every depth, or keeps only some."""
+
+    exclude_keys: frozenset[str] | None = None
+    only_include_keys: frozenset[str] | None = None
+
+    def process(self, value: Any) -> Any:
+        """The value without the excluded keys, then with the included ones alone."""
+        if self.exclude_keys:
+            value = _without(value, self.exclude_keys)
+        return _only(value, self.only_include_keys) if self.only_include_keys else value
+
+
+class LimitStrings(_Scoped):
+    """`limit_strings`: cuts every text at `limit` characters."""
+
+    limit: int = Field(default=10_000, ge=0)
+
+    def process(self, value: Any) -> Any:
+        """The value with its texts cut."""
+        if isinstance(value, str):
+            return value[: self.limit]
+        if is_object(value):
+            return {key: self.process(member) for key, member in value.items()}
+        return [self.process(member) for member in value] if is_list(value) else value
+
+
+@dataclass(frozen=True, slots=True)
+class PostProcessing:
+    """The layer; leaves itself out for tools that nothing applies to."""
+
+    processors: Sequence[PostProcessor] = field(default=())
+
+    def __call__(self, tool: Tool, inner: Next) -> Next:
+        steps: list[Callable[[Any], Any]] = []
+        if tool.projection is not None:
+            steps.append(compile_projection(tool.projection))
+        steps += [processor.process for processor in self.processors if processor.applies(tool)]
+        if not steps:
+            return inner
+
+        async def processed(call: Call, emit: Emit) -> Result:
+            async def emit_processed(partial: Any) -> None:
+                await emit(_through(partial, steps))
+
+            result = await inner(call, emit_processed)
+            return replace(result, value=_through(result.value, steps))
+
+        return processed
+
+
+def read_post_processors(entries: Iterable[JsonObject]) -> tuple[list[PostProcessor], list[Fault]]:
+    """The processors of a configuration; one that cannot be made is a fault and leaves the others."""
+    made: list[PostProcessor] = []
+    faults: list[Fault] = []
+    for number, entry in enumerate(entries):
+        try:
+            made.append(_make(entry))
+        except ConfigError as error:
+            faults.append(Fault(f"post_processing[{number}]", error.message, error.remedy or ""))
+    return made, faults
+
+
+_BUILTIN: Mapping[str, Callable[..., PostProcessor]] = {"filter_dict": FilterDict, "limit_strings": LimitStrings}
+
+
+def _make(entry: JsonObject) -> PostProcessor:
+    options = dict(entry)
+    kind = options.pop(_TYPE, None)
+    builtin = _BUILTIN.get(str(kind))
+    if builtin is not None:
+        try:
+            return builtin(**options)
+        except ValidationError as error:
+            raise ConfigError(f"{kind}: {explain(error)}.") from None
+    found = entry_points(group=ENTRY_POINT_GROUP)
+    for one in found:
+        if one.name == kind:
+            try:
+                made: PostProcessor = one.load()(**options)
+            except Exception as error:
+                raise ConfigError(f"The post-processor {kind!r} cannot be made ({type(error).__name__}).") from error
+            return made
+    known = ", ".join(sorted({"filter_dict", "limit_strings", *(one.name for one in found)}))
+    raise ConfigError(f"There is no post-processor {kind!r}.", remedy=f"`{_TYPE}` is one of {known}.")
+
+
+def _passes(name: str, included: tuple[str, ...] | None, excluded: tuple[str, ...] | None) -> bool:
+    if included is not None and not any(fnmatchcase(name, pattern) for pattern in included):
+        return False
+    return not any(fnmatchcase(name, pattern) for pattern in excluded or ())
+
+
+def _through(value: Any, steps: Sequence[Callable[[Any], Any]]) -> Any:
+    if isinstance(value, Binary) or value is None:
+        return value
+    if isinstance(value, ContentBlocks):
+        structured = value.structured if value.structured is None else _through(value.structured, steps)
+        return replace(value, content=[_text_through(block, steps) for block in value.content], structured=structured)
+    for step in steps:
+        value = step(value)
+    return value
+
+
+def _text_through(block: JsonObject, steps: Sequence[Callable[[Any], Any]]) -> JsonObject:
+    """A text block whose text is cut, where a step makes another text of it."""
+    if block.get("type") != "text":
+        return block
+    text = _through(block.get("text"), steps)
+    return {**block, "text": text} if isinstance(text, str) else block
+
+
+def _without(value: Any, keys: frozenset[str]) -> Any:
+    """Keys dropped at every depth; what is empty then and stands in a list is dropped too (UTCP v1)."""
+    if is_object(value):
+        return {key: _without(member, keys) for key, member in value.items() if key not in keys}
+    if not is_list(value):
+        return value
+    kept: list[Any] = []
+    for member in value:
+        remaining = _without(member, keys)
+        if remaining != member and remaining in ({}, []):
+            continue
+        kept.append(remaining)
+    return kept
+
+
+def _only(value: Any, keys: frozenset[str]) -> Any:
+    """Only these keys, and whatever leads to them; scalars in lists are dropped (UTCP v1)."""
+    if is_object(value):
+        kept: JsonObject = {}
+        for key, member in value.items():
+            inner = _only(member, keys) if is_object(member) or is_list(member) else None
+            if key in keys:
+                kept[key] = inner or member
+            elif inner:
+                kept[key] = inner
+        return kept
+    if is_list(value):
+        return [inner for member in value if (is_object(member) or is_list(member)) and (inner := _only(member, keys))]
+    return value
