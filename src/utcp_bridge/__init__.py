@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from utcp_bridge.errors import UtcpError
     from utcp_bridge.model import Binary, CallTemplate, Document, Result, Tool
     from utcp_bridge.registry.client import AsyncUTCPRegistry, UTCPRegistry
+    from utcp_bridge.sync_client import ToolInfo, UTCPClient
     from utcp_bridge.transport import Transport
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "Extensions",
     "Result",
     "Tool",
+    "ToolInfo",
     "Transport",
+    "UTCPClient",
     "UTCPRegistry",
     "UtcpClient",
     "UtcpClientConfig",
@@ -49,7 +52,9 @@ _HOMES = {
     "Extensions": "client",
     "Result": "model",
     "Tool": "model",
+    "ToolInfo": "sync_client",
     "Transport": "transport",
+    "UTCPClient": "sync_client",
     "UTCPRegistry": "registry.client",
     "UtcpClient": "client",
     "UtcpClientConfig": "config",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -33,6 +33,7 @@ from utcp_bridge.pipeline.post_processing import PostProcessing, PostProcessor, 
 from utcp_bridge.pipeline.retry import Retry
 from utcp_bridge.pipeline.validation import validation
 from utcp_bridge.redaction import Redactor
+from utcp_bridge.reference_api import ReferenceApi, Template, as_mapping
 from utcp_bridge.registration import ManualState, Registration
 from utcp_bridge.repository import Change, InMemoryToolRepository, ToolRepository
 from utcp_bridge.search import Hit, ToolSearchStrategy, create_strategy
@@ -69,7 +70,7 @@ class Extensions:
     """Asked before those of the configuration."""
 
 
-class UtcpClient:
+class UtcpClient(ReferenceApi):
     """Registers manuals, finds tools, calls them over their native transports.
 
     Use `await UtcpClient.create(config)`, and `async with` or `aclose()` to end it. All methods belong to
@@ -164,14 +165,14 @@ class UtcpClient:
                 await self._tasks.moved()
         return not scope.cancelled_caught
 
-    async def register_manual(self, template: Mapping[str, Any]) -> ManualState:
+    async def register_manual(self, template: Template) -> ManualState:
         """Register one manual call template (v1) or provider (v0) and wait for its tools.
 
         A failure to load is in the state's `error`, and is retried in the background.
 
         :raises ConfigError: the template has no usable name or type, or the name is taken.
         """
-        state = self._registration.announce(as_entry(template, known_fields=self._registry.fields))
+        state = self._registration.announce(as_entry(as_mapping(template), known_fields=self._registry.fields))
         await self._registration.load(state)
         self._upkeep.keep(state)
         return state
@@ -220,20 +221,22 @@ class UtcpClient:
             self._redact(error)
             raise
 
-    async def call_tool(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
+    async def call_tool(self, tool_name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """Call a tool by its UTCP name and return the plain value.
 
         :raises UnknownTool: no tool has this name.
         :raises UtcpError: the call failed.
         """
-        return (await self.call(self._require(name), dict(arguments or {}))).value
+        return (await self.call(self._require(tool_name), dict(arguments or {}))).value
 
-    async def call_tool_streaming(self, name: str, arguments: Mapping[str, Any] | None = None) -> AsyncIterator[Any]:
+    async def call_tool_streaming(
+        self, tool_name: str, arguments: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[Any]:
         """Partial results of a call as they come; a call that streams nothing yields its one value.
 
         Close the iterator (`aclosing`) when leaving early: it cancels the call.
         """
-        tool = self._require(name)
+        tool = self._require(tool_name)
         send, receive = anyio.create_memory_object_stream[Any](0)
         outcome: list[Any] = []
 

@@ -66,6 +66,16 @@ class ManualState:
     entry: JsonObject = field(default_factory=dict[str, Any], repr=False)
     approved: dict[str, Tool] = field(default_factory=dict[str, Tool], repr=False)
 
+    @property
+    def success(self) -> bool:
+        """Whether its tools are there (UTCP v1, `RegisterManualResult`)."""
+        return self.status == "ready"
+
+    @property
+    def errors(self) -> list[str]:
+        """What went wrong, in sentences."""
+        return [*([str(self.error)] if self.error is not None else []), *map(str, self.faults)]
+
 
 class Registration:
     """Owns the manuals' states and the transports' instances."""

@@ -1,0 +1,110 @@
+"""Providers of UTCP 0.x as classes, as its documents construct them: each is a dictionary with its `provider_type`.
+
+from utcp_bridge.providers import HttpProvider
+
+await client.register_tool_provider(HttpProvider(name="weather", url="https://example.com/utcp"))
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+__all__ = [
+    "CliProvider",
+    "GRPCProvider",
+    "GraphQLProvider",
+    "HttpProvider",
+    "MCPProvider",
+    "Provider",
+    "SSEProvider",
+    "StreamableHttpProvider",
+    "TCPProvider",
+    "TextProvider",
+    "UDPProvider",
+    "WebRTCProvider",
+    "WebSocketProvider",
+]
+
+
+class Provider(dict[str, Any]):
+    """The fields of one provider, by keyword; `provider_type` need not be given."""
+
+    provider_type: ClassVar[str]
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__({"provider_type": self.provider_type, **fields})
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.get('name')!r}>"
+
+
+class HttpProvider(Provider):
+    """One request, one answer."""
+
+    provider_type = "http"
+
+
+class SSEProvider(Provider):
+    """Server-sent events."""
+
+    provider_type = "sse"
+
+
+class StreamableHttpProvider(Provider):
+    """An answer in pieces."""
+
+    provider_type = "http_stream"
+
+
+class CliProvider(Provider):
+    """A local command."""
+
+    provider_type = "cli"
+
+
+class WebSocketProvider(Provider):
+    """A WebSocket service."""
+
+    provider_type = "websocket"
+
+
+class GRPCProvider(Provider):
+    """A gRPC service."""
+
+    provider_type = "grpc"
+
+
+class GraphQLProvider(Provider):
+    """A GraphQL service."""
+
+    provider_type = "graphql"
+
+
+class TCPProvider(Provider):
+    """A plain TCP service."""
+
+    provider_type = "tcp"
+
+
+class UDPProvider(Provider):
+    """A UDP service."""
+
+    provider_type = "udp"
+
+
+class WebRTCProvider(Provider):
+    """A WebRTC data channel."""
+
+    provider_type = "webrtc"
+
+
+class MCPProvider(Provider):
+    """MCP servers."""
+
+    provider_type = "mcp"
+
+
+class TextProvider(Provider):
+    """A manual in a local file."""
+
+    provider_type = "text"

@@ -1,0 +1,117 @@
+"""The client for programs without an event loop, as the guides show it."""
+
+import json
+import subprocess
+import sys
+import threading
+
+import pytest
+from tests.support.threaded import threaded_service
+
+from utcp_bridge import UTCPClient, openapi_to_utcp
+from utcp_bridge.errors import UnknownTool, Unreachable, UtcpError
+
+
+@pytest.fixture(scope="module")
+def service():
+    with threaded_service() as found:
+        yield found
+
+
+@pytest.fixture
+def client():
+    with UTCPClient() as opened:
+        yield opened
+
+
+def local(service, name="get_weather", **fields):
+    template = {"call_template_type": "http", "url": f"{service.base}/echo", "http_method": "GET"}
+    inputs = {"type": "object", "properties": {"location": {"type": "string"}}}
+    tool = {"name": name, "description": "Weather.", "inputs": inputs, "tool_call_template": template, **fields}
+    return {"utcp_version": "1.0", "tools": [tool]}
+
+
+def test_a_file_is_loaded_listed_described_and_called(client, service, tmp_path):
+    path = tmp_path / "weather.json"
+    path.write_text(json.dumps(local(service)), encoding="utf-8")
+    assert client.load_manual(path) == ["weather.get_weather"]
+    assert client.list_tools() == ["get_weather"]
+    info = client.get_tool_info("get_weather")
+    assert info.description == "Weather."
+    assert info.parameters["properties"] == {"location": {"type": "string"}}
+    assert client.call_tool("get_weather", {"location": "Paris"})["query"] == [["location", "Paris"]]
+    assert [tool.name for tool in client.search_tools("what is the weather")] == ["get_weather"]
+
+
+def test_a_url_and_an_openapi_description_are_loaded_too(client, service):
+    names = client.load_manual(f"{service.base}/utcp")
+    assert any(name.endswith(".echo") for name in names)
+    manual = openapi_to_utcp(f"{service.base}/openapi.json")
+    loaded = client.load_manual_dict(manual)
+    assert loaded
+    assert set(loaded) <= {tool.qualified_name for tool in client.client.tools()}
+
+
+def test_a_name_in_two_manuals_must_be_said_in_full(client, service):
+    client.load_manual_dict(local(service), "a")
+    client.load_manual_dict(local(service), "b")
+    assert sorted(client.list_tools()) == ["a.get_weather", "b.get_weather"]
+    with pytest.raises(UnknownTool, match="several manuals"):
+        client.call_tool("get_weather")
+    assert client.get_tool_info("b.get_weather").name == "b.get_weather"
+    assert client.deregister_manual("a")
+    assert client.list_tools() == ["get_weather"]
+    assert client.load_manual_dict(local(service, "other"))[0].startswith("manual.")
+    assert client.load_manual_dict(local(service, "third"))[0].startswith("manual_2.")
+
+
+def test_what_cannot_be_loaded_is_raised_and_leaves_nothing_behind(client, service, tmp_path):
+    with pytest.raises(UtcpError):
+        client.load_manual(tmp_path / "missing.json")
+    with pytest.raises(Unreachable):
+        client.register_manual({"name": "down", "call_template_type": "http", "url": f"{service.refusing}/utcp"})
+    assert client.list_tools() == []
+    with pytest.raises(UnknownTool, match="list_tools"):
+        client.get_tool_info("nothing")
+
+
+def test_streams_are_iterators_and_may_be_left_early(client):
+    lines = {"call_template_type": "cli", "command": "seq", "args": ["1", "{{to}}"], "stream": True}
+    entry = {
+        "name": "m",
+        "call_template_type": "text",
+        "content": {"utcp_version": "1.0", "tools": [{"name": "count", "tool_call_template": lines}]},
+        "allowed_communication_protocols": ["cli"],
+    }
+    client.register_manual(entry)
+    assert [str(line) for line in client.call_tool_streaming("count", {"to": 3})] == ["1", "2", "3"]
+    for line in client.call_tool_streaming("count", {"to": 1_000_000}):
+        assert str(line) == "1"
+        break
+
+
+def test_several_threads_may_call_at_once(client, service):
+    client.load_manual_dict(local(service), "m")
+    answers = {}
+
+    def ask(number):
+        answers[number] = client.call_tool("m.get_weather", {"location": f"place {number}"})["query"]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert answers == {number: [["location", f"place {number}"]] for number in range(20)}
+
+
+def test_a_program_that_forgets_to_close_ends_all_the_same():
+    code = "from utcp_bridge import UTCPClient; client = UTCPClient(); print(client.list_tools())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[]", "")
+
+
+def test_closing_twice_does_nothing_more():
+    client = UTCPClient()
+    client.close()
+    client.close()
