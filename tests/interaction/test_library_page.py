@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +49,8 @@ def test_the_asynchronous_program_finds_calls_and_streams(tmp_path):
 def test_the_synchronous_program_loads_lists_and_calls(tmp_path):
     (tmp_path / "tools").mkdir()
     (tmp_path / "shop").mkdir()
-    shutil.copy(OPENAPI, tmp_path / "shop" / "openapi.json")
+    described = {**json.loads(OPENAPI.read_text(encoding="utf-8")), "servers": [{"url": "https://api.example.com"}]}
+    (tmp_path / "shop" / "openapi.json").write_text(json.dumps(described), encoding="utf-8")
     with threaded_service() as service:
         weather = {"call_template_type": "http", "url": f"{service.base}/echo"}
         path = tmp_path / "tools" / "weather.json"
