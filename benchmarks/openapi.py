@@ -6,13 +6,16 @@ Converts every sample document (of the folder `shared/openapi-samples` beside th
 """
 
 import argparse
+import gc
 import sys
 import time
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import orjson
 from hypothesis import HealthCheck, given, settings
 from tests.openapi_oracle.checking import faults_of
 from tests.openapi_oracle.fuzzing import Documents, broken, check
@@ -22,9 +25,12 @@ from tests.openapi_oracle.reading import Reader
 from tests.openapi_oracle.running import MODES, Score, run
 from tests.openapi_oracle.samples import OWN, SHARED, load, sample_files
 from tests.openapi_oracle.securing import is_right
+from tests.support.server_client import StandIn
 
+from utcp_bridge.config import BridgeSettings
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
 from utcp_bridge.errors import UtcpError
+from utcp_bridge.server.catalogue import Catalogue
 
 MATRIX_URL = "https://docs.example.com/openapi.json"
 
@@ -50,6 +56,7 @@ def main():
     paths = sample_files(arguments.folder)
     loaded = {path.name: load(path) for path in paths}
     _conversion(table, loaded)
+    _weight(table, paths)
     with recorder() as loopback:
         _requests(table, loaded, loopback, arguments.operations, arguments.verbose)
         _matrix(table, loopback)
@@ -93,6 +100,31 @@ def _conversion(table, loaded):
     bad = sum(faults.values())
     table.line("invalid, dangling, illegal, duplicate", str(dict(faults) or 0), "0", reached=bad == 0)
     table.line("slowest conversion, CPU s", f"{taken:.2f} ({slowest})", "< 1", reached=taken < 1)
+
+
+def _weight(table, paths):
+    """Memory and listed bytes of the document with the most operations, if it is a large one."""
+    path = max(paths, key=lambda path: sum(1 for _ in Reader(*load(path)).operations()))
+    document, url, files = load(path)
+    gc.collect()
+    tracemalloc.start()
+    tools = convert(document, url=url, options=ConversionOptions(), files=files).tools
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    if len(tools) < 1_000:
+        return
+    client = StandIn(BridgeSettings(exposure="all"))
+    for tool in tools:
+        client.add("api", tool["name"], description=tool["description"], inputs=tool["inputs"], outputs=tool.get("outputs"))
+    entries = [entry.listed for entry in Catalogue(client).listed]
+    schemas = sum(len(orjson.dumps(entry.get(key))) for entry in entries for key in ("inputSchema", "outputSchema"))
+    whole = sum(len(orjson.dumps(entry)) for entry in entries)
+    table.line(
+        "memory above the document, MB", f"{kept / 1e6:.1f} ({len(tools)} operations)", "< 60", reached=kept < 60e6
+    )
+    table.line("schemas of one whole tools/list, MB", f"{schemas / 1e6:.2f}", "< 1.5", reached=schemas < 1.5e6)
+    print(f"      the whole list, descriptions and all: {whole / 1e6:.2f} MB")
 
 
 def _requests(table, loaded, loopback, most, verbose):

@@ -158,6 +158,8 @@ class Tool:
     """Arguments that were flattened out of a request body; `{"body": {...}}` stays accepted."""
     limits: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Operator's per-manual overrides of the settings: timeout, concurrency, rate, retries."""
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Operator's values for arguments that the caller leaves out."""
     projection: str | None = None
     """JMESPath expression of the operator that the result goes through; the output schema is gone then."""
 

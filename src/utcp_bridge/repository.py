@@ -131,6 +131,8 @@ def same_definition(one: Tool, other: Tool) -> bool:
             "deprecated",
             "body_members",
             "limits",
+            "defaults",
+            "projection",
             "source",
         )
     )

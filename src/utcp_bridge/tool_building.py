@@ -211,6 +211,7 @@ def _as_tool(raw: JsonObject, source: Source, kind: str, template: JsonObject) -
         deprecated=bool(raw.get("deprecated")),
         average_response_size=size if isinstance(size, int) else None,
         body_members=tuple(raw.get("body_members") or ()),
+        defaults=raw.get("defaults") or {},
         projection=raw.get("projection"),
     )
 

@@ -228,3 +228,10 @@ async def test_defaults_are_not_sent_to_other_tools() -> None:
 async def test_large_arguments_sent_as_json_text_are_repaired_too() -> None:
     inputs = {"type": "object", "properties": {"rows": {"type": "array", "items": {"type": "integer"}}}}
     assert await received(inputs, {"rows": str(list(range(500)))}) == {"rows": list(range(500))}
+
+
+async def test_the_operators_defaults_stand_for_what_the_caller_leaves_out() -> None:
+    inputs = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    for schema in (inputs, {"type": "object"}):
+        assert await received(schema, {}, defaults={"a": 7}) == {"a": 7}
+        assert await received(schema, {"a": 1}, defaults={"a": 7}) == {"a": 1}

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from utcp_bridge.server.schema_size import fit, map_schemas
+from utcp_bridge.server.schema_size import fit, fit_output, map_schemas
 
 
 def size(schema):
@@ -118,3 +118,19 @@ def test_every_sub_schema_is_visited_once():
 
     assert map_schemas(schema, visit) == schema
     assert sorted(seen) == [0, 1, 1, 2, 3, 3, 4]
+
+
+def test_an_output_schema_keeps_names_and_types_of_its_upper_levels_longest():
+    leaf = {"type": "string", "description": "What it is. " * 5, "format": "uri"}
+    inner = {"type": "object", "properties": {f"inner{number}": leaf for number in range(5)}}
+    schema = {"type": "object", "properties": {f"member{number}": inner for number in range(8)}}
+    fitted, cut = fit_output(schema, 2_400)
+    assert cut == ["examples", "descriptions"]
+    assert fitted["properties"]["member7"]["properties"]["inner4"] == {"type": "string", "format": "uri"}
+    fitted, cut = fit_output(schema, 1_800)
+    assert cut == ["examples", "descriptions", "bounds"]
+    assert fitted["properties"]["member7"]["properties"]["inner4"] == {"type": "string"}
+    fitted, cut = fit_output(schema, 600)
+    assert "deep levels" in cut
+    assert set(fitted["properties"]) == set(schema["properties"])
+    assert fit_output({"type": "object"}, 600) == ({"type": "object"}, [])

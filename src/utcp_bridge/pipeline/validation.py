@@ -31,12 +31,12 @@ def validation(tool: Tool, inner: Next) -> Next:
     """Refuse arguments that do not fit; repair what clients are known to send for what they mean.
 
     Repairs: objects and arrays sent as JSON text where the schema has no place for text; `{"body": {...}}`
-    where the tool's body was flattened into its arguments; defaults that a template refers to.
+    where the tool's body was flattened into its arguments; defaults that a template refers to, or the operator wrote.
     """
-    if _accepts_anything(tool.inputs):
+    if _accepts_anything(tool.inputs) and not tool.defaults:
         return inner
     compiled: list[jsonschema_rs.Validator | None] = []
-    defaults = _template_defaults(tool)
+    defaults = {**_template_defaults(tool), **tool.defaults}
 
     async def validated(call: Call, emit: Emit) -> Result:
         if not compiled:

@@ -8,9 +8,9 @@ The listed schema avoids all of that and is JSON Schema 2020-12 with local refer
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 from utcp_bridge.model import JsonObject, is_list, is_object
@@ -18,10 +18,13 @@ from utcp_bridge.server.conforming import relax
 from utcp_bridge.server.schema_folding import fold_root
 from utcp_bridge.server.schema_headers import keep_valid_headers
 from utcp_bridge.server.schema_keywords import ABSENT, NESTED, NESTED_LISTS, NESTED_MAPS, PLAIN, TYPES, modern_form
-from utcp_bridge.server.schema_size import fit
+from utcp_bridge.server.schema_size import fit, fit_output
 
 __all__ = ["PortableInput", "PortableOutput", "portable_input", "portable_output"]
 
+_LARGEST_OUTPUT: Final = 1_024
+"""Output schemas are most of a large list's bytes, and a model can do with the names of what it gets."""
+Fit: TypeAlias = Callable[[JsonObject, int], tuple[JsonObject, list[str]]]
 _DEEPEST: Final = 32
 _MOST_NODES: Final = 4_000
 _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
@@ -71,7 +74,7 @@ def portable_input(schema: Any, max_bytes: int) -> PortableInput:
 
 def portable_output(schema: Any, max_bytes: int) -> PortableOutput:
     """Make one output schema listable: an object at the root, wrapped if the value is none; relaxed."""
-    porter = _Porter(schema, max_bytes)
+    porter = _Porter(schema, min(max_bytes, _LARGEST_OUTPUT), fit_output)
     root = porter.dereferenced(schema if is_object(schema) else {})
     if root.get("type") == "object" or ("type" not in root and "properties" in root):
         ported, wrapped = porter.node({**root, "type": "object"}, 0), False
@@ -118,9 +121,10 @@ class _Names:
 class _Porter:
     """One walk over one schema: depth, size, references and what was lost on the way."""
 
-    def __init__(self, root: Any, max_bytes: int) -> None:
+    def __init__(self, root: Any, max_bytes: int, fit_size: Fit = fit) -> None:
         self.root = root
         self.max_bytes = max_bytes
+        self._fit = fit_size
         self.own_root = "#"
         self.cut: dict[str, None] = {}
         self._nodes = 0
@@ -163,7 +167,7 @@ class _Porter:
         whole = {**schema, "$defs": definitions} if definitions else schema
         if self._has_headers:
             whole = keep_valid_headers(whole)
-        fitted, cut = fit(whole, self.max_bytes)
+        fitted, cut = self._fit(whole, self.max_bytes)
         self.cut.update(dict.fromkeys(cut))
         return fitted
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -16,19 +16,29 @@ from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.server.schema_keywords import NESTED, NESTED_LISTS, NESTED_MAPS
 from utcp_bridge.server.text import clean_line, shorten
 
-__all__ = ["fit", "map_schemas"]
+__all__ = ["fit", "fit_output", "map_schemas"]
 
 _LONG_ENUM: Final = 30
 _ENUM_SAMPLE: Final = 8
 _REFERENCE: Final = "#/$defs/"
+Steps: TypeAlias = tuple[tuple[str, Callable[[JsonObject], JsonObject]], ...]
 
 
 def fit(schema: JsonObject, max_bytes: int) -> tuple[JsonObject, list[str]]:
     """The schema in at most `max_bytes` of compact JSON, and what was left out, in words."""
+    return _fit(schema, max_bytes, _STEPS)
+
+
+def fit_output(schema: JsonObject, max_bytes: int) -> tuple[JsonObject, list[str]]:
+    """`fit` for an output schema, of which the names and types of the upper levels matter most."""
+    return _fit(schema, max_bytes, _OUTPUT_STEPS)
+
+
+def _fit(schema: JsonObject, max_bytes: int, steps: Steps) -> tuple[JsonObject, list[str]]:
     if _fits(schema, max_bytes):
         return schema, []
     cut: list[str] = []
-    for label, step in _STEPS:
+    for label, step in steps:
         schema = _only_used(step(schema))
         if label not in cut:
             cut.append(label)
@@ -88,6 +98,10 @@ def _short_enum(schema: JsonObject, _depth: int) -> JsonObject:
 
 _STRUCTURE: Final = NESTED | NESTED_LISTS | NESTED_MAPS | {"$ref", "required", "dependentRequired"}
 _EXTRAS: Final = frozenset({"examples", "title", "$anchor"})
+_BOUNDS: Final = frozenset({
+    "format", "pattern", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength",
+    "minItems", "maxItems", "uniqueItems", "multipleOf", "default", "deprecated", "minProperties", "maxProperties",
+})  # fmt: skip
 _WORDS: Final = frozenset({"description", "default", "pattern", "enum", "const"})
 
 
@@ -101,7 +115,7 @@ def _step(change: Callable[..., JsonObject], **settings: Any) -> Callable[[JsonO
     return partial(map_schemas, change=partial(change, **settings))
 
 
-_STEPS: Final[tuple[tuple[str, Callable[[JsonObject], JsonObject]], ...]] = (
+_STEPS: Final[Steps] = (
     ("examples", _step(_without, keys=_EXTRAS)),
     ("long descriptions", _step(_described, below=2, limit=200)),
     ("long descriptions", _step(_described, below=2, limit=80)),
@@ -112,6 +126,16 @@ _STEPS: Final[tuple[tuple[str, Callable[[JsonObject], JsonObject]], ...]] = (
     ("deep levels", _step(_shallow, deepest=1)),
     ("everything but types", _step(_without, keys=_WORDS)),
     ("optional arguments", _required_only),
+)
+
+
+_OUTPUT_STEPS: Final[Steps] = (
+    ("examples", _step(_without, keys=_EXTRAS)),
+    ("descriptions", _step(_without, keys=frozenset({"description"}))),
+    ("bounds", _step(_without, keys=_BOUNDS)),
+    *(("deep levels", _step(_shallow, deepest=deepest)) for deepest in (6, 4, 3, 2)),
+    ("long enums", _step(_without, keys=frozenset({"enum"}))),
+    ("deep levels", _step(_shallow, deepest=1)),
 )
 
 
