@@ -16,12 +16,13 @@ from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and
 from tests.transports.contract import CANARY, Case, Peer
 from tests.upstreams.webrtc_peer import HAS_ADDRESS, TOOLS, WebRtcService
 
-from utcp_bridge import UtcpClient, UtcpClientConfig
+from utcp_bridge import BridgeSettings, UtcpClient, UtcpClientConfig
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, Rejected, Unreachable
-from utcp_bridge.model import JsonObject, discard
+from utcp_bridge.model import JsonObject, Result, Source, Tool, discard
 from utcp_bridge.transports import webrtc
 from utcp_bridge.transports.webrtc import WebRtcTransport
 from utcp_bridge.wire.webrtc_channel import WebRtcChannel
+from utcp_bridge.wire.webrtc_replies import Inbox
 
 pytestmark = [
     pytest.mark.anyio,
@@ -31,6 +32,7 @@ pytestmark = [
 
 class WebRtcPeer(Peer):
     transport = WebRtcTransport
+    streams = True
 
     def __init__(self) -> None:
         self.service = WebRtcService()
@@ -57,6 +59,9 @@ class WebRtcPeer(Peer):
 
     def echo(self, text: str) -> Case:
         return Case(self.template(), {"text": text})
+
+    def stream(self, count: int) -> Case:
+        return Case(self.template(stream=True), {"count": count})
 
     def slow(self) -> Case:
         return Case(self.template(), {"slow": True})
@@ -96,13 +101,23 @@ class Session:
     async def call(self, arguments: JsonObject, **fields: Any) -> Any:
         return await self.transport.call(self.target(**fields), make_call(arguments), discard)
 
+    async def stream(self, count: int, **fields: Any) -> tuple[list[Any], Result]:
+        """What was emitted, and the result."""
+        seen: list[Any] = []
+
+        async def emit(partial: Any) -> None:
+            seen.append(partial)
+
+        target = self.target(**{"stream": True, **fields})
+        return seen, await self.transport.call(target, make_call({"count": count}), emit)
+
     async def discover(self, **fields: Any) -> Any:
         return (await self.transport.discover(self.target(**fields))).content
 
 
 @asynccontextmanager
-async def _session(**options: Any) -> AsyncGenerator[Session]:
-    async with WebRtcService(**options) as service, open_services() as services:
+async def _session(settings: BridgeSettings | None = None, **options: Any) -> AsyncGenerator[Session]:
+    async with WebRtcService(**options) as service, open_services(settings=settings) as services:
         transport = WebRtcTransport(services)
         try:
             with anyio.fail_after(15):
@@ -154,6 +169,104 @@ async def test_an_absent_peerjs_peer_is_not_found() -> None:
             await session.call({}, signaling_server=f"{url}?key=other")
 
 
+@pytest.mark.parametrize("signaling", ["auto", "websocket"])
+async def test_a_peer_is_met_by_messages_over_a_websocket(signaling: str) -> None:
+    async with _session(signalling="plain") as session:
+        url = session.service.url if signaling == "websocket" else session.service.url.replace("http", "ws")
+        fields = {"signaling_server": url, "signaling": signaling}
+        assert await session.discover(**fields) == {"tools": TOOLS}
+        assert (await session.call({"text": "a"}, **fields))["text"] == "a"
+        assert len(session.service.frames) == 1
+        assert session.service.frames[0]["peer_id"] == "tools"
+
+
+@pytest.mark.parametrize("peer_id", ["elixir", "specified"])
+async def test_peers_that_know_one_form_of_message_are_understood(peer_id: str) -> None:
+    async with _session(signalling="plain") as session:
+        assert await session.call({"text": "a"}, peer_id=peer_id, signaling="websocket") == {"text": "a"}
+
+
+async def test_a_peer_that_is_not_at_the_signalling_server_is_not_found() -> None:
+    async with _session(signalling="plain") as session:
+        with pytest.raises(Unreachable, match="peer not found"):
+            await session.call({}, peer_id="absent", signaling="websocket")
+
+
+async def test_calls_that_wait_for_an_absent_peer_share_one_attempt() -> None:
+    async with _session(signalling="peerjs") as session:
+
+        async def one() -> None:
+            with pytest.raises(Unreachable, match="peer not found"):
+                await session.call({}, peer_id="absent", signaling="peerjs")
+
+        async with anyio.create_task_group() as group:
+            for _ in range(10):
+                group.start_soon(one)
+        assert len(session.service.frames) == 1
+        await one()
+        assert len(session.service.frames) == 2
+
+
+async def test_a_streams_bare_pieces_end_when_the_peer_closes() -> None:
+    async with _session(signalling="rust") as session:
+        seen, result = await session.stream(50)
+        assert seen == result.value == [{"n": number} for number in range(50)]
+        assert result.truncated is None
+        assert session.service.received[0]["method"] == "call_tool_stream"
+
+
+async def test_a_stream_has_a_connection_of_its_own_and_leaves_the_kept_one_alone() -> None:
+    async with _session() as session:
+        await session.call({"text": "a"})
+        seen, _ = await session.stream(3)
+        assert seen == [{"n": 0}, {"n": 1}, {"n": 2}]
+        assert (await session.call({"text": "b"}))["text"] == "b"
+        assert len(session.service.offers) == 2
+
+
+async def test_a_reply_in_pieces_is_emitted_without_being_asked_for() -> None:
+    async with _session() as session:
+        seen, result = await session.stream(3, stream=False)
+        assert seen == result.value == [{"n": 0}, {"n": 1}, {"n": 2}]
+        assert (await session.call({"text": "b"}))["text"] == "b"
+        assert len(session.service.offers) == 1
+
+
+async def test_a_stream_that_a_peer_leaves_before_its_first_piece_is_lost() -> None:
+    async with _session() as session:
+        with pytest.raises(ConnectionLost):
+            await session.call({}, stream=True, peer_id="resetting")
+
+
+async def test_a_stream_of_which_nothing_comes_is_lost_and_one_that_stops_is_cut() -> None:
+    async with _session(BridgeSettings(idle_timeout=0.3)) as session:
+        with pytest.raises(ConnectionLost, match=r"nothing for 0\.3 seconds"):
+            await session.call({"slow": True}, stream=True)
+        seen, result = await session.stream(9, peer_id="mute")
+        assert (seen, result.value) == ([{"n": 0}], [{"n": 0}])
+        assert result.truncated == "nothing came for 0.3 seconds"
+
+
+async def test_a_stream_is_cut_at_the_most_results() -> None:
+    async with _session(BridgeSettings(max_stream_events=4)) as session:
+        seen, result = await session.stream(9)
+        assert len(seen) == len(result.value) == 4
+        assert result.truncated == "the stream was cut at 4 results"
+
+
+async def test_a_cancelled_stream_is_over_for_the_peer_too() -> None:
+    async with _session() as session:
+        async with anyio.create_task_group() as group:
+
+            async def run() -> None:
+                await session.call({"slow": True}, stream=True)
+
+            group.start_soon(run)
+            await session.service.slow_arrived.wait()
+            group.cancel_scope.cancel()
+        await session.service.slow_gone.wait()
+
+
 async def test_one_connection_serves_concurrent_calls_and_is_opened_again_after_a_loss() -> None:
     async with _session() as session:
         async with anyio.create_task_group() as group:
@@ -168,16 +281,18 @@ async def test_one_connection_serves_concurrent_calls_and_is_opened_again_after_
 
 
 async def test_a_connection_found_closed_before_sending_is_opened_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    ask = WebRtcChannel.ask
+    exchange = WebRtcChannel.exchange
     asked: list[WebRtcChannel] = []
 
-    async def first_closed(channel: WebRtcChannel, *given: Any) -> Any:
+    @asynccontextmanager
+    async def first_closed(channel: WebRtcChannel, *given: Any) -> AsyncGenerator[Inbox]:
         asked.append(channel)
         if len(asked) == 1:
             await channel.aclose()
-        return await ask(channel, *given)
+        async with exchange(channel, *given) as inbox:
+            yield inbox
 
-    monkeypatch.setattr(WebRtcChannel, "ask", first_closed)
+    monkeypatch.setattr(WebRtcChannel, "exchange", first_closed)
     async with _session() as session:
         assert (await session.call({"text": "b"}))["text"] == "b"
         assert len(session.service.offers) == 2
@@ -241,7 +356,19 @@ async def test_a_peer_that_never_connects_is_unreachable(monkeypatch: pytest.Mon
             raise AssertionError
 
         session.service.answer = answer  # type: ignore[method-assign]  # a signalling server that waits for ever
-        with pytest.raises(Unreachable, match=r"within 0\.3 seconds"):
+        with pytest.raises(Unreachable, match=r"no answer to our offer within 0\.3 seconds"):
+            await session.call({})
+
+
+async def test_a_deadline_too_short_for_an_absent_peer_says_what_is_missing() -> None:
+    async with _session() as session:
+
+        async def answer(*given: Any, **options: Any) -> str:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+        session.service.answer = answer  # type: ignore[method-assign]
+        with anyio.fail_after(1), pytest.raises(Unreachable, match=r"no answer to our offer.*longer `timeout`"):
             await session.call({})
 
 
@@ -281,12 +408,27 @@ async def test_a_client_calls_tools_without_a_template_through_the_manual() -> N
                 assert await client.call_tool("peer.echo", {"text": "a"}) == {"text": "a", "tool": "echo"}
 
 
+@pytest.mark.parametrize("signaling", ["connect", "post"])
+def test_an_offer_that_is_posted_needs_an_http_address(signaling: str) -> None:
+    fields = {"signaling_server": "wss://signal.example.com", "signaling": signaling}
+    with pytest.raises(ValueError, match="needs an http"):
+        make_target(WebRtcTransport, fields)
+
+
+def test_a_stream_has_the_time_of_a_stream() -> None:
+    asked = {"call_template_type": "webrtc", "signaling_server": "https://s.example.com", "stream": True}
+    for template, streams in ((asked, True), ({**asked, "stream": False}, False)):
+        tool = Tool(source=Source(name="peer"), name="t", kind="webrtc", template=template)
+        assert WebRtcTransport.is_streaming(tool) is streams
+
+
 def test_the_endpoint_is_the_signalling_servers() -> None:
     fields = {"signaling_server": "https://signal.example.com/x"}
     template = make_target(WebRtcTransport, fields).template
     assert WebRtcTransport.endpoint(template) == "https://signal.example.com/x"
-    peerjs = make_target(WebRtcTransport, {**fields, "signaling": "peerjs"}).template
-    assert WebRtcTransport.endpoint(peerjs) == "wss://signal.example.com/x"
+    for signaling in ("peerjs", "websocket"):
+        template = make_target(WebRtcTransport, {**fields, "signaling": signaling}).template
+        assert WebRtcTransport.endpoint(template) == "wss://signal.example.com/x"
 
 
 def test_ice_servers_are_asked_only_if_they_are_named_and_their_secret_is_not_shown() -> None:

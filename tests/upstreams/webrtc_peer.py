@@ -1,7 +1,10 @@
-"""Real WebRTC peers (aiortc) behind the Go library's signalling, the Rust library's, and a small PeerJS server.
+"""Real WebRTC peers (aiortc) behind signalling of four kinds, and that signalling.
 
+`go`, `rust`: the libraries' HTTP; `plain`: messages over a WebSocket as the Elixir library means them; `peerjs`.
 Peers are named by what they do with a call: `echo` and `slow` are tools of every one; `resetting` leaves,
-`flooding` answers 200 kB, `malformed` answers text, `anonymous` answers without ids as the Rust library does.
+`flooding` answers 200 kB, `malformed` answers text, `anonymous` answers without ids as the Rust library does,
+`elixir` and `specified` read and write nothing but the fields of theirs. A call with `count` is answered in pieces
+under its id; those of `anonymous` are bare, and it closes after them. `mute` sends one piece and no more.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ class WebRtcService:
         self.slow_gone = asyncio.Event()
         self.port = 0
         self._leaving: asyncio.Future[None] | None = None
+        self._streaming: asyncio.Future[None] | None = None
         self._runner: web.AppRunner | None = None
 
     @property
@@ -55,6 +59,8 @@ class WebRtcService:
                 app.router.add_post("/connect", self._connect)
             case "rust":
                 app.router.add_post("/", self._post)
+            case "plain":
+                app.router.add_get("/", self._plain)
             case _:
                 app.router.add_get("/peerjs", self._peerjs)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -104,6 +110,27 @@ class WebRtcService:
                     await self._answer_frame(socket, frame)
         return socket
 
+    async def _plain(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        self.headers = dict(request.headers)
+        offer = await socket.receive_json()
+        self.frames.append(offer)
+        name = offer["to"]
+        about = {"from": name, "to": offer["from"]}
+        if name == "absent":
+            await socket.send_json({"type": "error", "to": offer["from"], "message": f"Peer {name} is not connected"})
+            return socket
+        description, candidates = _split(await self.answer(offer["sdp"], name, offer))
+        half = len(candidates) // 2
+        for position, text in enumerate(candidates):
+            if position == half:
+                await socket.send_json({"type": "answer", "sdp": description, **about})
+            candidate = {"candidate": text, "sdp_mid": "0", "sdp_m_line_index": 0}
+            await socket.send_json({"type": "ice_candidate", "candidate": candidate, **about})
+        await socket.receive()
+        return socket
+
     async def _answer_frame(self, socket: web.WebSocketResponse, frame: Message) -> None:
         payload, name = frame["payload"], frame["dst"]
         if name == "absent":
@@ -111,10 +138,9 @@ class WebRtcService:
             return
         sdp = await self.answer(payload["sdp"]["sdp"], name, payload, binary=payload["serialization"] == "json")
         about = {"type": "data", "connectionId": payload["connectionId"]}
-        lines = sdp.splitlines()
-        candidates = [line.removeprefix("a=") for line in lines if line.startswith("a=candidate:")]
+        without, candidates = _split(sdp)
         if name == "trickling":
-            sdp = "\r\n".join(line for line in lines if not line.startswith(("a=candidate:", "a=end-of"))) + "\r\n"
+            sdp = without
         half = len(candidates) // 2
         for position, text in enumerate(candidates):
             if position == half:
@@ -153,7 +179,10 @@ class WebRtcService:
         assert isinstance(data, bytes) == binary
         message = json.loads(data)
         self.received.append(message)
-        answer = self._reply(name, message)
+        if "count" in message.get("args", {}):
+            self._streaming = asyncio.ensure_future(_stream(channel, name, message))
+            return
+        answer = _own_form(name, message) or self._reply(name, message)
         if name == "resetting":
             self._leaving = asyncio.ensure_future(peer.close())
         elif answer is not None:
@@ -175,3 +204,38 @@ class WebRtcService:
         if "answer" in arguments:
             return {**identity, **arguments["answer"]}
         return {**identity, "result": {"text": arguments.get("text"), "tool": message["tool"]}}
+
+
+def _split(sdp: str) -> tuple[str, list[str]]:
+    """The description without its candidates, and these."""
+    lines = sdp.splitlines()
+    candidates = [line.removeprefix("a=") for line in lines if line.startswith("a=candidate:")]
+    return "\r\n".join(line for line in lines if not line.startswith(("a=candidate:", "a=end-of"))) + "\r\n", candidates
+
+
+def _own_form(name: str, message: Message) -> Message | None:
+    """The answer of a peer that knows its own library's fields only."""
+    if name not in {"elixir", "specified"}:
+        return None
+    assert message["type"] == "tool_call"
+    if name == "elixir":
+        return {"id": message["id"], "type": "response", "result": message["args"]}
+    return {"type": "tool_response", "tool": message["tool"], "id": message["id"], "output": message["inputs"]}
+
+
+async def _stream(channel: Any, name: str, message: Message) -> None:
+    is_bare = name == "anonymous"
+    sent = asyncio.Event()
+    channel.on("bufferedamountlow", sent.set)
+    for number in range(message["args"]["count"]):
+        item = {"n": number}
+        channel.send(json.dumps(item if is_bare else {"id": message["id"], "partial": True, "result": item}))
+        if name == "mute":
+            return
+        await asyncio.sleep(0)
+    if is_bare:
+        if channel.bufferedAmount:
+            await sent.wait()
+        channel.close()
+    else:
+        channel.send(json.dumps({"id": message["id"], "partial": False}))

@@ -6,7 +6,8 @@ aiortc is an optional package that takes more than a second to import: `load_aio
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from ipaddress import ip_address
@@ -22,17 +23,16 @@ from utcp_bridge.errors import (
     MalformedReply,
     MissingExtra,
     PolicyError,
-    ReplyTooLarge,
     Unreachable,
 )
 from utcp_bridge.model import JsonObject, Source, Trust
 from utcp_bridge.urls import origin_of
 from utcp_bridge.wire.guard import Guard, address_class
-from utcp_bridge.wire.webrtc_messages import Replies, encode
+from utcp_bridge.wire.webrtc_messages import encode
+from utcp_bridge.wire.webrtc_replies import Inbox, Limits, Replies
 
 __all__ = [
     "ChannelOptions",
-    "Limits",
     "WebRtcChannel",
     "admitting",
     "load_aiortc",
@@ -61,14 +61,8 @@ class ChannelOptions:
     ice_servers: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     binary: bool = False
     """Messages go as binary frames (PeerJS's `json`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """`size`: bytes of a reply; `idle`: seconds to wait for it."""
-
-    size: int
-    idle: float
+    dedicated: bool = False
+    """The channel serves one stream: whatever comes is a piece of it, and the peer's goodbye its end."""
 
 
 async def load_aiortc() -> Any:
@@ -137,7 +131,9 @@ class WebRtcChannel:
         self._largest = _OUR_MAX_MESSAGE
         self._changed = anyio.Event()
         self._turn = anyio.Lock()
-        self._replies = Replies(where)
+        self._replies = Replies(where, dedicated=options.dedicated)
+        self.answered = False
+        """Whether the peer's answer came; then only the connection may be missing."""
         self.tools: Any = None
         servers = [aiortc.RTCIceServer(**server) for server in options.ice_servers]
         self._peer: Any = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=servers))
@@ -168,6 +164,7 @@ class WebRtcChannel:
             await self._peer.setRemoteDescription(description)
         except Exception as error:  # aiortc's reader raises whatever it meets
             raise MalformedReply(f"{self._where} answered a session description that cannot be read.") from error
+        self.answered = True
         self._largest = max_message_size(sdp)
 
     async def add_candidate(self, candidate: Mapping[str, Any]) -> None:
@@ -190,40 +187,37 @@ class WebRtcChannel:
             raise Unreachable(f"{self._where} answered, but no connection to it came about.")
 
     async def ask(self, message: JsonObject, limits: Limits) -> JsonObject:
-        """Send one message and wait for its reply.
+        """Send one message and wait for its reply. Raises what `exchange` and `Inbox.reply` raise."""
+        async with self.exchange(message, limits) as inbox:
+            return await inbox.reply()
 
-        Raises Unreachable if the channel was closed before anything was sent, ConnectionLost if the peer goes or
-        is silent, ReplyTooLarge, InvalidArguments for a message that the peer does not take.
+    @asynccontextmanager
+    async def exchange(self, message: JsonObject, limits: Limits) -> AsyncGenerator[Inbox]:
+        """Send one message; what answers it comes into the inbox.
+
+        Raises Unreachable if the channel was closed before anything was sent, InvalidArguments for a message
+        that the peer does not take. Left before the answer is complete, the connection is closed unless others use
+        it: a late reply must not pass for the next call's, and a peer may stop working for nobody.
         """
         data = encode(message, binary=self._binary)
         size = len(data) if isinstance(data, bytes) else len(data.encode())
         if size > self._largest:
-            raise InvalidArguments(f"The call has {size} bytes; {self._where} takes {self._largest:,} in one message.")
-        if not self._replies.anonymous:
-            return await self._exchange(str(message["id"]), data, limits)
-        async with self._turn:
-            return await self._exchange(str(message["id"]), data, limits)
-
-    async def _exchange(self, identifier: str, data: str | bytes, limits: Limits) -> JsonObject:
-        if not self.is_open:
-            raise Unreachable(f"{self._where} has closed the connection.")
-        slot = self._replies.expect(identifier)
-        try:
-            self._channel.send(data)
-            with anyio.move_on_after(limits.idle):
-                await slot.done.wait()
-        finally:
-            self._replies.drop(identifier)
-            # A late reply must not pass for the next call's, and a peer may stop working for nobody.
-            if self._over or (not slot.done.is_set() and not self._replies):
-                await self.aclose()
-        if slot.error is not None:
-            raise slot.error
-        if not slot.done.is_set():
-            raise ConnectionLost(f"{self._where} sent nothing for {limits.idle:g} seconds.")
-        if slot.size > limits.size:
-            raise ReplyTooLarge(f"{self._where} answered {slot.size} bytes.", remedy=f"The limit is {limits.size}.")
-        return slot.message
+            raise InvalidArguments(
+                f"The call has {size:,} bytes; {self._where} takes {self._largest:,} in one message.",
+                remedy="Send less, or send a reference to the data.",
+            )
+        async with self._turn if self._replies.anonymous else nullcontext():
+            if not self.is_open:
+                raise Unreachable(f"{self._where} has closed the connection.")
+            identifier = str(message["id"])
+            inbox = self._replies.expect(identifier, limits)
+            try:
+                self._channel.send(data)
+                yield inbox
+            finally:
+                self._replies.drop(identifier)
+                if self._over or (not inbox.complete and not self._replies):
+                    await self.aclose()
 
     async def aclose(self) -> None:
         """Close the connection; calls in flight end as ConnectionLost. May be called again."""
@@ -255,4 +249,6 @@ class WebRtcChannel:
 
     def _lost(self) -> None:
         self._changed.set()
-        self._replies.fail(ConnectionLost(f"{self._where} closed the connection before it had answered."))
+        is_broken = self._peer.connectionState == "failed"
+        how = "The connection to {} broke" if is_broken else "{} closed the connection"
+        self._replies.lose(ConnectionLost(f"{how.format(self._where)} before it had answered."), broken=is_broken)

@@ -1,4 +1,4 @@
-"""What goes over a WebRTC data channel: calls, discovery, and which reply belongs to which call (pure).
+"""What goes over a WebRTC data channel: calls, discovery, results and the pieces of a stream (pure).
 
 The Go, Rust and Elixir libraries and the specification each have their own object for a call; none minds
 fields it does not know, so one object holds all of theirs.
@@ -6,33 +6,33 @@ fields it does not know, so one object holds all of theirs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-import anyio
 import orjson
 
-from utcp_bridge.errors import InvalidArguments, MalformedReply, Rejected, UtcpError
+from utcp_bridge.errors import InvalidArguments, MalformedReply, Rejected
 from utcp_bridge.model import JsonObject, is_list, is_object
-from utcp_bridge.wire.reply import parse_json
 
-__all__ = ["Replies", "Slot", "call_message", "discovery_message", "encode", "manual_of", "outcome"]
+__all__ = ["call_message", "discovery_message", "encode", "manual_of", "outcome", "piece"]
 
-_ANSWERS = ("result", "output", "error", "tools")
 _ENVELOPE = frozenset({"id", "type", "jsonrpc", "result", "error"})
+_FRAME = frozenset({"id", "type", "tool", "partial", "done"})
+_REPLY = frozenset({"result", "output", "error"})
+_END = frozenset({"stream_end", "end", "complete", "done", "close"})
+_LAST = _END | {"response", "tool_response"}
 _SHOWN = 200
 
 
-def call_message(tool: str, arguments: JsonObject) -> JsonObject:
-    """One call as Go (`tool`, `args`), Rust (`method`, `params`) and the specification (`type`, `inputs`) read it."""
+def call_message(tool: str, arguments: JsonObject, *, stream: bool = False) -> JsonObject:
+    """One call as Go (`tool`, `args`), Rust (`method`, `params`), Elixir and the specification (`type`) read it."""
     return {
         "id": uuid4().hex,
         "tool": tool,
         "args": arguments,
-        "method": "call_tool",
+        "method": "call_tool_stream" if stream else "call_tool",
         "params": {"tool": tool, "args": arguments},
-        "type": "tool_call",
+        "type": "tool_call_stream" if stream else "tool_call",
         "inputs": arguments,
     }
 
@@ -76,83 +76,32 @@ def manual_of(message: JsonObject, where: str) -> JsonObject:
     raise MalformedReply(f"{where} answered the question for its tools with no manual.")
 
 
-@dataclass(slots=True)
-class Slot:
-    """One call in flight: after `done`, a message with its size in bytes, or an error."""
+def piece(message: Any, identifier: str, where: str) -> tuple[bool, list[Any]]:
+    """Whether this message ends the stream that answers call `identifier`, and the values in it (one or none).
 
-    done: anyio.Event = field(default_factory=anyio.Event)
-    message: JsonObject = field(default_factory=dict[str, Any])
-    size: int = 0
-    error: UtcpError | None = None
+    Rust's pieces are any JSON; a `result`, `output` or `error` alone, or under the call's own id, is taken out of its
+    object. A `type` of `stream_end`, `end`, `complete`, `done` or `close` with nothing else ends the stream, and so do
+    `done: true`, `partial: false` and a whole `response`. Raises Rejected.
+    """
+    if not is_object(message):
+        return False, [message]
+    content = {key: value for key, value in message.items() if key not in _FRAME}
+    is_ours = message.get("id") == identifier or "partial" in message
+    ends = _ends(message)
+    if not is_ours and not (content.keys() <= _REPLY and (content or ends)):
+        return False, [message]
+    if message.get("error") is not None or message.get("type") == "error":
+        outcome(message, where)
+    for key in ("result", "output"):
+        if key in content:
+            return ends, [] if ends and content[key] is None else [content[key]]
+    return ends, [content] if content else []
 
-    def settle(self, answer: JsonObject | UtcpError, size: int = 0) -> None:
-        """Hand over the answer."""
-        if isinstance(answer, UtcpError):
-            self.error = answer
-        else:
-            self.message, self.size = answer, size
-        self.done.set()
 
-
-class Replies:
-    """The calls in flight on one channel. Rust answers without an id: then only one call may be in flight."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._waiting: dict[str, Slot] = {}
-        self._by_id = False
-        self._abandoned = 0
-        self.anonymous = False
-        """Whether the peer was seen to answer without an id."""
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def expect(self, identifier: str) -> Slot:
-        """A slot for the reply with this id."""
-        slot = self._waiting[identifier] = Slot()
-        return slot
-
-    def drop(self, identifier: str) -> None:
-        """The call is over, or its caller went."""
-        if self._waiting.pop(identifier, None) is not None and not self._by_id:
-            self._abandoned += 1
-
-    def feed(self, data: str | bytes) -> bool:
-        """Hand a message to its call; true if the channel is of no further use."""
-        try:
-            message = parse_json(data, self._where)
-        except MalformedReply as error:
-            return self._give_to_the_only_one(error)
-        if not is_object(message):
-            return self._give_to_the_only_one(MalformedReply(f"{self._where} answered no JSON object."))
-        if is_object(control := message.get("__peerData")):
-            return control.get("type") == "close"
-        size = len(data)
-        identifier = message.get("id")
-        if identifier is not None:
-            self._by_id = True
-            if (slot := self._waiting.pop(str(identifier), None)) is not None:
-                slot.settle(message, size)
-            return False
-        if not any(key in message for key in _ANSWERS):
-            return False
-        self.anonymous = True
-        return self._give_to_the_only_one(message, size)
-
-    def fail(self, error: UtcpError) -> None:
-        """End every call in flight."""
-        while self._waiting:
-            self._waiting.popitem()[1].settle(error)
-
-    def _give_to_the_only_one(self, answer: JsonObject | UtcpError, size: int = 0) -> bool:
-        if len(self._waiting) == 1 and not self._abandoned:
-            self._waiting.popitem()[1].settle(answer, size)
-            return False
-        if not self._waiting and not self._abandoned:
-            return False
-        self.fail(MalformedReply(f"{self._where} sent an answer that names no call while more than one was open."))
-        return True
+def _ends(message: JsonObject) -> bool:
+    if message.get("partial") is True:
+        return False
+    return message.get("done") is True or message.get("partial") is False or message.get("type") in _LAST
 
 
 def _words(error: Any) -> str:

@@ -1,67 +1,54 @@
-"""How two WebRTC peers find each other: the Go and Rust libraries' HTTP signalling, and PeerJS's protocol.
+"""How two WebRTC peers find each other: one offer, one answer, and candidates before and after it.
 
-connect  POST {base}/connect  {"peer_id", "type": "offer", "sdp"} → {"sdp", "tools"?, "candidates"?}
-post     POST {base}          {"type": "offer", "sdp"}            → {"sdp"}
-peerjs   WebSocket {base}/peerjs?key&id&token; frames {type, src, dst, payload}
+connect    POST {base}/connect  {"peer_id", "type": "offer", "sdp"} → {"sdp", "tools"?, "candidates"?}
+post       POST {base}          {"type": "offer", "sdp"}            → {"sdp"}
+websocket  messages over a WebSocket at {base}, see webrtc_plain
+peerjs     frames over a WebSocket at {base}/peerjs, see webrtc_peerjs
+auto       over HTTP `connect`, and `post` after a 404 or 405. Over WebSocket `peerjs` if the path ends so, else
+`websocket`, and `peerjs` if no WebSocket is served at {base}
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlencode, urlsplit
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 import anyio
 import orjson
 
-from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable, UtcpError
-from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, UtcpError
+from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.wire.reply import parse_json
 from utcp_bridge.wire.request_parts import RequestParts
+from utcp_bridge.wire.webrtc_meeting import Answer, Meeting, read_answer
+from utcp_bridge.wire.webrtc_peerjs import PeerJs
+from utcp_bridge.wire.webrtc_plain import Plain
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from utcp_bridge.auth import Credentials
-    from utcp_bridge.wire.http import HttpSession
     from utcp_bridge.wire.reply import Reply
     from utcp_bridge.wire.webrtc_channel import WebRtcChannel
 
-__all__ = ["Answer", "Meeting", "connect", "peerjs_url", "read_answer"]
+__all__ = ["connect"]
 
 _HEARTBEAT_SECONDS = 5.0
 _NOT_THIS_WAY = frozenset({404, 405})
+_NO_WEBSOCKET_HERE = frozenset({200, 400, 404, 405, 426, 501})
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The other peer's session description, its further candidates, and its tools if it names them here."""
+class Talk(Protocol):
+    """What signalling over a WebSocket says and understands."""
 
-    sdp: str
-    candidates: tuple[JsonObject, ...] = ()
-    tools: Any = None
+    url: str
+    greeted: bool
+    heartbeat: JsonObject | None
 
-
-@dataclass(frozen=True, slots=True)
-class Meeting:
-    """Where and how to meet the peer; `where` names it in messages."""
-
-    session: HttpSession
-    url: str = field(repr=False)
-    way: Literal["auto", "connect", "post", "peerjs"]
-    peer_id: str
-    label: str
-    where: str
-    serialization: str = "raw"
-    reliable: bool = True
-    credentials: Credentials | None = field(default=None, repr=False)
-
-    def absent(self) -> Unreachable:
-        """The error for a peer that the signalling server does not know."""
-        return Unreachable(f"{self.where}: peer not found.", remedy="Check `peer_id`, and that the peer is running.")
+    def check_greeting(self, frame: JsonObject) -> None: ...
+    def offer(self, sdp: str) -> JsonObject: ...
+    def heard(self, frame: JsonObject) -> Answer | JsonObject | None: ...
 
 
 async def connect(channel: WebRtcChannel, meeting: Meeting) -> None:
@@ -69,43 +56,34 @@ async def connect(channel: WebRtcChannel, meeting: Meeting) -> None:
 
     Raises Unreachable for an absent peer, Rejected for the signalling server's other errors, MalformedReply.
     """
+    sdp = await channel.offer()
+    scheme, path = urlsplit(meeting.url).scheme, urlsplit(meeting.url).path
     if meeting.way == "peerjs":
-        await _connect_by_peerjs(channel, meeting)
+        await _by_socket(channel, meeting, PeerJs(meeting), sdp)
+    elif meeting.way == "websocket":
+        await _by_socket(channel, meeting, Plain(meeting), sdp)
+    elif scheme not in {"ws", "wss"}:
+        await _accept(channel, await _answer_by_http(meeting, sdp))
+        await channel.opened()
+    elif path.rstrip("/").endswith("/peerjs"):
+        await _by_socket(channel, meeting, PeerJs(meeting), sdp)
+    else:
+        await _by_either_socket(channel, meeting, sdp)
+
+
+async def _by_either_socket(channel: WebRtcChannel, meeting: Meeting, sdp: str) -> None:
+    """A PeerJS server refuses the handshake at its bare address, and a plain one takes it there."""
+    try:
+        await _by_socket(channel, meeting, Plain(meeting), sdp)
         return
-    answer = await _answer_by_http(meeting, await channel.offer())
-    await _accept(channel, answer)
-    await channel.opened()
-
-
-def peerjs_url(base: str) -> str:
-    """The WebSocket address of a PeerJS server, with a new id for us; a query (`key`) is kept."""
-    parts = urlsplit(base)
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    path = parts.path if parts.path.rstrip("/").endswith("/peerjs") else f"{parts.path.rstrip('/')}/peerjs"
-    given = {word.partition("=")[0] for word in parts.query.split("&")}
-    ours = {"key": "peerjs", "id": f"utcp-{uuid4().hex}", "token": uuid4().hex, "version": "1.5.5"}
-    added = urlencode({name: value for name, value in ours.items() if name not in given})
-    query = "&".join(part for part in (parts.query, added) if part)
-    return f"{scheme}://{parts.netloc}{path}?{query}"
-
-
-def read_answer(value: Any, where: str) -> Answer:
-    """An answer from JSON: `sdp` is text or `{type, sdp}`. Raises MalformedReply."""
-    answer: JsonObject = value if is_object(value) else {}
-    described = answer.get("sdp")
-    sdp = described.get("sdp") if is_object(described) else described
-    if not isinstance(sdp, str) or not sdp:
-        raise MalformedReply(f"{where}: the signalling server answered no session description.")
-    listed = answer.get("candidates")
-    candidates = [_candidate(one) for one in listed] if is_list(listed) else []
-    return Answer(sdp, tuple(candidates), answer.get("tools"))
-
-
-def _candidate(value: Any) -> JsonObject:
-    if is_object(value):
-        inner = value.get("candidate")
-        return inner if is_object(inner) else value
-    return {"candidate": value}
+    except Rejected as error:
+        if error.status not in _NO_WEBSOCKET_HERE:
+            raise
+        refused = error
+    try:
+        await _by_socket(channel, meeting, PeerJs(meeting), sdp)
+    except Rejected as error:
+        raise refused if error.status in _NO_WEBSOCKET_HERE else error from None
 
 
 async def _accept(channel: WebRtcChannel, answer: Answer) -> None:
@@ -135,18 +113,16 @@ async def _post(meeting: Meeting, url: str, body: Mapping[str, Any]) -> Reply:
     return await meeting.session.request(parts, credentials=meeting.credentials)
 
 
-async def _connect_by_peerjs(channel: WebRtcChannel, meeting: Meeting) -> None:
-    sdp = await channel.offer()
-    url = peerjs_url(meeting.url)
-    async with meeting.session.websocket(url, credentials=meeting.credentials) as socket:
-        await _await_welcome(socket, meeting)
-        connection_id = f"dc_{uuid4().hex}"
-        await socket.send_json(_offer_frame(meeting, connection_id, sdp))
+async def _by_socket(channel: WebRtcChannel, meeting: Meeting, talk: Talk, sdp: str) -> None:
+    async with meeting.session.websocket(talk.url, credentials=meeting.credentials) as socket:
+        if talk.greeted:
+            talk.check_greeting(await _frame(socket, meeting))
+        await socket.send_json(talk.offer(sdp))
         failure: UtcpError | None = None
-        async with _kept_alive(socket) as group:
+        async with _kept_alive(socket, talk.heartbeat) as group:
             try:
-                await _accept(channel, await _await_answer(socket, meeting, connection_id))
-                group.start_soon(_take_candidates, socket, meeting, connection_id, channel)
+                await _accept(channel, await _await_answer(socket, meeting, talk))
+                group.start_soon(_take_candidates, socket, meeting, talk, channel)
                 await channel.opened()
             except UtcpError as error:
                 failure = error  # raised outside: a task group would wrap it
@@ -155,14 +131,16 @@ async def _connect_by_peerjs(channel: WebRtcChannel, meeting: Meeting) -> None:
 
 
 @asynccontextmanager
-async def _kept_alive(socket: aiohttp.ClientWebSocketResponse) -> AsyncGenerator[anyio.abc.TaskGroup]:
+async def _kept_alive(
+    socket: aiohttp.ClientWebSocketResponse, heartbeat: JsonObject | None
+) -> AsyncGenerator[anyio.abc.TaskGroup]:
     """A task group that sends heartbeats; all of it ends with the block."""
 
     async def beat() -> None:
-        while True:
+        while heartbeat is not None:
             await anyio.sleep(_HEARTBEAT_SECONDS)
             if not socket.closed:
-                await socket.send_json({"type": "HEARTBEAT"})
+                await socket.send_json(heartbeat)
 
     async with anyio.create_task_group() as group:
         group.start_soon(beat)
@@ -170,65 +148,28 @@ async def _kept_alive(socket: aiohttp.ClientWebSocketResponse) -> AsyncGenerator
         group.cancel_scope.cancel()
 
 
-def _offer_frame(meeting: Meeting, connection_id: str, sdp: str) -> JsonObject:
-    payload = {
-        "sdp": {"type": "offer", "sdp": sdp},
-        "type": "data",
-        "connectionId": connection_id,
-        "label": meeting.label,
-        "reliable": meeting.reliable,
-        "serialization": meeting.serialization,
-        "metadata": None,
-    }
-    return {"type": "OFFER", "dst": meeting.peer_id, "payload": payload}
-
-
-async def _await_welcome(socket: aiohttp.ClientWebSocketResponse, meeting: Meeting) -> None:
-    frame = await _frame(socket, meeting)
-    if frame.get("type") != "OPEN":
-        payload = frame.get("payload")
-        said = payload.get("msg") if is_object(payload) else frame.get("type")
-        raise Rejected(
-            f"{meeting.where}: the signalling server refused us: {str(said)[:200]}", status=str(frame.get("type"))
-        )
-
-
-async def _await_answer(socket: aiohttp.ClientWebSocketResponse, meeting: Meeting, connection_id: str) -> Answer:
-    """The ANSWER to our OFFER, with the candidates that came before it."""
+async def _await_answer(socket: aiohttp.ClientWebSocketResponse, meeting: Meeting, talk: Talk) -> Answer:
+    """The answer to our offer, with the candidates that came before it."""
     early: list[JsonObject] = []
     while True:
-        frame = await _frame(socket, meeting)
-        if frame.get("type") in {"EXPIRE", "LEAVE"}:
-            raise meeting.absent()
-        if frame.get("type") == "ERROR":
-            raise Rejected(f"{meeting.where}: the signalling server answered an error.", status="ERROR")
-        payload = _payload_of(frame, meeting, connection_id)
-        if frame.get("type") == "CANDIDATE":
-            early.append(_candidate(payload))
-        elif frame.get("type") == "ANSWER":
-            answer = read_answer(payload, meeting.where)
-            return Answer(answer.sdp, (*early, *answer.candidates), answer.tools)
+        heard = talk.heard(await _frame(socket, meeting))
+        if isinstance(heard, Answer):
+            return Answer(heard.sdp, (*early, *heard.candidates), heard.tools)
+        if heard is not None:
+            early.append(heard)
 
 
 async def _take_candidates(
-    socket: aiohttp.ClientWebSocketResponse, meeting: Meeting, connection_id: str, channel: WebRtcChannel
+    socket: aiohttp.ClientWebSocketResponse, meeting: Meeting, talk: Talk, channel: WebRtcChannel
 ) -> None:
-    """Candidates after the ANSWER, until the channel is open; a broken signalling line no longer matters."""
+    """Candidates after the answer, until the channel is open; a broken signalling line no longer matters."""
     try:
         while True:
-            frame = await _frame(socket, meeting)
-            if frame.get("type") == "CANDIDATE":
-                await channel.add_candidate(_candidate(_payload_of(frame, meeting, connection_id)))
+            heard = talk.heard(await _frame(socket, meeting))
+            if heard is not None and not isinstance(heard, Answer):
+                await channel.add_candidate(heard)
     except UtcpError:
         return
-
-
-def _payload_of(frame: JsonObject, meeting: Meeting, connection_id: str) -> JsonObject:
-    """What the peer we asked says about the connection we asked for; else nothing."""
-    payload = frame.get("payload")
-    if not is_object(payload) or frame.get("src", meeting.peer_id) != meeting.peer_id:
-        return {}
-    return payload if payload.get("connectionId", connection_id) == connection_id else {}
 
 
 async def _frame(socket: aiohttp.ClientWebSocketResponse, meeting: Meeting) -> JsonObject:
