@@ -18,7 +18,6 @@ from utcp_bridge.model import Source, Trust
 from utcp_bridge.wire.guard import Guard
 from utcp_bridge.wire.webrtc_channel import (
     ChannelOptions,
-    Limits,
     WebRtcChannel,
     admitting,
     load_aiortc,
@@ -26,6 +25,7 @@ from utcp_bridge.wire.webrtc_channel import (
     with_admitted_candidates,
 )
 from utcp_bridge.wire.webrtc_messages import call_message
+from utcp_bridge.wire.webrtc_replies import Limits
 
 pytestmark = pytest.mark.anyio
 

@@ -1,26 +1,21 @@
-"""Calls in all forms at once, replies in any, and which call they belong to."""
+"""Calls in all forms at once, replies in any, and the pieces of a stream."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import orjson
 import pytest
 
-from utcp_bridge.errors import ConnectionLost, InvalidArguments, MalformedReply, Rejected
+from utcp_bridge.errors import InvalidArguments, MalformedReply, Rejected
 from utcp_bridge.model import JsonObject
 from utcp_bridge.wire.webrtc_messages import (
-    Replies,
     call_message,
     discovery_message,
     encode,
     manual_of,
     outcome,
+    piece,
 )
-
-
-def _sent(message: JsonObject) -> str:
-    return orjson.dumps(message).decode()
 
 
 def test_a_call_holds_the_fields_of_every_library() -> None:
@@ -30,6 +25,11 @@ def test_a_call_holds_the_fields_of_every_library() -> None:
     assert (message["method"], message["params"]) == ("call_tool", {"tool": "m.echo", "args": {"a": 1}})
     assert (message["type"], message["inputs"]) == ("tool_call", {"a": 1})
     assert message["id"] != call_message("m.echo", {})["id"]
+
+
+def test_a_call_for_a_stream_says_so_in_both_forms() -> None:
+    message = call_message("echo", {}, stream=True)
+    assert (message["method"], message["type"]) == ("call_tool_stream", "tool_call_stream")
 
 
 def test_discovery_asks_in_both_forms() -> None:
@@ -83,67 +83,48 @@ def test_a_manual_is_found_with_and_without_a_wrapping() -> None:
         manual_of({"result": 7}, "peer")
 
 
-def test_replies_go_to_the_call_they_name() -> None:
-    replies = Replies("peer")
-    first, second = replies.expect("a"), replies.expect("2")
-    assert not replies.feed(_sent({"id": 2, "result": "two"}))
-    assert not replies.feed(_sent({"id": "a", "result": "one"}).encode())
-    assert (first.message["result"], second.message["result"]) == ("one", "two")
-    assert second.size == len(_sent({"id": 2, "result": "two"}))
-    assert not replies
-    assert not replies.anonymous
+@pytest.mark.parametrize("bare", [1, "text", [1], None, {}, {"n": 0}, {"id": 7}, {"type": "progress", "result": 1}])
+def test_any_json_is_a_piece(bare: Any) -> None:
+    assert piece(bare, "a", "peer") == (False, [bare] if bare != {"type": "progress", "result": 1} else [1])
 
 
-def test_late_replies_and_chatter_go_to_nobody() -> None:
-    replies = Replies("peer")
-    slot = replies.expect("a")
-    assert not replies.feed(_sent({"id": "gone", "result": 1}))
-    assert not replies.feed(_sent({"type": "heartbeat"}))
-    assert not slot.done.is_set()
-    replies.drop("a")
-    assert not replies.feed("noise after an id was seen")
+@pytest.mark.parametrize("bare", [{"type": "complete", "order": 7}, {"id": "b", "n": 1}, {"data": 1, "done": True}])
+def test_a_piece_that_resembles_a_frame_is_kept_whole(bare: JsonObject) -> None:
+    assert piece(bare, "a", "peer") == (False, [bare])
 
 
-def test_a_reply_without_an_id_goes_to_the_only_call() -> None:
-    replies = Replies("peer")
-    slot = replies.expect("a")
-    assert not replies.feed(_sent({"result": 1}))
-    assert slot.message == {"result": 1}
-    assert replies.anonymous
+@pytest.mark.parametrize(
+    ("message", "value"),
+    [
+        ({"result": 1}, 1),
+        ({"output": None}, None),
+        ({"id": "a", "result": {"n": 1}}, {"n": 1}),
+        ({"id": "a", "partial": True, "type": "response", "output": 2}, 2),
+        ({"id": "a", "type": "chunk", "n": 1}, {"n": 1}),
+    ],
+)
+def test_a_piece_is_taken_out_of_its_frame(message: JsonObject, value: Any) -> None:
+    assert piece(message, "a", "peer") == (False, [value])
 
 
-@pytest.mark.parametrize("text", ["no JSON", "[1]"])
-def test_what_is_no_reply_at_all_is_the_only_calls_malformed_one(text: str) -> None:
-    replies = Replies("peer")
-    slot = replies.expect("a")
-    assert not replies.feed(text)
-    assert isinstance(slot.error, MalformedReply)
+@pytest.mark.parametrize(
+    ("message", "values"),
+    [
+        ({"type": "stream_end"}, []),
+        ({"type": "close"}, []),
+        ({"done": True}, []),
+        ({"id": "a", "partial": False}, []),
+        ({"id": "a", "partial": False, "result": None}, []),
+        ({"id": "a", "partial": False, "result": 3}, [3]),
+        ({"id": "a", "type": "tool_response", "tool": "t", "output": 3}, [3]),
+        ({"id": "a", "type": "end", "count": 3}, [{"count": 3}]),
+    ],
+)
+def test_a_stream_ends_in_every_form(message: JsonObject, values: list[Any]) -> None:
+    assert piece(message, "a", "peer") == (True, values)
 
 
-def test_a_reply_that_may_be_anyones_ends_all_calls_and_the_channel() -> None:
-    replies = Replies("peer")
-    slots = [replies.expect("a"), replies.expect("b")]
-    assert replies.feed(_sent({"result": 1}))
-    assert [type(slot.error) for slot in slots] == [MalformedReply, MalformedReply]
-
-
-def test_the_reply_of_an_abandoned_call_is_never_the_next_ones() -> None:
-    replies = Replies("peer")
-    replies.expect("a")
-    replies.drop("a")
-    slot = replies.expect("b")
-    assert replies.feed(_sent({"result": "for a"}))
-    assert isinstance(slot.error, MalformedReply)
-
-
-def test_peerjs_says_goodbye_in_band() -> None:
-    replies = Replies("peer")
-    assert replies.feed(_sent({"__peerData": {"type": "close"}}))
-    assert not replies.feed(_sent({"__peerData": {"type": "ping"}}))
-
-
-def test_a_lost_channel_ends_every_call() -> None:
-    replies = Replies("peer")
-    slots = [replies.expect("a"), replies.expect("b")]
-    replies.fail(ConnectionLost("gone"))
-    assert all(isinstance(slot.error, ConnectionLost) for slot in slots)
+@pytest.mark.parametrize("message", [{"error": "no tea"}, {"id": "a", "type": "error", "message": "no tea"}])
+def test_an_error_ends_a_stream(message: JsonObject) -> None:
+    with pytest.raises(Rejected, match="no tea"):
+        piece(message, "a", "peer")

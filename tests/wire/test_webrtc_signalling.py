@@ -1,11 +1,10 @@
-"""Signalling: the answers that are understood, PeerJS's addresses, and every way of being refused."""
+"""Signalling: the ways to meet a peer, how `auto` finds the one that serves, and every way of being refused."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import pytest
@@ -15,7 +14,8 @@ from tests.support.services import LOOPBACK, open_services
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable
 from utcp_bridge.model import JsonObject, Source
 from utcp_bridge.wire import webrtc_signalling
-from utcp_bridge.wire.webrtc_signalling import Answer, Meeting, connect, peerjs_url, read_answer
+from utcp_bridge.wire.webrtc_meeting import Meeting
+from utcp_bridge.wire.webrtc_signalling import connect
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +58,7 @@ async def _served(handler: Serve, way: Any = "auto") -> AsyncGenerator[Meeting]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    scheme = "ws" if way == "peerjs" else "http"
+    scheme, way = ("ws", "auto") if way == "auto-ws" else ("ws" if way in {"peerjs", "websocket"} else "http", way)
     try:
         async with open_services() as services:
             yield Meeting(
@@ -107,46 +107,28 @@ def _peerjs(*frames: JsonObject | str) -> Serve:
 ANSWER = {"type": "ANSWER", "payload": {"sdp": {"type": "answer", "sdp": "v=0 answer"}}}
 
 
+PLAIN_ANSWER = {"type": "answer", "sdp": "v=0 answer", "tools": [1]}
+
+
+def _plain(*frames: JsonObject) -> Serve:
+    """A signalling server at / that waits for the offer and then sends `frames`; nothing is anywhere else."""
+
+    async def handler(request: web.Request) -> web.WebSocketResponse:
+        if request.path != "/":
+            raise web.HTTPNotFound
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        assert (await socket.receive_json())["type"] == "offer"
+        for frame in frames:
+            await socket.send_json(frame)
+        await socket.receive()
+        return socket
+
+    return handler
+
+
 def _candidate(text: str, **fields: Any) -> JsonObject:
     return {"type": "CANDIDATE", "payload": {"candidate": {"candidate": text}}, **fields}
-
-
-def test_a_peerjs_address_gets_its_path_and_an_id() -> None:
-    parts = urlsplit(peerjs_url("https://signal.example.com/app/"))
-    query = parse_qs(parts.query)
-    assert (parts.scheme, parts.path) == ("wss", "/app/peerjs")
-    assert query["key"] == ["peerjs"]
-    assert query["id"] != parse_qs(urlsplit(peerjs_url("https://signal.example.com/app/")).query)["id"]
-
-
-def test_a_peerjs_addresss_own_path_and_key_are_kept() -> None:
-    parts = urlsplit(peerjs_url("ws://signal.example.com/peerjs?key=ours"))
-    assert (parts.scheme, parts.path) == ("ws", "/peerjs")
-    assert parse_qs(parts.query)["key"] == ["ours"]
-
-
-@pytest.mark.parametrize(
-    ("value", "answer"),
-    [
-        ({"sdp": "v=0"}, Answer("v=0")),
-        ({"sdp": {"type": "answer", "sdp": "v=0"}, "tools": []}, Answer("v=0", (), [])),
-        (
-            {
-                "sdp": "v=0",
-                "candidates": ["candidate:1", {"candidate": "candidate:2"}, {"candidate": {"candidate": "c"}}],
-            },
-            Answer("v=0", ({"candidate": "candidate:1"}, {"candidate": "candidate:2"}, {"candidate": "c"})),
-        ),
-    ],
-)
-def test_an_answer_is_read_in_every_form(value: Any, answer: Answer) -> None:
-    assert read_answer(value, "peer") == answer
-
-
-@pytest.mark.parametrize("value", [None, [], {}, {"sdp": ""}, {"sdp": 7}, {"sdp": {"type": "answer"}}])
-def test_an_answer_without_a_description_is_malformed(value: Any) -> None:
-    with pytest.raises(MalformedReply, match="no session description"):
-        read_answer(value, "peer")
 
 
 async def test_a_server_that_knows_no_connect_is_asked_as_rust_does() -> None:
@@ -184,9 +166,9 @@ async def test_peerjs_candidates_before_and_after_the_answer_are_taken() -> None
     stranger = _candidate("stranger", src="another")
     other = {"type": "CANDIDATE", "payload": {"connectionId": "dc_other", "candidate": {"candidate": "other"}}}
     frames = [_candidate("early"), {"type": "NEWS"}, ANSWER, stranger, other, {"type": "NEWS"}, _candidate("late")]
-    line = await _meet(_peerjs(*frames), "peerjs", opens_after=4)
+    line = await _meet(_peerjs(*frames), "peerjs", opens_after=2)
     assert line.accepted == ["v=0 answer"]
-    assert [candidate.get("candidate") for candidate in line.candidates] == ["early", None, None, "late"]
+    assert [candidate.get("candidate") for candidate in line.candidates] == ["early", "late"]
 
 
 @pytest.mark.parametrize("kind", ["EXPIRE", "LEAVE"])
@@ -260,3 +242,50 @@ async def test_signalling_that_closes_after_the_answer_no_longer_matters() -> No
         with anyio.fail_after(10):
             await connect(line, meeting)  # type: ignore[arg-type]  # the parts of a channel that signalling uses
     assert line.accepted == ["v=0 answer"]
+
+
+async def test_candidates_before_and_after_a_plain_answer_are_taken() -> None:
+    early, late = ({"type": "ice_candidate", "candidate": {"candidate": text}} for text in ("early", "late"))
+    line = await _meet(
+        _plain(early, {"type": "presence"}, PLAIN_ANSWER, PLAIN_ANSWER, late), "websocket", opens_after=2
+    )
+    assert (line.accepted, line.tools) == (["v=0 answer"], [1])
+    assert [candidate["candidate"] for candidate in line.candidates] == ["early", "late"]
+
+
+async def test_auto_speaks_plainly_where_a_websocket_is_served() -> None:
+    line = await _meet(_plain(PLAIN_ANSWER), "auto-ws")
+    assert line.accepted == ["v=0 answer"]
+
+
+@pytest.mark.parametrize("status", [400, 404, 426])
+async def test_auto_takes_a_server_that_refuses_the_bare_address_for_peerjs(status: int) -> None:
+    served = _peerjs(ANSWER)
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return await served(request) if request.path == "/peerjs" else web.Response(status=status)
+
+    line = await _meet(handler, "auto-ws")
+    assert line.accepted == ["v=0 answer"]
+    assert asked == ["/", "/peerjs"]
+
+
+async def test_auto_tells_how_the_operators_own_address_was_refused() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(status=405 if request.path == "/" else 404)
+
+    with pytest.raises(Rejected) as caught:
+        await _meet(handler, "auto-ws")
+    assert caught.value.status == 405
+
+
+@pytest.mark.parametrize("path", ["/", "/peerjs"])
+async def test_auto_does_not_try_further_where_entry_is_forbidden(path: str) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(status=403 if request.path == path else 404)
+
+    with pytest.raises(Rejected) as caught:
+        await _meet(handler, "auto-ws")
+    assert caught.value.status == 403
