@@ -11,14 +11,15 @@ import pytest
 
 pytest.importorskip("aiortc", reason="the extra [webrtc] is not installed")
 
-from tests.support.services import make_call, make_target, open_services
+from tests.support.services import make_target
+from tests.support.webrtc_session import open_session
 from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
 from tests.transports.contract import CANARY, Case, Peer
 from tests.upstreams.webrtc_peer import HAS_ADDRESS, TOOLS, WebRtcService
 
-from utcp_bridge import BridgeSettings, UtcpClient, UtcpClientConfig
+from utcp_bridge import UtcpClient, UtcpClientConfig
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, Rejected, Unreachable
-from utcp_bridge.model import JsonObject, Result, Source, Tool, discard
+from utcp_bridge.model import JsonObject
 from utcp_bridge.transports import webrtc
 from utcp_bridge.transports.webrtc import WebRtcTransport
 from utcp_bridge.wire.webrtc_channel import WebRtcChannel
@@ -87,47 +88,8 @@ class WebRtcPeer(Peer):
 PEER = WebRtcPeer
 
 
-class Session:
-    """One transport and one service, and calls between them."""
-
-    def __init__(self, transport: WebRtcTransport, service: WebRtcService) -> None:
-        self.transport = transport
-        self.service = service
-
-    def target(self, **fields: Any) -> Any:
-        template = {"signaling_server": self.service.url, "peer_id": "tools", **fields}
-        return make_target(self.transport, template)
-
-    async def call(self, arguments: JsonObject, **fields: Any) -> Any:
-        return await self.transport.call(self.target(**fields), make_call(arguments), discard)
-
-    async def stream(self, count: int, **fields: Any) -> tuple[list[Any], Result]:
-        """What was emitted, and the result."""
-        seen: list[Any] = []
-
-        async def emit(partial: Any) -> None:
-            seen.append(partial)
-
-        target = self.target(**{"stream": True, **fields})
-        return seen, await self.transport.call(target, make_call({"count": count}), emit)
-
-    async def discover(self, **fields: Any) -> Any:
-        return (await self.transport.discover(self.target(**fields))).content
-
-
-@asynccontextmanager
-async def _session(settings: BridgeSettings | None = None, **options: Any) -> AsyncGenerator[Session]:
-    async with WebRtcService(**options) as service, open_services(settings=settings) as services:
-        transport = WebRtcTransport(services)
-        try:
-            with anyio.fail_after(15):
-                yield Session(transport, service)
-        finally:
-            await transport.aclose()
-
-
 async def test_tools_come_with_the_signalling_answer_and_are_fresh_each_time() -> None:
-    async with _session(tools_in_answer=True) as session:
+    async with open_session(tools_in_answer=True) as session:
         assert await session.discover() == {"tools": TOOLS}
         assert await session.discover() == {"tools": TOOLS}
         assert len(session.service.offers) == 2
@@ -137,7 +99,7 @@ async def test_tools_come_with_the_signalling_answer_and_are_fresh_each_time() -
 
 
 async def test_rusts_signalling_and_replies_without_ids_are_understood() -> None:
-    async with _session(signalling="rust") as session:
+    async with open_session(signalling="rust") as session:
         assert await session.discover() == {"tools": TOOLS}
         got: dict[str, str] = {}
 
@@ -155,13 +117,13 @@ async def test_rusts_signalling_and_replies_without_ids_are_understood() -> None
 @pytest.mark.parametrize("serialization", ["raw", "json"])
 async def test_a_peer_is_met_over_peerjs(peer_id: str, serialization: str) -> None:
     fields = {"peer_id": peer_id, "serialization": serialization, "signaling": "peerjs"}
-    async with _session(signalling="peerjs") as session:
+    async with open_session(signalling="peerjs") as session:
         assert (await session.call({"text": "a"}, **fields))["text"] == "a"
         assert session.service.frames[0]["payload"]["serialization"] == serialization
 
 
 async def test_an_absent_peerjs_peer_is_not_found() -> None:
-    async with _session(signalling="peerjs") as session:
+    async with open_session(signalling="peerjs") as session:
         url = session.service.url.replace("http", "ws")
         with pytest.raises(Unreachable, match="peer not found"):
             await session.call({}, peer_id="absent", signaling_server=url)
@@ -171,7 +133,7 @@ async def test_an_absent_peerjs_peer_is_not_found() -> None:
 
 @pytest.mark.parametrize("signaling", ["auto", "websocket"])
 async def test_a_peer_is_met_by_messages_over_a_websocket(signaling: str) -> None:
-    async with _session(signalling="plain") as session:
+    async with open_session(signalling="plain") as session:
         url = session.service.url if signaling == "websocket" else session.service.url.replace("http", "ws")
         fields = {"signaling_server": url, "signaling": signaling}
         assert await session.discover(**fields) == {"tools": TOOLS}
@@ -182,18 +144,18 @@ async def test_a_peer_is_met_by_messages_over_a_websocket(signaling: str) -> Non
 
 @pytest.mark.parametrize("peer_id", ["elixir", "specified"])
 async def test_peers_that_know_one_form_of_message_are_understood(peer_id: str) -> None:
-    async with _session(signalling="plain") as session:
+    async with open_session(signalling="plain") as session:
         assert await session.call({"text": "a"}, peer_id=peer_id, signaling="websocket") == {"text": "a"}
 
 
 async def test_a_peer_that_is_not_at_the_signalling_server_is_not_found() -> None:
-    async with _session(signalling="plain") as session:
+    async with open_session(signalling="plain") as session:
         with pytest.raises(Unreachable, match="peer not found"):
             await session.call({}, peer_id="absent", signaling="websocket")
 
 
 async def test_calls_that_wait_for_an_absent_peer_share_one_attempt() -> None:
-    async with _session(signalling="peerjs") as session:
+    async with open_session(signalling="peerjs") as session:
 
         async def one() -> None:
             with pytest.raises(Unreachable, match="peer not found"):
@@ -207,68 +169,8 @@ async def test_calls_that_wait_for_an_absent_peer_share_one_attempt() -> None:
         assert len(session.service.frames) == 2
 
 
-async def test_a_streams_bare_pieces_end_when_the_peer_closes() -> None:
-    async with _session(signalling="rust") as session:
-        seen, result = await session.stream(50)
-        assert seen == result.value == [{"n": number} for number in range(50)]
-        assert result.truncated is None
-        assert session.service.received[0]["method"] == "call_tool_stream"
-
-
-async def test_a_stream_has_a_connection_of_its_own_and_leaves_the_kept_one_alone() -> None:
-    async with _session() as session:
-        await session.call({"text": "a"})
-        seen, _ = await session.stream(3)
-        assert seen == [{"n": 0}, {"n": 1}, {"n": 2}]
-        assert (await session.call({"text": "b"}))["text"] == "b"
-        assert len(session.service.offers) == 2
-
-
-async def test_a_reply_in_pieces_is_emitted_without_being_asked_for() -> None:
-    async with _session() as session:
-        seen, result = await session.stream(3, stream=False)
-        assert seen == result.value == [{"n": 0}, {"n": 1}, {"n": 2}]
-        assert (await session.call({"text": "b"}))["text"] == "b"
-        assert len(session.service.offers) == 1
-
-
-async def test_a_stream_that_a_peer_leaves_before_its_first_piece_is_lost() -> None:
-    async with _session() as session:
-        with pytest.raises(ConnectionLost):
-            await session.call({}, stream=True, peer_id="resetting")
-
-
-async def test_a_stream_of_which_nothing_comes_is_lost_and_one_that_stops_is_cut() -> None:
-    async with _session(BridgeSettings(idle_timeout=0.3)) as session:
-        with pytest.raises(ConnectionLost, match=r"nothing for 0\.3 seconds"):
-            await session.call({"slow": True}, stream=True)
-        seen, result = await session.stream(9, peer_id="mute")
-        assert (seen, result.value) == ([{"n": 0}], [{"n": 0}])
-        assert result.truncated == "nothing came for 0.3 seconds"
-
-
-async def test_a_stream_is_cut_at_the_most_results() -> None:
-    async with _session(BridgeSettings(max_stream_events=4)) as session:
-        seen, result = await session.stream(9)
-        assert len(seen) == len(result.value) == 4
-        assert result.truncated == "the stream was cut at 4 results"
-
-
-async def test_a_cancelled_stream_is_over_for_the_peer_too() -> None:
-    async with _session() as session:
-        async with anyio.create_task_group() as group:
-
-            async def run() -> None:
-                await session.call({"slow": True}, stream=True)
-
-            group.start_soon(run)
-            await session.service.slow_arrived.wait()
-            group.cancel_scope.cancel()
-        await session.service.slow_gone.wait()
-
-
 async def test_one_connection_serves_concurrent_calls_and_is_opened_again_after_a_loss() -> None:
-    async with _session() as session:
+    async with open_session() as session:
         async with anyio.create_task_group() as group:
             for _ in range(10):
                 group.start_soon(session.call, {"text": "a"})
@@ -293,13 +195,13 @@ async def test_a_connection_found_closed_before_sending_is_opened_once_more(monk
             yield inbox
 
     monkeypatch.setattr(WebRtcChannel, "exchange", first_closed)
-    async with _session() as session:
+    async with open_session() as session:
         assert (await session.call({"text": "b"}))["text"] == "b"
         assert len(session.service.offers) == 2
 
 
 async def test_a_peer_that_leaves_mid_call_is_a_lost_connection_at_once() -> None:
-    async with _session() as session:
+    async with open_session() as session:
 
         async def leave() -> None:
             await session.service.slow_arrived.wait()
@@ -312,7 +214,7 @@ async def test_a_peer_that_leaves_mid_call_is_a_lost_connection_at_once() -> Non
 
 
 async def test_a_cancelled_call_leaves_the_others_alone() -> None:
-    async with _session() as session:
+    async with open_session() as session:
         await session.call({"text": "a"})
         async with anyio.create_task_group() as group:
             group.start_soon(session.call, {"slow": True})
@@ -325,14 +227,14 @@ async def test_a_cancelled_call_leaves_the_others_alone() -> None:
 
 
 async def test_a_message_too_large_for_the_peer_names_the_limit() -> None:
-    async with _session() as session:
+    async with open_session() as session:
         with pytest.raises(InvalidArguments, match="262,144"):
             await session.call({"text": "x" * 300_000})
 
 
 async def test_an_unknown_tool_is_asked_for_by_its_other_name() -> None:
     unknown = {"answer": {"error": "Unknown tool echo"}}
-    async with _session() as session:
+    async with open_session() as session:
         with pytest.raises(Rejected, match="Unknown tool"):
             await session.call(unknown)
         assert [message["tool"] for message in session.service.received] == ["echo", "peer.echo"]
@@ -349,7 +251,7 @@ async def test_an_unknown_tool_is_asked_for_by_its_other_name() -> None:
 
 async def test_a_peer_that_never_connects_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webrtc, "_OPENING_SECONDS", 0.3)
-    async with _session() as session:
+    async with open_session() as session:
 
         async def answer(*given: Any, **options: Any) -> str:
             await anyio.sleep_forever()
@@ -361,7 +263,7 @@ async def test_a_peer_that_never_connects_is_unreachable(monkeypatch: pytest.Mon
 
 
 async def test_a_deadline_too_short_for_an_absent_peer_says_what_is_missing() -> None:
-    async with _session() as session:
+    async with open_session() as session:
 
         async def answer(*given: Any, **options: Any) -> str:
             await anyio.sleep_forever()
@@ -373,7 +275,7 @@ async def test_a_deadline_too_short_for_an_absent_peer_says_what_is_missing() ->
 
 
 async def test_a_peer_that_names_no_address_is_unreachable() -> None:
-    async with _session() as session:
+    async with open_session() as session:
         real = session.service.answer
 
         async def answer(*given: Any, **options: Any) -> str:
@@ -392,7 +294,7 @@ def test_a_channel_has_one_kind_of_unreliability() -> None:
 
 
 async def test_the_channel_is_made_as_the_template_says() -> None:
-    async with _session() as session:
+    async with open_session() as session:
         fields = {"ordered": False, "max_retransmits": 3, "data_channel_name": "go", "channel_label": "rust"}
         await session.call({"text": "a"}, **fields)
         await session.call({"text": "a"}, channel_label="rust")
@@ -413,13 +315,6 @@ def test_an_offer_that_is_posted_needs_an_http_address(signaling: str) -> None:
     fields = {"signaling_server": "wss://signal.example.com", "signaling": signaling}
     with pytest.raises(ValueError, match="needs an http"):
         make_target(WebRtcTransport, fields)
-
-
-def test_a_stream_has_the_time_of_a_stream() -> None:
-    asked = {"call_template_type": "webrtc", "signaling_server": "https://s.example.com", "stream": True}
-    for template, streams in ((asked, True), ({**asked, "stream": False}, False)):
-        tool = Tool(source=Source(name="peer"), name="t", kind="webrtc", template=template)
-        assert WebRtcTransport.is_streaming(tool) is streams
 
 
 def test_the_endpoint_is_the_signalling_servers() -> None:
