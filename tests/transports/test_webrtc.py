@@ -230,6 +230,10 @@ async def test_a_message_too_large_for_the_peer_names_the_limit() -> None:
     async with open_session() as session:
         with pytest.raises(InvalidArguments, match="262,144"):
             await session.call({"text": "x" * 300_000})
+        with pytest.raises(InvalidArguments, match="message_form"):
+            await session.call({"text": "x" * 100_000})
+        assert len((await session.call({"text": "x" * 100_000}, message_form="args"))["text"]) == 100_000
+        assert len(session.service.offers) == 1
 
 
 async def test_an_unknown_tool_is_asked_for_by_its_other_name() -> None:

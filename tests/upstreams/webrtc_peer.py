@@ -195,7 +195,7 @@ class WebRtcService:
         identity = {} if name == "anonymous" else {"id": message["id"]}
         if name == "flooding":
             return {**identity, "result": "x" * 200_000}
-        if message["method"] == "list_tools":
+        if message.get("method") == "list_tools":
             return {**identity, "tools": TOOLS}
         arguments = message["args"]
         if arguments.get("slow"):

@@ -9,6 +9,7 @@ import pytest
 from utcp_bridge.errors import InvalidArguments, MalformedReply, Rejected
 from utcp_bridge.model import JsonObject
 from utcp_bridge.wire.webrtc_messages import (
+    Form,
     call_message,
     discovery_message,
     encode,
@@ -25,6 +26,20 @@ def test_a_call_holds_the_fields_of_every_library() -> None:
     assert (message["method"], message["params"]) == ("call_tool", {"tool": "m.echo", "args": {"a": 1}})
     assert (message["type"], message["inputs"]) == ("tool_call", {"a": 1})
     assert message["id"] != call_message("m.echo", {})["id"]
+
+
+@pytest.mark.parametrize(
+    ("form", "fields"),
+    [
+        ("args", {"type": "tool_call", "tool": "echo", "args": {"a": 1}}),
+        ("params", {"method": "call_tool", "params": {"tool": "echo", "args": {"a": 1}}}),
+        ("inputs", {"type": "tool_call", "tool": "echo", "inputs": {"a": 1}}),
+    ],
+)
+def test_a_call_in_one_form_holds_its_arguments_once(form: Form, fields: JsonObject) -> None:
+    message = call_message("echo", {"a": 1}, form=form)
+    assert message.pop("id")
+    assert message == fields
 
 
 def test_a_call_for_a_stream_says_so_in_both_forms() -> None:

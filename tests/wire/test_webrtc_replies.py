@@ -89,6 +89,8 @@ async def test_a_silent_peer_and_a_large_reply_are_told_with_the_limit() -> None
     replies = Replies("peer")
     with pytest.raises(ConnectionLost, match=r"nothing for 0\.01 seconds"):
         await replies.expect("a", Limits(10, 0.01)).reply()
+    with pytest.raises(ConnectionLost, match=r"seconds\. Perhaps it sleeps\."):
+        await replies.expect("a", Limits(10, 0.01, "Perhaps it sleeps.")).reply()
     inbox = replies.expect("b", Limits(10, 5.0))
     replies.feed(_sent({"id": "b", "result": "x" * 10}))
     with pytest.raises(ReplyTooLarge, match=r"bytes\. The limit is 10"):

@@ -28,7 +28,7 @@ from utcp_bridge.urls import bare_url, split_url
 from utcp_bridge.wire.streaming import Collector
 from utcp_bridge.wire.webrtc_channel import ChannelOptions, WebRtcChannel, admitting, load_aiortc
 from utcp_bridge.wire.webrtc_meeting import Meeting, Way
-from utcp_bridge.wire.webrtc_messages import call_message, discovery_message, manual_of, outcome
+from utcp_bridge.wire.webrtc_messages import Form, call_message, discovery_message, manual_of, outcome
 from utcp_bridge.wire.webrtc_replies import Inbox, Limits
 from utcp_bridge.wire.webrtc_signalling import connect
 
@@ -37,6 +37,9 @@ __all__ = ["TRANSPORT", "IceServer", "WebRtcTemplate", "WebRtcTransport"]
 _OPENING_SECONDS = 15.0
 _MARGIN = 0.25
 """Seconds before a call's deadline at which opening ends by itself, to say which part of it did not come about."""
+_PER_CALL = {"name", "timeout", "tool_name", "tool_name_style", "message_form", "stream"}
+"""Fields that do not tell connections apart."""
+_PEERJS_SILENCE = "A browser's PeerJS with `serialization: json` does not send answers of 16,300 bytes or more."
 _SOCKETS = frozenset({"ws", "wss"})
 _UNKNOWN_TOOL = re.compile(r"unknown tool|no such tool|tool\b.{0,80}\bnot found", re.IGNORECASE)
 ValueT = TypeVar("ValueT")
@@ -53,7 +56,7 @@ class IceServer(BaseModel):
 
 
 class WebRtcTemplate(CallTemplate):
-    """Fields of UTCP's webrtc template, of the Rust library's, and ours: `signaling`, `serialization`, `stream`."""
+    """Fields of UTCP's webrtc template, of the Rust library's, and ours from `signaling` on."""
 
     signaling_server: str = Field(min_length=1, repr=False)
     peer_id: str = ""
@@ -66,6 +69,7 @@ class WebRtcTemplate(CallTemplate):
     ice_servers: tuple[IceServer, ...] = Field(default=(), repr=False)
     signaling: Way = "auto"
     serialization: Literal["raw", "json"] = "raw"
+    message_form: Form = "all"
     stream: bool = False
     tool_name: str | None = None
     tool_name_style: Literal["auto", "bare", "qualified"] = "auto"
@@ -90,7 +94,7 @@ class WebRtcTemplate(CallTemplate):
     @cached_property
     def connection(self) -> str:
         """Equal for templates that share one connection."""
-        return self.model_dump_json(exclude={"name", "timeout", "tool_name", "tool_name_style", "stream"})
+        return self.model_dump_json(exclude=_PER_CALL)
 
     @property
     def options(self) -> ChannelOptions:
@@ -148,7 +152,7 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
     async def discover(self, target: Target[WebRtcTemplate]) -> Document:
         """The tools of the signalling answer, else those that the peer lists on the channel."""
         where = target.template.where
-        limits = Limits(self.services.settings.max_manual_bytes, self.services.settings.idle_timeout)
+        limits = self._limits(target.template, size=self.services.settings.max_manual_bytes)
         tools = await self._offered_tools(target)
         if tools is not None:
             return Document({"tools": tools})
@@ -180,10 +184,10 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
 
     async def _exchange(self, target: Target[WebRtcTemplate], tool: str, call: Call, emit: Emit) -> Any:
         """A call on the kept connection."""
-        message = call_message(tool, call.arguments)
+        limits, message = self._limits(target.template), self._message(target, tool, call)
 
         async def ask(channel: WebRtcChannel) -> Any:
-            async with channel.exchange(message, self._limits) as inbox:
+            async with channel.exchange(message, limits) as inbox:
                 reply = await inbox.reply()
                 if reply.get("partial") is not True:
                     return outcome(reply, target.template.where)
@@ -193,10 +197,10 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
 
     async def _stream(self, target: Target[WebRtcTemplate], tool: str, call: Call, emit: Emit) -> Any:
         """A call on a connection of its own, which the peer may end by closing it, and the caller by leaving."""
-        message = call_message(tool, call.arguments, stream=True)
+        limits, message = self._limits(target.template), self._message(target, tool, call)
         channel = await self._open(target, dedicated=True)
         try:
-            async with channel.exchange(message, self._limits) as inbox:
+            async with channel.exchange(message, limits) as inbox:
                 return await self._gather(inbox, emit)
         finally:
             await channel.aclose()
@@ -208,9 +212,14 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
             raise inbox.silent()
         return collector.result()
 
-    @property
-    def _limits(self) -> Limits:
-        return Limits(self.services.settings.max_reply_bytes, self.services.settings.idle_timeout)
+    def _message(self, target: Target[WebRtcTemplate], tool: str, call: Call) -> JsonObject:
+        template = target.template
+        return call_message(tool, call.arguments, stream=template.stream, form=template.message_form)
+
+    def _limits(self, template: WebRtcTemplate, *, size: int | None = None) -> Limits:
+        settings = self.services.settings
+        silence = _PEERJS_SILENCE if template.serialization == "json" else None
+        return Limits(size or settings.max_reply_bytes, settings.idle_timeout, silence)
 
     async def _on_kept(
         self, target: Target[WebRtcTemplate], use: Callable[[WebRtcChannel], Awaitable[ValueT]]

@@ -204,7 +204,7 @@ class WebRtcChannel:
         if size > self._largest:
             raise InvalidArguments(
                 f"The call has {size:,} bytes; {self._where} takes {self._largest:,} in one message.",
-                remedy="Send less, or send a reference to the data.",
+                remedy="Send less, or name the peer's `message_form`: then the arguments are sent once, not thrice.",
             )
         async with self._turn if self._replies.anonymous else nullcontext():
             if not self.is_open:

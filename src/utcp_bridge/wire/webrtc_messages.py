@@ -1,12 +1,12 @@
 """What goes over a WebRTC data channel: calls, discovery, results and the pieces of a stream (pure).
 
 The Go, Rust and Elixir libraries and the specification each have their own object for a call; none minds
-fields it does not know, so one object holds all of theirs.
+fields it does not know, so one object holds all of theirs unless a `Form` is named.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from uuid import uuid4
 
 import orjson
@@ -14,8 +14,10 @@ import orjson
 from utcp_bridge.errors import InvalidArguments, MalformedReply, Rejected
 from utcp_bridge.model import JsonObject, is_list, is_object
 
-__all__ = ["call_message", "discovery_message", "encode", "manual_of", "outcome", "piece"]
+__all__ = ["Form", "call_message", "discovery_message", "encode", "manual_of", "outcome", "piece"]
 
+Form: TypeAlias = Literal["all", "args", "params", "inputs"]
+"""Where a call's arguments stand: `args` for Go and Elixir, `params` for Rust, `inputs` for the specification."""
 _ENVELOPE = frozenset({"id", "type", "jsonrpc", "result", "error"})
 _FRAME = frozenset({"id", "type", "tool", "partial", "done"})
 _REPLY = frozenset({"result", "output", "error"})
@@ -24,17 +26,17 @@ _LAST = _END | {"response", "tool_response"}
 _SHOWN = 200
 
 
-def call_message(tool: str, arguments: JsonObject, *, stream: bool = False) -> JsonObject:
-    """One call as Go (`tool`, `args`), Rust (`method`, `params`), Elixir and the specification (`type`) read it."""
-    return {
-        "id": uuid4().hex,
-        "tool": tool,
-        "args": arguments,
-        "method": "call_tool_stream" if stream else "call_tool",
-        "params": {"tool": tool, "args": arguments},
-        "type": "tool_call_stream" if stream else "tool_call",
-        "inputs": arguments,
+def call_message(tool: str, arguments: JsonObject, *, stream: bool = False, form: Form = "all") -> JsonObject:
+    """One call with an id of its own, in one form or all of them."""
+    kind = "tool_call_stream" if stream else "tool_call"
+    method = "call_tool_stream" if stream else "call_tool"
+    forms: dict[str, JsonObject] = {
+        "args": {"type": kind, "tool": tool, "args": arguments},
+        "params": {"method": method, "params": {"tool": tool, "args": arguments}},
+        "inputs": {"type": kind, "tool": tool, "inputs": arguments},
     }
+    chosen = forms.values() if form == "all" else [forms[form]]
+    return {"id": uuid4().hex, **{key: value for fields in chosen for key, value in fields.items()}}
 
 
 def discovery_message() -> JsonObject:

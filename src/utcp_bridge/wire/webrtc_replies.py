@@ -21,10 +21,11 @@ _ANSWERS = ("result", "output", "error", "tools")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`size`: bytes of a reply; `idle`: seconds to wait for it."""
+    """`size`: bytes of a reply; `idle`: seconds to wait for it; `silence`: what a peer's silence may mean."""
 
     size: int
     idle: float
+    silence: str | None = None
 
 
 @dataclass(slots=True)
@@ -106,7 +107,8 @@ class Inbox:
 
     def silent(self) -> ConnectionLost:
         """The error for a peer that sends nothing."""
-        return ConnectionLost(f"{self.where} sent nothing for {self.limits.idle:g} seconds.")
+        message = f"{self.where} sent nothing for {self.limits.idle:g} seconds."
+        return ConnectionLost(message, remedy=self.limits.silence)
 
 
 class Replies:
