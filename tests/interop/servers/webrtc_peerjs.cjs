@@ -8,7 +8,9 @@ const [port, name] = process.argv.slice(2);
 const peer = new Peer(name, { host: "127.0.0.1", port: Number(port), path: "/", config: { iceServers: [] } });
 peer.on("connection", (connection) => {
   const isText = connection.serialization === "raw";
+  const send = (reply) => connection.send(isText ? JSON.stringify(reply) : reply);
   connection.on("data", (data) => {
-    answer(isText ? JSON.parse(data) : data, (reply) => connection.send(isText ? JSON.stringify(reply) : reply));
+    const act = () => answer(isText ? JSON.parse(data) : data, send);
+    connection.open ? act() : connection.once("open", act); // unlike browsers, this stack may tell the message first
   });
 });

@@ -29,3 +29,7 @@ socket.on("message", (data) => {
   const frame = JSON.parse(data);
   if (frame.type === "OFFER") take(frame);
 });
+process.on("SIGTERM", async () => {
+  await Promise.all([...connections.values()].map((connection) => connection.close()));
+  setTimeout(() => process.exit(), 100);
+});
