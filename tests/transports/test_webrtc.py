@@ -291,6 +291,21 @@ async def test_a_peer_that_names_no_address_is_unreachable() -> None:
             await session.call({})
 
 
+async def test_a_peer_that_answered_and_cannot_be_reached_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webrtc, "_OPENING_SECONDS", 0.5)
+    async with open_session() as session:
+        real = session.service.answer
+
+        async def answer(*given: Any, **options: Any) -> str:
+            sdp = await real(*given, **options)
+            await session.service.leave()
+            return sdp
+
+        session.service.answer = answer  # type: ignore[method-assign]
+        with pytest.raises(Unreachable, match=r"it answered, but no connection.*ice_servers"):
+            await session.call({})
+
+
 def test_a_channel_has_one_kind_of_unreliability() -> None:
     both = {"signaling_server": "https://s.example.com", "max_retransmits": 1, "max_packet_life_time": 1}
     with pytest.raises(ValueError, match="exclude each other"):

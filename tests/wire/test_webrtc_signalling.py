@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -256,6 +257,20 @@ async def test_candidates_before_and_after_a_plain_answer_are_taken() -> None:
 async def test_auto_speaks_plainly_where_a_websocket_is_served() -> None:
     line = await _meet(_plain(PLAIN_ANSWER), "auto-ws")
     assert line.accepted == ["v=0 answer"]
+
+
+async def test_auto_goes_straight_to_peerjs_where_the_path_names_it() -> None:
+    served, asked = _peerjs(ANSWER), list[str]()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        return await served(request)
+
+    line = Line()
+    async with _served(handler, "auto-ws") as meeting:
+        with anyio.fail_after(10):
+            await connect(line, replace(meeting, url=f"{meeting.url}/app/peerjs"))  # type: ignore[arg-type]
+    assert (line.accepted, asked) == (["v=0 answer"], ["/app/peerjs"])
 
 
 @pytest.mark.parametrize("status", [400, 404, 426])
