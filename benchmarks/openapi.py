@@ -116,7 +116,8 @@ def _weight(table, paths):
         return
     client = StandIn(BridgeSettings(exposure="all"))
     for tool in tools:
-        client.add("api", tool["name"], description=tool["description"], inputs=tool["inputs"], outputs=tool.get("outputs"))
+        fields = {key: tool.get(key) for key in ("description", "inputs", "outputs")}
+        client.add("api", tool["name"], **fields)
     entries = [entry.listed for entry in Catalogue(client).listed]
     schemas = sum(len(orjson.dumps(entry.get(key))) for entry in entries for key in ("inputSchema", "outputSchema"))
     whole = sum(len(orjson.dumps(entry)) for entry in entries)
