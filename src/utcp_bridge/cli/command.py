@@ -17,6 +17,9 @@ from utcp_bridge.cli.call import call
 from utcp_bridge.cli.check import check
 from utcp_bridge.cli.convert import convert
 from utcp_bridge.cli.describe import describe
+from utcp_bridge.cli.init import init
+from utcp_bridge.cli.install import install
+from utcp_bridge.cli.migrate import migrate
 from utcp_bridge.cli.options import Session
 from utcp_bridge.cli.output import complain, introduce, print_json
 from utcp_bridge.cli.program import CONTEXT, REGISTRY, NamedGroup, started_as, under_name
@@ -63,7 +66,7 @@ def bridge() -> None:
     """
 
 
-for verb in (serve, tools, search, describe, call, check, convert, validate, registry):
+for verb in (serve, tools, search, describe, call, check, convert, validate, registry, init, install, migrate):
     bridge.add_command(verb)
 
 

@@ -30,14 +30,14 @@ class Field:
 
 
 FIELDS: Final = (
-    Field(weight=3.0, b=0.3, pivot=3.5),  # name and title
-    Field(weight=1.5, b=0.0, pivot=1.0),  # provider
-    Field(weight=1.0, b=0.0, pivot=1.0),  # tags
+    Field(weight=3.0, b=0.4, pivot=3.5),  # name and title
+    Field(weight=1.0, b=0.0, pivot=1.0),  # provider
+    Field(weight=0.6, b=0.0, pivot=1.0),  # tags
     Field(weight=1.0, b=0.6, pivot=16.0),  # description
     Field(weight=0.7, b=0.7, pivot=5.0),  # parameter names
     Field(weight=0.3, b=0.7, pivot=20.0),  # parameter descriptions and enum values
 )
-K1: Final = 1.2
+K1: Final = 1.35
 _DESCRIPTION: Final = 3
 _OPENING_TERMS: Final = 3
 """A description says first what the tool does: its opening terms count double."""

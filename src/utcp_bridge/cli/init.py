@@ -1,0 +1,126 @@
+"""`utcp-bridge init`: a first configuration, from a few answers or options."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from utcp_bridge.cli import exits
+from utcp_bridge.cli.output import note
+
+__all__ = ["init"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  utcp-bridge init                                              asks, on a terminal
+  utcp-bridge init --openapi https://api.example.com/openapi.json --api-key X-Api-Key
+  utcp-bridge init --mcp "npx -y @modelcontextprotocol/server-memory" --manual https://example.com/utcp
+"""
+)
+@click.argument("file", default="utcp.yaml", type=click.Path(path_type=Path))
+@click.option("--openapi", multiple=True, metavar="URL|FILE", help="An OpenAPI description.")
+@click.option("--manual", multiple=True, metavar="URL|FILE", help="A UTCP manual.")
+@click.option("--mcp", multiple=True, metavar="COMMAND|URL", help="An MCP server.")
+@click.option(
+    "--api-key", metavar="HEADER", help="Header for the key of the OpenAPI descriptions; its variable is API_KEY."
+)
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+def init(
+    file: Path,
+    openapi: tuple[str, ...],
+    manual: tuple[str, ...],
+    mcp: tuple[str, ...],
+    api_key: str | None,
+    force: bool,
+) -> int:
+    """Write a commented configuration that `check` and `serve` take."""
+    if file.exists() and not force:
+        raise click.UsageError(f"{file} is there already; --force writes over it.")
+    if not (openapi or manual or mcp):
+        openapi, manual, mcp, api_key = _ask()
+    text = "".join(_configuration(openapi, manual, mcp, api_key))
+    file.write_text(text, encoding="utf-8")
+    note(f"Wrote {file}.")
+    if api_key:
+        note("Set API_KEY in the environment or in a dotenv file.")
+    note(f"Next: utcp-bridge check -c {file}, then utcp-bridge install HOST {file}.")
+    return exits.OK
+
+
+def _ask() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str | None]:
+    if not sys.stdin.isatty():
+        raise click.UsageError("Say what the tools are: --openapi, --manual or --mcp.")
+    openapi = _several("An OpenAPI description, as a URL or file")
+    api_key = click.prompt("The header of its API key, if it needs one", default="", show_default=False, err=True)
+    manual = _several("A UTCP manual, as a URL or file")
+    mcp = _several("An MCP server, as a command or URL")
+    if not (openapi or manual or mcp):
+        raise click.UsageError("There is nothing to write.")
+    return openapi, manual, mcp, api_key or None
+
+
+def _several(question: str) -> tuple[str, ...]:
+    found: list[str] = []
+    while answer := click.prompt(f"{question} (empty: none)", default="", show_default=False, err=True):
+        found.append(str(answer))
+        question = "Another one"
+    return tuple(found)
+
+
+def _configuration(
+    openapi: tuple[str, ...], manual: tuple[str, ...], mcp: tuple[str, ...], api_key: str | None
+) -> Iterator[str]:
+    yield "# Tools for utcp-bridge. Every key: docs/configuration.md; every setting of `bridge`: docs/settings.md.\n\n"
+    yield "manual_call_templates:\n"
+    taken: set[str] = set()
+    for place in openapi:
+        yield from _entry(place, "An OpenAPI description: each operation becomes a tool.", taken)
+        if api_key:
+            key = f'{{auth_type: api_key, api_key: "${{API_KEY}}", var_name: {_quoted(api_key)}}}'
+            yield f"    auth_tools: {key}\n"
+        yield '    # include: {tags: [pets], names: ["get_*"]}   # keep some of the tools\n'
+    for place in manual:
+        yield from _entry(place, "A UTCP manual.", taken)
+    for place in mcp:
+        yield from _server(place, taken)
+    yield "\nbridge:\n"
+    yield "  exposure: auto        # all tools are listed while there are few; search_tools finds the others\n"
+    yield "  # call_timeout: 55    # seconds for one call\n"
+
+
+def _entry(place: str, remark: str, taken: set[str]) -> Iterator[str]:
+    yield f"  # {remark}\n  - name: {_name(place, taken)}\n"
+    if place.startswith(("http://", "https://")):
+        yield f"    call_template_type: http\n    url: {_quoted(place)}\n"
+    else:
+        yield f"    call_template_type: file\n    file_path: {_quoted(place)}\n"
+
+
+def _server(place: str, taken: set[str]) -> Iterator[str]:
+    is_url = place.startswith(("http://", "https://"))
+    words = [word for word in re.split(r"[\s/@]+", place) if word and not word.startswith("-")]
+    yield f"  # An MCP server: its tools become tools here.\n  - name: {_name(place if is_url else words[-1], taken)}\n"
+    yield f"    call_template_type: mcp\n    {'url' if is_url else 'command'}: {_quoted(place)}\n"
+
+
+def _name(place: str, taken: set[str]) -> str:
+    """A name from a place: the host of a URL, the stem of a file."""
+    host = re.match(r"https?://(?:api\.|www\.)?([^/:.]+)", place)
+    base = re.sub(r"\W+", "_", host[1] if host else Path(place).stem, flags=re.ASCII).strip("_").lower() or "tools"
+    name, number = base, 1
+    while name in taken:
+        number += 1
+        name = f"{base}_{number}"
+    taken.add(name)
+    return name
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

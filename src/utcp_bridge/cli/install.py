@@ -1,0 +1,133 @@
+"""`utcp-bridge install`: the entry that makes a host start the bridge."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from utcp_bridge.cli import exits
+from utcp_bridge.cli.options import DEFAULT_FILES
+from utcp_bridge.cli.output import note, print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from utcp_bridge.cli.hosts import Host
+    from utcp_bridge.model import JsonObject
+
+__all__ = ["bridge_command", "install"]
+
+_HOST_NAMES = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "windsurf")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  utcp-bridge install                                   the hosts, and where each keeps its servers
+  utcp-bridge install cursor utcp.yaml                  for every project
+  utcp-bridge install claude-code utcp.yaml --project . for this one, in .mcp.json
+  utcp-bridge install vscode utcp.yaml --dry-run        what would change
+  utcp-bridge install cursor utcp.yaml --link           a link that installs it by a click
+"""
+)
+@click.argument("host", required=False, type=click.Choice(_HOST_NAMES))
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.option("--name", default="utcp", show_default=True, help="The entry's name.")
+@click.option("--project", type=click.Path(path_type=Path), help="Write the project's file in this folder.")
+@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for the bridge.")
+@click.option("--print", "only_print", is_flag=True, help="Print the entry and write nothing.")
+@click.option("--link", is_flag=True, help="Print a deep link (cursor, vscode) and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
+def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
+    host: str | None,
+    config: Path | None,
+    name: str,
+    project: Path | None,
+    variables: tuple[str, ...],
+    only_print: bool,
+    link: bool,
+    dry_run: bool,
+) -> int:
+    """Write the bridge's entry into an MCP host's file; the other entries stay, and a backup is kept."""
+    from utcp_bridge.cli.hosts import HOSTS
+
+    if host is None:
+        _list_hosts(project)
+        return exits.OK
+    chosen = HOSTS[host]
+    entry = chosen.entry(*bridge_command(_configuration(config)), _pairs(variables))
+    if link:
+        return _print_link(chosen, name, entry)
+    if only_print:
+        print_json({chosen.key: {name: entry}})
+        return exits.OK
+    return _write(chosen, name, entry, project, dry_run=dry_run)
+
+
+def bridge_command(config: Path) -> tuple[str, list[str]]:
+    """The command that a host is to start, by absolute paths: hosts run it in a folder and with a PATH of their own."""
+    arguments = ["serve", str(config.resolve())]
+    found = shutil.which("utcp-bridge") or shutil.which("utcp-bridge", path=str(Path(sys.executable).parent))
+    return (found, arguments) if found else (sys.executable, ["-m", "utcp_bridge", *arguments])
+
+
+def _configuration(config: Path | None) -> Path:
+    from utcp_bridge.errors import ConfigError
+
+    config = config or next((Path(name) for name in DEFAULT_FILES if Path(name).is_file()), None)
+    if config is None:
+        raise ConfigError("There is no configuration.", remedy="Name one, or make one with `utcp-bridge init`.")
+    if not config.exists():
+        raise ConfigError(f"There is no file {config}.", remedy="Check the path, or make one with `utcp-bridge init`.")
+    return config
+
+
+def _pairs(variables: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in variables:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise click.UsageError(f"--env takes NAME=VALUE, not {name!r}.")
+        pairs[name] = value
+    return pairs
+
+
+def _print_link(host: Host, name: str, entry: JsonObject) -> int:
+    found = host.link(name, entry)
+    if found is None:
+        raise click.UsageError(f"{host.title} has no deep links; leave --link out.")
+    print_line(found)
+    return exits.OK
+
+
+def _write(host: Host, name: str, entry: JsonObject, project: Path | None, *, dry_run: bool) -> int:
+    from utcp_bridge.cli.host_files import read_host_file, show_changes
+
+    path = host.file(home=Path.home(), project=project)
+    if path is None:
+        raise click.UsageError(f"{host.title} has no file for {'a project' if project else 'the user'}.")
+    file = read_host_file(path, host)
+    text = file.with_servers({**file.servers, name: entry})
+    if text == file.text or file.servers.get(name) == entry:
+        note(f"{path} has the entry already.")
+        return exits.OK
+    if dry_run:
+        print_line(show_changes(file, text))
+        return exits.OK
+    if file.has_comments:
+        note("Comments in the file are not kept; the backup has them.")
+    backup = file.write(text)
+    note(f"Wrote the entry {name!r} into {path}." + (f" The file as it was: {backup}." if backup else ""))
+    note(host.after)
+    return exits.OK
+
+
+def _list_hosts(project: Path | None) -> None:
+    from utcp_bridge.cli.hosts import HOSTS
+
+    rows = [
+        (host.name, host.title, str(host.file(home=Path.home(), project=project) or "-")) for host in HOSTS.values()
+    ]
+    print_table(("HOST", "TITLE", "FILE"), rows)

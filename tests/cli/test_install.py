@@ -1,0 +1,84 @@
+"""`install`: the entry in each host's own file, and nothing else changed."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setattr(Path, "home", lambda: folder)
+    return folder
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "utcp.yaml"
+    path.write_text("manual_call_templates: []\n", encoding="utf-8")
+    return path
+
+
+def test_without_a_host_they_are_listed_with_their_files(command, home):
+    done = command("install")
+    assert done.code == 0
+    assert str(home / ".cursor" / "mcp.json") in done.out
+
+
+def test_an_entry_is_written_beside_the_others_by_absolute_paths(command, home, config):
+    path = home / ".cursor" / "mcp.json"
+    path.parent.mkdir()
+    path.write_text('{"mcpServers": {"files": {"command": "x"}}}', encoding="utf-8")
+    done = command("install", "cursor", str(config), "--name", "tools", "--env", "A=1")
+    assert done.code == 0, done.err
+    servers = json.loads(path.read_text())["mcpServers"]
+    assert servers["files"] == {"command": "x"}
+    assert servers["tools"]["args"][-2:] == ["serve", str(config)]
+    assert Path(servers["tools"]["command"]).is_absolute()
+    assert servers["tools"]["env"] == {"A": "1"}
+    assert (path.parent / "mcp.json.bak").exists()
+    again = command("install", "cursor", str(config), "--name", "tools", "--env", "A=1")
+    assert "has the entry already" in again.err
+    assert not (path.parent / "mcp.json.bak2").exists()
+
+
+def test_a_projects_file_and_toml_are_written_too(command, tmp_path, home, config):
+    assert command("install", "vscode", str(config), "--project", str(tmp_path)).code == 0
+    entry = json.loads((tmp_path / ".vscode" / "mcp.json").read_text())["servers"]["utcp"]
+    assert entry["type"] == "stdio"
+    assert command("install", "codex").code == 0, "the configuration in this folder is found"
+    written = tomllib.loads((home / ".codex" / "config.toml").read_text())
+    assert written["mcp_servers"]["utcp"]["args"][-1] == str(config)
+
+
+def test_nothing_is_written_where_that_is_not_asked_for(command, home, config):
+    shown = command("install", "cursor", str(config), "--dry-run")
+    assert '+    "utcp": {' in shown.out
+    printed = json.loads(command("install", "vscode", str(config), "--print").out)
+    assert printed["servers"]["utcp"]["type"] == "stdio"
+    assert command("install", "cursor", str(config), "--link").out.startswith("cursor://")
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["cursor", "missing.yaml"], "no file missing.yaml"),
+        (["cursor"], "init"),
+        (["windsurf", "CONFIG", "--project", "."], "no file for a project"),
+        (["codex", "CONFIG", "--link"], "no deep links"),
+        (["cursor", "CONFIG", "--env", "A"], "NAME=VALUE"),
+        (["netscape"], "netscape"),
+    ],
+)
+def test_what_cannot_be_done_says_so(command, tmp_path, arguments, words):
+    if "CONFIG" in arguments:
+        other = tmp_path / "other.yaml"
+        other.write_text("{}", encoding="utf-8")
+        arguments = [str(other) if one == "CONFIG" else one for one in arguments]
+    done = command("install", *arguments)
+    assert done.code != 0
+    assert words in done.err
