@@ -10,18 +10,18 @@ import pytest
 from utcp_bridge.cli import hosts
 from utcp_bridge.cli.hosts import HOSTS, config_folder
 
-HOME, PROJECT = Path("/home/ada"), Path("/work")
+HOME, PROJECT = Path("/home/user"), Path("/srv/shop")
 
 
 @pytest.mark.parametrize(
     ("host", "user", "project"),
     [
-        ("claude-desktop", "/home/ada/.config/Claude/claude_desktop_config.json", None),
-        ("claude-code", "/home/ada/.claude.json", "/work/.mcp.json"),
-        ("cursor", "/home/ada/.cursor/mcp.json", "/work/.cursor/mcp.json"),
-        ("vscode", "/home/ada/.config/Code/User/mcp.json", "/work/.vscode/mcp.json"),
-        ("codex", "/home/ada/.codex/config.toml", "/work/.codex/config.toml"),
-        ("windsurf", "/home/ada/.codeium/windsurf/mcp_config.json", None),
+        ("claude-desktop", "/home/user/.config/Claude/claude_desktop_config.json", None),
+        ("claude-code", "/home/user/.claude.json", "/srv/shop/.mcp.json"),
+        ("cursor", "/home/user/.cursor/mcp.json", "/srv/shop/.cursor/mcp.json"),
+        ("vscode", "/home/user/.config/Code/User/mcp.json", "/srv/shop/.vscode/mcp.json"),
+        ("codex", "/home/user/.codex/config.toml", "/srv/shop/.codex/config.toml"),
+        ("windsurf", "/home/user/.codeium/windsurf/mcp_config.json", None),
     ],
 )
 def test_each_host_keeps_its_servers_in_its_own_place(monkeypatch, host, user, project):
