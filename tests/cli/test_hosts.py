@@ -10,7 +10,7 @@ import pytest
 from utcp_bridge.cli import hosts
 from utcp_bridge.cli.hosts import HOSTS, config_folder
 
-HOME, PROJECT = Path("/home/user"), Path("/srv/shop")
+HOME, PROJECT = Path("/home/user/"), Path("/srv/shop")
 
 
 @pytest.mark.parametrize(
