@@ -1,0 +1,114 @@
+"""The transcript of docs/getting-started.md, typed in an empty folder, ends with a host entry that works."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+import yaml
+from mcp import StdioServerParameters
+from mcp.client import Client
+from tests.support.source import DOCS
+from tests.support.threaded import threaded_service
+
+PAGE = (DOCS / "getting-started.md").read_text(encoding="utf-8")
+TRANSCRIPT = next(block for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) if " init " in block)
+CONFIGURATION = next(re.finditer(r"```yaml\n(.*?)```", PAGE, re.DOTALL))[1]
+COMMANDS = re.findall(r"^\$ (.*)$", TRANSCRIPT, re.MULTILINE)
+TESTS = Path(__file__).parents[1]
+PETSTORE = TESTS / "data" / "openapi" / "oai-v3.0-pass-petstore-expanded.yaml"
+
+CLOCK = """
+from datetime import datetime
+from typing import Annotated
+from zoneinfo import ZoneInfo
+from mcp.server import MCPServer
+
+server = MCPServer("clock")
+
+@server.tool()
+def convert_time(source_timezone: str, time: str, target_timezone: str) -> str:
+    at = datetime.fromisoformat(f"2026-01-01T{time}").replace(tzinfo=ZoneInfo(source_timezone))
+    return at.astimezone(ZoneInfo(target_timezone)).strftime("%H:%M")
+
+@server.tool()
+def get_current_time(timezone: str) -> str:
+    return datetime.now(ZoneInfo(timezone)).isoformat()
+
+server.run()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the OpenAPI description, and beside it a PATH with the commands that the transcript names."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    clock = programs / "mcp-server-time"
+    clock.write_text(f"#!{sys.executable}\n{CLOCK}", encoding="utf-8")
+    clock.chmod(0o755)
+    found = shutil.which("utcp-bridge", path=str(Path(sys.executable).parent))
+    (programs / "utcp-bridge").symlink_to(found)
+    place = tmp_path / "empty"
+    place.mkdir()
+    return place
+
+
+def typed(line, folder):
+    environ = {**os.environ, "PATH": f"{folder.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        shlex.split(line), cwd=folder, env=environ, capture_output=True, text=True, timeout=40, check=False
+    )
+    assert done.returncode == 0, f"{line}: {done.stderr}"
+    return done.stderr + done.stdout
+
+
+async def use(entry, environ):
+    command = StdioServerParameters(command=entry["command"], args=entry["args"], env=environ, cwd="/")
+    with anyio.fail_after(40):
+        async with Client(command) as client:
+            names = {tool.name for tool in (await client.list_tools()).tools}
+            tokyo = {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}
+            clock = await client.call_tool("mcp_server_time_convert_time", tokyo)
+            pets = await client.call_tool("petstore_findPets", {"limit": 2, "tags": ["cat"]})
+    return names, clock, pets
+
+
+@pytest.mark.timeout(90)
+def test_four_commands_lead_from_an_empty_folder_to_a_host_entry_that_works(folder):
+    with threaded_service() as service:
+        described = PETSTORE.read_text(encoding="utf-8").replace("https://petstore.swagger.io/v2", service.base)
+        (folder / "petstore.yaml").write_text(described, encoding="utf-8")
+        assert len(COMMANDS) == 4
+        said = [typed(line, folder) for line in COMMANDS]
+        entry = json.loads((folder / ".mcp.json").read_text())["mcpServers"]["utcp"]
+        environ = {"PATH": f"{folder.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+        names, clock, pets = anyio.run(use, entry, environ)
+        received = service.requests[-1]
+    assert re.sub(r"\d\.\d\d s", "", said[1]).split() == re.sub(r"\d\.\d\d s", "", shown("check")).split()
+    assert said[0] == shown("init")
+    assert "21:00" in said[2]
+    assert said[3] == shown("install")
+    assert clock.content[0].text == "21:00"
+    assert pets.content
+    assert (received.method, received.target) == ("GET", "/pets?tags=cat&limit=2")
+    assert {"petstore_findPets", "petstore_addPet", "mcp_server_time_get_current_time", "search_tools"} <= names
+
+
+def test_the_page_shows_the_configuration_that_init_writes(folder):
+    (folder / "petstore.yaml").write_bytes(PETSTORE.read_bytes())
+    typed(COMMANDS[0], folder)
+    written = (folder / "utcp.yaml").read_text(encoding="utf-8")
+    assert CONFIGURATION in written
+    assert yaml.safe_load(CONFIGURATION).items() <= yaml.safe_load(written).items()
+
+
+def shown(verb):
+    """What the page says a verb prints."""
+    return re.search(rf"^\$ utcp-bridge {verb}\b.*\n((?:[^$].*\n)*)", TRANSCRIPT, re.MULTILINE)[1]
