@@ -1,7 +1,6 @@
-import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ from tests.upstreams.http_service import HttpService
 from utcp_bridge import Extensions, Result, UtcpClient, UtcpClientConfig
 from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import Busy, ConfigError, DeadlineExceeded, InvalidArguments, PolicyError, Rejected, UnknownTool
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Tool
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject
 from utcp_bridge.pipeline.metrics import CallDetails
-from utcp_bridge.search.bm25 import Bm25Strategy
 from utcp_bridge.transport import Target, Transport
 
 pytestmark = pytest.mark.anyio
@@ -267,25 +265,6 @@ async def test_search_finds_new_tools_and_forgets_old_ones(service: HttpService)
         assert [hit.tool.name for hit in client.search("echo endpoint", tags=["http"], limit=1)] == ["echo"]
         await client.deregister_manual("peer")
         assert await client.search_tools("echo") == []
-
-
-async def test_a_large_catalogue_is_indexed_before_the_first_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("utcp_bridge.client._INDEX_AFTER", 0.01)
-    indexed = anyio.Event()
-    loop = asyncio.get_running_loop()
-    tools = [{"name": f"tool_{number}", "description": "one of many"} for number in range(600)]
-    content = {"utcp_version": "1.0.1", "tools": tools}
-    config = [{"name": "many", "call_template_type": "text", "content": content}]
-
-    class Noting(Bm25Strategy):
-        def add(self, tools: Iterable[Tool]) -> None:
-            super().add(tools)
-            loop.call_soon_threadsafe(indexed.set)
-
-    async with await UtcpClient.create(config, extensions=Extensions(search_strategy=Noting())) as client:
-        with anyio.fail_after(5):
-            await indexed.wait()
-        assert [tool.name for tool in await client.search_tools("tool_599", limit=1)] == ["tool_599"]
 
 
 async def test_the_configured_search_strategy_is_used(service: HttpService) -> None:

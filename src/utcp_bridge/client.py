@@ -5,16 +5,14 @@ from __future__ import annotations
 import itertools
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
-import anyio.to_thread
 
 from utcp_bridge.auth import TokenCache
 from utcp_bridge.background import Background
@@ -36,7 +34,8 @@ from utcp_bridge.redaction import Redactor
 from utcp_bridge.reference_api import ReferenceApi, Template, as_mapping
 from utcp_bridge.registration import ManualState, Registration
 from utcp_bridge.repository import Change, InMemoryToolRepository, ToolRepository
-from utcp_bridge.search import Hit, ToolSearchStrategy, create_strategy
+from utcp_bridge.search import Hit, ToolSearchStrategy
+from utcp_bridge.tool_search import ToolSearch
 from utcp_bridge.transport import Services, Transport
 from utcp_bridge.transport_registry import TransportRegistry
 from utcp_bridge.upkeep import Upkeep
@@ -47,10 +46,6 @@ from utcp_bridge.wire.http import HttpPool
 __all__ = ["Extensions", "UtcpClient"]
 
 _log = logging.getLogger(__name__)
-_INDEX_FROM = 500
-"""So many tools are indexed ahead of the first search; fewer take less time than anyone notices."""
-_INDEX_AFTER = 2.0
-"""Seconds: a host's first requests come before the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +77,6 @@ class UtcpClient(ReferenceApi):
         self.settings: BridgeSettings = config.bridge
         self.repository: ToolRepository = extensions.repository or InMemoryToolRepository()
         self.redactor = extensions.redactor
-        self._strategy = extensions.search_strategy
-        self._unindexed: list[Change] = []
-        self._indexing = Lock()
         self._chains: dict[str, Next] = {}
         self._call_ids = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
         self._tasks = Background()
@@ -107,6 +99,7 @@ class UtcpClient(ReferenceApi):
         binder = Binder(variables, TokenCache(self._http), lambda secret: self.redactor.learn([secret]))
         self._registration = Registration(self._services, self._registry, binder, self.repository)
         self._upkeep = Upkeep(self._services, self._registration, self._tasks, self.redactor)
+        self._search = ToolSearch(config, self._services, self._registration, extensions.search_strategy)
         self._limits = Limits(self._allowance)
         self._layers = (
             Audit(extensions.audit),
@@ -152,11 +145,12 @@ class UtcpClient(ReferenceApi):
         seconds are over.
         """
         await self._tasks.start()
-        for fault in self._part_faults:
-            _log.warning("%s", fault)
+        for fault in (*self._part_faults, self._search.check()):
+            if fault is not None:
+                _log.warning("%s", fault)
         self._upkeep.begin(self.config)
         await self.wait_loaded(wait)
-        self._tasks.spawn(self._index_soon)
+        self._tasks.spawn(self._search.run)
 
     async def wait_loaded(self, seconds: float | None = None) -> bool:
         """Wait until no manual is loading; False if `seconds` ran out first."""
@@ -277,25 +271,25 @@ class UtcpClient(ReferenceApi):
         accept: Callable[[Tool], bool] | None = None,
     ) -> list[Hit]:
         """The best tools for a query, best first; see `ToolSearchStrategy.search`."""
-        return self.search_strategy.search(query, limit=limit, tags=tags, providers=providers, accept=accept)
+        return self._search.search(query, limit=limit, tags=tags, providers=providers, accept=accept)
+
+    async def prepare_search(self, queries: Iterable[str], *, patient: bool = False) -> str | None:
+        """Give a strategy that waits for another program the time to get ready for these queries (docs/search.md).
+
+        Returns a note where tools will be ranked by words alone after all. `patient` waits for the tools' own
+        vectors too: for programs that search once and end.
+        """
+        return await self._search.prepare(queries, patient=patient)
 
     async def search_tools(self, query: str, limit: int = 10, tags: Collection[str] | None = None) -> list[Tool]:
         """The UTCP client's method of this name: tools only, best first."""
+        await self.prepare_search([query])
         return [hit.tool for hit in self.search(query, limit=limit, tags=tags)]
 
     @property
     def search_strategy(self) -> ToolSearchStrategy:
         """The strategy of the configuration, brought up to date with the live tools."""
-        if self._strategy is None:
-            options = dict(self.config.tool_search_strategy or {})
-            kind = options.pop("tool_search_strategy_type", None)
-            self._strategy = create_strategy(kind, options) if kind else create_strategy()
-        with self._indexing:
-            changes, self._unindexed = self._unindexed, []
-            for change in changes:
-                self._strategy.remove(change.removed)
-                self._strategy.add(change.added)
-        return self._strategy
+        return self._search.strategy
 
     async def aclose(self) -> None:
         """Cancel what runs, close every transport, connection and child process."""
@@ -365,17 +359,11 @@ class UtcpClient(ReferenceApi):
         return bool(tool.annotations.get("idempotentHint") or tool.annotations.get("readOnlyHint"))
 
     def _on_change(self, change: Change) -> None:
-        self._unindexed.append(change)
+        self._search.changed(change)
         for tool in change.removed:
             self._chains.pop(tool.qualified_name, None)
         for tool in change.added:
             self._chains.pop(tool.qualified_name, None)
-
-    async def _index_soon(self) -> None:
-        """Index many tools in a worker thread before the first search, once the start is over."""
-        await anyio.sleep(_INDEX_AFTER)
-        if sum(len(change.added) for change in self._unindexed) >= _INDEX_FROM:
-            await anyio.to_thread.run_sync(lambda: self.search_strategy)
 
 
 def _clean(value: Any, redactor: Redactor) -> Any:

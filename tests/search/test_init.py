@@ -43,7 +43,7 @@ def test_both_built_in_strategies_keep_to_the_protocol():
 
 
 def test_an_unknown_strategy_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"'nonsense'.*bm25, tag_and_description_word_match"):
+    with pytest.raises(ConfigError, match=r"'nonsense'.*bm25, semantic, tag_and_description_word_match"):
         create_strategy("nonsense")
 
 
@@ -78,3 +78,8 @@ def test_an_entry_point_that_gives_no_strategy_is_refused(installed):
     installed("", other="builtins:dict")
     with pytest.raises(ConfigError, match="no search strategy"):
         create_strategy("other")
+
+
+def test_the_semantic_strategy_is_made_by_a_client_alone():
+    with pytest.raises(ConfigError, match="needs a client"):
+        create_strategy("semantic")

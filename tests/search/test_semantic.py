@@ -188,9 +188,11 @@ async def test_a_slow_model_is_not_waited_for_and_the_answer_says_so(scorer, ser
     assert names(strategy.search("rent")) == ["rent_yacht"]
 
 
-async def test_a_model_that_fails_is_done_without(strategy, server):
-    server.answer = lambda texts: {"error": "overloaded"}
+async def test_a_model_that_fails_is_done_without(strategy, server, make_tool):
     with anyio.fail_after(10):
+        await strategy.index()
+        strategy.add([make_tool("garage.park", "Park it.")])
+        server.answer = lambda texts: {"error": "overloaded"}
         assert "words alone" in await strategy.prepare(["rent"])
         with pytest.raises(MalformedReply):
             await strategy.index()
@@ -233,8 +235,15 @@ async def test_vectors_without_a_direction_count_for_nothing(strategy, server, v
     assert names(strategy.search("rent")) == ["rent_yacht"]
 
 
+async def test_before_any_tool_has_a_vector_no_query_is_embedded(strategy, server):
+    with anyio.fail_after(10):
+        assert "no embeddings yet" in await strategy.prepare(["sloop"])
+    assert server.inputs == []
+
+
 async def test_only_the_latest_queries_are_kept(strategy):
     with anyio.fail_after(10):
+        await strategy.index()
         for start in range(0, 600, 100):
             await strategy.prepare([f"query {number}" for number in range(start, start + 100)])
     assert len(strategy._queries) == 256
@@ -289,8 +298,16 @@ async def test_a_folder_that_one_package_cannot_read_is_tried_with_the_next(enco
 async def test_without_a_package_for_it_the_folder_is_refused_with_the_install_line(tmp_path, monkeypatch):
     for package in ("model2vec", "sentence_transformers"):
         monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ConfigError, match="pip install model2vec"):
+    monkeypatch.setattr("utcp_bridge.search.semantic.find_spec", lambda package: None)
+    with pytest.raises(ConfigError, match=r"pip install 'utcp-bridge\[semantic\]'"):
         LocalScorer(tmp_path)
+
+
+async def test_a_folder_that_no_installed_package_reads_is_told_when_it_is_used(encoder, tmp_path, monkeypatch):
+    encoder("model2vec", _STATIC.format(body="raise ValueError(folder)"))
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with anyio.fail_after(10), pytest.raises(ConfigError, match="no installed package reads its folder"):
+        await LocalScorer(tmp_path).embed(["abc"])
 
 
 async def test_a_folder_that_does_not_exist_is_refused(tmp_path):

@@ -48,6 +48,14 @@ async def test_a_search_finds_tools_and_says_how_to_call_them():
     jsonschema_rs.validate(SEARCH_TOOLS_OUTPUT_SCHEMA, structured)
 
 
+async def test_what_the_strategy_remarks_on_a_search_reaches_the_caller():
+    server = server_of()
+    server.client.search_note = "Ranked by words alone."
+    found = await call(server, "search_tools", {"query": "weather forecast"})
+    assert found["structuredContent"]["note"] == "Ranked by words alone."
+    assert "Ranked by words alone." in found["content"][0]["text"]
+
+
 async def test_full_detail_is_what_tools_list_shows():
     found = await call(server_of(), "search_tools", {"query": "weather forecast", "detail": "full"})
     assert found["structuredContent"]["results"][0]["inputSchema"]["properties"] == {"city": {"type": "string"}}

@@ -26,6 +26,7 @@ class StandIn:
 
     settings: BridgeSettings = field(default_factory=BridgeSettings)
     generation: int = 1
+    search_note: str | None = None
 
     def __post_init__(self):
         self._tools, self._functions, self._callbacks = {}, {}, []
@@ -63,6 +64,10 @@ class StandIn:
 
     def search(self, query, **filters):
         return self._index.search(query, **filters)
+
+    async def prepare_search(self, queries):
+        self.prepared = list(queries)
+        return self.search_note
 
     def on_change(self, callback):
         self._callbacks.append(callback)

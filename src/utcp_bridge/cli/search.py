@@ -32,6 +32,8 @@ async def _search(options: Options, query: str, limit: int, tags: tuple[str, ...
     async with opened(options) as client:
         await wait_for_manuals(client)
         tell_failures(client)
+        if fallback := await client.prepare_search([query], patient=True):
+            note(client.redactor(fallback))
         hits = client.search(query, limit=limit, tags=tags or None)
         if as_json:
             print_json([{"score": round(hit.score, 4), **summary(hit.tool)} for hit in hits])

@@ -13,9 +13,19 @@ from typing import Any, Final
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.search.strategy import Accept, Hit, ToolSearchStrategy
 
-__all__ = ["DEFAULT_STRATEGY", "ENTRY_POINT_GROUP", "Accept", "Hit", "ToolSearchStrategy", "create_strategy"]
+__all__ = [
+    "DEFAULT_STRATEGY",
+    "ENTRY_POINT_GROUP",
+    "SEMANTIC",
+    "Accept",
+    "Hit",
+    "ToolSearchStrategy",
+    "create_strategy",
+]
 
 DEFAULT_STRATEGY: Final = "bm25"
+SEMANTIC: Final = "semantic"
+"""Made by `utcp_bridge.tool_search`."""
 ENTRY_POINT_GROUP: Final = "utcp_bridge.search_strategies"
 
 
@@ -52,6 +62,11 @@ def _builtin(strategy_id: str) -> Callable[..., ToolSearchStrategy] | None:
         from utcp_bridge.search.tag import TagStrategy
 
         return TagStrategy
+    if strategy_id == SEMANTIC:
+        raise ConfigError(
+            "The search strategy 'semantic' needs a client, for its connections and variables.",
+            remedy="Set `tool_search_strategy` in the client's configuration, or make a `SemanticStrategy`.",
+        )
     return None
 
 
@@ -69,5 +84,5 @@ def _from_entry_points(strategy_id: str) -> Callable[..., Any]:
                     remedy=f"Install or repair the package that gives {entry.value!r}.",
                 ) from error
             return factory
-    known = sorted({DEFAULT_STRATEGY, "tag_and_description_word_match", *(entry.name for entry in found)})
+    known = sorted({DEFAULT_STRATEGY, SEMANTIC, "tag_and_description_word_match", *(entry.name for entry in found)})
     raise ConfigError(f"There is no search strategy {strategy_id!r}.", remedy=f"Known ones: {', '.join(known)}.")

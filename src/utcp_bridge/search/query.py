@@ -30,6 +30,7 @@ __all__ = [
     "SearchContext",
     "as_text",
     "describe_catalogue",
+    "ranked_queries",
     "search_tools",
 ]
 
@@ -88,6 +89,14 @@ def search_tools(arguments: Any, context: SearchContext, *, note: str | None = N
     if notes:
         result["note"] = " ".join(notes)
     return result
+
+
+def ranked_queries(arguments: Any) -> list[str]:
+    """The queries of a call that will be ranked by a strategy. Raises `InvalidArguments`."""
+    read = read_arguments(arguments)
+    if read.queries:
+        return [query for query in (read.query, *read.queries) if query.strip()]
+    return [read.query.strip()] if read.mode == "auto" and read.query.strip() else []
 
 
 @dataclass(frozen=True, slots=True)

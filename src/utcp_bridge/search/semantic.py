@@ -19,7 +19,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
 from heapq import nlargest
+from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final, Protocol, TypeAlias
 
 import anyio
@@ -42,6 +44,9 @@ _BATCH: Final = 64
 _KEPT_QUERIES: Final = 256
 _LONGEST_TEXT: Final = 1_000
 _FALLBACK: Final = "Ranked by words alone: the embedding model did not answer in time."
+_NOT_YET: Final = "Ranked by words alone: the tools have no embeddings yet."
+_PACKAGES: Final = (("model2vec", "StaticModel"), ("sentence_transformers", "SentenceTransformer"))
+_INSTALL: Final = "Install one that does: pip install 'utcp-bridge[semantic]', or pip install sentence-transformers."
 
 Vector: TypeAlias = Sequence[float]
 Post: TypeAlias = Callable[[str, JsonObject], Awaitable[Any]]
@@ -64,13 +69,14 @@ class SemanticScorer(Protocol):
 class EndpointScorer:
     """Any endpoint with the shape of OpenAI's `POST /v1/embeddings`; `url` is the full URL."""
 
-    def __init__(self, url: str, model: str, post: Post) -> None:
-        self.model: Final = model
+    def __init__(self, url: str, model: str, post: Post, *, dimensions: int | None = None) -> None:
+        self.model: Final = model if dimensions is None else f"{model}, {dimensions} dimensions"
         self._url: Final = url
         self._post: Final = post
+        self._body: Final[JsonObject] = {"model": model} | ({} if dimensions is None else {"dimensions": dimensions})
 
     async def embed(self, texts: list[str]) -> list[Vector]:
-        answer = await self._post(self._url, {"model": self.model, "input": texts})
+        answer = await self._post(self._url, {**self._body, "input": texts})
         data = answer.get("data") if is_object(answer) else None
         rows = [row for row in data if is_object(row)] if is_list(data) else []
         vectors = [row.get("embedding") for row in sorted(rows, key=_row_number)]
@@ -83,19 +89,32 @@ class EndpointScorer:
 
 
 class LocalScorer:
-    """A model2vec or sentence-transformers folder on this machine; nothing is ever downloaded."""
+    """A model2vec or sentence-transformers folder on this machine; nothing is ever downloaded.
+
+    The model is read by the first `embed`, in a worker thread. Raises ConfigError for a folder that is not there, and
+    where no installed package could read it.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.model: Final = str(folder)
         if not Path(folder).is_dir():
             raise ConfigError(
-                "The folder of the embedding model does not exist.",
+                f"The folder of the embedding model, {folder}, does not exist.",
                 remedy="Name a local model2vec or sentence-transformers folder.",
             )
-        self._encode: Final = _load_encoder(self.model)
+        if not any(find_spec(package) for package, _ in _PACKAGES):
+            raise ConfigError("No package that reads embedding models is installed.", remedy=_INSTALL)
+        self._loading: Final = Lock()
+        self._encode: Callable[[list[str]], Any] | None = None
 
     async def embed(self, texts: list[str]) -> list[Vector]:
-        rows: Iterable[Iterable[Any]] = await anyio.to_thread.run_sync(self._encode, texts)
+        # A caller whose time is over is let go; the thread ends by itself.
+        return await anyio.to_thread.run_sync(self._embed, texts, abandon_on_cancel=True)
+
+    def _embed(self, texts: list[str]) -> list[Vector]:
+        with self._loading:
+            encode = self._encode = self._encode or _load_encoder(self.model)
+        rows: Iterable[Iterable[Any]] = encode(texts)
         return [array("f", map(float, row)) for row in rows]
 
 
@@ -138,6 +157,8 @@ class SemanticStrategy:
 
     async def prepare(self, queries: Iterable[str]) -> str | None:
         """Embeds queries for the searches that follow; returns a note when words alone will have to do."""
+        if not self._vectors:
+            return _NOT_YET
         missing = [query for query in dict.fromkeys(queries) if query.strip() and query not in self._queries]
         if not missing:
             return None
@@ -213,7 +234,7 @@ def _row_number(row: JsonObject) -> int:
 
 
 def _load_encoder(folder: str) -> Callable[[list[str]], Any]:
-    for package, loader in (("model2vec", "StaticModel"), ("sentence_transformers", "SentenceTransformer")):
+    for package, loader in _PACKAGES:
         try:
             module: Any = importlib.import_module(package)
         except ImportError:
@@ -225,7 +246,4 @@ def _load_encoder(folder: str) -> Callable[[list[str]], Any]:
             continue
         encode: Callable[[list[str]], Any] = encoder.encode
         return encode
-    raise ConfigError(
-        "The embedding model cannot be loaded: no installed package reads its folder.",
-        remedy="Install one that does: pip install model2vec, or pip install sentence-transformers.",
-    )
+    raise ConfigError("The embedding model cannot be loaded: no installed package reads its folder.", remedy=_INSTALL)

@@ -19,6 +19,7 @@ from utcp_bridge.search.query import (
     SearchContext,
     as_text,
     describe_catalogue,
+    ranked_queries,
     search_tools,
 )
 from utcp_bridge.server.catalogue import Catalogue, Entry
@@ -82,7 +83,8 @@ class MetaTools:
             definition=catalogue.definition_of,
         )
         try:
-            found = search_tools(arguments, context)
+            note = await self._client.prepare_search(ranked_queries(arguments))
+            found = search_tools(arguments, context, note=note)
         except InvalidArguments as error:
             return render_error(error)
         return text_result(as_text(found), found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from utcp_bridge.config import BridgeSettings
@@ -62,6 +62,10 @@ class ClientPort(Protocol):
         accept: Accept | None = None,
     ) -> list[Hit]:
         """The best tools for a query, best first."""
+        ...
+
+    async def prepare_search(self, queries: Iterable[str]) -> str | None:
+        """Get ready to search for these; a note for the model where that failed."""
         ...
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
