@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from utcp_bridge.converting import openapi_to_utcp
     from utcp_bridge.errors import UtcpError
     from utcp_bridge.model import Binary, CallTemplate, Document, Result, Tool
+    from utcp_bridge.providing import ToolServer, add_manual
     from utcp_bridge.registry.client import AsyncUTCPRegistry, UTCPRegistry
     from utcp_bridge.sync_client import ToolInfo, UTCPClient
     from utcp_bridge.transport import Transport
@@ -33,6 +34,7 @@ __all__ = [
     "Result",
     "Tool",
     "ToolInfo",
+    "ToolServer",
     "Transport",
     "UTCPClient",
     "UTCPRegistry",
@@ -40,6 +42,7 @@ __all__ = [
     "UtcpClientConfig",
     "UtcpError",
     "__version__",
+    "add_manual",
     "openapi_to_utcp",
 ]
 
@@ -53,12 +56,14 @@ _HOMES = {
     "Result": "model",
     "Tool": "model",
     "ToolInfo": "sync_client",
+    "ToolServer": "providing",
     "Transport": "transport",
     "UTCPClient": "sync_client",
     "UTCPRegistry": "registry.client",
     "UtcpClient": "client",
     "UtcpClientConfig": "config",
     "UtcpError": "errors",
+    "add_manual": "providing",
     "openapi_to_utcp": "converting",
 }
 

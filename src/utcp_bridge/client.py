@@ -215,6 +215,10 @@ class UtcpClient(ReferenceApi):
             self._redact(error)
             raise
 
+    def streams(self, tool: Tool) -> bool:
+        """Whether a call of this tool gives partial results."""
+        return self._registry.find(tool.kind).is_streaming(tool)
+
     async def call_tool(self, tool_name: str, arguments: Mapping[str, Any] | None = None) -> Any:
         """Call a tool by its UTCP name and return the plain value.
 
@@ -347,8 +351,7 @@ class UtcpClient(ReferenceApi):
         )
 
     def _seconds(self, tool: Tool) -> float:
-        streams = self._registry.find(tool.kind).is_streaming(tool)
-        default = self.settings.stream_timeout if streams else self.settings.call_timeout
+        default = self.settings.stream_timeout if self.streams(tool) else self.settings.call_timeout
         own = tool.template.get("timeout")
         return float(tool.limits.get("call_timeout") or (own if isinstance(own, int | float) else default))
 

@@ -62,6 +62,9 @@ class StandIn:
         value = arguments if function is None else await function(arguments, emit)
         return value if isinstance(value, Result) else Result(value)
 
+    def streams(self, tool):
+        return "stream" in tool.tags
+
     def search(self, query, **filters):
         return self._index.search(query, **filters)
 

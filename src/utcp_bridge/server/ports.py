@@ -52,6 +52,10 @@ class ClientPort(Protocol):
         """Run one call; raises UtcpError."""
         ...
 
+    def streams(self, tool: Tool) -> bool:
+        """Whether a call of this tool gives partial results."""
+        ...
+
     def search(
         self,
         query: str,

@@ -1,0 +1,150 @@
+"""Values and errors as answers."""
+
+import json
+import logging
+
+import anyio
+import pytest
+
+from utcp_bridge.errors import (
+    Busy,
+    ConfigError,
+    DeadlineExceeded,
+    InvalidArguments,
+    PolicyError,
+    Rejected,
+    UnknownTool,
+    Unreachable,
+)
+from utcp_bridge.model import Binary, ContentBlocks
+from utcp_bridge.providing.answers import Lines, answer, problem, unless_gone
+
+pytestmark = pytest.mark.anyio
+TEXT = ContentBlocks([{"type": "text", "text": "hello"}])
+TWO = ContentBlocks([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])
+
+
+@pytest.mark.parametrize(
+    ("value", "body", "media_type"),
+    [
+        ({"a": [1, None]}, b'{"a":[1,null]}', "application/json"),
+        (None, b"null", "application/json"),
+        ("123", b"123", "text/plain; charset=utf-8"),
+        (Binary(b"\x00\x01", "image/png"), b"\x00\x01", "image/png"),
+        ([Binary(b"\x00", "image/png")], b'[{"mimeType":"image/png","blob":"AA=="}]', "application/json"),
+        (TEXT, b"hello", "text/plain; charset=utf-8"),
+        (ContentBlocks(TEXT.content, structured={"n": 1}), b'{"n":1}', "application/json"),
+        (TWO, json.dumps({"content": TWO.content}, separators=(",", ":")).encode(), "application/json"),
+    ],
+)
+def test_a_value_is_answered_in_its_own_form(value, body, media_type):
+    response = answer(value)
+    assert (response.status_code, response.body, response.headers["content-type"]) == (200, body, media_type)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (InvalidArguments("No."), 400, "invalid_arguments"),
+        (UnknownTool("No."), 404, "unknown_tool"),
+        (PolicyError("No."), 403, "policy"),
+        (ConfigError("No."), 500, "config"),
+        (Busy("No."), 429, "busy"),
+        (DeadlineExceeded("No."), 504, "deadline_exceeded"),
+        (Unreachable("No.", remedy="Start it."), 502, "unreachable"),
+    ],
+)
+def test_an_error_is_a_problem_with_the_status_of_its_class(error, status, code):
+    response = problem(error)
+    told = json.loads(response.body)
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (response.status_code, told["status"], told["code"], told["detail"]) == (status, status, code, str(error))
+
+
+def test_what_the_other_side_said_goes_along():
+    response = problem(Rejected("It says no.", status=429, detail={"why": "quota"}, retry_after=7.4))
+    told = json.loads(response.body)
+    assert (told["upstream_status"], told["upstream_detail"]) == (429, {"why": "quota"})
+    assert response.headers["retry-after"] == "7"
+
+
+def test_the_error_of_an_mcp_server_is_a_problem():
+    response = answer(ContentBlocks(TEXT.content, is_error=True))
+    assert response.status_code == 502
+    assert json.loads(response.body)["upstream_detail"] == "hello"
+
+
+def test_an_unforeseen_error_is_told_by_its_log_line_alone(caplog):
+    with caplog.at_level(logging.ERROR):
+        response = problem(RuntimeError("password=hunter2"))
+    told = json.loads(response.body)
+    assert response.status_code == 500
+    assert "hunter2" not in response.body.decode() + caplog.text
+    assert told["detail"].rsplit(" ", 1)[1].rstrip(".") in caplog.text
+
+
+async def sent(response, receive=anyio.sleep_forever):
+    """The messages of an ASGI response."""
+    messages = []
+
+    async def send(message):
+        messages.append(message)
+
+    await response({"type": "http"}, receive, send)
+    return messages
+
+
+async def test_a_stream_is_one_line_for_each_value():
+    async def produce(emit):
+        for value in ({"n": 1}, "two", TEXT):
+            await emit(value)
+
+    start, *bodies = await sent(Lines(produce))
+    assert (b"content-type", b"application/x-ndjson") in start["headers"]
+    assert b"".join(message["body"] for message in bodies) == b'{"n":1}\n"two"\n"hello"\n'
+    assert [message.get("more_body", False) for message in bodies] == [True, True, True, False]
+
+
+async def test_a_stream_of_nothing_is_an_empty_answer():
+    async def produce(_emit):
+        await anyio.lowlevel.checkpoint()
+
+    start, body = await sent(Lines(produce))
+    assert (start["status"], body["body"]) == (200, b"")
+
+
+async def test_a_stream_that_fails_does_not_end_as_if_it_were_whole(caplog):
+    async def produce(emit):
+        await emit(1)
+        raise Unreachable("The sensor is gone.")
+
+    with caplog.at_level(logging.WARNING):
+        _start, *bodies = await sent(Lines(produce))
+    assert [message["more_body"] for message in bodies] == [True]
+    assert "A stream was broken off: The sensor is gone." in caplog.text
+
+
+async def test_a_stream_that_fails_at_once_is_a_problem():
+    async def produce(_emit):
+        raise Unreachable("The sensor is gone.")
+
+    start, body = await sent(Lines(produce))
+    assert start["status"] == 502
+    assert json.loads(body["body"])["detail"] == "The sensor is gone."
+
+
+async def test_what_runs_is_cancelled_when_the_caller_leaves():
+    cancelled = anyio.Event()
+
+    async def gone():
+        return {"type": "http.disconnect"}
+
+    async def endless():
+        try:
+            await anyio.sleep_forever()
+        finally:
+            cancelled.set()
+
+    with anyio.fail_after(2):
+        assert await unless_gone(gone, endless) is None
+    assert cancelled.is_set()

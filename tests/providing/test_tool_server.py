@@ -1,0 +1,159 @@
+"""Functions behind real HTTP, called by the client of this package."""
+
+from collections.abc import Iterator
+
+import anyio
+import httpx2
+import pytest
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from tests.upstreams.registry_service import served
+
+from utcp_bridge import Binary, ToolServer, UtcpClient
+from utcp_bridge.errors import ConfigError, InvalidArguments, Rejected
+
+pytestmark = pytest.mark.anyio
+
+
+def weather_tools(**options) -> ToolServer:
+    tools = ToolServer(**options)
+
+    @tools.tool(tags=["weather"])
+    async def get_weather(city: str, days: int = 1) -> dict[str, float]:
+        """The weather in a city."""
+        return {city: 20.5 + days}
+
+    @tools.tool
+    def count(to: int) -> Iterator[int]:
+        yield from range(to)
+
+    @tools.tool
+    def broken() -> str:
+        raise RuntimeError("hunter2")
+
+    @tools.tool(name="picture", description="A picture.")
+    def draw() -> Binary:
+        return Binary(b"\x89PNG", "image/png")
+
+    return tools
+
+
+@pytest.fixture(scope="module")
+def url():
+    with served(weather_tools().app()) as base:
+        yield base
+
+
+async def client_of(url, **options):
+    entry = {"name": "w", "call_template_type": "http", "url": url, **options}
+    return await UtcpClient.create({"manual_call_templates": [entry]})
+
+
+async def test_functions_are_found_and_called_as_utcp_tools(url):
+    async with await client_of(f"{url}/utcp") as client:
+        assert [tool.qualified_name for tool in await client.search_tools("weather city", limit=1)] == ["w.get_weather"]
+        assert await client.call_tool("w.get_weather", {"city": "Oslo", "days": 2}) == {"Oslo": 22.5}
+        assert await client.call_tool("w.picture", {}) == Binary(b"\x89PNG", "image/png")
+
+
+async def test_a_generators_results_are_a_list(url):
+    async with await client_of(f"{url}/utcp") as client:
+        assert await client.call_tool("w.count", {"to": 2}) == [0, 1]
+
+
+async def test_a_generators_results_arrive_one_by_one_where_streams_are_allowed(url):
+    protocols = ["http", "streamable_http"]
+    address = f"{url}/utcp?streaming=true"
+    async with await client_of(address, allowed_communication_protocols=protocols) as client:
+        assert [number async for number in client.call_tool_streaming("w.count", {"to": 3})] == [0, 1, 2]
+        assert await client.call_tool("w.count", {"to": 2}) == [0, 1]
+        assert await client.call_tool("w.get_weather", {"city": "Oslo"}) == {"Oslo": 21.5}
+
+
+async def test_arguments_are_checked_by_both_sides(url):
+    async with await client_of(f"{url}/utcp") as client:
+        with pytest.raises(InvalidArguments):
+            await client.call_tool("w.get_weather", {"days": 1})
+    answer = httpx2.post(f"{url}/utcp/tools/get_weather", json={"days": 1})
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_arguments")
+
+
+async def test_clients_that_write_arguments_into_the_query_are_served(url):
+    answer = httpx2.post(f"{url}/utcp/tools/get_weather?city=Oslo&days=3")
+    assert answer.json() == {"Oslo": 23.5}
+
+
+async def test_a_function_that_fails_tells_nothing_of_its_inside(url):
+    async with await client_of(f"{url}/utcp") as client:
+        with pytest.raises(Rejected) as caught:
+            await client.call_tool("w.broken", {})
+    assert caught.value.status == 500
+    assert "hunter2" not in f"{caught.value}{caught.value.detail}"
+
+
+def test_an_unknown_tool_is_named(url):
+    answer = httpx2.post(f"{url}/utcp/tools/no_such", json={})
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == "There is no tool 'no_such'. /utcp lists the tools."
+
+
+@pytest.mark.parametrize("framework", [FastAPI, Starlette])
+def test_an_application_that_is_there_keeps_its_routes(framework):
+    app = framework()
+    app.add_route("/{anything:path}", lambda _request: httpx2.Response(500))
+    weather_tools(path="/tools").add_to(app)
+    with served(app) as base:
+        manual = httpx2.get(f"{base}/tools").json()
+    assert manual["tools"][0]["tool_call_template"]["url"] == f"{base}/tools/tools/get_weather"
+
+
+async def test_a_mounted_application_knows_its_own_address():
+    with served(Starlette(routes=[Mount("/weather", weather_tools().app())])) as base:
+        async with await client_of(f"{base}/weather/utcp") as client:
+            assert await client.call_tool("w.get_weather", {"city": "Oslo"}) == {"Oslo": 21.5}
+
+
+def test_a_proxys_address_and_credentials_are_written_as_given():
+    auth = {"auth_type": "api_key", "api_key": "Bearer ${TOKEN}", "var_name": "Authorization"}
+    with served(weather_tools(auth=auth, public_url="https://tools.example.com/utcp").app()) as base:
+        template = httpx2.get(f"{base}/utcp").json()["tools"][0]["tool_call_template"]
+    assert template["url"] == "https://tools.example.com/utcp/tools/get_weather"
+    assert template["auth"] == auth
+
+
+async def test_a_caller_who_leaves_ends_an_endless_stream():
+    tools, ended, lines = ToolServer(), anyio.Event(), {"Accept": "application/x-ndjson"}
+
+    @tools.tool
+    async def forever():
+        try:
+            while True:
+                await anyio.sleep(0.01)
+                yield 1
+        finally:
+            ended.set()
+
+    with served(tools.app()) as base:
+        async with (
+            httpx2.AsyncClient() as http,
+            http.stream("POST", f"{base}/utcp/tools/forever", headers=lines) as stream,
+        ):
+            async for _ in stream.aiter_lines():
+                break
+        with anyio.fail_after(5):
+            while not ended.is_set():  # noqa: ASYNC110 - the event belongs to the server's thread
+                await anyio.sleep(0.01)
+
+
+def test_two_tools_cannot_have_one_name():
+    tools = weather_tools()
+    with pytest.raises(ConfigError, match="There is a tool count already"):
+        tools.tool(name="count")(lambda: 1)
+
+
+def test_the_decorator_leaves_the_function_as_it_is():
+    def one() -> int:
+        return 1
+
+    assert ToolServer().tool(one) is one
