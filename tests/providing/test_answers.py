@@ -16,7 +16,7 @@ from utcp_bridge.errors import (
     UnknownTool,
     Unreachable,
 )
-from utcp_bridge.model import Binary, ContentBlocks
+from utcp_bridge.model import Binary, ContentBlocks, Result
 from utcp_bridge.providing.answers import Lines, answer, problem, unless_gone
 
 pytestmark = pytest.mark.anyio
@@ -66,6 +66,12 @@ def test_what_the_other_side_said_goes_along():
     told = json.loads(response.body)
     assert (told["upstream_status"], told["upstream_detail"]) == (429, {"why": "quota"})
     assert response.headers["retry-after"] == "7"
+
+
+def test_a_result_that_was_cut_says_so():
+    response = answer(Result(["a"], truncated="ended at 1 of many… enough"))
+    assert (response.body, response.headers["x-truncated"]) == (b'["a"]', "ended at 1 of many? enough")
+    assert "x-truncated" not in answer(Result("whole")).headers
 
 
 def test_the_error_of_an_mcp_server_is_a_problem():

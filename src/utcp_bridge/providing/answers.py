@@ -26,7 +26,7 @@ from utcp_bridge.errors import (
     UpstreamError,
     UtcpError,
 )
-from utcp_bridge.model import Binary, ContentBlocks, Emit, JsonObject
+from utcp_bridge.model import Binary, ContentBlocks, Emit, JsonObject, Result
 from utcp_bridge.providing.arguments import UnreadableBody
 
 __all__ = ["NDJSON", "Lines", "answer", "answer_of", "problem", "unless_gone", "wants_lines"]
@@ -48,17 +48,25 @@ _STATUS: Final[tuple[tuple[type[UtcpError], int], ...]] = (
 )
 
 
-def answer(value: Any, *, headers: dict[str, str] | None = None) -> Response:
-    """A result: text as text, bytes as they are, everything else as JSON."""
+def answer(value: Any) -> Response:
+    """A result: text as text, bytes as they are, everything else as JSON.
+
+    A `Result` that was cut says so in the header `X-Truncated`.
+    """
+    if isinstance(value, Result):
+        response = answer(value.value)
+        if value.truncated:
+            response.headers["X-Truncated"] = value.truncated.encode("ascii", "replace").decode().replace("\n", " ")
+        return response
     if isinstance(value, Binary):
-        return Response(value.data, media_type=value.media_type, headers=headers)
+        return Response(value.data, media_type=value.media_type)
     if isinstance(value, ContentBlocks):
         if value.is_error:
             return problem(_refusal(value))
         value = _plain(value)
     if isinstance(value, str):
-        return Response(value.encode(errors="replace"), media_type="text/plain; charset=utf-8", headers=headers)
-    return Response(_as_json(value), media_type="application/json", headers=headers)
+        return Response(value.encode(errors="replace"), media_type="text/plain; charset=utf-8")
+    return Response(_as_json(value), media_type="application/json")
 
 
 class Lines(Response):

@@ -1,4 +1,4 @@
-"""Serve MCP over streamable HTTP, every protocol version on one path.
+"""Serve MCP over streamable HTTP, every protocol version on one path, and UTCP beside it (`utcp_routes.py`).
 
 Bound to loopback unless told otherwise, and beyond loopback only with a bearer token (or `insecure`). Host and
 Origin are checked always, also on 0.0.0.0; bodies end at 4 MiB.
@@ -21,6 +21,7 @@ from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.http_front import AsgiApp, HttpFront
+from utcp_bridge.server.utcp_routes import UtcpRoutes
 from utcp_bridge.wire.listening import bind, for_url, is_loopback
 
 __all__ = ["build_app", "serve_http"]
@@ -43,6 +44,7 @@ def build_app(server: BridgeServer) -> AsgiApp:
 def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront]:
     settings = server.client.settings
     _refuse_open_door(settings)
+    _refuse_one_path(settings)
     token = settings.bearer_token
     app = server.streamable_http_app(
         streamable_http_path=settings.path,
@@ -50,6 +52,8 @@ def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront]:
         transport_security=_security(settings),
         host=settings.host,
     )
+    if settings.utcp_path is not None:
+        app.router.routes[:0] = UtcpRoutes(server, settings.utcp_path, _security(settings)).routes()
     front = HttpFront(cast("AsgiApp", app), server.readiness, None if token is None else token.get_secret_value())
     outermost: Any = front
     if settings.allowed_browser_origins:
@@ -127,6 +131,13 @@ def _refuse_open_door(settings: BridgeSettings) -> None:
         f"Serving on {settings.host} would let anyone on the network call every tool.",
         remedy="Set `bearer_token`, listen on 127.0.0.1, or say `insecure: true` behind a proxy that authenticates.",
     )
+
+
+def _refuse_one_path(settings: BridgeSettings) -> None:
+    if settings.utcp_path is not None and settings.utcp_path.rstrip("/") == settings.path.rstrip("/"):
+        raise ConfigError(
+            f"`path` and `utcp_path` are both {settings.path}.", remedy="Name two paths, or set `utcp_path` to null."
+        )
 
 
 def _security(settings: BridgeSettings) -> TransportSecuritySettings:

@@ -1,0 +1,161 @@
+"""The bridge as a UTCP service: `GET /utcp` is a manual of every tool, `POST /utcp/tools/NAME` calls one.
+
+Both are let in as the MCP endpoint is: by token, Host and Origin. `?via=native` gives tools that other clients can
+reach without the bridge their own call templates; `?streaming=true` describes those that stream as such.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from typing import Any, Final
+
+import anyio.to_thread
+import orjson
+from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from utcp_bridge._version import __version__
+from utcp_bridge.errors import InvalidArguments, UnknownTool, UtcpError
+from utcp_bridge.model import Emit, JsonObject, discard
+from utcp_bridge.providing.answers import Lines, answer_of, problem, wants_lines
+from utcp_bridge.providing.arguments import read_arguments
+from utcp_bridge.providing.manuals import ProvidedTool, manual_of, provided_tool, wants_streaming
+from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.catalogue import Entry
+from utcp_bridge.server.native_templates import native_template
+from utcp_bridge.server.text import clean
+
+__all__ = ["UtcpRoutes"]
+
+_AUTH: Final[JsonObject] = {
+    "auth_type": "api_key",
+    "api_key": "Bearer ${UTCP_BRIDGE_TOKEN}",
+    "var_name": "Authorization",
+    "location": "header",
+}
+_KEPT: Final = 8
+"""Manuals are kept for so many addresses and forms; a request may name any host."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What of a manual depends on the request."""
+
+    url: str
+    native: bool
+    streaming: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    data: bytes
+    tag: str
+
+
+class UtcpRoutes:
+    """The routes of one server, for its Starlette application."""
+
+    def __init__(self, server: BridgeServer, path: str, security: TransportSecuritySettings) -> None:
+        self._server: Final = server
+        self._client: Final = server.client
+        self._path: Final = path.rstrip("/")
+        self._security: Final = TransportSecurityMiddleware(security)
+        self._written: Final[OrderedDict[tuple[int, _Form], _Written]] = OrderedDict()
+
+    def routes(self) -> list[Route]:
+        """The manual and the calls."""
+        return [
+            Route(self._path, self._manual, methods=["GET"]),
+            Route(f"{self._path}/tools/{{name}}", self._call, methods=["POST"]),
+        ]
+
+    async def _manual(self, request: Request) -> Response:
+        if refusal := await self._security.validate_request(request):
+            return refusal
+        via = request.query_params.get("via", "bridge")
+        if via not in {"bridge", "native"}:
+            return problem(InvalidArguments("`via` is bridge or native."))
+        await self._server.readiness.wait()
+        form = _Form(str(request.url.replace(query="")), via == "native", wants_streaming(request))
+        written = await self._for(form)
+        headers = {"ETag": written.tag, "Cache-Control": "no-cache", "Vary": "Host"}
+        if request.headers.get("if-none-match") == written.tag:
+            return Response(status_code=304, headers=headers)
+        return Response(written.data, media_type="application/json", headers=headers)
+
+    async def _call(self, request: Request) -> Response:
+        if refusal := await self._security.validate_request(request):
+            return refusal
+        try:
+            entry = await self._entry(request.path_params["name"])
+            arguments = await read_arguments(request, entry.tool.inputs)
+        except UtcpError as error:
+            return problem(error)
+        if wants_lines(request) and self._client.streams(entry.tool):
+            return Lines(partial(self._stream, entry, arguments))
+        return await answer_of(request, partial(self._client.call, entry.tool, arguments, discard))
+
+    async def _entry(self, name: str) -> Entry:
+        catalogue = self._server.catalogue
+        entry = catalogue.resolve(name)
+        if entry is None:
+            await self._server.readiness.wait()
+            entry = catalogue.resolve(name)
+        if entry is None:
+            raise UnknownTool(f"There is no tool {clean(name, 128)!r}.", remedy=f"{self._path} lists the tools.")
+        return entry
+
+    async def _stream(self, entry: Entry, arguments: JsonObject, emit: Emit) -> None:
+        emitted = False
+
+        async def push(partial_result: Any) -> None:
+            nonlocal emitted
+            emitted = True
+            await emit(partial_result)
+
+        result = await self._client.call(entry.tool, arguments, push)
+        if not emitted:
+            await emit(result.value)
+
+    async def _for(self, form: _Form) -> _Written:
+        key = self._client.generation, form
+        written = self._written.get(key)
+        if written is None:
+            entries = list(self._server.catalogue.entries.values())
+            auth = None if self._client.settings.bearer_token is None else _AUTH
+            written = await anyio.to_thread.run_sync(_write, entries, form, auth, self._streaming(entries, form))
+            self._written[key] = written
+            while len(self._written) > _KEPT:
+                self._written.popitem(last=False)
+        return written
+
+    def _streaming(self, entries: Sequence[Entry], form: _Form) -> frozenset[str]:
+        return frozenset(entry.name for entry in entries if form.streaming and self._client.streams(entry.tool))
+
+
+def _write(entries: Sequence[Entry], form: _Form, auth: JsonObject | None, streaming: frozenset[str]) -> _Written:
+    tools = (_tool(entry, form, auth, streams=entry.name in streaming) for entry in entries)
+    data = orjson.dumps(manual_of(tools, version=__version__))
+    return _Written(data, f'"{blake2b(data, digest_size=12).hexdigest()}"')
+
+
+def _tool(entry: Entry, form: _Form, auth: JsonObject | None, *, streams: bool) -> JsonObject:
+    tool = entry.tool
+    provided = ProvidedTool(
+        name=entry.name,
+        description=clean(tool.description),
+        inputs=tool.inputs,
+        outputs=tool.outputs,
+        tags=tool.tags,
+        streams=streams,
+        average_response_size=tool.average_response_size,
+    )
+    described = provided_tool(provided, form.url, auth=auth, streaming=form.streaming)
+    native = native_template(tool) if form.native else None
+    return described if native is None else {**described, "tool_call_template": native}

@@ -1,0 +1,207 @@
+"""The bridge as a UTCP service, over real HTTP."""
+
+import anyio
+import httpx2
+import pytest
+from tests.support.server_client import StandIn
+from tests.upstreams.registry_service import served
+
+from utcp_bridge import UtcpClient
+from utcp_bridge.config import BridgeSettings
+from utcp_bridge.dialects import Shape, detect
+from utcp_bridge.errors import ConfigError, Rejected, Unreachable
+from utcp_bridge.model import Binary, Source, Tool
+from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.http import build_app
+
+pytestmark = pytest.mark.anyio
+CITY = {"type": "object", "properties": {"city": {"type": "string"}, "$top": {"type": "integer"}}, "required": ["city"]}
+
+
+async def forecast(arguments, _emit):
+    return {"sky": "clear", **arguments}
+
+
+async def ticks(arguments, emit):
+    for number in range(arguments.get("to", 2)):
+        await emit(number)
+    if "fail" in arguments:
+        raise Unreachable("The clock is gone.")
+    return list(range(arguments.get("to", 2)))
+
+
+async def picture(_arguments, _emit):
+    return Binary(b"\x89PNG", "image/png")
+
+
+async def broken(_arguments, _emit):
+    raise Rejected("The shop said no.", status=409, detail={"why": "sold out"})
+
+
+def client_with_tools(**settings):
+    client = StandIn(BridgeSettings(port=0, **settings))
+    client.loaded.set()
+    outputs = {"type": "object", "properties": {"sky": {"type": "string"}}}
+    client.add("weather", "fore cast", forecast, inputs=CITY, outputs=outputs, tags=("sky",), description="It.")
+    client.add("clock", "ticks", ticks, tags=("stream",))
+    client.add("art", "picture", picture)
+    client.add("shop", "buy", broken)
+    return client
+
+
+@pytest.fixture
+def client():
+    return client_with_tools(exposure="search")
+
+
+@pytest.fixture
+def base(client):
+    with served(build_app(BridgeServer(client))) as url:
+        yield url
+
+
+async def consumer_of(url, **options):
+    entry = {"name": "bridge", "call_template_type": "http", "url": url, **options}
+    return await UtcpClient.create({"manual_call_templates": [entry], "variables": {"bridge_UTCP_BRIDGE_TOKEN": "t-1"}})
+
+
+def test_the_manual_has_every_tool_with_its_exact_schemas(client, base):
+    manual = httpx2.get(f"{base}/utcp").json()
+    assert detect(manual) is Shape.MANUAL
+    assert manual.keys() == {"utcp_version", "manual_version", "tools"}
+    by_name = {tool["name"]: tool for tool in manual["tools"]}
+    first = client.find("weather.fore cast")
+    assert len(by_name) == 4
+    described = by_name[BridgeServer(client).catalogue.name_of(first)]
+    assert (described["inputs"], described["outputs"], described["tags"]) == (CITY, first.outputs, ["sky"])
+    assert described["tool_call_template"]["url"].startswith(f"{base}/utcp/tools/weather_fore_cast")
+    assert "auth" not in described["tool_call_template"]
+
+
+async def test_a_utcp_client_calls_tools_through_the_bridge(base):
+    async with await consumer_of(f"{base}/utcp") as consumer:
+        name = next(tool.name for tool in consumer.tools() if tool.name.startswith("weather"))
+        assert await consumer.call_tool(f"bridge.{name}", {"city": "Oslo", "$top": 1}) == {
+            "sky": "clear",
+            "city": "Oslo",
+            "$top": 1,
+        }
+        assert await consumer.call_tool("bridge.art_picture") == Binary(b"\x89PNG", "image/png")
+        assert await consumer.call_tool("bridge.clock_ticks", {"to": 3}) == [0, 1, 2]
+
+
+async def test_streams_go_on_one_by_one_where_the_client_allows_them(base):
+    protocols = ["http", "streamable_http"]
+    async with await consumer_of(f"{base}/utcp?streaming=true", allowed_communication_protocols=protocols) as consumer:
+        assert len(consumer.tools()) == 4
+        assert [tick async for tick in consumer.call_tool_streaming("bridge.clock_ticks", {"to": 3})] == [0, 1, 2]
+
+
+def test_a_stream_that_fails_is_not_taken_for_a_whole_one(base):
+    lines = {"Accept": "application/x-ndjson"}
+    with pytest.raises(httpx2.RemoteProtocolError):
+        httpx2.post(f"{base}/utcp/tools/clock_ticks", json={"fail": 1}, headers=lines)
+    answer = httpx2.post(f"{base}/utcp/tools/clock_ticks", json={"to": 0, "fail": 1}, headers=lines)
+    assert (answer.status_code, answer.json()["code"]) == (502, "unreachable")
+
+
+def test_what_the_tools_own_side_said_is_told(base):
+    answer = httpx2.post(f"{base}/utcp/tools/shop_buy", json={})
+    assert answer.status_code == 502
+    told = answer.json()
+    assert (told["upstream_status"], told["upstream_detail"]) == (409, {"why": "sold out"})
+
+
+@pytest.mark.parametrize("name", ["art_picture", "art.picture"])
+def test_a_tool_answers_to_its_mcp_name_and_to_its_utcp_name(base, name):
+    assert httpx2.post(f"{base}/utcp/tools/{name}", json={}).content == b"\x89PNG"
+
+
+def test_an_unknown_tool_is_named(base):
+    answer = httpx2.post(f"{base}/utcp/tools/no_such", json={})
+    assert (answer.status_code, answer.json()["detail"]) == (404, "There is no tool 'no_such'. /utcp lists the tools.")
+
+
+def test_the_manual_follows_the_tools_and_is_sent_again_only_when_it_changed(client, base):
+    first = httpx2.get(f"{base}/utcp")
+    same = httpx2.get(f"{base}/utcp", headers={"If-None-Match": first.headers["etag"]})
+    assert (same.status_code, same.content) == (304, b"")
+    client.add("art", "statue")
+    changed = httpx2.get(f"{base}/utcp", headers={"If-None-Match": first.headers["etag"]})
+    assert changed.status_code == 200
+    assert len(changed.json()["tools"]) == 5
+
+
+async def test_the_manual_waits_for_manuals_that_are_loading():
+    client = client_with_tools(startup_wait=5)
+    client.manuals = [type("Loading", (), {"name": "late", "status": "loading", "tools": 0})()]
+    client.loaded = anyio.Event()
+    server = BridgeServer(client)
+    sent = anyio.Event()
+    transport = httpx2.ASGITransport(app=build_app(server))
+    async with (
+        httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http,
+        anyio.create_task_group() as group,
+    ):
+
+        async def ask():
+            answer = await http.get("/utcp")
+            sent.set()
+            assert len(answer.json()["tools"]) == 5
+
+        group.start_soon(ask)
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        assert not sent.is_set()
+        client.add("late", "tool")
+        client.loaded.set()
+
+
+def test_native_templates_are_given_where_there_are_any():
+    client = client_with_tools()
+    native = {"name": "m", "call_template_type": "http", "url": "https://api.example.com/x"}
+    tool = Tool(Source("api"), "get", "http", native)
+    client._tools[tool.qualified_name] = tool
+    client.generation += 1
+    with served(build_app(BridgeServer(client))) as base:
+        tools = {one["name"]: one for one in httpx2.get(f"{base}/utcp?via=native").json()["tools"]}
+    assert tools["api_get"]["tool_call_template"] == {"call_template_type": "http", "url": "https://api.example.com/x"}
+    assert tools["shop_buy"]["tool_call_template"]["url"] == f"{base}/utcp/tools/shop_buy"
+
+
+def test_another_way_is_refused(base):
+    answer = httpx2.get(f"{base}/utcp?via=carrier-pigeon")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "`via` is bridge or native.")
+
+
+async def test_with_a_token_the_manual_and_the_calls_need_it_and_the_manual_says_so():
+    with served(build_app(BridgeServer(client_with_tools(bearer_token="t-1")))) as base:
+        assert httpx2.get(f"{base}/utcp").status_code == 401
+        assert httpx2.post(f"{base}/utcp/tools/art_picture", json={}).status_code == 401
+        auth = {"auth_type": "api_key", "api_key": "Bearer t-1", "var_name": "Authorization"}
+        async with await consumer_of(f"{base}/utcp", auth=auth) as consumer:
+            assert await consumer.call_tool("bridge.art_picture") == Binary(b"\x89PNG", "image/png")
+        manual = httpx2.get(f"{base}/utcp", headers={"Authorization": "Bearer t-1"})
+    assert manual.json()["tools"][0]["tool_call_template"]["auth"]["api_key"] == "Bearer ${UTCP_BRIDGE_TOKEN}"
+    assert "t-1" not in manual.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"), [({"Host": "evil.example"}, 421), ({"Origin": "https://evil.example"}, 403)]
+)
+def test_web_pages_of_others_are_refused(base, headers, status):
+    assert httpx2.get(f"{base}/utcp", headers=headers).status_code == status
+    assert httpx2.post(f"{base}/utcp/tools/art_picture", headers=headers, json={}).status_code == status
+
+
+def test_the_path_can_be_another_or_none():
+    with served(build_app(BridgeServer(client_with_tools(utcp_path="/tools/manual")))) as base:
+        template = httpx2.get(f"{base}/tools/manual").json()["tools"][0]["tool_call_template"]
+        assert template["url"].startswith(f"{base}/tools/manual/tools/")
+    with served(build_app(BridgeServer(client_with_tools(utcp_path=None)))) as base:
+        assert httpx2.get(f"{base}/utcp").status_code == 404
+
+
+def test_one_path_for_two_things_is_refused():
+    with pytest.raises(ConfigError, match="`path` and `utcp_path` are both /mcp"):
+        build_app(BridgeServer(client_with_tools(utcp_path="/mcp/")))
