@@ -218,6 +218,11 @@ class Credentials:
                 remedy=f'If that is intended, add "allowed_origins": ["{origin}"] to the manual.',
             )
 
+    @property
+    def token_url(self) -> str | None:
+        """Where access tokens come from; None where none is needed."""
+        return None if self._oauth is None else self._oauth.token_url
+
     async def additions(self) -> Additions:
         """What to add to the next request; obtains an access token where one is needed. Raises TokenError."""
         if self._oauth is None or self._tokens is None:

@@ -17,6 +17,7 @@ from utcp_bridge.config import explain
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import CallTemplate, JsonObject, Source, Tool, Trust, is_list, is_object
 from utcp_bridge.transport import Target, Transport
+from utcp_bridge.variables import flat_key, variable_names
 from utcp_bridge.wire.guard import origin_of
 
 if TYPE_CHECKING:
@@ -61,6 +62,17 @@ class Binder:
         """The target of a manual's own template, for discovery; raises as `tool`."""
         resolved = self._resolve(entry, transport, source, trust=Trust.OPERATOR, arguments=frozenset())
         return self._target(resolved, transport, source, trust=Trust.OPERATOR)
+
+    def unset(self, entry: JsonObject, transport: type[AnyTransport], manual: str) -> list[str]:
+        """Keys of the variables that a manual's own template needs and no source holds. Raises ConfigError."""
+
+        def is_set(name: str) -> bool:
+            return self._variables.lookup(manual, name, Trust.OPERATOR) is not None
+
+        auth = entry.get("auth")
+        chosen = {**entry, "auth": choose_auth(auth, is_set)} if is_object(auth) else entry
+        names = variable_names(chosen, raw_fields=transport.raw_fields, braced_only=transport.braced_only)
+        return [flat_key(manual, name) or name for name in names if not is_set(name)]
 
     def _resolve(
         self,

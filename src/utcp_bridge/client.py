@@ -36,7 +36,7 @@ from utcp_bridge.registration import ManualState, Registration
 from utcp_bridge.repository import Change, InMemoryToolRepository, ToolRepository
 from utcp_bridge.search import Hit, ToolSearchStrategy
 from utcp_bridge.tool_search import ToolSearch
-from utcp_bridge.transport import Services, Transport
+from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transport_registry import TransportRegistry
 from utcp_bridge.upkeep import Upkeep
 from utcp_bridge.variables import VariableLoader, Variables, load_variable_loaders
@@ -166,7 +166,7 @@ class UtcpClient(ReferenceApi):
 
         :raises ConfigError: the template has no usable name or type, or the name is taken.
         """
-        state = self._registration.announce(as_entry(as_mapping(template), known_fields=self._registry.fields))
+        state = self._registration.announce(self._entry(template))
         await self._registration.load(state)
         self._upkeep.keep(state)
         return state
@@ -179,6 +179,23 @@ class UtcpClient(ReferenceApi):
     async def refresh(self, name: str) -> None:
         """Read a manual again; its present tools stay until the new ones are there."""
         await self._upkeep.refresh(name)
+
+    def reach(self, template: Template) -> tuple[Target[Any], Sequence[Need]]:
+        """What a manual's template amounts to once its variables are filled in, and what must be there for it to be
+        loaded; nothing is asked of the network. For diagnosis: the target holds secrets.
+
+        :raises UtcpError: as the manual's `ManualState.error` would say.
+        """
+        entry = self._entry(template)
+        _, target = self._registration.reach(entry)
+        return target, self._registration.transport(str(entry["call_template_type"])).needs(target)
+
+    def unset_variables(self, template: Template) -> list[str]:
+        """Keys of the variables that a manual's template needs and no source holds.
+
+        :raises ConfigError: it is no call template, or a source cannot be read.
+        """
+        return self._registration.unset_variables(self._entry(template))
 
     def tools(self) -> Sequence[Tool]:
         """Every live tool, ordered by UTCP name."""
@@ -308,6 +325,9 @@ class UtcpClient(ReferenceApi):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    def _entry(self, template: Template) -> JsonObject:
+        return as_entry(as_mapping(template), known_fields=self._registry.fields)
 
     def _require(self, name: str) -> Tool:
         tool = self.find(name)

@@ -187,8 +187,17 @@ class Registration:
         return self._builder.target(tool, self._states[tool.manual].entry)
 
     def reach(self, entry: JsonObject) -> tuple[Source, Target[Any]]:
-        """Source and resolved target of an entry that is no manual's own: of a registry. Raises as `load` records."""
+        """Source and resolved target of an entry, without loading it: of a registry, or for diagnosis.
+
+        Raises as `load` records.
+        """
+        entry = {**entry, "name": manual_name(entry)}
         return self._open(entry, self.transport(str(entry["call_template_type"])), _options(entry))
+
+    def unset_variables(self, entry: JsonObject) -> list[str]:
+        """Keys of the variables that an entry needs and no source holds. Raises ConfigError."""
+        kind = type(self.transport(str(entry.get("call_template_type"))))
+        return self._binder.unset(entry, kind, manual_name(entry))
 
     async def _load(self, state: ManualState) -> None:
         entry = state.entry

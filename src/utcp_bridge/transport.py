@@ -8,20 +8,20 @@ and the entry-point group `utcp_bridge.transports`; see docs/transports/index.md
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from utcp_bridge.config import BridgeSettings
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, Source, Tool
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, Source, TlsOptions, Tool
 
 if TYPE_CHECKING:
     from utcp_bridge.auth import Credentials
     from utcp_bridge.wire.guard import Guard
     from utcp_bridge.wire.http import HttpPool
 
-__all__ = ["Services", "Target", "Transport"]
+__all__ = ["Endpoint", "LocalFile", "Need", "Program", "Services", "Target", "Transport"]
 
 TemplateT = TypeVar("TemplateT", bound=CallTemplate)
 
@@ -54,6 +54,38 @@ class Target(Generic[TemplateT]):
     template: TemplateT = field(repr=False)
     source: Source
     credentials: Credentials | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A peer on the network. The scheme says whether TLS is spoken: https, wss, grpcs.
+
+    `tls` stands in place of the source's options where the template has its own; `alpn` are the protocols that the
+    handshake offers.
+    """
+
+    url: str = field(repr=False)
+    tls: TlsOptions | None = None
+    alpn: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A command to start. It is looked for in `path`, a PATH, or from `folder` if its name has a slash."""
+
+    name: str
+    folder: Path
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file to read; a relative path starts at the configuration's folder."""
+
+    path: str
+
+
+Need: TypeAlias = Endpoint | Program | LocalFile
 
 
 class Transport(ABC, Generic[TemplateT]):
@@ -105,6 +137,11 @@ class Transport(ABC, Generic[TemplateT]):
         """Whether calls of this tool may run as long as `stream_timeout`, where `streaming` does not say it of all."""
         del tool
         return cls.streaming
+
+    def needs(self, target: Target[TemplateT]) -> Sequence[Need]:
+        """What must be there for discovery to succeed, told without asking it: by default the endpoint."""
+        endpoint = self.endpoint(target.template)
+        return () if endpoint is None else (Endpoint(endpoint),)
 
     @abstractmethod
     async def discover(self, target: Target[TemplateT]) -> Document:

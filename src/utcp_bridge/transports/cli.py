@@ -16,7 +16,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -26,7 +26,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from utcp_bridge.errors import ManualError, Rejected
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result
-from utcp_bridge.transport import Target, Transport
+from utcp_bridge.transport import Program, Target, Transport
 from utcp_bridge.variables import inherited_environment
 from utcp_bridge.wire.command_line import (
     ArgvTemplate,
@@ -109,6 +109,11 @@ class CliTransport(Transport[CliTemplate]):
         """A command may do anything on this machine."""
         del template
         return {"openWorldHint": True}
+
+    def needs(self, target: Target[CliTemplate]) -> Sequence[Program]:
+        """The command, or the shell that runs the script, on the PATH that it is given."""
+        command = self._command(target.template, {}, [], self.services.settings.max_manual_bytes)
+        return (Program(command.argv[0], command.folder, command.environment.get("PATH")),) if command.argv else ()
 
     async def discover(self, target: Target[CliTemplate]) -> Document:
         """Run the command without arguments; it prints a manual, a list of tools, or one JSON object per line."""

@@ -12,7 +12,7 @@ and read again when it has changed.
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from pydantic import Field
 
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import Binary, Call, CallTemplate, Document, Emit, JsonObject, Result, Source, Trust
-from utcp_bridge.transport import Services, Target, Transport
+from utcp_bridge.transport import LocalFile, Services, Target, Transport
 from utcp_bridge.wire.local_file import read_local_file, resolve_within
 from utcp_bridge.wire.watching import FileWatcher
 
@@ -68,6 +68,10 @@ class FileTransport(Transport[FileTemplate]):
         """Always."""
         del template
         return True
+
+    def needs(self, target: Target[FileTemplate]) -> Sequence[LocalFile]:
+        """The file."""
+        return (LocalFile(target.template.file_path),)
 
     async def discover(self, target: Target[FileTemplate]) -> Document:
         """The file's bytes; `url` is its absolute path.

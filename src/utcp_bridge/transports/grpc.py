@@ -13,7 +13,7 @@ Arguments and results are proto3 JSON. Client streams take a `messages` array. L
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import anyio
@@ -22,8 +22,8 @@ import orjson
 from pydantic import Field
 
 from utcp_bridge.errors import ConfigError, ManualError, UnknownTool
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result
-from utcp_bridge.transport import Services, Target, Transport
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, TlsOptions
+from utcp_bridge.transport import Endpoint, Services, Target, Transport
 from utcp_bridge.wire.grpc_channel import ChannelOptions, open_channel, translate
 from utcp_bridge.wire.grpc_comments import comments_of
 from utcp_bridge.wire.grpc_compile import compile_protos
@@ -92,9 +92,27 @@ class GrpcTransport(Transport[GrpcTemplate]):
         self._lock = anyio.Lock()
 
     @classmethod
-    def endpoint(cls, template: GrpcTemplate) -> str | None:
+    def endpoint(cls, template: GrpcTemplate) -> str:
         """`grpc://host:port`."""
         return f"grpc://{f'[{template.host}]' if ':' in template.host else template.host}:{template.port}"
+
+    def needs(self, target: Target[GrpcTemplate]) -> Sequence[Endpoint]:
+        """The server, `grpcs` where TLS is spoken."""
+        template, root = target.template, self.services.root
+        endpoint = self.endpoint(template)
+        if not template.use_ssl:
+            return (Endpoint(endpoint),)
+
+        def absolute(path: str | None) -> str | None:
+            return path and str(root / path)
+
+        tls = TlsOptions(
+            ca_cert=absolute(template.ca_cert),
+            client_cert=absolute(template.client_cert),
+            client_key=absolute(template.client_key),
+            server_name=template.server_name,
+        )
+        return (Endpoint(endpoint.replace("grpc:", "grpcs:", 1), tls, alpn=("h2",)),)
 
     async def discover(self, target: Target[GrpcTemplate]) -> Document:
         """The tools of the fixed service, else those of the descriptors."""

@@ -13,7 +13,7 @@ that grows while it keeps dying. Schemas, annotations, content, structured conte
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -36,8 +36,9 @@ from utcp_bridge.model import (
     Trust,
     is_object,
 )
-from utcp_bridge.transport import Services, Target, Transport
+from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
 from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of
+from utcp_bridge.variables import inherited_environment
 from utcp_bridge.wire.backoff import Backoff
 from utcp_bridge.wire.mcp_resources import ResourceTemplate, resource_tools, resource_value
 from utcp_bridge.wire.mcp_servers import FLAT_FIELDS, McpServer, McpServers, check_trust, connection_error, tool_object
@@ -93,6 +94,16 @@ class McpTransport(Transport[McpTemplate]):
         """The URL of the one server that is reached over HTTP; None where there are several, or a command."""
         servers = list(template.servers.values())
         return servers[0].url if len(servers) == 1 else None
+
+    def needs(self, target: Target[McpTemplate]) -> Sequence[Need]:
+        """Each server's command or URL."""
+        root, path = self.services.root, inherited_environment(("PATH",)).get("PATH")
+        return tuple(
+            Endpoint(str(server.url))
+            if server.command is None
+            else Program(server.command, root / (server.cwd or ""), server.env.get("PATH", path))
+            for server in target.template.servers.values()
+        )
 
     async def discover(self, target: Target[McpTemplate]) -> Document:
         """Every server's tools; a server that fails is a fault, unless all do."""
@@ -327,20 +338,13 @@ class _Session:
         url = str(server.url)
         if source.trust is Trust.OPERATOR:
             source = replace(source, exempt=source.exempt | {endpoint_of_url(url)})
-        headers = dict(server.headers)
-        if server.auth_token is not None:
-            headers.setdefault("Authorization", f"Bearer {server.auth_token}")
         if self._target.credentials is not None:
             self._target.credentials.check(origin_of(url))
-        return _http_connection(self._services, self._target.credentials, source, server, headers)
+        return _http_connection(self._services, self._target.credentials, source, server)
 
 
 def _http_connection(
-    services: Services,
-    credentials: Credentials | None,
-    source: Source,
-    server: McpServer,
-    headers: Mapping[str, str],
+    services: Services, credentials: Credentials | None, source: Source, server: McpServer
 ) -> AbstractAsyncContextManager[Any]:
     """Streamable HTTP or legacy SSE over our own seam, so that the address gate holds."""
     import httpx2
@@ -354,14 +358,14 @@ def _http_connection(
         transport = services.http.session(source).transport
         return httpx2.AsyncClient(transport=transport, headers=headers, timeout=limit, auth=auth or own)  # noqa: TID251 - the SDK takes nothing else
 
-    url = str(server.url)
+    url, headers = str(server.url), server.all_headers
     if server.transport == "sse":
         from mcp.client.sse import sse_client
 
-        return sse_client(url, headers=dict(headers), httpx_client_factory=make_client)
+        return sse_client(url, headers=headers, httpx_client_factory=make_client)
     from mcp.client.streamable_http import streamable_http_client
 
-    return streamable_http_client(url, http_client=make_client(headers=dict(headers)))
+    return streamable_http_client(url, http_client=make_client(headers=headers))
 
 
 def _wire_shaped(model: Any) -> JsonObject:

@@ -44,6 +44,14 @@ class McpServer(BaseModel):
     auth_token: str | None = Field(default=None, repr=False)
     """Sent as `Authorization: Bearer`."""
 
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """What goes with every request of a server reached over HTTP, `auth_token` included."""
+        headers = dict(self.headers)
+        if self.auth_token is not None:
+            headers.setdefault("Authorization", f"Bearer {self.auth_token}")
+        return headers
+
     @model_validator(mode="before")
     @classmethod
     def _split_command(cls, raw: Any) -> Any:
