@@ -80,9 +80,10 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file to read; a relative path starts at the configuration's folder."""
+    """A file to read; a relative path starts at `folder`."""
 
     path: str
+    folder: Path
 
 
 Need: TypeAlias = Endpoint | Program | LocalFile

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from utcp_bridge.config import UtcpClientConfig
     from utcp_bridge.config_files import LoadedConfig
     from utcp_bridge.registration import ManualState
+    from utcp_bridge.wire.guard import Guard
 
-__all__ = ["load", "opened", "run_async", "tell_failures", "wait_for_manuals"]
+__all__ = ["load", "open_loaded", "opened", "run_async", "show_progress", "tell_failures", "wait_for_manuals"]
 
 T = TypeVar("T")
 _TICK: Final = 0.1
@@ -41,23 +43,30 @@ async def opened(options: Options, *, only: str | None = None, quiet: bool = Tru
 
     :raises ConfigError: there is no configuration, or it cannot be read.
     """
+    async with AsyncExitStack() as stack:
+        loaded = await load(options, stack)
+        if only is not None:
+            loaded = replace(loaded, config=_for_tool(loaded.config, only))
+        yield await open_loaded(loaded, stack, quiet=quiet)
+
+
+async def open_loaded(
+    loaded: LoadedConfig, stack: AsyncExitStack, *, quiet: bool = True, guard: Guard | None = None
+) -> UtcpClient:
+    """`opened` for a configuration that is read; the client is closed by `stack`. `guard` replaces its gate."""
     from utcp_bridge.client import Extensions, UtcpClient
     from utcp_bridge.redaction import Redactor
 
-    async with AsyncExitStack() as stack:
-        loaded = await load(options, stack)
-        config, settings = loaded.config, loaded.config.bridge
-        redactor = Redactor()
-        level = "error" if quiet and "log_level" not in settings.model_fields_set else settings.log_level
-        configure_logging(level, settings.log_format, redactor)
-        for fault in loaded.faults:
-            complain(str(fault))
-        if only is not None:
-            config = _for_tool(config, only)
-        sink = stack.enter_context(audit_sink(settings.audit_log, loaded.root))
-        extensions = Extensions(redactor=redactor, audit=sink)
-        client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
-        yield await stack.enter_async_context(client)
+    config, settings = loaded.config, loaded.config.bridge
+    redactor = Redactor()
+    level = "error" if quiet and "log_level" not in settings.model_fields_set else settings.log_level
+    configure_logging(level, settings.log_format, redactor)
+    for fault in loaded.faults:
+        complain(str(fault))
+    sink = stack.enter_context(audit_sink(settings.audit_log, loaded.root))
+    extensions = Extensions(redactor=redactor, audit=sink, guard=guard)
+    client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
+    return await stack.enter_async_context(client)
 
 
 async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
@@ -80,11 +89,11 @@ async def wait_for_manuals(client: UtcpClient, enough: Callable[[], bool] | None
     """Wait until no manual is loading, or `enough()`; shows on a terminal what is still missing."""
     while not (enough is not None and enough()) and not await client.wait_loaded(_TICK):
         missing = ", ".join(state.name for state in client.report() if state.status == "loading")
-        _show_progress(f"Loading {missing} …"[:200])
-    _show_progress("")
+        show_progress(f"Loading {missing} …"[:200])
+    show_progress("")
 
 
-def _show_progress(text: str) -> None:
+def show_progress(text: str) -> None:
     """Put a text in the place of the one before, on a terminal; elsewhere nothing."""
     if sys.stderr.isatty():
         sys.stderr.write(f"{_ERASE_LINE}{text}")

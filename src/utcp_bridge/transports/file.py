@@ -71,7 +71,7 @@ class FileTransport(Transport[FileTemplate]):
 
     def needs(self, target: Target[FileTemplate]) -> Sequence[LocalFile]:
         """The file."""
-        return (LocalFile(target.template.file_path),)
+        return (LocalFile(target.template.file_path, self.services.root),)
 
     async def discover(self, target: Target[FileTemplate]) -> Document:
         """The file's bytes; `url` is its absolute path.
