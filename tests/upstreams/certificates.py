@@ -46,10 +46,10 @@ class Authority:
         return str(self.folder / "client.key")
 
     def server_context(
-        self, name: str = "localhost", *, expired: bool = False, client_certificate: bool = False
+        self, name: str = "localhost", *, expired: bool = False, client_certificate: bool = False, days: int = 1
     ) -> ssl.SSLContext:
-        """A server's context with a certificate for `name` (and 127.0.0.1 where that is localhost)."""
-        certificate, key = _certificate(name, issuer=self.pair, days=-1 if expired else 1)
+        """A server's context with a certificate for `name` (and 127.0.0.1 where that is localhost), good for `days`."""
+        certificate, key = _certificate(name, issuer=self.pair, days=-1 if expired else days)
         _write(self.folder / "server.pem", certificate)
         _write_key(self.folder / "server.key", key)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -57,6 +57,15 @@ class Authority:
         if client_certificate:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(self.ca)
+        return context
+
+    def self_signed_context(self, name: str = "localhost") -> ssl.SSLContext:
+        """A server's context with a certificate that nobody but itself has signed."""
+        certificate, key = _certificate(name, issuer=None)
+        _write(self.folder / "self.pem", certificate)
+        _write_key(self.folder / "self.key", key)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.folder / "self.pem", self.folder / "self.key")
         return context
 
 

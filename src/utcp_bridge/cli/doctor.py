@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 _MOST_DETAILS: Final = 10
-_CALL: Final = re.compile(r"\s*(?P<tool>[^\s={]+)\s*=?\s*(?P<arguments>.*)", re.DOTALL)
+_CALL: Final = re.compile(r"\s*(?P<tool>[^{]*[^{\s=])\s*=?\s*(?P<arguments>\{.*)?", re.DOTALL)
 _COLUMNS: Final = ("MANUAL", "STEP", "STATUS", "TIME", "WHAT")
 
 
@@ -101,7 +101,7 @@ def _trial(text: str) -> Trial:
 
     match = _CALL.fullmatch(text)
     try:
-        arguments = json.loads(match["arguments"] or "{}") if match else None
+        arguments = json.loads(match["arguments"] or "{}") if match is not None else None
     except ValueError:
         arguments = None
     if match is None or not isinstance(arguments, dict):

@@ -53,6 +53,7 @@ def _blame(step: Step, discovery: Step, credentials: Credentials | None) -> None
     else:
         message = f"{_kind(credentials)} is refused ({status})."
         step.remedy = "Check that it is right, still valid, and may read this manual."
+    step.details, discovery.details = discovery.details, ()
     step.status, step.message, step.error = "failed", message, error
     discovery.status, discovery.message, discovery.remedy = "skipped", f"not read: {STEP} failed.", ""
     discovery.error = None

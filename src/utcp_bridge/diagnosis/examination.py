@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from utcp_bridge.diagnosis import local, network
 from utcp_bridge.diagnosis.credentials import STEP as AUTH
 from utcp_bridge.diagnosis.credentials import judge, present
 from utcp_bridge.diagnosis.discovery import loaded
-from utcp_bridge.diagnosis.needs import Ways
+from utcp_bridge.diagnosis.needs import Probe, Ways
 from utcp_bridge.diagnosis.steps import Course, Finding
 from utcp_bridge.errors import VariableNotFound
 from utcp_bridge.model import JsonObject, Source
@@ -51,8 +50,8 @@ class Examination:
             return
         await take("configuration", self._read)
         await take("name", self._name, _CHECK_HOST)
-        await take("connection", partial(self._probe, network.connection, "No TCP connection is made."), _CHECK_PEER)
-        await take("tls", partial(self._probe, network.tls, "The connection is not encrypted by TLS."))
+        await take("connection", self._connection, _CHECK_PEER)
+        await take("tls", self._tls)
         await take(AUTH, lambda: present(self._credentials))
         await take("discovery", self._discover)
         judge(self.course, self._credentials)
@@ -76,17 +75,21 @@ class Examination:
                 return await local.file(need, self.client.settings.max_manual_bytes)
             return await network.name(network.peer_of(need, self._source, self.guard), self.guard)
 
-        return await self._ways.look(look, "There is no host, command or file to look for.")
+        return await self._ways.look(look, "There is no host, command or file to look for.", _CHECK_HOST)
 
-    async def _probe(
-        self, probe: Callable[[network.Peer, Guard], Awaitable[Finding | None]], otherwise: str
-    ) -> Finding:
+    async def _connection(self) -> Finding:
+        return await self._ways.look(self._probe(network.connection), "There is no TCP connection to try.", _CHECK_PEER)
+
+    async def _tls(self) -> Finding:
+        return await self._ways.look(self._probe(network.tls), "No TLS is spoken.")
+
+    def _probe(self, probe: Callable[[network.Peer, Guard], Awaitable[Finding | None]]) -> Probe:
         async def look(need: Need) -> Finding | None:
             if not isinstance(need, Endpoint):
                 return None
             return await probe(network.peer_of(need, self._source, self.guard), self.guard)
 
-        return await self._ways.look(look, otherwise)
+        return look
 
     async def _discover(self) -> Finding:
         return loaded(self.state or await self.client.register_manual(self.entry))

@@ -20,10 +20,11 @@ class Ways:
     def __init__(self, needs: Sequence[Need]) -> None:
         self._open = list(needs)
 
-    async def look(self, probe: Probe, otherwise: str) -> Finding:
+    async def look(self, probe: Probe, otherwise: str, remedy: str = "") -> Finding:
         """One step over all needs: it fails if none is left, and warns if one is lost.
 
-        `otherwise` is said where there was nothing to look at. Raises the first UtcpError if every need failed.
+        `otherwise` is said where there was nothing to look at, `remedy` where an error names none. Raises the first
+        UtcpError if every need failed.
         """
         found: list[Finding] = []
         lost: list[tuple[Need, UtcpError]] = []
@@ -36,7 +37,7 @@ class Ways:
         if lost and len(lost) == len(self._open):
             raise lost[0][1]
         self._open = [need for need in self._open if all(need is not gone for gone, _ in lost)]
-        found += [Finding(error.message, "warning", error.remedy or "") for _, error in lost]
+        found += [Finding(error.message, "warning", error.remedy or remedy) for _, error in lost]
         return _together(found) if found else Finding(otherwise, "skipped")
 
 

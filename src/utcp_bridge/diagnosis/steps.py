@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Literal
+from typing import Final, Literal
 
-from utcp_bridge.errors import MalformedReply, UtcpError
+from utcp_bridge.errors import MalformedReply, Rejected, UtcpError
 
 __all__ = ["Course", "Finding", "Status", "Step", "not_tried"]
 
 _log = logging.getLogger(__name__)
+_LONGEST_DETAIL: Final = 300
 
 Status = Literal["ok", "warning", "failed", "skipped"]
 
@@ -73,13 +75,22 @@ class Course:
             found = await work()
             step = Step(name, found.status, found.message, found.remedy, found.details)
         except UtcpError as error:
-            step = Step(name, "failed", error.message, error.remedy or remedy, error=error)
+            step = Step(name, "failed", error.message, error.remedy or remedy, _said(error), error=error)
         except Exception as error:  # noqa: BLE001 - one manual never stops the others
             _log.debug("The step %s of %s failed.", name, self.name, exc_info=True)
             fault = MalformedReply(f"The step failed inside the bridge ({type(error).__name__}).")
             step = Step(name, "failed", fault.message, "Run the command with --debug to see where.", error=fault)
         step.seconds = perf_counter() - started
         self.steps.append(step)
+
+
+def _said(error: UtcpError) -> tuple[str, ...]:
+    """The beginning of what the other side said beside its refusal."""
+    detail = error.detail if isinstance(error, Rejected) else None
+    if not detail:
+        return ()
+    text = detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False, default=str)
+    return (f"note: it said: {text[:_LONGEST_DETAIL]}",)
 
 
 def not_tried(name: str, broken: str) -> Step:

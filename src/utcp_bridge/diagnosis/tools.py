@@ -19,6 +19,8 @@ _REMEDY: Final = "Mend the manual; a tool whose schema is not valid is called wi
 def look_at(catalogue: Catalogue, manual: str) -> Finding:
     """Look at every tool of a manual as it would be listed."""
     entries = [entry for entry in catalogue.entries.values() if entry.tool.manual == manual]
+    if not entries:
+        return Finding("There is no tool.", "skipped")
     bad = [line for entry in entries for line in _schema_faults(entry.tool)]
     cut = [f"warning: {_where(entry)}: {one}" for entry in entries for one in entry.input.cut]
     notes = [f"note: {line}" for line in _changes(entries)]

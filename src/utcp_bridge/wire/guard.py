@@ -8,6 +8,7 @@ this manual may name this target at all. `resolve` asks at connect time what the
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
@@ -162,7 +163,7 @@ class Guard:
             try:
                 return await self._connect(address)
             except OSError as error:
-                reason = error.strerror or "no route"
+                reason = _reason(error)
         raise Unreachable(f"No connection to {endpoint_of(host, port)}: {reason}.")
 
     async def _look_up(self, host: str, port: int) -> list[str]:
@@ -173,6 +174,12 @@ class Guard:
         if not texts:
             raise Unreachable(f"The host name {host!r} has no address.")
         return texts
+
+
+def _reason(error: OSError) -> str:
+    """In the system's words; anyio has them in the cause alone, and asyncio puts its own in their place."""
+    cause = error if error.errno or not isinstance(error.__cause__, OSError) else error.__cause__
+    return os.strerror(cause.errno) if cause.errno else "no route"
 
 
 def looks_like_address(host: str) -> bool:
