@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from utcp_bridge.diagnosis.steps import Finding
-from utcp_bridge.errors import InvalidArguments, Rejected, UnknownTool
+from utcp_bridge.errors import Rejected, UnknownTool
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, is_list, is_object
 
 if TYPE_CHECKING:
@@ -39,11 +39,7 @@ async def try_call(client: UtcpClient, catalogue: Catalogue, trial: Trial) -> Fi
     if entry is None:
         raise UnknownTool(f"There is no tool {trial.tool!r}.", remedy="`utcp-bridge tools` lists them all.")
     name = entry.tool.qualified_name
-    try:
-        result = await client.call(entry.tool, entry.own_arguments(trial.arguments))
-    except InvalidArguments as error:
-        error.remedy = error.remedy or f"`utcp-bridge describe {name}` shows what it takes."
-        raise
+    result = await client.call(entry.tool, entry.own_arguments(trial.arguments))
     if isinstance(result.value, ContentBlocks) and result.value.is_error:
         raise Rejected(
             f"{name} answered that it failed.", status="isError", remedy=f"`utcp-bridge call {name}` shows how."
@@ -57,13 +53,17 @@ def _kind(result: Result) -> str:
     """What an answer is, without a word of what it says."""
     value = result.value
     if isinstance(value, ContentBlocks):
-        return f"{len(value.content)} MCP content blocks"
+        return _counted(len(value.content), "MCP content block")
     if isinstance(value, Binary):
         return f"{len(value.data)} bytes of {value.media_type}"
     if isinstance(value, str):
-        return f"a text of {len(value)} characters"
+        return f"a text of {_counted(len(value), 'character')}"
     if is_object(value):
-        return f"an object with {len(value)} members"
+        return f"an object with {_counted(len(value), 'member')}"
     if is_list(value):
         return f"a list of {len(value)}"
     return "nothing" if value is None else f"a {'truth value' if isinstance(value, bool) else 'number'}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun if number == 1 else f'{noun}s'}"

@@ -1,0 +1,142 @@
+"""`utcp-bridge doctor`, in this process and as a process of its own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from tests.support.threaded import threaded_service
+
+SECRET = "a-secret-of-the-operator"
+
+
+def configured(tmp_path, *entries, **config):
+    path = tmp_path / "utcp.json"
+    path.write_text(json.dumps({"manual_call_templates": entries, **config}))
+    return str(path)
+
+
+def text(name, *tools):
+    made = [{"name": tool, "tool_call_template": {"call_template_type": "text", "content": tool}} for tool in tools]
+    return {"name": name, "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": made}}
+
+
+def http(name, url, **fields):
+    return {"name": name, "call_template_type": "http", "url": url, **fields}
+
+
+def rows(outcome):
+    """(manual, step, status) of each row that has a status."""
+    found = [line.split()[:3] for line in outcome.out.splitlines()[1:]]
+    return {(row[0], row[1]): row[2] for row in found if row[2:] and row[2] in {"ok", "warning", "failed", "skipped"}}
+
+
+def test_each_step_of_each_manual_has_a_row(command, manual):
+    outcome = command("doctor", "-c", manual)
+    assert outcome.code == 5
+    assert outcome.out.splitlines()[0].split() == ["MANUAL", "STEP", "STATUS", "TIME", "WHAT"]
+    found = rows(outcome)
+    assert found["notices", "discovery"] == "warning"
+    assert found["gone", "name"] == "failed"
+    assert found["gone", "discovery"] == "skipped"
+    assert "'broken'" in outcome.out
+    assert "not tried: name failed." in outcome.out
+    assert outcome.out.splitlines()[-1] == "2 manuals: 1 with warnings, 1 failed."
+    assert "no_such_type" in outcome.err
+
+
+def test_a_sound_configuration_is_exit_code_0(command):
+    outcome = command("doctor", "--quickstart", "--call", 'desk.convert_units {"value": 10, "from": "km", "to": "mi"}')
+    assert (outcome.code, outcome.err) == (0, "")
+    assert rows(outcome)["desk", "call"] == "ok"
+
+
+def test_manuals_can_be_named_and_a_wrong_name_is_told_with_the_nearest(command, tmp_path):
+    path = configured(tmp_path, text("weather", "a"), text("bank", "b"))
+    assert {name for name, _ in rows(command("doctor", "-c", path, "bank"))} == {"bank"}
+    outcome = command("doctor", "-c", path, "wether")
+    assert outcome.code == 2
+    assert "Did you mean weather?" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("entry", "step", "code"),
+    [
+        (http("shop", "http://127.0.0.1:1/${KEY}"), "configuration", 2),
+        (http("shop", "http://me:pass@127.0.0.1:1/"), "name", 6),
+        (http("shop", "http://nothing.invalid/"), "name", 5),
+        ({"name": "shop", "call_template_type": "cli", "command_name": "no-such-command"}, "name", 5),
+    ],
+)
+def test_the_first_failure_gives_the_exit_code(command, tmp_path, entry, step, code):
+    outcome = command("doctor", "-c", configured(tmp_path, text("well", "a"), entry))
+    assert outcome.code == code
+    assert rows(outcome)["shop", step] == "failed"
+
+
+def test_an_entry_that_cannot_be_read_is_a_failure_too(command, tmp_path):
+    path = configured(tmp_path, text("well", "a"), {"name": "odd", "call_template_type": "no_such_type"})
+    outcome = command("doctor", "-c", path, "--json")
+    assert outcome.code == 2
+    assert "no_such_type" in json.loads(outcome.out)["faults"][0]["what"]
+
+
+@pytest.mark.parametrize("call", ["house.door", "house.door {}", "house.door={}", "house_door"])
+def test_a_call_is_a_name_and_an_object(command, tmp_path, call):
+    outcome = command("doctor", "-c", configured(tmp_path, text("house", "door")), "--call", call)
+    assert (outcome.code, rows(outcome)["house", "call"]) == (0, "ok")
+
+
+@pytest.mark.parametrize("call", ["", "{}", "house.door {", 'house.door {"a": 1} x'])
+def test_a_call_of_another_form_is_told_with_an_example(command, call):
+    outcome = command("doctor", "--call", call)
+    assert outcome.code == 1
+    assert "--call 'weather.get" in outcome.err
+
+
+def test_calls_that_fail_have_their_own_exit_codes(command, tmp_path):
+    path = configured(tmp_path, text("house", "door"))
+    assert command("doctor", "-c", path, "--call", "house.gate").code == 3
+    assert command("doctor", "-c", path, "--call", "nobody").code == 3
+
+
+def test_a_long_list_is_cut_for_people_and_whole_in_json(command, tmp_path):
+    path = configured(tmp_path, text("house", *(f"a b{number}" for number in range(15))))
+    assert "and 5 more; --json shows them all" in command("doctor", "-c", path).out
+    steps = json.loads(command("doctor", "-c", path, "--json").out)["manuals"][0]["steps"]
+    assert len(steps[-1]["details"]) == 15
+
+
+def test_no_manuals_is_told(command, tmp_path):
+    outcome = command("doctor", "-c", configured(tmp_path))
+    assert (outcome.code, outcome.out) == (0, "")
+    assert "There are no manuals." in outcome.err
+
+
+def test_a_terminal_shows_what_is_examined(command, manual, terminal):
+    with terminal:
+        command("doctor", "-c", manual)
+    assert "Examining notices" in terminal.shown()
+
+
+def test_as_a_process_it_says_the_same_and_shows_no_secret(tmp_path):
+    with threaded_service() as service:
+        auth = {"auth_type": "api_key", "api_key": "${KEY}"}
+        entries = [
+            http("shop", f"{service.base}/secure/utcp?k=${{KEY}}", auth=auth),
+            http("gone", f"{service.refusing}/utcp"),
+        ]
+        path = configured(tmp_path, *entries, variables={"KEY": SECRET})
+        for options in ([], ["--json"], ["--debug"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "utcp_bridge", "doctor", "-c", path, *options],
+                capture_output=True,
+                encoding="utf-8",
+                timeout=30,
+                check=False,
+            )
+            assert done.returncode == 5
+            assert SECRET not in done.stdout + done.stderr
+            assert "The API key is refused (401)." in done.stdout
+            assert "Connection refused" in done.stdout
+        assert any(SECRET in request.target for request in service.requests)
