@@ -5,6 +5,8 @@ import pytest
 from utcp_bridge.auth import Additions, Credentials, OAuth2Auth, TokenCache, parse_auth
 from utcp_bridge.errors import ConfigError, PolicyError
 from utcp_bridge.model import Source, Trust
+from utcp_bridge.wire.guard import Guard
+from utcp_bridge.wire.http import HttpPool
 
 pytestmark = pytest.mark.anyio
 
@@ -179,3 +181,11 @@ def test_oauth_without_a_token_cache_is_a_configuration_error():
     assert isinstance(parse_auth(OAUTH), OAuth2Auth)
     with pytest.raises(ConfigError):
         Credentials(parse_auth(OAUTH), frozenset({ORIGIN}), trust=Trust.OPERATOR)
+
+
+async def test_the_token_url_is_that_of_the_scheme_in_use():
+    oauth = {"token_url": "https://id.example.com/token", "client_id": "me", "client_secret": "secret-of-mine"}
+    tokens = TokenCache(HttpPool(Guard()))
+    both = parse_auth({"auth_type": "all", "schemes": [{"token": "abcdef"}, oauth]})
+    assert Credentials(both, frozenset(), tokens, trust=Trust.OPERATOR).token_url == "https://id.example.com/token"
+    assert Credentials(parse_auth({"token": "abcdef"}), frozenset()).token_url is None

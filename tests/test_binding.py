@@ -149,3 +149,10 @@ def test_a_manuals_own_template_may_use_bare_variables() -> None:
 )
 def test_secrets_are_auth_and_variables(template: JsonObject, expected: bool) -> None:
     assert uses_secrets(template) is expected
+
+
+def test_unset_variables_are_told_by_their_keys_and_those_of_an_unused_alternative_are_not() -> None:
+    binder, _ = make_binder({"KEY": "s3cret-value"})
+    options = [{"auth_type": "token", "token": "${TOKEN}"}, {"auth_type": "api_key", "api_key": "${KEY}"}]
+    entry = {"url": "https://${HOST}/${KEY}", "auth": {"auth_type": "any", "options": options}}
+    assert binder.unset(entry, HttpTransport, "my_shop") == ["my__shop_HOST"]

@@ -7,7 +7,7 @@ import pytest
 from tests.support.services import make_call, make_target, open_services
 
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, discard
-from utcp_bridge.transport import Services, Target, Transport
+from utcp_bridge.transport import Endpoint, Services, Target, Transport
 
 pytestmark = pytest.mark.anyio
 
@@ -83,3 +83,15 @@ async def test_services_run_background_work_until_the_client_closes() -> None:
             services.spawn(work)
             await started.wait()
     assert ended.is_set()
+
+
+async def test_what_must_be_there_is_the_endpoint_where_there_is_one() -> None:
+    class Far(Echo):
+        @classmethod
+        def endpoint(cls, template: EchoTemplate) -> str | None:
+            return f"http://{template.word}.example/"
+
+    async with open_services() as services:
+        assert list(Echo(services).needs(make_target(Echo, {}))) == []
+        assert list(Far(services).needs(make_target(Far, {}))) == [Endpoint("http://hello.example/")]
+        assert "hello" not in repr(Endpoint("http://hello.example/"))

@@ -19,6 +19,7 @@ from tests.transports.contract import Case, Peer
 from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import InvalidArguments, ManualError, Rejected, ReplyTooLarge, Unreachable
 from utcp_bridge.model import JsonObject, Result, discard
+from utcp_bridge.transport import Program
 from utcp_bridge.transports.cli import CliTransport
 
 pytestmark = pytest.mark.anyio
@@ -267,3 +268,11 @@ def test_a_command_has_no_endpoint_and_promises_nothing() -> None:
     template = make_target(CliTransport, {"command": "true"}).template
     assert CliTransport.endpoint(template) is None
     assert CliTransport.annotations(template) == {"openWorldHint": True}
+
+
+async def test_what_must_be_there_is_the_command_on_its_own_path(tmp_path: Path) -> None:
+    async with open_services(root=tmp_path) as services:
+        transport = CliTransport(services)
+        fields = {"command_name": "run it", "working_dir": "bin", "env_vars": {"PATH": "/opt"}}
+        (need,) = transport.needs(make_target(transport, fields))
+    assert need == Program("run", tmp_path / "bin", "/opt")

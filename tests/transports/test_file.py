@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 
 import anyio
 import pytest
-from tests.support.services import make_call
+from tests.support.services import make_call, make_target, open_services
 from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
 from tests.transports.contract import LIMIT, Bench, Case, Peer
 
 from utcp_bridge.errors import ManualError, PolicyError, ReplyTooLarge
 from utcp_bridge.model import Binary, JsonObject, Source, Trust, discard
+from utcp_bridge.transport import LocalFile
 from utcp_bridge.transports.file import TRANSPORT, FileTemplate, FileTransport
 
 pytestmark = pytest.mark.anyio
@@ -146,3 +147,9 @@ async def test_reading_a_file_is_harmless_and_a_fetched_manual_may_not_do_it_una
     assert TRANSPORT.idempotent(template) is True
     assert TRANSPORT.endpoint(template) is None
     assert TRANSPORT.remote is False
+
+
+async def test_what_must_be_there_is_the_file(tmp_path: Path) -> None:
+    async with open_services(root=tmp_path) as services:
+        transport = FileTransport(services)
+        assert list(transport.needs(make_target(transport, {"file_path": "a.json"}))) == [LocalFile("a.json", tmp_path)]

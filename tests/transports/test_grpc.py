@@ -29,7 +29,7 @@ from utcp_bridge.errors import (
     Unreachable,
     UtcpError,
 )
-from utcp_bridge.model import Document, JsonObject, Result, Source, discard
+from utcp_bridge.model import Document, JsonObject, Result, Source, TlsOptions, discard
 from utcp_bridge.transports.grpc import GrpcTransport
 
 pytestmark = pytest.mark.anyio
@@ -346,3 +346,14 @@ async def test_proto_files_that_are_missing_or_do_not_compile_say_so(tmp_path: P
             await _discover(service, proto_files=["missing.proto"], root=tmp_path)
         with pytest.raises(ConfigError, match=r"do not compile: broken\.proto:2:9"):
             await _discover(service, proto_files=["broken.proto"], root=tmp_path)
+
+
+async def test_what_must_be_there_is_the_server_with_the_templates_own_tls(tmp_path: Path) -> None:
+    async with open_services(root=tmp_path) as services:
+        transport = GrpcTransport(services)
+        plain = make_target(transport, {"host": "127.0.0.1", "port": 7})
+        assert [need.url for need in transport.needs(plain)] == ["grpc://127.0.0.1:7"]
+        fields = {"host": "h", "port": 7, "use_ssl": True, "ca_cert": "ca.pem", "server_name": "other"}
+        (need,) = transport.needs(make_target(transport, fields))
+    assert (need.url, need.alpn) == ("grpcs://h:7", ("h2",))
+    assert need.tls == TlsOptions(ca_cert=str(tmp_path / "ca.pem"), server_name="other")

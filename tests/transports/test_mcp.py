@@ -22,6 +22,7 @@ from tests.upstreams.mcp_server import PNG, http_server, sse_server
 from utcp_bridge.auth import Credentials, TokenCache, parse_auth
 from utcp_bridge.errors import ConnectionLost, PolicyError, Rejected, Unreachable, UtcpError
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Source, Trust, discard
+from utcp_bridge.transport import Endpoint, Program
 from utcp_bridge.transports import mcp
 from utcp_bridge.transports.mcp import McpTransport
 from utcp_bridge.urls import origin_of
@@ -292,3 +293,11 @@ def test_the_endpoint_is_the_one_servers_url() -> None:
         (servers(a={"command": "x"}), None),
     ):
         assert McpTransport.endpoint(make_target(McpTransport, template).template) == endpoint
+
+
+async def test_what_must_be_there_is_each_servers_command_or_url(tmp_path: Path) -> None:
+    servers = {"a": {"command": "run it", "cwd": "bin", "env": {"PATH": "/opt"}}, "b": {"url": "http://b.example/"}}
+    async with open_services(root=tmp_path) as services:
+        transport = McpTransport(services)
+        needs = transport.needs(make_target(transport, {"config": {"mcpServers": servers}}))
+    assert list(needs) == [Program("run", tmp_path / "bin", "/opt"), Endpoint("http://b.example/")]

@@ -290,3 +290,12 @@ async def test_a_mapped_public_address_has_no_class():
     from ipaddress import ip_address
 
     assert address_class(ip_address("::ffff:93.184.216.34")) is None
+
+
+async def test_a_refused_connection_is_told_in_the_systems_words():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        source = Source("local", exempt=frozenset({f"127.0.0.1:{port}"}))
+        with pytest.raises(Unreachable, match=rf"127.0.0.1:{port}: Connection refused\."):
+            await Guard().connect_tcp("127.0.0.1", port, source)

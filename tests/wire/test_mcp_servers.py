@@ -48,3 +48,11 @@ def test_a_tool_keeps_what_it_says_of_itself() -> None:
     bare = tool_object({"name": "t"}, "s", flat=True)
     assert (bare["name"], bare["inputs"]) == ("t", {"type": "object", "properties": {}})
     assert "outputs" not in bare
+
+
+def test_a_token_goes_beside_the_headers_and_gives_way_to_one_of_theirs() -> None:
+    server = {"url": "http://mcp.example/", "auth_token": "t0ken"}
+    plain = McpServer.model_validate({**server, "headers": {"X-A": "1"}})
+    assert plain.all_headers == {"X-A": "1", "Authorization": "Bearer t0ken"}
+    own = McpServer.model_validate({**server, "headers": {"Authorization": "Basic x"}})
+    assert own.all_headers == {"Authorization": "Basic x"}

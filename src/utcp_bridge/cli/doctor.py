@@ -98,13 +98,14 @@ async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[Trial
 def _trial(text: str) -> Trial:
     """A call from `tool`, `tool {"a": 1}` or `tool={"a": 1}`."""
     from utcp_bridge.diagnosis import Trial
+    from utcp_bridge.model import is_object
 
     match = _CALL.fullmatch(text)
     try:
         arguments = json.loads(match["arguments"] or "{}") if match is not None else None
     except ValueError:
         arguments = None
-    if match is None or not isinstance(arguments, dict):
+    if match is None or not is_object(arguments):
         raise click.UsageError(
             '--call takes a tool\'s name and a JSON object: --call \'weather.get {"city": "Paris"}\'.'
         )
