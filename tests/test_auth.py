@@ -161,6 +161,15 @@ async def test_an_access_token_goes_beside_static_schemes_and_is_renewed_on_dema
     assert tokens.dropped == ["t1"]
 
 
+async def test_a_preview_asks_for_no_access_token():
+    tokens = Tokens()
+    auth = parse_auth({"schemes": [{"api_key": KEY}, OAUTH]})
+    credentials = Credentials(auth, frozenset({ORIGIN}), tokens, trust=Trust.OPERATOR)
+    assert credentials.preview().headers == (("X-Api-Key", KEY), ("Authorization", "Bearer ***"))
+    static = Credentials(parse_auth({"api_key": KEY}), frozenset({ORIGIN}))
+    assert static.preview() == await static.additions()
+
+
 async def test_the_operators_token_endpoint_is_exempt_from_the_gate_for_that_auth():
     tokens = Tokens("t1")
     source = Source("shop", Trust.REMOTE, origin=ORIGIN, exempt=frozenset({"api.example.com:443"}))

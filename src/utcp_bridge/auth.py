@@ -229,6 +229,12 @@ class Credentials:
             return self._static
         return self._with_token(await self._tokens.get(self._oauth, self._token_source))
 
+    def preview(self) -> Additions:
+        """What `additions` would be, but that an access token is not asked for: `***` stands in its place."""
+        if self._oauth is None:
+            return self._static
+        return self._static.merged(Additions((("Authorization", "Bearer ***"),)))
+
     async def renewed(self, used: Additions) -> Additions | None:
         """After a 401: additions with a new access token, or None where there is nothing to renew.
 

@@ -60,9 +60,6 @@ class BridgeSettings(_Frozen):
     host: str = Field(default="127.0.0.1", description="Address to listen on (http).")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on (http); 0 picks a free one.")
     path: str = Field(default="/mcp", pattern=r"^/", description="URL path of the MCP endpoint (http).")
-    utcp_path: str | None = Field(
-        default="/utcp", pattern=r"^/.", description="URL path of the UTCP manual of every tool (http); null is none."
-    )
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="Further Host header values to accept, `name` or `name:port`; `name:*` for any port."
     )

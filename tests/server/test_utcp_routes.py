@@ -9,7 +9,7 @@ from tests.upstreams.registry_service import served
 from utcp_bridge import UtcpClient
 from utcp_bridge.config import BridgeSettings
 from utcp_bridge.dialects import Shape, detect
-from utcp_bridge.errors import ConfigError, Rejected, Unreachable
+from utcp_bridge.errors import Rejected, Unreachable
 from utcp_bridge.model import Binary, Source, Tool
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.http import build_app
@@ -194,14 +194,8 @@ def test_web_pages_of_others_are_refused(base, headers, status):
     assert httpx2.post(f"{base}/utcp/tools/art_picture", headers=headers, json={}).status_code == status
 
 
-def test_the_path_can_be_another_or_none():
-    with served(build_app(BridgeServer(client_with_tools(utcp_path="/tools/manual")))) as base:
-        template = httpx2.get(f"{base}/tools/manual").json()["tools"][0]["tool_call_template"]
-        assert template["url"].startswith(f"{base}/tools/manual/tools/")
-    with served(build_app(BridgeServer(client_with_tools(utcp_path=None)))) as base:
-        assert httpx2.get(f"{base}/utcp").status_code == 404
-
-
-def test_one_path_for_two_things_is_refused():
-    with pytest.raises(ConfigError, match="`path` and `utcp_path` are both /mcp"):
-        build_app(BridgeServer(client_with_tools(utcp_path="/mcp/")))
+def test_an_mcp_endpoint_at_the_same_path_goes_before_the_manual():
+    routes = build_app(BridgeServer(client_with_tools(path="/utcp")))._app.routes
+    assert [route.path for route in routes[:2]] == ["/utcp", "/utcp"]
+    assert routes[0].methods is None
+    assert routes[1].methods == {"GET", "HEAD"}

@@ -70,6 +70,25 @@ async def test_a_request_goes_out_as_it_was_written(session, server):
     assert seen.header("user-agent").startswith("utcp-bridge/")
 
 
+async def test_a_preview_is_the_request_to_the_last_header(session, server):
+    parts = RequestParts("POST", f"{server.url}/echo?q=a%2Fb", [("X-A", "1"), ("X-u", "ü")], b"{}")
+    preview = await session.preview(parts, credentials=api_key(server))
+    assert server.requests == []
+    await session.request(parts, credentials=api_key(server))
+    [seen] = server.requests
+    assert sorted((name.lower(), value) for name, value in preview.fields) == sorted(seen.headers)
+    assert (preview.line, preview.messages) == (f"POST {server.url}{seen.target}", (seen.body,))
+
+
+async def test_a_preview_keeps_the_rules_for_targets_and_credentials(session, server):
+    with pytest.raises(PolicyError):
+        await session.preview(get("http://user:secret@127.0.0.1/"))
+    with pytest.raises(PolicyError):
+        await session.preview(get("https://elsewhere.example/"), credentials=api_key(server))
+    with pytest.raises(InvalidArguments):
+        await session.preview(get(f"{server.url}/a b"))
+
+
 async def test_framing_headers_of_the_caller_are_not_sent(session, server):
     headers = [
         ("Content-Length", "3"),

@@ -44,7 +44,6 @@ def build_app(server: BridgeServer) -> AsgiApp:
 def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront]:
     settings = server.client.settings
     _refuse_open_door(settings)
-    _refuse_one_path(settings)
     token = settings.bearer_token
     app = server.streamable_http_app(
         streamable_http_path=settings.path,
@@ -52,8 +51,7 @@ def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront]:
         transport_security=_security(settings),
         host=settings.host,
     )
-    if settings.utcp_path is not None:
-        app.router.routes[:0] = UtcpRoutes(server, settings.utcp_path, _security(settings)).routes()
+    app.router.routes.extend(UtcpRoutes(server, _security(settings)).routes())
     front = HttpFront(cast("AsgiApp", app), server.readiness, None if token is None else token.get_secret_value())
     outermost: Any = front
     if settings.allowed_browser_origins:
@@ -131,13 +129,6 @@ def _refuse_open_door(settings: BridgeSettings) -> None:
         f"Serving on {settings.host} would let anyone on the network call every tool.",
         remedy="Set `bearer_token`, listen on 127.0.0.1, or say `insecure: true` behind a proxy that authenticates.",
     )
-
-
-def _refuse_one_path(settings: BridgeSettings) -> None:
-    if settings.utcp_path is not None and settings.utcp_path.rstrip("/") == settings.path.rstrip("/"):
-        raise ConfigError(
-            f"`path` and `utcp_path` are both {settings.path}.", remedy="Name two paths, or set `utcp_path` to null."
-        )
 
 
 def _security(settings: BridgeSettings) -> TransportSecuritySettings:

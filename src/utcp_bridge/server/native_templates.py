@@ -7,19 +7,16 @@ where a credential stands in the template itself: then it is reached through the
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from utcp_bridge.config import ManualOptions
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
+from utcp_bridge.wire.native_request import names_credential
 
 __all__ = ["native_template"]
 
 _KINDS: Final = frozenset({"http", "sse", "streamable_http", "websocket", "graphql", "grpc", "tcp", "udp", "webrtc"})
-_CREDENTIAL: Final = re.compile(
-    r"(?:authorization|cookie|passw(?:or)?d|passphrase|secret|token|key|credentials?|signature)$", re.IGNORECASE
-)
 _OPERATORS: Final = frozenset(ManualOptions.model_fields)
 
 
@@ -38,7 +35,7 @@ def _holds_credential(value: Any, key: str = "") -> bool:
         return any(_holds_credential(item, key) for item in value)
     if not isinstance(value, str) or not value:
         return False
-    return (bool(_CREDENTIAL.search(key)) and _is_literal(value)) or ("://" in value and _url_holds_credential(value))
+    return (names_credential(key) and _is_literal(value)) or ("://" in value and _url_holds_credential(value))
 
 
 def _url_holds_credential(url: str) -> bool:
@@ -48,7 +45,7 @@ def _url_holds_credential(url: str) -> bool:
     except ValueError:
         return True
     query = parse_qsl(parts.query)
-    return bool(password and _is_literal(password)) or any(_CREDENTIAL.search(k) and _is_literal(v) for k, v in query)
+    return bool(password and _is_literal(password)) or any(names_credential(k) and _is_literal(v) for k, v in query)
 
 
 def _is_literal(text: str) -> bool:

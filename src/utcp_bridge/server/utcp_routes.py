@@ -39,6 +39,7 @@ _AUTH: Final[JsonObject] = {
     "var_name": "Authorization",
     "location": "header",
 }
+_PATH: Final = "/utcp"
 _KEPT: Final = 8
 """Manuals are kept for so many addresses and forms; a request may name any host."""
 
@@ -61,18 +62,17 @@ class _Written:
 class UtcpRoutes:
     """The routes of one server, for its Starlette application."""
 
-    def __init__(self, server: BridgeServer, path: str, security: TransportSecuritySettings) -> None:
+    def __init__(self, server: BridgeServer, security: TransportSecuritySettings) -> None:
         self._server: Final = server
         self._client: Final = server.client
-        self._path: Final = path.rstrip("/")
         self._security: Final = TransportSecurityMiddleware(security)
         self._written: Final[OrderedDict[tuple[int, _Form], _Written]] = OrderedDict()
 
     def routes(self) -> list[Route]:
         """The manual and the calls."""
         return [
-            Route(self._path, self._manual, methods=["GET"]),
-            Route(f"{self._path}/tools/{{name}}", self._call, methods=["POST"]),
+            Route(_PATH, self._manual, methods=["GET"]),
+            Route(f"{_PATH}/tools/{{name}}", self._call, methods=["POST"]),
         ]
 
     async def _manual(self, request: Request) -> Response:
@@ -108,7 +108,7 @@ class UtcpRoutes:
             await self._server.readiness.wait()
             entry = catalogue.resolve(name)
         if entry is None:
-            raise UnknownTool(f"There is no tool {clean(name, 128)!r}.", remedy=f"{self._path} lists the tools.")
+            raise UnknownTool(f"There is no tool {clean(name, 128)!r}.", remedy=f"{_PATH} lists the tools.")
         return entry
 
     async def _stream(self, entry: Entry, arguments: JsonObject, emit: Emit) -> None:

@@ -12,7 +12,8 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -35,7 +36,9 @@ from utcp_bridge.errors import (
     UtcpError,
 )
 from utcp_bridge.urls import bare_url
+from utcp_bridge.wire.native_request import NativeRequest
 from utcp_bridge.wire.reply import Reply
+from utcp_bridge.wire.request_parts import RequestParts
 
 if TYPE_CHECKING:
     from utcp_bridge.model import Source
@@ -44,9 +47,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AiohttpResolver",
     "ClientOptions",
+    "captured",
     "check_encoding",
     "framed",
     "open_client",
+    "payload",
     "read_reply",
     "socket_client",
     "too_large",
@@ -57,6 +62,7 @@ Client: TypeAlias = aiohttp.ClientSession  # noqa: TID251 - all clients are made
 """The engine's own client; made here and nowhere else."""
 
 MAX_HEADER_BYTES: Final = 65536
+_LARGE_BODY: Final = 1 << 20
 _DECODED: Final = frozenset({"", "identity", "none", "gzip", "deflate", "br", "zstd"})  # `none`: event streams say it
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -156,6 +162,36 @@ def framed(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
                 raise InvalidArguments("A header name holds a character that may not stand there.")
             result.add(spellings.setdefault(lower, name), value)
     return result
+
+
+def payload(body: bytes | None) -> bytes | BytesIO | None:
+    """Large bodies as a file: the engine writes bytes in one piece and warns about it."""
+    return BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
+
+
+class _Captured(Exception):
+    """Stops a request when all of its head is known and nothing of it has gone out."""
+
+    def __init__(self, request: aiohttp.ClientRequest) -> None:
+        super().__init__()
+        self.request = request
+
+
+async def _capture(request: aiohttp.ClientRequest, _send: Any) -> aiohttp.ClientResponse:
+    raise _Captured(request)
+
+
+async def captured(client: Client, parts: RequestParts, target: URL, headers: CIMultiDict[str]) -> NativeRequest:
+    """The request as the engine would write it, its own headers included."""
+    try:
+        await client.request(parts.method, target, headers=headers, data=payload(parts.body), middlewares=(_capture,))
+    except _Captured as stopped:
+        fields = tuple((name, value) for name, value in stopped.request.headers.items())
+        messages = () if parts.body is None else (parts.body,)
+        return NativeRequest(f"{parts.method} {parts.url}", fields, messages)
+    except Exception as error:
+        raise translate(error, parts.url) from error
+    raise AssertionError("a middleware that raises lets no request through")
 
 
 async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:

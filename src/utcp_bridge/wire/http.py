@@ -16,7 +16,6 @@ import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -26,6 +25,7 @@ from utcp_bridge.errors import InvalidArguments, PolicyError, Rejected, Unreacha
 from utcp_bridge.model import Source, TlsOptions
 from utcp_bridge.urls import bare_url, endpoint_of_url
 from utcp_bridge.wire.guard import Guard, is_own_origin
+from utcp_bridge.wire.native_request import NativeRequest
 from utcp_bridge.wire.reply import Reply
 from utcp_bridge.wire.request_parts import RequestParts, SocketOptions
 from utcp_bridge.wire.tls import tls_context
@@ -45,7 +45,6 @@ logger = logging.getLogger(__name__)
 MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNENCODED = re.compile(r"[^\x21-\x7e]")
-_LARGE_BODY = 1 << 20
 _REMEMBERED_TARGETS = 1024
 _WINDOW_BITS = 15
 
@@ -164,6 +163,18 @@ class HttpSession:
         response = await self._exchange(parts, credentials)
         return await read_reply(response, self._options.max_response_bytes if max_bytes is None else max_bytes)
 
+    async def preview(self, parts: RequestParts, *, credentials: Credentials | None = None) -> NativeRequest:
+        """What `request` would send first; nothing is asked of the network. Raises PolicyError, InvalidArguments."""
+        from utcp_bridge.wire.engine import captured, framed
+
+        if credentials is not None:
+            self._admit(parts.url, credentials)
+            url, headers = credentials.preview().placed(parts.url, parts.headers)
+            parts = RequestParts(parts.method, url, headers, parts.body)
+        target = self._admit(parts.url, None)
+        client = self._client or (await self._open_clients())[0]
+        return await captured(client, parts, target, framed(parts.headers))
+
     async def send(
         self, request: httpx2.Request, *, credentials: Credentials | None = None, max_bytes: int | None = None
     ) -> Reply:
@@ -264,7 +275,7 @@ class HttpSession:
 
     async def _send(self, parts: RequestParts, url: str, added: Additions | None) -> aiohttp.ClientResponse:
         """One request on the wire, one response's head back."""
-        from utcp_bridge.wire.engine import check_encoding, framed, translate
+        from utcp_bridge.wire.engine import check_encoding, framed, payload, translate
 
         headers = parts.headers
         if added is not None:
@@ -273,7 +284,7 @@ class HttpSession:
         client = self._client or (await self._open_clients())[0]
         try:
             response = await client.request(
-                parts.method, target, headers=framed(headers), data=_payload(parts.body), **self._extras(target)
+                parts.method, target, headers=framed(headers), data=payload(parts.body), **self._extras(target)
             )
         except Exception as error:
             raise translate(error, url) from error
@@ -376,11 +387,6 @@ class HttpSession:
 
 async def _context(tls: TlsOptions) -> ssl.SSLContext | bool:
     return await anyio.to_thread.run_sync(tls_context, tls)
-
-
-def _payload(body: bytes | None) -> bytes | BytesIO | None:
-    """Large bodies as a file: the engine writes bytes in one piece and warns about it."""
-    return BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
 
 
 def _with_proxy_exempt(source: Source) -> Source:
