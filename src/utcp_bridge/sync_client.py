@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,8 +16,8 @@ from anyio.from_thread import start_blocking_portal
 
 from utcp_bridge.client import Extensions, UtcpClient
 from utcp_bridge.config_files import ConfigLike, load_config
-from utcp_bridge.errors import ManualError, UnknownTool
-from utcp_bridge.model import JsonObject, Tool, is_object
+from utcp_bridge.errors import CallerError, ConfigError, ManualError, UnknownTool
+from utcp_bridge.model import JsonObject, Result, Tool, is_object
 from utcp_bridge.reference_api import Template
 
 __all__ = ["ToolInfo", "UTCPClient"]
@@ -65,12 +66,14 @@ class UTCPClient:
         """The client within; its coroutines belong to the thread's own loop."""
         return self._client
 
-    def load_manual(self, source: str | Path) -> list[str]:
+    def load_manual(self, source: str | Path, name: str | None = None) -> list[str]:
         """Load a manual, an OpenAPI description or a configuration from a file or URL; returns its tools' UTCP names.
 
-        :raises UtcpError: it could not be loaded.
+        `name` is the manual's own, by default the one that the source or its place gives.
+
+        :raises UtcpError: it could not be loaded, or `name` is given to several manuals at once.
         """
-        return self._run(lambda: self._load(str(source)))
+        return self._run(lambda: self._load(str(source), name))
 
     def load_manual_dict(self, manual: Mapping[str, Any], name: str | None = None) -> list[str]:
         """Load a manual or an OpenAPI description that is at hand; `name` is by default its title.
@@ -115,6 +118,16 @@ class UTCPClient:
         tool = self._find(name)
         return self._run(lambda: self._client.call_tool(tool.qualified_name, arguments))
 
+    def start_call(self, tool: Tool, arguments: JsonObject) -> Future[Result]:
+        """Start a call and return at once; the future has its result or UtcpError, and its `cancel()` ends the call.
+
+        :raises CallerError: the client is closed.
+        """
+        try:
+            return self._portal.start_task_soon(self._client.call, tool, arguments)
+        except RuntimeError:
+            raise CallerError(f"{tool.qualified_name} belongs to a client that is closed.") from None
+
     def call_tool_streaming(self, name: str, arguments: Mapping[str, Any] | None = None) -> Iterator[Any]:
         """Partial results of a call as they come; leaving the loop early cancels the call."""
         stream = self._client.call_tool_streaming(self._find(name).qualified_name, arguments)
@@ -143,11 +156,16 @@ class UTCPClient:
     def _run(self, work: Callable[[], Awaitable[T]]) -> T:
         return self._portal.call(work)
 
-    async def _load(self, source: str) -> list[str]:
+    async def _load(self, source: str, name: str | None) -> list[str]:
         loaded = await load_config([source])
         entries = loaded.config.manual_call_templates
         if not entries:
             raise ManualError(str(loaded.faults[0]) if loaded.faults else f"{source} holds no manual.")
+        if name is not None:
+            entry, *others = entries
+            if others:
+                raise ConfigError(f"{source} holds {len(entries)} manuals.", remedy="Leave the name away.")
+            entries = ({**entry, "name": name},)
         names: list[str] = []
         for entry in entries:
             names += [tool.qualified_name for tool in await self._client.register_tool_provider(entry)]
