@@ -9,7 +9,7 @@ import pytest
 from tests.support.threaded import threaded_service
 
 from utcp_bridge import UTCPClient, openapi_to_utcp
-from utcp_bridge.errors import UnknownTool, Unreachable, UtcpError
+from utcp_bridge.errors import CallerError, ConfigError, UnknownTool, Unreachable, UtcpError
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,27 @@ def test_a_url_and_an_openapi_description_are_loaded_too(client, service):
     loaded = client.load_manual_dict(manual)
     assert loaded
     assert set(loaded) <= {tool.qualified_name for tool in client.client.tools()}
+
+
+def test_a_manual_may_be_given_a_name_and_several_may_not(client, service, tmp_path):
+    assert "peer.echo" in client.load_manual(f"{service.base}/utcp", "peer")
+    entries = [{"name": name, "call_template_type": "http", "url": f"{service.base}/utcp"} for name in ("a", "b")]
+    path = tmp_path / "two.json"
+    path.write_text(json.dumps(entries), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"two\.json holds 2 manuals\. Leave the name away"):
+        client.load_manual(path, "one")
+    assert {state.name for state in client.client.report()} == {"peer"}
+
+
+def test_a_started_call_has_its_result_or_its_error_later(client, service):
+    client.load_manual_dict(local(service), "m")
+    tool = client.client.find("m.get_weather")
+    started = [client.start_call(tool, {"location": place}) for place in ("Paris", 7)]
+    assert started[0].result(20).value["query"] == [["location", "Paris"]]
+    assert isinstance(started[1].exception(20), CallerError)
+    client.close()
+    with pytest.raises(CallerError, match=r"m\.get_weather belongs to a client that is closed"):
+        client.start_call(tool, {})
 
 
 def test_a_name_in_two_manuals_must_be_said_in_full(client, service):
