@@ -104,7 +104,7 @@ def test_blocks_and_errors_of_an_mcp_server_are_passed_on():
     with UTCPToolkit.from_config({"mcpServers": {"child": child}}) as toolkit:
         tools = {tool.metadata["utcp_name"].rpartition(".")[2]: tool for tool in toolkit.get_tools()}
         assert "image" in {block["type"] for block in call(tools["picture"]).content}
-        with pytest.raises(ToolException, match="^kaput$"):
+        with pytest.raises(ToolException, match=r"^kaput$"):
             tools["fail"].invoke({})
 
 
