@@ -1,6 +1,6 @@
 """Fixtures for every test: the anyio backend."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
 import pytest
@@ -25,3 +25,13 @@ def no_event_loop_in_other_tests(one_event_loop: None) -> None:
         from sniffio import current_async_library_cvar
 
         current_async_library_cvar.set(None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_tracing_elsewhere() -> Iterator[None]:
+    """LangChain sends what it does to LangSmith if a developer's environment says so; tests connect to nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        for product in ("LANGSMITH", "LANGCHAIN"):
+            for switch in ("TRACING", "TRACING_V2"):
+                patch.delenv(f"{product}_{switch}", raising=False)
+        yield

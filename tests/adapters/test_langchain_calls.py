@@ -66,8 +66,7 @@ def test_text_is_given_as_it_is(tools):
 
 def test_nothing_is_still_content(tools):
     message = call(tools["empty"])
-    assert isinstance(message.content, str)
-    assert message.artifact in {None, ""}
+    assert (message.content, message.artifact) == ("null", None)
 
 
 @pytest.mark.parametrize(
@@ -98,14 +97,21 @@ def test_a_result_above_the_limit_is_cut_for_the_model_and_says_so(service):
     assert message.artifact == "x" * 5000
 
 
-def test_blocks_and_errors_of_an_mcp_server_are_passed_on():
+@pytest.mark.anyio
+async def test_blocks_resources_and_errors_of_an_mcp_server_are_passed_on():
     child = {"command": sys.executable, "args": [str(MCP_SERVER), "child"]}
     child["env"] = {"PYTHONPATH": str(MCP_SERVER.parents[2])}
-    with UTCPToolkit.from_config({"mcpServers": {"child": child}}) as toolkit:
+    entry = {"name": "m", "call_template_type": "mcp", "config": {"mcpServers": {"child": child}}}
+    with await anyio.to_thread.run_sync(
+        UTCPToolkit.from_config, [{**entry, "register_resources_as_tools": True}]
+    ) as toolkit:
         tools = {tool.metadata["utcp_name"].rpartition(".")[2]: tool for tool in toolkit.get_tools()}
-        assert "image" in {block["type"] for block in call(tools["picture"]).content}
+        (image,) = await tools["picture"].ainvoke({})
+        assert (image["type"], image["mime_type"]) == ("image", "image/png")
+        texts = [await tool.ainvoke({}) for name, tool in tools.items() if name.startswith("resource_the_guide")]
+        assert sorted(texts) == ["This is memo://guide.", "This is memo://pair.\nThis is memo://pair."]
         with pytest.raises(ToolException, match=r"^kaput$"):
-            tools["fail"].invoke({})
+            await tools["fail"].ainvoke({})
 
 
 @pytest.mark.parametrize(

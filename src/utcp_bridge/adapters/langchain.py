@@ -105,19 +105,19 @@ class UTCPTool(BaseTool):
 
     def _run(self, /, *_args: Any, **arguments: Any) -> tuple[Any, Any]:
         try:
-            return self._rendered(self._caller.call(self._live_tool(), self._entry.own_arguments(arguments)))
-        except (NotImplementedError, ToolException):
+            result = self._caller.call(self._live_tool(), self._entry.own_arguments(arguments))
+        except NotImplementedError:
             raise
         except Exception as error:  # noqa: BLE001 - a caller gets a sentence, the log has the cause
             raise _as_tool_exception(error) from None
+        return self._rendered(result)
 
     async def _arun(self, /, *_args: Any, **arguments: Any) -> tuple[Any, Any]:
         try:
-            return self._rendered(await self._caller.acall(self._live_tool(), self._entry.own_arguments(arguments)))
-        except ToolException:
-            raise
+            result = await self._caller.acall(self._live_tool(), self._entry.own_arguments(arguments))
         except Exception as error:  # noqa: BLE001 - see `_run`
             raise _as_tool_exception(error) from None
+        return self._rendered(result)
 
     def _live_tool(self) -> Tool:
         """The tool as its manual describes it now: it may have been read again since."""
