@@ -19,11 +19,10 @@ from utcp_bridge.errors import (
     PolicyError,
     Rejected,
     UnknownTool,
-    VariableNotFound,
 )
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject
 from utcp_bridge.pipeline.metrics import CallDetails
-from utcp_bridge.transport import Endpoint, Target, Transport
+from utcp_bridge.transport import Target, Transport
 
 pytestmark = pytest.mark.anyio
 
@@ -346,17 +345,3 @@ async def test_a_full_queue_is_busy_at_once(service: HttpService) -> None:
         with pytest.raises(Busy, match="calls in flight"):
             await client.call_tool("numbers.count")
         group.cancel_scope.cancel()
-
-
-async def test_where_a_template_leads_is_told_without_asking_it(service: HttpService) -> None:
-    entry = {"name": "my shop", "call_template_type": "http", "url": f"{service.base}/${{PART}}"}
-    async with await UtcpClient.create({}) as client:
-        assert client.unset_variables(entry) == ["my__shop_PART"]
-        with pytest.raises(VariableNotFound):
-            client.reach(entry)
-    async with await UtcpClient.create({"variables": {"PART": "utcp"}}) as client:
-        target, needs = client.reach(entry)
-        assert client.unset_variables(entry) == []
-        assert client.report() == []
-    assert (target.source.name, list(needs)) == ("my_shop", [Endpoint(f"{service.base}/utcp")])
-    assert service.requests == []

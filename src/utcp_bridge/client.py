@@ -18,8 +18,9 @@ from utcp_bridge.auth import TokenCache
 from utcp_bridge.background import Background
 from utcp_bridge.binding import Binder
 from utcp_bridge.config import BridgeSettings, UtcpClientConfig
-from utcp_bridge.config_files import ConfigLike, as_config, as_entry
+from utcp_bridge.config_files import ConfigLike, as_config
 from utcp_bridge.errors import Rejected, UnknownTool, UtcpError
+from utcp_bridge.inspection import Inspection
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, discard, is_list, is_object
 from utcp_bridge.pipeline import Next, compose
 from utcp_bridge.pipeline.audit import Audit
@@ -31,12 +32,12 @@ from utcp_bridge.pipeline.post_processing import PostProcessing, PostProcessor, 
 from utcp_bridge.pipeline.retry import Retry
 from utcp_bridge.pipeline.validation import validation
 from utcp_bridge.redaction import Redactor
-from utcp_bridge.reference_api import ReferenceApi, Template, as_mapping
+from utcp_bridge.reference_api import ReferenceApi, Template
 from utcp_bridge.registration import ManualState, Registration
 from utcp_bridge.repository import Change, InMemoryToolRepository, ToolRepository
 from utcp_bridge.search import Hit, ToolSearchStrategy
 from utcp_bridge.tool_search import ToolSearch
-from utcp_bridge.transport import Need, Services, Target, Transport
+from utcp_bridge.transport import Services, Transport
 from utcp_bridge.transport_registry import TransportRegistry
 from utcp_bridge.upkeep import Upkeep
 from utcp_bridge.variables import VariableLoader, Variables, load_variable_loaders
@@ -65,7 +66,7 @@ class Extensions:
     """Asked before those of the configuration."""
 
 
-class UtcpClient(ReferenceApi):
+class UtcpClient(ReferenceApi, Inspection):
     """Registers manuals, finds tools, calls them over their native transports.
 
     Use `await UtcpClient.create(config)`, and `async with` or `aclose()` to end it. All methods belong to
@@ -179,23 +180,6 @@ class UtcpClient(ReferenceApi):
     async def refresh(self, name: str) -> None:
         """Read a manual again; its present tools stay until the new ones are there."""
         await self._upkeep.refresh(name)
-
-    def reach(self, template: Template) -> tuple[Target[Any], Sequence[Need]]:
-        """What a manual's template amounts to once its variables are filled in, and what must be there for it to be
-        loaded; nothing is asked of the network. For diagnosis: the target holds secrets.
-
-        :raises UtcpError: as the manual's `ManualState.error` would say.
-        """
-        entry = self._entry(template)
-        _, target = self._registration.reach(entry)
-        return target, self._registration.transport(str(entry["call_template_type"])).needs(target)
-
-    def unset_variables(self, template: Template) -> list[str]:
-        """Keys of the variables that a manual's template needs and no source holds.
-
-        :raises ConfigError: it is no call template, or a source cannot be read.
-        """
-        return self._registration.unset_variables(self._entry(template))
 
     def tools(self) -> Sequence[Tool]:
         """Every live tool, ordered by UTCP name."""
@@ -325,9 +309,6 @@ class UtcpClient(ReferenceApi):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    def _entry(self, template: Template) -> JsonObject:
-        return as_entry(as_mapping(template), known_fields=self._registry.fields)
 
     def _require(self, name: str) -> Tool:
         tool = self.find(name)

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from utcp_bridge.config import BridgeSettings
+from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, Source, TlsOptions, Tool
 
 if TYPE_CHECKING:
     from utcp_bridge.auth import Credentials
     from utcp_bridge.wire.guard import Guard
     from utcp_bridge.wire.http import HttpPool
+    from utcp_bridge.wire.native_request import NativeRequest
 
 __all__ = ["Endpoint", "LocalFile", "Need", "Program", "Services", "Target", "Transport"]
 
@@ -161,6 +163,16 @@ class Transport(ABC, Generic[TemplateT]):
 
         :raises UtcpError: see errors.py.
         """
+
+    async def explain(self, target: Target[TemplateT], call: Call) -> NativeRequest:
+        """What `call` would send, built by the same code, and nothing of it sent. It may hold secrets.
+
+        :raises ConfigError: this transport cannot tell. :raises UtcpError: the call could not be made.
+        """
+        del target, call
+        raise ConfigError(
+            f"The {self.kinds[0]} transport does not tell what it would send.", remedy="Call the tool to see."
+        )
 
     async def forget(self, manual: str) -> None:
         """Close whatever is kept for one manual (it was deregistered)."""

@@ -273,6 +273,25 @@ async def test_a_tool_of_either_dialect_presents_its_credentials(peer: Peer, dia
 
 
 @pytest.mark.anyio
+async def test_an_explanation_shows_the_call_without_its_credentials_and_makes_none(peer: Peer) -> None:
+    case = peer.echo("told")
+    authenticates = "auth" not in peer.impossible
+    template = peer.with_auth(case.template) if authenticates else case.template
+    with anyio.fail_after(DEADLINE):
+        async with _client(peer, case, "v1") as client:
+            await client.call_tool("peer.echo", case.arguments)
+        async with _client(peer, replace(case, template=template), "v1") as client:
+            tool = client.find("peer.echo")
+            assert tool is not None
+            request = await client.explain(tool, case.arguments)
+    shown = request.as_text()
+    assert request.line
+    assert CANARY not in f"{shown}{request.as_json()}"
+    assert all(str(value) in shown for value in case.arguments.values())
+    assert not (authenticates and peer.authenticated())
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("dialect", ["v0", "v1"])
 async def test_a_call_of_either_dialect_is_cancelled_through_the_client(peer: Peer, dialect: Dialect) -> None:
     peer.need("slow")
@@ -339,6 +358,7 @@ __all__ = [
     "test_a_tool_of_either_dialect_is_called_through_the_client",
     "test_a_tool_of_either_dialect_presents_its_credentials",
     "test_a_tool_of_either_dialect_streams_through_the_client",
+    "test_an_explanation_shows_the_call_without_its_credentials_and_makes_none",
     "test_discovery_at_a_faulty_peer_ends_in_a_typed_error",
     "test_no_message_log_or_repr_holds_a_secret",
     "test_nothing_is_left_open",

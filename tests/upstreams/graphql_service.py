@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator
+from functools import cached_property
 from typing import Any
 
 import graphql
@@ -72,6 +73,11 @@ class GraphQlService(HttpService):
     parameters: Any = None
     """The payload of the last `connection_init`."""
 
+    @cached_property
+    def messages(self) -> list[str]:
+        """What came over WebSockets."""
+        return []
+
     def _routes(self) -> dict[str, Handler]:
         return {**super()._routes(), "/graphql": self._graphql, "/closed": self._closed, "/events": self._events}
 
@@ -111,6 +117,7 @@ class GraphQlService(HttpService):
         await opened.prepare(request)
         running: asyncio.Task[None] | None = None
         async for message in opened:
+            self.messages.append(message.data)
             asked = json.loads(message.data) if message.type is WSMsgType.TEXT else {}
             match asked.get("type"):
                 case "connection_init":

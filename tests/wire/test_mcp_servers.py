@@ -1,9 +1,11 @@
 from typing import Any
 
+import orjson
 import pytest
 from pydantic import ValidationError
 
-from utcp_bridge.wire.mcp_servers import McpServer, McpServers, tool_object
+from utcp_bridge.auth import Credentials, parse_auth
+from utcp_bridge.wire.mcp_servers import McpServer, McpServers, message_to, tool_object
 
 
 @pytest.mark.parametrize(
@@ -56,3 +58,12 @@ def test_a_token_goes_beside_the_headers_and_gives_way_to_one_of_theirs() -> Non
     assert plain.all_headers == {"X-A": "1", "Authorization": "Bearer t0ken"}
     own = McpServer.model_validate({**server, "headers": {"Authorization": "Basic x"}})
     assert own.all_headers == {"Authorization": "Basic x"}
+
+
+def test_a_message_to_a_server_over_http_names_its_headers_alone():
+    server = McpServer(url="https://mcp.example.com/mcp", headers={"X-Region": "eu"}, auth_token="abc")
+    credentials = Credentials(parse_auth({"api_key": "${KEY}"}), frozenset({"https://mcp.example.com"}))
+    request = message_to(server, "resources/read", {"uri": "memo://a"}, credentials)
+    assert request.line == "POST https://mcp.example.com/mcp"
+    assert request.fields == (("X-Region", "***"), ("Authorization", "***"), ("X-Api-Key", "${KEY}"))
+    assert orjson.loads(request.messages[0])["params"] == {"uri": "memo://a"}

@@ -10,12 +10,14 @@ def masked(**parts):
     return NativeRequest(**{"line": "GET https://h/", **parts}).masked(redactor)
 
 
-@pytest.mark.parametrize("name", ["Authorization", "X-Api-Key", "cookie", "client_secret", "accessToken", "PASSWORD"])
+@pytest.mark.parametrize(
+    "name", ["Authorization", "X-Api-Key", "cookie", "client_secret", "accessToken", "PASSWORD", "X-Auth"]
+)
 def test_names_of_credentials_are_known(name):
     assert names_credential(name)
 
 
-@pytest.mark.parametrize("name", ["Accept", "token_url", "keyword", "var_name", "city"])
+@pytest.mark.parametrize("name", ["Accept", "Author", "token_url", "keyword", "var_name", "city"])
 def test_other_names_are_none(name):
     assert not names_credential(name)
 

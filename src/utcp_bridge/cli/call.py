@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.finding import find_tool
-from utcp_bridge.cli.opening import opened, run_async, tell_failures, wait_for_manuals
+from utcp_bridge.cli.finding import loaded_tool
+from utcp_bridge.cli.opening import opened, run_async
 from utcp_bridge.cli.options import Options, client_options
 from utcp_bridge.cli.output import note, print_json, print_line
 
@@ -63,18 +63,13 @@ def call(options: Options, tool: str, words: tuple[str, ...], stream: bool, file
 
 async def _call(options: Options, name: str, words: tuple[str, ...], wish: _Wish) -> int:
     from utcp_bridge.cli.arguments import read_arguments
-    from utcp_bridge.errors import InvalidArguments, UnknownTool
+    from utcp_bridge.errors import InvalidArguments
     from utcp_bridge.model import discard
 
     async with opened(options, only=name) as client:
-        await wait_for_manuals(client, lambda: client.find(name) is not None)
-        try:
-            tool = find_tool(client, name)
-        except UnknownTool:
-            failed = tell_failures(client)
-            if failed and failed[0].error and not client.tools():
-                return exits.exit_code(failed[0].error)
-            raise
+        tool = await loaded_tool(client, name)
+        if isinstance(tool, int):
+            return tool
         try:
             arguments = read_arguments(words, tool.inputs, sys.stdin.read)
             partials = _Partials(wish)

@@ -18,6 +18,7 @@ from utcp_bridge.cli.check import check
 from utcp_bridge.cli.convert import convert
 from utcp_bridge.cli.describe import describe
 from utcp_bridge.cli.doctor import doctor
+from utcp_bridge.cli.explain import explain
 from utcp_bridge.cli.init import init
 from utcp_bridge.cli.install import install
 from utcp_bridge.cli.migrate import migrate
@@ -67,7 +68,22 @@ def bridge() -> None:
     """
 
 
-for verb in (serve, tools, search, describe, call, check, doctor, convert, validate, registry, init, install, migrate):
+for verb in (
+    serve,
+    tools,
+    search,
+    describe,
+    call,
+    explain,
+    check,
+    doctor,
+    convert,
+    validate,
+    registry,
+    init,
+    install,
+    migrate,
+):
     bridge.add_command(verb)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from utcp_bridge.cli import exits
+from utcp_bridge.cli.opening import tell_failures, wait_for_manuals
 from utcp_bridge.errors import UnknownTool
 
 if TYPE_CHECKING:
     from utcp_bridge.client import UtcpClient
     from utcp_bridge.model import JsonObject, Tool
 
-__all__ = ["find_tool", "in_short", "summary"]
+__all__ = ["find_tool", "in_short", "loaded_tool", "summary"]
 
 
 def find_tool(client: UtcpClient, name: str) -> Tool:
@@ -33,6 +35,21 @@ def find_tool(client: UtcpClient, name: str) -> Tool:
     near = [tool.qualified_name for tool in same] or _near(client, name)
     remedy = f"Did you mean {' or '.join(near)}?" if near else "`utcp-bridge tools` lists them all."
     raise UnknownTool(f"There is no tool {name!r}.", remedy=remedy)
+
+
+async def loaded_tool(client: UtcpClient, name: str) -> Tool | int:
+    """`find_tool` once its manual is there; the exit code where no manual came, of which stderr tells.
+
+    :raises UnknownTool: there is none of this name.
+    """
+    await wait_for_manuals(client, lambda: client.find(name) is not None)
+    try:
+        return find_tool(client, name)
+    except UnknownTool:
+        failed = tell_failures(client)
+        if failed and failed[0].error and not client.tools():
+            return exits.exit_code(failed[0].error)
+        raise
 
 
 def summary(tool: Tool) -> JsonObject:

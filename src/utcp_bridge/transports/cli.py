@@ -37,6 +37,7 @@ from utcp_bridge.wire.command_line import (
     flags,
     powershell_script,
 )
+from utcp_bridge.wire.native_request import MASK, NativeRequest
 from utcp_bridge.wire.process import Command, Finished, run_command
 from utcp_bridge.wire.reply import parse_json
 from utcp_bridge.wire.templating import Context, Syntax, Template, compile_template
@@ -132,8 +133,7 @@ class CliTransport(Transport[CliTemplate]):
     async def call(self, target: Target[CliTemplate], call: Call, emit: Emit) -> Any:
         """Run the command with the arguments; its stdout is the value."""
         template = target.template
-        words = ["call", call.tool.manual, call.tool.name] if template.wire == "go" else []
-        command = self._command(template, call.arguments, words, self.services.settings.max_reply_bytes)
+        command = self._command_of(template, call)
         lines: list[Any] = []
 
         async def on_line(line: bytes) -> None:
@@ -144,6 +144,24 @@ class CliTransport(Transport[CliTemplate]):
         finished = await run_command(command, on_line if template.stream else None)
         _raise_for_code(finished, template, command)
         return Result(lines if template.stream else _value(finished.stdout, template, command))
+
+    async def explain(self, target: Target[CliTemplate], call: Call) -> NativeRequest:
+        """The command line, and of its environment what is new: values that the operator wrote are masked."""
+        template = target.template
+        command = self._command_of(template, call)
+        own = dict.fromkeys(template.env_vars or {}, MASK)
+        own |= template.script.environment(call.arguments) if template.commands else {}
+        inherited = [name for name in command.environment if name not in own]
+        return NativeRequest(
+            shlex.join(command.argv),
+            tuple(own.items()),
+            () if command.stdin is None else (command.stdin,),
+            (f"In the folder {command.folder}.", f"Its environment has {', '.join(inherited)} too."),
+        )
+
+    def _command_of(self, template: CliTemplate, call: Call) -> Command:
+        words = ["call", call.tool.manual, call.tool.name] if template.wire == "go" else []
+        return self._command(template, call.arguments, words, self.services.settings.max_reply_bytes)
 
     def _command(self, template: CliTemplate, arguments: Mapping[str, Any], words: list[str], limit: int) -> Command:
         environment = inherited_environment(

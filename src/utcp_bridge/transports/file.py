@@ -22,6 +22,7 @@ from utcp_bridge.errors import ManualError
 from utcp_bridge.model import Binary, Call, CallTemplate, Document, Emit, JsonObject, Result, Source, Trust
 from utcp_bridge.transport import LocalFile, Services, Target, Transport
 from utcp_bridge.wire.local_file import read_local_file, resolve_within
+from utcp_bridge.wire.native_request import NativeRequest
 from utcp_bridge.wire.watching import FileWatcher
 
 __all__ = ["TRANSPORT", "FileTemplate", "FileTransport"]
@@ -96,6 +97,12 @@ class FileTransport(Transport[FileTemplate]):
             return Result(data.decode("utf-8-sig"))
         except UnicodeDecodeError:
             return Result(Binary(data, mimetypes.guess_type(path.name)[0] or "application/octet-stream"))
+
+    async def explain(self, target: Target[FileTemplate], call: Call) -> NativeRequest:
+        """The file that is read; nothing is sent."""
+        del call
+        path = resolve_within(target.template.file_path, self.services.root, confined=_is_confined(target.source))
+        return NativeRequest(f"read {path}")
 
     async def forget(self, manual: str) -> None:
         """Watch the manual's file no longer."""

@@ -20,6 +20,7 @@ import anyio
 import orjson
 from pydantic import BeforeValidator, Field
 
+from utcp_bridge.auth import Additions
 from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, ReplyTooLarge
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, Tool, Trust, is_list, is_object
 from utcp_bridge.transport import Target, Transport
@@ -36,6 +37,7 @@ from utcp_bridge.wire.graphql_subscription import SUBPROTOCOLS, Subprotocol, Sub
 from utcp_bridge.wire.header_plan import HeaderPlan, compile_headers
 from utcp_bridge.wire.http import StreamReply
 from utcp_bridge.wire.local_file import read_local_file
+from utcp_bridge.wire.native_request import NativeRequest, socket_request
 from utcp_bridge.wire.reply import parse_json
 from utcp_bridge.wire.request_parts import RequestParts, SocketOptions
 from utcp_bridge.wire.stream_values import EventSplitter
@@ -45,6 +47,11 @@ from utcp_bridge.wire.url_plan import UrlPlan, compile_url
 __all__ = ["TRANSPORT", "GraphQlTemplate", "GraphQlTransport"]
 
 _RESPONSE = "application/graphql-response+json, application/json"
+_STREAM = f"text/event-stream, {_RESPONSE};q=0.9"
+_SOCKET_NOTES = (
+    "The second message goes out once the server has acknowledged the first.",
+    "A server without WebSockets is asked by a POST for server-sent events.",
+)
 _CLOSED = "Introspection may be closed: give the schema by `schema_file`, or write the tools into a manual."
 _REFUSALS = frozenset({401, 403, 407, 429})
 """Statuses of a refused handshake that mean what they say; others mean that there is no WebSocket here."""
@@ -141,16 +148,27 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
     async def call(self, target: Target[GraphQlTemplate], call: Call, emit: Emit) -> Result:
         """Send the tool's operation; errors beside data are given with it."""
         template = target.template
-        arguments = {name: value for name, value in call.arguments.items() if name not in template.header_fields}
-        kind = template.operation_type or "query"
-        operation = template.operation or field_operation(kind, call.tool.name, template.variable_types, arguments)
-        named = template.operation_name if template.query and not template.field else None
-        body = operation.body(arguments, named)
+        kind, body = _operation(template, call)
         field = template.field if template.field is not None or template.query else call.tool.name
-        if operation.type == "subscription":
+        if kind == "subscription":
             return await self._subscribe(target, call, body, field, emit)
         answer = await self._post(target, body, call.arguments, self.services.settings.max_reply_bytes)
         return Result(response_value(answer, field, bare_url(template.url)))
+
+    async def explain(self, target: Target[GraphQlTemplate], call: Call) -> NativeRequest:
+        """The request, or for a subscription the messages over its WebSocket."""
+        template = target.template
+        kind, body = _operation(template, call)
+        if kind != "subscription" or template.subscription_protocol == "sse":
+            parts = self._request(template, body, call.arguments, _STREAM if kind == "subscription" else _RESPONSE)
+            return await self.services.http.session(target.source).preview(parts, credentials=target.credentials)
+        offered = _offered(template)
+        parameters = _parameters(template, None if target.credentials is None else target.credentials.preview())
+        subscription = Subscription(offered[0], body, bare_url(template.url), parameters)
+        messages = subscription.opening(), *subscription.receive('{"type":"connection_ack"}').reply
+        headers = [*_headers(template, call.arguments), ("Sec-WebSocket-Protocol", ",".join(offered))]
+        url = template.build_socket_url.build(dict(call.arguments))
+        return socket_request(url, headers, target.credentials, messages, _SOCKET_NOTES)
 
     async def _schema(self, target: Target[GraphQlTemplate]) -> Any:
         import graphql
@@ -219,8 +237,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, collector: Collector
     ) -> None:
         template, where = target.template, bare_url(target.template.subscription_url or target.template.url)
-        wanted = template.subscription_protocol
-        offered: tuple[Subprotocol, ...] = tuple(one for one in SUBPROTOCOLS if wanted in {"auto", one})
+        offered = _offered(template)
         async with self.services.http.session(target.source).websocket(
             template.build_socket_url.build(dict(call.arguments)),
             headers=_headers(template, call.arguments),
@@ -228,7 +245,8 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
             options=SocketOptions(offered, self.services.settings.max_reply_bytes),
         ) as socket:
             chosen = offered[offered.index(socket.protocol)] if socket.protocol in offered else offered[0]
-            subscription = Subscription(chosen, body, where, await self._parameters(target))
+            added = None if target.credentials is None else await target.credentials.additions()
+            subscription = Subscription(chosen, body, where, _parameters(template, added))
             await socket.send_str(subscription.opening())
             try:
                 await collector.gather(_messages(socket, subscription, field))
@@ -237,19 +255,13 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
                     if not socket.closed:
                         await socket.send_str(subscription.stop())
 
-    async def _parameters(self, target: Target[GraphQlTemplate]) -> JsonObject | None:
-        """The payload of `connection_init`: as the operator wrote it, else the credentials' headers."""
-        if target.template.connection_params is not None or target.credentials is None:
-            return target.template.connection_params
-        return dict((await target.credentials.additions()).headers) or None
-
     async def _over_events(
         self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, collector: Collector
     ) -> None:
         """The "distinct connections" mode of GraphQL over SSE; a server that streams nothing answers once."""
         template, where = target.template, bare_url(target.template.url)
         limit = self.services.settings.max_reply_bytes
-        parts = self._request(template, body, call.arguments, f"text/event-stream, {_RESPONSE};q=0.9")
+        parts = self._request(template, body, call.arguments, _STREAM)
         session = self.services.http.session(target.source)
         async with session.stream(parts, credentials=target.credentials) as stream:
             media_type = stream.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -265,6 +277,26 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
 
 
 TRANSPORT = GraphQlTransport
+
+
+def _operation(template: GraphQlTemplate, call: Call) -> tuple[str, JsonObject]:
+    """The type of a call's operation, and the request for it."""
+    arguments = {name: value for name, value in call.arguments.items() if name not in template.header_fields}
+    kind = template.operation_type or "query"
+    operation = template.operation or field_operation(kind, call.tool.name, template.variable_types, arguments)
+    named = template.operation_name if template.query and not template.field else None
+    return operation.type, operation.body(arguments, named)
+
+
+def _offered(template: GraphQlTemplate) -> tuple[Subprotocol, ...]:
+    return tuple(one for one in SUBPROTOCOLS if template.subscription_protocol in {"auto", one})
+
+
+def _parameters(template: GraphQlTemplate, added: Additions | None) -> JsonObject | None:
+    """The payload of `connection_init`: as the operator wrote it, else the credentials' headers."""
+    if template.connection_params is not None or added is None:
+        return template.connection_params
+    return dict(added.headers) or None
 
 
 async def _messages(

@@ -21,6 +21,7 @@ import anyio.lowlevel
 import orjson
 from pydantic import Field
 
+from utcp_bridge.auth import Additions
 from utcp_bridge.errors import ConfigError, ManualError, UnknownTool
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, TlsOptions
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
@@ -39,6 +40,7 @@ from utcp_bridge.wire.grpc_tools import (
     utcp_tool,
     utcp_value,
 )
+from utcp_bridge.wire.native_request import NativeRequest
 from utcp_bridge.wire.serialization import header_value
 
 __all__ = ["TRANSPORT", "GrpcTemplate", "GrpcTransport"]
@@ -69,6 +71,11 @@ class GrpcTemplate(CallTemplate):
     wire: Literal["auto", "utcp", "native"] = "auto"
     tool_name: str | None = None
     stream: bool = False
+
+    @property
+    def is_utcp(self) -> bool:
+        """Whether calls go to the fixed service."""
+        return self.wire == "utcp" or not (self.service_name and self.method_name)
 
     @property
     def has_descriptors(self) -> bool:
@@ -147,10 +154,10 @@ class GrpcTransport(Transport[GrpcTemplate]):
         """One call in the form that the template names."""
         template = target.template
         arguments = dict(call.arguments)
-        metadata = await self._metadata(target, arguments)
+        metadata = await self._current_metadata(target, arguments)
         channel = await self._channel(target)
         try:
-            if template.wire == "utcp" or not (template.service_name and template.method_name):
+            if template.is_utcp:
                 return await self._call_utcp(channel, template, call, arguments, metadata, emit)
             method = await self._method(target)
             return await self._call_native(channel, template, method, arguments, metadata, emit)
@@ -161,6 +168,24 @@ class GrpcTransport(Transport[GrpcTemplate]):
             # grpcio raises a cancellation of its own in place of ours, which our scopes would not know again.
             await anyio.lowlevel.checkpoint_if_cancelled()
             raise
+
+    async def explain(self, target: Target[GrpcTemplate], call: Call) -> NativeRequest:
+        """Method, metadata and messages, these as proto3 JSON; a server with reflection may be asked for it."""
+        template, arguments = target.template, dict(call.arguments)
+        added = None if target.credentials is None else target.credentials.preview()
+        metadata = self._metadata(target, arguments, added)
+        if template.is_utcp:
+            path, requests = _utcp_path(template), [_utcp_request(template, call, arguments)]
+        else:
+            method = await self._method(target)
+            path, requests = _path(method), build_requests(method, arguments)
+        to_json = protobuf("json_format").MessageToJson
+        sent = tuple(str(to_json(request, preserving_proto_field_name=True)).encode() for request in requests)
+        sizes = ", ".join(str(len(_serialized(request))) for request in requests)
+        scheme = "grpcs" if template.use_ssl else "grpc"
+        return NativeRequest(
+            f"{scheme}://{self._where(target)}{path}", metadata, sent, (f"{sizes} bytes on the wire.",)
+        )
 
     async def forget(self, manual: str) -> None:
         """Close the manual's channels."""
@@ -178,7 +203,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
         channel = await self._channel(target)
         try:
             data = await channel.unary_unary(f"{_UTCP}/GetManual", _serialized)(
-                messages["Empty"](), metadata=await self._metadata(target, {})
+                messages["Empty"](), metadata=await self._current_metadata(target, {})
             )
         except grpc_module("grpc.aio").AioRpcError as error:
             if error.code().name == "UNIMPLEMENTED":
@@ -190,26 +215,23 @@ class GrpcTransport(Transport[GrpcTemplate]):
         self, channel: Any, template: GrpcTemplate, call: Call, arguments: JsonObject, metadata: Any, emit: Emit
     ) -> Any:
         messages = utcp_messages()
-        request = messages["ToolCallRequest"](
-            tool=template.tool_name or call.tool.name, args_json=orjson.dumps(arguments).decode()
-        )
+        request = _utcp_request(template, call, arguments)
         response = messages["ToolCallResponse"]
 
         def read(data: bytes) -> Any:
             return utcp_value(parse_message(response, data).result_json)
 
         if template.stream:
-            replies = channel.unary_stream(f"{_UTCP}/CallToolStream", _serialized)(request, metadata=metadata)
+            replies = channel.unary_stream(_utcp_path(template), _serialized)(request, metadata=metadata)
             return await self._drain(replies, read, emit)
-        return read(await channel.unary_unary(f"{_UTCP}/CallTool", _serialized)(request, metadata=metadata))
+        return read(await channel.unary_unary(_utcp_path(template), _serialized)(request, metadata=metadata))
 
     async def _call_native(
         self, channel: Any, template: GrpcTemplate, method: Any, arguments: JsonObject, metadata: Any, emit: Emit
     ) -> Any:
         streams_in, streams_out = method.client_streaming, method.server_streaming
         kind = f"{'stream' if streams_in else 'unary'}_{'stream' if streams_out else 'unary'}"
-        path = f"/{method.containing_service.full_name}/{method.name}"
-        invoke = getattr(channel, kind)(path, _serialized)
+        invoke = getattr(channel, kind)(_path(method), _serialized)
         requests = build_requests(method, arguments)
         answer = invoke(each(requests) if streams_in else requests[0], metadata=metadata)
         read = reply_reader(method, proto_names=template.preserve_field_names)
@@ -313,7 +335,13 @@ class GrpcTransport(Transport[GrpcTemplate]):
             server_name=template.server_name,
         )
 
-    async def _metadata(self, target: Target[GrpcTemplate], arguments: JsonObject) -> tuple[tuple[str, str], ...]:
+    async def _current_metadata(self, target: Target[GrpcTemplate], arguments: JsonObject) -> Any:
+        added = None if target.credentials is None else await target.credentials.additions()
+        return self._metadata(target, arguments, added)
+
+    def _metadata(
+        self, target: Target[GrpcTemplate], arguments: JsonObject, added: Additions | None
+    ) -> tuple[tuple[str, str], ...]:
         """Fixed metadata, `header_fields` taken out of the arguments, `target`, credentials; keys in lower case."""
         template = target.template
         pairs = [(name.lower(), header_value(value, argument=name)) for name, value in template.metadata.items()]
@@ -321,10 +349,9 @@ class GrpcTransport(Transport[GrpcTemplate]):
         pairs += [(name.lower(), header_value(arguments.pop(name), argument=name)) for name in taken]
         if template.target is not None:
             pairs.append(("target", template.target))
-        if target.credentials is not None:
+        if target.credentials is not None and added is not None:
             target.credentials.check(self.endpoint(template) or "")
-            additions = await target.credentials.additions()
-            pairs += [(name.lower(), value) for name, value in additions.headers]
+            pairs += [(name.lower(), value) for name, value in added.headers]
         return tuple(pairs)
 
     def _where(self, target: Target[GrpcTemplate]) -> str:
@@ -342,6 +369,20 @@ def _fits(service: str, wanted: str | None) -> bool:
 def _has_no_reflection(error: Any) -> bool:
     """UNIMPLEMENTED, as it should be, or INTERNAL: etcd answers so."""
     return isinstance(error, grpc_module("grpc.aio").AioRpcError) and error.code().name in _NO_SUCH_SERVICE
+
+
+def _path(method: Any) -> str:
+    return f"/{method.containing_service.full_name}/{method.name}"
+
+
+def _utcp_path(template: GrpcTemplate) -> str:
+    return f"{_UTCP}/{'CallToolStream' if template.stream else 'CallTool'}"
+
+
+def _utcp_request(template: GrpcTemplate, call: Call, arguments: JsonObject) -> Any:
+    return utcp_messages()["ToolCallRequest"](
+        tool=template.tool_name or call.tool.name, args_json=orjson.dumps(arguments).decode()
+    )
 
 
 def _serialized(message: Any) -> bytes:

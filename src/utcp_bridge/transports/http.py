@@ -20,6 +20,7 @@ from utcp_bridge.model import Call, Document, Emit, Result
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
 from utcp_bridge.wire.http_template import HttpFamilyTemplate, is_idempotent, verb_annotations
+from utcp_bridge.wire.native_request import NativeRequest
 from utcp_bridge.wire.reply import Reply
 
 __all__ = ["TRANSPORT", "HttpTemplate", "HttpTransport"]
@@ -101,6 +102,11 @@ class HttpTransport(Transport[HttpTemplate]):
         if value is None and template.http_method in {"HEAD", "OPTIONS"}:
             value = _telling_headers(reply)
         return Result(value, meta=_meta(reply))
+
+    async def explain(self, target: Target[HttpTemplate], call: Call) -> NativeRequest:
+        """The request."""
+        parts = target.template.build_request(call.arguments)
+        return await self.services.http.session(target.source).preview(parts, credentials=target.credentials)
 
 
 TRANSPORT = HttpTransport

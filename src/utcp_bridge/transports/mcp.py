@@ -13,20 +13,19 @@ that grows while it keeps dying. Schemas, annotations, content, structured conte
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import replace
+from math import ceil
 from typing import Any, ClassVar
 
 import anyio
 import orjson
-from pydantic import AliasChoices, Field, model_validator
 
 from utcp_bridge.auth import Credentials
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable, UtcpError
 from utcp_bridge.model import (
     Call,
-    CallTemplate,
     ContentBlocks,
     Document,
     Emit,
@@ -34,49 +33,26 @@ from utcp_bridge.model import (
     JsonObject,
     Source,
     Trust,
-    is_object,
 )
 from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
 from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of
 from utcp_bridge.variables import inherited_environment
 from utcp_bridge.wire.backoff import Backoff
 from utcp_bridge.wire.mcp_resources import ResourceTemplate, resource_tools, resource_value
-from utcp_bridge.wire.mcp_servers import FLAT_FIELDS, McpServer, McpServers, check_trust, connection_error, tool_object
+from utcp_bridge.wire.mcp_servers import (
+    McpServer,
+    McpTemplate,
+    check_trust,
+    connection_error,
+    message_to,
+    tool_object,
+)
+from utcp_bridge.wire.native_request import NativeRequest
 
 __all__ = ["TRANSPORT", "McpTemplate", "McpTransport"]
 
 _CONNECT_SECONDS = 20.0
 _METHOD_NOT_FOUND = -32601
-
-
-class McpTemplate(CallTemplate):
-    """Servers, and for a tool which of them and its name there."""
-
-    config: McpServers
-    server: str | None = None
-    tool_name: str | None = None
-    register_resources_as_tools: bool = False
-    resource_uri: str | None = None
-    resource_template: str | None = None
-    flat: bool = False
-    one_server: Any = Field(default=None, repr=False, validation_alias=AliasChoices("mcpServers", *FLAT_FIELDS))
-    """Names the keys that `_from_flat_fields` has read, so that they are known ones."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_flat_fields(cls, raw: Any) -> Any:
-        """Flat fields (Go, Rust, `server_url`) are one server."""
-        if not is_object(raw) or "config" in raw:
-            return raw
-        if "mcpServers" in raw:
-            return {**raw, "config": {"mcpServers": raw["mcpServers"]}}
-        server = {key: raw[key] for key in FLAT_FIELDS if raw.get(key) is not None}
-        return {**raw, "config": {"mcpServers": {"server": server}}, "flat": True}
-
-    @property
-    def servers(self) -> Mapping[str, McpServer]:
-        """Servers by name."""
-        return self.config.mcp_servers
 
 
 class McpTransport(Transport[McpTemplate]):
@@ -145,6 +121,17 @@ class McpTransport(Transport[McpTemplate]):
             return resource_value(await session.read_resource(uri))
         return await session.call(template.tool_name or call.tool.name, call.arguments, emit)
 
+    async def explain(self, target: Target[McpTemplate], call: Call) -> NativeRequest:
+        """The message to the server, on the session that is kept."""
+        template = target.template
+        name = template.server or next(iter(template.servers))
+        server = self._session(target, name).server
+        if template.resource_uri is not None or template.resource_template is not None:
+            uri = template.resource_uri or _expanded(str(template.resource_template), call.arguments)
+            return message_to(server, "resources/read", {"uri": uri}, target.credentials)
+        parameters = {"name": template.tool_name or call.tool.name, "arguments": call.arguments}
+        return message_to(server, "tools/call", parameters, target.credentials)
+
     async def forget(self, manual: str) -> None:
         """End the manual's sessions and the processes behind them."""
         for key in [key for key in self._sessions if key[0] == manual]:
@@ -176,7 +163,7 @@ class _Session:
     def __init__(self, services: Services, target: Target[McpTemplate], name: str, server: McpServer) -> None:
         self._services = services
         self._target = target
-        self._server = server
+        self.server = server
         self.where = f"MCP server {name!r}" if server.command else bare_url(str(server.url))
         self._opening = anyio.Lock()
         self._backoff = Backoff()
@@ -272,7 +259,7 @@ class _Session:
         async with self._opening:
             if self._client is None:
                 if pause := self._backoff.pause(anyio.current_time()):
-                    raise Unreachable(f"{self.where} keeps failing; it is tried again in {pause:.0f} seconds.")
+                    raise Unreachable(f"{self.where} keeps failing; it is tried again in {ceil(pause)} s.")
                 self._stop, self._ended = anyio.Event(), anyio.Event()
                 self._failed = False
                 started = anyio.Event()
@@ -327,7 +314,7 @@ class _Session:
             self._services.changed(self._target.source.name)
 
     async def _connection(self) -> Any:
-        server, source = self._server, self._target.source
+        server, source = self.server, self._target.source
         if server.command is not None:
             from mcp import StdioServerParameters
 

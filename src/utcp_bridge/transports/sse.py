@@ -24,6 +24,7 @@ from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
 from utcp_bridge.wire.http import HttpSession
 from utcp_bridge.wire.http_template import HttpFamilyTemplate, verb_annotations
+from utcp_bridge.wire.native_request import NativeRequest
 from utcp_bridge.wire.request_parts import RequestParts
 from utcp_bridge.wire.stream_values import EventSplitter
 from utcp_bridge.wire.streaming import Collector
@@ -88,6 +89,11 @@ class SseTransport(Transport[SseTemplate]):
                 tries = _MOST_RECONNECTIONS if events.last_event_id != before else tries - 1
             await anyio.sleep(template.retry_timeout / 1000 if events.retry is None else events.retry)
             events.new_connection()
+
+    async def explain(self, target: Target[SseTemplate], call: Call) -> NativeRequest:
+        """The request that opens the stream."""
+        parts = _as_stream_request(target.template.build_request(call.arguments))
+        return await self.services.http.session(target.source).preview(parts, credentials=target.credentials)
 
     async def _read(
         self,

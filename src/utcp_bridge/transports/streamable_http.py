@@ -22,6 +22,7 @@ from utcp_bridge.model import Call, Document, Emit, Result
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
 from utcp_bridge.wire.http_template import HttpFamilyTemplate, is_idempotent, verb_annotations
+from utcp_bridge.wire.native_request import NativeRequest
 from utcp_bridge.wire.request_parts import RequestParts
 from utcp_bridge.wire.serialization import encode_path_segment
 from utcp_bridge.wire.stream_values import splitter_for
@@ -74,7 +75,7 @@ class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
     async def call(self, target: Target[StreamableHttpTemplate], call: Call, emit: Emit) -> Result:
         """Read pieces until the stream ends, a limit is reached or the caller leaves."""
         template, settings = target.template, self.services.settings
-        parts = _by_path(template, call) if template.wire == "path" else template.build_request(call.arguments)
+        parts = _request(template, call)
         collector = Collector(settings, emit)
         session = self.services.http.session(target.source)
         async with session.stream(parts, credentials=target.credentials) as stream:
@@ -90,8 +91,17 @@ class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
             return Result(collector.values[0], truncated=result.truncated)
         return result
 
+    async def explain(self, target: Target[StreamableHttpTemplate], call: Call) -> NativeRequest:
+        """The request."""
+        parts = _request(target.template, call)
+        return await self.services.http.session(target.source).preview(parts, credentials=target.credentials)
+
 
 TRANSPORT = StreamableHttpTransport
+
+
+def _request(template: StreamableHttpTemplate, call: Call) -> RequestParts:
+    return _by_path(template, call) if template.wire == "path" else template.build_request(call.arguments)
 
 
 def _by_path(template: StreamableHttpTemplate, call: Call) -> RequestParts:

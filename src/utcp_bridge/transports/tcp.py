@@ -23,6 +23,7 @@ from utcp_bridge.errors import ConnectionLost, MalformedReply
 from utcp_bridge.model import Call, Document, Emit, Source
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.wire.framing import Deframer, Framing, unescape
+from utcp_bridge.wire.native_request import NativeRequest
 from utcp_bridge.wire.reply import parse_json
 from utcp_bridge.wire.socket_messages import SocketTemplate, decode_reply, encode_request
 
@@ -85,8 +86,16 @@ class TcpTransport(Transport[TcpTemplate]):
             template, await self._exchange(template, target.source, framing, encode_request(template, call))
         )
 
+    async def explain(self, target: Target[TcpTemplate], call: Call) -> NativeRequest:
+        """The framed message."""
+        template = target.template
+        framing = template.framing(self.services.settings.max_reply_bytes)
+        message = _framed(template, framing, encode_request(template, call))
+        notes = ("The server's greeting is read first.",) if template.read_greeting else ()
+        return NativeRequest(str(self.endpoint(template)), messages=(message,), notes=notes)
+
     async def _exchange(self, template: TcpTemplate, source: Source, framing: Framing, message: bytes) -> bytes:
-        framed = message if template.wire == "tool" else framing.frame(message, written=template.written)
+        framed = _framed(template, framing, message)
         stream = await self.services.guard.connect_tcp(template.host, template.port, source)
         try:
             async with stream:
@@ -128,6 +137,10 @@ class TcpTransport(Transport[TcpTemplate]):
 
 
 TRANSPORT = TcpTransport
+
+
+def _framed(template: TcpTemplate, framing: Framing, message: bytes) -> bytes:
+    return message if template.wire == "tool" else framing.frame(message, written=template.written)
 
 
 def _is_whole_json(data: bytes) -> bool:

@@ -17,6 +17,7 @@ from pydantic import Field
 from utcp_bridge.errors import ManualError, ReplyTooLarge
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject
 from utcp_bridge.transport import Target, Transport
+from utcp_bridge.wire.native_request import NativeRequest
 
 __all__ = ["TRANSPORT", "TextTemplate", "TextTransport"]
 
@@ -72,6 +73,11 @@ class TextTransport(Transport[TextTemplate]):
             limit = call.tool.limits.get("max_reply_bytes", self.services.settings.max_reply_bytes)
             _check_size(content, limit, "text")
         return content
+
+    async def explain(self, target: Target[TextTemplate], call: Call) -> NativeRequest:
+        """Nothing is sent."""
+        del target, call
+        return NativeRequest("The text of the call template; nothing is sent.")
 
 
 TRANSPORT = TextTransport

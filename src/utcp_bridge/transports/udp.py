@@ -22,6 +22,7 @@ from pydantic import Field
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, Unreachable
 from utcp_bridge.model import Binary, Call, Document, Emit, Result, Source
 from utcp_bridge.transport import Target, Transport
+from utcp_bridge.wire.native_request import NativeRequest
 from utcp_bridge.wire.socket_messages import SocketTemplate, decode_reply, encode_request
 
 __all__ = ["TRANSPORT", "UdpTemplate", "UdpTransport"]
@@ -61,9 +62,7 @@ class UdpTransport(Transport[UdpTemplate]):
         """Send one datagram and join the replies."""
         del emit
         template = target.template
-        message = encode_request(template, call)
-        if len(message) > _LARGEST:
-            raise InvalidArguments(f"The request has {len(message)} bytes; a datagram holds {_LARGEST}.")
+        message = _datagram(template, call)
         wanted = template.number_of_response_datagrams
         async with self._connected(template, target.source) as socket:
             socket.send(message)
@@ -78,6 +77,10 @@ class UdpTransport(Transport[UdpTemplate]):
         if not wanted:
             return Result("")
         return Result(_joined(template, replies), truncated=truncated)
+
+    async def explain(self, target: Target[UdpTemplate], call: Call) -> NativeRequest:
+        """The datagram."""
+        return NativeRequest(str(self.endpoint(target.template)), messages=(_datagram(target.template, call),))
 
     @asynccontextmanager
     async def _connected(self, template: UdpTemplate, source: Source) -> AsyncGenerator[_Socket]:
@@ -135,6 +138,13 @@ class _Socket(asyncio.DatagramProtocol):
                 await self._arrived.wait()
             return self._datagrams.pop(0)
         raise ConnectionLost(f"{self._where} sent nothing for {seconds:g} seconds.")
+
+
+def _datagram(template: UdpTemplate, call: Call) -> bytes:
+    message = encode_request(template, call)
+    if len(message) > _LARGEST:
+        raise InvalidArguments(f"The request has {len(message)} bytes; a datagram holds {_LARGEST}.")
+    return message
 
 
 def _joined(template: UdpTemplate, replies: list[bytes]) -> Any:

@@ -25,10 +25,11 @@ from utcp_bridge.errors import Rejected, Unreachable, UtcpError
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Tool
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.urls import bare_url, split_url
+from utcp_bridge.wire.native_request import NativeRequest
 from utcp_bridge.wire.streaming import Collector
 from utcp_bridge.wire.webrtc_channel import ChannelOptions, WebRtcChannel, admitting, load_aiortc
 from utcp_bridge.wire.webrtc_meeting import Meeting, Way
-from utcp_bridge.wire.webrtc_messages import Form, call_message, discovery_message, manual_of, outcome
+from utcp_bridge.wire.webrtc_messages import Form, call_message, discovery_message, encode, manual_of, outcome
 from utcp_bridge.wire.webrtc_replies import Inbox, Limits
 from utcp_bridge.wire.webrtc_signalling import connect
 
@@ -170,6 +171,18 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
             if not others or not _UNKNOWN_TOOL.search(error.message):
                 raise
         return await run(target, others[0], call, emit)
+
+    async def explain(self, target: Target[WebRtcTemplate], call: Call) -> NativeRequest:
+        """The message on the data channel."""
+        template = target.template
+        first, *others = template.names(call)
+        message = encode(self._message(target, first, call), binary=template.serialization == "json")
+        notes = ["Each call has an `id` of its own."]
+        notes += [f"A peer that does not know this name is asked for {name!r}." for name in others]
+        line = f"data channel {template.channel!r} of {template.where}"
+        return NativeRequest(
+            line, messages=(message if isinstance(message, bytes) else message.encode(),), notes=tuple(notes)
+        )
 
     async def forget(self, manual: str) -> None:
         """Close the manual's connections."""

@@ -25,6 +25,7 @@ from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result, is_obj
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.urls import bare_url
 from utcp_bridge.wire.header_plan import HeaderPlan, compile_headers
+from utcp_bridge.wire.native_request import NativeRequest, socket_request
 from utcp_bridge.wire.request_parts import RequestParts, SocketOptions
 from utcp_bridge.wire.serialization import encode_path_segment
 from utcp_bridge.wire.socket_connection import Connection, Frame, Inbox
@@ -139,14 +140,9 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
     async def call(self, target: Target[WebSocketTemplate], call: Call, emit: Emit) -> Result:
         """Send one message and gather the answers."""
         template = target.template
-        wire = self._found.get(target.source.name, "raw") if template.wire == "auto" else template.wire
-        arguments = dict(call.arguments)
-        url = template.build_url.build(arguments)
-        headers = tuple(template.build_headers.build(arguments))
+        wire, url, headers = self._way(target, call)
         if wire == "envelope" and template.message is None:
             return await self._call_shared(target, call, url, headers, emit)
-        if wire == "path":
-            url = _with_tool(url, call.tool.name)
         message = _rendered(template, call)
         streams = template.expected_responses != 1
         keep = wire == "raw" and template.keep_alive and not template.close_after_response and not streams
@@ -160,6 +156,27 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
                 return await self._gather(inbox, template, reader, emit)
             finally:
                 inbox.close()
+
+    async def explain(self, target: Target[WebSocketTemplate], call: Call) -> NativeRequest:
+        """The message, after the one that authenticates a new connection."""
+        template = target.template
+        wire, url, headers = self._way(target, call)
+        own = [("Sec-WebSocket-Protocol", template.protocol)] if template.protocol else []
+        message = _rendered(template, call)
+        notes: tuple[str, ...] = ()
+        if wire == "envelope" and template.message is None:
+            message = envelope(call.tool.name, call.arguments, "1")
+            notes = ("Each call has an `id` of its own.",)
+        messages = [message_text(one) for one in (template.auth_message, message) if one is not None]
+        return socket_request(url, [*headers, *own], target.credentials, messages, notes)
+
+    def _way(self, target: Target[WebSocketTemplate], call: Call) -> tuple[Wire, str, tuple[tuple[str, str], ...]]:
+        """The wire form of a call, its URL and headers."""
+        template, arguments = target.template, dict(call.arguments)
+        wire = self._found.get(target.source.name, "raw") if template.wire == "auto" else template.wire
+        url = template.build_url.build(arguments)
+        headers = tuple(template.build_headers.build(arguments))
+        return wire, _with_tool(url, call.tool.name) if wire == "path" else url, headers
 
     async def forget(self, manual: str) -> None:
         """Close the manual's connections."""

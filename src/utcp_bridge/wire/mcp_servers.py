@@ -6,12 +6,24 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
+import orjson
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from utcp_bridge.auth import Credentials
 from utcp_bridge.errors import PolicyError, Unreachable, UtcpError
-from utcp_bridge.model import JsonObject, Source, Trust, is_list, is_object
+from utcp_bridge.model import CallTemplate, JsonObject, Source, Trust, is_list, is_object
+from utcp_bridge.wire.native_request import MASK, NativeRequest
 
-__all__ = ["FLAT_FIELDS", "McpServer", "McpServers", "check_trust", "connection_error", "tool_object"]
+__all__ = [
+    "FLAT_FIELDS",
+    "McpServer",
+    "McpServers",
+    "McpTemplate",
+    "check_trust",
+    "connection_error",
+    "message_to",
+    "tool_object",
+]
 
 FLAT_FIELDS = (
     "transport",
@@ -112,6 +124,54 @@ def connection_error(error: BaseException, where: str) -> UtcpError:
     if isinstance(cause, FileNotFoundError | PermissionError):
         return Unreachable(f"The command of {where} cannot be started: {cause.strerror}.", remedy="Check `command`.")
     return Unreachable(f"{where} did not come up ({type(cause).__name__}).", remedy="Check its command or URL.")
+
+
+class McpTemplate(CallTemplate):
+    """Servers, and for a tool which of them and its name there."""
+
+    config: McpServers
+    server: str | None = None
+    tool_name: str | None = None
+    register_resources_as_tools: bool = False
+    resource_uri: str | None = None
+    resource_template: str | None = None
+    flat: bool = False
+    one_server: Any = Field(default=None, repr=False, validation_alias=AliasChoices("mcpServers", *FLAT_FIELDS))
+    """Names the keys that `_from_flat_fields` has read, so that they are known ones."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_flat_fields(cls, raw: Any) -> Any:
+        """Flat fields (Go, Rust, `server_url`) are one server."""
+        if not is_object(raw) or "config" in raw:
+            return raw
+        if "mcpServers" in raw:
+            return {**raw, "config": {"mcpServers": raw["mcpServers"]}}
+        server = {key: raw[key] for key in FLAT_FIELDS if raw.get(key) is not None}
+        return {**raw, "config": {"mcpServers": {"server": server}}, "flat": True}
+
+    @property
+    def servers(self) -> Mapping[str, McpServer]:
+        """Servers by name."""
+        return self.config.mcp_servers
+
+
+def message_to(
+    server: McpServer, method: str, parameters: JsonObject, credentials: Credentials | None
+) -> NativeRequest:
+    """A request of the protocol as it goes to this server; the session numbers it and adds its own `_meta`.
+
+    Values of `env` and `headers` are often secrets, whatever their names: they are masked.
+    """
+    message = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
+    notes = ("The session numbers its messages, and adds `_meta`.",)
+    if server.command is not None:
+        line = f"stdin of {shlex.join([server.command, *server.args])}"
+        return NativeRequest(line, tuple((name, MASK) for name in server.env), (message,), notes)
+    headers = [(name, MASK) for name in server.all_headers]
+    if credentials is not None:
+        _, headers = credentials.preview().placed(str(server.url), headers)
+    return NativeRequest(f"POST {server.url}", tuple(headers), (message,), notes)
 
 
 def check_trust(source: Source, server: McpServer, count: int) -> None:

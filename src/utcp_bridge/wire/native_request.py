@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from utcp_bridge.model import JsonObject
+from utcp_bridge.urls import origin_of
 
-__all__ = ["MASK", "NativeRequest", "names_credential"]
+if TYPE_CHECKING:
+    from utcp_bridge.auth import Credentials
+
+__all__ = ["MASK", "NativeRequest", "names_credential", "socket_request"]
 
 MASK: Final = "***"
 _CREDENTIAL: Final = re.compile(
-    r"(?:authorization|cookie|passw(?:or)?d|passphrase|secret|token|key|credentials?|signature)$", re.IGNORECASE
+    r"(?:auth|authorization|cookie|passw(?:or)?d|passphrase|secret|token|key|credentials?|signature)$", re.IGNORECASE
 )
 _SCHEME: Final = re.compile(r"(?:Basic|Bearer|Digest|Token|ApiKey) (?=\S)", re.IGNORECASE)
 
@@ -43,7 +47,7 @@ class NativeRequest:
         return replace(
             self,
             line=redact(_masked_query(self.line)),
-            fields=tuple((name, _masked_field(name, redact(value))) for name, value in self.fields),
+            fields=tuple((name, redact(_masked_field(name, value))) for name, value in self.fields),
             messages=tuple(_redacted(message, redact) for message in self.messages),
             notes=tuple(map(redact, self.notes)),
         )
@@ -61,6 +65,25 @@ class NativeRequest:
         """The same for a terminal: line, fields, an empty line, messages."""
         head = [self.line, *(f"{name}: {value}" for name, value in self.fields)]
         return "\n\n".join(["\n".join(head), *map(_for_people, self.messages)])
+
+
+def socket_request(
+    url: str,
+    headers: Sequence[tuple[str, str]],
+    credentials: Credentials | None,
+    messages: Sequence[str | bytes],
+    notes: tuple[str, ...] = (),
+) -> NativeRequest:
+    """Messages over a WebSocket, with the handshake's own headers beside those that every handshake has.
+
+    Raises PolicyError where the credentials are not for this URL.
+    """
+    fields = list(headers)
+    if credentials is not None:
+        credentials.check(origin_of(url))
+        url, fields = credentials.preview().placed(url, fields)
+    sent = tuple(message.encode() if isinstance(message, str) else message for message in messages)
+    return NativeRequest(f"WebSocket {url}", tuple(fields), sent, notes)
 
 
 def _masked_field(name: str, value: str) -> str:

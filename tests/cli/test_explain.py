@@ -1,0 +1,83 @@
+"""`utcp-bridge explain`: the request of a call, for people and for scripts."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def config(tmp_path):
+    auth = {"auth_type": "api_key", "api_key": "Bearer ${TOKEN}", "var_name": "Authorization"}
+    template = {
+        "call_template_type": "http",
+        "http_method": "POST",
+        "url": "https://api.example.com/v1/{shelf}/items?api_key=literal-key",
+        "body_field": "item",
+        "auth": auth,
+    }
+    inputs = {
+        "type": "object",
+        "properties": {"shelf": {"type": "string"}, "item": {"type": "object"}, "page": {"type": "integer"}},
+        "required": ["shelf"],
+    }
+    tool = {"name": "add", "inputs": inputs, "tool_call_template": template}
+    content = {"utcp_version": "1.0.1", "tools": [tool]}
+    entry = {"name": "shop", "call_template_type": "text", "content": content}
+    variables = {"shop_TOKEN": "token-of-the-shop"}
+    path = tmp_path / "utcp.json"
+    path.write_text(json.dumps({"manual_call_templates": [entry], "variables": variables}))
+    return str(path)
+
+
+def test_a_request_is_printed_with_its_credentials_masked(command, config):
+    outcome = command("explain", "-c", config, "shop.add", "shelf=a b", "page=2", 'item:={"name": "tea"}')
+    assert outcome.code == 0
+    lines = outcome.out.splitlines()
+    assert lines[0] == "POST https://api.example.com/v1/a%20b/items?api_key=***&page=2"
+    assert "Authorization: Bearer ***" in lines
+    assert "Content-Type: application/json" in lines
+    assert lines[-2:] == ["", '{"name":"tea"}']
+    assert "token-of-the-shop" not in outcome.out + outcome.err
+    assert "literal-key" not in outcome.out + outcome.err
+
+
+def test_scripts_get_the_same_as_json(command, config):
+    told = json.loads(command("explain", "-c", config, "shop.add", "shelf=a", "--json").out)
+    assert told["tool"] == "shop.add"
+    assert told["kind"] == "http"
+    assert told["request"] == "POST https://api.example.com/v1/a/items?api_key=***"
+    assert ["Authorization", "Bearer ***"] in told["fields"]
+    assert told["messages"] == []
+
+
+def test_remarks_are_apart_from_the_request(command):
+    outcome = command("explain", "--quickstart", "workshop.describe_computer")
+    assert outcome.code == 0
+    assert "In the folder " in outcome.err
+    assert "In the folder " not in outcome.out
+
+
+def test_wrong_arguments_are_told_as_for_a_call(command, config):
+    outcome = command("explain", "-c", config, "shop.add")
+    assert outcome.code == command("call", "-c", config, "shop.add").code != 0
+    assert '"shelf" is a required property' in outcome.err
+
+
+def test_an_unknown_tool_is_told_with_near_ones(command, config):
+    outcome = command("explain", "-c", config, "shop.ad")
+    assert outcome.code != 0
+    assert "Did you mean shop.add?" in outcome.err
+
+
+def test_a_manual_that_does_not_come_decides_the_exit_code(command, tmp_path):
+    path = tmp_path / "utcp.json"
+    path.write_text(
+        json.dumps({"manual_call_templates": [{"name": "gone", "call_template_type": "file", "file_path": "no.json"}]})
+    )
+    outcome = command("explain", "-c", str(path), "gone.tool")
+    assert outcome.code == command("call", "-c", str(path), "gone.tool").code != 0
+    assert "Manual gone failed" in outcome.err
+
+
+def test_text_that_is_sent_nowhere_says_so(command, manual):
+    assert command("explain", "-c", manual, "notices.door").out.startswith("The text of the call template")
