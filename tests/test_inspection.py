@@ -5,7 +5,7 @@ from tests.upstreams.http_service import HttpService
 
 from utcp_bridge import UtcpClient
 from utcp_bridge.client import Extensions
-from utcp_bridge.errors import ConfigError, InvalidArguments, VariableNotFound
+from utcp_bridge.errors import InvalidArguments, Unexplainable, VariableNotFound
 from utcp_bridge.model import CallTemplate
 from utcp_bridge.transport import Endpoint, Transport
 
@@ -95,5 +95,5 @@ async def test_a_transport_that_cannot_tell_says_so() -> None:
     extensions = Extensions(transports=(_Pigeon,))
     async with await UtcpClient.create(config_of({"call_template_type": "pigeon"}), extensions=extensions) as client:
         assert await client.call_tool("peer.echo", {"text": "a"}) == "arrived"
-        with pytest.raises(ConfigError, match="The pigeon transport does not tell what it would send"):
+        with pytest.raises(Unexplainable, match="The pigeon transport does not tell what it would send"):
             await client.explain(client.find("peer.echo"), {"text": "a"})

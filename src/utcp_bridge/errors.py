@@ -5,6 +5,7 @@
     │   ├── ConfigError          a file, key or value we cannot read
     │   ├── VariableNotFound     a template names a variable that no source holds
     │   ├── MissingExtra         the transport's optional packages are not installed
+    │   ├── Unexplainable        the transport does not tell what it would send
     │   └── PolicyError          the security policy refuses it; the operator may allow it
     ├── CallerError              the arguments are at fault
     │   ├── UnknownTool
@@ -44,6 +45,7 @@ __all__ = [
     "Rejected",
     "ReplyTooLarge",
     "TokenError",
+    "Unexplainable",
     "UnknownTool",
     "Unreachable",
     "UpstreamError",
@@ -103,6 +105,12 @@ class MissingExtra(OperatorError):
             f"The {kind} transport needs packages that are not installed.",
             remedy=f"Install them with: pip install 'utcp-bridge[{extra}]'",
         )
+
+
+class Unexplainable(OperatorError):
+    """A transport of another package that does not tell what a call would send."""
+
+    code = "unexplainable"
 
 
 class PolicyError(OperatorError):

@@ -51,7 +51,7 @@ class Inspection:
 
         Arguments are checked and completed as for a call. Built by the code that calls, which sends nothing here.
 
-        :raises InvalidArguments: they do not fit. :raises ConfigError: the tool's transport cannot tell.
+        :raises InvalidArguments: they do not fit. :raises Unexplainable: the tool's transport cannot tell.
         :raises UtcpError: the call could not be made.
         """
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from utcp_bridge.config import BridgeSettings
-from utcp_bridge.errors import ConfigError
+from utcp_bridge.errors import Unexplainable
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, Source, TlsOptions, Tool
 
 if TYPE_CHECKING:
@@ -167,10 +167,10 @@ class Transport(ABC, Generic[TemplateT]):
     async def explain(self, target: Target[TemplateT], call: Call) -> NativeRequest:
         """What `call` would send, built by the same code, and nothing of it sent. It may hold secrets.
 
-        :raises ConfigError: this transport cannot tell. :raises UtcpError: the call could not be made.
+        :raises Unexplainable: this transport cannot tell. :raises UtcpError: the call could not be made.
         """
         del target, call
-        raise ConfigError(
+        raise Unexplainable(
             f"The {self.kinds[0]} transport does not tell what it would send.", remedy="Call the tool to see."
         )
 

@@ -9,13 +9,12 @@ from pathlib import Path
 import anyio
 import pytest
 from tests.support.services import LOOPBACK
-from tests.transports.test_webrtc import HAS_ADDRESS
 from tests.upstreams.graphql_service import GraphQlService
 from tests.upstreams.grpc_service import GrpcService
 from tests.upstreams.http_service import HttpService
 from tests.upstreams.socket_service import TcpService, UdpService
 from tests.upstreams.stream_service import StreamService
-from tests.upstreams.webrtc_peer import WebRtcService
+from tests.upstreams.webrtc_peer import HAS_ADDRESS, WebRtcService
 from tests.upstreams.websocket_service import WebSocketService
 
 from utcp_bridge import UtcpClient

@@ -41,6 +41,7 @@ Steps, of which each needs those before it:
   auth            an OAuth 2 token is fetched; keys and passwords are accepted
   discovery       the tools, and every fault of the manual
   tools           their schemas and names, as an MCP host will see them
+  requests        the call of each tool can be built from made-up arguments; nothing is sent
   call            with --call, a call is really made
 \b
 Examples:

@@ -11,6 +11,7 @@ import anyio
 
 from utcp_bridge.diagnosis.calls import Trial, manual_of, try_call
 from utcp_bridge.diagnosis.examination import Examination
+from utcp_bridge.diagnosis.requests import build_requests
 from utcp_bridge.diagnosis.steps import Course, Finding, Step, not_tried
 from utcp_bridge.diagnosis.tools import look_at
 from utcp_bridge.errors import UtcpError
@@ -73,6 +74,7 @@ async def diagnose(
     for course in courses:
         if course.kind != "registry":
             await course.take("tools", partial(_tools, catalogue, course.name))
+            await course.take("requests", partial(_requests, client, course.name))
     diagnosis = Diagnosis(courses)
     for trial in trials:
         progress([trial.tool])
@@ -109,6 +111,11 @@ async def _examine(examinations: Sequence[Examination], progress: Callable[[Sequ
 
 async def _tools(catalogue: Catalogue, manual: str) -> Finding:
     return look_at(catalogue, manual)
+
+
+async def _requests(client: UtcpClient, manual: str) -> Finding:
+    tools = [tool for tool in client.tools() if tool.manual == manual]
+    return await build_requests(client, tools) if tools else Finding("There is no tool.", "skipped")
 
 
 async def _try(client: UtcpClient, catalogue: Catalogue, trial: Trial, diagnosis: Diagnosis) -> None:
