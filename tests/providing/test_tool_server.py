@@ -84,6 +84,14 @@ async def test_clients_that_write_arguments_into_the_query_are_served(url):
     assert answer.json() == {"Oslo": 23.5}
 
 
+async def test_clients_that_cannot_write_all_into_the_query_get_one_argument_for_the_body(url):
+    async with await client_of(f"{url}/utcp?arguments=body") as client:
+        assert await client.call_tool("w.get_weather", {"body": {"city": "Oslo", "days": 2}}) == {"Oslo": 22.5}
+        assert await client.call_tool("w.count", {"body": {"to": 2}}) == [0, 1]
+    answer = httpx2.get(f"{url}/utcp?arguments=none")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "`arguments` is flat or body.")
+
+
 async def test_a_function_that_fails_tells_nothing_of_its_inside(url):
     async with await client_of(f"{url}/utcp") as client:
         with pytest.raises(Rejected) as caught:

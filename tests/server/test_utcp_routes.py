@@ -169,6 +169,12 @@ def test_native_templates_are_given_where_there_are_any():
     assert tools["shop_buy"]["tool_call_template"]["url"] == f"{base}/utcp/tools/shop_buy"
 
 
+async def test_arguments_may_be_the_body_of_the_request(base):
+    async with await consumer_of(f"{base}/utcp?arguments=body&via=native") as consumer:
+        name = next(tool.name for tool in consumer.tools() if tool.name.startswith("weather"))
+        assert (await consumer.call_tool(f"bridge.{name}", {"body": {"city": "Oslo"}}))["city"] == "Oslo"
+
+
 def test_another_way_is_refused(base):
     answer = httpx2.get(f"{base}/utcp?via=carrier-pigeon")
     assert (answer.status_code, answer.json()["detail"]) == (400, "`via` is bridge or native.")

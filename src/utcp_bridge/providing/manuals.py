@@ -13,10 +13,11 @@ from urllib.parse import quote
 from starlette.requests import Request
 
 from utcp_bridge.converting.outcome import UTCP_VERSION
+from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import JsonObject
 from utcp_bridge.providing.answers import NDJSON
 
-__all__ = ["ProvidedTool", "manual_of", "provided_tool", "wants_streaming"]
+__all__ = ["ManualForm", "ProvidedTool", "manual_of", "provided_tool", "read_form"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +33,52 @@ class ProvidedTool:
     average_response_size: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ManualForm:
+    """What of a manual its client may choose. `url` is the manual's own.
+
+    With `streaming`, tools that stream are written as such: by UTCP's rules a client leaves them out then, unless it
+    allows that protocol beside the manual's own. Without it they answer a list at their end.
+
+    With `in_body`, each tool has one argument, `body`, which is the request's body: released clients of the reference
+    library write all others into the query, where there are neither truth values nor objects.
+    """
+
+    url: str
+    streaming: bool = False
+    in_body: bool = False
+
+
 def manual_of(tools: Iterable[JsonObject], *, version: str) -> JsonObject:
     """A manual of these tool objects; `version` is the manual's own."""
     return {"utcp_version": UTCP_VERSION, "manual_version": version, "tools": list(tools)}
 
 
-def provided_tool(
-    tool: ProvidedTool, base: str, *, auth: JsonObject | None = None, streaming: bool = False
-) -> JsonObject:
-    """A tool object whose calls go to `base`, the URL of the manual itself.
+def read_form(request: Request, url: str | None = None) -> ManualForm:
+    """The form that a request asks for, at `url` or else its own URL. Raises InvalidArguments."""
+    arguments = request.query_params.get("arguments", "flat")
+    if arguments not in {"flat", "body"}:
+        raise InvalidArguments("`arguments` is flat or body.")
+    streaming = request.query_params.get("streaming", "").lower() in {"1", "true", "yes"}
+    return ManualForm(url or str(request.url.replace(query="")), streaming, in_body=arguments == "body")
 
-    With `streaming`, tools that stream are written as such. By UTCP's rules a client leaves them out then, unless
-    it allows that protocol beside the manual's own; without it they answer a list at their end.
-    """
-    streams = streaming and tool.streams
+
+def provided_tool(tool: ProvidedTool, form: ManualForm, *, auth: JsonObject | None = None) -> JsonObject:
+    """A tool object whose calls go below the manual's own address."""
+    streams = form.streaming and tool.streams
     template: dict[str, Any] = {
         "call_template_type": "streamable_http" if streams else "http",
         "http_method": "POST",
-        "url": f"{base.rstrip('/')}/tools/{quote(tool.name, safe='')}",
+        "url": f"{form.url.rstrip('/')}/tools/{quote(tool.name, safe='')}",
         "content_type": "application/json",
-        "body_field": "*",
+        "body_field": "body" if form.in_body else "*",
     }
     if streams:
         template["headers"] = {"Accept": NDJSON}
     if auth:
         template["auth"] = auth
-    described: JsonObject = {"name": tool.name, "description": tool.description, "inputs": tool.inputs}
+    inputs = _in_body(tool.inputs) if form.in_body else tool.inputs
+    described: JsonObject = {"name": tool.name, "description": tool.description, "inputs": inputs}
     if tool.outputs:
         described["outputs"] = tool.outputs
     described["tags"] = list(tool.tags)
@@ -66,6 +87,9 @@ def provided_tool(
     return {**described, "tool_call_template": template}
 
 
-def wants_streaming(request: Request) -> bool:
-    """Whether a manual is asked for with `?streaming=true`."""
-    return request.query_params.get("streaming", "").lower() in {"1", "true", "yes"}
+def _in_body(inputs: JsonObject) -> JsonObject:
+    """A schema whose one argument is the object of all; definitions stay at the root, where references look."""
+    shared: JsonObject = {word: inputs[word] for word in ("$schema", "$defs", "definitions") if word in inputs}
+    body = {word: value for word, value in inputs.items() if word not in shared}
+    required = {"required": ["body"]} if inputs.get("required") else {}
+    return {**shared, "type": "object", "properties": {"body": body}, **required}

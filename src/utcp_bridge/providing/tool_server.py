@@ -16,7 +16,7 @@ from utcp_bridge.model import JsonObject
 from utcp_bridge.providing.answers import Lines, answer_of, problem, wants_lines
 from utcp_bridge.providing.arguments import read_arguments
 from utcp_bridge.providing.functions import FunctionTool, function_tool
-from utcp_bridge.providing.manuals import ProvidedTool, manual_of, provided_tool, wants_streaming
+from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
 
 __all__ = ["ToolServer"]
 
@@ -82,14 +82,13 @@ class ToolServer:
 
         return add if function is None else add(function)
 
-    def manual(self, url: str, *, streaming: bool = False) -> JsonObject:
-        """The manual as it is served at this URL; see `provided_tool` for `streaming`."""
+    def manual(self, form: ManualForm) -> JsonObject:
+        """The manual in this form."""
         provided = (
             ProvidedTool(tool.name, tool.description, tool.inputs, tool.outputs, tool.tags, tool.streams)
             for tool in self._tools.values()
         )
-        described = (provided_tool(tool, url, auth=self._auth, streaming=streaming) for tool in provided)
-        return manual_of(described, version=self._version)
+        return manual_of((provided_tool(tool, form, auth=self._auth) for tool in provided), version=self._version)
 
     def routes(self) -> list[Route]:
         """The two routes, for an application of your own."""
@@ -107,8 +106,10 @@ class ToolServer:
         return Starlette(routes=self.routes())
 
     async def _get_manual(self, request: Request) -> Response:
-        url = self._public_url or str(request.url.replace(query=""))
-        manual = self.manual(url, streaming=wants_streaming(request))
+        try:
+            manual = self.manual(read_form(request, self._public_url))
+        except UtcpError as error:
+            return problem(error)
         return JSONResponse(manual, headers={"Cache-Control": "no-cache"})
 
     async def _call(self, request: Request) -> Response:

@@ -1,7 +1,7 @@
 """The bridge as a UTCP service: `GET /utcp` is a manual of every tool, `POST /utcp/tools/NAME` calls one.
 
 Both are let in as the MCP endpoint is: by token, Host and Origin. `?via=native` gives tools that other clients can
-reach without the bridge their own call templates; `?streaming=true` describes those that stream as such.
+reach without the bridge their own call templates; the other choices are those of `providing.manuals.ManualForm`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from utcp_bridge.errors import InvalidArguments, UnknownTool, UtcpError
 from utcp_bridge.model import Emit, JsonObject, discard
 from utcp_bridge.providing.answers import Lines, answer_of, problem, wants_lines
 from utcp_bridge.providing.arguments import read_arguments
-from utcp_bridge.providing.manuals import ProvidedTool, manual_of, provided_tool, wants_streaming
+from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.catalogue import Entry
 from utcp_bridge.server.native_templates import native_template
@@ -45,15 +45,6 @@ _KEPT: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
-    """What of a manual depends on the request."""
-
-    url: str
-    native: bool
-    streaming: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Written:
     data: bytes
     tag: str
@@ -66,7 +57,7 @@ class UtcpRoutes:
         self._server: Final = server
         self._client: Final = server.client
         self._security: Final = TransportSecurityMiddleware(security)
-        self._written: Final[OrderedDict[tuple[int, _Form], _Written]] = OrderedDict()
+        self._written: Final[OrderedDict[tuple[int, ManualForm, bool], _Written]] = OrderedDict()
 
     def routes(self) -> list[Route]:
         """The manual and the calls."""
@@ -78,12 +69,12 @@ class UtcpRoutes:
     async def _manual(self, request: Request) -> Response:
         if refusal := await self._security.validate_request(request):
             return refusal
-        via = request.query_params.get("via", "bridge")
-        if via not in {"bridge", "native"}:
-            return problem(InvalidArguments("`via` is bridge or native."))
+        try:
+            form, native = read_form(request), _is_native(request)
+        except UtcpError as error:
+            return problem(error)
         await self._server.readiness.wait()
-        form = _Form(str(request.url.replace(query="")), via == "native", wants_streaming(request))
-        written = await self._for(form)
+        written = await self._for(form, native=native)
         headers = {"ETag": written.tag, "Cache-Control": "no-cache", "Vary": "Host"}
         if request.headers.get("if-none-match") == written.tag:
             return Response(status_code=304, headers=headers)
@@ -123,29 +114,39 @@ class UtcpRoutes:
         if not emitted:
             await emit(result.value)
 
-    async def _for(self, form: _Form) -> _Written:
-        key = self._client.generation, form
+    async def _for(self, form: ManualForm, *, native: bool) -> _Written:
+        key = self._client.generation, form, native
         written = self._written.get(key)
         if written is None:
-            entries = list(self._server.catalogue.entries.values())
+            entries = [
+                (entry, form.streaming and self._client.streams(entry.tool))
+                for entry in self._server.catalogue.entries.values()
+            ]
             auth = None if self._client.settings.bearer_token is None else _AUTH
-            written = await anyio.to_thread.run_sync(_write, entries, form, auth, self._streaming(entries, form))
+            written = await anyio.to_thread.run_sync(_write, entries, form, native, auth)
             self._written[key] = written
             while len(self._written) > _KEPT:
                 self._written.popitem(last=False)
         return written
 
-    def _streaming(self, entries: Sequence[Entry], form: _Form) -> frozenset[str]:
-        return frozenset(entry.name for entry in entries if form.streaming and self._client.streams(entry.tool))
+
+def _is_native(request: Request) -> bool:
+    via = request.query_params.get("via", "bridge")
+    if via not in {"bridge", "native"}:
+        raise InvalidArguments("`via` is bridge or native.")
+    return via == "native"
 
 
-def _write(entries: Sequence[Entry], form: _Form, auth: JsonObject | None, streaming: frozenset[str]) -> _Written:
-    tools = (_tool(entry, form, auth, streams=entry.name in streaming) for entry in entries)
+def _write(entries: Sequence[tuple[Entry, bool]], form: ManualForm, native: bool, auth: JsonObject | None) -> _Written:
+    tools = [_provided(entry, streams, form, auth) for entry, streams in entries]
+    for (entry, _), tool in zip(entries, tools, strict=True):
+        if native and (template := native_template(entry.tool)) is not None:
+            tool |= {"inputs": entry.tool.inputs, "tool_call_template": template}
     data = orjson.dumps(manual_of(tools, version=__version__))
     return _Written(data, f'"{blake2b(data, digest_size=12).hexdigest()}"')
 
 
-def _tool(entry: Entry, form: _Form, auth: JsonObject | None, *, streams: bool) -> JsonObject:
+def _provided(entry: Entry, streams: bool, form: ManualForm, auth: JsonObject | None) -> JsonObject:
     tool = entry.tool
     provided = ProvidedTool(
         name=entry.name,
@@ -156,6 +157,4 @@ def _tool(entry: Entry, form: _Form, auth: JsonObject | None, *, streams: bool) 
         streams=streams,
         average_response_size=tool.average_response_size,
     )
-    described = provided_tool(provided, form.url, auth=auth, streaming=form.streaming)
-    native = native_template(tool) if form.native else None
-    return described if native is None else {**described, "tool_call_template": native}
+    return provided_tool(provided, form, auth=auth)
