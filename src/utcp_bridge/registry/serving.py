@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-import socket
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import uvicorn
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.registry.app import build_registry_app
 from utcp_bridge.registry.folder import Folder
+from utcp_bridge.wire.asgi_server import serve_asgi
 from utcp_bridge.wire.listening import LOOPBACK_NAMES, bind, for_url, is_loopback
 
 __all__ = ["Serving", "serve_registry"]
@@ -51,38 +48,4 @@ async def serve_registry(folder: Path, serving: Serving, *, on_ready: Callable[[
     app = build_registry_app(shelves, public_url=serving.public_url, hosts=hosts)
     listener = bind(serving.host, serving.port)
     url = f"http://{for_url(serving.host)}:{listener.getsockname()[1]}"
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, ws="none", server_header=False, timeout_graceful_shutdown=_GRACE_SECONDS
-    )
-    runner = _Uvicorn(config, lambda: on_ready(url, len(shelf.files)))
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(_exit_on_signal, runner)
-            await runner.serve(sockets=[listener])
-            group.cancel_scope.cancel()
-    finally:
-        listener.close()
-
-
-class _Uvicorn(uvicorn.Server):
-    """uvicorn that says when it is up and leaves signals to us: its own handling ends the process by the signal."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._on_ready()
-
-
-async def _exit_on_signal(runner: uvicorn.Server) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            break
-    runner.should_exit = True
+    await serve_asgi(app, listener, on_ready=lambda: on_ready(url, len(shelf.files)), grace=_GRACE_SECONDS)

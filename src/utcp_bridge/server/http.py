@@ -6,14 +6,11 @@ Origin are checked always, also on 0.0.0.0; bodies end at 4 MiB.
 
 from __future__ import annotations
 
-import signal
-import socket
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, cast
 
 import anyio
-import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.middleware.cors import CORSMiddleware
 
@@ -22,6 +19,7 @@ from utcp_bridge.errors import ConfigError
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.http_front import AsgiApp, HttpFront
 from utcp_bridge.server.utcp_routes import UtcpRoutes
+from utcp_bridge.wire.asgi_server import serve_asgi
 from utcp_bridge.wire.listening import bind, for_url, is_loopback
 
 __all__ = ["build_app", "serve_http"]
@@ -75,51 +73,15 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
     app, front = _assemble(server)
     listener = bind(settings.host, settings.port)
     url = f"http://{for_url(settings.host)}:{listener.getsockname()[1]}{settings.path}"
-    config = uvicorn.Config(
-        cast("Any", app),
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        ws="none",
-        server_header=False,
-        timeout_graceful_shutdown=_LAST_RESORT_SECONDS,
-    )
-    runner = _Uvicorn(config, (lambda: on_ready(url)) if on_ready else None)
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(_exit_on_signal, runner, front, server)
-            await runner.serve(sockets=[listener])
-            group.cancel_scope.cancel()
-    finally:
-        listener.close()
 
+    async def end() -> None:
+        """A moment for what is in flight, then it is cancelled."""
+        server.changes.close()
+        await anyio.sleep(_GRACE_SECONDS)
+        front.end_requests()
 
-class _Uvicorn(uvicorn.Server):
-    """uvicorn that says when it is up and leaves signals to us: its own handling ends the process by the signal."""
-
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None] | None) -> None:
-        super().__init__(config)
-        self._on_ready = on_ready
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started and self._on_ready is not None:
-            self._on_ready()
-
-
-async def _exit_on_signal(runner: uvicorn.Server, front: HttpFront, server: BridgeServer) -> None:
-    """At the first signal: no new connections, a moment for what is in flight, then it is cancelled."""
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            break
-    runner.should_exit = True
-    server.changes.close()
-    await anyio.sleep(_GRACE_SECONDS)
-    front.end_requests()
+    ready = partial(on_ready, url) if on_ready else lambda: None
+    await serve_asgi(app, listener, on_ready=ready, grace=_LAST_RESORT_SECONDS, lifespan="on", at_end=end)
 
 
 def _refuse_open_door(settings: BridgeSettings) -> None:

@@ -1,0 +1,73 @@
+"""An ASGI application on a listening socket, until a signal."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import anyio
+import uvicorn
+
+__all__ = ["serve_asgi"]
+
+
+async def serve_asgi(
+    app: Any,
+    listener: socket.socket,
+    *,
+    on_ready: Callable[[], None],
+    grace: int,
+    lifespan: Literal["on", "auto"] = "auto",
+    at_end: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; `listener` is closed then.
+
+    `on_ready` is called once connections are accepted. After the signal there are no new connections, `at_end` runs,
+    and what is in flight has `grace` seconds.
+    """
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan=lifespan,
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=grace,
+    )
+    runner = _Uvicorn(config, on_ready)
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_end_on_signal, runner, at_end)
+            await runner.serve(sockets=[listener])
+            group.cancel_scope.cancel()
+    finally:
+        listener.close()
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn that says when it is up and leaves signals to us: its own handling ends the process by the signal."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+
+async def _end_on_signal(runner: uvicorn.Server, at_end: Callable[[], Awaitable[None]] | None) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            break
+    runner.should_exit = True
+    if at_end is not None:
+        await at_end()
