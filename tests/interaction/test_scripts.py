@@ -5,9 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -49,13 +53,29 @@ def bare_path(tmp_path, **programs):
 
 def mark_ready(checkout, profile):
     """Say that the environment is set up, as scripts/setup does; the interpreter is this one."""
-    (checkout / ".venv" / "bin").mkdir(parents=True)
-    python = checkout / ".venv" / "bin" / "python"
+    suffix = "-lowest" if profile == "lowest" else ""
+    environment = checkout / f".venv{suffix}"
+    (environment / "bin").mkdir(parents=True)
+    python = environment / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
-    stamp = f"cat pyproject.toml scripts/constraints.txt scripts/setup | cksum; echo {profile}"
+    stamp = f"cat pyproject.toml scripts/constraints{suffix}.txt scripts/setup | cksum; echo {profile}"
     checksum = subprocess.run(["bash", "-c", stamp], cwd=checkout, capture_output=True, text=True, check=True)
-    (checkout / ".venv" / f".ready-{profile}").write_text(f"{checksum.stdout.splitlines()[0]} {checkout}\n")
+    (environment / f".ready-{profile}").write_text(f"{checksum.stdout.splitlines()[0]} {checkout}\n")
+
+
+def pins(name):
+    """The version that a constraints file holds for each package."""
+    lines = (SCRIPTS / name).read_text().splitlines()
+    return {canonicalize_name(package): Version(version) for package, version in (line.split("==") for line in lines)}
+
+
+def direct_dependencies():
+    """What pyproject.toml asks for, extras included, without the extras' names for one another."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    found = [Requirement(text) for group in groups for text in group]
+    return [requirement for requirement in found if requirement.name != project["name"]]
 
 
 def test_the_tour_goes_through_every_kind_of_tool():
@@ -70,7 +90,8 @@ def test_the_tour_goes_through_every_kind_of_tool():
 
 def test_a_second_setup_does_nothing(checkout, tmp_path):
     mark_ready(checkout, "dev")
-    for profile in ("run", "dev"):
+    mark_ready(checkout, "lowest")
+    for profile in ("run", "dev", "lowest"):
         done = run(checkout / "scripts" / "setup", profile, cwd=tmp_path)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -92,13 +113,27 @@ def test_what_is_missing_is_one_line_with_its_remedy(checkout, tmp_path, python,
 
 def test_an_unknown_profile_is_refused(checkout, tmp_path):
     done = run(checkout / "scripts" / "setup", "everything", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (1, "scripts/setup: There is no profile everything; use run or dev.\n")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "scripts/setup: There is no profile everything; use run, dev or lowest.\n"
 
 
-def test_test_hands_its_arguments_to_pytest_from_any_folder(checkout, tmp_path):
-    mark_ready(checkout, "dev")
-    done = run(checkout / "scripts" / "test", "--version", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("profile", "command"),
+    [("dev", ["test"]), ("lowest", ["test-lowest"]), ("lowest", ["test-lowest", "--light"])],
+    ids=["highest", "lowest", "a part"],
+)
+def test_tests_hand_their_arguments_to_pytest_from_any_folder(checkout, tmp_path, profile, command):
+    mark_ready(checkout, profile)
+    done = run(checkout / "scripts" / command[0], *command[1:], "--version", cwd=tmp_path)
     assert (done.returncode, done.stdout[:7]) == (0, "pytest ")
+
+
+def test_what_the_lowest_versions_are_tried_with_is_there():
+    text = (SCRIPTS / "test-lowest").read_text()
+    left_out = re.findall(r"tests/[\w/]+\.py", text)
+    light = re.search(r"light=\((.+)\)", text)[1].split()
+    assert [name for name in (*left_out, *(f"tests/{name}" for name in light)) if not (ROOT / name).exists()] == []
+    assert left_out
 
 
 def test_run_hands_its_arguments_to_serve_in_the_callers_folder(checkout, tmp_path):
@@ -123,18 +158,43 @@ def test_docs_writes_what_is_not_current(checkout, tmp_path):
     assert (checkout / "docs" / "cli.md").read_text() == (ROOT / "docs" / "cli.md").read_text()
 
 
-def test_constraints_are_names_and_versions_alone():
-    lines = (SCRIPTS / "constraints.txt").read_text().splitlines()
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-lowest.txt"])
+def test_constraints_are_names_and_versions_alone(name):
+    lines = (SCRIPTS / name).read_text().splitlines()
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line)] == []
     assert len(lines) > 50
 
 
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-lowest.txt"])
+def test_constraints_hold_every_direct_dependency_within_its_range(name):
+    pinned = pins(name)
+    outside = [
+        str(requirement)
+        for requirement in direct_dependencies()
+        if (version := pinned.get(canonicalize_name(requirement.name))) is None or version not in requirement.specifier
+    ]
+    assert outside == []
+
+
+def test_the_lowest_constraints_are_the_low_ends_of_the_ranges():
+    pinned = pins("constraints-lowest.txt")
+    lowest = {
+        canonicalize_name(requirement.name): Version(part.version)
+        for requirement in direct_dependencies()
+        for part in requirement.specifier
+        if part.operator == ">="
+    }
+    assert {name: pinned.get(name) for name in lowest} == lowest
+    assert set(lowest) == {canonicalize_name(requirement.name) for requirement in direct_dependencies()}
+
+
 def test_ci_runs_the_tests_and_then_the_gates():
-    text = (ROOT / ".ci" / "run").read_text()
-    assert text.index("scripts/test") < text.index("scripts/check")
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    names = [Path(line.split()[0]).name for line in lines if line.startswith("scripts/")]
+    assert names == ["test", "test-lowest", "interop", "check"]
 
 
-@pytest.mark.parametrize("name", ["setup", "run", "test", "docs", "check"])
+@pytest.mark.parametrize("name", ["setup", "run", "test", "test-lowest", "docs", "check"])
 def test_scripts_can_be_run_and_parse(name):
     assert os.access(SCRIPTS / name, os.X_OK)
     subprocess.run(["bash", "-n", SCRIPTS / name], check=True, timeout=10)
