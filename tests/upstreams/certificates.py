@@ -86,11 +86,27 @@ def _certificate(name: str, *, issuer: Pair | None, days: int = 1) -> Pair:
         .not_valid_before(now - timedelta(days=2))
         .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(_key_usage(authority=issuer is None), critical=True)
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     )
     return builder.sign(signer, hashes.SHA256()), key
+
+
+def _key_usage(*, authority: bool) -> x509.KeyUsage:
+    """What Python 3.13 and later ask of an authority's certificate: that it says so."""
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _write(path: Path, certificate: x509.Certificate) -> None:

@@ -29,13 +29,19 @@ def resolve_within(path: str, root: Path, *, confined: bool) -> Path:
     try:
         resolved = (base / (path if confined else os.path.expanduser(path))).resolve()  # noqa: PTH111 - Path raises for unknown users
     except (OSError, RuntimeError) as error:
-        raise ConfigError(f"The path {path!r} cannot be resolved.", remedy="Look for a loop of links.") from error
+        raise _loop(path) from error
+    if os.path.islink(resolved):  # noqa: PTH114 - Path raises for names too long; Python 3.13 leaves loops unresolved
+        raise _loop(path)
     if confined and not resolved.is_relative_to(base):
         raise PolicyError(
             f"The path {path!r} leads out of the configuration's folder.",
             remedy="Only files within it can be read by a fetched manual.",
         )
     return resolved
+
+
+def _loop(path: str) -> ConfigError:
+    return ConfigError(f"The path {path!r} cannot be resolved.", remedy="Look for a loop of links.")
 
 
 async def read_local_file(path: str, root: Path, *, limit: int, confined: bool) -> tuple[Path, bytes]:
