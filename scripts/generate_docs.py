@@ -44,8 +44,8 @@ CLI_INTRO = f"""# The command line
 `utcp-bridge` is also `utcp` and `python -m utcp_bridge`; `utcp-registry` is `utcp-bridge registry`. Help and completion
 show the name that was typed. Results are on stdout, everything else on stderr.
 
-Completion for bash, zsh or fish: `eval "$(_UTCP_BRIDGE_COMPLETE=bash_source utcp-bridge)"`, and `_UTCP_COMPLETE` or
-`_UTCP_REGISTRY_COMPLETE` for the other names.
+`eval "$(utcp-bridge completion bash)"` in `~/.bashrc` completes verbs, options, manuals and tools, under every name;
+zsh and fish: see [`utcp-bridge completion`](#utcp-bridge-completion).
 """
 
 ERRORS_INTRO = f"""# Errors

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from utcp_bridge.cli import exits
+from utcp_bridge.cli.candidates import tool_names
 from utcp_bridge.cli.finding import loaded_tool
 from utcp_bridge.cli.opening import opened, run_async
 from utcp_bridge.cli.options import Options, client_options
@@ -51,7 +52,7 @@ Exit codes:
 """
     + "\n".join(f"  {code:<4}{meaning}" for code, meaning in exits.MEANINGS.items()),
 )
-@click.argument("tool")
+@click.argument("tool", shell_complete=tool_names)
 @click.argument("words", metavar="[ARGUMENT]...", nargs=-1)
 @click.option("--stream", is_flag=True, help="Print partial results as they come, one per line.")
 @click.option("-o", "--output", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result there.")

@@ -15,6 +15,7 @@ from utcp_bridge._version import __version__
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.call import call
 from utcp_bridge.cli.check import check
+from utcp_bridge.cli.completion import completion
 from utcp_bridge.cli.convert import convert
 from utcp_bridge.cli.describe import describe
 from utcp_bridge.cli.doctor import doctor
@@ -83,6 +84,7 @@ for verb in (
     init,
     install,
     migrate,
+    completion,
 ):
     bridge.add_command(verb)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from utcp_bridge.cli.opening import run_async
-from utcp_bridge.cli.options import Session
+from utcp_bridge.cli.options import Session, documents
 from utcp_bridge.cli.output import complain, note
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ Examples:
   utcp-bridge convert --mcp-command "uvx mcp-server-time" --name time -o time.json
 """
 )
-@click.argument("sources", metavar="[SOURCE]...", nargs=-1)
+@click.argument("sources", metavar="[SOURCE]...", nargs=-1, shell_complete=documents)
 @click.option("--mcp-command", "commands", metavar="COMMAND", multiple=True, help="MCP server to start and ask.")
 @click.option("--mcp-url", "urls", metavar="URL", multiple=True, help="MCP server to ask over HTTP.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to stdout.")

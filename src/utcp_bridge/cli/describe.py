@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from utcp_bridge.cli.candidates import tool_names
 from utcp_bridge.cli.finding import find_tool, summary
 from utcp_bridge.cli.opening import opened, run_async, tell_failures, wait_for_manuals
 from utcp_bridge.cli.options import Options, client_options
@@ -27,7 +28,7 @@ Examples:
   utcp-bridge describe -c utcp.yaml github.create_issue --json
 """
 )
-@click.argument("tool")
+@click.argument("tool", shell_complete=tool_names)
 @client_options
 def describe(options: Options, tool: str, as_json: bool) -> None:
     """Show a tool's description, its arguments, and a call to start from."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from utcp_bridge.cli import exits
+from utcp_bridge.cli.candidates import manual_names
 from utcp_bridge.cli.opening import load, open_loaded, run_async, show_progress, wait_for_manuals
 from utcp_bridge.cli.options import Options, client_options
 from utcp_bridge.cli.output import note, print_json, print_line, print_table
@@ -54,7 +55,7 @@ Exit codes, by the first step that failed:
 """
     + "\n".join(f"  {code:<4}{meaning}" for code, meaning in exits.MEANINGS.items()),
 )
-@click.argument("manuals", metavar="[MANUAL]...", nargs=-1)
+@click.argument("manuals", metavar="[MANUAL]...", nargs=-1, shell_complete=manual_names)
 @click.option(
     "--call",
     "calls",

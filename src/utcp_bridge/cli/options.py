@@ -13,9 +13,11 @@ import click
 from utcp_bridge.errors import ConfigError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from utcp_bridge.model import JsonObject
 
-__all__ = ["DEFAULT_FILES", "Options", "Session", "client_options", "engine_options", "overrides"]
+__all__ = ["DEFAULT_FILES", "Options", "Session", "client_options", "documents", "engine_options", "overrides"]
 
 DEFAULT_FILES: Final = ("providers.json", ".utcp_config.json", "utcp.yaml")
 
@@ -53,6 +55,14 @@ class Options:
         )
 
 
+def documents(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Files and folders, for a shell to complete as it does everywhere."""
+    from click.shell_completion import CompletionItem
+
+    del ctx, param
+    return [CompletionItem(incomplete, type="file")]
+
+
 def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `-c`, `--json` and the engine's options; the command gets an `Options` first."""
 
@@ -62,6 +72,7 @@ def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "sources",
         metavar="CONFIG",
         multiple=True,
+        shell_complete=documents,
         help="File, folder or URL; may be given several times. Default: $UTCP_CONFIG_FILE, or "
         + ", ".join(f"./{name}" for name in DEFAULT_FILES)
         + ".",

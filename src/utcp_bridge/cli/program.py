@@ -10,11 +10,11 @@ from typing import Final
 
 import click
 
-__all__ = ["CONTEXT", "DEFAULT", "REGISTRY", "NamedGroup", "started_as", "under_name"]
+__all__ = ["CONTEXT", "DEFAULT", "NAMES", "REGISTRY", "NamedGroup", "started_as", "under_name"]
 
 DEFAULT: Final = "utcp-bridge"
 REGISTRY: Final = "utcp-registry"
-_NAMES: Final = (DEFAULT, "utcp", REGISTRY)
+NAMES: Final = (DEFAULT, "utcp", REGISTRY)
 _COMMAND: Final = re.compile(rf"(?<![\w./-]){DEFAULT}(?= )(?: registry\b)?")
 
 
@@ -34,7 +34,7 @@ class NamedGroup(click.Group):
 def started_as() -> str:
     """The program's name by `sys.argv`; the default for `python -m utcp_bridge` and for embedding programs."""
     name = Path(sys.argv[0] if sys.argv else "").name.removesuffix(".exe")
-    return name if name in _NAMES else DEFAULT
+    return name if name in NAMES else DEFAULT
 
 
 def under_name(command: click.Command, program: str) -> click.Command:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from utcp_bridge.cli.opening import opened, run_async, wait_for_manuals
-from utcp_bridge.cli.options import Options, engine_options
+from utcp_bridge.cli.options import Options, documents, engine_options
 from utcp_bridge.cli.output import note
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ For a host that takes commands:
   {"mcpServers": {"utcp": {"command": "utcp-bridge", "args": ["serve", "/path/to/providers.json"]}}}
 """
 )
-@click.argument("sources", metavar="[CONFIG]...", nargs=-1)
+@click.argument("sources", metavar="[CONFIG]...", nargs=-1, shell_complete=documents)
 @click.option("--http", "http", is_flag=True, help="Serve streamable HTTP; short for --transport http.")
 @click.option("--transport", type=click.Choice(["stdio", "http"]), help="How to serve.  [default: stdio]")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")

@@ -10,7 +10,7 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import run_async
-from utcp_bridge.cli.options import Session
+from utcp_bridge.cli.options import Session, documents
 from utcp_bridge.cli.output import heading, print_json, print_line
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ Exit codes:
   2   a file cannot be read
 """
 )
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=documents)
 @click.option("--name", help="The manual's name, after which its variables are named.  [default: the file's]")
 @click.option("--strict", is_flag=True, help="Warnings are faults.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")

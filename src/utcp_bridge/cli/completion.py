@@ -1,0 +1,52 @@
+"""`utcp-bridge completion`: the script with which a shell completes the command under each of its names."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from utcp_bridge.cli.program import NAMES
+
+if TYPE_CHECKING:
+    from click.shell_completion import ShellComplete
+
+__all__ = ["completion"]
+
+_SHELLS: Final = ("bash", "zsh", "fish")
+
+
+class _Shell(click.Choice[str]):
+    """A shell by its name, or by its path as $SHELL gives it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return super().convert(PurePath(value).stem, param, ctx)
+
+
+@click.command(
+    epilog="""\b
+Examples, each with the file that the line belongs in:
+  eval "$(utcp-bridge completion bash)"        ~/.bashrc
+  eval "$(utcp-bridge completion zsh)"         ~/.zshrc, after compinit
+  utcp-bridge completion fish | source         ~/.config/fish/config.fish
+"""
+)
+@click.argument("shell", type=_Shell(_SHELLS), metavar=f"[{'|'.join(_SHELLS)}]", envvar="SHELL")
+def completion(shell: str) -> None:
+    """Print the script that completes verbs, options and names in a shell, by default that of $SHELL.
+
+    It is for `utcp-bridge`, `utcp` and `utcp-registry`. Manuals are completed by the configuration (-c, or the default
+    one), tools by those manuals that are local files or text: completing reaches no network and starts no program.
+    """
+    from click.shell_completion import BashComplete, FishComplete, ZshComplete
+
+    kinds: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+    for name in NAMES:
+        click.echo(_script(kinds[shell], name))
+
+
+def _script(kind: type[ShellComplete], name: str) -> str:
+    """The script for one name; the variable is the one that click looks for."""
+    variable = f"_{name.replace('-', '_')}_COMPLETE".upper()
+    return kind(click.Command(name), {}, name, variable).source()
