@@ -1,6 +1,7 @@
 """`utcp-bridge convert` as people and scripts use it."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.openapi_oracle.samples import OWN
 from tests.upstreams import mcp_server
 from tests.upstreams.http_service import HttpService
 
+from utcp_bridge.cli.command import run
 from utcp_bridge.dialects.documents import parse_document
 
 PETS = str(OWN / "oai-v3.0-pass-petstore-expanded.yaml")
@@ -107,3 +109,35 @@ def test_nothing_to_convert_is_a_wrong_command_line(command):
     assert outcome.code == 1
     assert "--mcp-command" in outcome.err
     assert command("convert", "gone.json").code == 2
+
+
+@pytest.mark.anyio
+async def test_a_terminal_shows_what_is_being_done_and_is_left_clean(terminal, tmp_path):
+    shutil.copy(PETS, tmp_path / "pets.yaml")
+    async with HttpService() as service:
+        url = f"{service.base}/openapi.json"
+        with terminal:
+            code = await anyio.to_thread.run_sync(run, ["convert", "pets.yaml", f"{url}?key=S3CRET", "-o", "all.json"])
+    assert code == 0
+    before, *told, after = terminal.shown().split("\r\x1b[2K")
+    assert (before, after) == ("", "7 tools in all.json\n")
+    assert told == [
+        "Reading pets.yaml (1 of 2) …",
+        "Converting pets.yaml (1 of 2) …",
+        f"Fetching {url} (2 of 2) …",
+        f"Converting {url} (2 of 2) …",
+    ]
+
+
+def test_a_terminal_is_left_clean_for_an_error_too(terminal):
+    with terminal:
+        assert run(["convert", "--mcp-command", "no-such-program --token S3CRET", "--name", "clock"]) != 0
+    _, told, after = terminal.shown().split("\r\x1b[2K")
+    assert told == "Asking the MCP server clock …"
+    assert "utcp-bridge:" in after
+    assert "S3CRET" not in told + after
+
+
+def test_without_a_terminal_nothing_is_shown_of_it(command):
+    outcome = command("convert", PETS)
+    assert (outcome.code, outcome.err) == (0, "")

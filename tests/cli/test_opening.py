@@ -1,8 +1,10 @@
 """From options to a client: what is told, what is waited for."""
 
+import termios
+
 import pytest
 
-from utcp_bridge.cli.opening import opened, run_async, tell_failures, wait_for_manuals
+from utcp_bridge.cli.opening import opened, run_async, show_progress, tell_failures, wait_for_manuals
 from utcp_bridge.cli.options import Options
 from utcp_bridge.errors import ConfigError
 
@@ -51,6 +53,22 @@ async def test_a_manual_still_loading_is_shown_on_a_terminal(terminal, tmp_path)
         shown = terminal.shown()
     assert "Loading " in shown
     assert shown.endswith("\r\x1b[2K")
+
+
+@pytest.mark.parametrize(
+    ("columns", "text", "shown"),
+    [
+        (20, "x" * 19, "x" * 19),
+        (20, "x" * 20, "x" * 18 + "…"),
+        (20, "漢" * 20, "漢" * 9 + "…"),
+        (0, "y" * 99, "y" * 78 + "…"),
+    ],
+)
+def test_what_is_shown_in_passing_fits_one_line_of_the_terminal(terminal, columns, text, shown):
+    termios.tcsetwinsize(terminal.stream.fileno(), (24, columns))
+    with terminal:
+        show_progress(text)
+    assert terminal.shown() == f"\r\x1b[2K{shown}"
 
 
 async def test_settings_of_the_command_line_reach_the_client(manual):

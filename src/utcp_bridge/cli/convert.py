@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from utcp_bridge.cli.opening import run_async
+from utcp_bridge.cli.opening import run_async, show_progress
 from utcp_bridge.cli.options import Session, documents
 from utcp_bridge.cli.output import complain, note
 
@@ -74,7 +74,10 @@ def convert(session: Session, /, sources: tuple[str, ...], output: Path | None, 
 async def _convert(sources: tuple[str, ...], lines: list[str], wishes: Wishes) -> Converted:
     from utcp_bridge.converting import convert as run
 
-    return await run(sources, wishes, mcp_servers=lines)
+    try:
+        return await run(sources, wishes, mcp_servers=lines, progress=show_progress)
+    finally:
+        show_progress("")
 
 
 def _wishes(flags: JsonObject) -> Wishes:

@@ -156,7 +156,7 @@ def _check_names(manuals: Sequence[str], loaded: LoadedConfig, client: UtcpClien
 
 
 def _tell_progress(names: Sequence[str]) -> None:
-    show_progress(f"Examining {', '.join(names)} …"[:200] if names else "")
+    show_progress(f"Examining {', '.join(names)} …" if names else "")
 
 
 def _print(diagnosis: Diagnosis) -> None:

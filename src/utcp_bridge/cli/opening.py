@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from utcp_bridge.cli.logs import audit_sink, configure_logging
 from utcp_bridge.cli.options import Options
-from utcp_bridge.cli.output import complain, note
+from utcp_bridge.cli.output import complain, note, width
 
 if TYPE_CHECKING:
     from utcp_bridge.client import UtcpClient
@@ -24,6 +25,7 @@ __all__ = ["load", "open_loaded", "opened", "run_async", "show_progress", "tell_
 
 T = TypeVar("T")
 _TICK: Final = 0.1
+_COLUMNS: Final = 80  # of a terminal that does not tell
 _ERASE_LINE: Final = "\r\x1b[2K"
 
 
@@ -89,15 +91,25 @@ async def wait_for_manuals(client: UtcpClient, enough: Callable[[], bool] | None
     """Wait until no manual is loading, or `enough()`; shows on a terminal what is still missing."""
     while not (enough is not None and enough()) and not await client.wait_loaded(_TICK):
         missing = ", ".join(state.name for state in client.report() if state.status == "loading")
-        show_progress(f"Loading {missing} …"[:200])
+        show_progress(f"Loading {missing} …")
     show_progress("")
 
 
 def show_progress(text: str) -> None:
-    """Put a text in the place of the one before, on a terminal; elsewhere nothing."""
+    """Put a text in the place of the one before, on a terminal, cut to its width; elsewhere nothing."""
     if sys.stderr.isatty():
-        sys.stderr.write(f"{_ERASE_LINE}{text}")
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+        sys.stderr.write(f"{_ERASE_LINE}{_cut(text, columns - 1)}")
         sys.stderr.flush()
+
+
+def _cut(text: str, columns: int) -> str:
+    """The beginning that fits; a line that wrapped could not be erased."""
+    if width(text) <= columns:
+        return text
+    while width(text) >= columns:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def tell_failures(client: UtcpClient) -> list[ManualState]:

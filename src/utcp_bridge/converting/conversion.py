@@ -20,6 +20,7 @@ from utcp_bridge.dialects.shorthand import expand_shorthand, suggest_name
 from utcp_bridge.errors import ConfigError, ManualError
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.places import STDIN, Placed, is_url, read_place
+from utcp_bridge.urls import bare_url
 
 __all__ = ["convert", "openapi_to_utcp"]
 
@@ -33,22 +34,33 @@ async def convert(
     *,
     mcp_servers: Sequence[str] = (),
     read_stdin: _READ_STDIN | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Converted:
     """One document of every input.
 
     `places` are files, URLs and `-` for stdin: OpenAPI descriptions, UTCP documents of any generation, MCP hosts'
-    files. `mcp_servers` are one-line forms: `mcp+stdio:COMMAND`, `mcp+https://…`.
+    files. `mcp_servers` are one-line forms: `mcp+stdio:COMMAND`, `mcp+https://…`. `progress` is told in words what is
+    being done, without what URLs and command lines may hold in secrets.
 
     :raises ConfigError: nothing can be made of an input, or they do not go together.
     :raises UtcpError: an input cannot be fetched, or a server does not answer.
     """
     wishes = wishes or Wishes()
     parts: list[Converted] = []
+    total = len(places) + len(mcp_servers)
+
+    def tell(doing: str) -> None:
+        if progress is not None:
+            progress(f"{doing} ({len(parts) + 1} of {total}) …" if total > 1 else f"{doing} …")
+
     for place in places:
+        shown = "stdin" if place == STDIN else bare_url(place) if is_url(place) else place
+        tell(f"{'Fetching' if is_url(place) else 'Reading'} {shown}")
         placed = await read_place(place, read_stdin=read_stdin)
+        tell(f"Converting {shown}")
         parts.append(await _converted(placed, _name_of(placed, parts), wishes))
     for line in mcp_servers:
-        parts.append(await _server(line, parts, wishes))
+        parts.append(await _server(line, parts, wishes, tell))
     whole = merge(parts, name=wishes.name)
     if wishes.target == "v0":
         return to_v0(whole)
@@ -123,13 +135,14 @@ def _manual(document: Any, name: str, shown: str, wishes: Wishes) -> Converted:
     return Converted(manual, name, notes=reading.faults)
 
 
-async def _server(line: str, parts: Sequence[Converted], wishes: Wishes) -> Converted:
+async def _server(line: str, parts: Sequence[Converted], wishes: Wishes, tell: Callable[[str], None]) -> Converted:
     try:
         entry = expand_shorthand(line)
     except ValueError as error:
         raise ConfigError(f"{line!r}: {error}") from None
     name = safe_name(wishes.name or "") or suggest_name(entry, [part.name for part in parts])
     [server] = entry["config"]["mcpServers"].values()
+    tell(f"Asking the MCP server {name}")
     return await mcp_manual({name: server}, name=name, wishes=wishes, root=Path.cwd())
 
 
