@@ -1,10 +1,11 @@
 """Every provider example of UTCP's own documents: the README of 0.1 and 0.2, read with the meaning they state.
 
-Its manuals and forms of auth, and the extended dialect, are in test_seed_manuals.py. A path such as
-"auth.api_key" in an expectation names a member of the entry that is read.
+The first version's own rows are in tests/support/seed_v01.py; manuals, forms of auth and the extended dialect are in
+test_seed_manuals.py. A path such as "auth.api_key" in an expectation names a member of the entry that is read.
 """
 
 import pytest
+from tests.support.seed_v01 import PROVIDERS as V01
 
 from utcp_bridge.dialects import Shape, detect, read_config
 from utcp_bridge.transport_registry import TransportRegistry
@@ -15,7 +16,13 @@ OAUTH = {
     "client_id": "your_client_id",
     "client_secret": "your_client_secret",
 }
-MCP_OAUTH = {**OAUTH, "token_url": "http://localhost:8000/token"}
+MCP_OAUTH = {
+    **OAUTH,
+    "token_url": "http://localhost:8000/token",
+    "client_id": "test-client",
+    "client_secret": "test-secret",
+}
+GRAPHQL_OAUTH = {**OAUTH, "client_id": "graphql_client", "client_secret": "secret_123"}
 HEADER_FIELDS = ["LLM_generated_param_to_be_sent_as_header"]
 
 # (section, provider as written, type in v1, what else it must have come to mean)
@@ -48,19 +55,6 @@ PROVIDERS = [
         {"auth": OAUTH, "header_fields": HEADER_FIELDS, "headers.User-Agent": "MyApp/1.0"},
     ),
     (
-        "0.1, HTTP provider",
-        {
-            "name": "my_rest_api",
-            "provider_type": "http",
-            "url": "https://api.example.com/utcp",
-            "http_method": "POST",
-            "content_type": "application/json",
-            "auth": OAUTH,
-        },
-        "http",
-        {"content_type": "application/json", "auth": OAUTH},
-    ),
-    (
         "0.2, OpenAPI conversion",
         {
             "name": "open_library_api",
@@ -82,6 +76,16 @@ PROVIDERS = [
         {"url": "https://openlibrary.org/api/volumes/brief/{key_type}/{value}.json"},
     ),
     (
+        "0.2, multiple path parameters",
+        {
+            "name": "posts",
+            "provider_type": "http",
+            "url": "https://api.example.com/users/{user_id}/posts/{post_id}/comments/{comment_id}",
+        },
+        "http",
+        {"url": "https://api.example.com/users/{user_id}/posts/{post_id}/comments/{comment_id}"},
+    ),
+    (
         "0.2, SSE provider",
         {
             "name": "live_updates_service",
@@ -93,16 +97,15 @@ PROVIDERS = [
             "headers": {"Accept": "text/event-stream"},
             "body_field": None,
             "header_fields": HEADER_FIELDS,
-            "auth": {"auth_type": "api_key", "api_key": "k", "var_name": "Authorization", "location": "header"},
+            "auth": {
+                "auth_type": "api_key",
+                "api_key": "your_api_key",
+                "var_name": "Authorization",
+                "location": "header",
+            },
         },
         "sse",
-        {"auth.api_key": "k", "retry_timeout": 30000, "body_field": None},
-    ),
-    (
-        "0.1, SSE provider",
-        {"name": "live", "provider_type": "sse", "url": "https://api.example.com/utcp", "event_type": "message"},
-        "sse",
-        {"event_type": "message"},
+        {"auth.api_key": "your_api_key", "retry_timeout": 30000, "body_field": None},
     ),
     (
         "0.2, HTTP stream provider",
@@ -164,10 +167,10 @@ PROVIDERS = [
             "operation_name": "GetUserData",
             "headers": {"Content-Type": "application/json"},
             "header_fields": HEADER_FIELDS,
-            "auth": OAUTH,
+            "auth": GRAPHQL_OAUTH,
         },
         "graphql",
-        {"operation_name": "GetUserData", "auth": OAUTH},
+        {"operation_name": "GetUserData", "auth": GRAPHQL_OAUTH},
     ),
     (
         "0.2, TCP provider, basic",
@@ -194,6 +197,8 @@ PROVIDERS = [
             "framing_strategy": "length_prefix",
             "length_prefix_bytes": 4,
             "length_prefix_endian": "big",
+            "request_data_format": "json",
+            "response_byte_format": "utf-8",
         },
         "tcp",
         {"length_prefix_bytes": 4, "length_prefix_endian": "big"},
@@ -271,7 +276,7 @@ PROVIDERS = [
         {"peer_id": "remote-peer-id"},
     ),
     (
-        "0.1 and 0.2, MCP provider over HTTP",
+        "0.2, MCP provider over HTTP",
         {
             "name": "my_mcp_http_service",
             "provider_type": "mcp",
@@ -312,6 +317,7 @@ PROVIDERS = [
         "http",
         {"name": "weather_service"},
     ),
+    *V01,
 ]
 IDS = [f"{section}: {kind}" for section, _, kind, _ in PROVIDERS]
 

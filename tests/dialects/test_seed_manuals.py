@@ -5,6 +5,7 @@ in the order of the "deep dive" that shows it.
 import pytest
 
 from utcp_bridge.dialects import read_config, read_manual
+from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.transport_registry import TransportRegistry
 from utcp_bridge.wire.templating import Context, Syntax, compile_template
 
@@ -50,6 +51,7 @@ def test_the_documented_manual_is_one_http_tool():
     "auth",
     [
         {"auth_type": "api_key", "api_key": "YOUR_SECRET_API_KEY", "var_name": "X-API-Key"},
+        {"auth_type": "api_key", "api_key": "YOUR_SECRET_API_KEY", "var_name": "X-API-Key", "location": "header"},
         {"auth_type": "api_key", "api_key": "sk-1234567890abcdef", "var_name": "Authorization", "location": "header"},
         {"auth_type": "api_key", "api_key": "abc123def456", "var_name": "api_key", "location": "query"},
         {"auth_type": "api_key", "api_key": "session_token_xyz", "var_name": "auth_token", "location": "cookie"},
@@ -194,45 +196,97 @@ def test_the_transport_reads_every_documented_field(section, written, changed):
     assert [str(fault) for fault in reading.faults] == []
 
 
-def test_the_complete_manual_declares_its_key_and_reads_the_response_schema():
-    places = {"type": "array", "items": {"type": "object", "properties": {"name": {"type": "string"}}}}
-    headers = {"Authorization": "Bearer ${EXAMPLE_API_KEY}", "Accept": "application/json"}
-    reading = read(
+COMPLETE = {
+    "manual_version": "2.1.0",
+    "utcp_version": "1.0.1",
+    "info": {
+        "title": "Example Service Tools",
+        "version": "2.1.0",
+        "description": "Tools for interacting with Example Service",
+    },
+    "auth": {
+        "auth_type": "api_key",
+        "var_name": "EXAMPLE_API_KEY",
+        "instructions": "Get your API key from https://example.com/keys",
+    },
+    "tools": [
         {
-            "manual_version": "2.1.0",
-            "utcp_version": "1.0.1",
-            "info": {"title": "Example Service Tools", "version": "2.1.0", "description": "Tools for Example Service"},
-            "auth": {
-                "auth_type": "api_key",
-                "var_name": "EXAMPLE_API_KEY",
-                "instructions": "Get your API key from https://example.com/keys",
+            "name": "search_locations",
+            "description": "Search for locations by name. Returns a list of matching places with coordinates.",
+            "tags": ["search", "maps"],
+            "inputs": {
+                "type": "object",
+                "properties": {
+                    "query": {"type": "string", "description": "Location name to search for"},
+                    "limit": {"type": "integer", "default": 5, "minimum": 1, "maximum": 20},
+                },
+                "required": ["query"],
             },
-            "tools": [
-                {
-                    "name": "search_locations",
-                    "tags": ["search", "maps"],
-                    "inputs": {"type": "object", "properties": {"query": {"type": "string"}}},
-                    "tool_call_template": {
-                        "call_template_type": "http",
-                        "url": "https://api.example.com/v1/locations/search",
-                        "query_params": {"q": "{{query}}", "limit": "{{limit|default:5}}"},
-                        "headers": headers,
-                    },
-                    "response_schema": places,
-                }
-            ],
-        }
-    )
+            "tool_call_template": {
+                "call_template_type": "http",
+                "url": "https://api.example.com/v1/locations/search",
+                "http_method": "GET",
+                "query_params": {"q": "{{query}}", "limit": "{{limit|default:5}}"},
+                "headers": {"Authorization": "Bearer ${EXAMPLE_API_KEY}", "Accept": "application/json"},
+            },
+            "response_schema": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {"name": {"type": "string"}, "lat": {"type": "number"}, "lon": {"type": "number"}},
+                },
+            },
+        },
+        {
+            "name": "get_weather",
+            "description": "Get current weather conditions for a specific location",
+            "tags": ["weather"],
+            "inputs": {
+                "type": "object",
+                "properties": {
+                    "location": {"type": "string", "description": "City name or 'lat,lon' coordinates"},
+                    "units": {**UNITS, "description": "Temperature units"},
+                },
+                "required": ["location"],
+            },
+            "tool_call_template": {
+                "call_template_type": "http",
+                "url": "https://api.example.com/v1/weather/current",
+                "http_method": "GET",
+                "query_params": {"q": "{{location}}", "units": "{{units|default:metric}}"},
+                "headers": {"Authorization": "Bearer ${EXAMPLE_API_KEY}"},
+            },
+        },
+    ],
+}
+
+
+def test_the_complete_manual_declares_its_key_and_reads_the_response_schema():
+    reading = read(COMPLETE)
 
     assert (reading.dialect, reading.faults, reading.auth) == ("extended", [], None)
-    assert reading.info["title"] == "Example Service Tools"
+    assert (reading.info["title"], reading.info["version"]) == ("Example Service Tools", "2.1.0")
     assert reading.declared_variables == {"EXAMPLE_API_KEY": "Get your API key from https://example.com/keys"}
-    (tool,) = reading.tools
-    assert tool["outputs"] is places
-    assert tool["tags"] == ["search", "maps"]
-    assert tool["tool_call_template"]["headers"] == headers
-    rendered = compile_template(tool["tool_call_template"]["query_params"], syntaxes=Syntax.MUSTACHE)
-    assert rendered.render({"query": "Rome"}, context=Context.QUERY) == {"q": "Rome", "limit": 5}
+    places, weather = reading.tools
+    assert places["outputs"] == COMPLETE["tools"][0]["response_schema"]
+    assert (places["tags"], weather["tags"]) == (["search", "maps"], ["weather"])
+    assert "outputs" not in weather
+    for tool, written in zip(reading.tools, COMPLETE["tools"], strict=True):
+        assert tool["inputs"] is written["inputs"]
+        assert tool["tool_call_template"] == written["tool_call_template"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "query"),
+    [
+        (0, {"query": "Rome"}, {"q": "Rome", "limit": 5}),
+        (0, {"query": "Rome", "limit": 2}, {"q": "Rome", "limit": 2}),
+        (1, {"location": "1,2", "units": "imperial"}, {"q": "1,2", "units": "imperial"}),
+    ],
+)
+def test_arguments_and_defaults_of_the_complete_manual_become_its_queries(tool, arguments, query):
+    written = read(COMPLETE).tools[tool]["tool_call_template"]["query_params"]
+    assert compile_template(written, syntaxes=Syntax.MUSTACHE).render(arguments, context=Context.QUERY) == query
 
 
 def test_an_api_key_beside_a_template_that_uses_it_is_sent_once():
@@ -245,6 +299,19 @@ def test_an_api_key_beside_a_template_that_uses_it_is_sent_once():
 
     assert template == {**DEFAULT, "headers": {"Authorization": "Bearer ${API_KEY}"}}
     assert reading.declared_variables == {"API_KEY": ""}
+
+
+def test_the_documented_comment_in_json_is_read():
+    text = """{
+      "auth": {
+        "auth_type": "api_key",
+        "var_name": "API_KEY",
+        "location": "header",  // or "query"
+        "key_name": "Authorization"
+      }
+    }"""
+
+    assert parse_document(text, jsonc=True)["auth"]["location"] == "header"
 
 
 @pytest.mark.parametrize(
@@ -284,7 +351,7 @@ def test_custom_headers_keep_their_variables():
 
 
 def test_examples_in_a_schema_are_kept():
-    inputs = {"properties": {"location": {"type": "string", "examples": ["Paris", "48.8566,2.3522"]}}}
+    inputs = {"properties": {"location": {"type": "string", "examples": ["Paris", "New York", "48.8566,2.3522"]}}}
 
     assert read([{"name": "a", "inputs": inputs}]).tools[0]["inputs"] is inputs
 
@@ -311,3 +378,13 @@ def test_file_and_url_discovery_are_one_line_entries():
         ("maps", "file"),
         ("utcp_manual", "http"),
     ]
+
+
+def test_tags_and_a_response_schema_describe_a_tool():
+    schema = {"type": "object", "properties": {"temp": {"type": "number"}, "condition": {"type": "string"}}}
+    tags = ["weather", "current", "realtime", "outdoor"]
+    (tool,) = read(
+        [{"name": "a", "description": "Updated every 15 minutes.", "tags": tags, "response_schema": schema}]
+    ).tools
+
+    assert (tool["tags"], tool["outputs"], tool["description"]) == (tags, schema, "Updated every 15 minutes.")

@@ -1,14 +1,21 @@
 """The programs that UTCP's own guides show, run as they stand but for the import path and the address."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 import threading
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+
+from utcp_bridge import UTCPClient
+from utcp_bridge.errors import InvalidArguments
 
 CLIENT = """
 import asyncio
@@ -111,6 +118,18 @@ print(sorted(client.list_tools()))
 """
 
 
+REGISTRY = """
+from utcp_bridge import UTCPClient, UTCPRegistry
+
+client = UTCPClient()
+registry = UTCPRegistry("BASE")
+manuals = registry.discover(tags=["weather", "maps"])
+for manual_url in manuals:
+    client.load_manual(manual_url)
+print(client.list_tools())
+"""
+
+
 def application() -> FastAPI:
     """The guide's server; its tool is at the server's own address."""
     app = FastAPI()
@@ -124,6 +143,10 @@ def application() -> FastAPI:
     @app.get("/api/weather")
     def get_weather(location: str, units: str = "metric"):
         return {"temperature": 22.5, "conditions": "Sunny"}
+
+    @app.get("/api/volumes/brief/{key_type}/{value}.json", include_in_schema=False)
+    def volumes(key_type: str, value: str, request: Request):
+        return {"key_type": key_type, "value": value, "query": request.url.query}
 
     return app
 
@@ -201,3 +224,61 @@ def test_the_synchronous_client_of_the_deep_dive_does_what_its_comments_say(base
 def test_discovery_by_url_and_conversion_meet_in_one_client(base, tmp_path):
     names = run(DISCOVERY.replace("BASE", base), tmp_path)
     assert "get_weather" in names
+
+
+def volumes(base: str) -> dict[str, Any]:
+    """The guide's tool whose URL has path parameters."""
+    url = f"{base}/api/volumes/brief/{{key_type}}/{{value}}.json"
+    return {"version": "1.0", "tools": [{"name": "brief", "tool_provider": {"provider_type": "http", "url": url}}]}
+
+
+def test_path_parameters_are_taken_from_the_arguments_and_the_rest_is_the_query(base):
+    arguments = {"key_type": "isbn", "value": "9780140328721", "format": "json"}
+    with UTCPClient() as client:
+        client.load_manual_dict(volumes(base), "openlibrary_api")
+        asked = client.call_tool("openlibrary_api.brief", arguments)
+        with pytest.raises(InvalidArguments, match="'value'"):
+            client.call_tool("openlibrary_api.brief", {"key_type": "isbn"})
+    assert asked == {"key_type": "isbn", "value": "9780140328721", "query": "format=json"}
+
+
+def shell(line: str, folder: Path) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-ec", line],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_utilities_convert_and_validate_as_they_are_documented(base, tmp_path):
+    with urllib.request.urlopen(f"{base}/openapi.json") as reply:
+        document = {**json.load(reply), "servers": [{"url": base}]}
+    (tmp_path / "openapi.json").write_text(json.dumps(document), encoding="utf-8")
+    shell("utcp convert openapi.json > utcp-manual.json", tmp_path)
+    converted = json.loads((tmp_path / "utcp-manual.json").read_text(encoding="utf-8"))
+    assert [tool["tool_call_template"]["url"] for tool in converted["tools"]] == [f"{base}/api/weather"]
+    assert "utcp-manual.json" in shell("utcp validate utcp-manual.json", tmp_path)
+
+
+def test_manuals_of_a_served_registry_are_discovered_by_their_tags_and_loaded(tmp_path):
+    for name, tags in {"weather": ["weather"], "maps": ["maps"], "other": ["tea"]}.items():
+        [tool] = manual("https://example.com")["tools"]
+        document = {"version": "1.0", "tools": [{**tool, "name": f"{name}_tool", "tags": tags}]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
+    command = [Path(sys.executable).with_name("utcp-registry"), "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            url = re.search(r"http://\S+(?=/manuals)", process.stderr.readline())
+            assert url is not None
+            listed = run(REGISTRY.replace("BASE", url[0]), tmp_path)
+        finally:
+            process.terminate()
+    assert listed == "['maps_tool', 'weather_tool']\n"
