@@ -11,6 +11,7 @@ import pytest
 from utcp_bridge import __version__
 from utcp_bridge.cli import command as module
 from utcp_bridge.cli.command import bridge, main, run
+from utcp_bridge.cli.registry import registry
 
 
 def test_the_version_is_told(command):
@@ -18,12 +19,32 @@ def test_the_version_is_told(command):
     assert (outcome.code, outcome.out) == (0, f"utcp-bridge {__version__}\n")
 
 
-@pytest.mark.parametrize("verb", sorted(bridge.commands))
+VERBS = [*([verb] for verb in bridge.commands), *(["registry", verb] for verb in registry.commands)]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_help_of_every_verb_teaches_by_example(command, verb):
-    outcome = command(verb, "--help")
+    outcome = command(*verb, "--help")
     assert outcome.code == 0
-    assert "Examples:" in outcome.out
-    assert f"utcp-bridge {verb}" in outcome.out.partition("Examples:")[2]
+    assert f"utcp-bridge {' '.join(verb)}" in outcome.out.partition("Examples")[2]
+
+
+@pytest.mark.parametrize("verb", [[], *VERBS], ids=" ".join)
+def test_help_fits_a_hundred_columns_and_is_not_cut(command, monkeypatch, verb):
+    monkeypatch.setenv("COLUMNS", "120")
+    usage, *lines = command(*verb, "--help").out.splitlines()
+    assert len(usage) <= 100
+    assert [line for line in lines if len(line) > 100 or line.endswith("...")] == []
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != ["registry"]], ids=" ".join)
+def test_every_verb_can_show_tracebacks_and_says_which_options_may_be_repeated(verb):
+    found = bridge.commands[verb[0]]
+    if isinstance(found, click.Group):
+        found = found.commands[verb[1]]
+    options = [param for param in found.params if isinstance(param, click.Option)]
+    assert "--debug" in [name for option in options for name in option.opts]
+    assert [option.name for option in options if option.multiple and "several times" not in str(option.help)] == []
 
 
 def test_the_group_lists_its_verbs(command):
@@ -76,6 +97,23 @@ def raising(error):
         raise error
 
     return verb
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["init", "gone/utcp.yaml", "--manual", "m.json"], "gone/utcp.yaml: No such file or directory. Check"),
+        (["init", "folder", "--force", "--manual", "m.json"], "folder: Is a directory. Check"),
+        (["install", "cursor", "folder", "--project", "file"], "file/.cursor: Not a directory. Check"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_clear_line(command, tmp_path, arguments, words):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    outcome = command(*arguments)
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"utcp-bridge: {words}")
+    assert outcome.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

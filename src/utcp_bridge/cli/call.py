@@ -50,7 +50,7 @@ Examples:
 \b
 Exit codes:
 """
-    + "\n".join(f"  {code:<4}{meaning}" for code, meaning in exits.MEANINGS.items()),
+    + exits.listed()
 )
 @click.argument("tool", shell_complete=tool_names)
 @click.argument("words", metavar="[ARGUMENT]...", nargs=-1)

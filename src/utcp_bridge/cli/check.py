@@ -24,11 +24,14 @@ __all__ = ["check"]
 Examples:
   utcp-bridge check                            what became of each manual of ./providers.json
   utcp-bridge check -c utcp.yaml --json
+\b
+Exit codes, by the first manual that failed:
 """
+    + exits.listed(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.UPSTREAM, exits.POLICY, exits.DEADLINE)
 )
 @client_options
 def check(options: Options, as_json: bool) -> int:
-    """Load every manual and tell what is wrong. The exit code is that of the first manual that failed."""
+    """Load every manual and tell what is wrong."""
     return run_async(_check, options, as_json)
 
 

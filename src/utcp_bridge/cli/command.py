@@ -31,7 +31,7 @@ from utcp_bridge.cli.search import search
 from utcp_bridge.cli.serve import serve
 from utcp_bridge.cli.tools import tools
 from utcp_bridge.cli.validate import validate
-from utcp_bridge.errors import Rejected, UtcpError
+from utcp_bridge.errors import ConfigError, Rejected, UtcpError
 
 __all__ = ["bridge", "main", "run"]
 
@@ -140,6 +140,10 @@ def _tell(error: UtcpError, session: Session) -> None:
 
 def _cause(error: BaseException) -> BaseException:
     """Task groups wrap what leaves them; the first error in the group is the one to tell."""
+    if isinstance(error, OSError) and error.filename is not None:
+        told = ConfigError(f"{error.filename}: {error.strerror}.", remedy="Check the path and its permissions.")
+        told.__cause__ = error
+        return told
     if not isinstance(error, BaseExceptionGroup):
         return error
     group = cast("BaseExceptionGroup[BaseException]", error)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from utcp_bridge.cli.options import debug_option
 from utcp_bridge.cli.program import NAMES
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ Examples, each with the file that the line belongs in:
 """
 )
 @click.argument("shell", type=_Shell(_SHELLS), metavar=f"[{'|'.join(_SHELLS)}]", envvar="SHELL")
+@debug_option
 def completion(shell: str) -> None:
-    """Print the script that completes verbs, options and names in a shell, by default that of $SHELL.
+    """Print the script with which a shell, by default $SHELL, completes the command.
 
     It is for `utcp-bridge`, `utcp` and `utcp-registry`. Manuals are completed by the configuration (-c, or the default
     one), tools by those manuals that are local files or text: completing reaches no network and starts no program.

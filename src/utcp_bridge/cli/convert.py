@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import run_async, show_progress
-from utcp_bridge.cli.options import Session, documents
+from utcp_bridge.cli.options import debug_option, documents
 from utcp_bridge.cli.output import complain, note
 
 if TYPE_CHECKING:
@@ -29,36 +30,63 @@ _SHOWN: Final = 20
 Examples:
   utcp-bridge convert openapi.json > utcp-manual.json
   utcp-bridge convert https://api.example.com/openapi.json -o shop.yaml --tag orders
-  curl -s https://api.example.com/v2/swagger.json | utcp-bridge convert - --base-url https://api.example.com/v2
-  utcp-bridge convert providers.json -o utcp_config.json       UTCP v0 becomes v1
-  utcp-bridge convert mcp.json -o servers.json                 an MCP host's file: its servers are asked
+  curl -s https://example.com/swagger.json | utcp-bridge convert - --base-url https://example.com
+  utcp-bridge convert providers.json -o utcp_config.json   UTCP v0 becomes v1
+  utcp-bridge convert mcp.json -o servers.json             an MCP host's servers are asked
   utcp-bridge convert --mcp-command "uvx mcp-server-time" --name time -o time.json
+\b
+Exit codes:
 """
+    + exits.listed(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.UPSTREAM, exits.POLICY)
 )
 @click.argument("sources", metavar="[SOURCE]...", nargs=-1, shell_complete=documents)
-@click.option("--mcp-command", "commands", metavar="COMMAND", multiple=True, help="MCP server to start and ask.")
-@click.option("--mcp-url", "urls", metavar="URL", multiple=True, help="MCP server to ask over HTTP.")
+@click.option(
+    "--mcp-command",
+    "commands",
+    metavar="COMMAND",
+    multiple=True,
+    help="MCP server to start and ask; may be given several times.",
+)
+@click.option(
+    "--mcp-url", "urls", metavar="URL", multiple=True, help="MCP server to ask over HTTP; may be given several times."
+)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to stdout.")
 @click.option("--force", is_flag=True, help="Overwrite the file that -o names.")
 @click.option("--format", "form", type=click.Choice(_FORMS), help="Default: by the name that -o gives, or json.")
 @click.option("--to", "target", type=click.Choice(_GENERATIONS), default="v1", show_default=True, help="UTCP to write.")
 @click.option("--name", help="Title of the manual; variables to set are named after the file, or after this.")
 @click.option("--base-url", metavar="URL", help="Where calls go, in place of an OpenAPI description's servers.")
-@click.option("--server-variable", "pairs", metavar="NAME=VALUE", multiple=True, help="For an OpenAPI server's URL.")
-@click.option("-t", "--tag", "tags", multiple=True, help="Only OpenAPI operations with this tag, or one like `pet*`.")
-@click.option("--operation", "operations", metavar="PATTERN", multiple=True, help="Only operationIds like this.")
+@click.option(
+    "--server-variable",
+    "pairs",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="For an OpenAPI server's URL; may be given several times.",
+)
+@click.option(
+    "-t",
+    "--tag",
+    "tags",
+    multiple=True,
+    help="Only OpenAPI operations with this tag, or one like `pet*`; may be given several times.",
+)
+@click.option(
+    "--operation",
+    "operations",
+    metavar="PATTERN",
+    multiple=True,
+    help="Only operationIds like this; may be given several times.",
+)
 @click.option("--portable", is_flag=True, help="Leave out `info` and other keys that strict UTCP clients refuse.")
 @click.option("--keep-values", is_flag=True, help="Write the values of an MCP server's env and headers as they are.")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
-@click.pass_obj
-def convert(session: Session, /, sources: tuple[str, ...], output: Path | None, force: bool, **flags: Any) -> None:
+@debug_option
+def convert(sources: tuple[str, ...], output: Path | None, force: bool, **flags: Any) -> None:
     """Make a UTCP manual of each SOURCE, and one of all.
 
     SOURCE is a file, a URL, or - for stdin: an OpenAPI description (2.0, 3.0, 3.1, 3.2), a UTCP manual or
     configuration of any generation, or an MCP host's file. The manual needs no further file. What could not be
     converted is told on stderr.
     """
-    session.debug = flags.pop("debug")
     lines = [f"mcp+stdio:{command}" for command in flags.pop("commands")]
     lines += [f"mcp+{url}" for url in flags.pop("urls")]
     if not sources and not lines:

@@ -53,7 +53,7 @@ Examples:
 \b
 Exit codes, by the first step that failed:
 """
-    + "\n".join(f"  {code:<4}{meaning}" for code, meaning in exits.MEANINGS.items()),
+    + exits.listed()
 )
 @click.argument("manuals", metavar="[MANUAL]...", nargs=-1, shell_complete=manual_names)
 @click.option(

@@ -27,6 +27,7 @@ __all__ = [
     "UPSTREAM",
     "USAGE",
     "exit_code",
+    "listed",
 ]
 
 OK: Final = 0
@@ -62,6 +63,11 @@ _CODES: Final[tuple[tuple[type[UtcpError], int], ...]] = (
     (CallerError, ARGUMENTS),
     (DeadlineExceeded, DEADLINE),
 )
+
+
+def listed(*codes: int) -> str:
+    """Lines for the help of a verb that ends with these codes; without any, with all."""
+    return "\n".join(f"  {code:<4}{MEANINGS[code].partition(';')[0]}" for code in codes or MEANINGS)
 
 
 def exit_code(error: UtcpError) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from utcp_bridge.cli import exits
+from utcp_bridge.cli.options import debug_option
 from utcp_bridge.cli.output import note
 
 __all__ = ["init"]
@@ -21,17 +22,20 @@ __all__ = ["init"]
 Examples:
   utcp-bridge init                                              asks, on a terminal
   utcp-bridge init --openapi https://api.example.com/openapi.json --api-key X-Api-Key
-  utcp-bridge init --mcp "npx -y @modelcontextprotocol/server-memory" --manual https://example.com/utcp
+  utcp-bridge init --mcp "uvx mcp-server-time" --manual https://example.com/utcp tools.yaml
 """
 )
 @click.argument("file", default="utcp.yaml", type=click.Path(path_type=Path))
-@click.option("--openapi", multiple=True, metavar="URL|FILE", help="An OpenAPI description.")
-@click.option("--manual", multiple=True, metavar="URL|FILE", help="A UTCP manual.")
-@click.option("--mcp", multiple=True, metavar="COMMAND|URL", help="An MCP server.")
+@click.option(
+    "--openapi", multiple=True, metavar="URL|FILE", help="An OpenAPI description; may be given several times."
+)
+@click.option("--manual", multiple=True, metavar="URL|FILE", help="A UTCP manual; may be given several times.")
+@click.option("--mcp", multiple=True, metavar="COMMAND|URL", help="An MCP server; may be given several times.")
 @click.option(
     "--api-key", metavar="HEADER", help="Header for the key of the OpenAPI descriptions; its variable is API_KEY."
 )
-@click.option("--force", is_flag=True, help="Write over a file that is there.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
+@debug_option
 def init(
     file: Path,
     openapi: tuple[str, ...],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.options import DEFAULT_FILES
+from utcp_bridge.cli.options import DEFAULT_FILES, debug_option
 from utcp_bridge.cli.output import note, print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _HOST_NAMES = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "wi
 @click.command(
     epilog="""\b
 Examples:
-  utcp-bridge install                                   the hosts, and where each keeps its servers
+  utcp-bridge install                                   the hosts, and where each has its file
   utcp-bridge install cursor utcp.yaml                  for every project
   utcp-bridge install claude-code utcp.yaml --project . for this one, in .mcp.json
   utcp-bridge install vscode utcp.yaml --dry-run        what would change
@@ -36,10 +36,17 @@ Examples:
 @click.argument("config", required=False, type=click.Path(path_type=Path))
 @click.option("--name", default="utcp", show_default=True, help="The entry's name.")
 @click.option("--project", type=click.Path(path_type=Path), help="Write the project's file in this folder.")
-@click.option("--env", "variables", multiple=True, metavar="NAME=VALUE", help="A variable for the bridge.")
+@click.option(
+    "--env",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A variable for the bridge; may be given several times.",
+)
 @click.option("--print", "only_print", is_flag=True, help="Print the entry and write nothing.")
 @click.option("--link", is_flag=True, help="Print a deep link (cursor, vscode) and write nothing.")
 @click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
+@debug_option
 def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
     host: str | None,
     config: Path | None,
@@ -50,7 +57,11 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
     link: bool,
     dry_run: bool,
 ) -> int:
-    """Write the bridge's entry into an MCP host's file; the other entries stay, and a backup is kept."""
+    """Write the bridge's entry into an MCP host's file, or list the hosts.
+
+    The other entries stay, and a backup is kept. CONFIG is by default the first of ./providers.json,
+    ./.utcp_config.json and ./utcp.yaml that is there.
+    """
     from utcp_bridge.cli.hosts import HOSTS
 
     if host is None:

@@ -10,6 +10,7 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.install import bridge_command
+from utcp_bridge.cli.options import debug_option
 from utcp_bridge.cli.output import note, print_line
 
 if TYPE_CHECKING:
@@ -35,12 +36,15 @@ Examples:
 )
 @click.option("--name", default="utcp", show_default=True, help="Name of the bridge's entry.")
 @click.option("--only", multiple=True, metavar="SERVER", help="Move this server alone; may be given several times.")
-@click.option("--keep", multiple=True, metavar="SERVER", help="Leave this server where it is.")
+@click.option(
+    "--keep", multiple=True, metavar="SERVER", help="Leave this server where it is; may be given several times."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
+@debug_option
 def migrate(
     host_file: Path, output: Path | None, name: str, only: tuple[str, ...], keep: tuple[str, ...], dry_run: bool
 ) -> int:
-    """Move a host's MCP servers into a UTCP configuration and leave one entry, the bridge's.
+    """Move a host's MCP servers into a UTCP configuration, behind one entry.
 
     Values of `env` and `headers` go into a dotenv file beside the configuration that only its owner can read. The
     configuration is added to where there is one, so servers can move one by one. Backups are kept.
@@ -94,7 +98,8 @@ def _apply(
     if migrated.secrets:
         known = dotenv.read_text(encoding="utf-8") if dotenv.exists() else ""
         _write_private(dotenv, dotenv_text(known, migrated.secrets))
-        note(f"Wrote {len(migrated.secrets)} values into {dotenv}, which only you can read.")
+        count = len(migrated.secrets)
+        note(f"Wrote {count} {'value' if count == 1 else 'values'} into {dotenv}, which only you can read.")
     HostFile(configuration, before, {}, "").write(written)
     note(f"Wrote {configuration}: {', '.join(manual['name'] for manual in migrated.manuals)}.")
     if file.has_comments:

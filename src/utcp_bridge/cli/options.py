@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
     from utcp_bridge.model import JsonObject
 
-__all__ = ["DEFAULT_FILES", "Options", "Session", "client_options", "documents", "engine_options", "overrides"]
+__all__ = [
+    "DEFAULT_FILES",
+    "Options",
+    "Session",
+    "client_options",
+    "debug_option",
+    "documents",
+    "engine_options",
+    "overrides",
+]
 
 DEFAULT_FILES: Final = ("providers.json", ".utcp_config.json", "utcp.yaml")
 
@@ -53,6 +62,21 @@ class Options:
             remedy=f"Name a file, a folder or a URL, set UTCP_CONFIG_FILE, put {' or '.join(DEFAULT_FILES)} here,"
             " or try the sample tools with --quickstart.",
         )
+
+
+def _remember_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    del param
+    ctx.ensure_object(Session).debug = value
+
+
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember_debug,
+    help="Show tracebacks of errors.",
+)
+"""For a verb that loads no manuals, and so logs nothing."""
 
 
 def documents(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -9,7 +9,7 @@ import click
 
 from utcp_bridge._version import __version__
 from utcp_bridge.cli.opening import run_async
-from utcp_bridge.cli.options import Session
+from utcp_bridge.cli.options import Session, debug_option
 from utcp_bridge.cli.output import complain, note, print_json, print_table
 from utcp_bridge.cli.program import CONTEXT, NamedGroup
 
@@ -49,7 +49,7 @@ Examples:
     default=8080,
     show_default=True,
     type=click.IntRange(0, 65_535),
-    help="Port to listen on; 0 is a free one.",
+    help="Port to listen on; 0 picks a free one.",
 )
 @click.option("--insecure", is_flag=True, help="Listen beyond loopback: anyone there may read every manual.")
 @click.option("--public-url", metavar="URL", help="Address in the listings, for a registry behind a proxy.")
@@ -93,11 +93,11 @@ Examples:
 @click.option("-t", "--tag", "tags", multiple=True, help="Only manuals with this tag; may be given several times.")
 @click.option("-n", "--limit", type=click.IntRange(1, 1000), help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@debug_option
 @click.pass_obj
 def list_manuals(session: Session, /, place: str, words: tuple[str, ...], tags: tuple[str, ...], **flags: Any) -> None:
     """List the manuals of REGISTRY, a URL or a file, that fit WORDS."""
-    session.debug, session.as_json = flags["debug"], flags["as_json"]
+    session.as_json = flags["as_json"]
     page = run_async(_list, place, " ".join(words), tags, flags["limit"])
     for fault in page.faults:
         complain(str(fault))

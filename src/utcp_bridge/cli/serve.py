@@ -29,7 +29,7 @@ Examples:
   utcp-bridge serve utcp.yaml --http --port 9000 --exposure search
 \b
 For a host that takes commands:
-  {"mcpServers": {"utcp": {"command": "utcp-bridge", "args": ["serve", "/path/to/providers.json"]}}}
+  {"mcpServers": {"utcp": {"command": "utcp-bridge", "args": ["serve", "/path/to/utcp.yaml"]}}}
 """
 )
 @click.argument("sources", metavar="[CONFIG]...", nargs=-1, shell_complete=documents)

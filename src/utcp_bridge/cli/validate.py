@@ -10,7 +10,7 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import run_async
-from utcp_bridge.cli.options import Session, documents
+from utcp_bridge.cli.options import Session, debug_option, documents
 from utcp_bridge.cli.output import heading, print_json, print_line
 
 if TYPE_CHECKING:
@@ -36,17 +36,16 @@ Exit codes:
 @click.option("--name", help="The manual's name, after which its variables are named.  [default: the file's]")
 @click.option("--strict", is_flag=True, help="Warnings are faults.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@debug_option
 @click.pass_obj
-def validate(
-    session: Session, /, files: tuple[str, ...], name: str | None, strict: bool, as_json: bool, debug: bool
-) -> int:
-    """Check each FILE: a manual, a configuration, a list of providers, an OpenAPI description, a call template.
+def validate(session: Session, /, files: tuple[str, ...], name: str | None, strict: bool, as_json: bool) -> int:
+    """Check each FILE by itself, without the network.
 
-    Every tool is checked by itself: its template, its schemas, its variables. Each fault comes with its line and its
-    JSON pointer; variables with the exact key to set. - is stdin. Nothing is asked of the network.
+    FILE is a manual, a configuration, a list of providers, an OpenAPI description or a call template; - is stdin.
+    Every tool is checked for itself: its template, its schemas, its variables. Each fault comes with its line and its
+    JSON pointer; variables with the exact key to set.
     """
-    session.debug, session.as_json = debug, as_json
+    session.as_json = as_json
     reports = run_async(_validate, files, name)
     valid = all(report.as_json(strict=strict)["valid"] for report in reports)
     if as_json:
