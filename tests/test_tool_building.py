@@ -194,6 +194,22 @@ def test_a_tool_without_a_template_of_its_own_uses_the_operators_variables() -> 
     assert [tool.name for tool in building.tools] == ["own", "forged"]
 
 
+def test_credentials_for_the_tools_of_a_fetched_description_use_the_operators_variables() -> None:
+    key = {"auth_type": "api_key", "api_key": "${API_KEY}", "var_name": "X-Api-Key"}
+    entry = {**HTTP_ENTRY, "auth_tools": key}
+    other = {**key, "api_key": "${OTHER_KEY}"}
+    tools = [
+        tool_object("listed", http(auth=key)),
+        tool_object("foreign", http(auth=other)),
+        tool_object("mixed", http(auth=key, headers={"X": "${OTHER_KEY}"})),
+    ]
+    variables = {"API_KEY": "s3cret", "OTHER_KEY": "never"}
+    building = build(tools, source=REMOTE, entry=entry, variables=variables)
+    assert [tool.name for tool in building.tools] == ["listed", "foreign", "mixed"]
+    assert building.missing == {"peer_OTHER_KEY", "peer_API_KEY"}
+    assert build(tools[:1], source=REMOTE, entry=entry, variables=variables).missing == set()
+
+
 @pytest.mark.parametrize(
     ("endpoint", "pair"),
     [

@@ -180,8 +180,15 @@ def _check_files(transport: AnyTransport, template: JsonObject, entry: JsonObjec
 
 
 def _is_operators(template: JsonObject, entry: JsonObject) -> bool:
-    """Whether every variable in the template stands there as the operator wrote it."""
-    return all(entry.get(key) == value for key, value in template.items() if uses_secrets({key: value}))
+    """Whether every variable in the template stands there as the operator wrote it.
+
+    `auth_tools` is the operator's word too: tools that come out of an OpenAPI description carry it as their `auth`.
+    """
+    return all(
+        entry.get(key) == value or (key == "auth" and entry.get("auth_tools") == value)
+        for key, value in template.items()
+        if uses_secrets({key: value})
+    )
 
 
 def _with_projection(raw: JsonObject, options: ManualOptions) -> JsonObject:
