@@ -156,3 +156,11 @@ def test_unset_variables_are_told_by_their_keys_and_those_of_an_unused_alternati
     options = [{"auth_type": "token", "token": "${TOKEN}"}, {"auth_type": "api_key", "api_key": "${KEY}"}]
     entry = {"url": "https://${HOST}/${KEY}", "auth": {"auth_type": "any", "options": options}}
     assert binder.unset(entry, HttpTransport, "my_shop") == ["my__shop_HOST"]
+
+
+def test_credentials_for_the_tools_are_not_needed_to_read_their_manual() -> None:
+    binder, secrets = make_binder()
+    entry = {"name": "peer", "call_template_type": "http", "url": URL, "auth_tools": KEY}
+    assert binder.manual(entry, HttpTransport, Source(name="peer")).template.url == URL
+    assert binder.unset(entry, HttpTransport, "peer") == []
+    assert secrets == []

@@ -90,6 +90,12 @@ async def test_comments_are_accepted_in_local_files_only() -> None:
         await read(text, url="https://api.example.com/tools.json")
 
 
+@pytest.mark.parametrize("place", [{"url": "/x/tools.yaml"}, {"url": "/x/tools", "media_type": "application/yaml"}])
+async def test_a_local_yaml_file_may_begin_with_a_brace(place: dict[str, str]) -> None:
+    text = '{utcp_version: "1.0.1", tools: []}  # none yet'
+    assert (await read(text, source=Source(name="peer"), **place)).tools == []
+
+
 async def test_the_manuals_own_auth_is_a_default_for_tools_without_any() -> None:
     auth = {"auth_type": "api_key", "api_key": "${KEY}", "var_name": "X-Key"}
     own = {**TOOL, "name": "own"}

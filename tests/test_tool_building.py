@@ -190,7 +190,7 @@ def test_a_tool_without_a_template_of_its_own_uses_the_operators_variables() -> 
         entry=entry,
         variables={"BARE": "s3cret-value"},
     )
-    assert building.missing == {"peer_BARE"}
+    assert building.missing.keys() == {"peer_BARE"}
     assert [tool.name for tool in building.tools] == ["own", "forged"]
 
 
@@ -206,8 +206,10 @@ def test_credentials_for_the_tools_of_a_fetched_description_use_the_operators_va
     variables = {"API_KEY": "s3cret", "OTHER_KEY": "never"}
     building = build(tools, source=REMOTE, entry=entry, variables=variables)
     assert [tool.name for tool in building.tools] == ["listed", "foreign", "mixed"]
-    assert building.missing == {"peer_OTHER_KEY", "peer_API_KEY"}
-    assert build(tools[:1], source=REMOTE, entry=entry, variables=variables).missing == set()
+    assert building.missing.keys() == {"peer_OTHER_KEY", "peer_API_KEY"}
+    assert build(tools[:1], source=REMOTE, entry=entry, variables=variables).missing == {}
+    [fault] = build(tools[:1], source=REMOTE, entry=entry).faults
+    assert fault.remedy.startswith("Set peer_API_KEY or API_KEY in")
 
 
 @pytest.mark.parametrize(

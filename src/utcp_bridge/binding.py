@@ -60,7 +60,7 @@ class Binder:
 
     def manual(self, entry: JsonObject, transport: type[AnyTransport], source: Source) -> Target[Any]:
         """The target of a manual's own template, for discovery; raises as `tool`."""
-        resolved = self._resolve(entry, transport, source, trust=Trust.OPERATOR, arguments=frozenset())
+        resolved = self._resolve(_for_discovery(entry), transport, source, trust=Trust.OPERATOR, arguments=frozenset())
         return self._target(resolved, transport, source, trust=Trust.OPERATOR)
 
     def unset(self, entry: JsonObject, transport: type[AnyTransport], manual: str) -> list[str]:
@@ -69,8 +69,9 @@ class Binder:
         def is_set(name: str) -> bool:
             return self._variables.lookup(manual, name, Trust.OPERATOR) is not None
 
-        auth = entry.get("auth")
-        chosen = {**entry, "auth": choose_auth(auth, is_set)} if is_object(auth) else entry
+        chosen = _for_discovery(entry)
+        if is_object(auth := entry.get("auth")):
+            chosen["auth"] = choose_auth(auth, is_set)
         names = variable_names(chosen, raw_fields=transport.raw_fields, braced_only=transport.braced_only)
         return [flat_key(manual, name) or name for name in names if not is_set(name)]
 
@@ -119,6 +120,11 @@ class Binder:
         for secret in credentials.secrets():
             self._on_secret(secret)
         return credentials
+
+
+def _for_discovery(entry: JsonObject) -> JsonObject:
+    """Without the credentials of its tools: a variable that is missing there is a matter of their calls."""
+    return {key: value for key, value in entry.items() if key != "auth_tools"}
 
 
 def _origins(template: CallTemplate, transport: type[AnyTransport], source: Source) -> frozenset[str]:

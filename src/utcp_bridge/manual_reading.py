@@ -176,6 +176,8 @@ def _says_jsonc(raw: bytes | str, hint: str) -> bool:
     """Comments are accepted in local JSON files: by suffix, or where the text starts like JSON."""
     if hint.endswith((".json", ".jsonc", "application/json")):
         return True
+    if hint.endswith(("yaml", ".yml")):
+        return False
     start = raw[:64].lstrip()
     return start.startswith((b"{", b"[", b"//")) if isinstance(start, bytes) else start.startswith(("{", "[", "//"))
 

@@ -29,8 +29,8 @@ class Building:
 
     tools: list[Tool] = field(default_factory=list[Tool])
     faults: list[Fault] = field(default_factory=list[Fault])
-    missing: set[str] = field(default_factory=set[str])
-    """Variables that some tools need and no source holds."""
+    missing: dict[str, str] = field(default_factory=dict[str, str])
+    """Variables that some tools need and no source holds, with what to do about each."""
     exempt: set[str] = field(default_factory=set[str])
     """`host:port` of the endpoints that the operator wrote."""
 
@@ -101,7 +101,7 @@ class ToolBuilder:
         try:
             target = self.target(tool, entry)
         except VariableNotFound as error:
-            building.missing.add(error.key)
+            building.missing[error.key] = error.remedy or ""
             return tool
         endpoint = transport.endpoint(target.template)
         if endpoint is not None and source.trust is Trust.OPERATOR:
@@ -228,8 +228,8 @@ def _missing_variables(building: Building, source: Source) -> list[Fault]:
         Fault(
             f"manual {source.name!r}",
             f"Variable {key!r} is not set; the tools that need it fail until it is.",
-            f"Set {key} in `variables`, in a dotenv file or in the environment.",
+            remedy,
             "warning",
         )
-        for key in sorted(building.missing)
+        for key, remedy in sorted(building.missing.items())
     ]

@@ -14,14 +14,16 @@ def test_a_tool_is_shown_with_its_arguments_and_a_call(command):
     assert "over MCP: desk_convert_units" in outcome.out
     assert "value     number  required  How much." in outcome.out
     assert "One of mm, cm, m," in outcome.out
-    assert outcome.out.splitlines()[-1] == "  utcp-bridge call desk.convert_units value=NUMBER from=mm to=mm"
+    assert outcome.out.splitlines()[-1] == (
+        "  utcp-bridge call --quickstart desk.convert_units value=NUMBER from=mm to=mm"
+    )
 
 
 def test_the_call_that_is_shown_works_once_it_is_filled_in(command):
     shown = command("describe", "--quickstart", "desk.convert_units").out.splitlines()[-1]
     words = shlex.split(shown.replace("NUMBER", "1"))
     assert words[:2] == ["utcp-bridge", "call"]
-    assert json.loads(command("call", "--quickstart", *words[2:]).out)["result"] == 1
+    assert json.loads(command(*words[1:]).out)["result"] == 1
 
 
 def test_json_has_the_schema_and_the_mcp_name(command):
@@ -44,6 +46,7 @@ def test_what_is_unusual_in_a_tool_is_told(command, manual):
     plain = command("describe", "-c", manual, "notices.door").out
     listing = command("describe", "-c", manual, "notices.list").out
     assert "It takes no arguments." in plain
+    assert plain.endswith(f"\n  utcp-bridge call -c {manual} notices.door\n")
     assert "Hints: readOnly, idempotent" in plain
     assert "Deprecated." in listing
     assert "integer or null" in listing

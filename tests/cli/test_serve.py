@@ -165,7 +165,7 @@ def test_over_http_there_is_one_ready_line_and_the_entry_for_a_host():
     assert (code, served.answer) == (0, 200)
     ready, entry = served.lines
     assert re.fullmatch(r"Serving MCP on http://127\.0\.0\.1:\d+/mcp \(20 tools\)\n", ready)
-    assert json.loads(entry)["mcpServers"]["utcp-bridge"]["url"] in ready
+    assert json.loads(entry)["mcpServers"]["utcp"]["url"] in ready
 
 
 def test_the_ready_line_names_what_failed_and_the_entry_where_a_token_goes(manual):

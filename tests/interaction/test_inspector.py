@@ -31,7 +31,7 @@ def url() -> Iterator[str]:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("{"):
-                yield json.loads(line)["mcpServers"]["utcp-bridge"]["url"]
+                yield json.loads(line)["mcpServers"]["utcp"]["url"]
                 break
     finally:
         process.terminate()

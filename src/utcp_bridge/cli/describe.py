@@ -14,6 +14,7 @@ from utcp_bridge.cli.finding import find_tool, summary
 from utcp_bridge.cli.opening import opened, run_async, tell_failures, wait_for_manuals
 from utcp_bridge.cli.options import Options, client_options
 from utcp_bridge.cli.output import heading, print_json, print_line, print_table
+from utcp_bridge.cli.program import started_as
 
 if TYPE_CHECKING:
     from utcp_bridge.model import JsonObject, Tool
@@ -46,10 +47,10 @@ async def _describe(options: Options, name: str, as_json: bool) -> None:
         if as_json:
             print_json({**summary(tool), "mcp_name": mcp_name})
         else:
-            _print(tool, mcp_name)
+            _print(tool, mcp_name, options)
 
 
-def _print(tool: Tool, mcp_name: str) -> None:
+def _print(tool: Tool, mcp_name: str, options: Options) -> None:
     from utcp_bridge.server.text import clean
 
     print_line(f"{heading(tool.qualified_name)}  ({tool.kind}, over MCP: {mcp_name})")
@@ -63,7 +64,8 @@ def _print(tool: Tool, mcp_name: str) -> None:
         print_table(("ARGUMENT", "TYPE", "", "DESCRIPTION"), rows)
     else:
         print_line("It takes no arguments.")
-    print_line(f"\n  utcp-bridge call {shlex.quote(tool.qualified_name)}{_sample_arguments(tool.inputs)}")
+    words = [started_as(), "call", *options.words(), tool.qualified_name]
+    print_line(f"\n  {shlex.join(words)}{_sample_arguments(tool.inputs)}")
 
 
 def _remarks(tool: Tool) -> Iterator[str]:

@@ -47,6 +47,11 @@ class Options:
     quickstart: bool = False
     settings: JsonObject = field(default_factory=dict[str, Any])
 
+    def words(self) -> list[str]:
+        """The options that name the same sources again, in a command to type."""
+        named = [word for source in self.sources for word in ("-c", source)]
+        return [*named, "--quickstart"] if self.quickstart else named
+
     def found(self) -> tuple[str, ...]:
         """The named sources, or the first default file in the current folder.
 

@@ -115,7 +115,7 @@ def _print_ready(client: UtcpClient, url: str) -> None:
         if names:
             parts.append(f"{len(names)} of {len(states)} manuals {status}: {', '.join(names)}")
     note(f"Serving MCP on {url} ({'; '.join(parts)})")
-    note(json.dumps({"mcpServers": {"utcp-bridge": _entry(client.settings, url)}}))
+    note(json.dumps({"mcpServers": {"utcp": _entry(client.settings, url)}}))
 
 
 def _entry(settings: BridgeSettings, url: str) -> dict[str, Any]:
