@@ -1,13 +1,14 @@
 """The client under the names of the UTCP reference libraries."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 from tests.upstreams.http_service import HttpService
 
 from utcp_bridge import UtcpClient
-from utcp_bridge.errors import ConfigError, UnknownTool, Unreachable
+from utcp_bridge.errors import ConfigError, ManualError, UnknownTool, Unreachable
 from utcp_bridge.providers import HttpProvider
 from utcp_bridge.reference_api import as_mapping
 
@@ -54,6 +55,22 @@ async def test_a_provider_that_cannot_be_loaded_raises_and_leaves_nothing() -> N
         assert "No connection" in state.errors[0]
         with pytest.raises(ConfigError):
             await client.register_tool_provider({"name": "nothing"})
+
+
+def text_manual(*tools: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "m", "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": [*tools]}}
+
+
+async def test_a_provider_none_of_whose_tools_can_be_used_raises_the_reason_and_leaves_nothing() -> None:
+    bad = {"name": "bad", "tool_call_template": {"call_template_type": "htttp", "url": "https://api.example.com"}}
+    good = {"name": "good", "tool_call_template": {"call_template_type": "text", "content": "Mind the step."}}
+    async with await UtcpClient.create() as client:
+        with pytest.raises(ManualError, match=r"No tool of manual 'm' can be used\. .*'htttp'.* Did you mean http"):
+            await client.register_tool_provider(text_manual(bad))
+        assert client.report() == []
+        assert [tool.name for tool in await client.register_tool_provider(text_manual(bad, good))] == ["good"]
+        await client.deregister_manual("m")
+        assert await client.register_tool_provider(text_manual()) == []
 
 
 async def test_required_variables_are_named_by_the_keys_to_set() -> None:

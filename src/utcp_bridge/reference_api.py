@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from utcp_bridge.config import UtcpClientConfig
 from utcp_bridge.config_files import as_entry
-from utcp_bridge.errors import UnknownTool
+from utcp_bridge.errors import ManualError, UnknownTool
 from utcp_bridge.model import JsonObject, Tool
 from utcp_bridge.template_variables import names_in_template, variables_of_tools
 from utcp_bridge.transport_registry import TransportRegistry
@@ -49,12 +49,13 @@ class ReferenceApi:
     async def register_tool_provider(self, manual_provider: Template) -> list[Tool]:
         """Register a provider (v0.2) and return its tools.
 
-        :raises UtcpError: it could not be loaded; nothing stays registered then.
+        :raises UtcpError: it could not be loaded, or none of its tools can be used; nothing stays registered then.
         """
         state = await self.register_manual(manual_provider)
-        if state.error is not None:
+        error = state.error or _unusable(state)
+        if error is not None:
             await self.deregister_manual(state.name)
-            raise state.error
+            raise error
         return [tool for tool in self.tools() if tool.manual == state.name]
 
     async def register_manual_provider(self, manual_provider: Template) -> list[Tool]:
@@ -96,6 +97,16 @@ class ReferenceApi:
         if tool is None:
             raise UnknownTool(f"There is no tool {tool_name!r}.")
         return list(variables_of_tools([_as_object(tool)], tool.manual))
+
+
+def _unusable(state: ManualState) -> ManualError | None:
+    """Why a manual gave no tool, if it has some; a list without tools would not tell."""
+    fault = next((fault for fault in state.faults if fault.severity == "error"), None)
+    if state.tools or fault is None:
+        return None
+    return ManualError(
+        f"No tool of manual {state.name!r} can be used. {fault.where}: {fault.what}", remedy=fault.remedy
+    )
 
 
 def _as_object(tool: Tool) -> JsonObject:
