@@ -70,7 +70,8 @@ def test_bash_completes_under_each_name(line, words):
 def test_bash_completes_manuals_and_local_tools_of_the_named_configuration(manual):
     at = f"-c {shlex.quote(manual)}"
     assert press_tab(f"utcp-bridge doctor {at} ") == ["gone", "notices"]
-    assert press_tab(f"utcp-bridge call {at} notices.d") == ["notices.door"]
+    for verb in ("call", "explain"):
+        assert press_tab(f"utcp-bridge {verb} {at} notices.d") == ["notices.door"]
     assert press_tab("utcp describe ", UTCP_CONFIG_FILE=manual) == ["notices.door", "notices.list"]
 
 

@@ -7,6 +7,7 @@ import sys
 import click
 
 from utcp_bridge.cli import exits
+from utcp_bridge.cli.candidates import tool_names
 from utcp_bridge.cli.finding import loaded_tool
 from utcp_bridge.cli.opening import opened, run_async
 from utcp_bridge.cli.options import Options, client_options
@@ -25,7 +26,7 @@ Examples:
   utcp-bridge explain -c utcp.yaml cache.get key=greeting --json
 """
 )
-@click.argument("tool")
+@click.argument("tool", shell_complete=tool_names)
 @click.argument("words", metavar="[ARGUMENT]...", nargs=-1)
 @client_options
 def explain(options: Options, tool: str, words: tuple[str, ...], as_json: bool) -> int:
