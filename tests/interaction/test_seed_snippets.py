@@ -122,8 +122,8 @@ REGISTRY = """
 from utcp_bridge import UTCPClient, UTCPRegistry
 
 client = UTCPClient()
-registry = UTCPRegistry("BASE")
-manuals = registry.discover(tags=["weather", "maps"])
+tools = UTCPRegistry("BASE")
+manuals = tools.discover(tags=["weather", "maps"])
 for manual_url in manuals:
     client.load_manual(manual_url)
 print(client.list_tools())
