@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -18,11 +18,9 @@ __all__ = ["completion"]
 _SHELLS: Final = ("bash", "zsh", "fish")
 
 
-class _Shell(click.Choice[str]):
-    """A shell by its name, or by its path as $SHELL gives it."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return super().convert(PurePath(value).stem, param, ctx)
+def _shells(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    del ctx, param
+    return [shell for shell in _SHELLS if shell.startswith(incomplete)]
 
 
 @click.command(
@@ -33,7 +31,7 @@ Examples, each with the file that the line belongs in:
   utcp-bridge completion fish | source         ~/.config/fish/config.fish
 """
 )
-@click.argument("shell", type=_Shell(_SHELLS), metavar=f"[{'|'.join(_SHELLS)}]", envvar="SHELL")
+@click.argument("shell", metavar=f"[{'|'.join(_SHELLS)}]", envvar="SHELL", shell_complete=_shells)
 @debug_option
 def completion(shell: str) -> None:
     """Print the script with which a shell, by default $SHELL, completes the command.
@@ -44,8 +42,11 @@ def completion(shell: str) -> None:
     from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
     kinds: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+    kind = kinds.get(PurePath(shell).stem)  # $SHELL is a path
+    if kind is None:
+        raise click.UsageError(f"There is no completion for {shell}, only for {', '.join(_SHELLS)}.")
     for name in NAMES:
-        click.echo(_script(kinds[shell], name))
+        click.echo(_script(kind, name))
 
 
 def _script(kind: type[ShellComplete], name: str) -> str:
