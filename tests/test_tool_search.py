@@ -194,3 +194,19 @@ def make_model(folder):
     vectors = np.array([[0, 0], [0, 0], [1, 0], [1, 0], [0, 1]], dtype=np.float32)
     StaticModel(vectors, tokenizer).save_pretrained(str(folder))
     assert json.loads((folder / "config.json").read_text())
+
+
+async def test_tools_are_found_with_and_without_await():
+    async with await UtcpClient.create({"manual_call_templates": [manual("shop", TOOLS)]}) as client:
+        found = client.search_tools("rent a yacht")
+        assert [tool.name for tool in found] == ["rent_yacht"]
+        assert await found == found
+        assert await found is found
+
+
+async def test_awaiting_waits_for_vectors_and_the_list_does_not(service):
+    async with await UtcpClient.create(by_meaning(service)) as client:
+        with anyio.fail_after(10):
+            await ready(client, "bread")
+        assert client.search_tools("sloop") == []
+        assert [tool.name for tool in await client.search_tools("sloop")] == ["rent_yacht"]

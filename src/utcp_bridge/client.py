@@ -36,7 +36,7 @@ from utcp_bridge.reference_api import ReferenceApi, Template
 from utcp_bridge.registration import ManualState, Registration
 from utcp_bridge.repository import Change, InMemoryToolRepository, ToolRepository
 from utcp_bridge.search import Hit, ToolSearchStrategy
-from utcp_bridge.tool_search import ToolSearch
+from utcp_bridge.tool_search import FoundTools, ToolSearch
 from utcp_bridge.transport import Services, Transport
 from utcp_bridge.transport_registry import TransportRegistry
 from utcp_bridge.upkeep import Upkeep
@@ -286,10 +286,9 @@ class UtcpClient(ReferenceApi, Inspection):
         """
         return await self._search.prepare(queries, patient=patient)
 
-    async def search_tools(self, query: str, limit: int = 10, tags: Collection[str] | None = None) -> list[Tool]:
-        """The UTCP client's method of this name: tools only, best first."""
-        await self.prepare_search([query])
-        return [hit.tool for hit in self.search(query, limit=limit, tags=tags)]
+    def search_tools(self, query: str, limit: int = 10, tags: Collection[str] | None = None) -> FoundTools:
+        """The UTCP client's method of this name: tools only, best first. A list, to be awaited or not."""
+        return self._search.find(query, limit, tags)
 
     @property
     def search_strategy(self) -> ToolSearchStrategy:

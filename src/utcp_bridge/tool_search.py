@@ -8,7 +8,7 @@ background, and is tried again with growing pauses while its model fails.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -20,7 +20,7 @@ from utcp_bridge.config import UtcpClientConfig
 from utcp_bridge.dialects.auth_forms import rewrite_auth
 from utcp_bridge.dialects.readings import Notes
 from utcp_bridge.errors import ConfigError, UtcpError
-from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.model import Fault, JsonObject, Tool
 from utcp_bridge.registration import Registration
 from utcp_bridge.repository import Change
 from utcp_bridge.search import SEMANTIC, Accept, Hit, ToolSearchStrategy, create_strategy
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from utcp_bridge.search.options import EndpointOptions
     from utcp_bridge.search.semantic import SemanticScorer
 
-__all__ = ["ToolSearch"]
+__all__ = ["FoundTools", "ToolSearch"]
 
 _log = logging.getLogger(__name__)
 _INDEX_FROM = 500
@@ -55,6 +55,21 @@ class Prepared(Protocol):
     async def prepare(self, queries: Iterable[str]) -> str | None:
         """Get ready for these queries, within a time of its own; returns a note where that failed."""
         ...
+
+
+class FoundTools(list[Tool]):
+    """The best tools for a query. Awaiting them waits for a strategy that asks another program; else it is the same.
+
+    The reference library's own pages use `search_tools` with and without `await`.
+    """
+
+    def __init__(self, tools: Iterable[Tool], better: Callable[[], Awaitable[list[Tool]]] | None = None) -> None:
+        super().__init__(tools)
+        self._better = better
+
+    def __await__(self) -> Generator[Any, Any, list[Tool]]:
+        better = self._better
+        return (_same(self) if better is None else better()).__await__()
 
 
 class ToolSearch:
@@ -114,6 +129,18 @@ class ToolSearch:
     ) -> list[Hit]:
         """See `ToolSearchStrategy.search`."""
         return self.strategy.search(query, limit=limit, tags=tags, providers=providers, accept=accept)
+
+    def find(self, query: str, limit: int, tags: Collection[str] | None) -> FoundTools:
+        """The best tools alone, at once or awaited."""
+
+        def ranked() -> list[Tool]:
+            return [hit.tool for hit in self.search(query, limit=limit, tags=tags)]
+
+        async def prepared() -> list[Tool]:
+            await self.prepare([query])
+            return ranked()
+
+        return FoundTools(ranked(), prepared if isinstance(self._strategy, Prepared) else None)
 
     async def prepare(self, queries: Iterable[str], *, patient: bool = False) -> str | None:
         """Get ready for these queries; returns a note for the caller where vectors are missing.
@@ -202,3 +229,7 @@ class ToolSearch:
             return reply.value("application/json")
 
         return EndpointScorer(target.template.url, options.model, post, dimensions=options.dimensions)
+
+
+async def _same(tools: list[Tool]) -> list[Tool]:
+    return tools

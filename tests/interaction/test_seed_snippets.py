@@ -55,7 +55,7 @@ async def main():
             }]
         }
     )
-    tools = await client.search_tools(query="get current weather in London")
+    tools = client.search_tools(query="get current weather in London")
     for tool in tools:
         print(tool.name, tool.description)
 

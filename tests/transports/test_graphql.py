@@ -141,6 +141,19 @@ async def test_filters_keep_one_root_or_one_field() -> None:
     assert set(await _run(_tools, operation_name="city")) == {"city"}
 
 
+async def test_a_url_that_has_a_manual_in_place_of_a_schema_is_read_as_utcp_0_1_has_it() -> None:
+    async def use(transport: GraphQlTransport, target: Any) -> Document:
+        return await transport.discover(target)
+
+    document = await _run(use, "/utcp", operation_type="query")
+    assert document.content.startswith(b"{")
+    assert b'"tools"' in document.content
+    with pytest.raises(Rejected, match="404"):
+        await _run(use, "/nowhere")
+    with pytest.raises(MalformedReply, match="no GraphQL response"):
+        await _run(use, "/echo")
+
+
 async def test_closed_introspection_names_the_remedy_and_a_schema_file_takes_its_place(tmp_path: Path) -> None:
     with pytest.raises(ManualError, match="schema_file"):
         await _run(_tools, "/closed")

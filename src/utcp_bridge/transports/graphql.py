@@ -21,7 +21,7 @@ import orjson
 from pydantic import BeforeValidator, Field
 
 from utcp_bridge.auth import Additions
-from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, ReplyTooLarge
+from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, ReplyTooLarge, UtcpError
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, Tool, Trust, is_list, is_object
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
@@ -47,6 +47,7 @@ from utcp_bridge.wire.url_plan import UrlPlan, compile_url
 __all__ = ["TRANSPORT", "GraphQlTemplate", "GraphQlTransport"]
 
 _RESPONSE = "application/graphql-response+json, application/json"
+_MANUAL = "application/json"
 _STREAM = f"text/event-stream, {_RESPONSE};q=0.9"
 _SOCKET_NOTES = (
     "The second message goes out once the server has acknowledged the first.",
@@ -130,12 +131,17 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         return _type_of(fields.get("operation_type"), fields.get("query")) == "subscription"
 
     async def discover(self, target: Target[GraphQlTemplate]) -> Document:
-        """Introspect, or read `schema_file`, and make a tool of each field."""
+        """Introspect, or read `schema_file`, and make a tool of each field; else read the manual at the URL."""
         import graphql
 
         template = target.template
         try:
             schema: Any = await self._schema(target)
+        except (Rejected, MalformedReply, ManualError):
+            manual = None if template.schema_file else await self._manual(target)
+            if manual is None:
+                raise
+            return manual
         except (graphql.GraphQLError, TypeError, KeyError) as error:
             raise ManualError(
                 f"{template.schema_file or bare_url(template.url)}: its schema cannot be used ({type(error).__name__})."
@@ -169,6 +175,21 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         headers = [*_headers(template, call.arguments), ("Sec-WebSocket-Protocol", ",".join(offered))]
         url = template.build_socket_url.build(dict(call.arguments))
         return socket_request(url, headers, target.credentials, messages, _SOCKET_NOTES)
+
+    async def _manual(self, target: Target[GraphQlTemplate]) -> Document | None:
+        """The manual at the URL, where UTCP 0.1 has it; None if there is none."""
+        template = target.template
+        parts = RequestParts("GET", template.build_url.build({}), [*_headers(template, {}), ("Accept", _MANUAL)])
+        limit = self.services.settings.max_manual_bytes
+        session = self.services.http.session(target.source)
+        try:
+            reply = await session.request(parts, credentials=target.credentials, max_bytes=limit)
+            reply.raise_for_status()
+            manual = parse_json(reply.body, bare_url(template.url))
+        except UtcpError:
+            return None  # what the introspection met with is the one to tell
+        is_manual = is_object(manual) and is_list(manual.get("tools"))
+        return Document(reply.body, reply.url, reply.media_type or None) if is_manual else None
 
     async def _schema(self, target: Target[GraphQlTemplate]) -> Any:
         import graphql
