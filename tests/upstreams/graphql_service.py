@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import graphql
@@ -66,6 +66,12 @@ async def _failing(_info: Any) -> AsyncIterator[dict[str, Any]]:
     yield {"failing": "no number"}
 
 
+@cache
+def _schema() -> graphql.GraphQLSchema:
+    """Built once: it takes longer than a hundred calls."""
+    return graphql.build_schema(SDL)
+
+
 class GraphQlService(HttpService):
     """Adds `/graphql`, and `/closed` without introspection; errors come with status 200 or, on request, 400."""
 
@@ -87,7 +93,7 @@ class GraphQlService(HttpService):
         asked = await request.json()
         root = {**ROOT, "partial": lambda _info: {"name": "P", "rank": "no number"}, "broken": _fail}
         result = graphql.graphql_sync(
-            graphql.build_schema(SDL),
+            _schema(),
             asked["query"],
             root,
             variable_values=asked.get("variables"),
@@ -150,7 +156,7 @@ class GraphQlService(HttpService):
     async def _results(self, asked: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         root = {"count": _count, "silence": self._silence, "flood": _flood, "failing": _failing}
         found: Any = graphql.subscribe(
-            graphql.build_schema(SDL),
+            _schema(),
             graphql.parse(asked["query"]),
             root,
             variable_values=asked.get("variables"),
