@@ -141,8 +141,20 @@ async def test_two_manuals_of_one_name_keep_the_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("key", "value"), [("prot", 1), ("port", "many"), ("allowed_hosts", 3)])
 async def test_a_setting_that_is_none_names_itself(tmp_path: Path, key: str, value: Any) -> None:
     path = write(tmp_path / "c.json", {"manual_call_templates": [], "bridge": {key: value}})
-    with pytest.raises(ConfigError, match=key):
+    with pytest.raises(ConfigError, match=key) as caught:
         await load_config([path], environ={})
+    assert caught.value.message.startswith(f"{path}, `bridge`: ")
+
+
+async def test_a_setting_that_is_none_is_told_with_its_place_and_the_near_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.json", {"manual_call_templates": [], "bridge": {"prot": 1}})
+    with pytest.raises(ConfigError) as caught:
+        await load_config([path], environ={})
+    assert str(caught.value) == f"{path}, `bridge`: 'prot' is not a setting. Did you mean 'port'?"
+    with pytest.raises(ConfigError, match=r"^UTCP_BRIDGE_PORT: Setting port: "):
+        await load_config([], environ={"UTCP_BRIDGE_PORT": "many"})
+    with pytest.raises(ConfigError, match=r"^the command line: Setting port: "):
+        await load_config([], environ={}, overrides={"port": "many"})
 
 
 async def test_a_client_key_of_the_wrong_type_is_a_fault_that_names_it(tmp_path: Path) -> None:

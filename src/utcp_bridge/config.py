@@ -8,7 +8,8 @@ the two equal. The keys of `UtcpClientConfig` are those of UTCP v1 (and `provide
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -17,6 +18,7 @@ from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject
 
 __all__ = [
+    "ENVIRONMENT_PREFIX",
     "BridgeSettings",
     "Exposure",
     "ExposureLimits",
@@ -24,10 +26,11 @@ __all__ = [
     "MetaTools",
     "UtcpClientConfig",
     "explain",
+    "settings_fault",
     "settings_from_environment",
 ]
 
-_ENV_PREFIX = "UTCP_BRIDGE_"
+ENVIRONMENT_PREFIX = "UTCP_BRIDGE_"
 Exposure = Literal["auto", "all", "search", "pinned"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=0)]
@@ -194,6 +197,18 @@ def explain(error: ValidationError) -> str:
     return f"{field}: {first['msg']}{more}"
 
 
+def settings_fault(error: ValidationError, where_of: Callable[[str], str]) -> ConfigError:
+    """The first fault of settings, with the place of the setting as `where_of` gives it by its key."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    key = str(first["loc"][0]) if first["loc"] else ""
+    place = f"{where_of(key)}: " if where_of(key) else ""
+    if first["type"] != "extra_forbidden" or len(first["loc"]) > 1:
+        return ConfigError(f"{place}Setting {explain(error)}.", remedy="docs/settings.md lists the settings.")
+    near = get_close_matches(key, BridgeSettings.model_fields, n=1)
+    remedy = f"Did you mean {near[0]!r}?" if near else "docs/settings.md lists the settings."
+    return ConfigError(f"{place}{key!r} is not a setting.", remedy=remedy)
+
+
 def settings_from_environment(environ: Mapping[str, str] | None = None) -> JsonObject:
     """Read `UTCP_BRIDGE_<KEY>` variables: values as JSON where they parse, lists also by commas.
 
@@ -202,9 +217,9 @@ def settings_from_environment(environ: Mapping[str, str] | None = None) -> JsonO
     environ = os.environ if environ is None else environ  # noqa: TID251 - settings come from the environment
     found: JsonObject = {}
     for name, text in environ.items():
-        if not name.startswith(_ENV_PREFIX) or not text:
+        if not name.startswith(ENVIRONMENT_PREFIX) or not text:
             continue
-        key = name.removeprefix(_ENV_PREFIX).lower()
+        key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
         field = BridgeSettings.model_fields.get(key)
         if field is None:
             raise ConfigError(f"{name} is not a setting.", remedy="docs/settings.md lists the settings.")

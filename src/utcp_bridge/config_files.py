@@ -15,7 +15,14 @@ from typing import Any, TypeAlias
 import anyio
 from pydantic import ValidationError
 
-from utcp_bridge.config import BridgeSettings, UtcpClientConfig, explain, settings_from_environment
+from utcp_bridge.config import (
+    ENVIRONMENT_PREFIX,
+    BridgeSettings,
+    UtcpClientConfig,
+    explain,
+    settings_fault,
+    settings_from_environment,
+)
 from utcp_bridge.dialects import ConfigReading, KnownFields, Shape, detect, read_config
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.dialects.shorthand import suggest_name
@@ -48,6 +55,8 @@ class _Gathered:
     entries: list[JsonObject] = field(default_factory=list[JsonObject])
     client: JsonObject = field(default_factory=dict[str, Any])
     bridge: JsonObject = field(default_factory=dict[str, Any])
+    places: dict[str, str] = field(default_factory=dict[str, str])
+    """Where each key of `bridge` was found."""
     faults: list[Fault] = field(default_factory=list[Fault])
 
     def add_document(self, document: Any, *, where: str, folder: Path | None) -> None:
@@ -90,6 +99,7 @@ class _Gathered:
             self.add_registry(_anchored_registry(registry, folder), where)
         self.client.update(client)
         self.bridge.update(reading.bridge)
+        self.places.update(dict.fromkeys(reading.bridge, f"{where}, `bridge`"))
 
 
 async def load_config(
@@ -221,11 +231,13 @@ async def _root_of(sources: Iterable[str | Path]) -> Path:
 def _build(
     gathered: _Gathered, environ: Mapping[str, str] | None, overrides: Mapping[str, Any] | None
 ) -> UtcpClientConfig:
-    settings = {**gathered.bridge, **settings_from_environment(environ), **(overrides or {})}
+    from_environment = settings_from_environment(environ)
+    places = gathered.places | {key: f"{ENVIRONMENT_PREFIX}{key.upper()}" for key in from_environment}
+    places |= dict.fromkeys(overrides or (), "the command line")
     try:
-        bridge = BridgeSettings.model_validate(settings)
+        bridge = BridgeSettings.model_validate({**gathered.bridge, **from_environment, **(overrides or {})})
     except ValidationError as error:
-        raise ConfigError(f"Setting {explain(error)}.", remedy="docs/settings.md lists the settings.") from None
+        raise settings_fault(error, lambda key: places.get(key, "")) from None
     try:
         return UtcpClientConfig(**gathered.client, manual_call_templates=tuple(gathered.entries), bridge=bridge)
     except ValidationError as error:
