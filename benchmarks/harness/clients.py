@@ -103,9 +103,11 @@ class HttpLane(asyncio.Protocol):
         body = message(self._era, None if notify else f"{self._name}-x", method, params)
         reply: asyncio.Future[tuple[bytes, bytes]] = asyncio.get_running_loop().create_future()
         self._on_reply = lambda head, content: reply.set_result((head, content))
-        self._transport.write(self._address.head(self._era, method, len(body), session=self._session) + body)
-        head, content = await asyncio.wait_for(reply, _PATIENCE)
-        if session := _SESSION.search(head):
+        name = str(params.get("name", ""))
+        head = self._address.head(self._era, method, len(body), name=name, session=self._session)
+        self._transport.write(head + body)
+        answered, content = await asyncio.wait_for(reply, _PATIENCE)
+        if session := _SESSION.search(answered):
             self._session = session[1].decode()
         return {} if notify else payload(content)
 
