@@ -70,3 +70,9 @@ def test_an_unknown_tool_is_answered_with_its_exit_code(command, manual):
 )
 def test_the_call_names_what_is_required_whatever_the_schema(schema, sample):
     assert _sample_arguments(schema) == sample
+
+
+def test_an_argument_that_is_described_elsewhere_is_shown_as_what_it_is(command):
+    told = command("describe", "--quickstart", "books.addBook").out
+    assert "book      object  required" in told
+    assert """'book:={"title": "text", "author": "text"}'""" in told

@@ -86,6 +86,15 @@ async def test_a_refusal_without_arguments_to_offer_says_none() -> None:
     assert error.remedy == "Its arguments are: none."
 
 
+async def test_an_argument_described_elsewhere_is_told_by_its_type() -> None:
+    inputs = {
+        "properties": {"book": {"$ref": "#/$defs/Book"}, "lost": {"$ref": "#/$defs/Nothing"}},
+        "required": ["book"],
+        "$defs": {"Book": {"type": "object"}, "Nothing": True},
+    }
+    assert (await refusal(inputs, {})).remedy == "Its arguments are: book (object, required), lost (any)."
+
+
 async def test_no_value_is_repeated_in_a_refusal() -> None:
     error = await refusal(ORDER, {"item": ["canary-1"], "count": "canary-2", "sizes": ["canary-3"]})
     assert "canary" not in str(error)

@@ -84,7 +84,18 @@ def _properties(inputs: JsonObject) -> list[tuple[str, JsonObject]]:
     properties = inputs.get("properties")
     if not is_object(properties):
         return []
-    return [(name, schema if is_object(schema) else {}) for name, schema in properties.items()]
+    return [(name, _resolved(schema, inputs)) for name, schema in properties.items()]
+
+
+def _resolved(schema: Any, inputs: JsonObject) -> JsonObject:
+    """The schema, or what its local reference leads to."""
+    from utcp_bridge.model import is_object
+    from utcp_bridge.pointers import at_pointer
+
+    if not is_object(schema):
+        return {}
+    target = at_pointer(inputs, str(schema["$ref"])) if "$ref" in schema else None
+    return {**target, **schema} if is_object(target) else schema
 
 
 def _is_required(name: str, inputs: JsonObject) -> bool:
@@ -123,14 +134,21 @@ def _shown(value: Any) -> str:
 
 def _sample_arguments(inputs: JsonObject) -> str:
     """The required arguments, to be filled in."""
-    parts = [_sample(name, schema) for name, schema in _properties(inputs) if _is_required(name, inputs)]
+    parts = [_sample(name, schema, inputs) for name, schema in _properties(inputs) if _is_required(name, inputs)]
     return "".join(f" {shlex.quote(part)}" for part in parts)
 
 
-def _sample(name: str, schema: JsonObject) -> str:
+def _example(name: str, inputs: JsonObject) -> str:
+    """A value to start from, with what it requires."""
+    from utcp_bridge.diagnosis.examples import example_arguments
+
+    return json.dumps(example_arguments({**inputs, "required": [name]})[name], ensure_ascii=False)
+
+
+def _sample(name: str, schema: JsonObject, inputs: JsonObject) -> str:
     if schema.get("enum"):
         return f"{name}={_shown(schema['enum'][:1])}"
     kind = schema.get("type")
     if kind in {"array", "object"}:
-        return f"{name}:={'[]' if kind == 'array' else '{}'}"
+        return f"{name}:={_example(name, inputs)}"
     return f"{name}={'TEXT' if kind == 'string' else str(kind or 'value').upper()}"

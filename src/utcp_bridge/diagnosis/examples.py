@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.pointers import at_pointer
 
 __all__ = ["example_arguments"]
 
@@ -35,7 +36,7 @@ def _value(schema: Any, root: JsonObject, depth: int) -> Any:
         return "text"
     reference = schema.get("$ref")
     if isinstance(reference, str):
-        return _value(_at(root, reference), root, depth + 1)
+        return _value(at_pointer(root, reference), root, depth + 1)
     for word in ("const", "default", "example"):
         if word in schema:
             return schema[word]
@@ -85,14 +86,3 @@ def _text(schema: JsonObject) -> str:
     least, most = schema.get("minLength"), schema.get("maxLength")
     text = text.ljust(least, "x") if isinstance(least, int) else text
     return text[:most] if isinstance(most, int) else text
-
-
-def _at(root: JsonObject, reference: str) -> Any:
-    """What a local reference points at; None for any other."""
-    found: Any = root
-    if not reference.startswith("#/"):
-        return None
-    for step in reference.removeprefix("#/").split("/"):
-        name = step.replace("~1", "/").replace("~0", "~")
-        found = found.get(name) if is_object(found) else None
-    return found

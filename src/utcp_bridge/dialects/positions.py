@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import orjson
 import yaml
 
+from utcp_bridge.pointers import steps_of
+
 __all__ = ["Path", "as_pointer", "lines_of", "of_pointer"]
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -42,8 +44,7 @@ def as_pointer(path: Path) -> str:
 
 def of_pointer(pointer: str) -> Path:
     """The path of a JSON pointer, with or without `#`; every step is text."""
-    steps = pointer.removeprefix("#").split("/")[1:]
-    return tuple(step.replace("~1", "/").replace("~0", "~") for step in steps)
+    return tuple(steps_of(pointer))
 
 
 def lines_of(text: str, paths: Iterable[Path]) -> dict[Path, int]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote
 
 from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.pointers import at_pointer
 
 __all__ = ["is_affordable"]
 
@@ -67,7 +67,7 @@ class _Counter:
                 yield branch
         reference = node.get("$ref")
         if isinstance(reference, str) and reference.startswith("#"):
-            target = _resolve(self._root, reference)
+            target = at_pointer(self._root, reference)
             if is_object(target):
                 yield target
 
@@ -81,17 +81,3 @@ def _objects(schema: JsonObject) -> Iterator[JsonObject]:
             pending.extend(value.values())
         elif is_list(value):
             pending.extend(value)
-
-
-def _resolve(root: Any, reference: str) -> Any:
-    """The value that a local JSON pointer names (RFC 6901); None if there is none, as for anchors."""
-    value = root
-    for part in unquote(reference.removeprefix("#")).split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
-        if is_object(value):
-            value = value.get(name)
-        elif is_list(value) and name.isdecimal() and int(name) < len(value):
-            value = value[int(name)]
-        else:
-            return None
-    return value

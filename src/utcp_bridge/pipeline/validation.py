@@ -16,6 +16,7 @@ from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.schema_cost import is_affordable
+from utcp_bridge.pointers import at_pointer
 
 __all__ = ["argument_fault", "compile_schema", "validation"]
 
@@ -143,12 +144,14 @@ def _signature(schema: JsonObject) -> list[str]:
     """`name (type, required)` for every argument, in the schema's order; at most 40."""
     required = _strings(schema.get("required"))
     return [
-        f"{name} ({_type_word(sub)}{', required' if name in required else ''})"
+        f"{name} ({_type_word(sub, schema)}{', required' if name in required else ''})"
         for name, sub in list(_properties(schema).items())[:40]
     ]
 
 
-def _type_word(schema: Any) -> str:
+def _type_word(schema: Any, root: JsonObject) -> str:
+    if is_object(schema) and isinstance(reference := schema.get("$ref"), str):
+        schema = at_pointer(root, reference)
     kind: Any = schema.get("type") if is_object(schema) else None
     if is_list(kind):
         return "|".join(str(one) for one in kind)

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.pointers import at_pointer
 from utcp_bridge.server.conforming import relax
 from utcp_bridge.server.schema_folding import fold_root
 from utcp_bridge.server.schema_headers import keep_valid_headers
@@ -244,19 +245,9 @@ class _Porter:
         return ABSENT
 
     def _pointed(self, ref: str) -> Any:
-        if ref == "#":
-            return self.root
-        if not ref.startswith("#/"):
+        if ref != "#" and not ref.startswith("#/"):
             return self._anchored(ref)
-        target: Any = self.root
-        for token in unquote(ref[2:]).split("/"):
-            step = token.replace("~1", "/").replace("~0", "~")
-            if is_object(target) and step in target:
-                target = target[step]
-            elif is_list(target) and step.isdecimal() and len(step) < 7 and int(step) < len(target):
-                target = target[int(step)]
-            else:
-                return ABSENT
+        target = at_pointer(self.root, ref)
         return target if is_object(target) or isinstance(target, bool) else ABSENT
 
     def _anchored(self, ref: str) -> Any:
