@@ -69,7 +69,7 @@ def test_what_the_other_side_said_goes_along():
 
 
 def test_a_result_that_was_cut_says_so():
-    response = answer(Result(["a"], truncated="ended at 1 of many… enough"))
+    response = answer(Result(["a"], truncated="ended at 1\r\nof many… enough"))
     assert (response.body, response.headers["x-truncated"]) == (b'["a"]', "ended at 1 of many? enough")
     assert "x-truncated" not in answer(Result("whole")).headers
 

@@ -56,7 +56,7 @@ def answer(value: Any) -> Response:
     if isinstance(value, Result):
         response = answer(value.value)
         if value.truncated:
-            response.headers["X-Truncated"] = value.truncated.encode("ascii", "replace").decode().replace("\n", " ")
+            response.headers["X-Truncated"] = " ".join(value.truncated.encode("ascii", "replace").decode().split())
         return response
     if isinstance(value, Binary):
         return Response(value.data, media_type=value.media_type)

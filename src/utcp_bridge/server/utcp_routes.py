@@ -40,7 +40,7 @@ _AUTH: Final[JsonObject] = {
     "location": "header",
 }
 _PATH: Final = "/utcp"
-_KEPT: Final = 8
+_KEPT: Final = 4
 """Manuals are kept for so many addresses and forms; a request may name any host."""
 
 
