@@ -276,7 +276,7 @@ class UtcpClient(ReferenceApi, Inspection):
         accept: Callable[[Tool], bool] | None = None,
     ) -> list[Hit]:
         """The best tools for a query, best first; see `ToolSearchStrategy.search`."""
-        return self._search.search(query, limit=limit, tags=tags, providers=providers, accept=accept)
+        return self.search_strategy.search(query, limit=limit, tags=tags, providers=providers, accept=accept)
 
     async def prepare_search(self, queries: Iterable[str], *, patient: bool = False) -> str | None:
         """Give a strategy that waits for another program the time to get ready for these queries (docs/search.md).

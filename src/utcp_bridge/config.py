@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -204,6 +203,8 @@ def settings_fault(error: ValidationError, where_of: Callable[[str], str]) -> Co
     place = f"{where_of(key)}: " if where_of(key) else ""
     if first["type"] != "extra_forbidden" or len(first["loc"]) > 1:
         return ConfigError(f"{place}Setting {explain(error)}.", remedy="docs/settings.md lists the settings.")
+    from difflib import get_close_matches
+
     near = get_close_matches(key, BridgeSettings.model_fields, n=1)
     remedy = f"Did you mean {near[0]!r}?" if near else "docs/settings.md lists the settings."
     return ConfigError(f"{place}{key!r} is not a setting.", remedy=remedy)

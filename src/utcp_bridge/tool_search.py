@@ -23,7 +23,7 @@ from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import Fault, JsonObject, Tool
 from utcp_bridge.registration import Registration
 from utcp_bridge.repository import Change
-from utcp_bridge.search import SEMANTIC, Accept, Hit, ToolSearchStrategy, create_strategy
+from utcp_bridge.search import SEMANTIC, ToolSearchStrategy, create_strategy
 from utcp_bridge.transport import Services
 from utcp_bridge.wire.backoff import Backoff
 from utcp_bridge.wire.local_file import resolve_within
@@ -118,23 +118,11 @@ class ToolSearch:
                 self._strategy.add(change.added)
         return self._strategy
 
-    def search(
-        self,
-        query: str,
-        *,
-        limit: int = 10,
-        tags: Collection[str] | None = None,
-        providers: Collection[str] | None = None,
-        accept: Accept | None = None,
-    ) -> list[Hit]:
-        """See `ToolSearchStrategy.search`."""
-        return self.strategy.search(query, limit=limit, tags=tags, providers=providers, accept=accept)
-
     def find(self, query: str, limit: int, tags: Collection[str] | None) -> FoundTools:
         """The best tools alone, at once or awaited."""
 
         def ranked() -> list[Tool]:
-            return [hit.tool for hit in self.search(query, limit=limit, tags=tags)]
+            return [hit.tool for hit in self.strategy.search(query, limit=limit, tags=tags)]
 
         async def prepared() -> list[Tool]:
             await self.prepare([query])

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from tests.support.meetings import make_meeting
 
 from utcp_bridge.errors import Rejected, Unreachable
 from utcp_bridge.model import JsonObject
-from utcp_bridge.wire.webrtc_meeting import Answer, Meeting
+from utcp_bridge.wire.webrtc_meeting import Answer
 from utcp_bridge.wire.webrtc_peerjs import PeerJs, peerjs_url
-
-
-def _meeting(**fields: Any) -> Meeting:
-    """As a dialect sees it: none of them uses the session."""
-    url = "wss://signal.example.com/room"
-    known: dict[str, Any] = {
-        "session": None,
-        "url": url,
-        "way": "auto",
-        "peer_id": "p",
-        "label": "tools",
-        "where": "Peer 'p'",
-    }
-    return Meeting(**{**known, **fields})
 
 
 def test_a_peerjs_address_gets_its_path_and_an_id() -> None:
@@ -42,7 +28,7 @@ def test_a_peerjs_addresss_own_path_and_key_are_kept() -> None:
 
 
 def test_an_offer_names_the_peer_and_how_messages_are_written() -> None:
-    talk = PeerJs(_meeting(serialization="json", reliable=False))
+    talk = PeerJs(make_meeting(serialization="json", reliable=False))
     frame = talk.offer("v=0")
     assert (frame["type"], frame["dst"]) == ("OFFER", "p")
     payload = frame["payload"]
@@ -58,7 +44,7 @@ def test_an_offer_names_the_peer_and_how_messages_are_written() -> None:
 
 
 def test_only_an_open_door_is_a_greeting() -> None:
-    talk = PeerJs(_meeting())
+    talk = PeerJs(make_meeting())
     talk.check_greeting({"type": "OPEN"})
     with pytest.raises(Rejected, match="Invalid key"):
         talk.check_greeting({"type": "ERROR", "payload": {"msg": "Invalid key"}})
@@ -67,7 +53,7 @@ def test_only_an_open_door_is_a_greeting() -> None:
 
 
 def test_what_the_peer_says_about_this_connection_is_heard_and_nothing_else() -> None:
-    talk = PeerJs(_meeting())
+    talk = PeerJs(make_meeting())
     mine = {"connectionId": talk.offer("v=0")["payload"]["connectionId"]}
     answer = {"sdp": {"type": "answer", "sdp": "v=0 answer"}}
     assert talk.heard({"type": "ANSWER", "src": "p", "payload": {**mine, **answer}}) == Answer("v=0 answer")
@@ -84,9 +70,9 @@ def test_what_the_peer_says_about_this_connection_is_heard_and_nothing_else() ->
 @pytest.mark.parametrize("kind", ["EXPIRE", "LEAVE"])
 def test_an_offer_that_expires_means_an_absent_peer(kind: str) -> None:
     with pytest.raises(Unreachable, match="peer not found"):
-        PeerJs(_meeting()).heard({"type": kind, "src": "p"})
+        PeerJs(make_meeting()).heard({"type": kind, "src": "p"})
 
 
 def test_the_servers_error_is_a_rejection() -> None:
     with pytest.raises(Rejected):
-        PeerJs(_meeting()).heard({"type": "ERROR"})
+        PeerJs(make_meeting()).heard({"type": "ERROR"})

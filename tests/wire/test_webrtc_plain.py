@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from tests.support.meetings import make_meeting
 
 from utcp_bridge.errors import MalformedReply, Rejected, Unreachable
 from utcp_bridge.model import JsonObject
-from utcp_bridge.wire.webrtc_meeting import Answer, Meeting
+from utcp_bridge.wire.webrtc_meeting import Answer
 from utcp_bridge.wire.webrtc_plain import Plain
 
 
-def _meeting(**fields: Any) -> Meeting:
-    """As a dialect sees it: none of them uses the session."""
-    url = "wss://signal.example.com/room"
-    known: dict[str, Any] = {
-        "session": None,
-        "url": url,
-        "way": "auto",
-        "peer_id": "p",
-        "label": "tools",
-        "where": "Peer 'p'",
-    }
-    return Meeting(**{**known, **fields})
-
-
 def test_an_http_address_is_spoken_to_by_websocket() -> None:
-    assert Plain(_meeting(url="https://signal.example.com/room")).url == "wss://signal.example.com/room"
-    assert Plain(_meeting()).url == "wss://signal.example.com/room"
+    assert Plain(make_meeting(url="https://signal.example.com/room")).url == "wss://signal.example.com/room"
+    assert Plain(make_meeting()).url == "wss://signal.example.com/room"
 
 
 def test_an_offer_names_both_sides() -> None:
-    message = Plain(_meeting()).offer("v=0")
+    message = Plain(make_meeting()).offer("v=0")
     assert message.pop("from").startswith("utcp-")
     assert message == {"type": "offer", "sdp": "v=0", "to": "p", "peer_id": "p"}
 
 
 def test_a_server_with_one_peer_needs_no_name() -> None:
-    assert set(Plain(_meeting(peer_id="")).offer("v=0")) == {"type", "sdp", "from"}
+    assert set(Plain(make_meeting(peer_id="")).offer("v=0")) == {"type", "sdp", "from"}
 
 
 def test_what_names_us_and_our_peer_is_heard_and_nothing_else() -> None:
-    talk = Plain(_meeting())
+    talk = Plain(make_meeting())
     ours = talk.offer("v=0")["from"]
     for names in ({}, {"from": "p"}, {"from": "p", "to": ours}, {"from": None, "to": None}):
         assert talk.heard({"type": "answer", "sdp": "v=0 answer", **names}) == Answer("v=0 answer")
@@ -61,7 +46,7 @@ def test_what_names_us_and_our_peer_is_heard_and_nothing_else() -> None:
     ],
 )
 def test_candidates_are_heard_in_both_spellings(frame: JsonObject) -> None:
-    assert Plain(_meeting()).heard(frame) == {"candidate": "c", "sdpMid": "0", "sdpMLineIndex": 0}
+    assert Plain(make_meeting()).heard(frame) == {"candidate": "c", "sdpMid": "0", "sdpMLineIndex": 0}
 
 
 @pytest.mark.parametrize(
@@ -76,15 +61,15 @@ def test_candidates_are_heard_in_both_spellings(frame: JsonObject) -> None:
 )
 def test_an_absent_peer_is_not_found_in_whatever_words(frame: JsonObject) -> None:
     with pytest.raises(Unreachable, match="peer not found"):
-        Plain(_meeting()).heard(frame)
+        Plain(make_meeting()).heard(frame)
 
 
 def test_another_error_of_the_server_is_given_on() -> None:
     with pytest.raises(Rejected, match="too many offers") as caught:
-        Plain(_meeting()).heard({"type": "error", "message": "too many offers"})
+        Plain(make_meeting()).heard({"type": "error", "message": "too many offers"})
     assert caught.value.status == "error"
 
 
 def test_an_answer_without_a_description_is_malformed() -> None:
     with pytest.raises(MalformedReply):
-        Plain(_meeting()).heard({"type": "answer", "from": "p"})
+        Plain(make_meeting()).heard({"type": "answer", "from": "p"})

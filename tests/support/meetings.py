@@ -1,0 +1,20 @@
+"""Meetings for the tests of signalling dialects: none of these uses the session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from utcp_bridge.wire.webrtc_meeting import Meeting
+
+
+def make_meeting(**fields: Any) -> Meeting:
+    """A meeting with the peer `p` at a signalling server that nobody asks."""
+    known: dict[str, Any] = {
+        "session": None,
+        "url": "wss://signal.example.com/room",
+        "way": "auto",
+        "peer_id": "p",
+        "label": "tools",
+        "where": "Peer 'p'",
+    }
+    return Meeting(**{**known, **fields})
