@@ -27,10 +27,10 @@ from tests.openapi_oracle.samples import OWN, SHARED, load, sample_files
 from tests.openapi_oracle.securing import is_right
 from tests.support.server_client import StandIn
 
-from utcp_bridge.config import BridgeSettings
+from utcp_bridge.catalogue.catalogue import Catalogue
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
 from utcp_bridge.errors import UtcpError
-from utcp_bridge.server.catalogue import Catalogue
+from utcp_bridge.settings import BridgeSettings
 
 MATRIX_URL = "https://docs.example.com/openapi.json"
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from utcp_bridge import errors
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.command import bridge
-from utcp_bridge.config import BridgeSettings
+from utcp_bridge.settings import BridgeSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
 NOTICE = "<!-- Written by scripts/docs from the code; edit the code, then run it again. -->"

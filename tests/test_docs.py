@@ -10,8 +10,8 @@ from tests.support.source import DOCS, ROOT, tracked_files
 
 from utcp_bridge import errors
 from utcp_bridge.cli.command import bridge
-from utcp_bridge.config import BridgeSettings, ManualOptions
-from utcp_bridge.config_files import load_config
+from utcp_bridge.configuration.loading import load_config
+from utcp_bridge.settings import BridgeSettings, ManualOptions
 
 PAGES = [path for path in tracked_files() if path.suffix == ".md"]
 CONFIGS = [

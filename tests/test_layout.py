@@ -18,9 +18,10 @@ from tests.support.source import (
     parsed,
     python_files,
     transport_modules,
+    transport_name,
 )
 
-from utcp_bridge.config import BridgeSettings
+from utcp_bridge.settings import BridgeSettings
 
 MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 50
@@ -116,10 +117,12 @@ def test_settings_can_be_counted_on_the_fingers_of_eight_hands() -> None:
 
 def test_the_transports_are_those_that_the_documentation_lists() -> None:
     page = (DOCS / "transports" / "index.md").read_text(encoding="utf-8")
-    assert [module.stem for module in TRANSPORTS] == sorted(re.findall(r"^\| `(\w+)` \| \[", page, re.MULTILINE))
+    assert [transport_name(module) for module in TRANSPORTS] == sorted(
+        re.findall(r"^\| `(\w+)` \| \[", page, re.MULTILINE)
+    )
 
 
-@pytest.mark.parametrize("module", TRANSPORTS, ids=lambda module: module.stem)
+@pytest.mark.parametrize("module", TRANSPORTS, ids=transport_name)
 def test_a_transport_module_holds_exactly_one_transport(module: Path) -> None:
     body = parsed(module).body
     assigned = [
@@ -130,24 +133,24 @@ def test_a_transport_module_holds_exactly_one_transport(module: Path) -> None:
         if isinstance(target, ast.Name)
     ]
     assert assigned.count("TRANSPORT") == 1
-    assert module.stem in kinds(module), "the module is named after a kind that it serves"
+    assert transport_name(module) in kinds(module), "the module is named after a kind that it serves"
 
 
-@pytest.mark.parametrize("module", TRANSPORTS, ids=lambda module: module.stem)
+@pytest.mark.parametrize("module", TRANSPORTS, ids=transport_name)
 def test_a_transport_passes_the_shared_suite(module: Path) -> None:
     test = TESTS / test_name(module)
     assert "from tests.transports.contract import *" in test.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("module", TRANSPORTS, ids=lambda module: module.stem)
+@pytest.mark.parametrize("module", TRANSPORTS, ids=transport_name)
 def test_a_transport_has_a_page_that_names_its_kinds(module: Path) -> None:
-    page = (DOCS / "transports" / f"{module.stem}.md").read_text(encoding="utf-8")
+    page = (DOCS / "transports" / f"{transport_name(module)}.md").read_text(encoding="utf-8")
     assert [kind for kind in kinds(module) if f"`{kind}`" not in page and f'"{kind}"' not in page] == []
 
 
-@pytest.mark.parametrize("module", TRANSPORTS, ids=lambda module: module.stem)
+@pytest.mark.parametrize("module", TRANSPORTS, ids=transport_name)
 def test_a_transport_has_an_example_configuration(module: Path) -> None:
-    assert set(kinds(module)) & configured_kinds(), f"no file in configs/ uses {module.stem}"
+    assert set(kinds(module)) & configured_kinds(), f"no file in configs/ uses {transport_name(module)}"
 
 
 def configured_kinds() -> set[str]:

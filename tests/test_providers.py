@@ -3,7 +3,7 @@
 import pytest
 
 from utcp_bridge import providers
-from utcp_bridge.transport_registry import TransportRegistry
+from utcp_bridge.transports.registry import TransportRegistry
 
 
 @pytest.mark.parametrize("name", [name for name in providers.__all__ if name != "Provider"])

@@ -3,7 +3,7 @@
 import pytest
 
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.urls import bare_url, endpoint_of, endpoint_of_url, origin_of
+from utcp_bridge.urls import at_pointer, bare_url, endpoint_of, endpoint_of_url, origin_of, steps_of
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,44 @@ def test_an_endpoint_has_its_ipv6_address_in_brackets():
 def test_a_url_in_a_message_holds_no_query_fragment_or_user():
     assert bare_url("https://u:p@api.example.com:1/a/b?key=1#f") == "https://api.example.com:1/a/b"
     assert bare_url("http://[::1/") == "the upstream"
+
+
+ROOT = {"$defs": {"a/b": {"~": 1}, "list": [10, 20], "": "empty", "ä": 2}, "n": None}
+
+
+@pytest.mark.parametrize(
+    ("reference", "value"),
+    [
+        ("#", ROOT),
+        ("#/$defs/a~1b", {"~": 1}),
+        ("#/$defs/a~1b/~0", 1),
+        ("#/%24defs/list/1", 20),
+        ("#/$defs/", "empty"),
+        ("#/$defs/%C3%A4", 2),
+    ],
+)
+def test_a_pointer_leads_to_its_value(reference, value):
+    assert at_pointer(ROOT, reference) == value
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "",
+        "#anchor",
+        "other.json#/a",
+        "#/nothing",
+        "#/$defs/list/2",
+        "#/$defs/list/x",
+        "#/$defs/list/0/more",
+        f"#/$defs/list/{'9' * 5000}",
+        "#/n/more",
+    ],
+)
+def test_what_leads_nowhere_is_none(reference):
+    assert at_pointer(ROOT, reference) is None
+
+
+def test_steps_are_told_with_and_without_the_hash():
+    assert steps_of("#/a~1b/~0") == steps_of("/a~1b/~0") == ["a/b", "~"]
+    assert steps_of("") == steps_of("#") == []

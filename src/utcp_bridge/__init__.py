@@ -11,17 +11,18 @@ Importing the package loads nothing heavy; each public name brings its own modul
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from utcp_bridge._version import __version__
+__version__ = "0.1.0"
+"""The one place that states the version; the build reads it from here."""
 
 if TYPE_CHECKING:
-    from utcp_bridge.client import Extensions, UtcpClient
-    from utcp_bridge.config import BridgeSettings, UtcpClientConfig
-    from utcp_bridge.converting import openapi_to_utcp
+    from utcp_bridge.client.client import Extensions, UtcpClient
+    from utcp_bridge.client.sync import ToolInfo, UTCPClient
+    from utcp_bridge.convert import openapi_to_utcp
     from utcp_bridge.errors import UtcpError
     from utcp_bridge.model import Binary, CallTemplate, Document, Result, Tool
     from utcp_bridge.providing import ToolServer, add_manual
     from utcp_bridge.registry.client import AsyncUTCPRegistry, UTCPRegistry
-    from utcp_bridge.sync_client import ToolInfo, UTCPClient
+    from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
     from utcp_bridge.transport import Transport
 
 __all__ = [
@@ -49,22 +50,22 @@ __all__ = [
 _HOMES = {
     "AsyncUTCPRegistry": "registry.client",
     "Binary": "model",
-    "BridgeSettings": "config",
+    "BridgeSettings": "settings",
     "CallTemplate": "model",
     "Document": "model",
-    "Extensions": "client",
+    "Extensions": "client.client",
     "Result": "model",
     "Tool": "model",
-    "ToolInfo": "sync_client",
+    "ToolInfo": "client.sync",
     "ToolServer": "providing",
     "Transport": "transport",
-    "UTCPClient": "sync_client",
+    "UTCPClient": "client.sync",
     "UTCPRegistry": "registry.client",
-    "UtcpClient": "client",
-    "UtcpClientConfig": "config",
+    "UtcpClient": "client.client",
+    "UtcpClientConfig": "settings",
     "UtcpError": "errors",
     "add_manual": "providing",
-    "openapi_to_utcp": "converting",
+    "openapi_to_utcp": "convert",
 }
 
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import Unexplainable
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, Source, TlsOptions, Tool
+from utcp_bridge.settings import BridgeSettings
 
 if TYPE_CHECKING:
-    from utcp_bridge.auth import Credentials
-    from utcp_bridge.wire.guard import Guard
-    from utcp_bridge.wire.http import HttpPool
-    from utcp_bridge.wire.native_request import NativeRequest
+    from utcp_bridge.auth.models import Credentials
+    from utcp_bridge.net.guard import Guard
+    from utcp_bridge.net.http import HttpPool
+    from utcp_bridge.net.preview import NativeRequest
 
 __all__ = ["Endpoint", "LocalFile", "Need", "Program", "Services", "Target", "Transport"]
 

@@ -1,15 +1,30 @@
-"""What the rest means by a URL's origin, its endpoint, and its harmless part for messages. Pure."""
+"""URLs and local references: origin, endpoint and the harmless part of a URL, and JSON pointers (RFC 6901). Pure."""
 
 from __future__ import annotations
 
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, Final
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.model import is_list, is_object
 
-__all__ = ["DEFAULT_PORTS", "bare_url", "endpoint_of", "endpoint_of_url", "origin", "origin_of", "port_of", "split_url"]
+__all__ = [
+    "DEFAULT_PORTS",
+    "at_pointer",
+    "bare_url",
+    "endpoint_of",
+    "endpoint_of_url",
+    "origin",
+    "origin_of",
+    "port_of",
+    "split_url",
+    "steps_of",
+]
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
+_MAX_DIGITS: Final = 6
+"""Of an index in a JSON pointer."""
 
 
 def origin_of(url: str) -> str:
@@ -69,3 +84,23 @@ def bare_url(url: str) -> str:
 
 def _plain(host: str) -> str:
     return host.strip("[]").rstrip(".").lower()
+
+
+def steps_of(pointer: str) -> list[str]:
+    """The steps of a pointer, with or without `#`; none for the whole document."""
+    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.removeprefix("#").split("/")[1:]]
+
+
+def at_pointer(root: Any, reference: str) -> Any:
+    """The value that a reference names within `root`; None if there is none, as for anchors and other documents."""
+    if reference != "#" and not reference.startswith("#/"):
+        return None
+    value = root
+    for step in steps_of(unquote(reference)):
+        if is_object(value):
+            value = value.get(step)
+        elif is_list(value) and step.isdecimal() and len(step) <= _MAX_DIGITS and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value

@@ -7,8 +7,8 @@ import anyio
 import pytest
 
 from utcp_bridge.cli.collector import frozen_when_loaded, paused
-from utcp_bridge.client import UtcpClient
-from utcp_bridge.config import BridgeSettings, UtcpClientConfig
+from utcp_bridge.client.client import UtcpClient
+from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 
 pytestmark = pytest.mark.anyio
 

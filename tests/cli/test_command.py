@@ -11,7 +11,7 @@ import pytest
 from utcp_bridge import __version__
 from utcp_bridge.cli import command as module
 from utcp_bridge.cli.command import bridge, main, run
-from utcp_bridge.cli.registry import registry
+from utcp_bridge.cli.commands.registry import registry
 
 
 def test_the_version_is_told(command):

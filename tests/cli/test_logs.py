@@ -6,9 +6,9 @@ import stat
 
 import pytest
 
+from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.cli.logs import audit_sink, configure_logging
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.redaction import Redactor
 
 OURS = logging.getLogger("utcp_bridge.some_module")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from utcp_bridge.auth import parse_auth
+from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.dialects.auth_forms import rewrite_auth, wants_auth
 from utcp_bridge.dialects.readings import Notes
 

@@ -1,9 +1,9 @@
 import pytest
 
-from utcp_bridge.config import ManualOptions
 from utcp_bridge.dialects import read_config
 from utcp_bridge.dialects.readings import Notes
 from utcp_bridge.dialects.registries import PASSED_ON, read_registries
+from utcp_bridge.settings import ManualOptions
 
 URL = "https://registry.example.com/api"
 

@@ -8,7 +8,7 @@ import pytest
 from tests.support.seed_v01 import PROVIDERS as V01
 
 from utcp_bridge.dialects import Shape, detect, read_config
-from utcp_bridge.transport_registry import TransportRegistry
+from utcp_bridge.transports.registry import TransportRegistry
 
 OAUTH = {
     "auth_type": "oauth2",

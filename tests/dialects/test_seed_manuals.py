@@ -6,8 +6,8 @@ import pytest
 
 from utcp_bridge.dialects import read_config, read_manual
 from utcp_bridge.dialects.documents import parse_document
-from utcp_bridge.transport_registry import TransportRegistry
-from utcp_bridge.wire.templating import Context, Syntax, compile_template
+from utcp_bridge.placement.placeholders import Context, Syntax, compile_template
+from utcp_bridge.transports.registry import TransportRegistry
 
 DEFAULT = {"call_template_type": "http", "url": "https://api.example.com/utcp"}
 UNITS = {"type": "string", "enum": ["metric", "imperial"], "default": "metric"}

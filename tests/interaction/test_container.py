@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from utcp_bridge.cli.command import bridge
-from utcp_bridge.config import BridgeSettings, settings_from_environment
+from utcp_bridge.settings import BridgeSettings, settings_from_environment
 
 ROOT = Path(__file__).parents[2]
 RECIPE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")

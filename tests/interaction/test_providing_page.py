@@ -10,7 +10,7 @@ from tests.support.source import DOCS
 from tests.upstreams.registry_service import served
 
 from utcp_bridge import UtcpClient
-from utcp_bridge.wire.listening import bind
+from utcp_bridge.net.listening import bind
 
 pytestmark = pytest.mark.anyio
 FUNCTIONS, ROUTES = re.findall(r"```python\n(.*?)```", (DOCS / "providing.md").read_text(encoding="utf-8"), re.DOTALL)

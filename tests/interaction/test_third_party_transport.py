@@ -8,8 +8,9 @@ from types import ModuleType
 
 import pytest
 
-from utcp_bridge import UtcpClient, transport_registry
+from utcp_bridge import UtcpClient
 from utcp_bridge.errors import Rejected
+from utcp_bridge.transports import registry as transport_registry
 
 pytestmark = pytest.mark.anyio
 

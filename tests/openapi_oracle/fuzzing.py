@@ -8,7 +8,7 @@ from tests.openapi_oracle.checking import faults_of
 
 from utcp_bridge.dialects.openapi import ConversionOptions, convert, external_references
 from utcp_bridge.errors import UtcpError
-from utcp_bridge.wire.request_plan import compile_plan, read_plan
+from utcp_bridge.placement.openapi_plan import compile_plan, read_plan
 
 _TEXT = """
 $ref type properties items allOf anyOf oneOf required in name schema content style explode enum nullable default

@@ -16,7 +16,7 @@ from tests.openapi_oracle.values import Values
 
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
 from utcp_bridge.errors import UtcpError
-from utcp_bridge.wire.request_plan import compile_plan, read_plan
+from utcp_bridge.placement.openapi_plan import compile_plan, read_plan
 
 MODES = ("required", "full", "hostile")
 FILE = b"\x00\xff file bytes \r\n"

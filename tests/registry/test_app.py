@@ -8,9 +8,9 @@ from hashlib import sha256
 import pytest
 from tests.upstreams.registry_service import served
 
+from utcp_bridge.net.listening import LOOPBACK_NAMES
 from utcp_bridge.registry.app import build_registry_app
 from utcp_bridge.registry.folder import Folder
-from utcp_bridge.wire.listening import LOOPBACK_NAMES
 
 TEMPLATE = {"call_template_type": "http", "url": "https://api.example.com/x"}
 

@@ -11,10 +11,10 @@ from mcp_types.version import KNOWN_PROTOCOL_VERSIONS
 from tests.support.mcp_context import MODERN_META, Exchange
 from tests.support.server_client import Manual, StandIn
 
-from utcp_bridge.config import BridgeSettings, MetaTools
 from utcp_bridge.model import Binary, ContentBlocks
 from utcp_bridge.server import app as app_module
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.settings import BridgeSettings, MetaTools
 
 pytestmark = pytest.mark.anyio
 MODERN = "2026-07-28"

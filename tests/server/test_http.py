@@ -11,10 +11,10 @@ import pytest
 from tests.support.mcp_context import MODERN_META
 from tests.support.server_client import Manual, StandIn
 
-from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.http import build_app, serve_http
+from utcp_bridge.settings import BridgeSettings
 
 pytestmark = pytest.mark.anyio
 

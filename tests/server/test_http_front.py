@@ -6,9 +6,9 @@ import anyio
 import pytest
 from tests.support.server_client import Manual, StandIn
 
-from utcp_bridge.config import BridgeSettings
 from utcp_bridge.server.http_front import HttpFront
 from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.settings import BridgeSettings
 
 pytestmark = pytest.mark.anyio
 START = {"type": "http.response.start", "status": 200, "headers": []}

@@ -5,12 +5,12 @@ import jsonschema_rs
 import pytest
 from tests.support.server_client import StandIn
 
-from utcp_bridge.config import BridgeSettings
-from utcp_bridge.config import MetaTools as Names
 from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.model import discard
 from utcp_bridge.search.query import SEARCH_TOOLS_OUTPUT_SCHEMA
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.settings import MetaTools as Names
 
 pytestmark = pytest.mark.anyio
 

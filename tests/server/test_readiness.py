@@ -4,8 +4,8 @@ import anyio
 import pytest
 from tests.support.server_client import Manual, StandIn
 
-from utcp_bridge.config import BridgeSettings
 from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.settings import BridgeSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -7,12 +7,12 @@ from tests.support.server_client import StandIn
 from tests.upstreams.registry_service import served
 
 from utcp_bridge import UtcpClient
-from utcp_bridge.config import BridgeSettings
 from utcp_bridge.dialects import Shape, detect
 from utcp_bridge.errors import Rejected, Unreachable
 from utcp_bridge.model import Binary, Source, Tool
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.http import build_app
+from utcp_bridge.settings import BridgeSettings
 
 pytestmark = pytest.mark.anyio
 CITY = {"type": "object", "properties": {"city": {"type": "string"}, "$top": {"type": "integer"}}, "required": ["city"]}

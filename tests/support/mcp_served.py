@@ -12,10 +12,10 @@ import sys
 import anyio
 from tests.support.server_client import Manual, StandIn
 
-from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import InvalidArguments, Rejected
 from utcp_bridge.model import Binary, ContentBlocks
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.settings import BridgeSettings
 
 FILLERS = 1_050
 HOSTILE = ["line\nbreak", "bidi\u202eevil", "zero\u200bwidth", "", "x" * 100, "Twin", "twin", "search_tools", "日本"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import anyio
 
-from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import UnknownTool
 from utcp_bridge.model import Result, Source, Tool
 from utcp_bridge.search.bm25 import Bm25Strategy
+from utcp_bridge.settings import BridgeSettings
 
 
 @dataclass

@@ -9,12 +9,12 @@ from typing import Any
 
 import anyio
 
-from utcp_bridge.auth import Credentials
-from utcp_bridge.config import BridgeSettings
+from utcp_bridge.auth.models import Credentials
 from utcp_bridge.model import Call, JsonObject, Source, Tool
+from utcp_bridge.net.guard import Guard
+from utcp_bridge.net.http import HttpPool
+from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.transport import Services, Target, Transport
-from utcp_bridge.wire.guard import Guard
-from utcp_bridge.wire.http import HttpPool
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 """Every peer of the tests lives here; the address gate lets it through because the source says so."""

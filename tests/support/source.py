@@ -33,8 +33,15 @@ def functions(path: Path) -> Iterator[Function]:
 
 
 def transport_modules() -> list[Path]:
-    """One module per transport."""
-    return [path for path in python_files(SOURCE / "transports") if path.stem != "__init__"]
+    """One module per transport: a file of its own, or `transport.py` of a package."""
+    folder = SOURCE / "transports"
+    files = [path for path in folder.glob("*.py") if path.stem not in {"__init__", "registry"}]
+    return sorted([*files, *folder.glob("*/transport.py")], key=transport_name)
+
+
+def transport_name(module: Path) -> str:
+    """`http` for `http.py`, `grpc` for `grpc/transport.py`."""
+    return module.parent.name if module.stem == "transport" else module.stem
 
 
 def kinds(module: Path) -> tuple[str, ...]:

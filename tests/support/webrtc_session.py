@@ -12,7 +12,7 @@ from tests.upstreams.webrtc_peer import WebRtcService
 
 from utcp_bridge import BridgeSettings
 from utcp_bridge.model import JsonObject, Result, discard
-from utcp_bridge.transports.webrtc import WebRtcTransport
+from utcp_bridge.transports.webrtc.transport import WebRtcTransport
 
 
 class Session:

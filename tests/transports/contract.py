@@ -48,10 +48,10 @@ from tests.support.residue import Residue, assert_nothing_left
 from tests.support.services import LOOPBACK, make_call, make_target, open_services
 from tests.transports.peer import CANARY, DEADLINE, FAULTS, LIMIT, Case, Dialect, Peer
 
-from utcp_bridge.client import UtcpClient
-from utcp_bridge.config import UtcpClientConfig
+from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import JsonObject, Result, discard
+from utcp_bridge.settings import UtcpClientConfig
 from utcp_bridge.transport import Target, Transport
 
 POOL_BREATH = 16

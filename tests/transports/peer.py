@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal
 import pytest
 import yaml
 
-from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import ConnectionLost, MalformedReply, ReplyTooLarge, Unreachable, UtcpError
 from utcp_bridge.model import Document, JsonObject
+from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.transport import Transport
 
 LIMIT = 64 * 1024

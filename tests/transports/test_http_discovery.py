@@ -11,10 +11,10 @@ import pytest
 from tests.support.services import make_target, open_services
 from tests.upstreams.http_service import API_KEY, HttpService
 
-from utcp_bridge.auth import Credentials, parse_auth
-from utcp_bridge.config import BridgeSettings
+from utcp_bridge.auth.models import Credentials, parse_auth
 from utcp_bridge.errors import ConfigError, ManualError, Rejected, ReplyTooLarge
 from utcp_bridge.model import Document
+from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.transports.http import HttpTransport
 
 pytestmark = pytest.mark.anyio

@@ -11,9 +11,9 @@ from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and
 from tests.transports.contract import CANARY, Bench, Case, Peer
 from tests.upstreams.stream_service import StreamService
 
-from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import MalformedReply, Rejected, ReplyTooLarge
 from utcp_bridge.model import Binary, JsonObject, Result, discard
+from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.transports.streamable_http import StreamableHttpTransport
 
 pytestmark = pytest.mark.anyio

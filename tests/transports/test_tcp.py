@@ -11,11 +11,11 @@ from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and
 from tests.transports.contract import Case, Peer
 from tests.upstreams.socket_service import TcpService
 
-from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import ConfigError, ConnectionLost, InvalidArguments, MalformedReply, ReplyTooLarge
 from utcp_bridge.model import Binary, JsonObject, discard
+from utcp_bridge.net.framing import Framing
+from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.transports.tcp import TcpTransport
-from utcp_bridge.wire.framing import Framing
 
 pytestmark = pytest.mark.anyio
 

@@ -11,9 +11,9 @@ from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and
 from tests.transports.contract import Case, Peer
 from tests.upstreams.socket_service import UdpService
 
-from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import ConnectionLost, InvalidArguments
 from utcp_bridge.model import Binary, JsonObject, Result, discard
+from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.transports.udp import UdpTransport
 
 pytestmark = pytest.mark.anyio

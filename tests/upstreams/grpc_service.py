@@ -14,7 +14,7 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory, struct_pb2, timestamp_pb2
 from google.rpc import error_details_pb2
 
-from utcp_bridge.wire.grpc_protos import reflection_messages, status_message, utcp_messages
+from utcp_bridge.transports.grpc.protos import reflection_messages, status_message, utcp_messages
 
 TYPES = {"string": 9, "int64": 3, "int32": 5, "bool": 8, "bytes": 12, "double": 1}
 MESSAGES = {

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from utcp_bridge.wire.listening import bind
+from utcp_bridge.net.listening import bind
 
 
 @contextmanager

@@ -13,13 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
-from utcp_bridge.client import Extensions, UtcpClient
-from utcp_bridge.config_files import ConfigLike
+from utcp_bridge.catalogue.catalogue import Catalogue, Entry
+from utcp_bridge.catalogue.render import Rendering, compact, render_error, render_result
+from utcp_bridge.client.client import Extensions, UtcpClient
+from utcp_bridge.client.sync import UTCPClient
+from utcp_bridge.configuration.loading import ConfigLike
 from utcp_bridge.errors import UnknownTool
 from utcp_bridge.model import JsonObject, Result, Tool, is_object
-from utcp_bridge.server.catalogue import Catalogue, Entry
-from utcp_bridge.server.render import Rendering, compact, render_error, render_result
-from utcp_bridge.sync_client import UTCPClient
 
 try:
     from langchain_core.tools import BaseTool, BaseToolkit, ToolException

@@ -15,7 +15,7 @@ import click
 from utcp_bridge.cli.options import Options
 
 if TYPE_CHECKING:
-    from utcp_bridge.config_files import LoadedConfig
+    from utcp_bridge.configuration.loading import LoadedConfig
 
 __all__ = ["manual_names", "tool_names"]
 
@@ -53,8 +53,8 @@ def _fitting(
 async def _read(names_of: Callable[[LoadedConfig], Awaitable[Iterable[str]]], sources: tuple[str, ...]) -> list[str]:
     import anyio
 
-    from utcp_bridge.config_files import load_config
-    from utcp_bridge.places import is_url
+    from utcp_bridge.configuration.loading import load_config
+    from utcp_bridge.configuration.places import is_url
 
     # The shell hands on `~` as it was typed.
     paths = [str(await anyio.Path(source).expanduser()) for source in sources if not is_url(source)]
@@ -67,7 +67,7 @@ async def _names_of_manuals(loaded: LoadedConfig) -> Iterable[str]:
 
 
 async def _names_of_tools(loaded: LoadedConfig) -> Iterable[str]:
-    from utcp_bridge.client import UtcpClient
+    from utcp_bridge.client.client import UtcpClient
 
     entries = tuple(
         entry for entry in loaded.config.manual_call_templates if entry.get("call_template_type") in _LOCAL_KINDS

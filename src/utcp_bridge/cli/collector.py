@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 if TYPE_CHECKING:
-    from utcp_bridge.client import UtcpClient
+    from utcp_bridge.client.client import UtcpClient
 
 __all__ = ["frozen_when_loaded", "paused"]
 

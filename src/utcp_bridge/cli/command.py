@@ -11,26 +11,26 @@ from typing import Any, NoReturn, cast
 
 import click
 
-from utcp_bridge._version import __version__
+from utcp_bridge import __version__
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.call import call
-from utcp_bridge.cli.check import check
-from utcp_bridge.cli.completion import completion
-from utcp_bridge.cli.convert import convert
-from utcp_bridge.cli.describe import describe
-from utcp_bridge.cli.doctor import doctor
-from utcp_bridge.cli.explain import explain
-from utcp_bridge.cli.init import init
-from utcp_bridge.cli.install import install
-from utcp_bridge.cli.migrate import migrate
+from utcp_bridge.cli.commands.call import call
+from utcp_bridge.cli.commands.check import check
+from utcp_bridge.cli.commands.completion import completion
+from utcp_bridge.cli.commands.convert import convert
+from utcp_bridge.cli.commands.describe import describe
+from utcp_bridge.cli.commands.doctor import doctor
+from utcp_bridge.cli.commands.explain import explain
+from utcp_bridge.cli.commands.init import init
+from utcp_bridge.cli.commands.install import install
+from utcp_bridge.cli.commands.migrate import migrate
+from utcp_bridge.cli.commands.registry import registry
+from utcp_bridge.cli.commands.search import search
+from utcp_bridge.cli.commands.serve import serve
+from utcp_bridge.cli.commands.tools import tools
+from utcp_bridge.cli.commands.validate import validate
 from utcp_bridge.cli.options import Session
 from utcp_bridge.cli.output import complain, introduce, print_json
 from utcp_bridge.cli.program import CONTEXT, REGISTRY, NamedGroup, started_as, under_name
-from utcp_bridge.cli.registry import registry
-from utcp_bridge.cli.search import search
-from utcp_bridge.cli.serve import serve
-from utcp_bridge.cli.tools import tools
-from utcp_bridge.cli.validate import validate
 from utcp_bridge.errors import ConfigError, Rejected, UtcpError
 
 __all__ = ["bridge", "main", "run"]

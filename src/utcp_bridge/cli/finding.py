@@ -10,7 +10,7 @@ from utcp_bridge.cli.opening import tell_failures, wait_for_manuals
 from utcp_bridge.errors import UnknownTool
 
 if TYPE_CHECKING:
-    from utcp_bridge.client import UtcpClient
+    from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.model import JsonObject, Tool
 
 __all__ = ["find_tool", "in_short", "loaded_tool", "summary"]
@@ -21,7 +21,7 @@ def find_tool(client: UtcpClient, name: str) -> Tool:
 
     :raises UnknownTool: there is none; the remedy names near ones.
     """
-    from utcp_bridge.server.catalogue import Catalogue
+    from utcp_bridge.catalogue.catalogue import Catalogue
 
     tool = client.find(name)
     if tool is not None:

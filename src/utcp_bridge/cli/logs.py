@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Final
 from utcp_bridge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from utcp_bridge.redaction import Redactor
+    from utcp_bridge.auth.redaction import Redactor
 
 __all__ = ["audit_sink", "configure_logging"]
 
@@ -23,7 +23,7 @@ _ON_STDERR: Final = "-"
 
 
 class _TextFormatter(logging.Formatter):
-    """`12:30:01 WARNING utcp_bridge.client: …`"""
+    """`12:30:01 WARNING utcp_bridge.client.client: …`"""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")

@@ -15,11 +15,11 @@ from utcp_bridge.cli.options import Options
 from utcp_bridge.cli.output import complain, note, width
 
 if TYPE_CHECKING:
-    from utcp_bridge.client import UtcpClient
-    from utcp_bridge.config import UtcpClientConfig
-    from utcp_bridge.config_files import LoadedConfig
-    from utcp_bridge.registration import ManualState
-    from utcp_bridge.wire.guard import Guard
+    from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.configuration.loading import LoadedConfig
+    from utcp_bridge.manuals.registration import ManualState
+    from utcp_bridge.net.guard import Guard
+    from utcp_bridge.settings import UtcpClientConfig
 
 __all__ = ["load", "open_loaded", "opened", "run_async", "show_progress", "tell_failures", "wait_for_manuals"]
 
@@ -56,8 +56,8 @@ async def open_loaded(
     loaded: LoadedConfig, stack: AsyncExitStack, *, quiet: bool = True, guard: Guard | None = None
 ) -> UtcpClient:
     """`opened` for a configuration that is read; the client is closed by `stack`. `guard` replaces its gate."""
-    from utcp_bridge.client import Extensions, UtcpClient
-    from utcp_bridge.redaction import Redactor
+    from utcp_bridge.auth.redaction import Redactor
+    from utcp_bridge.client.client import Extensions, UtcpClient
 
     config, settings = loaded.config, loaded.config.bridge
     redactor = Redactor()
@@ -73,7 +73,7 @@ async def open_loaded(
 
 async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
     """The configuration of the options; the quickstart's service is started on `stack` and added."""
-    from utcp_bridge.config_files import LoadedConfig, as_config, load_config
+    from utcp_bridge.configuration.loading import LoadedConfig, as_config, load_config
 
     loaded = await load_config(options.found(), overrides=options.settings)
     if not options.quickstart:

@@ -155,7 +155,7 @@ def overrides(pairs: tuple[str, ...]) -> JsonObject:
         return {}
     from difflib import get_close_matches
 
-    from utcp_bridge.config import BridgeSettings, settings_from_environment
+    from utcp_bridge.settings import BridgeSettings, settings_from_environment
 
     environ: dict[str, str] = {}
     for pair in pairs:

@@ -98,6 +98,6 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _one_line(text: str) -> str:
-    from utcp_bridge.server.text import clean_line
+    from utcp_bridge.catalogue.text import clean_line
 
     return clean_line(text)

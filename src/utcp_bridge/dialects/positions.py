@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import orjson
 import yaml
 
-from utcp_bridge.pointers import steps_of
+from utcp_bridge.urls import steps_of
 
 __all__ = ["Path", "as_pointer", "lines_of", "of_pointer"]
 

@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from utcp_bridge.config import explain
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import Binary, Call, ContentBlocks, Emit, Fault, JsonObject, Result, Tool, is_list, is_object
 from utcp_bridge.pipeline import Next
-from utcp_bridge.projection import compile_projection
+from utcp_bridge.pipeline.projection import compile_projection
+from utcp_bridge.settings import explain
 
 __all__ = ["PostProcessing", "PostProcessor", "read_post_processors"]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from utcp_bridge.model import JsonObject, is_list, is_object
-from utcp_bridge.pointers import at_pointer
+from utcp_bridge.urls import at_pointer
 
 __all__ = ["is_affordable"]
 

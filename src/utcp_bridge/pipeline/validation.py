@@ -16,7 +16,7 @@ from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.schema_cost import is_affordable
-from utcp_bridge.pointers import at_pointer
+from utcp_bridge.urls import at_pointer
 
 __all__ = ["argument_fault", "compile_schema", "validation"]
 

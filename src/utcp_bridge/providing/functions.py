@@ -16,9 +16,9 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ArgsKwargs
 
-from utcp_bridge.config import explain
 from utcp_bridge.errors import ConfigError, InvalidArguments, MalformedReply
 from utcp_bridge.model import Binary, Emit, JsonObject
+from utcp_bridge.settings import explain
 
 __all__ = ["FunctionTool", "function_tool"]
 

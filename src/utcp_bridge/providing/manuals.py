@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 
-from utcp_bridge.converting.outcome import UTCP_VERSION
+from utcp_bridge.convert.outcome import UTCP_VERSION
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import JsonObject
 from utcp_bridge.providing.answers import NDJSON

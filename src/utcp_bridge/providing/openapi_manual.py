@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
-from utcp_bridge.converting.openapi import without_files
-from utcp_bridge.converting.outcome import Wishes
-from utcp_bridge.converting.portable import portable
+from utcp_bridge.convert.openapi import without_files
+from utcp_bridge.convert.outcome import Wishes
+from utcp_bridge.convert.portable import portable
 from utcp_bridge.model import JsonObject
 from utcp_bridge.providing.answers import problem
 

@@ -13,13 +13,13 @@ from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlencode, urljoin, urlsplit
 
-from utcp_bridge.blocking import run_blocking
+from utcp_bridge.configuration.places import fetch_url, is_url, read_place
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.errors import Rejected
 from utcp_bridge.model import Fault
-from utcp_bridge.places import fetch_url, is_url, read_place
 from utcp_bridge.registry.index import ListingIndex
 from utcp_bridge.registry.listing import Listing, Page, read_page
+from utcp_bridge.tasks import run_blocking
 from utcp_bridge.urls import bare_url
 
 __all__ = ["AsyncUTCPRegistry", "Fetched", "UTCPRegistry", "fetch_document", "list_manuals"]

@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import orjson
 
+from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, MOST_BYTES
 from utcp_bridge.dialects import Shape, detect, read_manual
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import JsonObject
-from utcp_bridge.places import DOCUMENT_SUFFIXES, MOST_BYTES
 from utcp_bridge.registry.index import ListingIndex
 from utcp_bridge.registry.listing import Listing
 

@@ -10,10 +10,10 @@ import anyio
 import anyio.to_thread
 
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.net.asgi_server import serve_asgi
+from utcp_bridge.net.listening import LOOPBACK_NAMES, bind, for_url, is_loopback
 from utcp_bridge.registry.app import build_registry_app
 from utcp_bridge.registry.folder import Folder
-from utcp_bridge.wire.asgi_server import serve_asgi
-from utcp_bridge.wire.listening import LOOPBACK_NAMES, bind, for_url, is_loopback
 
 __all__ = ["Serving", "serve_registry"]
 

@@ -25,7 +25,7 @@ __all__ = [
 
 DEFAULT_STRATEGY: Final = "bm25"
 SEMANTIC: Final = "semantic"
-"""Made by `utcp_bridge.tool_search`."""
+"""Made by `utcp_bridge.client.search`."""
 ENTRY_POINT_GROUP: Final = "utcp_bridge.search_strategies"
 
 

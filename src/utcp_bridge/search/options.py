@@ -14,10 +14,10 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from utcp_bridge.config import explain
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject
 from utcp_bridge.search.semantic import QUERY_SECONDS
+from utcp_bridge.settings import explain
 
 __all__ = ["EndpointOptions", "SemanticOptions", "read_semantic_options"]
 

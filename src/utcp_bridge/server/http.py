@@ -14,13 +14,13 @@ import anyio
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.middleware.cors import CORSMiddleware
 
-from utcp_bridge.config import BridgeSettings
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.net.asgi_server import serve_asgi
+from utcp_bridge.net.listening import bind, for_url, is_loopback
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.http_front import AsgiApp, HttpFront
 from utcp_bridge.server.utcp_routes import UtcpRoutes
-from utcp_bridge.wire.asgi_server import serve_asgi
-from utcp_bridge.wire.listening import bind, for_url, is_loopback
+from utcp_bridge.settings import BridgeSettings
 
 __all__ = ["build_app", "serve_http"]
 

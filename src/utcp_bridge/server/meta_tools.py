@@ -11,6 +11,11 @@ from typing import Any, Final
 
 import orjson
 
+from utcp_bridge.catalogue.catalogue import Catalogue, Entry
+from utcp_bridge.catalogue.naming import NAME_PATTERN
+from utcp_bridge.catalogue.ports import ClientPort
+from utcp_bridge.catalogue.render import fault_result, render_error, text_result
+from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError, InvalidArguments, UnknownTool
 from utcp_bridge.model import Emit, JsonObject, Tool, is_object
 from utcp_bridge.search.query import (
@@ -22,11 +27,6 @@ from utcp_bridge.search.query import (
     ranked_queries,
     search_tools,
 )
-from utcp_bridge.server.catalogue import Catalogue, Entry
-from utcp_bridge.server.naming import NAME_PATTERN
-from utcp_bridge.server.ports import ClientPort
-from utcp_bridge.server.render import fault_result, render_error, text_result
-from utcp_bridge.server.text import clean
 
 __all__ = ["MetaTools"]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from utcp_bridge.config import ManualOptions
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
-from utcp_bridge.wire.native_request import names_credential
+from utcp_bridge.net.preview import names_credential
+from utcp_bridge.settings import ManualOptions
 
 __all__ = ["native_template"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
-from utcp_bridge.server.ports import ClientPort
+from utcp_bridge.catalogue.ports import ClientPort
 
 __all__ = ["Readiness"]
 

@@ -20,16 +20,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from utcp_bridge._version import __version__
+from utcp_bridge import __version__
+from utcp_bridge.catalogue.catalogue import Entry
+from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import InvalidArguments, UnknownTool, UtcpError
 from utcp_bridge.model import Emit, JsonObject, discard
 from utcp_bridge.providing.answers import Lines, answer_of, problem, wants_lines
 from utcp_bridge.providing.arguments import read_arguments
 from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.catalogue import Entry
 from utcp_bridge.server.native_templates import native_template
-from utcp_bridge.server.text import clean
 
 __all__ = ["UtcpRoutes"]
 

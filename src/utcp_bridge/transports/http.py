@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 
 from utcp_bridge.errors import ManualError, Rejected
 from utcp_bridge.model import Call, Document, Emit, Result
+from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.net.reply import Reply
+from utcp_bridge.placement.http_template import HttpFamilyTemplate, is_idempotent, verb_annotations
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
-from utcp_bridge.wire.http_template import HttpFamilyTemplate, is_idempotent, verb_annotations
-from utcp_bridge.wire.native_request import NativeRequest
-from utcp_bridge.wire.reply import Reply
 
 __all__ = ["TRANSPORT", "HttpTemplate", "HttpTransport"]
 

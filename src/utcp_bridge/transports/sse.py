@@ -20,14 +20,14 @@ from pydantic import Field
 
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Unreachable
 from utcp_bridge.model import Call, Document, Emit, Result
+from utcp_bridge.net.http import HttpSession
+from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.net.request import RequestParts
+from utcp_bridge.net.stream import Collector
+from utcp_bridge.net.stream_decoders import EventSplitter
+from utcp_bridge.placement.http_template import HttpFamilyTemplate, verb_annotations
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
-from utcp_bridge.wire.http import HttpSession
-from utcp_bridge.wire.http_template import HttpFamilyTemplate, verb_annotations
-from utcp_bridge.wire.native_request import NativeRequest
-from utcp_bridge.wire.request_parts import RequestParts
-from utcp_bridge.wire.stream_values import EventSplitter
-from utcp_bridge.wire.streaming import Collector
 
 __all__ = ["TRANSPORT", "SseTemplate", "SseTransport"]
 

@@ -19,14 +19,14 @@ import orjson
 from pydantic import Field
 
 from utcp_bridge.model import Call, Document, Emit, Result
+from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.net.request import RequestParts
+from utcp_bridge.net.stream import Collector
+from utcp_bridge.net.stream_decoders import splitter_for
+from utcp_bridge.placement.encoding import encode_path_segment
+from utcp_bridge.placement.http_template import HttpFamilyTemplate, is_idempotent, verb_annotations
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
-from utcp_bridge.wire.http_template import HttpFamilyTemplate, is_idempotent, verb_annotations
-from utcp_bridge.wire.native_request import NativeRequest
-from utcp_bridge.wire.request_parts import RequestParts
-from utcp_bridge.wire.serialization import encode_path_segment
-from utcp_bridge.wire.stream_values import splitter_for
-from utcp_bridge.wire.streaming import Collector
 
 __all__ = ["TRANSPORT", "StreamableHttpTemplate", "StreamableHttpTransport"]
 

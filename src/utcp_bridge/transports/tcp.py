@@ -21,11 +21,11 @@ from pydantic import Field
 
 from utcp_bridge.errors import ConnectionLost, MalformedReply
 from utcp_bridge.model import Call, Document, Emit, Source
+from utcp_bridge.net.framing import Deframer, Framing, unescape
+from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.net.reply import parse_json
+from utcp_bridge.placement.message import SocketTemplate, decode_reply, encode_request
 from utcp_bridge.transport import Target, Transport
-from utcp_bridge.wire.framing import Deframer, Framing, unescape
-from utcp_bridge.wire.native_request import NativeRequest
-from utcp_bridge.wire.reply import parse_json
-from utcp_bridge.wire.socket_messages import SocketTemplate, decode_reply, encode_request
 
 __all__ = ["TRANSPORT", "TcpTemplate", "TcpTransport"]
 

@@ -16,8 +16,8 @@ from pydantic import Field
 
 from utcp_bridge.errors import ManualError, ReplyTooLarge
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject
+from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.transport import Target, Transport
-from utcp_bridge.wire.native_request import NativeRequest
 
 __all__ = ["TRANSPORT", "TextTemplate", "TextTransport"]
 

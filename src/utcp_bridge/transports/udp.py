@@ -21,9 +21,9 @@ from pydantic import Field
 
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, Unreachable
 from utcp_bridge.model import Binary, Call, Document, Emit, Result, Source
+from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.placement.message import SocketTemplate, decode_reply, encode_request
 from utcp_bridge.transport import Target, Transport
-from utcp_bridge.wire.native_request import NativeRequest
-from utcp_bridge.wire.socket_messages import SocketTemplate, decode_reply, encode_request
 
 __all__ = ["TRANSPORT", "UdpTemplate", "UdpTransport"]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from utcp_bridge.wire.request_plan import compile_plan, read_plan
+from utcp_bridge.placement.openapi_plan import compile_plan, read_plan
 
 
 def parameter(name, place="query", **more):

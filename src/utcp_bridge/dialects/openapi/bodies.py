@@ -16,7 +16,7 @@ from utcp_bridge.dialects.openapi.references import References
 from utcp_bridge.dialects.openapi.schemas import Key
 from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text, has_type, is_object
 from utcp_bridge.model import JsonObject
-from utcp_bridge.wire.bodies import media_kind
+from utcp_bridge.placement.body import media_kind
 
 __all__ = ["Argument", "BodyReader", "BodyShape"]
 

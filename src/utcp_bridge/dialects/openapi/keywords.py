@@ -13,7 +13,7 @@ from typing import Any
 
 from utcp_bridge.dialects.openapi.shapes import as_array, is_array, is_object
 from utcp_bridge.model import JsonObject
-from utcp_bridge.wire.serialization import format_scalar
+from utcp_bridge.placement.encoding import format_scalar
 
 __all__ = ["count", "examples", "is_plain_data", "number", "pattern", "text_list", "typed_enum", "types"]
 

@@ -12,7 +12,7 @@ from utcp_bridge.dialects.openapi.operations import Operation
 from utcp_bridge.dialects.openapi.references import References
 from utcp_bridge.dialects.openapi.shapes import Located, as_object
 from utcp_bridge.model import JsonObject
-from utcp_bridge.wire.bodies import media_kind
+from utcp_bridge.placement.body import media_kind
 
 __all__ = ["OutputReader"]
 

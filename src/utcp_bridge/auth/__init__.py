@@ -1,0 +1,1 @@
+"""Outgoing authentication: what `auth` says, the credentials and tokens that follow, and secrets kept out of texts."""

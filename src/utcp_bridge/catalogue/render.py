@@ -1,0 +1,246 @@
+"""Values and errors → MCP results, as wire-shaped dicts. Knows no MCP SDK; nothing here raises.
+
+    value                       content                               structuredContent
+    JSON (dict, list, scalar)   text: the same as compact JSON        by `structured_content` and output schema
+    str                         text                                  the same, as {"result": text}
+    Binary image/*, audio/*     image, audio                          -
+    Binary, any other           embedded resource with a blob         -
+    list with binaries in it    one block for each                    -
+    ContentBlocks               its blocks                            its own
+    UtcpError                   text: what, where, remedy; isError    -
+    any other exception         text with a correlation id; isError   -
+
+Text and structured content always hold the same: hosts show a model the one or the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from utcp_bridge.catalogue.content_blocks import well_formed
+from utcp_bridge.catalogue.schemas.conforming import Conformer
+from utcp_bridge.catalogue.text import clean
+from utcp_bridge.errors import Rejected, UtcpError
+from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, is_list, is_object
+
+__all__ = ["Rendering", "compact", "fault_result", "render_error", "render_result", "text_result"]
+
+_log = logging.getLogger(__name__)
+_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+_LONGEST_DETAIL: Final = 8_000
+_TRUNCATED: Final = "_truncated"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """How one tool's results are to look.
+
+    `structured` is whether plain values get `structuredContent`, `conform` fits it to the listed output schema,
+    `wrapped` says that the schema lists the value as `{"result": value}`. `uri` names embedded resources.
+    """
+
+    max_bytes: int
+    structured: bool = False
+    conform: Conformer | None = None
+    wrapped: bool = False
+    uri: str = "utcp:result"
+
+
+def render_result(result: Result, rendering: Rendering) -> JsonObject:
+    """One MCP `tools/call` result."""
+    value = result.value
+    if isinstance(value, ContentBlocks):
+        rendered = _passed_through(value, rendering)
+    elif isinstance(value, Binary) or (
+        is_list(value) and any(isinstance(one, Binary | ContentBlocks) for one in value)
+    ):
+        rendered = _blocks_result(value if is_list(value) else [value], rendering)
+    else:
+        rendered = _plain(value, rendering)
+    if result.truncated:
+        _announce_cut(rendered, clean(result.truncated, 500))
+    if result.meta:
+        rendered["_meta"] = {f"utcp/{key}": _json_safe(one) for key, one in result.meta.items()}
+    return rendered
+
+
+def render_error(error: Exception) -> JsonObject:
+    """An `isError` result: our own errors in full, anything else as a correlation id alone."""
+    if isinstance(error, UtcpError):
+        text = str(error)
+        meta: JsonObject = {"utcp/error": error.code}
+        if isinstance(error, Rejected):
+            meta["utcp/status"] = error.status
+            if error.detail not in (None, "", {}, []):
+                text = f"{text}\n{_cut(compact(error.detail), _LONGEST_DETAIL)}"
+        return {**fault_result(text), "_meta": meta}
+    ident = uuid.uuid4().hex[:12]
+    _log.error("A call failed inside the bridge (%s, id %s).", type(error).__name__, ident)
+    _log.debug("Cause of %s:", ident, exc_info=error)
+    return fault_result(f"The call failed inside the bridge. The log names the cause under id {ident}.")
+
+
+def fault_result(text: str) -> JsonObject:
+    """An `isError` result with this text."""
+    return {"content": [{"type": "text", "text": _encodable(text)}], "isError": True, "resultType": "complete"}
+
+
+def text_result(text: str, structured: JsonObject | None = None) -> JsonObject:
+    """A result of the bridge's own tools."""
+    result: JsonObject = {"content": [{"type": "text", "text": text}], "isError": False, "resultType": "complete"}
+    if structured is not None:
+        result["structuredContent"] = structured
+    return result
+
+
+def compact(value: Any) -> str:
+    """A value as text: strings as they are, the rest as compact JSON; NaN becomes null."""
+    if isinstance(value, str):
+        return _encodable(value)
+    try:
+        return orjson.dumps(value, default=_stand_in, option=_OPTIONS).decode()
+    except (TypeError, ValueError):
+        return _tolerant(value)
+
+
+def _plain(value: Any, rendering: Rendering) -> JsonObject:
+    text = compact(value)
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > rendering.max_bytes:
+        return _oversized(text, size, rendering)
+    result = text_result(text)
+    if rendering.structured:
+        result["structuredContent"] = _structured(_json_safe(value), rendering)
+    return result
+
+
+def _structured(value: Any, rendering: Rendering) -> JsonObject:
+    shaped: JsonObject = value if is_object(value) and not rendering.wrapped else {"result": value}
+    return shaped if rendering.conform is None else rendering.conform(shaped)
+
+
+def _oversized(text: str, size: int, rendering: Rendering) -> JsonObject:
+    notice = f"The result has {size} bytes; only the first {rendering.max_bytes} are shown. Ask for less."
+    shown = _cut(text, rendering.max_bytes)
+    result = text_result(shown)
+    if rendering.structured:
+        result["structuredContent"] = {"_text": shown}
+    _announce_cut(result, notice)
+    return result
+
+
+def _announce_cut(result: JsonObject, notice: str) -> None:
+    result["content"] = [*result["content"], {"type": "text", "text": f"[{notice}]"}]
+    if is_object(structured := result.get("structuredContent")):
+        result["structuredContent"] = {**structured, _TRUNCATED: notice}
+
+
+def _blocks_result(values: Iterable[Any], rendering: Rendering) -> JsonObject:
+    content: list[JsonObject] = []
+    is_error = False
+    for number, value in enumerate(values):
+        if isinstance(value, ContentBlocks):
+            content += _valid_blocks(value.content)
+            is_error = is_error or value.is_error
+        elif isinstance(value, Binary):
+            content.append(_binary(value, rendering, number))
+        else:
+            content.append({"type": "text", "text": _cut(compact(value), rendering.max_bytes)})
+    result: JsonObject = {"content": content, "isError": is_error, "resultType": "complete"}
+    if rendering.conform is not None and not is_error:
+        result["structuredContent"] = {}
+    return result
+
+
+def _binary(value: Binary, rendering: Rendering, number: int) -> JsonObject:
+    size = len(value.data)
+    media_type = clean(value.media_type, 127) or "application/octet-stream"
+    if size * 4 // 3 > rendering.max_bytes:
+        notice = f"[{size} bytes of {media_type} are left out: more than the limit of {rendering.max_bytes} bytes.]"
+        return {"type": "text", "text": notice}
+    data = base64.b64encode(value.data).decode("ascii")
+    family = media_type.partition("/")[0].lower()
+    if family in {"image", "audio"}:
+        return {"type": family, "data": data, "mimeType": media_type}
+    uri = f"{rendering.uri}/{number}"
+    return {"type": "resource", "resource": {"uri": uri, "mimeType": media_type, "blob": data}}
+
+
+def _passed_through(value: ContentBlocks, rendering: Rendering) -> JsonObject:
+    result: JsonObject = {
+        "content": _valid_blocks(value.content),
+        "isError": value.is_error,
+        "resultType": "complete",
+    }
+    if value.structured is not None:
+        result["structuredContent"] = _structured(_json_safe(value.structured), rendering)
+    elif rendering.conform is not None and not value.is_error:
+        result["structuredContent"] = {}
+    return result
+
+
+def _valid_blocks(blocks: Iterable[Any]) -> list[JsonObject]:
+    safe: list[Any] = _json_safe(list(blocks))
+    return [well_formed(block, compact) for block in safe]
+
+
+def _json_safe(value: Any) -> Any:
+    """`value` itself if JSON can carry it as it is, otherwise a copy that it can carry."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    try:
+        data = orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    except (TypeError, ValueError):
+        return json.loads(_tolerant(value))
+    return orjson.loads(data) if b"null" in data else value
+
+
+def _tolerant(value: Any) -> str:
+    """JSON of what orjson refuses: big integers, odd keys, lone surrogates, objects of other kinds."""
+    try:
+        text = json.dumps(_plainly(value, 0), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        text = json.dumps(f"a {type(value).__name__} that JSON cannot carry")
+    return _encodable(text)
+
+
+def _plainly(value: Any, depth: int) -> Any:
+    if depth > 200:
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _plainly(one, depth + 1) for key, one in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON of any kind
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plainly(one, depth + 1) for one in value]  # pyright: ignore[reportUnknownVariableType] - JSON of any kind
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    return value if value is None or isinstance(value, str | int) else _stand_in(value)
+
+
+def _stand_in(value: Any) -> Any:
+    if isinstance(value, Binary):
+        return {"mediaType": value.media_type, "base64": base64.b64encode(value.data).decode("ascii")}
+    if isinstance(value, ContentBlocks):
+        return value.content
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode("ascii")
+    if isinstance(value, set | frozenset):
+        return list(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] - JSON of any kind
+    return str(value)
+
+
+def _encodable(text: str) -> str:
+    """Lone surrogates cannot travel as UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _cut(text: str, limit: int) -> str:
+    data = text.encode()
+    return text if len(data) <= limit else data[:limit].decode("utf-8", "ignore")

@@ -1,0 +1,1 @@
+"""Schemas as hosts can use them: portable, small, and results that conform to them."""

@@ -1,0 +1,136 @@
+"""Structured results that always fit their listed schema.
+
+MCP clients check `structuredContent` against `outputSchema` and fail the whole call for one `null` too many, and
+providers' replies often differ from what they declare. So the listed schema states shapes and types only, and
+a member of a reply that still does not fit is moved to `_unexpected`, under its JSON Pointer: nothing is lost,
+and no call fails for it.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from itertools import islice
+from typing import Any, Final
+
+import jsonschema_rs
+
+from utcp_bridge.catalogue.schemas.size import map_schemas
+from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.pipeline.schema_cost import is_affordable
+
+__all__ = ["UNEXPECTED", "Conformer", "relax"]
+
+UNEXPECTED: Final = "_unexpected"
+_ASSERTIONS: Final = frozenset(
+    {
+        "const",
+        "contains",
+        "dependentRequired",
+        "dependentSchemas",
+        "else",
+        "enum",
+        "exclusiveMaximum",
+        "exclusiveMinimum",
+        "format",
+        "if",
+        "maxContains",
+        "maximum",
+        "maxItems",
+        "maxLength",
+        "maxProperties",
+        "minContains",
+        "minimum",
+        "minItems",
+        "minLength",
+        "minProperties",
+        "multipleOf",
+        "not",
+        "oneOf",
+        "pattern",
+        "patternProperties",
+        "propertyNames",
+        "required",
+        "then",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+        "uniqueItems",
+    }
+)
+_MOST_FAULTS: Final = 500
+_ROUNDS: Final = 4
+
+
+def relax(schema: JsonObject) -> JsonObject:
+    """The schema reduced to shapes, types and words; values of an `enum` become examples."""
+    return map_schemas(schema, _relaxed)
+
+
+def _relaxed(schema: JsonObject, _depth: int) -> JsonObject:
+    new = {key: value for key, value in schema.items() if key not in _ASSERTIONS}
+    if new.get("additionalProperties") is False:
+        del new["additionalProperties"]
+    values = schema["enum"] if "enum" in schema else [schema["const"]] if "const" in schema else []
+    if values:
+        new.setdefault("examples", values)
+    if "oneOf" in schema and "anyOf" not in new:
+        new["anyOf"] = schema["oneOf"]
+    return new
+
+
+class Conformer:
+    """Fits objects to one schema; the validator is compiled at the first use."""
+
+    __slots__ = ("_compiled", "_schema", "_validator")
+
+    def __init__(self, schema: JsonObject) -> None:
+        self._schema = schema
+        self._compiled = False
+        self._validator: jsonschema_rs.Validator | None = None
+
+    def __call__(self, value: JsonObject) -> JsonObject:
+        """`value` itself if it fits, otherwise a copy with the misfits under `_unexpected`."""
+        validator = self._validator if self._compiled else self._compile()
+        if validator is None or validator.is_valid(value):
+            return value
+        copy = deepcopy(value)
+        misfits: JsonObject = {}
+        for _ in range(_ROUNDS):
+            paths = [error.instance_path for error in islice(validator.iter_errors(copy), _MOST_FAULTS)]
+            if not paths:
+                return {**copy, UNEXPECTED: misfits} if misfits else copy
+            for path in paths:
+                _take_out(copy, path, misfits)
+        return {UNEXPECTED: {"": value}}
+
+    def _compile(self) -> jsonschema_rs.Validator | None:
+        self._compiled = True
+        if not is_affordable(self._schema):
+            return None
+        try:
+            self._validator = jsonschema_rs.validator_for(self._schema, pattern_options=jsonschema_rs.RegexOptions())
+        except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError):
+            self._validator = None
+        return self._validator
+
+
+def _take_out(root: JsonObject, path: list[str | int], misfits: JsonObject) -> None:
+    """Move what `path` leads to out of its nearest object; nulls are dropped, they say nothing."""
+    holder: Any = root
+    owner, owned, depth = root, "", 0
+    for index, step in enumerate(path):
+        if is_object(holder) and isinstance(step, str) and step in holder:
+            owner, owned, depth = holder, step, index + 1
+            holder = holder[step]
+        elif is_list(holder) and isinstance(step, int) and step < len(holder):
+            holder = holder[step]
+        else:
+            return
+    if depth == 0:
+        return
+    value = owner.pop(owned, None)
+    if value is not None:
+        misfits["".join(f"/{_escaped(step)}" for step in path[:depth])] = value
+
+
+def _escaped(step: str | int) -> str:
+    return str(step).replace("~", "~0").replace("/", "~1")

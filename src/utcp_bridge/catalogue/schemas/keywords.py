@@ -1,0 +1,173 @@
+"""The JSON Schema keywords that are listed, and what a well-formed value of each looks like.
+
+Pure tables. Whatever is not here (vendor extensions, OpenAPI's own keys) tells a model nothing and is left
+out of the listed schema; the schema that arguments are checked against keeps everything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+
+from utcp_bridge.catalogue.text import clean
+from utcp_bridge.model import JsonObject, is_list, is_object
+
+__all__ = ["ABSENT", "NESTED", "NESTED_LISTS", "NESTED_MAPS", "PLAIN", "TYPES", "json_copy", "modern_form"]
+
+ABSENT: Final[Any] = object()
+"""Stands for a keyword whose value is malformed: it is left out."""
+
+NESTED: Final = frozenset(
+    {
+        "additionalProperties",
+        "contains",
+        "contentSchema",
+        "else",
+        "if",
+        "items",
+        "not",
+        "propertyNames",
+        "then",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    }
+)
+NESTED_LISTS: Final = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
+NESTED_MAPS: Final = frozenset({"dependentSchemas", "patternProperties", "properties"})
+
+_ALIASES: Final = {
+    "any": "",
+    "bool": "boolean",
+    "dict": "object",
+    "double": "number",
+    "float": "number",
+    "int": "integer",
+    "list": "array",
+    "long": "integer",
+    "str": "string",
+}
+TYPES: Final = {name: name for name in ("array", "boolean", "integer", "null", "number", "object", "string")} | _ALIASES
+"""Type words as written → as listed; an empty one means any type."""
+
+
+def json_copy(value: Any) -> Any:
+    """A JSON-shaped copy of `value`, ABSENT if it is none (dates, odd keys, lone surrogates, huge integers)."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else ABSENT
+    try:
+        return orjson.loads(orjson.dumps(value, option=_STRICT))
+    except (TypeError, ValueError):
+        return ABSENT
+
+
+_STRICT: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+
+def _text(value: Any) -> Any:
+    return clean(value) or ABSENT
+
+
+def _word(value: Any) -> Any:
+    return value if isinstance(value, str) and value.isprintable() else ABSENT
+
+
+def _flag(value: Any) -> Any:
+    return value if isinstance(value, bool) else ABSENT
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ABSENT
+    return json_copy(value)
+
+
+def _count(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53 else ABSENT
+
+
+def _names(value: Any) -> Any:
+    if not is_list(value):
+        return ABSENT
+    return list(dict.fromkeys(name for name in value if isinstance(name, str) and name.isprintable())) or ABSENT
+
+
+def _values(value: Any) -> Any:
+    if not is_list(value):
+        return ABSENT
+    return [copy for one in value if (copy := json_copy(one)) is not ABSENT] or ABSENT
+
+
+def _name_lists(value: Any) -> Any:
+    if not is_object(value):
+        return ABSENT
+    return {key: names for key, one in value.items() if (names := _names(one)) is not ABSENT} or ABSENT
+
+
+def _dialect(value: Any) -> Any:
+    return value if isinstance(value, str) and value.startswith("https://json-schema.org/draft/2020-12/") else ABSENT
+
+
+PLAIN: Final[dict[str, Callable[[Any], Any]]] = {
+    "$anchor": _word,
+    "$schema": _dialect,
+    "const": json_copy,
+    "contentEncoding": _word,
+    "contentMediaType": _word,
+    "default": json_copy,
+    "dependentRequired": _name_lists,
+    "deprecated": _flag,
+    "description": _text,
+    "enum": _values,
+    "examples": _values,
+    "exclusiveMaximum": _number,
+    "exclusiveMinimum": _number,
+    "format": _word,
+    "maxContains": _count,
+    "maximum": _number,
+    "maxItems": _count,
+    "maxLength": _count,
+    "maxProperties": _count,
+    "minContains": _count,
+    "minimum": _number,
+    "minItems": _count,
+    "minLength": _count,
+    "minProperties": _count,
+    "multipleOf": _number,
+    "pattern": _word,
+    "readOnly": _flag,
+    "required": _names,
+    "title": _text,
+    "uniqueItems": _flag,
+    "writeOnly": _flag,
+    "x-mcp-header": json_copy,
+}
+"""Keyword → function that gives its well-formed value or ABSENT."""
+
+
+def modern_form(schema: JsonObject) -> JsonObject:
+    """Keywords of drafts 4 to 7 in their 2020-12 form; the same object where there are none."""
+    if not _OLD & schema.keys() and not is_list(schema.get("items")):
+        return schema
+    new = dict(schema)
+    if is_list(items := new.get("items")):
+        new["prefixItems"] = items
+        new["items"] = new.get("additionalItems", True)
+    for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
+        if isinstance(strict := new.get(exclusive), bool):
+            del new[exclusive]
+            if strict and bound in new:
+                new[exclusive] = new.pop(bound)
+    if is_object(needs := new.get("dependencies")):
+        new.setdefault("dependentRequired", {key: one for key, one in needs.items() if is_list(one)})
+        new.setdefault("dependentSchemas", {key: one for key, one in needs.items() if is_object(one)})
+    if "example" in new:
+        new.setdefault("examples", [new["example"]])
+    return new
+
+
+_OLD: Final = frozenset({"additionalItems", "dependencies", "example", "exclusiveMaximum", "exclusiveMinimum"})

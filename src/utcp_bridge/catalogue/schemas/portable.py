@@ -1,0 +1,277 @@
+"""Schemas as hosts can bear them. What arguments are checked against stays as the provider wrote it.
+
+A host may refuse one tool, or every tool of the server, for a schema that is perfectly valid: no object at the
+root, `anyOf` at the root, `type` as a list, an array without items, a property key with brackets, more than 16 KB.
+The listed schema avoids all of that and is JSON Schema 2020-12 with local references only. Pure; never raises.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+from urllib.parse import unquote
+
+from utcp_bridge.catalogue.schemas.conforming import relax
+from utcp_bridge.catalogue.schemas.folding import fold_root
+from utcp_bridge.catalogue.schemas.headers import keep_valid_headers
+from utcp_bridge.catalogue.schemas.keywords import ABSENT, NESTED, NESTED_LISTS, NESTED_MAPS, PLAIN, TYPES, modern_form
+from utcp_bridge.catalogue.schemas.size import fit, fit_output
+from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.urls import at_pointer
+
+__all__ = ["PortableInput", "PortableOutput", "portable_input", "portable_output"]
+
+_LARGEST_OUTPUT: Final = 1_024
+"""Output schemas are most of a large list's bytes, and a model can do with the names of what it gets."""
+Fit: TypeAlias = Callable[[JsonObject, int], tuple[JsonObject, list[str]]]
+_DEEPEST: Final = 32
+_MOST_NODES: Final = 4_000
+_KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+_ODD: Final = re.compile(r"[^a-zA-Z0-9_.-]+")
+_BOOLEAN_KEPT: Final = frozenset({"additionalProperties", "unevaluatedItems", "unevaluatedProperties"})
+_FOR_ARRAYS: Final = ("items", "prefixItems", "contains", "minItems", "maxItems", "uniqueItems")
+_FOR_OBJECTS: Final = ("properties", "required", "additionalProperties", "patternProperties")
+
+
+@dataclass(frozen=True, slots=True)
+class PortableInput:
+    """One tool's listed input schema.
+
+    `schema` has an object root without combinators. `composed` is the same with the root's combinators kept, for
+    protocol versions that allow them (2026-07-28); it is `schema` itself where there were none. `renamed` maps
+    listed property keys back to the tool's own, `cut` says in words what the listing lost.
+    """
+
+    schema: JsonObject
+    composed: JsonObject
+    renamed: Mapping[str, str] = field(default_factory=dict[str, str])
+    cut: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PortableOutput:
+    """One tool's listed output schema; `wrapped` if the value is listed, and must be sent, as `{"result": value}`."""
+
+    schema: JsonObject
+    wrapped: bool = False
+    cut: tuple[str, ...] = ()
+
+
+def portable_input(schema: Any, max_bytes: int) -> PortableInput:
+    """Make one input schema listable in at most `max_bytes` of JSON."""
+    porter = _Porter(schema, max_bytes)
+    root = porter.root_object()
+    ported = porter.node({**root, "type": "object"}, 0)
+    ported.setdefault("properties", {})
+    definitions = porter.definitions()
+    folded, was_folded = fold_root(ported, definitions)
+    folded, renamed = _rename_keys(folded)
+    listed = porter.finish(folded, definitions)
+    composed = porter.finish(ported, definitions) if was_folded and not renamed else listed
+    return PortableInput(listed, composed, renamed, tuple(porter.cut))
+
+
+def portable_output(schema: Any, max_bytes: int) -> PortableOutput:
+    """Make one output schema listable: an object at the root, wrapped if the value is none; relaxed."""
+    porter = _Porter(schema, min(max_bytes, _LARGEST_OUTPUT), fit_output)
+    root = porter.dereferenced(schema if is_object(schema) else {})
+    if root.get("type") == "object" or ("type" not in root and "properties" in root):
+        ported, wrapped = porter.node({**root, "type": "object"}, 0), False
+    else:
+        porter.own_root = "#/properties/result"
+        ported, wrapped = {"type": "object", "properties": {"result": porter.node(schema, 1)}}, True
+    whole = relax({**ported, "$defs": porter.definitions()})
+    definitions = whole.pop("$defs")
+    return PortableOutput(porter.finish(whole, definitions), wrapped, tuple(porter.cut))
+
+
+def _rename_keys(schema: JsonObject) -> tuple[JsonObject, dict[str, str]]:
+    """Rename the root's property keys that some hosts refuse; returns listed key → own key."""
+    own: JsonObject = schema["properties"]
+    if all(_KEY.fullmatch(key) for key in own):
+        return schema, {}
+    names = _Names({key for key in own if _KEY.fullmatch(key)})
+    listed = {key: names.free(key, "argument") for key in own if not _KEY.fullmatch(key)}
+    properties = {listed.get(key, key): sub for key, sub in own.items()}
+    new = {**schema, "properties": properties}
+    if required := schema.get("required"):
+        new["required"] = [listed.get(key, key) for key in required]
+    new.pop("dependentRequired", None)
+    return new, {name: key for key, name in listed.items()}
+
+
+class _Names:
+    """Gives names that keep the key rule and are free."""
+
+    def __init__(self, taken: set[str]) -> None:
+        self._taken = taken
+        self._numbers: dict[str, int] = {}
+
+    def free(self, wanted: str, otherwise: str) -> str:
+        base = _ODD.sub("_", wanted).strip("_")[:56] or otherwise
+        name = base
+        while name in self._taken:
+            self._numbers[base] = number = self._numbers.get(base, 1) + 1
+            name = f"{base}_{number}"
+        self._taken.add(name)
+        return name
+
+
+class _Porter:
+    """One walk over one schema: depth, size, references and what was lost on the way."""
+
+    def __init__(self, root: Any, max_bytes: int, fit_size: Fit = fit) -> None:
+        self.root = root
+        self.max_bytes = max_bytes
+        self._fit = fit_size
+        self.own_root = "#"
+        self.cut: dict[str, None] = {}
+        self._nodes = 0
+        self._has_headers = False
+        self._names: dict[str, str] = {}
+        self._targets: dict[str, Any] = {}
+        self._free = _Names(set())
+        self._anchors: dict[str, Any] | None = None
+
+    def root_object(self) -> JsonObject:
+        """The root as an object schema, references followed; an empty one if it never is an object."""
+        root = self.dereferenced(self.root if is_object(self.root) else {})
+        kind = root.get("type", "object")
+        if kind == "object" or (is_list(kind) and "object" in kind):
+            return root
+        self.cut["an input schema that is no object"] = None
+        return {}
+
+    def dereferenced(self, schema: JsonObject) -> JsonObject:
+        """Follow `$ref` at the root; what stands beside it wins."""
+        for _ in range(_DEEPEST):
+            if "$ref" not in schema:
+                break
+            target = self._resolve(schema["$ref"])
+            beside = {key: value for key, value in schema.items() if key != "$ref"}
+            schema = {**target, **beside} if is_object(target) else beside
+        return schema
+
+    def definitions(self) -> JsonObject:
+        """Every referenced sub-schema by its listed name; referencing may find more of them."""
+        done: JsonObject = {}
+        while len(done) < len(self._targets):
+            for name in list(self._targets):
+                if name not in done:
+                    done[name] = self.node(self._targets[name], 1)
+        return done
+
+    def finish(self, schema: JsonObject, definitions: JsonObject) -> JsonObject:
+        """Attach the definitions, drop invalid header annotations, fit into the size."""
+        whole = {**schema, "$defs": definitions} if definitions else schema
+        if self._has_headers:
+            whole = keep_valid_headers(whole)
+        fitted, cut = self._fit(whole, self.max_bytes)
+        self.cut.update(dict.fromkeys(cut))
+        return fitted
+
+    def node(self, schema: Any, depth: int) -> JsonObject:
+        """One sub-schema, ported."""
+        if not is_object(schema):
+            return self._degenerate(schema)
+        self._nodes += 1
+        if depth > _DEEPEST or self._nodes > _MOST_NODES:
+            self.cut["levels below a depth or number that no host needs"] = None
+            return {}
+        out: JsonObject = {}
+        for key, value in modern_form(schema).items():
+            if (check := PLAIN.get(key)) is not None:
+                if (kept := check(value)) is not ABSENT:
+                    out[key] = kept
+            else:
+                self._nested(out, key, value, depth + 1)
+        if "x-mcp-header" in out:
+            self._has_headers = True
+        return self._typed(out, schema["type"]) if "type" in schema else out
+
+    def _degenerate(self, schema: Any) -> JsonObject:
+        if schema is not True and schema is not False:
+            self.cut["a part that is no schema"] = None
+        return {"not": {}} if schema is False else {}
+
+    def _nested(self, out: JsonObject, key: str, value: Any, depth: int) -> None:
+        if key in NESTED_MAPS:
+            if is_object(value):
+                out[key] = {name: self.node(sub, depth) for name, sub in value.items() if _encodable(name)}
+        elif key in NESTED:
+            out[key] = value if isinstance(value, bool) and key in _BOOLEAN_KEPT else self.node(value, depth)
+        elif key in NESTED_LISTS:
+            if is_list(value) and value:
+                out[key] = [self.node(sub, depth) for sub in value]
+        elif key == "$ref":
+            self._reference(out, value)
+
+    def _typed(self, out: JsonObject, kind: Any) -> JsonObject:
+        words = kind if is_list(kind) else [kind]
+        kinds = list(dict.fromkeys(TYPES.get(word, "") for word in words if isinstance(word, str)))
+        if not kinds or "" in kinds:
+            return out
+        if len(kinds) > 1:
+            return _alternatives(out, kinds)
+        if kinds[0] == "array" and "items" not in out:
+            out["items"] = {}
+        return {"type": kinds[0], **out}
+
+    def _reference(self, out: JsonObject, ref: Any) -> None:
+        if ref == "#":
+            out["$ref"] = self.own_root
+            return
+        target = self._resolve(ref)
+        if target is ABSENT:
+            self.cut["a reference that is remote or leads nowhere"] = None
+            return
+        if ref not in self._names:
+            name = self._free.free(unquote(ref).rsplit("/", 1)[-1], "part")
+            self._names[ref] = name
+            self._targets[name] = target
+        out["$ref"] = f"#/$defs/{self._names[ref]}"
+
+    def _resolve(self, ref: Any) -> Any:
+        """What a local reference leads to in the end; ABSENT for remote, dangling and circular ones."""
+        seen: set[str] = set()
+        while isinstance(ref, str) and ref not in seen and len(seen) < _DEEPEST:
+            seen.add(ref)
+            target = self._pointed(ref)
+            if not is_object(target) or set(target) != {"$ref"}:
+                return target
+            ref = target["$ref"]
+        return ABSENT
+
+    def _pointed(self, ref: str) -> Any:
+        if ref != "#" and not ref.startswith("#/"):
+            return self._anchored(ref)
+        target = at_pointer(self.root, ref)
+        return target if is_object(target) or isinstance(target, bool) else ABSENT
+
+    def _anchored(self, ref: str) -> Any:
+        if self._anchors is None:
+            groups = [self.root.get(key) for key in ("definitions", "$defs")] if is_object(self.root) else []
+            subs = [sub for group in groups if is_object(group) for sub in group.values() if is_object(sub)]
+            self._anchors = {f"#{anchor}": sub for sub in subs if isinstance(anchor := sub.get("$anchor"), str)}
+        return self._anchors.get(ref, ABSENT)
+
+
+def _alternatives(out: JsonObject, kinds: list[str]) -> JsonObject:
+    """Several types as `anyOf`, each with the keywords that concern it alone."""
+    branches: list[JsonObject] = []
+    for kind in kinds:
+        branch: JsonObject = {"type": kind}
+        own = _FOR_ARRAYS if kind == "array" else _FOR_OBJECTS if kind == "object" else ()
+        branch.update({key: out.pop(key) for key in own if key in out})
+        if kind == "array":
+            branch.setdefault("items", {})
+        branches.append(branch)
+    if "anyOf" in out:
+        return {**out, "allOf": [*out.get("allOf", []), {"anyOf": branches}]}
+    return {"anyOf": branches, **out}
+
+
+def _encodable(key: Any) -> bool:
+    return isinstance(key, str) and (key.isascii() or not any("\ud800" <= char <= "\udfff" for char in key))

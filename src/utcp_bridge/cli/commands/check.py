@@ -1,0 +1,80 @@
+"""`utcp-bridge check`: whether a configuration holds, manual by manual, fault by fault."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from utcp_bridge.cli import exits
+from utcp_bridge.cli.opening import opened, run_async, wait_for_manuals
+from utcp_bridge.cli.options import Options, client_options
+from utcp_bridge.cli.output import note, print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.manuals.registration import ManualState
+    from utcp_bridge.model import JsonObject
+
+__all__ = ["check"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  utcp-bridge check                            what became of each manual of ./providers.json
+  utcp-bridge check -c utcp.yaml --json
+\b
+Exit codes, by the first manual that failed:
+"""
+    + exits.listed(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.UPSTREAM, exits.POLICY, exits.DEADLINE)
+)
+@client_options
+def check(options: Options, as_json: bool) -> int:
+    """Load every manual and tell what is wrong."""
+    return run_async(_check, options, as_json)
+
+
+async def _check(options: Options, as_json: bool) -> int:
+    async with opened(options) as client:
+        await wait_for_manuals(client)
+        states = client.report()
+        if as_json:
+            print_json({"manuals": [_as_json(client, state) for state in states]})
+        else:
+            _print(client, states)
+        return next((exits.exit_code(state.error) for state in states if state.error is not None), exits.OK)
+
+
+def _print(client: UtcpClient, states: list[ManualState]) -> None:
+    if not states:
+        note("There are no manuals.")
+        return
+    rows = [
+        (state.name, state.kind, state.status, str(state.tools), f"{state.seconds:.2f} s", state.dialect)
+        for state in states
+    ]
+    print_table(("MANUAL", "KIND", "STATUS", "TOOLS", "TIME", "DIALECT"), rows)
+    for state in states:
+        if state.error is not None:
+            print_line(f"error: {client.redactor(f'{state.name}: {state.error}')}")
+        for fault in state.faults:
+            print_line(f"{fault.severity}: {client.redactor(str(fault))}")
+
+
+def _as_json(client: UtcpClient, state: ManualState) -> JsonObject:
+    faults = [
+        {"severity": fault.severity, "where": fault.where, "what": client.redactor(fault.what), "remedy": fault.remedy}
+        for fault in state.faults
+    ]
+    error = state.error and {"code": state.error.code, "message": client.redactor(str(state.error))}
+    return {
+        "name": state.name,
+        "kind": state.kind,
+        "status": state.status,
+        "tools": state.tools,
+        "dialect": state.dialect,
+        "seconds": round(state.seconds, 3),
+        "error": error,
+        "faults": faults,
+    }

@@ -1,0 +1,159 @@
+"""`utcp-bridge convert`: OpenAPI descriptions, MCP servers and documents of UTCP v0 as a UTCP manual."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from utcp_bridge.cli import exits
+from utcp_bridge.cli.opening import run_async, show_progress
+from utcp_bridge.cli.options import debug_option, documents
+from utcp_bridge.cli.output import complain, note
+
+if TYPE_CHECKING:
+    from utcp_bridge.convert import Converted, Wishes
+    from utcp_bridge.dialects.writing import Form
+    from utcp_bridge.model import JsonObject
+
+__all__ = ["convert"]
+
+_FORMS: Final = ("json", "yaml")
+_GENERATIONS: Final = ("v1", "v0")
+_SHOWN: Final = 20
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  utcp-bridge convert openapi.json > utcp-manual.json
+  utcp-bridge convert https://api.example.com/openapi.json -o shop.yaml --tag orders
+  curl -s https://example.com/swagger.json | utcp-bridge convert - --base-url https://example.com
+  utcp-bridge convert providers.json -o utcp_config.json   UTCP v0 becomes v1
+  utcp-bridge convert mcp.json -o servers.json             an MCP host's servers are asked
+  utcp-bridge convert --mcp-command "uvx mcp-server-time" --name time -o time.json
+\b
+Exit codes:
+"""
+    + exits.listed(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.UPSTREAM, exits.POLICY)
+)
+@click.argument("sources", metavar="[SOURCE]...", nargs=-1, shell_complete=documents)
+@click.option(
+    "--mcp-command",
+    "commands",
+    metavar="COMMAND",
+    multiple=True,
+    help="MCP server to start and ask; may be given several times.",
+)
+@click.option(
+    "--mcp-url", "urls", metavar="URL", multiple=True, help="MCP server to ask over HTTP; may be given several times."
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to stdout.")
+@click.option("--force", is_flag=True, help="Overwrite the file that -o names.")
+@click.option("--format", "form", type=click.Choice(_FORMS), help="Default: by the name that -o gives, or json.")
+@click.option("--to", "target", type=click.Choice(_GENERATIONS), default="v1", show_default=True, help="UTCP to write.")
+@click.option("--name", help="Title of the manual; variables to set are named after the file, or after this.")
+@click.option("--base-url", metavar="URL", help="Where calls go, in place of an OpenAPI description's servers.")
+@click.option(
+    "--server-variable",
+    "pairs",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="For an OpenAPI server's URL; may be given several times.",
+)
+@click.option(
+    "-t",
+    "--tag",
+    "tags",
+    multiple=True,
+    help="Only OpenAPI operations with this tag, or one like `pet*`; may be given several times.",
+)
+@click.option(
+    "--operation",
+    "operations",
+    metavar="PATTERN",
+    multiple=True,
+    help="Only operationIds like this; may be given several times.",
+)
+@click.option("--portable", is_flag=True, help="Leave out `info` and other keys that strict UTCP clients refuse.")
+@click.option("--keep-values", is_flag=True, help="Write the values of an MCP server's env and headers as they are.")
+@debug_option
+def convert(sources: tuple[str, ...], output: Path | None, force: bool, **flags: Any) -> None:
+    """Make a UTCP manual of each SOURCE, and one of all.
+
+    SOURCE is a file, a URL, or - for stdin: an OpenAPI description (2.0, 3.0, 3.1, 3.2), a UTCP manual or
+    configuration of any generation, or an MCP host's file. The manual needs no further file. What could not be
+    converted is told on stderr.
+    """
+    lines = [f"mcp+stdio:{command}" for command in flags.pop("commands")]
+    lines += [f"mcp+{url}" for url in flags.pop("urls")]
+    if not sources and not lines:
+        raise click.UsageError("Name a file, a URL, or - for stdin; or an MCP server with --mcp-command or --mcp-url.")
+    if output is not None:
+        _refuse_to_overwrite(output, force)
+    form = flags.pop("form")
+    converted = run_async(_convert, sources, lines, _wishes(flags))
+    _write(converted, output, form)
+    _tell(converted, output)
+
+
+async def _convert(sources: tuple[str, ...], lines: list[str], wishes: Wishes) -> Converted:
+    from utcp_bridge.convert import convert as run
+
+    try:
+        return await run(sources, wishes, mcp_servers=lines, progress=show_progress)
+    finally:
+        show_progress("")
+
+
+def _wishes(flags: JsonObject) -> Wishes:
+    from utcp_bridge.convert import Wishes
+
+    chosen = {"tags": list(flags.pop("tags")), "operation_ids": list(flags.pop("operations"))}
+    include = {key: patterns for key, patterns in chosen.items() if patterns}
+    pairs = [pair.partition("=") for pair in flags.pop("pairs")]
+    if any(not separator for _, separator, _ in pairs):
+        raise click.UsageError("--server-variable takes NAME=VALUE.")
+    variables = {name: value for name, _, value in pairs}
+    return Wishes(server_variables=variables, include=include or None, **flags)
+
+
+def _refuse_to_overwrite(output: Path, force: bool) -> None:
+    from utcp_bridge.errors import ConfigError
+
+    if output.exists() and not force:
+        raise ConfigError(f"{output} is there already.", remedy="Give --force to overwrite it.")
+
+
+def _write(converted: Converted, output: Path | None, form: Form | None) -> None:
+    from utcp_bridge.dialects.writing import form_of, write_document
+    from utcp_bridge.errors import ConfigError
+
+    text = write_document(converted.document, form or form_of(str(output or "")))
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be written: {error.strerror}.") from None
+
+
+def _tell(converted: Converted, output: Path | None) -> None:
+    """What was left out, which variables to set, and where the result is: on stderr."""
+    from utcp_bridge.dialects.fields import safe_name
+    from utcp_bridge.manuals.variables_needed import variables_of_tools
+
+    for fault in converted.notes[:_SHOWN]:
+        complain(f"{fault.severity}: {fault}")
+    if len(converted.notes) > _SHOWN:
+        complain(f"… and {len(converted.notes) - _SHOWN} more of these.")
+    name = safe_name(output.stem if output else converted.name)
+    needed = variables_of_tools(converted.tools, name)
+    if needed:
+        note(f"Variables to set, if the manual is loaded under the name {name}: {', '.join(needed)}")
+    if converted.is_manual and (output is not None or sys.stderr.isatty()):
+        tools = len(converted.tools)
+        note(f"{tools} {'tool' if tools == 1 else 'tools'}" + (f" in {output}" if output else ""))

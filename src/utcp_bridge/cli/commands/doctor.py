@@ -1,0 +1,186 @@
+"""`utcp-bridge doctor`: at which step each manual fails, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from utcp_bridge.cli import exits
+from utcp_bridge.cli.candidates import manual_names
+from utcp_bridge.cli.opening import load, open_loaded, run_async, show_progress, wait_for_manuals
+from utcp_bridge.cli.options import Options, client_options
+from utcp_bridge.cli.output import note, print_json, print_line, print_table
+from utcp_bridge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.configuration.loading import LoadedConfig
+    from utcp_bridge.doctor import Diagnosis, Step, Trial
+    from utcp_bridge.model import Fault, JsonObject
+
+__all__ = ["doctor"]
+
+_MOST_DETAILS: Final = 10
+_CALL: Final = re.compile(r"\s*(?P<tool>[^{]*[^{\s=])\s*=?\s*(?P<arguments>\{.*)?", re.DOTALL)
+_COLUMNS: Final = ("MANUAL", "STEP", "STATUS", "TIME", "WHAT")
+
+
+@click.command(
+    epilog="""\b
+Steps, of which each needs those before it:
+  configuration   the entry is read; every variable that it names is set
+  name            its host resolves, its command is on the PATH, its file can be read
+  connection      a TCP connection to the host, through the address policy
+  tls             the handshake, and how long the certificate is good for
+  auth            an OAuth 2 token is fetched; keys and passwords are accepted
+  discovery       the tools, and every fault of the manual
+  tools           their schemas and names, as an MCP host will see them
+  requests        the call of each tool can be built from made-up arguments; nothing is sent
+  call            with --call, a call is really made
+\b
+Examples:
+  utcp-bridge doctor                           each manual of ./providers.json
+  utcp-bridge doctor -c utcp.yaml weather      one manual
+  utcp-bridge doctor -c utcp.yaml --call 'weather.get_forecast {"city": "Paris"}'
+  utcp-bridge doctor -c utcp.yaml --json
+\b
+Exit codes, by the first step that failed:
+"""
+    + exits.listed()
+)
+@click.argument("manuals", metavar="[MANUAL]...", nargs=-1, shell_complete=manual_names)
+@click.option(
+    "--call",
+    "calls",
+    metavar="'TOOL {JSON}'",
+    multiple=True,
+    help="Call this tool with these arguments; may be given several times.",
+)
+@client_options
+def doctor(options: Options, manuals: tuple[str, ...], calls: tuple[str, ...], as_json: bool) -> int:
+    """Examine each MANUAL, or all, step by step, and tell where it fails and what to do.
+
+    Manuals are examined side by side, and one that fails does not stop the others. Warnings leave the exit code 0.
+    """
+    return run_async(_doctor, options, manuals, [_trial(call) for call in calls], as_json)
+
+
+async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[Trial], as_json: bool) -> int:
+    from utcp_bridge.doctor import diagnose
+    from utcp_bridge.net.guard import Guard
+
+    async with AsyncExitStack() as stack:
+        loaded = await load(options, stack)
+        entries = [entry for entry in loaded.config.manual_call_templates if _is_wanted(entry, manuals)]
+        guard = Guard()
+        client = await open_loaded(_registries_only(loaded, manuals), stack, guard=guard)
+        await wait_for_manuals(client)
+        await _forget_others(client, manuals)
+        _check_names(manuals, loaded, client)
+        diagnosis = await diagnose(client, entries, guard=guard, trials=trials, progress=_tell_progress)
+        left_out = [fault for fault in loaded.faults if fault.severity == "error"]
+        if as_json:
+            faults = [_fault_as_json(fault) for fault in loaded.faults]
+            print_json({"faults": faults, **diagnosis.as_json()})
+        else:
+            _print(diagnosis)
+        error = diagnosis.error
+        if error is not None:
+            return exits.exit_code(error)
+        return exits.CONFIGURATION if left_out and not manuals else exits.OK
+
+
+def _trial(text: str) -> Trial:
+    """A call from `tool`, `tool {"a": 1}` or `tool={"a": 1}`."""
+    from utcp_bridge.doctor import Trial
+    from utcp_bridge.model import is_object
+
+    match = _CALL.fullmatch(text)
+    try:
+        arguments = json.loads(match["arguments"] or "{}") if match is not None else None
+    except ValueError:
+        arguments = None
+    if match is None or not is_object(arguments):
+        raise click.UsageError(
+            '--call takes a tool\'s name and a JSON object: --call \'weather.get {"city": "Paris"}\'.'
+        )
+    return Trial(match["tool"], arguments)
+
+
+def _safe(name: object) -> str:
+    """A name as manuals are registered under it."""
+    return re.sub(r"\W", "_", str(name or ""), flags=re.ASCII)
+
+
+def _is_wanted(entry: JsonObject, manuals: Sequence[str]) -> bool:
+    return not manuals or _safe(entry.get("name")) in {_safe(name) for name in manuals}
+
+
+def _registries_only(loaded: LoadedConfig, manuals: Sequence[str]) -> LoadedConfig:
+    """What the client loads itself: the registries whose manuals may be meant. Its own manuals are loaded in a step."""
+    own = {_safe(entry.get("name")) for entry in loaded.config.manual_call_templates}
+    others = [name for name in map(_safe, manuals) if name not in own]
+    registries = tuple(
+        registry
+        for registry in loaded.config.registries
+        if not manuals or any(name.startswith(_safe(registry.get("name"))) for name in others)
+    )
+    return replace(
+        loaded, config=loaded.config.model_copy(update={"manual_call_templates": (), "registries": registries})
+    )
+
+
+async def _forget_others(client: UtcpClient, manuals: Sequence[str]) -> None:
+    """Manuals of a registry that nobody asked for."""
+    wanted = {_safe(name) for name in manuals}
+    for state in client.report() if manuals else ():
+        if state.name not in wanted and state.kind != "registry":
+            await client.deregister_manual(state.name)
+
+
+def _check_names(manuals: Sequence[str], loaded: LoadedConfig, client: UtcpClient) -> None:
+    known = [_safe(entry.get("name")) for entry in loaded.config.manual_call_templates]
+    known += [state.name for state in client.report()]
+    for name in manuals:
+        if _safe(name) not in known:
+            near = get_close_matches(name, known, n=2) or sorted(known)[:5]
+            remedy = f"Did you mean {' or '.join(near)}?" if near else "The configuration names none."
+            raise ConfigError(f"There is no manual {name!r} in the configuration.", remedy=remedy)
+
+
+def _tell_progress(names: Sequence[str]) -> None:
+    show_progress(f"Examining {', '.join(names)} …" if names else "")
+
+
+def _print(diagnosis: Diagnosis) -> None:
+    if not diagnosis.courses:
+        note("There are no manuals.")
+    rows = [row for course in diagnosis.courses for step in course.steps for row in _rows(course.name, step)]
+    rows += [row for step in diagnosis.stray for row in _rows("-", step)]
+    if rows:
+        print_table(_COLUMNS, rows)
+    found = [course.status for course in diagnosis.courses]
+    counts = [("well", found.count("ok")), ("with warnings", found.count("warning")), ("failed", found.count("failed"))]
+    told = ", ".join(f"{number} {word}" for word, number in counts if number)
+    if told:
+        print_line(f"{len(found)} {'manual' if len(found) == 1 else 'manuals'}: {told}.")
+
+
+def _rows(manual: str, step: Step) -> list[tuple[str, ...]]:
+    time = "" if step.status == "skipped" else f"{step.seconds * 1000:.0f} ms"
+    what = f"{step.message} {step.remedy}".rstrip()
+    shown = list(step.details[:_MOST_DETAILS])
+    if len(step.details) > _MOST_DETAILS:
+        shown.append(f"and {len(step.details) - _MOST_DETAILS} more; --json shows them all")
+    return [(manual, step.name, step.status, time, what), *((manual, step.name, "", "", line) for line in shown)]
+
+
+def _fault_as_json(fault: Fault) -> JsonObject:
+    return {"severity": fault.severity, "where": fault.where, "what": fault.what, "remedy": fault.remedy}

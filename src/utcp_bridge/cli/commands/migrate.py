@@ -1,0 +1,138 @@
+"""`utcp-bridge migrate`: a host's MCP servers become manuals of one UTCP configuration, behind one entry."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from utcp_bridge.cli import exits
+from utcp_bridge.cli.commands.install import bridge_command
+from utcp_bridge.cli.options import debug_option
+from utcp_bridge.cli.output import note, print_line
+
+if TYPE_CHECKING:
+    from utcp_bridge.cli.host_files import HostFile
+    from utcp_bridge.cli.migration import Migrated
+    from utcp_bridge.model import JsonObject
+
+__all__ = ["migrate"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  utcp-bridge migrate ~/.cursor/mcp.json --dry-run      what would change, secrets masked
+  utcp-bridge migrate ~/.cursor/mcp.json                every server, behind one entry
+  utcp-bridge migrate .mcp.json --only github           one server after the other
+  utcp-bridge migrate .mcp.json --keep browser          all but this one
+"""
+)
+@click.argument("host_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="The configuration. Default: utcp.json beside it."
+)
+@click.option("--name", default="utcp", show_default=True, help="Name of the bridge's entry.")
+@click.option("--only", multiple=True, metavar="SERVER", help="Move this server alone; may be given several times.")
+@click.option(
+    "--keep", multiple=True, metavar="SERVER", help="Leave this server where it is; may be given several times."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
+@debug_option
+def migrate(
+    host_file: Path, output: Path | None, name: str, only: tuple[str, ...], keep: tuple[str, ...], dry_run: bool
+) -> int:
+    """Move a host's MCP servers into a UTCP configuration, behind one entry.
+
+    Values of `env` and `headers` go into a dotenv file beside the configuration that only its owner can read. The
+    configuration is added to where there is one, so servers can move one by one. Backups are kept.
+    """
+    from utcp_bridge.cli.host_files import read_host_file
+    from utcp_bridge.cli.migration import is_bridge, migrate_servers
+
+    file = read_host_file(host_file)
+    unknown = [server for server in (*only, *keep) if server not in file.servers]
+    if unknown:
+        raise click.UsageError(f"{host_file} has no server {unknown[0]!r}; it has {', '.join(file.servers) or 'none'}.")
+    moving = {
+        server: entry
+        for server, entry in file.servers.items()
+        if not is_bridge(entry) and server not in keep and (not only or server in only)
+    }
+    migrated = migrate_servers(moving)
+    for remark in migrated.remarks:
+        note(remark)
+    if not migrated.manuals:
+        note(f"There is nothing to move in {host_file}.")
+        return exits.OK
+    configuration = (output or host_file.with_name("utcp.json")).absolute()
+    _apply(file, migrated, configuration, name, set(moving), dry_run=dry_run)
+    return exits.OK
+
+
+def _apply(
+    file: HostFile, migrated: Migrated, configuration: Path, name: str, moving: set[str], *, dry_run: bool
+) -> None:
+    import orjson
+
+    from utcp_bridge.cli.host_files import HostFile, show_changes
+    from utcp_bridge.cli.hosts import HOSTS
+    from utcp_bridge.cli.migration import dotenv_text, merge
+
+    before = configuration.read_text(encoding="utf-8") if configuration.exists() else ""
+    dotenv = configuration.with_suffix(".env")
+    content = merge(_as_object(before, configuration), migrated, dotenv.name)
+    written = orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() + "\n"
+    host = next(host for host in HOSTS.values() if host.key == file.key)
+    left = {server: entry for server, entry in file.servers.items() if server not in moving}
+    text = file.with_servers({**left, name: host.entry(*bridge_command(configuration), {})})
+    if dry_run:
+        masked = _masked(show_changes(file, text), migrated)
+        print_line(masked)
+        print_line(show_changes(HostFile(configuration, before, {}, ""), written))
+        for variable in migrated.secrets:
+            print_line(f"{dotenv}: {variable}=***")
+        return
+    if migrated.secrets:
+        known = dotenv.read_text(encoding="utf-8") if dotenv.exists() else ""
+        _write_private(dotenv, dotenv_text(known, migrated.secrets))
+        count = len(migrated.secrets)
+        note(f"Wrote {count} {'value' if count == 1 else 'values'} into {dotenv}, which only you can read.")
+    HostFile(configuration, before, {}, "").write(written)
+    note(f"Wrote {configuration}: {', '.join(manual['name'] for manual in migrated.manuals)}.")
+    if file.has_comments:
+        note("Comments in the host's file are not kept; the backup has them.")
+    backup = file.write(text)
+    note(f"Wrote the entry {name!r} into {file.path}. The file as it was: {backup}.")
+    note(f"Restart the host. `utcp-bridge check -c {configuration}` tells how each server is.")
+
+
+def _as_object(text: str, path: Path) -> JsonObject:
+    import orjson
+
+    from utcp_bridge.errors import ConfigError
+    from utcp_bridge.model import is_object
+
+    try:
+        content: Any = orjson.loads(text) if text.strip() else {}
+    except orjson.JSONDecodeError:
+        content = None
+    if not is_object(content):
+        raise ConfigError(f"{path} is no JSON object, so nothing can be added to it.", remedy="Name another --output.")
+    return content
+
+
+def _masked(text: str, migrated: Migrated) -> str:
+    for secret in sorted(migrated.secrets.values(), key=len, reverse=True):
+        if secret:
+            text = text.replace(secret, "***")
+    return text
+
+
+def _write_private(path: Path, text: str) -> None:
+    part = path.with_name(f"{path.name}.part")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    part.replace(path)

@@ -1,0 +1,136 @@
+"""`utcp-bridge serve`: the MCP server, on stdio or streamable HTTP."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from utcp_bridge.cli.opening import opened, run_async, wait_for_manuals
+from utcp_bridge.cli.options import Options, documents, engine_options
+from utcp_bridge.cli.output import note
+
+if TYPE_CHECKING:
+    from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.settings import BridgeSettings
+
+__all__ = ["serve"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  utcp-bridge serve --quickstart --http          sample tools on http://127.0.0.1:8000/mcp
+  utcp-bridge serve providers.json               stdio: what an MCP host starts
+  utcp-bridge serve manuals/ https://example.com/openapi.json
+  utcp-bridge serve utcp.yaml --http --port 9000 --exposure search
+\b
+For a host that takes commands:
+  {"mcpServers": {"utcp": {"command": "utcp-bridge", "args": ["serve", "/path/to/utcp.yaml"]}}}
+"""
+)
+@click.argument("sources", metavar="[CONFIG]...", nargs=-1, shell_complete=documents)
+@click.option("--http", "http", is_flag=True, help="Serve streamable HTTP; short for --transport http.")
+@click.option("--transport", type=click.Choice(["stdio", "http"]), help="How to serve.  [default: stdio]")
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on; 0 picks a free one.  [default: 8000]")
+@click.option("--path", help="URL path of the endpoint.  [default: /mcp]")
+@click.option("--exposure", type=click.Choice(["auto", "all", "search", "pinned"]), help="What tools/list shows.")
+@click.option("--naming", type=click.Choice(["qualified", "short"]), help="MCP names: manual_tool, or tool alone.")
+@click.option("--strict", is_flag=True, default=None, help="Exit when any manual or tool has a fault.")
+@click.option("--insecure", is_flag=True, default=None, help="Serve HTTP beyond loopback without a token.")
+@click.option("--audit-log", help="File that receives one JSON line per call; - is stderr.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe log line.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of the log lines on stderr.")
+@engine_options
+def serve(options: Options, http: bool, **flags: Any) -> None:
+    """Serve the tools of CONFIG over MCP.
+
+    CONFIG is a file, a folder or a URL; several are taken together. Without one: $UTCP_CONFIG_FILE,
+    ./providers.json, ./.utcp_config.json or ./utcp.yaml. A token for HTTP clients comes from
+    $UTCP_BRIDGE_BEARER_TOKEN.
+    """
+    given = {key: value for key, value in flags.items() if value is not None}
+    if http:
+        given["transport"] = "http"
+    run_async(_serve, replace(options, settings={**options.settings, **given}))
+
+
+async def _serve(options: Options) -> None:
+    from utcp_bridge.cli.collector import frozen_when_loaded, paused
+
+    with paused():
+        async with opened(options, quiet=False) as client, frozen_when_loaded(client):
+            if client.settings.strict:
+                await wait_for_manuals(client)
+                _insist(client)
+            if client.settings.transport == "http":
+                await _serve_http(client)
+            else:
+                await _serve_stdio(client)
+
+
+async def _serve_stdio(client: UtcpClient) -> None:
+    from utcp_bridge.server.app import BridgeServer
+    from utcp_bridge.server.stdio import serve_stdio
+
+    if sys.stdin.isatty():
+        note("Serving MCP on stdin and stdout, which an MCP host does. For a URL, add --http. Ctrl-D ends it.")
+    await serve_stdio(BridgeServer(client))
+
+
+async def _serve_http(client: UtcpClient) -> None:
+    import anyio
+
+    from utcp_bridge.server.app import BridgeServer
+    from utcp_bridge.server.http import serve_http
+
+    async with anyio.create_task_group() as group:
+
+        def start_announcing(url: str) -> None:
+            group.start_soon(_announce, client, url)
+
+        await serve_http(BridgeServer(client), on_ready=start_announcing)
+        group.cancel_scope.cancel()
+
+
+async def _announce(client: UtcpClient, url: str) -> None:
+    """Say where the server is, once the manuals are there or `startup_wait` is over."""
+    import anyio
+
+    with anyio.move_on_after(client.settings.startup_wait):
+        await wait_for_manuals(client)
+    _print_ready(client, url)
+
+
+def _print_ready(client: UtcpClient, url: str) -> None:
+    """One line: where, how many tools, which manuals are not there; then the entry for a host."""
+    states = client.report()
+    parts = [f"{len(client.tools())} tools"]
+    for status in ("failed", "loading"):
+        names = [state.name for state in states if state.status == status]
+        if names:
+            parts.append(f"{len(names)} of {len(states)} manuals {status}: {', '.join(names)}")
+    note(f"Serving MCP on {url} ({'; '.join(parts)})")
+    note(json.dumps({"mcpServers": {"utcp": _entry(client.settings, url)}}))
+
+
+def _entry(settings: BridgeSettings, url: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"type": "http", "url": url}
+    if settings.bearer_token is not None:
+        entry["headers"] = {"Authorization": "Bearer YOUR_TOKEN"}
+    return entry
+
+
+def _insist(client: UtcpClient) -> None:
+    """`strict`: the first fault ends the start. Raises it."""
+    from utcp_bridge.errors import ConfigError
+
+    for state in client.report():
+        if state.error is not None:
+            raise state.error
+        for fault in state.faults:
+            raise ConfigError(str(fault), remedy="`strict` is on; `utcp-bridge check` shows every fault.")

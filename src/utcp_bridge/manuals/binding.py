@@ -1,0 +1,151 @@
+"""Binding: a template with `${VARIABLES}` becomes a `Target` that a transport can use.
+
+This is the innermost step of the pipeline and the only one that holds secrets. Credentials are bound to
+the origins they were written for: the operator's own template's target and `allowed_origins`; for a
+fetched manual its origin and `allowed_origins`, never where the manual points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from utcp_bridge.auth.alternatives import choose_auth
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.model import CallTemplate, JsonObject, Source, Tool, Trust, is_list, is_object
+from utcp_bridge.net.guard import origin_of
+from utcp_bridge.settings import explain
+from utcp_bridge.transport import Target, Transport
+from utcp_bridge.variables import flat_key, variable_names
+
+if TYPE_CHECKING:
+    from utcp_bridge.auth.models import Credentials, TokenCache
+    from utcp_bridge.variables import Variables
+
+__all__ = ["Binder", "uses_secrets"]
+
+AnyTransport = Transport[Any]
+
+
+class Binder:
+    """Resolves templates and binds credentials; pure but for the variables' own sources."""
+
+    def __init__(self, variables: Variables, tokens: TokenCache, on_secret: Callable[[str], None]) -> None:
+        self._variables = variables
+        self._tokens = tokens
+        self._on_secret = on_secret
+
+    def tool(self, tool: Tool, transport: type[AnyTransport], *, trust: Trust | None = None) -> Target[Any]:
+        """The target of one tool.
+
+        `trust` is the template's own trust where it differs from its manual's: a tool without a template
+        of its own uses the operator's.
+
+        :raises VariableNotFound: a variable is not set.
+        :raises ConfigError: the resolved template does not fit the transport's model.
+        """
+        arguments = tool.inputs.get("properties")
+        resolved = self._resolve(
+            tool.template,
+            transport,
+            tool.source,
+            trust=tool.source.trust if trust is None else trust,
+            arguments=frozenset(arguments) if is_object(arguments) else frozenset(),
+        )
+        if tool.overlay:
+            resolved = {**resolved, **tool.overlay}
+        return self._target(resolved, transport, tool.source, trust=trust or tool.source.trust)
+
+    def manual(self, entry: JsonObject, transport: type[AnyTransport], source: Source) -> Target[Any]:
+        """The target of a manual's own template, for discovery; raises as `tool`."""
+        resolved = self._resolve(_for_discovery(entry), transport, source, trust=Trust.OPERATOR, arguments=frozenset())
+        return self._target(resolved, transport, source, trust=Trust.OPERATOR)
+
+    def unset(self, entry: JsonObject, transport: type[AnyTransport], manual: str) -> list[str]:
+        """Keys of the variables that a manual's own template needs and no source holds. Raises ConfigError."""
+
+        def is_set(name: str) -> bool:
+            return self._variables.lookup(manual, name, Trust.OPERATOR) is not None
+
+        chosen = _for_discovery(entry)
+        if is_object(auth := entry.get("auth")):
+            chosen["auth"] = choose_auth(auth, is_set)
+        names = variable_names(chosen, raw_fields=transport.raw_fields, braced_only=transport.braced_only)
+        return [flat_key(manual, name) or name for name in names if not is_set(name)]
+
+    def _resolve(
+        self,
+        template: JsonObject,
+        transport: type[AnyTransport],
+        source: Source,
+        *,
+        trust: Trust,
+        arguments: frozenset[str],
+    ) -> JsonObject:
+        auth = template.get("auth")
+        if is_object(auth):
+            # Only the alternative that can be used is resolved: the variables of the others need not be set.
+            chosen = choose_auth(auth, lambda name: self._variables.lookup(source.name, name, trust) is not None)
+            template = {**template, "auth": chosen}
+        resolved = self._variables.resolve(
+            template,
+            manual=source.name,
+            trust=trust,
+            arguments=arguments,
+            raw_fields=transport.raw_fields,
+            braced_only=transport.braced_only,
+        )
+        return resolved if is_object(resolved) else {}
+
+    def _target(
+        self, resolved: JsonObject, transport: type[AnyTransport], source: Source, *, trust: Trust
+    ) -> Target[Any]:
+        try:
+            template: CallTemplate = transport.template.model_validate(resolved)
+        except ValidationError as error:
+            raise ConfigError(f"The {transport.kinds[0]} template does not fit: {explain(error)}.") from None
+        return Target(template, source, self._credentials(template, transport, source, trust=trust))
+
+    def _credentials(
+        self, template: CallTemplate, transport: type[AnyTransport], source: Source, *, trust: Trust
+    ) -> Credentials | None:
+        if not template.auth:
+            return None
+        from utcp_bridge.auth.models import Credentials, parse_auth
+
+        origins = _origins(template, transport, source)
+        credentials = Credentials(parse_auth(template.auth), origins, self._tokens, source=source, trust=trust)
+        for secret in credentials.secrets():
+            self._on_secret(secret)
+        return credentials
+
+
+def _for_discovery(entry: JsonObject) -> JsonObject:
+    """Without the credentials of its tools: a variable that is missing there is a matter of their calls."""
+    return {key: value for key, value in entry.items() if key != "auth_tools"}
+
+
+def _origins(template: CallTemplate, transport: type[AnyTransport], source: Source) -> frozenset[str]:
+    origins = {origin_of(origin) for origin in source.allowed_origins}
+    if source.origin is not None:
+        origins.add(source.origin)
+    endpoint = transport.endpoint(template)
+    if endpoint is not None and source.trust is Trust.OPERATOR:
+        origins.add(origin_of(endpoint))
+    return frozenset(origins)
+
+
+def uses_secrets(template: Mapping[str, Any]) -> bool:
+    """Whether a raw template has auth or names a variable: then it may reach only the operator's origins."""
+    named = (value for key, value in template.items() if key != "request_plan")
+    return bool(template.get("auth")) or any(_names_variable(value) for value in named)
+
+
+def _names_variable(value: Any) -> bool:
+    if isinstance(value, str):
+        return "$" in value
+    if is_object(value):
+        return any(_names_variable(one) for one in value.values())
+    return is_list(value) and any(_names_variable(one) for one in value)

@@ -1,0 +1,305 @@
+"""Registration: configuration entries become live tools, all manuals at once, each on its own.
+
+One manual's way: name and options → source (trust, origin) → target → discovery within its deadline →
+document → dialect → tools → repository. Whatever goes wrong is kept in the manual's state, in words, and
+never reaches another manual. A manual that failed is tried again with back-off.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import anyio
+from pydantic import ValidationError
+
+from utcp_bridge.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    MalformedReply,
+    ManualError,
+    OperatorError,
+    UtcpError,
+)
+from utcp_bridge.manuals.binding import Binder
+from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair
+from utcp_bridge.manuals.pinning import pinned
+from utcp_bridge.manuals.reading import ManualReader, Reading
+from utcp_bridge.manuals.repository import ToolRepository
+from utcp_bridge.model import Document, Fault, JsonObject, Source, TlsOptions, Tool, Trust
+from utcp_bridge.net.guard import origin_of
+from utcp_bridge.net.local_file import resolve_within
+from utcp_bridge.settings import BridgeSettings, ManualOptions, explain
+from utcp_bridge.transport import Services, Target, Transport
+from utcp_bridge.transports.registry import TransportRegistry
+
+__all__ = ["ManualState", "Registration"]
+
+_log = logging.getLogger(__name__)
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0
+AnyTransport = Transport[Any]
+
+
+@dataclass(slots=True)
+class ManualState:
+    """What is known of one manual: for `report()`, readiness and the command line.
+
+    `tools` is a count, `seconds` the time its last load took.
+    """
+
+    name: str
+    kind: str
+    status: Literal["loading", "ready", "failed"] = "loading"
+    tools: int = 0
+    faults: list[Fault] = field(default_factory=list[Fault])
+    error: UtcpError | None = None
+    dialect: str = ""
+    title: str = ""
+    description: str = ""
+    seconds: float = 0.0
+    entry: JsonObject = field(default_factory=dict[str, Any], repr=False)
+    approved: dict[str, Tool] = field(default_factory=dict[str, Tool], repr=False)
+
+    @property
+    def success(self) -> bool:
+        """Whether its tools are there (UTCP v1, `RegisterManualResult`)."""
+        return self.status == "ready"
+
+    @property
+    def errors(self) -> list[str]:
+        """What went wrong, in sentences."""
+        return [*([str(self.error)] if self.error is not None else []), *map(str, self.faults)]
+
+
+class Registration:
+    """Owns the manuals' states and the transports' instances."""
+
+    def __init__(
+        self,
+        services: Services,
+        registry: TransportRegistry,
+        binder: Binder,
+        repository: ToolRepository,
+    ) -> None:
+        self._services = services
+        self._registry = registry
+        self._binder = binder
+        self._repository = repository
+        self._builder = ToolBuilder(registry, binder, services.guard, services.settings)
+        self._reader = ManualReader(services)
+        self._transports: dict[type[AnyTransport], AnyTransport] = {}
+        self._states: dict[str, ManualState] = {}
+
+    @property
+    def settings(self) -> BridgeSettings:
+        return self._services.settings
+
+    def states(self) -> list[ManualState]:
+        """Every manual's state, in the order of registration."""
+        return list(self._states.values())
+
+    def transport(self, kind: str) -> AnyTransport:
+        """The one instance that serves a kind, made at first use. Raises ConfigError for an unknown kind."""
+        found = self._registry.find(kind)
+        if found not in self._transports:
+            self._transports[found] = found(self._services)
+        return self._transports[found]
+
+    def announce(self, entry: JsonObject) -> ManualState:
+        """Take an entry in, in status `loading`.
+
+        :raises ConfigError: no usable name or type, or a name that is taken.
+        """
+        name = manual_name(entry)
+        if name in self._states:
+            raise ConfigError(f"There are two manuals named {name!r}.", remedy="Rename one of them.")
+        state = ManualState(name, str(entry.get("call_template_type", "")), entry={**entry, "name": name})
+        self._states[name] = state
+        return state
+
+    async def load(self, state: ManualState) -> None:
+        """Discover a manual and make its tools live; every failure ends up in `state`."""
+        started = perf_counter()
+        try:
+            await self._load(state)
+            state.status, state.error = "ready", None
+        except UtcpError as error:
+            state.status, state.error = "failed", error
+        except Exception as error:  # noqa: BLE001 - one manual never takes another down
+            _log.debug("Loading %s failed.", state.name, exc_info=True)
+            state.status = "failed"
+            state.error = MalformedReply(f"Loading failed inside the bridge ({type(error).__name__}).")
+        state.seconds = perf_counter() - started
+
+    async def keep_trying(
+        self, state: ManualState, load: Callable[[ManualState], Awaitable[None]] | None = None
+    ) -> None:
+        """Load a failed manual again and again, with doubling pauses, until it comes or is deregistered.
+
+        `load` is the way to load it that a registry has.
+        """
+        pause = _FIRST_PAUSE
+        while state.status == "failed" and self._states.get(state.name) is state:
+            if not _may_recover(state.error):
+                return
+            await anyio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            await (load or self.load)(state)
+            if state.error is None:
+                what = "Manual" if load is None else "Registry"
+                _log.info("%s %s is back with %d tools.", what, state.name, state.tools)
+
+    async def refresh(self, name: str) -> None:
+        """Discover a manual again; its present tools stay while it fails."""
+        state = self._states.get(name)
+        if state is None:
+            return
+        before = state.tools
+        await self.load(state)
+        if state.status == "failed" and before:
+            _log.warning("Manual %s could not be read again: %s", name, state.error)
+            state.status = "ready"
+
+    async def deregister(self, name: str) -> bool:
+        """Forget a manual, its tools and whatever its transport keeps for it; False if there is none."""
+        state = self._states.pop(name, None)
+        if state is None:
+            return False
+        self._repository.remove(name)
+        for transport in self._transports.values():
+            await transport.forget(name)
+        await self._services.http.close_session(name)
+        return True
+
+    async def aclose(self) -> None:
+        """Close every transport."""
+        for transport in self._transports.values():
+            await transport.aclose()
+
+    def bind(self, tool: Tool) -> Target[Any]:
+        """The resolved target of a tool; raises VariableNotFound and ConfigError."""
+        return self._builder.target(tool, self._states[tool.manual].entry)
+
+    def reach(self, entry: JsonObject) -> tuple[Source, Target[Any]]:
+        """Source and resolved target of an entry, without loading it: of a registry, or for diagnosis.
+
+        Raises as `load` records.
+        """
+        entry = {**entry, "name": manual_name(entry)}
+        return self._open(entry, self.transport(str(entry["call_template_type"])), _options(entry))
+
+    def unset_variables(self, entry: JsonObject) -> list[str]:
+        """Keys of the variables that an entry needs and no source holds. Raises ConfigError."""
+        kind = type(self.transport(str(entry.get("call_template_type"))))
+        return self._binder.unset(entry, kind, manual_name(entry))
+
+    async def _load(self, state: ManualState) -> None:
+        entry = state.entry
+        transport = self.transport(state.kind)
+        options = _options(entry)
+        source, target = self._open(entry, transport, options)
+        reading: Reading | None = None
+        seconds = options.discovery_timeout or self.settings.discovery_timeout
+        with anyio.move_on_after(seconds):
+            document = await transport.discover(target)
+            _check_hash(document, options)
+            reading = await self._reader.read(document, entry=entry, source=source, options=options)
+        if reading is None:
+            raise DeadlineExceeded(
+                f"No manual came within {seconds:g} seconds.", remedy="Check the address or raise `discovery_timeout`."
+            )
+        building = self._builder.build(reading.tools, entry=entry, source=source, protocols=reading.protocols)
+        state.dialect, state.title, state.description = reading.dialect, reading.title, reading.description
+        tools, withheld = pinned(building.tools, state.approved, self.settings.pin)
+        state.faults = [*reading.faults, *building.faults, *withheld]
+        self._repository.replace(state.name, tools)
+        state.tools = len(tools)
+
+    def _open(self, entry: JsonObject, transport: AnyTransport, options: ManualOptions) -> tuple[Source, Target[Any]]:
+        """Source and target of a manual: who is trusted for what follows from the entry's own endpoint."""
+        source = Source(
+            name=str(entry["name"]),
+            allowed_origins=frozenset(options.allowed_origins) | _base_origin(options),
+            allow_networks=options.allow_networks + self.settings.allow_networks,
+            trusted=options.trusted,
+            tls=_tls(options, self._services.root),
+            proxy=options.proxy or self.settings.proxy,
+        )
+        target = self._binder.manual(entry, type(transport), source)
+        endpoint = transport.endpoint(target.template)
+        if transport.local or endpoint is None:
+            return source, target
+        source = Source(
+            name=source.name,
+            trust=Trust.REMOTE,
+            origin=origin_of(endpoint),
+            allowed_origins=source.allowed_origins,
+            allow_networks=source.allow_networks,
+            exempt=frozenset() if _is_foreign(endpoint, options) else endpoint_pair(endpoint),
+            trusted=source.trusted,
+            tls=source.tls,
+            proxy=source.proxy,
+        )
+        return source, self._binder.manual(entry, type(transport), source)
+
+
+def _tls(options: ManualOptions, root: Path) -> TlsOptions:
+    def absolute(path: str | None) -> str | None:
+        return None if path is None else str(resolve_within(path, root, confined=False))
+
+    return TlsOptions(
+        verify=options.verify_ssl,
+        ca_cert=absolute(options.ca_cert),
+        client_cert=absolute(options.client_cert),
+        client_key=absolute(options.client_key),
+        server_name=options.server_name,
+    )
+
+
+def manual_name(entry: JsonObject) -> str:
+    """The registered name: every character that is not a word character becomes `_` (UTCP v0.2 and v1)."""
+    name = re.sub(r"\W", "_", str(entry.get("name") or ""), flags=re.ASCII)
+    if not name.strip("_"):
+        raise ConfigError("A manual has no name.", remedy='Give it a "name" of letters, digits and underscores.')
+    return name
+
+
+def _options(entry: JsonObject) -> ManualOptions:
+    try:
+        return ManualOptions.model_validate(entry)
+    except ValidationError as error:
+        raise ConfigError(f"{explain(error)}.", remedy="docs/configuration.md lists the keys of a manual.") from None
+
+
+def _base_origin(options: ManualOptions) -> frozenset[str]:
+    return frozenset({origin_of(options.base_url)}) if options.base_url else frozenset()
+
+
+def _is_foreign(endpoint: str, options: ManualOptions) -> bool:
+    """Whether a registry chose the address, and not the operator: only the registry's own is the operator's word."""
+    return options.registry is not None and origin_of(endpoint) != options.registry
+
+
+def _check_hash(document: Document, options: ManualOptions) -> None:
+    """Raises ManualError if the fetched bytes are not those that `sha256` names."""
+    if options.sha256 is None:
+        return
+    content = document.content
+    data = content.encode() if isinstance(content, str) else content
+    found = sha256(data).hexdigest() if isinstance(data, bytes) else "that of no document"
+    if found != options.sha256.lower():
+        raise ManualError(
+            f"The manual's SHA-256 is {found}, not {options.sha256.lower()}.",
+            remedy="Look at what changed before you change the hash.",
+        )
+
+
+def _may_recover(error: UtcpError | None) -> bool:
+    """Whether time alone may cure it; what the configuration says stays as it is."""
+    return not isinstance(error, OperatorError)

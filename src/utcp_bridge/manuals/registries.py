@@ -1,0 +1,170 @@
+"""The registries of a configuration: what they list is loaded as remote manuals, each on its own.
+
+A registry is a stranger. It chooses addresses, so they get none of the exemptions of an address that the operator
+wrote, and no variables. It chooses names, and a name decides whose variables a manual sees: so each manual is named
+after the operator's name for the registry first. It never gets credentials, commands or files.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import anyio
+
+from utcp_bridge.configuration.places import is_url
+from utcp_bridge.dialects.documents import parse_document
+from utcp_bridge.dialects.registries import PASSED_ON
+from utcp_bridge.errors import DeadlineExceeded, PolicyError, UtcpError
+from utcp_bridge.manuals.registration import ManualState, Registration
+from utcp_bridge.model import Fault, JsonObject, Source, is_list, is_object
+from utcp_bridge.net.local_file import resolve_within
+from utcp_bridge.net.request import RequestParts
+from utcp_bridge.registry.client import Fetched, list_manuals
+from utcp_bridge.registry.listing import Listing, Page
+from utcp_bridge.transport import Services, Target
+from utcp_bridge.urls import origin_of
+
+__all__ = ["KIND", "Registries"]
+
+_log = logging.getLogger(__name__)
+KIND: Final = "registry"
+"""What stands for a transport's kind in a registry's `ManualState`."""
+
+_MOST_MANUALS: Final = 100
+_OF_ITS_MANUALS: Final = frozenset({"registry", "sha256"})
+"""Keys that mean something else beside a manual's own template."""
+
+
+class Registries:
+    """Keeps the manuals of each registry in step with what it lists."""
+
+    def __init__(self, services: Services, registration: Registration, start: Callable[[ManualState], object]) -> None:
+        self._services = services
+        self._registration = registration
+        self._start = start
+        self._children: dict[str, dict[str, JsonObject]] = {}
+
+    def announce(self, entry: JsonObject) -> ManualState:
+        """Take a registry in, in status `loading`. Raises ConfigError for a name that is taken."""
+        return self._registration.announce({**entry, "call_template_type": KIND})
+
+    async def load(self, state: ManualState) -> None:
+        """Ask the registry and start what it newly lists; every failure ends up in `state`.
+
+        The manuals of before stay while the registry fails. A manual that it no longer lists goes.
+        """
+        started = anyio.current_time()
+        try:
+            await self._apply(state, *await self._ask(state.entry))
+            state.status, state.error, state.dialect = "ready", None, KIND
+        except UtcpError as error:
+            state.status, state.error = ("ready" if self._children.get(state.name) else "failed"), error
+        except Exception as error:  # noqa: BLE001 - one registry never takes a manual down
+            _log.debug("Loading the registry %s failed.", state.name, exc_info=True)
+            state.status = "failed"
+            state.error = PolicyError(f"Loading failed inside the bridge ({type(error).__name__}).")
+        state.seconds = anyio.current_time() - started
+
+    async def forget(self, name: str) -> None:
+        """Deregister the manuals of a registry that is deregistered."""
+        for child in self._children.pop(name, {}):
+            await self._registration.deregister(child)
+
+    async def _ask(self, entry: JsonObject) -> tuple[Page, str | None]:
+        """What the registry lists now, and its own origin; none for a file."""
+        place = str(entry["registry"])
+        wishes: dict[str, Any] = {
+            "tags": entry.get("tags") or (),
+            "q": entry.get("q") or "",
+            "limit": entry.get("limit") or _MOST_MANUALS,
+        }
+        if not is_url(place) and "$" not in place:
+            path = resolve_within(place, self._services.root, confined=False)
+            return await list_manuals(str(path), _no_network, **wishes), None
+        seconds = float(entry.get("discovery_timeout") or self._services.settings.discovery_timeout)
+        own = {key: value for key, value in entry.items() if key not in _OF_ITS_MANUALS}
+        source, target = self._registration.reach({**own, "call_template_type": "http", "url": place})
+        page: Page | None = None
+        with anyio.move_on_after(seconds):
+            page = await list_manuals(target.template.url, self._fetcher(source, target), **wishes)
+        if page is None:
+            raise DeadlineExceeded(
+                f"No answer came within {seconds:g} seconds.", remedy="Check the registry's address."
+            )
+        return page, origin_of(target.template.url)
+
+    def _fetcher(self, source: Source, target: Target[Any]) -> Callable[[str], Awaitable[Fetched]]:
+        async def fetch(url: str) -> Fetched:
+            parts = RequestParts("GET", url, [("Accept", "application/json, application/yaml;q=0.9")], None)
+            limit = self._services.settings.max_manual_bytes
+            session = self._services.http.session(source)
+            reply = await session.request(parts, credentials=target.credentials, max_bytes=limit)
+            reply.raise_for_status()
+            return Fetched(parse_document(reply.body, hint=reply.media_type or url, where="The registry"), reply.url)
+
+        return fetch
+
+    async def _apply(self, state: ManualState, page: Page, origin: str | None) -> None:
+        known = self._children.setdefault(state.name, {})
+        wanted: dict[str, JsonObject] = {}
+        state.faults = list(page.faults)
+        for listing in page.listings:
+            try:
+                entry = _entry_of(listing, state.entry, origin)
+                wanted[str(entry["name"])] = entry
+            except UtcpError as error:
+                state.faults.append(_fault(state.name, listing, error))
+        for name in [name for name, entry in known.items() if wanted.get(name) != entry]:
+            del known[name]
+            await self._registration.deregister(name)
+        for name, entry in wanted.items():
+            if name not in known:
+                try:
+                    child = self._registration.announce(entry)
+                except UtcpError as error:
+                    state.faults.append(Fault(f"registry {state.name!r}", error.message, error.remedy or ""))
+                    continue
+                known[name] = entry
+                self._start(child)
+        state.tools = 0
+        state.description = f"{len(known)} manuals"
+
+
+def _entry_of(listing: Listing, registry: JsonObject, registry_origin: str | None) -> JsonObject:
+    """The manual's entry: what the operator said of the registry, and the address and hash that the registry said.
+
+    :raises PolicyError: its address is not https, and not the registry's own.
+    """
+    origin = origin_of(listing.url)
+    allowed = registry.get("allowed_origins")
+    own = origin == registry_origin
+    if not (own or origin.startswith("https:") or (is_list(allowed) and origin in allowed)):
+        raise PolicyError(
+            f"{origin} is neither https nor the registry's own address.",
+            remedy=f'If that is intended, add "allowed_origins": ["{origin}"] to the registry.',
+        )
+    pins = registry.get("sha256")
+    pin = pins.get(listing.name) if is_object(pins) else None
+    entry: JsonObject = {
+        **{key: value for key, value in registry.items() if key in PASSED_ON},
+        "name": f"{registry['name']}_{listing.name}",
+        "call_template_type": "http",
+        "url": listing.url.replace("$", "$$"),
+        "registry": registry_origin or "",
+    }
+    if digest := pin or listing.sha256:
+        entry["sha256"] = str(digest)
+    if own and registry.get("auth") is not None:
+        entry["auth"] = registry["auth"]
+    return entry
+
+
+def _fault(registry: str, listing: Listing, error: UtcpError) -> Fault:
+    return Fault(f"registry {registry!r}, manual {listing.name!r}", error.message, error.remedy or "")
+
+
+async def _no_network(url: str) -> Fetched:
+    raise PolicyError(f"A registry's file names {urlsplit(url).netloc} as another registry.")

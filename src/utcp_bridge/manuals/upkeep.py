@@ -1,0 +1,85 @@
+"""Upkeep: every manual and registry is loaded, tried again while it fails, and read again when that is wished."""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+
+from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.errors import UtcpError
+from utcp_bridge.manuals.registration import ManualState, Registration
+from utcp_bridge.manuals.registries import KIND as REGISTRY
+from utcp_bridge.manuals.registries import Registries
+from utcp_bridge.settings import UtcpClientConfig
+from utcp_bridge.tasks import Background
+from utcp_bridge.transport import Services
+
+__all__ = ["Upkeep"]
+
+_log = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """Owns nothing but the course of events: tasks, manuals and registries belong to the parts it is given."""
+
+    def __init__(self, services: Services, registration: Registration, tasks: Background, redactor: Redactor) -> None:
+        self._registration = registration
+        self._registries = Registries(services, registration, self._start)
+        self._tasks = tasks
+        self._redactor = redactor
+
+    def begin(self, config: UtcpClientConfig) -> None:
+        """Start loading everything that the configuration names; its own manuals take their names first."""
+        announced: list[ManualState] = []
+        for announce, entries in (
+            (self._registration.announce, config.manual_call_templates),
+            (self._registries.announce, config.registries),
+        ):
+            for entry in entries:
+                try:
+                    announced.append(announce(entry))
+                except UtcpError as error:
+                    _log.error("%s", error)
+        for state in announced:
+            self._start(state)
+
+    def keep(self, state: ManualState) -> None:
+        """Maintain a manual that was loaded already."""
+        self._tasks.spawn(lambda: self._maintain(state))
+
+    async def refresh(self, name: str) -> None:
+        """Read a manual again, or ask a registry again; what is there stays until the new is."""
+        state = next((state for state in self._registration.states() if state.name == name), None)
+        if state is not None and state.kind == REGISTRY:
+            await self._registries.load(state)
+        else:
+            await self._registration.refresh(name)
+
+    async def deregister(self, name: str) -> bool:
+        """Forget a manual, or a registry and its manuals; False if there is none of this name."""
+        await self._registries.forget(name)
+        return await self._registration.deregister(name)
+
+    def _start(self, state: ManualState) -> None:
+        self._tasks.spawn(lambda: self._load_and_maintain(state))
+
+    async def _load_and_maintain(self, state: ManualState) -> None:
+        await (self._registries if state.kind == REGISTRY else self._registration).load(state)
+        self._tasks.tell()
+        if state.error is not None:
+            _log.warning("%s %s: %s", _noun(state), state.name, self._redactor(str(state.error)))
+        for fault in state.faults:
+            _log.warning("%s", self._redactor(str(fault)))
+        await self._maintain(state)
+
+    async def _maintain(self, state: ManualState) -> None:
+        await self._registration.keep_trying(state, self._registries.load if state.kind == REGISTRY else None)
+        seconds = state.entry.get("refresh_interval", self._registration.settings.refresh_interval)
+        while seconds and any(known is state for known in self._registration.states()):
+            await anyio.sleep(float(seconds))
+            await self.refresh(state.name)
+
+
+def _noun(state: ManualState) -> str:
+    return "Registry" if state.kind == REGISTRY else "Manual"

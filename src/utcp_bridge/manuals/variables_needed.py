@@ -1,0 +1,46 @@
+"""Which variables the templates of a manual name, and under which key each is to be set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.transports.registry import TransportRegistry
+from utcp_bridge.variables import flat_key, variable_names
+
+__all__ = ["names_in_template", "raw_fields_of", "variables_of_tools"]
+
+_REGISTRY = TransportRegistry()
+
+
+def raw_fields_of(template: JsonObject) -> frozenset[str]:
+    """The fields of a v1 template in which a dollar sign means nothing."""
+    try:
+        return _REGISTRY.find(str(template.get("call_template_type"))).raw_fields
+    except ConfigError:
+        return frozenset()
+
+
+def names_in_template(template: JsonObject) -> list[str]:
+    """The names of the variables in a v1 template, in the order of their first mention."""
+    try:
+        transport = _REGISTRY.find(str(template.get("call_template_type")))
+    except ConfigError:
+        return variable_names(template)
+    return variable_names(template, raw_fields=transport.raw_fields, braced_only=transport.braced_only)
+
+
+def variables_of_tools(tools: Iterable[JsonObject], manual: str) -> dict[str, list[str]]:
+    """Key to set → names of the v1 tools that need it; arguments that look like variables are none."""
+    needed: dict[str, list[str]] = {}
+    for tool in tools:
+        template, inputs = tool.get("tool_call_template"), tool.get("inputs")
+        if not is_object(template):
+            continue
+        properties = inputs.get("properties") if is_object(inputs) else None
+        arguments = set(properties) if is_object(properties) else set[str]()
+        for name in names_in_template(template):
+            if name not in arguments:
+                needed.setdefault(flat_key(manual, name) or name, []).append(str(tool.get("name")))
+    return needed

@@ -1,0 +1,115 @@
+"""The HTTP seam as an httpx2 transport, for clients that bring their own protocol: Authlib and the MCP SDK."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import httpx2
+
+from utcp_bridge.errors import ConnectionLost, DeadlineExceeded, MalformedReply, ReplyTooLarge, UtcpError
+from utcp_bridge.net.aiohttp_engine import too_large, translate
+from utcp_bridge.net.request import RequestParts
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from utcp_bridge.auth.models import Additions, Credentials
+
+__all__ = ["CredentialsAuth", "EngineTransport", "parts_of"]
+
+# The engine sets these itself, or has undone what they describe.
+_REQUEST_OWN = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
+_REPLY_OWN = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+
+
+async def parts_of(request: httpx2.Request) -> RequestParts:
+    """An httpx2 request as plain data; its body is read."""
+    body = await request.aread()
+    headers = [pair for pair in request.headers.multi_items() if pair[0].lower() not in _REQUEST_OWN]
+    return RequestParts(request.method, str(request.url), headers, body or None)
+
+
+class CredentialsAuth(httpx2.Auth):
+    """Puts credentials onto each request; a 401 renews an access token once. The caller has checked the origin."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        """httpx2's hook: yields requests, gets responses."""
+        added = await self._credentials.additions()
+        response = yield _with(request, added)
+        if response.status_code == 401:
+            fresh = await self._credentials.renewed(added)
+            if fresh is not None:
+                yield _with(request, fresh)
+
+
+def _with(request: httpx2.Request, added: Additions) -> httpx2.Request:
+    url, headers = added.placed(str(request.url), list(request.headers.multi_items()))
+    request.url = httpx2.URL(url)
+    request.headers = httpx2.Headers(headers)
+    return request
+
+
+class EngineTransport(httpx2.AsyncBaseTransport):
+    """One exchange per request: no redirects, no credentials.
+
+    Raises httpx2's transport errors, because its callers know those; ours is their `__cause__`.
+    An event stream may run without end; any other answer ends at `max_bytes`.
+    """
+
+    def __init__(self, send: Callable[[RequestParts], Awaitable[aiohttp.ClientResponse]], max_bytes: int) -> None:
+        self._send = send
+        self._max_bytes = max_bytes
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send it and give the answer while its body is coming."""
+        try:
+            response = await self._send(await parts_of(request))
+        except UtcpError as error:
+            raise _foreign(error)(str(error), request=request) from error
+        endless = response.content_type == "text/event-stream"
+        headers = [pair for pair in response.raw_headers if pair[0].lower() not in _REPLY_OWN]
+        body = _Body(response, request, None if endless else self._max_bytes)
+        return httpx2.Response(response.status, headers=headers, stream=body, request=request)
+
+
+class _Body(httpx2.AsyncByteStream):
+    def __init__(self, response: aiohttp.ClientResponse, request: httpx2.Request, limit: int | None) -> None:
+        self._response = response
+        self._request = request
+        self._limit = limit
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        while chunk := await self._next():
+            size += len(chunk)
+            if self._limit is not None and size > self._limit:
+                self._response.close()
+                raise self._failed(too_large(self._response, self._limit))
+            yield chunk
+
+    async def _next(self) -> bytes:
+        try:
+            return await self._response.content.readany()
+        except Exception as error:  # noqa: BLE001 - the table knows them all
+            ours = translate(error, str(self._response.url))
+            raise self._failed(ours) from ours
+
+    def _failed(self, ours: UtcpError) -> httpx2.RequestError:
+        failure = _foreign(ours)(str(ours), request=self._request)
+        failure.__cause__ = ours
+        return failure
+
+    async def aclose(self) -> None:
+        self._response.close()
+
+
+def _foreign(error: UtcpError) -> type[httpx2.RequestError]:
+    if isinstance(error, ConnectionLost):
+        return httpx2.ReadError
+    if isinstance(error, MalformedReply | ReplyTooLarge):
+        return httpx2.RemoteProtocolError
+    return httpx2.ReadTimeout if isinstance(error, DeadlineExceeded) else httpx2.ConnectError

@@ -1,0 +1,92 @@
+"""Consuming a stream within its limits: values pushed as they come, gathered, and cut with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from utcp_bridge.model import Binary, Emit, Result
+from utcp_bridge.net.stream_decoders import Splitter
+from utcp_bridge.settings import BridgeSettings
+
+__all__ = ["Collector"]
+
+_MARGIN = 0.25
+"""Seconds before the call's deadline at which a stream ends by itself, so that its partials are not lost."""
+
+
+@dataclass(slots=True)
+class Collector:
+    """Gathers the values of one call over one or several connections.
+
+    Ends with `truncated` set when a limit is reached: values, bytes, silence (no value for
+    `idle_timeout` seconds; comments and pings do not count), or the call's time.
+    """
+
+    settings: BridgeSettings
+    emit: Emit
+    values: list[Any] = field(default_factory=list[Any])
+    truncated: str | None = None
+    _received: int = 0
+
+    async def consume(self, chunks: AsyncIterator[bytes], splitter: Splitter) -> None:
+        """Read `chunks` to their end or to a limit; raises what reading and splitting raise."""
+        await self.gather(_split(chunks, splitter))
+
+    async def gather(self, batches: AsyncGenerator[tuple[list[Any], int]]) -> None:
+        """Read batches, values and the bytes they came in, to their end or to a limit; raises what reading raises.
+
+        A batch without values is a sign of life on the wire, no more.
+        """
+        ends = anyio.current_effective_deadline() - _MARGIN
+        quiet_from = anyio.current_time()
+        async with aclosing(batches):
+            while self.truncated is None:
+                batch: tuple[list[Any], int] | None = None
+                with anyio.CancelScope(deadline=min(quiet_from + self.settings.idle_timeout, ends)) as scope:
+                    batch = await anext(batches, None)
+                if scope.cancelled_caught:
+                    self.truncated = self._why(ends)
+                if batch is None:
+                    return
+                if batch[0]:
+                    quiet_from = anyio.current_time()
+                await self._take(*batch)
+
+    def result(self) -> Result:
+        """What was gathered: bytes joined, texts joined, everything else as a list."""
+        return Result(_joined(self.values), truncated=self.truncated)
+
+    async def _take(self, found: list[Any], size: int) -> None:
+        for value in found:
+            if len(self.values) >= self.settings.max_stream_events:
+                self.truncated = f"the stream was cut at {self.settings.max_stream_events} results"
+                return
+            self.values.append(value)
+            await self.emit(value)
+        self._received += size
+        if self._received > self.settings.max_reply_bytes:
+            self.truncated = f"the stream was cut at {self.settings.max_reply_bytes} bytes"
+
+    def _why(self, ends: float) -> str:
+        if anyio.current_time() >= ends:
+            return "the call's time was over before the stream was"
+        return f"nothing came for {self.settings.idle_timeout:g} seconds"
+
+
+async def _split(chunks: AsyncIterator[bytes], splitter: Splitter) -> AsyncGenerator[tuple[list[Any], int]]:
+    async for chunk in chunks:
+        yield splitter.feed(chunk), len(chunk)
+    yield splitter.finish(), 0
+
+
+def _joined(values: list[Any]) -> Any:
+    if values and all(isinstance(value, Binary) for value in values):
+        return Binary(b"".join(value.data for value in values), values[0].media_type)
+    if values and all(isinstance(value, str) for value in values):
+        return "".join(values)
+    return values

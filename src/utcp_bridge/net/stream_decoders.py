@@ -1,0 +1,232 @@
+"""Bytes of a stream to values (sans-I/O): server-sent events, JSON lines, JSON text sequences, chunks.
+
+A splitter is fed whatever arrives and gives back the values that are complete. No splitter buffers more
+than one value of `limit` bytes.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from utcp_bridge.errors import MalformedReply, ReplyTooLarge
+from utcp_bridge.model import Binary
+from utcp_bridge.net.reply import parse_json
+
+__all__ = ["ChunkSplitter", "EventSplitter", "JsonSplitter", "Splitter", "TextSplitter", "splitter_for"]
+
+_JSON_TYPES = frozenset({
+    "application/json", "application/json-seq", "application/jsonl", "application/ndjson", "application/x-jsonlines",
+    "application/x-ndjson",
+})  # fmt: skip
+_LONGEST_RETRY = 3600.0
+
+
+class Splitter(Protocol):
+    """Turns the bytes of one stream into values."""
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Values that `data` completes. Raises MalformedReply, ReplyTooLarge."""
+        ...
+
+    def finish(self) -> list[Any]:
+        """Values that the end of the stream completes. Raises MalformedReply."""
+        ...
+
+
+def splitter_for(media_type: str, *, chunk_size: int, limit: int, where: str) -> Splitter:
+    """The splitter for a media type: JSON values, events, text, or chunks of bytes for everything else."""
+    if media_type in _JSON_TYPES or media_type.endswith("+json"):
+        return JsonSplitter(limit, where)
+    if media_type == "text/event-stream":
+        return EventSplitter(limit, where)
+    return TextSplitter() if media_type.startswith("text/") else ChunkSplitter(chunk_size)
+
+
+@dataclass(slots=True)
+class EventSplitter:
+    """Server-sent events (WHATWG HTML, section 9.2.6): the data of each, as JSON where it is JSON.
+
+    `event_type` keeps events of this name only; one without a name is a `message`. `last_event_id` and
+    `retry` (seconds, as last named by the server) are for whoever reconnects. An event that the stream's
+    end cuts off is dropped, as the standard says.
+    """
+
+    limit: int
+    where: str
+    event_type: str | None = None
+    last_event_id: str = ""
+    retry: float | None = None
+    _decoder: codecs.IncrementalDecoder = field(init=False)
+    _rest: str = ""
+    _skip_newline: bool = False
+    _started: bool = False
+    _name: str = ""
+    _id: str | None = None
+    _data: list[str] = field(default_factory=list[str])
+    _size: int = 0
+
+    def __post_init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, data: bytes) -> list[Any]:
+        text = self._decoder.decode(data)
+        if not self._started and text:
+            self._started = True
+            text = text.removeprefix("\ufeff")
+        if self._skip_newline and text:
+            self._skip_newline = False
+            text = text.removeprefix("\n")
+        lines = (self._rest + text).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        self._skip_newline = text.endswith("\r")
+        self._rest = lines.pop()
+        self._check(len(self._rest))
+        return [value for line in lines for value in self._line(line)]
+
+    def finish(self) -> list[Any]:
+        return []
+
+    def new_connection(self) -> None:
+        """Forget what was incomplete; a new connection starts afresh."""
+        self._decoder.reset()
+        self._rest, self._skip_newline, self._started = "", False, False
+        self._name, self._id, self._data, self._size = "", None, [], 0
+
+    def _line(self, line: str) -> list[Any]:
+        if not line:
+            return self._dispatch()
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            self._check(self._size + len(value))
+            self._data.append(value)
+            self._size += len(value) + 1
+        elif name == "event":
+            self._name = value
+        elif name == "id" and "\0" not in value:
+            self._id = value
+        elif name == "retry" and value.isascii() and value.isdigit():
+            self.retry = min(int(value[:12]) / 1000, _LONGEST_RETRY)
+        return []
+
+    def _dispatch(self) -> list[Any]:
+        if self._id is not None:
+            self.last_event_id = self._id
+        data, name = self._data, self._name or "message"
+        self._name, self._id, self._data, self._size = "", None, [], 0
+        if not data or (self.event_type is not None and name != self.event_type):
+            return []
+        return [_json_or_text("\n".join(data))]
+
+    def _check(self, size: int) -> None:
+        if size > self.limit:
+            raise ReplyTooLarge(f"{self.where} sent an event of more than {self.limit} bytes.")
+
+
+@dataclass(slots=True)
+class JsonSplitter:
+    """JSON values one after the other: by line (NDJSON), by record separator (RFC 7464), or with nothing between."""
+
+    limit: int
+    where: str
+    _rest: bytearray = field(default_factory=bytearray)
+    _open: list[bytes] = field(default_factory=list[bytes])
+    """Lines of a value that goes on in the next one."""
+
+    def feed(self, data: bytes) -> list[Any]:
+        self._rest += data.replace(b"\x1e", b"\n")
+        if b"\n" not in data and b"\x1e" not in data and len(self._rest) <= self.limit:
+            return []
+        *lines, rest = bytes(self._rest).split(b"\n")
+        values: list[Any] = []
+        for line in lines:
+            # Inside a pretty-printed value only a line that starts with its closing bracket can end it.
+            if self._open and line[:1] not in b"}]":
+                self._open.append(line)
+                continue
+            found = self._complete(b"\n".join((*self._open, line)))
+            self._open = [] if found is not None else [*self._open, line]
+            values += found or ()
+        self._rest = bytearray(rest)
+        if len(self._rest) + sum(map(len, self._open)) > self.limit:
+            raise ReplyTooLarge(f"{self.where} sent a value of more than {self.limit} bytes.")
+        return values
+
+    def finish(self) -> list[Any]:
+        text = b"\n".join((*self._open, bytes(self._rest))).strip()
+        self._rest, self._open = bytearray(), []
+        if not text:
+            return []
+        return self._concatenated(text)
+
+    def _complete(self, text: bytes) -> list[Any] | None:
+        """The values of a finished piece of text, None if it ends inside one (pretty-printed JSON)."""
+        text = text.strip()
+        if not text:
+            return []
+        try:
+            return [parse_json(text, self.where)]
+        except MalformedReply:
+            if text[:1] in b"{[" and text[-1:] not in b"}]":
+                return None
+            return self._concatenated(text)
+
+    def _concatenated(self, data: bytes) -> list[Any]:
+        values: list[Any] = []
+        decoder = json.JSONDecoder()
+        position = 0
+        text = data.decode("utf-8", "surrogateescape")
+        while position < len(text):
+            try:
+                _, end = decoder.raw_decode(text, position)
+            except (ValueError, RecursionError):
+                raise MalformedReply(f"{self.where} sent something that is no JSON.") from None
+            values.append(parse_json(text[position:end].encode("utf-8", "surrogateescape"), self.where))
+            position = end + len(text[end:]) - len(text[end:].lstrip())
+        return values
+
+
+@dataclass(slots=True)
+class ChunkSplitter:
+    """Pieces of exactly `size` bytes; the last may be shorter."""
+
+    size: int
+    _rest: bytearray = field(default_factory=bytearray)
+
+    def feed(self, data: bytes) -> list[Any]:
+        self._rest += data
+        whole = len(self._rest) // self.size * self.size
+        values = [Binary(bytes(self._rest[start : start + self.size])) for start in range(0, whole, self.size)]
+        del self._rest[:whole]
+        return values
+
+    def finish(self) -> list[Any]:
+        rest, self._rest = bytes(self._rest), bytearray()
+        return [Binary(rest)] if rest else []
+
+
+@dataclass(slots=True)
+class TextSplitter:
+    """Text as it comes, never cut inside a character."""
+
+    _decoder: codecs.IncrementalDecoder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, data: bytes) -> list[Any]:
+        text = self._decoder.decode(data)
+        return [text] if text else []
+
+    def finish(self) -> list[Any]:
+        text = self._decoder.decode(b"", final=True)
+        return [text] if text else []
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return parse_json(text, "the event")
+    except MalformedReply:
+        return text

@@ -1,0 +1,1 @@
+"""Which argument goes where in a request: pure functions without input or output."""

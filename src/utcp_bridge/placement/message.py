@@ -1,0 +1,123 @@
+"""What tcp and udp templates share: the outgoing message from the arguments, the value of the incoming one (pure)."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal
+
+import orjson
+from pydantic import Field, field_validator
+
+from utcp_bridge.errors import InvalidArguments, MalformedReply
+from utcp_bridge.model import Binary, Call, CallTemplate
+from utcp_bridge.net.reply import parse_json
+from utcp_bridge.placement.encoding import format_scalar
+from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
+
+__all__ = ["SocketTemplate", "decode_reply", "encode_request"]
+
+_JSON = orjson.OPT_NON_STR_KEYS
+
+
+class SocketTemplate(CallTemplate):
+    """Fields of UTCP's tcp and udp templates, and of both dialects of the wire.
+
+    `wire: tool` sends `{"tool": name, "args": {...}}`, as the Go and Rust libraries do; `plain` sends the
+    arguments alone. `response_format` says how the decoded text is read: `auto` parses an object or array.
+    """
+
+    host: str = Field(min_length=1)
+    port: int = Field(ge=1, le=65_535)
+    request_data_format: Literal["json", "text"] = "json"
+    request_data_template: str | None = Field(default=None, repr=False)
+    response_byte_format: str | None = "utf-8"
+    response_format: Literal["auto", "json", "text"] = "auto"
+    wire: Literal["plain", "tool"] = "plain"
+    tool_name_style: Literal["qualified", "bare"] = "qualified"
+
+    @field_validator("response_byte_format")
+    @classmethod
+    def _known_encoding(cls, name: str | None) -> str | None:
+        try:
+            codecs.lookup(name or "utf-8")
+        except LookupError:
+            raise ValueError("is no character encoding") from None
+        return name
+
+    @property
+    def address(self) -> str:
+        """`host:port`, for messages."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @cached_property
+    def request_template(self) -> Template | None:
+        """The compiled `request_data_template`. Raises ConfigError."""
+        if self.request_data_template is None:
+            return None
+        return compile_template(self.request_data_template, syntaxes=Syntax.UTCP_ARG | Syntax.MUSTACHE | Syntax.DOLLAR)
+
+    @property
+    def written(self) -> bytes:
+        """What the operator wrote of every message."""
+        return (self.request_data_template or "").encode() if self.request_data_format == "text" else b""
+
+    def discovery_request(self) -> bytes:
+        """What asks for the manual: `{"type": "utcp"}`, or the Go library's form and its line end."""
+        return b'{"action":"list"}\n' if self.wire == "tool" else b'{"type":"utcp"}'
+
+
+def encode_request(template: SocketTemplate, call: Call) -> bytes:
+    """The message for one call.
+
+    :raises InvalidArguments: an argument that the text template needs is missing, or is no JSON.
+    """
+    if template.wire == "tool":
+        name = call.tool.qualified_name if template.tool_name_style == "qualified" else call.tool.name
+        return _dump({"tool": name, "args": call.arguments}) + b"\n"
+    if template.request_data_format == "json":
+        return _dump(call.arguments)
+    if template.request_template is None:
+        return " ".join(_as_text(value) for value in call.arguments.values()).encode()
+    return str(template.request_template.render(call.arguments, context=Context.TEXT)).encode()
+
+
+def decode_reply(template: SocketTemplate, data: bytes) -> Any:
+    """The value of a reply: bytes where `response_byte_format` is null, else text, parsed by `response_format`.
+
+    :raises MalformedReply: not of that encoding, or no JSON where JSON is required.
+    """
+    if template.response_byte_format is None:
+        return Binary(data)
+    try:
+        text = data.decode(template.response_byte_format)
+    except UnicodeDecodeError:
+        raise MalformedReply(
+            f"{template.address} answered bytes that are not {template.response_byte_format}."
+        ) from None
+    if template.response_format == "text":
+        return text
+    if template.response_format == "json":
+        return parse_json(text, template.address)
+    return _parsed(text, template.address)
+
+
+def _parsed(text: str, where: str) -> Any:
+    if text.lstrip()[:1] not in {"{", "["}:
+        return text
+    try:
+        return parse_json(text, where)
+    except MalformedReply:
+        return text
+
+
+def _dump(value: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(value, option=_JSON)
+    except TypeError:
+        raise InvalidArguments("The arguments cannot be written as JSON.") from None
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else format_scalar(value)

@@ -1,0 +1,252 @@
+"""Request plans compiled: arguments → `RequestParts`, once per tool, fast per call (pure).
+
+Rule 1. Nulls and absent arguments are left out; a missing path argument is the caller's fault, by name.
+Rule 2. No argument can change the path's segments, add a header line or end the query.
+Rule 3. An argument that the plan does not know is refused, not dropped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from pydantic import ValidationError
+
+from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.model import Json, JsonObject
+from utcp_bridge.net.request import RequestParts
+from utcp_bridge.placement.body import BodyWriter, compile_body, encode_form, media_kind, reserved_text
+from utcp_bridge.placement.encoding import (
+    compact_json,
+    format_scalar,
+    header_value,
+    percent_encode,
+    refuse_dot_segments,
+)
+from utcp_bridge.placement.openapi_styles import Encode, Pair, expand_pairs, expand_segment, expand_simple
+from utcp_bridge.placement.plan_models import BodyPlan, ParameterPlan, PropertyPlan, RequestPlan
+
+__all__ = ["BodyPlan", "BuildRequest", "ParameterPlan", "PropertyPlan", "RequestPlan", "compile_plan", "read_plan"]
+
+BuildRequest: TypeAlias = Callable[[JsonObject], RequestParts]
+_Write: TypeAlias = Callable[[Any], str]
+_Expand: TypeAlias = Callable[[Any], list[Pair]]
+
+_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+_COOKIE_BREAKS = re.compile(r"[\x00-\x1f\x7f;]")
+_KEPT_IN_PATH = ":@!$&'()*+,;="
+
+
+def read_plan(data: JsonObject) -> RequestPlan:
+    """The plan in a call template.
+
+    :raises ConfigError: the data is not a request plan.
+    """
+    try:
+        return RequestPlan.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise ConfigError(f"The request plan is not usable at {where!r}: {first['msg']}.") from error
+
+
+def compile_plan(plan: RequestPlan, url: str, method: str) -> BuildRequest:
+    """The function from arguments to a request.
+
+    `url` is the template's: absolute, `{argument}` where a path argument goes, literals already percent-encoded
+    (`%24` stands for a bare `$`, which a template cannot hold). The function raises `InvalidArguments`.
+    """
+    target, _, fixed_query = url.partition("#")[0].partition("?")
+    fixed_query = fixed_query.replace("%24", "$")
+    write_target = _compile_target(target, plan)
+    queries = [(p.argument, _query_writer(p)) for p in plan.parameters if p.location in {"query", "querystring"}]
+    headers = [(p.argument, p.name, _header_writer(p)) for p in plan.parameters if p.location == "header"]
+    cookies = [(p.argument, _cookie_writer(p)) for p in plan.parameters if p.location == "cookie"]
+    write_body = compile_body(plan.body) if plan.body else None
+    known = _known_arguments(plan) | set(_PLACEHOLDER.findall(target))
+    verb, defaults, fixed_headers = method.upper(), plan.defaults, list(plan.headers.items())
+
+    def build(arguments: JsonObject) -> RequestParts:
+        if not arguments.keys() <= known:
+            _refuse_unknown(arguments, known)
+        given = {**defaults, **arguments}
+        query = fixed_query
+        for argument, write in queries:
+            if (value := given.get(argument)) is not None and (text := write(value)):
+                query = f"{query}&{text}" if query else text
+        lines = [
+            (name, write(value)) for argument, name, write in headers if (value := given.get(argument)) is not None
+        ]
+        if fixed_headers:
+            named = {name.lower() for name, _ in lines}
+            lines += [line for line in fixed_headers if line[0].lower() not in named]
+        _add_cookies(lines, cookies, given)
+        body = _add_body(lines, write_body, given)
+        location = write_target(given)
+        return RequestParts(verb, f"{location}?{query}" if query else location, lines, body)
+
+    return build
+
+
+def _known_arguments(plan: RequestPlan) -> set[str]:
+    known = {parameter.argument for parameter in plan.parameters}
+    if plan.body:
+        known |= {plan.body.argument, *(plan.body.members or ())}
+    return known
+
+
+def _refuse_unknown(arguments: JsonObject, known: set[str]) -> None:
+    unknown = min(arguments.keys() - known)
+    raise InvalidArguments(
+        f"Argument {unknown!r} is not known to this tool.",
+        remedy=f"It takes: {', '.join(sorted(known))}." if known else "It takes no arguments.",
+    )
+
+
+# --- path -------------------------------------------------------------------------------------
+
+
+def _compile_target(target: str, plan: RequestPlan) -> Callable[[JsonObject], str]:
+    """Segments without placeholders are literals; the others are written and checked as a whole."""
+    by_argument = {p.argument: p for p in plan.parameters if p.location == "path"}
+    segments: list[str | Callable[[JsonObject], str]] = []
+    for segment in target.split("/"):
+        if _PLACEHOLDER.search(segment):
+            segments.append(_segment_writer(segment, by_argument))
+        else:
+            segments.append(segment.replace("%24", "$"))
+    if all(isinstance(segment, str) for segment in segments):
+        literal = target.replace("%24", "$")
+        return lambda _arguments: literal
+
+    def write(arguments: JsonObject) -> str:
+        return "/".join(segment if isinstance(segment, str) else segment(arguments) for segment in segments)
+
+    return write
+
+
+def _segment_writer(segment: str, by_argument: dict[str, ParameterPlan]) -> Callable[[JsonObject], str]:
+    pieces = _PLACEHOLDER.split(segment)
+    literals = [piece.replace("%24", "$") for piece in pieces[::2]]
+    names = pieces[1::2]
+    writers = [_path_writer(by_argument.get(name) or _plain_path_parameter(name)) for name in names]
+
+    def write(arguments: JsonObject) -> str:
+        text = literals[0]
+        for name, write_value, literal in zip(names, writers, literals[1:], strict=True):
+            written = write_value(arguments.get(name))
+            if not written:
+                raise InvalidArguments(
+                    f"Argument {name!r} is part of the URL path and may not be missing or empty.",
+                    remedy=f"Send {name!r}.",
+                )
+            text += written + literal
+        refuse_dot_segments(text, argument=names[0] if len(names) == 1 else ", ".join(names))
+        return text
+
+    return write
+
+
+def _plain_path_parameter(name: str) -> ParameterPlan:
+    return ParameterPlan.model_validate({"argument": name, "name": name, "in": "path"})
+
+
+def _path_writer(plan: ParameterPlan) -> _Write:
+    safe = _KEPT_IN_PATH if plan.allow_reserved else ""
+
+    def encode(text: str) -> str:
+        return percent_encode(text, argument=plan.argument, safe=safe)
+
+    def write(value: Json) -> str:
+        if value is None:
+            return ""
+        if plan.content_type:
+            return encode(_content_text(plan, value))
+        return expand_segment(plan.style, plan.name, value, explode=plan.explode, encode=encode)
+
+    return write
+
+
+# --- query, headers, cookies ------------------------------------------------------------------
+
+
+def _query_writer(plan: ParameterPlan) -> _Write:
+    encode = _query_encoder(plan)
+    if plan.location == "querystring":
+        return lambda value: _whole_query(plan, value)
+    if plan.content_type:
+        return lambda value: f"{encode(plan.name)}={encode(_content_text(plan, value))}"
+
+    def write(value: Json) -> str:
+        pairs = expand_pairs(plan.style, plan.name, value, explode=plan.explode, encode=encode)
+        return "&".join(f"{name}={text}" for name, text in pairs)
+
+    return write
+
+
+def _query_encoder(plan: ParameterPlan) -> Encode:
+    if plan.allow_reserved:
+        return lambda text: reserved_text(text, plan.argument)
+    return lambda text: percent_encode(text, argument=plan.argument)
+
+
+def _whole_query(plan: ParameterPlan, value: Json) -> str:
+    """OpenAPI 3.2's `in: querystring`: one value is the whole query."""
+    if isinstance(value, dict) and media_kind(plan.content_type or "") != "json":
+        return encode_form(value, {})
+    return percent_encode(_content_text(plan, value), argument=plan.argument)
+
+
+def _content_text(plan: ParameterPlan, value: Json) -> str:
+    """A parameter with `content`: JSON unless the value is text and the media type is not JSON."""
+    kind = media_kind(plan.content_type or "")
+    if kind == "form" and isinstance(value, dict):
+        return encode_form(value, {})
+    if kind == "json":
+        return compact_json(value).decode("utf-8")
+    return format_scalar(value)
+
+
+def _header_writer(plan: ParameterPlan) -> _Write:
+    def write(value: Json) -> str:
+        if plan.content_type:
+            text = _content_text(plan, value)
+        else:
+            text = expand_simple(plan.style, value, explode=plan.explode, encode=str)
+        return header_value(text, argument=plan.argument)
+
+    return write
+
+
+def _cookie_writer(plan: ParameterPlan) -> _Expand:
+    def encode(text: str) -> str:
+        if plan.style != "cookie":
+            return percent_encode(text, argument=plan.argument)
+        if _COOKIE_BREAKS.search(text):
+            raise InvalidArguments(
+                f"Argument {plan.argument!r} is sent in a cookie and holds ';', a line break or a control character."
+            )
+        return header_value(text, argument=plan.argument)
+
+    def write(value: Json) -> list[Pair]:
+        if plan.content_type:
+            return [(encode(plan.name), encode(_content_text(plan, value)))]
+        style = "form" if plan.style == "cookie" else plan.style
+        return expand_pairs(style, plan.name, value, explode=plan.explode, encode=encode)
+
+    return write
+
+
+def _add_cookies(lines: list[Pair], cookies: list[tuple[str, _Expand]], given: JsonObject) -> None:
+    pairs = [pair for argument, write in cookies if (value := given.get(argument)) is not None for pair in write(value)]
+    if pairs:
+        lines.append(("Cookie", "; ".join(f"{name}={text}" for name, text in pairs)))
+
+
+def _add_body(lines: list[Pair], write_body: BodyWriter | None, given: JsonObject) -> bytes | None:
+    encoded = write_body(given) if write_body else None
+    if encoded is None:
+        return None
+    lines.append(("Content-Type", encoded.content_type))
+    return encoded.content

@@ -1,0 +1,241 @@
+r"""cli: local commands, without a shell unless the template is a script.
+
+    v1.1  {"call_template_type": "cli",
+           "commands": [{"command": "cd UTCP_ARG_dir_UTCP_END"}, {"command": "git log -1"}]}
+    v1.0  {"call_template_type": "cli", "command_name": "my-tool --utcp"}
+    v0    the same with "provider_type": "cli"
+    also  {"call_template_type": "cli", "command": "curl", "args": ["-s", "{{url}}"]}
+
+`command_name` gets the arguments as flags, `args` are templates of single words, `commands` run in one bash in which
+`cd` and variables persist. Values reach a script as environment variables, never as text. An exit code that is not in
+`ok_exit_codes` is an error. Limits: `max_reply_bytes` for stdout and for stderr; the process group ends with the call.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import orjson
+from pydantic import AliasChoices, Field, model_validator
+
+from utcp_bridge.errors import ManualError, Rejected
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result
+from utcp_bridge.net.preview import MASK, NativeRequest
+from utcp_bridge.net.reply import parse_json
+from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
+from utcp_bridge.transport import Program, Target, Transport
+from utcp_bridge.transports.cli.command_line import (
+    ArgvTemplate,
+    Script,
+    Step,
+    argument_text,
+    bash_script,
+    flags,
+    powershell_script,
+)
+from utcp_bridge.transports.cli.process import Command, Finished, run_command
+from utcp_bridge.variables import inherited_environment
+
+__all__ = ["TRANSPORT", "CliTemplate", "CliTransport"]
+
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "USER", "LOGNAME", "SHELL", "TZ", "TERM")
+_MOST_DETAIL = 4096
+
+
+class CliTemplate(CallTemplate):
+    """Fields of UTCP's cli templates of all versions, and ours; exactly one of the three forms."""
+
+    command_name: str | None = None
+    commands: tuple[Step, ...] = ()
+    command: str | None = None
+    args: tuple[str, ...] = ()
+    env_vars: Mapping[str, str] | None = Field(
+        default=None, repr=False, validation_alias=AliasChoices("env_vars", "env")
+    )
+    inherit_env_vars: tuple[str, ...] | None = None
+    working_dir: str | None = Field(default=None, validation_alias=AliasChoices("working_dir", "cwd"))
+    stdin_template: Any = Field(default=None, repr=False)
+    ok_exit_codes: tuple[int, ...] = (0,)
+    output_format: Literal["auto", "json", "text"] = "auto"
+    stream: bool = False
+    wire: Literal["plain", "go"] = "plain"
+
+    @model_validator(mode="after")
+    def _one_form(self) -> CliTemplate:
+        forms = [name for name in ("command_name", "commands", "command") if getattr(self, name)]
+        if len(forms) != 1:
+            raise ValueError(f"needs exactly one of `command_name`, `commands` and `command`, not {forms or 'none'}")
+        return self
+
+    @cached_property
+    def script(self) -> Script:
+        """The script of `commands`, for this operating system."""
+        return (
+            powershell_script(self.commands)
+            if sys.platform == "win32"
+            else bash_script(self.commands, self.ok_exit_codes)
+        )
+
+    @cached_property
+    def argv(self) -> ArgvTemplate:
+        """The compiled `args`. Raises ConfigError."""
+        return ArgvTemplate(self.args)
+
+    @cached_property
+    def stdin(self) -> Template | None:
+        """The compiled `stdin_template`. Raises ConfigError."""
+        if self.stdin_template is None:
+            return None
+        return compile_template(self.stdin_template, syntaxes=Syntax.MUSTACHE | Syntax.DOLLAR)
+
+
+class CliTransport(Transport[CliTemplate]):
+    """Runs commands; keeps nothing between calls."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("cli",)
+    template = CliTemplate
+    local: ClassVar[bool] = True
+    remote: ClassVar[bool] = False
+    implicit: ClassVar[bool] = False
+    raw_fields: ClassVar[frozenset[str]] = frozenset({"commands"})
+
+    @classmethod
+    def annotations(cls, template: CliTemplate) -> Mapping[str, Any]:
+        """A command may do anything on this machine."""
+        del template
+        return {"openWorldHint": True}
+
+    def needs(self, target: Target[CliTemplate]) -> Sequence[Program]:
+        """The command, or the shell that runs the script, on the PATH that it is given."""
+        command = self._command(target.template, {}, [], self.services.settings.max_manual_bytes)
+        return (Program(command.argv[0], command.folder, command.environment.get("PATH")),) if command.argv else ()
+
+    async def discover(self, target: Target[CliTemplate]) -> Document:
+        """Run the command without arguments; it prints a manual, a list of tools, or one JSON object per line."""
+        template = target.template
+        words = ["list-tools"] if template.wire == "go" else []
+        command = self._command(template, {}, words, self.services.settings.max_manual_bytes)
+        finished = await run_command(command)
+        _raise_for_code(finished, template, command)
+        content = _read_manual(finished.stdout)
+        if content is None:
+            raise ManualError(
+                f"{command.name} printed no manual.", remedy="It has to print a UTCP manual as JSON, and nothing else."
+            )
+        return Document(content=content)
+
+    async def call(self, target: Target[CliTemplate], call: Call, emit: Emit) -> Any:
+        """Run the command with the arguments; its stdout is the value."""
+        template = target.template
+        command = self._command_of(template, call)
+        lines: list[Any] = []
+
+        async def on_line(line: bytes) -> None:
+            if len(lines) < self.services.settings.max_stream_events and line.strip():
+                lines.append(_value(line, template, command))
+                await emit(lines[-1])
+
+        finished = await run_command(command, on_line if template.stream else None)
+        _raise_for_code(finished, template, command)
+        return Result(lines if template.stream else _value(finished.stdout, template, command))
+
+    async def explain(self, target: Target[CliTemplate], call: Call) -> NativeRequest:
+        """The command line, and of its environment what is new: values that the operator wrote are masked."""
+        template = target.template
+        command = self._command_of(template, call)
+        own = dict.fromkeys(template.env_vars or {}, MASK)
+        own |= template.script.environment(call.arguments) if template.commands else {}
+        inherited = [name for name in command.environment if name not in own]
+        return NativeRequest(
+            shlex.join(command.argv),
+            tuple(own.items()),
+            () if command.stdin is None else (command.stdin,),
+            (f"In the folder {command.folder}.", f"Its environment has {', '.join(inherited)} too."),
+        )
+
+    def _command_of(self, template: CliTemplate, call: Call) -> Command:
+        words = ["call", call.tool.manual, call.tool.name] if template.wire == "go" else []
+        return self._command(template, call.arguments, words, self.services.settings.max_reply_bytes)
+
+    def _command(self, template: CliTemplate, arguments: Mapping[str, Any], words: list[str], limit: int) -> Command:
+        environment = inherited_environment(
+            _INHERITED if template.inherit_env_vars is None else template.inherit_env_vars
+        )
+        environment.update(template.env_vars or {})
+        if template.commands:
+            argv = _shell(template.script.text)
+            environment.update(template.script.environment(arguments))
+        elif template.command is not None:
+            argv = [template.command, *template.argv.render(arguments)]
+        else:
+            ordered = dict(sorted(arguments.items())) if template.wire == "go" else arguments
+            argv = [*shlex.split(template.command_name or ""), *words, *flags(ordered)]
+        return Command(argv, environment, self._folder(template), limit, _stdin(template, arguments))
+
+    def _folder(self, template: CliTemplate) -> Path:
+        return self.services.root / (template.working_dir or "")
+
+
+TRANSPORT = CliTransport
+
+
+def _shell(text: str) -> list[str]:
+    return ["powershell", "-NoProfile", "-Command", text] if sys.platform == "win32" else ["/bin/bash", "-c", text]
+
+
+def _stdin(template: CliTemplate, arguments: Mapping[str, Any]) -> bytes | None:
+    if template.wire == "go":
+        return orjson.dumps(dict(arguments))
+    if template.stdin is None:
+        return None
+    return argument_text(template.stdin.render(arguments, context=Context.JSON)).encode()
+
+
+def _raise_for_code(finished: Finished, template: CliTemplate, command: Command) -> None:
+    code = finished.code
+    if code in template.ok_exit_codes:
+        return
+    said = (finished.stderr.strip() or finished.stdout.strip())[-_MOST_DETAIL:].decode("utf-8", "replace")
+    if code < 0:
+        name = signal.Signals(-code).name
+        raise Rejected(f"{command.name} was ended by {name}.", status=name, detail=said or None)
+    raise Rejected(
+        f"{command.name} ended with exit code {code}.",
+        status=code,
+        detail=said or None,
+        remedy="If that code is a success, list it in the template's `ok_exit_codes`.",
+    )
+
+
+def _value(output: bytes, template: CliTemplate, command: Command) -> Any:
+    text = output.decode("utf-8", "replace").rstrip("\r\n")
+    if template.output_format == "json":
+        return parse_json(text, command.name)
+    if template.output_format == "auto" and text.lstrip()[:1] in {"{", "["}:
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return text
+    return text
+
+
+def _read_manual(output: bytes) -> Any:
+    """The whole output as JSON, or its lines that are JSON objects; None if there is neither."""
+    try:
+        return orjson.loads(output)
+    except orjson.JSONDecodeError:
+        pass
+    found: list[Any] = []
+    for line in output.splitlines():
+        if line.strip().startswith(b"{"):
+            try:
+                found.append(orjson.loads(line))
+            except orjson.JSONDecodeError:
+                continue
+    return found or None

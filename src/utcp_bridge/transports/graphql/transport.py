@@ -1,0 +1,386 @@
+"""graphql: queries, mutations and subscriptions; the manual is the server's own schema, by introspection.
+
+    v1  {"call_template_type": "graphql", "url": "https://api.example.com/graphql",
+         "query": "query ($id: ID!) { user(id: $id) { name } }"}
+    v0  {"provider_type": "graphql", "url": "https://api.example.com/graphql", "operation_type": "query"}
+
+As a manual's template it makes one tool of each root field, with a real input schema and a selection of its own.
+`schema_file` (SDL, or the JSON of an introspection) takes the place of introspection where that is closed.
+Subscriptions run over a WebSocket, or over server-sent events where the server has none. Limits: `max_reply_bytes`;
+for subscriptions also `max_stream_events`, `idle_timeout` and `stream_timeout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
+
+import anyio
+import orjson
+from pydantic import BeforeValidator, Field
+
+from utcp_bridge.auth.models import Additions
+from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, ReplyTooLarge, UtcpError
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, Tool, Trust, is_list, is_object
+from utcp_bridge.net.http import StreamReply
+from utcp_bridge.net.local_file import read_local_file
+from utcp_bridge.net.preview import NativeRequest, socket_request
+from utcp_bridge.net.reply import parse_json
+from utcp_bridge.net.request import RequestParts, SocketOptions
+from utcp_bridge.net.stream import Collector
+from utcp_bridge.net.stream_decoders import EventSplitter
+from utcp_bridge.placement.headers import HeaderPlan, compile_headers
+from utcp_bridge.placement.url import UrlPlan, compile_url
+from utcp_bridge.transport import Target, Transport
+from utcp_bridge.transports.graphql.operation import (
+    Operation,
+    OperationType,
+    field_operation,
+    read_operation,
+    response_value,
+)
+from utcp_bridge.transports.graphql.schema import Selection, root_tools
+from utcp_bridge.transports.graphql.subscription import SUBPROTOCOLS, Subprotocol, Subscription
+from utcp_bridge.urls import bare_url
+
+__all__ = ["TRANSPORT", "GraphQlTemplate", "GraphQlTransport"]
+
+_RESPONSE = "application/graphql-response+json, application/json"
+_MANUAL = "application/json"
+_STREAM = f"text/event-stream, {_RESPONSE};q=0.9"
+_SOCKET_NOTES = (
+    "The second message goes out once the server has acknowledged the first.",
+    "A server without WebSockets is asked by a POST for server-sent events.",
+)
+_CLOSED = "Introspection may be closed: give the schema by `schema_file`, or write the tools into a manual."
+_REFUSALS = frozenset({401, 403, 407, 429})
+"""Statuses of a refused handshake that mean what they say; others mean that there is no WebSocket here."""
+Protocol = Literal["auto", "graphql-transport-ws", "graphql-ws", "sse"]
+
+
+class GraphQlTemplate(CallTemplate):
+    """Fields of UTCP's graphql templates, and ours; `field` is set for tools that discovery made."""
+
+    url: str = Field(min_length=1, repr=False)
+    operation_type: OperationType | None = None
+    operation_name: str | None = None
+    query: str | None = None
+    variable_types: Mapping[str, str] = Field(default_factory=dict[str, str])
+    headers: Annotated[Mapping[str, Any], BeforeValidator(lambda value: value or {})] = Field(
+        default_factory=dict[str, Any], repr=False
+    )
+    header_fields: Annotated[tuple[str, ...], BeforeValidator(lambda value: value or ())] = ()
+    schema_file: str | None = None
+    selection_depth: int = Field(default=2, ge=1, le=8)
+    selections: Mapping[str, str] = Field(default_factory=dict[str, str])
+    subscription_url: str | None = Field(default=None, repr=False)
+    subscription_protocol: Protocol = "auto"
+    connection_params: JsonObject | None = Field(default=None, repr=False)
+    field: str | None = None
+
+    @cached_property
+    def build_url(self) -> UrlPlan:
+        """The compiled URL. Raises ConfigError."""
+        return compile_url(self.url)
+
+    @cached_property
+    def build_headers(self) -> HeaderPlan:
+        """The compiled headers. Raises ConfigError."""
+        return compile_headers(self.headers, self.header_fields)
+
+    @cached_property
+    def build_socket_url(self) -> UrlPlan:
+        """The compiled URL of subscriptions over a WebSocket. Raises ConfigError."""
+        url = self.subscription_url or self.url
+        scheme, mark, rest = url.partition("://")
+        return compile_url({"http": "ws", "https": "wss"}.get(scheme.lower(), scheme) + mark + rest)
+
+    @cached_property
+    def operation(self) -> Operation | None:
+        """The operation of `query`; None where the tool's name says which field is meant. Raises ConfigError."""
+        return None if self.query is None else read_operation(self.query, self.operation_name)
+
+
+class GraphQlTransport(Transport[GraphQlTemplate]):
+    """Calls over HTTP POST; subscriptions over a connection of their own."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("graphql",)
+    template = GraphQlTemplate
+    file_fields: ClassVar[frozenset[str]] = frozenset({"schema_file"})
+    braced_only: ClassVar[frozenset[str]] = frozenset({"query", "selections"})
+
+    @classmethod
+    def endpoint(cls, template: GraphQlTemplate) -> str | None:
+        """The template's URL, placeholders included."""
+        return template.url
+
+    @classmethod
+    def annotations(cls, template: GraphQlTemplate) -> Mapping[str, Any]:
+        """Queries and subscriptions read; nothing is known of mutations."""
+        kind = _type_of(template.operation_type, template.query)
+        if kind == "mutation":
+            return {"openWorldHint": True}
+        hints = {"readOnlyHint": True, "openWorldHint": True}
+        return {**hints, "idempotentHint": True} if kind == "query" else hints
+
+    @classmethod
+    def is_streaming(cls, tool: Tool) -> bool:
+        """Subscriptions are."""
+        fields = {**tool.template, **(tool.overlay or {})}
+        return _type_of(fields.get("operation_type"), fields.get("query")) == "subscription"
+
+    async def discover(self, target: Target[GraphQlTemplate]) -> Document:
+        """Introspect, or read `schema_file`, and make a tool of each field; else read the manual at the URL."""
+        import graphql
+
+        template = target.template
+        try:
+            schema: Any = await self._schema(target)
+        except (Rejected, MalformedReply, ManualError):
+            manual = None if template.schema_file else await self._manual(target)
+            if manual is None:
+                raise
+            return manual
+        except (graphql.GraphQLError, TypeError, KeyError) as error:
+            raise ManualError(
+                f"{template.schema_file or bare_url(template.url)}: its schema cannot be used ({type(error).__name__})."
+            ) from None
+        bounds = Selection(depth=template.selection_depth, written=template.selections)
+        kept = {"operation_type": template.operation_type, "field": template.operation_name}
+        tools, faults = await anyio.to_thread.run_sync(lambda: root_tools(schema, bounds=bounds, **kept))
+        return Document({"tools": tools, "faults": faults, "dialect": "graphql"}, generated=True)
+
+    async def call(self, target: Target[GraphQlTemplate], call: Call, emit: Emit) -> Result:
+        """Send the tool's operation; errors beside data are given with it."""
+        template = target.template
+        kind, body = _operation(template, call)
+        field = template.field if template.field is not None or template.query else call.tool.name
+        if kind == "subscription":
+            return await self._subscribe(target, call, body, field, emit)
+        answer = await self._post(target, body, call.arguments, self.services.settings.max_reply_bytes)
+        return Result(response_value(answer, field, bare_url(template.url)))
+
+    async def explain(self, target: Target[GraphQlTemplate], call: Call) -> NativeRequest:
+        """The request, or for a subscription the messages over its WebSocket."""
+        template = target.template
+        kind, body = _operation(template, call)
+        if kind != "subscription" or template.subscription_protocol == "sse":
+            parts = self._request(template, body, call.arguments, _STREAM if kind == "subscription" else _RESPONSE)
+            return await self.services.http.session(target.source).preview(parts, credentials=target.credentials)
+        offered = _offered(template)
+        parameters = _parameters(template, None if target.credentials is None else target.credentials.preview())
+        subscription = Subscription(offered[0], body, bare_url(template.url), parameters)
+        messages = subscription.opening(), *subscription.receive('{"type":"connection_ack"}').reply
+        headers = [*_headers(template, call.arguments), ("Sec-WebSocket-Protocol", ",".join(offered))]
+        url = template.build_socket_url.build(dict(call.arguments))
+        return socket_request(url, headers, target.credentials, messages, _SOCKET_NOTES)
+
+    async def _manual(self, target: Target[GraphQlTemplate]) -> Document | None:
+        """The manual at the URL, where UTCP 0.1 has it; None if there is none."""
+        template = target.template
+        parts = RequestParts("GET", template.build_url.build({}), [*_headers(template, {}), ("Accept", _MANUAL)])
+        limit = self.services.settings.max_manual_bytes
+        session = self.services.http.session(target.source)
+        try:
+            reply = await session.request(parts, credentials=target.credentials, max_bytes=limit)
+            reply.raise_for_status()
+            manual = parse_json(reply.body, bare_url(template.url))
+        except UtcpError:
+            return None  # what the introspection met with is the one to tell
+        is_manual = is_object(manual) and is_list(manual.get("tools"))
+        return Document(reply.body, reply.url, reply.media_type or None) if is_manual else None
+
+    async def _schema(self, target: Target[GraphQlTemplate]) -> Any:
+        import graphql
+
+        template, limit = target.template, self.services.settings.max_manual_bytes
+        if template.schema_file is None:
+            return graphql.build_client_schema(await self._introspect(target))
+        confined = target.source.trust is not Trust.OPERATOR
+        _, data = await read_local_file(template.schema_file, self.services.root, limit=limit, confined=confined)
+        if data.lstrip()[:1] != b"{":
+            return graphql.build_schema(data.decode("utf-8-sig", "replace"))
+        introspected = parse_json(data, template.schema_file)
+        return graphql.build_client_schema(introspected.get("data", introspected))
+
+    async def _introspect(self, target: Target[GraphQlTemplate]) -> Any:
+        import graphql
+
+        body = {"query": graphql.get_introspection_query(descriptions=True)}
+        answer = await self._post(target, body, {}, self.services.settings.max_manual_bytes)
+        if not is_object(answer.get("data")):
+            raise ManualError(f"{bare_url(target.template.url)} gave no schema.", remedy=_CLOSED)
+        return answer["data"]
+
+    @staticmethod
+    def _request(template: GraphQlTemplate, body: JsonObject, arguments: JsonObject, accept: str) -> RequestParts:
+        own = [pair for pair in _headers(template, arguments) if pair[0].lower() not in {"content-type", "accept"}]
+        headers = [*own, ("Content-Type", "application/json"), ("Accept", accept)]
+        return RequestParts("POST", template.build_url.build(arguments), headers, orjson.dumps(body))
+
+    async def _post(
+        self, target: Target[GraphQlTemplate], body: JsonObject, arguments: JsonObject, limit: int
+    ) -> JsonObject:
+        """One exchange; an error status with a GraphQL body is read like any other answer."""
+        template = target.template
+        session = self.services.http.session(target.source)
+        parts = self._request(template, body, arguments, _RESPONSE)
+        reply = await session.request(parts, credentials=target.credentials, max_bytes=limit)
+        try:
+            answer = parse_json(reply.body, bare_url(template.url))
+        except MalformedReply:
+            reply.raise_for_status()
+            raise
+        if is_object(answer) and ("data" in answer or is_list(answer.get("errors"))):
+            return answer
+        reply.raise_for_status()
+        raise MalformedReply(f"{bare_url(template.url)} answered JSON that is no GraphQL response.")
+
+    async def _subscribe(
+        self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, emit: Emit
+    ) -> Result:
+        """Results as they come, over the first way that the server has: a WebSocket, else server-sent events."""
+        collector = Collector(self.services.settings, emit)
+        protocol = target.template.subscription_protocol
+        if protocol == "sse":
+            await self._over_events(target, call, body, field, collector)
+            return collector.result()
+        try:
+            await self._over_socket(target, call, body, field, collector)
+        except Rejected as error:
+            if protocol != "auto" or collector.values or not _is_no_websocket(error):
+                raise
+            await self._over_events(target, call, body, field, collector)
+        return collector.result()
+
+    async def _over_socket(
+        self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, collector: Collector
+    ) -> None:
+        template, where = target.template, bare_url(target.template.subscription_url or target.template.url)
+        offered = _offered(template)
+        async with self.services.http.session(target.source).websocket(
+            template.build_socket_url.build(dict(call.arguments)),
+            headers=_headers(template, call.arguments),
+            credentials=target.credentials,
+            options=SocketOptions(offered, self.services.settings.max_reply_bytes),
+        ) as socket:
+            chosen = offered[offered.index(socket.protocol)] if socket.protocol in offered else offered[0]
+            added = None if target.credentials is None else await target.credentials.additions()
+            subscription = Subscription(chosen, body, where, _parameters(template, added))
+            await socket.send_str(subscription.opening())
+            try:
+                await collector.gather(_messages(socket, subscription, field))
+            finally:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+                    if not socket.closed:
+                        await socket.send_str(subscription.stop())
+
+    async def _over_events(
+        self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, collector: Collector
+    ) -> None:
+        """The "distinct connections" mode of GraphQL over SSE; a server that streams nothing answers once."""
+        template, where = target.template, bare_url(target.template.url)
+        limit = self.services.settings.max_reply_bytes
+        parts = self._request(template, body, call.arguments, _STREAM)
+        session = self.services.http.session(target.source)
+        async with session.stream(parts, credentials=target.credentials) as stream:
+            media_type = stream.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if stream.status < 400 and media_type == "text/event-stream":
+                await collector.gather(_events(stream, field, limit, where))
+                return
+            reply = await stream.read(limit)
+        reply.raise_for_status()
+        answer = parse_json(reply.body, where)
+        if not is_object(answer):
+            raise MalformedReply(f"{where} answered JSON that is no GraphQL response.")
+        await collector.gather(_once(response_value(answer, field, where), len(reply.body)))
+
+
+TRANSPORT = GraphQlTransport
+
+
+def _operation(template: GraphQlTemplate, call: Call) -> tuple[str, JsonObject]:
+    """The type of a call's operation, and the request for it."""
+    arguments = {name: value for name, value in call.arguments.items() if name not in template.header_fields}
+    kind = template.operation_type or "query"
+    operation = template.operation or field_operation(kind, call.tool.name, template.variable_types, arguments)
+    named = template.operation_name if template.query and not template.field else None
+    return operation.type, operation.body(arguments, named)
+
+
+def _offered(template: GraphQlTemplate) -> tuple[Subprotocol, ...]:
+    return tuple(one for one in SUBPROTOCOLS if template.subscription_protocol in {"auto", one})
+
+
+def _parameters(template: GraphQlTemplate, added: Additions | None) -> JsonObject | None:
+    """The payload of `connection_init`: as the operator wrote it, else the credentials' headers."""
+    if template.connection_params is not None or added is None:
+        return template.connection_params
+    return dict(added.headers) or None
+
+
+async def _messages(
+    socket: Any, subscription: Subscription, field: str | None
+) -> AsyncGenerator[tuple[list[Any], int]]:
+    from aiohttp import WSMsgType
+
+    ended, alone = False, True
+    while not ended:
+        message = await socket.receive()
+        if message.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
+            raise _closed(subscription.where, socket.close_code, message.extra)
+        received = subscription.receive(message.data)
+        for reply in received.reply:
+            await socket.send_str(reply)
+        ended = received.ended
+        results = [response_value(one, field, subscription.where, alone=alone) for one in received.results]
+        alone = alone and not results
+        yield results, len(message.data)
+
+
+async def _events(
+    stream: StreamReply, field: str | None, limit: int, where: str
+) -> AsyncGenerator[tuple[list[Any], int]]:
+    results = EventSplitter(limit, where, event_type="next")
+    ends = EventSplitter(limit, where, event_type="complete")
+    alone = True
+    async for chunk in stream:
+        found = list[Any]()
+        for one in results.feed(chunk):
+            if is_object(one):
+                found.append(response_value(one, field, where, alone=alone))
+                alone = False
+        yield found, len(chunk)
+        if ends.feed(chunk):
+            return
+
+
+async def _once(value: Any, size: int) -> AsyncGenerator[tuple[list[Any], int]]:
+    yield [value], size
+
+
+def _headers(template: GraphQlTemplate, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return template.build_headers.build(dict(arguments))
+
+
+def _type_of(kind: Any, query: Any) -> str:
+    """The type of operation, without parsing the document."""
+    if isinstance(query, str):
+        word = query.lstrip().partition("{")[0].partition("(")[0].split(" ", 1)[0].strip()
+        return word if word in {"mutation", "subscription"} else str(kind or "query")
+    return str(kind or "query")
+
+
+def _is_no_websocket(error: Rejected) -> bool:
+    """Whether a handshake failed because nothing speaks WebSocket there."""
+    return isinstance(error.status, int) and error.status < 600 and error.status not in _REFUSALS
+
+
+def _closed(where: str, code: int | None, reason: Any) -> Exception:
+    if code == 1009:
+        return ReplyTooLarge(f"{where} sent a message above the limit.")
+    said = f" ({str(reason)[:100]})" if reason else ""
+    if code in {4401, 4403}:
+        return Rejected(f"{where} refused the subscription{said}.", status=code)
+    return ConnectionLost(f"{where} closed the connection with code {code}{said} before the subscription was complete.")

@@ -1,0 +1,119 @@
+"""gRPC channels behind the address gate, and what their errors are.
+
+The name is resolved and checked by the gate and the channel connects to the checked address; the name stays in the
+authority and in TLS. Proxies from the environment are off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from utcp_bridge.errors import (
+    ConfigError,
+    ConnectionLost,
+    DeadlineExceeded,
+    Rejected,
+    ReplyTooLarge,
+    Unreachable,
+    UtcpError,
+)
+from utcp_bridge.model import Source
+from utcp_bridge.net.guard import Address, Guard
+from utcp_bridge.transports.grpc.details import decode_details, retry_after
+from utcp_bridge.transports.grpc.protos import grpc_module
+
+__all__ = ["ChannelOptions", "open_channel", "translate"]
+
+_NOT_CONNECTED = ("failed to connect", "connection refused", "dns resolution", "handshake", "no route", "ssl", "tls")
+_GONE = ("socket closed", "connection reset", "goaway", "broken pipe", "stream removed", "eof")
+_RETRYABLE = frozenset({"RESOURCE_EXHAUSTED", "ABORTED"})
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelOptions:
+    """Where a channel goes. Paths of PEM files are relative to `root`; `max_bytes` bounds one message."""
+
+    host: str
+    port: int
+    use_ssl: bool
+    root: Path
+    max_bytes: int
+    ca_cert: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    server_name: str | None = None
+
+    @property
+    def address(self) -> str:
+        """`host:port`, for messages."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+async def open_channel(options: ChannelOptions, guard: Guard, source: Source) -> Any:
+    """A `grpc.aio` channel to the checked address of the host; connects at its first call.
+
+    :raises PolicyError: the address is not allowed. :raises Unreachable: the name has no address.
+    :raises ConfigError: a certificate file cannot be read. :raises MissingExtra: grpcio is not installed.
+    """
+    aio = grpc_module("grpc.aio")
+    address = (await guard.resolve(options.host, options.port, source))[0]
+    arguments = [
+        ("grpc.max_receive_message_length", options.max_bytes),
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.enable_retries", 0),
+        ("grpc.default_authority", options.server_name or options.address),
+    ]
+    if not options.use_ssl:
+        return aio.insecure_channel(_target(address), options=arguments)
+    arguments.append(("grpc.ssl_target_name_override", options.server_name or options.host))
+    credentials = grpc_module().ssl_channel_credentials(
+        root_certificates=await _read(options, options.ca_cert),
+        private_key=await _read(options, options.client_key),
+        certificate_chain=await _read(options, options.client_cert),
+    )
+    return aio.secure_channel(_target(address), credentials, options=arguments)
+
+
+def translate(error: Any, where: str, pool: Any = None) -> UtcpError:
+    """A `grpc.aio.AioRpcError` as ours: the status by name, its message, its details (`pool` has their types)."""
+    code, text = error.code().name, str(error.details() or "")
+    lowered = text.lower()
+    if found := _of_the_connection(code, lowered, where):
+        return found
+    detail: dict[str, Any] = {"code": code, "message": text}
+    if details := decode_details(error.trailing_metadata() or (), pool):
+        detail["details"] = details
+    wait = retry_after(details)
+    retryable = code in _RETRYABLE or wait is not None
+    return Rejected(f"{where} answered {code}.", status=code, detail=detail, retry_after=wait, retryable=retryable)
+
+
+def _of_the_connection(code: str, text: str, where: str) -> UtcpError | None:
+    """Statuses that the library itself makes of a connection, a time or a size."""
+    lost = code in {"UNAVAILABLE", "UNKNOWN", "INTERNAL"} and any(word in text for word in _GONE)
+    if lost and not any(word in text for word in _NOT_CONNECTED):
+        return ConnectionLost(f"{where} closed the connection in the middle of the call.")
+    if code == "UNAVAILABLE":
+        return Unreachable(f"{where} cannot be reached.", remedy="Check host, port and `use_ssl`.")
+    if code == "DEADLINE_EXCEEDED":
+        return DeadlineExceeded(f"{where} did not answer in time.")
+    if code == "RESOURCE_EXHAUSTED" and "larger than max" in text:
+        return ReplyTooLarge(f"{where} sent a message above the limit.", remedy="Raise `max_reply_bytes`.")
+    return None
+
+
+def _target(address: Address) -> str:
+    return f"ipv6:[{address.host}]:{address.port}" if ":" in address.host else f"ipv4:{address.host}:{address.port}"
+
+
+async def _read(options: ChannelOptions, path: str | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return await anyio.Path(options.root / path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"The file {path!r} cannot be read: {error.strerror}.") from None

@@ -1,0 +1,390 @@
+"""grpc: unary and streaming calls by descriptors that the server or the operator gives (extra `[grpc]`).
+
+    v1  {"call_template_type": "grpc", "host": "grpc.example.com", "port": 443, "use_ssl": true,
+         "service_name": "shop.Orders", "method_name": "Get"}
+    v0  the same with "provider_type": "grpc"
+
+A manual's tools come from `proto_files` or a `descriptor_set`, else from the fixed service `grpcpb.UTCPService` of the
+Go, Rust and Elixir libraries, else from server reflection (v1, then v1alpha): one tool per method, `Service_Method`.
+Arguments and results are proto3 JSON. Client streams take a `messages` array. Limits: `max_reply_bytes` a message,
+`max_stream_events` a stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import anyio
+import anyio.lowlevel
+import orjson
+from pydantic import Field
+
+from utcp_bridge.auth.models import Additions
+from utcp_bridge.errors import ConfigError, ManualError, UnknownTool
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, TlsOptions
+from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.placement.encoding import header_value
+from utcp_bridge.transport import Endpoint, Services, Target, Transport
+from utcp_bridge.transports.grpc.channel import ChannelOptions, open_channel, translate
+from utcp_bridge.transports.grpc.comments import comments_of
+from utcp_bridge.transports.grpc.compile import compile_protos
+from utcp_bridge.transports.grpc.descriptors import Described, build_pool
+from utcp_bridge.transports.grpc.protos import grpc_module, protobuf, utcp_messages
+from utcp_bridge.transports.grpc.reflection import HIDDEN_SERVICES, reflect
+from utcp_bridge.transports.grpc.tools import (
+    build_requests,
+    each,
+    native_tool,
+    parse_message,
+    reply_reader,
+    utcp_tool,
+    utcp_value,
+)
+
+__all__ = ["TRANSPORT", "GrpcTemplate", "GrpcTransport"]
+
+_UTCP = "/grpcpb.UTCPService"
+_NO_SUCH_SERVICE = frozenset({"UNIMPLEMENTED", "INTERNAL"})
+
+
+class GrpcTemplate(CallTemplate):
+    """Fields of UTCP's grpc template and ours; `wire` is found out at discovery."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=9339, ge=1, le=65_535)
+    service_name: str | None = None
+    method_name: str | None = None
+    use_ssl: bool = False
+    target: str | None = None
+    metadata: Mapping[str, str] = Field(default_factory=dict, repr=False)
+    header_fields: tuple[str, ...] = ()
+    descriptor_set: str | None = None
+    proto_files: tuple[str, ...] = ()
+    import_paths: tuple[str, ...] = ()
+    preserve_field_names: bool = False
+    ca_cert: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    server_name: str | None = None
+    wire: Literal["auto", "utcp", "native"] = "auto"
+    tool_name: str | None = None
+    stream: bool = False
+
+    @property
+    def is_utcp(self) -> bool:
+        """Whether calls go to the fixed service."""
+        return self.wire == "utcp" or not (self.service_name and self.method_name)
+
+    @property
+    def has_descriptors(self) -> bool:
+        """Whether the operator gave descriptors, so that the server is not asked."""
+        return self.descriptor_set is not None or bool(self.proto_files)
+
+
+class GrpcTransport(Transport[GrpcTemplate]):
+    """Calls over gRPC; one channel per manual and address, one descriptor pool per manual."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("grpc",)
+    template = GrpcTemplate
+    file_fields: ClassVar[frozenset[str]] = frozenset({
+        "ca_cert", "client_cert", "client_key", "descriptor_set", "proto_files", "import_paths",
+    })  # fmt: skip
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._channels: dict[tuple[str, ChannelOptions], Any] = {}
+        self._pools: dict[tuple[str, ChannelOptions], Described] = {}
+        self._lock = anyio.Lock()
+
+    @classmethod
+    def endpoint(cls, template: GrpcTemplate) -> str:
+        """`grpc://host:port`."""
+        return f"grpc://{f'[{template.host}]' if ':' in template.host else template.host}:{template.port}"
+
+    def needs(self, target: Target[GrpcTemplate]) -> Sequence[Endpoint]:
+        """The server, `grpcs` where TLS is spoken."""
+        template, root = target.template, self.services.root
+        endpoint = self.endpoint(template)
+        if not template.use_ssl:
+            return (Endpoint(endpoint),)
+
+        def absolute(path: str | None) -> str | None:
+            return path and str(root / path)
+
+        tls = TlsOptions(
+            ca_cert=absolute(template.ca_cert),
+            client_cert=absolute(template.client_cert),
+            client_key=absolute(template.client_key),
+            server_name=template.server_name,
+        )
+        return (Endpoint(endpoint.replace("grpc:", "grpcs:", 1), tls, alpn=("h2",)),)
+
+    async def discover(self, target: Target[GrpcTemplate]) -> Document:
+        """The tools of the fixed service, else those of the descriptors."""
+        try:
+            return await self._discover(target)
+        except asyncio.CancelledError:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            raise
+
+    async def _discover(self, target: Target[GrpcTemplate]) -> Document:
+        template = target.template
+        if not template.has_descriptors and template.wire != "native":
+            manual = await self._utcp_manual(target)
+            if manual is not None:
+                return Document({"tools": manual, "dialect": "grpc utcp"}, generated=True)
+        if template.wire == "utcp":
+            raise ManualError(f"{self._where(target)} has no grpcpb.UTCPService.", remedy="Leave `wire` out.")
+        self._pools = {key: pool for key, pool in self._pools.items() if key[0] != target.source.name}
+        known = await self._pool(target)
+        wanted, proto_names = template.method_name, template.preserve_field_names
+        tools = [
+            tool
+            for service in known.services
+            for method in known.pool.FindServiceByName(service).methods
+            if (tool := native_tool(method, wanted, proto_names=proto_names, comments=known.comments)) is not None
+        ]
+        if not tools:
+            raise ManualError("No method fits.", remedy="Check `service_name` and `method_name`.")
+        return Document({"tools": tools, "dialect": "grpc"}, generated=True)
+
+    async def call(self, target: Target[GrpcTemplate], call: Call, emit: Emit) -> Any:
+        """One call in the form that the template names."""
+        template = target.template
+        arguments = dict(call.arguments)
+        metadata = await self._current_metadata(target, arguments)
+        channel = await self._channel(target)
+        try:
+            if template.is_utcp:
+                return await self._call_utcp(channel, template, call, arguments, metadata, emit)
+            method = await self._method(target)
+            return await self._call_native(channel, template, method, arguments, metadata, emit)
+        except grpc_module("grpc.aio").AioRpcError as error:
+            known = self._pools.get((target.source.name, self._options(template)))
+            raise translate(error, self._where(target), known and known.pool) from None
+        except asyncio.CancelledError:
+            # grpcio raises a cancellation of its own in place of ours, which our scopes would not know again.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            raise
+
+    async def explain(self, target: Target[GrpcTemplate], call: Call) -> NativeRequest:
+        """Method, metadata and messages, these as proto3 JSON; a server with reflection may be asked for it."""
+        template, arguments = target.template, dict(call.arguments)
+        added = None if target.credentials is None else target.credentials.preview()
+        metadata = self._metadata(target, arguments, added)
+        if template.is_utcp:
+            path, requests = _utcp_path(template), [_utcp_request(template, call, arguments)]
+        else:
+            method = await self._method(target)
+            path, requests = _path(method), build_requests(method, arguments)
+        to_json = protobuf("json_format").MessageToJson
+        sent = tuple(str(to_json(request, preserving_proto_field_name=True)).encode() for request in requests)
+        sizes = ", ".join(str(len(_serialized(request))) for request in requests)
+        scheme = "grpcs" if template.use_ssl else "grpc"
+        return NativeRequest(
+            f"{scheme}://{self._where(target)}{path}", metadata, sent, (f"{sizes} bytes on the wire.",)
+        )
+
+    async def forget(self, manual: str) -> None:
+        """Close the manual's channels."""
+        for key in [key for key in self._channels if key[0] == manual]:
+            self._pools.pop(key, None)
+            await self._channels.pop(key).close()
+
+    async def aclose(self) -> None:
+        """Close every channel."""
+        for manual in {key[0] for key in self._channels}:
+            await self.forget(manual)
+
+    async def _utcp_manual(self, target: Target[GrpcTemplate]) -> list[JsonObject] | None:
+        messages = utcp_messages()
+        channel = await self._channel(target)
+        try:
+            data = await channel.unary_unary(f"{_UTCP}/GetManual", _serialized)(
+                messages["Empty"](), metadata=await self._current_metadata(target, {})
+            )
+        except grpc_module("grpc.aio").AioRpcError as error:
+            if error.code().name == "UNIMPLEMENTED":
+                return None
+            raise translate(error, self._where(target)) from None
+        return [utcp_tool(tool) for tool in parse_message(messages["Manual"], data).tools]
+
+    async def _call_utcp(
+        self, channel: Any, template: GrpcTemplate, call: Call, arguments: JsonObject, metadata: Any, emit: Emit
+    ) -> Any:
+        messages = utcp_messages()
+        request = _utcp_request(template, call, arguments)
+        response = messages["ToolCallResponse"]
+
+        def read(data: bytes) -> Any:
+            return utcp_value(parse_message(response, data).result_json)
+
+        if template.stream:
+            replies = channel.unary_stream(_utcp_path(template), _serialized)(request, metadata=metadata)
+            return await self._drain(replies, read, emit)
+        return read(await channel.unary_unary(_utcp_path(template), _serialized)(request, metadata=metadata))
+
+    async def _call_native(
+        self, channel: Any, template: GrpcTemplate, method: Any, arguments: JsonObject, metadata: Any, emit: Emit
+    ) -> Any:
+        streams_in, streams_out = method.client_streaming, method.server_streaming
+        kind = f"{'stream' if streams_in else 'unary'}_{'stream' if streams_out else 'unary'}"
+        invoke = getattr(channel, kind)(_path(method), _serialized)
+        requests = build_requests(method, arguments)
+        answer = invoke(each(requests) if streams_in else requests[0], metadata=metadata)
+        read = reply_reader(method, proto_names=template.preserve_field_names)
+        return await self._drain(answer, read, emit) if streams_out else read(await answer)
+
+    async def _drain(self, replies: Any, read: Callable[[Any], Any], emit: Emit) -> Result:
+        """Every message of a stream, up to the limit; leaving early cancels the call."""
+        values: list[Any] = []
+        most = self.services.settings.max_stream_events
+        try:
+            async for reply in replies:
+                if len(values) >= most:
+                    return Result(values, truncated=f"the stream was cut at {most} results")
+                values.append(read(reply))
+                await emit(values[-1])
+        finally:
+            replies.cancel()
+        return Result(values)
+
+    async def _method(self, target: Target[GrpcTemplate]) -> Any:
+        template = target.template
+        known = await self._pool(target)
+        service = next((name for name in known.services if _fits(name, template.service_name)), None)
+        method: Any = (
+            known.pool.FindServiceByName(service).methods_by_name.get(template.method_name) if service else None
+        )
+        if method is None:
+            raise UnknownTool(
+                f"{self._where(target)} has no method {template.service_name}/{template.method_name}.",
+                remedy="Check `service_name` and `method_name`.",
+            )
+        return method
+
+    async def _pool(self, target: Target[GrpcTemplate]) -> Described:
+        """Descriptors of the manual, from the operator's file or by reflection; found once."""
+        template = target.template
+        key = (target.source.name, self._options(template))
+        async with self._lock:
+            if key not in self._pools:
+                if template.has_descriptors:
+                    self._pools[key] = await self._from_files(template)
+                else:
+                    self._pools[key] = await self._by_reflection(target)
+            return self._pools[key]
+
+    async def _by_reflection(self, target: Target[GrpcTemplate]) -> Described:
+        error_class = grpc_module("grpc.aio").AioRpcError
+        channel = await self._channel(target)
+        try:
+            return await reflect(
+                channel,
+                lambda name: _fits(name, target.template.service_name),
+                _has_no_reflection,
+            )
+        except error_class as error:
+            raise translate(error, self._where(target)) from None
+
+    async def _from_files(self, template: GrpcTemplate) -> Described:
+        files = protobuf("descriptor_pb2").FileDescriptorSet()
+        try:
+            files.ParseFromString(await self._descriptors(template))
+        except protobuf("message").DecodeError:
+            raise ConfigError(
+                f"The file {template.descriptor_set!r} is no descriptor set.",
+                remedy="Make one with protoc --include_imports --descriptor_set_out.",
+            ) from None
+        services = [f"{file.package}.{service.name}".lstrip(".") for file in files.file for service in file.service]
+        wanted = [name for name in services if not name.startswith(HIDDEN_SERVICES)]
+        fitting = [name for name in wanted if _fits(name, template.service_name)]
+        return Described(build_pool(files.file), fitting, comments_of(files.file))
+
+    async def _descriptors(self, template: GrpcTemplate) -> bytes:
+        if template.proto_files:
+            return await compile_protos(template.proto_files, template.import_paths, self.services.root)
+        try:
+            return await anyio.Path(self.services.root / str(template.descriptor_set)).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"The file {template.descriptor_set!r} cannot be read: {error.strerror}.") from None
+
+    async def _channel(self, target: Target[GrpcTemplate]) -> Any:
+        options = self._options(target.template)
+        key = (target.source.name, options)
+        if key not in self._channels:
+            opened = await open_channel(options, self.services.guard, target.source)
+            if key in self._channels:
+                await opened.close()
+            else:
+                self._channels[key] = opened
+        return self._channels[key]
+
+    def _options(self, template: GrpcTemplate) -> ChannelOptions:
+        return ChannelOptions(
+            host=template.host,
+            port=template.port,
+            use_ssl=template.use_ssl,
+            root=self.services.root,
+            max_bytes=self.services.settings.max_reply_bytes,
+            ca_cert=template.ca_cert,
+            client_cert=template.client_cert,
+            client_key=template.client_key,
+            server_name=template.server_name,
+        )
+
+    async def _current_metadata(self, target: Target[GrpcTemplate], arguments: JsonObject) -> Any:
+        added = None if target.credentials is None else await target.credentials.additions()
+        return self._metadata(target, arguments, added)
+
+    def _metadata(
+        self, target: Target[GrpcTemplate], arguments: JsonObject, added: Additions | None
+    ) -> tuple[tuple[str, str], ...]:
+        """Fixed metadata, `header_fields` taken out of the arguments, `target`, credentials; keys in lower case."""
+        template = target.template
+        pairs = [(name.lower(), header_value(value, argument=name)) for name, value in template.metadata.items()]
+        taken = [name for name in template.header_fields if name in arguments]
+        pairs += [(name.lower(), header_value(arguments.pop(name), argument=name)) for name in taken]
+        if template.target is not None:
+            pairs.append(("target", template.target))
+        if target.credentials is not None and added is not None:
+            target.credentials.check(self.endpoint(template) or "")
+            pairs += [(name.lower(), value) for name, value in added.headers]
+        return tuple(pairs)
+
+    def _where(self, target: Target[GrpcTemplate]) -> str:
+        return self._options(target.template).address
+
+
+TRANSPORT = GrpcTransport
+
+
+def _fits(service: str, wanted: str | None) -> bool:
+    """A service by its full name or by the last part of it; None is every service."""
+    return wanted is None or service == wanted or service.rpartition(".")[2] == wanted
+
+
+def _has_no_reflection(error: Any) -> bool:
+    """UNIMPLEMENTED, as it should be, or INTERNAL: etcd answers so."""
+    return isinstance(error, grpc_module("grpc.aio").AioRpcError) and error.code().name in _NO_SUCH_SERVICE
+
+
+def _path(method: Any) -> str:
+    return f"/{method.containing_service.full_name}/{method.name}"
+
+
+def _utcp_path(template: GrpcTemplate) -> str:
+    return f"{_UTCP}/{'CallToolStream' if template.stream else 'CallTool'}"
+
+
+def _utcp_request(template: GrpcTemplate, call: Call, arguments: JsonObject) -> Any:
+    return utcp_messages()["ToolCallRequest"](
+        tool=template.tool_name or call.tool.name, args_json=orjson.dumps(arguments).decode()
+    )
+
+
+def _serialized(message: Any) -> bytes:
+    data: bytes = message.SerializeToString()
+    return data

@@ -1,0 +1,386 @@
+"""mcp: tools of other MCP servers, over stdio, streamable HTTP or legacy SSE, in any protocol version.
+
+    v1  {"call_template_type": "mcp", "config": {"mcpServers": {
+           "files": {"command": "npx", "args": ["-y", "@modelcontextprotocol/server-filesystem", "."]},
+           "far": {"url": "https://mcp.example.com/mcp", "headers": {"X-Key": "${KEY}"}}}}}
+    v0  the same with "provider_type": "mcp"
+    also {"call_template_type": "mcp", "server_url": "http://internal-mcp:8080", "tool_name": "internal_tool"}
+
+One session per server is kept and shared by calls; a server that died is started again by the next call, after a pause
+that grows while it keeps dying. Schemas, annotations, content, structured content, progress and `isError` pass through;
+`register_resources_as_tools` makes tools of resources. Limits: 20 seconds to connect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from dataclasses import replace
+from math import ceil
+from typing import Any, ClassVar
+
+import anyio
+import orjson
+
+from utcp_bridge.auth.models import Credentials
+from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable, UtcpError
+from utcp_bridge.model import (
+    Call,
+    ContentBlocks,
+    Document,
+    Emit,
+    Fault,
+    JsonObject,
+    Source,
+    Trust,
+)
+from utcp_bridge.net.backoff import Backoff
+from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
+from utcp_bridge.transports.mcp.resources import ResourceTemplate, resource_tools, resource_value
+from utcp_bridge.transports.mcp.servers import (
+    McpServer,
+    McpTemplate,
+    check_trust,
+    connection_error,
+    message_to,
+    tool_object,
+)
+from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of
+from utcp_bridge.variables import inherited_environment
+
+__all__ = ["TRANSPORT", "McpTemplate", "McpTransport"]
+
+_CONNECT_SECONDS = 20.0
+_METHOD_NOT_FOUND = -32601
+
+
+class McpTransport(Transport[McpTemplate]):
+    """Relays calls to MCP servers; sessions are kept per manual and server."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("mcp",)
+    template = McpTemplate
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._sessions: dict[tuple[str, bytes], _Session] = {}
+
+    @classmethod
+    def endpoint(cls, template: McpTemplate) -> str | None:
+        """The URL of the one server that is reached over HTTP; None where there are several, or a command."""
+        servers = list(template.servers.values())
+        return servers[0].url if len(servers) == 1 else None
+
+    def needs(self, target: Target[McpTemplate]) -> Sequence[Need]:
+        """Each server's command or URL."""
+        root, path = self.services.root, inherited_environment(("PATH",)).get("PATH")
+        return tuple(
+            Endpoint(str(server.url))
+            if server.command is None
+            else Program(server.command, root / (server.cwd or ""), server.env.get("PATH", path))
+            for server in target.template.servers.values()
+        )
+
+    async def discover(self, target: Target[McpTemplate]) -> Document:
+        """Every server's tools; a server that fails is a fault, unless all do."""
+        template = target.template
+        listed: dict[str, list[JsonObject]] = {}
+        failed: dict[str, UtcpError] = {}
+
+        async def ask(name: str) -> None:
+            try:
+                session = self._session(target, name)
+                tools = await session.list_tools()
+                listed[name] = [tool_object(tool, name, flat=template.flat) for tool in tools]
+                if template.register_resources_as_tools:
+                    listed[name] += resource_tools(name, *await session.list_resources(), flat=template.flat)
+            except UtcpError as error:
+                failed[name] = error
+
+        async with anyio.create_task_group() as group:
+            for name in template.servers:
+                group.start_soon(ask, name)
+        if not listed:
+            raise next(iter(failed.values()))
+        wanted = template.tool_name
+        tools = [
+            tool
+            for name in template.servers
+            for tool in listed.get(name, ())
+            if wanted is None or tool["overlay"].get("tool_name") == wanted
+        ]
+        faults = [Fault(f"MCP server {name!r}", error.message, error.remedy or "") for name, error in failed.items()]
+        return Document({"tools": tools, "faults": faults, "dialect": "mcp"}, generated=True)
+
+    async def call(self, target: Target[McpTemplate], call: Call, emit: Emit) -> Any:
+        """Call the tool, or read the resource, on its own server."""
+        template = target.template
+        session = self._session(target, template.server or next(iter(template.servers)))
+        if template.resource_uri is not None or template.resource_template is not None:
+            uri = template.resource_uri or _expanded(str(template.resource_template), call.arguments)
+            return resource_value(await session.read_resource(uri))
+        return await session.call(template.tool_name or call.tool.name, call.arguments, emit)
+
+    async def explain(self, target: Target[McpTemplate], call: Call) -> NativeRequest:
+        """The message to the server, on the session that is kept."""
+        template = target.template
+        name = template.server or next(iter(template.servers))
+        server = self._session(target, name).server
+        if template.resource_uri is not None or template.resource_template is not None:
+            uri = template.resource_uri or _expanded(str(template.resource_template), call.arguments)
+            return message_to(server, "resources/read", {"uri": uri}, target.credentials)
+        parameters = {"name": template.tool_name or call.tool.name, "arguments": call.arguments}
+        return message_to(server, "tools/call", parameters, target.credentials)
+
+    async def forget(self, manual: str) -> None:
+        """End the manual's sessions and the processes behind them."""
+        for key in [key for key in self._sessions if key[0] == manual]:
+            await self._sessions.pop(key).close()
+
+    async def aclose(self) -> None:
+        """End every session."""
+        for manual in {key[0] for key in self._sessions}:
+            await self.forget(manual)
+
+    def _session(self, target: Target[McpTemplate], name: str) -> _Session:
+        server = target.template.servers.get(name)
+        if server is None:
+            raise Rejected(f"There is no MCP server {name!r} in the template.", status="unknown server")
+        check_trust(target.source, server, len(target.template.servers))
+        key = (target.source.name, orjson.dumps([name, server.model_dump(mode="json")]))
+        session = self._sessions.get(key)
+        if session is None:
+            session = self._sessions[key] = _Session(self.services, target, name, server)
+        return session
+
+
+TRANSPORT = McpTransport
+
+
+class _Session:
+    """One server's connection, owned by a task of its own and shared by all calls."""
+
+    def __init__(self, services: Services, target: Target[McpTemplate], name: str, server: McpServer) -> None:
+        self._services = services
+        self._target = target
+        self.server = server
+        self.where = f"MCP server {name!r}" if server.command else bare_url(str(server.url))
+        self._opening = anyio.Lock()
+        self._backoff = Backoff()
+        self._failed = False
+        self._client: Any = None
+        self._stop = anyio.Event()
+        self._ended = anyio.Event()
+
+    async def list_tools(self) -> list[JsonObject]:
+        """All pages of the server's tools, as wire-shaped dicts."""
+        client = await self._open()
+        with _errors(self):
+            return await self._pages(client.list_tools, "tools")
+
+    async def list_resources(self) -> tuple[list[JsonObject], list[ResourceTemplate]]:
+        """All resources and all templates; none where the server has no such thing."""
+        from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
+
+        client = await self._open()
+        if client.server_capabilities.resources is None:
+            return [], []
+        with _errors(self):
+            resources = await self._pages(client.list_resources, "resources")
+            described = await self._pages(client.list_resource_templates, "resource_templates")
+        templates: list[ResourceTemplate] = []
+        for template in described:
+            with suppress(InvalidUriTemplate):
+                pattern = UriTemplate.parse(str(template.get("uriTemplate")))
+                required = {name: name not in pattern.query_variable_names for name in pattern.variable_names}
+                templates.append(ResourceTemplate(template, required))
+        return resources, templates
+
+    async def read_resource(self, uri: str) -> list[JsonObject]:
+        """The parts of a resource, as wire-shaped dicts."""
+        client = await self._open()
+        with _errors(self):
+            result = await client.read_resource(uri, cache_mode="bypass")
+        return [_wire_shaped(part) for part in result.contents]
+
+    async def _pages(self, ask: Callable[..., Awaitable[Any]], field: str) -> list[JsonObject]:
+        """All pages of a list, as wire-shaped dicts; an empty one where the server does not know the method."""
+        from mcp import MCPError
+
+        found: list[JsonObject] = []
+        cursor: str | None = None
+        while len(found) < self._services.settings.max_tools:
+            try:
+                page = await ask(cursor=cursor, cache_mode="bypass")
+            except MCPError as error:
+                if error.code == _METHOD_NOT_FOUND and field != "tools":
+                    break
+                raise
+            found += [_wire_shaped(one) for one in getattr(page, field)]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return found
+
+    async def call(self, name: str, arguments: JsonObject, emit: Emit) -> ContentBlocks:
+        """Call a tool; progress goes through `emit`."""
+        client = await self._open()
+
+        async def progress(done: float, total: float | None, message: str | None) -> None:
+            partial = {"progress": done, "total": total, "message": message}
+            await emit({key: value for key, value in partial.items() if value is not None})
+
+        with _errors(self):
+            result = await client.call_tool(name, arguments, progress_callback=progress)
+        wire = _wire_shaped(result)
+        return ContentBlocks(wire.get("content", []), wire.get("structuredContent"), bool(wire.get("isError")))
+
+    async def close(self) -> None:
+        """End the connection and wait for its process to be gone."""
+        self._stop.set()
+        if self._client is not None:
+            with anyio.move_on_after(5):
+                await self._ended.wait()
+
+    def lost(self) -> ConnectionLost:
+        """The connection broke: the next call opens another. Returns the error to raise."""
+        self._stop.set()
+        self._client = None
+        self._note_failure()
+        return ConnectionLost(f"{self.where} ended the connection in the middle of the call.")
+
+    def _note_failure(self) -> None:
+        """One connection fails once, whoever notices it first."""
+        if not self._failed:
+            self._failed = True
+            self._backoff.failed(anyio.current_time())
+
+    async def _open(self) -> Any:
+        async with self._opening:
+            if self._client is None:
+                if pause := self._backoff.pause(anyio.current_time()):
+                    raise Unreachable(f"{self.where} keeps failing; it is tried again in {ceil(pause)} s.")
+                self._stop, self._ended = anyio.Event(), anyio.Event()
+                self._failed = False
+                started = anyio.Event()
+                failure: list[UtcpError] = []
+                cancel = self._services.spawn(lambda: self._own(started, failure))
+                with anyio.move_on_after(_CONNECT_SECONDS) as scope:
+                    await started.wait()
+                if scope.cancelled_caught:
+                    cancel()
+                    raise Unreachable(f"{self.where} did not finish its handshake within {_CONNECT_SECONDS:g} seconds.")
+                if failure:
+                    raise failure[0]
+            return self._client
+
+    async def _own(self, started: anyio.Event, failure: list[UtcpError]) -> None:
+        """Hold the SDK's client open until it is to end; its context belongs to this task alone."""
+        from mcp.client import Client
+
+        stop, ended = self._stop, self._ended
+        try:
+            async with Client(await self._connection(), message_handler=self._heard, raise_exceptions=False) as client:
+                self._client = client
+                self._backoff.started(anyio.current_time())
+                started.set()
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._listen, client)
+                    await stop.wait()
+                    group.cancel_scope.cancel()
+        except UtcpError as error:
+            failure.append(error)
+        except Exception as error:  # noqa: BLE001 - whatever the SDK or the child raises, the caller gets one sentence
+            failure.append(connection_error(error, self.where))
+        finally:
+            self._note_failure()
+            if self._client is not None and stop is self._stop:
+                self._client = None
+            started.set()
+            ended.set()
+
+    async def _listen(self, client: Any) -> None:
+        """Hear of changes in the 2026-07-28 protocol; older servers notify without being asked."""
+        resources = self._target.template.register_resources_as_tools
+        try:
+            async with client.listen(tools_list_changed=True, resources_list_changed=resources) as events:
+                async for _ in events:
+                    self._services.changed(self._target.source.name)
+        except Exception:  # noqa: BLE001, S110 - a server that does not offer it is no worse for it
+            pass
+
+    async def _heard(self, message: Any) -> None:
+        if type(message).__name__ in {"ToolListChangedNotification", "ResourceListChangedNotification"}:
+            self._services.changed(self._target.source.name)
+
+    async def _connection(self) -> Any:
+        server, source = self.server, self._target.source
+        if server.command is not None:
+            from mcp import StdioServerParameters
+
+            folder = self._services.root / (server.cwd or "")
+            return StdioServerParameters(
+                command=server.command, args=list(server.args), env=dict(server.env), cwd=str(folder.absolute())
+            )
+        url = str(server.url)
+        if source.trust is Trust.OPERATOR:
+            source = replace(source, exempt=source.exempt | {endpoint_of_url(url)})
+        if self._target.credentials is not None:
+            self._target.credentials.check(origin_of(url))
+        return _http_connection(self._services, self._target.credentials, source, server)
+
+
+def _http_connection(
+    services: Services, credentials: Credentials | None, source: Source, server: McpServer
+) -> AbstractAsyncContextManager[Any]:
+    """Streamable HTTP or legacy SSE over our own seam, so that the address gate holds."""
+    import httpx2
+
+    from utcp_bridge.net.httpx_transport import CredentialsAuth
+
+    own = None if credentials is None else CredentialsAuth(credentials)
+
+    def make_client(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
+        limit = timeout if timeout is not None else httpx2.Timeout(30, read=300)
+        transport = services.http.session(source).transport
+        return httpx2.AsyncClient(transport=transport, headers=headers, timeout=limit, auth=auth or own)  # noqa: TID251 - the SDK takes nothing else
+
+    url, headers = str(server.url), server.all_headers
+    if server.transport == "sse":
+        from mcp.client.sse import sse_client
+
+        return sse_client(url, headers=headers, httpx_client_factory=make_client)
+    from mcp.client.streamable_http import streamable_http_client
+
+    return streamable_http_client(url, http_client=make_client(headers=headers))
+
+
+def _wire_shaped(model: Any) -> JsonObject:
+    shaped: JsonObject = model.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return shaped
+
+
+def _expanded(template: str, arguments: JsonObject) -> str:
+    from mcp.shared.uri_template import UriTemplate
+
+    return UriTemplate.parse(template).expand({name: str(value) for name, value in arguments.items()})
+
+
+@contextmanager
+def _errors(session: _Session) -> Generator[None]:
+    """Maps what the SDK raises to our errors; a broken connection is opened again by the next call."""
+    from mcp import MCPError
+    from mcp_types import CONNECTION_CLOSED
+
+    try:
+        yield
+    except MCPError as error:
+        if error.code == CONNECTION_CLOSED:
+            raise session.lost() from error
+        raise Rejected(
+            f"{session.where} answered with error {error.code}.", status=error.code, detail=str(error.message)[:2000]
+        ) from error
+    except (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream, OSError) as error:
+        raise session.lost() from error
+    except (RuntimeError, ValueError) as error:
+        raise MalformedReply(f"{session.where} gave a result that does not fit the protocol or its schema.") from error

@@ -1,0 +1,254 @@
+"""One WebRTC connection with one data channel, on aiortc: offer, answer, candidates, questions and replies.
+
+aiortc is an optional package that takes more than a second to import: `load_aiortc` does it in a worker thread.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from importlib import import_module
+from ipaddress import ip_address
+from typing import Any, TypeAlias
+
+import anyio
+import anyio.to_thread
+
+from utcp_bridge.errors import (
+    ConfigError,
+    ConnectionLost,
+    InvalidArguments,
+    MalformedReply,
+    MissingExtra,
+    PolicyError,
+    Unreachable,
+)
+from utcp_bridge.model import JsonObject, Source, Trust
+from utcp_bridge.net.guard import Guard, address_class
+from utcp_bridge.transports.webrtc.messages import encode
+from utcp_bridge.transports.webrtc.replies import Inbox, Limits, Replies
+from utcp_bridge.urls import origin_of
+
+__all__ = [
+    "ChannelOptions",
+    "WebRtcChannel",
+    "admitting",
+    "load_aiortc",
+    "max_message_size",
+    "with_admitted_candidates",
+]
+
+_CLOSING_SECONDS = 2.0
+_DEFAULT_MAX_MESSAGE = 65_536
+_OUR_MAX_MESSAGE = 262_144
+_MAX_MESSAGE = re.compile(r"^a=max-message-size:(\d+)", re.MULTILINE)
+_NO_PEER = frozenset({"link-local", "multicast", "unspecified"})
+
+Admit: TypeAlias = Callable[[str, int], bool]
+"""Whether packets may go to this host and port."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelOptions:
+    """How the channel is made. `ice_servers` are `{urls, username, credential}`; none asks no server at all."""
+
+    label: str = "tools"
+    ordered: bool = True
+    max_retransmits: int | None = None
+    max_packet_life_time: int | None = None
+    ice_servers: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    binary: bool = False
+    """Messages go as binary frames (PeerJS's `json`)."""
+    dedicated: bool = False
+    """The channel serves one stream: whatever comes is a piece of it, and the peer's goodbye its end."""
+
+
+async def load_aiortc() -> Any:
+    """The aiortc package. Raises MissingExtra."""
+    try:
+        return await anyio.to_thread.run_sync(import_module, "aiortc")
+    except ImportError:
+        raise MissingExtra("webrtc", "webrtc") from None
+
+
+def max_message_size(sdp: str) -> int:
+    """Bytes that a peer takes in one message (RFC 8841 section 6), and no more than aiortc's own limit."""
+    found = _MAX_MESSAGE.search(sdp)
+    named = int(found[1]) if found else _DEFAULT_MAX_MESSAGE
+    return min(named or _OUR_MAX_MESSAGE, _OUR_MAX_MESSAGE)
+
+
+def with_admitted_candidates(sdp: str, admit: Admit) -> str:
+    """A peer's session description without the candidates that we may not send to."""
+    lines = [line for line in sdp.splitlines() if not line.startswith("a=candidate:") or is_usable(line, admit)]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def is_usable(candidate: str, admit: Admit) -> bool:
+    """Whether a candidate line is whole and its address may be sent to."""
+    words = candidate.split()
+    return len(words) >= 8 and words[5].isdecimal() and admit(words[4], int(words[5]))
+
+
+def admitting(guard: Guard, source: Source, signalling: str) -> Admit:
+    """What a peer may name: any address a peer can have if the operator chose its signalling server, else public ones.
+
+    Source: docs/security.md. `signalling` is the server's URL.
+    """
+    chosen = source.trust is Trust.OPERATOR or origin_of(signalling) in {source.origin, *source.allowed_origins}
+
+    def admit(host: str, port: int) -> bool:
+        try:
+            kind = address_class(ip_address(host))
+        except ValueError:
+            return chosen  # an mDNS name: somewhere on the local network
+        if kind in _NO_PEER:
+            return False
+        if chosen:
+            return True
+        try:
+            guard.check_literal(host, port, source)
+        except PolicyError:
+            return False
+        return True
+
+    return admit
+
+
+class WebRtcChannel:
+    """A connection from offer to close. `tools` are those of the signalling answer, if it held any.
+
+    Raises ConfigError when it is made for an ICE server that is none.
+    """
+
+    def __init__(self, aiortc: Any, options: ChannelOptions, where: str, admit: Admit) -> None:
+        self._aiortc = aiortc
+        self._admit = admit
+        self._where = where
+        self._binary = options.binary
+        self._largest = _OUR_MAX_MESSAGE
+        self._changed = anyio.Event()
+        self._turn = anyio.Lock()
+        self._replies = Replies(where, dedicated=options.dedicated)
+        self.answered = False
+        """Whether the peer's answer came; then only the connection may be missing."""
+        self.tools: Any = None
+        servers = [aiortc.RTCIceServer(**server) for server in options.ice_servers]
+        self._peer: Any = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=servers))
+        self._channel: Any = self._made(options)
+        self._channel.on("open", self._changed.set)
+        self._channel.on("close", self._lost)
+        self._channel.on("message", self._received)
+        self._peer.on("connectionstatechange", self._state_changed)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent."""
+        return bool(self._channel.readyState == "open") and not self._over
+
+    @property
+    def _over(self) -> bool:
+        return self._peer.connectionState in {"closed", "failed"} or self._channel.readyState in {"closing", "closed"}
+
+    async def offer(self) -> str:
+        """Our session description with every candidate in it (aiortc does not trickle)."""
+        await self._peer.setLocalDescription(await self._peer.createOffer())
+        return str(self._peer.localDescription.sdp)
+
+    async def accept(self, sdp: str) -> None:
+        """Take the peer's answer. Raises MalformedReply."""
+        description = self._aiortc.RTCSessionDescription(sdp=with_admitted_candidates(sdp, self._admit), type="answer")
+        try:
+            await self._peer.setRemoteDescription(description)
+        except Exception as error:  # aiortc's reader raises whatever it meets
+            raise MalformedReply(f"{self._where} answered a session description that cannot be read.") from error
+        self.answered = True
+        self._largest = max_message_size(sdp)
+
+    async def add_candidate(self, candidate: Mapping[str, Any]) -> None:
+        """Take one of the peer's candidates; one that cannot be read or used is left out."""
+        text = str(candidate.get("candidate") or "").removeprefix("candidate:")
+        if not is_usable(text, self._admit):
+            return
+        try:
+            made = import_module("aiortc.sdp").candidate_from_sdp(text)
+            made.sdpMid = str(candidate.get("sdpMid") or "0")
+            made.sdpMLineIndex = int(candidate.get("sdpMLineIndex") or 0)
+            await self._peer.addIceCandidate(made)
+        except (ValueError, AssertionError, TypeError):
+            return
+
+    async def opened(self) -> None:
+        """Wait until the channel is open. Raises Unreachable."""
+        await self._changed.wait()
+        if not self.is_open:
+            raise Unreachable(f"{self._where} answered, but no connection to it came about.")
+
+    async def ask(self, message: JsonObject, limits: Limits) -> JsonObject:
+        """Send one message and wait for its reply. Raises what `exchange` and `Inbox.reply` raise."""
+        async with self.exchange(message, limits) as inbox:
+            return await inbox.reply()
+
+    @asynccontextmanager
+    async def exchange(self, message: JsonObject, limits: Limits) -> AsyncGenerator[Inbox]:
+        """Send one message; what answers it comes into the inbox.
+
+        Raises Unreachable if the channel was closed before anything was sent, InvalidArguments for a message
+        that the peer does not take. Left before the answer is complete, the connection is closed unless others use
+        it: a late reply must not pass for the next call's, and a peer may stop working for nobody.
+        """
+        data = encode(message, binary=self._binary)
+        size = len(data) if isinstance(data, bytes) else len(data.encode())
+        if size > self._largest:
+            raise InvalidArguments(
+                f"The call has {size:,} bytes; {self._where} takes {self._largest:,} in one message.",
+                remedy="Send less, or name the peer's `message_form`: then the arguments are sent once, not thrice.",
+            )
+        async with self._turn if self._replies.anonymous else nullcontext():
+            if not self.is_open:
+                raise Unreachable(f"{self._where} has closed the connection.")
+            identifier = str(message["id"])
+            inbox = self._replies.expect(identifier, limits)
+            try:
+                self._channel.send(data)
+                yield inbox
+            finally:
+                self._replies.drop(identifier)
+                if self._over or (not inbox.complete and not self._replies):
+                    await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection; calls in flight end as ConnectionLost. May be called again."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(_CLOSING_SECONDS):
+            await self._peer.close()
+        self._lost()
+
+    def _made(self, options: ChannelOptions) -> Any:
+        try:
+            return self._peer.createDataChannel(
+                options.label,
+                ordered=options.ordered,
+                maxRetransmits=options.max_retransmits,
+                maxPacketLifeTime=options.max_packet_life_time,
+            )
+        except ValueError:
+            raise ConfigError(
+                "An entry of `ice_servers` cannot be used.", remedy="Write stun: or turn: URLs."
+            ) from None
+
+    def _received(self, data: str | bytes) -> None:
+        if self._replies.feed(data):
+            self._channel.close()
+            self._lost()
+
+    def _state_changed(self) -> None:
+        if self._peer.connectionState in {"closed", "failed"}:
+            self._lost()
+
+    def _lost(self) -> None:
+        self._changed.set()
+        is_broken = self._peer.connectionState == "failed"
+        how = "The connection to {} broke" if is_broken else "{} closed the connection"
+        self._replies.lose(ConnectionLost(f"{how.format(self._where)} before it had answered."), broken=is_broken)

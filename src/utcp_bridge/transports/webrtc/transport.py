@@ -1,0 +1,320 @@
+"""webrtc: calls over a data channel of a WebRTC peer (extra `[webrtc]`).
+
+    v1  {"call_template_type": "webrtc", "signaling_server": "https://signal.example.com", "peer_id": "tools"}
+    v0  the same with "provider_type": "webrtc"
+
+The peer is met by the Go library's HTTP signalling, else by the Rust library's, by messages over a WebSocket, or over a
+PeerJS server (`signaling`). One connection per manual serves all its calls; a call with `stream: true` has its own, and
+its pieces are emitted until the peer ends or closes it. Tools come with the signalling answer or are asked for on the
+channel. No STUN or TURN server is asked unless `ice_servers` names it. Limits: 262,144 bytes a call, `max_reply_bytes`
+a reply or a stream, `max_stream_events`, `idle_timeout` without one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+import anyio
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+
+from utcp_bridge.errors import Rejected, Unreachable, UtcpError
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Tool
+from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.net.stream import Collector
+from utcp_bridge.transport import Services, Target, Transport
+from utcp_bridge.transports.webrtc.channel import ChannelOptions, WebRtcChannel, admitting, load_aiortc
+from utcp_bridge.transports.webrtc.meeting import Meeting, Way
+from utcp_bridge.transports.webrtc.messages import Form, call_message, discovery_message, encode, manual_of, outcome
+from utcp_bridge.transports.webrtc.replies import Inbox, Limits
+from utcp_bridge.transports.webrtc.signalling import connect
+from utcp_bridge.urls import bare_url, split_url
+
+__all__ = ["TRANSPORT", "IceServer", "WebRtcTemplate", "WebRtcTransport"]
+
+_OPENING_SECONDS = 15.0
+_MARGIN = 0.25
+"""Seconds before a call's deadline at which opening ends by itself, to say which part of it did not come about."""
+_PER_CALL = {"name", "timeout", "tool_name", "tool_name_style", "message_form", "stream"}
+"""Fields that do not tell connections apart."""
+_PEERJS_SILENCE = "A browser's PeerJS with `serialization: json` does not send answers of 16,300 bytes or more."
+_SOCKETS = frozenset({"ws", "wss"})
+_UNKNOWN_TOOL = re.compile(r"unknown tool|no such tool|tool\b.{0,80}\bnot found", re.IGNORECASE)
+ValueT = TypeVar("ValueT")
+
+
+class IceServer(BaseModel):
+    """A STUN or TURN server."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    urls: str | list[str]
+    username: str | None = None
+    credential: str | None = Field(default=None, repr=False)
+
+
+class WebRtcTemplate(CallTemplate):
+    """Fields of UTCP's webrtc template, of the Rust library's, and ours from `signaling` on."""
+
+    signaling_server: str = Field(min_length=1, repr=False)
+    peer_id: str = ""
+    channel: str = Field(
+        default="tools", validation_alias=AliasChoices("data_channel_name", "channel_label", "channel"), min_length=1
+    )
+    ordered: bool = True
+    max_retransmits: int | None = Field(default=None, ge=0, le=65_535)
+    max_packet_life_time: int | None = Field(default=None, ge=0, le=65_535)
+    ice_servers: tuple[IceServer, ...] = Field(default=(), repr=False)
+    signaling: Way = "auto"
+    serialization: Literal["raw", "json"] = "raw"
+    message_form: Form = "all"
+    stream: bool = False
+    tool_name: str | None = None
+    tool_name_style: Literal["auto", "bare", "qualified"] = "auto"
+
+    @model_validator(mode="after")
+    def _one_reliability(self) -> Self:
+        if self.max_retransmits is not None and self.max_packet_life_time is not None:
+            raise ValueError("`max_retransmits` and `max_packet_life_time` exclude each other")
+        return self
+
+    @model_validator(mode="after")
+    def _posts_go_over_http(self) -> Self:
+        if self.signaling in {"connect", "post"} and split_url(self.signaling_server).scheme in _SOCKETS:
+            raise ValueError(f"`signaling: {self.signaling}` needs an http:// or https:// `signaling_server`")
+        return self
+
+    @cached_property
+    def where(self) -> str:
+        """The peer, for messages."""
+        return f"Peer {self.peer_id!r} of {bare_url(self.signaling_server)}"
+
+    @cached_property
+    def connection(self) -> str:
+        """Equal for templates that share one connection."""
+        return self.model_dump_json(exclude=_PER_CALL)
+
+    @property
+    def options(self) -> ChannelOptions:
+        """How the data channel is made."""
+        return ChannelOptions(
+            label=self.channel,
+            ordered=self.ordered,
+            max_retransmits=self.max_retransmits,
+            max_packet_life_time=self.max_packet_life_time,
+            ice_servers=[server.model_dump(exclude_none=True) for server in self.ice_servers],
+            binary=self.serialization == "json",
+        )
+
+    def names(self, call: Call) -> list[str]:
+        """The tool's name on the wire; the second is for a peer that does not know the first."""
+        if self.tool_name is not None:
+            return [self.tool_name]
+        forms = {"bare": call.tool.name, "qualified": call.tool.qualified_name}
+        return list(forms.values()) if self.tool_name_style == "auto" else [forms[self.tool_name_style]]
+
+
+@dataclass(slots=True)
+class _Door:
+    """One connection to be: opened by one caller at a time, and those who waited share its failure."""
+
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    failure: UtcpError | None = None
+    failed_at: float = 0.0
+
+
+class WebRtcTransport(Transport[WebRtcTemplate]):
+    """Calls over WebRTC data channels; one connection per manual and peer, and one per stream."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("webrtc",)
+    template = WebRtcTemplate
+    implicit: ClassVar[bool] = False
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._channels: dict[tuple[str, str], WebRtcChannel] = {}
+        self._doors: dict[tuple[str, str], _Door] = {}
+
+    @classmethod
+    def endpoint(cls, template: WebRtcTemplate) -> str | None:
+        """The signalling server, `ws(s)` for signalling over a WebSocket."""
+        url = template.signaling_server
+        is_socket = template.signaling in {"peerjs", "websocket"}
+        return f"ws{url[4:]}" if is_socket and url.startswith("http") else url
+
+    @classmethod
+    def is_streaming(cls, tool: Tool) -> bool:
+        """Whether the template asks for a stream."""
+        return bool(tool.template.get("stream"))
+
+    async def discover(self, target: Target[WebRtcTemplate]) -> Document:
+        """The tools of the signalling answer, else those that the peer lists on the channel."""
+        where = target.template.where
+        limits = self._limits(target.template, size=self.services.settings.max_manual_bytes)
+        tools = await self._offered_tools(target)
+        if tools is not None:
+            return Document({"tools": tools})
+        reply = await self._on_kept(target, lambda channel: channel.ask(discovery_message(), limits))
+        return Document(manual_of(reply, where))
+
+    async def call(self, target: Target[WebRtcTemplate], call: Call, emit: Emit) -> Any:
+        """One message; one reply, or one with `partial` after another, or a stream."""
+        template = target.template
+        first, *others = template.names(call)
+        run = self._stream if template.stream else self._exchange
+        try:
+            return await run(target, first, call, emit)
+        except Rejected as error:
+            if not others or not _UNKNOWN_TOOL.search(error.message):
+                raise
+        return await run(target, others[0], call, emit)
+
+    async def explain(self, target: Target[WebRtcTemplate], call: Call) -> NativeRequest:
+        """The message on the data channel."""
+        template = target.template
+        first, *others = template.names(call)
+        message = encode(self._message(target, first, call), binary=template.serialization == "json")
+        notes = ["Each call has an `id` of its own."]
+        notes += [f"A peer that does not know this name is asked for {name!r}." for name in others]
+        line = f"data channel {template.channel!r} of {template.where}"
+        return NativeRequest(
+            line, messages=(message if isinstance(message, bytes) else message.encode(),), notes=tuple(notes)
+        )
+
+    async def forget(self, manual: str) -> None:
+        """Close the manual's connections."""
+        for key in [key for key in self._channels if key[0] == manual]:
+            await self._channels.pop(key).aclose()
+        self._doors = {key: door for key, door in self._doors.items() if key[0] != manual}
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for manual in {key[0] for key in self._channels}:
+            await self.forget(manual)
+
+    async def _exchange(self, target: Target[WebRtcTemplate], tool: str, call: Call, emit: Emit) -> Any:
+        """A call on the kept connection."""
+        limits, message = self._limits(target.template), self._message(target, tool, call)
+
+        async def ask(channel: WebRtcChannel) -> Any:
+            async with channel.exchange(message, limits) as inbox:
+                reply = await inbox.reply()
+                if reply.get("partial") is not True:
+                    return outcome(reply, target.template.where)
+                return await self._gather(inbox, emit, reply)
+
+        return await self._on_kept(target, ask)
+
+    async def _stream(self, target: Target[WebRtcTemplate], tool: str, call: Call, emit: Emit) -> Any:
+        """A call on a connection of its own, which the peer may end by closing it, and the caller by leaving."""
+        limits, message = self._limits(target.template), self._message(target, tool, call)
+        channel = await self._open(target, dedicated=True)
+        try:
+            async with channel.exchange(message, limits) as inbox:
+                return await self._gather(inbox, emit)
+        finally:
+            await channel.aclose()
+
+    async def _gather(self, inbox: Inbox, emit: Emit, first: JsonObject | None = None) -> Any:
+        collector = Collector(self.services.settings, emit)
+        await collector.gather(inbox.pieces(first))
+        if collector.truncated is not None and inbox.is_empty:
+            raise inbox.silent()
+        return collector.result()
+
+    def _message(self, target: Target[WebRtcTemplate], tool: str, call: Call) -> JsonObject:
+        template = target.template
+        return call_message(tool, call.arguments, stream=template.stream, form=template.message_form)
+
+    def _limits(self, template: WebRtcTemplate, *, size: int | None = None) -> Limits:
+        settings = self.services.settings
+        silence = _PEERJS_SILENCE if template.serialization == "json" else None
+        return Limits(size or settings.max_reply_bytes, settings.idle_timeout, silence)
+
+    async def _on_kept(
+        self, target: Target[WebRtcTemplate], use: Callable[[WebRtcChannel], Awaitable[ValueT]]
+    ) -> ValueT:
+        """Use the kept connection; a new one if that was found closed before anything was sent."""
+        channel = await self._channel(target)
+        try:
+            return await use(channel)
+        except Unreachable:
+            channel = await self._channel(target)
+        return await use(channel)
+
+    async def _offered_tools(self, target: Target[WebRtcTemplate]) -> Any:
+        """The tools of a new signalling answer; None if this peer names them on the channel."""
+        kept = self._channels.get((target.source.name, target.template.connection))
+        if kept is None or not kept.is_open or kept.tools is None:
+            return (await self._channel(target)).tools
+        fresh = await self._open(target)
+        await fresh.aclose()
+        return fresh.tools
+
+    async def _channel(self, target: Target[WebRtcTemplate]) -> WebRtcChannel:
+        key = (target.source.name, target.template.connection)
+        door = self._doors.setdefault(key, _Door())
+        came = anyio.current_time()
+        async with door.lock:
+            kept = self._channels.get(key)
+            if kept is not None and kept.is_open:
+                return kept
+            if door.failure is not None and door.failed_at >= came:
+                raise door.failure  # it was tried while we waited; PeerJS takes six seconds to say that nobody is there
+            if kept is not None:
+                await self._channels.pop(key).aclose()
+            try:
+                opened = self._channels[key] = await self._open(target)
+            except UtcpError as error:
+                door.failure, door.failed_at = error, anyio.current_time()
+                raise
+            door.failure = None
+            return opened
+
+    async def _open(self, target: Target[WebRtcTemplate], *, dedicated: bool = False) -> WebRtcChannel:
+        template = target.template
+        options = replace(template.options, dedicated=dedicated)
+        admit = admitting(self.services.guard, target.source, template.signaling_server)
+        channel = WebRtcChannel(await load_aiortc(), options, template.where, admit)
+        meeting = Meeting(
+            session=self.services.http.session(target.source),
+            url=self.endpoint(template) or "",
+            way=template.signaling,
+            peer_id=template.peer_id,
+            label=template.channel,
+            where=template.where,
+            serialization=template.serialization,
+            reliable=template.max_retransmits is None and template.max_packet_life_time is None,
+            credentials=target.credentials,
+        )
+        started, done = anyio.current_time(), False
+        ends = min(started + _OPENING_SECONDS, anyio.current_effective_deadline() - _MARGIN)
+        try:
+            with anyio.CancelScope(deadline=ends):
+                await connect(channel, meeting)
+                done = True
+        finally:
+            if not done:
+                await channel.aclose()
+        if not done:
+            raise _not_opened(channel, template, anyio.current_time() - started)
+        return channel
+
+
+TRANSPORT = WebRtcTransport
+
+
+def _not_opened(channel: WebRtcChannel, template: WebRtcTemplate, seconds: float) -> Unreachable:
+    """The error for an opening that took too long: which half of it is missing, and what helps."""
+    if channel.answered:
+        missing = "it answered, but no connection to it came about"
+        remedy = "Where a NAT lies between, name a STUN or TURN server in `ice_servers`."
+    else:
+        missing = "no answer to our offer"
+        remedy = "Check `peer_id`, and that the peer is connected to the signalling server."
+        if seconds < _OPENING_SECONDS / 2:
+            remedy += " A PeerJS server takes six seconds to say that a peer is absent: allow a longer `timeout`."
+    return Unreachable(f"{template.where}: {missing} within {seconds:.2g} seconds.", remedy=remedy)

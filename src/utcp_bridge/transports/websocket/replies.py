@@ -1,0 +1,92 @@
+"""What is said over a WebSocket (pure): the message of a call, and what each frame of the answer comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import orjson
+
+from utcp_bridge.errors import Rejected
+from utcp_bridge.model import Binary, JsonObject, is_object
+from utcp_bridge.net.reply import parse_json
+from utcp_bridge.transports.websocket.connection import Frame
+
+__all__ = ["NOTHING", "ReplyReader", "envelope", "ids_of", "message_text", "parsed"]
+
+ReplyFormat: TypeAlias = Literal["json", "text", "raw"]
+NOTHING: Any = object()
+"""The value of a frame that is no part of the answer."""
+
+_END = frozenset({"stream_end", "complete", "done"})
+
+
+def envelope(tool: str, arguments: JsonObject, identifier: str) -> JsonObject:
+    """The call of UTCP's documents; `request_id` is what the Python library's servers look for."""
+    return {"type": "call", "tool": tool, "id": identifier, "request_id": identifier, "params": arguments}
+
+
+def message_text(message: Any) -> str:
+    """A message as it is sent: text as it is, anything else as JSON."""
+    return message if isinstance(message, str) else orjson.dumps(message).decode()
+
+
+def parsed(frame: Frame) -> Any:
+    """An object or array where the text is one, else the text."""
+    text = frame.decode("utf-8", "replace") if isinstance(frame, bytes) else frame
+    if text.lstrip()[:1] not in {"{", "["}:
+        return text
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def ids_of(frame: Frame) -> Iterable[str]:
+    """The ids of the calls that a frame may belong to."""
+    value = parsed(frame)
+    if is_object(value):
+        yield from (str(value[name]) for name in ("id", "request_id") if name in value)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyReader:
+    """Reads the frames of one answer.
+
+    `envelope` frames carry `result`, `error`, `partial`. `sent_id` is the id of a JSON-RPC request: only the frame with
+    that id answers it, notifications and other replies do not. `wanted` members must be equal.
+    """
+
+    where: str
+    format: ReplyFormat | None = None
+    is_envelope: bool = False
+    sent_id: Any = None
+    wanted: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def read(self, frame: Frame) -> tuple[bool, Any]:
+        """Whether this frame ends the answer, and its value; NOTHING for what is no part of it.
+
+        :raises Rejected: the other side answered with an error.
+        :raises MalformedReply: JSON was promised, and this is none.
+        """
+        value = self._value(frame)
+        if not is_object(value):
+            return False, NOTHING if self.is_envelope or self.sent_id is not None else value
+        if any(value.get(name) != expected for name, expected in self.wanted.items()):
+            return False, NOTHING
+        kind = value.get("type")
+        if kind in _END:
+            return True, NOTHING
+        if not self.is_envelope:
+            return False, NOTHING if self.sent_id is not None and value.get("id") != self.sent_id else value
+        if (error := value.get("error")) or kind == "tool_error":
+            raise Rejected(f"{self.where} answered with an error.", status="error", detail=error)
+        return not value.get("partial"), value.get("result", value.get("output"))
+
+    def _value(self, frame: Frame) -> Any:
+        if isinstance(frame, bytes):
+            return Binary(frame)
+        if self.format == "json":
+            return parse_json(frame, self.where)
+        return frame if self.format in {"text", "raw"} else parsed(frame)

@@ -1,0 +1,318 @@
+"""websocket: one message out, one or several back.
+
+    v1  {"call_template_type": "websocket", "url": "wss://api.example.com/tools",
+         "message": {"action": "get", "id": "UTCP_ARG_id_UTCP_ARG"}, "expected_responses": 1}
+    v0  {"provider_type": "websocket", "url": "wss://api.example.com/socket", "protocol": "utcp"}
+
+`wire` says what a message is: `raw` the template or the arguments, `envelope` `{"type": "call", "id", "tool",
+"params"}` answered by the same id, `path` a connection to `url/<tool>` with the arguments as JSON; `auto` takes what
+the manual's discovery found, else `raw`. Raw calls lease a kept connection, envelopes share one, paths have one
+each. Limits: `max_reply_bytes` a message, `max_stream_events`, `idle_timeout` between messages.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AliasChoices, BeforeValidator, Field, field_validator
+
+from utcp_bridge.errors import ConnectionLost, ManualError
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result, is_object
+from utcp_bridge.net.preview import NativeRequest, socket_request
+from utcp_bridge.net.request import RequestParts, SocketOptions
+from utcp_bridge.placement.encoding import encode_path_segment
+from utcp_bridge.placement.headers import HeaderPlan, compile_headers
+from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
+from utcp_bridge.placement.url import UrlPlan, compile_url
+from utcp_bridge.transport import Services, Target, Transport
+from utcp_bridge.transports.websocket.connection import Connection, Frame, Inbox
+from utcp_bridge.transports.websocket.pool import Key, SocketPool
+from utcp_bridge.transports.websocket.replies import NOTHING, ReplyReader, envelope, ids_of, message_text, parsed
+from utcp_bridge.urls import bare_url
+
+__all__ = ["TRANSPORT", "WebSocketTemplate", "WebSocketTransport"]
+
+_SYNTAXES = Syntax.UTCP_ARG | Syntax.MUSTACHE | Syntax.DOLLAR
+_NONE_AS_EMPTY = BeforeValidator(lambda value: value or {})
+_PROBE_SECONDS = 3.0
+_PING_SECONDS = 30.0
+_FROM_MILLISECONDS = 1000
+Wire: TypeAlias = Literal["raw", "envelope", "path"]
+
+
+def _seconds(value: Any) -> Any:
+    """UTCP's documents count seconds, its older forms milliseconds: from 1000 on it must be the latter."""
+    return value / 1000 if isinstance(value, int | float) and value >= _FROM_MILLISECONDS else value
+
+
+Seconds = Annotated[float | None, BeforeValidator(_seconds), Field(gt=0)]
+
+
+class WebSocketTemplate(CallTemplate):
+    """Fields of UTCP's websocket templates, of its documents and ours; -1 `expected_responses` is until the end."""
+
+    url: str = Field(min_length=1, repr=False)
+    message: Any = Field(default=None, repr=False, validation_alias=AliasChoices("message", "message_template"))
+    auth_message: Any = Field(default=None, repr=False)
+    auth_response: bool = False
+    read_greeting: bool = False
+    protocol: str | None = None
+    headers: Annotated[Mapping[str, Any], _NONE_AS_EMPTY] = Field(default_factory=dict[str, Any], repr=False)
+    header_fields: Annotated[tuple[str, ...], BeforeValidator(lambda value: value or ())] = ()
+    keep_alive: bool = True
+    ping_interval: Seconds = None
+    compression: bool = False
+    connection_timeout: Seconds = None
+    response_timeout: Seconds = None
+    response_format: Literal["json", "text", "raw"] | None = None
+    expected_responses: int = Field(default=1, ge=-1)
+    message_filter: Annotated[Mapping[str, Any], _NONE_AS_EMPTY] = Field(default_factory=dict[str, Any])
+    close_after_response: bool = False
+    discovery_url: str | None = Field(default=None, repr=False)
+    wire: Literal["auto", "raw", "envelope", "path"] = "auto"
+
+    @field_validator("url")
+    @classmethod
+    def _web_socket(cls, url: str) -> str:
+        scheme, _, rest = url.partition("://")
+        scheme = {"http": "ws", "https": "wss"}.get(scheme.lower(), scheme.lower())
+        if scheme not in {"ws", "wss"} or not rest:
+            raise ValueError("must be a ws:// or wss:// URL")
+        return f"{scheme}://{rest}"
+
+    @cached_property
+    def build_url(self) -> UrlPlan:
+        """The compiled URL. Raises ConfigError."""
+        return compile_url(self.url)
+
+    @cached_property
+    def build_headers(self) -> HeaderPlan:
+        """The compiled headers. Raises ConfigError."""
+        return compile_headers(self.headers, self.header_fields)
+
+    @cached_property
+    def build_message(self) -> Template | None:
+        """The compiled message. Raises ConfigError."""
+        return None if self.message is None else compile_template(self.message, syntaxes=_SYNTAXES)
+
+
+class WebSocketTransport(Transport[WebSocketTemplate]):
+    """Calls over WebSockets that are kept from call to call where the wire form allows it."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("websocket",)
+    template = WebSocketTemplate
+
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._pool = SocketPool()
+        self._found: dict[str, Wire] = {}
+        """By manual: the wire form that its discovery showed."""
+
+    @classmethod
+    def endpoint(cls, template: WebSocketTemplate) -> str | None:
+        """The template's URL, placeholders included."""
+        return template.url
+
+    async def discover(self, target: Target[WebSocketTemplate]) -> Document:
+        """Fetch `discovery_url`, or ask by `{"type": "utcp"}`, and by `manual` (Go, Rust) who does not know that."""
+        template, manual = target.template, target.source.name
+        if template.discovery_url is not None:
+            self._found[manual] = "envelope"
+            return await self._fetch(target, template.discovery_url)
+        questions: tuple[tuple[str, Wire], ...] = (('{"type":"utcp"}', "raw"), ("manual", "path"))
+        for question, wire in questions:
+            try:
+                value = await self._ask(target, question)
+            except ConnectionLost:
+                continue
+            if is_object(value) and "tools" in value:
+                self._found[manual] = wire
+                return Document(content=value, url=template.url)
+        raise ManualError(
+            f"{bare_url(template.url)} gave no manual.",
+            remedy="Name its `discovery_url`, or write its tools into a local manual.",
+        )
+
+    async def call(self, target: Target[WebSocketTemplate], call: Call, emit: Emit) -> Result:
+        """Send one message and gather the answers."""
+        template = target.template
+        wire, url, headers = self._way(target, call)
+        if wire == "envelope" and template.message is None:
+            return await self._call_shared(target, call, url, headers, emit)
+        message = _rendered(template, call)
+        streams = template.expected_responses != 1
+        keep = wire == "raw" and template.keep_alive and not template.close_after_response and not streams
+        reader = _reader(template, message)
+        async with self._pool.lease(
+            _key(target, url, headers), lambda: self._open(target, url, headers, _everything), keep=keep
+        ) as connection:
+            inbox = connection.inbox()
+            try:
+                await connection.send(message_text(message))
+                return await self._gather(inbox, template, reader, emit)
+            finally:
+                inbox.close()
+
+    async def explain(self, target: Target[WebSocketTemplate], call: Call) -> NativeRequest:
+        """The message, after the one that authenticates a new connection."""
+        template = target.template
+        wire, url, headers = self._way(target, call)
+        own = [("Sec-WebSocket-Protocol", template.protocol)] if template.protocol else []
+        message = _rendered(template, call)
+        notes: tuple[str, ...] = ()
+        if wire == "envelope" and template.message is None:
+            message = envelope(call.tool.name, call.arguments, "1")
+            notes = ("Each call has an `id` of its own.",)
+        messages = [message_text(one) for one in (template.auth_message, message) if one is not None]
+        return socket_request(url, [*headers, *own], target.credentials, messages, notes)
+
+    def _way(self, target: Target[WebSocketTemplate], call: Call) -> tuple[Wire, str, tuple[tuple[str, str], ...]]:
+        """The wire form of a call, its URL and headers."""
+        template, arguments = target.template, dict(call.arguments)
+        wire = self._found.get(target.source.name, "raw") if template.wire == "auto" else template.wire
+        url = template.build_url.build(arguments)
+        headers = tuple(template.build_headers.build(arguments))
+        return wire, _with_tool(url, call.tool.name) if wire == "path" else url, headers
+
+    async def forget(self, manual: str) -> None:
+        """Close the manual's connections."""
+        self._found.pop(manual, None)
+        await self._pool.close(manual)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._pool.close()
+
+    async def _call_shared(
+        self,
+        target: Target[WebSocketTemplate],
+        call: Call,
+        url: str,
+        headers: tuple[tuple[str, str], ...],
+        emit: Emit,
+    ) -> Result:
+        """An envelope on the connection that all calls share; its reply is known by its id."""
+        template, identifier = target.template, uuid.uuid4().hex
+        reader = ReplyReader(bare_url(template.url), template.response_format, is_envelope=True)
+        connection = await self._pool.share(
+            _key(target, url, headers), lambda: self._open(target, url, headers, ids_of)
+        )
+        inbox = connection.inbox(identifier)
+        try:
+            await connection.send(message_text(envelope(call.tool.name, call.arguments, identifier)))
+            return await self._gather(inbox, template, reader, emit)
+        finally:
+            inbox.close()
+
+    async def _open(
+        self, target: Target[WebSocketTemplate], url: str, headers: tuple[tuple[str, str], ...], keys_of: Any
+    ) -> Connection:
+        """A new connection, after the message that authenticates it."""
+        template = target.template
+        options = SocketOptions(
+            protocols=(template.protocol,) if template.protocol else (),
+            max_message_bytes=self.services.settings.max_reply_bytes,
+            ping_interval=(template.ping_interval or _PING_SECONDS) if template.keep_alive else None,
+            compression=template.compression,
+        )
+        session = self.services.http.session(target.source)
+        opening = session.websocket(url, headers=headers, credentials=target.credentials, options=options)
+        seconds = template.connection_timeout or self.services.settings.call_timeout
+        where = bare_url(template.url)
+        connection = await Connection.open(opening, self.services.spawn, where=where, keys_of=keys_of, seconds=seconds)
+        try:
+            await self._greet(connection, template)
+        except BaseException:
+            await connection.aclose()
+            raise
+        return connection
+
+    async def _greet(self, connection: Connection, template: WebSocketTemplate) -> None:
+        seconds = self.services.settings.idle_timeout
+        if template.read_greeting:
+            await connection.next_frame(seconds)
+        if template.auth_message is not None:
+            await connection.send(message_text(template.auth_message))
+            if template.auth_response:
+                await connection.next_frame(seconds)
+
+    async def _gather(self, inbox: Inbox, template: WebSocketTemplate, reader: ReplyReader, emit: Emit) -> Result:
+        values: list[Any] = []
+        wanted, most = template.expected_responses, self.services.settings.max_stream_events
+        seconds = template.response_timeout or self.services.settings.idle_timeout
+        truncated: str | None = None
+        done = False
+        while not done and (wanted < 0 or len(values) < wanted):
+            if len(values) >= most:
+                truncated = f"the stream was cut at {most} results"
+                break
+            frame = await inbox.next(seconds)
+            if frame is None:
+                break
+            done, value = reader.read(frame)
+            if value is not NOTHING:
+                values.append(value)
+                if wanted != 1 and not (reader.is_envelope and done):
+                    await emit(value)
+        if not values and wanted > 0:
+            raise ConnectionLost(f"{reader.where} closed the connection before it had answered.")
+        return Result(values[0] if wanted == 1 else values, truncated=truncated)
+
+    async def _ask(self, target: Target[WebSocketTemplate], question: str) -> Any:
+        headers = tuple(target.template.build_headers.build({}))
+        connection = await self._open(target, target.template.url, headers, _everything)
+        try:
+            await connection.send(question)
+            return parsed(await connection.next_frame(_PROBE_SECONDS))
+        finally:
+            await connection.aclose()
+
+    async def _fetch(self, target: Target[WebSocketTemplate], url: str) -> Document:
+        reply = await self.services.http.session(target.source).request(
+            RequestParts("GET", url, [("Accept", "application/json, application/yaml;q=0.9")], None),
+            credentials=target.credentials,
+            max_bytes=self.services.settings.max_manual_bytes,
+        )
+        reply.raise_for_status()
+        return Document(content=reply.body, url=reply.url, media_type=reply.media_type or None)
+
+
+TRANSPORT = WebSocketTransport
+
+
+def _key(target: Target[WebSocketTemplate], url: str, headers: tuple[tuple[str, str], ...]) -> Key:
+    """What tells a manual's connections apart: whatever the handshake or the first messages say."""
+    template = target.template
+    auth = None if target.credentials is None else target.credentials.auth
+    said = message_text(template.auth_message)
+    return target.source.name, (url, headers, template.protocol, template.compression, auth, said)
+
+
+def _everything(_frame: Frame) -> Iterable[str]:
+    return ()
+
+
+def _rendered(template: WebSocketTemplate, call: Call) -> Any:
+    if template.build_message is None:
+        return call.arguments
+    return template.build_message.render(call.arguments, context=Context.JSON)
+
+
+def _reader(template: WebSocketTemplate, message: Any) -> ReplyReader:
+    """A JSON-RPC message is answered under its id; whatever else comes meanwhile is not for this call."""
+    where = bare_url(template.url)
+    is_json_rpc = template.message is not None and is_object(message) and "id" in message and "method" in message
+    if not is_json_rpc or template.expected_responses != 1:
+        return ReplyReader(where, template.response_format, wanted=template.message_filter)
+    return ReplyReader(where, template.response_format, wanted=template.message_filter, sent_id=message["id"])
+
+
+def _with_tool(url: str, tool: str) -> str:
+    """`url` without a trailing `/tools`, then `/<tool>` (Go, Rust)."""
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/").removesuffix("/tools")
+    return urlunsplit(parts._replace(path=f"{path}/{encode_path_segment(tool, argument='tool')}"))

@@ -1,1 +1,0 @@
-"""What several transports share; knows no transport."""

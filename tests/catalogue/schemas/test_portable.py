@@ -1,0 +1,363 @@
+"""Schemas as hosts can bear them."""
+
+import copy
+
+import jsonschema_rs
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utcp_bridge.catalogue.schemas.portable import portable_input, portable_output
+
+BIG = 16_384
+STRING = {"type": "string"}
+
+
+def listed(schema, max_bytes=BIG):
+    return portable_input(schema, max_bytes).schema
+
+
+def prop(schema):
+    """The listed form of one property's schema."""
+    return listed({"type": "object", "properties": {"p": schema}})["properties"]["p"]
+
+
+def test_a_plain_schema_is_listed_as_it_is():
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string", "enum": ["x", None], "default": None}, "b": {"const": None}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    ported = portable_input(schema, BIG)
+    assert ported.schema == schema
+    assert ported.composed is ported.schema
+    assert not ported.renamed
+    assert not ported.cut
+
+
+@pytest.mark.parametrize(
+    "schema", [None, True, "object", [], 3, {}, {"type": "string"}, {"type": ["string", "null"]}, {"$ref": "#/x"}]
+)
+def test_whatever_is_no_object_schema_is_listed_as_an_open_object(schema):
+    assert listed(schema) == {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize("kind", [["object", "null"], "object"])
+def test_the_root_is_one_object(kind):
+    assert listed({"type": kind, "properties": {"a": STRING}}) == {"type": "object", "properties": {"a": STRING}}
+
+
+def test_the_original_is_not_changed():
+    schema = {
+        "type": ["object", "null"],
+        "properties": {"$x": {"type": ["string", "array"]}},
+        "anyOf": [{"required": ["$x"]}],
+    }
+    before = copy.deepcopy(schema)
+    portable_input(schema, BIG)
+    assert schema == before
+
+
+def test_a_root_reference_is_followed():
+    schema = {"$ref": "#/definitions/Body", "definitions": {"Body": {"type": "object", "properties": {"a": STRING}}}}
+    assert listed(schema) == {"type": "object", "properties": {"a": STRING}}
+
+
+def test_root_combinators_are_folded_and_kept_for_versions_that_allow_them():
+    schema = {"type": "object", "properties": {"a": STRING}, "allOf": [{"anyOf": [{"required": ["a"]}]}]}
+    ported = portable_input(schema, BIG)
+    assert ported.schema == {"type": "object", "properties": {"a": STRING}, "required": ["a"]}
+    assert ported.composed == schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        (True, {}),
+        (False, {"not": {}}),
+        ("string", {}),
+        (None, {}),
+        ({"type": "array"}, {"type": "array", "items": {}}),
+        ({"type": "array", "items": True}, {"type": "array", "items": {}}),
+        ({"type": "array", "items": [STRING]}, {"type": "array", "prefixItems": [STRING], "items": {}}),
+        ({"type": ["string", "null"]}, {"anyOf": [STRING, {"type": "null"}]}),
+        ({"type": ["string"]}, STRING),
+        ({"type": []}, {}),
+        ({"type": "any"}, {}),
+        ({"type": "int"}, {"type": "integer"}),
+        ({"type": {"no": "type"}}, {}),
+        (
+            {"type": ["array", "null"], "maxItems": 2},
+            {"anyOf": [{"type": "array", "maxItems": 2, "items": {}}, {"type": "null"}]},
+        ),
+        (
+            {"type": ["object", "string"], "properties": {"x": STRING}, "minLength": 1},
+            {"anyOf": [{"type": "object", "properties": {"x": STRING}}, STRING], "minLength": 1},
+        ),
+        (
+            {"type": ["string", "null"], "anyOf": [{"minLength": 1}]},
+            {"anyOf": [{"minLength": 1}], "allOf": [{"anyOf": [STRING, {"type": "null"}]}]},
+        ),
+        ({"type": "object", "additionalProperties": True}, {"type": "object", "additionalProperties": True}),
+        ({"type": "object", "properties": "none"}, {"type": "object"}),
+        ({"anyOf": []}, {}),
+        ({"anyOf": {"no": "list"}}, {}),
+        ({"$ref": "https://example.com/schema.json", "description": "Remote."}, {"description": "Remote."}),
+        ({"x-vendor": 1, "discriminator": {}, "type": "string"}, STRING),
+        ({"description": "zero\u200bwidth \x1b[31mred"}, {"description": "zerowidth red"}),
+    ],
+)
+def test_a_sub_schema_that_hosts_choke_on_is_rewritten(schema, expected):
+    assert prop(schema) == expected
+
+
+def test_references_lead_to_definitions_and_nowhere_else():
+    schema = {
+        "type": "object",
+        "properties": {
+            "a": {"$ref": "#/definitions/Item", "description": "One."},
+            "b": {"$ref": "#/properties/c/items"},
+            "c": {"type": "array", "items": STRING},
+        },
+        "definitions": {
+            "Item": {"type": "object", "properties": {"next": {"$ref": "#/definitions/Item"}}},
+            "Unused": STRING,
+        },
+    }
+    assert listed(schema) == {
+        "type": "object",
+        "properties": {
+            "a": {"$ref": "#/$defs/Item", "description": "One."},
+            "b": {"$ref": "#/$defs/items"},
+            "c": {"type": "array", "items": STRING},
+        },
+        "$defs": {"Item": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Item"}}}, "items": STRING},
+    }
+
+
+@pytest.mark.parametrize(
+    ("ref", "target"),
+    [
+        ("#/$defs/a~1b", STRING),
+        ("#/$defs/c~0d", STRING),
+        ("#/$defs/e%20f", STRING),
+        ("#anchor", {"$anchor": "anchor", "type": "string"}),
+        ("#/list/1", STRING),
+        ("#/$defs/yes", {}),
+    ],
+)
+def test_a_reference_may_be_any_local_pointer_or_anchor(ref, target):
+    definitions = {
+        "a/b": STRING,
+        "c~d": STRING,
+        "e f": STRING,
+        "named": {"$anchor": "anchor", "type": "string"},
+        "yes": True,
+    }
+    schema = {"type": "object", "properties": {"p": {"$ref": ref}}, "$defs": definitions, "list": [0, STRING]}
+    ported = listed(schema)
+    name = ported["properties"]["p"]["$ref"].removeprefix("#/$defs/")
+    assert ported["$defs"][name] == target
+
+
+@pytest.mark.parametrize(
+    "ref", ["#/no/where", "#/list/9", "#/list/" + "9" * 5_000, "#none", "other.json", 3, "#/$defs/loop", "#/$defs/text"]
+)
+def test_a_reference_that_leads_nowhere_accepts_anything_and_is_reported(ref):
+    schema = {
+        "type": "object",
+        "properties": {"p": {"$ref": ref}},
+        "$defs": {"loop": {"$ref": "#/$defs/loop"}, "text": "no schema"},
+        "list": [],
+    }
+    ported = portable_input(schema, BIG)
+    assert ported.schema == {"type": "object", "properties": {"p": {}}}
+    assert ported.cut == ("a reference that is remote or leads nowhere",)
+
+
+def test_definitions_of_one_name_in_different_places_are_told_apart():
+    schema = {
+        "type": "object",
+        "properties": {"p": {"$ref": "#/$defs/X"}, "q": {"$ref": "#/definitions/X"}},
+        "$defs": {"X": STRING},
+        "definitions": {"X": {"type": "null"}},
+    }
+    assert listed(schema)["$defs"] == {"X": STRING, "X_2": {"type": "null"}}
+
+
+def test_a_reference_to_the_root_stays_one():
+    assert prop({"$ref": "#"}) == {"$ref": "#"}
+
+
+def test_argument_names_that_hosts_refuse_are_renamed_and_can_be_turned_back():
+    own = ["$top", "top", "filter[x]", "@odata.type", "größe", "ok.name-1", "[]", "x" * 65]
+    schema = {
+        "type": "object",
+        "properties": dict.fromkeys(own, STRING),
+        "required": ["$top", "top"],
+        "dependentRequired": {"$top": ["top"]},
+    }
+    ported = portable_input(schema, BIG)
+    assert list(ported.schema["properties"]) == [
+        "top_2",
+        "top",
+        "filter_x",
+        "odata.type",
+        "gr_e",
+        "ok.name-1",
+        "argument",
+        "x" * 56,
+    ]
+    assert ported.renamed == {
+        "top_2": "$top",
+        "filter_x": "filter[x]",
+        "odata.type": "@odata.type",
+        "gr_e": "größe",
+        "argument": "[]",
+        "x" * 56: "x" * 65,
+    }
+    assert ported.schema["required"] == ["top_2", "top"]
+    assert "dependentRequired" not in ported.schema
+    assert ported.composed is ported.schema
+
+
+def test_keys_below_the_top_keep_their_names():
+    assert prop({"type": "object", "properties": {"$x[]": STRING}}) == {
+        "type": "object",
+        "properties": {"$x[]": STRING},
+    }
+
+
+def test_a_key_that_utf_8_cannot_carry_is_left_out():
+    assert prop({"type": "object", "properties": {"\ud800": STRING, "ü": STRING}})["properties"] == {"ü": STRING}
+
+
+def test_depth_and_number_of_levels_are_bounded():
+    deep = STRING
+    for _ in range(200):
+        deep = {"type": "array", "items": deep}
+    shared = {"type": "object", "properties": {}}
+    for _ in range(40):
+        shared = {"type": "object", "properties": {"a": shared, "b": shared}}
+    cyclic = {"type": "object", "properties": {}}
+    cyclic["properties"]["self"] = cyclic
+    for schema in (deep, shared, cyclic):
+        ported = portable_input({"type": "object", "properties": {"p": schema}}, BIG)
+        assert "levels below a depth or number that no host needs" in ported.cut
+        assert len(orjson.dumps(ported.schema)) <= BIG
+
+
+def test_a_large_schema_is_cut_to_size_and_says_so():
+    schema = {
+        "type": "object",
+        "properties": {f"p{number}": {"type": "string", "description": "d" * 300} for number in range(100)},
+    }
+    ported = portable_input(schema, 8_000)
+    assert len(orjson.dumps(ported.schema)) <= 8_000
+    assert list(ported.schema["properties"]) == list(schema["properties"])
+    assert "long descriptions" in ported.cut
+
+
+def test_only_valid_header_annotations_are_listed():
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "string", "x-mcp-header": "Region"}, "b": {"type": "number", "x-mcp-header": "N"}},
+    }
+    assert listed(schema)["properties"] == {"a": {"type": "string", "x-mcp-header": "Region"}, "b": {"type": "number"}}
+
+
+def test_the_keywords_that_conformance_checks_look_for_survive():
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "$defs": {"address": {"$anchor": "addressDef", "type": "object", "properties": {"street": STRING}}},
+        "properties": {"address": {"$ref": "#/$defs/address"}, "phone": STRING},
+        "allOf": [{"anyOf": [{"required": ["phone"]}, {"required": ["address"]}]}],
+        "if": {"required": ["phone"]},
+        "then": {"required": ["address"]},
+        "else": {"required": ["phone"]},
+        "additionalProperties": False,
+    }
+    ported = portable_input(schema, BIG)
+    assert ported.composed == schema
+    assert ported.schema == {
+        key: schema[key] for key in ("$schema", "type", "$defs", "properties", "additionalProperties")
+    }
+
+
+@pytest.mark.parametrize(
+    ("schema", "inner"),
+    [
+        ({"type": "array", "items": STRING}, {"type": "array", "items": STRING}),
+        (STRING, STRING),
+        ({"anyOf": [STRING, {"type": "null"}]}, {"anyOf": [STRING, {"type": "null"}]}),
+        ({"type": ["object", "null"]}, {"anyOf": [{"type": "object"}, {"type": "null"}]}),
+        ({"type": "array", "items": {"$ref": "#"}}, {"type": "array", "items": {"$ref": "#/properties/result"}}),
+        ({"oneOf": [STRING]}, {"anyOf": [STRING]}),
+        ("none", {}),
+    ],
+)
+def test_an_output_that_is_no_object_is_wrapped(schema, inner):
+    ported = portable_output(schema, BIG)
+    assert ported.wrapped
+    assert ported.schema == {"type": "object", "properties": {"result": inner}}
+
+
+def test_an_object_output_is_relaxed_but_not_wrapped():
+    schema = {
+        "$ref": "#/$defs/R",
+        "$defs": {
+            "R": {
+                "type": "object",
+                "properties": {"s": {"$ref": "#/$defs/S"}},
+                "required": ["s"],
+                "additionalProperties": False,
+            },
+            "S": {"type": "string", "enum": ["on"]},
+        },
+    }
+    ported = portable_output(schema, BIG)
+    assert not ported.wrapped
+    assert ported.schema == {
+        "type": "object",
+        "properties": {"s": {"$ref": "#/$defs/S"}},
+        "$defs": {"S": {"type": "string", "examples": ["on"]}},
+    }
+
+
+def test_an_output_with_properties_alone_is_an_object():
+    assert portable_output({"properties": {"a": STRING}}, BIG).schema == {"type": "object", "properties": {"a": STRING}}
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["string", "array", "#", "#/$defs/a"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["type", "properties", "items", "anyOf", "allOf", "$ref", "$defs", "required", "enum", "not", "$x"]
+            )
+            | st.text(max_size=5),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=25,
+)
+
+
+@given(json_values)
+def test_whatever_a_provider_writes_is_listed_as_a_valid_object_schema(schema):
+    ported = portable_input(schema, 2_000)
+    for form in (ported.schema, ported.composed, portable_output(schema, 2_000).schema):
+        assert form["type"] == "object"
+        assert len(orjson.dumps(form)) <= 2_000
+        jsonschema_rs.validator_for(form, validate_formats=False)
+    assert not ported.schema.keys() & {"anyOf", "allOf", "oneOf", "not", "if"}

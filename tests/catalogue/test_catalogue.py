@@ -1,0 +1,187 @@
+"""The listed view over the client's tools."""
+
+from time import process_time
+
+import orjson
+import pytest
+from tests.support.server_client import StandIn
+
+from utcp_bridge.catalogue.catalogue import Catalogue, StaleCursor
+from utcp_bridge.settings import BridgeSettings
+
+INPUTS = {"type": "object", "properties": {"$top": {"type": "integer"}, "q": {"type": "string"}}}
+
+
+def client_of(count=0, **settings):
+    client = StandIn(BridgeSettings(**settings))
+    for number in range(count):
+        client.add("m", f"tool{number:05}", description=f"Number {number}.")
+    return client
+
+
+def names(page):
+    return [tool["name"] for tool in page.tools]
+
+
+def walk(catalogue):
+    found, cursor = [], None
+    while True:
+        page = catalogue.page(cursor)
+        found.append(names(page))
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
+
+
+def test_the_bytes_of_an_entry_are_its_json():
+    catalogue = Catalogue(client_of(1))
+    (entry,) = catalogue.listed
+    assert orjson.loads(entry.data) == entry.listed
+
+
+def test_a_tool_answers_to_its_mcp_name_its_utcp_name_and_every_alias():
+    client = client_of(aliases={"first": "m.a", "second": "m.a", "gone": "m.none"})
+    tool = client.add("m", "a")
+    other = client.add("m", "b.c")
+    catalogue = Catalogue(client)
+    assert names(catalogue.page()) == ["first", "m_b_c"]
+    assert [catalogue.resolve(name).tool for name in ("first", "second", "m.a")] == [tool] * 3
+    assert [catalogue.resolve(name).tool for name in ("m_b_c", "m.b.c")] == [other] * 2
+    assert catalogue.resolve("gone") is None
+    assert catalogue.resolve("m_a") is None
+
+
+def test_arguments_are_turned_back_into_the_tools_own():
+    client = client_of()
+    client.add("m", "t", inputs=INPUTS)
+    entry = Catalogue(client).resolve("m_t")
+    assert entry.own_arguments({"top": 3, "q": "x"}) == {"$top": 3, "q": "x"}
+    assert entry.own_arguments({"$top": 3}) == {"$top": 3}
+
+
+def test_root_combinators_are_listed_for_versions_that_allow_them():
+    client = client_of()
+    client.add("m", "plain")
+    client.add("m", "composed", inputs={"type": "object", "properties": {}, "anyOf": [{"required": ["a"]}]})
+    catalogue = Catalogue(client)
+    folded, composed = catalogue.page().tools, catalogue.page(composed=True).tools
+    assert [tool["name"] for tool in folded] == [tool["name"] for tool in composed]
+    assert folded[0] is composed[0]
+    assert "anyOf" not in folded[1]["inputSchema"]
+    assert composed[1]["inputSchema"]["anyOf"] == [{"required": ["a"]}]
+
+
+def test_pages_follow_one_another_and_end():
+    catalogue = Catalogue(client_of(25, page_size=10), lambda: [{"name": "search_tools", "inputSchema": {}}])
+    pages = walk(catalogue)
+    assert [len(page) for page in pages] == [11, 10, 5]
+    assert [name for page in pages for name in page] == [
+        "search_tools",
+        *(f"m_tool{number:05}" for number in range(25)),
+    ]
+
+
+def test_a_catalogue_of_just_one_page_has_no_cursor():
+    assert Catalogue(client_of(10, page_size=10)).page().next_cursor is None
+
+
+def test_a_cursor_means_the_same_to_another_replica():
+    one, other = (Catalogue(client_of(25, page_size=10)) for _ in range(2))
+    assert names(one.page(other.page().next_cursor)) == names(one.page(one.page().next_cursor))
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "ü", "=", "MTAu", "MTAuYWJj", "LTEuMA", "9" * 500])
+def test_a_cursor_that_is_none_of_ours_is_refused_with_a_remedy(cursor):
+    with pytest.raises(StaleCursor, match="again without a cursor"):
+        Catalogue(client_of(25, page_size=10)).page(cursor)
+
+
+def test_a_cursor_of_an_earlier_list_is_stale():
+    client = client_of(25, page_size=10)
+    catalogue = Catalogue(client)
+    cursor = catalogue.page().next_cursor
+    client.add("m", "new")
+    with pytest.raises(StaleCursor):
+        catalogue.page(cursor)
+
+
+def test_nothing_is_worked_out_twice_until_the_tools_change():
+    client = client_of(3)
+    catalogue = Catalogue(client)
+    first, entry = catalogue.page(), catalogue.resolve("m_tool00001")
+    assert catalogue.page() is first
+    client.add("m", "new")
+    assert catalogue.page() is not first
+    assert catalogue.resolve("m_tool00001") is entry
+
+
+def test_a_tool_that_is_renamed_gets_a_new_entry():
+    client = client_of()
+    client.add("m", "Twin")
+    catalogue = Catalogue(client)
+    before = catalogue.resolve("m_Twin")
+    client.add("m", "twin")
+    after = catalogue.resolve("m.Twin")
+    assert before.tool is after.tool
+    assert before.name != after.name
+    assert catalogue.resolve("m_Twin") is None
+
+
+def test_output_schemas_are_not_listed_when_results_are_never_structured():
+    client = client_of(structured_content="never")
+    client.add("m", "t", outputs={"type": "object"})
+    (entry,) = Catalogue(client).listed
+    assert "outputSchema" not in entry.listed
+    assert entry.conform is None
+
+
+def test_the_input_schema_of_a_meta_tool_can_be_looked_up_too():
+    meta = {"name": "search_tools", "inputSchema": {"type": "object"}}
+    catalogue = Catalogue(client_of(1), lambda: [meta])
+    assert catalogue.input_schema("search_tools") == {"type": "object"}
+    assert catalogue.input_schema("m_tool00000") == {"type": "object", "properties": {}}
+    assert catalogue.input_schema("none") is None
+
+
+def test_a_tool_that_has_gone_is_named_by_its_utcp_name():
+    client = client_of(1)
+    stranger = StandIn().add("x", "y")
+    catalogue = Catalogue(client)
+    assert catalogue.name_of(stranger) == "x.y"
+    assert catalogue.definition_of(stranger) == {}
+    (tool,) = client.tools()
+    assert catalogue.name_of(tool) == "m_tool00000"
+    assert catalogue.definition_of(tool)["name"] == "m_tool00000"
+
+
+def test_counts_are_by_manual():
+    client = client_of(2)
+    client.add("n", "x")
+    assert Catalogue(client).counts() == {"m": 2, "n": 1}
+
+
+@pytest.mark.parametrize("inputs", [None, [], "x", {"type": "string"}, {"properties": {"\ud800": {}}}, {"$ref": "#"}])
+def test_one_bad_schema_never_costs_the_others(inputs):
+    client = client_of(2)
+    client.add("m", "zbad", inputs=inputs, outputs={"type": 3, "properties": 4})
+    page = Catalogue(client).page()
+    assert len(page.tools) == 3
+    orjson.dumps(page.tools)
+
+
+def test_ten_thousand_tools_take_well_under_a_second_of_cpu():
+    client = StandIn(BridgeSettings(exposure="all"))
+    properties = {
+        f"parameter{number}": {"type": "string", "description": "What it is for, in a few words."}
+        for number in range(7)
+    }
+    client.add_many(
+        "m", [f"operation_{number}" for number in range(10_000)], inputs={"type": "object", "properties": properties}
+    )
+    started = process_time()
+    catalogue = Catalogue(client)
+    assert catalogue.resolve("m_operation_77") is not None
+    named = process_time() - started
+    assert sum(len(page) for page in walk(catalogue)) == 10_000
+    assert named < 0.4
+    assert process_time() - started < 2.5

@@ -1,0 +1,244 @@
+"""Values and errors become MCP results."""
+
+import base64
+import datetime as dt
+import json
+import logging
+import math
+
+import mcp_types as types
+import orjson
+import pytest
+
+from utcp_bridge.catalogue.render import Rendering, compact, fault_result, render_error, render_result
+from utcp_bridge.catalogue.schemas.conforming import Conformer
+from utcp_bridge.errors import InvalidArguments, Rejected, UnknownTool
+from utcp_bridge.model import Binary, ContentBlocks, Result
+
+PLAIN = Rendering(max_bytes=1_000)
+STRUCTURED = Rendering(max_bytes=1_000, structured=True)
+OBJECT = Rendering(
+    max_bytes=1_000, structured=True, conform=Conformer({"type": "object", "properties": {"n": {"type": "integer"}}})
+)
+WRAPPED = Rendering(
+    max_bytes=1_000,
+    structured=True,
+    wrapped=True,
+    conform=Conformer({"type": "object", "properties": {"result": {"type": "array"}}}),
+)
+
+
+def render(value, rendering=PLAIN, **fields):
+    rendered = render_result(Result(value, **fields), rendering)
+    types.CallToolResult.model_validate(rendered)
+    orjson.dumps(rendered, option=orjson.OPT_PASSTHROUGH_DATETIME)
+    return rendered
+
+
+def texts(rendered):
+    return [block["text"] for block in rendered["content"]]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": [1, None, True], "ü": "ß"}, '{"a":[1,null,true],"ü":"ß"}'),
+        ([], "[]"),
+        ("as it is\n", "as it is\n"),
+        ("", ""),
+        (3.5, "3.5"),
+        (None, "null"),
+        ({"n": math.nan, "i": [-math.inf]}, '{"n":null,"i":[null]}'),
+        ({"big": 2**80}, '{"big":1208925819614629174706176}'),
+        ({1: "x"}, '{"1":"x"}'),
+        ("lone \ud800", "lone ?"),
+        ({"\ud800": "\udfff", "n": math.nan}, '{"?":"?","n":null}'),
+        ({"raw": b"xy"}, '{"raw":"eHk="}'),
+        ({"set": {1}}, '{"set":[1]}'),
+        ({"in": Binary(b"xy", "a/b")}, '{"in":{"mediaType":"a/b","base64":"eHk="}}'),
+        ({"in": ContentBlocks([{"type": "text"}])}, '{"in":[{"type":"text"}]}'),
+        (
+            {"odd": 2**80, "set": {1}, "at": dt.timedelta(1), "t": (1,)},
+            '{"odd":1208925819614629174706176,"set":[1],"at":"1 day, 0:00:00","t":[1]}',
+        ),
+    ],
+)
+def test_a_value_is_text_as_compact_json(value, text):
+    assert render(value) == {"content": [{"type": "text", "text": text}], "isError": False, "resultType": "complete"}
+
+
+def test_what_json_can_never_carry_is_named():
+    class Odd:
+        def __str__(self):
+            raise ValueError("no text")
+
+    assert compact({"a": Odd(), "b": 2**80}) == '"a dict that JSON cannot carry"'
+
+
+def test_endless_nesting_ends():
+    loop = []
+    loop.append(loop)
+    assert json.loads(compact([2**80, loop]))[0] == 2**80
+
+
+@pytest.mark.parametrize(
+    ("value", "rendering", "structured"),
+    [
+        ({"n": 1}, STRUCTURED, {"n": 1}),
+        ([1], STRUCTURED, {"result": [1]}),
+        ("x", STRUCTURED, {"result": "x"}),
+        (None, STRUCTURED, {"result": None}),
+        ({"n": 1}, OBJECT, {"n": 1}),
+        ({"n": "x"}, OBJECT, {"_unexpected": {"/n": "x"}}),
+        ([1], OBJECT, {"result": [1]}),
+        ([1], WRAPPED, {"result": [1]}),
+        ({"n": 1}, WRAPPED, {"_unexpected": {"/result": {"n": 1}}}),
+        ({"f": math.nan, "t": "\ud800", 3: 2**80}, STRUCTURED, {"f": None, "t": "?", "3": 2**80}),
+    ],
+)
+def test_structured_content_is_an_object_that_mirrors_the_text(value, rendering, structured):
+    rendered = render_result(Result(value), rendering)
+    assert rendered["structuredContent"] == structured
+    assert texts(rendered) == [compact(value)]
+
+
+@pytest.mark.parametrize(
+    ("binary", "block"),
+    [
+        (Binary(b"x", "image/png"), {"type": "image", "data": "eA==", "mimeType": "image/png"}),
+        (Binary(b"x", "AUDIO/wav"), {"type": "audio", "data": "eA==", "mimeType": "AUDIO/wav"}),
+        (
+            Binary(b"x", "application/pdf"),
+            {"type": "resource", "resource": {"uri": "utcp:t/0", "mimeType": "application/pdf", "blob": "eA=="}},
+        ),
+        (
+            Binary(b"x", "\u200b"),
+            {
+                "type": "resource",
+                "resource": {"uri": "utcp:t/0", "mimeType": "application/octet-stream", "blob": "eA=="},
+            },
+        ),
+    ],
+)
+def test_bytes_become_content_of_their_kind(binary, block):
+    rendering = Rendering(max_bytes=1_000, structured=True, uri="utcp:t")
+    assert render(binary, rendering) == {"content": [block], "isError": False, "resultType": "complete"}
+
+
+def test_bytes_above_the_limit_are_left_out_and_said_to_be():
+    (text,) = texts(render(Binary(b"x" * 2_000, "image/png")))
+    assert text == "[2000 bytes of image/png are left out: more than the limit of 1000 bytes.]"
+
+
+def test_a_list_with_bytes_in_it_is_one_block_for_each():
+    value = [
+        {"n": 1},
+        Binary(b"x", "image/png"),
+        ContentBlocks([{"type": "text", "text": "b"}], is_error=True),
+        Binary(b"y", "a/b"),
+    ]
+    rendered = render(value, Rendering(max_bytes=1_000, uri="utcp:t"))
+    assert [block["type"] for block in rendered["content"]] == ["text", "image", "text", "resource"]
+    assert rendered["content"][3]["resource"]["uri"] == "utcp:t/3"
+    assert rendered["isError"] is True
+
+
+def test_bytes_from_a_tool_with_an_output_schema_still_satisfy_clients_that_want_structure():
+    assert render([Binary(b"x", "image/png")], OBJECT)["structuredContent"] == {}
+
+
+def test_content_blocks_pass_through_with_their_own_structure():
+    blocks = [{"type": "text", "text": "a"}, {"type": "resource_link", "uri": "x:y", "name": "n"}]
+    rendered = render(ContentBlocks(blocks, structured={"n": 1}, is_error=False), PLAIN)
+    assert rendered["content"] == blocks
+    assert rendered["structuredContent"] == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "structured"),
+    [
+        (ContentBlocks([], structured=[1]), {"result": [1]}),
+        (ContentBlocks([], structured={"n": "x"}), {"_unexpected": {"/n": "x"}}),
+        (ContentBlocks([]), {}),
+        (ContentBlocks([], is_error=True), None),
+    ],
+)
+def test_the_structure_of_content_blocks_fits_what_is_listed(value, structured):
+    assert render(value, OBJECT).get("structuredContent") == structured
+
+
+def test_a_malformed_block_does_not_void_the_others():
+    rendered = render(ContentBlocks([{"type": "weird"}, {"type": "text", "text": "\ud800"}]))
+    assert texts(rendered) == ['{"type":"weird"}', "?"]
+
+
+@pytest.mark.parametrize("rendering", [PLAIN, OBJECT])
+def test_a_result_above_the_limit_is_cut_with_a_notice_in_both_forms(rendering):
+    rendered = render({"n": "ü" * 2_000}, rendering)
+    shown, notice = texts(rendered)
+    assert len(shown.encode()) <= 1_000
+    assert shown.startswith('{"n":"ü')
+    assert notice == "[The result has 4008 bytes; only the first 1000 are shown. Ask for less.]"
+    if rendering is OBJECT:
+        assert rendered["structuredContent"] == {"_text": shown, "_truncated": notice.strip("[]")}
+
+
+def test_a_result_of_just_the_limit_is_whole():
+    assert len(texts(render("x" * 1_000))) == 1
+
+
+@pytest.mark.parametrize("rendering", [PLAIN, STRUCTURED])
+def test_what_a_limit_has_cut_is_announced(rendering):
+    rendered = render([1, 2], rendering, truncated="10,000 events were read; the rest was left.")
+    assert texts(rendered)[1] == "[10,000 events were read; the rest was left.]"
+    if rendering is STRUCTURED:
+        assert rendered["structuredContent"]["_truncated"] == "10,000 events were read; the rest was left."
+
+
+def test_meta_reaches_the_host_under_our_prefix():
+    assert render("x", meta={"status": 200, "at": math.nan})["_meta"] == {"utcp/status": 200, "utcp/at": None}
+
+
+def test_an_error_of_ours_says_what_where_and_what_to_do():
+    rendered = render_error(InvalidArguments("`limit` is too large.", remedy="Use at most 50."))
+    assert rendered == {
+        "content": [{"type": "text", "text": "`limit` is too large. Use at most 50."}],
+        "isError": True,
+        "resultType": "complete",
+        "_meta": {"utcp/error": "invalid_arguments"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("detail", "text"),
+    [
+        ({"error": "no such order"}, 'Refused.\n{"error":"no such order"}'),
+        ("plain", "Refused.\nplain"),
+        (None, "Refused."),
+        ("", "Refused."),
+        ("x" * 9_000, "Refused.\n" + "x" * 8_000),
+    ],
+)
+def test_an_upstream_refusal_shows_status_and_body(detail, text):
+    rendered = render_error(Rejected("Refused.", status=404, detail=detail))
+    assert texts(rendered) == [text]
+    assert rendered["_meta"] == {"utcp/error": "rejected", "utcp/status": 404}
+
+
+def test_a_foreign_exception_shows_nothing_but_an_id_that_the_log_has_too(caplog):
+    caplog.set_level(logging.INFO)
+    (text,) = texts(render_error(RuntimeError("password=hunter2")))
+    ident = text.split()[-1].rstrip(".")
+    assert "hunter2" not in text + caplog.text
+    assert ident in caplog.text
+    assert "RuntimeError" in caplog.text
+
+
+def test_a_fault_result_can_always_be_encoded():
+    assert fault_result("bad \ud800")["content"][0]["text"] == "bad ?"
+    assert texts(render_error(UnknownTool("no \udfff"))) == ["no ?"]
+
+
+def test_base64_is_what_it_was():
+    data = bytes(range(256))
+    assert base64.b64decode(render(Binary(data, "image/x"))["content"][0]["data"]) == data

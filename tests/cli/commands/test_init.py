@@ -1,0 +1,50 @@
+"""`init`: what is written is a configuration that `check` takes."""
+
+import json
+
+import yaml
+from tests.support.source import TESTS
+
+PETSTORE = TESTS / "data" / "openapi" / "oai-v3.0-pass-petstore-expanded.yaml"
+
+
+def test_options_become_a_commented_configuration_that_check_takes(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("API_KEY", "k")
+    manual = tmp_path / "weather.json"
+    template = {"call_template_type": "text", "content": "Sunny."}
+    tools = {"utcp_version": "1.0", "tools": [{"name": "t", "tool_call_template": template}]}
+    manual.write_text(json.dumps(tools), encoding="utf-8")
+    done = command("init", "--openapi", str(PETSTORE), "--api-key", "X-Api-Key", "--manual", str(manual))
+    assert done.code == 0, done.err
+    assert "API_KEY" in done.err
+    assert "utcp-bridge install" in done.err
+    text = (tmp_path / "utcp.yaml").read_text()
+    assert "# An OpenAPI description" in text
+    checked = command("check", "-c", "utcp.yaml", "--json")
+    states = {manual["name"]: manual["status"] for manual in json.loads(checked.out)["manuals"]}
+    assert states == {"oai_v3_0_pass_petstore_expanded": "ready", "weather": "ready"}
+
+
+def test_places_name_their_manuals_and_commands_are_kept_whole(command, tmp_path):
+    places = ["--manual", "https://api.example.com/utcp", "--manual", "https://www.example.com/utcp"]
+    servers = ["--mcp", "npx -y @modelcontextprotocol/server-memory", "--mcp", "https://mcp.example.com/mcp"]
+    assert command("init", "other.yaml", *places, *servers).code == 0
+    entries = yaml.safe_load((tmp_path / "other.yaml").read_text())["manual_call_templates"]
+    assert [entry["name"] for entry in entries] == ["example", "example_2", "server_memory", "mcp"]
+    assert entries[2]["command"] == "npx -y @modelcontextprotocol/server-memory"
+    assert entries[3]["url"] == "https://mcp.example.com/mcp"
+
+
+def test_a_file_that_is_there_is_written_over_only_by_force(command, tmp_path):
+    (tmp_path / "utcp.yaml").write_text("mine", encoding="utf-8")
+    refused = command("init", "--manual", "a.json")
+    assert refused.code == 1
+    assert "--force" in refused.err
+    assert (tmp_path / "utcp.yaml").read_text() == "mine"
+    assert command("init", "--manual", "a.json", "--force").code == 0
+
+
+def test_without_options_and_terminal_it_says_what_is_missing(command):
+    done = command("init")
+    assert done.code == 1
+    assert "--openapi" in done.err

@@ -1,0 +1,347 @@
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from tests.upstreams.http_service import HttpService
+
+from utcp_bridge import Extensions, Result, UtcpClient, UtcpClientConfig
+from utcp_bridge.errors import (
+    Busy,
+    ConfigError,
+    DeadlineExceeded,
+    InvalidArguments,
+    PolicyError,
+    Rejected,
+    UnknownTool,
+)
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject
+from utcp_bridge.pipeline.metrics import CallDetails
+from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.transport import Target, Transport
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[HttpService]:
+    async with HttpService() as service:
+        yield service
+
+
+def http_entry(service: HttpService, path: str = "/utcp", **fields: Any) -> JsonObject:
+    return {"name": "peer", "call_template_type": "http", "url": service.base + path, **fields}
+
+
+class CounterTemplate(CallTemplate):
+    up_to: int = 3
+
+
+class CounterTransport(Transport[CounterTemplate]):
+    """Streams numbers; its discovery makes its own tool."""
+
+    kinds = ("counter",)
+    template = CounterTemplate
+    streaming = True
+
+    async def discover(self, target: Target[CounterTemplate]) -> Document:
+        tool = {"name": "count", "inputs": {"type": "object", "properties": {}}, "overlay": {"up_to": 4}}
+        return Document({"tools": [tool], "info": {"title": "Numbers"}}, generated=True)
+
+    async def call(self, target: Target[CounterTemplate], call: Call, emit: Emit) -> Any:
+        if call.arguments.get("explode"):
+            raise Busy("Not now, token-of-six.")
+        if call.arguments.get("wait"):
+            await anyio.sleep_forever()
+        numbers = list(range(call.arguments.get("to", target.template.up_to)))
+        if not call.arguments.get("quiet"):
+            for number in numbers:
+                await emit(number)
+        return numbers
+
+
+COUNTER = {"name": "numbers", "call_template_type": "counter"}
+WITH_COUNTER = Extensions(transports=(CounterTransport,))
+
+
+async def test_a_v0_provider_and_a_v1_manual_are_called_by_their_utcp_names(service: HttpService) -> None:
+    old = {"name": "old", "provider_type": "http", "url": f"{service.base}/utcp/v0"}
+    async with (
+        await UtcpClient.create([old]) as client,
+        await UtcpClient.create({"manual_call_templates": [http_entry(service)]}) as other,
+    ):
+        assert (await client.call_tool("old.echo", {"text": "hello"}))["text"] == "hello"
+        assert (await other.call_tool("peer.echo", {"text": "hello"}))["text"] == "hello"
+        assert [state.dialect for state in (*client.report(), *other.report())] == ["v0.x", "v1.x"]
+
+
+async def test_an_openapi_description_becomes_tools(service: HttpService) -> None:
+    async with await UtcpClient.create([http_entry(service, "/openapi.json")]) as client:
+        assert {tool.name for tool in client.tools()} == {"echo", "get_item", "create_item"}
+        assert (await client.call_tool("peer.get_item", {"id": 7}))["target"] == "/echo/items/7"
+        assert client.report()[0].title == "Echo service"
+
+
+async def test_one_manual_that_fails_leaves_the_others_and_says_why(service: HttpService) -> None:
+    config = [
+        http_entry(service, name="good"),
+        http_entry(service, "/page", name="page"),
+        {"name": "down", "call_template_type": "http", "url": f"{service.refusing}/utcp"},
+        http_entry(service, name="good"),
+    ]
+    async with await UtcpClient.create(UtcpClientConfig(manual_call_templates=tuple(config))) as client:
+        states = {state.name: state for state in client.report()}
+        assert states["good"].status == "ready"
+        assert states["page"].status == "failed"
+        assert "page" in str(states["page"].error) or "HTML" in str(states["page"].error)
+        assert states["down"].error is not None
+        assert states["down"].error.code == "unreachable"
+        assert len(states) == 3
+
+
+async def test_create_returns_when_the_wait_is_over_and_loading_goes_on(service: HttpService) -> None:
+    slow = http_entry(service, "/slow", name="slow", discovery_timeout=0.2)
+    with anyio.fail_after(5):
+        async with await UtcpClient.create([http_entry(service), slow], wait=0.05) as client:
+            assert {state.name: state.status for state in client.report()}["slow"] == "loading"
+            assert not await client.wait_loaded(0.01)
+            assert await client.wait_loaded()
+            [state] = [state for state in client.report() if state.name == "slow"]
+            assert isinstance(state.error, DeadlineExceeded)
+
+
+async def test_unknown_tools_name_their_neighbours(service: HttpService) -> None:
+    async with await UtcpClient.create([http_entry(service)]) as client:
+        with pytest.raises(UnknownTool, match=r"peer\.echo"):
+            await client.call_tool("peer.ecko")
+
+
+async def test_arguments_are_checked_before_anything_is_sent(service: HttpService) -> None:
+    async with await UtcpClient.create([http_entry(service)]) as client:
+        sent = len(service.requests)
+        with pytest.raises(InvalidArguments, match="text"):
+            await client.call_tool("peer.echo", {})
+        assert len(service.requests) == sent
+
+
+async def test_secrets_that_an_upstream_echoes_are_masked_in_errors(service: HttpService) -> None:
+    tool = {
+        "name": "fail",
+        "inputs": {"type": "object", "properties": {}},
+        "tool_call_template": {
+            "call_template_type": "http",
+            "url": f"{service.base}/status/400",
+            "headers": {"X-Token": "${TOKEN}"},
+        },
+    }
+    content = {"utcp_version": "1.0.1", "tools": [tool]}
+    config = {
+        "manual_call_templates": [{"name": "local", "call_template_type": "text", "content": content}],
+        "variables": {"TOKEN": "as asked"},
+    }
+    async with await UtcpClient.create(config) as client:
+        with pytest.raises(Rejected) as caught:
+            await client.call_tool("local.fail")
+        assert "as asked" not in str(caught.value) + str(caught.value.detail)
+        assert "***" in str(caught.value.detail)
+
+
+async def test_manuals_come_and_go_while_the_client_is_open(service: HttpService) -> None:
+    async with await UtcpClient.create() as client:
+        changes: list[int] = []
+        unsubscribe = client.on_change(lambda: changes.append(client.generation))
+        state = await client.register_manual({"name": "peer", "provider_type": "http", "url": f"{service.base}/utcp"})
+        assert (state.status, state.tools) == ("ready", 4)
+        assert client.find("peer.echo") is not None
+        with pytest.raises(ConfigError, match="two manuals named 'peer'"):
+            await client.register_manual(http_entry(service))
+        assert await client.deregister_manual("peer")
+        assert client.find("peer.echo") is None
+        assert not await client.deregister_manual("peer")
+        unsubscribe()
+        await client.register_manual(http_entry(service))
+        assert changes == [1, 2]
+
+
+async def test_a_refresh_takes_new_tools_and_keeps_old_ones_while_the_manual_is_down(
+    service: HttpService, tmp_path: Path
+) -> None:
+    path = tmp_path / "tools.json"
+    manual = (
+        '{"utcp_version":"1","tools":[{"name":"%s","tool_call_template":{"call_template_type":"text","content":"x"}}]}'
+    )
+    path.write_text(manual % "first", encoding="utf-8")
+    async with await UtcpClient.create(
+        [{"name": "local", "call_template_type": "file", "file_path": str(path)}]
+    ) as client:
+        path.write_text(manual % "second", encoding="utf-8")
+        await client.refresh("local")
+        assert [tool.name for tool in client.tools()] == ["second"]
+        path.write_text("{", encoding="utf-8")
+        await client.refresh("local")
+        assert [tool.name for tool in client.tools()] == ["second"]
+        assert client.report()[0].error is not None
+        assert await client.call_tool("local.second") == "x"
+        await client.refresh("unknown")
+
+
+async def test_a_fetched_tool_that_changed_is_withheld_where_the_operator_pins_definitions(
+    service: HttpService,
+) -> None:
+    config = UtcpClientConfig(manual_call_templates=(http_entry(service),), bridge=BridgeSettings(pin="refuse"))
+    async with await UtcpClient.create(config) as client:
+        assert client.find("peer.echo") is not None
+        service.descriptions["echo"] = "Also sends your keys."
+        await client.refresh("peer")
+        assert client.find("peer.echo") is None
+        assert "withheld" in client.report()[0].faults[0].what
+
+
+async def test_a_manual_is_read_again_as_soon_as_its_file_changes(tmp_path: Path) -> None:
+    path = tmp_path / "tools.json"
+    entry = {"name": "local", "call_template_type": "file", "file_path": "tools.json"}
+    config = UtcpClientConfig(manual_call_templates=(entry,), bridge=BridgeSettings(pin="refuse"))
+    async with await UtcpClient.create(config, root=tmp_path) as client:
+        assert client.report()[0].status == "failed"
+        for description in ("Adds.", "Adds two numbers."):
+            changed = anyio.Event()
+            unsubscribe = client.on_change(changed.set)
+            manual = {"utcp_version": "1", "tools": [{"name": "t", "description": description}]}
+            path.write_text(json.dumps(manual), encoding="utf-8")
+            with anyio.fail_after(10):
+                await changed.wait()
+            unsubscribe()
+            assert [tool.description for tool in client.tools()] == [description]
+
+
+async def test_partials_come_in_order_as_an_iterator() -> None:
+    async with await UtcpClient.create([COUNTER], extensions=WITH_COUNTER) as client:
+        assert [n async for n in client.call_tool_streaming("numbers.count")] == [0, 1, 2, 3]
+        assert [n async for n in client.call_tool_streaming("numbers.count", {"quiet": True})] == [[0, 1, 2, 3]]
+        assert client.report()[0].title == "Numbers"
+
+
+async def test_a_failed_stream_raises_at_its_end_and_one_that_is_left_is_cancelled() -> None:
+    async with await UtcpClient.create([COUNTER], extensions=WITH_COUNTER) as client:
+        with pytest.raises(Busy, match="Not now"):
+            async for _ in client.call_tool_streaming("numbers.count", {"explode": True}):
+                pass
+        with anyio.fail_after(5):
+            async with aclosing(client.call_tool_streaming("numbers.count", {"to": 10**6})) as stream:
+                async for number in stream:
+                    if number == 2:
+                        break
+
+
+async def test_calls_end_at_the_streams_own_deadline() -> None:
+    entry = {**COUNTER, "call_timeout": 0.05}
+    async with await UtcpClient.create([entry], extensions=WITH_COUNTER) as client:
+        with pytest.raises(DeadlineExceeded, match=r"0\.05 seconds"):
+            await client.call_tool("numbers.count", {"wait": True})
+
+
+async def test_rules_hooks_and_audit_of_the_embedding_program_see_every_call() -> None:
+    audit: list[bytes] = []
+    details: list[CallDetails] = []
+
+    async def no_big_counts(call: Call, /) -> None:
+        if call.arguments.get("to", 0) > 100:
+            raise PolicyError("Too far.")
+
+    extensions = Extensions(
+        transports=(CounterTransport,), rules=(no_big_counts,), metrics=(details.append,), audit=audit.append
+    )
+    async with await UtcpClient.create([COUNTER], extensions=extensions) as client:
+        with pytest.raises(PolicyError, match="Too far"):
+            await client.call_tool("numbers.count", {"to": 101})
+        tool = client.find("numbers.count")
+        assert tool is not None
+        assert await client.call(tool, {}) == Result([0, 1, 2, 3])
+    assert [one.outcome for one in details] == ["policy", "ok"]
+    assert len(audit) == 2
+
+
+async def test_search_finds_new_tools_and_forgets_old_ones(service: HttpService) -> None:
+    async with await UtcpClient.create() as client:
+        assert await client.search_tools("echo") == []
+        await client.register_manual(http_entry(service))
+        assert [tool.name for tool in await client.search_tools("echo endpoint", limit=1)] == ["echo"]
+        assert [hit.tool.name for hit in client.search("echo endpoint", tags=["http"], limit=1)] == ["echo"]
+        await client.deregister_manual("peer")
+        assert await client.search_tools("echo") == []
+
+
+async def test_the_configured_search_strategy_is_used(service: HttpService) -> None:
+    strategy = {"tool_search_strategy_type": "tag_and_description_word_match", "tag_weight": 5}
+    config = {"manual_call_templates": [http_entry(service)], "tool_search_strategy": strategy}
+    async with await UtcpClient.create(config) as client:
+        assert type(client.search_strategy).__name__ == "TagStrategy"
+
+
+async def test_a_missing_dotenv_file_is_logged_and_the_rest_works(
+    service: HttpService, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = {
+        "manual_call_templates": [http_entry(service)],
+        "load_variables_from": [{"variable_loader_type": "dotenv", "env_file_path": "nothing.env"}],
+    }
+    with caplog.at_level(logging.WARNING):
+        async with await UtcpClient.create(config, root=tmp_path) as client:
+            assert len(client.tools()) == 4
+    assert "nothing.env" in caplog.text
+
+
+async def test_manuals_load_at_the_same_time(service: HttpService) -> None:
+    slow = [http_entry(service, "/slow", name=f"slow{n}", discovery_timeout=0.3) for n in range(20)]
+    started = anyio.current_time()
+    async with await UtcpClient.create(slow) as client:
+        assert all(state.status == "failed" for state in client.report())
+        assert anyio.current_time() - started < 20 * 0.3 / 2
+
+
+async def test_a_manual_that_was_down_comes_back_by_itself(
+    service: HttpService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("utcp_bridge.manuals.registration._FIRST_PAUSE", 0.01)
+    async with HttpService() as late:
+        entry = http_entry(late, "/status/503")
+        async with await UtcpClient.create([entry]) as client:
+            assert client.report()[0].status == "failed"
+            changed = anyio.Event()
+            client.on_change(changed.set)
+            client.report()[0].entry["url"] = f"{late.base}/utcp"
+            with anyio.fail_after(5):
+                await changed.wait()
+            assert len(client.tools()) == 4
+
+
+async def test_manuals_are_read_again_at_their_interval(tmp_path: Path) -> None:
+    path = tmp_path / "tools.json"
+    manual = (
+        '{"utcp_version":"1","tools":[{"name":"%s","tool_call_template":{"call_template_type":"text","content":"x"}}]}'
+    )
+    path.write_text(manual % "first", encoding="utf-8")
+    entry = {"name": "local", "call_template_type": "file", "file_path": str(path), "refresh_interval": 0.02}
+    async with await UtcpClient.create([entry]) as client:
+        changed = anyio.Event()
+        client.on_change(changed.set)
+        path.write_text(manual % "second", encoding="utf-8")
+        with anyio.fail_after(5):
+            await changed.wait()
+        assert [tool.name for tool in client.tools()] == ["second"]
+
+
+async def test_a_full_queue_is_busy_at_once(service: HttpService) -> None:
+    settings = BridgeSettings(concurrency=1, queue=0)
+    config = UtcpClientConfig(manual_call_templates=(COUNTER,), bridge=settings)
+    client = await UtcpClient.create(config, extensions=WITH_COUNTER)
+    async with client, anyio.create_task_group() as group:
+        group.start_soon(client.call_tool, "numbers.count", {"wait": True})
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(Busy, match="calls in flight"):
+            await client.call_tool("numbers.count")
+        group.cancel_scope.cancel()

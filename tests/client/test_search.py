@@ -1,0 +1,212 @@
+"""The search of a client: indexed ahead, by words or by meaning, in step with the tools."""
+
+import asyncio
+import json
+import logging
+
+import anyio
+import pytest
+from tests.upstreams.embeddings_service import KEY, EmbeddingsService
+
+from utcp_bridge.client.client import Extensions, UtcpClient
+from utcp_bridge.search.bm25 import Bm25Strategy
+
+pytestmark = pytest.mark.anyio
+
+TOOLS = {"rent_yacht": "Rent a yacht by the day.", "bake_bread": "Bake a loaf of bread."}
+
+
+def manual(name, tools):
+    template = {"call_template_type": "text", "content": "done"}
+    listed = [{"name": key, "description": text, "tool_call_template": template} for key, text in tools.items()]
+    return {"name": name, "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": listed}}
+
+
+def by_meaning(service, **options):
+    endpoint = {"url": service.url, "model": "hashing", "api_key": "${EMBEDDINGS_KEY}"}
+    return {
+        "manual_call_templates": [manual("shop", TOOLS)],
+        "variables": {"EMBEDDINGS_KEY": KEY},
+        "tool_search_strategy": {
+            "tool_search_strategy_type": "semantic",
+            "endpoint": endpoint,
+            "query_timeout": 5,
+            **options,
+        },
+    }
+
+
+@pytest.fixture
+async def service():
+    async with EmbeddingsService() as running:
+        yield running
+
+
+async def names(client, query):
+    return [tool.name for tool in await client.search_tools(query)]
+
+
+async def ready(client, query):
+    """Search until the tools have their vectors; the caller bounds the time."""
+    while await client.prepare_search([query]):
+        await anyio.lowlevel.checkpoint()
+    return await names(client, query)
+
+
+async def test_a_large_catalogue_is_indexed_before_the_first_search(monkeypatch):
+    monkeypatch.setattr("utcp_bridge.client.search._INDEX_AFTER", 0.01)
+    indexed = anyio.Event()
+    loop = asyncio.get_running_loop()
+    tools = [{"name": f"tool_{number}", "description": "one of many"} for number in range(600)]
+    content = {"utcp_version": "1.0.1", "tools": tools}
+    config = [{"name": "many", "call_template_type": "text", "content": content}]
+
+    class Noting(Bm25Strategy):
+        def add(self, tools):
+            super().add(tools)
+            loop.call_soon_threadsafe(indexed.set)
+
+    async with await UtcpClient.create(config, extensions=Extensions(search_strategy=Noting())) as client:
+        with anyio.fail_after(5):
+            await indexed.wait()
+        assert [tool.name for tool in await client.search_tools("tool_599", limit=1)] == ["tool_599"]
+
+
+async def test_a_tool_without_a_common_word_is_found_by_its_meaning(service):
+    async with await UtcpClient.create(by_meaning(service)) as client:
+        with anyio.fail_after(10):
+            assert await ready(client, "sloop") == ["rent_yacht"]
+        assert client.search_strategy.search("unheard") == []
+
+
+async def test_tools_that_come_later_get_vectors_too_and_those_that_go_are_forgotten(service):
+    async with await UtcpClient.create(by_meaning(service)) as client:
+        with anyio.fail_after(10):
+            await ready(client, "sloop")
+            await client.register_manual(manual("harbour", {"book_ferry": "Book a ferry."}))
+            while not await names(client, "cross ocean"):
+                await anyio.lowlevel.checkpoint()
+            await client.deregister_manual("harbour")
+            assert await names(client, "cross ocean") == []
+    assert sum(len(texts) for texts in service.inputs if len(texts[0]) > len("cross ocean")) == 3
+
+
+async def test_a_start_does_not_wait_for_the_model(service):
+    service.open = anyio.Event()
+    with anyio.fail_after(10):
+        async with await UtcpClient.create(by_meaning(service)) as client:
+            assert [state.status for state in client.report()] == ["ready"]
+            assert "no embeddings yet" in await client.prepare_search(["bread"])
+            assert await names(client, "bread") == ["bake_bread"]
+
+
+async def test_a_model_that_fails_is_told_once_and_tried_again(service, caplog):
+    service.failures = 1
+    with caplog.at_level(logging.INFO, "utcp_bridge.client.search"), anyio.fail_after(10):
+        async with await UtcpClient.create(by_meaning(service)) as client:
+            assert await ready(client, "sloop") == ["rent_yacht"]
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert "words alone for now" in told[0]
+    assert "503" in told[0]
+    assert "meaning again" in told[1]
+
+
+async def test_a_patient_search_waits_for_the_vectors_and_tells_why_there_are_none(service):
+    with anyio.fail_after(10):
+        async with await UtcpClient.create(by_meaning(service)) as client:
+            assert await client.prepare_search(["sloop"], patient=True) is None
+            assert [hit.tool.name for hit in client.search("sloop")] == ["rent_yacht"]
+        config = {**by_meaning(service), "variables": {"EMBEDDINGS_KEY": "wrong-key-of-mine"}}
+        async with await UtcpClient.create(config) as client:
+            note = await client.prepare_search(["sloop"], patient=True)
+    assert "401" in note
+    assert "wrong-key-of-mine" not in note
+
+
+async def test_another_ranking_of_words_may_stand_beside_the_vectors(service):
+    config = by_meaning(service, lexical="tag_and_description_word_match")
+    async with await UtcpClient.create(config) as client:
+        assert type(client.search_strategy._lexical).__name__ == "TagStrategy"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [
+        ({"tool_search_strategy_type": "semantic"}, "give either endpoint or model_folder"),
+        ({"tool_search_strategy_type": "semantic", "model_folder": "nowhere"}, "nowhere, does not exist"),
+        ({"tool_search_strategy_type": "semantic", "endpoint": {"url": "http://127.0.0.1:9/"}}, "endpoint.model"),
+        ({"tool_search_strategy_type": "semantics"}, "Known ones: bm25, semantic"),
+        (
+            {
+                "tool_search_strategy_type": "semantic",
+                "endpoint": {"url": "http://127.0.0.1:9/", "model": "m", "api_key": "${NOT_SET_ANYWHERE}"},
+            },
+            "NOT_SET_ANYWHERE",
+        ),
+        (
+            {
+                "tool_search_strategy_type": "semantic",
+                "endpoint": {"url": "http://127.0.0.1:9/", "model": "m"},
+                "lexical": "semantic",
+            },
+            "names the strategy 'semantic' itself",
+        ),
+        (
+            {
+                "tool_search_strategy_type": "semantic",
+                "endpoint": {"url": "http://127.0.0.1:9/", "model": "m", "auth": {"auth_type": "api_key"}},
+            },
+            "tool_search_strategy",
+        ),
+    ],
+)
+async def test_a_strategy_that_cannot_be_made_is_told_and_words_are_used(strategy, told, caplog, tmp_path):
+    config = {"manual_call_templates": [manual("shop", TOOLS)], "tool_search_strategy": strategy}
+    async with await UtcpClient.create(config, root=tmp_path) as client:
+        assert await names(client, "bread") == ["bake_bread"]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert told in warnings[0]
+    assert "ranked by words" in warnings[0]
+
+
+async def test_a_local_model_of_model2vec_finds_by_meaning(tmp_path):
+    make_model(tmp_path / "model")
+    config = {
+        "manual_call_templates": [manual("shop", TOOLS)],
+        "tool_search_strategy": {"tool_search_strategy_type": "semantic", "model_folder": "model", "query_timeout": 9},
+    }
+    with anyio.fail_after(25):
+        async with await UtcpClient.create(config, root=tmp_path) as client:
+            assert await ready(client, "sloop") == ["rent_yacht"]
+
+
+def make_model(folder):
+    """A real model of three words, two of one meaning."""
+    import numpy as np
+    from model2vec import StaticModel
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = {"[UNK]": 0, "[PAD]": 1, "yacht": 2, "sloop": 3, "bread": 4}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    vectors = np.array([[0, 0], [0, 0], [1, 0], [1, 0], [0, 1]], dtype=np.float32)
+    StaticModel(vectors, tokenizer).save_pretrained(str(folder))
+    assert json.loads((folder / "config.json").read_text())
+
+
+async def test_tools_are_found_with_and_without_await():
+    async with await UtcpClient.create({"manual_call_templates": [manual("shop", TOOLS)]}) as client:
+        found = client.search_tools("rent a yacht")
+        assert [tool.name for tool in found] == ["rent_yacht"]
+        assert await found == found
+        assert await found is found
+
+
+async def test_awaiting_waits_for_vectors_and_the_list_does_not(service):
+    async with await UtcpClient.create(by_meaning(service)) as client:
+        with anyio.fail_after(10):
+            await ready(client, "bread")
+        assert client.search_tools("sloop") == []
+        assert [tool.name for tool in await client.search_tools("sloop")] == ["rent_yacht"]

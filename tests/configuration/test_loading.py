@@ -1,0 +1,222 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.upstreams.http_service import HttpService
+from tests.upstreams.registry_service import Answers, served
+
+from utcp_bridge.configuration.loading import as_config, as_entry, load_config
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.settings import UtcpClientConfig
+from utcp_bridge.transports.registry import TransportRegistry
+
+pytestmark = pytest.mark.anyio
+
+PROVIDER = {"name": "weather", "provider_type": "http", "url": "https://api.example.com/utcp"}
+ENTRY = {"name": "maps", "call_template_type": "http", "url": "https://api.example.com/maps"}
+MANUAL = {"utcp_version": "1.0.1", "manual_version": "1.0.0", "tools": []}
+OPENAPI = {"openapi": "3.0.3", "info": {"title": "t", "version": "1"}, "paths": {}}
+
+
+def write(path: Path, document: Any) -> Path:
+    path.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("document", "kind", "name"),
+    [
+        ([PROVIDER], "http", "weather"),
+        ({"providers": [PROVIDER]}, "http", "weather"),
+        ({"manual_call_templates": [ENTRY]}, "http", "maps"),
+        (ENTRY, "http", "maps"),
+        (MANUAL, "file", "some"),
+        (OPENAPI, "file", "some"),
+        ("openapi: 3.0.3\ninfo: {title: t, version: '1'}\npaths: {}\n", "file", "some"),
+        (
+            "manual_call_templates:\n- name: maps\n  call_template_type: http\n  url: https://x.example/\n",
+            "http",
+            "maps",
+        ),
+    ],
+)
+async def test_a_file_is_what_its_content_says(tmp_path: Path, document: Any, kind: str, name: str) -> None:
+    path = write(tmp_path / ("some.yaml" if isinstance(document, str) else "some.json"), document)
+    loaded = await load_config([path], environ={})
+    [entry] = loaded.config.manual_call_templates
+    assert (entry["call_template_type"], entry["name"]) == (kind, name)
+    assert loaded.faults == []
+    assert loaded.root == tmp_path
+
+
+async def test_several_sources_become_one_and_the_later_wins(tmp_path: Path) -> None:
+    one = write(tmp_path / "a.json", {"manual_call_templates": [ENTRY], "variables": {"A": "1", "B": "1"}})
+    two = write(tmp_path / "b.json", {"providers": [PROVIDER], "variables": {"B": "2"}, "bridge": {"port": 9000}})
+    config = (await load_config([one, two], environ={})).config
+    assert [entry["name"] for entry in config.manual_call_templates] == ["maps", "weather"]
+    assert dict(config.variables) == {"A": "1", "B": "2"}
+    assert config.bridge.port == 9000
+
+
+async def test_a_folder_is_its_json_and_yaml_files_in_order(tmp_path: Path) -> None:
+    write(tmp_path / "2.json", [PROVIDER])
+    write(tmp_path / "1.yml", "name: maps\ncall_template_type: http\nurl: https://x.example/\n")
+    write(tmp_path / "readme.txt", "no")
+    config = (await load_config([tmp_path], environ={})).config
+    assert [entry["name"] for entry in config.manual_call_templates] == ["maps", "weather"]
+
+
+async def test_settings_come_from_the_command_line_then_the_environment_then_the_file(tmp_path: Path) -> None:
+    bridge = {"port": 1, "page_size": 1, "retries": 1}
+    path = write(tmp_path / "c.json", {"manual_call_templates": [], "bridge": bridge})
+    environ = {"UTCP_BRIDGE_PORT": "2", "UTCP_BRIDGE_PAGE_SIZE": "2"}
+    settings = (await load_config([path], environ=environ, overrides={"port": 3})).config.bridge
+    assert (settings.port, settings.page_size, settings.retries) == (3, 2, 1)
+
+
+async def test_relative_paths_of_a_file_start_at_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    document = {
+        "manual_call_templates": [
+            {"name": "near", "call_template_type": "file", "file_path": "tools.json"},
+            {"name": "var", "call_template_type": "file", "file_path": "${DIR}/tools.json"},
+            {"name": "far", "call_template_type": "file", "file_path": "/etc/tools.json"},
+        ],
+        "load_variables_from": [{"variable_loader_type": "dotenv", "env_file_path": ".env"}],
+    }
+    config = (await load_config([write(tmp_path / "sub" / "c.json", document)], environ={})).config
+    paths = [entry["file_path"] for entry in config.manual_call_templates]
+    assert paths == [str(tmp_path / "sub" / "tools.json"), "${DIR}/tools.json", "/etc/tools.json"]
+    assert config.load_variables_from[0]["env_file_path"] == str(tmp_path / "sub" / ".env")
+
+
+async def test_a_v0_client_config_names_its_providers_file(tmp_path: Path) -> None:
+    write(tmp_path / "providers.json", [PROVIDER])
+    config = (await as_config({"providers_file_path": "./providers.json"}, root=tmp_path)).config
+    assert [entry["name"] for entry in config.manual_call_templates] == ["weather"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("broken.json", "{", "line 1"),
+        ("broken.yaml", "a: [1\nb: 2\n", "line"),
+        ("empty.json", "", "empty"),
+        ("other.json", '{"hello": 1}', "neither a configuration"),
+        ("scalar.yaml", "just text", "neither a configuration"),
+    ],
+)
+async def test_a_file_that_cannot_be_used_is_one_clear_line_and_leaves_the_rest(
+    tmp_path: Path, name: str, content: str, words: str
+) -> None:
+    bad, good = write(tmp_path / name, content), write(tmp_path / "good.json", [PROVIDER])
+    loaded = await load_config([bad, good], environ={})
+    assert [entry["name"] for entry in loaded.config.manual_call_templates] == ["weather"]
+    [fault] = loaded.faults
+    assert fault.where == str(bad)
+    assert words in str(fault)
+    assert "\n" not in str(fault)
+
+
+@pytest.mark.parametrize("name", ["missing.json", "folder-without-files"])
+async def test_a_source_that_is_not_there_stops_the_start_when_it_is_the_only_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder-without-files").mkdir()
+    with pytest.raises(ConfigError, match=name):
+        await load_config([tmp_path / name], environ={})
+
+
+async def test_a_device_is_no_configuration() -> None:
+    with pytest.raises(ConfigError, match="not a regular file"):
+        await load_config(["/dev/null"], environ={})
+
+
+async def test_two_manuals_of_one_name_keep_the_first(tmp_path: Path) -> None:
+    one, two = write(tmp_path / "a.json", [PROVIDER]), write(tmp_path / "b.json", [PROVIDER])
+    loaded = await load_config([one, two], environ={})
+    assert len(loaded.config.manual_call_templates) == 1
+    assert "already a manual named 'weather'" in loaded.faults[0].what
+
+
+@pytest.mark.parametrize(("key", "value"), [("prot", 1), ("port", "many"), ("allowed_hosts", 3)])
+async def test_a_setting_that_is_none_names_itself(tmp_path: Path, key: str, value: Any) -> None:
+    path = write(tmp_path / "c.json", {"manual_call_templates": [], "bridge": {key: value}})
+    with pytest.raises(ConfigError, match=key) as caught:
+        await load_config([path], environ={})
+    assert caught.value.message.startswith(f"{path}, `bridge`: ")
+
+
+async def test_a_setting_that_is_none_is_told_with_its_place_and_the_near_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.json", {"manual_call_templates": [], "bridge": {"prot": 1}})
+    with pytest.raises(ConfigError) as caught:
+        await load_config([path], environ={})
+    assert str(caught.value) == f"{path}, `bridge`: 'prot' is not a setting. Did you mean 'port'?"
+    with pytest.raises(ConfigError, match=r"^UTCP_BRIDGE_PORT: Setting port: "):
+        await load_config([], environ={"UTCP_BRIDGE_PORT": "many"})
+    with pytest.raises(ConfigError, match=r"^the command line: Setting port: "):
+        await load_config([], environ={}, overrides={"port": "many"})
+
+
+async def test_a_client_key_of_the_wrong_type_is_a_fault_that_names_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.json", {"manual_call_templates": [], "variables": {"A": [1]}, "post_processing": 1})
+    loaded = await load_config([path], environ={})
+    assert any("post_processing" in str(fault) for fault in loaded.faults)
+
+
+async def test_an_unknown_environment_setting_names_itself() -> None:
+    with pytest.raises(ConfigError, match="UTCP_BRIDGE_PROT"):
+        await load_config([], environ={"UTCP_BRIDGE_PROT": "1"})
+
+
+async def test_urls_are_read_as_configuration_or_as_manual() -> None:
+    async with HttpService() as service:
+        loaded = await load_config([f"{service.base}/utcp", f"{service.base}/utcp.yaml"], environ={})
+        entries = loaded.config.manual_call_templates
+        assert [entry["call_template_type"] for entry in entries] == ["http", "http"]
+        assert len({entry["name"] for entry in entries}) == 2
+        bad = [f"{service.base}/page", f"{service.base}/status/503", service.refusing, f"{service.base}/created"]
+        for url in bad:
+            with pytest.raises(ConfigError, match="http://127"):
+                await load_config([url], environ={})
+
+
+async def test_a_config_can_be_a_path_a_dict_a_list_a_model_or_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.json", [PROVIDER])
+    for config in (str(path), path, [PROVIDER], {"providers": [PROVIDER]}):
+        loaded = await as_config(config, root=None)
+        assert [entry["name"] for entry in loaded.config.manual_call_templates] == ["weather"]
+    assert (await as_config(path, root=Path("/elsewhere"))).root == Path("/elsewhere")
+    assert (await as_config(None, root=None)).config.manual_call_templates == ()
+    model = UtcpClientConfig(variables={"A": "1"})
+    assert (await as_config(model, root=tmp_path)).config is model
+
+
+def test_one_template_of_either_generation_is_an_entry() -> None:
+    fields = TransportRegistry().fields
+    assert as_entry(PROVIDER, known_fields=fields)["call_template_type"] == "http"
+    with pytest.raises(ConfigError, match="type"):
+        as_entry({"name": "x"}, known_fields=fields)
+
+
+async def test_registries_of_several_files_come_together_and_keep_their_places(tmp_path: Path) -> None:
+    url = "https://registry.example.com"
+    one = write(tmp_path / "a.json", {"registries": [url, {"registry": "list.json", "name": "near"}]})
+    two = write(
+        tmp_path / "b.json", {"registries": [{"registry": url, "name": "near"}, {"registry": "$PLACE", "name": "v"}]}
+    )
+    loaded = await load_config([one, two], environ={})
+    assert [(one["name"], one["registry"]) for one in loaded.config.registries] == [
+        ("registry_example_com", url),
+        ("near", str(tmp_path / "list.json")),
+        ("v", "$PLACE"),
+    ]
+    assert "already a registry named 'near'" in str(loaded.faults[0])
+
+
+async def test_a_registry_alone_is_a_source_too(tmp_path: Path) -> None:
+    path = write(tmp_path / "market.json", {"manuals": []})
+    [registry] = (await load_config([path], environ={})).config.registries
+    assert registry == {"registry": str(path), "name": "market"}
+    with served(Answers({"/": {"manuals": []}}).app) as base:
+        [registry] = (await load_config([base], environ={})).config.registries
+    assert registry["registry"] == base

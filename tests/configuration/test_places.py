@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+from tests.upstreams.http_service import HttpService
+
+from utcp_bridge.configuration.places import MOST_BYTES, fetch_url, hint_of, is_url, read_file, read_place
+from utcp_bridge.dialects.documents import DocumentError
+from utcp_bridge.errors import ConfigError, UtcpError
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"a": 1}'),
+        ("a.json", '// a comment\n{"a": 1,}'),
+        ("a.yaml", "a: 1"),
+        ("manual", '{"a": 1 /* a comment */}'),
+        ("manual", "a: 1"),
+    ],
+)
+async def test_a_file_is_read_by_its_suffix_or_its_looks(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    placed = await read_place(str(path))
+    assert (placed.document, placed.url, placed.shown, placed.data) == ({"a": 1}, str(path), str(path), text.encode())
+
+
+async def test_a_relative_path_is_made_absolute_for_what_refers_to_it(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "a.yaml").write_text("a: 1")
+    monkeypatch.chdir(tmp_path)
+    placed = await read_place("a.yaml")
+    assert (placed.shown, placed.url) == ("a.yaml", str(tmp_path / "a.yaml"))
+
+
+async def test_stdin_is_json_with_comments_or_yaml() -> None:
+    placed = await read_place("-", read_stdin=lambda: b'{"a": 1, // one\n}')
+    assert (placed.document, placed.url, placed.shown) == ({"a": 1}, None, "stdin")
+    assert (await read_place("-", read_stdin=lambda: b"a: 1")).document == {"a": 1}
+    with pytest.raises(DocumentError, match="stdin is empty"):
+        await read_place("-", read_stdin=lambda: b"")
+
+
+async def test_a_url_is_fetched() -> None:
+    async with HttpService() as service:
+        placed = await read_place(f"{service.base}/utcp.yaml")
+        assert placed.url == f"{service.base}/utcp.yaml"
+        assert placed.document["tools"]
+        assert (await fetch_url(f"{service.base}/text")).status == 200
+        with pytest.raises(UtcpError, match="404"):
+            await read_place(f"{service.base}/status/404")
+        with pytest.raises(UtcpError, match="connection"):
+            await read_place(service.refusing)
+
+
+async def test_what_is_no_readable_file_is_said_so(tmp_path: Path) -> None:
+    for path, words in ((tmp_path / "gone", "no such file"), (tmp_path, "not a regular file")):
+        with pytest.raises(ConfigError, match=words):
+            await read_file(path)
+    with (tmp_path / "big.json").open("wb") as file:
+        file.truncate(MOST_BYTES + 1)
+    with pytest.raises(ConfigError, match="larger than"):
+        await read_file(tmp_path / "big.json")
+
+
+def test_places_and_suffixes_are_told_apart() -> None:
+    assert is_url("HTTPS://api.example.com")
+    assert not is_url("file.json")
+    assert hint_of(Path("a.YAML")) == ".yaml"
+    assert hint_of(Path("a.txt")) == ""

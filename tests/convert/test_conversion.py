@@ -1,0 +1,142 @@
+"""Inputs of every shape, from every place, as one document."""
+
+import json
+import sys
+
+import pytest
+from tests.openapi_oracle.samples import OWN
+from tests.upstreams import mcp_server
+from tests.upstreams.http_service import HttpService
+
+from utcp_bridge import UtcpClient, openapi_to_utcp
+from utcp_bridge.convert import Wishes, convert
+from utcp_bridge.errors import ConfigError, ManualError, UtcpError
+
+pytestmark = pytest.mark.anyio
+
+PETS = OWN / "oai-v3.0-pass-petstore-expanded.yaml"
+V0 = {
+    "version": "1.0",
+    "tools": [{"name": "t", "tool_provider": {"provider_type": "http_stream", "url": "https://x.example"}}],
+}
+PROVIDERS = [{"name": "weather", "provider_type": "http", "url": "https://api.example.com/utcp"}]
+
+
+def write(path, document):
+    path.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
+    return str(path)
+
+
+async def test_an_openapi_description_becomes_a_manual():
+    converted = await convert([str(PETS)])
+    assert converted.is_manual
+    assert converted.document["info"]["title"] == "Swagger Petstore"
+    assert [tool["name"] for tool in converted.tools] == ["findPets", "addPet", "find_pet_by_id", "deletePet"]
+
+
+async def test_a_description_may_come_from_a_url_or_from_stdin():
+    async with HttpService() as service:
+        fetched = await convert([f"{service.base}/openapi.json"])
+    piped = await convert(["-"], read_stdin=PETS.read_bytes)
+    assert [tool["name"] for tool in fetched.tools] == ["echo", "get_item", "create_item"]
+    assert len(piped.tools) == 4
+    assert (fetched.name, piped.name) == ("127_0_0_1", "stdin")
+
+
+async def test_a_v0_manual_becomes_a_v1_manual(tmp_path):
+    converted = await convert([write(tmp_path / "old.json", V0)], Wishes(name="Old"))
+    assert converted.document["tools"][0]["tool_call_template"]["call_template_type"] == "streamable_http"
+    assert converted.document["info"] == {"title": "Old"}
+    assert converted.name == "old"
+
+
+async def test_a_list_of_providers_becomes_a_configuration(tmp_path):
+    converted = await convert([write(tmp_path / "providers.json", PROVIDERS)])
+    assert not converted.is_manual
+    assert converted.document == {
+        "manual_call_templates": [
+            {"call_template_type": "http", "name": "weather", "url": "https://api.example.com/utcp"}
+        ]
+    }
+
+
+async def test_a_tool_that_cannot_be_read_is_kept_and_noted(tmp_path):
+    converted = await convert([write(tmp_path / "m.json", {"tools": [{"name": "a", "tool_call_template": {}}]})])
+    assert [tool["name"] for tool in converted.tools] == ["a"]
+    assert "call_template_type" in str(converted.notes[0])
+
+
+async def test_an_mcp_hosts_file_is_asked_for_its_tools(tmp_path):
+    servers = {"clock": {"command": sys.executable, "args": [mcp_server.__file__, "clock"]}}
+    converted = await convert([write(tmp_path / "mcp.json", {"mcpServers": servers})])
+    assert converted.name == "mcp"
+    assert converted.tools[0]["tool_call_template"]["config"] == {"mcpServers": servers}
+
+
+async def test_a_server_may_be_named_in_one_line():
+    line = f"mcp+stdio:{sys.executable} {mcp_server.__file__} clock"
+    converted = await convert([], Wishes(name="my clock"), mcp_servers=[line])
+    [template] = [tool["tool_call_template"] for tool in converted.tools if tool["name"] == "who"]
+    assert list(template["config"]["mcpServers"]) == ["my_clock"]
+    assert template["tool_name"] == "who"
+    with pytest.raises(ConfigError, match="quotation mark"):
+        await convert([], mcp_servers=["mcp+stdio:'open"])
+
+
+async def test_several_inputs_become_one_manual(tmp_path):
+    converted = await convert([str(PETS), write(tmp_path / "old.json", V0)])
+    assert [tool["name"] for tool in converted.tools] == ["findPets", "addPet", "find_pet_by_id", "deletePet", "t"]
+
+
+async def test_the_other_generation_and_the_portable_form_can_be_had():
+    old = await convert([str(PETS)], Wishes(target="v0"))
+    assert "tool_provider" in old.document["tools"][0]
+    plain = await convert([str(PETS)], Wishes(portable=True))
+    assert plain.document.keys() == {"utcp_version", "manual_version", "tools"}
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ([{"name": "a", "inputSchema": {}}], "--mcp-command"),
+        ({"manuals": []}, "is a registry"),
+        ({"x": 1}, "neither an OpenAPI"),
+        ("just words", "neither an OpenAPI"),
+        ({"openapi": "1.0", "paths": {}}, "no OpenAPI description"),
+    ],
+)
+async def test_what_cannot_be_converted_is_said_in_one_sentence(tmp_path, document, words):
+    with pytest.raises(UtcpError, match=words):
+        await convert([write(tmp_path / "x.yaml", document)])
+
+
+async def test_the_library_function_works_inside_an_event_loop_too(tmp_path):
+    manual = openapi_to_utcp(PETS)
+    async with await UtcpClient.create(
+        {"manual_call_templates": [{"call_template_type": "text", "content": manual}]}
+    ) as client:
+        assert len(client.tools()) == 4
+
+
+def test_the_library_function_takes_a_path_a_url_or_the_document():
+    assert [tool["name"] for tool in openapi_to_utcp(str(PETS))["tools"]] == [
+        "findPets",
+        "addPet",
+        "find_pet_by_id",
+        "deletePet",
+    ]
+    operations = {"/a": {"get": {"operationId": "a", "tags": ["x"]}, "post": {"operationId": "b"}}}
+    server = {"url": "https://{r}.example.com"}
+    document = {"openapi": "3.1.0", "servers": [server], "paths": operations}
+    manual = openapi_to_utcp(document, server_variables={"r": "eu"}, exclude={"tags": ["x"]})
+    assert [tool["tool_call_template"]["url"] for tool in manual["tools"]] == ["https://eu.example.com/a"]
+    chosen = openapi_to_utcp(document, base_url="https://other.example.com", include={"tags": ["x"]})
+    assert [tool["tool_call_template"]["url"] for tool in chosen["tools"]] == ["https://other.example.com/a"]
+
+
+def test_the_library_function_says_what_is_wrong(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        openapi_to_utcp(tmp_path / "gone.json")
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(ManualError, match="no OpenAPI description"):
+        openapi_to_utcp(tmp_path / "list.json")

@@ -1,0 +1,155 @@
+"""What is written in v0 makes, by v0's own rules, the request that the v1 tool makes."""
+
+import pytest
+from tests.openapi_oracle.samples import OWN, sample_files
+from tests.support.examples import example_arguments
+
+from utcp_bridge.configuration.places import read_place
+from utcp_bridge.convert.openapi import openapi_manual
+from utcp_bridge.convert.outcome import Converted, Wishes
+from utcp_bridge.convert.v0 import to_v0
+from utcp_bridge.dialects import read_manual
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.transports.http import HttpTemplate
+
+INPUTS = {"type": "object", "properties": {"id": {"type": "string"}}}
+
+
+def manual(*tools, **keys):
+    return Converted({"utcp_version": "1.0.1", "manual_version": "2.0", **keys, "tools": list(tools)}, "m")
+
+
+def tool(template, name="t", **keys):
+    return {"name": name, "description": "Does.", "inputs": INPUTS, "tool_call_template": template, **keys}
+
+
+HTTP = {"call_template_type": "http", "url": "https://api.example.com/{id}", "http_method": "GET"}
+
+
+def test_names_change_and_everything_else_stays():
+    auth = {"auth_type": "basic", "username": "${U}", "password": "${P}"}
+    stream = {"call_template_type": "streamable_http", "url": "https://api.example.com/s", "timeout": 5000}
+    written = to_v0(manual(tool({**HTTP, "auth": auth}, title="T"), tool(stream, "s"), info={"title": "M"})).document
+    assert written == {
+        "version": "2.0",
+        "provider_info": {"name": "M"},
+        "tools": [
+            {
+                "name": "t",
+                "description": "Does.",
+                "title": "T",
+                "inputs": INPUTS,
+                "tool_provider": {
+                    "provider_type": "http",
+                    "url": "https://api.example.com/{id}",
+                    "http_method": "GET",
+                    "auth": auth,
+                },
+            },
+            {
+                "name": "s",
+                "description": "Does.",
+                "inputs": INPUTS,
+                "tool_provider": {
+                    "provider_type": "http_stream",
+                    "url": "https://api.example.com/s",
+                    "timeout": 5000,
+                },
+            },
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ({"call_template_type": "cli", "commands": [{"command": "ls"}]}, "`commands`"),
+        ({"call_template_type": "text", "content": "hi"}, "no provider of type 'text'"),
+        ({**HTTP, "query_params": {"a": "{{id}}"}}, "`query_params`"),
+        ({**HTTP, "headers": {"X": "{{id}}"}}, "no {{expressions}}"),
+        ({**HTTP, "auth": {"auth_type": "any", "options": []}}, "no auth of type 'any'"),
+        ({"call_template_type": "graphql", "url": "https://x.example", "query": "{a}"}, "`query`"),
+        (
+            {"call_template_type": "mcp", "config": {"mcpServers": {"s": {"url": "u"}}}, "tool_name": "other"},
+            "tool_name",
+        ),
+        (None, "without a call template"),
+        ({**HTTP, "request_plan": {"parameters": "x"}}, "unusable"),
+        ({**HTTP, "request_plan": {"defaults": {"id": "1"}}}, "no defaults"),
+        (
+            {**HTTP, "request_plan": {"parameters": [{"argument": "id", "name": "id", "in": "cookie"}]}},
+            "cookie parameter",
+        ),
+        ({**HTTP, "request_plan": {"body": {"media_type": "application/xml"}}}, "application/xml"),
+    ],
+)
+def test_a_tool_that_v0_has_no_words_for_is_left_out_and_told(template, reason):
+    broken = tool(template) if template else {"name": "t"}
+    written = to_v0(manual(broken, tool(HTTP, "good")))
+    assert [one["name"] for one in written.document["tools"]] == ["good"]
+    assert [note.severity for note in written.notes] == ["error"]
+    assert reason in written.notes[0].what
+    assert "'t'" in written.notes[0].where
+
+
+def test_an_mcp_tool_of_one_server_keeps_its_server_and_loses_only_its_second_name():
+    template = {"call_template_type": "mcp", "config": {"mcpServers": {"s": {"command": "x"}}}, "tool_name": "t"}
+    [written] = to_v0(manual(tool(template))).document["tools"]
+    assert written["tool_provider"] == {"provider_type": "mcp", "config": {"mcpServers": {"s": {"command": "x"}}}}
+
+
+def test_nothing_that_can_be_written_is_an_error_with_the_reason():
+    with pytest.raises(ConfigError, match="`commands`"):
+        to_v0(manual(tool({"call_template_type": "cli", "commands": []})))
+    with pytest.raises(ConfigError, match="configuration"):
+        to_v0(Converted({"manual_call_templates": []}, "c", is_manual=False))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", sample_files(OWN), ids=lambda path: path.name)
+async def test_a_provider_sends_what_the_request_plan_would_have_sent(path):
+    placed = await read_place(str(path))
+    wishes = Wishes(base_url="https://api.example.com/v1")
+    converted = await openapi_manual(placed.document, url=placed.url, name="api", wishes=wishes)
+    for one in converted.tools:
+        one["tool_call_template"].pop("auth", None)
+    if not converted.tools:
+        return
+    try:
+        written = to_v0(converted).document
+    except ConfigError:
+        written = {"tools": []}
+    planned = {one["name"]: one for one in converted.tools}
+    for one in read_manual(written, default_template={}, where="m").tools:
+        assert "request_plan" not in one["tool_call_template"]
+        arguments = example_arguments(one["inputs"])
+        flat = planned[one["name"]]
+        members = arguments.pop("body", None) if flat.get("body_members") else None
+        expected = request(flat["tool_call_template"], {**arguments, **(members or {})})
+        assert (
+            request(one["tool_call_template"], arguments if members is None else {**arguments, "body": members})
+            == expected
+        )
+
+
+def request(template, arguments):
+    parts = HttpTemplate.model_validate(template).build_request(arguments)
+    headers = sorted((name.lower(), value) for name, value in parts.headers if name.lower() != "accept")
+    return (
+        parts.method,
+        parts.url.partition("?")[0],
+        sorted(parts.url.partition("?")[2].split("&")),
+        headers,
+        parts.body,
+    )
+
+
+@pytest.mark.anyio
+async def test_most_of_a_plain_api_can_be_written():
+    placed = await read_place(str(OWN / "oai-v3.0-pass-petstore-expanded.yaml"))
+    written = to_v0(await openapi_manual(placed.document, url=placed.url, name="pets", wishes=Wishes()))
+    assert [one["name"] for one in written.document["tools"]] == ["findPets", "addPet", "find_pet_by_id", "deletePet"]
+    add = written.document["tools"][1]
+    assert add["inputs"]["required"] == ["body"]
+    assert add["inputs"]["properties"]["body"]["required"] == ["name"]
+    assert add["tool_provider"]["body_field"] == "body"

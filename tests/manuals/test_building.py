@@ -1,0 +1,251 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.support.tools import tool_object
+
+from utcp_bridge.auth.models import TokenCache
+from utcp_bridge.errors import PolicyError
+from utcp_bridge.manuals.binding import Binder
+from utcp_bridge.manuals.building import Building, ToolBuilder, endpoint_pair
+from utcp_bridge.model import JsonObject, Source, Trust
+from utcp_bridge.net.guard import Guard
+from utcp_bridge.net.http import HttpPool
+from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.transports.http import HttpTransport
+from utcp_bridge.transports.registry import TransportRegistry
+from utcp_bridge.variables import Variables
+
+HTTP_ENTRY = {"name": "peer", "call_template_type": "http", "url": "https://api.example.com/utcp"}
+TEXT_ENTRY = {"name": "peer", "call_template_type": "text", "content": "{}"}
+REMOTE = Source(name="peer", trust=Trust.REMOTE, origin="https://api.example.com")
+LOCAL = Source(name="peer")
+
+
+def build(
+    objects: list[JsonObject],
+    *,
+    source: Source = LOCAL,
+    entry: JsonObject | None = None,
+    protocols: tuple[str, ...] | None = None,
+    variables: dict[str, Any] | None = None,
+    settings: BridgeSettings | None = None,
+) -> Building:
+    guard = Guard()
+    binder = Binder(Variables(variables or {}, environ={}), TokenCache(HttpPool(guard)), lambda _secret: None)
+    builder = ToolBuilder(TransportRegistry(), binder, guard, settings or BridgeSettings())
+    entry = entry or (HTTP_ENTRY if source.trust is Trust.REMOTE else TEXT_ENTRY)
+    return builder.build(objects, entry=entry, source=source, protocols=protocols)
+
+
+def http(url: str = "https://api.example.com/x", **fields: Any) -> JsonObject:
+    return {"call_template_type": "http", "url": url, "http_method": "GET", **fields}
+
+
+def test_one_bad_tool_among_good_ones_is_left_out_with_its_reason() -> None:
+    building = build([tool_object("good"), tool_object("bad", http(http_method="FETCH")), tool_object("fine")])
+    assert [tool.name for tool in building.tools] == ["good", "fine"]
+    [fault] = building.faults
+    assert fault.where == "manual 'peer', tool 'bad'"
+    assert "http_method" in fault.what
+
+
+def test_annotations_follow_from_the_template_and_its_authors_words_win() -> None:
+    plain, worded = build([tool_object("plain"), tool_object("worded", annotations={"readOnlyHint": False})]).tools
+    assert plain.annotations["readOnlyHint"] is True
+    assert worded.annotations["readOnlyHint"] is False
+
+
+def test_the_manuals_own_prefix_is_taken_off_names() -> None:
+    assert build([tool_object("peer.echo")]).tools[0].qualified_name == "peer.echo"
+
+
+def test_a_tool_whose_variable_is_missing_stays_and_the_key_is_named() -> None:
+    building = build([tool_object("needs", http(headers={"X": "${TOKEN}"}))])
+    assert [tool.name for tool in building.tools] == ["needs"]
+    [fault] = building.faults
+    assert fault.severity == "warning"
+    assert "peer_TOKEN" in fault.remedy
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1/x", "http://10.0.0.1/x", "https://{host}/x", "https://$HOST/x", "http://elsewhere.example/"],
+)
+def test_a_fetched_manuals_tool_may_not_point_at_what_is_not_its_own(url: str) -> None:
+    building = build([tool_object("escape", http(url))], source=REMOTE, variables={"peer_HOST": "evil.example"})
+    assert building.tools == []
+    assert len(building.faults) == 1
+
+
+def test_a_fetched_manuals_tool_may_use_another_public_origin_without_secrets_only() -> None:
+    other = "https://other.example/x"
+    building = build(
+        [tool_object("plain", http(other)), tool_object("leak", http(other, headers={"X": "${KEY}"}))],
+        source=REMOTE,
+        variables={"peer_KEY": "s3cret-value"},
+    )
+    assert [tool.name for tool in building.tools] == ["plain"]
+    assert '"allowed_origins": ["https://other.example"]' in building.faults[0].remedy
+
+
+@pytest.mark.parametrize("kind", ["text", "file"])
+def test_a_fetched_manual_may_not_use_local_kinds_unless_trusted(kind: str) -> None:
+    template = {"call_template_type": kind, "content": "x", "file_path": "/etc/hostname"}
+    entry = {**HTTP_ENTRY, "allowed_communication_protocols": ["http", kind]}
+    refused = build([tool_object("read", template)], source=REMOTE, entry=entry)
+    assert refused.tools == []
+    assert "trusted" in refused.faults[0].remedy
+    trusted = build([tool_object("read", template)], source=replace(REMOTE, trusted=True), entry=entry)
+    assert [tool.kind for tool in trusted.tools] == [kind]
+
+
+def test_a_fetched_manual_may_use_its_own_kind_only_and_the_remedy_is_named() -> None:
+    template = {"call_template_type": "text", "content": "x"}
+    building = build([tool_object("other", template)], source=replace(REMOTE, trusted=True))
+    assert building.tools == []
+    assert '"allowed_communication_protocols": ["text"' in building.faults[0].remedy
+
+
+def test_a_fetched_manual_cannot_widen_its_own_protocols() -> None:
+    template = {"call_template_type": "text", "content": "x"}
+    source = replace(REMOTE, trusted=True)
+    assert build([tool_object("other", template)], source=source, protocols=("http", "text")).tools == []
+    assert len(build([tool_object("other", template)], protocols=("http", "text")).tools) == 1
+
+
+def test_strict_keeps_a_local_manual_to_its_own_kind() -> None:
+    assert len(build([tool_object("web")]).tools) == 1
+    strict = build([tool_object("web")], settings=BridgeSettings(strict=True))
+    assert strict.tools == []
+
+
+def test_targets_that_the_operator_wrote_pass_the_address_gate() -> None:
+    building = build([tool_object("one", http("http://127.0.0.1:8080/x")), tool_object("two", http("https://[::1]/y"))])
+    assert building.tools[0].source.exempt == {"127.0.0.1:8080", "[::1]:443"}
+    assert building.tools[0].source is not LOCAL
+    assert building.tools[0].source == building.tools[1].source
+
+
+def test_the_operators_limits_go_with_each_tool() -> None:
+    entry = {**TEXT_ENTRY, "call_timeout": 3, "retries": 0, "rate_limit": 5}
+    assert build([tool_object("one")], entry=entry).tools[0].limits == {
+        "call_timeout": 3,
+        "retries": 0,
+        "rate_limit": 5,
+    }
+
+
+def test_tools_above_the_cap_are_left_out_and_counted() -> None:
+    building = build([tool_object(f"t{n}") for n in range(5)], settings=BridgeSettings(max_tools=2))
+    assert [tool.name for tool in building.tools] == ["t0", "t1"]
+    assert "5 tools" in building.faults[0].what
+
+
+def test_a_variable_that_is_set_later_does_not_open_what_was_closed() -> None:
+    variables: dict[str, Any] = {}
+    guard = Guard()
+    environ: dict[str, str] = {}
+    binder = Binder(Variables(variables, environ=environ), TokenCache(HttpPool(guard)), lambda _secret: None)
+    builder = ToolBuilder(TransportRegistry(), binder, guard, BridgeSettings())
+    leak = tool_object("leak", http("https://other.example/x", headers={"X": "${KEY}"}))
+    [tool] = builder.build([leak], entry=HTTP_ENTRY, source=REMOTE, protocols=None).tools
+    environ["peer_KEY"] = "s3cret-value"
+    with pytest.raises(PolicyError, match=r"https://other\.example"):
+        builder.target(tool, HTTP_ENTRY)
+
+
+def test_kinds_that_act_on_the_machine_need_a_word_of_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HttpTransport, "implicit", False)
+    assert build([tool_object("act")]).tools == []
+    entry = {**TEXT_ENTRY, "allowed_communication_protocols": ["http"]}
+    assert len(build([tool_object("act")], entry=entry).tools) == 1
+
+
+def test_a_fetched_manual_of_a_kind_without_web_origins_reaches_its_own_address_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(HttpTransport, "endpoint", classmethod(lambda _cls, template: template.url))
+    source = replace(REMOTE, origin="tcp://api.example.com:9000")
+    own, other = http("tcp://api.example.com:9000"), http("tcp://other.example:9000")
+    building = build([tool_object("own", own), tool_object("other", other)], source=source)
+    assert [tool.name for tool in building.tools] == ["own"]
+    assert "tcp://other.example:9000" in building.faults[0].what
+
+
+def test_odd_optional_fields_do_not_lose_a_tool() -> None:
+    raw = tool_object("odd", inputs="nonsense", outputs=[], average_response_size="big", description=None, tags=None)
+    [tool] = build([raw]).tools
+    assert tool.inputs == {"type": "object", "properties": {}}
+    assert tool.outputs is None
+    assert tool.average_response_size is None
+
+
+def test_a_tool_without_a_template_of_its_own_uses_the_operators_variables() -> None:
+    entry = {**HTTP_ENTRY, "headers": {"X": "$BARE"}}
+    template = {key: value for key, value in entry.items() if key != "name"}
+    building = build(
+        [tool_object("own", template), tool_object("forged", {**template, "headers": {"Y": "$BARE"}})],
+        source=REMOTE,
+        entry=entry,
+        variables={"BARE": "s3cret-value"},
+    )
+    assert building.missing.keys() == {"peer_BARE"}
+    assert [tool.name for tool in building.tools] == ["own", "forged"]
+
+
+def test_credentials_for_the_tools_of_a_fetched_description_use_the_operators_variables() -> None:
+    key = {"auth_type": "api_key", "api_key": "${API_KEY}", "var_name": "X-Api-Key"}
+    entry = {**HTTP_ENTRY, "auth_tools": key}
+    other = {**key, "api_key": "${OTHER_KEY}"}
+    tools = [
+        tool_object("listed", http(auth=key)),
+        tool_object("foreign", http(auth=other)),
+        tool_object("mixed", http(auth=key, headers={"X": "${OTHER_KEY}"})),
+    ]
+    variables = {"API_KEY": "s3cret", "OTHER_KEY": "never"}
+    building = build(tools, source=REMOTE, entry=entry, variables=variables)
+    assert [tool.name for tool in building.tools] == ["listed", "foreign", "mixed"]
+    assert building.missing.keys() == {"peer_OTHER_KEY", "peer_API_KEY"}
+    assert build(tools[:1], source=REMOTE, entry=entry, variables=variables).missing == {}
+    [fault] = build(tools[:1], source=REMOTE, entry=entry).faults
+    assert fault.remedy.startswith("Set peer_API_KEY or API_KEY in")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "pair"),
+    [
+        ("https://API.example.com/x", {"api.example.com:443"}),
+        ("ws://host/", {"host:80"}),
+        ("http://host:8080", {"host:8080"}),
+        ("http://host:{port}/", set()),
+    ],
+)
+def test_an_endpoint_is_host_and_port(endpoint: str, pair: set[str]) -> None:
+    assert endpoint_pair(endpoint) == pair
+
+
+@pytest.mark.parametrize("field", ["client_key", "proto_files"])
+def test_a_fetched_manual_may_not_name_files_of_this_machine(field: str) -> None:
+    grpc = {"call_template_type": "grpc", "host": "api.example.com", "port": 443, "use_ssl": True}
+    tools = [tool_object("plain", grpc), tool_object("file", {**grpc, field: ["x"] if field == "proto_files" else "x"})]
+    source = Source(name="peer", trust=Trust.REMOTE, origin="grpc://api.example.com:443")
+    entry = {**HTTP_ENTRY, "allowed_communication_protocols": ["grpc"]}
+    building = build(tools, source=source, entry=entry)
+    assert [tool.name for tool in building.tools] == ["plain"]
+    assert f"`{field}`" in building.faults[0].what
+    trusted = build(tools, source=replace(source, trusted=True), entry=entry)
+    assert [tool.name for tool in trusted.tools] == ["plain", "file"]
+    own = build(tools, source=source, entry={**entry, field: tools[1]["tool_call_template"][field]})
+    assert [tool.name for tool in own.tools] == ["plain", "file"]
+
+
+def test_a_projection_takes_the_place_of_the_output_schema_and_a_wrong_one_leaves_its_tool_out() -> None:
+    objects = [tool_object(name, outputs={"type": "object"}) for name in ("plain", "part", "wrong")]
+    overrides = {"part": {"result": "items[].name"}, "wrong": {"result": "items["}}
+    building = build(objects, entry={**TEXT_ENTRY, "overrides": overrides})
+    assert {tool.name: (tool.projection, tool.outputs) for tool in building.tools} == {
+        "plain": (None, {"type": "object"}),
+        "part": ("items[].name", None),
+    }
+    assert "JMESPath" in building.faults[0].what

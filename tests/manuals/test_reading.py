@@ -1,0 +1,167 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.services import LOOPBACK, open_services
+from tests.support.tools import tool_object
+from tests.upstreams.http_service import HttpService
+
+from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
+from utcp_bridge.manuals.reading import ManualReader, Reading
+from utcp_bridge.model import Document, JsonObject, Source, Trust
+from utcp_bridge.settings import BridgeSettings, ManualOptions
+
+pytestmark = pytest.mark.anyio
+
+ENTRY = {"name": "peer", "call_template_type": "http", "url": "https://api.example.com/utcp"}
+SOURCE = Source(name="peer", trust=Trust.REMOTE, origin="https://api.example.com", allow_networks=LOOPBACK)
+TOOL = {"name": "one", "tool_call_template": {"call_template_type": "http", "url": "https://api.example.com/one"}}
+MANUAL = {"utcp_version": "1.0.1", "tools": [TOOL]}
+SHARED = {"type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"]}
+
+
+async def read(
+    content: Any,
+    *,
+    url: str | None = "https://api.example.com/utcp",
+    media_type: str | None = None,
+    source: Source = SOURCE,
+    settings: BridgeSettings | None = None,
+    **options: Any,
+) -> Reading:
+    async with open_services(settings=settings) as services:
+        reader = ManualReader(services)
+        document = Document(content, url=url, media_type=media_type, generated=bool(options.pop("generated", False)))
+        wanted = ManualOptions.model_validate(options)
+        return await reader.read(document, entry=ENTRY, source=source, options=wanted)
+
+
+def openapi(schema: JsonObject) -> JsonObject:
+    body = {"content": {"application/json": {"schema": schema}}, "required": True}
+    operation = {"operationId": "add", "requestBody": body, "responses": {"200": {"description": "ok"}}}
+    return {
+        "openapi": "3.0.3",
+        "info": {"title": "Shop", "version": "1"},
+        "servers": [{"url": "https://api.example.com"}],
+        "paths": {"/items": {"post": operation}},
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        MANUAL,
+        json.dumps(MANUAL),
+        json.dumps(MANUAL).encode(),
+        b"utcp_version: 1.0.1\ntools:\n- name: one\n  tool_call_template: {call_template_type: http, url: 'https://a/'}\n",
+        [TOOL],
+    ],
+)
+async def test_a_manual_is_read_whatever_form_it_comes_in(content: Any) -> None:
+    reading = await read(content)
+    assert [tool["name"] for tool in reading.tools] == ["one"]
+
+
+async def test_a_large_manual_is_read_in_full() -> None:
+    tools = [{**TOOL, "name": f"tool_{number}", "description": "x" * 100} for number in range(2000)]
+    assert len((await read(json.dumps({"version": "1", "tools": tools}).encode())).tools) == 2000
+
+
+async def test_a_manual_above_the_limit_names_it() -> None:
+    with pytest.raises(ReplyTooLarge, match="max_manual_bytes"):
+        await read(b"[" + b" " * 200 + b"]", settings=BridgeSettings(max_manual_bytes=100))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [({"hello": 1}, "object of another kind"), ("text", "no JSON object"), ({"providers": []}, "config")],
+)
+async def test_what_is_no_manual_says_what_it_is(content: Any, words: str) -> None:
+    with pytest.raises(ManualError, match=words):
+        await read(content)
+
+
+async def test_comments_are_accepted_in_local_files_only() -> None:
+    text = '// tools\n{"version": "1", "tools": []}'
+    assert (await read(text, url="/x/tools.json", source=Source(name="peer"))).tools == []
+    assert (await read(text.encode(), url="/x/tools", source=Source(name="peer"))).tools == []
+    with pytest.raises(UtcpError):
+        await read(text, url="https://api.example.com/tools.json")
+
+
+@pytest.mark.parametrize("place", [{"url": "/x/tools.yaml"}, {"url": "/x/tools", "media_type": "application/yaml"}])
+async def test_a_local_yaml_file_may_begin_with_a_brace(place: dict[str, str]) -> None:
+    text = '{utcp_version: "1.0.1", tools: []}  # none yet'
+    assert (await read(text, source=Source(name="peer"), **place)).tools == []
+
+
+async def test_the_manuals_own_auth_is_a_default_for_tools_without_any() -> None:
+    auth = {"auth_type": "api_key", "api_key": "${KEY}", "var_name": "X-Key"}
+    own = {**TOOL, "name": "own"}
+    own["tool_call_template"] = {
+        **own["tool_call_template"],
+        "auth": {"auth_type": "basic", "username": "u", "password": "p"},
+    }
+    reading = await read({**MANUAL, "auth": auth, "tools": [TOOL, own]})
+    assert [tool["tool_call_template"]["auth"]["auth_type"] for tool in reading.tools] == ["api_key", "basic"]
+
+
+async def test_the_operators_choice_is_applied() -> None:
+    reading = await read({**MANUAL, "tools": [TOOL, {**TOOL, "name": "two"}]}, exclude={"names": ["one"]})
+    assert [tool["name"] for tool in reading.tools] == ["two"]
+
+
+async def test_generated_tools_are_reached_through_the_manuals_own_template() -> None:
+    tool = {key: value for key, value in tool_object("made").items() if key != "tool_call_template"}
+    content = {"tools": [{**tool, "overlay": {"query": "{ x }"}}], "info": {"title": "T", "description": "D"}}
+    reading = await read(content, generated=True)
+    assert reading.tools[0]["tool_call_template"] == {"call_template_type": "http", "url": ENTRY["url"]}
+    assert reading.tools[0]["overlay"] == {"query": "{ x }"}
+    assert (reading.title, reading.description, reading.dialect) == ("T", "D", "generated")
+
+
+async def test_an_openapi_description_is_converted() -> None:
+    reading = await read(openapi(SHARED))
+    assert [tool["name"] for tool in reading.tools] == ["add"]
+    assert (reading.dialect, reading.title) == ("openapi", "Shop")
+
+
+async def test_references_to_files_in_the_same_folder_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "schemas.json").write_text(json.dumps({"Item": SHARED}), encoding="utf-8")
+    description = tmp_path / "openapi.json"
+    content = json.dumps(openapi({"$ref": "schemas.json#/Item"}))
+    reading = await read(content, url=str(description), source=Source(name="peer"))
+    assert reading.tools[0]["inputs"]["properties"]["id"]["type"] == "integer"
+
+
+@pytest.mark.parametrize(
+    "reference", ["missing.json#/Item", "../outside.json#/Item", "https://api.example.com/x.json#/I"]
+)
+async def test_a_reference_that_cannot_or_may_not_be_followed_does_not_lose_the_document(
+    tmp_path: Path, reference: str
+) -> None:
+    (tmp_path / "outside.json").write_text(json.dumps({"Item": SHARED}), encoding="utf-8")
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    content = json.dumps(openapi({"$ref": reference}))
+    reading = await read(content, url=str(folder / "openapi.json"), source=Source(name="peer"))
+    assert [tool["name"] for tool in reading.tools] == ["add"]
+    assert "integer" not in json.dumps(reading.tools[0]["inputs"])
+    assert reading.faults
+
+
+async def test_references_within_the_origin_are_fetched_and_others_are_not() -> None:
+    async with HttpService() as service, HttpService() as other:
+        source = Source(name="peer", trust=Trust.REMOTE, origin=service.base, allow_networks=LOOPBACK)
+        url = f"{service.base}/openapi.json"
+        near = await read(openapi({"$ref": "/created#/"}), url=url, source=source)
+        far = await read(openapi({"$ref": f"{other.base}/created#/"}), url=url, source=source)
+        assert [request.target for request in service.requests] == ["/created"]
+        assert other.requests == []
+        assert len(near.tools) == len(far.tools) == 1
+
+
+async def test_a_document_without_a_place_follows_no_reference() -> None:
+    reading = await read(openapi({"$ref": "schemas.json#/Item"}), url=None, source=Source(name="peer"))
+    assert len(reading.tools) == 1

@@ -1,0 +1,176 @@
+import logging
+from hashlib import sha256
+from typing import Any
+
+import anyio
+import pytest
+from tests.support.services import LOOPBACK, open_services
+from tests.upstreams.http_service import HttpService
+
+from utcp_bridge.auth.models import TokenCache
+from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
+from utcp_bridge.manuals.binding import Binder
+from utcp_bridge.manuals.registration import Registration, manual_name
+from utcp_bridge.manuals.repository import InMemoryToolRepository
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, Trust
+from utcp_bridge.transport import Services, Target, Transport
+from utcp_bridge.transports.registry import TransportRegistry
+from utcp_bridge.variables import Variables
+
+pytestmark = pytest.mark.anyio
+
+
+class MoodyTemplate(CallTemplate):
+    mood: str = "fine"
+
+
+class MoodyTransport(Transport[MoodyTemplate]):
+    """Discovery goes as the test wishes."""
+
+    kinds = ("moody",)
+    template = MoodyTemplate
+    moods: list[Exception | None] = []  # noqa: RUF012 - set by each test
+    forgotten: list[str] = []  # noqa: RUF012 - see above
+
+    async def discover(self, target: Target[MoodyTemplate]) -> Document:
+        mood = self.moods.pop(0) if self.moods else None
+        if mood is not None:
+            raise mood
+        return Document({"tools": [{"name": "smile"}]}, generated=True)
+
+    async def call(self, target: Target[MoodyTemplate], call: Call, emit: Emit) -> Any:
+        raise NotImplementedError
+
+    async def forget(self, manual: str) -> None:
+        self.forgotten.append(manual)
+
+
+def make(services: Services) -> Registration:
+    registry = TransportRegistry((MoodyTransport,))
+    binder = Binder(Variables(environ={}), TokenCache(services.http), lambda _secret: None)
+    return Registration(services, registry, binder, InMemoryToolRepository())
+
+
+ENTRY = {"name": "m", "call_template_type": "moody"}
+
+
+@pytest.mark.parametrize(("name", "registered"), [("my-api", "my_api"), ("a.b c", "a_b_c"), ("é1", "_1"), ("ok", "ok")])
+def test_names_are_made_of_word_characters(name: str, registered: str) -> None:
+    assert manual_name({"name": name}) == registered
+
+
+@pytest.mark.parametrize("name", ["", None, "--", "é"])
+def test_a_name_without_word_characters_is_refused(name: Any) -> None:
+    with pytest.raises(ConfigError, match="no name"):
+        manual_name({"name": name})
+
+
+async def test_a_fault_inside_a_transport_fails_its_manual_alone_and_shows_no_traceback() -> None:
+    MoodyTransport.moods = [RuntimeError("s3cret-value")]
+    async with open_services() as services:
+        registration = make(services)
+        state = registration.announce(ENTRY)
+        await registration.load(state)
+        assert state.status == "failed"
+        assert "RuntimeError" in str(state.error)
+        assert "s3cret-value" not in str(state.error)
+
+
+async def test_a_failed_manual_is_tried_again_with_growing_pauses_until_it_comes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("utcp_bridge.manuals.registration._FIRST_PAUSE", 0.001)
+    MoodyTransport.moods = [Unreachable("down"), Unreachable("still down"), None]
+    async with open_services() as services:
+        registration = make(services)
+        state = registration.announce(ENTRY)
+        await registration.load(state)
+        with anyio.fail_after(5), caplog.at_level(logging.INFO):
+            await registration.keep_trying(state)
+        assert (state.status, state.error, state.tools) == ("ready", None, 1)
+        assert "Manual m is back with 1 tools." in caplog.text
+        await registration.keep_trying(state)
+
+
+async def test_a_manual_that_only_its_operator_can_mend_is_not_tried_again() -> None:
+    MoodyTransport.moods = [PolicyError("no")]
+    async with open_services() as services:
+        registration = make(services)
+        state = registration.announce(ENTRY)
+        await registration.load(state)
+        with anyio.fail_after(1):
+            await registration.keep_trying(state)
+        assert state.status == "failed"
+
+
+async def test_a_manual_that_was_deregistered_is_not_tried_again() -> None:
+    MoodyTransport.moods = [Unreachable("down")]
+    async with open_services() as services:
+        registration = make(services)
+        state = registration.announce(ENTRY)
+        await registration.load(state)
+        assert await registration.deregister("m")
+        assert MoodyTransport.forgotten[-1] == "m"
+        with anyio.fail_after(1):
+            await registration.keep_trying(state)
+        assert registration.states() == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"name": "m", "call_template_type": "nothing"}, "no transport"),
+        ({"name": "m"}, "no transport"),
+        ({**ENTRY, "mood": 7}, "mood"),
+        ({**ENTRY, "call_timeout": "soon"}, "call_timeout"),
+        ({**ENTRY, "mood": "${NOT_SET}"}, "NOT_SET"),
+        ({**ENTRY, "call_template_type": "http", "url": "not a url"}, "URL"),
+    ],
+)
+async def test_an_entry_that_cannot_be_used_names_what_is_wrong(entry: dict[str, Any], words: str) -> None:
+    async with open_services() as services:
+        registration = make(services)
+        state = registration.announce(entry)
+        await registration.load(state)
+        assert state.status == "failed"
+        assert words in str(state.error)
+
+
+async def test_a_fetched_manual_has_the_trust_and_origin_of_where_it_came_from() -> None:
+    async with HttpService() as service, open_services() as services:
+        registration = make(services)
+        entry = {
+            "name": "m",
+            "call_template_type": "http",
+            "url": f"{service.base}/utcp",
+            "base_url": "https://api.example.com/v1",
+            "allow_networks": list(LOOPBACK),
+            "trusted": True,
+        }
+        state = registration.announce(entry)
+        await registration.load(state)
+        assert state.status == "ready"
+        repository = registration._repository
+        source = repository.tools()[0].source
+        assert (source.trust, source.origin, source.trusted) == (Trust.REMOTE, service.base, True)
+        assert source.exempt == {service.base.removeprefix("http://")}
+        assert source.allowed_origins == {"https://api.example.com"}
+        assert registration.bind(repository.tools()[0]).template.url.startswith(service.base)
+        await registration.aclose()
+
+
+async def test_a_manual_must_have_the_hash_that_the_operator_names(tmp_path) -> None:
+    path = tmp_path / "m.json"
+    path.write_text('{"tools": []}', encoding="utf-8")
+    entry = {"name": "m", "call_template_type": "file", "file_path": str(path)}
+    digest = sha256(path.read_bytes()).hexdigest()
+    async with open_services() as services:
+        for pin, status in ((digest.upper(), "ready"), ("0" * 64, "failed"), ("short", "failed")):
+            registration = make(services)
+            state = registration.announce({**entry, "sha256": pin})
+            await registration.load(state)
+            assert state.status == status
+        registration = make(services)
+        generated = registration.announce({**ENTRY, "sha256": digest})
+        await registration.load(generated)
+    assert "that of no document" in str(generated.error)

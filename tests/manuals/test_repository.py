@@ -1,0 +1,66 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.tools import make_tool
+
+from utcp_bridge.manuals.repository import Change, InMemoryToolRepository
+
+
+def test_tools_are_found_by_their_utcp_name() -> None:
+    repository = InMemoryToolRepository()
+    tool = make_tool("now", manual="clock")
+    repository.replace("clock", [tool])
+    assert repository.get("clock.now") is tool
+    assert repository.get("now") is None
+
+
+@given(st.permutations(["b", "a", "c"]))
+def test_tools_are_ordered_by_name_whatever_order_manuals_came_in(order: list[str]) -> None:
+    repository = InMemoryToolRepository()
+    for manual in order:
+        repository.replace(manual, [make_tool("z", manual=manual), make_tool("y", manual=manual)])
+    assert [tool.qualified_name for tool in repository.tools()] == ["a.y", "a.z", "b.y", "b.z", "c.y", "c.z"]
+
+
+def test_a_replacement_keeps_unchanged_tools_and_reports_the_others() -> None:
+    repository = InMemoryToolRepository()
+    kept, gone, old = make_tool("kept"), make_tool("gone"), make_tool("changed", description="old")
+    repository.replace("peer", [kept, gone, old])
+    changes: list[Change] = []
+    repository.subscribe(changes.append)
+    new = make_tool("changed", description="new")
+    repository.replace("peer", [make_tool("kept"), new])
+    assert repository.get("peer.kept") is kept
+    assert repository.get("peer.changed") is new
+    assert repository.get("peer.gone") is None
+    assert changes == [Change("peer", added=(new,), removed=(gone, old))]
+
+
+def test_a_replacement_by_the_same_tools_is_no_change() -> None:
+    repository = InMemoryToolRepository()
+    repository.replace("peer", [make_tool()])
+    generation = repository.generation
+    repository.subscribe(lambda change: pytest.fail(f"told of {change}"))
+    repository.replace("peer", [make_tool()])
+    assert repository.generation == generation
+
+
+def test_removing_a_manual_removes_its_tools_only() -> None:
+    repository = InMemoryToolRepository()
+    repository.replace("one", [make_tool(manual="one")])
+    repository.replace("two", [make_tool(manual="two")])
+    before = repository.generation
+    repository.remove("one")
+    assert [tool.manual for tool in repository.tools()] == ["two"]
+    assert repository.generation == before + 1
+    repository.remove("unknown")
+    assert repository.generation == before + 1
+
+
+def test_whoever_unsubscribed_hears_nothing() -> None:
+    repository = InMemoryToolRepository()
+    unsubscribe = repository.subscribe(lambda change: pytest.fail(f"told of {change}"))
+    unsubscribe()
+    unsubscribe()
+    repository.replace("peer", [make_tool()])
+    assert len(repository.tools()) == 1

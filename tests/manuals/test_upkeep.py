@@ -1,0 +1,65 @@
+"""The course of a manual's life, seen through a client; registries have their own tests."""
+
+import json
+
+import anyio
+import pytest
+from tests.upstreams.registry_service import Answers, served
+
+from utcp_bridge.client.client import UtcpClient
+
+pytestmark = pytest.mark.anyio
+
+
+def manual(*names):
+    template = {"call_template_type": "http", "url": "https://api.example.com/x"}
+    return {"utcp_version": "1.0.1", "tools": [{"name": name, "tool_call_template": template} for name in names]}
+
+
+async def until_changed(client):
+    changed = anyio.Event()
+    client.on_change(changed.set)
+    with anyio.fail_after(10):
+        await changed.wait()
+
+
+async def test_a_manual_is_read_again_at_its_interval():
+    service = Answers({"/m": manual("a")})
+    with served(service.app) as base:
+        entry = {"name": "m", "call_template_type": "http", "url": f"{base}/m", "refresh_interval": 0.05}
+        async with await UtcpClient.create([entry]) as client:
+            service.answers["/m"] = manual("a", "b")
+            await until_changed(client)
+            assert [tool.name for tool in client.tools()] == ["a", "b"]
+
+
+async def test_a_registry_is_asked_again_at_its_interval():
+    service = Answers({"/m": manual("a"), "/manuals": {"manuals": []}})
+    with served(service.app) as base:
+        entry = {"registry": base, "name": "acme", "refresh_interval": 0.05}
+        async with await UtcpClient.create({"registries": [entry]}) as client:
+            service.answers["/manuals"] = {"manuals": [{"name": "m", "url": "/m"}]}
+            await until_changed(client)
+            assert [tool.manual for tool in client.tools()] == ["acme_m"]
+
+
+async def test_a_manual_that_is_registered_at_run_time_is_maintained_until_it_goes(monkeypatch):
+    monkeypatch.setattr("utcp_bridge.manuals.registration._FIRST_PAUSE", 0.01)
+    service = Answers({"/m": 503})
+    with served(service.app) as base:
+        async with await UtcpClient.create() as client:
+            state = await client.register_manual({"name": "m", "call_template_type": "http", "url": f"{base}/m"})
+            assert state.status == "failed"
+            service.answers["/m"] = manual("a")
+            await until_changed(client)
+            assert await client.deregister_manual("m")
+            assert not await client.deregister_manual("m")
+            await client.refresh("m")
+            assert not client.tools()
+
+
+async def test_two_entries_of_one_name_are_told_and_the_first_is_kept(caplog):
+    entries = [{"name": "a", "call_template_type": "text", "content": json.dumps(manual(name))} for name in ("x", "y")]
+    async with await UtcpClient.create({"manual_call_templates": entries}) as client:
+        assert [tool.name for tool in client.tools()] == ["x"]
+    assert "also named 'a'" in caplog.text

@@ -1,0 +1,43 @@
+"""Servers and sessions for the tests of the wire."""
+
+import anyio
+import pytest
+from tests.upstreams.faulty import faulty_server
+
+from utcp_bridge.model import Source
+from utcp_bridge.net.guard import Guard
+from utcp_bridge.net.http import HttpPool
+
+
+@pytest.fixture
+async def deadline(anyio_backend):
+    """Ends a test that waits for something that does not come."""
+    with anyio.fail_after(10):
+        yield
+
+
+@pytest.fixture
+async def server():
+    async with faulty_server() as running:
+        yield running
+
+
+@pytest.fixture
+async def canary():
+    """Another origin, where nothing may ever arrive."""
+    async with faulty_server() as running:
+        yield running
+        assert running.connections == 0
+
+
+@pytest.fixture
+async def pool():
+    kept = HttpPool(Guard(), max_response_bytes=1_000_000)
+    yield kept
+    await kept.aclose()
+
+
+@pytest.fixture
+def session(pool, server):
+    """A session of an operator's manual that may reach `server`."""
+    return pool.session(Source("shop", exempt=frozenset({server.endpoint})))

@@ -1,0 +1,283 @@
+"""What the engine makes of broken, oversized and hostile answers, each from a real server."""
+
+import asyncio
+import resource
+import socket
+
+import aiohttp
+import anyio
+import brotlicffi
+import pytest
+from tests.upstreams.certificates import Authority
+from tests.upstreams.faulty import answer, faulty_server
+
+from utcp_bridge.errors import (
+    ConfigError,
+    ConnectionLost,
+    DeadlineExceeded,
+    InvalidArguments,
+    MalformedReply,
+    PolicyError,
+    Rejected,
+    ReplyTooLarge,
+    Unreachable,
+)
+from utcp_bridge.model import Source
+from utcp_bridge.net.aiohttp_engine import AiohttpResolver, framed, translate
+from utcp_bridge.net.guard import Guard
+from utcp_bridge.net.http import HttpPool
+from utcp_bridge.net.request import RequestParts
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
+
+
+def get(server, path):
+    return RequestParts("GET", server.url + path)
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/rst", ConnectionLost),
+        ("/half", ConnectionLost),
+        ("/close", ConnectionLost),
+        ("/garbage", MalformedReply),
+        ("/long-header", ReplyTooLarge),
+        ("/endless-body", ReplyTooLarge),
+        ("/bomb", ReplyTooLarge),
+        ("/bomb?as=deflate", ReplyTooLarge),
+    ],
+)
+async def test_every_fault_has_its_own_error(session, server, path, error):
+    with pytest.raises(error) as caught:
+        await session.request(get(server, path + ("&" if "?" in path else "?") + "key=canary-key"))
+    assert server.endpoint in caught.value.message
+    assert "canary-key" not in str(caught.value)
+    assert (await session.request(get(server, "/ok"))).status == 200
+
+
+async def test_endless_headers_end_in_an_error(session, server):
+    with pytest.raises((MalformedReply, ReplyTooLarge)):
+        await session.request(get(server, "/endless-headers"))
+
+
+async def test_a_body_that_breaks_is_not_asked_for_again(session, server):
+    with pytest.raises(ConnectionLost):
+        await session.request(RequestParts("POST", f"{server.url}/rst", [], b"order"))
+    with pytest.raises(ConnectionLost):
+        await session.request(RequestParts("POST", f"{server.url}/close", [], b"order"))
+    assert len(server.requests) == 2
+
+
+async def test_a_deadline_in_the_middle_of_a_body_closes_the_upstream_connection(session, server):
+    with anyio.move_on_after(0.2) as scope:
+        await session.request(get(server, "/stall"))
+    assert scope.cancelled_caught
+    await server.gone.wait()
+
+
+async def test_two_hundred_megabytes_of_zeros_cost_hardly_any_memory(session, server):
+    with pytest.raises(ReplyTooLarge):
+        await session.request(get(server, "/bomb"))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ReplyTooLarge, match="more than 1000000 bytes"):
+        await session.request(get(server, "/bomb"))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
+
+
+async def test_the_size_limit_counts_decoded_bytes_and_can_be_set_per_request(session, server):
+    server.answers["/brotli"] = answer(brotlicffi.compress(b"b" * 5000), "text/plain", extra="Content-Encoding: br\r\n")
+    assert (await session.request(get(server, "/brotli"), max_bytes=5000)).value() == "b" * 5000
+    with pytest.raises(ReplyTooLarge):
+        await session.request(get(server, "/brotli"), max_bytes=4999)
+    assert (await session.request(get(server, "/ok"), max_bytes=11)).body == b'{"ok":true}'
+    with pytest.raises(ReplyTooLarge):
+        await session.request(get(server, "/ok"), max_bytes=10)
+
+
+async def test_a_large_body_in_many_chunks_comes_whole(session, server):
+    server.answers["/large"] = answer(bytes(range(256)) * 3000, "application/octet-stream")
+    assert (await session.request(get(server, "/large"))).body == bytes(range(256)) * 3000
+
+
+async def test_an_encoding_nobody_decodes_is_malformed_not_passed_on(session, server):
+    server.answers["/odd"] = answer(b"xx", extra="Content-Encoding: gzip, br\r\n")
+    with pytest.raises(MalformedReply, match="'gzip, br'"):
+        await session.request(get(server, "/odd"))
+    server.answers["/plain"] = answer(b"{}", extra="Content-Encoding: none\r\n")
+    assert (await session.request(get(server, "/plain"))).value() == {}
+
+
+async def test_a_body_that_is_not_what_its_encoding_says_is_malformed(session, server):
+    server.answers["/lie"] = answer(b"this is no gzip at all", extra="Content-Encoding: gzip\r\n")
+    with pytest.raises(MalformedReply, match="does not decompress"):
+        await session.request(get(server, "/lie"))
+
+
+async def test_a_peer_that_never_accepts_is_unreachable_within_the_connect_timeout():
+    """A full backlog: the kernel drops further connection attempts."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        host, port = listener.getsockname()
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex((host, port))
+        pool = HttpPool(Guard(), connect_timeout=0.2)
+        session = pool.session(Source("full", exempt=frozenset({f"{host}:{port}"})))
+        with pytest.raises(Unreachable, match="it took too long"):
+            await session.request(RequestParts("GET", f"http://{host}:{port}/"))
+        await pool.aclose()
+        for filler in fillers:
+            filler.close()
+
+
+async def test_a_proxy_that_refuses_the_tunnel_makes_the_target_unreachable(pool, server):
+    async def refuse(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+        host, port = proxy.sockets[0].getsockname()
+        session = pool.session(Source("shop", proxy=f"http://{host}:{port}"))
+        with pytest.raises(Unreachable, match="the proxy answered 403"):
+            await session.request(RequestParts("GET", "https://upstream.invalid/"))
+
+
+async def test_names_that_do_not_exist_are_unreachable(server):
+    async def nothing(host, port):
+        raise OSError(-2, "Name or service not known")
+
+    pool = HttpPool(Guard(nothing))
+    with pytest.raises(Unreachable, match=r"'upstream\.example' could not be resolved"):
+        await pool.session(Source("shop")).request(RequestParts("GET", "http://upstream.example/"))
+    await pool.aclose()
+
+
+async def test_every_waiter_for_one_name_gets_the_gates_verdict():
+    asked = anyio.Event()
+
+    async def private(host, port):
+        await asked.wait()
+        return ["10.0.0.1"]
+
+    pool = HttpPool(Guard(private))
+    session = pool.session(Source("shop"))
+    refused = []
+
+    async def call():
+        with pytest.raises(PolicyError):
+            await session.request(RequestParts("GET", "http://internal.example/"))
+        refused.append(1)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(call)
+        await anyio.wait_all_tasks_blocked()
+        asked.set()
+    assert len(refused) == 3
+    await pool.aclose()
+
+
+async def test_a_name_that_flips_to_loopback_is_refused_at_the_next_connection(canary):
+    """Rebinding: each new connection resolves anew or uses an address that was checked, never a stranger."""
+    answers = [["127.0.0.1"]]
+
+    async def flipping(host, port):
+        return answers.pop(0)
+
+    port = int(canary.endpoint.rpartition(":")[2])
+    pool = HttpPool(Guard(flipping))
+    with pytest.raises(PolicyError):
+        await pool.session(Source("shop")).request(RequestParts("GET", f"http://rebind.example:{port}/"))
+    await pool.aclose()
+
+
+async def test_the_resolver_gives_only_the_family_that_was_asked_for():
+    async def both(host, port):
+        return ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"]
+
+    resolver = AiohttpResolver(Guard(both), Source("shop"))
+    assert len(await resolver.resolve("api.example.com", 443)) == 2
+    [only] = await resolver.resolve("api.example.com", 443, socket.AF_INET)
+    assert (only["host"], only["port"], only["hostname"]) == ("93.184.216.34", 443, "api.example.com")
+    await resolver.close()
+
+
+async def test_a_handshake_is_never_redirected(session, server, canary):
+    with pytest.raises(Rejected, match="handshake with a redirect"):
+        async with session.websocket(f"ws://{server.endpoint}/moved?to={canary.url}"):
+            pass
+
+
+async def test_a_refused_handshake_names_the_place_without_its_query(session, server):
+    with pytest.raises(Rejected, match=r"/ok refused the WebSocket handshake\.$"):
+        async with session.websocket(f"ws://{server.endpoint}/ok?key=canary"):
+            pass
+
+
+async def test_tls_failures_say_what_failed(pool, tmp_path):
+    async with faulty_server(tls=Authority.create(tmp_path).server_context()) as secure, faulty_server() as plain:
+        session = pool.session(Source("shop", exempt=frozenset({secure.endpoint, plain.endpoint})))
+        with pytest.raises(Unreachable, match="certificate is not accepted"):
+            await session.request(get(secure, "/ok"))
+        plain.greeting = b"220 smtp.example ready\r\n"
+        with pytest.raises(Unreachable, match="TLS handshake failed"):
+            await session.request(RequestParts("GET", f"https://{plain.endpoint}/"))
+
+
+@pytest.mark.parametrize("name", ["X A", "", "X:", "X\r\nY", "ü"])
+def test_a_header_name_that_is_no_token_is_refused(name):
+    with pytest.raises(InvalidArguments, match="header name"):
+        framed([(name, "1")])
+
+
+def test_repeated_headers_keep_every_value_and_framing_headers_go():
+    headers = framed([("X-A", "1"), ("Content-length", "9"), ("x-a", "2")])
+    assert list(headers.items()) == [("X-A", "1"), ("X-A", "2")]
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [
+        (aiohttp.InvalidURL("x"), ConfigError),
+        (aiohttp.NonHttpUrlClientError("x"), ConfigError),
+        (TimeoutError(), DeadlineExceeded),
+        (ValueError("Newline in header"), InvalidArguments),
+        (aiohttp.ServerDisconnectedError(), ConnectionLost),
+        (OSError(32, "Broken pipe"), ConnectionLost),
+        (RuntimeError("Session is closed"), ConnectionLost),
+        (aiohttp.ClientPayloadError("cut"), ConnectionLost),
+    ],
+)
+def test_what_the_engine_raises_becomes_ours_and_names_the_host_only(error, ours):
+    translated = translate(error, "https://user:pass@api.example.com/x?key=canary")
+    assert type(translated) is ours
+    assert "canary" not in str(translated)
+    assert "pass" not in str(translated)
+
+
+def test_our_own_errors_pass_through():
+    ours = PolicyError("no")
+    assert translate(ours, "https://api.example.com/") is ours
+
+
+async def test_a_server_on_ipv6_loopback_is_reached_by_its_literal():
+    async with faulty_server(host="::1") as server:
+        port = server.url.rpartition(":")[2]
+        pool = HttpPool(Guard())
+        session = pool.session(Source("six", exempt=frozenset({f"[::1]:{port}"})))
+        assert (await session.request(RequestParts("GET", f"http://[::1]:{port}/ok"))).status == 200
+        await pool.aclose()
+
+
+async def test_a_dead_port_is_unreachable_and_says_why(pool):
+    async with faulty_server() as gone:
+        endpoint = gone.endpoint
+    with pytest.raises(Unreachable, match=f"No connection to {endpoint}: .*refused"):
+        await pool.session(Source("shop", exempt=frozenset({endpoint}))).request(
+            RequestParts("GET", f"http://{endpoint}/?key=1")
+        )

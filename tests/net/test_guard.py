@@ -1,0 +1,301 @@
+"""The connect gate, with a stub resolver and a recording connect function: nothing is ever dialled."""
+
+import socket
+from collections.abc import Iterable
+
+import anyio
+import pytest
+
+from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
+from utcp_bridge.model import Source, Trust
+from utcp_bridge.net.guard import Address, Guard, address_class, looks_like_address
+
+pytestmark = pytest.mark.anyio
+
+PUBLIC = "93.184.216.34"
+PUBLIC6 = "2606:2800:220:1:248:1893:25c8:1946"
+REMOTE = Source("shop", Trust.REMOTE, origin="https://api.example.com")
+OPERATOR = Source("local")
+
+
+class Names:
+    """Answers each look-up with the next list of addresses, and counts."""
+
+    def __init__(self, *answers: Iterable[str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, int]] = []
+
+    async def __call__(self, host: str, port: int) -> Iterable[str]:
+        self.asked.append((host, port))
+        return self.answers.pop(0)
+
+
+class Dialler:
+    """Records where a connection would have gone."""
+
+    def __init__(self, *, refuse: int = 0) -> None:
+        self.dialled: list[Address] = []
+        self._refuse = refuse
+
+    async def __call__(self, address: Address):
+        self.dialled.append(address)
+        if len(self.dialled) <= self._refuse:
+            raise ConnectionRefusedError(111, "Connection refused")
+        return object()
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("127.0.0.1", "loopback"),
+        ("127.255.0.3", "loopback"),
+        ("0.0.0.0", "unspecified"),
+        ("10.1.2.3", "private"),
+        ("172.31.0.1", "private"),
+        ("192.168.1.1", "private"),
+        ("169.254.169.254", "link-local"),
+        ("100.64.0.1", "carrier-grade NAT"),
+        ("192.0.0.192", "IETF protocol"),
+        ("192.88.99.1", "6to4 relay"),
+        ("198.18.0.1", "reserved"),
+        ("203.0.113.9", "reserved"),
+        ("224.0.0.251", "multicast"),
+        ("255.255.255.255", "reserved"),
+        ("::1", "loopback"),
+        ("::", "unspecified"),
+        ("::7f00:1", "IPv4-compatible"),
+        ("::ffff:127.0.0.1", "loopback"),
+        ("::ffff:169.254.169.254", "link-local"),
+        ("::ffff:0:127.0.0.1", "IPv4-translated"),
+        ("64:ff9b::7f00:1", "NAT64"),
+        ("64:ff9b:1::a9fe:a9fe", "NAT64"),
+        ("2002:7f00:1::", "6to4"),
+        ("2001:0:4136:e378:8000:63bf:3fff:fdd2", "Teredo"),
+        ("2606:2800::5efe:127.0.0.1", "ISATAP"),
+        ("fd00:ec2::254", "unique local"),
+        ("fe80::1", "link-local"),
+        ("fe80::1%eth0", "link-local"),
+        ("fec0::1", "site-local"),
+        ("ff02::1", "multicast"),
+        ("3fff::1", "documentation"),
+        ("5f00::1", "reserved"),
+        ("4000::1", "reserved"),
+    ],
+)
+async def test_no_address_within_reach_passes_for_public(address, kind):
+    with pytest.raises(PolicyError) as caught:
+        await Guard(Names([PUBLIC, address])).resolve("api.example.com", 443, REMOTE)
+    assert f"it is a {kind} address" in caught.value.message
+    assert "api.example.com:443" in caught.value.message
+    assert '"allow_networks": ["' in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize("address", [PUBLIC, PUBLIC6, "::ffff:93.184.216.34", "192.0.1.1", "100.128.0.1"])
+async def test_public_addresses_pass(address):
+    [checked] = await Guard(Names([address])).resolve("api.example.com", 443, REMOTE)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    assert checked == Address(address, 443, family)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "resolves_to"),
+    [
+        ("localhost", ["127.0.0.1", "::1"]),
+        ("LOCALHOST.", ["127.0.0.1"]),
+        ("0x7f000001", ["127.0.0.1"]),
+        ("0x7f.1", ["127.0.0.1"]),
+        ("0xa9fea9fe", ["169.254.169.254"]),
+        ("127.0.0.1.nip.example", ["127.0.0.1"]),
+        ("metadata.google.internal", ["169.254.169.254"]),
+        ("127.1", None),
+        ("2130706433", None),
+        ("017700000001", None),
+        ("0177.0.0.1", None),
+        ("2852039166", None),
+        ("127.0.0.1", None),
+        ("169.254.169.254", None),
+        ("[::1]", None),
+        ("[::ffff:7f00:1]", None),
+        ("[::ffff:169.254.169.254]", None),
+        ("①②⑦.⓪.⓪.①", None),
+    ],
+)
+async def test_every_spelling_of_loopback_and_metadata_is_refused_before_anything_is_dialled(spelling, resolves_to):
+    names, dialler = Names(*([resolves_to] if resolves_to else [])), Dialler()
+    with pytest.raises(PolicyError):
+        await Guard(names, dialler).connect_tcp(spelling, 80, REMOTE)
+    assert dialler.dialled == []
+    assert len(names.asked) == (1 if resolves_to else 0)
+
+
+async def test_the_name_is_resolved_once_and_the_checked_address_is_the_one_dialled():
+    names, dialler = Names([PUBLIC], ["127.0.0.1"]), Dialler()
+    await Guard(names, dialler).connect_tcp("rebind.example", 443, REMOTE)
+    assert names.asked == [("rebind.example", 443)]
+    assert dialler.dialled == [Address(PUBLIC, 443, socket.AF_INET)]
+
+
+async def test_the_next_address_is_tried_when_one_refuses():
+    dialler = Dialler(refuse=1)
+    await Guard(Names([PUBLIC6, PUBLIC]), dialler).connect_tcp("api.example.com", 443, REMOTE)
+    assert [address.host for address in dialler.dialled] == [PUBLIC6, PUBLIC]
+
+
+async def test_when_every_address_refuses_the_error_names_the_endpoint_and_the_reason():
+    with pytest.raises(Unreachable, match=r"api\.example\.com:443: Connection refused"):
+        await Guard(Names([PUBLIC, PUBLIC6]), Dialler(refuse=2)).connect_tcp("api.example.com", 443, REMOTE)
+
+
+async def test_an_exempt_pair_is_exempt_for_its_port_only():
+    source = Source("local", Trust.REMOTE, exempt=frozenset({"LocalHost:8080"}))
+    guard = Guard(Names(["127.0.0.1"], ["127.0.0.1"]))
+    assert await guard.resolve("localhost.", 8080, source) == [Address("127.0.0.1", 8080, socket.AF_INET)]
+    with pytest.raises(PolicyError):
+        await guard.resolve("localhost", 8081, source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Source("a", Trust.OPERATOR, origin="http://[::1]:9000"),
+        Source("a", Trust.REMOTE, allowed_origins=frozenset({"http://[::1]:9000"})),
+        Source("a", Trust.REMOTE, exempt=frozenset({"[::1]:9000"})),
+    ],
+)
+async def test_what_the_operator_named_is_exempt(source):
+    assert await Guard().resolve("::1", 9000, source) == [Address("::1", 9000, socket.AF_INET6)]
+
+
+async def test_the_origin_of_a_fetched_manual_is_not_exempt_by_itself():
+    with pytest.raises(PolicyError):
+        await Guard().resolve("127.0.0.1", 9000, Source("a", Trust.REMOTE, origin="http://127.0.0.1:9000"))
+
+
+async def test_an_allowed_network_lets_its_addresses_through_mapped_ones_too():
+    source = Source("a", Trust.REMOTE, allow_networks=("10.0.0.0/8", "fd00::/8"))
+    guard = Guard(Names(["10.9.8.7", "::ffff:10.9.8.7", "fd12::1"], ["192.168.0.1"]))
+    assert len(await guard.resolve("service", 80, source)) == 3
+    with pytest.raises(PolicyError):
+        await guard.resolve("service", 80, source)
+
+
+async def test_a_network_that_is_none_is_the_operators_to_correct():
+    with pytest.raises(ConfigError, match="allow_networks"):
+        await Guard().resolve("127.0.0.1", 80, Source("a", allow_networks=("10.0.0/33",)))
+
+
+async def test_a_name_without_addresses_is_unreachable():
+    with pytest.raises(Unreachable, match="no address"):
+        await Guard(Names([])).resolve("empty.example", 80, REMOTE)
+
+
+async def test_a_name_that_cannot_be_encoded_is_unreachable():
+    with anyio.fail_after(5), pytest.raises(Unreachable, match="could not be resolved"):
+        await Guard().resolve("a" * 64 + ".invalid", 80, REMOTE)
+
+
+async def test_the_system_resolver_and_dialler_reach_a_real_server():
+    accepted = anyio.Event()
+
+    async def handle(stream):
+        accepted.set()
+        await stream.aclose()
+
+    with anyio.fail_after(5):
+        async with (
+            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(listener.serve, handle)
+            port = listener.extra(anyio.abc.SocketAttribute.local_port)
+            source = Source("a", exempt=frozenset({f"localhost:{port}"}))
+            stream = await Guard().connect_tcp("localhost", port, source)
+            await accepted.wait()
+            await stream.aclose()
+            group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("url", ["ftp://api.example.com/x", "file://localhost/etc/passwd", "gopher://api.example.com/"])
+async def test_other_schemes_are_refused(url):
+    with pytest.raises(PolicyError, match="scheme"):
+        Guard().check_url(url, OPERATOR)
+
+
+@pytest.mark.parametrize("url", ["", "//api.example.com/x", "https:///x", "http://a:99999/", "http://[::1/"])
+async def test_what_is_no_url_is_said_so_without_repeating_it(url):
+    with pytest.raises(ConfigError, match="A URL"):
+        Guard().check_url(url, OPERATOR)
+
+
+@pytest.mark.parametrize("url", ["https://user@api.example.com/", "https://user:pass@api.example.com/"])
+async def test_a_user_in_the_url_is_refused_and_its_password_not_repeated(url):
+    with pytest.raises(PolicyError) as caught:
+        Guard().check_url(url, OPERATOR)
+    assert "pass@" not in str(caught.value)
+
+
+async def test_an_operators_manual_may_name_any_origin_with_credentials():
+    assert Guard().check_url("HTTP://Anywhere.Example:80/x?y", OPERATOR, credentials=True) == "http://anywhere.example"
+
+
+@pytest.mark.parametrize(
+    ("url", "credentials", "allowed"),
+    [
+        ("https://api.example.com/x", True, True),
+        ("wss://api.example.com/x", True, True),
+        ("https://api.example.com:443/x", True, True),
+        ("https://other.example/x", False, True),
+        ("https://other.example/x", True, False),
+        ("https://api.example.com.evil.example/x", True, False),
+        ("http://api.example.com/x", False, False),
+        ("ws://other.example/x", False, False),
+        ("https://api.example.com:8443/x", True, False),
+        ("https://127.0.0.1/x", False, False),
+        ("https://2130706433/x", False, False),
+        ("https://named.example/x", True, True),
+    ],
+)
+async def test_a_fetched_manual_reaches_its_own_origin_and_public_https_without_credentials(url, credentials, allowed):
+    source = Source(
+        "shop", Trust.REMOTE, "https://api.example.com", allowed_origins=frozenset({"https://Named.example"})
+    )
+    if allowed:
+        Guard().check_url(url, source, credentials=credentials)
+    else:
+        with pytest.raises(PolicyError):
+            Guard().check_url(url, source, credentials=credentials)
+
+
+async def test_a_refused_origin_comes_with_the_line_that_would_allow_it():
+    with pytest.raises(PolicyError) as caught:
+        Guard().check_url("https://other.example/x?key=1", REMOTE, credentials=True)
+    assert caught.value.remedy == 'If that is intended, add "allowed_origins": ["https://other.example"] to the manual.'
+
+
+async def test_a_token_url_is_https_or_named_by_the_operator():
+    guard = Guard()
+    guard.check_token_url("https://login.example/token", OPERATOR)
+    guard.check_token_url("http://127.0.0.1:9000/token", Source("a", exempt=frozenset({"127.0.0.1:9000"})))
+    with pytest.raises(PolicyError, match=r"login\.example:80 is not https"):
+        guard.check_token_url("http://login.example/token", OPERATOR)
+
+
+async def test_addresses_are_what_clients_do_not_resolve():
+    assert looks_like_address("127.1")
+    assert looks_like_address("::1")
+    assert not looks_like_address("0x7f.1")
+
+
+async def test_a_mapped_public_address_has_no_class():
+    from ipaddress import ip_address
+
+    assert address_class(ip_address("::ffff:93.184.216.34")) is None
+
+
+async def test_a_refused_connection_is_told_in_the_systems_words():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        source = Source("local", exempt=frozenset({f"127.0.0.1:{port}"}))
+        with pytest.raises(Unreachable, match=rf"127.0.0.1:{port}: Connection refused\."):
+            await Guard().connect_tcp("127.0.0.1", port, source)

@@ -1,0 +1,104 @@
+"""Local files are read within limits, whatever their path turns out to be."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import anyio
+import pytest
+
+from utcp_bridge.errors import ConfigError, PolicyError, ReplyTooLarge, Unreachable, UtcpError
+from utcp_bridge.net.local_file import read_local_file, resolve_within
+
+pytestmark = pytest.mark.anyio
+
+
+async def _read(path: str | Path, root: Path, *, limit: int = 1000, confined: bool = False) -> bytes:
+    with anyio.fail_after(5):
+        _, data = await read_local_file(str(path), root, limit=limit, confined=confined)
+    return data
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "inside").write_bytes(b"in")
+    (tmp_path / "secret").write_bytes(b"out")
+    return root
+
+
+async def test_a_file_is_read_by_its_path_from_the_root_or_from_anywhere(root: Path) -> None:
+    assert await _read("inside", root) == b"in"
+    assert await _read("./x/../inside", root) == b"in"
+    assert await _read("../secret", root) == b"out"
+    assert await _read(root.parent / "secret", root) == b"out"
+
+
+async def test_a_path_may_start_at_the_operators_home(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(root))
+    assert await _read("~/inside", root.parent) == b"in"
+    with pytest.raises(Unreachable):
+        await _read("~/inside", root.parent, confined=True)
+
+
+@pytest.mark.parametrize("path", ["../secret", "x/../../secret", "link", "folder-link/secret", "/etc/hostname"])
+async def test_a_confined_path_never_leads_out_of_the_root(root: Path, path: str) -> None:
+    (root / "link").symlink_to(root.parent / "secret")
+    (root / "folder-link").symlink_to(root.parent)
+    with pytest.raises(PolicyError, match="leads out"):
+        await _read(path, root, confined=True)
+
+
+async def test_a_link_that_stays_within_the_root_may_be_followed(root: Path) -> None:
+    (root / "link").symlink_to("inside")
+    assert await _read("link", root, confined=True) == b"in"
+
+
+async def test_a_pipe_is_refused_at_once_instead_of_waited_for(root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    with pytest.raises(ConfigError, match="not a regular file"):
+        await _read("pipe", root)
+
+
+@pytest.mark.parametrize("path", [".", "/dev/zero", "socket"])
+async def test_folders_devices_and_sockets_are_refused(root: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        with pytest.raises(ConfigError, match="not a regular file"):
+            await _read(path, root)
+
+
+async def test_a_file_above_the_limit_is_refused_before_it_is_read(root: Path) -> None:
+    with (root / "sparse").open("wb") as file:
+        file.truncate(1 << 30)
+    with pytest.raises(ReplyTooLarge, match="1000 bytes"):
+        await _read("sparse", root)
+
+
+async def test_a_file_that_claims_no_size_is_cut_at_the_limit(root: Path) -> None:
+    with pytest.raises(ReplyTooLarge):
+        await _read("/proc/self/status", root, limit=10)
+
+
+@pytest.mark.parametrize("path", ["missing", "inside/below", "x" * 5000])
+async def test_a_file_that_cannot_be_opened_says_why(root: Path, path: str) -> None:
+    with pytest.raises(UtcpError) as caught:
+        await _read(path, root)
+    assert "cannot be" in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b"])
+async def test_what_can_be_no_path_is_a_configuration_fault(root: Path, path: str) -> None:
+    with pytest.raises(ConfigError):
+        await _read(path, root)
+
+
+async def test_a_loop_of_links_is_named(root: Path) -> None:
+    (root / "a").symlink_to("b")
+    (root / "b").symlink_to("a")
+    with pytest.raises(UtcpError, match="'a'"):
+        resolve_within("a", root, confined=True)

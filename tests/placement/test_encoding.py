@@ -1,0 +1,108 @@
+import pytest
+
+from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.placement.encoding import (
+    compact_json,
+    encode_path_segment,
+    encode_query,
+    format_scalar,
+    header_value,
+    percent_encode,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "true"),
+        (False, "false"),
+        (7, "7"),
+        (2**80, str(2**80)),
+        (1.5, "1.5"),
+        ("as it is", "as it is"),
+        (None, "null"),
+        ([1, {"a": None}], '[1,{"a":null}]'),
+        ({"big": 2**80}, '{"big":' + str(2**80) + "}"),
+    ],
+)
+def test_a_value_becomes_text_in_its_json_form(value, text):
+    assert format_scalar(value) == text
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": {1, 2}}, [object()], {"a": "\ud800"}])
+def test_what_json_cannot_write_is_refused(value):
+    with pytest.raises(InvalidArguments):
+        compact_json(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "segment"),
+    [
+        ("a/b c", "a%2Fb%20c"),
+        (5, "5"),
+        (True, "true"),
+        ([1, None, "x,y"], "1%2Cx%2Cy"),
+        ("é~-._", "%C3%A9~-._"),
+        ("a..b", "a..b"),
+    ],
+)
+def test_a_path_value_is_one_encoded_segment(value, segment):
+    assert encode_path_segment(value, argument="id") == segment
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ".",
+        "..",
+        "%2e%2E",
+        "%252e%252e",
+        "a/../b",
+        "a\\..\\b",
+        "..;jsessionid=1",
+        " .. ",
+        "%" + "25" * 20 + "2e",
+        "..%2f",
+        ".%2e",
+    ],
+)
+def test_dot_segments_are_refused_however_they_are_written(value):
+    with pytest.raises(InvalidArguments, match="'id'"):
+        encode_path_segment(value, argument="id")
+
+
+@pytest.mark.parametrize("value", [None, "", []])
+def test_a_path_value_may_not_be_empty(value):
+    with pytest.raises(InvalidArguments, match="'id'"):
+        encode_path_segment(value, argument="id")
+
+
+def test_a_query_repeats_names_for_arrays_and_writes_objects_as_json():
+    pairs = [("a b", [1, None, "&"]), ("o", {"k": 1}), ("gone", None), ("t", (True,)), ("plus", "+")]
+    assert encode_query(pairs) == "a%20b=1&a%20b=%26&o=%7B%22k%22%3A1%7D&t=true&plus=%2B"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("plain", "plain"),
+        ([1, None, True], "1,true"),
+        ({"a": 1}, '{"a":1}'),
+        ("  blanks\t", "blanks"),
+        ("Zoë", "Zoë"),
+        (None, ""),
+    ],
+)
+def test_a_header_value_is_one_line_of_text(value, text):
+    assert header_value(value, argument="h") == text
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\x00b", "a\x7f", "\ud800", ["ok", "a\rb"]])
+def test_a_header_value_cannot_break_its_line(value):
+    with pytest.raises(InvalidArguments, match="'h'"):
+        header_value(value, argument="h")
+
+
+def test_text_without_a_utf_8_form_is_refused_by_name():
+    with pytest.raises(InvalidArguments, match="'q'"):
+        percent_encode("\ud800", argument="q")

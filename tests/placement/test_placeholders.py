@@ -1,0 +1,189 @@
+"""Templates: the placeholder forms, the typed value rule, absence, each context's encoding."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.placement.placeholders import OMITTED, Context, Syntax, compile_template
+
+ALL = Syntax.MUSTACHE | Syntax.DOLLAR | Syntax.BRACES | Syntax.UTCP_ARG | Syntax.UTCP_END
+
+
+def render(value, arguments=None, *, context=Context.JSON, syntaxes=Syntax.MUSTACHE, inputs=None):
+    return compile_template(value, syntaxes=syntaxes, inputs=inputs).render(arguments or {}, context=context)
+
+
+# --- placeholder forms --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "syntax"),
+    [
+        ("<{{ x }}>", Syntax.MUSTACHE),
+        ("<${x}>", Syntax.DOLLAR),
+        ("<{x}>", Syntax.BRACES),
+        ("<UTCP_ARG_x_UTCP_ARG>", Syntax.UTCP_ARG),
+        ("<UTCP_ARG_x_UTCP_END>", Syntax.UTCP_END),
+    ],
+)
+def test_each_form_is_a_placeholder_only_where_its_syntax_is_on(text, syntax):
+    assert render(text, {"x": "v"}, syntaxes=syntax) == "<v>"
+    assert render(text, {"x": "v"}, syntaxes=ALL) == "<v>"
+    assert compile_template(text, syntaxes=syntax).names == {"x"}
+    assert render(text, {"x": "v"}, syntaxes=Syntax(0)) == text
+
+
+def test_the_arguments_mentioned_anywhere_are_listed_and_built_in_names_are_not():
+    template = compile_template(
+        {"a": "{{x}} {{ y.z | default:1 }}", "b": ["{{uuid}}", "UTCP_ARG_long_name_UTCP_ARG"], "c": 5}, syntaxes=ALL
+    )
+
+    assert template.names == {"x", "y", "long_name"}
+
+
+def test_a_dollar_form_that_is_no_input_is_plain_text():
+    assert render("${x} ${y}", {"x": 1, "y": 2}, syntaxes=Syntax.DOLLAR, inputs=frozenset({"x"})) == "1 ${y}"
+
+
+def test_a_value_that_looks_like_a_placeholder_is_plain_text():
+    arguments = {"x": "{{y}} ${y} {y} UTCP_ARG_y_UTCP_ARG", "y": "no"}
+
+    assert render("a {{x}} {{x}}", arguments, syntaxes=ALL) == f"a {arguments['x']} {arguments['x']}"
+
+
+@pytest.mark.parametrize("text", ["{{", "{{ x", "a {{ b { c", "{{x}", "}}"])
+def test_an_unclosed_expression_is_plain_text(text):
+    assert render(text, {"x": 1}) == text
+
+
+def test_braces_within_a_default_are_paired():
+    assert render("{{ o | default:{} }}") == {}
+    assert render('{{o|default:{"a":{"b":1}}}}') == {"a": {"b": 1}}
+    assert render('{"n":{{n}}}', {"n": 5}, context=Context.TEXT) == '{"n":5}'
+
+
+def test_a_pile_of_openings_is_read_in_one_pass():
+    assert render("{{" * 200_000) == "{{" * 200_000
+    assert render("UTCP_ARG_" * 20_000, syntaxes=Syntax.UTCP_END) == "UTCP_ARG_" * 20_000
+
+
+def test_an_unknown_filter_is_found_when_the_template_is_compiled():
+    with pytest.raises(ConfigError, match="'shout' is unknown"):
+        compile_template({"a": ["{{x|shout}}"]}, syntaxes=Syntax.MUSTACHE)
+
+
+def test_a_bottomless_template_is_refused():
+    nested = "x"
+    for _ in range(300):
+        nested = [nested]
+
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        compile_template(nested, syntaxes=ALL)
+
+
+# --- values and absence -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True, None, "s", [1, {"a": None}], {"k": "v"}])
+@pytest.mark.parametrize("context", [Context.JSON, Context.QUERY])
+def test_a_text_that_is_one_placeholder_keeps_the_values_type(value, context):
+    rendered = render({"a": "{{x}}", "b": ["${x}"]}, {"x": value}, context=context, syntaxes=ALL)
+
+    assert rendered == {"a": value, "b": [value]}
+
+
+def test_within_longer_text_values_are_written_as_text():
+    arguments = {"o": {"a": [1]}, "t": True, "n": None, "f": 1.5}
+
+    assert render("{{o}} {{t}} {{n}} {{f}}", arguments) == '{"a":[1]} true null 1.5'
+
+
+def test_the_utcp_arg_form_is_always_text():
+    template = {"n": "UTCP_ARG_n_UTCP_ARG", "o": "UTCP_ARG_o_UTCP_ARG", "s": "UTCP_ARG_s_UTCP_ARG"}
+
+    assert render(template, {"n": 1, "o": {"a": 1}, "s": "x"}, syntaxes=ALL) == {"n": "1", "o": '{"a":1}', "s": "x"}
+
+
+def test_an_absent_argument_leaves_out_the_member_or_item_that_it_alone_makes_up():
+    template = {"a": "{{x}}", "b": {"c": "{{x}}", "d": 1}, "e": ["{{x}}", 2], "f": "{{x|default:3}}"}
+
+    assert render(template) == {"b": {"d": 1}, "e": [2], "f": 3}
+    assert render("{{x}}") is OMITTED
+
+
+@pytest.mark.parametrize(
+    ("template", "context"),
+    [
+        ({"a": "x={{x}}"}, Context.JSON),
+        (["--x={{x}}"], Context.ARGV),
+        ("{{x}}", Context.TEXT),
+        ("/a/{{x}}", Context.URL_PATH),
+        ("/a?x={{x}}", Context.URL_PATH),
+        ("{x}", Context.URL_PATH),
+        ({"a": "{{x|required}}"}, Context.QUERY),
+        ({"A": "{{x|required}}"}, Context.HEADER),
+    ],
+)
+def test_an_argument_that_the_place_cannot_do_without_is_the_callers_error(template, context):
+    with pytest.raises(InvalidArguments, match="Argument 'x' is missing"):
+        render(template, {"y": 1}, context=context, syntaxes=ALL)
+
+
+# --- contexts -----------------------------------------------------------------------------------
+
+
+def test_in_a_url_values_are_percent_encoded_whole():
+    url = "https://h/{id}/x?q={{q}}&r=${q}"
+    rendered = render(url, {"id": "a/b ü", "q": "a&b=../.. "}, context=Context.URL_PATH, syntaxes=ALL)
+
+    assert rendered == "https://h/a%2Fb%20%C3%BC/x?q=a%26b%3D..%2F..%20&r=a%26b%3D..%2F..%20"
+
+
+@pytest.mark.parametrize("value", ["..", ".", "%2e%2e", "", None])
+def test_a_path_segment_that_would_climb_or_vanish_is_refused(value):
+    with pytest.raises(InvalidArguments, match="'id'"):
+        render("https://h/{id}/x", {"id": value}, context=Context.URL_PATH, syntaxes=ALL)
+
+
+def test_headers_are_texts_and_absent_ones_are_left_out():
+    template = {"A": "Bearer {{t}}", "B": "{{b}}", "C": "{{n}}", "D": "x {{n}}", "E": 5, "F": "{{l}}", "G": None}
+
+    assert render(template, {"t": "T", "n": None, "l": ["a", 1]}, context=Context.HEADER) == {
+        "A": "Bearer T",
+        "E": "5",
+        "F": "a,1",
+    }
+    assert render({"A": "Bearer {{t}}"}, context=Context.HEADER) == {}
+
+
+@pytest.mark.parametrize("template", ["{{x}}", "Bearer {{x}}"])
+def test_a_line_break_in_a_header_is_refused(template):
+    with pytest.raises(InvalidArguments, match="line break"):
+        render(template, {"x": "a\r\nEvil: 1"}, context=Context.HEADER)
+
+
+def test_each_item_of_a_command_line_is_one_word_and_lists_are_several():
+    template = ["-n", 5, True, None, "{{ files }}", "{{gone}}", "{{null}}", "--q={{q}}", "{{files|join:,}}"]
+
+    assert render(template, {"files": ["a b", 1, None], "q": "; rm -rf $(x)", "null": None}, context=Context.ARGV) == [
+        "-n", "5", "true", "a b", "1", "--q=; rm -rf $(x)", "a b,1,null",
+    ]  # fmt: skip
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+TEXTS = st.text(alphabet="{}$ xUTCP_ARG|:?/", max_size=40) | st.sampled_from(["{{x}}", "a {x}", "${x}?{{x|json}}"])
+TEMPLATES = st.recursive(TEXTS, lambda inner: st.lists(inner, max_size=3))
+
+
+@given(template=TEMPLATES, value=JSON, context=st.sampled_from(Context))
+@settings(max_examples=300)
+def test_any_template_and_value_render_or_fail_by_a_typed_error(template, value, context):
+    try:
+        render(template, {"x": value}, context=context, syntaxes=ALL)
+    except (ConfigError, InvalidArguments):
+        return

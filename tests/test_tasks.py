@@ -1,0 +1,136 @@
+import logging
+import threading
+from functools import partial
+
+import anyio
+import pytest
+
+from utcp_bridge.tasks import Background, run_blocking
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_stop_cancels_what_runs_and_waits_for_its_clean_up() -> None:
+    tasks, started, cleaned = Background(), anyio.Event(), anyio.Event()
+
+    async def work() -> None:
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+                cleaned.set()
+
+    with anyio.fail_after(5):
+        await tasks.start()
+        tasks.spawn(work)
+        await started.wait()
+        await tasks.stop()
+    assert cleaned.is_set()
+
+
+async def test_the_returned_function_cancels_one_task_alone() -> None:
+    tasks, ended, other = Background(), anyio.Event(), anyio.Event()
+
+    async def doomed() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    async def survivor() -> None:
+        await ended.wait()
+        other.set()
+
+    with anyio.fail_after(5):
+        await tasks.start()
+        cancel = tasks.spawn(doomed)
+        tasks.spawn(survivor)
+        await anyio.lowlevel.checkpoint()
+        cancel()
+        await other.wait()
+        await tasks.stop()
+
+
+async def test_a_task_that_fails_is_logged_and_leaves_the_others_running(caplog: pytest.LogCaptureFixture) -> None:
+    tasks, go_on, done = Background(), anyio.Event(), anyio.Event()
+
+    async def fails() -> None:
+        raise RuntimeError("boom")
+
+    async def works() -> None:
+        await go_on.wait()
+        done.set()
+
+    with anyio.fail_after(5), caplog.at_level(logging.ERROR):
+        await tasks.start()
+        tasks.spawn(works)
+        tasks.spawn(fails)
+        while "A background task failed." not in caplog.text:
+            await anyio.lowlevel.checkpoint()
+        go_on.set()
+        await done.wait()
+        await tasks.stop()
+
+
+async def test_nothing_starts_after_stop() -> None:
+    tasks, ran = Background(), False
+
+    async def work() -> None:
+        nonlocal ran
+        ran = True
+
+    with anyio.fail_after(5):
+        await tasks.start()
+        await tasks.stop()
+        tasks.spawn(work)
+        await anyio.lowlevel.checkpoint()
+    assert not ran
+
+
+async def test_stop_without_start_returns() -> None:
+    with anyio.fail_after(5):
+        await Background().stop()
+
+
+async def test_tell_wakes_everyone_who_waits() -> None:
+    tasks, woken = Background(), 0
+
+    async def wait() -> None:
+        nonlocal woken
+        await tasks.moved()
+        woken += 1
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            tasks.tell()
+    assert woken == 2
+
+
+async def doubled(number: int) -> tuple[int, int]:
+    await anyio.lowlevel.checkpoint()
+    return number * 2, threading.get_ident()
+
+
+def test_without_a_loop_it_runs_here() -> None:
+    assert run_blocking(partial(doubled, 2)) == (4, threading.get_ident())
+
+
+@pytest.mark.anyio
+async def test_within_a_loop_it_runs_in_a_thread_of_its_own() -> None:
+    result, thread = run_blocking(partial(doubled, 3))
+    assert result == 6
+    assert thread != threading.get_ident()
+
+
+@pytest.mark.anyio
+async def test_errors_come_through() -> None:
+    async def fail() -> None:
+        raise ValueError("as it is")
+
+    with pytest.raises(ValueError, match="as it is"):
+        run_blocking(fail)

@@ -1,0 +1,304 @@
+"""The shared suite against a real MCP server, over HTTP and as a child process."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from tests.support.services import LOOPBACK, make_call, make_target, open_services
+from tests.support.source import TESTS
+from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
+from tests.transports.contract import CANARY, Case, Peer
+from tests.upstreams.authorization_server import CLIENT_ID, CLIENT_SECRET, authorization_server
+from tests.upstreams.http_service import HttpService
+from tests.upstreams.mcp_server import PNG, http_server, sse_server
+
+from utcp_bridge.auth.models import Credentials, TokenCache, parse_auth
+from utcp_bridge.errors import ConnectionLost, PolicyError, Rejected, Unreachable, UtcpError
+from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Source, Trust, discard
+from utcp_bridge.transport import Endpoint, Program
+from utcp_bridge.transports.mcp import transport as mcp
+from utcp_bridge.transports.mcp.transport import McpTransport
+from utcp_bridge.urls import origin_of
+
+pytestmark = pytest.mark.anyio
+SERVER = TESTS / "upstreams" / "mcp_server.py"
+
+
+def child(name: str = "child", manner: str = "") -> JsonObject:
+    return {
+        "command": sys.executable,
+        "args": [str(SERVER), name, *([manner] if manner else [])],
+        "env": {"PYTHONPATH": str(SERVER.parents[2])},
+    }
+
+
+def servers(**named: JsonObject) -> JsonObject:
+    return {"call_template_type": "mcp", "config": {"mcpServers": named}}
+
+
+class McpPeer(Peer):
+    transport = McpTransport
+    impossible = {  # noqa: RUF012
+        "malformed": "what is no JSON-RPC is passed over by the protocol's own rules",
+        "oversized": "content of an MCP server is capped when it is given on",
+    }
+
+    def __init__(self) -> None:
+        self.seen = {"arrived": asyncio.Event(), "gone": asyncio.Event()}
+        self.headers: dict[bytes, bytes] = {}
+        self.stack = AsyncExitStack()
+
+    async def start(self) -> None:
+        self.url = await self.stack.enter_async_context(http_server("peer", self.seen, self.headers))
+        self.faulty = await self.stack.enter_async_context(HttpService())
+
+    async def stop(self) -> None:
+        await self.stack.aclose()
+
+    def template(self, url: str | None = None, **fields: Any) -> JsonObject:
+        return {"call_template_type": "mcp", "server_url": url or self.url, **fields}
+
+    def manual(self, dialect: str) -> JsonObject:
+        template = self.template()
+        if dialect == "v0":
+            template["provider_type"] = template.pop("call_template_type")
+        return template
+
+    def echo(self, text: str) -> Case:
+        return Case(self.template(tool_name="echo"), {"text": text})
+
+    def echoed(self, value: Any) -> str:
+        return value.structured["text"]
+
+    def slow(self) -> Case:
+        return Case(self.template(tool_name="slow"))
+
+    async def arrived(self) -> None:
+        await self.seen["arrived"].wait()
+
+    async def gone(self) -> None:
+        await self.seen["gone"].wait()
+
+    def with_auth(self, template: JsonObject) -> JsonObject:
+        return {**template, "headers": {"X-Auth": CANARY}}
+
+    def authenticated(self) -> bool:
+        return self.headers.get(b"x-auth") == CANARY.encode()
+
+    def fault(self, name: str) -> Case:
+        if name == "refused":
+            return Case(self.template(f"{self.faulty.refusing}/mcp"), error=UtcpError)
+        return Case(self.template(f"{self.faulty.base}/reset"), error=UtcpError)
+
+    def with_secret(self, case: Case, secret: str) -> Case:
+        return replace(case, template={**case.template, "headers": {"X-Key": secret}})
+
+
+PEER = McpPeer
+
+
+async def _with(template: JsonObject, use: Any, **options: Any) -> Any:
+    async with open_services(**options) as services:
+        transport = McpTransport(services)
+        try:
+            with anyio.fail_after(25):
+                return await use(transport, make_target(transport, template))
+        finally:
+            await transport.aclose()
+
+
+async def _call(
+    transport: McpTransport, target: Any, tool: str, emit: Any = discard, **arguments: Any
+) -> ContentBlocks:
+    bound = replace(target, template=target.template.model_copy(update={"tool_name": tool}))
+    return await transport.call(bound, make_call(arguments), emit)
+
+
+async def test_a_childs_tools_keep_their_schemas_and_annotations() -> None:
+    async def use(transport: McpTransport, target: Any) -> list[JsonObject]:
+        return (await transport.discover(target)).content["tools"]
+
+    tools = await _with(servers(one=child()), use)
+    echo = next(tool for tool in tools if tool["name"] == "one.echo")
+    assert echo["inputs"]["x-kept"] is True
+    assert echo["annotations"] == {"readOnlyHint": True}
+    assert echo["overlay"] == {"server": "one", "tool_name": "echo"}
+
+
+async def test_same_named_tools_of_two_servers_reach_their_own_and_a_dead_server_is_a_fault() -> None:
+    async def use(transport: McpTransport, target: Any) -> None:
+        content = (await transport.discover(target)).content
+        assert [fault.where for fault in content["faults"]] == ["MCP server 'dead'"]
+        for server in ("alpha", "beta"):
+            tool = next(tool for tool in content["tools"] if tool["name"] == f"{server}.who")
+            bound = replace(target, template=target.template.model_copy(update=tool["overlay"]))
+            result = await transport.call(bound, make_call({}), discard)
+            assert result.content[0]["text"] == server
+
+    await _with(servers(alpha=child("alpha"), beta=child("beta"), dead=child("dead", "die")), use)
+
+
+async def test_results_pass_through_with_errors_images_and_progress() -> None:
+    async def use(transport: McpTransport, target: Any) -> None:
+        assert (await _call(transport, target, "fail")).is_error
+        assert (await _call(transport, target, "picture")).content == [
+            {"type": "image", "data": PNG, "mimeType": "image/png"}
+        ]
+        assert (await _call(transport, target, "echo", text="x")).structured == {"text": "x"}
+        partials: list[Any] = []
+
+        async def emit(partial: Any) -> None:
+            partials.append(partial)
+
+        await _call(transport, target, "count", emit, text="3")
+        assert [partial["message"] for partial in partials] == ["at 0", "at 1", "at 2"]
+        with pytest.raises(Rejected, match="-32050"):
+            await _call(transport, target, "error")
+
+    await _with(servers(one=child()), use)
+
+
+async def test_a_server_that_died_is_started_again_by_the_next_call() -> None:
+    async def use(transport: McpTransport, target: Any) -> None:
+        with pytest.raises(ConnectionLost):
+            await _call(transport, target, "die")
+        assert (await _call(transport, target, "who")).content[0]["text"] == "child"
+
+    await _with(servers(one=child()), use)
+
+
+async def test_a_server_that_keeps_dying_is_left_alone_for_a_while_and_says_so() -> None:
+    async def use(transport: McpTransport, target: Any) -> None:
+        for _ in range(2):
+            with pytest.raises(ConnectionLost):
+                await _call(transport, target, "die")
+        with anyio.fail_after(0.5), pytest.raises(Unreachable, match=r"tried again in 1 s"):
+            await _call(transport, target, "who")
+        [session] = transport._sessions.values()
+        session._backoff.first = 0
+        session._backoff.failed(anyio.current_time())
+        assert (await _call(transport, target, "who")).content[0]["text"] == "child"
+
+    await _with(servers(one=child()), use)
+
+
+async def test_resources_become_tools_where_that_is_asked_for() -> None:
+    async def use(transport: McpTransport, target: Any) -> None:
+        tools = {tool["name"]: tool for tool in (await transport.discover(target)).content["tools"]}
+        resources = {name for name in tools if ".resource_" in name}
+        assert resources == {f"one.resource_{name}" for name in ("the_guide", "the_guide_2", "logo", "note")}
+        assert tools["one.resource_the_guide"]["title"] == "Guide"
+        note = tools["one.resource_note"]["inputs"]
+        assert (sorted(note["properties"]), note["required"]) == (["id", "lang"], ["id"])
+
+        async def read(name: str, **arguments: Any) -> Any:
+            bound = replace(
+                target, template=target.template.model_copy(update=tools[f"one.resource_{name}"]["overlay"])
+            )
+            return await transport.call(bound, make_call(arguments), discard)
+
+        assert await read("the_guide") == "This is memo://guide."
+        assert await read("logo") == Binary(base64.b64decode(PNG), "image/png")
+        assert await read("note", id="a/b", lang="de") == "This is memo://notes/a%2Fb?lang=de."
+        assert await read("note", id="7") == "This is memo://notes/7."
+        assert [block["type"] for block in (await read("the_guide_2")).content] == ["resource", "resource"]
+
+    await _with({**servers(one=child()), "register_resources_as_tools": True}, use)
+    assert not any("resource" in tool["name"] for tool in await _with(servers(one=child()), _tools))
+
+
+async def _tools(transport: McpTransport, target: Any) -> list[JsonObject]:
+    return (await transport.discover(target)).content["tools"]
+
+
+async def test_a_server_of_the_older_sse_transport_is_called() -> None:
+    async def use(transport: McpTransport, target: Any) -> Any:
+        assert "old.who" in [tool["name"] for tool in await _tools(transport, target)]
+        return (await _call(transport, target, "echo", text="x")).structured
+
+    async with sse_server("old") as url:
+        assert await _with(servers(old={"url": url, "transport": "sse"}), use) == {"text": "x"}
+
+
+async def test_a_token_reaches_the_server_and_an_access_token_is_renewed() -> None:
+    seen: dict[bytes, bytes] = {}
+    async with http_server("far", headers=seen) as url:
+        far = servers(far={"url": url, "auth_token": CANARY})
+        await _with(far, lambda transport, target: _call(transport, target, "who"))
+        assert seen[b"authorization"] == f"Bearer {CANARY}".encode()
+    async with authorization_server() as authority:
+
+        def admits(authorization: bytes) -> bool:
+            return authorization.decode().removeprefix("Bearer ") in authority.tokens
+
+        async with http_server("far", admits=admits) as url, open_services() as services:
+            source = Source(name="peer", allow_networks=LOOPBACK)
+            auth = {"token_url": authority.token_url, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+            parsed = parse_auth({"auth_type": "oauth2", **auth})
+            credentials = Credentials(
+                parsed, frozenset({origin_of(url)}), TokenCache(services.http), trust=Trust.OPERATOR
+            )
+            transport = McpTransport(services)
+            target = make_target(transport, servers(far={"url": url}), source=source, credentials=credentials)
+            with anyio.fail_after(20):
+                assert (await _call(transport, target, "who")).content[0]["text"] == "far"
+                authority.revoke_all()
+                assert (await _call(transport, target, "who")).content[0]["text"] == "far"
+            assert len(authority.requests) == 2
+            await transport.aclose()
+
+
+async def test_a_server_that_hangs_is_given_up_and_one_that_chatters_is_understood(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def use(transport: McpTransport, target: Any) -> Any:
+        return await _call(transport, target, "who")
+
+    assert (await _with(servers(one=child("talker", "junk")), use)).content[0]["text"] == "talker"
+    monkeypatch.setattr(mcp, "_CONNECT_SECONDS", 1.0)
+    with pytest.raises(Unreachable, match="handshake"):
+        await _with(servers(one=child("silent", "hang")), use)
+
+
+async def test_a_command_that_is_not_there_says_so() -> None:
+    async def use(transport: McpTransport, target: Any) -> None:
+        await transport.discover(target)
+
+    with pytest.raises(Unreachable, match="cannot be started"):
+        await _with(servers(one={"command": "no-such-command"}), use)
+
+
+async def test_a_fetched_manual_may_start_nothing_and_name_one_server_only() -> None:
+    source = Source(name="peer", trust=Trust.REMOTE, origin="https://a.example", allow_networks=LOOPBACK)
+    url = {"url": "https://a.example/mcp"}
+    for template in (servers(one=child()), servers(one=url, two=url)):
+        async with open_services() as services:
+            transport = McpTransport(services)
+            with pytest.raises(PolicyError):
+                await transport.call(make_target(transport, template, source=source), make_call({}), discard)
+
+
+def test_the_endpoint_is_the_one_servers_url() -> None:
+    url = {"url": "https://a.example/mcp"}
+    for template, endpoint in (
+        (servers(a=url), url["url"]),
+        (servers(a=url, b=url), None),
+        (servers(a={"command": "x"}), None),
+    ):
+        assert McpTransport.endpoint(make_target(McpTransport, template).template) == endpoint
+
+
+async def test_what_must_be_there_is_each_servers_command_or_url(tmp_path: Path) -> None:
+    servers = {"a": {"command": "run it", "cwd": "bin", "env": {"PATH": "/opt"}}, "b": {"url": "http://b.example/"}}
+    async with open_services(root=tmp_path) as services:
+        transport = McpTransport(services)
+        needs = transport.needs(make_target(transport, {"config": {"mcpServers": servers}}))
+    assert list(needs) == [Program("run", tmp_path / "bin", "/opt"), Endpoint("http://b.example/")]

@@ -1,0 +1,194 @@
+"""The connection itself between two real ends in this process, and what of a peer's description is taken."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+
+pytest.importorskip("aiortc", reason="the extra [webrtc] is not installed")
+
+from tests.upstreams.webrtc_peer import HAS_ADDRESS, WebRtcService
+
+from utcp_bridge.errors import ConfigError, ConnectionLost, InvalidArguments, MalformedReply, MissingExtra, Unreachable
+from utcp_bridge.model import Source, Trust
+from utcp_bridge.net.guard import Guard
+from utcp_bridge.transports.webrtc.channel import (
+    ChannelOptions,
+    WebRtcChannel,
+    admitting,
+    load_aiortc,
+    max_message_size,
+    with_admitted_candidates,
+)
+from utcp_bridge.transports.webrtc.messages import call_message
+from utcp_bridge.transports.webrtc.replies import Limits
+
+pytestmark = pytest.mark.anyio
+
+OPERATOR = Source(name="m")
+FETCHED = Source(name="m", trust=Trust.REMOTE, origin="https://signal.example.com")
+OTHER = "https://elsewhere.example.com/x"
+LIMITS = Limits(size=100_000, idle=5.0)
+ADDRESS = pytest.mark.skipif(not HAS_ADDRESS, reason="this machine has no address besides loopback")
+
+
+def _line(address: str) -> str:
+    return f"a=candidate:1 1 udp 2130706431 {address} 5000 typ host"
+
+
+@pytest.fixture
+async def channel() -> AsyncIterator[WebRtcChannel]:
+    made = WebRtcChannel(await load_aiortc(), ChannelOptions(), "Peer 'p'", admitting(Guard(), OPERATOR, OTHER))
+    yield made
+    await made.aclose()
+
+
+async def _open(channel: WebRtcChannel, service: WebRtcService, *, candidates: bool = True) -> None:
+    sdp = await service.answer(await channel.offer(), "p", {})
+    lines = sdp.splitlines()
+    held = [line.removeprefix("a=") for line in lines if line.startswith("a=candidate:")]
+    if not candidates:
+        lines = [line for line in lines if not line.startswith(("a=candidate:", "a=end-of"))]
+    await channel.accept("\r\n".join(lines) + "\r\n")
+    if not candidates:
+        for text in held:
+            await channel.add_candidate({"candidate": text, "sdpMid": "0", "sdpMLineIndex": 0})
+    await channel.opened()
+
+
+@pytest.mark.parametrize(
+    ("sdp", "size"),
+    [
+        ("v=0\r\na=max-message-size:1000\r\n", 1000),
+        ("v=0\r\n", 65_536),
+        ("a=max-message-size:0\r\n", 262_144),
+        ("a=max-message-size:1073741823\r\n", 262_144),
+    ],
+)
+def test_the_peer_names_the_largest_message(sdp: str, size: int) -> None:
+    assert max_message_size(sdp) == size
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "224.0.0.1", "0.0.0.0", "fe80::1"])
+def test_no_manuals_peer_may_name_an_address_that_is_no_peers(address: str) -> None:
+    for source in (OPERATOR, FETCHED):
+        assert not admitting(Guard(), source, OTHER)(address, 5000)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "fd00::1", "7d0c.local"])
+def test_only_a_peer_of_a_chosen_server_may_be_on_the_local_network(address: str) -> None:
+    assert admitting(Guard(), FETCHED, "https://signal.example.com/room")(address, 5000)
+    assert admitting(Guard(), OPERATOR, OTHER)(address, 5000)
+    assert not admitting(Guard(), FETCHED, OTHER)(address, 5000)
+
+
+def test_a_public_address_is_anyones() -> None:
+    assert admitting(Guard(), FETCHED, OTHER)("8.8.8.8", 5000)
+
+
+def test_candidates_that_may_not_be_sent_to_are_taken_out() -> None:
+    kept = with_admitted_candidates(
+        "\r\n".join(["v=0", _line("10.0.0.1"), _line("8.8.8.8"), "a=candidate:torn", "a=mid:0"]),
+        admitting(Guard(), FETCHED, OTHER),
+    )
+    assert kept.splitlines() == ["v=0", _line("8.8.8.8"), "a=mid:0"]
+
+
+async def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiortc", None)
+    with pytest.raises(MissingExtra, match=r"utcp-bridge\[webrtc\]"):
+        await load_aiortc()
+
+
+async def test_a_server_that_is_none_is_the_operators_fault() -> None:
+    options = ChannelOptions(ice_servers=[{"urls": ["https://turn.example.com"]}])
+    with pytest.raises(ConfigError, match="ice_servers"):
+        WebRtcChannel(await load_aiortc(), options, "Peer 'p'", admitting(Guard(), OPERATOR, OTHER))
+
+
+async def test_a_description_that_is_none_is_malformed(channel: WebRtcChannel) -> None:
+    with anyio.fail_after(10):
+        await channel.offer()
+        with pytest.raises(MalformedReply, match="session description"):
+            await channel.accept("hello")
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [{}, {"candidate": "candidate:1 1 udp x 10.0.0.1 5000 typ host"}, {"candidate": _line("169.254.169.254")[2:]}],
+)
+async def test_a_candidate_that_cannot_be_used_is_left_out(channel: WebRtcChannel, candidate: dict[str, Any]) -> None:
+    with anyio.fail_after(10):
+        await channel.add_candidate(candidate)
+    assert not channel.is_open
+
+
+async def test_a_channel_that_is_closed_while_it_opens_is_unreachable(channel: WebRtcChannel) -> None:
+    with anyio.fail_after(10):
+        await channel.aclose()
+        with pytest.raises(Unreachable, match="no connection"):
+            await channel.opened()
+
+
+@ADDRESS
+@pytest.mark.parametrize("candidates", [True, False])
+async def test_a_question_gets_its_reply(channel: WebRtcChannel, candidates: bool) -> None:
+    async with WebRtcService() as service:
+        with anyio.fail_after(10):
+            await _open(channel, service, candidates=candidates)
+            reply = await channel.ask(call_message("echo", {"text": "a"}), LIMITS)
+    assert reply["result"] == {"text": "a", "tool": "echo"}
+    assert service.labels == ["tools"]
+
+
+@ADDRESS
+async def test_a_message_above_the_peers_limit_names_it_and_nothing_is_sent(channel: WebRtcChannel) -> None:
+    async with WebRtcService() as service:
+        with anyio.fail_after(10):
+            await _open(channel, service)
+            with pytest.raises(InvalidArguments, match="262,144"):
+                await channel.ask(call_message("echo", {"text": "x" * 300_000}), LIMITS)
+            assert service.received == []
+            assert channel.is_open
+
+
+@ADDRESS
+async def test_a_silent_peer_is_a_lost_connection(channel: WebRtcChannel) -> None:
+    async with WebRtcService() as service:
+        with anyio.fail_after(10):
+            await _open(channel, service)
+            with pytest.raises(ConnectionLost, match=r"nothing for 0\.05 seconds"):
+                await channel.ask(call_message("echo", {"slow": True}), Limits(1000, 0.05))
+            with pytest.raises(Unreachable, match="closed"):
+                await channel.ask(call_message("echo", {}), LIMITS)
+
+
+@ADDRESS
+async def test_closing_ends_the_calls_in_flight(channel: WebRtcChannel) -> None:
+    async with WebRtcService() as service:
+        with anyio.fail_after(10):
+            await _open(channel, service)
+
+            async def close() -> None:
+                await service.slow_arrived.wait()
+                await channel.aclose()
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(close)
+                with pytest.raises(ConnectionLost):
+                    await channel.ask(call_message("echo", {"slow": True}), LIMITS)
+
+
+@ADDRESS
+async def test_a_goodbye_ends_the_channel(channel: WebRtcChannel) -> None:
+    async with WebRtcService() as service:
+        with anyio.fail_after(10):
+            await _open(channel, service)
+            goodbye = {"answer": {"__peerData": {"type": "close"}}}
+            with pytest.raises(ConnectionLost):
+                await channel.ask(call_message("echo", goodbye), LIMITS)
+            assert not channel.is_open

@@ -1,0 +1,123 @@
+"""Connections against a real WebSocket server."""
+
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from tests.support.services import LOOPBACK, open_services
+from tests.upstreams.websocket_service import WebSocketService
+
+from utcp_bridge.errors import ConnectionLost, Rejected, ReplyTooLarge, Unreachable
+from utcp_bridge.model import Source
+from utcp_bridge.net.request import SocketOptions
+from utcp_bridge.transports.websocket.connection import Connection
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def opened(path="/ws", keys_of=lambda _frame: (), **options):
+    async with WebSocketService() as service, open_services() as services:
+        session = services.http.session(Source(name="peer", allow_networks=LOOPBACK))
+        opening = session.websocket(service.ws + path, options=SocketOptions(**options))
+        with anyio.fail_after(10):
+            connection = await Connection.open(opening, services.spawn, where="the peer", keys_of=keys_of)
+            try:
+                yield connection, service
+            finally:
+                await connection.aclose()
+
+
+async def test_frames_go_to_the_inbox_of_their_key_in_order() -> None:
+    async with opened(keys_of=lambda frame: (frame[0],)) as (connection, _):
+        first, second = connection.inbox("a"), connection.inbox("b")
+        for text in ("a1", "b1", "a2"):
+            await connection.send(text)
+        assert [await first.next(5), await first.next(5), await second.next(5)] == ["a1", "a2", "b1"]
+        assert connection.busy
+        first.close()
+        second.close()
+        assert not connection.busy
+        assert connection.unclaimed == 0
+
+
+async def test_what_nobody_takes_is_counted() -> None:
+    async with opened(keys_of=lambda frame: (frame,)) as (connection, _):
+        inbox = connection.inbox("last")
+        for text in ("first", "last"):
+            await connection.send(text)
+        assert await inbox.next(5) == "last"
+        assert connection.unclaimed == 1
+        inbox.close()
+
+
+async def test_an_end_before_an_answer_is_told_with_its_code_and_after_one_it_is_none() -> None:
+    async with opened() as (connection, _):
+        inbox = connection.inbox()
+        await connection.send('{"close": 4321}')
+        with pytest.raises(ConnectionLost, match="4321 as asked"):
+            await inbox.next(5)
+        inbox.close()
+        assert connection.closed
+        late = connection.inbox()
+        with pytest.raises(ConnectionLost, match="4321"):
+            await late.next(5)
+        late.close()
+    async with opened() as (connection, _):
+        inbox = connection.inbox()
+        await connection.send("hello")
+        await connection.send('{"close": 1000}')
+        assert [await inbox.next(5), await inbox.next(5)] == ["hello", None]
+        inbox.close()
+        with pytest.raises(ConnectionLost, match="before the request"):
+            await connection.send("more")
+
+
+async def test_a_broken_connection_is_lost_even_after_an_answer() -> None:
+    async with opened() as (connection, _):
+        inbox = connection.inbox()
+        await connection.send("hello")
+        assert await inbox.next(5) == "hello"
+        await connection.send('{"reset": true}')
+        with pytest.raises(ConnectionLost):
+            await inbox.next(5)
+        inbox.close()
+
+
+async def test_silence_and_messages_above_the_limit_end_the_wait() -> None:
+    async with opened(max_message_bytes=100) as (connection, _):
+        inbox = connection.inbox()
+        with pytest.raises(ConnectionLost, match=r"nothing for 0\.01 seconds"):
+            await inbox.next(0.01)
+        await connection.send('{"flood": 1000}')
+        with pytest.raises(ReplyTooLarge):
+            await inbox.next(5)
+        inbox.close()
+
+
+async def test_what_the_server_says_first_waits_for_whoever_asks_first() -> None:
+    async with opened("/login") as (connection, _):
+        assert await connection.next_frame(5) == "welcome"
+        await connection.send('{"token": "t"}')
+        assert await connection.next_frame(5) == "ok"
+
+
+async def test_a_refused_handshake_is_raised_to_whoever_opened() -> None:
+    with pytest.raises(Rejected):
+        async with opened("/echo"):
+            pass
+
+
+async def test_a_handshake_that_takes_too_long_is_unreachable() -> None:
+    async with WebSocketService() as service, open_services() as services:
+        session = services.http.session(Source(name="peer", allow_networks=LOOPBACK))
+        with anyio.fail_after(10), pytest.raises(Unreachable, match=r"within 0\.05 seconds"):
+            await Connection.open(
+                session.websocket(f"{service.ws}/slow"),
+                services.spawn,
+                where="the peer",
+                keys_of=lambda _frame: (),
+                seconds=0.05,
+            )
+        with anyio.fail_after(10):
+            await service.slow_gone.wait()

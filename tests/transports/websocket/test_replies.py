@@ -1,0 +1,63 @@
+"""Messages and frames of WebSocket calls."""
+
+import pytest
+
+from utcp_bridge.errors import MalformedReply, Rejected
+from utcp_bridge.model import Binary
+from utcp_bridge.transports.websocket.replies import NOTHING, ReplyReader, envelope, ids_of, message_text, parsed
+
+
+def test_a_message_is_text_as_it_is_or_json() -> None:
+    assert message_text("hello") == "hello"
+    assert message_text({"a": [1]}) == '{"a":[1]}'
+    sent = envelope("t", {"x": 1}, "7")
+    assert sent == {"type": "call", "tool": "t", "id": "7", "request_id": "7", "params": {"x": 1}}
+
+
+@pytest.mark.parametrize(
+    ("frame", "value"), [('{"a": 1}', {"a": 1}), ("[1", "[1"), ("7", "7"), (b'{"a": 1}', {"a": 1}), (b"\xff", "\ufffd")]
+)
+def test_objects_and_arrays_are_parsed_and_all_else_is_text(frame, value) -> None:
+    assert parsed(frame) == value
+
+
+def test_a_frame_names_the_calls_it_may_belong_to() -> None:
+    assert list(ids_of('{"id": 1, "request_id": "b"}')) == ["1", "b"]
+    assert list(ids_of("[]")) == list(ids_of("text")) == []
+
+
+def test_replies_are_read_in_the_wanted_format() -> None:
+    assert ReplyReader("x").read("[1]") == (False, [1])
+    assert ReplyReader("x", "text").read("[1]") == (False, "[1]")
+    assert ReplyReader("x", "json").read("7") == (False, 7)
+    assert ReplyReader("x").read(b"\x00") == (False, Binary(b"\x00"))
+    with pytest.raises(MalformedReply):
+        ReplyReader("x", "json").read("{")
+
+
+def test_an_end_mark_ends_the_answer_and_is_none_of_it() -> None:
+    assert ReplyReader("x").read('{"type": "stream_end"}') == (True, NOTHING)
+
+
+def test_an_envelope_is_opened() -> None:
+    reader = ReplyReader("x", is_envelope=True)
+    assert reader.read('{"id": "1", "result": 5}') == (True, 5)
+    assert reader.read('{"id": "1", "output": 6, "partial": true}') == (False, 6)
+    assert reader.read("a push") == (False, NOTHING)
+    for frame in ('{"id": "1", "error": "no"}', '{"id": "1", "type": "tool_error", "error": "no"}'):
+        with pytest.raises(Rejected) as caught:
+            reader.read(frame)
+        assert caught.value.detail == "no"
+
+
+def test_a_json_rpc_request_is_answered_under_its_id_alone() -> None:
+    reader = ReplyReader("x", sent_id=3)
+    for frame in ('{"id": 4}', '{"method": "news"}', "text", "[1]"):
+        assert reader.read(frame) == (False, NOTHING)
+    assert reader.read('{"id": 3, "result": 1}') == (False, {"id": 3, "result": 1})
+
+
+def test_a_filter_keeps_objects_with_these_members() -> None:
+    reader = ReplyReader("x", wanted={"kind": "price"})
+    assert reader.read('{"kind": "news"}') == (False, NOTHING)
+    assert reader.read('{"kind": "price", "n": 1}') == (False, {"kind": "price", "n": 1})

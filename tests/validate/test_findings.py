@@ -1,0 +1,38 @@
+from utcp_bridge.model import Fault
+from utcp_bridge.validate.findings import Findings, Report
+
+
+def test_faults_keep_their_place_their_weight_and_their_tool():
+    findings = Findings()
+    findings.error(("a",), "bad", "mend")
+    findings.tool = "t"
+    findings.warn(("b", 0), "odd")
+    findings.take(("c",), [Fault("x", "left out", "r"), Fault("x", "used", severity="warning")])
+    told = [(one.severity, one.pointer, one.what, one.remedy, one.tool) for one in findings.items]
+    assert told == [
+        ("error", "/a", "bad", "mend", ""),
+        ("warning", "/b/0", "odd", "", "t"),
+        ("error", "/c", "left out", "r", "t"),
+        ("warning", "/c", "used", "", "t"),
+    ]
+
+
+def test_warnings_count_only_where_they_are_to():
+    findings = Findings()
+    findings.warn((), "odd")
+    report = Report("f.json", "f", shape="manual", findings=findings.items, variables={"f_K": ["t"]}, found={"f_K"})
+    assert report.as_json()["valid"] is True
+    assert report.as_json(strict=True)["valid"] is False
+    assert report.as_json() == {
+        "file": "f.json",
+        "name": "f",
+        "shape": "manual",
+        "dialect": "",
+        "valid": True,
+        "structure_valid": True,
+        "registered": None,
+        "tool_count": 0,
+        "errors": [],
+        "warnings": [{"pointer": "", "line": None, "tool": None, "message": "odd", "remedy": None}],
+        "variables": [{"key": "f_K", "set": True, "needed_by": ["t"]}],
+    }
