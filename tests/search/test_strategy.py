@@ -1,5 +1,5 @@
+from utcp_bridge.search.lexical import TagStrategy
 from utcp_bridge.search.strategy import Hit, ToolSearchStrategy, has_any_tag
-from utcp_bridge.search.tag import TagStrategy
 
 
 def test_tags_are_compared_whatever_their_letter_case(mail_tools):

@@ -1,13 +1,16 @@
 import pytest
+from tests.openapi_oracle.samples import OWN
+from tests.upstreams.registry_service import Answers, served
 
+from utcp_bridge.configuration.places import read_place
 from utcp_bridge.validate.findings import Findings
-from utcp_bridge.validate.manuals import check_manual
+from utcp_bridge.validate.manuals import check_manual, check_openapi, check_schema, check_template
 
 TEMPLATE = {"call_template_type": "http", "url": "https://api.example.com"}
 GOOD = {"name": "good", "description": "Does.", "tool_call_template": TEMPLATE}
 
 
-def check(document):
+def checked_manual(document):
     findings = Findings()
     tools = check_manual(document, (), findings)
     return tools, [(one.severity, one.pointer, one.what, one.tool) for one in findings.items]
@@ -24,7 +27,7 @@ def check(document):
     ],
 )
 def test_good_manuals_of_every_shape_are_left_in_peace(document):
-    tools, told = check(document)
+    tools, told = checked_manual(document)
     assert len(tools) == 1
     assert told == []
 
@@ -44,7 +47,7 @@ def test_good_manuals_of_every_shape_are_left_in_peace(document):
     ],
 )
 def test_a_fault_of_one_tool_stands_at_its_place_and_costs_no_other(tool, pointer, words):
-    tools, told = check({"tools": [GOOD, tool, {**GOOD, "name": "late"}]})
+    tools, told = checked_manual({"tools": [GOOD, tool, {**GOOD, "name": "late"}]})
     assert [one["name"] for one in tools][0 :: len(tools) - 1] == ["good", "late"]
     [(severity, place, what, _)] = told
     assert (severity, place) == ("error", pointer)
@@ -53,7 +56,7 @@ def test_a_fault_of_one_tool_stands_at_its_place_and_costs_no_other(tool, pointe
 
 def test_lesser_faults_are_warnings_and_name_their_tool():
     tool = {"name": "b", "descriptoin": "x", "response_schema": 3, "inputs": {"a": {"type": "string"}}}
-    _, told = check({"tools": [tool], "inof": {}, "variables": 3, "allowed_communication_protocols": "http"})
+    _, told = checked_manual({"tools": [tool], "inof": {}, "variables": 3, "allowed_communication_protocols": "http"})
     assert [(severity, place, tool) for severity, place, _, tool in told] == [
         ("warning", "/inof", ""),
         ("warning", "/allowed_communication_protocols", ""),
@@ -67,7 +70,184 @@ def test_lesser_faults_are_warnings_and_name_their_tool():
 
 
 def test_the_head_of_a_manual_is_checked_too():
-    assert check({"tools": {}})[1] == [("error", "/tools", "`tools` is an object, not a list.", "")]
-    [(severity, place, what, _)] = check({"tools": [GOOD], "auth": {"x": 1}})[1]
+    assert checked_manual({"tools": {}})[1] == [("error", "/tools", "`tools` is an object, not a list.", "")]
+    [(severity, place, what, _)] = checked_manual({"tools": [GOOD], "auth": {"x": 1}})[1]
     assert (severity, place) == ("error", "/auth")
     assert "no `auth_type`" in what
+
+
+HTTP = {"call_template_type": "http", "url": "https://api.example.com/{id}"}
+
+
+def checked_template(raw, **options):
+    findings = Findings()
+    template = check_template(raw, ("t",), findings, **options)
+    return template, [(one.severity, one.pointer, one.what) for one in findings.items]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        HTTP,
+        {"provider_type": "http_stream", "url": "https://api.example.com", "timeout": 500},
+        {"call_template_type": "tcp", "host": "h", "port": "${PORT}"},
+        {**HTTP, "url": "${BASE}/x"},
+        {**HTTP, "auth": {"auth_type": "api_key", "api_key": "Bearer ${K}"}, "x-note": 1, "_meta": 2},
+        {"call_template_type": "mcp", "config": {"mcpServers": {"s": {"command": "x"}}}, "tool_name": "t"},
+        {"call_template_type": "cli", "command": "git", "args": ["log", "{{n}}"]},
+    ],
+)
+def test_a_good_template_is_left_in_peace(raw):
+    template, told = checked_template(raw)
+    assert template is not None
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "pointer", "words"),
+    [
+        (3, "/t", "a number, not an object"),
+        ({"url": "https://x.example"}, "/t", "names no `call_template_type`"),
+        ({"call_template_type": "htp"}, "/t/call_template_type", "no transport of type 'htp'"),
+        ({"provider_type": "htp"}, "/t/provider_type", "no transport"),
+        ({**HTTP, "url": "no address"}, "/t/url", "lacks its scheme or host"),
+        ({**HTTP, "url": 3}, "/t/url", "valid string"),
+        ({"call_template_type": "http"}, "/t", "`url` is missing"),
+        ({**HTTP, "http_method": "FETCH"}, "/t/http_method", "must be one of DELETE"),
+        ({**HTTP, "headers": {"X": "{{a|nope}}"}}, "/t", "nope"),
+        ({**HTTP, "url": "${BASE}/x", "headers": {"X": "{{a|nope}}"}}, "/t", "nope"),
+        ({**HTTP, "request_plan": {"parameters": 3}}, "/t", "request plan"),
+        ({**HTTP, "auth": {"auth_type": "api_key"}}, "/t/auth", "no `api_key`"),
+        ({**HTTP, "auth": "x"}, "/t/auth", "is text, not an object"),
+        ({"call_template_type": "tcp", "host": "h", "port": "x"}, "/t/port", "valid integer"),
+        (
+            {"call_template_type": "mcp", "config": {"mcpServers": {"s": {}}}},
+            "/t/config/mcpServers/s",
+            "`command` or `url`",
+        ),
+    ],
+)
+def test_what_makes_a_template_useless_is_an_error_at_its_place(raw, pointer, words):
+    _, told = checked_template(raw)
+    assert [(severity, place) for severity, place, _ in told] == [("error", pointer)]
+    assert words in told[0][2]
+
+
+def test_keys_that_nothing_reads_are_warned_of():
+    assert checked_template({**HTTP, "htpp_method": "GET"})[1] == [
+        ("warning", "/t/htpp_method", "nothing reads the key 'htpp_method'.")
+    ]
+    [told] = checked_template({**HTTP, "trusted": True})[1]
+    assert told[:2] == ("warning", "/t/trusted")
+    assert "means nothing in a manual" in told[2]
+    assert checked_template({**HTTP, "trusted": True}, configured=True)[1] == []
+
+
+def test_secrets_in_a_manual_are_warned_of_and_never_shown():
+    inner = {"auth_type": "basic", "username": "u", "password": "s3cret"}
+    auth = {"auth_type": "any", "options": [{"auth_type": "api_key", "api_key": "s3cret"}, inner]}
+    _, told = checked_template({**HTTP, "auth": auth})
+    assert [place for _, place, _ in told] == ["/t/auth/options/0/api_key", "/t/auth/options/1/password"]
+    assert "s3cret" not in str(told)
+    assert checked_template({**HTTP, "auth": inner}, configured=True)[1] == []
+
+
+def test_the_auth_beside_a_template_is_its_own():
+    template, told = checked_template(
+        HTTP, beside={"auth": {"auth_type": "basic", "username": "${U}", "password": "${P}"}}
+    )
+    assert told == []
+    assert template["auth"]["username"] == "${U}"
+
+
+@pytest.mark.parametrize(
+    ("schema", "pointer", "words"),
+    [
+        ({"type": "objct"}, "/i/type", "`type` is one of array"),
+        ({"properties": {"a": {"type": ["string", "nul"]}}}, "/i/properties/a/type", "`type` is one of"),
+        ({"required": "a"}, "/i/required", 'not of type "array"'),
+        ({"properties": {"b": 3}}, "/i/properties/b", "not of types"),
+        ({"properties": {"a": {"pattern": "("}}}, "/i/properties/a/pattern", "regex"),
+        ({"properties": {"a": {"$ref": "#/$defs/x"}}}, "/i", "/$defs/x"),
+        ({"properties": {"a": {"$ref": "https://example.com/x"}}}, "/i", "https://example.com/x"),
+        ({"$schema": "https://example.com/own"}, "/i", "https://example.com/own"),
+    ],
+)
+def test_the_first_fault_of_a_schema_is_told_at_its_place(schema, pointer, words):
+    findings = Findings()
+    check_schema(schema, ("i",), findings)
+    [finding] = findings.items
+    assert (finding.severity, finding.pointer) == ("error", pointer)
+    assert words in finding.what
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "object", "properties": {"a": True}, "x-own": 1},
+        {"$defs": {"n": {"properties": {"n": {"$ref": "#/$defs/n"}}}}, "$ref": "#/$defs/n"},
+        {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {}},
+    ],
+)
+def test_a_sound_schema_is_left_in_peace(schema):
+    findings = Findings()
+    check_schema(schema, (), findings)
+    assert findings.items == []
+
+
+def test_values_of_the_schema_are_not_told():
+    findings = Findings()
+    check_schema({"minLength": "s3cret"}, (), findings)
+    assert "s3cret" not in findings.items[0].what
+
+
+pytestmark = pytest.mark.anyio
+
+
+async def checked_openapi(document, url=None):
+    findings = Findings()
+    tools = await check_openapi(document, url, findings)
+    return tools, [(one.severity, one.pointer, one.what) for one in findings.items]
+
+
+async def test_a_good_description_is_left_in_peace():
+    placed = await read_place(str(OWN / "oai-v3.0-pass-petstore-expanded.yaml"))
+    tools, told = await checked_openapi(placed.document, placed.url)
+    assert len(tools) == 4
+    assert told == []
+
+
+async def test_what_the_conversion_leaves_out_stands_at_its_place():
+    paths = {"/a/{b}": {"get": {"responses": {}}}, "/c": {"$ref": "#/nowhere"}}
+    tools, told = await checked_openapi({"openapi": "3.0.3", "servers": [{"url": "https://x.example"}], "paths": paths})
+    assert len(tools) == 1
+    assert ("error", "/paths/~1c", "the path could not be read.") in told
+
+
+async def test_a_missing_server_is_a_warning_for_its_own_address_may_do():
+    _, told = await checked_openapi({"openapi": "3.0.3", "paths": {"/a": {"get": {"responses": {}}}}}, "/srv/api.yaml")
+    assert [(severity, pointer) for severity, pointer, _ in told] == [("warning", "/servers")]
+
+
+async def test_what_is_no_description_after_all_is_an_error():
+    assert (await checked_openapi({"openapi": "1.0", "paths": {}}))[1][0][0] == "error"
+
+
+async def test_local_files_are_read_and_the_network_is_not_asked(tmp_path):
+    placed = await read_place(str(OWN / "oai-petstore-separate" / "spec" / "swagger.json"))
+    assert (await checked_openapi(placed.document, placed.url))[1] == []
+    canary = Answers({"/x.json": {}})
+    with served(canary.app) as base:
+        document = {"openapi": "3.0.3", "servers": [{"url": base}], "paths": {"/a": {"$ref": "x.json#/a"}}}
+        _, told = await checked_openapi(document, f"{base}/api.json")
+    assert any("not asked here" in what for _, _, what in told)
+    assert canary.seen == []
+
+
+async def test_a_fault_in_another_file_is_no_fault_at_a_place_of_this_one(tmp_path):
+    (tmp_path / "x.yaml").write_text("a: {get: {operationId: a, parameters: [{name: p}], responses: {}}}")
+    document = {"openapi": "3.0.3", "servers": [{"url": "https://x.example"}], "paths": {"/a": {"$ref": "x.yaml#/a"}}}
+    _, told = await checked_openapi(document, str(tmp_path / "api.yaml"))
+    what = "in a file that it refers to, at #/a/get/parameters/0: the parameter has no name or place."
+    assert told == [("warning", "", what)]

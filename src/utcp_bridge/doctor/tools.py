@@ -9,7 +9,7 @@ from utcp_bridge.catalogue.catalogue import Catalogue, Entry
 from utcp_bridge.doctor.steps import Finding
 from utcp_bridge.model import Tool
 from utcp_bridge.validate.findings import Findings
-from utcp_bridge.validate.schemas import check_schema
+from utcp_bridge.validate.manuals import check_schema
 
 __all__ = ["look_at"]
 

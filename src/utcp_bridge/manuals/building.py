@@ -11,7 +11,7 @@ from utcp_bridge.errors import PolicyError, UtcpError, VariableNotFound
 from utcp_bridge.manuals.binding import Binder, uses_secrets
 from utcp_bridge.model import Fault, JsonObject, Source, Tool, Trust, is_object
 from utcp_bridge.net.guard import Guard, endpoint_of, origin_of
-from utcp_bridge.pipeline.projection import compile_projection
+from utcp_bridge.pipeline.post_processing import compile_projection
 from utcp_bridge.settings import BridgeSettings, ManualOptions
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry

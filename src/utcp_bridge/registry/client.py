@@ -17,8 +17,7 @@ from utcp_bridge.configuration.places import fetch_url, is_url, read_place
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.errors import Rejected
 from utcp_bridge.model import Fault
-from utcp_bridge.registry.index import ListingIndex
-from utcp_bridge.registry.listing import Listing, Page, read_page
+from utcp_bridge.registry.listing import Listing, ListingIndex, Page, read_page
 from utcp_bridge.tasks import run_blocking
 from utcp_bridge.urls import bare_url
 

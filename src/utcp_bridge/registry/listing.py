@@ -1,7 +1,11 @@
-"""What a registry says of a manual, read from strangers' JSON (pure)."""
+"""What a registry says of a manual, read from strangers' JSON (pure).
+
+Finding manuals among listings: by tag, and by words with the ranking that tools are searched with (pure).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -10,10 +14,11 @@ from utcp_bridge.dialects import Shape, detect
 from utcp_bridge.dialects.fields import is_list, is_object, safe_name, sort_of, text_of, word
 from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, ManualError
-from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.model import Fault, JsonObject, Source, Tool
+from utcp_bridge.search import create_strategy
 from utcp_bridge.urls import split_url
 
-__all__ = ["Listing", "Page", "read_page"]
+__all__ = ["Listing", "ListingIndex", "Page", "read_page"]
 
 _LONGEST_DESCRIPTION = 4_096
 _MOST_TAGS = 100
@@ -108,3 +113,34 @@ def _url(stated: str, base: str) -> str:
     if urlsplit(joined).username is not None:
         raise ValueError("its URL holds a user name.")
     return joined
+
+
+_SOURCE = Source(name="registry")
+
+
+class ListingIndex:
+    """Listings by name; `words` adds to each what its manual says beyond its listing."""
+
+    def __init__(self, listings: Iterable[Listing], words: Mapping[str, str] | None = None) -> None:
+        self._listings = {listing.name: listing for listing in sorted(listings, key=lambda one: one.name)}
+        self._strategy = create_strategy()
+        self._strategy.add(_as_tool(one, (words or {}).get(one.name, "")) for one in self._listings.values())
+
+    def find(self, *, tags: Sequence[str] = (), q: str = "") -> list[Listing]:
+        """Those with any of the tags (letter case does not count) that fit the words, best first; else by name."""
+        if q.strip():
+            hits = self._strategy.search(q, limit=len(self._listings) or 1, tags=tags or None)
+            return [self._listings[hit.tool.name] for hit in hits]
+        wanted = {tag.casefold() for tag in tags}
+        return [
+            listing
+            for listing in self._listings.values()
+            if not wanted or wanted & {tag.casefold() for tag in listing.tags}
+        ]
+
+
+def _as_tool(listing: Listing, words: str) -> Tool:
+    description = f"{listing.description}\n{words}".strip()
+    return Tool(
+        source=_SOURCE, name=listing.name, kind="manual", template={}, description=description, tags=listing.tags
+    )

@@ -7,7 +7,10 @@ from utcp_bridge.dialects.openapi.shapes import (
     as_object,
     as_text,
     child,
+    describe,
+    family_of,
     has_type,
+    is_openapi,
     pointer_token,
 )
 
@@ -46,3 +49,36 @@ def test_a_fault_is_noted_once_and_their_number_has_an_end():
 
 def test_a_pointer_token_is_escaped():
     assert pointer_token("a/b~c") == "a~1b~0c"
+
+
+@pytest.mark.parametrize(
+    ("document", "family"),
+    [
+        ({"openapi": "3.0.3"}, "3.0"),
+        ({"openapi": "3.0"}, "3.0"),
+        ({"openapi": 3}, "3.0"),
+        ({"openapi": 3.1}, "3.1"),
+        ({"openapi": "v3.1.0-rc1"}, "3.1"),
+        ({"openapi": "3.2.0"}, "3.1"),
+        ({"swagger": "2.0"}, "2.0"),
+        ({"swagger": 2.0}, "2.0"),
+        ({"swagger": 2}, "2.0"),
+        ({"openapi": True}, None),
+        ({"openapi": "4.0.0"}, None),
+        ({"swagger": "1.2"}, None),
+        ({"openapi": "soon"}, None),
+        ({"openapi": None, "swagger": "2.0"}, "2.0"),
+        ({"tools": []}, None),
+        ([], None),
+        ("openapi: 3.0.0", None),
+    ],
+)
+def test_a_document_tells_its_family_near_misses_included(document, family):
+    assert family_of(document) == family
+    assert is_openapi(document) is (family is not None)
+
+
+def test_a_document_is_described_by_its_info():
+    document = {"swagger": 2.0, "info": {"title": "T", "version": 1, "license": {}}}
+    assert describe(document) == {"title": "T", "version": "1", "openapi": "2.0"}
+    assert describe({"info": None}) == {"openapi": ""}

@@ -9,21 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from utcp_bridge.dialects.openapi.bodies import BodyReader
 from utcp_bridge.dialects.openapi.definitions import Definitions
 from utcp_bridge.dialects.openapi.filters import is_wanted
-from utcp_bridge.dialects.openapi.legacy import legacy_numbers
-from utcp_bridge.dialects.openapi.loading import Family, describe, family_of, is_openapi
-from utcp_bridge.dialects.openapi.names import unique_names
+from utcp_bridge.dialects.openapi.inputs import BodyReader, ParameterReader
 from utcp_bridge.dialects.openapi.operations import Operation, OperationReader
 from utcp_bridge.dialects.openapi.options import Conversion, ConversionOptions
 from utcp_bridge.dialects.openapi.outputs import OutputReader
-from utcp_bridge.dialects.openapi.parameters import ParameterReader
 from utcp_bridge.dialects.openapi.references import References, external_references
-from utcp_bridge.dialects.openapi.security import SecurityReader
+from utcp_bridge.dialects.openapi.security import SecurityReader, legacy_numbers
 from utcp_bridge.dialects.openapi.servers import ServerChoice
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text
-from utcp_bridge.dialects.openapi.tools import ToolBuilder
+from utcp_bridge.dialects.openapi.shapes import (
+    Family,
+    Faults,
+    Located,
+    as_array,
+    as_object,
+    as_text,
+    describe,
+    family_of,
+    is_openapi,
+)
+from utcp_bridge.dialects.openapi.tools import ToolBuilder, unique_names
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import JsonObject
 

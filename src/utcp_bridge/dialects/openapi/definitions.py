@@ -12,10 +12,9 @@ from typing import Any
 
 import orjson
 
-from utcp_bridge.dialects.openapi.loading import Family
 from utcp_bridge.dialects.openapi.references import References
 from utcp_bridge.dialects.openapi.schemas import Direction, Key, Piece, SchemaTranslator
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, is_array, is_object
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, is_array, is_object
 from utcp_bridge.model import JsonObject
 
 __all__ = ["Definitions"]

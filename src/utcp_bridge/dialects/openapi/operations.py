@@ -9,9 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from utcp_bridge.dialects.openapi.loading import Family
 from utcp_bridge.dialects.openapi.references import References
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text, is_array, is_object
+from utcp_bridge.dialects.openapi.shapes import (
+    Family,
+    Faults,
+    Located,
+    as_array,
+    as_object,
+    as_text,
+    is_array,
+    is_object,
+)
 from utcp_bridge.dialects.openapi.swagger2 import upgrade_body, upgrade_parameter, upgrade_response
 
 __all__ = ["Operation", "OperationReader"]

@@ -1,4 +1,8 @@
-"""OpenAPI schemas (2.0, 3.0, 3.1) as JSON Schema 2020-12, in one of two readings (pure).
+"""Values of single JSON Schema keywords, repaired or refused (pure).
+
+Each function gives a value that draft 2020-12 allows, or None where the keyword has to go.
+
+OpenAPI schemas (2.0, 3.0, 3.1) as JSON Schema 2020-12, in one of two readings (pure).
 
 Input: what a caller may send. readOnly properties go, oneOf becomes anyOf (models and hosts handle it better).
 Output: what a server may answer, permissively, because a client refuses answers that do not fit: nothing is
@@ -9,18 +13,169 @@ References become `#/$defs/NAME`; `definitions.py` collects what they name.
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
-from utcp_bridge.dialects.openapi import keywords
-from utcp_bridge.dialects.openapi.loading import Family
 from utcp_bridge.dialects.openapi.references import References
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_text, is_array, is_object
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_text, is_array, is_object
 from utcp_bridge.model import JsonObject
+from utcp_bridge.placement.encoding import format_scalar
 
-__all__ = ["Direction", "Key", "Piece", "SchemaTranslator"]
+__all__ = [
+    "Direction",
+    "Key",
+    "Piece",
+    "SchemaTranslator",
+    "examples_of",
+    "fixed_count",
+    "fixed_number",
+    "fixed_types",
+    "is_plain_data",
+    "is_portable_pattern",
+    "text_list",
+    "typed_enum",
+]
+
+_TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
+_MISNAMED = {
+    "int": "integer", "int32": "integer", "int64": "integer", "long": "integer", "short": "integer",
+    "float": "number", "double": "number", "decimal": "number", "bool": "boolean",
+    "str": "string", "text": "string", "date": "string", "datetime": "string", "date-time": "string", "file": "string",
+    "uuid": "string", "uri": "string", "email": "string", "enum": "string",
+    "dict": "object", "map": "object", "hash": "object", "list": "array", "set": "array",
+}  # fmt: skip
+_MOST_EXAMPLES = 3
+_LONGEST_PATTERN = 1_000
+_LARGEST = 2**63 - 1
+"""JSON writers and schema validators stop at 64 bits."""
+_DELIMITED = re.compile(r"/.*/[a-z]*", re.DOTALL)
+_NOT_PORTABLE = re.compile(r"\(\?(?![:=!])|\\[AZzGQEpPkX1-9]|[+*?}][+]|\[\[:|&&\[")
+"""Python-only groups, lookbehind, inline flags, back references, property classes, possessive quantifiers."""
+
+
+def fixed_types(declared: Any) -> str | list[str] | None:
+    """A type or a list of types; misspelt ones are mended, unknown ones dropped."""
+    known: list[str] = []
+    for name in declared if is_array(declared) else [declared]:
+        if isinstance(name, str):
+            plain = name.strip().lower()
+            plain = plain if plain in _TYPES else _MISNAMED.get(plain, "")
+            if plain and plain not in known:
+                known.append(plain)
+    if not known:
+        return None
+    return known[0] if len(known) == 1 and not is_array(declared) else known
+
+
+def fixed_number(value: Any) -> int | float | None:
+    """A number of at most 64 bits, also one written as text."""
+    if isinstance(value, str):
+        try:
+            value = float(value) if "." in value or "e" in value.lower() else int(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) <= _LARGEST else None  # neither NaN nor infinity passes
+
+
+def fixed_count(value: Any) -> int | None:
+    """A whole number from 0."""
+    found = fixed_number(value)
+    return int(found) if found is not None and found >= 0 and found == int(found) else None
+
+
+def text_list(value: Any) -> list[str]:
+    """The texts in a list, each once."""
+    return list(dict.fromkeys(item for item in as_array(value) if isinstance(item, str)))
+
+
+@lru_cache(maxsize=4096)
+def is_portable_pattern(value: str) -> bool:
+    """Whether a regular expression means the same to JavaScript, Python and Rust.
+
+    `/…/i` is a JavaScript literal: as a pattern it would refuse every real value.
+    """
+    if len(value) > _LONGEST_PATTERN or _DELIMITED.fullmatch(value) or _NOT_PORTABLE.search(value):
+        return False
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
+
+
+def typed_enum(values: Any, kind: Any) -> list[Any] | None:
+    """The values, each once, written as the type says: `[1, 2]` of type string are "1" and "2", and the reverse."""
+    if not is_array(values) or not values or not is_plain_data(values):
+        return None
+    unique: dict[str, Any] = {}
+    for value in values:
+        fitting = _FITTED[kind](value) if isinstance(kind, str) and kind in _FITTED else value
+        unique.setdefault(f"{type(fitting).__name__} {fitting}", fitting)
+    return list(unique.values())
+
+
+def _as_string(value: Any) -> Any:
+    return format_scalar(value) if isinstance(value, bool | int | float) else value
+
+
+def _as_number(value: Any) -> Any:
+    fitting = fixed_number(value) if isinstance(value, str) else None
+    return value if fitting is None else fitting
+
+
+def _as_boolean(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+
+
+_FITTED: dict[str, Callable[[Any], Any]] = {
+    "string": _as_string,
+    "number": _as_number,
+    "integer": _as_number,
+    "boolean": _as_boolean,
+}
+
+
+def examples_of(node: JsonObject) -> list[Any]:
+    """`example`, `examples` (a list, or OpenAPI's map of example objects), at most three."""
+    found: list[Any] = [node["example"]] if node.get("example") is not None else []
+    several = node.get("examples")
+    if is_array(several):
+        found += several
+    elif is_object(several):
+        found += [item["value"] for item in several.values() if is_object(item) and "value" in item]
+    return [value for value in found if is_plain_data(value)][:_MOST_EXAMPLES]
+
+
+def is_plain_data(value: Any) -> bool:
+    """Whether data can be repeated in a schema: JSON, without anything that looks like a reference."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if is_object(item):
+            if "$ref" in item:
+                return False
+            waiting.extend(item.values())
+        elif is_array(item):
+            waiting.extend(item)
+        elif not _is_scalar(item):
+            return False
+    return True
+
+
+def _is_scalar(item: Any) -> bool:
+    if isinstance(item, float):
+        return math.isfinite(item)
+    if isinstance(item, int):
+        return -_LARGEST <= item <= _LARGEST
+    return item is None or isinstance(item, str)
+
 
 Direction: TypeAlias = Literal["input", "output"]
 Key: TypeAlias = tuple[str, str]
@@ -123,14 +278,14 @@ class _Run:
 
     def _keywords(self, located: Located, node: JsonObject, depth: int, *, in_place: bool) -> JsonObject:
         out: JsonObject = {}
-        kind = keywords.types(node.get("type")) if "type" in node else None
+        kind = fixed_types(node.get("type")) if "type" in node else None
         if kind:
             out["type"] = kind
         self._annotations(node, out, kind)
         if self._input:
             self._bounds(node, out)
             self._choices(located, node, out, kind)
-        elif values := keywords.typed_enum(node.get("enum"), kind):
+        elif values := typed_enum(node.get("enum"), kind):
             out.setdefault("examples", values[:20])
         self._objects(located, node, out, depth)
         self._arrays(located, node, out, depth)
@@ -162,38 +317,38 @@ class _Run:
     @staticmethod
     def _data(node: JsonObject, out: JsonObject) -> None:
         default = node.get("default")
-        if default is not None and keywords.is_plain_data(default) and len(str(default)) <= _LARGEST_DATA:
+        if default is not None and is_plain_data(default) and len(str(default)) <= _LARGEST_DATA:
             out["default"] = default
-        shown = [value for value in keywords.examples(node) if len(str(value)) <= _LARGEST_DATA]
+        shown = [value for value in examples_of(node) if len(str(value)) <= _LARGEST_DATA]
         if shown:
             out["examples"] = shown
 
     def _bounds(self, node: JsonObject, out: JsonObject) -> None:
         for bound in ("minimum", "maximum"):
             exclusive = "exclusive" + bound.capitalize()
-            value, strict = keywords.number(node.get(bound)), node.get(exclusive)
+            value, strict = fixed_number(node.get(bound)), node.get(exclusive)
             if value is not None:
                 out[exclusive if strict is True else bound] = value
-            if not isinstance(strict, bool) and (value := keywords.number(strict)) is not None:
+            if not isinstance(strict, bool) and (value := fixed_number(strict)) is not None:
                 out[exclusive] = value
-        step = keywords.number(node.get("multipleOf"))
+        step = fixed_number(node.get("multipleOf"))
         if step is not None and step > 0:
             out["multipleOf"] = step
         for key in _COUNTS:
-            if (whole := keywords.count(node.get(key))) is not None:
+            if (whole := fixed_count(node.get(key))) is not None:
                 out[key] = whole
         if node.get("uniqueItems") is True:
             out["uniqueItems"] = True
 
     def _choices(self, located: Located, node: JsonObject, out: JsonObject, kind: Any) -> None:
-        values = keywords.typed_enum(node.get("enum"), kind)
+        values = typed_enum(node.get("enum"), kind)
         if values is not None:
             out["enum"] = values
-        if "const" in node and keywords.is_plain_data(node["const"]):
+        if "const" in node and is_plain_data(node["const"]):
             out["const"] = node["const"]
         expression = node.get("pattern")
         if isinstance(expression, str):
-            if keywords.pattern(expression):
+            if is_portable_pattern(expression):
                 out["pattern"] = expression
             else:
                 out["description"] = f"{out.get('description', '')} Pattern: {expression}".strip()
@@ -202,7 +357,7 @@ class _Run:
     # --- schemas within
 
     def _objects(self, located: Located, node: JsonObject, out: JsonObject, depth: int) -> None:
-        required = keywords.text_list(node.get("required"))
+        required = text_list(node.get("required"))
         properties = node.get("properties")
         if is_object(properties):
             kept: JsonObject = {}
@@ -251,10 +406,10 @@ class _Run:
             out["patternProperties"] = {
                 expression: self.schema(located.at("patternProperties", expression), depth + 1)
                 for expression in patterns
-                if keywords.pattern(expression)
+                if is_portable_pattern(expression)
             }
         if is_object(needs := node.get("dependentRequired")):
-            out["dependentRequired"] = {name: keywords.text_list(names) for name, names in needs.items()}
+            out["dependentRequired"] = {name: text_list(names) for name, names in needs.items()}
 
     def _arrays(self, located: Located, node: JsonObject, out: JsonObject, depth: int) -> None:
         items, prefix = node.get("items"), node.get("prefixItems")

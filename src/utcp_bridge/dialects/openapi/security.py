@@ -3,24 +3,29 @@
 `[]` and `{}` send nothing. AND is `{"auth_type": "all", "schemes": […]}`, OR `{"auth_type": "any", "options": […]}`
 (the first whose variables are set; `"optional": true` says that without any the call goes out bare). Flows that need
 a person (authorization code, implicit, password, OpenID Connect) become a bearer token's variable.
+
+The numbers that python-utcp's converter gives its placeholders (`API_KEY_0`, `API_KEY_1`, …), so that variables
+set for it go on working (pure).
+
+It counts the operations for which it made auth: of those with an operationId and a common method, in document
+order, the ones whose first known scheme it supports. It takes an empty `security` for none given.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Any
 from urllib.parse import urljoin
 
-from utcp_bridge.dialects.openapi.loading import Family
 from utcp_bridge.dialects.openapi.references import References
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text, is_object
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text, is_object
 from utcp_bridge.dialects.openapi.swagger2 import upgrade_schemes
 from utcp_bridge.model import JsonObject
 
-__all__ = ["SecurityReader"]
+__all__ = ["SecurityReader", "legacy_numbers"]
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -224,3 +229,39 @@ def _is_alike(chosen: JsonObject, generated: JsonObject) -> bool:
     names = [str(auth.get("var_name", "X-Api-Key")).lower() for auth in (chosen, generated)]
     places = [auth.get("location", "header") for auth in (chosen, generated)]
     return names[0] == names[1] and places[0] == places[1]
+
+
+_METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "PATCH"})
+_FLOWS = frozenset({"authorizationCode", "clientCredentials", "accessCode", "application"})
+
+
+def legacy_numbers(
+    operations: Iterable[tuple[str, str, Located]], document: JsonObject, schemes: JsonObject
+) -> dict[tuple[str, str], int]:
+    """(METHOD, path) → number, for the operations that have one."""
+    numbers: dict[tuple[str, str], int] = {}
+    for method, path, node in operations:
+        requirements = as_array(node.value.get("security")) or as_array(document.get("security"))
+        if method in _METHODS and node.value.get("operationId") and _is_supported(requirements, schemes):
+            numbers[method, path] = len(numbers)
+    return numbers
+
+
+def _is_supported(requirements: list[Any], schemes: JsonObject) -> bool:
+    for requirement in requirements:
+        for name in as_object(requirement):
+            if name in schemes:
+                return _makes_auth(as_object(schemes[name]))
+    return False
+
+
+def _makes_auth(scheme: JsonObject) -> bool:
+    kind = scheme.get("type")
+    if kind == "oauth2":
+        return any(
+            flow in _FLOWS and as_object(about).get("tokenUrl")
+            for flow, about in as_object(scheme.get("flows")).items()
+        )
+    if kind == "http":
+        return as_text(scheme.get("scheme")).lower() in {"basic", "bearer"}
+    return kind == "apiKey"

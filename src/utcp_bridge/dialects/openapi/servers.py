@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from utcp_bridge.dialects.openapi.loading import Family
 from utcp_bridge.dialects.openapi.operations import Operation
 from utcp_bridge.dialects.openapi.options import ConversionOptions
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text, is_object
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text, is_object
 from utcp_bridge.dialects.openapi.swagger2 import upgrade_servers
 
 __all__ = ["PLACEHOLDER", "ServerChoice", "literal_path"]

@@ -5,9 +5,9 @@ from tests.openapi_oracle.samples import OWN, sample_files
 from tests.support.examples import example_arguments
 
 from utcp_bridge.configuration.places import read_place
-from utcp_bridge.convert.openapi import openapi_manual
 from utcp_bridge.convert.outcome import Converted, Wishes
-from utcp_bridge.convert.v0 import to_v0
+from utcp_bridge.convert.sources import openapi_manual
+from utcp_bridge.convert.targets import portable, to_v0
 from utcp_bridge.dialects import read_manual
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.transports.http import HttpTemplate
@@ -153,3 +153,25 @@ async def test_most_of_a_plain_api_can_be_written():
     assert add["inputs"]["required"] == ["body"]
     assert add["inputs"]["properties"]["body"]["required"] == ["name"]
     assert add["tool_provider"]["body_field"] == "body"
+
+
+def test_only_keys_of_the_official_models_are_kept():
+    tool = {
+        "name": "a",
+        "title": "A",
+        "annotations": {},
+        "body_members": [],
+        "inputs": {},
+        "tool_call_template": {"x": 1},
+    }
+    manual = {"utcp_version": "1.0.1", "info": {"title": "T"}, "auth": {}, "manual_version": "1", "tools": [tool]}
+    assert portable(Converted(manual, "m")).document == {
+        "utcp_version": "1.0.1",
+        "manual_version": "1",
+        "tools": [{"name": "a", "inputs": {}, "tool_call_template": {"x": 1}}],
+    }
+
+
+def test_a_configuration_stays_as_it_is():
+    converted = Converted({"manual_call_templates": [], "info": 1}, "c", is_manual=False)
+    assert portable(converted) is converted

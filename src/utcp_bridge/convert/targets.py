@@ -2,6 +2,8 @@
 
 v0 sends one argument as the body, the rest in the query; a request plan is dropped where these rules alone give the
 same request. A body that was flattened into arguments becomes the one argument `body` again.
+
+A manual without what released UTCP clients of other makers refuse: any key that the official models do not have.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from utcp_bridge.placement.body import media_kind
 from utcp_bridge.placement.openapi_plan import read_plan
 from utcp_bridge.placement.plan_models import ParameterPlan, RequestPlan
 
-__all__ = ["to_v0"]
+__all__ = ["portable", "to_v0"]
 
 _HTTP = frozenset({"url", "http_method", "content_type", "headers", "body_field", "header_fields", "auth"})
 _SOCKET = frozenset({"host", "port", "timeout", "request_data_format", "request_data_template", "response_byte_format"})
@@ -184,3 +186,16 @@ def _gathered(inputs: JsonObject, members: tuple[str, ...], required: bool) -> J
     rest = {name: schema for name, schema in properties.items() if name not in members}
     kept = {key: value for key, value in inputs.items() if key != "required"}
     return {**kept, "properties": {**rest, "body": body}, **({"required": outside} if outside else {})}
+
+
+_MANUAL_KEYS = ("utcp_version", "manual_version", "tools")
+_TOOL_KEYS = ("name", "description", "inputs", "outputs", "tags", "average_response_size", "tool_call_template")
+
+
+def portable(converted: Converted) -> Converted:
+    """The same manual with official keys only; a configuration stays as it is."""
+    if not converted.is_manual:
+        return converted
+    tools = [{key: tool[key] for key in _TOOL_KEYS if key in tool} for tool in converted.tools]
+    manual = {key: converted.document[key] for key in _MANUAL_KEYS if key in converted.document}
+    return Converted({**manual, "tools": tools}, converted.name, notes=converted.notes)
