@@ -209,8 +209,8 @@ def test_manuals_and_descriptions_are_listed_with_what_they_say_of_themselves(tm
         tmp_path / "old" / "v0.json",
         {"version": "1", "tools": [{"name": "t", "tool_provider": {"provider_type": "http"}}]},
     )
-    shelf = Folder(tmp_path).current()
-    old, pets, weather = shelf.index.find()
+    contents = Folder(tmp_path).current()
+    old, pets, weather = contents.index.find()
     assert weather.as_json() == {
         "name": "weather",
         "url": "manuals/weather.json",
@@ -221,8 +221,8 @@ def test_manuals_and_descriptions_are_listed_with_what_they_say_of_themselves(tm
     }
     assert (pets.url, pets.tags[0]) == ("manuals/pets.yaml", "pet")
     assert (old.name, old.url) == ("old_v0", "manuals/old_v0.json")
-    assert shelf.files["old_v0.json"] == tmp_path / "old" / "v0.json"
-    assert shelf.index.find(q="inventory of the store")[0].name == "pets"
+    assert contents.files["old_v0.json"] == tmp_path / "old" / "v0.json"
+    assert contents.index.find(q="inventory of the store")[0].name == "pets"
 
 
 def test_what_may_hold_secrets_or_is_no_manual_is_not_listed(tmp_path, caplog):

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.search import query as module
 from utcp_bridge.search.lexical import Bm25Strategy
+from utcp_bridge.search.presentation import as_text
 from utcp_bridge.search.query import (
     RANKED_DEPTH,
     SEARCH_TOOLS_OUTPUT_SCHEMA,
     RegexMatches,
     SearchContext,
-    as_text,
     match_exact,
     match_regex,
     nearest_names,
@@ -28,7 +28,7 @@ def context_of(tools, **members):
     strategy = Bm25Strategy()
     strategy.add(tools)
     return SearchContext(
-        search=strategy.search,
+        searchable=strategy,
         tools=tools,
         mcp_name=lambda tool: tool.qualified_name.replace(".", "_"),
         is_listed=lambda tool: tool.manual == "mail",

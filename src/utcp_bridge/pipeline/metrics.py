@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
-from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import Call, Emit, Result, Tool
-from utcp_bridge.pipeline import Next
+from utcp_bridge.pipeline import Next, outcome_of
 
 __all__ = ["CallDetails", "Metrics", "MetricsHook"]
 
@@ -46,24 +45,18 @@ class Metrics:
 
         async def measured(call: Call, emit: Emit) -> Result:
             started = perf_counter()
-            outcome = "cancelled"
             try:
                 result = await inner(call, emit)
-                outcome = "ok"
-                return result
-            except UtcpError as error:
-                outcome = error.code
+            except BaseException as error:
+                self._report(tool, outcome_of(error), perf_counter() - started)
                 raise
-            except Exception:
-                outcome = "internal"
-                raise
-            finally:
-                seconds = perf_counter() - started
-                self._tell(CallDetails(tool.qualified_name, tool.manual, tool.kind, outcome, seconds))
+            self._report(tool, outcome_of(None), perf_counter() - started)
+            return result
 
         return measured
 
-    def _tell(self, details: CallDetails) -> None:
+    def _report(self, tool: Tool, outcome: str, seconds: float) -> None:
+        details = CallDetails(tool.qualified_name, tool.manual, tool.kind, outcome, seconds)
         for hook in self.hooks:
             try:
                 hook(details)

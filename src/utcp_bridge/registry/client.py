@@ -17,7 +17,7 @@ from utcp_bridge.configuration.places import fetch_url, is_url, read_place
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.errors import Rejected
 from utcp_bridge.model import Fault
-from utcp_bridge.registry.listing import Listing, ListingIndex, Page, read_page
+from utcp_bridge.registry.listing import Listing, ListingIndex, ListingPage, read_page
 from utcp_bridge.tasks import run_blocking
 from utcp_bridge.urls import bare_url
 
@@ -75,7 +75,7 @@ class UTCPRegistry:
 
 async def list_manuals(
     place: str, fetch: _Fetch, *, tags: Sequence[str] = (), q: str = "", limit: int | None = None
-) -> Page:
+) -> ListingPage:
     """The listings of a registry; its faults are those of all pages.
 
     :raises UtcpError: it cannot be read, or is no registry.
@@ -94,16 +94,16 @@ async def list_manuals(
                 raise
         page = await _file(urljoin(place, _WELL_KNOWN), fetch)
     chosen = ListingIndex(page.listings).find(tags=tags, q=q) if tags or q else page.listings
-    return Page(chosen[:most], None, page.faults)
+    return ListingPage(chosen[:most], None, page.faults)
 
 
-async def _file(url: str, fetch: _Fetch) -> Page:
+async def _file(url: str, fetch: _Fetch) -> ListingPage:
     fetched = await fetch(url)
     return read_page(fetched.document, base=fetched.url, where=bare_url(url))
 
 
-async def _pages(place: str, fetch: _Fetch, *, tags: Sequence[str], q: str, most: int) -> Page:
-    """Page after page of the API, until there is no cursor, or one that was there before."""
+async def _pages(place: str, fetch: _Fetch, *, tags: Sequence[str], q: str, most: int) -> ListingPage:
+    """ListingPage after page of the API, until there is no cursor, or one that was there before."""
     base = place.partition("?")[0].rstrip("/")
     endpoint = base if base.endswith("/manuals") else f"{base}/manuals"
     listings: dict[str, Listing] = {}
@@ -120,7 +120,7 @@ async def _pages(place: str, fetch: _Fetch, *, tags: Sequence[str], q: str, most
         if page.next is None or page.next in cursors:
             break
         cursors.append(page.next)
-    return Page([*listings.values()][:most], None, faults)
+    return ListingPage([*listings.values()][:most], None, faults)
 
 
 async def fetch_document(url: str) -> Fetched:

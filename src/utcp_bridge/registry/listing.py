@@ -18,7 +18,7 @@ from utcp_bridge.model import Fault, JsonObject, Source, Tool
 from utcp_bridge.search import create_strategy
 from utcp_bridge.urls import split_url
 
-__all__ = ["Listing", "ListingIndex", "Page", "read_page"]
+__all__ = ["Listing", "ListingIndex", "ListingPage", "read_page"]
 
 _LONGEST_DESCRIPTION = 4_096
 _MOST_TAGS = 100
@@ -49,7 +49,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListingPage:
     """Some listings, and the cursor of the next page if there is one."""
 
     listings: list[Listing]
@@ -57,7 +57,7 @@ class Page:
     faults: list[Fault]
 
 
-def read_page(document: Any, *, base: str, where: str) -> Page:
+def read_page(document: Any, *, base: str, where: str) -> ListingPage:
     """The listings in a registry's answer or file; a manual itself counts as its own listing.
 
     `base` is the URL of the document, where relative URLs start; `where` names the registry in faults. A listing that
@@ -66,7 +66,7 @@ def read_page(document: Any, *, base: str, where: str) -> Page:
     :raises ManualError: the document is no registry.
     """
     if detect(document) in {Shape.MANUAL, Shape.OPENAPI}:
-        return Page([Listing(suggest_name({"url": base}, ()), base)], None, [])
+        return ListingPage([Listing(suggest_name({"url": base}, ()), base)], None, [])
     if not is_object(document) or not is_list(document.get("manuals")):
         raise ManualError(f"{where} is no registry.", remedy='A registry answers {"manuals": [{"name", "url"}, …]}.')
     listings: list[Listing] = []
@@ -77,7 +77,7 @@ def read_page(document: Any, *, base: str, where: str) -> Page:
         except (ConfigError, ValueError) as error:
             faults.append(Fault(f"{where}, manual {position + 1}", str(error)))
     cursor = document.get("next")
-    return Page(listings, cursor if isinstance(cursor, str) and cursor else None, faults)
+    return ListingPage(listings, cursor if isinstance(cursor, str) and cursor else None, faults)
 
 
 def _read_listing(raw: Any, base: str, taken: list[str]) -> Listing:

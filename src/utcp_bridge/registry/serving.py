@@ -42,7 +42,7 @@ from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.listening import LOOPBACK_NAMES, bind, for_url, is_loopback
 from utcp_bridge.registry.listing import Listing, ListingIndex
 
-__all__ = ["Folder", "Serving", "Shelf", "build_registry_app", "serve_registry", "served_bytes"]
+__all__ = ["Folder", "FolderContents", "Serving", "build_registry_app", "serve_registry", "served_bytes"]
 
 _GRACE_SECONDS = 2
 
@@ -69,13 +69,13 @@ async def serve_registry(folder: Path, serving: Serving, *, on_ready: Callable[[
             f"Serving on {serving.host} would show the manuals to everyone on the network.",
             remedy="If that is intended, say --insecure; a proxy in front can ask for credentials.",
         )
-    shelves = Folder(folder)
-    shelf = await anyio.to_thread.run_sync(shelves.current)
+    served = Folder(folder)
+    contents = await anyio.to_thread.run_sync(served.current)
     hosts = {*LOOPBACK_NAMES, serving.host.strip("[]")} if is_loopback(serving.host) else None
-    app = build_registry_app(shelves, public_url=serving.public_url, hosts=hosts)
+    app = build_registry_app(served, public_url=serving.public_url, hosts=hosts)
     listener = bind(serving.host, serving.port)
     url = f"http://{for_url(serving.host)}:{listener.getsockname()[1]}"
-    await serve_asgi(app, listener, on_ready=lambda: on_ready(url, len(shelf.files)), grace=_GRACE_SECONDS)
+    await serve_asgi(app, listener, on_ready=lambda: on_ready(url, len(contents.files)), grace=_GRACE_SECONDS)
 
 
 _DEFAULT_LIMIT = 50
@@ -134,16 +134,16 @@ class _Api:
 
     async def manual(self, request: Request) -> Response:
         """One manual, as it is."""
-        shelf = await anyio.to_thread.run_sync(self._folder.current)
+        contents = await anyio.to_thread.run_sync(self._folder.current)
         name = request.path_params["file"]
-        path = shelf.files.get(name)
+        path = contents.files.get(name)
         if path is None:
             return _error(404, "unknown_manual", "There is no manual of this name.")
         try:
             data = await anyio.to_thread.run_sync(served_bytes, path)
         except OSError:
             return _error(404, "unknown_manual", "The manual is gone.")
-        listing = next(one for one in shelf.index.find() if one.url.endswith(f"/{name}"))
+        listing = next(one for one in contents.index.find() if one.url.endswith(f"/{name}"))
         headers = {"ETag": f'"{listing.sha256}"', "Cache-Control": "no-cache"}
         if request.headers.get("If-None-Match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
@@ -151,8 +151,8 @@ class _Api:
         return Response(data, media_type=media_type, headers=headers)
 
     async def _find(self, tags: list[str], query: str) -> list[Listing]:
-        shelf = await anyio.to_thread.run_sync(self._folder.current)
-        return shelf.index.find(tags=tags, q=query)
+        contents = await anyio.to_thread.run_sync(self._folder.current)
+        return contents.index.find(tags=tags, q=query)
 
     def _page(self, request: Request, listings: list[Listing], cursor: str | None) -> Response:
         base = f"{(self._public_url or str(request.base_url)).rstrip('/')}/"
@@ -235,7 +235,7 @@ _State = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class FolderContents:
     """The manuals of a folder at one moment; URLs of their listings are relative: `manuals/weather.json`."""
 
     index: ListingIndex = field(default_factory=lambda: ListingIndex(()))
@@ -258,10 +258,10 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self._root = path.resolve()
         self._known: dict[Path, _Read] = {}
-        self._shelf = Shelf()
+        self._contents = FolderContents()
         self._lock = Lock()
 
-    def current(self) -> Shelf:
+    def current(self) -> FolderContents:
         """The folder as it is now; only files that changed are read."""
         with self._lock:
             found = dict(self._files())
@@ -272,8 +272,8 @@ class Folder:
             for path in gone:
                 del self._known[path]
             if changed or gone:
-                self._shelf = self._arranged()
-            return self._shelf
+                self._contents = self._arranged()
+            return self._contents
 
     def _files(self) -> Iterator[tuple[Path, _State]]:
         for number, path in enumerate(sorted(self._root.rglob("*"))):
@@ -318,7 +318,7 @@ class Folder:
         )
         return _Read(state, listing, _words(tools, info))
 
-    def _arranged(self) -> Shelf:
+    def _arranged(self) -> FolderContents:
         listings: list[Listing] = []
         words: dict[str, str] = {}
         files: dict[str, Path] = {}
@@ -333,7 +333,7 @@ class Folder:
                 Listing(name, f"manuals/{file}", about.description, about.tags, about.manual_version, about.sha256)
             )
             words[name], files[file] = read.words, path
-        return Shelf(ListingIndex(listings, words), files)
+        return FolderContents(ListingIndex(listings, words), files)
 
 
 def served_bytes(path: Path) -> bytes:

@@ -18,7 +18,7 @@ from typing import Final
 
 from utcp_bridge.model import Tool
 from utcp_bridge.search.index import InvertedIndex, QueryTerm, best
-from utcp_bridge.search.strategy import Accept, Hit, has_any_tag
+from utcp_bridge.search.strategy import Accept, Hit, tool_filter
 from utcp_bridge.search.text import synonyms_of, terms
 from utcp_bridge.search.typos import split_compound
 
@@ -60,7 +60,6 @@ class Bm25Strategy:
         providers: Collection[str] | None = None,
         accept: Accept | None = None,
     ) -> list[Hit]:
-        """See `ToolSearchStrategy.search`."""
         if limit < 1:
             return []
         with self._lock:
@@ -81,13 +80,9 @@ class Bm25Strategy:
         if tags is None and providers is None and accept is None:
             return None
         tools = self._index.tools
-        wanted = None if tags is None else {tag.casefold() for tag in tags}
-        found: set[int] = set()
-        for slot in range(len(tools)) if providers is None else self._index.slots_of(providers):
-            tool = tools[slot]
-            if tool and (wanted is None or has_any_tag(tool, wanted)) and (accept is None or accept(tool)):
-                found.add(slot)
-        return found
+        passes = tool_filter(tags, None, accept)
+        slots = range(len(tools)) if providers is None else self._index.slots_of(providers)
+        return {slot for slot in slots if (tool := tools[slot]) is not None and passes(tool)}
 
     def _lift_names(self, query: str, scores: dict[int, float], within: set[int] | None) -> None:
         """Puts tools of exactly this name first and those whose name begins so next, whatever they score."""
@@ -171,20 +166,12 @@ class TagStrategy:
         providers: Collection[str] | None = None,
         accept: Accept | None = None,
     ) -> list[Hit]:
-        """See `ToolSearchStrategy.search`."""
         text = query.lower()
         words = set(_WORD.findall(text))
-        wanted = None if tags is None else {tag.casefold() for tag in tags}
+        passes = tool_filter(tags, providers, accept)
         ranked: list[tuple[float, str, Tool]] = []
         for name, tool in self._tools.items():
-            if providers is not None and tool.manual not in providers:
-                continue
-            if wanted is not None and not has_any_tag(tool, wanted):
-                continue
-            if accept is not None and not accept(tool):
-                continue
-            score = self._score(tool, text, words)
-            if score > 0:
+            if passes(tool) and (score := self._score(tool, text, words)) > 0:
                 ranked.append((-score, name, tool))
         ranked.sort(key=lambda entry: entry[:2])
         return [Hit(tool, score / ranked[0][0]) for score, _, tool in ranked[: max(0, limit)]]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from heapq import nlargest
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
@@ -22,26 +22,21 @@ from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import JsonObject, Tool, is_object
 from utcp_bridge.search.arguments import (
     LONGEST_PATTERN,
-    SEARCH_TOOLS_INPUT_SCHEMA,
     SearchArguments,
     decode_cursor,
     encode_cursor,
     read_arguments,
 )
 from utcp_bridge.search.fields import parameters_of
-from utcp_bridge.search.presentation import as_text, describe_catalogue, one_line, summary_of
-from utcp_bridge.search.strategy import Accept, Hit, has_any_tag
+from utcp_bridge.search.presentation import one_line, summary_of
+from utcp_bridge.search.strategy import Accept, Hit, Searchable, tool_filter
 from utcp_bridge.search.text import compact
 
 __all__ = [
     "MATCHING_SECONDS",
-    "SEARCH_TOOLS_INPUT_SCHEMA",
     "SEARCH_TOOLS_OUTPUT_SCHEMA",
     "RegexMatches",
-    "Search",
     "SearchContext",
-    "as_text",
-    "describe_catalogue",
     "match_exact",
     "match_regex",
     "nearest_names",
@@ -55,20 +50,6 @@ _MOST_PROVIDERS: Final = 200
 _LONGEST_SCORE: Final = 4
 
 
-class Search(Protocol):
-    """`ToolSearchStrategy.search`, or the client's method of the same shape."""
-
-    def __call__(
-        self,
-        query: str,
-        *,
-        limit: int,
-        tags: Collection[str] | None = None,
-        providers: Collection[str] | None = None,
-        accept: Accept | None = None,
-    ) -> list[Hit]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class SearchContext:
     """What is searched, and how its owner names and exposes tools.
@@ -78,7 +59,7 @@ class SearchContext:
     `definition` gives the tool's `tools/list` entry for full detail; the raw schemas are used without it.
     """
 
-    search: Search
+    searchable: Searchable
     tools: Sequence[Tool]
     mcp_name: Callable[[Tool], str]
     is_listed: Accept
@@ -115,7 +96,7 @@ def ranked_queries(arguments: Any) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Scope:
+class _SearchScope:
     """The part of the catalogue that filters and visibility leave."""
 
     every: Sequence[Tool]
@@ -125,17 +106,10 @@ class _Scope:
     note: str = ""
 
     def tools(self) -> Iterable[Tool]:
-        wanted = None if self.tags is None else {tag.casefold() for tag in self.tags}
-        for tool in self.every:
-            if self.providers is not None and tool.manual not in self.providers:
-                continue
-            if wanted is not None and not has_any_tag(tool, wanted):
-                continue
-            if self.accept is None or self.accept(tool):
-                yield tool
+        return filter(tool_filter(self.tags, self.providers, self.accept), self.every)
 
 
-def _scope(read: SearchArguments, context: SearchContext) -> _Scope:
+def _scope(read: SearchArguments, context: SearchContext) -> _SearchScope:
     providers: set[str] | None = None
     note = ""
     if read.providers or read.exclude_providers:
@@ -154,14 +128,14 @@ def _scope(read: SearchArguments, context: SearchContext) -> _Scope:
             return folded <= {tag.casefold() for tag in tool.tags} and (visible is None or visible(tool))
 
         accept = accept_all
-    return _Scope(context.tools, providers, read.tags or None, accept, note)
+    return _SearchScope(context.tools, providers, read.tags or None, accept, note)
 
 
 def _matches_any(name: str, globs: Collection[str]) -> bool:
     return any(fnmatchcase(name.casefold(), glob.casefold()) for glob in globs)
 
 
-def _single(read: SearchArguments, scope: _Scope, context: SearchContext, offset: int) -> JsonObject:
+def _single(read: SearchArguments, scope: _SearchScope, context: SearchContext, offset: int) -> JsonObject:
     """One page of a listing, a ranked, a regex or an exact search."""
     query = read.query.strip()
     note = ""
@@ -187,7 +161,7 @@ def _single(read: SearchArguments, scope: _Scope, context: SearchContext, offset
     return result
 
 
-def _grouped(read: SearchArguments, scope: _Scope, context: SearchContext) -> JsonObject:
+def _grouped(read: SearchArguments, scope: _SearchScope, context: SearchContext) -> JsonObject:
     groups: list[JsonObject] = []
     for query in [read.query, *read.queries] if read.query.strip() else read.queries:
         hits = _ranked(query, read.page_size, scope, context)
@@ -196,16 +170,18 @@ def _grouped(read: SearchArguments, scope: _Scope, context: SearchContext) -> Js
     return {"total": sum(len(group["results"]) for group in groups), "groups": groups}
 
 
-def _ranked(query: str, limit: int, scope: _Scope, context: SearchContext) -> list[Hit]:
-    return context.search(query, limit=limit, tags=scope.tags, providers=scope.providers, accept=scope.accept)
+def _ranked(query: str, limit: int, scope: _SearchScope, context: SearchContext) -> list[Hit]:
+    return context.searchable.search(
+        query, limit=limit, tags=scope.tags, providers=scope.providers, accept=scope.accept
+    )
 
 
-def _did_you_mean(query: str, scope: _Scope, context: SearchContext) -> JsonObject:
+def _did_you_mean(query: str, scope: _SearchScope, context: SearchContext) -> JsonObject:
     near = nearest_names(query, scope.tools(), context.mcp_name)
     return {"did_you_mean": near} if near else {}
 
 
-def _orientation(scope: _Scope) -> JsonObject:
+def _orientation(scope: _SearchScope) -> JsonObject:
     """Without query and filters: who provides how much, so that a model sees where to look."""
     counts = Counter(tool.manual for tool in scope.tools())
     ranked = sorted(counts, key=lambda name: (-counts[name], name))

@@ -38,7 +38,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from utcp_bridge.errors import ConfigError, MalformedReply, UtcpError
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.search.fields import parameters_of
-from utcp_bridge.search.strategy import Accept, Hit, ToolSearchStrategy, has_any_tag
+from utcp_bridge.search.strategy import Accept, Hit, ToolSearchStrategy, tool_filter
 from utcp_bridge.settings import explain
 
 __all__ = [
@@ -199,7 +199,6 @@ class SemanticStrategy:
         providers: Collection[str] | None = None,
         accept: Accept | None = None,
     ) -> list[Hit]:
-        """See `ToolSearchStrategy.search`."""
         lexical = partial(self._lexical.search, query, tags=tags, providers=providers, accept=accept)
         vector = self._queries.get(query)
         if vector is None or limit < 1:
@@ -207,7 +206,7 @@ class SemanticStrategy:
         fused = {hit.tool.qualified_name: hit.score for hit in lexical(limit=max(limit, _LEXICAL_CANDIDATES))}
         cosines = {name: self._cosine(vector, name) for name in fused}
         if len(self._tools) * len(vector) <= _MOST_PRODUCTS:
-            allowed = _filter(tags, providers, accept)
+            allowed = tool_filter(tags, providers, accept)
             near = ((self._cosine(vector, name), name) for name, (tool, _) in self._tools.items() if allowed(tool))
             cosines |= {name: cosine for cosine, name in nlargest(_VECTOR_CANDIDATES, near) if cosine > 0}
         scores = {name: fused.get(name, 0.0) + SHARE * max(0.0, cosine) for name, cosine in cosines.items()}
@@ -217,19 +216,6 @@ class SemanticStrategy:
     def _cosine(self, vector: Vector, name: str) -> float:
         other = self._vectors.get(self._tools[name][1])
         return sum(map(operator.mul, vector, other)) if other is not None and len(other) == len(vector) else 0.0
-
-
-def _filter(tags: Collection[str] | None, providers: Collection[str] | None, accept: Accept | None) -> Accept:
-    wanted = None if tags is None else {tag.casefold() for tag in tags}
-
-    def allowed(tool: Tool) -> bool:
-        return (
-            (providers is None or tool.manual in providers)
-            and (wanted is None or has_any_tag(tool, wanted))
-            and (accept is None or accept(tool))
-        )
-
-    return allowed
 
 
 def _text_of(tool: Tool) -> str:

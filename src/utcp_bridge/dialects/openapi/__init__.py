@@ -29,7 +29,7 @@ from utcp_bridge.dialects.openapi.shapes import (
     family_of,
     is_openapi,
 )
-from utcp_bridge.dialects.openapi.tools import ToolBuilder, unique_names
+from utcp_bridge.dialects.openapi.tools import RawToolBuilder, unique_names
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import JsonObject
 
@@ -76,7 +76,7 @@ class _Converter:
         )
         self._security = SecurityReader(references, family, options.auth, references.base, faults)
         servers = ServerChoice(references.root(), references.base, family, options, faults)
-        self._builder = ToolBuilder(readers, inputs, self._security, servers, faults)
+        self._builder = RawToolBuilder(readers, inputs, self._security, servers, faults)
         self._operations = OperationReader(references, family, faults)
         self._document, self._options, self._faults = document, options, faults
 

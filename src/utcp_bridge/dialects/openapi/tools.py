@@ -24,10 +24,10 @@ from utcp_bridge.dialects.openapi.servers import PLACEHOLDER, ServerChoice, lite
 from utcp_bridge.dialects.openapi.shapes import Faults, as_array, as_object, as_text
 from utcp_bridge.model import JsonObject
 
-__all__ = ["LONGEST_NAME", "ToolBuilder", "description_of", "hints_of", "safe_name", "title_of", "unique_names"]
+__all__ = ["LONGEST_NAME", "RawToolBuilder", "description_of", "hints_of", "safe_name", "title_of", "unique_names"]
 
 
-class ToolBuilder:
+class RawToolBuilder:
     """Builds the tools of one document from its readers."""
 
     def __init__(
