@@ -15,6 +15,7 @@ from utcp_bridge.search.query import (
     SEARCH_TOOLS_OUTPUT_SCHEMA,
     RegexMatches,
     SearchContext,
+    describe_catalogue,
     match_exact,
     match_regex,
     nearest_names,
@@ -380,3 +381,27 @@ def test_the_nearest_names_are_offered_best_first(mail_tools):
 @pytest.mark.parametrize("query", ["", "...", "qqqq"])
 def test_nothing_near_offers_nothing(mail_tools, query):
     assert nearest_names(query, mail_tools, mcp_name) == []
+
+
+_HINT = "Search before saying that something cannot be done."
+
+
+def test_the_catalogue_is_described_by_its_largest_providers():
+    counts = {"slack": 200, "github": 1_000, "jira": 40}
+    assert describe_catalogue(counts, 500) == f"1,240 tools from github (1,000), slack (200), jira (40). {_HINT}"
+
+
+def test_providers_that_do_not_fit_are_counted():
+    counts = {"slack": 200, "github": 1_000, "jira": 40}
+    assert describe_catalogue(counts, 105) == f"1,240 tools from github (1,000), 2 more providers. {_HINT}"
+    assert describe_catalogue(counts, 90) == f"1,240 tools from 3 providers. {_HINT}"
+    assert describe_catalogue(counts, 70) == f"1,240 tools. {_HINT}"
+
+
+def test_an_empty_catalogue_says_so():
+    assert describe_catalogue({}, 500) == f"No tools yet. {_HINT}"
+
+
+@given(st.dictionaries(st.text(max_size=12), st.integers(0, 5_000), max_size=30), st.integers(1, 300))
+def test_the_description_keeps_to_its_budget(counts, budget):
+    assert len(describe_catalogue(counts, budget)) <= budget

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping
 from typing import Any, Final
 
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.search.fields import parameters_of
 
-__all__ = ["as_text", "describe_catalogue", "one_line", "signature", "summary_of"]
+__all__ = ["MAX_NAME", "as_text", "cut", "one_line", "signature", "summary_of"]
 
 _LONGEST_SUMMARY: Final = 160
 _MOST_PARAMETERS: Final = 20
@@ -18,9 +17,7 @@ _MOST_CHOICES: Final = 5
 _MOST_TAGS: Final = 10
 _MOST_TYPES: Final = 4
 _DEEPEST_TYPE: Final = 4
-_LONGEST_NAME: Final = 60
-_SHORTEST_LISTED: Final = 4
-_HEADING: Final = "Search before saying that something cannot be done."
+MAX_NAME: Final = 60
 
 
 def summary_of(tool: Tool) -> JsonObject:
@@ -31,7 +28,7 @@ def summary_of(tool: Tool) -> JsonObject:
     if line := signature(tool.inputs):
         shown["parameters"] = line
     if tool.tags:
-        shown["tags"] = [one_line(str(tag), _LONGEST_NAME) for tag in tool.tags[:_MOST_TAGS]]
+        shown["tags"] = [one_line(str(tag), MAX_NAME) for tag in tool.tags[:_MOST_TAGS]]
     return shown
 
 
@@ -43,7 +40,7 @@ def one_line(text: Any, limit: int) -> str:
         shown = " ".join("".join(filter(_visible, line)).split())
         if shown:
             end = shown.find(". ")
-            return _cut(shown[: end + 1] if 20 < end < limit else shown, limit)
+            return cut(shown[: end + 1] if 20 < end < limit else shown, limit)
     return ""
 
 
@@ -54,7 +51,7 @@ def signature(schema: Any) -> str:
     required: list[Any] = listed if is_list(listed) else []
     names = sorted(parameters, key=lambda name: name not in required)
     parts = [
-        f"{one_line(name, _LONGEST_NAME)}{'*' if name in required else ''}: {_type(parameters[name])}"
+        f"{one_line(name, MAX_NAME)}{'*' if name in required else ''}: {_type(parameters[name])}"
         for name in names[:_MOST_PARAMETERS]
     ]
     if len(names) > _MOST_PARAMETERS:
@@ -76,25 +73,6 @@ def as_text(result: JsonObject) -> str:
     if "note" in result:
         lines.append(result["note"])
     return "\n".join(lines)
-
-
-def describe_catalogue(counts: Mapping[str, int], budget: int) -> str:
-    """What can be searched, for a tool description: providers and counts within `budget` characters.
-
-    Providers with most tools come first; those that no longer fit are counted.
-    """
-    total = sum(counts.values())
-    if not counts:
-        return _cut(f"No tools yet. {_HEADING}", budget)
-    ranked = sorted(counts, key=lambda name: (-counts[name], name))[: max(0, budget) // _SHORTEST_LISTED]
-    listed = [f"{one_line(name, _LONGEST_NAME)} ({counts[name]:,})" for name in ranked]
-    for shown in range(len(listed), -1, -1):
-        rest = len(counts) - shown
-        names = listed[:shown] + ([f"{rest:,} {'more ' if shown else ''}providers"] if rest else [])
-        text = f"{total:,} tools from {', '.join(names)}. {_HEADING}"
-        if len(text) <= budget:
-            return text
-    return _cut(f"{total:,} tools. {_HEADING}", budget)
 
 
 def _result_lines(group: JsonObject) -> list[str]:
@@ -150,5 +128,6 @@ def _visible(character: str) -> bool:
     return character == "\t" or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 
-def _cut(text: str, limit: int) -> str:
+def cut(text: str, limit: int) -> str:
+    """Return the text with at most `limit` characters, the last one `…` where something is missing."""
     return text if len(text) <= limit else text[: max(0, limit - 1)].rstrip() + "…"

@@ -28,7 +28,7 @@ from utcp_bridge.search.arguments import (
     read_arguments,
 )
 from utcp_bridge.search.fields import parameters_of
-from utcp_bridge.search.presentation import one_line, summary_of
+from utcp_bridge.search.presentation import MAX_NAME, cut, one_line, summary_of
 from utcp_bridge.search.strategy import Accept, Hit, Searchable, tool_filter
 from utcp_bridge.search.text import compact
 
@@ -37,6 +37,7 @@ __all__ = [
     "SEARCH_TOOLS_OUTPUT_SCHEMA",
     "RegexMatches",
     "SearchContext",
+    "describe_catalogue",
     "match_exact",
     "match_regex",
     "nearest_names",
@@ -47,6 +48,8 @@ __all__ = [
 RANKED_DEPTH: Final = 100
 """A ranked search ends after this many tools: beyond, relevance is noise."""
 _MOST_PROVIDERS: Final = 200
+_MIN_LISTED: Final = 4
+_HEADING: Final = "Search before saying that something cannot be done."
 _LONGEST_SCORE: Final = 4
 
 
@@ -65,6 +68,25 @@ class SearchContext:
     is_listed: Accept
     visible: Accept | None = None
     definition: Callable[[Tool], Mapping[str, Any]] | None = None
+
+
+def describe_catalogue(counts: Mapping[str, int], budget: int) -> str:
+    """What can be searched, for a tool description: providers and counts within `budget` characters.
+
+    Providers with most tools come first; those that no longer fit are counted.
+    """
+    total = sum(counts.values())
+    if not counts:
+        return cut(f"No tools yet. {_HEADING}", budget)
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))[: max(0, budget) // _MIN_LISTED]
+    listed = [f"{one_line(name, MAX_NAME)} ({counts[name]:,})" for name in ranked]
+    for shown in range(len(listed), -1, -1):
+        rest = len(counts) - shown
+        names = listed[:shown] + ([f"{rest:,} {'more ' if shown else ''}providers"] if rest else [])
+        text = f"{total:,} tools from {', '.join(names)}. {_HEADING}"
+        if len(text) <= budget:
+            return text
+    return cut(f"{total:,} tools. {_HEADING}", budget)
 
 
 def search_tools(arguments: Any, context: SearchContext, *, note: str | None = None) -> JsonObject:

@@ -28,7 +28,7 @@ from utcp_bridge.catalogue.render import Rendering, compact, render_error, rende
 from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.errors import InvalidArguments, UnknownTool
 from utcp_bridge.model import Emit, JsonObject, discard, is_object
-from utcp_bridge.search.presentation import describe_catalogue
+from utcp_bridge.search.query import describe_catalogue
 from utcp_bridge.server.changes import Changes
 from utcp_bridge.server.meta_tools import MetaTools
 from utcp_bridge.server.readiness import Readiness

@@ -19,8 +19,14 @@ from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError, InvalidArguments, UnknownTool
 from utcp_bridge.model import Emit, JsonObject, Tool, is_object
 from utcp_bridge.search.arguments import SEARCH_TOOLS_INPUT_SCHEMA
-from utcp_bridge.search.presentation import as_text, describe_catalogue
-from utcp_bridge.search.query import SEARCH_TOOLS_OUTPUT_SCHEMA, SearchContext, ranked_queries, search_tools
+from utcp_bridge.search.presentation import as_text
+from utcp_bridge.search.query import (
+    SEARCH_TOOLS_OUTPUT_SCHEMA,
+    SearchContext,
+    describe_catalogue,
+    ranked_queries,
+    search_tools,
+)
 
 __all__ = ["MetaTools"]
 
