@@ -161,7 +161,7 @@ async def test_filters_hold_for_tools_found_by_meaning_too(strategy):
 
 
 async def test_a_large_catalogue_compares_the_lexical_candidates_alone(strategy, monkeypatch):
-    monkeypatch.setattr("utcp_bridge.search.semantic._MOST_PRODUCTS", 10)
+    monkeypatch.setattr("utcp_bridge.search.semantic._MAX_PRODUCTS", 10)
     with anyio.fail_after(10):
         await strategy.index()
         await strategy.prepare(["sloop bread"])

@@ -40,6 +40,9 @@ from utcp_bridge.variables import Variables
 __all__ = ["mcp_manual", "openapi_manual", "without_files"]
 
 _NO_FILES: Mapping[str, Any] = {}
+_SECRET_PLACES = ("env", "headers")
+_NOT_A_WORD = re.compile(r"\W+", re.ASCII)
+_CREDENTIAL = re.compile(r"(?P<scheme>Bearer|Basic|Token) +\S+", re.IGNORECASE)
 
 
 async def openapi_manual(document: JsonObject, *, url: str | None, name: str, wishes: Wishes) -> Converted:
@@ -95,11 +98,6 @@ def _with_telling_outputs(tool: JsonObject) -> JsonObject:
 
 async def _fetch(place: str) -> bytes:
     return (await fetch_url(place)).body if is_url(place) else await read_local_reference(place)
-
-
-_SECRET_PLACES = ("env", "headers")
-_NOT_A_WORD = re.compile(r"\W+", re.ASCII)
-_CREDENTIAL = re.compile(r"(?P<scheme>Bearer|Basic|Token) +\S+", re.IGNORECASE)
 
 
 async def mcp_manual(servers: Any, *, name: str, wishes: Wishes, root: Path) -> Converted:

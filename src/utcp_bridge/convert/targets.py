@@ -44,6 +44,8 @@ _FIELDS: dict[str, frozenset[str]] = {
 _KINDS = {"streamable_http": "http_stream", "file": "text"}
 _AUTH_TYPES = frozenset({"api_key", "basic", "oauth2"})
 _SCALARS = frozenset({"string", "integer", "number", "boolean"})
+_MANUAL_KEYS = ("utcp_version", "manual_version", "tools")
+_TOOL_KEYS = ("name", "description", "inputs", "outputs", "tags", "average_response_size", "tool_call_template")
 
 
 class _Lossy(Exception):
@@ -186,10 +188,6 @@ def _gathered(inputs: JsonObject, members: tuple[str, ...], required: bool) -> J
     rest = {name: schema for name, schema in properties.items() if name not in members}
     kept = {key: value for key, value in inputs.items() if key != "required"}
     return {**kept, "properties": {**rest, "body": body}, **({"required": outside} if outside else {})}
-
-
-_MANUAL_KEYS = ("utcp_version", "manual_version", "tools")
-_TOOL_KEYS = ("name", "description", "inputs", "outputs", "tags", "average_response_size", "tool_call_template")
 
 
 def portable(converted: Converted) -> Converted:

@@ -15,7 +15,7 @@ from utcp_bridge.pipeline import Next, outcome_of
 
 __all__ = ["Audit"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ def _write(sink: Callable[[bytes], None], call: Call, line: bytes) -> None:
     try:
         sink(line)
     except Exception as error:  # noqa: BLE001 - a sink is a file, a socket or a stranger's code
-        _log.error("The audit line of call %s was not written (%s).", call.id, type(error).__name__)
+        message = "The audit line of call %s was not written (%s)."
+        _logger.error(message, call.id, type(error).__name__)  # noqa: TRY400
 
 
 def _line(call: Call, outcome: str, seconds: float) -> bytes:

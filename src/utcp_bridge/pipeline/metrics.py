@@ -13,7 +13,7 @@ from utcp_bridge.pipeline import Next, outcome_of
 
 __all__ = ["CallDetails", "Metrics", "MetricsHook"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,5 +60,5 @@ class Metrics:
         for hook in self.hooks:
             try:
                 hook(details)
-            except Exception:  # noqa: BLE001 - a hook is a stranger's code and must not break a call
-                _log.warning("A metrics hook failed.", exc_info=True)
+            except Exception:
+                _logger.warning("A metrics hook failed.", exc_info=True)

@@ -26,12 +26,17 @@ from utcp_bridge.urls import at_pointer
 
 __all__ = ["argument_fault", "compile_schema", "is_affordable", "validation"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _MASK = "the given value"
 _BACKTRACK_LIMIT = 20_000
 _EXPLAINED_FAULTS = 5
 _EXPLAINED_VALUES = 200
-_LONGEST_FAULT = 300
+_MAX_FAULT = 300
+_MAX_STEPS = 1_000
+_MAX_NODES = 50_000
+_MAX_CHAIN = 100
+_BRANCH_LISTS = ("allOf", "anyOf", "oneOf")
+_BRANCHES = ("not", "if", "then", "else")
 
 
 def validation(tool: Tool, inner: Next) -> Next:
@@ -72,7 +77,7 @@ def _accepts_anything(schema: JsonObject) -> bool:
 def compile_schema(schema: JsonObject, *, where: str) -> jsonschema_rs.Validator | None:
     """Compile a schema; None (and one log line) if it is not valid or too costly, for then nothing can be checked."""
     if not is_affordable(schema):
-        _log.warning("%s: arguments are not checked, its input schema takes too many steps to check.", where)
+        _logger.warning("%s: arguments are not checked, its input schema takes too many steps to check.", where)
         return None
     options: tuple[Any, ...] = (
         jsonschema_rs.RegexOptions(),
@@ -86,7 +91,7 @@ def compile_schema(schema: JsonObject, *, where: str) -> jsonschema_rs.Validator
             )
         except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
             fault = error
-    _log.warning("%s: arguments are not checked, its input schema is not valid (%s).", where, type(fault).__name__)
+    _logger.warning("%s: arguments are not checked, its input schema is not valid (%s).", where, type(fault).__name__)
     return None
 
 
@@ -97,7 +102,7 @@ def argument_fault(error: jsonschema_rs.ValidationError) -> str:
     if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.FalseSchema):
         text = "is not allowed" if path else "arguments are not allowed"
     fault = f"{path}: {text}" if path else text
-    return fault if len(fault) <= _LONGEST_FAULT else f"{fault[:_LONGEST_FAULT]}…"
+    return fault if len(fault) <= _MAX_FAULT else f"{fault[:_MAX_FAULT]}…"
 
 
 def _refuse_remote(uri: str) -> Any:
@@ -219,13 +224,6 @@ def _has_expression(value: Any) -> bool:
     return is_list(value) and any(_has_expression(one) for one in value)
 
 
-_MOST_STEPS = 1_000
-_MOST_NODES = 50_000
-_LONGEST_CHAIN = 100
-_BRANCH_LISTS = ("allOf", "anyOf", "oneOf")
-_BRANCHES = ("not", "if", "then", "else")
-
-
 def is_affordable(schema: JsonObject) -> bool:
     """Whether every place of a value is checked in a bounded number of steps.
 
@@ -234,7 +232,7 @@ def is_affordable(schema: JsonObject) -> bool:
     """
     counter = _Counter(schema)
     for seen, node in enumerate(_objects(schema)):
-        if seen >= _MOST_NODES or counter.steps(node, 0) > _MOST_STEPS:
+        if seen >= _MAX_NODES or counter.steps(node, 0) > _MAX_STEPS:
             return False
     return True
 
@@ -247,8 +245,8 @@ class _Counter:
         self._known: dict[int, int] = {}
 
     def steps(self, node: JsonObject, chain: int) -> int:
-        if chain > _LONGEST_CHAIN:
-            return _MOST_STEPS + 1
+        if chain > _MAX_CHAIN:
+            return _MAX_STEPS + 1
         known = self._known.get(id(node))
         if known is not None:
             return known
@@ -256,7 +254,7 @@ class _Counter:
         total = 1
         for branch in self._branches(node):
             total += self.steps(branch, chain + 1)
-            if total > _MOST_STEPS:
+            if total > _MAX_STEPS:
                 break
         self._known[id(node)] = total
         return total

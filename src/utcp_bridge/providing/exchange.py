@@ -47,7 +47,22 @@ __all__ = [
     "wants_lines",
 ]
 
-_LARGEST_BODY: Final = 4 * 1024 * 1024
+_MAX_BODY: Final = 4 * 1024 * 1024
+NDJSON: Final = "application/x-ndjson"
+T = TypeVar("T")
+_CLIENT_LEFT: Final = 499
+"""Nobody reads it; proxies' logs know it by this number."""
+_logger = logging.getLogger(__name__)
+_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+_STATUS: Final[tuple[tuple[type[UtcpError], int], ...]] = (
+    (UnknownTool, 404),
+    (CallerError, 400),
+    (PolicyError, 403),
+    (OperatorError, 500),
+    (Busy, 429),
+    (DeadlineExceeded, 504),
+    (UpstreamError, 502),
+)
 
 
 class UnreadableBody(InvalidArguments):
@@ -86,7 +101,7 @@ async def _body(request: Request) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _LARGEST_BODY:
+        if len(body) > _MAX_BODY:
             raise UnreadableBody("The body is above 4 MiB.", remedy="Send less in one call.", status=413)
     return bytes(body)
 
@@ -124,23 +139,6 @@ def _kinds(schema: Any) -> set[str]:
         for branch in schema.get(word) or ():
             own |= _kinds(branch)
     return own
-
-
-NDJSON: Final = "application/x-ndjson"
-T = TypeVar("T")
-_CLIENT_LEFT: Final = 499
-"""Nobody reads it; proxies' logs know it by this number."""
-_log = logging.getLogger(__name__)
-_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
-_STATUS: Final[tuple[tuple[type[UtcpError], int], ...]] = (
-    (UnknownTool, 404),
-    (CallerError, 400),
-    (PolicyError, 403),
-    (OperatorError, 500),
-    (Busy, 429),
-    (DeadlineExceeded, 504),
-    (UpstreamError, 502),
-)
 
 
 def answer(value: Any) -> Response:
@@ -197,7 +195,9 @@ class Lines(Response):
                 await self._produce(emit)
             except Exception as error:  # noqa: BLE001 - what escapes reaches the log with its traceback
                 if started:
-                    _log.warning("A stream was broken off: %s", error if isinstance(error, UtcpError) else type(error))
+                    _logger.warning(
+                        "A stream was broken off: %s", error if isinstance(error, UtcpError) else type(error)
+                    )
                 return problem(error)
             await start()
             await send({"type": "http.response.body", "body": b""})
@@ -245,8 +245,8 @@ def problem(error: Exception) -> Response:
     """An error: our own in full, anything else as a correlation id alone."""
     if not isinstance(error, UtcpError):
         ident = uuid.uuid4().hex[:12]
-        _log.error("A tool failed (%s, id %s).", type(error).__name__, ident)
-        _log.debug("Cause of %s:", ident, exc_info=error)
+        _logger.error("A tool failed (%s, id %s).", type(error).__name__, ident)
+        _logger.debug("Cause of %s:", ident, exc_info=error)
         return _problem(500, "internal", f"The tool failed. The log names the cause under id {ident}.", {})
     status = error.status if isinstance(error, UnreadableBody) else _status(error)
     more: JsonObject = {}

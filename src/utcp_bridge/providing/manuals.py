@@ -25,6 +25,8 @@ from utcp_bridge.model import JsonObject
 from utcp_bridge.providing.exchange import NDJSON, problem
 
 __all__ = ["ManualForm", "OpenApiApplication", "ProvidedTool", "add_manual", "manual_of", "provided_tool", "read_form"]
+_MAX_ADDRESSES = 16
+"""Clients may know a server by several names; each has a manual of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,6 @@ def _in_body(inputs: JsonObject) -> JsonObject:
     return {**shared, "type": "object", "properties": {"body": body}, **required}
 
 
-_MOST_ADDRESSES = 16
-"""Clients may know a server by several names; each has a manual of its own."""
-
-
 class OpenApiApplication(Protocol):
     """What FastAPI's applications have."""
 
@@ -153,7 +151,7 @@ class _ServedManual:
     def _make(self, base: str) -> JsonObject:
         wishes = Wishes(base_url=base, include=self._wishes.include, exclude=self._wishes.exclude)
         converted = portable(without_files(self._app.openapi(), url=base, name="the application", wishes=wishes))
-        if len(self._made) >= _MOST_ADDRESSES:
+        if len(self._made) >= _MAX_ADDRESSES:
             self._made.clear()
         self._made[base] = converted.document
         return converted.document

@@ -32,6 +32,9 @@ from utcp_bridge.settings import explain
 __all__ = ["FunctionTool", "ToolServer", "function_tool"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_UNNAMED: Final = frozenset({inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL})
+_END: Final = object()
 
 
 class ToolServer:
@@ -137,11 +140,6 @@ class ToolServer:
         if name not in self._tools:
             raise UnknownTool(f"There is no tool {name[:128]!r}.", remedy=f"{self._path} lists the tools.")
         return self._tools[name]
-
-
-_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
-_UNNAMED: Final = frozenset({inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL})
-_END: Final = object()
 
 
 @dataclass(frozen=True, slots=True)

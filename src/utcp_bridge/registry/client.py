@@ -25,8 +25,8 @@ __all__ = ["AsyncUTCPRegistry", "Fetched", "UTCPRegistry", "fetch_document", "li
 
 _WELL_KNOWN: Final = "/.well-known/utcp.json"
 _PAGE_SIZE: Final = 100
-_MOST_PAGES: Final = 100
-_MOST_MANUALS: Final = 1_000
+_MAX_PAGES: Final = 100
+_MAX_MANUALS: Final = 1_000
 _FILE_SUFFIXES: Final = (".json", ".yaml", ".yml")
 
 
@@ -80,7 +80,7 @@ async def list_manuals(
 
     :raises UtcpError: it cannot be read, or is no registry.
     """
-    most = _MOST_MANUALS if limit is None else limit
+    most = _MAX_MANUALS if limit is None else limit
     if not is_url(place):
         placed = await read_place(place)
         page = read_page(placed.document, base="", where=place)
@@ -109,7 +109,7 @@ async def _pages(place: str, fetch: _Fetch, *, tags: Sequence[str], q: str, most
     listings: dict[str, Listing] = {}
     faults: list[Fault] = []
     cursors: list[str | None] = [None]
-    while len(cursors) <= _MOST_PAGES and len(listings) < most:
+    while len(cursors) <= _MAX_PAGES and len(listings) < most:
         query = [*(("tag", tag) for tag in tags), ("limit", str(min(_PAGE_SIZE, most - len(listings))))]
         query += [(key, value) for key, value in (("q", q), ("cursor", cursors[-1])) if value]
         fetched = await fetch(f"{endpoint}?{urlencode(query)}")

@@ -20,9 +20,10 @@ from utcp_bridge.urls import split_url
 
 __all__ = ["Listing", "ListingIndex", "ListingPage", "read_page"]
 
-_LONGEST_DESCRIPTION = 4_096
-_MOST_TAGS = 100
+_MAX_DESCRIPTION = 4_096
+_MAX_TAGS = 100
 _HASH_LENGTH = 64
+_SOURCE = Source(name="registry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +97,8 @@ def _read_listing(raw: Any, base: str, taken: list[str]) -> Listing:
     return Listing(
         name=name,
         url=url,
-        description=text_of(raw.get("description"))[:_LONGEST_DESCRIPTION],
-        tags=tuple(tag for tag in tags if isinstance(tag, str))[:_MOST_TAGS] if is_list(tags) else (),
+        description=text_of(raw.get("description"))[:_MAX_DESCRIPTION],
+        tags=tuple(tag for tag in tags if isinstance(tag, str))[:_MAX_TAGS] if is_list(tags) else (),
         manual_version=text_of(raw.get("manual_version")),
         sha256=digest or None,
     )
@@ -113,9 +114,6 @@ def _url(stated: str, base: str) -> str:
     if urlsplit(joined).username is not None:
         raise ValueError("its URL holds a user name.")
     return joined
-
-
-_SOURCE = Source(name="registry")
 
 
 class ListingIndex:

@@ -45,6 +45,15 @@ from utcp_bridge.registry.listing import Listing, ListingIndex
 __all__ = ["Folder", "FolderContents", "Serving", "build_registry_app", "serve_registry", "served_bytes"]
 
 _GRACE_SECONDS = 2
+_DEFAULT_LIMIT = 50
+_MAX_LIMIT = 500
+_MAX_QUERY = 1_000
+_YAML = ("application/yaml", (".yaml", ".yml"))
+_logger = logging.getLogger(__name__)
+_MAX_FILES: Final = 10_000
+_MAX_TAGS: Final = 30
+_MAX_WORDS: Final = 20_000
+_State = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +85,6 @@ async def serve_registry(folder: Path, serving: Serving, *, on_ready: Callable[[
     listener = bind(serving.host, serving.port)
     url = f"http://{for_url(serving.host)}:{listener.getsockname()[1]}"
     await serve_asgi(app, listener, on_ready=lambda: on_ready(url, len(contents.files)), grace=_GRACE_SECONDS)
-
-
-_DEFAULT_LIMIT = 50
-_LARGEST_LIMIT = 500
-_LONGEST_QUERY = 1_000
-_YAML = ("application/yaml", (".yaml", ".yml"))
 
 
 def build_registry_app(
@@ -118,7 +121,7 @@ class _Api:
             after = _decoded(request.query_params.get("cursor"))
         except ValueError as error:
             return _error(400, "invalid_query", str(error))
-        query = request.query_params.get("q", "")[:_LONGEST_QUERY]
+        query = request.query_params.get("q", "")[:_MAX_QUERY]
         tags = [tag for tag in request.query_params.getlist("tag") if tag]
         found = await self._find(tags, query)
         start = _start(found, after, ranked=bool(query.strip()))
@@ -184,8 +187,8 @@ class _KnownHosts:
 def _limit(text: str | None) -> int:
     if text is None:
         return _DEFAULT_LIMIT
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= _LARGEST_LIMIT:
-        raise ValueError(f"`limit` is a number from 1 to {_LARGEST_LIMIT}.")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= _MAX_LIMIT:
+        raise ValueError(f"`limit` is a number from 1 to {_MAX_LIMIT}.")
     return int(text)
 
 
@@ -225,13 +228,6 @@ async def _not_found(_request: Request, _raised: Exception) -> Response:
 
 async def _not_allowed(_request: Request, _raised: Exception) -> Response:
     return _error(405, "method_not_allowed", "A registry answers GET and HEAD only.")
-
-
-_log = logging.getLogger(__name__)
-_MOST_FILES: Final = 10_000
-_MOST_TAGS: Final = 30
-_LONGEST_WORDS: Final = 20_000
-_State = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +273,8 @@ class Folder:
 
     def _files(self) -> Iterator[tuple[Path, _State]]:
         for number, path in enumerate(sorted(self._root.rglob("*"))):
-            if number >= _MOST_FILES:
-                _log.warning("%s holds more than %d files; the rest is not listed.", self._root, _MOST_FILES)
+            if number >= _MAX_FILES:
+                _logger.warning("%s holds more than %d files; the rest is not listed.", self._root, _MAX_FILES)
                 return
             below = path.relative_to(self._root)
             if path.suffix.lower() not in DOCUMENT_SUFFIXES or any(part.startswith(".") for part in below.parts):
@@ -296,17 +292,17 @@ class Folder:
 
     def _read(self, path: Path, state: _State) -> _Read:
         if state[1] > MOST_BYTES:
-            _log.warning("%s is not listed: it is larger than %d bytes.", path, MOST_BYTES)
+            _logger.warning("%s is not listed: it is larger than %d bytes.", path, MOST_BYTES)
             return _Read(state)
         try:
             data = served_bytes(path)
             document = parse_document(data, hint=path.suffix, where="The file")
             tools, info = _contents(document)
         except (UtcpError, OSError, ValueError) as error:
-            _log.warning("%s is not listed: %s", path, error)
+            _logger.warning("%s is not listed: %s", path, error)
             return _Read(state)
         if tools is None:
-            _log.info("%s is not listed: it is no manual.", path)
+            _logger.info("%s is not listed: it is no manual.", path)
             return _Read(state)
         listing = Listing(
             name="",
@@ -363,13 +359,13 @@ def _contents(document: Any) -> tuple[list[JsonObject] | None, JsonObject]:
 def _tags(tools: list[JsonObject]) -> tuple[str, ...]:
     """Tags of the tools, the most frequent first."""
     counts = Counter(tag for tool in tools for tag in dict.fromkeys(tool.get("tags") or ()))
-    return tuple(tag for tag, _ in counts.most_common(_MOST_TAGS))
+    return tuple(tag for tag, _ in counts.most_common(_MAX_TAGS))
 
 
 def _words(tools: list[JsonObject], info: JsonObject) -> str:
     parts = [str(info.get("title") or "")]
     parts += [f"{tool['name']} {str(tool.get('description') or '')[:200]}" for tool in tools]
-    return "\n".join(parts)[:_LONGEST_WORDS]
+    return "\n".join(parts)[:_MAX_WORDS]
 
 
 def _unique(name: str, taken: dict[str, str]) -> str:

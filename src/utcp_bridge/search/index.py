@@ -32,6 +32,10 @@ __all__ = ["CLAUSE_SHARE", "InvertedIndex", "Postings", "QueryTerm", "best"]
 
 _COST_OF_LOOKUP: Final = 10
 """One bisection costs about as much as reading this many postings."""
+CLAUSE_SHARE: Final = 0.5
+"""How much of its best clause's score a tool is given on top."""
+_MAX_RESCORED: Final = 200
+_SHORT_LIST: Final = 256
 
 
 class Postings:
@@ -172,12 +176,6 @@ def _name_keys(tool: Tool) -> set[str]:
     return {compact(tool.name), compact(tool.qualified_name)}
 
 
-CLAUSE_SHARE: Final = 0.5
-"""How much of its best clause's score a tool is given on top."""
-_MOST_RESCORED: Final = 200
-_SHORT_LIST: Final = 256
-
-
 @dataclass(frozen=True, slots=True)
 class QueryTerm:
     """A term's posting list and its weight in this query (idf times the term's own weight)."""
@@ -199,7 +197,7 @@ def best(terms: Sequence[QueryTerm], k: int, *, within: Collection[int] | None =
     `terms` come rarest first. `within` restricts the search to these slots.
     """
     has_clauses = any(term.clauses for term in terms)
-    kept = max(k, _MOST_RESCORED) if has_clauses else k
+    kept = max(k, _MAX_RESCORED) if has_clauses else k
     scores = _accumulate(terms, k, 1 / (1 + CLAUSE_SHARE) if has_clauses else 1.0, within)
     scores = _top(scores, kept)
     if has_clauses:

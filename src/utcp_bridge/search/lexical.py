@@ -26,7 +26,13 @@ __all__ = ["Bm25Strategy", "TagStrategy", "clause_terms", "query_terms"]
 
 SYNONYM_WEIGHT: Final = 0.25
 REPAIR_WEIGHT: Final = 0.8
-_LONGEST_QUERY: Final = 4_000
+_MAX_QUERY: Final = 4_000
+_BOUNDARY: Final = re.compile(
+    r"[.?!;\n]+\s|,\s+(?:and|then|but|or)\b|\b(?:and|then|also|additionally|moreover|furthermore)\b", re.IGNORECASE
+)
+_MIN_TERMS: Final = 2
+_MAX_CLAUSES: Final = 12
+_WORD: Final = re.compile(r"\w+")
 
 
 class Bm25Strategy:
@@ -64,7 +70,7 @@ class Bm25Strategy:
             return []
         with self._lock:
             within = self._within(tags, providers, accept)
-            scores = best(query_terms(query[:_LONGEST_QUERY], self._index), limit, within=within)
+            scores = best(query_terms(query[:_MAX_QUERY], self._index), limit, within=within)
             self._lift_names(query, scores, within)
             ranked = sorted(
                 (-score, tool.qualified_name, tool)
@@ -121,21 +127,11 @@ def _stand_ins(word: str, index: InvertedIndex) -> list[tuple[str, float]]:
     return [(term, REPAIR_WEIGHT) for term in repairs]
 
 
-_BOUNDARY: Final = re.compile(
-    r"[.?!;\n]+\s|,\s+(?:and|then|but|or)\b|\b(?:and|then|also|additionally|moreover|furthermore)\b", re.IGNORECASE
-)
-_FEWEST_TERMS: Final = 2
-_MOST_CLAUSES: Final = 12
-
-
 def clause_terms(query: str) -> list[list[str]]:
     """The terms of each clause; empty unless there are two clauses of two terms or more."""
     parts = (dict.fromkeys(terms(part)) for part in _BOUNDARY.split(query))
-    found = [list(part) for part in parts if len(part) >= _FEWEST_TERMS][:_MOST_CLAUSES]
+    found = [list(part) for part in parts if len(part) >= _MIN_TERMS][:_MAX_CLAUSES]
     return found if len(found) > 1 else []
-
-
-_WORD: Final = re.compile(r"\w+")
 
 
 class TagStrategy:

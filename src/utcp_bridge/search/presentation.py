@@ -11,24 +11,24 @@ from utcp_bridge.search.fields import parameters_of
 
 __all__ = ["MAX_NAME", "as_text", "cut", "one_line", "signature", "summary_of"]
 
-_LONGEST_SUMMARY: Final = 160
-_MOST_PARAMETERS: Final = 20
-_MOST_CHOICES: Final = 5
-_MOST_TAGS: Final = 10
-_MOST_TYPES: Final = 4
-_DEEPEST_TYPE: Final = 4
+_MAX_SUMMARY: Final = 160
+_MAX_PARAMETERS: Final = 20
+_MAX_CHOICES: Final = 5
+_MAX_TAGS: Final = 10
+_MAX_TYPES: Final = 4
+_MAX_TYPE_DEPTH: Final = 4
 MAX_NAME: Final = 60
 
 
 def summary_of(tool: Tool) -> JsonObject:
     """Description in one line, signature, title and tags of a tool; empty members are left out."""
-    shown: JsonObject = {"description": one_line(tool.description, _LONGEST_SUMMARY)}
+    shown: JsonObject = {"description": one_line(tool.description, _MAX_SUMMARY)}
     if tool.title and tool.title != tool.name:
-        shown["title"] = one_line(tool.title, _LONGEST_SUMMARY)
+        shown["title"] = one_line(tool.title, _MAX_SUMMARY)
     if line := signature(tool.inputs):
         shown["parameters"] = line
     if tool.tags:
-        shown["tags"] = [one_line(str(tag), MAX_NAME) for tag in tool.tags[:_MOST_TAGS]]
+        shown["tags"] = [one_line(str(tag), MAX_NAME) for tag in tool.tags[:_MAX_TAGS]]
     return shown
 
 
@@ -52,10 +52,10 @@ def signature(schema: Any) -> str:
     names = sorted(parameters, key=lambda name: name not in required)
     parts = [
         f"{one_line(name, MAX_NAME)}{'*' if name in required else ''}: {_type(parameters[name])}"
-        for name in names[:_MOST_PARAMETERS]
+        for name in names[:_MAX_PARAMETERS]
     ]
-    if len(names) > _MOST_PARAMETERS:
-        parts.append(f"… {len(names) - _MOST_PARAMETERS} more")
+    if len(names) > _MAX_PARAMETERS:
+        parts.append(f"… {len(names) - _MAX_PARAMETERS} more")
     return ", ".join(parts)
 
 
@@ -63,7 +63,7 @@ def as_text(result: JsonObject) -> str:
     """The result of `search_tools` as compact text, for hosts that read no structured content."""
     lines: list[str] = []
     for group in result.get("groups", ()):
-        lines.append(f'"{one_line(group["query"], _LONGEST_SUMMARY)}":')
+        lines.append(f'"{one_line(group["query"], _MAX_SUMMARY)}":')
         lines += _result_lines(group)
     if "results" in result:
         lines += _result_lines(result)
@@ -92,18 +92,18 @@ def _entry_line(number: int, entry: JsonObject) -> str:
 
 
 def _type(schema: Any, depth: int = 0) -> str:
-    if not is_object(schema) or depth > _DEEPEST_TYPE:
+    if not is_object(schema) or depth > _MAX_TYPE_DEPTH:
         return "any"
     choices = [schema["const"]] if "const" in schema else schema.get("enum")
     if is_list(choices) and choices:
-        more = "|…" if len(choices) > _MOST_CHOICES else ""
-        return "|".join(_literal(value) for value in choices[:_MOST_CHOICES]) + more
+        more = "|…" if len(choices) > _MAX_CHOICES else ""
+        return "|".join(_literal(value) for value in choices[:_MAX_CHOICES]) + more
     kind = schema.get("type")
     if kind == "array":
         items = _type(schema.get("items"), depth + 1)
         return f"({items})[]" if "|" in items else f"{items}[]"
     kinds = kind if is_list(kind) else [kind]
-    named = "|".join(filter(None, (one_line(one, 20) for one in kinds[:_MOST_TYPES])))
+    named = "|".join(filter(None, (one_line(one, 20) for one in kinds[:_MAX_TYPES])))
     return named or _composed(schema, depth)
 
 
@@ -111,7 +111,7 @@ def _composed(schema: JsonObject, depth: int) -> str:
     for keyword in ("anyOf", "oneOf"):
         branches = schema.get(keyword)
         if is_list(branches) and branches:
-            return "|".join(dict.fromkeys(_type(branch, depth + 1) for branch in branches[:_MOST_TYPES]))
+            return "|".join(dict.fromkeys(_type(branch, depth + 1) for branch in branches[:_MAX_TYPES]))
     reference = schema.get("$ref")
     if isinstance(reference, str):
         return one_line(reference.rsplit("/", 1)[-1], 40) or "any"

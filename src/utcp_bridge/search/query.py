@@ -21,7 +21,7 @@ from pydantic_core import SchemaError, SchemaValidator, core_schema
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import JsonObject, Tool, is_object
 from utcp_bridge.search.arguments import (
-    LONGEST_PATTERN,
+    MAX_PATTERN,
     SearchArguments,
     decode_cursor,
     encode_cursor,
@@ -47,10 +47,66 @@ __all__ = [
 
 RANKED_DEPTH: Final = 100
 """A ranked search ends after this many tools: beyond, relevance is noise."""
-_MOST_PROVIDERS: Final = 200
+_MAX_PROVIDERS: Final = 200
 _MIN_LISTED: Final = 4
 _HEADING: Final = "Search before saying that something cannot be done."
-_LONGEST_SCORE: Final = 4
+_SCORE_DIGITS: Final = 4
+_NAMES: Final[JsonObject] = {"type": "array", "items": {"type": "string"}}
+_RESULTS: Final[JsonObject] = {
+    "type": "array",
+    "description": "Found tools, best first.",
+    "items": {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "description": "The name to call it by."},
+            "provider": {"type": "string"},
+            "title": {"type": "string"},
+            "description": {"type": "string"},
+            "parameters": {"type": "string", "description": "Parameters with types; * marks required ones."},
+            "tags": _NAMES,
+            "score": {"type": "number", "description": "Relevance, relative to the best: 1.0."},
+            "callable_as": {"type": "string", "enum": ["tools/call", "call_tool"]},
+            "inputSchema": {"type": "object"},
+            "outputSchema": {"type": "object"},
+        },
+        "required": ["name", "provider", "score", "callable_as"],
+    },
+}
+SEARCH_TOOLS_OUTPUT_SCHEMA: Final[JsonObject] = {
+    "type": "object",
+    "properties": {
+        "total": {"type": "integer", "description": f"Tools found; a ranked search stops at {RANKED_DEPTH}."},
+        "results": _RESULTS,
+        "groups": {
+            "type": "array",
+            "description": "With `queries`: one group for each need, in place of `results`.",
+            "items": {
+                "type": "object",
+                "properties": {"query": {"type": "string"}, "results": _RESULTS, "did_you_mean": _NAMES},
+                "required": ["query", "results"],
+            },
+        },
+        "providers": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "tools": {"type": "integer"}},
+                "required": ["name", "tools"],
+            },
+        },
+        "next_cursor": {"type": "string"},
+        "did_you_mean": _NAMES,
+        "note": {"type": "string"},
+    },
+    "required": ["total"],
+}
+MATCHING_SECONDS: Final = 1.0
+"""Wall-clock budget of one regex search; a partial answer says so."""
+_TOOLS_PER_CLOCK_READING: Final = 64
+_MAX_HAYSTACK: Final = 20_000
+_MIN_LIKENESS: Final = 0.25
+_NEAREST: Final = 3
+_ERROR_LINE: Final = re.compile(r"error: (.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +266,10 @@ def _orientation(scope: _SearchScope) -> JsonObject:
     result: JsonObject = {
         "total": sum(counts.values()),
         "results": [],
-        "providers": [{"name": name, "tools": counts[name]} for name in ranked[:_MOST_PROVIDERS]],
+        "providers": [{"name": name, "tools": counts[name]} for name in ranked[:_MAX_PROVIDERS]],
     }
     hint = "Search with a query, or list a provider's tools with `providers`."
-    more = len(ranked) - _MOST_PROVIDERS
+    more = len(ranked) - _MAX_PROVIDERS
     result["note"] = f"{hint} There are {more} more providers." if more > 0 else hint
     return result
 
@@ -227,7 +283,7 @@ def _entry(hit: Hit, read: SearchArguments, context: SearchContext) -> JsonObjec
     entry: JsonObject = {
         "name": context.mcp_name(tool),
         "provider": tool.manual,
-        "score": round(hit.score, _LONGEST_SCORE),
+        "score": round(hit.score, _SCORE_DIGITS),
         "callable_as": "tools/call" if context.is_listed(tool) else "call_tool",
     }
     if read.detail != "names":
@@ -243,66 +299,6 @@ def _schemas(tool: Tool, context: SearchContext) -> JsonObject:
         return {key: shown[key] for key in ("description", "inputSchema", "outputSchema") if shown.get(key) is not None}
     schemas: JsonObject = {"description": tool.description, "inputSchema": tool.inputs}
     return schemas if tool.outputs is None else {**schemas, "outputSchema": tool.outputs}
-
-
-_NAMES: Final[JsonObject] = {"type": "array", "items": {"type": "string"}}
-_RESULTS: Final[JsonObject] = {
-    "type": "array",
-    "description": "Found tools, best first.",
-    "items": {
-        "type": "object",
-        "properties": {
-            "name": {"type": "string", "description": "The name to call it by."},
-            "provider": {"type": "string"},
-            "title": {"type": "string"},
-            "description": {"type": "string"},
-            "parameters": {"type": "string", "description": "Parameters with types; * marks required ones."},
-            "tags": _NAMES,
-            "score": {"type": "number", "description": "Relevance, relative to the best: 1.0."},
-            "callable_as": {"type": "string", "enum": ["tools/call", "call_tool"]},
-            "inputSchema": {"type": "object"},
-            "outputSchema": {"type": "object"},
-        },
-        "required": ["name", "provider", "score", "callable_as"],
-    },
-}
-SEARCH_TOOLS_OUTPUT_SCHEMA: Final[JsonObject] = {
-    "type": "object",
-    "properties": {
-        "total": {"type": "integer", "description": f"Tools found; a ranked search stops at {RANKED_DEPTH}."},
-        "results": _RESULTS,
-        "groups": {
-            "type": "array",
-            "description": "With `queries`: one group for each need, in place of `results`.",
-            "items": {
-                "type": "object",
-                "properties": {"query": {"type": "string"}, "results": _RESULTS, "did_you_mean": _NAMES},
-                "required": ["query", "results"],
-            },
-        },
-        "providers": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"name": {"type": "string"}, "tools": {"type": "integer"}},
-                "required": ["name", "tools"],
-            },
-        },
-        "next_cursor": {"type": "string"},
-        "did_you_mean": _NAMES,
-        "note": {"type": "string"},
-    },
-    "required": ["total"],
-}
-
-
-MATCHING_SECONDS: Final = 1.0
-"""Wall-clock budget of one regex search; a partial answer says so."""
-_TOOLS_PER_CLOCK_READING: Final = 64
-_LONGEST_HAYSTACK: Final = 20_000
-_LEAST_LIKENESS: Final = 0.25
-_NEAREST: Final = 3
-_ERROR_LINE: Final = re.compile(r"error: (.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,16 +358,14 @@ def nearest_names(query: str, tools: Iterable[Tool], mcp_name: Callable[[Tool], 
     for tool in tools:
         offered = _triples(tool.name)
         likeness = 2 * len(wanted & offered) / (len(wanted) + len(offered))
-        if likeness >= _LEAST_LIKENESS:
+        if likeness >= _MIN_LIKENESS:
             found.append((likeness, mcp_name(tool)))
     return [name for _, name in sorted(nlargest(_NEAREST, found), key=lambda pair: (-pair[0], pair[1]))]
 
 
 def _compile(pattern: str) -> SchemaValidator:
-    if len(pattern) > LONGEST_PATTERN:
-        raise InvalidArguments(
-            f"The regular expression is longer than {LONGEST_PATTERN} characters.", remedy="Shorten it."
-        )
+    if len(pattern) > MAX_PATTERN:
+        raise InvalidArguments(f"The regular expression is longer than {MAX_PATTERN} characters.", remedy="Shorten it.")
     try:
         return SchemaValidator(core_schema.str_schema(pattern=f"(?mi){_printable(pattern)}"))
     except SchemaError as error:
@@ -388,7 +382,7 @@ def _haystack(tool: Tool) -> str:
     for name, schema in parameters_of(tool.inputs).items():
         described = schema.get("description") if is_object(schema) else None
         lines += [name, described] if isinstance(described, str) else [name]
-    return _printable("\n".join(lines)[:_LONGEST_HAYSTACK])
+    return _printable("\n".join(lines)[:_MAX_HAYSTACK])
 
 
 def _printable(text: str) -> str:

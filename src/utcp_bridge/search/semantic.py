@@ -56,11 +56,11 @@ SHARE: Final = 0.3
 QUERY_SECONDS: Final = 0.15
 _LEXICAL_CANDIDATES: Final = 100
 _VECTOR_CANDIDATES: Final = 20
-_MOST_PRODUCTS: Final = 4_000_000
+_MAX_PRODUCTS: Final = 4_000_000
 """Above this many multiplications (tools times dimensions) only the lexical candidates are compared."""
 _BATCH: Final = 64
-_KEPT_QUERIES: Final = 256
-_LONGEST_TEXT: Final = 1_000
+_MAX_QUERIES: Final = 256
+_MAX_TEXT: Final = 1_000
 _FALLBACK: Final = "Ranked by words alone: the embedding model did not answer in time."
 _NOT_YET: Final = "Ranked by words alone: the tools have no embeddings yet."
 _PACKAGES: Final = (("model2vec", "StaticModel"), ("sentence_transformers", "SentenceTransformer"))
@@ -69,6 +69,7 @@ _INSTALL: Final = "Install one that does: pip install 'utcp-bridge[semantic]', o
 Vector: TypeAlias = Sequence[float]
 Post: TypeAlias = Callable[[str, JsonObject], Awaitable[Any]]
 """Sends a JSON body to a URL and gives the parsed JSON answer; brings its own credentials, raises UtcpError."""
+_REMEDY: Final = "docs/search.md lists the keys of the strategy `semantic`."
 
 
 class SemanticScorer(Protocol):
@@ -186,7 +187,7 @@ class SemanticStrategy:
         except (TimeoutError, UtcpError):
             return _FALLBACK
         self._queries.update(zip(missing, map(_unit, vectors), strict=True))
-        while len(self._queries) > max(_KEPT_QUERIES, len(missing)):
+        while len(self._queries) > max(_MAX_QUERIES, len(missing)):
             self._queries.popitem(last=False)
         return None
 
@@ -205,7 +206,7 @@ class SemanticStrategy:
             return lexical(limit=limit)
         fused = {hit.tool.qualified_name: hit.score for hit in lexical(limit=max(limit, _LEXICAL_CANDIDATES))}
         cosines = {name: self._cosine(vector, name) for name in fused}
-        if len(self._tools) * len(vector) <= _MOST_PRODUCTS:
+        if len(self._tools) * len(vector) <= _MAX_PRODUCTS:
             allowed = tool_filter(tags, providers, accept)
             near = ((self._cosine(vector, name), name) for name, (tool, _) in self._tools.items() if allowed(tool))
             cosines |= {name: cosine for cosine, name in nlargest(_VECTOR_CANDIDATES, near) if cosine > 0}
@@ -220,7 +221,7 @@ class SemanticStrategy:
 
 def _text_of(tool: Tool) -> str:
     parameters = ", ".join(parameters_of(tool.inputs))
-    return f"{tool.title or tool.name} ({tool.manual}): {tool.description} [{parameters}]"[:_LONGEST_TEXT]
+    return f"{tool.title or tool.name} ({tool.manual}): {tool.description} [{parameters}]"[:_MAX_TEXT]
 
 
 def _digest(model: str, text: str) -> bytes:
@@ -251,9 +252,6 @@ def _load_encoder(folder: str) -> Callable[[list[str]], Any]:
         encode: Callable[[list[str]], Any] = encoder.encode
         return encode
     raise ConfigError("The embedding model cannot be loaded: no installed package reads its folder.", remedy=_INSTALL)
-
-
-_REMEDY: Final = "docs/search.md lists the keys of the strategy `semantic`."
 
 
 class EndpointOptions(BaseModel):

@@ -24,7 +24,7 @@ _CAMEL: Final = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _APOSTROPHE: Final = re.compile(r"['\u2019](?:s|m|re|ve|ll|d|t)?\b", re.IGNORECASE)
 _CJK_RUN: Final = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af]+")
 _MARKS: Final = re.compile("[\u0300-\u036f]")
-_LONGEST_CHUNK: Final = 64
+_MAX_CHUNK: Final = 64
 _JOINED_PARTS: Final = 3
 _VOWELS: Final = frozenset("aeiouy")
 
@@ -77,8 +77,8 @@ def terms(text: str) -> list[str]:
 @lru_cache(maxsize=4_096)
 def terms_of_chunk(chunk: str) -> tuple[str, ...]:
     """Terms of one chunk: its parts, and the joined forms of what was split."""
-    if len(chunk) > _LONGEST_CHUNK:
-        chunk = chunk[:_LONGEST_CHUNK]
+    if len(chunk) > _MAX_CHUNK:
+        chunk = chunk[:_MAX_CHUNK]
     if chunk.isascii() and chunk.islower() and chunk.isalpha():
         return _kept(chunk)
     found: list[str] = []

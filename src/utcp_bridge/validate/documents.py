@@ -34,6 +34,8 @@ __all__ = ["CheckedConfig", "check_config", "check_document", "check_place"]
 
 _MANUALS: Final = frozenset({Shape.MANUAL, Shape.TOOLS, Shape.MCP_TOOLS})
 _CONFIGS: Final = frozenset({Shape.CONFIG, Shape.CONFIG_ENTRIES, Shape.TEMPLATE})
+_ENTRY_KEYS: Final = ("manual_call_templates", "providers")
+NestedCheck = Callable[[Any, Path, str], None]
 
 
 async def check_place(
@@ -144,10 +146,6 @@ def _refuse(report: Report, findings: Findings) -> None:
         "this is neither a manual, nor a configuration, nor an OpenAPI description.",
         'A manual has "tools", a configuration "manual_call_templates" or "providers", a description "openapi".',
     )
-
-
-_ENTRY_KEYS: Final = ("manual_call_templates", "providers")
-NestedCheck = Callable[[Any, Path, str], None]
 
 
 @dataclass(slots=True)

@@ -49,6 +49,16 @@ _TOOL_KEYS: Final = frozenset({
     *_TEMPLATE_KEYS, *_INPUT_KEYS, *_OUTPUT_KEYS, "name", "title", "description", "tags", "average_response_size",
     "auth", "annotations", "deprecated", "body_members", "_meta", "icons", "execution",
 })  # fmt: skip
+_REGISTRY: Final = TransportRegistry()
+_SECRETS: Final = ("api_key", "password", "client_secret", "access_token", "token")
+_ANY_URL: Final = "https://api.example.com"
+_FREE_KEYS: Final = ("$", "_", "x-")
+_MASK: Final = "what stands here"
+_MAX_REASON: Final = 300
+_TYPES: Final = "array, boolean, integer, null, number, object, string"
+_SERVERS: Final = "#/servers"
+_MAY_BE_MISSING: Final = ("servers", "security")
+"""Parts that faults name although the document need not have them."""
 
 
 def check_manual(document: Any, path: Path, findings: Findings) -> list[JsonObject]:
@@ -149,12 +159,6 @@ def _check_template(raw: JsonObject, path: Path, findings: Findings) -> JsonObje
             path, "the tool names no call template.", "It is called through the template of the manual's own entry."
         )
     return None
-
-
-_REGISTRY: Final = TransportRegistry()
-_SECRETS: Final = ("api_key", "password", "client_secret", "access_token", "token")
-_ANY_URL: Final = "https://api.example.com"
-_FREE_KEYS: Final = ("$", "_", "x-")
 
 
 def check_template(
@@ -274,11 +278,6 @@ def _plain_secrets(auth: Any, path: Path) -> Iterator[tuple[Path, str]]:
             yield from _plain_secrets(member, (*path, key, index))
 
 
-_MASK: Final = "what stands here"
-_LONGEST: Final = 300
-_TYPES: Final = "array, boolean, integer, null, number, object, string"
-
-
 def check_schema(schema: JsonObject, path: Path, findings: Findings) -> None:
     """Find the first fault of a schema: against its own meta-schema, in a reference, in a pattern."""
     try:
@@ -287,23 +286,18 @@ def check_schema(schema: JsonObject, path: Path, findings: Findings) -> None:
         where = (*path, *error.instance_path)
         findings.error(where, f"the schema is not valid: {_reason(error)}.")
     except (ValueError, jsonschema_rs.ReferencingError) as error:
-        findings.error(path, f"the schema cannot be used: {str(error).partition(chr(10))[0][:_LONGEST]}.")
+        findings.error(path, f"the schema cannot be used: {str(error).partition(chr(10))[0][:_MAX_REASON]}.")
 
 
 def _reason(error: jsonschema_rs.ValidationError) -> str:
     """What the library says, but for a wrong `type`: it speaks of its meta-schema's alternatives."""
     if error.instance_path[-1:] == ["type"]:
         return f"`type` is one of {_TYPES}, or a list of these"
-    return str(error.message).partition("\n")[0][:_LONGEST]
+    return str(error.message).partition("\n")[0][:_MAX_REASON]
 
 
 def _refuse(uri: str) -> Any:
     raise ValueError(f"references outside the document are not followed ({uri[:200]})")
-
-
-_SERVERS: Final = "#/servers"
-_MAY_BE_MISSING: Final = ("servers", "security")
-"""Parts that faults name although the document need not have them."""
 
 
 async def check_openapi(document: JsonObject, url: str | None, findings: Findings) -> list[JsonObject]:

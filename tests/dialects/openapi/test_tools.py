@@ -1,6 +1,6 @@
 import pytest
 
-from utcp_bridge.dialects.openapi.tools import LONGEST_NAME, hints_of, safe_name, unique_names
+from utcp_bridge.dialects.openapi.tools import MAX_NAME, hints_of, safe_name, unique_names
 from utcp_bridge.placement.openapi_plan import compile_plan, read_plan
 
 
@@ -179,7 +179,7 @@ def test_colliding_names_end_in_a_hash_that_does_not_depend_on_order():
 def test_a_long_name_is_cut_to_a_hash():
     one, other = unique_names([("x" * 90 + "1", "GET", "/1"), ("x" * 90 + "2", "GET", "/2")])
     assert one != other
-    assert len(one) == len(other) == LONGEST_NAME
+    assert len(one) == len(other) == MAX_NAME
 
 
 def test_a_hashed_name_that_is_taken_is_hashed_again():

@@ -20,8 +20,8 @@ from utcp_bridge.model import JsonObject
 __all__ = ["Definitions"]
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
-_LONGEST_NAME = 40
-_SMALL = 1_000
+_MAX_NAME = 40
+_MAX_INLINED = 1_000
 """Bytes up to which a definition that is named once is written where it is named."""
 _PREFIX = "#/$defs/"
 _ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated"})
@@ -59,7 +59,7 @@ class Definitions:
         inlined = {
             self._names[key]: self._pieces[key].schema
             for key in closure
-            if uses[key] == 1 and self._size(key) <= _SMALL
+            if uses[key] == 1 and self._size(key) <= _MAX_INLINED
         }
         kept = {self._names[key]: self._pieces[key].schema for key in closure if self._names[key] not in inlined}
         if inlined:
@@ -72,7 +72,7 @@ class Definitions:
         name = self._names.get(key)
         if name is None:
             last = place.pointer.rsplit("/", 1)[-1]
-            name = _UNSAFE.sub("_", last).strip("_")[:_LONGEST_NAME] or "schema"
+            name = _UNSAFE.sub("_", last).strip("_")[:_MAX_NAME] or "schema"
             if name in self._taken:
                 digest = hashlib.sha256(f"{place.base}{place.pointer}".encode("utf-8", "replace")).hexdigest()
                 name = f"{name}_{digest[:6]}"

@@ -31,8 +31,8 @@ from utcp_bridge.placement.body import media_kind
 
 __all__ = ["Argument", "BodyReader", "BodyShape", "ParameterReader", "ParameterShape"]
 
-_MOST_MEMBERS = 40
-_DEEPEST_MERGE = 8
+_MAX_MEMBERS = 40
+_MAX_MERGE_DEPTH = 8
 _NOT_FLAT = ("oneOf", "anyOf", "discriminator", "patternProperties", "not", "if", "dependentRequired", "propertyNames")
 _KIND_RANKS = {"json": 2, "form": 3, "multipart": 4, "lines": 5, "text": 6, "binary": 7}
 _FILE: JsonObject = {
@@ -50,6 +50,19 @@ _FILE: JsonObject = {
         },
     ]
 }
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_DEFAULTS = {"path": "simple", "header": "simple", "query": "form", "cookie": "form", "querystring": "form"}
+_DELIMITED = frozenset({"spaceDelimited", "pipeDelimited", "tabDelimited"})
+_STYLES: dict[str, frozenset[str]] = {
+    "path": frozenset({"simple", "label", "matrix"}) | _DELIMITED,
+    "header": frozenset({"simple"}) | _DELIMITED,
+    "query": frozenset({"form", "deepObject"}) | _DELIMITED,
+    "cookie": frozenset({"form", "cookie"}),
+    "querystring": frozenset({"form"}),
+}
+_NOT_SCHEMA = frozenset(
+    {"name", "in", "required", "style", "explode", "allowReserved", "allowEmptyValue", "description"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +232,13 @@ class BodyReader:
         if flat is None:
             return None
         flat = self._without_read_only(flat)
-        return flat if 0 < len(flat.properties) <= _MOST_MEMBERS else None
+        return flat if 0 < len(flat.properties) <= _MAX_MEMBERS else None
 
     def _flat(self, schema: Located, depth: int) -> _FlatObject | None:
         """An object's properties after references and allOf are merged; None where that would lose something."""
         schema = self._references.follow(schema)
         node = schema.value
-        if depth > _DEEPEST_MERGE or not is_object(node) or not _is_mergeable(node):
+        if depth > _MAX_MERGE_DEPTH or not is_object(node) or not _is_mergeable(node):
             return None
         properties = {name: schema.at("properties", name) for name in as_object(node.get("properties"))}
         required = [name for name in as_array(node.get("required")) if isinstance(name, str)]
@@ -323,21 +336,6 @@ def _described(schema: Any, about: str) -> Any:
     if not about or not is_object(schema):
         return schema
     return {**schema, "description": about} if "description" not in schema else schema
-
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_DEFAULTS = {"path": "simple", "header": "simple", "query": "form", "cookie": "form", "querystring": "form"}
-_DELIMITED = frozenset({"spaceDelimited", "pipeDelimited", "tabDelimited"})
-_STYLES: dict[str, frozenset[str]] = {
-    "path": frozenset({"simple", "label", "matrix"}) | _DELIMITED,
-    "header": frozenset({"simple"}) | _DELIMITED,
-    "query": frozenset({"form", "deepObject"}) | _DELIMITED,
-    "cookie": frozenset({"form", "cookie"}),
-    "querystring": frozenset({"form"}),
-}
-_NOT_SCHEMA = frozenset(
-    {"name", "in", "required", "style", "explode", "allowReserved", "allowEmptyValue", "description"}
-)
 
 
 @dataclass(frozen=True, slots=True)

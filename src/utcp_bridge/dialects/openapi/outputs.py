@@ -17,7 +17,7 @@ from utcp_bridge.placement.body import media_kind
 __all__ = ["OutputReader"]
 
 _SUCCESS = re.compile(r"2(\d\d|XX)", re.IGNORECASE)
-_LARGEST = 8_192
+_MAX_BYTES = 8_192
 
 
 class OutputReader:
@@ -34,13 +34,13 @@ class OutputReader:
             return None
         place = self._references.follow(media.at("schema"))
         piece = self._definitions.translate(place)
-        if not piece.schema or self._definitions.size(piece) > _LARGEST:
+        if not piece.schema or self._definitions.size(piece) > _MAX_BYTES:
             return None
         schema = self._definitions.attach(as_object(piece.schema), piece.refs)
         kind = schema.get("type")
         if isinstance(kind, list) and "object" in kind:
             schema = {**schema, "type": "object"}
-        return schema if len(orjson.dumps(schema)) <= _LARGEST else None
+        return schema if len(orjson.dumps(schema)) <= _MAX_BYTES else None
 
     def accept(self, operation: Operation) -> str | None:
         """An Accept header, where the server has a choice or a JSON type of its own."""

@@ -14,7 +14,7 @@ from utcp_bridge.model import JsonObject
 
 __all__ = ["References", "external_references"]
 
-_LONGEST_CHAIN = 32
+_MAX_CHAIN = 32
 _MISSING: Any = object()
 _DATA_KEYS = frozenset({"example", "examples", "default", "enum", "const", "x-examples"})
 
@@ -82,7 +82,7 @@ class References:
 
     def follow(self, located: Located) -> Located:
         """What stands at the end of a chain of `$ref`s; value None where the chain is broken or a circle."""
-        for _ in range(_LONGEST_CHAIN):
+        for _ in range(_MAX_CHAIN):
             reference = child(located.value, "$ref")
             if not isinstance(reference, str):
                 return located

@@ -49,144 +49,28 @@ _MISNAMED = {
     "uuid": "string", "uri": "string", "email": "string", "enum": "string",
     "dict": "object", "map": "object", "hash": "object", "list": "array", "set": "array",
 }  # fmt: skip
-_MOST_EXAMPLES = 3
-_LONGEST_PATTERN = 1_000
-_LARGEST = 2**63 - 1
+_MAX_EXAMPLES = 3
+_MAX_PATTERN = 1_000
+_MAX_NUMBER = 2**63 - 1
 """JSON writers and schema validators stop at 64 bits."""
 _DELIMITED = re.compile(r"/.*/[a-z]*", re.DOTALL)
 _NOT_PORTABLE = re.compile(r"\(\?(?![:=!])|\\[AZzGQEpPkX1-9]|[+*?}][+]|\[\[:|&&\[")
 """Python-only groups, lookbehind, inline flags, back references, property classes, possessive quantifiers."""
-
-
-def fixed_types(declared: Any) -> str | list[str] | None:
-    """A type or a list of types; misspelt ones are mended, unknown ones dropped."""
-    known: list[str] = []
-    for name in declared if is_array(declared) else [declared]:
-        if isinstance(name, str):
-            plain = name.strip().lower()
-            plain = plain if plain in _TYPES else _MISNAMED.get(plain, "")
-            if plain and plain not in known:
-                known.append(plain)
-    if not known:
-        return None
-    return known[0] if len(known) == 1 and not is_array(declared) else known
-
-
-def fixed_number(value: Any) -> int | float | None:
-    """A number of at most 64 bits, also one written as text."""
-    if isinstance(value, str):
-        try:
-            value = float(value) if "." in value or "e" in value.lower() else int(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value if abs(value) <= _LARGEST else None  # neither NaN nor infinity passes
-
-
-def fixed_count(value: Any) -> int | None:
-    """A whole number from 0."""
-    found = fixed_number(value)
-    return int(found) if found is not None and found >= 0 and found == int(found) else None
-
-
-def text_list(value: Any) -> list[str]:
-    """The texts in a list, each once."""
-    return list(dict.fromkeys(item for item in as_array(value) if isinstance(item, str)))
-
-
-@lru_cache(maxsize=4096)
-def is_portable_pattern(value: str) -> bool:
-    """Whether a regular expression means the same to JavaScript, Python and Rust.
-
-    `/…/i` is a JavaScript literal: as a pattern it would refuse every real value.
-    """
-    if len(value) > _LONGEST_PATTERN or _DELIMITED.fullmatch(value) or _NOT_PORTABLE.search(value):
-        return False
-    try:
-        re.compile(value)
-    except (re.error, RecursionError, OverflowError):
-        return False
-    return True
-
-
-def typed_enum(values: Any, kind: Any) -> list[Any] | None:
-    """The values, each once, written as the type says: `[1, 2]` of type string are "1" and "2", and the reverse."""
-    if not is_array(values) or not values or not is_plain_data(values):
-        return None
-    unique: dict[str, Any] = {}
-    for value in values:
-        fitting = _FITTED[kind](value) if isinstance(kind, str) and kind in _FITTED else value
-        unique.setdefault(f"{type(fitting).__name__} {fitting}", fitting)
-    return list(unique.values())
-
-
-def _as_string(value: Any) -> Any:
-    return format_scalar(value) if isinstance(value, bool | int | float) else value
-
-
-def _as_number(value: Any) -> Any:
-    fitting = fixed_number(value) if isinstance(value, str) else None
-    return value if fitting is None else fitting
-
-
-def _as_boolean(value: Any) -> Any:
-    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
-
-
-_FITTED: dict[str, Callable[[Any], Any]] = {
-    "string": _as_string,
-    "number": _as_number,
-    "integer": _as_number,
-    "boolean": _as_boolean,
-}
-
-
-def examples_of(node: JsonObject) -> list[Any]:
-    """`example`, `examples` (a list, or OpenAPI's map of example objects), at most three."""
-    found: list[Any] = [node["example"]] if node.get("example") is not None else []
-    several = node.get("examples")
-    if is_array(several):
-        found += several
-    elif is_object(several):
-        found += [item["value"] for item in several.values() if is_object(item) and "value" in item]
-    return [value for value in found if is_plain_data(value)][:_MOST_EXAMPLES]
-
-
-def is_plain_data(value: Any) -> bool:
-    """Whether data can be repeated in a schema: JSON, without anything that looks like a reference."""
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if is_object(item):
-            if "$ref" in item:
-                return False
-            waiting.extend(item.values())
-        elif is_array(item):
-            waiting.extend(item)
-        elif not _is_scalar(item):
-            return False
-    return True
-
-
-def _is_scalar(item: Any) -> bool:
-    if isinstance(item, float):
-        return math.isfinite(item)
-    if isinstance(item, int):
-        return -_LARGEST <= item <= _LARGEST
-    return item is None or isinstance(item, str)
-
-
 Direction: TypeAlias = Literal["input", "output"]
 Key: TypeAlias = tuple[str, str]
 """A definition's identity: document address and JSON pointer."""
-
-_DEEPEST = 64
+_MAX_DEPTH = 64
 _ANNOTATIONS = frozenset(
     {"title", "description", "default", "example", "examples", "deprecated", "nullable", "x-nullable"}
 )
-_LARGEST_DATA = 2_000
+_MAX_DATA = 2_000
 _BASE64 = frozenset({"binary", "byte", "base64"})
+_COUNTS = (
+    "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains",
+)  # fmt: skip
+_COMPOUNDS = frozenset({"allOf", "anyOf", "oneOf", "patternProperties", "if"})
+_IN_PLACE = frozenset({"allOf", "anyOf", "not", "if", "const"})
+_SHAPES = frozenset({"type", "properties", "allOf", "anyOf", "items", "prefixItems"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +128,7 @@ class _Run:
         node = located.value
         if isinstance(node, bool):
             return {} if node or not self._input else {"not": {}}
-        if not is_object(node) or depth > _DEEPEST:
+        if not is_object(node) or depth > _MAX_DEPTH:
             if node is not None:
                 self._faults.add(
                     located.pointer, "the schema is not readable or too deep", "Anything is accepted there."
@@ -317,9 +201,9 @@ class _Run:
     @staticmethod
     def _data(node: JsonObject, out: JsonObject) -> None:
         default = node.get("default")
-        if default is not None and is_plain_data(default) and len(str(default)) <= _LARGEST_DATA:
+        if default is not None and is_plain_data(default) and len(str(default)) <= _MAX_DATA:
             out["default"] = default
-        shown = [value for value in examples_of(node) if len(str(value)) <= _LARGEST_DATA]
+        shown = [value for value in examples_of(node) if len(str(value)) <= _MAX_DATA]
         if shown:
             out["examples"] = shown
 
@@ -466,14 +350,6 @@ class _Run:
         return {**about, "anyOf": [*_branches(out), {"type": "null"}]}
 
 
-_COUNTS = (
-    "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains",
-)  # fmt: skip
-_COMPOUNDS = frozenset({"allOf", "anyOf", "oneOf", "patternProperties", "if"})
-_IN_PLACE = frozenset({"allOf", "anyOf", "not", "if", "const"})
-_SHAPES = frozenset({"type", "properties", "allOf", "anyOf", "items", "prefixItems"})
-
-
 def _is_nullable(node: JsonObject) -> bool:
     return node.get("nullable") is True or node.get("x-nullable") is True
 
@@ -484,3 +360,125 @@ def _branches(out: JsonObject) -> Iterator[Any]:
         yield from out["anyOf"]
     elif out:
         yield out
+
+
+# --- values of single keywords: each function returns a value that draft 2020-12 allows, or None to drop the keyword
+
+
+def fixed_types(declared: Any) -> str | list[str] | None:
+    """A type or a list of types; misspelt ones are mended, unknown ones dropped."""
+    known: list[str] = []
+    for name in declared if is_array(declared) else [declared]:
+        if isinstance(name, str):
+            plain = name.strip().lower()
+            plain = plain if plain in _TYPES else _MISNAMED.get(plain, "")
+            if plain and plain not in known:
+                known.append(plain)
+    if not known:
+        return None
+    return known[0] if len(known) == 1 and not is_array(declared) else known
+
+
+def fixed_number(value: Any) -> int | float | None:
+    """A number of at most 64 bits, also one written as text."""
+    if isinstance(value, str):
+        try:
+            value = float(value) if "." in value or "e" in value.lower() else int(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) <= _MAX_NUMBER else None  # neither NaN nor infinity passes
+
+
+def fixed_count(value: Any) -> int | None:
+    """A whole number from 0."""
+    found = fixed_number(value)
+    return int(found) if found is not None and found >= 0 and found == int(found) else None
+
+
+def text_list(value: Any) -> list[str]:
+    """The texts in a list, each once."""
+    return list(dict.fromkeys(item for item in as_array(value) if isinstance(item, str)))
+
+
+@lru_cache(maxsize=4096)
+def is_portable_pattern(value: str) -> bool:
+    """Whether a regular expression means the same to JavaScript, Python and Rust.
+
+    `/…/i` is a JavaScript literal: as a pattern it would refuse every real value.
+    """
+    if len(value) > _MAX_PATTERN or _DELIMITED.fullmatch(value) or _NOT_PORTABLE.search(value):
+        return False
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
+
+
+def typed_enum(values: Any, kind: Any) -> list[Any] | None:
+    """The values, each once, written as the type says: `[1, 2]` of type string are "1" and "2", and the reverse."""
+    if not is_array(values) or not values or not is_plain_data(values):
+        return None
+    unique: dict[str, Any] = {}
+    for value in values:
+        fitting = _FITTED[kind](value) if isinstance(kind, str) and kind in _FITTED else value
+        unique.setdefault(f"{type(fitting).__name__} {fitting}", fitting)
+    return list(unique.values())
+
+
+def _as_string(value: Any) -> Any:
+    return format_scalar(value) if isinstance(value, bool | int | float) else value
+
+
+def _as_number(value: Any) -> Any:
+    fitting = fixed_number(value) if isinstance(value, str) else None
+    return value if fitting is None else fitting
+
+
+def _as_boolean(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+
+
+_FITTED: dict[str, Callable[[Any], Any]] = {
+    "string": _as_string,
+    "number": _as_number,
+    "integer": _as_number,
+    "boolean": _as_boolean,
+}
+
+
+def examples_of(node: JsonObject) -> list[Any]:
+    """`example`, `examples` (a list, or OpenAPI's map of example objects), at most three."""
+    found: list[Any] = [node["example"]] if node.get("example") is not None else []
+    several = node.get("examples")
+    if is_array(several):
+        found += several
+    elif is_object(several):
+        found += [item["value"] for item in several.values() if is_object(item) and "value" in item]
+    return [value for value in found if is_plain_data(value)][:_MAX_EXAMPLES]
+
+
+def is_plain_data(value: Any) -> bool:
+    """Whether data can be repeated in a schema: JSON, without anything that looks like a reference."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if is_object(item):
+            if "$ref" in item:
+                return False
+            waiting.extend(item.values())
+        elif is_array(item):
+            waiting.extend(item)
+        elif not _is_scalar(item):
+            return False
+    return True
+
+
+def _is_scalar(item: Any) -> bool:
+    if isinstance(item, float):
+        return math.isfinite(item)
+    if isinstance(item, int):
+        return -_MAX_NUMBER <= item <= _MAX_NUMBER
+    return item is None or isinstance(item, str)

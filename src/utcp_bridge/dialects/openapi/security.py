@@ -29,7 +29,9 @@ __all__ = ["SecurityReader", "legacy_numbers"]
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_MOST_OPTIONS = 16
+_MAX_OPTIONS = 16
+_METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "PATCH"})
+_FLOWS = frozenset({"authorizationCode", "clientCredentials", "accessCode", "application"})
 
 
 class SecurityReader:
@@ -73,10 +75,10 @@ class SecurityReader:
             return self._chosen
         found = [option[0] if len(option) == 1 else {"auth_type": "all", "schemes": option} for option in options]
         if optional and found:
-            return {"auth_type": "any", "options": found[:_MOST_OPTIONS], "optional": True}
+            return {"auth_type": "any", "options": found[:_MAX_OPTIONS], "optional": True}
         if len(found) <= 1:
             return found[0] if found else None
-        return {"auth_type": "any", "options": found[:_MOST_OPTIONS]}
+        return {"auth_type": "any", "options": found[:_MAX_OPTIONS]}
 
     def carriers(self, requirements: list[Any] | None) -> set[tuple[str, str]]:
         """(place, name) of the parameters that carry a key; header names in lower case."""
@@ -229,10 +231,6 @@ def _is_alike(chosen: JsonObject, generated: JsonObject) -> bool:
     names = [str(auth.get("var_name", "X-Api-Key")).lower() for auth in (chosen, generated)]
     places = [auth.get("location", "header") for auth in (chosen, generated)]
     return names[0] == names[1] and places[0] == places[1]
-
-
-_METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "PATCH"})
-_FLOWS = frozenset({"authorizationCode", "clientCredentials", "accessCode", "application"})
 
 
 def legacy_numbers(

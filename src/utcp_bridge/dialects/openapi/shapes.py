@@ -28,7 +28,10 @@ __all__ = [
     "pointer_token",
 ]
 
-_MOST_FAULTS = 1_000
+_MAX_FAULTS = 1_000
+Family: TypeAlias = Literal["2.0", "3.0", "3.1"]
+"""3.2 is read as 3.1: it adds to it and changes nothing."""
+_VERSION = re.compile(r"\s*v?(\d+)(?:\.(\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Faults:
 
     def add(self, where: str, what: str, remedy: str = "", *, severity: str = "warning") -> None:
         """Note one fault; `severity` as in `model.Fault`."""
-        if len(self._found) < _MOST_FAULTS:
+        if len(self._found) < _MAX_FAULTS:
             self._found.setdefault((where, what), Fault(where, what, remedy, severity))
 
     def all(self) -> list[Fault]:
@@ -105,12 +108,6 @@ def child(value: object, step: str | int) -> Any:
 def pointer_token(step: str | int) -> str:
     """A key as a step of a JSON pointer (RFC 6901)."""
     return str(step).replace("~", "~0").replace("/", "~1")
-
-
-Family: TypeAlias = Literal["2.0", "3.0", "3.1"]
-"""3.2 is read as 3.1: it adds to it and changes nothing."""
-
-_VERSION = re.compile(r"\s*v?(\d+)(?:\.(\d+))?")
 
 
 def is_openapi(document: object) -> bool:

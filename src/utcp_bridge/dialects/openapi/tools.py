@@ -24,7 +24,12 @@ from utcp_bridge.dialects.openapi.servers import PLACEHOLDER, ServerChoice, lite
 from utcp_bridge.dialects.openapi.shapes import Faults, as_array, as_object, as_text
 from utcp_bridge.model import JsonObject
 
-__all__ = ["LONGEST_NAME", "RawToolBuilder", "description_of", "hints_of", "safe_name", "title_of", "unique_names"]
+__all__ = ["MAX_NAME", "RawToolBuilder", "description_of", "hints_of", "safe_name", "title_of", "unique_names"]
+MAX_NAME = 64
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+_DIGEST = 6
+_MAX_TITLE = 120
+_READING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
 
 
 class RawToolBuilder:
@@ -167,13 +172,6 @@ def _tags(operation: Operation) -> list[str]:
     return [tag for tag in as_array(operation.node.value.get("tags")) if isinstance(tag, str)]
 
 
-LONGEST_NAME = 64
-_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
-_DIGEST = 6
-_LONGEST_TITLE = 120
-_READING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
-
-
 def safe_name(name: str) -> str:
     """Runs of other characters than letters, digits, `_` and `-` become one `_`."""
     return _UNSAFE.sub("_", name).strip("_-")
@@ -200,7 +198,7 @@ def unique_names(wanted: list[tuple[str, str, str]]) -> list[str]:
     names: list[str] = []
     for name, (_, method, path) in zip(plain, wanted, strict=True):
         chosen = name
-        if len(name) > LONGEST_NAME or counts[name] > 1 or name in taken:
+        if len(name) > MAX_NAME or counts[name] > 1 or name in taken:
             chosen = _hashed(name, f"{method} {path}")
         while chosen in taken:
             chosen = _hashed(name, f"{method} {path} {chosen}")
@@ -211,13 +209,13 @@ def unique_names(wanted: list[tuple[str, str, str]]) -> list[str]:
 
 def _hashed(name: str, identity: str) -> str:
     digest = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:_DIGEST]
-    return f"{name[: LONGEST_NAME - _DIGEST - 1].rstrip('_-')}_{digest}"
+    return f"{name[: MAX_NAME - _DIGEST - 1].rstrip('_-')}_{digest}"
 
 
 def title_of(operation: Operation) -> str | None:
     """The summary, on one line."""
     summary = " ".join(as_text(operation.node.value.get("summary")).split())
-    return summary[:_LONGEST_TITLE] or None
+    return summary[:_MAX_TITLE] or None
 
 
 def description_of(operation: Operation) -> str:
