@@ -1,4 +1,4 @@
-"""What the operator may say about a conversion, and what comes out of it."""
+"""The options and the result of a conversion."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Conversion", "ConversionOptions"]
 
 @dataclass(frozen=True, slots=True)
 class ConversionOptions:
-    """The operator's wishes for one document.
+    """How to convert one document.
 
-    `base_url` replaces every server. `auth` is used in place of what the document's security asks for, where the two
-    are of one kind. `include` and `exclude` {tags, paths, methods, operation_ids} take lists of shell-style patterns:
-    an operation stays if it matches every field of `include` and no field of `exclude`.
-    `overrides` {operationId: {name, description, annotations, hidden, defaults}}.
+    `base_url` replaces every server. `auth` replaces the document's own security if both are of one kind.
+    `include` and `exclude` {tags, paths, methods, operation_ids} contain lists of shell-style patterns: an operation
+    is kept if it matches every field of `include` and no field of `exclude`.
+    `overrides` is {operationId: {name, description, annotations, hidden, defaults}}.
     """
 
     manual: str = ""
@@ -33,10 +33,10 @@ class ConversionOptions:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A document as tools.
+    """The tools of one document.
 
-    `tools` are normalised tool objects. `variables` are the names that security needs, `variable_notes` say for which
-    scheme. `info` is {title, version, description, openapi}.
+    `tools` are normalised tool objects. `variables` are the names of the variables that security needs,
+    `variable_notes` contains the scheme of each. `info` is {title, version, description, openapi}.
     """
 
     tools: list[JsonObject] = field(default_factory=list[JsonObject])

@@ -1,14 +1,10 @@
-"""Values of single JSON Schema keywords, repaired or refused (pure).
+"""Translation of OpenAPI schemas (2.0, 3.0, 3.1) to JSON Schema 2020-12, in one of two directions (pure).
 
-Each function gives a value that draft 2020-12 allows, or None where the keyword has to go.
+Input schemas describe what a caller may send: readOnly properties are dropped, and oneOf becomes anyOf, which models
+and hosts handle better. Output schemas describe what a server may return. They are permissive, because a client refuses
+a result that does not fit: nothing is required or bounded, anything may be null, additional members are allowed.
 
-OpenAPI schemas (2.0, 3.0, 3.1) as JSON Schema 2020-12, in one of two readings (pure).
-
-Input: what a caller may send. readOnly properties go, oneOf becomes anyOf (models and hosts handle it better).
-Output: what a server may answer, permissively, because a client refuses answers that do not fit: nothing is
-required or bounded, everything may be null, additional members are welcome.
-
-References become `#/$defs/NAME`; `definitions.py` collects what they name.
+References become `#/$defs/NAME`; `definitions.py` collects the definitions that they name.
 """
 
 from __future__ import annotations
@@ -52,13 +48,13 @@ _MISNAMED = {
 _MAX_EXAMPLES = 3
 _MAX_PATTERN = 1_000
 _MAX_NUMBER = 2**63 - 1
-"""JSON writers and schema validators stop at 64 bits."""
+"""JSON writers and schema validators support integers up to 64 bits."""
 _DELIMITED = re.compile(r"/.*/[a-z]*", re.DOTALL)
 _NOT_PORTABLE = re.compile(r"\(\?(?![:=!])|\\[AZzGQEpPkX1-9]|[+*?}][+]|\[\[:|&&\[")
 """Python-only groups, lookbehind, inline flags, back references, property classes, possessive quantifiers."""
 Direction: TypeAlias = Literal["input", "output"]
 Key: TypeAlias = tuple[str, str]
-"""A definition's identity: document address and JSON pointer."""
+"""The identity of a definition: document address and JSON pointer."""
 _MAX_DEPTH = 64
 _ANNOTATIONS = frozenset(
     {"title", "description", "default", "example", "examples", "deprecated", "nullable", "x-nullable"}
@@ -77,8 +73,8 @@ _SHAPES = frozenset({"type", "properties", "allOf", "anyOf", "items", "prefixIte
 class Piece:
     """A translated schema with the definitions it names.
 
-    `refs` counts how often each is named; `in_place` are those named without a step into the instance: a circle of
-    them would never end.
+    `refs` counts how often each is named. `in_place` are those that apply to the same value as the schema: a cycle of
+    such references would never end.
     """
 
     schema: Any
@@ -87,7 +83,7 @@ class Piece:
 
 
 class SchemaTranslator:
-    """Translates one document's schemas in one direction; `name_of` gives the name of the definition at a place."""
+    """Translates one document's schemas in one direction; `name_of` returns the name of the definition at a place."""
 
     def __init__(
         self,
@@ -104,14 +100,14 @@ class SchemaTranslator:
         self._faults = faults
 
     def translate(self, schema: Located) -> Piece:
-        """One schema, as written where it stands."""
+        """Return one schema, translated; definitions that it names are not translated."""
         run = _Run(self._references, self._family, self._input, self._name_of, self._faults)
         translated = run.schema(schema, 0, in_place=True)
         return Piece(translated, run.refs, frozenset(run.in_place))
 
 
 class _Run:
-    """One translation on its way through a schema."""
+    """The state of one translation."""
 
     def __init__(
         self, references: References, family: Family, is_input: bool, name_of: Callable[[Located], str], faults: Faults
@@ -131,7 +127,7 @@ class _Run:
         if not is_object(node) or depth > _MAX_DEPTH:
             if node is not None:
                 self._faults.add(
-                    located.pointer, "the schema is not readable or too deep", "Anything is accepted there."
+                    located.pointer, "the schema is unreadable or too deep", "Any value is accepted there."
                 )
             return {}
         reference = node.get("$ref", node.get("$dynamicRef"))
@@ -140,7 +136,10 @@ class _Run:
         return self._keywords(located, node, depth, in_place=in_place)
 
     def _reference(self, located: Located, reference: str, depth: int, *, in_place: bool) -> Any:
-        """3.1 lets keywords stand beside a reference, earlier versions only by custom: annotations are kept."""
+        """Translate a reference and the keywords next to it.
+
+        OpenAPI 3.1 allows any keyword next to a reference; of earlier versions only annotations are kept.
+        """
         node: JsonObject = located.value
         target = self._references.resolve(reference, located.base, located.pointer)
         beside = {
@@ -236,7 +235,7 @@ class _Run:
                 out["pattern"] = expression
             else:
                 out["description"] = f"{out.get('description', '')} Pattern: {expression}".strip()
-                self._faults.add(located.pointer, "the pattern is not portable", "It is only described.")
+                self._faults.add(located.pointer, "the pattern is not portable", "It became part of the description.")
 
     # --- schemas within
 
@@ -255,7 +254,7 @@ class _Run:
                     required.append(name)
             out["properties"] = kept
             if not node.keys() & _COMPOUNDS:
-                # a required name that nothing describes is a slip of the document: the server decides, not we
+                # a required name without a schema is usually a mistake in the document, so the server decides
                 required = [name for name in required if name in kept]
             out.setdefault("type", "object")
         for key in ("additionalProperties", "unevaluatedProperties", "propertyNames"):
@@ -268,7 +267,7 @@ class _Run:
             del out["additionalProperties"]
 
     def _is_hidden(self, place: Located) -> bool:
-        """No input is readOnly, no output writeOnly; the mark may stand behind a reference."""
+        """Return whether a property is readOnly in an input or writeOnly in an output, itself or its reference."""
         mark = "readOnly" if self._input else "writeOnly"
         node = place.value
         if not is_object(node):
@@ -297,7 +296,7 @@ class _Run:
 
     def _arrays(self, located: Located, node: JsonObject, out: JsonObject, depth: int) -> None:
         items, prefix = node.get("items"), node.get("prefixItems")
-        if is_array(items):  # draft 4's tuple
+        if is_array(items):  # a tuple, as draft 4 writes it
             prefix, key = items, "items"
         else:
             key = "prefixItems"
@@ -355,7 +354,7 @@ def _is_nullable(node: JsonObject) -> bool:
 
 
 def _branches(out: JsonObject) -> Iterator[Any]:
-    """A schema that is nothing but anyOf gives its own branches."""
+    """Yield the branches of a schema that consists of anyOf alone, else the schema itself."""
     if out.keys() == {"anyOf"}:
         yield from out["anyOf"]
     elif out:
@@ -366,7 +365,7 @@ def _branches(out: JsonObject) -> Iterator[Any]:
 
 
 def fixed_types(declared: Any) -> str | list[str] | None:
-    """A type or a list of types; misspelt ones are mended, unknown ones dropped."""
+    """Return a type or a list of types; misspelt types are corrected, unknown ones dropped."""
     known: list[str] = []
     for name in declared if is_array(declared) else [declared]:
         if isinstance(name, str):
@@ -380,7 +379,7 @@ def fixed_types(declared: Any) -> str | list[str] | None:
 
 
 def fixed_number(value: Any) -> int | float | None:
-    """A number of at most 64 bits, also one written as text."""
+    """Return a number of at most 64 bits, even if it was written as text."""
     if isinstance(value, str):
         try:
             value = float(value) if "." in value or "e" in value.lower() else int(value)
@@ -392,21 +391,21 @@ def fixed_number(value: Any) -> int | float | None:
 
 
 def fixed_count(value: Any) -> int | None:
-    """A whole number from 0."""
+    """Return a whole number of at least 0."""
     found = fixed_number(value)
     return int(found) if found is not None and found >= 0 and found == int(found) else None
 
 
 def text_list(value: Any) -> list[str]:
-    """The texts in a list, each once."""
+    """Return the texts in a list, each once."""
     return list(dict.fromkeys(item for item in as_array(value) if isinstance(item, str)))
 
 
 @lru_cache(maxsize=4096)
 def is_portable_pattern(value: str) -> bool:
-    """Whether a regular expression means the same to JavaScript, Python and Rust.
+    """Return whether a regular expression means the same in JavaScript, Python and Rust.
 
-    `/…/i` is a JavaScript literal: as a pattern it would refuse every real value.
+    `/…/i` is a JavaScript literal; as a pattern it would match no real value.
     """
     if len(value) > _MAX_PATTERN or _DELIMITED.fullmatch(value) or _NOT_PORTABLE.search(value):
         return False
@@ -418,7 +417,7 @@ def is_portable_pattern(value: str) -> bool:
 
 
 def typed_enum(values: Any, kind: Any) -> list[Any] | None:
-    """The values, each once, written as the type says: `[1, 2]` of type string are "1" and "2", and the reverse."""
+    """Return the values, each once, converted to the type: `[1, 2]` of type string becomes `["1", "2"]`."""
     if not is_array(values) or not values or not is_plain_data(values):
         return None
     unique: dict[str, Any] = {}
@@ -450,7 +449,7 @@ _FITTED: dict[str, Callable[[Any], Any]] = {
 
 
 def examples_of(node: JsonObject) -> list[Any]:
-    """`example`, `examples` (a list, or OpenAPI's map of example objects), at most three."""
+    """Return at most three examples, from `example` and from `examples` (a list, or a map of example objects)."""
     found: list[Any] = [node["example"]] if node.get("example") is not None else []
     several = node.get("examples")
     if is_array(several):
@@ -461,7 +460,7 @@ def examples_of(node: JsonObject) -> list[Any]:
 
 
 def is_plain_data(value: Any) -> bool:
-    """Whether data can be repeated in a schema: JSON, without anything that looks like a reference."""
+    """Return whether data can be part of a schema: JSON without anything that looks like a reference."""
     waiting = [value]
     while waiting:
         item = waiting.pop()

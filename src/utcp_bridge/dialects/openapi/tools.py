@@ -1,9 +1,7 @@
-"""One operation as one normalised tool object: arguments, request plan, call template (pure).
+"""One operation as one raw tool: name, description, annotations, arguments, request plan, call template (pure).
 
-A body's properties keep their names; a parameter that shares one with them, or with a parameter in another place,
-becomes `name__place`.
-
-Tool names, titles, descriptions and annotations from operations (pure).
+The properties of a body keep their names. A parameter becomes `name__place` if a body property, or a parameter in
+another place, has the same name.
 """
 
 from __future__ import annotations
@@ -25,6 +23,7 @@ from utcp_bridge.dialects.openapi.shapes import Faults, as_array, as_object, as_
 from utcp_bridge.model import JsonObject
 
 __all__ = ["MAX_NAME", "RawToolBuilder", "description_of", "hints_of", "safe_name", "title_of", "unique_names"]
+
 MAX_NAME = 64
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _DIGEST = 6
@@ -33,7 +32,7 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
 
 
 class RawToolBuilder:
-    """Builds the tools of one document from its readers."""
+    """Builds the raw tools of one document from its readers."""
 
     def __init__(
         self,
@@ -50,7 +49,7 @@ class RawToolBuilder:
         self._faults = faults
 
     def build(self, operation: Operation, name: str, wishes: Mapping[str, Any], legacy: int | None) -> JsonObject:
-        """The tool; `wishes` are the operator's overrides for it."""
+        """Return the raw tool; `wishes` are the operator's overrides for it."""
         body = self._bodies.read(operation.body) if operation.body else None
         shapes = _argument_keys(self._placed(operation), body)
         defaults = as_object(wishes.get("defaults"))
@@ -73,7 +72,10 @@ class RawToolBuilder:
         return tool | {key: value for key, value in optional.items() if value}
 
     def _placed(self, operation: Operation) -> list[ParameterShape]:
-        """Parameters that a caller fills in: no keys, only placeholders that exist, and every one of those."""
+        """Return the parameters that a caller fills in.
+
+        Credentials are left out, and so are path parameters without a placeholder. Every placeholder gets a parameter.
+        """
         carriers = self._security.carriers(operation.security)
         placeholders = PLACEHOLDER.findall(operation.path)
         shapes: list[ParameterShape] = []
@@ -82,13 +84,17 @@ class RawToolBuilder:
             if shape is None or (shape.place, _folded(shape)) in carriers:
                 continue
             if shape.place == "path" and shape.name not in placeholders:
-                self._faults.add(located.pointer, f"the path has no place for {shape.name!r}", "It was left out.")
+                self._faults.add(
+                    located.pointer, f"the path has no placeholder {shape.name!r}", "The parameter was left out."
+                )
                 continue
             shapes.append(shape)
         known = {shape.name for shape in shapes if shape.place == "path"}
         for name in dict.fromkeys(placeholders):
             if name not in known:
-                self._faults.add(operation.node.pointer, f"path parameter {name!r} is not described", "It takes text.")
+                self._faults.add(
+                    operation.node.pointer, f"path parameter {name!r} is not described", "It accepts text."
+                )
                 plan: JsonObject = {"name": name, "in": "path", "style": "simple", "explode": False, "required": True}
                 shapes.append(ParameterShape(name, "path", Argument({"type": "string"}, required=True), plan))
         return shapes
@@ -163,7 +169,7 @@ def _inputs(arguments: dict[str, Argument], defaults: JsonObject) -> tuple[JsonO
 
 
 def _target(path: str, shapes: dict[str, ParameterShape]) -> str:
-    """The path with fixed text encoded and each placeholder named like its argument."""
+    """Return the path with its fixed text encoded and each placeholder renamed to its argument."""
     keys = {shape.name: key for key, shape in shapes.items() if shape.place == "path"}
     return PLACEHOLDER.sub(lambda match: f"{{{keys.get(match[1], match[1])}}}", literal_path(path))
 
@@ -173,12 +179,12 @@ def _tags(operation: Operation) -> list[str]:
 
 
 def safe_name(name: str) -> str:
-    """Runs of other characters than letters, digits, `_` and `-` become one `_`."""
+    """Return the name with each run of characters other than letters, digits, `_` and `-` replaced by one `_`."""
     return _UNSAFE.sub("_", name).strip("_-")
 
 
 def _path_name(method: str, path: str) -> str:
-    """`GET /users/{id}/posts` is `get_users_by_id_posts`."""
+    """Return `get_users_by_id_posts` for `GET /users/{id}/posts`."""
     words = [method.lower()]
     for segment in path.partition("?")[0].split("/"):
         spoken = re.sub(r"\{([^{}]*)\}", r" by \1 ", segment)
@@ -187,10 +193,10 @@ def _path_name(method: str, path: str) -> str:
 
 
 def unique_names(wanted: list[tuple[str, str, str]]) -> list[str]:
-    """A legal name for each (name or nothing, method, path), none twice.
+    """Return a valid name for each (name or empty text, method, path), none twice.
 
-    What is too long, or wanted by more than one, ends in a hash of method and path: the order of operations and
-    new ones elsewhere change nothing.
+    A name that is too long or that several operations share ends in a hash of method and path. So neither the order of
+    operations nor new operations change it.
     """
     plain = [safe_name(name) or safe_name(_path_name(method, path)) or "operation" for name, method, path in wanted]
     counts = Counter(plain)
@@ -213,13 +219,13 @@ def _hashed(name: str, identity: str) -> str:
 
 
 def title_of(operation: Operation) -> str | None:
-    """The summary, on one line."""
+    """Return the summary on one line."""
     summary = " ".join(as_text(operation.node.value.get("summary")).split())
     return summary[:_MAX_TITLE] or None
 
 
 def description_of(operation: Operation) -> str:
-    """Summary and description, else method and path; says where an operation is deprecated."""
+    """Return summary and description, else method and path; the text says if the operation is deprecated."""
     node: JsonObject = operation.node.value
     summary, details = as_text(node.get("summary")).strip(), as_text(node.get("description")).strip()
     if summary and details.startswith(summary.rstrip(".")):
@@ -229,9 +235,9 @@ def description_of(operation: Operation) -> str:
 
 
 def hints_of(method: str) -> dict[str, Any]:
-    """MCP's hints as far as HTTP's method semantics (RFC 9110, 9.2) give them.
+    """Return MCP's hints that follow from the HTTP method (RFC 9110, section 9.2).
 
-    POST and PATCH say nothing of destruction: MCP's default then assumes it.
+    POST and PATCH have no destructive hint; MCP assumes destruction by default.
     """
     found: dict[str, Any] = {"openWorldHint": True}
     if method in _READING:
