@@ -105,7 +105,7 @@ async def test_the_other_generation_and_the_portable_form_can_be_had():
         ({"manuals": []}, "is a registry"),
         ({"x": 1}, "neither an OpenAPI"),
         ("just words", "neither an OpenAPI"),
-        ({"openapi": "1.0", "paths": {}}, "no OpenAPI description"),
+        ({"openapi": "1.0", "paths": {}}, "not an OpenAPI description"),
     ],
 )
 async def test_what_cannot_be_converted_is_said_in_one_sentence(tmp_path, document, words):
@@ -141,7 +141,7 @@ def test_the_library_function_says_what_is_wrong(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         openapi_to_utcp(tmp_path / "gone.json")
     (tmp_path / "list.json").write_text("[]")
-    with pytest.raises(ManualError, match="no OpenAPI description"):
+    with pytest.raises(ManualError, match="not an OpenAPI description"):
         openapi_to_utcp(tmp_path / "list.json")
 
 

@@ -222,7 +222,7 @@ async def test_what_the_conversion_leaves_out_stands_at_its_place():
     paths = {"/a/{b}": {"get": {"responses": {}}}, "/c": {"$ref": "#/nowhere"}}
     tools, told = await checked_openapi({"openapi": "3.0.3", "servers": [{"url": "https://x.example"}], "paths": paths})
     assert len(tools) == 1
-    assert ("error", "/paths/~1c", "the path could not be read.") in told
+    assert ("error", "/paths/~1c", "the path cannot be read.") in told
 
 
 async def test_a_missing_server_is_a_warning_for_its_own_address_may_do():
@@ -249,5 +249,5 @@ async def test_a_fault_in_another_file_is_no_fault_at_a_place_of_this_one(tmp_pa
     (tmp_path / "x.yaml").write_text("a: {get: {operationId: a, parameters: [{name: p}], responses: {}}}")
     document = {"openapi": "3.0.3", "servers": [{"url": "https://x.example"}], "paths": {"/a": {"$ref": "x.yaml#/a"}}}
     _, told = await checked_openapi(document, str(tmp_path / "api.yaml"))
-    what = "in a file that it refers to, at #/a/get/parameters/0: the parameter has no name or place."
+    what = "in a file that it refers to, at #/a/get/parameters/0: the parameter has no `name` or no `in`."
     assert told == [("warning", "", what)]

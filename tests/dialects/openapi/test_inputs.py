@@ -47,7 +47,7 @@ def test_an_optional_body_requires_nothing(body):
         {"$ref": "#/components/schemas/Loop"},
     ],
 )
-def test_what_flattening_would_misrepresent_stays_whole(body, schema):
+def test_a_body_that_flattening_would_misrepresent_stays_one_argument(body, schema):
     inputs, plan, members = body(
         {"schema": schema}, components={"schemas": {"Loop": {"allOf": [{"$ref": "#/components/schemas/Loop"}]}}}
     )
@@ -84,7 +84,7 @@ def test_all_of_is_merged_through_references(body):
     assert inputs["required"] == ["name", "tag"]
 
 
-def test_read_only_members_go_even_behind_a_reference(body):
+def test_read_only_properties_are_dropped_also_behind_a_reference(body):
     schema = {"properties": {"id": {"$ref": "#/components/schemas/Id"}, "n": {}, "r": {"readOnly": True}}}
     assert body({"schema": schema}, components={"schemas": {"Id": {"readOnly": True}}})[2] == ["n"]
 
@@ -100,7 +100,7 @@ def test_read_only_members_go_even_behind_a_reference(body):
         ({"anyOf": [{"type": "object"}]}, False, True),
     ],
 )
-def test_a_required_whole_body_may_be_empty_where_it_can_be_an_object(body, schema, empty, required):
+def test_a_required_body_may_be_empty_if_it_can_be_an_object(body, schema, empty, required):
     inputs, plan, _ = body({"schema": schema}, required=True)
     assert plan.get("empty_object", False) is empty
     assert (inputs.get("required") == ["body"]) is required
@@ -152,13 +152,13 @@ def test_text_is_one_string(body, media_type, schema, expected):
     assert body({media_type: {"schema": schema}}, description="d")[0]["properties"]["body"] == expected
 
 
-def test_text_without_any_description_says_what_it_is(body):
+def test_text_without_a_description_gets_one(body):
     made = body({"text/csv": {"schema": {}}}, required=True)[0]
     assert made["properties"]["body"]["description"] == "The complete text/csv document as text."
     assert made["required"] == ["body"]
 
 
-def test_a_sequence_of_items_is_lines(body):
+def test_an_item_schema_makes_a_body_of_lines(body):
     inputs, plan, _ = body({"application/x-ndjson": {"itemSchema": PET}}, version="3.2.0", description="d")
     assert plan["media_type"] == "application/x-ndjson"
     assert inputs["properties"]["body"]["type"] == "array"
@@ -183,7 +183,7 @@ def test_a_sequence_of_items_is_lines(body):
         ({"type": "array", "items": True}, None, False),
     ],
 )
-def test_a_file_is_known_by_format_media_type_or_members(body, property_schema, encoding, is_file):
+def test_a_file_is_recognised_by_format_media_type_or_members(body, property_schema, encoding, is_file):
     media = {"schema": {"type": "object", "properties": {"f": property_schema}}}
     if encoding:
         media["encoding"] = {"f": {"contentType": encoding}}
@@ -222,7 +222,7 @@ def test_a_file_is_known_by_format_media_type_or_members(body, property_schema, 
     ],
 )
 @pytest.mark.parametrize("flat", [True, False])
-def test_encodings_are_kept_where_they_count(body, version, media_type, encoding, plan, flat):
+def test_encodings_are_kept_if_they_have_an_effect(body, version, media_type, encoding, plan, flat):
     schema = {"type": "object", "properties": {"p": {"type": "array", "items": {"type": "string"}}}}
     whole = {**schema, "additionalProperties": {"type": "string"}}
     components = {"schemas": {"Whole": whole}}
@@ -233,7 +233,7 @@ def test_encodings_are_kept_where_they_count(body, version, media_type, encoding
     assert made.get("encoding", {}).get("p") == plan
 
 
-def test_parts_of_all_of_in_different_files_take_the_later(tool):
+def test_all_of_parts_in_different_files_keep_the_later_property(tool):
     other = "https://docs.example.com/specs/other.yaml"
     parts = [{"$ref": "other.yaml#/A"}, {"properties": {"a": {"type": "integer"}}}]
     operation = {"requestBody": {"content": {"application/json": {"schema": {"allOf": parts}}}}}
@@ -305,7 +305,7 @@ def test_reserved_characters_required_and_deprecation_are_kept(read):
     assert (plan["required"], plan["allow_reserved"]) == (True, True)
 
 
-def test_a_path_parameter_is_required_whatever_it_says(read):
+def test_a_path_parameter_is_always_required(read):
     _, plan, _ = read(**{"in": "path"}, required=False, schema={})
     assert plan["required"] is True
 
@@ -313,12 +313,12 @@ def test_a_path_parameter_is_required_whatever_it_says(read):
 @pytest.mark.parametrize(
     ("place", "name"), [("header", "X Y"), ("header", "X:\r\n"), ("cookie", "a;b"), ("cookie", "")]
 )
-def test_a_name_that_cannot_be_sent_is_left_out(read, place, name):
+def test_a_parameter_whose_name_cannot_be_sent_is_left_out(read, place, name):
     schema, plan, faults = read(**{"in": place}, name=name, schema={})
     assert (schema, plan, len(faults)) == (None, None, 1)
 
 
-def test_the_old_way_of_writing_is_understood_in_a_new_document(read):
+def test_parameters_written_as_in_2_0_work_in_a_3_x_document(read):
     schema, _, _ = read(type="integer", minimum=1)
     assert schema == {"type": "integer", "minimum": 1}
     assert read()[0] == {}

@@ -26,7 +26,7 @@ from utcp_bridge.dialects.openapi.schemas import (
         ({}, None),
     ],
 )
-def test_types_are_mended_or_dropped(declared, known):
+def test_misspelt_types_are_corrected_and_unknown_ones_dropped(declared, known):
     assert fixed_types(declared) == known
 
 
@@ -44,7 +44,7 @@ def test_types_are_mended_or_dropped(declared, known):
         (10**30, None),
     ],
 )
-def test_numbers_may_be_written_as_text_but_not_beyond_64_bits(value, found):
+def test_numbers_may_be_text_but_not_larger_than_64_bits(value, found):
     assert fixed_number(value) == found
 
 
@@ -70,7 +70,7 @@ def test_a_count_is_a_whole_number_from_zero(value, found):
         ("a" * 2_000, False),
     ],
 )
-def test_a_pattern_counts_only_where_it_means_the_same_everywhere(expression, portable):
+def test_a_pattern_is_kept_only_if_it_is_portable(expression, portable):
     assert is_portable_pattern(expression) is portable
 
 
@@ -88,7 +88,7 @@ def test_a_pattern_counts_only_where_it_means_the_same_everywhere(expression, po
         ([["a"]], ["string", "null"], [["a"]]),
     ],
 )
-def test_an_enum_is_written_as_its_type_says(values, kind, fitted):
+def test_enum_values_are_converted_to_their_type(values, kind, fitted):
     assert typed_enum(values, kind) == fitted
 
 
@@ -103,7 +103,7 @@ def test_an_enum_is_written_as_its_type_says(values, kind, fitted):
         ({"examples": "x"}, []),
     ],
 )
-def test_examples_come_in_every_form_at_most_three(node, shown):
+def test_at_most_three_examples_are_read_from_every_form(node, shown):
     assert examples_of(node) == shown
 
 
@@ -184,7 +184,7 @@ def test_a_schema_becomes_json_schema_2020_12(translated, schema, expected):
     assert translated(schema) == expected
 
 
-def test_read_only_members_are_no_input_even_behind_a_reference(translated):
+def test_read_only_properties_are_not_inputs_also_behind_a_reference(translated):
     schema = {
         "properties": {
             "id": {"type": "string", "readOnly": True},
@@ -205,7 +205,7 @@ def test_read_only_members_are_no_input_even_behind_a_reference(translated):
     }
 
 
-def test_required_names_stay_where_another_part_may_describe_them(translated):
+def test_required_names_stay_if_another_part_may_describe_them(translated):
     schema = {"properties": {"a": {}}, "required": ["b"], "allOf": [{"properties": {"b": {"type": "string"}}}]}
     assert translated(schema)["required"] == ["b"]
 
@@ -234,7 +234,7 @@ def test_required_names_stay_where_another_part_may_describe_them(translated):
         ("3.1.0", {"$dynamicRef": "#text"}, {"type": "string", "title": "Text"}),
     ],
 )
-def test_a_reference_keeps_what_may_stand_beside_it(translated, version, schema, expected):
+def test_a_reference_keeps_the_keywords_allowed_next_to_it(translated, version, schema, expected):
     components = {"schemas": {"Text": {"$dynamicAnchor": "text", "type": "string", "title": "Text"}, "Any": True}}
     assert translated(schema, version=version, components=components) == expected
 

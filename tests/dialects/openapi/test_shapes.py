@@ -15,17 +15,17 @@ from utcp_bridge.dialects.openapi.shapes import (
 )
 
 
-def test_a_located_value_knows_the_pointer_of_its_members():
+def test_members_of_a_located_value_have_a_pointer():
     place = Located({"paths": {"/a~b": [{"x": 1}]}}, "u", "#").at("paths", "/a~b", 0)
     assert (place.value, place.base, place.pointer) == ({"x": 1}, "u", "#/paths/~1a~0b/0")
 
 
 @pytest.mark.parametrize(("value", "step"), [({}, "a"), ([1], 1), ([1], "x"), ("text", "a"), (None, 0)])
-def test_a_step_into_nothing_is_none(value, step):
+def test_a_step_to_a_missing_member_is_none(value, step):
     assert child(value, step) is None
 
 
-def test_only_the_expected_shape_passes():
+def test_a_value_of_another_shape_becomes_an_empty_one():
     assert (as_object([]), as_object({"a": 1})) == ({}, {"a": 1})
     assert (as_array({}), as_array([1])) == ([], [1])
     assert (as_text(5), as_text("x")) == ("", "x")
@@ -35,11 +35,11 @@ def test_only_the_expected_shape_passes():
     ("declared", "found"),
     [("object", True), (["object", "null"], True), ([["object"]], False), (None, False), ({}, False)],
 )
-def test_a_type_may_stand_alone_or_in_a_list(declared, found):
+def test_has_type_accepts_one_type_or_a_list(declared, found):
     assert has_type({"type": declared}, "object") is found
 
 
-def test_a_fault_is_noted_once_and_their_number_has_an_end():
+def test_faults_are_recorded_once_and_up_to_a_limit():
     faults = Faults()
     for number in range(3_000):
         faults.add(f"#/{number // 2}", "odd")
@@ -73,12 +73,12 @@ def test_a_pointer_token_is_escaped():
         ("openapi: 3.0.0", None),
     ],
 )
-def test_a_document_tells_its_family_near_misses_included(document, family):
+def test_family_of_reads_lenient_version_numbers(document, family):
     assert family_of(document) == family
     assert is_openapi(document) is (family is not None)
 
 
-def test_a_document_is_described_by_its_info():
+def test_describe_returns_title_version_and_description():
     document = {"swagger": 2.0, "info": {"title": "T", "version": 1, "license": {}}}
     assert describe(document) == {"title": "T", "version": "1", "openapi": "2.0"}
     assert describe({"info": None}) == {"openapi": ""}

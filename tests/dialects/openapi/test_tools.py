@@ -32,7 +32,7 @@ UPDATE_TEMPLATE = {
 }
 
 
-def test_a_tool_has_everything_a_call_needs(tool):
+def test_a_tool_contains_everything_a_call_needs(tool):
     operation = {
         "operationId": "pets/update",
         "summary": "Update",
@@ -65,7 +65,7 @@ def test_a_tool_has_everything_a_call_needs(tool):
     }
 
 
-def test_clashing_names_are_told_apart_by_their_place(tool):
+def test_parameters_of_one_name_get_their_location_as_suffix(tool):
     schema = {"properties": {"id": {"type": "string"}, "name__query": {"type": "string"}, "name": {"type": "string"}}}
     operation = {
         "parameters": [
@@ -88,7 +88,7 @@ def test_clashing_names_are_told_apart_by_their_place(tool):
     assert (parts.url, parts.body) == ("https://api.example.com/things/1?id=2&name=3", b'{"id":"4"}')
 
 
-def test_a_parameter_called_body_gives_way_to_a_whole_body(tool):
+def test_a_parameter_called_body_is_renamed_if_there_is_a_body(tool):
     operation = {
         "parameters": [parameter("body")],
         "requestBody": {"content": {"application/json": {"schema": {"type": "array"}}}},
@@ -96,14 +96,14 @@ def test_a_parameter_called_body_gives_way_to_a_whole_body(tool):
     assert list(tool(operation, method="post")["inputs"]["properties"]) == ["body__query", "body"]
 
 
-def test_placeholders_and_path_parameters_are_brought_together(conversion):
+def test_every_placeholder_gets_a_parameter_and_others_are_dropped(conversion):
     operation = {"parameters": [parameter("gone", "path"), parameter("a", "path")]}
     made = conversion(operation, path="/x/{a}/{b}/{b}")
     assert list(made.tools[0]["inputs"]["properties"]) == ["a", "b"]
     assert [fault.severity for fault in made.faults] == ["warning", "warning"]
 
 
-def test_the_operators_wishes_are_kept(tool):
+def test_overrides_of_the_operator_are_applied(tool):
     operation = {"operationId": "find", "parameters": [parameter("q", required=True), parameter("n")]}
     wishes = {
         "name": "search",
@@ -121,7 +121,7 @@ def test_the_operators_wishes_are_kept(tool):
     assert build({"q": "x"}).url == "https://api.example.com/things?q=x"
 
 
-def test_odd_characters_in_the_path_are_sent_as_they_are(tool):
+def test_unusual_characters_in_the_path_are_sent_unchanged(tool):
     template = tool({}, path="/a b/$count?kind=x")["tool_call_template"]
     assert template["url"] == "https://api.example.com/a%20b/%24count?kind=x"
     build = compile_plan(read_plan(template["request_plan"]), template["url"], "GET")
@@ -129,11 +129,11 @@ def test_odd_characters_in_the_path_are_sent_as_they_are(tool):
 
 
 @pytest.mark.parametrize("tags", [None, "pets", [5]])
-def test_tags_are_texts(tool, tags):
+def test_only_tags_that_are_text_are_kept(tool, tags):
     assert tool({"tags": tags})["tags"] == []
 
 
-def test_what_carries_the_key_or_cannot_be_sent_is_no_argument(tool):
+def test_credentials_and_unsendable_parameters_are_not_arguments(tool):
     components = {"securitySchemes": {"key": {"type": "apiKey", "in": "query", "name": "key"}}}
     operation = {
         "parameters": [parameter("key"), parameter("no token", "header"), parameter("q")],
@@ -150,7 +150,7 @@ def test_what_carries_the_key_or_cannot_be_sent_is_no_argument(tool):
     ("name", "safe"),
     [("repos/list", "repos_list"), ("a.b c", "a_b_c"), ("_x-", "x"), ("größe", "gr_e"), ("///", "")],
 )
-def test_a_name_keeps_only_what_every_host_takes(name, safe):
+def test_a_name_keeps_only_characters_that_every_host_accepts(name, safe):
     assert safe_name(name) == safe
 
 
@@ -217,5 +217,5 @@ def test_title_and_description_come_from_summary_and_description(tool, operation
         ("PATCH", {"readOnlyHint": False}),
     ],
 )
-def test_hints_say_what_the_method_promises(method, expected):
+def test_hints_follow_from_the_method(method, expected):
     assert hints_of(method) == {"openWorldHint": True, **expected}
