@@ -184,8 +184,8 @@ def test_variables_of_two_makers_are_kept_apart():
     assert a["request_plan"] == plan
     assert b["auth"]["api_key"] == "${OTHER}"
     assert c["headers"] == {"X": "key ${BANK_API_KEY} $$API_KEY"}
-    told = [note.what for note in merge([first, second], name=None).notes]
-    assert any("API_KEY is named SHOP_API_KEY" in what for what in told)
+    reported = [note.what for note in merge([first, second], name=None).notes]
+    assert any("API_KEY is named SHOP_API_KEY" in what for what in reported)
 
 
 def test_nested_alternatives_lose_their_other_names_too():

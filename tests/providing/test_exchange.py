@@ -81,7 +81,7 @@ def test_the_body_is_taken_as_it_is_and_goes_before_the_query(url):
 
 
 @pytest.mark.parametrize(
-    ("body", "media_type", "status", "told"),
+    ("body", "media_type", "status", "reported"),
     [
         (b'{"city":', "application/json", 400, "not JSON"),
         (b"[1]", "application/json", 400, "no object"),
@@ -89,10 +89,10 @@ def test_the_body_is_taken_as_it_is_and_goes_before_the_query(url):
         (b'{"city": "' + b"x" * (4 << 20) + b'"}', "application/json", 413, "4 MiB"),
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused(url, body, media_type, status, told):
+def test_a_body_that_cannot_be_read_is_refused(url, body, media_type, status, reported):
     answer = httpx2.post(url, content=body, headers={"Content-Type": media_type})
     assert answer.status_code == status
-    assert told in answer.json()["error"]
+    assert reported in answer.json()["error"]
 
 
 pytestmark = pytest.mark.anyio
@@ -132,15 +132,15 @@ def test_a_value_is_answered_in_its_own_form(value, body, media_type):
 )
 def test_an_error_is_a_problem_with_the_status_of_its_class(error, status, code):
     response = problem(error)
-    told = json.loads(response.body)
+    reported = json.loads(response.body)
     assert response.headers["content-type"] == "application/problem+json"
-    assert (response.status_code, told["status"], told["code"], told["detail"]) == (status, status, code, str(error))
+    assert (response.status_code, reported["status"], reported["code"], reported["detail"]) == (status, status, code, str(error))
 
 
 def test_what_the_other_side_said_goes_along():
     response = problem(Rejected("It says no.", status=429, detail={"why": "quota"}, retry_after=7.4))
-    told = json.loads(response.body)
-    assert (told["upstream_status"], told["upstream_detail"]) == (429, {"why": "quota"})
+    reported = json.loads(response.body)
+    assert (reported["upstream_status"], reported["upstream_detail"]) == (429, {"why": "quota"})
     assert response.headers["retry-after"] == "7"
 
 
@@ -159,10 +159,10 @@ def test_the_error_of_an_mcp_server_is_a_problem():
 def test_an_unforeseen_error_is_told_by_its_log_line_alone(caplog):
     with caplog.at_level(logging.ERROR):
         response = problem(RuntimeError("password=hunter2"))
-    told = json.loads(response.body)
+    reported = json.loads(response.body)
     assert response.status_code == 500
     assert "hunter2" not in response.body.decode() + caplog.text
-    assert told["detail"].rsplit(" ", 1)[1].rstrip(".") in caplog.text
+    assert reported["detail"].rsplit(" ", 1)[1].rstrip(".") in caplog.text
 
 
 async def sent(response, receive=anyio.sleep_forever):

@@ -211,7 +211,7 @@ async def test_arguments_arrive_as_the_types_that_are_written():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         ({"place": {"city": "Oslo"}, "days": 9}, "days: Input should be less than or equal to 7"),
         ({"place": {}}, "place.city: Field required"),
@@ -219,10 +219,10 @@ async def test_arguments_arrive_as_the_types_that_are_written():
         ({}, "place: Missing required argument"),
     ],
 )
-async def test_arguments_that_do_not_fit_are_told_by_their_place(arguments, told):
+async def test_arguments_that_do_not_fit_are_told_by_their_place(arguments, reported):
     with pytest.raises(InvalidArguments) as caught:
         await function_tool(forecast).call(arguments)
-    assert told in caught.value.message
+    assert reported in caught.value.message
     assert caught.value.message.startswith("The arguments of forecast do not fit: ")
 
 
@@ -335,7 +335,7 @@ def unknown(value: "NoSuchType") -> None:  # noqa: F821
 
 
 @pytest.mark.parametrize(
-    ("function", "told"),
+    ("function", "reported"),
     [
         (positional, "the parameter a is given by its position"),
         (several, "the parameter values is given by its position"),
@@ -344,6 +344,6 @@ def unknown(value: "NoSuchType") -> None:  # noqa: F821
         (lambda: 1, "'<lambda>' cannot be the name of a tool"),
     ],
 )
-def test_a_function_that_cannot_be_a_tool_is_refused_with_the_reason(function, told):
-    with pytest.raises(ConfigError, match=told):
+def test_a_function_that_cannot_be_a_tool_is_refused_with_the_reason(function, reported):
+    with pytest.raises(ConfigError, match=reported):
         function_tool(function)

@@ -352,7 +352,7 @@ def test_words_are_ranked_by_bm25_unless_another_strategy_is_named():
 
 
 @pytest.mark.parametrize(
-    ("raw", "told"),
+    ("raw", "reported"),
     [
         ({}, "either endpoint or model_folder"),
         ({"endpoint": ENDPOINT, "model_folder": "m"}, "either endpoint or model_folder"),
@@ -362,8 +362,8 @@ def test_words_are_ranked_by_bm25_unless_another_strategy_is_named():
         ({"endpoint": ENDPOINT, "query_timeout": 0}, "query_timeout"),
     ],
 )
-def test_a_fault_is_told_by_its_field_and_without_values(raw, told):
-    with pytest.raises(ConfigError, match=told) as caught:
+def test_a_fault_is_told_by_its_field_and_without_values(raw, reported):
+    with pytest.raises(ConfigError, match=reported) as caught:
         read_semantic_options(raw)
     assert "s3cret" not in str(caught.value)
 

@@ -1,6 +1,7 @@
-"""One document of whatever shape: which checks it goes through, and where in its text the faults stand.
+"""The check of one document of any shape: which checks apply, and on which lines the faults are.
 
-A client configuration of any generation: its entries, its keys, its settings, and the variables that it needs.
+A client configuration of any generation is checked here: its entries, keys, settings and variables. `manuals` checks
+what describes tools.
 """
 
 from __future__ import annotations
@@ -41,15 +42,15 @@ NestedCheck = Callable[[Any, Path, str], None]
 async def check_place(
     place: str, *, name: str | None = None, read_stdin: Callable[[], bytes] | None = None, environ: Mapping[str, str]
 ) -> Report:
-    """Check the document at a path, or `-` for stdin; nothing is asked of the network.
+    """Check the document at a path, or `-` for stdin, without network access.
 
-    A text that is neither JSON nor YAML is a report with one error.
+    The report of a text that is neither JSON nor YAML contains one error.
 
-    :raises ConfigError: there is no such file, or it is a URL.
+    :raises ConfigError: the file does not exist, or the place is a URL.
     """
     if is_url(place):
         raise ConfigError(
-            f"{place} is on the network, which `validate` does not ask.", remedy="Save it to a file first."
+            f"{place} is a URL; `validate` reads local files only.", remedy="Save it to a file first."
         )
     name = name or (suggest_name({"file_path": place}, ()) if place != STDIN else "manual")
     try:
@@ -71,10 +72,10 @@ async def check_place(
 async def check_document(
     document: Any, *, place: str, name: str, url: str | None = None, environ: Mapping[str, str] | None = None
 ) -> Report:
-    """Check a parsed document; its findings have no lines.
+    """Check a parsed document; its findings have no line numbers.
 
-    `name` is the name it would be loaded under, `url` the absolute path where relative paths start; `environ` replaces
-    the process environment, in which variables are looked up.
+    `name` is the name it would be loaded under. `url` is its absolute path, where relative paths start. Variables are
+    looked up in `environ`, by default the environment of this process.
     """
     shape, findings = detect(document), Findings()
     report = Report(place, name, shape=shape.value)
@@ -119,7 +120,7 @@ def _check_config(
 
 
 def _check_registry(document: Any, report: Report, findings: Findings) -> None:
-    """Every listing by itself; names that clash show when they are read together."""
+    """Check each listing alone, then all of them together for names that clash."""
     for index, raw in enumerate(document["manuals"]):
         page = read_page({"manuals": [raw]}, base="https://registry.example.com/", where="")
         findings.take(("manuals", index), page.faults)
@@ -143,14 +144,14 @@ def _refuse(report: Report, findings: Findings) -> None:
     report.shape = Shape.UNKNOWN.value
     findings.error(
         (),
-        "this is neither a manual, nor a configuration, nor an OpenAPI description.",
+        "this is not a manual, a configuration or an OpenAPI description.",
         'A manual has "tools", a configuration "manual_call_templates" or "providers", a description "openapi".',
     )
 
 
 @dataclass(slots=True)
 class CheckedConfig:
-    """What a configuration amounts to: its entries in v1 names, and key → manuals that need it."""
+    """What was read from a configuration: its entries in v1 names, and key of a variable → manuals that need it."""
 
     dialect: str = ""
     entries: list[JsonObject] = field(default_factory=list[JsonObject])
@@ -161,7 +162,7 @@ class CheckedConfig:
 def check_config(
     document: Any, folder: FilePath | None, findings: Findings, *, check_nested: NestedCheck, environ: Mapping[str, str]
 ) -> CheckedConfig:
-    """Find every fault. `folder` is where relative paths start; `check_nested` gets manuals within."""
+    """Add every fault to `findings`. Relative paths start at `folder`; `check_nested` receives embedded manuals."""
     checked = CheckedConfig(dialect=read_config(document, where="").dialect)
     taken: dict[str, Path] = {}
     for raw, path, given_name in _raw_entries(document, findings):
@@ -182,7 +183,7 @@ def check_config(
 
 
 def _raw_entries(document: Any, findings: Findings) -> Iterator[tuple[Any, Path, str | None]]:
-    """Every entry as it was written, its place, and the name that stands before it."""
+    """Yield every entry as it was written, its place, and the key that names it."""
     if is_list(document):
         yield from ((item, (index,), None) for index, item in enumerate(document))
         return
@@ -200,7 +201,7 @@ def _raw_entries(document: Any, findings: Findings) -> Iterator[tuple[Any, Path,
         elif isinstance(value, str):
             yield value, (key,), None
         elif value is not None:
-            findings.error((key,), f"`{key}` is {sort_of(value)}, not a list.")
+            findings.error((key,), f"`{key}` must be a list, not {sort_of(value)}.")
     if "mcpServers" in document:
         yield {"mcpServers": document["mcpServers"]}, (), None
 
@@ -214,7 +215,7 @@ def _check_entry(raw: Any, path: Path, findings: Findings) -> JsonObject | None:
             return None
     if is_object(raw) and kind_key(raw) is None and "mcpServers" in raw:
         if not is_object(raw["mcpServers"]):
-            findings.error((*path, "mcpServers"), "`mcpServers` is not an object.")
+            findings.error((*path, "mcpServers"), "`mcpServers` must be an object.")
             return None
         return _check_servers(raw, path, findings)
     template = check_template(raw, path, findings, configured=True)
@@ -222,7 +223,7 @@ def _check_entry(raw: Any, path: Path, findings: Findings) -> JsonObject | None:
 
 
 def _check_servers(raw: JsonObject, path: Path, findings: Findings) -> JsonObject:
-    """An MCP host's servers: faults stand where the file has them, not where the template would."""
+    """Check an MCP host's servers and report faults at their places in the file, not in the template made of it."""
     inner = Findings()
     rest = {key: value for key, value in raw.items() if key != "mcpServers"}
     entry = {**host_file_entry(raw["mcpServers"]), **rest}
@@ -236,7 +237,7 @@ def _check_servers(raw: JsonObject, path: Path, findings: Findings) -> JsonObjec
 def _settle_name(entry: JsonObject, given: str | None, path: Path, taken: dict[str, Path], findings: Findings) -> None:
     stated = entry.get("name") or given
     if stated is not None and not isinstance(stated, str):
-        findings.error((*path, "name"), f"the name is {sort_of(stated)}, not text.")
+        findings.error((*path, "name"), f"the name must be text, not {sort_of(stated)}.")
         stated = None
     name = safe_name(stated) if stated else suggest_name(entry, taken)
     if name in taken:
@@ -254,11 +255,11 @@ def _check_file(entry: JsonObject, path: Path, folder: FilePath | None, findings
     if entry["call_template_type"] != "file" or not isinstance(stated, str) or "$" in stated or folder is None:
         return
     if not (folder / FilePath(stated).expanduser()).is_file():
-        findings.error((*path, "file_path"), "there is no such file.", "Check the path.")
+        findings.error((*path, "file_path"), "the file does not exist.", "Correct the path.")
 
 
 def _check_client_keys(document: JsonObject, findings: Findings) -> None:
-    """Each key by itself, so that what is said of it stands at its place."""
+    """Check each key alone, so that its faults are reported at its place."""
     for key, value in document.items():
         if key in {*_ENTRY_KEYS, "mcpServers", "bridge"}:
             continue
@@ -275,7 +276,7 @@ def _check_settings(settings: Any, findings: Findings) -> None:
     if settings is None:
         return
     if not is_object(settings):
-        findings.error(("bridge",), f"`bridge` is {sort_of(settings)}, not an object.")
+        findings.error(("bridge",), f"`bridge` must be an object, not {sort_of(settings)}.")
         return
     known = set(BridgeSettings.model_fields)
     for key in [key for key in settings if key not in known]:
@@ -295,7 +296,7 @@ def _take_model_faults(model: type[BaseModel], values: JsonObject, path: Path, f
 def _note_variables(
     checked: CheckedConfig, document: Any, folder: FilePath | None, environ: Mapping[str, str], findings: Findings
 ) -> None:
-    """Which variables the entries need, and which of them are set: in the document, a dotenv file, the environment."""
+    """Record which variables the entries need, and which are set: in the document, a dotenv file or the environment."""
     raw = document if is_object(document) else {}
     specifications = raw.get("load_variables_from")
     wanted = [one for one in specifications if is_object(one)] if is_list(specifications) else []
@@ -304,7 +305,7 @@ def _note_variables(
     try:
         sources = Variables(raw["variables"] if is_object(raw.get("variables")) else {}, loaders, environ)
     except ConfigError:
-        sources = Variables({}, loaders, environ)  # told already
+        sources = Variables({}, loaders, environ)  # already reported
     for entry in checked.entries:
         name = str(entry["name"])
         for variable in names_in_template(entry):

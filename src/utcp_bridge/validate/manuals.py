@@ -1,11 +1,4 @@
-"""A manual, a list of tools, one tool, or MCP's `tools/list`: every tool, each for itself.
-
-Whether a call template can be used: its type, its keys, its values, its address, its placeholders.
-
-Whether a tool's schema is a JSON Schema that arguments can be checked against.
-
-An OpenAPI description: what its conversion would leave out, at the places that it names.
-"""
+"""Checks of what describes tools: manuals of every shape, their call templates and schemas, OpenAPI descriptions."""
 
 from __future__ import annotations
 
@@ -58,11 +51,11 @@ _MAX_REASON: Final = 300
 _TYPES: Final = "array, boolean, integer, null, number, object, string"
 _SERVERS: Final = "#/servers"
 _MAY_BE_MISSING: Final = ("servers", "security")
-"""Parts that faults name although the document need not have them."""
+"""Parts that faults name even if the document does not have them."""
 
 
 def check_manual(document: Any, path: Path, findings: Findings) -> list[JsonObject]:
-    """Find every fault; returns the tools that can be read: {name, inputs, tool_call_template}."""
+    """Add every fault to `findings` and return the readable tools: {name, inputs, tool_call_template}."""
     if is_list(document):
         return _check_tools(document, path, findings)
     if not is_object(document) or "tools" not in document:
@@ -70,7 +63,7 @@ def check_manual(document: Any, path: Path, findings: Findings) -> list[JsonObje
     _check_head(document, path, findings)
     tools = document["tools"]
     if not is_list(tools):
-        findings.error((*path, "tools"), f"`tools` is {sort_of(tools)}, not a list.")
+        findings.error((*path, "tools"), f"`tools` must be a list, not {sort_of(tools)}.")
         return []
     return _check_tools(tools, (*path, "tools"), findings)
 
@@ -88,7 +81,7 @@ def _check_head(manual: JsonObject, path: Path, findings: Findings) -> None:
     findings.take((*path, "allowed_communication_protocols"), notes.faults)
     variables = manual.get("variables")
     if variables is not None and not is_object(variables):
-        findings.warn((*path, "variables"), f"`variables` is {sort_of(variables)}, not an object, and is ignored.")
+        findings.warn((*path, "variables"), f"`variables` must be an object, not {sort_of(variables)}; it is ignored.")
 
 
 def _check_tools(tools: list[Any], path: Path, findings: Findings) -> list[JsonObject]:
@@ -98,7 +91,7 @@ def _check_tools(tools: list[Any], path: Path, findings: Findings) -> list[JsonO
 
 def _check_one(raw: Any, path: Path, findings: Findings, seen: set[str]) -> list[JsonObject]:
     if not is_object(raw):
-        findings.error(path, f"the tool is {sort_of(raw)}, not an object.")
+        findings.error(path, f"the tool must be an object, not {sort_of(raw)}.")
         return []
     findings.tool = word(raw["name"]) if isinstance(raw.get("name"), str) else ""
     try:
@@ -119,7 +112,7 @@ def _check_tool(raw: JsonObject, path: Path, findings: Findings, seen: set[str])
         if key not in _TOOL_KEYS and not key.startswith(("$", "_", "x-")):
             findings.warn((*path, key), f"nothing reads the key {word(key)!r}.", nearest(key, _TOOL_KEYS))
     if not text_of(raw.get("description")).strip():
-        findings.warn(path, "the tool has no description, by which models choose.", 'Add a "description".')
+        findings.warn(path, "the tool has no description; models choose tools by it.", 'Add a "description".')
     inputs = _check_inputs(raw, path, findings)
     _check_outputs(raw, path, findings)
     template = _check_template(raw, path, findings)
@@ -156,7 +149,7 @@ def _check_template(raw: JsonObject, path: Path, findings: Findings) -> JsonObje
         return check_template(raw[key], (*path, key), findings, beside=raw)
     if not any(key in raw for key in MCP_SCHEMA_KEYS):
         findings.warn(
-            path, "the tool names no call template.", "It is called through the template of the manual's own entry."
+            path, "the tool has no call template.", "It is called through the template of the manual's own entry."
         )
     return None
 
@@ -164,10 +157,10 @@ def _check_template(raw: JsonObject, path: Path, findings: Findings) -> JsonObje
 def check_template(
     raw: Any, path: Path, findings: Findings, *, beside: JsonObject | None = None, configured: bool = False
 ) -> JsonObject | None:
-    """The template in v1 names, or None if it cannot be read at all.
+    """Add every fault to `findings` and return the template in v1 names, or None if it is unreadable.
 
-    `beside` is the object that holds it, whose `auth` may be its own. `configured` says that it stands in a
-    configuration, where the operator's keys may stand too and secrets are at home.
+    `beside` is the object that contains the template; its `auth` may belong to the template. `configured` means that
+    the template is in a configuration, which may also contain the operator's keys and secrets.
     """
     notes = Notes()
     template = read_template(raw, "", notes, beside=beside)
@@ -201,14 +194,14 @@ def _check_keys(raw: JsonObject, template: JsonObject, path: Path, findings: Fin
         place = (*path, key) if key in raw else path
         if key in v1.OPERATOR_KEYS:
             findings.warn(
-                place, f"`{key}` means nothing in a manual.", "It belongs to the manual's entry in a configuration."
+                place, f"`{key}` has no effect in a manual.", "Move it to the manual's entry in a configuration."
             )
         else:
             findings.warn(place, f"nothing reads the key {word(key)!r}.", nearest(key, known))
 
 
 def _modelled(model: type[CallTemplate], template: JsonObject, path: Path, findings: Findings) -> CallTemplate | None:
-    """The template as its transport has it; values that variables will fill in are not judged."""
+    """Return the template as its transport reads it; values that contain variables are not checked."""
     try:
         return model.model_validate(template)
     except ValidationError as error:
@@ -218,13 +211,16 @@ def _modelled(model: type[CallTemplate], template: JsonObject, path: Path, findi
                 missing = fault["loc"][-1:] if fault["type"] == "missing" else ()
                 name = f"`{missing[0]}` is missing" if missing else fault["msg"].removeprefix("Value error, ")
                 findings.error(
-                    (*path, *location), f"the {template['call_template_type']} template does not fit: {name}."
+                    (*path, *location), f"the {template['call_template_type']} template is not valid: {name}."
                 )
         return None
 
 
 def _within(template: JsonObject, location: tuple[int | str, ...]) -> tuple[Path, Any]:
-    """As much of a pydantic location as the template has (it also names alternatives of a union), and what is there."""
+    """Return the part of a pydantic location that the template has, and its value.
+
+    A location also contains the alternatives of a union, which the template does not have.
+    """
     path: list[str | int] = []
     value: Any = template
     for step in location:
@@ -240,7 +236,7 @@ def _within(template: JsonObject, location: tuple[int | str, ...]) -> tuple[Path
 
 def _check_request(model: HttpFamilyTemplate, path: Path, findings: Findings) -> None:
     if "$" in model.url:
-        model = model.model_copy(update={"url": _ANY_URL})  # what a variable will make of it, nobody knows
+        model = model.model_copy(update={"url": _ANY_URL})  # the values of variables are unknown here
     try:
         _ = model.build_request
     except ConfigError as error:
@@ -248,7 +244,7 @@ def _check_request(model: HttpFamilyTemplate, path: Path, findings: Findings) ->
 
 
 def _check_address(template: JsonObject, path: Path, findings: Findings) -> bool:
-    """Whether the URL, if there is one and no variable is in it, is one."""
+    """Return whether the template's URL is valid; a missing URL and one with variables count as valid."""
     url = template.get("url")
     if not isinstance(url, str) or "$" in url:
         return True
@@ -262,7 +258,7 @@ def _check_address(template: JsonObject, path: Path, findings: Findings) -> bool
 
 def _check_secrets(auth: Any, path: Path, findings: Findings) -> None:
     for place, key in _plain_secrets(auth, path):
-        findings.warn(place, f"`{key}` holds a secret that everyone can read.", f'Write "${{{key.upper()}}}" instead.')
+        findings.warn(place, f"`{key}` contains a secret in plain text.", f'Write "${{{key.upper()}}}" instead.')
 
 
 def _plain_secrets(auth: Any, path: Path) -> Iterator[tuple[Path, str]]:
@@ -279,7 +275,7 @@ def _plain_secrets(auth: Any, path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def check_schema(schema: JsonObject, path: Path, findings: Findings) -> None:
-    """Find the first fault of a schema: against its own meta-schema, in a reference, in a pattern."""
+    """Add the first fault of a JSON Schema: against its meta-schema, in a reference or in a pattern."""
     try:
         jsonschema_rs.validator_for(schema, retriever=_refuse, mask=_MASK)
     except jsonschema_rs.ValidationError as error:
@@ -290,9 +286,9 @@ def check_schema(schema: JsonObject, path: Path, findings: Findings) -> None:
 
 
 def _reason(error: jsonschema_rs.ValidationError) -> str:
-    """What the library says, but for a wrong `type`: it speaks of its meta-schema's alternatives."""
+    """Return the library's text, except for a wrong `type`, where it lists alternatives of the meta-schema."""
     if error.instance_path[-1:] == ["type"]:
-        return f"`type` is one of {_TYPES}, or a list of these"
+        return f"`type` must be one of {_TYPES}, or a list of these"
     return str(error.message).partition("\n")[0][:_MAX_REASON]
 
 
@@ -301,7 +297,7 @@ def _refuse(uri: str) -> Any:
 
 
 async def check_openapi(document: JsonObject, url: str | None, findings: Findings) -> list[JsonObject]:
-    """Find every fault; returns the tools. Local files that it refers to are read, others are not."""
+    """Add every fault to `findings` and return the tools. Only local files are read for references."""
     files, faults = await gather_references(document, url, _fetch, where="")
     findings.take((), faults)
     try:
@@ -311,12 +307,12 @@ async def check_openapi(document: JsonObject, url: str | None, findings: Finding
         findings.error((), error.message, error.remedy or "")
         return []
     for fault in conversion.faults:
-        # That no server is named is cured by `base_url`, or by the URL where the description is found.
+        # A missing server is only a warning: `base_url` or the URL of the description supplies one.
         severity = "warning" if fault.where == _SERVERS else fault.severity
         what = fault.what if fault.what.endswith(".") else f"{fault.what}."
         path = of_pointer(fault.where)
         if path and path[0] not in {*document, *_MAY_BE_MISSING}:
-            what = f"in a file that it refers to, at {fault.where}: {what}"
+            what = f"in a referenced file, at {fault.where}: {what}"
             path = ()
         findings.items.append(Finding(severity, path, what, fault.remedy))
     return conversion.tools
@@ -324,5 +320,5 @@ async def check_openapi(document: JsonObject, url: str | None, findings: Finding
 
 async def _fetch(place: str) -> Any:
     if is_url(place):
-        raise ManualError("It is on the network, which is not asked here.")
+        raise ManualError("It is on the network; `validate` reads local files only.")
     return await read_local_reference(place)
