@@ -39,7 +39,7 @@ CALLED = [
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
 @pytest.mark.parametrize("path", sample_files(OWN), ids=lambda path: path.name)
-async def test_the_written_manual_reads_back_as_the_tools_of_the_description(path, form):
+async def test_a_converted_manual_reads_back_as_the_same_tools(path, form):
     placed = await read_place(str(path))
     converted = await openapi_manual(placed.document, url=placed.url, name="api", wishes=BASE)
 
@@ -52,7 +52,7 @@ async def test_the_written_manual_reads_back_as_the_tools_of_the_description(pat
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of OpenAPI samples is not beside this repository")
-async def test_every_sample_at_hand_reads_back_as_the_same_tools():
+async def test_every_available_sample_reads_back_as_the_same_tools():
     different = []
     for sample in [path for path in sample_files(SHARED) if path.suffix != ".gz" and path.stat().st_size < 400_000]:
         placed = await read_place(str(sample))
@@ -114,7 +114,7 @@ async def test_description_and_manual_send_the_same_requests(name, tmp_path):
     assert found == expected
 
 
-async def test_files_that_a_description_refers_to_are_in_the_manual():
+async def test_referenced_files_are_part_of_the_manual():
     path = OWN / "oai-petstore-separate" / "spec" / "swagger.json"
     placed = await read_place(str(path))
     converted = await openapi_manual(placed.document, url=placed.url, name="pets", wishes=Wishes())
@@ -123,7 +123,7 @@ async def test_files_that_a_description_refers_to_are_in_the_manual():
     assert converted.notes == []
 
 
-async def test_a_file_that_is_missing_costs_a_note_and_not_the_manual(tmp_path: Path):
+async def test_a_missing_referenced_file_is_only_a_note(tmp_path: Path):
     operation = {"operationId": "a", "parameters": [{"$ref": "gone.yaml#/p"}], "responses": {}}
     document = {"openapi": "3.0.3", "servers": [{"url": "https://x.example"}], "paths": {"/a": {"get": operation}}}
     converted = await openapi_manual(document, url=str(tmp_path / "api.yaml"), name="api", wishes=Wishes())
@@ -132,7 +132,7 @@ async def test_a_file_that_is_missing_costs_a_note_and_not_the_manual(tmp_path: 
     assert "no such file" in str(converted.notes[0])
 
 
-async def test_files_at_the_documents_own_url_are_fetched():
+async def test_referenced_files_at_the_documents_own_url_are_fetched():
     async with HttpService() as service:
         document = {"openapi": "3.0.3", "paths": {"/a": {"$ref": "openapi.json#/paths/~1echo"}}}
         url = f"{service.base}/other.json"
@@ -141,7 +141,7 @@ async def test_files_at_the_documents_own_url_are_fetched():
     assert converted.tools[0]["name"] == "echo"
 
 
-def test_a_description_without_a_host_is_refused_with_the_option_to_give():
+def test_a_description_without_a_server_is_refused_with_a_remedy():
     document = {"openapi": "3.0.3", "paths": {"/a": {"get": {"responses": {}}}}}
     with pytest.raises(ConfigError, match="--base-url"):
         without_files(document, url="/srv/api.json", name="api", wishes=Wishes())
@@ -149,7 +149,7 @@ def test_a_description_without_a_host_is_refused_with_the_option_to_give():
     assert converted.tools[0]["tool_call_template"]["url"] == "https://api.example.com/a"
 
 
-def test_operations_that_are_left_out_are_noted_at_their_place():
+def test_omitted_operations_are_noted_at_their_place():
     paths = {"/a": {"get": {"operationId": "a", "responses": {}}}, "/b": {"$ref": "#/nowhere"}}
     document = {"openapi": "3.0.3", "servers": [{"url": "https://x.example"}], "paths": paths}
     converted = without_files(document, url=None, name="api", wishes=Wishes())
@@ -157,7 +157,7 @@ def test_operations_that_are_left_out_are_noted_at_their_place():
     assert any("/b" in note.where or "~1b" in note.where for note in converted.notes)
 
 
-def test_wishes_reach_the_conversion():
+def test_options_are_passed_to_the_conversion():
     document = {
         "openapi": "3.0.3",
         "info": {"title": "Shop", "version": "2.1", "description": "Sells."},
@@ -178,7 +178,7 @@ def test_wishes_reach_the_conversion():
     )
 
 
-def test_what_is_no_description_is_refused():
+def test_other_documents_than_openapi_are_refused():
     with pytest.raises(ManualError):
         without_files({"tools": []}, url=None, name="api", wishes=Wishes())
 
@@ -190,7 +190,7 @@ def server(name, *manner, **fields):
     return {"command": sys.executable, "args": [mcp_server.__file__, name, *manner], **fields}
 
 
-async def test_the_tools_of_a_server_can_be_called_from_the_manual_alone(tmp_path):
+async def test_tools_of_an_mcp_server_can_be_called_from_the_manual_alone(tmp_path):
     converted = await mcp_manual({"alpha": server("alpha")}, name="alpha", wishes=Wishes(), root=tmp_path)
     assert converted.notes == []
     assert converted.document["info"] == {"title": "alpha"}
@@ -205,7 +205,7 @@ async def test_the_tools_of_a_server_can_be_called_from_the_manual_alone(tmp_pat
         assert (await client.call_tool("m.echo", {"text": "hi"})).structured == {"text": "hi"}
 
 
-async def test_two_servers_keep_their_tools_apart(tmp_path):
+async def test_tools_of_two_mcp_servers_get_different_names(tmp_path):
     servers = {"alpha": server("alpha"), "beta": server("beta")}
     converted = await mcp_manual(servers, name="both", wishes=Wishes(), root=tmp_path)
     names = [tool["name"] for tool in converted.tools]
@@ -217,7 +217,7 @@ async def test_two_servers_keep_their_tools_apart(tmp_path):
     assert [one.content[0]["text"] for one in said] == ["alpha", "beta"]
 
 
-async def test_values_that_may_be_secret_become_variables(tmp_path, monkeypatch):
+async def test_possible_secrets_of_mcp_servers_become_variables(tmp_path, monkeypatch):
     servers = {
         "alpha": server("alpha", env={"TOKEN": "s3cret", "MODE": "${MODE}"}),
         "beta": server("beta", env={"TOKEN": "s3cret-2"}),
@@ -245,7 +245,7 @@ async def test_a_header_keeps_its_scheme_before_the_variable(tmp_path):
     assert written["headers"] == {"Authorization": "Bearer ${AUTHORIZATION}", "X-Key": "${X_KEY}"}
 
 
-async def test_a_server_that_does_not_come_up_is_a_note_unless_it_is_the_only_one(tmp_path):
+async def test_a_failed_mcp_server_is_a_note_unless_it_is_the_only_one(tmp_path):
     missing = {"command": "no-such-program"}
     converted = await mcp_manual({"a": server("a"), "b": missing}, name="m", wishes=Wishes(), root=tmp_path)
     assert [note.severity for note in converted.notes] == ["error"]
@@ -256,8 +256,8 @@ async def test_a_server_that_does_not_come_up_is_a_note_unless_it_is_the_only_on
 
 
 @pytest.mark.parametrize("servers", [{}, [], "x", None])
-async def test_what_names_no_server_is_refused(servers):
-    with pytest.raises(ConfigError, match="names no MCP server"):
+async def test_mcp_servers_of_another_shape_are_refused(servers):
+    with pytest.raises(ConfigError, match="does not contain an MCP server"):
         await mcp_manual(servers, name="m", wishes=Wishes(), root=Path())
 
 

@@ -134,7 +134,12 @@ def test_an_error_is_a_problem_with_the_status_of_its_class(error, status, code)
     response = problem(error)
     reported = json.loads(response.body)
     assert response.headers["content-type"] == "application/problem+json"
-    assert (response.status_code, reported["status"], reported["code"], reported["detail"]) == (status, status, code, str(error))
+    assert (response.status_code, reported["status"], reported["code"], reported["detail"]) == (
+        status,
+        status,
+        code,
+        str(error),
+    )
 
 
 def test_what_the_other_side_said_goes_along():

@@ -56,7 +56,9 @@ def test_a_fault_in_one_tool_leaves_the_other_tools_valid(tool, pointer, words):
 
 def test_warnings_name_their_tool():
     tool = {"name": "b", "descriptoin": "x", "response_schema": 3, "inputs": {"a": {"type": "string"}}}
-    _, reported = checked_manual({"tools": [tool], "inof": {}, "variables": 3, "allowed_communication_protocols": "http"})
+    _, reported = checked_manual(
+        {"tools": [tool], "inof": {}, "variables": 3, "allowed_communication_protocols": "http"}
+    )
     assert [(severity, place, tool) for severity, place, _, tool in reported] == [
         ("warning", "/inof", ""),
         ("warning", "/allowed_communication_protocols", ""),
@@ -220,13 +222,17 @@ async def test_a_valid_openapi_description_has_no_faults():
 
 async def test_an_operation_that_is_left_out_is_reported_at_its_place():
     paths = {"/a/{b}": {"get": {"responses": {}}}, "/c": {"$ref": "#/nowhere"}}
-    tools, reported = await checked_openapi({"openapi": "3.0.3", "servers": [{"url": "https://x.example"}], "paths": paths})
+    tools, reported = await checked_openapi(
+        {"openapi": "3.0.3", "servers": [{"url": "https://x.example"}], "paths": paths}
+    )
     assert len(tools) == 1
     assert ("error", "/paths/~1c", "the path cannot be read.") in reported
 
 
 async def test_a_missing_server_is_only_a_warning():
-    _, reported = await checked_openapi({"openapi": "3.0.3", "paths": {"/a": {"get": {"responses": {}}}}}, "/srv/api.yaml")
+    _, reported = await checked_openapi(
+        {"openapi": "3.0.3", "paths": {"/a": {"get": {"responses": {}}}}}, "/srv/api.yaml"
+    )
     assert [(severity, pointer) for severity, pointer, _ in reported] == [("warning", "/servers")]
 
 

@@ -1,8 +1,7 @@
-"""From places to one document: read each input, convert it by its shape, merge, write in the wished generation.
+"""From places to one document: read each input, convert it by its shape, merge the results, write the wanted version.
 
-Several converted documents as one: names that clash are kept apart, and so are the variables of different makers.
-
-Two descriptions that both ask for `${API_KEY}` mean two keys: one variable would send each service the other's.
+Merging renames tools and variables that clash. Two descriptions that both use `${API_KEY}` mean two keys: with one
+variable, each service would receive the other's key.
 """
 
 from __future__ import annotations
@@ -41,13 +40,13 @@ async def convert(
     read_stdin: _READ_STDIN | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Converted:
-    """One document of every input.
+    """Convert every input and return one document.
 
-    `places` are files, URLs and `-` for stdin: OpenAPI descriptions, UTCP documents of any generation, MCP hosts'
-    files. `mcp_servers` are one-line forms: `mcp+stdio:COMMAND`, `mcp+https://…`. `progress` is told in words what is
-    being done, without what URLs and command lines may hold in secrets.
+    `places` are files, URLs and `-` for stdin: OpenAPI descriptions, UTCP documents of any version, configuration files
+    of MCP hosts. `mcp_servers` are one-line forms: `mcp+stdio:COMMAND`, `mcp+https://…`. `progress` receives a text for
+    each step, without secrets from URLs and command lines.
 
-    :raises ConfigError: nothing can be made of an input, or they do not go together.
+    :raises ConfigError: an input is of an unknown kind, or the inputs do not fit together.
     :raises UtcpError: an input cannot be fetched, or a server does not answer.
     """
     wishes = wishes or Wishes()
@@ -80,12 +79,13 @@ def openapi_to_utcp(
     include: Mapping[str, Any] | None = None,
     exclude: Mapping[str, Any] | None = None,
 ) -> JsonObject:
-    """A UTCP v1 manual of an OpenAPI description (2.0, 3.x): a URL, a path, or the parsed document.
+    """Return the UTCP v1 manual of an OpenAPI description (2.0 or 3.x), given as URL, path or parsed document.
 
-    `base_url` replaces its servers; `include` and `exclude` choose operations as in a manual's entry. The manual is
+    `base_url` replaces its servers; `include` and `exclude` select operations as in a manual's entry. The manual is
     plain JSON data: write it to a file, or use it as the `content` of a `text` call template.
 
-    :raises ManualError: it is no OpenAPI description. :raises UtcpError: it cannot be read.
+    :raises ManualError: the document is not an OpenAPI description.
+    :raises UtcpError: the source cannot be read.
     """
     wishes = Wishes(
         base_url=base_url,
@@ -103,7 +103,7 @@ def openapi_to_utcp(
 async def _openapi_at(place: str, wishes: Wishes) -> Converted:
     placed = await read_place(place)
     if not is_object(placed.document):
-        raise ManualError(f"{placed.shown} is no OpenAPI description.")
+        raise ManualError(f"{placed.shown} is not an OpenAPI description.")
     return await openapi_manual(placed.document, url=placed.url, name=placed.shown, wishes=wishes)
 
 
@@ -115,7 +115,7 @@ def _name_of(placed: Placed, parts: Sequence[Converted]) -> str:
 
 
 async def _converted(placed: Placed, name: str, wishes: Wishes) -> Converted:
-    """One input by its shape."""
+    """Convert one input by its shape."""
     document, shape = placed.document, detect(placed.document)
     if shape is Shape.OPENAPI:
         return await openapi_manual(document, url=placed.url, name=name, wishes=wishes)
@@ -131,7 +131,7 @@ async def _converted(placed: Placed, name: str, wishes: Wishes) -> Converted:
 
 
 def _manual(document: Any, name: str, shown: str, wishes: Wishes) -> Converted:
-    """Tools that cannot be read are kept as they are and noted: whoever wrote them can mend them."""
+    """Return the manual in v1 form; tools that cannot be read stay unchanged and are reported, so they can be fixed."""
     reading = read_manual(document, default_template={"call_template_type": "file", "file_path": ""}, where=shown)
     manual = to_v1(document)
     if wishes.name:
@@ -154,19 +154,19 @@ async def _server(line: str, parts: Sequence[Converted], wishes: Wishes, tell: C
 def _unusable(placed: Placed, shape: Shape) -> ConfigError:
     if shape is Shape.MCP_TOOLS:
         return ConfigError(
-            f"{placed.shown} lists tools of an MCP server but does not name the server.",
+            f"{placed.shown} lists the tools of an MCP server but does not name the server.",
             remedy="Convert the server itself, with --mcp-command or --mcp-url.",
         )
     if shape is Shape.REGISTRY:
-        return ConfigError(f"{placed.shown} is a registry.", remedy="Convert the manuals that it names.")
+        return ConfigError(f"{placed.shown} is a registry, not a manual.", remedy="Convert the manuals that it lists.")
     return ConfigError(
-        f"{placed.shown} is neither an OpenAPI description, nor a UTCP document, nor an MCP host's file.",
+        f"{placed.shown} is not an OpenAPI description, a UTCP document or an MCP host's configuration.",
         remedy="An OpenAPI description has `openapi` or `swagger`, a manual has `tools`.",
     )
 
 
 def merge(parts: Sequence[Converted], *, name: str | None) -> Converted:
-    """One document of all; a single one stays as it is.
+    """Merge the parts into one document; a single part stays unchanged.
 
     :raises ConfigError: manuals and configurations are mixed.
     """
@@ -174,7 +174,7 @@ def merge(parts: Sequence[Converted], *, name: str | None) -> Converted:
         return parts[0]
     if len({part.is_manual for part in parts}) > 1:
         raise ConfigError(
-            "A configuration and a manual cannot become one document.",
+            "A configuration and a manual cannot be merged into one document.",
             remedy="Convert them separately, and list the manual's path in the configuration.",
         )
     return _manuals(parts, name) if parts[0].is_manual else _configurations(parts)
@@ -192,11 +192,11 @@ def _manuals(parts: Sequence[Converted], name: str | None) -> Converted:
             unique = _unique(stated, part.name, taken)
             if unique != stated:
                 notes.append(
-                    Fault(part.name, f"tool {stated!r} is there twice; this one is named {unique!r}.", "", "warning")
+                    Fault(part.name, f"tool {stated!r} exists twice; this one is named {unique!r}.", "", "warning")
                 )
             tools.append(_renamed({**tool, "name": unique}, names))
         notes.extend(
-            Fault(part.name, f"its variable {old} is named {new}, to keep it apart from another's.", "", "warning")
+            Fault(part.name, f"variable {old} is now {new}, because another input also uses {old}.", "", "warning")
             for old, new in names.items()
         )
     titles = [
@@ -207,7 +207,7 @@ def _manuals(parts: Sequence[Converted], name: str | None) -> Converted:
 
 
 def _shared_variables(parts: Sequence[Converted]) -> dict[str, list[str]]:
-    """For each part the variables that another part uses too."""
+    """Return, for each part, the variables that another part also uses."""
     used = {
         part.name: dict.fromkeys(
             variable
@@ -222,7 +222,7 @@ def _shared_variables(parts: Sequence[Converted]) -> dict[str, list[str]]:
 
 
 def _with_own_auth(part: Converted) -> list[JsonObject]:
-    """The part's tools; the auth of its manual, which would be lost, goes into those that want it."""
+    """Return the part's tools; those that use the manual's auth get a copy of it, because merging drops it."""
     auth = part.document.get("auth")
     if not is_object(auth):
         return part.tools
@@ -255,7 +255,7 @@ def _renamed(tool: JsonObject, names: dict[str, str]) -> JsonObject:
 
 
 def _without_aliases(auth: JsonObject) -> JsonObject:
-    """Other names of the same variables would bring the clash back."""
+    """Return the auth without aliases, because aliases of the same name would clash again."""
     kept = {key: value for key, value in auth.items() if key != "aliases"}
     for key in ("schemes", "options"):
         if is_list(members := kept.get(key)):
@@ -281,7 +281,7 @@ def _configurations(parts: Sequence[Converted]) -> Converted:
 
 def _overwritten(part: str, section: str, known: JsonObject, value: JsonObject) -> list[Fault]:
     return [
-        Fault(part, f"`{section}.{key}` is there twice; the later one is kept.", "", "warning")
+        Fault(part, f"`{section}.{key}` exists twice; the later value is kept.", "", "warning")
         for key in value
         if key in known and known[key] != value[key]
     ]

@@ -1,9 +1,8 @@
-"""An OpenAPI description as a UTCP manual of its own.
+"""UTCP manuals made from an OpenAPI description and from MCP servers.
 
-MCP servers as a UTCP manual: each of their tools with an `mcp` call template that starts or reaches its server.
-
-The servers are started, or connected to, and asked for their tools. Values of `env` and `headers` are often secrets,
-and a manual is there to be passed on: each becomes a variable of its name, unless the operator wants it otherwise.
+Each tool of an MCP server gets an `mcp` call template that starts the server or connects to it. To list the tools, the
+servers are really started or contacted. Values of `env` and `headers` are often secrets, and manuals are passed on, so
+each value becomes a variable unless the operator asks for `keep_values`.
 """
 
 from __future__ import annotations
@@ -46,9 +45,10 @@ _CREDENTIAL = re.compile(r"(?P<scheme>Bearer|Basic|Token) +\S+", re.IGNORECASE)
 
 
 async def openapi_manual(document: JsonObject, *, url: str | None, name: str, wishes: Wishes) -> Converted:
-    """The manual of a description that was found at `url` (a URL or an absolute path), with the files it refers to.
+    """Return the manual of an OpenAPI description found at `url` (a URL or an absolute path), with referenced files.
 
-    :raises ManualError: it is no OpenAPI description. :raises ConfigError: nothing says where its calls go.
+    :raises ManualError: the document is not an OpenAPI description.
+    :raises ConfigError: neither the description nor `wishes` contains a base address.
     """
     files, faults = await gather_references(document, url, _fetch, where=name)
     work = partial(without_files, document, url=url, name=name, wishes=wishes, files=files)
@@ -60,7 +60,11 @@ async def openapi_manual(document: JsonObject, *, url: str | None, name: str, wi
 def without_files(
     document: JsonObject, *, url: str | None, name: str, wishes: Wishes, files: Mapping[str, Any] = _NO_FILES
 ) -> Converted:
-    """`openapi_manual` for a description whose further files are given, or that has none. Raises the same."""
+    """Return the manual of an OpenAPI description, with referenced files from `files` alone.
+
+    :raises ManualError: the document is not an OpenAPI description.
+    :raises ConfigError: neither the description nor `wishes` contains a base address.
+    """
     options = ConversionOptions(
         base_url=wishes.base_url,
         server_variables=wishes.server_variables,
@@ -81,16 +85,19 @@ def _note(name: str, fault: Fault) -> Fault:
 
 
 def _insist_on_addresses(tools: list[JsonObject], name: str) -> None:
-    """A description without a server, or with a path for one, gives tools that no client could call."""
+    """Refuse a description without a server, or with a path as server: no client could call its tools."""
     if tools and not any(is_url(str(tool["tool_call_template"]["url"])) for tool in tools):
         raise ConfigError(
-            f"{name} does not say on which host its calls go.",
-            remedy="Give it, as in --base-url https://api.example.com.",
+            f"{name} does not contain the address of its server.",
+            remedy="Add it, for example --base-url https://api.example.com.",
         )
 
 
 def _with_telling_outputs(tool: JsonObject) -> JsonObject:
-    """In a manual `{"type": "object"}` is how the reference library writes that nothing is promised."""
+    """Mark an output schema that allows any object, because in a manual `{"type": "object"}` means an unknown output.
+
+    The reference library writes that for tools without an output schema.
+    """
     if "outputs" not in tool or not says_nothing(tool["outputs"]):
         return tool
     return {**tool, "outputs": {**tool["outputs"], "additionalProperties": True}}
@@ -101,12 +108,16 @@ async def _fetch(place: str) -> bytes:
 
 
 async def mcp_manual(servers: Any, *, name: str, wishes: Wishes, root: Path) -> Converted:
-    """The manual of an MCP host's `mcpServers`; commands run in `root`.
+    """Return the manual of an MCP host's `mcpServers`; commands run in `root`.
 
-    :raises ConfigError: they are no servers. :raises UtcpError: no server answers; one that does not is a note.
+    A server that does not answer is a note.
+
+    :raises ConfigError: `servers` is not an object of servers.
+    :raises UtcpError: no server answers.
     """
     if not is_object(servers) or not servers:
-        raise ConfigError(f"{name} names no MCP server.", remedy='Write {"mcpServers": {"name": {"command": …}}}.')
+        remedy = 'Write {"mcpServers": {"name": {"command": …}}}.'
+        raise ConfigError(f"{name} does not contain an MCP server.", remedy=remedy)
     content = await _discover({**host_file_entry(servers), "name": name}, root)
     written, notes = (dict(servers), []) if wishes.keep_values else _with_variables(servers, name)
     tools = [_tool(tool, written, alone=len(servers) == 1) for tool in content["tools"]]
@@ -115,7 +126,7 @@ async def mcp_manual(servers: Any, *, name: str, wishes: Wishes, root: Path) -> 
 
 
 async def _discover(entry: JsonObject, root: Path) -> JsonObject:
-    """What the `mcp` transport finds, its tools with overlays."""
+    """Return what the `mcp` transport discovers: tools with overlays, and faults."""
     kind = TransportRegistry().find("mcp")
     async with _services(root) as services:
         binder = Binder(Variables(), TokenCache(services.http), lambda _secret: None)
@@ -142,7 +153,7 @@ async def _services(root: Path) -> AsyncGenerator[Services]:
 
 
 def _tool(found: JsonObject, servers: JsonObject, *, alone: bool) -> JsonObject:
-    """A tool that stands for itself; alone on its server's manual it needs no prefix."""
+    """Return a tool with a complete call template; with one server its name needs no prefix."""
     tool = {key: value for key, value in found.items() if key != "overlay"}
     server, name = str(found["overlay"]["server"]), str(found["overlay"]["tool_name"])
     template = {**host_file_entry({server: servers[server]}), "tool_name": name}
@@ -150,7 +161,7 @@ def _tool(found: JsonObject, servers: JsonObject, *, alone: bool) -> JsonObject:
 
 
 def _with_variables(servers: JsonObject, name: str) -> tuple[JsonObject, list[Fault]]:
-    """The servers with variables in place of what may be secret, and one note that says so."""
+    """Return the servers with variables in place of possible secrets, and one note about it."""
     places = list(_values(servers))
     shared = Counter(key for _, _, key, _ in places)
     written: JsonObject = dict(servers)
@@ -162,12 +173,12 @@ def _with_variables(servers: JsonObject, name: str) -> tuple[JsonObject, list[Fa
     if not places:
         return written, []
     keys = ", ".join(dict.fromkeys(key for _, _, key, _ in places))
-    what = f"the values of {keys} are not written down; variables of these names stand in their place."
-    return written, [Fault(name, what, "--keep-values writes them as they are.", "warning")]
+    what = f"the manual contains variables in place of the values of {keys}."
+    return written, [Fault(name, what, "To write the values themselves, use --keep-values.", "warning")]
 
 
 def _values(servers: JsonObject) -> Iterator[tuple[str, str, str, str]]:
-    """(server, place, key, value) of every value that stands there as it is."""
+    """Yield (server, place, key, value) for every value without variables."""
     for server, entry in servers.items():
         for place in _SECRET_PLACES if is_object(entry) else ():
             values = entry.get(place)

@@ -1,9 +1,10 @@
-"""A v1 manual in UTCP v0.x, tool by tool, where nothing is lost: a tool that v0 has no words for is left out, and told.
+"""A v1 manual for other clients: in UTCP v0.x, or with official keys only (`portable`).
 
-v0 sends one argument as the body, the rest in the query; a request plan is dropped where these rules alone give the
-same request. A body that was flattened into arguments becomes the one argument `body` again.
+A tool that v0 cannot express without loss is left out and reported. v0 sends one argument as the body and the others in
+the query; a request plan is dropped if these rules alone build the same request. A body that was flattened into
+arguments becomes the one argument `body` again.
 
-A manual without what released UTCP clients of other makers refuse: any key that the official models do not have.
+Released UTCP clients of other vendors refuse keys that the official models do not have; `portable` drops them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _FIELDS: dict[str, frozenset[str]] = {
     "mcp": frozenset({"config", "auth"}),
     "file": frozenset({"file_path"}),
 }
-"""What a provider of each type has in v0; whatever else a template has is not known there."""
+"""The fields of a v0 provider of each type. A template with other fields cannot be written in v0."""
 
 _KINDS = {"streamable_http": "http_stream", "file": "text"}
 _AUTH_TYPES = frozenset({"api_key", "basic", "oauth2"})
@@ -49,23 +50,23 @@ _TOOL_KEYS = ("name", "description", "inputs", "outputs", "tags", "average_respo
 
 
 class _Lossy(Exception):
-    """Why a tool cannot be written in v0."""
+    """The reason why a tool cannot be written in v0."""
 
 
 def to_v0(converted: Converted) -> Converted:
-    """The manual as v0 has it.
+    """Return the manual in UTCP v0; tools that v0 cannot express are left out and reported.
 
-    :raises ConfigError: it is a configuration, or none of its tools can be written.
+    :raises ConfigError: the document is a configuration, or none of its tools can be written.
     """
     if not converted.is_manual:
-        raise ConfigError("Only manuals can be written in v0, and this is a configuration.")
+        raise ConfigError("Only manuals can be written in v0, and this document is a configuration.")
     tools: list[JsonObject] = []
     notes = list(converted.notes)
     for tool in converted.tools:
         try:
             tools.append(_tool(tool))
         except _Lossy as reason:
-            notes.append(Fault(f"{converted.name}, tool {tool.get('name')!r}", f"left out: in v0, {reason}."))
+            notes.append(Fault(f"{converted.name}, tool {tool.get('name')!r}", f"left out because in v0 {reason}."))
     if converted.tools and not tools:
         raise ConfigError("None of the tools can be written in v0 without loss.", remedy=str(notes[-1]))
     raw = converted.document
@@ -108,7 +109,10 @@ def _check(kind: str, fields: JsonObject) -> None:
 
 
 def _without_plan(fields: JsonObject, inputs: JsonObject) -> tuple[JsonObject, JsonObject]:
-    """Fields and inputs with which v0's rules alone make the request of the plan. Raises _Lossy."""
+    """Return fields and inputs from which v0's rules alone build the request of the plan.
+
+    :raises _Lossy: v0's rules would build another request.
+    """
     try:
         plan = read_plan(fields["request_plan"])
     except ConfigError as error:
@@ -128,15 +132,15 @@ def _obstacles(plan: RequestPlan, fields: JsonObject, inputs: JsonObject) -> Ite
     properties: JsonObject = inputs.get("properties") or {}
     for parameter in plan.parameters:
         if not _PLAIN[parameter.location](parameter, properties.get(parameter.argument)):
-            yield f"{parameter.location} parameter {parameter.name!r} cannot be written as it is"
+            yield f"{parameter.location} parameter {parameter.name!r} would be written in another way"
     if plan.defaults:
         yield "a provider has no defaults"
     if "%24" in str(fields.get("url")):
-        yield "a URL holds no dollar sign"
+        yield "a URL cannot contain a dollar sign"
     if plan.body is None:
         return
     if media_kind(plan.body.media_type) != "json" or plan.body.encoding or plan.body.binary or plan.body.empty_object:
-        yield f"a body of type {plan.body.media_type} cannot be written as it is"
+        yield f"a body of type {plan.body.media_type} would be written in another way"
     if plan.body.members is not None and any(p.argument == plan.body.argument for p in plan.parameters):
         yield f"two arguments would be named {plan.body.argument!r}"
 
@@ -174,7 +178,7 @@ def _is_list_of_scalars(schema: Any) -> bool:
 
 
 def _gathered(inputs: JsonObject, members: tuple[str, ...], required: bool) -> JsonObject:
-    """The inputs with the body's members under `body` again."""
+    """Return the inputs with the body's members combined under `body`."""
     properties: JsonObject = inputs.get("properties") or {}
     needed = [name for name in inputs["required"] if isinstance(name, str)] if is_list(inputs.get("required")) else []
     body: JsonObject = {
@@ -191,7 +195,7 @@ def _gathered(inputs: JsonObject, members: tuple[str, ...], required: bool) -> J
 
 
 def portable(converted: Converted) -> Converted:
-    """The same manual with official keys only; a configuration stays as it is."""
+    """Return the same manual with official keys only; a configuration stays unchanged."""
     if not converted.is_manual:
         return converted
     tools = [{key: tool[key] for key in _TOOL_KEYS if key in tool} for tool in converted.tools]

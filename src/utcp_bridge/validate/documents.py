@@ -49,9 +49,7 @@ async def check_place(
     :raises ConfigError: the file does not exist, or the place is a URL.
     """
     if is_url(place):
-        raise ConfigError(
-            f"{place} is a URL; `validate` reads local files only.", remedy="Save it to a file first."
-        )
+        raise ConfigError(f"{place} is a URL; `validate` reads local files only.", remedy="Save it to a file first.")
     name = name or (suggest_name({"file_path": place}, ()) if place != STDIN else "manual")
     try:
         placed = await read_place(place, read_stdin=read_stdin)
