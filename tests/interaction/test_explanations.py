@@ -19,7 +19,7 @@ from tests.upstreams.websocket_service import WebSocketService
 
 from utcp_bridge import UtcpClient
 from utcp_bridge.errors import InvalidArguments, ReplyTooLarge
-from utcp_bridge.net.framing import Framing
+from utcp_bridge.transports.tcp import Framing
 
 pytestmark = pytest.mark.anyio
 SECRET = "secret-of-the-service"

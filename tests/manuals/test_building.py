@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from tests.support.tools import tool_object
 
-from utcp_bridge.auth.models import TokenCache
+from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.errors import PolicyError
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.building import Building, ToolBuilder, endpoint_pair

@@ -7,7 +7,7 @@ import pytest
 from tests.support.services import LOOPBACK, open_services
 from tests.upstreams.http_service import HttpService
 
-from utcp_bridge.auth.models import TokenCache
+from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import Registration, manual_name

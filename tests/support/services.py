@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from utcp_bridge.auth.models import Credentials
+from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.model import Call, JsonObject, Source, Tool
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from utcp_bridge.auth.models import TokenCache
+from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.convert.outcome import Converted, Wishes, new_manual
 from utcp_bridge.dialects.shorthand import host_file_entry
 from utcp_bridge.errors import ConfigError

@@ -9,7 +9,7 @@ from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:
-    from utcp_bridge.auth.models import Credentials
+    from utcp_bridge.auth.credentials import Credentials
 
 __all__ = ["STEP", "judge", "present"]
 

@@ -18,7 +18,7 @@ from utcp_bridge.transport import Endpoint, LocalFile, Need, Program
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from utcp_bridge.auth.models import Credentials
+    from utcp_bridge.auth.credentials import Credentials
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.manuals.registration import ManualState
     from utcp_bridge.net.guard import Guard

@@ -16,7 +16,8 @@ from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and
 from tests.transports.contract import CANARY, Case, Peer
 from tests.upstreams.graphql_service import SDL, GraphQlService
 
-from utcp_bridge.auth.models import Credentials, parse_auth
+from utcp_bridge.auth.credentials import Credentials
+from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.errors import (
     ConfigError,
     ConnectionLost,

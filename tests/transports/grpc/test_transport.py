@@ -17,7 +17,8 @@ from tests.transports.contract import CANARY, Case, Peer
 from tests.upstreams.certificates import Authority
 from tests.upstreams.grpc_service import GrpcService, ResettingPort, file_descriptor
 
-from utcp_bridge.auth.models import Credentials, parse_auth
+from utcp_bridge.auth.credentials import Credentials
+from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.errors import (
     ConfigError,
     ConnectionLost,

@@ -20,7 +20,9 @@ from tests.upstreams.authorization_server import CLIENT_ID, CLIENT_SECRET, autho
 from tests.upstreams.http_service import HttpService
 from tests.upstreams.mcp_server import PNG, http_server, sse_server
 
-from utcp_bridge.auth.models import Credentials, TokenCache, parse_auth
+from utcp_bridge.auth.credentials import Credentials
+from utcp_bridge.auth.models import parse_auth
+from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.errors import ConnectionLost, PolicyError, Rejected, Unreachable, UtcpError
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Source, Trust, discard
 from utcp_bridge.transport import Endpoint, Program

@@ -22,7 +22,7 @@ from utcp_bridge.errors import ConnectionLost, InvalidArguments, Rejected, Unrea
 from utcp_bridge.model import JsonObject
 from utcp_bridge.transports.webrtc import transport as webrtc
 from utcp_bridge.transports.webrtc.channel import WebRtcChannel
-from utcp_bridge.transports.webrtc.replies import Inbox
+from utcp_bridge.transports.webrtc.messages import CallInbox
 from utcp_bridge.transports.webrtc.transport import WebRtcTransport
 
 pytestmark = [
@@ -187,7 +187,7 @@ async def test_a_connection_found_closed_before_sending_is_opened_once_more(monk
     asked: list[WebRtcChannel] = []
 
     @asynccontextmanager
-    async def first_closed(channel: WebRtcChannel, *given: Any) -> AsyncGenerator[Inbox]:
+    async def first_closed(channel: WebRtcChannel, *given: Any) -> AsyncGenerator[CallInbox]:
         asked.append(channel)
         if len(asked) == 1:
             await channel.aclose()
