@@ -27,7 +27,7 @@ CANARY = "canary-77c1"
     ("value", "as_object", "as_list"),
     [({}, True, False), ([], False, True), ("{}", False, False), (None, False, False)],
 )
-def test_guards_tell_objects_and_arrays_apart(*, value: object, as_object: bool, as_list: bool) -> None:
+def test_guards_distinguish_objects_and_arrays(*, value: object, as_object: bool, as_list: bool) -> None:
     assert (is_object(value), is_list(value)) == (as_object, as_list)
 
 

@@ -40,12 +40,15 @@ Emit: TypeAlias = Callable[[Any], Awaitable[None]]
 
 
 def is_object(value: Any) -> TypeGuard[JsonObject]:
-    """Whether a piece of JSON is an object."""
+    """Return whether a JSON value is an object.
+
+    The keys are not checked: every parser in this package returns text keys, and a check would read the whole object.
+    """
     return isinstance(value, dict)
 
 
 def is_list(value: Any) -> TypeGuard[list[Any]]:
-    """Whether a piece of JSON is an array."""
+    """Return whether a JSON value is an array."""
     return isinstance(value, list)
 
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from utcp_bridge.convert.outcome import Converted, new_manual
 from utcp_bridge.dialects import wants_auth
-from utcp_bridge.dialects.fields import is_list, is_object, safe_name
+from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.manuals.variables_needed import names_in_template, raw_fields_of
-from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.model import Fault, JsonObject, is_list, is_object
 from utcp_bridge.variables import renamed
 
 __all__ = ["merge"]

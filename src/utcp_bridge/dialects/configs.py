@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from utcp_bridge.dialects import v0, v1
-from utcp_bridge.dialects.fields import copied, is_list, is_object, nearest, safe_name, sort_of, word
+from utcp_bridge.dialects.fields import copied, nearest, safe_name, sort_of, word
 from utcp_bridge.dialects.readings import ConfigReading, Notes
 from utcp_bridge.dialects.registries import read_registries
 from utcp_bridge.dialects.shapes import Shape, detect, kind_key, looks_like_tool
 from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, suggest_name
 from utcp_bridge.dialects.templates import KnownFields, read_template, warn_of_unknown_fields
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["read_config"]
 
@@ -200,7 +200,7 @@ def _read_loaders(loaders: list[Any], where: str, notes: Notes) -> Iterator[Json
 
 def _warn_of_unknown_keys(raw: JsonObject, where: str, notes: Notes) -> None:
     for key in raw:
-        if key not in v1.CONFIG_KEYS and not key.startswith(("$", "_", "x-")):
+        if key not in v1.CONFIG_KEYS and not word(key).startswith(("$", "_", "x-")):
             notes.warn(where, f"nothing reads the key {word(key)!r}.", nearest(key, v1.CONFIG_KEYS))
 
 

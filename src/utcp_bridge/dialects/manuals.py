@@ -6,12 +6,12 @@ from typing import Any
 
 from utcp_bridge.dialects import extended, v0, v1
 from utcp_bridge.dialects.auth_forms import rewrite_auth
-from utcp_bridge.dialects.fields import first_of, is_list, is_object, sort_of, text_of, word
+from utcp_bridge.dialects.fields import first_of, sort_of, text_of, word
 from utcp_bridge.dialects.readings import ManualReading, Notes
 from utcp_bridge.dialects.schemas import read_inputs, read_outputs
 from utcp_bridge.dialects.shapes import MCP_SCHEMA_KEYS, Shape, detect
 from utcp_bridge.dialects.templates import read_protocols, read_template
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["read_manual"]
 

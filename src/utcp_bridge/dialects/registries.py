@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from utcp_bridge.dialects.fields import is_list, is_object, nearest, safe_name, sort_of, word
+from utcp_bridge.dialects.fields import nearest, safe_name, sort_of, word
 from utcp_bridge.dialects.readings import Notes
 from utcp_bridge.dialects.shorthand import suggest_name
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["PASSED_ON", "REGISTRY_KEYS", "read_registries"]
 
@@ -78,6 +78,6 @@ def _known(raw: JsonObject, where: str, notes: Notes) -> JsonObject:
                 "`trusted` is ignored: a registry cannot be trusted with commands and files.",
                 "List the manual itself in `manual_call_templates` to trust it.",
             )
-        elif key not in REGISTRY_KEYS and not key.startswith(("$", "_", "x-")):
+        elif key not in REGISTRY_KEYS and not word(key).startswith(("$", "_", "x-")):
             notes.warn(where, f"nothing reads the key {word(key)!r}.", nearest(key, REGISTRY_KEYS))
     return {key: value for key, value in raw.items() if key in REGISTRY_KEYS}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from utcp_bridge.dialects.fields import is_list, is_object, sort_of, word
+from utcp_bridge.dialects.fields import sort_of, word
 from utcp_bridge.dialects.readings import Notes
 from utcp_bridge.dialects.v1 import says_nothing, without_null_keywords
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["read_inputs", "read_outputs"]
 

@@ -7,10 +7,10 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from utcp_bridge.dialects import Shape, detect
-from utcp_bridge.dialects.fields import is_list, is_object, safe_name, sort_of, text_of, word
+from utcp_bridge.dialects.fields import safe_name, sort_of, text_of, word
 from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, ManualError
-from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.model import Fault, JsonObject, is_list, is_object
 from utcp_bridge.urls import split_url
 
 __all__ = ["Listing", "Page", "read_page"]

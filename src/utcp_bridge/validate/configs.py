@@ -10,13 +10,13 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from utcp_bridge.dialects import read_config
-from utcp_bridge.dialects.fields import is_list, is_object, nearest, safe_name, sort_of, word
+from utcp_bridge.dialects.fields import nearest, safe_name, sort_of, word
 from utcp_bridge.dialects.positions import Path
 from utcp_bridge.dialects.shapes import kind_key
 from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, suggest_name
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.manuals.variables_needed import names_in_template
-from utcp_bridge.model import JsonObject, Trust
+from utcp_bridge.model import JsonObject, Trust, is_list, is_object
 from utcp_bridge.settings import BridgeSettings, ManualOptions
 from utcp_bridge.validate.findings import Findings
 from utcp_bridge.validate.templates import check_template

@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from utcp_bridge.dialects import v0
 from utcp_bridge.dialects.auth_forms import rewrite_auth
-from utcp_bridge.dialects.fields import is_list, is_object, nearest, sort_of, text_of, word
+from utcp_bridge.dialects.fields import nearest, sort_of, text_of, word
 from utcp_bridge.dialects.positions import Path
 from utcp_bridge.dialects.readings import Notes
 from utcp_bridge.dialects.schemas import read_inputs, read_outputs
 from utcp_bridge.dialects.shapes import MCP_SCHEMA_KEYS
 from utcp_bridge.dialects.templates import read_protocols
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.validate.findings import Findings
 from utcp_bridge.validate.schemas import check_schema
 from utcp_bridge.validate.templates import check_template

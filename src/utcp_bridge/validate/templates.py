@@ -9,13 +9,13 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from utcp_bridge.dialects import v1
-from utcp_bridge.dialects.fields import is_list, is_object, nearest, word
+from utcp_bridge.dialects.fields import nearest, word
 from utcp_bridge.dialects.positions import Path
 from utcp_bridge.dialects.readings import Notes
 from utcp_bridge.dialects.shapes import kind_key
 from utcp_bridge.dialects.templates import read_template
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import CallTemplate, JsonObject
+from utcp_bridge.model import CallTemplate, JsonObject, is_list, is_object
 from utcp_bridge.placement.http_template import HttpFamilyTemplate
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.urls import split_url

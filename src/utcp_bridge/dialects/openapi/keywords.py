@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from utcp_bridge.dialects.openapi.shapes import as_array, is_array, is_object
-from utcp_bridge.model import JsonObject
+from utcp_bridge.dialects.openapi.shapes import as_array, is_array
+from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.placement.encoding import format_scalar
 
 __all__ = ["count", "examples", "is_plain_data", "number", "pattern", "text_list", "typed_enum", "types"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Literal, TypeAlias
 
-from utcp_bridge.dialects.openapi.shapes import as_object, is_object
-from utcp_bridge.model import JsonObject
+from utcp_bridge.dialects.openapi.shapes import as_object
+from utcp_bridge.model import JsonObject, is_object
 
 __all__ = ["Family", "describe", "family_of", "is_openapi"]
 

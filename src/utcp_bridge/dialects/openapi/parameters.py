@@ -9,8 +9,8 @@ from typing import Any
 from utcp_bridge.dialects.openapi.bodies import Argument
 from utcp_bridge.dialects.openapi.definitions import Definitions
 from utcp_bridge.dialects.openapi.references import References
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_object, as_text, is_object
-from utcp_bridge.model import JsonObject
+from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_object, as_text
+from utcp_bridge.model import JsonObject, is_object
 
 __all__ = ["ParameterReader", "ParameterShape"]
 

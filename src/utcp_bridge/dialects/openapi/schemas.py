@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeAlias
 from utcp_bridge.dialects.openapi import keywords
 from utcp_bridge.dialects.openapi.loading import Family
 from utcp_bridge.dialects.openapi.references import References
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_text, is_array, is_object
-from utcp_bridge.model import JsonObject
+from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_text, is_array
+from utcp_bridge.model import JsonObject, is_object
 
 __all__ = ["Direction", "Key", "Piece", "SchemaTranslator"]
 

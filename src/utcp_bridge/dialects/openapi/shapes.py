@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.model import Fault, JsonObject, is_object
 
 __all__ = [
     "Faults",
@@ -16,7 +16,6 @@ __all__ = [
     "child",
     "has_type",
     "is_array",
-    "is_object",
     "pointer_token",
 ]
 
@@ -54,10 +53,6 @@ class Faults:
     def all(self) -> list[Fault]:
         """Everything noted so far, in order."""
         return list(self._found.values())
-
-
-def is_object(value: object) -> TypeGuard[JsonObject]:
-    return isinstance(value, dict)
 
 
 def is_array(value: object) -> TypeGuard[list[Any]]:
