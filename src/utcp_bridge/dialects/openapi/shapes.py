@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.model import Faults, JsonObject
 
 __all__ = [
     "Faults",
@@ -19,8 +19,6 @@ __all__ = [
     "is_object",
     "pointer_token",
 ]
-
-_MOST_FAULTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +36,6 @@ class Located:
             value = child(value, step)
             pointer += f"/{pointer_token(step)}"
         return Located(value, self.base, pointer)
-
-
-class Faults:
-    """Collects what is wrong with a document, each thing once, up to a limit."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, str], Fault] = {}
-
-    def add(self, where: str, what: str, remedy: str = "", *, severity: str = "warning") -> None:
-        """Note one fault; `severity` as in `model.Fault`."""
-        if len(self._found) < _MOST_FAULTS:
-            self._found.setdefault((where, what), Fault(where, what, remedy, severity))
-
-    def all(self) -> list[Fault]:
-        """Everything noted so far, in order."""
-        return list(self._found.values())
 
 
 def is_object(value: object) -> TypeGuard[JsonObject]:
