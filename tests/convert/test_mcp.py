@@ -9,7 +9,7 @@ from tests.upstreams import mcp_server
 from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.convert.mcp import mcp_manual
 from utcp_bridge.convert.outcome import Wishes
-from utcp_bridge.dialects.writing import write_document
+from utcp_bridge.dialects.documents import write_document
 from utcp_bridge.errors import ConfigError, UtcpError
 
 pytestmark = pytest.mark.anyio

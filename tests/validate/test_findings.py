@@ -8,7 +8,7 @@ def test_faults_keep_their_place_their_weight_and_their_tool():
     findings.tool = "t"
     findings.warn(("b", 0), "odd")
     findings.take(("c",), [Fault("x", "left out", "r"), Fault("x", "used", severity="warning")])
-    told = [(one.severity, one.pointer, one.what, one.remedy, one.tool) for one in findings.items]
+    told = [(one.severity, one.pointer, one.what, one.remedy, one.tool) for one in findings.faults]
     assert told == [
         ("error", "/a", "bad", "mend", ""),
         ("warning", "/b/0", "odd", "", "t"),
@@ -20,7 +20,7 @@ def test_faults_keep_their_place_their_weight_and_their_tool():
 def test_warnings_count_only_where_they_are_to():
     findings = Findings()
     findings.warn((), "odd")
-    report = Report("f.json", "f", shape="manual", findings=findings.items, variables={"f_K": ["t"]}, found={"f_K"})
+    report = Report("f.json", "f", shape="manual", findings=findings.faults, variables={"f_K": ["t"]}, found={"f_K"})
     assert report.as_json()["valid"] is True
     assert report.as_json(strict=True)["valid"] is False
     assert report.as_json() == {

@@ -10,7 +10,7 @@ GOOD = {"name": "good", "description": "Does.", "tool_call_template": TEMPLATE}
 def check(document):
     findings = Findings()
     tools = check_manual(document, (), findings)
-    return tools, [(one.severity, one.pointer, one.what, one.tool) for one in findings.items]
+    return tools, [(one.severity, one.pointer, one.what, one.tool) for one in findings.faults]
 
 
 @pytest.mark.parametrize(

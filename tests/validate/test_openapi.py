@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 async def check(document, url=None):
     findings = Findings()
     tools = await check_openapi(document, url, findings)
-    return tools, [(one.severity, one.pointer, one.what) for one in findings.items]
+    return tools, [(one.severity, one.pointer, one.what) for one in findings.faults]
 
 
 async def test_a_good_description_is_left_in_peace():

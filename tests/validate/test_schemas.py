@@ -20,7 +20,7 @@ from utcp_bridge.validate.schemas import check_schema
 def test_the_first_fault_of_a_schema_is_told_at_its_place(schema, pointer, words):
     findings = Findings()
     check_schema(schema, ("i",), findings)
-    [finding] = findings.items
+    [finding] = findings.faults
     assert (finding.severity, finding.pointer) == ("error", pointer)
     assert words in finding.what
 
@@ -37,10 +37,10 @@ def test_the_first_fault_of_a_schema_is_told_at_its_place(schema, pointer, words
 def test_a_sound_schema_is_left_in_peace(schema):
     findings = Findings()
     check_schema(schema, (), findings)
-    assert findings.items == []
+    assert findings.faults == []
 
 
 def test_values_of_the_schema_are_not_told():
     findings = Findings()
     check_schema({"minLength": "s3cret"}, (), findings)
-    assert "s3cret" not in findings.items[0].what
+    assert "s3cret" not in findings.faults[0].what

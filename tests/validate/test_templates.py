@@ -9,7 +9,7 @@ HTTP = {"call_template_type": "http", "url": "https://api.example.com/{id}"}
 def check(raw, **options):
     findings = Findings()
     template = check_template(raw, ("t",), findings, **options)
-    return template, [(one.severity, one.pointer, one.what) for one in findings.items]
+    return template, [(one.severity, one.pointer, one.what) for one in findings.faults]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from utcp_bridge.dialects.openapi import ConversionOptions
 from utcp_bridge.dialects.openapi import convert as convert_openapi
 from utcp_bridge.dialects.v1 import says_nothing
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.manuals.references import gather_references, read_local_reference
+from utcp_bridge.manuals.reading import gather_references, read_local_reference
 from utcp_bridge.model import Fault, JsonObject
 
 __all__ = ["openapi_manual", "without_files"]
@@ -45,8 +45,8 @@ def without_files(
         exclude=wishes.exclude,
     )
     conversion = convert_openapi(document, url=url, options=options, files=files)
-    _insist_on_addresses(conversion.tools, name)
-    tools = [_with_telling_outputs(tool) for tool in conversion.tools]
+    tools = [_with_telling_outputs(tool.as_json()) for tool in conversion.tools]
+    _insist_on_addresses(tools, name)
     info = {**conversion.info, **({"title": wishes.name} if wishes.name else {})}
     notes = [_note(name, fault) for fault in conversion.faults]
     return Converted(new_manual(tools, info), name, notes=notes)

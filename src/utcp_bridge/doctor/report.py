@@ -66,7 +66,8 @@ async def diagnose(
     """
     examinations = [_of_entry(client, guard, entry) for entry in entries]
     examinations += [
-        Examination(client, guard, state.entry, Course(state.name, state.kind), state) for state in client.report()
+        Examination(client, guard, state.entry.template, Course(state.name, state.kind), state)
+        for state in client.report()
     ]
     await _examine(examinations, progress)
     catalogue = Catalogue(client)

@@ -39,7 +39,7 @@ def _schema_faults(tool: Tool) -> Iterator[str]:
     check_schema(tool.inputs, ("inputs",), findings)
     if tool.outputs:
         check_schema(tool.outputs, ("outputs",), findings)
-    for finding in findings.items:
+    for finding in findings.faults:
         yield f"error: tool {tool.qualified_name!r}, {finding.pointer}: {finding.what}"
 
 

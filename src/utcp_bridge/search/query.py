@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Final, Protocol
 
-from utcp_bridge.model import JsonObject, Tool
+from utcp_bridge.model import JsonObject, Tool, matches_glob
 from utcp_bridge.search.arguments import (
     SEARCH_TOOLS_INPUT_SCHEMA,
     SearchArguments,
@@ -143,7 +142,7 @@ def _scope(read: SearchArguments, context: SearchContext) -> _Scope:
 
 
 def _matches_any(name: str, globs: Collection[str]) -> bool:
-    return any(fnmatchcase(name.casefold(), glob.casefold()) for glob in globs)
+    return any(matches_glob(glob, name) for glob in globs)
 
 
 def _single(read: SearchArguments, scope: _Scope, context: SearchContext, offset: int) -> JsonObject:

@@ -107,9 +107,9 @@ def _check_servers(raw: JsonObject, path: Path, findings: Findings) -> JsonObjec
     rest = {key: value for key, value in raw.items() if key != "mcpServers"}
     entry = {**host_file_entry(raw["mcpServers"]), **rest}
     check_template(entry, (), inner, configured=True)
-    for finding in inner.items:
+    for finding in inner.faults:
         finding.path = (*path, *(finding.path[1:] if finding.path[:1] == ("config",) else finding.path))
-        findings.items.append(finding)
+        findings.faults.append(finding)
     return entry
 
 

@@ -83,7 +83,7 @@ async def check_document(
         _check_manual(document, report, findings, environ)
     else:
         _refuse(report, findings)
-    report.findings = findings.items
+    report.findings = findings.faults
     return report
 
 
@@ -116,7 +116,7 @@ def _check_registry(document: Any, report: Report, findings: Findings) -> None:
         page = read_page({"manuals": [raw]}, base="https://registry.example.com/", where="")
         findings.take(("manuals", index), page.faults)
         report.entries += len(page.listings)
-    if not findings.items:
+    if not findings.faults:
         page = read_page(document, base="https://registry.example.com/", where="")
         findings.take(("manuals",), page.faults)
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 from utcp_bridge.dialects import v0
 from utcp_bridge.dialects.auth_forms import rewrite_auth
 from utcp_bridge.dialects.fields import nearest, sort_of, text_of, word
+from utcp_bridge.dialects.manuals import read_inputs, read_outputs
 from utcp_bridge.dialects.positions import Path
 from utcp_bridge.dialects.readings import Notes
-from utcp_bridge.dialects.schemas import read_inputs, read_outputs
 from utcp_bridge.dialects.shapes import MCP_SCHEMA_KEYS
 from utcp_bridge.dialects.templates import read_protocols
 from utcp_bridge.model import JsonObject, is_list, is_object

@@ -11,9 +11,9 @@ from utcp_bridge.configuration.places import is_url
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
 from utcp_bridge.dialects.positions import of_pointer
 from utcp_bridge.errors import ManualError
-from utcp_bridge.manuals.references import gather_references, read_local_reference
+from utcp_bridge.manuals.reading import gather_references, read_local_reference
 from utcp_bridge.model import JsonObject
-from utcp_bridge.validate.findings import Finding, Findings
+from utcp_bridge.validate.findings import Findings
 
 __all__ = ["check_openapi"]
 
@@ -40,8 +40,8 @@ async def check_openapi(document: JsonObject, url: str | None, findings: Finding
         if path and path[0] not in {*document, *_MAY_BE_MISSING}:
             what = f"in a file that it refers to, at {fault.where}: {what}"
             path = ()
-        findings.items.append(Finding(severity, path, what, fault.remedy))
-    return conversion.tools
+        findings.add(path, what, fault.remedy, severity=severity)
+    return [tool.as_json() for tool in conversion.tools]
 
 
 async def _fetch(place: str) -> Any:

@@ -65,7 +65,7 @@ def test_a_reference_leads_to_its_place(references, reference, value):
 )
 def test_a_reference_into_nothing_is_none_and_a_fault(references, faults, reference):
     assert references.resolve(reference, URL, "#/x") is None
-    assert [fault.where for fault in faults.all()] == ["#/x"]
+    assert [fault.where for fault in faults.faults] == ["#/x"]
 
 
 def test_a_chain_is_followed_across_files_and_knows_where_it_ends(references):
@@ -76,7 +76,7 @@ def test_a_chain_is_followed_across_files_and_knows_where_it_ends(references):
 def test_a_circle_and_a_broken_chain_end_in_nothing(references, faults):
     assert references.follow(Located({"$ref": "#/components/schemas/Loop"}, URL, "#/x")).value is None
     assert references.follow(Located({"$ref": "#/nowhere"}, URL, "#/y")).value is None
-    assert "circle" in str(faults.all()[0])
+    assert "circle" in str(faults.faults[0])
 
 
 def test_a_document_may_name_its_own_address(faults):

@@ -1,7 +1,6 @@
 import pytest
 
 from utcp_bridge.dialects.openapi.shapes import (
-    Faults,
     Located,
     as_array,
     as_object,
@@ -34,14 +33,6 @@ def test_only_the_expected_shape_passes():
 )
 def test_a_type_may_stand_alone_or_in_a_list(declared, found):
     assert has_type({"type": declared}, "object") is found
-
-
-def test_a_fault_is_noted_once_and_their_number_has_an_end():
-    faults = Faults()
-    for number in range(3_000):
-        faults.add(f"#/{number // 2}", "odd")
-    assert len(faults.all()) == 1_000
-    assert str(faults.all()[1]) == "#/1: odd"
 
 
 def test_a_pointer_token_is_escaped():

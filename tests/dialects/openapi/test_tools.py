@@ -98,11 +98,11 @@ def test_a_parameter_called_body_gives_way_to_a_whole_body(tool):
 def test_placeholders_and_path_parameters_are_brought_together(conversion):
     operation = {"parameters": [parameter("gone", "path"), parameter("a", "path")]}
     made = conversion(operation, path="/x/{a}/{b}/{b}")
-    assert list(made.tools[0]["inputs"]["properties"]) == ["a", "b"]
+    assert list(made.tools[0].inputs["properties"]) == ["a", "b"]
     assert [fault.severity for fault in made.faults] == ["warning", "warning"]
 
 
-def test_the_operators_wishes_are_kept(tool):
+def test_the_operators_overrides_are_applied(conversion):
     operation = {"operationId": "find", "parameters": [parameter("q", required=True), parameter("n")]}
     wishes = {
         "name": "search",
@@ -110,13 +110,13 @@ def test_the_operators_wishes_are_kept(tool):
         "annotations": {"openWorldHint": False},
         "defaults": {"q": "all"},
     }
-    made = tool(operation, options={"overrides": {"find": wishes}})
-    assert (made["name"], made["description"]) == ("search", "Mine.")
-    assert made["annotations"]["openWorldHint"] is False
-    assert "required" not in made["inputs"]
-    template = made["tool_call_template"]
-    build = compile_plan(read_plan(template["request_plan"]), template["url"], "GET")
-    assert build({}).url == "https://api.example.com/things?q=all"
+    [made] = conversion(operation, options={"overrides": {"find": wishes}}).tools
+    assert (made.name, made.description) == ("search", "Mine.")
+    assert made.annotations["openWorldHint"] is False
+    assert "required" not in made.inputs
+    assert made.inputs["properties"]["q"]["default"] == "all"
+    assert made.defaults == {"q": "all"}
+    build = compile_plan(read_plan(made.template["request_plan"]), made.template["url"], "GET")
     assert build({"q": "x"}).url == "https://api.example.com/things?q=x"
 
 

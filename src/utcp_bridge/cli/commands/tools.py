@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import click
@@ -52,9 +51,11 @@ async def _tools(options: Options, patterns: tuple[str, ...], tags: tuple[str, .
 
 
 def _chosen(tools: Iterable[Tool], patterns: tuple[str, ...], tags: tuple[str, ...]) -> Iterable[Tool]:
+    from utcp_bridge.model import matches_glob
+
     wanted = {tag.casefold() for tag in tags}
     for tool in tools:
-        if patterns and not any(fnmatchcase(tool.qualified_name, pattern) for pattern in patterns):
+        if patterns and not any(matches_glob(pattern, tool.qualified_name) for pattern in patterns):
             continue
         if not wanted or wanted & {tag.casefold() for tag in tool.tags}:
             yield tool

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.model import Fault, JsonObject
 
 __all__ = ["Conversion", "ConversionOptions"]
@@ -16,9 +17,8 @@ class ConversionOptions:
     """The operator's wishes for one document.
 
     `base_url` replaces every server. `auth` is used in place of what the document's security asks for, where the two
-    are of one kind. `include` and `exclude` {tags, paths, methods, operation_ids} take lists of shell-style patterns:
-    an operation stays if it matches every field of `include` and no field of `exclude`.
-    `overrides` {operationId: {name, description, annotations, hidden, defaults}}.
+    are of one kind. `include`, `exclude` and `overrides` are described in `dialects.selection`; `warn_of_unused` adds a
+    warning for each of their patterns that matches no operation.
     """
 
     manual: str = ""
@@ -28,6 +28,7 @@ class ConversionOptions:
     include: Mapping[str, Any] | None = None
     exclude: Mapping[str, Any] | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    warn_of_unused: bool = True
     max_operations: int = 20_000
 
 
@@ -35,11 +36,11 @@ class ConversionOptions:
 class Conversion:
     """A document as tools.
 
-    `tools` are normalised tool objects. `variables` are the names that security needs, `variable_notes` say for which
+    `variables` are the names that security needs, `variable_notes` say for which
     scheme. `info` is {title, version, description, openapi}.
     """
 
-    tools: list[JsonObject] = field(default_factory=list[JsonObject])
+    tools: list[RawTool] = field(default_factory=list[RawTool])
     faults: list[Fault] = field(default_factory=list[Fault])
     variables: list[str] = field(default_factory=list[str])
     variable_notes: dict[str, str] = field(default_factory=dict[str, str])

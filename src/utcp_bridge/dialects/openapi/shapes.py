@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from utcp_bridge.model import Fault, JsonObject, is_object
+from utcp_bridge.model import Faults, JsonObject, is_object
 
 __all__ = [
     "Faults",
@@ -18,8 +18,6 @@ __all__ = [
     "is_array",
     "pointer_token",
 ]
-
-_MOST_FAULTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +35,6 @@ class Located:
             value = child(value, step)
             pointer += f"/{pointer_token(step)}"
         return Located(value, self.base, pointer)
-
-
-class Faults:
-    """Collects what is wrong with a document, each thing once, up to a limit."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, str], Fault] = {}
-
-    def add(self, where: str, what: str, remedy: str = "", *, severity: str = "warning") -> None:
-        """Note one fault; `severity` as in `model.Fault`."""
-        if len(self._found) < _MOST_FAULTS:
-            self._found.setdefault((where, what), Fault(where, what, remedy, severity))
-
-    def all(self) -> list[Fault]:
-        """Everything noted so far, in order."""
-        return list(self._found.values())
 
 
 def is_array(value: object) -> TypeGuard[list[Any]]:

@@ -1,4 +1,4 @@
-"""One operation as one normalised tool object: arguments, request plan, call template (pure).
+"""One operation as one tool: arguments, request plan, call template (pure).
 
 A body's properties keep their names; a parameter that shares one with them, or with a parameter in another place,
 becomes `name__place`.
@@ -7,8 +7,6 @@ becomes `name__place`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 from utcp_bridge.dialects.openapi import names
 from utcp_bridge.dialects.openapi.bodies import Argument, BodyReader, BodyShape
@@ -19,14 +17,15 @@ from utcp_bridge.dialects.openapi.parameters import ParameterReader, ParameterSh
 from utcp_bridge.dialects.openapi.schemas import Key
 from utcp_bridge.dialects.openapi.security import SecurityReader
 from utcp_bridge.dialects.openapi.servers import PLACEHOLDER, ServerChoice, literal_path
-from utcp_bridge.dialects.openapi.shapes import Faults, as_array, as_object, as_text
+from utcp_bridge.dialects.openapi.shapes import Faults, as_array
+from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.model import JsonObject
 
-__all__ = ["ToolBuilder"]
+__all__ = ["OperationConverter"]
 
 
-class ToolBuilder:
-    """Builds the tools of one document from its readers."""
+class OperationConverter:
+    """Makes tools of the operations of one document."""
 
     def __init__(
         self,
@@ -42,28 +41,24 @@ class ToolBuilder:
         self._servers = servers
         self._faults = faults
 
-    def build(self, operation: Operation, name: str, wishes: Mapping[str, Any], legacy: int | None) -> JsonObject:
-        """The tool; `wishes` are the operator's overrides for it."""
+    def build(self, operation: Operation, name: str, legacy: int | None) -> RawTool:
+        """Return the tool of an operation."""
         body = self._bodies.read(operation.body) if operation.body else None
         shapes = _argument_keys(self._placed(operation), body)
-        defaults = as_object(wishes.get("defaults"))
         arguments = {key: shape.argument for key, shape in shapes.items()} | (body.arguments if body else {})
-        inputs, refs = _inputs(arguments, defaults)
-        tool: JsonObject = {
-            "name": name,
-            "description": as_text(wishes.get("description")) or names.description(operation),
-            "inputs": self._definitions.attach(inputs, refs),
-            "tags": _tags(operation),
-            "annotations": names.hints(operation.method) | as_object(wishes.get("annotations")),
-            "tool_call_template": self._template(operation, shapes, body, defaults, legacy),
-        }
-        optional: JsonObject = {
-            "title": names.title(operation),
-            "outputs": self._outputs.schema(operation),
-            "deprecated": operation.node.value.get("deprecated") is True,
-            "body_members": body.members if body else [],
-        }
-        return tool | {key: value for key, value in optional.items() if value}
+        inputs, refs = _inputs(arguments)
+        return RawTool(
+            name=name,
+            template=self._template(operation, shapes, body, legacy),
+            inputs=self._definitions.attach(inputs, refs),
+            description=names.description(operation),
+            title=names.title(operation),
+            outputs=self._outputs.schema(operation) or None,
+            tags=_tags(operation),
+            annotations=names.hints(operation.method),
+            deprecated=operation.node.value.get("deprecated") is True,
+            body_members=tuple(body.members) if body else (),
+        )
 
     def _placed(self, operation: Operation) -> list[ParameterShape]:
         """Parameters that a caller fills in: no keys, only placeholders that exist, and every one of those."""
@@ -91,7 +86,6 @@ class ToolBuilder:
         operation: Operation,
         shapes: dict[str, ParameterShape],
         body: BodyShape | None,
-        defaults: JsonObject,
         legacy: int | None,
     ) -> JsonObject:
         template: JsonObject = {
@@ -106,17 +100,13 @@ class ToolBuilder:
             template["header_fields"] = headers
         if auth := self._security.auth(operation.security, legacy):
             template["auth"] = auth
-        template["request_plan"] = self._plan(operation, shapes, body, defaults)
+        template["request_plan"] = self._plan(operation, shapes, body)
         return template
 
-    def _plan(
-        self, operation: Operation, shapes: dict[str, ParameterShape], body: BodyShape | None, defaults: JsonObject
-    ) -> JsonObject:
+    def _plan(self, operation: Operation, shapes: dict[str, ParameterShape], body: BodyShape | None) -> JsonObject:
         plan: JsonObject = {"parameters": [{"argument": key, **shape.plan} for key, shape in shapes.items()]}
         if body:
             plan["body"] = body.plan
-        if defaults:
-            plan["defaults"] = defaults
         if accept := self._outputs.accept(operation):
             plan["headers"] = {"Accept": accept}
         return plan
@@ -140,7 +130,7 @@ def _argument_keys(shapes: list[ParameterShape], body: BodyShape | None) -> dict
     return keys
 
 
-def _inputs(arguments: dict[str, Argument], defaults: JsonObject) -> tuple[JsonObject, Counter[Key]]:
+def _inputs(arguments: dict[str, Argument]) -> tuple[JsonObject, Counter[Key]]:
     refs: Counter[Key] = Counter()
     for argument in arguments.values():
         refs.update(argument.refs)
@@ -149,7 +139,7 @@ def _inputs(arguments: dict[str, Argument], defaults: JsonObject) -> tuple[JsonO
         "properties": {key: argument.schema for key, argument in arguments.items()},
         "additionalProperties": False,
     }
-    required = [key for key, argument in arguments.items() if argument.required and key not in defaults]
+    required = [key for key, argument in arguments.items() if argument.required]
     if required:
         inputs["required"] = required
     return inputs, refs
@@ -161,5 +151,5 @@ def _target(path: str, shapes: dict[str, ParameterShape]) -> str:
     return PLACEHOLDER.sub(lambda match: f"{{{keys.get(match[1], match[1])}}}", literal_path(path))
 
 
-def _tags(operation: Operation) -> list[str]:
-    return [tag for tag in as_array(operation.node.value.get("tags")) if isinstance(tag, str)]
+def _tags(operation: Operation) -> tuple[str, ...]:
+    return tuple(tag for tag in as_array(operation.node.value.get("tags")) if isinstance(tag, str))
