@@ -4,7 +4,6 @@ from typing import Any
 import anyio
 import grpc
 import pytest
-from tests.support.services import LOOPBACK
 from tests.upstreams.grpc_service import GrpcService
 
 from utcp_bridge.errors import (
@@ -19,6 +18,7 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import Source, Trust
 from utcp_bridge.net.guard import Guard
+from utcp_bridge.testing.services import LOOPBACK
 from utcp_bridge.transports.grpc.channel import ChannelOptions, open_channel, translate
 
 pytestmark = pytest.mark.anyio
