@@ -139,7 +139,7 @@ def test_a_transport_module_holds_exactly_one_transport(module: Path) -> None:
 @pytest.mark.parametrize("module", TRANSPORTS, ids=transport_name)
 def test_a_transport_passes_the_shared_suite(module: Path) -> None:
     test = TESTS / test_name(module)
-    assert "from tests.transports.contract import *" in test.read_text(encoding="utf-8")
+    assert "from utcp_bridge.testing.contract import *" in test.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("module", TRANSPORTS, ids=transport_name)

@@ -3,7 +3,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.services import LOOPBACK, open_services
 from tests.support.tools import tool_object
 from tests.upstreams.http_service import HttpService
 
@@ -11,6 +10,7 @@ from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
 from utcp_bridge.manuals.reading import LoadedManual, ManualReader, gather_references, read_local_reference
 from utcp_bridge.model import Document, JsonObject, Source, Trust
 from utcp_bridge.settings import BridgeSettings, ManualOptions
+from utcp_bridge.testing.services import LOOPBACK, open_services
 from utcp_bridge.transports.registry import TransportRegistry
 
 pytestmark = pytest.mark.anyio

@@ -4,7 +4,6 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.support.services import LOOPBACK, open_services
 from tests.upstreams.http_service import HttpService
 
 from utcp_bridge.auth.tokens import TokenCache
@@ -13,6 +12,7 @@ from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry, manual_name
 from utcp_bridge.manuals.repository import InMemoryToolRepository
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, Trust
+from utcp_bridge.testing.services import LOOPBACK, open_services
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.variables import Variables

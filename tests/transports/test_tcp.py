@@ -9,14 +9,14 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.services import make_call, make_target, open_services
-from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import Case, Peer
 from tests.upstreams.socket_service import TcpService
 
 from utcp_bridge.errors import ConfigError, ConnectionLost, InvalidArguments, MalformedReply, ReplyTooLarge
 from utcp_bridge.model import Binary, JsonObject, discard
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
+from utcp_bridge.testing.contract import Case, Peer
+from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transports.tcp import Framing, TcpTransport, unescape
 
 pytestmark = pytest.mark.anyio

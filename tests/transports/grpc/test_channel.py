@@ -6,7 +6,6 @@ import grpc
 import pytest
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
-from tests.support.services import LOOPBACK
 from tests.upstreams.grpc_service import GrpcService
 
 from utcp_bridge.errors import (
@@ -21,6 +20,7 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import Source, Trust
 from utcp_bridge.net.guard import Guard
+from utcp_bridge.testing.services import LOOPBACK
 from utcp_bridge.transports.grpc.channel import ChannelOptions, decode_details, open_channel, retry_after, translate
 
 pytestmark = pytest.mark.anyio

@@ -12,10 +12,10 @@ import anyio
 import pytest
 from aiohttp import web
 from tests.support.meetings import make_meeting
-from tests.support.services import LOOPBACK, open_services
 
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable
 from utcp_bridge.model import JsonObject, Source
+from utcp_bridge.testing.services import LOOPBACK, open_services
 from utcp_bridge.transports.webrtc import signalling as webrtc_signalling
 from utcp_bridge.transports.webrtc.signalling import (
     Answer,

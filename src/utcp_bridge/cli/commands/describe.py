@@ -140,7 +140,7 @@ def _sample_arguments(inputs: JsonObject) -> str:
 
 def _example(name: str, inputs: JsonObject) -> str:
     """A value to start from, with what it requires."""
-    from utcp_bridge.doctor.examples import example_arguments
+    from utcp_bridge.doctor.tools import example_arguments
 
     return json.dumps(example_arguments({**inputs, "required": [name]})[name], ensure_ascii=False)
 

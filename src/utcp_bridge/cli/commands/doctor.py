@@ -22,7 +22,7 @@ from utcp_bridge.errors import ConfigError
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.configuration.loading import LoadedConfig
-    from utcp_bridge.doctor import Diagnosis, Step, Trial
+    from utcp_bridge.doctor import Diagnosis, DoctorStep, TrialCall
     from utcp_bridge.model import Fault, JsonObject
 
 __all__ = ["doctor"]
@@ -72,7 +72,7 @@ def doctor(options: Options, manuals: tuple[str, ...], calls: tuple[str, ...], a
     return run_async(_doctor, options, manuals, [_trial(call) for call in calls], as_json)
 
 
-async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[Trial], as_json: bool) -> int:
+async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[TrialCall], as_json: bool) -> int:
     from utcp_bridge.doctor import diagnose
     from utcp_bridge.net.guard import Guard
 
@@ -97,9 +97,9 @@ async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[Trial
         return exits.CONFIGURATION if left_out and not manuals else exits.OK
 
 
-def _trial(text: str) -> Trial:
+def _trial(text: str) -> TrialCall:
     """A call from `tool`, `tool {"a": 1}` or `tool={"a": 1}`."""
-    from utcp_bridge.doctor import Trial
+    from utcp_bridge.doctor import TrialCall
     from utcp_bridge.model import is_object
 
     match = _CALL.fullmatch(text)
@@ -111,7 +111,7 @@ def _trial(text: str) -> Trial:
         raise click.UsageError(
             '--call takes a tool\'s name and a JSON object: --call \'weather.get {"city": "Paris"}\'.'
         )
-    return Trial(match["tool"], arguments)
+    return TrialCall(match["tool"], arguments)
 
 
 def _safe(name: object) -> str:
@@ -160,20 +160,20 @@ def _tell_progress(names: Sequence[str]) -> None:
 
 
 def _print(diagnosis: Diagnosis) -> None:
-    if not diagnosis.courses:
+    if not diagnosis.manuals:
         note("There are no manuals.")
-    rows = [row for course in diagnosis.courses for step in course.steps for row in _rows(course.name, step)]
-    rows += [row for step in diagnosis.stray for row in _rows("-", step)]
+    rows = [row for manual in diagnosis.manuals for step in manual.steps for row in _rows(manual.name, step)]
+    rows += [row for step in diagnosis.other_calls for row in _rows("-", step)]
     if rows:
         print_table(_COLUMNS, rows)
-    found = [course.status for course in diagnosis.courses]
+    found = [manual.status for manual in diagnosis.manuals]
     counts = [("well", found.count("ok")), ("with warnings", found.count("warning")), ("failed", found.count("failed"))]
     told = ", ".join(f"{number} {word}" for word, number in counts if number)
     if told:
         print_line(f"{len(found)} {'manual' if len(found) == 1 else 'manuals'}: {told}.")
 
 
-def _rows(manual: str, step: Step) -> list[tuple[str, ...]]:
+def _rows(manual: str, step: DoctorStep) -> list[tuple[str, ...]]:
     time = "" if step.status == "skipped" else f"{step.seconds * 1000:.0f} ms"
     what = f"{step.message} {step.remedy}".rstrip()
     shown = list(step.details[:_MOST_DETAILS])
