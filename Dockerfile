@@ -10,6 +10,7 @@ FROM python:3.13-slim AS build
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
+COPY docs ./docs
 COPY scripts/constraints.txt ./scripts/
 RUN python -m venv /opt/utcp-bridge \
     && /opt/utcp-bridge/bin/pip install --no-cache-dir --constraint scripts/constraints.txt '.[grpc,fast]' \

@@ -117,7 +117,7 @@ def _weight(table, paths):
     client = StandIn(BridgeSettings(exposure="all"))
     for tool in tools:
         fields = {key: tool.get(key) for key in ("description", "inputs", "outputs")}
-        client.add("api", tool["name"], **fields)
+        client.add("api", tool.name, **fields)
     entries = [entry.listed for entry in Catalogue(client).listed]
     schemas = sum(len(orjson.dumps(entry.get(key))) for entry in entries for key in ("inputSchema", "outputSchema"))
     whole = sum(len(orjson.dumps(entry)) for entry in entries)

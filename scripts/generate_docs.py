@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from utcp_bridge import errors
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.command import bridge
+from utcp_bridge.cli.command import bridge, every_command
 from utcp_bridge.settings import BridgeSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -89,17 +89,10 @@ def written(value: Any) -> str:
 
 def cli_page() -> str:
     parts = [CLI_INTRO, "## Exit codes\n", table(("Code", "Meaning"), [(str(c), m) for c, m in exits.MEANINGS.items()])]
-    for name, command in every_command("", bridge):
+    for name, command in every_command():
         parts.append(f"## `{f'utcp-bridge {name}'.strip()}`\n")
         parts.append(f"```text\n{help_of(name, command)}\n```\n")
     return "\n".join(parts)
-
-
-def every_command(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
-    """A command and, if it is a group, those in it, by their full names without the program's."""
-    yield name, command
-    for verb, child in command.commands.items() if isinstance(command, click.Group) else ():
-        yield from every_command(f"{name} {verb}".strip(), child)
 
 
 def help_of(name: str, command: click.Command) -> str:

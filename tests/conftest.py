@@ -5,6 +5,8 @@ from contextlib import suppress
 
 import pytest
 
+pytest_plugins = ["utcp_bridge.testing.plugin"]
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

@@ -1,7 +1,6 @@
 """The documentation is complete and true: settings, options, error codes, links, examples."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -9,7 +8,7 @@ import pytest
 from tests.support.source import DOCS, ROOT, tracked_files
 
 from utcp_bridge import errors
-from utcp_bridge.cli.command import bridge
+from utcp_bridge.cli.command import every_command
 from utcp_bridge.configuration.loading import load_config
 from utcp_bridge.settings import BridgeSettings, ManualOptions
 
@@ -34,12 +33,6 @@ def first_column(text: str) -> set[str]:
 
 def codes() -> set[str]:
     return {vars(errors)[name].code for name in errors.__all__}
-
-
-def verbs(name: str = "", command: click.Command = bridge) -> Iterator[tuple[str, click.Command]]:
-    yield name, command
-    for verb, child in command.commands.items() if isinstance(command, click.Group) else ():
-        yield from verbs(f"{name} {verb}".strip(), child)
 
 
 def test_every_setting_has_a_row_and_every_row_is_a_setting() -> None:
@@ -77,7 +70,9 @@ def test_every_error_code_is_documented_and_no_other() -> None:
     assert {row for row in rows if re.fullmatch(r"[a-z_]+", row)} - codes() - {"cancelled", "internal"} == set()
 
 
-@pytest.mark.parametrize(("name", "verb"), list(verbs()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "verb"), list(every_command()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_every_verb_and_option_is_documented(name: str, verb: click.Command) -> None:
     text = page("cli.md")
     options = {

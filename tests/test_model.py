@@ -11,6 +11,7 @@ from utcp_bridge.model import (
     Call,
     CallTemplate,
     Fault,
+    Faults,
     Result,
     Source,
     Tool,
@@ -18,6 +19,7 @@ from utcp_bridge.model import (
     discard,
     is_list,
     is_object,
+    matches_glob,
 )
 
 CANARY = "canary-77c1"
@@ -27,7 +29,7 @@ CANARY = "canary-77c1"
     ("value", "as_object", "as_list"),
     [({}, True, False), ([], False, True), ("{}", False, False), (None, False, False)],
 )
-def test_guards_tell_objects_and_arrays_apart(*, value: object, as_object: bool, as_list: bool) -> None:
+def test_guards_distinguish_objects_and_arrays(*, value: object, as_object: bool, as_list: bool) -> None:
     assert (is_object(value), is_list(value)) == (as_object, as_list)
 
 
@@ -98,3 +100,39 @@ def test_a_fault_reads_as_a_sentence() -> None:
 def test_every_public_noun_exists() -> None:
     assert model.__all__ == sorted(model.__all__)
     assert all(hasattr(model, name) for name in model.__all__)
+
+
+@pytest.mark.parametrize(
+    ("glob", "text", "matches"),
+    [
+        ("get_*", "GET_user", True),
+        ("GET_*", "get_user", True),
+        ("Straße", "STRASSE", True),
+        ("get_?", "get_12", False),
+        ("[gp]et", "PET", True),
+        ("get", "get_user", False),
+        ("*", "", True),
+    ],
+)
+def test_a_glob_matches_the_whole_text_in_any_case(glob: str, text: str, matches: bool) -> None:
+    assert matches_glob(glob, text) is matches
+
+
+def test_faults_are_collected_by_severity() -> None:
+    faults = Faults()
+    faults.error("here", "broken", "Repair it.")
+    faults.warn("there", "odd")
+    faults.extend([Fault("elsewhere", "bad")])
+    assert [(fault.severity, str(fault)) for fault in faults.faults] == [
+        ("error", "here: broken Repair it."),
+        ("warning", "there: odd"),
+        ("error", "elsewhere: bad"),
+    ]
+
+
+def test_a_fault_is_collected_once_and_up_to_the_limit() -> None:
+    faults = Faults(limit=1_000)
+    for number in range(3_000):
+        faults.warn(f"#/{number // 2}", "odd")
+    assert len(faults.faults) == 1_000
+    assert str(faults.faults[1]) == "#/1: odd"

@@ -4,9 +4,9 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.support.services import make_call, make_target, open_services
 
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, discard
+from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
 
 pytestmark = pytest.mark.anyio

@@ -5,10 +5,13 @@ JSON Schemas are raw dicts throughout: squeezing them through a model would drop
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, TypeAlias, TypeGuard
+from fnmatch import translate
+from functools import lru_cache
+from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +23,8 @@ __all__ = [
     "Document",
     "Emit",
     "Fault",
+    "FaultCollector",
+    "Faults",
     "Json",
     "JsonObject",
     "Result",
@@ -30,6 +35,7 @@ __all__ = [
     "discard",
     "is_list",
     "is_object",
+    "matches_glob",
 ]
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -40,13 +46,30 @@ Emit: TypeAlias = Callable[[Any], Awaitable[None]]
 
 
 def is_object(value: Any) -> TypeGuard[JsonObject]:
-    """Whether a piece of JSON is an object."""
+    """Return whether a JSON value is an object.
+
+    The keys are not checked: every parser in this package returns text keys, and a check would read the whole object.
+    """
     return isinstance(value, dict)
 
 
 def is_list(value: Any) -> TypeGuard[list[Any]]:
-    """Whether a piece of JSON is an array."""
+    """Return whether a JSON value is an array."""
     return isinstance(value, list)
+
+
+def matches_glob(glob: str, text: str) -> bool:
+    """Return whether `text` matches a shell-style pattern (`*`, `?`, `[abc]`), whatever the case of either.
+
+    This is the one rule for every pattern that a person writes for names: of tools, manuals, tags, paths, methods,
+    providers and clients.
+    """
+    return _compiled_glob(glob)(text.casefold()) is not None
+
+
+@lru_cache(maxsize=4096)
+def _compiled_glob(glob: str) -> Callable[[str], re.Match[str] | None]:
+    return re.compile(translate(glob.casefold())).match
 
 
 async def discard(_partial: Any) -> None:
@@ -227,3 +250,47 @@ class Fault:
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}"
         return f"{text} {self.remedy}" if self.remedy else text
+
+
+WhereT = TypeVar("WhereT")
+FaultT = TypeVar("FaultT")
+
+
+class FaultCollector(Generic[WhereT, FaultT]):
+    """Collects faults while something is read: each one once, at most `limit` of them.
+
+    `make(where, what, remedy, severity)` creates one fault. Most code uses `Faults`; a subclass may say where a fault
+    is in its own way, such as by a path within a document.
+    """
+
+    def __init__(self, make: Callable[[WhereT, str, str, str], FaultT], *, limit: int | None = None) -> None:
+        self.faults: list[FaultT] = []
+        self._make = make
+        self._limit = limit
+        self._seen: set[tuple[WhereT, str]] = set()
+
+    def error(self, where: WhereT, what: str, remedy: str = "") -> None:
+        """Add a fault because of which something was left out."""
+        self.add(where, what, remedy, severity="error")
+
+    def warn(self, where: WhereT, what: str, remedy: str = "") -> None:
+        """Add a fault of something that is used all the same, but that a person should look at."""
+        self.add(where, what, remedy, severity="warning")
+
+    def add(self, where: WhereT, what: str, remedy: str = "", *, severity: str = "warning") -> None:
+        """Add a fault, unless it is there already or the limit is reached; `severity` as in `Fault`."""
+        if (self._limit is None or len(self.faults) < self._limit) and (where, what) not in self._seen:
+            self._seen.add((where, what))
+            self.faults.append(self._make(where, what, remedy, severity))
+
+
+class Faults(FaultCollector[str, Fault]):
+    """Collects `Fault`s."""
+
+    def __init__(self, *, limit: int | None = None) -> None:
+        super().__init__(Fault, limit=limit)
+
+    def extend(self, faults: Iterable[Fault]) -> None:
+        """Add the faults that another reader found."""
+        for fault in faults:
+            self.add(fault.where, fault.what, fault.remedy, severity=fault.severity)

@@ -18,7 +18,7 @@ from utcp_bridge.model import Call, CallTemplate, Document, Emit, Source, TlsOpt
 from utcp_bridge.settings import BridgeSettings
 
 if TYPE_CHECKING:
-    from utcp_bridge.auth.models import Credentials
+    from utcp_bridge.auth.credentials import Credentials
     from utcp_bridge.net.guard import Guard
     from utcp_bridge.net.http import HttpPool
     from utcp_bridge.net.preview import NativeRequest

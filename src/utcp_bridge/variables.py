@@ -62,7 +62,7 @@ class VariableLoader(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Scope:
+class _Lookup:
     manual: str
     trust: Trust
     arguments: frozenset[str]
@@ -138,7 +138,7 @@ class Variables:
         :raises VariableNotFound: names the exact key to set.
         :raises ConfigError: a loader cannot be read, or the template is nested too deeply.
         """
-        scope = _Scope(manual, trust, arguments)
+        scope = _Lookup(manual, trust, arguments)
         if not is_object(value):
             return self._walk(value, scope, _ANY, 0)
         return {
@@ -148,7 +148,7 @@ class Variables:
             for key, member in value.items()
         }
 
-    def _walk(self, value: Any, scope: _Scope, pattern: re.Pattern[str], depth: int) -> Any:
+    def _walk(self, value: Any, scope: _Lookup, pattern: re.Pattern[str], depth: int) -> Any:
         if isinstance(value, str):
             return self._fill(value, scope, pattern) if "$" in value else value
         if depth > _MAX_DEPTH:
@@ -159,7 +159,7 @@ class Variables:
             return [self._walk(member, scope, pattern, depth + 1) for member in value]
         return value
 
-    def _fill(self, text: str, scope: _Scope, pattern: re.Pattern[str]) -> str:
+    def _fill(self, text: str, scope: _Lookup, pattern: re.Pattern[str]) -> str:
         if _JSON_REFERENCE.search(text):
             return text
 
@@ -346,7 +346,7 @@ def _name_of(match: re.Match[str]) -> str:
     return str(match.groupdict().get("braced") or match.groupdict().get("bare"))
 
 
-def _missing(scope: _Scope, name: str) -> VariableNotFound:
+def _missing(scope: _Lookup, name: str) -> VariableNotFound:
     key = flat_key(scope.manual, name)
     keys = [key] if key else []
     if scope.trust is Trust.OPERATOR:

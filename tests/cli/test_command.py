@@ -10,8 +10,7 @@ import pytest
 
 from utcp_bridge import __version__
 from utcp_bridge.cli import command as module
-from utcp_bridge.cli.command import bridge, main, run
-from utcp_bridge.cli.commands.registry import registry
+from utcp_bridge.cli.command import JOURNEY, bridge, every_command, main, run
 
 
 def test_the_version_is_told(command):
@@ -19,7 +18,8 @@ def test_the_version_is_told(command):
     assert (outcome.code, outcome.out) == (0, f"utcp-bridge {__version__}\n")
 
 
-VERBS = [*([verb] for verb in bridge.commands), *(["registry", verb] for verb in registry.commands)]
+COMMANDS = dict(every_command())
+VERBS = [name.split() for name in COMMANDS if name]
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
@@ -39,18 +39,17 @@ def test_help_fits_a_hundred_columns_and_is_not_cut(command, monkeypatch, verb):
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != ["registry"]], ids=" ".join)
 def test_every_verb_can_show_tracebacks_and_says_which_options_may_be_repeated(verb):
-    found = bridge.commands[verb[0]]
-    if isinstance(found, click.Group):
-        found = found.commands[verb[1]]
-    options = [param for param in found.params if isinstance(param, click.Option)]
+    options = [param for param in COMMANDS[" ".join(verb)].params if isinstance(param, click.Option)]
     assert "--debug" in [name for option in options for name in option.opts]
     assert [option.name for option in options if option.multiple and "several times" not in str(option.help)] == []
 
 
-def test_the_group_lists_its_verbs(command):
+def test_the_verbs_are_listed_in_the_order_of_the_journey(command):
     outcome = command("-h")
     assert outcome.code == 0
-    assert all(verb in outcome.out for verb in bridge.commands)
+    places = [outcome.out.index(f"\n{title}:\n") for title in JOURNEY]
+    assert places == sorted(places)
+    assert all(f"\n  {verb} " in outcome.out for verbs in JOURNEY.values() for verb in verbs)
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["tools", "--nonsense"], ["search"], ["serve", "--port", "x"]])
@@ -123,7 +122,7 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(command, tmp_path, arg
         (click.Abort(), 130, ""),
         (SystemExit(3), 3, ""),
         (SystemExit("words"), 1, ""),
-        (RuntimeError("secret"), 70, "A fault of utcp-bridge itself (RuntimeError)"),
+        (RuntimeError("secret"), 70, "Internal error in utcp-bridge (RuntimeError). Run with --debug"),
         (ExceptionGroup("", [ExceptionGroup("", [KeyError("secret")])]), 70, "(KeyError)"),
         (BrokenPipeError(errno.EPIPE, ""), 0, ""),
     ],

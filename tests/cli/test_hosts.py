@@ -1,14 +1,16 @@
-"""Hosts: their files, entries and links."""
+"""Hosts: their files, entries and links; what is read, what stays, what is refused."""
 
 import base64
 import json
+import tomllib
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
 from utcp_bridge.cli import hosts
-from utcp_bridge.cli.hosts import HOSTS, config_folder
+from utcp_bridge.cli.hosts import HOSTS, config_folder, read_host_file, show_changes
+from utcp_bridge.errors import ConfigError
 
 HOME, PROJECT = Path("/home/user/"), Path("/srv/shop")
 
@@ -54,3 +56,85 @@ def test_links_carry_the_entry():
     link = HOSTS["vscode"].link("utcp", {"type": "stdio", **entry})
     assert json.loads(unquote(link.removeprefix("vscode:mcp/install?"))) == {"name": "utcp", **entry}
     assert HOSTS["codex"].link("utcp", entry) is None
+
+
+ENTRY = {"command": "utcp-bridge", "args": ["serve", "/a.yaml"], "env": {"KEY": 'a "quote"'}}
+TOML = """# my settings
+model = "big"
+
+[mcp_servers.files]
+command = "files"
+args = ["."]
+
+[mcp_servers.files.env]
+A = "1"
+
+[profiles.fast]
+model = "small"
+"""
+
+
+def test_other_entries_and_keys_stay(tmp_path):
+    path = tmp_path / "mcp.json"
+    path.write_text('{"theme": "dark", "mcpServers": {"files": {"command": "x"}}}', encoding="utf-8")
+    file = read_host_file(path)
+    text = file.with_servers({**file.servers, "utcp": ENTRY})
+    assert json.loads(text) == {"theme": "dark", "mcpServers": {"files": {"command": "x"}, "utcp": ENTRY}}
+    assert not file.has_comments
+    assert "+" in show_changes(file, text)
+
+
+def test_comments_are_understood_and_told_of(tmp_path):
+    path = tmp_path / "mcp.json"
+    path.write_text('{\n  // mine\n  "servers": {"a": {"command": "x"}}\n}', encoding="utf-8")
+    file = read_host_file(path)
+    assert (file.key, file.has_comments) == ("servers", True)
+    assert file.servers == {"a": {"command": "x"}}
+
+
+def test_toml_keeps_every_other_line(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(TOML, encoding="utf-8")
+    file = read_host_file(path)
+    added = file.with_servers({**file.servers, "utcp": ENTRY})
+    assert added.startswith(TOML.rstrip())
+    assert tomllib.loads(added)["mcp_servers"] == {**file.servers, "utcp": ENTRY}
+    replaced = file.with_servers({"my tools": ENTRY})
+    assert "# my settings" in replaced
+    assert tomllib.loads(replaced) == {
+        "model": "big",
+        "profiles": {"fast": {"model": "small"}},
+        "mcp_servers": {"my tools": ENTRY},
+    }
+
+
+def test_a_write_keeps_a_backup_each_time_and_the_files_rights(tmp_path):
+    path = tmp_path / "deep" / "mcp.json"
+    file = read_host_file(path, HOSTS["cursor"])
+    assert file.write("{}\n") is None
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+    backups = [read_host_file(path, HOSTS["cursor"]).write(text) for text in ('{"a": 1}\n', '{"b": 1}\n')]
+    assert [backup.name for backup in backups] == ["mcp.json.bak", "mcp.json.bak2"]
+    assert backups[1].read_text() == '{"a": 1}\n'
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert sorted(one.name for one in path.parent.iterdir()) == ["mcp.json", "mcp.json.bak", "mcp.json.bak2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("mcp.json", "{", "cannot be parsed"),
+        ("mcp.json", "[]", "no object"),
+        ("mcp.json", '{"other": {}}', "names no MCP servers"),
+        ("config.toml", "a = ", "cannot be parsed"),
+        ("mcp.json", b"\xff\xff", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_told_and_left_alone(tmp_path, name, text, words):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=words):
+        read_host_file(path)
+    assert path.read_bytes() == before

@@ -193,7 +193,7 @@ async def test_a_config_can_be_a_path_a_dict_a_list_a_model_or_nothing(tmp_path:
 
 def test_one_template_of_either_generation_is_an_entry() -> None:
     fields = TransportRegistry().fields
-    assert as_entry(PROVIDER, known_fields=fields)["call_template_type"] == "http"
+    assert as_entry(PROVIDER, known_fields=fields).kind == "http"
     with pytest.raises(ConfigError, match="type"):
         as_entry({"name": "x"}, known_fields=fields)
 

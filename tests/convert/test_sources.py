@@ -18,9 +18,8 @@ from utcp_bridge.configuration.places import read_place
 from utcp_bridge.convert.outcome import Wishes
 from utcp_bridge.convert.sources import mcp_manual, openapi_manual, without_files
 from utcp_bridge.dialects import read_manual
-from utcp_bridge.dialects.documents import parse_document
+from utcp_bridge.dialects.documents import parse_document, write_document
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
-from utcp_bridge.dialects.writing import write_document
 from utcp_bridge.errors import ConfigError, ManualError, Rejected, UtcpError
 from utcp_bridge.manuals.variables_needed import variables_of_tools
 

@@ -3,6 +3,9 @@
 import pytest
 
 from utcp_bridge.dialects import read_config
+from utcp_bridge.dialects.configs import PASSED_ON, read_registries
+from utcp_bridge.dialects.readings import Notes
+from utcp_bridge.settings import ManualOptions
 
 FIELDS = {"http": frozenset({"url", "http_method"}), "file": frozenset({"file_path"}), "own": frozenset({"place"})}
 HTTP = {"call_template_type": "http", "url": "https://h/utcp"}
@@ -13,7 +16,7 @@ def read(document):
 
 
 def names(reading):
-    return [entry["name"] for entry in reading.entries]
+    return [entry.name for entry in reading.entries]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +37,7 @@ def test_every_shape_of_a_configuration_gives_the_same_entry(document):
     reading = read(document)
 
     assert reading.faults == []
-    assert reading.entries == [{"name": "a", **HTTP}]
+    assert [entry.template for entry in reading.entries] == [{"name": "a", **HTTP}]
 
 
 def test_both_dialects_may_stand_in_one_configuration():
@@ -62,13 +65,15 @@ def test_an_mcp_hosts_file_is_one_entry_that_keeps_its_servers():
     reading = read({"mcpServers": servers})
 
     assert reading.faults == []
-    assert reading.entries == [{"call_template_type": "mcp", "config": {"mcpServers": servers}, "name": "mcp"}]
+    assert [entry.template for entry in reading.entries] == [
+        {"call_template_type": "mcp", "config": {"mcpServers": servers}, "name": "mcp"}
+    ]
 
 
 def test_an_entry_may_be_an_mcp_hosts_file_with_a_name():
     reading = read([{"name": "Tools", "mcpServers": {"s": {}}, "retries": 1}])
 
-    assert reading.entries == [
+    assert [entry.template for entry in reading.entries] == [
         {"call_template_type": "mcp", "config": {"mcpServers": {"s": {}}}, "name": "Tools", "retries": 1}
     ]
 
@@ -77,7 +82,7 @@ def test_one_line_forms_are_entries():
     reading = read(["./weather.json", "https://api.example.com/utcp", "mcp+stdio:python -m notes"])
 
     assert names(reading) == ["weather", "api_example_com", "notes"]
-    assert [entry["call_template_type"] for entry in reading.entries] == ["file", "http", "mcp"]
+    assert [entry.kind for entry in reading.entries] == ["file", "http", "mcp"]
 
 
 def test_unnamed_entries_are_numbered_and_never_take_a_name_that_was_written():
@@ -143,14 +148,14 @@ def test_without_known_fields_types_and_keys_are_not_checked():
     reading = read_config([{"name": "a", "call_template_type": "custom", "x": 1}], where="utcp.json")
 
     assert reading.faults == []
-    assert reading.entries == [{"name": "a", "call_template_type": "custom", "x": 1}]
+    assert [entry.template for entry in reading.entries] == [{"name": "a", "call_template_type": "custom", "x": 1}]
 
 
 def test_keys_of_the_operator_are_kept_and_unread_ones_said():
     reading = read([{"name": "a", **HTTP, "trusted": True, "allowed_origins": ["https://x"], "http_metod": "GET"}])
 
-    assert reading.entries[0]["allowed_origins"] == ["https://x"]
-    assert reading.entries[0]["trusted"] is True
+    assert reading.entries[0].template["allowed_origins"] == ["https://x"]
+    assert reading.entries[0].template["trusted"] is True
     assert [str(fault) for fault in reading.faults] == [
         "utcp.json: entry 1 (a): nothing reads the key 'http_metod'. Did you mean 'http_method'?"
     ]
@@ -203,8 +208,8 @@ def test_client_keys_of_the_wrong_type_are_faults_that_show_no_value():
         "utcp.json: `variables` is text, not an object.",
         "utcp.json: `post_processing` is an object, not a list.",
         "utcp.json: `providers_file_path` is a number, not text.",
-        "utcp.json: an item of `load_variables_from` names no `variable_loader_type`.",
-        "utcp.json: an item of `load_variables_from` names no `variable_loader_type`.",
+        "utcp.json: item 1 of `load_variables_from` has no `variable_loader_type`.",
+        "utcp.json: item 2 of `load_variables_from` has no `variable_loader_type`.",
         "utcp.json: `bridge` is not an object.",
     ]
 
@@ -239,3 +244,66 @@ def test_anything_else_is_one_fault(document):
 
     assert (reading.entries, reading.client, reading.bridge) == ([], {}, {})
     assert len(reading.faults) == 1
+
+
+URL = "https://registry.example.com/api"
+
+
+def read_all(*items):
+    notes = Notes()
+    return list(read_registries(list(items), "c", notes)), [f"{fault.severity} {fault}" for fault in notes.faults]
+
+
+def test_a_registry_is_an_address_or_an_object():
+    registries, faults = read_all(
+        URL, {"registry": "./list.json", "tags": ["a"], "q": "x", "limit": 3, "sha256": {"m": "0"}}
+    )
+    assert registries == [
+        {"registry": URL, "name": "registry_example_com"},
+        {"registry": "./list.json", "name": "list", "tags": ["a"], "q": "x", "limit": 3, "sha256": {"m": "0"}},
+    ]
+    assert faults == []
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (3, "a number, not an object or a URL"),
+        ({}, "names no `registry`"),
+        ("  ", "names no `registry`"),
+        ({"registry": URL, "name": 3}, "the name is a number"),
+        ({"registry": URL, "tags": "x"}, "`tags`"),
+        ({"registry": URL, "tags": [1]}, "`tags`"),
+        ({"registry": URL, "q": []}, "`q` is a list"),
+        ({"registry": URL, "limit": 0}, "`limit`"),
+        ({"registry": URL, "limit": True}, "`limit`"),
+        ({"registry": URL, "sha256": "abc"}, "`sha256`"),
+        ({"registry": URL, "sha256": {"a": 1}}, "`sha256`"),
+        ({"registry": URL, "name": "good"}, "also named 'good'"),
+    ],
+)
+def test_a_registry_that_cannot_be_used_costs_no_other(item, words):
+    registries, [fault] = read_all({"registry": URL, "name": "good"}, item, {"registry": URL, "name": "late"})
+    assert [registry["name"] for registry in registries] == ["good", "late"]
+    assert fault.startswith("error c: registry 2:")
+    assert words in fault
+
+
+def test_keys_that_a_registry_may_not_have_are_told_and_dropped():
+    [registry], faults = read_all({"registry": URL, "trusted": True, "auth_tools": {}, "tag": ["x"], "x-note": 1})
+    assert registry.keys() == {"registry", "name"}
+    assert len(faults) == 3
+    assert any("cannot be trusted" in fault for fault in faults)
+    assert any("Did you mean 'tags'?" in fault for fault in faults)
+
+
+def test_what_is_passed_on_are_keys_of_a_manual_and_hand_out_nothing():
+    assert set(ManualOptions.model_fields) >= PASSED_ON
+    assert not PASSED_ON & {"trusted", "auth_tools", "base_url", "client_cert", "client_key", "server_variables"}
+
+
+def test_a_configuration_has_them_under_registries():
+    reading = read_config({"registries": [URL, {}]}, where="c")
+    assert [registry["name"] for registry in reading.client["registries"]] == ["registry_example_com"]
+    assert "registry 2" in str(reading.faults[0])
+    assert "not a list" in str(read_config({"registries": {}}, where="c").faults[0])

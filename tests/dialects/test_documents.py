@@ -1,6 +1,16 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from utcp_bridge.dialects.documents import MAX_DEPTH, DocumentError, parse_document
+from utcp_bridge.dialects.documents import (
+    MAX_DEPTH,
+    DocumentError,
+    YamlProblem,
+    form_of,
+    parse_document,
+    parse_yaml,
+    write_document,
+)
 from utcp_bridge.errors import ManualError
 
 
@@ -77,3 +87,117 @@ def test_the_deepest_allowed_document_is_read():
     assert parse_document("[" * MAX_DEPTH + "]" * MAX_DEPTH, hint="x.json")
     assert parse_document("[" * MAX_DEPTH + "a" + "]" * MAX_DEPTH)
     assert parse_document("5", hint="x.json") == 5
+
+
+ODD = [
+    "", "no", "on", "Yes", "~", "null", "True", "0o7", "012", "0x1F", "1e5", "1E400", "1_000", ".5", "1.", "+1", ".inf",
+    "-", "- a", "? x", "<<", "=", "12:30", "2024-01-01", "a: b", "#x", "'", "\x85", "\u2028", "\ufeff", "a\t b",
+    " lead", "trail ", "two\nlines\n", "\x00", "!tag", "&a", "*a", "%", "@", "`", "{", "]", ",", "\U0001f600",
+]  # fmt: skip
+TEXT = (
+    st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=40)
+    | st.sampled_from(ODD)
+    | st.from_regex(r"[-+.0-9eExXoO_]{1,9}", fullmatch=True)
+)
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+)
+JSON = st.recursive(
+    SCALARS | TEXT, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4)
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(JSON)
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_what_is_written_reads_back_as_the_same(form, value):
+    assert parse_document(write_document({"k": value}, form), hint=form) == {"k": value}
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_a_text_stays_a_text(text):
+    assert parse_document(write_document([text, {text: text}], "yaml"), hint="yaml") == [text, {text: text}]
+
+
+def test_keys_keep_their_order_and_parts_that_are_shared_are_repeated():
+    shared = {"b": [1]}
+    assert write_document({"z": shared, "a": shared}, "yaml") == "z:\n  b:\n  - 1\na:\n  b:\n  - 1\n"
+    assert write_document({"z": 1, "a": []}) == '{\n  "z": 1,\n  "a": []\n}\n'
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.yaml", "yaml"), ("A.YML", "yaml"), ("a.json", "json"), ("", "json")])
+def test_a_files_name_tells_its_form(name, form):
+    assert form_of(name) == form
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: [yes, no, on, off, y, NO]", {"a": ["yes", "no", "on", "off", "y", "NO"]}),
+        ("[true, False, TRUE, null, ~, Null]", [True, False, True, None, None, None]),
+        ("[2024-01-01, 12:30:00, 1_000]", ["2024-01-01", "12:30:00", "1_000"]),
+        ("[1, -2, +3, 0o17, 0x1F, 1.5, .5, 1e3, 1., 0123]", [1, -2, 3, 15, 31, 1.5, 0.5, 1000.0, 1.0, 123]),
+        ("['1', \"true\", '~']", ["1", "true", "~"]),
+        ("a: |\n  1\n  2\n", {"a": "1\n2\n"}),
+        ("200: ok\n1.5: x\ntrue: y\n~: z\non: w", {"200": "ok", "1.5": "x", "true": "y", "~": "z", "on": "w"}),
+        ("a:\nb: ''", {"a": None, "b": ""}),
+        (
+            "[!!str 5, !!int '5', !!float 5, !!bool 'true', !Ref x, !!timestamp 2024-01-01]",
+            ["5", 5, 5, True, "x", "2024-01-01"],
+        ),
+        ("-", [None]),
+        ("# nothing", None),
+        ("- .\n- -x\n- '='\n- 1.2.3", [".", "-x", "=", "1.2.3"]),
+        ("x: &k a\ny: *k", {"x": "a", "y": "a"}),
+        ("k: &k id\n*k : 5", {"k": "id", "id": 5}),
+    ],
+)
+def test_the_core_schema_of_yaml_1_2_gives_plain_data(text, value):
+    assert parse_yaml(text) == value
+
+
+def test_aliases_share_and_merge_keys_fill_in():
+    text = "base: &b {p: 1, q: 2}\none: {<<: *b, q: 3}\nmany:\n  <<: [*b, {r: 4}]\nquoted: {'<<': 1}"
+    assert parse_yaml(text) == {
+        "base": {"p": 1, "q": 2},
+        "one": {"q": 3, "p": 1},
+        "many": {"p": 1, "q": 2, "r": 4},
+        "quoted": {"<<": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "line"),
+    [
+        ("a: 1\na: 2", "appears twice", 2),
+        ("'1': x\n1: y", "appears twice", 2),
+        ("a: &a [*a]", "inside its own anchor", 1),
+        ("a: *nowhere", "anchor", 1),
+        ("? [x]\n: 1", "not plain text", 1),
+        ("a: &l [1]\n*l : 1", "not plain text", 2),
+        ("<<: 5", "takes mappings", 1),
+        ("a: 1\n---\nb: 2", "more than one document", 2),
+        ("a: .inf", "not finite", 1),
+        ("a: -.INF", "not finite", 1),
+        ("a: 1e9999", "not finite", 1),
+        ("a: b: c", "mapping values are not allowed", 1),
+    ],
+)
+def test_what_cannot_be_data_is_named_with_its_line(text, what, line):
+    with pytest.raises(YamlProblem, match=what) as caught:
+        parse_yaml(text)
+    assert caught.value.line == line
+
+
+def test_an_alias_bomb_goes_off_harmlessly():
+    levels = ["l0: &l0 [1,1,1,1,1,1,1,1,1]"]
+    levels += [f"l{i}: &l{i} [{','.join([f'*l{i - 1}'] * 9)}]" for i in range(1, 9)]
+    with pytest.raises(YamlProblem, match="too many nodes") as caught:
+        parse_yaml("\n".join(levels))
+    assert caught.value.is_limit
+
+
+def test_characters_that_yaml_forbids_are_a_problem_without_a_place():
+    with pytest.raises(YamlProblem) as caught:
+        parse_yaml("a: \x07")
+    assert caught.value.line is None

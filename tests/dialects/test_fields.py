@@ -5,7 +5,6 @@ import pytest
 from utcp_bridge.dialects.fields import (
     copied,
     first_of,
-    is_object,
     nearest,
     safe_name,
     seconds,
@@ -14,12 +13,6 @@ from utcp_bridge.dialects.fields import (
     text_of,
     word,
 )
-
-
-def test_an_object_has_text_keys_only():
-    assert is_object({"a": 1})
-    assert not is_object({1: "a"})
-    assert not is_object([])
 
 
 def test_the_first_key_that_is_there_and_not_null_counts():

@@ -43,9 +43,9 @@ def test_any_document_is_read_to_entries_and_faults(document):
     reading = read_config(document, where="x", known_fields={"http": frozenset({"url"})}.get)
 
     assert all(isinstance(fault, Fault) for fault in reading.faults)
-    names = [entry["name"] for entry in reading.entries]
+    names = [entry.name for entry in reading.entries]
     assert len(set(names)) == len(names)
-    assert all(isinstance(entry["call_template_type"], str) for entry in reading.entries)
+    assert all(isinstance(entry.template["call_template_type"], str) for entry in reading.entries)
 
 
 @given(document=DOCUMENTS)
@@ -55,9 +55,9 @@ def test_any_document_is_read_to_tools_and_faults(document):
 
     assert all(isinstance(fault, Fault) for fault in reading.faults)
     for tool in reading.tools:
-        assert isinstance(tool["name"], str)
-        assert isinstance(tool["inputs"], dict)
-        assert isinstance(tool["tool_call_template"]["call_template_type"], str)
+        assert isinstance(tool.name, str)
+        assert isinstance(tool.inputs, dict)
+        assert isinstance(tool.template["call_template_type"], str)
 
 
 @given(document=DOCUMENTS)

@@ -3,6 +3,8 @@
 import pytest
 
 from utcp_bridge.dialects import read_manual
+from utcp_bridge.dialects.manuals import read_inputs, read_outputs
+from utcp_bridge.dialects.readings import Notes
 
 MANUAL = {"name": "weather", "call_template_type": "http", "url": "https://h/utcp", "trusted": True}
 
@@ -22,7 +24,7 @@ def only(document, **default):
 def test_a_tools_own_template_has_four_names(key):
     template = {"provider_type": "http_stream", "url": "https://h/x", "timeout": 5000}
 
-    assert only({"tools": [{"name": "a", key: template}]})["tool_call_template"] == {
+    assert only({"tools": [{"name": "a", key: template}]}).template == {
         "call_template_type": "streamable_http",
         "url": "https://h/x",
         "timeout": 5.0,
@@ -32,7 +34,7 @@ def test_a_tools_own_template_has_four_names(key):
 def test_a_tool_without_template_is_reached_through_the_manuals_own():
     tool = only({"version": "1", "tools": [{"name": "a"}]})
 
-    assert tool["tool_call_template"] == {"call_template_type": "http", "url": "https://h/utcp"}
+    assert tool.template == {"call_template_type": "http", "url": "https://h/utcp"}
 
 
 def test_a_fetched_template_brings_no_keys_that_only_the_operator_may_write():
@@ -44,7 +46,7 @@ def test_a_fetched_template_brings_no_keys_that_only_the_operator_may_write():
         "allow_networks": ["::/0"],
     }
 
-    assert only([{"name": "a", "tool_call_template": template}])["tool_call_template"] == {
+    assert only([{"name": "a", "tool_call_template": template}]).template == {
         "call_template_type": "http",
         "url": "u",
     }
@@ -58,12 +60,12 @@ def test_a_tool_object_has_its_optional_members_only_where_they_are_given():
     }  # fmt: skip
     template = {"call_template_type": "http", "url": "https://h/utcp"}
 
-    assert only([full]) == {
+    assert only([full]).as_json() == {
         "name": "a", "description": "d", "inputs": {"type": "object"}, "outputs": {"type": "array"}, "tags": ["x"],
         "title": "T", "annotations": {"readOnlyHint": True}, "deprecated": True, "average_response_size": 10,
-        "body_members": ["m"], "tool_call_template": template,
+        "body_members": ["m"], "unknown": 1, "tool_call_template": template,
     }  # fmt: skip
-    assert only([{"name": "b", "inputs": None, "tags": "x", "average_response_size": True}]) == {
+    assert only([{"name": "b", "inputs": None, "tags": "x", "average_response_size": True}]).as_json() == {
         "name": "b", "description": "", "inputs": {"type": "object", "properties": {}}, "tags": ["x"],
         "tool_call_template": template,
     }  # fmt: skip
@@ -73,13 +75,13 @@ def test_schemas_are_handed_on_as_the_same_objects():
     inputs, outputs = {"type": "object", "x-own": 1}, {"type": "array"}
     tool = only([{"name": "a", "parameters": inputs, "response_schema": outputs}])
 
-    assert tool["inputs"] is inputs
-    assert tool["outputs"] is outputs
+    assert tool.inputs is inputs
+    assert tool.outputs is outputs
 
 
 @pytest.mark.parametrize("document", [{"name": "a", "inputs": {}}, [{"name": "a", "description": "b"}]])
 def test_one_tool_and_a_list_of_tools_are_manuals_too(document):
-    assert only(document)["name"] == "a"
+    assert only(document).name == "a"
     assert read(document).dialect == "tools"
 
 
@@ -89,8 +91,8 @@ def test_the_answer_of_an_mcp_server_becomes_tools_of_it():
 
     assert read(listed, **server).dialect == "mcp"
     tool = only(listed, **server)
-    assert tool["title"] == "Add"
-    assert tool["tool_call_template"] == {
+    assert tool.title == "Add"
+    assert tool.template == {
         "call_template_type": "mcp", "config": server["config"], "tool_name": "add",
     }  # fmt: skip
 
@@ -111,8 +113,8 @@ def test_each_bad_tool_is_one_fault_and_the_rest_is_kept():
         ],
     })  # fmt: skip
 
-    assert [tool["name"] for tool in reading.tools] == ["good", "good too"]
-    assert reading.tools[1]["tool_call_template"]["auth"]["username"] == "u"
+    assert [tool.name for tool in reading.tools] == ["good", "good too"]
+    assert reading.tools[1].template["auth"]["username"] == "u"
     assert [str(fault) for fault in reading.faults] == [
         "manual 'weather': tool 2: is text, not an object.",
         "manual 'weather': tool 3: has no name.",
@@ -130,7 +132,7 @@ def test_each_bad_tool_is_one_fault_and_the_rest_is_kept():
 def test_a_bad_tool_does_not_take_a_good_one_of_its_name_with_it():
     reading = read([{"name": "a", "inputs": 5}, {"name": "a", "inputs": {}}])
 
-    assert [tool["inputs"] for tool in reading.tools] == [{}]
+    assert [tool.inputs for tool in reading.tools] == [{}]
 
 
 def test_what_a_manual_says_of_itself_is_kept():
@@ -196,3 +198,71 @@ def test_another_document_is_one_fault_that_says_what_it_is(document, hint):
     assert reading.tools == []
     assert len(reading.faults) == 1
     assert hint in str(reading.faults[0])
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"x-unknown": 1}}},
+        {"properties": {"a": {"type": "string", "examples": ["x"]}}},
+        {"type": ["object", "null"]},
+        {"anyOf": [{"type": "object"}]},
+    ],
+)
+def test_a_schema_is_kept_as_the_same_object(schema):
+    notes = Notes()
+
+    assert read_inputs(schema, "here", notes) is schema
+    assert notes.faults == []
+
+
+def test_absent_inputs_mean_no_arguments():
+    assert read_inputs(None, "here", Notes()) == {"type": "object", "properties": {}}
+
+
+def test_a_bare_map_of_properties_is_read_as_such_and_said():
+    notes = Notes()
+    city = {"type": "string"}
+
+    assert read_inputs({"city": city}, "here", notes) == {"type": "object", "properties": {"city": city}}
+    assert [fault.severity for fault in notes.faults] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        (True, "is a boolean, not an object"),
+        ([], "is a list, not an object"),
+        ("text", "is text, not an object"),
+        ({"type": "array"}, "is of type 'array'"),
+        ({"type": ["string", "null"]}, "is of type 'a list'"),
+        ({"type": "object", "properties": []}, "`properties` is not an object"),
+    ],
+)
+def test_what_cannot_be_an_argument_object_is_refused_with_the_reason(schema, reason):
+    with pytest.raises(ValueError, match=reason):
+        read_inputs(schema, "here", Notes())
+
+
+@pytest.mark.parametrize("key", ["outputs", "response_schema", "outputSchema", "output_schema"])
+def test_the_output_schema_has_four_names(key):
+    schema = {"type": "array"}
+
+    assert read_outputs({key: schema}, "here", Notes()) is schema
+
+
+def test_an_empty_output_schema_gives_way_to_the_response_schema():
+    notes = Notes()
+    tool = {"outputs": {"type": "object", "properties": {}}, "response_schema": {"type": "array"}}
+
+    assert read_outputs(tool, "here", notes) == {"type": "array"}
+    assert notes.dialects == {"extended"}
+
+
+def test_an_output_schema_that_is_no_object_is_ignored_and_said():
+    notes = Notes()
+
+    assert read_outputs({"outputs": "text"}, "here", notes) is None
+    assert read_outputs({}, "here", notes) is None
+    assert [str(fault) for fault in notes.faults] == ["here: `outputs` is text, not an object, and is ignored."]

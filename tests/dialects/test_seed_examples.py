@@ -335,7 +335,7 @@ def test_a_documented_provider_means_what_its_document_says(section, provider, k
 
     assert reading.faults == []
     assert reading.dialect == "v0.x"
-    (entry,) = reading.entries
+    entry = reading.entries[0].template
     assert entry["call_template_type"] == kind
     assert "provider_type" not in entry
     assert {path: member(entry, path) for path in expected} == expected
@@ -354,7 +354,7 @@ def test_a_documented_provider_whose_type_was_forgotten_is_a_fault_that_proposes
     broken = {"name": "my_local_tools", "signaling_server": "wss://signaling.example.com", "peer_id": "unique-peer-id"}
     reading = read_config([broken, PROVIDERS[0][1]], where="0.1, text provider")
 
-    assert [entry["name"] for entry in reading.entries] == ["cool_public_apis"]
+    assert [entry.name for entry in reading.entries] == ["cool_public_apis"]
     assert 'Is it "call_template_type": "webrtc"?' in str(reading.faults[0])
 
 

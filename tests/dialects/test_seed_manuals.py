@@ -20,7 +20,7 @@ def read(document):
 def template_of(tool):
     reading = read({"utcp_version": "1.0.1", "tools": [{"name": "a", **tool}]})
     assert reading.faults == []
-    return reading.tools[0]["tool_call_template"], reading
+    return reading.tools[0].template, reading
 
 
 def test_the_documented_manual_is_one_http_tool():
@@ -33,7 +33,7 @@ def test_the_documented_manual_is_one_http_tool():
     reading = read_manual(manual, default_template={"call_template_type": "http", "url": "u"}, where="m")
 
     assert (reading.dialect, reading.faults) == ("v0.x", [])
-    assert reading.tools == [
+    assert [tool.as_json() for tool in reading.tools] == [
         {
             **tool,
             "outputs": outputs,
@@ -69,7 +69,7 @@ def test_the_documented_forms_of_auth_are_kept_word_for_word(auth):
     reading = read_config([{"name": "a", "provider_type": "http", "url": "u", "auth": auth}], where="authentication")
 
     assert reading.faults == []
-    assert reading.entries[0]["auth"] == auth
+    assert reading.entries[0].template["auth"] == auth
 
 
 def test_the_manual_of_the_key_concepts_is_one_tool_with_a_query_of_its_own():
@@ -102,9 +102,9 @@ def test_the_manual_of_the_key_concepts_is_one_tool_with_a_query_of_its_own():
 
     assert (reading.dialect, reading.faults, reading.info) == ("extended", [], {"version": "1.0.0"})
     (tool,) = reading.tools
-    assert tool["inputs"] is inputs
-    assert tool["tool_call_template"]["headers"] == {"Authorization": "Bearer ${WEATHER_API_KEY}"}
-    rendered = compile_template(tool["tool_call_template"]["query_params"], syntaxes=Syntax.MUSTACHE)
+    assert tool.inputs is inputs
+    assert tool.template["headers"] == {"Authorization": "Bearer ${WEATHER_API_KEY}"}
+    rendered = compile_template(tool.template["query_params"], syntaxes=Syntax.MUSTACHE)
     assert rendered.render({"location": "Paris"}, context=Context.QUERY) == {"q": "Paris", "units": "metric"}
 
 
@@ -186,7 +186,7 @@ def test_a_documented_call_template_is_read_in_a_tool_and_in_a_configuration(sec
     assert template_of({"tool_call_template": written})[0] == {**written, **changed}
     reading = read_config([{"name": "a", **written}], where=section)
     assert reading.faults == []
-    assert reading.entries == [{"name": "a", **written, **changed}]
+    assert [entry.template for entry in reading.entries] == [{"name": "a", **written, **changed}]
 
 
 @pytest.mark.parametrize(("section", "written", "changed"), CALL_TEMPLATES, ids=IDS)
@@ -268,12 +268,12 @@ def test_the_complete_manual_declares_its_key_and_reads_the_response_schema():
     assert (reading.info["title"], reading.info["version"]) == ("Example Service Tools", "2.1.0")
     assert reading.declared_variables == {"EXAMPLE_API_KEY": "Get your API key from https://example.com/keys"}
     places, weather = reading.tools
-    assert places["outputs"] == COMPLETE["tools"][0]["response_schema"]
-    assert (places["tags"], weather["tags"]) == (["search", "maps"], ["weather"])
-    assert "outputs" not in weather
+    assert places.outputs == COMPLETE["tools"][0]["response_schema"]
+    assert (places.tags, weather.tags) == (("search", "maps"), ("weather",))
+    assert weather.outputs is None
     for tool, written in zip(reading.tools, COMPLETE["tools"], strict=True):
-        assert tool["inputs"] is written["inputs"]
-        assert tool["tool_call_template"] == written["tool_call_template"]
+        assert tool.inputs is written["inputs"]
+        assert tool.template == written["tool_call_template"]
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_the_complete_manual_declares_its_key_and_reads_the_response_schema():
     ],
 )
 def test_arguments_and_defaults_of_the_complete_manual_become_its_queries(tool, arguments, query):
-    written = read(COMPLETE).tools[tool]["tool_call_template"]["query_params"]
+    written = read(COMPLETE).tools[tool].template["query_params"]
     assert compile_template(written, syntaxes=Syntax.MUSTACHE).render(arguments, context=Context.QUERY) == query
 
 
@@ -353,7 +353,7 @@ def test_custom_headers_keep_their_variables():
 def test_examples_in_a_schema_are_kept():
     inputs = {"properties": {"location": {"type": "string", "examples": ["Paris", "New York", "48.8566,2.3522"]}}}
 
-    assert read([{"name": "a", "inputs": inputs}]).tools[0]["inputs"] is inputs
+    assert read([{"name": "a", "inputs": inputs}]).tools[0].inputs is inputs
 
 
 def test_the_metadata_of_a_versioned_manual_titles_it():
@@ -365,7 +365,7 @@ def test_the_metadata_of_a_versioned_manual_titles_it():
 def test_focused_parameters_are_a_map_of_properties():
     reading = read([{"name": "a", "parameters": {"location": {"type": "string"}}}])
 
-    assert reading.tools[0]["inputs"] == {"type": "object", "properties": {"location": {"type": "string"}}}
+    assert reading.tools[0].inputs == {"type": "object", "properties": {"location": {"type": "string"}}}
 
 
 def test_file_and_url_discovery_are_one_line_entries():
@@ -373,7 +373,7 @@ def test_file_and_url_discovery_are_one_line_entries():
         ["./tools/weather.json", "./tools/maps.json", "https://api.example.com/utcp-manual.json"], where="discovery"
     )
 
-    assert [(entry["name"], entry["call_template_type"]) for entry in reading.entries] == [
+    assert [(entry.name, entry.kind) for entry in reading.entries] == [
         ("weather", "file"),
         ("maps", "file"),
         ("utcp_manual", "http"),
@@ -387,4 +387,4 @@ def test_tags_and_a_response_schema_describe_a_tool():
         [{"name": "a", "description": "Updated every 15 minutes.", "tags": tags, "response_schema": schema}]
     ).tools
 
-    assert (tool["tags"], tool["outputs"], tool["description"]) == (tags, schema, "Updated every 15 minutes.")
+    assert (tool.tags, tool.outputs, tool.description) == (tuple(tags), schema, "Updated every 15 minutes.")

@@ -1,4 +1,4 @@
-"""All manuals at once, in the order of the configuration; calls; JSON; no secret in any of it."""
+"""All manuals in the order of the configuration, trial calls, JSON, and no secret anywhere."""
 
 import json
 
@@ -7,7 +7,7 @@ from tests.upstreams.http_service import HttpService
 from tests.upstreams.registry_service import Answers, served
 
 from utcp_bridge.client.client import Extensions, UtcpClient
-from utcp_bridge.doctor import Trial, diagnose
+from utcp_bridge.doctor import TrialCall, diagnose
 from utcp_bridge.errors import UnknownTool, Unreachable
 from utcp_bridge.net.guard import Guard
 
@@ -27,57 +27,59 @@ async def diagnosed(entries, *trials, config=None, **options):
         return await diagnose(client, entries, guard=guard, trials=trials, **options)
 
 
-async def test_manuals_stand_in_the_order_of_the_configuration_and_one_that_fails_stops_none():
+async def test_manuals_are_in_configuration_order_and_a_failed_one_stops_none():
     gone = {"name": "gone", "call_template_type": "file", "file_path": "gone.json"}
     found = await diagnosed([gone, *(text(f"m{number}", "a") for number in range(20))])
-    assert [course.name for course in found.courses] == ["gone", *(f"m{number}" for number in range(20))]
-    assert [course.status for course in found.courses] == ["failed", *["ok"] * 20]
+    assert [manual.name for manual in found.manuals] == ["gone", *(f"m{number}" for number in range(20))]
+    assert [manual.status for manual in found.manuals] == ["failed", *["ok"] * 20]
     assert isinstance(found.error, Unreachable)
 
 
-async def test_progress_names_what_is_examined():
-    told = []
-    await diagnosed([text("shop", "a"), text("bank", "b")], progress=lambda names: told.append(list(names)))
-    assert {name for names in told for name in names} == {"shop", "bank"}
-    assert told[-1] == []
+async def test_progress_names_the_manuals_under_examination():
+    reported = []
+    await diagnosed([text("shop", "a"), text("bank", "b")], progress=lambda names: reported.append(list(names)))
+    assert {name for names in reported for name in names} == {"shop", "bank"}
+    assert reported[-1] == []
 
 
-async def test_calls_stand_with_their_manuals_and_those_of_nobody_alone():
-    trials = [Trial("shop.a"), Trial("shop_b"), Trial("nobody.a")]
+async def test_calls_are_listed_with_their_manual_and_unknown_ones_separately():
+    trials = [TrialCall("shop.a"), TrialCall("shop_b"), TrialCall("nobody.a")]
     found = await diagnosed([text("shop", "a")], *trials)
-    calls = [step for step in found.courses[0].steps if step.name == "call"]
+    calls = [step for step in found.manuals[0].steps if step.name == "call"]
     assert [(step.status, step.message) for step in calls] == [
-        ("ok", "shop.a answered a text of 1 character."),
+        ("ok", "shop.a returned a text of 1 character."),
         ("failed", "There is no tool 'shop_b'."),
     ]
-    assert isinstance(found.stray[0].error, UnknownTool)
+    assert isinstance(found.other_calls[0].error, UnknownTool)
     assert isinstance(found.error, UnknownTool)
 
 
-async def test_calls_of_a_manual_that_failed_are_not_tried():
-    found = await diagnosed([{"name": "gone", "call_template_type": "file", "file_path": "gone.json"}], Trial("gone.a"))
-    assert (found.courses[0].steps[-1].name, found.courses[0].steps[-1].status) == ("call", "skipped")
+async def test_calls_to_a_failed_manual_are_skipped():
+    found = await diagnosed(
+        [{"name": "gone", "call_template_type": "file", "file_path": "gone.json"}], TrialCall("gone.a")
+    )
+    assert (found.manuals[0].steps[-1].name, found.manuals[0].steps[-1].status) == ("call", "skipped")
 
 
-async def test_manuals_of_a_registry_are_examined_with_the_policy_for_strangers():
+async def test_manuals_of_a_registry_are_examined_under_the_policy_for_fetched_manuals():
     service = Answers({"/a.json": {"utcp_version": "1.0.1", "tools": []}})
     with served(service.app) as base:
         listed = [{"name": "own", "url": "/a.json"}, {"name": "inner", "url": "https://127.0.0.1:1/b.json"}]
         service.answers["/manuals"] = {"manuals": listed}
         found = await diagnosed([], config={"registries": [{"registry": base, "name": "acme"}]})
-    courses = {course.name: course for course in found.courses}
-    assert {name: course.status for name, course in courses.items()} == {
+    manuals = {manual.name: manual for manual in found.manuals}
+    assert {name: manual.status for name, manual in manuals.items()} == {
         "acme": "ok",
         "acme_own": "warning",
         "acme_inner": "failed",
     }
-    assert [step.name for step in courses["acme"].steps] == ["discovery"]
-    refused = courses["acme_inner"].failed
+    assert [step.name for step in manuals["acme"].steps] == ["discovery"]
+    refused = manuals["acme_inner"].failed
     assert (refused.name, refused.error.code) == ("name", "policy")
     assert '"allow_networks"' in refused.remedy
 
 
-async def test_json_has_the_same_facts_and_no_secret():
+async def test_json_has_the_same_facts_and_no_secrets():
     async with HttpService() as service:
         auth = {"auth_type": "api_key", "api_key": "${KEY}"}
         entry = {"name": "shop", "call_template_type": "http", "url": f"{service.base}/echo?k=${{KEY}}", "auth": auth}

@@ -5,7 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
-from utcp_bridge.cli.command import bridge
+from utcp_bridge.cli.command import every_command
 from utcp_bridge.settings import BridgeSettings, settings_from_environment
 
 ROOT = Path(__file__).parents[2]
@@ -47,4 +47,4 @@ def test_the_health_check_is_python_and_asks_the_probe():
 
 def test_the_default_command_is_a_verb():
     verb = re.search(r'^CMD \["(\w+)"', FINAL, re.MULTILINE)[1]
-    assert verb in bridge.commands
+    assert verb in dict(every_command())

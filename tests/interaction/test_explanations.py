@@ -8,7 +8,6 @@ from pathlib import Path
 
 import anyio
 import pytest
-from tests.support.services import LOOPBACK
 from tests.upstreams.graphql_service import GraphQlService
 from tests.upstreams.grpc_service import GrpcService
 from tests.upstreams.http_service import HttpService
@@ -19,7 +18,8 @@ from tests.upstreams.websocket_service import WebSocketService
 
 from utcp_bridge import UtcpClient
 from utcp_bridge.errors import InvalidArguments, ReplyTooLarge
-from utcp_bridge.net.framing import Framing
+from utcp_bridge.testing.services import LOOPBACK
+from utcp_bridge.transports.tcp import Framing
 
 pytestmark = pytest.mark.anyio
 SECRET = "secret-of-the-service"

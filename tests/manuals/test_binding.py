@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from tests.support.tools import OBJECT, make_tool
 
-from utcp_bridge.auth.models import TokenCache
+from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.errors import ConfigError, PolicyError, VariableNotFound
 from utcp_bridge.manuals.binding import Binder, uses_secrets
 from utcp_bridge.model import JsonObject, Source, Trust

@@ -3,14 +3,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.services import LOOPBACK, open_services
 from tests.support.tools import tool_object
 from tests.upstreams.http_service import HttpService
 
 from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
-from utcp_bridge.manuals.reading import ManualReader, Reading
+from utcp_bridge.manuals.reading import LoadedManual, ManualReader, gather_references, read_local_reference
 from utcp_bridge.model import Document, JsonObject, Source, Trust
 from utcp_bridge.settings import BridgeSettings, ManualOptions
+from utcp_bridge.testing.services import LOOPBACK, open_services
+from utcp_bridge.transports.registry import TransportRegistry
 
 pytestmark = pytest.mark.anyio
 
@@ -29,9 +30,9 @@ async def read(
     source: Source = SOURCE,
     settings: BridgeSettings | None = None,
     **options: Any,
-) -> Reading:
+) -> LoadedManual:
     async with open_services(settings=settings) as services:
-        reader = ManualReader(services)
+        reader = ManualReader(services, TransportRegistry())
         document = Document(content, url=url, media_type=media_type, generated=bool(options.pop("generated", False)))
         wanted = ManualOptions.model_validate(options)
         return await reader.read(document, entry=ENTRY, source=source, options=wanted)
@@ -60,7 +61,7 @@ def openapi(schema: JsonObject) -> JsonObject:
 )
 async def test_a_manual_is_read_whatever_form_it_comes_in(content: Any) -> None:
     reading = await read(content)
-    assert [tool["name"] for tool in reading.tools] == ["one"]
+    assert [tool.name for tool in reading.tools] == ["one"]
 
 
 async def test_a_large_manual_is_read_in_full() -> None:
@@ -75,7 +76,7 @@ async def test_a_manual_above_the_limit_names_it() -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [({"hello": 1}, "object of another kind"), ("text", "no JSON object"), ({"providers": []}, "config")],
+    [({"hello": 1}, "object of another kind"), ("text", "not a JSON object"), ({"providers": []}, "config")],
 )
 async def test_what_is_no_manual_says_what_it_is(content: Any, words: str) -> None:
     with pytest.raises(ManualError, match=words):
@@ -104,26 +105,26 @@ async def test_the_manuals_own_auth_is_a_default_for_tools_without_any() -> None
         "auth": {"auth_type": "basic", "username": "u", "password": "p"},
     }
     reading = await read({**MANUAL, "auth": auth, "tools": [TOOL, own]})
-    assert [tool["tool_call_template"]["auth"]["auth_type"] for tool in reading.tools] == ["api_key", "basic"]
+    assert [tool.template["auth"]["auth_type"] for tool in reading.tools] == ["api_key", "basic"]
 
 
 async def test_the_operators_choice_is_applied() -> None:
     reading = await read({**MANUAL, "tools": [TOOL, {**TOOL, "name": "two"}]}, exclude={"names": ["one"]})
-    assert [tool["name"] for tool in reading.tools] == ["two"]
+    assert [tool.name for tool in reading.tools] == ["two"]
 
 
 async def test_generated_tools_are_reached_through_the_manuals_own_template() -> None:
     tool = {key: value for key, value in tool_object("made").items() if key != "tool_call_template"}
     content = {"tools": [{**tool, "overlay": {"query": "{ x }"}}], "info": {"title": "T", "description": "D"}}
     reading = await read(content, generated=True)
-    assert reading.tools[0]["tool_call_template"] == {"call_template_type": "http", "url": ENTRY["url"]}
-    assert reading.tools[0]["overlay"] == {"query": "{ x }"}
+    assert reading.tools[0].template == {"call_template_type": "http", "url": ENTRY["url"]}
+    assert reading.tools[0].overlay == {"query": "{ x }"}
     assert (reading.title, reading.description, reading.dialect) == ("T", "D", "generated")
 
 
 async def test_an_openapi_description_is_converted() -> None:
     reading = await read(openapi(SHARED))
-    assert [tool["name"] for tool in reading.tools] == ["add"]
+    assert [tool.name for tool in reading.tools] == ["add"]
     assert (reading.dialect, reading.title) == ("openapi", "Shop")
 
 
@@ -132,7 +133,7 @@ async def test_references_to_files_in_the_same_folder_are_followed(tmp_path: Pat
     description = tmp_path / "openapi.json"
     content = json.dumps(openapi({"$ref": "schemas.json#/Item"}))
     reading = await read(content, url=str(description), source=Source(name="peer"))
-    assert reading.tools[0]["inputs"]["properties"]["id"]["type"] == "integer"
+    assert reading.tools[0].inputs["properties"]["id"]["type"] == "integer"
 
 
 @pytest.mark.parametrize(
@@ -146,8 +147,8 @@ async def test_a_reference_that_cannot_or_may_not_be_followed_does_not_lose_the_
     folder.mkdir()
     content = json.dumps(openapi({"$ref": reference}))
     reading = await read(content, url=str(folder / "openapi.json"), source=Source(name="peer"))
-    assert [tool["name"] for tool in reading.tools] == ["add"]
-    assert "integer" not in json.dumps(reading.tools[0]["inputs"])
+    assert [tool.name for tool in reading.tools] == ["add"]
+    assert "integer" not in json.dumps(reading.tools[0].inputs)
     assert reading.faults
 
 
@@ -165,3 +166,61 @@ async def test_references_within_the_origin_are_fetched_and_others_are_not() -> 
 async def test_a_document_without_a_place_follows_no_reference() -> None:
     reading = await read(openapi({"$ref": "schemas.json#/Item"}), url=None, source=Source(name="peer"))
     assert len(reading.tools) == 1
+
+
+def referring(*places: str) -> dict[str, object]:
+    return {"openapi": "3.0.3", "paths": {f"/{number}": {"$ref": place} for number, place in enumerate(places)}}
+
+
+async def gathered(
+    document: dict[str, object], url: str | None, files: dict[str, str]
+) -> tuple[dict[str, object], list[str]]:
+    asked: list[str] = []
+
+    async def fetch(place: str) -> bytes:
+        asked.append(place)
+        if place not in files:
+            raise ManualError("There is no such file.")
+        return files[place].encode()
+
+    found, faults = await gather_references(document, url, fetch, where="m")
+    assert len(asked) == len(set(asked))
+    return found, [str(fault) for fault in faults]
+
+
+async def test_files_are_followed_through_files() -> None:
+    files = {
+        "https://a.example/x.yaml": "p: {$ref: 'y.json#/q'}",
+        "https://a.example/y.json": '{"q": {"$ref": "x.yaml"}}',
+    }
+    found, faults = await gathered(referring("x.yaml#/p"), "https://a.example/api.yaml", files)
+    assert found.keys() == files.keys()
+    assert faults == []
+
+
+async def test_another_origin_or_folder_is_not_asked(tmp_path: Path) -> None:
+    away = [
+        "https://b.example/x.yaml",
+        "http://a.example/x.yaml",
+        "https://a.example:8443/x.yaml",
+        "file:///etc/passwd",
+    ]
+    assert await gathered(referring(*away), "https://a.example/api.yaml", {}) == ({}, [])
+    folder = tmp_path / "spec"
+    folder.mkdir()
+    local = ["../outside.yaml", "/etc/hostname", "https://a.example/x.yaml"]
+    assert await gathered(referring(*local), str(folder / "api.yaml"), {}) == ({}, [])
+    assert await gathered(referring("x.yaml"), None, {}) == ({}, [])
+
+
+async def test_a_missing_file_is_a_warning_that_names_it() -> None:
+    found, faults = await gathered(referring("gone.yaml"), "https://a.example/api.yaml", {})
+    assert found == {"https://a.example/gone.yaml": None}
+    assert faults == ["m, reference https://a.example/gone.yaml: There is no such file."]
+
+
+async def test_a_local_reference_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    assert await read_local_reference(str(tmp_path / "a")) == b"x"
+    with pytest.raises(ManualError, match="no such file"):
+        await read_local_reference(str(tmp_path))

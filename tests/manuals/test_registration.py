@@ -4,15 +4,15 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.support.services import LOOPBACK, open_services
 from tests.upstreams.http_service import HttpService
 
-from utcp_bridge.auth.models import TokenCache
+from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
 from utcp_bridge.manuals.binding import Binder
-from utcp_bridge.manuals.registration import Registration, manual_name
+from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry, manual_name
 from utcp_bridge.manuals.repository import InMemoryToolRepository
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, Trust
+from utcp_bridge.testing.services import LOOPBACK, open_services
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.variables import Variables
@@ -51,6 +51,10 @@ def make(services: Services) -> Registration:
     return Registration(services, registry, binder, InMemoryToolRepository())
 
 
+def announce(registration: Registration, entry: dict[str, Any]) -> ManualState:
+    return registration.announce(as_manual_entry(entry))
+
+
 ENTRY = {"name": "m", "call_template_type": "moody"}
 
 
@@ -69,7 +73,7 @@ async def test_a_fault_inside_a_transport_fails_its_manual_alone_and_shows_no_tr
     MoodyTransport.moods = [RuntimeError("s3cret-value")]
     async with open_services() as services:
         registration = make(services)
-        state = registration.announce(ENTRY)
+        state = announce(registration, ENTRY)
         await registration.load(state)
         assert state.status == "failed"
         assert "RuntimeError" in str(state.error)
@@ -83,7 +87,7 @@ async def test_a_failed_manual_is_tried_again_with_growing_pauses_until_it_comes
     MoodyTransport.moods = [Unreachable("down"), Unreachable("still down"), None]
     async with open_services() as services:
         registration = make(services)
-        state = registration.announce(ENTRY)
+        state = announce(registration, ENTRY)
         await registration.load(state)
         with anyio.fail_after(5), caplog.at_level(logging.INFO):
             await registration.keep_trying(state)
@@ -96,7 +100,7 @@ async def test_a_manual_that_only_its_operator_can_mend_is_not_tried_again() -> 
     MoodyTransport.moods = [PolicyError("no")]
     async with open_services() as services:
         registration = make(services)
-        state = registration.announce(ENTRY)
+        state = announce(registration, ENTRY)
         await registration.load(state)
         with anyio.fail_after(1):
             await registration.keep_trying(state)
@@ -107,7 +111,7 @@ async def test_a_manual_that_was_deregistered_is_not_tried_again() -> None:
     MoodyTransport.moods = [Unreachable("down")]
     async with open_services() as services:
         registration = make(services)
-        state = registration.announce(ENTRY)
+        state = announce(registration, ENTRY)
         await registration.load(state)
         assert await registration.deregister("m")
         assert MoodyTransport.forgotten[-1] == "m"
@@ -130,7 +134,7 @@ async def test_a_manual_that_was_deregistered_is_not_tried_again() -> None:
 async def test_an_entry_that_cannot_be_used_names_what_is_wrong(entry: dict[str, Any], words: str) -> None:
     async with open_services() as services:
         registration = make(services)
-        state = registration.announce(entry)
+        state = announce(registration, entry)
         await registration.load(state)
         assert state.status == "failed"
         assert words in str(state.error)
@@ -147,7 +151,7 @@ async def test_a_fetched_manual_has_the_trust_and_origin_of_where_it_came_from()
             "allow_networks": list(LOOPBACK),
             "trusted": True,
         }
-        state = registration.announce(entry)
+        state = announce(registration, entry)
         await registration.load(state)
         assert state.status == "ready"
         repository = registration._repository
@@ -167,10 +171,10 @@ async def test_a_manual_must_have_the_hash_that_the_operator_names(tmp_path) -> 
     async with open_services() as services:
         for pin, status in ((digest.upper(), "ready"), ("0" * 64, "failed"), ("short", "failed")):
             registration = make(services)
-            state = registration.announce({**entry, "sha256": pin})
+            state = announce(registration, {**entry, "sha256": pin})
             await registration.load(state)
             assert state.status == status
         registration = make(services)
-        generated = registration.announce({**ENTRY, "sha256": digest})
+        generated = announce(registration, {**ENTRY, "sha256": digest})
         await registration.load(generated)
     assert "that of no document" in str(generated.error)

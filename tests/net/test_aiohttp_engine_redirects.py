@@ -3,7 +3,8 @@
 import pytest
 from tests.upstreams.faulty import answer
 
-from utcp_bridge.auth.models import Credentials, parse_auth
+from utcp_bridge.auth.credentials import Credentials
+from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.errors import PolicyError, Rejected
 from utcp_bridge.net.request import RequestParts
 

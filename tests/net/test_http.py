@@ -9,7 +9,9 @@ import pytest
 from tests.upstreams.authorization_server import CLIENT_ID, CLIENT_SECRET, authorization_server
 from tests.upstreams.faulty import answer
 
-from utcp_bridge.auth.models import Credentials, TokenCache, parse_auth
+from utcp_bridge.auth.credentials import Credentials
+from utcp_bridge.auth.models import parse_auth
+from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.errors import (
     ConnectionLost,
     InvalidArguments,

@@ -66,11 +66,9 @@ def check(document):
     assert accidents == []
     assert faults_of(conversion.tools) == []
     for tool in conversion.tools:
-        template = tool["tool_call_template"]
+        template = tool.template
         plan = read_plan(json.loads(json.dumps(template["request_plan"])))
         try:
-            compile_plan(plan, template["url"], template["http_method"])(
-                dict.fromkeys(tool["inputs"]["properties"], "x")
-            )
+            compile_plan(plan, template["url"], template["http_method"])(dict.fromkeys(tool.inputs["properties"], "x"))
         except UtcpError:
             continue

@@ -31,7 +31,7 @@ def test_a_sample_document_becomes_sound_tools_that_send_what_it_prescribes(path
     declared = list(Reader(document, url, files).operations())
     assert len(tools) == len(declared)
     assert faults_of(tools) == []
-    assert [tool["name"] for one, tool in zip(declared, tools, strict=True) if not is_right(one, tool)] == []
+    assert [tool.name for one, tool in zip(declared, tools, strict=True) if not is_right(one, tool)] == []
     score = run(document, url, loopback, files=files, most=6)
     assert score.share >= 0.8, score.wrong
 

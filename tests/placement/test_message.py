@@ -2,11 +2,11 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tests.support.services import make_call
 
 from utcp_bridge.errors import InvalidArguments, MalformedReply
 from utcp_bridge.model import Binary, JsonObject
 from utcp_bridge.placement.message import SocketTemplate, decode_reply, encode_request
+from utcp_bridge.testing.services import make_call
 
 
 def template(**fields: Any) -> SocketTemplate:

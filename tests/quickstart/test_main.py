@@ -1,4 +1,4 @@
-"""`python -m utcp_bridge.quickstart`: the sample service alone."""
+"""`python -m utcp_bridge.quickstart` runs the sample service alone."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 
 
 def interrupt_after(reader, seen):
-    """Read where the service listens, ask it something, then press Ctrl-C."""
+    """Read the address of the service, send one request, then interrupt it."""
     with os.fdopen(reader, encoding="utf-8") as stderr:
         try:
             base = re.search(r"http://\S+:\d+", stderr.readline())[0]
@@ -23,7 +23,7 @@ def interrupt_after(reader, seen):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_the_service_says_where_it_listens_and_ends_on_an_interrupt(monkeypatch):
+def test_the_service_prints_its_address_and_ends_on_an_interrupt(monkeypatch):
     reader, writer = os.pipe()
     seen = []
     watcher = threading.Thread(target=interrupt_after, args=(reader, seen))

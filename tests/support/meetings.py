@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from utcp_bridge.transports.webrtc.meeting import Meeting
+from utcp_bridge.transports.webrtc.signalling import Meeting
 
 
 def make_meeting(**fields: Any) -> Meeting:

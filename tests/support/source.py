@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import io
 import subprocess
+import tokenize
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +35,55 @@ def functions(path: Path) -> Iterator[Function]:
     return (node for node in ast.walk(parsed(path)) if isinstance(node, Function))
 
 
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of text that a person reads, and its place."""
+
+    path: Path
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.line}"
+
+
+def literals(path: Path) -> Iterator[Passage]:
+    """Return every string of a Python file, docstrings included. In an f-string, `{}` takes the place of a value."""
+    inner: set[int] = set()
+    for node in ast.walk(parsed(path)):  # an f-string comes before its parts
+        if isinstance(node, ast.JoinedStr):
+            inner.update(id(part) for part in node.values)
+            parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+            yield Passage(path, node.lineno, "".join(map(str, parts)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner:
+            yield Passage(path, node.lineno, node.value)
+
+
+def comments(path: Path) -> Iterator[Passage]:
+    """Return the comments of a Python file; comments on lines of their own that follow each other are one passage."""
+    block: list[str] = []
+    start = last = 0
+    text = path.read_text(encoding="utf-8")
+    lines = io.StringIO(text if "#" in text else "")
+    for token in tokenize.generate_tokens(lines.readline):
+        if token.type != tokenize.COMMENT:
+            continue
+        alone = not token.line[: token.start[1]].strip()
+        if block and not (alone and token.start[0] == last + 1):
+            yield Passage(path, start, " ".join(block))
+            block = []
+        start = start if block else token.start[0]
+        last = token.start[0]
+        block.append(token.string.lstrip("# "))
+    if block:
+        yield Passage(path, start, " ".join(block))
+
+
+def pages() -> list[Path]:
+    """Return every Markdown page of the repository, except samples that others wrote."""
+    return [path for path in tracked_files() if path.suffix == ".md" and not path.is_relative_to(TESTS / "data")]
+
+
 def transport_modules() -> list[Path]:
     """One module per transport: a file of its own, or `transport.py` of a package."""
     folder = SOURCE / "transports"
@@ -55,6 +107,7 @@ def kinds(module: Path) -> tuple[str, ...]:
     return ()
 
 
+@cache
 def tracked_files() -> list[Path]:
     """What is in the repository, and what is about to be: tracked files and new ones that are not ignored."""
     listed = subprocess.run(

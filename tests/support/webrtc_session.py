@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from tests.support.services import make_call, make_target, open_services
 from tests.upstreams.webrtc_peer import WebRtcService
 
 from utcp_bridge import BridgeSettings
 from utcp_bridge.model import JsonObject, Result, discard
+from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transports.webrtc.transport import WebRtcTransport
 
 

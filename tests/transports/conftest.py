@@ -1,9 +1,7 @@
-"""Shows plain asserts of the shared suite in full when they fail, and keeps the table of transports."""
+"""Keep the table of transports in docs/transports/index.md equal to the results of the contract suite."""
 
 import pytest
 from tests.transports.matrix import Matrix
-
-pytest.register_assert_rewrite("tests.transports.contract", "tests.transports.peer", "tests.support.residue")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 import anyio
 import pytest
-from tests.support.services import make_call, make_target, open_services
-from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import LIMIT, Bench, Case, Peer
 
 from utcp_bridge.errors import ManualError, PolicyError, ReplyTooLarge
 from utcp_bridge.model import Binary, JsonObject, Source, Trust, discard
+from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
+from utcp_bridge.testing.contract import LIMIT, Bench, Case, Peer
+from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transport import LocalFile
 from utcp_bridge.transports.file import TRANSPORT, FileTemplate, FileTransport
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.support.services import make_target, open_services
 from tests.upstreams.http_service import API_KEY, HttpService
 
-from utcp_bridge.auth.models import Credentials, parse_auth
+from utcp_bridge.auth.credentials import Credentials
+from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.errors import ConfigError, ManualError, Rejected, ReplyTooLarge
 from utcp_bridge.model import Document
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.testing.services import make_target, open_services
 from utcp_bridge.transports.http import HttpTransport
 
 pytestmark = pytest.mark.anyio

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import anyio
 import pytest
-from tests.support.services import make_call
-from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import LIMIT, Bench, Case, Peer
 
 from utcp_bridge.errors import ManualError, ReplyTooLarge
 from utcp_bridge.model import JsonObject, discard
+from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
+from utcp_bridge.testing.contract import LIMIT, Bench, Case, Peer
+from utcp_bridge.testing.services import make_call
 from utcp_bridge.transports.text import TRANSPORT, TextTemplate, TextTransport
 
 pytestmark = pytest.mark.anyio

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from utcp_bridge.net.framing import Framing
+from utcp_bridge.transports.tcp import Framing
 
 Answer = Callable[[bytes], Awaitable[bytes | None]]
 

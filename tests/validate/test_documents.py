@@ -111,7 +111,7 @@ def check(document, folder=None, environ=None):
         check_nested=lambda content, path, name: nested.append((content, path, name)),
         environ=environ or {},
     )
-    return checked, [(one.severity, one.pointer, one.what) for one in findings.items], nested
+    return checked, [(one.severity, one.pointer, one.what) for one in findings.faults], nested
 
 
 @pytest.mark.parametrize(

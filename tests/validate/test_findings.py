@@ -8,7 +8,7 @@ def test_findings_keep_place_severity_and_tool():
     findings.tool = "t"
     findings.warn(("b", 0), "odd")
     findings.take(("c",), [Fault("x", "left out", "r"), Fault("x", "used", severity="warning")])
-    reported = [(one.severity, one.pointer, one.what, one.remedy, one.tool) for one in findings.items]
+    reported = [(one.severity, one.pointer, one.what, one.remedy, one.tool) for one in findings.faults]
     assert reported == [
         ("error", "/a", "bad", "mend", ""),
         ("warning", "/b/0", "odd", "", "t"),
@@ -20,7 +20,7 @@ def test_findings_keep_place_severity_and_tool():
 def test_warnings_make_a_report_invalid_only_when_strict():
     findings = Findings()
     findings.warn((), "odd")
-    report = Report("f.json", "f", shape="manual", findings=findings.items, variables={"f_K": ["t"]}, found={"f_K"})
+    report = Report("f.json", "f", shape="manual", findings=findings.faults, variables={"f_K": ["t"]}, found={"f_K"})
     assert report.as_json()["valid"] is True
     assert report.as_json(strict=True)["valid"] is False
     assert report.as_json() == {

@@ -13,7 +13,7 @@ GOOD = {"name": "good", "description": "Does.", "tool_call_template": TEMPLATE}
 def checked_manual(document):
     findings = Findings()
     tools = check_manual(document, (), findings)
-    return tools, [(one.severity, one.pointer, one.what, one.tool) for one in findings.items]
+    return tools, [(one.severity, one.pointer, one.what, one.tool) for one in findings.faults]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ HTTP = {"call_template_type": "http", "url": "https://api.example.com/{id}"}
 def checked_template(raw, **options):
     findings = Findings()
     template = check_template(raw, ("t",), findings, **options)
-    return template, [(one.severity, one.pointer, one.what) for one in findings.items]
+    return template, [(one.severity, one.pointer, one.what) for one in findings.faults]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_auth_next_to_a_template_belongs_to_it():
 def test_the_first_fault_in_a_schema_is_reported_at_its_place(schema, pointer, words):
     findings = Findings()
     check_schema(schema, ("i",), findings)
-    [finding] = findings.items
+    [finding] = findings.faults
     assert (finding.severity, finding.pointer) == ("error", pointer)
     assert words in finding.what
 
@@ -195,13 +195,13 @@ def test_the_first_fault_in_a_schema_is_reported_at_its_place(schema, pointer, w
 def test_a_valid_schema_has_no_faults(schema):
     findings = Findings()
     check_schema(schema, (), findings)
-    assert findings.items == []
+    assert findings.faults == []
 
 
 def test_values_of_the_schema_are_not_shown():
     findings = Findings()
     check_schema({"minLength": "s3cret"}, (), findings)
-    assert "s3cret" not in findings.items[0].what
+    assert "s3cret" not in findings.faults[0].what
 
 
 pytestmark = pytest.mark.anyio
@@ -210,7 +210,7 @@ pytestmark = pytest.mark.anyio
 async def checked_openapi(document, url=None):
     findings = Findings()
     tools = await check_openapi(document, url, findings)
-    return tools, [(one.severity, one.pointer, one.what) for one in findings.items]
+    return tools, [(one.severity, one.pointer, one.what) for one in findings.faults]
 
 
 async def test_a_valid_openapi_description_has_no_faults():

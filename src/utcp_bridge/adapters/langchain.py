@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
@@ -19,7 +18,7 @@ from utcp_bridge.client.client import Extensions, UtcpClient
 from utcp_bridge.client.sync import UTCPClient
 from utcp_bridge.configuration.loading import ConfigLike
 from utcp_bridge.errors import UnknownTool
-from utcp_bridge.model import JsonObject, Result, Tool, is_object
+from utcp_bridge.model import JsonObject, Result, Tool, is_object, matches_glob
 
 try:
     from langchain_core.tools import BaseTool, BaseToolkit, ToolException
@@ -249,7 +248,7 @@ def _chosen(entries: Sequence[Entry], patterns: Iterable[str]) -> list[Entry]:
 
 def _fits(entry: Entry, pattern: str) -> bool:
     names = (entry.tool.qualified_name, entry.tool.name, entry.name)
-    return any(fnmatchcase(name, pattern) for name in names)
+    return any(matches_glob(pattern, name) for name in names)
 
 
 def _as_tool_exception(error: Exception) -> ToolException:

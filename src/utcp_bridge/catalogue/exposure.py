@@ -6,13 +6,12 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Final
 
 from utcp_bridge.catalogue.entry import Entry
 from utcp_bridge.errors import CallerError
-from utcp_bridge.model import JsonObject, Tool
+from utcp_bridge.model import JsonObject, Tool, matches_glob
 from utcp_bridge.settings import BridgeSettings, Exposure
 
 __all__ = ["Page", "StaleCursor", "View", "exposure_for"]
@@ -41,7 +40,7 @@ def exposure_for(settings: BridgeSettings, client: str | None) -> Exposure:
     """The exposure for a client of this name: the first pattern of `exposure_by_client` that fits, else `exposure`."""
     if client is not None:
         for pattern, exposure in settings.exposure_by_client.items():
-            if fnmatchcase(client.casefold(), pattern.casefold()):
+            if matches_glob(pattern, client):
                 return exposure
     return settings.exposure
 
@@ -97,7 +96,7 @@ class View:
 
     def _is_pinned(self, entry: Entry) -> bool:
         names = (entry.tool.qualified_name, entry.name)
-        return any(fnmatchcase(name, pattern) for pattern in self._settings.pinned for name in names)
+        return any(matches_glob(pattern, name) for pattern in self._settings.pinned for name in names)
 
     def _make_page(self, start: int, *, composed: bool) -> Page:
         end = start + self._settings.page_size

@@ -1,4 +1,4 @@
-"""The command group, and the one place where errors become a line on stderr and an exit code."""
+"""The command and its verbs. Errors become a line on stderr and an exit code here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -6,103 +6,128 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Any, NoReturn, cast
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from typing import Any, Final, NoReturn, cast
 
 import click
 
 from utcp_bridge import __version__
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.commands.call import call
-from utcp_bridge.cli.commands.check import check
-from utcp_bridge.cli.commands.completion import completion
-from utcp_bridge.cli.commands.convert import convert
-from utcp_bridge.cli.commands.describe import describe
-from utcp_bridge.cli.commands.doctor import doctor
-from utcp_bridge.cli.commands.explain import explain
-from utcp_bridge.cli.commands.init import init
-from utcp_bridge.cli.commands.install import install
-from utcp_bridge.cli.commands.migrate import migrate
-from utcp_bridge.cli.commands.registry import registry
-from utcp_bridge.cli.commands.search import search
-from utcp_bridge.cli.commands.serve import serve
-from utcp_bridge.cli.commands.tools import tools
-from utcp_bridge.cli.commands.validate import validate
 from utcp_bridge.cli.options import Session
-from utcp_bridge.cli.output import complain, introduce, print_json
+from utcp_bridge.cli.output import complain, print_json
 from utcp_bridge.cli.program import CONTEXT, REGISTRY, NamedGroup, started_as, under_name
 from utcp_bridge.errors import ConfigError, Rejected, UtcpError
 
-__all__ = ["bridge", "main", "run"]
+__all__ = ["JOURNEY", "bridge", "every_command", "main", "run"]
+
+JOURNEY: Final[dict[str, tuple[str, ...]]] = {
+    "Start": ("init", "install", "migrate", "serve"),
+    "Look": ("tools", "search", "describe", "call"),
+    "Mend": ("check", "validate", "doctor", "explain"),
+    "Make": ("convert", "registry"),
+    "Help": ("help", "completion"),
+}
+"""The verbs as a user meets them. A verb `x` is the command `x` of `commands/x.py`."""
+
+_REMARKS: Final = {
+    "Mend": "Use `check` to load every manual and see what is wrong, `validate` to test a file without the network,"
+    " `doctor` to find the step at which a manual fails, and `explain` to see the request that a call would send.",
+}
 
 
 class _ReaderLeft(Exception):
-    """Whoever read stdout has left (`| head`), which is no failure."""
+    """The program that read stdout has ended (`| head`). This is not a failure."""
 
 
-class _Group(NamedGroup):
+class _Bridge(NamedGroup):
+    """The group of all verbs. A verb's module is imported when the verb is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the verbs, in the order of a user's journey."""
+        del ctx
+        return [*(name for names in JOURNEY.values() for name in names), *sorted(self.commands.keys() - _VERBS)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the verb, imported at its first use."""
+        if cmd_name in _VERBS and cmd_name not in self.commands:
+            self.add_command(_imported(cmd_name))
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section for each part of the journey."""
+        for title, names in JOURNEY.items():
+            found = [(name, command) for name in names if (command := self.get_command(ctx, name)) is not None]
+            with formatter.section(title):
+                formatter.write_dl([(name, command.get_short_help_str(limit=80)) for name, command in found])
+                if title in _REMARKS:
+                    formatter.write_paragraph()
+                    formatter.write_text(_REMARKS[title])
+
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
-            raise _ReaderLeft from error  # before click makes a failure of it
+            raise _ReaderLeft from error  # click would report a failure
+
+
+_VERBS: Final = frozenset(name for names in JOURNEY.values() for name in names)
+
+
+def _imported(name: str) -> click.Command:
+    module = import_module(f"utcp_bridge.cli.commands.{name}")
+    return cast("click.Command", getattr(module, name))
 
 
 @click.group(
-    cls=_Group,
+    cls=_Bridge,
     context_settings=CONTEXT,
     epilog="""\b
 Examples:
   utcp-bridge serve --quickstart --http        try it: sample tools on http://127.0.0.1:8000/mcp
-  utcp-bridge serve providers.json             what an MCP host starts: stdio
-  utcp-bridge tools -c providers.json          what is there
-  utcp-bridge search -c providers.json "send a message"
-  utcp-bridge call -c providers.json weather.get_forecast city=Paris days:=3
+  utcp-bridge serve providers.json             the command that an MCP host starts: stdio
+  utcp-bridge tools providers.json             the tools of a configuration
+  utcp-bridge search providers.json "send a message"
+  utcp-bridge call providers.json weather.get_forecast city=Paris days:=3
+  utcp-bridge help                             the pages of the documentation
 """,
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def bridge() -> None:
     """One MCP server for every UTCP tool, and a UTCP client for the command line.
 
-    A configuration is a UTCP client configuration (v1), a list of providers (v0), a manual, an OpenAPI
-    description, an MCP host's file, a folder of these, or a URL of one.
+    A configuration (CONFIG) is a UTCP client configuration (v1), a list of providers (v0), a manual, an OpenAPI
+    description, an MCP host's file, a folder of these, or a URL of one. Every verb that uses one takes it as
+    its first argument or with -c. Without either, it takes $UTCP_CONFIG_FILE, ./providers.json, ./.utcp_config.json
+    or ./utcp.yaml.
     """
 
 
-for verb in (
-    serve,
-    tools,
-    search,
-    describe,
-    call,
-    explain,
-    check,
-    doctor,
-    convert,
-    validate,
-    registry,
-    init,
-    install,
-    migrate,
-    completion,
-):
-    bridge.add_command(verb)
+def every_command(name: str = "", command: click.Command = bridge) -> Iterator[tuple[str, click.Command]]:
+    """Return a command and those below it, each with its name; the name of the whole program is empty."""
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for verb in command.list_commands(context):
+            child = command.get_command(context, verb)
+            if child is not None:
+                yield from every_command(f"{name} {verb}".strip(), child)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and leave the process with its exit code."""
+    """Run the command and end the process with its exit code."""
     sys.exit(run(arguments))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code (see `exits`). Never raises, never prints a traceback unasked."""
+    """Run the command and return its exit code (see `exits`). Raise nothing; print a traceback only with `--debug`."""
     session, program = Session(), started_as()
-    introduce(program)
-    root = under_name(registry if program == REGISTRY else bridge, program)
+    root = under_name(_imported("registry") if program == REGISTRY else bridge, program)
     try:
         outcome = root.main(args=arguments, prog_name=program, standalone_mode=False, obj=session)
         sys.stdout.flush()
-    except BaseException as error:  # noqa: BLE001 - the outermost frame: whatever comes becomes an exit code
+    except BaseException as error:  # noqa: BLE001 - the outermost frame: every exception becomes an exit code
         return _fail(_cause(error), session)
     return outcome if isinstance(outcome, int) else exits.OK
 
@@ -121,29 +146,31 @@ def _fail(error: BaseException, session: Session) -> int:
     if session.debug:
         traceback.print_exception(error)
     if isinstance(error, UtcpError):
-        _tell(error, session)
+        detail = error.detail if isinstance(error, Rejected) else None
+        _report(session, error.code, error.message, error.remedy, detail)
         return exits.exit_code(error)
-    complain(f"A fault of utcp-bridge itself ({type(error).__name__}). Run it with --debug to see where.")
+    what = f"Internal error in utcp-bridge ({type(error).__name__})."
+    _report(session, "internal", what, "Run with --debug for the traceback.")
     return exits.INTERNAL
 
 
-def _tell(error: UtcpError, session: Session) -> None:
-    detail = error.detail if isinstance(error, Rejected) else None
+def _report(session: Session, code: str, message: str, remedy: str | None, detail: Any = None) -> None:
+    """Print an error: an object on stdout with `--json`, otherwise lines on stderr."""
     if session.as_json:
-        told = {"code": error.code, "message": error.message, "remedy": error.remedy, "detail": detail}
-        print_json({"error": told})
+        print_json({"error": {"code": code, "message": message, "remedy": remedy, "detail": detail}})
         return
-    complain(str(error))
+    complain(f"{message} {remedy}" if remedy else message)
     if detail:
-        complain(f"It said: {detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False)}")
+        shown = detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False)
+        complain(f"The response says: {shown}")
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Task groups wrap what leaves them; the first error in the group is the one to tell."""
+    """Return the error to report: the first one of a task group, and a `ConfigError` for an error of a file."""
     if isinstance(error, OSError) and error.filename is not None:
-        told = ConfigError(f"{error.filename}: {error.strerror}.", remedy="Check the path and its permissions.")
-        told.__cause__ = error
-        return told
+        reported = ConfigError(f"{error.filename}: {error.strerror}.", remedy="Check the path and its permissions.")
+        reported.__cause__ = error
+        return reported
     if not isinstance(error, BaseExceptionGroup):
         return error
     group = cast("BaseExceptionGroup[BaseException]", error)
@@ -151,5 +178,5 @@ def _cause(error: BaseException) -> BaseException:
 
 
 def _discard_stdout() -> None:
-    """The interpreter's last flush must not complain."""
+    """Keep the interpreter's last flush from reporting an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

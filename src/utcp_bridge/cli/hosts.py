@@ -1,9 +1,14 @@
-"""MCP hosts: where each keeps its servers, in which form, and its deep links."""
+"""MCP hosts: the file of each, the form of its entries, its deep links, and safe changes of the file."""
 
 from __future__ import annotations
 
 import base64
+import difflib
+import os
+import re
+import shutil
 import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +17,10 @@ from urllib.parse import quote
 
 import orjson
 
-from utcp_bridge.model import JsonObject
+from utcp_bridge.errors import ConfigError, UtcpError
+from utcp_bridge.model import JsonObject, is_object
 
-__all__ = ["HOSTS", "Host", "config_folder"]
+__all__ = ["HOSTS", "Host", "HostFile", "config_folder", "read_host_file", "show_changes"]
 
 
 def config_folder(home: Path) -> Path:
@@ -122,3 +128,135 @@ HOSTS: Final[Mapping[str, Host]] = {
     )
 }
 """The hosts that `install` knows, by the name on the command line."""
+
+_KEYS = tuple(dict.fromkeys(host.key for host in HOSTS.values()))
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class HostFile:
+    """One host's file: its text, its parsed content, and the key that its servers stand under."""
+
+    path: Path
+    text: str
+    content: JsonObject
+    key: str
+
+    @property
+    def servers(self) -> JsonObject:
+        """The servers by name."""
+        found = self.content.get(self.key)
+        return dict(found) if is_object(found) else {}
+
+    @property
+    def has_comments(self) -> bool:
+        """Whether rewriting it as JSON loses comments."""
+        if self.path.suffix == ".toml" or not self.text.strip():
+            return False
+        try:
+            orjson.loads(self.text)
+        except orjson.JSONDecodeError:
+            return True
+        return False
+
+    def with_servers(self, servers: Mapping[str, Any]) -> str:
+        """The file's new text with these servers; everything else stays."""
+        if self.path.suffix == ".toml":
+            return _toml_with(self.text, self.key, self.servers, servers)
+        content = {**self.content, self.key: dict(servers)}
+        return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() + "\n"
+
+    def write(self, text: str) -> Path | None:
+        """Replace the file in one step; returns the backup of what was there, if anything was."""
+        backup: Path | None = None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        mode = 0o600
+        if self.path.exists():
+            backup = _free(self.path.with_name(f"{self.path.name}.bak"))
+            shutil.copy2(self.path, backup)
+            mode = self.path.stat().st_mode & 0o777
+        part = self.path.with_name(f".{self.path.name}.part")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        part.replace(self.path)
+        return backup
+
+
+def read_host_file(path: Path, host: Host | None = None) -> HostFile:
+    """The file at `path`, empty where there is none; without `host` its own keys say what it is.
+
+    :raises ConfigError: it cannot be read or parsed; it is left as it is.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+        content = _parsed(path, text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({type(error).__name__}).") from None
+    except (tomllib.TOMLDecodeError, UtcpError) as error:
+        raise ConfigError(f"{path} cannot be parsed: {error}", remedy="Mend it first; nothing was changed.") from None
+    if not is_object(content):
+        raise ConfigError(f"{path} holds no object.", remedy="Nothing was changed.")
+    keys = [host.key] if host is not None else [key for key in _KEYS if is_object(content.get(key))]
+    if not keys:
+        raise ConfigError(f"{path} names no MCP servers.", remedy=f"It needs one of {', '.join(_KEYS)}.")
+    return HostFile(path, text, content, keys[0])
+
+
+def show_changes(file: HostFile, text: str) -> str:
+    """What would change, as a unified diff."""
+    lines = difflib.unified_diff(
+        file.text.splitlines(), text.splitlines(), str(file.path), f"{file.path} (new)", lineterm=""
+    )
+    return "\n".join(lines)
+
+
+def _parsed(path: Path, text: str) -> Any:
+    from utcp_bridge.dialects.documents import parse_document
+
+    if not text.strip():
+        return {}
+    if path.suffix == ".toml":
+        return tomllib.loads(text)
+    return parse_document(text.encode(), hint="application/jsonc", jsonc=True, where=str(path))
+
+
+def _free(path: Path) -> Path:
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}{number}")
+    return free
+
+
+def _toml_with(text: str, key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """TOML with tables of servers dropped, replaced or added; every other line stays as it is."""
+    kept: list[str] = []
+    dropping = False
+    for line in text.splitlines():
+        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
+        if header:
+            parts = [part.strip().strip("\"'") for part in header[1].split(".")]
+            name = parts[1] if len(parts) > 1 and parts[0] == key else None
+            dropping = name is not None and (name not in after or before.get(name) != after[name])
+        if not dropping:
+            kept.append(line)
+    changed = [name for name in after if before.get(name) != after[name]]
+    body = "\n".join(kept).rstrip()
+    tables = "\n\n".join(_toml_table(key, name, after[name]) for name in changed)
+    return "\n\n".join(part for part in (body, tables) if part) + "\n"
+
+
+def _toml_table(key: str, name: str, entry: Mapping[str, Any]) -> str:
+    head = f"{key}.{name if _BARE.fullmatch(name) else orjson.dumps(name).decode()}"
+    plain = {field: value for field, value in entry.items() if not is_object(value)}
+    lines = [f"[{head}]", *(f"{field} = {orjson.dumps(value).decode()}" for field, value in plain.items())]
+    for field, value in entry.items():
+        if is_object(value):
+            lines += ["", f"[{head}.{field}]"]
+            lines += [f"{_toml_key(inner)} = {orjson.dumps(item).decode()}" for inner, item in value.items()]
+    return "\n".join(lines)
+
+
+def _toml_key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else orjson.dumps(name).decode()

@@ -1,6 +1,6 @@
 """What the command prints: results on stdout, everything else on stderr; colour on terminals only.
 
-Text that came from elsewhere is shown without control and invisible characters.
+Control characters and invisible characters are removed from text of other programs.
 """
 
 from __future__ import annotations
@@ -9,48 +9,42 @@ import shutil
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import click
 
-__all__ = ["complain", "heading", "introduce", "note", "print_json", "print_line", "print_table", "width"]
+from utcp_bridge.cli.program import started_as
+
+__all__ = ["complain", "heading", "note", "print_json", "print_line", "print_table", "table_lines", "width"]
 
 _GAP: Final = 2
-_NARROWEST: Final = 20
+_MIN_COLUMNS: Final = 20
 _ZERO_WIDTH: Final = frozenset({"Mn", "Me", "Cf"})
 
 
-_program = ["utcp-bridge"]
-
-
-def introduce(program: str) -> None:
-    """Set the name that complaints begin with."""
-    _program[0] = program
-
-
 def complain(text: str) -> None:
-    """One line on stderr about what went wrong."""
-    click.echo(f"{click.style(f'{_program[0]}:', fg='red', bold=True)} {_one_line(text)}", err=True)
+    """Print one line on stderr about something that went wrong."""
+    click.echo(f"{click.style(f'{started_as()}:', fg='red', bold=True)} {_one_line(text)}", err=True)
 
 
 def note(text: str) -> None:
-    """One line on stderr that is no fault."""
+    """Print one line on stderr about something that is not a fault."""
     click.echo(text, err=True)
 
 
 def heading(text: str) -> str:
-    """A heading, in bold on a terminal."""
+    """Return a heading: bold on a terminal."""
     return click.style(text, bold=True)
 
 
 def print_line(text: str = "") -> None:
-    """One line on stdout."""
+    """Print one line on stdout."""
     click.echo(text)
 
 
 def print_json(value: Any, *, compact: bool = False) -> None:
-    """A value as JSON on stdout; on one line if `compact`."""
+    """Print a value as JSON on stdout; on one line if `compact`."""
     import orjson
 
     options = orjson.OPT_NON_STR_KEYS | (0 if compact else orjson.OPT_INDENT_2)
@@ -58,22 +52,28 @@ def print_json(value: Any, *, compact: bool = False) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns as wide as what is in them; on a terminal the last one is wrapped to what is left.
+    """Print a table on stdout; see `table_lines`."""
+    for line in table_lines(headings, rows):
+        click.echo(line)
+
+
+def table_lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Return a table whose columns are as wide as their cells. On a terminal, the last column is wrapped to fit.
 
     Without a terminal nothing is cut or wrapped, so that `grep` and `cut` find whole lines.
     """
     cells = [[_one_line(cell) for cell in row] for row in rows]
     widths = [max(map(width, column)) for column in zip(headings, *cells, strict=True)]
     start = sum(widths[:-1]) + _GAP * (len(widths) - 1)
-    room = max(shutil.get_terminal_size().columns - start, _NARROWEST) if sys.stdout.isatty() else None
-    click.echo(heading(_row(headings, widths)))
+    room = max(shutil.get_terminal_size().columns - start, _MIN_COLUMNS) if sys.stdout.isatty() else None
+    yield heading(_row(headings, widths))
     for row in cells:
         for line in _wrapped(row, room):
-            click.echo(_row(line, widths))
+            yield _row(line, widths)
 
 
 def width(text: str) -> int:
-    """Columns that a text takes on a terminal: East Asian wide characters take two, combining ones none."""
+    """Return the columns that a text takes on a terminal: 2 for a wide East Asian character, 0 for a combining one."""
     if text.isascii():
         return len(text)
     return sum(_columns(char) for char in text)

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 import anyio
 
-from utcp_bridge.auth.models import TokenCache
 from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.explain import Inspection
 from utcp_bridge.client.reference import ReferenceApi, Template
 from utcp_bridge.client.search import FoundTools, ToolSearch

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.client.reference import Template, as_mapping
 from utcp_bridge.configuration.loading import as_entry
+from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.manuals.registration import Registration
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, discard
@@ -37,7 +38,7 @@ class Inspection:
         """
         entry = self._entry(template)
         _, target = self._registration.reach(entry)
-        return target, self._registration.transport(str(entry["call_template_type"])).needs(target)
+        return target, self._registration.transport(entry.kind).needs(target)
 
     def unset_variables(self, template: Template) -> list[str]:
         """Keys of the variables that a manual's template needs and no source holds.
@@ -69,5 +70,5 @@ class Inspection:
         request: NativeRequest = told.value
         return request.masked(self.redactor)
 
-    def _entry(self, template: Template) -> JsonObject:
+    def _entry(self, template: Template) -> ManualEntry:
         return as_entry(as_mapping(template), known_fields=self._registry.fields)

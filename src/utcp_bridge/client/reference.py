@@ -77,10 +77,10 @@ class ReferenceApi:
 
         :raises ConfigError: it is no call template.
         """
-        entry: JsonObject = as_entry(as_mapping(manual_call_template), known_fields=TransportRegistry().fields)
-        name = str(entry.get("name"))
-        needed = dict.fromkeys(flat_key(name, one) or one for one in names_in_template(entry))
-        scratch = self.config.model_copy(update={"manual_call_templates": (entry,), "registries": ()})
+        entry = as_entry(as_mapping(manual_call_template), known_fields=TransportRegistry().fields)
+        name = entry.name
+        needed = dict.fromkeys(flat_key(name, one) or one for one in names_in_template(entry.template))
+        scratch = self.config.model_copy(update={"manual_call_templates": (entry.template,), "registries": ()})
         client = await type(self).create(scratch)
         try:
             needed |= dict.fromkeys(variables_of_tools(map(_as_object, client.tools()), name))

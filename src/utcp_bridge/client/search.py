@@ -19,7 +19,7 @@ import orjson
 from utcp_bridge.dialects.auth_forms import rewrite_auth
 from utcp_bridge.dialects.readings import Notes
 from utcp_bridge.errors import ConfigError, UtcpError
-from utcp_bridge.manuals.registration import Registration
+from utcp_bridge.manuals.registration import Registration, as_manual_entry
 from utcp_bridge.manuals.repository import Change
 from utcp_bridge.model import Fault, JsonObject, Tool
 from utcp_bridge.net.backoff import Backoff
@@ -205,7 +205,8 @@ class ToolSearch:
         except ValueError as error:
             raise ConfigError(f"The embeddings endpoint: {error}", remedy="Correct its `auth`.") from None
         entry = {"name": _NAME, "call_template_type": "http", "url": options.url, "auth": auth}
-        source, target = self._registration.reach({key: value for key, value in entry.items() if value is not None})
+        named = as_manual_entry({key: value for key, value in entry.items() if value is not None})
+        source, target = self._registration.reach(named)
         headers = [("Content-Type", "application/json"), ("Accept", "application/json")]
 
         async def post(url: str, body: JsonObject) -> Any:

@@ -16,11 +16,11 @@ import anyio
 from pydantic import ValidationError
 
 from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, fetch_url, hint_of, is_url, read_file
-from utcp_bridge.dialects import ConfigReading, KnownFields, Shape, detect, read_config
+from utcp_bridge.dialects import KnownFields, ManualEntry, ParsedConfig, Shape, detect, read_config
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, UtcpError
-from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.model import Fault, Faults, JsonObject
 from utcp_bridge.settings import (
     ENVIRONMENT_PREFIX,
     BridgeSettings,
@@ -52,34 +52,35 @@ class _Gathered:
     """What the sources amount to so far."""
 
     known_fields: KnownFields
-    entries: list[JsonObject] = field(default_factory=list[JsonObject])
+    entries: list[ManualEntry] = field(default_factory=list[ManualEntry])
     client: JsonObject = field(default_factory=dict[str, Any])
     bridge: JsonObject = field(default_factory=dict[str, Any])
     places: dict[str, str] = field(default_factory=dict[str, str])
     """Where each key of `bridge` was found."""
-    faults: list[Fault] = field(default_factory=list[Fault])
+    faults: Faults = field(default_factory=Faults)
 
-    def add_document(self, document: Any, *, where: str, folder: Path | None) -> None:
-        reading = read_config(document, where=where, known_fields=self.known_fields)
-        self._add_reading(reading, where, folder)
+    def add_document(self, document: Any, *, where: str, folder: Path | None, shape: Shape | None = None) -> None:
+        """Add a configuration; `shape` is what `detect` says of it, if that is known."""
+        config = read_config(document, where=where, known_fields=self.known_fields, shape=shape)
+        self._add_config(config, where, folder)
 
-    def add_entry(self, entry: JsonObject, where: str) -> None:
-        if any(known.get("name") == entry.get("name") for known in self.entries):
-            what = f"there is already a manual named {entry.get('name')!r}; this one is left out."
-            self.faults.append(Fault(where, what, "Rename one of them."))
+    def add_entry(self, entry: ManualEntry, where: str) -> None:
+        if any(known.name == entry.name for known in self.entries):
+            what = f"there is already a manual named {entry.name!r}; this one is left out."
+            self.faults.error(where, what, "Rename one of them.")
             return
         self.entries.append(entry)
 
-    def add_manual(self, entry: JsonObject) -> None:
-        """A bare manual: nobody named it, so its place does, and a second one of that name gets a number."""
-        taken = [str(known.get("name")) for known in self.entries]
-        self.entries.append({**entry, "name": suggest_name(entry, taken)})
+    def add_manual(self, template: JsonObject) -> None:
+        """Add a bare manual: it is named after its place, and a second one of that name gets a number."""
+        name = suggest_name(template, [known.name for known in self.entries])
+        self.entries.append(ManualEntry(name, {**template, "name": name}))
 
     def add_registry(self, registry: JsonObject, where: str) -> None:
         known = self.client.setdefault("registries", [])
         if any(one["name"] == registry["name"] for one in known):
             what = f"there is already a registry named {registry['name']!r}; this one is left out."
-            self.faults.append(Fault(where, what, "Rename one of them."))
+            self.faults.error(where, what, "Rename one of them.")
             return
         known.append(registry)
 
@@ -87,19 +88,19 @@ class _Gathered:
         """A registry alone: it is named after its place."""
         self.add_document({"registries": [place]}, where=where, folder=None)
 
-    def _add_reading(self, reading: ConfigReading, where: str, folder: Path | None) -> None:
-        self.faults.extend(reading.faults)
-        for entry in reading.entries:
-            self.add_entry(_anchored(entry, folder), where)
-        client = dict(reading.client)
+    def _add_config(self, config: ParsedConfig, where: str, folder: Path | None) -> None:
+        self.faults.extend(config.faults)
+        for entry in config.entries:
+            self.add_entry(ManualEntry(entry.name, _anchored(entry.template, folder)), where)
+        client = dict(config.client)
         self.client["variables"] = {**self.client.get("variables", {}), **(client.pop("variables", None) or {})}
         loaders = [_anchored(loader, folder) for loader in client.pop("load_variables_from", None) or ()]
         self.client["load_variables_from"] = [*self.client.get("load_variables_from", ()), *loaders]
         for registry in client.pop("registries", None) or ():
             self.add_registry(_anchored_registry(registry, folder), where)
         self.client.update(client)
-        self.bridge.update(reading.bridge)
-        self.places.update(dict.fromkeys(reading.bridge, f"{where}, `bridge`"))
+        self.bridge.update(config.bridge)
+        self.places.update(dict.fromkeys(config.bridge, f"{where}, `bridge`"))
 
 
 async def load_config(
@@ -122,11 +123,11 @@ async def load_config(
     for source in sources:
         read += await _add_source(gathered, str(source))
     if sources and not read:
-        first = gathered.faults[0]
+        first = gathered.faults.faults[0]
         raise ConfigError(f"{first.where}: {first.what}", remedy=first.remedy or None)
     root = await _root_of(sources)
     await _add_providers_file(gathered, root)
-    return LoadedConfig(_build(gathered, environ, overrides), root, gathered.faults)
+    return LoadedConfig(_build(gathered, environ, overrides), root, gathered.faults.faults)
 
 
 async def as_config(config: ConfigLike, *, root: Path | None, known_fields: KnownFields | None = None) -> LoadedConfig:
@@ -142,17 +143,17 @@ async def as_config(config: ConfigLike, *, root: Path | None, known_fields: Know
         document = list(config) if isinstance(config, Sequence) else dict(config)
         gathered.add_document(document, where="the configuration", folder=None)
     await _add_providers_file(gathered, here)
-    return LoadedConfig(_build(gathered, None, None), here, gathered.faults)
+    return LoadedConfig(_build(gathered, None, None), here, gathered.faults.faults)
 
 
-def as_entry(template: Mapping[str, Any], *, known_fields: KnownFields) -> JsonObject:
-    """One call template (v1) or provider (v0) as a configuration entry.
+def as_entry(template: Mapping[str, Any], *, known_fields: KnownFields) -> ManualEntry:
+    """Return one call template (v1) or provider (v0) as a configuration entry.
 
-    :raises ConfigError: it is none.
+    :raises ConfigError: it cannot be read as one.
     """
     reading = read_config([dict(template)], where="the call template", known_fields=known_fields)
     if not reading.entries:
-        raise ConfigError(str(reading.faults[0]) if reading.faults else "This is no call template.")
+        raise ConfigError(str(reading.faults[0]) if reading.faults else "This is not a call template.")
     return reading.entries[0]
 
 
@@ -168,7 +169,7 @@ async def _add_source(gathered: _Gathered, source: str) -> bool:
         await _add_file(gathered, Path(source))
         return True
     except UtcpError as error:
-        gathered.faults.append(Fault(source, error.message, error.remedy or ""))
+        gathered.faults.error(source, error.message, error.remedy or "")
         return False
 
 
@@ -187,7 +188,7 @@ async def _add_file(gathered: _Gathered, named: Path) -> None:
     document = parse_document(await read_file(path), hint=hint_of(path), jsonc=jsonc, where="The file")
     shape = detect(document)
     if shape in _CONFIG_SHAPES:
-        gathered.add_document(document, where=str(path), folder=path.parent)
+        gathered.add_document(document, where=str(path), folder=path.parent, shape=shape)
     elif shape in _MANUAL_SHAPES:
         gathered.add_manual({"call_template_type": "file", "file_path": str(path)})
     elif shape is Shape.REGISTRY:
@@ -202,7 +203,7 @@ async def _add_url(gathered: _Gathered, url: str) -> None:
     document = parse_document(reply.body, hint=reply.media_type or url, where=url)
     shape = detect(document)
     if shape in _CONFIG_SHAPES:
-        gathered.add_document(document, where=url, folder=None)
+        gathered.add_document(document, where=url, folder=None, shape=shape)
     elif shape in _MANUAL_SHAPES:
         gathered.add_manual({"call_template_type": "http", "url": url})
     elif shape is Shape.REGISTRY:
@@ -239,7 +240,8 @@ def _build(
     except ValidationError as error:
         raise settings_fault(error, lambda key: places.get(key, "")) from None
     try:
-        return UtcpClientConfig(**gathered.client, manual_call_templates=tuple(gathered.entries), bridge=bridge)
+        templates = tuple(entry.template for entry in gathered.entries)
+        return UtcpClientConfig(**gathered.client, manual_call_templates=templates, bridge=bridge)
     except ValidationError as error:
         raise ConfigError(f"Key {explain(error)}.", remedy="docs/configuration.md lists the keys.") from None
 

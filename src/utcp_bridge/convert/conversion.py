@@ -17,11 +17,11 @@ from utcp_bridge.convert.outcome import Converted, Wishes, new_manual
 from utcp_bridge.convert.sources import mcp_manual, openapi_manual
 from utcp_bridge.convert.targets import portable, to_v0
 from utcp_bridge.dialects import Shape, detect, read_config, read_manual, to_v1, wants_auth
-from utcp_bridge.dialects.fields import is_list, is_object, safe_name
+from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.dialects.shorthand import expand_shorthand, suggest_name
 from utcp_bridge.errors import ConfigError, ManualError
 from utcp_bridge.manuals.variables_needed import names_in_template, raw_fields_of
-from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.model import Fault, JsonObject, is_list, is_object
 from utcp_bridge.tasks import run_blocking
 from utcp_bridge.urls import bare_url
 from utcp_bridge.variables import renamed

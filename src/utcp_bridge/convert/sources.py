@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import anyio.to_thread
 
-from utcp_bridge.auth.models import TokenCache
+from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.configuration.places import fetch_url, is_url
 from utcp_bridge.convert.outcome import Converted, Wishes, new_manual
 from utcp_bridge.dialects.openapi import ConversionOptions
@@ -26,7 +26,7 @@ from utcp_bridge.dialects.shorthand import host_file_entry
 from utcp_bridge.dialects.v1 import says_nothing
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.manuals.binding import Binder
-from utcp_bridge.manuals.references import gather_references, read_local_reference
+from utcp_bridge.manuals.reading import gather_references, read_local_reference
 from utcp_bridge.model import Fault, JsonObject, Source, is_object
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
@@ -72,8 +72,8 @@ def without_files(
         exclude=wishes.exclude,
     )
     conversion = convert_openapi(document, url=url, options=options, files=files)
-    _insist_on_addresses(conversion.tools, name)
-    tools = [_with_telling_outputs(tool) for tool in conversion.tools]
+    tools = [_with_telling_outputs(tool.as_json()) for tool in conversion.tools]
+    _insist_on_addresses(tools, name)
     info = {**conversion.info, **({"title": wishes.name} if wishes.name else {})}
     notes = [_note(name, fault) for fault in conversion.faults]
     return Converted(new_manual(tools, info), name, notes=notes)

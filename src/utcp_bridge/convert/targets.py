@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from utcp_bridge.convert.outcome import Converted
-from utcp_bridge.dialects.fields import is_list, is_object, strings_in
+from utcp_bridge.dialects.fields import strings_in
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.model import Fault, JsonObject, is_list, is_object
 from utcp_bridge.placement.body import media_kind
 from utcp_bridge.placement.openapi_plan import read_plan
 from utcp_bridge.placement.plan_models import ParameterPlan, RequestPlan

@@ -1,8 +1,8 @@
 """The dialects of UTCP: the only code that knows there are several. Pure, no I/O.
 
     detect(document)       → Shape            what a parsed document is
-    read_config(document)  → ConfigReading    a client configuration's entries in v1 names
-    read_manual(document)  → ManualReading    a manual's tools in v1 names
+    read_config(document)  → ParsedConfig     a client configuration's entries in v1 names
+    read_manual(document)  → ParsedManual     a manual's tools in v1 names
     to_v1(document)        → a v1 document    the same, rewritten for `utcp-bridge convert`
 
 v0.x, v1.x and the extended forms may be mixed within one document: each template and each tool is judged
@@ -13,14 +13,16 @@ from utcp_bridge.dialects.auth_forms import wants_auth
 from utcp_bridge.dialects.configs import read_config
 from utcp_bridge.dialects.conversion import to_v1
 from utcp_bridge.dialects.manuals import read_manual
-from utcp_bridge.dialects.readings import ConfigReading, ManualReading
+from utcp_bridge.dialects.readings import ManualEntry, ParsedConfig, ParsedManual, RawTool
 from utcp_bridge.dialects.shapes import Shape, detect
 from utcp_bridge.dialects.templates import KnownFields
 
 __all__ = [
-    "ConfigReading",
     "KnownFields",
-    "ManualReading",
+    "ManualEntry",
+    "ParsedConfig",
+    "ParsedManual",
+    "RawTool",
     "Shape",
     "detect",
     "read_config",

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from utcp_bridge.dialects.fields import VARIABLE_NAME, is_list, is_object, sort_of, strings_in, text_of
+from utcp_bridge.dialects.fields import VARIABLE_NAME, sort_of, strings_in, text_of
 from utcp_bridge.dialects.readings import Notes
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["rewrite_auth", "wants_auth"]
 
@@ -147,7 +147,7 @@ def _uses(template: JsonObject, variable: str) -> bool:
 
 def _is_filled(template: JsonObject, location: str, name: Any) -> bool:
     place = template.get(_PLACES.get(location, ""))
-    return is_object(place) and text_of(name).lower() in {key.lower() for key in place}
+    return is_object(place) and text_of(name).lower() in {text_of(key).lower() for key in place}
 
 
 def _with_scope(auth: JsonObject) -> JsonObject:

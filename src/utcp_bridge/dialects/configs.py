@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from utcp_bridge.dialects import v0, v1
-from utcp_bridge.dialects.fields import copied, is_list, is_object, nearest, safe_name, sort_of, word
-from utcp_bridge.dialects.readings import ConfigReading, Notes
-from utcp_bridge.dialects.registries import read_registries
+from utcp_bridge.dialects.fields import copied, nearest, safe_name, sort_of, word
+from utcp_bridge.dialects.readings import ManualEntry, Notes, ParsedConfig
 from utcp_bridge.dialects.shapes import Shape, detect, kind_key, looks_like_tool
 from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, suggest_name
 from utcp_bridge.dialects.templates import KnownFields, read_template, warn_of_unknown_fields
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_list, is_object
 
-__all__ = ["read_config"]
+__all__ = ["PASSED_ON", "REGISTRY_KEYS", "read_config", "read_registries"]
 
 _ENTRY_KEYS = ("manual_call_templates", "providers")
 _CLIENT_TYPES: dict[str, type] = {
@@ -28,34 +27,49 @@ _CLIENT_TYPES: dict[str, type] = {
 }
 _TYPE_NAMES: dict[type, str] = {dict: "an object", list: "a list", str: "text"}
 
+PASSED_ON: Final = frozenset({
+    "include", "exclude", "allowed_origins", "allow_networks", "allowed_communication_protocols", "proxy", "verify_ssl",
+    "ca_cert", "call_timeout", "discovery_timeout", "concurrency", "queue", "rate_limit", "retries", "max_reply_bytes",
+    "refresh_interval",
+})  # fmt: skip
+"""Operator's keys of a manual that count for each manual of the registry. What would hand credentials, or full trust,
+to whatever the registry names is none of them."""
 
-def read_config(document: Any, *, where: str, known_fields: KnownFields | None = None) -> ConfigReading:
+REGISTRY_KEYS: Final = frozenset({"registry", "name", "tags", "q", "limit", "sha256", "auth"}) | PASSED_ON
+_MAX_LIMIT: Final = 1_000
+_EXAMPLE: Final = 'Write {"registry": "https://registry.example.com"}.'
+
+
+def read_config(
+    document: Any, *, where: str, known_fields: KnownFields | None = None, shape: Shape | None = None
+) -> ParsedConfig:
     """Read a configuration: `{"manual_call_templates": […]}`, v0's `providers` (object, list or map by
     name) or its bare list, one call template, an MCP host's `mcpServers`, one-line forms.
 
-    `where` names the file in faults. `known_fields` tells each type's fields, for the warnings about keys
-    that nothing reads; without it they are not checked. Bad input is a fault, never an exception.
+    `where` names the file in faults. `known_fields` gives the fields of each type, for the warnings about keys that
+    the bridge does not use; without it they are not checked. `shape` is what `detect` says of the document, if the
+    caller has asked it already. Bad input is a fault, never an exception.
     """
     notes = Notes()
-    shape = detect(document)
+    shape = shape or detect(document)
     if _is_manual(document, shape):
         notes.error(
             where,
             f"this is no configuration but a manual ({shape}).",
             "List its path or URL in `manual_call_templates`.",
         )
-        return ConfigReading(dialect="none", faults=notes.faults)
+        return ParsedConfig(dialect="none", faults=notes.faults)
     raw = _as_object(document, shape)
     if raw is None:
         notes.error(where, f"this is no configuration but {sort_of(document)}.", 'It needs "manual_call_templates".')
-        return ConfigReading(dialect="none", faults=notes.faults)
+        return ParsedConfig(dialect="none", faults=notes.faults)
     entries = list(_read_entries(raw, where, notes, known_fields))
     client = _read_client(raw, where, notes)
     bridge = raw.get("bridge")
     if bridge is not None and not is_object(bridge):
         notes.error(where, "`bridge` is not an object.")
     _warn_of_unknown_keys(raw, where, notes)
-    return ConfigReading(
+    return ParsedConfig(
         dialect=_dialect(raw, notes),
         entries=entries,
         client=client,
@@ -79,33 +93,30 @@ def _as_object(document: Any, shape: Shape) -> JsonObject | None:
     return document if is_object(document) and shape is not Shape.REGISTRY else None
 
 
-def _read_entries(raw: JsonObject, where: str, notes: Notes, known_fields: KnownFields | None) -> Iterator[JsonObject]:
+def _read_entries(raw: JsonObject, where: str, notes: Notes, known_fields: KnownFields | None) -> Iterator[ManualEntry]:
     taken: dict[str, None] = {}
     unnamed: list[tuple[int, JsonObject]] = []
-    read: list[JsonObject | None] = []
+    read: dict[int, ManualEntry] = {}
     for position, item in enumerate(_items(raw, where, notes)):
         place = f"{where}: entry {position + 1}"
-        entry = _read_entry(item, place, notes, known_fields)
-        read.append(entry)
-        if entry is None:
+        template = _read_entry(item, place, notes, known_fields)
+        if template is None:
             continue
-        stated = entry.get("name")
+        stated = template.get("name")
         if stated is None or stated == "":
-            unnamed.append((position, entry))
+            unnamed.append((position, template))
         elif not isinstance(stated, str):
-            read[position] = None
             notes.error(place, f"the name is {sort_of(stated)}, not text.")
         elif (name := safe_name(stated)) in taken:
-            read[position] = None
             notes.error(place, f"another entry is also named {word(name)!r}.", "Give each its own name.")
         else:
             taken[name] = None
-            read[position] = {**entry, "name": name}
-    for position, entry in unnamed:
-        name = suggest_name(entry, taken)
+            read[position] = ManualEntry(name, {**template, "name": name})
+    for position, template in unnamed:
+        name = suggest_name(template, taken)
         taken[name] = None
-        read[position] = {**entry, "name": name}
-    return (entry for entry in read if entry is not None)
+        read[position] = ManualEntry(name, {**template, "name": name})
+    return (read[position] for position in sorted(read))
 
 
 def _items(raw: JsonObject, where: str, notes: Notes) -> Iterator[Any]:
@@ -190,17 +201,17 @@ def _read_client(raw: JsonObject, where: str, notes: Notes) -> JsonObject:
 
 
 def _read_loaders(loaders: list[Any], where: str, notes: Notes) -> Iterator[JsonObject]:
-    for loader in loaders:
+    for position, loader in enumerate(loaders):
         renamed = copied(loader, v0.LOADER_KEYS) if is_object(loader) else {}
         if isinstance(renamed.get("variable_loader_type"), str):
             yield renamed
         else:
-            notes.error(where, "an item of `load_variables_from` names no `variable_loader_type`.")
+            notes.error(where, f"item {position + 1} of `load_variables_from` has no `variable_loader_type`.")
 
 
 def _warn_of_unknown_keys(raw: JsonObject, where: str, notes: Notes) -> None:
     for key in raw:
-        if key not in v1.CONFIG_KEYS and not key.startswith(("$", "_", "x-")):
+        if key not in v1.CONFIG_KEYS and not word(key).startswith(("$", "_", "x-")):
             notes.warn(where, f"nothing reads the key {word(key)!r}.", nearest(key, v1.CONFIG_KEYS))
 
 
@@ -210,3 +221,61 @@ def _dialect(raw: JsonObject, notes: Notes) -> str:
     if "v0" in notes.dialects or "providers_file_path" in raw:
         return "v0.x"
     return "v1.x"
+
+
+def read_registries(items: list[Any], where: str, notes: Notes) -> Iterator[JsonObject]:
+    """Each registry as an object with `registry` (a URL or path) and a `name` of its own; bad ones are faults."""
+    taken: set[str] = set()
+    for position, item in enumerate(items):
+        place = f"{where}: registry {position + 1}"
+        raw: Any = {"registry": item} if isinstance(item, str) else item
+        if not is_object(raw):
+            notes.error(place, f"is {sort_of(item)}, not an object or a URL.")
+        elif (fault := _registry_fault(raw)) is not None:
+            notes.error(place, *fault)
+        elif (name := _registry_name(raw, taken)) in taken:
+            notes.error(place, f"another registry is also named {word(name)!r}.", "Give each its own name.")
+        else:
+            taken.add(name)
+            yield {**_known_keys(raw, place, notes), "name": name}
+
+
+def _registry_fault(raw: JsonObject) -> tuple[str, str] | None:
+    """What is wrong with a key, and its remedy."""
+    place, name, tags, q = raw.get("registry"), raw.get("name", ""), raw.get("tags", []), raw.get("q", "")
+    limit, pins = raw.get("limit", 1), raw.get("sha256", {})
+    checks = (
+        (isinstance(place, str) and bool(place.strip()), "names no `registry`.", _EXAMPLE),
+        (isinstance(name, str), f"the name is {sort_of(name)}, not text.", ""),
+        (_is_texts(tags), "`tags` is not a list of texts.", ""),
+        (isinstance(q, str), f"`q` is {sort_of(q)}, not text.", ""),
+        (_is_count(limit), f"`limit` is no number from 1 to {_MAX_LIMIT}.", ""),
+        (is_object(pins) and _is_texts([*pins.values()]), "`sha256` is no object of manuals' names and hashes.", ""),
+    )
+    return next(((what, remedy) for holds, what, remedy in checks if not holds), None)
+
+
+def _is_texts(value: Any) -> bool:
+    return is_list(value) and all(isinstance(one, str) for one in value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_LIMIT
+
+
+def _registry_name(raw: JsonObject, taken: set[str]) -> str:
+    stated = safe_name(raw.get("name") or "").strip("_")
+    return stated or suggest_name({"url" if "://" in raw["registry"] else "file_path": raw["registry"]}, taken)
+
+
+def _known_keys(raw: JsonObject, where: str, notes: Notes) -> JsonObject:
+    for key in raw:
+        if key == "trusted":
+            notes.warn(
+                where,
+                "`trusted` is ignored: a registry cannot be trusted with commands and files.",
+                "List the manual itself in `manual_call_templates` to trust it.",
+            )
+        elif key not in REGISTRY_KEYS and not key.startswith(("$", "_", "x-")):
+            notes.warn(where, f"nothing reads the key {word(key)!r}.", nearest(key, REGISTRY_KEYS))
+    return {key: value for key, value in raw.items() if key in REGISTRY_KEYS}

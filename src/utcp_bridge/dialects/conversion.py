@@ -9,12 +9,12 @@ from typing import Any
 
 from utcp_bridge.dialects import v0
 from utcp_bridge.dialects.auth_forms import rewrite_auth
-from utcp_bridge.dialects.fields import copied, first_of, is_list, is_object, text_of
+from utcp_bridge.dialects.fields import copied, first_of, text_of
 from utcp_bridge.dialects.readings import Notes
 from utcp_bridge.dialects.shapes import Shape, detect, kind_key
 from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry
 from utcp_bridge.errors import ManualError
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["to_v1"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from utcp_bridge.dialects.fields import is_object, text_of
-from utcp_bridge.model import JsonObject
+from utcp_bridge.dialects.fields import text_of
+from utcp_bridge.model import JsonObject, is_object
 
 __all__ = ["MANUAL_KEYS", "TEMPLATE_FIELDS", "read_info"]
 

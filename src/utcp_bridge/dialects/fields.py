@@ -14,9 +14,7 @@ __all__ = [
     "VARIABLE_NAME",
     "copied",
     "first_of",
-    "is_list",
     "is_mapping",
-    "is_object",
     "nearest",
     "safe_name",
     "seconds",
@@ -43,11 +41,6 @@ _MAX_SECONDS = 10**9
 def is_mapping(value: Any) -> TypeGuard[dict[Any, Any]]:
     """A dict of whatever keys."""
     return isinstance(value, dict)
-
-
-def is_object(value: Any) -> TypeGuard[JsonObject]:
-    """A JSON object; mappings with other than text keys are none."""
-    return is_mapping(value) and all(isinstance(key, str) for key in value)
 
 
 def first_of(raw: JsonObject, keys: Iterable[str]) -> Any:

@@ -1,4 +1,4 @@
-"""A manual of any dialect as normalised tool objects; each tool stands or falls alone."""
+"""A manual of any dialect as tools in v1 names; a tool that cannot be read costs no other."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 from utcp_bridge.dialects import extended, v0, v1
 from utcp_bridge.dialects.auth_forms import rewrite_auth
-from utcp_bridge.dialects.fields import first_of, is_list, is_object, sort_of, text_of, word
-from utcp_bridge.dialects.readings import ManualReading, Notes
-from utcp_bridge.dialects.schemas import read_inputs, read_outputs
+from utcp_bridge.dialects.fields import first_of, sort_of, text_of, word
+from utcp_bridge.dialects.readings import Notes, ParsedManual, RawTool
 from utcp_bridge.dialects.shapes import MCP_SCHEMA_KEYS, Shape, detect
 from utcp_bridge.dialects.templates import read_protocols, read_template
-from utcp_bridge.model import JsonObject
+from utcp_bridge.dialects.v1 import says_nothing, without_null_keywords
+from utcp_bridge.model import JsonObject, is_list, is_object
 
-__all__ = ["read_manual"]
+__all__ = ["read_inputs", "read_manual", "read_outputs"]
 
 _MANUAL_SHAPES = {Shape.MANUAL, Shape.TOOLS, Shape.MCP_TOOLS}
 _REMEDIES = {
@@ -24,17 +24,31 @@ _REMEDIES = {
     Shape.REGISTRY: "It is a registry: list the manuals that it names.",
 }
 _TEMPLATE_KEYS = ("tool_call_template", *v0.TEMPLATE_KEYS)
+_INPUT_KEYS = ("inputs", *v0.TOOL_KEYS, *MCP_SCHEMA_KEYS)
 _MANUAL_ONLY = frozenset({"name", "description", "tools", "allowed_communication_protocols"}) | v1.OPERATOR_KEYS
 
+_OUTPUT_KEYS = ("outputs", "response_schema", "outputSchema", "output_schema")
+_KEYWORDS = frozenset({
+    "$defs", "$id", "$ref", "$schema", "additionalProperties", "allOf", "anyOf", "const", "definitions",
+    "dependentRequired", "dependentSchemas", "description", "else", "enum", "examples", "if", "maxProperties",
+    "minProperties", "not", "oneOf", "patternProperties", "properties", "propertyNames", "required", "then", "title",
+    "type", "unevaluatedProperties",
+})  # fmt: skip
+_TOOL_KEYS = frozenset({
+    *_TEMPLATE_KEYS, *_INPUT_KEYS, *_OUTPUT_KEYS, "name", "title", "description", "tags", "average_response_size",
+    "auth", "annotations", "deprecated", "body_members",
+})  # fmt: skip
 
-def read_manual(document: Any, *, default_template: JsonObject, where: str) -> ManualReading:
+
+def read_manual(document: Any, *, default_template: JsonObject, where: str, shape: Shape | None = None) -> ParsedManual:
     """Read the tools of a manual, of a list of tools, of one tool or of MCP's `tools/list`.
 
-    `default_template` is the manual's own call template, normalised: tools that name none are reached
-    through it. `where` names the manual in faults. Bad input is a fault, never an exception.
+    `default_template` is the manual's own call template in v1 names: tools that name none are reached through it.
+    `where` names the manual in faults. `shape` is what `detect` says of the document, if the caller has asked it
+    already. Bad input is a fault, never an exception.
     """
     notes = Notes()
-    shape = detect(document)
+    shape = shape or detect(document)
     if is_object(document) and is_list(document.get("tools")):
         raw, tools = document, document["tools"]
     elif is_list(document) and (shape in _MANUAL_SHAPES or not document):
@@ -44,12 +58,12 @@ def read_manual(document: Any, *, default_template: JsonObject, where: str) -> M
     else:
         what = "`tools` is not a list." if shape is Shape.MANUAL else "this is not a UTCP manual."
         notes.error(where, what, _REMEDIES.get(shape, 'A manual is an object with a list "tools".'))
-        return ManualReading(dialect="tools", faults=notes.faults)
+        return ParsedManual(dialect="tools", faults=notes.faults)
     read = _read_tools(tools, default_template, where, notes)
     auth = _read_auth(raw, where, notes)
     protocols = read_protocols(raw, where, notes)
     _note_version(raw, notes)
-    return ManualReading(
+    return ParsedManual(
         dialect=_dialect(raw, notes),
         tools=read,
         info=extended.read_info(raw),
@@ -61,8 +75,8 @@ def read_manual(document: Any, *, default_template: JsonObject, where: str) -> M
     )
 
 
-def _read_tools(tools: list[Any], default: JsonObject, where: str, notes: Notes) -> list[JsonObject]:
-    read: list[JsonObject] = []
+def _read_tools(tools: list[Any], default: JsonObject, where: str, notes: Notes) -> list[RawTool]:
+    read: list[RawTool] = []
     seen: set[str] = set()
     for position, raw in enumerate(tools):
         place = f"{where}: tool {position + 1}"
@@ -83,26 +97,32 @@ def _read_tools(tools: list[Any], default: JsonObject, where: str, notes: Notes)
     return read
 
 
-def _read_tool(name: str, raw: JsonObject, default: JsonObject, where: str, notes: Notes) -> JsonObject | None:
+def _read_tool(name: str, raw: JsonObject, default: JsonObject, where: str, notes: Notes) -> RawTool | None:
     template = _template_of(name, raw, default, where, notes)
     if template is None:
         return None
     try:
-        inputs = read_inputs(first_of(raw, ("inputs", *v0.TOOL_KEYS, *MCP_SCHEMA_KEYS)), where, notes)
+        inputs = read_inputs(first_of(raw, _INPUT_KEYS), where, notes)
     except ValueError as error:
         notes.error(where, str(error))
         return None
-    tool: JsonObject = {
-        "name": name,
-        "description": text_of(raw.get("description")),
-        "inputs": inputs,
-        "tags": _tags(raw.get("tags")),
-        "tool_call_template": template,
-    }
-    if (outputs := read_outputs(raw, where, notes)) is not None:
-        tool["outputs"] = outputs
-    _copy_extras(raw, tool)
-    return tool
+    annotations, size, members = raw.get("annotations"), raw.get("average_response_size"), raw.get("body_members")
+    if not is_object(annotations):
+        annotations = {}
+    return RawTool(
+        name=name,
+        template=template,
+        inputs=inputs,
+        description=text_of(raw.get("description")),
+        title=text_of(raw.get("title")) or text_of(annotations.get("title")) or None,
+        outputs=read_outputs(raw, where, notes),
+        tags=_tags(raw.get("tags")),
+        annotations=annotations,
+        deprecated=raw.get("deprecated") is True,
+        average_response_size=size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
+        body_members=tuple(one for one in members if isinstance(one, str)) if is_list(members) else (),
+        rest={key: value for key, value in raw.items() if key not in _TOOL_KEYS},
+    )
 
 
 def _template_of(name: str, raw: JsonObject, default: JsonObject, where: str, notes: Notes) -> JsonObject | None:
@@ -127,26 +147,10 @@ def _template_of(name: str, raw: JsonObject, default: JsonObject, where: str, no
     return {**template, "auth": auth} if auth is not None else template
 
 
-def _tags(raw: Any) -> list[str]:
+def _tags(raw: Any) -> tuple[str, ...]:
     if isinstance(raw, str):
-        return [raw]
-    return [tag for tag in raw if isinstance(tag, str)] if is_list(raw) else []
-
-
-def _copy_extras(raw: JsonObject, tool: JsonObject) -> None:
-    if title := text_of(raw.get("title")):
-        tool["title"] = title
-    if is_object(annotations := raw.get("annotations")):
-        tool["annotations"] = annotations
-        if "title" not in tool and (title := text_of(annotations.get("title"))):
-            tool["title"] = title
-    if raw.get("deprecated") is True:
-        tool["deprecated"] = True
-    size = raw.get("average_response_size")
-    if isinstance(size, int) and not isinstance(size, bool) and size >= 0:
-        tool["average_response_size"] = size
-    if is_list(members := raw.get("body_members")):
-        tool["body_members"] = [member for member in members if isinstance(member, str)]
+        return (raw,)
+    return tuple(tag for tag in raw if isinstance(tag, str)) if is_list(raw) else ()
 
 
 def _read_auth(raw: JsonObject, where: str, notes: Notes) -> JsonObject | None:
@@ -181,3 +185,41 @@ def _dialect(raw: JsonObject, notes: Notes) -> str:
         if found in notes.dialects:
             return name
     return "tools"
+
+
+def read_inputs(raw: Any, where: str, notes: Notes) -> JsonObject:
+    """The schema of a tool's arguments; the same object wherever nothing is wrong with it.
+
+    Absent means "no arguments". A bare map of properties, as in `{"city": {"type": "string"}}`, is wrapped.
+
+    :raises ValueError: it is no object schema; the text says why.
+    """
+    if raw is None:
+        return {"type": "object", "properties": {}}
+    if not is_object(raw):
+        raise ValueError(f"the input schema is {sort_of(raw)}, not an object.")
+    if raw and _KEYWORDS.isdisjoint(raw) and all(is_object(member) for member in raw.values()):
+        notes.warn(where, "the inputs are a bare map of properties; they are read as such.")
+        return {"type": "object", "properties": without_null_keywords(raw)}
+    schema = without_null_keywords(raw)
+    stated = schema.get("type")
+    if stated is not None and stated != "object" and not (is_list(stated) and "object" in stated):
+        raise ValueError(f"the input schema is of type {word(stated)!r}; arguments are always an object.")
+    if schema.get("properties") is not None and not is_object(schema["properties"]):
+        raise ValueError("the input schema's `properties` is not an object.")
+    return schema
+
+
+def read_outputs(tool: JsonObject, where: str, notes: Notes) -> JsonObject | None:
+    """The schema of a tool's result, None if the manual promises nothing."""
+    for key in _OUTPUT_KEYS:
+        raw = tool.get(key)
+        if says_nothing(raw):
+            continue
+        if not is_object(raw):
+            notes.warn(where, f"`{key}` is {sort_of(raw)}, not an object, and is ignored.")
+            continue
+        if key == "response_schema":
+            notes.dialects.add("extended")
+        return without_null_keywords(raw)
+    return None

@@ -6,8 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from utcp_bridge.dialects import v0, v1
-from utcp_bridge.dialects.fields import is_list, is_object
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["MCP_SCHEMA_KEYS", "Shape", "detect", "kind_key", "looks_like_tool"]
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from typing import cast
 from urllib.parse import urlsplit
 
-from utcp_bridge.dialects.fields import is_list, is_object, safe_name, text_of
-from utcp_bridge.model import JsonObject
+from utcp_bridge.dialects.fields import safe_name, text_of
+from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["expand_shorthand", "host_file_entry", "suggest_name"]
 
@@ -85,7 +85,7 @@ def _server_name(template: JsonObject) -> str:
         return ""
     name, server = next(iter(servers.items()))
     if name != _SERVER_NAME or not is_object(server):
-        return name
+        return text_of(name)
     if url := text_of(server.get("url")):
         return _stem(url)
     words = [

@@ -8,10 +8,10 @@ from typing import Any, TypeAlias
 from utcp_bridge.dialects import v0, v1
 from utcp_bridge.dialects.auth_forms import rewrite_auth
 from utcp_bridge.dialects.extended import TEMPLATE_FIELDS as EXTENDED_FIELDS
-from utcp_bridge.dialects.fields import is_list, is_object, nearest, seconds, sort_of, word
+from utcp_bridge.dialects.fields import nearest, seconds, sort_of, word
 from utcp_bridge.dialects.readings import Notes
 from utcp_bridge.dialects.shapes import kind_key
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["KnownFields", "read_protocols", "read_template", "warn_of_unknown_fields"]
 
@@ -64,7 +64,7 @@ def warn_of_unknown_fields(template: JsonObject, known: frozenset[str], where: s
     """Name every key of a configured template that nothing reads, with the nearest that something does."""
     known = known | v1.BASE_FIELDS | v1.OPERATOR_KEYS
     for key in template:
-        if key not in known and not key.startswith(("$", "_", "x-")):
+        if key not in known and not word(key).startswith(("$", "_", "x-")):
             notes.warn(where, f"nothing reads the key {word(key)!r}.", nearest(key, known))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from utcp_bridge.dialects.fields import is_list, is_mapping, is_object
-from utcp_bridge.model import JsonObject
+from utcp_bridge.dialects.fields import is_mapping
+from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.settings import ManualOptions
 
 __all__ = [

@@ -1,11 +1,11 @@
-"""Diagnosis: each manual of a configuration, step by step, to the step that fails and what to do about it.
+"""`utcp-bridge doctor`: examine each manual of a configuration step by step, and name the step that fails.
 
-It loads manuals by the client's own registration, connects through its own gate and fetches tokens by its own cache,
-so that what it says is what the bridge does.
+Manuals are loaded by the client's own registration, connections go through its own address gate, and tokens come from
+its own cache. So the report shows what the bridge itself experiences.
 """
 
-from utcp_bridge.doctor.calls import Trial
 from utcp_bridge.doctor.report import Diagnosis, diagnose
-from utcp_bridge.doctor.steps import Course, Step
+from utcp_bridge.doctor.steps import DoctorStep, ManualSteps
+from utcp_bridge.doctor.tools import TrialCall
 
-__all__ = ["Course", "Diagnosis", "Step", "Trial", "diagnose"]
+__all__ = ["Diagnosis", "DoctorStep", "ManualSteps", "TrialCall", "diagnose"]

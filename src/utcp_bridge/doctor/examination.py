@@ -1,50 +1,54 @@
-"""One manual from its entry to its tools: configuration, name, connection, tls, auth, discovery."""
+"""One manual from its entry to its tools: configuration, name, connection, tls, auth, discovery.
+
+A manual with several needs, such as several MCP servers, continues as long as one of them is met.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from utcp_bridge.doctor import local, network
-from utcp_bridge.doctor.credentials import STEP as AUTH
-from utcp_bridge.doctor.credentials import judge, present
-from utcp_bridge.doctor.discovery import loaded
-from utcp_bridge.doctor.needs import Probe, Ways
-from utcp_bridge.doctor.steps import Course, Finding
-from utcp_bridge.errors import VariableNotFound
+from utcp_bridge.doctor import probes
+from utcp_bridge.doctor.steps import DoctorStep, ManualSteps, StepResult, counted
+from utcp_bridge.errors import Rejected, UtcpError, VariableNotFound
 from utcp_bridge.model import JsonObject, Source
 from utcp_bridge.transport import Endpoint, LocalFile, Need, Program
+from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from utcp_bridge.auth.models import Credentials
+    from utcp_bridge.auth.credentials import Credentials
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.manuals.registration import ManualState
     from utcp_bridge.net.guard import Guard
 
-__all__ = ["Examination"]
+__all__ = ["Examination", "Probe", "RemainingNeeds", "result_of"]
 
-_CHECK_HOST: Final = "Check the host in the manual, and this machine's name resolution."
+Probe = Callable[[Need], Awaitable[StepResult | None]]
+"""Examines one need; None if the probe does not apply to it. May raise UtcpError."""
+
+_AUTH: Final = "auth"
+_CHECK_HOST: Final = "Check the host in the manual and this machine's name resolution."
 _CHECK_PEER: Final = "Check that the server is running and that this is its port."
+_REFUSALS: Final = frozenset({401, 403, "UNAUTHENTICATED", "PERMISSION_DENIED"})
 
 
 @dataclass(slots=True)
 class Examination:
-    """An entry on its way. `state` is there where its manual is loaded already: one of a registry."""
+    """The examination of one entry. `state` is set if its manual is loaded already, as those of a registry are."""
 
     client: UtcpClient
     guard: Guard
     entry: JsonObject
-    course: Course
+    manual: ManualSteps
     state: ManualState | None = None
-    _ways: Ways = field(default_factory=lambda: Ways(()))
+    _needs: RemainingNeeds = field(default_factory=lambda: RemainingNeeds(()))
     _source: Source = field(default_factory=lambda: Source(""))
     _credentials: Credentials | None = field(default=None, repr=False)
 
     async def run(self) -> None:
-        """Take every step up to the discovery. Never raises."""
-        take = self.course.take
+        """Take every step up to discovery. Never raises."""
+        take = self.manual.take
         if self.state is not None and self.state.kind == "registry":
             await take("discovery", self._discover)
             return
@@ -52,11 +56,11 @@ class Examination:
         await take("name", self._name, _CHECK_HOST)
         await take("connection", self._connection, _CHECK_PEER)
         await take("tls", self._tls)
-        await take(AUTH, lambda: present(self._credentials))
+        await take(_AUTH, self._auth)
         await take("discovery", self._discover)
-        judge(self.course, self._credentials)
+        _judge_credentials(self.manual, self._credentials)
 
-    async def _read(self) -> Finding:
+    async def _read(self) -> StepResult:
         try:
             target, needs = self.client.reach(self.entry)
         except VariableNotFound as error:
@@ -64,39 +68,145 @@ class Examination:
             if len(missing) < 2:
                 raise
             raise _all_missing(missing, error) from None
-        self._source, self._credentials, self._ways = target.source, target.credentials, Ways(needs)
-        return Finding("The entry is read and its variables are set.")
+        self._source, self._credentials, self._needs = target.source, target.credentials, RemainingNeeds(needs)
+        return StepResult("The entry is valid and its variables are set.")
 
-    async def _name(self) -> Finding:
-        async def look(need: Need) -> Finding | None:
+    async def _name(self) -> StepResult:
+        async def look(need: Need) -> StepResult | None:
             if isinstance(need, Program):
-                return await local.program(need)
+                return await probes.probe_program(need)
             if isinstance(need, LocalFile):
-                return await local.file(need, self.client.settings.max_manual_bytes)
-            return await network.name(network.peer_of(need, self._source, self.guard), self.guard)
+                return await probes.probe_file(need, self.client.settings.max_manual_bytes)
+            return await probes.probe_name(probes.peer_of(need, self._source, self.guard), self.guard)
 
-        return await self._ways.look(look, "There is no host, command or file to look for.", _CHECK_HOST)
+        return await self._needs.look(look, "The manual names no host, command or file.", _CHECK_HOST)
 
-    async def _connection(self) -> Finding:
-        return await self._ways.look(self._probe(network.connection), "There is no TCP connection to try.", _CHECK_PEER)
+    async def _connection(self) -> StepResult:
+        return await self._needs.look(
+            self._probe(probes.probe_connection), "The manual needs no TCP connection.", _CHECK_PEER
+        )
 
-    async def _tls(self) -> Finding:
-        return await self._ways.look(self._probe(network.tls), "No TLS is spoken.")
+    async def _tls(self) -> StepResult:
+        return await self._needs.look(self._probe(probes.probe_tls), "The manual uses no TLS.")
 
-    def _probe(self, probe: Callable[[network.Peer, Guard], Awaitable[Finding | None]]) -> Probe:
-        async def look(need: Need) -> Finding | None:
+    def _probe(self, probe: Callable[[probes.NetworkPeer, Guard], Awaitable[StepResult | None]]) -> Probe:
+        async def look(need: Need) -> StepResult | None:
             if not isinstance(need, Endpoint):
                 return None
-            return await probe(network.peer_of(need, self._source, self.guard), self.guard)
+            return await probe(probes.peer_of(need, self._source, self.guard), self.guard)
 
         return look
 
-    async def _discover(self) -> Finding:
-        return loaded(self.state or await self.client.register_manual(self.entry))
+    async def _auth(self) -> StepResult:
+        """Fetch an access token if `auth` says so; the following steps use it."""
+        credentials = self._credentials
+        if credentials is None:
+            return StepResult("The manual has no `auth`.", "skipped")
+        if credentials.token_url is None:
+            return StepResult(f"{_kind(credentials)} is set.")
+        await credentials.additions()
+        return StepResult(f"{bare_url(credentials.token_url)} issued an access token.")
+
+    async def _discover(self) -> StepResult:
+        return result_of(self.state or await self.client.register_manual(self.entry))
+
+
+def result_of(state: ManualState) -> StepResult:
+    """Return the outcome of a manual's discovery in words.
+
+    :raises UtcpError: the discovery failed; the error is the manual's own.
+    """
+    if state.status == "failed" and state.error is not None:
+        raise state.error
+    details = tuple(f"{fault.severity}: {fault}" for fault in state.faults)
+    what = state.description if state.kind == state.dialect == "registry" else counted(state.tools, "tool")
+    message = f"{what}{f' ({state.dialect})' if state.dialect else ''}"
+    if details:
+        return StepResult(f"{message}, {counted(len(details), 'fault')}.", "warning", details=details)
+    if not state.tools and state.kind != "registry":
+        return StepResult(
+            "The manual contains no tools.",
+            "warning",
+            "Check that this is the right document, and that `include` does not leave out everything.",
+        )
+    return StepResult(f"{message}.")
 
 
 def _all_missing(keys: list[str], first: VariableNotFound) -> VariableNotFound:
-    """All at once: whoever sets one after the other runs the command as many times."""
+    """Name all missing variables at once, so that one run is enough to learn them."""
     first.message = f"{len(keys)} variables are not set: {', '.join(keys)}."
     first.remedy = "Set them in `variables`, in a dotenv file or in the environment."
     return first
+
+
+class RemainingNeeds:
+    """The needs of a manual that no step has found unmet."""
+
+    def __init__(self, needs: Sequence[Need]) -> None:
+        self._met = list(needs)
+
+    async def look(self, probe: Probe, otherwise: str, remedy: str = "") -> StepResult:
+        """Probe all remaining needs in one step: fail if none is met, warn if one is not.
+
+        `otherwise` is the message if the probe applies to none of them, `remedy` is for errors without a remedy.
+
+        :raises UtcpError: no need is met; the error is that of the first.
+        """
+        results: list[StepResult] = []
+        unmet: list[tuple[Need, UtcpError]] = []
+        for need in self._met:
+            try:
+                if (result := await probe(need)) is not None:
+                    results.append(result)
+            except UtcpError as error:
+                unmet.append((need, error))
+        if unmet and len(unmet) == len(self._met):
+            raise unmet[0][1]
+        self._met = [need for need in self._met if all(need is not other for other, _ in unmet)]
+        results += [StepResult(error.message, "warning", error.remedy or remedy) for _, error in unmet]
+        return _combined(results) if results else StepResult(otherwise, "skipped")
+
+
+def _combined(results: list[StepResult]) -> StepResult:
+    """Return the first warning, or else the first result, with the messages of the others as details."""
+    if len(results) == 1:
+        return results[0]
+    worst = next((one for one in results if one.status == "warning"), results[0])
+    status = worst.status if worst.status == "warning" else "ok"
+    return StepResult(worst.message, status, worst.remedy, tuple(one.message for one in results if one is not worst))
+
+
+def _judge_credentials(manual: ManualSteps, credentials: Credentials | None) -> None:
+    """Complete the step `auth` from the outcome of discovery: a 401 or 403 is a failure of `auth`."""
+    step, discovery = manual.step(_AUTH), manual.step("discovery")
+    if step is None or discovery is None or step.status == "failed":
+        return
+    if isinstance(discovery.error, Rejected) and discovery.error.status in _REFUSALS:
+        _blame_credentials(step, discovery, discovery.error, credentials)
+    elif credentials is None:
+        return
+    elif discovery.status in {"ok", "warning"}:
+        step.message = f"{step.message.removesuffix('.')}; discovery succeeded with it."
+    else:
+        step.message = f"{step.message.removesuffix('.')}; discovery failed before it could be checked."
+
+
+def _blame_credentials(
+    step: DoctorStep, discovery: DoctorStep, error: Rejected, credentials: Credentials | None
+) -> None:
+    if credentials is None:
+        message = f"The upstream requires credentials ({error.status}) and the manual has none."
+        step.remedy = 'Add "auth" to the manual\'s entry: `utcp-bridge help configuration`.'
+    else:
+        message = f"{_kind(credentials)} was refused ({error.status})."
+        step.remedy = "Check that it is correct, has not expired, and may read this manual."
+    step.details, discovery.details = discovery.details, ()
+    step.status, step.message, step.error = "failed", message, error
+    discovery.status, discovery.message, discovery.remedy = "skipped", f"skipped because {_AUTH} failed.", ""
+    discovery.error = None
+
+
+def _kind(credentials: Credentials) -> str:
+    kinds = {"api_key": "The API key", "basic": "The user name with its password", "all": "Every scheme of `auth`"}
+    kind: Any = credentials.auth.auth_type
+    return kinds.get(kind, "The access token")

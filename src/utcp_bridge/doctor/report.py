@@ -1,4 +1,4 @@
-"""Every manual at once, a bounded number at a time; what came of it in the order of the configuration."""
+"""Examine every manual, several at once, and report in the order of the configuration."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from utcp_bridge.catalogue.catalogue import Catalogue
-from utcp_bridge.doctor.calls import Trial, manual_of, try_call
 from utcp_bridge.doctor.examination import Examination
-from utcp_bridge.doctor.requests import build_requests
-from utcp_bridge.doctor.steps import Course, Finding, Step, not_tried
-from utcp_bridge.doctor.tools import look_at
+from utcp_bridge.doctor.steps import DoctorStep, ManualSteps, StepResult, not_tried
+from utcp_bridge.doctor.tools import TrialCall, build_requests, look_at, manual_of, try_call
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.manuals.registration import manual_name
 from utcp_bridge.model import JsonObject
@@ -26,29 +24,38 @@ if TYPE_CHECKING:
 
 __all__ = ["Diagnosis", "diagnose"]
 
-_AT_ONCE: Final = 8
+_MAX_AT_ONCE: Final = 8
+"""Manuals that are examined at the same time."""
+
+
+def _no_progress(_names: Sequence[str]) -> None:
+    """Ignore the progress."""
 
 
 @dataclass(slots=True)
 class Diagnosis:
-    """The courses of all manuals, in the order of the configuration; calls of tools that no manual has."""
+    """The steps of all manuals, in the order of the configuration; and calls of tools that no manual has."""
 
-    courses: list[Course]
-    stray: list[Step] = field(default_factory=list[Step])
+    manuals: list[ManualSteps]
+    other_calls: list[DoctorStep] = field(default_factory=list[DoctorStep])
+
+    @property
+    def steps(self) -> list[DoctorStep]:
+        """All steps, in that order."""
+        return [*(step for manual in self.manuals for step in manual.steps), *self.other_calls]
 
     @property
     def error(self) -> UtcpError | None:
         """The first error in that order; its class decides the exit code."""
-        steps = [step for course in self.courses for step in course.steps] + self.stray
-        return next((step.error for step in steps if step.error is not None), None)
+        return next((step.error for step in self.steps if step.error is not None), None)
 
     def as_json(self) -> JsonObject:
-        """For scripts: {manuals: [{name, kind, status, steps: [...]}], calls: [...]}; times in seconds."""
+        """Return {manuals: [{name, kind, status, steps: [...]}], calls: [...]}, with durations in seconds."""
         manuals = [
             {"name": one.name, "kind": one.kind, "status": one.status, "steps": [_as_json(step) for step in one.steps]}
-            for one in self.courses
+            for one in self.manuals
         ]
-        return {"manuals": manuals, "calls": [_as_json(step) for step in self.stray]}
+        return {"manuals": manuals, "calls": [_as_json(step) for step in self.other_calls]}
 
 
 async def diagnose(
@@ -56,26 +63,27 @@ async def diagnose(
     entries: Sequence[JsonObject],
     *,
     guard: Guard,
-    trials: Sequence[Trial] = (),
-    progress: Callable[[Sequence[str]], None] = lambda _names: None,
+    trials: Sequence[TrialCall] = (),
+    progress: Callable[[Sequence[str]], None] = _no_progress,
 ) -> Diagnosis:
-    """Examine entries that the client has not loaded, and the manuals that it has; then make the calls.
+    """Examine the entries, which the client has not loaded, and the manuals that it has loaded; then make the calls.
 
-    `guard` is the client's. `progress` is told the names that are being examined. Faults of manuals never raise:
-    they are in the steps, without secrets.
+    `guard` is the client's. `progress` receives the names of the manuals under examination. Faults of manuals never
+    raise: they are in the steps, without secrets.
     """
     examinations = [_of_entry(client, guard, entry) for entry in entries]
     examinations += [
-        Examination(client, guard, state.entry, Course(state.name, state.kind), state) for state in client.report()
+        Examination(client, guard, state.entry.template, ManualSteps(state.name, state.kind), state)
+        for state in client.report()
     ]
     await _examine(examinations, progress)
     catalogue = Catalogue(client)
-    courses = [one.course for one in examinations]
-    for course in courses:
-        if course.kind != "registry":
-            await course.take("tools", partial(_tools, catalogue, course.name))
-            await course.take("requests", partial(_requests, client, course.name))
-    diagnosis = Diagnosis(courses)
+    manuals = [one.manual for one in examinations]
+    for manual in manuals:
+        if manual.kind != "registry":
+            await manual.take("tools", partial(_tools, catalogue, manual.name))
+            await manual.take("requests", partial(_requests, client, manual.name))
+    diagnosis = Diagnosis(manuals)
     for trial in trials:
         progress([trial.tool])
         await _try(client, catalogue, trial, diagnosis)
@@ -89,19 +97,19 @@ def _of_entry(client: UtcpClient, guard: Guard, entry: JsonObject) -> Examinatio
         name = manual_name(entry)
     except UtcpError:
         name = "?"
-    return Examination(client, guard, entry, Course(name, str(entry.get("call_template_type"))))
+    return Examination(client, guard, entry, ManualSteps(name, str(entry.get("call_template_type"))))
 
 
 async def _examine(examinations: Sequence[Examination], progress: Callable[[Sequence[str]], None]) -> None:
-    limiter = anyio.CapacityLimiter(_AT_ONCE)
+    limiter = anyio.CapacityLimiter(_MAX_AT_ONCE)
     running: list[str] = []
 
     async def run(one: Examination) -> None:
         async with limiter:
-            running.append(one.course.name)
+            running.append(one.manual.name)
             progress(running)
             await one.run()
-            running.remove(one.course.name)
+            running.remove(one.manual.name)
             progress(running)
 
     async with anyio.create_task_group() as group:
@@ -109,40 +117,37 @@ async def _examine(examinations: Sequence[Examination], progress: Callable[[Sequ
             group.start_soon(run, one)
 
 
-async def _tools(catalogue: Catalogue, manual: str) -> Finding:
+async def _tools(catalogue: Catalogue, manual: str) -> StepResult:
     return look_at(catalogue, manual)
 
 
-async def _requests(client: UtcpClient, manual: str) -> Finding:
+async def _requests(client: UtcpClient, manual: str) -> StepResult:
     tools = [tool for tool in client.tools() if tool.manual == manual]
-    return await build_requests(client, tools) if tools else Finding("There is no tool.", "skipped")
+    return await build_requests(client, tools) if tools else StepResult("The manual has no tools.", "skipped")
 
 
-async def _try(client: UtcpClient, catalogue: Catalogue, trial: Trial, diagnosis: Diagnosis) -> None:
-    """A call that fails does not stand in the way of the next."""
-    name = manual_of(trial, catalogue, [course.name for course in diagnosis.courses])
-    course = next((course for course in diagnosis.courses if course.name == name), None)
-    attempt = Course(trial.tool, "")
-    broken = (
-        next((step for step in course.steps if step.status == "failed" and step.name != "call"), None)
-        if course
-        else None
-    )
-    if broken is not None:
-        attempt.steps.append(not_tried("call", broken.name))
-    else:
-        await attempt.take("call", partial(try_call, client, catalogue, trial))
-    (diagnosis.stray if course is None else course.steps).extend(attempt.steps)
+async def _try(client: UtcpClient, catalogue: Catalogue, trial: TrialCall, diagnosis: Diagnosis) -> None:
+    """Make one call; an earlier call that failed does not prevent it, a failed manual does."""
+    name = manual_of(trial, catalogue, [manual.name for manual in diagnosis.manuals])
+    manual = next((manual for manual in diagnosis.manuals if manual.name == name), None)
+    steps = manual.steps if manual else diagnosis.other_calls
+    failed = next((step for step in steps if step.status == "failed" and step.name != "call"), None)
+    if failed is not None:
+        steps.append(not_tried("call", failed.name))
+        return
+    attempt = ManualSteps(trial.tool, "")
+    await attempt.take("call", partial(try_call, client, catalogue, trial))
+    steps += attempt.steps
 
 
 def _redact(diagnosis: Diagnosis, redactor: Redactor) -> None:
-    """Once everything is known that must not be shown."""
-    for step in [*(step for course in diagnosis.courses for step in course.steps), *diagnosis.stray]:
+    """Remove secrets from all texts; last, because the redactor learns them on the way."""
+    for step in diagnosis.steps:
         step.message, step.remedy = redactor(step.message), redactor(step.remedy)
         step.details = tuple(map(redactor, step.details))
 
 
-def _as_json(step: Step) -> JsonObject:
+def _as_json(step: DoctorStep) -> JsonObject:
     return {
         "step": step.name,
         "status": step.status,

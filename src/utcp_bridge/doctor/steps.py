@@ -1,4 +1,4 @@
-"""Steps of an examination: what each found, how long it took, and that nothing is tried after one that failed."""
+"""The steps of an examination: their results, their durations, and the rule that a failed step ends it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Final, Literal
 
 from utcp_bridge.errors import MalformedReply, Rejected, UtcpError
 
-__all__ = ["Course", "Finding", "Status", "Step", "not_tried"]
+__all__ = ["DoctorStep", "ManualSteps", "Status", "StepResult", "counted", "not_tried"]
 
-_log = logging.getLogger(__name__)
-_LONGEST_DETAIL: Final = 300
+_logger = logging.getLogger(__name__)
+_MAX_DETAIL: Final = 300
+"""Characters of an upstream's own explanation that are shown."""
 
 Status = Literal["ok", "warning", "failed", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What a step came to, in one sentence; `details` are the single things behind it."""
+class StepResult:
+    """The result of a step, in one sentence; `details` list the single facts behind it."""
 
     message: str
     status: Status = "ok"
@@ -30,8 +31,8 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Step:
-    """One step that was taken, or not. `error` is there if it failed; its class decides the exit code."""
+class DoctorStep:
+    """One step that was taken or skipped. A failed step has an `error`, whose class decides the exit code."""
 
     name: str
     status: Status
@@ -43,56 +44,63 @@ class Step:
 
 
 @dataclass(slots=True)
-class Course:
-    """The steps of one manual in their order. After one that failed the others are not tried."""
+class ManualSteps:
+    """The steps of one manual in order. After a failed step, the remaining ones are skipped."""
 
     name: str
     kind: str
-    steps: list[Step] = field(default_factory=list[Step])
+    steps: list[DoctorStep] = field(default_factory=list[DoctorStep])
 
     @property
-    def failed(self) -> Step | None:
+    def failed(self) -> DoctorStep | None:
         """The first step that failed."""
         return next((step for step in self.steps if step.status == "failed"), None)
 
     @property
     def status(self) -> Status:
-        """The worst of the steps."""
+        """The worst status of all steps."""
         found = {step.status for step in self.steps}
         return "failed" if "failed" in found else "warning" if "warning" in found else "ok"
 
-    def step(self, name: str) -> Step | None:
-        """The step of this name, if it came to it."""
+    def step(self, name: str) -> DoctorStep | None:
+        """Return the step of this name, or None if the examination did not reach it."""
         return next((step for step in self.steps if step.name == name), None)
 
-    async def take(self, name: str, work: Callable[[], Awaitable[Finding]], remedy: str = "") -> None:
-        """Take a step, unless one before it failed. `remedy` is for errors that name none. Never raises."""
-        if (broken := self.failed) is not None:
-            self.steps.append(not_tried(name, broken.name))
+    async def take(self, name: str, work: Callable[[], Awaitable[StepResult]], remedy: str = "") -> None:
+        """Take a step unless an earlier one failed. `remedy` is for errors without a remedy. Never raises."""
+        if (failed := self.failed) is not None:
+            self.steps.append(not_tried(name, failed.name))
             return
         started = perf_counter()
         try:
-            found = await work()
-            step = Step(name, found.status, found.message, found.remedy, found.details)
+            result = await work()
+            step = DoctorStep(name, result.status, result.message, result.remedy, result.details)
         except UtcpError as error:
-            step = Step(name, "failed", error.message, error.remedy or remedy, _said(error), error=error)
-        except Exception as error:  # noqa: BLE001 - one manual never stops the others
-            _log.debug("The step %s of %s failed.", name, self.name, exc_info=True)
-            fault = MalformedReply(f"The step failed inside the bridge ({type(error).__name__}).")
-            step = Step(name, "failed", fault.message, "Run the command with --debug to see where.", error=fault)
+            step = DoctorStep(
+                name, "failed", error.message, error.remedy or remedy, _upstream_detail(error), error=error
+            )
+        except Exception as error:
+            _logger.debug("Step %s of manual %s failed.", name, self.name, exc_info=True)
+            fault = MalformedReply(f"Internal error in utcp-bridge ({type(error).__name__}).")
+            step = DoctorStep(name, "failed", fault.message, "Run with --debug for the traceback.", error=fault)
         step.seconds = perf_counter() - started
         self.steps.append(step)
 
 
-def _said(error: UtcpError) -> tuple[str, ...]:
-    """The beginning of what the other side said beside its refusal."""
+def not_tried(name: str, failed: str) -> DoctorStep:
+    """Return a skipped step: the step named `failed` failed before it."""
+    return DoctorStep(name, "skipped", f"skipped because {failed} failed.")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 tool`, `2 tools`."""
+    return f"{number} {noun if number == 1 else f'{noun}s'}"
+
+
+def _upstream_detail(error: UtcpError) -> tuple[str, ...]:
+    """Return the start of the body that came with a refusal."""
     detail = error.detail if isinstance(error, Rejected) else None
     if not detail:
         return ()
     text = detail if isinstance(detail, str) else json.dumps(detail, ensure_ascii=False, default=str)
-    return (f"note: it said: {text[:_LONGEST_DETAIL]}",)
-
-
-def not_tried(name: str, broken: str) -> Step:
-    """A step that another one stands in the way of."""
-    return Step(name, "skipped", f"not tried: {broken} failed.")
+    return (f"note: the upstream's response: {text[:_MAX_DETAIL]}",)

@@ -21,7 +21,8 @@ from utcp_bridge.transport import Target, Transport
 from utcp_bridge.variables import flat_key, variable_names
 
 if TYPE_CHECKING:
-    from utcp_bridge.auth.models import Credentials, TokenCache
+    from utcp_bridge.auth.credentials import Credentials
+    from utcp_bridge.auth.tokens import TokenCache
     from utcp_bridge.variables import Variables
 
 __all__ = ["Binder", "uses_secrets"]
@@ -113,7 +114,8 @@ class Binder:
     ) -> Credentials | None:
         if not template.auth:
             return None
-        from utcp_bridge.auth.models import Credentials, parse_auth
+        from utcp_bridge.auth.credentials import Credentials
+        from utcp_bridge.auth.models import parse_auth
 
         origins = _origins(template, transport, source)
         credentials = Credentials(parse_auth(template.auth), origins, self._tokens, source=source, trust=trust)

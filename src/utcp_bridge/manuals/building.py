@@ -1,34 +1,46 @@
-"""From normalised tool objects to live tools: selection, policy, binding; each tool stands or falls alone."""
+"""Building: raw tools become live ones. Each is judged by the policy and bound; one that fails costs no other.
+
+Pinning comes last: a tool that was seen once may not change its definition unnoticed (tool poisoning after approval).
+What was seen first since the start counts as approved. Description, schemas, template and hints are compared. What the
+operator wrote, in the configuration or a local file, may be edited freely.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from hashlib import sha256
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
+import orjson
+
+from utcp_bridge.dialects import ManualEntry, RawTool
 from utcp_bridge.errors import PolicyError, UtcpError, VariableNotFound
 from utcp_bridge.manuals.binding import Binder, uses_secrets
-from utcp_bridge.model import Fault, JsonObject, Source, Tool, Trust, is_object
+from utcp_bridge.manuals.repository import same_definition
+from utcp_bridge.model import Fault, Faults, JsonObject, Source, Tool, Trust
 from utcp_bridge.net.guard import Guard, endpoint_of, origin_of
 from utcp_bridge.pipeline.post_processing import compile_projection
-from utcp_bridge.settings import BridgeSettings, ManualOptions
+from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 
-__all__ = ["Building", "ToolBuilder", "endpoint_pair"]
+__all__ = ["BuiltTools", "ToolBuilder", "endpoint_pair", "fingerprint", "pinned"]
 
+_logger = logging.getLogger(__name__)
 AnyTransport = type[Transport[Any]]
 _WEB_SCHEMES = ("http", "https", "ws", "wss")
 _LIMIT_KEYS = ("call_timeout", "concurrency", "queue", "rate_limit", "retries", "max_reply_bytes")
 
 
 @dataclass(slots=True)
-class Building:
-    """What became of a manual's tools."""
+class BuiltTools:
+    """The live tools of one manual, and what is wrong with the others."""
 
     tools: list[Tool] = field(default_factory=list[Tool])
-    faults: list[Fault] = field(default_factory=list[Fault])
+    faults: Faults = field(default_factory=Faults)
     missing: dict[str, str] = field(default_factory=dict[str, str])
     """Variables that some tools need and no source holds, with what to do about each."""
     exempt: set[str] = field(default_factory=set[str])
@@ -36,7 +48,7 @@ class Building:
 
 
 class ToolBuilder:
-    """Builds the tools of one manual after the other; keeps nothing between them."""
+    """Builds the tools of one manual after the other; holds no state of them."""
 
     def __init__(self, registry: TransportRegistry, binder: Binder, guard: Guard, settings: BridgeSettings) -> None:
         self._registry = registry
@@ -45,33 +57,34 @@ class ToolBuilder:
         self._settings = settings
 
     def build(
-        self, objects: Sequence[JsonObject], *, entry: JsonObject, source: Source, protocols: tuple[str, ...] | None
-    ) -> Building:
-        """Make tools of normalised tool objects.
+        self, raw: Sequence[RawTool], *, entry: ManualEntry, source: Source, protocols: tuple[str, ...] | None
+    ) -> BuiltTools:
+        """Return the live tools of a manual.
 
-        `entry` is the manual's own template, `source` its trust and origin; `protocols` are the call
-        template types that the manual allows itself, which counts for the operator's manuals only.
+        `source` is the manual's trust and origin; `protocols` are the call template types that the manual allows
+        itself, which counts for the operator's manuals only.
         """
-        options = ManualOptions.model_validate(entry)
-        building = Building()
-        if len(objects) > self._settings.max_tools:
+        built = BuiltTools()
+        if len(raw) > self._settings.max_tools:
             where = f"manual {source.name!r}"
-            what = f"{len(objects)} tools, of which the first {self._settings.max_tools} are used."
-            building.faults.append(Fault(where, what, "Raise `max_tools` or use `include`.", "warning"))
-        allowed = self._allowed_kinds(entry, options, source, protocols)
-        limits = {key: value for key in _LIMIT_KEYS if (value := getattr(options, key)) is not None}
-        for raw in objects[: self._settings.max_tools]:
+            what = f"{len(raw)} tools, of which the first {self._settings.max_tools} are used."
+            built.faults.warn(where, what, "Raise `max_tools` or use `include`.")
+        allowed = self._allowed_kinds(entry, source, protocols)
+        limits = {key: value for key in _LIMIT_KEYS if (value := getattr(entry.options, key)) is not None}
+        for one in raw[: self._settings.max_tools]:
             try:
-                tool = self._build_one(_with_projection(raw, options), entry, source, allowed, building)
+                tool = self._build_one(one, entry.template, source, allowed, limits, built)
             except UtcpError as error:
-                where = f"manual {source.name!r}, tool {raw.get('name')!r}"
-                building.faults.append(Fault(where, error.message, error.remedy or ""))
+                built.faults.error(f"manual {source.name!r}, tool {one.name!r}", error.message, error.remedy or "")
                 continue
-            building.tools.append(tool)
-        shared = replace(source, exempt=source.exempt | building.exempt)
-        building.tools = [replace(tool, source=shared, limits=limits) for tool in building.tools]
-        building.faults.extend(_missing_variables(building, source))
-        return building
+            built.tools.append(tool)
+        if not built.exempt <= source.exempt:
+            shared = replace(source, exempt=source.exempt | built.exempt)
+            built.tools = [replace(tool, source=shared) for tool in built.tools]
+        for key, remedy in sorted(built.missing.items()):
+            what = f"Variable {key!r} is not set; the tools that need it fail until it is."
+            built.faults.warn(f"manual {source.name!r}", what, remedy)
+        return built
 
     def target(self, tool: Tool, entry: JsonObject) -> Target[Any]:
         """The resolved target of a tool; `entry` is its manual's own template.
@@ -91,36 +104,42 @@ class ToolBuilder:
         return target
 
     def _build_one(
-        self, raw: JsonObject, entry: JsonObject, source: Source, allowed: frozenset[str] | None, building: Building
+        self,
+        raw: RawTool,
+        entry: JsonObject,
+        source: Source,
+        allowed: frozenset[str] | None,
+        limits: JsonObject,
+        built: BuiltTools,
     ) -> Tool:
-        template: JsonObject = raw["tool_call_template"]
-        transport = self._registry.find(str(template.get("call_template_type")))
+        transport = self._registry.find(str(raw.template.get("call_template_type")))
         kind = transport.kinds[0]
         _check_kind(kind, transport, source, allowed)
-        tool = _as_tool(raw, source, kind, template)
+        if raw.projection is not None:
+            compile_projection(raw.projection)
+        tool = _as_tool(raw, source, kind, limits)
         try:
             target = self.target(tool, entry)
         except VariableNotFound as error:
-            building.missing[error.key] = error.remedy or ""
+            built.missing[error.key] = error.remedy or ""
             return tool
         endpoint = transport.endpoint(target.template)
         if endpoint is not None and source.trust is Trust.OPERATOR:
-            building.exempt |= endpoint_pair(endpoint)
-        hints = {**transport.annotations(target.template), **tool.annotations}
-        return replace(tool, annotations=hints)
+            built.exempt |= endpoint_pair(endpoint)
+        return replace(tool, annotations={**transport.annotations(target.template), **tool.annotations})
 
     def _allowed_kinds(
-        self, entry: JsonObject, options: ManualOptions, source: Source, protocols: tuple[str, ...] | None
+        self, entry: ManualEntry, source: Source, protocols: tuple[str, ...] | None
     ) -> frozenset[str] | None:
         """Kinds that tools of this manual may have; None leaves it to the transports' own defaults."""
-        listed = options.allowed_communication_protocols
+        listed = entry.options.allowed_communication_protocols
         if listed is None and source.trust is Trust.OPERATOR:
             listed = protocols
         if listed:
             return frozenset(self._registry.canonical(kind) for kind in listed)
         if source.trust is Trust.OPERATOR and not self._settings.strict:
             return None
-        return frozenset({self._registry.canonical(str(entry["call_template_type"]))})
+        return frozenset({self._registry.canonical(entry.kind)})
 
     def _check_endpoint(self, endpoint: str, template: JsonObject, source: Source) -> None:
         if source.trust is Trust.OPERATOR:
@@ -191,45 +210,56 @@ def _is_operators(template: JsonObject, entry: JsonObject) -> bool:
     )
 
 
-def _with_projection(raw: JsonObject, options: ManualOptions) -> JsonObject:
-    """The tool object with the operator's projection, in place of an output schema. Raises ConfigError."""
-    expression = raw.get("projection") or options.overrides.get(str(raw.get("name")), {}).get("result")
-    if expression is None:
-        return raw
-    compile_projection(str(expression))
-    return {**raw, "projection": str(expression), "outputs": None}
-
-
-def _as_tool(raw: JsonObject, source: Source, kind: str, template: JsonObject) -> Tool:
-    inputs, outputs = raw.get("inputs"), raw.get("outputs")
-    size = raw.get("average_response_size")
+def _as_tool(raw: RawTool, source: Source, kind: str, limits: JsonObject) -> Tool:
     return Tool(
         source=source,
-        name=str(raw["name"]).removeprefix(f"{source.name}."),
+        name=raw.name.removeprefix(f"{source.name}."),
         kind=kind,
-        template=template,
-        overlay=raw.get("overlay"),
-        description=str(raw.get("description") or ""),
-        title=raw.get("title"),
-        inputs=inputs if is_object(inputs) else {"type": "object", "properties": {}},
-        outputs=outputs if is_object(outputs) else None,
-        tags=tuple(str(tag) for tag in raw.get("tags") or ()),
-        annotations=raw.get("annotations") or {},
-        deprecated=bool(raw.get("deprecated")),
-        average_response_size=size if isinstance(size, int) else None,
-        body_members=tuple(raw.get("body_members") or ()),
-        defaults=raw.get("defaults") or {},
-        projection=raw.get("projection"),
+        template=raw.template,
+        overlay=raw.overlay,
+        description=raw.description,
+        title=raw.title,
+        inputs=raw.inputs,
+        outputs=raw.outputs if raw.projection is None else None,
+        tags=raw.tags,
+        annotations=raw.annotations,
+        deprecated=raw.deprecated,
+        average_response_size=raw.average_response_size,
+        body_members=raw.body_members,
+        limits=limits,
+        defaults=raw.defaults,
+        projection=raw.projection,
     )
 
 
-def _missing_variables(building: Building, source: Source) -> list[Fault]:
-    return [
-        Fault(
-            f"manual {source.name!r}",
-            f"Variable {key!r} is not set; the tools that need it fail until it is.",
-            remedy,
-            "warning",
-        )
-        for key, remedy in sorted(building.missing.items())
-    ]
+def pinned(
+    tools: Iterable[Tool], approved: dict[str, Tool], pin: Literal["off", "warn", "refuse"]
+) -> tuple[list[Tool], list[Fault]]:
+    """The tools that may be used, and a fault for each that is withheld.
+
+    `approved` holds the definitions seen so far, by name, and is brought up to date: `warn` logs a change with both
+    fingerprints and approves it, `refuse` withholds the tool until the bridge is started anew.
+    """
+    kept: list[Tool] = []
+    faults: list[Fault] = []
+    for tool in tools:
+        known = approved.setdefault(tool.name, tool)
+        free = pin == "off" or tool.source.trust is Trust.OPERATOR
+        if free or known is tool or same_definition(known, tool):
+            kept.append(tool)
+            continue
+        change = f"its definition changed from {fingerprint(known)} to {fingerprint(tool)}"
+        _logger.warning("%s: %s.", tool.qualified_name, change)
+        if pin == "refuse":
+            remedy = "Look at it; a restart approves it."
+            faults.append(Fault(f"manual {tool.manual!r}, tool {tool.name!r}", f"{change}, so it is withheld.", remedy))
+            continue
+        approved[tool.name] = tool
+        kept.append(tool)
+    return kept, faults
+
+
+def fingerprint(tool: Tool) -> str:
+    """Twelve hexadecimal digits of what a caller and a transport see of a tool."""
+    seen = [tool.kind, tool.description, tool.title, tool.inputs, tool.outputs, tool.template, tool.overlay]
+    return sha256(orjson.dumps(seen, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)).hexdigest()[:12]

@@ -1,38 +1,43 @@
-"""Reading what discovery found: bytes → document → normalised tool objects, whatever the dialect.
+"""Reading what discovery found: bytes → document → tools in v1 names, whatever the dialect → those the operator wants.
 
-Large documents are parsed and converted in a worker thread, so that one of them does not hold up the
-others. References to further files are followed within the document's own origin or folder only.
+A large document is parsed and converted in a worker thread, so that it does not hold up the others. References to
+further files are followed within the document's own origin or folder only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urljoin, urlsplit
 
+import anyio
 import anyio.to_thread
+from pydantic import ValidationError
 
-from utcp_bridge.dialects import Shape, detect, read_manual, wants_auth
+from utcp_bridge.dialects import RawTool, Shape, detect, read_manual, wants_auth
 from utcp_bridge.dialects.documents import parse_document
-from utcp_bridge.errors import ManualError, ReplyTooLarge
-from utcp_bridge.manuals.references import gather_references, read_local_reference
-from utcp_bridge.manuals.selection import select
+from utcp_bridge.dialects.selection import Selection, select
+from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
 from utcp_bridge.model import Document, Fault, JsonObject, Source, is_list, is_object
 from utcp_bridge.settings import ManualOptions
 from utcp_bridge.transport import Services
+from utcp_bridge.transports.registry import TransportRegistry
 
-__all__ = ["ManualReader", "Reading"]
+__all__ = ["LoadedManual", "ManualReader", "gather_references", "read_local_reference"]
 
 _THREAD_FROM = 200_000
+_MAX_FILES: Final = 100
+_Fetch = Callable[[str], Awaitable[bytes]]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """A manual's tools as normalised tool objects, and what is to be said about them."""
+class LoadedManual:
+    """The tools of a manual that the operator wants, and what is to be said about the manual."""
 
-    tools: list[JsonObject]
+    tools: list[RawTool]
     faults: list[Fault] = field(default_factory=list[Fault])
     dialect: str = ""
     title: str = ""
@@ -41,24 +46,44 @@ class Reading:
 
 
 class ManualReader:
-    """Reads documents; keeps nothing."""
+    """Reads documents; holds no state."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, registry: TransportRegistry) -> None:
         self._services = services
+        self._registry = registry
 
-    async def read(self, document: Document, *, entry: JsonObject, source: Source, options: ManualOptions) -> Reading:
-        """Make normalised tool objects of a document.
+    async def read(
+        self, document: Document, *, entry: JsonObject, source: Source, options: ManualOptions
+    ) -> LoadedManual:
+        """Read the tools of a document; `entry` is the manual's own call template.
 
-        :raises ManualError: it is no manual, no OpenAPI description and no list of tools.
+        :raises ManualError: it is not a manual, an OpenAPI description or a list of tools.
         """
+        where = f"manual {source.name!r}"
         if document.generated:
-            return _generated(document, entry, options)
+            return self._selected(_generated(document, entry), options, where)
         raw = document.content
         size = len(raw) if isinstance(raw, bytes | str) else 0
         content = await _maybe_in_thread(size, lambda: self._parse(document, source))
-        if detect(content) is Shape.OPENAPI:
+        shape = detect(content)
+        if shape is Shape.OPENAPI:
             return await self._read_openapi(content, document, size=size, source=source, options=options)
-        return _read_manual(content, entry=entry, source=source, options=options)
+        return self._selected(_read_manual(content, shape, entry=entry, where=where), options, where)
+
+    def _selected(self, manual: LoadedManual, options: ManualOptions, where: str) -> LoadedManual:
+        selection = Selection(options.include, options.exclude, options.overrides)
+        tools = select(manual.tools, selection, self._hints)
+        # A registry's rules are written for all of its manuals: in one of them a pattern may well match no tool.
+        faults = selection.faults(unused=options.registry is None)
+        return replace(manual, tools=tools, faults=[*manual.faults, *(_within(where, fault) for fault in faults)])
+
+    def _hints(self, tool: RawTool) -> Mapping[str, Any]:
+        """MCP's hints that follow from a tool's call template, as far as it can be understood before it is bound."""
+        try:
+            transport = self._registry.find(str(tool.template.get("call_template_type")))
+            return transport.annotations(transport.template.model_validate({**tool.template, **(tool.overlay or {})}))
+        except (UtcpError, ValidationError):
+            return {}
 
     def _parse(self, document: Document, source: Source) -> Any:
         raw = document.content
@@ -73,7 +98,7 @@ class ManualReader:
 
     async def _read_openapi(
         self, content: JsonObject, document: Document, *, size: int, source: Source, options: ManualOptions
-    ) -> Reading:
+    ) -> LoadedManual:
         from utcp_bridge.dialects.openapi import ConversionOptions, convert
 
         files, faults = await self._fetch_references(content, document, source)
@@ -84,12 +109,13 @@ class ManualReader:
             include=options.include,
             exclude=options.exclude,
             overrides=options.overrides,
+            warn_of_unused=options.registry is None,
         )
         conversion = await _maybe_in_thread(
             size, lambda: convert(content, url=document.url, options=wanted, files=files)
         )
         where = f"manual {source.name!r}"
-        return Reading(
+        return LoadedManual(
             tools=conversion.tools,
             faults=[*faults, *(_within(where, fault) for fault in conversion.faults)],
             dialect="openapi",
@@ -117,36 +143,34 @@ class ManualReader:
         return await read_local_reference(place)
 
 
-def _read_manual(content: Any, *, entry: JsonObject, source: Source, options: ManualOptions) -> Reading:
-    shape = detect(content)
+def _read_manual(content: Any, shape: Shape, *, entry: JsonObject, where: str) -> LoadedManual:
     if shape not in {Shape.MANUAL, Shape.TOOLS, Shape.MCP_TOOLS} and not (is_list(content) and not content):
         raise ManualError(
-            f"What it points at is {_describe(content, shape)}, not a UTCP manual or an OpenAPI description.",
-            remedy="Point it at a document with `tools`, or with `openapi` or `swagger`.",
+            f"The document is {_describe(content, shape)}, not a UTCP manual or an OpenAPI description.",
+            remedy="Point the manual at a document with `tools`, or with `openapi` or `swagger`.",
         )
-    reading = read_manual(content, default_template=entry, where=f"manual {source.name!r}")
-    tools = reading.tools
-    if reading.auth is not None:
-        tools = [_with_auth(tool, reading.auth) for tool in tools]
-    info = reading.info
-    return Reading(
-        tools=select(tools, options),
-        faults=reading.faults,
-        dialect=reading.dialect,
+    manual = read_manual(content, default_template=entry, where=where, shape=shape)
+    tools = manual.tools
+    if manual.auth is not None:
+        tools = [_with_auth(tool, manual.auth) for tool in tools]
+    info = manual.info
+    return LoadedManual(
+        tools=tools,
+        faults=manual.faults,
+        dialect=manual.dialect,
         title=str(info.get("title") or ""),
         description=str(info.get("description") or ""),
-        protocols=reading.protocols,
+        protocols=manual.protocols,
     )
 
 
-def _generated(document: Document, entry: JsonObject, options: ManualOptions) -> Reading:
-    """Tools that a transport made itself: they are reached through the manual's own template."""
+def _generated(document: Document, entry: JsonObject) -> LoadedManual:
+    """Return the tools that a transport made itself; they are reached through the manual's own call template."""
     content: JsonObject = document.content
     own = {key: value for key, value in entry.items() if key not in {"name", "tools"}}
-    tools = [{"tool_call_template": own, **tool} for tool in content["tools"]]
     info: JsonObject = content.get("info") or {}
-    return Reading(
-        tools=select(tools, options),
+    return LoadedManual(
+        tools=[RawTool.of(tool, own) for tool in content["tools"]],
         faults=list(content.get("faults") or ()),
         dialect=str(content.get("dialect") or "generated"),
         title=str(info.get("title") or ""),
@@ -154,12 +178,57 @@ def _generated(document: Document, entry: JsonObject, options: ManualOptions) ->
     )
 
 
-def _with_auth(tool: JsonObject, auth: JsonObject) -> JsonObject:
+def _with_auth(tool: RawTool, auth: JsonObject) -> RawTool:
     """The manual's own auth as a default; the origin check of credentials decides whether it is ever sent."""
-    template: JsonObject = tool["tool_call_template"]
-    if not wants_auth(template, auth):
-        return tool
-    return {**tool, "tool_call_template": {**template, "auth": auth}}
+    return replace(tool, template={**tool.template, "auth": auth}) if wants_auth(tool.template, auth) else tool
+
+
+async def gather_references(
+    document: JsonObject, url: str | None, fetch: _Fetch, *, where: str
+) -> tuple[dict[str, Any], list[Fault]]:
+    """Every file that `document`, found at `url`, refers to, directly or through another one; None for those that fail.
+
+    `fetch` gets an absolute path or URL and raises UtcpError or OSError. `where` names the document in faults.
+    """
+    from utcp_bridge.dialects.openapi import external_references
+
+    files: dict[str, Any] = {}
+    faults: list[Fault] = []
+    waiting = [(document, url)]
+    while waiting and len(files) < _MAX_FILES:
+        part, base = waiting.pop()
+        for place in external_references(part, base):
+            if place in files or not _is_near(place, url):
+                continue
+            try:
+                files[place] = parse_document(await fetch(place), hint=place, where=place)
+            except (UtcpError, OSError) as error:
+                files[place] = None
+                faults.append(Fault(f"{where}, reference {place}", str(error), severity="warning"))
+                continue
+            waiting.append((files[place], place))
+    return files, faults
+
+
+async def read_local_reference(place: str) -> bytes:
+    """A local file that a reference names. Raises ManualError, OSError."""
+    path = anyio.Path(place)
+    if not await path.is_file():
+        raise ManualError("There is no such file.")
+    return await path.read_bytes()
+
+
+def _is_near(place: str, url: str | None) -> bool:
+    """Same origin for URLs, same folder or below for files."""
+    if url is None:
+        return False
+    here, there = urlsplit(url), urlsplit(place)
+    if here.scheme in {"http", "https"}:
+        return (here.scheme, here.netloc) == (there.scheme, there.netloc)
+    if there.scheme in {"http", "https"}:
+        return False
+    folder = Path(urljoin(url, ".")).resolve()
+    return Path(place).resolve().is_relative_to(folder)
 
 
 def _within(where: str, fault: Fault) -> Fault:
@@ -169,7 +238,7 @@ def _within(where: str, fault: Fault) -> Fault:
 def _describe(content: Any, shape: Shape) -> str:
     if shape is not Shape.UNKNOWN:
         return f"a {shape.value}"
-    return "an object of another kind" if is_object(content) else "no JSON object"
+    return "an object of another kind" if is_object(content) else "not a JSON object"
 
 
 def _says_jsonc(raw: bytes | str, hint: str) -> bool:

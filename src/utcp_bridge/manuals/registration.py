@@ -8,17 +8,17 @@ never reaches another manual. A manual that failed is tried again with back-off.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
 import anyio
-from pydantic import ValidationError
 
+from utcp_bridge.dialects import ManualEntry
+from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.errors import (
     ConfigError,
     DeadlineExceeded,
@@ -28,18 +28,17 @@ from utcp_bridge.errors import (
     UtcpError,
 )
 from utcp_bridge.manuals.binding import Binder
-from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair
-from utcp_bridge.manuals.pinning import pinned
-from utcp_bridge.manuals.reading import ManualReader, Reading
+from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair, pinned
+from utcp_bridge.manuals.reading import LoadedManual, ManualReader
 from utcp_bridge.manuals.repository import ToolRepository
 from utcp_bridge.model import Document, Fault, JsonObject, Source, TlsOptions, Tool, Trust
 from utcp_bridge.net.guard import origin_of
 from utcp_bridge.net.local_file import resolve_within
-from utcp_bridge.settings import BridgeSettings, ManualOptions, explain
+from utcp_bridge.settings import BridgeSettings, ManualOptions
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 
-__all__ = ["ManualState", "Registration"]
+__all__ = ["ManualState", "Registration", "as_manual_entry", "manual_name"]
 
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0
@@ -63,7 +62,7 @@ class ManualState:
     title: str = ""
     description: str = ""
     seconds: float = 0.0
-    entry: JsonObject = field(default_factory=dict[str, Any], repr=False)
+    entry: ManualEntry = field(default_factory=lambda: ManualEntry("", {}), repr=False)
     approved: dict[str, Tool] = field(default_factory=dict[str, Tool], repr=False)
 
     @property
@@ -92,7 +91,7 @@ class Registration:
         self._binder = binder
         self._repository = repository
         self._builder = ToolBuilder(registry, binder, services.guard, services.settings)
-        self._reader = ManualReader(services)
+        self._reader = ManualReader(services, registry)
         self._transports: dict[type[AnyTransport], AnyTransport] = {}
         self._states: dict[str, ManualState] = {}
 
@@ -111,16 +110,15 @@ class Registration:
             self._transports[found] = found(self._services)
         return self._transports[found]
 
-    def announce(self, entry: JsonObject) -> ManualState:
+    def announce(self, entry: ManualEntry) -> ManualState:
         """Take an entry in, in status `loading`.
 
-        :raises ConfigError: no usable name or type, or a name that is taken.
+        :raises ConfigError: the name is not usable, or it is taken.
         """
-        name = manual_name(entry)
+        name = manual_name(entry.template)
         if name in self._states:
             raise ConfigError(f"There are two manuals named {name!r}.", remedy="Rename one of them.")
-        state = ManualState(name, str(entry.get("call_template_type", "")), entry={**entry, "name": name})
-        self._states[name] = state
+        state = self._states[name] = ManualState(name, entry.kind, entry=entry)
         return state
 
     async def load(self, state: ManualState) -> None:
@@ -184,69 +182,58 @@ class Registration:
 
     def bind(self, tool: Tool) -> Target[Any]:
         """The resolved target of a tool; raises VariableNotFound and ConfigError."""
-        return self._builder.target(tool, self._states[tool.manual].entry)
+        return self._builder.target(tool, self._states[tool.manual].entry.template)
 
-    def reach(self, entry: JsonObject) -> tuple[Source, Target[Any]]:
+    def reach(self, entry: ManualEntry) -> tuple[Source, Target[Any]]:
         """Source and resolved target of an entry, without loading it: of a registry, or for diagnosis.
 
         Raises as `load` records.
         """
-        entry = {**entry, "name": manual_name(entry)}
-        return self._open(entry, self.transport(str(entry["call_template_type"])), _options(entry))
+        return self._open(entry, self.transport(entry.kind))
 
-    def unset_variables(self, entry: JsonObject) -> list[str]:
+    def unset_variables(self, entry: ManualEntry) -> list[str]:
         """Keys of the variables that an entry needs and no source holds. Raises ConfigError."""
-        kind = type(self.transport(str(entry.get("call_template_type"))))
-        return self._binder.unset(entry, kind, manual_name(entry))
+        return self._binder.unset(entry.template, type(self.transport(entry.kind)), entry.name)
 
     async def _load(self, state: ManualState) -> None:
-        entry = state.entry
+        entry, options = state.entry, state.entry.options
         transport = self.transport(state.kind)
-        options = _options(entry)
-        source, target = self._open(entry, transport, options)
-        reading: Reading | None = None
+        source, target = self._open(entry, transport)
+        manual: LoadedManual | None = None
         seconds = options.discovery_timeout or self.settings.discovery_timeout
         with anyio.move_on_after(seconds):
             document = await transport.discover(target)
             _check_hash(document, options)
-            reading = await self._reader.read(document, entry=entry, source=source, options=options)
-        if reading is None:
+            manual = await self._reader.read(document, entry=entry.template, source=source, options=options)
+        if manual is None:
             raise DeadlineExceeded(
                 f"No manual came within {seconds:g} seconds.", remedy="Check the address or raise `discovery_timeout`."
             )
-        building = self._builder.build(reading.tools, entry=entry, source=source, protocols=reading.protocols)
-        state.dialect, state.title, state.description = reading.dialect, reading.title, reading.description
-        tools, withheld = pinned(building.tools, state.approved, self.settings.pin)
-        state.faults = [*reading.faults, *building.faults, *withheld]
+        built = self._builder.build(manual.tools, entry=entry, source=source, protocols=manual.protocols)
+        state.dialect, state.title, state.description = manual.dialect, manual.title, manual.description
+        tools, withheld = pinned(built.tools, state.approved, self.settings.pin)
+        state.faults = [*manual.faults, *built.faults.faults, *withheld]
         self._repository.replace(state.name, tools)
         state.tools = len(tools)
 
-    def _open(self, entry: JsonObject, transport: AnyTransport, options: ManualOptions) -> tuple[Source, Target[Any]]:
-        """Source and target of a manual: who is trusted for what follows from the entry's own endpoint."""
+    def _open(self, entry: ManualEntry, transport: AnyTransport) -> tuple[Source, Target[Any]]:
+        """Source and target of a manual; whom the bridge trusts follows from the endpoint in the manual's own entry."""
+        options = entry.options
         source = Source(
-            name=str(entry["name"]),
+            name=entry.name,
             allowed_origins=frozenset(options.allowed_origins) | _base_origin(options),
             allow_networks=options.allow_networks + self.settings.allow_networks,
             trusted=options.trusted,
             tls=_tls(options, self._services.root),
             proxy=options.proxy or self.settings.proxy,
         )
-        target = self._binder.manual(entry, type(transport), source)
+        target = self._binder.manual(entry.template, type(transport), source)
         endpoint = transport.endpoint(target.template)
         if transport.local or endpoint is None:
             return source, target
-        source = Source(
-            name=source.name,
-            trust=Trust.REMOTE,
-            origin=origin_of(endpoint),
-            allowed_origins=source.allowed_origins,
-            allow_networks=source.allow_networks,
-            exempt=frozenset() if _is_foreign(endpoint, options) else endpoint_pair(endpoint),
-            trusted=source.trusted,
-            tls=source.tls,
-            proxy=source.proxy,
-        )
-        return source, self._binder.manual(entry, type(transport), source)
+        exempt = frozenset[str]() if _is_foreign(endpoint, options) else endpoint_pair(endpoint)
+        source = replace(source, trust=Trust.REMOTE, origin=origin_of(endpoint), exempt=exempt)
+        return source, self._binder.manual(entry.template, type(transport), source)
 
 
 def _tls(options: ManualOptions, root: Path) -> TlsOptions:
@@ -262,19 +249,24 @@ def _tls(options: ManualOptions, root: Path) -> TlsOptions:
     )
 
 
-def manual_name(entry: JsonObject) -> str:
-    """The registered name: every character that is not a word character becomes `_` (UTCP v0.2 and v1)."""
-    name = re.sub(r"\W", "_", str(entry.get("name") or ""), flags=re.ASCII)
+def manual_name(template: JsonObject) -> str:
+    """Return the registered name: every character that is not a word character becomes `_` (UTCP v0.2 and v1).
+
+    :raises ConfigError: no letter or digit is in it.
+    """
+    name = safe_name(str(template.get("name") or ""))
     if not name.strip("_"):
         raise ConfigError("A manual has no name.", remedy='Give it a "name" of letters, digits and underscores.')
     return name
 
 
-def _options(entry: JsonObject) -> ManualOptions:
-    try:
-        return ManualOptions.model_validate(entry)
-    except ValidationError as error:
-        raise ConfigError(f"{explain(error)}.", remedy="docs/configuration.md lists the keys of a manual.") from None
+def as_manual_entry(template: JsonObject) -> ManualEntry:
+    """Return a call template that has a name as an entry.
+
+    :raises ConfigError: the name is not usable.
+    """
+    name = manual_name(template)
+    return ManualEntry(name, {**template, "name": name})
 
 
 def _base_origin(options: ManualOptions) -> frozenset[str]:

@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 import anyio
 
 from utcp_bridge.configuration.places import is_url
+from utcp_bridge.dialects import ManualEntry
+from utcp_bridge.dialects.configs import PASSED_ON
 from utcp_bridge.dialects.documents import parse_document
-from utcp_bridge.dialects.registries import PASSED_ON
 from utcp_bridge.errors import DeadlineExceeded, PolicyError, UtcpError
-from utcp_bridge.manuals.registration import ManualState, Registration
+from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry
 from utcp_bridge.model import Fault, JsonObject, Source, is_list, is_object
 from utcp_bridge.net.local_file import resolve_within
 from utcp_bridge.net.request import RequestParts
@@ -47,9 +48,9 @@ class Registries:
         self._start = start
         self._children: dict[str, dict[str, JsonObject]] = {}
 
-    def announce(self, entry: JsonObject) -> ManualState:
+    def announce(self, entry: ManualEntry) -> ManualState:
         """Take a registry in, in status `loading`. Raises ConfigError for a name that is taken."""
-        return self._registration.announce({**entry, "call_template_type": KIND})
+        return self._registration.announce(ManualEntry(entry.name, {**entry.template, "call_template_type": KIND}))
 
     async def load(self, state: ManualState) -> None:
         """Ask the registry and start what it newly lists; every failure ends up in `state`.
@@ -58,7 +59,7 @@ class Registries:
         """
         started = anyio.current_time()
         try:
-            await self._apply(state, *await self._ask(state.entry))
+            await self._apply(state, *await self._ask(state.entry.template))
             state.status, state.error, state.dialect = "ready", None, KIND
         except UtcpError as error:
             state.status, state.error = ("ready" if self._children.get(state.name) else "failed"), error
@@ -86,7 +87,7 @@ class Registries:
             return await list_manuals(str(path), _no_network, **wishes), None
         seconds = float(entry.get("discovery_timeout") or self._services.settings.discovery_timeout)
         own = {key: value for key, value in entry.items() if key not in _OF_ITS_MANUALS}
-        source, target = self._registration.reach({**own, "call_template_type": "http", "url": place})
+        source, target = self._registration.reach(as_manual_entry({**own, "call_template_type": "http", "url": place}))
         page: ListingPage | None = None
         with anyio.move_on_after(seconds):
             page = await list_manuals(target.template.url, self._fetcher(source, target), **wishes)
@@ -113,7 +114,7 @@ class Registries:
         state.faults = list(page.faults)
         for listing in page.listings:
             try:
-                entry = _entry_of(listing, state.entry, origin)
+                entry = _entry_of(listing, state.entry.template, origin)
                 wanted[str(entry["name"])] = entry
             except UtcpError as error:
                 state.faults.append(_fault(state.name, listing, error))
@@ -123,7 +124,7 @@ class Registries:
         for name, entry in wanted.items():
             if name not in known:
                 try:
-                    child = self._registration.announce(entry)
+                    child = self._registration.announce(as_manual_entry(entry))
                 except UtcpError as error:
                     state.faults.append(Fault(f"registry {state.name!r}", error.message, error.remedy or ""))
                     continue

@@ -8,7 +8,7 @@ import anyio
 
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.errors import UtcpError
-from utcp_bridge.manuals.registration import ManualState, Registration
+from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry
 from utcp_bridge.manuals.registries import KIND as REGISTRY
 from utcp_bridge.manuals.registries import Registries
 from utcp_bridge.settings import UtcpClientConfig
@@ -38,7 +38,7 @@ class Upkeep:
         ):
             for entry in entries:
                 try:
-                    announced.append(announce(entry))
+                    announced.append(announce(as_manual_entry(entry)))
                 except UtcpError as error:
                     _log.error("%s", error)
         for state in announced:
@@ -75,7 +75,7 @@ class Upkeep:
 
     async def _maintain(self, state: ManualState) -> None:
         await self._registration.keep_trying(state, self._registries.load if state.kind == REGISTRY else None)
-        seconds = state.entry.get("refresh_interval", self._registration.settings.refresh_interval)
+        seconds = state.entry.template.get("refresh_interval", self._registration.settings.refresh_interval)
         while seconds and any(known is state for known in self._registration.states()):
             await anyio.sleep(float(seconds))
             await self.refresh(state.name)

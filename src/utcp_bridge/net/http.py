@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import httpx2
     from yarl import URL
 
-    from utcp_bridge.auth.models import Additions, Credentials
+    from utcp_bridge.auth.credentials import Additions, Credentials
     from utcp_bridge.net.aiohttp_engine import Client
 
 __all__ = ["HttpPool", "HttpSession", "StreamReply"]

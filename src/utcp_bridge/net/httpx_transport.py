@@ -14,7 +14,7 @@ from utcp_bridge.net.request import RequestParts
 if TYPE_CHECKING:
     import aiohttp
 
-    from utcp_bridge.auth.models import Additions, Credentials
+    from utcp_bridge.auth.credentials import Additions, Credentials
 
 __all__ = ["CredentialsAuth", "EngineTransport", "parts_of"]
 
@@ -72,11 +72,11 @@ class EngineTransport(httpx2.AsyncBaseTransport):
             raise _foreign(error)(str(error), request=request) from error
         endless = response.content_type == "text/event-stream"
         headers = [pair for pair in response.raw_headers if pair[0].lower() not in _REPLY_OWN]
-        body = _Body(response, request, None if endless else self._max_bytes)
+        body = _ReplyStream(response, request, None if endless else self._max_bytes)
         return httpx2.Response(response.status, headers=headers, stream=body, request=request)
 
 
-class _Body(httpx2.AsyncByteStream):
+class _ReplyStream(httpx2.AsyncByteStream):
     def __init__(self, response: aiohttp.ClientResponse, request: httpx2.Request, limit: int | None) -> None:
         self._response = response
         self._request = request

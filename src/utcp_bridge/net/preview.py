@@ -12,7 +12,7 @@ from utcp_bridge.model import JsonObject
 from utcp_bridge.urls import origin_of
 
 if TYPE_CHECKING:
-    from utcp_bridge.auth.models import Credentials
+    from utcp_bridge.auth.credentials import Credentials
 
 __all__ = ["MASK", "NativeRequest", "names_credential", "socket_request"]
 

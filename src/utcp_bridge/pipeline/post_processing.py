@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Protocol
@@ -19,7 +18,19 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from utcp_bridge.errors import ConfigError, MalformedReply
-from utcp_bridge.model import Binary, Call, ContentBlocks, Emit, Fault, JsonObject, Result, Tool, is_list, is_object
+from utcp_bridge.model import (
+    Binary,
+    Call,
+    ContentBlocks,
+    Emit,
+    Fault,
+    JsonObject,
+    Result,
+    Tool,
+    is_list,
+    is_object,
+    matches_glob,
+)
 from utcp_bridge.pipeline import Next
 from utcp_bridge.settings import explain
 
@@ -142,9 +153,9 @@ def _make(entry: JsonObject) -> PostProcessor:
 
 
 def _passes(name: str, included: tuple[str, ...] | None, excluded: tuple[str, ...] | None) -> bool:
-    if included is not None and not any(fnmatchcase(name, pattern) for pattern in included):
+    if included is not None and not any(matches_glob(pattern, name) for pattern in included):
         return False
-    return not any(fnmatchcase(name, pattern) for pattern in excluded or ())
+    return not any(matches_glob(pattern, name) for pattern in excluded or ())
 
 
 def _through(value: Any, steps: Sequence[Callable[[Any], Any]]) -> Any:

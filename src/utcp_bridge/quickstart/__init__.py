@@ -1,5 +1,5 @@
-"""A small sample service with a dozen useful tools, to try the bridge without any service of one's own.
+"""A small sample service with a dozen useful tools, to try the bridge without a service of your own.
 
-One HTTP server on loopback describes itself in three ways, as services in the wild do: an OpenAPI description, a
-UTCP v1 manual and a v0 manual; a fourth manual is a local file.
+One HTTP server on loopback describes itself in three ways, as real services do: by an OpenAPI description, a UTCP v1
+manual and a v0 manual. A fourth manual is a local file.
 """

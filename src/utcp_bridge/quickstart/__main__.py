@@ -12,7 +12,7 @@ from utcp_bridge.quickstart.service import PORT, serving
 async def _main(port: int) -> None:
     async with serving(port) as places:
         sys.stderr.write(f"The sample services listen on {places.base}, ")
-        sys.stderr.write(f"TCP port {places.tcp_port} and UDP port {places.udp_port}; Ctrl-C ends them.\n")
+        sys.stderr.write(f"TCP port {places.tcp_port} and UDP port {places.udp_port}; press Ctrl-C to stop them.\n")
         await anyio.sleep_forever()
 
 

@@ -1,15 +1,18 @@
-"""What the sample tools work out. Pure functions; a ValueError's text is for the caller."""
+"""What the sample tools compute, as pure functions. The text of a ValueError is for the caller."""
 
 from __future__ import annotations
 
 import re
+import struct
+import zlib
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any, Final
 
-__all__ = ["add_to_date", "convert_units", "days_between", "text_statistics", "top_words"]
+__all__ = ["add_to_date", "bar_chart", "convert_units", "days_between", "text_statistics", "top_words"]
 
-# Each unit's kind and its size in the kind's base unit.
+# The quantity of each unit and its size in that quantity's base unit.
 _UNITS: Final[dict[str, tuple[str, float]]] = {
     "mm": ("length", 0.001),
     "cm": ("length", 0.01),
@@ -27,14 +30,17 @@ _UNITS: Final[dict[str, tuple[str, float]]] = {
     "h": ("time", 3600.0),
     "d": ("time", 86400.0),
 }
-# Degrees: what one is in kelvins, and where zero lies.
+# Temperature scales: the size of a degree in kelvins, and zero degrees in kelvins.
 _SCALES: Final[dict[str, tuple[float, float]]] = {"C": (1.0, 273.15), "F": (5 / 9, 459.67 * 5 / 9), "K": (1.0, 0.0)}
 _WORD: Final = re.compile("[^\\W\\d_]+(?:['\u2019-][^\\W\\d_]+)*")
 _WORDS_PER_MINUTE: Final = 230
 
 
 def convert_units(value: float, source: str, target: str) -> dict[str, Any]:
-    """A length, mass, time or temperature in another unit."""
+    """Convert a length, mass, time or temperature.
+
+    :raises ValueError: the units are unknown or measure different things.
+    """
     if source in _SCALES and target in _SCALES:
         kelvins = value * _SCALES[source][0] + _SCALES[source][1]
         converted = (kelvins - _SCALES[target][1]) / _SCALES[target][0]
@@ -42,12 +48,12 @@ def convert_units(value: float, source: str, target: str) -> dict[str, Any]:
         converted = value * _UNITS[source][1] / _UNITS[target][1]
     else:
         known = ", ".join([*_UNITS, *_SCALES])
-        raise ValueError(f"{source} cannot be converted to {target}; units are {known}.")
+        raise ValueError(f"{source} cannot be converted to {target}; the units are {known}.")
     return {"value": value, "from": source, "to": target, "result": round(converted, 9)}
 
 
 def text_statistics(text: str) -> dict[str, Any]:
-    """Characters, words, sentences, reading time."""
+    """Count characters, words and sentences, and estimate the reading time in minutes."""
     words = _WORD.findall(text)
     return {
         "characters": len(text),
@@ -60,14 +66,17 @@ def text_statistics(text: str) -> dict[str, Any]:
 
 
 def top_words(text: str, limit: int) -> list[dict[str, Any]]:
-    """The most frequent words, the more frequent first."""
+    """Return the most frequent words, most frequent first."""
     counts = Counter(word.casefold() for word in _WORD.findall(text))
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [{"word": word, "count": count} for word, count in ordered[:limit]]
 
 
 def days_between(start: str, end: str) -> dict[str, Any]:
-    """Days from one date to another, and the weekdays among them."""
+    """Count the days from one date to another, and the weekdays among them.
+
+    :raises ValueError: a date is not written as YYYY-MM-DD.
+    """
     first, last = _date(start), _date(end)
     days = (last - first).days
     weekdays = (
@@ -77,11 +86,14 @@ def days_between(start: str, end: str) -> dict[str, Any]:
 
 
 def add_to_date(start: str, days: int, weeks: int) -> dict[str, Any]:
-    """A date some days and weeks later, or earlier if they are negative."""
+    """Return the date some days and weeks later, or earlier if they are negative.
+
+    :raises ValueError: the date is not written as YYYY-MM-DD, or the result is outside the years 1 to 9999.
+    """
     try:
         moved = _date(start) + timedelta(days=days, weeks=weeks)
     except OverflowError:
-        raise ValueError("That is beyond the years 1 to 9999.") from None
+        raise ValueError("The result is outside the years 1 to 9999.") from None
     return {"date": moved.isoformat(), "weekday": f"{moved:%A}", "iso_week": moved.isocalendar().week}
 
 
@@ -89,4 +101,55 @@ def _date(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no date such as 2026-03-31.") from None
+        raise ValueError(f"{text!r} is not a date such as 2026-03-31.") from None
+
+
+# A bar chart as a PNG image, made with zlib alone.
+
+_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_BACKGROUND, _BAR, _AXIS = 0, 1, 2
+_PALETTE: Final = bytes([255, 255, 255, 37, 99, 235, 55, 65, 81])
+_HEIGHT: Final = 160
+_MARGIN: Final = 10
+_BAR_WIDTH: Final = 24
+_GAP: Final = 8
+_MAX_BARS: Final = 50
+
+
+def bar_chart(values: Sequence[float]) -> bytes:
+    """Draw one bar for each value, negative ones downwards, as a PNG image.
+
+    :raises ValueError: there are no values, or more than 50.
+    """
+    if not 0 < len(values) <= _MAX_BARS:
+        raise ValueError(f"A chart needs 1 to {_MAX_BARS} values.")
+    width = 2 * _MARGIN + len(values) * (_BAR_WIDTH + _GAP) - _GAP
+    top, bottom = max([*values, 0.0]), min([*values, 0.0])
+    scale = (_HEIGHT - 2 * _MARGIN) / ((top - bottom) or 1.0)
+    axis = _MARGIN + round(top * scale)
+    rows = [_row(y, values, axis, scale, width) for y in range(_HEIGHT)]
+    return _png(width, _HEIGHT, rows)
+
+
+def _row(y: int, values: Sequence[float], axis: int, scale: float, width: int) -> bytes:
+    if y == axis:
+        return bytes([_AXIS]) * width
+    row = bytearray(width)
+    for number, value in enumerate(values):
+        end = axis - round(value * scale)
+        if min(axis, end) <= y < max(axis, end):
+            left = _MARGIN + number * (_BAR_WIDTH + _GAP)
+            row[left : left + _BAR_WIDTH] = bytes([_BAR]) * _BAR_WIDTH
+    return bytes(row)
+
+
+def _png(width: int, height: int, rows: Sequence[bytes]) -> bytes:
+    """Return an indexed-colour image of 8 bits per pixel (PNG, third edition, section 11)."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    parts = ((b"IHDR", header), (b"PLTE", _PALETTE), (b"IDAT", pixels), (b"IEND", b""))
+    return _SIGNATURE + b"".join(_part(kind, data) for kind, data in parts)
+
+
+def _part(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

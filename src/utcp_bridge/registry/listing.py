@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from utcp_bridge.dialects import Shape, detect
-from utcp_bridge.dialects.fields import is_list, is_object, safe_name, sort_of, text_of, word
+from utcp_bridge.dialects.fields import safe_name, sort_of, text_of, word
 from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, ManualError
-from utcp_bridge.model import Fault, JsonObject, Source, Tool
+from utcp_bridge.model import Fault, JsonObject, Source, Tool, is_list, is_object
 from utcp_bridge.search import create_strategy
 from utcp_bridge.urls import split_url
 

@@ -32,7 +32,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, MOST_BYTES
-from utcp_bridge.dialects import Shape, detect, read_manual
+from utcp_bridge.dialects import RawTool, Shape, detect, read_manual
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
@@ -344,7 +344,7 @@ def served_bytes(path: Path) -> bytes:
     return data
 
 
-def _contents(document: Any) -> tuple[list[JsonObject] | None, JsonObject]:
+def _contents(document: Any) -> tuple[list[RawTool] | None, JsonObject]:
     """The tools of a manual and what it says of itself; no list for what is none."""
     shape = detect(document)
     if shape is Shape.OPENAPI:
@@ -356,15 +356,15 @@ def _contents(document: Any) -> tuple[list[JsonObject] | None, JsonObject]:
     return None, {}
 
 
-def _tags(tools: list[JsonObject]) -> tuple[str, ...]:
+def _tags(tools: list[RawTool]) -> tuple[str, ...]:
     """Tags of the tools, the most frequent first."""
-    counts = Counter(tag for tool in tools for tag in dict.fromkeys(tool.get("tags") or ()))
+    counts = Counter(tag for tool in tools for tag in dict.fromkeys(tool.tags))
     return tuple(tag for tag, _ in counts.most_common(_MAX_TAGS))
 
 
-def _words(tools: list[JsonObject], info: JsonObject) -> str:
+def _words(tools: list[RawTool], info: JsonObject) -> str:
     parts = [str(info.get("title") or "")]
-    parts += [f"{tool['name']} {str(tool.get('description') or '')[:200]}" for tool in tools]
+    parts += [f"{tool.name} {tool.description[:200]}" for tool in tools]
     return "\n".join(parts)[:_MAX_WORDS]
 
 

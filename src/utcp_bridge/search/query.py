@@ -12,14 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from heapq import nlargest
 from typing import Any, Final
 
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from utcp_bridge.errors import InvalidArguments
-from utcp_bridge.model import JsonObject, Tool, is_object
+from utcp_bridge.model import JsonObject, Tool, is_object, matches_glob
 from utcp_bridge.search.arguments import (
     MAX_PATTERN,
     SearchArguments,
@@ -210,7 +209,7 @@ def _scope(read: SearchArguments, context: SearchContext) -> _SearchScope:
 
 
 def _matches_any(name: str, globs: Collection[str]) -> bool:
-    return any(fnmatchcase(name.casefold(), glob.casefold()) for glob in globs)
+    return any(matches_glob(glob, name) for glob in globs)
 
 
 def _single(read: SearchArguments, scope: _SearchScope, context: SearchContext, offset: int) -> JsonObject:

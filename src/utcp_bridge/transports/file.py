@@ -20,8 +20,7 @@ from pydantic import Field
 
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import Binary, Call, CallTemplate, Document, Emit, JsonObject, Result, Source, Trust
-from utcp_bridge.net.local_file import read_local_file, resolve_within
-from utcp_bridge.net.local_file_watcher import FileWatcher
+from utcp_bridge.net.local_file import FileWatcher, read_local_file, resolve_within
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.transport import LocalFile, Services, Target, Transport
 

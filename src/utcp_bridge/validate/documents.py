@@ -18,13 +18,13 @@ from pydantic import BaseModel, ValidationError
 from utcp_bridge.configuration.places import STDIN, is_url, read_place
 from utcp_bridge.dialects import Shape, detect, read_config, read_manual
 from utcp_bridge.dialects.documents import DocumentError
-from utcp_bridge.dialects.fields import is_list, is_object, nearest, safe_name, sort_of, word
+from utcp_bridge.dialects.fields import nearest, safe_name, sort_of, word
 from utcp_bridge.dialects.positions import Path, lines_of
 from utcp_bridge.dialects.shapes import kind_key
 from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, suggest_name
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.manuals.variables_needed import names_in_template, variables_of_tools
-from utcp_bridge.model import JsonObject, Trust
+from utcp_bridge.model import JsonObject, Trust, is_list, is_object
 from utcp_bridge.registry.listing import read_page
 from utcp_bridge.settings import BridgeSettings, ManualOptions
 from utcp_bridge.validate.findings import Finding, Findings, Report
@@ -90,7 +90,7 @@ async def check_document(
         _check_manual(document, report, findings, environ)
     else:
         _refuse(report, findings)
-    report.findings = findings.items
+    report.findings = findings.faults
     return report
 
 
@@ -123,7 +123,7 @@ def _check_registry(document: Any, report: Report, findings: Findings) -> None:
         page = read_page({"manuals": [raw]}, base="https://registry.example.com/", where="")
         findings.take(("manuals", index), page.faults)
         report.entries += len(page.listings)
-    if not findings.items:
+    if not findings.faults:
         page = read_page(document, base="https://registry.example.com/", where="")
         findings.take(("manuals",), page.faults)
 
@@ -226,9 +226,9 @@ def _check_servers(raw: JsonObject, path: Path, findings: Findings) -> JsonObjec
     rest = {key: value for key, value in raw.items() if key != "mcpServers"}
     entry = {**host_file_entry(raw["mcpServers"]), **rest}
     check_template(entry, (), inner, configured=True)
-    for finding in inner.items:
+    for finding in inner.faults:
         finding.path = (*path, *(finding.path[1:] if finding.path[:1] == ("config",) else finding.path))
-        findings.items.append(finding)
+        findings.faults.append(finding)
     return entry
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from utcp_bridge.dialects.positions import Path, as_pointer
-from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.model import Fault, FaultCollector, JsonObject
 
 __all__ = ["Finding", "Findings", "Report"]
 
@@ -29,26 +29,18 @@ class Finding:
         return as_pointer(self.path)
 
 
-@dataclass(slots=True)
-class Findings:
-    """The faults of one document, collected while it is checked."""
+class Findings(FaultCollector[Path, Finding]):
+    """The faults of one document, each with its path and its tool."""
 
-    items: list[Finding] = field(default_factory=list[Finding])
-    tool: str = ""
-    """The tool that is being checked."""
-
-    def error(self, path: Path, what: str, remedy: str = "") -> None:
-        """Add the fault of a part that is not used."""
-        self.items.append(Finding("error", path, what, remedy, self.tool))
-
-    def warn(self, path: Path, what: str, remedy: str = "") -> None:
-        """Add the fault of a part that is used but deserves a look."""
-        self.items.append(Finding("warning", path, what, remedy, self.tool))
+    def __init__(self) -> None:
+        super().__init__(lambda path, what, remedy, severity: Finding(severity, path, what, remedy, self.tool))
+        self.tool = ""
+        """The tool that is being checked."""
 
     def take(self, path: Path, faults: Iterable[Fault]) -> None:
-        """Add the faults of a reader that records no places, all of them at `path`."""
+        """Add the faults of a reader that records no paths, all of them at `path`."""
         for fault in faults:
-            self.items.append(Finding(fault.severity, path, fault.what, fault.remedy, self.tool))
+            self.add(path, fault.what, fault.remedy, severity=fault.severity)
 
 
 @dataclass(slots=True)

@@ -14,20 +14,20 @@ from pydantic import ValidationError
 from utcp_bridge.configuration.places import is_url
 from utcp_bridge.dialects import v0, v1
 from utcp_bridge.dialects.auth_forms import rewrite_auth
-from utcp_bridge.dialects.fields import is_list, is_object, nearest, sort_of, text_of, word
+from utcp_bridge.dialects.fields import nearest, sort_of, text_of, word
+from utcp_bridge.dialects.manuals import read_inputs, read_outputs
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
 from utcp_bridge.dialects.positions import Path, of_pointer
 from utcp_bridge.dialects.readings import Notes
-from utcp_bridge.dialects.schemas import read_inputs, read_outputs
 from utcp_bridge.dialects.shapes import MCP_SCHEMA_KEYS, kind_key
 from utcp_bridge.dialects.templates import read_protocols, read_template
 from utcp_bridge.errors import ConfigError, ManualError
-from utcp_bridge.manuals.references import gather_references, read_local_reference
-from utcp_bridge.model import CallTemplate, JsonObject
+from utcp_bridge.manuals.reading import gather_references, read_local_reference
+from utcp_bridge.model import CallTemplate, JsonObject, is_list, is_object
 from utcp_bridge.placement.http_template import HttpFamilyTemplate
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.urls import split_url
-from utcp_bridge.validate.findings import Finding, Findings
+from utcp_bridge.validate.findings import Findings
 
 __all__ = ["check_manual", "check_openapi", "check_schema", "check_template"]
 
@@ -314,8 +314,8 @@ async def check_openapi(document: JsonObject, url: str | None, findings: Finding
         if path and path[0] not in {*document, *_MAY_BE_MISSING}:
             what = f"in a referenced file, at {fault.where}: {what}"
             path = ()
-        findings.items.append(Finding(severity, path, what, fault.remedy))
-    return conversion.tools
+        findings.add(path, what, fault.remedy, severity=severity)
+    return [tool.as_json() for tool in conversion.tools]
 
 
 async def _fetch(place: str) -> Any:

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from utcp_bridge.cli.commands.call import _give, _Partials, _plain, _Wish
+from utcp_bridge.cli.commands.call import _give, _Output, _Partials, _plain
 from utcp_bridge.model import Binary, ContentBlocks, Result
 
-PLAIN = _Wish(as_json=False, stream=False, file=None)
+PLAIN = _Output(as_json=False, stream=False, file=None)
 
 
 def test_data_is_printed_as_json(command):

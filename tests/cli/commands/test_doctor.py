@@ -40,7 +40,7 @@ def test_each_step_of_each_manual_has_a_row(command, manual):
     assert found["gone", "name"] == "failed"
     assert found["gone", "discovery"] == "skipped"
     assert "'broken'" in outcome.out
-    assert "not tried: name failed." in outcome.out
+    assert "skipped because name failed." in outcome.out
     assert outcome.out.splitlines()[-1] == "2 manuals: 1 with warnings, 1 failed."
     assert "no_such_type" in outcome.err
 
@@ -137,6 +137,6 @@ def test_as_a_process_it_says_the_same_and_shows_no_secret(tmp_path):
             )
             assert done.returncode == 5
             assert SECRET not in done.stdout + done.stderr
-            assert "The API key is refused (401)." in done.stdout
+            assert "The API key was refused (401)." in done.stdout
             assert "Connection refused" in done.stdout
         assert any(SECRET in request.target for request in service.requests)

@@ -24,7 +24,7 @@ def test_tags_narrow_the_search(command, manual):
     assert [hit["name"] for hit in json.loads(outcome.out)] == ["notices.door"]
 
 
-def test_nothing_that_fits_is_said_on_stderr(command, manual):
+def test_a_search_without_a_match_says_so_on_stderr(command, manual):
     outcome = command("search", "-c", manual, "zzzzzzzz")
     assert (outcome.code, outcome.out) == (0, "")
-    assert "No tool fits." in outcome.err
+    assert "No tool matches." in outcome.err

@@ -24,10 +24,10 @@ def test_patterns_and_tags_choose(command, manual):
     assert [tool["name"] for tool in json.loads(by_tag.out)] == ["notices.door"]
 
 
-def test_nothing_that_fits_is_said_on_stderr(command, manual):
+def test_a_pattern_without_a_match_says_so_on_stderr(command, manual):
     outcome = command("tools", "-c", manual, "nothing.*")
     assert (outcome.code, outcome.out) == (0, "")
-    assert "No tool fits." in outcome.err
+    assert "No tool matches." in outcome.err
 
 
 def test_when_every_manual_failed_the_exit_code_says_so(command, tmp_path):

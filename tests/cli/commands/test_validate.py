@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_read_is_exit_code_2(command):
     outcome = command("validate", "gone.json")
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err == "utcp-bridge: gone.json: There is no such file. Check the path.\n"
-    assert command("validate").code == 1
+    assert command("validate").code == 2
 
 
 def piped(sample, folder):

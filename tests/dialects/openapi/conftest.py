@@ -28,8 +28,8 @@ def conversion():
 
 @pytest.fixture
 def tool(conversion):
-    """The one tool of such a document."""
-    return lambda *args, **kwargs: conversion(*args, **kwargs).tools[0]
+    """The one tool of such a document, as JSON."""
+    return lambda *args, **kwargs: conversion(*args, **kwargs).tools[0].as_json()
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_a_definition_that_contains_itself_endlessly_is_cut(conversion, definiti
     operation = {"parameters": [{"name": f"p{n}", "in": "query", "schema": ref("A")} for n in range(2)]}
     made = conversion(operation, components={"schemas": definitions})
     assert any("endlessly" in fault.what for fault in made.faults)
-    assert reaches_itself(made.tools[0]["inputs"]["$defs"]) == []
+    assert reaches_itself(made.tools[0].inputs["$defs"]) == []
 
 
 def reaches_itself(definitions):

@@ -32,7 +32,7 @@ def test_include_exclude_and_hidden_select_operations(conversion):
     }
 
     def names(**options):
-        return [tool["name"] for tool in conversion({}, paths=paths, options=options).tools]
+        return [tool.name for tool in conversion({}, paths=paths, options=options).tools]
 
     assert names(include={"tags": ["X"]}) == ["getA"]
     assert names(exclude={"methods": ["get"]}) == ["postA"]
@@ -57,7 +57,7 @@ def test_one_unreadable_operation_leaves_the_others_unaffected(monkeypatch):
 
     monkeypatch.setattr(operations.OperationReader, "read", odd)
     made = convert(document(3), url=None, options=ConversionOptions())
-    assert [tool["name"] for tool in made.tools] == ["get_p0", "get_p2"]
+    assert [tool.name for tool in made.tools] == ["get_p0", "get_p2"]
     assert [(fault.where, fault.severity) for fault in made.faults] == [("#/paths/~1p1/get", "error")]
 
 

@@ -250,9 +250,9 @@ def read(conversion):
         made = conversion(
             {"parameters": [parameter]}, path=path if node.get("in") == "path" else "/things", version=version
         )
-        plans = made.tools[0]["tool_call_template"]["request_plan"]["parameters"]
+        plans = made.tools[0].template["request_plan"]["parameters"]
         return (
-            made.tools[0]["inputs"]["properties"].get(node.get("name", "p")),
+            made.tools[0].inputs["properties"].get(node.get("name", "p")),
             plans[0] if plans else None,
             made.faults,
         )

@@ -15,7 +15,7 @@ def test_every_method_of_every_path_is_found(conversion):
         "/c": {"get": "odd", "summary": "s"},
     }
     made = conversion({}, paths=paths)
-    found = [tool["tool_call_template"]["http_method"] for tool in made.tools]
+    found = [tool.template["http_method"] for tool in made.tools]
     assert found == [*(method.upper() for method in methods), "COPY"]
 
 
@@ -37,7 +37,7 @@ def test_a_parameter_without_name_or_location_is_a_fault(conversion):
     parameters = [{"in": "query"}, {"name": "a"}, {"name": "b", "in": "nowhere"}, {"$ref": "#/gone"}, 5]
     parameters.append({"name": 7, "in": "query", "schema": {}})
     made = conversion({"parameters": parameters})
-    assert list(made.tools[0]["inputs"]["properties"]) == ["7"]
+    assert list(made.tools[0].inputs["properties"]) == ["7"]
     assert len([fault for fault in made.faults if "/parameters/" in fault.where]) == 6
 
 
@@ -61,7 +61,7 @@ def test_own_members_of_a_path_item_win_over_its_reference(conversion):
     paths = {"/a": {"$ref": "#/components/pathItems/P", "summary": "own", "post": {"operationId": "mine"}}}
     components = {"pathItems": {"P": {"get": {"operationId": "theirs"}, "post": {"operationId": "lost"}}}}
     made = conversion({}, paths=paths, components=components)
-    assert [tool["name"] for tool in made.tools] == ["theirs", "mine"]
+    assert [tool.name for tool in made.tools] == ["theirs", "mine"]
 
 
 def test_a_path_item_that_cannot_be_read_is_an_error(conversion):
@@ -83,7 +83,7 @@ def test_a_path_item_in_another_file_is_read_with_its_own_references(conversion)
         },
     }
     made = conversion({}, paths={"/a": {"$ref": "paths/a.yaml"}}, files=files)
-    assert made.tools[0]["inputs"]["properties"] == {"limit": {"type": "integer"}, "x": {"type": "integer"}}
+    assert made.tools[0].inputs["properties"] == {"limit": {"type": "integer"}, "x": {"type": "integer"}}
     assert made.faults == []
 
 

@@ -65,7 +65,7 @@ def test_a_reference_is_resolved(references, reference, value):
 )
 def test_an_unresolvable_reference_is_none_and_a_fault(references, faults, reference):
     assert references.resolve(reference, URL, "#/x") is None
-    assert [fault.where for fault in faults.all()] == ["#/x"]
+    assert [fault.where for fault in faults.faults] == ["#/x"]
 
 
 def test_a_chain_of_references_is_followed_across_files(references):
@@ -76,7 +76,7 @@ def test_a_chain_of_references_is_followed_across_files(references):
 def test_circular_and_broken_chains_of_references_are_none(references, faults):
     assert references.follow(Located({"$ref": "#/components/schemas/Loop"}, URL, "#/x")).value is None
     assert references.follow(Located({"$ref": "#/nowhere"}, URL, "#/y")).value is None
-    assert "circular" in str(faults.all()[0])
+    assert "circular" in str(faults.faults[0])
 
 
 def test_self_gives_the_documents_own_address(faults):

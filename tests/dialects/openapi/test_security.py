@@ -135,7 +135,7 @@ def test_python_utcps_placeholders_are_aliases(conversion):
         "/c": {"get": {**operation, "operationId": "c"}},
     }
     made = conversion({}, paths=paths, components={"securitySchemes": SCHEMES})
-    aliases = [tool["tool_call_template"]["auth"].get("aliases") for tool in made.tools]
+    aliases = [tool.template["auth"].get("aliases") for tool in made.tools]
     assert aliases == [
         ["USERNAME_0", "PASSWORD_0"],
         ["API_KEY_1", "API_KEY_0"],

@@ -58,7 +58,7 @@ def test_a_local_document_keeps_its_order_of_servers(address):
 def test_server_variables_of_the_operator_are_used_and_checked(conversion):
     servers = [{"url": "https://{r}.example.com", "variables": {"r": {"default": "eu", "enum": ["eu", "us"]}}}]
     made = conversion({}, servers=servers, options={"server_variables": {"r": "mars"}})
-    assert made.tools[0]["tool_call_template"]["url"] == "https://mars.example.com/things"
+    assert made.tools[0].template["url"] == "https://mars.example.com/things"
     assert [(fault.severity, fault.where) for fault in made.faults] == [("warning", "#/servers/0")]
     made = conversion({}, servers=servers, options={"server_variables": {"r": "us"}})
     assert made.faults == []
@@ -68,15 +68,12 @@ def test_server_variables_of_the_operator_are_used_and_checked(conversion):
 
 def test_a_document_without_an_address_gets_a_fault_that_names_base_url(conversion):
     made = conversion({}, servers=[], url=None)
-    assert made.tools[0]["tool_call_template"]["url"] == "/things"
+    assert made.tools[0].template["url"] == "/things"
     assert "base_url" in str(made.faults[0])
-    assert (
-        conversion({}, servers=[{"url": "/v1"}], url="/specs/a.json").tools[0]["tool_call_template"]["url"]
-        == "/v1/things"
-    )
+    assert conversion({}, servers=[{"url": "/v1"}], url="/specs/a.json").tools[0].template["url"] == "/v1/things"
     for url in ("http://[", None):
         made = conversion({}, servers=[{"url": "https://api.example.com"}], url=url)
-        assert made.tools[0]["tool_call_template"]["url"] == "https://api.example.com/things"
+        assert made.tools[0].template["url"] == "https://api.example.com/things"
 
 
 def test_a_2_0_operation_may_have_its_own_schemes(tool):

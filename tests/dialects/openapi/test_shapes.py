@@ -1,7 +1,6 @@
 import pytest
 
 from utcp_bridge.dialects.openapi.shapes import (
-    Faults,
     Located,
     as_array,
     as_object,
@@ -37,14 +36,6 @@ def test_a_value_of_another_shape_becomes_an_empty_one():
 )
 def test_has_type_accepts_one_type_or_a_list(declared, found):
     assert has_type({"type": declared}, "object") is found
-
-
-def test_faults_are_recorded_once_and_up_to_a_limit():
-    faults = Faults()
-    for number in range(3_000):
-        faults.add(f"#/{number // 2}", "odd")
-    assert len(faults.all()) == 1_000
-    assert str(faults.all()[1]) == "#/1: odd"
 
 
 def test_a_pointer_token_is_escaped():

@@ -99,11 +99,11 @@ def test_a_parameter_called_body_is_renamed_if_there_is_a_body(tool):
 def test_every_placeholder_gets_a_parameter_and_others_are_dropped(conversion):
     operation = {"parameters": [parameter("gone", "path"), parameter("a", "path")]}
     made = conversion(operation, path="/x/{a}/{b}/{b}")
-    assert list(made.tools[0]["inputs"]["properties"]) == ["a", "b"]
+    assert list(made.tools[0].inputs["properties"]) == ["a", "b"]
     assert [fault.severity for fault in made.faults] == ["warning", "warning"]
 
 
-def test_overrides_of_the_operator_are_applied(tool):
+def test_the_operators_overrides_are_applied(conversion):
     operation = {"operationId": "find", "parameters": [parameter("q", required=True), parameter("n")]}
     wishes = {
         "name": "search",
@@ -111,13 +111,13 @@ def test_overrides_of_the_operator_are_applied(tool):
         "annotations": {"openWorldHint": False},
         "defaults": {"q": "all"},
     }
-    made = tool(operation, options={"overrides": {"find": wishes}})
-    assert (made["name"], made["description"]) == ("search", "Mine.")
-    assert made["annotations"]["openWorldHint"] is False
-    assert "required" not in made["inputs"]
-    template = made["tool_call_template"]
-    build = compile_plan(read_plan(template["request_plan"]), template["url"], "GET")
-    assert build({}).url == "https://api.example.com/things?q=all"
+    [made] = conversion(operation, options={"overrides": {"find": wishes}}).tools
+    assert (made.name, made.description) == ("search", "Mine.")
+    assert made.annotations["openWorldHint"] is False
+    assert "required" not in made.inputs
+    assert made.inputs["properties"]["q"]["default"] == "all"
+    assert made.defaults == {"q": "all"}
+    build = compile_plan(read_plan(made.template["request_plan"]), made.template["url"], "GET")
     assert build({"q": "x"}).url == "https://api.example.com/things?q=x"
 
 

@@ -5,7 +5,7 @@ import pytest
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.transports.cli.command_line import (
     ArgvTemplate,
-    Step,
+    CommandStep,
     argument_text,
     bash_script,
     flags,
@@ -68,22 +68,22 @@ def test_an_argument_within_a_word_has_to_be_there() -> None:
     ],
 )  # fmt: skip
 def test_placeholders_are_quoted_for_where_they_stand(command: str, written: str) -> None:
-    script = bash_script([Step(command=command)], [0])
+    script = bash_script([CommandStep(command=command)], [0])
     assert written in script.text
     assert script.environment({"a": [1], "b": "x"})["__UTCP_ARG_0"] == "[1]"
 
 
 def test_the_environment_carries_absent_arguments_as_empty() -> None:
-    script = bash_script([Step(command="echo UTCP_ARG_a_UTCP_END")], [])
+    script = bash_script([CommandStep(command="echo UTCP_ARG_a_UTCP_END")], [])
     assert script.environment({}) == {"__UTCP_ARG_0": ""}
     assert "in 0) ;;" in script.text
 
 
 def test_the_windows_form_keeps_state_and_reads_values_from_the_environment() -> None:
     steps = [
-        Step(command="Set-Location UTCP_ARG_dir_UTCP_END", append_to_final_output=True),
-        Step(command='Write-Output "$CMD_0_OUTPUT UTCP_ARG_dir_UTCP_END"', append_to_final_output=False),
-        Step(command="Get-Location"),
+        CommandStep(command="Set-Location UTCP_ARG_dir_UTCP_END", append_to_final_output=True),
+        CommandStep(command='Write-Output "$CMD_0_OUTPUT UTCP_ARG_dir_UTCP_END"', append_to_final_output=False),
+        CommandStep(command="Get-Location"),
     ]
     script = powershell_script(steps)
     assert script.text.splitlines() == [

@@ -12,13 +12,13 @@ import anyio
 import anyio.to_thread
 import pytest
 from pydantic import ValidationError
-from tests.support.services import make_call, make_target, open_services
-from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import Case, Peer
 
 from utcp_bridge.errors import InvalidArguments, ManualError, Rejected, ReplyTooLarge, Unreachable
 from utcp_bridge.model import JsonObject, Result, discard
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
+from utcp_bridge.testing.contract import Case, Peer
+from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transport import Program
 from utcp_bridge.transports.cli.transport import CliTransport
 

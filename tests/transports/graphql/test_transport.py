@@ -10,13 +10,11 @@ from typing import Any
 import anyio
 import graphql
 import pytest
-from tests.support.services import LOOPBACK, make_call, make_target, open_services
 from tests.support.tools import make_tool
-from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import CANARY, Case, Peer
 from tests.upstreams.graphql_service import SDL, GraphQlService
 
-from utcp_bridge.auth.models import Credentials, parse_auth
+from utcp_bridge.auth.credentials import Credentials
+from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.errors import (
     ConfigError,
     ConnectionLost,
@@ -28,6 +26,9 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import Document, JsonObject, Source, discard
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
+from utcp_bridge.testing.contract import CANARY, Case, Peer
+from utcp_bridge.testing.services import LOOPBACK, make_call, make_target, open_services
 from utcp_bridge.transports.graphql.transport import GraphQlTransport
 
 pytestmark = pytest.mark.anyio

@@ -1,11 +1,17 @@
+from pathlib import Path
 from typing import Any
 
+import anyio
+import grpc
 import pytest
 from google.protobuf import descriptor_pb2
-from tests.upstreams.grpc_service import file_descriptor
+from tests.upstreams.grpc_service import GrpcService, file_descriptor
 
-from utcp_bridge.errors import ManualError
-from utcp_bridge.transports.grpc.descriptors import build_pool, well_known_files
+from utcp_bridge.errors import ConfigError, ManualError, MissingExtra
+from utcp_bridge.transports.grpc import descriptors as grpc_descriptors
+from utcp_bridge.transports.grpc.descriptors import build_pool, comments_of, compile_protos, reflect, well_known_files
+
+pytestmark = pytest.mark.anyio
 
 
 def file(name: str, package: str, *dependencies: str) -> Any:
@@ -86,3 +92,111 @@ def test_files_that_contradict_one_another_are_refused() -> None:
 
 def test_all_well_known_files_are_there() -> None:
     assert {"google/protobuf/any.proto", "google/protobuf/descriptor.proto"} <= well_known_files().keys()
+
+
+TEXT = """
+syntax = "proto3";
+package p;
+// A message
+// of two lines.
+message M {
+  string a = 1;  // Beside it.
+  // Inside.
+  message N { int32 b = 1; }
+  enum E { ZERO = 0; }
+  // An option's comment is nobody's.
+  option deprecated = true;
+}
+// A service.
+service S {
+  // A method.
+  rpc Do (M) returns (M);
+}
+"""
+
+
+async def test_comments_are_found_by_the_full_name_of_what_they_stand_beside(tmp_path: Path) -> None:
+    (tmp_path / "m.proto").write_text(TEXT, encoding="utf-8")
+    files = descriptor_pb2.FileDescriptorSet.FromString(await compile_protos(["m.proto"], [], tmp_path)).file
+    assert comments_of(files) == {
+        "p.M": "A message of two lines.",
+        "p.M.a": "Beside it.",
+        "p.M.N": "Inside.",
+        "p.S": "A service.",
+        "p.S.Do": "A method.",
+    }
+    files[0].ClearField("source_code_info")
+    assert comments_of(files) == {}
+
+
+async def compiled(root: Path, *files: str, imports: tuple[str, ...] = ()) -> list[str]:
+    found = descriptor_pb2.FileDescriptorSet.FromString(await compile_protos(files, imports, root))
+    return [file.name for file in found.file]
+
+
+async def test_imports_are_found_beside_the_file_or_in_the_folders_named(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "base.proto").write_text('syntax = "proto3"; message B {}', encoding="utf-8")
+    text = 'syntax = "proto3"; import "base.proto"; message A { B b = 1; }'
+    (tmp_path / "a" / "user.proto").write_text(text, encoding="utf-8")
+    assert await compiled(tmp_path, "a/user.proto", imports=("a", "b")) == ["base.proto", "user.proto"]
+    with pytest.raises(ConfigError, match="base"):
+        await compiled(tmp_path, "a/user.proto")
+
+
+async def test_without_the_extra_its_install_line_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_descriptors, "find_spec", lambda _name: None)
+    with pytest.raises(MissingExtra, match=r"utcp-bridge\[proto\]"):
+        await compile_protos(["x.proto"], [], tmp_path)
+
+
+def is_unimplemented(error: Exception) -> bool:
+    return isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_services_and_their_types_are_learnt_and_the_servers_own_left_out(version: str) -> None:
+    async with (
+        GrpcService(reflection=version) as service,
+        grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
+    ):
+        with anyio.fail_after(5):
+            known = await reflect(channel, lambda _name: True, is_unimplemented)
+    assert known.services == ["shop.Orders"]
+    assert (
+        known.pool.FindMessageTypeByName("shop.Item").fields_by_name["at"].message_type.full_name
+        == "google.protobuf.Timestamp"
+    )
+
+
+async def test_a_service_that_reflection_cannot_describe_does_not_hide_the_others() -> None:
+    async with (
+        GrpcService(listed=("lost.Service",)) as service,
+        grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
+    ):
+        with anyio.fail_after(5):
+            assert (await reflect(channel, lambda _name: True, is_unimplemented)).services == ["shop.Orders"]
+        with pytest.raises(ManualError, match="describes none"), anyio.fail_after(5):
+            await reflect(channel, lambda name: name == "lost.Service", is_unimplemented)
+
+
+async def test_services_that_nobody_wants_are_none() -> None:
+    async with GrpcService() as service, grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
+        with pytest.raises(ManualError, match="service_name"), anyio.fail_after(5):
+            await reflect(channel, lambda _name: False, is_unimplemented)
+
+
+async def test_a_server_without_reflection_names_the_remedy() -> None:
+    async with (
+        GrpcService(reflection=None) as service,
+        grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
+    ):
+        with pytest.raises(ManualError, match="descriptor_set"), anyio.fail_after(5):
+            await reflect(channel, lambda _name: True, is_unimplemented)
+
+
+async def test_other_faults_pass() -> None:
+    async with grpc.aio.insecure_channel("127.0.0.1:9", options=[("grpc.enable_retries", 0)]) as channel:
+        with pytest.raises(grpc.aio.AioRpcError), anyio.fail_after(20):
+            await reflect(channel, lambda _name: True, is_unimplemented)

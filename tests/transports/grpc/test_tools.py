@@ -1,23 +1,28 @@
 from typing import Any
 
+import jsonschema_rs
 import pytest
-from google.protobuf import json_format
+from google.protobuf import descriptor_pb2, json_format, struct_pb2, timestamp_pb2, wrappers_pb2
 from tests.upstreams.grpc_service import ITEM, file_descriptor
 
 from utcp_bridge.errors import InvalidArguments, MalformedReply
-from utcp_bridge.transports.grpc.descriptors import build_pool
+from utcp_bridge.transports.grpc import tools as grpc_tools
+from utcp_bridge.transports.grpc.descriptors import Described, build_pool
 from utcp_bridge.transports.grpc.protos import utcp_messages
 from utcp_bridge.transports.grpc.tools import (
     build_requests,
     each,
-    native_tool,
+    message_schema,
+    native_tools,
     parse_message,
     reply_reader,
     utcp_tool,
     utcp_value,
 )
 
-SERVICE = build_pool([file_descriptor()]).FindServiceByName("shop.Orders")
+POOL = build_pool([file_descriptor()])
+DESCRIBED = Described(POOL, ["shop.Orders"], {})
+SERVICE = POOL.FindServiceByName("shop.Orders")
 
 
 def method(name: str) -> Any:
@@ -25,18 +30,16 @@ def method(name: str) -> Any:
 
 
 def test_a_method_is_a_tool_with_both_schemas() -> None:
-    tool = native_tool(method("Echo"), None, proto_names=True)
-    assert tool is not None
-    assert tool["name"] == "Orders_Echo"
+    tools = native_tools(DESCRIBED, None, proto_names=True)
+    tool = next(tool for tool in tools if tool["name"] == "Orders_Echo")
     assert "big_number" in tool["inputs"]["properties"]
     assert tool["outputs"]["type"] == "object"
     assert tool["tags"] == ["shop.Orders"]
-    assert native_tool(method("Echo"), "Count", proto_names=True) is None
+    assert len(tools) == len(SERVICE.methods)
 
 
 def test_a_client_stream_takes_a_list_and_keeps_its_definitions() -> None:
-    tool = native_tool(method("Talk"), "Talk", proto_names=False)
-    assert tool is not None
+    [tool] = native_tools(DESCRIBED, "Talk", proto_names=False)
     assert tool["inputs"]["properties"]["messages"]["items"]["properties"]["children"]
     assert "shop.Item" in tool["inputs"]["$defs"]
     assert tool["outputs"] == {"type": "array", "items": {"type": "object"}}
@@ -87,3 +90,70 @@ def test_a_result_of_the_fixed_service_is_json_or_text(text: str, value: Any) ->
 @pytest.mark.anyio
 async def test_requests_of_a_stream_come_one_by_one() -> None:
     assert [one async for one in each([1, 2])] == [1, 2]
+
+
+def message(**fields: Any) -> Any:
+    """A message of these fields: name = (type number, type name, repeated)."""
+    file = descriptor_pb2.FileDescriptorProto(name="m.proto", package="m", syntax="proto3")
+    made = file.message_type.add(name="M")
+    for number, (name, (kind, type_name, repeated)) in enumerate(fields.items(), 1):
+        field = made.field.add(name=name, number=number, type=kind, label=3 if repeated else 1)
+        if type_name:
+            field.type_name = type_name
+    return build_pool([file]).FindMessageTypeByName("m.M")
+
+
+def test_a_message_within_itself_is_a_definition() -> None:
+    schema = message_schema(ITEM.DESCRIPTOR)
+    assert schema["properties"]["children"] == {"type": "array", "items": {"$ref": "#/$defs/shop.Item"}}
+    assert schema["$defs"]["shop.Item"]["properties"]["children"]["items"] == {"$ref": "#/$defs/shop.Item"}
+    validator = jsonschema_rs.validator_for(schema)
+    assert validator.is_valid({"text": "a", "bigNumber": "7", "children": [{"kind": "KIND_TOOL"}]})
+    assert not validator.is_valid({"children": [{"kind": "NO_SUCH_KIND"}]})
+
+
+def test_names_are_those_of_json_or_of_the_proto_file() -> None:
+    assert "bigNumber" in message_schema(ITEM.DESCRIPTOR)["properties"]
+    assert "big_number" in message_schema(ITEM.DESCRIPTOR, proto_names=True)["properties"]
+
+
+@pytest.mark.parametrize("number", range(1, 19))
+def test_every_scalar_type_has_a_schema(number: int) -> None:
+    if number in {10, 11, 14}:
+        return
+    schema = message_schema(message(x=(number, None, False)))
+    jsonschema_rs.validator_for(schema)
+    assert schema["properties"]["x"]
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "value"),
+    [
+        (timestamp_pb2.Timestamp.DESCRIPTOR, "2026-01-02T03:04:05Z"),
+        (struct_pb2.Struct.DESCRIPTOR, {"a": 1}),
+        (struct_pb2.Value.DESCRIPTOR, [1]),
+        (wrappers_pb2.Int64Value.DESCRIPTOR, "7"),
+        (wrappers_pb2.BoolValue.DESCRIPTOR, True),
+    ],
+)
+def test_well_known_types_have_their_own_json_form(descriptor: Any, value: Any) -> None:
+    schema = message_schema(message(x=(11, f".{descriptor.full_name}", False)))
+    assert jsonschema_rs.validator_for(schema).is_valid({"x": value})
+    assert "$defs" not in schema
+
+
+def test_null_values_and_maps() -> None:
+    assert message_schema(message(x=(14, ".google.protobuf.NullValue", False)))["properties"]["x"] == {"type": "null"}
+    fields = message_schema(struct_pb2.Struct.DESCRIPTOR)["properties"]["fields"]
+    assert fields == {"type": "object", "additionalProperties": {}}
+
+
+def test_alternatives_are_told_in_words() -> None:
+    assert message_schema(struct_pb2.Value.DESCRIPTOR)["description"].startswith(
+        "At most one of nullValue, numberValue"
+    )
+
+
+def test_a_flood_of_messages_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_tools, "_MAX_DEFINITIONS", 0)
+    assert message_schema(ITEM.DESCRIPTOR)["properties"]["children"] == {"type": "array", "items": {"type": "object"}}

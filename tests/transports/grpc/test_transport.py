@@ -11,13 +11,11 @@ import anyio
 import grpc
 import pytest
 from google.protobuf import descriptor_pb2
-from tests.support.services import LOOPBACK, make_call, make_target, open_services
-from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import CANARY, Case, Peer
 from tests.upstreams.certificates import Authority
 from tests.upstreams.grpc_service import GrpcService, ResettingPort, file_descriptor
 
-from utcp_bridge.auth.models import Credentials, parse_auth
+from utcp_bridge.auth.credentials import Credentials
+from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.errors import (
     ConfigError,
     ConnectionLost,
@@ -30,6 +28,9 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import Document, JsonObject, Result, Source, TlsOptions, discard
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
+from utcp_bridge.testing.contract import CANARY, Case, Peer
+from utcp_bridge.testing.services import LOOPBACK, make_call, make_target, open_services
 from utcp_bridge.transports.grpc.transport import GrpcTransport
 
 pytestmark = pytest.mark.anyio

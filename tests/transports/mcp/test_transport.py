@@ -12,17 +12,19 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.support.services import LOOPBACK, make_call, make_target, open_services
 from tests.support.source import TESTS
-from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import CANARY, Case, Peer
 from tests.upstreams.authorization_server import CLIENT_ID, CLIENT_SECRET, authorization_server
 from tests.upstreams.http_service import HttpService
 from tests.upstreams.mcp_server import PNG, http_server, sse_server
 
-from utcp_bridge.auth.models import Credentials, TokenCache, parse_auth
+from utcp_bridge.auth.credentials import Credentials
+from utcp_bridge.auth.models import parse_auth
+from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.errors import ConnectionLost, PolicyError, Rejected, Unreachable, UtcpError
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Source, Trust, discard
+from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
+from utcp_bridge.testing.contract import CANARY, Case, Peer
+from utcp_bridge.testing.services import LOOPBACK, make_call, make_target, open_services
 from utcp_bridge.transport import Endpoint, Program
 from utcp_bridge.transports.mcp import transport as mcp
 from utcp_bridge.transports.mcp.transport import McpTransport

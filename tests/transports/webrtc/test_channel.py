@@ -17,22 +17,21 @@ from utcp_bridge.errors import ConfigError, ConnectionLost, InvalidArguments, Ma
 from utcp_bridge.model import Source, Trust
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.transports.webrtc.channel import (
-    ChannelOptions,
+    DataChannelOptions,
     WebRtcChannel,
     admitting,
     load_aiortc,
     max_message_size,
     with_admitted_candidates,
 )
-from utcp_bridge.transports.webrtc.messages import call_message
-from utcp_bridge.transports.webrtc.replies import Limits
+from utcp_bridge.transports.webrtc.messages import ReplyLimits, call_message
 
 pytestmark = pytest.mark.anyio
 
 OPERATOR = Source(name="m")
 FETCHED = Source(name="m", trust=Trust.REMOTE, origin="https://signal.example.com")
 OTHER = "https://elsewhere.example.com/x"
-LIMITS = Limits(size=100_000, idle=5.0)
+LIMITS = ReplyLimits(size=100_000, idle=5.0)
 ADDRESS = pytest.mark.skipif(not HAS_ADDRESS, reason="this machine has no address besides loopback")
 
 
@@ -42,7 +41,7 @@ def _line(address: str) -> str:
 
 @pytest.fixture
 async def channel() -> AsyncIterator[WebRtcChannel]:
-    made = WebRtcChannel(await load_aiortc(), ChannelOptions(), "Peer 'p'", admitting(Guard(), OPERATOR, OTHER))
+    made = WebRtcChannel(await load_aiortc(), DataChannelOptions(), "Peer 'p'", admitting(Guard(), OPERATOR, OTHER))
     yield made
     await made.aclose()
 
@@ -105,7 +104,7 @@ async def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_server_that_is_none_is_the_operators_fault() -> None:
-    options = ChannelOptions(ice_servers=[{"urls": ["https://turn.example.com"]}])
+    options = DataChannelOptions(ice_servers=[{"urls": ["https://turn.example.com"]}])
     with pytest.raises(ConfigError, match="ice_servers"):
         WebRtcChannel(await load_aiortc(), options, "Peer 'p'", admitting(Guard(), OPERATOR, OTHER))
 
@@ -162,7 +161,7 @@ async def test_a_silent_peer_is_a_lost_connection(channel: WebRtcChannel) -> Non
         with anyio.fail_after(10):
             await _open(channel, service)
             with pytest.raises(ConnectionLost, match=r"nothing for 0\.05 seconds"):
-                await channel.ask(call_message("echo", {"slow": True}), Limits(1000, 0.05))
+                await channel.ask(call_message("echo", {"slow": True}), ReplyLimits(1000, 0.05))
             with pytest.raises(Unreachable, match="closed"):
                 await channel.ask(call_message("echo", {}), LIMITS)
 

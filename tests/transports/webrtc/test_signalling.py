@@ -6,17 +6,27 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import pytest
 from aiohttp import web
-from tests.support.services import LOOPBACK, open_services
+from tests.support.meetings import make_meeting
 
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable
 from utcp_bridge.model import JsonObject, Source
+from utcp_bridge.testing.services import LOOPBACK, open_services
 from utcp_bridge.transports.webrtc import signalling as webrtc_signalling
-from utcp_bridge.transports.webrtc.meeting import Meeting
-from utcp_bridge.transports.webrtc.signalling import connect
+from utcp_bridge.transports.webrtc.signalling import (
+    Answer,
+    Meeting,
+    PeerJs,
+    Plain,
+    as_candidate,
+    connect,
+    peerjs_url,
+    read_answer,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -304,3 +314,172 @@ async def test_auto_does_not_try_further_where_entry_is_forbidden(path: str) -> 
     with pytest.raises(Rejected) as caught:
         await _meet(handler, "auto-ws")
     assert caught.value.status == 403
+
+
+@pytest.mark.parametrize(
+    ("value", "answer"),
+    [
+        ({"sdp": "v=0"}, Answer("v=0")),
+        ({"sdp": {"type": "answer", "sdp": "v=0"}, "tools": []}, Answer("v=0", (), [])),
+        (
+            {
+                "sdp": "v=0",
+                "candidates": ["candidate:1", {"candidate": "candidate:2"}, {"candidate": {"candidate": "c"}}],
+            },
+            Answer("v=0", ({"candidate": "candidate:1"}, {"candidate": "candidate:2"}, {"candidate": "c"})),
+        ),
+    ],
+)
+def test_an_answer_is_read_in_every_form(value: Any, answer: Answer) -> None:
+    assert read_answer(value, "peer") == answer
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"sdp": ""}, {"sdp": 7}, {"sdp": {"type": "answer"}}])
+def test_an_answer_without_a_description_is_malformed(value: Any) -> None:
+    with pytest.raises(MalformedReply, match="no session description"):
+        read_answer(value, "peer")
+
+
+BROWSERS = {"candidate": "c", "sdpMid": "0", "sdpMLineIndex": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "candidate"),
+    [
+        (BROWSERS, BROWSERS),
+        ({"type": "candidate", "candidate": BROWSERS}, BROWSERS),
+        ({"candidate": {"candidate": "c", "sdp_mid": "0", "sdp_m_line_index": 1}}, BROWSERS),
+        ("c", {"candidate": "c"}),
+    ],
+)
+def test_a_candidate_is_read_in_every_spelling(value: Any, candidate: JsonObject) -> None:
+    assert as_candidate(value) == candidate
+
+
+def test_an_http_address_is_spoken_to_by_websocket() -> None:
+    assert Plain(make_meeting(url="https://signal.example.com/room")).url == "wss://signal.example.com/room"
+    assert Plain(make_meeting()).url == "wss://signal.example.com/room"
+
+
+def test_an_offer_names_both_sides() -> None:
+    message = Plain(make_meeting()).offer("v=0")
+    assert message.pop("from").startswith("utcp-")
+    assert message == {"type": "offer", "sdp": "v=0", "to": "p", "peer_id": "p"}
+
+
+def test_a_server_with_one_peer_needs_no_name() -> None:
+    assert set(Plain(make_meeting(peer_id="")).offer("v=0")) == {"type", "sdp", "from"}
+
+
+def test_what_names_us_and_our_peer_is_heard_and_nothing_else() -> None:
+    talk = Plain(make_meeting())
+    ours = talk.offer("v=0")["from"]
+    for names in ({}, {"from": "p"}, {"from": "p", "to": ours}, {"from": None, "to": None}):
+        assert talk.heard({"type": "answer", "sdp": "v=0 answer", **names}) == Answer("v=0 answer")
+    for names in ({"from": "other"}, {"from": "p", "to": "other"}, {"to": "other"}):
+        assert talk.heard({"type": "answer", "sdp": "v=0 answer", **names}) is None
+        assert talk.heard({"type": "bye", **names}) is None
+    assert talk.heard({"type": "presence", "from": "p"}) is None
+    assert talk.heard({"type": "offer", "sdp": "v=0", "from": ours}) is None
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"type": "ice_candidate", "candidate": {"candidate": "c", "sdp_mid": "0", "sdp_m_line_index": 0}},
+        {"type": "candidate", "candidate": {"candidate": "c", "sdpMid": "0", "sdpMLineIndex": 0}},
+    ],
+)
+def test_candidates_are_heard_in_both_spellings(frame: JsonObject) -> None:
+    assert Plain(make_meeting()).heard(frame) == {"candidate": "c", "sdpMid": "0", "sdpMLineIndex": 0}
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"type": "error", "message": "Peer p is not connected"},
+        {"type": "error", "error": {"code": "peer_not_found"}},
+        {"type": "error", "reason": "unknown peer"},
+        {"type": "bye", "from": "p"},
+        {"type": "peer_not_found"},
+    ],
+)
+def test_an_absent_peer_is_not_found_in_whatever_words(frame: JsonObject) -> None:
+    with pytest.raises(Unreachable, match="peer not found"):
+        Plain(make_meeting()).heard(frame)
+
+
+def test_another_error_of_the_server_is_given_on() -> None:
+    with pytest.raises(Rejected, match="too many offers") as caught:
+        Plain(make_meeting()).heard({"type": "error", "message": "too many offers"})
+    assert caught.value.status == "error"
+
+
+def test_a_plain_answer_without_a_description_is_malformed() -> None:
+    with pytest.raises(MalformedReply):
+        Plain(make_meeting()).heard({"type": "answer", "from": "p"})
+
+
+def test_a_peerjs_address_gets_its_path_and_an_id() -> None:
+    parts = urlsplit(peerjs_url("https://signal.example.com/app/"))
+    query = parse_qs(parts.query)
+    assert (parts.scheme, parts.path) == ("wss", "/app/peerjs")
+    assert query["key"] == ["peerjs"]
+    assert query["id"] != parse_qs(urlsplit(peerjs_url("https://signal.example.com/app/")).query)["id"]
+
+
+def test_a_peerjs_addresss_own_path_and_key_are_kept() -> None:
+    parts = urlsplit(peerjs_url("ws://signal.example.com/peerjs?key=ours"))
+    assert (parts.scheme, parts.path) == ("ws", "/peerjs")
+    assert parse_qs(parts.query)["key"] == ["ours"]
+
+
+def test_an_offer_names_the_peer_and_how_messages_are_written() -> None:
+    talk = PeerJs(make_meeting(serialization="json", reliable=False))
+    frame = talk.offer("v=0")
+    assert (frame["type"], frame["dst"]) == ("OFFER", "p")
+    payload = frame["payload"]
+    assert payload.pop("connectionId").startswith("dc_")
+    assert payload == {
+        "sdp": {"type": "offer", "sdp": "v=0"},
+        "type": "data",
+        "label": "tools",
+        "reliable": False,
+        "serialization": "json",
+        "metadata": None,
+    }
+
+
+def test_only_an_open_door_is_a_greeting() -> None:
+    talk = PeerJs(make_meeting())
+    talk.check_greeting({"type": "OPEN"})
+    with pytest.raises(Rejected, match="Invalid key"):
+        talk.check_greeting({"type": "ERROR", "payload": {"msg": "Invalid key"}})
+    with pytest.raises(Rejected, match="ID-TAKEN"):
+        talk.check_greeting({"type": "ID-TAKEN"})
+
+
+def test_what_the_peer_says_about_this_connection_is_heard_and_nothing_else() -> None:
+    talk = PeerJs(make_meeting())
+    mine = {"connectionId": talk.offer("v=0")["payload"]["connectionId"]}
+    answer = {"sdp": {"type": "answer", "sdp": "v=0 answer"}}
+    assert talk.heard({"type": "ANSWER", "src": "p", "payload": {**mine, **answer}}) == Answer("v=0 answer")
+    assert talk.heard({"type": "CANDIDATE", "payload": {**mine, "candidate": {"candidate": "c"}}}) == {"candidate": "c"}
+    others: list[JsonObject] = [
+        {"type": "ANSWER", "src": "other", "payload": {**mine, **answer}},
+        {"type": "ANSWER", "src": "p", "payload": {"connectionId": "dc_other", **answer}},
+        {"type": "ANSWER", "src": "p"},
+        {"type": "NEWS", "src": "p", "payload": {**mine, **answer}},
+    ]
+    assert [talk.heard(frame) for frame in others] == [None] * len(others)
+
+
+@pytest.mark.parametrize("kind", ["EXPIRE", "LEAVE"])
+def test_an_offer_that_expires_means_an_absent_peer(kind: str) -> None:
+    with pytest.raises(Unreachable, match="peer not found"):
+        PeerJs(make_meeting()).heard({"type": kind, "src": "p"})
+
+
+def test_the_servers_error_is_a_rejection() -> None:
+    with pytest.raises(Rejected):
+        PeerJs(make_meeting()).heard({"type": "ERROR"})

@@ -11,18 +11,18 @@ import pytest
 
 pytest.importorskip("aiortc", reason="the extra [webrtc] is not installed")
 
-from tests.support.services import make_target
 from tests.support.webrtc_session import open_session
-from tests.transports.contract import *  # noqa: F403 - the suite's fixtures and tests
-from tests.transports.contract import CANARY, Case, Peer
 from tests.upstreams.webrtc_peer import HAS_ADDRESS, TOOLS, WebRtcService
 
 from utcp_bridge import UtcpClient, UtcpClientConfig
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, Rejected, Unreachable
 from utcp_bridge.model import JsonObject
+from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
+from utcp_bridge.testing.contract import CANARY, Case, Peer
+from utcp_bridge.testing.services import make_target
 from utcp_bridge.transports.webrtc import transport as webrtc
 from utcp_bridge.transports.webrtc.channel import WebRtcChannel
-from utcp_bridge.transports.webrtc.replies import Inbox
+from utcp_bridge.transports.webrtc.messages import CallInbox
 from utcp_bridge.transports.webrtc.transport import WebRtcTransport
 
 pytestmark = [
@@ -187,7 +187,7 @@ async def test_a_connection_found_closed_before_sending_is_opened_once_more(monk
     asked: list[WebRtcChannel] = []
 
     @asynccontextmanager
-    async def first_closed(channel: WebRtcChannel, *given: Any) -> AsyncGenerator[Inbox]:
+    async def first_closed(channel: WebRtcChannel, *given: Any) -> AsyncGenerator[CallInbox]:
         asked.append(channel)
         if len(asked) == 1:
             await channel.aclose()

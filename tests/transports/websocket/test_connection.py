@@ -4,12 +4,12 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-from tests.support.services import LOOPBACK, open_services
 from tests.upstreams.websocket_service import WebSocketService
 
 from utcp_bridge.errors import ConnectionLost, Rejected, ReplyTooLarge, Unreachable
 from utcp_bridge.model import Source
 from utcp_bridge.net.request import SocketOptions
+from utcp_bridge.testing.services import LOOPBACK, open_services
 from utcp_bridge.transports.websocket.connection import Connection
 
 pytestmark = pytest.mark.anyio

@@ -4,10 +4,10 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-from tests.support.services import LOOPBACK, open_services
 from tests.upstreams.websocket_service import WebSocketService
 
 from utcp_bridge.model import Source
+from utcp_bridge.testing.services import LOOPBACK, open_services
 from utcp_bridge.transports.websocket.connection import Connection
 from utcp_bridge.transports.websocket.pool import SocketPool
 

@@ -1,4 +1,4 @@
-"""`utcp-bridge call`: call a tool and print what it gives."""
+"""`utcp-bridge call`: call a tool and print its result."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.candidates import tool_names
 from utcp_bridge.cli.finding import loaded_tool
 from utcp_bridge.cli.opening import opened, run_async
-from utcp_bridge.cli.options import Options, client_options
+from utcp_bridge.cli.options import Options, client_options, tool_names
 from utcp_bridge.cli.output import note, print_json, print_line
 
 if TYPE_CHECKING:
@@ -24,8 +23,8 @@ __all__ = ["call"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
-    """How the result is wanted."""
+class _Output:
+    """The form of the output that the options ask for."""
 
     as_json: bool
     stream: bool
@@ -35,34 +34,35 @@ class _Wish:
 @click.command(
     epilog="""\b
 Arguments:
-  city=Paris          by the tool's schema: text, number, true or false
-  tags=a tags=b       an array, where the schema says so
-  days:=3             JSON, whatever the schema says
-  '{"city": "Paris"}' the whole object
-  -                   the whole object, from stdin
+  city=Paris          text, number, true or false, as the tool's schema says
+  tags=a tags=b       an array, if the schema says array
+  days:=3             JSON
+  '{"city": "Paris"}' all arguments as a JSON object
+  -                   all arguments as a JSON object, from stdin
 \b
 Examples:
   utcp-bridge call --quickstart desk.convert_units value=10 from=km to=mi
-  utcp-bridge call -c utcp.yaml github.create_issue '{"title": "Broken"}'
-  echo '{"city": "Paris"}' | utcp-bridge call -c utcp.yaml weather.get -
-  utcp-bridge call --quickstart live.count_slowly to=5 --stream
-  utcp-bridge call --quickstart charts.bar_chart values:='[3,5,2]' -o chart.png
+  utcp-bridge call utcp.yaml github.create_issue '{"title": "Broken"}'
+  echo '{"city": "Paris"}' | utcp-bridge call utcp.yaml weather.get -
+  utcp-bridge call --quickstart studio.count_slowly to=5 --stream
+  utcp-bridge call --quickstart studio.bar_chart values:='[3,5,2]' -o chart.png
 \b
 Exit codes:
 """
     + exits.listed()
 )
-@click.argument("tool", shell_complete=tool_names)
-@click.argument("words", metavar="[ARGUMENT]...", nargs=-1)
-@click.option("--stream", is_flag=True, help="Print partial results as they come, one per line.")
-@click.option("-o", "--output", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result there.")
-@client_options
-def call(options: Options, tool: str, words: tuple[str, ...], stream: bool, file: Path | None, as_json: bool) -> int:
+@click.option("--stream", is_flag=True, help="Print partial results as they arrive, one per line.")
+@click.option(
+    "-o", "--output", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result to this file."
+)
+@client_options("TOOL [ARGUMENT]...", required=1, complete=tool_names)
+def call(options: Options, words: tuple[str, ...], stream: bool, file: Path | None, as_json: bool) -> int:
     """Call a tool and print its result."""
-    return run_async(_call, options, tool, words, _Wish(as_json, stream, file))
+    tool, *arguments = words
+    return run_async(_call, options, tool, arguments, _Output(as_json, stream, file))
 
 
-async def _call(options: Options, name: str, words: tuple[str, ...], wish: _Wish) -> int:
+async def _call(options: Options, name: str, words: list[str], output: _Output) -> int:
     from utcp_bridge.cli.arguments import read_arguments
     from utcp_bridge.errors import InvalidArguments
     from utcp_bridge.model import discard
@@ -73,19 +73,19 @@ async def _call(options: Options, name: str, words: tuple[str, ...], wish: _Wish
             return tool
         try:
             arguments = read_arguments(words, tool.inputs, sys.stdin.read)
-            partials = _Partials(wish)
-            result = await client.call(tool, arguments, partials.emit if wish.stream else discard)
+            partials = _Partials(output)
+            result = await client.call(tool, arguments, partials.emit if output.stream else discard)
         except InvalidArguments as error:
-            error.remedy = error.remedy or f"`utcp-bridge describe {name}` shows what it takes."
+            error.remedy = error.remedy or f"`utcp-bridge describe {name}` shows its arguments."
             raise
-        return exits.OK if partials.printed and wish.stream else _give(result, wish)
+        return exits.OK if partials.printed and output.stream else _give(result, output)
 
 
 class _Partials:
-    """Prints partial results as they come."""
+    """Prints partial results as they arrive."""
 
-    def __init__(self, wish: _Wish) -> None:
-        self._wish = wish
+    def __init__(self, output: _Output) -> None:
+        self._output = output
         self.printed = 0
 
     @property
@@ -94,21 +94,21 @@ class _Partials:
 
     async def _emit(self, partial: Any) -> None:
         self.printed += 1
-        if isinstance(partial, str) and not self._wish.as_json:
+        if isinstance(partial, str) and not self._output.as_json:
             print_line(partial.rstrip("\n"))
         else:
             print_json(_plain(partial), compact=True)
         sys.stdout.flush()
 
 
-def _give(result: Result, wish: _Wish) -> int:
-    """Print or write the final value; an error that an MCP server reported as content is a failure."""
+def _give(result: Result, output: _Output) -> int:
+    """Print or write the final value. An error that an MCP server reported as content is a failure."""
     from utcp_bridge.model import Binary, ContentBlocks
 
     value = result.value
-    if wish.file is not None:
-        _write(value, wish.file)
-    elif wish.as_json:
+    if output.file is not None:
+        _write(value, output.file)
+    elif output.as_json:
         print_json({"value": _plain(value), "truncated": result.truncated, "meta": dict(result.meta)})
     elif isinstance(value, Binary):
         _print_binary(value)
@@ -118,7 +118,7 @@ def _give(result: Result, wish: _Wish) -> int:
         print_line(value)
     else:
         print_json(_plain(value))
-    if result.truncated and not wish.as_json:
+    if result.truncated and not output.as_json:
         note(f"The result was cut: {result.truncated}")
     return exits.UPSTREAM if isinstance(value, ContentBlocks) and value.is_error else exits.OK
 

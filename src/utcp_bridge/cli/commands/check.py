@@ -1,4 +1,4 @@
-"""`utcp-bridge check`: whether a configuration holds, manual by manual, fault by fault."""
+"""`utcp-bridge check`: load every manual of a configuration and report its faults."""
 
 from __future__ import annotations
 
@@ -22,16 +22,20 @@ __all__ = ["check"]
 @click.command(
     epilog="""\b
 Examples:
-  utcp-bridge check                            what became of each manual of ./providers.json
-  utcp-bridge check -c utcp.yaml --json
+  utcp-bridge check                            each manual of ./providers.json
+  utcp-bridge check utcp.yaml --json
 \b
 Exit codes, by the first manual that failed:
 """
     + exits.listed(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.UPSTREAM, exits.POLICY, exits.DEADLINE)
 )
-@client_options
+@client_options()
 def check(options: Options, as_json: bool) -> int:
-    """Load every manual and tell what is wrong."""
+    """Load every manual and report what is wrong.
+
+    `utcp-bridge validate` tests a file without the network, and `utcp-bridge doctor` finds the step at which a manual
+    fails.
+    """
     return run_async(_check, options, as_json)
 
 

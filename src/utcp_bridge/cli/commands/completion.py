@@ -1,4 +1,4 @@
-"""`utcp-bridge completion`: the script with which a shell completes the command under each of its names."""
+"""`utcp-bridge completion`: the script that lets a shell complete the command under each of its names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _shells(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
 
 @click.command(
     epilog="""\b
-Examples, each with the file that the line belongs in:
+Examples, with the file to put each line into:
   eval "$(utcp-bridge completion bash)"        ~/.bashrc
   eval "$(utcp-bridge completion zsh)"         ~/.zshrc, after compinit
   utcp-bridge completion fish | source         ~/.config/fish/config.fish
@@ -34,22 +34,25 @@ Examples, each with the file that the line belongs in:
 @click.argument("shell", metavar=f"[{'|'.join(_SHELLS)}]", envvar="SHELL", shell_complete=_shells)
 @debug_option
 def completion(shell: str) -> None:
-    """Print the script with which a shell, by default $SHELL, completes the command.
+    """Print the script that lets a shell complete the command. The default shell is $SHELL.
 
-    It is for `utcp-bridge`, `utcp` and `utcp-registry`. Manuals are completed by the configuration (-c, or the default
-    one), tools by those manuals that are local files or text: completing reaches no network and starts no program.
+    The script completes `utcp-bridge`, `utcp` and `utcp-registry`: verbs, options, topics of the help, the manuals of
+    the configuration (CONFIG, or the default one), and the tools of those manuals that are local files or text.
+    Completion uses no network and starts no program.
     """
     from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
     kinds: dict[str, type[ShellComplete]] = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
     kind = kinds.get(PurePath(shell).stem)  # $SHELL is a path
     if kind is None:
-        raise click.UsageError(f"There is no completion for {shell}, only for {', '.join(_SHELLS)}.")
+        raise click.UsageError(
+            f"There is no completion for {shell or 'an unnamed shell'}. Choose one of {', '.join(_SHELLS)}."
+        )
     for name in NAMES:
         click.echo(_script(kind, name))
 
 
 def _script(kind: type[ShellComplete], name: str) -> str:
-    """The script for one name; the variable is the one that click looks for."""
+    """Return the script for one name of the program; click reads the variable of this name."""
     variable = f"_{name.replace('-', '_')}_COMPLETE".upper()
     return kind(click.Command(name), {}, name, variable).source()

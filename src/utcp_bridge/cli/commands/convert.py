@@ -15,7 +15,7 @@ from utcp_bridge.cli.output import complain, note
 
 if TYPE_CHECKING:
     from utcp_bridge.convert import Converted, Wishes
-    from utcp_bridge.dialects.writing import Form
+    from utcp_bridge.dialects.documents import Form
     from utcp_bridge.model import JsonObject
 
 __all__ = ["convert"]
@@ -128,7 +128,7 @@ def _refuse_to_overwrite(output: Path, force: bool) -> None:
 
 
 def _write(converted: Converted, output: Path | None, form: Form | None) -> None:
-    from utcp_bridge.dialects.writing import form_of, write_document
+    from utcp_bridge.dialects.documents import form_of, write_document
     from utcp_bridge.errors import ConfigError
 
     text = write_document(converted.document, form or form_of(str(output or "")))

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from utcp_bridge.cli.candidates import tool_names
 from utcp_bridge.cli.finding import find_tool, summary
 from utcp_bridge.cli.opening import opened, run_async, tell_failures, wait_for_manuals
-from utcp_bridge.cli.options import Options, client_options
+from utcp_bridge.cli.options import Options, client_options, tool_names
 from utcp_bridge.cli.output import heading, print_json, print_line, print_table
 from utcp_bridge.cli.program import started_as
 
@@ -26,13 +25,15 @@ __all__ = ["describe"]
     epilog="""\b
 Examples:
   utcp-bridge describe --quickstart desk.convert_units
-  utcp-bridge describe -c utcp.yaml github.create_issue --json
+  utcp-bridge describe utcp.yaml github.create_issue --json
 """
 )
-@click.argument("tool", shell_complete=tool_names)
-@client_options
-def describe(options: Options, tool: str, as_json: bool) -> None:
-    """Show a tool's description, its arguments, and a call to start from."""
+@client_options("TOOL", required=1, complete=tool_names)
+def describe(options: Options, words: tuple[str, ...], as_json: bool) -> None:
+    """Show a tool's description, its arguments, and an example of a call."""
+    tool, *surplus = words
+    if surplus:
+        raise click.UsageError(f"`describe` shows one tool; {surplus[0]!r} is one argument too many.")
     run_async(_describe, options, tool, as_json)
 
 
@@ -88,7 +89,7 @@ def _properties(inputs: JsonObject) -> list[tuple[str, JsonObject]]:
 
 
 def _resolved(schema: Any, inputs: JsonObject) -> JsonObject:
-    """The schema, or what its local reference leads to."""
+    """Return the schema, with the schema of its local reference."""
     from utcp_bridge.model import is_object
     from utcp_bridge.urls import at_pointer
 
@@ -133,14 +134,14 @@ def _shown(value: Any) -> str:
 
 
 def _sample_arguments(inputs: JsonObject) -> str:
-    """The required arguments, to be filled in."""
+    """Return the required arguments, for the user to fill in."""
     parts = [_sample(name, schema, inputs) for name, schema in _properties(inputs) if _is_required(name, inputs)]
     return "".join(f" {shlex.quote(part)}" for part in parts)
 
 
 def _example(name: str, inputs: JsonObject) -> str:
-    """A value to start from, with what it requires."""
-    from utcp_bridge.doctor.examples import example_arguments
+    """Return an example of a value, with the properties that it requires."""
+    from utcp_bridge.doctor.tools import example_arguments
 
     return json.dumps(example_arguments({**inputs, "required": [name]})[name], ensure_ascii=False)
 

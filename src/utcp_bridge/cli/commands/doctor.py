@@ -1,4 +1,4 @@
-"""`utcp-bridge doctor`: at which step each manual fails, and what to do about it."""
+"""`utcp-bridge doctor`: find the step at which each manual fails, and what to do about it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.candidates import manual_names
 from utcp_bridge.cli.opening import load, open_loaded, run_async, show_progress, wait_for_manuals
-from utcp_bridge.cli.options import Options, client_options
+from utcp_bridge.cli.options import Options, client_options, manual_names
 from utcp_bridge.cli.output import note, print_json, print_line, print_table
 from utcp_bridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.configuration.loading import LoadedConfig
-    from utcp_bridge.doctor import Diagnosis, Step, Trial
+    from utcp_bridge.doctor import Diagnosis, DoctorStep, TrialCall
     from utcp_bridge.model import Fault, JsonObject
 
 __all__ = ["doctor"]
@@ -34,45 +33,44 @@ _COLUMNS: Final = ("MANUAL", "STEP", "STATUS", "TIME", "WHAT")
 
 @click.command(
     epilog="""\b
-Steps, of which each needs those before it:
-  configuration   the entry is read; every variable that it names is set
-  name            its host resolves, its command is on the PATH, its file can be read
-  connection      a TCP connection to the host, through the address policy
-  tls             the handshake, and how long the certificate is good for
-  auth            an OAuth 2 token is fetched; keys and passwords are accepted
-  discovery       the tools, and every fault of the manual
-  tools           their schemas and names, as an MCP host will see them
-  requests        the call of each tool can be built from made-up arguments; nothing is sent
-  call            with --call, a call is really made
+Steps. Each needs the steps before it:
+  configuration   the entry can be read; every variable that it names is set
+  name            the host name resolves, the command is on the PATH, the file can be read
+  connection      the address policy allows the host, and it accepts a TCP connection
+  tls             the handshake succeeds; the certificate is valid, and for how long
+  auth            an OAuth 2 token can be fetched; keys and passwords are accepted
+  discovery       the manual can be loaded; its tools and every fault
+  tools           the schemas and names are those that an MCP host accepts
+  requests        the request of each tool can be built from sample arguments; nothing is sent
+  call            with --call: the call succeeds
 \b
 Examples:
   utcp-bridge doctor                           each manual of ./providers.json
-  utcp-bridge doctor -c utcp.yaml weather      one manual
-  utcp-bridge doctor -c utcp.yaml --call 'weather.get_forecast {"city": "Paris"}'
-  utcp-bridge doctor -c utcp.yaml --json
+  utcp-bridge doctor utcp.yaml weather      one manual
+  utcp-bridge doctor utcp.yaml --call 'weather.get_forecast {"city": "Paris"}'
+  utcp-bridge doctor utcp.yaml --json
 \b
 Exit codes, by the first step that failed:
 """
     + exits.listed()
 )
-@click.argument("manuals", metavar="[MANUAL]...", nargs=-1, shell_complete=manual_names)
 @click.option(
     "--call",
     "calls",
     metavar="'TOOL {JSON}'",
     multiple=True,
-    help="Call this tool with these arguments; may be given several times.",
+    help="Call a tool with these arguments; may be given several times.",
 )
-@client_options
-def doctor(options: Options, manuals: tuple[str, ...], calls: tuple[str, ...], as_json: bool) -> int:
-    """Examine each MANUAL, or all, step by step, and tell where it fails and what to do.
+@client_options("[MANUAL]...", complete=manual_names)
+def doctor(options: Options, words: tuple[str, ...], calls: tuple[str, ...], as_json: bool) -> int:
+    """Find the step at which a manual fails, and what to do about it.
 
-    Manuals are examined side by side, and one that fails does not stop the others. Warnings leave the exit code 0.
+    Without MANUAL, every manual is examined. One that fails does not stop the others. Warnings leave the exit code 0.
     """
-    return run_async(_doctor, options, manuals, [_trial(call) for call in calls], as_json)
+    return run_async(_doctor, options, words, [_trial(call) for call in calls], as_json)
 
 
-async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[Trial], as_json: bool) -> int:
+async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[TrialCall], as_json: bool) -> int:
     from utcp_bridge.doctor import diagnose
     from utcp_bridge.net.guard import Guard
 
@@ -97,9 +95,9 @@ async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[Trial
         return exits.CONFIGURATION if left_out and not manuals else exits.OK
 
 
-def _trial(text: str) -> Trial:
+def _trial(text: str) -> TrialCall:
     """A call from `tool`, `tool {"a": 1}` or `tool={"a": 1}`."""
-    from utcp_bridge.doctor import Trial
+    from utcp_bridge.doctor import TrialCall
     from utcp_bridge.model import is_object
 
     match = _CALL.fullmatch(text)
@@ -111,7 +109,7 @@ def _trial(text: str) -> Trial:
         raise click.UsageError(
             '--call takes a tool\'s name and a JSON object: --call \'weather.get {"city": "Paris"}\'.'
         )
-    return Trial(match["tool"], arguments)
+    return TrialCall(match["tool"], arguments)
 
 
 def _safe(name: object) -> str:
@@ -160,20 +158,20 @@ def _tell_progress(names: Sequence[str]) -> None:
 
 
 def _print(diagnosis: Diagnosis) -> None:
-    if not diagnosis.courses:
+    if not diagnosis.manuals:
         note("There are no manuals.")
-    rows = [row for course in diagnosis.courses for step in course.steps for row in _rows(course.name, step)]
-    rows += [row for step in diagnosis.stray for row in _rows("-", step)]
+    rows = [row for manual in diagnosis.manuals for step in manual.steps for row in _rows(manual.name, step)]
+    rows += [row for step in diagnosis.other_calls for row in _rows("-", step)]
     if rows:
         print_table(_COLUMNS, rows)
-    found = [course.status for course in diagnosis.courses]
+    found = [manual.status for manual in diagnosis.manuals]
     counts = [("well", found.count("ok")), ("with warnings", found.count("warning")), ("failed", found.count("failed"))]
     told = ", ".join(f"{number} {word}" for word, number in counts if number)
     if told:
         print_line(f"{len(found)} {'manual' if len(found) == 1 else 'manuals'}: {told}.")
 
 
-def _rows(manual: str, step: Step) -> list[tuple[str, ...]]:
+def _rows(manual: str, step: DoctorStep) -> list[tuple[str, ...]]:
     time = "" if step.status == "skipped" else f"{step.seconds * 1000:.0f} ms"
     what = f"{step.message} {step.remedy}".rstrip()
     shown = list(step.details[:_MOST_DETAILS])

@@ -1,4 +1,4 @@
-"""`utcp-bridge explain`: what a call would send, in the tool's own protocol."""
+"""`utcp-bridge explain`: the request that a call would send, in the tool's own protocol."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import sys
 import click
 
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.candidates import tool_names
 from utcp_bridge.cli.finding import loaded_tool
 from utcp_bridge.cli.opening import opened, run_async
-from utcp_bridge.cli.options import Options, client_options
+from utcp_bridge.cli.options import Options, client_options, tool_names
 from utcp_bridge.cli.output import note, print_json, print_line
 
 __all__ = ["explain"]
@@ -18,28 +17,27 @@ __all__ = ["explain"]
 
 @click.command(
     epilog="""\b
-Arguments are given as for `utcp-bridge call`.
+Arguments have the same forms as for `utcp-bridge call`.
 \b
 Examples:
   utcp-bridge explain --quickstart desk.convert_units value=10 from=km to=mi
-  utcp-bridge explain -c utcp.yaml github.create_issue '{"title": "Broken"}'
-  utcp-bridge explain -c utcp.yaml cache.get key=greeting --json
+  utcp-bridge explain utcp.yaml github.create_issue '{"title": "Broken"}'
+  utcp-bridge explain utcp.yaml cache.get key=greeting --json
 """
 )
-@click.argument("tool", shell_complete=tool_names)
-@click.argument("words", metavar="[ARGUMENT]...", nargs=-1)
-@client_options
-def explain(options: Options, tool: str, words: tuple[str, ...], as_json: bool) -> int:
+@client_options("TOOL [ARGUMENT]...", required=1, complete=tool_names)
+def explain(options: Options, words: tuple[str, ...], as_json: bool) -> int:
     """Print the exact request that a call would send, and send nothing.
 
-    HTTP requests with every header, command lines, frames of sockets, gRPC messages as JSON. Arguments are checked as
-    for a call. Credentials are masked as ***: those of variables and `auth` wherever they stand, others in headers
-    and queries by their names. The manual is loaded, but the tool is not called.
+    It prints HTTP requests with every header, command lines, frames of sockets, and gRPC messages as JSON. The
+    arguments are validated as they are for a call. Credentials appear as ***: values of variables and of `auth`
+    everywhere, others in headers and queries by their names. The manual is loaded, but the tool is not called.
     """
-    return run_async(_explain, options, tool, words, as_json)
+    tool, *arguments = words
+    return run_async(_explain, options, tool, arguments, as_json)
 
 
-async def _explain(options: Options, name: str, words: tuple[str, ...], as_json: bool) -> int:
+async def _explain(options: Options, name: str, words: list[str], as_json: bool) -> int:
     from utcp_bridge.cli.arguments import read_arguments
     from utcp_bridge.errors import InvalidArguments
 
@@ -50,7 +48,7 @@ async def _explain(options: Options, name: str, words: tuple[str, ...], as_json:
         try:
             request = await client.explain(tool, read_arguments(words, tool.inputs, sys.stdin.read))
         except InvalidArguments as error:
-            error.remedy = error.remedy or f"`utcp-bridge describe {name}` shows what it takes."
+            error.remedy = error.remedy or f"`utcp-bridge describe {name}` shows its arguments."
             raise
     if as_json:
         print_json({"tool": tool.qualified_name, "kind": tool.kind, **request.as_json()})

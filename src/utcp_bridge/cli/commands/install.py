@@ -1,16 +1,17 @@
-"""`utcp-bridge install`: the entry that makes a host start the bridge."""
+"""`utcp-bridge install`: write the entry with which an MCP host starts the bridge."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.options import DEFAULT_FILES, debug_option
+from utcp_bridge.cli.options import Options, config_options, debug_option
 from utcp_bridge.cli.output import note, print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -25,15 +26,14 @@ _HOST_NAMES = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "wi
 @click.command(
     epilog="""\b
 Examples:
-  utcp-bridge install                                   the hosts, and where each has its file
-  utcp-bridge install cursor utcp.yaml                  for every project
-  utcp-bridge install claude-code utcp.yaml --project . for this one, in .mcp.json
-  utcp-bridge install vscode utcp.yaml --dry-run        what would change
-  utcp-bridge install cursor utcp.yaml --link           a link that installs it by a click
+  utcp-bridge install                                   the hosts, and the file of each
+  utcp-bridge install cursor utcp.yaml                  in the user's file, for every project
+  utcp-bridge install claude-code utcp.yaml --project . in ./.mcp.json, for this project
+  utcp-bridge install vscode utcp.yaml --dry-run        show what would change
+  utcp-bridge install cursor utcp.yaml --link           print a link that installs it
 """
 )
-@click.argument("host", required=False, type=click.Choice(_HOST_NAMES))
-@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.argument("host", required=False, metavar="[HOST]", type=click.Choice(_HOST_NAMES))
 @click.option("--name", default="utcp", show_default=True, help="The entry's name.")
 @click.option("--project", type=click.Path(path_type=Path), help="Write the project's file in this folder.")
 @click.option(
@@ -46,10 +46,11 @@ Examples:
 @click.option("--print", "only_print", is_flag=True, help="Print the entry and write nothing.")
 @click.option("--link", is_flag=True, help="Print a deep link (cursor, vscode) and write nothing.")
 @click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
+@config_options()
 @debug_option
 def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
     host: str | None,
-    config: Path | None,
+    options: Options,
     name: str,
     project: Path | None,
     variables: tuple[str, ...],
@@ -57,10 +58,10 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
     link: bool,
     dry_run: bool,
 ) -> int:
-    """Write the bridge's entry into an MCP host's file, or list the hosts.
+    """Write the bridge's entry into an MCP host's file. Without HOST, list the hosts.
 
-    The other entries stay, and a backup is kept. CONFIG is by default the first of ./providers.json,
-    ./.utcp_config.json and ./utcp.yaml that is there.
+    HOST is claude-desktop, claude-code, cursor, vscode, codex or windsurf. The other entries of the file stay, and the
+    old file is kept as a backup.
     """
     from utcp_bridge.cli.hosts import HOSTS
 
@@ -68,7 +69,7 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
         _list_hosts(project)
         return exits.OK
     chosen = HOSTS[host]
-    entry = chosen.entry(*bridge_command(_configuration(config)), _pairs(variables))
+    entry = chosen.entry(*bridge_command(*_absolute(options.found())), _pairs(variables))
     if link:
         return _print_link(chosen, name, entry)
     if only_print:
@@ -77,22 +78,23 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
     return _write(chosen, name, entry, project, dry_run=dry_run)
 
 
-def bridge_command(config: Path) -> tuple[str, list[str]]:
-    """The command that a host is to start, by absolute paths: hosts run it in a folder and with a PATH of their own."""
-    arguments = ["serve", str(config.resolve())]
+def bridge_command(*sources: str) -> tuple[str, list[str]]:
+    """Return the command that a host starts, by absolute path: a host has its own working folder and its own PATH."""
+    arguments = ["serve", *sources]
     found = shutil.which("utcp-bridge") or shutil.which("utcp-bridge", path=str(Path(sys.executable).parent))
     return (found, arguments) if found else (sys.executable, ["-m", "utcp_bridge", *arguments])
 
 
-def _configuration(config: Path | None) -> Path:
+def _absolute(sources: Iterable[str]) -> Iterator[str]:
+    from utcp_bridge.configuration.places import is_url
     from utcp_bridge.errors import ConfigError
 
-    config = config or next((Path(name) for name in DEFAULT_FILES if Path(name).is_file()), None)
-    if config is None:
-        raise ConfigError("There is no configuration.", remedy="Name one, or make one with `utcp-bridge init`.")
-    if not config.exists():
-        raise ConfigError(f"There is no file {config}.", remedy="Check the path, or make one with `utcp-bridge init`.")
-    return config
+    for source in sources:
+        if not is_url(source) and not Path(source).exists():
+            raise ConfigError(
+                f"There is no file {source}.", remedy="Check the path, or make a configuration with `utcp-bridge init`."
+            )
+        yield source if is_url(source) else str(Path(source).resolve())
 
 
 def _pairs(variables: tuple[str, ...]) -> dict[str, str]:
@@ -100,7 +102,7 @@ def _pairs(variables: tuple[str, ...]) -> dict[str, str]:
     for text in variables:
         name, separator, value = text.partition("=")
         if not separator or not name:
-            raise click.UsageError(f"--env takes NAME=VALUE, not {name!r}.")
+            raise click.UsageError(f"--env needs NAME=VALUE, and {name!r} has no value.")
         pairs[name] = value
     return pairs
 
@@ -108,13 +110,13 @@ def _pairs(variables: tuple[str, ...]) -> dict[str, str]:
 def _print_link(host: Host, name: str, entry: JsonObject) -> int:
     found = host.link(name, entry)
     if found is None:
-        raise click.UsageError(f"{host.title} has no deep links; leave --link out.")
+        raise click.UsageError(f"{host.title} has no deep links. Omit --link.")
     print_line(found)
     return exits.OK
 
 
 def _write(host: Host, name: str, entry: JsonObject, project: Path | None, *, dry_run: bool) -> int:
-    from utcp_bridge.cli.host_files import read_host_file, show_changes
+    from utcp_bridge.cli.hosts import read_host_file, show_changes
 
     path = host.file(home=Path.home(), project=project)
     if path is None:
@@ -128,9 +130,9 @@ def _write(host: Host, name: str, entry: JsonObject, project: Path | None, *, dr
         print_line(show_changes(file, text))
         return exits.OK
     if file.has_comments:
-        note("Comments in the file are not kept; the backup has them.")
+        note("The new file has no comments. They are in the backup.")
     backup = file.write(text)
-    note(f"Wrote the entry {name!r} into {path}." + (f" The file as it was: {backup}." if backup else ""))
+    note(f"Wrote the entry {name!r} into {path}." + (f" The backup is {backup}." if backup else ""))
     note(host.after)
     return exits.OK
 

@@ -1,4 +1,4 @@
-"""`utcp-bridge search`: the same search that MCP hosts get as `search_tools`."""
+"""`utcp-bridge search`: the search that MCP hosts call as `search_tools`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ __all__ = ["search"]
     epilog="""\b
 Examples:
   utcp-bridge search --quickstart "how many words"
-  utcp-bridge search -c utcp.yaml --limit 3 --json "create an issue"
+  utcp-bridge search utcp.yaml --limit 3 --json "create an issue"
 """
 )
-@click.argument("query", nargs=-1, required=True)
-@click.option("-n", "--limit", default=10, type=click.IntRange(1, 1000), show_default=True, help="At most so many.")
+@click.option(
+    "-n", "--limit", default=10, type=click.IntRange(1, 1000), show_default=True, help="Maximum number of results."
+)
 @click.option("-t", "--tag", "tags", multiple=True, help="Only tools with this tag; may be given several times.")
-@client_options
-def search(options: Options, query: tuple[str, ...], limit: int, tags: tuple[str, ...], as_json: bool) -> None:
-    """Find tools by what they do, best first."""
-    run_async(_search, options, " ".join(query), limit, tags, as_json)
+@client_options("QUERY...", required=1)
+def search(options: Options, words: tuple[str, ...], limit: int, tags: tuple[str, ...], as_json: bool) -> None:
+    """Find tools by what they do. The best match comes first."""
+    run_async(_search, options, " ".join(words), limit, tags, as_json)
 
 
 async def _search(options: Options, query: str, limit: int, tags: tuple[str, ...], as_json: bool) -> None:
@@ -41,4 +42,4 @@ async def _search(options: Options, query: str, limit: int, tags: tuple[str, ...
             rows = [(f"{hit.score:.2f}", hit.tool.qualified_name, in_short(hit.tool)) for hit in hits]
             print_table(("SCORE", "NAME", "DESCRIPTION"), rows)
         else:
-            note("No tool fits.")
+            note("No tool matches.")

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from utcp_bridge.cli.opening import opened, run_async, wait_for_manuals
-from utcp_bridge.cli.options import Options, documents, engine_options
+from utcp_bridge.cli.options import Options, config_options, engine_options
 from utcp_bridge.cli.output import note
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.settings import BridgeSettings
 
-__all__ = ["serve"]
+__all__ = ["frozen_when_loaded", "paused", "serve"]
+
+_SETTLING_SECONDS: Final = 60.0
+_OLDEST_GENERATION: Final = 2
 
 
 @click.command(
@@ -32,7 +38,6 @@ For a host that takes commands:
   {"mcpServers": {"utcp": {"command": "utcp-bridge", "args": ["serve", "/path/to/utcp.yaml"]}}}
 """
 )
-@click.argument("sources", metavar="[CONFIG]...", nargs=-1, shell_complete=documents)
 @click.option("--http", "http", is_flag=True, help="Serve streamable HTTP; short for --transport http.")
 @click.option("--transport", type=click.Choice(["stdio", "http"]), help="How to serve.  [default: stdio]")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
@@ -45,6 +50,7 @@ For a host that takes commands:
 @click.option("--audit-log", help="File that receives one JSON line per call; - is stderr.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe log line.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of the log lines on stderr.")
+@config_options()
 @engine_options
 def serve(options: Options, http: bool, **flags: Any) -> None:
     """Serve the tools of CONFIG over MCP.
@@ -60,8 +66,6 @@ def serve(options: Options, http: bool, **flags: Any) -> None:
 
 
 async def _serve(options: Options) -> None:
-    from utcp_bridge.cli.collector import frozen_when_loaded, paused
-
     with paused():
         async with opened(options, quiet=False) as client, frozen_when_loaded(client):
             if client.settings.strict:
@@ -134,3 +138,49 @@ def _insist(client: UtcpClient) -> None:
             raise state.error
         for fault in state.faults:
             raise ConfigError(str(fault), remedy="`strict` is on; `utcp-bridge check` shows every fault.")
+
+
+# --- the garbage collector -----------------------------------------------------------------------
+# Ten thousand tools are a million objects that live as long as the process. A full collection walks all of them: it
+# stops every call for a fifth of a second, again and again. Frozen objects cost nothing. During the first minute,
+# objects that survive a full collection are frozen as well: the catalogue and the index that the first requests build.
+
+
+@contextmanager
+def paused() -> Generator[None]:
+    """Collect nothing until `frozen_when_loaded` starts the collector again; restore its normal state at the end."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
+@asynccontextmanager
+async def frozen_when_loaded(client: UtcpClient) -> AsyncGenerator[None]:
+    """Start the collector once the manuals are loaded or `startup_wait` is over. Freeze the objects of that time."""
+    import anyio
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(_freeze_when_loaded, client)
+        yield
+        group.cancel_scope.cancel()
+
+
+async def _freeze_when_loaded(client: UtcpClient) -> None:
+    import anyio
+
+    await client.wait_loaded(client.settings.startup_wait)
+    gc.freeze()
+    gc.enable()
+    gc.callbacks.append(_freeze_survivors)
+    try:
+        await anyio.sleep(_SETTLING_SECONDS)
+    finally:
+        gc.callbacks.remove(_freeze_survivors)
+
+
+def _freeze_survivors(phase: str, details: dict[str, Any]) -> None:
+    if phase == "stop" and details["generation"] == _OLDEST_GENERATION:
+        gc.freeze()

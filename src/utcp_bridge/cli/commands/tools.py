@@ -1,9 +1,8 @@
-"""`utcp-bridge tools`: what a configuration amounts to."""
+"""`utcp-bridge tools`: the tools of a configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import click
@@ -24,16 +23,15 @@ __all__ = ["tools"]
     epilog="""\b
 Examples:
   utcp-bridge tools                            all tools of ./providers.json
-  utcp-bridge tools -c utcp.yaml 'github.*'    those whose name fits
-  utcp-bridge tools --tag weather --json       as JSON, schemas included
+  utcp-bridge tools utcp.yaml 'github.*'       tools whose name matches
+  utcp-bridge tools --tag weather --json       as JSON, with schemas
 """
 )
-@click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
 @click.option("-t", "--tag", "tags", multiple=True, help="Only tools with this tag; may be given several times.")
-@client_options
-def tools(options: Options, patterns: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> int:
-    """List the tools, by name. A manual that failed is named on stderr."""
-    return run_async(_tools, options, patterns, tags, as_json)
+@client_options("[PATTERN]...")
+def tools(options: Options, words: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> int:
+    """List the tools by name. Manuals that failed are listed on stderr."""
+    return run_async(_tools, options, words, tags, as_json)
 
 
 async def _tools(options: Options, patterns: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> int:
@@ -47,14 +45,16 @@ async def _tools(options: Options, patterns: tuple[str, ...], tags: tuple[str, .
             rows = [(tool.qualified_name, tool.kind, in_short(tool)) for tool in found]
             print_table(("NAME", "KIND", "DESCRIPTION"), rows)
         else:
-            note("No tool fits." if client.tools() else "There are no tools.")
+            note("No tool matches." if client.tools() else "There are no tools.")
         return exits.exit_code(failed[0].error) if failed and failed[0].error and not client.tools() else exits.OK
 
 
 def _chosen(tools: Iterable[Tool], patterns: tuple[str, ...], tags: tuple[str, ...]) -> Iterable[Tool]:
+    from utcp_bridge.model import matches_glob
+
     wanted = {tag.casefold() for tag in tags}
     for tool in tools:
-        if patterns and not any(fnmatchcase(tool.qualified_name, pattern) for pattern in patterns):
+        if patterns and not any(matches_glob(pattern, tool.qualified_name) for pattern in patterns):
             continue
         if not wanted or wanted & {tag.casefold() for tag in tool.tags}:
             yield tool

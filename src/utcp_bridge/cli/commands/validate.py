@@ -1,4 +1,4 @@
-"""`utcp-bridge validate`: whether documents hold, each fault with its place, without asking the network."""
+"""`utcp-bridge validate`: test documents without the network; report each fault with its place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import run_async
-from utcp_bridge.cli.options import Session, debug_option, documents
+from utcp_bridge.cli.options import Options, Session, config_options, debug_option
 from utcp_bridge.cli.output import heading, print_json, print_line
 
 if TYPE_CHECKING:
@@ -27,26 +27,27 @@ Examples:
   utcp-bridge convert openapi.json | utcp-bridge validate - --json
 \b
 Exit codes:
-  0   every document holds
-  1   a document has a fault (with --strict, a warning too)
+  0   every document is valid
+  1   a document has an error (with --strict, or a warning)
   2   a file cannot be read
 """
 )
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=documents)
-@click.option("--name", help="The manual's name, after which its variables are named.  [default: the file's]")
-@click.option("--strict", is_flag=True, help="Warnings are faults.")
+@config_options()
+@click.option("--name", help="The manual's name, which is the prefix of its variables.  [default: the file's name]")
+@click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @debug_option
 @click.pass_obj
-def validate(session: Session, /, files: tuple[str, ...], name: str | None, strict: bool, as_json: bool) -> int:
-    """Check each FILE by itself, without the network.
+def validate(session: Session, /, options: Options, name: str | None, strict: bool, as_json: bool) -> int:
+    """Test each CONFIG by itself, without the network.
 
-    FILE is a manual, a configuration, a list of providers, an OpenAPI description or a call template; - is stdin.
-    Every tool is checked for itself: its template, its schemas, its variables. Each fault comes with its line and its
-    JSON pointer; variables with the exact key to set.
+    CONFIG is a file or a URL: a manual, a configuration, a list of providers, an OpenAPI description or a call
+    template; - is stdin. Every tool is tested by itself: its template, its schemas, its variables. The report gives
+    the line and the JSON pointer of each fault, and the exact key of each variable to set. `utcp-bridge check` loads
+    the manuals as well.
     """
     session.as_json = as_json
-    reports = run_async(_validate, files, name)
+    reports = run_async(_validate, options.found(), name)
     valid = all(report.as_json(strict=strict)["valid"] for report in reports)
     if as_json:
         print_json({"valid": valid, "manuals": [report.as_json(strict=strict) for report in reports]})

@@ -7,10 +7,9 @@ one operation never affects another operation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from utcp_bridge.dialects.openapi.definitions import Definitions
-from utcp_bridge.dialects.openapi.filters import is_wanted
 from utcp_bridge.dialects.openapi.inputs import BodyReader, ParameterReader
 from utcp_bridge.dialects.openapi.operations import Operation, OperationReader
 from utcp_bridge.dialects.openapi.options import Conversion, ConversionOptions
@@ -23,20 +22,24 @@ from utcp_bridge.dialects.openapi.shapes import (
     Faults,
     Located,
     as_array,
-    as_object,
     as_text,
     describe,
     family_of,
     is_openapi,
 )
-from utcp_bridge.dialects.openapi.tools import RawToolBuilder, unique_names
+from utcp_bridge.dialects.openapi.tools import OperationConverter, hints_of, unique_names
+from utcp_bridge.dialects.readings import RawTool
+from utcp_bridge.dialects.selection import Selection, ToolFacts, changed
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import JsonObject
 
 __all__ = ["Conversion", "ConversionOptions", "convert", "external_references", "is_openapi"]
 
 _MANY_OPERATIONS = 300
+_MAX_FAULTS = 1_000
 _NO_FILES: Mapping[str, Any] = {}
+_Found: TypeAlias = tuple[str, str, Located, Located]
+"""METHOD, path, operation and path item of an operation."""
 
 
 def convert(
@@ -68,7 +71,7 @@ class _Converter:
         options: ConversionOptions,
         files: Mapping[str, Any],
     ) -> None:
-        faults = Faults()
+        faults = Faults(limit=_MAX_FAULTS)
         references = References(document, url, files, faults)
         inputs = Definitions(references, family, "input", faults)
         readers = (
@@ -78,7 +81,7 @@ class _Converter:
         )
         self._security = SecurityReader(references, family, options.auth, references.base, faults)
         servers = ServerChoice(references.root(), references.base, family, options, faults)
-        self._builder = RawToolBuilder(readers, inputs, self._security, servers, faults)
+        self._builder = OperationConverter(readers, inputs, self._security, servers, faults)
         self._operations = OperationReader(references, family, faults)
         self._document, self._options, self._faults = document, options, faults
 
@@ -87,24 +90,30 @@ class _Converter:
         numbers = legacy_numbers(
             ((method, path, node) for method, path, node, _ in found), self._document, self._security.schemes
         )
-        wanted = [entry for entry in found if self._is_wanted(*entry[:3])]
+        wanted, overrides = self._selected(found)
         self._check_number(len(wanted))
         wanted = wanted[: self._options.max_operations]
-        unique = unique_names([(self._wished_name(node), method, path) for method, path, node, _ in wanted])
+        names = [override.get("name") for override in overrides]
+        unique = unique_names(
+            [
+                (as_text(name) or _operation_id(node), method, path)
+                for name, (method, path, node, _) in zip(names, wanted, strict=False)
+            ]
+        )
         tools = [
-            tool
-            for name, (method, path, node, item) in zip(unique, wanted, strict=True)
+            changed(tool, {**override, "name": name}) if override else tool
+            for name, override, (method, path, node, item) in zip(unique, overrides, wanted, strict=False)
             if (tool := self._tool(name, method, path, node, item, numbers.get((method, path)))) is not None
         ]
         notes = self._security.notes
-        return Conversion(tools, self._faults.all(), list(notes), dict(notes), describe(self._document))
+        return Conversion(tools, self._faults.faults, list(notes), dict(notes), describe(self._document))
 
     def _tool(
         self, name: str, method: str, path: str, node: Located, item: Located, legacy: int | None
-    ) -> JsonObject | None:
+    ) -> RawTool | None:
         try:
             operation: Operation = self._operations.read(method, path, node, item)
-            return self._builder.build(operation, name, self._wishes(node), legacy)
+            return self._builder.build(operation, name, legacy)
         except Exception as error:  # noqa: BLE001 - the document is untrusted: one odd operation must not stop the rest
             self._faults.add(
                 node.pointer,
@@ -114,22 +123,23 @@ class _Converter:
             )
             return None
 
-    def _wishes(self, node: Located) -> Mapping[str, Any]:
-        return as_object(self._options.overrides.get(as_text(node.value.get("operationId"))))
-
-    def _wished_name(self, node: Located) -> str:
-        return as_text(self._wishes(node).get("name")) or str(node.value.get("operationId") or "").strip()
-
-    def _is_wanted(self, method: str, path: str, node: Located) -> bool:
-        facts = {
-            "tags": [tag for tag in as_array(node.value.get("tags")) if isinstance(tag, str)],
-            "paths": [path],
-            "methods": [method],
-            "operation_ids": [str(node.value.get("operationId") or "")],
-        }
-        if self._wishes(node).get("hidden") is True:
-            return False
-        return is_wanted(facts, self._options.include, self._options.exclude)
+    def _selected(self, found: list[_Found]) -> tuple[list[_Found], list[JsonObject]]:
+        """Return the operations that the operator wants, and the operator's overrides for each."""
+        options = self._options
+        selection = Selection(options.include, options.exclude, options.overrides)
+        if selection.is_empty:
+            return found, [{} for _ in found]
+        names = unique_names([(_operation_id(node), method, path) for method, path, node, _ in found])
+        wanted: list[_Found] = []
+        overrides: list[JsonObject] = []
+        for name, operation in zip(names, found, strict=True):
+            override = selection.decide(_facts(name, *operation[:3]))
+            if override is not None:
+                wanted.append(operation)
+                overrides.append(override)
+        for fault in selection.faults(unused=options.warn_of_unused):
+            self._faults.add(fault.where, fault.what, fault.remedy, severity=fault.severity)
+        return wanted, overrides
 
     def _check_number(self, number: int) -> None:
         if number > self._options.max_operations:
@@ -145,3 +155,20 @@ class _Converter:
                 f"the document has {number} operations, which is a lot for one host",
                 "Select operations with `include` or `exclude`.",
             )
+
+
+def _operation_id(node: Located) -> str:
+    return str(node.value.get("operationId") or "").strip()
+
+
+def _facts(name: str, method: str, path: str, node: Located) -> ToolFacts:
+    """What the operator's rules can ask of an operation; `name` is the name that its tool has unless overridden."""
+    operation_id = _operation_id(node)
+    return ToolFacts(
+        names=(name, operation_id) if operation_id not in {"", name} else (name,),
+        tags=tuple(tag for tag in as_array(node.value.get("tags")) if isinstance(tag, str)),
+        path=path,
+        method=method,
+        operation_id=operation_id or name,
+        annotations=hints_of(method),
+    )

@@ -14,8 +14,8 @@ import orjson
 
 from utcp_bridge.dialects.openapi.references import References
 from utcp_bridge.dialects.openapi.schemas import Direction, Key, Piece, SchemaTranslator
-from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, is_array, is_object
-from utcp_bridge.model import JsonObject
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, is_array
+from utcp_bridge.model import JsonObject, is_object
 
 __all__ = ["Definitions"]
 

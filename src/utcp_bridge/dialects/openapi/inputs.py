@@ -15,17 +15,8 @@ from typing import Any
 from utcp_bridge.dialects.openapi.definitions import Definitions
 from utcp_bridge.dialects.openapi.references import References
 from utcp_bridge.dialects.openapi.schemas import Key
-from utcp_bridge.dialects.openapi.shapes import (
-    Family,
-    Faults,
-    Located,
-    as_array,
-    as_object,
-    as_text,
-    has_type,
-    is_object,
-)
-from utcp_bridge.model import JsonObject
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text, has_type
+from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.placement.body import media_kind
 
 __all__ = ["Argument", "BodyReader", "BodyShape", "ParameterReader", "ParameterShape"]

@@ -10,17 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from utcp_bridge.dialects.openapi.references import References
-from utcp_bridge.dialects.openapi.shapes import (
-    Family,
-    Faults,
-    Located,
-    as_array,
-    as_object,
-    as_text,
-    is_array,
-    is_object,
-)
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text, is_array
 from utcp_bridge.dialects.openapi.swagger2 import upgrade_body, upgrade_parameter, upgrade_response
+from utcp_bridge.model import is_object
 
 __all__ = ["Operation", "OperationReader"]
 

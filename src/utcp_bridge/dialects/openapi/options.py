@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.model import Fault, JsonObject
 
 __all__ = ["Conversion", "ConversionOptions"]
@@ -16,9 +17,8 @@ class ConversionOptions:
     """How to convert one document.
 
     `base_url` replaces every server. `auth` replaces the document's own security if both are of one kind.
-    `include` and `exclude` {tags, paths, methods, operation_ids} contain lists of shell-style patterns: an operation
-    is kept if it matches every field of `include` and no field of `exclude`.
-    `overrides` is {operationId: {name, description, annotations, hidden, defaults}}.
+    `dialects.selection` describes `include`, `exclude` and `overrides`; `warn_of_unused` adds a warning for each of
+    their patterns that matches no operation.
     """
 
     manual: str = ""
@@ -28,6 +28,7 @@ class ConversionOptions:
     include: Mapping[str, Any] | None = None
     exclude: Mapping[str, Any] | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    warn_of_unused: bool = True
     max_operations: int = 20_000
 
 
@@ -35,11 +36,11 @@ class ConversionOptions:
 class Conversion:
     """The tools of one document.
 
-    `tools` are normalised tool objects. `variables` are the names of the variables that security needs,
-    `variable_notes` contains the scheme of each. `info` is {title, version, description, openapi}.
+    `variables` are the names of the variables that security needs, `variable_notes` contains the scheme of each.
+    `info` is {title, version, description, openapi}.
     """
 
-    tools: list[JsonObject] = field(default_factory=list[JsonObject])
+    tools: list[RawTool] = field(default_factory=list[RawTool])
     faults: list[Fault] = field(default_factory=list[Fault])
     variables: list[str] = field(default_factory=list[str])
     variable_notes: dict[str, str] = field(default_factory=dict[str, str])

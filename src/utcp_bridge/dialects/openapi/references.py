@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urljoin
 
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_object, child, is_array, is_object
-from utcp_bridge.model import JsonObject
+from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_object, child, is_array
+from utcp_bridge.model import JsonObject, is_object
 
 __all__ = ["References", "external_references"]
 

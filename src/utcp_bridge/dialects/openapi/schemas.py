@@ -18,8 +18,8 @@ from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from utcp_bridge.dialects.openapi.references import References
-from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_text, is_array, is_object
-from utcp_bridge.model import JsonObject
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_text, is_array
+from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.placement.encoding import format_scalar
 
 __all__ = [

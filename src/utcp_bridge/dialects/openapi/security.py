@@ -19,9 +19,9 @@ from typing import Any
 from urllib.parse import urljoin
 
 from utcp_bridge.dialects.openapi.references import References
-from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text, is_object
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text
 from utcp_bridge.dialects.openapi.swagger2 import upgrade_schemes
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_object
 
 __all__ = ["SecurityReader", "legacy_numbers"]
 

@@ -13,8 +13,9 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from utcp_bridge.dialects.openapi.operations import Operation
 from utcp_bridge.dialects.openapi.options import ConversionOptions
-from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text, is_object
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text
 from utcp_bridge.dialects.openapi.swagger2 import upgrade_servers
+from utcp_bridge.model import is_object
 
 __all__ = ["PLACEHOLDER", "ServerChoice", "literal_path"]
 

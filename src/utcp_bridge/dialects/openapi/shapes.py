@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeGuard
 
-from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.model import Faults, JsonObject, is_object
 
 __all__ = [
     "Family",
@@ -23,12 +23,10 @@ __all__ = [
     "family_of",
     "has_type",
     "is_array",
-    "is_object",
     "is_openapi",
     "pointer_token",
 ]
 
-_MAX_FAULTS = 1_000
 Family: TypeAlias = Literal["2.0", "3.0", "3.1"]
 """3.2 is read as 3.1, because it only adds to 3.1."""
 _VERSION = re.compile(r"\s*v?(\d+)(?:\.(\d+))?")
@@ -49,26 +47,6 @@ class Located:
             value = child(value, step)
             pointer += f"/{pointer_token(step)}"
         return Located(value, self.base, pointer)
-
-
-class Faults:
-    """The faults of one document, each of them once, up to a limit."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, str], Fault] = {}
-
-    def add(self, where: str, what: str, remedy: str = "", *, severity: str = "warning") -> None:
-        """Record one fault; `severity` as in `model.Fault`."""
-        if len(self._found) < _MAX_FAULTS:
-            self._found.setdefault((where, what), Fault(where, what, remedy, severity))
-
-    def all(self) -> list[Fault]:
-        """Return the faults recorded so far, in order."""
-        return list(self._found.values())
-
-
-def is_object(value: object) -> TypeGuard[JsonObject]:
-    return isinstance(value, dict)
 
 
 def is_array(value: object) -> TypeGuard[list[Any]]:

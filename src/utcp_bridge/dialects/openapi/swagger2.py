@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from utcp_bridge.dialects.openapi.shapes import Located, as_array, as_object, as_text, is_object
-from utcp_bridge.model import JsonObject
+from utcp_bridge.dialects.openapi.shapes import Located, as_array, as_object, as_text
+from utcp_bridge.model import JsonObject, is_object
 
 __all__ = ["upgrade_body", "upgrade_parameter", "upgrade_response", "upgrade_schemes", "upgrade_servers"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 from utcp_bridge.dialects.openapi.definitions import Definitions
@@ -19,10 +18,11 @@ from utcp_bridge.dialects.openapi.outputs import OutputReader
 from utcp_bridge.dialects.openapi.schemas import Key
 from utcp_bridge.dialects.openapi.security import SecurityReader
 from utcp_bridge.dialects.openapi.servers import PLACEHOLDER, ServerChoice, literal_path
-from utcp_bridge.dialects.openapi.shapes import Faults, as_array, as_object, as_text
+from utcp_bridge.dialects.openapi.shapes import Faults, as_array, as_text
+from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.model import JsonObject
 
-__all__ = ["MAX_NAME", "RawToolBuilder", "description_of", "hints_of", "safe_name", "title_of", "unique_names"]
+__all__ = ["MAX_NAME", "OperationConverter", "description_of", "hints_of", "safe_name", "title_of", "unique_names"]
 
 MAX_NAME = 64
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
@@ -31,8 +31,8 @@ _MAX_TITLE = 120
 _READING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
 
 
-class RawToolBuilder:
-    """Builds the raw tools of one document from its readers."""
+class OperationConverter:
+    """Converts the operations of one document to raw tools."""
 
     def __init__(
         self,
@@ -48,28 +48,24 @@ class RawToolBuilder:
         self._servers = servers
         self._faults = faults
 
-    def build(self, operation: Operation, name: str, wishes: Mapping[str, Any], legacy: int | None) -> JsonObject:
-        """Return the raw tool; `wishes` are the operator's overrides for it."""
+    def build(self, operation: Operation, name: str, legacy: int | None) -> RawTool:
+        """Return the raw tool of one operation."""
         body = self._bodies.read(operation.body) if operation.body else None
         shapes = _argument_keys(self._placed(operation), body)
-        defaults = as_object(wishes.get("defaults"))
         arguments = {key: shape.argument for key, shape in shapes.items()} | (body.arguments if body else {})
-        inputs, refs = _inputs(arguments, defaults)
-        tool: JsonObject = {
-            "name": name,
-            "description": as_text(wishes.get("description")) or description_of(operation),
-            "inputs": self._definitions.attach(inputs, refs),
-            "tags": _tags(operation),
-            "annotations": hints_of(operation.method) | as_object(wishes.get("annotations")),
-            "tool_call_template": self._template(operation, shapes, body, defaults, legacy),
-        }
-        optional: JsonObject = {
-            "title": title_of(operation),
-            "outputs": self._outputs.schema(operation),
-            "deprecated": operation.node.value.get("deprecated") is True,
-            "body_members": body.members if body else [],
-        }
-        return tool | {key: value for key, value in optional.items() if value}
+        inputs, refs = _inputs(arguments)
+        return RawTool(
+            name=name,
+            template=self._template(operation, shapes, body, legacy),
+            inputs=self._definitions.attach(inputs, refs),
+            description=description_of(operation),
+            title=title_of(operation),
+            outputs=self._outputs.schema(operation) or None,
+            tags=_tags(operation),
+            annotations=hints_of(operation.method),
+            deprecated=operation.node.value.get("deprecated") is True,
+            body_members=tuple(body.members) if body else (),
+        )
 
     def _placed(self, operation: Operation) -> list[ParameterShape]:
         """Return the parameters that a caller fills in.
@@ -104,7 +100,6 @@ class RawToolBuilder:
         operation: Operation,
         shapes: dict[str, ParameterShape],
         body: BodyShape | None,
-        defaults: JsonObject,
         legacy: int | None,
     ) -> JsonObject:
         template: JsonObject = {
@@ -119,17 +114,13 @@ class RawToolBuilder:
             template["header_fields"] = headers
         if auth := self._security.auth(operation.security, legacy):
             template["auth"] = auth
-        template["request_plan"] = self._plan(operation, shapes, body, defaults)
+        template["request_plan"] = self._plan(operation, shapes, body)
         return template
 
-    def _plan(
-        self, operation: Operation, shapes: dict[str, ParameterShape], body: BodyShape | None, defaults: JsonObject
-    ) -> JsonObject:
+    def _plan(self, operation: Operation, shapes: dict[str, ParameterShape], body: BodyShape | None) -> JsonObject:
         plan: JsonObject = {"parameters": [{"argument": key, **shape.plan} for key, shape in shapes.items()]}
         if body:
             plan["body"] = body.plan
-        if defaults:
-            plan["defaults"] = defaults
         if accept := self._outputs.accept(operation):
             plan["headers"] = {"Accept": accept}
         return plan
@@ -153,7 +144,7 @@ def _argument_keys(shapes: list[ParameterShape], body: BodyShape | None) -> dict
     return keys
 
 
-def _inputs(arguments: dict[str, Argument], defaults: JsonObject) -> tuple[JsonObject, Counter[Key]]:
+def _inputs(arguments: dict[str, Argument]) -> tuple[JsonObject, Counter[Key]]:
     refs: Counter[Key] = Counter()
     for argument in arguments.values():
         refs.update(argument.refs)
@@ -162,7 +153,7 @@ def _inputs(arguments: dict[str, Argument], defaults: JsonObject) -> tuple[JsonO
         "properties": {key: argument.schema for key, argument in arguments.items()},
         "additionalProperties": False,
     }
-    required = [key for key, argument in arguments.items() if argument.required and key not in defaults]
+    required = [key for key, argument in arguments.items() if argument.required]
     if required:
         inputs["required"] = required
     return inputs, refs
@@ -174,8 +165,8 @@ def _target(path: str, shapes: dict[str, ParameterShape]) -> str:
     return PLACEHOLDER.sub(lambda match: f"{{{keys.get(match[1], match[1])}}}", literal_path(path))
 
 
-def _tags(operation: Operation) -> list[str]:
-    return [tag for tag in as_array(operation.node.value.get("tags")) if isinstance(tag, str)]
+def _tags(operation: Operation) -> tuple[str, ...]:
+    return tuple(tag for tag in as_array(operation.node.value.get("tags")) if isinstance(tag, str))
 
 
 def safe_name(name: str) -> str:

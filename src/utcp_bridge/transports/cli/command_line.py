@@ -18,14 +18,14 @@ from utcp_bridge.model import is_list
 from utcp_bridge.placement.encoding import format_scalar
 from utcp_bridge.placement.placeholders import OMITTED, Context, Syntax, Template, compile_template
 
-__all__ = ["ArgvTemplate", "Script", "Step", "argument_text", "bash_script", "flags", "powershell_script"]
+__all__ = ["ArgvTemplate", "CommandStep", "Script", "argument_text", "bash_script", "flags", "powershell_script"]
 
 _PLACEHOLDER = re.compile(r"UTCP_ARG_(\w{1,128}?)_UTCP_END")
 _SYNTAXES = Syntax.MUSTACHE | Syntax.DOLLAR | Syntax.UTCP_END
 _WHOLE = re.compile(r"\s*\{\{\s*([A-Za-z_]\w*)\s*\}\}\s*")
 
 
-class Step(BaseModel):
+class CommandStep(BaseModel):
     """One of UTCP 1.1's `commands`; `append_to_final_output` is by default true for the last step alone."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -101,13 +101,13 @@ def _words(element: str, template: Template, arguments: Mapping[str, Any]) -> li
     return [] if rendered is OMITTED else [argument_text(rendered)]
 
 
-def bash_script(steps: Sequence[Step], ok_exit_codes: Iterable[int]) -> Script:
+def bash_script(steps: Sequence[CommandStep], ok_exit_codes: Iterable[int]) -> Script:
     """Steps as one bash script in which `cd` and variables persist from step to step.
 
     Each step's output, errors included, is `$CMD_<n>_OUTPUT` for the steps after it. The first step that fails ends
     the script with its code and its output on stderr.
     """
-    names = _Names()
+    names = _ScriptNames()
     codes = "|".join(str(code) for code in ok_exit_codes) or "0"
     lines = ["__utcp_file=$(mktemp) || exit 70", "trap 'rm -f \"$__utcp_file\"' EXIT"]
     for number, step in enumerate(steps):
@@ -123,9 +123,9 @@ def bash_script(steps: Sequence[Step], ok_exit_codes: Iterable[int]) -> Script:
     return Script("\n".join(lines) + "\nexit $__utcp_code\n", names.variables)
 
 
-def powershell_script(steps: Sequence[Step]) -> Script:
+def powershell_script(steps: Sequence[CommandStep]) -> Script:
     """The same for Windows; dot-sourced blocks keep the location and variables of the steps before."""
-    names = _Names()
+    names = _ScriptNames()
     lines: list[str] = ["$ErrorActionPreference = 'Stop'"]
     for number, step in enumerate(steps):
         command = _PLACEHOLDER.sub(lambda match: f"$env:{names.variable(match[1])}", step.command)
@@ -134,7 +134,7 @@ def powershell_script(steps: Sequence[Step]) -> Script:
     return Script("\n".join(lines) + "\n", names.variables)
 
 
-def _shown(steps: Sequence[Step]) -> list[int]:
+def _shown(steps: Sequence[CommandStep]) -> list[int]:
     last = len(steps) - 1
     return [
         number
@@ -143,7 +143,7 @@ def _shown(steps: Sequence[Step]) -> list[int]:
     ]
 
 
-class _Names:
+class _ScriptNames:
     """Environment variables for arguments; one for each argument, whatever characters its name has."""
 
     def __init__(self) -> None:
@@ -158,7 +158,7 @@ class _Names:
         return name
 
 
-def _with_references(command: str, names: _Names) -> str:
+def _with_references(command: str, names: _ScriptNames) -> str:
     """Placeholders as references, quoted for where they stand: bare, in double quotes or in single quotes."""
     written: list[str] = []
     position, quote = 0, ""

@@ -32,8 +32,8 @@ from utcp_bridge.placement.placeholders import Context, Syntax, Template, compil
 from utcp_bridge.transport import Program, Target, Transport
 from utcp_bridge.transports.cli.command_line import (
     ArgvTemplate,
+    CommandStep,
     Script,
-    Step,
     argument_text,
     bash_script,
     flags,
@@ -52,7 +52,7 @@ class CliTemplate(CallTemplate):
     """Fields of UTCP's cli templates of all versions, and ours; exactly one of the three forms."""
 
     command_name: str | None = None
-    commands: tuple[Step, ...] = ()
+    commands: tuple[CommandStep, ...] = ()
     command: str | None = None
     args: tuple[str, ...] = ()
     env_vars: Mapping[str, str] | None = Field(

@@ -20,7 +20,7 @@ import anyio
 import orjson
 from pydantic import BeforeValidator, Field
 
-from utcp_bridge.auth.models import Additions
+from utcp_bridge.auth.credentials import Additions
 from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, ReplyTooLarge, UtcpError
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, Tool, Trust, is_list, is_object
 from utcp_bridge.net.http import StreamReply

@@ -6,7 +6,9 @@ authority and in TLS. Proxies from the environment are off.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,18 @@ from utcp_bridge.errors import (
     Unreachable,
     UtcpError,
 )
-from utcp_bridge.model import Source
+from utcp_bridge.model import JsonObject, Source
 from utcp_bridge.net.guard import Address, Guard
-from utcp_bridge.transports.grpc.details import decode_details, retry_after
-from utcp_bridge.transports.grpc.protos import grpc_module
+from utcp_bridge.transports.grpc.protos import grpc_module, message_class, protobuf, status_message
 
-__all__ = ["ChannelOptions", "open_channel", "translate"]
+__all__ = ["ChannelOptions", "decode_details", "open_channel", "retry_after", "translate"]
 
 _NOT_CONNECTED = ("failed to connect", "connection refused", "dns resolution", "handshake", "no route", "ssl", "tls")
 _GONE = ("socket closed", "connection reset", "goaway", "broken pipe", "stream removed", "eof")
 _RETRYABLE = frozenset({"RESOURCE_EXHAUSTED", "ABORTED"})
+_DETAILS_KEY = "grpc-status-details-bin"
+_PREFIX = "type.googleapis.com/"
+_MAX_DETAILS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +121,56 @@ async def _read(options: ChannelOptions, path: str | None) -> bytes | None:
         return await anyio.Path(options.root / path).read_bytes()
     except OSError as error:
         raise ConfigError(f"The file {path!r} cannot be read: {error.strerror}.") from None
+
+
+def decode_details(metadata: Iterable[tuple[str, Any]], pool: Any = None) -> list[JsonObject]:
+    """The details of an error's trailing metadata, each `{"@type": …, fields}`. `pool` knows the manual's own types."""
+    found: list[JsonObject] = []
+    for key, value in metadata:
+        if key != _DETAILS_KEY or not isinstance(value, bytes):
+            continue
+        status = status_message()()
+        try:
+            status.ParseFromString(value)
+        except protobuf("message").DecodeError:
+            continue
+        details = status.details[:_MAX_DETAILS]
+        found += [_decoded(one.type_url.removeprefix(_PREFIX), one.value, pool) for one in details]
+    return found
+
+
+def retry_after(details: Iterable[JsonObject]) -> float | None:
+    """Seconds that a `google.rpc.RetryInfo` asks to wait."""
+    for detail in details:
+        delay = detail.get("retryDelay")
+        if detail.get("@type") == "google.rpc.RetryInfo" and isinstance(delay, str):
+            try:
+                return float(delay.removesuffix("s"))
+            except ValueError:
+                return None
+    return None
+
+
+def _decoded(name: str, value: bytes, pool: Any) -> JsonObject:
+    descriptor = _find(name, pool)
+    if descriptor is None:
+        return {"@type": name, "bytes": len(value)}
+    json_format = protobuf("json_format")
+    try:
+        message = message_class(descriptor).FromString(value)
+        fields = json_format.MessageToDict(message, descriptor_pool=descriptor.file.pool)
+    except (protobuf("message").DecodeError, json_format.Error, TypeError):
+        return {"@type": name, "bytes": len(value)}
+    return {"@type": name, **fields}
+
+
+def _find(name: str, pool: Any) -> Any:
+    """The descriptor of a message type: the manual's own, or one of the standard details."""
+    import_module("google.rpc.error_details_pb2")
+    for known in (pool, protobuf("descriptor_pool").Default()):
+        if known is not None:
+            try:
+                return known.FindMessageTypeByName(name)
+            except KeyError:
+                continue
+    return None

@@ -7,18 +7,45 @@ was given, dependencies follow from the types used, and the well-known types are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from utcp_bridge.errors import ManualError
-from utcp_bridge.transports.grpc.protos import protobuf
+import anyio
 
-__all__ = ["Described", "build_pool", "is_known", "well_known_files"]
+from utcp_bridge.errors import ConfigError, ManualError, MissingExtra
+from utcp_bridge.transports.grpc.protos import protobuf, reflection_messages
+
+__all__ = [
+    "HIDDEN_SERVICES",
+    "Described",
+    "build_pool",
+    "comments_of",
+    "compile_protos",
+    "is_known",
+    "reflect",
+    "well_known_files",
+]
 
 _WELL_KNOWN = (
     "any", "api", "duration", "empty", "field_mask", "source_context", "struct", "timestamp", "type", "wrappers",
 )  # fmt: skip
+_MEMBERS: Mapping[str, Mapping[int, str]] = {
+    "FileDescriptorProto": {4: "message_type", 5: "enum_type", 6: "service"},
+    "DescriptorProto": {2: "field", 3: "nested_type", 4: "enum_type"},
+    "ServiceDescriptorProto": {2: "method"},
+    "EnumDescriptorProto": {2: "value"},
+}
+"""Field numbers of descriptor.proto that a source location's path goes through."""
+_VERSIONS = ("v1", "v1alpha")
+_MOST_FILES = 2000
+HIDDEN_SERVICES = ("grpc.reflection.", "grpc.health.", "grpc.channelz.", "grpcpb.UTCPService")
+"""Services that are no tools, by their prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +190,146 @@ def _defined_in(message: Any, scope: str) -> Iterator[str]:
 
 def _join(scope: str, name: str) -> str:
     return f"{scope}.{name}" if scope else name
+
+
+def comments_of(files: Iterable[Any]) -> dict[str, str]:
+    """Comments by full name, from FileDescriptorProto messages; those that lost their source information give none."""
+    found: dict[str, str] = {}
+    for file in files:
+        for location in file.source_code_info.location:
+            text = (location.leading_comments or location.trailing_comments).strip()
+            name = _full_name(file, list(location.path)) if text else None
+            if name is not None:
+                found[name] = " ".join(text.split())
+    return found
+
+
+def _full_name(file: Any, path: list[int]) -> str | None:
+    """The full name of what a path leads to; None for what has none, such as an option."""
+    here, names = file, [file.package] if file.package else list[str]()
+    while path:
+        members = _MEMBERS.get(type(here).__name__, {}).get(path[0])
+        if members is None or len(path) < 2 or path[1] >= len(getattr(here, members)):
+            return None
+        here = getattr(here, members)[path[1]]
+        names.append(str(here.name))
+        path = path[2:]
+    return ".".join(names) if here is not file else None
+
+
+async def compile_protos(files: Sequence[str], import_paths: Sequence[str], root: Path) -> bytes:
+    """A serialised FileDescriptorSet, imports and comments included.
+
+    Paths are relative to `root`. Without `import_paths` each file's own folder and `root` are searched. The compiler
+    runs as a process of its own: it ends its process on some faults.
+
+    :raises ConfigError: a file is missing or does not compile, with the compiler's first complaint.
+    :raises MissingExtra: grpcio-tools is not installed.
+    """
+    if find_spec("grpc_tools") is None:
+        raise MissingExtra("grpc", "proto")
+    paths = [root / file for file in files]
+    if missing := next((file for file, path in zip(files, paths, strict=True) if not path.is_file()), None):
+        raise ConfigError(f"There is no file {missing!r}.", remedy="Check `proto_files`; paths start at the folder.")
+    folders = [root / path for path in import_paths] or [*(path.parent for path in paths), root]
+    with tempfile.TemporaryDirectory() as scratch:
+        output = Path(scratch) / "set"
+        searched = [f"--proto_path={folder.resolve()}" for folder in dict.fromkeys(folders)]
+        options = ["--include_imports", "--include_source_info", f"--descriptor_set_out={output}"]
+        command = [sys.executable, "-m", "grpc_tools.protoc", *searched, *options, *(str(p.resolve()) for p in paths)]
+        done = await anyio.run_process(command, check=False)
+        if done.returncode != 0 or not output.exists():
+            raise ConfigError(f"The .proto files do not compile: {_complaint(done.stderr)}.")
+        return await anyio.Path(output).read_bytes()
+
+
+def _complaint(stderr: bytes) -> str:
+    """The compiler's first line that is no warning, without the folder of the file."""
+    lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line and "warning" not in line.lower()]
+    if not lines:
+        return "the compiler did not say why"
+    place, mark, rest = lines[0].partition(":")
+    return f"{Path(place).name}{mark}{rest}".rstrip(".")
+
+
+async def reflect(
+    channel: Any, wanted: Callable[[str], bool], is_unimplemented: Callable[[Exception], bool]
+) -> Described:
+    """All services that `wanted` says yes to; one that reflection lists and cannot describe is left out.
+
+    :raises ManualError: the server has no reflection, or what it says cannot be used. Errors of the channel pass.
+    """
+    for version in _VERSIONS:
+        try:
+            async with _conversation(channel, version) as ask:
+                return await _gather(ask, wanted)
+        except Exception as error:
+            if not is_unimplemented(error):
+                raise
+    raise ManualError(
+        "The server has no reflection.",
+        remedy="Give its `proto_files`, a `descriptor_set` (protoc --include_imports --descriptor_set_out), "
+        "or write the tools into a manual.",
+    )
+
+
+async def _gather(ask: Callable[..., Any], wanted: Callable[[str], bool]) -> Described:
+    listed = await ask(list_services="*")
+    services = [
+        service.name
+        for service in listed.list_services_response.service
+        if not service.name.startswith(HIDDEN_SERVICES) and wanted(service.name)
+    ]
+    if not services:
+        raise ManualError("The server names no service that fits.", remedy="Check `service_name`.")
+    files: dict[str, Any] = {}
+    own = well_known_files()
+    for service in services:
+        await _learn(ask, files, file_containing_symbol=service)
+    waiting = [name for file in files.values() for name in file.dependency]
+    while waiting and len(files) < _MOST_FILES:
+        name = waiting.pop()
+        if name not in files and name not in own:
+            waiting += await _learn(ask, files, file_by_filename=name)
+    pool = build_pool(files.values())
+    known = [name for name in services if is_known(pool, name)]
+    if not known:
+        raise ManualError("The server's reflection describes none of its services.", remedy="Use `proto_files`.")
+    return Described(pool, known, comments_of(files.values()))
+
+
+async def _learn(ask: Callable[..., Any], files: dict[str, Any], **question: str) -> list[str]:
+    """Add the files of one answer; returns what these depend on."""
+    answer = await ask(**question)
+    dependencies: list[str] = []
+    for data in answer.file_descriptor_response.file_descriptor_proto:
+        file = protobuf("descriptor_pb2").FileDescriptorProto()
+        file.ParseFromString(data)
+        if file.name not in files:
+            files[file.name] = file
+            dependencies += file.dependency
+    return dependencies
+
+
+@asynccontextmanager
+async def _conversation(channel: Any, version: str) -> AsyncGenerator[Callable[..., Any]]:
+    """One reflection stream; the yielded coroutine function asks one question."""
+    messages = reflection_messages(version)
+    request, response = messages["ServerReflectionRequest"], messages["ServerReflectionResponse"]
+    stream = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=request.SerializeToString,
+        response_deserializer=response.FromString,
+    )()
+
+    async def ask(**question: str) -> Any:
+        await stream.write(request(**question))
+        answer = await stream.read()
+        if not hasattr(answer, "valid_host"):
+            raise ManualError("The server ended its reflection before it had answered.")
+        return answer
+
+    try:
+        yield ask
+    finally:
+        stream.cancel()

@@ -10,10 +10,62 @@ import orjson
 from utcp_bridge.errors import InvalidArguments, MalformedReply
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.net.reply import parse_json
+from utcp_bridge.transports.grpc.descriptors import Described
 from utcp_bridge.transports.grpc.protos import message_class, protobuf
-from utcp_bridge.transports.grpc.schema import message_schema
 
-__all__ = ["build_requests", "each", "native_tool", "parse_message", "reply_reader", "utcp_tool", "utcp_value"]
+__all__ = [
+    "build_requests",
+    "each",
+    "message_schema",
+    "native_tools",
+    "parse_message",
+    "reply_reader",
+    "utcp_tool",
+    "utcp_value",
+]
+
+_MAX_DEFINITIONS = 300
+_INTEGER_OR_TEXT: JsonObject = {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^-?[0-9]+$"}]}
+_SCALARS: dict[int, JsonObject] = {
+    1: {"type": "number"},
+    2: {"type": "number"},
+    3: _INTEGER_OR_TEXT,
+    4: _INTEGER_OR_TEXT,
+    5: {"type": "integer"},
+    6: _INTEGER_OR_TEXT,
+    7: {"type": "integer"},
+    8: {"type": "boolean"},
+    9: {"type": "string"},
+    12: {"type": "string", "contentEncoding": "base64"},
+    13: {"type": "integer"},
+    15: {"type": "integer"},
+    16: _INTEGER_OR_TEXT,
+    17: {"type": "integer"},
+    18: _INTEGER_OR_TEXT,
+}
+_ENUM, _MESSAGE, _GROUP = 14, 11, 10
+_HINTS: Mapping[int, JsonObject] = {1: {"readOnlyHint": True, "idempotentHint": True}, 2: {"idempotentHint": True}}
+"""`option idempotency_level`: NO_SIDE_EFFECTS, IDEMPOTENT."""
+_WELL_KNOWN: dict[str, JsonObject] = {
+    "Timestamp": {"type": "string", "format": "date-time"},
+    "Duration": {"type": "string", "description": "Seconds with the suffix s, such as 1.5s."},
+    "FieldMask": {"type": "string", "description": "Field paths, separated by commas."},
+    "Struct": {"type": "object"},
+    "Value": {},
+    "ListValue": {"type": "array", "items": {}},
+    "NullValue": {"type": "null"},
+    "Any": {"type": "object", "properties": {"@type": {"type": "string"}}, "required": ["@type"]},
+    "Empty": {"type": "object", "properties": {}},
+    "DoubleValue": {"type": "number"},
+    "FloatValue": {"type": "number"},
+    "Int64Value": _INTEGER_OR_TEXT,
+    "UInt64Value": _INTEGER_OR_TEXT,
+    "Int32Value": {"type": "integer"},
+    "UInt32Value": {"type": "integer"},
+    "BoolValue": {"type": "boolean"},
+    "StringValue": {"type": "string"},
+    "BytesValue": {"type": "string", "contentEncoding": "base64"},
+}
 
 
 def utcp_tool(tool: Any) -> JsonObject:
@@ -47,14 +99,18 @@ def utcp_value(text: str) -> Any:
         return text
 
 
-def native_tool(
-    method: Any, wanted: str | None, *, proto_names: bool, comments: Mapping[str, str] | None = None
-) -> JsonObject | None:
-    """The normalised tool object of a method; None if another is `wanted`. `comments` describe by full name."""
-    if wanted is not None and method.name != wanted:
-        return None
+def native_tools(described: Described, wanted: str | None, *, proto_names: bool) -> list[JsonObject]:
+    """Return the normalised tool object of each method; with `wanted` only methods of this name."""
+    return [
+        _native_tool(method, proto_names, described.comments)
+        for service in described.services
+        for method in described.pool.FindServiceByName(service).methods
+        if wanted in {None, method.name}
+    ]
+
+
+def _native_tool(method: Any, proto_names: bool, said: Mapping[str, str]) -> JsonObject:
     service = method.containing_service
-    said = comments or {}
     inputs = message_schema(method.input_type, proto_names=proto_names, comments=said)
     outputs = message_schema(method.output_type, proto_names=proto_names, comments=said)
     if method.client_streaming:
@@ -71,10 +127,6 @@ def native_tool(
         "annotations": _HINTS.get(idempotent, {}),
         "overlay": {"wire": "native", "service_name": service.full_name, "method_name": method.name},
     }
-
-
-_HINTS: Mapping[int, JsonObject] = {1: {"readOnlyHint": True, "idempotentHint": True}, 2: {"idempotentHint": True}}
-"""`option idempotency_level`: NO_SIDE_EFFECTS, IDEMPOTENT."""
 
 
 def _wrapped(name: str, schema: JsonObject) -> JsonObject:
@@ -135,3 +187,79 @@ async def each(requests: list[Any]) -> AsyncIterator[Any]:
     """The requests of a client stream, one by one."""
     for request in requests:
         yield request
+
+
+def message_schema(
+    descriptor: Any, *, proto_names: bool = False, comments: Mapping[str, str] | None = None
+) -> JsonObject:
+    """The schema of one message (`google.protobuf.descriptor.Descriptor`).
+
+    Properties have the JSON names (lower camel case), or with `proto_names` those of the .proto file; `comments`, by
+    full name, are their descriptions.
+    """
+    writer = _Writer(proto_names, comments or {})
+    schema = writer.body(descriptor)
+    if writer.definitions:
+        schema["$defs"] = writer.definitions
+    return schema
+
+
+class _Writer:
+    def __init__(self, proto_names: bool, comments: Mapping[str, str]) -> None:
+        self._proto_names = proto_names
+        self._comments = comments
+        self.definitions: dict[str, JsonObject] = {}
+
+    def body(self, descriptor: Any) -> JsonObject:
+        """The object schema of a message, fields in the order of the .proto file."""
+        properties = {
+            (field.name if self._proto_names else field.json_name): self._field(field) for field in descriptor.fields
+        }
+        schema: JsonObject = {"type": "object", "properties": properties}
+        alternatives = [_one_of(group, self._proto_names) for group in descriptor.oneofs if len(group.fields) > 1]
+        if alternatives:
+            schema["description"] = " ".join(alternatives)
+        return schema
+
+    def _field(self, field: Any) -> JsonObject:
+        schema = self._bare_field(field)
+        comment = self._comments.get(field.full_name)
+        return schema if comment is None else {**schema, "description": comment}
+
+    def _bare_field(self, field: Any) -> JsonObject:
+        entry = field.message_type
+        if entry is not None and entry.GetOptions().map_entry:
+            return {"type": "object", "additionalProperties": self._single(entry.fields_by_name["value"])}
+        schema = self._single(field)
+        return {"type": "array", "items": schema} if _is_repeated(field) else schema
+
+    def _single(self, field: Any) -> JsonObject:
+        if field.type == _ENUM:
+            if field.enum_type.full_name == "google.protobuf.NullValue":
+                return {"type": "null"}
+            return {"type": "string", "enum": [value.name for value in field.enum_type.values]}
+        if field.type in {_MESSAGE, _GROUP}:
+            return self._message(field.message_type)
+        return dict(_SCALARS[field.type])
+
+    def _message(self, descriptor: Any) -> JsonObject:
+        package, _, name = descriptor.full_name.rpartition(".")
+        if package == "google.protobuf" and name in _WELL_KNOWN:
+            return dict(_WELL_KNOWN[name])
+        key = descriptor.full_name
+        if key not in self.definitions:
+            if len(self.definitions) >= _MAX_DEFINITIONS:
+                return {"type": "object"}
+            self.definitions[key] = {}
+            self.definitions[key] = self.body(descriptor)
+        return {"$ref": f"#/$defs/{key}"}
+
+
+def _is_repeated(field: Any) -> bool:
+    repeated = getattr(field, "is_repeated", None)
+    return bool(field.label == field.LABEL_REPEATED if repeated is None else repeated)
+
+
+def _one_of(group: Any, proto_names: bool) -> str:
+    names = [field.name if proto_names else field.json_name for field in group.fields]
+    return f"At most one of {', '.join(names)}."

@@ -21,22 +21,26 @@ import anyio.lowlevel
 import orjson
 from pydantic import Field
 
-from utcp_bridge.auth.models import Additions
+from utcp_bridge.auth.credentials import Additions
 from utcp_bridge.errors import ConfigError, ManualError, UnknownTool
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, TlsOptions
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.placement.encoding import header_value
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
 from utcp_bridge.transports.grpc.channel import ChannelOptions, open_channel, translate
-from utcp_bridge.transports.grpc.comments import comments_of
-from utcp_bridge.transports.grpc.compile import compile_protos
-from utcp_bridge.transports.grpc.descriptors import Described, build_pool
+from utcp_bridge.transports.grpc.descriptors import (
+    HIDDEN_SERVICES,
+    Described,
+    build_pool,
+    comments_of,
+    compile_protos,
+    reflect,
+)
 from utcp_bridge.transports.grpc.protos import grpc_module, protobuf, utcp_messages
-from utcp_bridge.transports.grpc.reflection import HIDDEN_SERVICES, reflect
 from utcp_bridge.transports.grpc.tools import (
     build_requests,
     each,
-    native_tool,
+    native_tools,
     parse_message,
     reply_reader,
     utcp_tool,
@@ -139,13 +143,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
             raise ManualError(f"{self._where(target)} has no grpcpb.UTCPService.", remedy="Leave `wire` out.")
         self._pools = {key: pool for key, pool in self._pools.items() if key[0] != target.source.name}
         known = await self._pool(target)
-        wanted, proto_names = template.method_name, template.preserve_field_names
-        tools = [
-            tool
-            for service in known.services
-            for method in known.pool.FindServiceByName(service).methods
-            if (tool := native_tool(method, wanted, proto_names=proto_names, comments=known.comments)) is not None
-        ]
+        tools = native_tools(known, template.method_name, proto_names=template.preserve_field_names)
         if not tools:
             raise ManualError("No method fits.", remedy="Check `service_name` and `method_name`.")
         return Document({"tools": tools, "dialect": "grpc"}, generated=True)

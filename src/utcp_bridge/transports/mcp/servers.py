@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import orjson
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from utcp_bridge.auth.models import Credentials
+from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import PolicyError, Unreachable, UtcpError
-from utcp_bridge.model import CallTemplate, JsonObject, Source, Trust, is_list, is_object
+from utcp_bridge.model import Binary, CallTemplate, ContentBlocks, JsonObject, Source, Trust, is_list, is_object
 from utcp_bridge.net.preview import MASK, NativeRequest
 
 __all__ = [
@@ -19,9 +23,12 @@ __all__ = [
     "McpServer",
     "McpServers",
     "McpTemplate",
+    "ResourceTemplate",
     "check_trust",
     "connection_error",
     "message_to",
+    "resource_tools",
+    "resource_value",
     "tool_object",
 ]
 
@@ -39,6 +46,8 @@ FLAT_FIELDS = (
     "auth_token",
 )
 """Fields of one server that may stand in the template itself (Go, Rust, `server_url`)."""
+
+_HINTS = {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
 
 
 class McpServer(BaseModel):
@@ -185,3 +194,72 @@ def check_trust(source: Source, server: McpServer, count: int) -> None:
         )
     if count > 1:
         raise PolicyError("A fetched manual may name one MCP server only.", remedy="Write it into the configuration.")
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceTemplate:
+    """A template as the server describes it, and its variables: by name, whether one is required."""
+
+    described: JsonObject
+    variables: Mapping[str, bool]
+
+
+def resource_tools(
+    server: str, resources: Iterable[JsonObject], templates: Iterable[ResourceTemplate], *, flat: bool
+) -> list[JsonObject]:
+    """Normalised tool objects named `resource_<name>` (UTCP v1, mcp), after their server unless `flat`.
+
+    A template's variables are the tool's arguments. A name that is taken gets a number.
+    """
+    tools: list[JsonObject] = []
+    taken: set[str] = set()
+    nothing: JsonObject = {"type": "object", "properties": {}, "additionalProperties": False}
+    for resource in resources:
+        uri = str(resource.get("uri", ""))
+        overlay = {"server": server, "resource_uri": uri}
+        tools.append(_tool(_name(resource, uri, server, taken, flat=flat), resource, f"Read {uri}.", nothing, overlay))
+    for template in templates:
+        pattern = str(template.described.get("uriTemplate", ""))
+        properties: JsonObject = {name: {"type": "string"} for name in template.variables}
+        required = [name for name, is_required in template.variables.items() if is_required]
+        inputs = {**nothing, "properties": properties, "required": required}
+        overlay = {"server": server, "resource_template": pattern}
+        name = _name(template.described, pattern, server, taken, flat=flat)
+        tools.append(_tool(name, template.described, f"Read {pattern}.", inputs, overlay))
+    return tools
+
+
+def resource_value(contents: Sequence[JsonObject]) -> Any:
+    """What reading came to: text, bytes, or every part as an embedded resource where there are several."""
+    if len(contents) != 1:
+        return ContentBlocks([{"type": "resource", "resource": dict(one)} for one in contents])
+    [only] = contents
+    if isinstance(only.get("text"), str):
+        return only["text"]
+    try:
+        data = base64.b64decode(str(only.get("blob", "")), validate=True)
+    except (binascii.Error, ValueError):
+        return ContentBlocks([{"type": "resource", "resource": dict(only)}])
+    return Binary(data, str(only.get("mimeType") or "application/octet-stream"))
+
+
+def _tool(name: str, described: JsonObject, otherwise: str, inputs: JsonObject, overlay: JsonObject) -> JsonObject:
+    made: JsonObject = {
+        "name": name,
+        "description": described.get("description") or otherwise,
+        "inputs": inputs,
+        "tags": ["resource"],
+        "annotations": dict(_HINTS),
+        "overlay": overlay,
+    }
+    return {**made, "title": described["title"]} if described.get("title") else made
+
+
+def _name(described: JsonObject, uri: str, server: str, taken: set[str], *, flat: bool) -> str:
+    words = re.sub(r"\W+", "_", str(described.get("name") or uri), flags=re.ASCII).strip("_") or "unnamed"
+    name, number = f"resource_{words}", 1
+    while name in taken:
+        number += 1
+        name = f"resource_{words}_{number}"
+    taken.add(name)
+    return name if flat else f"{server}.{name}"

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import anyio
 import orjson
 
-from utcp_bridge.auth.models import Credentials
+from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable, UtcpError
 from utcp_bridge.model import (
     Call,
@@ -37,13 +37,15 @@ from utcp_bridge.model import (
 from utcp_bridge.net.backoff import Backoff
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
-from utcp_bridge.transports.mcp.resources import ResourceTemplate, resource_tools, resource_value
 from utcp_bridge.transports.mcp.servers import (
     McpServer,
     McpTemplate,
+    ResourceTemplate,
     check_trust,
     connection_error,
     message_to,
+    resource_tools,
+    resource_value,
     tool_object,
 )
 from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of

@@ -27,12 +27,11 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import JsonObject, Source, Trust
 from utcp_bridge.net.guard import Guard, address_class
-from utcp_bridge.transports.webrtc.messages import encode
-from utcp_bridge.transports.webrtc.replies import Inbox, Limits, Replies
+from utcp_bridge.transports.webrtc.messages import CallInbox, Replies, ReplyLimits, encode
 from utcp_bridge.urls import origin_of
 
 __all__ = [
-    "ChannelOptions",
+    "DataChannelOptions",
     "WebRtcChannel",
     "admitting",
     "load_aiortc",
@@ -51,7 +50,7 @@ Admit: TypeAlias = Callable[[str, int], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelOptions:
+class DataChannelOptions:
     """How the channel is made. `ice_servers` are `{urls, username, credential}`; none asks no server at all."""
 
     label: str = "tools"
@@ -123,7 +122,7 @@ class WebRtcChannel:
     Raises ConfigError when it is made for an ICE server that is none.
     """
 
-    def __init__(self, aiortc: Any, options: ChannelOptions, where: str, admit: Admit) -> None:
+    def __init__(self, aiortc: Any, options: DataChannelOptions, where: str, admit: Admit) -> None:
         self._aiortc = aiortc
         self._admit = admit
         self._where = where
@@ -186,13 +185,13 @@ class WebRtcChannel:
         if not self.is_open:
             raise Unreachable(f"{self._where} answered, but no connection to it came about.")
 
-    async def ask(self, message: JsonObject, limits: Limits) -> JsonObject:
-        """Send one message and wait for its reply. Raises what `exchange` and `Inbox.reply` raise."""
+    async def ask(self, message: JsonObject, limits: ReplyLimits) -> JsonObject:
+        """Send one message and wait for its reply. Raises what `exchange` and `CallInbox.reply` raise."""
         async with self.exchange(message, limits) as inbox:
             return await inbox.reply()
 
     @asynccontextmanager
-    async def exchange(self, message: JsonObject, limits: Limits) -> AsyncGenerator[Inbox]:
+    async def exchange(self, message: JsonObject, limits: ReplyLimits) -> AsyncGenerator[CallInbox]:
         """Send one message; what answers it comes into the inbox.
 
         Raises Unreachable if the channel was closed before anything was sent, InvalidArguments for a message
@@ -225,7 +224,7 @@ class WebRtcChannel:
             await self._peer.close()
         self._lost()
 
-    def _made(self, options: ChannelOptions) -> Any:
+    def _made(self, options: DataChannelOptions) -> Any:
         try:
             return self._peer.createDataChannel(
                 options.label,

@@ -6,15 +6,31 @@ fields it does not know, so one object holds all of theirs unless a `Form` is na
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from collections import deque
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, cast
 from uuid import uuid4
 
+import anyio
 import orjson
 
-from utcp_bridge.errors import InvalidArguments, MalformedReply, Rejected
+from utcp_bridge.errors import ConnectionLost, InvalidArguments, MalformedReply, Rejected, ReplyTooLarge, UtcpError
 from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.net.reply import parse_json
 
-__all__ = ["Form", "call_message", "discovery_message", "encode", "manual_of", "outcome", "piece"]
+__all__ = [
+    "CallInbox",
+    "Form",
+    "Replies",
+    "ReplyLimits",
+    "call_message",
+    "discovery_message",
+    "encode",
+    "manual_of",
+    "outcome",
+    "piece",
+]
 
 Form: TypeAlias = Literal["all", "args", "params", "inputs"]
 """Where a call's arguments stand: `args` for Go and Elixir, `params` for Rust, `inputs` for the specification."""
@@ -24,6 +40,7 @@ _REPLY = frozenset({"result", "output", "error"})
 _END = frozenset({"stream_end", "end", "complete", "done", "close"})
 _LAST = _END | {"response", "tool_response"}
 _SHOWN = 200
+_ANSWERS = ("result", "output", "error", "tools")
 
 
 def call_message(tool: str, arguments: JsonObject, *, stream: bool = False, form: Form = "all") -> JsonObject:
@@ -111,3 +128,182 @@ def _words(error: Any) -> str:
         error = error.get("message", error)
     text = error if isinstance(error, str) else orjson.dumps(error).decode()
     return text[:_SHOWN]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyLimits:
+    """`size`: bytes of a reply; `idle`: seconds to wait for it; `silence`: what a peer's silence may mean."""
+
+    size: int
+    idle: float
+    silence: str | None = None
+
+
+@dataclass(slots=True)
+class CallInbox:
+    """What came for one call, in order: messages with their size in bytes, then an error or the end."""
+
+    identifier: str
+    where: str
+    limits: ReplyLimits
+    complete: bool = False
+    """Whether the last message came: nothing more is expected of the peer."""
+    _arrived: deque[tuple[Any, int]] = field(default_factory=deque[tuple[Any, int]])
+    _unread: int = 0
+    _came: int = 0
+    _error: UtcpError | None = None
+    _ended: bool = False
+    _changed: anyio.Event = field(default_factory=anyio.Event)
+
+    def put(self, message: Any, size: int, *, last: bool = False) -> None:
+        """Hand over a message; after the last one nothing is taken any more."""
+        self.complete = self.complete or last
+        if not self._ended and self._unread <= self.limits.size:  # beyond, whoever reads has stopped at the limit
+            self._arrived.append((message, size))
+            self._unread += size
+            self._came += 1
+        self._ended = self._ended or last
+        self._changed.set()
+
+    def end(self, error: UtcpError | None = None) -> None:
+        """Nothing more will come; `error` is raised once what came is read. Without one, something must have come."""
+        if not self._ended:
+            self._ended = True
+            self._error = error
+        self._changed.set()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has come at all."""
+        return self._came == 0
+
+    async def next(self) -> tuple[Any, int] | None:
+        """The next message and its size; None after the last. Raises what ended it."""
+        while not self._arrived:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return None
+            self._changed = anyio.Event()
+            await self._changed.wait()
+        message, size = self._arrived.popleft()
+        self._unread -= size
+        return message, size
+
+    async def reply(self) -> JsonObject:
+        """The one message that answers, or the first of several.
+
+        Raises ConnectionLost if the peer goes or is silent, ReplyTooLarge.
+        """
+        arrived: tuple[Any, int] | None = None
+        with anyio.move_on_after(self.limits.idle):
+            arrived = await self.next()
+        if arrived is None:
+            raise self.silent()
+        message, size = arrived
+        if size > self.limits.size:
+            raise ReplyTooLarge(f"{self.where} answered {size} bytes.", remedy=f"The limit is {self.limits.size}.")
+        return cast("JsonObject", message)
+
+    async def pieces(self, first: JsonObject | None = None) -> AsyncGenerator[tuple[list[Any], int]]:
+        """The values of a stream with the bytes they came in, to its end; `first` was read already."""
+        if first is not None:
+            yield piece(first, self.identifier, self.where)[1], 0
+        ended = False
+        while not ended and (arrived := await self.next()) is not None:
+            message, size = arrived
+            ended, values = piece(message, self.identifier, self.where)
+            self.complete = self.complete or ended
+            yield values, size
+
+    def silent(self) -> ConnectionLost:
+        """The error for a peer that sends nothing."""
+        message = f"{self.where} sent nothing for {self.limits.idle:g} seconds."
+        return ConnectionLost(message, remedy=self.limits.silence)
+
+
+class Replies:
+    """The calls in flight on one channel. Rust answers without an id: then only one call may be in flight.
+
+    On a channel that is `dedicated` to one stream, whatever comes is that stream's.
+    """
+
+    def __init__(self, where: str, *, dedicated: bool = False) -> None:
+        self._where = where
+        self._dedicated = dedicated
+        self._waiting: dict[str, CallInbox] = {}
+        self._by_id = False
+        self._abandoned = 0
+        self.anonymous = False
+        """Whether the peer was seen to answer without an id."""
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def expect(self, identifier: str, limits: ReplyLimits) -> CallInbox:
+        """A place for what answers the call with this id."""
+        inbox = self._waiting[identifier] = CallInbox(identifier, self._where, limits)
+        return inbox
+
+    def drop(self, identifier: str) -> None:
+        """The call is over, or its caller went."""
+        if self._waiting.pop(identifier, None) is not None and not self._by_id:
+            self._abandoned += 1
+
+    def feed(self, data: str | bytes) -> bool:
+        """Hand a message to its call; true if the channel is of no further use."""
+        try:
+            message = parse_json(data, self._where)
+        except MalformedReply as error:
+            return self._give_to_the_only_one(error)
+        if is_object(message) and is_object(control := message.get("__peerData")):
+            return control.get("type") == "close"
+        if self._dedicated:
+            for inbox in self._waiting.values():
+                inbox.put(message, len(data))
+            return False
+        if not is_object(message):
+            return self._give_to_the_only_one(MalformedReply(f"{self._where} answered no JSON object."))
+        return self._hand_over(message, len(data))
+
+    def lose(self, error: UtcpError, *, broken: bool) -> None:
+        """The channel is closed: every call in flight ends with the error.
+
+        A stream ends by it without one, unless the connection broke or nothing had come yet.
+        """
+        while self._waiting:
+            inbox = self._waiting.popitem()[1]
+            inbox.end(None if self._dedicated and not broken and not inbox.is_empty else error)
+
+    def _hand_over(self, message: JsonObject, size: int) -> bool:
+        identifier = message.get("id")
+        if identifier is None:
+            if not any(key in message for key in _ANSWERS):
+                return False
+            self.anonymous = True
+            return self._give_to_the_only_one(message, size)
+        self._by_id = True
+        if (inbox := self._waiting.get(str(identifier))) is not None:
+            last = message.get("partial") is not True
+            inbox.put(message, size, last=last)
+            if last:
+                del self._waiting[str(identifier)]
+        return False
+
+    def _give_to_the_only_one(self, answer: JsonObject | UtcpError, size: int = 0) -> bool:
+        if len(self._waiting) == 1 and not self._abandoned:
+            inbox = self._waiting.popitem()[1]
+            inbox.complete = True
+            if isinstance(answer, UtcpError):
+                inbox.end(answer)
+            else:
+                inbox.put(answer, size, last=True)
+            return False
+        if not self._waiting and not self._abandoned:
+            return False
+        self._fail(MalformedReply(f"{self._where} sent an answer that names no call while more than one was open."))
+        return True
+
+    def _fail(self, error: UtcpError) -> None:
+        while self._waiting:
+            self._waiting.popitem()[1].end(error)

@@ -10,33 +10,90 @@ auto       over HTTP `connect`, and `post` after a 404 or 405. Over WebSocket `p
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from urllib.parse import urlencode, urlsplit
+from uuid import uuid4
 
 import anyio
 import orjson
 
-from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, UtcpError
-from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable, UtcpError
+from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.net.reply import parse_json
 from utcp_bridge.net.request import RequestParts
-from utcp_bridge.transports.webrtc.meeting import Answer, Meeting, read_answer
-from utcp_bridge.transports.webrtc.peerjs import PeerJs
-from utcp_bridge.transports.webrtc.plain import Plain
 
 if TYPE_CHECKING:
     import aiohttp
 
+    from utcp_bridge.auth.credentials import Credentials
+    from utcp_bridge.net.http import HttpSession
     from utcp_bridge.net.reply import Reply
     from utcp_bridge.transports.webrtc.channel import WebRtcChannel
 
-__all__ = ["connect"]
+__all__ = ["Answer", "Meeting", "PeerJs", "Plain", "Way", "as_candidate", "connect", "peerjs_url", "read_answer"]
 
 _HEARTBEAT_SECONDS = 5.0
 _NOT_THIS_WAY = frozenset({404, 405})
 _NO_WEBSOCKET_HERE = frozenset({200, 400, 404, 405, 426, 501})
+_SPELLINGS = {"sdp_mid": "sdpMid", "sdp_m_line_index": "sdpMLineIndex", "sdp_mline_index": "sdpMLineIndex"}
+_CANDIDATES = frozenset({"ice_candidate", "ice-candidate", "candidate"})
+_GONE = frozenset({"leave", "bye", "peer_left", "peer_not_found", "not_found"})
+_ABSENT = re.compile(r"not[ _-]?(found|connected|online|available)|unknown|unavailable|offline|no such", re.IGNORECASE)
+
+Way: TypeAlias = Literal["auto", "connect", "post", "peerjs", "websocket"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The other peer's session description, its further candidates, and its tools if it names them here."""
+
+    sdp: str
+    candidates: tuple[JsonObject, ...] = ()
+    tools: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """Where and how to meet the peer; `where` names it in messages."""
+
+    session: HttpSession
+    url: str = field(repr=False)
+    way: Way
+    peer_id: str
+    label: str
+    where: str
+    serialization: str = "raw"
+    reliable: bool = True
+    credentials: Credentials | None = field(default=None, repr=False)
+
+    def absent(self) -> Unreachable:
+        """The error for a peer that the signalling server does not know."""
+        return Unreachable(f"{self.where}: peer not found.", remedy="Check `peer_id`, and that the peer is running.")
+
+
+def read_answer(value: Any, where: str) -> Answer:
+    """An answer from JSON: `sdp` is text or `{type, sdp}`. Raises MalformedReply."""
+    answer: JsonObject = value if is_object(value) else {}
+    described = answer.get("sdp")
+    sdp = described.get("sdp") if is_object(described) else described
+    if not isinstance(sdp, str) or not sdp:
+        raise MalformedReply(f"{where}: the signalling server answered no session description.")
+    listed = answer.get("candidates")
+    candidates = [as_candidate(one) for one in listed] if is_list(listed) else []
+    return Answer(sdp, tuple(candidates), answer.get("tools"))
+
+
+def as_candidate(value: Any) -> JsonObject:
+    """A candidate as browsers write it, `{candidate, sdpMid, sdpMLineIndex}`, from Elixir's names or bare text too."""
+    if not is_object(value):
+        return {"candidate": value}
+    inner = value.get("candidate")
+    candidate = inner if is_object(inner) else value
+    return {_SPELLINGS.get(name, name): one for name, one in candidate.items()}
 
 
 class Talk(Protocol):
@@ -180,3 +237,114 @@ async def _frame(socket: aiohttp.ClientWebSocketResponse, meeting: Meeting) -> J
     if not is_object(frame):
         raise MalformedReply(f"{meeting.where}: the signalling server sent no JSON object.")
     return frame
+
+
+class Plain:
+    """One connection's conversation with a signalling server that passes messages on."""
+
+    greeted = False
+
+    def __init__(self, meeting: Meeting) -> None:
+        self.heartbeat: JsonObject | None = None
+        self.url = re.sub(r"^http", "ws", meeting.url)
+        self._meeting = meeting
+        self._id = f"utcp-{uuid4().hex}"
+
+    def check_greeting(self, frame: JsonObject) -> None:
+        """Such a server speaks when it is spoken to."""
+
+    def offer(self, sdp: str) -> JsonObject:
+        """The message with our description and every candidate in it."""
+        message = {"type": "offer", "sdp": sdp, "from": self._id}
+        peer = self._meeting.peer_id
+        return {**message, "to": peer, "peer_id": peer} if peer else message
+
+    def heard(self, frame: JsonObject) -> Answer | JsonObject | None:
+        """The answer, a candidate, or None for what is not ours. Raises Unreachable for an absent peer, Rejected."""
+        if frame.get("to", self._id) not in {self._id, None}:
+            return None
+        kind = frame.get("type")
+        if kind == "error":
+            raise self._error(frame.get("message") or frame.get("error") or frame.get("reason"))
+        peer = self._meeting.peer_id
+        if peer and (frame.get("from") or peer) != peer:
+            return None
+        if kind in _GONE:
+            raise self._meeting.absent()
+        if kind in _CANDIDATES:
+            return as_candidate(frame)
+        return read_answer(frame, self._meeting.where) if kind == "answer" else None
+
+    def _error(self, said: Any) -> UtcpError:
+        text = said if isinstance(said, str) else orjson.dumps(said).decode()
+        if _ABSENT.search(text):
+            return self._meeting.absent()
+        message = f"{self._meeting.where}: the signalling server answered an error: {text[:_SHOWN]}"
+        return Rejected(message, status="error", detail=said)
+
+
+_SHOWN = 200
+
+
+class PeerJs:
+    """One connection's conversation with a PeerJS server."""
+
+    greeted = True
+
+    def __init__(self, meeting: Meeting) -> None:
+        self.heartbeat: JsonObject | None = {"type": "HEARTBEAT"}
+        self.url = peerjs_url(meeting.url)
+        self._meeting = meeting
+        self._id = f"dc_{uuid4().hex}"
+
+    def check_greeting(self, frame: JsonObject) -> None:
+        """Raises Rejected unless the server lets us in."""
+        if frame.get("type") != "OPEN":
+            payload = frame.get("payload")
+            said = payload.get("msg") if is_object(payload) else frame.get("type")
+            message = f"{self._meeting.where}: the signalling server refused us: {str(said)[:_SHOWN]}"
+            raise Rejected(message, status=str(frame.get("type")))
+
+    def offer(self, sdp: str) -> JsonObject:
+        """The frame with our description."""
+        meeting = self._meeting
+        payload = {
+            "sdp": {"type": "offer", "sdp": sdp},
+            "type": "data",
+            "connectionId": self._id,
+            "label": meeting.label,
+            "reliable": meeting.reliable,
+            "serialization": meeting.serialization,
+            "metadata": None,
+        }
+        return {"type": "OFFER", "dst": meeting.peer_id, "payload": payload}
+
+    def heard(self, frame: JsonObject) -> Answer | JsonObject | None:
+        """The answer, a candidate, or None for what is not ours. Raises Unreachable for an absent peer, Rejected."""
+        kind = frame.get("type")
+        if kind in {"EXPIRE", "LEAVE"}:
+            raise self._meeting.absent()
+        if kind == "ERROR":
+            raise Rejected(f"{self._meeting.where}: the signalling server answered an error.", status="ERROR")
+        payload = frame.get("payload")
+        if kind not in {"ANSWER", "CANDIDATE"} or not self._is_ours(frame, payload):
+            return None
+        return read_answer(payload, self._meeting.where) if kind == "ANSWER" else as_candidate(payload)
+
+    def _is_ours(self, frame: JsonObject, payload: Any) -> bool:
+        """Whether it is what the peer we asked says about the connection we asked for."""
+        if not is_object(payload) or payload.get("connectionId", self._id) != self._id:
+            return False
+        return bool(frame.get("src", self._meeting.peer_id) == self._meeting.peer_id)
+
+
+def peerjs_url(base: str) -> str:
+    """The WebSocket address of a PeerJS server, with a new id for us; a query (`key`) is kept."""
+    parts = urlsplit(base)
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    path = parts.path if parts.path.rstrip("/").endswith("/peerjs") else f"{parts.path.rstrip('/')}/peerjs"
+    given = {word.partition("=")[0] for word in parts.query.split("&")}
+    ours = {"key": "peerjs", "id": f"utcp-{uuid4().hex}", "token": uuid4().hex, "version": "1.5.5"}
+    added = urlencode({name: value for name, value in ours.items() if name not in given})
+    query = "&".join(part for part in (parts.query, added) if part)
+    return f"{scheme}://{parts.netloc}{path}?{query}"

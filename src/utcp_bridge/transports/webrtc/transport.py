@@ -26,11 +26,18 @@ from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, To
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.stream import Collector
 from utcp_bridge.transport import Services, Target, Transport
-from utcp_bridge.transports.webrtc.channel import ChannelOptions, WebRtcChannel, admitting, load_aiortc
-from utcp_bridge.transports.webrtc.meeting import Meeting, Way
-from utcp_bridge.transports.webrtc.messages import Form, call_message, discovery_message, encode, manual_of, outcome
-from utcp_bridge.transports.webrtc.replies import Inbox, Limits
-from utcp_bridge.transports.webrtc.signalling import connect
+from utcp_bridge.transports.webrtc.channel import DataChannelOptions, WebRtcChannel, admitting, load_aiortc
+from utcp_bridge.transports.webrtc.messages import (
+    CallInbox,
+    Form,
+    ReplyLimits,
+    call_message,
+    discovery_message,
+    encode,
+    manual_of,
+    outcome,
+)
+from utcp_bridge.transports.webrtc.signalling import Meeting, Way, connect
 from utcp_bridge.urls import bare_url, split_url
 
 __all__ = ["TRANSPORT", "IceServer", "WebRtcTemplate", "WebRtcTransport"]
@@ -98,9 +105,9 @@ class WebRtcTemplate(CallTemplate):
         return self.model_dump_json(exclude=_PER_CALL)
 
     @property
-    def options(self) -> ChannelOptions:
+    def options(self) -> DataChannelOptions:
         """How the data channel is made."""
-        return ChannelOptions(
+        return DataChannelOptions(
             label=self.channel,
             ordered=self.ordered,
             max_retransmits=self.max_retransmits,
@@ -218,7 +225,7 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         finally:
             await channel.aclose()
 
-    async def _gather(self, inbox: Inbox, emit: Emit, first: JsonObject | None = None) -> Any:
+    async def _gather(self, inbox: CallInbox, emit: Emit, first: JsonObject | None = None) -> Any:
         collector = Collector(self.services.settings, emit)
         await collector.gather(inbox.pieces(first))
         if collector.truncated is not None and inbox.is_empty:
@@ -229,10 +236,10 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         template = target.template
         return call_message(tool, call.arguments, stream=template.stream, form=template.message_form)
 
-    def _limits(self, template: WebRtcTemplate, *, size: int | None = None) -> Limits:
+    def _limits(self, template: WebRtcTemplate, *, size: int | None = None) -> ReplyLimits:
         settings = self.services.settings
         silence = _PEERJS_SILENCE if template.serialization == "json" else None
-        return Limits(size or settings.max_reply_bytes, settings.idle_timeout, silence)
+        return ReplyLimits(size or settings.max_reply_bytes, settings.idle_timeout, silence)
 
     async def _on_kept(
         self, target: Target[WebRtcTemplate], use: Callable[[WebRtcChannel], Awaitable[ValueT]]

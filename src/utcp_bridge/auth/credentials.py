@@ -1,0 +1,205 @@
+"""What `auth` adds to a request, bound to the origins it was given for.
+
+Credentials go to these origins and nowhere else, whatever a manual says.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pydantic import SecretStr
+
+from utcp_bridge.auth.models import (
+    AllAuth,
+    AnyAuth,
+    ApiKeyAuth,
+    Auth,
+    BasicAuth,
+    OAuth2Auth,
+    OAuth2UserAuth,
+    TokenAuth,
+    every_scheme,
+)
+from utcp_bridge.errors import ConfigError, PolicyError
+from utcp_bridge.model import Source, Trust
+from utcp_bridge.urls import endpoint_of_url, origin_of
+
+if TYPE_CHECKING:
+    from utcp_bridge.auth.tokens import TokenCache
+
+__all__ = ["Additions", "Credentials"]
+
+
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """What credentials add to one request: headers, an encoded query (`a=b&c=d`), cookies (`a=b; c=d`)."""
+
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    query: str = field(default="", repr=False)
+    cookies: str = field(default="", repr=False)
+
+    def placed(self, url: str, headers: list[tuple[str, str]]) -> tuple[str, list[tuple[str, str]]]:
+        """URL and headers with these on them. What is already there under the same name gives way."""
+        if self.headers:
+            names = {name.lower() for name, _ in self.headers}
+            headers = [pair for pair in headers if pair[0].lower() not in names]
+            headers.extend(self.headers)
+        if self.cookies:
+            kept = [value for name, value in headers if name.lower() == "cookie"]
+            headers = [pair for pair in headers if pair[0].lower() != "cookie"]
+            headers.append(("Cookie", "; ".join((*kept, self.cookies))))
+        return (_with_query(url, self.query) if self.query else url), headers
+
+    def merged(self, other: Additions) -> Additions:
+        """Both; on the same header the other one wins."""
+        names = {name.lower() for name, _ in other.headers}
+        kept = tuple(pair for pair in self.headers if pair[0].lower() not in names)
+        query = "&".join(part for part in (self.query, other.query) if part)
+        cookies = "; ".join(part for part in (self.cookies, other.cookies) if part)
+        return Additions(kept + other.headers, query, cookies)
+
+
+class Credentials:
+    """An auth bound to the origins it was given for (`utcp_bridge.urls.origin_of`).
+
+    For OAuth 2 `tokens` obtains access tokens under the policy of `source`. `trust` says who wrote the
+    auth: an operator's token URL may be anywhere, one out of a fetched manual must be within `origins`,
+    or that manual could have the operator's client secret sent to itself.
+    """
+
+    __slots__ = ("_last", "_oauth", "_origins", "_static", "_token_source", "_tokens", "auth")
+
+    def __init__(
+        self,
+        auth: Auth,
+        origins: frozenset[str],
+        tokens: TokenCache | None = None,
+        *,
+        source: Source | None = None,
+        trust: Trust = Trust.REMOTE,
+    ) -> None:
+        self.auth = auth
+        self._origins = origins
+        self._tokens = tokens
+        self._oauth = next((scheme for scheme in _used(auth) if isinstance(scheme, OAuth2Auth)), None)
+        self._static = Additions()
+        for scheme in _used(auth):
+            self._static = self._static.merged(_static_additions(scheme))
+        self._last = ("", self._static)
+        self._token_source = replace(source or Source("oauth"), trust=Trust.OPERATOR)
+        if self._oauth is not None:
+            self._admit_token_url(self._oauth.token_url, trust)
+
+    def __repr__(self) -> str:
+        return f"<Credentials {self.auth.auth_type} for {len(self._origins)} origins>"
+
+    def check(self, origin: str) -> None:
+        """Raise PolicyError if these credentials were not given for `origin`."""
+        if origin not in self._origins:
+            raise PolicyError(
+                f"Credentials may not be sent to {origin}: they were given for {_listed(self._origins)}.",
+                remedy=f'If that is intended, add "allowed_origins": ["{origin}"] to the manual.',
+            )
+
+    @property
+    def token_url(self) -> str | None:
+        """Where access tokens come from; None where none is needed."""
+        return None if self._oauth is None else self._oauth.token_url
+
+    async def additions(self) -> Additions:
+        """What to add to the next request; obtains an access token where one is needed. Raises TokenError."""
+        if self._oauth is None or self._tokens is None:
+            return self._static
+        return self._with_token(await self._tokens.get(self._oauth, self._token_source))
+
+    def preview(self) -> Additions:
+        """What `additions` would be, but that an access token is not asked for: `***` stands in its place."""
+        if self._oauth is None:
+            return self._static
+        return self._static.merged(Additions((("Authorization", "Bearer ***"),)))
+
+    async def renewed(self, used: Additions) -> Additions | None:
+        """After a 401: additions with a new access token, or None where there is nothing to renew.
+
+        The token in `used` is dropped; whoever comes second finds the one that the first obtained.
+        """
+        if self._oauth is None or self._tokens is None:
+            return None
+        token, additions = self._last
+        if additions is used:
+            self._tokens.drop(self._oauth, token)
+        return await self.additions()
+
+    def secrets(self) -> Iterator[str]:
+        """Every secret value, for the redactor."""
+        for scheme in every_scheme(self.auth):
+            fields: dict[str, object] = dict(scheme)
+            yield from (value.get_secret_value() for value in fields.values() if isinstance(value, SecretStr))
+
+    def _admit_token_url(self, url: str, trust: Trust) -> None:
+        if self._tokens is None:
+            raise ConfigError("An oauth2 auth is used where no access token can be obtained.")
+        if trust is Trust.OPERATOR:
+            exempt = self._token_source.exempt | {endpoint_of_url(url)}
+            self._token_source = replace(self._token_source, exempt=exempt)
+        elif origin_of(url) not in self._origins:
+            raise PolicyError(
+                f"A fetched manual names the token URL {origin_of(url)}, which is not one of its own origins.",
+                remedy=f'If that is intended, add "allowed_origins": ["{origin_of(url)}"] to the manual.',
+            )
+
+    def _with_token(self, token: str) -> Additions:
+        if self._last[0] != token:
+            self._last = (token, self._static.merged(Additions((("Authorization", f"Bearer {token}"),))))
+        return self._last[1]
+
+
+def _used(auth: Any) -> Iterator[Any]:
+    """The schemes that go onto a request: of alternatives the first."""
+    if isinstance(auth, AnyAuth):
+        yield from _used(auth.options[0])
+    elif isinstance(auth, AllAuth):
+        for scheme in auth.schemes:
+            yield from _used(scheme)
+    else:
+        yield auth
+
+
+def _static_additions(scheme: Any) -> Additions:
+    if isinstance(scheme, ApiKeyAuth):
+        return _api_key(scheme)
+    if isinstance(scheme, BasicAuth):
+        pair = f"{scheme.username}:{scheme.password.get_secret_value()}".encode()
+        return Additions((("Authorization", f"Basic {base64.b64encode(pair).decode()}"),))
+    if isinstance(scheme, OAuth2UserAuth):
+        return Additions(((scheme.var_name, scheme.prefix + scheme.access_token.get_secret_value()),))
+    if isinstance(scheme, TokenAuth):
+        return Additions((("Authorization", f"Bearer {scheme.token.get_secret_value()}"),))
+    return Additions()
+
+
+def _api_key(scheme: ApiKeyAuth) -> Additions:
+    key = scheme.api_key.get_secret_value()
+    if scheme.location == "query":
+        return Additions(query=f"{quote(scheme.var_name, safe='')}={quote(key, safe='')}")
+    if scheme.location == "cookie":
+        return Additions(cookies=f"{scheme.var_name}={key}")
+    return Additions(((scheme.var_name, key),))
+
+
+def _with_query(url: str, query: str) -> str:
+    url = url.partition("#")[0]
+    base, mark, present = url.partition("?")
+    if not mark:
+        return f"{base}?{query}"
+    names = {pair.partition("=")[0] for pair in query.split("&")}
+    kept = [pair for pair in present.split("&") if pair and pair.partition("=")[0] not in names]
+    return f"{base}?{'&'.join((*kept, query))}"
+
+
+def _listed(origins: frozenset[str]) -> str:
+    return ", ".join(sorted(origins)) or "no origin"
