@@ -130,12 +130,6 @@ class Transport(ABC, Generic[TemplateT]):
         return {}
 
     @classmethod
-    def idempotent(cls, template: TemplateT) -> bool:
-        """Whether a failed call may be sent again."""
-        del template
-        return False
-
-    @classmethod
     def is_streaming(cls, tool: Tool) -> bool:
         """Whether calls of this tool may run as long as `stream_timeout`, where `streaming` does not say it of all."""
         del tool

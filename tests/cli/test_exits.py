@@ -19,6 +19,7 @@ from utcp_bridge.cli import exits
         (errors.Rejected("x", status=500), exits.UPSTREAM),
         (errors.Busy("x"), exits.UPSTREAM),
         (errors.DeadlineExceeded("x"), exits.DEADLINE),
+        (errors.InternalError("x"), exits.INTERNAL),
         (errors.UtcpError("x"), exits.UPSTREAM),
     ],
     ids=lambda value: type(value).__name__,

@@ -4,8 +4,7 @@ import pytest
 from tests.upstreams.http_service import HttpService
 
 from utcp_bridge.configuration.places import MOST_BYTES, fetch_url, hint_of, is_url, read_file, read_place
-from utcp_bridge.dialects.documents import DocumentError
-from utcp_bridge.errors import ConfigError, UtcpError
+from utcp_bridge.errors import ConfigError, ManualError, UtcpError
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +37,7 @@ async def test_stdin_is_json_with_comments_or_yaml() -> None:
     placed = await read_place("-", read_stdin=lambda: b'{"a": 1, // one\n}')
     assert (placed.document, placed.url, placed.shown) == ({"a": 1}, None, "stdin")
     assert (await read_place("-", read_stdin=lambda: b"a: 1")).document == {"a": 1}
-    with pytest.raises(DocumentError, match="stdin is empty"):
+    with pytest.raises(ManualError, match="stdin is empty"):
         await read_place("-", read_stdin=lambda: b"")
 
 

@@ -215,8 +215,7 @@ async def test_a_binary_body_arrives_byte_for_byte(bench: Bench) -> None:
         ("PATCH", {"openWorldHint": True}),
     ],
 )
-async def test_hints_and_retries_follow_from_the_method(method: str, hints: dict[str, bool]) -> None:
+async def test_hints_follow_from_the_method(method: str, hints: dict[str, bool]) -> None:
     template = HttpTemplate(call_template_type="http", url="https://api.example.com/", http_method=method)
     assert TRANSPORT.annotations(template) == hints
-    assert TRANSPORT.idempotent(template) is hints.get("idempotentHint", False)
     assert TRANSPORT.endpoint(template) == "https://api.example.com/"

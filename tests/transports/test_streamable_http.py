@@ -150,6 +150,4 @@ def test_hints_follow_from_the_method_and_the_wire() -> None:
     path = make_target(StreamableHttpTransport, {"url": "https://api.example.com/x", "wire": "path"}).template
     assert StreamableHttpTransport.annotations(read)["readOnlyHint"] is True
     assert "readOnlyHint" not in StreamableHttpTransport.annotations(path)
-    assert StreamableHttpTransport.idempotent(read)
-    assert not StreamableHttpTransport.idempotent(path)
     assert StreamableHttpTransport.endpoint(read) == "https://api.example.com/x"

@@ -100,7 +100,6 @@ async def test_a_limit_of_the_manual_wins_over_the_setting(bench: Bench) -> None
 async def test_reading_text_is_harmless_and_may_be_repeated() -> None:
     template = TextTemplate(call_template_type="text", content="x")
     assert TRANSPORT.annotations(template) == {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
-    assert TRANSPORT.idempotent(template) is True
     assert TRANSPORT.endpoint(template) is None
 
 

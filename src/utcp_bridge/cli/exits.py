@@ -7,6 +7,7 @@ from typing import Final
 from utcp_bridge.errors import (
     CallerError,
     DeadlineExceeded,
+    InternalError,
     OperatorError,
     PolicyError,
     UnknownTool,
@@ -62,6 +63,7 @@ _CODES: Final[tuple[tuple[type[UtcpError], int], ...]] = (
     (UnknownTool, NO_TOOL),
     (CallerError, ARGUMENTS),
     (DeadlineExceeded, DEADLINE),
+    (InternalError, INTERNAL),
 )
 
 

@@ -55,7 +55,7 @@ async def read_place(place: str, *, read_stdin: Callable[[], bytes] | None = Non
     """The document at a path, a URL, or `-`; local JSON may have comments.
 
     :raises ConfigError: there is none, or it cannot be read. :raises UtcpError: it cannot be fetched.
-    :raises DocumentError: it is neither JSON nor YAML.
+    :raises ManualError: it is neither JSON nor YAML.
     """
     if place == STDIN:
         data = await anyio.to_thread.run_sync(read_stdin or sys.stdin.buffer.read)

@@ -2,7 +2,7 @@
 
 Rule 1. The result is plain JSON data: string keys, no dates, no NaN, at most 200 levels deep.
 Rule 2. YAML means YAML 1.2's core schema (`no`, `on` and `2024-01-01` are text), plus the merge key `<<`.
-Rule 3. Whatever the bytes are, the only exception is `DocumentError`, with line and column where known.
+Rule 3. The only exception, for any bytes, is `ManualError`, with `line` and `column` where they are known.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from utcp_bridge.errors import ManualError
 __all__ = [
     "MAX_ALIASED_NODES",
     "MAX_DEPTH",
-    "DocumentError",
     "Form",
     "YamlProblem",
     "form_of",
@@ -57,28 +56,17 @@ _BOMS = (
 )
 
 
-class DocumentError(ManualError):
-    """Text that is neither JSON nor YAML, or breaks a limit; `line` and `column` count from 1."""
-
-    def __init__(
-        self, message: str, *, line: int | None = None, column: int | None = None, remedy: str | None = None
-    ) -> None:
-        super().__init__(message, remedy=remedy)
-        self.line = line
-        self.column = column
-
-
 def parse_document(data: bytes | str, *, hint: str = "", jsonc: bool = False, where: str = "The document") -> Any:
     """JSON or YAML as plain data.
 
     `hint` is a media type, a file name or a suffix; without one that says JSON, what is not JSON is read as YAML.
     `jsonc` accepts comments and trailing commas. `where` names the text in messages.
 
-    :raises DocumentError: not parseable, duplicate YAML keys, too deep, an alias bomb, NaN or infinity.
+    :raises ManualError: not parseable, duplicate YAML keys, too deep, an alias bomb, NaN or infinity.
     """
     text = _decoded(data, where)
     if not text.strip():
-        raise DocumentError(f"{where} is empty.")
+        raise ManualError(f"{where} is empty.")
     only_json = jsonc or _says_json(hint)
     if only_json or text.lstrip()[:1] in {"{", "["}:
         try:
@@ -107,7 +95,7 @@ def _decoded(data: bytes | str, where: str) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise DocumentError(
+        raise ManualError(
             f"{where} is not {encoding.upper()} text (line {line}).", line=line, remedy="Save it as UTF-8."
         ) from error
 
@@ -133,7 +121,7 @@ def _without_comments(text: str) -> str:
 def _parse_json(text: str, where: str) -> Any:
     value = orjson.loads(text)
     if _is_too_deep(value):
-        raise DocumentError(f"{where} is nested more than {MAX_DEPTH} levels deep.")
+        raise ManualError(f"{where} is nested more than {MAX_DEPTH} levels deep.")
     return value
 
 
@@ -151,8 +139,8 @@ def _children(parent: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return parent.values() if isinstance(parent, dict) else parent
 
 
-def _json_problem(error: orjson.JSONDecodeError, where: str) -> DocumentError:
-    return DocumentError(
+def _json_problem(error: orjson.JSONDecodeError, where: str) -> ManualError:
+    return ManualError(
         f"{where} is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno}).",
         line=error.lineno,
         column=error.colno,
@@ -167,7 +155,7 @@ def _parse_yaml(text: str, where: str, *, instead_of: orjson.JSONDecodeError | N
             raise _json_problem(instead_of, where) from problem
         place = f" (line {problem.line}, column {problem.column})" if problem.line else ""
         message = f"{where} is not usable YAML: {problem.what}{place}."
-        raise DocumentError(message, line=problem.line, column=problem.column) from problem
+        raise ManualError(message, line=problem.line, column=problem.column) from problem
 
 
 class YamlProblem(Exception):

@@ -22,7 +22,7 @@ from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.errors import (
     ConfigError,
     DeadlineExceeded,
-    MalformedReply,
+    InternalError,
     ManualError,
     OperatorError,
     UtcpError,
@@ -132,7 +132,7 @@ class Registration:
         except Exception as error:  # noqa: BLE001 - one manual never takes another down
             _log.debug("Loading %s failed.", state.name, exc_info=True)
             state.status = "failed"
-            state.error = MalformedReply(f"Loading failed inside the bridge ({type(error).__name__}).")
+            state.error = InternalError(f"Internal error while loading the manual ({type(error).__name__}).")
         state.seconds = perf_counter() - started
 
     async def keep_trying(

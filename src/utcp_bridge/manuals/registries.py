@@ -18,7 +18,7 @@ from utcp_bridge.configuration.places import is_url
 from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.dialects.configs import PASSED_ON
 from utcp_bridge.dialects.documents import parse_document
-from utcp_bridge.errors import DeadlineExceeded, PolicyError, UtcpError
+from utcp_bridge.errors import DeadlineExceeded, InternalError, PolicyError, UtcpError
 from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry
 from utcp_bridge.model import Fault, JsonObject, Source, is_list, is_object
 from utcp_bridge.net.local_file import resolve_within
@@ -66,7 +66,7 @@ class Registries:
         except Exception as error:  # noqa: BLE001 - one registry never takes a manual down
             _log.debug("Loading the registry %s failed.", state.name, exc_info=True)
             state.status = "failed"
-            state.error = PolicyError(f"Loading failed inside the bridge ({type(error).__name__}).")
+            state.error = InternalError(f"Internal error while loading the registry ({type(error).__name__}).")
         state.seconds = anyio.current_time() - started
 
     async def forget(self, name: str) -> None:

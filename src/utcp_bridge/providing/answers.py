@@ -19,6 +19,7 @@ from utcp_bridge.errors import (
     Busy,
     CallerError,
     DeadlineExceeded,
+    InvalidArguments,
     OperatorError,
     PolicyError,
     Rejected,
@@ -148,12 +149,14 @@ def wants_lines(request: Request) -> bool:
 
 def problem(error: Exception) -> Response:
     """An error: our own in full, anything else as a correlation id alone."""
+    if isinstance(error, UnreadableBody):
+        return _problem(error.status, InvalidArguments.code, str(error), {})
     if not isinstance(error, UtcpError):
         ident = uuid.uuid4().hex[:12]
         _log.error("A tool failed (%s, id %s).", type(error).__name__, ident)
         _log.debug("Cause of %s:", ident, exc_info=error)
         return _problem(500, "internal", f"The tool failed. The log names the cause under id {ident}.", {})
-    status = error.status if isinstance(error, UnreadableBody) else _status(error)
+    status = _status(error)
     more: JsonObject = {}
     if isinstance(error, Rejected):
         more = {"upstream_status": error.status, "upstream_detail": error.detail}

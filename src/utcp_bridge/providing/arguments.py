@@ -11,7 +11,6 @@ from typing import Any, Final
 import orjson
 from starlette.requests import Request
 
-from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["UnreadableBody", "read_arguments"]
@@ -19,11 +18,11 @@ __all__ = ["UnreadableBody", "read_arguments"]
 _LARGEST_BODY: Final = 4 * 1024 * 1024
 
 
-class UnreadableBody(InvalidArguments):
-    """The body cannot be read as arguments; `status` is the HTTP status that says so."""
+class UnreadableBody(Exception):
+    """The body cannot be read as arguments; `status` is the HTTP status to return. Handled within this folder."""
 
     def __init__(self, message: str, *, remedy: str, status: int = 400) -> None:
-        super().__init__(message, remedy=remedy)
+        super().__init__(f"{message} {remedy}")
         self.status = status
 
 

@@ -11,10 +11,9 @@ import anyio.to_thread
 
 from utcp_bridge.configuration.places import STDIN, is_url, read_place
 from utcp_bridge.dialects import Shape, detect, read_manual
-from utcp_bridge.dialects.documents import DocumentError
 from utcp_bridge.dialects.positions import Path, lines_of
 from utcp_bridge.dialects.shorthand import suggest_name
-from utcp_bridge.errors import ConfigError
+from utcp_bridge.errors import ConfigError, ManualError
 from utcp_bridge.manuals.variables_needed import variables_of_tools
 from utcp_bridge.model import JsonObject, Trust, is_list
 from utcp_bridge.registry.listing import read_page
@@ -46,7 +45,7 @@ async def check_place(
     name = name or (suggest_name({"file_path": place}, ()) if place != STDIN else "manual")
     try:
         placed = await read_place(place, read_stdin=read_stdin)
-    except DocumentError as error:
+    except ManualError as error:
         return Report(place, name, findings=[Finding("error", (), error.message, error.remedy or "", line=error.line)])
     except ConfigError as error:
         raise ConfigError(f"{place}: {error.message}", remedy=error.remedy) from None
