@@ -182,7 +182,7 @@ async def test_a_server_that_keeps_dying_is_left_alone_for_a_while_and_says_so()
         for _ in range(2):
             with pytest.raises(ConnectionLost):
                 await _call(transport, target, "die")
-        with anyio.fail_after(0.5), pytest.raises(Unreachable, match=r"tried again in 1 s"):
+        with anyio.fail_after(0.5), pytest.raises(Unreachable, match=r"tries it again in 1 s"):
             await _call(transport, target, "who")
         [session] = transport._sessions.values()
         session._backoff.first = 0
