@@ -25,6 +25,7 @@ _REMEDIES = {
 }
 _TEMPLATE_KEYS = ("tool_call_template", *v0.TEMPLATE_KEYS)
 _INPUT_KEYS = ("inputs", *v0.TOOL_KEYS, *MCP_SCHEMA_KEYS)
+_OPERATOR_ONLY = v1.OPERATOR_KEYS - v1.BASE_FIELDS
 _MANUAL_ONLY = frozenset({"name", "description", "tools", "allowed_communication_protocols"}) | v1.OPERATOR_KEYS
 
 _OUTPUT_KEYS = ("outputs", "response_schema", "outputSchema", "output_schema")
@@ -130,9 +131,8 @@ def _template_of(name: str, raw: JsonObject, default: JsonObject, where: str, no
     if key is not None:
         notes.dialects.add("v1" if key == "tool_call_template" else "v0")
         template = read_template(raw[key], where, notes, beside=raw)
-        if template is not None:
-            for operator_key in v1.OPERATOR_KEYS - v1.BASE_FIELDS:
-                template.pop(operator_key, None)
+        if template is not None and not _OPERATOR_ONLY.isdisjoint(template):
+            return {key: value for key, value in template.items() if key not in _OPERATOR_ONLY}
         return template
     if any(key in raw for key in MCP_SCHEMA_KEYS):
         notes.dialects.add("mcp")

@@ -8,7 +8,7 @@ operator wrote, in the configuration or a local file, may be edited freely.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Literal
@@ -71,16 +71,14 @@ class ToolBuilder:
             built.faults.warn(where, what, "Raise `max_tools` or use `include`.")
         allowed = self._allowed_kinds(entry, source, protocols)
         limits = {key: value for key in _LIMIT_KEYS if (value := getattr(entry.options, key)) is not None}
+        usable: list[tuple[RawTool, str, Mapping[str, Any]]] = []
         for one in raw[: self._settings.max_tools]:
             try:
-                tool = self._build_one(one, entry.template, source, allowed, limits, built)
+                usable.append((one, *self._judge(one, entry.template, source, allowed, built)))
             except UtcpError as error:
                 built.faults.error(f"manual {source.name!r}, tool {one.name!r}", error.message, error.remedy or "")
-                continue
-            built.tools.append(tool)
-        if not built.exempt <= source.exempt:
-            shared = replace(source, exempt=source.exempt | built.exempt)
-            built.tools = [replace(tool, source=shared) for tool in built.tools]
+        shared = replace(source, exempt=source.exempt | built.exempt)
+        built.tools = [_as_tool(one, shared, kind, annotations, limits) for one, kind, annotations in usable]
         for key, remedy in sorted(built.missing.items()):
             what = f"Variable {key!r} is not set; the tools that need it fail until it is."
             built.faults.warn(f"manual {source.name!r}", what, remedy)
@@ -103,30 +101,27 @@ class ToolBuilder:
             self._check_endpoint(endpoint, tool.template, tool.source)
         return target
 
-    def _build_one(
-        self,
-        raw: RawTool,
-        entry: JsonObject,
-        source: Source,
-        allowed: frozenset[str] | None,
-        limits: JsonObject,
-        built: BuiltTools,
-    ) -> Tool:
+    def _judge(
+        self, raw: RawTool, entry: JsonObject, source: Source, allowed: frozenset[str] | None, built: BuiltTools
+    ) -> tuple[str, Mapping[str, Any]]:
+        """Return the kind and the annotations of a tool that may be used.
+
+        :raises UtcpError: it may not be used, or it cannot be bound.
+        """
         transport = self._registry.find(str(raw.template.get("call_template_type")))
         kind = transport.kinds[0]
         _check_kind(kind, transport, source, allowed)
         if raw.projection is not None:
             compile_projection(raw.projection)
-        tool = _as_tool(raw, source, kind, limits)
         try:
-            target = self.target(tool, entry)
+            target = self.target(_as_tool(raw, source, kind, raw.annotations, {}), entry)
         except VariableNotFound as error:
             built.missing[error.key] = error.remedy or ""
-            return tool
+            return kind, raw.annotations
         endpoint = transport.endpoint(target.template)
         if endpoint is not None and source.trust is Trust.OPERATOR:
             built.exempt |= endpoint_pair(endpoint)
-        return replace(tool, annotations={**transport.annotations(target.template), **tool.annotations})
+        return kind, {**transport.annotations(target.template), **raw.annotations}
 
     def _allowed_kinds(
         self, entry: ManualEntry, source: Source, protocols: tuple[str, ...] | None
@@ -210,7 +205,9 @@ def _is_operators(template: JsonObject, entry: JsonObject) -> bool:
     )
 
 
-def _as_tool(raw: RawTool, source: Source, kind: str, limits: JsonObject) -> Tool:
+def _as_tool(
+    raw: RawTool, source: Source, kind: str, annotations: Mapping[str, Any], limits: Mapping[str, Any]
+) -> Tool:
     return Tool(
         source=source,
         name=raw.name.removeprefix(f"{source.name}."),
@@ -222,7 +219,7 @@ def _as_tool(raw: RawTool, source: Source, kind: str, limits: JsonObject) -> Too
         inputs=raw.inputs,
         outputs=raw.outputs if raw.projection is None else None,
         tags=raw.tags,
-        annotations=raw.annotations,
+        annotations=annotations,
         deprecated=raw.deprecated,
         average_response_size=raw.average_response_size,
         body_members=raw.body_members,
