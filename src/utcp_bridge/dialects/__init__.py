@@ -11,7 +11,7 @@ by its own keys. OpenAPI descriptions are detected here and converted in `utcp_b
 
 from utcp_bridge.dialects.auth_forms import wants_auth
 from utcp_bridge.dialects.configs import read_config
-from utcp_bridge.dialects.conversion import to_v1
+from utcp_bridge.dialects.rewriting import to_v1
 from utcp_bridge.dialects.manuals import read_manual
 from utcp_bridge.dialects.readings import ManualEntry, ParsedConfig, ParsedManual, RawTool
 from utcp_bridge.dialects.shapes import Shape, detect

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from utcp_bridge.dialects import RawTool, Shape, detect, read_manual, wants_auth
 from utcp_bridge.dialects.documents import parse_document
-from utcp_bridge.dialects.selection import Selection, select
+from utcp_bridge.dialects.selection import ToolSelection, select
 from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
 from utcp_bridge.model import Document, Fault, JsonObject, Source, is_list, is_object
 from utcp_bridge.settings import ManualOptions
@@ -71,7 +71,7 @@ class ManualReader:
         return self._selected(_read_manual(content, shape, entry=entry, where=where), options, where)
 
     def _selected(self, manual: LoadedManual, options: ManualOptions, where: str) -> LoadedManual:
-        selection = Selection(options.include, options.exclude, options.overrides)
+        selection = ToolSelection(options.include, options.exclude, options.overrides)
         tools = select(manual.tools, selection, self._hints)
         # A registry's rules are written for all of its manuals: in one of them a pattern may well match no tool.
         faults = selection.faults(unused=options.registry is None)
