@@ -138,7 +138,7 @@ def test_a_projection_goes_with_the_tool() -> None:
         ({"overrides": {"ping": {"name": 5}}}, "`overrides`: `name` of 'ping' must be text, not a number."),
     ],
 )
-def test_what_a_rule_gets_wrong_is_one_warning(rules: JsonObject, fault: str) -> None:
+def test_each_mistake_in_a_rule_is_one_warning(rules: JsonObject, fault: str) -> None:
     _, faults = chosen(**rules)
     assert len(faults) == 1
     assert faults[0].startswith(fault)

@@ -27,7 +27,7 @@ from utcp_bridge.dialects.fields import nearest, sort_of, word
 from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.model import Fault, Faults, JsonObject, is_list, is_object, matches_glob
 
-__all__ = ["ToolSelection", "ToolFacts", "changed", "facts_of", "select"]
+__all__ = ["ToolFacts", "ToolSelection", "changed", "facts_of", "select"]
 
 _PATTERNS = {
     "names": "name",

@@ -24,7 +24,7 @@ from utcp_bridge.dialects.openapi.servers import ServerChoice
 from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_text
 from utcp_bridge.dialects.openapi.tools import OperationConverter
 from utcp_bridge.dialects.readings import RawTool
-from utcp_bridge.dialects.selection import ToolSelection, ToolFacts, changed
+from utcp_bridge.dialects.selection import ToolFacts, ToolSelection, changed
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import JsonObject
 
