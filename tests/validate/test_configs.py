@@ -46,7 +46,7 @@ def test_good_configurations_of_every_shape_are_left_in_peace(document, names):
     [
         ({"manual_call_templates": 3}, "/manual_call_templates", "a number, not a list"),
         ({"manual_call_templates": [HTTP, HTTP]}, "/manual_call_templates/1/name", "also named 'shop'"),
-        ({"providers": {"a": {"url": "x"}}}, "/providers/a", "names no `call_template_type`"),
+        ({"providers": {"a": {"url": "x"}}}, "/providers/a", "has no `call_template_type`"),
         ({"providers": [{**HTTP, "name": 3}]}, "/providers/0/name", "a number, not text"),
         ({"manual_call_templates": ["zz+x://y"]}, "/manual_call_templates/0", "scheme"),
         (

@@ -37,10 +37,10 @@ def test_good_manuals_of_every_shape_are_left_in_peace(document):
         ({"description": "d"}, "/tools/1", "no name"),
         (GOOD, "/tools/1/name", "the same name"),
         ({**GOOD, "name": "b", "inputs": 3}, "/tools/1/inputs", "a number, not an object"),
-        ({**GOOD, "name": "b", "inputs": {"type": "array"}}, "/tools/1/inputs", "of type 'array'"),
-        ({**GOOD, "name": "b", "parameters": {"type": "objct", "a": 1}}, "/tools/1/parameters", "of type 'objct'"),
+        ({**GOOD, "name": "b", "inputs": {"type": "array"}}, "/tools/1/inputs", "has type 'array'"),
+        ({**GOOD, "name": "b", "parameters": {"type": "objct", "a": 1}}, "/tools/1/parameters", "has type 'objct'"),
         ({**GOOD, "name": "b", "outputs": {"type": "x"}}, "/tools/1/outputs/type", "`type` is one of"),
-        ({"name": "b", "description": "d", "tool_provider": {}}, "/tools/1/tool_provider", "names no"),
+        ({"name": "b", "description": "d", "tool_provider": {}}, "/tools/1/tool_provider", "has no"),
     ],
 )
 def test_a_fault_of_one_tool_stands_at_its_place_and_costs_no_other(tool, pointer, words):

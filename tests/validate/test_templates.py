@@ -34,7 +34,7 @@ def test_a_good_template_is_left_in_peace(raw):
     ("raw", "pointer", "words"),
     [
         (3, "/t", "a number, not an object"),
-        ({"url": "https://x.example"}, "/t", "names no `call_template_type`"),
+        ({"url": "https://x.example"}, "/t", "has no `call_template_type`"),
         ({"call_template_type": "htp"}, "/t/call_template_type", "no transport of type 'htp'"),
         ({"provider_type": "htp"}, "/t/provider_type", "no transport"),
         ({**HTTP, "url": "no address"}, "/t/url", "lacks its scheme or host"),
