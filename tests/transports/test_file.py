@@ -13,7 +13,6 @@ import pytest
 
 from utcp_bridge.errors import ManualError, PolicyError, ReplyTooLarge
 from utcp_bridge.model import Binary, JsonObject, Source, Trust, discard
-from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
 from utcp_bridge.testing.contract import LIMIT, Bench, Case, Peer
 from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transport import LocalFile

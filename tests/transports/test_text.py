@@ -11,7 +11,6 @@ import pytest
 
 from utcp_bridge.errors import ManualError, ReplyTooLarge
 from utcp_bridge.model import JsonObject, discard
-from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
 from utcp_bridge.testing.contract import LIMIT, Bench, Case, Peer
 from utcp_bridge.testing.services import make_call
 from utcp_bridge.transports.text import TRANSPORT, TextTemplate, TextTransport
