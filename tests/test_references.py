@@ -33,9 +33,6 @@ ARCHITECTURE = DOCS / "architecture.md"
 PROGRAMS = {"utcp-bridge": "", "utcp": "", "utcp-registry": "registry", "python -m utcp_bridge": ""}
 TOOL_VERBS = {"call", "describe", "explain"}
 PLACEHOLDER = re.compile(r"[A-Z][A-Z_]*(?:…|\.\.\.)?|\{.*|…|\.\.\.|<.*")
-ELSEWHERE = {"--bin", "--index-url", "--extra-index-url", "--app"}
-"""Options of other programs that pages name by themselves."""
-
 NOT_SETTINGS = {"token"}
 """`UTCP_BRIDGE_TOKEN` is the variable for clients of the bridge's own manual."""
 
@@ -191,7 +188,7 @@ def test_a_command_that_does_not_exist_is_found(text: str, fault: str | None) ->
 
 
 def test_every_option_that_a_text_names_by_itself_exists() -> None:
-    known = set().union(*(options(command) for command in commands().values())) | ELSEWHERE
+    known = set().union(*(options(command) for command in commands().values()))
     known |= {
         option
         for path in (ROOT / "scripts").iterdir()
