@@ -44,6 +44,10 @@ def test_every_verb_has_debug_and_says_which_options_may_be_repeated(verb):
     assert [option.name for option in options if option.multiple and "several times" not in str(option.help)] == []
 
 
+def test_the_verbs_have_the_default_name_of_the_program():
+    assert [name for name, verb in COMMANDS.items() if "utcp-bridge" not in str(verb.epilog)] == []
+
+
 def test_the_verbs_are_listed_in_the_order_of_the_journey(command):
     outcome = command("-h")
     assert outcome.code == 0

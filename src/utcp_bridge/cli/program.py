@@ -28,7 +28,7 @@ class NamedGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command, with the program's name in its texts."""
         found = super().get_command(ctx, cmd_name)
-        return None if found is None else under_name(found, str(ctx.find_root().info_name))
+        return None if found is None else under_name(found, ctx.find_root().info_name or DEFAULT)
 
 
 def started_as() -> str:

@@ -43,7 +43,10 @@ def test_the_file_name_decides_the_form_and_overwriting_needs_force(command, tmp
 def test_a_missing_folder_is_one_clear_line(command):
     outcome = command("convert", PETS, "-o", "no/such/pets.json")
     assert outcome.code == 2
-    assert outcome.err == "utcp-bridge: no/such/pets.json cannot be written: No such file or directory. Choose another file.\n"
+    assert (
+        outcome.err
+        == "utcp-bridge: no/such/pets.json cannot be written: No such file or directory. Choose another file.\n"
+    )
 
 
 def test_options_reach_the_conversion(command):

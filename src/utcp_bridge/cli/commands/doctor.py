@@ -46,7 +46,7 @@ Steps. Each needs the steps before it:
 \b
 Examples:
   utcp-bridge doctor                           each manual of ./providers.json
-  utcp-bridge doctor utcp.yaml weather      one manual
+  utcp-bridge doctor utcp.yaml weather         one manual
   utcp-bridge doctor utcp.yaml --call 'weather.get_forecast {"city": "Paris"}'
   utcp-bridge doctor utcp.yaml --json
 \b
