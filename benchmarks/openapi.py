@@ -86,6 +86,7 @@ def _conversion(table, loaded):
         except UtcpError:
             continue
         seconds = time.process_time() - start
+        made = [tool.as_json() for tool in made]
         if seconds > taken:
             slowest, taken = f"{name}, {len(made)} operations", seconds
         converted += 1
@@ -116,8 +117,7 @@ def _weight(table, paths):
         return
     client = StandIn(BridgeSettings(exposure="all"))
     for tool in tools:
-        fields = {key: tool.get(key) for key in ("description", "inputs", "outputs")}
-        client.add("api", tool.name, **fields)
+        client.add("api", tool.name, description=tool.description, inputs=tool.inputs, outputs=tool.outputs)
     entries = [entry.listed for entry in Catalogue(client).listed]
     schemas = sum(len(orjson.dumps(entry.get(key))) for entry in entries for key in ("inputSchema", "outputSchema"))
     whole = sum(len(orjson.dumps(entry)) for entry in entries)

@@ -1,4 +1,4 @@
-"""Pages that follow from the code: docs/settings.md, docs/cli.md, docs/errors.md. Run by `scripts/docs [--check]`."""
+"""Pages that follow from the code: docs/{settings,cli,errors,api}.md. Run by `scripts/docs [--check]`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
+from api_page import api_page
 from pydantic import BaseModel
 
 from utcp_bridge import errors
@@ -60,6 +61,20 @@ it is a line on stderr, or an object on stdout with `--json`, and the exit code.
 
 No message holds a secret, a header, a URL's query or a traceback.
 """
+
+API_INTRO = f"""# The public API
+
+{NOTICE}
+
+These modules are public: names in their `__all__` keep their meaning from release to release. All other modules of
+`utcp_bridge` are private and may change in any release.
+
+`JsonObject` is `dict[str, Any]`. Times are in seconds and sizes in bytes, unless a name or text says otherwise.
+"""
+
+
+def api() -> str:
+    return api_page(API_INTRO)
 
 
 def settings_page() -> str:
@@ -146,6 +161,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "cli.md": cli_page,
     "errors.md": errors_page,
+    "api.md": api,
 }
 
 

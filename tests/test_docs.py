@@ -1,12 +1,17 @@
 """The documentation is complete and true: settings, options, error codes, links, examples."""
 
 import re
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
+from scripts.api_page import MODULES
 from tests.support.source import DOCS, ROOT, tracked_files
 
+import utcp_bridge
 from utcp_bridge import errors
 from utcp_bridge.cli.command import every_command
 from utcp_bridge.configuration.loading import load_config
@@ -82,6 +87,34 @@ def test_every_verb_and_option_is_documented(name: str, verb: click.Command) -> 
     }
     assert sorted(option for option in options - {"--help"} if option not in text) == []
     assert f"utcp-bridge {name}".strip() in text
+
+
+def test_generated_pages_are_current() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "generate_docs.py", "--check"],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=25,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_api_page_describes_every_public_name_of_a_module(module: str) -> None:
+    section = page("api.md").partition(f"\n## {module}\n")[2].partition("\n## ")[0]
+    described = re.findall(r"^### (\w+)$", section, re.MULTILINE)
+    exported = re.findall(r"\[`(\w+)`\]\(#\w+\)", section.partition("Also exported here: ")[2])
+    assert sorted([*described, *exported]) == sorted(import_module(module).__all__)
+
+
+def test_the_documented_public_modules_are_those_of_the_api_page() -> None:
+    public = {name for name in MODULES if name.count(".") < 2 or name.startswith("utcp_bridge.adapters")}
+    for text in (utcp_bridge.__doc__ or "", page("library.md")):
+        listed = re.search(r"public modules are (.+?)[:.](?:\s|$)", text, re.DOTALL)
+        assert listed is not None
+        assert set(re.findall(r"`(utcp_bridge[\w.]*)`", listed[1])) <= public
+        assert public <= set(re.findall(r"`(utcp_bridge[\w.]*)`", text))
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:

@@ -5,7 +5,7 @@ from functools import partial
 import anyio
 import pytest
 
-from utcp_bridge.tasks import Background, run_blocking
+from utcp_bridge.tasks import Background, Opening, run_blocking
 
 pytestmark = pytest.mark.anyio
 
@@ -109,6 +109,33 @@ async def test_tell_wakes_everyone_who_waits() -> None:
             await anyio.wait_all_tasks_blocked()
             tasks.tell()
     assert woken == 2
+
+
+async def test_waiting_for_an_opening_ends_when_the_task_reports() -> None:
+    opening = Opening()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+
+            async def wait() -> None:
+                assert await opening.wait(5)
+
+            group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            assert not opening.is_settled
+            opening.settle()
+    opening.settle(ValueError("too late"))
+    assert await opening.wait(0)
+
+
+async def test_waiting_for_an_opening_raises_its_failure() -> None:
+    opening = Opening()
+    opening.settle(ValueError("no such command"))
+    with pytest.raises(ValueError, match="no such command"):
+        await opening.wait(5)
+
+
+async def test_an_opening_that_takes_too_long_is_not_settled() -> None:
+    assert not await Opening().wait(0.01)
 
 
 async def doubled(number: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The project's files speak of the project alone: no machine's paths, no registry, no key, no tracker."""
+"""The project's files name nothing outside the project: no path of a machine, no registry, no key, no tracker."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,10 @@ RULES = {
 }
 OWN_RULES = Path(__file__).name
 NOT_OURS = ("LICENSE", "tests/data/")
-"""Quoted as they are: a licence, and samples of what strangers write."""
+"""Quoted as they are: a licence, and samples that other people wrote."""
+
+ALLOWED = {"a tracker's reference": {"CHANGELOG.md"}}
+"""Files that a rule leaves out: the changelog names the reports that a change answers."""
 
 
 def texts() -> dict[str, str]:
@@ -38,9 +41,10 @@ def texts() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_no_file_holds(rule: str) -> None:
+def test_no_file_contains(rule: str) -> None:
     pattern = re.compile(RULES[rule], re.MULTILINE)
-    found = [f"{name}: {match[0]}" for name, text in texts().items() for match in pattern.finditer(text)]
+    checked = {name: text for name, text in texts().items() if name not in ALLOWED.get(rule, ())}
+    found = [f"{name}: {match[0]}" for name, text in checked.items() for match in pattern.finditer(text)]
     assert found == []
 
 
@@ -53,11 +57,11 @@ def test_no_file_holds(rule: str) -> None:
         ("a tracker's reference", "fixes " + "#" + "4711"),
     ],
 )
-def test_a_rule_finds_what_it_is_for(rule: str, text: str) -> None:
+def test_a_rule_finds_an_example_of_its_kind(rule: str, text: str) -> None:
     assert re.search(RULES[rule], text, re.MULTILINE)
 
 
-def test_text_files_end_with_one_newline_and_hold_no_tabs_or_trailing_spaces_in_python() -> None:
+def test_python_files_end_with_one_newline_and_have_no_trailing_spaces() -> None:
     faults = [
         name
         for name, text in texts().items()

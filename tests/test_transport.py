@@ -56,7 +56,6 @@ def test_the_defaults_promise_the_least() -> None:
     template = EchoTemplate()
     assert Echo.endpoint(template) is None, "no URL, so no credentials go anywhere"
     assert Echo.annotations(template) == {}
-    assert Echo.idempotent(template) is False, "never sent twice"
     assert (Echo.local, Echo.remote, Echo.implicit, Echo.streaming) == (False, True, True, False)
     assert Echo.raw_fields == Echo.braced_only == frozenset()
 

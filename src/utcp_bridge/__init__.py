@@ -2,46 +2,100 @@
 
     from utcp_bridge import UtcpClient
 
-    client = await UtcpClient.create("providers.json")
-    print(await client.call_tool("weather.get_forecast", {"city": "Paris"}))
+    async with await UtcpClient.create("providers.json") as client:
+        print(await client.call_tool("weather.get_forecast", {"city": "Paris"}))
 
-Importing the package loads nothing heavy; each public name brings its own module along.
+The public modules are `utcp_bridge`, `utcp_bridge.errors`, `utcp_bridge.providers`, `utcp_bridge.transport` and
+`utcp_bridge.testing`, each with its `__all__`; `utcp_bridge.adapters.langchain` is public too. All other modules are
+private: they may change in any release.
+
+Importing the package loads nothing heavy. Each public name loads its module when it is first used.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-"""The one place that states the version; the build reads it from here."""
+"""The version of the distribution; the build reads it from here."""
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import Extensions, UtcpClient
     from utcp_bridge.client.sync import ToolInfo, UTCPClient
     from utcp_bridge.convert import openapi_to_utcp
-    from utcp_bridge.errors import UtcpError
-    from utcp_bridge.model import Binary, CallTemplate, Document, Result, Tool
+    from utcp_bridge.errors import (
+        Busy,
+        CallerError,
+        ConfigError,
+        ConnectionLost,
+        DeadlineExceeded,
+        InvalidArguments,
+        MalformedReply,
+        ManualError,
+        MissingExtra,
+        OperatorError,
+        PolicyError,
+        Rejected,
+        ReplyTooLarge,
+        TokenError,
+        Unexplainable,
+        UnknownTool,
+        Unreachable,
+        UpstreamError,
+        UtcpError,
+        VariableNotFound,
+    )
+    from utcp_bridge.manuals.registration import ManualState
+    from utcp_bridge.model import Binary, Call, CallTemplate, ContentBlocks, Document, Emit, Fault, Result, Tool
     from utcp_bridge.providing import ToolServer, add_manual
     from utcp_bridge.registry.client import AsyncUTCPRegistry, UTCPRegistry
+    from utcp_bridge.search import Hit
     from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
-    from utcp_bridge.transport import Transport
+    from utcp_bridge.transport import Services, Target, Transport
 
 __all__ = [
     "AsyncUTCPRegistry",
     "Binary",
     "BridgeSettings",
+    "Busy",
+    "Call",
     "CallTemplate",
+    "CallerError",
+    "ConfigError",
+    "ConnectionLost",
+    "ContentBlocks",
+    "DeadlineExceeded",
     "Document",
+    "Emit",
     "Extensions",
+    "Fault",
+    "Hit",
+    "InvalidArguments",
+    "MalformedReply",
+    "ManualError",
+    "ManualState",
+    "MissingExtra",
+    "OperatorError",
+    "PolicyError",
+    "Rejected",
+    "ReplyTooLarge",
     "Result",
+    "Services",
+    "Target",
+    "TokenError",
     "Tool",
     "ToolInfo",
     "ToolServer",
     "Transport",
     "UTCPClient",
     "UTCPRegistry",
+    "Unexplainable",
+    "UnknownTool",
+    "Unreachable",
+    "UpstreamError",
     "UtcpClient",
     "UtcpClientConfig",
     "UtcpError",
+    "VariableNotFound",
     "__version__",
     "add_manual",
     "openapi_to_utcp",
@@ -51,19 +105,46 @@ _HOMES = {
     "AsyncUTCPRegistry": "registry.client",
     "Binary": "model",
     "BridgeSettings": "settings",
+    "Busy": "errors",
+    "Call": "model",
     "CallTemplate": "model",
+    "CallerError": "errors",
+    "ConfigError": "errors",
+    "ConnectionLost": "errors",
+    "ContentBlocks": "model",
+    "DeadlineExceeded": "errors",
     "Document": "model",
+    "Emit": "model",
     "Extensions": "client.client",
+    "Fault": "model",
+    "Hit": "search",
+    "InvalidArguments": "errors",
+    "MalformedReply": "errors",
+    "ManualError": "errors",
+    "ManualState": "manuals.registration",
+    "MissingExtra": "errors",
+    "OperatorError": "errors",
+    "PolicyError": "errors",
+    "Rejected": "errors",
+    "ReplyTooLarge": "errors",
     "Result": "model",
+    "Services": "transport",
+    "Target": "transport",
+    "TokenError": "errors",
     "Tool": "model",
     "ToolInfo": "client.sync",
     "ToolServer": "providing",
     "Transport": "transport",
     "UTCPClient": "client.sync",
     "UTCPRegistry": "registry.client",
+    "Unexplainable": "errors",
+    "UnknownTool": "errors",
+    "Unreachable": "errors",
+    "UpstreamError": "errors",
     "UtcpClient": "client.client",
     "UtcpClientConfig": "settings",
     "UtcpError": "errors",
+    "VariableNotFound": "errors",
     "add_manual": "providing",
     "openapi_to_utcp": "convert",
 }

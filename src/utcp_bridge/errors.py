@@ -1,29 +1,31 @@
-"""Every error this package raises on purpose.
+"""Every error that this package raises on purpose.
 
     UtcpError
-    ├── OperatorError            the configuration is at fault
-    │   ├── ConfigError          a file, key or value we cannot read
-    │   ├── VariableNotFound     a template names a variable that no source holds
+    ├── OperatorError            the configuration must change
+    │   ├── ConfigError          a file, key or value that cannot be used
+    │   ├── VariableNotFound     a template names a variable that no source has
     │   ├── MissingExtra         the transport's optional packages are not installed
-    │   ├── Unexplainable        the transport does not tell what it would send
+    │   ├── Unexplainable        the transport cannot show what it would send
     │   └── PolicyError          the security policy refuses it; the operator may allow it
-    ├── CallerError              the arguments are at fault
-    │   ├── UnknownTool
-    │   └── InvalidArguments
-    ├── UpstreamError            the other side is at fault
-    │   ├── ManualError          what was fetched is not a manual we understand
+    ├── CallerError              the request must change
+    │   ├── UnknownTool          no tool has this name
+    │   ├── InvalidArguments     the arguments do not match the tool's input schema
+    │   └── StaleCursor          the cursor of `tools/list` is invalid or out of date
+    ├── UpstreamError            the other side failed
+    │   ├── ManualError          the document is not a manual that can be read
     │   ├── Unreachable          no connection: nothing was sent, so a retry is safe
-    │   ├── ConnectionLost       broke after something was sent
-    │   ├── Rejected             an answer that says no: HTTP status, gRPC status, exit code
-    │   ├── MalformedReply       an answer that cannot be read
-    │   ├── ReplyTooLarge        an answer above the size limit
-    │   └── TokenError           the authorization server gave no token
-    ├── DeadlineExceeded         the call's wall-clock time is over
-    └── Busy                     the provider's queue or rate limit is full
+    │   ├── ConnectionLost       the connection broke after something was sent
+    │   ├── Rejected             the other side returned an error: HTTP status, gRPC status, exit code
+    │   ├── MalformedReply       the reply cannot be read
+    │   ├── ReplyTooLarge        the reply is above the size limit
+    │   └── TokenError           the authorization server returned no access token
+    ├── DeadlineExceeded         the time limit of the call is over
+    ├── Busy                     the queue or the rate limit of the provider is full
+    └── InternalError            utcp-bridge itself failed
 
-Rule 1. A message is one sentence for a person: what, where. `remedy` says what to do.
+Rule 1. A message is one sentence for a person: what happened, and where. `remedy` says what to do.
 Rule 2. A message never holds a secret, a header, a URL's query or a traceback.
-Rule 3. The first level says whose fault it is; only that level decides who is told and whether to retry.
+Rule 3. The first level says who must act. Only this level decides whom to notify and whether to retry.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ __all__ = [
     "ConfigError",
     "ConnectionLost",
     "DeadlineExceeded",
+    "InternalError",
     "InvalidArguments",
     "MalformedReply",
     "ManualError",
@@ -44,6 +47,7 @@ __all__ = [
     "PolicyError",
     "Rejected",
     "ReplyTooLarge",
+    "StaleCursor",
     "TokenError",
     "Unexplainable",
     "UnknownTool",
@@ -55,11 +59,11 @@ __all__ = [
 
 
 class UtcpError(Exception):
-    """Base of all; `code` is stable and documented in docs/errors.md."""
+    """Base of all errors. `code` stays the same from release to release."""
 
     code: ClassVar[str] = "error"
     retryable: bool = False
-    """Whether the same call may be sent again, provided that it is idempotent."""
+    """Whether an idempotent call may be sent again."""
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
         super().__init__(message)
@@ -71,7 +75,7 @@ class UtcpError(Exception):
 
 
 class OperatorError(UtcpError):
-    """Something that only a change of the configuration cures."""
+    """An error that only a change of the configuration can fix."""
 
     code = "operator"
 
@@ -83,7 +87,7 @@ class ConfigError(OperatorError):
 
 
 class VariableNotFound(OperatorError):
-    """A template names a variable that no source holds; `key` is the exact name to set."""
+    """A template names a variable that no source has; `key` is the exact name to set."""
 
     code = "variable_not_found"
 
@@ -96,7 +100,7 @@ class VariableNotFound(OperatorError):
 
 
 class MissingExtra(OperatorError):
-    """A transport whose optional packages are not installed."""
+    """The transport needs optional packages that are not installed."""
 
     code = "missing_extra"
 
@@ -108,7 +112,7 @@ class MissingExtra(OperatorError):
 
 
 class Unexplainable(OperatorError):
-    """A transport of another package that does not tell what a call would send."""
+    """A transport of another package that cannot show what a call would send."""
 
     code = "unexplainable"
 
@@ -120,7 +124,7 @@ class PolicyError(OperatorError):
 
 
 class CallerError(UtcpError):
-    """Something that only other arguments cure."""
+    """An error that only a different request can fix."""
 
     code = "caller"
 
@@ -132,41 +136,57 @@ class UnknownTool(CallerError):
 
 
 class InvalidArguments(CallerError):
-    """The arguments do not fit the tool's input schema."""
+    """The arguments do not match the tool's input schema."""
 
     code = "invalid_arguments"
 
 
+class StaleCursor(CallerError):
+    """A `tools/list` cursor that is invalid or belongs to an earlier list."""
+
+    code = "stale_cursor"
+
+
 class UpstreamError(UtcpError):
-    """The tool's own side failed."""
+    """The upstream service failed."""
 
     code = "upstream"
 
 
 class ManualError(UpstreamError):
-    """A fetched document that is neither a UTCP manual nor an OpenAPI description."""
+    """A document that cannot be read as a UTCP manual or as an OpenAPI description.
+
+    `line` and `column` say where, if the text itself cannot be parsed; they count from 1.
+    """
 
     code = "manual"
 
+    def __init__(
+        self, message: str, *, line: int | None = None, column: int | None = None, remedy: str | None = None
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.line = line
+        self.column = column
+
 
 class Unreachable(UpstreamError):
-    """No connection could be made: name resolution, refusal, TLS handshake."""
+    """No connection: the name was not found, the connection was refused, or the TLS handshake failed."""
 
     code = "unreachable"
     retryable = True
 
 
 class ConnectionLost(UpstreamError):
-    """The connection broke after the request was sent, before the answer was complete."""
+    """The connection broke after the request was sent and before the reply was complete."""
 
     code = "connection_lost"
 
 
 class Rejected(UpstreamError):
-    """The other side answered with an error.
+    """The other side returned an error.
 
-    `status` is its own status (HTTP status, gRPC code, exit code), `detail` its decoded body,
-    `retry_after` seconds if it named any.
+    `status` is its own status (HTTP status, gRPC code, exit code), `detail` its decoded body, and `retry_after` the
+    seconds to wait, if it named them.
     """
 
     code = "rejected"
@@ -189,31 +209,42 @@ class Rejected(UpstreamError):
 
 
 class MalformedReply(UpstreamError):
-    """An answer that does not parse as what it claims to be."""
+    """A reply that cannot be read as the format that it declares."""
 
     code = "malformed_reply"
 
 
 class ReplyTooLarge(UpstreamError):
-    """An answer above the size limit; the rest was not read."""
+    """A reply above the size limit; the rest was not read."""
 
     code = "reply_too_large"
 
 
 class TokenError(UpstreamError):
-    """The authorization server did not give an access token."""
+    """The authorization server returned no access token."""
 
     code = "token"
 
 
 class DeadlineExceeded(UtcpError):
-    """The wall-clock time of the call is over; what was in flight was cancelled."""
+    """The time limit of the call is over; the request was cancelled."""
 
     code = "deadline_exceeded"
 
 
 class Busy(UtcpError):
-    """The provider's concurrency queue or rate limit is full; nothing was sent."""
+    """The queue or the rate limit of the provider is full; nothing was sent."""
 
     code = "busy"
     retryable = True
+
+
+class InternalError(UtcpError):
+    """An internal error of utcp-bridge; the log has its traceback at the level `debug`."""
+
+    code = "internal"
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(
+            message, remedy=remedy or "Run with --debug, or set log_level to debug: the log then has the traceback."
+        )

@@ -1,4 +1,4 @@
-"""Work and who runs it: background tasks with one owner, and coroutines for callers without an event loop."""
+"""Background tasks with one owner, and coroutines for callers without an event loop."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["Background", "run_blocking"]
+__all__ = ["Background", "Opening", "run_blocking"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -21,8 +21,8 @@ T = TypeVar("T")
 class Background:
     """A task group that lives in a task of its own, from `start()` to `stop()`.
 
-    `UtcpClient.create` must work without `async with`; a task group entered there would tie its
-    cancellation to whichever task happens to call. One task's failure is logged and ends that task alone.
+    `UtcpClient.create` must work without `async with`. A task group that is entered there would tie its cancellation
+    to the task that calls `create`. If one task fails, the failure is logged and the other tasks go on.
     """
 
     def __init__(self) -> None:
@@ -32,20 +32,20 @@ class Background:
         self._moved = anyio.Event()
 
     async def start(self) -> None:
-        """Begin to own tasks."""
+        """Start the task that owns the others."""
         started = anyio.Event()
-        self._owner = asyncio.create_task(self._own(started))  # noqa: TID251 - this is the owner of the others
+        self._owner = asyncio.create_task(self._own(started))  # noqa: TID251 - this task owns the others
         await started.wait()
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-        """Run `work` until it ends or `stop()`; returns the way to cancel it. After `stop()` nothing starts."""
+        """Run `work` until it ends or `stop()` is called. Return a function that cancels it. Later nothing starts."""
         scope = anyio.CancelScope()
         if self._group is not None and not self._stopping.is_set():
             self._group.start_soon(_run, work, scope)
         return scope.cancel
 
     def tell(self) -> None:
-        """Wake whoever waits in `moved()`."""
+        """Wake the tasks that wait in `moved()`."""
         self._moved.set()
         self._moved = anyio.Event()
 
@@ -67,18 +67,45 @@ class Background:
             group.cancel_scope.cancel()
 
 
+class Opening:
+    """Whether a background task has opened what it holds, or why it could not; for the callers that wait for it."""
+
+    def __init__(self) -> None:
+        self._settled = anyio.Event()
+        self._failure: Exception | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is open or has failed."""
+        return self._settled.is_set()
+
+    def settle(self, failure: Exception | None = None) -> None:
+        """Report that it is open, or why it is not. Only the first report counts."""
+        if not self._settled.is_set():
+            self._failure = failure
+            self._settled.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until it is settled, and return whether that took at most `seconds`. Raises its failure."""
+        with anyio.move_on_after(seconds):
+            await self._settled.wait()
+        if self._failure is not None:
+            raise self._failure
+        return self._settled.is_set()
+
+
 async def _run(work: Callable[[], Coroutine[Any, Any, None]], scope: anyio.CancelScope) -> None:
     with scope:
         try:
             await work()
-        except Exception:  # noqa: BLE001 - a task's failure must not cancel its siblings
-            _log.exception("A background task failed.")
+        except Exception:
+            _logger.exception("A background task failed.")
 
 
 def run_blocking(work: Callable[[], Awaitable[T]]) -> T:
-    """Run a coroutine function to its end and return what it returns.
+    """Run a coroutine function to its end and return its result.
 
-    Within a running event loop, as in a notebook, it runs in a thread of its own, and that loop waits.
+    Within a running event loop, as in a notebook, it runs in a thread of its own, and the loop waits.
     """
     try:
         asyncio.get_running_loop()

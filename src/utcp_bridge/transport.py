@@ -1,8 +1,8 @@
-"""The contract between the client and a transport. Adding a transport is adding one file that keeps it.
+"""The contract between the client and a transport, and every type that the author of a transport needs.
 
-A transport module holds: a docstring (what it does, an example in both dialects, limits), its template
-model, its transport class, and `TRANSPORT = TheClass`. It is found by scanning `utcp_bridge.transports`
-and the entry-point group `utcp_bridge.transports`; see docs/transports/index.md for one in 40 lines.
+The client finds transports by scanning `utcp_bridge.transports`, whose modules assign `TRANSPORT = TheClass`, and by
+the entry-point group `utcp_bridge.transports` of other packages. `utcp_bridge.testing.contract` is the suite that every
+transport must pass.
 """
 
 from __future__ import annotations
@@ -14,16 +14,48 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from utcp_bridge.errors import Unexplainable
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, Source, TlsOptions, Tool
+from utcp_bridge.model import (
+    Binary,
+    Call,
+    CallTemplate,
+    ContentBlocks,
+    Document,
+    Emit,
+    Result,
+    Source,
+    TlsOptions,
+    Tool,
+    Trust,
+)
+from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.settings import BridgeSettings
 
 if TYPE_CHECKING:
     from utcp_bridge.auth.credentials import Credentials
     from utcp_bridge.net.guard import Guard
     from utcp_bridge.net.http import HttpPool
-    from utcp_bridge.net.preview import NativeRequest
 
-__all__ = ["Endpoint", "LocalFile", "Need", "Program", "Services", "Target", "Transport"]
+__all__ = [
+    "Binary",
+    "Call",
+    "CallTemplate",
+    "ContentBlocks",
+    "Document",
+    "Emit",
+    "Endpoint",
+    "LocalFile",
+    "NativeRequest",
+    "Need",
+    "Program",
+    "Result",
+    "Services",
+    "Source",
+    "Target",
+    "TlsOptions",
+    "Tool",
+    "Transport",
+    "Trust",
+]
 
 TemplateT = TypeVar("TemplateT", bound=CallTemplate)
 
@@ -128,12 +160,6 @@ class Transport(ABC, Generic[TemplateT]):
         """MCP hints that follow from the template alone (GET is read-only, DELETE destroys, ...)."""
         del template
         return {}
-
-    @classmethod
-    def idempotent(cls, template: TemplateT) -> bool:
-        """Whether a failed call may be sent again."""
-        del template
-        return False
 
     @classmethod
     def is_streaming(cls, tool: Tool) -> bool:

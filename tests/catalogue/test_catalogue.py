@@ -6,7 +6,8 @@ import orjson
 import pytest
 from tests.support.server_client import StandIn
 
-from utcp_bridge.catalogue.catalogue import Catalogue, StaleCursor
+from utcp_bridge.catalogue.catalogue import Catalogue
+from utcp_bridge.errors import StaleCursor
 from utcp_bridge.settings import BridgeSettings
 
 INPUTS = {"type": "object", "properties": {"$top": {"type": "integer"}, "q": {"type": "string"}}}

@@ -3,8 +3,9 @@
 import pytest
 from tests.support.server_client import StandIn
 
-from utcp_bridge.catalogue.catalogue import Catalogue, StaleCursor
+from utcp_bridge.catalogue.catalogue import Catalogue
 from utcp_bridge.catalogue.exposure import exposure_for
+from utcp_bridge.errors import StaleCursor
 from utcp_bridge.settings import BridgeSettings, ExposureLimits, MetaTools
 
 META = {"name": "search_tools", "inputSchema": {"type": "object"}}

@@ -1,4 +1,4 @@
-"""Running the command in this process, and a terminal for it to write to."""
+"""Fixtures: the command in this process, a terminal for its output, and a configuration."""
 
 import logging
 import os
@@ -36,7 +36,7 @@ def no_configuration_at_hand(tmp_path, monkeypatch):
 
 @pytest.fixture
 def command(capfdbinary):
-    """Runs `utcp-bridge` with these arguments; returns exit code, stdout and stderr."""
+    """Run `utcp-bridge` with these arguments and return exit code, stdout and stderr."""
 
     def call(*arguments: str) -> Outcome:
         capfdbinary.readouterr()
@@ -49,14 +49,14 @@ def command(capfdbinary):
 
 
 class Terminal:
-    """A pseudo-terminal that stands in the place of stdout and stderr while it is entered."""
+    """A pseudo-terminal that replaces stdout and stderr while it is entered."""
 
     def __init__(self) -> None:
         self._main, other = os.openpty()
         self.stream = os.fdopen(other, "w", encoding="utf-8")
 
     def shown(self) -> str:
-        """Everything written so far; ends the terminal."""
+        """Return everything written so far."""
         self.stream.flush()
         os.set_blocking(self._main, False)
         parts = []
@@ -82,7 +82,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """`with terminal:` makes stdout and stderr a terminal of 60 columns."""
+    """Return a terminal of 60 columns; `with terminal:` makes it stdout and stderr."""
     opened = Terminal()
     monkeypatch.setenv("COLUMNS", "60")
     yield opened
@@ -91,7 +91,7 @@ def terminal(monkeypatch):
 
 @pytest.fixture
 def manual(tmp_path):
-    """A configuration with one good manual, one that nobody serves, and a faulty entry."""
+    """Return the path of a configuration with a valid manual, a missing one and an invalid entry."""
     path = tmp_path / "utcp.yaml"
     path.write_text(
         """

@@ -1,4 +1,4 @@
-"""Words on the command line become arguments by the tool's schema."""
+"""Words of the command line become arguments of the types in the tool's schema."""
 
 import pytest
 from hypothesis import given
@@ -78,25 +78,25 @@ def test_a_dash_reads_an_object_from_stdin():
 @pytest.mark.parametrize(
     ("words", "stdin", "message"),
     [
-        (["word"], "", "'word' is no argument"),
-        (["=x"], "", "'=x' is no argument"),
-        (["days:=x"], "", "What days holds is no JSON at line 1, column 1"),
-        (["days:=NaN"], "", "What days holds is no JSON"),
-        (["{"], "", "What the JSON object holds is no JSON"),
-        (["-"], "[]", "What stdin holds is no JSON object"),
-        (["days:=" + "[" * 100_000], "", "What days holds is no JSON"),
+        (["word"], "", "'word' is not an argument"),
+        (["=x"], "", "'=x' is not an argument"),
+        (["days:=x"], "", "The value of days is not valid JSON at line 1, column 1"),
+        (["days:=NaN"], "", "The value of days is not valid JSON"),
+        (["{"], "", "The value of the JSON object is not valid JSON"),
+        (["-"], "[]", "The value of stdin must be a JSON object"),
+        (["days:=" + "[" * 100_000], "", "The value of days is not valid JSON"),
     ],
 )
-def test_a_word_that_cannot_be_read_is_named(words, stdin, message):
+def test_an_error_names_a_word_that_cannot_be_read(words, stdin, message):
     with pytest.raises(InvalidArguments, match=message[:40].replace("[", r"\[")) as caught:
         read(*words, stdin=stdin)
     assert "key=value" in caught.value.remedy
 
 
-def test_a_schema_without_properties_takes_anything():
+def test_a_schema_without_properties_allows_any_argument():
     assert read_arguments(["a=1"], {}, str) == {"a": 1}
 
 
 @given(st.text(min_size=1))
-def test_a_string_arrives_as_it_was_typed(text):
+def test_a_string_argument_keeps_its_text(text):
     assert read(f"city={text}") == {"city": text}

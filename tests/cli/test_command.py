@@ -1,4 +1,4 @@
-"""The outermost frame: help, version, and how every kind of failure ends."""
+"""The program as a whole: help, version, and the exit code of every kind of failure."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from utcp_bridge.cli import command as module
 from utcp_bridge.cli.command import JOURNEY, bridge, every_command, main, run
 
 
-def test_the_version_is_told(command):
+def test_the_version_is_printed(command):
     outcome = command("--version")
     assert (outcome.code, outcome.out) == (0, f"utcp-bridge {__version__}\n")
 
@@ -23,7 +23,7 @@ VERBS = [name.split() for name in COMMANDS if name]
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
-def test_help_of_every_verb_teaches_by_example(command, verb):
+def test_the_help_of_every_verb_has_examples(command, verb):
     outcome = command(*verb, "--help")
     assert outcome.code == 0
     assert f"utcp-bridge {' '.join(verb)}" in outcome.out.partition("Examples")[2]
@@ -38,10 +38,14 @@ def test_help_fits_a_hundred_columns_and_is_not_cut(command, monkeypatch, verb):
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != ["registry"]], ids=" ".join)
-def test_every_verb_can_show_tracebacks_and_says_which_options_may_be_repeated(verb):
+def test_every_verb_has_debug_and_says_which_options_may_be_repeated(verb):
     options = [param for param in COMMANDS[" ".join(verb)].params if isinstance(param, click.Option)]
     assert "--debug" in [name for option in options for name in option.opts]
     assert [option.name for option in options if option.multiple and "several times" not in str(option.help)] == []
+
+
+def test_the_verbs_have_the_default_name_of_the_program():
+    assert [name for name, verb in COMMANDS.items() if "utcp-bridge" not in str(verb.epilog)] == []
 
 
 def test_the_verbs_are_listed_in_the_order_of_the_journey(command):
@@ -83,7 +87,7 @@ def test_a_configuration_that_cannot_be_read_is_one_clear_line(command, tmp_path
     assert words in outcome.err
 
 
-def test_debug_shows_where_an_error_comes_from(command, tmp_path):
+def test_debug_prints_the_traceback_of_an_error(command, tmp_path):
     (tmp_path / "providers.json").write_text("{")
     outcome = command("tools", "--debug")
     assert outcome.code == 2
@@ -128,7 +132,7 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(command, tmp_path, arg
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )
-def test_whatever_a_verb_raises_becomes_an_exit_code(command, monkeypatch, error, code, words):
+def test_every_exception_of_a_verb_becomes_an_exit_code(command, monkeypatch, error, code, words):
     monkeypatch.setattr(module, "_discard_stdout", lambda: None)
     monkeypatch.setitem(bridge.commands, "raise", raising(error))
     outcome = command("raise")
@@ -144,7 +148,7 @@ def test_the_process_ends_with_the_exit_code(capsys):
     capsys.readouterr()
 
 
-def test_a_reader_that_leaves_early_is_no_failure():
+def test_a_closed_pipe_on_stdout_is_not_a_failure():
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -158,7 +162,7 @@ def test_a_reader_that_leaves_early_is_no_failure():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_configuration_error_in_serving_leaves_through_a_task_group(command):
+def test_a_configuration_error_leaves_the_task_group_of_serving(command):
     outcome = command("serve", "--quickstart", "--http", "--host", "0.0.0.0", "--port", "0")
     assert outcome.code == 2
     assert "bearer_token" in outcome.err

@@ -19,6 +19,7 @@ from utcp_bridge.cli import exits
         (errors.Rejected("x", status=500), exits.UPSTREAM),
         (errors.Busy("x"), exits.UPSTREAM),
         (errors.DeadlineExceeded("x"), exits.DEADLINE),
+        (errors.InternalError("x"), exits.INTERNAL),
         (errors.UtcpError("x"), exits.UPSTREAM),
     ],
     ids=lambda value: type(value).__name__,
@@ -27,11 +28,11 @@ def test_each_kind_of_error_has_its_exit_code(error, code):
     assert exits.exit_code(error) == code
 
 
-def test_every_code_that_can_come_has_a_meaning():
+def test_every_possible_exit_code_has_a_meaning():
     kinds = [vars(errors)[name] for name in errors.__all__]
     assert {exits.exit_code(kind.__new__(kind)) for kind in kinds} < set(exits.MEANINGS)
 
 
-def test_the_help_of_a_verb_lists_codes_without_what_concerns_other_verbs():
+def test_the_help_of_a_verb_lists_only_its_own_meanings_of_codes():
     assert exits.listed(exits.OK, exits.USAGE) == "  0   done\n  1   the command line is wrong"
     assert len(exits.listed().splitlines()) == len(exits.MEANINGS)

@@ -1,4 +1,4 @@
-"""A tool by whichever of its names a person types."""
+"""Finding a tool by any of its names."""
 
 import pytest
 
@@ -32,25 +32,25 @@ async def test_every_name_of_a_tool_finds_it(client, name):
     assert find_tool(client, name).qualified_name == "shop.list_orders"
 
 
-async def test_a_name_that_two_tools_have_is_answered_with_both(client):
+async def test_an_ambiguous_name_is_refused_with_both_tools(client):
     with pytest.raises(UnknownTool) as caught:
         find_tool(client, "status")
     assert caught.value.remedy == "Did you mean bank.status or shop.status?"
 
 
-async def test_a_misspelt_name_is_answered_with_the_nearest(client):
+async def test_a_misspelt_name_is_refused_with_the_nearest(client):
     with pytest.raises(UnknownTool) as caught:
         find_tool(client, "shop.list_order")
     assert "shop.list_orders" in caught.value.remedy
 
 
-async def test_a_name_like_no_other_is_answered_with_the_way_to_the_list(client):
+async def test_an_unknown_name_is_refused_with_the_command_that_lists_tools(client):
     with pytest.raises(UnknownTool) as caught:
         find_tool(client, "zzzzzzzzzzz")
     assert "utcp-bridge tools" in caught.value.remedy
 
 
-async def test_a_summary_has_everything_but_the_template(client):
+async def test_a_summary_omits_the_template(client):
     told = summary(find_tool(client, "bank.status"))
     assert told["name"] == "bank.status"
     assert told["tags"] == ["a"]

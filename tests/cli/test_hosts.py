@@ -1,4 +1,4 @@
-"""Hosts: their files, entries and links; what is read, what stays, what is refused."""
+"""Hosts: their files, entries and links; reading and changing a host's file."""
 
 import base64
 import json
@@ -26,13 +26,13 @@ HOME, PROJECT = Path("/home/user/"), Path("/srv/shop")
         ("windsurf", "/home/user/.codeium/windsurf/mcp_config.json", None),
     ],
 )
-def test_each_host_keeps_its_servers_in_its_own_place(monkeypatch, host, user, project):
+def test_each_host_has_its_own_file(monkeypatch, host, user, project):
     monkeypatch.setattr(hosts.sys, "platform", "linux")
     found = [HOSTS[host].file(home=HOME, project=where) for where in (None, PROJECT)]
     assert [path and str(path) for path in found] == [user, project]
 
 
-def test_platforms_have_settings_folders_of_their_own(monkeypatch):
+def test_each_platform_has_its_own_settings_folder(monkeypatch):
     for platform, folder in (("darwin", "Library/Application Support"), ("win32", "AppData/Roaming")):
         monkeypatch.setattr(hosts.sys, "platform", platform)
         assert config_folder(HOME) == HOME / folder
@@ -48,7 +48,7 @@ def test_an_entry_has_the_hosts_form():
     }
 
 
-def test_links_carry_the_entry():
+def test_a_deep_link_contains_the_entry():
     entry = {"command": "utcp-bridge", "args": ["serve", "/a b/ü.yaml"]}
     query = parse_qs(urlsplit(HOSTS["cursor"].link("my tools", entry)).query)
     assert query["name"] == ["my tools"]
@@ -84,7 +84,7 @@ def test_other_entries_and_keys_stay(tmp_path):
     assert "+" in show_changes(file, text)
 
 
-def test_comments_are_understood_and_told_of(tmp_path):
+def test_comments_in_json_are_read_and_reported(tmp_path):
     path = tmp_path / "mcp.json"
     path.write_text('{\n  // mine\n  "servers": {"a": {"command": "x"}}\n}', encoding="utf-8")
     file = read_host_file(path)
@@ -108,7 +108,7 @@ def test_toml_keeps_every_other_line(tmp_path):
     }
 
 
-def test_a_write_keeps_a_backup_each_time_and_the_files_rights(tmp_path):
+def test_each_write_keeps_a_backup_and_the_file_permissions(tmp_path):
     path = tmp_path / "deep" / "mcp.json"
     file = read_host_file(path, HOSTS["cursor"])
     assert file.write("{}\n") is None
@@ -125,13 +125,13 @@ def test_a_write_keeps_a_backup_each_time_and_the_files_rights(tmp_path):
     ("name", "text", "words"),
     [
         ("mcp.json", "{", "cannot be parsed"),
-        ("mcp.json", "[]", "no object"),
-        ("mcp.json", '{"other": {}}', "names no MCP servers"),
+        ("mcp.json", "[]", "must contain a JSON object"),
+        ("mcp.json", '{"other": {}}', "has no MCP servers"),
         ("config.toml", "a = ", "cannot be parsed"),
         ("mcp.json", b"\xff\xff", "cannot be read"),
     ],
 )
-def test_what_cannot_be_read_is_told_and_left_alone(tmp_path, name, text, words):
+def test_an_unreadable_host_file_is_reported_and_not_changed(tmp_path, name, text, words):
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     before = path.read_bytes()

@@ -69,7 +69,7 @@ def test_debug_lines_of_other_packages_are_never_shown(capsys, redactor):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_the_audit_file_is_the_owners_alone_and_is_appended_to(tmp_path):
+def test_only_the_owner_can_read_the_audit_file_and_lines_are_appended(tmp_path):
     for line in (b"one\n", b"two\n"):
         with audit_sink("calls.jsonl", tmp_path) as sink:
             sink(line)
@@ -78,7 +78,7 @@ def test_the_audit_file_is_the_owners_alone_and_is_appended_to(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_dash_is_stderr_and_nothing_is_nothing(tmp_path, capfdbinary):
+def test_the_audit_log_goes_to_stderr_for_a_dash_and_nowhere_by_default(tmp_path, capfdbinary):
     with audit_sink("-", tmp_path) as sink:
         sink(b"line\n")
     assert capfdbinary.readouterr().err == b"line\n"
@@ -86,6 +86,6 @@ def test_a_dash_is_stderr_and_nothing_is_nothing(tmp_path, capfdbinary):
         assert sink is None
 
 
-def test_an_audit_file_that_cannot_be_opened_is_a_fault_of_the_configuration(tmp_path):
+def test_an_audit_file_that_cannot_be_opened_is_a_configuration_error(tmp_path):
     with pytest.raises(ConfigError, match="cannot be opened: No such file"), audit_sink("no/such/folder", tmp_path):
         pass

@@ -1,42 +1,42 @@
-"""From options to a client: what is told, what is waited for."""
+"""Opening a client as the options say: reports on stderr, and the wait for manuals."""
 
 import termios
 
 import pytest
 
-from utcp_bridge.cli.opening import opened, run_async, show_progress, tell_failures, wait_for_manuals
+from utcp_bridge.cli.opening import opened, report_failures, run_async, show_progress, wait_for_manuals
 from utcp_bridge.cli.options import Options
 from utcp_bridge.errors import ConfigError
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_quickstart_stands_beside_the_named_configuration(manual):
+async def test_the_quickstart_adds_tools_to_the_named_configuration(manual):
     async with opened(Options(sources=(manual,), quickstart=True)) as client:
         await wait_for_manuals(client)
         names = [state.name for state in client.report()]
     assert names == ["notices", "gone", "desk", "studio", "calendar", "books", "workshop", "guide"]
 
 
-async def test_a_tools_name_loads_its_manual_alone(manual):
+async def test_a_tool_name_loads_only_its_manual(manual):
     async with opened(Options(sources=(manual,)), only="notices.door") as client:
         assert [state.name for state in client.report()] == ["notices"]
 
 
-async def test_a_name_that_begins_with_no_manuals_loads_all(manual):
+async def test_a_name_without_a_manual_loads_every_manual(manual):
     async with opened(Options(sources=(manual,)), only="door") as client:
         assert [state.name for state in client.report()] == ["notices", "gone"]
 
 
-async def test_waiting_ends_when_there_is_enough(manual):
+async def test_waiting_ends_when_enough_is_loaded(manual):
     async with opened(Options(sources=(manual,))) as client:
         await wait_for_manuals(client, lambda: True)
 
 
-async def test_failures_are_told_and_returned(manual, capsys):
+async def test_failed_manuals_are_reported_and_returned(manual, capsys):
     async with opened(Options(sources=(manual,))) as client:
         await wait_for_manuals(client)
-        failed = tell_failures(client)
+        failed = report_failures(client)
     assert [state.name for state in failed] == ["gone"]
     assert "Manual gone failed" in capsys.readouterr().err
 
@@ -64,7 +64,7 @@ async def test_a_manual_still_loading_is_shown_on_a_terminal(terminal, tmp_path)
         (0, "y" * 99, "y" * 78 + "…"),
     ],
 )
-def test_what_is_shown_in_passing_fits_one_line_of_the_terminal(terminal, columns, text, shown):
+def test_a_progress_line_fits_the_width_of_the_terminal(terminal, columns, text, shown):
     termios.tcsetwinsize(terminal.stream.fileno(), (24, columns))
     with terminal:
         show_progress(text)

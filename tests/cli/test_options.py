@@ -28,24 +28,24 @@ def test_the_quickstart_needs_no_file():
     assert Options(quickstart=True).found() == ()
 
 
-def test_no_configuration_at_all_says_how_to_give_one():
+def test_the_error_without_a_configuration_says_how_to_give_one():
     with pytest.raises(ConfigError, match="There is no configuration") as caught:
         Options().found()
     assert "--quickstart" in caught.value.remedy
 
 
-def test_settings_are_read_as_in_the_environment():
+def test_settings_are_read_like_those_of_the_environment():
     given = overrides(("port=9000", "pinned=a.*,b", "log-level=debug", "rate_limit=null", "EXPOSURE=all"))
     assert given == {"port": 9000, "pinned": ["a.*", "b"], "log_level": "debug", "rate_limit": None, "exposure": "all"}
 
 
-def test_a_key_that_is_no_setting_is_refused_with_the_nearest():
+def test_an_unknown_setting_is_refused_with_the_nearest_name():
     with pytest.raises(ConfigError, match="'prot' is not a setting") as caught:
         overrides(("prot=1",))
     assert caught.value.remedy == "Did you mean port?"
 
 
-def test_a_key_like_no_setting_is_refused_with_the_page():
+def test_an_unknown_setting_without_a_near_name_is_refused_with_the_topic():
     with pytest.raises(ConfigError) as caught:
         overrides(("zzzzzz=1",))
     assert "utcp-bridge help settings" in caught.value.remedy
@@ -57,7 +57,7 @@ def test_a_pair_without_a_value_is_a_wrong_command_line(command):
     assert "KEY=VALUE" in outcome.err
 
 
-def test_the_environment_names_one_file_whatever_characters_it_holds(command, tmp_path, monkeypatch):
+def test_the_environment_names_one_file_with_any_characters(command, tmp_path, monkeypatch):
     path = tmp_path / "my tools: all.json"
     path.write_text(TOOL % "one")
     monkeypatch.setenv("UTCP_CONFIG_FILE", str(path))
@@ -150,29 +150,29 @@ def offered(names, incomplete="", **params):
     return [item.value for item in names(context, click.Argument(["word"]), incomplete)]
 
 
-def test_manuals_are_those_of_the_configuration(manual):
+def test_the_manuals_of_the_configuration_are_offered(manual):
     assert offered(manual_names, sources=(manual,)) == ["gone", "notices"]
     assert offered(manual_names, "n", sources=(manual,)) == ["notices"]
 
 
-def test_tools_are_those_that_can_be_read_without_a_network(manual, capfd):
+def test_the_tools_of_local_manuals_are_offered(manual, capfd):
     assert offered(tool_names, sources=(manual,)) == ["notices.door", "notices.list"]
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_default_configuration_is_that_of_the_verbs(manual, tmp_path):
+def test_completion_uses_the_default_configuration_of_the_verbs(manual, tmp_path):
     document = [{"name": "here", "provider_type": "http", "url": "http://127.0.0.1:1/utcp"}]
     (tmp_path / "providers.json").write_text(json.dumps(document))
     assert offered(manual_names, sources=(), fallback=None) == ["here"]
     assert offered(manual_names, sources=(), fallback=manual) == ["gone", "notices"]
 
 
-def test_a_home_folder_is_found_as_it_was_typed(manual, monkeypatch):
+def test_a_tilde_in_a_path_is_expanded_for_completion(manual, monkeypatch):
     monkeypatch.setenv("HOME", str(Path(manual).parent))
     assert offered(manual_names, sources=("~/utcp.yaml",)) == ["gone", "notices"]
 
 
-def test_nothing_is_fetched(tmp_path):
+def test_completion_fetches_nothing(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         url = f"http://127.0.0.1:{server.getsockname()[1]}/utcp"
@@ -186,7 +186,7 @@ def test_nothing_is_fetched(tmp_path):
 
 
 @pytest.mark.parametrize("text", [None, "{", '"words"', "{}"])
-def test_a_configuration_that_cannot_be_read_offers_nothing_and_says_nothing(tmp_path, capfd, text):
+def test_an_unreadable_configuration_offers_nothing_and_prints_nothing(tmp_path, capfd, text):
     if text is not None:
         (tmp_path / "providers.json").write_text(text)
     assert offered(manual_names, sources=()) == []

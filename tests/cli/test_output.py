@@ -7,12 +7,12 @@ from utcp_bridge.cli.output import complain, heading, note, print_json, print_li
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen"
 
 
-def test_columns_are_as_wide_as_what_is_in_them(capsys):
+def test_a_column_is_as_wide_as_its_widest_cell(capsys):
     print_table(("A", "LONGER"), [("x", "1"), ("yyyy", "2")])
     assert capsys.readouterr().out == "A     LONGER\nx     1\nyyyy  2\n"
 
 
-def test_wide_and_combining_characters_keep_columns_straight(capsys):
+def test_wide_and_combining_characters_keep_columns_aligned(capsys):
     print_table(("NAME", "X"), [("日本", "1"), ("cafe\u0301", "2")])
     assert capsys.readouterr().out == "NAME  X\n日本  1\ncafe\u0301  2\n"
 
@@ -37,14 +37,14 @@ def test_hidden_characters_and_line_breaks_do_not_reach_the_terminal(capsys):
     assert capsys.readouterr().out == "A   B\nab  c de\n"
 
 
-def test_complaints_are_one_line_on_stderr(capsys):
+def test_an_error_is_one_line_on_stderr(capsys):
     complain("It\nfailed.\x1b[2J")
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "utcp-bridge: It failed.\n"
 
 
-def test_complaints_are_coloured_on_a_terminal(terminal):
+def test_an_error_is_coloured_on_a_terminal(terminal):
     with terminal:
         complain("It failed.")
     assert terminal.shown() == "\x1b[31m\x1b[1mutcp-bridge:\x1b[0m It failed.\n"

@@ -1,4 +1,4 @@
-"""The command under each of its names."""
+"""The program under each of its names."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def test_help_and_version_show_the_name_that_was_typed(program):
     assert run(program, "--version").stdout == f"{program} {__version__}\n"
 
 
-def test_the_help_of_a_verb_and_its_examples_show_it_too():
+def test_a_verbs_help_and_examples_show_the_name_that_was_typed():
     shown = run("utcp", "convert", "-h").stdout
     assert shown.startswith("Usage: utcp convert ")
     assert "utcp convert openapi.json > utcp-manual.json" in shown
@@ -52,7 +52,7 @@ def test_completion_is_for_the_name_that_was_typed():
     assert words.stdout == "plain,serve\n"
 
 
-def test_complaints_begin_with_the_name(tmp_path):
+def test_error_lines_begin_with_the_name_that_was_typed(tmp_path):
     done = run("utcp", "validate", str(tmp_path / "gone.json"))
     assert (done.returncode, done.stderr.startswith("utcp: ")) == (2, True)
 
@@ -72,7 +72,7 @@ def test_an_unknown_name_is_the_default(monkeypatch, argument, name):
     assert started_as() == name
 
 
-def test_only_what_the_name_has_is_renamed():
+def test_utcp_registry_renames_only_the_verbs_that_it_has():
     text = 'utcp-bridge serve, utcp-bridge registry list, {"command": "utcp-bridge"}, my-utcp-bridge x'
     command = click.Command("x", help=text, epilog=None)
     assert under_name(command, DEFAULT) is command

@@ -313,7 +313,7 @@ async def test_a_manual_that_was_down_comes_back_by_itself(
             assert client.report()[0].status == "failed"
             changed = anyio.Event()
             client.on_change(changed.set)
-            client.report()[0].entry["url"] = f"{late.base}/utcp"
+            client.report()[0].entry.template["url"] = f"{late.base}/utcp"
             with anyio.fail_after(5):
                 await changed.wait()
             assert len(client.tools()) == 4

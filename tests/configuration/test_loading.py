@@ -41,7 +41,9 @@ def write(path: Path, document: Any) -> Path:
         ),
     ],
 )
-async def test_a_file_is_what_its_content_says(tmp_path: Path, document: Any, kind: str, name: str) -> None:
+async def test_the_content_of_a_file_decides_how_it_is_read(
+    tmp_path: Path, document: Any, kind: str, name: str
+) -> None:
     path = write(tmp_path / ("some.yaml" if isinstance(document, str) else "some.json"), document)
     loaded = await load_config([path], environ={})
     [entry] = loaded.config.manual_call_templates
@@ -91,7 +93,7 @@ async def test_relative_paths_of_a_file_start_at_its_folder(tmp_path: Path) -> N
     assert config.load_variables_from[0]["env_file_path"] == str(tmp_path / "sub" / ".env")
 
 
-async def test_a_v0_client_config_names_its_providers_file(tmp_path: Path) -> None:
+async def test_providers_file_path_of_a_v0_config_is_read(tmp_path: Path) -> None:
     write(tmp_path / "providers.json", [PROVIDER])
     config = (await as_config({"providers_file_path": "./providers.json"}, root=tmp_path)).config
     assert [entry["name"] for entry in config.manual_call_templates] == ["weather"]
@@ -107,7 +109,7 @@ async def test_a_v0_client_config_names_its_providers_file(tmp_path: Path) -> No
         ("scalar.yaml", "just text", "neither a configuration"),
     ],
 )
-async def test_a_file_that_cannot_be_used_is_one_clear_line_and_leaves_the_rest(
+async def test_an_unusable_file_is_one_fault_and_the_others_are_read(
     tmp_path: Path, name: str, content: str, words: str
 ) -> None:
     bad, good = write(tmp_path / name, content), write(tmp_path / "good.json", [PROVIDER])
@@ -120,13 +122,13 @@ async def test_a_file_that_cannot_be_used_is_one_clear_line_and_leaves_the_rest(
 
 
 @pytest.mark.parametrize("name", ["missing.json", "folder-without-files"])
-async def test_a_source_that_is_not_there_stops_the_start_when_it_is_the_only_one(tmp_path: Path, name: str) -> None:
+async def test_a_missing_source_is_an_error_if_it_is_the_only_one(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder-without-files").mkdir()
     with pytest.raises(ConfigError, match=name):
         await load_config([tmp_path / name], environ={})
 
 
-async def test_a_device_is_no_configuration() -> None:
+async def test_a_device_is_refused_as_a_configuration() -> None:
     with pytest.raises(ConfigError, match="not a regular file"):
         await load_config(["/dev/null"], environ={})
 
@@ -139,14 +141,14 @@ async def test_two_manuals_of_one_name_keep_the_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [("prot", 1), ("port", "many"), ("allowed_hosts", 3)])
-async def test_a_setting_that_is_none_names_itself(tmp_path: Path, key: str, value: Any) -> None:
+async def test_an_unknown_setting_is_named(tmp_path: Path, key: str, value: Any) -> None:
     path = write(tmp_path / "c.json", {"manual_call_templates": [], "bridge": {key: value}})
     with pytest.raises(ConfigError, match=key) as caught:
         await load_config([path], environ={})
     assert caught.value.message.startswith(f"{path}, `bridge`: ")
 
 
-async def test_a_setting_that_is_none_is_told_with_its_place_and_the_near_one(tmp_path: Path) -> None:
+async def test_an_unknown_setting_is_reported_with_its_place_and_the_nearest_one(tmp_path: Path) -> None:
     path = write(tmp_path / "c.json", {"manual_call_templates": [], "bridge": {"prot": 1}})
     with pytest.raises(ConfigError) as caught:
         await load_config([path], environ={})
@@ -163,7 +165,7 @@ async def test_a_client_key_of_the_wrong_type_is_a_fault_that_names_it(tmp_path:
     assert any("post_processing" in str(fault) for fault in loaded.faults)
 
 
-async def test_an_unknown_environment_setting_names_itself() -> None:
+async def test_an_unknown_environment_setting_is_named() -> None:
     with pytest.raises(ConfigError, match="UTCP_BRIDGE_PROT"):
         await load_config([], environ={"UTCP_BRIDGE_PROT": "1"})
 
@@ -198,7 +200,7 @@ def test_one_template_of_either_generation_is_an_entry() -> None:
         as_entry({"name": "x"}, known_fields=fields)
 
 
-async def test_registries_of_several_files_come_together_and_keep_their_places(tmp_path: Path) -> None:
+async def test_registries_of_several_files_are_merged_and_keep_their_places(tmp_path: Path) -> None:
     url = "https://registry.example.com"
     one = write(tmp_path / "a.json", {"registries": [url, {"registry": "list.json", "name": "near"}]})
     two = write(

@@ -3,9 +3,8 @@ from pathlib import Path
 import pytest
 from tests.upstreams.http_service import HttpService
 
-from utcp_bridge.configuration.places import MOST_BYTES, fetch_url, hint_of, is_url, read_file, read_place
-from utcp_bridge.dialects.documents import DocumentError
-from utcp_bridge.errors import ConfigError, UtcpError
+from utcp_bridge.configuration.places import MAX_BYTES, fetch_url, hint_of, is_url, read_file, read_place
+from utcp_bridge.errors import ConfigError, ManualError, UtcpError
 
 pytestmark = pytest.mark.anyio
 
@@ -20,14 +19,14 @@ pytestmark = pytest.mark.anyio
         ("manual", "a: 1"),
     ],
 )
-async def test_a_file_is_read_by_its_suffix_or_its_looks(tmp_path: Path, name: str, text: str) -> None:
+async def test_the_form_of_a_file_follows_from_its_suffix_or_its_content(tmp_path: Path, name: str, text: str) -> None:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
     placed = await read_place(str(path))
     assert (placed.document, placed.url, placed.shown, placed.data) == ({"a": 1}, str(path), str(path), text.encode())
 
 
-async def test_a_relative_path_is_made_absolute_for_what_refers_to_it(tmp_path: Path, monkeypatch) -> None:
+async def test_a_relative_path_becomes_absolute(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "a.yaml").write_text("a: 1")
     monkeypatch.chdir(tmp_path)
     placed = await read_place("a.yaml")
@@ -38,7 +37,7 @@ async def test_stdin_is_json_with_comments_or_yaml() -> None:
     placed = await read_place("-", read_stdin=lambda: b'{"a": 1, // one\n}')
     assert (placed.document, placed.url, placed.shown) == ({"a": 1}, None, "stdin")
     assert (await read_place("-", read_stdin=lambda: b"a: 1")).document == {"a": 1}
-    with pytest.raises(DocumentError, match="stdin is empty"):
+    with pytest.raises(ManualError, match="stdin is empty"):
         await read_place("-", read_stdin=lambda: b"")
 
 
@@ -54,17 +53,17 @@ async def test_a_url_is_fetched() -> None:
             await read_place(service.refusing)
 
 
-async def test_what_is_no_readable_file_is_said_so(tmp_path: Path) -> None:
+async def test_a_missing_file_a_folder_or_a_huge_file_is_refused(tmp_path: Path) -> None:
     for path, words in ((tmp_path / "gone", "no such file"), (tmp_path, "not a regular file")):
         with pytest.raises(ConfigError, match=words):
             await read_file(path)
     with (tmp_path / "big.json").open("wb") as file:
-        file.truncate(MOST_BYTES + 1)
+        file.truncate(MAX_BYTES + 1)
     with pytest.raises(ConfigError, match="larger than"):
         await read_file(tmp_path / "big.json")
 
 
-def test_places_and_suffixes_are_told_apart() -> None:
+def test_urls_and_suffixes_are_recognised() -> None:
     assert is_url("HTTPS://api.example.com")
     assert not is_url("file.json")
     assert hint_of(Path("a.YAML")) == ".yaml"

@@ -46,7 +46,7 @@ async def test_a_converted_manual_reads_back_as_the_same_tools(path, form):
     read = read_manual(parse_document(text, hint=form), default_template={}, where="m")
 
     assert read.faults == []
-    assert read.tools == converted.tools
+    assert [tool.as_json() for tool in read.tools] == converted.tools
     assert (len(read.tools) > 0) == ("paths" in placed.document)
 
 
@@ -57,7 +57,7 @@ async def test_every_available_sample_reads_back_as_the_same_tools():
         placed = await read_place(str(sample))
         converted = await openapi_manual(placed.document, url=placed.url, name="api", wishes=BASE)
         read = read_manual(parse_document(write_document(converted.document)), default_template={}, where="m")
-        if read.tools != converted.tools or read.faults:
+        if [tool.as_json() for tool in read.tools] != converted.tools or read.faults:
             different.append(sample.name)
     assert different == []
 
@@ -171,10 +171,8 @@ def test_options_are_passed_to_the_conversion():
     assert converted.document["info"] == {"title": "Mine", "version": "2.1", "description": "Sells."}
     assert converted.document["manual_version"] == "2.1"
     assert [tool["tool_call_template"]["url"] for tool in converted.tools] == ["https://us.example.com/a"]
-    assert (
-        converted.tools
-        == convert(document, url=None, options=ConversionOptions(server_variables={"region": "us"})).tools[:1]
-    )
+    options = ConversionOptions(server_variables={"region": "us"})
+    assert converted.tools == [tool.as_json() for tool in convert(document, url=None, options=options).tools[:1]]
 
 
 def test_other_documents_than_openapi_are_refused():

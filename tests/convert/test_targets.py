@@ -121,15 +121,12 @@ async def test_a_v0_provider_sends_the_same_request_as_the_request_plan(path):
         written = {"tools": []}
     planned = {one["name"]: one for one in converted.tools}
     for one in read_manual(written, default_template={}, where="m").tools:
-        assert "request_plan" not in one["tool_call_template"]
-        arguments = example_arguments(one["inputs"])
-        flat = planned[one["name"]]
+        assert "request_plan" not in one.template
+        arguments = example_arguments(one.inputs)
+        flat = planned[one.name]
         members = arguments.pop("body", None) if flat.get("body_members") else None
         expected = request(flat["tool_call_template"], {**arguments, **(members or {})})
-        assert (
-            request(one["tool_call_template"], arguments if members is None else {**arguments, "body": members})
-            == expected
-        )
+        assert request(one.template, arguments if members is None else {**arguments, "body": members}) == expected
 
 
 def request(template, arguments):

@@ -30,7 +30,7 @@ def test_the_official_fields_are_kept(official):
 
 
 @pytest.mark.parametrize("official", [KEY, BASIC, OAUTH, {"auth_type": "oauth2_user", "access_token": "t"}])
-def test_the_type_may_be_left_out_or_stand_under_another_key(official):
+def test_the_type_may_be_absent_or_under_another_key(official):
     bare = {key: value for key, value in official.items() if key != "auth_type"}
 
     assert rewrite_auth(bare, Notes()) == official
@@ -94,7 +94,7 @@ def test_other_forms_become_official_ones_that_the_auth_models_accept(raw, offic
     assert parse_auth(official).auth_type == official["auth_type"]
 
 
-def test_the_forms_name_their_variables_with_instructions():
+def test_other_forms_declare_their_variables_with_instructions():
     notes = Notes()
     rewrite_auth({"auth_type": "basic", "username_var": "U", "password_var": "P", "instructions": "Ask Ada"}, notes)
     rewrite_auth({"auth_type": "api_key", "var_name": "U", "location": "header"}, notes)
@@ -120,7 +120,7 @@ def test_a_key_without_secret_and_place_only_declares_its_variable():
         {"url": "https://h/?key=${API_KEY}"},
     ],
 )
-def test_a_template_that_places_the_key_itself_gets_none_twice(template):
+def test_a_template_that_already_sends_the_key_does_not_send_it_twice(template):
     notes = Notes()
     raw = {"auth_type": "api_key", "var_name": "API_KEY", "location": "header", "key_name": "Authorization"}
 
@@ -129,7 +129,7 @@ def test_a_template_that_places_the_key_itself_gets_none_twice(template):
 
 
 @pytest.mark.parametrize("raw", [None, {"auth_type": "none"}])
-def test_no_auth_is_none(raw):
+def test_absent_auth_is_none(raw):
     assert rewrite_auth(raw, Notes()) is None
 
 
@@ -142,11 +142,11 @@ def test_no_auth_is_none(raw):
         ({"auth_type": ["s3cret"]}, "`auth_type` is a list"),
         ({"auth_type": "api_key"}, "no `api_key`, and its `var_name`"),
         ({"auth_type": "api_key", "var_name": "X-Api-Key", "location": "header"}, "no `api_key`, and its `var_name`"),
-        ({"auth_type": "basic", "username_var": "s3cret!", "password": "p"}, "`auth.username_var` is no name"),
+        ({"auth_type": "basic", "username_var": "s3cret!", "password": "p"}, "`auth.username_var` is not the name"),
         ({"type": "token"}, "has no `token`"),
     ],
 )
-def test_what_cannot_be_read_says_why_and_shows_no_value(raw, reason):
+def test_auth_that_cannot_be_read_is_refused_without_showing_a_value(raw, reason):
     with pytest.raises(ValueError, match=reason) as caught:
         rewrite_auth(raw, Notes())
 
@@ -165,5 +165,5 @@ def test_what_cannot_be_read_says_why_and_shows_no_value(raw, reason):
         ({"headers": "none"}, {"auth_type": "api_key", "api_key": "k"}, True),
     ],
 )
-def test_a_manuals_auth_is_a_default_where_the_tool_places_nothing_itself(template, auth, wanted):
+def test_the_auth_of_a_manual_is_a_default_for_tools_without_credentials(template, auth, wanted):
     assert wants_auth(template, auth) is wanted

@@ -40,7 +40,7 @@ def test_every_shape_of_a_configuration_gives_the_same_entry(document):
     assert [entry.template for entry in reading.entries] == [{"name": "a", **HTTP}]
 
 
-def test_both_dialects_may_stand_in_one_configuration():
+def test_one_configuration_may_mix_both_dialects():
     reading = read({"manual_call_templates": [{"name": "a", **HTTP}], "providers": "./b.json"})
 
     assert names(reading) == ["a", "b"]
@@ -91,7 +91,7 @@ def test_unnamed_entries_are_numbered_and_never_take_a_name_that_was_written():
     assert names(reading) == ["a_2", "a_3", "a", "h"]
 
 
-def test_names_are_those_that_utcp_registers():
+def test_names_of_entries_are_those_that_utcp_registers():
     assert names(read([{"name": "my api.v2", **HTTP}])) == ["my_api_v2"]
 
 
@@ -116,15 +116,15 @@ def test_each_bad_entry_is_one_fault_and_the_rest_is_kept():
     assert names(reading) == ["good", "a_b", "last"]
     assert [str(fault) for fault in reading.faults] == [
         (
-            "utcp.json: entry 2 (untyped): the call template names no `call_template_type`. "
-            'Is it "call_template_type": "http"?'
+            "utcp.json: entry 2 (untyped): the call template has no `call_template_type`. "
+            'Did you mean "call_template_type": "http"?'
         ),
         "utcp.json: entry 3: another entry is also named 'good'. Give each its own name.",
         "utcp.json: entry 5: another entry is also named 'a_b'. Give each its own name.",
         "utcp.json: entry 6: the name is a number, not text.",
-        "utcp.json: entry 7 (odd): 'htpp' is no call template type. Did you mean 'http'?",
+        "utcp.json: entry 7 (odd): 'htpp' is not a call template type. Did you mean 'http'?",
         (
-            "utcp.json: entry 8 (strange): the call template names no `call_template_type`. "
+            "utcp.json: entry 8 (strange): the call template has no `call_template_type`. "
             'Add one, such as "call_template_type": "http".'
         ),
         "utcp.json: entry 9: `mcpServers` is not an object.",
@@ -133,14 +133,14 @@ def test_each_bad_entry_is_one_fault_and_the_rest_is_kept():
     ]
 
 
-def test_a_bad_line_under_a_name_is_said_too():
+def test_a_bad_one_line_form_with_a_name_is_a_fault():
     reading = read({"providers": {"a": "ftp://h/x", "b": 5}})
 
     assert "the scheme of the one-line form is unknown" in str(reading.faults[0])
     assert "the call template is a number" in str(reading.faults[1])
 
 
-def test_an_official_type_that_is_not_installed_is_left_to_registration():
+def test_an_official_type_that_is_not_installed_is_kept():
     assert names(read([{"name": "a", "call_template_type": "grpc", "host": "h", "port": 1}])) == ["a"]
 
 
@@ -151,7 +151,7 @@ def test_without_known_fields_types_and_keys_are_not_checked():
     assert [entry.template for entry in reading.entries] == [{"name": "a", "call_template_type": "custom", "x": 1}]
 
 
-def test_keys_of_the_operator_are_kept_and_unread_ones_said():
+def test_keys_of_the_operator_are_kept_and_unknown_keys_warned_of():
     reading = read([{"name": "a", **HTTP, "trusted": True, "allowed_origins": ["https://x"], "http_metod": "GET"}])
 
     assert reading.entries[0].template["allowed_origins"] == ["https://x"]
@@ -161,7 +161,7 @@ def test_keys_of_the_operator_are_kept_and_unread_ones_said():
     ]
 
 
-def test_client_keys_and_the_bridges_section_are_handed_on():
+def test_client_keys_and_the_bridge_section_are_kept():
     reading = read(
         {
             "variables": {"A": "1"},
@@ -214,7 +214,7 @@ def test_client_keys_of_the_wrong_type_are_faults_that_show_no_value():
     ]
 
 
-def test_an_unread_key_is_said_with_the_nearest():
+def test_an_unknown_key_is_warned_of_with_the_nearest_known_key():
     reading = read({"manual_call_template": [], "bridge": {}})
 
     assert [(fault.severity, str(fault)) for fault in reading.faults] == [
@@ -231,7 +231,7 @@ def test_an_unread_key_is_said_with_the_nearest():
         {"tools": [{"name": "a", "inputSchema": {}}]},
     ],
 )
-def test_a_manual_is_no_configuration_and_the_fault_says_how_to_list_it(document):
+def test_a_manual_is_refused_as_a_configuration_with_the_remedy_to_list_it(document):
     reading = read(document)
 
     assert reading.entries == []
@@ -239,7 +239,7 @@ def test_a_manual_is_no_configuration_and_the_fault_says_how_to_list_it(document
 
 
 @pytest.mark.parametrize("document", ["text", None, 5, {"manuals": []}])
-def test_anything_else_is_one_fault(document):
+def test_any_other_document_is_one_fault(document):
     reading = read(document)
 
     assert (reading.entries, reading.client, reading.bridge) == ([], {}, {})
@@ -269,8 +269,8 @@ def test_a_registry_is_an_address_or_an_object():
     ("item", "words"),
     [
         (3, "a number, not an object or a URL"),
-        ({}, "names no `registry`"),
-        ("  ", "names no `registry`"),
+        ({}, "has no `registry`"),
+        ("  ", "has no `registry`"),
         ({"registry": URL, "name": 3}, "the name is a number"),
         ({"registry": URL, "tags": "x"}, "`tags`"),
         ({"registry": URL, "tags": [1]}, "`tags`"),
@@ -282,27 +282,27 @@ def test_a_registry_is_an_address_or_an_object():
         ({"registry": URL, "name": "good"}, "also named 'good'"),
     ],
 )
-def test_a_registry_that_cannot_be_used_costs_no_other(item, words):
+def test_an_unusable_registry_does_not_affect_others(item, words):
     registries, [fault] = read_all({"registry": URL, "name": "good"}, item, {"registry": URL, "name": "late"})
     assert [registry["name"] for registry in registries] == ["good", "late"]
     assert fault.startswith("error c: registry 2:")
     assert words in fault
 
 
-def test_keys_that_a_registry_may_not_have_are_told_and_dropped():
+def test_keys_that_a_registry_must_not_have_are_dropped_with_a_warning():
     [registry], faults = read_all({"registry": URL, "trusted": True, "auth_tools": {}, "tag": ["x"], "x-note": 1})
     assert registry.keys() == {"registry", "name"}
     assert len(faults) == 3
-    assert any("cannot be trusted" in fault for fault in faults)
+    assert any("`trusted` is ignored" in fault for fault in faults)
     assert any("Did you mean 'tags'?" in fault for fault in faults)
 
 
-def test_what_is_passed_on_are_keys_of_a_manual_and_hand_out_nothing():
+def test_keys_passed_on_to_manuals_give_no_credentials_and_no_trust():
     assert set(ManualOptions.model_fields) >= PASSED_ON
     assert not PASSED_ON & {"trusted", "auth_tools", "base_url", "client_cert", "client_key", "server_variables"}
 
 
-def test_a_configuration_has_them_under_registries():
+def test_a_configuration_lists_registries_under_that_key():
     reading = read_config({"registries": [URL, {}]}, where="c")
     assert [registry["name"] for registry in reading.client["registries"]] == ["registry_example_com"]
     assert "registry 2" in str(reading.faults[0])

@@ -19,5 +19,5 @@ from utcp_bridge.dialects.extended import read_info
         ({}, {}),
     ],
 )
-def test_title_description_and_version_are_found_wherever_they_stand(raw, info):
+def test_title_description_and_version_are_found_in_each_of_their_places(raw, info):
     assert read_info(raw) == info

@@ -41,7 +41,7 @@ def test_a_value_of_the_wrong_type_is_described_and_never_shown(value, sort):
     assert sort_of(value) == sort
 
 
-def test_the_nearest_known_word_is_proposed_or_none():
+def test_the_nearest_known_word_is_proposed_if_it_is_near():
     assert nearest("Provdier_type", {"provider_type", "url"}) == "Did you mean 'provider_type'?"
     assert nearest("zzz", {"provider_type"}) == ""
     assert nearest(None, {"url"}) == ""
@@ -51,7 +51,7 @@ def test_names_keep_letters_digits_and_underscores():
     assert safe_name("my api.v2-é") == "my_api_v2__"
 
 
-def test_renaming_copies_and_prefers_the_proper_name():
+def test_renaming_copies_and_prefers_the_new_name():
     raw = {"parameters": 1, "inputs": 2, "other": 3}
 
     assert copied(raw, {"parameters": "inputs"}) == {"inputs": 2, "other": 3}
@@ -90,5 +90,5 @@ def test_every_text_within_a_value_is_found_to_a_depth():
     assert list(strings_in(nested)) == []
 
 
-def test_what_is_no_text_counts_as_none():
+def test_a_value_that_is_not_text_counts_as_empty():
     assert [text_of(value) for value in ("a", 5, None)] == ["a", "", ""]

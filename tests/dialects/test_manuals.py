@@ -52,7 +52,7 @@ def test_a_fetched_template_brings_no_keys_that_only_the_operator_may_write():
     }
 
 
-def test_a_tool_object_has_its_optional_members_only_where_they_are_given():
+def test_optional_members_of_a_tool_are_there_only_if_they_are_given():
     full = {
         "name": "a", "description": "d", "inputs": {"type": "object"}, "outputs": {"type": "array"}, "tags": ["x", 5],
         "title": "T", "annotations": {"readOnlyHint": True}, "deprecated": True, "average_response_size": 10,
@@ -71,7 +71,7 @@ def test_a_tool_object_has_its_optional_members_only_where_they_are_given():
     }  # fmt: skip
 
 
-def test_schemas_are_handed_on_as_the_same_objects():
+def test_schemas_are_passed_on_as_the_same_objects():
     inputs, outputs = {"type": "object", "x-own": 1}, {"type": "array"}
     tool = only([{"name": "a", "parameters": inputs, "response_schema": outputs}])
 
@@ -85,7 +85,7 @@ def test_one_tool_and_a_list_of_tools_are_manuals_too(document):
     assert read(document).dialect == "tools"
 
 
-def test_the_answer_of_an_mcp_server_becomes_tools_of_it():
+def test_the_tools_list_of_an_mcp_server_becomes_its_tools():
     listed = {"tools": [{"name": "add", "inputSchema": {"type": "object"}, "annotations": {"title": "Add"}}]}
     server = {"call_template_type": "mcp", "config": {"mcpServers": {"s": {"command": "x"}}}, "name": "m"}
 
@@ -122,20 +122,20 @@ def test_each_bad_tool_is_one_fault_and_the_rest_is_kept():
         "manual 'weather'.good: another tool of the manual has the same name.",
         "manual 'weather'.schema: the input schema is a boolean, not an object.",
         (
-            "manual 'weather'.template: the call template names no `call_template_type`. "
-            'Is it "call_template_type": "http"?'
+            "manual 'weather'.template: the call template has no `call_template_type`. "
+            'Did you mean "call_template_type": "http"?'
         ),
         "manual 'weather'.auth: `auth` is text, not an object.",
     ]
 
 
-def test_a_bad_tool_does_not_take_a_good_one_of_its_name_with_it():
+def test_a_bad_tool_does_not_replace_a_good_one_of_its_name():
     reading = read([{"name": "a", "inputs": 5}, {"name": "a", "inputs": {}}])
 
     assert [tool.inputs for tool in reading.tools] == [{}]
 
 
-def test_what_a_manual_says_of_itself_is_kept():
+def test_the_metadata_of_a_manual_is_kept():
     reading = read({
         "utcp_version": "1.0.1",
         "info": {"title": "T"},
@@ -154,7 +154,7 @@ def test_what_a_manual_says_of_itself_is_kept():
     assert "${P}" not in repr(reading)
 
 
-def test_what_a_manual_says_of_itself_wrongly_is_said_and_left_out():
+def test_invalid_metadata_of_a_manual_is_a_fault_and_left_out():
     reading = read({"auth": 5, "variables": [], "allowed_communication_protocols": "http", "tools": [{"name": "a"}]})
 
     assert (reading.auth, reading.variables, reading.protocols) == (None, {}, None)
@@ -182,11 +182,11 @@ def test_the_dialect_is_named(document, dialect):
 @pytest.mark.parametrize(
     ("document", "hint"),
     [
-        ({"openapi": "3.1.0"}, "It is an OpenAPI description"),
-        ({"manual_call_templates": []}, "It is a client configuration"),
-        ([{"name": "a", "provider_type": "http"}], "It is a list of providers"),
-        ({"provider_type": "http"}, "It is a single call template"),
-        ({"manuals": []}, "It is a registry"),
+        ({"openapi": "3.1.0"}, "This is an OpenAPI description"),
+        ({"manual_call_templates": []}, "This is a client configuration"),
+        ([{"name": "a", "provider_type": "http"}], "This is a list of providers"),
+        ({"provider_type": "http"}, "This is one call template"),
+        ({"manuals": []}, "This is a registry"),
         ({"tools": "none"}, "`tools` is not a list"),
         ("text", 'an object with a list "tools"'),
         (None, "this is not a UTCP manual"),
@@ -221,7 +221,7 @@ def test_absent_inputs_mean_no_arguments():
     assert read_inputs(None, "here", Notes()) == {"type": "object", "properties": {}}
 
 
-def test_a_bare_map_of_properties_is_read_as_such_and_said():
+def test_a_bare_map_of_properties_is_read_with_a_warning():
     notes = Notes()
     city = {"type": "string"}
 
@@ -235,12 +235,12 @@ def test_a_bare_map_of_properties_is_read_as_such_and_said():
         (True, "is a boolean, not an object"),
         ([], "is a list, not an object"),
         ("text", "is text, not an object"),
-        ({"type": "array"}, "is of type 'array'"),
-        ({"type": ["string", "null"]}, "is of type 'a list'"),
+        ({"type": "array"}, "has type 'array'"),
+        ({"type": ["string", "null"]}, "has type 'a list'"),
         ({"type": "object", "properties": []}, "`properties` is not an object"),
     ],
 )
-def test_what_cannot_be_an_argument_object_is_refused_with_the_reason(schema, reason):
+def test_an_input_schema_that_is_not_an_object_schema_is_refused_with_the_reason(schema, reason):
     with pytest.raises(ValueError, match=reason):
         read_inputs(schema, "here", Notes())
 
@@ -260,7 +260,7 @@ def test_an_empty_output_schema_gives_way_to_the_response_schema():
     assert notes.dialects == {"extended"}
 
 
-def test_an_output_schema_that_is_no_object_is_ignored_and_said():
+def test_an_output_schema_that_is_not_an_object_is_ignored_with_a_warning():
     notes = Notes()
 
     assert read_outputs({"outputs": "text"}, "here", notes) is None

@@ -50,7 +50,7 @@ last: true
         (("nowhere",), 1),
     ],
 )
-def test_a_part_of_json_stands_where_its_key_does(path, line):
+def test_a_part_of_json_has_the_line_of_its_key(path, line):
     assert lines_of(JSON, [path]) == {path: line}
 
 
@@ -67,7 +67,7 @@ def test_a_part_of_json_stands_where_its_key_does(path, line):
         (("last",), 14),
     ],
 )
-def test_a_part_of_yaml_stands_where_its_key_does(path, line):
+def test_a_part_of_yaml_has_the_line_of_its_key(path, line):
     assert lines_of(YAML, [path]) == {path: line}
 
 
@@ -82,11 +82,11 @@ def test_every_part_of_a_document_is_found_on_its_own_line():
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"a": [', "a: [b", "\t- x", '{"a": }}}]', "{a: &x [*x]}"])
-def test_a_broken_text_is_looked_through_as_far_as_it_goes(text):
+def test_lines_of_broken_text_are_found_up_to_the_error(text):
     assert lines_of(text, [("a", 1)])["a", 1] == 1
 
 
-def test_pointers_are_paths_and_back():
+def test_pointers_and_paths_convert_into_each_other():
     path = ("paths", "/a/{b}~c", "get", 0, "")
     assert as_pointer(path) == "/paths/~1a~1{b}~0c/get/0/"
     assert of_pointer(as_pointer(path)) == tuple(map(str, path))

@@ -350,12 +350,12 @@ def test_the_transport_reads_every_documented_field(section, provider, kind, exp
     assert [str(fault) for fault in reading.faults] == []
 
 
-def test_a_documented_provider_whose_type_was_forgotten_is_a_fault_that_proposes_one():
+def test_a_documented_provider_without_a_type_is_a_fault_that_proposes_one():
     broken = {"name": "my_local_tools", "signaling_server": "wss://signaling.example.com", "peer_id": "unique-peer-id"}
     reading = read_config([broken, PROVIDERS[0][1]], where="0.1, text provider")
 
     assert [entry.name for entry in reading.entries] == ["cool_public_apis"]
-    assert 'Is it "call_template_type": "webrtc"?' in str(reading.faults[0])
+    assert 'Did you mean "call_template_type": "webrtc"?' in str(reading.faults[0])
 
 
 def test_the_documented_client_configuration_is_read():

@@ -65,7 +65,7 @@ def test_the_documented_manual_is_one_http_tool():
         },
     ],
 )
-def test_the_documented_forms_of_auth_are_kept_word_for_word(auth):
+def test_the_documented_forms_of_auth_are_kept_unchanged(auth):
     reading = read_config([{"name": "a", "provider_type": "http", "url": "u", "auth": auth}], where="authentication")
 
     assert reading.faults == []
@@ -289,7 +289,7 @@ def test_arguments_and_defaults_of_the_complete_manual_become_its_queries(tool, 
     assert compile_template(written, syntaxes=Syntax.MUSTACHE).render(arguments, context=Context.QUERY) == query
 
 
-def test_an_api_key_beside_a_template_that_uses_it_is_sent_once():
+def test_an_api_key_next_to_a_template_that_uses_it_is_sent_once():
     template, reading = template_of(
         {
             "auth": {"auth_type": "api_key", "var_name": "API_KEY", "location": "header", "key_name": "Authorization"},
@@ -337,7 +337,7 @@ def test_the_documented_comment_in_json_is_read():
         ),
     ],
 )
-def test_auth_may_name_variables_in_place_of_values(auth, official):
+def test_auth_may_have_names_of_variables_instead_of_values(auth, official):
     template, reading = template_of({"auth": auth, "tool_call_template": DEFAULT})
 
     assert template["auth"] == official

@@ -9,7 +9,7 @@ from tests.support.tools import tool_object
 
 from utcp_bridge.dialects import RawTool, read_manual
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
-from utcp_bridge.dialects.selection import Selection, select
+from utcp_bridge.dialects.selection import ToolSelection, select
 from utcp_bridge.model import JsonObject
 
 
@@ -29,7 +29,7 @@ TOOLS = [
 
 
 def chosen(tools: list[RawTool] = TOOLS, **rules: Any) -> tuple[list[RawTool], list[str]]:
-    selection = Selection(**rules)
+    selection = ToolSelection(**rules)
     return select(tools, selection), [str(fault) for fault in selection.faults()]
 
 
@@ -73,7 +73,7 @@ def test_include_exclude_and_hidden_choose_the_tools(rules: JsonObject, kept: li
 
 def test_hints_of_a_call_template_count_where_the_manual_states_none() -> None:
     hints = {"get_user": {"readOnlyHint": True}, "ping": {"readOnlyHint": False}}
-    selection = Selection(include={"read_only": True})
+    selection = ToolSelection(include={"read_only": True})
     kept = select(TOOLS, selection, lambda tool: hints.get(tool.name, {}))
     assert [tool.name for tool in kept] == ["get_user", "ping"]
 
@@ -138,7 +138,7 @@ def test_a_projection_goes_with_the_tool() -> None:
         ({"overrides": {"ping": {"name": 5}}}, "`overrides`: `name` of 'ping' must be text, not a number."),
     ],
 )
-def test_what_a_rule_gets_wrong_is_one_warning(rules: JsonObject, fault: str) -> None:
+def test_each_mistake_in_a_rule_is_one_warning(rules: JsonObject, fault: str) -> None:
     _, faults = chosen(**rules)
     assert len(faults) == 1
     assert faults[0].startswith(fault)
@@ -148,7 +148,7 @@ def test_patterns_that_match_and_manuals_without_tools_give_no_warning() -> None
     rules: JsonObject = {"include": {"names": ["*"]}, "exclude": {"tags": ["ADMIN"]}, "overrides": {"Ping": {}}}
     assert chosen(**rules)[1] == []
     assert chosen([], **rules)[1] == []
-    selection = Selection(include={"names": ["nothing"]})
+    selection = ToolSelection(include={"names": ["nothing"]})
     select(TOOLS, selection)
     assert selection.faults(unused=False) == []
 
@@ -206,7 +206,7 @@ def test_a_utcp_manual_and_an_openapi_document_of_the_same_operations_agree(
 ) -> None:
     document = as_openapi(operations)
     tools = [tool.as_json() for tool in convert(document, url=None, options=ConversionOptions()).tools]
-    selection = Selection(include, exclude, overrides)
+    selection = ToolSelection(include, exclude, overrides)
     written = select(read_manual({"tools": tools}, default_template={}, where="m").tools, selection)
     options = ConversionOptions(include=include, exclude=exclude, overrides=overrides)
     converted = convert(document, url=None, options=options)

@@ -49,7 +49,7 @@ from utcp_bridge.dialects.shapes import Shape, detect, kind_key, looks_like_tool
         (None, Shape.UNKNOWN),
     ],
 )
-def test_a_document_is_what_its_keys_say(document, shape):
+def test_the_keys_of_a_document_decide_its_shape(document, shape):
     assert detect(document) is shape
 
 
@@ -63,10 +63,10 @@ def test_a_document_is_what_its_keys_say(document, shape):
         ({"type": ["http"]}, None),
     ],
 )
-def test_a_templates_type_stands_under_one_of_four_keys(raw, key):
+def test_the_type_of_a_template_is_under_one_of_four_keys(raw, key):
     assert kind_key(raw) == key
 
 
-def test_a_name_alone_makes_no_tool():
+def test_an_object_with_only_a_name_is_not_a_tool():
     assert not looks_like_tool({"name": "a", "description": "b"})
     assert looks_like_tool({"response_schema": {}})

@@ -20,12 +20,12 @@ from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, su
         ("mcp+https://h/mcp", host_file_entry({"server": {"transport": "http", "url": "https://h/mcp"}})),
     ],
 )
-def test_a_line_stands_for_a_call_template(text, template):
+def test_a_one_line_form_becomes_a_call_template(text, template):
     assert expand_shorthand(text) == template
 
 
 @pytest.mark.parametrize("text", ["", "  ", "ftp://h/x", "mcp+ssh:host", "mcp+stdio:", "mcp+stdio:'open"])
-def test_a_line_that_stands_for_nothing_says_why(text):
+def test_an_invalid_one_line_form_is_refused_with_the_reason(text):
     with pytest.raises(ValueError, match=r"."):
         expand_shorthand(text)
 

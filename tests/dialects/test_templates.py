@@ -24,22 +24,20 @@ def read(raw, **options):
         ({"call_template_type": "http", "timeout": 10}, 10.0),
     ],
 )
-def test_a_timeout_is_in_seconds_whatever_its_types_unit(raw, seconds):
+def test_a_timeout_is_in_seconds_for_every_type(raw, seconds):
     template, notes = read(raw)
 
     assert template["timeout"] == seconds
     assert notes.faults == []
 
 
-def test_a_timeout_that_looks_like_the_wrong_unit_is_said():
+def test_a_timeout_that_looks_like_the_wrong_unit_is_warned_of():
     _, notes = read({"call_template_type": "tcp", "timeout": 30})
 
-    assert str(notes.faults[0]) == (
-        "here: `timeout` is only 0.03 seconds. For this type it is written in milliseconds."
-    )
+    assert str(notes.faults[0]) == ("here: `timeout` is only 0.03 seconds. Write it in milliseconds for this type.")
 
 
-def test_a_timeout_that_is_none_gives_way_to_the_default():
+def test_an_invalid_timeout_is_replaced_by_the_default():
     template, notes = read({"call_template_type": "tcp", "timeout": "soon"})
 
     assert "timeout" not in template
@@ -47,7 +45,7 @@ def test_a_timeout_that_is_none_gives_way_to_the_default():
     assert read({"call_template_type": "tcp", "timeout": None})[1].faults == []
 
 
-def test_reading_leaves_the_document_as_it_was():
+def test_reading_does_not_change_the_document():
     raw = {"provider_type": "http_stream", "timeout": 5000, "auth": {"type": "token", "token": "t"}}
     before = {**raw, "auth": dict(raw["auth"])}
 
@@ -58,7 +56,7 @@ def test_reading_leaves_the_document_as_it_was():
     assert template["auth"]["api_key"] == "Bearer t"
 
 
-def test_the_auth_beside_a_template_is_the_templates_unless_it_has_its_own():
+def test_the_auth_next_to_a_template_is_used_unless_the_template_has_its_own():
     beside = {"auth": {"auth_type": "basic", "username": "u", "password": "p"}}
     own = {"auth_type": "api_key", "api_key": "k"}
 
@@ -80,14 +78,14 @@ def test_an_auth_that_only_declares_a_variable_leaves_none():
     assert notes.declared == {"K": ""}
 
 
-def test_the_types_allowed_have_their_v1_names():
+def test_allowed_types_get_their_v1_names():
     template, _ = read({"call_template_type": "text", "allowed_communication_protocols": ["http_stream", "cli"]})
 
     assert template["allowed_communication_protocols"] == ["streamable_http", "cli"]
 
 
 @pytest.mark.parametrize("allowed", ["http", [1], {}])
-def test_allowed_types_that_are_no_list_are_ignored_and_said(allowed):
+def test_allowed_types_that_are_not_a_list_are_ignored_with_a_warning(allowed):
     template, notes = read({"call_template_type": "text", "allowed_communication_protocols": allowed})
 
     assert "allowed_communication_protocols" not in template
@@ -100,10 +98,10 @@ def test_allowed_types_that_are_no_list_are_ignored_and_said(allowed):
     [
         (None, "the call template is null, not an object"),
         ("s3cret", "the call template is text, not an object"),
-        ({"url": "u"}, 'Is it "call_template_type": "http"?'),
-        ({"signaling_server": "u", "peer_id": "p"}, 'Is it "call_template_type": "webrtc"?'),
+        ({"url": "u"}, 'Did you mean "call_template_type": "http"?'),
+        ({"signaling_server": "u", "peer_id": "p"}, 'Did you mean "call_template_type": "webrtc"?'),
         ({"headers": {}}, "Add one, such as"),
-        ({"call_template_type": 5}, "names no `call_template_type`"),
+        ({"call_template_type": 5}, "has no `call_template_type`"),
         ({"call_template_type": "http", "auth": "s3cret"}, "auth: `auth` is text"),
     ],
 )
@@ -128,11 +126,11 @@ def test_a_template_that_cannot_be_read_is_one_fault(raw, what):
         ({"call_template_type": "websocket", "message_template": {}}, {"v1", "extended"}),
     ],
 )
-def test_a_template_shows_its_dialect(raw, dialects):
+def test_the_dialect_of_a_template_is_detected(raw, dialects):
     assert read(raw)[1].dialects == dialects
 
 
-def test_a_key_that_nothing_reads_is_said_with_the_nearest_that_something_does():
+def test_an_unknown_key_of_a_template_is_warned_of_with_the_nearest_one():
     notes = Notes()
     template = {"name": "n", "call_template_type": "http", "htpp_method": "GET", "trusted": True, "x-note": 1, "$id": 2}
 

@@ -16,12 +16,12 @@ from utcp_bridge.dialects.v0 import canonical_kind, rename_template
         ("custom", "custom"),
     ],
 )
-def test_types_have_their_v1_names(old, new):
+def test_types_get_their_v1_names(old, new):
     assert canonical_kind(old) == new
 
 
 @pytest.mark.parametrize("key", ["provider_type", "transport_type", "type", "call_template_type"])
-def test_a_provider_loses_nothing_but_its_old_names(key):
+def test_a_provider_keeps_everything_under_its_v1_names(key):
     raw = {"name": "n", key: "http_stream", "url": "u", "chunk_size": 5, "unknown": [1]}
 
     assert rename_template(raw, "http_stream") == {

@@ -20,7 +20,7 @@ def test_any_other_output_schema_says_something(schema):
     assert not says_nothing(schema)
 
 
-def test_nulls_that_stand_for_absent_keywords_are_dropped_at_every_depth():
+def test_nulls_for_absent_keywords_are_dropped_at_every_depth():
     dumped = {
         "type": "object",
         "title": None,
@@ -50,7 +50,7 @@ def test_data_within_a_dumped_schema_keeps_its_nulls():
     assert without_null_keywords({"title": None, "default": {"title": None}}) == {"default": {"title": None}}
 
 
-def test_a_bottomless_schema_is_left_as_it_is_below_a_depth():
+def test_a_very_deep_schema_is_left_as_it_is_below_a_depth():
     schema = {}
     for _ in range(400):
         schema = {"items": schema}

@@ -30,7 +30,7 @@ def http_tool(template: JsonObject, source: Source | None = None, **fields: Any)
 REMOTE = Source(name="peer", trust=Trust.REMOTE, origin="https://api.example.com")
 
 
-def test_variables_are_filled_in_and_credentials_go_with_the_target() -> None:
+def test_a_target_has_its_variables_filled_in_and_its_credentials() -> None:
     binder, secrets = make_binder({"API_KEY": "s3cret-value"})
     target = binder.tool(http_tool({"auth": KEY}), HttpTransport)
     assert target.credentials is not None
@@ -47,7 +47,7 @@ def test_the_operators_credentials_go_to_the_templates_own_origin_only() -> None
         target.credentials.check("https://elsewhere.example")
 
 
-def test_a_fetched_manuals_credentials_stay_with_its_origin_wherever_its_tools_point() -> None:
+def test_credentials_of_a_fetched_manual_are_sent_to_its_own_origin_only() -> None:
     binder, _ = make_binder({"peer_API_KEY": "s3cret-value"})
     tool = http_tool({"auth": KEY, "url": "https://elsewhere.example/x"}, REMOTE)
     target = binder.tool(tool, HttpTransport)
@@ -57,7 +57,7 @@ def test_a_fetched_manuals_credentials_stay_with_its_origin_wherever_its_tools_p
         target.credentials.check("https://elsewhere.example")
 
 
-def test_an_origin_the_operator_allows_receives_credentials() -> None:
+def test_an_allowed_origin_receives_credentials() -> None:
     binder, _ = make_binder({"peer_API_KEY": "s3cret-value"})
     source = Source(
         name="peer",
@@ -90,14 +90,14 @@ def test_a_fetched_manual_sees_its_own_variables_only() -> None:
     assert caught.value.key == "peer_API_KEY"
 
 
-def test_a_variable_that_is_an_argument_waits_for_the_call() -> None:
+def test_a_variable_with_the_name_of_an_argument_is_not_filled_in() -> None:
     binder, _ = make_binder()
     inputs = {**OBJECT, "properties": {"q": {"type": "string"}}}
     target = binder.tool(http_tool({"headers": {"X-Q": "${q}"}}, inputs=inputs), HttpTransport)
     assert target.template.headers == {"X-Q": "${q}"}
 
 
-def test_of_alternative_credentials_the_one_that_can_be_used_is_resolved() -> None:
+def test_only_the_usable_alternative_of_credentials_is_resolved() -> None:
     binder, secrets = make_binder({"SECOND": "s3cret-value"})
     first = {"auth_type": "basic", "username": "${USER}", "password": "${PASSWORD}"}
     second = {"auth_type": "api_key", "api_key": "${SECOND}", "var_name": "X-Key"}
@@ -123,7 +123,7 @@ def test_an_overlay_is_laid_over_the_template_and_never_resolved() -> None:
     assert target.template.content_type == "${NOT_A_VARIABLE}"
 
 
-def test_a_template_that_does_not_fit_names_the_field_and_not_the_value() -> None:
+def test_an_invalid_template_names_the_field_but_not_the_value() -> None:
     binder, _ = make_binder({"WRONG": "s3cret-value"})
     with pytest.raises(ConfigError, match="http_method") as caught:
         binder.tool(http_tool({"http_method": "${WRONG}"}), HttpTransport)
@@ -147,11 +147,11 @@ def test_a_manuals_own_template_may_use_bare_variables() -> None:
         ({"headers": {"X": "plain"}, "n": 1}, False),
     ],
 )
-def test_secrets_are_auth_and_variables(template: JsonObject, expected: bool) -> None:
+def test_auth_and_variables_count_as_secrets(template: JsonObject, expected: bool) -> None:
     assert uses_secrets(template) is expected
 
 
-def test_unset_variables_are_told_by_their_keys_and_those_of_an_unused_alternative_are_not() -> None:
+def test_unset_variables_lists_keys_of_the_chosen_alternative_only() -> None:
     binder, _ = make_binder({"KEY": "s3cret-value"})
     options = [{"auth_type": "token", "token": "${TOKEN}"}, {"auth_type": "api_key", "api_key": "${KEY}"}]
     entry = {"url": "https://${HOST}/${KEY}", "auth": {"auth_type": "any", "options": options}}

@@ -59,7 +59,7 @@ def openapi(schema: JsonObject) -> JsonObject:
         [TOOL],
     ],
 )
-async def test_a_manual_is_read_whatever_form_it_comes_in(content: Any) -> None:
+async def test_a_manual_is_read_from_an_object_text_bytes_yaml_or_a_list(content: Any) -> None:
     reading = await read(content)
     assert [tool.name for tool in reading.tools] == ["one"]
 
@@ -69,16 +69,16 @@ async def test_a_large_manual_is_read_in_full() -> None:
     assert len((await read(json.dumps({"version": "1", "tools": tools}).encode())).tools) == 2000
 
 
-async def test_a_manual_above_the_limit_names_it() -> None:
+async def test_a_manual_above_the_limit_is_refused_and_the_setting_named() -> None:
     with pytest.raises(ReplyTooLarge, match="max_manual_bytes"):
         await read(b"[" + b" " * 200 + b"]", settings=BridgeSettings(max_manual_bytes=100))
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [({"hello": 1}, "object of another kind"), ("text", "not a JSON object"), ({"providers": []}, "config")],
+    [({"hello": 1}, "object of an unknown kind"), ("text", "not a JSON object"), ({"providers": []}, "config")],
 )
-async def test_what_is_no_manual_says_what_it_is(content: Any, words: str) -> None:
+async def test_a_document_that_is_not_a_manual_is_refused_with_what_it_is(content: Any, words: str) -> None:
     with pytest.raises(ManualError, match=words):
         await read(content)
 
@@ -139,7 +139,7 @@ async def test_references_to_files_in_the_same_folder_are_followed(tmp_path: Pat
 @pytest.mark.parametrize(
     "reference", ["missing.json#/Item", "../outside.json#/Item", "https://api.example.com/x.json#/I"]
 )
-async def test_a_reference_that_cannot_or_may_not_be_followed_does_not_lose_the_document(
+async def test_a_document_is_read_even_if_a_reference_cannot_or_must_not_be_followed(
     tmp_path: Path, reference: str
 ) -> None:
     (tmp_path / "outside.json").write_text(json.dumps({"Item": SHARED}), encoding="utf-8")
@@ -163,7 +163,7 @@ async def test_references_within_the_origin_are_fetched_and_others_are_not() -> 
         assert len(near.tools) == len(far.tools) == 1
 
 
-async def test_a_document_without_a_place_follows_no_reference() -> None:
+async def test_references_of_a_document_without_a_place_are_not_followed() -> None:
     reading = await read(openapi({"$ref": "schemas.json#/Item"}), url=None, source=Source(name="peer"))
     assert len(reading.tools) == 1
 
@@ -188,7 +188,7 @@ async def gathered(
     return found, [str(fault) for fault in faults]
 
 
-async def test_files_are_followed_through_files() -> None:
+async def test_references_are_followed_from_file_to_file() -> None:
     files = {
         "https://a.example/x.yaml": "p: {$ref: 'y.json#/q'}",
         "https://a.example/y.json": '{"q": {"$ref": "x.yaml"}}',
@@ -198,7 +198,7 @@ async def test_files_are_followed_through_files() -> None:
     assert faults == []
 
 
-async def test_another_origin_or_folder_is_not_asked(tmp_path: Path) -> None:
+async def test_references_to_another_origin_or_folder_are_not_followed(tmp_path: Path) -> None:
     away = [
         "https://b.example/x.yaml",
         "http://a.example/x.yaml",
@@ -219,7 +219,7 @@ async def test_a_missing_file_is_a_warning_that_names_it() -> None:
     assert faults == ["m, reference https://a.example/gone.yaml: There is no such file."]
 
 
-async def test_a_local_reference_is_a_file(tmp_path: Path) -> None:
+async def test_a_local_reference_must_be_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     assert await read_local_reference(str(tmp_path / "a")) == b"x"
     with pytest.raises(ManualError, match="no such file"):

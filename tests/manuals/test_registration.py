@@ -59,7 +59,7 @@ ENTRY = {"name": "m", "call_template_type": "moody"}
 
 
 @pytest.mark.parametrize(("name", "registered"), [("my-api", "my_api"), ("a.b c", "a_b_c"), ("é1", "_1"), ("ok", "ok")])
-def test_names_are_made_of_word_characters(name: str, registered: str) -> None:
+def test_other_characters_in_names_become_underscores(name: str, registered: str) -> None:
     assert manual_name({"name": name}) == registered
 
 
@@ -69,7 +69,7 @@ def test_a_name_without_word_characters_is_refused(name: Any) -> None:
         manual_name({"name": name})
 
 
-async def test_a_fault_inside_a_transport_fails_its_manual_alone_and_shows_no_traceback() -> None:
+async def test_an_exception_in_a_transport_fails_its_manual_and_shows_no_traceback() -> None:
     MoodyTransport.moods = [RuntimeError("s3cret-value")]
     async with open_services() as services:
         registration = make(services)
@@ -80,7 +80,7 @@ async def test_a_fault_inside_a_transport_fails_its_manual_alone_and_shows_no_tr
         assert "s3cret-value" not in str(state.error)
 
 
-async def test_a_failed_manual_is_tried_again_with_growing_pauses_until_it_comes(
+async def test_a_failed_manual_is_loaded_again_with_growing_pauses_until_it_is_ready(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("utcp_bridge.manuals.registration._FIRST_PAUSE", 0.001)
@@ -92,11 +92,11 @@ async def test_a_failed_manual_is_tried_again_with_growing_pauses_until_it_comes
         with anyio.fail_after(5), caplog.at_level(logging.INFO):
             await registration.keep_trying(state)
         assert (state.status, state.error, state.tools) == ("ready", None, 1)
-        assert "Manual m is back with 1 tools." in caplog.text
+        assert "Manual m is ready again; it has 1 tools." in caplog.text
         await registration.keep_trying(state)
 
 
-async def test_a_manual_that_only_its_operator_can_mend_is_not_tried_again() -> None:
+async def test_a_manual_that_only_its_operator_can_correct_is_not_retried() -> None:
     MoodyTransport.moods = [PolicyError("no")]
     async with open_services() as services:
         registration = make(services)
@@ -107,7 +107,7 @@ async def test_a_manual_that_only_its_operator_can_mend_is_not_tried_again() -> 
         assert state.status == "failed"
 
 
-async def test_a_manual_that_was_deregistered_is_not_tried_again() -> None:
+async def test_a_deregistered_manual_is_not_retried() -> None:
     MoodyTransport.moods = [Unreachable("down")]
     async with open_services() as services:
         registration = make(services)
@@ -131,7 +131,7 @@ async def test_a_manual_that_was_deregistered_is_not_tried_again() -> None:
         ({**ENTRY, "call_template_type": "http", "url": "not a url"}, "URL"),
     ],
 )
-async def test_an_entry_that_cannot_be_used_names_what_is_wrong(entry: dict[str, Any], words: str) -> None:
+async def test_an_invalid_entry_fails_with_the_wrong_field_named(entry: dict[str, Any], words: str) -> None:
     async with open_services() as services:
         registration = make(services)
         state = announce(registration, entry)
@@ -140,7 +140,7 @@ async def test_an_entry_that_cannot_be_used_names_what_is_wrong(entry: dict[str,
         assert words in str(state.error)
 
 
-async def test_a_fetched_manual_has_the_trust_and_origin_of_where_it_came_from() -> None:
+async def test_a_fetched_manual_has_the_trust_and_origin_of_its_url() -> None:
     async with HttpService() as service, open_services() as services:
         registration = make(services)
         entry = {
@@ -163,7 +163,7 @@ async def test_a_fetched_manual_has_the_trust_and_origin_of_where_it_came_from()
         await registration.aclose()
 
 
-async def test_a_manual_must_have_the_hash_that_the_operator_names(tmp_path) -> None:
+async def test_a_manual_must_have_the_hash_in_its_entry(tmp_path) -> None:
     path = tmp_path / "m.json"
     path.write_text('{"tools": []}', encoding="utf-8")
     entry = {"name": "m", "call_template_type": "file", "file_path": str(path)}
@@ -177,4 +177,4 @@ async def test_a_manual_must_have_the_hash_that_the_operator_names(tmp_path) -> 
         registration = make(services)
         generated = announce(registration, {**ENTRY, "sha256": digest})
         await registration.load(generated)
-    assert "that of no document" in str(generated.error)
+    assert "has no document" in str(generated.error)

@@ -49,7 +49,7 @@ async def test_the_manuals_of_a_registry_are_loaded_and_can_be_called():
     assert service.seen[0] == "/manuals?tag=geo&limit=7&q=any"
 
 
-async def test_a_folder_that_is_served_is_a_registry_for_a_client(tmp_path):
+async def test_a_client_loads_manuals_from_a_served_folder(tmp_path):
     calls = Answers({"/call": "hello"})
     with served(calls.app) as api, served(build_registry_app(Folder(tmp_path))) as base:
         (tmp_path / "weather.json").write_text(json.dumps(manual(tool(f"{api}/call"))))
@@ -59,7 +59,7 @@ async def test_a_folder_that_is_served_is_a_registry_for_a_client(tmp_path):
             assert [state.kind for state in client.report()] == ["registry", "http"]
 
 
-async def test_one_bad_listing_or_manual_takes_no_other_down():
+async def test_a_bad_listing_or_manual_does_not_affect_others():
     service = Answers({"/good": manual(tool("https://api.example.com/x"))})
     with served(service.app) as base:
         service.answers["/manuals"] = {
@@ -165,7 +165,7 @@ async def test_a_hash_of_the_registry_or_of_the_operator_must_be_that_of_the_man
                 assert ready or digest in problems(client)
 
 
-async def test_what_a_registry_lists_anew_comes_and_what_it_drops_goes():
+async def test_new_listings_are_loaded_and_dropped_ones_removed():
     service = Answers(
         {"/a": manual(tool("https://api.example.com/a")), "/b": manual(tool("https://api.example.com/b"))}
     )
@@ -187,7 +187,7 @@ async def test_what_a_registry_lists_anew_comes_and_what_it_drops_goes():
             assert client.report() == []
 
 
-async def test_a_registry_that_was_down_is_asked_again(monkeypatch):
+async def test_a_registry_that_failed_is_asked_again(monkeypatch):
     monkeypatch.setattr("utcp_bridge.manuals.registration._FIRST_PAUSE", 0.01)
     service = Answers({"/manuals": 503, "/a": manual(tool("https://api.example.com/a"))})
     with served(service.app) as base:
@@ -202,7 +202,7 @@ async def test_a_registry_that_was_down_is_asked_again(monkeypatch):
     assert service.seen.count("/a") == 1
 
 
-async def test_the_configurations_own_manuals_take_their_names_first():
+async def test_manuals_of_the_configuration_win_a_clash_of_names():
     service = Answers({"/a": manual(tool("https://api.example.com/a"))})
     service.answers["/manuals"] = {"manuals": [{"name": "a", "url": "/a"}]}
     own = {"name": "acme_a", "call_template_type": "text", "content": manual(tool("https://own.example.com", "mine"))}
@@ -212,7 +212,7 @@ async def test_the_configurations_own_manuals_take_their_names_first():
             assert "two manuals named 'acme_a'" in problems(client)
 
 
-async def test_a_registry_in_a_file_is_a_stranger_too(tmp_path):
+async def test_manuals_of_a_registry_in_a_file_are_not_trusted(tmp_path):
     canary = Answers({"/m": manual()})
     with served(canary.app) as inside:
         listed = {"manuals": [{"name": "in", "url": f"{inside}/m"}, {"name": "file", "url": "manual.json"}]}
@@ -228,7 +228,7 @@ async def test_a_registry_in_a_file_is_a_stranger_too(tmp_path):
     assert canary.seen == []
 
 
-async def test_a_registrys_address_may_hold_the_operators_variables():
+async def test_the_address_of_a_registry_may_contain_variables():
     service = Answers(
         {"/manuals": {"manuals": [{"name": "a", "url": "/a"}]}, "/a": manual(tool("https://api.example.com/a"))}
     )
@@ -237,7 +237,7 @@ async def test_a_registrys_address_may_hold_the_operators_variables():
             assert [one.manual for one in client.tools()] == ["acme_a"]
 
 
-async def test_a_registry_that_does_not_answer_in_time_is_told():
+async def test_a_registry_that_does_not_answer_in_time_fails():
     with served(_Silent()) as base:
         async with await client_of({"registry": base, "name": "acme", "discovery_timeout": 0.2}) as client:
             assert "0.2 seconds" in problems(client)

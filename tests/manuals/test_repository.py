@@ -15,7 +15,7 @@ def test_tools_are_found_by_their_utcp_name() -> None:
 
 
 @given(st.permutations(["b", "a", "c"]))
-def test_tools_are_ordered_by_name_whatever_order_manuals_came_in(order: list[str]) -> None:
+def test_tools_are_ordered_by_name_in_any_order_of_their_manuals(order: list[str]) -> None:
     repository = InMemoryToolRepository()
     for manual in order:
         repository.replace(manual, [make_tool("z", manual=manual), make_tool("y", manual=manual)])
@@ -36,7 +36,7 @@ def test_a_replacement_keeps_unchanged_tools_and_reports_the_others() -> None:
     assert changes == [Change("peer", added=(new,), removed=(gone, old))]
 
 
-def test_a_replacement_by_the_same_tools_is_no_change() -> None:
+def test_a_replacement_by_the_same_tools_changes_nothing() -> None:
     repository = InMemoryToolRepository()
     repository.replace("peer", [make_tool()])
     generation = repository.generation
@@ -57,7 +57,7 @@ def test_removing_a_manual_removes_its_tools_only() -> None:
     assert repository.generation == before + 1
 
 
-def test_whoever_unsubscribed_hears_nothing() -> None:
+def test_a_listener_is_not_called_after_it_unsubscribed() -> None:
     repository = InMemoryToolRepository()
     unsubscribe = repository.subscribe(lambda change: pytest.fail(f"told of {change}"))
     unsubscribe()

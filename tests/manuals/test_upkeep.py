@@ -43,7 +43,7 @@ async def test_a_registry_is_asked_again_at_its_interval():
             assert [tool.manual for tool in client.tools()] == ["acme_m"]
 
 
-async def test_a_manual_that_is_registered_at_run_time_is_maintained_until_it_goes(monkeypatch):
+async def test_a_manual_registered_at_run_time_is_refreshed_until_deregistered(monkeypatch):
     monkeypatch.setattr("utcp_bridge.manuals.registration._FIRST_PAUSE", 0.01)
     service = Answers({"/m": 503})
     with served(service.app) as base:
@@ -58,7 +58,7 @@ async def test_a_manual_that_is_registered_at_run_time_is_maintained_until_it_go
             assert not client.tools()
 
 
-async def test_two_entries_of_one_name_are_told_and_the_first_is_kept(caplog):
+async def test_of_two_entries_with_one_name_the_first_is_kept_and_the_clash_logged(caplog):
     entries = [{"name": "a", "call_template_type": "text", "content": json.dumps(manual(name))} for name in ("x", "y")]
     async with await UtcpClient.create({"manual_call_templates": entries}) as client:
         assert [tool.name for tool in client.tools()] == ["x"]

@@ -3,23 +3,23 @@ from utcp_bridge.manuals.variables_needed import names_in_template, raw_fields_o
 HTTP = {"call_template_type": "http", "url": "https://${HOST}/{id}", "headers": {"X": "$KEY ${KEY}"}}
 
 
-def test_the_names_of_a_template_come_once_each_in_order() -> None:
+def test_each_variable_of_a_template_is_listed_once_in_order() -> None:
     assert names_in_template(HTTP) == ["HOST", "KEY"]
 
 
-def test_fields_in_which_a_dollar_sign_means_nothing_are_left_out() -> None:
+def test_raw_fields_are_not_searched_for_variables() -> None:
     assert names_in_template({**HTTP, "request_plan": {"headers": {"A": "$NO"}}}) == ["HOST", "KEY"]
     assert raw_fields_of(HTTP) == {"request_plan"}
     graphql = {"call_template_type": "graphql", "url": "https://x.example", "query": "query($id: ID) {a(k: ${K})}"}
     assert names_in_template(graphql) == ["K"]
 
 
-def test_an_unknown_type_is_searched_whole() -> None:
+def test_all_fields_of_an_unknown_type_are_searched_for_variables() -> None:
     assert names_in_template({"call_template_type": "no_such", "x": ["$A"]}) == ["A"]
     assert raw_fields_of({"call_template_type": "no_such"}) == frozenset()
 
 
-def test_variables_are_told_under_the_key_to_set_with_the_tools_that_need_them() -> None:
+def test_variables_are_listed_by_the_key_to_set_with_the_tools_that_need_them() -> None:
     tools = [
         {"name": "a", "tool_call_template": HTTP},
         {"name": "b", "inputs": {"properties": {"HOST": {}}}, "tool_call_template": HTTP},

@@ -15,20 +15,20 @@ _BOUNDS = {
 
 def faults_of(tools):
     """(fault, tool name) of everything that is wrong with a list of tools."""
-    found = [("duplicate name", name) for name, uses in Counter(tool.name for tool in tools).items() if uses > 1]
+    found = [("duplicate name", name) for name, uses in Counter(tool["name"] for tool in tools).items() if uses > 1]
     for tool in tools:
-        found += [(fault, tool.name) for fault in _faults(tool)]
+        found += [(fault, tool["name"]) for fault in _faults(tool)]
     return found
 
 
 def _faults(tool):
-    if not _NAME.fullmatch(tool.name):
+    if not _NAME.fullmatch(tool["name"]):
         yield "illegal name"
-    if not tool.description.strip():
+    if not tool["description"].strip():
         yield "no description"
     if json.loads(json.dumps(tool, allow_nan=False)) != tool:
         yield "not JSON"
-    if tool.inputs.get("type") != "object":
+    if tool["inputs"].get("type") != "object":
         yield "input is no object"
     for key in ("inputs", "outputs"):
         schema = tool.get(key)
@@ -63,7 +63,7 @@ def dangling(schema, root):
 
 def accepts(tool, arguments):
     """None, or why the input schema refuses the arguments; bounds on values do not count, the oracle ignores them."""
-    validator = jsonschema_rs.Draft202012Validator(_loosened(tool.inputs))
+    validator = jsonschema_rs.Draft202012Validator(_loosened(tool["inputs"]))
     try:
         validator.validate(arguments)
     except jsonschema_rs.ValidationError as error:

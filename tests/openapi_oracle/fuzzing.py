@@ -64,11 +64,14 @@ def check(document):
         return
     accidents = [str(fault) for fault in conversion.faults if "cannot be read" in fault.what]
     assert accidents == []
-    assert faults_of(conversion.tools) == []
-    for tool in conversion.tools:
-        template = tool.template
+    tools = [tool.as_json() for tool in conversion.tools]
+    assert faults_of(tools) == []
+    for tool in tools:
+        template = tool["tool_call_template"]
         plan = read_plan(json.loads(json.dumps(template["request_plan"])))
         try:
-            compile_plan(plan, template["url"], template["http_method"])(dict.fromkeys(tool.inputs["properties"], "x"))
+            compile_plan(plan, template["url"], template["http_method"])(
+                dict.fromkeys(tool["inputs"]["properties"], "x")
+            )
         except UtcpError:
             continue

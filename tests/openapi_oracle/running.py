@@ -46,7 +46,8 @@ class Score:
 
 def run(document, url, recorder, *, files=None, most=12, seed=7, modes=MODES):
     """The score of up to `most` operations of one document, drawn by `seed`."""
-    tools = convert(document, url=url, options=ConversionOptions(), files=files or {}).tools
+    conversion = convert(document, url=url, options=ConversionOptions(), files=files or {})
+    tools = [tool.as_json() for tool in conversion.tools]
     reader = Reader(document, url, files or {})
     declared = list(reader.operations())
     in_order = {id(one): tool for one, tool in zip(declared, tools, strict=True)} if len(declared) == len(tools) else {}
@@ -61,9 +62,9 @@ def run(document, url, recorder, *, files=None, most=12, seed=7, modes=MODES):
 def _tool_of(declared, tools):
     """The tool whose URL ends in the operation's path, whatever its placeholders are called."""
     path = _bare(declared.path if declared.path.startswith("/") else f"/{declared.path}")
-    templates = [(tool.template, tool) for tool in tools]
+    templates = [(tool["tool_call_template"], tool) for tool in tools]
     fitting = [
-        (len(template["url"]), tool.name, tool)
+        (len(template["url"]), tool["name"], tool)
         for template, tool in templates
         if template["http_method"] == declared.method and _bare(template["url"]).endswith(path)
     ]
@@ -100,7 +101,7 @@ def _one_call(declared, tool, reader, recorder, mode):
         (one.place, one.name): _parameter(drawn, one) for one in declared.fields if one.required or mode != "required"
     }
     values = {key: value for key, value in values.items() if value not in (None, [], {})}
-    plan = tool.template["request_plan"]
+    plan = tool["tool_call_template"]["request_plan"]
     arguments = {
         part["argument"]: values[key] for part in plan["parameters"] if (key := (part["in"], part["name"])) in values
     }
@@ -114,7 +115,7 @@ def _one_call(declared, tool, reader, recorder, mode):
     if refused := accepts(tool, arguments):
         return refused
     prescribed = prescribe(declared, values, body)
-    template = tool.template
+    template = tool["tool_call_template"]
     build = compile_plan(read_plan(plan), template["url"], template["http_method"])
     return judge(prescribed, recorder.send(build(arguments)))
 

@@ -24,4 +24,4 @@ def alternatives(auth):
 def is_right(declared, tool):
     """An operation without satisfiable requirements sends nothing; the others send one of the declared alternatives."""
     wanted = set(declared.security) or {frozenset()}
-    return alternatives(tool.template.get("auth")) == wanted
+    return alternatives(tool["tool_call_template"].get("auth")) == wanted

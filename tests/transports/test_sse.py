@@ -11,7 +11,6 @@ from tests.upstreams.stream_service import StreamService
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected
 from utcp_bridge.model import JsonObject, Result, Source, discard
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
 from utcp_bridge.testing.contract import CANARY, Bench, Case, Peer
 from utcp_bridge.testing.services import LOOPBACK, make_call, make_target, open_services
 from utcp_bridge.transports.sse import SseTransport

@@ -11,7 +11,6 @@ from tests.upstreams.stream_service import StreamService
 from utcp_bridge.errors import MalformedReply, Rejected, ReplyTooLarge
 from utcp_bridge.model import Binary, JsonObject, Result, discard
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
 from utcp_bridge.testing.contract import CANARY, Bench, Case, Peer
 from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transports.streamable_http import StreamableHttpTransport
@@ -150,6 +149,4 @@ def test_hints_follow_from_the_method_and_the_wire() -> None:
     path = make_target(StreamableHttpTransport, {"url": "https://api.example.com/x", "wire": "path"}).template
     assert StreamableHttpTransport.annotations(read)["readOnlyHint"] is True
     assert "readOnlyHint" not in StreamableHttpTransport.annotations(path)
-    assert StreamableHttpTransport.idempotent(read)
-    assert not StreamableHttpTransport.idempotent(path)
     assert StreamableHttpTransport.endpoint(read) == "https://api.example.com/x"

@@ -14,7 +14,6 @@ from tests.upstreams.socket_service import TcpService
 from utcp_bridge.errors import ConfigError, ConnectionLost, InvalidArguments, MalformedReply, ReplyTooLarge
 from utcp_bridge.model import Binary, JsonObject, discard
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
 from utcp_bridge.testing.contract import Case, Peer
 from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transports.tcp import Framing, TcpTransport, unescape

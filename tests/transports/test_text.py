@@ -11,7 +11,6 @@ import pytest
 
 from utcp_bridge.errors import ManualError, ReplyTooLarge
 from utcp_bridge.model import JsonObject, discard
-from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
 from utcp_bridge.testing.contract import LIMIT, Bench, Case, Peer
 from utcp_bridge.testing.services import make_call
 from utcp_bridge.transports.text import TRANSPORT, TextTemplate, TextTransport
@@ -100,7 +99,6 @@ async def test_a_limit_of_the_manual_wins_over_the_setting(bench: Bench) -> None
 async def test_reading_text_is_harmless_and_may_be_repeated() -> None:
     template = TextTemplate(call_template_type="text", content="x")
     assert TRANSPORT.annotations(template) == {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
-    assert TRANSPORT.idempotent(template) is True
     assert TRANSPORT.endpoint(template) is None
 
 

@@ -11,7 +11,6 @@ from tests.upstreams.socket_service import UdpService
 from utcp_bridge.errors import ConnectionLost, InvalidArguments
 from utcp_bridge.model import Binary, JsonObject, Result, discard
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
 from utcp_bridge.testing.contract import Case, Peer
 from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transports.udp import UdpTransport

@@ -142,7 +142,7 @@ def test_valid_configurations_of_every_shape_have_no_faults(document, names):
     [
         ({"manual_call_templates": 3}, "/manual_call_templates", "must be a list, not a number"),
         ({"manual_call_templates": [HTTP, HTTP]}, "/manual_call_templates/1/name", "also named 'shop'"),
-        ({"providers": {"a": {"url": "x"}}}, "/providers/a", "names no `call_template_type`"),
+        ({"providers": {"a": {"url": "x"}}}, "/providers/a", "has no `call_template_type`"),
         ({"providers": [{**HTTP, "name": 3}]}, "/providers/0/name", "must be text, not a number"),
         ({"manual_call_templates": ["zz+x://y"]}, "/manual_call_templates/0", "scheme"),
         (

@@ -40,10 +40,10 @@ def test_valid_manuals_of_every_shape_have_no_faults(document):
         ({"description": "d"}, "/tools/1", "no name"),
         (GOOD, "/tools/1/name", "the same name"),
         ({**GOOD, "name": "b", "inputs": 3}, "/tools/1/inputs", "a number, not an object"),
-        ({**GOOD, "name": "b", "inputs": {"type": "array"}}, "/tools/1/inputs", "of type 'array'"),
-        ({**GOOD, "name": "b", "parameters": {"type": "objct", "a": 1}}, "/tools/1/parameters", "of type 'objct'"),
+        ({**GOOD, "name": "b", "inputs": {"type": "array"}}, "/tools/1/inputs", "has type 'array'"),
+        ({**GOOD, "name": "b", "parameters": {"type": "objct", "a": 1}}, "/tools/1/parameters", "has type 'objct'"),
         ({**GOOD, "name": "b", "outputs": {"type": "x"}}, "/tools/1/outputs/type", "`type` must be one of"),
-        ({"name": "b", "description": "d", "tool_provider": {}}, "/tools/1/tool_provider", "names no"),
+        ({"name": "b", "description": "d", "tool_provider": {}}, "/tools/1/tool_provider", "has no"),
     ],
 )
 def test_a_fault_in_one_tool_leaves_the_other_tools_valid(tool, pointer, words):
@@ -109,7 +109,7 @@ def test_a_valid_template_has_no_faults(raw):
     ("raw", "pointer", "words"),
     [
         (3, "/t", "a number, not an object"),
-        ({"url": "https://x.example"}, "/t", "names no `call_template_type`"),
+        ({"url": "https://x.example"}, "/t", "has no `call_template_type`"),
         ({"call_template_type": "htp"}, "/t/call_template_type", "no transport of type 'htp'"),
         ({"provider_type": "htp"}, "/t/provider_type", "no transport"),
         ({**HTTP, "url": "no address"}, "/t/url", "lacks its scheme or host"),

@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from utcp_bridge.catalogue.entry import Entry
-from utcp_bridge.catalogue.exposure import Page, StaleCursor, View, exposure_for
+from utcp_bridge.catalogue.exposure import Page, View, exposure_for
 from utcp_bridge.catalogue.naming import assign_names
 from utcp_bridge.catalogue.ports import ClientPort
 from utcp_bridge.model import JsonObject, Tool
 from utcp_bridge.settings import Exposure
 
-__all__ = ["Catalogue", "Entry", "Page", "StaleCursor"]
+__all__ = ["Catalogue", "Entry", "Page"]
 
 
 class Catalogue:

@@ -10,20 +10,14 @@ from functools import cached_property
 from typing import Final
 
 from utcp_bridge.catalogue.entry import Entry
-from utcp_bridge.errors import CallerError
+from utcp_bridge.errors import StaleCursor
 from utcp_bridge.model import JsonObject, Tool, matches_glob
 from utcp_bridge.settings import BridgeSettings, Exposure
 
-__all__ = ["Page", "StaleCursor", "View", "exposure_for"]
+__all__ = ["Page", "View", "exposure_for"]
 
 BYTES_A_TOKEN: Final = 4
 """What a token of JSON comes to, roughly; counting exactly would need every model's own tokenizer."""
-
-
-class StaleCursor(CallerError):
-    """A `tools/list` cursor that is malformed or belongs to an earlier list."""
-
-    code = "stale_cursor"
 
 
 class Page:

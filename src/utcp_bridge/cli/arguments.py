@@ -1,11 +1,11 @@
-"""A tool's arguments from words on the command line.
+"""Read a tool's arguments from the words of the command line.
 
-    key=value     by the tool's schema: a number where it says number, text where it says string
-    key:=json     JSON, whatever the schema says
-    {…}           a whole JSON object
+    key=value     the type that the tool's schema gives: a number, text, true or false
+    key:=json     JSON
+    {…}           a JSON object with all arguments
     -             a JSON object from stdin
 
-Later words win; a key that is repeated with `=` and is an array by the schema collects its values.
+A later word replaces an earlier one. If the schema says array, a key repeated with `=` collects its values.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _FORMS: Final = "Arguments are key=value, key:=JSON, one JSON object, or - for a
 
 
 def read_arguments(words: Sequence[str], inputs: JsonObject, read_stdin: Callable[[], str]) -> JsonObject:
-    """The arguments that `words` stand for; `inputs` is the tool's schema.
+    """Return the arguments that `words` give; `inputs` is the tool's schema.
 
-    :raises InvalidArguments: a word has none of the forms, or its JSON cannot be read.
+    :raises InvalidArguments: a word has none of the forms, or its JSON cannot be parsed.
     """
     arguments: dict[str, Any] = {}
     collected: set[str] = set()
@@ -44,7 +44,7 @@ def read_arguments(words: Sequence[str], inputs: JsonObject, read_stdin: Callabl
 def _add_word(word: str, inputs: JsonObject, arguments: JsonObject, collected: set[str]) -> None:
     match = _WORD.fullmatch(word)
     if match is None:
-        raise InvalidArguments(f"{word!r} is no argument.", remedy=_FORMS)
+        raise InvalidArguments(f"{word!r} is not an argument.", remedy=_FORMS)
     key, sign, text = match["key"], match["sign"], match["value"]
     if sign == ":=":
         arguments[key] = _json(text, key)
@@ -73,7 +73,7 @@ def _types(schema: JsonObject) -> set[str]:
 
 
 def _typed(text: str, schema: JsonObject) -> Any:
-    """`text` as the schema wants it; text that does not fit stays text, for the validation to name."""
+    """Return `text` in the schema's type. Other text stays text, and the validation then reports it."""
     types = _types(schema)
     if types == {"string"} or text in _texts_of(schema):
         return text
@@ -92,7 +92,7 @@ def _texts_of(schema: JsonObject) -> list[Any]:
 
 
 def _types_of(value: Any) -> set[str]:
-    """JSON Schema's names for a value."""
+    """Return the names that JSON Schema has for the type of a value."""
     if value is None:
         return {"null"}
     if isinstance(value, bool):
@@ -108,7 +108,7 @@ def _types_of(value: Any) -> set[str]:
 def _object(text: str, where: str) -> JsonObject:
     value = _json(text, where)
     if not is_object(value):
-        raise InvalidArguments(f"What {where} holds is no JSON object.", remedy=_FORMS)
+        raise InvalidArguments(f"The value of {where} must be a JSON object.", remedy=_FORMS)
     return value
 
 
@@ -117,8 +117,8 @@ def _json(text: str, where: str) -> Any:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         place = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise InvalidArguments(f"What {where} holds is no JSON{place}.", remedy=_FORMS) from None
+        raise InvalidArguments(f"The value of {where} is not valid JSON{place}.", remedy=_FORMS) from None
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

@@ -16,7 +16,7 @@ from utcp_bridge import __version__
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.options import Session
 from utcp_bridge.cli.output import complain, print_json
-from utcp_bridge.cli.program import CONTEXT, REGISTRY, NamedGroup, started_as, under_name
+from utcp_bridge.cli.program import CONTEXT, DEFAULT, REGISTRY, NamedGroup, started_as, under_name
 from utcp_bridge.errors import ConfigError, Rejected, UtcpError
 
 __all__ = ["JOURNEY", "bridge", "every_command", "main", "run"]
@@ -108,7 +108,7 @@ def every_command(name: str = "", command: click.Command = bridge) -> Iterator[t
     """Return a command and those below it, each with its name; the name of the whole program is empty."""
     yield name, command
     if isinstance(command, click.Group):
-        context = click.Context(command)
+        context = click.Context(command, info_name=DEFAULT)
         for verb in command.list_commands(context):
             child = command.get_command(context, verb)
             if child is not None:

@@ -1,4 +1,4 @@
-"""Exit codes: stable, one for each kind of failure that a script may want to tell apart (docs/cli.md)."""
+"""Exit codes: stable, one for each kind of failure that a script may need to distinguish (docs/cli.md)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 from utcp_bridge.errors import (
     CallerError,
     DeadlineExceeded,
+    InternalError,
     OperatorError,
     PolicyError,
     UnknownTool,
@@ -44,32 +45,33 @@ INTERRUPTED: Final = 130
 
 MEANINGS: Final[dict[int, str]] = {
     OK: "done",
-    USAGE: "the command line is wrong; `validate`: a document has a fault",
-    CONFIGURATION: "the configuration is at fault: a file, a key, a variable, a missing extra",
+    USAGE: "the command line is wrong; `validate`: a document has an error",
+    CONFIGURATION: "the configuration is wrong: a file, a key, a variable, a missing extra",
     NO_TOOL: "no tool has this name",
     ARGUMENTS: "the arguments do not fit the tool's schema",
-    UPSTREAM: "the tool's own side failed, or is busy",
-    POLICY: "the security policy refuses it",
-    DEADLINE: "the time is over",
-    INTERNAL: "a fault of utcp-bridge itself",
+    UPSTREAM: "the upstream service failed, or is busy",
+    POLICY: "the security policy does not allow it",
+    DEADLINE: "the time limit is over",
+    INTERNAL: "an internal error in utcp-bridge",
     INTERRUPTED: "interrupted from the keyboard",
 }
 
-# The first line that fits wins: kinds before their parents.
+# The first class that matches decides, so a class is listed before its parents.
 _CODES: Final[tuple[tuple[type[UtcpError], int], ...]] = (
     (PolicyError, POLICY),
     (OperatorError, CONFIGURATION),
     (UnknownTool, NO_TOOL),
     (CallerError, ARGUMENTS),
     (DeadlineExceeded, DEADLINE),
+    (InternalError, INTERNAL),
 )
 
 
 def listed(*codes: int) -> str:
-    """Lines for the help of a verb that ends with these codes; without any, with all."""
+    """Return lines for the help of a verb that ends with these codes, or with any code if none is given."""
     return "\n".join(f"  {code:<4}{MEANINGS[code].partition(';')[0]}" for code in codes or MEANINGS)
 
 
 def exit_code(error: UtcpError) -> int:
-    """The exit code of an error."""
+    """Return the exit code of an error."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), UPSTREAM)

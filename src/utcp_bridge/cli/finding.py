@@ -1,4 +1,4 @@
-"""A tool by whichever of its names a person types, and what the command tells of it."""
+"""Find a tool by any of its names, and show it as JSON or in a line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.opening import tell_failures, wait_for_manuals
+from utcp_bridge.cli.opening import report_failures, wait_for_manuals
 from utcp_bridge.errors import UnknownTool
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ __all__ = ["find_tool", "in_short", "loaded_tool", "summary"]
 
 
 def find_tool(client: UtcpClient, name: str) -> Tool:
-    """The tool of a UTCP name, an MCP name, or a tool's own name where only one tool has it.
+    """Return the tool of a UTCP name, of an MCP name, or of a name without manual that only one tool has.
 
-    :raises UnknownTool: there is none; the remedy names near ones.
+    :raises UnknownTool: no tool has this name; the remedy suggests similar names.
     """
     from utcp_bridge.catalogue.catalogue import Catalogue
 
@@ -33,27 +33,27 @@ def find_tool(client: UtcpClient, name: str) -> Tool:
     if len(same) == 1:
         return same[0]
     near = [tool.qualified_name for tool in same] or _near(client, name)
-    remedy = f"Did you mean {' or '.join(near)}?" if near else "`utcp-bridge tools` lists them all."
+    remedy = f"Did you mean {' or '.join(near)}?" if near else "`utcp-bridge tools` lists all tools."
     raise UnknownTool(f"There is no tool {name!r}.", remedy=remedy)
 
 
 async def loaded_tool(client: UtcpClient, name: str) -> Tool | int:
-    """`find_tool` once its manual is there; the exit code where no manual came, of which stderr tells.
+    """Wait for the tool's manual and return the tool. If no manual loads, report that and return the exit code.
 
-    :raises UnknownTool: there is none of this name.
+    :raises UnknownTool: no tool has this name.
     """
     await wait_for_manuals(client, lambda: client.find(name) is not None)
     try:
         return find_tool(client, name)
     except UnknownTool:
-        failed = tell_failures(client)
+        failed = report_failures(client)
         if failed and failed[0].error and not client.tools():
             return exits.exit_code(failed[0].error)
         raise
 
 
 def summary(tool: Tool) -> JsonObject:
-    """A tool as JSON, without its template: that may hold what is not for a terminal."""
+    """Return a tool as JSON, without its template, which may contain secrets."""
     return {
         "name": tool.qualified_name,
         "kind": tool.kind,
@@ -68,7 +68,7 @@ def summary(tool: Tool) -> JsonObject:
 
 
 def in_short(tool: Tool) -> str:
-    """The first sentence or line of a description."""
+    """Return the first sentence or the first line of the description."""
     first = tool.description.strip().split("\n", 1)[0].split(". ", 1)[0]
     return f"(deprecated) {first}" if tool.deprecated else first
 

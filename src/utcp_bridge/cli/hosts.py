@@ -24,7 +24,7 @@ __all__ = ["HOSTS", "Host", "HostFile", "config_folder", "read_host_file", "show
 
 
 def config_folder(home: Path) -> Path:
-    """Where programs of this platform keep their settings."""
+    """Return the folder in which programs of this platform keep their settings."""
     if sys.platform == "darwin":
         return home / "Library" / "Application Support"
     return home / "AppData" / "Roaming" if sys.platform == "win32" else home / ".config"
@@ -32,7 +32,7 @@ def config_folder(home: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host. `user` and `project` give its file below the home and the project's folder; None: it has none there."""
+    """One host. `user` and `project` return its file in the home folder and in a project's folder, if it has one."""
 
     name: str
     title: str
@@ -40,9 +40,9 @@ class Host:
     user: Callable[[Path], Path] | None
     project: Callable[[Path], Path] | None
     typed: bool = False
-    """Its entries say `"type": "stdio"`."""
+    """Whether its entries contain `"type": "stdio"`."""
     after: str = ""
-    """What to do once the entry is there."""
+    """What the user does after the entry is written."""
 
     @property
     def is_toml(self) -> bool:
@@ -50,19 +50,19 @@ class Host:
         return self.key == "mcp_servers"
 
     def file(self, *, home: Path, project: Path | None) -> Path | None:
-        """The file for the user or for a project."""
+        """Return the host's file for the user, or for a project; None if it has none."""
         if project is not None:
             return None if self.project is None else self.project(project)
         return None if self.user is None else self.user(home)
 
     def entry(self, command: str, args: list[str], env: Mapping[str, str]) -> JsonObject:
-        """The entry of a server that the host starts."""
+        """Return the entry of a server that the host starts."""
         made: JsonObject = {"type": "stdio"} if self.typed else {}
         made |= {"command": command, "args": args}
         return {**made, "env": dict(env)} if env else made
 
     def link(self, name: str, entry: Mapping[str, Any]) -> str | None:
-        """A deep link that installs an entry; None where the host has none."""
+        """Return a deep link that installs an entry; None if the host has no deep links."""
         plain = {key: value for key, value in entry.items() if key != "type"}
         if self.name == "cursor":
             config = base64.b64encode(orjson.dumps(plain)).decode()
@@ -127,7 +127,7 @@ HOSTS: Final[Mapping[str, Host]] = {
         ),
     )
 }
-"""The hosts that `install` knows, by the name on the command line."""
+"""The hosts that `install` supports, by their names on the command line."""
 
 _KEYS = tuple(dict.fromkeys(host.key for host in HOSTS.values()))
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -135,7 +135,7 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class HostFile:
-    """One host's file: its text, its parsed content, and the key that its servers stand under."""
+    """One host's file: its text, its parsed content, and the key that contains its servers."""
 
     path: Path
     text: str
@@ -144,13 +144,13 @@ class HostFile:
 
     @property
     def servers(self) -> JsonObject:
-        """The servers by name."""
+        """Return the servers by name."""
         found = self.content.get(self.key)
         return dict(found) if is_object(found) else {}
 
     @property
     def has_comments(self) -> bool:
-        """Whether rewriting it as JSON loses comments."""
+        """Return whether the file has comments, which a new JSON text does not have."""
         if self.path.suffix == ".toml" or not self.text.strip():
             return False
         try:
@@ -160,14 +160,14 @@ class HostFile:
         return False
 
     def with_servers(self, servers: Mapping[str, Any]) -> str:
-        """The file's new text with these servers; everything else stays."""
+        """Return the file's text with these servers. Everything else stays as it is."""
         if self.path.suffix == ".toml":
             return _toml_with(self.text, self.key, self.servers, servers)
         content = {**self.content, self.key: dict(servers)}
         return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() + "\n"
 
     def write(self, text: str) -> Path | None:
-        """Replace the file in one step; returns the backup of what was there, if anything was."""
+        """Replace the file in one step. Return the backup of the old file, if there was one."""
         backup: Path | None = None
         self.path.parent.mkdir(parents=True, exist_ok=True)
         mode = 0o600
@@ -184,9 +184,9 @@ class HostFile:
 
 
 def read_host_file(path: Path, host: Host | None = None) -> HostFile:
-    """The file at `path`, empty where there is none; without `host` its own keys say what it is.
+    """Return the file at `path`, or an empty one. Without `host`, the file's keys determine the kind of host.
 
-    :raises ConfigError: it cannot be read or parsed; it is left as it is.
+    :raises ConfigError: the file cannot be read or parsed. It is not changed.
     """
     try:
         text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
@@ -194,17 +194,19 @@ def read_host_file(path: Path, host: Host | None = None) -> HostFile:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read ({type(error).__name__}).") from None
     except (tomllib.TOMLDecodeError, UtcpError) as error:
-        raise ConfigError(f"{path} cannot be parsed: {error}", remedy="Mend it first; nothing was changed.") from None
+        raise ConfigError(
+            f"{path} cannot be parsed: {error}", remedy="Correct the file first. Nothing was changed."
+        ) from None
     if not is_object(content):
-        raise ConfigError(f"{path} holds no object.", remedy="Nothing was changed.")
+        raise ConfigError(f"{path} must contain a JSON object.", remedy="Nothing was changed.")
     keys = [host.key] if host is not None else [key for key in _KEYS if is_object(content.get(key))]
     if not keys:
-        raise ConfigError(f"{path} names no MCP servers.", remedy=f"It needs one of {', '.join(_KEYS)}.")
+        raise ConfigError(f"{path} has no MCP servers.", remedy=f"It needs one of the keys {', '.join(_KEYS)}.")
     return HostFile(path, text, content, keys[0])
 
 
 def show_changes(file: HostFile, text: str) -> str:
-    """What would change, as a unified diff."""
+    """Return the changes as a unified diff."""
     lines = difflib.unified_diff(
         file.text.splitlines(), text.splitlines(), str(file.path), f"{file.path} (new)", lineterm=""
     )
@@ -230,7 +232,7 @@ def _free(path: Path) -> Path:
 
 
 def _toml_with(text: str, key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """TOML with tables of servers dropped, replaced or added; every other line stays as it is."""
+    """Return TOML with the tables of servers removed, replaced or added. Every other line stays as it is."""
     kept: list[str] = []
     dropping = False
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""Log lines and audit records: both on stderr or in a file, never on stdout, never with a known secret."""
+"""Log lines on stderr, and audit records on stderr or in a file. Neither contains a known secret."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class _TextFormatter(logging.Formatter):
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        # The whole text, so that the traceback of a debug line is redacted as well.
+        # Redact the whole text, including the traceback of a debug line.
         return self._redactor(super().format(record))
 
 
 class _JsonFormatter(logging.Formatter):
-    """One JSON object per line: time (RFC 3339, UTC), level, logger, message, and traceback if there is one."""
+    """One JSON object per line: time (RFC 3339, UTC), level, logger, message, and the traceback if there is one."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
@@ -56,9 +56,10 @@ class _JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: str, style: str, redactor: Redactor) -> None:
-    """Send log lines to stderr: ours from `level` on, other packages' from `warning` on.
+    """Send log lines to stderr: those of this package from `level` on, those of others from `warning` on.
 
-    `style` is `text` or `json`. Other packages' debug lines may hold headers and bodies: they are never shown.
+    `style` is `text` or `json`. Debug lines of other packages are not shown, because they may contain headers and
+    bodies.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter(redactor) if style == "json" else _TextFormatter(redactor))
@@ -70,7 +71,9 @@ def configure_logging(level: str, style: str, redactor: Redactor) -> None:
 
 @contextmanager
 def audit_sink(place: str | None, root: Path) -> Generator[Callable[[bytes], None] | None]:
-    """Where audit lines go: `-` is stderr, anything else a file under `root`, appended to, readable by its owner only.
+    """Return the function that writes audit lines. `-` is stderr; any other place is a file relative to `root`.
+
+    Lines are appended to the file, and only its owner can read it.
 
     :raises ConfigError: the file cannot be opened.
     """
@@ -88,7 +91,7 @@ def _opened(path: Path) -> IO[bytes]:
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
     except OSError as error:
         what = f"The audit log {path} cannot be opened: {error.strerror}."
-        raise ConfigError(what, remedy="Correct `audit_log`.") from None
+        raise ConfigError(what, remedy="Change the setting `audit_log`.") from None
 
 
 def _writer(file: IO[bytes]) -> Callable[[bytes], None]:

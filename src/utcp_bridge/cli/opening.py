@@ -1,4 +1,4 @@
-"""From options to a client: configuration, logging, quickstart, and the wait for manuals."""
+"""Open a client as the options say: configuration, logging, sample tools; wait for the manuals."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from utcp_bridge.net.guard import Guard
     from utcp_bridge.settings import UtcpClientConfig
 
-__all__ = ["load", "open_loaded", "opened", "run_async", "show_progress", "tell_failures", "wait_for_manuals"]
+__all__ = ["load", "open_loaded", "opened", "report_failures", "run_async", "show_progress", "wait_for_manuals"]
 
 T = TypeVar("T")
-_TICK: Final = 0.1
-_COLUMNS: Final = 80  # of a terminal that does not tell
+_TICK_SECONDS: Final = 0.1
+_DEFAULT_COLUMNS: Final = 80  # of a terminal that does not report its width
 _ERASE_LINE: Final = "\r\x1b[2K"
 
 
 def run_async(work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-    """Run a coroutine function to its end, on uvloop where it is installed."""
+    """Run a coroutine function to its end, on uvloop if that is installed."""
     import anyio
 
     return anyio.run(work, *arguments, backend_options={"use_uvloop": find_spec("uvloop") is not None})
@@ -38,10 +38,10 @@ def run_async(work: Callable[..., Awaitable[T]], *arguments: Any) -> T:
 
 @asynccontextmanager
 async def opened(options: Options, *, only: str | None = None, quiet: bool = True) -> AsyncGenerator[UtcpClient]:
-    """A client whose manuals are loading. Faults of the configuration are told on stderr, one line each.
+    """Return a client whose manuals are loading. Report each fault of the configuration in one line on stderr.
 
-    `only` is a tool's name: if it begins with a manual's, no other manual is loaded. `quiet` shows errors alone
-    in the log, unless the operator asks for more: the verbs that use it tell what failed themselves.
+    `only` is a tool's name: if it begins with the name of a manual, no other manual is loaded. With `quiet`, the log
+    contains only errors, unless the operator sets `log_level`: the verbs that use it report failures themselves.
 
     :raises ConfigError: there is no configuration, or it cannot be read.
     """
@@ -55,7 +55,7 @@ async def opened(options: Options, *, only: str | None = None, quiet: bool = Tru
 async def open_loaded(
     loaded: LoadedConfig, stack: AsyncExitStack, *, quiet: bool = True, guard: Guard | None = None
 ) -> UtcpClient:
-    """`opened` for a configuration that is read; the client is closed by `stack`. `guard` replaces its gate."""
+    """Return a client for a loaded configuration; `stack` closes it. `guard` replaces the client's address policy."""
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.client.client import Extensions, UtcpClient
 
@@ -72,7 +72,7 @@ async def open_loaded(
 
 
 async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
-    """The configuration of the options; the quickstart's service is started on `stack` and added."""
+    """Return the configuration. With `--quickstart`, start the sample service on `stack` and add its tools."""
     from utcp_bridge.configuration.loading import LoadedConfig, as_config, load_config
 
     loaded = await load_config(options.found(), overrides=options.settings)
@@ -88,23 +88,23 @@ async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
 
 
 async def wait_for_manuals(client: UtcpClient, enough: Callable[[], bool] | None = None) -> None:
-    """Wait until no manual is loading, or `enough()`; shows on a terminal what is still missing."""
-    while not (enough is not None and enough()) and not await client.wait_loaded(_TICK):
+    """Wait until no manual is loading, or until `enough()`. Show on a terminal which manuals are missing."""
+    while not (enough is not None and enough()) and not await client.wait_loaded(_TICK_SECONDS):
         missing = ", ".join(state.name for state in client.report() if state.status == "loading")
         show_progress(f"Loading {missing} …")
     show_progress("")
 
 
 def show_progress(text: str) -> None:
-    """Put a text in the place of the one before, on a terminal, cut to its width; elsewhere nothing."""
+    """Replace the text shown before, cut to the terminal's width. Without a terminal, show nothing."""
     if sys.stderr.isatty():
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns or _COLUMNS
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or _DEFAULT_COLUMNS
         sys.stderr.write(f"{_ERASE_LINE}{_cut(text, columns - 1)}")
         sys.stderr.flush()
 
 
 def _cut(text: str, columns: int) -> str:
-    """The beginning that fits; a line that wrapped could not be erased."""
+    """Return the beginning that fits. A line that wraps could not be erased."""
     if width(text) <= columns:
         return text
     while width(text) >= columns:
@@ -112,19 +112,19 @@ def _cut(text: str, columns: int) -> str:
     return f"{text}…"
 
 
-def tell_failures(client: UtcpClient) -> list[ManualState]:
-    """One line on stderr for each manual that failed, and one if there are lesser faults; returns the failed ones."""
+def report_failures(client: UtcpClient) -> list[ManualState]:
+    """Report each failed manual in one line on stderr, and the number of other faults. Return the failed ones."""
     failed = [state for state in client.report() if state.status == "failed"]
     for state in failed:
         complain(client.redactor(f"Manual {state.name} failed: {state.error}"))
     faults = sum(len(state.faults) for state in client.report())
     if faults:
-        note(f"{faults} {'fault' if faults == 1 else 'faults'} in manuals; `utcp-bridge check` shows them.")
+        note(f"{faults} {'fault' if faults == 1 else 'faults'} in manuals. `utcp-bridge check` lists them.")
     return failed
 
 
 def _for_tool(config: UtcpClientConfig, tool: str) -> UtcpClientConfig:
-    """The configuration with the one manual, or else registry, that the tool's name begins with; as it is if none."""
+    """Return the configuration reduced to the manual or registry whose name the tool's name begins with, if any."""
     entries = tuple(entry for entry in config.manual_call_templates if tool.startswith(f"{entry.get('name')}."))
     registries = tuple(entry for entry in config.registries if not entries and tool.startswith(f"{entry.get('name')}_"))
     if not entries and not registries:

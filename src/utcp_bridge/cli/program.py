@@ -1,4 +1,4 @@
-"""The names under which the command is installed: help, completion and messages show the one it was started by."""
+"""The names of the program. Help, completion and messages show the name that the user typed."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _COMMAND: Final = re.compile(rf"(?<![\w./-]){DEFAULT}(?= )(?: registry\b)?")
 
 
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-"""Of every group that may be a program of its own."""
+"""Settings of the groups that are programs."""
 
 
 class NamedGroup(click.Group):
-    """A group whose commands' texts name the program that was started."""
+    """A group whose help texts show the program's name that the user typed."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command as it reads under the program's name."""
+        """Return the command, with the program's name in its texts."""
         found = super().get_command(ctx, cmd_name)
-        return None if found is None else under_name(found, str(ctx.find_root().info_name))
+        return None if found is None else under_name(found, ctx.find_root().info_name or DEFAULT)
 
 
 def started_as() -> str:
-    """The program's name by `sys.argv`; the default for `python -m utcp_bridge` and for embedding programs."""
+    """Return the program's name from `sys.argv`: the default for `python -m utcp_bridge` and for other programs."""
     name = Path(sys.argv[0] if sys.argv else "").name.removesuffix(".exe")
     return name if name in NAMES else DEFAULT
 
 
 def under_name(command: click.Command, program: str) -> click.Command:
-    """The command with its own texts as they read under another name; the same one under the default."""
+    """Return the command with another program's name in its texts, or the command itself for the default name."""
     if program == DEFAULT:
         return command
     named = copy.copy(command)
@@ -47,7 +47,7 @@ def under_name(command: click.Command, program: str) -> click.Command:
 
 
 def _renamed(text: str | None, program: str) -> str | None:
-    """`utcp-bridge registry serve` is `utcp-registry serve`; whatever else that name has not stays as it is."""
+    """Replace the name. `utcp-bridge registry serve` is `utcp-registry serve`, which has no other verbs."""
 
     def replacement(match: re.Match[str]) -> str:
         is_registry = match[0] != DEFAULT

@@ -1,1 +1,1 @@
-"""Files, folders and URLs become one configuration."""
+"""The operator's configuration: documents found at their places (`places`) become one configuration (`loading`)."""

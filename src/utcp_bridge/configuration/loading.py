@@ -1,7 +1,7 @@
 """Configuration from files, folders, URLs and plain dicts: several at once become one `UtcpClientConfig`.
 
-What a file is, its content says: a client configuration of either generation, a list of providers, one
-call template, a manual, an OpenAPI description, an MCP host's file. The later of two sources wins.
+The bridge detects from its content what a file is: a client configuration of either generation, a list of providers,
+one call template, a manual, an OpenAPI description, an MCP host's file. For keys that two sources set, the later wins.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MANUAL_SHAPES = frozenset({Shape.MANUAL, Shape.OPENAPI, Shape.TOOLS, Shape.MCP_
 
 @dataclass(slots=True)
 class LoadedConfig:
-    """A configuration ready for a client. `root` is where relative paths start."""
+    """A configuration that a client can use. `root` is the folder where relative paths start."""
 
     config: UtcpClientConfig
     root: Path
@@ -49,14 +49,14 @@ class LoadedConfig:
 
 @dataclass(slots=True)
 class _Gathered:
-    """What the sources amount to so far."""
+    """What the sources have given so far."""
 
     known_fields: KnownFields
     entries: list[ManualEntry] = field(default_factory=list[ManualEntry])
     client: JsonObject = field(default_factory=dict[str, Any])
     bridge: JsonObject = field(default_factory=dict[str, Any])
     places: dict[str, str] = field(default_factory=dict[str, str])
-    """Where each key of `bridge` was found."""
+    """The place where each key of `bridge` was found."""
     faults: Faults = field(default_factory=Faults)
 
     def add_document(self, document: Any, *, where: str, folder: Path | None, shape: Shape | None = None) -> None:
@@ -66,7 +66,7 @@ class _Gathered:
 
     def add_entry(self, entry: ManualEntry, where: str) -> None:
         if any(known.name == entry.name for known in self.entries):
-            what = f"there is already a manual named {entry.name!r}; this one is left out."
+            what = f"there is already a manual named {entry.name!r}, so this one is left out."
             self.faults.error(where, what, "Rename one of them.")
             return
         self.entries.append(entry)
@@ -79,13 +79,13 @@ class _Gathered:
     def add_registry(self, registry: JsonObject, where: str) -> None:
         known = self.client.setdefault("registries", [])
         if any(one["name"] == registry["name"] for one in known):
-            what = f"there is already a registry named {registry['name']!r}; this one is left out."
+            what = f"there is already a registry named {registry['name']!r}, so this one is left out."
             self.faults.error(where, what, "Rename one of them.")
             return
         known.append(registry)
 
     def add_bare_registry(self, place: str, where: str) -> None:
-        """A registry alone: it is named after its place."""
+        """Add a registry that is not in a configuration; it is named after its place."""
         self.add_document({"registries": [place]}, where=where, folder=None)
 
     def _add_config(self, config: ParsedConfig, where: str, folder: Path | None) -> None:
@@ -112,11 +112,11 @@ async def load_config(
 ) -> LoadedConfig:
     """Read configuration files, folders and URLs.
 
-    A file with a fault in one entry keeps the others: the fault is in `faults`. `overrides` are settings
-    from the command line; `environ` replaces the process environment; `known_fields` gives the template keys of
-    a transport kind, by default of the installed ones.
+    A fault in one entry is in `faults`; the other entries of the file are kept. `overrides` are settings from the
+    command line. `environ` replaces the process environment. `known_fields` gives the fields of a kind's call template;
+    by default it is that of the installed transports.
 
-    :raises ConfigError: a source cannot be read at all and no other could, or a setting is not valid.
+    :raises ConfigError: none of the sources can be read, or a setting is not valid.
     """
     gathered = _Gathered(known_fields or TransportRegistry().fields)
     read = 0
@@ -131,7 +131,10 @@ async def load_config(
 
 
 async def as_config(config: ConfigLike, *, root: Path | None, known_fields: KnownFields | None = None) -> LoadedConfig:
-    """A configuration in any form that `UtcpClient.create` takes. Raises as `load_config`."""
+    """Return a configuration from any form that `UtcpClient.create` takes.
+
+    :raises ConfigError: it cannot be read, or a setting is not valid.
+    """
     here = root or Path.cwd()
     if isinstance(config, UtcpClientConfig):
         return LoadedConfig(config, here)
@@ -158,7 +161,7 @@ def as_entry(template: Mapping[str, Any], *, known_fields: KnownFields) -> Manua
 
 
 async def _add_source(gathered: _Gathered, source: str) -> bool:
-    """Add one file, folder or URL; what is wrong with it becomes a fault. True if something could be read."""
+    """Add one file, folder or URL; return whether it could be read. An error becomes a fault."""
     try:
         if source.startswith(("http://", "https://")):
             await _add_url(gathered, source)
@@ -178,7 +181,7 @@ async def _add_folder(gathered: _Gathered, folder: Path) -> bool:
         [path.name async for path in anyio.Path(folder).iterdir() if path.suffix.lower() in DOCUMENT_SUFFIXES]
     )
     if not names:
-        raise ConfigError("The folder holds no JSON or YAML file.", remedy="Name a file, or put one there.")
+        raise ConfigError("The folder contains no JSON or YAML file.", remedy="Name a file, or add one to the folder.")
     return any([await _add_source(gathered, str(folder / name)) for name in names])
 
 
@@ -198,7 +201,7 @@ async def _add_file(gathered: _Gathered, named: Path) -> None:
 
 
 async def _add_url(gathered: _Gathered, url: str) -> None:
-    """A URL on the command line is the operator's word: a configuration found there counts as theirs."""
+    """Add what is at a URL. The operator wrote the URL, so a configuration at it counts as the operator's own."""
     reply = await fetch_url(url)
     document = parse_document(reply.body, hint=reply.media_type or url, where=url)
     shape = detect(document)
@@ -213,14 +216,14 @@ async def _add_url(gathered: _Gathered, url: str) -> None:
 
 
 async def _add_providers_file(gathered: _Gathered, root: Path) -> None:
-    """`providers_file_path` of UTCP v0.2."""
+    """Add the file that `providers_file_path` (UTCP v0.2) names."""
     path = gathered.client.pop("providers_file_path", None)
     if path:
         await _add_source(gathered, str(root / str(path)))
 
 
 async def _root_of(sources: Iterable[str | Path]) -> Path:
-    """The folder of the first file, or the first folder itself."""
+    """Return the folder of the first file, or the first folder itself."""
     for source in sources:
         path = anyio.Path(source)
         if await path.exists():
@@ -243,11 +246,11 @@ def _build(
         templates = tuple(entry.template for entry in gathered.entries)
         return UtcpClientConfig(**gathered.client, manual_call_templates=templates, bridge=bridge)
     except ValidationError as error:
-        raise ConfigError(f"Key {explain(error)}.", remedy="docs/configuration.md lists the keys.") from None
+        raise ConfigError(f"Key {explain(error)}.", remedy="`utcp-bridge help configuration` lists the keys.") from None
 
 
 def _anchored(entry: JsonObject, folder: Path | None) -> JsonObject:
-    """Relative paths of a file's entries start at that file's folder."""
+    """Make the relative paths of an entry start at the folder of its file."""
     if folder is None:
         return entry
     changes = {
@@ -267,6 +270,6 @@ def _anchored_registry(registry: JsonObject, folder: Path | None) -> JsonObject:
 
 def _unknown_shape() -> ConfigError:
     return ConfigError(
-        "It is neither a configuration, nor a manual, nor an OpenAPI description.",
-        remedy='A configuration has "manual_call_templates", or is a list of providers; a manual has "tools".',
+        "This is neither a configuration, nor a manual, nor an OpenAPI description.",
+        remedy='A configuration has "manual_call_templates" or is a list of providers. A manual has "tools".',
     )

@@ -1,4 +1,4 @@
-"""Documents by their place: a file, a URL, or stdin. What an operator names by hand counts as the operator's word."""
+"""Documents by their place: a file, a URL, or stdin. The operator names the place, so it is trusted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from utcp_bridge.net.reply import Reply
 
 __all__ = [
     "DOCUMENT_SUFFIXES",
-    "MOST_BYTES",
+    "MAX_BYTES",
     "STDIN",
     "Placed",
     "fetch_url",
@@ -30,8 +30,8 @@ __all__ = [
 
 STDIN: Final = "-"
 DOCUMENT_SUFFIXES: Final = frozenset({".json", ".jsonc", ".yaml", ".yml"})
-MOST_BYTES: Final = 16 * 1024 * 1024
-_SECONDS: Final = 20
+MAX_BYTES: Final = 16 * 1024 * 1024
+_FETCH_SECONDS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +41,22 @@ class Placed:
     document: Any = field(repr=False)
     data: bytes = field(repr=False)
     shown: str
-    """The place in words, for messages."""
+    """The name of the place in messages."""
     url: str | None = None
-    """Absolute path or final URL, where relative references start; None for stdin."""
+    """Absolute path, or URL after redirects, where relative references start; None for stdin."""
 
 
 def is_url(place: str) -> bool:
-    """Whether a place is fetched over the network."""
+    """Return whether a place is fetched over the network."""
     return place.lower().startswith(("http://", "https://"))
 
 
 async def read_place(place: str, *, read_stdin: Callable[[], bytes] | None = None) -> Placed:
-    """The document at a path, a URL, or `-`; local JSON may have comments.
+    """Return the document at a path, a URL, or `-` (stdin); local JSON may have comments.
 
-    :raises ConfigError: there is none, or it cannot be read. :raises UtcpError: it cannot be fetched.
-    :raises DocumentError: it is neither JSON nor YAML.
+    :raises ConfigError: there is no such file, or it cannot be read.
+    :raises UtcpError: it cannot be fetched.
+    :raises ManualError: it is neither JSON nor YAML.
     """
     if place == STDIN:
         data = await anyio.to_thread.run_sync(read_stdin or sys.stdin.buffer.read)
@@ -71,46 +72,49 @@ async def read_place(place: str, *, read_stdin: Callable[[], bytes] | None = Non
 
 
 async def read_file(path: Path) -> bytes:
-    """The bytes of a regular file. Raises ConfigError."""
+    """Return the bytes of a regular file.
+
+    :raises ConfigError: there is no such file, it is too large, or it cannot be read.
+    """
 
     def read() -> bytes:
         if not path.is_file():
-            what = "There is no such file." if not path.exists() else "It is not a regular file."
+            what = "There is no such file." if not path.exists() else "This is not a regular file."
             raise ConfigError(what, remedy="Check the path.")
-        if path.stat().st_size > MOST_BYTES:
-            raise ConfigError(f"It is larger than {MOST_BYTES} bytes.", remedy="Split it.")
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"The file is larger than {MAX_BYTES} bytes.", remedy="Split it.")
         return path.read_bytes()
 
     try:
         return await anyio.to_thread.run_sync(read)
     except OSError as error:
-        raise ConfigError(f"It cannot be read: {error.strerror}.", remedy="Check its permissions.") from None
+        raise ConfigError(f"The file cannot be read: {error.strerror}.", remedy="Check its permissions.") from None
 
 
 async def fetch_url(url: str) -> Reply:
-    """What a URL answers; the operator wrote it, so its address may be a private one.
+    """Return the reply of a URL. The operator wrote it, so its address may be private.
 
-    :raises UtcpError: no answer within 20 seconds, or an error.
+    :raises UtcpError: there is no reply within 20 seconds, or it is an error.
     """
     from utcp_bridge.net.guard import Guard
     from utcp_bridge.net.http import HttpPool
     from utcp_bridge.net.request import RequestParts
 
-    pool = HttpPool(Guard(), max_response_bytes=MOST_BYTES)
+    pool = HttpPool(Guard(), max_response_bytes=MAX_BYTES)
     try:
-        with anyio.fail_after(_SECONDS):
+        with anyio.fail_after(_FETCH_SECONDS):
             source = Source(name="configuration", allowed_origins=frozenset({url}))
             reply = await pool.session(source).request(RequestParts("GET", url, [], None))
         reply.raise_for_status()
     except TimeoutError:
-        raise ConfigError(f"Nothing came within {_SECONDS} seconds.", remedy="Check the address.") from None
+        raise ConfigError(f"There was no reply within {_FETCH_SECONDS} seconds.", remedy="Check the address.") from None
     finally:
         await pool.aclose()
     return reply
 
 
 def hint_of(path: Path) -> str:
-    """A file's suffix, if it says JSON or YAML."""
+    """Return the suffix of a file if it says JSON or YAML, else an empty text."""
     return path.suffix.lower() if path.suffix.lower() in DOCUMENT_SUFFIXES else ""
 
 

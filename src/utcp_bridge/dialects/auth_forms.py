@@ -2,8 +2,8 @@
 
 Official: `{"auth_type": "api_key", "api_key": "Bearer ${TOKEN}", "var_name": "Authorization"}`.
 Also in use: `type` for `auth_type`; no type at all; `client_id_var: "ID"` for `client_id: "${ID}"`;
-`{"type": "token", "token": …}`; and an api_key whose `var_name` is a *variable* and whose `key_name` is
-the header. The last is told from the official form by the absence of `api_key`.
+`{"type": "token", "token": …}`; and an api_key whose `var_name` is a *variable* and whose `key_name` is the header. The
+last differs from the official form in that it has no `api_key`.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _PLACES = {"header": "headers", "query": "query_params", "cookie": "cookies"}
 
 
 def rewrite_auth(raw: Any, notes: Notes, *, template: JsonObject | None = None) -> JsonObject | None:
-    """One `auth` object in the official fields; None if there is none or it only declares a variable.
+    """Return one `auth` object in the official fields; None if there is none, or if it only declares a variable.
 
-    It only declares one when it has neither a secret nor a place for it, or when `template` already
-    puts that variable, or something else, in its place.
+    It only declares a variable if it has neither a secret nor a place for one, or if `template` already has that
+    variable, or something else, in that place.
 
-    :raises ValueError: it cannot be read; the text says why and holds no value of it.
+    :raises ValueError: it cannot be read. The text says why and contains no value of it.
     """
     if raw is None:
         return None
@@ -74,9 +74,9 @@ def rewrite_auth(raw: Any, notes: Notes, *, template: JsonObject | None = None) 
 
 
 def wants_auth(template: JsonObject, auth: JsonObject) -> bool:
-    """Whether a manual's own auth is to be a tool's default: the tool has none, and fills that place not itself.
+    """Return whether a tool should use its manual's `auth`: the tool has none, and nothing else in the same place.
 
-    `auth` is in the official fields. Whether the tool's origin may have it is for the caller to say.
+    `auth` is in the official fields. The caller decides whether the tool's origin may receive it.
     """
     if template.get("auth") is not None:
         return False
@@ -99,7 +99,7 @@ def _kind(auth: JsonObject) -> str:
 
 
 def _fill_variables(auth: JsonObject) -> list[str]:
-    """Turn `x_var: "NAME"` into `x: "${NAME}"`; answers the names."""
+    """Turn `x_var: "NAME"` into `x: "${NAME}"`; return the names."""
     names: list[str] = []
     for field in _VARIABLE_FIELDS:
         if (name := auth.pop(f"{field}_var", None)) is None:
@@ -113,9 +113,9 @@ def _fill_variables(auth: JsonObject) -> list[str]:
 def _checked(name: Any, field: str) -> str:
     if not isinstance(name, str) or not VARIABLE_NAME.match(name):
         raise ValueError(
-            f"`auth` has no `api_key`, and its `{field}` is no name of a variable."
+            f"`auth` has no `api_key`, and its `{field}` is not the name of a variable."
             if field == "var_name"
-            else f"`auth.{field}` is no name of a variable."
+            else f"`auth.{field}` is not the name of a variable."
         )
     return name
 

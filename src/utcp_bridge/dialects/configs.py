@@ -1,4 +1,4 @@
-"""A client configuration of any dialect: manual call templates, client keys, the bridge's own section."""
+"""A client configuration of any dialect: manual call templates, registries, client keys, the bridge's own section."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ PASSED_ON: Final = frozenset({
     "ca_cert", "call_timeout", "discovery_timeout", "concurrency", "queue", "rate_limit", "retries", "max_reply_bytes",
     "refresh_interval",
 })  # fmt: skip
-"""Operator's keys of a manual that count for each manual of the registry. What would hand credentials, or full trust,
-to whatever the registry names is none of them."""
+"""Keys of a registry that apply to each of its manuals. Keys that would give the manuals credentials or full trust are
+not among them."""
 
 REGISTRY_KEYS: Final = frozenset({"registry", "name", "tags", "q", "limit", "sha256", "auth"}) | PASSED_ON
 _MAX_LIMIT: Final = 1_000
@@ -55,13 +55,13 @@ def read_config(
     if _is_manual(document, shape):
         notes.error(
             where,
-            f"this is no configuration but a manual ({shape}).",
+            f"this is a manual ({shape}), not a configuration.",
             "List its path or URL in `manual_call_templates`.",
         )
         return ParsedConfig(dialect="none", faults=notes.faults)
     raw = _as_object(document, shape)
     if raw is None:
-        notes.error(where, f"this is no configuration but {sort_of(document)}.", 'It needs "manual_call_templates".')
+        notes.error(where, f"this is {sort_of(document)}, not a configuration.", 'It needs "manual_call_templates".')
         return ParsedConfig(dialect="none", faults=notes.faults)
     entries = list(_read_entries(raw, where, notes, known_fields))
     client = _read_client(raw, where, notes)
@@ -80,7 +80,7 @@ def read_config(
 
 def _is_manual(document: Any, shape: Shape) -> bool:
     if shape is Shape.TOOLS and is_list(document):
-        # objects with a name and nothing else that tells: entries whose type was forgotten
+        # Objects that have only a name are entries without a type, so the author may have forgotten it.
         return any(is_object(item) and looks_like_tool(item) for item in document)
     return shape in {Shape.MANUAL, Shape.OPENAPI, Shape.TOOLS, Shape.MCP_TOOLS}
 
@@ -120,7 +120,7 @@ def _read_entries(raw: JsonObject, where: str, notes: Notes, known_fields: Known
 
 
 def _items(raw: JsonObject, where: str, notes: Notes) -> Iterator[Any]:
-    """Every entry as it was written: lists, one object, maps by name, and the MCP host's section."""
+    """Yield every entry as it was written: lists, one object, maps by name, and the MCP host's section."""
     for key in _ENTRY_KEYS:
         value = raw.get(key)
         if is_list(value):
@@ -139,7 +139,7 @@ def _items(raw: JsonObject, where: str, notes: Notes) -> Iterator[Any]:
 
 
 def _named(name: str, item: Any) -> Any:
-    """`{"weather": "./weather.json"}`: a one-line form under a name of its own."""
+    """Expand `{"weather": "./weather.json"}`: a one-line form with a name."""
     if not isinstance(item, str):
         return item
     try:
@@ -177,7 +177,7 @@ def _kind_is_known(entry: JsonObject, where: str, notes: Notes, known_fields: Kn
     if fields is not None:
         warn_of_unknown_fields(entry, fields, where, notes)
     elif kind not in v1.KINDS:
-        notes.error(where, f"{word(kind)!r} is no call template type.", nearest(kind, v1.KINDS | set(v0.KINDS)))
+        notes.error(where, f"{word(kind)!r} is not a call template type.", nearest(kind, v1.KINDS | set(v0.KINDS)))
         return False
     return True
 
@@ -224,7 +224,7 @@ def _dialect(raw: JsonObject, notes: Notes) -> str:
 
 
 def read_registries(items: list[Any], where: str, notes: Notes) -> Iterator[JsonObject]:
-    """Each registry as an object with `registry` (a URL or path) and a `name` of its own; bad ones are faults."""
+    """Yield each registry as an object with `registry` (a URL or path) and its own `name`; bad ones are faults."""
     taken: set[str] = set()
     for position, item in enumerate(items):
         place = f"{where}: registry {position + 1}"
@@ -241,16 +241,20 @@ def read_registries(items: list[Any], where: str, notes: Notes) -> Iterator[Json
 
 
 def _registry_fault(raw: JsonObject) -> tuple[str, str] | None:
-    """What is wrong with a key, and its remedy."""
+    """Return what is wrong with a key, and the remedy."""
     place, name, tags, q = raw.get("registry"), raw.get("name", ""), raw.get("tags", []), raw.get("q", "")
     limit, pins = raw.get("limit", 1), raw.get("sha256", {})
     checks = (
-        (isinstance(place, str) and bool(place.strip()), "names no `registry`.", _EXAMPLE),
+        (isinstance(place, str) and bool(place.strip()), "has no `registry`.", _EXAMPLE),
         (isinstance(name, str), f"the name is {sort_of(name)}, not text.", ""),
-        (_is_texts(tags), "`tags` is not a list of texts.", ""),
+        (_is_texts(tags), "`tags` must be a list of texts.", ""),
         (isinstance(q, str), f"`q` is {sort_of(q)}, not text.", ""),
-        (_is_count(limit), f"`limit` is no number from 1 to {_MAX_LIMIT}.", ""),
-        (is_object(pins) and _is_texts([*pins.values()]), "`sha256` is no object of manuals' names and hashes.", ""),
+        (_is_count(limit), f"`limit` must be a number from 1 to {_MAX_LIMIT}.", ""),
+        (
+            is_object(pins) and _is_texts([*pins.values()]),
+            "`sha256` must be an object of names of manuals and their hashes.",
+            "",
+        ),
     )
     return next(((what, remedy) for holds, what, remedy in checks if not holds), None)
 
@@ -273,8 +277,8 @@ def _known_keys(raw: JsonObject, where: str, notes: Notes) -> JsonObject:
         if key == "trusted":
             notes.warn(
                 where,
-                "`trusted` is ignored: a registry cannot be trusted with commands and files.",
-                "List the manual itself in `manual_call_templates` to trust it.",
+                "`trusted` is ignored: the manuals of a registry never run commands or read files.",
+                "To trust a manual, list it in `manual_call_templates`.",
             )
         elif key not in REGISTRY_KEYS and not key.startswith(("$", "_", "x-")):
             notes.warn(where, f"nothing reads the key {word(key)!r}.", nearest(key, REGISTRY_KEYS))

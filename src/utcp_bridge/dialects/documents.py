@@ -1,8 +1,11 @@
-"""Text that a stranger or an operator wrote, parsed as JSON or YAML within limits (pure).
+"""JSON and YAML text, parsed within limits and written (pure). The author of the text need not be trusted.
 
-Rule 1. The result is plain JSON data: string keys, no dates, no NaN, at most 200 levels deep.
-Rule 2. YAML means YAML 1.2's core schema (`no`, `on` and `2024-01-01` are text), plus the merge key `<<`.
-Rule 3. Whatever the bytes are, the only exception is `DocumentError`, with line and column where known.
+1. The result is plain JSON data: keys are text, no dates, no NaN, at most 200 levels deep.
+2. YAML means the core schema of YAML 1.2 (`no`, `on` and `2024-01-01` are text), plus the merge key `<<`.
+3. For any bytes the only exception is `ManualError`, with line and column if they are known.
+
+YAML is built from libyaml's events. PyYAML's own composer recurses in C, so deep nesting ends the process, and its
+constructor follows YAML 1.1 (dates, `no` as false). Building from events is safe and takes half the time.
 """
 
 from __future__ import annotations
@@ -21,7 +24,6 @@ from utcp_bridge.errors import ManualError
 __all__ = [
     "MAX_ALIASED_NODES",
     "MAX_DEPTH",
-    "DocumentError",
     "Form",
     "YamlProblem",
     "form_of",
@@ -32,7 +34,7 @@ __all__ = [
 
 MAX_DEPTH = 200
 MAX_ALIASED_NODES = 1_000_000
-"""How many nodes a document's aliases may stand for in total: beyond it, it is an alias bomb."""
+"""The number of nodes that the aliases of a document may stand for in total; more is an alias bomb."""
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,4000}")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
@@ -46,7 +48,7 @@ _NUMBER_STARTS = frozenset("0123456789+-.")
 _TAG = "tag:yaml.org,2002:"
 Form = Literal["json", "yaml"]
 _STARTS = frozenset({"", *"0123456789+-.~nNtTfF"})
-"""How a number, a truth value and null begin."""
+"""The first characters of numbers, booleans and null."""
 _COMMENTS = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/|,(?=\s*[\]}])', re.DOTALL)
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -57,28 +59,18 @@ _BOMS = (
 )
 
 
-class DocumentError(ManualError):
-    """Text that is neither JSON nor YAML, or breaks a limit; `line` and `column` count from 1."""
-
-    def __init__(
-        self, message: str, *, line: int | None = None, column: int | None = None, remedy: str | None = None
-    ) -> None:
-        super().__init__(message, remedy=remedy)
-        self.line = line
-        self.column = column
-
-
 def parse_document(data: bytes | str, *, hint: str = "", jsonc: bool = False, where: str = "The document") -> Any:
-    """JSON or YAML as plain data.
+    """Return JSON or YAML text as plain data.
 
-    `hint` is a media type, a file name or a suffix; without one that says JSON, what is not JSON is read as YAML.
-    `jsonc` accepts comments and trailing commas. `where` names the text in messages.
+    `hint` is a media type, a file name or a suffix. Unless it says JSON, text that is not JSON is read as YAML. `jsonc`
+    accepts comments and trailing commas. `where` names the text in messages.
 
-    :raises DocumentError: not parseable, duplicate YAML keys, too deep, an alias bomb, NaN or infinity.
+    :raises ManualError: the text cannot be parsed, has duplicate YAML keys, is nested too deeply, contains an alias
+        bomb, NaN or infinity.
     """
     text = _decoded(data, where)
     if not text.strip():
-        raise DocumentError(f"{where} is empty.")
+        raise ManualError(f"{where} is empty.")
     only_json = jsonc or _says_json(hint)
     if only_json or text.lstrip()[:1] in {"{", "["}:
         try:
@@ -107,13 +99,13 @@ def _decoded(data: bytes | str, where: str) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise DocumentError(
+        raise ManualError(
             f"{where} is not {encoding.upper()} text (line {line}).", line=line, remedy="Save it as UTF-8."
         ) from error
 
 
 def _parse_jsonc(text: str, where: str) -> Any:
-    """Most files that may have comments have none, and looking for them costs ten times the parsing."""
+    """Parse without a search for comments first: most files have none, and the search takes ten times as long."""
     try:
         return _parse_json(text, where)
     except orjson.JSONDecodeError:
@@ -121,7 +113,7 @@ def _parse_jsonc(text: str, where: str) -> Any:
 
 
 def _without_comments(text: str) -> str:
-    """Comments and trailing commas become blanks, so that lines and columns stay what they were."""
+    """Replace comments and trailing commas by blanks, so that lines and columns stay the same."""
 
     def blank(match: re.Match[str]) -> str:
         found = match[0]
@@ -133,12 +125,12 @@ def _without_comments(text: str) -> str:
 def _parse_json(text: str, where: str) -> Any:
     value = orjson.loads(text)
     if _is_too_deep(value):
-        raise DocumentError(f"{where} is nested more than {MAX_DEPTH} levels deep.")
+        raise ManualError(f"{where} is nested more than {MAX_DEPTH} levels deep.")
     return value
 
 
 def _is_too_deep(value: Any) -> bool:
-    """Level by level: a JSON tree has no cycles, and only containers are followed."""
+    """Go through the tree level by level. JSON has no cycles."""
     level: list[Any] = [value] if isinstance(value, dict | list) else []
     for _ in range(MAX_DEPTH):
         level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
@@ -151,8 +143,8 @@ def _children(parent: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return parent.values() if isinstance(parent, dict) else parent
 
 
-def _json_problem(error: orjson.JSONDecodeError, where: str) -> DocumentError:
-    return DocumentError(
+def _json_problem(error: orjson.JSONDecodeError, where: str) -> ManualError:
+    return ManualError(
         f"{where} is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno}).",
         line=error.lineno,
         column=error.colno,
@@ -167,11 +159,11 @@ def _parse_yaml(text: str, where: str, *, instead_of: orjson.JSONDecodeError | N
             raise _json_problem(instead_of, where) from problem
         place = f" (line {problem.line}, column {problem.column})" if problem.line else ""
         message = f"{where} is not usable YAML: {problem.what}{place}."
-        raise DocumentError(message, line=problem.line, column=problem.column) from problem
+        raise ManualError(message, line=problem.line, column=problem.column) from problem
 
 
 class YamlProblem(Exception):
-    """Why the text is not usable; `line` and `column` count from 1; `is_limit`: valid YAML beyond our limits."""
+    """YAML text that cannot be used. `line` and `column` count from 1. `is_limit`: it is valid but exceeds a limit."""
 
     def __init__(self, what: str, mark: Any = None, *, is_limit: bool = False) -> None:
         super().__init__(what)
@@ -182,9 +174,9 @@ class YamlProblem(Exception):
 
 
 def parse_yaml(text: str) -> Any:
-    """The one document in `text`.
+    """Return the one document in `text`.
 
-    :raises YamlProblem: a syntax error, a duplicate key, a broken limit, more than one document.
+    :raises YamlProblem: a syntax error, a duplicate key, an exceeded limit, or more than one document.
     """
     try:
         loader: Any = yaml.CSafeLoader(text)
@@ -192,7 +184,7 @@ def parse_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         raise YamlProblem(error.problem or "it cannot be parsed", error.problem_mark) from error
     except (yaml.YAMLError, UnicodeEncodeError) as error:
-        raise YamlProblem("it holds characters that YAML does not allow") from error
+        raise YamlProblem("it contains characters that YAML does not allow") from error
 
 
 class _Builder:
@@ -211,7 +203,7 @@ class _Builder:
         self._next()  # document end
         after = self._next()
         if not isinstance(after, yaml.StreamEndEvent):
-            raise YamlProblem("it holds more than one document", after.start_mark)
+            raise YamlProblem("it contains more than one document", after.start_mark)
         return value
 
     def _value(self, event: Any, depth: int) -> Any:
@@ -237,7 +229,7 @@ class _Builder:
     def _alias(self, event: Any) -> Any:
         name = event.anchor
         if name in self._open_anchors:
-            raise YamlProblem(f"alias *{name} stands inside its own anchor", event.start_mark, is_limit=True)
+            raise YamlProblem(f"alias *{name} is inside its own anchor", event.start_mark, is_limit=True)
         if name not in self._anchors:
             raise YamlProblem(f"alias *{name} has no anchor", event.start_mark)
         value, size = self._anchors[name]
@@ -271,9 +263,9 @@ class _Builder:
         return result
 
     def _key(self, event: Any, depth: int) -> str:
-        """Keys are text: `200:` is "200", `on:` is "on"."""
+        """Return a key as text: `200:` is "200", `on:` is "on"."""
         if isinstance(event, yaml.ScalarEvent):
-            self._value(event, depth)  # counts it and keeps its anchor
+            self._value(event, depth)  # counts the node and keeps its anchor
             return str(event.value)
         if isinstance(event, yaml.AliasEvent):
             value = self._alias(event)
@@ -285,7 +277,7 @@ class _Builder:
 def _mergeable(value: dict[str, Any] | list[Any], event: Any) -> list[dict[str, Any]]:
     candidates = value if isinstance(value, list) else [value]
     if not all(isinstance(candidate, dict) for candidate in candidates):
-        raise YamlProblem("merge key << takes mappings", event.start_mark)
+        raise YamlProblem("the merge key << must have a mapping or a list of mappings", event.start_mark)
     return candidates
 
 
@@ -317,16 +309,16 @@ def _plain(text: str, event: Any) -> Any:
 
 
 def _refuse_not_finite(event: Any) -> NoReturn:
-    raise YamlProblem("a number is not finite, which JSON cannot hold", event.start_mark)
+    raise YamlProblem("a number is not finite, and JSON has no such numbers", event.start_mark)
 
 
 def form_of(name: str) -> Form:
-    """The form that a file's name asks for; JSON unless it ends in .yaml or .yml."""
+    """Return the form for a file of this name: YAML if it ends in .yaml or .yml, else JSON."""
     return "yaml" if name.lower().endswith((".yaml", ".yml")) else "json"
 
 
 def write_document(value: Any, form: Form = "json") -> str:
-    """The text of a document, indented, ending in a line break; keys keep their order."""
+    """Return the text of a document, indented, with a line break at the end; keys keep their order."""
     if form == "json":
         return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
@@ -334,10 +326,10 @@ def write_document(value: Any, form: Form = "json") -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML 1.2 would read as something else than text, and repeats instead of using aliases."""
+    """Quotes text that YAML 1.2 would not read as text, and writes repeated values in full, without aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """True for everything: aliases are hard to read and to edit."""
+        """Return True for everything, because aliases are hard to read and to edit."""
         del data
         return True
 
@@ -350,7 +342,7 @@ def _write_text(dumper: Any, text: str) -> yaml.ScalarNode:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether the library may write the text without escapes: our reader takes it, as a bare word, for text."""
+    """Return whether the library may write the text without quotes: `parse_yaml` reads the bare word as text."""
     if not all(character.isprintable() or character == "\n" for character in text):
         return False
     if text[:1] not in _STARTS or "\n" in text:

@@ -1,8 +1,8 @@
-"""The extended dialect: forms that tutorials show and no released UTCP package reads.
+"""The extended dialect: forms that tutorials show, but no released UTCP package reads.
 
-It never changes a template that uses official fields only. Transports give its template fields their
-meaning; here stands what is common to all: `response_schema`, `info`, `metadata`, and the names by which a
-manual is told to use the dialect. Its forms of `auth` are in `auth_forms`.
+It never changes a template that uses official fields only. Each transport defines the meaning of its fields. This
+module has what they share: `response_schema`, `info`, `metadata`, and the names by which the bridge detects the
+dialect. The dialect's forms of `auth` are in `auth_forms`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ TEMPLATE_FIELDS = {
     "cli": frozenset({"command", "args", "stdin_template"}),
     "mcp": frozenset({"server_url", "tool_name"}),
 }
-"""Fields by which a template shows that it is written in this dialect."""
+"""Fields that only templates of this dialect have."""
 
 MANUAL_KEYS = ("auth", "info", "metadata")
 
 
 def read_info(raw: JsonObject) -> JsonObject:
-    """Title, description and version of a manual, wherever its dialect puts them; only those it has."""
+    """Return title, description and version of a manual, as far as it has them, from the places of every dialect."""
     info: JsonObject = {}
     for part in (raw, *(raw.get(key) for key in ("info", "provider_info", "metadata"))):
         if is_object(part):

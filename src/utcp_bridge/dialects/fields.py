@@ -1,4 +1,4 @@
-"""Helpers that every dialect uses: reading strangers' JSON without trusting its types."""
+"""What every dialect uses to read JSON from untrusted authors: no value is assumed to have the right type."""
 
 from __future__ import annotations
 
@@ -39,46 +39,46 @@ _MAX_SECONDS = 10**9
 
 
 def is_mapping(value: Any) -> TypeGuard[dict[Any, Any]]:
-    """A dict of whatever keys."""
+    """Return whether a value is a dict, with keys of any type."""
     return isinstance(value, dict)
 
 
 def first_of(raw: JsonObject, keys: Iterable[str]) -> Any:
-    """The value of the first of `keys` that is present and not null."""
+    """Return the value of the first of `keys` that is present and not null."""
     return next((raw[key] for key in keys if raw.get(key) is not None), None)
 
 
 def text_of(value: Any) -> str:
-    """The value if it is text, else nothing."""
+    """Return the value if it is text, else an empty text."""
     return value if isinstance(value, str) else ""
 
 
 def sort_of(value: Any) -> str:
-    """What a value of the wrong type is, in words; never the value, which may be a secret."""
+    """Return what a value of the wrong type is, in words. The value itself may be a secret."""
     return next(
         (name for sort, name in _SORTS if isinstance(value, sort)), "null" if value is None else "something else"
     )
 
 
 def word(value: Any) -> str:
-    """A stranger's key, name or type, short and printable, for a message; never for a value."""
+    """Return an untrusted key, name or type, short and printable, for a message. Do not use it for values."""
     text = value if isinstance(value, str) else sort_of(value)
     return "".join(character if character.isprintable() else "?" for character in text[:_MAX_WORD])
 
 
 def nearest(name: Any, known: Iterable[str]) -> str:
-    """A remedy that names the known word nearest to `name`, or nothing."""
+    """Return a remedy that names the known word nearest to `name`, or an empty text."""
     close = difflib.get_close_matches(word(name).lower(), sorted(known), n=1, cutoff=0.6)
     return f"Did you mean {close[0]!r}?" if close else ""
 
 
 def safe_name(text: str) -> str:
-    """A manual's name as UTCP registers it: every other character than letter, digit and `_` becomes `_`."""
+    """Return a manual's name as UTCP registers it: each character but letters, digits and `_` becomes `_`."""
     return _NOT_A_WORD.sub("_", text)
 
 
 def copied(raw: JsonObject, renamed: Mapping[str, str]) -> JsonObject:
-    """A shallow copy with keys renamed; a key that is there under its proper name wins."""
+    """Return a shallow copy with keys renamed; if a key is there under both names, the new name wins."""
     result: JsonObject = {}
     for key, value in raw.items():
         new = renamed.get(key, key)
@@ -88,7 +88,7 @@ def copied(raw: JsonObject, renamed: Mapping[str, str]) -> JsonObject:
 
 
 def seconds(value: Any, *, milliseconds: bool) -> float | None:
-    """A timeout in seconds, None if it is no positive number; 1000 and more is always milliseconds."""
+    """Return a timeout in seconds, None if it is not a positive number; 1000 and more is always milliseconds."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if not 0 < value < _MAX_SECONDS or (isinstance(value, float) and not math.isfinite(value)):
@@ -97,7 +97,7 @@ def seconds(value: Any, *, milliseconds: bool) -> float | None:
 
 
 def strings_in(value: Any, depth: int = 0) -> Iterable[str]:
-    """Every text within a JSON value, keys left out, down to a depth that no honest template has."""
+    """Yield every text in a JSON value except keys, down to a depth that no real template has."""
     if isinstance(value, str):
         yield value
     elif depth < _MAX_DEPTH and (is_mapping(value) or is_list(value)):

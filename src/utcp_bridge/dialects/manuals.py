@@ -1,4 +1,4 @@
-"""A manual of any dialect as tools in v1 names; a tool that cannot be read costs no other."""
+"""A manual of any dialect as raw tools. A tool that cannot be read is a fault and does not affect the others."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ __all__ = ["read_inputs", "read_manual", "read_outputs"]
 
 _MANUAL_SHAPES = {Shape.MANUAL, Shape.TOOLS, Shape.MCP_TOOLS}
 _REMEDIES = {
-    Shape.OPENAPI: "It is an OpenAPI description: convert it.",
-    Shape.CONFIG: "It is a client configuration: load it as one.",
-    Shape.CONFIG_ENTRIES: "It is a list of providers: load it as a configuration.",
-    Shape.TEMPLATE: "It is a single call template: list it in a configuration.",
-    Shape.REGISTRY: "It is a registry: list the manuals that it names.",
+    Shape.OPENAPI: "This is an OpenAPI description: convert it.",
+    Shape.CONFIG: "This is a client configuration: load it as one.",
+    Shape.CONFIG_ENTRIES: "This is a list of providers: load it as a configuration.",
+    Shape.TEMPLATE: "This is one call template: list it in a configuration.",
+    Shape.REGISTRY: "This is a registry: list the manuals that it names.",
 }
 _TEMPLATE_KEYS = ("tool_call_template", *v0.TEMPLATE_KEYS)
 _INPUT_KEYS = ("inputs", *v0.TOOL_KEYS, *MCP_SCHEMA_KEYS)
+_OPERATOR_ONLY = v1.OPERATOR_KEYS - v1.BASE_FIELDS
 _MANUAL_ONLY = frozenset({"name", "description", "tools", "allowed_communication_protocols"}) | v1.OPERATOR_KEYS
 
 _OUTPUT_KEYS = ("outputs", "response_schema", "outputSchema", "output_schema")
@@ -41,7 +42,7 @@ _TOOL_KEYS = frozenset({
 
 
 def read_manual(document: Any, *, default_template: JsonObject, where: str, shape: Shape | None = None) -> ParsedManual:
-    """Read the tools of a manual, of a list of tools, of one tool or of MCP's `tools/list`.
+    """Read the tools of a manual, a list of tools, one tool, or MCP's `tools/list`.
 
     `default_template` is the manual's own call template in v1 names: tools that name none are reached through it.
     `where` names the manual in faults. `shape` is what `detect` says of the document, if the caller has asked it
@@ -130,9 +131,8 @@ def _template_of(name: str, raw: JsonObject, default: JsonObject, where: str, no
     if key is not None:
         notes.dialects.add("v1" if key == "tool_call_template" else "v0")
         template = read_template(raw[key], where, notes, beside=raw)
-        if template is not None:
-            for operator_key in v1.OPERATOR_KEYS - v1.BASE_FIELDS:
-                template.pop(operator_key, None)
+        if template is not None and not _OPERATOR_ONLY.isdisjoint(template):
+            return {key: value for key, value in template.items() if key not in _OPERATOR_ONLY}
         return template
     if any(key in raw for key in MCP_SCHEMA_KEYS):
         notes.dialects.add("mcp")
@@ -188,30 +188,32 @@ def _dialect(raw: JsonObject, notes: Notes) -> str:
 
 
 def read_inputs(raw: Any, where: str, notes: Notes) -> JsonObject:
-    """The schema of a tool's arguments; the same object wherever nothing is wrong with it.
+    """Return the schema of a tool's arguments; it is the same object if nothing is wrong with it.
 
-    Absent means "no arguments". A bare map of properties, as in `{"city": {"type": "string"}}`, is wrapped.
+    An absent schema means "no arguments". A bare map of properties, such as `{"city": {"type": "string"}}`, is wrapped.
 
-    :raises ValueError: it is no object schema; the text says why.
+    :raises ValueError: it is not the schema of an object. The text says why.
     """
     if raw is None:
         return {"type": "object", "properties": {}}
     if not is_object(raw):
         raise ValueError(f"the input schema is {sort_of(raw)}, not an object.")
     if raw and _KEYWORDS.isdisjoint(raw) and all(is_object(member) for member in raw.values()):
-        notes.warn(where, "the inputs are a bare map of properties; they are read as such.")
+        notes.warn(
+            where, "the inputs are a map of properties without a schema around it; they are read as its properties."
+        )
         return {"type": "object", "properties": without_null_keywords(raw)}
     schema = without_null_keywords(raw)
     stated = schema.get("type")
     if stated is not None and stated != "object" and not (is_list(stated) and "object" in stated):
-        raise ValueError(f"the input schema is of type {word(stated)!r}; arguments are always an object.")
+        raise ValueError(f"the input schema has type {word(stated)!r}; it must have type 'object'.")
     if schema.get("properties") is not None and not is_object(schema["properties"]):
         raise ValueError("the input schema's `properties` is not an object.")
     return schema
 
 
 def read_outputs(tool: JsonObject, where: str, notes: Notes) -> JsonObject | None:
-    """The schema of a tool's result, None if the manual promises nothing."""
+    """Return the schema of a tool's result, None if the manual states none."""
     for key in _OUTPUT_KEYS:
         raw = tool.get(key)
         if says_nothing(raw):

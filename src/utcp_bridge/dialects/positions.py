@@ -1,4 +1,4 @@
-"""On which line of its text a part of a JSON or YAML document stands (pure); asked for faulty documents only."""
+"""The line of each part of a JSON or YAML document in its text (pure). Used for documents with faults only."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from utcp_bridge.urls import steps_of
 __all__ = ["Path", "as_pointer", "lines_of", "of_pointer"]
 
 Path: TypeAlias = tuple[str | int, ...]
-"""Keys and indices from the document's root to a part of it."""
+"""Keys and indices that lead from the root of a document to a part of it."""
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/|[{}\[\]]|[^\s"{}\[\]:,]+', re.DOTALL)
-_LONGEST_KEY = 1_000
+_MAX_KEY = 1_000
 
 
 class _Event(NamedTuple):
@@ -29,7 +29,7 @@ class _Event(NamedTuple):
 
 @dataclass(slots=True)
 class _Frame:
-    """An open container: its kind, and the key (of a map) or index (of a list) of the member at hand."""
+    """An open container: its kind, and the key (in a map) or index (in a list) of the current member."""
 
     is_map: bool
     key: str | int
@@ -38,17 +38,17 @@ class _Frame:
 
 
 def as_pointer(path: Path) -> str:
-    """The JSON pointer of a path (RFC 6901); empty for the whole document."""
+    """Return the JSON pointer of a path (RFC 6901); it is empty for the whole document."""
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
 
 
 def of_pointer(pointer: str) -> Path:
-    """The path of a JSON pointer, with or without `#`; every step is text."""
+    """Return the path of a JSON pointer, with or without `#`; every step is text."""
     return tuple(steps_of(pointer))
 
 
 def lines_of(text: str, paths: Iterable[Path]) -> dict[Path, int]:
-    """The line, from 1, of each path, or of the nearest part around it that the text has."""
+    """Return the line, from 1, of each path, or of the nearest part around it that the text has."""
     asked = {path: tuple(map(str, path)) for path in paths}
     wanted = {steps[:length] for steps in asked.values() for length in range(len(steps) + 1)}
     found: dict[tuple[str, ...], int] = {(): 1}
@@ -57,7 +57,7 @@ def lines_of(text: str, paths: Iterable[Path]) -> dict[Path, int]:
             if place in wanted:
                 found.setdefault(place, line)
     except yaml.YAMLError:
-        pass  # what was found before it is true
+        pass  # What was found before the error is right.
     return {
         path: next(found[steps[:length]] for length in range(len(steps), -1, -1) if steps[:length] in found)
         for path, steps in asked.items()
@@ -69,7 +69,7 @@ def _events(text: str) -> Iterator[_Event]:
 
 
 def _places(events: Iterator[_Event]) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Every part's path and line; a member of a map stands where its key does."""
+    """Yield the path and the line of every part. The line of a member of a map is the line of its key."""
     frames: list[_Frame] = []
     for event in events:
         if event.kind == "end":
@@ -121,7 +121,7 @@ def _yaml_events(text: str) -> Iterator[_Event]:
 
 
 def _unquoted(word: str) -> str:
-    """A JSON string's text; long ones are values, which nobody asks for."""
+    """Return the text of a JSON string. Long strings are values, whose text is not needed."""
     if not word.startswith('"'):
         return word
-    return str(orjson.loads(word)) if "\\" in word and len(word) < _LONGEST_KEY else word[1:-1]
+    return str(orjson.loads(word)) if "\\" in word and len(word) < _MAX_KEY else word[1:-1]

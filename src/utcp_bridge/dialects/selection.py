@@ -27,7 +27,7 @@ from utcp_bridge.dialects.fields import nearest, sort_of, word
 from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.model import Fault, Faults, JsonObject, is_list, is_object, matches_glob
 
-__all__ = ["Selection", "ToolFacts", "changed", "facts_of", "select"]
+__all__ = ["ToolFacts", "ToolSelection", "changed", "facts_of", "select"]
 
 _PATTERNS = {
     "names": "name",
@@ -96,7 +96,7 @@ class _Pattern:
         return found
 
 
-class Selection:
+class ToolSelection:
     """Judges the tools of one manual, one after the other, and remembers which patterns matched none."""
 
     def __init__(
@@ -247,7 +247,7 @@ def _lay_over(found: JsonObject, override: Mapping[str, Any]) -> None:
 
 def select(
     tools: Iterable[RawTool],
-    selection: Selection,
+    selection: ToolSelection,
     hints_of: Callable[[RawTool], Mapping[str, Any]] | None = None,
 ) -> list[RawTool]:
     """Return the tools that the operator wants, with the operator's overrides.
@@ -266,7 +266,7 @@ def select(
     return list(_without_clashes(kept, selection))
 
 
-def _without_clashes(kept: list[tuple[RawTool, RawTool]], selection: Selection) -> Iterator[RawTool]:
+def _without_clashes(kept: list[tuple[RawTool, RawTool]], selection: ToolSelection) -> Iterator[RawTool]:
     taken = {before.name for before, _ in kept}
     for before, after in kept:
         if after.name == before.name:

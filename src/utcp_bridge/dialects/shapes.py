@@ -1,4 +1,4 @@
-"""What a parsed document is: the one detector for every source."""
+"""What a parsed document is. Every source of documents uses this detector."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _CONFIG_ONLY = v1.CONFIG_KEYS - {"variables"}
 
 
 class Shape(StrEnum):
-    """What a document turned out to be."""
+    """What a document is."""
 
     CONFIG = "config"
     CONFIG_ENTRIES = "config entries"
-    """A list of manual call templates (v0: providers), or shorthand strings."""
+    """A list of manual call templates (v0: providers) or of one-line forms."""
     MANUAL = "manual"
     OPENAPI = "openapi"
     TEMPLATE = "call template"
@@ -36,7 +36,7 @@ class Shape(StrEnum):
 
 
 def detect(document: Any) -> Shape:
-    """Say what a parsed JSON or YAML document is; never raises."""
+    """Return what a parsed JSON or YAML document is; never raises."""
     if is_list(document):
         return _detect_list(document)
     if is_object(document):
@@ -45,7 +45,7 @@ def detect(document: Any) -> Shape:
 
 
 def kind_key(raw: JsonObject) -> str | None:
-    """The key under which a template names its type; `type` counts only with a type that is known."""
+    """Return the key that holds the type of a template; `type` counts only if its value is a known type."""
     found = next((key for key in _KIND_KEYS if raw.get(key) is not None), None)
     if found is None and isinstance(raw.get("type"), str) and raw["type"] in v1.KINDS | set(v0.KINDS):
         return "type"
@@ -53,7 +53,7 @@ def kind_key(raw: JsonObject) -> str | None:
 
 
 def looks_like_tool(raw: JsonObject) -> bool:
-    """Whether an object has a tool's keys (a bare name does not suffice)."""
+    """Return whether an object has the keys of a tool; a name alone is not enough."""
     return not _TOOL_KEYS.isdisjoint(raw)
 
 

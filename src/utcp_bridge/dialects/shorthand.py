@@ -1,4 +1,4 @@
-"""One-line forms of a manual call template, and names for entries that have none.
+"""One-line forms of a manual call template, and names for entries without one.
 
 `"./weather.json"` a local manual · `"https://example.com/manual.json"` a fetched one ·
 `"wss://example.com/tools"` a WebSocket · `"mcp+stdio:python -m server"` and
@@ -25,7 +25,7 @@ _PLACES = ("url", "file_path", "command_name", "command", "host", "server_url", 
 
 
 def expand_shorthand(text: str) -> JsonObject:
-    """The call template that a one-line form stands for, without a name.
+    """Return the call template, without a name, that a one-line form means.
 
     :raises ValueError: the scheme is unknown, or nothing follows it.
     """
@@ -42,19 +42,19 @@ def expand_shorthand(text: str) -> JsonObject:
     if lowered.startswith("file:"):
         return {"call_template_type": "file", "file_path": text[len("file:") :].removeprefix("//")}
     if not text:
-        raise ValueError("an empty text is no manual.")
+        raise ValueError("the one-line form is empty.")
     if _SCHEME.match(text) and ("://" in text or "+" in text.split(":", 1)[0]):
         raise ValueError("the scheme of the one-line form is unknown.")
     return {"call_template_type": "file", "file_path": text}
 
 
 def host_file_entry(servers: object) -> JsonObject:
-    """An MCP host's file (`{"mcpServers": {…}}`) as one entry; its tools are named `server.tool`."""
+    """Return the servers of an MCP host's file (`{"mcpServers": {…}}`) as one entry; tools are named `server.tool`."""
     return {"call_template_type": "mcp", "config": {"mcpServers": servers}}
 
 
 def suggest_name(template: JsonObject, taken: Iterable[str]) -> str:
-    """A name for an entry that has none, from its place: the same whenever the configuration is the same."""
+    """Return a name for an entry without one, made from its place. Equal configurations give equal names."""
     place = next((text_of(template[key]) for key in _PLACES if text_of(template.get(key))), "")
     base = safe_name(_stem(place) or _server_name(template) or text_of(template.get("call_template_type"))) or "manual"
     taken = set(taken)
@@ -68,7 +68,7 @@ def _stdio_server(command_line: str) -> JsonObject:
     try:
         words = shlex.split(command_line)
     except ValueError as error:
-        raise ValueError("a quotation mark of the command is not closed.") from error
+        raise ValueError("a quotation mark in the command is not closed.") from error
     if not words:
         raise ValueError("no command follows `mcp+stdio:`.")
     return _server({"transport": "stdio", "command": words[0], "args": words[1:]})

@@ -16,7 +16,7 @@ from utcp_bridge.model import JsonObject, is_list, is_object
 __all__ = ["KnownFields", "read_protocols", "read_template", "warn_of_unknown_fields"]
 
 KnownFields: TypeAlias = Callable[[str], frozenset[str] | None]
-"""Field names (aliases included) of a kind's template; None for a kind that no transport serves."""
+"""Returns the fields (aliases included) of a kind's call template; None for a kind that no transport serves."""
 
 _HINTS = (
     ("config", "mcp"),
@@ -35,10 +35,10 @@ _HINTS = (
 
 
 def read_template(raw: Any, where: str, notes: Notes, *, beside: JsonObject | None = None) -> JsonObject | None:
-    """A template in v1 names: canonical type, `timeout` in seconds, `auth` in the official fields.
+    """Return a template in v1 names: canonical type, `timeout` in seconds, `auth` in the official fields.
 
-    `beside` is the object that holds the template; its `auth` is the template's if that has none.
-    None, and an error in `notes`, if it has no type or cannot be read.
+    `beside` is the object that contains the template; a template without `auth` uses that of this object. If the
+    template has no type or cannot be read, the result is None, and an error is in `notes`.
     """
     if not is_object(raw):
         notes.error(where, f"the call template is {sort_of(raw)}, not an object.")
@@ -46,7 +46,7 @@ def read_template(raw: Any, where: str, notes: Notes, *, beside: JsonObject | No
     key = kind_key(raw)
     kind = raw.get(key) if key else None
     if not isinstance(kind, str) or not kind:
-        notes.error(where, "the call template names no `call_template_type`.", _guess(raw))
+        notes.error(where, "the call template has no `call_template_type`.", _guess(raw))
         return None
     notes.dialects.add("v0" if key != "call_template_type" else "v1")
     template = v0.rename_template(raw, kind)
@@ -61,7 +61,7 @@ def read_template(raw: Any, where: str, notes: Notes, *, beside: JsonObject | No
 
 
 def warn_of_unknown_fields(template: JsonObject, known: frozenset[str], where: str, notes: Notes) -> None:
-    """Name every key of a configured template that nothing reads, with the nearest that something does."""
+    """Warn of every key of a configured template that nothing reads, and name the nearest known key."""
     known = known | v1.BASE_FIELDS | v1.OPERATOR_KEYS
     for key in template:
         if key not in known and not word(key).startswith(("$", "_", "x-")):
@@ -70,7 +70,7 @@ def warn_of_unknown_fields(template: JsonObject, known: frozenset[str], where: s
 
 def _guess(raw: JsonObject) -> str:
     kind = next((kind for key, kind in _HINTS if key in raw), None)
-    return f'Is it "call_template_type": "{kind}"?' if kind else 'Add one, such as "call_template_type": "http".'
+    return f'Did you mean "call_template_type": "{kind}"?' if kind else 'Add one, such as "call_template_type": "http".'
 
 
 def _read_timeout(template: JsonObject, where: str, notes: Notes) -> None:
@@ -79,15 +79,15 @@ def _read_timeout(template: JsonObject, where: str, notes: Notes) -> None:
     in_milliseconds = template["call_template_type"] in v0.MILLISECONDS
     timeout = seconds(stated, milliseconds=in_milliseconds)
     if timeout is None:
-        notes.warn(where, "`timeout` is not a positive number; the default is used.")
+        notes.warn(where, "`timeout` is not a positive number, so the default is used.")
         return
     template["timeout"] = timeout
     if timeout < 0.1:
-        notes.warn(where, f"`timeout` is only {timeout:g} seconds.", "For this type it is written in milliseconds.")
+        notes.warn(where, f"`timeout` is only {timeout:g} seconds.", "Write it in milliseconds for this type.")
 
 
 def read_protocols(raw: JsonObject, where: str, notes: Notes) -> list[str] | None:
-    """The call template types that `allowed_communication_protocols` names, in v1 names."""
+    """Return the call template types in `allowed_communication_protocols`, in v1 names."""
     allowed = raw.get("allowed_communication_protocols")
     if allowed is None:
         return None

@@ -1,8 +1,7 @@
-"""UTCP v0.x ("provider" dialect): its names for what v1 calls otherwise.
+"""UTCP v0.x ("provider" dialect): its names for what has another name in v1.
 
-Besides what the released v0 packages read, this knows the fields that only the v0.1 documents and the
-early drafts show: `provider` and `tool_transport` in a tool, `transport_type`, `parameters`,
-`provider_info`.
+Besides what the released v0 packages read, these are the fields that only the v0.1 documents and the early drafts show:
+`provider` and `tool_transport` in a tool, `transport_type`, `parameters`, `provider_info`.
 """
 
 from __future__ import annotations
@@ -38,19 +37,19 @@ KINDS = {
     "http_ndjson": "streamable_http",
     "http_octet_stream": "streamable_http",
 }
-"""v0 type → v1 type, where they differ."""
+"""v0 type → v1 type, if they differ."""
 
 MILLISECONDS = frozenset({"streamable_http", "tcp", "udp", "grpc"})
 """Kinds whose `timeout` is in milliseconds, in v0 and in v1; the others count seconds."""
 
 
 def canonical_kind(kind: str) -> str:
-    """A type's v1 name."""
+    """Return the v1 name of a type."""
     return KINDS.get(kind, kind)
 
 
 def rename_template(raw: JsonObject, kind: str) -> JsonObject:
-    """A provider as a v1 call template: nothing is lost, only names change; `kind` is its type as written."""
+    """Return a provider as a v1 call template: only names change. `kind` is its type as written."""
     renamed = copied(raw, dict.fromkeys((*KIND_KEYS, "type"), "call_template_type"))
     renamed.pop("call_template_type", None)
     canonical = canonical_kind(kind)

@@ -1,4 +1,4 @@
-"""UTCP v1.x: the names that everything else is rewritten to, and two habits of the reference library."""
+"""UTCP v1.x: the names to which all dialects are rewritten, and two habits of the reference library."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ BASE_FIELDS = frozenset({
 """Keys that any call template of a configuration may have."""
 
 OPERATOR_KEYS = frozenset(ManualOptions.model_fields)
-"""Keys beside a call template that only the operator may write; a fetched manual's are dropped."""
+"""Keys next to a call template that only the operator may write; those in a fetched manual are dropped."""
 
 _NEVER_NULL = frozenset({
     "type", "properties", "required", "items", "enum", "title", "description", "format", "minimum", "maximum",
@@ -53,7 +53,7 @@ _MAX_DEPTH = 200
 
 
 def says_nothing(schema: Any) -> bool:
-    """Whether an output schema is the reference library's default, which promises nothing."""
+    """Return whether an output schema is the reference library's default, which says nothing of the result."""
     return not schema or (
         is_object(schema)
         and set(schema) <= {"type", "properties", "required"}
@@ -64,7 +64,7 @@ def says_nothing(schema: Any) -> bool:
 
 
 def without_null_keywords(schema: JsonObject) -> JsonObject:
-    """A schema as the reference library meant it: it writes every keyword that is absent as null.
+    """Return a schema without the nulls that the reference library writes for absent keywords.
 
     A schema without such nulls is returned as the same object.
     """
@@ -73,7 +73,7 @@ def without_null_keywords(schema: JsonObject) -> JsonObject:
 
 
 def _holds_null(schema: JsonObject) -> bool:
-    """A quick look, for most schemas hold none."""
+    """Check quickly, because most schemas contain no null."""
     pending: list[Any] = [schema]
     while pending:
         value = pending.pop()

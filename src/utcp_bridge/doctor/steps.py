@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final, Literal
 
-from utcp_bridge.errors import MalformedReply, Rejected, UtcpError
+from utcp_bridge.errors import InternalError, Rejected, UtcpError
 
 __all__ = ["DoctorStep", "ManualSteps", "Status", "StepResult", "counted", "not_tried"]
 
@@ -81,7 +81,7 @@ class ManualSteps:
             )
         except Exception as error:
             _logger.debug("Step %s of manual %s failed.", name, self.name, exc_info=True)
-            fault = MalformedReply(f"Internal error in utcp-bridge ({type(error).__name__}).")
+            fault = InternalError(f"Internal error in utcp-bridge ({type(error).__name__}).")
             step = DoctorStep(name, "failed", fault.message, "Run with --debug for the traceback.", error=fault)
         step.seconds = perf_counter() - started
         self.steps.append(step)

@@ -1,8 +1,8 @@
-"""Binding: a template with `${VARIABLES}` becomes a `Target` that a transport can use.
+"""Binding: a call template with `${VARIABLES}` becomes a `Target` that a transport can use.
 
-This is the innermost step of the pipeline and the only one that holds secrets. Credentials are bound to
-the origins they were written for: the operator's own template's target and `allowed_origins`; for a
-fetched manual its origin and `allowed_origins`, never where the manual points.
+This is the innermost step of the pipeline and the only one that holds secrets. Credentials are bound to the origins
+that they were written for. For a template that the operator wrote these are its own target and `allowed_origins`. For
+a fetched manual they are the manual's origin and `allowed_origins`, and never another address that the manual names.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ AnyTransport = Transport[Any]
 
 
 class Binder:
-    """Resolves templates and binds credentials; pure but for the variables' own sources."""
+    """Fills in variables and binds credentials. Apart from reading the sources of variables it does no I/O."""
 
     def __init__(self, variables: Variables, tokens: TokenCache, on_secret: Callable[[str], None]) -> None:
         self._variables = variables
@@ -39,13 +39,13 @@ class Binder:
         self._on_secret = on_secret
 
     def tool(self, tool: Tool, transport: type[AnyTransport], *, trust: Trust | None = None) -> Target[Any]:
-        """The target of one tool.
+        """Return the target of one tool.
 
-        `trust` is the template's own trust where it differs from its manual's: a tool without a template
-        of its own uses the operator's.
+        `trust` is the trust of the template if it differs from the trust of the manual: a tool without a template of
+        its own uses the operator's.
 
         :raises VariableNotFound: a variable is not set.
-        :raises ConfigError: the resolved template does not fit the transport's model.
+        :raises ConfigError: the template does not fit the transport's model once its variables are filled in.
         """
         arguments = tool.inputs.get("properties")
         resolved = self._resolve(
@@ -60,12 +60,19 @@ class Binder:
         return self._target(resolved, transport, tool.source, trust=trust or tool.source.trust)
 
     def manual(self, entry: JsonObject, transport: type[AnyTransport], source: Source) -> Target[Any]:
-        """The target of a manual's own template, for discovery; raises as `tool`."""
+        """Return the target of a manual's own template, for discovery.
+
+        :raises VariableNotFound: a variable is not set.
+        :raises ConfigError: the template does not fit the transport's model once its variables are filled in.
+        """
         resolved = self._resolve(_for_discovery(entry), transport, source, trust=Trust.OPERATOR, arguments=frozenset())
         return self._target(resolved, transport, source, trust=Trust.OPERATOR)
 
     def unset(self, entry: JsonObject, transport: type[AnyTransport], manual: str) -> list[str]:
-        """Keys of the variables that a manual's own template needs and no source holds. Raises ConfigError."""
+        """Return the keys of the variables that a manual's own template needs and no source has.
+
+        :raises ConfigError: a source of variables cannot be read.
+        """
 
         def is_set(name: str) -> bool:
             return self._variables.lookup(manual, name, Trust.OPERATOR) is not None
@@ -87,7 +94,7 @@ class Binder:
     ) -> JsonObject:
         auth = template.get("auth")
         if is_object(auth):
-            # Only the alternative that can be used is resolved: the variables of the others need not be set.
+            # Only the chosen alternative is resolved, so the variables of the others may be unset.
             chosen = choose_auth(auth, lambda name: self._variables.lookup(source.name, name, trust) is not None)
             template = {**template, "auth": chosen}
         resolved = self._variables.resolve(
@@ -106,7 +113,7 @@ class Binder:
         try:
             template: CallTemplate = transport.template.model_validate(resolved)
         except ValidationError as error:
-            raise ConfigError(f"The {transport.kinds[0]} template does not fit: {explain(error)}.") from None
+            raise ConfigError(f"The {transport.kinds[0]} call template is not valid: {explain(error)}.") from None
         return Target(template, source, self._credentials(template, transport, source, trust=trust))
 
     def _credentials(
@@ -125,7 +132,7 @@ class Binder:
 
 
 def _for_discovery(entry: JsonObject) -> JsonObject:
-    """Without the credentials of its tools: a variable that is missing there is a matter of their calls."""
+    """Leave out `auth_tools`: a variable that is missing there makes calls fail, not discovery."""
     return {key: value for key, value in entry.items() if key != "auth_tools"}
 
 
@@ -140,7 +147,7 @@ def _origins(template: CallTemplate, transport: type[AnyTransport], source: Sour
 
 
 def uses_secrets(template: Mapping[str, Any]) -> bool:
-    """Whether a raw template has auth or names a variable: then it may reach only the operator's origins."""
+    """Return whether a raw template has `auth` or names a variable; then it may reach only the operator's origins."""
     named = (value for key, value in template.items() if key != "request_plan")
     return bool(template.get("auth")) or any(_names_variable(value) for value in named)
 

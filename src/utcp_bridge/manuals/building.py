@@ -1,14 +1,14 @@
-"""Building: raw tools become live ones. Each is judged by the policy and bound; one that fails costs no other.
+"""Building: raw tools become live tools. The policy checks each tool by itself; one that fails does not affect others.
 
-Pinning comes last: a tool that was seen once may not change its definition unnoticed (tool poisoning after approval).
-What was seen first since the start counts as approved. Description, schemas, template and hints are compared. What the
-operator wrote, in the configuration or a local file, may be edited freely.
+Pinning comes last. It notices when the definition of a tool changes after the bridge has seen it (tool poisoning after
+approval). The definition that the bridge sees first after its start counts as approved. Description, schemas, template
+and hints are compared. Tools that the operator wrote, in the configuration or a local file, may change freely.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Literal
@@ -42,7 +42,7 @@ class BuiltTools:
     tools: list[Tool] = field(default_factory=list[Tool])
     faults: Faults = field(default_factory=Faults)
     missing: dict[str, str] = field(default_factory=dict[str, str])
-    """Variables that some tools need and no source holds, with what to do about each."""
+    """Variables that some tools need and no source has, with the remedy for each."""
     exempt: set[str] = field(default_factory=set[str])
     """`host:port` of the endpoints that the operator wrote."""
 
@@ -67,32 +67,32 @@ class ToolBuilder:
         built = BuiltTools()
         if len(raw) > self._settings.max_tools:
             where = f"manual {source.name!r}"
-            what = f"{len(raw)} tools, of which the first {self._settings.max_tools} are used."
-            built.faults.warn(where, what, "Raise `max_tools` or use `include`.")
+            what = f"The manual has {len(raw)} tools; the bridge uses the first {self._settings.max_tools}."
+            built.faults.warn(where, what, "Raise `max_tools`, or choose tools with `include`.")
         allowed = self._allowed_kinds(entry, source, protocols)
         limits = {key: value for key in _LIMIT_KEYS if (value := getattr(entry.options, key)) is not None}
+        usable: list[tuple[RawTool, str, Mapping[str, Any]]] = []
         for one in raw[: self._settings.max_tools]:
             try:
-                tool = self._build_one(one, entry.template, source, allowed, limits, built)
+                usable.append((one, *self._judge(one, entry.template, source, allowed, built)))
             except UtcpError as error:
                 built.faults.error(f"manual {source.name!r}, tool {one.name!r}", error.message, error.remedy or "")
-                continue
-            built.tools.append(tool)
-        if not built.exempt <= source.exempt:
-            shared = replace(source, exempt=source.exempt | built.exempt)
-            built.tools = [replace(tool, source=shared) for tool in built.tools]
+        shared = replace(source, exempt=source.exempt | built.exempt)
+        built.tools = [_as_tool(one, shared, kind, annotations, limits) for one, kind, annotations in usable]
         for key, remedy in sorted(built.missing.items()):
-            what = f"Variable {key!r} is not set; the tools that need it fail until it is."
+            what = f"Variable {key!r} is not set. Calls of the tools that need it fail until it is set."
             built.faults.warn(f"manual {source.name!r}", what, remedy)
         return built
 
     def target(self, tool: Tool, entry: JsonObject) -> Target[Any]:
-        """The resolved target of a tool; `entry` is its manual's own template.
+        """Return the target of a tool; `entry` is its manual's own call template.
 
-        The target rules are checked here and not at registration alone: a variable that is set later must
-        not open what was closed.
+        The rules for targets are checked here too, not only at registration: a variable that is set later must not
+        give access to an address that was refused.
 
-        :raises PolicyError: the tool may not reach what it points at. Otherwise as `Binder.tool`.
+        :raises PolicyError: the tool may not reach its target.
+        :raises VariableNotFound: a variable is not set.
+        :raises ConfigError: the template does not fit the transport's model once its variables are filled in.
         """
         transport = self._registry.find(tool.kind)
         _check_files(transport, tool.template, entry, tool.source)
@@ -103,30 +103,27 @@ class ToolBuilder:
             self._check_endpoint(endpoint, tool.template, tool.source)
         return target
 
-    def _build_one(
-        self,
-        raw: RawTool,
-        entry: JsonObject,
-        source: Source,
-        allowed: frozenset[str] | None,
-        limits: JsonObject,
-        built: BuiltTools,
-    ) -> Tool:
+    def _judge(
+        self, raw: RawTool, entry: JsonObject, source: Source, allowed: frozenset[str] | None, built: BuiltTools
+    ) -> tuple[str, Mapping[str, Any]]:
+        """Return the kind and the annotations of a tool that may be used.
+
+        :raises UtcpError: it may not be used, or it cannot be bound.
+        """
         transport = self._registry.find(str(raw.template.get("call_template_type")))
         kind = transport.kinds[0]
         _check_kind(kind, transport, source, allowed)
         if raw.projection is not None:
             compile_projection(raw.projection)
-        tool = _as_tool(raw, source, kind, limits)
         try:
-            target = self.target(tool, entry)
+            target = self.target(_as_tool(raw, source, kind, raw.annotations, {}), entry)
         except VariableNotFound as error:
             built.missing[error.key] = error.remedy or ""
-            return tool
+            return kind, raw.annotations
         endpoint = transport.endpoint(target.template)
         if endpoint is not None and source.trust is Trust.OPERATOR:
             built.exempt |= endpoint_pair(endpoint)
-        return replace(tool, annotations={**transport.annotations(target.template), **tool.annotations})
+        return kind, {**transport.annotations(target.template), **raw.annotations}
 
     def _allowed_kinds(
         self, entry: ManualEntry, source: Source, protocols: tuple[str, ...] | None
@@ -147,20 +144,20 @@ class ToolBuilder:
         host = urlsplit(endpoint).netloc
         if "{" in host or "$" in host:
             raise PolicyError(
-                "Its host is filled in at call time, which a fetched manual may not do.",
-                remedy="Write the template into the configuration instead.",
+                "Its host is filled in when the tool is called. A fetched manual may not do that.",
+                remedy="Write the call template into the configuration instead.",
             )
         if urlsplit(endpoint).scheme in _WEB_SCHEMES:
             self._guard.check_url(endpoint, source, credentials=uses_secrets(template))
         elif origin_of(endpoint) not in {source.origin, *source.allowed_origins}:
             raise PolicyError(
-                f"It points at {origin_of(endpoint)}, which is not the manual's own address.",
+                f"Its target is {origin_of(endpoint)}, which is not the manual's own address.",
                 remedy=f'If that is intended, add "allowed_origins": ["{origin_of(endpoint)}"] to the manual.',
             )
 
 
 def endpoint_pair(endpoint: str) -> frozenset[str]:
-    """`host:port` of an endpoint, as it stands in `Source.exempt`; empty while its host has placeholders."""
+    """Return `host:port` of an endpoint, in the form of `Source.exempt`; an empty set if its host has placeholders."""
     parts = urlsplit(endpoint)
     try:
         port = parts.port or {"https": 443, "wss": 443}.get(parts.scheme, 80)
@@ -172,36 +169,40 @@ def endpoint_pair(endpoint: str) -> frozenset[str]:
 def _check_kind(kind: str, transport: AnyTransport, source: Source, allowed: frozenset[str] | None) -> None:
     if source.trust is not Trust.OPERATOR and not transport.remote and not source.trusted:
         raise PolicyError(
-            f"A fetched manual may not use {kind}.", remedy='If you trust it fully, add "trusted": true to the manual.'
+            f"A fetched manual may not have tools of type {kind}.",
+            remedy='If you trust it fully, add "trusted": true to the manual.',
         )
     if allowed is None and not transport.implicit and not transport.local:
         raise PolicyError(
-            f"Its type {kind} is not among the types that a local manual may use unasked.",
+            f"A local manual may have tools of type {kind} only if its entry allows that type.",
             remedy=f'Add "allowed_communication_protocols": ["{kind}"] to the manual.',
         )
     if allowed is not None and kind not in allowed:
         raise PolicyError(
-            f"Its type {kind} is not allowed in this manual, only {', '.join(sorted(allowed))}.",
+            f"Its type {kind} is not allowed in this manual. Allowed: {', '.join(sorted(allowed))}.",
             remedy=f'Add "allowed_communication_protocols": ["{kind}", …] to the manual.',
         )
 
 
 def _check_files(transport: AnyTransport, template: JsonObject, entry: JsonObject, source: Source) -> None:
-    """A fetched manual may not name files of this machine; its entry's own fields are the operator's."""
+    """Refuse local files that a fetched manual names; those in the manual's own entry are the operator's.
+
+    :raises PolicyError: the template names a local file.
+    """
     if source.trust is Trust.OPERATOR or source.trusted:
         return
     for name in transport.file_fields:
         if template.get(name) and template[name] != entry.get(name):
             raise PolicyError(
-                f"A fetched manual may not name local files, as its `{name}` does.",
+                f"Its `{name}` names local files. A fetched manual may not do that.",
                 remedy='Write the field into the configuration, or add "trusted": true to the manual.',
             )
 
 
 def _is_operators(template: JsonObject, entry: JsonObject) -> bool:
-    """Whether every variable in the template stands there as the operator wrote it.
+    """Return whether the operator wrote every field of the template that names a variable.
 
-    `auth_tools` is the operator's word too: tools that come out of an OpenAPI description carry it as their `auth`.
+    `auth_tools` counts too: tools of an OpenAPI description have it as their `auth`.
     """
     return all(
         entry.get(key) == value or (key == "auth" and entry.get("auth_tools") == value)
@@ -210,7 +211,9 @@ def _is_operators(template: JsonObject, entry: JsonObject) -> bool:
     )
 
 
-def _as_tool(raw: RawTool, source: Source, kind: str, limits: JsonObject) -> Tool:
+def _as_tool(
+    raw: RawTool, source: Source, kind: str, annotations: Mapping[str, Any], limits: Mapping[str, Any]
+) -> Tool:
     return Tool(
         source=source,
         name=raw.name.removeprefix(f"{source.name}."),
@@ -222,7 +225,7 @@ def _as_tool(raw: RawTool, source: Source, kind: str, limits: JsonObject) -> Too
         inputs=raw.inputs,
         outputs=raw.outputs if raw.projection is None else None,
         tags=raw.tags,
-        annotations=raw.annotations,
+        annotations=annotations,
         deprecated=raw.deprecated,
         average_response_size=raw.average_response_size,
         body_members=raw.body_members,
@@ -235,10 +238,10 @@ def _as_tool(raw: RawTool, source: Source, kind: str, limits: JsonObject) -> Too
 def pinned(
     tools: Iterable[Tool], approved: dict[str, Tool], pin: Literal["off", "warn", "refuse"]
 ) -> tuple[list[Tool], list[Fault]]:
-    """The tools that may be used, and a fault for each that is withheld.
+    """Return the tools that may be used, and a fault for each tool that is withheld.
 
-    `approved` holds the definitions seen so far, by name, and is brought up to date: `warn` logs a change with both
-    fingerprints and approves it, `refuse` withholds the tool until the bridge is started anew.
+    `approved` has the definitions seen so far, by tool name; this function updates it. `warn` logs a change with both
+    fingerprints and approves it. `refuse` withholds the tool until the bridge is restarted.
     """
     kept: list[Tool] = []
     faults: list[Fault] = []
@@ -248,11 +251,12 @@ def pinned(
         if free or known is tool or same_definition(known, tool):
             kept.append(tool)
             continue
-        change = f"its definition changed from {fingerprint(known)} to {fingerprint(tool)}"
+        change = f"Its definition changed from {fingerprint(known)} to {fingerprint(tool)}"
         _logger.warning("%s: %s.", tool.qualified_name, change)
         if pin == "refuse":
-            remedy = "Look at it; a restart approves it."
-            faults.append(Fault(f"manual {tool.manual!r}, tool {tool.name!r}", f"{change}, so it is withheld.", remedy))
+            what = f"{change}, so the tool is withheld."
+            remedy = "Check the change, then restart the bridge to approve it."
+            faults.append(Fault(f"manual {tool.manual!r}, tool {tool.name!r}", what, remedy))
             continue
         approved[tool.name] = tool
         kept.append(tool)
@@ -260,6 +264,6 @@ def pinned(
 
 
 def fingerprint(tool: Tool) -> str:
-    """Twelve hexadecimal digits of what a caller and a transport see of a tool."""
+    """Return twelve hexadecimal digits that identify the definition of a tool."""
     seen = [tool.kind, tool.description, tool.title, tool.inputs, tool.outputs, tool.template, tool.overlay]
     return sha256(orjson.dumps(seen, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)).hexdigest()[:12]

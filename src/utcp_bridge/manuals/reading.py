@@ -1,4 +1,4 @@
-"""Reading what discovery found: bytes → document → tools in v1 names, whatever the dialect → those the operator wants.
+"""Reading what discovery found: bytes → document → raw tools, in any dialect → the tools that the operator wants.
 
 A large document is parsed and converted in a worker thread, so that it does not hold up the others. References to
 further files are followed within the document's own origin or folder only.
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from utcp_bridge.dialects import RawTool, Shape, detect, read_manual, wants_auth
 from utcp_bridge.dialects.documents import parse_document
-from utcp_bridge.dialects.selection import Selection, select
+from utcp_bridge.dialects.selection import ToolSelection, select
 from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
 from utcp_bridge.model import Document, Fault, JsonObject, Source, is_list, is_object
 from utcp_bridge.settings import ManualOptions
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LoadedManual:
-    """The tools of a manual that the operator wants, and what is to be said about the manual."""
+    """The raw tools of a manual that the operator wants, and what the operator must be told about the manual."""
 
     tools: list[RawTool]
     faults: list[Fault] = field(default_factory=list[Fault])
@@ -71,14 +71,14 @@ class ManualReader:
         return self._selected(_read_manual(content, shape, entry=entry, where=where), options, where)
 
     def _selected(self, manual: LoadedManual, options: ManualOptions, where: str) -> LoadedManual:
-        selection = Selection(options.include, options.exclude, options.overrides)
+        selection = ToolSelection(options.include, options.exclude, options.overrides)
         tools = select(manual.tools, selection, self._hints)
-        # A registry's rules are written for all of its manuals: in one of them a pattern may well match no tool.
+        # The rules of a registry are for all of its manuals, so a pattern may match no tool of this one.
         faults = selection.faults(unused=options.registry is None)
         return replace(manual, tools=tools, faults=[*manual.faults, *(_within(where, fault) for fault in faults)])
 
     def _hints(self, tool: RawTool) -> Mapping[str, Any]:
-        """MCP's hints that follow from a tool's call template, as far as it can be understood before it is bound."""
+        """Return the hints that follow from a tool's call template; none if it is not valid before it is bound."""
         try:
             transport = self._registry.find(str(tool.template.get("call_template_type")))
             return transport.annotations(transport.template.model_validate({**tool.template, **(tool.overlay or {})}))
@@ -91,7 +91,9 @@ class ManualReader:
             return raw
         limit = self._services.settings.max_manual_bytes
         if len(raw) > limit:
-            raise ReplyTooLarge(f"The manual has {len(raw)} bytes.", remedy=f"Raise `max_manual_bytes` above {limit}.")
+            raise ReplyTooLarge(
+                f"The manual has {len(raw)} bytes; the limit is {limit} bytes.", remedy="Raise `max_manual_bytes`."
+            )
         hint = document.media_type or document.url or ""
         local = source.origin is None
         return parse_document(raw, hint=hint, jsonc=local and _says_jsonc(raw, hint), where="The manual")
@@ -179,16 +181,17 @@ def _generated(document: Document, entry: JsonObject) -> LoadedManual:
 
 
 def _with_auth(tool: RawTool, auth: JsonObject) -> RawTool:
-    """The manual's own auth as a default; the origin check of credentials decides whether it is ever sent."""
+    """Use the manual's own `auth` as a default; the origin check of credentials decides later whether it is sent."""
     return replace(tool, template={**tool.template, "auth": auth}) if wants_auth(tool.template, auth) else tool
 
 
 async def gather_references(
     document: JsonObject, url: str | None, fetch: _Fetch, *, where: str
 ) -> tuple[dict[str, Any], list[Fault]]:
-    """Every file that `document`, found at `url`, refers to, directly or through another one; None for those that fail.
+    """Return every file that `document` refers to, directly or through another file; None for a file that fails.
 
-    `fetch` gets an absolute path or URL and raises UtcpError or OSError. `where` names the document in faults.
+    `url` is where the document was found. `fetch` gets an absolute path or URL and raises UtcpError or OSError. `where`
+    names the document in faults.
     """
     from utcp_bridge.dialects.openapi import external_references
 
@@ -211,7 +214,11 @@ async def gather_references(
 
 
 async def read_local_reference(place: str) -> bytes:
-    """A local file that a reference names. Raises ManualError, OSError."""
+    """Return the bytes of a local file that a reference names.
+
+    :raises ManualError: there is no such file.
+    :raises OSError: the file cannot be read.
+    """
     path = anyio.Path(place)
     if not await path.is_file():
         raise ManualError("There is no such file.")
@@ -219,7 +226,7 @@ async def read_local_reference(place: str) -> bytes:
 
 
 def _is_near(place: str, url: str | None) -> bool:
-    """Same origin for URLs, same folder or below for files."""
+    """Return whether a place has the same origin (URLs), or is in the same folder or below it (files)."""
     if url is None:
         return False
     here, there = urlsplit(url), urlsplit(place)
@@ -238,11 +245,11 @@ def _within(where: str, fault: Fault) -> Fault:
 def _describe(content: Any, shape: Shape) -> str:
     if shape is not Shape.UNKNOWN:
         return f"a {shape.value}"
-    return "an object of another kind" if is_object(content) else "not a JSON object"
+    return "an object of an unknown kind" if is_object(content) else "not a JSON object"
 
 
 def _says_jsonc(raw: bytes | str, hint: str) -> bool:
-    """Comments are accepted in local JSON files: by suffix, or where the text starts like JSON."""
+    """Return whether comments are allowed: the file's name says JSON, or the text starts like JSON."""
     if hint.endswith((".json", ".jsonc", "application/json")):
         return True
     if hint.endswith(("yaml", ".yml")):

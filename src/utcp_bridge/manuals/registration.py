@@ -1,8 +1,8 @@
-"""Registration: configuration entries become live tools, all manuals at once, each on its own.
+"""Registration: entries of the configuration become live tools. All manuals load at once, each by itself.
 
-One manual's way: name and options → source (trust, origin) → target → discovery within its deadline →
-document → dialect → tools → repository. Whatever goes wrong is kept in the manual's state, in words, and
-never reaches another manual. A manual that failed is tried again with back-off.
+The steps of one manual: name and options → source (trust, origin) → target → discovery within its deadline → document →
+raw tools → live tools → repository. A failure is kept in the manual's state, in words, and does not affect other
+manuals. A manual that failed is loaded again, with growing pauses.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.errors import (
     ConfigError,
     DeadlineExceeded,
-    MalformedReply,
+    InternalError,
     ManualError,
     OperatorError,
     UtcpError,
@@ -40,16 +40,18 @@ from utcp_bridge.transports.registry import TransportRegistry
 
 __all__ = ["ManualState", "Registration", "as_manual_entry", "manual_name"]
 
-_log = logging.getLogger(__name__)
-_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 300.0
+_logger = logging.getLogger(__name__)
+_FIRST_PAUSE, _MAX_PAUSE = 2.0, 300.0
+"""Seconds between two attempts to load a failed manual."""
+
 AnyTransport = Transport[Any]
 
 
 @dataclass(slots=True)
 class ManualState:
-    """What is known of one manual: for `report()`, readiness and the command line.
+    """The state of one manual: for `report()`, readiness and the command line.
 
-    `tools` is a count, `seconds` the time its last load took.
+    `tools` is the number of its tools, `seconds` the time that its last load took.
     """
 
     name: str
@@ -67,12 +69,12 @@ class ManualState:
 
     @property
     def success(self) -> bool:
-        """Whether its tools are there (UTCP v1, `RegisterManualResult`)."""
+        """Whether its tools can be called (UTCP v1, `RegisterManualResult`)."""
         return self.status == "ready"
 
     @property
     def errors(self) -> list[str]:
-        """What went wrong, in sentences."""
+        """The error and the faults, as sentences."""
         return [*([str(self.error)] if self.error is not None else []), *map(str, self.faults)]
 
 
@@ -104,16 +106,19 @@ class Registration:
         return list(self._states.values())
 
     def transport(self, kind: str) -> AnyTransport:
-        """The one instance that serves a kind, made at first use. Raises ConfigError for an unknown kind."""
+        """Return the one transport that serves a kind; it is created at first use.
+
+        :raises ConfigError: the kind is unknown.
+        """
         found = self._registry.find(kind)
         if found not in self._transports:
             self._transports[found] = found(self._services)
         return self._transports[found]
 
     def announce(self, entry: ManualEntry) -> ManualState:
-        """Take an entry in, in status `loading`.
+        """Add a manual in status `loading`.
 
-        :raises ConfigError: the name is not usable, or it is taken.
+        :raises ConfigError: the name is not usable, or another manual has it.
         """
         name = manual_name(entry.template)
         if name in self._states:
@@ -122,50 +127,50 @@ class Registration:
         return state
 
     async def load(self, state: ManualState) -> None:
-        """Discover a manual and make its tools live; every failure ends up in `state`."""
+        """Discover a manual and make its tools live. A failure is kept in `state`, not raised."""
         started = perf_counter()
         try:
             await self._load(state)
             state.status, state.error = "ready", None
         except UtcpError as error:
             state.status, state.error = "failed", error
-        except Exception as error:  # noqa: BLE001 - one manual never takes another down
-            _log.debug("Loading %s failed.", state.name, exc_info=True)
+        except Exception as error:  # one manual must not fail another
+            _logger.debug("Loading %s failed.", state.name, exc_info=True)
             state.status = "failed"
-            state.error = MalformedReply(f"Loading failed inside the bridge ({type(error).__name__}).")
+            state.error = InternalError(f"Internal error while loading the manual ({type(error).__name__}).")
         state.seconds = perf_counter() - started
 
     async def keep_trying(
         self, state: ManualState, load: Callable[[ManualState], Awaitable[None]] | None = None
     ) -> None:
-        """Load a failed manual again and again, with doubling pauses, until it comes or is deregistered.
+        """Load a failed manual again, with doubling pauses, until it is ready or deregistered.
 
-        `load` is the way to load it that a registry has.
+        `load` replaces `self.load` for a registry.
         """
         pause = _FIRST_PAUSE
         while state.status == "failed" and self._states.get(state.name) is state:
             if not _may_recover(state.error):
                 return
             await anyio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = min(pause * 2, _MAX_PAUSE)
             await (load or self.load)(state)
             if state.error is None:
                 what = "Manual" if load is None else "Registry"
-                _log.info("%s %s is back with %d tools.", what, state.name, state.tools)
+                _logger.info("%s %s is ready again; it has %d tools.", what, state.name, state.tools)
 
     async def refresh(self, name: str) -> None:
-        """Discover a manual again; its present tools stay while it fails."""
+        """Discover a manual again; if that fails, its present tools stay."""
         state = self._states.get(name)
         if state is None:
             return
         before = state.tools
         await self.load(state)
         if state.status == "failed" and before:
-            _log.warning("Manual %s could not be read again: %s", name, state.error)
+            _logger.warning("Manual %s could not be read again: %s", name, state.error)
             state.status = "ready"
 
     async def deregister(self, name: str) -> bool:
-        """Forget a manual, its tools and whatever its transport keeps for it; False if there is none."""
+        """Remove a manual, its tools and all that its transport keeps for it; False if there is no such manual."""
         state = self._states.pop(name, None)
         if state is None:
             return False
@@ -181,18 +186,25 @@ class Registration:
             await transport.aclose()
 
     def bind(self, tool: Tool) -> Target[Any]:
-        """The resolved target of a tool; raises VariableNotFound and ConfigError."""
+        """Return the target of a tool.
+
+        :raises VariableNotFound: a variable is not set.
+        :raises UtcpError: the call template is not valid, or its target is refused.
+        """
         return self._builder.target(tool, self._states[tool.manual].entry.template)
 
     def reach(self, entry: ManualEntry) -> tuple[Source, Target[Any]]:
-        """Source and resolved target of an entry, without loading it: of a registry, or for diagnosis.
+        """Return source and target of an entry without loading it: for a registry, or for diagnosis.
 
-        Raises as `load` records.
+        :raises UtcpError: the error that `load` would keep in the state.
         """
         return self._open(entry, self.transport(entry.kind))
 
     def unset_variables(self, entry: ManualEntry) -> list[str]:
-        """Keys of the variables that an entry needs and no source holds. Raises ConfigError."""
+        """Return the keys of the variables that an entry needs and no source has.
+
+        :raises ConfigError: the kind is unknown, or a source of variables cannot be read.
+        """
         return self._binder.unset(entry.template, type(self.transport(entry.kind)), entry.name)
 
     async def _load(self, state: ManualState) -> None:
@@ -207,7 +219,8 @@ class Registration:
             manual = await self._reader.read(document, entry=entry.template, source=source, options=options)
         if manual is None:
             raise DeadlineExceeded(
-                f"No manual came within {seconds:g} seconds.", remedy="Check the address or raise `discovery_timeout`."
+                f"The manual did not arrive within {seconds:g} seconds.",
+                remedy="Check the address, or raise `discovery_timeout`.",
             )
         built = self._builder.build(manual.tools, entry=entry, source=source, protocols=manual.protocols)
         state.dialect, state.title, state.description = manual.dialect, manual.title, manual.description
@@ -217,7 +230,7 @@ class Registration:
         state.tools = len(tools)
 
     def _open(self, entry: ManualEntry, transport: AnyTransport) -> tuple[Source, Target[Any]]:
-        """Source and target of a manual; whom the bridge trusts follows from the endpoint in the manual's own entry."""
+        """Return source and target of a manual. The endpoint in the manual's own entry decides about trust."""
         options = entry.options
         source = Source(
             name=entry.name,
@@ -250,9 +263,9 @@ def _tls(options: ManualOptions, root: Path) -> TlsOptions:
 
 
 def manual_name(template: JsonObject) -> str:
-    """Return the registered name: every character that is not a word character becomes `_` (UTCP v0.2 and v1).
+    """Return the registered name: each character that is not a letter, a digit or `_` becomes `_` (UTCP v0.2 and v1).
 
-    :raises ConfigError: no letter or digit is in it.
+    :raises ConfigError: the name has no letter and no digit.
     """
     name = safe_name(str(template.get("name") or ""))
     if not name.strip("_"):
@@ -274,24 +287,32 @@ def _base_origin(options: ManualOptions) -> frozenset[str]:
 
 
 def _is_foreign(endpoint: str, options: ManualOptions) -> bool:
-    """Whether a registry chose the address, and not the operator: only the registry's own is the operator's word."""
+    """Return whether a registry chose the address; the operator chose only the registry's own origin."""
     return options.registry is not None and origin_of(endpoint) != options.registry
 
 
 def _check_hash(document: Document, options: ManualOptions) -> None:
-    """Raises ManualError if the fetched bytes are not those that `sha256` names."""
+    """Compare the fetched bytes with the hash that the operator wrote.
+
+    :raises ManualError: the hash is another one, or the manual is not a document.
+    """
     if options.sha256 is None:
         return
     content = document.content
     data = content.encode() if isinstance(content, str) else content
-    found = sha256(data).hexdigest() if isinstance(data, bytes) else "that of no document"
+    if not isinstance(data, bytes):
+        raise ManualError(
+            "The transport makes this manual itself, so it has no document that `sha256` could be compared with.",
+            remedy="Remove `sha256` from the manual's entry.",
+        )
+    found = sha256(data).hexdigest()
     if found != options.sha256.lower():
         raise ManualError(
             f"The manual's SHA-256 is {found}, not {options.sha256.lower()}.",
-            remedy="Look at what changed before you change the hash.",
+            remedy="Check what changed in the manual before you change the hash.",
         )
 
 
 def _may_recover(error: UtcpError | None) -> bool:
-    """Whether time alone may cure it; what the configuration says stays as it is."""
+    """Return whether a later attempt may succeed; an error in the configuration stays until someone corrects it."""
     return not isinstance(error, OperatorError)

@@ -1,8 +1,8 @@
-"""The registries of a configuration: what they list is loaded as remote manuals, each on its own.
+"""The registries of a configuration: the manuals that they list are loaded as fetched manuals, each by itself.
 
-A registry is a stranger. It chooses addresses, so they get none of the exemptions of an address that the operator
-wrote, and no variables. It chooses names, and a name decides whose variables a manual sees: so each manual is named
-after the operator's name for the registry first. It never gets credentials, commands or files.
+A registry is not trusted. It chooses addresses, so these have no variables and none of the exemptions of an address
+that the operator wrote. It chooses names, and a name decides which variables a manual sees, so the name of each manual
+begins with the operator's name for the registry. A registry gives its manuals no credentials, commands or files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from utcp_bridge.configuration.places import is_url
 from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.dialects.configs import PASSED_ON
 from utcp_bridge.dialects.documents import parse_document
-from utcp_bridge.errors import DeadlineExceeded, PolicyError, UtcpError
+from utcp_bridge.errors import DeadlineExceeded, InternalError, PolicyError, UtcpError
 from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry
 from utcp_bridge.model import Fault, JsonObject, Source, is_list, is_object
 from utcp_bridge.net.local_file import resolve_within
@@ -30,17 +30,17 @@ from utcp_bridge.urls import origin_of
 
 __all__ = ["KIND", "Registries"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 KIND: Final = "registry"
-"""What stands for a transport's kind in a registry's `ManualState`."""
+"""The kind in a registry's `ManualState`, where a manual has its call template type."""
 
-_MOST_MANUALS: Final = 100
+_MAX_MANUALS: Final = 100
 _OF_ITS_MANUALS: Final = frozenset({"registry", "sha256"})
-"""Keys that mean something else beside a manual's own template."""
+"""Keys of a registry that have another meaning in the entry of a manual."""
 
 
 class Registries:
-    """Keeps the manuals of each registry in step with what it lists."""
+    """Loads the manuals that each registry lists, and removes those that it lists no more."""
 
     def __init__(self, services: Services, registration: Registration, start: Callable[[ManualState], object]) -> None:
         self._services = services
@@ -49,13 +49,16 @@ class Registries:
         self._children: dict[str, dict[str, JsonObject]] = {}
 
     def announce(self, entry: ManualEntry) -> ManualState:
-        """Take a registry in, in status `loading`. Raises ConfigError for a name that is taken."""
+        """Add a registry in status `loading`.
+
+        :raises ConfigError: another manual or registry has its name.
+        """
         return self._registration.announce(ManualEntry(entry.name, {**entry.template, "call_template_type": KIND}))
 
     async def load(self, state: ManualState) -> None:
-        """Ask the registry and start what it newly lists; every failure ends up in `state`.
+        """Ask the registry and load the manuals that are new. A failure is kept in `state`, not raised.
 
-        The manuals of before stay while the registry fails. A manual that it no longer lists goes.
+        If the registry fails, its present manuals stay. A manual that it no longer lists is removed.
         """
         started = anyio.current_time()
         try:
@@ -63,37 +66,37 @@ class Registries:
             state.status, state.error, state.dialect = "ready", None, KIND
         except UtcpError as error:
             state.status, state.error = ("ready" if self._children.get(state.name) else "failed"), error
-        except Exception as error:  # noqa: BLE001 - one registry never takes a manual down
-            _log.debug("Loading the registry %s failed.", state.name, exc_info=True)
+        except Exception as error:  # a registry must not fail a manual
+            _logger.debug("Loading the registry %s failed.", state.name, exc_info=True)
             state.status = "failed"
-            state.error = PolicyError(f"Loading failed inside the bridge ({type(error).__name__}).")
+            state.error = InternalError(f"Internal error while loading the registry ({type(error).__name__}).")
         state.seconds = anyio.current_time() - started
 
     async def forget(self, name: str) -> None:
-        """Deregister the manuals of a registry that is deregistered."""
+        """Remove the manuals of a registry that is removed."""
         for child in self._children.pop(name, {}):
             await self._registration.deregister(child)
 
     async def _ask(self, entry: JsonObject) -> tuple[ListingPage, str | None]:
-        """What the registry lists now, and its own origin; none for a file."""
+        """Return what the registry lists now, and its own origin; a file has none."""
         place = str(entry["registry"])
-        wishes: dict[str, Any] = {
+        filters: dict[str, Any] = {
             "tags": entry.get("tags") or (),
             "q": entry.get("q") or "",
-            "limit": entry.get("limit") or _MOST_MANUALS,
+            "limit": entry.get("limit") or _MAX_MANUALS,
         }
         if not is_url(place) and "$" not in place:
             path = resolve_within(place, self._services.root, confined=False)
-            return await list_manuals(str(path), _no_network, **wishes), None
+            return await list_manuals(str(path), _no_network, **filters), None
         seconds = float(entry.get("discovery_timeout") or self._services.settings.discovery_timeout)
         own = {key: value for key, value in entry.items() if key not in _OF_ITS_MANUALS}
         source, target = self._registration.reach(as_manual_entry({**own, "call_template_type": "http", "url": place}))
         page: ListingPage | None = None
         with anyio.move_on_after(seconds):
-            page = await list_manuals(target.template.url, self._fetcher(source, target), **wishes)
+            page = await list_manuals(target.template.url, self._fetcher(source, target), **filters)
         if page is None:
             raise DeadlineExceeded(
-                f"No answer came within {seconds:g} seconds.", remedy="Check the registry's address."
+                f"The registry did not answer within {seconds:g} seconds.", remedy="Check the registry's address."
             )
         return page, origin_of(target.template.url)
 
@@ -135,16 +138,16 @@ class Registries:
 
 
 def _entry_of(listing: Listing, registry: JsonObject, registry_origin: str | None) -> JsonObject:
-    """The manual's entry: what the operator said of the registry, and the address and hash that the registry said.
+    """Return the entry of a listed manual: the operator's keys of the registry, and the registry's address and hash.
 
-    :raises PolicyError: its address is not https, and not the registry's own.
+    :raises PolicyError: the address is neither https nor at the registry's own origin.
     """
     origin = origin_of(listing.url)
     allowed = registry.get("allowed_origins")
     own = origin == registry_origin
     if not (own or origin.startswith("https:") or (is_list(allowed) and origin in allowed)):
         raise PolicyError(
-            f"{origin} is neither https nor the registry's own address.",
+            f"The manual is at {origin}, which is neither https nor the registry's own address.",
             remedy=f'If that is intended, add "allowed_origins": ["{origin}"] to the registry.',
         )
     pins = registry.get("sha256")
@@ -168,4 +171,7 @@ def _fault(registry: str, listing: Listing, error: UtcpError) -> Fault:
 
 
 async def _no_network(url: str) -> Fetched:
-    raise PolicyError(f"A registry's file names {urlsplit(url).netloc} as another registry.")
+    raise PolicyError(
+        f"The registry's file lists another registry, at {urlsplit(url).netloc}.",
+        remedy="Add that registry to `registries`.",
+    )

@@ -1,4 +1,4 @@
-"""The live tools: lookup by name, deterministic order, change events. Never copied, never O(tools) on a call."""
+"""The live tools: lookup by name, deterministic order, change events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Change", "InMemoryToolRepository", "Listener", "ToolRepository", "sa
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one replacement changed. A tool whose definition changed is in both lists."""
+    """What one replacement changed. A tool with a changed definition is in both tuples."""
 
     manual: str
     added: tuple[Tool, ...] = ()
@@ -24,37 +24,37 @@ Listener = Callable[[Change], None]
 
 
 class ToolRepository(Protocol):
-    """Where registered tools live. Implementations keep order and notify synchronously."""
+    """A store of the live tools. Implementations keep their order and notify listeners before they return."""
 
     @property
     def generation(self) -> int:
-        """Grows with every change; caches compare it."""
+        """A number that grows with every change, so that caches can compare it."""
         ...
 
     def replace(self, manual: str, tools: Iterable[Tool]) -> Change:
-        """Make `tools` the tools of a manual; unchanged ones keep their identity."""
+        """Make `tools` the tools of a manual; a tool with the same definition stays the same object."""
         ...
 
     def remove(self, manual: str) -> Change:
-        """Forget a manual; unknown names change nothing."""
+        """Remove a manual; an unknown name changes nothing."""
         ...
 
     def get(self, qualified_name: str) -> Tool | None:
-        """The tool of this UTCP name (`manual.tool`)."""
+        """Return the tool with this UTCP name (`manual.tool`)."""
         ...
 
     def tools(self) -> Sequence[Tool]:
-        """Every tool, ordered by manual and then by name: the same after every restart."""
+        """Return every tool, ordered by manual and then by name: the same order after every restart."""
         ...
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` after every change; returns the way to unsubscribe."""
+        """Call `listener` after every change; call the returned function to unsubscribe."""
         ...
 
 
 @dataclass(slots=True)
 class InMemoryToolRepository:
-    """The default repository: a dict per manual."""
+    """The default repository: one dict for each manual, in memory."""
 
     _manuals: dict[str, dict[str, Tool]] = field(default_factory=dict[str, dict[str, Tool]])
     _by_name: dict[str, Tool] = field(default_factory=dict[str, Tool])
@@ -115,7 +115,7 @@ class InMemoryToolRepository:
 
 
 def same_definition(one: Tool, other: Tool) -> bool:
-    """Whether two readings of a tool agree in everything that a caller or a transport sees."""
+    """Return whether two versions of a tool are equal in all that a caller or a transport sees."""
     return all(
         getattr(one, name) == getattr(other, name)
         for name in (

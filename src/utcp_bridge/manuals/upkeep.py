@@ -1,4 +1,4 @@
-"""Upkeep: every manual and registry is loaded, tried again while it fails, and read again when that is wished."""
+"""Upkeep: when manuals and registries are loaded, loaded again after a failure, and read again."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from utcp_bridge.transport import Services
 
 __all__ = ["Upkeep"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Upkeep:
-    """Owns nothing but the course of events: tasks, manuals and registries belong to the parts it is given."""
+    """Schedules loading, retry and refresh of manuals and registries. Holds no state."""
 
     def __init__(self, services: Services, registration: Registration, tasks: Background, redactor: Redactor) -> None:
         self._registration = registration
@@ -30,7 +30,7 @@ class Upkeep:
         self._redactor = redactor
 
     def begin(self, config: UtcpClientConfig) -> None:
-        """Start loading everything that the configuration names; its own manuals take their names first."""
+        """Start to load all manuals and registries of a configuration; on a clash of names its own manuals win."""
         announced: list[ManualState] = []
         for announce, entries in (
             (self._registration.announce, config.manual_call_templates),
@@ -40,16 +40,16 @@ class Upkeep:
                 try:
                     announced.append(announce(as_manual_entry(entry)))
                 except UtcpError as error:
-                    _log.error("%s", error)
+                    _logger.error("%s", error)  # noqa: TRY400 - an operator needs the sentence, not the traceback
         for state in announced:
             self._start(state)
 
     def keep(self, state: ManualState) -> None:
-        """Maintain a manual that was loaded already."""
+        """Retry and refresh a manual that was loaded already."""
         self._tasks.spawn(lambda: self._maintain(state))
 
     async def refresh(self, name: str) -> None:
-        """Read a manual again, or ask a registry again; what is there stays until the new is."""
+        """Read a manual again, or ask a registry again; present tools stay until the new ones are ready."""
         state = next((state for state in self._registration.states() if state.name == name), None)
         if state is not None and state.kind == REGISTRY:
             await self._registries.load(state)
@@ -57,7 +57,7 @@ class Upkeep:
             await self._registration.refresh(name)
 
     async def deregister(self, name: str) -> bool:
-        """Forget a manual, or a registry and its manuals; False if there is none of this name."""
+        """Remove a manual, or a registry and its manuals; False if none has this name."""
         await self._registries.forget(name)
         return await self._registration.deregister(name)
 
@@ -68,9 +68,9 @@ class Upkeep:
         await (self._registries if state.kind == REGISTRY else self._registration).load(state)
         self._tasks.tell()
         if state.error is not None:
-            _log.warning("%s %s: %s", _noun(state), state.name, self._redactor(str(state.error)))
+            _logger.warning("%s %s: %s", _noun(state), state.name, self._redactor(str(state.error)))
         for fault in state.faults:
-            _log.warning("%s", self._redactor(str(fault)))
+            _logger.warning("%s", self._redactor(str(fault)))
         await self._maintain(state)
 
     async def _maintain(self, state: ManualState) -> None:

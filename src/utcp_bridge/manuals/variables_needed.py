@@ -1,4 +1,4 @@
-"""Which variables the templates of a manual name, and under which key each is to be set."""
+"""Which variables the call templates of a manual name, and under which key to set each of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REGISTRY = TransportRegistry()
 
 
 def raw_fields_of(template: JsonObject) -> frozenset[str]:
-    """The fields of a v1 template in which a dollar sign means nothing."""
+    """Return the fields of a v1 template in which a dollar sign does not start a variable."""
     try:
         return _REGISTRY.find(str(template.get("call_template_type"))).raw_fields
     except ConfigError:
@@ -23,7 +23,7 @@ def raw_fields_of(template: JsonObject) -> frozenset[str]:
 
 
 def names_in_template(template: JsonObject) -> list[str]:
-    """The names of the variables in a v1 template, in the order of their first mention."""
+    """Return the names of the variables in a v1 template, in the order of their first use."""
     try:
         transport = _REGISTRY.find(str(template.get("call_template_type")))
     except ConfigError:
@@ -32,7 +32,7 @@ def names_in_template(template: JsonObject) -> list[str]:
 
 
 def variables_of_tools(tools: Iterable[JsonObject], manual: str) -> dict[str, list[str]]:
-    """Key to set → names of the v1 tools that need it; arguments that look like variables are none."""
+    """Return, for each key to set, the names of the v1 tools that need it. Names of arguments are not variables."""
     needed: dict[str, list[str]] = {}
     for tool in tools:
         template, inputs = tool.get("tool_call_template"), tool.get("inputs")

@@ -15,7 +15,7 @@ from utcp_bridge.placement.openapi_plan import BuildRequest, compile_plan, read_
 from utcp_bridge.placement.utcp_placement import PlacementSpec, compile_placement
 from utcp_bridge.urls import bare_url
 
-__all__ = ["HttpFamilyTemplate", "is_idempotent", "verb_annotations"]
+__all__ = ["HttpFamilyTemplate", "verb_annotations"]
 
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "POST", "PUT", "PATCH", "DELETE"})
 
@@ -104,8 +104,3 @@ def verb_annotations(method: str) -> dict[str, bool]:
     if method in _IDEMPOTENT:
         hints["idempotentHint"] = True
     return hints
-
-
-def is_idempotent(method: str) -> bool:
-    """Whether a request of this method may be sent twice (RFC 9110, section 9.2.2)."""
-    return method in _IDEMPOTENT

@@ -65,11 +65,11 @@ _STATUS: Final[tuple[tuple[type[UtcpError], int], ...]] = (
 )
 
 
-class UnreadableBody(InvalidArguments):
-    """The body cannot be read as arguments; `status` is the HTTP status that says so."""
+class UnreadableBody(Exception):
+    """The body cannot be read as arguments; `status` is the HTTP status to return. Handled within this folder."""
 
     def __init__(self, message: str, *, remedy: str, status: int = 400) -> None:
-        super().__init__(message, remedy=remedy)
+        super().__init__(f"{message} {remedy}")
         self.status = status
 
 
@@ -243,12 +243,14 @@ def wants_lines(request: Request) -> bool:
 
 def problem(error: Exception) -> Response:
     """An error: our own in full, anything else as a correlation id alone."""
+    if isinstance(error, UnreadableBody):
+        return _problem(error.status, InvalidArguments.code, str(error), {})
     if not isinstance(error, UtcpError):
         ident = uuid.uuid4().hex[:12]
         _logger.error("A tool failed (%s, id %s).", type(error).__name__, ident)
         _logger.debug("Cause of %s:", ident, exc_info=error)
         return _problem(500, "internal", f"The tool failed. The log names the cause under id {ident}.", {})
-    status = error.status if isinstance(error, UnreadableBody) else _status(error)
+    status = _status(error)
     more: JsonObject = {}
     if isinstance(error, Rejected):
         more = {"upstream_status": error.status, "upstream_detail": error.detail}

@@ -105,9 +105,12 @@ def _in_body(inputs: JsonObject) -> JsonObject:
 
 
 class OpenApiApplication(Protocol):
-    """What FastAPI's applications have."""
+    """The part of a FastAPI application that `add_manual` uses."""
 
-    router: Router
+    @property
+    def router(self) -> Router:
+        """The router, which a route is added to."""
+        ...
 
     def openapi(self) -> JsonObject:
         """The description, without being asked over HTTP."""

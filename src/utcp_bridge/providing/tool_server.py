@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from utcp_bridge.errors import ConfigError, InvalidArguments, MalformedReply, UnknownTool, UtcpError
 from utcp_bridge.model import Binary, Emit, JsonObject
-from utcp_bridge.providing.exchange import Lines, answer_of, problem, read_arguments, wants_lines
+from utcp_bridge.providing.exchange import Lines, UnreadableBody, answer_of, problem, read_arguments, wants_lines
 from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
 from utcp_bridge.settings import explain
 
@@ -130,7 +130,7 @@ class ToolServer:
         try:
             tool = self._tool(request.path_params["name"])
             arguments = await read_arguments(request, tool.inputs)
-        except UtcpError as error:
+        except (UtcpError, UnreadableBody) as error:
             return problem(error)
         if tool.streams and wants_lines(request):
             return Lines(partial(tool.stream, arguments))

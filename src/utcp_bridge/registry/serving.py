@@ -31,7 +31,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, MOST_BYTES
+from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, MAX_BYTES
 from utcp_bridge.dialects import RawTool, Shape, detect, read_manual
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.dialects.fields import safe_name
@@ -291,8 +291,8 @@ class Folder:
         return known.state if known is not None else None
 
     def _read(self, path: Path, state: _State) -> _Read:
-        if state[1] > MOST_BYTES:
-            _logger.warning("%s is not listed: it is larger than %d bytes.", path, MOST_BYTES)
+        if state[1] > MAX_BYTES:
+            _logger.warning("%s is not listed: it is larger than %d bytes.", path, MAX_BYTES)
             return _Read(state)
         try:
             data = served_bytes(path)

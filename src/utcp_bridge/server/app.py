@@ -22,11 +22,11 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge import __version__
-from utcp_bridge.catalogue.catalogue import Entry, StaleCursor
+from utcp_bridge.catalogue.catalogue import Entry
 from utcp_bridge.catalogue.ports import ClientPort
 from utcp_bridge.catalogue.render import Rendering, compact, render_error, render_result
 from utcp_bridge.catalogue.text import shorten
-from utcp_bridge.errors import InvalidArguments, UnknownTool
+from utcp_bridge.errors import InvalidArguments, StaleCursor, UnknownTool
 from utcp_bridge.model import Emit, JsonObject, discard, is_object
 from utcp_bridge.search.query import describe_catalogue
 from utcp_bridge.server.changes import Changes

@@ -25,7 +25,7 @@ from utcp_bridge.catalogue.catalogue import Entry
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import InvalidArguments, UnknownTool, UtcpError
 from utcp_bridge.model import Emit, JsonObject, discard
-from utcp_bridge.providing.exchange import Lines, answer_of, problem, read_arguments, wants_lines
+from utcp_bridge.providing.exchange import Lines, UnreadableBody, answer_of, problem, read_arguments, wants_lines
 from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.native_templates import native_template
@@ -85,7 +85,7 @@ class UtcpRoutes:
         try:
             entry = await self._entry(request.path_params["name"])
             arguments = await read_arguments(request, entry.tool.inputs)
-        except UtcpError as error:
+        except (UtcpError, UnreadableBody) as error:
             return problem(error)
         if wants_lines(request) and self._client.streams(entry.tool):
             return Lines(partial(self._stream, entry, arguments))

@@ -1,9 +1,12 @@
 """The contract suite: the tests that every transport must pass, against a real peer of its kind.
 
-A test module brings a `Peer` and imports the suite's fixtures and tests:
+A test module brings a `Peer`; the pytest plugin adds the tests and fixtures of this module to it:
 
-    from utcp_bridge.testing.contract import *
-    from utcp_bridge.testing.contract import Case, Peer
+    # conftest.py
+    pytest_plugins = ["utcp_bridge.testing.plugin"]
+
+    # test_my_transport.py
+    from utcp_bridge.testing.contract import Case, Dialect, Peer
 
     class MyPeer(Peer): ...
 
@@ -11,10 +14,7 @@ A test module brings a `Peer` and imports the suite's fixtures and tests:
 
 The peer starts a real server, process or file, and says how to reach it. Every template that it returns is a call
 template as an operator writes it, in plain dicts; a `Case` adds the arguments and, for a fault, the expected error
-class. Listen on 127.0.0.1 and port 0. Faults that a kind cannot have go into `Peer.impossible`, each with its reason:
-the suite skips them.
-
-`pytest_plugins = ["utcp_bridge.testing.plugin"]` in the top-level `conftest.py` makes failed assertions readable.
+class. What a kind cannot have goes into `Peer.impossible` with the reason, and the suite skips it.
 """
 
 from __future__ import annotations
@@ -41,35 +41,7 @@ from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.testing.services import LOOPBACK, make_call, make_target, open_services
 from utcp_bridge.transport import Target, Transport
 
-__all__ = [
-    "CANARY",
-    "FAULTS",
-    "LIMIT",
-    "Bench",
-    "Case",
-    "Dialect",
-    "Peer",
-    "anyio_backend",
-    "bench",
-    "peer",
-    "test_a_call_of_either_dialect_is_cancelled_through_the_client",
-    "test_a_call_returns_what_the_peer_answered",
-    "test_a_deadline_ends_a_slow_call_at_once",
-    "test_a_faulty_peer_gives_the_right_error_class",
-    "test_a_hundred_calls_in_flight_each_get_their_own_reply",
-    "test_a_manual_of_either_dialect_is_discovered",
-    "test_a_reply_above_the_limit_is_refused_in_either_dialect",
-    "test_a_tool_of_either_dialect_is_called_through_the_client",
-    "test_a_tool_of_either_dialect_presents_its_credentials",
-    "test_a_tool_of_either_dialect_streams_through_the_client",
-    "test_an_explanation_shows_the_call_without_its_credentials_and_makes_none",
-    "test_discovery_at_a_faulty_peer_ends_in_a_typed_error",
-    "test_no_message_log_or_repr_holds_a_secret",
-    "test_nothing_is_left_open",
-    "test_partial_results_come_in_order_and_the_final_value_lists_them",
-    "test_the_callers_cancellation_reaches_the_peer",
-    "test_two_thousand_calls_leave_no_more_open_than_a_few_hundred",
-]
+__all__ = ["CANARY", "FAULTS", "LIMIT", "Bench", "Case", "Dialect", "Peer"]
 
 LIMIT: Final = 64 * 1024
 """Bytes: `max_reply_bytes` and `max_manual_bytes` during the suite."""

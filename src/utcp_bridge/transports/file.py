@@ -63,12 +63,6 @@ class FileTransport(Transport[FileTemplate]):
         del template
         return {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
 
-    @classmethod
-    def idempotent(cls, template: FileTemplate) -> bool:
-        """Always."""
-        del template
-        return True
-
     def needs(self, target: Target[FileTemplate]) -> Sequence[LocalFile]:
         """The file."""
         return (LocalFile(target.template.file_path, self.services.root),)

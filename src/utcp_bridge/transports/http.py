@@ -19,7 +19,7 @@ from utcp_bridge.errors import ManualError, Rejected
 from utcp_bridge.model import Call, Document, Emit, Result
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
-from utcp_bridge.placement.http_template import HttpFamilyTemplate, is_idempotent, verb_annotations
+from utcp_bridge.placement.http_template import HttpFamilyTemplate, verb_annotations
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
 
@@ -67,11 +67,6 @@ class HttpTransport(Transport[HttpTemplate]):
     def annotations(cls, template: HttpTemplate) -> Mapping[str, Any]:
         """Hints by the method."""
         return verb_annotations(template.http_method)
-
-    @classmethod
-    def idempotent(cls, template: HttpTemplate) -> bool:
-        """By the method."""
-        return is_idempotent(template.http_method)
 
     async def discover(self, target: Target[HttpTemplate]) -> Document:
         """Fetch the document as bytes; whoever registers it parses it.

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
 from pydantic import Field
 
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Unreachable
 from utcp_bridge.model import Call, Document, Emit, Result
-from utcp_bridge.net.http import HttpSession
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.request import RequestParts
 from utcp_bridge.net.stream import Collector
@@ -28,6 +27,9 @@ from utcp_bridge.net.stream_decoders import EventSplitter
 from utcp_bridge.placement.http_template import HttpFamilyTemplate, verb_annotations
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
+
+if TYPE_CHECKING:
+    from utcp_bridge.net.http_session import HttpSession
 
 __all__ = ["TRANSPORT", "SseTemplate", "SseTransport"]
 

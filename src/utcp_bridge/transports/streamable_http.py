@@ -24,7 +24,7 @@ from utcp_bridge.net.request import RequestParts
 from utcp_bridge.net.stream import Collector
 from utcp_bridge.net.stream_decoders import splitter_for
 from utcp_bridge.placement.encoding import encode_path_segment
-from utcp_bridge.placement.http_template import HttpFamilyTemplate, is_idempotent, verb_annotations
+from utcp_bridge.placement.http_template import HttpFamilyTemplate, verb_annotations
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
 
@@ -56,11 +56,6 @@ class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
     def annotations(cls, template: StreamableHttpTemplate) -> Mapping[str, Any]:
         """Hints by the method."""
         return verb_annotations("POST" if template.wire == "path" else template.http_method)
-
-    @classmethod
-    def idempotent(cls, template: StreamableHttpTemplate) -> bool:
-        """By the method."""
-        return template.wire == "plain" and is_idempotent(template.http_method)
 
     async def discover(self, target: Target[StreamableHttpTemplate]) -> Document:
         """Fetch the manual by the template's method."""

@@ -46,12 +46,6 @@ class TextTransport(Transport[TextTemplate]):
         del template
         return {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
 
-    @classmethod
-    def idempotent(cls, template: TextTemplate) -> bool:
-        """Always."""
-        del template
-        return True
-
     async def discover(self, target: Target[TextTemplate]) -> Document:
         """The content as it was written: text, or an object or list that needs no parsing.
 

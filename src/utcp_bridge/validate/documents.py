@@ -17,12 +17,11 @@ from pydantic import BaseModel, ValidationError
 
 from utcp_bridge.configuration.places import STDIN, is_url, read_place
 from utcp_bridge.dialects import Shape, detect, read_config, read_manual
-from utcp_bridge.dialects.documents import DocumentError
 from utcp_bridge.dialects.fields import nearest, safe_name, sort_of, word
 from utcp_bridge.dialects.positions import Path, lines_of
 from utcp_bridge.dialects.shapes import kind_key
 from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, suggest_name
-from utcp_bridge.errors import ConfigError, UtcpError
+from utcp_bridge.errors import ConfigError, ManualError, UtcpError
 from utcp_bridge.manuals.variables_needed import names_in_template, variables_of_tools
 from utcp_bridge.model import JsonObject, Trust, is_list, is_object
 from utcp_bridge.registry.listing import read_page
@@ -53,7 +52,7 @@ async def check_place(
     name = name or (suggest_name({"file_path": place}, ()) if place != STDIN else "manual")
     try:
         placed = await read_place(place, read_stdin=read_stdin)
-    except DocumentError as error:
+    except ManualError as error:
         return Report(place, name, findings=[Finding("error", (), error.message, error.remedy or "", line=error.line)])
     except ConfigError as error:
         raise ConfigError(f"{place}: {error.message}", remedy=error.remedy) from None

@@ -23,12 +23,12 @@ def test_text_is_printed_as_it_is(command, manual):
     assert command("call", "-c", manual, "notices.door").out == "Mind the step.\n"
 
 
-def test_the_tool_may_be_named_as_over_mcp_or_alone(command, manual):
+def test_a_tool_is_found_by_its_mcp_name_and_by_its_short_name(command, manual):
     assert command("call", "-c", manual, "notices_door").out == "Mind the step.\n"
     assert command("call", "-c", manual, "door").out == "Mind the step.\n"
 
 
-def test_only_the_manual_that_is_called_is_loaded(command, manual):
+def test_a_call_loads_only_the_manual_of_the_tool(command, manual):
     assert "gone" not in command("call", "-c", manual, "notices.door").err
 
 
@@ -38,7 +38,7 @@ def test_json_output_is_an_object_with_the_value(command, manual):
     assert told["truncated"] is None
 
 
-def test_arguments_come_from_stdin(command, monkeypatch):
+def test_arguments_are_read_from_stdin(command, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO('{"text": "one two"}'))
     assert json.loads(command("call", "--quickstart", "desk.text_statistics", "-").out)["words"] == 2
 
@@ -51,14 +51,14 @@ def test_partial_results_are_printed_one_per_line(command):
     ]
 
 
-def test_a_call_that_streams_nothing_prints_its_value_all_the_same(command, manual):
+def test_a_call_without_partial_results_prints_its_value_with_stream(command, manual):
     assert command("call", "-c", manual, "notices.door", "--stream").out == "Mind the step.\n"
 
 
 def test_an_image_goes_to_a_file_or_raw_to_stdout(command, tmp_path, capfdbinary):
     arguments = ("call", "--quickstart", "studio.bar_chart", "values:=[3,5,2]")
     written = command(*arguments, "-o", "chart.png")
-    assert "bytes in chart.png" in written.err
+    assert "bytes to chart.png" in written.err
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG\r\n")
     assert "PNG" in command(*arguments).out
     told = json.loads(command(*arguments, "--json").out)
@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_written_is_exit_code_2(command, manual):
     assert "cannot be written" in outcome.err
 
 
-def test_wrong_arguments_are_exit_code_4_and_say_what_fits(command):
+def test_wrong_arguments_are_exit_code_4_and_name_the_fault(command):
     outcome = command("call", "--quickstart", "desk.convert_units", "value=much", "from=mi", "to=km")
     assert (outcome.code, outcome.out) == (4, "")
     assert "value" in outcome.err
@@ -92,7 +92,7 @@ def test_an_unknown_tool_is_exit_code_3(command):
     assert "Did you mean desk.convert_units" in outcome.err
 
 
-def test_a_refusal_by_the_service_is_exit_code_5_with_its_words(command):
+def test_a_rejection_by_the_service_is_exit_code_5_with_its_message(command):
     outcome = command("call", "--quickstart", "desk.read_note", "id=9")
     assert outcome.code == 5
     assert "404" in outcome.err
@@ -106,7 +106,7 @@ def test_with_json_an_error_is_an_object_on_stdout(command):
     assert error["detail"] == {"error": "There is no note 9."}
 
 
-def test_a_call_out_of_time_is_exit_code_7(command, tmp_path):
+def test_a_call_beyond_its_deadline_is_exit_code_7(command, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         template = {"call_template_type": "http", "url": url}
@@ -117,30 +117,30 @@ def test_a_call_out_of_time_is_exit_code_7(command, tmp_path):
     assert outcome.code == 7
 
 
-def test_a_stream_out_of_time_gives_what_came_and_says_so(command):
+def test_a_stream_beyond_its_deadline_returns_the_part_that_came(command):
     arguments = ("studio.count_slowly", "to=50", "--set", "stream_timeout=0.3", "--debug")
     outcome = command("call", "--quickstart", *arguments)
     assert json.loads(outcome.out)[0] == {"progress": 1, "total": 50}
-    assert "The result was cut" in outcome.err
+    assert "The result is incomplete" in outcome.err
     assert "Traceback" not in outcome.err
 
 
-def test_a_tool_of_a_manual_that_failed_gives_the_manuals_exit_code(command, manual):
+def test_a_call_of_a_failed_manual_has_the_exit_code_of_the_failure(command, manual):
     outcome = command("call", "-c", manual, "gone.anything")
     assert outcome.code == 5
     assert "Manual gone failed" in outcome.err
 
 
-def test_a_result_that_was_cut_says_so(capsys):
+def test_an_incomplete_result_is_reported(capsys):
     assert _give(Result("half", truncated="too long"), PLAIN) == 0
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("half\n", "The result was cut: too long\n")
+    assert (captured.out, captured.err) == ("half\n", "The result is incomplete: too long\n")
 
 
-def test_an_image_on_a_terminal_is_announced_not_poured_out(terminal):
+def test_an_image_is_not_printed_on_a_terminal(terminal):
     with terminal:
         _give(Result(Binary(b"\x89PNG", "image/png")), PLAIN)
-    assert terminal.shown() == "4 bytes of image/png; write them to a file with -o FILE.\n"
+    assert terminal.shown() == "The result is 4 bytes of image/png. Write it to a file with -o FILE.\n"
 
 
 def test_content_of_an_mcp_server_is_printed_block_by_block(capsys):

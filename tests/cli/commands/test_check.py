@@ -14,7 +14,7 @@ def test_every_manual_has_a_row_and_every_fault_a_line(command, manual):
     assert "'broken'" in outcome.out
 
 
-def test_json_holds_the_same(command, manual):
+def test_json_contains_the_same(command, manual):
     outcome = command("check", "-c", manual, "--json")
     ready, failed = json.loads(outcome.out)["manuals"]
     assert (ready["status"], ready["tools"], ready["error"]) == ("ready", 2, None)
@@ -23,11 +23,11 @@ def test_json_holds_the_same(command, manual):
     assert failed["error"]["code"] == "unreachable"
 
 
-def test_a_sound_configuration_is_exit_code_0(command):
+def test_a_configuration_without_faults_is_exit_code_0(command):
     assert command("check", "--quickstart").code == 0
 
 
-def test_no_manuals_is_told(command, tmp_path):
+def test_a_configuration_without_manuals_is_reported(command, tmp_path):
     (tmp_path / "utcp.yaml").write_text("manual_call_templates: []")
     outcome = command("check")
     assert (outcome.code, outcome.out) == (0, "")

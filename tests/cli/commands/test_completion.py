@@ -1,4 +1,4 @@
-"""`utcp-bridge completion` in the shells themselves."""
+"""`utcp-bridge completion` in real shells."""
 
 import os
 import shlex
@@ -76,7 +76,7 @@ def test_bash_completes_manuals_and_local_tools_of_the_named_configuration(manua
 
 
 @needs["zsh"]
-def test_zsh_takes_the_script():
+def test_zsh_accepts_the_script():
     script = 'autoload -U compinit; compinit -D; eval "$(utcp-bridge completion zsh)"; echo ${_comps[utcp-registry]}'
     assert in_shell("zsh", script) == (["_utcp_registry_completion"], "")
 
@@ -94,13 +94,13 @@ def test_the_script_is_for_every_installed_name(command, shell):
         assert f"_{name.replace('-', '_').upper()}_COMPLETE={shell}_complete" in outcome.out
 
 
-def test_the_shell_is_that_of_the_environment_by_default(command, monkeypatch):
+def test_the_default_shell_is_that_of_the_environment(command, monkeypatch):
     monkeypatch.setenv("SHELL", "/usr/bin/fish")
     assert command("completion").out == command("completion", "fish").out
 
 
 @pytest.mark.parametrize("shell", ["/bin/dash", ""])
-def test_a_shell_that_is_not_known_is_a_wrong_command_line(command, monkeypatch, shell):
+def test_an_unknown_shell_is_a_wrong_command_line(command, monkeypatch, shell):
     monkeypatch.setenv("SHELL", shell)
     outcome = command("completion")
     assert (outcome.code, outcome.out) == (1, "")

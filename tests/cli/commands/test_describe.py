@@ -19,7 +19,7 @@ def test_a_tool_is_shown_with_its_arguments_and_a_call(command):
     )
 
 
-def test_the_call_that_is_shown_works_once_it_is_filled_in(command):
+def test_the_example_call_works_when_its_values_are_filled_in(command):
     shown = command("describe", "--quickstart", "desk.convert_units").out.splitlines()[-1]
     words = shlex.split(shown.replace("NUMBER", "1"))
     assert words[:2] == ["utcp-bridge", "call"]
@@ -34,7 +34,7 @@ def test_json_has_the_schema_and_the_mcp_name(command):
     assert told["inputs"]["properties"]["tags"]["type"] == "array"
 
 
-def test_arrays_defaults_and_hints_are_told(command):
+def test_arrays_defaults_and_hints_are_shown(command):
     note = command("describe", "--quickstart", "desk.create_note").out
     dates = command("describe", "--quickstart", "calendar.add_to_date").out
     assert "array of string" in note
@@ -42,17 +42,17 @@ def test_arrays_defaults_and_hints_are_told(command):
     assert "Default: 0." in dates
 
 
-def test_what_is_unusual_in_a_tool_is_told(command, manual):
+def test_unusual_properties_of_a_tool_are_shown(command, manual):
     plain = command("describe", "-c", manual, "notices.door").out
     listing = command("describe", "-c", manual, "notices.list").out
-    assert "It takes no arguments." in plain
+    assert "The tool has no arguments." in plain
     assert plain.endswith(f"\n  utcp-bridge call -c {manual} notices.door\n")
     assert "Hints: readOnly, idempotent" in plain
     assert "Deprecated." in listing
     assert "integer or null" in listing
 
 
-def test_an_unknown_tool_is_answered_with_its_exit_code(command, manual):
+def test_an_unknown_tool_has_its_exit_code(command, manual):
     outcome = command("describe", "-c", manual, "notices.dor")
     assert (outcome.code, outcome.out) == (3, "")
     assert "Did you mean notices.door" in outcome.err
@@ -68,11 +68,11 @@ def test_an_unknown_tool_is_answered_with_its_exit_code(command, manual):
         ({"properties": {"a": {}}, "required": "a"}, ""),
     ],
 )
-def test_the_call_names_what_is_required_whatever_the_schema(schema, sample):
+def test_the_example_call_contains_every_required_argument(schema, sample):
     assert _sample_arguments(schema) == sample
 
 
-def test_an_argument_that_is_described_elsewhere_is_shown_as_what_it_is(command):
+def test_an_argument_with_a_reference_shows_the_type_of_its_target(command):
     told = command("describe", "--quickstart", "books.addBook").out
     assert "book      object  required" in told
     assert """'book:={"title": "text", "author": "text"}'""" in told

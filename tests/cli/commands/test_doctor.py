@@ -1,4 +1,4 @@
-"""`utcp-bridge doctor`, in this process and as a process of its own."""
+"""`utcp-bridge doctor` in this process and in its own process."""
 
 import json
 import subprocess
@@ -45,13 +45,13 @@ def test_each_step_of_each_manual_has_a_row(command, manual):
     assert "no_such_type" in outcome.err
 
 
-def test_a_sound_configuration_is_exit_code_0(command):
+def test_a_configuration_without_faults_is_exit_code_0(command):
     outcome = command("doctor", "--quickstart", "--call", 'desk.convert_units {"value": 10, "from": "km", "to": "mi"}')
     assert (outcome.code, outcome.err) == (0, "")
     assert rows(outcome)["desk", "call"] == "ok"
 
 
-def test_manuals_can_be_named_and_a_wrong_name_is_told_with_the_nearest(command, tmp_path):
+def test_a_wrong_manual_name_is_refused_with_the_nearest(command, tmp_path):
     path = configured(tmp_path, text("weather", "a"), text("bank", "b"))
     assert {name for name, _ in rows(command("doctor", "-c", path, "bank"))} == {"bank"}
     outcome = command("doctor", "-c", path, "wether")
@@ -74,7 +74,7 @@ def test_the_first_failure_gives_the_exit_code(command, tmp_path, entry, step, c
     assert rows(outcome)["shop", step] == "failed"
 
 
-def test_an_entry_that_cannot_be_read_is_a_failure_too(command, tmp_path):
+def test_an_unreadable_entry_is_a_failure(command, tmp_path):
     path = configured(tmp_path, text("well", "a"), {"name": "odd", "call_template_type": "no_such_type"})
     outcome = command("doctor", "-c", path, "--json")
     assert outcome.code == 2
@@ -88,7 +88,7 @@ def test_a_call_is_a_name_and_an_object(command, tmp_path, call):
 
 
 @pytest.mark.parametrize("call", ["", "{}", "house.door {", 'house.door {"a": 1} x'])
-def test_a_call_of_another_form_is_told_with_an_example(command, call):
+def test_a_call_option_of_another_form_is_refused_with_an_example(command, call):
     outcome = command("doctor", "--call", call)
     assert outcome.code == 1
     assert "--call 'weather.get" in outcome.err
@@ -100,14 +100,14 @@ def test_calls_that_fail_have_their_own_exit_codes(command, tmp_path):
     assert command("doctor", "-c", path, "--call", "nobody").code == 3
 
 
-def test_a_long_list_is_cut_for_people_and_whole_in_json(command, tmp_path):
+def test_a_long_list_is_cut_in_the_table_and_complete_in_json(command, tmp_path):
     path = configured(tmp_path, text("house", *(f"a b{number}" for number in range(15))))
-    assert "and 5 more; --json shows them all" in command("doctor", "-c", path).out
+    assert "and 5 more; --json shows all" in command("doctor", "-c", path).out
     steps = json.loads(command("doctor", "-c", path, "--json").out)["manuals"][0]["steps"]
     assert [len(step["details"]) for step in steps if step["step"] == "tools"] == [15]
 
 
-def test_no_manuals_is_told(command, tmp_path):
+def test_a_configuration_without_manuals_is_reported(command, tmp_path):
     outcome = command("doctor", "-c", configured(tmp_path))
     assert (outcome.code, outcome.out) == (0, "")
     assert "There are no manuals." in outcome.err
@@ -119,7 +119,7 @@ def test_a_terminal_shows_what_is_examined(command, manual, terminal):
     assert "Examining notices" in terminal.shown()
 
 
-def test_as_a_process_it_says_the_same_and_shows_no_secret(tmp_path):
+def test_the_process_prints_the_same_and_no_secret(tmp_path):
     with threaded_service() as service:
         auth = {"auth_type": "api_key", "api_key": "${KEY}"}
         entries = [

@@ -41,7 +41,7 @@ def test_a_request_is_printed_with_its_credentials_masked(command, config):
     assert "literal-key" not in outcome.out + outcome.err
 
 
-def test_scripts_get_the_same_as_json(command, config):
+def test_json_contains_the_same_request(command, config):
     told = json.loads(command("explain", "-c", config, "shop.add", "shelf=a", "--json").out)
     assert told["tool"] == "shop.add"
     assert told["kind"] == "http"
@@ -50,26 +50,26 @@ def test_scripts_get_the_same_as_json(command, config):
     assert told["messages"] == []
 
 
-def test_remarks_are_apart_from_the_request(command):
+def test_remarks_go_to_stderr_and_the_request_to_stdout(command):
     outcome = command("explain", "--quickstart", "workshop.describe_computer")
     assert outcome.code == 0
     assert "In the folder " in outcome.err
     assert "In the folder " not in outcome.out
 
 
-def test_wrong_arguments_are_told_as_for_a_call(command, config):
+def test_wrong_arguments_are_reported_as_for_a_call(command, config):
     outcome = command("explain", "-c", config, "shop.add")
     assert outcome.code == command("call", "-c", config, "shop.add").code != 0
     assert '"shelf" is a required property' in outcome.err
 
 
-def test_an_unknown_tool_is_told_with_near_ones(command, config):
+def test_an_unknown_tool_is_refused_with_near_names(command, config):
     outcome = command("explain", "-c", config, "shop.ad")
     assert outcome.code != 0
     assert "Did you mean shop.add?" in outcome.err
 
 
-def test_a_manual_that_does_not_come_decides_the_exit_code(command, tmp_path):
+def test_a_failed_manual_decides_the_exit_code(command, tmp_path):
     path = tmp_path / "utcp.json"
     path.write_text(
         json.dumps({"manual_call_templates": [{"name": "gone", "call_template_type": "file", "file_path": "no.json"}]})
@@ -79,5 +79,5 @@ def test_a_manual_that_does_not_come_decides_the_exit_code(command, tmp_path):
     assert "Manual gone failed" in outcome.err
 
 
-def test_text_that_is_sent_nowhere_says_so(command, manual):
+def test_a_text_tool_sends_nothing_and_explain_says_so(command, manual):
     assert command("explain", "-c", manual, "notices.door").out.startswith("The text of the call template")

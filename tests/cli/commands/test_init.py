@@ -1,4 +1,4 @@
-"""`init`: what is written is a configuration that `check` takes."""
+"""`utcp-bridge init` writes a configuration that `check` loads."""
 
 import json
 
@@ -8,7 +8,7 @@ from tests.support.source import TESTS
 PETSTORE = TESTS / "data" / "openapi" / "oai-v3.0-pass-petstore-expanded.yaml"
 
 
-def test_options_become_a_commented_configuration_that_check_takes(command, tmp_path, monkeypatch):
+def test_init_writes_a_configuration_that_check_loads(command, tmp_path, monkeypatch):
     monkeypatch.setenv("API_KEY", "k")
     manual = tmp_path / "weather.json"
     template = {"call_template_type": "text", "content": "Sunny."}
@@ -25,7 +25,7 @@ def test_options_become_a_commented_configuration_that_check_takes(command, tmp_
     assert states == {"oai_v3_0_pass_petstore_expanded": "ready", "weather": "ready"}
 
 
-def test_places_name_their_manuals_and_commands_are_kept_whole(command, tmp_path):
+def test_manuals_are_named_after_their_places_and_commands_stay_whole(command, tmp_path):
     places = ["--manual", "https://api.example.com/utcp", "--manual", "https://www.example.com/utcp"]
     servers = ["--mcp", "npx -y @modelcontextprotocol/server-memory", "--mcp", "https://mcp.example.com/mcp"]
     assert command("init", "other.yaml", *places, *servers).code == 0
@@ -35,7 +35,7 @@ def test_places_name_their_manuals_and_commands_are_kept_whole(command, tmp_path
     assert entries[3]["url"] == "https://mcp.example.com/mcp"
 
 
-def test_a_file_that_is_there_is_written_over_only_by_force(command, tmp_path):
+def test_an_existing_file_is_overwritten_only_with_force(command, tmp_path):
     (tmp_path / "utcp.yaml").write_text("mine", encoding="utf-8")
     refused = command("init", "--manual", "a.json")
     assert refused.code == 1
@@ -44,7 +44,7 @@ def test_a_file_that_is_there_is_written_over_only_by_force(command, tmp_path):
     assert command("init", "--manual", "a.json", "--force").code == 0
 
 
-def test_without_options_and_terminal_it_says_what_is_missing(command):
+def test_init_without_options_and_without_a_terminal_names_the_options(command):
     done = command("init")
     assert done.code == 1
     assert "--openapi" in done.err

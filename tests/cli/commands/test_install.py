@@ -1,4 +1,4 @@
-"""`install`: the entry in each host's own file, and nothing else changed."""
+"""`utcp-bridge install` writes the entry into a host's file and changes nothing else."""
 
 import json
 import tomllib
@@ -22,13 +22,13 @@ def config(tmp_path):
     return path
 
 
-def test_without_a_host_they_are_listed_with_their_files(command, home):
+def test_install_without_a_host_lists_the_hosts_and_their_files(command, home):
     done = command("install")
     assert done.code == 0
     assert str(home / ".cursor" / "mcp.json") in done.out
 
 
-def test_an_entry_is_written_beside_the_others_by_absolute_paths(command, home, config):
+def test_an_entry_is_added_to_the_others_with_absolute_paths(command, home, config):
     path = home / ".cursor" / "mcp.json"
     path.parent.mkdir()
     path.write_text('{"mcpServers": {"files": {"command": "x"}}}', encoding="utf-8")
@@ -45,7 +45,7 @@ def test_an_entry_is_written_beside_the_others_by_absolute_paths(command, home, 
     assert not (path.parent / "mcp.json.bak2").exists()
 
 
-def test_a_projects_file_and_toml_are_written_too(command, tmp_path, home, config):
+def test_a_project_file_and_a_toml_file_are_written(command, tmp_path, home, config):
     assert command("install", "vscode", str(config), "--project", str(tmp_path)).code == 0
     entry = json.loads((tmp_path / ".vscode" / "mcp.json").read_text())["servers"]["utcp"]
     assert entry["type"] == "stdio"
@@ -54,7 +54,7 @@ def test_a_projects_file_and_toml_are_written_too(command, tmp_path, home, confi
     assert written["mcp_servers"]["utcp"]["args"][-1] == str(config)
 
 
-def test_nothing_is_written_where_that_is_not_asked_for(command, home, config):
+def test_dry_run_print_and_link_write_nothing(command, home, config):
     shown = command("install", "cursor", str(config), "--dry-run")
     assert '+    "utcp": {' in shown.out
     printed = json.loads(command("install", "vscode", str(config), "--print").out)
@@ -74,7 +74,7 @@ def test_nothing_is_written_where_that_is_not_asked_for(command, home, config):
         (["netscape"], "netscape"),
     ],
 )
-def test_what_cannot_be_done_says_so(command, tmp_path, arguments, words):
+def test_an_impossible_installation_is_refused_with_the_reason(command, tmp_path, arguments, words):
     if "CONFIG" in arguments:
         other = tmp_path / "other.yaml"
         other.write_text("{}", encoding="utf-8")

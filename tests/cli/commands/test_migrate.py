@@ -1,4 +1,4 @@
-"""`migrate`: two real MCP servers move behind the bridge, and their tools answer as before."""
+"""`utcp-bridge migrate`: two real MCP servers move behind the bridge, and their tools still work."""
 
 import io
 import json
@@ -57,7 +57,7 @@ def test_after_the_move_the_one_entry_reaches_the_tools_of_both_servers(command,
     assert json.loads(host_file.read_text()) == moved
 
 
-def test_servers_move_one_by_one_and_some_may_stay(command, host_file):
+def test_servers_move_one_by_one_and_some_stay(command, host_file):
     assert command("migrate", str(host_file), "--only", "alpha").code == 0
     servers = json.loads(host_file.read_text())["mcpServers"]
     assert list(servers) == ["beta", "utcp"]
@@ -68,7 +68,7 @@ def test_servers_move_one_by_one_and_some_may_stay(command, host_file):
     assert list(json.loads(host_file.read_text())["mcpServers"]) == ["utcp"]
 
 
-def test_a_dry_run_shows_everything_but_the_secrets_and_writes_nothing(command, host_file):
+def test_a_dry_run_masks_secrets_and_writes_nothing(command, host_file):
     before = host_file.read_text()
     done = command("migrate", str(host_file), "--dry-run")
     assert done.code == 0
@@ -79,7 +79,7 @@ def test_a_dry_run_shows_everything_but_the_secrets_and_writes_nothing(command, 
     assert [path.name for path in host_file.parent.iterdir()] == ["mcp.json"]
 
 
-def test_what_cannot_be_moved_is_left_untouched(command, host_file):
+def test_a_failed_migration_changes_nothing(command, host_file):
     unknown = command("migrate", str(host_file), "--only", "gamma")
     assert "alpha, beta" in unknown.err
     host_file.with_name("utcp.json").write_text("- a list", encoding="utf-8")
@@ -89,7 +89,7 @@ def test_what_cannot_be_moved_is_left_untouched(command, host_file):
     assert "--output" in refused.err
     assert host_file.read_text() == before
     host_file.write_text("{", encoding="utf-8")
-    assert "Mend it first" in command("migrate", str(host_file)).err
+    assert "Correct the file first" in command("migrate", str(host_file)).err
 
 
 def test_each_server_becomes_a_manual_whose_secrets_are_variables():
@@ -113,7 +113,7 @@ def test_each_server_becomes_a_manual_whose_secrets_are_variables():
     assert "s3cret" not in repr(made)
 
 
-def test_what_the_host_asked_for_is_left_to_be_set_and_what_is_no_server_is_told():
+def test_inputs_become_variables_and_an_invalid_server_is_reported():
     servers = {"a": {"command": "x", "args": ["--key", "${input:key}"], "env": {"K": "${input:key}"}}, "b": {}, "c": 5}
     made = migrate_servers(servers)
     assert made.manuals[0]["args"] == ["--key", "${key}"]
@@ -121,7 +121,7 @@ def test_what_the_host_asked_for_is_left_to_be_set_and_what_is_no_server_is_told
     assert [remark.split()[0] for remark in made.remarks] == ["Set", "b", "c"]
 
 
-def test_the_bridges_own_entry_is_known_in_every_form():
+def test_every_form_of_the_bridges_own_entry_is_recognised():
     assert is_bridge({"command": "/opt/bin/utcp-bridge", "args": ["serve", "x.yaml"]})
     assert is_bridge({"command": "python", "args": ["-m", "utcp_bridge", "serve", "x.yaml"]})
     assert not is_bridge({"command": "serve", "args": []})
@@ -129,7 +129,7 @@ def test_the_bridges_own_entry_is_known_in_every_form():
     assert not is_bridge(None)
 
 
-def test_a_configuration_is_added_to_and_a_moved_server_replaced():
+def test_manuals_are_added_and_a_moved_server_is_replaced():
     before = {"manual_call_templates": [{"name": "a", "old": 1}, {"name": "b"}], "variables": {"X": "1"}}
     merged = merge(before, Migrated([{"name": "a", "new": 1}], {"S": "1"}), "utcp.env")
     assert merged["manual_call_templates"] == [{"name": "b"}, {"name": "a", "new": 1}]

@@ -22,10 +22,10 @@ def test_the_manuals_of_a_registry_are_listed(command):
     assert "ftp" in outcome.err
     assert [one["name"] for one in json.loads(found.out)["manuals"]] == ["weather"]
     assert len(json.loads(limited.out)["manuals"]) == 1
-    assert (none.code, none.out, "No manual fits." in none.err) == (0, "", True)
+    assert (none.code, none.out, "No manual matches." in none.err) == (0, "", True)
 
 
-def test_a_registry_that_cannot_be_read_is_an_exit_code_and_one_line(command):
+def test_an_unreadable_registry_is_one_line_and_an_exit_code(command):
     assert command("registry", "list", "gone.json").code == 2
     with served(Answers({}).app) as base:
         outcome = command("registry", "list", base, "--json")
@@ -33,14 +33,14 @@ def test_a_registry_that_cannot_be_read_is_an_exit_code_and_one_line(command):
     assert json.loads(outcome.out)["error"]["code"] == "rejected"
 
 
-def test_serving_beyond_loopback_is_refused_unasked(command, tmp_path):
+def test_serving_beyond_loopback_needs_insecure(command, tmp_path):
     outcome = command("registry", "serve", str(tmp_path), "--host", "0.0.0.0", "--port", "0")
     assert outcome.code == 2
     assert "--insecure" in outcome.err
     assert command("registry", "serve", str(tmp_path / "gone")).code == 2
 
 
-def test_a_tool_of_a_registry_is_called_and_nothing_else_is_asked(command, tmp_path):
+def test_a_call_asks_only_the_registry_of_the_tool(command, tmp_path):
     service = Answers({"/manuals": {"manuals": [{"name": "m", "url": "/m"}]}, "/call": {"answer": 42}})
     other = Answers({"/manuals": {"manuals": []}})
     with served(service.app) as base, served(other.app) as elsewhere:

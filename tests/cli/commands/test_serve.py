@@ -1,4 +1,4 @@
-"""`utcp-bridge serve`, as a host runs it: a process of its own, and in this process for what it says."""
+"""`utcp-bridge serve` as a host runs it, in its own process; its messages, in this process."""
 
 import contextlib
 import gc
@@ -50,7 +50,7 @@ def converse(*messages, arguments):
     return [json.loads(line) for line in [*lines, *rest.splitlines()]], err, process.returncode
 
 
-def test_stdout_carries_json_rpc_alone_however_much_there_is_to_tell(manual):
+def test_stdout_carries_only_json_rpc(manual):
     answers, err, code = converse(
         INITIALIZE,
         INITIALIZED,
@@ -70,7 +70,7 @@ def test_stdout_carries_json_rpc_alone_however_much_there_is_to_tell(manual):
     assert '"tool":"notices.door"' in err
 
 
-def test_a_child_that_prints_does_not_reach_the_wire(tmp_path):
+def test_output_of_a_child_process_does_not_reach_stdout(tmp_path):
     """`--strict` serves only once the child has run to its end and its tool is there."""
     script = tmp_path / "chatty.py"
     tool = json.dumps({"name": "t", "inputs": {"type": "object", "properties": {}}})
@@ -87,7 +87,7 @@ def test_a_child_that_prints_does_not_reach_the_wire(tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [["missing.json"], ["--set", "prot=1"], ["--quickstart", "--set", "port=x"]])
-def test_a_fault_of_the_configuration_ends_it_at_once_with_one_line(command, arguments):
+def test_a_configuration_error_ends_serving_with_one_line(command, arguments):
     outcome = command("serve", *arguments)
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.count("\n") == 1
@@ -104,11 +104,11 @@ def test_strict_ends_at_the_first_manual_that_failed(command, tmp_path):
     assert "gone.json" in outcome.err
 
 
-def test_strict_serves_what_has_no_fault(command):
+def test_strict_serves_a_configuration_without_faults(command):
     assert command("serve", "--quickstart", "--strict").code == 0
 
 
-def test_strict_ends_at_a_faulty_tool_too(command, tmp_path):
+def test_strict_ends_at_a_faulty_tool(command, tmp_path):
     tool = {"name": "x", "tool_call_template": {"call_template_type": "no_such_type"}}
     entry = {"name": "m", "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": [tool]}}
     (tmp_path / "providers.json").write_text(json.dumps([entry]))
@@ -175,7 +175,7 @@ def test_over_http_there_is_one_ready_line_and_the_entry_for_a_host():
     assert json.loads(entry)["mcpServers"]["utcp"]["url"] in ready
 
 
-def test_the_ready_line_names_what_failed_and_the_entry_where_a_token_goes(manual):
+def test_the_ready_line_names_failed_manuals_and_the_entry_has_a_token(manual):
     arguments = (manual, "--log-level", "error", "--set", "bearer_token=abc-def-ghi", "--path", "/tools")
     code, served = serve_until_ready(*arguments)
     assert code == 0
@@ -185,7 +185,7 @@ def test_the_ready_line_names_what_failed_and_the_entry_where_a_token_goes(manua
     assert "YOUR_TOKEN" in entry
 
 
-def test_on_a_terminal_stdio_says_what_it_is(command, monkeypatch):
+def test_serving_on_stdio_explains_itself_on_a_terminal(command, monkeypatch):
     main, other = os.openpty()
     with os.fdopen(main, "rb"), os.fdopen(other, encoding="utf-8") as keyboard:
         monkeypatch.setattr(sys, "stdin", keyboard)
@@ -193,7 +193,7 @@ def test_on_a_terminal_stdio_says_what_it_is(command, monkeypatch):
         monkeypatch.undo()
 
 
-def test_a_manual_that_still_loads_is_named_in_the_ready_line(tmp_path):
+def test_the_ready_line_names_manuals_that_are_loading(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         path = tmp_path / "slow.json"
         entry = {"name": "slow", "call_template_type": "http", "url": f"http://127.0.0.1:{silent.getsockname()[1]}/"}
@@ -213,7 +213,7 @@ async def client_of(*entries: dict[str, object], startup_wait: float = 5.0) -> U
 
 
 @pytest.mark.anyio
-async def test_nothing_is_collected_until_the_manuals_are_there_and_then_none_of_them() -> None:
+async def test_the_collector_is_off_while_manuals_load_and_then_ignores_them() -> None:
     async with await client_of({"name": "a", "call_template_type": "text", "content": MANUAL}) as client:
         with anyio.fail_after(10), paused():
             assert not gc.isenabled()
@@ -235,7 +235,7 @@ async def test_nothing_is_collected_until_the_manuals_are_there_and_then_none_of
 
 
 @pytest.mark.anyio
-async def test_a_manual_that_does_not_come_ends_the_pause_after_the_start_up_wait() -> None:
+async def test_the_pause_of_the_collector_ends_after_startup_wait() -> None:
     async def silent(stream: anyio.abc.ByteStream) -> None:
         async with stream:
             await anyio.sleep_forever()
@@ -252,7 +252,7 @@ async def test_a_manual_that_does_not_come_ends_the_pause_after_the_start_up_wai
         group.cancel_scope.cancel()
 
 
-def test_an_error_while_serving_leaves_the_collector_as_it_was() -> None:
+def test_an_error_while_serving_restores_the_collector() -> None:
     with pytest.raises(RuntimeError, match="port taken"), paused():
         raise RuntimeError("port taken")
     assert gc.isenabled()

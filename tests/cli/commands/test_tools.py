@@ -13,11 +13,11 @@ def test_tools_are_listed_by_name_and_faults_on_stderr(command, manual):
     ]
     assert "odd" in outcome.err
     assert "Manual gone failed: The file" in outcome.err
-    assert "1 fault in manuals; `utcp-bridge check` shows them." in outcome.err
+    assert "1 fault in manuals. `utcp-bridge check` lists them." in outcome.err
     assert "Traceback" not in outcome.err
 
 
-def test_patterns_and_tags_choose(command, manual):
+def test_patterns_and_tags_select_tools(command, manual):
     by_pattern = command("tools", "-c", manual, "*.list", "--json")
     by_tag = command("tools", "-c", manual, "--tag", "door", "--json")
     assert [tool["name"] for tool in json.loads(by_pattern.out)] == ["notices.list"]

@@ -1,4 +1,4 @@
-"""`utcp-bridge validate`, and the way from an OpenAPI description to a manual that holds."""
+"""`utcp-bridge validate`, and `convert` from an OpenAPI description to a valid manual."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def write(path, document):
     return str(path)
 
 
-def test_a_manual_that_holds_is_exit_code_0_and_a_faulty_one_1(command, tmp_path):
+def test_a_valid_manual_is_exit_code_0_and_a_faulty_one_1(command, tmp_path):
     good = write(tmp_path / "good.json", {"utcp_version": "1.0.1", "tools": [TOOL]})
     bad = write(tmp_path / "bad.json", {"utcp_version": "1.0.1", "tools": [{**TOOL, "name": ""}, {**TOOL, "x": 1}]})
     assert (command("validate", good).code, command("validate", bad).code) == (0, 1)
@@ -46,13 +46,13 @@ def test_a_manual_that_holds_is_exit_code_0_and_a_faulty_one_1(command, tmp_path
     assert lines[3].startswith("  warning: line 19 /tools/1/x (t): nothing reads the key 'x'.")
 
 
-def test_warnings_are_faults_where_that_is_wished(command, tmp_path):
+def test_strict_treats_warnings_as_errors(command, tmp_path):
     path = write(tmp_path / "m.json", {"tools": [{**TOOL, "x": 1}]})
     assert command("validate", path).code == 0
     assert command("validate", path, "--strict").code == 1
 
 
-def test_variables_are_listed_with_the_key_to_set(command, tmp_path, monkeypatch):
+def test_variables_are_listed_with_the_keys_to_set(command, tmp_path, monkeypatch):
     tools = [
         {**TOOL, "name": f"t{at}", "tool_call_template": {**TOOL["tool_call_template"], "headers": {"X": "${KEY}"}}}
         for at in range(5)
@@ -63,7 +63,7 @@ def test_variables_are_listed_with_the_key_to_set(command, tmp_path, monkeypatch
     assert "  set: m_KEY (for t0" in command("validate", path).out
 
 
-def test_json_is_for_scripts(command, tmp_path):
+def test_json_contains_the_report(command, tmp_path):
     path = write(tmp_path / "m.json", {"tools": [{**TOOL, "name": 3}]})
     outcome = command("validate", path, "--json")
     told = json.loads(outcome.out)
@@ -97,16 +97,16 @@ def piped(sample, folder):
 
 
 BASE = "--base-url https://api.example.com"
-"""Some samples name no server."""
+"""For samples without a server."""
 
 
 @pytest.mark.parametrize("name", TEN)
 @pytest.mark.timeout(90)
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of OpenAPI samples is not beside this repository")
-def test_a_description_from_the_field_becomes_a_manual_that_holds(name, tmp_path):
+def test_a_public_description_becomes_a_valid_manual(name, tmp_path):
     assert piped(SHARED / name, tmp_path).startswith("m.json: valid (")
 
 
 @pytest.mark.parametrize("path", sample_files(OWN), ids=lambda path: path.name)
-def test_a_description_of_ours_becomes_a_manual_that_holds(path, tmp_path):
+def test_a_sample_description_becomes_a_valid_manual(path, tmp_path):
     assert piped(path, tmp_path).startswith("m.json: valid (")

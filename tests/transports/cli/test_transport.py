@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from utcp_bridge.errors import InvalidArguments, ManualError, Rejected, ReplyTooLarge, Unreachable
 from utcp_bridge.model import JsonObject, Result, discard
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
 from utcp_bridge.testing.contract import Case, Peer
 from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transport import Program

@@ -28,7 +28,6 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import Document, JsonObject, Result, Source, TlsOptions, discard
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
 from utcp_bridge.testing.contract import CANARY, Case, Peer
 from utcp_bridge.testing.services import LOOPBACK, make_call, make_target, open_services
 from utcp_bridge.transports.grpc.transport import GrpcTransport

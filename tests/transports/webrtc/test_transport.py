@@ -17,7 +17,6 @@ from tests.upstreams.webrtc_peer import HAS_ADDRESS, TOOLS, WebRtcService
 from utcp_bridge import UtcpClient, UtcpClientConfig
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, Rejected, Unreachable
 from utcp_bridge.model import JsonObject
-from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
 from utcp_bridge.testing.contract import CANARY, Case, Peer
 from utcp_bridge.testing.services import make_target
 from utcp_bridge.transports.webrtc import transport as webrtc

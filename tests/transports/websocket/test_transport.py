@@ -16,7 +16,6 @@ from tests.upstreams.websocket_service import WebSocketService
 from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, Unreachable, UtcpError
 from utcp_bridge.model import Binary, JsonObject, Result, discard
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.testing.contract import *  # noqa: F403 - the suite's fixtures and tests
 from utcp_bridge.testing.contract import CANARY, Case, Peer
 from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transports.websocket.transport import WebSocketTransport

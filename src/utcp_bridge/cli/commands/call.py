@@ -119,7 +119,7 @@ def _give(result: Result, output: _Output) -> int:
     else:
         print_json(_plain(value))
     if result.truncated and not output.as_json:
-        note(f"The result was cut: {result.truncated}")
+        note(f"The result is incomplete: {result.truncated}")
     return exits.UPSTREAM if isinstance(value, ContentBlocks) and value.is_error else exits.OK
 
 
@@ -138,13 +138,13 @@ def _write(value: Any, file: Path) -> None:
     try:
         file.write_bytes(data)
     except OSError as error:
-        raise ConfigError(f"{file} cannot be written: {error.strerror}.") from None
-    note(f"{len(data)} bytes in {file}")
+        raise ConfigError(f"{file} cannot be written: {error.strerror}.", remedy="Choose another file.") from None
+    note(f"Wrote {len(data)} bytes to {file}.")
 
 
 def _print_binary(value: Binary) -> None:
     if sys.stdout.isatty():
-        note(f"{len(value.data)} bytes of {value.media_type}; write them to a file with -o FILE.")
+        note(f"The result is {len(value.data)} bytes of {value.media_type}. Write it to a file with -o FILE.")
     else:
         sys.stdout.buffer.write(value.data)
 
@@ -158,7 +158,7 @@ def _print_blocks(value: ContentBlocks) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON: bytes become Base64, MCP content stays as it is."""
+    """Return a value as JSON: bytes become Base64, MCP content stays as it is."""
     from utcp_bridge.model import Binary, ContentBlocks, is_list
 
     if isinstance(value, Binary):

@@ -25,7 +25,7 @@ Examples:
   utcp-bridge check                            each manual of ./providers.json
   utcp-bridge check utcp.yaml --json
 \b
-Exit codes, by the first manual that failed:
+Exit codes. The first manual that failed determines the code:
 """
     + exits.listed(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.UPSTREAM, exits.POLICY, exits.DEADLINE)
 )

@@ -1,4 +1,4 @@
-"""`utcp-bridge convert`: OpenAPI descriptions, MCP servers and documents of UTCP v0 as a UTCP manual."""
+"""`utcp-bridge convert`: make a UTCP manual of OpenAPI descriptions, MCP servers and documents of UTCP v0."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["convert"]
 
 _FORMS: Final = ("json", "yaml")
 _GENERATIONS: Final = ("v1", "v0")
-_SHOWN: Final = 20
+_MAX_NOTES: Final = 20
 
 
 @click.command(
@@ -31,8 +31,8 @@ Examples:
   utcp-bridge convert openapi.json > utcp-manual.json
   utcp-bridge convert https://api.example.com/openapi.json -o shop.yaml --tag orders
   curl -s https://example.com/swagger.json | utcp-bridge convert - --base-url https://example.com
-  utcp-bridge convert providers.json -o utcp_config.json   UTCP v0 becomes v1
-  utcp-bridge convert mcp.json -o servers.json             an MCP host's servers are asked
+  utcp-bridge convert providers.json -o utcp_config.json   from UTCP v0 to v1
+  utcp-bridge convert mcp.json -o servers.json             the tools of an MCP host's servers
   utcp-bridge convert --mcp-command "uvx mcp-server-time" --name time -o time.json
 \b
 Exit codes:
@@ -45,47 +45,64 @@ Exit codes:
     "commands",
     metavar="COMMAND",
     multiple=True,
-    help="MCP server to start and ask; may be given several times.",
+    help="Command of an MCP server, whose tools are listed; may be given several times.",
 )
 @click.option(
-    "--mcp-url", "urls", metavar="URL", multiple=True, help="MCP server to ask over HTTP; may be given several times."
+    "--mcp-url",
+    "urls",
+    metavar="URL",
+    multiple=True,
+    help="URL of an MCP server, whose tools are listed; may be given several times.",
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to stdout.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file instead of stdout."
+)
 @click.option("--force", is_flag=True, help="Overwrite the file that -o names.")
-@click.option("--format", "form", type=click.Choice(_FORMS), help="Default: by the name that -o gives, or json.")
-@click.option("--to", "target", type=click.Choice(_GENERATIONS), default="v1", show_default=True, help="UTCP to write.")
-@click.option("--name", help="Title of the manual; variables to set are named after the file, or after this.")
-@click.option("--base-url", metavar="URL", help="Where calls go, in place of an OpenAPI description's servers.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(_FORMS),
+    help="Form of the output. Default: that of the file name after -o, or json.",
+)
+@click.option(
+    "--to", "target", type=click.Choice(_GENERATIONS), default="v1", show_default=True, help="Version of UTCP to write."
+)
+@click.option("--name", help="Title of the manual. Without -o, it is also the prefix of the variables to set.")
+@click.option(
+    "--base-url", metavar="URL", help="Base URL of the calls, instead of the servers of an OpenAPI description."
+)
 @click.option(
     "--server-variable",
     "pairs",
     metavar="NAME=VALUE",
     multiple=True,
-    help="For an OpenAPI server's URL; may be given several times.",
+    help="Value of a variable in an OpenAPI server's URL; may be given several times.",
 )
 @click.option(
     "-t",
     "--tag",
     "tags",
     multiple=True,
-    help="Only OpenAPI operations with this tag, or one like `pet*`; may be given several times.",
+    help="Only OpenAPI operations with a tag like this, for example `pet*`; may be given several times.",
 )
 @click.option(
     "--operation",
     "operations",
     metavar="PATTERN",
     multiple=True,
-    help="Only operationIds like this; may be given several times.",
+    help="Only OpenAPI operations with an operationId like this; may be given several times.",
 )
-@click.option("--portable", is_flag=True, help="Leave out `info` and other keys that strict UTCP clients refuse.")
-@click.option("--keep-values", is_flag=True, help="Write the values of an MCP server's env and headers as they are.")
+@click.option("--portable", is_flag=True, help="Omit `info` and other keys that strict UTCP clients reject.")
+@click.option(
+    "--keep-values", is_flag=True, help="Write the values of an MCP server's `env` and `headers` instead of variables."
+)
 @debug_option
 def convert(sources: tuple[str, ...], output: Path | None, force: bool, **flags: Any) -> None:
-    """Make a UTCP manual of each SOURCE, and one of all.
+    """Make one UTCP manual of all SOURCEs.
 
     SOURCE is a file, a URL, or - for stdin: an OpenAPI description (2.0, 3.0, 3.1, 3.2), a UTCP manual or
-    configuration of any generation, or an MCP host's file. The manual needs no further file. What could not be
-    converted is told on stderr.
+    configuration of any version, or an MCP host's file. The manual needs no other file. stderr reports what could not
+    be converted.
     """
     lines = [f"mcp+stdio:{command}" for command in flags.pop("commands")]
     lines += [f"mcp+{url}" for url in flags.pop("urls")]
@@ -115,7 +132,7 @@ def _wishes(flags: JsonObject) -> Wishes:
     include = {key: patterns for key, patterns in chosen.items() if patterns}
     pairs = [pair.partition("=") for pair in flags.pop("pairs")]
     if any(not separator for _, separator, _ in pairs):
-        raise click.UsageError("--server-variable takes NAME=VALUE.")
+        raise click.UsageError("--server-variable needs NAME=VALUE.")
     variables = {name: value for name, _, value in pairs}
     return Wishes(server_variables=variables, include=include or None, **flags)
 
@@ -124,7 +141,7 @@ def _refuse_to_overwrite(output: Path, force: bool) -> None:
     from utcp_bridge.errors import ConfigError
 
     if output.exists() and not force:
-        raise ConfigError(f"{output} is there already.", remedy="Give --force to overwrite it.")
+        raise ConfigError(f"{output} already exists.", remedy="Use --force to overwrite it.")
 
 
 def _write(converted: Converted, output: Path | None, form: Form | None) -> None:
@@ -138,22 +155,22 @@ def _write(converted: Converted, output: Path | None, form: Form | None) -> None
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{output} cannot be written: {error.strerror}.") from None
+        raise ConfigError(f"{output} cannot be written: {error.strerror}.", remedy="Choose another file.") from None
 
 
 def _tell(converted: Converted, output: Path | None) -> None:
-    """What was left out, which variables to set, and where the result is: on stderr."""
+    """Report on stderr what was left out, which variables to set, and where the result is."""
     from utcp_bridge.dialects.fields import safe_name
     from utcp_bridge.manuals.variables_needed import variables_of_tools
 
-    for fault in converted.notes[:_SHOWN]:
+    for fault in converted.notes[:_MAX_NOTES]:
         complain(f"{fault.severity}: {fault}")
-    if len(converted.notes) > _SHOWN:
-        complain(f"… and {len(converted.notes) - _SHOWN} more of these.")
+    if len(converted.notes) > _MAX_NOTES:
+        complain(f"… and {len(converted.notes) - _MAX_NOTES} more.")
     name = safe_name(output.stem if output else converted.name)
     needed = variables_of_tools(converted.tools, name)
     if needed:
-        note(f"Variables to set, if the manual is loaded under the name {name}: {', '.join(needed)}")
+        note(f"Variables to set if the manual has the name {name}: {', '.join(needed)}")
     if converted.is_manual and (output is not None or sys.stderr.isatty()):
         tools = len(converted.tools)
         note(f"{tools} {'tool' if tools == 1 else 'tools'}" + (f" in {output}" if output else ""))

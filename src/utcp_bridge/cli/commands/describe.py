@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from utcp_bridge.cli.finding import find_tool, summary
-from utcp_bridge.cli.opening import opened, run_async, tell_failures, wait_for_manuals
+from utcp_bridge.cli.opening import opened, report_failures, run_async, wait_for_manuals
 from utcp_bridge.cli.options import Options, client_options, tool_names
 from utcp_bridge.cli.output import heading, print_json, print_line, print_table
 from utcp_bridge.cli.program import started_as
@@ -42,7 +42,7 @@ async def _describe(options: Options, name: str, as_json: bool) -> None:
 
     async with opened(options, only=name) as client:
         await wait_for_manuals(client)
-        tell_failures(client)
+        report_failures(client)
         tool = find_tool(client, name)
         mcp_name = Catalogue(client).name_of(tool)
         if as_json:
@@ -64,7 +64,7 @@ def _print(tool: Tool, mcp_name: str, options: Options) -> None:
     if rows:
         print_table(("ARGUMENT", "TYPE", "", "DESCRIPTION"), rows)
     else:
-        print_line("It takes no arguments.")
+        print_line("The tool has no arguments.")
     words = [started_as(), "call", *options.words(), tool.qualified_name]
     print_line(f"\n  {shlex.join(words)}{_sample_arguments(tool.inputs)}")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
-_MOST_DETAILS: Final = 10
+_MAX_DETAILS: Final = 10
 _CALL: Final = re.compile(r"\s*(?P<tool>[^{]*[^{\s=])\s*=?\s*(?P<arguments>\{.*)?", re.DOTALL)
 _COLUMNS: Final = ("MANUAL", "STEP", "STATUS", "TIME", "WHAT")
 
@@ -46,11 +46,11 @@ Steps. Each needs the steps before it:
 \b
 Examples:
   utcp-bridge doctor                           each manual of ./providers.json
-  utcp-bridge doctor utcp.yaml weather      one manual
+  utcp-bridge doctor utcp.yaml weather         one manual
   utcp-bridge doctor utcp.yaml --call 'weather.get_forecast {"city": "Paris"}'
   utcp-bridge doctor utcp.yaml --json
 \b
-Exit codes, by the first step that failed:
+Exit codes. The first step that failed determines the code:
 """
     + exits.listed()
 )
@@ -82,7 +82,7 @@ async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[Trial
         await wait_for_manuals(client)
         await _forget_others(client, manuals)
         _check_names(manuals, loaded, client)
-        diagnosis = await diagnose(client, entries, guard=guard, trials=trials, progress=_tell_progress)
+        diagnosis = await diagnose(client, entries, guard=guard, trials=trials, progress=_show_progress)
         left_out = [fault for fault in loaded.faults if fault.severity == "error"]
         if as_json:
             faults = [_fault_as_json(fault) for fault in loaded.faults]
@@ -96,7 +96,7 @@ async def _doctor(options: Options, manuals: tuple[str, ...], trials: list[Trial
 
 
 def _trial(text: str) -> TrialCall:
-    """A call from `tool`, `tool {"a": 1}` or `tool={"a": 1}`."""
+    """Return the call that `tool`, `tool {"a": 1}` or `tool={"a": 1}` describes."""
     from utcp_bridge.doctor import TrialCall
     from utcp_bridge.model import is_object
 
@@ -107,13 +107,13 @@ def _trial(text: str) -> TrialCall:
         arguments = None
     if match is None or not is_object(arguments):
         raise click.UsageError(
-            '--call takes a tool\'s name and a JSON object: --call \'weather.get {"city": "Paris"}\'.'
+            '--call needs a tool\'s name and a JSON object: --call \'weather.get {"city": "Paris"}\'.'
         )
     return TrialCall(match["tool"], arguments)
 
 
 def _safe(name: object) -> str:
-    """A name as manuals are registered under it."""
+    """Return the name in the form under which manuals are registered."""
     return re.sub(r"\W", "_", str(name or ""), flags=re.ASCII)
 
 
@@ -122,7 +122,7 @@ def _is_wanted(entry: JsonObject, manuals: Sequence[str]) -> bool:
 
 
 def _registries_only(loaded: LoadedConfig, manuals: Sequence[str]) -> LoadedConfig:
-    """What the client loads itself: the registries whose manuals may be meant. Its own manuals are loaded in a step."""
+    """Return the part that the client loads: registries that may contain a named manual. A step loads other manuals."""
     own = {_safe(entry.get("name")) for entry in loaded.config.manual_call_templates}
     others = [name for name in map(_safe, manuals) if name not in own]
     registries = tuple(
@@ -136,7 +136,7 @@ def _registries_only(loaded: LoadedConfig, manuals: Sequence[str]) -> LoadedConf
 
 
 async def _forget_others(client: UtcpClient, manuals: Sequence[str]) -> None:
-    """Manuals of a registry that nobody asked for."""
+    """Remove the manuals of registries that the command does not name."""
     wanted = {_safe(name) for name in manuals}
     for state in client.report() if manuals else ():
         if state.name not in wanted and state.kind != "registry":
@@ -149,11 +149,11 @@ def _check_names(manuals: Sequence[str], loaded: LoadedConfig, client: UtcpClien
     for name in manuals:
         if _safe(name) not in known:
             near = get_close_matches(name, known, n=2) or sorted(known)[:5]
-            remedy = f"Did you mean {' or '.join(near)}?" if near else "The configuration names none."
+            remedy = f"Did you mean {' or '.join(near)}?" if near else "The configuration has no manuals."
             raise ConfigError(f"There is no manual {name!r} in the configuration.", remedy=remedy)
 
 
-def _tell_progress(names: Sequence[str]) -> None:
+def _show_progress(names: Sequence[str]) -> None:
     show_progress(f"Examining {', '.join(names)} …" if names else "")
 
 
@@ -165,18 +165,18 @@ def _print(diagnosis: Diagnosis) -> None:
     if rows:
         print_table(_COLUMNS, rows)
     found = [manual.status for manual in diagnosis.manuals]
-    counts = [("well", found.count("ok")), ("with warnings", found.count("warning")), ("failed", found.count("failed"))]
-    told = ", ".join(f"{number} {word}" for word, number in counts if number)
-    if told:
-        print_line(f"{len(found)} {'manual' if len(found) == 1 else 'manuals'}: {told}.")
+    counts = [("ok", found.count("ok")), ("with warnings", found.count("warning")), ("failed", found.count("failed"))]
+    counted = ", ".join(f"{number} {word}" for word, number in counts if number)
+    if counted:
+        print_line(f"{len(found)} {'manual' if len(found) == 1 else 'manuals'}: {counted}.")
 
 
 def _rows(manual: str, step: DoctorStep) -> list[tuple[str, ...]]:
     time = "" if step.status == "skipped" else f"{step.seconds * 1000:.0f} ms"
     what = f"{step.message} {step.remedy}".rstrip()
-    shown = list(step.details[:_MOST_DETAILS])
-    if len(step.details) > _MOST_DETAILS:
-        shown.append(f"and {len(step.details) - _MOST_DETAILS} more; --json shows them all")
+    shown = list(step.details[:_MAX_DETAILS])
+    if len(step.details) > _MAX_DETAILS:
+        shown.append(f"and {len(step.details) - _MAX_DETAILS} more; --json shows all")
     return [(manual, step.name, step.status, time, what), *((manual, step.name, "", "", line) for line in shown)]
 
 

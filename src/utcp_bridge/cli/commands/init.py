@@ -1,4 +1,4 @@
-"""`utcp-bridge init`: a first configuration, from a few answers or options."""
+"""`utcp-bridge init`: write a first configuration, from options or from answers to questions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["init"]
 @click.command(
     epilog="""\b
 Examples:
-  utcp-bridge init                                              asks, on a terminal
+  utcp-bridge init                                              asks questions on a terminal
   utcp-bridge init --openapi https://api.example.com/openapi.json --api-key X-Api-Key
   utcp-bridge init --mcp "uvx mcp-server-time" --manual https://example.com/utcp tools.yaml
 """
@@ -32,9 +32,11 @@ Examples:
 @click.option("--manual", multiple=True, metavar="URL|FILE", help="A UTCP manual; may be given several times.")
 @click.option("--mcp", multiple=True, metavar="COMMAND|URL", help="An MCP server; may be given several times.")
 @click.option(
-    "--api-key", metavar="HEADER", help="Header for the key of the OpenAPI descriptions; its variable is API_KEY."
+    "--api-key",
+    metavar="HEADER",
+    help="Header of the API key of the OpenAPI descriptions. The key is read from the variable API_KEY.",
 )
-@click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
+@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 @debug_option
 def init(
     file: Path,
@@ -44,9 +46,9 @@ def init(
     api_key: str | None,
     force: bool,
 ) -> int:
-    """Write a commented configuration that `check` and `serve` take."""
+    """Write a configuration with comments: utcp.yaml, or FILE."""
     if file.exists() and not force:
-        raise click.UsageError(f"{file} is there already; --force writes over it.")
+        raise click.UsageError(f"{file} already exists. Use --force to overwrite it.")
     if not (openapi or manual or mcp):
         openapi, manual, mcp, api_key = _ask()
     text = "".join(_configuration(openapi, manual, mcp, api_key))
@@ -60,13 +62,13 @@ def init(
 
 def _ask() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], str | None]:
     if not sys.stdin.isatty():
-        raise click.UsageError("Say what the tools are: --openapi, --manual or --mcp.")
+        raise click.UsageError("Name a source of tools with --openapi, --manual or --mcp.")
     openapi = _several("An OpenAPI description, as a URL or file")
     api_key = click.prompt("The header of its API key, if it needs one", default="", show_default=False, err=True)
     manual = _several("A UTCP manual, as a URL or file")
     mcp = _several("An MCP server, as a command or URL")
     if not (openapi or manual or mcp):
-        raise click.UsageError("There is nothing to write.")
+        raise click.UsageError("There is nothing to write. Name at least one source of tools.")
     return openapi, manual, mcp, api_key or None
 
 
@@ -81,7 +83,8 @@ def _several(question: str) -> tuple[str, ...]:
 def _configuration(
     openapi: tuple[str, ...], manual: tuple[str, ...], mcp: tuple[str, ...], api_key: str | None
 ) -> Iterator[str]:
-    yield "# Tools for utcp-bridge. Every key: docs/configuration.md; every setting of `bridge`: docs/settings.md.\n\n"
+    yield "# Tools for utcp-bridge. `utcp-bridge help configuration` explains every key,\n"
+    yield "# `utcp-bridge help settings` every setting of `bridge`.\n\n"
     yield "manual_call_templates:\n"
     taken: set[str] = set()
     for place in openapi:
@@ -95,7 +98,7 @@ def _configuration(
     for place in mcp:
         yield from _server(place, taken)
     yield "\nbridge:\n"
-    yield "  exposure: auto        # all tools are listed while there are few; search_tools finds the others\n"
+    yield "  exposure: auto        # lists all tools if they are few; search_tools finds the others\n"
     yield "  # call_timeout: 55    # seconds for one call\n"
 
 
@@ -115,7 +118,7 @@ def _server(place: str, taken: set[str]) -> Iterator[str]:
 
 
 def _name(place: str, taken: set[str]) -> str:
-    """A name from a place: the host of a URL, the stem of a file."""
+    """Return a new name for a place: from the host of a URL, or from the name of a file."""
     host = re.match(r"https?://(?:api\.|www\.)?([^/:.]+)", place)
     base = re.sub(r"\W+", "_", host[1] if host else Path(place).stem, flags=re.ASCII).strip("_").lower() or "tools"
     name, number = base, 1

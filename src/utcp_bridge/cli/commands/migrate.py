@@ -1,4 +1,4 @@
-"""`utcp-bridge migrate`: a host's MCP servers become manuals of one UTCP configuration, behind one entry."""
+"""`utcp-bridge migrate`: move the MCP servers of a host into one UTCP configuration, behind one entry."""
 
 from __future__ import annotations
 
@@ -32,21 +32,22 @@ _CREDENTIAL = re.compile(r"(?P<scheme>Bearer|Basic|Token) +(?P<secret>\S+)", re.
 @click.command(
     epilog="""\b
 Examples:
-  utcp-bridge migrate ~/.cursor/mcp.json --dry-run      what would change, secrets masked
+  utcp-bridge migrate ~/.cursor/mcp.json --dry-run      show what would change, secrets masked
   utcp-bridge migrate ~/.cursor/mcp.json                every server, behind one entry
-  utcp-bridge migrate .mcp.json --only github           one server after the other
-  utcp-bridge migrate .mcp.json --keep browser          all but this one
+  utcp-bridge migrate .mcp.json --only github           one server only
+  utcp-bridge migrate .mcp.json --keep browser          all except this one
 """
 )
 @click.argument("host_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="The configuration. Default: utcp.json beside it."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The configuration to write. Default: utcp.json next to HOST_FILE.",
 )
 @click.option("--name", default="utcp", show_default=True, help="Name of the bridge's entry.")
-@click.option("--only", multiple=True, metavar="SERVER", help="Move this server alone; may be given several times.")
-@click.option(
-    "--keep", multiple=True, metavar="SERVER", help="Leave this server where it is; may be given several times."
-)
+@click.option("--only", multiple=True, metavar="SERVER", help="Move only this server; may be given several times.")
+@click.option("--keep", multiple=True, metavar="SERVER", help="Do not move this server; may be given several times.")
 @click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
 @debug_option
 def migrate(
@@ -54,15 +55,17 @@ def migrate(
 ) -> int:
     """Move a host's MCP servers into a UTCP configuration, behind one entry.
 
-    Values of `env` and `headers` go into a dotenv file beside the configuration that only its owner can read. The
-    configuration is added to where there is one, so servers can move one by one. Backups are kept.
+    Values of `env` and `headers` go into a dotenv file next to the configuration, which only its owner can read. The
+    servers are added to an existing configuration, so they can move one by one. The old files are kept as backups.
     """
     from utcp_bridge.cli.hosts import read_host_file
 
     file = read_host_file(host_file)
     unknown = [server for server in (*only, *keep) if server not in file.servers]
     if unknown:
-        raise click.UsageError(f"{host_file} has no server {unknown[0]!r}; it has {', '.join(file.servers) or 'none'}.")
+        raise click.UsageError(
+            f"{host_file} has no server {unknown[0]!r}. Its servers: {', '.join(file.servers) or 'none'}."
+        )
     moving = {
         server: entry
         for server, entry in file.servers.items()
@@ -108,10 +111,10 @@ def _apply(
     HostFile(configuration, before, {}, "").write(written)
     note(f"Wrote {configuration}: {', '.join(manual['name'] for manual in migrated.manuals)}.")
     if file.has_comments:
-        note("Comments in the host's file are not kept; the backup has them.")
+        note("The new host file has no comments. They are in the backup.")
     backup = file.write(text)
-    note(f"Wrote the entry {name!r} into {file.path}. The file as it was: {backup}.")
-    note(f"Restart the host. `utcp-bridge check -c {configuration}` tells how each server is.")
+    note(f"Wrote the entry {name!r} into {file.path}. The backup is {backup}.")
+    note(f"Restart the host. `utcp-bridge check {configuration}` shows the state of each server.")
 
 
 def _as_object(text: str, path: Path) -> JsonObject:
@@ -125,7 +128,9 @@ def _as_object(text: str, path: Path) -> JsonObject:
     except orjson.JSONDecodeError:
         content = None
     if not is_object(content):
-        raise ConfigError(f"{path} is no JSON object, so nothing can be added to it.", remedy="Name another --output.")
+        raise ConfigError(
+            f"{path} must be a JSON object, so that servers can be added.", remedy="Name another file with --output."
+        )
     return content
 
 
@@ -145,7 +150,7 @@ def _write_private(path: Path, text: str) -> None:
 
 @dataclass
 class Migrated:
-    """Manual call templates, the values of their variables, and what the operator should know."""
+    """Manual call templates, the values of their variables, and remarks for the operator."""
 
     manuals: list[JsonObject] = field(default_factory=list[dict[str, Any]])
     secrets: dict[str, str] = field(default_factory=dict[str, str], repr=False)
@@ -153,7 +158,7 @@ class Migrated:
 
 
 def is_bridge(entry: Any) -> bool:
-    """Whether a server's entry starts this bridge."""
+    """Return whether a server's entry starts this bridge."""
     from utcp_bridge.model import is_object
 
     if not is_object(entry):
@@ -163,13 +168,13 @@ def is_bridge(entry: Any) -> bool:
 
 
 def migrate_servers(servers: Mapping[str, Any]) -> Migrated:
-    """One `mcp` manual for each server; values of `env` and `headers` become variables named after both."""
+    """Return one `mcp` manual for each server. Values of `env` and `headers` become variables."""
     from utcp_bridge.model import is_object
 
     made = Migrated()
     for name, entry in servers.items():
         if not is_object(entry) or not (entry.get("command") or entry.get("url")):
-            made.remarks.append(f"{name} has neither a command nor a URL and is left where it is.")
+            made.remarks.append(f"{name} has neither a command nor a URL, so it is not moved.")
             continue
         manual = _NOT_A_WORD.sub("_", name).strip("_") or "server"
         template: JsonObject = {"name": manual, "call_template_type": "mcp"}
@@ -192,7 +197,7 @@ def _with_variables(values: JsonObject, manual: str, made: Migrated) -> JsonObje
     for key, value in values.items():
         text = str(value)
         if asked := _INPUT.findall(text):
-            made.remarks.append(f"Set {', '.join(asked)}: the host asked for it.")
+            made.remarks.append(f"Set {', '.join(asked)}, which the host asks the user for.")
             written[key] = _INPUT.sub(r"${\1}", text)
         elif "$" in text:
             written[key] = text
@@ -205,7 +210,7 @@ def _with_variables(values: JsonObject, manual: str, made: Migrated) -> JsonObje
 
 
 def merge(configuration: JsonObject, migrated: Migrated, dotenv: str) -> JsonObject:
-    """The configuration with further manuals; one that is there already is replaced."""
+    """Return the configuration with these manuals added. A manual of the same name is replaced."""
     from utcp_bridge.model import is_object
 
     names = {manual["name"] for manual in migrated.manuals}
@@ -220,7 +225,7 @@ def merge(configuration: JsonObject, migrated: Migrated, dotenv: str) -> JsonObj
 
 
 def dotenv_text(before: str, secrets: Mapping[str, str]) -> str:
-    """The dotenv file with these variables; lines of the same names are replaced."""
+    """Return the dotenv file with these variables. Lines of the same names are replaced."""
     lines = [line for line in before.splitlines() if line.partition("=")[0].strip() not in secrets]
     return "\n".join([*lines, *_assignments(secrets.items())]) + "\n"
 

@@ -1,4 +1,4 @@
-"""`utcp-bridge registry` (also installed as `utcp-registry`): serve a folder of manuals, and look into registries."""
+"""`utcp-bridge registry` (also installed as `utcp-registry`): serve a folder of manuals, and list registries."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["registry"]
     epilog="""\b
 Examples:
   utcp-bridge registry serve manuals/ --port 8080        a folder of manuals as a registry
-  utcp-bridge registry list http://127.0.0.1:8080        what a registry has
+  utcp-bridge registry list http://127.0.0.1:8080        the manuals of a registry
 """,
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def registry() -> None:
-    """Serve a folder of manuals as a registry, or list what a registry has."""
+    """Serve a folder of manuals as a registry, or list a registry."""
 
 
 @registry.command(
@@ -51,14 +51,18 @@ Examples:
     type=click.IntRange(0, 65_535),
     help="Port to listen on; 0 picks a free one.",
 )
-@click.option("--insecure", is_flag=True, help="Listen beyond loopback: anyone there may read every manual.")
-@click.option("--public-url", metavar="URL", help="Address in the listings, for a registry behind a proxy.")
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="Allow an address other than loopback. Everyone who can reach it can read every manual.",
+)
+@click.option("--public-url", metavar="URL", help="URL of this registry in the listings, if it is behind a proxy.")
 @click.option("--debug", is_flag=True, help="Show debug log lines, and tracebacks of errors.")
 @click.pass_obj
 def serve(session: Session, /, folder: Path, debug: bool, **flags: Any) -> None:
     """Serve the manuals and OpenAPI descriptions in FOLDER.
 
-    GET /manuals?tag=&q=&limit=&cursor= lists them, each at its own URL; files that change are read again. Client
+    GET /manuals?tag=&q=&limit=&cursor= lists them. Each has its own URL. A file that changes is read again. Client
     configurations in the folder are not served.
     """
     from utcp_bridge.auth.redaction import Redactor
@@ -91,12 +95,12 @@ Examples:
 @click.argument("place", metavar="REGISTRY")
 @click.argument("words", nargs=-1)
 @click.option("-t", "--tag", "tags", multiple=True, help="Only manuals with this tag; may be given several times.")
-@click.option("-n", "--limit", type=click.IntRange(1, 1000), help="At most so many.")
+@click.option("-n", "--limit", type=click.IntRange(1, 1000), help="Maximum number of results.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @debug_option
 @click.pass_obj
 def list_manuals(session: Session, /, place: str, words: tuple[str, ...], tags: tuple[str, ...], **flags: Any) -> None:
-    """List the manuals of REGISTRY, a URL or a file, that fit WORDS."""
+    """List the manuals of REGISTRY, a URL or a file, that match all WORDS."""
     session.as_json = flags["as_json"]
     page = run_async(_list, place, " ".join(words), tags, flags["limit"])
     for fault in page.faults:
@@ -110,7 +114,7 @@ def list_manuals(session: Session, /, place: str, words: tuple[str, ...], tags: 
         ]
         print_table(("NAME", "TAGS", "URL", "DESCRIPTION"), rows)
     else:
-        note("No manual fits.")
+        note("No manual matches.")
 
 
 async def _list(place: str, words: str, tags: tuple[str, ...], limit: int | None) -> ListingPage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from utcp_bridge.cli.finding import in_short, summary
-from utcp_bridge.cli.opening import opened, run_async, tell_failures, wait_for_manuals
+from utcp_bridge.cli.opening import opened, report_failures, run_async, wait_for_manuals
 from utcp_bridge.cli.options import Options, client_options
 from utcp_bridge.cli.output import note, print_json, print_table
 
@@ -32,7 +32,7 @@ def search(options: Options, words: tuple[str, ...], limit: int, tags: tuple[str
 async def _search(options: Options, query: str, limit: int, tags: tuple[str, ...], as_json: bool) -> None:
     async with opened(options) as client:
         await wait_for_manuals(client)
-        tell_failures(client)
+        report_failures(client)
         if fallback := await client.prepare_search([query], patient=True):
             note(client.redactor(fallback))
         hits = client.search(query, limit=limit, tags=tags or None)

@@ -1,4 +1,4 @@
-"""`utcp-bridge serve`: the MCP server, on stdio or streamable HTTP."""
+"""`utcp-bridge serve`: run the MCP server on stdio or streamable HTTP."""
 
 from __future__ import annotations
 
@@ -30,34 +30,39 @@ _OLDEST_GENERATION: Final = 2
     epilog="""\b
 Examples:
   utcp-bridge serve --quickstart --http          sample tools on http://127.0.0.1:8000/mcp
-  utcp-bridge serve providers.json               stdio: what an MCP host starts
+  utcp-bridge serve providers.json               the command that an MCP host starts: stdio
   utcp-bridge serve manuals/ https://example.com/openapi.json
   utcp-bridge serve utcp.yaml --http --port 9000 --exposure search
 \b
-For a host that takes commands:
+The entry for a host that starts commands:
   {"mcpServers": {"utcp": {"command": "utcp-bridge", "args": ["serve", "/path/to/utcp.yaml"]}}}
 """
 )
-@click.option("--http", "http", is_flag=True, help="Serve streamable HTTP; short for --transport http.")
-@click.option("--transport", type=click.Choice(["stdio", "http"]), help="How to serve.  [default: stdio]")
+@click.option("--http", "http", is_flag=True, help="Serve streamable HTTP; the same as --transport http.")
+@click.option("--transport", type=click.Choice(["stdio", "http"]), help="MCP transport.  [default: stdio]")
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port to listen on; 0 picks a free one.  [default: 8000]")
 @click.option("--path", help="URL path of the endpoint.  [default: /mcp]")
-@click.option("--exposure", type=click.Choice(["auto", "all", "search", "pinned"]), help="What tools/list shows.")
-@click.option("--naming", type=click.Choice(["qualified", "short"]), help="MCP names: manual_tool, or tool alone.")
-@click.option("--strict", is_flag=True, default=None, help="Exit when any manual or tool has a fault.")
-@click.option("--insecure", is_flag=True, default=None, help="Serve HTTP beyond loopback without a token.")
+@click.option("--exposure", type=click.Choice(["auto", "all", "search", "pinned"]), help="Tools that tools/list shows.")
+@click.option(
+    "--naming", type=click.Choice(["qualified", "short"]), help="MCP names of tools: manual_tool, or only tool."
+)
+@click.option("--strict", is_flag=True, default=None, help="Exit if a manual or a tool has a fault.")
+@click.option(
+    "--insecure", is_flag=True, default=None, help="Allow HTTP on an address other than loopback without a token."
+)
 @click.option("--audit-log", help="File that receives one JSON line per call; - is stderr.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Least severe log line.")
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="Lowest level of log lines."
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Form of the log lines on stderr.")
 @config_options()
 @engine_options
 def serve(options: Options, http: bool, **flags: Any) -> None:
     """Serve the tools of CONFIG over MCP.
 
-    CONFIG is a file, a folder or a URL; several are taken together. Without one: $UTCP_CONFIG_FILE,
-    ./providers.json, ./.utcp_config.json or ./utcp.yaml. A token for HTTP clients comes from
-    $UTCP_BRIDGE_BEARER_TOKEN.
+    CONFIG is a file, a folder or a URL. Several are merged. Set $UTCP_BRIDGE_BEARER_TOKEN to the token that HTTP
+    clients must send.
     """
     given = {key: value for key, value in flags.items() if value is not None}
     if http:
@@ -82,7 +87,10 @@ async def _serve_stdio(client: UtcpClient) -> None:
     from utcp_bridge.server.stdio import serve_stdio
 
     if sys.stdin.isatty():
-        note("Serving MCP on stdin and stdout, which an MCP host does. For a URL, add --http. Ctrl-D ends it.")
+        note(
+            "Serving MCP on stdin and stdout, for an MCP host that starts this command. Use --http to serve a URL."
+            " Ctrl-D ends it."
+        )
     await serve_stdio(BridgeServer(client))
 
 
@@ -102,7 +110,7 @@ async def _serve_http(client: UtcpClient) -> None:
 
 
 async def _announce(client: UtcpClient, url: str) -> None:
-    """Say where the server is, once the manuals are there or `startup_wait` is over."""
+    """Print the server's URL once the manuals are loaded or `startup_wait` is over."""
     import anyio
 
     with anyio.move_on_after(client.settings.startup_wait):
@@ -111,7 +119,7 @@ async def _announce(client: UtcpClient, url: str) -> None:
 
 
 def _print_ready(client: UtcpClient, url: str) -> None:
-    """One line: where, how many tools, which manuals are not there; then the entry for a host."""
+    """Print the URL, the number of tools and the missing manuals in one line; then the entry for a host."""
     states = client.report()
     parts = [f"{len(client.tools())} tools"]
     for status in ("failed", "loading"):
@@ -130,14 +138,17 @@ def _entry(settings: BridgeSettings, url: str) -> dict[str, Any]:
 
 
 def _insist(client: UtcpClient) -> None:
-    """`strict`: the first fault ends the start. Raises it."""
+    """Raise the first fault, as `strict` demands.
+
+    :raises UtcpError: a manual failed, or has a fault.
+    """
     from utcp_bridge.errors import ConfigError
 
     for state in client.report():
         if state.error is not None:
             raise state.error
         for fault in state.faults:
-            raise ConfigError(str(fault), remedy="`strict` is on; `utcp-bridge check` shows every fault.")
+            raise ConfigError(str(fault), remedy="The setting `strict` is on. `utcp-bridge check` lists every fault.")
 
 
 # --- the garbage collector -----------------------------------------------------------------------

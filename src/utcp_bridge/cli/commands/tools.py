@@ -9,7 +9,7 @@ import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.finding import in_short, summary
-from utcp_bridge.cli.opening import opened, run_async, tell_failures, wait_for_manuals
+from utcp_bridge.cli.opening import opened, report_failures, run_async, wait_for_manuals
 from utcp_bridge.cli.options import Options, client_options
 from utcp_bridge.cli.output import note, print_json, print_table
 
@@ -37,7 +37,7 @@ def tools(options: Options, words: tuple[str, ...], tags: tuple[str, ...], as_js
 async def _tools(options: Options, patterns: tuple[str, ...], tags: tuple[str, ...], as_json: bool) -> int:
     async with opened(options) as client:
         await wait_for_manuals(client)
-        failed = tell_failures(client)
+        failed = report_failures(client)
         found = list(_chosen(client.tools(), patterns, tags))
         if as_json:
             print_json([summary(tool) for tool in found])

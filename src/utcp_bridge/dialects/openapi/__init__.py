@@ -29,7 +29,7 @@ from utcp_bridge.dialects.openapi.shapes import (
 )
 from utcp_bridge.dialects.openapi.tools import OperationConverter, hints_of, unique_names
 from utcp_bridge.dialects.readings import RawTool
-from utcp_bridge.dialects.selection import Selection, ToolFacts, changed
+from utcp_bridge.dialects.selection import ToolFacts, ToolSelection, changed
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import JsonObject
 
@@ -126,7 +126,7 @@ class _Converter:
     def _selected(self, found: list[_Found]) -> tuple[list[_Found], list[JsonObject]]:
         """Return the operations that the operator wants, and the operator's overrides for each."""
         options = self._options
-        selection = Selection(options.include, options.exclude, options.overrides)
+        selection = ToolSelection(options.include, options.exclude, options.overrides)
         if selection.is_empty:
             return found, [{} for _ in found]
         names = unique_names([(_operation_id(node), method, path) for method, path, node, _ in found])

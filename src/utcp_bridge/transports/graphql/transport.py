@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import anyio
 import orjson
@@ -23,7 +23,6 @@ from pydantic import BeforeValidator, Field
 from utcp_bridge.auth.credentials import Additions
 from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, ReplyTooLarge, UtcpError
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, Tool, Trust, is_list, is_object
-from utcp_bridge.net.http import StreamReply
 from utcp_bridge.net.local_file import read_local_file
 from utcp_bridge.net.preview import NativeRequest, socket_request
 from utcp_bridge.net.reply import parse_json
@@ -43,6 +42,9 @@ from utcp_bridge.transports.graphql.operation import (
 from utcp_bridge.transports.graphql.schema import Selection, root_tools
 from utcp_bridge.transports.graphql.subscription import SUBPROTOCOLS, Subprotocol, Subscription
 from utcp_bridge.urls import bare_url
+
+if TYPE_CHECKING:
+    from utcp_bridge.net.http_session import StreamReply
 
 __all__ = ["TRANSPORT", "GraphQlTemplate", "GraphQlTransport"]
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from math import ceil
 from typing import Any, ClassVar
 
@@ -36,6 +37,7 @@ from utcp_bridge.model import (
 )
 from utcp_bridge.net.backoff import Backoff
 from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.tasks import Opening
 from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
 from utcp_bridge.transports.mcp.servers import (
     McpServer,
@@ -54,6 +56,7 @@ from utcp_bridge.variables import inherited_environment
 __all__ = ["TRANSPORT", "McpTemplate", "McpTransport"]
 
 _CONNECT_SECONDS = 20.0
+_CLOSING_SECONDS = 5.0
 _METHOD_NOT_FOUND = -32601
 
 
@@ -159,37 +162,45 @@ class McpTransport(Transport[McpTemplate]):
 TRANSPORT = McpTransport
 
 
+@dataclass(slots=True, eq=False)
+class _Connection:
+    """One connection to a server, from its opening to its end."""
+
+    client: Any = None
+    opening: Opening = field(default_factory=Opening)
+    stop: anyio.Event = field(default_factory=anyio.Event)
+    ended: anyio.Event = field(default_factory=anyio.Event)
+    is_lost: bool = False
+
+
 class _Session:
-    """One server's connection, owned by a task of its own and shared by all calls."""
+    """The connection to one server, owned by a task of its own and shared by all calls; opened again after it broke."""
 
     def __init__(self, services: Services, target: Target[McpTemplate], name: str, server: McpServer) -> None:
         self._services = services
         self._target = target
         self.server = server
         self.where = f"MCP server {name!r}" if server.command else bare_url(str(server.url))
-        self._opening = anyio.Lock()
+        self._lock = anyio.Lock()
         self._backoff = Backoff()
-        self._failed = False
-        self._client: Any = None
-        self._stop = anyio.Event()
-        self._ended = anyio.Event()
+        self._connection: _Connection | None = None
 
     async def list_tools(self) -> list[JsonObject]:
         """All pages of the server's tools, as wire-shaped dicts."""
-        client = await self._open()
-        with _errors(self):
-            return await self._pages(client.list_tools, "tools")
+        connection = await self._open()
+        with _errors(self, connection):
+            return await self._pages(connection.client.list_tools, "tools")
 
     async def list_resources(self) -> tuple[list[JsonObject], list[ResourceTemplate]]:
         """All resources and all templates; none where the server has no such thing."""
         from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
 
-        client = await self._open()
-        if client.server_capabilities.resources is None:
+        connection = await self._open()
+        if connection.client.server_capabilities.resources is None:
             return [], []
-        with _errors(self):
-            resources = await self._pages(client.list_resources, "resources")
-            described = await self._pages(client.list_resource_templates, "resource_templates")
+        with _errors(self, connection):
+            resources = await self._pages(connection.client.list_resources, "resources")
+            described = await self._pages(connection.client.list_resource_templates, "resource_templates")
         templates: list[ResourceTemplate] = []
         for template in described:
             with suppress(InvalidUriTemplate):
@@ -200,9 +211,9 @@ class _Session:
 
     async def read_resource(self, uri: str) -> list[JsonObject]:
         """The parts of a resource, as wire-shaped dicts."""
-        client = await self._open()
-        with _errors(self):
-            result = await client.read_resource(uri, cache_mode="bypass")
+        connection = await self._open()
+        with _errors(self, connection):
+            result = await connection.client.read_resource(uri, cache_mode="bypass")
         return [_wire_shaped(part) for part in result.contents]
 
     async def _pages(self, ask: Callable[..., Awaitable[Any]], field: str) -> list[JsonObject]:
@@ -226,80 +237,68 @@ class _Session:
 
     async def call(self, name: str, arguments: JsonObject, emit: Emit) -> ContentBlocks:
         """Call a tool; progress goes through `emit`."""
-        client = await self._open()
+        connection = await self._open()
 
         async def progress(done: float, total: float | None, message: str | None) -> None:
             partial = {"progress": done, "total": total, "message": message}
             await emit({key: value for key, value in partial.items() if value is not None})
 
-        with _errors(self):
-            result = await client.call_tool(name, arguments, progress_callback=progress)
+        with _errors(self, connection):
+            result = await connection.client.call_tool(name, arguments, progress_callback=progress)
         wire = _wire_shaped(result)
         return ContentBlocks(wire.get("content", []), wire.get("structuredContent"), bool(wire.get("isError")))
 
     async def close(self) -> None:
-        """End the connection and wait for its process to be gone."""
-        self._stop.set()
-        if self._client is not None:
-            with anyio.move_on_after(5):
-                await self._ended.wait()
+        """End the connection and wait until its process is gone."""
+        if self._connection is not None:
+            self._connection.stop.set()
+            with anyio.move_on_after(_CLOSING_SECONDS):
+                await self._connection.ended.wait()
 
-    def lost(self) -> ConnectionLost:
-        """The connection broke: the next call opens another. Returns the error to raise."""
-        self._stop.set()
-        self._client = None
-        self._note_failure()
-        return ConnectionLost(f"{self.where} ended the connection in the middle of the call.")
-
-    def _note_failure(self) -> None:
-        """One connection fails once, whoever notices it first."""
-        if not self._failed:
-            self._failed = True
+    def lose(self, connection: _Connection) -> None:
+        """Drop a connection that broke. The next call opens another. May be called again."""
+        connection.stop.set()
+        if self._connection is connection:
+            self._connection = None
+        if not connection.is_lost:
+            connection.is_lost = True
             self._backoff.failed(anyio.current_time())
 
-    async def _open(self) -> Any:
-        async with self._opening:
-            if self._client is None:
-                if pause := self._backoff.pause(anyio.current_time()):
-                    raise Unreachable(f"{self.where} keeps failing; it is tried again in {ceil(pause)} s.")
-                self._stop, self._ended = anyio.Event(), anyio.Event()
-                self._failed = False
-                started = anyio.Event()
-                failure: list[UtcpError] = []
-                cancel = self._services.spawn(lambda: self._own(started, failure))
-                with anyio.move_on_after(_CONNECT_SECONDS) as scope:
-                    await started.wait()
-                if scope.cancelled_caught:
-                    cancel()
-                    raise Unreachable(f"{self.where} did not finish its handshake within {_CONNECT_SECONDS:g} seconds.")
-                if failure:
-                    raise failure[0]
-            return self._client
+    async def _open(self) -> _Connection:
+        async with self._lock:
+            if self._connection is not None:
+                return self._connection
+            if pause := self._backoff.pause(anyio.current_time()):
+                raise Unreachable(f"{self.where} keeps failing. The bridge tries it again in {ceil(pause)} s.")
+            connection = _Connection()
+            cancel = self._services.spawn(partial(self._own, connection))
+            if not await connection.opening.wait(_CONNECT_SECONDS):
+                cancel()
+                raise Unreachable(f"{self.where} did not finish its handshake within {_CONNECT_SECONDS:g} seconds.")
+            return connection
 
-    async def _own(self, started: anyio.Event, failure: list[UtcpError]) -> None:
-        """Hold the SDK's client open until it is to end; its context belongs to this task alone."""
+    async def _own(self, connection: _Connection) -> None:
+        """Hold the SDK's client open until it is to end. Its context belongs to this task alone."""
         from mcp.client import Client
 
-        stop, ended = self._stop, self._ended
         try:
-            async with Client(await self._connection(), message_handler=self._heard, raise_exceptions=False) as client:
-                self._client = client
+            async with Client(await self._parameters(), message_handler=self._heard, raise_exceptions=False) as client:
+                connection.client = client
+                self._connection = connection
                 self._backoff.started(anyio.current_time())
-                started.set()
+                connection.opening.settle()
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._listen, client)
-                    await stop.wait()
+                    await connection.stop.wait()
                     group.cancel_scope.cancel()
         except UtcpError as error:
-            failure.append(error)
+            connection.opening.settle(error)
         except Exception as error:  # noqa: BLE001 - whatever the SDK or the child raises, the caller gets one sentence
-            failure.append(connection_error(error, self.where))
+            connection.opening.settle(connection_error(error, self.where))
         finally:
-            self._note_failure()
-            if self._client is not None and stop is self._stop:
-                self._client = None
-            started.set()
-            ended.set()
+            self.lose(connection)
+            connection.opening.settle()
+            connection.ended.set()
 
     async def _listen(self, client: Any) -> None:
         """Hear of changes in the 2026-07-28 protocol; older servers notify without being asked."""
@@ -315,7 +314,8 @@ class _Session:
         if type(message).__name__ in {"ToolListChangedNotification", "ResourceListChangedNotification"}:
             self._services.changed(self._target.source.name)
 
-    async def _connection(self) -> Any:
+    async def _parameters(self) -> Any:
+        """Return what the SDK's client connects with: a command, or an HTTP transport."""
         server, source = self.server, self._target.source
         if server.command is not None:
             from mcp import StdioServerParameters
@@ -369,7 +369,7 @@ def _expanded(template: str, arguments: JsonObject) -> str:
 
 
 @contextmanager
-def _errors(session: _Session) -> Generator[None]:
+def _errors(session: _Session, connection: _Connection) -> Generator[None]:
     """Maps what the SDK raises to our errors; a broken connection is opened again by the next call."""
     from mcp import MCPError
     from mcp_types import CONNECTION_CLOSED
@@ -378,11 +378,17 @@ def _errors(session: _Session) -> Generator[None]:
         yield
     except MCPError as error:
         if error.code == CONNECTION_CLOSED:
-            raise session.lost() from error
+            session.lose(connection)
+            raise _broken(session) from error
         raise Rejected(
             f"{session.where} answered with error {error.code}.", status=error.code, detail=str(error.message)[:2000]
         ) from error
     except (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream, OSError) as error:
-        raise session.lost() from error
+        session.lose(connection)
+        raise _broken(session) from error
     except (RuntimeError, ValueError) as error:
         raise MalformedReply(f"{session.where} gave a result that does not fit the protocol or its schema.") from error
+
+
+def _broken(session: _Session) -> ConnectionLost:
+    return ConnectionLost(f"{session.where} ended the connection in the middle of the call.")

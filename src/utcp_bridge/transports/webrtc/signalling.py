@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from utcp_bridge.auth.credentials import Credentials
-    from utcp_bridge.net.http import HttpSession
+    from utcp_bridge.net.http_session import HttpSession
     from utcp_bridge.net.reply import Reply
     from utcp_bridge.transports.webrtc.channel import WebRtcChannel
 

@@ -12,6 +12,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from utcp_bridge.errors import ConnectionLost, ReplyTooLarge, Unreachable
+from utcp_bridge.tasks import Opening
 
 if TYPE_CHECKING:
     import aiohttp
@@ -101,32 +102,28 @@ class Connection:
         """
         connection = cls(where, keys_of)
         connection._first = connection.inbox()
-        opened = anyio.Event()
-        failure: list[Exception] = []
+        opened = Opening()
 
         async def run() -> None:
             try:
                 async with opening as socket:
                     connection._socket = socket
-                    opened.set()
+                    opened.settle()
                     await connection._read(socket)
             except Exception as error:
-                if opened.is_set():
+                if opened.is_settled:
                     raise
-                failure.append(error)
+                opened.settle(error)
             finally:
-                opened.set()
+                opened.settle()
                 connection._finish()
 
         connection._stop = spawn(run)
         try:
-            with anyio.move_on_after(seconds):
-                await opened.wait()
+            await opened.wait(seconds)
         except BaseException:
             connection._stop()
             raise
-        if failure:
-            raise failure[0]
         if connection._socket is None:
             connection._stop()
             raise Unreachable(f"{where} did not open a WebSocket within {seconds:g} seconds.")

@@ -110,6 +110,6 @@ def test_an_auth_that_cannot_be_read_is_kept_as_it_is():
 @pytest.mark.parametrize(
     "document", [{"openapi": "3.1.0"}, {"tools": "none"}, "text", {}, [{"name": "a", "inputSchema": {}}]]
 )
-def test_what_is_no_utcp_document_is_refused(document):
+def test_a_document_that_is_not_utcp_is_refused(document):
     with pytest.raises(ManualError, match="cannot be rewritten"):
         to_v1(document)

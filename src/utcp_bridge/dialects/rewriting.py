@@ -1,6 +1,6 @@
-"""Rewriting a document of an older dialect as UTCP v1, for people who move their files over.
+"""Rewriting a document of an older dialect as UTCP v1, for people who migrate their files.
 
-Unlike reading it, this keeps what it does not know, units included, and refuses nothing inside.
+Unlike reading, rewriting keeps unknown keys, and units, as they are. It refuses no part of a document.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _ENTRY_KEYS = ("manual_call_templates", "providers", "mcpServers")
 
 
 def to_v1(document: Any) -> JsonObject:
-    """A configuration, manual, list of tools or call template as a v1 configuration or a v1 manual.
+    """Return a configuration, manual, list of tools or call template as a v1 configuration or a v1 manual.
 
-    :raises ManualError: it is none of them; an OpenAPI description is for the converter, not for this.
+    :raises ManualError: the document is something else. `openapi.convert` reads OpenAPI descriptions.
     """
     shape = detect(document)
     if shape in {Shape.CONFIG_ENTRIES, Shape.TEMPLATE}:
@@ -35,7 +35,7 @@ def to_v1(document: Any) -> JsonObject:
     if shape is Shape.TOOLS:
         document = {"tools": document if is_list(document) else [document]}
     elif shape is not Shape.MANUAL or not is_list(document["tools"]):
-        raise ManualError(f"This cannot be rewritten as UTCP v1: it is {shape.value}.")
+        raise ManualError(f"This document cannot be rewritten as UTCP v1. Its form: {shape.value}.")
     return _manual(document)
 
 

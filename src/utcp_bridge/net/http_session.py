@@ -1,0 +1,354 @@
+"""All HTTP of one manual: connections, guard, redirects, credentials, limits and errors.
+
+`request` takes `RequestParts`. Most calls are one GET or POST whose URL is already encoded, and building httpx2's
+URL, header and request models for it costs more than sending it (measured: two thirds of a call). `transport` is the
+same session as an httpx2 transport, for Authlib and the MCP SDK. `stream` and `websocket` are the long-lived forms.
+
+This module loads aiohttp. Import it at run time from `utcp_bridge.net.http` only, with the first session.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import ssl
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import aiohttp
+import anyio
+import anyio.to_thread
+from yarl import URL
+
+from utcp_bridge.errors import InvalidArguments, PolicyError, Rejected, Unreachable
+from utcp_bridge.model import Source, TlsOptions
+from utcp_bridge.net.aiohttp_engine import (
+    AiohttpResolver,
+    Client,
+    ClientOptions,
+    captured,
+    check_encoding,
+    framed,
+    next_hop,
+    open_client,
+    payload,
+    read_reply,
+    socket_client,
+    translate,
+)
+from utcp_bridge.net.guard import Guard, is_own_origin
+from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.net.reply import Reply
+from utcp_bridge.net.request import RequestParts, SocketOptions
+from utcp_bridge.net.tls import tls_context
+from utcp_bridge.urls import bare_url, endpoint_of_url
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from utcp_bridge.auth.credentials import Additions, Credentials
+    from utcp_bridge.net.http import PoolOptions
+
+__all__ = ["HttpSession", "StreamReply"]
+
+_logger = logging.getLogger(__name__)
+
+MAX_REDIRECTS = 3
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_UNENCODED = re.compile(r"[^\x21-\x7e]")
+_MAX_TARGETS = 1024
+"""Verdicts of the guard that a session keeps."""
+_WINDOW_BITS = 15
+
+
+class StreamReply:
+    """A reply whose body is still arriving. Leaving its context closes the upstream connection."""
+
+    __slots__ = ("_response", "headers", "status", "url")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.url = str(response.url)
+
+    def __aiter__(self) -> StreamReply:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next decoded bytes as they arrive, in bounded pieces.
+
+        :raises ConnectionLost: the connection broke.
+        :raises MalformedReply: the bytes are not HTTP or cannot be decompressed.
+        """
+        try:
+            chunk = await self._response.content.readany()
+        except Exception as error:
+            raise translate(error, self.url) from error
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    async def read(self, limit: int) -> Reply:
+        """Return the rest of the body as one reply: an error's body, or a reply that is not a stream.
+
+        :raises ReplyTooLarge: the body is above `limit` bytes.
+        """
+        return await read_reply(self._response, limit)
+
+
+class HttpSession:
+    """All HTTP of one manual: one pool of connections, one policy."""
+
+    def __init__(self, guard: Guard, source: Source, options: PoolOptions) -> None:
+        self._guard = guard
+        self._source = source
+        self._options = options
+        self._client: Client | None = None
+        self._sockets: Client | None = None
+        self._opening = anyio.Lock()
+        self._closed = False
+        self._targets: dict[tuple[str, str, bool], str] = {}
+        self._fixed: dict[str, Any] = {"allow_redirects": False}
+        if source.proxy is not None:
+            self._fixed["proxy"] = source.proxy
+        self._own: dict[str, Any] | None = None
+        """Options for requests to the manual's own origins, instead of `_fixed`: client certificate, server name."""
+
+    async def request(
+        self, parts: RequestParts, *, credentials: Credentials | None = None, max_bytes: int | None = None
+    ) -> Reply:
+        """Send one request and read its whole reply, at most `max_bytes` after decoding.
+
+        Replies of any status are returned (see `Reply.raise_for_status`). Redirects within the origin are followed.
+
+        :raises PolicyError: the target is not allowed.
+        :raises Unreachable: no connection.
+        :raises ConnectionLost: the connection broke.
+        :raises MalformedReply: the reply is not HTTP.
+        :raises ReplyTooLarge: the reply is above the limit.
+        :raises DeadlineExceeded: the time limit is over.
+        """
+        response = await self._exchange(parts, credentials)
+        return await read_reply(response, self._options.max_response_bytes if max_bytes is None else max_bytes)
+
+    async def preview(self, parts: RequestParts, *, credentials: Credentials | None = None) -> NativeRequest:
+        """Return what `request` would send first. Nothing goes out to the network.
+
+        :raises PolicyError: the target is not allowed.
+        :raises InvalidArguments: the request cannot be written.
+        """
+        if credentials is not None:
+            self._admit(parts.url, credentials)
+            url, headers = credentials.preview().placed(parts.url, parts.headers)
+            parts = RequestParts(parts.method, url, headers, parts.body)
+        target = self._admit(parts.url, None)
+        client = self._client or (await self._open_clients())[0]
+        return await captured(client, parts, target, framed(parts.headers))
+
+    @asynccontextmanager
+    async def stream(
+        self, request: RequestParts, *, credentials: Credentials | None = None
+    ) -> AsyncGenerator[StreamReply]:
+        """Send one request and yield its reply while the body arrives. The caller limits the size."""
+        response = await self._exchange(request, credentials)
+        try:
+            yield StreamReply(response)
+        finally:
+            response.close()
+
+    @asynccontextmanager
+    async def websocket(
+        self,
+        url: str,
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+        credentials: Credentials | None = None,
+        options: SocketOptions | None = None,
+    ) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket. Redirects are refused.
+
+        :raises Rejected: the handshake failed; `status` is its HTTP status.
+        """
+        parts, wanted = RequestParts("GET", url, list(headers)), options or SocketOptions()
+        engine_options: dict[str, Any] = {
+            "protocols": wanted.protocols,
+            "max_msg_size": wanted.max_message_bytes,
+            "heartbeat": wanted.ping_interval,
+            "compress": _WINDOW_BITS if wanted.compression else 0,
+        }
+        connection = await self._connect_websocket(parts, credentials, engine_options)
+        try:
+            yield connection
+        finally:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+                await connection.close()
+
+    @property
+    def transport(self) -> httpx2.AsyncBaseTransport:
+        """The session as an httpx2 transport: without credentials and redirects, with the same guard and limits."""
+        from utcp_bridge.net.httpx_transport import EngineTransport
+
+        return EngineTransport(self.open, self._options.max_response_bytes)
+
+    async def open(self, parts: RequestParts) -> aiohttp.ClientResponse:
+        """Send one request without redirects or credentials, for `transport`. The caller closes the response."""
+        return await self._send(parts, parts.url, None)
+
+    async def aclose(self) -> None:
+        """Close all connections. The session cannot be used again."""
+        self._closed = True
+        for client in (self._sockets, self._client):
+            if client is not None:
+                await client.close()
+        self._client = self._sockets = None
+
+    async def _exchange(self, parts: RequestParts, credentials: Credentials | None) -> aiohttp.ClientResponse:
+        """Send the request, follow redirects, and renew the access token once after a 401."""
+        if credentials is None:
+            return await self._follow(parts, None)
+        self._admit(parts.url, credentials)
+        added = await credentials.additions()
+        response = await self._follow(parts, added)
+        if response.status != 401:
+            return response
+        try:
+            fresh = await credentials.renewed(added)
+        except BaseException:
+            response.close()
+            raise
+        if fresh is None:
+            return response
+        response.close()
+        return await self._follow(parts, fresh)
+
+    async def _follow(self, parts: RequestParts, added: Additions | None) -> aiohttp.ClientResponse:
+        response = await self._send(parts, parts.url, added)
+        for _ in range(MAX_REDIRECTS):
+            if response.status not in _REDIRECTS or "Location" not in response.headers:
+                return response
+            response = await self._send(parts, next_hop(response, parts.method), added)
+        if response.status not in _REDIRECTS:
+            return response
+        response.close()
+        raise Rejected(f"{bare_url(parts.url)} redirects more than {MAX_REDIRECTS} times.", status=response.status)
+
+    async def _send(self, parts: RequestParts, url: str, added: Additions | None) -> aiohttp.ClientResponse:
+        """Send one request and return the head of its response."""
+        headers = parts.headers
+        if added is not None:
+            url, headers = added.placed(url, headers)
+        target = self._admit(url, None)
+        client = self._client or (await self._open_clients())[0]
+        try:
+            response = await client.request(
+                parts.method, target, headers=framed(headers), data=payload(parts.body), **self._extras(target)
+            )
+        except Exception as error:
+            raise translate(error, url) from error
+        if "Content-Encoding" in response.headers:
+            check_encoding(response)
+        return response
+
+    async def _connect_websocket(
+        self, parts: RequestParts, credentials: Credentials | None, options: dict[str, Any]
+    ) -> aiohttp.ClientWebSocketResponse:
+        if credentials is None:
+            return await self._handshake(parts, None, options)
+        self._admit(parts.url, credentials)
+        added = await credentials.additions()
+        try:
+            return await self._handshake(parts, added, options)
+        except Rejected as error:
+            fresh = await credentials.renewed(added) if error.status == 401 else None
+            if fresh is None:
+                raise
+        return await self._handshake(parts, fresh, options)
+
+    async def _handshake(
+        self, parts: RequestParts, added: Additions | None, options: dict[str, Any]
+    ) -> aiohttp.ClientWebSocketResponse:
+        url, headers = (parts.url, parts.headers) if added is None else added.placed(parts.url, parts.headers)
+        target = self._admit(url, None)
+        client = self._sockets or (await self._open_clients())[1]
+        fixed = {name: value for name, value in self._extras(target).items() if name != "allow_redirects"}
+        try:
+            return cast(
+                "aiohttp.ClientWebSocketResponse",
+                await client.ws_connect(target, headers=framed(headers), **options, **fixed),
+            )
+        except Exception as error:
+            raise translate(error, url) from error
+
+    def _admit(self, url: str, credentials: Credentials | None) -> URL:
+        """Return the URL as the engine reads it, after the guard has checked its scheme, host and port.
+
+        Verdicts are kept, because they depend only on the manual. When a connection is made, the guard checks the
+        addresses of the name too.
+        """
+        if _UNENCODED.search(url):
+            raise InvalidArguments("The URL of the request contains characters that must be percent-encoded.")
+        try:
+            target = URL(url, encoded=True)
+            key = (target.scheme, target.raw_authority, credentials is not None)
+            origin = self._targets.get(key) or self._judge(target, key)
+        except ValueError:
+            raise InvalidArguments("The URL of the request cannot be read.") from None
+        if credentials is not None:
+            credentials.check(origin)
+        return target
+
+    def _judge(self, target: URL, key: tuple[str, str, bool]) -> str:
+        if target.raw_user is not None or target.raw_password is not None:
+            raise PolicyError(
+                "The URL of the request contains a user name or a password.",
+                remedy="Use auth of the type basic instead.",
+            )
+        if not target.raw_host:
+            raise InvalidArguments("The URL of the request has no host.")
+        origin = self._guard.check_target(
+            target.scheme, target.raw_host, target.port or 0, self._source, credentials=key[2]
+        )
+        if len(self._targets) >= _MAX_TARGETS:
+            self._targets.clear()
+        self._targets[key] = origin
+        return origin
+
+    def _extras(self, target: URL) -> dict[str, Any]:
+        """Return options for the engine. A client certificate is a credential: only the manual's own origins get it."""
+        if self._own is None or not is_own_origin(target.scheme, target.raw_host or "", target.port or 0, self._source):
+            return self._fixed
+        return self._own
+
+    async def _open_clients(self) -> tuple[Client, Client]:
+        async with self._opening:
+            if self._closed:
+                raise Unreachable(f"The connections of manual {self._source.name!r} are closed.")
+            if self._client is None or self._sockets is None:
+                tls = self._source.tls
+                options = ClientOptions(
+                    connect_timeout=self._options.connect_timeout,
+                    connections=self._options.connections,
+                    trust_env=self._options.trust_env,
+                    ssl=await _context(replace(tls, client_cert=None, client_key=None)),
+                )
+                if tls.client_cert is not None or tls.server_name is not None:
+                    self._own = {**self._fixed, "ssl": await _context(tls), "server_hostname": tls.server_name}
+                resolver = AiohttpResolver(self._guard, _with_proxy_exempt(self._source))
+                self._client = open_client(resolver, options)
+                self._sockets = socket_client(self._client, options)
+            return self._client, self._sockets
+
+
+async def _context(tls: TlsOptions) -> ssl.SSLContext | bool:
+    return await anyio.to_thread.run_sync(tls_context, tls)
+
+
+def _with_proxy_exempt(source: Source) -> Source:
+    """Return the source with its proxy exempt. The operator chose the proxy, and the proxy checks addresses itself."""
+    if source.proxy is None:
+        return source
+    _logger.info("Manual %r connects through a proxy. The proxy must check the addresses.", source.name)
+    return replace(source, exempt=source.exempt | {endpoint_of_url(source.proxy)})
