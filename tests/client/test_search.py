@@ -9,7 +9,7 @@ import pytest
 from tests.upstreams.embeddings_service import KEY, EmbeddingsService
 
 from utcp_bridge.client.client import Extensions, UtcpClient
-from utcp_bridge.search.bm25 import Bm25Strategy
+from utcp_bridge.search.lexical import Bm25Strategy
 
 pytestmark = pytest.mark.anyio
 

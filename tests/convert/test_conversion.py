@@ -10,7 +10,10 @@ from tests.upstreams.http_service import HttpService
 
 from utcp_bridge import UtcpClient, openapi_to_utcp
 from utcp_bridge.convert import Wishes, convert
+from utcp_bridge.convert.conversion import merge
+from utcp_bridge.convert.outcome import Converted
 from utcp_bridge.errors import ConfigError, ManualError, UtcpError
+from utcp_bridge.model import Fault
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +37,7 @@ async def test_an_openapi_description_becomes_a_manual():
     assert [tool["name"] for tool in converted.tools] == ["findPets", "addPet", "find_pet_by_id", "deletePet"]
 
 
-async def test_a_description_may_come_from_a_url_or_from_stdin():
+async def test_an_openapi_description_may_come_from_a_url_or_stdin():
     async with HttpService() as service:
         fetched = await convert([f"{service.base}/openapi.json"])
     piped = await convert(["-"], read_stdin=PETS.read_bytes)
@@ -60,20 +63,20 @@ async def test_a_list_of_providers_becomes_a_configuration(tmp_path):
     }
 
 
-async def test_a_tool_that_cannot_be_read_is_kept_and_noted(tmp_path):
+async def test_an_unreadable_tool_is_kept_and_noted(tmp_path):
     converted = await convert([write(tmp_path / "m.json", {"tools": [{"name": "a", "tool_call_template": {}}]})])
     assert [tool["name"] for tool in converted.tools] == ["a"]
     assert "call_template_type" in str(converted.notes[0])
 
 
-async def test_an_mcp_hosts_file_is_asked_for_its_tools(tmp_path):
+async def test_the_servers_of_an_mcp_hosts_file_become_a_manual(tmp_path):
     servers = {"clock": {"command": sys.executable, "args": [mcp_server.__file__, "clock"]}}
     converted = await convert([write(tmp_path / "mcp.json", {"mcpServers": servers})])
     assert converted.name == "mcp"
     assert converted.tools[0]["tool_call_template"]["config"] == {"mcpServers": servers}
 
 
-async def test_a_server_may_be_named_in_one_line():
+async def test_an_mcp_server_may_be_given_in_one_line():
     line = f"mcp+stdio:{sys.executable} {mcp_server.__file__} clock"
     converted = await convert([], Wishes(name="my clock"), mcp_servers=[line])
     [template] = [tool["tool_call_template"] for tool in converted.tools if tool["name"] == "who"]
@@ -88,7 +91,7 @@ async def test_several_inputs_become_one_manual(tmp_path):
     assert [tool["name"] for tool in converted.tools] == ["findPets", "addPet", "find_pet_by_id", "deletePet", "t"]
 
 
-async def test_the_other_generation_and_the_portable_form_can_be_had():
+async def test_v0_and_the_portable_form_can_be_written():
     old = await convert([str(PETS)], Wishes(target="v0"))
     assert "tool_provider" in old.document["tools"][0]
     plain = await convert([str(PETS)], Wishes(portable=True))
@@ -100,17 +103,17 @@ async def test_the_other_generation_and_the_portable_form_can_be_had():
     [
         ([{"name": "a", "inputSchema": {}}], "--mcp-command"),
         ({"manuals": []}, "is a registry"),
-        ({"x": 1}, "neither an OpenAPI"),
-        ("just words", "neither an OpenAPI"),
-        ({"openapi": "1.0", "paths": {}}, "no OpenAPI description"),
+        ({"x": 1}, "not an OpenAPI description, a UTCP document"),
+        ("just words", "not an OpenAPI description, a UTCP document"),
+        ({"openapi": "1.0", "paths": {}}, "not an OpenAPI description"),
     ],
 )
-async def test_what_cannot_be_converted_is_said_in_one_sentence(tmp_path, document, words):
+async def test_an_input_of_an_unknown_kind_is_refused_with_a_reason(tmp_path, document, words):
     with pytest.raises(UtcpError, match=words):
         await convert([write(tmp_path / "x.yaml", document)])
 
 
-async def test_the_library_function_works_inside_an_event_loop_too(tmp_path):
+async def test_openapi_to_utcp_works_inside_an_event_loop(tmp_path):
     manual = openapi_to_utcp(PETS)
     async with await UtcpClient.create(
         {"manual_call_templates": [{"call_template_type": "text", "content": manual}]}
@@ -118,7 +121,7 @@ async def test_the_library_function_works_inside_an_event_loop_too(tmp_path):
         assert len(client.tools()) == 4
 
 
-def test_the_library_function_takes_a_path_a_url_or_the_document():
+def test_openapi_to_utcp_takes_a_path_a_url_or_a_document():
     assert [tool["name"] for tool in openapi_to_utcp(str(PETS))["tools"]] == [
         "findPets",
         "addPet",
@@ -134,9 +137,94 @@ def test_the_library_function_takes_a_path_a_url_or_the_document():
     assert [tool["tool_call_template"]["url"] for tool in chosen["tools"]] == ["https://other.example.com/a"]
 
 
-def test_the_library_function_says_what_is_wrong(tmp_path):
+def test_openapi_to_utcp_raises_for_missing_files_and_other_documents(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         openapi_to_utcp(tmp_path / "gone.json")
     (tmp_path / "list.json").write_text("[]")
-    with pytest.raises(ManualError, match="no OpenAPI description"):
+    with pytest.raises(ManualError, match="not an OpenAPI description"):
         openapi_to_utcp(tmp_path / "list.json")
+
+
+def part(name, *tools, **keys):
+    return Converted({"utcp_version": "1.0.1", "tools": list(tools), **keys}, name)
+
+
+def tool(name, key=None, **template):
+    auth = {"auth": {"auth_type": "api_key", "api_key": f"${{{key}}}", "aliases": ["API_KEY_0"]}} if key else {}
+    return {
+        "name": name,
+        "tool_call_template": {"call_template_type": "http", "url": "https://x.example", **auth, **template},
+    }
+
+
+def test_merging_one_document_changes_nothing():
+    only = part("a", tool("t"))
+    assert merge([only], name="ignored") is only
+
+
+def test_merging_joins_tools_and_titles():
+    merged = merge([part("a", tool("t"), info={"title": "A"}), part("b", tool("u"), info={"title": "B"})], name=None)
+    assert [one["name"] for one in merged.tools] == ["t", "u"]
+    assert merged.document["info"] == {"title": "A, B"}
+    assert merge([part("a"), part("b")], name="Both").document["info"] == {"title": "Both"}
+
+
+def test_a_duplicate_tool_name_gets_a_prefix_and_a_note():
+    merged = merge([part("a", tool("t")), part("my-b", tool("t"), tool("my_b_t"))], name=None)
+    assert [one["name"] for one in merged.tools] == ["t", "my_b_t", "my_b_my_b_t"]
+    assert "'my_b_t'" in merged.notes[0].what
+
+
+def test_variables_of_the_same_name_are_renamed_when_merging():
+    plan = {"parameters": [{"argument": "q", "name": "${API_KEY}", "in": "query"}]}
+    first = part("shop", tool("a", "API_KEY", request_plan=plan), tool("b", "OTHER"))
+    second = part("bank", tool("c", headers={"X": "key $API_KEY $$API_KEY"}))
+    a, b, c = [one["tool_call_template"] for one in merge([first, second], name=None).tools]
+    assert a["auth"] == {"auth_type": "api_key", "api_key": "${SHOP_API_KEY}"}
+    assert a["request_plan"] == plan
+    assert b["auth"]["api_key"] == "${OTHER}"
+    assert c["headers"] == {"X": "key ${BANK_API_KEY} $$API_KEY"}
+    reported = [note.what for note in merge([first, second], name=None).notes]
+    assert any("API_KEY is now SHOP_API_KEY" in what for what in reported)
+
+
+def test_renaming_variables_drops_aliases_in_nested_auth():
+    inner = {"auth_type": "api_key", "api_key": "${K}", "aliases": ["K_0"]}
+    both = {"auth": {"auth_type": "any", "options": [inner]}}
+    merged = merge([part("a", tool("t", **both)), part("b", tool("u", "K"))], name=None)
+    assert merged.tools[0]["tool_call_template"]["auth"]["options"] == [{"auth_type": "api_key", "api_key": "${A_K}"}]
+
+
+def test_merging_copies_the_auth_of_a_manual_into_its_tools():
+    auth = {"auth_type": "api_key", "api_key": "${K}", "var_name": "X-Api-Key"}
+    own = tool("own", headers={"X-Api-Key": "mine"})
+    merged = merge([part("a", tool("t"), own, auth=auth), part("b", tool("u"))], name=None)
+    t, own, u = [one["tool_call_template"] for one in merged.tools]
+    assert t["auth"] == auth
+    assert "auth" not in own
+    assert "auth" not in u
+
+
+def config(name, **keys):
+    return Converted(keys, name, is_manual=False, notes=[Fault(name, "noted")])
+
+
+def test_merging_configurations_reports_overwritten_keys():
+    one = config("a", manual_call_templates=[{"name": "x"}], variables={"A": "1", "B": "1"}, other=1)
+    two = config("b", manual_call_templates=[{"name": "y"}], variables={"B": "2"}, other=2)
+    merged = merge([one, two], name=None)
+    assert merged.document == {
+        "manual_call_templates": [{"name": "x"}, {"name": "y"}],
+        "variables": {"A": "1", "B": "2"},
+        "other": 2,
+    }
+    assert [note.what for note in merged.notes] == [
+        "noted",
+        "noted",
+        "`variables.B` exists twice; the later value is kept.",
+    ]
+
+
+def test_a_configuration_and_a_manual_cannot_be_merged():
+    with pytest.raises(ConfigError, match="cannot be merged into one"):
+        merge([part("a"), config("b")], name=None)

@@ -1,7 +1,7 @@
 from utcp_bridge.convert.outcome import UTCP_VERSION, Converted, new_manual
 
 
-def test_a_manual_tells_what_is_known_of_it_and_no_more():
+def test_new_manual_contains_only_the_given_info():
     assert new_manual([], {}) == {"utcp_version": UTCP_VERSION, "manual_version": "1.0.0", "tools": []}
     about = new_manual([], {"title": "T", "version": "3", "openapi": "3.0.0", "description": ""})
     assert about["manual_version"] == "3"

@@ -8,8 +8,7 @@ import pytest
 from tests.upstreams.registry_service import Answers, served
 
 from utcp_bridge.client.client import UtcpClient
-from utcp_bridge.registry.app import build_registry_app
-from utcp_bridge.registry.folder import Folder
+from utcp_bridge.registry.serving import Folder, build_registry_app
 
 pytestmark = pytest.mark.anyio
 

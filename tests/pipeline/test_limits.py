@@ -22,7 +22,7 @@ def limits(concurrency: int = 100, queue: int = 100, **numbers: float) -> Limits
 
 @dataclass
 class Held:
-    """An upstream that answers when it is told to, and counts who is inside."""
+    """An upstream that answers when it is reported to, and counts who is inside."""
 
     release: anyio.Event = field(default_factory=anyio.Event)
     inside: int = 0

@@ -1,4 +1,4 @@
-"""Metrics: every hook is told about every call, and no hook can break one."""
+"""Metrics: every hook is reported about every call, and no hook can break one."""
 
 import logging
 
@@ -31,14 +31,14 @@ async def test_every_hook_is_told_about_a_finished_call() -> None:
 
 @pytest.mark.parametrize(("fault", "outcome"), [(Busy("full"), "busy"), (KeyError("bug"), "internal")])
 async def test_a_failed_call_is_told_with_its_code_and_raised_on(fault: Exception, outcome: str) -> None:
-    told: list[CallDetails] = []
+    reported: list[CallDetails] = []
     with pytest.raises(type(fault)):
-        await run(Metrics([told.append])(make_tool(), Step(faults=[fault])))
-    assert [details.outcome for details in told] == [outcome]
+        await run(Metrics([reported.append])(make_tool(), Step(faults=[fault])))
+    assert [details.outcome for details in reported] == [outcome]
 
 
 async def test_a_cancelled_call_is_told_as_cancelled() -> None:
-    told: list[CallDetails] = []
+    reported: list[CallDetails] = []
     started = anyio.Event()
 
     async def hang(_call: Call, _emit: Emit) -> None:
@@ -47,19 +47,19 @@ async def test_a_cancelled_call_is_told_as_cancelled() -> None:
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
-            group.start_soon(run, Metrics([told.append])(make_tool(), Step(does=hang)))
+            group.start_soon(run, Metrics([reported.append])(make_tool(), Step(does=hang)))
             await started.wait()
             group.cancel_scope.cancel()
-    assert [details.outcome for details in told] == ["cancelled"]
+    assert [details.outcome for details in reported] == ["cancelled"]
 
 
 async def test_a_hook_that_raises_is_logged_and_the_others_are_still_told(caplog: pytest.LogCaptureFixture) -> None:
-    told: list[CallDetails] = []
+    reported: list[CallDetails] = []
 
     def broken(_details: CallDetails) -> None:
         raise RuntimeError("exporter gone")
 
     with caplog.at_level(logging.WARNING):
-        assert await run(Metrics([broken, told.append])(make_tool(), Step("value"))) == "value"
-    assert len(told) == 1
+        assert await run(Metrics([broken, reported.append])(make_tool(), Step("value"))) == "value"
+    assert len(reported) == 1
     assert "A metrics hook failed." in caplog.text

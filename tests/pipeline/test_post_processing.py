@@ -1,11 +1,14 @@
-"""Post-processing of results: UTCP's processors, projections, scopes, and what passes untouched."""
+"""Post-processing of results: UTCP's processors, projections, scopes, and what passes untouched.
+
+Projections by JMESPath.
+"""
 
 import pytest
 from tests.support.tools import make_tool
 
-from utcp_bridge.errors import MalformedReply
+from utcp_bridge.errors import ConfigError, MalformedReply
 from utcp_bridge.model import Binary, Call, ContentBlocks, Result, discard
-from utcp_bridge.pipeline.post_processing import PostProcessing, read_post_processors
+from utcp_bridge.pipeline.post_processing import PostProcessing, compile_projection, read_post_processors
 
 pytestmark = pytest.mark.anyio
 
@@ -119,3 +122,19 @@ def test_a_faulty_entry_is_told_and_leaves_the_others():
     assert [fault.where for fault in faults] == [f"post_processing[{number}]" for number in range(3)]
     assert "filter_dict" in faults[0].remedy
     assert "limit" in faults[1].what
+
+
+def test_an_expression_gives_the_part_it_names() -> None:
+    project = compile_projection("items[?n > `1`].name | [0]")
+    assert project({"items": [{"n": 1, "name": "a"}, {"n": 2, "name": "b"}]}) == "b"
+    assert project({}) is None
+
+
+def test_what_is_no_expression_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigError, match="no JMESPath expression"):
+        compile_projection("items[")
+
+
+def test_a_value_of_the_wrong_type_is_told_with_the_expression() -> None:
+    with pytest.raises(MalformedReply, match="length"):
+        compile_projection("length(@)")(5)

@@ -1,5 +1,18 @@
-"""What a provided manual says."""
+"""What a provided manual says.
 
+A FastAPI application's own routes as UTCP tools, over real HTTP.
+"""
+
+from typing import Annotated
+
+import httpx2
+import pytest
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.security import APIKeyHeader
+from pydantic import BaseModel
+from tests.upstreams.registry_service import served
+
+from utcp_bridge import UtcpClient, add_manual
 from utcp_bridge.dialects import Shape, detect
 from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool
 
@@ -52,3 +65,82 @@ def test_arguments_may_be_the_body_of_the_request():
     assert tool["tool_call_template"]["body_field"] == "body"
     optional = provided_tool(ProvidedTool("go", "", INPUTS), ManualForm("http://h/utcp", in_body=True))
     assert "required" not in optional["inputs"]
+
+
+pytestmark = pytest.mark.anyio
+
+
+class Order(BaseModel):
+    item: str
+    amount: int = 1
+
+
+@pytest.fixture
+def app():
+    app = FastAPI(title="Shop", version="4.2.0")
+    key = APIKeyHeader(name="X-Key")
+
+    @app.get("/orders/{number}", operation_id="get_order", tags=["orders"])
+    def get_order(number: int, verbose: bool = False) -> dict[str, int | bool]:
+        return {"number": number, "verbose": verbose}
+
+    @app.post("/orders", operation_id="place_order", tags=["orders"])
+    def place_order(order: Order, given: Annotated[str, Depends(key)]) -> Order:
+        if given != "shop-key-1":
+            raise HTTPException(401)
+        return order
+
+    @app.delete("/all", operation_id="drop_all", tags=["admin"])
+    def drop_all() -> None:
+        """Never."""
+
+    return app
+
+
+async def test_the_routes_are_called_as_utcp_tools(app):
+    add_manual(app, exclude={"tags": ["admin"]})
+    with served(app) as base:
+        entry = {"name": "shop", "call_template_type": "http", "url": f"{base}/utcp"}
+        config = {"manual_call_templates": [entry], "variables": {"shop_API_KEY_HEADER_API_KEY": "shop-key-1"}}
+        async with await UtcpClient.create(config) as client:
+            assert sorted(tool.name for tool in client.tools()) == ["get_order", "place_order"]
+            assert await client.call_tool("shop.get_order", {"number": 7, "verbose": True}) == {
+                "number": 7,
+                "verbose": True,
+            }
+            placed = await client.call_tool("shop.place_order", {"item": "tea", "amount": 2})
+            assert placed == {"item": "tea", "amount": 2}
+
+
+def test_the_address_is_the_one_the_manual_was_asked_at(app):
+    add_manual(app, path="/manual")
+    with served(app) as base:
+        by_name = httpx2.get(f"{base}/manual", headers={"Host": "shop.example:81"}).json()
+        by_number = httpx2.get(f"{base}/manual").json()
+    urls = [manual["tools"][0]["tool_call_template"]["url"] for manual in (by_name, by_number)]
+    assert urls == ["http://shop.example:81/orders/{number}", f"{base}/orders/{{number}}"]
+    assert by_name["manual_version"] == "4.2.0"
+
+
+def test_a_proxys_address_takes_its_place(app):
+    add_manual(app, public_url="https://shop.example.com")
+    with served(app) as base:
+        manual = httpx2.get(f"{base}/utcp").json()
+    assert manual["tools"][0]["tool_call_template"]["url"] == "https://shop.example.com/orders/{number}"
+
+
+def test_many_addresses_do_not_pile_up(app):
+    add_manual(app)
+    with served(app) as base:
+        for number in range(40):
+            answer = httpx2.get(f"{base}/utcp", headers={"Host": f"h{number}.example"})
+            assert f"h{number}.example" in answer.text
+
+
+def test_a_description_that_cannot_be_read_is_a_problem(app):
+    app.openapi = lambda: {"openapi": "9", "paths": 1}
+    add_manual(app)
+    with served(app) as base:
+        answer = httpx2.get(f"{base}/utcp")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.status_code == 502

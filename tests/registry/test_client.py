@@ -7,9 +7,8 @@ from tests.upstreams.registry_service import Answers, served
 
 from utcp_bridge import AsyncUTCPRegistry, UTCPRegistry
 from utcp_bridge.errors import ConfigError, ManualError, Rejected
-from utcp_bridge.registry.app import build_registry_app
 from utcp_bridge.registry.client import fetch_document, list_manuals
-from utcp_bridge.registry.folder import Folder
+from utcp_bridge.registry.serving import Folder, build_registry_app
 
 TEMPLATE = {"call_template_type": "http", "url": "https://api.example.com/x"}
 STATIC = {

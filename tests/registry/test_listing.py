@@ -3,7 +3,7 @@ import re
 import pytest
 
 from utcp_bridge.errors import ManualError
-from utcp_bridge.registry.listing import Listing, read_page
+from utcp_bridge.registry.listing import Listing, ListingIndex, read_page
 
 BASE = "https://registry.example.com/manuals"
 HASH = "0123456789abcdef" * 4
@@ -71,3 +71,31 @@ def test_a_manual_where_a_registry_was_expected_is_its_own_listing(document):
 def test_anything_else_is_no_registry(document):
     with pytest.raises(ManualError, match="it is no registry"):
         read_page(document, base=BASE, where="it")
+
+
+WEATHER = Listing("weather", "https://a.example/w", "Forecasts for any city.", ("Weather", "geo"))
+MAPS = Listing("maps", "https://a.example/m", "Routes and places.", ("geo",))
+MAIL = Listing("mail", "https://a.example/l", "Sends messages.")
+INDEX = ListingIndex([WEATHER, MAPS, MAIL], {"mail": "send_letter Sends a letter by post"})
+
+
+def names(**wishes):
+    return [listing.name for listing in INDEX.find(**wishes)]
+
+
+def test_without_wishes_all_come_by_name():
+    assert names() == ["mail", "maps", "weather"]
+    assert ListingIndex([]).find(q="x") == []
+
+
+def test_any_of_the_tags_suffices_whatever_its_case():
+    assert names(tags=["WEATHER"]) == ["weather"]
+    assert names(tags=["weather", "geo"]) == ["maps", "weather"]
+    assert names(tags=["none"]) == []
+
+
+def test_words_rank_and_find_what_is_in_the_manual_too():
+    assert names(q="forecast for a city")[0] == "weather"
+    assert names(q="letter by post") == ["mail"]
+    assert names(q="routes", tags=["geo"]) == ["maps"]
+    assert names(q="routes", tags=["weather"]) == []

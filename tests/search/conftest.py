@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from utcp_bridge.model import Source, Tool
-from utcp_bridge.search import scoring
+from utcp_bridge.search import index
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ def mail_tools(make_tool) -> list[Tool]:
 def eager_pruning() -> Iterator[None]:
     """Lets pruning begin at lists of any length, so that small examples reach it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "_SHORT_LIST", 0)
+        patch.setattr(index, "_SHORT_LIST", 0)
         yield
 
 

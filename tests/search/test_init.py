@@ -6,8 +6,7 @@ import pytest
 from utcp_bridge import search
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.search import ToolSearchStrategy, create_strategy
-from utcp_bridge.search.bm25 import Bm25Strategy
-from utcp_bridge.search.tag import TagStrategy
+from utcp_bridge.search.lexical import Bm25Strategy, TagStrategy
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ def test_options_that_a_strategy_does_not_take_are_refused(options):
 
 def test_a_third_party_strategy_comes_from_its_entry_point(installed):
     installed(
-        "from utcp_bridge.search.tag import TagStrategy\nclass Mine(TagStrategy):\n    pass\n",
+        "from utcp_bridge.search.lexical import TagStrategy\nclass Mine(TagStrategy):\n    pass\n",
         other="third_party_search:Missing",
         mine="third_party_search:Mine",
     )

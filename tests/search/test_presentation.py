@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.search.presentation import as_text, describe_catalogue, one_line, signature, summary_of
+from utcp_bridge.search.presentation import as_text, one_line, signature, summary_of
 
 
 def properties(schema, required=()):
@@ -146,27 +146,3 @@ def test_groups_are_headed_by_their_query_and_empty_ones_say_so():
 def test_providers_are_listed_with_their_counts():
     result = {"total": 3, "results": [], "providers": [{"name": "mail", "tools": 3}], "note": "Search."}
     assert as_text(result) == "mail: 3 tools\nSearch."
-
-
-_HINT = "Search before saying that something cannot be done."
-
-
-def test_the_catalogue_is_described_by_its_largest_providers():
-    counts = {"slack": 200, "github": 1_000, "jira": 40}
-    assert describe_catalogue(counts, 500) == f"1,240 tools from github (1,000), slack (200), jira (40). {_HINT}"
-
-
-def test_providers_that_do_not_fit_are_counted():
-    counts = {"slack": 200, "github": 1_000, "jira": 40}
-    assert describe_catalogue(counts, 105) == f"1,240 tools from github (1,000), 2 more providers. {_HINT}"
-    assert describe_catalogue(counts, 90) == f"1,240 tools from 3 providers. {_HINT}"
-    assert describe_catalogue(counts, 70) == f"1,240 tools. {_HINT}"
-
-
-def test_an_empty_catalogue_says_so():
-    assert describe_catalogue({}, 500) == f"No tools yet. {_HINT}"
-
-
-@given(st.dictionaries(st.text(max_size=12), st.integers(0, 5_000), max_size=30), st.integers(1, 300))
-def test_the_description_keeps_to_its_budget(counts, budget):
-    assert len(describe_catalogue(counts, budget)) <= budget

@@ -1,9 +1,9 @@
-from utcp_bridge.search.strategy import Hit, ToolSearchStrategy, has_any_tag
-from utcp_bridge.search.tag import TagStrategy
+from utcp_bridge.search.lexical import TagStrategy
+from utcp_bridge.search.strategy import Hit, ToolSearchStrategy, tool_filter
 
 
 def test_tags_are_compared_whatever_their_letter_case(mail_tools):
-    assert [has_any_tag(tool, {"messaging"}) for tool in mail_tools] == [True, True, False, False, False]
+    assert [*map(tool_filter({"Messaging"}, None), mail_tools)] == [True, True, False, False, False]
 
 
 def test_an_object_without_the_methods_is_no_strategy():

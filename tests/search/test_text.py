@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.search.text import STOP_WORDS, compact, normalise, stem, terms
+from utcp_bridge.search import text
+from utcp_bridge.search.text import STOP_WORDS, compact, normalise, stem, synonyms_of, terms
 
 
 @pytest.mark.parametrize(
@@ -101,3 +102,20 @@ def test_splitting_takes_any_text(text):
 @given(st.text(alphabet="abcdefghijklmnopqrstuvwxyz", min_size=1, max_size=20))
 def test_a_stem_is_never_empty_and_hardly_longer_than_its_word(word):
     assert 0 < len(stem(word)) <= len(word)
+
+
+def test_members_of_a_group_stand_for_each_other():
+    assert stem("delete") in synonyms_of(stem("remove"))
+    assert stem("remove") in synonyms_of(stem("delete"))
+
+
+def test_a_term_is_not_its_own_synonym_and_a_strange_one_has_none():
+    assert stem("delete") not in synonyms_of(stem("delete"))
+    assert synonyms_of("zyzzyva") == ()
+
+
+def test_no_group_holds_a_stop_word_or_a_lonely_word():
+    for line in text._GROUPS.strip().splitlines():
+        members = line.split()
+        assert len(members) > 1, line
+        assert not STOP_WORDS & set(members), line

@@ -9,7 +9,7 @@ import anyio
 
 from utcp_bridge.errors import UnknownTool
 from utcp_bridge.model import Result, Source, Tool
-from utcp_bridge.search.bm25 import Bm25Strategy
+from utcp_bridge.search.lexical import Bm25Strategy
 from utcp_bridge.settings import BridgeSettings
 
 

@@ -5,6 +5,8 @@ from tests.test_docs import CONFIGS
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.validate import check_document, check_place
+from utcp_bridge.validate.documents import check_config
+from utcp_bridge.validate.findings import Findings
 
 pytestmark = pytest.mark.anyio
 
@@ -31,26 +33,26 @@ TOOL = {"name": "t", "description": "d", "tool_call_template": TEMPLATE}
         ({"manuals": ["https://x.example/a.json"]}, "registry", 0, 1),
     ],
 )
-async def test_every_shape_is_known(document, shape, tools, entries):
+async def test_every_shape_of_document_is_recognised(document, shape, tools, entries):
     report = await check_document(document, place="x", name="n", environ={})
     assert (report.shape, report.tools, report.entries) == (shape, tools, entries)
     assert report.errors == []
 
 
-async def test_variables_are_named_after_the_manual_and_looked_up():
+async def test_variable_keys_start_with_the_manuals_name_and_are_looked_up():
     report = await check_document({"tools": [TOOL]}, place="x", name="my_api", environ={"HOST": "h"})
     assert (report.variables, report.found) == ({"my__api_HOST": ["t"]}, {"my__api_HOST"})
     assert (await check_document({"tools": [TOOL]}, place="x", name="m", environ={})).found == set()
 
 
-async def test_tools_within_a_configuration_are_checked_too():
+async def test_tools_inside_a_configuration_are_checked():
     entry = {"name": "n", "call_template_type": "text", "content": {"tools": [TOOL, {**TOOL, "name": 3}]}}
     report = await check_document({"manual_call_templates": [entry]}, place="x", name="c", environ={})
     assert [one.pointer for one in report.errors] == ["/manual_call_templates/0/content/tools/1/name"]
     assert report.variables == {"n_HOST": ["n.t"]}
 
 
-async def test_listings_of_a_registry_are_checked_each_and_together():
+async def test_listings_of_a_registry_are_checked_alone_and_together():
     bad = {"manuals": [{"url": "https://x.example"}, {"url": "ftp://x.example"}, 3]}
     report = await check_document(bad, place="x", name="r", environ={})
     assert [one.pointer for one in report.errors] == ["/manuals/1", "/manuals/2"]
@@ -60,15 +62,15 @@ async def test_listings_of_a_registry_are_checked_each_and_together():
 
 
 @pytest.mark.parametrize("document", [3, "text", None, {"x": 1}, [1]])
-async def test_what_is_no_document_of_ours_is_said_so(document):
+async def test_a_document_of_unknown_shape_is_an_error(document):
     report = await check_document(document, place="x", name="n", environ={})
     assert report.shape == "unknown"
     assert report.as_json()["structure_valid"] is False
-    assert "neither a manual" in report.errors[0].what
+    assert "not a manual" in report.errors[0].what
 
 
 @pytest.mark.parametrize(("suffix", "line"), [(".json", 4), (".yaml", 3)])
-async def test_faults_in_files_have_lines(tmp_path, suffix, line):
+async def test_faults_in_files_have_line_numbers(tmp_path, suffix, line):
     document = {"tools": [{**TOOL, "name": ""}]}
     path = tmp_path / f"m{suffix}"
     text = json.dumps(document, indent=1) if suffix == ".json" else "# first\ntools:\n- {name: '', description: d}\n"
@@ -77,7 +79,7 @@ async def test_faults_in_files_have_lines(tmp_path, suffix, line):
     assert (report.name, report.errors[0].pointer, report.errors[0].line) == ("m", "/tools/0/name", line)
 
 
-async def test_a_text_that_cannot_be_parsed_is_one_error_with_its_line(tmp_path):
+async def test_text_that_cannot_be_parsed_is_one_error_with_a_line(tmp_path):
     (tmp_path / "m.json").write_text('{\n"a": \n}')
     report = await check_place(str(tmp_path / "m.json"), environ={})
     assert (report.shape, report.errors[0].line) == ("unknown", 3)
@@ -85,13 +87,121 @@ async def test_a_text_that_cannot_be_parsed_is_one_error_with_its_line(tmp_path)
     assert len(piped.errors) == 1
 
 
-async def test_a_missing_file_or_a_url_is_no_matter_of_validity(tmp_path):
+async def test_a_missing_file_and_a_url_raise_config_error(tmp_path):
     with pytest.raises(ConfigError, match=r"gone\.json: There is no such file"):
         await check_place(str(tmp_path / "gone.json"), environ={})
-    with pytest.raises(ConfigError, match="on the network"):
+    with pytest.raises(ConfigError, match="is a URL"):
         await check_place("https://api.example.com/utcp", environ={})
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-async def test_the_example_configurations_hold(path):
+async def test_the_example_configurations_are_valid(path):
     assert (await check_place(str(path), environ={})).errors == []
+
+
+HTTP = {"name": "shop", "call_template_type": "http", "url": "https://api.example.com/utcp"}
+
+
+def check(document, folder=None, environ=None):
+    findings, nested = Findings(), []
+    checked = check_config(
+        document,
+        folder,
+        findings,
+        check_nested=lambda content, path, name: nested.append((content, path, name)),
+        environ=environ or {},
+    )
+    return checked, [(one.severity, one.pointer, one.what) for one in findings.faults], nested
+
+
+@pytest.mark.parametrize(
+    ("document", "names"),
+    [
+        ({"manual_call_templates": [HTTP]}, ["shop"]),
+        ({"manual_call_templates": HTTP}, ["shop"]),
+        (
+            {"providers": {"a": {"provider_type": "http", "url": "https://x.example"}, "b": "https://y.example/u"}},
+            ["a", "b"],
+        ),
+        ([{"name": "a-b", "provider_type": "http", "url": "https://x.example"}, "./manual.json"], ["a_b", "manual"]),
+        (HTTP, ["shop"]),
+        ({"providers": "https://x.example/tools.json"}, ["x_example"]),
+        ({"mcpServers": {"files": {"command": "x"}}}, ["files"]),
+        ({"manual_call_templates": [], "registries": ["https://registry.example.com"]}, []),
+        ({"manual_call_templates": [{**HTTP, "call_timeout": 3, "include": {"names": ["a*"]}}]}, ["shop"]),
+    ],
+)
+def test_valid_configurations_of_every_shape_have_no_faults(document, names):
+    checked, reported, _ = check(document)
+    assert [entry["name"] for entry in checked.entries] == names
+    assert reported == []
+
+
+@pytest.mark.parametrize(
+    ("document", "pointer", "words"),
+    [
+        ({"manual_call_templates": 3}, "/manual_call_templates", "must be a list, not a number"),
+        ({"manual_call_templates": [HTTP, HTTP]}, "/manual_call_templates/1/name", "also named 'shop'"),
+        ({"providers": {"a": {"url": "x"}}}, "/providers/a", "has no `call_template_type`"),
+        ({"providers": [{**HTTP, "name": 3}]}, "/providers/0/name", "must be text, not a number"),
+        ({"manual_call_templates": ["zz+x://y"]}, "/manual_call_templates/0", "scheme"),
+        (
+            {"manual_call_templates": [{**HTTP, "retries": 99}]},
+            "/manual_call_templates/0/retries",
+            "less than or equal",
+        ),
+        ({"mcpServers": []}, "/mcpServers", "must be an object"),
+        ({"mcpServers": {"files": {"args": []}}}, "/mcpServers/files", "`command` or `url`"),
+        ({"manual_call_templates": [], "bridge": 3}, "/bridge", "must be an object"),
+        ({"manual_call_templates": [], "bridge": {"prot": 1}}, "/bridge/prot", "not a setting"),
+        ({"manual_call_templates": [], "bridge": {"port": "x"}}, "/bridge/port", "valid integer"),
+        ({"manual_call_templates": [], "variables": []}, "/variables", "a list, not an object"),
+        ({"manual_call_templates": [], "variables": {"a": []}}, "/variables", "neither text nor a number"),
+        ({"manual_call_templates": [], "load_variables_from": [3]}, "/load_variables_from", "variable_loader_type"),
+        ({"manual_call_templates": [], "registries": ["https://a.example", 3]}, "/registries/1", "a number"),
+    ],
+)
+def test_a_fault_in_a_configuration_is_reported_at_its_place(document, pointer, words):
+    _, reported, _ = check(document)
+    assert ("error", pointer) in [(severity, place) for severity, place, _ in reported]
+    assert any(words in what for _, _, what in reported)
+
+
+def test_an_unknown_key_in_a_configuration_is_a_warning():
+    _, [(severity, pointer, what)], _ = check({"manual_call_templates": [], "variabels": {}})
+    assert (severity, pointer) == ("warning", "/variabels")
+    assert "variabels" in what
+
+
+def test_a_missing_manual_file_is_reported(tmp_path):
+    document = [
+        {"name": "a", "call_template_type": "file", "file_path": "gone.json"},
+        {"name": "b", "provider_type": "text", "file_path": "here.json"},
+    ]
+    (tmp_path / "here.json").write_text("{}")
+    _, reported, _ = check(document, tmp_path)
+    assert reported == [("error", "/0/file_path", "the file does not exist.")]
+
+
+def test_embedded_manuals_are_passed_on_with_their_place():
+    document = {"manual_call_templates": [{"name": "n", "call_template_type": "text", "content": {"tools": []}}]}
+    assert check(document)[2] == [({"tools": []}, ("manual_call_templates", 0, "content"), "n")]
+
+
+def test_variables_are_reported_by_key_with_whether_they_are_set(tmp_path):
+    (tmp_path / ".env").write_text("my__api_FROM_FILE=1\n")
+    entry = {"name": "my_api", "call_template_type": "http", "url": "https://${HOST}/${GIVEN}/${FROM_FILE}/${MISSING}"}
+    document = {
+        "variables": {"my_api": {"GIVEN": "x"}},
+        "load_variables_from": [{"variable_loader_type": "dotenv", "env_file_path": ".env"}],
+        "manual_call_templates": [entry],
+    }
+    checked, reported, _ = check(document, tmp_path, {"HOST": "x.example"})
+    assert reported == []
+    assert checked.variables == {f"my__api_{name}": ["my_api"] for name in ("HOST", "GIVEN", "FROM_FILE", "MISSING")}
+    assert checked.found == {"my__api_HOST", "my__api_GIVEN", "my__api_FROM_FILE"}
+
+
+def test_a_variable_that_refers_to_a_missing_one_is_an_error():
+    document = {"variables": {"K": "${GONE}"}, "manual_call_templates": [{**HTTP, "headers": {"X": "${K}"}}]}
+    assert ("error", "/variables") in [(severity, pointer) for severity, pointer, _ in check(document)[1]]

@@ -2,14 +2,14 @@ from utcp_bridge.model import Fault
 from utcp_bridge.validate.findings import Findings, Report
 
 
-def test_faults_keep_their_place_their_weight_and_their_tool():
+def test_findings_keep_place_severity_and_tool():
     findings = Findings()
     findings.error(("a",), "bad", "mend")
     findings.tool = "t"
     findings.warn(("b", 0), "odd")
     findings.take(("c",), [Fault("x", "left out", "r"), Fault("x", "used", severity="warning")])
-    told = [(one.severity, one.pointer, one.what, one.remedy, one.tool) for one in findings.faults]
-    assert told == [
+    reported = [(one.severity, one.pointer, one.what, one.remedy, one.tool) for one in findings.faults]
+    assert reported == [
         ("error", "/a", "bad", "mend", ""),
         ("warning", "/b/0", "odd", "", "t"),
         ("error", "/c", "left out", "r", "t"),
@@ -17,7 +17,7 @@ def test_faults_keep_their_place_their_weight_and_their_tool():
     ]
 
 
-def test_warnings_count_only_where_they_are_to():
+def test_warnings_make_a_report_invalid_only_when_strict():
     findings = Findings()
     findings.warn((), "odd")
     report = Report("f.json", "f", shape="manual", findings=findings.faults, variables={"f_K": ["t"]}, found={"f_K"})

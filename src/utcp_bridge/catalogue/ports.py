@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from utcp_bridge.model import Emit, JsonObject, Result, Tool
-from utcp_bridge.search.strategy import Accept, Hit
+from utcp_bridge.search.strategy import Searchable
 from utcp_bridge.settings import BridgeSettings
 
 __all__ = ["ClientPort", "ManualReport"]
@@ -29,7 +29,7 @@ class ManualReport(Protocol):
         ...
 
 
-class ClientPort(Protocol):
+class ClientPort(Searchable, Protocol):
     """A UTCP client as the server sees it."""
 
     @property
@@ -54,18 +54,6 @@ class ClientPort(Protocol):
 
     def streams(self, tool: Tool) -> bool:
         """Whether a call of this tool gives partial results."""
-        ...
-
-    def search(
-        self,
-        query: str,
-        *,
-        limit: int = 10,
-        tags: Collection[str] | None = None,
-        providers: Collection[str] | None = None,
-        accept: Accept | None = None,
-    ) -> list[Hit]:
-        """The best tools for a query, best first."""
         ...
 
     async def prepare_search(self, queries: Iterable[str]) -> str | None:

@@ -30,8 +30,7 @@ from utcp_bridge.settings import UtcpClientConfig
 from utcp_bridge.transport import Services
 
 if TYPE_CHECKING:
-    from utcp_bridge.search.options import EndpointOptions
-    from utcp_bridge.search.semantic import SemanticScorer
+    from utcp_bridge.search.semantic import EndpointOptions, SemanticScorer
 
 __all__ = ["FoundTools", "ToolSearch"]
 
@@ -184,8 +183,7 @@ class ToolSearch:
         kind = raw.get("tool_search_strategy_type")
         if kind != SEMANTIC:
             return create_strategy(str(kind), options) if kind else create_strategy()
-        from utcp_bridge.search.options import read_semantic_options
-        from utcp_bridge.search.semantic import LocalScorer, SemanticStrategy
+        from utcp_bridge.search.semantic import LocalScorer, SemanticStrategy, read_semantic_options
 
         wished = read_semantic_options(options)
         if wished.words.get("tool_search_strategy_type") == SEMANTIC:

@@ -1,9 +1,9 @@
-"""Conversion to UTCP manuals: OpenAPI descriptions, MCP servers, documents of UTCP v0.
+"""Conversion of OpenAPI descriptions, MCP servers and UTCP v0 documents to UTCP manuals.
 
     manual = openapi_to_utcp("https://api.example.com/openapi.json")
 
-What comes out needs no further file: it carries each request in full. `convert` is the same for several inputs,
-and for the command line.
+A converted manual needs no other file, because it contains each request in full. `convert` takes several inputs and
+serves the command line.
 """
 
 from utcp_bridge.convert.conversion import convert, openapi_to_utcp

@@ -1,28 +1,32 @@
-"""From places to one document: read each input, convert it by its shape, merge, write in the wished generation."""
+"""From places to one document: read each input, convert it by its shape, merge the results, write the wanted version.
+
+Merging renames tools and variables that clash. Two descriptions that both use `${API_KEY}` mean two keys: with one
+variable, each service would receive the other's key.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from utcp_bridge.configuration.places import STDIN, Placed, is_url, read_place
-from utcp_bridge.convert.mcp import mcp_manual
-from utcp_bridge.convert.merging import merge
-from utcp_bridge.convert.openapi import openapi_manual
-from utcp_bridge.convert.outcome import Converted, Wishes
-from utcp_bridge.convert.portable import portable
-from utcp_bridge.convert.v0 import to_v0
-from utcp_bridge.dialects import Shape, detect, read_config, read_manual, to_v1
+from utcp_bridge.convert.outcome import Converted, Wishes, new_manual
+from utcp_bridge.convert.sources import mcp_manual, openapi_manual
+from utcp_bridge.convert.targets import portable, to_v0
+from utcp_bridge.dialects import Shape, detect, read_config, read_manual, to_v1, wants_auth
 from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.dialects.shorthand import expand_shorthand, suggest_name
 from utcp_bridge.errors import ConfigError, ManualError
-from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.manuals.variables_needed import names_in_template, raw_fields_of
+from utcp_bridge.model import Fault, JsonObject, is_list, is_object
 from utcp_bridge.tasks import run_blocking
 from utcp_bridge.urls import bare_url
+from utcp_bridge.variables import renamed
 
-__all__ = ["convert", "openapi_to_utcp"]
+__all__ = ["convert", "merge", "openapi_to_utcp"]
 
 _MCP_ONLY = frozenset({"mcpServers", "$schema", "inputs"})
 _READ_STDIN: TypeAlias = Callable[[], bytes]
@@ -36,13 +40,13 @@ async def convert(
     read_stdin: _READ_STDIN | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Converted:
-    """One document of every input.
+    """Convert every input and return one document.
 
-    `places` are files, URLs and `-` for stdin: OpenAPI descriptions, UTCP documents of any generation, MCP hosts'
-    files. `mcp_servers` are one-line forms: `mcp+stdio:COMMAND`, `mcp+https://…`. `progress` is told in words what is
-    being done, without what URLs and command lines may hold in secrets.
+    `places` are files, URLs and `-` for stdin: OpenAPI descriptions, UTCP documents of any version, configuration files
+    of MCP hosts. `mcp_servers` are one-line forms: `mcp+stdio:COMMAND`, `mcp+https://…`. `progress` receives a text for
+    each step, without secrets from URLs and command lines.
 
-    :raises ConfigError: nothing can be made of an input, or they do not go together.
+    :raises ConfigError: an input is of an unknown kind, or the inputs do not fit together.
     :raises UtcpError: an input cannot be fetched, or a server does not answer.
     """
     wishes = wishes or Wishes()
@@ -75,12 +79,13 @@ def openapi_to_utcp(
     include: Mapping[str, Any] | None = None,
     exclude: Mapping[str, Any] | None = None,
 ) -> JsonObject:
-    """A UTCP v1 manual of an OpenAPI description (2.0, 3.x): a URL, a path, or the parsed document.
+    """Return the UTCP v1 manual of an OpenAPI description (2.0 or 3.x), given as URL, path or parsed document.
 
-    `base_url` replaces its servers; `include` and `exclude` choose operations as in a manual's entry. The manual is
+    `base_url` replaces its servers; `include` and `exclude` select operations as in a manual's entry. The manual is
     plain JSON data: write it to a file, or use it as the `content` of a `text` call template.
 
-    :raises ManualError: it is no OpenAPI description. :raises UtcpError: it cannot be read.
+    :raises ManualError: the document is not an OpenAPI description.
+    :raises UtcpError: the source cannot be read.
     """
     wishes = Wishes(
         base_url=base_url,
@@ -98,7 +103,7 @@ def openapi_to_utcp(
 async def _openapi_at(place: str, wishes: Wishes) -> Converted:
     placed = await read_place(place)
     if not is_object(placed.document):
-        raise ManualError(f"{placed.shown} is no OpenAPI description.")
+        raise ManualError(f"{placed.shown} is not an OpenAPI description.")
     return await openapi_manual(placed.document, url=placed.url, name=placed.shown, wishes=wishes)
 
 
@@ -110,7 +115,7 @@ def _name_of(placed: Placed, parts: Sequence[Converted]) -> str:
 
 
 async def _converted(placed: Placed, name: str, wishes: Wishes) -> Converted:
-    """One input by its shape."""
+    """Convert one input by its shape."""
     document, shape = placed.document, detect(placed.document)
     if shape is Shape.OPENAPI:
         return await openapi_manual(document, url=placed.url, name=name, wishes=wishes)
@@ -126,7 +131,7 @@ async def _converted(placed: Placed, name: str, wishes: Wishes) -> Converted:
 
 
 def _manual(document: Any, name: str, shown: str, wishes: Wishes) -> Converted:
-    """Tools that cannot be read are kept as they are and noted: whoever wrote them can mend them."""
+    """Return the manual in v1 form; tools that cannot be read stay unchanged and are reported, so they can be fixed."""
     reading = read_manual(document, default_template={"call_template_type": "file", "file_path": ""}, where=shown)
     manual = to_v1(document)
     if wishes.name:
@@ -149,12 +154,134 @@ async def _server(line: str, parts: Sequence[Converted], wishes: Wishes, tell: C
 def _unusable(placed: Placed, shape: Shape) -> ConfigError:
     if shape is Shape.MCP_TOOLS:
         return ConfigError(
-            f"{placed.shown} lists tools of an MCP server but does not name the server.",
+            f"{placed.shown} lists the tools of an MCP server but does not name the server.",
             remedy="Convert the server itself, with --mcp-command or --mcp-url.",
         )
     if shape is Shape.REGISTRY:
-        return ConfigError(f"{placed.shown} is a registry.", remedy="Convert the manuals that it names.")
+        return ConfigError(f"{placed.shown} is a registry, not a manual.", remedy="Convert the manuals that it lists.")
     return ConfigError(
-        f"{placed.shown} is neither an OpenAPI description, nor a UTCP document, nor an MCP host's file.",
+        f"{placed.shown} is not an OpenAPI description, a UTCP document or an MCP host's configuration.",
         remedy="An OpenAPI description has `openapi` or `swagger`, a manual has `tools`.",
     )
+
+
+def merge(parts: Sequence[Converted], *, name: str | None) -> Converted:
+    """Merge the parts into one document; a single part stays unchanged.
+
+    :raises ConfigError: manuals and configurations are mixed.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if len({part.is_manual for part in parts}) > 1:
+        raise ConfigError(
+            "A configuration and a manual cannot be merged into one document.",
+            remedy="Convert them separately, and list the manual's path in the configuration.",
+        )
+    return _manuals(parts, name) if parts[0].is_manual else _configurations(parts)
+
+
+def _manuals(parts: Sequence[Converted], name: str | None) -> Converted:
+    notes = [note for part in parts for note in part.notes]
+    shared = _shared_variables(parts)
+    taken: set[str] = set()
+    tools: list[JsonObject] = []
+    for part in parts:
+        names = {variable: f"{safe_name(part.name).upper()}_{variable}" for variable in shared[part.name]}
+        for tool in _with_own_auth(part):
+            stated = str(tool.get("name"))
+            unique = _unique(stated, part.name, taken)
+            if unique != stated:
+                notes.append(
+                    Fault(part.name, f"tool {stated!r} exists twice; this one is named {unique!r}.", "", "warning")
+                )
+            tools.append(_renamed({**tool, "name": unique}, names))
+        notes.extend(
+            Fault(part.name, f"variable {old} is now {new}, because another input also uses {old}.", "", "warning")
+            for old, new in names.items()
+        )
+    titles = [
+        str(info["title"]) for part in parts if is_object(info := part.document.get("info")) and info.get("title")
+    ]
+    title = name or ", ".join(dict.fromkeys(titles)) or ", ".join(part.name for part in parts)
+    return Converted(new_manual(tools, {"title": title}), name or parts[0].name, notes=notes)
+
+
+def _shared_variables(parts: Sequence[Converted]) -> dict[str, list[str]]:
+    """Return, for each part, the variables that another part also uses."""
+    used = {
+        part.name: dict.fromkeys(
+            variable
+            for tool in _with_own_auth(part)
+            if is_object(tool.get("tool_call_template"))
+            for variable in names_in_template(tool["tool_call_template"])
+        )
+        for part in parts
+    }
+    counts = Counter(variable for variables in used.values() for variable in variables)
+    return {part: [variable for variable in variables if counts[variable] > 1] for part, variables in used.items()}
+
+
+def _with_own_auth(part: Converted) -> list[JsonObject]:
+    """Return the part's tools; those that use the manual's auth get a copy of it, because merging drops it."""
+    auth = part.document.get("auth")
+    if not is_object(auth):
+        return part.tools
+    return [
+        {**tool, "tool_call_template": {**template, "auth": auth}}
+        if is_object(template := tool.get("tool_call_template")) and wants_auth(template, auth)
+        else tool
+        for tool in part.tools
+    ]
+
+
+def _unique(name: str, part: str, taken: set[str]) -> str:
+    unique, number = name, 2
+    if unique in taken:
+        unique = f"{safe_name(part)}_{name}"
+    while unique in taken:
+        unique, number = f"{safe_name(part)}_{name}_{number}", number + 1
+    taken.add(unique)
+    return unique
+
+
+def _renamed(tool: JsonObject, names: dict[str, str]) -> JsonObject:
+    template = tool.get("tool_call_template")
+    if not names or not is_object(template):
+        return tool
+    changed = renamed(template, names, raw_fields_of(template))
+    if is_object(auth := changed.get("auth")):
+        changed["auth"] = _without_aliases(auth)
+    return {**tool, "tool_call_template": changed}
+
+
+def _without_aliases(auth: JsonObject) -> JsonObject:
+    """Return the auth without aliases, because aliases of the same name would clash again."""
+    kept = {key: value for key, value in auth.items() if key != "aliases"}
+    for key in ("schemes", "options"):
+        if is_list(members := kept.get(key)):
+            kept[key] = [_without_aliases(member) if is_object(member) else member for member in members]
+    return kept
+
+
+def _configurations(parts: Sequence[Converted]) -> Converted:
+    first, notes = parts[0], [note for part in parts for note in part.notes]
+    merged: JsonObject = {}
+    for part in parts:
+        for key, value in part.document.items():
+            known = merged.get(key)
+            if is_list(known) and is_list(value):
+                merged[key] = [*known, *value]
+            elif is_object(known) and is_object(value):
+                notes.extend(_overwritten(part.name, key, known, value))
+                merged[key] = {**known, **value}
+            else:
+                merged[key] = value
+    return Converted(merged, first.name, is_manual=False, notes=notes)
+
+
+def _overwritten(part: str, section: str, known: JsonObject, value: JsonObject) -> list[Fault]:
+    return [
+        Fault(part, f"`{section}.{key}` exists twice; the later value is kept.", "", "warning")
+        for key in value
+        if key in known and known[key] != value[key]
+    ]

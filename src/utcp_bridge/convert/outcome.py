@@ -1,4 +1,4 @@
-"""What is wished of a conversion and what comes out of it."""
+"""The options and the result of a conversion."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ UTCP_VERSION = "1.0.1"
 class Wishes:
     """How to convert.
 
-    `name` is the title of the result. `base_url` takes the place of an OpenAPI description's servers,
-    `server_variables` fill in theirs; `include` and `exclude` choose tools as in a manual's entry. `keep_values`
-    leaves the values of an MCP server's `env` and `headers` as they are. `portable` leaves out what released clients
-    of other makers refuse. `target` is the generation to write.
+    `name` is the title of the result. `base_url` replaces the servers of an OpenAPI description; `server_variables`
+    fills in their variables. `include` and `exclude` select tools as in a manual's entry. `keep_values` keeps the
+    values of an MCP server's `env` and `headers` instead of writing variables. `portable` leaves out keys that released
+    clients of other vendors refuse. `target` is the version of UTCP to write.
     """
 
     name: str | None = None
@@ -36,9 +36,9 @@ class Wishes:
 
 @dataclass(slots=True)
 class Converted:
-    """A v1 manual, or a v1 client configuration, and what is to be said about it.
+    """A converted manual or client configuration, with remarks.
 
-    `notes` are faults: an `error` says that something was left out.
+    `notes` are faults; an `error` means that something was left out.
     """
 
     document: JsonObject
@@ -48,12 +48,12 @@ class Converted:
 
     @property
     def tools(self) -> list[JsonObject]:
-        """The manual's tools; none for a configuration."""
+        """The manual's tools; empty for a configuration."""
         return [tool for tool in self.document.get("tools", ()) if isinstance(tool, dict)]
 
 
 def new_manual(tools: list[JsonObject], info: Mapping[str, Any]) -> JsonObject:
-    """A v1 manual of these tools; `info` has those of title, version and description that are known."""
+    """Return a v1 manual of these tools; `info` may contain title, version and description."""
     about = {key: info[key] for key in ("title", "version", "description") if info.get(key)}
     manual: JsonObject = {"utcp_version": UTCP_VERSION, "manual_version": str(info.get("version") or "1.0.0")}
     return {**manual, **({"info": about} if about else {}), "tools": tools}

@@ -12,7 +12,7 @@ from utcp_bridge.errors import InvalidArguments, Rejected, Unexplainable, Unknow
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, Tool, is_list, is_object
 from utcp_bridge.urls import at_pointer
 from utcp_bridge.validate.findings import Findings
-from utcp_bridge.validate.schemas import check_schema
+from utcp_bridge.validate.manuals import check_schema
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient

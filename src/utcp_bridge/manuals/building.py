@@ -22,7 +22,7 @@ from utcp_bridge.manuals.binding import Binder, uses_secrets
 from utcp_bridge.manuals.repository import same_definition
 from utcp_bridge.model import Fault, Faults, JsonObject, Source, Tool, Trust
 from utcp_bridge.net.guard import Guard, endpoint_of, origin_of
-from utcp_bridge.pipeline.projection import compile_projection
+from utcp_bridge.pipeline.post_processing import compile_projection
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry

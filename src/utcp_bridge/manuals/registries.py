@@ -24,7 +24,7 @@ from utcp_bridge.model import Fault, JsonObject, Source, is_list, is_object
 from utcp_bridge.net.local_file import resolve_within
 from utcp_bridge.net.request import RequestParts
 from utcp_bridge.registry.client import Fetched, list_manuals
-from utcp_bridge.registry.listing import Listing, Page
+from utcp_bridge.registry.listing import Listing, ListingPage
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.urls import origin_of
 
@@ -77,7 +77,7 @@ class Registries:
         for child in self._children.pop(name, {}):
             await self._registration.deregister(child)
 
-    async def _ask(self, entry: JsonObject) -> tuple[Page, str | None]:
+    async def _ask(self, entry: JsonObject) -> tuple[ListingPage, str | None]:
         """Return what the registry lists now, and its own origin; a file has none."""
         place = str(entry["registry"])
         filters: dict[str, Any] = {
@@ -91,7 +91,7 @@ class Registries:
         seconds = float(entry.get("discovery_timeout") or self._services.settings.discovery_timeout)
         own = {key: value for key, value in entry.items() if key not in _OF_ITS_MANUALS}
         source, target = self._registration.reach(as_manual_entry({**own, "call_template_type": "http", "url": place}))
-        page: Page | None = None
+        page: ListingPage | None = None
         with anyio.move_on_after(seconds):
             page = await list_manuals(target.template.url, self._fetcher(source, target), **filters)
         if page is None:
@@ -111,7 +111,7 @@ class Registries:
 
         return fetch
 
-    async def _apply(self, state: ManualState, page: Page, origin: str | None) -> None:
+    async def _apply(self, state: ManualState, page: ListingPage, origin: str | None) -> None:
         known = self._children.setdefault(state.name, {})
         wanted: dict[str, JsonObject] = {}
         state.faults = list(page.faults)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
+from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import Call, Emit, Result, Tool
 
-__all__ = ["Layer", "Next", "compose"]
+__all__ = ["Layer", "Next", "compose", "outcome_of"]
 
 Next: TypeAlias = Callable[[Call, Emit], Awaitable[Result]]
 Layer: TypeAlias = Callable[[Tool, Next], Next]
@@ -23,3 +24,16 @@ def compose(tool: Tool, layers: Sequence[Layer], innermost: Next) -> Next:
     for layer in reversed(layers):
         step = layer(tool, step)
     return step
+
+
+def outcome_of(error: BaseException | None) -> str:
+    """Return how a call ended, in one word for audit and metrics.
+
+    The word is `ok` without an error, the error's code for a `UtcpError`, `internal` for any other exception, and
+    `cancelled` for what ends a task from outside.
+    """
+    if error is None:
+        return "ok"
+    if isinstance(error, UtcpError):
+        return error.code
+    return "internal" if isinstance(error, Exception) else "cancelled"

@@ -10,13 +10,12 @@ from time import perf_counter
 
 import orjson
 
-from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import Call, Emit, Result, Tool
-from utcp_bridge.pipeline import Next
+from utcp_bridge.pipeline import Next, outcome_of
 
 __all__ = ["Audit"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +30,20 @@ class Audit:
     sink: Callable[[bytes], None] | None = None
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
+        del tool
         sink = self.sink
         if sink is None:
             return inner
 
         async def audited(call: Call, emit: Emit) -> Result:
             started = perf_counter()
-            outcome = "cancelled"
             try:
                 result = await inner(call, emit)
-                outcome = "ok"
-                return result
-            except UtcpError as error:
-                outcome = error.code
+            except BaseException as error:
+                _write(sink, call, _line(call, outcome_of(error), perf_counter() - started))
                 raise
-            except Exception:
-                outcome = "internal"
-                raise
-            finally:
-                _write(sink, call, _line(tool, call, outcome, perf_counter() - started))
+            _write(sink, call, _line(call, outcome_of(None), perf_counter() - started))
+            return result
 
         return audited
 
@@ -58,15 +52,16 @@ def _write(sink: Callable[[bytes], None], call: Call, line: bytes) -> None:
     try:
         sink(line)
     except Exception as error:  # noqa: BLE001 - a sink is a file, a socket or a stranger's code
-        _log.error("The audit line of call %s was not written (%s).", call.id, type(error).__name__)
+        message = "The audit line of call %s was not written (%s)."
+        _logger.error(message, call.id, type(error).__name__)  # noqa: TRY400
 
 
-def _line(tool: Tool, call: Call, outcome: str, seconds: float) -> bytes:
+def _line(call: Call, outcome: str, seconds: float) -> bytes:
     record = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "call": call.id,
-        "tool": tool.qualified_name,
-        "kind": tool.kind,
+        "tool": call.tool.qualified_name,
+        "kind": call.tool.kind,
         "arguments": sorted(map(_writable, call.arguments)),
         "outcome": outcome,
         "seconds": round(seconds, 6),

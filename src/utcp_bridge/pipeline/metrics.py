@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
-from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import Call, Emit, Result, Tool
-from utcp_bridge.pipeline import Next
+from utcp_bridge.pipeline import Next, outcome_of
 
 __all__ = ["CallDetails", "Metrics", "MetricsHook"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +45,20 @@ class Metrics:
 
         async def measured(call: Call, emit: Emit) -> Result:
             started = perf_counter()
-            outcome = "cancelled"
             try:
                 result = await inner(call, emit)
-                outcome = "ok"
-                return result
-            except UtcpError as error:
-                outcome = error.code
+            except BaseException as error:
+                self._report(tool, outcome_of(error), perf_counter() - started)
                 raise
-            except Exception:
-                outcome = "internal"
-                raise
-            finally:
-                seconds = perf_counter() - started
-                self._tell(CallDetails(tool.qualified_name, tool.manual, tool.kind, outcome, seconds))
+            self._report(tool, outcome_of(None), perf_counter() - started)
+            return result
 
         return measured
 
-    def _tell(self, details: CallDetails) -> None:
+    def _report(self, tool: Tool, outcome: str, seconds: float) -> None:
+        details = CallDetails(tool.qualified_name, tool.manual, tool.kind, outcome, seconds)
         for hook in self.hooks:
             try:
                 hook(details)
-            except Exception:  # noqa: BLE001 - a hook is a stranger's code and must not break a call
-                _log.warning("A metrics hook failed.", exc_info=True)
+            except Exception:
+                _logger.warning("A metrics hook failed.", exc_info=True)

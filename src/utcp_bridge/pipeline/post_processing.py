@@ -3,18 +3,21 @@
 First the tool's own projection (`overrides: {tool: {"result": "<JMESPath>"}}`), then the entries of `post_processing`
 in order (UTCP v1: `filter_dict`, `limit_strings`; further ones by the entry-point group `utcp_bridge.post_processors`).
 They work on the final value and on each partial result; bytes pass untouched.
+
+Projections: the part of a result that an operator keeps, by a JMESPath expression (jmespath.org).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from utcp_bridge.errors import ConfigError
+from utcp_bridge.errors import ConfigError, MalformedReply
 from utcp_bridge.model import (
     Binary,
     Call,
@@ -29,10 +32,9 @@ from utcp_bridge.model import (
     matches_glob,
 )
 from utcp_bridge.pipeline import Next
-from utcp_bridge.pipeline.projection import compile_projection
 from utcp_bridge.settings import explain
 
-__all__ = ["PostProcessing", "PostProcessor", "read_post_processors"]
+__all__ = ["PostProcessing", "PostProcessor", "compile_projection", "read_post_processors"]
 
 ENTRY_POINT_GROUP = "utcp_bridge.post_processors"
 _TYPE = "tool_post_processor_type"
@@ -204,3 +206,27 @@ def _only(value: Any, keys: frozenset[str]) -> Any:
     if is_list(value):
         return [inner for member in value if (is_object(member) or is_list(member)) and (inner := _only(member, keys))]
     return value
+
+
+@cache
+def compile_projection(expression: str) -> Callable[[Any], Any]:
+    """What turns a JSON-shaped value into the part that `expression` names; raises MalformedReply where it cannot.
+
+    :raises ConfigError: it is no JMESPath expression.
+    """
+    import jmespath
+    from jmespath.exceptions import JMESPathError
+
+    try:
+        compiled: Any = jmespath.compile(expression)
+    except JMESPathError as error:
+        first = str(error).splitlines()[0].rstrip(":.")
+        raise ConfigError(f"`result` is no JMESPath expression: {first}.", remedy="See jmespath.org.") from None
+
+    def project(value: Any) -> Any:
+        try:
+            return compiled.search(value)
+        except JMESPathError as error:
+            raise MalformedReply(f"The projection {expression!r} does not fit the result: {error}.") from None
+
+    return project

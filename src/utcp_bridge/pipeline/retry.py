@@ -19,7 +19,7 @@ from utcp_bridge.pipeline import Next
 __all__ = ["Retry"]
 
 _FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 5.0
+_MAX_PAUSE = 5.0
 _jitter = Random()  # noqa: S311 - spreads retries, guards nothing
 
 
@@ -64,5 +64,5 @@ class Retry:
     def _pause(self, error: UtcpError, attempt: int) -> float:
         if isinstance(error, Rejected) and error.retry_after is not None:
             return max(error.retry_after, 0.0)
-        longest = min(self.first_pause * float(2**attempt), _LONGEST_PAUSE)
+        longest = min(self.first_pause * float(2**attempt), _MAX_PAUSE)
         return longest * _jitter.uniform(0.5, 1.0)

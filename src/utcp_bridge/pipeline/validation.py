@@ -2,11 +2,18 @@
 
 The validator is compiled at the first call and kept. References are local only, and patterns run on a
 linear-time engine where they can, because a fetched manual may hold a hostile one.
+
+What checking one value against a schema may cost, counted before the schema is compiled.
+
+A fetched manual may hold a schema of a few kilobytes that takes 2^40 steps to check (branches that refer to
+branches) or overflows the stack of the validator (chains of references). Neither can be interrupted, so
+such schemas are recognised and left out of checking instead.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
@@ -15,17 +22,21 @@ import orjson
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object
 from utcp_bridge.pipeline import Next
-from utcp_bridge.pipeline.schema_cost import is_affordable
 from utcp_bridge.urls import at_pointer
 
-__all__ = ["argument_fault", "compile_schema", "validation"]
+__all__ = ["argument_fault", "compile_schema", "is_affordable", "validation"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _MASK = "the given value"
 _BACKTRACK_LIMIT = 20_000
 _EXPLAINED_FAULTS = 5
 _EXPLAINED_VALUES = 200
-_LONGEST_FAULT = 300
+_MAX_FAULT = 300
+_MAX_STEPS = 1_000
+_MAX_NODES = 50_000
+_MAX_CHAIN = 100
+_BRANCH_LISTS = ("allOf", "anyOf", "oneOf")
+_BRANCHES = ("not", "if", "then", "else")
 
 
 def validation(tool: Tool, inner: Next) -> Next:
@@ -66,7 +77,7 @@ def _accepts_anything(schema: JsonObject) -> bool:
 def compile_schema(schema: JsonObject, *, where: str) -> jsonschema_rs.Validator | None:
     """Compile a schema; None (and one log line) if it is not valid or too costly, for then nothing can be checked."""
     if not is_affordable(schema):
-        _log.warning("%s: arguments are not checked, its input schema takes too many steps to check.", where)
+        _logger.warning("%s: arguments are not checked, its input schema takes too many steps to check.", where)
         return None
     options: tuple[Any, ...] = (
         jsonschema_rs.RegexOptions(),
@@ -80,7 +91,7 @@ def compile_schema(schema: JsonObject, *, where: str) -> jsonschema_rs.Validator
             )
         except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
             fault = error
-    _log.warning("%s: arguments are not checked, its input schema is not valid (%s).", where, type(fault).__name__)
+    _logger.warning("%s: arguments are not checked, its input schema is not valid (%s).", where, type(fault).__name__)
     return None
 
 
@@ -91,7 +102,7 @@ def argument_fault(error: jsonschema_rs.ValidationError) -> str:
     if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.FalseSchema):
         text = "is not allowed" if path else "arguments are not allowed"
     fault = f"{path}: {text}" if path else text
-    return fault if len(fault) <= _LONGEST_FAULT else f"{fault[:_LONGEST_FAULT]}…"
+    return fault if len(fault) <= _MAX_FAULT else f"{fault[:_MAX_FAULT]}…"
 
 
 def _refuse_remote(uri: str) -> Any:
@@ -211,3 +222,64 @@ def _has_expression(value: Any) -> bool:
     if is_object(value):
         return any(_has_expression(one) for one in value.values())
     return is_list(value) and any(_has_expression(one) for one in value)
+
+
+def is_affordable(schema: JsonObject) -> bool:
+    """Whether every place of a value is checked in a bounded number of steps.
+
+    Counted are the sub-schemas that apply to the same place: branches and local references. What applies
+    to members or items is bounded by the value itself.
+    """
+    counter = _Counter(schema)
+    for seen, node in enumerate(_objects(schema)):
+        if seen >= _MAX_NODES or counter.steps(node, 0) > _MAX_STEPS:
+            return False
+    return True
+
+
+class _Counter:
+    """Steps per sub-schema, each worked out once."""
+
+    def __init__(self, root: JsonObject) -> None:
+        self._root = root
+        self._known: dict[int, int] = {}
+
+    def steps(self, node: JsonObject, chain: int) -> int:
+        if chain > _MAX_CHAIN:
+            return _MAX_STEPS + 1
+        known = self._known.get(id(node))
+        if known is not None:
+            return known
+        self._known[id(node)] = 1  # a cycle that does not descend into the value ends here, as in the validator
+        total = 1
+        for branch in self._branches(node):
+            total += self.steps(branch, chain + 1)
+            if total > _MAX_STEPS:
+                break
+        self._known[id(node)] = total
+        return total
+
+    def _branches(self, node: JsonObject) -> Iterator[JsonObject]:
+        for key in _BRANCH_LISTS:
+            branches = node.get(key)
+            yield from (one for one in branches if is_object(one)) if is_list(branches) else ()
+        for key in _BRANCHES:
+            branch = node.get(key)
+            if is_object(branch):
+                yield branch
+        reference = node.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#"):
+            target = at_pointer(self._root, reference)
+            if is_object(target):
+                yield target
+
+
+def _objects(schema: JsonObject) -> Iterator[JsonObject]:
+    pending: list[Any] = [schema]
+    while pending:
+        value = pending.pop()
+        if is_object(value):
+            yield value
+            pending.extend(value.values())
+        elif is_list(value):
+            pending.extend(value)

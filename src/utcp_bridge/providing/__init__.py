@@ -10,7 +10,7 @@
 `add_manual(app)` makes tools of the routes that a FastAPI application has.
 """
 
-from utcp_bridge.providing.openapi_manual import add_manual
+from utcp_bridge.providing.manuals import add_manual
 from utcp_bridge.providing.tool_server import ToolServer
 
 __all__ = ["ToolServer", "add_manual"]

@@ -1,26 +1,40 @@
-"""A collection of functions, served as UTCP tools by any ASGI server."""
+"""A collection of functions, served as UTCP tools by any ASGI server.
+
+A Python function as a tool: schemas from its type hints, arguments checked by them, results as JSON.
+"""
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Iterable
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, TypeVar, get_args, get_type_hints, overload
 
+import anyio.to_thread
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import ArgsKwargs
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from utcp_bridge.errors import ConfigError, UnknownTool, UtcpError
-from utcp_bridge.model import JsonObject
-from utcp_bridge.providing.answers import Lines, answer_of, problem, wants_lines
-from utcp_bridge.providing.arguments import read_arguments
-from utcp_bridge.providing.functions import FunctionTool, function_tool
+from utcp_bridge.errors import ConfigError, InvalidArguments, MalformedReply, UnknownTool, UtcpError
+from utcp_bridge.model import Binary, Emit, JsonObject
+from utcp_bridge.providing.exchange import Lines, answer_of, problem, read_arguments, wants_lines
 from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
+from utcp_bridge.settings import explain
 
-__all__ = ["ToolServer"]
+__all__ = ["FunctionTool", "ToolServer", "function_tool"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_UNNAMED: Final = frozenset({inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL})
+_END: Final = object()
 
 
 class ToolServer:
@@ -126,3 +140,145 @@ class ToolServer:
         if name not in self._tools:
             raise UnknownTool(f"There is no tool {name[:128]!r}.", remedy=f"{self._path} lists the tools.")
         return self._tools[name]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTool:
+    """A tool that is a function of this process.
+
+    `inputs` and `outputs` are JSON Schemas; `outputs` is None where no return type is written. `streams` says that
+    the function is a generator, whose results come one by one.
+    """
+
+    name: str
+    description: str
+    inputs: JsonObject
+    outputs: JsonObject | None
+    tags: tuple[str, ...]
+    streams: bool
+    _function: Callable[..., Any] = field(repr=False)
+    _is_async: bool = field(repr=False)
+    _arguments: TypeAdapter[Any] = field(repr=False)
+    _result: TypeAdapter[Any] = field(repr=False)
+
+    async def call(self, arguments: JsonObject) -> Any:
+        """The result as JSON data, or `Binary`; the function runs in a worker thread unless it is asynchronous.
+
+        :raises InvalidArguments: they do not fit the type hints. :raises MalformedReply: the result is not JSON.
+        """
+        bound = self._bound(arguments)
+        return self._as_json(await bound() if self._is_async else await anyio.to_thread.run_sync(bound))
+
+    async def listed(self, arguments: JsonObject) -> list[Any]:
+        """All results of a generator. Raises as `call`."""
+        results: list[Any] = []
+
+        async def keep(result: Any) -> None:
+            results.append(result)
+
+        await self.stream(arguments, keep)
+        return results
+
+    async def stream(self, arguments: JsonObject, emit: Emit) -> None:
+        """Push the results of a generator one by one, each as JSON data. Raises as `call`."""
+        results = self._bound(arguments)()
+        if self._is_async:
+            async with aclosing(results):
+                async for result in results:
+                    await emit(self._as_json(result))
+            return
+        with closing(results):
+            while (result := await anyio.to_thread.run_sync(next, results, _END)) is not _END:
+                await emit(self._as_json(result))
+
+    def _bound(self, arguments: JsonObject) -> Callable[[], Any]:
+        """The function with checked arguments."""
+        try:
+            checked: ArgsKwargs = self._arguments.validate_python(ArgsKwargs((), arguments))
+        except ValidationError as error:
+            raise InvalidArguments(f"The arguments of {self.name} do not fit: {explain(error)}.") from None
+        return partial(self._function, *checked.args, **(checked.kwargs or {}))
+
+    def _as_json(self, result: Any) -> Any:
+        if isinstance(result, Binary):
+            return result
+        try:
+            return self._result.dump_python(result, mode="json", by_alias=True)
+        except ValueError:
+            raise MalformedReply(f"The result of {self.name} is not JSON.") from None
+
+
+def function_tool(
+    function: Callable[..., Any], *, name: str | None = None, description: str | None = None, tags: Iterable[str] = ()
+) -> FunctionTool:
+    """Make a tool of a function; the name and the docstring are the function's where none is given.
+
+    :raises ConfigError: it has no usable name, a parameter without a name, or a type that is none of JSON's.
+    """
+    name = name or str(getattr(function, "__name__", ""))
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{name[:80]!r} cannot be the name of a tool.", remedy="Use letters, digits, '_', '-', '.'.")
+    signature = inspect.signature(function)
+    for parameter in signature.parameters.values():
+        if parameter.kind in _UNNAMED:
+            raise ConfigError(
+                f"{name}: the parameter {parameter.name} is given by its position alone.",
+                remedy="Arguments of tools have names; make it an ordinary parameter.",
+            )
+    is_async_stream = inspect.isasyncgenfunction(function)
+    streams = is_async_stream or inspect.isgeneratorfunction(function)
+    try:
+        arguments: TypeAdapter[Any] = _collector(function, signature)
+        written, result = _result_type(function, streams=streams)
+        return FunctionTool(
+            name=name,
+            description=description or inspect.getdoc(function) or "",
+            inputs=arguments.json_schema(schema_generator=_Schemas),
+            outputs=_outputs(result, streams=streams) if written else None,
+            tags=tuple(tags),
+            streams=streams,
+            _function=function,
+            _is_async=is_async_stream or inspect.iscoroutinefunction(function),
+            _arguments=arguments,
+            _result=result,
+        )
+    except (PydanticUserError, PydanticInvalidForJsonSchema, NameError) as error:
+        what = str(error).partition("\n")[0]
+        raise ConfigError(f"{name}: no schema comes of its type hints: {what}", remedy="Use types of JSON.") from None
+
+
+class _Schemas(GenerateJsonSchema):
+    """Without a title for each field, which only says its name again."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        del schema
+        return False
+
+
+def _collector(function: Callable[..., Any], signature: inspect.Signature) -> TypeAdapter[Any]:
+    """Checks arguments for the function and gives them back as `ArgsKwargs`: the call itself comes later."""
+
+    def collect(*args: Any, **kwargs: Any) -> ArgsKwargs:
+        return ArgsKwargs(args, kwargs)
+
+    like_it: Any = collect
+    like_it.__signature__ = signature
+    hints = get_type_hints(function, include_extras=True)
+    like_it.__annotations__ = {key: hint for key, hint in hints.items() if key != "return"}
+    return TypeAdapter(like_it)
+
+
+def _result_type(function: Callable[..., Any], *, streams: bool) -> tuple[bool, TypeAdapter[Any]]:
+    """Whether a type is written, and what serialises by it; for a generator the type of one item."""
+    hint = get_type_hints(function, include_extras=True).get("return", Any)
+    if streams:
+        hint = next(iter(get_args(hint)), Any)
+    return hint not in {Any, Binary}, TypeAdapter(Any if hint is Binary else hint)
+
+
+def _outputs(result: TypeAdapter[Any], *, streams: bool) -> JsonObject:
+    schema = result.json_schema(schema_generator=_Schemas, mode="serialization")
+    if not streams:
+        return schema
+    definitions = schema.pop("$defs", None)
+    return {"type": "array", "items": schema, **({"$defs": definitions} if definitions else {})}

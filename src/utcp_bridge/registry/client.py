@@ -17,8 +17,7 @@ from utcp_bridge.configuration.places import fetch_url, is_url, read_place
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.errors import Rejected
 from utcp_bridge.model import Fault
-from utcp_bridge.registry.index import ListingIndex
-from utcp_bridge.registry.listing import Listing, Page, read_page
+from utcp_bridge.registry.listing import Listing, ListingIndex, ListingPage, read_page
 from utcp_bridge.tasks import run_blocking
 from utcp_bridge.urls import bare_url
 
@@ -26,8 +25,8 @@ __all__ = ["AsyncUTCPRegistry", "Fetched", "UTCPRegistry", "fetch_document", "li
 
 _WELL_KNOWN: Final = "/.well-known/utcp.json"
 _PAGE_SIZE: Final = 100
-_MOST_PAGES: Final = 100
-_MOST_MANUALS: Final = 1_000
+_MAX_PAGES: Final = 100
+_MAX_MANUALS: Final = 1_000
 _FILE_SUFFIXES: Final = (".json", ".yaml", ".yml")
 
 
@@ -76,12 +75,12 @@ class UTCPRegistry:
 
 async def list_manuals(
     place: str, fetch: _Fetch, *, tags: Sequence[str] = (), q: str = "", limit: int | None = None
-) -> Page:
+) -> ListingPage:
     """The listings of a registry; its faults are those of all pages.
 
     :raises UtcpError: it cannot be read, or is no registry.
     """
-    most = _MOST_MANUALS if limit is None else limit
+    most = _MAX_MANUALS if limit is None else limit
     if not is_url(place):
         placed = await read_place(place)
         page = read_page(placed.document, base="", where=place)
@@ -95,22 +94,22 @@ async def list_manuals(
                 raise
         page = await _file(urljoin(place, _WELL_KNOWN), fetch)
     chosen = ListingIndex(page.listings).find(tags=tags, q=q) if tags or q else page.listings
-    return Page(chosen[:most], None, page.faults)
+    return ListingPage(chosen[:most], None, page.faults)
 
 
-async def _file(url: str, fetch: _Fetch) -> Page:
+async def _file(url: str, fetch: _Fetch) -> ListingPage:
     fetched = await fetch(url)
     return read_page(fetched.document, base=fetched.url, where=bare_url(url))
 
 
-async def _pages(place: str, fetch: _Fetch, *, tags: Sequence[str], q: str, most: int) -> Page:
-    """Page after page of the API, until there is no cursor, or one that was there before."""
+async def _pages(place: str, fetch: _Fetch, *, tags: Sequence[str], q: str, most: int) -> ListingPage:
+    """ListingPage after page of the API, until there is no cursor, or one that was there before."""
     base = place.partition("?")[0].rstrip("/")
     endpoint = base if base.endswith("/manuals") else f"{base}/manuals"
     listings: dict[str, Listing] = {}
     faults: list[Fault] = []
     cursors: list[str | None] = [None]
-    while len(cursors) <= _MOST_PAGES and len(listings) < most:
+    while len(cursors) <= _MAX_PAGES and len(listings) < most:
         query = [*(("tag", tag) for tag in tags), ("limit", str(min(_PAGE_SIZE, most - len(listings))))]
         query += [(key, value) for key, value in (("q", q), ("cursor", cursors[-1])) if value]
         fetched = await fetch(f"{endpoint}?{urlencode(query)}")
@@ -121,7 +120,7 @@ async def _pages(place: str, fetch: _Fetch, *, tags: Sequence[str], q: str, most
         if page.next is None or page.next in cursors:
             break
         cursors.append(page.next)
-    return Page([*listings.values()][:most], None, faults)
+    return ListingPage([*listings.values()][:most], None, faults)
 
 
 async def fetch_document(url: str) -> Fetched:

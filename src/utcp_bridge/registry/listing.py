@@ -1,7 +1,11 @@
-"""What a registry says of a manual, read from strangers' JSON (pure)."""
+"""What a registry says of a manual, read from strangers' JSON (pure).
+
+Finding manuals among listings: by tag, and by words with the ranking that tools are searched with (pure).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -10,14 +14,16 @@ from utcp_bridge.dialects import Shape, detect
 from utcp_bridge.dialects.fields import safe_name, sort_of, text_of, word
 from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, ManualError
-from utcp_bridge.model import Fault, JsonObject, is_list, is_object
+from utcp_bridge.model import Fault, JsonObject, Source, Tool, is_list, is_object
+from utcp_bridge.search import create_strategy
 from utcp_bridge.urls import split_url
 
-__all__ = ["Listing", "Page", "read_page"]
+__all__ = ["Listing", "ListingIndex", "ListingPage", "read_page"]
 
-_LONGEST_DESCRIPTION = 4_096
-_MOST_TAGS = 100
+_MAX_DESCRIPTION = 4_096
+_MAX_TAGS = 100
 _HASH_LENGTH = 64
+_SOURCE = Source(name="registry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ListingPage:
     """Some listings, and the cursor of the next page if there is one."""
 
     listings: list[Listing]
@@ -52,7 +58,7 @@ class Page:
     faults: list[Fault]
 
 
-def read_page(document: Any, *, base: str, where: str) -> Page:
+def read_page(document: Any, *, base: str, where: str) -> ListingPage:
     """The listings in a registry's answer or file; a manual itself counts as its own listing.
 
     `base` is the URL of the document, where relative URLs start; `where` names the registry in faults. A listing that
@@ -61,7 +67,7 @@ def read_page(document: Any, *, base: str, where: str) -> Page:
     :raises ManualError: the document is no registry.
     """
     if detect(document) in {Shape.MANUAL, Shape.OPENAPI}:
-        return Page([Listing(suggest_name({"url": base}, ()), base)], None, [])
+        return ListingPage([Listing(suggest_name({"url": base}, ()), base)], None, [])
     if not is_object(document) or not is_list(document.get("manuals")):
         raise ManualError(f"{where} is no registry.", remedy='A registry answers {"manuals": [{"name", "url"}, …]}.')
     listings: list[Listing] = []
@@ -72,7 +78,7 @@ def read_page(document: Any, *, base: str, where: str) -> Page:
         except (ConfigError, ValueError) as error:
             faults.append(Fault(f"{where}, manual {position + 1}", str(error)))
     cursor = document.get("next")
-    return Page(listings, cursor if isinstance(cursor, str) and cursor else None, faults)
+    return ListingPage(listings, cursor if isinstance(cursor, str) and cursor else None, faults)
 
 
 def _read_listing(raw: Any, base: str, taken: list[str]) -> Listing:
@@ -91,8 +97,8 @@ def _read_listing(raw: Any, base: str, taken: list[str]) -> Listing:
     return Listing(
         name=name,
         url=url,
-        description=text_of(raw.get("description"))[:_LONGEST_DESCRIPTION],
-        tags=tuple(tag for tag in tags if isinstance(tag, str))[:_MOST_TAGS] if is_list(tags) else (),
+        description=text_of(raw.get("description"))[:_MAX_DESCRIPTION],
+        tags=tuple(tag for tag in tags if isinstance(tag, str))[:_MAX_TAGS] if is_list(tags) else (),
         manual_version=text_of(raw.get("manual_version")),
         sha256=digest or None,
     )
@@ -108,3 +114,31 @@ def _url(stated: str, base: str) -> str:
     if urlsplit(joined).username is not None:
         raise ValueError("its URL holds a user name.")
     return joined
+
+
+class ListingIndex:
+    """Listings by name; `words` adds to each what its manual says beyond its listing."""
+
+    def __init__(self, listings: Iterable[Listing], words: Mapping[str, str] | None = None) -> None:
+        self._listings = {listing.name: listing for listing in sorted(listings, key=lambda one: one.name)}
+        self._strategy = create_strategy()
+        self._strategy.add(_as_tool(one, (words or {}).get(one.name, "")) for one in self._listings.values())
+
+    def find(self, *, tags: Sequence[str] = (), q: str = "") -> list[Listing]:
+        """Those with any of the tags (letter case does not count) that fit the words, best first; else by name."""
+        if q.strip():
+            hits = self._strategy.search(q, limit=len(self._listings) or 1, tags=tags or None)
+            return [self._listings[hit.tool.name] for hit in hits]
+        wanted = {tag.casefold() for tag in tags}
+        return [
+            listing
+            for listing in self._listings.values()
+            if not wanted or wanted & {tag.casefold() for tag in listing.tags}
+        ]
+
+
+def _as_tool(listing: Listing, words: str) -> Tool:
+    description = f"{listing.description}\n{words}".strip()
+    return Tool(
+        source=_SOURCE, name=listing.name, kind="manual", template={}, description=description, tags=listing.tags
+    )

@@ -1,23 +1,59 @@
-"""Serving a folder as a registry until a signal; on loopback, unless the operator says otherwise."""
+"""Serving a folder as a registry until a signal; on loopback, unless the operator says otherwise.
+
+The registry's HTTP API over a folder: GET only, one JSON shape, errors as {"error": {"code", "message"}}.
+
+A folder of manuals as a registry's contents, read again when its files change.
+
+Manuals and OpenAPI descriptions are listed, those in folders below too. Client configurations are not: they may hold
+secrets. Neither is what a symbolic link leads to outside the folder, nor what begins with a dot.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
 
 import anyio
 import anyio.to_thread
+import orjson
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from utcp_bridge.errors import ConfigError
+from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, MAX_BYTES
+from utcp_bridge.dialects import RawTool, Shape, detect, read_manual
+from utcp_bridge.dialects.documents import parse_document
+from utcp_bridge.dialects.fields import safe_name
+from utcp_bridge.dialects.openapi import ConversionOptions, convert
+from utcp_bridge.errors import ConfigError, UtcpError
+from utcp_bridge.model import JsonObject
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.listening import LOOPBACK_NAMES, bind, for_url, is_loopback
-from utcp_bridge.registry.app import build_registry_app
-from utcp_bridge.registry.folder import Folder
+from utcp_bridge.registry.listing import Listing, ListingIndex
 
-__all__ = ["Serving", "serve_registry"]
+__all__ = ["Folder", "FolderContents", "Serving", "build_registry_app", "serve_registry", "served_bytes"]
 
 _GRACE_SECONDS = 2
+_DEFAULT_LIMIT = 50
+_MAX_LIMIT = 500
+_MAX_QUERY = 1_000
+_YAML = ("application/yaml", (".yaml", ".yml"))
+_logger = logging.getLogger(__name__)
+_MAX_FILES: Final = 10_000
+_MAX_TAGS: Final = 30
+_MAX_WORDS: Final = 20_000
+_State = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +78,298 @@ async def serve_registry(folder: Path, serving: Serving, *, on_ready: Callable[[
             f"Serving on {serving.host} would show the manuals to everyone on the network.",
             remedy="If that is intended, say --insecure; a proxy in front can ask for credentials.",
         )
-    shelves = Folder(folder)
-    shelf = await anyio.to_thread.run_sync(shelves.current)
+    served = Folder(folder)
+    contents = await anyio.to_thread.run_sync(served.current)
     hosts = {*LOOPBACK_NAMES, serving.host.strip("[]")} if is_loopback(serving.host) else None
-    app = build_registry_app(shelves, public_url=serving.public_url, hosts=hosts)
+    app = build_registry_app(served, public_url=serving.public_url, hosts=hosts)
     listener = bind(serving.host, serving.port)
     url = f"http://{for_url(serving.host)}:{listener.getsockname()[1]}"
-    await serve_asgi(app, listener, on_ready=lambda: on_ready(url, len(shelf.files)), grace=_GRACE_SECONDS)
+    await serve_asgi(app, listener, on_ready=lambda: on_ready(url, len(contents.files)), grace=_GRACE_SECONDS)
+
+
+def build_registry_app(
+    folder: Folder, *, public_url: str | None = None, hosts: Collection[str] | None = None
+) -> Starlette:
+    """The ASGI application.
+
+    `public_url` is the address in listings' URLs, by default the one that each request came to. `hosts` are the
+    Host names to accept (a web page cannot reach a registry on loopback by a name of its own); None takes any.
+    """
+    api = _Api(folder, public_url)
+    return Starlette(
+        routes=[
+            Route("/", api.well_known),
+            Route("/manuals", api.manuals),
+            Route("/manuals/{file}", api.manual),
+            Route("/.well-known/utcp.json", api.well_known),
+            Route("/healthz", _health),
+        ],
+        middleware=[Middleware(_KnownHosts, hosts=hosts)],
+        exception_handlers={404: _not_found, 405: _not_allowed},
+    )
+
+
+class _Api:
+    def __init__(self, folder: Folder, public_url: str | None) -> None:
+        self._folder = folder
+        self._public_url = public_url
+
+    async def manuals(self, request: Request) -> Response:
+        """A page of the manuals that fit."""
+        try:
+            limit = _limit(request.query_params.get("limit"))
+            after = _decoded(request.query_params.get("cursor"))
+        except ValueError as error:
+            return _error(400, "invalid_query", str(error))
+        query = request.query_params.get("q", "")[:_MAX_QUERY]
+        tags = [tag for tag in request.query_params.getlist("tag") if tag]
+        found = await self._find(tags, query)
+        start = _start(found, after, ranked=bool(query.strip()))
+        if start is None:
+            return _error(400, "invalid_query", "The cursor is no longer valid; ask without one.")
+        page = found[start : start + limit]
+        more = start + limit < len(found)
+        return self._page(request, page, _encoded(page[-1].name) if more else None)
+
+    async def well_known(self, request: Request) -> Response:
+        """Every manual at once, for clients that look here first."""
+        return self._page(request, await self._find([], ""), None)
+
+    async def manual(self, request: Request) -> Response:
+        """One manual, as it is."""
+        contents = await anyio.to_thread.run_sync(self._folder.current)
+        name = request.path_params["file"]
+        path = contents.files.get(name)
+        if path is None:
+            return _error(404, "unknown_manual", "There is no manual of this name.")
+        try:
+            data = await anyio.to_thread.run_sync(served_bytes, path)
+        except OSError:
+            return _error(404, "unknown_manual", "The manual is gone.")
+        listing = next(one for one in contents.index.find() if one.url.endswith(f"/{name}"))
+        headers = {"ETag": f'"{listing.sha256}"', "Cache-Control": "no-cache"}
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        media_type = _YAML[0] if name.endswith(_YAML[1]) else "application/json"
+        return Response(data, media_type=media_type, headers=headers)
+
+    async def _find(self, tags: list[str], query: str) -> list[Listing]:
+        contents = await anyio.to_thread.run_sync(self._folder.current)
+        return contents.index.find(tags=tags, q=query)
+
+    def _page(self, request: Request, listings: list[Listing], cursor: str | None) -> Response:
+        base = f"{(self._public_url or str(request.base_url)).rstrip('/')}/"
+        manuals = [replace(listing, url=urljoin(base, listing.url)).as_json() for listing in listings]
+        return JSONResponse({"manuals": manuals, "next": cursor}, headers={"Cache-Control": "no-cache"})
+
+
+class _KnownHosts:
+    """Refuses requests under another name: DNS rebinding lets a web page reach loopback under its own."""
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str] | None) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._hosts is not None and self._name(scope) not in self._hosts:
+            await _error(421, "unknown_host", "The Host header names another server.")(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _name(self, scope: Scope) -> str:
+        given = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+        try:
+            return urlsplit(f"//{given}").hostname or ""
+        except ValueError:
+            return ""
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return _DEFAULT_LIMIT
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= _MAX_LIMIT:
+        raise ValueError(f"`limit` is a number from 1 to {_MAX_LIMIT}.")
+    return int(text)
+
+
+def _encoded(name: str) -> str:
+    return urlsafe_b64encode(name.encode()).decode().rstrip("=")
+
+
+def _decoded(cursor: str | None) -> str | None:
+    if not cursor:
+        return None
+    try:
+        return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError:
+        raise ValueError("`cursor` is none that this registry gave.") from None
+
+
+def _start(found: list[Listing], after: str | None, *, ranked: bool) -> int | None:
+    """Where the page after the manual `after` begins, even if that one is gone; None where nothing tells."""
+    if after is None:
+        return 0
+    if not ranked:
+        return sum(listing.name <= after for listing in found)
+    return next((index + 1 for index, listing in enumerate(found) if listing.name == after), None)
+
+
+def _error(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
+
+
+async def _health(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _not_found(_request: Request, _raised: Exception) -> Response:
+    return _error(404, "not_found", "There is nothing here; the manuals are listed at /manuals.")
+
+
+async def _not_allowed(_request: Request, _raised: Exception) -> Response:
+    return _error(405, "method_not_allowed", "A registry answers GET and HEAD only.")
+
+
+@dataclass(frozen=True, slots=True)
+class FolderContents:
+    """The manuals of a folder at one moment; URLs of their listings are relative: `manuals/weather.json`."""
+
+    index: ListingIndex = field(default_factory=lambda: ListingIndex(()))
+    files: dict[str, Path] = field(default_factory=dict[str, Path])
+    """Last part of the URL → file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What one file holds; None for one that is no manual."""
+
+    state: _State
+    listing: Listing | None = None
+    words: str = ""
+
+
+class Folder:
+    """Scans a folder. Blocking, and safe to be used by several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._root = path.resolve()
+        self._known: dict[Path, _Read] = {}
+        self._contents = FolderContents()
+        self._lock = Lock()
+
+    def current(self) -> FolderContents:
+        """The folder as it is now; only files that changed are read."""
+        with self._lock:
+            found = dict(self._files())
+            changed = [path for path, state in found.items() if self._read_state(path) != state]
+            gone = [path for path in self._known if path not in found]
+            for path in changed:
+                self._known[path] = self._read(path, found[path])
+            for path in gone:
+                del self._known[path]
+            if changed or gone:
+                self._contents = self._arranged()
+            return self._contents
+
+    def _files(self) -> Iterator[tuple[Path, _State]]:
+        for number, path in enumerate(sorted(self._root.rglob("*"))):
+            if number >= _MAX_FILES:
+                _logger.warning("%s holds more than %d files; the rest is not listed.", self._root, _MAX_FILES)
+                return
+            below = path.relative_to(self._root)
+            if path.suffix.lower() not in DOCUMENT_SUFFIXES or any(part.startswith(".") for part in below.parts):
+                continue
+            try:
+                if path.resolve().is_relative_to(self._root) and path.is_file():
+                    status = path.stat()
+                    yield path, (status.st_mtime_ns, status.st_size, status.st_ino)
+            except OSError:
+                continue  # gone since, or a loop of links
+
+    def _read_state(self, path: Path) -> _State | None:
+        known = self._known.get(path)
+        return known.state if known is not None else None
+
+    def _read(self, path: Path, state: _State) -> _Read:
+        if state[1] > MAX_BYTES:
+            _logger.warning("%s is not listed: it is larger than %d bytes.", path, MAX_BYTES)
+            return _Read(state)
+        try:
+            data = served_bytes(path)
+            document = parse_document(data, hint=path.suffix, where="The file")
+            tools, info = _contents(document)
+        except (UtcpError, OSError, ValueError) as error:
+            _logger.warning("%s is not listed: %s", path, error)
+            return _Read(state)
+        if tools is None:
+            _logger.info("%s is not listed: it is no manual.", path)
+            return _Read(state)
+        listing = Listing(
+            name="",
+            url="",
+            description=str(info.get("description") or info.get("title") or ""),
+            tags=_tags(tools),
+            manual_version=str(info.get("version") or ""),
+            sha256=sha256(data).hexdigest(),
+        )
+        return _Read(state, listing, _words(tools, info))
+
+    def _arranged(self) -> FolderContents:
+        listings: list[Listing] = []
+        words: dict[str, str] = {}
+        files: dict[str, Path] = {}
+        for path in sorted(self._known):
+            read = self._known[path]
+            if read.listing is None:
+                continue
+            name = _unique(safe_name("_".join(path.relative_to(self._root).with_suffix("").parts)), words)
+            file = f"{name}{'.json' if path.suffix.lower() == '.jsonc' else path.suffix.lower()}"
+            about = read.listing
+            listings.append(
+                Listing(name, f"manuals/{file}", about.description, about.tags, about.manual_version, about.sha256)
+            )
+            words[name], files[file] = read.words, path
+        return FolderContents(ListingIndex(listings, words), files)
+
+
+def served_bytes(path: Path) -> bytes:
+    """The bytes that a manual is served as: the file's own; for JSON with comments, JSON without. Raises OSError."""
+    data = path.read_bytes()
+    if path.suffix.lower() not in {".json", ".jsonc"}:
+        return data
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return orjson.dumps(parse_document(data, jsonc=True, where="The file"), option=orjson.OPT_INDENT_2)
+    return data
+
+
+def _contents(document: Any) -> tuple[list[RawTool] | None, JsonObject]:
+    """The tools of a manual and what it says of itself; no list for what is none."""
+    shape = detect(document)
+    if shape is Shape.OPENAPI:
+        conversion = convert(document, url=None, options=ConversionOptions(base_url="https://api.example.com"))
+        return conversion.tools, conversion.info
+    if shape in {Shape.MANUAL, Shape.TOOLS}:
+        reading = read_manual(document, default_template={}, where="manual")
+        return reading.tools, reading.info
+    return None, {}
+
+
+def _tags(tools: list[RawTool]) -> tuple[str, ...]:
+    """Tags of the tools, the most frequent first."""
+    counts = Counter(tag for tool in tools for tag in dict.fromkeys(tool.tags))
+    return tuple(tag for tag, _ in counts.most_common(_MAX_TAGS))
+
+
+def _words(tools: list[RawTool], info: JsonObject) -> str:
+    parts = [str(info.get("title") or "")]
+    parts += [f"{tool.name} {tool.description[:200]}" for tool in tools]
+    return "\n".join(parts)[:_MAX_WORDS]
+
+
+def _unique(name: str, taken: dict[str, str]) -> str:
+    unique, number = name, 2
+    while unique in taken:
+        unique, number = f"{name}_{number}", number + 1
+    return unique

@@ -55,11 +55,11 @@ def create_strategy(
 
 def _builtin(strategy_id: str) -> Callable[..., ToolSearchStrategy] | None:
     if strategy_id == DEFAULT_STRATEGY:
-        from utcp_bridge.search.bm25 import Bm25Strategy
+        from utcp_bridge.search.lexical import Bm25Strategy
 
         return Bm25Strategy
     if strategy_id == "tag_and_description_word_match":
-        from utcp_bridge.search.tag import TagStrategy
+        from utcp_bridge.search.lexical import TagStrategy
 
         return TagStrategy
     if strategy_id == SEMANTIC:

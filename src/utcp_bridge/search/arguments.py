@@ -15,10 +15,10 @@ from utcp_bridge.model import JsonObject, is_object
 __all__ = ["SEARCH_TOOLS_INPUT_SCHEMA", "Detail", "SearchArguments", "decode_cursor", "encode_cursor", "read_arguments"]
 
 Detail = Literal["names", "summary", "full"]
-LONGEST_QUERY: Final = 1_000
-LONGEST_PATTERN: Final = 500
-MOST_QUERIES: Final = 5
-MOST_RESULTS: Final = 50
+MAX_QUERY: Final = 1_000
+MAX_PATTERN: Final = 500
+MAX_QUERIES: Final = 5
+MAX_RESULTS: Final = 50
 _DEFAULT_LIMIT: Final = 5
 _DEFAULT_LIMIT_FULL: Final = 3
 
@@ -31,7 +31,7 @@ def _listed(value: Any) -> Any:
 _Words = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=200)]], BeforeValidator(_listed), Field(max_length=50)
 ]
-_Query = Annotated[str, Field(max_length=LONGEST_QUERY)]
+_Query = Annotated[str, Field(max_length=MAX_QUERY)]
 
 
 class SearchArguments(BaseModel):
@@ -41,9 +41,9 @@ class SearchArguments(BaseModel):
 
     query: _Query = Field("", description="What the tool should do, in words; or words of its name.")
     queries: Annotated[list[_Query], BeforeValidator(_listed)] = Field(
-        [], max_length=MOST_QUERIES, description="Several separate needs in one call; results are grouped by need."
+        [], max_length=MAX_QUERIES, description="Several separate needs in one call; results are grouped by need."
     )
-    limit: Annotated[int, Field(ge=1, le=MOST_RESULTS)] = Field(
+    limit: Annotated[int, Field(ge=1, le=MAX_RESULTS)] = Field(
         0, description=f"Most results: {_DEFAULT_LIMIT} by default, {_DEFAULT_LIMIT_FULL} with full detail."
     )
     cursor: Annotated[str, Field(max_length=200)] = Field(

@@ -11,9 +11,9 @@ from utcp_bridge.search.text import terms
 
 __all__ = ["FIELDS", "Field", "fields_of", "parameters_of", "weigh"]
 
-_LONGEST_TEXT: Final = 4_000
-_MOST_PARAMETERS: Final = 200
-_MOST_ENUM_VALUES: Final = 30
+_MAX_TEXT: Final = 4_000
+_MAX_PARAMETERS: Final = 200
+_MAX_ENUM_VALUES: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +51,17 @@ def parameters_of(schema: Any) -> JsonObject:
 
 def fields_of(tool: Tool) -> tuple[list[str], ...]:
     """The terms of each of `FIELDS`."""
-    parameters = list(parameters_of(tool.inputs).items())[:_MOST_PARAMETERS]
+    parameters = list(parameters_of(tool.inputs).items())[:_MAX_PARAMETERS]
     name = terms(_text(tool.name))
     if tool.title:
         name += [term for term in terms(_text(tool.title)) if term not in name]
     return (
         name,
         terms(tool.manual),
-        terms(" ".join(map(str, tool.tags))[:_LONGEST_TEXT]),
+        terms(" ".join(map(str, tool.tags))[:_MAX_TEXT]),
         terms(_text(tool.description)),
-        terms(" ".join(name for name, _ in parameters)[:_LONGEST_TEXT]),
-        terms(" ".join(_parameter_texts(schema for _, schema in parameters))[:_LONGEST_TEXT]),
+        terms(" ".join(name for name, _ in parameters)[:_MAX_TEXT]),
+        terms(" ".join(_parameter_texts(schema for _, schema in parameters))[:_MAX_TEXT]),
     )
 
 
@@ -79,7 +79,7 @@ def weigh(tool: Tool) -> dict[str, float]:
 
 
 def _text(value: Any) -> str:
-    return value[:_LONGEST_TEXT] if isinstance(value, str) else ""
+    return value[:_MAX_TEXT] if isinstance(value, str) else ""
 
 
 def _parameter_texts(schemas: Iterable[Any]) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _parameter_texts(schemas: Iterable[Any]) -> Iterator[str]:
         yield _text(members.get("description"))
         values = members.get("enum")
         if is_list(values):
-            yield from (value for value in values[:_MOST_ENUM_VALUES] if isinstance(value, str))
+            yield from (value for value in values[:_MAX_ENUM_VALUES] if isinstance(value, str))
 
 
 def _members(value: Any) -> JsonObject:

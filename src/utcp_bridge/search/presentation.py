@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping
 from typing import Any, Final
 
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.search.fields import parameters_of
 
-__all__ = ["as_text", "describe_catalogue", "one_line", "signature", "summary_of"]
+__all__ = ["MAX_NAME", "as_text", "cut", "one_line", "signature", "summary_of"]
 
-_LONGEST_SUMMARY: Final = 160
-_MOST_PARAMETERS: Final = 20
-_MOST_CHOICES: Final = 5
-_MOST_TAGS: Final = 10
-_MOST_TYPES: Final = 4
-_DEEPEST_TYPE: Final = 4
-_LONGEST_NAME: Final = 60
-_SHORTEST_LISTED: Final = 4
-_HEADING: Final = "Search before saying that something cannot be done."
+_MAX_SUMMARY: Final = 160
+_MAX_PARAMETERS: Final = 20
+_MAX_CHOICES: Final = 5
+_MAX_TAGS: Final = 10
+_MAX_TYPES: Final = 4
+_MAX_TYPE_DEPTH: Final = 4
+MAX_NAME: Final = 60
 
 
 def summary_of(tool: Tool) -> JsonObject:
     """Description in one line, signature, title and tags of a tool; empty members are left out."""
-    shown: JsonObject = {"description": one_line(tool.description, _LONGEST_SUMMARY)}
+    shown: JsonObject = {"description": one_line(tool.description, _MAX_SUMMARY)}
     if tool.title and tool.title != tool.name:
-        shown["title"] = one_line(tool.title, _LONGEST_SUMMARY)
+        shown["title"] = one_line(tool.title, _MAX_SUMMARY)
     if line := signature(tool.inputs):
         shown["parameters"] = line
     if tool.tags:
-        shown["tags"] = [one_line(str(tag), _LONGEST_NAME) for tag in tool.tags[:_MOST_TAGS]]
+        shown["tags"] = [one_line(str(tag), MAX_NAME) for tag in tool.tags[:_MAX_TAGS]]
     return shown
 
 
@@ -43,7 +40,7 @@ def one_line(text: Any, limit: int) -> str:
         shown = " ".join("".join(filter(_visible, line)).split())
         if shown:
             end = shown.find(". ")
-            return _cut(shown[: end + 1] if 20 < end < limit else shown, limit)
+            return cut(shown[: end + 1] if 20 < end < limit else shown, limit)
     return ""
 
 
@@ -54,11 +51,11 @@ def signature(schema: Any) -> str:
     required: list[Any] = listed if is_list(listed) else []
     names = sorted(parameters, key=lambda name: name not in required)
     parts = [
-        f"{one_line(name, _LONGEST_NAME)}{'*' if name in required else ''}: {_type(parameters[name])}"
-        for name in names[:_MOST_PARAMETERS]
+        f"{one_line(name, MAX_NAME)}{'*' if name in required else ''}: {_type(parameters[name])}"
+        for name in names[:_MAX_PARAMETERS]
     ]
-    if len(names) > _MOST_PARAMETERS:
-        parts.append(f"… {len(names) - _MOST_PARAMETERS} more")
+    if len(names) > _MAX_PARAMETERS:
+        parts.append(f"… {len(names) - _MAX_PARAMETERS} more")
     return ", ".join(parts)
 
 
@@ -66,7 +63,7 @@ def as_text(result: JsonObject) -> str:
     """The result of `search_tools` as compact text, for hosts that read no structured content."""
     lines: list[str] = []
     for group in result.get("groups", ()):
-        lines.append(f'"{one_line(group["query"], _LONGEST_SUMMARY)}":')
+        lines.append(f'"{one_line(group["query"], _MAX_SUMMARY)}":')
         lines += _result_lines(group)
     if "results" in result:
         lines += _result_lines(result)
@@ -76,25 +73,6 @@ def as_text(result: JsonObject) -> str:
     if "note" in result:
         lines.append(result["note"])
     return "\n".join(lines)
-
-
-def describe_catalogue(counts: Mapping[str, int], budget: int) -> str:
-    """What can be searched, for a tool description: providers and counts within `budget` characters.
-
-    Providers with most tools come first; those that no longer fit are counted.
-    """
-    total = sum(counts.values())
-    if not counts:
-        return _cut(f"No tools yet. {_HEADING}", budget)
-    ranked = sorted(counts, key=lambda name: (-counts[name], name))[: max(0, budget) // _SHORTEST_LISTED]
-    listed = [f"{one_line(name, _LONGEST_NAME)} ({counts[name]:,})" for name in ranked]
-    for shown in range(len(listed), -1, -1):
-        rest = len(counts) - shown
-        names = listed[:shown] + ([f"{rest:,} {'more ' if shown else ''}providers"] if rest else [])
-        text = f"{total:,} tools from {', '.join(names)}. {_HEADING}"
-        if len(text) <= budget:
-            return text
-    return _cut(f"{total:,} tools. {_HEADING}", budget)
 
 
 def _result_lines(group: JsonObject) -> list[str]:
@@ -114,18 +92,18 @@ def _entry_line(number: int, entry: JsonObject) -> str:
 
 
 def _type(schema: Any, depth: int = 0) -> str:
-    if not is_object(schema) or depth > _DEEPEST_TYPE:
+    if not is_object(schema) or depth > _MAX_TYPE_DEPTH:
         return "any"
     choices = [schema["const"]] if "const" in schema else schema.get("enum")
     if is_list(choices) and choices:
-        more = "|…" if len(choices) > _MOST_CHOICES else ""
-        return "|".join(_literal(value) for value in choices[:_MOST_CHOICES]) + more
+        more = "|…" if len(choices) > _MAX_CHOICES else ""
+        return "|".join(_literal(value) for value in choices[:_MAX_CHOICES]) + more
     kind = schema.get("type")
     if kind == "array":
         items = _type(schema.get("items"), depth + 1)
         return f"({items})[]" if "|" in items else f"{items}[]"
     kinds = kind if is_list(kind) else [kind]
-    named = "|".join(filter(None, (one_line(one, 20) for one in kinds[:_MOST_TYPES])))
+    named = "|".join(filter(None, (one_line(one, 20) for one in kinds[:_MAX_TYPES])))
     return named or _composed(schema, depth)
 
 
@@ -133,7 +111,7 @@ def _composed(schema: JsonObject, depth: int) -> str:
     for keyword in ("anyOf", "oneOf"):
         branches = schema.get(keyword)
         if is_list(branches) and branches:
-            return "|".join(dict.fromkeys(_type(branch, depth + 1) for branch in branches[:_MOST_TYPES]))
+            return "|".join(dict.fromkeys(_type(branch, depth + 1) for branch in branches[:_MAX_TYPES]))
     reference = schema.get("$ref")
     if isinstance(reference, str):
         return one_line(reference.rsplit("/", 1)[-1], 40) or "any"
@@ -150,5 +128,6 @@ def _visible(character: str) -> bool:
     return character == "\t" or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 
-def _cut(text: str, limit: int) -> str:
+def cut(text: str, limit: int) -> str:
+    """Return the text with at most `limit` characters, the last one `…` where something is missing."""
     return text if len(text) <= limit else text[: max(0, limit - 1)].rstrip() + "…"

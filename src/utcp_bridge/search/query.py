@@ -1,236 +1,55 @@
 """What `search_tools` does: reads the arguments, searches, gives pages of entries. Pure; knows no MCP SDK.
 
 Results are plain JSON for `structuredContent`; `as_text` gives the same as compact text.
+
+Matching without ranking: regular expressions, exact names, and names that are near to one.
 """
 
 from __future__ import annotations
 
+import re
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from heapq import nlargest
+from typing import Any, Final
 
-from utcp_bridge.model import JsonObject, Tool, matches_glob
+from pydantic_core import SchemaError, SchemaValidator, core_schema
+
+from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.model import JsonObject, Tool, is_object, matches_glob
 from utcp_bridge.search.arguments import (
-    SEARCH_TOOLS_INPUT_SCHEMA,
+    MAX_PATTERN,
     SearchArguments,
     decode_cursor,
     encode_cursor,
     read_arguments,
 )
-from utcp_bridge.search.matching import match_exact, match_regex, nearest_names
-from utcp_bridge.search.presentation import as_text, describe_catalogue, one_line, summary_of
-from utcp_bridge.search.strategy import Accept, Hit, has_any_tag
+from utcp_bridge.search.fields import parameters_of
+from utcp_bridge.search.presentation import MAX_NAME, cut, one_line, summary_of
+from utcp_bridge.search.strategy import Accept, Hit, Searchable, tool_filter
+from utcp_bridge.search.text import compact
 
 __all__ = [
-    "SEARCH_TOOLS_INPUT_SCHEMA",
+    "MATCHING_SECONDS",
     "SEARCH_TOOLS_OUTPUT_SCHEMA",
-    "Search",
+    "RegexMatches",
     "SearchContext",
-    "as_text",
     "describe_catalogue",
+    "match_exact",
+    "match_regex",
+    "nearest_names",
     "ranked_queries",
     "search_tools",
 ]
 
 RANKED_DEPTH: Final = 100
 """A ranked search ends after this many tools: beyond, relevance is noise."""
-_MOST_PROVIDERS: Final = 200
-_LONGEST_SCORE: Final = 4
-
-
-class Search(Protocol):
-    """`ToolSearchStrategy.search`, or the client's method of the same shape."""
-
-    def __call__(
-        self,
-        query: str,
-        *,
-        limit: int,
-        tags: Collection[str] | None = None,
-        providers: Collection[str] | None = None,
-        accept: Accept | None = None,
-    ) -> list[Hit]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SearchContext:
-    """What is searched, and how its owner names and exposes tools.
-
-    `tools` are all tools, in the order of `tools/list`. `mcp_name` gives a tool's MCP name, `is_listed`
-    whether `tools/list` shows it to this client. `visible` is None when this client may see every tool.
-    `definition` gives the tool's `tools/list` entry for full detail; the raw schemas are used without it.
-    """
-
-    search: Search
-    tools: Sequence[Tool]
-    mcp_name: Callable[[Tool], str]
-    is_listed: Accept
-    visible: Accept | None = None
-    definition: Callable[[Tool], Mapping[str, Any]] | None = None
-
-
-def search_tools(arguments: Any, context: SearchContext, *, note: str | None = None) -> JsonObject:
-    """One call of `search_tools`; the shape is `SEARCH_TOOLS_OUTPUT_SCHEMA`.
-
-    `note` is passed on to the model (a fallback, a limit). Raises `InvalidArguments`.
-    """
-    read = read_arguments(arguments)
-    offset = decode_cursor(read)
-    scope = _scope(read, context)
-    if read.queries:
-        result = _grouped(read, scope, context)
-    elif not read.query.strip() and not read.filters:
-        result = _orientation(scope)
-    else:
-        result = _single(read, scope, context, offset)
-    notes = [text for text in (result.pop("note", None), scope.note, note) if text]
-    if notes:
-        result["note"] = " ".join(notes)
-    return result
-
-
-def ranked_queries(arguments: Any) -> list[str]:
-    """The queries of a call that will be ranked by a strategy. Raises `InvalidArguments`."""
-    read = read_arguments(arguments)
-    if read.queries:
-        return [query for query in (read.query, *read.queries) if query.strip()]
-    return [read.query.strip()] if read.mode == "auto" and read.query.strip() else []
-
-
-@dataclass(frozen=True, slots=True)
-class _Scope:
-    """The part of the catalogue that filters and visibility leave."""
-
-    every: Sequence[Tool]
-    providers: Collection[str] | None
-    tags: Collection[str] | None
-    accept: Accept | None
-    note: str = ""
-
-    def tools(self) -> Iterable[Tool]:
-        wanted = None if self.tags is None else {tag.casefold() for tag in self.tags}
-        for tool in self.every:
-            if self.providers is not None and tool.manual not in self.providers:
-                continue
-            if wanted is not None and not has_any_tag(tool, wanted):
-                continue
-            if self.accept is None or self.accept(tool):
-                yield tool
-
-
-def _scope(read: SearchArguments, context: SearchContext) -> _Scope:
-    providers: set[str] | None = None
-    note = ""
-    if read.providers or read.exclude_providers:
-        known = {tool.manual for tool in context.tools if context.visible is None or context.visible(tool)}
-        wanted = {name for name in known if not read.providers or _matches_any(name, read.providers)}
-        providers = {name for name in wanted if not _matches_any(name, read.exclude_providers)}
-        if not providers:
-            listed = ", ".join(one_line(name, 60) for name in sorted(known)[:20])
-            note = f"No provider is left by these filters; there are: {listed or 'none'}."
-    accept = context.visible
-    if read.tags and read.tags_mode == "all":
-        folded = {tag.casefold() for tag in read.tags}
-        visible = context.visible
-
-        def accept_all(tool: Tool) -> bool:
-            return folded <= {tag.casefold() for tag in tool.tags} and (visible is None or visible(tool))
-
-        accept = accept_all
-    return _Scope(context.tools, providers, read.tags or None, accept, note)
-
-
-def _matches_any(name: str, globs: Collection[str]) -> bool:
-    return any(matches_glob(glob, name) for glob in globs)
-
-
-def _single(read: SearchArguments, scope: _Scope, context: SearchContext, offset: int) -> JsonObject:
-    """One page of a listing, a ranked, a regex or an exact search."""
-    query = read.query.strip()
-    note = ""
-    if not query:
-        hits = [Hit(tool, 1.0) for tool in scope.tools()]
-    elif read.mode == "regex":
-        matches = match_regex(read.query, scope.tools(), context.mcp_name)
-        hits = matches.hits
-        if not matches.complete:
-            note = f"Time ran out after {matches.looked_at} tools: narrow the search with providers or tags."
-    elif read.mode == "exact":
-        hits = match_exact(query, scope.tools(), context.mcp_name)
-    else:
-        hits = _ranked(query, RANKED_DEPTH, scope, context)
-    page = hits[offset : offset + read.page_size]
-    result: JsonObject = {"total": len(hits), "results": _entries(page, read, context)}
-    if offset + len(page) < len(hits):
-        result["next_cursor"] = encode_cursor(read, offset + len(page))
-    if not hits and query and read.mode != "regex":
-        result |= _did_you_mean(query, scope, context)
-    if note:
-        result["note"] = note
-    return result
-
-
-def _grouped(read: SearchArguments, scope: _Scope, context: SearchContext) -> JsonObject:
-    groups: list[JsonObject] = []
-    for query in [read.query, *read.queries] if read.query.strip() else read.queries:
-        hits = _ranked(query, read.page_size, scope, context)
-        group: JsonObject = {"query": query, "results": _entries(hits, read, context)}
-        groups.append(group if hits else group | _did_you_mean(query, scope, context))
-    return {"total": sum(len(group["results"]) for group in groups), "groups": groups}
-
-
-def _ranked(query: str, limit: int, scope: _Scope, context: SearchContext) -> list[Hit]:
-    return context.search(query, limit=limit, tags=scope.tags, providers=scope.providers, accept=scope.accept)
-
-
-def _did_you_mean(query: str, scope: _Scope, context: SearchContext) -> JsonObject:
-    near = nearest_names(query, scope.tools(), context.mcp_name)
-    return {"did_you_mean": near} if near else {}
-
-
-def _orientation(scope: _Scope) -> JsonObject:
-    """Without query and filters: who provides how much, so that a model sees where to look."""
-    counts = Counter(tool.manual for tool in scope.tools())
-    ranked = sorted(counts, key=lambda name: (-counts[name], name))
-    result: JsonObject = {
-        "total": sum(counts.values()),
-        "results": [],
-        "providers": [{"name": name, "tools": counts[name]} for name in ranked[:_MOST_PROVIDERS]],
-    }
-    hint = "Search with a query, or list a provider's tools with `providers`."
-    more = len(ranked) - _MOST_PROVIDERS
-    result["note"] = f"{hint} There are {more} more providers." if more > 0 else hint
-    return result
-
-
-def _entries(hits: Iterable[Hit], read: SearchArguments, context: SearchContext) -> list[JsonObject]:
-    return [_entry(hit, read, context) for hit in hits]
-
-
-def _entry(hit: Hit, read: SearchArguments, context: SearchContext) -> JsonObject:
-    tool = hit.tool
-    entry: JsonObject = {
-        "name": context.mcp_name(tool),
-        "provider": tool.manual,
-        "score": round(hit.score, _LONGEST_SCORE),
-        "callable_as": "tools/call" if context.is_listed(tool) else "call_tool",
-    }
-    if read.detail != "names":
-        entry |= summary_of(tool)
-    if read.detail == "full":
-        entry |= _schemas(tool, context)
-    return entry
-
-
-def _schemas(tool: Tool, context: SearchContext) -> JsonObject:
-    if context.definition is not None:
-        shown = context.definition(tool)
-        return {key: shown[key] for key in ("description", "inputSchema", "outputSchema") if shown.get(key) is not None}
-    schemas: JsonObject = {"description": tool.description, "inputSchema": tool.inputs}
-    return schemas if tool.outputs is None else {**schemas, "outputSchema": tool.outputs}
-
-
+_MAX_PROVIDERS: Final = 200
+_MIN_LISTED: Final = 4
+_HEADING: Final = "Search before saying that something cannot be done."
+_SCORE_DIGITS: Final = 4
 _NAMES: Final[JsonObject] = {"type": "array", "items": {"type": "string"}}
 _RESULTS: Final[JsonObject] = {
     "type": "array",
@@ -280,3 +99,301 @@ SEARCH_TOOLS_OUTPUT_SCHEMA: Final[JsonObject] = {
     },
     "required": ["total"],
 }
+MATCHING_SECONDS: Final = 1.0
+"""Wall-clock budget of one regex search; a partial answer says so."""
+_TOOLS_PER_CLOCK_READING: Final = 64
+_MAX_HAYSTACK: Final = 20_000
+_MIN_LIKENESS: Final = 0.25
+_NEAREST: Final = 3
+_ERROR_LINE: Final = re.compile(r"error: (.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchContext:
+    """What is searched, and how its owner names and exposes tools.
+
+    `tools` are all tools, in the order of `tools/list`. `mcp_name` gives a tool's MCP name, `is_listed`
+    whether `tools/list` shows it to this client. `visible` is None when this client may see every tool.
+    `definition` gives the tool's `tools/list` entry for full detail; the raw schemas are used without it.
+    """
+
+    searchable: Searchable
+    tools: Sequence[Tool]
+    mcp_name: Callable[[Tool], str]
+    is_listed: Accept
+    visible: Accept | None = None
+    definition: Callable[[Tool], Mapping[str, Any]] | None = None
+
+
+def describe_catalogue(counts: Mapping[str, int], budget: int) -> str:
+    """What can be searched, for a tool description: providers and counts within `budget` characters.
+
+    Providers with most tools come first; those that no longer fit are counted.
+    """
+    total = sum(counts.values())
+    if not counts:
+        return cut(f"No tools yet. {_HEADING}", budget)
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))[: max(0, budget) // _MIN_LISTED]
+    listed = [f"{one_line(name, MAX_NAME)} ({counts[name]:,})" for name in ranked]
+    for shown in range(len(listed), -1, -1):
+        rest = len(counts) - shown
+        names = listed[:shown] + ([f"{rest:,} {'more ' if shown else ''}providers"] if rest else [])
+        text = f"{total:,} tools from {', '.join(names)}. {_HEADING}"
+        if len(text) <= budget:
+            return text
+    return cut(f"{total:,} tools. {_HEADING}", budget)
+
+
+def search_tools(arguments: Any, context: SearchContext, *, note: str | None = None) -> JsonObject:
+    """One call of `search_tools`; the shape is `SEARCH_TOOLS_OUTPUT_SCHEMA`.
+
+    `note` is passed on to the model (a fallback, a limit). Raises `InvalidArguments`.
+    """
+    read = read_arguments(arguments)
+    offset = decode_cursor(read)
+    scope = _scope(read, context)
+    if read.queries:
+        result = _grouped(read, scope, context)
+    elif not read.query.strip() and not read.filters:
+        result = _orientation(scope)
+    else:
+        result = _single(read, scope, context, offset)
+    notes = [text for text in (result.pop("note", None), scope.note, note) if text]
+    if notes:
+        result["note"] = " ".join(notes)
+    return result
+
+
+def ranked_queries(arguments: Any) -> list[str]:
+    """The queries of a call that will be ranked by a strategy. Raises `InvalidArguments`."""
+    read = read_arguments(arguments)
+    if read.queries:
+        return [query for query in (read.query, *read.queries) if query.strip()]
+    return [read.query.strip()] if read.mode == "auto" and read.query.strip() else []
+
+
+@dataclass(frozen=True, slots=True)
+class _SearchScope:
+    """The part of the catalogue that filters and visibility leave."""
+
+    every: Sequence[Tool]
+    providers: Collection[str] | None
+    tags: Collection[str] | None
+    accept: Accept | None
+    note: str = ""
+
+    def tools(self) -> Iterable[Tool]:
+        return filter(tool_filter(self.tags, self.providers, self.accept), self.every)
+
+
+def _scope(read: SearchArguments, context: SearchContext) -> _SearchScope:
+    providers: set[str] | None = None
+    note = ""
+    if read.providers or read.exclude_providers:
+        known = {tool.manual for tool in context.tools if context.visible is None or context.visible(tool)}
+        wanted = {name for name in known if not read.providers or _matches_any(name, read.providers)}
+        providers = {name for name in wanted if not _matches_any(name, read.exclude_providers)}
+        if not providers:
+            listed = ", ".join(one_line(name, 60) for name in sorted(known)[:20])
+            note = f"No provider is left by these filters; there are: {listed or 'none'}."
+    accept = context.visible
+    if read.tags and read.tags_mode == "all":
+        folded = {tag.casefold() for tag in read.tags}
+        visible = context.visible
+
+        def accept_all(tool: Tool) -> bool:
+            return folded <= {tag.casefold() for tag in tool.tags} and (visible is None or visible(tool))
+
+        accept = accept_all
+    return _SearchScope(context.tools, providers, read.tags or None, accept, note)
+
+
+def _matches_any(name: str, globs: Collection[str]) -> bool:
+    return any(matches_glob(glob, name) for glob in globs)
+
+
+def _single(read: SearchArguments, scope: _SearchScope, context: SearchContext, offset: int) -> JsonObject:
+    """One page of a listing, a ranked, a regex or an exact search."""
+    query = read.query.strip()
+    note = ""
+    if not query:
+        hits = [Hit(tool, 1.0) for tool in scope.tools()]
+    elif read.mode == "regex":
+        matches = match_regex(read.query, scope.tools(), context.mcp_name)
+        hits = matches.hits
+        if not matches.complete:
+            note = f"Time ran out after {matches.looked_at} tools: narrow the search with providers or tags."
+    elif read.mode == "exact":
+        hits = match_exact(query, scope.tools(), context.mcp_name)
+    else:
+        hits = _ranked(query, RANKED_DEPTH, scope, context)
+    page = hits[offset : offset + read.page_size]
+    result: JsonObject = {"total": len(hits), "results": _entries(page, read, context)}
+    if offset + len(page) < len(hits):
+        result["next_cursor"] = encode_cursor(read, offset + len(page))
+    if not hits and query and read.mode != "regex":
+        result |= _did_you_mean(query, scope, context)
+    if note:
+        result["note"] = note
+    return result
+
+
+def _grouped(read: SearchArguments, scope: _SearchScope, context: SearchContext) -> JsonObject:
+    groups: list[JsonObject] = []
+    for query in [read.query, *read.queries] if read.query.strip() else read.queries:
+        hits = _ranked(query, read.page_size, scope, context)
+        group: JsonObject = {"query": query, "results": _entries(hits, read, context)}
+        groups.append(group if hits else group | _did_you_mean(query, scope, context))
+    return {"total": sum(len(group["results"]) for group in groups), "groups": groups}
+
+
+def _ranked(query: str, limit: int, scope: _SearchScope, context: SearchContext) -> list[Hit]:
+    return context.searchable.search(
+        query, limit=limit, tags=scope.tags, providers=scope.providers, accept=scope.accept
+    )
+
+
+def _did_you_mean(query: str, scope: _SearchScope, context: SearchContext) -> JsonObject:
+    near = nearest_names(query, scope.tools(), context.mcp_name)
+    return {"did_you_mean": near} if near else {}
+
+
+def _orientation(scope: _SearchScope) -> JsonObject:
+    """Without query and filters: who provides how much, so that a model sees where to look."""
+    counts = Counter(tool.manual for tool in scope.tools())
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))
+    result: JsonObject = {
+        "total": sum(counts.values()),
+        "results": [],
+        "providers": [{"name": name, "tools": counts[name]} for name in ranked[:_MAX_PROVIDERS]],
+    }
+    hint = "Search with a query, or list a provider's tools with `providers`."
+    more = len(ranked) - _MAX_PROVIDERS
+    result["note"] = f"{hint} There are {more} more providers." if more > 0 else hint
+    return result
+
+
+def _entries(hits: Iterable[Hit], read: SearchArguments, context: SearchContext) -> list[JsonObject]:
+    return [_entry(hit, read, context) for hit in hits]
+
+
+def _entry(hit: Hit, read: SearchArguments, context: SearchContext) -> JsonObject:
+    tool = hit.tool
+    entry: JsonObject = {
+        "name": context.mcp_name(tool),
+        "provider": tool.manual,
+        "score": round(hit.score, _SCORE_DIGITS),
+        "callable_as": "tools/call" if context.is_listed(tool) else "call_tool",
+    }
+    if read.detail != "names":
+        entry |= summary_of(tool)
+    if read.detail == "full":
+        entry |= _schemas(tool, context)
+    return entry
+
+
+def _schemas(tool: Tool, context: SearchContext) -> JsonObject:
+    if context.definition is not None:
+        shown = context.definition(tool)
+        return {key: shown[key] for key in ("description", "inputSchema", "outputSchema") if shown.get(key) is not None}
+    schemas: JsonObject = {"description": tool.description, "inputSchema": tool.inputs}
+    return schemas if tool.outputs is None else {**schemas, "outputSchema": tool.outputs}
+
+
+@dataclass(frozen=True, slots=True)
+class RegexMatches:
+    """Hits (name matches first, then by name) and how many tools were looked at before time ran out."""
+
+    hits: list[Hit]
+    looked_at: int
+    complete: bool
+
+
+def match_regex(
+    pattern: str, tools: Iterable[Tool], mcp_name: Callable[[Tool], str], *, seconds: float = MATCHING_SECONDS
+) -> RegexMatches:
+    """Tools whose name, description or parameters match, letter case aside.
+
+    The engine is Rust's, by way of pydantic: time linear in the text, no look-around, no back-references.
+    `^` and `$` match at every line; names and parameters stand on lines of their own. Raises
+    `InvalidArguments` that names the fault of a pattern.
+    """
+    matcher = _compile(pattern)
+    until = time.monotonic() + seconds
+    hits: list[Hit] = []
+    looked_at = 0
+    for tool in tools:
+        if looked_at % _TOOLS_PER_CLOCK_READING == 0 and time.monotonic() > until:
+            return RegexMatches(_ordered(hits), looked_at, complete=False)
+        looked_at += 1
+        if matcher.isinstance_python(_printable(f"{mcp_name(tool)}\n{tool.qualified_name}\n{tool.name}")):
+            hits.append(Hit(tool, 1.0))
+        elif matcher.isinstance_python(_haystack(tool)):
+            hits.append(Hit(tool, 0.5))
+    return RegexMatches(_ordered(hits), looked_at, complete=True)
+
+
+def match_exact(name: str, tools: Iterable[Tool], mcp_name: Callable[[Tool], str]) -> list[Hit]:
+    """Tools of this MCP name, UTCP name or bare name; if there are none, those that differ in punctuation only."""
+    folded = name.strip().casefold()
+    key = compact(name)
+    exact: list[Hit] = []
+    loose: list[Hit] = []
+    for tool in tools:
+        names = (mcp_name(tool), tool.qualified_name, tool.name)
+        if any(one.casefold() == folded for one in names):
+            exact.append(Hit(tool, 1.0))
+        elif key and any(compact(one) == key for one in names):
+            loose.append(Hit(tool, 1.0))
+    return _ordered(exact or loose)
+
+
+def nearest_names(query: str, tools: Iterable[Tool], mcp_name: Callable[[Tool], str]) -> list[str]:
+    """Up to three MCP names that share most letter triples with the query, the nearest first."""
+    wanted = _triples(query)
+    if not wanted:
+        return []
+    found: list[tuple[float, str]] = []
+    for tool in tools:
+        offered = _triples(tool.name)
+        likeness = 2 * len(wanted & offered) / (len(wanted) + len(offered))
+        if likeness >= _MIN_LIKENESS:
+            found.append((likeness, mcp_name(tool)))
+    return [name for _, name in sorted(nlargest(_NEAREST, found), key=lambda pair: (-pair[0], pair[1]))]
+
+
+def _compile(pattern: str) -> SchemaValidator:
+    if len(pattern) > MAX_PATTERN:
+        raise InvalidArguments(f"The regular expression is longer than {MAX_PATTERN} characters.", remedy="Shorten it.")
+    try:
+        return SchemaValidator(core_schema.str_schema(pattern=f"(?mi){_printable(pattern)}"))
+    except SchemaError as error:
+        found = _ERROR_LINE.search(str(error))
+        fault = found.group(1) if found else "it is too large once compiled"
+        raise InvalidArguments(
+            f"The regular expression is not valid: {fault}.",
+            remedy="Use Rust's regex syntax (no look-around, no back-references), or mode auto for plain words.",
+        ) from None
+
+
+def _haystack(tool: Tool) -> str:
+    lines = [tool.title or "", tool.description]
+    for name, schema in parameters_of(tool.inputs).items():
+        described = schema.get("description") if is_object(schema) else None
+        lines += [name, described] if isinstance(described, str) else [name]
+    return _printable("\n".join(lines)[:_MAX_HAYSTACK])
+
+
+def _printable(text: str) -> str:
+    """Lone surrogates cannot be given to the engine."""
+    return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+def _ordered(hits: list[Hit]) -> list[Hit]:
+    return sorted(hits, key=lambda hit: (-hit.score, hit.tool.qualified_name))
+
+
+def _triples(text: str) -> set[str]:
+    key = compact(text)
+    padded = f"^{key}$"
+    return {padded[i : i + 3] for i in range(len(padded) - 2)} if key else set()

@@ -6,6 +6,13 @@ words, fusing ranks makes the answer worse.
 
 Embedding waits for another program, so it is kept out of `search`: `index` embeds tools in the
 background, `prepare` embeds queries within a time budget, and `search` uses whatever vectors are there.
+
+The configuration of the semantic strategy.
+
+    {"tool_search_strategy_type": "semantic",
+     "endpoint": {"url": "https://api.example.com/v1/embeddings", "model": "small", "api_key": "${EMBEDDINGS_KEY}"}}
+
+or `"model_folder": "models/potion"` in place of `endpoint`.
 """
 
 from __future__ import annotations
@@ -15,34 +22,45 @@ import math
 import operator
 from array import array
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
 from heapq import nlargest
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Annotated, Any, Final, Protocol, Self, TypeAlias
 
 import anyio
 import anyio.to_thread
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from utcp_bridge.errors import ConfigError, MalformedReply, UtcpError
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.search.fields import parameters_of
-from utcp_bridge.search.strategy import Accept, Hit, ToolSearchStrategy, has_any_tag
+from utcp_bridge.search.strategy import Accept, Hit, ToolSearchStrategy, tool_filter
+from utcp_bridge.settings import explain
 
-__all__ = ["EndpointScorer", "LocalScorer", "Post", "SemanticScorer", "SemanticStrategy"]
+__all__ = [
+    "EndpointOptions",
+    "EndpointScorer",
+    "LocalScorer",
+    "Post",
+    "SemanticOptions",
+    "SemanticScorer",
+    "SemanticStrategy",
+    "read_semantic_options",
+]
 
 SHARE: Final = 0.3
 QUERY_SECONDS: Final = 0.15
 _LEXICAL_CANDIDATES: Final = 100
 _VECTOR_CANDIDATES: Final = 20
-_MOST_PRODUCTS: Final = 4_000_000
+_MAX_PRODUCTS: Final = 4_000_000
 """Above this many multiplications (tools times dimensions) only the lexical candidates are compared."""
 _BATCH: Final = 64
-_KEPT_QUERIES: Final = 256
-_LONGEST_TEXT: Final = 1_000
+_MAX_QUERIES: Final = 256
+_MAX_TEXT: Final = 1_000
 _FALLBACK: Final = "Ranked by words alone: the embedding model did not answer in time."
 _NOT_YET: Final = "Ranked by words alone: the tools have no embeddings yet."
 _PACKAGES: Final = (("model2vec", "StaticModel"), ("sentence_transformers", "SentenceTransformer"))
@@ -51,6 +69,7 @@ _INSTALL: Final = "Install one that does: pip install 'utcp-bridge[semantic]', o
 Vector: TypeAlias = Sequence[float]
 Post: TypeAlias = Callable[[str, JsonObject], Awaitable[Any]]
 """Sends a JSON body to a URL and gives the parsed JSON answer; brings its own credentials, raises UtcpError."""
+_REMEDY: Final = "docs/search.md lists the keys of the strategy `semantic`."
 
 
 class SemanticScorer(Protocol):
@@ -168,7 +187,7 @@ class SemanticStrategy:
         except (TimeoutError, UtcpError):
             return _FALLBACK
         self._queries.update(zip(missing, map(_unit, vectors), strict=True))
-        while len(self._queries) > max(_KEPT_QUERIES, len(missing)):
+        while len(self._queries) > max(_MAX_QUERIES, len(missing)):
             self._queries.popitem(last=False)
         return None
 
@@ -181,15 +200,14 @@ class SemanticStrategy:
         providers: Collection[str] | None = None,
         accept: Accept | None = None,
     ) -> list[Hit]:
-        """See `ToolSearchStrategy.search`."""
         lexical = partial(self._lexical.search, query, tags=tags, providers=providers, accept=accept)
         vector = self._queries.get(query)
         if vector is None or limit < 1:
             return lexical(limit=limit)
         fused = {hit.tool.qualified_name: hit.score for hit in lexical(limit=max(limit, _LEXICAL_CANDIDATES))}
         cosines = {name: self._cosine(vector, name) for name in fused}
-        if len(self._tools) * len(vector) <= _MOST_PRODUCTS:
-            allowed = _filter(tags, providers, accept)
+        if len(self._tools) * len(vector) <= _MAX_PRODUCTS:
+            allowed = tool_filter(tags, providers, accept)
             near = ((self._cosine(vector, name), name) for name, (tool, _) in self._tools.items() if allowed(tool))
             cosines |= {name: cosine for cosine, name in nlargest(_VECTOR_CANDIDATES, near) if cosine > 0}
         scores = {name: fused.get(name, 0.0) + SHARE * max(0.0, cosine) for name, cosine in cosines.items()}
@@ -201,22 +219,9 @@ class SemanticStrategy:
         return sum(map(operator.mul, vector, other)) if other is not None and len(other) == len(vector) else 0.0
 
 
-def _filter(tags: Collection[str] | None, providers: Collection[str] | None, accept: Accept | None) -> Accept:
-    wanted = None if tags is None else {tag.casefold() for tag in tags}
-
-    def allowed(tool: Tool) -> bool:
-        return (
-            (providers is None or tool.manual in providers)
-            and (wanted is None or has_any_tag(tool, wanted))
-            and (accept is None or accept(tool))
-        )
-
-    return allowed
-
-
 def _text_of(tool: Tool) -> str:
     parameters = ", ".join(parameters_of(tool.inputs))
-    return f"{tool.title or tool.name} ({tool.manual}): {tool.description} [{parameters}]"[:_LONGEST_TEXT]
+    return f"{tool.title or tool.name} ({tool.manual}): {tool.description} [{parameters}]"[:_MAX_TEXT]
 
 
 def _digest(model: str, text: str) -> bytes:
@@ -247,3 +252,58 @@ def _load_encoder(folder: str) -> Callable[[list[str]], Any]:
         encode: Callable[[list[str]], Any] = encoder.encode
         return encode
     raise ConfigError("The embedding model cannot be loaded: no installed package reads its folder.", remedy=_INSTALL)
+
+
+class EndpointOptions(BaseModel):
+    """An endpoint of the shape of OpenAI's `POST /v1/embeddings`; `api_key` goes as a bearer token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    url: str = Field(pattern="^(https?://|\\$)")
+    model: str = Field(min_length=1)
+    dimensions: Annotated[int, Field(ge=1, le=8192)] | None = None
+    api_key: str | None = Field(default=None, repr=False)
+    auth: JsonObject | None = Field(default=None, repr=False)
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        if self.api_key is not None and self.auth is not None:
+            raise ValueError("give api_key or auth, not both")
+        return self
+
+    @property
+    def credentials(self) -> JsonObject | None:
+        """As a template's `auth`."""
+        if self.api_key is None:
+            return self.auth
+        return {"auth_type": "api_key", "api_key": f"Bearer {self.api_key}", "var_name": "Authorization"}
+
+
+class SemanticOptions(BaseModel):
+    """Where vectors come from, and what they are fused with. `query_timeout` is in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, protected_namespaces=())
+
+    endpoint: EndpointOptions | None = None
+    model_folder: Path | None = None
+    lexical: JsonObject | str = "bm25"
+    query_timeout: float = Field(default=QUERY_SECONDS, gt=0, le=10)
+
+    @model_validator(mode="after")
+    def _one_model(self) -> Self:
+        if (self.endpoint is None) == (self.model_folder is None):
+            raise ValueError("give either endpoint or model_folder")
+        return self
+
+    @property
+    def words(self) -> JsonObject:
+        """The strategy beside, as a `tool_search_strategy` of its own."""
+        return {"tool_search_strategy_type": self.lexical} if isinstance(self.lexical, str) else self.lexical
+
+
+def read_semantic_options(raw: Mapping[str, Any]) -> SemanticOptions:
+    """The options without their type. Raises ConfigError with the first fault in words."""
+    try:
+        return SemanticOptions.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"The search strategy 'semantic' is not right: {explain(error)}.", remedy=_REMEDY) from None

@@ -1,4 +1,4 @@
-"""What every search strategy offers; the client and the server know strategies by this alone."""
+"""The interface of tool search: what a strategy offers, and the filter that every strategy applies."""
 
 from __future__ import annotations
 
@@ -8,39 +8,22 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from utcp_bridge.model import Tool
 
-__all__ = ["Accept", "Hit", "ToolSearchStrategy", "has_any_tag"]
+__all__ = ["Accept", "Hit", "Searchable", "ToolSearchStrategy", "tool_filter"]
 
 Accept: TypeAlias = Callable[[Tool], bool]
-"""Says whether a tool may be found at all: visibility, or filters that a strategy does not know."""
+"""Returns whether a tool may be found at all: visibility, or filters that a strategy does not have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One found tool; `score` is relative to the best of the same search, in (0, 1]."""
+    """One found tool. `score` is relative to the best tool of the same search: above 0, at most 1."""
 
     tool: Tool
     score: float
 
 
-@runtime_checkable
-class ToolSearchStrategy(Protocol):
-    """A ranking of tools for a query, kept up to date as manuals come and go.
-
-    `add` and `remove` cost time in proportion to the tools they are given and may run in a worker
-    thread while `search` runs elsewhere; `search` never indexes anything.
-    """
-
-    def add(self, tools: Iterable[Tool]) -> None:
-        """Takes tools in; one of the same qualified name is replaced."""
-        ...
-
-    def remove(self, tools: Iterable[Tool]) -> None:
-        """Forgets these tools, by qualified name; unknown ones are passed over."""
-        ...
-
-    def remove_manual(self, name: str) -> None:
-        """Forgets every tool of the manual of this name."""
-        ...
+class Searchable(Protocol):
+    """Anything whose tools can be searched: a strategy, or a client with a strategy inside."""
 
     def search(
         self,
@@ -51,14 +34,46 @@ class ToolSearchStrategy(Protocol):
         providers: Collection[str] | None = None,
         accept: Accept | None = None,
     ) -> list[Hit]:
-        """The best `limit` tools, best first, none that scores zero; ties are broken by name.
+        """Return the best `limit` tools, best first, without tools that score zero; names break ties.
 
-        `tags` keeps tools with any of these tags (letter case does not count), `providers` those of
-        these manuals, `accept` those it is true for.
+        `tags` keeps tools with any of these tags (letter case does not count), `providers` keeps tools of these
+        manuals, `accept` keeps tools for which it returns True. None means no filter.
         """
         ...
 
 
-def has_any_tag(tool: Tool, folded: Collection[str]) -> bool:
-    """Whether a tool has one of these case-folded tags."""
-    return any(tag.casefold() in folded for tag in tool.tags)
+@runtime_checkable
+class ToolSearchStrategy(Searchable, Protocol):
+    """A ranking of tools for a query. The client adds and removes tools as manuals come and go.
+
+    `add` and `remove` take time in proportion to the tools they receive. They may run in a worker thread while
+    `search` runs elsewhere. `search` never indexes anything.
+    """
+
+    def add(self, tools: Iterable[Tool]) -> None:
+        """Add tools. A tool replaces the one with the same qualified name."""
+        ...
+
+    def remove(self, tools: Iterable[Tool]) -> None:
+        """Remove these tools, by qualified name. Unknown tools are ignored."""
+        ...
+
+    def remove_manual(self, name: str) -> None:
+        """Remove every tool of the manual of this name."""
+        ...
+
+
+def tool_filter(
+    tags: Collection[str] | None, providers: Collection[str] | None, accept: Accept | None = None
+) -> Accept:
+    """Return a function that applies the filters of `Searchable.search` to one tool."""
+    wanted = None if tags is None else {tag.casefold() for tag in tags}
+
+    def passes(tool: Tool) -> bool:
+        return (
+            (providers is None or tool.manual in providers)
+            and (wanted is None or any(tag.casefold() in wanted for tag in tool.tags))
+            and (accept is None or accept(tool))
+        )
+
+    return passes

@@ -12,9 +12,9 @@ from typing import Final
 
 __all__ = ["Speller", "edit_distance", "split_compound"]
 
-_SHORTEST: Final = 4
-_SHORTEST_FOR_TWO_EDITS: Final = 8
-_SHORTEST_HALF: Final = 3
+_MIN_WORD: Final = 4
+_MIN_FOR_TWO_EDITS: Final = 8
+_MIN_HALF: Final = 3
 
 
 class Speller:
@@ -40,7 +40,7 @@ class Speller:
         """The known word with the fewest edits, the more frequent one first; None when none is near."""
         if not _repairable(word):
             return None
-        bound = 1 if len(word) < _SHORTEST_FOR_TWO_EDITS else 2
+        bound = 1 if len(word) < _MIN_FOR_TWO_EDITS else 2
         letters = set(word)
         best: tuple[int, int, str] | None = None
         for candidate in self._alike(word):
@@ -61,7 +61,7 @@ class Speller:
 def split_compound(word: str, known: Callable[[str], bool]) -> tuple[str, str] | None:
     """Two known words that the unknown one is made of, the halves as even as can be."""
     middle = len(word) / 2
-    places = range(_SHORTEST_HALF, len(word) - _SHORTEST_HALF + 1)
+    places = range(_MIN_HALF, len(word) - _MIN_HALF + 1)
     for place in sorted(places, key=lambda place: abs(place - middle)):
         if known(word[:place]) and known(word[place:]):
             return word[:place], word[place:]
@@ -87,7 +87,7 @@ def edit_distance(left: str, right: str, bound: int) -> int:
 
 
 def _repairable(word: str) -> bool:
-    return len(word) >= _SHORTEST and word.isascii() and word.isalpha()
+    return len(word) >= _MIN_WORD and word.isascii() and word.isalpha()
 
 
 def _keys(word: str, length: int) -> tuple[tuple[str, bool, int], tuple[str, bool, int]]:

@@ -18,11 +18,11 @@ from utcp_bridge.catalogue.render import fault_result, render_error, text_result
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError, InvalidArguments, UnknownTool
 from utcp_bridge.model import Emit, JsonObject, Tool, is_object
+from utcp_bridge.search.arguments import SEARCH_TOOLS_INPUT_SCHEMA
+from utcp_bridge.search.presentation import as_text
 from utcp_bridge.search.query import (
-    SEARCH_TOOLS_INPUT_SCHEMA,
     SEARCH_TOOLS_OUTPUT_SCHEMA,
     SearchContext,
-    as_text,
     describe_catalogue,
     ranked_queries,
     search_tools,
@@ -76,7 +76,7 @@ class MetaTools:
     async def _search(self, arguments: JsonObject, _emit: Emit, client: str | None) -> JsonObject:
         catalogue = self.catalogue
         context = SearchContext(
-            search=self._client.search,
+            searchable=self._client,
             tools=self._client.tools(),
             mcp_name=catalogue.name_of,
             is_listed=catalogue.view(client).is_listed if self._client.settings.meta_tools.call else _always,

@@ -25,8 +25,7 @@ from utcp_bridge.catalogue.catalogue import Entry
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import InvalidArguments, UnknownTool, UtcpError
 from utcp_bridge.model import Emit, JsonObject, discard
-from utcp_bridge.providing.answers import Lines, answer_of, problem, wants_lines
-from utcp_bridge.providing.arguments import read_arguments
+from utcp_bridge.providing.exchange import Lines, answer_of, problem, read_arguments, wants_lines
 from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.native_templates import native_template

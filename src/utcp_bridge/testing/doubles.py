@@ -17,7 +17,7 @@ from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Re
 from utcp_bridge.net.listening import bind
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.providing import ToolServer
-from utcp_bridge.providing.functions import FunctionTool, function_tool
+from utcp_bridge.providing.tool_server import FunctionTool, function_tool
 from utcp_bridge.transport import Target, Transport
 
 __all__ = ["FakeTools", "RecordedCall", "ToolUpstream", "fake_client", "record_calls", "serve_tools"]

@@ -1,6 +1,6 @@
-"""Checking documents without a network: what `utcp-bridge validate` tells.
+"""Checks of documents without network access, for `utcp-bridge validate`.
 
-Unlike loading, which leaves out what it cannot use, this looks at everything and says where each fault stands.
+Loading leaves out what it cannot use. Checking looks at everything and reports the place of each fault.
 """
 
 from utcp_bridge.validate.documents import check_document, check_place

@@ -1,4 +1,4 @@
-"""What a check finds: each fault with its place in the document."""
+"""The result of a check: each fault with its place in the document."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Finding", "Findings", "Report"]
 
 @dataclass(slots=True)
 class Finding:
-    """One fault. `path` leads to it; `line` counts from 1, None where the form of the document allows none."""
+    """One fault. `path` leads to its place; `line` counts from 1 and is None if it cannot be known."""
 
     severity: str
-    """`error`: what stands there is not used; `warning`: used, but look at it."""
+    """`error`: that part is not used; `warning`: it is used but deserves a look."""
     path: Path
     what: str
     remedy: str = ""
@@ -30,7 +30,7 @@ class Finding:
 
 
 class Findings(FaultCollector[Path, Finding]):
-    """Collects faults by their path in the document, and remembers which tool they are in."""
+    """The faults of one document, each with its path and its tool."""
 
     def __init__(self) -> None:
         super().__init__(lambda path, what, remedy, severity: Finding(severity, path, what, remedy, self.tool))
@@ -38,41 +38,41 @@ class Findings(FaultCollector[Path, Finding]):
         """The tool that is being checked."""
 
     def take(self, path: Path, faults: Iterable[Fault]) -> None:
-        """Add the faults of a reader that knows no paths, all of them at `path`."""
+        """Add the faults of a reader that records no paths, all of them at `path`."""
         for fault in faults:
             self.add(path, fault.what, fault.remedy, severity=fault.severity)
 
 
 @dataclass(slots=True)
 class Report:
-    """What was found in one document."""
+    """The result of checking one document."""
 
     place: str
     name: str
-    """The name under which it would be loaded: variables are set under it."""
+    """The name that it would be loaded under; the keys of its variables start with this name."""
     shape: str = "unknown"
     dialect: str = ""
     tools: int = 0
     entries: int = 0
-    """Manual call templates of a configuration, manuals of a registry."""
+    """Number of manual call templates in a configuration, or of manuals in a registry."""
     findings: list[Finding] = field(default_factory=list[Finding])
     variables: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    """Key to set → tools, or manuals, that need it."""
+    """Key of a variable → the tools or manuals that need it."""
     found: set[str] = field(default_factory=set[str])
-    """Those of `variables` that are set already."""
+    """The keys of `variables` that are already set."""
 
     @property
     def errors(self) -> list[Finding]:
-        """Faults that make something unusable."""
+        """The faults that make something unusable."""
         return [finding for finding in self.findings if finding.severity == "error"]
 
     @property
     def warnings(self) -> list[Finding]:
-        """Lesser faults."""
+        """All other faults."""
         return [finding for finding in self.findings if finding.severity != "error"]
 
     def as_json(self, *, strict: bool = False) -> JsonObject:
-        """For scripts: `structure_valid` says whether it is a document of a known kind at all."""
+        """Return the report as JSON for scripts; `structure_valid` is whether the document is of a known kind."""
         return {
             "file": self.place,
             "name": self.name,

@@ -13,19 +13,19 @@ def document(count):
 
 
 @pytest.mark.parametrize("content", [{}, {"openapi": "5"}, {"tools": []}])
-def test_what_is_no_openapi_is_refused(content):
+def test_a_document_that_is_not_openapi_is_refused(content):
     with pytest.raises(ManualError, match="OpenAPI"):
         convert(content, url=None, options=ConversionOptions())
 
 
-def test_a_document_without_operations_has_no_tools_and_says_what_it_is(conversion):
+def test_a_document_without_operations_has_info_and_no_tools(conversion):
     made = conversion({}, paths={}, info={"title": "T", "version": "2"})
     assert (made.tools, made.faults) == ([], [])
     assert made.info == {"title": "T", "version": "2", "openapi": "3.1.0"}
     assert conversion({}, paths="odd").tools == []
 
 
-def test_the_operators_filters_choose_operations(conversion):
+def test_include_exclude_and_hidden_select_operations(conversion):
     paths = {
         "/a": {"get": {"operationId": "getA", "tags": ["x"]}, "post": {"operationId": "postA"}},
         "/b": {"get": {"operationId": "getB"}},
@@ -47,7 +47,7 @@ def test_many_operations_are_a_warning_and_too_many_an_error():
     assert (len(made.tools), made.faults[0].severity) == (5, "error")
 
 
-def test_one_odd_operation_costs_no_other(monkeypatch):
+def test_one_unreadable_operation_leaves_the_others_unaffected(monkeypatch):
     read = operations.OperationReader.read
 
     def odd(self, method, path, *rest):
@@ -61,7 +61,7 @@ def test_one_odd_operation_costs_no_other(monkeypatch):
     assert [(fault.where, fault.severity) for fault in made.faults] == [("#/paths/~1p1/get", "error")]
 
 
-def test_conversion_leaves_the_document_as_it_was(conversion):
+def test_conversion_does_not_change_the_document(conversion):
     schema = {"allOf": [{"$ref": "#/components/schemas/A"}], "nullable": True}
     operation = {"requestBody": {"content": {"application/json": {"schema": schema}}}}
     components = {"schemas": {"A": {"type": "object", "properties": {"x": {"type": "string", "nullable": True}}}}}

@@ -19,7 +19,7 @@ def test_every_method_of_every_path_is_found(conversion):
     assert found == [*(method.upper() for method in methods), "COPY"]
 
 
-def test_an_operations_parameter_overrides_its_paths(plan):
+def test_an_operations_parameter_overrides_the_paths_parameter(plan):
     shared = [
         {"name": "a", "in": "query", "style": "pipeDelimited", "schema": {"type": "array"}},
         {"name": "b", "in": "query", "schema": {}},
@@ -33,7 +33,7 @@ def test_an_operations_parameter_overrides_its_paths(plan):
     ]
 
 
-def test_a_parameter_without_name_or_place_is_a_fault(conversion):
+def test_a_parameter_without_name_or_location_is_a_fault(conversion):
     parameters = [{"in": "query"}, {"name": "a"}, {"name": "b", "in": "nowhere"}, {"$ref": "#/gone"}, 5]
     parameters.append({"name": 7, "in": "query", "schema": {}})
     made = conversion({"parameters": parameters})
@@ -48,7 +48,7 @@ def test_three_headers_are_ignored_in_3_x_and_kept_in_2_0(tool, name):
     assert list(tool({"parameters": parameters}, version="2.0")["inputs"]["properties"]) == [name]
 
 
-def test_a_content_type_parameter_gives_way_to_a_body(tool):
+def test_a_content_type_parameter_is_dropped_if_there_is_a_body(tool):
     parameters = [
         {"name": "Content-Type", "in": "header", "type": "string"},
         {"name": "b", "in": "body", "schema": {"type": "object", "properties": {"x": {"type": "string"}}}},
@@ -57,7 +57,7 @@ def test_a_content_type_parameter_gives_way_to_a_body(tool):
     assert list(made["inputs"]["properties"]) == ["x"]
 
 
-def test_a_path_item_behind_a_reference_is_read_and_its_own_members_win(conversion):
+def test_own_members_of_a_path_item_win_over_its_reference(conversion):
     paths = {"/a": {"$ref": "#/components/pathItems/P", "summary": "own", "post": {"operationId": "mine"}}}
     components = {"pathItems": {"P": {"get": {"operationId": "theirs"}, "post": {"operationId": "lost"}}}}
     made = conversion({}, paths=paths, components=components)
@@ -87,7 +87,7 @@ def test_a_path_item_in_another_file_is_read_with_its_own_references(conversion)
     assert made.faults == []
 
 
-def test_an_old_operation_inherits_what_it_consumes_and_produces(plan):
+def test_a_2_0_operation_inherits_consumes_and_produces(plan):
     body = {"name": "b", "in": "body", "schema": {"type": "object"}}
     responses = {"200": {"schema": {"type": "object"}}}
     operation = {"parameters": [body], "responses": responses}
@@ -102,11 +102,11 @@ def test_an_old_operation_inherits_what_it_consumes_and_produces(plan):
 
 
 @pytest.mark.parametrize("body", [None, "odd", {"$ref": "#/gone"}, {}, {"content": {}}, {"content": {"odd": {}}}])
-def test_a_body_that_cannot_be_read_is_none(plan, body):
+def test_an_unreadable_request_body_is_left_out(plan, body):
     assert "body" not in plan({"requestBody": body}, method="post")
 
 
-def test_extensions_among_the_responses_are_no_responses(tool):
+def test_extensions_among_the_responses_are_ignored(tool):
     operation = {"responses": {"x-note": {"content": {"application/json": {"schema": {"type": "object"}}}}}}
     assert "outputs" not in tool(operation)
 

@@ -30,11 +30,11 @@ def test_the_first_json_success_describes_the_output(outputs, status):
         "odd",
     ],
 )
-def test_without_a_sure_and_small_schema_there_is_none(outputs, responses):
+def test_an_output_schema_that_is_uncertain_or_large_is_left_out(outputs, responses):
     assert outputs(responses) is None
 
 
-def test_references_are_resolved_and_other_shapes_are_kept_raw(outputs):
+def test_references_in_outputs_are_resolved_and_arrays_are_allowed(outputs):
     schema = {"type": "array", "items": {"$ref": "#/components/schemas/Pet"}}
     responses = {"200": {"content": {"*/*": {"schema": schema}}}}
     assert outputs(responses, components={"schemas": {"Pet": PET}}) == {
@@ -43,7 +43,7 @@ def test_references_are_resolved_and_other_shapes_are_kept_raw(outputs):
     }
 
 
-def test_an_output_that_grows_when_put_together_is_left_out(outputs):
+def test_an_output_schema_that_is_large_with_its_references_is_left_out(outputs):
     big = {"type": "object", "properties": {f"p{n}": {"$ref": f"#/components/schemas/S{n}"} for n in range(40)}}
     schemas = {f"S{n}": {"type": "string", "description": "y" * 200} for n in range(40)}
     assert outputs({"200": {"content": {"application/json": {"schema": big}}}}, components={"schemas": schemas}) is None
@@ -60,6 +60,6 @@ def test_an_output_that_grows_when_put_together_is_left_out(outputs):
         (["application/jsön+json", "text/plain"], None),
     ],
 )
-def test_json_is_asked_for_where_the_server_has_a_choice(tool, types, accept):
+def test_json_is_requested_if_the_server_has_a_choice(tool, types, accept):
     made = tool({"responses": {"200": {"content": {kind: {} for kind in types}}}})
     assert made["tool_call_template"]["request_plan"].get("headers") == (accept and {"Accept": accept})

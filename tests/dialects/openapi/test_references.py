@@ -46,7 +46,7 @@ def references(faults):
         ("#there", {"$dynamicAnchor": "there"}),
     ],
 )
-def test_a_reference_leads_to_its_place(references, reference, value):
+def test_a_reference_is_resolved(references, reference, value):
     assert references.resolve(reference, URL, "#/x").value == value
 
 
@@ -63,29 +63,29 @@ def test_a_reference_leads_to_its_place(references, reference, value):
         "Zebra",
     ],
 )
-def test_a_reference_into_nothing_is_none_and_a_fault(references, faults, reference):
+def test_an_unresolvable_reference_is_none_and_a_fault(references, faults, reference):
     assert references.resolve(reference, URL, "#/x") is None
     assert [fault.where for fault in faults.faults] == ["#/x"]
 
 
-def test_a_chain_is_followed_across_files_and_knows_where_it_ends(references):
+def test_a_chain_of_references_is_followed_across_files(references):
     end = references.follow(Located({"$ref": "#/Near"}, PETS, "#/here"))
     assert (end.value, end.base, end.pointer) == ({"type": "string"}, URL, "#/components/schemas/B")
 
 
-def test_a_circle_and_a_broken_chain_end_in_nothing(references, faults):
+def test_circular_and_broken_chains_of_references_are_none(references, faults):
     assert references.follow(Located({"$ref": "#/components/schemas/Loop"}, URL, "#/x")).value is None
     assert references.follow(Located({"$ref": "#/nowhere"}, URL, "#/y")).value is None
-    assert "circle" in str(faults.faults[0])
+    assert "circular" in str(faults.faults[0])
 
 
-def test_a_document_may_name_its_own_address(faults):
+def test_self_gives_the_documents_own_address(faults):
     references = References({"$self": "https://api.example.com/o.json", "x": 1}, URL, {}, faults)
     assert references.base == "https://api.example.com/o.json"
     assert references.root().at("x").value == 1
 
 
-def test_external_references_are_absolute_once_each_and_not_in_data():
+def test_external_references_are_absolute_unique_and_not_taken_from_data():
     document = {
         "paths": {"/a": {"$ref": "common/pets.json#/paths/a"}, "/b": [{"$ref": "common/pets.json"}]},
         "own": {"$ref": "#/paths"},

@@ -1,5 +1,124 @@
 import pytest
 
+from utcp_bridge.dialects.openapi.schemas import (
+    examples_of,
+    fixed_count,
+    fixed_number,
+    fixed_types,
+    is_plain_data,
+    is_portable_pattern,
+    text_list,
+    typed_enum,
+)
+
+
+@pytest.mark.parametrize(
+    ("declared", "known"),
+    [
+        ("string", "string"),
+        (" Integer ", "integer"),
+        ("float", "number"),
+        ("file", "string"),
+        ("any", None),
+        (["string", "null", "string"], ["string", "null"]),
+        (["any"], None),
+        ([5, None], None),
+        ({}, None),
+    ],
+)
+def test_misspelt_types_are_corrected_and_unknown_ones_dropped(declared, known):
+    assert fixed_types(declared) == known
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (1, 1),
+        ("5", 5),
+        ("1.5", 1.5),
+        ("1e2", 100.0),
+        ("x", None),
+        (True, None),
+        (None, None),
+        (float("inf"), None),
+        (10**30, None),
+    ],
+)
+def test_numbers_may_be_text_but_not_larger_than_64_bits(value, found):
+    assert fixed_number(value) == found
+
+
+@pytest.mark.parametrize(("value", "found"), [(0, 0), ("3", 3), (2.0, 2), (2.5, None), (-1, None), ("x", None)])
+def test_a_count_is_a_whole_number_from_zero(value, found):
+    assert fixed_count(value) == found
+
+
+@pytest.mark.parametrize(
+    ("expression", "portable"),
+    [
+        (r"^[a-z]+\d{3}$", True),
+        (r"^(?:a|b)(?=c)", True),
+        (r"\p{L}", False),
+        (r"(?i)a", False),
+        (r"(?P<n>a)", False),
+        (r"(?<=a)b", False),
+        (r"\Aa\Z", False),
+        (r"(a)\1", False),
+        (r"a++", False),
+        (r"/^[a-z]+$/i", False),
+        (r"(", False),
+        ("a" * 2_000, False),
+    ],
+)
+def test_a_pattern_is_kept_only_if_it_is_portable(expression, portable):
+    assert is_portable_pattern(expression) is portable
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "fitted"),
+    [
+        ([1, 2, 1], "integer", [1, 2]),
+        ([1, True, "a", None], "string", ["1", "true", "a", None]),
+        (["1", "2.5", "x"], "number", [1, 2.5, "x"]),
+        (["true", "FALSE", "x", None], "boolean", [True, False, "x", None]),
+        ([1, True, 1.0], None, [1, True, 1.0]),
+        ([], "string", None),
+        ("a", "string", None),
+        ([{"$ref": "#/x"}], None, None),
+        ([["a"]], ["string", "null"], [["a"]]),
+    ],
+)
+def test_enum_values_are_converted_to_their_type(values, kind, fitted):
+    assert typed_enum(values, kind) == fitted
+
+
+@pytest.mark.parametrize(
+    ("node", "shown"),
+    [
+        ({"example": 1}, [1]),
+        ({"example": 0, "examples": [1, 2, 3, 4]}, [0, 1, 2]),
+        ({"examples": {"a": {"value": 1}, "b": {"externalValue": "u"}, "c": 5}}, [1]),
+        ({"example": {"$ref": "#/x"}}, []),
+        ({"example": float("nan")}, []),
+        ({"examples": "x"}, []),
+    ],
+)
+def test_at_most_three_examples_are_read_from_every_form(node, shown):
+    assert examples_of(node) == shown
+
+
+def test_plain_data_is_json_without_references():
+    assert is_plain_data({"a": [1, "x", None, 1.5, True]})
+    assert not is_plain_data({"a": [{"$ref": 1}]})
+    assert not is_plain_data({"a": object()})
+    assert not is_plain_data([2**70])
+
+
+def test_a_text_list_holds_each_text_once():
+    assert text_list(["a", 5, "a", "b"]) == ["a", "b"]
+    assert text_list(True) == []
+
+
 ANY_DESCRIBED = {"description": "d"}
 
 
@@ -65,7 +184,7 @@ def test_a_schema_becomes_json_schema_2020_12(translated, schema, expected):
     assert translated(schema) == expected
 
 
-def test_read_only_members_are_no_input_even_behind_a_reference(translated):
+def test_read_only_properties_are_not_inputs_also_behind_a_reference(translated):
     schema = {
         "properties": {
             "id": {"type": "string", "readOnly": True},
@@ -86,7 +205,7 @@ def test_read_only_members_are_no_input_even_behind_a_reference(translated):
     }
 
 
-def test_required_names_stay_where_another_part_may_describe_them(translated):
+def test_required_names_stay_if_another_part_may_describe_them(translated):
     schema = {"properties": {"a": {}}, "required": ["b"], "allOf": [{"properties": {"b": {"type": "string"}}}]}
     assert translated(schema)["required"] == ["b"]
 
@@ -115,7 +234,7 @@ def test_required_names_stay_where_another_part_may_describe_them(translated):
         ("3.1.0", {"$dynamicRef": "#text"}, {"type": "string", "title": "Text"}),
     ],
 )
-def test_a_reference_keeps_what_may_stand_beside_it(translated, version, schema, expected):
+def test_a_reference_keeps_the_keywords_allowed_next_to_it(translated, version, schema, expected):
     components = {"schemas": {"Text": {"$dynamicAnchor": "text", "type": "string", "title": "Text"}, "Any": True}}
     assert translated(schema, version=version, components=components) == expected
 

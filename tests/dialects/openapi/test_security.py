@@ -1,5 +1,8 @@
 import pytest
 
+from utcp_bridge.dialects.openapi.security import legacy_numbers
+from utcp_bridge.dialects.openapi.shapes import Located
+
 URL = "https://docs.example.com/specs/openapi.json"
 SCHEMES = {
     "key": {"type": "apiKey", "in": "header", "name": "X-Key", "description": "From  the\nconsole."},
@@ -52,11 +55,11 @@ def key(variable, name="Authorization", place="header", prefix="Bearer "):
         ("#/components/securitySchemes/key", key("COMPONENTS_SECURITY_SCHEMES_KEY_API_KEY", "X-Key", prefix="")),
     ],
 )
-def test_a_scheme_becomes_an_auth_with_variables_of_its_own(auth, scheme, expected):
+def test_a_scheme_becomes_auth_with_its_own_variables(auth, scheme, expected):
     assert auth({scheme: []}) == expected
 
 
-def test_client_credentials_ask_for_the_needed_scopes_or_take_a_token(auth):
+def test_client_credentials_request_the_scopes_or_use_a_token(auth):
     made = auth({"machine": ["read", "write", 5]})
     assert made["options"] == [
         {
@@ -86,7 +89,7 @@ def test_a_scheme_that_cannot_be_used_is_a_fault(conversion, scheme):
     assert any("unknown or incomplete" in fault.what for fault in made.faults)
 
 
-def test_alternatives_and_combinations_are_kept(auth):
+def test_alternatives_and_combinations_of_schemes_are_kept(auth):
     made = auth({"key": [], "basicAuth": []}, {"bearer_auth": []}, {"gone": [], "key": []})
     assert [option["auth_type"] for option in made["options"]] == ["all", "api_key"]
     assert [member["auth_type"] for member in made["options"][0]["schemes"]] == ["api_key", "basic"]
@@ -152,11 +155,11 @@ def test_python_utcps_placeholders_are_aliases(conversion):
         ({"auth_type": "basic", "username": "u", "password": "p"}, [], False),
     ],
 )
-def test_the_operators_auth_is_used_where_it_is_of_the_same_kind(auth, chosen, security, used):
+def test_the_operators_auth_is_used_if_it_is_of_the_same_kind(auth, chosen, security, used):
     assert (auth(*security, options={"auth": chosen}) == chosen) is used
 
 
-def test_the_operators_auth_is_used_where_the_document_is_silent(tool):
+def test_the_operators_auth_is_used_if_the_document_has_no_security(tool):
     chosen = {"auth_type": "basic", "username": "u", "password": "p"}
     assert tool({}, options={"auth": chosen})["tool_call_template"]["auth"] == chosen
     assert (
@@ -164,7 +167,7 @@ def test_the_operators_auth_is_used_where_the_document_is_silent(tool):
     )
 
 
-def test_a_parameter_that_carries_the_key_is_no_argument(properties):
+def test_a_parameter_that_carries_the_key_is_not_an_argument(properties):
     parameters = [
         {"name": "x-KEY", "in": "header", "schema": {}},
         {"name": "X-Key", "in": "query", "schema": {}},
@@ -175,3 +178,37 @@ def test_a_parameter_that_carries_the_key_is_no_argument(properties):
     old = {"securityDefinitions": {"b": {"type": "basic"}}}
     kept = properties({"parameters": [parameters[2]], "security": [{"b": []}]}, version="2.0", **old)
     assert kept == {}
+
+
+LEGACY_SCHEMES = {
+    "key": {"type": "apiKey", "in": "header", "name": "k"},
+    "basic": {"type": "http", "scheme": "Basic"},
+    "digest": {"type": "http", "scheme": "digest"},
+    "code": {"type": "oauth2", "flows": {"authorizationCode": {"tokenUrl": "https://x"}}},
+    "implicit": {"type": "oauth2", "flows": {"implicit": {}}},
+}
+
+
+def operation(number, method="GET", **node):
+    return method, f"/{number}", Located({"operationId": f"op{number}", **node}, "", "#")
+
+
+def test_numbers_count_the_operations_that_python_utcp_made_auth_for():
+    operations = [
+        operation(0, security=[{"key": []}]),
+        operation(1, security=[]),
+        operation(2, security=[{"digest": []}]),
+        operation(3, "OPTIONS"),
+        operation(4, operationId=""),
+        operation(5, security=[{"nowhere": [], "code": []}]),
+        operation(6, security=[{"implicit": []}]),
+        operation(7, security=[{"nowhere": []}, {"basic": []}]),
+        operation(8, security=["odd"]),
+    ]
+    numbers = legacy_numbers(operations, {"security": [{"basic": []}]}, LEGACY_SCHEMES)
+    assert numbers == {("GET", "/0"): 0, ("GET", "/1"): 1, ("GET", "/5"): 2, ("GET", "/7"): 3}
+
+
+@pytest.mark.parametrize("document", [{}, {"security": []}, {"security": "odd"}])
+def test_operations_without_security_have_no_numbers(document):
+    assert legacy_numbers([operation(0)], document, LEGACY_SCHEMES) == {}

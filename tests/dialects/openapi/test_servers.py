@@ -36,11 +36,11 @@ def address(tool):
         ([{"url": "wss://api.example.com/x"}], "wss://api.example.com/x/things"),
     ],
 )
-def test_the_documents_servers_give_the_base(address, servers, url):
+def test_the_base_address_comes_from_the_documents_servers(address, servers, url):
     assert address(servers) == url
 
 
-def test_the_nearest_servers_win_and_the_operator_over_all(tool):
+def test_the_nearest_servers_win_and_base_url_replaces_them(tool):
     operation = {"servers": [{"url": "https://op.example.com"}]}
     assert tool(operation)["tool_call_template"]["url"] == "https://op.example.com/things"
     paths = {"/things": {"servers": [{"url": "https://path.example.com"}], "get": {}}}
@@ -55,7 +55,7 @@ def test_a_local_document_keeps_its_order_of_servers(address):
     assert address(servers, url="http://127.0.0.1:9/a.json") == "http://localhost:8080/things"
 
 
-def test_server_variables_come_from_the_operator_and_are_checked(conversion):
+def test_server_variables_of_the_operator_are_used_and_checked(conversion):
     servers = [{"url": "https://{r}.example.com", "variables": {"r": {"default": "eu", "enum": ["eu", "us"]}}}]
     made = conversion({}, servers=servers, options={"server_variables": {"r": "mars"}})
     assert made.tools[0].template["url"] == "https://mars.example.com/things"
@@ -66,7 +66,7 @@ def test_server_variables_come_from_the_operator_and_are_checked(conversion):
     assert "server_variables.r" in str(made.faults[0])
 
 
-def test_without_any_address_the_fault_names_base_url(conversion):
+def test_a_document_without_an_address_gets_a_fault_that_names_base_url(conversion):
     made = conversion({}, servers=[], url=None)
     assert made.tools[0].template["url"] == "/things"
     assert "base_url" in str(made.faults[0])
@@ -76,7 +76,7 @@ def test_without_any_address_the_fault_names_base_url(conversion):
         assert made.tools[0].template["url"] == "https://api.example.com/things"
 
 
-def test_an_old_documents_operation_may_have_schemes_of_its_own(tool):
+def test_a_2_0_operation_may_have_its_own_schemes(tool):
     made = tool({"schemes": ["http"]}, version="2.0")
     assert made["tool_call_template"]["url"] == "http://api.example.com/things"
     assert tool({}, version="2.0", basePath="/b")["tool_call_template"]["url"] == "https://api.example.com/b/things"
@@ -91,5 +91,5 @@ def test_an_old_documents_operation_may_have_schemes_of_its_own(tool):
         ("/50%25/%zz", "/50%25/%zz"),
     ],
 )
-def test_a_paths_fixed_text_is_encoded_and_its_placeholders_are_kept(path, literal):
+def test_fixed_text_of_a_path_is_encoded_and_placeholders_are_kept(path, literal):
     assert literal_path(path) == literal

@@ -46,7 +46,7 @@ def test_a_parameters_keywords_become_its_schema():
     }
 
 
-def test_a_body_parameter_is_a_body_in_every_media_type_it_consumes():
+def test_a_body_parameter_becomes_a_body_for_each_consumed_media_type():
     body = parameter(**{"in": "body"}, schema={"type": "object"}, required=True, description="d")
     made = upgrade_body([body], PLACE, ["application/json", "application/xml"]).value
     assert (list(made["content"]), made["required"], made["description"]) == (
@@ -66,7 +66,7 @@ def test_a_body_parameter_is_a_body_in_every_media_type_it_consumes():
         ([{"type": "file"}], ["application/x-www-form-urlencoded"], ["multipart/form-data"]),
     ],
 )
-def test_form_data_chooses_its_media_type(fields, consumes, kinds):
+def test_form_data_uses_a_consumed_form_type_and_multipart_for_files(fields, consumes, kinds):
     parameters = [parameter(**{"in": "formData"}, **field) for field in fields]
     assert list(upgrade_body(parameters, PLACE, consumes).value["content"]) == kinds
 
@@ -83,7 +83,7 @@ def test_form_data_becomes_the_properties_of_a_body():
     assert media["encoding"] == {"a": {"style": "form", "explode": True}}
 
 
-def test_without_body_and_form_there_is_no_body():
+def test_an_operation_without_body_or_form_parameters_has_no_body():
     assert upgrade_body([parameter(type="string")], PLACE, []) is None
 
 
@@ -136,5 +136,5 @@ def test_security_definitions_become_schemes():
         ({}, None, [], []),
     ],
 )
-def test_host_base_path_and_schemes_become_a_server(document, url, schemes, servers):
+def test_host_base_path_and_schemes_become_one_server(document, url, schemes, servers):
     assert [server["url"] for server in upgrade_servers(document, url, schemes)] == servers

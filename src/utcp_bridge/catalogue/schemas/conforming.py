@@ -16,7 +16,7 @@ import jsonschema_rs
 
 from utcp_bridge.catalogue.schemas.size import map_schemas
 from utcp_bridge.model import JsonObject, is_list, is_object
-from utcp_bridge.pipeline.schema_cost import is_affordable
+from utcp_bridge.pipeline.validation import is_affordable
 
 __all__ = ["UNEXPECTED", "Conformer", "relax"]
 

@@ -14,7 +14,7 @@ from utcp_bridge.cli.output import complain, note, print_json, print_table
 from utcp_bridge.cli.program import CONTEXT, NamedGroup
 
 if TYPE_CHECKING:
-    from utcp_bridge.registry.listing import Page
+    from utcp_bridge.registry.listing import ListingPage
     from utcp_bridge.registry.serving import Serving
 
 __all__ = ["registry"]
@@ -117,7 +117,7 @@ def list_manuals(session: Session, /, place: str, words: tuple[str, ...], tags: 
         note("No manual matches.")
 
 
-async def _list(place: str, words: str, tags: tuple[str, ...], limit: int | None) -> Page:
+async def _list(place: str, words: str, tags: tuple[str, ...], limit: int | None) -> ListingPage:
     from utcp_bridge.registry.client import fetch_document, list_manuals
 
     return await list_manuals(place, fetch_document, tags=tags, q=words, limit=limit)

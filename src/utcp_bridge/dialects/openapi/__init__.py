@@ -1,7 +1,7 @@
-"""OpenAPI 2.0, 3.0, 3.1 and 3.2 descriptions as tools (pure: the caller fetches, this converts).
+"""Conversion of OpenAPI 2.0, 3.0, 3.1 and 3.2 descriptions to tools (pure: the caller fetches the documents).
 
-2.0 is brought into 3.x form piece by piece (`swagger2`), so that one path leads from operations to tools. One
-operation's fault never costs another operation, let alone the document.
+`swagger2` rewrites 2.0 in 3.x form, piece by piece, so all versions share one way from operations to tools. A fault in
+one operation never affects another operation.
 """
 
 from __future__ import annotations
@@ -9,20 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from utcp_bridge.dialects.openapi.bodies import BodyReader
 from utcp_bridge.dialects.openapi.definitions import Definitions
-from utcp_bridge.dialects.openapi.legacy import legacy_numbers
-from utcp_bridge.dialects.openapi.loading import Family, describe, family_of, is_openapi
-from utcp_bridge.dialects.openapi.names import hints, unique_names
+from utcp_bridge.dialects.openapi.inputs import BodyReader, ParameterReader
 from utcp_bridge.dialects.openapi.operations import Operation, OperationReader
 from utcp_bridge.dialects.openapi.options import Conversion, ConversionOptions
 from utcp_bridge.dialects.openapi.outputs import OutputReader
-from utcp_bridge.dialects.openapi.parameters import ParameterReader
 from utcp_bridge.dialects.openapi.references import References, external_references
-from utcp_bridge.dialects.openapi.security import SecurityReader
+from utcp_bridge.dialects.openapi.security import SecurityReader, legacy_numbers
 from utcp_bridge.dialects.openapi.servers import ServerChoice
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_text
-from utcp_bridge.dialects.openapi.tools import OperationConverter
+from utcp_bridge.dialects.openapi.shapes import (
+    Family,
+    Faults,
+    Located,
+    as_array,
+    as_text,
+    describe,
+    family_of,
+    is_openapi,
+)
+from utcp_bridge.dialects.openapi.tools import OperationConverter, hints_of, unique_names
 from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.dialects.selection import ToolFacts, ToolSelection, changed
 from utcp_bridge.errors import ManualError
@@ -40,21 +45,23 @@ _Found: TypeAlias = tuple[str, str, Located, Located]
 def convert(
     document: JsonObject, *, url: str | None, options: ConversionOptions, files: Mapping[str, Any] = _NO_FILES
 ) -> Conversion:
-    """Every operation of `document` that `options` want, as a tool.
+    """Return a tool for every operation of `document` that `options` select.
 
-    `url` is where the document was found (URL or path). `files` are the parsed documents that its references name,
-    by absolute address (`external_references` lists them).
+    `url` is the URL or path of the document. `files` maps absolute addresses to the parsed documents that the
+    references name; `external_references` lists these addresses.
 
-    :raises ManualError: the document is no OpenAPI description.
+    :raises ManualError: the document is not an OpenAPI description.
     """
     family = family_of(document)
     if family is None:
-        raise ManualError("The document is no OpenAPI description: it has neither `openapi: 3.x` nor `swagger: 2.0`.")
+        raise ManualError(
+            "The document is not an OpenAPI description: it has neither `openapi: 3.x` nor `swagger: 2.0`."
+        )
     return _Converter(document, url, family, options, files).run()
 
 
 class _Converter:
-    """One conversion: the readers of one document, wired together."""
+    """One conversion: the readers of one document and the order in which they run."""
 
     def __init__(
         self,
@@ -107,11 +114,11 @@ class _Converter:
         try:
             operation: Operation = self._operations.read(method, path, node, item)
             return self._builder.build(operation, name, legacy)
-        except Exception as error:  # noqa: BLE001 - a stranger's document: one odd operation may not cost the others
+        except Exception as error:  # noqa: BLE001 - the document is untrusted: one odd operation must not stop the rest
             self._faults.add(
                 node.pointer,
                 f"the operation cannot be read ({type(error).__name__})",
-                "It was left out.",
+                "The operation was left out.",
                 severity="error",
             )
             return None
@@ -138,13 +145,15 @@ class _Converter:
         if number > self._options.max_operations:
             self._faults.add(
                 "#/paths",
-                f"{number} operations are more than the {self._options.max_operations} allowed",
-                "Narrow them with `include` or `exclude`.",
+                f"the document has {number} operations; at most {self._options.max_operations} are allowed",
+                "Select operations with `include` or `exclude`.",
                 severity="error",
             )
         elif number > _MANY_OPERATIONS:
             self._faults.add(
-                "#/paths", f"{number} operations are many for one host", "Narrow them with `include` or `exclude`."
+                "#/paths",
+                f"the document has {number} operations, which is a lot for one host",
+                "Select operations with `include` or `exclude`.",
             )
 
 
@@ -161,5 +170,5 @@ def _facts(name: str, method: str, path: str, node: Located) -> ToolFacts:
         path=path,
         method=method,
         operation_id=operation_id or name,
-        annotations=hints(method),
+        annotations=hints_of(method),
     )

@@ -1,6 +1,6 @@
-"""`$defs` per tool: only what is named, complete, without endless circles (pure).
+"""The `$defs` of each tool: exactly the definitions that its schemas name, without endless recursion (pure).
 
-Each definition is translated once per document and direction and shared between tools.
+Each definition is translated once per document and direction, and shared between tools.
 """
 
 from __future__ import annotations
@@ -12,24 +12,23 @@ from typing import Any
 
 import orjson
 
-from utcp_bridge.dialects.openapi.loading import Family
 from utcp_bridge.dialects.openapi.references import References
 from utcp_bridge.dialects.openapi.schemas import Direction, Key, Piece, SchemaTranslator
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, is_array
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, is_array
 from utcp_bridge.model import JsonObject, is_object
 
 __all__ = ["Definitions"]
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
-_LONGEST_NAME = 40
-_SMALL = 1_000
-"""Bytes up to which a definition that is named once is written where it is named."""
+_MAX_NAME = 40
+_MAX_INLINED = 1_000
+"""Bytes: a definition of at most this size that is named once is written in place of its reference."""
 _PREFIX = "#/$defs/"
 _ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated"})
 
 
 class Definitions:
-    """The definitions of one document, read in one direction."""
+    """The definitions of one document, translated in one direction."""
 
     def __init__(self, references: References, family: Family, direction: Direction, faults: Faults) -> None:
         self._translator = SchemaTranslator(references, family, direction, self._name, faults)
@@ -42,15 +41,15 @@ class Definitions:
         self._sound: set[Key] = set()
 
     def translate(self, schema: Located) -> Piece:
-        """One schema; its `refs` have to be attached to whatever it becomes part of."""
+        """Return one schema, translated. The caller attaches its `refs` to the schema that it becomes part of."""
         return self._translator.translate(schema)
 
     def size(self, piece: Piece) -> int:
-        """Bytes of the schema with everything it names, before anything is inlined."""
+        """Return the size in bytes of the schema and everything it names, before definitions are inlined."""
         return len(orjson.dumps(piece.schema)) + sum(map(self._size, self._closure(piece.refs)))
 
     def attach(self, root: JsonObject, refs: Counter[Key]) -> JsonObject:
-        """The schema with its `$defs`; what is small and named once is written in place."""
+        """Return the schema with its `$defs`. Small definitions that are named once are written in place."""
         if not refs:
             return root
         closure = self._closure(refs)
@@ -60,7 +59,7 @@ class Definitions:
         inlined = {
             self._names[key]: self._pieces[key].schema
             for key in closure
-            if uses[key] == 1 and self._size(key) <= _SMALL
+            if uses[key] == 1 and self._size(key) <= _MAX_INLINED
         }
         kept = {self._names[key]: self._pieces[key].schema for key in closure if self._names[key] not in inlined}
         if inlined:
@@ -73,7 +72,7 @@ class Definitions:
         name = self._names.get(key)
         if name is None:
             last = place.pointer.rsplit("/", 1)[-1]
-            name = _UNSAFE.sub("_", last).strip("_")[:_LONGEST_NAME] or "schema"
+            name = _UNSAFE.sub("_", last).strip("_")[:_MAX_NAME] or "schema"
             if name in self._taken:
                 digest = hashlib.sha256(f"{place.base}{place.pointer}".encode("utf-8", "replace")).hexdigest()
                 name = f"{name}_{digest[:6]}"
@@ -93,7 +92,7 @@ class Definitions:
         return self._sizes[key]
 
     def _closure(self, refs: Counter[Key]) -> dict[Key, None]:
-        """Every definition that is reached, in the order of discovery, with endless circles cut."""
+        """Return every definition that is reached, in the order of discovery, and cut endless recursion."""
         reached: dict[Key, None] = dict.fromkeys(refs)
         waiting = list(reached)
         while waiting:
@@ -107,7 +106,7 @@ class Definitions:
         return reached
 
     def _cut_circles(self, start: Key) -> None:
-        """Depth first along in-place references; one that leads back to an open definition is removed."""
+        """Follow in-place references depth first and remove each that leads back to an open definition."""
         path: list[tuple[Key, list[Key]]] = [(start, list(self._piece(start).in_place))]
         open_keys = {start}
         while path:
@@ -125,7 +124,7 @@ class Definitions:
                 path.append((target, list(self._piece(target).in_place)))
 
     def _cut(self, key: Key, target: Key) -> None:
-        self._faults.add(key[1], "the schema contains itself without end", "Anything is accepted there.")
+        self._faults.add(key[1], "the schema contains itself endlessly", "Any value is accepted there.")
         piece = self._pieces[key]
         refs = Counter({other: uses for other, uses in piece.refs.items() if other != target})
         schema = _inline(piece.schema, {self._names[target]: {}})
@@ -134,7 +133,7 @@ class Definitions:
 
 
 def _inline(schema: Any, inlined: dict[str, Any]) -> Any:
-    """A copy in which references to `inlined` definitions are replaced by them."""
+    """Return a copy in which the `inlined` definitions replace the references to them."""
     if is_object(schema):
         reference = schema.get("$ref")
         if isinstance(reference, str) and (name := reference.removeprefix(_PREFIX)) in inlined:

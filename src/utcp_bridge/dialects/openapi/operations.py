@@ -1,6 +1,6 @@
 """The operations of a document, each with its effective parameters, body, responses, servers and security (pure).
 
-2.0 operations come out in 3.x form, so that nothing after this knows the difference.
+Operations of 2.0 are rewritten in 3.x form, so later steps need no distinction.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from utcp_bridge.dialects.openapi.loading import Family
 from utcp_bridge.dialects.openapi.references import References
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text, is_array
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text, is_array
 from utcp_bridge.dialects.openapi.swagger2 import upgrade_body, upgrade_parameter, upgrade_response
 from utcp_bridge.model import is_object
 
@@ -24,7 +23,7 @@ _LOCATIONS = frozenset({"path", "query", "header", "cookie", "querystring"})
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation in 3.x form, whatever the document's version."""
+    """One operation in 3.x form, for every version of OpenAPI."""
 
     method: str
     path: str
@@ -33,18 +32,18 @@ class Operation:
     body: Located | None
     responses: dict[str, Located]
     servers: Located | None
-    """The operation's own servers, else its path's; None leaves the document's."""
+    """The operation's own servers, else its path's; None means the document's servers."""
     security: list[Any] | None
-    """The requirements that apply; None where neither operation nor document has any."""
+    """The requirements that apply; None if neither the operation nor the document has any."""
 
     @property
     def label(self) -> str:
-        """How messages name the operation."""
+        """The operation's name in messages."""
         return f"{self.method} {self.path}"
 
 
 class OperationReader:
-    """Walks a document's paths."""
+    """The operations of one document's paths."""
 
     def __init__(self, references: References, family: Family, faults: Faults) -> None:
         self._references = references
@@ -53,7 +52,7 @@ class OperationReader:
         self._root = references.root()
 
     def found(self) -> Iterator[tuple[str, str, Located, Located]]:
-        """(METHOD, path, operation, path item) of every operation, unread."""
+        """Yield (METHOD, path, operation, path item) for every operation."""
         paths = self._root.at("paths")
         for path in as_object(paths.value):
             if path.startswith("x-"):
@@ -67,7 +66,7 @@ class OperationReader:
                     yield method.upper(), path, item.at("additionalOperations", method), item
 
     def read(self, method: str, path: str, node: Located, item: Located) -> Operation:
-        """One operation with everything it inherits."""
+        """Return one operation with everything it inherits from its path and the document."""
         parameters = self._parameters(item, node)
         if self._family == "2.0":
             body = upgrade_body(parameters, node, self._media_types(node, "consumes"))
@@ -79,26 +78,26 @@ class OperationReader:
         placeable = [p for p in parameters if p.value.get("in") in _LOCATIONS]
         for parameter in parameters:
             if parameter not in placeable:
-                self._faults.add(parameter.pointer, "the parameter has no known place", "It was left out.")
+                self._faults.add(
+                    parameter.pointer, "the parameter's `in` is missing or unknown", "The parameter was left out."
+                )
         return Operation(
             method, path, node, placeable, body, self._responses(node), _servers(node, item), self._security(node)
         )
 
     def _path_item(self, item: Located) -> Located:
-        """A path item; where it is a `$ref`, its own members win over the target's."""
+        """Return a path item, merged with the target of its `$ref`; its own members win."""
         if "$ref" not in as_object(item.value):
             return item
         target = self._references.follow(item)
         if not is_object(target.value):
-            self._faults.add(
-                item.pointer, "the path could not be read", "Its operations are missing.", severity="error"
-            )
+            self._faults.add(item.pointer, "the path cannot be read", "Its operations were left out.", severity="error")
             return target
         own = {key: value for key, value in item.value.items() if key != "$ref"}
         return Located({**target.value, **own}, target.base, target.pointer)
 
     def _parameters(self, item: Located, node: Located) -> list[Located]:
-        """Path-level parameters overridden by the operation's, by name and place, in order."""
+        """Return the path's parameters, overridden by the operation's of the same name and place, in order."""
         effective: dict[tuple[str, str], Located] = {}
         for owner in (item, node):
             for index in range(len(as_array(as_object(owner.value).get("parameters")))):
@@ -106,7 +105,7 @@ class OperationReader:
                 value = as_object(parameter.value)
                 name, place = value.get("name"), as_text(value.get("in"))
                 if not isinstance(name, str | int) or not place:
-                    self._faults.add(owner.at("parameters", index).pointer, "the parameter has no name or place")
+                    self._faults.add(owner.at("parameters", index).pointer, "the parameter has no `name` or no `in`")
                     continue
                 if not isinstance(name, str):
                     parameter = Located({**value, "name": str(name)}, parameter.base, parameter.pointer)
@@ -131,7 +130,7 @@ class OperationReader:
         return read
 
     def _media_types(self, node: Located, key: str) -> list[str]:
-        """The operation's `consumes` or `produces`, which replaces the document's even where it is empty."""
+        """Return the operation's `consumes` or `produces`, which replaces the document's even if it is empty."""
         own = node.value.get(key)
         declared = own if own is not None else as_object(self._root.value).get(key)
         if isinstance(declared, str):
@@ -146,7 +145,7 @@ class OperationReader:
 
 
 def _is_ignored(parameter: Located) -> bool:
-    """OpenAPI 3 says that these three headers, as parameters, shall be ignored."""
+    """Return whether OpenAPI 3 says to ignore this parameter (Parameter Object: three header names)."""
     return parameter.value.get("in") == "header" and parameter.value["name"].lower() in _IGNORED_HEADERS
 
 

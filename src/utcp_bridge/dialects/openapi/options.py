@@ -1,4 +1,4 @@
-"""What the operator may say about a conversion, and what comes out of it."""
+"""The options and the result of a conversion."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["Conversion", "ConversionOptions"]
 
 @dataclass(frozen=True, slots=True)
 class ConversionOptions:
-    """The operator's wishes for one document.
+    """How to convert one document.
 
-    `base_url` replaces every server. `auth` is used in place of what the document's security asks for, where the two
-    are of one kind. `include`, `exclude` and `overrides` are described in `dialects.selection`; `warn_of_unused` adds a
-    warning for each of their patterns that matches no operation.
+    `base_url` replaces every server. `auth` replaces the document's own security if both are of one kind.
+    `dialects.selection` describes `include`, `exclude` and `overrides`; `warn_of_unused` adds a warning for each of
+    their patterns that matches no operation.
     """
 
     manual: str = ""
@@ -34,10 +34,10 @@ class ConversionOptions:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A document as tools.
+    """The tools of one document.
 
-    `variables` are the names that security needs, `variable_notes` say for which
-    scheme. `info` is {title, version, description, openapi}.
+    `variables` are the names of the variables that security needs, `variable_notes` contains the scheme of each.
+    `info` is {title, version, description, openapi}.
     """
 
     tools: list[RawTool] = field(default_factory=list[RawTool])

@@ -1,4 +1,4 @@
-"""Output schemas: the first JSON answer of a success, read permissively, if it is small (pure)."""
+"""Output schemas: the first JSON response of a success, read permissively, if it is small (pure)."""
 
 from __future__ import annotations
 
@@ -17,33 +17,36 @@ from utcp_bridge.placement.body import media_kind
 __all__ = ["OutputReader"]
 
 _SUCCESS = re.compile(r"2(\d\d|XX)", re.IGNORECASE)
-_LARGEST = 8_192
+_MAX_BYTES = 8_192
 
 
 class OutputReader:
-    """Reads the responses of one document."""
+    """Output schemas and Accept headers of one document's operations."""
 
     def __init__(self, references: References, definitions: Definitions) -> None:
         self._references = references
         self._definitions = definitions
 
     def schema(self, operation: Operation) -> JsonObject | None:
-        """The schema of the answer's value; None where any success has no body or none is JSON, or it is too large."""
+        """Return the schema of the result.
+
+        The schema is None if a success has no body, if no success is JSON, or if the schema is too large.
+        """
         media = self._json_media(operation)
         if media is None or media.at("schema").value is None:
             return None
         place = self._references.follow(media.at("schema"))
         piece = self._definitions.translate(place)
-        if not piece.schema or self._definitions.size(piece) > _LARGEST:
+        if not piece.schema or self._definitions.size(piece) > _MAX_BYTES:
             return None
         schema = self._definitions.attach(as_object(piece.schema), piece.refs)
         kind = schema.get("type")
         if isinstance(kind, list) and "object" in kind:
             schema = {**schema, "type": "object"}
-        return schema if len(orjson.dumps(schema)) <= _LARGEST else None
+        return schema if len(orjson.dumps(schema)) <= _MAX_BYTES else None
 
     def accept(self, operation: Operation) -> str | None:
-        """An Accept header, where the server has a choice or a JSON type of its own."""
+        """Return an Accept header; None unless the server offers a choice or a JSON type other than the usual one."""
         declared = [name for content in self._contents(operation) for name in as_object(content.value)]
         preferred = next((name for name in declared if _is_json(name) and "*" not in name), None)
         if preferred is None or set(declared) == {"application/json"} or not preferred.isprintable():

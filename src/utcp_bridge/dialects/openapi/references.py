@@ -1,6 +1,6 @@
-"""`$ref`: JSON pointers within a document and across the files that the caller fetched (pure).
+"""`$ref`: JSON pointers within a document and into the files that the caller fetched (pure).
 
-Never raises and never loops: what cannot be resolved is None and a fault.
+Resolving never raises and never loops: a reference that cannot be resolved is None and a fault.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from utcp_bridge.model import JsonObject, is_object
 
 __all__ = ["References", "external_references"]
 
-_LONGEST_CHAIN = 32
+_MAX_CHAIN = 32
 _MISSING: Any = object()
 _DATA_KEYS = frozenset({"example", "examples", "default", "enum", "const", "x-examples"})
 
 
 def external_references(document: JsonObject, url: str | None) -> list[str]:
-    """Absolute addresses (URLs or file paths) of the other documents that this one's `$ref`s name, in order.
+    """Return the absolute addresses (URLs or file paths) of the other documents that the `$ref`s name, in order.
 
-    Syntactic only: whether they may be fetched is the caller's policy. Fetched documents have references too.
+    The caller decides which of them may be fetched. Fetched documents can have references of their own.
     """
     base = url or ""
     found: dict[str, None] = {}
@@ -58,7 +58,7 @@ def _address(reference: str, base: str) -> str:
 
 
 class References:
-    """Resolves references in one root document and the `files` around it, each answer remembered."""
+    """The references of one root document and of the `files` around it; each is resolved once."""
 
     def __init__(self, document: JsonObject, url: str | None, files: Mapping[str, Any], faults: Faults) -> None:
         self.base = _without_fragment(str(document.get("$self") or url or ""))
@@ -71,18 +71,21 @@ class References:
         return Located(self._documents[self.base], self.base, "#")
 
     def resolve(self, reference: str, base: str, where: str) -> Located | None:
-        """The one place that `reference`, found in document `base`, names; what stands there may be a `$ref`."""
+        """Return the place that `reference`, found in document `base`, names; its value may be a `$ref` again.
+
+        `where` is the pointer of the reference, for the fault.
+        """
         key = (base, reference)
         if key not in self._cache:
             self._cache[key] = self._find(reference, base)
         found = self._cache[key]
         if found is None:
-            self._faults.add(where, f"reference {reference!r} leads nowhere", "It is taken as unspecified.")
+            self._faults.add(where, f"reference {reference!r} cannot be resolved", "Any value is accepted there.")
         return found
 
     def follow(self, located: Located) -> Located:
-        """What stands at the end of a chain of `$ref`s; value None where the chain is broken or a circle."""
-        for _ in range(_LONGEST_CHAIN):
+        """Return the end of a chain of `$ref`s; its value is None if the chain is broken or circular."""
+        for _ in range(_MAX_CHAIN):
             reference = child(located.value, "$ref")
             if not isinstance(reference, str):
                 return located
@@ -90,7 +93,7 @@ class References:
             if target is None:
                 return Located(None, located.base, located.pointer)
             located = target
-        self._faults.add(located.pointer, "references form a circle")
+        self._faults.add(located.pointer, "the references are circular")
         return Located(None, located.base, located.pointer)
 
     def _find(self, reference: str, base: str) -> Located | None:
@@ -103,7 +106,7 @@ class References:
         return self._pointed(target, unquote(fragment))
 
     def _pointed(self, base: str, pointer: str) -> Located | None:
-        """The value at a JSON pointer; null counts as missing."""
+        """Return the value at a JSON pointer; null counts as missing."""
         value: Any = self._documents[base]
         for token in pointer.split("/")[1:]:
             key = token.replace("~1", "/").replace("~0", "~")
@@ -118,7 +121,7 @@ class References:
         return self._anchors[base].get(anchor)
 
     def _bare_name(self, reference: str, base: str) -> Located | None:
-        """`$ref: Pet`, a form of older documents."""
+        """Return the target of `$ref: Pet`, a form that old documents use."""
         document = as_object(self._documents.get(base))
         for steps in (("components", "schemas"), ("definitions",)):
             found = Located(document, base, "#").at(*steps, reference)

@@ -1,45 +1,80 @@
-"""OpenAPI schemas (2.0, 3.0, 3.1) as JSON Schema 2020-12, in one of two readings (pure).
+"""Translation of OpenAPI schemas (2.0, 3.0, 3.1) to JSON Schema 2020-12, in one of two directions (pure).
 
-Input: what a caller may send. readOnly properties go, oneOf becomes anyOf (models and hosts handle it better).
-Output: what a server may answer, permissively, because a client refuses answers that do not fit: nothing is
-required or bounded, everything may be null, additional members are welcome.
+Input schemas describe what a caller may send: readOnly properties are dropped, and oneOf becomes anyOf, which models
+and hosts handle better. Output schemas describe what a server may return. They are permissive, because a client refuses
+a result that does not fit: nothing is required or bounded, anything may be null, additional members are allowed.
 
-References become `#/$defs/NAME`; `definitions.py` collects what they name.
+References become `#/$defs/NAME`; `definitions.py` collects the definitions that they name.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
-from utcp_bridge.dialects.openapi import keywords
-from utcp_bridge.dialects.openapi.loading import Family
 from utcp_bridge.dialects.openapi.references import References
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_text, is_array
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_text, is_array
 from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.placement.encoding import format_scalar
 
-__all__ = ["Direction", "Key", "Piece", "SchemaTranslator"]
+__all__ = [
+    "Direction",
+    "Key",
+    "Piece",
+    "SchemaTranslator",
+    "examples_of",
+    "fixed_count",
+    "fixed_number",
+    "fixed_types",
+    "is_plain_data",
+    "is_portable_pattern",
+    "text_list",
+    "typed_enum",
+]
 
+_TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
+_MISNAMED = {
+    "int": "integer", "int32": "integer", "int64": "integer", "long": "integer", "short": "integer",
+    "float": "number", "double": "number", "decimal": "number", "bool": "boolean",
+    "str": "string", "text": "string", "date": "string", "datetime": "string", "date-time": "string", "file": "string",
+    "uuid": "string", "uri": "string", "email": "string", "enum": "string",
+    "dict": "object", "map": "object", "hash": "object", "list": "array", "set": "array",
+}  # fmt: skip
+_MAX_EXAMPLES = 3
+_MAX_PATTERN = 1_000
+_MAX_NUMBER = 2**63 - 1
+"""JSON writers and schema validators support integers up to 64 bits."""
+_DELIMITED = re.compile(r"/.*/[a-z]*", re.DOTALL)
+_NOT_PORTABLE = re.compile(r"\(\?(?![:=!])|\\[AZzGQEpPkX1-9]|[+*?}][+]|\[\[:|&&\[")
+"""Python-only groups, lookbehind, inline flags, back references, property classes, possessive quantifiers."""
 Direction: TypeAlias = Literal["input", "output"]
 Key: TypeAlias = tuple[str, str]
-"""A definition's identity: document address and JSON pointer."""
-
-_DEEPEST = 64
+"""The identity of a definition: document address and JSON pointer."""
+_MAX_DEPTH = 64
 _ANNOTATIONS = frozenset(
     {"title", "description", "default", "example", "examples", "deprecated", "nullable", "x-nullable"}
 )
-_LARGEST_DATA = 2_000
+_MAX_DATA = 2_000
 _BASE64 = frozenset({"binary", "byte", "base64"})
+_COUNTS = (
+    "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains",
+)  # fmt: skip
+_COMPOUNDS = frozenset({"allOf", "anyOf", "oneOf", "patternProperties", "if"})
+_IN_PLACE = frozenset({"allOf", "anyOf", "not", "if", "const"})
+_SHAPES = frozenset({"type", "properties", "allOf", "anyOf", "items", "prefixItems"})
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A translated schema with the definitions it names.
 
-    `refs` counts how often each is named; `in_place` are those named without a step into the instance: a circle of
-    them would never end.
+    `refs` counts how often each is named. `in_place` are those that apply to the same value as the schema: a cycle of
+    such references would never end.
     """
 
     schema: Any
@@ -48,7 +83,7 @@ class Piece:
 
 
 class SchemaTranslator:
-    """Translates one document's schemas in one direction; `name_of` gives the name of the definition at a place."""
+    """Translates one document's schemas in one direction; `name_of` returns the name of the definition at a place."""
 
     def __init__(
         self,
@@ -65,14 +100,14 @@ class SchemaTranslator:
         self._faults = faults
 
     def translate(self, schema: Located) -> Piece:
-        """One schema, as written where it stands."""
+        """Return one schema, translated; definitions that it names are not translated."""
         run = _Run(self._references, self._family, self._input, self._name_of, self._faults)
         translated = run.schema(schema, 0, in_place=True)
         return Piece(translated, run.refs, frozenset(run.in_place))
 
 
 class _Run:
-    """One translation on its way through a schema."""
+    """The state of one translation."""
 
     def __init__(
         self, references: References, family: Family, is_input: bool, name_of: Callable[[Located], str], faults: Faults
@@ -89,10 +124,10 @@ class _Run:
         node = located.value
         if isinstance(node, bool):
             return {} if node or not self._input else {"not": {}}
-        if not is_object(node) or depth > _DEEPEST:
+        if not is_object(node) or depth > _MAX_DEPTH:
             if node is not None:
                 self._faults.add(
-                    located.pointer, "the schema is not readable or too deep", "Anything is accepted there."
+                    located.pointer, "the schema is unreadable or too deep", "Any value is accepted there."
                 )
             return {}
         reference = node.get("$ref", node.get("$dynamicRef"))
@@ -101,7 +136,10 @@ class _Run:
         return self._keywords(located, node, depth, in_place=in_place)
 
     def _reference(self, located: Located, reference: str, depth: int, *, in_place: bool) -> Any:
-        """3.1 lets keywords stand beside a reference, earlier versions only by custom: annotations are kept."""
+        """Translate a reference and the keywords next to it.
+
+        OpenAPI 3.1 allows any keyword next to a reference; of earlier versions only annotations are kept.
+        """
         node: JsonObject = located.value
         target = self._references.resolve(reference, located.base, located.pointer)
         beside = {
@@ -123,14 +161,14 @@ class _Run:
 
     def _keywords(self, located: Located, node: JsonObject, depth: int, *, in_place: bool) -> JsonObject:
         out: JsonObject = {}
-        kind = keywords.types(node.get("type")) if "type" in node else None
+        kind = fixed_types(node.get("type")) if "type" in node else None
         if kind:
             out["type"] = kind
         self._annotations(node, out, kind)
         if self._input:
             self._bounds(node, out)
             self._choices(located, node, out, kind)
-        elif values := keywords.typed_enum(node.get("enum"), kind):
+        elif values := typed_enum(node.get("enum"), kind):
             out.setdefault("examples", values[:20])
         self._objects(located, node, out, depth)
         self._arrays(located, node, out, depth)
@@ -162,47 +200,47 @@ class _Run:
     @staticmethod
     def _data(node: JsonObject, out: JsonObject) -> None:
         default = node.get("default")
-        if default is not None and keywords.is_plain_data(default) and len(str(default)) <= _LARGEST_DATA:
+        if default is not None and is_plain_data(default) and len(str(default)) <= _MAX_DATA:
             out["default"] = default
-        shown = [value for value in keywords.examples(node) if len(str(value)) <= _LARGEST_DATA]
+        shown = [value for value in examples_of(node) if len(str(value)) <= _MAX_DATA]
         if shown:
             out["examples"] = shown
 
     def _bounds(self, node: JsonObject, out: JsonObject) -> None:
         for bound in ("minimum", "maximum"):
             exclusive = "exclusive" + bound.capitalize()
-            value, strict = keywords.number(node.get(bound)), node.get(exclusive)
+            value, strict = fixed_number(node.get(bound)), node.get(exclusive)
             if value is not None:
                 out[exclusive if strict is True else bound] = value
-            if not isinstance(strict, bool) and (value := keywords.number(strict)) is not None:
+            if not isinstance(strict, bool) and (value := fixed_number(strict)) is not None:
                 out[exclusive] = value
-        step = keywords.number(node.get("multipleOf"))
+        step = fixed_number(node.get("multipleOf"))
         if step is not None and step > 0:
             out["multipleOf"] = step
         for key in _COUNTS:
-            if (whole := keywords.count(node.get(key))) is not None:
+            if (whole := fixed_count(node.get(key))) is not None:
                 out[key] = whole
         if node.get("uniqueItems") is True:
             out["uniqueItems"] = True
 
     def _choices(self, located: Located, node: JsonObject, out: JsonObject, kind: Any) -> None:
-        values = keywords.typed_enum(node.get("enum"), kind)
+        values = typed_enum(node.get("enum"), kind)
         if values is not None:
             out["enum"] = values
-        if "const" in node and keywords.is_plain_data(node["const"]):
+        if "const" in node and is_plain_data(node["const"]):
             out["const"] = node["const"]
         expression = node.get("pattern")
         if isinstance(expression, str):
-            if keywords.pattern(expression):
+            if is_portable_pattern(expression):
                 out["pattern"] = expression
             else:
                 out["description"] = f"{out.get('description', '')} Pattern: {expression}".strip()
-                self._faults.add(located.pointer, "the pattern is not portable", "It is only described.")
+                self._faults.add(located.pointer, "the pattern is not portable", "It became part of the description.")
 
     # --- schemas within
 
     def _objects(self, located: Located, node: JsonObject, out: JsonObject, depth: int) -> None:
-        required = keywords.text_list(node.get("required"))
+        required = text_list(node.get("required"))
         properties = node.get("properties")
         if is_object(properties):
             kept: JsonObject = {}
@@ -216,7 +254,7 @@ class _Run:
                     required.append(name)
             out["properties"] = kept
             if not node.keys() & _COMPOUNDS:
-                # a required name that nothing describes is a slip of the document: the server decides, not we
+                # a required name without a schema is usually a mistake in the document, so the server decides
                 required = [name for name in required if name in kept]
             out.setdefault("type", "object")
         for key in ("additionalProperties", "unevaluatedProperties", "propertyNames"):
@@ -229,7 +267,7 @@ class _Run:
             del out["additionalProperties"]
 
     def _is_hidden(self, place: Located) -> bool:
-        """No input is readOnly, no output writeOnly; the mark may stand behind a reference."""
+        """Return whether a property is readOnly in an input or writeOnly in an output, itself or its reference."""
         mark = "readOnly" if self._input else "writeOnly"
         node = place.value
         if not is_object(node):
@@ -251,14 +289,14 @@ class _Run:
             out["patternProperties"] = {
                 expression: self.schema(located.at("patternProperties", expression), depth + 1)
                 for expression in patterns
-                if keywords.pattern(expression)
+                if is_portable_pattern(expression)
             }
         if is_object(needs := node.get("dependentRequired")):
-            out["dependentRequired"] = {name: keywords.text_list(names) for name, names in needs.items()}
+            out["dependentRequired"] = {name: text_list(names) for name, names in needs.items()}
 
     def _arrays(self, located: Located, node: JsonObject, out: JsonObject, depth: int) -> None:
         items, prefix = node.get("items"), node.get("prefixItems")
-        if is_array(items):  # draft 4's tuple
+        if is_array(items):  # a tuple, as draft 4 writes it
             prefix, key = items, "items"
         else:
             key = "prefixItems"
@@ -311,21 +349,135 @@ class _Run:
         return {**about, "anyOf": [*_branches(out), {"type": "null"}]}
 
 
-_COUNTS = (
-    "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains",
-)  # fmt: skip
-_COMPOUNDS = frozenset({"allOf", "anyOf", "oneOf", "patternProperties", "if"})
-_IN_PLACE = frozenset({"allOf", "anyOf", "not", "if", "const"})
-_SHAPES = frozenset({"type", "properties", "allOf", "anyOf", "items", "prefixItems"})
-
-
 def _is_nullable(node: JsonObject) -> bool:
     return node.get("nullable") is True or node.get("x-nullable") is True
 
 
 def _branches(out: JsonObject) -> Iterator[Any]:
-    """A schema that is nothing but anyOf gives its own branches."""
+    """Yield the branches of a schema that consists of anyOf alone, else the schema itself."""
     if out.keys() == {"anyOf"}:
         yield from out["anyOf"]
     elif out:
         yield out
+
+
+# --- values of single keywords: each function returns a value that draft 2020-12 allows, or None to drop the keyword
+
+
+def fixed_types(declared: Any) -> str | list[str] | None:
+    """Return a type or a list of types; misspelt types are corrected, unknown ones dropped."""
+    known: list[str] = []
+    for name in declared if is_array(declared) else [declared]:
+        if isinstance(name, str):
+            plain = name.strip().lower()
+            plain = plain if plain in _TYPES else _MISNAMED.get(plain, "")
+            if plain and plain not in known:
+                known.append(plain)
+    if not known:
+        return None
+    return known[0] if len(known) == 1 and not is_array(declared) else known
+
+
+def fixed_number(value: Any) -> int | float | None:
+    """Return a number of at most 64 bits, even if it was written as text."""
+    if isinstance(value, str):
+        try:
+            value = float(value) if "." in value or "e" in value.lower() else int(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if abs(value) <= _MAX_NUMBER else None  # neither NaN nor infinity passes
+
+
+def fixed_count(value: Any) -> int | None:
+    """Return a whole number of at least 0."""
+    found = fixed_number(value)
+    return int(found) if found is not None and found >= 0 and found == int(found) else None
+
+
+def text_list(value: Any) -> list[str]:
+    """Return the texts in a list, each once."""
+    return list(dict.fromkeys(item for item in as_array(value) if isinstance(item, str)))
+
+
+@lru_cache(maxsize=4096)
+def is_portable_pattern(value: str) -> bool:
+    """Return whether a regular expression means the same in JavaScript, Python and Rust.
+
+    `/…/i` is a JavaScript literal; as a pattern it would match no real value.
+    """
+    if len(value) > _MAX_PATTERN or _DELIMITED.fullmatch(value) or _NOT_PORTABLE.search(value):
+        return False
+    try:
+        re.compile(value)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
+
+
+def typed_enum(values: Any, kind: Any) -> list[Any] | None:
+    """Return the values, each once, converted to the type: `[1, 2]` of type string becomes `["1", "2"]`."""
+    if not is_array(values) or not values or not is_plain_data(values):
+        return None
+    unique: dict[str, Any] = {}
+    for value in values:
+        fitting = _FITTED[kind](value) if isinstance(kind, str) and kind in _FITTED else value
+        unique.setdefault(f"{type(fitting).__name__} {fitting}", fitting)
+    return list(unique.values())
+
+
+def _as_string(value: Any) -> Any:
+    return format_scalar(value) if isinstance(value, bool | int | float) else value
+
+
+def _as_number(value: Any) -> Any:
+    fitting = fixed_number(value) if isinstance(value, str) else None
+    return value if fitting is None else fitting
+
+
+def _as_boolean(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+
+
+_FITTED: dict[str, Callable[[Any], Any]] = {
+    "string": _as_string,
+    "number": _as_number,
+    "integer": _as_number,
+    "boolean": _as_boolean,
+}
+
+
+def examples_of(node: JsonObject) -> list[Any]:
+    """Return at most three examples, from `example` and from `examples` (a list, or a map of example objects)."""
+    found: list[Any] = [node["example"]] if node.get("example") is not None else []
+    several = node.get("examples")
+    if is_array(several):
+        found += several
+    elif is_object(several):
+        found += [item["value"] for item in several.values() if is_object(item) and "value" in item]
+    return [value for value in found if is_plain_data(value)][:_MAX_EXAMPLES]
+
+
+def is_plain_data(value: Any) -> bool:
+    """Return whether data can be part of a schema: JSON without anything that looks like a reference."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if is_object(item):
+            if "$ref" in item:
+                return False
+            waiting.extend(item.values())
+        elif is_array(item):
+            waiting.extend(item)
+        elif not _is_scalar(item):
+            return False
+    return True
+
+
+def _is_scalar(item: Any) -> bool:
+    if isinstance(item, float):
+        return math.isfinite(item)
+    if isinstance(item, int):
+        return -_MAX_NUMBER <= item <= _MAX_NUMBER
+    return item is None or isinstance(item, str)

@@ -1,34 +1,39 @@
-"""Security requirements as auth dictionaries with one set of variables per scheme (pure).
+"""Security requirements as auth objects, with one set of variables per scheme (pure).
 
-`[]` and `{}` send nothing. AND is `{"auth_type": "all", "schemes": […]}`, OR `{"auth_type": "any", "options": […]}`
-(the first whose variables are set; `"optional": true` says that without any the call goes out bare). Flows that need
-a person (authorization code, implicit, password, OpenID Connect) become a bearer token's variable.
+`[]` and `{}` send nothing. AND becomes `{"auth_type": "all", "schemes": […]}`, OR becomes
+`{"auth_type": "any", "options": […]}`: the first option whose variables are set is used, and with `"optional": true`
+the call goes out without credentials if no option has its variables. Flows that need a person (authorization code,
+implicit, password, OpenID Connect) become a variable for a bearer token.
+
+The converter of python-utcp numbers its placeholders (`API_KEY_0`, `API_KEY_1`, …). They are accepted as aliases, so
+variables that were set for it keep working.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import product
 from typing import Any
 from urllib.parse import urljoin
 
-from utcp_bridge.dialects.openapi.loading import Family
 from utcp_bridge.dialects.openapi.references import References
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text
 from utcp_bridge.dialects.openapi.swagger2 import upgrade_schemes
 from utcp_bridge.model import JsonObject, is_object
 
-__all__ = ["SecurityReader"]
+__all__ = ["SecurityReader", "legacy_numbers"]
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_MOST_OPTIONS = 16
+_MAX_OPTIONS = 16
+_METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "PATCH"})
+_FLOWS = frozenset({"authorizationCode", "clientCredentials", "accessCode", "application"})
 
 
 class SecurityReader:
-    """Reads the security schemes of one document and what each operation requires of them."""
+    """The security schemes of one document, and the auth of each operation."""
 
     def __init__(
         self, references: References, family: Family, chosen: JsonObject | None, url: str | None, faults: Faults
@@ -53,13 +58,13 @@ class SecurityReader:
 
     @property
     def schemes(self) -> JsonObject:
-        """Every declared scheme by name, in 3.x form."""
+        """All declared schemes by name, in 3.x form."""
         return {name: located.value for name, located in self._schemes.items()}
 
     def auth(self, requirements: list[Any] | None, legacy: int | None = None) -> JsonObject | None:
-        """The auth dictionary for an operation's requirements; None sends nothing.
+        """Return the auth object for an operation's requirements; None sends nothing.
 
-        `legacy` is the number that python-utcp would have given this operation's placeholders.
+        `legacy` is the number that python-utcp would give this operation's placeholders.
         """
         if requirements is None or not requirements:
             return self._chosen if requirements is None and not self._schemes else None
@@ -68,13 +73,13 @@ class SecurityReader:
             return self._chosen
         found = [option[0] if len(option) == 1 else {"auth_type": "all", "schemes": option} for option in options]
         if optional and found:
-            return {"auth_type": "any", "options": found[:_MOST_OPTIONS], "optional": True}
+            return {"auth_type": "any", "options": found[:_MAX_OPTIONS], "optional": True}
         if len(found) <= 1:
             return found[0] if found else None
-        return {"auth_type": "any", "options": found[:_MOST_OPTIONS]}
+        return {"auth_type": "any", "options": found[:_MAX_OPTIONS]}
 
     def carriers(self, requirements: list[Any] | None) -> set[tuple[str, str]]:
-        """(place, name) of the parameters that carry a key; header names in lower case."""
+        """Return (place, name) of the parameters that carry credentials; header names are in lower case."""
         places: set[tuple[str, str]] = set()
         for requirement in requirements or []:
             for name in as_object(requirement):
@@ -87,7 +92,7 @@ class SecurityReader:
         return places
 
     def _scheme(self, name: str) -> Located:
-        """By name; 3.2 also allows a reference to one."""
+        """Return the scheme of this name; OpenAPI 3.2 also allows a reference to one."""
         if name in self._schemes:
             return self._schemes[name]
         if "/" in name or "#" in name:
@@ -97,7 +102,7 @@ class SecurityReader:
         return Located(None, "", "#/security")
 
     def _options(self, requirements: list[Any], legacy: int | None) -> tuple[list[list[JsonObject]], bool]:
-        """Alternatives of members that go together, and whether sending nothing is one of them."""
+        """Return the alternatives, each a list of members to send together, and whether sending nothing is allowed."""
         options: list[list[JsonObject]] = []
         optional = False
         for requirement in requirements:
@@ -113,14 +118,14 @@ class SecurityReader:
         return [option for option in options if option], optional or any(not option for option in options)
 
     def _members(self, name: str, scopes: list[Any], legacy: int | None) -> list[JsonObject] | None:
-        """The ways to satisfy one scheme (an empty one sends nothing); None for a scheme we do not know."""
+        """Return the ways to satisfy one scheme (an empty one sends nothing); None for an unknown scheme."""
         located = self._scheme(name)
         scheme = as_object(located.value)
         read = self._readers.get(as_text(scheme.get("type")))
         made = read(name, scheme, [scope for scope in scopes if isinstance(scope, str)]) if read else None
         if made is None:
             self._faults.add(
-                f"#/security/{name}", f"security scheme {name!r} is unknown or incomplete", "It is not used."
+                f"#/security/{name}", f"security scheme {name!r} is unknown or incomplete", "The scheme is not used."
             )
             return None
         return [_with_aliases(member, legacy) for member in made]
@@ -165,7 +170,7 @@ class SecurityReader:
         return [self._token(name, scheme, "Bearer")]
 
     def _mutual_tls(self, _name: str, _scheme: JsonObject, _scopes: list[str]) -> list[JsonObject] | None:
-        """The connection carries it, not the request."""
+        """Return an empty member: the TLS connection carries the credentials, not the request."""
         return [{}]
 
     def _token(self, name: str, scheme: JsonObject, prefix: str) -> JsonObject:
@@ -183,7 +188,7 @@ class SecurityReader:
         return variable
 
     def _prefix(self, name: str) -> str:
-        """`petstore_auth` and `petstoreAuth` are PETSTORE_AUTH; two schemes never share their variables."""
+        """Return `PETSTORE_AUTH` for `petstore_auth` or `petstoreAuth`; two schemes never share their variables."""
         if name not in self._prefixes:
             prefix = "_".join(_WORD.findall(name)).upper() or "AUTH"
             if prefix in self._prefixes.values():
@@ -207,7 +212,7 @@ def _declared(root: Located, family: Family) -> dict[str, Located]:
 
 
 def _with_aliases(auth: JsonObject, legacy: int | None) -> JsonObject:
-    """The placeholder names of python-utcp's converter, accepted where the scheme's own variable is not set."""
+    """Add python-utcp's placeholder names, which are used if the scheme's own variable is not set."""
     names = {"api_key": ["API_KEY"], "basic": ["USERNAME", "PASSWORD"], "oauth2": ["CLIENT_ID", "CLIENT_SECRET"]}
     kinds = names.get(auth.get("auth_type", ""), [])
     numbers: list[int] = [] if legacy is None else [*dict.fromkeys([legacy, 0])]
@@ -216,7 +221,7 @@ def _with_aliases(auth: JsonObject, legacy: int | None) -> JsonObject:
 
 
 def _is_alike(chosen: JsonObject, generated: JsonObject) -> bool:
-    """Of one kind, and for keys of one name (whatever its case) in one place."""
+    """Return whether both are of one kind; API keys must also have the same name (in any letter case) and place."""
     if chosen.get("auth_type") != generated.get("auth_type"):
         return False
     if chosen.get("auth_type") != "api_key":
@@ -224,3 +229,39 @@ def _is_alike(chosen: JsonObject, generated: JsonObject) -> bool:
     names = [str(auth.get("var_name", "X-Api-Key")).lower() for auth in (chosen, generated)]
     places = [auth.get("location", "header") for auth in (chosen, generated)]
     return names[0] == names[1] and places[0] == places[1]
+
+
+def legacy_numbers(
+    operations: Iterable[tuple[str, str, Located]], document: JsonObject, schemes: JsonObject
+) -> dict[tuple[str, str], int]:
+    """Return (METHOD, path) → number for the operations that python-utcp's converter would give auth.
+
+    It counts operations in document order that have an operationId, a common method and a supported first known
+    scheme. It treats an empty `security` as a missing one.
+    """
+    numbers: dict[tuple[str, str], int] = {}
+    for method, path, node in operations:
+        requirements = as_array(node.value.get("security")) or as_array(document.get("security"))
+        if method in _METHODS and node.value.get("operationId") and _is_supported(requirements, schemes):
+            numbers[method, path] = len(numbers)
+    return numbers
+
+
+def _is_supported(requirements: list[Any], schemes: JsonObject) -> bool:
+    for requirement in requirements:
+        for name in as_object(requirement):
+            if name in schemes:
+                return _makes_auth(as_object(schemes[name]))
+    return False
+
+
+def _makes_auth(scheme: JsonObject) -> bool:
+    kind = scheme.get("type")
+    if kind == "oauth2":
+        return any(
+            flow in _FLOWS and as_object(about).get("tokenUrl")
+            for flow, about in as_object(scheme.get("flows")).items()
+        )
+    if kind == "http":
+        return as_text(scheme.get("scheme")).lower() in {"basic", "bearer"}
+    return kind == "apiKey"

@@ -1,7 +1,7 @@
-"""Which address an operation's requests go to (pure).
+"""The base address of each operation (pure).
 
-The order: `base_url` of the operator, the operation's servers, its path's, the document's (2.0: schemes, host and
-basePath), the document's own origin. Relative addresses are resolved against the document's.
+The first that exists is used: the operator's `base_url`, the operation's servers, the path's servers, the document's
+servers (2.0: schemes, host and basePath), the document's own origin. Relative addresses start at the document's.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from utcp_bridge.dialects.openapi.loading import Family
 from utcp_bridge.dialects.openapi.operations import Operation
 from utcp_bridge.dialects.openapi.options import ConversionOptions
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text
 from utcp_bridge.dialects.openapi.swagger2 import upgrade_servers
 from utcp_bridge.model import is_object
 
@@ -26,7 +25,7 @@ _KEPT_IN_PATH = "/%:@!&'()*+,;=-._~"
 
 
 class ServerChoice:
-    """Chooses a base address per operation; no trailing slash, empty where nothing names one."""
+    """The base addresses of one document's operations: without a trailing slash, empty if nothing names one."""
 
     def __init__(
         self, root: Located, url: str | None, family: Family, options: ConversionOptions, faults: Faults
@@ -39,10 +38,10 @@ class ServerChoice:
         self._override = options.base_url
         self._from_root = self._choose(root.at("servers")) if family != "2.0" else self._swagger2([])
         if not (self._from_root or self._override):
-            faults.add("#/servers", "the document names no server", "Set `base_url`.", severity="error")
+            faults.add("#/servers", "the document does not name a server", "Set `base_url`.", severity="error")
 
     def base_of(self, operation: Operation) -> str:
-        """The base address of one operation."""
+        """Return the base address of one operation."""
         if self._override:
             return self._override.rstrip("/")
         if self._family == "2.0":
@@ -57,7 +56,10 @@ class ServerChoice:
         return self._absolute(servers[0]["url"]) if servers else self._origin()
 
     def _choose(self, servers: Located) -> str:
-        """The first server; for a document from the network the first that is https and not loopback, if any is."""
+        """Return the first server's address.
+
+        For a document from the network, a server that uses https and is not on loopback goes first.
+        """
         addresses = [
             address
             for index, server in enumerate(as_array(servers.value))
@@ -70,7 +72,7 @@ class ServerChoice:
         return safe[0] if remote and safe else addresses[0]
 
     def _filled(self, server: dict[str, Any], where: str) -> str | None:
-        """A server's address with its variables' values; None where a value is missing."""
+        """Return a server's address with its variables filled in; None if a value is missing."""
         variables = as_object(server.get("variables"))
         missing: list[str] = []
 
@@ -92,7 +94,7 @@ class ServerChoice:
         if name in self._given:
             value = self._given[name]
             if allowed and value not in allowed:
-                self._faults.add(where, f"server variable {name!r} is none of {', '.join(allowed)}")
+                self._faults.add(where, f"server variable {name!r} must be one of {', '.join(allowed)}")
             return value
         default = variable.get("default")
         if default is not None:
@@ -106,7 +108,7 @@ class ServerChoice:
         except ValueError:
             return self._origin()
         if parts.scheme not in {"http", "https"}:
-            # a path or another scheme's origin: only `base_url` can make it an address
+            # a path, or an origin of another scheme: only `base_url` can turn it into an address
             return address.rstrip("/") if not parts.netloc else joined.rstrip("/")
         path = parts.path if address else ""
         return f"{parts.scheme}://{parts.netloc}{quote(path, safe=_KEPT_IN_PATH)}".rstrip("/")
@@ -129,9 +131,9 @@ def _readable(address: str) -> str:
 
 
 def literal_path(path: str) -> str:
-    """A path template with its fixed text percent-encoded and its placeholders kept.
+    """Return a path template with its fixed text percent-encoded and its placeholders unchanged.
 
-    `$` becomes `%24`, because templates keep `$` for variables; the request plan makes it `$` again.
+    `$` becomes `%24`, because `$` starts a variable in templates; the request plan turns it back into `$`.
     """
     path, mark, query = path.partition("#")[0].partition("?")
     path = path if path.startswith("/") else f"/{path}"

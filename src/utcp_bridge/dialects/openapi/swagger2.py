@@ -1,6 +1,6 @@
 """OpenAPI 2.0 in 3.x form, piece by piece: parameters, bodies, responses, security schemes, servers (pure).
 
-Schemas stay as they are (references included): the schema translation knows 2.0's differences.
+Schemas and their references stay unchanged, because the translation of schemas handles 2.0.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ _FLOWS = {
 
 
 def upgrade_parameter(parameter: Located) -> Located:
-    """A path, query or header parameter: its type becomes `schema`, its collectionFormat `style` and `explode`."""
+    """Return a path, query or header parameter in 3.x form.
+
+    Its type becomes `schema`, its collectionFormat becomes `style` and `explode`.
+    """
     node: JsonObject = parameter.value
     upgraded: JsonObject = {key: node[key] for key in ("name", "in", "required", "description") if key in node}
     upgraded["schema"] = _schema_of(node)
@@ -56,7 +59,7 @@ def _style_of(node: JsonObject) -> tuple[str, bool]:
 
 
 def upgrade_body(parameters: list[Located], operation: Located, consumes: list[str]) -> Located | None:
-    """The `body` parameter or all `formData` parameters as a 3.x request body; None without either."""
+    """Return the `body` parameter, or all `formData` parameters, as a 3.x request body; None without either."""
     for parameter in parameters:
         if parameter.value.get("in") == "body":
             return _whole_body(parameter, consumes)
@@ -97,7 +100,7 @@ def _form_body(fields: list[Located], operation: Located, consumes: list[str]) -
 
 
 def _form_types(consumes: list[str], *, has_file: bool) -> list[str]:
-    """A file only fits multipart; otherwise what the document consumes, else the plain form."""
+    """Return the media types of a form: multipart for a file, else what the operation consumes, else the plain form."""
     declared = [kind for kind in consumes if kind.split(";")[0].strip().lower() in {FORM, MULTIPART}]
     if has_file:
         return [MULTIPART]
@@ -105,7 +108,7 @@ def _form_types(consumes: list[str], *, has_file: bool) -> list[str]:
 
 
 def upgrade_response(response: Located, produces: list[str]) -> Located:
-    """A response with one `schema` for each media type that the operation produces."""
+    """Return the response with its `schema` under each media type that the operation produces."""
     node = as_object(response.value)
     if "content" in node or "schema" not in node:
         return response
@@ -115,7 +118,7 @@ def upgrade_response(response: Located, produces: list[str]) -> Located:
 
 
 def upgrade_schemes(definitions: Any) -> JsonObject:
-    """`securityDefinitions` as `components.securitySchemes`."""
+    """Return `securityDefinitions` as `components.securitySchemes`."""
     return {name: _upgrade_scheme(as_object(scheme)) for name, scheme in as_object(definitions).items()}
 
 
@@ -133,7 +136,7 @@ def _upgrade_scheme(scheme: JsonObject) -> JsonObject:
 
 
 def upgrade_servers(document: JsonObject, url: str | None, schemes: list[Any]) -> list[JsonObject]:
-    """`schemes`, `host` and `basePath` as one server; what is missing comes from the document's own address."""
+    """Return `schemes`, `host` and `basePath` as one server; missing parts come from the document's own address."""
     own = urlsplit(url or "")
     host = as_text(document.get("host")).strip().strip("/") or own.netloc
     base_path = as_text(document.get("basePath")).strip()
@@ -149,7 +152,7 @@ def upgrade_servers(document: JsonObject, url: str | None, schemes: list[Any]) -
 
 
 def _scheme(declared: list[Any], own: str) -> str:
-    """The safer one offered; without any offer the document's own, else https."""
+    """Return https if it is declared, else the first declared scheme, else the document's own, else https."""
     offered = [scheme for scheme in declared if scheme in ("http", "https")]
     if "https" in offered:
         return "https"

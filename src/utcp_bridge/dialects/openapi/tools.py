@@ -1,31 +1,38 @@
-"""One operation as one tool: arguments, request plan, call template (pure).
+"""One operation as one raw tool: name, description, annotations, arguments, request plan, call template (pure).
 
-A body's properties keep their names; a parameter that shares one with them, or with a parameter in another place,
-becomes `name__place`.
+The properties of a body keep their names. A parameter becomes `name__place` if a body property, or a parameter in
+another place, has the same name.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections import Counter
+from typing import Any
 
-from utcp_bridge.dialects.openapi import names
-from utcp_bridge.dialects.openapi.bodies import Argument, BodyReader, BodyShape
 from utcp_bridge.dialects.openapi.definitions import Definitions
+from utcp_bridge.dialects.openapi.inputs import Argument, BodyReader, BodyShape, ParameterReader, ParameterShape
 from utcp_bridge.dialects.openapi.operations import Operation
 from utcp_bridge.dialects.openapi.outputs import OutputReader
-from utcp_bridge.dialects.openapi.parameters import ParameterReader, ParameterShape
 from utcp_bridge.dialects.openapi.schemas import Key
 from utcp_bridge.dialects.openapi.security import SecurityReader
 from utcp_bridge.dialects.openapi.servers import PLACEHOLDER, ServerChoice, literal_path
-from utcp_bridge.dialects.openapi.shapes import Faults, as_array
+from utcp_bridge.dialects.openapi.shapes import Faults, as_array, as_text
 from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.model import JsonObject
 
-__all__ = ["OperationConverter"]
+__all__ = ["MAX_NAME", "OperationConverter", "description_of", "hints_of", "safe_name", "title_of", "unique_names"]
+
+MAX_NAME = 64
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+_DIGEST = 6
+_MAX_TITLE = 120
+_READING = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
 
 
 class OperationConverter:
-    """Makes tools of the operations of one document."""
+    """Converts the operations of one document to raw tools."""
 
     def __init__(
         self,
@@ -42,7 +49,7 @@ class OperationConverter:
         self._faults = faults
 
     def build(self, operation: Operation, name: str, legacy: int | None) -> RawTool:
-        """Return the tool of an operation."""
+        """Return the raw tool of one operation."""
         body = self._bodies.read(operation.body) if operation.body else None
         shapes = _argument_keys(self._placed(operation), body)
         arguments = {key: shape.argument for key, shape in shapes.items()} | (body.arguments if body else {})
@@ -51,17 +58,20 @@ class OperationConverter:
             name=name,
             template=self._template(operation, shapes, body, legacy),
             inputs=self._definitions.attach(inputs, refs),
-            description=names.description(operation),
-            title=names.title(operation),
+            description=description_of(operation),
+            title=title_of(operation),
             outputs=self._outputs.schema(operation) or None,
             tags=_tags(operation),
-            annotations=names.hints(operation.method),
+            annotations=hints_of(operation.method),
             deprecated=operation.node.value.get("deprecated") is True,
             body_members=tuple(body.members) if body else (),
         )
 
     def _placed(self, operation: Operation) -> list[ParameterShape]:
-        """Parameters that a caller fills in: no keys, only placeholders that exist, and every one of those."""
+        """Return the parameters that a caller fills in.
+
+        Credentials are left out, and so are path parameters without a placeholder. Every placeholder gets a parameter.
+        """
         carriers = self._security.carriers(operation.security)
         placeholders = PLACEHOLDER.findall(operation.path)
         shapes: list[ParameterShape] = []
@@ -70,13 +80,17 @@ class OperationConverter:
             if shape is None or (shape.place, _folded(shape)) in carriers:
                 continue
             if shape.place == "path" and shape.name not in placeholders:
-                self._faults.add(located.pointer, f"the path has no place for {shape.name!r}", "It was left out.")
+                self._faults.add(
+                    located.pointer, f"the path has no placeholder {shape.name!r}", "The parameter was left out."
+                )
                 continue
             shapes.append(shape)
         known = {shape.name for shape in shapes if shape.place == "path"}
         for name in dict.fromkeys(placeholders):
             if name not in known:
-                self._faults.add(operation.node.pointer, f"path parameter {name!r} is not described", "It takes text.")
+                self._faults.add(
+                    operation.node.pointer, f"path parameter {name!r} is not described", "It accepts text."
+                )
                 plan: JsonObject = {"name": name, "in": "path", "style": "simple", "explode": False, "required": True}
                 shapes.append(ParameterShape(name, "path", Argument({"type": "string"}, required=True), plan))
         return shapes
@@ -146,10 +160,81 @@ def _inputs(arguments: dict[str, Argument]) -> tuple[JsonObject, Counter[Key]]:
 
 
 def _target(path: str, shapes: dict[str, ParameterShape]) -> str:
-    """The path with fixed text encoded and each placeholder named like its argument."""
+    """Return the path with its fixed text encoded and each placeholder renamed to its argument."""
     keys = {shape.name: key for key, shape in shapes.items() if shape.place == "path"}
     return PLACEHOLDER.sub(lambda match: f"{{{keys.get(match[1], match[1])}}}", literal_path(path))
 
 
 def _tags(operation: Operation) -> tuple[str, ...]:
     return tuple(tag for tag in as_array(operation.node.value.get("tags")) if isinstance(tag, str))
+
+
+def safe_name(name: str) -> str:
+    """Return the name with each run of characters other than letters, digits, `_` and `-` replaced by one `_`."""
+    return _UNSAFE.sub("_", name).strip("_-")
+
+
+def _path_name(method: str, path: str) -> str:
+    """Return `get_users_by_id_posts` for `GET /users/{id}/posts`."""
+    words = [method.lower()]
+    for segment in path.partition("?")[0].split("/"):
+        spoken = re.sub(r"\{([^{}]*)\}", r" by \1 ", segment)
+        words += [word for word in _UNSAFE.split(spoken) if word]
+    return "_".join(words) if len(words) > 1 else f"{words[0]}_root"
+
+
+def unique_names(wanted: list[tuple[str, str, str]]) -> list[str]:
+    """Return a valid name for each (name or empty text, method, path), none twice.
+
+    A name that is too long or that several operations share ends in a hash of method and path. So neither the order of
+    operations nor new operations change it.
+    """
+    plain = [safe_name(name) or safe_name(_path_name(method, path)) or "operation" for name, method, path in wanted]
+    counts = Counter(plain)
+    taken: set[str] = set()
+    names: list[str] = []
+    for name, (_, method, path) in zip(plain, wanted, strict=True):
+        chosen = name
+        if len(name) > MAX_NAME or counts[name] > 1 or name in taken:
+            chosen = _hashed(name, f"{method} {path}")
+        while chosen in taken:
+            chosen = _hashed(name, f"{method} {path} {chosen}")
+        taken.add(chosen)
+        names.append(chosen)
+    return names
+
+
+def _hashed(name: str, identity: str) -> str:
+    digest = hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()[:_DIGEST]
+    return f"{name[: MAX_NAME - _DIGEST - 1].rstrip('_-')}_{digest}"
+
+
+def title_of(operation: Operation) -> str | None:
+    """Return the summary on one line."""
+    summary = " ".join(as_text(operation.node.value.get("summary")).split())
+    return summary[:_MAX_TITLE] or None
+
+
+def description_of(operation: Operation) -> str:
+    """Return summary and description, else method and path; the text says if the operation is deprecated."""
+    node: JsonObject = operation.node.value
+    summary, details = as_text(node.get("summary")).strip(), as_text(node.get("description")).strip()
+    if summary and details.startswith(summary.rstrip(".")):
+        summary = ""
+    text = "\n\n".join(part for part in (summary, details) if part) or operation.label
+    return f"{text} (deprecated)" if node.get("deprecated") is True else text
+
+
+def hints_of(method: str) -> dict[str, Any]:
+    """Return MCP's hints that follow from the HTTP method (RFC 9110, section 9.2).
+
+    POST and PATCH have no destructive hint; MCP assumes destruction by default.
+    """
+    found: dict[str, Any] = {"openWorldHint": True}
+    if method in _READING:
+        found |= {"readOnlyHint": True, "idempotentHint": True}
+    elif method in {"PUT", "DELETE"}:
+        found |= {"readOnlyHint": False, "destructiveHint": True, "idempotentHint": True}
+    else:
+        found |= {"readOnlyHint": False}
+    return found

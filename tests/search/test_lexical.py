@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.search.bm25 import Bm25Strategy, query_terms
 from utcp_bridge.search.index import InvertedIndex
+from utcp_bridge.search.lexical import Bm25Strategy, TagStrategy, clause_terms, query_terms
+from utcp_bridge.search.text import terms
 
 
 @pytest.fixture
@@ -179,3 +180,83 @@ def test_results_do_not_depend_on_the_order_of_adding(mail_tools_of_session, ord
     one.add(mail_tools_of_session)
     other.add([mail_tools_of_session[number] for number in order])
     assert one.search(query) == other.search(query)
+
+
+def test_a_request_for_two_things_has_two_clauses():
+    found = clause_terms("Convert ten dollars to euros and then send an email to my accountant.")
+    assert found == [terms("convert ten dollars euros"), terms("send email accountant")]
+
+
+def test_sentences_are_clauses():
+    assert len(clause_terms("Get the weather forecast. Book a cheap hotel!  Translate this text?")) == 3
+
+
+def test_a_single_need_has_no_clauses():
+    assert clause_terms("weather forecast for Paris") == []
+
+
+def test_enumerated_words_are_no_clauses_of_their_own():
+    assert clause_terms("find hotels and restaurants") == []
+
+
+def test_a_rambling_request_is_bounded():
+    assert len(clause_terms("read the file. " * 100)) == 12
+
+
+@pytest.fixture
+def tag_strategy(mail_tools):
+    made = TagStrategy()
+    made.add(mail_tools)
+    return made
+
+
+def ranked(strategy, query, **options):
+    return [(hit.tool.qualified_name, round(hit.score, 3)) for hit in strategy.search(query, **options)]
+
+
+def test_a_tag_counts_three_and_a_description_word_one(tag_strategy):
+    assert ranked(tag_strategy, "messaging: lists received") == [("mail.list_inbox", 1.0), ("mail.send_email", 0.6)]
+
+
+def test_a_tag_counts_when_it_is_part_of_a_query_word_and_only_once(tag_strategy):
+    assert ranked(tag_strategy, "rewrite") == [("mail.send_email", 1.0)]
+    assert tag_strategy._score(next(iter(tag_strategy._tools.values())), "messaging messaging", {"messaging"}) == 3.0
+
+
+def test_one_word_of_a_tag_is_enough(make_tool):
+    strategy = TagStrategy()
+    strategy.add([make_tool("x.y", tags=("credit card",))])
+    assert ranked(strategy, "my card") == [("x.y", 1.0)]
+
+
+def test_names_and_short_words_do_not_count(tag_strategy):
+    assert ranked(tag_strategy, "readFile") == []
+    assert ranked(tag_strategy, "a to of") == []
+
+
+def test_the_weights_can_be_set(mail_tools):
+    strategy = TagStrategy(tag_weight=0, description_weight=2)
+    strategy.add(mail_tools)
+    assert ranked(strategy, "messaging recipient") == [("mail.send_email", 1.0)]
+
+
+def test_filters_and_limit_apply(tag_strategy):
+    query = "messaging climate weather reads"
+    assert [name for name, _ in ranked(tag_strategy, query, providers=["weather"])] == [
+        "weather.get_forecast",
+        "weather.get_alerts",
+    ]
+    assert [name for name, _ in ranked(tag_strategy, query, tags=["CLIMATE"])] == ["weather.get_forecast"]
+    assert [name for name, _ in ranked(tag_strategy, query, accept=lambda tool: "Reads" in tool.description)] == [
+        "files.readFile"
+    ]
+    assert len(ranked(tag_strategy, query, limit=2)) == 2
+    assert ranked(tag_strategy, query, limit=0) == ranked(tag_strategy, query, limit=-3) == []
+
+
+def test_the_reference_algorithm_forgets_removed_tools_and_manuals(tag_strategy, mail_tools):
+    tag_strategy.remove(mail_tools[:1])
+    tag_strategy.remove(mail_tools[:1])
+    assert [name for name, _ in ranked(tag_strategy, "messaging")] == ["mail.list_inbox"]
+    tag_strategy.remove_manual("mail")
+    assert ranked(tag_strategy, "messaging") == []

@@ -47,7 +47,7 @@ def test_an_optional_body_requires_nothing(body):
         {"$ref": "#/components/schemas/Loop"},
     ],
 )
-def test_what_flattening_would_misrepresent_stays_whole(body, schema):
+def test_a_body_that_flattening_would_misrepresent_stays_one_argument(body, schema):
     inputs, plan, members = body(
         {"schema": schema}, components={"schemas": {"Loop": {"allOf": [{"$ref": "#/components/schemas/Loop"}]}}}
     )
@@ -84,7 +84,7 @@ def test_all_of_is_merged_through_references(body):
     assert inputs["required"] == ["name", "tag"]
 
 
-def test_read_only_members_go_even_behind_a_reference(body):
+def test_read_only_properties_are_dropped_also_behind_a_reference(body):
     schema = {"properties": {"id": {"$ref": "#/components/schemas/Id"}, "n": {}, "r": {"readOnly": True}}}
     assert body({"schema": schema}, components={"schemas": {"Id": {"readOnly": True}}})[2] == ["n"]
 
@@ -100,7 +100,7 @@ def test_read_only_members_go_even_behind_a_reference(body):
         ({"anyOf": [{"type": "object"}]}, False, True),
     ],
 )
-def test_a_required_whole_body_may_be_empty_where_it_can_be_an_object(body, schema, empty, required):
+def test_a_required_body_may_be_empty_if_it_can_be_an_object(body, schema, empty, required):
     inputs, plan, _ = body({"schema": schema}, required=True)
     assert plan.get("empty_object", False) is empty
     assert (inputs.get("required") == ["body"]) is required
@@ -152,13 +152,13 @@ def test_text_is_one_string(body, media_type, schema, expected):
     assert body({media_type: {"schema": schema}}, description="d")[0]["properties"]["body"] == expected
 
 
-def test_text_without_any_description_says_what_it_is(body):
+def test_text_without_a_description_gets_one(body):
     made = body({"text/csv": {"schema": {}}}, required=True)[0]
     assert made["properties"]["body"]["description"] == "The complete text/csv document as text."
     assert made["required"] == ["body"]
 
 
-def test_a_sequence_of_items_is_lines(body):
+def test_an_item_schema_makes_a_body_of_lines(body):
     inputs, plan, _ = body({"application/x-ndjson": {"itemSchema": PET}}, version="3.2.0", description="d")
     assert plan["media_type"] == "application/x-ndjson"
     assert inputs["properties"]["body"]["type"] == "array"
@@ -183,7 +183,7 @@ def test_a_sequence_of_items_is_lines(body):
         ({"type": "array", "items": True}, None, False),
     ],
 )
-def test_a_file_is_known_by_format_media_type_or_members(body, property_schema, encoding, is_file):
+def test_a_file_is_recognised_by_format_media_type_or_members(body, property_schema, encoding, is_file):
     media = {"schema": {"type": "object", "properties": {"f": property_schema}}}
     if encoding:
         media["encoding"] = {"f": {"contentType": encoding}}
@@ -222,7 +222,7 @@ def test_a_file_is_known_by_format_media_type_or_members(body, property_schema, 
     ],
 )
 @pytest.mark.parametrize("flat", [True, False])
-def test_encodings_are_kept_where_they_count(body, version, media_type, encoding, plan, flat):
+def test_encodings_are_kept_if_they_have_an_effect(body, version, media_type, encoding, plan, flat):
     schema = {"type": "object", "properties": {"p": {"type": "array", "items": {"type": "string"}}}}
     whole = {**schema, "additionalProperties": {"type": "string"}}
     components = {"schemas": {"Whole": whole}}
@@ -233,9 +233,93 @@ def test_encodings_are_kept_where_they_count(body, version, media_type, encoding
     assert made.get("encoding", {}).get("p") == plan
 
 
-def test_parts_of_all_of_in_different_files_take_the_later(tool):
+def test_all_of_parts_in_different_files_keep_the_later_property(tool):
     other = "https://docs.example.com/specs/other.yaml"
     parts = [{"$ref": "other.yaml#/A"}, {"properties": {"a": {"type": "integer"}}}]
     operation = {"requestBody": {"content": {"application/json": {"schema": {"allOf": parts}}}}}
     made = tool(operation, method="post", files={other: {"A": {"properties": {"a": {"type": "string"}}}}})
     assert made["inputs"]["properties"]["a"] == {"type": "string"}
+
+
+@pytest.fixture
+def read(conversion):
+    """(schema, plan, faults) of one parameter."""
+
+    def run(version="3.0.3", path="/things/{p}", **node):
+        parameter = {"name": "p", "in": "query", **node}
+        made = conversion(
+            {"parameters": [parameter]}, path=path if node.get("in") == "path" else "/things", version=version
+        )
+        plans = made.tools[0].template["request_plan"]["parameters"]
+        return (
+            made.tools[0].inputs["properties"].get(node.get("name", "p")),
+            plans[0] if plans else None,
+            made.faults,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("node", "style", "explode"),
+    [
+        ({}, "form", True),
+        ({"style": "form", "explode": False}, "form", False),
+        ({"style": "deepObject"}, "deepObject", False),
+        ({"style": "spaceDelimited"}, "spaceDelimited", False),
+        ({"in": "path"}, "simple", False),
+        ({"in": "path", "style": "matrix", "explode": True}, "matrix", True),
+        ({"in": "header"}, "simple", False),
+        ({"in": "cookie"}, "form", True),
+        ({"in": "cookie", "style": "cookie"}, "cookie", True),
+        ({"in": "querystring"}, "form", True),
+        ({"style": 5, "explode": "yes"}, "form", True),
+    ],
+)
+def test_a_style_has_its_places_defaults(read, node, style, explode):
+    _, plan, faults = read(schema={}, **node)
+    assert (plan["style"], plan["explode"], faults) == (style, explode, [])
+
+
+def test_an_impossible_style_becomes_the_default_with_a_fault(read):
+    _, plan, faults = read(schema={}, style="matrix")
+    assert plan["style"] == "form"
+    assert "matrix" in faults[0].what
+
+
+def test_content_is_written_in_its_media_type(read):
+    schema, plan, _ = read(content={"application/json": {"schema": {"type": "object"}}})
+    assert schema == {"type": "object"}
+    assert plan == {"argument": "p", "name": "p", "in": "query", "content_type": "application/json"}
+
+
+def test_reserved_characters_required_and_deprecation_are_kept(read):
+    schema, plan, _ = read(
+        schema={"type": "string", "description": "s"},
+        description=" d ",
+        deprecated=True,
+        required=True,
+        allowReserved=True,
+    )
+    assert schema == {"type": "string", "description": "d", "deprecated": True}
+    assert (plan["required"], plan["allow_reserved"]) == (True, True)
+
+
+def test_a_path_parameter_is_always_required(read):
+    _, plan, _ = read(**{"in": "path"}, required=False, schema={})
+    assert plan["required"] is True
+
+
+@pytest.mark.parametrize(
+    ("place", "name"), [("header", "X Y"), ("header", "X:\r\n"), ("cookie", "a;b"), ("cookie", "")]
+)
+def test_a_parameter_whose_name_cannot_be_sent_is_left_out(read, place, name):
+    schema, plan, faults = read(**{"in": place}, name=name, schema={})
+    assert (schema, plan, len(faults)) == (None, None, 1)
+
+
+def test_parameters_written_as_in_2_0_work_in_a_3_x_document(read):
+    schema, _, _ = read(type="integer", minimum=1)
+    assert schema == {"type": "integer", "minimum": 1}
+    assert read()[0] == {}
+    assert read(schema=False, description="d")[0] == {"not": {}, "description": "d"}

@@ -1,7 +1,10 @@
-"""A v1 manual in UTCP v0.x, tool by tool, where nothing is lost: a tool that v0 has no words for is left out, and told.
+"""A v1 manual for other clients: in UTCP v0.x, or with official keys only (`portable`).
 
-v0 sends one argument as the body, the rest in the query; a request plan is dropped where these rules alone give the
-same request. A body that was flattened into arguments becomes the one argument `body` again.
+A tool that v0 cannot express without loss is left out and reported. v0 sends one argument as the body and the others in
+the query; a request plan is dropped if these rules alone build the same request. A body that was flattened into
+arguments becomes the one argument `body` again.
+
+Released UTCP clients of other vendors refuse keys that the official models do not have; `portable` drops them.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from utcp_bridge.placement.body import media_kind
 from utcp_bridge.placement.openapi_plan import read_plan
 from utcp_bridge.placement.plan_models import ParameterPlan, RequestPlan
 
-__all__ = ["to_v0"]
+__all__ = ["portable", "to_v0"]
 
 _HTTP = frozenset({"url", "http_method", "content_type", "headers", "body_field", "header_fields", "auth"})
 _SOCKET = frozenset({"host", "port", "timeout", "request_data_format", "request_data_template", "response_byte_format"})
@@ -37,31 +40,33 @@ _FIELDS: dict[str, frozenset[str]] = {
     "mcp": frozenset({"config", "auth"}),
     "file": frozenset({"file_path"}),
 }
-"""What a provider of each type has in v0; whatever else a template has is not known there."""
+"""The fields of a v0 provider of each type. A template with other fields cannot be written in v0."""
 
 _KINDS = {"streamable_http": "http_stream", "file": "text"}
 _AUTH_TYPES = frozenset({"api_key", "basic", "oauth2"})
 _SCALARS = frozenset({"string", "integer", "number", "boolean"})
+_MANUAL_KEYS = ("utcp_version", "manual_version", "tools")
+_TOOL_KEYS = ("name", "description", "inputs", "outputs", "tags", "average_response_size", "tool_call_template")
 
 
 class _Lossy(Exception):
-    """Why a tool cannot be written in v0."""
+    """The reason why a tool cannot be written in v0."""
 
 
 def to_v0(converted: Converted) -> Converted:
-    """The manual as v0 has it.
+    """Return the manual in UTCP v0; tools that v0 cannot express are left out and reported.
 
-    :raises ConfigError: it is a configuration, or none of its tools can be written.
+    :raises ConfigError: the document is a configuration, or none of its tools can be written.
     """
     if not converted.is_manual:
-        raise ConfigError("Only manuals can be written in v0, and this is a configuration.")
+        raise ConfigError("Only manuals can be written in v0, and this document is a configuration.")
     tools: list[JsonObject] = []
     notes = list(converted.notes)
     for tool in converted.tools:
         try:
             tools.append(_tool(tool))
         except _Lossy as reason:
-            notes.append(Fault(f"{converted.name}, tool {tool.get('name')!r}", f"left out: in v0, {reason}."))
+            notes.append(Fault(f"{converted.name}, tool {tool.get('name')!r}", f"left out because in v0 {reason}."))
     if converted.tools and not tools:
         raise ConfigError("None of the tools can be written in v0 without loss.", remedy=str(notes[-1]))
     raw = converted.document
@@ -104,7 +109,10 @@ def _check(kind: str, fields: JsonObject) -> None:
 
 
 def _without_plan(fields: JsonObject, inputs: JsonObject) -> tuple[JsonObject, JsonObject]:
-    """Fields and inputs with which v0's rules alone make the request of the plan. Raises _Lossy."""
+    """Return fields and inputs from which v0's rules alone build the request of the plan.
+
+    :raises _Lossy: v0's rules would build another request.
+    """
     try:
         plan = read_plan(fields["request_plan"])
     except ConfigError as error:
@@ -124,15 +132,15 @@ def _obstacles(plan: RequestPlan, fields: JsonObject, inputs: JsonObject) -> Ite
     properties: JsonObject = inputs.get("properties") or {}
     for parameter in plan.parameters:
         if not _PLAIN[parameter.location](parameter, properties.get(parameter.argument)):
-            yield f"{parameter.location} parameter {parameter.name!r} cannot be written as it is"
+            yield f"{parameter.location} parameter {parameter.name!r} would be written in another way"
     if plan.defaults:
         yield "a provider has no defaults"
     if "%24" in str(fields.get("url")):
-        yield "a URL holds no dollar sign"
+        yield "a URL cannot contain a dollar sign"
     if plan.body is None:
         return
     if media_kind(plan.body.media_type) != "json" or plan.body.encoding or plan.body.binary or plan.body.empty_object:
-        yield f"a body of type {plan.body.media_type} cannot be written as it is"
+        yield f"a body of type {plan.body.media_type} would be written in another way"
     if plan.body.members is not None and any(p.argument == plan.body.argument for p in plan.parameters):
         yield f"two arguments would be named {plan.body.argument!r}"
 
@@ -170,7 +178,7 @@ def _is_list_of_scalars(schema: Any) -> bool:
 
 
 def _gathered(inputs: JsonObject, members: tuple[str, ...], required: bool) -> JsonObject:
-    """The inputs with the body's members under `body` again."""
+    """Return the inputs with the body's members combined under `body`."""
     properties: JsonObject = inputs.get("properties") or {}
     needed = [name for name in inputs["required"] if isinstance(name, str)] if is_list(inputs.get("required")) else []
     body: JsonObject = {
@@ -184,3 +192,12 @@ def _gathered(inputs: JsonObject, members: tuple[str, ...], required: bool) -> J
     rest = {name: schema for name, schema in properties.items() if name not in members}
     kept = {key: value for key, value in inputs.items() if key != "required"}
     return {**kept, "properties": {**rest, "body": body}, **({"required": outside} if outside else {})}
+
+
+def portable(converted: Converted) -> Converted:
+    """Return the same manual with official keys only; a configuration stays unchanged."""
+    if not converted.is_manual:
+        return converted
+    tools = [{key: tool[key] for key in _TOOL_KEYS if key in tool} for tool in converted.tools]
+    manual = {key: converted.document[key] for key in _MANUAL_KEYS if key in converted.document}
+    return Converted({**manual, "tools": tools}, converted.name, notes=converted.notes)

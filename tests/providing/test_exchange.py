@@ -1,10 +1,18 @@
-"""Values and errors as answers."""
+"""Arguments out of real requests.
+
+Values and errors as answers.
+"""
 
 import json
 import logging
 
 import anyio
+import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from tests.upstreams.registry_service import served
 
 from utcp_bridge.errors import (
     Busy,
@@ -17,7 +25,75 @@ from utcp_bridge.errors import (
     Unreachable,
 )
 from utcp_bridge.model import Binary, ContentBlocks, Result
-from utcp_bridge.providing.answers import Lines, answer, problem, unless_gone
+from utcp_bridge.providing.exchange import Lines, UnreadableBody, answer, problem, read_arguments, unless_gone
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "code": {"type": ["string", "null"]},
+        "days": {"type": "integer"},
+        "exact": {"type": "boolean"},
+        "hours": {"type": "array", "items": {"type": "integer"}},
+        "names": {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "null"}]},
+        "place": {"type": "object"},
+        "whatever": {},
+    },
+}
+
+
+async def echo(request):
+    try:
+        return JSONResponse(await read_arguments(request, SCHEMA))
+    except UnreadableBody as error:
+        return JSONResponse({"error": str(error)}, status_code=error.status)
+
+
+@pytest.fixture(scope="module")
+def url():
+    with served(Starlette(routes=[Route("/", echo, methods=["POST"])])) as base:
+        yield base
+
+
+@pytest.mark.parametrize(
+    ("query", "arguments"),
+    [
+        ("city=10115&code=7", {"city": "10115", "code": "7"}),
+        ("days=3&exact=True", {"days": 3, "exact": True}),
+        ("exact=false", {"exact": False}),
+        ("hours=1&hours=2", {"hours": [1, 2]}),
+        ("hours=1", {"hours": [1]}),
+        ("hours=%5B1%2C2%5D", {"hours": [1, 2]}),
+        ("names=a&names=b", {"names": ["a", "b"]}),
+        ("place=%7B%22lat%22%3A1%7D", {"place": {"lat": 1}}),
+        ("whatever=3&new=4", {"whatever": "3", "new": "4"}),
+        ("days=soon", {"days": "soon"}),
+        ("city=a&city=b", {"city": "b"}),
+    ],
+)
+def test_the_query_is_read_by_the_schema(url, query, arguments):
+    assert httpx2.post(f"{url}/?{query}").json() == arguments
+
+
+def test_the_body_is_taken_as_it_is_and_goes_before_the_query(url):
+    body = {"city": "Oslo", "days": 2.5, "more": None}
+    assert httpx2.post(f"{url}/?city=Rome&exact=true", json=body).json() == {**body, "exact": True}
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "status", "reported"),
+    [
+        (b'{"city":', "application/json", 400, "not JSON"),
+        (b"[1]", "application/json", 400, "no object"),
+        (b'{"city": "Oslo"}', "text/plain", 415, "Content-Type: application/json"),
+        (b'{"city": "' + b"x" * (4 << 20) + b'"}', "application/json", 413, "4 MiB"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused(url, body, media_type, status, reported):
+    answer = httpx2.post(url, content=body, headers={"Content-Type": media_type})
+    assert answer.status_code == status
+    assert reported in answer.json()["error"]
+
 
 pytestmark = pytest.mark.anyio
 TEXT = ContentBlocks([{"type": "text", "text": "hello"}])
@@ -56,15 +132,20 @@ def test_a_value_is_answered_in_its_own_form(value, body, media_type):
 )
 def test_an_error_is_a_problem_with_the_status_of_its_class(error, status, code):
     response = problem(error)
-    told = json.loads(response.body)
+    reported = json.loads(response.body)
     assert response.headers["content-type"] == "application/problem+json"
-    assert (response.status_code, told["status"], told["code"], told["detail"]) == (status, status, code, str(error))
+    assert (response.status_code, reported["status"], reported["code"], reported["detail"]) == (
+        status,
+        status,
+        code,
+        str(error),
+    )
 
 
 def test_what_the_other_side_said_goes_along():
     response = problem(Rejected("It says no.", status=429, detail={"why": "quota"}, retry_after=7.4))
-    told = json.loads(response.body)
-    assert (told["upstream_status"], told["upstream_detail"]) == (429, {"why": "quota"})
+    reported = json.loads(response.body)
+    assert (reported["upstream_status"], reported["upstream_detail"]) == (429, {"why": "quota"})
     assert response.headers["retry-after"] == "7"
 
 
@@ -83,10 +164,10 @@ def test_the_error_of_an_mcp_server_is_a_problem():
 def test_an_unforeseen_error_is_told_by_its_log_line_alone(caplog):
     with caplog.at_level(logging.ERROR):
         response = problem(RuntimeError("password=hunter2"))
-    told = json.loads(response.body)
+    reported = json.loads(response.body)
     assert response.status_code == 500
     assert "hunter2" not in response.body.decode() + caplog.text
-    assert told["detail"].rsplit(" ", 1)[1].rstrip(".") in caplog.text
+    assert reported["detail"].rsplit(" ", 1)[1].rstrip(".") in caplog.text
 
 
 async def sent(response, receive=anyio.sleep_forever):

@@ -1,27 +1,28 @@
-"""Request bodies: which media type, which arguments, how written (pure).
+"""The inputs of an operation: its parameters and its request body, as arguments and as plans for writing them (pure).
 
-One object with plain properties is flattened: its properties become arguments of their own, which hosts show and
-models fill best. Unions, maps and large objects stay one argument, for flattening them would lie.
+A body that is one object with plain properties is flattened: each property becomes an argument, because hosts show
+and models fill in separate arguments best. Unions, maps and large objects remain one argument, because flattening would
+lose what they say.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 from utcp_bridge.dialects.openapi.definitions import Definitions
-from utcp_bridge.dialects.openapi.loading import Family
 from utcp_bridge.dialects.openapi.references import References
 from utcp_bridge.dialects.openapi.schemas import Key
-from utcp_bridge.dialects.openapi.shapes import Faults, Located, as_array, as_object, as_text, has_type
+from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text, has_type
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.placement.body import media_kind
 
-__all__ = ["Argument", "BodyReader", "BodyShape"]
+__all__ = ["Argument", "BodyReader", "BodyShape", "ParameterReader", "ParameterShape"]
 
-_MOST_MEMBERS = 40
-_DEEPEST_MERGE = 8
+_MAX_MEMBERS = 40
+_MAX_MERGE_DEPTH = 8
 _NOT_FLAT = ("oneOf", "anyOf", "discriminator", "patternProperties", "not", "if", "dependentRequired", "propertyNames")
 _KIND_RANKS = {"json": 2, "form": 3, "multipart": 4, "lines": 5, "text": 6, "binary": 7}
 _FILE: JsonObject = {
@@ -39,6 +40,19 @@ _FILE: JsonObject = {
         },
     ]
 }
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_DEFAULTS = {"path": "simple", "header": "simple", "query": "form", "cookie": "form", "querystring": "form"}
+_DELIMITED = frozenset({"spaceDelimited", "pipeDelimited", "tabDelimited"})
+_STYLES: dict[str, frozenset[str]] = {
+    "path": frozenset({"simple", "label", "matrix"}) | _DELIMITED,
+    "header": frozenset({"simple"}) | _DELIMITED,
+    "query": frozenset({"form", "deepObject"}) | _DELIMITED,
+    "cookie": frozenset({"form", "cookie"}),
+    "querystring": frozenset({"form"}),
+}
+_NOT_SCHEMA = frozenset(
+    {"name", "in", "required", "style", "explode", "allowReserved", "allowEmptyValue", "description"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +66,14 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class BodyShape:
-    """The arguments that make a body, and its plan (`wire.plan_models.BodyPlan` as JSON)."""
+    """The arguments that make up a body, and its plan (`placement.plan_models.BodyPlan` as JSON)."""
 
     arguments: dict[str, Argument]
     plan: JsonObject
 
     @property
     def members(self) -> list[str]:
-        """The flattened properties; empty for a whole body."""
+        """The names of the flattened properties; empty if the body is one argument."""
         return list(self.plan.get("members", ()))
 
 
@@ -70,7 +84,7 @@ class _FlatObject:
 
 
 class BodyReader:
-    """Reads the request bodies of one document."""
+    """The request bodies of one document."""
 
     def __init__(self, references: References, definitions: Definitions, family: Family, faults: Faults) -> None:
         self._references = references
@@ -79,11 +93,11 @@ class BodyReader:
         self._faults = faults
 
     def read(self, body: Located) -> BodyShape | None:
-        """The shape of one request body; None for a body that no media type describes."""
+        """Return the shape of one request body; None if it has no media type."""
         content = body.at("content")
         declared = [name for name in as_object(content.value) if "/" in name]
         if not declared:
-            self._faults.add(body.pointer, "the request body has no media type", "It was left out.")
+            self._faults.add(body.pointer, "the request body has no media type", "The body was left out.")
             return None
         name = min(declared, key=_rank)
         media = self._references.follow(content.at(name))
@@ -148,7 +162,7 @@ class BodyReader:
         return BodyShape({"body": Argument(_described(text, about), required=plan["required"])}, plan)
 
     def _encoding(self, kind: str, media: Located, properties: dict[str, Located]) -> JsonObject:
-        """How the properties of a form or multipart body are written, where it is not the default."""
+        """Return how the properties of a form or multipart body are written, if not in the default way."""
         if kind not in {"form", "multipart"}:
             return {}
         declared = as_object(as_object(media.value).get("encoding"))
@@ -185,7 +199,10 @@ class BodyReader:
         return has_type(node, "object", "array") or "properties" in node
 
     def _is_file(self, place: Located, content_type: Any) -> bool:
-        """Whether a property is sent as a file: binary by format, by media type, or an array or union of such."""
+        """Return whether a property is sent as a file.
+
+        It is if its format or media type is binary, or if it is an array or a union of such schemas.
+        """
         schema = self._references.follow(place)
         node = as_object(schema.value)
         if has_type(node, "array") or "items" in node:
@@ -203,18 +220,18 @@ class BodyReader:
         return {**schema, "description": f"{about} File content as base64.".strip()}
 
     def _flat_input(self, schema: Located) -> _FlatObject | None:
-        """What flattens: no base class (its children have members of their own), not too many members."""
+        """Return the object to flatten; None for a base class (subclasses add properties) or too many properties."""
         flat = None if "discriminator" in self._resolved(schema) else self._flat(schema, 0)
         if flat is None:
             return None
         flat = self._without_read_only(flat)
-        return flat if 0 < len(flat.properties) <= _MOST_MEMBERS else None
+        return flat if 0 < len(flat.properties) <= _MAX_MEMBERS else None
 
     def _flat(self, schema: Located, depth: int) -> _FlatObject | None:
-        """An object's properties after references and allOf are merged; None where that would lose something."""
+        """Return an object's properties after merging references and allOf; None if merging would lose something."""
         schema = self._references.follow(schema)
         node = schema.value
-        if depth > _DEEPEST_MERGE or not is_object(node) or not _is_mergeable(node):
+        if depth > _MAX_MERGE_DEPTH or not is_object(node) or not _is_mergeable(node):
             return None
         properties = {name: schema.at("properties", name) for name in as_object(node.get("properties"))}
         required = [name for name in as_array(node.get("required")) if isinstance(name, str)]
@@ -229,9 +246,9 @@ class BodyReader:
         return _FlatObject(properties, required)
 
     def _without_read_only(self, flat: _FlatObject) -> _FlatObject:
-        """Without readOnly properties; one that is required but nowhere described may be given, as any value.
+        """Drop readOnly properties; make required properties without a description optional, with any value.
 
-        Such a name is mostly a slip of the document: the server decides, not we.
+        Such a name is usually a mistake in the document, so the server decides.
         """
         kept = {name: place for name, place in flat.properties.items() if not self._is_read_only(place)}
         undescribed = [name for name in flat.required if name not in flat.properties]
@@ -280,7 +297,7 @@ def _is_binary(node: JsonObject, content_type: Any) -> bool:
 
 
 def _rank(media_type: str) -> tuple[int, int]:
-    """JSON first, then what is closest to it; ranges after plain types."""
+    """Return a sort key: JSON first, then the types closest to JSON; media ranges after plain types."""
     essence = media_type.split(";", 1)[0].strip().lower()
     wild = int("*" in essence)
     if essence == "application/json":
@@ -298,7 +315,7 @@ def _concrete(media_type: str, schema: JsonObject) -> str:
 
 
 def _may_be_empty(node: JsonObject) -> bool:
-    """Whether `{}` surely is a value of the schema, as far as it says."""
+    """Return whether the schema accepts `{}`, as far as it can be seen without resolving its branches."""
     if as_array(node.get("required")) or any(key in node for key in ("oneOf", "anyOf", "allOf")):
         return False
     return "type" not in node or has_type(node, "object")
@@ -312,3 +329,82 @@ def _described(schema: Any, about: str) -> Any:
     if not about or not is_object(schema):
         return schema
     return {**schema, "description": about} if "description" not in schema else schema
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterShape:
+    """One parameter, and its plan (`placement.plan_models.ParameterPlan` as JSON) without the argument's key."""
+
+    name: str
+    place: str
+    argument: Argument
+    plan: JsonObject
+
+
+class ParameterReader:
+    """The parameters of one document."""
+
+    def __init__(self, references: References, definitions: Definitions, faults: Faults) -> None:
+        self._references = references
+        self._definitions = definitions
+        self._faults = faults
+
+    def read(self, parameter: Located) -> ParameterShape | None:
+        """Return the shape of one parameter; None if its name cannot be sent."""
+        node: JsonObject = parameter.value
+        name, place = str(node["name"]), str(node["in"])
+        if place in {"header", "cookie"} and not _TOKEN.fullmatch(name):
+            self._faults.add(parameter.pointer, f"{name!r} is not a valid {place} name", "The parameter was left out.")
+            return None
+        required = node.get("required") is True or place == "path"
+        plan: JsonObject = {"name": name, "in": place}
+        content = as_object(node.get("content"))
+        if content:
+            plan["content_type"] = next(iter(content))
+            schema = self._references.follow(parameter.at("content", plan["content_type"])).at("schema")
+        else:
+            plan |= self._style(parameter, place)
+            schema = _schema_of(parameter)
+        if required:
+            plan["required"] = True
+        piece = self._definitions.translate(schema)
+        argument = Argument(_annotated(piece.schema, node), piece.refs, required)
+        return ParameterShape(name, place, argument, plan)
+
+    def _style(self, parameter: Located, place: str) -> JsonObject:
+        node: JsonObject = parameter.value
+        declared = node.get("style")
+        style = as_text(declared) or _DEFAULTS[place]
+        if style not in _STYLES[place]:
+            self._faults.add(
+                parameter.pointer, f"style {style!r} is not allowed in {place}", "The default style is used."
+            )
+            style = _DEFAULTS[place]
+        explode = node.get("explode")
+        plan: JsonObject = {
+            "style": style,
+            "explode": explode if isinstance(explode, bool) else style in {"form", "cookie"},
+        }
+        if node.get("allowReserved") is True:
+            plan["allow_reserved"] = True
+        return plan
+
+
+def _schema_of(parameter: Located) -> Located:
+    """Return `schema`, or the parameter's own keywords if a 3.x document writes them as 2.0 does."""
+    if "schema" in parameter.value or "type" not in parameter.value:
+        return parameter.at("schema")
+    own = {key: value for key, value in parameter.value.items() if key not in _NOT_SCHEMA}
+    return Located(own, parameter.base, parameter.pointer)
+
+
+def _annotated(schema: Any, node: JsonObject) -> Any:
+    """Return the schema with the parameter's own description, which replaces the schema's, and its deprecation."""
+    if not is_object(schema):
+        return schema
+    about: JsonObject = {}
+    if text := as_text(node.get("description")).strip():
+        about["description"] = text
+    if node.get("deprecated") is True:
+        about["deprecated"] = True
+    return {**schema, **about}

@@ -1,17 +1,22 @@
-"""An OpenAPI description and the manual that is made of it are the same tools, down to the bytes of each request."""
+"""An OpenAPI description and the manual that is made of it are the same tools, down to the bytes of each request.
+
+MCP servers as manuals, with real servers over stdio and HTTP.
+"""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from tests.openapi_oracle.samples import OWN, SHARED, sample_files
 from tests.support.examples import example_arguments
+from tests.upstreams import mcp_server
 from tests.upstreams.http_service import HttpService
 
 from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.configuration.places import read_place
-from utcp_bridge.convert.openapi import openapi_manual, without_files
 from utcp_bridge.convert.outcome import Wishes
+from utcp_bridge.convert.sources import mcp_manual, openapi_manual, without_files
 from utcp_bridge.dialects import read_manual
 from utcp_bridge.dialects.documents import parse_document, write_document
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
@@ -33,7 +38,7 @@ CALLED = [
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
 @pytest.mark.parametrize("path", sample_files(OWN), ids=lambda path: path.name)
-async def test_the_written_manual_reads_back_as_the_tools_of_the_description(path, form):
+async def test_a_converted_manual_reads_back_as_the_same_tools(path, form):
     placed = await read_place(str(path))
     converted = await openapi_manual(placed.document, url=placed.url, name="api", wishes=BASE)
 
@@ -46,7 +51,7 @@ async def test_the_written_manual_reads_back_as_the_tools_of_the_description(pat
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the folder of OpenAPI samples is not beside this repository")
-async def test_every_sample_at_hand_reads_back_as_the_same_tools():
+async def test_every_available_sample_reads_back_as_the_same_tools():
     different = []
     for sample in [path for path in sample_files(SHARED) if path.suffix != ".gz" and path.stat().st_size < 400_000]:
         placed = await read_place(str(sample))
@@ -108,7 +113,7 @@ async def test_description_and_manual_send_the_same_requests(name, tmp_path):
     assert found == expected
 
 
-async def test_files_that_a_description_refers_to_are_in_the_manual():
+async def test_referenced_files_are_part_of_the_manual():
     path = OWN / "oai-petstore-separate" / "spec" / "swagger.json"
     placed = await read_place(str(path))
     converted = await openapi_manual(placed.document, url=placed.url, name="pets", wishes=Wishes())
@@ -117,7 +122,7 @@ async def test_files_that_a_description_refers_to_are_in_the_manual():
     assert converted.notes == []
 
 
-async def test_a_file_that_is_missing_costs_a_note_and_not_the_manual(tmp_path: Path):
+async def test_a_missing_referenced_file_is_only_a_note(tmp_path: Path):
     operation = {"operationId": "a", "parameters": [{"$ref": "gone.yaml#/p"}], "responses": {}}
     document = {"openapi": "3.0.3", "servers": [{"url": "https://x.example"}], "paths": {"/a": {"get": operation}}}
     converted = await openapi_manual(document, url=str(tmp_path / "api.yaml"), name="api", wishes=Wishes())
@@ -126,7 +131,7 @@ async def test_a_file_that_is_missing_costs_a_note_and_not_the_manual(tmp_path: 
     assert "no such file" in str(converted.notes[0])
 
 
-async def test_files_at_the_documents_own_url_are_fetched():
+async def test_referenced_files_at_the_documents_own_url_are_fetched():
     async with HttpService() as service:
         document = {"openapi": "3.0.3", "paths": {"/a": {"$ref": "openapi.json#/paths/~1echo"}}}
         url = f"{service.base}/other.json"
@@ -135,7 +140,7 @@ async def test_files_at_the_documents_own_url_are_fetched():
     assert converted.tools[0]["name"] == "echo"
 
 
-def test_a_description_without_a_host_is_refused_with_the_option_to_give():
+def test_a_description_without_a_server_is_refused_with_a_remedy():
     document = {"openapi": "3.0.3", "paths": {"/a": {"get": {"responses": {}}}}}
     with pytest.raises(ConfigError, match="--base-url"):
         without_files(document, url="/srv/api.json", name="api", wishes=Wishes())
@@ -143,7 +148,7 @@ def test_a_description_without_a_host_is_refused_with_the_option_to_give():
     assert converted.tools[0]["tool_call_template"]["url"] == "https://api.example.com/a"
 
 
-def test_operations_that_are_left_out_are_noted_at_their_place():
+def test_omitted_operations_are_noted_at_their_place():
     paths = {"/a": {"get": {"operationId": "a", "responses": {}}}, "/b": {"$ref": "#/nowhere"}}
     document = {"openapi": "3.0.3", "servers": [{"url": "https://x.example"}], "paths": paths}
     converted = without_files(document, url=None, name="api", wishes=Wishes())
@@ -151,7 +156,7 @@ def test_operations_that_are_left_out_are_noted_at_their_place():
     assert any("/b" in note.where or "~1b" in note.where for note in converted.notes)
 
 
-def test_wishes_reach_the_conversion():
+def test_options_are_passed_to_the_conversion():
     document = {
         "openapi": "3.0.3",
         "info": {"title": "Shop", "version": "2.1", "description": "Sells."},
@@ -170,6 +175,89 @@ def test_wishes_reach_the_conversion():
     assert converted.tools == [tool.as_json() for tool in convert(document, url=None, options=options).tools[:1]]
 
 
-def test_what_is_no_description_is_refused():
+def test_other_documents_than_openapi_are_refused():
     with pytest.raises(ManualError):
         without_files({"tools": []}, url=None, name="api", wishes=Wishes())
+
+
+pytestmark = pytest.mark.anyio
+
+
+def server(name, *manner, **fields):
+    return {"command": sys.executable, "args": [mcp_server.__file__, name, *manner], **fields}
+
+
+async def test_tools_of_an_mcp_server_can_be_called_from_the_manual_alone(tmp_path):
+    converted = await mcp_manual({"alpha": server("alpha")}, name="alpha", wishes=Wishes(), root=tmp_path)
+    assert converted.notes == []
+    assert converted.document["info"] == {"title": "alpha"}
+    (tmp_path / "m.json").write_text(write_document(converted.document), encoding="utf-8")
+
+    async with await UtcpClient.create(str(tmp_path / "m.json")) as client:
+        assert [tool.name for tool in client.tools()] == sorted(tool["name"] for tool in converted.tools)
+        echo = client.find("m.echo")
+        assert echo is not None
+        assert echo.inputs["x-kept"] is True
+        assert echo.annotations["readOnlyHint"] is True
+        assert (await client.call_tool("m.echo", {"text": "hi"})).structured == {"text": "hi"}
+
+
+async def test_tools_of_two_mcp_servers_get_different_names(tmp_path):
+    servers = {"alpha": server("alpha"), "beta": server("beta")}
+    converted = await mcp_manual(servers, name="both", wishes=Wishes(), root=tmp_path)
+    names = [tool["name"] for tool in converted.tools]
+    assert {"alpha.who", "beta.who"} <= set(names)
+    (tmp_path / "both.yaml").write_text(write_document(converted.document, "yaml"), encoding="utf-8")
+
+    async with await UtcpClient.create(str(tmp_path / "both.yaml")) as client:
+        said = [await client.call_tool(f"both.{name}.who") for name in servers]
+    assert [one.content[0]["text"] for one in said] == ["alpha", "beta"]
+
+
+async def test_possible_secrets_of_mcp_servers_become_variables(tmp_path, monkeypatch):
+    servers = {
+        "alpha": server("alpha", env={"TOKEN": "s3cret", "MODE": "${MODE}"}),
+        "beta": server("beta", env={"TOKEN": "s3cret-2"}),
+    }
+    monkeypatch.setenv("MODE", "quiet")
+    converted = await mcp_manual(servers, name="m", wishes=Wishes(), root=tmp_path)
+    text = write_document(converted.document)
+    assert "s3cret" not in text
+    assert "${ALPHA_TOKEN}" in text
+    assert "${BETA_TOKEN}" in text
+    assert "${MODE}" in text
+    assert [note.severity for note in converted.notes] == ["warning"]
+    assert "TOKEN" in converted.notes[0].what
+
+    kept = await mcp_manual(servers, name="m", wishes=Wishes(keep_values=True), root=tmp_path)
+    assert "s3cret-2" in write_document(kept.document)
+    assert kept.notes == []
+
+
+async def test_a_header_keeps_its_scheme_before_the_variable(tmp_path):
+    async with mcp_server.http_server("far") as url:
+        entry = {"url": url, "headers": {"Authorization": "Bearer abc", "X-Key": "k"}}
+        converted = await mcp_manual({"far": entry}, name="far", wishes=Wishes(), root=tmp_path)
+    [written] = converted.tools[0]["tool_call_template"]["config"]["mcpServers"].values()
+    assert written["headers"] == {"Authorization": "Bearer ${AUTHORIZATION}", "X-Key": "${X_KEY}"}
+
+
+async def test_a_failed_mcp_server_is_a_note_unless_it_is_the_only_one(tmp_path):
+    missing = {"command": "no-such-program"}
+    converted = await mcp_manual({"a": server("a"), "b": missing}, name="m", wishes=Wishes(), root=tmp_path)
+    assert [note.severity for note in converted.notes] == ["error"]
+    assert "no-such-program" in str(converted.notes[0]) or "'b'" in str(converted.notes[0])
+    assert all(tool["name"].startswith("a.") for tool in converted.tools)
+    with pytest.raises(UtcpError, match="'b'"):
+        await mcp_manual({"b": missing}, name="m", wishes=Wishes(), root=tmp_path)
+
+
+@pytest.mark.parametrize("servers", [{}, [], "x", None])
+async def test_mcp_servers_of_another_shape_are_refused(servers):
+    with pytest.raises(ConfigError, match="does not contain an MCP server"):
+        await mcp_manual(servers, name="m", wishes=Wishes(), root=Path())
+
+
+async def test_a_server_without_command_or_url_is_refused():
+    with pytest.raises(ConfigError, match="either `command` or `url`"):
+        await mcp_manual({"a": {"args": []}}, name="m", wishes=Wishes(), root=Path())

@@ -5,9 +5,9 @@ from tests.openapi_oracle.samples import OWN, sample_files
 from tests.support.examples import example_arguments
 
 from utcp_bridge.configuration.places import read_place
-from utcp_bridge.convert.openapi import openapi_manual
 from utcp_bridge.convert.outcome import Converted, Wishes
-from utcp_bridge.convert.v0 import to_v0
+from utcp_bridge.convert.sources import openapi_manual
+from utcp_bridge.convert.targets import portable, to_v0
 from utcp_bridge.dialects import read_manual
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.transports.http import HttpTemplate
@@ -26,7 +26,7 @@ def tool(template, name="t", **keys):
 HTTP = {"call_template_type": "http", "url": "https://api.example.com/{id}", "http_method": "GET"}
 
 
-def test_names_change_and_everything_else_stays():
+def test_v0_renames_fields_and_changes_nothing_else():
     auth = {"auth_type": "basic", "username": "${U}", "password": "${P}"}
     stream = {"call_template_type": "streamable_http", "url": "https://api.example.com/s", "timeout": 5000}
     written = to_v0(manual(tool({**HTTP, "auth": auth}, title="T"), tool(stream, "s"), info={"title": "M"})).document
@@ -83,7 +83,7 @@ def test_names_change_and_everything_else_stays():
         ({**HTTP, "request_plan": {"body": {"media_type": "application/xml"}}}, "application/xml"),
     ],
 )
-def test_a_tool_that_v0_has_no_words_for_is_left_out_and_told(template, reason):
+def test_a_tool_that_v0_cannot_express_is_left_out_with_a_note(template, reason):
     broken = tool(template) if template else {"name": "t"}
     written = to_v0(manual(broken, tool(HTTP, "good")))
     assert [one["name"] for one in written.document["tools"]] == ["good"]
@@ -92,13 +92,13 @@ def test_a_tool_that_v0_has_no_words_for_is_left_out_and_told(template, reason):
     assert "'t'" in written.notes[0].where
 
 
-def test_an_mcp_tool_of_one_server_keeps_its_server_and_loses_only_its_second_name():
+def test_an_mcp_tool_in_v0_drops_only_its_tool_name():
     template = {"call_template_type": "mcp", "config": {"mcpServers": {"s": {"command": "x"}}}, "tool_name": "t"}
     [written] = to_v0(manual(tool(template))).document["tools"]
     assert written["tool_provider"] == {"provider_type": "mcp", "config": {"mcpServers": {"s": {"command": "x"}}}}
 
 
-def test_nothing_that_can_be_written_is_an_error_with_the_reason():
+def test_a_manual_without_any_v0_tool_is_an_error_with_the_reason():
     with pytest.raises(ConfigError, match="`commands`"):
         to_v0(manual(tool({"call_template_type": "cli", "commands": []})))
     with pytest.raises(ConfigError, match="configuration"):
@@ -107,7 +107,7 @@ def test_nothing_that_can_be_written_is_an_error_with_the_reason():
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", sample_files(OWN), ids=lambda path: path.name)
-async def test_a_provider_sends_what_the_request_plan_would_have_sent(path):
+async def test_a_v0_provider_sends_the_same_request_as_the_request_plan(path):
     placed = await read_place(str(path))
     wishes = Wishes(base_url="https://api.example.com/v1")
     converted = await openapi_manual(placed.document, url=placed.url, name="api", wishes=wishes)
@@ -142,7 +142,7 @@ def request(template, arguments):
 
 
 @pytest.mark.anyio
-async def test_most_of_a_plain_api_can_be_written():
+async def test_most_tools_of_a_plain_api_can_be_written_in_v0():
     placed = await read_place(str(OWN / "oai-v3.0-pass-petstore-expanded.yaml"))
     written = to_v0(await openapi_manual(placed.document, url=placed.url, name="pets", wishes=Wishes()))
     assert [one["name"] for one in written.document["tools"]] == ["findPets", "addPet", "find_pet_by_id", "deletePet"]
@@ -150,3 +150,25 @@ async def test_most_of_a_plain_api_can_be_written():
     assert add["inputs"]["required"] == ["body"]
     assert add["inputs"]["properties"]["body"]["required"] == ["name"]
     assert add["tool_provider"]["body_field"] == "body"
+
+
+def test_the_portable_form_keeps_only_official_keys():
+    tool = {
+        "name": "a",
+        "title": "A",
+        "annotations": {},
+        "body_members": [],
+        "inputs": {},
+        "tool_call_template": {"x": 1},
+    }
+    manual = {"utcp_version": "1.0.1", "info": {"title": "T"}, "auth": {}, "manual_version": "1", "tools": [tool]}
+    assert portable(Converted(manual, "m")).document == {
+        "utcp_version": "1.0.1",
+        "manual_version": "1",
+        "tools": [{"name": "a", "inputs": {}, "tool_call_template": {"x": 1}}],
+    }
+
+
+def test_the_portable_form_does_not_change_a_configuration():
+    converted = Converted({"manual_call_templates": [], "info": 1}, "c", is_manual=False)
+    assert portable(converted) is converted

@@ -1,25 +1,38 @@
-"""The default strategy: fielded BM25 (BM25F) over names, providers, tags, descriptions and parameters."""
+"""The default strategy: fielded BM25 (BM25F) over names, providers, tags, descriptions and parameters.
+
+Splits a long request into the needs that it names, each of which may want a tool of its own.
+
+UTCP's reference ranking, `tag_and_description_word_match`, with its weights.
+
+A tag counts `tag_weight` when it stands in the query as text or shares a word with it; each distinct
+description word longer than two letters that is in the query counts `description_weight`. Names do not
+count. Unlike the reference implementation, tools that score zero are not returned.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from threading import Lock
 from typing import Final
 
 from utcp_bridge.model import Tool
-from utcp_bridge.search.clauses import clause_terms
-from utcp_bridge.search.index import InvertedIndex
-from utcp_bridge.search.scoring import QueryTerm, best
-from utcp_bridge.search.strategy import Accept, Hit, has_any_tag
-from utcp_bridge.search.synonyms import synonyms_of
-from utcp_bridge.search.text import terms
+from utcp_bridge.search.index import InvertedIndex, QueryTerm, best
+from utcp_bridge.search.strategy import Accept, Hit, tool_filter
+from utcp_bridge.search.text import synonyms_of, terms
 from utcp_bridge.search.typos import split_compound
 
-__all__ = ["Bm25Strategy", "query_terms"]
+__all__ = ["Bm25Strategy", "TagStrategy", "clause_terms", "query_terms"]
 
 SYNONYM_WEIGHT: Final = 0.25
 REPAIR_WEIGHT: Final = 0.8
-_LONGEST_QUERY: Final = 4_000
+_MAX_QUERY: Final = 4_000
+_BOUNDARY: Final = re.compile(
+    r"[.?!;\n]+\s|,\s+(?:and|then|but|or)\b|\b(?:and|then|also|additionally|moreover|furthermore)\b", re.IGNORECASE
+)
+_MIN_TERMS: Final = 2
+_MAX_CLAUSES: Final = 12
+_WORD: Final = re.compile(r"\w+")
 
 
 class Bm25Strategy:
@@ -53,12 +66,11 @@ class Bm25Strategy:
         providers: Collection[str] | None = None,
         accept: Accept | None = None,
     ) -> list[Hit]:
-        """See `ToolSearchStrategy.search`."""
         if limit < 1:
             return []
         with self._lock:
             within = self._within(tags, providers, accept)
-            scores = best(query_terms(query[:_LONGEST_QUERY], self._index), limit, within=within)
+            scores = best(query_terms(query[:_MAX_QUERY], self._index), limit, within=within)
             self._lift_names(query, scores, within)
             ranked = sorted(
                 (-score, tool.qualified_name, tool)
@@ -74,13 +86,9 @@ class Bm25Strategy:
         if tags is None and providers is None and accept is None:
             return None
         tools = self._index.tools
-        wanted = None if tags is None else {tag.casefold() for tag in tags}
-        found: set[int] = set()
-        for slot in range(len(tools)) if providers is None else self._index.slots_of(providers):
-            tool = tools[slot]
-            if tool and (wanted is None or has_any_tag(tool, wanted)) and (accept is None or accept(tool)):
-                found.add(slot)
-        return found
+        passes = tool_filter(tags, None, accept)
+        slots = range(len(tools)) if providers is None else self._index.slots_of(providers)
+        return {slot for slot in slots if (tool := tools[slot]) is not None and passes(tool)}
 
     def _lift_names(self, query: str, scores: dict[int, float], within: set[int] | None) -> None:
         """Puts tools of exactly this name first and those whose name begins so next, whatever they score."""
@@ -117,3 +125,58 @@ def _stand_ins(word: str, index: InvertedIndex) -> list[tuple[str, float]]:
     nearest = index.speller.nearest(word, index.frequency)
     repairs = [nearest] if nearest else split_compound(word, index.postings.__contains__) or ()
     return [(term, REPAIR_WEIGHT) for term in repairs]
+
+
+def clause_terms(query: str) -> list[list[str]]:
+    """The terms of each clause; empty unless there are two clauses of two terms or more."""
+    parts = (dict.fromkeys(terms(part)) for part in _BOUNDARY.split(query))
+    found = [list(part) for part in parts if len(part) >= _MIN_TERMS][:_MAX_CLAUSES]
+    return found if len(found) > 1 else []
+
+
+class TagStrategy:
+    """The reference algorithm: a scan of every tool for every query."""
+
+    def __init__(self, tag_weight: float = 3.0, description_weight: float = 1.0) -> None:
+        self._tag_weight: Final = float(tag_weight)
+        self._description_weight: Final = float(description_weight)
+        self._tools: dict[str, Tool] = {}
+
+    def add(self, tools: Iterable[Tool]) -> None:
+        for tool in tools:
+            self._tools[tool.qualified_name] = tool
+
+    def remove(self, tools: Iterable[Tool]) -> None:
+        for tool in tools:
+            self._tools.pop(tool.qualified_name, None)
+
+    def remove_manual(self, name: str) -> None:
+        self._tools = {key: tool for key, tool in self._tools.items() if tool.manual != name}
+
+    def search(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        tags: Collection[str] | None = None,
+        providers: Collection[str] | None = None,
+        accept: Accept | None = None,
+    ) -> list[Hit]:
+        text = query.lower()
+        words = set(_WORD.findall(text))
+        passes = tool_filter(tags, providers, accept)
+        ranked: list[tuple[float, str, Tool]] = []
+        for name, tool in self._tools.items():
+            if passes(tool) and (score := self._score(tool, text, words)) > 0:
+                ranked.append((-score, name, tool))
+        ranked.sort(key=lambda entry: entry[:2])
+        return [Hit(tool, score / ranked[0][0]) for score, _, tool in ranked[: max(0, limit)]]
+
+    def _score(self, tool: Tool, text: str, words: set[str]) -> float:
+        score = 0.0
+        for tag in tool.tags:
+            folded = tag.lower()
+            if folded in text or not words.isdisjoint(_WORD.findall(folded)):
+                score += self._tag_weight
+        described = set(_WORD.findall(tool.description.lower()))
+        return score + self._description_weight * sum(len(word) > 2 for word in described & words)
