@@ -74,7 +74,7 @@ class RawTool:
 
     @classmethod
     def of(cls, raw: Mapping[str, Any], template: JsonObject) -> RawTool:
-        """Return a tool that a transport made itself: an object in v1 names. Optional fields of a wrong type are left out.
+        """Return a tool that a transport made itself, an object in v1 names. Invalid optional fields are left out.
 
         `template` is the call template of a tool that names none.
         """
