@@ -1,4 +1,4 @@
-"""Pages that follow from the code: docs/{settings,cli,errors,api}.md. Run by `scripts/docs [--check]`."""
+"""Generate docs/settings.md, docs/cli.md, docs/errors.md and docs/api.md from the code. `scripts/docs [--check]` runs this."""
 
 from __future__ import annotations
 
@@ -19,47 +19,54 @@ from utcp_bridge.cli.command import bridge, every_command
 from utcp_bridge.settings import BridgeSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
-NOTICE = "<!-- Written by scripts/docs from the code; edit the code, then run it again. -->"
+NOTICE = "<!-- scripts/docs generates this page. Change the code, then run it again. -->"
 
 SETTINGS_INTRO = f"""# Settings
 
 {NOTICE}
 
-Every setting of the bridge. A value comes, in falling order, from
+Every setting of the bridge. The first of these that has a value for a setting decides:
 
 1. the command line: `--set KEY=VALUE`, or the option of its name (`--port 9000`);
 2. the environment: `UTCP_BRIDGE_` and the key in capitals, such as `UTCP_BRIDGE_PORT=9000`;
 3. the `bridge` section of a configuration file;
 4. the default.
 
-Values of the command line and the environment are read as JSON where they parse; lists may also be written with
-commas: `UTCP_BRIDGE_PINNED='github.*,slack.send_message'`.
+Values of the command line and the environment are read as JSON if they are valid JSON, otherwise as text. Lists may
+also be written with commas: `UTCP_BRIDGE_PINNED='github.*,slack.send_message'`.
 
-What only concerns one manual stands beside its call template: see [configuration](configuration.md).
+Options of a single manual are part of its entry in the configuration: see [configuration](configuration.md).
 """
 
 CLI_INTRO = f"""# The command line
 
 {NOTICE}
 
-`utcp-bridge` is also `utcp` and `python -m utcp_bridge`; `utcp-registry` is `utcp-bridge registry`. Help and completion
-show the name that was typed. Results are on stdout, everything else on stderr.
+`utcp` and `python -m utcp_bridge` are the same program as `utcp-bridge`. `utcp-registry` is `utcp-bridge registry`.
+Help and completion show the name that you typed. Results go to stdout, everything else to stderr.
 
-`eval "$(utcp-bridge completion bash)"` in `~/.bashrc` completes verbs, options, manuals and tools, under every name;
-zsh and fish: see [`utcp-bridge completion`](#utcp-bridge-completion).
+Every verb that uses a configuration takes it with `-c CONFIG` or as an argument. If the verb has other arguments, such
+as the name of a tool, the first one is the CONFIG if `-c` is not given and it is a URL or an existing file or folder.
+Without a CONFIG, the verb takes `$UTCP_CONFIG_FILE`, or the first of `./providers.json`, `./.utcp_config.json` and
+`./utcp.yaml` that exists.
+
+`eval "$(utcp-bridge completion bash)"` in `~/.bashrc` lets bash complete verbs, options, topics, manuals and tools. For
+zsh and fish, see [`utcp-bridge completion`](#utcp-bridge-completion).
 """
 
 ERRORS_INTRO = f"""# Errors
 
 {NOTICE}
 
-Every failure has a code that stays the same from release to release. Over MCP a failed call is a result with
-`isError: true`: its text says what failed, where, and what to do about it, and `_meta["utcp/error"]` holds the code
-(for `rejected`, `_meta["utcp/status"]` the other side's own status). An unknown tool name is a JSON-RPC error (-32602).
-In the library it is an exception of the class named here, with `code`, `message` and `remedy`. On the command line
-it is a line on stderr, or an object on stdout with `--json`, and the exit code.
+Every failure has a code that does not change between releases.
 
-No message holds a secret, a header, a URL's query or a traceback.
+- Over MCP, a failed call is a result with `isError: true`. Its text says what failed, where, and what to do.
+  `_meta["utcp/error"]` contains the code. For `rejected`, `_meta["utcp/status"]` contains the status of the upstream
+  service. An unknown tool name is a JSON-RPC error (-32602).
+- In the library, it is an exception of the class in this table, with `code`, `message` and `remedy`.
+- On the command line, it is a line on stderr, or an object on stdout with `--json`, and the exit code.
+
+No message contains a secret, a header, the query of a URL or a traceback.
 """
 
 API_INTRO = f"""# The public API
@@ -94,7 +101,7 @@ def meaning(field: Any) -> str:
 
 
 def written(value: Any) -> str:
-    """A default as one would write it in YAML or JSON."""
+    """Return a default as it is written in YAML or JSON."""
     if isinstance(value, BaseModel):
         value = value.model_dump()
     if isinstance(value, float) and value.is_integer():
@@ -111,7 +118,7 @@ def cli_page() -> str:
 
 
 def help_of(name: str, command: click.Command) -> str:
-    """The help text, at a width that does not depend on the terminal."""
+    """Return the help text, at a width that does not depend on the terminal."""
     top = click.Context(bridge, info_name="utcp-bridge", terminal_width=100, help_option_names=["-h", "--help"])
     context = click.Context(command, info_name=name, parent=top, terminal_width=100) if name else top
     return command.get_help(context).rstrip()
@@ -126,7 +133,7 @@ def errors_page() -> str:
 
 
 def every_error(kind: type[errors.UtcpError]) -> Iterator[type[errors.UtcpError]]:
-    """A class of errors.py, then its subclasses there, each once."""
+    """Return a class of errors.py and its subclasses there, each once."""
     if kind.__name__ in errors.__all__:
         yield kind
     for child in kind.__subclasses__():
@@ -135,7 +142,7 @@ def every_error(kind: type[errors.UtcpError]) -> Iterator[type[errors.UtcpError]
 
 
 def blank(kind: type[errors.UtcpError]) -> errors.UtcpError:
-    """An instance without its own arguments: only its class counts."""
+    """Return an instance that was made without arguments: only its class matters."""
     return kind.__new__(kind)
 
 
@@ -145,10 +152,10 @@ def first_sentence(kind: type) -> str:
 
 
 def tree() -> str:
-    """The drawing in the module's docstring."""
+    """Return the drawing in the module's docstring."""
     lines = (errors.__doc__ or "").splitlines()
     drawn = [line[4:] for line in lines if line.startswith("    ") and line.strip()]
-    return "The classes, by whose fault it is:\n\n```text\n" + "\n".join(drawn) + "\n```\n"
+    return "The classes, grouped by who can correct the error:\n\n```text\n" + "\n".join(drawn) + "\n```\n"
 
 
 def table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

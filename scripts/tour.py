@@ -1,6 +1,6 @@
-"""A tour: starts the bridge over stdio as an MCP host does, then lists, searches, and calls one tool of each kind.
+"""A tour: start the bridge over stdio like an MCP host, then list, search, and call one tool of each kind.
 
-Run by `scripts/run --tour`; exits 0 if every step gave what it should.
+`scripts/run --tour` runs it. The exit code is 0 if every step succeeded.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SEARCHES = ["how many words has this text", "difference between two dates"]
 
 @asynccontextmanager
 async def bridge() -> AsyncIterator[Client]:
-    """A client of the bridge, which runs as a child process."""
+    """Return a client of the bridge, which runs as a child process."""
     command = StdioServerParameters(
         command=sys.executable, args=["-m", "utcp_bridge", "serve", "--quickstart", "--log-level", "warning"]
     )
@@ -49,7 +49,7 @@ async def bridge() -> AsyncIterator[Client]:
 
 
 async def tour() -> int:
-    """Every step in order; returns how many failed."""
+    """Run every step in order and return how many failed."""
     failed = 0
     async with bridge() as client:
         listed = await client.list_tools()
@@ -78,7 +78,7 @@ async def tour() -> int:
 
 
 def noting(progress: list[str]) -> Any:
-    """A progress callback that keeps the messages."""
+    """Return a progress callback that keeps the messages."""
 
     async def keep(_progress: float, _total: float | None, message: str | None) -> None:
         progress.append(message or "")
@@ -87,14 +87,14 @@ def noting(progress: list[str]) -> Any:
 
 
 def shape(block: Any) -> str:
-    """A content block in one line."""
+    """Return a content block in one line."""
     if block.type == "text":
         return " ".join(block.text.split())
     return f"[{block.type}, {block.mime_type}, {len(block.data) * 3 // 4} bytes]"
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Columns as wide as needed, the last one cut to the terminal's width."""
+    """Print columns as wide as their cells; cut the last one to the terminal's width."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     room = max(shutil.get_terminal_size().columns - sum(widths[:-1]) - 2 * len(widths), 30)
     for row in rows:

@@ -82,7 +82,7 @@ class Trust(IntEnum):
     REMOTE = 0
     """Fetched: its tools reach their own origin only, namespaced variables only."""
     OPERATOR = 1
-    """Written into the configuration or a local file by whoever runs the bridge."""
+    """Written into the configuration or a local file by the operator."""
 
 
 @dataclass(frozen=True, slots=True)

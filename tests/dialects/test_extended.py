@@ -1,4 +1,4 @@
-"""What is common to the forms of the extended dialect."""
+"""Metadata in the extended dialect."""
 
 import pytest
 

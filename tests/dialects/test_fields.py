@@ -1,4 +1,4 @@
-"""Helpers for reading strangers' JSON."""
+"""Reading JSON from untrusted authors."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The dialects as a whole: whatever comes in, only faults come out."""
+"""The dialects as a whole: any document gives faults, never an exception."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

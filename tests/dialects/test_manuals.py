@@ -1,4 +1,4 @@
-"""Manuals of every dialect as normalised tool objects."""
+"""Manuals of every dialect as raw tools."""
 
 import pytest
 

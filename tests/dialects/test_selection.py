@@ -1,4 +1,4 @@
-"""Which tools the operator wants, and what the operator says of them: the same for every dialect."""
+"""`include`, `exclude` and `overrides`, alike for every dialect."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The one detector."""
+"""Detection of what a document is."""
 
 import pytest
 

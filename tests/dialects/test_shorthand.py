@@ -1,4 +1,4 @@
-"""One-line forms, and names for entries that have none."""
+"""One-line forms, and names for entries without one."""
 
 import pytest
 

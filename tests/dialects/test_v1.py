@@ -1,4 +1,4 @@
-"""The reference library's habits that v1 documents show."""
+"""Two habits of the reference library in v1 documents."""
 
 import pytest
 

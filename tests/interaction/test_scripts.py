@@ -1,4 +1,4 @@
-"""The scripts a newcomer runs: from any folder, whatever its name, with a clear word when something is missing."""
+"""The scripts that a newcomer runs: from any folder, with a clear message if something is missing."""
 
 import os
 import re
@@ -19,7 +19,7 @@ SCRIPTS = ROOT / "scripts"
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A copy of what the scripts need, in a folder with a space in its name, with a Python environment ready."""
+    """Return a copy of the files that the scripts need, in a folder with a space in its name."""
     folder = tmp_path / "a clone"
     shutil.copytree(SCRIPTS, folder / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / ".ci", folder / ".ci")
@@ -40,7 +40,7 @@ def run(path, *arguments, cwd, **environment):
 
 
 def bare_path(tmp_path, **programs):
-    """A PATH with the tools that scripts use, and these programs as shell scripts."""
+    """Return a PATH with the tools that scripts use, and these programs as shell scripts."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("bash", "cat", "cksum", "dirname", "tail", "env"):
@@ -52,7 +52,7 @@ def bare_path(tmp_path, **programs):
 
 
 def mark_ready(checkout, profile):
-    """Say that the environment is set up, as scripts/setup does; the interpreter is this one."""
+    """Mark the environment as ready, as scripts/setup does; its interpreter is this one."""
     suffix = "-lowest" if profile == "lowest" else ""
     environment = checkout / f".venv{suffix}"
     (environment / "bin").mkdir(parents=True)
@@ -65,20 +65,20 @@ def mark_ready(checkout, profile):
 
 
 def pins(name):
-    """The version that a constraints file holds for each package."""
+    """Return the version of each package in a constraints file."""
     lines = (SCRIPTS / name).read_text().splitlines()
     return {canonicalize_name(package): Version(version) for package, version in (line.split("==") for line in lines)}
 
 
 def direct_dependencies():
-    """What pyproject.toml asks for, extras included, without the extras' names for one another."""
+    """Return the requirements of pyproject.toml with those of the extras, without the package itself."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     found = [Requirement(text) for group in groups for text in group]
     return [requirement for requirement in found if requirement.name != project["name"]]
 
 
-def test_the_tour_goes_through_every_kind_of_tool():
+def test_the_tour_calls_every_kind_of_tool():
     done = run(sys.executable, str(SCRIPTS / "tour.py"), cwd=ROOT, COLUMNS="150")
     assert (done.returncode, done.stderr) == (0, "")
     assert "22 tools are listed" in done.stdout
@@ -104,7 +104,7 @@ def test_a_second_setup_does_nothing(checkout, tmp_path):
     ],
     ids=["an old Python", "no venv module"],
 )
-def test_what_is_missing_is_one_line_with_its_remedy(checkout, tmp_path, python, words):
+def test_setup_reports_a_missing_program_in_one_line_with_its_remedy(checkout, tmp_path, python, words):
     done = run(checkout / "scripts" / "setup", cwd=tmp_path, PATH=bare_path(tmp_path, python3=python))
     assert done.returncode == 1
     assert words in done.stderr.splitlines()[-1]
@@ -122,13 +122,13 @@ def test_an_unknown_profile_is_refused(checkout, tmp_path):
     [("dev", ["test"]), ("lowest", ["test-lowest"]), ("lowest", ["test-lowest", "--light"])],
     ids=["highest", "lowest", "a part"],
 )
-def test_tests_hand_their_arguments_to_pytest_from_any_folder(checkout, tmp_path, profile, command):
+def test_the_test_scripts_pass_their_arguments_to_pytest_from_any_folder(checkout, tmp_path, profile, command):
     mark_ready(checkout, profile)
     done = run(checkout / "scripts" / command[0], *command[1:], "--version", cwd=tmp_path)
     assert (done.returncode, done.stdout[:7]) == (0, "pytest ")
 
 
-def test_what_the_lowest_versions_are_tried_with_is_there():
+def test_the_test_files_for_the_lowest_versions_exist():
     text = (SCRIPTS / "test-lowest").read_text()
     left_out = re.findall(r"tests/[\w/]+\.py", text)
     light = re.search(r"light=\((.+)\)", text)[1].split()
@@ -136,19 +136,19 @@ def test_what_the_lowest_versions_are_tried_with_is_there():
     assert left_out
 
 
-def test_run_hands_its_arguments_to_serve_in_the_callers_folder(checkout, tmp_path):
+def test_run_passes_its_arguments_to_serve_in_the_current_folder(checkout, tmp_path):
     mark_ready(checkout, "run")
     done = run(checkout / "scripts" / "run", "missing.json", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("utcp-bridge: missing.json: There is no such file.")
 
 
-def test_the_pages_that_follow_from_the_code_are_current():
+def test_the_generated_pages_are_current():
     done = run(sys.executable, str(SCRIPTS / "generate_docs.py"), "--check", cwd=ROOT)
     assert (done.returncode, done.stdout) == (0, "All pages are current.\n")
 
 
-def test_docs_writes_what_is_not_current(checkout, tmp_path):
+def test_docs_writes_the_pages_that_are_not_current(checkout, tmp_path):
     mark_ready(checkout, "run")
     (checkout / "docs").mkdir()
     written = run(checkout / "scripts" / "docs", cwd=tmp_path)
@@ -159,14 +159,14 @@ def test_docs_writes_what_is_not_current(checkout, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["constraints.txt", "constraints-lowest.txt"])
-def test_constraints_are_names_and_versions_alone(name):
+def test_constraints_are_names_and_versions(name):
     lines = (SCRIPTS / name).read_text().splitlines()
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line)] == []
     assert len(lines) > 50
 
 
 @pytest.mark.parametrize("name", ["constraints.txt", "constraints-lowest.txt"])
-def test_constraints_hold_every_direct_dependency_within_its_range(name):
+def test_constraints_pin_every_direct_dependency_within_its_range(name):
     pinned = pins(name)
     outside = [
         str(requirement)
@@ -195,6 +195,6 @@ def test_ci_runs_the_tests_and_then_the_gates():
 
 
 @pytest.mark.parametrize("name", ["setup", "run", "test", "test-lowest", "docs", "check"])
-def test_scripts_can_be_run_and_parse(name):
+def test_scripts_are_executable_and_valid(name):
     assert os.access(SCRIPTS / name, os.X_OK)
     subprocess.run(["bash", "-n", SCRIPTS / name], check=True, timeout=10)

@@ -113,6 +113,25 @@ async def test_the_operators_choice_is_applied() -> None:
     assert [tool.name for tool in reading.tools] == ["two"]
 
 
+async def test_a_pattern_that_matches_no_tool_is_a_warning_that_names_the_manual() -> None:
+    for content in (MANUAL, openapi(SHARED)):
+        reading = await read(content, include={"names": ["one", "add", "ohne"]}, exclude={"tags": ["x"]})
+        unused = [str(fault) for fault in reading.faults if "ohne" in fault.what]
+        assert unused[0].startswith("manual 'peer', `include`: no tool has a name that matches 'ohne'.")
+        assert {fault.severity for fault in reading.faults} == {"warning"}
+        of_a_registry = await read(content, include={"names": ["one", "add", "ohne"]}, registry="")
+        assert of_a_registry.faults == []
+
+
+async def test_hints_that_follow_from_a_call_template_choose_tools() -> None:
+    post = {**TOOL, "name": "post", "tool_call_template": {**TOOL["tool_call_template"], "http_method": "POST"}}
+    reading = await read({**MANUAL, "tools": [TOOL, post]}, include={"read_only": True})
+    assert [tool.name for tool in reading.tools] == ["one"]
+    made = [{"name": "made", "annotations": {"readOnlyHint": False}}, {"name": "read"}]
+    generated = await read({"tools": made}, generated=True, exclude={"read_only": True})
+    assert [tool.name for tool in generated.tools] == ["made"]
+
+
 async def test_generated_tools_are_reached_through_the_manuals_own_template() -> None:
     tool = {key: value for key, value in tool_object("made").items() if key != "tool_call_template"}
     content = {"tools": [{**tool, "overlay": {"query": "{ x }"}}], "info": {"title": "T", "description": "D"}}

@@ -6,6 +6,7 @@ import anyio
 import pytest
 from tests.upstreams.http_service import HttpService
 
+from utcp_bridge import UtcpClient
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
 from utcp_bridge.manuals.binding import Binder
@@ -25,7 +26,7 @@ class MoodyTemplate(CallTemplate):
 
 
 class MoodyTransport(Transport[MoodyTemplate]):
-    """Discovery goes as the test wishes."""
+    """Discovery raises the errors in `moods`, one after the other, and then succeeds."""
 
     kinds = ("moody",)
     template = MoodyTemplate
@@ -178,3 +179,17 @@ async def test_a_manual_must_have_the_hash_in_its_entry(tmp_path) -> None:
         generated = announce(registration, {**ENTRY, "sha256": digest})
         await registration.load(generated)
     assert "has no document" in str(generated.error)
+
+
+@pytest.mark.parametrize("document", ["utcp", "openapi.json"])
+async def test_the_same_overrides_work_for_a_utcp_manual_and_an_openapi_description(document: str) -> None:
+    override = {"name": "seven", "defaults": {"id": 7}, "result": "target"}
+    async with HttpService() as service:
+        url = f"{service.base}/{document}"
+        rules = {"include": {"paths": ["/ECHO/*"], "methods": ["get"]}, "overrides": {"GET_i*": override}}
+        entry = {"name": "api", "call_template_type": "http", "url": url, **rules}
+        async with await UtcpClient.create([entry]) as client:
+            [tool] = client.tools()
+            assert (tool.name, tool.inputs.get("required"), tool.outputs) == ("seven", None, None)
+            assert await client.call_tool("api.seven") == "/echo/items/7"
+            assert await client.call_tool("api.seven", {"id": 8}) == "/echo/items/8"

@@ -1,4 +1,4 @@
-"""Registries of a configuration, with real registries and real manuals: what they may do, and what they may not."""
+"""Registries of a configuration, with real registries and manuals: what a registry may and may not do."""
 
 import json
 from hashlib import sha256
@@ -244,7 +244,7 @@ async def test_a_registry_that_does_not_answer_in_time_fails():
 
 
 class _Silent:
-    """An application that takes requests and never answers."""
+    """An application that accepts requests and never replies."""
 
     async def __call__(self, scope, receive, send):
         with anyio.move_on_after(20):

@@ -1,4 +1,4 @@
-"""The course of a manual's life, seen through a client; registries have their own tests."""
+"""Loading, retry and refresh of manuals, through a client; test_registries tests those of registries."""
 
 import json
 

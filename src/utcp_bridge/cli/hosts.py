@@ -20,7 +20,7 @@ import orjson
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import JsonObject, is_object
 
-__all__ = ["HOSTS", "Host", "HostFile", "config_folder", "read_host_file", "show_changes"]
+__all__ = ["HOSTS", "Host", "HostFile", "bridge_command", "config_folder", "read_host_file", "show_changes"]
 
 
 def config_folder(home: Path) -> Path:
@@ -131,6 +131,13 @@ HOSTS: Final[Mapping[str, Host]] = {
 
 _KEYS = tuple(dict.fromkeys(host.key for host in HOSTS.values()))
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def bridge_command(*sources: str) -> tuple[str, list[str]]:
+    """Return the command that a host starts, by absolute path: a host has its own working folder and its own PATH."""
+    arguments = ["serve", *sources]
+    found = shutil.which("utcp-bridge") or shutil.which("utcp-bridge", path=str(Path(sys.executable).parent))
+    return (found, arguments) if found else (sys.executable, ["-m", "utcp_bridge", *arguments])
 
 
 @dataclass(frozen=True, slots=True)

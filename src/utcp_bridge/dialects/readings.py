@@ -52,7 +52,7 @@ class ManualEntry:
 
 @dataclass(frozen=True, slots=True)
 class RawTool:
-    """One tool in v1 names, as its document describes it: not yet judged by any policy, not yet bound."""
+    """One tool in v1 names, as its document describes it. No policy has checked it yet, and it is not bound."""
 
     name: str
     template: JsonObject = field(repr=False)
@@ -74,7 +74,7 @@ class RawTool:
 
     @classmethod
     def of(cls, raw: Mapping[str, Any], template: JsonObject) -> RawTool:
-        """Return the tool that a transport made itself: an object in v1 names; odd optional fields are left out.
+        """Return a tool that a transport made itself, an object in v1 names. Invalid optional fields are left out.
 
         `template` is the call template of a tool that names none.
         """
@@ -99,7 +99,7 @@ class RawTool:
         )
 
     def as_json(self) -> JsonObject:
-        """Return the tool as an object of a v1 manual; optional fields are there if they say something."""
+        """Return the tool as an object of a v1 manual; empty optional fields are left out."""
         optional: JsonObject = {
             "title": self.title,
             "outputs": self.outputs,
@@ -159,7 +159,7 @@ class ParsedManual:
 
 
 class Notes(Faults):
-    """Collects, while a document is read, its faults, its dialects and the variables that its authors announce."""
+    """Collects the faults of a document, its dialects, and the variables that its authors announce."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -54,7 +54,7 @@ _MAX_NEAR = 3
 
 @dataclass(frozen=True, slots=True)
 class ToolFacts:
-    """What a rule can ask of one tool. `annotations` are MCP's hints, as far as they are known."""
+    """What the operator's rules compare of one tool. `annotations` are MCP's hints, as far as they are known."""
 
     names: tuple[str, ...]
     tags: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class ToolFacts:
     annotations: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def values(self, key: str) -> tuple[str, ...]:
-        """The texts that the patterns of a rule's key are compared with."""
+        """Return the texts that the patterns of a rule's key are compared with."""
         if key == "names":
             return self.names
         if key == "tags":
@@ -73,7 +73,7 @@ class ToolFacts:
         return (value,) if value else ()
 
     def hint(self, name: str) -> Any:
-        """A hint, or what MCP says that clients assume where it is absent."""
+        """Return a hint, or the value that MCP clients assume if it is absent."""
         if name in self.annotations:
             return self.annotations[name]
         read_only = self.annotations.get("readOnlyHint") is True
@@ -97,7 +97,7 @@ class _Pattern:
 
 
 class ToolSelection:
-    """Judges the tools of one manual, one after the other, and remembers which patterns matched none."""
+    """The operator's rules for one manual. It records which patterns matched a tool while the tools are judged."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class _Rule:
             yield from patterns
 
     def verdicts(self, facts: ToolFacts) -> list[bool]:
-        """For each key whether the tool matches it. Every pattern is tried, so that unused ones are known."""
+        """Return for each key whether the tool matches it. Every pattern is tried, to find those that match no tool."""
         by_pattern = [_any_matches(patterns, facts.values(key)) for key, patterns in self._patterns.items()]
         return by_pattern + [facts.hint(name) == wanted for name, wanted in self._hints.items()]
 
@@ -183,7 +183,7 @@ def _any_matches(patterns: Iterable[_Pattern], values: tuple[str, ...]) -> bool:
 
 
 def _read_patterns(section: str, key: str, value: Any, faults: Faults) -> Iterator[_Pattern]:
-    """One pattern is as good as a list of one."""
+    """Yield the patterns of a key, which has one or a list of them."""
     for item in value if is_list(value) else [] if value is None else [value]:
         if isinstance(item, str):
             yield _Pattern(section, key, item)
@@ -238,7 +238,7 @@ def _check_override(name: str, override: Mapping[str, Any], faults: Faults) -> N
 
 
 def _lay_over(found: JsonObject, override: Mapping[str, Any]) -> None:
-    """The later override wins, key by key; annotations and defaults are merged."""
+    """Lay an override over what was found, key by key; annotations and defaults are merged."""
     for key, value in override.items():
         known = found.get(key)
         merged = key in {"annotations", "defaults"} and is_object(known) and is_object(value)
@@ -280,7 +280,7 @@ def _without_clashes(kept: list[tuple[RawTool, RawTool]], selection: ToolSelecti
 
 
 def facts_of(tool: RawTool, hints: Mapping[str, Any]) -> ToolFacts:
-    """What a rule can ask of a tool of a UTCP manual, or of one that a transport made itself."""
+    """Return the facts of a tool of a UTCP manual, or of a tool that a transport made itself."""
     url, kind = tool.template.get("url"), tool.template.get("call_template_type")
     method = tool.template.get("http_method") or ("GET" if kind in _HTTP_KINDS else "")
     return ToolFacts(
@@ -294,13 +294,13 @@ def facts_of(tool: RawTool, hints: Mapping[str, Any]) -> ToolFacts:
 
 
 def _path_of(url: str) -> str:
-    """The path of a URL, which may have placeholders and variables: `https://${HOST}/pets/{id}?x=1` → `/pets/{id}`."""
+    """Return the path of a URL with placeholders and variables: `https://${HOST}/pets/{id}?x=1` → `/pets/{id}`."""
     found = _BEFORE_PATH.match(url)
     return url[found.end() if found else 0 :].partition("?")[0].partition("#")[0] or "/"
 
 
 def changed(tool: RawTool, override: Mapping[str, Any]) -> RawTool:
-    """Return the tool as an override changes it; of `hidden` it takes no notice."""
+    """Return the tool with the changes of an override, `hidden` aside."""
     changes: JsonObject = {
         key: override[key]
         for key in _TEXT_KEYS
@@ -316,7 +316,7 @@ def changed(tool: RawTool, override: Mapping[str, Any]) -> RawTool:
 
 
 def _with_defaults(schema: JsonObject, defaults: JsonObject) -> JsonObject:
-    """The input schema with values for what the caller leaves out; these arguments are no longer required."""
+    """Return the input schema with default values; arguments that have one are no longer required."""
     properties = schema.get("properties")
     members: JsonObject = dict(properties) if is_object(properties) else {}
     for name, value in defaults.items():
@@ -329,7 +329,7 @@ def _with_defaults(schema: JsonObject, defaults: JsonObject) -> JsonObject:
 
 
 def _similar(pattern: str, values: Iterable[str]) -> str:
-    """A remedy that names what is nearest to a pattern."""
+    """Return a remedy that names the values nearest to a pattern."""
     by_fold = {value.casefold(): value for value in sorted(values)}
     plain = re.sub(r"[*?\[\]]", "", pattern.casefold())
     near = get_close_matches(plain, by_fold, n=_MAX_NEAR, cutoff=0.5)

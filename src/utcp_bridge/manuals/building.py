@@ -128,7 +128,7 @@ class ToolBuilder:
     def _allowed_kinds(
         self, entry: ManualEntry, source: Source, protocols: tuple[str, ...] | None
     ) -> frozenset[str] | None:
-        """Kinds that tools of this manual may have; None leaves it to the transports' own defaults."""
+        """Return the kinds that tools of this manual may have; with None each transport's own default decides."""
         listed = entry.options.allowed_communication_protocols
         if listed is None and source.trust is Trust.OPERATOR:
             listed = protocols

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LoadedManual:
-    """The raw tools of a manual that the operator wants, and what the operator must be told about the manual."""
+    """The raw tools of a manual that the operator wants, its faults, and what it says of itself."""
 
     tools: list[RawTool]
     faults: list[Fault] = field(default_factory=list[Fault])

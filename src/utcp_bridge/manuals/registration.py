@@ -79,7 +79,7 @@ class ManualState:
 
 
 class Registration:
-    """Owns the manuals' states and the transports' instances."""
+    """Holds the state of every manual, and one instance of each transport in use."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Registration:
         return self._services.settings
 
     def states(self) -> list[ManualState]:
-        """Every manual's state, in the order of registration."""
+        """Return the state of every manual, in the order of registration."""
         return list(self._states.values())
 
     def transport(self, kind: str) -> AnyTransport:

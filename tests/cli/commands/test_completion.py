@@ -55,6 +55,8 @@ def press_tab(line, **environ):
     [
         ("utcp-bridge comp", ["completion"]),
         ("utcp desc", ["describe"]),
+        ("utcp help securi", ["security"]),
+        ("utcp help transports/stre", ["transports/streamable_http"]),
         ("utcp-registry s", ["serve"]),
         ("utcp completion z", ["zsh"]),
         ("utcp-bridge tools --qui", ["--quickstart"]),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from utcp_bridge.cli.hosts import Host
     from utcp_bridge.model import JsonObject
 
-__all__ = ["bridge_command", "install"]
+__all__ = ["install"]
 
 _HOST_NAMES = ("claude-desktop", "claude-code", "cursor", "vscode", "codex", "windsurf")
 
@@ -63,7 +61,7 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
     HOST is claude-desktop, claude-code, cursor, vscode, codex or windsurf. The other entries of the file stay, and the
     old file is kept as a backup.
     """
-    from utcp_bridge.cli.hosts import HOSTS
+    from utcp_bridge.cli.hosts import HOSTS, bridge_command
 
     if host is None:
         _list_hosts(project)
@@ -76,13 +74,6 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
         print_json({chosen.key: {name: entry}})
         return exits.OK
     return _write(chosen, name, entry, project, dry_run=dry_run)
-
-
-def bridge_command(*sources: str) -> tuple[str, list[str]]:
-    """Return the command that a host starts, by absolute path: a host has its own working folder and its own PATH."""
-    arguments = ["serve", *sources]
-    found = shutil.which("utcp-bridge") or shutil.which("utcp-bridge", path=str(Path(sys.executable).parent))
-    return (found, arguments) if found else (sys.executable, ["-m", "utcp_bridge", *arguments])
 
 
 def _absolute(sources: Iterable[str]) -> Iterator[str]:

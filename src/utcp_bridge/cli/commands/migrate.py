@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.commands.install import bridge_command
 from utcp_bridge.cli.options import debug_option
 from utcp_bridge.cli.output import note, print_line
 
@@ -87,7 +86,7 @@ def _apply(
 ) -> None:
     import orjson
 
-    from utcp_bridge.cli.hosts import HOSTS, HostFile, show_changes
+    from utcp_bridge.cli.hosts import HOSTS, HostFile, bridge_command, show_changes
 
     before = configuration.read_text(encoding="utf-8") if configuration.exists() else ""
     dotenv = configuration.with_suffix(".env")

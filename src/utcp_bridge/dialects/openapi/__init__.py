@@ -162,7 +162,7 @@ def _operation_id(node: Located) -> str:
 
 
 def _facts(name: str, method: str, path: str, node: Located) -> ToolFacts:
-    """What the operator's rules can ask of an operation; `name` is the name that its tool has unless overridden."""
+    """Return the facts of an operation; `name` is the name of its tool unless an override changes it."""
     operation_id = _operation_id(node)
     return ToolFacts(
         names=(name, operation_id) if operation_id not in {"", name} else (name,),
