@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import Extensions, UtcpClient
-    from utcp_bridge.client.sync import ToolInfo, UTCPClient
+    from utcp_bridge.client.sync import SyncUtcpClient, ToolInfo, UTCPClient
     from utcp_bridge.convert import openapi_to_utcp
     from utcp_bridge.errors import (
         Busy,
@@ -80,6 +80,7 @@ __all__ = [
     "ReplyTooLarge",
     "Result",
     "Services",
+    "SyncUtcpClient",
     "Target",
     "TokenError",
     "Tool",
@@ -129,6 +130,7 @@ _HOMES = {
     "ReplyTooLarge": "errors",
     "Result": "model",
     "Services": "transport",
+    "SyncUtcpClient": "client.sync",
     "Target": "transport",
     "TokenError": "errors",
     "Tool": "model",

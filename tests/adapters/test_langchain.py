@@ -80,7 +80,7 @@ def test_what_is_no_manual_is_named_at_once(service, tmp_path):
         UTCPToolkit.from_manual(f"{service.base}/secure/utcp")
     empty = tmp_path / "empty.json"
     empty.write_text("[]", encoding="utf-8")
-    with pytest.raises(ManualError, match=r"empty\.json holds no manual"):
+    with pytest.raises(ManualError, match=r"empty\.json contains no manual"):
         UTCPToolkit.from_manual(empty)
 
 

@@ -6,9 +6,9 @@ import orjson
 import pytest
 from tests.support.server_client import StandIn
 
-from utcp_bridge.catalogue.catalogue import Catalogue
-from utcp_bridge.errors import StaleCursor
-from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.catalogue.catalogue import Catalogue, exposure_for
+from utcp_bridge.errors import StaleCursor, UnknownTool
+from utcp_bridge.settings import BridgeSettings, ExposureLimits, MetaToolNames
 
 INPUTS = {"type": "object", "properties": {"$top": {"type": "integer"}, "q": {"type": "string"}}}
 
@@ -52,6 +52,16 @@ def test_a_tool_answers_to_its_mcp_name_its_utcp_name_and_every_alias():
     assert catalogue.resolve("m_a") is None
 
 
+def test_a_tool_is_found_by_each_of_its_names():
+    client = client_of()
+    tool = client.add("m", "a.b")
+    catalogue = Catalogue(client)
+    assert [catalogue.find_tool(name, remedy="").tool for name in ("m.a.b", "m_a_b", "a.b")] == [tool] * 3
+    with pytest.raises(UnknownTool) as caught:
+        catalogue.find_tool("m.a.c", remedy="Look around.")
+    assert str(caught.value) == "There is no tool 'm.a.c'. Did you mean m.a.b? Look around."
+
+
 def test_arguments_are_turned_back_into_the_tools_own():
     client = client_of()
     client.add("m", "t", inputs=INPUTS)
@@ -73,7 +83,7 @@ def test_root_combinators_are_listed_for_versions_that_allow_them():
 
 
 def test_pages_follow_one_another_and_end():
-    catalogue = Catalogue(client_of(25, page_size=10), lambda: [{"name": "search_tools", "inputSchema": {}}])
+    catalogue = Catalogue(client_of(25, page_size=10), lambda _counts: [{"name": "search_tools", "inputSchema": {}}])
     pages = walk(catalogue)
     assert [len(page) for page in pages] == [11, 10, 5]
     assert [name for page in pages for name in page] == [
@@ -138,7 +148,7 @@ def test_output_schemas_are_not_listed_when_results_are_never_structured():
 
 def test_the_input_schema_of_a_meta_tool_can_be_looked_up_too():
     meta = {"name": "search_tools", "inputSchema": {"type": "object"}}
-    catalogue = Catalogue(client_of(1), lambda: [meta])
+    catalogue = Catalogue(client_of(1), lambda _counts: [meta])
     assert catalogue.input_schema("search_tools") == {"type": "object"}
     assert catalogue.input_schema("m_tool00000") == {"type": "object", "properties": {}}
     assert catalogue.input_schema("none") is None
@@ -186,3 +196,91 @@ def test_ten_thousand_tools_take_well_under_a_second_of_cpu():
     assert sum(len(page) for page in walk(catalogue)) == 10_000
     assert named < 0.4
     assert process_time() - started < 2.5
+
+
+def test_an_entry_says_all_that_a_host_needs():
+    client = client_of()
+    client.add(
+        "shop",
+        "orders.list",
+        description="List\u200b orders.",
+        inputs=INPUTS,
+        outputs={"type": "array", "items": {"type": "string"}},
+        tags=("order", "\u202e", "read"),
+        annotations={"readOnlyHint": True, "destructiveHint": "no", "other": 1},
+        deprecated=True,
+    )
+    (listed,) = Catalogue(client).page().tools
+    assert listed == {
+        "name": "shop_orders_list",
+        "title": "shop.orders.list",
+        "description": "Deprecated. List orders.",
+        "inputSchema": {"type": "object", "properties": {"top": {"type": "integer"}, "q": {"type": "string"}}},
+        "outputSchema": {"type": "object", "properties": {"result": {"type": "array", "items": {"type": "string"}}}},
+        "annotations": {"readOnlyHint": True},
+        "_meta": {"utcp/name": "shop.orders.list", "utcp/tags": ["order", "read"], "utcp/renamed": {"top": "$top"}},
+    }
+
+
+def test_a_title_of_its_own_is_kept_and_long_descriptions_are_cut():
+    client = client_of()
+    client.add("m", "t", title="A\ntitle", description="word " * 1000)
+    (listed,) = Catalogue(client).page().tools
+    assert listed["title"] == "A title"
+    assert len(listed["description"]) <= 1024
+
+
+META = {"name": "search_tools", "inputSchema": {"type": "object"}}
+FEW = ExposureLimits(tools=4)
+
+
+def catalogue_of(count=5, **settings):
+    client = StandIn(BridgeSettings(**settings))
+    for number in range(count):
+        client.add("m", f"tool{number:05}", description=f"Number {number}.")
+    return Catalogue(client, lambda _counts: [META]), client
+
+
+@pytest.mark.parametrize(
+    ("settings", "listed"),
+    [
+        ({}, 5),
+        ({"exposure_limits": FEW}, 0),
+        ({"exposure_limits": FEW, "exposure": "all"}, 5),
+        ({"exposure_limits": ExposureLimits(tokens=50)}, 0),
+        ({"exposure": "search"}, 0),
+        ({"exposure": "search", "pinned": ("m.tool00003", "*_tool00004")}, 2),
+        ({"exposure": "pinned", "pinned": ("m.tool00003",)}, 1),
+        ({"exposure_limits": FEW, "meta_tools": MetaToolNames(search=None)}, 5),
+        ({"exposure_limits": FEW, "meta_tools": MetaToolNames(call=None)}, 5),
+    ],
+)
+def test_exposure_decides_what_is_listed_but_not_what_can_be_called(settings, listed):
+    catalogue, client = catalogue_of(**settings)
+    assert len(catalogue.listed) == listed
+    assert sum(catalogue.view().is_listed(tool) for tool in client.tools()) == listed
+    assert len(catalogue.entries) == 5
+    assert catalogue.resolve("m_tool00000") is not None
+
+
+def test_what_is_pinned_alone_stands_without_the_meta_tools():
+    catalogue, _ = catalogue_of(exposure="pinned", pinned=("m.tool00003",))
+    assert [tool["name"] for tool in catalogue.page().tools] == ["m_tool00003"]
+
+
+def test_a_client_gets_the_first_exposure_whose_pattern_fits_its_name():
+    settings = BridgeSettings(exposure_by_client={"Cursor*": "search", "*": "all"}, exposure="pinned")
+    assert exposure_for(settings, "cursor-vscode") == "search"
+    assert exposure_for(settings, "Inspector") == "all"
+    assert exposure_for(settings, None) == "pinned"
+
+
+def test_clients_see_lists_of_their_own_and_cursors_do_not_cross():
+    catalogue, client = catalogue_of(exposure="all", page_size=2, exposure_by_client={"cursor*": "search"})
+    first = catalogue.page(client="Inspector")
+    assert len(first.tools) == 3
+    assert [tool["name"] for tool in catalogue.page(client="cursor").tools] == ["search_tools"]
+    with pytest.raises(StaleCursor):
+        catalogue.page(first.next_cursor, client="cursor")
+    assert not catalogue.view("cursor").is_listed(client.tools()[0])
+    assert catalogue.view("Inspector").is_listed(client.tools()[0])

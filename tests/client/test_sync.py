@@ -8,7 +8,7 @@ import threading
 import pytest
 from tests.support.threaded import threaded_service
 
-from utcp_bridge import UTCPClient, openapi_to_utcp
+from utcp_bridge import SyncUtcpClient, UTCPClient, openapi_to_utcp
 from utcp_bridge.errors import CallerError, ConfigError, UnknownTool, Unreachable, UtcpError
 
 
@@ -57,7 +57,7 @@ def test_a_manual_may_be_given_a_name_and_several_may_not(client, service, tmp_p
     entries = [{"name": name, "call_template_type": "http", "url": f"{service.base}/utcp"} for name in ("a", "b")]
     path = tmp_path / "two.json"
     path.write_text(json.dumps(entries), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"two\.json holds 2 manuals\. Leave the name away"):
+    with pytest.raises(ConfigError, match=r"two\.json contains 2 manuals\. Omit `name`"):
         client.load_manual(path, "one")
     assert {state.name for state in client.client.report()} == {"peer"}
 
@@ -77,7 +77,7 @@ def test_a_name_in_two_manuals_must_be_said_in_full(client, service):
     client.load_manual_dict(local(service), "a")
     client.load_manual_dict(local(service), "b")
     assert sorted(client.list_tools()) == ["a.get_weather", "b.get_weather"]
-    with pytest.raises(UnknownTool, match="several manuals"):
+    with pytest.raises(UnknownTool, match="Several manuals"):
         client.call_tool("get_weather")
     assert client.get_tool_info("b.get_weather").name == "b.get_weather"
     assert client.deregister_manual("a")
@@ -130,6 +130,29 @@ def test_a_program_that_forgets_to_close_ends_all_the_same():
     code = "from utcp_bridge import UTCPClient; client = UTCPClient(); print(client.list_tools())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[]", "")
+
+
+def test_the_client_has_two_names() -> None:
+    assert SyncUtcpClient is UTCPClient
+
+
+@pytest.mark.parametrize("form", ["own name", "UTCP name", "Tool"])
+def test_every_method_takes_a_tool_or_its_names(client, service, form):
+    client.load_manual_dict(local(service), "m")
+    found = client.find_tool("get_weather")
+    tool = {"own name": "get_weather", "UTCP name": "m.get_weather", "Tool": found}[form]
+    arguments = {"location": "Paris"}
+    assert client.find_tool(tool) is found
+    assert client.get_tool_info(tool).name == "m.get_weather"
+    assert client.streams(tool) is False
+    assert client.explain(tool, arguments).line == f"GET {service.base}/echo?location=Paris"
+    values = [
+        client.call(tool, arguments).value,
+        client.call_tool(tool, arguments),
+        client.start_call(tool, arguments).result(20).value,
+        *client.call_tool_streaming(tool, arguments),
+    ]
+    assert [value["query"] for value in values] == [[["location", "Paris"]]] * 4
 
 
 def test_closing_twice_does_nothing_more():

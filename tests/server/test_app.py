@@ -1,5 +1,8 @@
 """Handlers of the MCP server, asked directly."""
 
+import gc
+from types import SimpleNamespace
+
 import anyio
 import pytest
 from mcp.server._otel import OpenTelemetryMiddleware
@@ -13,8 +16,8 @@ from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.model import Binary, ContentBlocks
 from utcp_bridge.server import app as app_module
-from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.settings import BridgeSettings, MetaTools
+from utcp_bridge.server.app import BridgeServer, Changes
+from utcp_bridge.settings import BridgeSettings, MetaToolNames
 
 pytestmark = pytest.mark.anyio
 MODERN = "2026-07-28"
@@ -40,7 +43,7 @@ def server_of(client=None, **settings):
 
 @pytest.mark.parametrize("version", KNOWN_PROTOCOL_VERSIONS)
 async def test_every_page_entry_is_valid_in_every_protocol_version(version):
-    client = StandIn(BridgeSettings(meta_tools=MetaTools()))
+    client = StandIn(BridgeSettings(meta_tools=MetaToolNames()))
     shapes = [
         {},
         None,
@@ -230,9 +233,9 @@ async def test_without_a_token_partials_go_nowhere():
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (MetaTools(), ["2 tools from m (2)", "search_tools", "call_tool"]),
-        (MetaTools(call=None), ["search_tools"]),
-        (MetaTools(search=None), ["2 tools of 1 providers"]),
+        (MetaToolNames(), ["2 tools from m (2)", "search_tools", "call_tool"]),
+        (MetaToolNames(call=None), ["search_tools"]),
+        (MetaToolNames(search=None), ["2 tools of 1 providers"]),
     ],
 )
 async def test_instructions_name_the_providers_as_they_are_now(names, words):
@@ -285,3 +288,48 @@ async def test_after_the_lifespan_nothing_listens_to_the_client():
         async with server.lifespan(server):
             assert len(server.client._callbacks) == 1
     assert server.client._callbacks == []
+
+
+class Session:
+    def __init__(self, fails=False):
+        self.told = 0
+        self.fails = fails
+        self.event = anyio.Event()
+
+    async def send_tool_list_changed(self):
+        if self.fails:
+            raise OSError("gone")
+        self.told += 1
+        self.event.set()
+
+
+async def remember(changes, session):
+    await changes.remember(SimpleNamespace(session=SimpleNamespace(_connection=session)), None)
+
+
+async def test_a_burst_of_changes_is_told_once_and_a_broken_session_harms_nobody():
+    changes = Changes()
+    broken, session = Session(fails=True), Session()
+    await remember(changes, broken)
+    await remember(changes, session)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(changes.announce)
+            for _ in range(20):
+                changes.mark()
+            await session.event.wait()
+            assert session.told == 1
+            session.event = anyio.Event()
+            changes.mark()
+            await session.event.wait()
+            group.cancel_scope.cancel()
+    assert session.told == 2
+
+
+async def test_a_session_that_is_gone_is_forgotten():
+    changes = Changes()
+    session = Session()
+    await remember(changes, session)
+    del session
+    gc.collect()
+    assert len(changes._sessions) == 0

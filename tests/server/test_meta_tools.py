@@ -10,7 +10,7 @@ from utcp_bridge.model import discard
 from utcp_bridge.search.query import SEARCH_TOOLS_OUTPUT_SCHEMA
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.settings import MetaTools as Names
+from utcp_bridge.settings import MetaToolNames as Names
 
 pytestmark = pytest.mark.anyio
 
@@ -112,6 +112,13 @@ async def test_an_unknown_name_comes_with_the_way_to_the_right_one(names, hint):
     assert hint in result["content"][0]["text"]
 
 
+async def test_an_unknown_name_comes_with_the_nearest_mcp_name():
+    result = await call(server_of(), "call_tool", {"name": "weather_forecst"})
+    assert result["content"][0]["text"] == (
+        "There is no tool 'weather_forecst'. Did you mean weather_forecast? Find the right name with search_tools."
+    )
+
+
 @pytest.mark.parametrize(
     ("names", "listed"),
     [
@@ -123,20 +130,20 @@ async def test_an_unknown_name_comes_with_the_way_to_the_right_one(names, hint):
 )
 def test_meta_tools_can_be_renamed_and_left_out(names, listed):
     server = server_of(meta_tools=names)
-    assert [tool["name"] for tool in server.meta_tools.listed()] == listed
+    assert [tool["name"] for tool in server.catalogue.meta_tools] == listed
     assert all(name in server.meta_tools for name in listed)
     assert ("search_tools" in server.meta_tools) == (names.search == "search_tools")
 
 
 def test_descriptions_name_the_providers_within_a_budget():
     server = server_of()
-    search, call_entry = server.meta_tools.listed()
+    search, call_entry = server.catalogue.meta_tools
     assert "2 tools from stock (1), weather (1)" in search["description"]
     assert "call_tool" in search["description"]
     assert "search_tools" in call_entry["description"]
     for number in range(300):
         server.client.add_many(f"provider_with_a_long_name_{number}", ["x"])
-    assert len(server.meta_tools.listed()[0]["description"]) <= 1024
+    assert len(server.catalogue.meta_tools[0]["description"]) <= 1024
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,12 @@ import base64
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
-from utcp_bridge.catalogue.content_blocks import well_formed
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import Rejected, UtcpError
@@ -33,10 +32,11 @@ from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, is_list
 
 __all__ = ["Rendering", "compact", "fault_result", "render_error", "render_result", "text_result"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
-_LONGEST_DETAIL: Final = 8_000
+_MAX_DETAIL: Final = 8_000
 _TRUNCATED: Final = "_truncated"
+Check = Callable[[Any], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,11 @@ def render_error(error: Exception) -> JsonObject:
         if isinstance(error, Rejected):
             meta["utcp/status"] = error.status
             if error.detail not in (None, "", {}, []):
-                text = f"{text}\n{_cut(compact(error.detail), _LONGEST_DETAIL)}"
+                text = f"{text}\n{_cut(compact(error.detail), _MAX_DETAIL)}"
         return {**fault_result(text), "_meta": meta}
     ident = uuid.uuid4().hex[:12]
-    _log.error("A call failed inside the bridge (%s, id %s).", type(error).__name__, ident)
-    _log.debug("Cause of %s:", ident, exc_info=error)
+    _logger.error("A call failed inside the bridge (%s, id %s).", type(error).__name__, ident)
+    _logger.debug("Cause of %s:", ident, exc_info=error)
     return fault_result(f"The call failed inside the bridge. The log names the cause under id {ident}.")
 
 
@@ -189,7 +189,7 @@ def _passed_through(value: ContentBlocks, rendering: Rendering) -> JsonObject:
 
 def _valid_blocks(blocks: Iterable[Any]) -> list[JsonObject]:
     safe: list[Any] = _json_safe(list(blocks))
-    return [well_formed(block, compact) for block in safe]
+    return [well_formed(block) for block in safe]
 
 
 def _json_safe(value: Any) -> Any:
@@ -244,3 +244,74 @@ def _encodable(text: str) -> str:
 def _cut(text: str, limit: int) -> str:
     data = text.encode()
     return text if len(data) <= limit else data[:limit].decode("utf-8", "ignore")
+
+
+# --- MCP content from another server, checked field by field ---
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_audience(value: Any) -> bool:
+    return is_list(value) and all(isinstance(one, str) and one in {"user", "assistant"} for one in value)
+
+
+_ANNOTATIONS: Final[Mapping[str, Check]] = {"audience": _is_audience, "priority": _is_share, "lastModified": _is_text}
+_RESOURCE: Final[Mapping[str, Check]] = {"mimeType": _is_text, "_meta": is_object}
+_SHAPES: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, Check]]]] = {
+    "text": (("text",), {}),
+    "image": (("data", "mimeType"), {}),
+    "audio": (("data", "mimeType"), {}),
+    "resource_link": (
+        ("uri", "name"),
+        {"title": _is_text, "description": _is_text, "mimeType": _is_text, "size": _is_size},
+    ),
+}
+"""Kind → (needed strings, optional fields)."""
+
+
+def well_formed(block: Any) -> JsonObject:
+    """The block with only its well-formed fields; as text if it is none."""
+    kept = _kept(block) if is_object(block) else None
+    if kept is None:
+        return {"type": "text", "text": compact(block)}
+    if is_object(meta := block.get("_meta")):
+        kept["_meta"] = meta
+    if is_object(notes := block.get("annotations")) and (valid := _optional(notes, _ANNOTATIONS)):
+        kept["annotations"] = valid
+    return kept
+
+
+def _kept(block: JsonObject) -> JsonObject | None:
+    kind = block.get("type")
+    if kind == "resource":
+        return _embedded(block.get("resource"))
+    if not isinstance(kind, str) or kind not in _SHAPES:
+        return None
+    needed, optional = _SHAPES[kind]
+    if not all(_is_text(block.get(key)) for key in needed):
+        return None
+    return {"type": kind, **{key: block[key] for key in needed}, **_optional(block, optional)}
+
+
+def _embedded(resource: Any) -> JsonObject | None:
+    if not is_object(resource) or not _is_text(resource.get("uri")):
+        return None
+    for key in ("text", "blob"):
+        if _is_text(resource.get(key)):
+            kept = {"uri": resource["uri"], key: resource[key], **_optional(resource, _RESOURCE)}
+            return {"type": "resource", "resource": kept}
+    return None
+
+
+def _optional(source: JsonObject, fields: Mapping[str, Check]) -> JsonObject:
+    return {key: source[key] for key, check in fields.items() if key in source and check(source[key])}

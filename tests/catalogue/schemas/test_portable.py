@@ -7,8 +7,9 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mcp.shared.inbound import find_invalid_x_mcp_header
 
-from utcp_bridge.catalogue.schemas.portable import portable_input, portable_output
+from utcp_bridge.catalogue.schemas.portable import fold_root, keep_valid_headers, portable_input, portable_output
 
 BIG = 16_384
 STRING = {"type": "string"}
@@ -361,3 +362,126 @@ def test_whatever_a_provider_writes_is_listed_as_a_valid_object_schema(schema):
         assert len(orjson.dumps(form)) <= 2_000
         jsonschema_rs.validator_for(form, validate_formats=False)
     assert not ported.schema.keys() & {"anyOf", "allOf", "oneOf", "not", "if"}
+
+
+TEXT, INTEGER = {"type": "string"}, {"type": "integer"}
+
+
+def folded(schema, definitions=None):
+    result, was_folded = fold_root({"type": "object", "properties": {}, **schema}, definitions or {})
+    assert was_folded
+    return result["properties"], result.get("required")
+
+
+def test_a_schema_without_combinators_is_left_alone():
+    schema = {"type": "object", "properties": {"a": TEXT}}
+    assert fold_root(schema, {}) == (schema, False)
+    assert fold_root(schema, {})[0] is schema
+
+
+def test_all_of_adds_properties_and_what_they_require():
+    schema = {
+        "properties": {"a": TEXT},
+        "required": ["a"],
+        "allOf": [{"properties": {"b": INTEGER}, "required": ["b", "a"]}],
+    }
+    assert folded(schema) == ({"a": TEXT, "b": INTEGER}, ["a", "b"])
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf"])
+def test_alternatives_require_only_what_all_of_them_require(keyword):
+    branches = [
+        {"properties": {"a": TEXT, "c": TEXT}, "required": ["a", "c"]},
+        {"properties": {"b": INTEGER}, "required": ["c", "b"]},
+    ]
+    assert folded({keyword: branches}) == ({"a": TEXT, "c": TEXT, "b": INTEGER}, ["c"])
+
+
+def test_branches_that_are_references_are_followed():
+    definitions = {"one": {"properties": {"a": TEXT}, "required": ["a"]}}
+    assert folded({"allOf": [{"$ref": "#/$defs/one"}, {"$ref": "#/$defs/none"}]}, definitions) == ({"a": TEXT}, ["a"])
+
+
+def test_conditions_add_optional_properties():
+    schema = {
+        "if": {"properties": {"x": TEXT}},
+        "then": {"properties": {"a": TEXT}, "required": ["a"]},
+        "else": {"properties": {"b": INTEGER}},
+        "dependentSchemas": {"x": {"properties": {"c": TEXT}}},
+    }
+    assert folded(schema) == ({"a": TEXT, "b": INTEGER, "c": TEXT}, None)
+
+
+def test_what_is_required_but_described_nowhere_is_not_listed_as_required():
+    assert folded({"anyOf": [{"required": ["ghost"]}]}) == ({}, None)
+
+
+def test_a_property_that_branches_describe_differently_may_be_either():
+    branches = [{"properties": {"a": sub}} for sub in (TEXT, INTEGER, INTEGER, {"type": "null"})]
+    assert folded({"oneOf": branches})[0] == {"a": {"anyOf": [TEXT, INTEGER, {"type": "null"}]}}
+
+
+def test_a_branch_that_says_nothing_of_a_property_does_not_hide_what_another_says():
+    assert folded({"allOf": [{"properties": {"a": {}}}, {"properties": {"a": TEXT}}, {"properties": {"a": {}}}]})[
+        0
+    ] == {"a": TEXT}
+
+
+def test_the_values_of_a_discriminator_are_joined():
+    branches = [
+        {"properties": {"kind": {"type": "string", "const": "cat"}}},
+        {"properties": {"kind": {"type": "string", "enum": ["dog", "cat"]}}},
+    ]
+    assert folded({"oneOf": branches})[0] == {"kind": {"type": "string", "enum": ["cat", "dog"]}}
+
+
+def test_root_keywords_that_hosts_refuse_are_gone():
+    schema = {"type": "object", "properties": {}, "not": {}, "enum": [{}], "const": {}, "allOf": [{}]}
+    assert fold_root(schema, {})[0] == {"type": "object", "properties": {}}
+
+
+@pytest.mark.timeout(5)
+def test_branches_that_multiply_are_given_up_in_time():
+    definitions = {"a": {"allOf": [{"$ref": "#/$defs/a"}] * 20}}
+    assert folded({"allOf": [{"$ref": "#/$defs/a"}] * 20, "properties": {"x": TEXT}}, definitions) == (
+        {"x": TEXT},
+        None,
+    )
+
+
+HEADER = {"type": "string", "x-mcp-header": "Region"}
+BARE = {"type": "string"}
+
+
+def test_a_valid_annotation_stays_also_below_another_property():
+    schema = {"type": "object", "properties": {"a": {"type": "object", "properties": {"b": HEADER}}}}
+    assert keep_valid_headers(schema) == schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "kept"),
+    [
+        ({"x-mcp-header": "Root"}, {}),
+        ({"properties": {"a": {"type": "number", "x-mcp-header": "N"}}}, {"properties": {"a": {"type": "number"}}}),
+        ({"properties": {"a": {"x-mcp-header": "N"}}}, {"properties": {"a": {}}}),
+        ({"properties": {"a": {**BARE, "x-mcp-header": "no token"}}}, {"properties": {"a": BARE}}),
+        ({"properties": {"a": {**BARE, "x-mcp-header": 3}}}, {"properties": {"a": BARE}}),
+        ({"properties": {"a": {**BARE, "x-mcp-header": ""}}}, {"properties": {"a": BARE}}),
+        (
+            {"properties": {"a": HEADER, "b": {**BARE, "x-mcp-header": "REGION"}}},
+            {"properties": {"a": HEADER, "b": BARE}},
+        ),
+        ({"properties": {"a": {"items": HEADER}}}, {"properties": {"a": {"items": BARE}}}),
+        ({"anyOf": [{"properties": {"a": HEADER}}]}, {"anyOf": [{"properties": {"a": BARE}}]}),
+        ({"$defs": {"d": {"properties": {"a": HEADER}}}}, {"$defs": {"d": {"properties": {"a": BARE}}}}),
+    ],
+)
+def test_an_invalid_annotation_is_taken_out(schema, kept):
+    assert find_invalid_x_mcp_header(schema) is not None
+    assert keep_valid_headers(schema) == kept
+    assert find_invalid_x_mcp_header(kept) is None
+
+
+def test_data_that_looks_like_an_annotation_is_data():
+    schema = {"properties": {"a": {"type": "object", "default": {"x-mcp-header": "x"}}}}
+    assert keep_valid_headers(schema) == schema

@@ -14,8 +14,6 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 from utcp_bridge.catalogue.schemas.conforming import relax
-from utcp_bridge.catalogue.schemas.folding import fold_root
-from utcp_bridge.catalogue.schemas.headers import keep_valid_headers
 from utcp_bridge.catalogue.schemas.keywords import ABSENT, NESTED, NESTED_LISTS, NESTED_MAPS, PLAIN, TYPES, modern_form
 from utcp_bridge.catalogue.schemas.size import fit, fit_output
 from utcp_bridge.model import JsonObject, is_list, is_object
@@ -23,16 +21,26 @@ from utcp_bridge.urls import at_pointer
 
 __all__ = ["PortableInput", "PortableOutput", "portable_input", "portable_output"]
 
-_LARGEST_OUTPUT: Final = 1_024
+_MAX_OUTPUT_BYTES: Final = 1_024
 """Output schemas are most of a large list's bytes, and a model can do with the names of what it gets."""
 Fit: TypeAlias = Callable[[JsonObject, int], tuple[JsonObject, list[str]]]
-_DEEPEST: Final = 32
-_MOST_NODES: Final = 4_000
+_MAX_DEPTH: Final = 32
+_MAX_NODES: Final = 4_000
 _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _ODD: Final = re.compile(r"[^a-zA-Z0-9_.-]+")
 _BOOLEAN_KEPT: Final = frozenset({"additionalProperties", "unevaluatedItems", "unevaluatedProperties"})
 _FOR_ARRAYS: Final = ("items", "prefixItems", "contains", "minItems", "maxItems", "uniqueItems")
 _FOR_OBJECTS: Final = ("properties", "required", "additionalProperties", "patternProperties")
+
+_ROOT_ONLY_HERE: Final = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "enum", "const")
+_MAX_FOLD_DEPTH: Final = 8
+_MAX_FOLD_STEPS: Final = 500
+_MAX_ALTERNATIVES: Final = 8
+_BESIDE_VALUES: Final = frozenset({"const", "default", "description", "enum", "title", "type"})
+_HEADER_KEY: Final = "x-mcp-header"
+_HEADER_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
+_HEADER_TYPES: Final = frozenset({"boolean", "integer", "string"})
+_VALUE_KEYWORDS: Final = frozenset({"const", "default", "enum", "examples"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,7 @@ def portable_input(schema: Any, max_bytes: int) -> PortableInput:
 
 def portable_output(schema: Any, max_bytes: int) -> PortableOutput:
     """Make one output schema listable: an object at the root, wrapped if the value is none; relaxed."""
-    porter = _Porter(schema, min(max_bytes, _LARGEST_OUTPUT), fit_output)
+    porter = _Porter(schema, min(max_bytes, _MAX_OUTPUT_BYTES), fit_output)
     root = porter.dereferenced(schema if is_object(schema) else {})
     if root.get("type") == "object" or ("type" not in root and "properties" in root):
         ported, wrapped = porter.node({**root, "type": "object"}, 0), False
@@ -146,7 +154,7 @@ class _Porter:
 
     def dereferenced(self, schema: JsonObject) -> JsonObject:
         """Follow `$ref` at the root; what stands beside it wins."""
-        for _ in range(_DEEPEST):
+        for _ in range(_MAX_DEPTH):
             if "$ref" not in schema:
                 break
             target = self._resolve(schema["$ref"])
@@ -177,7 +185,7 @@ class _Porter:
         if not is_object(schema):
             return self._degenerate(schema)
         self._nodes += 1
-        if depth > _DEEPEST or self._nodes > _MOST_NODES:
+        if depth > _MAX_DEPTH or self._nodes > _MAX_NODES:
             self.cut["levels below a depth or number that no host needs"] = None
             return {}
         out: JsonObject = {}
@@ -236,7 +244,7 @@ class _Porter:
     def _resolve(self, ref: Any) -> Any:
         """What a local reference leads to in the end; ABSENT for remote, dangling and circular ones."""
         seen: set[str] = set()
-        while isinstance(ref, str) and ref not in seen and len(seen) < _DEEPEST:
+        while isinstance(ref, str) and ref not in seen and len(seen) < _MAX_DEPTH:
             seen.add(ref)
             target = self._pointed(ref)
             if not is_object(target) or set(target) != {"$ref"}:
@@ -275,3 +283,129 @@ def _alternatives(out: JsonObject, kinds: list[str]) -> JsonObject:
 
 def _encodable(key: Any) -> bool:
     return isinstance(key, str) and (key.isascii() or not any("\ud800" <= char <= "\udfff" for char in key))
+
+
+# --- combinators at the root, for hosts that refuse them there ---
+
+
+def fold_root(schema: JsonObject, definitions: JsonObject) -> tuple[JsonObject, bool]:
+    """The schema without combinators at its root, and whether there were any.
+
+    `definitions` are what its `#/$defs/` references lead to.
+    """
+    if not any(key in schema for key in _ROOT_ONLY_HERE):
+        return schema, False
+    properties, required = _Folding(definitions).fold(schema, 0)
+    plain = {key: value for key, value in schema.items() if key not in _ROOT_ONLY_HERE}
+    plain["properties"] = properties
+    plain.pop("required", None)
+    if wanted := [name for name in dict.fromkeys(required) if name in properties]:
+        plain["required"] = wanted
+    return plain, True
+
+
+class _Folding:
+    """One folding; counts its steps, for branches that refer to branches multiply."""
+
+    def __init__(self, definitions: JsonObject) -> None:
+        self._definitions = definitions
+        self._steps = 0
+
+    def fold(self, schema: JsonObject, depth: int) -> tuple[JsonObject, list[str]]:
+        """The properties that a schema and its branches name, and those that it always requires."""
+        schema = self._target(schema)
+        properties: JsonObject = dict(schema.get("properties", {}))
+        required: list[str] = list(schema.get("required", []))
+        self._steps += 1
+        if depth >= _MAX_FOLD_DEPTH or self._steps > _MAX_FOLD_STEPS:
+            return properties, required
+        for branch in schema.get("allOf", []):
+            more, needed = self.fold(branch, depth + 1)
+            _merge(properties, more)
+            required += needed
+        for key in ("anyOf", "oneOf"):
+            folded = [self.fold(branch, depth + 1) for branch in schema.get(key, [])]
+            for more, _ in folded:
+                _merge(properties, more)
+            required += [name for name in (folded[0][1] if folded else []) if all(name in each for _, each in folded)]
+        for branch in _optional_branches(schema):
+            _merge(properties, self.fold(branch, depth + 1)[0])
+        return properties, required
+
+    def _target(self, schema: JsonObject) -> JsonObject:
+        ref = schema.get("$ref")
+        if not isinstance(ref, str):
+            return schema
+        target = self._definitions.get(ref.removeprefix("#/$defs/"))
+        return {**target, **schema} if is_object(target) else schema
+
+
+def _optional_branches(schema: JsonObject) -> list[JsonObject]:
+    branches = [schema[key] for key in ("then", "else") if key in schema]
+    return [*branches, *schema.get("dependentSchemas", {}).values()]
+
+
+def _merge(properties: JsonObject, more: JsonObject) -> None:
+    for name, sub in more.items():
+        old = properties.get(name)
+        properties[name] = sub if not old else old if not sub or old == sub else _either(old, sub)
+
+
+def _either(first: JsonObject, second: JsonObject) -> JsonObject:
+    values, others = _values(first), _values(second)
+    if values is not None and others is not None and first.get("type") == second.get("type"):
+        merged = [*values, *(value for value in others if value not in values)]
+        return {**{key: value for key, value in first.items() if key != "const"}, "enum": merged}
+    branches: list[Any] = list(first["anyOf"]) if set(first) == {"anyOf"} else [first]
+    if second not in branches and len(branches) < _MAX_ALTERNATIVES:
+        branches.append(second)
+    return {"anyOf": branches}
+
+
+def _values(schema: JsonObject) -> list[Any] | None:
+    """The values a property may have, if that is all its schema says (a discriminator, mostly)."""
+    if not schema.keys() <= _BESIDE_VALUES:
+        return None
+    if "const" in schema:
+        return [schema["const"]]
+    values = schema.get("enum")
+    return values if is_list(values) else None
+
+
+# --- `x-mcp-header` annotations: a client must drop a tool that has an invalid one ---
+
+
+def keep_valid_headers(schema: JsonObject) -> JsonObject:
+    """A copy of `schema` in which every `x-mcp-header` left is valid."""
+    return _strip(schema, set(), reachable=True, carrier=False)
+
+
+def _strip(schema: JsonObject, seen: set[str], *, reachable: bool, carrier: bool) -> JsonObject:
+    new: JsonObject = {}
+    for key, value in schema.items():
+        if key == _HEADER_KEY:
+            if carrier and reachable and _is_valid(schema, value, seen):
+                seen.add(value.lower())
+                new[key] = value
+        elif key == "properties":
+            new[key] = {name: _strip(sub, seen, reachable=reachable, carrier=True) for name, sub in value.items()}
+        else:
+            new[key] = value if key in _VALUE_KEYWORDS else _strip_below(value, seen)
+    return new
+
+
+def _strip_below(value: Any, seen: set[str]) -> Any:
+    if is_object(value):
+        return _strip(value, seen, reachable=False, carrier=False)
+    if is_list(value):
+        return [_strip_below(one, seen) for one in value]
+    return value
+
+
+def _is_valid(schema: JsonObject, token: Any, seen: set[str]) -> bool:
+    return (
+        isinstance(token, str)
+        and _HEADER_TOKEN.fullmatch(token) is not None
+        and schema.get("type") in _HEADER_TYPES
+        and token.lower() not in seen
+    )
