@@ -1,4 +1,4 @@
-"""Settings: defaults, limits, the environment, and what errors may show."""
+"""Settings: defaults, limits, groups, the environment, and errors without secrets."""
 
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -115,7 +115,7 @@ def test_environment_variables_are_read_as_json_or_text() -> None:
     settings = BridgeSettings.model_validate(found)
     assert (settings.port, settings.strict, settings.rate_limit) == (9000, True, 2.5)
     assert settings.meta_tools == MetaToolNames(call=None)
-    assert settings.bearer_token == SecretStr("12345"), "text stays text, however much it looks like a number"
+    assert settings.bearer_token == SecretStr("12345"), "a text setting stays text, also if it looks like a number"
     assert (settings.audit_log, settings.exposure) == ("null", "search")
     assert "retries" not in found
 

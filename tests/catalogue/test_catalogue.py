@@ -1,4 +1,4 @@
-"""The listed view over the client's tools."""
+"""The catalogue: names, entries, exposures and pages."""
 
 from time import process_time
 

@@ -1,4 +1,4 @@
-"""UTCP name to MCP name."""
+"""MCP names of UTCP tools."""
 
 import hashlib
 import random
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.catalogue.naming import LONGEST_NAME, NAME_PATTERN, assign_names, check_alias
+from utcp_bridge.catalogue.naming import MAX_NAME, NAME_PATTERN, assign_names, check_alias
 from utcp_bridge.errors import ConfigError
 
 RESERVED = ("search_tools", "call_tool")
@@ -60,12 +60,12 @@ def test_names_that_differ_in_letter_case_alone_are_told_apart():
 def test_a_long_name_is_cut_and_keeps_a_piece_of_manual_and_tool():
     manual, tool = "manual" * 10, "operation" * 10
     name = assign_names([(manual, tool)])[manual, tool]
-    assert len(name) <= LONGEST_NAME
+    assert len(name) <= MAX_NAME
     assert name.startswith("manualmanualman_operationoperation")
 
 
 def test_a_name_of_just_the_greatest_length_is_kept():
-    tool = "t" * (LONGEST_NAME - 2)
+    tool = "t" * (MAX_NAME - 2)
     assert assign_names([("m", tool)]) == {("m", tool): f"m_{tool}"}
 
 
@@ -131,7 +131,7 @@ def test_the_suffix_grows_until_the_name_is_free():
 def test_when_every_suffix_is_taken_the_operator_is_asked_for_an_alias():
     key = ("m", "日本")
     digest = hashlib.sha256("\0".join(key).encode()).hexdigest()
-    taken = [f"m_{digest[:digits]}" for digits in range(8, LONGEST_NAME)]
+    taken = [f"m_{digest[:digits]}" for digits in range(8, MAX_NAME)]
     with pytest.raises(ConfigError, match="No free MCP name"):
         assign_names([key], reserved=taken)
 

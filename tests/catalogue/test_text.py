@@ -1,4 +1,4 @@
-"""Text hygiene."""
+"""Cleaning text of other programs."""
 
 import pytest
 

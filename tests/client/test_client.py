@@ -1,4 +1,4 @@
-"""None"""
+"""The client: manuals, tools, calls, explanations, and the names of the UTCP reference libraries."""
 
 import json
 import logging
@@ -50,7 +50,7 @@ class CounterTemplate(CallTemplate):
 
 
 class CounterTransport(Transport[CounterTemplate]):
-    """Streams numbers; its discovery makes its own tool."""
+    """Streams numbers. Its discovery makes its own tool."""
 
     kinds = ("counter",)
     template = CounterTemplate
@@ -464,7 +464,7 @@ async def test_a_transport_that_cannot_tell_says_so() -> None:
 
 
 class HttpCallTemplate(BaseModel):
-    """As a program of the reference library has it."""
+    """A model as in programs with the reference library."""
 
     name: str
     call_template_type: str = "http"

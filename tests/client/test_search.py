@@ -1,4 +1,4 @@
-"""The search of a client: indexed ahead, by words or by meaning, in step with the tools."""
+"""The search of a client: indexed ahead, by words or by meaning, with the live tools."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ async def names(client, query):
 
 
 async def ready(client, query):
-    """Search until the tools have their vectors; the caller bounds the time."""
+    """Search until the tools have vectors. The caller limits the time."""
     while await client.prepare_search([query]):
         await anyio.lowlevel.checkpoint()
     return await names(client, query)
@@ -183,7 +183,7 @@ async def test_a_local_model_of_model2vec_finds_by_meaning(tmp_path):
 
 
 def make_model(folder):
-    """A real model of three words, two of one meaning."""
+    """A real model of three words. Two have the same meaning."""
     import numpy as np
     from model2vec import StaticModel
     from tokenizers import Tokenizer, models, pre_tokenizers

@@ -1,4 +1,4 @@
-"""The client for programs without an event loop, as the guides show it."""
+"""The client for programs without an event loop, as in the guides."""
 
 import json
 import subprocess

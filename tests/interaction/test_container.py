@@ -1,4 +1,4 @@
-"""What can be read off the container's recipe without building it; the installation itself is tried elsewhere."""
+"""Checks of the Dockerfile without building it. Other tests install the package."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What `explain` tells is what the peer gets: each kind is explained first and called then."""
+"""`explain` shows what the peer receives: each test explains a call first, and makes it then."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ MCP_SERVER = Path(__file__).parents[1] / "upstreams" / "mcp_server.py"
 
 @asynccontextmanager
 async def client_with(template, tmp_path, inputs=None):
-    """A client with the one tool `peer.echo` of this template."""
+    """Open a client with one tool `peer.echo` of this template."""
     tool = {"name": "echo", "inputs": inputs or {"type": "object"}, "tool_call_template": template}
     entry = {
         "name": "peer",
@@ -46,7 +46,7 @@ async def client_with(template, tmp_path, inputs=None):
 
 
 async def explained_and_called(template, arguments, tmp_path, **options):
-    """The explanation, and what the call that followed returned."""
+    """Return the explanation of a call, and the result of making it."""
     async with client_with(template, tmp_path, **options) as client:
         request = await client.explain(client.find("peer.echo"), arguments)
         value = await client.call_tool("peer.echo", arguments)
@@ -120,7 +120,7 @@ async def test_a_tcp_message_is_told_with_its_frame(tmp_path):
         }
         async with client_with(template, tmp_path) as client:
             request = await client.explain(client.find("peer.echo"), {"text": "hé"})
-            with pytest.raises(ReplyTooLarge):  # the service's answer has no frame
+            with pytest.raises(ReplyTooLarge):  # the service's reply has no frame
                 await client.call_tool("peer.echo", {"text": "hé"})
         assert b"".join(service.received) == request.messages[0] == b"\x00\x00\x00\x0e" + '{"text":"hé"}'.encode()
         assert request.line == f"tcp://127.0.0.1:{service.port}"

@@ -47,7 +47,7 @@ server.run()
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with the OpenAPI description, and beside it a PATH with the commands that the transcript names."""
+    """Return a folder with the OpenAPI description, and a PATH with the commands of the transcript."""
     programs = tmp_path / "bin"
     programs.mkdir()
     clock = programs / "mcp-server-time"
@@ -110,5 +110,5 @@ def test_the_page_shows_the_configuration_that_init_writes(folder):
 
 
 def shown(verb):
-    """What the page says a verb prints."""
+    """Return the output of a verb as the page shows it."""
     return re.search(rf"^\$ utcp-bridge {verb}\b.*\n((?:[^$].*\n)*)", TRANSCRIPT, re.MULTILINE)[1]

@@ -1,4 +1,4 @@
-"""Serving over streamable HTTP: what the endpoint lets in, seen from outside."""
+"""Serving over streamable HTTP: which requests the endpoint accepts, tested from outside."""
 
 import http.client
 import json
@@ -35,7 +35,7 @@ HEADERS = {
 
 
 def ask(url, body=CALL, *, method="POST", path=None, **headers):
-    """(status, headers, body) of one request; a header of None is left out."""
+    """Return (status, headers, body) of one request. A header of None is omitted."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
     wanted = {**HEADERS, "Host": parts.netloc, **{name.replace("_", "-"): value for name, value in headers.items()}}

@@ -1,4 +1,4 @@
-"""UTCP clients behind the bridge: a real server, and a client that knows nothing of MCP."""
+"""UTCP clients behind the bridge: a real server, and a client without MCP."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def config(upstream, tmp_path):
 
 @contextmanager
 def bridge(config):
-    """The URL of a served bridge's manual."""
+    """Return the URL of a served bridge's manual."""
     command = [sys.executable, "-m", "utcp_bridge", "serve", str(config), "--http", "--port", "0"]
     environ = {**os.environ, "UTCP_BRIDGE_BEARER_TOKEN": TOKEN}
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environ) as process:

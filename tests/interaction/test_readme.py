@@ -1,4 +1,4 @@
-"""The configuration and the commands of README.md, typed in an empty folder; only its hosts are on this machine."""
+"""The configuration and commands of README.md, typed in an empty folder. Services on this machine replace its hosts."""
 
 import json
 import os
@@ -25,7 +25,7 @@ PROGRAM = next(block for block in re.findall(r"```python\n(.*?)```", README, re.
 
 
 def application(base: list[str]) -> FastAPI:
-    """The shop, and the weather service with its manual."""
+    """Serve the shop, and the weather service with its manual."""
     app = FastAPI(title="Shop")
 
     @app.get("/orders")
@@ -76,7 +76,7 @@ def typed(line, folder, **environ):
 
 @pytest.fixture
 def folder(base, tmp_path):
-    """The README's files, with their hosts on this machine."""
+    """Return a folder with the README's files, with their hosts on this machine."""
     text = re.sub(r"https://(api|shop)\.example\.com", base, CONFIGURATION)
     (tmp_path / "utcp.json").write_text(text, encoding="utf-8")
     providers = [{"name": "weather", "provider_type": "http", "url": f"{base}/utcp"}]

@@ -1,4 +1,4 @@
-"""Search by meaning as hosts and the command line get it: a configured endpoint, real processes."""
+"""Search by meaning for hosts and on the command line: a configured endpoint, real processes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The programs that UTCP's own guides show, run as they stand but for the import path and the address."""
+"""The programs of UTCP's own guides run unchanged, except for the import path and the address."""
 
 import json
 import os
@@ -131,7 +131,7 @@ print(client.list_tools())
 
 
 def application() -> FastAPI:
-    """The guide's server; its tool is at the server's own address."""
+    """The guide's server, with its tool at the server's own address."""
     app = FastAPI()
 
     # The discovery endpoint returns the tool manual

@@ -1,4 +1,4 @@
-"""Serving over stdin and stdout: the wire itself, seen from outside."""
+"""Serving over stdin and stdout, tested from outside on the level of lines."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo":
 
 
 class Peer:
-    """A client that speaks lines."""
+    """A client that reads and writes lines."""
 
     def __init__(self, process):
         self.process = process
@@ -31,7 +31,7 @@ class Peer:
         return self.number
 
     def receive(self, ident):
-        """The reply to a request; everything before it must be JSON-RPC too."""
+        """Return the reply to a request. Every line before it must be JSON-RPC too."""
         while True:
             message = json.loads(self.process.stdout.readline())
             assert message["jsonrpc"] == "2.0"
@@ -60,7 +60,7 @@ def peer():
 
 
 def wait_in_flight(connected, calls):
-    """Start calls that never end, and return when all of them run."""
+    """Start calls that never end. Return when all of them run."""
     for _ in range(calls):
         connected.request("tools/call", name="demo_wait", arguments={}, _meta={"progressToken": connected.number})
     running = 0

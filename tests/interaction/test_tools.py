@@ -171,7 +171,7 @@ async def test_a_malformed_block_does_not_void_the_others(bridge):
 async def test_a_large_result_is_cut_with_a_notice(bridge):
     shown, notice = (await bridge.call("demo_large")).content
     assert shown.text == "ü" * 500_000
-    assert notice.text == "[The result has 1600000 bytes; only the first 1000000 are shown. Ask for less.]"
+    assert notice.text == "[The result has 1600000 bytes. Only the first 1000000 are shown. Ask for less.]"
 
 
 @proves("error.refused")

@@ -1,4 +1,4 @@
-"""Handlers of the MCP server, asked directly."""
+"""Handlers of the MCP server, called directly, and the notification of changes."""
 
 import gc
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ MODERN = "2026-07-28"
 
 
 async def ask(server, method, params=None, *, version=MODERN, exchange=None):
-    """One request through the SDK's kernel, as either era's entry would send it."""
+    """Send one request through the SDK's kernel, as the entry of its protocol era does."""
     connection = Connection.from_envelope(version, {"name": "t", "version": "1"}, {})
     with anyio.fail_after(5):
         return await serve_one(

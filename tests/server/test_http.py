@@ -27,7 +27,7 @@ def server_of(**settings):
 
 
 async def ask(url, path, *headers):
-    """(status line, body) of one request on a connection of its own."""
+    """Return (status line, body) of one request on its own connection."""
     parts = urlsplit(url)
     async with await anyio.connect_tcp(parts.hostname, parts.port) as stream:
         fields = "".join(f"{header}\r\n" for header in (f"Host: {parts.netloc}", "Connection: close", *headers))
@@ -40,7 +40,7 @@ async def ask(url, path, *headers):
 
 
 async def post(url, method, params, *headers, acknowledged=None):
-    """Everything that one modern request is answered with; the event is set when that begins."""
+    """Return the whole response to one modern request. The event is set when the response begins."""
     parts = urlsplit(url)
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
     fields = [
@@ -64,7 +64,7 @@ async def post(url, method, params, *headers, acknowledged=None):
 
 
 async def serve(server, work):
-    """Serve, run `work(url)` when up, then end by a signal."""
+    """Serve, run `work(url)`, then end the server with a signal."""
     ready = anyio.Event()
     urls = []
 

@@ -1,4 +1,4 @@
-"""The first load and its bound."""
+"""The first load of the manuals and its time limit."""
 
 import anyio
 import pytest

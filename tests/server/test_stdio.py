@@ -22,7 +22,7 @@ INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo":
 
 @contextmanager
 def replaced_standard_streams():
-    """Pipes in the place of descriptors 0 and 1; gives the client's ends (write, read)."""
+    """Replace descriptors 0 and 1 with pipes. Yield the client's ends (write, read)."""
     saved = os.dup(0), os.dup(1)
     (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
     os.dup2(their_in, 0)

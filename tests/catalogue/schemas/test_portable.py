@@ -1,4 +1,4 @@
-"""Schemas as hosts can bear them."""
+"""Schemas that every host accepts."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Schemas cut to a size."""
+"""Cutting schemas to a size."""
 
 import orjson
 import pytest
