@@ -41,11 +41,11 @@ def test_every_setting_is_described_in_a_sentence() -> None:
 
 
 @pytest.mark.parametrize("model", [BridgeSettings, MetaToolNames])
-def test_an_unknown_setting_is_a_fault(model: type[BaseModel]) -> None:
+def test_an_unknown_setting_is_an_error(model: type[BaseModel]) -> None:
     assert "Extra inputs are not permitted" in explain(fault(model, prot=1))
 
 
-def test_keys_of_other_parts_of_a_manuals_entry_are_left_alone() -> None:
+def test_other_keys_of_a_manuals_entry_are_ignored() -> None:
     assert ManualOptions.model_validate({"url": "https://shop.test", "concurrency": 3}).concurrency == 3
     assert UtcpClientConfig.model_validate({"name": "mine"}) == UtcpClientConfig()
 
@@ -74,7 +74,7 @@ def test_settings_are_frozen() -> None:
         BridgeSettings().port = 1  # type: ignore[misc]
 
 
-def test_no_secret_is_shown_by_a_representation_or_an_error() -> None:
+def test_representations_and_errors_show_no_secret() -> None:
     config = UtcpClientConfig.model_validate(
         {
             "variables": {"KEY": CANARY},
@@ -127,7 +127,7 @@ def test_lists_come_by_commas_or_as_json() -> None:
     assert found == {"pinned": ["shop.*", "files.read"], "allow_networks": ["10.0.0.0/8"]}
 
 
-def test_an_unknown_variable_of_ours_is_a_fault_that_names_it() -> None:
+def test_an_unknown_variable_of_the_bridge_is_an_error_that_names_it() -> None:
     with pytest.raises(ConfigError, match="UTCP_BRIDGE_PROT is not a setting") as caught:
         settings_from_environment({"UTCP_BRIDGE_PROT": CANARY})
     assert CANARY not in str(caught.value)

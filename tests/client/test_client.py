@@ -111,7 +111,7 @@ async def test_one_manual_that_fails_leaves_the_others_and_says_why(service: Htt
         assert len(states) == 3
 
 
-async def test_create_returns_when_the_wait_is_over_and_loading_goes_on(service: HttpService) -> None:
+async def test_create_returns_after_the_wait_and_loading_continues(service: HttpService) -> None:
     slow = http_entry(service, "/slow", name="slow", discovery_timeout=0.2)
     with anyio.fail_after(5):
         async with await UtcpClient.create([http_entry(service), slow], wait=0.05) as client:
@@ -122,7 +122,7 @@ async def test_create_returns_when_the_wait_is_over_and_loading_goes_on(service:
             assert isinstance(state.error, DeadlineExceeded)
 
 
-async def test_unknown_tools_name_their_neighbours(service: HttpService) -> None:
+async def test_an_unknown_tool_is_an_error_with_the_nearest_names(service: HttpService) -> None:
     async with await UtcpClient.create([http_entry(service)]) as client:
         with pytest.raises(UnknownTool, match=r"peer\.echo"):
             await client.call_tool("peer.ecko")
@@ -200,7 +200,7 @@ async def test_manuals_come_and_go_while_the_client_is_open(service: HttpService
         assert changes == [1, 2]
 
 
-async def test_a_refresh_takes_new_tools_and_keeps_old_ones_while_the_manual_is_down(
+async def test_a_refresh_adds_new_tools_and_keeps_old_ones_while_the_manual_is_down(
     service: HttpService, tmp_path: Path
 ) -> None:
     path = tmp_path / "tools.json"
@@ -222,7 +222,7 @@ async def test_a_refresh_takes_new_tools_and_keeps_old_ones_while_the_manual_is_
         await client.refresh("unknown")
 
 
-async def test_a_fetched_tool_that_changed_is_withheld_where_the_operator_pins_definitions(
+async def test_a_changed_tool_is_withheld_if_the_operator_pins_definitions(
     service: HttpService,
 ) -> None:
     config = UtcpClientConfig(manual_call_templates=(http_entry(service),), bridge=BridgeSettings(pin="refuse"))
@@ -234,7 +234,7 @@ async def test_a_fetched_tool_that_changed_is_withheld_where_the_operator_pins_d
         assert "withheld" in client.report()[0].faults[0].what
 
 
-async def test_a_manual_is_read_again_as_soon_as_its_file_changes(tmp_path: Path) -> None:
+async def test_a_manual_is_read_again_when_its_file_changes(tmp_path: Path) -> None:
     path = tmp_path / "tools.json"
     entry = {"name": "local", "call_template_type": "file", "file_path": "tools.json"}
     config = UtcpClientConfig(manual_call_templates=(entry,), bridge=BridgeSettings(pin="refuse"))
@@ -251,14 +251,14 @@ async def test_a_manual_is_read_again_as_soon_as_its_file_changes(tmp_path: Path
             assert [tool.description for tool in client.tools()] == [description]
 
 
-async def test_partials_come_in_order_as_an_iterator() -> None:
+async def test_partial_results_arrive_in_order() -> None:
     async with await UtcpClient.create([COUNTER], extensions=WITH_COUNTER) as client:
         assert [n async for n in client.call_tool_streaming("numbers.count")] == [0, 1, 2, 3]
         assert [n async for n in client.call_tool_streaming("numbers.count", {"quiet": True})] == [[0, 1, 2, 3]]
         assert client.report()[0].title == "Numbers"
 
 
-async def test_a_failed_stream_raises_at_its_end_and_one_that_is_left_is_cancelled() -> None:
+async def test_a_failed_stream_raises_at_its_end_and_leaving_a_stream_cancels_the_call() -> None:
     async with await UtcpClient.create([COUNTER], extensions=WITH_COUNTER) as client:
         with pytest.raises(Busy, match="Not now"):
             async for _ in client.call_tool_streaming("numbers.count", {"explode": True}):
@@ -270,7 +270,7 @@ async def test_a_failed_stream_raises_at_its_end_and_one_that_is_left_is_cancell
                         break
 
 
-async def test_calls_end_at_the_streams_own_deadline() -> None:
+async def test_a_manual_can_set_the_deadline_of_its_calls() -> None:
     entry = {**COUNTER, "call_timeout": 0.05}
     async with await UtcpClient.create([entry], extensions=WITH_COUNTER) as client:
         with pytest.raises(DeadlineExceeded, match=r"0\.05 seconds"):
@@ -298,7 +298,7 @@ async def test_rules_hooks_and_audit_of_the_embedding_program_see_every_call() -
     assert len(audit) == 2
 
 
-async def test_search_finds_new_tools_and_forgets_old_ones(service: HttpService) -> None:
+async def test_search_finds_new_tools_and_no_removed_tools(service: HttpService) -> None:
     async with await UtcpClient.create() as client:
         assert await client.search_tools("echo") == []
         await client.register_manual(http_entry(service))
@@ -336,7 +336,7 @@ async def test_manuals_load_at_the_same_time(service: HttpService) -> None:
         assert anyio.current_time() - started < 20 * 0.3 / 2
 
 
-async def test_a_manual_that_was_down_comes_back_by_itself(
+async def test_a_manual_that_was_down_is_loaded_again_in_the_background(
     service: HttpService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("utcp_bridge.manuals.registration._FIRST_PAUSE", 0.01)
@@ -409,7 +409,7 @@ def config_of(template, **more):
     return {"manual_call_templates": [entry], **more}
 
 
-async def test_where_a_template_leads_is_told_without_asking_it(service: HttpService) -> None:
+async def test_reach_returns_a_target_without_a_request(service: HttpService) -> None:
     entry = {"name": "my shop", "call_template_type": "http", "url": f"{service.base}/${{PART}}"}
     async with await UtcpClient.create({}) as client:
         assert client.unset_variables(entry) == ["my__shop_PART"]
@@ -431,7 +431,7 @@ async def test_an_explained_call_is_not_made(service: HttpService) -> None:
     assert service.requests == []
 
 
-async def test_an_explanation_masks_secrets_of_any_length_wherever_they_stand(service: HttpService) -> None:
+async def test_an_explanation_masks_secrets_of_any_length_in_every_part(service: HttpService) -> None:
     template = {
         "call_template_type": "http",
         "http_method": "POST",
@@ -445,7 +445,7 @@ async def test_an_explanation_masks_secrets_of_any_length_wherever_they_stand(se
     assert dict(request.fields)["Authorization"] == "Basic ***"
 
 
-async def test_an_explanation_checks_arguments_and_needs_variables(service: HttpService) -> None:
+async def test_an_explanation_checks_arguments_and_requires_variables(service: HttpService) -> None:
     template = {"call_template_type": "http", "url": f"{service.base}/echo", "headers": {"X-Key": "${KEY}"}}
     async with await UtcpClient.create(config_of(template)) as client:
         tool = client.find("peer.echo")
@@ -455,7 +455,7 @@ async def test_an_explanation_checks_arguments_and_needs_variables(service: Http
             await client.explain(tool, {"text": "a"})
 
 
-async def test_a_transport_that_cannot_tell_says_so() -> None:
+async def test_a_transport_without_explanations_is_an_error() -> None:
     extensions = Extensions(transports=(_Pigeon,))
     async with await UtcpClient.create(config_of({"call_template_type": "pigeon"}), extensions=extensions) as client:
         assert await client.call_tool("peer.echo", {"text": "a"}) == "arrived"
@@ -472,7 +472,7 @@ class HttpCallTemplate(BaseModel):
     headers: dict[str, str] | None = None
 
 
-async def test_providers_are_registered_listed_called_and_forgotten_by_their_old_names() -> None:
+async def test_the_methods_of_v0_register_list_call_and_remove_providers() -> None:
     async with HttpService() as service, await UtcpClient.create() as client:
         provider = HttpProvider(name="peer", url=f"{service.base}/utcp", http_method="GET")
         tools = await client.register_manual_provider(provider)
@@ -485,13 +485,13 @@ async def test_providers_are_registered_listed_called_and_forgotten_by_their_old
         assert await client.list_tools() == []
 
 
-async def test_a_model_of_a_template_is_as_good_as_a_mapping() -> None:
+async def test_a_template_may_be_a_pydantic_model() -> None:
     async with HttpService() as service, await UtcpClient.create() as client:
         state = await client.register_manual(HttpCallTemplate(name="peer", url=f"{service.base}/utcp"))
         assert (state.success, state.errors) == (True, [])
 
 
-async def test_a_provider_that_cannot_be_loaded_raises_and_leaves_nothing() -> None:
+async def test_a_provider_that_cannot_be_loaded_raises_and_is_not_registered() -> None:
     async with HttpService() as service, await UtcpClient.create() as client:
         provider = HttpProvider(name="down", url=f"{service.refusing}/utcp")
         with pytest.raises(Unreachable):
@@ -508,7 +508,7 @@ def text_manual(*tools: dict[str, Any]) -> dict[str, Any]:
     return {"name": "m", "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": [*tools]}}
 
 
-async def test_a_provider_none_of_whose_tools_can_be_used_raises_the_reason_and_leaves_nothing() -> None:
+async def test_a_provider_without_usable_tools_raises_and_is_not_registered() -> None:
     bad = {"name": "bad", "tool_call_template": {"call_template_type": "htttp", "url": "https://api.example.com"}}
     good = {"name": "good", "tool_call_template": {"call_template_type": "text", "content": "Mind the step."}}
     async with await UtcpClient.create() as client:
@@ -520,7 +520,7 @@ async def test_a_provider_none_of_whose_tools_can_be_used_raises_the_reason_and_
         assert await client.register_tool_provider(text_manual()) == []
 
 
-async def test_required_variables_are_named_by_the_keys_to_set() -> None:
+async def test_required_variables_are_the_keys_to_set() -> None:
     template = {"call_template_type": "http", "url": "https://api.example.com/${PLACE}", "headers": {"X": "${KEY}"}}
     content = {"utcp_version": "1.0", "tools": [{"name": "t", "tool_call_template": template}]}
     entry = {"name": "my_api", "call_template_type": "text", "content": content}

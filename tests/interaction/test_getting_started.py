@@ -81,7 +81,7 @@ async def use(entry, environ):
 
 
 @pytest.mark.timeout(90)
-def test_four_commands_lead_from_an_empty_folder_to_a_host_entry_that_works(folder):
+def test_four_commands_make_a_working_host_entry_from_an_empty_folder(folder):
     with threaded_service() as service:
         described = PETSTORE.read_text(encoding="utf-8").replace("https://petstore.swagger.io/v2", service.base)
         (folder / "petstore.yaml").write_text(described, encoding="utf-8")

@@ -76,7 +76,7 @@ async def test_every_tool_is_called_through_the_bridge(upstream, config):
     assert TOKEN not in json.dumps(answer)
 
 
-async def test_a_native_tool_needs_the_bridge_no_more(upstream, config):
+async def test_a_native_tool_is_called_without_the_bridge(upstream, config):
     with bridge(config) as url:
         consumer = await consumer_of(f"{url}?via=native", allowed_origins=[upstream.base])
     async with consumer:

@@ -90,7 +90,7 @@ def folder(base, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["API_KEY", "shop_API_KEY"])
-def test_the_configuration_works_with_the_key_under_either_of_its_names(folder, key):
+def test_the_configuration_works_with_both_names_of_the_key(folder, key):
     checked = typed("utcp-bridge check -c utcp.json", folder, **{key: "sesame"})
     assert (checked.returncode, checked.stdout.count(" ready ")) == (0, 3), checked.stdout
     assert "warning" not in checked.stdout
@@ -98,7 +98,7 @@ def test_the_configuration_works_with_the_key_under_either_of_its_names(folder, 
     assert json.loads(called.stdout) == {"key": "sesame"}
 
 
-def test_without_the_key_the_shop_is_there_and_what_to_set_is_told(folder):
+def test_without_the_key_the_shop_is_listed_and_the_message_names_the_variable(folder):
     checked = typed("utcp-bridge check -c utcp.json", folder)
     assert (checked.returncode, checked.stdout.count(" ready ")) == (0, 3), checked.stdout
     assert "Set shop_API_KEY or API_KEY in" in checked.stdout
@@ -108,14 +108,14 @@ def test_without_the_key_the_shop_is_there_and_what_to_set_is_told(folder):
 
 
 @pytest.mark.parametrize("line", re.findall(r"^\$ (.*)$", COMMANDS, re.MULTILINE))
-def test_every_line_of_the_command_line_section_works_as_it_stands(folder, line):
+def test_every_line_of_the_command_line_section_works(folder, line):
     done = typed(line, folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert "Traceback" not in done.stderr
 
 
-def test_the_program_works_as_it_stands(folder):
+def test_the_program_of_the_page_works(folder):
     (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
     done = typed(shlex.join([sys.executable, "program.py"]), folder)
     assert done.returncode == 0, done.stderr

@@ -66,7 +66,7 @@ async def call(client: Client, name: str, arguments: dict[str, Any]) -> Any:
 
 
 @pytest.mark.timeout(90)
-async def test_httpbin_is_called_by_its_own_swagger_document(tmp_path: Path) -> None:
+async def test_httpbin_is_called_from_its_own_swagger_document(tmp_path: Path) -> None:
     port = free_port()
     gunicorn = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", "httpbin:app"]
     with running(gunicorn, port, "/get") as base:

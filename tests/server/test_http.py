@@ -84,7 +84,7 @@ async def serve(server, work):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def test_it_says_where_it_is_serves_and_ends_in_order():
+async def test_the_server_reports_its_url_serves_and_ends_cleanly():
     async def work(url):
         assert urlsplit(url).path == "/bridge"
         assert await ask(url, "/healthz") == ("HTTP/1.1 200 OK", b'{"status":"ok"}')
@@ -96,7 +96,7 @@ async def test_it_says_where_it_is_serves_and_ends_in_order():
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "localhost"])
-async def test_loopback_has_other_names(host):
+async def test_other_names_of_loopback_are_served(host):
     if ":" in host and not _has_ipv6():
         pytest.skip("this machine has no IPv6 loopback")
 
@@ -134,21 +134,21 @@ async def test_an_open_stream_ends_when_the_server_does():
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "bridge.example"])
-def test_beyond_loopback_a_token_is_asked_for(host):
+def test_serving_beyond_loopback_requires_a_token(host):
     with pytest.raises(ConfigError, match="Set `bearer_token`"):
         build_app(server_of(host=host))
     assert callable(build_app(server_of(host=host, bearer_token="x")))
     assert callable(build_app(server_of(host=host, insecure=True)))
 
 
-async def test_an_address_that_cannot_be_bound_is_a_sentence():
+async def test_an_address_that_cannot_be_bound_is_a_clear_error():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = BridgeServer(StandIn(BridgeSettings(port=taken.getsockname()[1])))
         with pytest.raises(ConfigError, match=r"Cannot listen on 127\.0\.0\.1:\d+: Address already in use"):
             await serve_http(server)
 
 
-async def test_a_call_in_flight_is_given_up_after_a_moment():
+async def test_a_call_in_flight_is_cancelled_after_a_moment():
     entered = anyio.Event()
     answers = []
 
@@ -207,7 +207,7 @@ def front_of(token=None, status="ready"):
     return HttpFront(inner, Readiness(client), token), inner
 
 
-async def test_alive_is_said_without_a_token():
+async def test_the_health_probe_needs_no_token():
     front, inner = front_of(token="secret")
     start, body = await ask_front(front, "/healthz")
     assert start["status"] == 200
@@ -224,7 +224,7 @@ async def test_readiness_is_a_status_code_with_counts(status, code):
     assert dict(start["headers"])[b"cache-control"] == b"no-store"
 
 
-async def test_a_probe_is_a_get():
+async def test_a_probe_must_be_a_get():
     front, _ = front_of()
     start, _ = await ask_front(front, "/healthz", method="POST")
     assert start["status"] == 405
@@ -232,7 +232,7 @@ async def test_a_probe_is_a_get():
 
 
 @pytest.mark.parametrize("value", [b"Bearer secret", b"bearer secret", b" Bearer  secret "])
-async def test_the_right_token_is_let_through(value):
+async def test_a_request_with_the_right_token_passes(value):
     front, inner = front_of(token="secret")
     assert await ask_front(front, headers=[(b"authorization", value)]) == []
     assert len(inner.scopes) == 1
@@ -248,7 +248,7 @@ async def test_the_right_token_is_let_through(value):
         ([(b"authorization", b"Bearer secret")] * 2, b'Bearer realm="utcp-bridge", error="invalid_token"'),
     ],
 )
-async def test_anything_else_is_refused_with_a_challenge(headers, challenge):
+async def test_a_request_without_the_token_is_refused_with_a_challenge(headers, challenge):
     front, inner = front_of(token="secret")
     start, body = await ask_front(front, headers=headers)
     assert start["status"] == 401
@@ -263,14 +263,14 @@ async def test_blanks_around_header_values_are_stripped():
     assert inner.scopes[0]["headers"] == [(b"mcp-name", b"echo"), (b"host", b"localhost")]
 
 
-async def test_tidy_headers_are_not_copied():
+async def test_headers_without_blanks_are_not_copied():
     front, inner = front_of()
     headers = [(b"host", b"localhost")]
     await front({"type": "http", "path": "/mcp", "method": "GET", "headers": headers}, None, None)
     assert inner.scopes[0]["headers"] is headers
 
 
-async def test_the_lifespan_goes_straight_through():
+async def test_the_lifespan_passes_unchanged():
     front, inner = front_of(token="secret")
     await front({"type": "lifespan"}, None, None)
     assert inner.scopes == [{"type": "lifespan"}]
@@ -284,7 +284,7 @@ async def test_the_lifespan_goes_straight_through():
         ([START, {"type": "http.response.body", "body": b"x"}], [200, b"x"]),
     ],
 )
-async def test_a_request_in_flight_at_the_end_is_answered(sent_before, sent_after):
+async def test_a_request_in_flight_at_the_end_gets_a_response(sent_before, sent_after):
     async def app(_scope, _receive, send):
         for message in sent_before:
             await send(message)

@@ -42,7 +42,7 @@ def put(stream, **message):
     stream.flush()
 
 
-async def test_the_session_ends_with_its_input_and_gives_the_descriptors_back():
+async def test_the_session_ends_with_its_input_and_restores_the_descriptors():
     async def noisy(_arguments, _emit):
         os.write(1, b"straight to descriptor 1\n")
         return "quiet"
@@ -95,7 +95,7 @@ async def read_all(descriptor):
         return [item async for item in MessageReader(lines, InFlight())]
 
 
-async def test_messages_come_out_of_a_pipe_and_garbage_as_what_is_wrong_with_it():
+async def test_a_pipe_gives_messages_and_an_exception_for_garbage():
     with pipe() as (reading, writing), anyio.fail_after(5):
         os.write(writing, b"\n  \nno json\n[]\n" + PING + PING.rstrip())
         os.close(writing)
@@ -105,7 +105,7 @@ async def test_messages_come_out_of_a_pipe_and_garbage_as_what_is_wrong_with_it(
     assert [one.message.method for one in messages[2:]] == ["ping", "ping"]
 
 
-async def test_a_line_that_is_too_long_is_a_fault_and_the_next_one_is_read(monkeypatch):
+async def test_a_line_that_is_too_long_is_an_exception_and_the_next_one_is_read(monkeypatch):
     monkeypatch.setattr(stdio, "MAX_LINE_BYTES", 200)
     with pipe() as (reading, writing), anyio.fail_after(5):
         os.write(writing, b"x" * 1_000 + b"\n" + PING)
@@ -122,7 +122,7 @@ async def test_a_file_is_read_to_its_end(tmp_path):
         assert len(await read_all(file.fileno())) == 3
 
 
-async def test_a_terminal_is_read_by_a_thread_that_nobody_waits_for():
+async def test_a_terminal_is_read_by_a_daemon_thread():
     ours, theirs = os.openpty()
     try:
         with anyio.fail_after(5):
@@ -142,7 +142,7 @@ async def test_a_socket_serves_both_ways():
             assert await lines() == b'{"jsonrpc":"2.0","id":1,"result":{}}\n'
 
 
-async def test_what_was_sent_is_written_out_before_the_end():
+async def test_sent_lines_are_flushed_before_the_end():
     with pipe() as (reading, writing):
         received = []
 
@@ -160,7 +160,7 @@ async def test_what_was_sent_is_written_out_before_the_end():
         assert sum(map(len, received)) == 2_000_000
 
 
-async def test_a_slow_reader_makes_writers_wait():
+async def test_writers_wait_for_a_slow_reader():
     with pipe() as (reading, writing), anyio.fail_after(5):
         async with open_output(writing) as send_line:
             with anyio.move_on_after(0.2) as scope:
@@ -172,7 +172,7 @@ async def test_a_slow_reader_makes_writers_wait():
             os.close(reading)
 
 
-async def test_a_reader_that_has_gone_ends_the_writing():
+async def test_a_closed_reader_ends_the_writing():
     with pipe() as (reading, writing), anyio.fail_after(5):
         async with open_output(writing) as send_line:
             os.close(reading)
@@ -202,7 +202,7 @@ async def test_a_full_disk_ends_the_writing():
         os.close(full)
 
 
-async def test_a_message_that_utf_8_cannot_carry_is_escaped():
+async def test_a_message_that_utf_8_cannot_encode_is_escaped():
     sent = []
 
     async def send_line(line):
@@ -213,7 +213,7 @@ async def test_a_message_that_utf_8_cannot_carry_is_escaped():
     assert sent == [b'{"jsonrpc": "2.0", "id": 1, "result": {"text": "\\ud800"}}\n']
 
 
-async def test_the_end_of_input_waits_for_answers_but_not_for_long():
+async def test_the_end_of_input_waits_for_replies_a_limited_time():
     in_flight = InFlight()
     feed = [PING, PING, b"", PING, b""]
 

@@ -41,7 +41,7 @@ def test_a_plain_schema_is_listed_as_it_is():
 @pytest.mark.parametrize(
     "schema", [None, True, "object", [], 3, {}, {"type": "string"}, {"type": ["string", "null"]}, {"$ref": "#/x"}]
 )
-def test_whatever_is_no_object_schema_is_listed_as_an_open_object(schema):
+def test_a_schema_that_is_not_of_an_object_is_listed_as_an_open_object(schema):
     assert listed(schema) == {"type": "object", "properties": {}}
 
 
@@ -110,11 +110,11 @@ def test_root_combinators_are_folded_and_kept_for_versions_that_allow_them():
         ({"description": "zero\u200bwidth \x1b[31mred"}, {"description": "zerowidth red"}),
     ],
 )
-def test_a_sub_schema_that_hosts_choke_on_is_rewritten(schema, expected):
+def test_a_sub_schema_that_hosts_refuse_is_rewritten(schema, expected):
     assert prop(schema) == expected
 
 
-def test_references_lead_to_definitions_and_nowhere_else():
+def test_references_lead_only_to_definitions():
     schema = {
         "type": "object",
         "properties": {
@@ -166,7 +166,7 @@ def test_a_reference_may_be_any_local_pointer_or_anchor(ref, target):
 @pytest.mark.parametrize(
     "ref", ["#/no/where", "#/list/9", "#/list/" + "9" * 5_000, "#none", "other.json", 3, "#/$defs/loop", "#/$defs/text"]
 )
-def test_a_reference_that_leads_nowhere_accepts_anything_and_is_reported(ref):
+def test_a_reference_without_a_target_accepts_any_value_and_is_reported(ref):
     schema = {
         "type": "object",
         "properties": {"p": {"$ref": ref}},
@@ -178,7 +178,7 @@ def test_a_reference_that_leads_nowhere_accepts_anything_and_is_reported(ref):
     assert ported.cut == ("a reference that is remote or leads nowhere",)
 
 
-def test_definitions_of_one_name_in_different_places_are_told_apart():
+def test_definitions_of_the_same_name_in_different_places_get_different_names():
     schema = {
         "type": "object",
         "properties": {"p": {"$ref": "#/$defs/X"}, "q": {"$ref": "#/definitions/X"}},
@@ -192,7 +192,7 @@ def test_a_reference_to_the_root_stays_one():
     assert prop({"$ref": "#"}) == {"$ref": "#"}
 
 
-def test_argument_names_that_hosts_refuse_are_renamed_and_can_be_turned_back():
+def test_argument_names_that_hosts_refuse_are_renamed_and_mapped_back():
     own = ["$top", "top", "filter[x]", "@odata.type", "größe", "ok.name-1", "[]", "x" * 65]
     schema = {
         "type": "object",
@@ -231,11 +231,11 @@ def test_keys_below_the_top_keep_their_names():
     }
 
 
-def test_a_key_that_utf_8_cannot_carry_is_left_out():
+def test_a_key_that_utf_8_cannot_encode_is_omitted():
     assert prop({"type": "object", "properties": {"\ud800": STRING, "ü": STRING}})["properties"] == {"ü": STRING}
 
 
-def test_depth_and_number_of_levels_are_bounded():
+def test_depth_and_number_of_levels_are_limited():
     deep = STRING
     for _ in range(200):
         deep = {"type": "array", "items": deep}
@@ -269,7 +269,7 @@ def test_only_valid_header_annotations_are_listed():
     assert listed(schema)["properties"] == {"a": {"type": "string", "x-mcp-header": "Region"}, "b": {"type": "number"}}
 
 
-def test_the_keywords_that_conformance_checks_look_for_survive():
+def test_the_keywords_of_the_conformance_checks_are_kept():
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
@@ -300,7 +300,7 @@ def test_the_keywords_that_conformance_checks_look_for_survive():
         ("none", {}),
     ],
 )
-def test_an_output_that_is_no_object_is_wrapped(schema, inner):
+def test_an_output_that_is_not_an_object_is_wrapped(schema, inner):
     ported = portable_output(schema, BIG)
     assert ported.wrapped
     assert ported.schema == {"type": "object", "properties": {"result": inner}}
@@ -328,7 +328,7 @@ def test_an_object_output_is_relaxed_but_not_wrapped():
     }
 
 
-def test_an_output_with_properties_alone_is_an_object():
+def test_an_output_with_properties_and_no_type_is_an_object():
     assert portable_output({"properties": {"a": STRING}}, BIG).schema == {"type": "object", "properties": {"a": STRING}}
 
 
@@ -355,7 +355,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_whatever_a_provider_writes_is_listed_as_a_valid_object_schema(schema):
+def test_any_schema_of_a_provider_is_listed_as_a_valid_object_schema(schema):
     ported = portable_input(schema, 2_000)
     for form in (ported.schema, ported.composed, portable_output(schema, 2_000).schema):
         assert form["type"] == "object"
@@ -412,22 +412,22 @@ def test_conditions_add_optional_properties():
     assert folded(schema) == ({"a": TEXT, "b": INTEGER, "c": TEXT}, None)
 
 
-def test_what_is_required_but_described_nowhere_is_not_listed_as_required():
+def test_a_required_name_without_a_property_is_not_listed_as_required():
     assert folded({"anyOf": [{"required": ["ghost"]}]}) == ({}, None)
 
 
-def test_a_property_that_branches_describe_differently_may_be_either():
+def test_a_property_that_branches_describe_differently_gets_any_of():
     branches = [{"properties": {"a": sub}} for sub in (TEXT, INTEGER, INTEGER, {"type": "null"})]
     assert folded({"oneOf": branches})[0] == {"a": {"anyOf": [TEXT, INTEGER, {"type": "null"}]}}
 
 
-def test_a_branch_that_says_nothing_of_a_property_does_not_hide_what_another_says():
+def test_an_empty_property_in_a_branch_does_not_hide_the_one_of_another_branch():
     assert folded({"allOf": [{"properties": {"a": {}}}, {"properties": {"a": TEXT}}, {"properties": {"a": {}}}]})[
         0
     ] == {"a": TEXT}
 
 
-def test_the_values_of_a_discriminator_are_joined():
+def test_the_values_of_a_discriminator_are_combined():
     branches = [
         {"properties": {"kind": {"type": "string", "const": "cat"}}},
         {"properties": {"kind": {"type": "string", "enum": ["dog", "cat"]}}},
@@ -435,13 +435,13 @@ def test_the_values_of_a_discriminator_are_joined():
     assert folded({"oneOf": branches})[0] == {"kind": {"type": "string", "enum": ["cat", "dog"]}}
 
 
-def test_root_keywords_that_hosts_refuse_are_gone():
+def test_root_keywords_that_hosts_refuse_are_removed():
     schema = {"type": "object", "properties": {}, "not": {}, "enum": [{}], "const": {}, "allOf": [{}]}
     assert fold_root(schema, {})[0] == {"type": "object", "properties": {}}
 
 
 @pytest.mark.timeout(5)
-def test_branches_that_multiply_are_given_up_in_time():
+def test_branches_that_multiply_are_cut_in_time():
     definitions = {"a": {"allOf": [{"$ref": "#/$defs/a"}] * 20}}
     assert folded({"allOf": [{"$ref": "#/$defs/a"}] * 20, "properties": {"x": TEXT}}, definitions) == (
         {"x": TEXT},
@@ -453,7 +453,7 @@ HEADER = {"type": "string", "x-mcp-header": "Region"}
 BARE = {"type": "string"}
 
 
-def test_a_valid_annotation_stays_also_below_another_property():
+def test_a_valid_header_annotation_below_another_property_stays():
     schema = {"type": "object", "properties": {"a": {"type": "object", "properties": {"b": HEADER}}}}
     assert keep_valid_headers(schema) == schema
 
@@ -476,12 +476,12 @@ def test_a_valid_annotation_stays_also_below_another_property():
         ({"$defs": {"d": {"properties": {"a": HEADER}}}}, {"$defs": {"d": {"properties": {"a": BARE}}}}),
     ],
 )
-def test_an_invalid_annotation_is_taken_out(schema, kept):
+def test_an_invalid_header_annotation_is_removed(schema, kept):
     assert find_invalid_x_mcp_header(schema) is not None
     assert keep_valid_headers(schema) == kept
     assert find_invalid_x_mcp_header(kept) is None
 
 
-def test_data_that_looks_like_an_annotation_is_data():
+def test_data_that_looks_like_a_header_annotation_stays():
     schema = {"properties": {"a": {"type": "object", "default": {"x-mcp-header": "x"}}}}
     assert keep_valid_headers(schema) == schema
