@@ -132,7 +132,7 @@ def test_if_every_suffix_is_taken_the_error_asks_for_an_alias():
     key = ("m", "日本")
     digest = hashlib.sha256("\0".join(key).encode()).hexdigest()
     taken = [f"m_{digest[:digits]}" for digits in range(8, MAX_NAME)]
-    with pytest.raises(ConfigError, match="No free MCP name"):
+    with pytest.raises(ConfigError, match="There is no free MCP name"):
         assign_names([key], reserved=taken)
 
 

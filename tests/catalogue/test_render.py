@@ -73,7 +73,7 @@ def test_a_value_that_json_cannot_represent_is_named():
         def __str__(self):
             raise ValueError("no text")
 
-    assert compact({"a": Odd(), "b": 2**80}) == '"a dict that JSON cannot carry"'
+    assert compact({"a": Odd(), "b": 2**80}) == '"a dict that JSON cannot represent"'
 
 
 def test_endless_nesting_is_cut():
@@ -128,7 +128,7 @@ def test_bytes_become_content_of_their_kind(binary, block):
 
 def test_bytes_above_the_limit_are_omitted_with_a_notice():
     (text,) = texts(render(Binary(b"x" * 2_000, "image/png")))
-    assert text == "[2000 bytes of image/png are left out: more than the limit of 1000 bytes.]"
+    assert text == "[2000 bytes of image/png are omitted: the limit is 1000 bytes.]"
 
 
 def test_a_list_with_bytes_becomes_one_block_for_each_item():
@@ -179,7 +179,7 @@ def test_a_result_above_the_limit_is_cut_with_a_notice_in_both_forms(rendering):
     shown, notice = texts(rendered)
     assert len(shown.encode()) <= 1_000
     assert shown.startswith('{"n":"ü')
-    assert notice == "[The result has 4008 bytes; only the first 1000 are shown. Ask for less.]"
+    assert notice == "[The result has 4008 bytes. Only the first 1000 are shown. Ask for less.]"
     if rendering is OBJECT:
         assert rendered["structuredContent"] == {"_text": shown, "_truncated": notice.strip("[]")}
 

@@ -150,7 +150,7 @@ async def test_the_ranking_by_words_next_to_the_vectors_can_be_chosen(service):
                 "endpoint": {"url": "http://127.0.0.1:9/", "model": "m"},
                 "lexical": "semantic",
             },
-            "names the strategy 'semantic' itself",
+            "must not be the strategy 'semantic' itself",
         ),
         (
             {

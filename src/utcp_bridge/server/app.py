@@ -253,7 +253,7 @@ def _is_number(value: Any) -> bool:
 
 def _internal(error: Exception) -> MCPError:
     ident = uuid.uuid4().hex[:12]
-    _logger.error("Listing tools failed inside the bridge (%s, id %s).", type(error).__name__, ident)
+    _logger.error("Listing tools failed with an internal error (%s, id %s).", type(error).__name__, ident)
     _logger.debug("Cause of %s:", ident, exc_info=error)
     return MCPError(
         types.INTERNAL_ERROR,
