@@ -4,7 +4,7 @@ from utcp_bridge.net.backoff import Backoff
 
 
 def test_the_first_failure_costs_nothing_and_further_ones_double_up_to_the_most() -> None:
-    backoff, pauses, now = Backoff(first=1, most=8), [], 100.0
+    backoff, pauses, now = Backoff(first=1, maximum=8), [], 100.0
     for _ in range(7):
         backoff.failed(now)
         pauses.append(backoff.pause(now))
