@@ -39,7 +39,7 @@ def defined() -> dict[str, type[UtcpError]]:
     }
 
 
-def test_the_drawing_equals_the_classes() -> None:
+def test_the_drawn_tree_equals_the_classes() -> None:
     assert drawn() == {name: None if one is UtcpError else one.__mro__[1].__name__ for name, one in defined().items()}
     assert len(drawn()) > 15, "the drawing was read"
 
@@ -48,14 +48,14 @@ def test_all_names_are_public_and_sorted() -> None:
     assert errors.__all__ == sorted(defined())
 
 
-def test_every_class_has_a_code_of_its_own_in_snake_case() -> None:
+def test_each_class_has_its_own_code_in_snake_case() -> None:
     codes = {name: vars(one).get("code") for name, one in defined().items()}
     assert None not in codes.values(), codes
     assert len(set(codes.values())) == len(codes)
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", str(code)) for code in codes.values())
 
 
-def test_only_faults_after_which_nothing_was_sent_are_retryable_by_themselves() -> None:
+def test_only_errors_before_anything_was_sent_are_retryable() -> None:
     assert {name for name, one in defined().items() if one.retryable} == {Unreachable.__name__, Busy.__name__}
     assert not ConnectionLost.retryable
     assert not DeadlineExceeded.retryable
@@ -81,7 +81,7 @@ def test_a_missing_extra_gives_the_line_that_installs_it() -> None:
 
 
 @pytest.mark.parametrize("retryable", [True, False])
-def test_a_rejection_carries_what_the_other_side_said(*, retryable: bool) -> None:
+def test_a_rejection_has_the_status_and_detail_of_the_other_side(*, retryable: bool) -> None:
     error = Rejected(
         "503 from shop.", status=503, detail={"a": 1}, retry_after=2.5, retryable=retryable, remedy="Wait."
     )

@@ -169,7 +169,9 @@ def parse_message(made: Any, data: bytes) -> Any:
     try:
         return made.FromString(data)
     except protobuf("message").DecodeError:
-        raise MalformedReply(f"The server sent bytes that are not a {made.DESCRIPTOR.name} message.") from None
+        raise MalformedReply(
+            f"The server sent bytes that are not a message of the type {made.DESCRIPTOR.name}."
+        ) from None
 
 
 def reply_reader(method: Any, *, proto_names: bool) -> Callable[[bytes], Any]:
