@@ -1,4 +1,4 @@
-"""Errors: the drawing is the truth, codes are stable, messages are sentences."""
+"""Errors: the drawn tree is complete, codes are stable, messages are sentences."""
 
 import inspect
 import re
@@ -20,7 +20,7 @@ from utcp_bridge.errors import (
 
 
 def drawn() -> dict[str, str | None]:
-    """Class → parent, read from the tree in the module's docstring."""
+    """Return the parent of each class in the tree of the module's docstring."""
     parents: dict[str, str | None] = {}
     path: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
@@ -33,7 +33,7 @@ def drawn() -> dict[str, str | None]:
 
 
 def defined() -> dict[str, type[UtcpError]]:
-    """Name → class of every error in the module."""
+    """Return each error class of the module by its name."""
     return {
         name: one for name, one in vars(errors).items() if inspect.isclass(one) and one.__module__ == errors.__name__
     }
@@ -41,7 +41,7 @@ def defined() -> dict[str, type[UtcpError]]:
 
 def test_the_drawn_tree_equals_the_classes() -> None:
     assert drawn() == {name: None if one is UtcpError else one.__mro__[1].__name__ for name, one in defined().items()}
-    assert len(drawn()) > 15, "the drawing was read"
+    assert len(drawn()) > 15, "the tree was read"
 
 
 def test_all_names_are_public_and_sorted() -> None:

@@ -1,4 +1,4 @@
-"""The nouns: guards, defaults, and representations that hold no secret."""
+"""The data classes: type guards, defaults, and a repr without secrets."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The transport contract: what a minimal transport gets for free, and what it must bring."""
+"""The transport contract: what a minimal transport inherits, and what it must define."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Origins and endpoints: two spellings of one place are one place."""
+"""Origins and endpoints: all forms of one address are equal."""
 
 import pytest
 

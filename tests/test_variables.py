@@ -24,7 +24,7 @@ OPERATOR, REMOTE = Trust.OPERATOR, Trust.REMOTE
 
 
 class Shelf:
-    """A loader over a dict."""
+    """A loader with the values of a dict."""
 
     def __init__(self, **values):
         self.values = values

@@ -1,4 +1,4 @@
-"""From a manual's `auth` to what stands on the request, and to where it may go."""
+"""What `auth` adds to a request, and to which origins it may be sent."""
 
 import pytest
 
@@ -18,7 +18,7 @@ OAUTH = {"token_url": "https://login.example/token", "client_id": "c", "client_s
 
 
 class Tokens(TokenCache):
-    """Tokens out of a list; records under which policy they were asked for."""
+    """Returns tokens from a list, and records the policy of each request."""
 
     def __init__(self, *tokens):
         self.tokens = list(tokens)

@@ -1,4 +1,4 @@
-"""Secrets leave no trace, in whatever form they travel."""
+"""Secrets are masked in each form in which they are sent."""
 
 import base64
 import json

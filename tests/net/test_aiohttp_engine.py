@@ -1,4 +1,4 @@
-"""What the engine makes of broken, oversized and hostile answers, each from a real server."""
+"""Errors of the engine for broken, oversized and hostile replies, each from a real server."""
 
 import asyncio
 import resource
@@ -115,7 +115,7 @@ async def test_a_body_that_does_not_match_its_content_encoding_is_malformed(sess
 
 
 async def test_a_peer_that_never_accepts_is_unreachable_within_the_connect_timeout():
-    """A full backlog: the kernel drops further connection attempts."""
+    """The backlog is full, so the kernel drops further connection attempts."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -183,7 +183,7 @@ async def test_concurrent_lookups_of_one_name_all_get_the_guards_error():
 
 
 async def test_a_name_that_flips_to_loopback_is_refused_at_the_next_connection(canary):
-    """Rebinding: each new connection resolves anew or uses an address that was checked, never a stranger."""
+    """DNS rebinding: each new connection resolves again or uses a checked address, never an unchecked one."""
     answers = [["127.0.0.1"]]
 
     async def flipping(host, port):

@@ -1,4 +1,4 @@
-"""Redirects of all kinds: what is followed, what is refused, and that nothing arrives at another origin."""
+"""Redirects: which are followed, which are refused, and that another origin receives nothing."""
 
 import pytest
 from tests.upstreams.faulty import answer

@@ -1,4 +1,4 @@
-"""Serving until a signal, in a process of its own."""
+"""Serving until a signal arrives, in a process of its own."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Pauses between tries, on a clock of the test's own."""
+"""Pauses between tries, on a clock that the test sets."""
 
 from utcp_bridge.net.backoff import Backoff
 

@@ -1,4 +1,4 @@
-"""The connect gate, with a stub resolver and a recording connect function: nothing is ever dialled."""
+"""The guard, with a stub resolver and a connect function that only records: no test opens a connection."""
 
 import socket
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ OPERATOR = Source("local")
 
 
 class Names:
-    """Answers each look-up with the next list of addresses, and counts."""
+    """Returns the next list of addresses for each look-up, and counts the look-ups."""
 
     def __init__(self, *answers: Iterable[str]) -> None:
         self.answers = list(answers)
@@ -31,7 +31,7 @@ class Names:
 
 
 class Dialler:
-    """Records where a connection would have gone."""
+    """Records the address of each connection."""
 
     def __init__(self, *, refuse: int = 0) -> None:
         self.dialled: list[Address] = []

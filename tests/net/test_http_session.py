@@ -158,7 +158,7 @@ async def test_targets_are_checked_again_when_too_many_are_kept(session, server,
             await session.request(get("http://nowhere.invalid./"))
 
 
-# --- redirects (test_engine_redirects.py has the rules)
+# --- redirects (test_aiohttp_engine_redirects.py tests the rules)
 
 
 async def test_three_redirects_are_followed_and_the_fourth_is_an_error(session, server):

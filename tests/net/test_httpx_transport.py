@@ -1,4 +1,4 @@
-"""The seam as an httpx2 transport, driven by httpx2's own client."""
+"""The HTTP session as an httpx2 transport, used by httpx2's own client."""
 
 import httpx2
 import pytest

@@ -1,4 +1,4 @@
-"""Local files are read within limits, whatever their path turns out to be."""
+"""Local files are read within limits for any path, and changes of files are reported."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def test_a_loop_of_links_is_reported(root: Path) -> None:
 
 
 class Told:
-    """What the watcher said; `next()` waits for the next name."""
+    """The names that the watcher reported; `next()` waits for the next one."""
 
     def __init__(self) -> None:
         self._send, self._receive = anyio.create_memory_object_stream[str](16)

@@ -1,4 +1,4 @@
-"""Bytes to values: media types, charsets, and what no JSON reader should swallow."""
+"""How bytes become values: media types, charsets, and JSON that must be refused."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime

@@ -1,4 +1,4 @@
-"""TLS against a real server with certificates of our own making."""
+"""TLS against a real server with certificates that the tests create."""
 
 import ssl
 

@@ -22,7 +22,7 @@ class Manual:
 
 @dataclass
 class StandIn:
-    """A client whose tools run the functions they are given: `async (arguments, emit) -> value`."""
+    """A client whose tools run functions: `async (arguments, emit) -> value`."""
 
     settings: BridgeSettings = field(default_factory=BridgeSettings)
     generation: int = 1
@@ -42,7 +42,7 @@ class StandIn:
         return tool
 
     def add_many(self, manual, names, **fields):
-        """Many tools that are listed and called, but not found by searching."""
+        """Add many tools that can be listed and called, but are not found by searching."""
         for name in names:
             tool = Tool(source=Source(manual), name=name, kind="test", template={}, **fields)
             self._tools[tool.qualified_name], self._functions[tool] = tool, None

@@ -1,4 +1,4 @@
-"""The shared suite for local files, and what a file transport gives back."""
+"""The shared suite for local files, and the results of the file transport."""
 
 from __future__ import annotations
 

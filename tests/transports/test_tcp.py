@@ -1,4 +1,4 @@
-"""The shared suite against a real TCP server, and every framing in both directions."""
+"""The shared suite against a real TCP server, and each framing in both directions."""
 
 from __future__ import annotations
 

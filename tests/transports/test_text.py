@@ -1,4 +1,4 @@
-"""The shared suite for inline text, and what may stand in `content`."""
+"""The shared suite for inline text, and the forms of `content`."""
 
 from __future__ import annotations
 

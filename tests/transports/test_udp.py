@@ -1,4 +1,4 @@
-"""The shared suite against a real UDP server, and what datagrams are like."""
+"""The shared suite against a real UDP server, and the behaviour of datagrams."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class UdpPeer(Peer):
         await self.service.slow_arrived.wait()
 
     async def gone(self) -> None:
-        """A peer cannot see that nobody waits for its datagram any more."""
+        """Do nothing: a UDP peer cannot see that the call has ended."""
 
     def fault(self, name: str) -> Case:
         if name == "refused":

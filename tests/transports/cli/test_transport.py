@@ -1,4 +1,4 @@
-"""The shared suite against real processes: every form of command, hostile arguments, and no survivors."""
+"""The shared suite against real processes: each form of command, hostile arguments, and no process that survives."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class CliPeer(Peer):
         await anyio.to_thread.run_sync((self.root / "arrived").read_bytes, abandon_on_cancel=True)
 
     async def gone(self) -> None:
-        """The pipe ends when nobody who wrote to it is alive."""
+        """Wait until no process is alive that could write to the pipe."""
         os.set_blocking(self._gone, True)
         assert await anyio.to_thread.run_sync(os.read, self._gone, 1, abandon_on_cancel=True) == b""
 
@@ -216,7 +216,7 @@ async def test_grandchildren_and_children_that_ignore_sigterm_end_with_the_call(
 
 
 def is_running(process: int) -> bool:
-    """Whether a process is alive; one that ended and waits for its parent to notice is not."""
+    """Return whether a process is alive; a zombie is not."""
     try:
         status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
     except FileNotFoundError:

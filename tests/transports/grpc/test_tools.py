@@ -93,7 +93,7 @@ async def test_requests_of_a_stream_are_sent_one_by_one() -> None:
 
 
 def message(**fields: Any) -> Any:
-    """A message of these fields: name = (type number, type name, repeated)."""
+    """Return a message type with these fields: name = (type number, type name, repeated)."""
     file = descriptor_pb2.FileDescriptorProto(name="m.proto", package="m", syntax="proto3")
     made = file.message_type.add(name="M")
     for number, (name, (kind, type_name, repeated)) in enumerate(fields.items(), 1):

@@ -1,4 +1,4 @@
-"""The connection itself between two real ends in this process, and what of a peer's description is taken."""
+"""A connection between two real peers in this process, and which parts of a peer's description are used."""
 
 from __future__ import annotations
 

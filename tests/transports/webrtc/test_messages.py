@@ -1,4 +1,4 @@
-"""Calls in all forms at once, replies in any, and the pieces of a stream."""
+"""Calls in all forms, replies in any form, the pieces of a stream, and which call a message belongs to."""
 
 from __future__ import annotations
 

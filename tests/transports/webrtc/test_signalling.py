@@ -1,4 +1,4 @@
-"""Signalling: the ways to meet a peer, how `auto` finds the one that serves, and every way of being refused."""
+"""Signalling: the ways to reach a peer, how `auto` chooses one, and each kind of refusal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Line:
-    """Stands where the WebRTC connection stands: notes what signalling hands it."""
+    """Replaces the WebRTC connection, and records what signalling passes to it."""
 
     def __init__(self, *, opens_after: int = 0) -> None:
         self.tools: Any = None
@@ -93,7 +93,7 @@ async def _meet(handler: Serve, way: Any = "auto", *, opens_after: int = 0) -> L
 
 
 def _peerjs(*frames: JsonObject | str) -> Serve:
-    """A PeerJS server that opens, waits for the offer, and then sends `frames`; `$id` is the connection's id."""
+    """Return a PeerJS server that greets, waits for the offer, and then sends `frames`."""
 
     async def handler(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -122,7 +122,7 @@ PLAIN_ANSWER = {"type": "answer", "sdp": "v=0 answer", "tools": [1]}
 
 
 def _plain(*frames: JsonObject) -> Serve:
-    """A signalling server at / that waits for the offer and then sends `frames`; nothing is anywhere else."""
+    """Return a signalling server at / that waits for the offer and then sends `frames`; other paths are 404."""
 
     async def handler(request: web.Request) -> web.WebSocketResponse:
         if request.path != "/":

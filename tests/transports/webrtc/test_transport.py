@@ -1,4 +1,4 @@
-"""The shared suite against a real WebRTC peer, and every signalling and message form."""
+"""The shared suite against a real WebRTC peer, and all forms of signalling and messages."""
 
 from __future__ import annotations
 

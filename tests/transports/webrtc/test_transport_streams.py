@@ -1,4 +1,4 @@
-"""Streams over WebRTC: pieces in every form, each end they can have, and what they leave alone."""
+"""Streams over WebRTC: pieces in all forms, each way to end, and no effect on other calls."""
 
 from __future__ import annotations
 
