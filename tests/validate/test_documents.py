@@ -159,7 +159,7 @@ def test_valid_configurations_of_every_shape_have_no_faults(document, names):
         ({"manual_call_templates": [], "bridge": {"queue": 1, "limits": {"queue": 2}}}, "/bridge", "two values"),
         ({"manual_call_templates": [], "bridge": {"port": "x"}}, "/bridge/port", "valid integer"),
         ({"manual_call_templates": [], "variables": []}, "/variables", "a list, not an object"),
-        ({"manual_call_templates": [], "variables": {"a": []}}, "/variables", "neither text nor a number"),
+        ({"manual_call_templates": [], "variables": {"a": []}}, "/variables", "must be text or a number"),
         ({"manual_call_templates": [], "load_variables_from": [3]}, "/load_variables_from", "variable_loader_type"),
         ({"manual_call_templates": [], "registries": ["https://a.example", 3]}, "/registries/1", "a number"),
     ],
