@@ -13,6 +13,9 @@ ROOT = Path(__file__).parents[1]
 OUTSIDE = re.compile(r"\]\((?:\.\./)+(?P<name>[\w./-]+)(?P<anchor>#[\w-]*)?\)")
 """A link with one `../` at least. Pages in a folder of docs/ also link to other pages in this way."""
 
+INTO_DOCS = re.compile(r"\]\(docs/(?=[\w./-]+\.md)")
+"""The start of a link from a page of the top folder to one in docs/."""
+
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add each file outside docs/ that a page links to, by its own path. A folder becomes a list of its files."""
@@ -25,7 +28,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Make each link to a file outside docs/ a link to its copy in the site."""
+    """Make each link between docs/ and the files outside it a link within the site."""
+    if not (ROOT / "docs" / page.file.src_uri).exists():  # a page of the project's top folder
+        return INTO_DOCS.sub("](", markdown)
 
     def inside(match: re.Match[str]) -> str:
         path = _outside(match["name"])
