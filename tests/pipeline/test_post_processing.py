@@ -131,7 +131,7 @@ def test_an_expression_gives_the_part_it_names() -> None:
 
 
 def test_what_is_no_expression_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigError, match="no JMESPath expression"):
+    with pytest.raises(ConfigError, match="not a JMESPath expression"):
         compile_projection("items[")
 
 

@@ -73,7 +73,7 @@ async def test_arguments_that_fit_pass_as_the_same_object() -> None:
 )
 async def test_a_refusal_names_the_place_and_what_was_expected(arguments: JsonObject, fault: str) -> None:
     error = await refusal(ORDER, arguments)
-    assert error.message.startswith("Arguments do not fit shop.search: ")
+    assert error.message.startswith("The arguments do not match shop.search: ")
     assert fault in error.message
 
 
@@ -121,7 +121,7 @@ async def test_at_most_five_faults_are_named_and_each_is_short() -> None:
     ],
 )
 async def test_what_no_value_may_fill_is_refused_in_plain_words(inputs: JsonObject, fault: str) -> None:
-    assert (await refusal(inputs, {"a": 1})).message == f"Arguments do not fit shop.search: {fault}"
+    assert (await refusal(inputs, {"a": 1})).message == f"The arguments do not match shop.search: {fault}"
 
 
 async def test_large_arguments_are_refused_quickly_with_the_first_fault() -> None:
@@ -159,7 +159,7 @@ async def test_a_schema_that_cannot_be_compiled_means_unchecked_with_a_log_line(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         assert await received(inputs, {"a": "tea"}) == {"a": "tea"}
-    assert "shop.search: arguments are not checked, its input schema is not valid" in caplog.text
+    assert "shop.search: arguments are not validated, because its input schema is not valid" in caplog.text
 
 
 async def test_a_schema_that_takes_too_many_steps_means_unchecked_with_a_log_line(
@@ -178,7 +178,7 @@ async def test_a_schema_that_takes_too_many_steps_means_unchecked_with_a_log_lin
 async def test_a_hostile_pattern_answers_at_once(pattern: str) -> None:
     inputs = {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}}
     error = await refusal(inputs, {"a": "a" * 11_000 + "!"})
-    assert error.message.startswith("Arguments do not fit shop.search: a: ")
+    assert error.message.startswith("The arguments do not match shop.search: a: ")
 
 
 async def test_a_reference_within_the_schema_is_followed() -> None:

@@ -71,11 +71,11 @@ def url():
         ("city=a&city=b", {"city": "b"}),
     ],
 )
-def test_the_query_is_read_by_the_schema(url, query, arguments):
+def test_query_arguments_are_converted_by_the_schema(url, query, arguments):
     assert httpx2.post(f"{url}/?{query}").json() == arguments
 
 
-def test_the_body_is_taken_as_it_is_and_goes_before_the_query(url):
+def test_the_body_is_unchanged_and_wins_over_the_query(url):
     body = {"city": "Oslo", "days": 2.5, "more": None}
     assert httpx2.post(f"{url}/?city=Rome&exact=true", json=body).json() == {**body, "exact": True}
 
@@ -84,12 +84,12 @@ def test_the_body_is_taken_as_it_is_and_goes_before_the_query(url):
     ("body", "media_type", "status", "reported"),
     [
         (b'{"city":', "application/json", 400, "not JSON"),
-        (b"[1]", "application/json", 400, "no object"),
+        (b"[1]", "application/json", 400, "must be a JSON object"),
         (b'{"city": "Oslo"}', "text/plain", 415, "Content-Type: application/json"),
         (b'{"city": "' + b"x" * (4 << 20) + b'"}', "application/json", 413, "4 MiB"),
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused(url, body, media_type, status, reported):
+def test_an_unreadable_body_is_refused(url, body, media_type, status, reported):
     answer = httpx2.post(url, content=body, headers={"Content-Type": media_type})
     assert answer.status_code == status
     assert reported in answer.json()["error"]
@@ -113,7 +113,7 @@ TWO = ContentBlocks([{"type": "text", "text": "a"}, {"type": "text", "text": "b"
         (TWO, json.dumps({"content": TWO.content}, separators=(",", ":")).encode(), "application/json"),
     ],
 )
-def test_a_value_is_answered_in_its_own_form(value, body, media_type):
+def test_a_value_is_returned_in_its_own_form(value, body, media_type):
     response = answer(value)
     assert (response.status_code, response.body, response.headers["content-type"]) == (200, body, media_type)
 
@@ -142,14 +142,14 @@ def test_an_error_is_a_problem_with_the_status_of_its_class(error, status, code)
     )
 
 
-def test_what_the_other_side_said_goes_along():
+def test_a_problem_contains_the_upstreams_status_and_detail():
     response = problem(Rejected("It says no.", status=429, detail={"why": "quota"}, retry_after=7.4))
     reported = json.loads(response.body)
     assert (reported["upstream_status"], reported["upstream_detail"]) == (429, {"why": "quota"})
     assert response.headers["retry-after"] == "7"
 
 
-def test_a_result_that_was_cut_says_so():
+def test_a_truncated_result_has_a_header():
     response = answer(Result(["a"], truncated="ended at 1\r\nof many… enough"))
     assert (response.body, response.headers["x-truncated"]) == (b'["a"]', "ended at 1 of many? enough")
     assert "x-truncated" not in answer(Result("whole")).headers
@@ -161,7 +161,7 @@ def test_the_error_of_an_mcp_server_is_a_problem():
     assert json.loads(response.body)["upstream_detail"] == "hello"
 
 
-def test_an_unforeseen_error_is_told_by_its_log_line_alone(caplog):
+def test_an_internal_error_shows_only_the_id_of_its_log_line(caplog):
     with caplog.at_level(logging.ERROR):
         response = problem(RuntimeError("password=hunter2"))
     reported = json.loads(response.body)
@@ -192,7 +192,7 @@ async def test_a_stream_is_one_line_for_each_value():
     assert [message.get("more_body", False) for message in bodies] == [True, True, True, False]
 
 
-async def test_a_stream_of_nothing_is_an_empty_answer():
+async def test_an_empty_stream_is_an_empty_response():
     async def produce(_emit):
         await anyio.lowlevel.checkpoint()
 
@@ -200,7 +200,7 @@ async def test_a_stream_of_nothing_is_an_empty_answer():
     assert (start["status"], body["body"]) == (200, b"")
 
 
-async def test_a_stream_that_fails_does_not_end_as_if_it_were_whole(caplog):
+async def test_a_failed_stream_does_not_end_normally(caplog):
     async def produce(emit):
         await emit(1)
         raise Unreachable("The sensor is gone.")
@@ -220,7 +220,7 @@ async def test_a_stream_that_fails_at_once_is_a_problem():
     assert json.loads(body["body"])["detail"] == "The sensor is gone."
 
 
-async def test_what_runs_is_cancelled_when_the_caller_leaves():
+async def test_a_call_is_cancelled_when_the_caller_leaves():
     cancelled = anyio.Event()
 
     async def gone():

@@ -20,7 +20,7 @@ INPUTS = {"type": "object", "properties": {"n": {"type": "integer"}}}
 OFFICIAL = {"name", "description", "inputs", "outputs", "tags", "average_response_size", "tool_call_template"}
 
 
-def test_a_tool_is_called_below_the_manuals_own_address():
+def test_tools_are_called_below_the_manuals_address():
     tool = provided_tool(ProvidedTool("up/down", "Count.", INPUTS), ManualForm("http://127.0.0.1:8000/utcp/"))
     assert tool["tool_call_template"] == {
         "call_template_type": "http",
@@ -32,7 +32,7 @@ def test_a_tool_is_called_below_the_manuals_own_address():
     assert "outputs" not in tool
 
 
-def test_a_stream_is_asked_for_as_lines_where_the_client_can_take_it():
+def test_a_streaming_tool_is_written_as_a_stream_on_request():
     counting = ProvidedTool("count", "", INPUTS, streams=True)
     assert provided_tool(counting, ManualForm("http://h/utcp"))["tool_call_template"]["call_template_type"] == "http"
     template = provided_tool(counting, ManualForm("http://h/utcp", streaming=True))["tool_call_template"]
@@ -40,7 +40,7 @@ def test_a_stream_is_asked_for_as_lines_where_the_client_can_take_it():
     assert template["headers"] == {"Accept": "application/x-ndjson"}
 
 
-def test_only_keys_that_every_client_knows_are_written():
+def test_manuals_contain_only_keys_that_every_client_accepts():
     auth = {"auth_type": "api_key", "api_key": "${KEY}", "var_name": "X-Api-Key"}
     whole = ProvidedTool("count", "Count.", INPUTS, {"type": "integer"}, ("math",), False, 12)
     tool = provided_tool(whole, ManualForm("http://h/utcp"), auth=auth)
@@ -97,7 +97,7 @@ def app():
     return app
 
 
-async def test_the_routes_are_called_as_utcp_tools(app):
+async def test_routes_of_fastapi_are_called_as_utcp_tools(app):
     add_manual(app, exclude={"tags": ["admin"]})
     with served(app) as base:
         entry = {"name": "shop", "call_template_type": "http", "url": f"{base}/utcp"}
@@ -112,7 +112,7 @@ async def test_the_routes_are_called_as_utcp_tools(app):
             assert placed == {"item": "tea", "amount": 2}
 
 
-def test_the_address_is_the_one_the_manual_was_asked_at(app):
+def test_calls_go_to_the_address_of_the_request_for_the_manual(app):
     add_manual(app, path="/manual")
     with served(app) as base:
         by_name = httpx2.get(f"{base}/manual", headers={"Host": "shop.example:81"}).json()
@@ -122,14 +122,14 @@ def test_the_address_is_the_one_the_manual_was_asked_at(app):
     assert by_name["manual_version"] == "4.2.0"
 
 
-def test_a_proxys_address_takes_its_place(app):
+def test_public_url_replaces_the_address_of_the_request(app):
     add_manual(app, public_url="https://shop.example.com")
     with served(app) as base:
         manual = httpx2.get(f"{base}/utcp").json()
     assert manual["tools"][0]["tool_call_template"]["url"] == "https://shop.example.com/orders/{number}"
 
 
-def test_many_addresses_do_not_pile_up(app):
+def test_manuals_are_kept_for_a_limited_number_of_addresses(app):
     add_manual(app)
     with served(app) as base:
         for number in range(40):
@@ -137,7 +137,7 @@ def test_many_addresses_do_not_pile_up(app):
             assert f"h{number}.example" in answer.text
 
 
-def test_a_description_that_cannot_be_read_is_a_problem(app):
+def test_an_unreadable_openapi_description_is_a_problem(app):
     app.openapi = lambda: {"openapi": "9", "paths": 1}
     add_manual(app)
     with served(app) as base:

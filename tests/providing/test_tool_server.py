@@ -58,19 +58,19 @@ async def client_of(url, **options):
     return await UtcpClient.create({"manual_call_templates": [entry]})
 
 
-async def test_functions_are_found_and_called_as_utcp_tools(url):
+async def test_functions_are_discovered_and_called_as_utcp_tools(url):
     async with await client_of(f"{url}/utcp") as client:
         assert [tool.qualified_name for tool in await client.search_tools("weather city", limit=1)] == ["w.get_weather"]
         assert await client.call_tool("w.get_weather", {"city": "Oslo", "days": 2}) == {"Oslo": 22.5}
         assert await client.call_tool("w.picture", {}) == Binary(b"\x89PNG", "image/png")
 
 
-async def test_a_generators_results_are_a_list(url):
+async def test_results_of_a_generator_are_a_list(url):
     async with await client_of(f"{url}/utcp") as client:
         assert await client.call_tool("w.count", {"to": 2}) == [0, 1]
 
 
-async def test_a_generators_results_arrive_one_by_one_where_streams_are_allowed(url):
+async def test_results_of_a_generator_are_streamed_if_the_client_allows_it(url):
     protocols = ["http", "streamable_http"]
     address = f"{url}/utcp?streaming=true"
     async with await client_of(address, allowed_communication_protocols=protocols) as client:
@@ -79,7 +79,7 @@ async def test_a_generators_results_arrive_one_by_one_where_streams_are_allowed(
         assert await client.call_tool("w.get_weather", {"city": "Oslo"}) == {"Oslo": 21.5}
 
 
-async def test_arguments_are_checked_by_both_sides(url):
+async def test_arguments_are_validated_by_client_and_server(url):
     async with await client_of(f"{url}/utcp") as client:
         with pytest.raises(InvalidArguments):
             await client.call_tool("w.get_weather", {"days": 1})
@@ -87,20 +87,20 @@ async def test_arguments_are_checked_by_both_sides(url):
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_arguments")
 
 
-async def test_clients_that_write_arguments_into_the_query_are_served(url):
+async def test_arguments_in_the_query_are_accepted(url):
     answer = httpx2.post(f"{url}/utcp/tools/get_weather?city=Oslo&days=3")
     assert answer.json() == {"Oslo": 23.5}
 
 
-async def test_clients_that_cannot_write_all_into_the_query_get_one_argument_for_the_body(url):
+async def test_a_manual_with_one_body_argument_can_be_requested(url):
     async with await client_of(f"{url}/utcp?arguments=body") as client:
         assert await client.call_tool("w.get_weather", {"body": {"city": "Oslo", "days": 2}}) == {"Oslo": 22.5}
         assert await client.call_tool("w.count", {"body": {"to": 2}}) == [0, 1]
     answer = httpx2.get(f"{url}/utcp?arguments=none")
-    assert (answer.status_code, answer.json()["detail"]) == (400, "`arguments` is flat or body.")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "`arguments` must be flat or body.")
 
 
-async def test_a_function_that_fails_tells_nothing_of_its_inside(url):
+async def test_an_error_inside_a_function_is_not_shown_to_the_caller(url):
     async with await client_of(f"{url}/utcp") as client:
         with pytest.raises(Rejected) as caught:
             await client.call_tool("w.broken", {})
@@ -108,14 +108,23 @@ async def test_a_function_that_fails_tells_nothing_of_its_inside(url):
     assert "hunter2" not in f"{caught.value}{caught.value.detail}"
 
 
-def test_an_unknown_tool_is_named(url):
+@pytest.mark.parametrize(
+    ("headers", "content", "status"),
+    [({"content-type": "text/plain"}, b"{}", 415), ({"content-type": "application/json"}, b"[1]", 400)],
+)
+def test_an_unreadable_body_is_a_problem_with_its_status(url, headers, content, status):
+    reply = httpx2.post(f"{url}/utcp/tools/get_weather", headers=headers, content=content)
+    assert (reply.status_code, reply.json()["code"]) == (status, "invalid_arguments")
+
+
+def test_an_unknown_tool_is_404_with_its_name(url):
     answer = httpx2.post(f"{url}/utcp/tools/no_such", json={})
     assert answer.status_code == 404
     assert answer.json()["detail"] == "There is no tool 'no_such'. /utcp lists the tools."
 
 
 @pytest.mark.parametrize("framework", [FastAPI, Starlette])
-def test_an_application_that_is_there_keeps_its_routes(framework):
+def test_routes_are_added_before_those_that_match_every_path(framework):
     app = framework()
     app.add_route("/{anything:path}", lambda _request: httpx2.Response(500))
     weather_tools(path="/tools").add_to(app)
@@ -124,13 +133,13 @@ def test_an_application_that_is_there_keeps_its_routes(framework):
     assert manual["tools"][0]["tool_call_template"]["url"] == f"{base}/tools/tools/get_weather"
 
 
-async def test_a_mounted_application_knows_its_own_address():
+async def test_a_mounted_application_uses_its_own_address():
     with served(Starlette(routes=[Mount("/weather", weather_tools().app())])) as base:
         async with await client_of(f"{base}/weather/utcp") as client:
             assert await client.call_tool("w.get_weather", {"city": "Oslo"}) == {"Oslo": 21.5}
 
 
-def test_a_proxys_address_and_credentials_are_written_as_given():
+def test_public_url_and_auth_are_part_of_the_manual():
     auth = {"auth_type": "api_key", "api_key": "Bearer ${TOKEN}", "var_name": "Authorization"}
     with served(weather_tools(auth=auth, public_url="https://tools.example.com/utcp").app()) as base:
         template = httpx2.get(f"{base}/utcp").json()["tools"][0]["tool_call_template"]
@@ -138,7 +147,7 @@ def test_a_proxys_address_and_credentials_are_written_as_given():
     assert template["auth"] == auth
 
 
-async def test_a_caller_who_leaves_ends_an_endless_stream():
+async def test_an_endless_stream_ends_when_the_caller_leaves():
     tools, ended = ToolServer(), threading.Event()
 
     @tools.tool
@@ -161,13 +170,13 @@ async def test_a_caller_who_leaves_ends_an_endless_stream():
         assert await anyio.to_thread.run_sync(ended.wait, 5)
 
 
-def test_two_tools_cannot_have_one_name():
+def test_two_tools_cannot_share_a_name():
     tools = weather_tools()
-    with pytest.raises(ConfigError, match="There is a tool count already"):
+    with pytest.raises(ConfigError, match="There is already a tool count"):
         tools.tool(name="count")(lambda: 1)
 
 
-def test_the_decorator_leaves_the_function_as_it_is():
+def test_the_decorator_does_not_change_the_function():
     def one() -> int:
         return 1
 
@@ -193,7 +202,7 @@ async def forecast(place: Place, days: Annotated[int, Field(ge=1, le=7, descript
     return [Day(temperature=number + len(place.city)) for number in range(days)]
 
 
-def test_the_schemas_come_of_the_type_hints():
+def test_type_hints_become_schemas():
     tool = function_tool(forecast, tags=["weather"])
     assert (tool.name, tool.description, tool.tags) == ("forecast", "The weather of the next days.", ("weather",))
     days = {"type": "integer", "minimum": 1, "maximum": 7, "default": 3, "description": "How many."}
@@ -204,7 +213,7 @@ def test_the_schemas_come_of_the_type_hints():
     assert tool.outputs["$defs"]["Day"]["properties"]["sky"]["enum"] == ["clear", "cloudy"]
 
 
-async def test_arguments_arrive_as_the_types_that_are_written():
+async def test_arguments_are_converted_to_their_types():
     tool = function_tool(forecast)
     result = await tool.call({"place": {"city": "Oslo"}, "days": 2})
     assert result == [{"temperature": 4.0, "sky": "clear"}, {"temperature": 5.0, "sky": "clear"}]
@@ -219,14 +228,14 @@ async def test_arguments_arrive_as_the_types_that_are_written():
         ({}, "place: Missing required argument"),
     ],
 )
-async def test_arguments_that_do_not_fit_are_told_by_their_place(arguments, reported):
+async def test_invalid_arguments_are_reported_by_name(arguments, reported):
     with pytest.raises(InvalidArguments) as caught:
         await function_tool(forecast).call(arguments)
     assert reported in caught.value.message
-    assert caught.value.message.startswith("The arguments of forecast do not fit: ")
+    assert caught.value.message.startswith("The arguments do not match forecast: ")
 
 
-async def test_a_fault_within_the_function_is_not_taken_for_one_of_the_arguments():
+async def test_an_error_inside_a_function_is_not_an_argument_error():
     def broken(text: str) -> int:
         return Day.model_validate({"temperature": text}).temperature
 
@@ -234,14 +243,14 @@ async def test_a_fault_within_the_function_is_not_taken_for_one_of_the_arguments
         await function_tool(broken).call({"text": "warm"})
 
 
-async def test_a_function_that_is_not_asynchronous_runs_in_a_worker_thread():
+async def test_a_synchronous_function_runs_in_a_worker_thread():
     def where() -> int:
         return threading.get_ident()
 
     assert await function_tool(where).call({}) != threading.get_ident()
 
 
-async def test_generators_of_both_sorts_give_their_results_one_by_one():
+async def test_sync_and_async_generators_emit_results_one_by_one():
     async def up(to: int) -> AsyncIterator[Day]:
         for number in range(to):
             await anyio.lowlevel.checkpoint()
@@ -260,7 +269,7 @@ async def test_generators_of_both_sorts_give_their_results_one_by_one():
 
 
 @pytest.mark.parametrize("sort", ["async", "sync"])
-async def test_a_generator_is_closed_when_nobody_takes_more(sort):
+async def test_a_generator_is_closed_when_the_caller_stops(sort):
     closed = []
 
     async def forever() -> AsyncIterator[int]:
@@ -286,7 +295,7 @@ async def test_a_generator_is_closed_when_nobody_takes_more(sort):
     assert closed == [sort]
 
 
-async def test_a_stream_refuses_arguments_that_do_not_fit():
+async def test_a_stream_refuses_invalid_arguments():
     def down(since: int) -> Iterator[int]:
         yield since
 
@@ -294,7 +303,7 @@ async def test_a_stream_refuses_arguments_that_do_not_fit():
         await function_tool(down).listed({"since": "three"})
 
 
-async def test_bytes_are_given_on_with_their_type_and_promise_no_schema():
+async def test_bytes_keep_their_media_type_and_have_no_output_schema():
     def picture() -> Binary:
         return Binary(b"\x89PNG", "image/png")
 
@@ -303,7 +312,7 @@ async def test_bytes_are_given_on_with_their_type_and_promise_no_schema():
     assert await tool.call({}) == Binary(b"\x89PNG", "image/png")
 
 
-async def test_a_result_that_json_does_not_have_is_told():
+async def test_a_result_that_is_not_json_is_an_error():
     def odd():
         return threading.Lock()
 
@@ -311,7 +320,7 @@ async def test_a_result_that_json_does_not_have_is_told():
         await function_tool(odd).call({})
 
 
-def test_without_a_return_type_nothing_is_promised():
+def test_a_function_without_a_return_type_has_no_output_schema():
     def anything(name: str):
         return name
 
@@ -337,13 +346,13 @@ def unknown(value: "NoSuchType") -> None:  # noqa: F821
 @pytest.mark.parametrize(
     ("function", "reported"),
     [
-        (positional, "the parameter a is given by its position"),
-        (several, "the parameter values is given by its position"),
-        (handle, "no schema comes of its type hints"),
+        (positional, "the parameter a is positional only"),
+        (several, "the parameter values is positional only"),
+        (handle, "the type hints have no JSON Schema"),
         (unknown, "NoSuchType"),
         (lambda: 1, "'<lambda>' cannot be the name of a tool"),
     ],
 )
-def test_a_function_that_cannot_be_a_tool_is_refused_with_the_reason(function, reported):
+def test_an_unusable_function_is_refused_with_a_reason(function, reported):
     with pytest.raises(ConfigError, match=reported):
         function_tool(function)

@@ -26,7 +26,7 @@ def fill(folder, count):
         (folder / f"m{number:03}.json").write_text(json.dumps({"utcp_version": "1.0.1", "tools": [tool]}))
 
 
-def test_a_registry_gives_addresses_page_after_page(tmp_path):
+def test_discover_reads_every_page_of_a_registry(tmp_path):
     fill(tmp_path, 230)
     with served(build_registry_app(Folder(tmp_path))) as base:
         registry = UTCPRegistry(base)
@@ -39,7 +39,7 @@ def test_a_registry_gives_addresses_page_after_page(tmp_path):
 
 
 @pytest.mark.anyio
-async def test_the_asynchronous_form_is_the_same(tmp_path):
+async def test_the_asynchronous_registry_returns_the_same(tmp_path):
     fill(tmp_path, 2)
     with served(build_registry_app(Folder(tmp_path))) as base:
         registry = AsyncUTCPRegistry(base)
@@ -47,7 +47,7 @@ async def test_the_asynchronous_form_is_the_same(tmp_path):
         assert [one.name for one in await registry.listings(q="m001")] == ["m001"]
 
 
-def test_a_file_over_http_or_at_hand_is_searched_here(tmp_path):
+def test_registry_files_are_searched_by_the_client(tmp_path):
     (tmp_path / "registry.json").write_text(json.dumps(STATIC))
     with served(Answers({"/list.json": STATIC}).app) as base:
         for place in (f"{base}/list.json", str(tmp_path / "registry.json")):
@@ -58,7 +58,7 @@ def test_a_file_over_http_or_at_hand_is_searched_here(tmp_path):
             assert len(registry.discover(limit=2)) == 2
 
 
-def test_a_host_without_the_api_is_asked_at_its_well_known_address():
+def test_the_well_known_address_is_used_if_there_is_no_api():
     service = Answers({"/.well-known/utcp.json": STATIC})
     with served(service.app) as base:
         assert len(UTCPRegistry(f"{base}/api").discover(tags=["geo"])) == 2
@@ -67,7 +67,7 @@ def test_a_host_without_the_api_is_asked_at_its_well_known_address():
     assert service.seen[:2] == ["/api/manuals?tag=geo&limit=100", "/.well-known/utcp.json"]
 
 
-def test_cursors_that_run_in_a_circle_end():
+def test_repeated_cursors_end_the_reading():
     service = Answers({"/manuals": lambda _request: {**STATIC, "next": "again"}})
     with served(service.app) as base:
         assert len(UTCPRegistry(base).discover()) == 3
@@ -77,18 +77,18 @@ def test_cursors_that_run_in_a_circle_end():
 @pytest.mark.parametrize(
     ("answer", "error"), [(500, Rejected), (403, Rejected), ({"x": 1}, ManualError), ([], ManualError)]
 )
-def test_what_is_no_registry_is_an_error(answer, error):
+def test_another_document_than_a_registry_is_an_error(answer, error):
     with served(Answers({"/manuals": answer}).app) as base, pytest.raises(error):
         UTCPRegistry(base).discover()
 
 
-def test_a_file_that_is_not_there_is_an_error():
+def test_a_missing_registry_file_is_an_error():
     with pytest.raises(ConfigError, match="no such file"):
         UTCPRegistry("./gone.json").discover()
 
 
 @pytest.mark.anyio
-async def test_faults_of_single_listings_are_told():
+async def test_faults_in_single_listings_are_reported():
     with served(Answers({"/manuals": {"manuals": [*STATIC["manuals"], {"url": "ftp://x.example/"}]}}).app) as base:
         page = await list_manuals(base, fetch_document)
     assert len(page.listings) == 3

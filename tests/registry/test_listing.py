@@ -13,7 +13,7 @@ def read(*manuals, **keys):
     return read_page({"manuals": list(manuals), **keys}, base=BASE, where="the registry")
 
 
-def test_everything_that_a_registry_says_is_read_and_written_as_it_was():
+def test_a_listing_is_read_and_written_unchanged():
     raw = {
         "name": "weather",
         "url": "https://api.example.com/utcp",
@@ -27,7 +27,7 @@ def test_everything_that_a_registry_says_is_read_and_written_as_it_was():
     assert (page.next, page.faults) == ("abc", [])
 
 
-def test_an_address_suffices_and_may_be_relative():
+def test_a_listing_needs_only_a_url_which_may_be_relative():
     page = read("https://api.example.com/weather.json", {"url": "manuals/maps.yaml", "tags": "x", "description": 3})
     assert page.listings == [
         Listing("weather", "https://api.example.com/weather.json"),
@@ -38,18 +38,18 @@ def test_an_address_suffices_and_may_be_relative():
 @pytest.mark.parametrize(
     ("manual", "words"),
     [
-        (3, "a number, not an object"),
+        (3, "must be an object, not a number"),
         ({"name": "a"}, "no `url`"),
         ({"url": "file:///etc/passwd"}, "lacks its scheme or host"),
-        ({"url": "ftp://example.com/x"}, "scheme 'ftp'"),
+        ({"url": "ftp://example.com/x"}, "not 'ftp'"),
         ({"url": "https://user@example.com/x"}, "user name"),
         ({"url": "https://[broken"}, "Invalid|cannot be read"),
-        ({"url": "https://a.example", "sha256": "abc"}, "no SHA-256"),
-        ({"url": "https://a.example", "sha256": "g" * 64}, "no SHA-256"),
+        ({"url": "https://a.example", "sha256": "abc"}, "must be a SHA-256"),
+        ({"url": "https://a.example", "sha256": "g" * 64}, "must be a SHA-256"),
         ({"name": "good", "url": "https://a.example"}, "also named 'good'"),
     ],
 )
-def test_a_listing_that_cannot_be_used_costs_no_other(manual, words):
+def test_an_unusable_listing_leaves_the_others_unaffected(manual, words):
     page = read({"name": "good", "url": "https://a.example/1"}, manual, {"name": "late", "url": "https://a.example/2"})
     assert [listing.name for listing in page.listings] == ["good", "late"]
     [fault] = page.faults
@@ -62,14 +62,14 @@ def test_names_are_made_of_word_characters():
 
 
 @pytest.mark.parametrize("document", [{"utcp_version": "1.0.1", "tools": []}, {"openapi": "3.0.3", "paths": {}}])
-def test_a_manual_where_a_registry_was_expected_is_its_own_listing(document):
+def test_a_manual_counts_as_a_listing_of_itself(document):
     page = read_page(document, base="https://api.example.com/.well-known/utcp.json", where="it")
     assert [listing.url for listing in page.listings] == ["https://api.example.com/.well-known/utcp.json"]
 
 
 @pytest.mark.parametrize("document", [[], {}, {"manuals": {}}, "text", None, {"manual_call_templates": []}])
-def test_anything_else_is_no_registry(document):
-    with pytest.raises(ManualError, match="it is no registry"):
+def test_other_documents_are_not_a_registry(document):
+    with pytest.raises(ManualError, match="it is not a registry"):
         read_page(document, base=BASE, where="it")
 
 
@@ -83,18 +83,18 @@ def names(**wishes):
     return [listing.name for listing in INDEX.find(**wishes)]
 
 
-def test_without_wishes_all_come_by_name():
+def test_without_filters_all_listings_come_by_name():
     assert names() == ["mail", "maps", "weather"]
     assert ListingIndex([]).find(q="x") == []
 
 
-def test_any_of_the_tags_suffices_whatever_its_case():
+def test_one_matching_tag_in_any_letter_case_is_enough():
     assert names(tags=["WEATHER"]) == ["weather"]
     assert names(tags=["weather", "geo"]) == ["maps", "weather"]
     assert names(tags=["none"]) == []
 
 
-def test_words_rank_and_find_what_is_in_the_manual_too():
+def test_words_rank_listings_and_match_text_of_their_manuals():
     assert names(q="forecast for a city")[0] == "weather"
     assert names(q="letter by post") == ["mail"]
     assert names(q="routes", tags=["geo"]) == ["maps"]

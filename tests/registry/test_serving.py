@@ -37,7 +37,7 @@ def running(*arguments, cwd):
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_it_says_where_it_is_serves_and_ends_in_order(tmp_path, stop):
+def test_serve_prints_its_url_serves_and_stops_on_a_signal(tmp_path, stop):
     manual = {"utcp_version": "1.0.1", "tools": [{"name": "t", "tool_call_template": TEMPLATE}]}
     (tmp_path / "weather.json").write_text(json.dumps(manual))
     with running("--port", "0", cwd=tmp_path) as (process, line):
@@ -50,13 +50,13 @@ def test_it_says_where_it_is_serves_and_ends_in_order(tmp_path, stop):
 
 
 @pytest.mark.anyio
-async def test_beyond_loopback_it_must_be_told(tmp_path):
+async def test_an_address_beyond_loopback_needs_insecure(tmp_path):
     with pytest.raises(ConfigError, match="--insecure"):
         await serve_registry(tmp_path, Serving(host="0.0.0.0", port=0), on_ready=lambda _url, _count: None)
 
 
 @pytest.mark.anyio
-async def test_a_folder_that_is_not_there_or_a_port_that_is_taken_is_one_sentence(tmp_path):
+async def test_a_missing_folder_and_a_used_port_are_config_errors(tmp_path):
     with pytest.raises(ConfigError, match="no folder"):
         await serve_registry(tmp_path / "gone", Serving(), on_ready=lambda _url, _count: None)
     with running("--port", "0", cwd=tmp_path) as (_process, line):
@@ -100,7 +100,7 @@ def names(url):
     return [manual["name"] for manual in listed(url)["manuals"]]
 
 
-def test_all_manuals_are_listed_each_at_an_address_where_it_is(base, tmp_path):
+def test_all_manuals_are_listed_with_a_working_url(base, tmp_path):
     manuals = listed(f"{base}/manuals")["manuals"]
     assert [manual["name"] for manual in manuals] == ["m0", "m1", "m2", "m3", "m4", "weather"]
     assert manuals[0]["url"] == f"{base}/manuals/m0.json"
@@ -111,7 +111,7 @@ def test_all_manuals_are_listed_each_at_an_address_where_it_is(base, tmp_path):
     assert get(manuals[0]["url"], **{"If-None-Match": headers["ETag"]})[0] == 304
 
 
-def test_tags_and_words_choose(base):
+def test_tags_and_words_select_manuals(base):
     assert names(f"{base}/manuals?tag=odd") == ["m1", "m3"]
     assert names(f"{base}/manuals?tag=odd&tag=GEO") == ["m1", "m3", "weather"]
     assert names(f"{base}/manuals?q=city+forecast")[0] == "weather"
@@ -119,7 +119,7 @@ def test_tags_and_words_choose(base):
 
 
 @pytest.mark.parametrize("query", ["", "q=manual+number"])
-def test_pages_lead_to_every_manual_once(base, query):
+def test_paging_returns_every_manual_once(base, query):
     found, cursor = [], ""
     while cursor is not None:
         page = listed(f"{base}/manuals?limit=2&{query}&cursor={cursor}")
@@ -129,7 +129,7 @@ def test_pages_lead_to_every_manual_once(base, query):
     assert sorted(found) == sorted(names(f"{base}/manuals?{query}"))
 
 
-def test_a_page_goes_on_where_it_was_though_its_last_manual_is_gone(base, tmp_path):
+def test_paging_continues_after_the_last_manual_was_removed(base, tmp_path):
     page = listed(f"{base}/manuals?limit=2")
     ranked = listed(f"{base}/manuals?limit=1&q=manual+number")
     (tmp_path / "m1.json").unlink()
@@ -142,7 +142,7 @@ def test_a_page_goes_on_where_it_was_though_its_last_manual_is_gone(base, tmp_pa
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=501", "limit=x", "limit=-1", "limit=%C2%B2", "cursor=%FF", "cursor=a"]
 )
-def test_a_query_that_makes_no_sense_is_400_with_words(base, query):
+def test_an_invalid_query_is_400_with_a_message(base, query):
     status, _, body = get(f"{base}/manuals?{query}")
     assert status == 400
     assert json.loads(body)["error"]["message"].endswith(".")
@@ -154,13 +154,13 @@ def test_the_well_known_address_and_the_root_list_everything(base):
 
 
 @pytest.mark.parametrize("path", ["/manuals/none.json", "/manuals/..%2fx.json", "/nothing", "/manuals/a/b.json"])
-def test_what_is_not_there_is_404_as_json(base, path):
+def test_an_unknown_path_is_404_as_json(base, path):
     status, _, body = get(f"{base}{path}")
     assert status == 404
     assert json.loads(body)["error"]["code"] in {"not_found", "unknown_manual"}
 
 
-def test_only_reading_is_answered(base):
+def test_other_methods_than_get_and_head_are_405(base):
     request = urllib.request.Request(f"{base}/manuals", method="POST", data=b"{}")
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request, timeout=10)
@@ -168,7 +168,7 @@ def test_only_reading_is_answered(base):
         assert (error.code, json.loads(error.read())["error"]["code"]) == (405, "method_not_allowed")
 
 
-def test_a_file_that_was_added_is_listed_at_once(base, tmp_path):
+def test_an_added_file_is_listed_at_once(base, tmp_path):
     write_manual(tmp_path, "later", "Came later.")
     assert "later" in names(f"{base}/manuals")
 
@@ -178,7 +178,7 @@ def test_another_host_name_is_refused_on_loopback(base):
     assert get(f"{base}/manuals", Host="localhost:1")[0] == 200
 
 
-def test_an_address_of_ones_own_is_in_the_listings(tmp_path):
+def test_public_url_is_used_in_listings(tmp_path):
     write_manual(tmp_path, "a")
     app = build_registry_app(Folder(tmp_path), public_url="https://registry.example.com/utcp/")
     with served(app) as url:
@@ -202,7 +202,7 @@ def write(path, document):
     path.write_text(document if isinstance(document, str) else json.dumps(document), encoding="utf-8")
 
 
-def test_manuals_and_descriptions_are_listed_with_what_they_say_of_themselves(tmp_path):
+def test_manuals_and_openapi_files_are_listed_with_their_info(tmp_path):
     write(tmp_path / "weather.json", manual("a", "b", tags=["x", "y"], title="Weather", description="Forecasts."))
     (tmp_path / "pets.yaml").write_bytes((OWN / "swagger-api-openapi.yaml").read_bytes())
     write(
@@ -225,7 +225,7 @@ def test_manuals_and_descriptions_are_listed_with_what_they_say_of_themselves(tm
     assert contents.index.find(q="inventory of the store")[0].name == "pets"
 
 
-def test_what_may_hold_secrets_or_is_no_manual_is_not_listed(tmp_path, caplog):
+def test_configurations_and_unreadable_files_are_not_listed(tmp_path, caplog):
     write(tmp_path / "providers.json", [{"name": "a", "provider_type": "http", "url": "https://a.example"}])
     write(tmp_path / "config.yaml", "manual_call_templates: []\nvariables: {KEY: s3cret}\n")
     write(tmp_path / "mcp.json", {"mcpServers": {}})
@@ -238,7 +238,7 @@ def test_what_may_hold_secrets_or_is_no_manual_is_not_listed(tmp_path, caplog):
     assert "s3cret" not in caplog.text
 
 
-def test_a_link_that_leads_out_of_the_folder_is_not_followed(tmp_path):
+def test_a_symbolic_link_out_of_the_folder_is_not_followed(tmp_path):
     write(tmp_path / "outside" / "secret.json", manual("a"))
     inside = tmp_path / "inside"
     write(inside / "own.json", manual("b"))
@@ -248,7 +248,7 @@ def test_a_link_that_leads_out_of_the_folder_is_not_followed(tmp_path):
     assert sorted(Folder(inside).current().files) == ["own.json", "same.json"]
 
 
-def test_files_that_change_come_or_go_are_seen(tmp_path):
+def test_changed_added_and_removed_files_are_noticed(tmp_path):
     folder = Folder(tmp_path)
     assert folder.current().files == {}
     write(tmp_path / "a.json", manual("one"))
@@ -261,7 +261,7 @@ def test_files_that_change_come_or_go_are_seen(tmp_path):
     assert folder.current().index.find() == []
 
 
-def test_two_files_of_one_name_are_kept_apart(tmp_path):
+def test_two_files_of_one_name_get_different_names(tmp_path):
     write(tmp_path / "a.json", manual("x"))
     write(tmp_path / "a.yaml", "tools: []")
     assert sorted(Folder(tmp_path).current().files) == ["a.json", "a_2.yaml"]
@@ -277,7 +277,7 @@ def test_json_with_comments_is_served_without_them(tmp_path):
     assert a.sha256 == sha256(served_bytes(tmp_path / "a.jsonc")).hexdigest()
 
 
-def test_a_file_that_is_too_large_is_told_and_not_read(tmp_path, caplog):
+def test_a_file_that_is_too_large_is_logged_and_not_read(tmp_path, caplog):
     with (tmp_path / "big.json").open("wb") as file:
         file.truncate(17 * 1024 * 1024)
     assert Folder(tmp_path).current().files == {}

@@ -48,7 +48,7 @@ def test_an_unknown_strategy_is_refused_with_the_known_ones():
 
 @pytest.mark.parametrize("options", [{"colour": "red"}, {"tag_weight": "heavy"}])
 def test_options_that_a_strategy_does_not_take_are_refused(options):
-    with pytest.raises(ConfigError, match="cannot be made with these options"):
+    with pytest.raises(ConfigError, match="cannot be created with these options"):
         create_strategy("tag_and_description_word_match", options)
 
 
@@ -75,7 +75,7 @@ def test_an_entry_point_that_cannot_be_loaded_is_named(installed):
 
 def test_an_entry_point_that_gives_no_strategy_is_refused(installed):
     installed("", other="builtins:dict")
-    with pytest.raises(ConfigError, match="no search strategy"):
+    with pytest.raises(ConfigError, match="does not return a search strategy"):
         create_strategy("other")
 
 

@@ -1,7 +1,7 @@
-"""The pipeline around every call: cross-cutting concerns, one file each, composed once per tool.
+"""The pipeline around every call: one file per cross-cutting concern, composed once per tool.
 
-A layer takes the tool and the next step and returns a step; where it has nothing to do for the tool it
-returns the next step itself, so a plain call passes few awaits. The order is written in client.py.
+A layer receives the tool and the next step and returns a step. A layer with nothing to do for the tool returns the next
+step itself, so a plain call has few awaits. `client/client.py` contains the order of the layers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Layer: TypeAlias = Callable[[Tool, Next], Next]
 
 
 def compose(tool: Tool, layers: Sequence[Layer], innermost: Next) -> Next:
-    """Fold `layers` (outermost first) around `innermost`."""
+    """Wrap `innermost` in `layers`, the outermost first, and return the whole."""
     step = innermost
     for layer in reversed(layers):
         step = layer(tool, step)

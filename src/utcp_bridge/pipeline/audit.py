@@ -1,4 +1,4 @@
-"""Audit: one JSON line per call, whatever its outcome. Argument names, never their values."""
+"""Audit: one JSON line per call, with any outcome. It contains names of arguments, never their values."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _logger = logging.getLogger(__name__)
 class Audit:
     """Writes a line to `sink` for each call; without a sink the layer is left out.
 
-    Keys: time (RFC 3339, UTC), call, tool, kind, arguments (sorted names), outcome (`ok`, an error's
-    code, `cancelled` or `internal`), seconds. A sink that fails is logged and does not change the outcome:
-    the call has happened, and to report it as failed would invite a second one.
+    Keys: time (RFC 3339, UTC), call, tool, kind, arguments (sorted names), outcome (see `outcome_of`), seconds. A sink
+    that fails is logged and does not change the outcome, because reporting a completed call as failed would invite a
+    second one.
     """
 
     sink: Callable[[bytes], None] | None = None
@@ -51,7 +51,7 @@ class Audit:
 def _write(sink: Callable[[bytes], None], call: Call, line: bytes) -> None:
     try:
         sink(line)
-    except Exception as error:  # noqa: BLE001 - a sink is a file, a socket or a stranger's code
+    except Exception as error:  # noqa: BLE001 - a sink is a file, a socket or code of others
         message = "The audit line of call %s was not written (%s)."
         _logger.error(message, call.id, type(error).__name__)  # noqa: TRY400
 
@@ -70,5 +70,5 @@ def _line(call: Call, outcome: str, seconds: float) -> bytes:
 
 
 def _writable(name: object) -> str:
-    """An argument name as UTF-8 can hold it: a lone surrogate must not keep a call out of the audit."""
+    """Return an argument name that UTF-8 can encode, so that a lone surrogate does not prevent the audit line."""
     return str(name).encode(errors="replace").decode()

@@ -1,7 +1,7 @@
-"""Deadline: the wall-clock end of a call, whatever the upstream does.
+"""Deadline: a limit on the total time of a call, whatever the upstream does.
 
-A client library's time-outs count silence, so one byte now and then lets a call run for ever; this layer
-counts time. It encloses waiting for a slot and retries, because the caller waits for all of them.
+Timeouts of HTTP libraries measure silence, so a call with one byte now and then could run for ever. This layer
+measures total time. It includes waiting for a slot and retries, because the caller waits for all of them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Deadline:
                 return await inner(call, emit)
             raise DeadlineExceeded(
                 f"{tool.qualified_name} did not finish within {limit:g} seconds.",
-                remedy="Ask for less, or have the operator raise `call_timeout`.",
+                remedy="Ask for less data, or raise `call_timeout` in the configuration.",
             )
 
         return bounded

@@ -1,6 +1,6 @@
-"""Limits: calls in flight, calls waiting and calls per second, per manual; partial results per call.
+"""Limits: calls in flight, calls waiting and calls per second for each manual; partial results for each call.
 
-A slow provider fills its own slots only. What does not fit is refused at once, so that the caller can go on.
+A slow upstream fills only its own slots. A call beyond the limits is refused at once, so that the caller can continue.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Allowance", "Limits"]
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """The numbers for one manual. `rate` is calls per second, None for no limit."""
+    """The limits of one manual. `rate` is calls per second; None means no limit."""
 
     concurrency: int
     queue: int
@@ -30,7 +30,7 @@ class Allowance:
 
 @dataclass(slots=True)
 class _Gate:
-    """The slots of one manual; a token bucket of one second's size for the rate."""
+    """The slots of one manual, and a token bucket of one second's size for the rate."""
 
     name: str
     allowance: Allowance
@@ -77,7 +77,7 @@ class _Gate:
 
 @dataclass(slots=True)
 class Limits:
-    """Holds one gate per manual, shared by its tools."""
+    """The gates of all manuals; the tools of a manual share its gate."""
 
     allowance: Callable[[Tool], Allowance]
     gates: dict[str, _Gate] = field(default_factory=dict[str, _Gate])

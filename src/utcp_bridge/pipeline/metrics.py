@@ -1,4 +1,4 @@
-"""Metrics: hooks that are told about every finished call (counters, histograms, traces)."""
+"""Metrics: hooks that receive the details of every finished call (for counters, histograms, traces)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CallDetails:
-    """One finished call: `outcome` is `ok`, an error's code, `cancelled` or `internal`; `seconds` wall time."""
+    """One finished call. `outcome` is `ok`, an error's code, `cancelled` or `internal`; `seconds` is wall time."""
 
     tool: str
     manual: str
@@ -28,14 +28,14 @@ class CallDetails:
 
 
 class MetricsHook(Protocol):
-    """Called after every call, on the event loop: must not block."""
+    """A function that runs after every call, on the event loop; it must not block."""
 
     def __call__(self, details: CallDetails, /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Tells every hook; a hook that raises is logged and does not change the call's outcome."""
+    """Calls every hook. A hook that raises is logged and does not change the call's outcome."""
 
     hooks: Sequence[MetricsHook] = ()
 

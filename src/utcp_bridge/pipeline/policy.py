@@ -1,7 +1,7 @@
-"""Policy: rules that may refuse a call after its arguments are known and before anything is sent.
+"""Policy: rules that may refuse a call when its arguments are known and before anything is sent.
 
-What follows from the configuration alone (protocols, targets, credentials) is decided at registration and
-in wire/guard.py; this layer is for rules of the embedding program, such as approval or per-user limits.
+These are rules of the embedding program, such as approval or limits per user. What follows from the configuration alone
+(protocols, targets, credentials) is decided at registration and in `net/guard.py`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ __all__ = ["Policy", "Rule"]
 
 
 class Rule(Protocol):
-    """Returns to let the call pass.
+    """A rule lets the call pass by returning.
 
-    :raises PolicyError: to refuse it; the message reaches the caller.
+    :raises PolicyError: the rule refuses the call; the caller receives the message.
     """
 
     async def __call__(self, call: Call, /) -> None: ...
@@ -27,7 +27,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Asks every rule, in order."""
+    """Applies every rule, in order."""
 
     rules: Sequence[Rule] = ()
 

@@ -1,10 +1,9 @@
-"""Post-processing: what the operator does to results before anybody sees them.
+"""Post-processing: the operator's changes to results before anyone receives them.
 
-First the tool's own projection (`overrides: {tool: {"result": "<JMESPath>"}}`), then the entries of `post_processing`
-in order (UTCP v1: `filter_dict`, `limit_strings`; further ones by the entry-point group `utcp_bridge.post_processors`).
-They work on the final value and on each partial result; bytes pass untouched.
-
-Projections: the part of a result that an operator keeps, by a JMESPath expression (jmespath.org).
+The tool's own projection comes first, a JMESPath expression for the part of a result to keep (jmespath.org):
+`overrides: {tool: {"result": "<JMESPath>"}}`. The entries of `post_processing` follow in order (UTCP v1: `filter_dict`,
+`limit_strings`; more come from the entry-point group `utcp_bridge.post_processors`). All of them apply to the final
+value and to each partial result; bytes stay unchanged.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _TYPE = "tool_post_processor_type"
 
 
 class PostProcessor(Protocol):
-    """One step; `applies` is asked once per tool, `process` gets JSON-shaped values and returns one."""
+    """One step. `applies` is called once per tool; `process` receives a JSON-shaped value and returns one."""
 
     def applies(self, tool: Tool) -> bool: ...
 
@@ -59,7 +58,7 @@ class _Scoped(BaseModel):
     only_include_manuals: tuple[str, ...] | None = None
 
     def applies(self, tool: Tool) -> bool:
-        """Whether every filter lets the tool pass."""
+        """Return whether every filter lets the tool pass."""
         return _passes(tool.qualified_name, self.only_include_tools, self.exclude_tools) and _passes(
             tool.manual, self.only_include_manuals, self.exclude_manuals
         )
@@ -72,7 +71,7 @@ class FilterDict(_Scoped):
     only_include_keys: frozenset[str] | None = None
 
     def process(self, value: Any) -> Any:
-        """The value without the excluded keys, then with the included ones alone."""
+        """Return the value without the excluded keys, and then with the included keys only."""
         if self.exclude_keys:
             value = _without(value, self.exclude_keys)
         return _only(value, self.only_include_keys) if self.only_include_keys else value
@@ -84,7 +83,7 @@ class LimitStrings(_Scoped):
     limit: int = Field(default=10_000, ge=0)
 
     def process(self, value: Any) -> Any:
-        """The value with its texts cut."""
+        """Return the value with its texts cut."""
         if isinstance(value, str):
             return value[: self.limit]
         if is_object(value):
@@ -94,7 +93,7 @@ class LimitStrings(_Scoped):
 
 @dataclass(frozen=True, slots=True)
 class PostProcessing:
-    """The layer; leaves itself out for tools that nothing applies to."""
+    """The layer; it leaves itself out for tools without projection and processors."""
 
     processors: Sequence[PostProcessor] = field(default=())
 
@@ -117,7 +116,7 @@ class PostProcessing:
 
 
 def read_post_processors(entries: Iterable[JsonObject]) -> tuple[list[PostProcessor], list[Fault]]:
-    """The processors of a configuration; one that cannot be made is a fault and leaves the others."""
+    """Return the processors of a configuration, and a fault for each that cannot be created."""
     made: list[PostProcessor] = []
     faults: list[Fault] = []
     for number, entry in enumerate(entries):
@@ -146,7 +145,7 @@ def _make(entry: JsonObject) -> PostProcessor:
             try:
                 made: PostProcessor = one.load()(**options)
             except Exception as error:
-                raise ConfigError(f"The post-processor {kind!r} cannot be made ({type(error).__name__}).") from error
+                raise ConfigError(f"The post-processor {kind!r} cannot be created ({type(error).__name__}).") from error
             return made
     known = ", ".join(sorted({"filter_dict", "limit_strings", *(one.name for one in found)}))
     raise ConfigError(f"There is no post-processor {kind!r}.", remedy=f"`{_TYPE}` is one of {known}.")
@@ -170,7 +169,7 @@ def _through(value: Any, steps: Sequence[Callable[[Any], Any]]) -> Any:
 
 
 def _text_through(block: JsonObject, steps: Sequence[Callable[[Any], Any]]) -> JsonObject:
-    """A text block whose text is cut, where a step makes another text of it."""
+    """Return a content block; its text is processed if the result is text again."""
     if block.get("type") != "text":
         return block
     text = _through(block.get("text"), steps)
@@ -178,7 +177,7 @@ def _text_through(block: JsonObject, steps: Sequence[Callable[[Any], Any]]) -> J
 
 
 def _without(value: Any, keys: frozenset[str]) -> Any:
-    """Keys dropped at every depth; what is empty then and stands in a list is dropped too (UTCP v1)."""
+    """Drop keys at every depth, and list members that become empty by that (UTCP v1)."""
     if is_object(value):
         return {key: _without(member, keys) for key, member in value.items() if key not in keys}
     if not is_list(value):
@@ -193,7 +192,7 @@ def _without(value: Any, keys: frozenset[str]) -> Any:
 
 
 def _only(value: Any, keys: frozenset[str]) -> Any:
-    """Only these keys, and whatever leads to them; scalars in lists are dropped (UTCP v1)."""
+    """Keep only these keys and the objects that lead to them; scalars in lists are dropped (UTCP v1)."""
     if is_object(value):
         kept: JsonObject = {}
         for key, member in value.items():
@@ -210,9 +209,11 @@ def _only(value: Any, keys: frozenset[str]) -> Any:
 
 @cache
 def compile_projection(expression: str) -> Callable[[Any], Any]:
-    """What turns a JSON-shaped value into the part that `expression` names; raises MalformedReply where it cannot.
+    """Return a function that returns the part of a JSON-shaped value that `expression` names.
 
-    :raises ConfigError: it is no JMESPath expression.
+    The function raises MalformedReply if the expression does not fit the value.
+
+    :raises ConfigError: `expression` is not a JMESPath expression.
     """
     import jmespath
     from jmespath.exceptions import JMESPathError
@@ -221,7 +222,7 @@ def compile_projection(expression: str) -> Callable[[Any], Any]:
         compiled: Any = jmespath.compile(expression)
     except JMESPathError as error:
         first = str(error).splitlines()[0].rstrip(":.")
-        raise ConfigError(f"`result` is no JMESPath expression: {first}.", remedy="See jmespath.org.") from None
+        raise ConfigError(f"`result` is not a JMESPath expression: {first}.", remedy="See jmespath.org.") from None
 
     def project(value: Any) -> Any:
         try:

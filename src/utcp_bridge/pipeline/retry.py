@@ -1,6 +1,6 @@
-"""Retry: idempotent calls that failed in a way that a second try may cure, until the deadline.
+"""Retry: repeats idempotent calls after failures that may be temporary, until the deadline.
 
-Never after a partial result was given on, never for a call that could act twice.
+A call is not repeated after a partial result was passed on, nor if it could have an effect twice.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _jitter = Random()  # noqa: S311 - spreads retries, guards nothing
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Tries `times(tool)` more times, with doubling pauses and jitter, or after the upstream's Retry-After.
+    """Tries up to `times(tool)` more times, after the upstream's Retry-After, else with doubling pauses and jitter.
 
-    `idempotent(tool)` says whether the call may be sent again.
+    `idempotent(tool)` returns whether the call may be sent again.
     """
 
     times: Callable[[Tool], int]

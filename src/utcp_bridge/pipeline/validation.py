@@ -1,13 +1,11 @@
 """Validation: arguments against the tool's own input schema, before anything is sent.
 
-The validator is compiled at the first call and kept. References are local only, and patterns run on a
-linear-time engine where they can, because a fetched manual may hold a hostile one.
+The validator is compiled at the first call and kept. References are local only, and patterns run on a linear-time
+engine where possible, because a fetched manual may contain a hostile one.
 
-What checking one value against a schema may cost, counted before the schema is compiled.
-
-A fetched manual may hold a schema of a few kilobytes that takes 2^40 steps to check (branches that refer to
-branches) or overflows the stack of the validator (chains of references). Neither can be interrupted, so
-such schemas are recognised and left out of checking instead.
+A schema of a few kilobytes can take 2^40 steps to check (branches that refer to branches) or overflow the stack of the
+validator (chains of references), and neither can be interrupted. So the cost is counted before a schema is compiled,
+and arguments are not validated against schemas that cost too much.
 """
 
 from __future__ import annotations
@@ -40,10 +38,10 @@ _BRANCHES = ("not", "if", "then", "else")
 
 
 def validation(tool: Tool, inner: Next) -> Next:
-    """Refuse arguments that do not fit; repair what clients are known to send for what they mean.
+    """Refuse invalid arguments; repair mistakes that clients are known to make.
 
-    Repairs: objects and arrays sent as JSON text where the schema has no place for text; `{"body": {...}}`
-    where the tool's body was flattened into its arguments; defaults that a template refers to, or the operator wrote.
+    Repairs: objects and arrays sent as JSON text if the schema does not allow text; `{"body": {...}}` if the tool's
+    body was flattened into its arguments; missing arguments that have a default of a template or of the operator.
     """
     if _accepts_anything(tool.inputs) and not tool.defaults:
         return inner
@@ -75,9 +73,9 @@ def _accepts_anything(schema: JsonObject) -> bool:
 
 
 def compile_schema(schema: JsonObject, *, where: str) -> jsonschema_rs.Validator | None:
-    """Compile a schema; None (and one log line) if it is not valid or too costly, for then nothing can be checked."""
+    """Compile a schema. None, with one log line, if it is invalid or too costly; arguments are then not validated."""
     if not is_affordable(schema):
-        _logger.warning("%s: arguments are not checked, its input schema takes too many steps to check.", where)
+        _logger.warning("%s: arguments are not validated, because its input schema takes too many steps.", where)
         return None
     options: tuple[Any, ...] = (
         jsonschema_rs.RegexOptions(),
@@ -91,12 +89,14 @@ def compile_schema(schema: JsonObject, *, where: str) -> jsonschema_rs.Validator
             )
         except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
             fault = error
-    _logger.warning("%s: arguments are not checked, its input schema is not valid (%s).", where, type(fault).__name__)
+    _logger.warning(
+        "%s: arguments are not validated, because its input schema is not valid (%s).", where, type(fault).__name__
+    )
     return None
 
 
 def argument_fault(error: jsonschema_rs.ValidationError) -> str:
-    """One sentence for a person or a model: path, expectation; not the value."""
+    """Return one sentence for a person or a model: the path and the expectation, without the value."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path).lstrip(".")
     text = str(error.message).replace(f"{_MASK} ", "", 1)
     if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.FalseSchema):
@@ -112,12 +112,12 @@ def _refuse_remote(uri: str) -> Any:
 def _fits(validator: jsonschema_rs.Validator, arguments: JsonObject, tool: Tool) -> bool:
     try:
         return validator.is_valid(arguments)
-    except ValueError:  # keys that are no text, objects of Python: only an embedding program can send them
+    except ValueError:  # keys that are not text, Python objects: only an embedding program can send them
         raise InvalidArguments(f"The arguments of {tool.qualified_name} are not JSON.") from None
 
 
 def _faults(validator: jsonschema_rs.Validator, arguments: JsonObject) -> list[str]:
-    """The first faults, or only the first of large arguments: the library collects all before it gives one."""
+    """Return the first faults; of large arguments only one, because the library would collect all of them."""
     if _is_small(arguments):
         return [argument_fault(error) for error in validator.iter_errors(arguments)][:_EXPLAINED_FAULTS]
     try:
@@ -146,13 +146,13 @@ def _refuse_invalid(validator: jsonschema_rs.Validator, arguments: JsonObject, t
         return
     known = ", ".join(_signature(tool.inputs)) or "none"
     raise InvalidArguments(
-        f"Arguments do not fit {tool.qualified_name}: {'; '.join(faults)}.",
+        f"The arguments do not match {tool.qualified_name}: {'; '.join(faults)}.",
         remedy=f"Its arguments are: {known}.",
     )
 
 
 def _signature(schema: JsonObject) -> list[str]:
-    """`name (type, required)` for every argument, in the schema's order; at most 40."""
+    """Return `name (type, required)` for at most 40 arguments, in the schema's order."""
     required = _strings(schema.get("required"))
     return [
         f"{name} ({_type_word(sub, schema)}{', required' if name in required else ''})"
@@ -188,7 +188,7 @@ def _flatten_body(tool: Tool, arguments: JsonObject) -> JsonObject:
 
 
 def _parse_text(schema: JsonObject, arguments: JsonObject) -> JsonObject:
-    """Some hosts send nested values as JSON text; parse it where the schema has no place for a string."""
+    """Parse nested values that some hosts send as JSON text, if the schema does not allow a string."""
     repaired = arguments
     properties = _properties(schema)
     for name, value in arguments.items():
@@ -208,7 +208,7 @@ def _wants_container(schema: Any) -> bool:
 
 
 def _template_defaults(tool: Tool) -> JsonObject:
-    """Schema defaults of the arguments, for templates in the extended dialect: it fills them in itself."""
+    """Return the schema's defaults for templates of the extended dialect, which fill in defaults themselves."""
     if not _has_expression(tool.template):
         return {}
     return {
@@ -225,10 +225,10 @@ def _has_expression(value: Any) -> bool:
 
 
 def is_affordable(schema: JsonObject) -> bool:
-    """Whether every place of a value is checked in a bounded number of steps.
+    """Return whether every place of a value is checked in a bounded number of steps.
 
-    Counted are the sub-schemas that apply to the same place: branches and local references. What applies
-    to members or items is bounded by the value itself.
+    Only sub-schemas that apply to the same place are counted: branches and local references. The number of members and
+    items is bounded by the value itself.
     """
     counter = _Counter(schema)
     for seen, node in enumerate(_objects(schema)):
@@ -238,7 +238,7 @@ def is_affordable(schema: JsonObject) -> bool:
 
 
 class _Counter:
-    """Steps per sub-schema, each worked out once."""
+    """The number of steps of each sub-schema, computed once."""
 
     def __init__(self, root: JsonObject) -> None:
         self._root = root

@@ -1,4 +1,4 @@
-"""Providing manuals: Python functions, or a FastAPI application, as tools that any UTCP client finds at `/utcp`.
+"""Python functions, or the routes of a FastAPI application, as tools that any UTCP client finds at `/utcp`.
 
     tools = ToolServer()
 

@@ -1,9 +1,8 @@
-"""The arguments of a tool out of an HTTP request: a JSON object in the body, the query string, or both.
+"""A tool call over HTTP: arguments from the request, the result or error as the response.
 
-Released UTCP clients differ in where they write arguments that no field of the call template names: in the query
-(Python, TypeScript) or in the body (Go, Rust, this one). So both are read.
-
-Values and errors as HTTP answers: JSON, text or bytes for a value, problem details (RFC 9457) for an error.
+Arguments are a JSON object in the body, the query string, or both, because released UTCP clients differ in where they
+write arguments without a field in the call template: in the query (Python, TypeScript) or in the body (Go, Rust, this
+client). A result is JSON, text or bytes; an error is problem details (RFC 9457).
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ _MAX_BODY: Final = 4 * 1024 * 1024
 NDJSON: Final = "application/x-ndjson"
 T = TypeVar("T")
 _CLIENT_LEFT: Final = 499
-"""Nobody reads it; proxies' logs know it by this number."""
+"""The status that proxies log for a request whose client left; no client receives it."""
 _logger = logging.getLogger(__name__)
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 _STATUS: Final[tuple[tuple[type[UtcpError], int], ...]] = (
@@ -66,7 +65,7 @@ _STATUS: Final[tuple[tuple[type[UtcpError], int], ...]] = (
 
 
 class UnreadableBody(Exception):
-    """The body cannot be read as arguments; `status` is the HTTP status to return. Handled within this folder."""
+    """The body cannot be read as arguments. `status` is the HTTP status to return. `problem` accepts this error."""
 
     def __init__(self, message: str, *, remedy: str, status: int = 400) -> None:
         super().__init__(f"{message} {remedy}")
@@ -74,10 +73,10 @@ class UnreadableBody(Exception):
 
 
 async def read_arguments(request: Request, schema: JsonObject) -> JsonObject:
-    """The arguments; `schema` tells which of the query's are numbers, truth values or lists.
+    """Return the arguments of a call; `schema` gives the types of those in the query.
 
-    :raises UnreadableBody: the body is not a JSON object, is above 4 MiB, or does not say that it is JSON: a web page
-        could send such a one to any server without asking.
+    :raises UnreadableBody: the body is not a JSON object, is larger than 4 MiB, or is not declared as JSON. A web page
+        can send an undeclared body to any server without a preflight request.
     """
     body = await _body(request)
     arguments = _from_query(request, schema)
@@ -93,7 +92,7 @@ async def read_arguments(request: Request, schema: JsonObject) -> JsonObject:
     except orjson.JSONDecodeError:
         raise UnreadableBody("The body is not JSON.", remedy="Send the arguments as a JSON object.") from None
     if not is_object(given):
-        raise UnreadableBody("The body is no object.", remedy="Send the arguments as a JSON object.")
+        raise UnreadableBody("The body must be a JSON object.", remedy="Send the arguments as a JSON object.")
     return {**arguments, **given}
 
 
@@ -102,7 +101,7 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MAX_BODY:
-            raise UnreadableBody("The body is above 4 MiB.", remedy="Send less in one call.", status=413)
+            raise UnreadableBody("The body is larger than 4 MiB.", remedy="Send less data in one call.", status=413)
     return bytes(body)
 
 
@@ -130,7 +129,7 @@ def _typed(texts: list[str], schema: Any) -> Any:
 
 
 def _kinds(schema: Any) -> set[str]:
-    """The types that a property may have; none where it does not say."""
+    """Return the types that a property may have; empty if its schema has none."""
     if not is_object(schema):
         return set()
     kind = schema.get("type")
@@ -142,9 +141,9 @@ def _kinds(schema: Any) -> set[str]:
 
 
 def answer(value: Any) -> Response:
-    """A result: text as text, bytes as they are, everything else as JSON.
+    """Return the response for a result: text as text, bytes unchanged, everything else as JSON.
 
-    A `Result` that was cut says so in the header `X-Truncated`.
+    The response of a truncated `Result` has the header `X-Truncated`.
     """
     if isinstance(value, Result):
         response = answer(value.value)
@@ -163,10 +162,10 @@ def answer(value: Any) -> Response:
 
 
 class Lines(Response):
-    """The results of a stream as lines of JSON, each sent when it is there; `produce` pushes them one by one.
+    """The results of a stream as lines of JSON, each sent as soon as `produce` emits it.
 
-    An error before the first line is a problem. Later it breaks the connection off, so that nobody takes what came
-    for the whole. `produce` is cancelled when the caller leaves.
+    An error before the first line becomes a problem. A later error closes the connection early, so the caller notices
+    that the stream is incomplete. `produce` is cancelled when the caller leaves.
     """
 
     media_type = NDJSON
@@ -193,7 +192,7 @@ class Lines(Response):
         async def respond() -> Response | None:
             try:
                 await self._produce(emit)
-            except Exception as error:  # noqa: BLE001 - what escapes reaches the log with its traceback
+            except Exception as error:  # noqa: BLE001 - an unhandled error would be logged with its traceback
                 if started:
                     _logger.warning(
                         "A stream was broken off: %s", error if isinstance(error, UtcpError) else type(error)
@@ -209,7 +208,7 @@ class Lines(Response):
 
 
 async def unless_gone(receive: Receive, respond: Callable[[], Awaitable[T]]) -> T | None:
-    """What `respond` returns, or None where the caller left before and it was cancelled; it may not raise."""
+    """Return the result of `respond`, which must not raise; None if the caller left and it was cancelled."""
     result: T | None = None
     async with anyio.create_task_group() as group:
 
@@ -225,31 +224,31 @@ async def unless_gone(receive: Receive, respond: Callable[[], Awaitable[T]]) -> 
 
 
 async def answer_of(request: Request, call: Callable[[], Awaitable[Any]]) -> Response:
-    """The answer to a call: its result or its error; the call is cancelled when the caller leaves."""
+    """Return the response to a call: its result or its error. The call is cancelled when the caller leaves."""
 
     async def respond() -> Response:
         try:
             return answer(await call())
-        except Exception as error:  # noqa: BLE001 - what escapes reaches the caller as a bare 500
+        except Exception as error:  # noqa: BLE001 - an unhandled error would become a bare status 500
             return problem(error)
 
     return await unless_gone(request.receive, respond) or Response(status_code=_CLIENT_LEFT)
 
 
 def wants_lines(request: Request) -> bool:
-    """Whether the results of a stream are asked for one by one."""
+    """Return whether the request asks for the results of a stream one by one."""
     return NDJSON in request.headers.get("accept", "").lower()
 
 
 def problem(error: Exception) -> Response:
-    """An error: our own in full, anything else as a correlation id alone."""
+    """Return the response for an error: a `UtcpError` in full, of any other only the id of its log line."""
     if isinstance(error, UnreadableBody):
         return _problem(error.status, InvalidArguments.code, str(error), {})
     if not isinstance(error, UtcpError):
         ident = uuid.uuid4().hex[:12]
         _logger.error("A tool failed (%s, id %s).", type(error).__name__, ident)
         _logger.debug("Cause of %s:", ident, exc_info=error)
-        return _problem(500, "internal", f"The tool failed. The log names the cause under id {ident}.", {})
+        return _problem(500, "internal", f"The tool failed. The log has the cause under the id {ident}.", {})
     status = _status(error)
     more: JsonObject = {}
     if isinstance(error, Rejected):
@@ -272,11 +271,11 @@ def _status(error: UtcpError) -> int:
 
 def _refusal(blocks: ContentBlocks) -> Rejected:
     detail = _plain(blocks)
-    return Rejected("The tool's MCP server answered with an error.", status="isError", detail=detail)
+    return Rejected("The tool's MCP server returned an error.", status="isError", detail=detail)
 
 
 def _plain(blocks: ContentBlocks) -> Any:
-    """What an MCP server answered, without MCP around it where it is one text or has a structured form."""
+    """Return the content of an MCP result: its structured form, its only text, or else all its blocks."""
     if blocks.structured is not None:
         return blocks.structured
     if len(blocks.content) == 1 and blocks.content[0].get("type") == "text":
@@ -285,7 +284,7 @@ def _plain(blocks: ContentBlocks) -> Any:
 
 
 def _as_line(value: Any) -> bytes:
-    """One result of a stream, as a line of NDJSON."""
+    """Return one result of a stream as a line of NDJSON."""
     return _as_json(_plain(value) if isinstance(value, ContentBlocks) else value) + b"\n"
 
 
@@ -294,7 +293,7 @@ def _as_json(value: Any) -> bytes:
 
 
 def _stand_in(value: Any) -> Any:
-    """Bytes within JSON, as MCP writes them."""
+    """Return the JSON form of a value that JSON does not have; bytes in MCP's form."""
     if isinstance(value, Binary):
         return {"mimeType": value.media_type, "blob": base64.b64encode(value.data).decode()}
     if isinstance(value, ContentBlocks):

@@ -1,8 +1,8 @@
-"""The UTCP v1 manual of tools that one HTTP server offers: each is called by `POST BASE/utcp/tools/NAME`.
+"""The UTCP v1 manual that an HTTP server offers at `GET /utcp`.
 
-Only keys that every released UTCP client accepts are written.
-
-`GET /utcp` for an application that describes itself by OpenAPI, as FastAPI's do: its own routes as UTCP tools.
+The tools of a server are called by `POST BASE/utcp/tools/NAME`. For an application with an OpenAPI description, such as
+FastAPI's, the manual contains the routes of the application itself (`add_manual`). Manuals contain only keys that every
+released UTCP client accepts.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from utcp_bridge.providing.exchange import NDJSON, problem
 
 __all__ = ["ManualForm", "OpenApiApplication", "ProvidedTool", "add_manual", "manual_of", "provided_tool", "read_form"]
 _MAX_ADDRESSES = 16
-"""Clients may know a server by several names; each has a manual of its own."""
+"""Clients may use several names for one server; the manual is kept for each of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProvidedTool:
-    """What a manual says of a tool; `outputs` is None where nothing is promised."""
+    """A tool as a manual describes it. `outputs` is None if the output is unknown."""
 
     name: str
     description: str
@@ -44,13 +44,13 @@ class ProvidedTool:
 
 @dataclass(frozen=True, slots=True)
 class ManualForm:
-    """What of a manual its client may choose. `url` is the manual's own.
+    """The form of a manual, which its client can choose. `url` is the manual's own address.
 
-    With `streaming`, tools that stream are written as such: by UTCP's rules a client leaves them out then, unless it
-    allows that protocol beside the manual's own. Without it they answer a list at their end.
+    With `streaming`, tools that stream use the type `streamable_http`. A UTCP client omits such tools unless it allows
+    this protocol in addition to the manual's own. Without `streaming`, these tools return a list at their end.
 
-    With `in_body`, each tool has one argument, `body`, which is the request's body: released clients of the reference
-    library write all others into the query, where there are neither truth values nor objects.
+    With `in_body`, each tool has one argument, `body`, which is the request's body. Released clients of the reference
+    library write all other arguments into the query, which has neither booleans nor objects.
     """
 
     url: str
@@ -59,21 +59,24 @@ class ManualForm:
 
 
 def manual_of(tools: Iterable[JsonObject], *, version: str) -> JsonObject:
-    """A manual of these tool objects; `version` is the manual's own."""
+    """Return a manual of these tool objects; `version` is the manual's own version."""
     return {"utcp_version": UTCP_VERSION, "manual_version": version, "tools": list(tools)}
 
 
 def read_form(request: Request, url: str | None = None) -> ManualForm:
-    """The form that a request asks for, at `url` or else its own URL. Raises InvalidArguments."""
+    """Return the form that a request asks for, at `url` or else at the request's URL.
+
+    :raises InvalidArguments: the query parameter `arguments` is unknown.
+    """
     arguments = request.query_params.get("arguments", "flat")
     if arguments not in {"flat", "body"}:
-        raise InvalidArguments("`arguments` is flat or body.")
+        raise InvalidArguments("`arguments` must be flat or body.")
     streaming = request.query_params.get("streaming", "").lower() in {"1", "true", "yes"}
     return ManualForm(url or str(request.url.replace(query="")), streaming, in_body=arguments == "body")
 
 
 def provided_tool(tool: ProvidedTool, form: ManualForm, *, auth: JsonObject | None = None) -> JsonObject:
-    """A tool object whose calls go below the manual's own address."""
+    """Return a tool object whose calls go to a path below the manual's own address."""
     streams = form.streaming and tool.streams
     template: dict[str, Any] = {
         "call_template_type": "streamable_http" if streams else "http",
@@ -97,7 +100,7 @@ def provided_tool(tool: ProvidedTool, form: ManualForm, *, auth: JsonObject | No
 
 
 def _in_body(inputs: JsonObject) -> JsonObject:
-    """A schema whose one argument is the object of all; definitions stay at the root, where references look."""
+    """Return a schema with one argument that contains all others; definitions stay at the root for references."""
     shared: JsonObject = {word: inputs[word] for word in ("$schema", "$defs", "definitions") if word in inputs}
     body = {word: value for word, value in inputs.items() if word not in shared}
     required = {"required": ["body"]} if inputs.get("required") else {}
@@ -113,7 +116,7 @@ class OpenApiApplication(Protocol):
         ...
 
     def openapi(self) -> JsonObject:
-        """The description, without being asked over HTTP."""
+        """Return the application's OpenAPI description."""
         ...
 
 
@@ -125,9 +128,9 @@ def add_manual(
     include: JsonObject | None = None,
     exclude: JsonObject | None = None,
 ) -> None:
-    """Serve at `path` the manual of a FastAPI application's routes, as its OpenAPI description tells them.
+    """Serve a manual of a FastAPI application's routes at `path`, made from its OpenAPI description.
 
-    Calls go to the address that the manual was asked at, or to `public_url`. `include` and `exclude` choose
+    Calls go to the address of the request for the manual, or to `public_url`. `include` and `exclude` select
     operations by `{"tags": […], "paths": […], "methods": […], "operation_ids": […]}`. The routes' own security schemes
     become `auth` with variables.
     """
@@ -147,7 +150,7 @@ class _ServedManual:
         base = self._wishes.base_url or str(request.url.replace(query="")).removesuffix(self._path)
         try:
             manual = self._made.get(base) or await anyio.to_thread.run_sync(self._make, base)
-        except Exception as error:  # noqa: BLE001 - what escapes reaches the client as a bare 500
+        except Exception as error:  # noqa: BLE001 - an unhandled error would become a bare status 500
             return problem(error)
         return JSONResponse(manual, headers={"Cache-Control": "no-cache"})
 

@@ -1,6 +1,6 @@
-"""A collection of functions, served as UTCP tools by any ASGI server.
+"""Python functions as UTCP tools, served by any ASGI server.
 
-A Python function as a tool: schemas from its type hints, arguments checked by them, results as JSON.
+Type hints become the schemas, arguments are validated against them, and results are JSON.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from starlette.routing import Route
 from utcp_bridge.errors import ConfigError, InvalidArguments, MalformedReply, UtcpError
 from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import Binary, Emit, JsonObject
-from utcp_bridge.providing.exchange import Lines, answer_of, problem, read_arguments, wants_lines
+from utcp_bridge.providing.exchange import Lines, UnreadableBody, answer_of, problem, read_arguments, wants_lines
 from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
 from utcp_bridge.settings import explain
 
@@ -39,14 +39,14 @@ _END: Final = object()
 
 
 class ToolServer:
-    """Functions as tools: `GET /utcp` is their manual (UTCP v1), `POST /utcp/tools/NAME` calls one.
+    """Functions as tools: `GET /utcp` returns their manual (UTCP v1), `POST /utcp/tools/NAME` calls one.
 
-    Tools that stream answer a list, or lines of JSON where those are asked for (`Accept: application/x-ndjson`, which
-    the templates of `/utcp?streaming=true` do).
+    A tool that streams returns a list, or lines of JSON if the request asks for them (`Accept: application/x-ndjson`,
+    as the templates of `/utcp?streaming=true` do).
 
-    `auth` is what the manual's call templates say of credentials, with variables for secrets; checking them is the
-    application's own. `public_url` is the address of `path` as clients know it, where requests come by a proxy that
-    does not say (`https://tools.example.com/utcp`).
+    `auth` becomes the `auth` of the manual's call templates; write variables for secrets. The application itself checks
+    the credentials. `public_url` is the address of `path` for clients, for example `https://tools.example.com/utcp`. It
+    is needed behind a proxy that does not forward its own address.
     """
 
     def __init__(
@@ -80,25 +80,26 @@ class ToolServer:
         description: str | None = None,
         tags: Iterable[str] = (),
     ) -> Any:
-        """Decorate a function, asynchronous or not, or a generator of either sort, whose results are streamed.
+        """Offer the decorated function as a tool; the function itself does not change.
 
-        The function stays as it is. Its type hints become the schemas (`Annotated[int, Field(ge=1, description="…")]`
-        says more), its docstring the description.
+        The function may be asynchronous. The results of a generator, asynchronous or not, are streamed. Type hints
+        become the schemas (add details with `Annotated[int, Field(ge=1, description="…")]`), the docstring becomes the
+        description.
 
-        :raises ConfigError: the name is taken, or no schema comes of the type hints.
+        :raises ConfigError: the name is taken, or the type hints have no JSON Schema.
         """
 
         def add(decorated: F) -> F:
             tool = function_tool(decorated, name=name, description=description, tags=tags)
             if tool.name in self._tools:
-                raise ConfigError(f"There is a tool {tool.name} already.", remedy="Give one of them another name.")
+                raise ConfigError(f"There is already a tool {tool.name}.", remedy="Give one of them another name.")
             self._tools[tool.name] = tool
             return decorated
 
         return add if function is None else add(function)
 
     def manual(self, form: ManualForm) -> JsonObject:
-        """The manual in this form."""
+        """Return the manual in this form."""
         provided = (
             ProvidedTool(tool.name, tool.description, tool.inputs, tool.outputs, tool.tags, tool.streams)
             for tool in self._tools.values()
@@ -106,18 +107,18 @@ class ToolServer:
         return manual_of((provided_tool(tool, form, auth=self._auth) for tool in provided), version=self._version)
 
     def routes(self) -> list[Route]:
-        """The two routes, for an application of your own."""
+        """Return the two routes, for an application of your own."""
         return [
             Route(self._path, self._get_manual, methods=["GET"]),
             Route(f"{self._path}/tools/{{name}}", self._call, methods=["POST"]),
         ]
 
     def add_to(self, app: Starlette) -> None:
-        """Add the routes to a Starlette or FastAPI application, before those that take every path."""
+        """Add the routes to a Starlette or FastAPI application, before routes that match every path."""
         app.router.routes[:0] = self.routes()
 
     def app(self) -> Starlette:
-        """An application of nothing else."""
+        """Return an application that has only these routes."""
         return Starlette(routes=self.routes())
 
     async def _get_manual(self, request: Request) -> Response:
@@ -131,7 +132,7 @@ class ToolServer:
         try:
             tool = self._tool(request.path_params["name"])
             arguments = await read_arguments(request, tool.inputs)
-        except UtcpError as error:
+        except (UtcpError, UnreadableBody) as error:
             return problem(error)
         if tool.streams and wants_lines(request):
             return Lines(partial(tool.stream, arguments))
@@ -147,8 +148,8 @@ class ToolServer:
 class FunctionTool:
     """A tool that is a function of this process.
 
-    `inputs` and `outputs` are JSON Schemas; `outputs` is None where no return type is written. `streams` says that
-    the function is a generator, whose results come one by one.
+    `inputs` and `outputs` are JSON Schemas; `outputs` is None without a return type. `streams` means that the function
+    is a generator, whose results come one by one.
     """
 
     name: str
@@ -163,15 +164,16 @@ class FunctionTool:
     _result: TypeAdapter[Any] = field(repr=False)
 
     async def call(self, arguments: JsonObject) -> Any:
-        """The result as JSON data, or `Binary`; the function runs in a worker thread unless it is asynchronous.
+        """Return the result as JSON data, or `Binary`. A synchronous function runs in a worker thread.
 
-        :raises InvalidArguments: they do not fit the type hints. :raises MalformedReply: the result is not JSON.
+        :raises InvalidArguments: the arguments do not match the type hints.
+        :raises MalformedReply: the result is not JSON.
         """
         bound = self._bound(arguments)
         return self._as_json(await bound() if self._is_async else await anyio.to_thread.run_sync(bound))
 
     async def listed(self, arguments: JsonObject) -> list[Any]:
-        """All results of a generator. Raises as `call`."""
+        """Return all results of a generator; raises the same errors as `call`."""
         results: list[Any] = []
 
         async def keep(result: Any) -> None:
@@ -181,7 +183,7 @@ class FunctionTool:
         return results
 
     async def stream(self, arguments: JsonObject, emit: Emit) -> None:
-        """Push the results of a generator one by one, each as JSON data. Raises as `call`."""
+        """Emit the results of a generator one by one, each as JSON data; raises the same errors as `call`."""
         results = self._bound(arguments)()
         if self._is_async:
             async with aclosing(results):
@@ -193,11 +195,11 @@ class FunctionTool:
                 await emit(self._as_json(result))
 
     def _bound(self, arguments: JsonObject) -> Callable[[], Any]:
-        """The function with checked arguments."""
+        """Return the function bound to validated arguments."""
         try:
             checked: ArgsKwargs = self._arguments.validate_python(ArgsKwargs((), arguments))
         except ValidationError as error:
-            raise InvalidArguments(f"The arguments of {self.name} do not fit: {explain(error)}.") from None
+            raise InvalidArguments(f"The arguments do not match {self.name}: {explain(error)}.") from None
         return partial(self._function, *checked.args, **(checked.kwargs or {}))
 
     def _as_json(self, result: Any) -> Any:
@@ -212,9 +214,9 @@ class FunctionTool:
 def function_tool(
     function: Callable[..., Any], *, name: str | None = None, description: str | None = None, tags: Iterable[str] = ()
 ) -> FunctionTool:
-    """Make a tool of a function; the name and the docstring are the function's where none is given.
+    """Return a function as a tool, by default with the function's own name and docstring.
 
-    :raises ConfigError: it has no usable name, a parameter without a name, or a type that is none of JSON's.
+    :raises ConfigError: the name is not usable, a parameter is positional only, or a type has no JSON Schema.
     """
     name = name or str(getattr(function, "__name__", ""))
     if not _NAME.fullmatch(name):
@@ -223,8 +225,8 @@ def function_tool(
     for parameter in signature.parameters.values():
         if parameter.kind in _UNNAMED:
             raise ConfigError(
-                f"{name}: the parameter {parameter.name} is given by its position alone.",
-                remedy="Arguments of tools have names; make it an ordinary parameter.",
+                f"{name}: the parameter {parameter.name} is positional only, but tools receive arguments by name.",
+                remedy="Make it an ordinary parameter.",
             )
     is_async_stream = inspect.isasyncgenfunction(function)
     streams = is_async_stream or inspect.isgeneratorfunction(function)
@@ -245,11 +247,11 @@ def function_tool(
         )
     except (PydanticUserError, PydanticInvalidForJsonSchema, NameError) as error:
         what = str(error).partition("\n")[0]
-        raise ConfigError(f"{name}: no schema comes of its type hints: {what}", remedy="Use types of JSON.") from None
+        raise ConfigError(f"{name}: the type hints have no JSON Schema: {what}", remedy="Use JSON types.") from None
 
 
 class _Schemas(GenerateJsonSchema):
-    """Without a title for each field, which only says its name again."""
+    """Schemas without a title for each field, because it would only repeat the name."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         del schema
@@ -257,20 +259,20 @@ class _Schemas(GenerateJsonSchema):
 
 
 def _collector(function: Callable[..., Any], signature: inspect.Signature) -> TypeAdapter[Any]:
-    """Checks arguments for the function and gives them back as `ArgsKwargs`: the call itself comes later."""
+    """Return an adapter that validates arguments for the function and returns them as `ArgsKwargs`."""
 
     def collect(*args: Any, **kwargs: Any) -> ArgsKwargs:
         return ArgsKwargs(args, kwargs)
 
-    like_it: Any = collect
-    like_it.__signature__ = signature
+    imitation: Any = collect
+    imitation.__signature__ = signature
     hints = get_type_hints(function, include_extras=True)
-    like_it.__annotations__ = {key: hint for key, hint in hints.items() if key != "return"}
-    return TypeAdapter(like_it)
+    imitation.__annotations__ = {key: hint for key, hint in hints.items() if key != "return"}
+    return TypeAdapter(imitation)
 
 
 def _result_type(function: Callable[..., Any], *, streams: bool) -> tuple[bool, TypeAdapter[Any]]:
-    """Whether a type is written, and what serialises by it; for a generator the type of one item."""
+    """Return whether there is a return type, and its serializer; for a generator of the type of one item."""
     hint = get_type_hints(function, include_extras=True).get("return", Any)
     if streams:
         hint = next(iter(get_args(hint)), Any)

@@ -1,9 +1,9 @@
-"""Asking a registry: over its API, at its well-known address, or in a file of the same shape.
+"""Reading a registry: over its API, at its well-known address, or from a file of the same shape.
 
     for url in UTCPRegistry("https://registry.example.com").discover(tags=["weather"]):
         ...
 
-A URL that ends in .json, .yaml or .yml is a file; any other is the API's base. What comes back is a stranger's word.
+A URL that ends in .json, .yaml or .yml is a file; any other URL is the base of the API. The listings are untrusted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FILE_SUFFIXES: Final = (".json", ".yaml", ".yml")
 
 
 class Fetched(NamedTuple):
-    """A document from the network, and where it came from in the end."""
+    """A document from the network, and its URL after redirects."""
 
     document: Any
     url: str
@@ -47,38 +47,41 @@ class AsyncUTCPRegistry:
         self._place = url
 
     async def listings(self, *, tags: Sequence[str] = (), q: str = "", limit: int | None = None) -> list[Listing]:
-        """The manuals with any of `tags` that fit the words `q`, best first; at most `limit`.
+        """Return at most `limit` manuals that have any of `tags` and match the words `q`, best first.
 
-        :raises UtcpError: the registry cannot be reached, or is none.
+        :raises UtcpError: the registry cannot be reached, or the place is not a registry.
         """
         return (await list_manuals(self._place, fetch_document, tags=tags, q=q, limit=limit)).listings
 
     async def discover(self, tags: Sequence[str] = (), *, q: str = "", limit: int | None = None) -> list[str]:
-        """The URLs of `listings`."""
+        """Return the URLs of `listings`."""
         return [listing.url for listing in await self.listings(tags=tags, q=q, limit=limit)]
 
 
 class UTCPRegistry:
-    """`AsyncUTCPRegistry` for programs without an event loop."""
+    """The same as `AsyncUTCPRegistry`, for programs without an event loop."""
 
     def __init__(self, url: str) -> None:
         self._registry = AsyncUTCPRegistry(url)
 
     def listings(self, *, tags: Sequence[str] = (), q: str = "", limit: int | None = None) -> list[Listing]:
-        """The manuals with any of `tags` that fit the words `q`, best first. Raises UtcpError."""
+        """Return at most `limit` manuals that have any of `tags` and match the words `q`, best first.
+
+        :raises UtcpError: the registry cannot be reached, or the place is not a registry.
+        """
         return run_blocking(partial(self._registry.listings, tags=tags, q=q, limit=limit))
 
     def discover(self, tags: Sequence[str] = (), *, q: str = "", limit: int | None = None) -> list[str]:
-        """The URLs of `listings`."""
+        """Return the URLs of `listings`."""
         return [listing.url for listing in self.listings(tags=tags, q=q, limit=limit)]
 
 
 async def list_manuals(
     place: str, fetch: _Fetch, *, tags: Sequence[str] = (), q: str = "", limit: int | None = None
 ) -> ListingPage:
-    """The listings of a registry; its faults are those of all pages.
+    """Return the listings of a registry, with the faults of all pages.
 
-    :raises UtcpError: it cannot be read, or is no registry.
+    :raises UtcpError: the registry cannot be read, or the place is not a registry.
     """
     most = _MAX_MANUALS if limit is None else limit
     if not is_url(place):
@@ -103,7 +106,7 @@ async def _file(url: str, fetch: _Fetch) -> ListingPage:
 
 
 async def _pages(place: str, fetch: _Fetch, *, tags: Sequence[str], q: str, most: int) -> ListingPage:
-    """ListingPage after page of the API, until there is no cursor, or one that was there before."""
+    """Read page after page of the API, until a page has no cursor or repeats one."""
     base = place.partition("?")[0].rstrip("/")
     endpoint = base if base.endswith("/manuals") else f"{base}/manuals"
     listings: dict[str, Listing] = {}
@@ -124,6 +127,9 @@ async def _pages(place: str, fetch: _Fetch, *, tags: Sequence[str], q: str, most
 
 
 async def fetch_document(url: str) -> Fetched:
-    """A document that the operator asked for by hand. Raises UtcpError."""
+    """Fetch a document that the operator asked for.
+
+    :raises UtcpError: the document cannot be fetched or parsed.
+    """
     reply = await fetch_url(url)
     return Fetched(parse_document(reply.body, hint=reply.media_type or url, where=url), reply.url)

@@ -1,7 +1,4 @@
-"""What a registry says of a manual, read from strangers' JSON (pure).
-
-Finding manuals among listings: by tag, and by words with the ranking that tools are searched with (pure).
-"""
+"""The entries of a registry, read from untrusted JSON, and the search among them by tags and words (pure)."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ _SOURCE = Source(name="registry")
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One manual: `url` is where it is, `sha256` the hash of its bytes in hexadecimal, if the registry tells it."""
+    """One manual in a registry. `url` is its address, `sha256` the hash of its bytes in hexadecimal, if known."""
 
     name: str
     url: str
@@ -38,7 +35,7 @@ class Listing:
     sha256: str | None = None
 
     def as_json(self) -> JsonObject:
-        """The listing as the API has it."""
+        """Return the listing in the form of the API."""
         return {
             "name": self.name,
             "url": self.url,
@@ -51,7 +48,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class ListingPage:
-    """Some listings, and the cursor of the next page if there is one."""
+    """Some listings, and the cursor of the next page; None on the last page."""
 
     listings: list[Listing]
     next: str | None
@@ -59,17 +56,17 @@ class ListingPage:
 
 
 def read_page(document: Any, *, base: str, where: str) -> ListingPage:
-    """The listings in a registry's answer or file; a manual itself counts as its own listing.
+    """Return the listings in a registry's response or file; a manual counts as a listing of itself.
 
     `base` is the URL of the document, where relative URLs start; `where` names the registry in faults. A listing that
     cannot be used is a fault.
 
-    :raises ManualError: the document is no registry.
+    :raises ManualError: the document is not a registry.
     """
     if detect(document) in {Shape.MANUAL, Shape.OPENAPI}:
         return ListingPage([Listing(suggest_name({"url": base}, ()), base)], None, [])
     if not is_object(document) or not is_list(document.get("manuals")):
-        raise ManualError(f"{where} is no registry.", remedy='A registry answers {"manuals": [{"name", "url"}, …]}.')
+        raise ManualError(f"{where} is not a registry.", remedy='A registry returns {"manuals": [{"name", "url"}, …]}.')
     listings: list[Listing] = []
     faults: list[Fault] = []
     for position, raw in enumerate(document["manuals"]):
@@ -85,7 +82,7 @@ def _read_listing(raw: Any, base: str, taken: list[str]) -> Listing:
     if isinstance(raw, str):
         raw = {"url": raw}
     if not is_object(raw):
-        raise ValueError(f"it is {sort_of(raw)}, not an object.")
+        raise ValueError(f"it must be an object, not {sort_of(raw)}.")
     url = _url(text_of(raw.get("url")), base)
     name = safe_name(text_of(raw.get("name"))).strip("_") or suggest_name({"url": url}, taken)
     if name in taken:
@@ -93,7 +90,7 @@ def _read_listing(raw: Any, base: str, taken: list[str]) -> Listing:
     tags = raw.get("tags")
     digest = text_of(raw.get("sha256")).strip().lower()
     if digest and (len(digest) != _HASH_LENGTH or set(digest) - set("0123456789abcdef")):
-        raise ValueError("its `sha256` is no SHA-256 in hexadecimal.")
+        raise ValueError("its `sha256` must be a SHA-256 hash in hexadecimal.")
     return Listing(
         name=name,
         url=url,
@@ -110,14 +107,14 @@ def _url(stated: str, base: str) -> str:
     joined = urljoin(base, stated)
     parts = split_url(joined)
     if parts.scheme not in {"http", "https"}:
-        raise ValueError(f"its URL has the scheme {word(parts.scheme)!r}; http and https can be used.")
+        raise ValueError(f"the scheme of its URL must be http or https, not {word(parts.scheme)!r}.")
     if urlsplit(joined).username is not None:
-        raise ValueError("its URL holds a user name.")
+        raise ValueError("its URL must not contain a user name.")
     return joined
 
 
 class ListingIndex:
-    """Listings by name; `words` adds to each what its manual says beyond its listing."""
+    """An index of listings; `words` maps names to more text of the manuals, which is searched but not listed."""
 
     def __init__(self, listings: Iterable[Listing], words: Mapping[str, str] | None = None) -> None:
         self._listings = {listing.name: listing for listing in sorted(listings, key=lambda one: one.name)}
@@ -125,7 +122,10 @@ class ListingIndex:
         self._strategy.add(_as_tool(one, (words or {}).get(one.name, "")) for one in self._listings.values())
 
     def find(self, *, tags: Sequence[str] = (), q: str = "") -> list[Listing]:
-        """Those with any of the tags (letter case does not count) that fit the words, best first; else by name."""
+        """Return the listings with any of the tags (in any letter case) that match `q`, best first.
+
+        Without `q` they come by name.
+        """
         if q.strip():
             hits = self._strategy.search(q, limit=len(self._listings) or 1, tags=tags or None)
             return [self._listings[hit.tool.name] for hit in hits]

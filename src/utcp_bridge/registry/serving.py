@@ -1,11 +1,11 @@
-"""Serving a folder as a registry until a signal; on loopback, unless the operator says otherwise.
+"""A folder of manuals, served as a registry: the scan of the folder, the HTTP API over it, and the server.
 
-The registry's HTTP API over a folder: GET only, one JSON shape, errors as {"error": {"code", "message"}}.
+The server listens on loopback unless the operator asks for another address. The API has GET only, one JSON shape, and
+errors of the form {"error": {"code", "message"}}.
 
-A folder of manuals as a registry's contents, read again when its files change.
-
-Manuals and OpenAPI descriptions are listed, those in folders below too. Client configurations are not: they may hold
-secrets. Neither is what a symbolic link leads to outside the folder, nor what begins with a dot.
+The folder is read again when its files change. Manuals and OpenAPI descriptions are listed, also those in subfolders.
+Client configurations are not, because they may contain secrets; nor are targets of symbolic links outside the folder,
+nor names that begin with a dot.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import urljoin, urlsplit
 
 import anyio
@@ -44,16 +44,17 @@ from utcp_bridge.registry.listing import Listing, ListingIndex
 
 __all__ = ["Folder", "FolderContents", "Serving", "build_registry_app", "serve_registry", "served_bytes"]
 
-_GRACE_SECONDS = 2
-_DEFAULT_LIMIT = 50
-_MAX_LIMIT = 500
-_MAX_QUERY = 1_000
-_YAML = ("application/yaml", (".yaml", ".yml"))
 _logger = logging.getLogger(__name__)
+_GRACE_SECONDS: Final = 2
+_DEFAULT_LIMIT: Final = 50
+_MAX_LIMIT: Final = 500
+_MAX_QUERY: Final = 1_000
 _MAX_FILES: Final = 10_000
 _MAX_TAGS: Final = 30
 _MAX_WORDS: Final = 20_000
-_State = tuple[int, int, int]
+_YAML: Final = ("application/yaml", (".yaml", ".yml"))
+_State: TypeAlias = tuple[int, int, int]
+"""Time of change, size and inode of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +68,16 @@ class Serving:
 
 
 async def serve_registry(folder: Path, serving: Serving, *, on_ready: Callable[[str, int], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `on_ready` gets the URL and the number of manuals.
+    """Serve until SIGTERM or SIGINT; `on_ready` receives the URL and the number of manuals.
 
-    :raises ConfigError: there is no such folder, the address cannot be bound, or is open to everyone.
+    :raises ConfigError: the folder does not exist, or the address cannot be bound or is open to everyone.
     """
     if not await anyio.Path(folder).is_dir():
         raise ConfigError(f"There is no folder {folder}.", remedy="Name a folder of manuals.")
     if not is_loopback(serving.host) and not serving.insecure:
         raise ConfigError(
             f"Serving on {serving.host} would show the manuals to everyone on the network.",
-            remedy="If that is intended, say --insecure; a proxy in front can ask for credentials.",
+            remedy="If you want that, add --insecure; a proxy in front can check credentials.",
         )
     served = Folder(folder)
     contents = await anyio.to_thread.run_sync(served.current)
@@ -90,10 +91,10 @@ async def serve_registry(folder: Path, serving: Serving, *, on_ready: Callable[[
 def build_registry_app(
     folder: Folder, *, public_url: str | None = None, hosts: Collection[str] | None = None
 ) -> Starlette:
-    """The ASGI application.
+    """Return the ASGI application.
 
-    `public_url` is the address in listings' URLs, by default the one that each request came to. `hosts` are the
-    Host names to accept (a web page cannot reach a registry on loopback by a name of its own); None takes any.
+    URLs in listings start with `public_url`, by default with the address that the request came to. `hosts` are the
+    accepted Host names, so a web page cannot reach a registry on loopback under a name of its own; None accepts any.
     """
     api = _Api(folder, public_url)
     return Starlette(
@@ -115,7 +116,7 @@ class _Api:
         self._public_url = public_url
 
     async def manuals(self, request: Request) -> Response:
-        """A page of the manuals that fit."""
+        """Return one page of the manuals that match."""
         try:
             limit = _limit(request.query_params.get("limit"))
             after = _decoded(request.query_params.get("cursor"))
@@ -126,17 +127,17 @@ class _Api:
         found = await self._find(tags, query)
         start = _start(found, after, ranked=bool(query.strip()))
         if start is None:
-            return _error(400, "invalid_query", "The cursor is no longer valid; ask without one.")
+            return _error(400, "invalid_query", "The cursor is no longer valid. Repeat the request without it.")
         page = found[start : start + limit]
         more = start + limit < len(found)
         return self._page(request, page, _encoded(page[-1].name) if more else None)
 
     async def well_known(self, request: Request) -> Response:
-        """Every manual at once, for clients that look here first."""
+        """Return every manual at once, for clients that look here first."""
         return self._page(request, await self._find([], ""), None)
 
     async def manual(self, request: Request) -> Response:
-        """One manual, as it is."""
+        """Return one manual, unchanged."""
         contents = await anyio.to_thread.run_sync(self._folder.current)
         name = request.path_params["file"]
         path = contents.files.get(name)
@@ -145,7 +146,7 @@ class _Api:
         try:
             data = await anyio.to_thread.run_sync(served_bytes, path)
         except OSError:
-            return _error(404, "unknown_manual", "The manual is gone.")
+            return _error(404, "unknown_manual", "The manual was removed.")
         listing = next(one for one in contents.index.find() if one.url.endswith(f"/{name}"))
         headers = {"ETag": f'"{listing.sha256}"', "Cache-Control": "no-cache"}
         if request.headers.get("If-None-Match") == headers["ETag"]:
@@ -164,7 +165,7 @@ class _Api:
 
 
 class _KnownHosts:
-    """Refuses requests under another name: DNS rebinding lets a web page reach loopback under its own."""
+    """Refuses requests with an unknown Host: with DNS rebinding a web page reaches loopback under its own name."""
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] | None) -> None:
         self._app = app
@@ -172,7 +173,7 @@ class _KnownHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self._hosts is not None and self._name(scope) not in self._hosts:
-            await _error(421, "unknown_host", "The Host header names another server.")(scope, receive, send)
+            await _error(421, "unknown_host", "The Host header does not name this server.")(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -188,7 +189,7 @@ def _limit(text: str | None) -> int:
     if text is None:
         return _DEFAULT_LIMIT
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= _MAX_LIMIT:
-        raise ValueError(f"`limit` is a number from 1 to {_MAX_LIMIT}.")
+        raise ValueError(f"`limit` must be a number from 1 to {_MAX_LIMIT}.")
     return int(text)
 
 
@@ -202,11 +203,11 @@ def _decoded(cursor: str | None) -> str | None:
     try:
         return urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except ValueError:
-        raise ValueError("`cursor` is none that this registry gave.") from None
+        raise ValueError("`cursor` must come from this registry.") from None
 
 
 def _start(found: list[Listing], after: str | None, *, ranked: bool) -> int | None:
-    """Where the page after the manual `after` begins, even if that one is gone; None where nothing tells."""
+    """Return the index of the page after the manual `after`, even if that was removed; None if it is unknown."""
     if after is None:
         return 0
     if not ranked:
@@ -223,25 +224,25 @@ async def _health(_request: Request) -> Response:
 
 
 async def _not_found(_request: Request, _raised: Exception) -> Response:
-    return _error(404, "not_found", "There is nothing here; the manuals are listed at /manuals.")
+    return _error(404, "not_found", "This path does not exist. The manuals are listed at /manuals.")
 
 
 async def _not_allowed(_request: Request, _raised: Exception) -> Response:
-    return _error(405, "method_not_allowed", "A registry answers GET and HEAD only.")
+    return _error(405, "method_not_allowed", "A registry accepts GET and HEAD only.")
 
 
 @dataclass(frozen=True, slots=True)
 class FolderContents:
-    """The manuals of a folder at one moment; URLs of their listings are relative: `manuals/weather.json`."""
+    """The manuals of a folder at one moment. The URLs of their listings are relative: `manuals/weather.json`."""
 
     index: ListingIndex = field(default_factory=lambda: ListingIndex(()))
     files: dict[str, Path] = field(default_factory=dict[str, Path])
-    """Last part of the URL → file."""
+    """The last part of a listing's URL → its file."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What one file holds; None for one that is no manual."""
+    """What was read from one file; `listing` is None if it is not a manual."""
 
     state: _State
     listing: Listing | None = None
@@ -249,7 +250,7 @@ class _Read:
 
 
 class Folder:
-    """Scans a folder. Blocking, and safe to be used by several threads."""
+    """A folder of manuals. Its methods block and may be called from several threads."""
 
     def __init__(self, path: Path) -> None:
         self._root = path.resolve()
@@ -258,7 +259,7 @@ class Folder:
         self._lock = Lock()
 
     def current(self) -> FolderContents:
-        """The folder as it is now; only files that changed are read."""
+        """Return the contents of the folder now; only files that changed are read."""
         with self._lock:
             found = dict(self._files())
             changed = [path for path, state in found.items() if self._read_state(path) != state]
@@ -274,7 +275,7 @@ class Folder:
     def _files(self) -> Iterator[tuple[Path, _State]]:
         for number, path in enumerate(sorted(self._root.rglob("*"))):
             if number >= _MAX_FILES:
-                _logger.warning("%s holds more than %d files; the rest is not listed.", self._root, _MAX_FILES)
+                _logger.warning("%s contains more than %d files. The rest is not listed.", self._root, _MAX_FILES)
                 return
             below = path.relative_to(self._root)
             if path.suffix.lower() not in DOCUMENT_SUFFIXES or any(part.startswith(".") for part in below.parts):
@@ -284,7 +285,7 @@ class Folder:
                     status = path.stat()
                     yield path, (status.st_mtime_ns, status.st_size, status.st_ino)
             except OSError:
-                continue  # gone since, or a loop of links
+                continue  # removed in the meantime, or a loop of links
 
     def _read_state(self, path: Path) -> _State | None:
         known = self._known.get(path)
@@ -302,7 +303,7 @@ class Folder:
             _logger.warning("%s is not listed: %s", path, error)
             return _Read(state)
         if tools is None:
-            _logger.info("%s is not listed: it is no manual.", path)
+            _logger.info("%s is not listed: it is not a manual.", path)
             return _Read(state)
         listing = Listing(
             name="",
@@ -333,7 +334,10 @@ class Folder:
 
 
 def served_bytes(path: Path) -> bytes:
-    """The bytes that a manual is served as: the file's own; for JSON with comments, JSON without. Raises OSError."""
+    """Return the bytes to serve for a manual: the file's own, or for JSON with comments the JSON without them.
+
+    :raises OSError: the file cannot be read.
+    """
     data = path.read_bytes()
     if path.suffix.lower() not in {".json", ".jsonc"}:
         return data
@@ -345,7 +349,7 @@ def served_bytes(path: Path) -> bytes:
 
 
 def _contents(document: Any) -> tuple[list[RawTool] | None, JsonObject]:
-    """The tools of a manual and what it says of itself; no list for what is none."""
+    """Return the tools of a manual and its info; None and an empty object for any other document."""
     shape = detect(document)
     if shape is Shape.OPENAPI:
         conversion = convert(document, url=None, options=ConversionOptions(base_url="https://api.example.com"))
@@ -357,7 +361,7 @@ def _contents(document: Any) -> tuple[list[RawTool] | None, JsonObject]:
 
 
 def _tags(tools: list[RawTool]) -> tuple[str, ...]:
-    """Tags of the tools, the most frequent first."""
+    """Return the tags of the tools, the most frequent first."""
     counts = Counter(tag for tool in tools for tag in dict.fromkeys(tool.tags))
     return tuple(tag for tag, _ in counts.most_common(_MAX_TAGS))
 

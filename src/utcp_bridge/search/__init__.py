@@ -1,8 +1,8 @@
-"""Tool search: the seam (`ToolSearchStrategy`, `Hit`) and the strategies by their ids.
+"""Tool search: the interface (`ToolSearchStrategy`, `Hit`) and the strategies by their ids.
 
-`bm25` is the default, `tag_and_description_word_match` the reference algorithm of UTCP. Other packages
-add theirs through the entry-point group `utcp_bridge.search_strategies`: an entry's name is the id,
-its value a callable that takes the options of the configuration as keywords and returns a strategy.
+`bm25` is the default, `tag_and_description_word_match` is the reference algorithm of UTCP. Other packages add
+strategies through the entry-point group `utcp_bridge.search_strategies`: the name of an entry is the id, its value is a
+callable that receives the options of the configuration as keywords and returns a strategy.
 """
 
 from __future__ import annotations
@@ -25,30 +25,31 @@ __all__ = [
 
 DEFAULT_STRATEGY: Final = "bm25"
 SEMANTIC: Final = "semantic"
-"""Made by `utcp_bridge.client.search`."""
+"""`utcp_bridge.client.search` creates this strategy."""
 ENTRY_POINT_GROUP: Final = "utcp_bridge.search_strategies"
 
 
 def create_strategy(
     strategy_id: str = DEFAULT_STRATEGY, options: Mapping[str, Any] | None = None
 ) -> ToolSearchStrategy:
-    """A new, empty strategy; built-in ids win over entry points.
+    """Return a new, empty strategy; built-in ids win over entry points.
 
-    `options` are the configuration's other keys for it (`tag_weight`, …). Raises `ConfigError` for an
-    unknown id and for options that the strategy does not take.
+    `options` are the strategy's other keys in the configuration (`tag_weight`, …).
+
+    :raises ConfigError: the id is unknown, or the strategy does not accept the options.
     """
     factory = _builtin(strategy_id) or _from_entry_points(strategy_id)
     try:
         strategy: Any = factory(**(options or {}))
     except (TypeError, ValueError) as error:
         raise ConfigError(
-            f"The search strategy {strategy_id!r} cannot be made with these options: {error}.",
+            f"The search strategy {strategy_id!r} cannot be created with these options: {error}.",
             remedy="Correct the keys of `tool_search_strategy`.",
         ) from error
     if not isinstance(strategy, ToolSearchStrategy):
         raise ConfigError(
-            f"What the entry point {strategy_id!r} returns is no search strategy.",
-            remedy="It needs the methods add, remove, remove_manual and search.",
+            f"The entry point {strategy_id!r} does not return a search strategy.",
+            remedy="Return an object with the methods add, remove, remove_manual and search.",
         )
     return strategy
 
@@ -65,7 +66,7 @@ def _builtin(strategy_id: str) -> Callable[..., ToolSearchStrategy] | None:
     if strategy_id == SEMANTIC:
         raise ConfigError(
             "The search strategy 'semantic' needs a client, for its connections and variables.",
-            remedy="Set `tool_search_strategy` in the client's configuration, or make a `SemanticStrategy`.",
+            remedy="Set `tool_search_strategy` in the client's configuration, or create a `SemanticStrategy`.",
         )
     return None
 
@@ -81,8 +82,8 @@ def _from_entry_points(strategy_id: str) -> Callable[..., Any]:
             except (ImportError, AttributeError) as error:
                 raise ConfigError(
                     f"The search strategy {strategy_id!r} cannot be loaded: {error}.",
-                    remedy=f"Install or repair the package that gives {entry.value!r}.",
+                    remedy=f"Install or repair the package that provides {entry.value!r}.",
                 ) from error
             return factory
     known = sorted({DEFAULT_STRATEGY, SEMANTIC, "tag_and_description_word_match", *(entry.name for entry in found)})
-    raise ConfigError(f"There is no search strategy {strategy_id!r}.", remedy=f"Known ones: {', '.join(known)}.")
+    raise ConfigError(f"There is no search strategy {strategy_id!r}.", remedy=f"Known strategies: {', '.join(known)}.")

@@ -1,4 +1,4 @@
-"""The arguments of `search_tools`: their JSON Schema, reading and checking."""
+"""The arguments of `search_tools`: their JSON Schema, and their validation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DEFAULT_LIMIT_FULL: Final = 3
 
 
 def _listed(value: Any) -> Any:
-    """A single string stands for a list of one: models write both."""
+    """Return a list for a single string, because models write both."""
     return [value] if isinstance(value, str) else value
 
 
@@ -35,7 +35,7 @@ _Query = Annotated[str, Field(max_length=MAX_QUERY)]
 
 
 class SearchArguments(BaseModel):
-    """Checked arguments of one `search_tools` call; the field descriptions are what a model reads."""
+    """The validated arguments of one `search_tools` call; models read the field descriptions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -85,7 +85,10 @@ SEARCH_TOOLS_INPUT_SCHEMA: Final[JsonObject] = _input_schema()
 
 
 def read_arguments(arguments: Any) -> SearchArguments:
-    """Checked arguments; nulls count as absent. Raises `InvalidArguments` that names the fault and the remedy."""
+    """Return validated arguments; nulls count as absent.
+
+    :raises InvalidArguments: an argument is unknown or invalid, or two of them exclude each other.
+    """
     if not is_object(arguments):
         raise InvalidArguments("The arguments of a tool search must be an object.", remedy='Give {"query": "..."}.')
     try:
@@ -104,12 +107,15 @@ def read_arguments(arguments: Any) -> SearchArguments:
 
 
 def encode_cursor(arguments: SearchArguments, offset: int) -> str:
-    """An opaque cursor for the page that begins at `offset` of this very search."""
+    """Return an opaque cursor for the page of this search that starts at `offset`."""
     return base64.urlsafe_b64encode(f"{offset}:{_fingerprint(arguments)}".encode()).decode().rstrip("=")
 
 
 def decode_cursor(arguments: SearchArguments) -> int:
-    """The offset in the arguments' cursor, 0 without one. Raises `InvalidArguments` for any other cursor."""
+    """Return the offset in the arguments' cursor, 0 without a cursor.
+
+    :raises InvalidArguments: the cursor belongs to another search.
+    """
     if not arguments.cursor:
         return 0
     try:

@@ -1,4 +1,4 @@
-"""What of a tool is indexed, and how much each field weighs."""
+"""The indexed fields of a tool and their weights."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _MAX_ENUM_VALUES: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`pivot` is the length (in terms) that counts as usual; `b` how much length matters.
+    """The weight of one field. `pivot` is the usual length in terms; `b` is how much the length matters.
 
-    Pivots are constants rather than the catalogue's averages, so that a tool's weights do not depend
-    on the other tools: adding and removing is then exact.
+    Pivots are constants instead of averages of the catalogue, so the weights of a tool do not depend on other tools and
+    adding and removing is exact.
     """
 
     weight: float
@@ -40,17 +40,17 @@ FIELDS: Final = (
 K1: Final = 1.35
 _DESCRIPTION: Final = 3
 _OPENING_TERMS: Final = 3
-"""A description says first what the tool does: its opening terms count double."""
+"""The first terms of a description count double, because a description begins with what the tool does."""
 
 
 def parameters_of(schema: Any) -> JsonObject:
-    """The properties of an input schema; none where the schema is not what it should be."""
+    """Return the properties of an input schema; empty if the schema is not an object schema."""
     properties = _members(_members(schema).get("properties"))
     return {str(name): value for name, value in properties.items()}
 
 
 def fields_of(tool: Tool) -> tuple[list[str], ...]:
-    """The terms of each of `FIELDS`."""
+    """Return the terms of each of `FIELDS`."""
     parameters = list(parameters_of(tool.inputs).items())[:_MAX_PARAMETERS]
     name = terms(_text(tool.name))
     if tool.title:
@@ -66,7 +66,7 @@ def fields_of(tool: Tool) -> tuple[list[str], ...]:
 
 
 def weigh(tool: Tool) -> dict[str, float]:
-    """Each term's saturated weight in this tool, in (0, 1): one saturation over the sum of fields."""
+    """Return the saturated weight of each term in this tool, between 0 and 1: one saturation over all fields."""
     sums: dict[str, float] = {}
     for number, (field, found) in enumerate(zip(FIELDS, fields_of(tool), strict=True)):
         step = field.weight / (1 - field.b + field.b * len(found) / field.pivot)

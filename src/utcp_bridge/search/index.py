@@ -31,15 +31,15 @@ from utcp_bridge.search.typos import Speller
 __all__ = ["CLAUSE_SHARE", "InvertedIndex", "Postings", "QueryTerm", "best"]
 
 _COST_OF_LOOKUP: Final = 10
-"""One bisection costs about as much as reading this many postings."""
+"""One bisection takes about as long as reading this number of postings."""
 CLAUSE_SHARE: Final = 0.5
-"""How much of its best clause's score a tool is given on top."""
+"""The share of the score of its best clause that is added to a tool's score."""
 _MAX_RESCORED: Final = 200
 _SHORT_LIST: Final = 256
 
 
 class Postings:
-    """One term's tools (ascending slots) and its weight in each; `peak` is never below the largest."""
+    """The tools of one term (ascending slots) and its weight in each; `peak` is at least the largest weight."""
 
     __slots__ = ("peak", "slots", "weights")
 
@@ -63,13 +63,13 @@ class Postings:
             self.peak = max(self.weights, default=0.0)
 
     def add_to(self, scores: dict[int, float], factor: float) -> None:
-        """Adds `factor` times each weight to the scores."""
+        """Add `factor` times each weight to the scores."""
         score_of = scores.get
         for slot, weight in zip(self.slots, self.weights, strict=True):
             scores[slot] = score_of(slot, 0.0) + factor * weight
 
     def add_within(self, scores: dict[int, float], factor: float, slots: Collection[int]) -> None:
-        """As `add_to`, for these slots alone."""
+        """Do the same as `add_to`, for these slots only."""
         score_of = scores.get
         if len(slots) * _COST_OF_LOOKUP < len(self.slots):
             for slot in [*slots]:
@@ -98,7 +98,7 @@ class InvertedIndex:
         return len(self._entries)
 
     def add(self, tool: Tool) -> None:
-        """Takes one tool in, in place of the one that had its qualified name."""
+        """Add one tool; it replaces the tool with the same qualified name."""
         self.remove(tool.qualified_name)
         slot = self._free.pop() if self._free else len(self.tools)
         if slot == len(self.tools):
@@ -118,7 +118,7 @@ class InvertedIndex:
             postings.put(slot, weight)
 
     def remove(self, qualified_name: str) -> None:
-        """Forgets one tool, if it is known."""
+        """Remove one tool, if the index contains it."""
         entry = self._entries.pop(qualified_name, None)
         if entry is None:
             return
@@ -139,26 +139,26 @@ class InvertedIndex:
                 self.speller.remove(term)
 
     def idf(self, postings: Postings) -> float:
-        """Inverse document frequency of a term with these postings; always above zero."""
+        """Return the inverse document frequency of a term with these postings; it is always above zero."""
         count = len(postings.slots)
         return log(1 + (len(self) - count + 0.5) / (count + 0.5))
 
     def frequency(self, term: str) -> int:
-        """In how many tools a term occurs."""
+        """Return the number of tools in which a term occurs."""
         postings = self.postings.get(term)
         return len(postings.slots) if postings else 0
 
     def names_of(self, manual: str) -> list[str]:
-        """Qualified names of a manual's tools."""
+        """Return the qualified names of a manual's tools."""
         return [tool.qualified_name for slot in self._manuals.get(manual, ()) if (tool := self.tools[slot])]
 
     def slots_of(self, manuals: Iterable[str]) -> set[int]:
-        """Slots of the tools of these manuals."""
+        """Return the slots of the tools of these manuals."""
         found: set[int] = set()
         return found.union(*(self._manuals.get(manual, ()) for manual in manuals))
 
     def named(self, query: str) -> tuple[set[int], set[int]]:
-        """Slots of the tools whose full name equals the query, and of those whose name begins with it."""
+        """Return the slots of the tools whose full name equals the query, and of those whose name begins with it."""
         key = compact(query)
         exact: set[int] = set()
         prefixed: set[int] = set()
@@ -183,16 +183,16 @@ class QueryTerm:
     postings: Postings
     weight: float
     clauses: frozenset[int] = frozenset()
-    """Numbers of the clauses that the term belongs to."""
+    """The numbers of the clauses that contain the term."""
 
     @property
     def ceiling(self) -> float:
-        """No tool gets more than this from the term."""
+        """The most that this term can add to a tool's score."""
         return self.weight * self.postings.peak
 
 
 def best(terms: Sequence[QueryTerm], k: int, *, within: Collection[int] | None = None) -> dict[int, float]:
-    """Scores of the `k` best slots and of those that tie with the last of them, in no order.
+    """Return the scores of the `k` best slots, and of those that tie with the last of them, in no order.
 
     `terms` come rarest first. `within` restricts the search to these slots.
     """
@@ -224,7 +224,7 @@ def _accumulate(terms: Sequence[QueryTerm], k: int, margin: float, within: Colle
 def _finish(
     terms: Sequence[QueryTerm], remaining: Sequence[float], scores: dict[int, float], least: float
 ) -> dict[int, float]:
-    """Completes the scores of the tools that may still reach `least`; no other tool can."""
+    """Complete the scores of the tools that may still reach `least`; no other tool can reach it."""
     for term, still in zip(terms, remaining, strict=False):
         needed = least - still
         scores = {slot: score for slot, score in scores.items() if score >= needed}

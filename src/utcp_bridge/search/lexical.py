@@ -36,7 +36,7 @@ _WORD: Final = re.compile(r"\w+")
 
 
 class Bm25Strategy:
-    """BM25F in pure Python; see the module docstring of `index` for how it is kept up to date."""
+    """BM25F in pure Python over an `InvertedIndex`."""
 
     def __init__(self) -> None:
         self._index: Final = InvertedIndex()
@@ -82,7 +82,7 @@ class Bm25Strategy:
     def _within(
         self, tags: Collection[str] | None, providers: Collection[str] | None, accept: Accept | None
     ) -> set[int] | None:
-        """Slots of the tools that the filters let through; None without filters."""
+        """Return the slots of the tools that pass the filters; None without filters."""
         if tags is None and providers is None and accept is None:
             return None
         tools = self._index.tools
@@ -91,7 +91,7 @@ class Bm25Strategy:
         return {slot for slot in slots if (tool := tools[slot]) is not None and passes(tool)}
 
     def _lift_names(self, query: str, scores: dict[int, float], within: set[int] | None) -> None:
-        """Puts tools of exactly this name first and those whose name begins so next, whatever they score."""
+        """Rank tools of exactly this name first and tools whose name begins with it next, above every score."""
         ceiling = max(scores.values(), default=0.0) or 1.0
         for tier, slots in enumerate(reversed(self._index.named(query)), 1):
             for slot in slots if within is None else slots & within:
@@ -99,7 +99,7 @@ class Bm25Strategy:
 
 
 def query_terms(query: str, index: InvertedIndex) -> list[QueryTerm]:
-    """The index terms that stand for a query, rarest first: its words, repairs of unknown ones, synonyms."""
+    """Return the index terms of a query, rarest first: its words, corrections of unknown words, synonyms."""
     clauses = clause_terms(query)
     weights: dict[str, float] = {}
     members: dict[str, set[int]] = {}
@@ -128,14 +128,14 @@ def _stand_ins(word: str, index: InvertedIndex) -> list[tuple[str, float]]:
 
 
 def clause_terms(query: str) -> list[list[str]]:
-    """The terms of each clause; empty unless there are two clauses of two terms or more."""
+    """Return the terms of each clause; empty unless at least two clauses have two terms or more."""
     parts = (dict.fromkeys(terms(part)) for part in _BOUNDARY.split(query))
     found = [list(part) for part in parts if len(part) >= _MIN_TERMS][:_MAX_CLAUSES]
     return found if len(found) > 1 else []
 
 
 class TagStrategy:
-    """The reference algorithm: a scan of every tool for every query."""
+    """The reference algorithm of UTCP, which scans every tool for every query."""
 
     def __init__(self, tag_weight: float = 3.0, description_weight: float = 1.0) -> None:
         self._tag_weight: Final = float(tag_weight)

@@ -1,4 +1,4 @@
-"""How found tools are shown to a model: result entries, signature lines, compact text."""
+"""The form in which models see found tools: result entries, signature lines, compact text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_NAME: Final = 60
 
 
 def summary_of(tool: Tool) -> JsonObject:
-    """Description in one line, signature, title and tags of a tool; empty members are left out."""
+    """Return description in one line, signature, title and tags of a tool; empty members are left out."""
     shown: JsonObject = {"description": one_line(tool.description, _MAX_SUMMARY)}
     if tool.title and tool.title != tool.name:
         shown["title"] = one_line(tool.title, _MAX_SUMMARY)
@@ -33,7 +33,7 @@ def summary_of(tool: Tool) -> JsonObject:
 
 
 def one_line(text: Any, limit: int) -> str:
-    """The first sentence or line, without control and invisible characters, at most `limit` characters long."""
+    """Return the first sentence or line, at most `limit` characters, without control and invisible characters."""
     if not isinstance(text, str):
         return ""
     for line in text[:4_000].splitlines():
@@ -45,7 +45,7 @@ def one_line(text: Any, limit: int) -> str:
 
 
 def signature(schema: Any) -> str:
-    """`city*: string, units: "metric"|"imperial"`: parameters with types, a star for required ones."""
+    """Return parameters with types, required ones with a star: `city*: string, units: "metric"|"imperial"`."""
     parameters = parameters_of(schema)
     listed = schema.get("required") if is_object(schema) else None
     required: list[Any] = listed if is_list(listed) else []
@@ -60,7 +60,7 @@ def signature(schema: Any) -> str:
 
 
 def as_text(result: JsonObject) -> str:
-    """The result of `search_tools` as compact text, for hosts that read no structured content."""
+    """Return the result of `search_tools` as compact text, for hosts that do not read structured content."""
     lines: list[str] = []
     for group in result.get("groups", ()):
         lines.append(f'"{one_line(group["query"], _MAX_SUMMARY)}":')

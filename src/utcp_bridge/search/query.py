@@ -100,7 +100,7 @@ SEARCH_TOOLS_OUTPUT_SCHEMA: Final[JsonObject] = {
     "required": ["total"],
 }
 MATCHING_SECONDS: Final = 1.0
-"""Wall-clock budget of one regex search; a partial answer says so."""
+"""Wall-clock limit of one regex search; a partial result has a note."""
 _TOOLS_PER_CLOCK_READING: Final = 64
 _MAX_HAYSTACK: Final = 20_000
 _MIN_LIKENESS: Final = 0.25
@@ -110,8 +110,7 @@ _ERROR_LINE: Final = re.compile(r"error: (.+)")
 
 @dataclass(frozen=True, slots=True)
 class SearchContext:
-    """What is searched, and how its owner names and exposes tools.
-
+    """The tools to search, and how the server names and exposes them.
     `tools` are all tools, in the order of `tools/list`. `mcp_name` gives a tool's MCP name, `is_listed`
     whether `tools/list` shows it to this client. `visible` is None when this client may see every tool.
     `definition` gives the tool's `tools/list` entry for full detail; the raw schemas are used without it.
@@ -145,9 +144,11 @@ def describe_catalogue(counts: Mapping[str, int], budget: int) -> str:
 
 
 def search_tools(arguments: Any, context: SearchContext, *, note: str | None = None) -> JsonObject:
-    """One call of `search_tools`; the shape is `SEARCH_TOOLS_OUTPUT_SCHEMA`.
+    """Run one call of `search_tools` and return its result in the shape of `SEARCH_TOOLS_OUTPUT_SCHEMA`.
 
-    `note` is passed on to the model (a fallback, a limit). Raises `InvalidArguments`.
+    The model receives `note` (a fallback, a limit).
+
+    :raises InvalidArguments: the arguments are invalid.
     """
     read = read_arguments(arguments)
     offset = decode_cursor(read)
@@ -165,7 +166,10 @@ def search_tools(arguments: Any, context: SearchContext, *, note: str | None = N
 
 
 def ranked_queries(arguments: Any) -> list[str]:
-    """The queries of a call that will be ranked by a strategy. Raises `InvalidArguments`."""
+    """Return the queries of a call that a strategy will rank.
+
+    :raises InvalidArguments: the arguments are invalid.
+    """
     read = read_arguments(arguments)
     if read.queries:
         return [query for query in (read.query, *read.queries) if query.strip()]
@@ -174,7 +178,7 @@ def ranked_queries(arguments: Any) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _SearchScope:
-    """The part of the catalogue that filters and visibility leave."""
+    """The part of the catalogue that filters and visibility allow."""
 
     every: Sequence[Tool]
     providers: Collection[str] | None
@@ -195,7 +199,7 @@ def _scope(read: SearchArguments, context: SearchContext) -> _SearchScope:
         providers = {name for name in wanted if not _matches_any(name, read.exclude_providers)}
         if not providers:
             listed = ", ".join(one_line(name, 60) for name in sorted(known)[:20])
-            note = f"No provider is left by these filters; there are: {listed or 'none'}."
+            note = f"No provider matches these filters; available providers: {listed or 'none'}."
     accept = context.visible
     if read.tags and read.tags_mode == "all":
         folded = {tag.casefold() for tag in read.tags}
@@ -213,7 +217,7 @@ def _matches_any(name: str, globs: Collection[str]) -> bool:
 
 
 def _single(read: SearchArguments, scope: _SearchScope, context: SearchContext, offset: int) -> JsonObject:
-    """One page of a listing, a ranked, a regex or an exact search."""
+    """Return one page of a listing, or of a ranked, regex or exact search."""
     query = read.query.strip()
     note = ""
     if not query:
@@ -259,7 +263,7 @@ def _did_you_mean(query: str, scope: _SearchScope, context: SearchContext) -> Js
 
 
 def _orientation(scope: _SearchScope) -> JsonObject:
-    """Without query and filters: who provides how much, so that a model sees where to look."""
+    """Return the providers with their numbers of tools, for a call without query and filters."""
     counts = Counter(tool.manual for tool in scope.tools())
     ranked = sorted(counts, key=lambda name: (-counts[name], name))
     result: JsonObject = {
@@ -302,7 +306,7 @@ def _schemas(tool: Tool, context: SearchContext) -> JsonObject:
 
 @dataclass(frozen=True, slots=True)
 class RegexMatches:
-    """Hits (name matches first, then by name) and how many tools were looked at before time ran out."""
+    """Hits (name matches first, then by name) and the number of tools that were searched in time."""
 
     hits: list[Hit]
     looked_at: int
@@ -349,7 +353,7 @@ def match_exact(name: str, tools: Iterable[Tool], mcp_name: Callable[[Tool], str
 
 
 def nearest_names(query: str, tools: Iterable[Tool], mcp_name: Callable[[Tool], str]) -> list[str]:
-    """Up to three MCP names that share most letter triples with the query, the nearest first."""
+    """Return up to three MCP names that share most letter triples with the query, the nearest first."""
     wanted = _triples(query)
     if not wanted:
         return []
@@ -385,7 +389,7 @@ def _haystack(tool: Tool) -> str:
 
 
 def _printable(text: str) -> str:
-    """Lone surrogates cannot be given to the engine."""
+    """Return the text without lone surrogates, which the engine does not accept."""
     return text if text.isascii() else text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 

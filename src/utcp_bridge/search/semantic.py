@@ -68,8 +68,8 @@ _INSTALL: Final = "Install one that does: pip install 'utcp-bridge[semantic]', o
 
 Vector: TypeAlias = Sequence[float]
 Post: TypeAlias = Callable[[str, JsonObject], Awaitable[Any]]
-"""Sends a JSON body to a URL and gives the parsed JSON answer; brings its own credentials, raises UtcpError."""
-_REMEDY: Final = "docs/search.md lists the keys of the strategy `semantic`."
+"""Sends a JSON body with credentials to a URL and returns the parsed JSON response; raises UtcpError."""
+_REMEDY: Final = "Run utcp-bridge help search for its keys."
 
 
 class SemanticScorer(Protocol):
@@ -77,11 +77,14 @@ class SemanticScorer(Protocol):
 
     @property
     def model(self) -> str:
-        """Names the model: vectors of different models are never mixed."""
+        """The name of the model; vectors of different models are never mixed."""
         ...
 
     async def embed(self, texts: list[str]) -> list[Vector]:
-        """One vector a text, in order. Raises UtcpError."""
+        """Return one vector for each text, in order.
+
+        :raises UtcpError: the model cannot be reached or loaded.
+        """
         ...
 
 
@@ -104,14 +107,15 @@ class EndpointScorer:
                 return [array("f", vector or []) for vector in vectors]
         except (TypeError, OverflowError):
             pass
-        raise MalformedReply("The embeddings endpoint did not answer with one vector for each text.")
+        raise MalformedReply("The embeddings endpoint did not return one vector for each text.")
 
 
 class LocalScorer:
     """A model2vec or sentence-transformers folder on this machine; nothing is ever downloaded.
 
-    The model is read by the first `embed`, in a worker thread. Raises ConfigError for a folder that is not there, and
-    where no installed package could read it.
+    The first `embed` loads the model in a worker thread.
+
+    :raises ConfigError: the folder does not exist, or no package that reads embedding models is installed.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -127,7 +131,7 @@ class LocalScorer:
         self._encode: Callable[[list[str]], Any] | None = None
 
     async def embed(self, texts: list[str]) -> list[Vector]:
-        # A caller whose time is over is let go; the thread ends by itself.
+        # A caller who runs out of time does not wait; the thread ends by itself.
         return await anyio.to_thread.run_sync(self._embed, texts, abandon_on_cancel=True)
 
     def _embed(self, texts: list[str]) -> list[Vector]:
@@ -138,7 +142,7 @@ class LocalScorer:
 
 
 class SemanticStrategy:
-    """Another strategy with vectors beside it; without vectors it ranks exactly as that one does."""
+    """A strategy of words combined with vectors; without vectors it ranks exactly as the strategy of words."""
 
     def __init__(self, lexical: ToolSearchStrategy, scorer: SemanticScorer, *, seconds: float = QUERY_SECONDS) -> None:
         self._lexical: Final = lexical
@@ -164,7 +168,10 @@ class SemanticStrategy:
         self.remove([tool for tool, _ in self._tools.values() if tool.manual == name])
 
     async def index(self) -> None:
-        """Embeds the tools that have no vector yet and forgets vectors without a tool. Raises UtcpError."""
+        """Embed the tools that have no vector yet, and drop vectors without a tool.
+
+        :raises UtcpError: the model cannot be reached or loaded.
+        """
         wanted = {digest: tool for tool, digest in self._tools.values()}
         for digest in self._vectors.keys() - wanted.keys():
             del self._vectors[digest]
@@ -175,7 +182,7 @@ class SemanticStrategy:
             self._vectors.update(zip(batch, map(_unit, vectors), strict=True))
 
     async def prepare(self, queries: Iterable[str]) -> str | None:
-        """Embeds queries for the searches that follow; returns a note when words alone will have to do."""
+        """Embed queries for the searches that follow; return a note if they will be ranked by words only."""
         if not self._vectors:
             return _NOT_YET
         missing = [query for query in dict.fromkeys(queries) if query.strip() and query not in self._queries]
@@ -302,8 +309,11 @@ class SemanticOptions(BaseModel):
 
 
 def read_semantic_options(raw: Mapping[str, Any]) -> SemanticOptions:
-    """The options without their type. Raises ConfigError with the first fault in words."""
+    """Return the options of the configuration, without their type.
+
+    :raises ConfigError: an option is invalid; the message contains the first fault.
+    """
     try:
         return SemanticOptions.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"The search strategy 'semantic' is not right: {explain(error)}.", remedy=_REMEDY) from None
+        raise ConfigError(f"The search strategy 'semantic' is not valid: {explain(error)}.", remedy=_REMEDY) from None

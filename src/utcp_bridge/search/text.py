@@ -48,7 +48,7 @@ STOP_WORDS: Final = frozenset(_STOP_WORDS.split())
 
 
 def normalise(text: str) -> str:
-    """NFKC; accents of Latin letters fall away, letter case stays (camel case needs it)."""
+    """Return the text in NFKC without accents of Latin letters; letter case stays, for camel case."""
     if text.isascii():
         return text
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text))
@@ -56,18 +56,18 @@ def normalise(text: str) -> str:
 
 
 def chunks(text: str) -> list[str]:
-    """Runs of word characters as written, inner hyphens, dots and apostrophes included."""
+    """Return the runs of word characters as written, with inner hyphens, dots and apostrophes."""
     found: list[str] = _CHUNK.findall(normalise(text))
     return found
 
 
 def compact(text: str) -> str:
-    """Letters and digits alone, folded: how full tool names are compared."""
+    """Return only the case-folded letters and digits, the form in which full tool names are compared."""
     return "".join(_PIECE.findall(normalise(text))).casefold()
 
 
 def terms(text: str) -> list[str]:
-    """The index terms of a text, in order, repetitions kept, stop words left out."""
+    """Return the index terms of a text in order, with repetitions and without stop words."""
     found: list[str] = []
     for chunk in chunks(text):
         found += terms_of_chunk(chunk)
@@ -76,7 +76,7 @@ def terms(text: str) -> list[str]:
 
 @lru_cache(maxsize=4_096)
 def terms_of_chunk(chunk: str) -> tuple[str, ...]:
-    """Terms of one chunk: its parts, and the joined forms of what was split."""
+    """Return the terms of one chunk: its parts, and the parts joined again."""
     if len(chunk) > _MAX_CHUNK:
         chunk = chunk[:_MAX_CHUNK]
     if chunk.isascii() and chunk.islower() and chunk.isalpha():
@@ -99,7 +99,7 @@ def _kept(word: str) -> tuple[str, ...]:
 
 
 def _foreign(piece: str) -> list[str]:
-    """Other scripts: CJK runs in overlapping pairs, the rest as it is."""
+    """Return the parts of a word in another script: CJK runs in overlapping pairs, the rest unchanged."""
     found: list[str] = []
     position = 0
     for run in _CJK_RUN.finditer(piece):
@@ -112,7 +112,7 @@ def _foreign(piece: str) -> list[str]:
 
 @lru_cache(maxsize=4_096)
 def stem(word: str) -> str:
-    """A light stemmer for English: plurals, -ed and -ing, final e and y. Other words come back as they are."""
+    """Return the stem of an English word (plurals, -ed and -ing, final e and y); other words stay unchanged."""
     if len(word) < 4 or not word.isascii() or not word.isalpha():
         return word
     word = _participle(_singular(word))
@@ -413,5 +413,5 @@ _EXPANSIONS: Final = _expansions()
 
 
 def synonyms_of(term: str) -> tuple[str, ...]:
-    """The other members of a term's groups, stemmed; none for a term in no group."""
+    """Return the other members of a term's groups, stemmed; empty for a term without a group."""
     return _EXPANSIONS.get(term, ())

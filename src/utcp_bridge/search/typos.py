@@ -1,8 +1,8 @@
-"""Repair of query words that the index does not know: misspelt or run together.
+"""Correction of query words that are not in the index: misspelt words and words written together.
 
-A word with one or two slips keeps its first two letters or its last two. So the vocabulary is
-filed under both, with the word's length, and only words filed like the unknown one are compared;
-of those, only words of nearly the same letters (an edit changes two of them at most).
+A word with one or two typing errors keeps its first two letters or its last two. So the vocabulary is stored under
+both, with the word's length, and an unknown word is compared only with words under the same keys, and of those only
+with words of nearly the same letters (an edit changes at most two).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MIN_HALF: Final = 3
 
 
 class Speller:
-    """The words of a vocabulary, filed by their ends; kept up to date a word at a time."""
+    """The words of a vocabulary by their first and last letters; words are added and removed one at a time."""
 
     def __init__(self) -> None:
         self._words: Final[dict[tuple[str, bool, int], list[str]]] = {}
@@ -37,7 +37,7 @@ class Speller:
                     del self._words[key]
 
     def nearest(self, word: str, frequency: Callable[[str], int]) -> str | None:
-        """The known word with the fewest edits, the more frequent one first; None when none is near."""
+        """Return the known word with the fewest edits, the more frequent of two; None if no word is near."""
         if not _repairable(word):
             return None
         bound = 1 if len(word) < _MIN_FOR_TWO_EDITS else 2
@@ -59,7 +59,7 @@ class Speller:
 
 
 def split_compound(word: str, known: Callable[[str], bool]) -> tuple[str, str] | None:
-    """Two known words that the unknown one is made of, the halves as even as can be."""
+    """Return two known words that make up the unknown one, as equal in length as possible."""
     middle = len(word) / 2
     places = range(_MIN_HALF, len(word) - _MIN_HALF + 1)
     for place in sorted(places, key=lambda place: abs(place - middle)):
@@ -69,7 +69,7 @@ def split_compound(word: str, known: Callable[[str], bool]) -> tuple[str, str] |
 
 
 def edit_distance(left: str, right: str, bound: int) -> int:
-    """Insertions, deletions, substitutions and swaps of neighbours; `bound + 1` when there are more."""
+    """Return the number of insertions, deletions, substitutions and swaps of neighbours, at most `bound + 1`."""
     if abs(len(left) - len(right)) > bound:
         return bound + 1
     before: list[int] = []

@@ -28,7 +28,7 @@ from utcp_bridge.errors import InvalidArguments, UtcpError
 from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import Emit, JsonObject, Tool, discard, is_list, is_object
 from utcp_bridge.net.preview import names_credential
-from utcp_bridge.providing.exchange import Lines, answer_of, problem, read_arguments, wants_lines
+from utcp_bridge.providing.exchange import Lines, UnreadableBody, answer_of, problem, read_arguments, wants_lines
 from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.settings import ManualOptions
@@ -90,7 +90,7 @@ class UtcpRoutes:
         try:
             entry = await self._entry(request.path_params["name"])
             arguments = await read_arguments(request, entry.tool.inputs)
-        except UtcpError as error:
+        except (UtcpError, UnreadableBody) as error:
             return problem(error)
         if wants_lines(request) and self._client.streams(entry.tool):
             return Lines(partial(self._stream, entry, arguments))

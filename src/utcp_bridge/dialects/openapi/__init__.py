@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from utcp_bridge.dialects.openapi.definitions import Definitions
 from utcp_bridge.dialects.openapi.inputs import BodyReader, ParameterReader
-from utcp_bridge.dialects.openapi.operations import Operation, OperationReader
+from utcp_bridge.dialects.openapi.operations import OpenApiOperation, OperationReader
 from utcp_bridge.dialects.openapi.options import Conversion, ConversionOptions
 from utcp_bridge.dialects.openapi.outputs import OutputReader
 from utcp_bridge.dialects.openapi.references import References, external_references
@@ -112,7 +112,7 @@ class _Converter:
         self, name: str, method: str, path: str, node: Located, item: Located, legacy: int | None
     ) -> RawTool | None:
         try:
-            operation: Operation = self._operations.read(method, path, node, item)
+            operation: OpenApiOperation = self._operations.read(method, path, node, item)
             return self._builder.build(operation, name, legacy)
         except Exception as error:  # noqa: BLE001 - the document is untrusted: one odd operation must not stop the rest
             self._faults.add(

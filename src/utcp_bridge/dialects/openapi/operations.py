@@ -14,7 +14,7 @@ from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_arra
 from utcp_bridge.dialects.openapi.swagger2 import upgrade_body, upgrade_parameter, upgrade_response
 from utcp_bridge.model import is_object
 
-__all__ = ["Operation", "OperationReader"]
+__all__ = ["OpenApiOperation", "OperationReader"]
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 _IGNORED_HEADERS = frozenset({"accept", "content-type", "authorization"})
@@ -22,7 +22,7 @@ _LOCATIONS = frozenset({"path", "query", "header", "cookie", "querystring"})
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class OpenApiOperation:
     """One operation in 3.x form, for every version of OpenAPI."""
 
     method: str
@@ -65,7 +65,7 @@ class OperationReader:
                 if is_object(node) and method.isalpha() and method.isascii():
                     yield method.upper(), path, item.at("additionalOperations", method), item
 
-    def read(self, method: str, path: str, node: Located, item: Located) -> Operation:
+    def read(self, method: str, path: str, node: Located, item: Located) -> OpenApiOperation:
         """Return one operation with everything it inherits from its path and the document."""
         parameters = self._parameters(item, node)
         if self._family == "2.0":
@@ -81,7 +81,7 @@ class OperationReader:
                 self._faults.add(
                     parameter.pointer, "the parameter's `in` is missing or unknown", "The parameter was left out."
                 )
-        return Operation(
+        return OpenApiOperation(
             method, path, node, placeable, body, self._responses(node), _servers(node, item), self._security(node)
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from utcp_bridge.dialects.openapi.definitions import Definitions
-from utcp_bridge.dialects.openapi.operations import Operation
+from utcp_bridge.dialects.openapi.operations import OpenApiOperation
 from utcp_bridge.dialects.openapi.references import References
 from utcp_bridge.dialects.openapi.shapes import Located, as_object
 from utcp_bridge.model import JsonObject
@@ -27,7 +27,7 @@ class OutputReader:
         self._references = references
         self._definitions = definitions
 
-    def schema(self, operation: Operation) -> JsonObject | None:
+    def schema(self, operation: OpenApiOperation) -> JsonObject | None:
         """Return the schema of the result.
 
         The schema is None if a success has no body, if no success is JSON, or if the schema is too large.
@@ -45,7 +45,7 @@ class OutputReader:
             schema = {**schema, "type": "object"}
         return schema if len(orjson.dumps(schema)) <= _MAX_BYTES else None
 
-    def accept(self, operation: Operation) -> str | None:
+    def accept(self, operation: OpenApiOperation) -> str | None:
         """Return an Accept header; None unless the server offers a choice or a JSON type other than the usual one."""
         declared = [name for content in self._contents(operation) for name in as_object(content.value)]
         preferred = next((name for name in declared if _is_json(name) and "*" not in name), None)
@@ -53,12 +53,12 @@ class OutputReader:
             return None
         return f"{preferred}, */*;q=0.1" if preferred.isascii() else None
 
-    def _contents(self, operation: Operation) -> list[Located]:
+    def _contents(self, operation: OpenApiOperation) -> list[Located]:
         return [
             response.at("content") for status, response in operation.responses.items() if _SUCCESS.fullmatch(status)
         ]
 
-    def _json_media(self, operation: Operation) -> Located | None:
+    def _json_media(self, operation: OpenApiOperation) -> Located | None:
         found: Located | None = None
         for content in self._contents(operation):
             if not as_object(content.value):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from utcp_bridge.dialects.openapi.operations import Operation
+from utcp_bridge.dialects.openapi.operations import OpenApiOperation
 from utcp_bridge.dialects.openapi.options import ConversionOptions
 from utcp_bridge.dialects.openapi.shapes import Family, Faults, Located, as_array, as_object, as_text
 from utcp_bridge.dialects.openapi.swagger2 import upgrade_servers
@@ -40,7 +40,7 @@ class ServerChoice:
         if not (self._from_root or self._override):
             faults.add("#/servers", "the document does not name a server", "Set `base_url`.", severity="error")
 
-    def base_of(self, operation: Operation) -> str:
+    def base_of(self, operation: OpenApiOperation) -> str:
         """Return the base address of one operation."""
         if self._override:
             return self._override.rstrip("/")

@@ -13,7 +13,7 @@ from typing import Any
 
 from utcp_bridge.dialects.openapi.definitions import Definitions
 from utcp_bridge.dialects.openapi.inputs import Argument, BodyReader, BodyShape, ParameterReader, ParameterShape
-from utcp_bridge.dialects.openapi.operations import Operation
+from utcp_bridge.dialects.openapi.operations import OpenApiOperation
 from utcp_bridge.dialects.openapi.outputs import OutputReader
 from utcp_bridge.dialects.openapi.schemas import Key
 from utcp_bridge.dialects.openapi.security import SecurityReader
@@ -48,7 +48,7 @@ class OperationConverter:
         self._servers = servers
         self._faults = faults
 
-    def build(self, operation: Operation, name: str, legacy: int | None) -> RawTool:
+    def build(self, operation: OpenApiOperation, name: str, legacy: int | None) -> RawTool:
         """Return the raw tool of one operation."""
         body = self._bodies.read(operation.body) if operation.body else None
         shapes = _argument_keys(self._placed(operation), body)
@@ -67,7 +67,7 @@ class OperationConverter:
             body_members=tuple(body.members) if body else (),
         )
 
-    def _placed(self, operation: Operation) -> list[ParameterShape]:
+    def _placed(self, operation: OpenApiOperation) -> list[ParameterShape]:
         """Return the parameters that a caller fills in.
 
         Credentials are left out, and so are path parameters without a placeholder. Every placeholder gets a parameter.
@@ -97,7 +97,7 @@ class OperationConverter:
 
     def _template(
         self,
-        operation: Operation,
+        operation: OpenApiOperation,
         shapes: dict[str, ParameterShape],
         body: BodyShape | None,
         legacy: int | None,
@@ -117,7 +117,9 @@ class OperationConverter:
         template["request_plan"] = self._plan(operation, shapes, body)
         return template
 
-    def _plan(self, operation: Operation, shapes: dict[str, ParameterShape], body: BodyShape | None) -> JsonObject:
+    def _plan(
+        self, operation: OpenApiOperation, shapes: dict[str, ParameterShape], body: BodyShape | None
+    ) -> JsonObject:
         plan: JsonObject = {"parameters": [{"argument": key, **shape.plan} for key, shape in shapes.items()]}
         if body:
             plan["body"] = body.plan
@@ -165,7 +167,7 @@ def _target(path: str, shapes: dict[str, ParameterShape]) -> str:
     return PLACEHOLDER.sub(lambda match: f"{{{keys.get(match[1], match[1])}}}", literal_path(path))
 
 
-def _tags(operation: Operation) -> tuple[str, ...]:
+def _tags(operation: OpenApiOperation) -> tuple[str, ...]:
     return tuple(tag for tag in as_array(operation.node.value.get("tags")) if isinstance(tag, str))
 
 
@@ -209,13 +211,13 @@ def _hashed(name: str, identity: str) -> str:
     return f"{name[: MAX_NAME - _DIGEST - 1].rstrip('_-')}_{digest}"
 
 
-def title_of(operation: Operation) -> str | None:
+def title_of(operation: OpenApiOperation) -> str | None:
     """Return the summary on one line."""
     summary = " ".join(as_text(operation.node.value.get("summary")).split())
     return summary[:_MAX_TITLE] or None
 
 
-def description_of(operation: Operation) -> str:
+def description_of(operation: OpenApiOperation) -> str:
     """Return summary and description, else method and path; the text says if the operation is deprecated."""
     node: JsonObject = operation.node.value
     summary, details = as_text(node.get("summary")).strip(), as_text(node.get("description")).strip()
