@@ -1,4 +1,4 @@
-"""Generate docs/settings.md, docs/cli.md, docs/errors.md and docs/api.md from the code. `scripts/docs [--check]` runs this."""
+"""Generate docs/{settings,cli,errors,api}.md from the code. `scripts/docs [--check]` runs this."""
 
 from __future__ import annotations
 

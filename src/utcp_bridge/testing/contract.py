@@ -28,7 +28,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, TypeAlias, cast
 
 import anyio
 import pytest
@@ -190,7 +190,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def peer(request: pytest.FixtureRequest) -> AsyncIterator[Peer]:
-    peer = request.module.PEER()
+    peer: Peer = cast("Any", request).module.PEER()
     await peer.start()
     try:
         yield peer
