@@ -1,4 +1,4 @@
-"""Generate docs/settings.md, docs/cli.md, docs/errors.md and docs/api.md from the code. `scripts/docs [--check]` runs this."""
+"""Generate docs/{settings,cli,errors,api}.md from the code. `scripts/docs [--check]` runs this."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from utcp_bridge import errors
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.command import bridge, every_command
-from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.settings import GROUPS, grouped_name
 
 DOCS = Path(__file__).parents[1] / "docs"
 NOTICE = "<!-- scripts/docs generates this page. Change the code, then run it again. -->"
@@ -25,15 +25,25 @@ SETTINGS_INTRO = f"""# Settings
 
 {NOTICE}
 
-Every setting of the bridge. The first of these that has a value for a setting decides:
+This page lists every setting of the bridge, by group. The first of these places that has a value wins:
 
-1. the command line: `--set KEY=VALUE`, or the option of its name (`--port 9000`);
-2. the environment: `UTCP_BRIDGE_` and the key in capitals, such as `UTCP_BRIDGE_PORT=9000`;
+1. the command line: `--set KEY=VALUE`, or an option such as `--port 9000`;
+2. the environment: a variable such as `UTCP_BRIDGE_PORT=9000`;
 3. the `bridge` section of a configuration file;
 4. the default.
 
+Each setting has a flat name and a name in its group. Both mean the same in every place:
+
+| Place | Flat | In its group |
+| --- | --- | --- |
+| command line | `--set concurrency=8` | `--set limits.concurrency=8` |
+| environment | `UTCP_BRIDGE_CONCURRENCY=8` | `UTCP_BRIDGE_LIMITS__CONCURRENCY=8` |
+| file | `bridge: {{concurrency: 8}}` | `bridge: {{limits: {{concurrency: 8}}}}` |
+
+One place must not give a setting two different values.
+
 Values of the command line and the environment are read as JSON if they are valid JSON, otherwise as text. Lists may
-also be written with commas: `UTCP_BRIDGE_PINNED='github.*,slack.send_message'`.
+also be separated by commas: `UTCP_BRIDGE_PINNED='github.*,slack.send_message'`.
 
 Options of a single manual are part of its entry in the configuration: see [configuration](configuration.md).
 """
@@ -85,11 +95,20 @@ def api() -> str:
 
 
 def settings_page() -> str:
-    rows = [
-        (f"`{key}`", f"`{written(field.default if field.default_factory is None else {})}`", meaning(field))
-        for key, field in BridgeSettings.model_fields.items()
-    ]
-    return f"{SETTINGS_INTRO}\n{table(('Setting', 'Default', 'Meaning'), rows)}"
+    parts = [SETTINGS_INTRO]
+    for group, model in GROUPS.items():
+        rows = [
+            (
+                f"`{key}`",
+                f"`{grouped_name(key)}`",
+                f"`{written(field.default if field.default_factory is None else {})}`",
+                meaning(field),
+            )
+            for key, field in model.model_fields.items()
+        ]
+        parts.append(f"## `{group}`\n\n{(model.__doc__ or '').strip()}\n")
+        parts.append(table(("Setting", "In its group", "Default", "Meaning"), rows))
+    return "\n".join(parts)
 
 
 def meaning(field: Any) -> str:

@@ -53,7 +53,7 @@ def test_every_key_of_a_manuals_entry_is_documented() -> None:
 
 def test_defaults_in_the_settings_page_are_the_real_ones() -> None:
     wrong = {}
-    for key, default in re.findall(r"^\| *`([^`]+)` *\|[^|]*?`([^`|]+)` *\|", page("settings.md"), re.MULTILINE):
+    for key, default in re.findall(r"^\| `([^`]+)` \| `[^`]+` \| `([^`|]+)` \|", page("settings.md"), re.MULTILINE):
         field = BridgeSettings.model_fields.get(key)
         if (
             field is not None

@@ -1,4 +1,4 @@
-"""Errors: the drawing is the truth, codes are stable, messages are sentences."""
+"""Errors: the drawn tree is complete, codes are stable, messages are sentences."""
 
 import inspect
 import re
@@ -20,7 +20,7 @@ from utcp_bridge.errors import (
 
 
 def drawn() -> dict[str, str | None]:
-    """Class → parent, read from the tree in the module's docstring."""
+    """Return the parent of each class in the tree of the module's docstring."""
     parents: dict[str, str | None] = {}
     path: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
@@ -33,29 +33,29 @@ def drawn() -> dict[str, str | None]:
 
 
 def defined() -> dict[str, type[UtcpError]]:
-    """Name → class of every error in the module."""
+    """Return each error class of the module by its name."""
     return {
         name: one for name, one in vars(errors).items() if inspect.isclass(one) and one.__module__ == errors.__name__
     }
 
 
-def test_the_drawing_equals_the_classes() -> None:
+def test_the_drawn_tree_equals_the_classes() -> None:
     assert drawn() == {name: None if one is UtcpError else one.__mro__[1].__name__ for name, one in defined().items()}
-    assert len(drawn()) > 15, "the drawing was read"
+    assert len(drawn()) > 15, "the tree was read"
 
 
 def test_all_names_are_public_and_sorted() -> None:
     assert errors.__all__ == sorted(defined())
 
 
-def test_every_class_has_a_code_of_its_own_in_snake_case() -> None:
+def test_each_class_has_its_own_code_in_snake_case() -> None:
     codes = {name: vars(one).get("code") for name, one in defined().items()}
     assert None not in codes.values(), codes
     assert len(set(codes.values())) == len(codes)
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", str(code)) for code in codes.values())
 
 
-def test_only_faults_after_which_nothing_was_sent_are_retryable_by_themselves() -> None:
+def test_only_errors_before_anything_was_sent_are_retryable() -> None:
     assert {name for name, one in defined().items() if one.retryable} == {Unreachable.__name__, Busy.__name__}
     assert not ConnectionLost.retryable
     assert not DeadlineExceeded.retryable
@@ -81,7 +81,7 @@ def test_a_missing_extra_gives_the_line_that_installs_it() -> None:
 
 
 @pytest.mark.parametrize("retryable", [True, False])
-def test_a_rejection_carries_what_the_other_side_said(*, retryable: bool) -> None:
+def test_a_rejection_has_the_status_and_detail_of_the_other_side(*, retryable: bool) -> None:
     error = Rejected(
         "503 from shop.", status=503, detail={"a": 1}, retry_after=2.5, retryable=retryable, remedy="Wait."
     )

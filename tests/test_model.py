@@ -1,4 +1,4 @@
-"""The nouns: guards, defaults, and representations that hold no secret."""
+"""The data classes: type guards, defaults, and a repr without secrets."""
 
 import dataclasses
 
@@ -44,7 +44,7 @@ def test_remote_manuals_are_trusted_less_than_the_operators_own() -> None:
     assert (source.trust, source.trusted, source.tls.verify, source.origin) == (Trust.OPERATOR, False, True, None)
 
 
-def test_no_representation_shows_what_may_hold_a_secret() -> None:
+def test_no_repr_shows_a_field_that_may_hold_a_secret() -> None:
     source = Source("shop")
     tool = Tool(
         source,
@@ -67,7 +67,7 @@ def test_a_tools_names_follow_from_its_manual() -> None:
     assert tool.inputs == {"type": "object", "properties": {}}
 
 
-def test_tools_with_the_same_fields_are_still_two_tools() -> None:
+def test_tools_with_equal_fields_are_not_equal() -> None:
     one, other = (Tool(Source("shop"), "search", "http", {}) for _ in range(2))
     assert one != other
     assert one.inputs is not other.inputs

@@ -15,7 +15,7 @@ def test_each_class_names_a_type_that_a_transport_serves(name: str) -> None:
     assert "example.com" not in repr(made)
 
 
-def test_a_type_may_be_said_again_as_the_documents_do() -> None:
+def test_the_provider_type_can_be_repeated() -> None:
     assert providers.HttpProvider(name="p", provider_type="http", url="x") == {
         "provider_type": "http",
         "name": "p",

@@ -26,7 +26,7 @@ from tests.support.source import (
 from utcp_bridge import errors
 from utcp_bridge.cli.command import every_command, run
 from utcp_bridge.cli.commands.help import _found
-from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.settings import GROUPS, BridgeSettings, setting_named
 
 STYLE = DOCS / "style.md"
 ARCHITECTURE = DOCS / "architecture.md"
@@ -229,19 +229,19 @@ def test_every_sample_tool_exists(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_setting_in_the_environment_and_of_set_exists() -> None:
-    keys = set(BridgeSettings.model_fields) | NOT_SETTINGS
     wrong = {
         f"{place(passage, match.start())}: {match[0]}"
         for passage in texts()
-        for match in re.finditer(r"\bUTCP_BRIDGE_([A-Z][A-Z_]*[A-Z])\b|--set[ =]'?([a-z][a-z_-]+)=", passage.text)
-        if (match[1] or match[2]).lower().replace("-", "_") not in keys
+        for match in re.finditer(r"\bUTCP_BRIDGE_([A-Z][A-Z_]*[A-Z])\b|--set[ =]'?([a-z][a-z_.-]+)=", passage.text)
+        if (name := (match[1] or match[2]).lower().replace("-", "_")) not in NOT_SETTINGS
+        and setting_named(name.replace("__", ".")) is None
     }
     assert sorted(wrong) == []
 
 
 def test_every_setting_of_an_example_exists() -> None:
     """The keys of a `bridge` section in a page's code block."""
-    keys = set(BridgeSettings.model_fields)
+    keys = set(BridgeSettings.model_fields) | set(GROUPS)
     wrong = set()
     for page in pages():
         for section in re.findall(r"^bridge:\n((?: +.*\n)+)", page.read_text(encoding="utf-8"), re.MULTILINE):

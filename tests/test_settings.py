@@ -1,16 +1,23 @@
-"""Settings: defaults, limits, the environment, and what errors may show."""
+"""Settings: defaults, limits, groups, the environment, and errors without secrets."""
 
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.settings import (
+    GROUPS,
     BridgeSettings,
     ManualOptions,
-    MetaTools,
+    MetaToolNames,
     UtcpClientConfig,
     explain,
+    flat_settings,
+    grouped_name,
+    nearest_setting,
+    setting_named,
+    settings_fault,
     settings_from_environment,
+    variables_of_settings,
 )
 
 CANARY = "canary-91d0"
@@ -25,7 +32,7 @@ def fault(model: type[BaseModel], **values: object) -> ValidationError:
 def test_the_defaults_serve_on_loopback_without_a_configuration() -> None:
     config = UtcpClientConfig()
     assert (config.bridge.transport, config.bridge.host, config.bridge.insecure) == ("stdio", "127.0.0.1", False)
-    assert config.bridge.meta_tools == MetaTools(search="search_tools", call="call_tool")
+    assert config.bridge.meta_tools == MetaToolNames(search="search_tools", call="call_tool")
 
 
 def test_every_setting_is_described_in_a_sentence() -> None:
@@ -33,12 +40,12 @@ def test_every_setting_is_described_in_a_sentence() -> None:
     assert [name for name, text in described.items() if len(text) < 15] == []
 
 
-@pytest.mark.parametrize("model", [BridgeSettings, MetaTools])
-def test_an_unknown_setting_is_a_fault(model: type[BaseModel]) -> None:
+@pytest.mark.parametrize("model", [BridgeSettings, MetaToolNames])
+def test_an_unknown_setting_is_an_error(model: type[BaseModel]) -> None:
     assert "Extra inputs are not permitted" in explain(fault(model, prot=1))
 
 
-def test_keys_of_other_parts_of_a_manuals_entry_are_left_alone() -> None:
+def test_other_keys_of_a_manuals_entry_are_ignored() -> None:
     assert ManualOptions.model_validate({"url": "https://shop.test", "concurrency": 3}).concurrency == 3
     assert UtcpClientConfig.model_validate({"name": "mine"}) == UtcpClientConfig()
 
@@ -67,7 +74,7 @@ def test_settings_are_frozen() -> None:
         BridgeSettings().port = 1  # type: ignore[misc]
 
 
-def test_no_secret_is_shown_by_a_representation_or_an_error() -> None:
+def test_representations_and_errors_show_no_secret() -> None:
     config = UtcpClientConfig.model_validate(
         {
             "variables": {"KEY": CANARY},
@@ -107,8 +114,8 @@ def test_environment_variables_are_read_as_json_or_text() -> None:
     )
     settings = BridgeSettings.model_validate(found)
     assert (settings.port, settings.strict, settings.rate_limit) == (9000, True, 2.5)
-    assert settings.meta_tools == MetaTools(call=None)
-    assert settings.bearer_token == SecretStr("12345"), "text stays text, however much it looks like a number"
+    assert settings.meta_tools == MetaToolNames(call=None)
+    assert settings.bearer_token == SecretStr("12345"), "a text setting stays text, also if it looks like a number"
     assert (settings.audit_log, settings.exposure) == ("null", "search")
     assert "retries" not in found
 
@@ -120,7 +127,7 @@ def test_lists_come_by_commas_or_as_json() -> None:
     assert found == {"pinned": ["shop.*", "files.read"], "allow_networks": ["10.0.0.0/8"]}
 
 
-def test_an_unknown_variable_of_ours_is_a_fault_that_names_it() -> None:
+def test_an_unknown_variable_of_the_bridge_is_an_error_that_names_it() -> None:
     with pytest.raises(ConfigError, match="UTCP_BRIDGE_PROT is not a setting") as caught:
         settings_from_environment({"UTCP_BRIDGE_PROT": CANARY})
     assert CANARY not in str(caught.value)
@@ -129,3 +136,129 @@ def test_an_unknown_variable_of_ours_is_a_fault_that_names_it() -> None:
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UTCP_BRIDGE_PORT", "8123")
     assert settings_from_environment()["port"] == 8123
+
+
+def test_every_setting_belongs_to_exactly_one_group() -> None:
+    grouped = [key for model in GROUPS.values() for key in model.model_fields]
+    assert sorted(grouped) == sorted(BridgeSettings.model_fields)
+
+
+@pytest.mark.parametrize("key", list(BridgeSettings.model_fields))
+def test_each_setting_is_found_by_its_flat_and_its_grouped_name(key: str) -> None:
+    group, _, inner = grouped_name(key).partition(".")
+    assert setting_named(key) == setting_named(grouped_name(key)) == setting_named(f"{group}.{key}") == key
+    assert flat_settings({key: 1}) == flat_settings({group: {inner: 1}}) == flat_settings({f"{group}.{inner}": 1})
+
+
+@pytest.mark.parametrize(
+    ("key", "grouped"),
+    [
+        ("concurrency", "limits.concurrency"),
+        ("exposure", "exposure.mode"),
+        ("exposure_by_client", "exposure.by_client"),
+        ("log_level", "log.level"),
+        ("audit_log", "log.audit_log"),
+    ],
+)
+def test_the_name_in_a_group_does_not_repeat_the_group(key: str, grouped: str) -> None:
+    assert grouped_name(key) == grouped
+
+
+def test_groups_and_flat_settings_may_be_mixed() -> None:
+    bridge = {"limits": {"concurrency": 8, "queue": 3}, "port": 9000, "log": {"level": "debug"}}
+    settings = BridgeSettings.model_validate(bridge)
+    assert (settings.concurrency, settings.queue, settings.port, settings.log_level) == (8, 3, 9000, "debug")
+    assert settings == BridgeSettings(concurrency=8, queue=3, port=9000, log_level="debug")
+
+
+@pytest.mark.parametrize(
+    "exposure", ["search", {"mode": "search"}, {"exposure": "search"}], ids=["flat", "grouped", "both names"]
+)
+def test_exposure_is_a_setting_and_a_group(exposure: object) -> None:
+    assert BridgeSettings.model_validate({"exposure": exposure}).exposure == "search"
+
+
+def test_the_group_exposure_takes_the_limits_of_auto() -> None:
+    settings = BridgeSettings.model_validate({"exposure": {"limits": {"tools": 5}, "pinned": ["shop.*"]}})
+    assert (settings.exposure, settings.exposure_limits.tools, settings.pinned) == ("auto", 5, ("shop.*",))
+
+
+def test_a_setting_with_two_values_is_an_error_that_names_both_spellings() -> None:
+    bridge = {"concurrency": 4, "limits": {"concurrency": 8}}
+    with pytest.raises(ConfigError) as caught:
+        flat_settings(bridge)
+    assert caught.value.message == (
+        "The setting 'concurrency' has two values, one as 'concurrency' and another as 'limits.concurrency'."
+    )
+    assert "has two values" in explain(fault(BridgeSettings, **bridge))
+    assert flat_settings({"concurrency": 8, "limits": {"concurrency": 8}}) == {"concurrency": 8}
+
+
+def test_a_group_in_the_environment_is_separated_by_two_underscores() -> None:
+    environ = {
+        "UTCP_BRIDGE_LIMITS__CONCURRENCY": "8",
+        "UTCP_BRIDGE_EXPOSURE__PINNED": "a.*,b",
+        "UTCP_BRIDGE_TIMEOUTS": '{"call_timeout": 7}',
+        "UTCP_BRIDGE_PORT": "1",
+    }
+    assert settings_from_environment(environ) == {
+        "concurrency": 8,
+        "pinned": ["a.*", "b"],
+        "call_timeout": 7,
+        "port": 1,
+    }
+    assert variables_of_settings(environ) == {
+        "concurrency": "UTCP_BRIDGE_LIMITS__CONCURRENCY",
+        "pinned": "UTCP_BRIDGE_EXPOSURE__PINNED",
+        "call_timeout": "UTCP_BRIDGE_TIMEOUTS",
+        "port": "UTCP_BRIDGE_PORT",
+    }
+
+
+def test_two_variables_of_one_setting_with_different_values_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="'concurrency' has two values"):
+        settings_from_environment({"UTCP_BRIDGE_LIMITS__CONCURRENCY": "8", "UTCP_BRIDGE_CONCURRENCY": "4"})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "near"),
+    [
+        ("concurency", "limits.concurrency"),
+        ("limits.concurency", "limits.concurrency"),
+        ("server.concurrency", "limits.concurrency"),
+        ("log.levl", "log.level"),
+        ("zzzzzz", None),
+    ],
+)
+def test_the_nearest_setting_is_named_with_its_group(wrong: str, near: str | None) -> None:
+    assert nearest_setting(wrong) == near
+
+
+@pytest.mark.parametrize(
+    ("bridge", "message"),
+    [
+        ({"limits": {"concurency": 1}}, "'limits.concurency' is not a setting. Did you mean 'limits.concurrency'?"),
+        ({"limits": 5}, "'limits' is a group of settings and must be an object."),
+        ({1: 5}, "'1' is not a setting."),
+    ],
+)
+def test_what_is_not_a_setting_is_explained(bridge: dict[object, object], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        BridgeSettings.model_validate(bridge)
+    assert str(settings_fault(caught.value, lambda _key: "")).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fails", "rules"),
+    [
+        (BridgeSettings(), False, False),
+        (BridgeSettings(strict=True), True, True),
+        (BridgeSettings(fail_on_fault=True), True, False),
+        (BridgeSettings(reference_protocol_rules=True), False, True),
+        (BridgeSettings(strict=True, fail_on_fault=False), False, True),
+    ],
+)
+def test_strict_sets_two_settings_that_may_also_be_set_alone(
+    settings: BridgeSettings, fails: bool, rules: bool
+) -> None:
+    assert (settings.fails_on_fault, settings.follows_reference_protocol_rules) == (fails, rules)

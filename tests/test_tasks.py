@@ -10,7 +10,7 @@ from utcp_bridge.tasks import Background, Opening, run_blocking
 pytestmark = pytest.mark.anyio
 
 
-async def test_stop_cancels_what_runs_and_waits_for_its_clean_up() -> None:
+async def test_stop_cancels_tasks_and_waits_for_their_clean_up() -> None:
     tasks, started, cleaned = Background(), anyio.Event(), anyio.Event()
 
     async def work() -> None:
@@ -30,7 +30,7 @@ async def test_stop_cancels_what_runs_and_waits_for_its_clean_up() -> None:
     assert cleaned.is_set()
 
 
-async def test_the_returned_function_cancels_one_task_alone() -> None:
+async def test_the_returned_function_cancels_only_its_task() -> None:
     tasks, ended, other = Background(), anyio.Event(), anyio.Event()
 
     async def doomed() -> None:
@@ -94,7 +94,7 @@ async def test_stop_without_start_returns() -> None:
         await Background().stop()
 
 
-async def test_tell_wakes_everyone_who_waits() -> None:
+async def test_tell_wakes_all_waiting_tasks() -> None:
     tasks, woken = Background(), 0
 
     async def wait() -> None:
@@ -143,7 +143,7 @@ async def doubled(number: int) -> tuple[int, int]:
     return number * 2, threading.get_ident()
 
 
-def test_without_a_loop_it_runs_here() -> None:
+def test_without_a_loop_it_runs_in_this_thread() -> None:
     assert run_blocking(partial(doubled, 2)) == (4, threading.get_ident())
 
 
@@ -155,7 +155,7 @@ async def test_within_a_loop_it_runs_in_a_thread_of_its_own() -> None:
 
 
 @pytest.mark.anyio
-async def test_errors_come_through() -> None:
+async def test_errors_are_raised_to_the_caller() -> None:
     async def fail() -> None:
         raise ValueError("as it is")
 

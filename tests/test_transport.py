@@ -1,4 +1,4 @@
-"""The transport contract: what a minimal transport gets for free, and what it must bring."""
+"""The transport contract: what a minimal transport inherits, and what it must define."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class Echo(Transport[EchoTemplate]):
         return {"word": target.template.word, "given": call.arguments}
 
 
-async def test_a_transport_is_its_kinds_its_template_and_two_methods() -> None:
+async def test_a_transport_needs_kinds_a_template_and_two_methods() -> None:
     async with open_services() as services:
         transport = Echo(services)
         target = make_target(transport, {"word": "tea"})
@@ -45,14 +45,14 @@ async def test_a_transport_is_its_kinds_its_template_and_two_methods() -> None:
 
 
 @pytest.mark.parametrize("missing", ["discover", "call"])
-def test_a_transport_without_one_of_the_two_methods_cannot_be_made(missing: str) -> None:
+def test_a_transport_without_discover_or_call_cannot_be_created(missing: str) -> None:
     body = {"kinds": ("x",), "template": EchoTemplate, missing: getattr(Transport, missing)}
     incomplete = type("Incomplete", (Echo,), body)
     with pytest.raises(TypeError, match=missing):
         incomplete(None)
 
 
-def test_the_defaults_promise_the_least() -> None:
+def test_the_defaults_are_the_most_restrictive() -> None:
     template = EchoTemplate()
     assert Echo.endpoint(template) is None, "no URL, so no credentials go anywhere"
     assert Echo.annotations(template) == {}
@@ -60,13 +60,13 @@ def test_the_defaults_promise_the_least() -> None:
     assert Echo.raw_fields == Echo.braced_only == frozenset()
 
 
-def test_a_target_shows_neither_its_template_nor_its_credentials() -> None:
+def test_the_repr_of_a_target_shows_no_template_and_no_credentials() -> None:
     target = make_target(Echo, {"word": "canary-5512", "auth": {"api_key": "canary-5512"}})
     assert "canary" not in repr(target)
     assert "peer" in repr(target)
 
 
-async def test_services_run_background_work_until_the_client_closes() -> None:
+async def test_services_run_background_tasks_until_the_client_closes() -> None:
     started, ended = anyio.Event(), anyio.Event()
 
     async def work() -> None:
@@ -84,7 +84,7 @@ async def test_services_run_background_work_until_the_client_closes() -> None:
     assert ended.is_set()
 
 
-async def test_what_must_be_there_is_the_endpoint_where_there_is_one() -> None:
+async def test_a_transport_needs_its_endpoint_if_it_has_one() -> None:
     class Far(Echo):
         @classmethod
         def endpoint(cls, template: EchoTemplate) -> str | None:

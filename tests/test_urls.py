@@ -1,4 +1,4 @@
-"""Origins and endpoints: two spellings of one place are one place."""
+"""Origins and endpoints: all forms of one address are equal."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_an_origin_is_the_same_for_every_spelling(url, origin, endpoint):
 
 
 @pytest.mark.parametrize("url", ["", "api.example.com", "/x", "https:///x", "http://a:b/", "http://[::1/"])
-def test_what_is_no_absolute_url_is_a_configuration_error(url):
+def test_a_url_that_is_not_absolute_is_a_configuration_error(url):
     with pytest.raises(ConfigError, match="A URL"):
         origin_of(url)
 
@@ -36,7 +36,7 @@ def test_an_endpoint_has_its_ipv6_address_in_brackets():
     assert endpoint_of("LOCALHOST.", 80) == "localhost:80"
 
 
-def test_a_url_in_a_message_holds_no_query_fragment_or_user():
+def test_a_url_in_a_message_has_no_query_fragment_or_user():
     assert bare_url("https://u:p@api.example.com:1/a/b?key=1#f") == "https://api.example.com:1/a/b"
     assert bare_url("http://[::1/") == "the upstream"
 
@@ -73,10 +73,10 @@ def test_a_pointer_leads_to_its_value(reference, value):
         "#/n/more",
     ],
 )
-def test_what_leads_nowhere_is_none(reference):
+def test_a_pointer_without_a_target_gives_none(reference):
     assert at_pointer(ROOT, reference) is None
 
 
-def test_steps_are_told_with_and_without_the_hash():
+def test_steps_are_read_with_and_without_the_hash():
     assert steps_of("#/a~1b/~0") == steps_of("/a~1b/~0") == ["a/b", "~"]
     assert steps_of("") == steps_of("#") == []

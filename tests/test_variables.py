@@ -24,7 +24,7 @@ OPERATOR, REMOTE = Trust.OPERATOR, Trust.REMOTE
 
 
 class Shelf:
-    """A loader over a dict."""
+    """A loader with the values of a dict."""
 
     def __init__(self, **values):
         self.values = values
@@ -52,7 +52,7 @@ def resolve(value, *, manual="m", trust=REMOTE, environ=None, config=None, **opt
         ("a", "_X", None),
     ],
 )
-def test_a_pair_has_the_flat_key_of_utcp_or_none(manual, name, key):
+def test_a_pair_has_utcps_flat_key_or_none(manual, name, key):
     assert flat_key(manual, name) == key
 
 
@@ -66,14 +66,14 @@ def test_no_two_pairs_share_a_flat_key(first, second):
     assert key is None or first == second or key != flat_key(*second)
 
 
-def test_a_manual_cannot_reach_anothers_secret_by_way_of_underscores():
+def test_a_manual_cannot_reach_anothers_secret_with_underscores():
     variables = Variables(environ={"a__b_SECRET": "of a_b"})
 
     assert variables.lookup("a_b", "SECRET", REMOTE) == "of a_b"
     assert variables.lookup("a", "_b_SECRET", REMOTE) is None
 
 
-def test_a_name_without_flat_key_is_set_by_its_pair():
+def test_a_name_without_a_flat_key_is_set_as_a_pair():
     variables = Variables({"a": {"_b_SECRET": "mine"}}, environ={"a__b_SECRET": "of a_b"})
 
     assert variables.lookup("a", "_b_SECRET", REMOTE) == "mine"
@@ -109,7 +109,7 @@ def test_only_the_operators_templates_see_bare_names():
     assert [variables.lookup("m", name, REMOTE) for name in names] == [None, None, None]
 
 
-def test_values_of_the_configuration_may_name_the_environment_but_no_other_value_of_it():
+def test_configured_values_may_refer_to_the_environment_but_not_to_each_other():
     variables = Variables({"m_A": "Bearer ${TOKEN}", "m_B": "${m_A}", "m_C": "5$$"}, environ={"TOKEN": "t"})
 
     assert variables.lookup("m", "A", REMOTE) == "Bearer t"
@@ -126,7 +126,7 @@ def test_numbers_and_booleans_of_a_yaml_configuration_become_text():
 
 @pytest.mark.parametrize("config", [{"A": ["x"]}, {"m": {"A": {}}}])
 def test_a_value_of_another_type_is_refused(config):
-    with pytest.raises(ConfigError, match="neither text nor a number"):
+    with pytest.raises(ConfigError, match="must be text or a number"):
         Variables(config)
 
 
@@ -136,7 +136,7 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch):
     assert Variables().lookup("m", "FROM_PROCESS", REMOTE) == "yes"
 
 
-def test_every_value_that_goes_out_is_told_to_the_redactor():
+def test_every_value_in_use_is_reported_to_the_redactor():
     told = []
     variables = Variables(environ={"m_A": "s3cret"}, on_resolved=lambda name, value: told.append((name, value)))
 
@@ -162,7 +162,7 @@ def test_braced_and_bare_forms_are_filled_in_at_every_depth_but_not_in_keys():
     }
 
 
-def test_a_text_alone_is_resolved_too():
+def test_a_single_text_is_resolved():
     assert resolve("${A}!", environ={"m_A": "v"}) == "v!"
 
 
@@ -170,11 +170,11 @@ def test_a_value_is_not_substituted_again():
     assert resolve("${A}", environ={"m_A": "${B}", "m_B": "no"}) == "${B}"
 
 
-def test_two_dollars_are_one():
+def test_two_dollar_signs_become_one():
     assert resolve(["costs $$5", "$${A}", "$$$A"], environ={"m_A": "v"}) == ["costs $5", "${A}", "$v"]
 
 
-def test_a_json_reference_is_left_alone_as_in_utcp():
+def test_a_json_reference_does_not_change():
     assert resolve(["$ref #/a $A", "$reference"], environ={"m_reference": "v"}) == ["$ref #/a $A", "v"]
 
 
@@ -196,7 +196,7 @@ def test_a_missing_variable_without_flat_key_names_the_pair_to_set():
         resolve("$_K", manual="a")
 
 
-def test_an_unset_name_that_is_an_input_stays_for_the_call_in_one_form():
+def test_an_unset_name_that_is_an_input_stays_for_the_call():
     assert resolve("$query and ${query}", arguments=frozenset({"query"})) == "${query} and ${query}"
 
 
@@ -204,7 +204,7 @@ def test_a_set_variable_precedes_an_input_of_the_same_name():
     assert resolve("${q}", arguments=frozenset({"q"}), environ={"m_q": "v"}) == "v"
 
 
-def test_raw_fields_are_left_untouched_with_all_that_is_in_them():
+def test_raw_fields_do_not_change():
     template = {"commands": [{"command": "awk '{print $2}'"}], "env_vars": {"A": "$A"}}
 
     assert resolve(template, raw_fields=frozenset({"commands"}), environ={"m_A": "v"}) == {
@@ -221,17 +221,17 @@ def test_braced_only_fields_keep_the_bare_form():
     }
 
 
-def test_a_bottomless_template_is_refused_by_name():
+def test_a_template_that_is_nested_too_deeply_is_refused():
     nested = "$A"
     for _ in range(250):
         nested = [nested]
 
-    with pytest.raises(ConfigError, match="manual 'm' is nested too deeply"):
+    with pytest.raises(ConfigError, match="manual 'm' is nested more than 200 levels"):
         resolve(nested)
     assert required(nested, "m") == []
 
 
-def test_the_required_keys_are_listed_once_in_order_of_mention():
+def test_required_keys_are_listed_once_in_order_of_appearance():
     template = {"a": "$B ${A} $B $$C", "b": ["$ref $D", {"c": "${_E} $q"}], "d": 1}
 
     assert required(template, "my_api", frozenset({"q"})) == ["my__api_B", "my__api_A", "_E"]
@@ -273,7 +273,7 @@ def test_an_unchanged_dotenv_file_is_not_read_again(tmp_path, monkeypatch):
     assert reads == []
 
 
-def test_a_missing_dotenv_file_is_a_fault_until_it_is_there(tmp_path):
+def test_a_missing_dotenv_file_is_a_fault_until_it_exists(tmp_path):
     loaders, faults = load_variable_loaders([{"type": "dotenv", "env_file_path": "later.env"}], root=tmp_path)
 
     assert [fault.severity for fault in faults] == ["warning"]
@@ -294,18 +294,18 @@ def test_an_unreadable_dotenv_file_is_a_fault_and_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("path", [5, "", "a\0b"])
-def test_a_dotenv_path_that_is_none_is_a_fault(tmp_path, path):
+def test_an_invalid_dotenv_path_is_a_fault(tmp_path, path):
     loaders, faults = load_variable_loaders([{"type": "dotenv", "env_file_path": path}], root=tmp_path)
 
     assert loaders == []
-    assert "no path" in str(faults[0])
+    assert "must be a path" in str(faults[0])
 
 
 def test_a_loader_of_an_unknown_type_is_a_fault_that_lists_the_known(tmp_path):
     loaders, faults = load_variable_loaders([{"variable_loader_type": "vault"}], root=tmp_path)
 
     assert loaders == []
-    assert "Known types: dotenv." in str(faults[0])
+    assert "Use one of dotenv." in str(faults[0])
 
 
 def made_for_the_test(specification, root):
@@ -323,10 +323,10 @@ def test_an_installed_loader_is_started_with_its_specification_and_the_root(tmp_
     loaders, faults = load_variable_loaders(specifications, root=tmp_path)
 
     assert [loader.get("A") for loader in loaders] == [f"in {tmp_path.name}"]
-    assert "'shelf' does not start (RuntimeError)" in str(faults[0])
+    assert "'shelf' cannot be created (RuntimeError)" in str(faults[0])
 
 
-def test_names_leave_out_raw_fields_and_bare_words_where_only_braces_count() -> None:
+def test_names_omit_raw_fields_and_bare_names_in_braced_only_fields() -> None:
     template = {"raw": "$A", "query": "$b ${C}", "url": "$D $$E", "nested": ["${D}", {"x": "$F"}]}
     limits = {"raw_fields": frozenset({"raw"}), "braced_only": frozenset({"query"})}
     assert variable_names(template, **limits) == ["C", "D", "F"]

@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import Extensions, UtcpClient
-    from utcp_bridge.client.sync import ToolInfo, UTCPClient
+    from utcp_bridge.client.sync import SyncUtcpClient, ToolInfo, UTCPClient
     from utcp_bridge.convert import openapi_to_utcp
     from utcp_bridge.errors import (
         Busy,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ConfigError,
         ConnectionLost,
         DeadlineExceeded,
+        InternalError,
         InvalidArguments,
         MalformedReply,
         ManualError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         PolicyError,
         Rejected,
         ReplyTooLarge,
+        StaleCursor,
         TokenError,
         Unexplainable,
         UnknownTool,
@@ -69,6 +71,7 @@ __all__ = [
     "Extensions",
     "Fault",
     "Hit",
+    "InternalError",
     "InvalidArguments",
     "MalformedReply",
     "ManualError",
@@ -80,6 +83,8 @@ __all__ = [
     "ReplyTooLarge",
     "Result",
     "Services",
+    "StaleCursor",
+    "SyncUtcpClient",
     "Target",
     "TokenError",
     "Tool",
@@ -118,6 +123,7 @@ _HOMES = {
     "Extensions": "client.client",
     "Fault": "model",
     "Hit": "search",
+    "InternalError": "errors",
     "InvalidArguments": "errors",
     "MalformedReply": "errors",
     "ManualError": "errors",
@@ -129,6 +135,8 @@ _HOMES = {
     "ReplyTooLarge": "errors",
     "Result": "model",
     "Services": "transport",
+    "StaleCursor": "errors",
+    "SyncUtcpClient": "client.sync",
     "Target": "transport",
     "TokenError": "errors",
     "Tool": "model",

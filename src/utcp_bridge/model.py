@@ -1,6 +1,6 @@
-"""The nouns: what flows between the parts. Plain data, no I/O, no UTCP version.
+"""Data that flows between the parts: plain, without I/O, and without a UTCP version.
 
-JSON Schemas are raw dicts throughout: squeezing them through a model would drop keywords.
+JSON Schemas are raw dicts everywhere, because a model would drop keywords.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ JsonObject: TypeAlias = dict[str, Any]
 Json: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
 """Any JSON value one level deep: type checkers narrow it where they cannot narrow `Any`."""
 Emit: TypeAlias = Callable[[Any], Awaitable[None]]
-"""Pushes one partial result to the caller; awaiting it gives back-pressure."""
+"""Passes one partial result to the caller. Awaiting it applies back-pressure."""
 
 
 def is_object(value: Any) -> TypeGuard[JsonObject]:
@@ -73,40 +73,39 @@ def _compiled_glob(glob: str) -> Callable[[str], re.Match[str] | None]:
 
 
 async def discard(_partial: Any) -> None:
-    """An `Emit` for callers that want the final value only."""
+    """Ignore a partial result: an `Emit` for callers that use only the final value."""
 
 
 class Trust(IntEnum):
-    """Who wrote a manual (docs/security.md): decides variables, protocols and targets."""
+    """Who wrote a manual. It decides which variables, protocols and targets the manual may use (docs/security.md)."""
 
     REMOTE = 0
-    """Fetched: its tools reach their own origin only, namespaced variables only."""
+    """Fetched. Its tools reach only their own origin and see only their own variables."""
     OPERATOR = 1
-    """Written into the configuration or a local file by the operator."""
+    """Written by the operator into the configuration or a local file."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsOptions:
-    """What the operator says about a manual's TLS; files are paths to PEM."""
+    """The operator's TLS options for a manual. Files are paths of PEM files."""
 
     verify: bool = True
     ca_cert: str | None = None
-    """Certificate authorities to trust instead of the system's."""
+    """Certificate authorities to trust instead of those of the system."""
     client_cert: str | None = None
     client_key: str | None = None
     server_name: str | None = None
-    """Name to ask for and to check, where it is not the URL's host."""
+    """The name to request and check, if it is not the host of the URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a manual came from and what its tools may therefore do.
+    """Where a manual comes from, and so what its tools may do.
 
-    `name` is the manual's registered name (pool, namespace and limits key). `origin` is
-    `scheme://host[:port]` of the document, None for local files. `allowed_origins` are further
-    origins that the operator named, credentials included. `allow_networks` are CIDRs that the
-    address gate lets through for this manual; `exempt` are exact `host:port` pairs that the
-    operator wrote into the configuration.
+    `name` is the manual's registered name: the key for pools, variables and limits. `origin` is `scheme://host[:port]`
+    of the document, None for local files. `allowed_origins` are further origins that the operator allows, also for
+    credentials. `allow_networks` are CIDRs that the guard allows for this manual. `exempt` are exact `host:port` pairs
+    from the configuration.
     """
 
     name: str
@@ -116,16 +115,16 @@ class Source:
     allow_networks: tuple[str, ...] = ()
     exempt: frozenset[str] = frozenset()
     trusted: bool = False
-    """Operator wrote `trusted: true`: a fetched manual may use cli, files and stdio servers."""
+    """Whether the operator wrote `trusted: true`: a fetched manual may then use cli, files and stdio servers."""
     tls: TlsOptions = TlsOptions()
     proxy: str | None = None
 
 
 class CallTemplate(BaseModel):
-    """Base of every transport's template: how to reach one tool or one manual.
+    """Base of the transports' templates: how to reach one tool or one manual.
 
-    Transports subclass it; unknown keys are kept out (the registration warns about them).
-    The repr names only what can hold no secret.
+    Transports subclass it. Unknown keys are dropped, with a warning of the registration. The repr shows only fields
+    that hold no secret.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True)
@@ -134,7 +133,7 @@ class CallTemplate(BaseModel):
     call_template_type: str
     auth: JsonObject | None = None
     timeout: float | None = None
-    """Seconds for one call; None takes the bridge's default. Dialects convert v0 milliseconds."""
+    """Seconds for one call; None for the bridge's default. The dialects convert milliseconds of v0."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.call_template_type} {self.name!r}>"
@@ -144,30 +143,30 @@ class CallTemplate(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a transport's discovery found, undigested: the dialects make tools of it.
+    """The document that a transport's discovery found. The dialects read tools from it.
 
-    `content` is the raw bytes or text, or already parsed JSON (dict or list). `url` is where it was
-    found (URL or file path), for relative references and servers; `media_type` helps parsing.
+    `content` is raw bytes or text, or parsed JSON (dict or list). `url` is its URL or file path, for relative
+    references and servers. `media_type` helps the parser.
     """
 
     content: Any
     url: str | None = None
     media_type: str | None = None
     generated: bool = False
-    """The transport made the tools itself (introspection, reflection): a dict with `tools`, each a
-    normalised tool object whose `overlay` is laid over the manual's own template."""
+    """Whether the transport made the tools itself (introspection, reflection): then `content` is a dict with `tools`,
+    each a normalised tool object whose `overlay` is merged into the manual's own template."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tool:
-    """One callable tool. `template` is normalised to v1 names and still holds `${VARIABLES}`."""
+    """One callable tool. `template` has v1 names and still contains `${VARIABLES}`."""
 
     source: Source
     name: str
     kind: str
     template: JsonObject = field(repr=False)
     overlay: JsonObject | None = field(default=None, repr=False)
-    """Template fields that a transport's own discovery found; laid over the resolved template, never resolved."""
+    """Template fields from a transport's own discovery, merged into the resolved template. They have no variables."""
     description: str = ""
     title: str | None = None
     inputs: JsonObject = field(default_factory=lambda: {"type": "object", "properties": {}}, repr=False)
@@ -178,17 +177,17 @@ class Tool:
     deprecated: bool = False
     average_response_size: int | None = None
     body_members: tuple[str, ...] = ()
-    """Arguments that were flattened out of a request body; `{"body": {...}}` stays accepted."""
+    """Arguments that were flattened out of a request body. `{"body": {...}}` is still accepted."""
     limits: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Operator's per-manual overrides of the settings: timeout, concurrency, rate, retries."""
+    """The operator's settings for this manual: timeout, concurrency, rate, retries."""
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Operator's values for arguments that the caller leaves out."""
+    """The operator's values for arguments that the caller omits."""
     projection: str | None = None
-    """JMESPath expression of the operator that the result goes through; the output schema is gone then."""
+    """A JMESPath expression of the operator that is applied to the result. The tool then has no output schema."""
 
     @property
     def manual(self) -> str:
-        """Name of the manual that the tool belongs to."""
+        """The name of the tool's manual."""
         return self.source.name
 
     @property
@@ -199,7 +198,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One invocation on its way through the pipeline; `id` correlates logs, audit and errors."""
+    """One call on its way through the pipeline. `id` correlates logs, audit and errors."""
 
     tool: Tool
     arguments: JsonObject = field(repr=False)
@@ -208,7 +207,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """Bytes with a media type: images and audio become MCP content, the rest a resource."""
+    """Bytes with a media type. Images and audio become MCP content, other types a resource."""
 
     data: bytes = field(repr=False)
     media_type: str = "application/octet-stream"
@@ -216,7 +215,7 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class ContentBlocks:
-    """MCP content passed through untouched (the `mcp` transport): wire-shaped dicts."""
+    """MCP content that is passed through unchanged (the `mcp` transport), as wire-shaped dicts."""
 
     content: list[JsonObject]
     structured: Any = None
@@ -227,9 +226,8 @@ class ContentBlocks:
 class Result:
     """The final value of a call.
 
-    `value` is JSON-shaped data, `str`, `Binary`, a list of partials for streams, or
-    `ContentBlocks`. `truncated` says which limit cut it, in words. `meta` is for the host
-    (HTTP status, pagination links).
+    `value` is JSON-shaped data, `str`, `Binary`, a list of partial results for streams, or `ContentBlocks`. `truncated`
+    says in words which limit cut it. `meta` is for the host (HTTP status, pagination links).
     """
 
     value: Any
@@ -239,13 +237,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with one manual, tool or field, in words for its operator."""
+    """One thing wrong with one manual, tool or field, in words for the operator."""
 
     where: str
     what: str
     remedy: str = ""
     severity: str = "error"
-    """`error`: something was left out; `warning`: used, but look at it."""
+    """`error`: a part is not used; `warning`: it is used, but should be checked."""
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}"

@@ -1,4 +1,4 @@
-"""Providers of UTCP 0.x as classes, as its documents construct them: each is a dictionary with its `provider_type`.
+"""Providers of UTCP 0.x as classes, as its documents use them. Each is a dictionary with its `provider_type`.
 
 from utcp_bridge.providers import HttpProvider
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class Provider(dict[str, Any]):
-    """The fields of one provider, by keyword; `provider_type` need not be given."""
+    """A provider from its fields, as keywords. The class sets `provider_type`."""
 
     provider_type: ClassVar[str]
 
@@ -39,25 +39,25 @@ class Provider(dict[str, Any]):
 
 
 class HttpProvider(Provider):
-    """One request, one answer."""
+    """An HTTP service: one request, one response."""
 
     provider_type = "http"
 
 
 class SSEProvider(Provider):
-    """Server-sent events."""
+    """A service that streams server-sent events."""
 
     provider_type = "sse"
 
 
 class StreamableHttpProvider(Provider):
-    """An answer in pieces."""
+    """An HTTP service that streams its response in chunks."""
 
     provider_type = "http_stream"
 
 
 class CliProvider(Provider):
-    """A local command."""
+    """A command on this machine."""
 
     provider_type = "cli"
 
@@ -105,6 +105,6 @@ class MCPProvider(Provider):
 
 
 class TextProvider(Provider):
-    """A manual in a local file."""
+    """A local file with a manual or text."""
 
     provider_type = "text"

@@ -1,35 +1,53 @@
-"""Settings: one frozen pydantic tree for the UTCP client's keys and for the bridge's own.
+"""Settings: the UTCP client's own keys, and the bridge's in groups. All models are frozen.
 
-A key comes, in falling order, from the command line, a `UTCP_BRIDGE_<KEY>` environment variable, the
-`bridge:` section of a configuration file, the default. docs/settings.md lists every key; a test keeps
-the two equal. The keys of `UtcpClientConfig` are those of UTCP v1 (and `providers_file_path` of v0.2).
+A value comes, in falling order, from the command line, a `UTCP_BRIDGE_<KEY>` environment variable, the `bridge:`
+section of a configuration file, and the default. Each setting has a flat key (`concurrency`) and a key in its group
+(`limits.concurrency`). Both work in files, variables and on the command line. Code reads the flat attribute; code that
+needs one group only takes that group's class, which `BridgeSettings` inherits from. The keys of `UtcpClientConfig` are
+those of UTCP v1 (and `providers_file_path` of v0.2).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_object
 
 __all__ = [
-    "ENVIRONMENT_PREFIX",
+    "GROUPS",
     "BridgeSettings",
     "Exposure",
     "ExposureLimits",
+    "ExposureSettings",
+    "LimitSettings",
+    "LogSettings",
     "ManualOptions",
-    "MetaTools",
+    "MetaToolNames",
+    "PolicySettings",
+    "ServerSettings",
+    "SettingSpelling",
+    "TimeoutSettings",
     "UtcpClientConfig",
     "explain",
+    "flat_settings",
+    "grouped_name",
+    "nearest_setting",
+    "setting_named",
     "settings_fault",
     "settings_from_environment",
+    "spellings",
+    "unknown_setting",
+    "variables_of_settings",
 ]
 
-ENVIRONMENT_PREFIX = "UTCP_BRIDGE_"
+_ENVIRONMENT_PREFIX: Final = "UTCP_BRIDGE_"
+_SEE_SETTINGS: Final = "`utcp-bridge help settings` lists the settings."
 Exposure = Literal["auto", "all", "search", "pinned"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=0)]
@@ -40,104 +58,178 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class MetaTools(_Frozen):
-    """Names under which the meta-tools are listed; None leaves one out."""
+class MetaToolNames(_Frozen):
+    """Names under which the meta-tools are listed. None leaves one out."""
 
     search: str | None = "search_tools"
     call: str | None = "call_tool"
 
 
 class ExposureLimits(_Frozen):
-    """How much `auto` lists before it turns to search."""
+    """How much the exposure `auto` lists before it changes to `search`."""
 
     tools: Count = 128
     tokens: Count = 100_000
 
 
-class BridgeSettings(_Frozen):
-    """The bridge's own settings: at most 40, each with a default that suits a newcomer."""
+class ServerSettings(_Frozen):
+    """How MCP is served."""
 
-    # serving
     transport: Literal["stdio", "http"] = Field(default="stdio", description="How to serve MCP: `stdio` or `http`.")
     host: str = Field(default="127.0.0.1", description="Address to listen on (http).")
-    port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on (http); 0 picks a free one.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on (http). 0 picks a free one.")
     path: str = Field(default="/mcp", pattern=r"^/", description="URL path of the MCP endpoint (http).")
     allowed_hosts: tuple[str, ...] = Field(
-        default=(), description="Further Host header values to accept, `name` or `name:port`; `name:*` for any port."
+        default=(), description="More Host header values to accept, `name` or `name:port`; `name:*` for any port."
     )
     allowed_browser_origins: tuple[str, ...] = Field(default=(), description="Browser origins to accept (http).")
-    bearer_token: SecretStr | None = Field(default=None, description="Token that HTTP clients must present.")
+    bearer_token: SecretStr | None = Field(default=None, description="Token that HTTP clients must send.")
     insecure: bool = Field(default=False, description="Serve HTTP beyond loopback without a token.")
 
-    # what hosts see
-    naming: Literal["qualified", "short"] = Field(
-        default="qualified", description="MCP names: `manual_tool`, or `tool` alone where that is unique."
-    )
-    aliases: Mapping[str, str] = Field(
-        default_factory=dict, description="MCP name → UTCP name, for names of your own choice."
-    )
+
+class ExposureSettings(_Frozen):
+    """What hosts see of the tools."""
+
     exposure: Exposure = Field(
         default="auto",
-        description="What `tools/list` shows: every tool, the meta-tools and what is pinned (`search`), what is pinned "
-        "alone, or every tool while there are few (`auto`).",
+        description="What `tools/list` shows: every tool (`all`), the meta-tools and the pinned tools (`search`), only "
+        "the pinned tools (`pinned`), or every tool while there are few and `search` beyond that (`auto`).",
     )
     exposure_limits: ExposureLimits = Field(
         default=ExposureLimits(),
-        description="`auto` lists every tool up to so many, and up to so many tokens of definitions (4 bytes each).",
+        description="Most tools, and most tokens of their definitions (4 bytes each), that `auto` lists in full.",
     )
     exposure_by_client: Mapping[str, Exposure] = Field(
         default_factory=dict,
-        description='Another exposure for clients by their names or globs: `{"cursor*": "search"}`.',
+        description='Another exposure for clients whose names match a glob: `{"cursor*": "search"}`.',
     )
-    pinned: tuple[str, ...] = Field(default=(), description="UTCP names or globs that are listed in every exposure.")
-    meta_tools: MetaTools = Field(default=MetaTools(), description="Names of the meta-tools; null leaves one out.")
+    pinned: tuple[str, ...] = Field(default=(), description="UTCP names or globs of tools that every exposure lists.")
+    naming: Literal["qualified", "short"] = Field(
+        default="qualified", description="MCP names: `manual_tool`, or `tool` alone if only one manual has it."
+    )
+    aliases: Mapping[str, str] = Field(
+        default_factory=dict, description="MCP name → UTCP name, for MCP names that you choose."
+    )
+    meta_tools: MetaToolNames = Field(
+        default=MetaToolNames(), description="Names of the meta-tools. null leaves one out."
+    )
     page_size: int = Field(default=500, ge=1, le=10_000, description="Tools per page of `tools/list`.")
     structured_content: Literal["schema", "always", "never"] = Field(
-        default="schema", description="When results carry `structuredContent`: with an output schema, always, or never."
+        default="schema",
+        description="When results carry `structuredContent`: if the tool lists an output schema, always, or never.",
     )
     max_schema_bytes: Size = Field(
-        default=16_384, description="Cap of one tool's listed input schema; hosts drop larger ones."
+        default=16_384, description="Most bytes of one tool's listed input schema. Hosts drop larger ones."
     )
 
-    # time
-    startup_wait: float = Field(default=8.0, ge=0, description="Seconds to wait for manuals before serving what is up.")
+
+class TimeoutSettings(_Frozen):
+    """How long the bridge waits."""
+
+    startup_wait: float = Field(
+        default=8.0, ge=0, description="Seconds to wait for manuals at the start before serving those that are ready."
+    )
     discovery_timeout: Seconds = Field(default=20.0, description="Seconds for one manual's discovery.")
     call_timeout: Seconds = Field(default=55.0, description="Seconds for one call, wall clock.")
     stream_timeout: Seconds = Field(default=300.0, description="Seconds for one streaming call, wall clock.")
     idle_timeout: Seconds = Field(default=30.0, description="Seconds without data after which a stream ends.")
     refresh_interval: float = Field(
-        default=0.0, ge=0, description="Seconds between re-reads of every manual; 0 is never."
+        default=0.0, ge=0, description="Seconds between two readings of a manual. 0 reads it once."
     )
 
-    # size and load
-    max_manual_bytes: Size = Field(default=16 * 1024 * 1024, description="Cap of one fetched manual, decoded.")
-    max_tools: Size = Field(default=20_000, description="Cap of tools in one manual.")
-    max_reply_bytes: Size = Field(default=10 * 1024 * 1024, description="Cap of one upstream reply, decoded.")
+
+class LimitSettings(_Frozen):
+    """How much, and how many at once."""
+
+    max_manual_bytes: Size = Field(default=16 * 1024 * 1024, description="Most bytes of one fetched manual, decoded.")
+    max_tools: Size = Field(default=20_000, description="Most tools of one manual.")
+    max_reply_bytes: Size = Field(default=10 * 1024 * 1024, description="Most bytes of one upstream reply, decoded.")
     max_result_bytes: Size = Field(
-        default=1_000_000, description="Cap of one MCP result's text; more is cut with a notice."
+        default=1_000_000, description="Most bytes of one MCP result's text. A longer text is cut, with a notice."
     )
-    max_stream_events: Size = Field(default=10_000, description="Cap of partial results in one stream.")
-    concurrency: Size = Field(default=32, description="Calls in flight per manual.")
-    queue: Count = Field(default=128, description="Calls waiting per manual; further ones are refused as busy.")
-    rate_limit: float | None = Field(default=None, gt=0, description="Calls per second per manual; null is no limit.")
-    retries: int = Field(default=2, ge=0, le=10, description="Retries of idempotent calls after a transient failure.")
+    max_stream_events: Size = Field(default=10_000, description="Most partial results of one stream.")
+    concurrency: Size = Field(default=32, description="Most calls at the same time per manual.")
+    queue: Count = Field(default=128, description="Most waiting calls per manual. The bridge refuses more as busy.")
+    rate_limit: float | None = Field(
+        default=None, gt=0, description="Most calls per second per manual. null sets no limit."
+    )
+    retries: int = Field(
+        default=2, ge=0, le=10, description="Most retries of an idempotent call after a transient failure."
+    )
 
-    # policy and records
+
+class PolicySettings(_Frozen):
+    """What tools may reach, and how strict the bridge is."""
+
     allow_networks: tuple[str, ...] = Field(
         default=(), description="CIDRs beyond public addresses that tools may reach."
     )
-    proxy: str | None = Field(default=None, description="HTTP proxy for upstream calls; it then checks the addresses.")
-    strict: bool = Field(
-        default=False, description="Exit when any manual or tool has a fault; reference protocol rules."
+    proxy: str | None = Field(
+        default=None, description="HTTP proxy for upstream calls. The proxy then checks the addresses."
+    )
+    strict: bool = Field(default=False, description="Sets both `fail_on_fault` and `reference_protocol_rules`.")
+    fail_on_fault: bool | None = Field(
+        default=None, description="Exit at the start if any manual or tool has a fault. null does what `strict` says."
+    )
+    reference_protocol_rules: bool | None = Field(
+        default=None,
+        description="Refuse tools of a type that differs from their manual's, as the reference library does, also in "
+        "local manuals. null does what `strict` says.",
     )
     pin: Literal["off", "warn", "refuse"] = Field(
-        default="warn", description="When a tool's definition changes on refresh: nothing, a log line, or withhold it."
+        default="warn",
+        description="If a refresh changes a tool's definition: do nothing, write a log line, or withhold the tool.",
     )
-    audit_log: str | None = Field(default=None, description="File that receives one JSON line per call; `-` is stderr.")
+
+    @property
+    def fails_on_fault(self) -> bool:
+        """Whether a fault at the start ends the program."""
+        return self.strict if self.fail_on_fault is None else self.fail_on_fault
+
+    @property
+    def follows_reference_protocol_rules(self) -> bool:
+        """Whether local manuals, too, may use only their own protocol unless the operator allows more."""
+        return self.strict if self.reference_protocol_rules is None else self.reference_protocol_rules
+
+
+class LogSettings(_Frozen):
+    """What the bridge records."""
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe log line shown."
+        default="info", description="Least severe log line to show."
     )
     log_format: Literal["text", "json"] = Field(default="text", description="Form of the log lines on stderr.")
+    audit_log: str | None = Field(default=None, description="File that receives one JSON line per call. `-` is stderr.")
+
+
+GROUPS: Final[Mapping[str, type[BaseModel]]] = {
+    "server": ServerSettings,
+    "exposure": ExposureSettings,
+    "timeouts": TimeoutSettings,
+    "limits": LimitSettings,
+    "policy": PolicySettings,
+    "log": LogSettings,
+}
+"""The groups by their names. At most 12 settings each."""
+
+
+class BridgeSettings(
+    ServerSettings, ExposureSettings, TimeoutSettings, LimitSettings, PolicySettings, LogSettings
+):  # the order of `GROUPS`
+    """The bridge's own settings, each with a default that suits a newcomer.
+
+    The constructor takes flat keys. `model_validate` takes groups too: `{"limits": {"concurrency": 8}}`.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flatten(cls, values: Any) -> Any:
+        if not is_object(values):
+            return values
+        try:
+            return flat_settings(values)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
 
 
 class ManualOptions(_Frozen):
@@ -185,11 +277,87 @@ class UtcpClientConfig(BaseModel):
     post_processing: tuple[JsonObject, ...] = ()
     manual_call_templates: tuple[JsonObject, ...] = Field(default=(), repr=False)
     registries: tuple[JsonObject, ...] = Field(default=(), repr=False)
-    bridge: BridgeSettings = BridgeSettings()
+    bridge: BridgeSettings = Field(default_factory=BridgeSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class SettingSpelling:
+    """One setting as somebody wrote it: `path` in the document, its flat `key` (None if there is none), its value."""
+
+    path: tuple[str, ...]
+    key: str | None
+    value: Any
+
+    @property
+    def name(self) -> str:
+        """The setting's name as written, such as `limits.concurrency`."""
+        return ".".join(self.path)
+
+
+def spellings(values: Mapping[str, Any]) -> Iterator[SettingSpelling]:
+    """Yield each setting of a `bridge` section: flat, in a group, or with a dot."""
+    for name, value in values.items():
+        if name in GROUPS and is_object(value):
+            for inner, one in value.items():
+                yield SettingSpelling((name, str(inner)), setting_named(f"{name}.{inner}"), one)
+        else:
+            yield SettingSpelling((str(name),), setting_named(str(name)), value)
+
+
+def flat_settings(values: Mapping[str, Any]) -> JsonObject:
+    """Return settings by their flat keys. A name that is not a setting stays as it was written.
+
+    :raises ConfigError: a setting has two different values.
+    """
+    flat: JsonObject = {}
+    written: dict[str, str] = {}
+    for one in spellings(values):
+        key = one.key or one.name
+        if key in flat and flat[key] != one.value:
+            raise ConfigError(
+                f"The setting {key!r} has two values, one as {written[key]!r} and another as {one.name!r}.",
+                remedy="Keep one of them.",
+            )
+        flat[key], written[key] = one.value, one.name
+    return flat
+
+
+def setting_named(name: str) -> str | None:
+    """Return the flat key of a setting from its flat or grouped name; None if there is no such setting.
+
+    In its group a setting may omit a prefix that repeats the group's name: `log.level` is `log_level`. The setting
+    `exposure` is called `mode` in its group.
+    """
+    group, dot, key = name.partition(".")
+    if not dot:
+        return name if name in BridgeSettings.model_fields else None
+    if group not in GROUPS:
+        return None
+    fields = GROUPS[group].model_fields
+    candidates = (key, f"{group}_{key}", group if key == "mode" else "")
+    return next((candidate for candidate in candidates if candidate in fields), None)
+
+
+def grouped_name(key: str) -> str:
+    """Return the grouped name of a setting: `limits.concurrency` for `concurrency`."""
+    group = next(group for group, model in GROUPS.items() if key in model.model_fields)
+    return f"{group}.mode" if key == group else f"{group}.{key.removeprefix(f'{group}_')}"
+
+
+def nearest_setting(name: str) -> str | None:
+    """Return the grouped name of the setting that a wrong name most resembles."""
+    from difflib import get_close_matches
+
+    keys = list(BridgeSettings.model_fields)
+    last = name.rpartition(".")[2]
+    if last not in keys and "." in name and (near := get_close_matches(name, map(grouped_name, keys), n=1)):
+        return near[0]
+    near = get_close_matches(last, keys, n=1)
+    return grouped_name(near[0]) if near else None
 
 
 def explain(error: ValidationError) -> str:
-    """One sentence for the first fault of a pydantic error: field, expectation; never the value."""
+    """Return one sentence for the first fault of a pydantic error: field and expectation, without the value."""
     first = error.errors(include_input=False, include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or "the value"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
@@ -197,45 +365,71 @@ def explain(error: ValidationError) -> str:
 
 
 def settings_fault(error: ValidationError, where_of: Callable[[str], str]) -> ConfigError:
-    """The first fault of settings, with the place of the setting as `where_of` gives it by its key."""
+    """Return the first fault of settings as an error. `where_of` gives the place of a setting from its key."""
     first = error.errors(include_input=False, include_url=False)[0]
     key = str(first["loc"][0]) if first["loc"] else ""
     place = f"{where_of(key)}: " if where_of(key) else ""
     if first["type"] != "extra_forbidden" or len(first["loc"]) > 1:
-        return ConfigError(f"{place}Setting {explain(error)}.", remedy="docs/settings.md lists the settings.")
-    from difflib import get_close_matches
+        return ConfigError(f"{place}Setting {explain(error)}.", remedy=_SEE_SETTINGS)
+    return unknown_setting(key, place)
 
-    near = get_close_matches(key, BridgeSettings.model_fields, n=1)
-    remedy = f"Did you mean {near[0]!r}?" if near else "docs/settings.md lists the settings."
-    return ConfigError(f"{place}{key!r} is not a setting.", remedy=remedy)
+
+def unknown_setting(name: str, place: str = "") -> ConfigError:
+    """Return the error for a name that is not a setting, with the nearest one. `place` comes first in the message."""
+    if name in GROUPS:
+        return ConfigError(
+            f"{place}{name!r} is a group of settings and must be an object.",
+            remedy=f"Write, for example, `{name}: {{{next(iter(GROUPS[name].model_fields))}: …}}`.",
+        )
+    near = nearest_setting(name)
+    return ConfigError(
+        f"{place}{name[:80]!r} is not a setting.", remedy=f"Did you mean {near!r}?" if near else _SEE_SETTINGS
+    )
 
 
 def settings_from_environment(environ: Mapping[str, str] | None = None) -> JsonObject:
-    """Read `UTCP_BRIDGE_<KEY>` variables: values as JSON where they parse, lists also by commas.
+    """Read `UTCP_BRIDGE_<KEY>` and `UTCP_BRIDGE_<GROUP>__<KEY>` variables: JSON where it parses, lists also by commas.
 
-    Returns only the keys that are set. Raises ConfigError for a name that is no setting.
+    Returns flat keys, only those that are set.
+
+    :raises ConfigError: a variable does not name a setting, or two variables give a setting two values.
     """
+    return flat_settings({name: value for name, _, value in _environment(environ)})
+
+
+def variables_of_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment variable that gives each setting, by the setting's flat key."""
+    return {
+        one.key or one.name: variable
+        for name, variable, value in _environment(environ)
+        for one in spellings({name: value})
+    }
+
+
+def _environment(environ: Mapping[str, str] | None) -> Iterator[tuple[str, str, Any]]:
+    """Yield the name of each setting in the environment, the variable, and the value as read."""
     environ = os.environ if environ is None else environ  # noqa: TID251 - settings come from the environment
-    found: JsonObject = {}
-    for name, text in environ.items():
-        if not name.startswith(ENVIRONMENT_PREFIX) or not text:
+    for variable, text in environ.items():
+        if not variable.startswith(_ENVIRONMENT_PREFIX) or not text:
             continue
-        key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
-        field = BridgeSettings.model_fields.get(key)
-        if field is None:
-            raise ConfigError(f"{name} is not a setting.", remedy="docs/settings.md lists the settings.")
-        found[key] = _parse(text, as_list=isinstance(field.default, tuple), as_text=_is_text(field.annotation))
-    return found
+        name = variable.removeprefix(_ENVIRONMENT_PREFIX).lower().replace("__", ".")
+        key = setting_named(name)
+        if key is None and name not in GROUPS:
+            near = nearest_setting(name)
+            remedy = f"Did you mean {_variable(near)}?" if near else _SEE_SETTINGS
+            raise ConfigError(f"{variable} is not a setting.", remedy=remedy)
+        yield name, variable, _parse(text, key)
 
 
-def _is_text(annotation: Any) -> bool:
-    return annotation is str or annotation == (str | None) or annotation == (SecretStr | None)
+def _variable(grouped: str) -> str:
+    return _ENVIRONMENT_PREFIX + grouped.upper().replace(".", "__")
 
 
-def _parse(text: str, *, as_list: bool, as_text: bool) -> Any:
-    if as_text:
+def _parse(text: str, key: str | None) -> Any:
+    field = BridgeSettings.model_fields.get(key or "")
+    if field is not None and _is_text(field.annotation):
         return text
-    if as_list and not text.lstrip().startswith("["):
+    if field is not None and isinstance(field.default, tuple) and not text.lstrip().startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
     import orjson
 
@@ -243,3 +437,7 @@ def _parse(text: str, *, as_list: bool, as_text: bool) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
+
+
+def _is_text(annotation: Any) -> bool:
+    return annotation is str or annotation == (str | None) or annotation == (SecretStr | None)

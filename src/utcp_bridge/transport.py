@@ -62,27 +62,27 @@ TemplateT = TypeVar("TemplateT", bound=CallTemplate)
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the client lends to its transports."""
+    """What the client provides to its transports."""
 
     http: HttpPool
-    """The one seam for HTTP and WebSocket."""
+    """All HTTP and WebSocket connections."""
     guard: Guard
-    """The one gate in front of every other connection."""
+    """The check before every other connection."""
     settings: BridgeSettings
     root: Path
-    """Relative paths of local files start here (the folder of the configuration file)."""
+    """Where relative paths of local files start: the folder of the configuration file."""
     spawn: Callable[[Callable[[], Coroutine[Any, Any, None]]], Callable[[], None]]
-    """Runs a background task for as long as the client is open, and returns the way to cancel it."""
+    """Runs a background task while the client is open, and returns a function that cancels it."""
     changed: Callable[[str], object]
-    """Tells the registration that a manual's tools changed upstream: it discovers the manual again."""
+    """Reports that a manual's tools changed upstream. The client then discovers the manual again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target(Generic[TemplateT]):
     """One resolved template: variables filled in, credentials bound to origins.
 
-    Made once per tool (and once per manual for discovery) and kept, so whatever a template compiles
-    lazily (`functools.cached_property`) is compiled once. Holds secrets: never log it.
+    There is one per tool, and one per manual for discovery. They are kept, so a template may compile parts lazily
+    (`functools.cached_property`). A target holds secrets: never log it.
     """
 
     template: TemplateT = field(repr=False)
@@ -92,10 +92,10 @@ class Target(Generic[TemplateT]):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A peer on the network. The scheme says whether TLS is spoken: https, wss, grpcs.
+    """A peer on the network. The scheme says whether it uses TLS: https, wss, grpcs.
 
-    `tls` stands in place of the source's options where the template has its own; `alpn` are the protocols that the
-    handshake offers.
+    `tls` replaces the source's options if the template has its own. `alpn` lists the protocols that the handshake
+    offers.
     """
 
     url: str = field(repr=False)
@@ -105,7 +105,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A command to start. It is looked for in `path`, a PATH, or from `folder` if its name has a slash."""
+    """A command to start. It is searched in `path` (a PATH), or from `folder` if its name has a slash."""
 
     name: str
     folder: Path
@@ -114,7 +114,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file to read; a relative path starts at `folder`."""
+    """A file to read. A relative path starts at `folder`."""
 
     path: str
     folder: Path
@@ -124,25 +124,25 @@ Need: TypeAlias = Endpoint | Program | LocalFile
 
 
 class Transport(ABC, Generic[TemplateT]):
-    """One way to reach tools. One instance per client; state is kept per `target.source.name`."""
+    """One way to reach tools. There is one instance per client; state is kept per `target.source.name`."""
 
     kinds: ClassVar[tuple[str, ...]]
-    """The `call_template_type`s served, the canonical one first."""
+    """The `call_template_type`s that it serves, the canonical one first."""
     template: ClassVar[type[CallTemplate]]
     """The pydantic model of this transport's templates."""
     local: ClassVar[bool] = False
-    """Whether what it discovers counts as the operator's own words (a local file, inline text, a command)."""
+    """Whether manuals that it discovers count as written by the operator (a local file, inline text, a command)."""
     remote: ClassVar[bool] = True
-    """Whether a fetched manual may hold tools of this kind without `trusted: true`."""
+    """Whether a fetched manual may have tools of this kind without `trusted: true`."""
     implicit: ClassVar[bool] = True
-    """Whether a local manual (`text`, `file`) may hold tools of this kind without listing the kind in
-    `allowed_communication_protocols`."""
+    """Whether a local manual (`text`, `file`) may have tools of this kind if `allowed_communication_protocols` does
+    not list the kind."""
     raw_fields: ClassVar[frozenset[str]] = frozenset()
-    """Template fields in which `$NAME` and `${NAME}` are left alone by variable substitution."""
+    """Template fields in which `$NAME` and `${NAME}` are not variables."""
     braced_only: ClassVar[frozenset[str]] = frozenset()
     """Template fields in which only `${NAME}` is a variable (a bare `$name` has its own meaning)."""
     file_fields: ClassVar[frozenset[str]] = frozenset()
-    """Template fields that name local files: only the operator's own words may hold them."""
+    """Template fields that name local files. Only templates that the operator wrote may have them."""
     streaming: ClassVar[bool] = False
     """Whether calls may run as long as `stream_timeout` instead of `call_timeout`."""
 
@@ -151,58 +151,59 @@ class Transport(ABC, Generic[TemplateT]):
 
     @classmethod
     def endpoint(cls, template: TemplateT) -> str | None:
-        """URL that calls of this template go to, for credentials and target rules; None for local ones."""
+        """Return the URL that calls of this template go to, for credentials and rules; None for local ones."""
         del template
         return None
 
     @classmethod
     def annotations(cls, template: TemplateT) -> Mapping[str, Any]:
-        """MCP hints that follow from the template alone (GET is read-only, DELETE destroys, ...)."""
+        """Return the MCP hints that follow from the template alone (GET is read-only, DELETE destroys, ...)."""
         del template
         return {}
 
     @classmethod
     def is_streaming(cls, tool: Tool) -> bool:
-        """Whether calls of this tool may run as long as `stream_timeout`, where `streaming` does not say it of all."""
+        """Return whether calls of this tool may run as long as `stream_timeout`; by default `streaming` decides."""
         del tool
         return cls.streaming
 
     def needs(self, target: Target[TemplateT]) -> Sequence[Need]:
-        """What must be there for discovery to succeed, told without asking it: by default the endpoint."""
+        """Return what discovery needs, without connecting to it: by default the endpoint."""
         endpoint = self.endpoint(target.template)
         return () if endpoint is None else (Endpoint(endpoint),)
 
     @abstractmethod
     async def discover(self, target: Target[TemplateT]) -> Document:
-        """Fetch the manual that the template points at.
+        """Fetch the manual that the template points to.
 
-        :raises UtcpError: unreachable, refused, too large, or not a document at all.
+        :raises UtcpError: it is unreachable, refused, too large, or not a document.
         """
 
     @abstractmethod
     async def call(self, target: Target[TemplateT], call: Call, emit: Emit) -> Any:
         """Run one call and return its final value: JSON-shaped data, str, Binary, ContentBlocks or Result.
 
-        Partial results are pushed through `emit` as they come; a streaming call returns the list of
-        them. Must be cancel-safe: on cancellation the upstream connection or process is closed.
-        Foreign exceptions are mapped to ours in one `except` block.
+        Pass partial results to `emit` as they arrive; a streaming call returns the list of them. When the call is
+        cancelled, close the upstream connection or process. Map exceptions of other libraries to errors of
+        `utcp_bridge.errors` in one place.
 
-        :raises UtcpError: see errors.py.
+        :raises UtcpError: see `utcp_bridge.errors`.
         """
 
     async def explain(self, target: Target[TemplateT], call: Call) -> NativeRequest:
-        """What `call` would send, built by the same code, and nothing of it sent. It may hold secrets.
+        """Return what `call` would send, built by the same code, without sending it. It may hold secrets.
 
-        :raises Unexplainable: this transport cannot tell. :raises UtcpError: the call could not be made.
+        :raises Unexplainable: this transport cannot show it.
+        :raises UtcpError: the call could not be made.
         """
         del target, call
         raise Unexplainable(
-            f"The {self.kinds[0]} transport does not tell what it would send.", remedy="Call the tool to see."
+            f"The {self.kinds[0]} transport cannot show what it would send.", remedy="Call the tool instead."
         )
 
     async def forget(self, manual: str) -> None:
-        """Close whatever is kept for one manual (it was deregistered)."""
+        """Close what is kept for one manual, which was deregistered."""
         del manual
 
     async def aclose(self) -> None:
-        """Close whatever is kept for all manuals."""
+        """Close what is kept for all manuals."""

@@ -1,4 +1,4 @@
-"""URLs and local references: origin, endpoint and the harmless part of a URL, and JSON pointers (RFC 6901). Pure."""
+"""URLs and references within a document (pure): origin, endpoint, a URL without secrets, JSON pointers (RFC 6901)."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ __all__ = [
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
-_MAX_DIGITS: Final = 6
-"""Of an index in a JSON pointer."""
+_MAX_INDEX_DIGITS: Final = 6
+"""Digits of an index in a JSON pointer."""
 
 
 def origin_of(url: str) -> str:
-    """`scheme://host[:port]`, in lower case and without a default port; ws and wss count as http and https.
+    """Return `scheme://host[:port]`, in lower case, without a default port, with ws and wss as http and https.
 
-    Raises ConfigError for what is no URL.
+    :raises ConfigError: it is not a URL.
     """
     parts = split_url(url)
     return origin(parts.scheme, parts.hostname or "", parts.port)
 
 
 def origin(scheme: str, host: str, port: int | None) -> str:
-    """`origin_of` for a URL that is split already."""
+    """Return the same as `origin_of` for a URL that is already split."""
     scheme = _HTTP_SCHEMES.get(scheme, scheme)
     host = _plain(host)
     shown = f"[{host}]" if ":" in host else host
@@ -45,36 +45,42 @@ def origin(scheme: str, host: str, port: int | None) -> str:
 
 
 def endpoint_of(host: str, port: int) -> str:
-    """`host:port` as it stands in `Source.exempt`: lower case, IPv6 in brackets."""
+    """Return `host:port` as in `Source.exempt`: lower case, IPv6 in brackets."""
     host = _plain(host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def endpoint_of_url(url: str) -> str:
-    """`endpoint_of` a whole URL. Raises ConfigError."""
+    """Return `endpoint_of` for a URL.
+
+    :raises ConfigError: it is not a URL.
+    """
     parts = split_url(url)
     return endpoint_of(parts.hostname or "", port_of(parts))
 
 
 def split_url(url: str) -> SplitResult:
-    """The parts of an absolute URL. Raises ConfigError, without repeating the URL: it may hold a key."""
+    """Return the parts of an absolute URL.
+
+    :raises ConfigError: it is not one. The message does not repeat the URL, which may contain a key.
+    """
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
         raise ConfigError("A URL cannot be read.", remedy="Write scheme://host[:port]/path.") from None
     if not parts.scheme or not parts.hostname:
-        raise ConfigError("A URL lacks its scheme or host.", remedy="Write scheme://host[:port]/path.")
+        raise ConfigError("A URL has no scheme or no host.", remedy="Write scheme://host[:port]/path.")
     return parts
 
 
 def port_of(parts: SplitResult) -> int:
-    """The port, or the scheme's usual one; 0 for schemes without."""
+    """Return the port, or the default port of the scheme; 0 if there is none."""
     return parts.port if parts.port is not None else DEFAULT_PORTS.get(parts.scheme, 0)
 
 
 def bare_url(url: str) -> str:
-    """A URL for messages: without its query, fragment and user."""
+    """Return a URL for messages, without its query, fragment and user."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -87,19 +93,19 @@ def _plain(host: str) -> str:
 
 
 def steps_of(pointer: str) -> list[str]:
-    """The steps of a pointer, with or without `#`; none for the whole document."""
+    """Return the steps of a pointer, with or without `#`; none for the whole document."""
     return [step.replace("~1", "/").replace("~0", "~") for step in pointer.removeprefix("#").split("/")[1:]]
 
 
 def at_pointer(root: Any, reference: str) -> Any:
-    """The value that a reference names within `root`; None if there is none, as for anchors and other documents."""
+    """Return the value that a reference names in `root`; None if there is none, as for anchors and other documents."""
     if reference != "#" and not reference.startswith("#/"):
         return None
     value = root
     for step in steps_of(unquote(reference)):
         if is_object(value):
             value = value.get(step)
-        elif is_list(value) and step.isdecimal() and len(step) <= _MAX_DIGITS and int(step) < len(value):
+        elif is_list(value) and step.isdecimal() and len(step) <= _MAX_INDEX_DIGITS and int(step) < len(value):
             value = value[int(step)]
         else:
             return None

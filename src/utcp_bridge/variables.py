@@ -1,15 +1,14 @@
-"""Variables in call templates: `${NAME}` and `$NAME`, whose they are and where they come from.
+"""Variables in call templates: `${NAME}` and `$NAME`, which manual they belong to and where their values come from.
 
-A variable belongs to a manual: it is a pair (manual, name). Flat sources (dotenv files, the process
-environment, plain entries of `variables`) hold it under UTCP's key, `my_api` + `KEY` → `my__api_KEY`: the
-manual's underscores doubled, one underscore, the name. Read backwards, the first odd run of underscores
-ends the manual, so every key belongs to exactly one pair: `a__b_SECRET` is `SECRET` of `a_b`, never
-`_b_SECRET` of `a`. A name that begins with an underscore has no flat key; it is set by its pair, as
-`"variables": {"a": {"_b_SECRET": …}}`.
+A variable belongs to a manual: it is a pair (manual, name). Flat sources (dotenv files, the process environment, plain
+entries of `variables`) have it under UTCP's key: the manual with its underscores doubled, one underscore, the name. So
+`my_api` + `KEY` → `my__api_KEY`. When a key is read back, the first odd run of underscores ends the manual, so each key
+belongs to exactly one pair: `a__b_SECRET` is `SECRET` of `a_b`, never `_b_SECRET` of `a`. A name that starts with an
+underscore has no flat key. It is set as a pair: `"variables": {"a": {"_b_SECRET": …}}`.
 
-Sources, in order: `variables`, the loaders, the environment. Templates of fetched manuals see nothing but
-their own pairs; those that the operator wrote also see a bare NAME, when no source has the pair.
-`$$` is a plain dollar sign. (UTCP v1 variable substitution; the escape, the pairs and the bare names are ours.)
+The sources, in order, are `variables`, the loaders and the environment. Templates of fetched manuals see only their own
+pairs. Templates that the operator wrote also see the bare NAME if no source has the pair. `$$` is a plain dollar sign.
+(Source: UTCP v1 variable substitution. The escape, the pairs and the bare names belong to this bridge.)
 """
 
 from __future__ import annotations
@@ -51,10 +50,10 @@ _GROUP = "utcp_bridge.variable_loaders"
 
 
 class VariableLoader(Protocol):
-    """A further source of flat keys: a dotenv file, a secret manager."""
+    """A source of flat keys, such as a dotenv file or a secret manager."""
 
     def get(self, key: str) -> str | None:
-        """The value of a flat key, None if there is none. Called at every substitution: cache what is slow.
+        """Return the value of a flat key; None if there is none. It is called for each substitution: cache slow reads.
 
         :raises ConfigError: the source cannot be read.
         """
@@ -69,7 +68,7 @@ class _Lookup:
 
 
 def flat_key(manual: str, name: str) -> str | None:
-    """The key that holds a manual's variable in flat sources, None if it has none."""
+    """Return the key of a manual's variable in flat sources; None if it has none."""
     key = f"{manual.replace('_', '__')}_{name}"
     match = _FLAT_KEY.fullmatch(key)
     return key if match and match["name"] == name else None
@@ -77,13 +76,13 @@ def flat_key(manual: str, name: str) -> str | None:
 
 @dataclass(slots=True)
 class Variables:
-    """Every source of variables, in order.
+    """All sources of variables, in order.
 
-    `config` is the configuration's `variables`: flat keys and bare names with text (or numbers), and
-    manuals with objects of their own names. Its values may themselves hold `${NAME}`, looked up as they
-    stand in the loaders and the environment. `on_resolved` is told every value that goes out.
+    `config` is `variables` of the configuration: flat keys and bare names with text or numbers, and manuals with
+    objects of names. A value may contain `${NAME}`, which is looked up by this name in the loaders and the environment.
+    `on_resolved` receives each name and value that is used.
 
-    :raises ConfigError: a value is neither text nor a number nor an object of such.
+    :raises ConfigError: a value is not text, a number or an object of these.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
@@ -103,9 +102,9 @@ class Variables:
                 self._flat[key] = _text(value, key)
 
     def lookup(self, manual: str, name: str, trust: Trust) -> str | None:
-        """The value of a manual's variable, None if no source has it.
+        """Return the value of a manual's variable; None if no source has it.
 
-        :raises VariableNotFound: the configuration's value names a variable that no source has.
+        :raises VariableNotFound: the value in the configuration names a variable that no source has.
         :raises ConfigError: a loader cannot be read.
         """
         key = flat_key(manual, name)
@@ -128,14 +127,14 @@ class Variables:
         raw_fields: frozenset[str] = _NO_NAMES,
         braced_only: frozenset[str] = _NO_NAMES,
     ) -> Any:
-        """A template with its variables filled in: texts within objects and lists, never keys.
+        """Return a template with its variables filled in: in texts within objects and lists, not in keys.
 
-        `arguments` are the tool's inputs: a variable that no source has, but that is one of them, is left
-        for the call, as `${name}`. `raw_fields` and `braced_only` name members of the outermost object: in
-        the former nothing is substituted, in the latter a bare `$name` has its own meaning and stays.
-        A text that holds `$ref` (a JSON reference) is left alone, as in UTCP.
+        `arguments` are the tool's inputs. A variable that no source has, but that is one of them, stays `${name}` for
+        the call. `raw_fields` and `braced_only` name members of the outermost object. In the first nothing is replaced;
+        in the second a bare `$name` has another meaning and stays. A text with `$ref` (a JSON reference) does not
+        change, as in UTCP.
 
-        :raises VariableNotFound: names the exact key to set.
+        :raises VariableNotFound: no source has a variable; the error names the exact key to set.
         :raises ConfigError: a loader cannot be read, or the template is nested too deeply.
         """
         scope = _Lookup(manual, trust, arguments)
@@ -152,7 +151,9 @@ class Variables:
         if isinstance(value, str):
             return self._fill(value, scope, pattern) if "$" in value else value
         if depth > _MAX_DEPTH:
-            raise ConfigError(f"A call template of manual {scope.manual!r} is nested too deeply.")
+            raise ConfigError(
+                f"A call template of manual {scope.manual!r} is nested more than {_MAX_DEPTH} levels deep."
+            )
         if is_object(value):
             return {key: self._walk(member, scope, pattern, depth + 1) for key, member in value.items()}
         if is_list(value):
@@ -181,7 +182,7 @@ class Variables:
         return self._from_outside(key) if value is None else value
 
     def _from_outside(self, key: str) -> str | None:
-        """Loaders, then the environment; an empty value counts as none, as in UTCP."""
+        """Look a key up in the loaders, then in the environment. An empty value counts as none, as in UTCP."""
         for loader in self.loaders:
             if value := loader.get(key):
                 return value
@@ -214,7 +215,7 @@ def required(
     raw_fields: frozenset[str] = _NO_NAMES,
     braced_only: frozenset[str] = _NO_NAMES,
 ) -> list[str]:
-    """Flat keys of all variables that a template names, in the order of their first mention; see `resolve`."""
+    """Return the flat keys of all variables in a template, in order of first appearance (see `Variables.resolve`)."""
     found = variable_names(value, raw_fields=raw_fields, braced_only=braced_only)
     return [flat_key(manual, name) or name for name in found if name not in arguments]
 
@@ -222,7 +223,7 @@ def required(
 def variable_names(
     value: Any, *, raw_fields: frozenset[str] = _NO_NAMES, braced_only: frozenset[str] = _NO_NAMES
 ) -> list[str]:
-    """The names of all variables in a template, as they stand there, in the order of their first mention."""
+    """Return the names of all variables in a template, as written there, in order of first appearance."""
     if not is_object(value):
         return [*dict.fromkeys(_names_in(value, _ANY, 0))]
     found: dict[str, None] = {}
@@ -233,7 +234,7 @@ def variable_names(
 
 
 def renamed(value: Any, names: Mapping[str, str], raw_fields: frozenset[str] = _NO_NAMES) -> Any:
-    """A template whose variables have other names; `$OLD` becomes `${NEW}`. `raw_fields` as in `resolve`."""
+    """Return a template with its variables renamed; `$OLD` becomes `${NEW}`. `raw_fields` is as in `resolve`."""
 
     def replacement(match: re.Match[str]) -> str:
         new = None if match["escape"] else names.get(_name_of(match))
@@ -254,11 +255,11 @@ def renamed(value: Any, names: Mapping[str, str], raw_fields: frozenset[str] = _
 def load_variable_loaders(
     specifications: Iterable[JsonObject], *, root: Path
 ) -> tuple[list[VariableLoader], list[Fault]]:
-    """The loaders of a configuration's `load_variables_from`, and what is wrong with them.
+    """Return the loaders in `load_variables_from` of a configuration, and their faults.
 
-    `{"variable_loader_type": "dotenv", "env_file_path": ".env"}`; the path starts at `root`. Other types
-    come from the entry-point group `utcp_bridge.variable_loaders`: a callable that takes the specification
-    and `root`. A dotenv file that is not there is a fault, but is used as soon as it is.
+    `{"variable_loader_type": "dotenv", "env_file_path": ".env"}`; the path starts at `root`. Other types come from the
+    entry-point group `utcp_bridge.variable_loaders`: a callable that takes the specification and `root`. A missing
+    dotenv file is a fault, but it is used as soon as it exists.
     """
     loaders: list[VariableLoader] = []
     faults: list[Fault] = []
@@ -276,7 +277,7 @@ def load_variable_loaders(
 
 
 class DotenvLoader:
-    """A dotenv file, read again whenever it changes."""
+    """A dotenv file, which is read again when it changes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -284,9 +285,9 @@ class DotenvLoader:
         self._values: dict[str, str | None] = {}
 
     def get(self, key: str) -> str | None:
-        """The value of a key; None while the file is not there.
+        """Return the value of a key; None while the file does not exist.
 
-        :raises ConfigError: the file is there and cannot be read.
+        :raises ConfigError: the file exists and cannot be read.
         """
         try:
             state = self._path.stat()
@@ -299,25 +300,30 @@ class DotenvLoader:
         except (OSError, UnicodeDecodeError, ValueError) as error:
             raise ConfigError(
                 f"The dotenv file {self._path} cannot be read ({type(error).__name__}).",
-                remedy="It has to be a readable file in UTF-8.",
+                remedy="Make it a readable file in UTF-8.",
             ) from error
         return self._values.get(key)
 
     def check(self) -> Fault | None:
-        """What is wrong with the file now."""
+        """Return the fault of the file, if there is one now."""
         try:
             self.get("")
         except ConfigError as error:
             return Fault("load_variables_from", error.message, error.remedy or "")
         if self._seen is None:
-            return Fault("load_variables_from", f"The dotenv file {self._path} does not exist.", "", "warning")
+            return Fault(
+                "load_variables_from",
+                f"The dotenv file {self._path} does not exist.",
+                "The bridge reads it as soon as it exists.",
+                "warning",
+            )
         return None
 
 
 def _dotenv(specification: JsonObject, root: Path) -> DotenvLoader:
     path = specification.get("env_file_path", ".env")
     if not isinstance(path, str) or not path or "\0" in path:
-        raise ConfigError("A dotenv loader's `env_file_path` is no path.")
+        raise ConfigError("`env_file_path` of a dotenv loader must be a path.")
     return DotenvLoader(root / path)
 
 
@@ -325,11 +331,14 @@ def _plugin(kind: Any, specification: JsonObject, root: Path) -> VariableLoader:
     found = next((entry for entry in entry_points(group=_GROUP) if entry.name == kind), None)
     if found is None:
         known = ", ".join(sorted({"dotenv", *(entry.name for entry in entry_points(group=_GROUP))}))
-        raise ConfigError("A variable loader's type is unknown.", remedy=f"Known types: {known}.")
+        raise ConfigError("The type of a variable loader is unknown.", remedy=f"Use one of {known}.")
     try:
         loader: VariableLoader = found.load()(specification, root)
     except Exception as error:
-        raise ConfigError(f"The variable loader {found.name!r} does not start ({type(error).__name__}).") from error
+        raise ConfigError(
+            f"The variable loader {found.name!r} cannot be created ({type(error).__name__}).",
+            remedy="Check its options and the package that provides it.",
+        ) from error
     return loader
 
 
@@ -369,10 +378,10 @@ def _text(value: Any, where: str) -> str:
         return "true" if value else "false"
     if isinstance(value, str | int | float):
         return str(value)
-    raise ConfigError(f"`variables.{where}` is neither text nor a number.")
+    raise ConfigError(f"`variables.{where}` must be text or a number.")
 
 
 def inherited_environment(names: Iterable[str]) -> dict[str, str]:
-    """Those variables of the process environment that a child process is to have."""
+    """Return the variables of the process environment with these names, for a child process."""
     environ = os.environ  # noqa: TID251 - this module reads the environment for the others
     return {name: environ[name] for name in names if name in environ}

@@ -56,7 +56,7 @@ def sent(service) -> object:
     return json.loads(service.last.body)
 
 
-def test_a_manual_of_a_file_becomes_tools_that_can_be_invoked(service, tmp_path):
+def test_tools_of_a_manual_file_can_be_invoked(service, tmp_path):
     path = tmp_path / "tools.json"
     echo = http_tool("get_weather", f"{service.base}/echo", description="The weather.")
     path.write_text(json.dumps({"utcp_version": "1.0", "tools": [echo]}), encoding="utf-8")
@@ -68,30 +68,30 @@ def test_a_manual_of_a_file_becomes_tools_that_can_be_invoked(service, tmp_path)
         assert json.loads(tool.invoke({"city": "Paris"}))["json"] == {"city": "Paris"}
 
 
-def test_a_manual_of_a_url_may_be_given_a_name(service):
+def test_a_manual_at_a_url_can_be_named(service):
     with UTCPToolkit.from_manual(f"{service.base}/utcp", name="peer", tools=["echo", "peer.get_*"]) as toolkit:
         assert [tool.name for tool in toolkit.get_tools()] == ["peer_echo", "peer_get_item"]
 
 
-def test_what_is_no_manual_is_named_at_once(service, tmp_path):
+def test_a_place_without_a_manual_raises_at_once(service, tmp_path):
     with pytest.raises(ConfigError, match=re.escape("missing.json")):
         UTCPToolkit.from_manual(tmp_path / "missing.json")
     with pytest.raises(UtcpError, match="401"):
         UTCPToolkit.from_manual(f"{service.base}/secure/utcp")
     empty = tmp_path / "empty.json"
     empty.write_text("[]", encoding="utf-8")
-    with pytest.raises(ManualError, match=r"empty\.json holds no manual"):
+    with pytest.raises(ManualError, match=r"empty\.json contains no manual"):
         UTCPToolkit.from_manual(empty)
 
 
-def test_a_manual_that_fails_in_a_configuration_leaves_the_others_and_is_reported(service):
+def test_a_failed_manual_of_a_configuration_is_reported_and_others_work(service):
     down = {"name": "down", "call_template_type": "http", "url": f"{service.refusing}/utcp"}
     with open_toolkit(down, entry("up", http_tool("echo", f"{service.base}/echo"))) as toolkit:
         assert [tool.name for tool in toolkit.get_tools()] == ["up_echo"]
         assert {state.name: state.status for state in toolkit.client.report()} == {"down": "failed", "up": "ready"}
 
 
-def test_names_fit_every_model_and_no_two_are_the_same(service):
+def test_names_are_valid_for_every_model_and_unique(service):
     url = f"{service.base}/echo"
     names = ["pets.get", "pets_get", "pets/get", "grüße", "x" * 90, "x" * 89 + "y"]
     with open_toolkit(entry("shop", *(http_tool(name, url) for name in names))) as toolkit:
@@ -101,13 +101,13 @@ def test_names_fit_every_model_and_no_two_are_the_same(service):
     assert {tool.metadata["utcp_name"] for tool in tools} == {f"shop.{name}" for name in names}
 
 
-def test_a_choice_of_tools_does_not_change_their_names(service):
+def test_selecting_tools_does_not_change_their_names(service):
     tools = [http_tool(name, f"{service.base}/echo") for name in ("a.b", "a_b")]
     with open_toolkit(entry("m", *tools)) as toolkit, open_toolkit(entry("m", *tools), tools="m.a.b") as chosen:
         assert only_tool(chosen).name == toolkit.get_tools()[0].name != "m_a_b"
 
 
-def test_a_name_that_fits_no_tool_is_refused_with_those_there_are(service):
+def test_a_pattern_that_matches_no_tool_raises_with_the_known_tools(service):
     toolkit = open_toolkit(entry("m", http_tool("echo", f"{service.base}/echo")), tools=["eco*"])
     with toolkit, pytest.raises(UnknownTool, match=r"'eco\*'.*m\.echo"):
         toolkit.get_tools()
@@ -140,7 +140,7 @@ def test_schemas_keep_unions_nesting_constraints_and_definitions(service):
     ],
     ids=["empty", "dangling", "remote", "recursive", "union at the root"],
 )
-def test_a_schema_that_models_refuse_is_made_fit_for_them(service, inputs):
+def test_a_schema_that_models_refuse_is_rewritten(service, inputs):
     with open_toolkit(entry("m", http_tool("odd", f"{service.base}/echo", inputs))) as toolkit:
         tool = only_tool(toolkit)
     parameters = convert_to_openai_tool(tool)["function"]["parameters"]
@@ -157,7 +157,7 @@ def test_an_argument_may_have_any_name(service, name):
     assert sent(service) == {name: "value"}
 
 
-def test_a_key_that_models_refuse_is_renamed_for_them_and_sent_as_it_is(service):
+def test_a_key_that_models_refuse_is_renamed_and_sent_under_its_own_name(service):
     inputs = {"type": "object", "properties": {"filter[name]": {"type": "string"}}, "required": ["filter[name]"]}
     with open_toolkit(entry("m", http_tool("echo", f"{service.base}/echo", inputs))) as toolkit:
         tool = only_tool(toolkit)
@@ -180,7 +180,7 @@ def test_arguments_are_sent_as_the_model_wrote_them(service, arguments):
     assert sent(service) == arguments
 
 
-def test_arguments_that_do_not_fit_are_refused_before_anything_is_sent(service):
+def test_invalid_arguments_are_refused_before_anything_is_sent(service):
     with open_toolkit(entry("m", http_tool("rich", f"{service.base}/echo", RICH))) as toolkit:
         asked = len(service.requests)
         with pytest.raises(ToolException, match=r"m\.rich: .*place.*Its arguments are: when"):
@@ -188,18 +188,18 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_is_sent(service):
         assert len(service.requests) == asked
 
 
-def test_tools_are_those_of_the_moment_and_one_that_is_gone_says_so(service):
+def test_get_tools_returns_current_tools_and_a_removed_tool_raises(service):
     with open_toolkit() as toolkit:
         assert toolkit.get_tools() == []
         toolkit._caller.owner.register_manual(entry("m", http_tool("echo", f"{service.base}/echo")))
         tool = only_tool(toolkit)
         toolkit._caller.owner.deregister_manual("m")
         assert toolkit.get_tools() == []
-        with pytest.raises(ToolException, match=r"'m\.echo' is gone.*for its tools again"):
+        with pytest.raises(ToolException, match=r"no longer has the tool 'm\.echo'.*again"):
             tool.invoke({})
 
 
-def test_tools_outlive_the_toolkit_until_it_is_closed(service):
+def test_tools_work_until_the_toolkit_is_closed(service):
     toolkit = open_toolkit(entry("m", http_tool("echo", f"{service.base}/echo")))
     close, tool = toolkit.close, only_tool(toolkit)
     del toolkit
@@ -211,7 +211,7 @@ def test_tools_outlive_the_toolkit_until_it_is_closed(service):
 
 
 @pytest.mark.anyio
-async def test_a_programs_own_client_is_used_on_its_event_loop_and_left_open(service):
+async def test_a_programs_own_client_runs_on_its_event_loop_and_stays_open(service):
     async with await UtcpClient.create([entry("m", http_tool("echo", f"{service.base}/echo"))]) as client:
         with UTCPToolkit.from_client(client) as toolkit:
             tool = only_tool(toolkit)
@@ -220,7 +220,7 @@ async def test_a_programs_own_client_is_used_on_its_event_loop_and_left_open(ser
         assert json.loads(await tool.ainvoke({"a": 1}))["json"] == {"a": 1}
 
 
-def test_without_the_extra_one_sentence_says_how_to_install_it():
+def test_the_import_without_the_extra_names_the_install_command():
     code = "import sys; sys.modules['langchain_core'] = None; import utcp_bridge.adapters.langchain"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25, check=False)
     assert done.stderr.splitlines()[-1] == (

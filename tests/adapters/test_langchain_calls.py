@@ -32,7 +32,7 @@ def service():
 
 @pytest.fixture(scope="module")
 def tools(service):
-    """Tools by their own names, over one toolkit for all tests here."""
+    """Return tools by their own names; one toolkit for all tests of this file."""
     paths = ("echo", "image", "audio", "binary", "text", "items", "empty", "status/404", "malformed")
     http = [http_tool(path.partition("/")[0], f"{service.base}/{path}") for path in paths]
     cli = [
@@ -54,17 +54,17 @@ def call(tool, **arguments) -> ToolMessage:
     return message
 
 
-def test_a_value_is_json_text_for_the_model_and_itself_for_the_program(tools):
+def test_a_value_is_json_text_for_the_model_and_the_artifact_for_the_program(tools):
     message = call(tools["items"])
     assert (message.content, message.artifact, message.status) == ("[1,2]", [1, 2], "success")
 
 
-def test_text_is_given_as_it_is(tools):
+def test_text_is_returned_unchanged(tools):
     message = call(tools["text"])
     assert message.content == message.artifact == "grüß"
 
 
-def test_nothing_is_still_content(tools):
+def test_an_empty_result_is_content_too(tools):
     message = call(tools["empty"])
     assert (message.content, message.artifact) == ("null", None)
 
@@ -77,19 +77,19 @@ def test_nothing_is_still_content(tools):
         ("binary", "file", "application/octet-stream", bytes(range(256))),
     ],
 )
-def test_bytes_are_blocks_that_a_tool_message_takes(tools, name, kind, media_type, data):
+def test_bytes_become_blocks_that_a_tool_message_accepts(tools, name, kind, media_type, data):
     message = call(tools[name])
     assert message.content == [{"type": kind, "base64": base64.b64encode(data).decode(), "mime_type": media_type}]
     assert message.artifact == Binary(data, media_type)
 
 
-def test_a_stream_is_the_list_of_its_parts(tools):
+def test_a_stream_returns_the_list_of_its_parts(tools):
     message = call(tools["count"])
     assert [str(part) for part in message.artifact] == ["1", "2", "3"]
     assert json.loads(message.content) == message.artifact
 
 
-def test_a_result_above_the_limit_is_cut_for_the_model_and_says_so(service):
+def test_a_result_above_the_limit_is_shortened_with_a_notice(service):
     config = {"manual_call_templates": [entry("m", http_tool("much", f"{service.base}/bytes/5000"))]}
     with UTCPToolkit.from_config(config | {"bridge": {"max_result_bytes": 1000}}) as toolkit:
         message = call(toolkit.get_tools()[0])
@@ -98,7 +98,7 @@ def test_a_result_above_the_limit_is_cut_for_the_model_and_says_so(service):
 
 
 @pytest.mark.anyio
-async def test_blocks_resources_and_errors_of_an_mcp_server_are_passed_on():
+async def test_blocks_resources_and_errors_of_an_mcp_server_are_kept():
     child = {"command": sys.executable, "args": [str(MCP_SERVER), "child"]}
     child["env"] = {"PYTHONPATH": str(MCP_SERVER.parents[2])}
     entry = {"name": "m", "call_template_type": "mcp", "config": {"mcpServers": {"child": child}}}
@@ -117,20 +117,20 @@ async def test_blocks_resources_and_errors_of_an_mcp_server_are_passed_on():
 @pytest.mark.parametrize(
     ("name", "said"), [("down", "No connection to 127.0.0.1"), ("status", "404"), ("malformed", "JSON")]
 )
-def test_a_failure_is_raised_in_one_sentence(tools, name, said):
+def test_a_failed_call_raises_one_sentence(tools, name, said):
     with pytest.raises(ToolException, match=said) as caught:
         tools[name].invoke({})
     assert "Traceback" not in str(caught.value)
     assert caught.value.__suppress_context__, "tracers write causes down, and those hold what was sent"
 
 
-def test_secrets_are_taken_out_of_errors(tools):
+def test_errors_contain_no_secrets(tools):
     with pytest.raises(ToolException, match=r"token is \*\*\*") as caught:
         tools["leak"].invoke({})
     assert "a-secret-token" not in str(caught.value)
 
 
-def test_a_failure_becomes_a_message_where_the_program_wants_that(service):
+def test_handle_tool_error_turns_a_failure_into_a_message(service):
     entries = [entry("m", http_tool("down", service.refusing))]
     with UTCPToolkit.from_config(entries, handle_tool_error=True) as toolkit:
         message = call(toolkit.get_tools()[0])
@@ -140,7 +140,7 @@ def test_a_failure_becomes_a_message_where_the_program_wants_that(service):
         assert call(toolkit.get_tools()[0]).content.startswith("Sorry: No connection")
 
 
-def test_threads_may_call_at_once(tools):
+def test_threads_can_call_at_the_same_time(tools):
     def ask(number):
         return json.loads(tools["echo"].invoke({"number": number}))["json"]
 
@@ -149,7 +149,7 @@ def test_threads_may_call_at_once(tools):
 
 
 @pytest.mark.anyio
-async def test_tasks_may_call_at_once_and_batches_too(tools):
+async def test_tasks_and_batches_can_call_at_the_same_time(tools):
     asked = [{"number": number} for number in range(32)]
     answers = await asyncio.gather(*(tools["echo"].ainvoke(one) for one in asked))
     answers += await tools["echo"].abatch(asked)
@@ -157,7 +157,7 @@ async def test_tasks_may_call_at_once_and_batches_too(tools):
 
 
 @pytest.mark.anyio
-async def test_a_failure_of_ainvoke_is_the_same_sentence(tools):
+async def test_a_failed_ainvoke_raises_the_same_sentence(tools):
     with pytest.raises(ToolException, match=r"No connection to 127\.0\.0\.1"):
         await tools["down"].ainvoke({})
 
@@ -189,7 +189,7 @@ async def test_cancelling_ainvoke_ends_the_call_upstream(make):
                 await toolkit.client.aclose()
 
 
-def test_an_agents_loop_needs_nothing_but_langchain_core(tools):
+def test_an_agent_loop_needs_only_langchain_core(tools):
     asked = {"name": tools["echo"].name, "args": {"city": "Paris"}, "id": "call_7", "type": "tool_call"}
     model = FakeMessagesListChatModel(responses=[AIMessage("", tool_calls=[asked]), AIMessage("It is sunny.")])
     messages = [HumanMessage("What is the weather in Paris?")]
@@ -215,7 +215,7 @@ print(tracing_is_enabled(), sorted(peers))
 """
 
 
-def test_nothing_but_the_tool_is_connected_to_and_tracing_is_off(service):
+def test_a_call_connects_only_to_the_tool_and_does_not_trace(service):
     done = subprocess.run(
         [sys.executable, "-c", WATCHED, f"{service.base}/utcp"],
         capture_output=True,

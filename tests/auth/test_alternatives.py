@@ -13,7 +13,7 @@ def choose(auth, *names):
 
 
 @pytest.mark.parametrize("auth", [KEY, BASIC, BOTH, {"auth_type": "any", "options": "odd"}, {"auth_type": "all"}, {}])
-def test_what_has_no_alternatives_stays(auth):
+def test_an_auth_without_alternatives_does_not_change(auth):
     assert choose(auth) == auth
 
 
@@ -42,11 +42,11 @@ def test_optional_alternatives_without_variables_send_nothing(options):
     assert choose({"auth_type": "any", "options": options, "optional": True}) is None
 
 
-def test_an_optional_alternative_is_used_where_its_variable_is_set():
+def test_an_optional_alternative_is_used_if_its_variable_is_set():
     assert choose({"auth_type": "any", "options": [KEY], "optional": True}, "KEY") == KEY
 
 
-def test_alternatives_within_a_combination_are_chosen_too():
+def test_alternatives_within_a_combination_are_resolved():
     either = {"auth_type": "any", "options": [KEY, TOKEN]}
     nothing = {"auth_type": "any", "options": [KEY], "optional": True}
     assert choose({"auth_type": "all", "schemes": [either, BASIC]}, "TOKEN")["schemes"] == [TOKEN, BASIC]
@@ -67,12 +67,12 @@ def test_an_alternative_without_variables_is_always_complete():
         ((), "${KEY}"),
     ],
 )
-def test_an_alias_stands_in_where_the_schemes_own_variable_is_not_set(names, used):
+def test_an_alias_replaces_an_unset_variable_of_its_scheme(names, used):
     auth = {**KEY, "aliases": ["API_KEY_3", "API_KEY_0", 5]}
     assert choose(auth, *names) == {**KEY, "api_key": used}
 
 
-def test_an_alias_keeps_what_stands_around_the_variable_and_fits_its_field():
+def test_an_alias_replaces_only_the_variable_in_the_field_of_its_kind():
     assert choose({**TOKEN, "aliases": ["API_KEY_0"]}, "API_KEY_0")["api_key"] == "Bearer ${API_KEY_0}"
     basic = {**BASIC, "aliases": ["USERNAME_1", "PASSWORD_1"]}
     assert choose(basic, "USERNAME_1", "PASSWORD_1") == {

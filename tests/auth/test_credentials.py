@@ -1,4 +1,4 @@
-"""From a manual's `auth` to what stands on the request, and to where it may go."""
+"""What `auth` adds to a request, and to which origins it may be sent."""
 
 import pytest
 
@@ -18,7 +18,7 @@ OAUTH = {"token_url": "https://login.example/token", "client_id": "c", "client_s
 
 
 class Tokens(TokenCache):
-    """Tokens out of a list; records under which policy they were asked for."""
+    """Returns tokens from a list, and records the policy of each request."""
 
     def __init__(self, *tokens):
         self.tokens = list(tokens)
@@ -71,7 +71,7 @@ async def test_a_scheme_becomes_its_header(auth, headers):
         ("/x?api%20key=forged&b=1&api%20key", "/x?b=1&api%20key=a%26b%3D%2F%3F"),
     ],
 )
-async def test_a_key_in_the_query_is_encoded_and_displaces_a_forged_one(url, sent):
+async def test_a_key_in_the_query_is_encoded_and_replaces_a_forged_one(url, sent):
     auth = {"api_key": "a&b=/?", "var_name": "api key", "location": "query"}
     assert await placed(auth, ORIGIN + url) == (ORIGIN + sent, [])
 
@@ -87,19 +87,19 @@ async def test_two_query_keys_are_both_sent():
     assert (await placed(both))[0] == f"{ORIGIN}/x?a={KEY}&b={KEY}"
 
 
-async def test_a_header_of_the_same_name_gives_way():
+async def test_a_header_of_the_same_name_is_replaced():
     _, headers = await placed({"token": "abc"}, headers=[("authorization", "forged"), ("X", "1")])
     assert headers == [("X", "1"), ("Authorization", "Bearer abc")]
 
 
-def test_secrets_stay_out_of_every_repr():
+def test_no_repr_shows_a_secret():
     auth = parse_auth({"schemes": [{"api_key": KEY}, {"username": "u", "password": KEY}, {"access_token": KEY}]})
     credentials = Credentials(auth, frozenset({ORIGIN}))
     assert KEY not in f"{auth!r} {auth} {credentials!r} {Additions((('A', KEY),), KEY, KEY)!r}"
     assert sorted(credentials.secrets()) == [KEY, KEY, KEY]
 
 
-def test_credentials_go_only_where_they_were_given_for():
+def test_credentials_are_refused_for_other_origins():
     credentials = Credentials(parse_auth({"api_key": KEY}), frozenset({ORIGIN}))
     credentials.check(ORIGIN)
     with pytest.raises(PolicyError) as caught:
@@ -111,12 +111,12 @@ def test_credentials_go_only_where_they_were_given_for():
         Credentials(parse_auth({"api_key": KEY}), frozenset()).check(ORIGIN)
 
 
-async def test_static_credentials_have_nothing_to_renew():
+async def test_static_credentials_cannot_be_renewed():
     credentials = Credentials(parse_auth({"api_key": KEY}), frozenset({ORIGIN}))
     assert await credentials.renewed(await credentials.additions()) is None
 
 
-async def test_an_access_token_goes_beside_static_schemes_and_is_renewed_on_demand():
+async def test_an_access_token_is_sent_with_static_schemes_and_renewed_on_demand():
     tokens = Tokens("t1", "t2")
     auth = parse_auth({"schemes": [{"api_key": KEY}, OAUTH]})
     credentials = Credentials(auth, frozenset({ORIGIN}), tokens, trust=Trust.OPERATOR)
@@ -129,7 +129,7 @@ async def test_an_access_token_goes_beside_static_schemes_and_is_renewed_on_dema
     assert tokens.dropped == ["t1"]
 
 
-async def test_a_preview_asks_for_no_access_token():
+async def test_a_preview_requests_no_access_token():
     tokens = Tokens()
     auth = parse_auth({"schemes": [{"api_key": KEY}, OAUTH]})
     credentials = Credentials(auth, frozenset({ORIGIN}), tokens, trust=Trust.OPERATOR)
@@ -138,7 +138,7 @@ async def test_a_preview_asks_for_no_access_token():
     assert static.preview() == await static.additions()
 
 
-async def test_the_operators_token_endpoint_is_exempt_from_the_gate_for_that_auth():
+async def test_the_operators_token_endpoint_is_exempt_from_the_guard_for_its_auth():
     tokens = Tokens("t1")
     source = Source("shop", Trust.REMOTE, origin=ORIGIN, exempt=frozenset({"api.example.com:443"}))
     auth = parse_auth({**OAUTH, "token_url": "http://127.0.0.1:9000/token"})
@@ -147,7 +147,7 @@ async def test_the_operators_token_endpoint_is_exempt_from_the_gate_for_that_aut
     assert source.exempt == {"api.example.com:443"}
 
 
-def test_a_fetched_manual_cannot_have_the_secret_sent_to_a_token_url_of_its_choice():
+def test_a_fetched_manual_cannot_choose_a_token_url_for_the_secret():
     with pytest.raises(PolicyError, match=r"https://login\.example") as caught:
         Credentials(parse_auth(OAUTH), frozenset({ORIGIN}), Tokens("t1"))
     assert "canary" not in str(caught.value)

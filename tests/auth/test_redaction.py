@@ -1,4 +1,4 @@
-"""Secrets leave no trace, in whatever form they travel."""
+"""Secrets are masked in each form in which they are sent."""
 
 import base64
 import json
@@ -58,7 +58,7 @@ def test_a_secret_within_json_is_masked():
     assert redactor(json.dumps({"echo": 'quo"te\\slash'})) == f'{{"echo": "{MASK}"}}'
 
 
-def test_short_values_are_left_alone_unless_forced():
+def test_short_values_are_not_masked_unless_forced():
     redactor = Redactor()
     redactor.learn(["", "api", "v1"])
     assert redactor("api v1") == "api v1"
@@ -66,7 +66,7 @@ def test_short_values_are_left_alone_unless_forced():
     assert redactor("api v1") == f"api {MASK}"
 
 
-def test_a_longer_secret_is_masked_whole_before_its_own_beginning():
+def test_a_longer_secret_is_masked_before_a_shorter_one_that_starts_it():
     redactor = Redactor()
     redactor.learn(["secret-one"])
     assert redactor("secret-one-two") == f"{MASK}-two"
@@ -85,6 +85,6 @@ def test_form_bodies_are_masked(redact):
     assert "ord" not in redact(urlencode({"client_secret": SECRET}))
 
 
-def test_without_secrets_the_very_same_text_comes_back():
+def test_without_secrets_the_same_text_object_is_returned():
     text = "nothing to hide"
     assert Redactor()(text) is text

@@ -46,7 +46,7 @@ def reached(server):
     return Source("shop", exempt=frozenset({server.endpoint}))
 
 
-async def test_a_secret_full_of_special_characters_is_taken_in_the_header(cache, server):
+async def test_a_secret_with_special_characters_is_accepted_in_the_header(cache, server):
     token = await cache.get(oauth(server, scope="read write"), reached(server))
     assert token in server.tokens
     [request] = server.requests
@@ -56,7 +56,7 @@ async def test_a_secret_full_of_special_characters_is_taken_in_the_header(cache,
 
 
 @pytest.mark.parametrize("refusal", [(401, "invalid_client"), (400, "invalid_client"), (400, "invalid_request")])
-async def test_a_server_that_wants_the_body_gets_it_and_is_remembered(cache, server, refusal):
+async def test_credentials_go_into_the_body_for_a_server_that_requires_it(cache, server, refusal):
     server.takes, server.refusal = "body", refusal
     auth = oauth(server)
     cache.drop(auth, await cache.get(auth, reached(server)))
@@ -64,7 +64,7 @@ async def test_a_server_that_wants_the_body_gets_it_and_is_remembered(cache, ser
     assert [bool(request["authorization"]) for request in server.requests] == [True, False, False]
 
 
-async def test_a_401_without_json_is_tried_in_the_body_too(cache, server):
+async def test_after_a_401_without_json_the_body_is_tried(cache, server):
     server.takes = "body"
     server.faults = [web.Response(status=401, text="no")]
     assert await cache.get(oauth(server), reached(server)) in server.tokens
@@ -76,7 +76,7 @@ async def test_a_wrong_secret_is_an_error_that_names_the_endpoint_and_no_secret(
         await cache.get(oauth(server, client_secret="canary-wrong"), reached(server))
     assert (
         caught.value.message
-        == f"The token endpoint {server.token_url} gave no access token: it answered 401 invalid_client."
+        == f"The token endpoint {server.token_url} returned no access token: it returned 401 invalid_client."
     )
     assert len(server.requests) == 2
     for text in (str(caught.value), caplog.text):
@@ -84,7 +84,7 @@ async def test_a_wrong_secret_is_an_error_that_names_the_endpoint_and_no_secret(
         assert CLIENT_SECRET not in text
 
 
-async def test_a_token_is_kept_until_shortly_before_its_end(cache, server):
+async def test_a_token_is_kept_until_shortly_before_it_expires(cache, server):
     auth = oauth(server)
     first = await cache.get(auth, reached(server))
     server.clock = 1.7
@@ -98,7 +98,7 @@ async def test_a_token_is_kept_until_shortly_before_its_end(cache, server):
     ("expires_in", "kept_at", "asked_again_at"),
     [("100", 89, 91), (3600, 3569, 3571), (0, None, 0), (None, 10**9, None), (-5, 10**9, None)],
 )
-async def test_the_life_a_server_states_is_read_whatever_its_form(cache, server, expires_in, kept_at, asked_again_at):
+async def test_expires_in_is_read_as_a_number_or_as_text(cache, server, expires_in, kept_at, asked_again_at):
     server.expires_in = expires_in
     auth = oauth(server)
     first = await cache.get(auth, reached(server))
@@ -125,13 +125,13 @@ async def test_fifty_callers_make_one_token_request_per_expiry(cache, server):
     assert len(set(got)) == 3
 
 
-async def test_fifty_callers_of_a_failing_endpoint_ask_once_and_the_next_one_asks_anew(cache, server):
+async def test_fifty_callers_share_one_failed_token_request_and_the_next_one_retries(cache, server):
     server.faults = [web.Response(status=500, text="oh")]
     server.hold = asyncio.Event()
     failed = []
 
     async def call():
-        with pytest.raises(TokenError, match="answered 500"):
+        with pytest.raises(TokenError, match="returned 500"):
             await cache.get(oauth(server), reached(server))
         failed.append(1)
 
@@ -145,7 +145,7 @@ async def test_fifty_callers_of_a_failing_endpoint_ask_once_and_the_next_one_ask
     assert await cache.get(oauth(server), reached(server)) in server.tokens
 
 
-async def test_a_cancelled_caller_does_not_take_the_others_token_away(cache, server):
+async def test_a_cancelled_caller_does_not_cancel_the_token_of_the_others(cache, server):
     server.hold = asyncio.Event()
     got = []
 
@@ -177,7 +177,7 @@ async def test_a_token_is_dropped_only_while_it_is_the_current_one(cache, server
     assert await cache.get(auth, reached(server)) != first
 
 
-async def test_another_scope_or_secret_has_a_token_of_its_own(cache, server):
+async def test_another_scope_or_secret_has_its_own_token(cache, server):
     first = await cache.get(oauth(server, scope="a"), reached(server))
     assert await cache.get(oauth(server, scope="b"), reached(server)) != first
     with pytest.raises(TokenError):
@@ -187,26 +187,26 @@ async def test_another_scope_or_secret_has_a_token_of_its_own(cache, server):
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        (web.Response(status=500, text="canary"), "it answered 500"),
+        (web.Response(status=500, text="canary"), "it returned 500"),
         (web.Response(text="<html>canary</html>", content_type="text/html"), "not the JSON of a token"),
         (web.Response(text="[1]", content_type="application/json"), "not the JSON of a token"),
         (web.Response(text="[" * 50_000, content_type="application/json"), "not the JSON of a token"),
         (web.Response(text='{"access_token":"a","expires_in":' + "9" * 5000 + "}"), "not the JSON of a token"),
-        ({"token_type": "Bearer"}, "holds no access_token"),
-        ({"access_token": 7}, "holds no access_token"),
-        ({"access_token": ""}, "holds no access_token"),
-        ({"access_token": "a\r\nX-Canary: 1"}, "holds no access_token"),
+        ({"token_type": "Bearer"}, "has no access_token"),
+        ({"access_token": 7}, "has no access_token"),
+        ({"access_token": ""}, "has no access_token"),
+        ({"access_token": "a\r\nX-Canary: 1"}, "has no access_token"),
         ({"access_token": "a", "token_type": "mac"}, "not bearer tokens"),
         ({"access_token": "a", "expires_in": "canary"}, "not the JSON of a token"),
         ({"error": "canary\nof many words"}, "not the JSON of a token"),
-        ({"error": "slow_down", "error_description": "canary"}, "it answered 200 slow_down"),
+        ({"error": "slow_down", "error_description": "canary"}, "it returned 200 slow_down"),
         (
             web.Response(status=400, text='{"error":"invalid_scope"}', content_type="application/json"),
             "400 invalid_scope",
         ),
     ],
 )
-async def test_an_answer_without_a_token_is_an_error_that_quotes_nothing(cache, server, fault, reason):
+async def test_a_reply_without_a_token_is_an_error_that_does_not_quote_it(cache, server, fault, reason):
     server.faults = [fault]
     with pytest.raises(TokenError, match=reason) as caught:
         await cache.get(oauth(server), reached(server))
@@ -223,10 +223,10 @@ async def test_the_token_request_is_never_redirected(cache, server, status):
         assert canary.connections == 0
 
 
-async def test_a_silent_endpoint_is_given_up(server):
+async def test_a_silent_endpoint_fails_at_the_time_limit(server):
     server.hold = asyncio.Event()
     pool = HttpPool(Guard())
-    with pytest.raises(TokenError, match=r"no answer within 0\.1 s"):
+    with pytest.raises(TokenError, match=r"did not reply within 0\.1 seconds"):
         await TokenCache(pool, time_limit=0.1).get(oauth(server), reached(server))
     await pool.aclose()
 
@@ -244,7 +244,7 @@ async def test_a_broken_endpoint_is_a_token_error(path, reason):
         await pool.aclose()
 
 
-async def test_a_token_endpoint_passes_the_same_gate_as_everything_else(cache):
+async def test_the_guard_checks_a_token_endpoint(cache):
     async with faulty_server() as canary:
         port = canary.endpoint.rpartition(":")[2]
         for url in (f"{canary.url}/token", f"https://localhost:{port}/token", "http://login.example/token"):

@@ -1,4 +1,4 @@
-"""The listed view over the client's tools."""
+"""The catalogue: names, entries, exposures and pages."""
 
 from time import process_time
 
@@ -6,9 +6,9 @@ import orjson
 import pytest
 from tests.support.server_client import StandIn
 
-from utcp_bridge.catalogue.catalogue import Catalogue
-from utcp_bridge.errors import StaleCursor
-from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.catalogue.catalogue import Catalogue, exposure_for
+from utcp_bridge.errors import StaleCursor, UnknownTool
+from utcp_bridge.settings import BridgeSettings, ExposureLimits, MetaToolNames
 
 INPUTS = {"type": "object", "properties": {"$top": {"type": "integer"}, "q": {"type": "string"}}}
 
@@ -40,7 +40,7 @@ def test_the_bytes_of_an_entry_are_its_json():
     assert orjson.loads(entry.data) == entry.listed
 
 
-def test_a_tool_answers_to_its_mcp_name_its_utcp_name_and_every_alias():
+def test_a_tool_is_resolved_by_its_mcp_name_its_utcp_name_and_every_alias():
     client = client_of(aliases={"first": "m.a", "second": "m.a", "gone": "m.none"})
     tool = client.add("m", "a")
     other = client.add("m", "b.c")
@@ -52,7 +52,17 @@ def test_a_tool_answers_to_its_mcp_name_its_utcp_name_and_every_alias():
     assert catalogue.resolve("m_a") is None
 
 
-def test_arguments_are_turned_back_into_the_tools_own():
+def test_a_tool_is_found_by_each_of_its_names():
+    client = client_of()
+    tool = client.add("m", "a.b")
+    catalogue = Catalogue(client)
+    assert [catalogue.find_tool(name, remedy="").tool for name in ("m.a.b", "m_a_b", "a.b")] == [tool] * 3
+    with pytest.raises(UnknownTool) as caught:
+        catalogue.find_tool("m.a.c", remedy="Look around.")
+    assert str(caught.value) == "There is no tool 'm.a.c'. Did you mean m.a.b? Look around."
+
+
+def test_listed_argument_names_are_mapped_to_the_tools_own():
     client = client_of()
     client.add("m", "t", inputs=INPUTS)
     entry = Catalogue(client).resolve("m_t")
@@ -60,7 +70,7 @@ def test_arguments_are_turned_back_into_the_tools_own():
     assert entry.own_arguments({"$top": 3}) == {"$top": 3}
 
 
-def test_root_combinators_are_listed_for_versions_that_allow_them():
+def test_root_combinators_are_listed_for_protocol_versions_that_allow_them():
     client = client_of()
     client.add("m", "plain")
     client.add("m", "composed", inputs={"type": "object", "properties": {}, "anyOf": [{"required": ["a"]}]})
@@ -73,7 +83,7 @@ def test_root_combinators_are_listed_for_versions_that_allow_them():
 
 
 def test_pages_follow_one_another_and_end():
-    catalogue = Catalogue(client_of(25, page_size=10), lambda: [{"name": "search_tools", "inputSchema": {}}])
+    catalogue = Catalogue(client_of(25, page_size=10), lambda _counts: [{"name": "search_tools", "inputSchema": {}}])
     pages = walk(catalogue)
     assert [len(page) for page in pages] == [11, 10, 5]
     assert [name for page in pages for name in page] == [
@@ -82,17 +92,17 @@ def test_pages_follow_one_another_and_end():
     ]
 
 
-def test_a_catalogue_of_just_one_page_has_no_cursor():
+def test_a_catalogue_of_exactly_one_page_has_no_cursor():
     assert Catalogue(client_of(10, page_size=10)).page().next_cursor is None
 
 
-def test_a_cursor_means_the_same_to_another_replica():
+def test_a_cursor_of_one_replica_is_valid_for_another():
     one, other = (Catalogue(client_of(25, page_size=10)) for _ in range(2))
     assert names(one.page(other.page().next_cursor)) == names(one.page(one.page().next_cursor))
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "ü", "=", "MTAu", "MTAuYWJj", "LTEuMA", "9" * 500])
-def test_a_cursor_that_is_none_of_ours_is_refused_with_a_remedy(cursor):
+def test_a_malformed_cursor_is_an_error_with_a_remedy(cursor):
     with pytest.raises(StaleCursor, match="again without a cursor"):
         Catalogue(client_of(25, page_size=10)).page(cursor)
 
@@ -106,7 +116,7 @@ def test_a_cursor_of_an_earlier_list_is_stale():
         catalogue.page(cursor)
 
 
-def test_nothing_is_worked_out_twice_until_the_tools_change():
+def test_pages_and_entries_are_kept_until_the_tools_change():
     client = client_of(3)
     catalogue = Catalogue(client)
     first, entry = catalogue.page(), catalogue.resolve("m_tool00001")
@@ -136,15 +146,15 @@ def test_output_schemas_are_not_listed_when_results_are_never_structured():
     assert entry.conform is None
 
 
-def test_the_input_schema_of_a_meta_tool_can_be_looked_up_too():
+def test_the_input_schema_of_a_meta_tool_is_found():
     meta = {"name": "search_tools", "inputSchema": {"type": "object"}}
-    catalogue = Catalogue(client_of(1), lambda: [meta])
+    catalogue = Catalogue(client_of(1), lambda _counts: [meta])
     assert catalogue.input_schema("search_tools") == {"type": "object"}
     assert catalogue.input_schema("m_tool00000") == {"type": "object", "properties": {}}
     assert catalogue.input_schema("none") is None
 
 
-def test_a_tool_that_has_gone_is_named_by_its_utcp_name():
+def test_a_removed_tool_is_named_by_its_utcp_name():
     client = client_of(1)
     stranger = StandIn().add("x", "y")
     catalogue = Catalogue(client)
@@ -155,14 +165,14 @@ def test_a_tool_that_has_gone_is_named_by_its_utcp_name():
     assert catalogue.definition_of(tool)["name"] == "m_tool00000"
 
 
-def test_counts_are_by_manual():
+def test_counts_are_per_manual():
     client = client_of(2)
     client.add("n", "x")
     assert Catalogue(client).counts() == {"m": 2, "n": 1}
 
 
 @pytest.mark.parametrize("inputs", [None, [], "x", {"type": "string"}, {"properties": {"\ud800": {}}}, {"$ref": "#"}])
-def test_one_bad_schema_never_costs_the_others(inputs):
+def test_one_bad_schema_leaves_the_other_tools_intact(inputs):
     client = client_of(2)
     client.add("m", "zbad", inputs=inputs, outputs={"type": 3, "properties": 4})
     page = Catalogue(client).page()
@@ -186,3 +196,91 @@ def test_ten_thousand_tools_take_well_under_a_second_of_cpu():
     assert sum(len(page) for page in walk(catalogue)) == 10_000
     assert named < 0.4
     assert process_time() - started < 2.5
+
+
+def test_an_entry_has_all_fields_for_a_host():
+    client = client_of()
+    client.add(
+        "shop",
+        "orders.list",
+        description="List\u200b orders.",
+        inputs=INPUTS,
+        outputs={"type": "array", "items": {"type": "string"}},
+        tags=("order", "\u202e", "read"),
+        annotations={"readOnlyHint": True, "destructiveHint": "no", "other": 1},
+        deprecated=True,
+    )
+    (listed,) = Catalogue(client).page().tools
+    assert listed == {
+        "name": "shop_orders_list",
+        "title": "shop.orders.list",
+        "description": "Deprecated. List orders.",
+        "inputSchema": {"type": "object", "properties": {"top": {"type": "integer"}, "q": {"type": "string"}}},
+        "outputSchema": {"type": "object", "properties": {"result": {"type": "array", "items": {"type": "string"}}}},
+        "annotations": {"readOnlyHint": True},
+        "_meta": {"utcp/name": "shop.orders.list", "utcp/tags": ["order", "read"], "utcp/renamed": {"top": "$top"}},
+    }
+
+
+def test_a_title_of_its_own_is_kept_and_long_descriptions_are_cut():
+    client = client_of()
+    client.add("m", "t", title="A\ntitle", description="word " * 1000)
+    (listed,) = Catalogue(client).page().tools
+    assert listed["title"] == "A title"
+    assert len(listed["description"]) <= 1024
+
+
+META = {"name": "search_tools", "inputSchema": {"type": "object"}}
+FEW = ExposureLimits(tools=4)
+
+
+def catalogue_of(count=5, **settings):
+    client = StandIn(BridgeSettings(**settings))
+    for number in range(count):
+        client.add("m", f"tool{number:05}", description=f"Number {number}.")
+    return Catalogue(client, lambda _counts: [META]), client
+
+
+@pytest.mark.parametrize(
+    ("settings", "listed"),
+    [
+        ({}, 5),
+        ({"exposure_limits": FEW}, 0),
+        ({"exposure_limits": FEW, "exposure": "all"}, 5),
+        ({"exposure_limits": ExposureLimits(tokens=50)}, 0),
+        ({"exposure": "search"}, 0),
+        ({"exposure": "search", "pinned": ("m.tool00003", "*_tool00004")}, 2),
+        ({"exposure": "pinned", "pinned": ("m.tool00003",)}, 1),
+        ({"exposure_limits": FEW, "meta_tools": MetaToolNames(search=None)}, 5),
+        ({"exposure_limits": FEW, "meta_tools": MetaToolNames(call=None)}, 5),
+    ],
+)
+def test_exposure_decides_what_is_listed_but_not_what_can_be_called(settings, listed):
+    catalogue, client = catalogue_of(**settings)
+    assert len(catalogue.listed) == listed
+    assert sum(catalogue.view().is_listed(tool) for tool in client.tools()) == listed
+    assert len(catalogue.entries) == 5
+    assert catalogue.resolve("m_tool00000") is not None
+
+
+def test_the_exposure_pinned_lists_no_meta_tools():
+    catalogue, _ = catalogue_of(exposure="pinned", pinned=("m.tool00003",))
+    assert [tool["name"] for tool in catalogue.page().tools] == ["m_tool00003"]
+
+
+def test_a_client_gets_the_first_exposure_whose_pattern_fits_its_name():
+    settings = BridgeSettings(exposure_by_client={"Cursor*": "search", "*": "all"}, exposure="pinned")
+    assert exposure_for(settings, "cursor-vscode") == "search"
+    assert exposure_for(settings, "Inspector") == "all"
+    assert exposure_for(settings, None) == "pinned"
+
+
+def test_each_clients_exposure_has_its_own_list_and_cursors():
+    catalogue, client = catalogue_of(exposure="all", page_size=2, exposure_by_client={"cursor*": "search"})
+    first = catalogue.page(client="Inspector")
+    assert len(first.tools) == 3
+    assert [tool["name"] for tool in catalogue.page(client="cursor").tools] == ["search_tools"]
+    with pytest.raises(StaleCursor):
+        catalogue.page(first.next_cursor, client="cursor")
+    assert not catalogue.view("cursor").is_listed(client.tools()[0])
+    assert catalogue.view("Inspector").is_listed(client.tools()[0])

@@ -9,8 +9,9 @@ import math
 import mcp_types as types
 import orjson
 import pytest
+from pydantic import TypeAdapter
 
-from utcp_bridge.catalogue.render import Rendering, compact, fault_result, render_error, render_result
+from utcp_bridge.catalogue.render import Rendering, compact, fault_result, render_error, render_result, well_formed
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.errors import InvalidArguments, Rejected, UnknownTool
 from utcp_bridge.model import Binary, ContentBlocks, Result
@@ -63,19 +64,19 @@ def texts(rendered):
         ),
     ],
 )
-def test_a_value_is_text_as_compact_json(value, text):
+def test_a_value_becomes_text_of_compact_json(value, text):
     assert render(value) == {"content": [{"type": "text", "text": text}], "isError": False, "resultType": "complete"}
 
 
-def test_what_json_can_never_carry_is_named():
+def test_a_value_that_json_cannot_represent_is_named():
     class Odd:
         def __str__(self):
             raise ValueError("no text")
 
-    assert compact({"a": Odd(), "b": 2**80}) == '"a dict that JSON cannot carry"'
+    assert compact({"a": Odd(), "b": 2**80}) == '"a dict that JSON cannot represent"'
 
 
-def test_endless_nesting_ends():
+def test_endless_nesting_is_cut():
     loop = []
     loop.append(loop)
     assert json.loads(compact([2**80, loop]))[0] == 2**80
@@ -125,12 +126,12 @@ def test_bytes_become_content_of_their_kind(binary, block):
     assert render(binary, rendering) == {"content": [block], "isError": False, "resultType": "complete"}
 
 
-def test_bytes_above_the_limit_are_left_out_and_said_to_be():
+def test_bytes_above_the_limit_are_omitted_with_a_notice():
     (text,) = texts(render(Binary(b"x" * 2_000, "image/png")))
-    assert text == "[2000 bytes of image/png are left out: more than the limit of 1000 bytes.]"
+    assert text == "[2000 bytes of image/png are omitted: the limit is 1000 bytes.]"
 
 
-def test_a_list_with_bytes_in_it_is_one_block_for_each():
+def test_a_list_with_bytes_becomes_one_block_for_each_item():
     value = [
         {"n": 1},
         Binary(b"x", "image/png"),
@@ -143,7 +144,7 @@ def test_a_list_with_bytes_in_it_is_one_block_for_each():
     assert rendered["isError"] is True
 
 
-def test_bytes_from_a_tool_with_an_output_schema_still_satisfy_clients_that_want_structure():
+def test_bytes_of_a_tool_with_an_output_schema_come_with_empty_structured_content():
     assert render([Binary(b"x", "image/png")], OBJECT)["structuredContent"] == {}
 
 
@@ -163,11 +164,11 @@ def test_content_blocks_pass_through_with_their_own_structure():
         (ContentBlocks([], is_error=True), None),
     ],
 )
-def test_the_structure_of_content_blocks_fits_what_is_listed(value, structured):
+def test_structured_content_of_content_blocks_fits_the_listed_schema(value, structured):
     assert render(value, OBJECT).get("structuredContent") == structured
 
 
-def test_a_malformed_block_does_not_void_the_others():
+def test_a_malformed_block_leaves_the_others_intact():
     rendered = render(ContentBlocks([{"type": "weird"}, {"type": "text", "text": "\ud800"}]))
     assert texts(rendered) == ['{"type":"weird"}', "?"]
 
@@ -178,28 +179,28 @@ def test_a_result_above_the_limit_is_cut_with_a_notice_in_both_forms(rendering):
     shown, notice = texts(rendered)
     assert len(shown.encode()) <= 1_000
     assert shown.startswith('{"n":"ü')
-    assert notice == "[The result has 4008 bytes; only the first 1000 are shown. Ask for less.]"
+    assert notice == "[The result has 4008 bytes. Only the first 1000 are shown. Ask for less.]"
     if rendering is OBJECT:
         assert rendered["structuredContent"] == {"_text": shown, "_truncated": notice.strip("[]")}
 
 
-def test_a_result_of_just_the_limit_is_whole():
+def test_a_result_of_exactly_the_limit_is_whole():
     assert len(texts(render("x" * 1_000))) == 1
 
 
 @pytest.mark.parametrize("rendering", [PLAIN, STRUCTURED])
-def test_what_a_limit_has_cut_is_announced(rendering):
+def test_a_result_that_a_limit_has_cut_says_so(rendering):
     rendered = render([1, 2], rendering, truncated="10,000 events were read; the rest was left.")
     assert texts(rendered)[1] == "[10,000 events were read; the rest was left.]"
     if rendering is STRUCTURED:
         assert rendered["structuredContent"]["_truncated"] == "10,000 events were read; the rest was left."
 
 
-def test_meta_reaches_the_host_under_our_prefix():
+def test_meta_has_our_prefix():
     assert render("x", meta={"status": 200, "at": math.nan})["_meta"] == {"utcp/status": 200, "utcp/at": None}
 
 
-def test_an_error_of_ours_says_what_where_and_what_to_do():
+def test_a_utcp_error_shows_its_message_and_remedy():
     rendered = render_error(InvalidArguments("`limit` is too large.", remedy="Use at most 50."))
     assert rendered == {
         "content": [{"type": "text", "text": "`limit` is too large. Use at most 50."}],
@@ -225,7 +226,7 @@ def test_an_upstream_refusal_shows_status_and_body(detail, text):
     assert rendered["_meta"] == {"utcp/error": "rejected", "utcp/status": 404}
 
 
-def test_a_foreign_exception_shows_nothing_but_an_id_that_the_log_has_too(caplog):
+def test_another_exception_shows_only_an_id_that_is_also_in_the_log(caplog):
     caplog.set_level(logging.INFO)
     (text,) = texts(render_error(RuntimeError("password=hunter2")))
     ident = text.split()[-1].rstrip(".")
@@ -239,6 +240,91 @@ def test_a_fault_result_can_always_be_encoded():
     assert texts(render_error(UnknownTool("no \udfff"))) == ["no ?"]
 
 
-def test_base64_is_what_it_was():
+def test_base64_stays_unchanged():
     data = bytes(range(256))
     assert base64.b64decode(render(Binary(data, "image/x"))["content"][0]["data"]) == data
+
+
+CONTENT = TypeAdapter(types.ContentBlock)
+
+
+def checked(block):
+    kept = well_formed(block)
+    CONTENT.validate_python(kept)
+    return kept
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "text", "text": "x"},
+        {
+            "type": "text",
+            "text": "x",
+            "annotations": {"audience": ["user"], "priority": 0.5, "lastModified": "2026-01-01"},
+        },
+        {"type": "image", "data": "eA==", "mimeType": "image/png", "_meta": {"k": 1}},
+        {"type": "audio", "data": "eA==", "mimeType": "audio/wav"},
+        {
+            "type": "resource_link",
+            "uri": "a:b",
+            "name": "n",
+            "title": "t",
+            "description": "d",
+            "mimeType": "text/plain",
+            "size": 3,
+        },
+        {"type": "resource", "resource": {"uri": "a:b", "text": "t", "mimeType": "text/plain", "_meta": {}}},
+        {"type": "resource", "resource": {"uri": "a:b", "blob": "eA=="}},
+    ],
+)
+def test_a_well_formed_block_passes_unchanged(block):
+    assert checked(block) == block
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "text",
+        None,
+        {},
+        {"type": "weird"},
+        {"type": ["text"], "text": "x"},
+        {"type": "text"},
+        {"type": "text", "text": 3},
+        {"type": "image", "data": "eA=="},
+        {"type": "resource", "resource": {"uri": "a:b"}},
+        {"type": "resource", "resource": {"text": "x"}},
+        {"type": "resource", "resource": "x"},
+        {"type": "resource_link", "uri": "a:b"},
+    ],
+)
+def test_a_value_that_is_not_a_block_becomes_text(block):
+    assert checked(block) == {"type": "text", "text": compact(block)}
+
+
+@pytest.mark.parametrize(
+    ("extra", "kept"),
+    [
+        ({"annotations": "x"}, {}),
+        ({"annotations": {"priority": 7}}, {}),
+        (
+            {"annotations": {"priority": True, "audience": ["robot"], "lastModified": "now"}},
+            {"annotations": {"lastModified": "now"}},
+        ),
+        ({"annotations": {"audience": [3]}}, {}),
+        ({"annotations": {"audience": "user"}}, {}),
+        ({"_meta": [1]}, {}),
+        ({"unknown": 1}, {}),
+    ],
+)
+def test_malformed_fields_are_omitted(extra, kept):
+    assert checked({"type": "text", "text": "x", **extra}) == {"type": "text", "text": "x", **kept}
+
+
+def test_a_malformed_optional_field_of_a_link_is_omitted():
+    assert checked({"type": "resource_link", "uri": "a:b", "name": "n", "size": "big", "title": 3}) == {
+        "type": "resource_link",
+        "uri": "a:b",
+        "name": "n",
+    }

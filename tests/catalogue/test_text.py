@@ -1,4 +1,4 @@
-"""Text hygiene."""
+"""Cleaning text of other programs."""
 
 import pytest
 
@@ -22,7 +22,7 @@ from utcp_bridge.catalogue.text import clean, clean_line, shorten
         "\U000e0041",
     ],
 )
-def test_characters_that_nobody_sees_are_removed(hidden):
+def test_invisible_characters_are_removed(hidden):
     assert clean(f"a{hidden}b") == "ab"
 
 
@@ -35,7 +35,7 @@ def test_visible_text_of_any_script_stays():
     assert clean("Größe 日本語 😀\tx\ny") == "Größe 日本語 😀\tx\ny"
 
 
-def test_whatever_is_no_text_is_empty():
+def test_a_value_that_is_not_text_is_empty():
     assert [clean(value) for value in (None, 3, ["x"], {})] == ["", "", "", ""]
 
 

@@ -35,7 +35,7 @@ async def test_every_name_of_a_tool_finds_it(client, name):
 async def test_an_ambiguous_name_is_refused_with_both_tools(client):
     with pytest.raises(UnknownTool) as caught:
         find_tool(client, "status")
-    assert caught.value.remedy == "Did you mean bank.status or shop.status?"
+    assert caught.value.remedy == "Use the full name: bank.status or shop.status."
 
 
 async def test_a_misspelt_name_is_refused_with_the_nearest(client):

@@ -39,10 +39,14 @@ def test_settings_are_read_like_those_of_the_environment():
     assert given == {"port": 9000, "pinned": ["a.*", "b"], "log_level": "debug", "rate_limit": None, "exposure": "all"}
 
 
+def test_a_setting_may_be_named_in_its_group():
+    assert overrides(("limits.concurrency=8", "exposure.mode=all")) == {"concurrency": 8, "exposure": "all"}
+
+
 def test_an_unknown_setting_is_refused_with_the_nearest_name():
     with pytest.raises(ConfigError, match="'prot' is not a setting") as caught:
         overrides(("prot=1",))
-    assert caught.value.remedy == "Did you mean port?"
+    assert caught.value.remedy == "Did you mean 'server.port'?"
 
 
 def test_an_unknown_setting_without_a_near_name_is_refused_with_the_topic():

@@ -1,3 +1,5 @@
+"""The client: manuals, tools, calls, explanations, and the names of the UTCP reference libraries."""
+
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -7,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from pydantic import BaseModel
 from tests.upstreams.http_service import HttpService
 
 from utcp_bridge import Extensions, Result, UtcpClient, UtcpClientConfig
@@ -15,14 +18,19 @@ from utcp_bridge.errors import (
     ConfigError,
     DeadlineExceeded,
     InvalidArguments,
+    ManualError,
     PolicyError,
     Rejected,
+    Unexplainable,
     UnknownTool,
+    Unreachable,
+    VariableNotFound,
 )
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject
 from utcp_bridge.pipeline.metrics import CallDetails
+from utcp_bridge.providers import HttpProvider
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.transport import Target, Transport
+from utcp_bridge.transport import Endpoint, Target, Transport
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +50,7 @@ class CounterTemplate(CallTemplate):
 
 
 class CounterTransport(Transport[CounterTemplate]):
-    """Streams numbers; its discovery makes its own tool."""
+    """Streams numbers. Its discovery makes its own tool."""
 
     kinds = ("counter",)
     template = CounterTemplate
@@ -103,7 +111,7 @@ async def test_one_manual_that_fails_leaves_the_others_and_says_why(service: Htt
         assert len(states) == 3
 
 
-async def test_create_returns_when_the_wait_is_over_and_loading_goes_on(service: HttpService) -> None:
+async def test_create_returns_after_the_wait_and_loading_continues(service: HttpService) -> None:
     slow = http_entry(service, "/slow", name="slow", discovery_timeout=0.2)
     with anyio.fail_after(5):
         async with await UtcpClient.create([http_entry(service), slow], wait=0.05) as client:
@@ -114,10 +122,35 @@ async def test_create_returns_when_the_wait_is_over_and_loading_goes_on(service:
             assert isinstance(state.error, DeadlineExceeded)
 
 
-async def test_unknown_tools_name_their_neighbours(service: HttpService) -> None:
+async def test_an_unknown_tool_is_an_error_with_the_nearest_names(service: HttpService) -> None:
     async with await UtcpClient.create([http_entry(service)]) as client:
         with pytest.raises(UnknownTool, match=r"peer\.echo"):
             await client.call_tool("peer.ecko")
+
+
+@pytest.mark.parametrize("form", ["own name", "UTCP name", "Tool"])
+async def test_every_method_takes_a_tool_or_its_names(service: HttpService, form: str) -> None:
+    async with await UtcpClient.create([http_entry(service)]) as client:
+        found = client.find_tool("peer.echo")
+        tool = {"own name": "echo", "UTCP name": "peer.echo", "Tool": found}[form]
+        arguments = {"text": "hi"}
+        assert client.find_tool(tool) is found
+        assert client.streams(tool) is False
+        assert (await client.explain(tool, arguments)).line == (await client.explain(found, arguments)).line
+        values = [(await client.call(tool, arguments)).value, await client.call_tool(tool, arguments)]
+        values += [value async for value in client.call_tool_streaming(tool, arguments)]
+        assert [value["text"] for value in values] == ["hi"] * 3
+        assert await client.get_required_variables_for_registered_tool(tool) == []
+        assert client.find(found) is found
+
+
+async def test_an_unknown_tool_is_an_error_with_tools_of_the_same_words(service: HttpService) -> None:
+    async with await UtcpClient.create([http_entry(service)]) as client:
+        with pytest.raises(UnknownTool) as caught:
+            await client.call_tool("sends back whatever was sent: echo")
+        assert "Did you mean peer.echo" in str(caught.value)
+        with pytest.raises(UnknownTool, match=r"There is no tool 'zzz'\. `list_tools\(\)` lists the tools\."):
+            client.streams("zzz")
 
 
 async def test_arguments_are_checked_before_anything_is_sent(service: HttpService) -> None:
@@ -167,7 +200,7 @@ async def test_manuals_come_and_go_while_the_client_is_open(service: HttpService
         assert changes == [1, 2]
 
 
-async def test_a_refresh_takes_new_tools_and_keeps_old_ones_while_the_manual_is_down(
+async def test_a_refresh_adds_new_tools_and_keeps_old_ones_while_the_manual_is_down(
     service: HttpService, tmp_path: Path
 ) -> None:
     path = tmp_path / "tools.json"
@@ -189,7 +222,7 @@ async def test_a_refresh_takes_new_tools_and_keeps_old_ones_while_the_manual_is_
         await client.refresh("unknown")
 
 
-async def test_a_fetched_tool_that_changed_is_withheld_where_the_operator_pins_definitions(
+async def test_a_changed_tool_is_withheld_if_the_operator_pins_definitions(
     service: HttpService,
 ) -> None:
     config = UtcpClientConfig(manual_call_templates=(http_entry(service),), bridge=BridgeSettings(pin="refuse"))
@@ -201,7 +234,7 @@ async def test_a_fetched_tool_that_changed_is_withheld_where_the_operator_pins_d
         assert "withheld" in client.report()[0].faults[0].what
 
 
-async def test_a_manual_is_read_again_as_soon_as_its_file_changes(tmp_path: Path) -> None:
+async def test_a_manual_is_read_again_when_its_file_changes(tmp_path: Path) -> None:
     path = tmp_path / "tools.json"
     entry = {"name": "local", "call_template_type": "file", "file_path": "tools.json"}
     config = UtcpClientConfig(manual_call_templates=(entry,), bridge=BridgeSettings(pin="refuse"))
@@ -218,14 +251,14 @@ async def test_a_manual_is_read_again_as_soon_as_its_file_changes(tmp_path: Path
             assert [tool.description for tool in client.tools()] == [description]
 
 
-async def test_partials_come_in_order_as_an_iterator() -> None:
+async def test_partial_results_arrive_in_order() -> None:
     async with await UtcpClient.create([COUNTER], extensions=WITH_COUNTER) as client:
         assert [n async for n in client.call_tool_streaming("numbers.count")] == [0, 1, 2, 3]
         assert [n async for n in client.call_tool_streaming("numbers.count", {"quiet": True})] == [[0, 1, 2, 3]]
         assert client.report()[0].title == "Numbers"
 
 
-async def test_a_failed_stream_raises_at_its_end_and_one_that_is_left_is_cancelled() -> None:
+async def test_a_failed_stream_raises_at_its_end_and_leaving_a_stream_cancels_the_call() -> None:
     async with await UtcpClient.create([COUNTER], extensions=WITH_COUNTER) as client:
         with pytest.raises(Busy, match="Not now"):
             async for _ in client.call_tool_streaming("numbers.count", {"explode": True}):
@@ -237,7 +270,7 @@ async def test_a_failed_stream_raises_at_its_end_and_one_that_is_left_is_cancell
                         break
 
 
-async def test_calls_end_at_the_streams_own_deadline() -> None:
+async def test_a_manual_can_set_the_deadline_of_its_calls() -> None:
     entry = {**COUNTER, "call_timeout": 0.05}
     async with await UtcpClient.create([entry], extensions=WITH_COUNTER) as client:
         with pytest.raises(DeadlineExceeded, match=r"0\.05 seconds"):
@@ -265,7 +298,7 @@ async def test_rules_hooks_and_audit_of_the_embedding_program_see_every_call() -
     assert len(audit) == 2
 
 
-async def test_search_finds_new_tools_and_forgets_old_ones(service: HttpService) -> None:
+async def test_search_finds_new_tools_and_no_removed_tools(service: HttpService) -> None:
     async with await UtcpClient.create() as client:
         assert await client.search_tools("echo") == []
         await client.register_manual(http_entry(service))
@@ -303,7 +336,7 @@ async def test_manuals_load_at_the_same_time(service: HttpService) -> None:
         assert anyio.current_time() - started < 20 * 0.3 / 2
 
 
-async def test_a_manual_that_was_down_comes_back_by_itself(
+async def test_a_manual_that_was_down_is_loaded_again_in_the_background(
     service: HttpService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("utcp_bridge.manuals.registration._FIRST_PAUSE", 0.01)
@@ -345,3 +378,159 @@ async def test_a_full_queue_is_busy_at_once(service: HttpService) -> None:
         with pytest.raises(Busy, match="calls in flight"):
             await client.call_tool("numbers.count")
         group.cancel_scope.cancel()
+
+
+TEXT = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+
+
+class _Template(CallTemplate):
+    call_template_type: str = "pigeon"
+
+
+class _Pigeon(Transport[_Template]):
+    kinds = ("pigeon",)
+    template = _Template
+
+    async def discover(self, target):
+        raise NotImplementedError
+
+    async def call(self, target, call, emit):
+        return "arrived"
+
+
+def config_of(template, **more):
+    tool = {"name": "echo", "inputs": TEXT, "tool_call_template": template}
+    entry = {
+        "name": "peer",
+        "call_template_type": "text",
+        "content": {"utcp_version": "1.0.1", "tools": [tool]},
+        "allowed_communication_protocols": [template["call_template_type"]],
+    }
+    return {"manual_call_templates": [entry], **more}
+
+
+async def test_reach_returns_a_target_without_a_request(service: HttpService) -> None:
+    entry = {"name": "my shop", "call_template_type": "http", "url": f"{service.base}/${{PART}}"}
+    async with await UtcpClient.create({}) as client:
+        assert client.unset_variables(entry) == ["my__shop_PART"]
+        with pytest.raises(VariableNotFound):
+            client.reach(entry)
+    async with await UtcpClient.create({"variables": {"PART": "utcp"}}) as client:
+        target, needs = client.reach(entry)
+        assert client.unset_variables(entry) == []
+        assert client.report() == []
+    assert (target.source.name, list(needs)) == ("my_shop", [Endpoint(f"{service.base}/utcp")])
+    assert service.requests == []
+
+
+async def test_an_explained_call_is_not_made(service: HttpService) -> None:
+    template = {"call_template_type": "http", "url": f"{service.base}/echo"}
+    async with await UtcpClient.create(config_of(template)) as client:
+        request = await client.explain(client.find("peer.echo"), {"text": "a b"})
+    assert request.line == f"GET {service.base}/echo?text=a%20b"
+    assert service.requests == []
+
+
+async def test_an_explanation_masks_secrets_of_any_length_in_every_part(service: HttpService) -> None:
+    template = {
+        "call_template_type": "http",
+        "http_method": "POST",
+        "url": f"{service.base}/echo",
+        "body_template": {"pin": "${PIN}", "text": "{{text}}"},
+        "auth": {"auth_type": "basic", "username": "ada", "password": "${PIN}"},
+    }
+    async with await UtcpClient.create(config_of(template, variables={"peer_PIN": "x9z"})) as client:
+        request = await client.explain(client.find("peer.echo"), {"text": "t"})
+    assert request.messages == (b'{"pin":"***","text":"t"}',)
+    assert dict(request.fields)["Authorization"] == "Basic ***"
+
+
+async def test_an_explanation_checks_arguments_and_requires_variables(service: HttpService) -> None:
+    template = {"call_template_type": "http", "url": f"{service.base}/echo", "headers": {"X-Key": "${KEY}"}}
+    async with await UtcpClient.create(config_of(template)) as client:
+        tool = client.find("peer.echo")
+        with pytest.raises(InvalidArguments):
+            await client.explain(tool, {})
+        with pytest.raises(VariableNotFound):
+            await client.explain(tool, {"text": "a"})
+
+
+async def test_a_transport_without_explanations_is_an_error() -> None:
+    extensions = Extensions(transports=(_Pigeon,))
+    async with await UtcpClient.create(config_of({"call_template_type": "pigeon"}), extensions=extensions) as client:
+        assert await client.call_tool("peer.echo", {"text": "a"}) == "arrived"
+        with pytest.raises(Unexplainable, match="The pigeon transport does not tell what it would send"):
+            await client.explain(client.find("peer.echo"), {"text": "a"})
+
+
+class HttpCallTemplate(BaseModel):
+    """A model as in programs with the reference library."""
+
+    name: str
+    call_template_type: str = "http"
+    url: str
+    headers: dict[str, str] | None = None
+
+
+async def test_the_methods_of_v0_register_list_call_and_remove_providers() -> None:
+    async with HttpService() as service, await UtcpClient.create() as client:
+        provider = HttpProvider(name="peer", url=f"{service.base}/utcp", http_method="GET")
+        tools = await client.register_manual_provider(provider)
+        assert "peer.echo" in [tool.qualified_name for tool in tools]
+        assert await client.list_tools() == tools
+        result = await client.call_tool(tool_name="peer.echo", arguments={"text": "hi"})
+        assert result["text"] == "hi"
+        assert [tool.name for tool in await client.search_tools(query="echo", limit=1)] == ["echo"]
+        assert await client.deregister_tool_provider("peer")
+        assert await client.list_tools() == []
+
+
+async def test_a_template_may_be_a_pydantic_model() -> None:
+    async with HttpService() as service, await UtcpClient.create() as client:
+        state = await client.register_manual(HttpCallTemplate(name="peer", url=f"{service.base}/utcp"))
+        assert (state.success, state.errors) == (True, [])
+
+
+async def test_a_provider_that_cannot_be_loaded_raises_and_is_not_registered() -> None:
+    async with HttpService() as service, await UtcpClient.create() as client:
+        provider = HttpProvider(name="down", url=f"{service.refusing}/utcp")
+        with pytest.raises(Unreachable):
+            await client.register_tool_provider(provider)
+        assert client.report() == []
+        state = await client.register_manual(provider)
+        assert not state.success
+        assert "No connection" in state.errors[0]
+        with pytest.raises(ConfigError):
+            await client.register_tool_provider({"name": "nothing"})
+
+
+def text_manual(*tools: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "m", "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": [*tools]}}
+
+
+async def test_a_provider_without_usable_tools_raises_and_is_not_registered() -> None:
+    bad = {"name": "bad", "tool_call_template": {"call_template_type": "htttp", "url": "https://api.example.com"}}
+    good = {"name": "good", "tool_call_template": {"call_template_type": "text", "content": "Mind the step."}}
+    async with await UtcpClient.create() as client:
+        with pytest.raises(ManualError, match=r"No tool of manual 'm' can be used\. .*'htttp'.* Did you mean http"):
+            await client.register_tool_provider(text_manual(bad))
+        assert client.report() == []
+        assert [tool.name for tool in await client.register_tool_provider(text_manual(bad, good))] == ["good"]
+        await client.deregister_manual("m")
+        assert await client.register_tool_provider(text_manual()) == []
+
+
+async def test_required_variables_are_the_keys_to_set() -> None:
+    template = {"call_template_type": "http", "url": "https://api.example.com/${PLACE}", "headers": {"X": "${KEY}"}}
+    content = {"utcp_version": "1.0", "tools": [{"name": "t", "tool_call_template": template}]}
+    entry = {"name": "my_api", "call_template_type": "text", "content": content}
+    async with await UtcpClient.create() as client:
+        needed = await client.get_required_variables_for_manual_and_tools(entry)
+        assert needed == ["my__api_PLACE", "my__api_KEY"]
+        remote = {"name": "far", "call_template_type": "http", "url": "https://${HOST}/utcp"}
+        assert await client.get_required_variables_for_manual_and_tools(remote) == ["far_HOST"]
+        assert client.report() == []
+        await client.register_manual(entry)
+        assert await client.get_required_variables_for_registered_tool("my_api.t") == ["my__api_PLACE", "my__api_KEY"]
+        with pytest.raises(UnknownTool):
+            await client.get_required_variables_for_registered_tool("my_api.none")

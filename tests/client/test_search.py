@@ -1,4 +1,4 @@
-"""The search of a client: indexed ahead, by words or by meaning, in step with the tools."""
+"""The search of a client: indexed ahead, by words or by meaning, with the live tools."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ async def names(client, query):
 
 
 async def ready(client, query):
-    """Search until the tools have their vectors; the caller bounds the time."""
+    """Search until the tools have vectors. The caller limits the time."""
     while await client.prepare_search([query]):
         await anyio.lowlevel.checkpoint()
     return await names(client, query)
@@ -79,7 +79,7 @@ async def test_a_tool_without_a_common_word_is_found_by_its_meaning(service):
         assert client.search_strategy.search("unheard") == []
 
 
-async def test_tools_that_come_later_get_vectors_too_and_those_that_go_are_forgotten(service):
+async def test_new_tools_get_vectors_and_removed_tools_lose_theirs(service):
     async with await UtcpClient.create(by_meaning(service)) as client:
         with anyio.fail_after(10):
             await ready(client, "sloop")
@@ -91,7 +91,7 @@ async def test_tools_that_come_later_get_vectors_too_and_those_that_go_are_forgo
     assert sum(len(texts) for texts in service.inputs if len(texts[0]) > len("cross ocean")) == 3
 
 
-async def test_a_start_does_not_wait_for_the_model(service):
+async def test_the_start_does_not_wait_for_the_model(service):
     service.open = anyio.Event()
     with anyio.fail_after(10):
         async with await UtcpClient.create(by_meaning(service)) as client:
@@ -100,7 +100,7 @@ async def test_a_start_does_not_wait_for_the_model(service):
             assert await names(client, "bread") == ["bake_bread"]
 
 
-async def test_a_model_that_fails_is_told_once_and_tried_again(service, caplog):
+async def test_a_failing_model_is_logged_once_and_tried_again(service, caplog):
     service.failures = 1
     with caplog.at_level(logging.INFO, "utcp_bridge.client.search"), anyio.fail_after(10):
         async with await UtcpClient.create(by_meaning(service)) as client:
@@ -112,7 +112,7 @@ async def test_a_model_that_fails_is_told_once_and_tried_again(service, caplog):
     assert "meaning again" in told[1]
 
 
-async def test_a_patient_search_waits_for_the_vectors_and_tells_why_there_are_none(service):
+async def test_a_patient_search_waits_for_vectors_and_reports_why_they_are_missing(service):
     with anyio.fail_after(10):
         async with await UtcpClient.create(by_meaning(service)) as client:
             assert await client.prepare_search(["sloop"], patient=True) is None
@@ -124,7 +124,7 @@ async def test_a_patient_search_waits_for_the_vectors_and_tells_why_there_are_no
     assert "wrong-key-of-mine" not in note
 
 
-async def test_another_ranking_of_words_may_stand_beside_the_vectors(service):
+async def test_the_ranking_by_words_next_to_the_vectors_can_be_chosen(service):
     config = by_meaning(service, lexical="tag_and_description_word_match")
     async with await UtcpClient.create(config) as client:
         assert type(client.search_strategy._lexical).__name__ == "TagStrategy"
@@ -136,7 +136,7 @@ async def test_another_ranking_of_words_may_stand_beside_the_vectors(service):
         ({"tool_search_strategy_type": "semantic"}, "give either endpoint or model_folder"),
         ({"tool_search_strategy_type": "semantic", "model_folder": "nowhere"}, "nowhere, does not exist"),
         ({"tool_search_strategy_type": "semantic", "endpoint": {"url": "http://127.0.0.1:9/"}}, "endpoint.model"),
-        ({"tool_search_strategy_type": "semantics"}, "Known ones: bm25, semantic"),
+        ({"tool_search_strategy_type": "semantics"}, "Known strategies: bm25, semantic"),
         (
             {
                 "tool_search_strategy_type": "semantic",
@@ -150,7 +150,7 @@ async def test_another_ranking_of_words_may_stand_beside_the_vectors(service):
                 "endpoint": {"url": "http://127.0.0.1:9/", "model": "m"},
                 "lexical": "semantic",
             },
-            "names the strategy 'semantic' itself",
+            "must not be the strategy 'semantic' itself",
         ),
         (
             {
@@ -161,7 +161,7 @@ async def test_another_ranking_of_words_may_stand_beside_the_vectors(service):
         ),
     ],
 )
-async def test_a_strategy_that_cannot_be_made_is_told_and_words_are_used(strategy, told, caplog, tmp_path):
+async def test_a_strategy_that_cannot_be_made_is_logged_and_the_default_is_used(strategy, told, caplog, tmp_path):
     config = {"manual_call_templates": [manual("shop", TOOLS)], "tool_search_strategy": strategy}
     async with await UtcpClient.create(config, root=tmp_path) as client:
         assert await names(client, "bread") == ["bake_bread"]
@@ -183,7 +183,7 @@ async def test_a_local_model_of_model2vec_finds_by_meaning(tmp_path):
 
 
 def make_model(folder):
-    """A real model of three words, two of one meaning."""
+    """A real model of three words. Two have the same meaning."""
     import numpy as np
     from model2vec import StaticModel
     from tokenizers import Tokenizer, models, pre_tokenizers

@@ -1,4 +1,4 @@
-"""The client for programs without an event loop, as the guides show it."""
+"""The client for programs without an event loop, as in the guides."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ import threading
 import pytest
 from tests.support.threaded import threaded_service
 
-from utcp_bridge import UTCPClient, openapi_to_utcp
+from utcp_bridge import SyncUtcpClient, UTCPClient, openapi_to_utcp
 from utcp_bridge.errors import CallerError, ConfigError, UnknownTool, Unreachable, UtcpError
 
 
@@ -52,17 +52,17 @@ def test_a_url_and_an_openapi_description_are_loaded_too(client, service):
     assert set(loaded) <= {tool.qualified_name for tool in client.client.tools()}
 
 
-def test_a_manual_may_be_given_a_name_and_several_may_not(client, service, tmp_path):
+def test_one_manual_can_get_a_name_and_several_cannot(client, service, tmp_path):
     assert "peer.echo" in client.load_manual(f"{service.base}/utcp", "peer")
     entries = [{"name": name, "call_template_type": "http", "url": f"{service.base}/utcp"} for name in ("a", "b")]
     path = tmp_path / "two.json"
     path.write_text(json.dumps(entries), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"two\.json holds 2 manuals\. Leave the name away"):
+    with pytest.raises(ConfigError, match=r"two\.json contains 2 manuals\. Omit `name`"):
         client.load_manual(path, "one")
     assert {state.name for state in client.client.report()} == {"peer"}
 
 
-def test_a_started_call_has_its_result_or_its_error_later(client, service):
+def test_the_future_of_a_started_call_has_its_result_or_error(client, service):
     client.load_manual_dict(local(service), "m")
     tool = client.client.find("m.get_weather")
     started = [client.start_call(tool, {"location": place}) for place in ("Paris", 7)]
@@ -73,11 +73,11 @@ def test_a_started_call_has_its_result_or_its_error_later(client, service):
         client.start_call(tool, {})
 
 
-def test_a_name_in_two_manuals_must_be_said_in_full(client, service):
+def test_a_name_in_two_manuals_needs_the_full_name(client, service):
     client.load_manual_dict(local(service), "a")
     client.load_manual_dict(local(service), "b")
     assert sorted(client.list_tools()) == ["a.get_weather", "b.get_weather"]
-    with pytest.raises(UnknownTool, match="several manuals"):
+    with pytest.raises(UnknownTool, match="Several manuals"):
         client.call_tool("get_weather")
     assert client.get_tool_info("b.get_weather").name == "b.get_weather"
     assert client.deregister_manual("a")
@@ -86,7 +86,7 @@ def test_a_name_in_two_manuals_must_be_said_in_full(client, service):
     assert client.load_manual_dict(local(service, "third"))[0].startswith("manual_2.")
 
 
-def test_what_cannot_be_loaded_is_raised_and_leaves_nothing_behind(client, service, tmp_path):
+def test_a_source_that_cannot_be_loaded_raises_and_is_not_registered(client, service, tmp_path):
     with pytest.raises(UtcpError):
         client.load_manual(tmp_path / "missing.json")
     with pytest.raises(Unreachable):
@@ -96,7 +96,7 @@ def test_what_cannot_be_loaded_is_raised_and_leaves_nothing_behind(client, servi
         client.get_tool_info("nothing")
 
 
-def test_streams_are_iterators_and_may_be_left_early(client):
+def test_a_stream_is_an_iterator_that_can_be_left_early(client):
     lines = {"call_template_type": "cli", "command": "seq", "args": ["1", "{{to}}"], "stream": True}
     entry = {
         "name": "m",
@@ -111,7 +111,7 @@ def test_streams_are_iterators_and_may_be_left_early(client):
         break
 
 
-def test_several_threads_may_call_at_once(client, service):
+def test_several_threads_can_call_at_the_same_time(client, service):
     client.load_manual_dict(local(service), "m")
     answers = {}
 
@@ -126,13 +126,36 @@ def test_several_threads_may_call_at_once(client, service):
     assert answers == {number: [["location", f"place {number}"]] for number in range(20)}
 
 
-def test_a_program_that_forgets_to_close_ends_all_the_same():
+def test_a_program_that_does_not_close_the_client_still_ends():
     code = "from utcp_bridge import UTCPClient; client = UTCPClient(); print(client.list_tools())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[]", "")
 
 
-def test_closing_twice_does_nothing_more():
+def test_the_client_has_two_names() -> None:
+    assert SyncUtcpClient is UTCPClient
+
+
+@pytest.mark.parametrize("form", ["own name", "UTCP name", "Tool"])
+def test_every_method_takes_a_tool_or_its_names(client, service, form):
+    client.load_manual_dict(local(service), "m")
+    found = client.find_tool("get_weather")
+    tool = {"own name": "get_weather", "UTCP name": "m.get_weather", "Tool": found}[form]
+    arguments = {"location": "Paris"}
+    assert client.find_tool(tool) is found
+    assert client.get_tool_info(tool).name == "m.get_weather"
+    assert client.streams(tool) is False
+    assert client.explain(tool, arguments).line == f"GET {service.base}/echo?location=Paris"
+    values = [
+        client.call(tool, arguments).value,
+        client.call_tool(tool, arguments),
+        client.start_call(tool, arguments).result(20).value,
+        *client.call_tool_streaming(tool, arguments),
+    ]
+    assert [value["query"] for value in values] == [[["location", "Paris"]]] * 4
+
+
+def test_closing_twice_does_nothing():
     client = UTCPClient()
     client.close()
     client.close()

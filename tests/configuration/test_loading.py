@@ -69,6 +69,26 @@ async def test_a_folder_is_its_json_and_yaml_files_in_order(tmp_path: Path) -> N
     assert [entry["name"] for entry in config.manual_call_templates] == ["maps", "weather"]
 
 
+async def test_settings_in_groups_and_flat_settings_of_several_places_meet(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.json", {"manual_call_templates": [], "bridge": {"limits": {"queue": 1, "retries": 1}}})
+    environ = {"UTCP_BRIDGE_LIMITS__RETRIES": "2"}
+    settings = (await load_config([path], environ=environ, overrides={"queue": 3})).config.bridge
+    assert (settings.queue, settings.retries) == (3, 2)
+
+
+async def test_a_setting_with_two_values_in_one_file_is_an_error_with_the_file(tmp_path: Path) -> None:
+    bridge = {"queue": 1, "limits": {"queue": 2}}
+    path = write(tmp_path / "c.json", {"manual_call_templates": [], "bridge": bridge})
+    with pytest.raises(ConfigError, match="'queue' has two values") as caught:
+        await load_config([path], environ={})
+    assert str(path) in caught.value.message
+
+
+async def test_a_wrong_value_in_a_grouped_variable_is_an_error_with_the_variable() -> None:
+    with pytest.raises(ConfigError, match=r"^UTCP_BRIDGE_LIMITS__QUEUE: Setting queue: "):
+        await load_config([], environ={"UTCP_BRIDGE_LIMITS__QUEUE": "many"})
+
+
 async def test_settings_come_from_the_command_line_then_the_environment_then_the_file(tmp_path: Path) -> None:
     bridge = {"port": 1, "page_size": 1, "retries": 1}
     path = write(tmp_path / "c.json", {"manual_call_templates": [], "bridge": bridge})
@@ -152,7 +172,7 @@ async def test_an_unknown_setting_is_reported_with_its_place_and_the_nearest_one
     path = write(tmp_path / "c.json", {"manual_call_templates": [], "bridge": {"prot": 1}})
     with pytest.raises(ConfigError) as caught:
         await load_config([path], environ={})
-    assert str(caught.value) == f"{path}, `bridge`: 'prot' is not a setting. Did you mean 'port'?"
+    assert str(caught.value) == f"{path}, `bridge`: 'prot' is not a setting. Did you mean 'server.port'?"
     with pytest.raises(ConfigError, match=r"^UTCP_BRIDGE_PORT: Setting port: "):
         await load_config([], environ={"UTCP_BRIDGE_PORT": "many"})
     with pytest.raises(ConfigError, match=r"^the command line: Setting port: "):

@@ -28,9 +28,13 @@ TOOLS = [
 ]
 
 
+def no_hints(_tool: RawTool) -> JsonObject:
+    return {}
+
+
 def chosen(tools: list[RawTool] = TOOLS, **rules: Any) -> tuple[list[RawTool], list[str]]:
     selection = ToolSelection(**rules)
-    return select(tools, selection), [str(fault) for fault in selection.faults()]
+    return select(tools, selection, no_hints), [str(fault) for fault in selection.faults()]
 
 
 def names(**rules: Any) -> list[str]:
@@ -149,7 +153,7 @@ def test_patterns_that_match_and_manuals_without_tools_give_no_warning() -> None
     assert chosen(**rules)[1] == []
     assert chosen([], **rules)[1] == []
     selection = ToolSelection(include={"names": ["nothing"]})
-    select(TOOLS, selection)
+    select(TOOLS, selection, no_hints)
     assert selection.faults(unused=False) == []
 
 
@@ -207,7 +211,7 @@ def test_a_utcp_manual_and_an_openapi_document_of_the_same_operations_agree(
     document = as_openapi(operations)
     tools = [tool.as_json() for tool in convert(document, url=None, options=ConversionOptions()).tools]
     selection = ToolSelection(include, exclude, overrides)
-    written = select(read_manual({"tools": tools}, default_template={}, where="m").tools, selection)
+    written = select(read_manual({"tools": tools}, default_template={}, where="m").tools, selection, no_hints)
     options = ConversionOptions(include=include, exclude=exclude, overrides=overrides)
     converted = convert(document, url=None, options=options)
 

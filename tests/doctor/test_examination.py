@@ -121,7 +121,7 @@ async def test_an_mcp_server_that_exits_at_once_fails_discovery(tmp_path):
     steps = await examine(tmp_path, mcp(brief={"command": sys.executable, "args": ["-c", "pass"]}))
     assert steps["name"].message == f"The command is {sys.executable}."
     assert first_failure(steps).name == "discovery"
-    assert "'brief' did not come up" in steps["discovery"].message
+    assert "'brief' did not start" in steps["discovery"].message
 
 
 async def test_one_missing_mcp_server_of_two_is_a_warning(tmp_path):

@@ -20,13 +20,13 @@ KINDS = [f"{transport}-{era}" for transport in ("memory", "stdio", "http") for e
 
 
 def served(how, **settings):
-    """The command line of a served bridge."""
+    """Return the command line of a served bridge."""
     return ["-m", "tests.support.mcp_served", how, json.dumps(settings)]
 
 
 @contextmanager
 def http_server(**settings):
-    """A served bridge on a free port; gives (URL, process)."""
+    """Serve a bridge on a free port. Yield (URL, process)."""
     command = [sys.executable, *served("http", **settings)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -38,7 +38,7 @@ def http_server(**settings):
 
 @dataclass
 class Connected:
-    """One client and what it was told."""
+    """One client and the notifications that it received."""
 
     client: Client
     kind: str
@@ -61,7 +61,7 @@ class Connected:
 
 @asynccontextmanager
 async def connect(target, kind):
-    """Connect in the era that `kind` names, and hear of changes in that era's way."""
+    """Connect in the protocol era of `kind`, and subscribe to changes as that era does."""
     connected = Connected(None, kind)
 
     async def heard(message):
@@ -86,7 +86,7 @@ async def connect(target, kind):
 
 @pytest.fixture(scope="module", params=KINDS)
 async def bridge(request, anyio_backend):
-    """A connected client, one for a whole module and kind."""
+    """A connected client, one for each module and kind."""
     kind = request.param
     if kind.startswith("http"):
         with http_server() as (url, _):

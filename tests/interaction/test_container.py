@@ -1,4 +1,4 @@
-"""What can be read off the container's recipe without building it; the installation itself is tried elsewhere."""
+"""Checks of the Dockerfile without building it. Other tests install the package."""
 
 import json
 import re
@@ -17,13 +17,13 @@ def test_the_container_does_not_run_as_root():
     assert re.search(r"^USER (?!root|0$)\w+", FINAL, re.MULTILINE)
 
 
-def test_what_builds_the_package_stays_behind():
+def test_build_tools_are_not_in_the_final_image():
     assert " AS build" in RECIPE
     assert "pip install" not in FINAL
     assert "COPY --from=build" in FINAL
 
 
-def test_everything_copied_exists_and_is_let_through():
+def test_every_copied_file_exists_and_is_not_ignored():
     let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = [word for line in re.findall(r"^COPY (?!--from)(.*)$", RECIPE, re.MULTILINE) for word in line.split()[:-1]]
     assert [name for name in copied if not (ROOT / name).exists()] == []
@@ -38,7 +38,7 @@ def test_the_settings_of_the_container_are_settings():
     assert f"EXPOSE {settings.port}" in FINAL
 
 
-def test_the_health_check_is_python_and_asks_the_probe():
+def test_the_health_check_uses_python_and_the_probe():
     check = re.search(r"^HEALTHCHECK .*CMD (\[.*\])$", FINAL, re.MULTILINE)[1]
     assert check.startswith('["python", "-c", ')
     assert "/healthz" in check

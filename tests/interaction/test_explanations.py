@@ -1,4 +1,4 @@
-"""What `explain` tells is what the peer gets: each kind is explained first and called then."""
+"""`explain` shows what the peer receives: each test explains a call first, and makes it then."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ MCP_SERVER = Path(__file__).parents[1] / "upstreams" / "mcp_server.py"
 
 @asynccontextmanager
 async def client_with(template, tmp_path, inputs=None):
-    """A client with the one tool `peer.echo` of this template."""
+    """Open a client with one tool `peer.echo` of this template."""
     tool = {"name": "echo", "inputs": inputs or {"type": "object"}, "tool_call_template": template}
     entry = {
         "name": "peer",
@@ -46,7 +46,7 @@ async def client_with(template, tmp_path, inputs=None):
 
 
 async def explained_and_called(template, arguments, tmp_path, **options):
-    """The explanation, and what the call that followed returned."""
+    """Return the explanation of a call, and the result of making it."""
     async with client_with(template, tmp_path, **options) as client:
         request = await client.explain(client.find("peer.echo"), arguments)
         value = await client.call_tool("peer.echo", arguments)
@@ -61,7 +61,7 @@ def unmasked(request):
 @pytest.mark.parametrize(
     ("kind", "path"), [("http", "/echo"), ("streamable_http", "/echo"), ("sse", "/sse/echo"), ("graphql", "/graphql")]
 )
-async def test_an_http_request_is_told_to_the_last_header(kind, path, tmp_path):
+async def test_explain_shows_an_http_request_with_every_header(kind, path, tmp_path):
     fields = {"http_method": "POST", "body_field": "body", "header_fields": ["X-One"]}
     arguments = {"body": {"n": [1, None]}, "q": "a b&c", "X-One": "1"}
     if kind == "graphql":
@@ -77,7 +77,7 @@ async def test_an_http_request_is_told_to_the_last_header(kind, path, tmp_path):
     assert request.messages == (seen.body,)
 
 
-async def test_a_command_is_told_so_that_a_shell_runs_the_same(tmp_path):
+async def test_explain_shows_a_command_as_a_shell_would_run_it(tmp_path):
     template = {
         "call_template_type": "cli",
         "command": "sh",
@@ -98,7 +98,7 @@ async def test_a_command_is_told_so_that_a_shell_runs_the_same(tmp_path):
     assert f"In the folder {tmp_path}." in request.notes
 
 
-async def test_a_script_is_told_with_the_variables_that_hold_its_arguments(tmp_path):
+async def test_explain_shows_a_script_with_the_variables_of_its_arguments(tmp_path):
     commands = [{"command": "echo UTCP_ARG_text_UTCP_END"}]
     template = {"call_template_type": "cli", "commands": commands}
     request, value = await explained_and_called(template, {"text": "$(id)"}, tmp_path)
@@ -110,7 +110,7 @@ async def test_a_script_is_told_with_the_variables_that_hold_its_arguments(tmp_p
     assert run.stdout.decode().strip() == value == "$(id)"
 
 
-async def test_a_tcp_message_is_told_with_its_frame(tmp_path):
+async def test_explain_shows_a_tcp_message_with_its_frame(tmp_path):
     async with TcpService(framing=Framing("stream")) as service:
         template = {
             "call_template_type": "tcp",
@@ -120,13 +120,13 @@ async def test_a_tcp_message_is_told_with_its_frame(tmp_path):
         }
         async with client_with(template, tmp_path) as client:
             request = await client.explain(client.find("peer.echo"), {"text": "hé"})
-            with pytest.raises(ReplyTooLarge):  # the service's answer has no frame
+            with pytest.raises(ReplyTooLarge):  # the service's reply has no frame
                 await client.call_tool("peer.echo", {"text": "hé"})
         assert b"".join(service.received) == request.messages[0] == b"\x00\x00\x00\x0e" + '{"text":"hé"}'.encode()
         assert request.line == f"tcp://127.0.0.1:{service.port}"
 
 
-async def test_a_datagram_is_told_as_it_is_sent(tmp_path):
+async def test_explain_shows_a_datagram_as_it_is_sent(tmp_path):
     async with UdpService() as service:
         template = {"call_template_type": "udp", "host": "127.0.0.1", "port": service.port}
         request, _ = await explained_and_called(template, {"text": "hé"}, tmp_path)
@@ -134,7 +134,7 @@ async def test_a_datagram_is_told_as_it_is_sent(tmp_path):
 
 
 @pytest.mark.parametrize("wire", ["raw", "envelope", "path"])
-async def test_a_websocket_message_is_told_in_each_wire_form(wire, tmp_path):
+async def test_explain_shows_a_websocket_message_in_each_wire_form(wire, tmp_path):
     paths = {"raw": "/ws", "envelope": "/envelope", "path": "/path"}
     async with WebSocketService() as service:
         template = {"call_template_type": "websocket", "url": service.ws + paths[wire], "wire": wire, "auth": AUTH}
@@ -151,7 +151,7 @@ async def test_a_websocket_message_is_told_in_each_wire_form(wire, tmp_path):
     assert "hé" in str(value)
 
 
-async def test_a_subscription_is_told_message_by_message(tmp_path):
+async def test_explain_shows_each_message_of_a_subscription(tmp_path):
     async with GraphQlService() as service:
         query = "subscription ($to: Int!) { count(to: $to) }"
         template = {"call_template_type": "graphql", "url": f"{service.base}/graphql", "query": query, "auth": AUTH}
@@ -163,7 +163,7 @@ async def test_a_subscription_is_told_message_by_message(tmp_path):
     assert value == [{"count": 0}, {"count": 1}]
 
 
-async def test_a_grpc_call_is_told_with_method_metadata_and_messages(tmp_path):
+async def test_explain_shows_method_metadata_and_messages_of_a_grpc_call(tmp_path):
     async with GrpcService() as service:
         template = {
             "call_template_type": "grpc",
@@ -182,7 +182,7 @@ async def test_a_grpc_call_is_told_with_method_metadata_and_messages(tmp_path):
     assert value["text"] == "hé"
 
 
-async def test_the_fixed_grpc_service_is_told_too(tmp_path):
+async def test_explain_shows_a_call_of_the_fixed_grpc_service(tmp_path):
     async with GrpcService(utcp=True) as service:
         template = {"call_template_type": "grpc", "host": "127.0.0.1", "port": service.port, "wire": "utcp"}
         request, _ = await explained_and_called(template, {"text": "hé"}, tmp_path)
@@ -190,7 +190,7 @@ async def test_the_fixed_grpc_service_is_told_too(tmp_path):
     assert json.loads(request.messages[0]) == {"tool": "echo", "args_json": '{"text":"hé"}'}
 
 
-async def test_a_message_to_an_mcp_server_is_told_without_its_environment(tmp_path):
+async def test_explain_shows_a_message_to_an_mcp_server_without_its_environment(tmp_path):
     log = tmp_path / "stdin"
     server = {
         "command": "sh",
@@ -208,7 +208,7 @@ async def test_a_message_to_an_mcp_server_is_told_without_its_environment(tmp_pa
 
 
 @pytest.mark.skipif(not HAS_ADDRESS, reason="this machine has no address besides loopback, and ICE offers no other")
-async def test_a_message_on_a_data_channel_is_told_but_for_its_id(tmp_path):
+async def test_explain_shows_a_data_channel_message_without_its_id(tmp_path):
     async with WebRtcService() as service:
         template = {"call_template_type": "webrtc", "signaling_server": service.url, "peer_id": "tools"}
         request, _ = await explained_and_called(template, {"text": "hé"}, tmp_path)
@@ -218,7 +218,7 @@ async def test_a_message_on_a_data_channel_is_told_but_for_its_id(tmp_path):
     assert "asked for 'peer.echo'" in request.notes[1]
 
 
-async def test_what_sends_nothing_says_so(tmp_path):
+async def test_explain_of_a_tool_that_sends_nothing_is_an_error(tmp_path):
     (tmp_path / "note.txt").write_text("hello")
     template = {"call_template_type": "file", "file_path": "note.txt"}
     request, _ = await explained_and_called(template, {}, tmp_path)

@@ -47,7 +47,7 @@ server.run()
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with the OpenAPI description, and beside it a PATH with the commands that the transcript names."""
+    """Return a folder with the OpenAPI description, and a PATH with the commands of the transcript."""
     programs = tmp_path / "bin"
     programs.mkdir()
     clock = programs / "mcp-server-time"
@@ -81,7 +81,7 @@ async def use(entry, environ):
 
 
 @pytest.mark.timeout(90)
-def test_four_commands_lead_from_an_empty_folder_to_a_host_entry_that_works(folder):
+def test_four_commands_make_a_working_host_entry_from_an_empty_folder(folder):
     with threaded_service() as service:
         described = PETSTORE.read_text(encoding="utf-8").replace("https://petstore.swagger.io/v2", service.base)
         (folder / "petstore.yaml").write_text(described, encoding="utf-8")
@@ -110,5 +110,5 @@ def test_the_page_shows_the_configuration_that_init_writes(folder):
 
 
 def shown(verb):
-    """What the page says a verb prints."""
+    """Return the output of a verb as the page shows it."""
     return re.search(rf"^\$ utcp-bridge {verb}\b.*\n((?:[^$].*\n)*)", TRANSCRIPT, re.MULTILINE)[1]

@@ -1,4 +1,4 @@
-"""Serving over streamable HTTP: what the endpoint lets in, seen from outside."""
+"""Serving over streamable HTTP: which requests the endpoint accepts, tested from outside."""
 
 import http.client
 import json
@@ -35,7 +35,7 @@ HEADERS = {
 
 
 def ask(url, body=CALL, *, method="POST", path=None, **headers):
-    """(status, headers, body) of one request; a header of None is left out."""
+    """Return (status, headers, body) of one request. A header of None is omitted."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
     wanted = {**HEADERS, "Host": parts.netloc, **{name.replace("_", "-"): value for name, value in headers.items()}}
@@ -79,7 +79,7 @@ def test_only_known_hosts_are_served(url, host, status):
 
 
 @proves("http.host")
-def test_without_a_host_nothing_is_served(url):
+def test_a_request_without_a_host_is_refused(url):
     assert ask(url, Host=None)[0] in {400, 421}
 
 
@@ -100,7 +100,7 @@ def test_only_known_browser_origins_are_served(url, origin, status):
 
 
 @proves("http.cors")
-def test_a_named_browser_origin_may_ask_first():
+def test_a_configured_browser_origin_passes_the_preflight():
     wanted = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "mcp-method,authorization"}
     with http_server(allowed_browser_origins=["https://app.example"], bearer_token="secret") as (url, _):
         status, headers, _ = ask(url, b"", method="OPTIONS", Origin="https://app.example", **wanted)
@@ -131,7 +131,7 @@ def test_a_body_above_the_limit_is_refused(url):
         ({"Content_Type": "application/json; charset=utf-8"}, 200),
     ],
 )
-def test_only_json_is_taken_and_given(url, headers, status):
+def test_only_json_is_accepted_and_returned(url, headers, status):
     assert ask(url, **headers)[0] == status
 
 
@@ -143,7 +143,7 @@ def test_blanks_around_header_values_do_not_matter(url):
 
 
 @proves("http.bearer", "http.health")
-def test_where_a_token_is_set_only_probes_go_without():
+def test_only_probes_work_without_the_configured_token():
     with http_server(bearer_token="canary-token") as (url, process):
         status, headers, body = ask(url)
         assert (status, headers["www-authenticate"]) == (401, 'Bearer realm="utcp-bridge"')
@@ -166,7 +166,7 @@ def test_where_a_token_is_set_only_probes_go_without():
         ({"host": "0.0.0.0", "insecure": True}, True),
     ],
 )
-def test_beyond_loopback_it_starts_only_with_a_token_or_when_told_to_be_insecure(settings, starts):
+def test_beyond_loopback_the_server_starts_only_with_a_token_or_insecure(settings, starts):
     with http_server(**settings) as (url, process):
         assert bool(url) is starts
         if starts:
@@ -179,7 +179,7 @@ def test_beyond_loopback_it_starts_only_with_a_token_or_when_told_to_be_insecure
 
 
 @proves("http.closed")
-def test_a_port_that_is_taken_is_a_sentence():
+def test_a_port_in_use_is_a_clear_error():
     with http_server() as (url, _):
         script = f"""
 import anyio
@@ -195,7 +195,7 @@ anyio.run(serve_http, build(port={urlsplit(url).port}))
 
 @proves("http.signal")
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_a_signal_ends_the_server_in_order_with_calls_and_streams_open(mode):
+async def test_a_signal_ends_the_server_cleanly_with_open_calls_and_streams(mode):
     with http_server() as (url, process):
         running = anyio.Event()
 

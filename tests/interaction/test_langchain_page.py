@@ -1,4 +1,4 @@
-"""The programs of docs/langchain.md run as they stand there."""
+"""The programs of docs/langchain.md run unchanged."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def service():
 
 @pytest.fixture
 def folder(tmp_path: Path, service) -> Path:
-    """A folder with the files that the programs name."""
+    """Return a folder with the files that the programs name."""
     properties = {"city": {"type": "string"}}
     schema = {"type": "object", "properties": properties, "required": ["city"]}
     tool = http_tool("get_weather", f"{service.base}/echo", schema, description="The weather.")

@@ -1,4 +1,4 @@
-"""UTCP clients behind the bridge: a real server, and a client that knows nothing of MCP."""
+"""UTCP clients behind the bridge: a real server, and a client without MCP."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def config(upstream, tmp_path):
 
 @contextmanager
 def bridge(config):
-    """The URL of a served bridge's manual."""
+    """Return the URL of a served bridge's manual."""
     command = [sys.executable, "-m", "utcp_bridge", "serve", str(config), "--http", "--port", "0"]
     environ = {**os.environ, "UTCP_BRIDGE_BEARER_TOKEN": TOKEN}
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environ) as process:
@@ -76,7 +76,7 @@ async def test_every_tool_is_called_through_the_bridge(upstream, config):
     assert TOKEN not in json.dumps(answer)
 
 
-async def test_a_native_tool_needs_the_bridge_no_more(upstream, config):
+async def test_a_native_tool_is_called_without_the_bridge(upstream, config):
     with bridge(config) as url:
         consumer = await consumer_of(f"{url}?via=native", allowed_origins=[upstream.base])
     async with consumer:

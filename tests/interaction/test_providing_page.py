@@ -1,4 +1,4 @@
-"""The programs of docs/providing.md run as they stand there."""
+"""The programs of docs/providing.md run unchanged."""
 
 import re
 import sys
@@ -17,7 +17,7 @@ FUNCTIONS, ROUTES = re.findall(r"```python\n(.*?)```", (DOCS / "providing.md").r
 
 
 async def reachable(url, **options):
-    """The client, once the server answers."""
+    """Return a client once the server responds."""
     entry = {"name": "weather", "call_template_type": "http", "url": url, **options}
     while True:
         client = await UtcpClient.create({"manual_call_templates": [entry]})

@@ -1,4 +1,4 @@
-"""The configuration and the commands of README.md, typed in an empty folder; only its hosts are on this machine."""
+"""The configuration, commands and program of README.md and of the guide, in an empty folder, with local hosts."""
 
 import json
 import os
@@ -14,18 +14,20 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Security
 from fastapi.security import APIKeyHeader
-from tests.support.source import ROOT
+from tests.support.source import DOCS, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CONFIGURATION = next(block for block in re.findall(r"```json\n(.*?)```", README, re.DOTALL) if "shop" in block)
+GUIDE = (DOCS / "getting-started.md").read_text(encoding="utf-8")
+CONFIGURATION = next(block for block in re.findall(r"```json\n(.*?)```", GUIDE, re.DOTALL) if "shop" in block)
 COMMANDS = next(
-    block for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL) if "utcp-bridge call" in block
+    block for block in re.findall(r"```console\n(.*?)```", GUIDE, re.DOTALL) if "utcp-bridge tools" in block
 )
+CALL, OUTPUT = re.search(r"^\$ (utcp-bridge call .*)\n((?:[^$`].*\n)+)", README, re.MULTILINE).groups()
 PROGRAM = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "providers.json" in block)
 
 
 def application(base: list[str]) -> FastAPI:
-    """The shop, and the weather service with its manual."""
+    """Serve the shop, and the weather service with its manual."""
     app = FastAPI(title="Shop")
 
     @app.get("/orders")
@@ -76,7 +78,7 @@ def typed(line, folder, **environ):
 
 @pytest.fixture
 def folder(base, tmp_path):
-    """The README's files, with their hosts on this machine."""
+    """The files that the pages name, with their hosts on this machine."""
     text = re.sub(r"https://(api|shop)\.example\.com", base, CONFIGURATION)
     (tmp_path / "utcp.json").write_text(text, encoding="utf-8")
     providers = [{"name": "weather", "provider_type": "http", "url": f"{base}/utcp"}]
@@ -90,7 +92,7 @@ def folder(base, tmp_path):
 
 
 @pytest.mark.parametrize("key", ["API_KEY", "shop_API_KEY"])
-def test_the_configuration_works_with_the_key_under_either_of_its_names(folder, key):
+def test_the_configuration_works_with_both_names_of_the_key(folder, key):
     checked = typed("utcp-bridge check -c utcp.json", folder, **{key: "sesame"})
     assert (checked.returncode, checked.stdout.count(" ready ")) == (0, 3), checked.stdout
     assert "warning" not in checked.stdout
@@ -98,7 +100,7 @@ def test_the_configuration_works_with_the_key_under_either_of_its_names(folder, 
     assert json.loads(called.stdout) == {"key": "sesame"}
 
 
-def test_without_the_key_the_shop_is_there_and_what_to_set_is_told(folder):
+def test_without_the_key_the_shop_is_there_and_the_message_says_what_to_set(folder):
     checked = typed("utcp-bridge check -c utcp.json", folder)
     assert (checked.returncode, checked.stdout.count(" ready ")) == (0, 3), checked.stdout
     assert "Set shop_API_KEY or API_KEY in" in checked.stdout
@@ -108,11 +110,20 @@ def test_without_the_key_the_shop_is_there_and_what_to_set_is_told(folder):
 
 
 @pytest.mark.parametrize("line", re.findall(r"^\$ (.*)$", COMMANDS, re.MULTILINE))
-def test_every_line_of_the_command_line_section_works_as_it_stands(folder, line):
+def test_every_line_of_the_command_line_section_works(folder, line):
     done = typed(line, folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_the_call_of_the_readme_prints_the_output_of_the_readme(folder):
+    done = typed(CALL, folder)
+    assert (done.returncode, done.stdout) == (0, OUTPUT)
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 75
 
 
 def test_the_program_works_as_it_stands(folder):

@@ -1,4 +1,4 @@
-"""Real services with descriptions of their own, driven through the bridge by the MCP SDK's client."""
+"""Real services with their own descriptions, called through the bridge with the MCP SDK's client."""
 
 import json
 import socket
@@ -30,7 +30,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], port: int, path: str, **options: Any) -> Iterator[str]:
-    """A service as a process of its own; its URL once it answers at `path`."""
+    """Start a service in its own process. Yield its URL once it responds at `path`."""
     base = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options) as process:
         try:
@@ -50,7 +50,7 @@ def running(command: list[str], port: int, path: str, **options: Any) -> Iterato
 
 @asynccontextmanager
 async def bridged(tmp_path: Path, entry: dict[str, Any]) -> Any:
-    """The bridge on stdio with one manual, and a client of it."""
+    """Start the bridge on stdio with one manual, and yield a client."""
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"manual_call_templates": [entry]}), encoding="utf-8")
     command = StdioServerParameters(command=sys.executable, args=["-m", "utcp_bridge", "serve", str(config)])
@@ -66,7 +66,7 @@ async def call(client: Client, name: str, arguments: dict[str, Any]) -> Any:
 
 
 @pytest.mark.timeout(90)
-async def test_httpbin_is_called_by_its_own_swagger_document(tmp_path: Path) -> None:
+async def test_httpbin_is_called_from_its_own_swagger_document(tmp_path: Path) -> None:
     port = free_port()
     gunicorn = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}", "httpbin:app"]
     with running(gunicorn, port, "/get") as base:
@@ -102,7 +102,7 @@ async def test_a_fastapi_application_gets_exactly_what_its_document_asks_for(tmp
 
 @pytest.mark.timeout(240)
 async def test_a_mock_server_of_a_published_document_accepts_every_request(tmp_path: Path) -> None:
-    """Prism answers 422 to a request that its document does not allow, so it judges ours."""
+    """Prism returns 422 for a request that its document does not allow, so it checks ours."""
     command, environment = node_program("prism", "prism", "@stoplight/prism-cli@5.14.2")
     port = free_port()
     prism = [str(command), "mock", "--errors", "-h", "127.0.0.1", "-p", str(port), str(PETSTORE)]

@@ -14,9 +14,9 @@ def proven():
                     yield from ((node.name, argument.value) for argument in decorator.args)
 
 
-def test_every_requirement_is_proven_by_a_test():
+def test_every_requirement_has_a_test():
     assert set(REQUIREMENTS) - {requirement for _, requirement in proven()} == set()
 
 
-def test_every_proof_names_a_requirement():
+def test_every_test_names_requirements_that_exist():
     assert [(test, requirement) for test, requirement in proven() if requirement not in REQUIREMENTS] == []

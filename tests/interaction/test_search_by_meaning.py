@@ -1,4 +1,4 @@
-"""Search by meaning as hosts and the command line get it: a configured endpoint, real processes."""
+"""Search by meaning for hosts and on the command line: a configured endpoint, real processes."""
 
 import json
 import os
@@ -67,7 +67,7 @@ async def test_hosts_find_tools_by_meaning_for_several_needs_at_once(service, co
     assert ["sloop", "loaf of bread"] in service.inputs
 
 
-async def test_hosts_are_told_when_words_have_to_do(service, configuration):
+async def test_hosts_get_a_note_when_tools_are_ranked_by_words_alone(service, configuration):
     service.open = anyio.Event()
     command = StdioServerParameters(
         command=sys.executable, args=["-m", "utcp_bridge", "serve", str(configuration)], env=environ(KEY)
@@ -85,7 +85,7 @@ async def test_the_command_waits_for_the_vectors(service, configuration):
     assert done.stderr == ""
 
 
-async def test_the_command_tells_why_words_had_to_do(service, configuration):
+async def test_the_command_reports_why_tools_are_ranked_by_words_alone(service, configuration):
     done = await anyio.to_thread.run_sync(lambda: run("-c", str(configuration), "bread", key="wrong-key-of-mine"))
     assert "shop.bake" in done.stdout
     assert "Ranked by words alone" in done.stderr

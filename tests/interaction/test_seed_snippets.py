@@ -1,4 +1,4 @@
-"""The programs that UTCP's own guides show, run as they stand but for the import path and the address."""
+"""The programs of UTCP's own guides run unchanged, except for the import path and the address."""
 
 import json
 import os
@@ -131,7 +131,7 @@ print(client.list_tools())
 
 
 def application() -> FastAPI:
-    """The guide's server; its tool is at the server's own address."""
+    """The guide's server, with its tool at the server's own address."""
     app = FastAPI()
 
     # The discovery endpoint returns the tool manual
@@ -208,7 +208,7 @@ def test_variables_come_from_a_dotenv_file_and_tools_are_found(base, tmp_path):
     assert run(program, tmp_path) == "get_weather Get current weather for a location\n"
 
 
-def test_a_provider_is_registered_by_hand_as_the_encyclopedia_shows(base, tmp_path):
+def test_a_provider_is_registered_in_code_as_the_encyclopedia_shows(base, tmp_path):
     assert "Sunny" in run(PROVIDER_CLIENT.replace("BASE", base), tmp_path)
 
 
@@ -221,7 +221,7 @@ def test_the_synchronous_client_of_the_deep_dive_does_what_its_comments_say(base
     assert result == "{'temperature': 22.5, 'conditions': 'Sunny'}"
 
 
-def test_discovery_by_url_and_conversion_meet_in_one_client(base, tmp_path):
+def test_one_client_uses_discovery_by_url_and_conversion(base, tmp_path):
     names = run(DISCOVERY.replace("BASE", base), tmp_path)
     assert "get_weather" in names
 
@@ -232,7 +232,7 @@ def volumes(base: str) -> dict[str, Any]:
     return {"version": "1.0", "tools": [{"name": "brief", "tool_provider": {"provider_type": "http", "url": url}}]}
 
 
-def test_path_parameters_are_taken_from_the_arguments_and_the_rest_is_the_query(base):
+def test_arguments_fill_path_parameters_and_the_rest_becomes_the_query(base):
     arguments = {"key_type": "isbn", "value": "9780140328721", "format": "json"}
     with UTCPClient() as client:
         client.load_manual_dict(volumes(base), "openlibrary_api")
@@ -257,7 +257,7 @@ def shell(line: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_the_utilities_convert_and_validate_as_they_are_documented(base, tmp_path):
+def test_the_utilities_convert_and_validate_as_documented(base, tmp_path):
     with urllib.request.urlopen(f"{base}/openapi.json") as reply:
         document = {**json.load(reply), "servers": [{"url": base}]}
     (tmp_path / "openapi.json").write_text(json.dumps(document), encoding="utf-8")
@@ -267,7 +267,7 @@ def test_the_utilities_convert_and_validate_as_they_are_documented(base, tmp_pat
     assert "utcp-manual.json" in shell("utcp validate utcp-manual.json", tmp_path)
 
 
-def test_manuals_of_a_served_registry_are_discovered_by_their_tags_and_loaded(tmp_path):
+def test_manuals_of_a_registry_are_found_by_tags_and_loaded(tmp_path):
     for name, tags in {"weather": ["weather"], "maps": ["maps"], "other": ["tea"]}.items():
         [tool] = manual("https://example.com")["tools"]
         document = {"version": "1.0", "tools": [{**tool, "name": f"{name}_tool", "tags": tags}]}

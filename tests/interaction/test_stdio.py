@@ -1,4 +1,4 @@
-"""Serving over stdin and stdout: the wire itself, seen from outside."""
+"""Serving over stdin and stdout, tested from outside on the level of lines."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo":
 
 
 class Peer:
-    """A client that speaks lines."""
+    """A client that reads and writes lines."""
 
     def __init__(self, process):
         self.process = process
@@ -31,7 +31,7 @@ class Peer:
         return self.number
 
     def receive(self, ident):
-        """The reply to a request; everything before it must be JSON-RPC too."""
+        """Return the reply to a request. Every line before it must be JSON-RPC too."""
         while True:
             message = json.loads(self.process.stdout.readline())
             assert message["jsonrpc"] == "2.0"
@@ -60,7 +60,7 @@ def peer():
 
 
 def wait_in_flight(connected, calls):
-    """Start calls that never end, and return when all of them run."""
+    """Start calls that never end. Return when all of them run."""
     for _ in range(calls):
         connected.request("tools/call", name="demo_wait", arguments={}, _meta={"progressToken": connected.number})
     running = 0
@@ -69,7 +69,7 @@ def wait_in_flight(connected, calls):
 
 
 @proves("stdio.pure")
-def test_prints_and_children_do_not_reach_the_wire():
+def test_prints_and_child_processes_do_not_write_to_the_host():
     with peer() as connected:
         reply = connected.ask("tools/call", name="demo_chatter", arguments={})
         assert reply["result"]["content"][0]["text"] == "quiet"
@@ -94,7 +94,7 @@ def test_the_server_ends_when_stdin_closes(calls):
 
 @proves("stdio.signal")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_server_in_order(number):
+def test_a_signal_ends_the_server_cleanly(number):
     with peer() as connected:
         wait_in_flight(connected, 20)
         started = monotonic()
@@ -116,7 +116,7 @@ def test_garbage_does_not_end_the_session():
 
 
 @proves("stdio.files")
-def test_files_serve_as_well_as_pipes(tmp_path):
+def test_stdin_and_stdout_can_be_files(tmp_path):
     requests, replies = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     messages = [
         {"id": 1, "method": "initialize", "params": INITIALIZE},

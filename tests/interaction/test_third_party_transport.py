@@ -1,4 +1,4 @@
-"""A transport of another package, as docs/transports/index.md and docs/testing.md show it, found by its entry point."""
+"""A transport of another package, as in docs/transports/index.md and docs/testing.md, found by its entry point."""
 
 import os
 import re
@@ -30,7 +30,7 @@ asyncio.run(main())
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A folder with the transport as an installed package with an entry point."""
+    """Return a folder with the transport as an installed package with an entry point."""
     code = snippet_named(CARRIER)
     assert len(code.splitlines()) <= 48
     (tmp_path / "my_package").mkdir()
@@ -62,7 +62,7 @@ def test_the_example_is_found_by_its_entry_point_discovered_and_called(package: 
 
 
 def run_suite(package: Path) -> tuple[int, str]:
-    """Run the contract suite in the package's own pytest session, with the peer that docs/testing.md shows."""
+    """Run the contract suite in the package's own pytest session, with the peer of docs/testing.md."""
     (package / "conftest.py").write_text('pytest_plugins = ["utcp_bridge.testing.plugin"]\n')
     (package / PEER).write_text(snippet_named(PEER), encoding="utf-8")
     (package / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers -p no:cacheprovider -p no:timeout\n")

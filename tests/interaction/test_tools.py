@@ -22,7 +22,7 @@ def text_of(result):
 
 
 @proves("list.paging")
-async def test_every_tool_is_listed_once_and_always_in_the_same_order(bridge):
+async def test_every_tool_is_listed_once_in_a_stable_order(bridge):
     pages, again = await bridge.list_all(), await bridge.list_all()
     names = [tool.name for page in pages for tool in page]
     assert names == [tool.name for page in again for tool in page]
@@ -35,14 +35,14 @@ async def test_every_tool_is_listed_once_and_always_in_the_same_order(bridge):
 
 
 @proves("list.names")
-async def test_every_name_is_one_that_any_host_takes(bridge):
+async def test_every_host_accepts_every_name(bridge):
     names = [tool.name for page in await bridge.list_all() for tool in page]
     assert all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,47}", name) for name in names)
     assert len({name.casefold() for name in names}) == len(names)
 
 
 @proves("list.schemas")
-async def test_every_schema_is_one_that_any_host_takes(bridge):
+async def test_every_host_accepts_every_schema(bridge):
     for page in await bridge.list_all():
         for tool in page:
             assert tool.input_schema["type"] == "object"
@@ -52,7 +52,7 @@ async def test_every_schema_is_one_that_any_host_takes(bridge):
 
 
 @proves("list.isolation")
-async def test_broken_schemas_cost_nobody_the_list(bridge):
+async def test_broken_schemas_leave_the_list_intact(bridge):
     listed = {tool.name: tool for page in await bridge.list_all() for tool in page}
     for name in ("bad_text", "bad_list", "bad_open"):
         assert listed[name].input_schema["type"] == "object"
@@ -60,14 +60,14 @@ async def test_broken_schemas_cost_nobody_the_list(bridge):
 
 
 @proves("list.stale")
-async def test_a_cursor_that_is_not_ours_is_refused(bridge):
+async def test_a_malformed_cursor_is_refused(bridge):
     with anyio.fail_after(15), pytest.raises(MCPError) as caught:
         await bridge.client.list_tools(cursor="MTAu", cache_mode="bypass")
     assert caught.value.code == -32602
 
 
 @proves("list.changed")
-async def test_a_changed_list_is_announced_and_then_seen(bridge):
+async def test_a_changed_list_is_announced_and_then_listed(bridge):
     before = {tool.name for page in await bridge.list_all() for tool in page}
     bridge.changed = anyio.Event()
     await bridge.call("demo_grow")
@@ -83,7 +83,7 @@ def test_the_server_says_that_it_announces_changes(bridge):
 
 
 @proves("call.names", "result.text")
-async def test_a_tool_answers_to_both_its_names(bridge):
+async def test_a_tool_is_called_by_both_its_names(bridge):
     assert text_of(await bridge.call("demo_greet")) == "Good morning"
     assert text_of(await bridge.call("demo.greet")) == "Good morning"
 
@@ -122,7 +122,7 @@ async def test_partial_results_arrive_while_the_call_runs(bridge):
 
 
 @proves("call.cancel")
-async def test_a_call_that_the_client_gives_up_is_cancelled(bridge):
+async def test_a_call_that_the_client_cancels_is_cancelled(bridge):
     before = int(text_of(await bridge.call("demo_cancellations")))
     with anyio.CancelScope() as scope:
 
@@ -145,7 +145,7 @@ async def test_structured_content_fits_the_output_schema(bridge):
 
 
 @proves("result.unexpected")
-async def test_a_reply_that_does_not_fit_arrives_whole(bridge):
+async def test_a_reply_that_does_not_fit_its_schema_arrives_whole(bridge):
     result = await bridge.call("demo_odd_order")
     assert result.structured_content == {"more": [1], "_unexpected": {"/id": "a-7"}}
     assert json.loads(text_of(result)) == {"id": "a-7", "note": None, "more": [1]}
@@ -163,7 +163,7 @@ async def test_bytes_arrive_as_content_of_their_kind(bridge):
 
 
 @proves("result.blocks")
-async def test_a_malformed_block_does_not_void_the_others(bridge):
+async def test_a_malformed_block_leaves_the_others_intact(bridge):
     assert [block.text for block in (await bridge.call("demo_blocks")).content] == ['{"type":"weird"}', "fine"]
 
 
@@ -171,11 +171,11 @@ async def test_a_malformed_block_does_not_void_the_others(bridge):
 async def test_a_large_result_is_cut_with_a_notice(bridge):
     shown, notice = (await bridge.call("demo_large")).content
     assert shown.text == "ü" * 500_000
-    assert notice.text == "[The result has 1600000 bytes; only the first 1000000 are shown. Ask for less.]"
+    assert notice.text == "[The result has 1600000 bytes. Only the first 1000000 are shown. Ask for less.]"
 
 
 @proves("error.refused")
-async def test_an_upstream_refusal_says_what_can_be_done(bridge):
+async def test_an_upstream_refusal_has_a_remedy(bridge):
     result = await bridge.call("demo_refuse")
     assert result.is_error
     assert text_of(result) == 'The shop answered 404. Check the id.\n{"error":"no such order"}'
@@ -190,7 +190,7 @@ async def test_wrong_arguments_are_an_error_result(bridge):
 
 
 @proves("error.foreign")
-async def test_an_unforeseen_exception_shows_none_of_its_text(bridge):
+async def test_an_unexpected_exception_does_not_show_its_text(bridge):
     result = await bridge.call("demo_crash")
     assert result.is_error
     assert "hunter2" not in result.model_dump_json()
@@ -204,7 +204,7 @@ async def test_a_search_finds_tools_by_what_they_do(bridge):
 
 
 @proves("meta.call")
-async def test_call_tool_calls_by_name_and_teaches_the_schema(bridge):
+async def test_call_tool_calls_by_name_and_returns_the_schema_for_wrong_arguments(bridge):
     assert text_of(await bridge.call("call_tool", {"name": "demo.greet"})) == "Good morning"
     wrong = await bridge.call("call_tool", {"name": "demo_strict", "arguments": {}})
     assert wrong.is_error
@@ -218,7 +218,7 @@ def test_instructions_name_the_providers(bridge):
 
 @proves("list.by_client")
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-async def test_a_client_is_shown_the_list_for_its_name(mode):
+async def test_a_client_gets_the_exposure_for_its_name(mode):
     server = build(exposure="all", exposure_by_client={"cursor*": "search"})
     for name, count in (("cursor-vscode", 2), ("inspector", 500)):
         info = types.Implementation(name=name, version="1")

@@ -16,9 +16,10 @@ _HEAD = """\
 
 <!-- Written by `scripts/interop --record`; run it again rather than editing. -->
 
-The transports against programs that others wrote, each a real process on loopback. `scripts/interop` installs all of
-them below `.tools` (Debian packages unpacked, Python and npm environments of their own) and runs every line below;
-`scripts/interop --light`, the Debian and Python part, belongs to every change.
+The transports are tested against programs that others wrote, each a real process on loopback.
+
+`scripts/interop` installs all of them below `.tools` (unpacked Debian packages, Python and npm environments of their
+own) and runs every line below. `scripts/interop --light`, the Debian and Python part, belongs to every change.
 
 Last run: {date}, {system}, Python {python}: {passed} passed, {failed} failed, {skipped} skipped in {seconds:.0f} s
 (programs installed beforehand).

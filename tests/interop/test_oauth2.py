@@ -55,7 +55,7 @@ async def test_a_secret_full_of_signs_is_taken_at_once_and_its_token_kept(opened
 
 
 @pytest.mark.needs(PROVIDER)
-async def test_a_wrong_secret_is_told_without_showing_it(opened) -> None:
+async def test_a_wrong_secret_is_reported_without_showing_it(opened) -> None:
     port = free_port()
     base = f"http://127.0.0.1:{port}"
     command = [PROVIDER.command, SERVER, str(port), CLIENT, SECRET, "client_secret_basic"]

@@ -93,7 +93,7 @@ async def test_a_registry_cannot_point_at_addresses_of_this_machine():
         async with await client_of({"registry": base, "name": "acme"}) as client:
             assert not client.tools()
             assert "neither https nor the registry's own address" in problems(client)
-            assert problems(client).count("may not connect") == 3
+            assert problems(client).count("must not connect") == 3
         assert canary.seen == []
         async with await client_of({"registry": base, "name": "acme", "allowed_origins": [inside]}) as client:
             assert next(state for state in client.report() if state.name == "acme_m0").status == "ready"

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.tools import make_tool
 
-from utcp_bridge.manuals.repository import Change, InMemoryToolRepository
+from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, unknown_tool
 
 
 def test_tools_are_found_by_their_utcp_name() -> None:
@@ -64,3 +64,15 @@ def test_a_listener_is_not_called_after_it_unsubscribed() -> None:
     unsubscribe()
     repository.replace("peer", [make_tool()])
     assert len(repository.tools()) == 1
+
+
+def test_an_unknown_tool_is_compared_with_a_limited_number_of_names() -> None:
+    names = [f"{manual}.tool_{number}" for manual in ("shop", "bank") for number in range(2_000)]
+    assert "Did you mean bank.tool_7" in str(unknown_tool("bank.tol_7", names))
+
+
+def test_an_unknown_tool_without_a_near_name_has_the_remedy_alone() -> None:
+    error = unknown_tool("x" * 1_000, ["shop.status"], remedy="Look at the list.")
+    assert str(error) == f"There is no tool {'x' * 128!r}. Look at the list."
+    assert unknown_tool("x", []).remedy is None
+    assert unknown_tool("x", [], related=["a.b"]).remedy == "Did you mean a.b?"

@@ -1,4 +1,4 @@
-"""Servers and sessions for the tests of the wire."""
+"""Servers and sessions for the tests of connections."""
 
 import anyio
 import pytest
@@ -11,7 +11,7 @@ from utcp_bridge.net.http import HttpPool
 
 @pytest.fixture
 async def deadline(anyio_backend):
-    """Ends a test that waits for something that does not come."""
+    """End a test that waits too long."""
     with anyio.fail_after(10):
         yield
 
@@ -24,7 +24,7 @@ async def server():
 
 @pytest.fixture
 async def canary():
-    """Another origin, where nothing may ever arrive."""
+    """Start another origin, to which nothing must connect."""
     async with faulty_server() as running:
         yield running
         assert running.connections == 0
@@ -39,5 +39,5 @@ async def pool():
 
 @pytest.fixture
 def session(pool, server):
-    """A session of an operator's manual that may reach `server`."""
+    """Return the session of an operator's manual that may reach `server`."""
     return pool.session(Source("shop", exempt=frozenset({server.endpoint})))

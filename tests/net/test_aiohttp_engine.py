@@ -1,4 +1,4 @@
-"""What the engine makes of broken, oversized and hostile answers, each from a real server."""
+"""Errors of the engine for broken, oversized and hostile replies, each from a real server."""
 
 import asyncio
 import resource
@@ -48,7 +48,7 @@ def get(server, path):
         ("/bomb?as=deflate", ReplyTooLarge),
     ],
 )
-async def test_every_fault_has_its_own_error(session, server, path, error):
+async def test_each_fault_of_an_upstream_has_its_own_error(session, server, path, error):
     with pytest.raises(error) as caught:
         await session.request(get(server, path + ("&" if "?" in path else "?") + "key=canary-key"))
     assert server.endpoint in caught.value.message
@@ -61,7 +61,7 @@ async def test_endless_headers_end_in_an_error(session, server):
         await session.request(get(server, "/endless-headers"))
 
 
-async def test_a_body_that_breaks_is_not_asked_for_again(session, server):
+async def test_a_request_is_not_repeated_after_a_broken_body(session, server):
     with pytest.raises(ConnectionLost):
         await session.request(RequestParts("POST", f"{server.url}/rst", [], b"order"))
     with pytest.raises(ConnectionLost):
@@ -69,14 +69,14 @@ async def test_a_body_that_breaks_is_not_asked_for_again(session, server):
     assert len(server.requests) == 2
 
 
-async def test_a_deadline_in_the_middle_of_a_body_closes_the_upstream_connection(session, server):
+async def test_a_deadline_during_a_body_closes_the_upstream_connection(session, server):
     with anyio.move_on_after(0.2) as scope:
         await session.request(get(server, "/stall"))
     assert scope.cancelled_caught
     await server.gone.wait()
 
 
-async def test_two_hundred_megabytes_of_zeros_cost_hardly_any_memory(session, server):
+async def test_a_compressed_body_of_200_megabytes_needs_little_memory(session, server):
     with pytest.raises(ReplyTooLarge):
         await session.request(get(server, "/bomb"))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -95,12 +95,12 @@ async def test_the_size_limit_counts_decoded_bytes_and_can_be_set_per_request(se
         await session.request(get(server, "/ok"), max_bytes=10)
 
 
-async def test_a_large_body_in_many_chunks_comes_whole(session, server):
+async def test_a_large_body_in_many_chunks_arrives_whole(session, server):
     server.answers["/large"] = answer(bytes(range(256)) * 3000, "application/octet-stream")
     assert (await session.request(get(server, "/large"))).body == bytes(range(256)) * 3000
 
 
-async def test_an_encoding_nobody_decodes_is_malformed_not_passed_on(session, server):
+async def test_an_unknown_content_encoding_is_malformed(session, server):
     server.answers["/odd"] = answer(b"xx", extra="Content-Encoding: gzip, br\r\n")
     with pytest.raises(MalformedReply, match="'gzip, br'"):
         await session.request(get(server, "/odd"))
@@ -108,14 +108,14 @@ async def test_an_encoding_nobody_decodes_is_malformed_not_passed_on(session, se
     assert (await session.request(get(server, "/plain"))).value() == {}
 
 
-async def test_a_body_that_is_not_what_its_encoding_says_is_malformed(session, server):
+async def test_a_body_that_does_not_match_its_content_encoding_is_malformed(session, server):
     server.answers["/lie"] = answer(b"this is no gzip at all", extra="Content-Encoding: gzip\r\n")
-    with pytest.raises(MalformedReply, match="does not decompress"):
+    with pytest.raises(MalformedReply, match="cannot be decompressed"):
         await session.request(get(server, "/lie"))
 
 
 async def test_a_peer_that_never_accepts_is_unreachable_within_the_connect_timeout():
-    """A full backlog: the kernel drops further connection attempts."""
+    """The backlog is full, so the kernel drops further connection attempts."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -143,7 +143,7 @@ async def test_a_proxy_that_refuses_the_tunnel_makes_the_target_unreachable(pool
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
         host, port = proxy.sockets[0].getsockname()
         session = pool.session(Source("shop", proxy=f"http://{host}:{port}"))
-        with pytest.raises(Unreachable, match="the proxy answered 403"):
+        with pytest.raises(Unreachable, match="the proxy returned 403"):
             await session.request(RequestParts("GET", "https://upstream.invalid/"))
 
 
@@ -157,7 +157,7 @@ async def test_names_that_do_not_exist_are_unreachable(server):
     await pool.aclose()
 
 
-async def test_every_waiter_for_one_name_gets_the_gates_verdict():
+async def test_concurrent_lookups_of_one_name_all_get_the_guards_error():
     asked = anyio.Event()
 
     async def private(host, port):
@@ -183,7 +183,7 @@ async def test_every_waiter_for_one_name_gets_the_gates_verdict():
 
 
 async def test_a_name_that_flips_to_loopback_is_refused_at_the_next_connection(canary):
-    """Rebinding: each new connection resolves anew or uses an address that was checked, never a stranger."""
+    """DNS rebinding: each new connection resolves again or uses a checked address, never an unchecked one."""
     answers = [["127.0.0.1"]]
 
     async def flipping(host, port):
@@ -196,7 +196,7 @@ async def test_a_name_that_flips_to_loopback_is_refused_at_the_next_connection(c
     await pool.aclose()
 
 
-async def test_the_resolver_gives_only_the_family_that_was_asked_for():
+async def test_the_resolver_returns_only_the_requested_address_family():
     async def both(host, port):
         return ["93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"]
 
@@ -208,18 +208,18 @@ async def test_the_resolver_gives_only_the_family_that_was_asked_for():
 
 
 async def test_a_handshake_is_never_redirected(session, server, canary):
-    with pytest.raises(Rejected, match="handshake with a redirect"):
+    with pytest.raises(Rejected, match="redirects the WebSocket handshake"):
         async with session.websocket(f"ws://{server.endpoint}/moved?to={canary.url}"):
             pass
 
 
-async def test_a_refused_handshake_names_the_place_without_its_query(session, server):
+async def test_a_refused_handshake_names_the_url_without_its_query(session, server):
     with pytest.raises(Rejected, match=r"/ok refused the WebSocket handshake\.$"):
         async with session.websocket(f"ws://{server.endpoint}/ok?key=canary"):
             pass
 
 
-async def test_tls_failures_say_what_failed(pool, tmp_path):
+async def test_tls_errors_say_what_failed(pool, tmp_path):
     async with faulty_server(tls=Authority.create(tmp_path).server_context()) as secure, faulty_server() as plain:
         session = pool.session(Source("shop", exempt=frozenset({secure.endpoint, plain.endpoint})))
         with pytest.raises(Unreachable, match="certificate is not accepted"):
@@ -230,12 +230,12 @@ async def test_tls_failures_say_what_failed(pool, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["X A", "", "X:", "X\r\nY", "ü"])
-def test_a_header_name_that_is_no_token_is_refused(name):
+def test_an_invalid_header_name_is_refused(name):
     with pytest.raises(InvalidArguments, match="header name"):
         framed([(name, "1")])
 
 
-def test_repeated_headers_keep_every_value_and_framing_headers_go():
+def test_repeated_headers_keep_all_values_and_framing_headers_are_dropped():
     headers = framed([("X-A", "1"), ("Content-length", "9"), ("x-a", "2")])
     assert list(headers.items()) == [("X-A", "1"), ("X-A", "2")]
 
@@ -253,19 +253,19 @@ def test_repeated_headers_keep_every_value_and_framing_headers_go():
         (aiohttp.ClientPayloadError("cut"), ConnectionLost),
     ],
 )
-def test_what_the_engine_raises_becomes_ours_and_names_the_host_only(error, ours):
+def test_exceptions_of_the_engine_map_to_our_errors_and_name_only_the_host(error, ours):
     translated = translate(error, "https://user:pass@api.example.com/x?key=canary")
     assert type(translated) is ours
     assert "canary" not in str(translated)
     assert "pass" not in str(translated)
 
 
-def test_our_own_errors_pass_through():
+def test_our_own_errors_are_not_mapped():
     ours = PolicyError("no")
     assert translate(ours, "https://api.example.com/") is ours
 
 
-async def test_a_server_on_ipv6_loopback_is_reached_by_its_literal():
+async def test_a_server_on_ipv6_loopback_is_reached_by_its_address():
     async with faulty_server(host="::1") as server:
         port = server.url.rpartition(":")[2]
         pool = HttpPool(Guard())
@@ -274,7 +274,7 @@ async def test_a_server_on_ipv6_loopback_is_reached_by_its_literal():
         await pool.aclose()
 
 
-async def test_a_dead_port_is_unreachable_and_says_why(pool):
+async def test_a_closed_port_is_unreachable_and_the_message_says_why(pool):
     async with faulty_server() as gone:
         endpoint = gone.endpoint
     with pytest.raises(Unreachable, match=f"No connection to {endpoint}: .*refused"):

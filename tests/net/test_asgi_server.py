@@ -1,4 +1,4 @@
-"""Serving until a signal, in a process of its own."""
+"""Serving until a signal arrives, in a process of its own."""
 
 import signal
 import subprocess
@@ -28,7 +28,7 @@ print("closed" if listener.fileno() == -1 else "open", flush=True)
 """
 
 
-def test_a_signal_ends_it_in_order_and_with_status_0():
+def test_a_signal_ends_the_server_with_status_0():
     for number in (signal.SIGTERM, signal.SIGINT):
         with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True) as process:
             port = int(process.stdout.readline())

@@ -1,10 +1,10 @@
-"""Pauses between tries, on a clock of the test's own."""
+"""Pauses between tries, on a clock that the test sets."""
 
 from utcp_bridge.net.backoff import Backoff
 
 
-def test_the_first_failure_costs_nothing_and_further_ones_double_up_to_the_most() -> None:
-    backoff, pauses, now = Backoff(first=1, most=8), [], 100.0
+def test_the_first_failure_has_no_pause_and_later_pauses_double_to_the_maximum() -> None:
+    backoff, pauses, now = Backoff(first=1, maximum=8), [], 100.0
     for _ in range(7):
         backoff.failed(now)
         pauses.append(backoff.pause(now))
@@ -12,7 +12,7 @@ def test_the_first_failure_costs_nothing_and_further_ones_double_up_to_the_most(
     assert pauses == [0, 1, 2, 4, 8, 8, 8]
 
 
-def test_a_pause_goes_by() -> None:
+def test_a_pause_ends() -> None:
     backoff = Backoff(first=4)
     assert backoff.pause(0) == 0
     backoff.failed(10)
@@ -20,7 +20,7 @@ def test_a_pause_goes_by() -> None:
     assert [backoff.pause(10), backoff.pause(13), backoff.pause(14), backoff.pause(99)] == [4, 1, 0, 0]
 
 
-def test_what_lived_long_enough_starts_afresh_and_what_came_up_for_a_moment_does_not() -> None:
+def test_pauses_start_again_only_after_a_long_success() -> None:
     backoff = Backoff(first=1, healthy=60)
     for start, end, pause in ((0, 1, 0), (1, 2, 1), (3, 10, 2), (12, 80, 0), (80, 81, 1)):
         backoff.started(start)

@@ -1,4 +1,4 @@
-"""The connect gate, with a stub resolver and a recording connect function: nothing is ever dialled."""
+"""The guard, with a stub resolver and a connect function that only records: no test opens a connection."""
 
 import socket
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ OPERATOR = Source("local")
 
 
 class Names:
-    """Answers each look-up with the next list of addresses, and counts."""
+    """Returns the next list of addresses for each look-up, and counts the look-ups."""
 
     def __init__(self, *answers: Iterable[str]) -> None:
         self.answers = list(answers)
@@ -31,7 +31,7 @@ class Names:
 
 
 class Dialler:
-    """Records where a connection would have gone."""
+    """Records the address of each connection."""
 
     def __init__(self, *, refuse: int = 0) -> None:
         self.dialled: list[Address] = []
@@ -82,7 +82,7 @@ class Dialler:
         ("4000::1", "reserved"),
     ],
 )
-async def test_no_address_within_reach_passes_for_public(address, kind):
+async def test_no_non_public_address_counts_as_public(address, kind):
     with pytest.raises(PolicyError) as caught:
         await Guard(Names([PUBLIC, address])).resolve("api.example.com", 443, REMOTE)
     assert f"it is a {kind} address" in caught.value.message
@@ -120,7 +120,7 @@ async def test_public_addresses_pass(address):
         ("①②⑦.⓪.⓪.①", None),
     ],
 )
-async def test_every_spelling_of_loopback_and_metadata_is_refused_before_anything_is_dialled(spelling, resolves_to):
+async def test_all_forms_of_loopback_and_metadata_addresses_are_refused_before_connecting(spelling, resolves_to):
     names, dialler = Names(*([resolves_to] if resolves_to else [])), Dialler()
     with pytest.raises(PolicyError):
         await Guard(names, dialler).connect_tcp(spelling, 80, REMOTE)
@@ -128,7 +128,7 @@ async def test_every_spelling_of_loopback_and_metadata_is_refused_before_anythin
     assert len(names.asked) == (1 if resolves_to else 0)
 
 
-async def test_the_name_is_resolved_once_and_the_checked_address_is_the_one_dialled():
+async def test_the_name_is_resolved_once_and_the_checked_address_is_used():
     names, dialler = Names([PUBLIC], ["127.0.0.1"]), Dialler()
     await Guard(names, dialler).connect_tcp("rebind.example", 443, REMOTE)
     assert names.asked == [("rebind.example", 443)]
@@ -141,7 +141,7 @@ async def test_the_next_address_is_tried_when_one_refuses():
     assert [address.host for address in dialler.dialled] == [PUBLIC6, PUBLIC]
 
 
-async def test_when_every_address_refuses_the_error_names_the_endpoint_and_the_reason():
+async def test_if_all_addresses_refuse_the_error_names_endpoint_and_reason():
     with pytest.raises(Unreachable, match=r"api\.example\.com:443: Connection refused"):
         await Guard(Names([PUBLIC, PUBLIC6]), Dialler(refuse=2)).connect_tcp("api.example.com", 443, REMOTE)
 
@@ -162,7 +162,7 @@ async def test_an_exempt_pair_is_exempt_for_its_port_only():
         Source("a", Trust.REMOTE, exempt=frozenset({"[::1]:9000"})),
     ],
 )
-async def test_what_the_operator_named_is_exempt(source):
+async def test_endpoints_that_the_operator_named_are_exempt(source):
     assert await Guard().resolve("::1", 9000, source) == [Address("::1", 9000, socket.AF_INET6)]
 
 
@@ -171,7 +171,7 @@ async def test_the_origin_of_a_fetched_manual_is_not_exempt_by_itself():
         await Guard().resolve("127.0.0.1", 9000, Source("a", Trust.REMOTE, origin="http://127.0.0.1:9000"))
 
 
-async def test_an_allowed_network_lets_its_addresses_through_mapped_ones_too():
+async def test_an_allowed_network_allows_its_addresses_also_mapped_ones():
     source = Source("a", Trust.REMOTE, allow_networks=("10.0.0.0/8", "fd00::/8"))
     guard = Guard(Names(["10.9.8.7", "::ffff:10.9.8.7", "fd12::1"], ["192.168.0.1"]))
     assert len(await guard.resolve("service", 80, source)) == 3
@@ -179,7 +179,7 @@ async def test_an_allowed_network_lets_its_addresses_through_mapped_ones_too():
         await guard.resolve("service", 80, source)
 
 
-async def test_a_network_that_is_none_is_the_operators_to_correct():
+async def test_an_invalid_network_is_a_configuration_error():
     with pytest.raises(ConfigError, match="allow_networks"):
         await Guard().resolve("127.0.0.1", 80, Source("a", allow_networks=("10.0.0/33",)))
 
@@ -194,7 +194,7 @@ async def test_a_name_that_cannot_be_encoded_is_unreachable():
         await Guard().resolve("a" * 64 + ".invalid", 80, REMOTE)
 
 
-async def test_the_system_resolver_and_dialler_reach_a_real_server():
+async def test_the_system_resolver_and_connector_reach_a_real_server():
     accepted = anyio.Event()
 
     async def handle(stream):
@@ -222,19 +222,19 @@ async def test_other_schemes_are_refused(url):
 
 
 @pytest.mark.parametrize("url", ["", "//api.example.com/x", "https:///x", "http://a:99999/", "http://[::1/"])
-async def test_what_is_no_url_is_said_so_without_repeating_it(url):
+async def test_an_invalid_url_is_reported_without_repeating_it(url):
     with pytest.raises(ConfigError, match="A URL"):
         Guard().check_url(url, OPERATOR)
 
 
 @pytest.mark.parametrize("url", ["https://user@api.example.com/", "https://user:pass@api.example.com/"])
-async def test_a_user_in_the_url_is_refused_and_its_password_not_repeated(url):
+async def test_a_url_with_a_user_is_refused_without_repeating_the_password(url):
     with pytest.raises(PolicyError) as caught:
         Guard().check_url(url, OPERATOR)
     assert "pass@" not in str(caught.value)
 
 
-async def test_an_operators_manual_may_name_any_origin_with_credentials():
+async def test_an_operators_manual_may_use_any_origin_with_credentials():
     assert Guard().check_url("HTTP://Anywhere.Example:80/x?y", OPERATOR, credentials=True) == "http://anywhere.example"
 
 
@@ -266,7 +266,7 @@ async def test_a_fetched_manual_reaches_its_own_origin_and_public_https_without_
             Guard().check_url(url, source, credentials=credentials)
 
 
-async def test_a_refused_origin_comes_with_the_line_that_would_allow_it():
+async def test_the_error_of_a_refused_origin_has_the_line_that_allows_it():
     with pytest.raises(PolicyError) as caught:
         Guard().check_url("https://other.example/x?key=1", REMOTE, credentials=True)
     assert caught.value.remedy == 'If that is intended, add "allowed_origins": ["https://other.example"] to the manual.'
@@ -280,7 +280,7 @@ async def test_a_token_url_is_https_or_named_by_the_operator():
         guard.check_token_url("http://login.example/token", OPERATOR)
 
 
-async def test_addresses_are_what_clients_do_not_resolve():
+async def test_hosts_that_clients_do_not_resolve_count_as_addresses():
     assert looks_like_address("127.1")
     assert looks_like_address("::1")
     assert not looks_like_address("0x7f.1")
@@ -292,7 +292,7 @@ async def test_a_mapped_public_address_has_no_class():
     assert address_class(ip_address("::ffff:93.184.216.34")) is None
 
 
-async def test_a_refused_connection_is_told_in_the_systems_words():
+async def test_a_refused_connection_has_the_systems_message():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]

@@ -14,7 +14,7 @@ from utcp_bridge.net.request import RequestParts
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
 
 
-def test_importing_the_seam_loads_no_client_library():
+def test_importing_the_pool_loads_no_client_library():
     program = (
         "import sys, utcp_bridge.net.http, utcp_bridge.net.guard, utcp_bridge.net.reply, utcp_bridge.auth.models;"
         "print(sorted({'aiohttp', 'httpx2', 'yarl', 'authlib'} & set(sys.modules)))"

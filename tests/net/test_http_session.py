@@ -38,7 +38,7 @@ def api_key(server, **fields):
     return Credentials(parse_auth(auth), frozenset({server.url}))
 
 
-async def test_a_request_goes_out_as_it_was_written(session, server):
+async def test_a_request_is_sent_unchanged(session, server):
     body = "smörgås".encode()
     parts = RequestParts(
         "PATCH", f"{server.url}/echo?q=a%2Fb&q=%20&%2e=..", [("X-A", "1"), ("x-a", "2"), ("X-u", "ü")], body
@@ -57,7 +57,7 @@ async def test_a_request_goes_out_as_it_was_written(session, server):
     assert seen.header("user-agent").startswith("utcp-bridge/")
 
 
-async def test_a_preview_is_the_request_to_the_last_header(session, server):
+async def test_a_preview_has_all_headers_of_the_request(session, server):
     parts = RequestParts("POST", f"{server.url}/echo?q=a%2Fb", [("X-A", "1"), ("X-u", "ü")], b"{}")
     preview = await session.preview(parts, credentials=api_key(server))
     assert server.requests == []
@@ -67,7 +67,7 @@ async def test_a_preview_is_the_request_to_the_last_header(session, server):
     assert (preview.line, preview.messages) == (f"POST {server.url}{seen.target}", (seen.body,))
 
 
-async def test_a_preview_keeps_the_rules_for_targets_and_credentials(session, server):
+async def test_a_preview_follows_the_rules_for_targets_and_credentials(session, server):
     with pytest.raises(PolicyError):
         await session.preview(get("http://user:secret@127.0.0.1/"))
     with pytest.raises(PolicyError):
@@ -103,7 +103,7 @@ async def test_a_url_that_would_break_the_request_line_is_refused(session, serve
 
 
 @pytest.mark.parametrize("header", [("X-A", "a\r\nX-B: c"), ("X A", "b"), ("X\n", "c")])
-async def test_a_header_that_would_break_out_of_its_line_is_refused_without_repeating_it(session, server, header):
+async def test_a_header_with_a_line_break_is_refused_without_repeating_it(session, server, header):
     with pytest.raises(InvalidArguments) as caught:
         await session.request(get(f"{server.url}/ok", header))
     assert "X-B" not in str(caught.value)
@@ -138,7 +138,7 @@ async def test_the_proxy_does_not_open_literal_private_addresses(pool, canary):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]", "0x7f.1"])
-async def test_what_the_gate_refuses_is_never_dialled(pool, canary, host):
+async def test_nothing_connects_to_a_target_that_the_guard_refuses(pool, canary, host):
     session = pool.session(Source("shop", Trust.REMOTE, origin="https://shop.example"))
     port = canary.endpoint.rpartition(":")[2]
     with pytest.raises(PolicyError):
@@ -150,7 +150,7 @@ async def test_a_user_in_the_url_is_refused(session, server, canary):
         await session.request(get(f"http://u:p@{canary.endpoint}/"))
 
 
-async def test_targets_are_judged_anew_when_too_many_are_remembered(session, server, monkeypatch):
+async def test_targets_are_checked_again_when_too_many_are_kept(session, server, monkeypatch):
     monkeypatch.setattr("utcp_bridge.net.http_session._MAX_TARGETS", 1)
     for _ in range(2):
         assert (await session.request(get(f"{server.url}/ok"))).status == 200
@@ -158,7 +158,7 @@ async def test_targets_are_judged_anew_when_too_many_are_remembered(session, ser
             await session.request(get("http://nowhere.invalid./"))
 
 
-# --- redirects (test_engine_redirects.py has the rules)
+# --- redirects (test_aiohttp_engine_redirects.py tests the rules)
 
 
 async def test_three_redirects_are_followed_and_the_fourth_is_an_error(session, server):
@@ -184,7 +184,7 @@ async def test_credentials_are_not_sent_to_an_origin_they_were_not_given_for(poo
             pass
 
 
-async def test_a_key_in_the_query_or_a_cookie_takes_its_place_on_the_request(session, server):
+async def test_a_key_is_added_to_the_query_or_to_the_cookies(session, server):
     await session.request(
         get(f"{server.url}/echo?key=forged&a=1"), credentials=api_key(server, var_name="key", location="query")
     )
@@ -212,7 +212,7 @@ async def test_a_token_that_was_revoked_early_is_renewed_once(pool):
         assert (first.status, second.status, len(upstream.requests)) == (200, 200, 2)
 
 
-async def test_a_resource_that_refuses_a_fresh_token_is_asked_twice_and_no_more(pool):
+async def test_a_resource_that_refuses_a_new_token_is_requested_only_twice(pool):
     async with authorization_server() as upstream:
         session = pool.session(Source("shop", exempt=frozenset({upstream.endpoint})))
         upstream.clock = 100
@@ -230,7 +230,7 @@ async def test_a_renewal_that_fails_is_the_error_of_the_call(pool):
             await session.request(get(upstream.resource_url), credentials=oauth(pool, upstream))
 
 
-async def test_a_401_without_anything_to_renew_is_an_answer(session, server):
+async def test_a_401_without_a_renewable_token_is_returned(session, server):
     reply = await session.request(get(f"{server.url}/status?code=401"), credentials=api_key(server))
     assert (reply.status, len(server.requests)) == (401, 1)
 

@@ -1,4 +1,4 @@
-"""The seam as an httpx2 transport, driven by httpx2's own client."""
+"""The HTTP session as an httpx2 transport, used by httpx2's own client."""
 
 import httpx2
 import pytest
@@ -24,7 +24,7 @@ async def client(session):
         yield opened
 
 
-async def test_a_client_sends_and_reads_through_the_seam(client, server):
+async def test_a_client_sends_and_reads_through_the_transport(client, server):
     reply = await client.post(f"{server.url}/echo", params={"q": "a b"}, json={"a": 1}, headers={"X-A": "1"})
     assert reply.json()["body"] == '{"a":1}'
     [seen] = server.requests
@@ -32,7 +32,7 @@ async def test_a_client_sends_and_reads_through_the_seam(client, server):
     assert (seen.header("x-a"), seen.header("host")) == ("1", server.endpoint)
 
 
-async def test_a_compressed_answer_is_decoded_once(client, server):
+async def test_a_compressed_reply_is_decoded_once(client, server):
     reply = await client.get(f"{server.url}/gzip")
     assert reply.json() == {"packed": 1}
     assert "content-encoding" not in reply.headers
@@ -67,14 +67,14 @@ async def test_an_event_stream_runs_beyond_the_limit_and_closes_with_its_respons
         ("/close", httpx2.ReadError, ConnectionLost),
     ],
 )
-async def test_faults_come_as_httpx2_errors_with_ours_as_the_cause(client, server, path, theirs, ours):
+async def test_errors_are_httpx2_errors_with_ours_as_the_cause(client, server, path, theirs, ours):
     with pytest.raises(theirs) as caught:
         await client.get(f"{server.url}{path}?key=canary-key")
     assert isinstance(caught.value.__cause__, ours)
     assert "canary-key" not in str(caught.value)
 
 
-async def test_the_gate_holds_for_the_transport_too(pool, canary):
+async def test_the_guard_checks_requests_of_the_transport(pool, canary):
     transport = pool.session(Source("other")).transport
     async with httpx2.AsyncClient(transport=transport) as opened:
         with pytest.raises(httpx2.ConnectError) as caught:
@@ -82,6 +82,6 @@ async def test_the_gate_holds_for_the_transport_too(pool, canary):
     assert isinstance(caught.value.__cause__, PolicyError)
 
 
-def test_time_and_reach_have_their_counterparts():
+def test_each_error_has_its_httpx2_counterpart():
     assert _foreign(DeadlineExceeded("late")) is httpx2.ReadTimeout
     assert _foreign(Unreachable("nobody")) is httpx2.ConnectError

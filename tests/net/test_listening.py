@@ -18,11 +18,11 @@ from utcp_bridge.net.listening import bind, for_url, is_loopback
         ("localhost.example.com", False),
     ],
 )
-def test_loopback_is_what_only_this_machine_reaches(host, own):
+def test_loopback_means_reachable_only_from_this_machine(host, own):
     assert is_loopback(host) is own
 
 
-def test_ipv6_stands_in_brackets_in_a_url():
+def test_ipv6_is_in_brackets_in_a_url():
     assert [for_url(host) for host in ("::1", "[::1]", "127.0.0.1")] == ["[::1]", "[::1]", "127.0.0.1"]
 
 

@@ -1,4 +1,4 @@
-"""Local files are read within limits, whatever their path turns out to be."""
+"""Local files are read within limits for any path, and changes of files are reported."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ async def test_a_confined_path_never_leads_out_of_the_root(root: Path, path: str
         await _read(path, root, confined=True)
 
 
-async def test_a_link_that_stays_within_the_root_may_be_followed(root: Path) -> None:
+async def test_a_link_within_the_root_is_followed(root: Path) -> None:
     (root / "link").symlink_to("inside")
     assert await _read("link", root, confined=True) == b"in"
 
 
-async def test_a_pipe_is_refused_at_once_instead_of_waited_for(root: Path) -> None:
+async def test_a_pipe_is_refused_without_waiting(root: Path) -> None:
     os.mkfifo(root / "pipe")
     with pytest.raises(ConfigError, match="not a regular file"):
         await _read("pipe", root)
@@ -79,25 +79,25 @@ async def test_a_file_above_the_limit_is_refused_before_it_is_read(root: Path) -
         await _read("sparse", root)
 
 
-async def test_a_file_that_claims_no_size_is_cut_at_the_limit(root: Path) -> None:
+async def test_a_file_without_a_stated_size_is_cut_at_the_limit(root: Path) -> None:
     with pytest.raises(ReplyTooLarge):
         await _read("/proc/self/status", root, limit=10)
 
 
 @pytest.mark.parametrize("path", ["missing", "inside/below", "x" * 5000])
-async def test_a_file_that_cannot_be_opened_says_why(root: Path, path: str) -> None:
+async def test_the_error_of_an_unreadable_file_says_why(root: Path, path: str) -> None:
     with pytest.raises(UtcpError) as caught:
         await _read(path, root)
     assert "cannot be" in str(caught.value)
 
 
 @pytest.mark.parametrize("path", ["", "a\0b"])
-async def test_what_can_be_no_path_is_a_configuration_fault(root: Path, path: str) -> None:
+async def test_an_invalid_path_is_a_configuration_error(root: Path, path: str) -> None:
     with pytest.raises(ConfigError):
         await _read(path, root)
 
 
-async def test_a_loop_of_links_is_named(root: Path) -> None:
+async def test_a_loop_of_links_is_reported(root: Path) -> None:
     (root / "a").symlink_to("b")
     (root / "b").symlink_to("a")
     with pytest.raises(UtcpError, match="'a'"):
@@ -105,7 +105,7 @@ async def test_a_loop_of_links_is_named(root: Path) -> None:
 
 
 class Told:
-    """What the watcher said; `next()` waits for the next name."""
+    """The names that the watcher reported; `next()` waits for the next one."""
 
     def __init__(self) -> None:
         self._send, self._receive = anyio.create_memory_object_stream[str](16)
@@ -149,7 +149,7 @@ async def watcher(told):
         group.cancel_scope.cancel()
 
 
-async def test_a_written_file_is_told_by_its_name_and_no_other(watcher, told, tmp_path: Path) -> None:
+async def test_a_changed_file_is_reported_by_its_name(watcher, told, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_text("old", encoding="utf-8")
         watcher.watch(name, tmp_path / name)
@@ -159,7 +159,7 @@ async def test_a_written_file_is_told_by_its_name_and_no_other(watcher, told, tm
     assert await told.next() == "a"
 
 
-async def test_a_file_that_an_editor_replaces_is_told_once_it_is_back(watcher, told, tmp_path: Path) -> None:
+async def test_a_replaced_file_is_reported_when_it_is_back(watcher, told, tmp_path: Path) -> None:
     path, other = tmp_path / "a", tmp_path / "a.new"
     path.write_text("old", encoding="utf-8")
     stamp = path.stat().st_mtime_ns
@@ -171,13 +171,13 @@ async def test_a_file_that_an_editor_replaces_is_told_once_it_is_back(watcher, t
     assert await told.next() == "a"
 
 
-async def test_a_file_that_was_missing_is_told_when_it_comes(watcher, told, tmp_path: Path) -> None:
+async def test_a_missing_file_is_reported_when_it_appears(watcher, told, tmp_path: Path) -> None:
     watcher.watch("late", tmp_path / "late")
     (tmp_path / "late").write_text("here", encoding="utf-8")
     assert await told.next() == "late"
 
 
-async def test_a_forgotten_file_is_told_no_more_and_watching_can_start_again(watcher, told, tmp_path: Path) -> None:
+async def test_a_forgotten_file_is_not_reported_and_can_be_watched_again(watcher, told, tmp_path: Path) -> None:
     path = tmp_path / "a"
     watcher.watch("first", path)
     watcher.forget("first")

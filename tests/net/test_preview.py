@@ -13,12 +13,12 @@ def masked(**parts):
 @pytest.mark.parametrize(
     "name", ["Authorization", "X-Api-Key", "cookie", "client_secret", "accessToken", "PASSWORD", "X-Auth"]
 )
-def test_names_of_credentials_are_known(name):
+def test_names_of_credentials_are_recognised(name):
     assert names_credential(name)
 
 
 @pytest.mark.parametrize("name", ["Accept", "Author", "token_url", "keyword", "var_name", "city"])
-def test_other_names_are_none(name):
+def test_other_names_are_not_credentials(name):
     assert not names_credential(name)
 
 
@@ -33,7 +33,7 @@ def test_other_names_are_none(name):
         ("GET https://[bad/", "GET https://[bad/"),
     ],
 )
-def test_credentials_in_the_line_are_masked_and_the_rest_stays(line, shown):
+def test_only_credentials_in_the_request_line_are_masked(line, shown):
     assert masked(line=line).line == shown
 
 
@@ -63,7 +63,7 @@ def test_the_text_has_line_fields_and_messages():
     assert request.as_text() == 'POST https://h/\nA: b\n\n{"n": 1}\n\n00 01 (hexadecimal)'
 
 
-def test_the_facts_for_scripts_are_complete():
+def test_the_json_form_is_complete():
     request = NativeRequest("POST https://h/", (("A", "b"),), (b"hello", b"\xff\x00"), ("Twice.",))
     assert request.as_json() == {
         "request": "POST https://h/",

@@ -1,4 +1,4 @@
-"""Bytes to values: media types, charsets, and what no JSON reader should swallow."""
+"""How bytes become values: media types, charsets, and JSON that must be refused."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -51,15 +51,15 @@ def test_a_body_becomes_a_value_by_its_media_type(content_type, body, value):
     assert reply(body, content_type).value() == value
 
 
-def test_no_content_is_nothing_whatever_its_type():
+def test_no_content_is_none_for_any_media_type():
     assert reply(b"x", "application/json", status=204).value() is None
 
 
-def test_the_caller_may_know_the_type_better():
+def test_the_caller_may_override_the_media_type():
     assert reply(b"[1]", "text/plain").value("application/json") == [1]
 
 
-def test_text_that_is_no_text_is_malformed():
+def test_undecodable_text_is_malformed():
     with pytest.raises(MalformedReply, match="not utf-8"):
         reply(b"\xff\xfe\x00", "text/plain").value()
 
@@ -82,15 +82,15 @@ def test_text_that_is_no_text_is_malformed():
         b"<html>",
     ],
 )
-def test_json_that_cannot_be_passed_on_is_malformed_and_the_message_holds_no_query(body):
+def test_invalid_json_is_malformed_and_the_message_has_no_query(body):
     with pytest.raises(MalformedReply) as caught:
         reply(body, "application/json").value()
-    assert "https://api.example.com/things answered" in caught.value.message
+    assert "https://api.example.com/things returned" in caught.value.message
     assert "canary" not in str(caught.value)
     assert "pass" not in str(caught.value)
 
 
-def test_nesting_up_to_the_limit_and_width_beyond_it_pass():
+def test_nesting_up_to_the_limit_is_accepted():
     deep = b"[" * MAX_JSON_DEPTH + b"]" * MAX_JSON_DEPTH
     assert orjson.dumps(parse_json(deep, "x")) == deep
     objects = '{"a":' * MAX_JSON_DEPTH + '"["' + "}" * MAX_JSON_DEPTH
@@ -127,12 +127,12 @@ def test_success_and_redirects_raise_nothing():
         (599, False, "error"),
     ],
 )
-def test_an_error_status_is_a_rejection_that_says_whether_to_try_again(status, retryable, phrase):
+def test_an_error_status_is_a_rejection_that_may_be_retryable(status, retryable, phrase):
     problem = {"type": "about:blank", "title": "no", "detail": "not today"}
     with pytest.raises(Rejected) as caught:
         reply(orjson.dumps(problem), "application/problem+json", status, retry_after="7").raise_for_status()
     error = caught.value
-    assert error.message.startswith(f"https://api.example.com/things answered {status} {phrase}")
+    assert error.message.startswith(f"https://api.example.com/things returned {status} {phrase}")
     assert (error.status, error.detail, error.retry_after, error.retryable) == (status, problem, 7.0, retryable)
 
 
@@ -146,7 +146,7 @@ def test_an_error_status_is_a_rejection_that_says_whether_to_try_again(status, r
         (b"", None, None),
     ],
 )
-def test_the_detail_of_a_rejection_is_readable_or_nothing(body, content_type, detail):
+def test_the_detail_of_a_rejection_is_readable_or_none(body, content_type, detail):
     with pytest.raises(Rejected) as caught:
         reply(body, content_type, 500).raise_for_status()
     assert caught.value.detail == detail
@@ -162,5 +162,5 @@ def test_retry_after_is_seconds_or_a_date():
         assert retry_after_seconds(unreadable) is None
 
 
-def test_a_replys_repr_holds_no_body():
+def test_the_repr_of_a_reply_does_not_show_its_body():
     assert repr(reply(b"canary")) == "<Reply 200 6 bytes>"

@@ -38,7 +38,7 @@ async def collect(splitter: Splitter, *parts: bytes, **settings: Any) -> tuple[R
         (ChunkSplitter(2), (), []),
     ],
 )
-async def test_values_are_pushed_one_by_one_and_joined_by_their_kind(
+async def test_values_are_emitted_one_by_one_and_joined_by_type(
     splitter: Splitter, parts: tuple[bytes, ...], value: Any
 ) -> None:
     result, emitted = await collect(splitter, *parts)
@@ -47,12 +47,12 @@ async def test_values_are_pushed_one_by_one_and_joined_by_their_kind(
         assert emitted == value
 
 
-async def test_a_stream_is_cut_after_so_many_values() -> None:
+async def test_a_stream_is_cut_at_the_limit_of_values() -> None:
     result, emitted = await collect(JsonSplitter(100, "x"), b"1\n2\n3\n", max_stream_events=2)
     assert (result.value, emitted) == ([1, 2], [1, 2])
     assert result.truncated == "the stream was cut at 2 results"
 
 
-async def test_a_stream_is_cut_after_so_many_bytes_and_keeps_what_was_whole() -> None:
+async def test_a_stream_is_cut_at_the_limit_of_bytes_and_keeps_whole_values() -> None:
     result, _ = await collect(TextSplitter(), b"abc", b"def", b"ghi", max_reply_bytes=5)
     assert result == Result("abcdef", truncated="the stream was cut at 5 bytes")

@@ -36,7 +36,7 @@ EVENTS = (
 
 
 @given(st.lists(st.integers(0, 200), max_size=8))
-def test_events_are_the_same_however_the_bytes_are_cut(places: list[int]) -> None:
+def test_events_do_not_depend_on_how_the_bytes_are_split(places: list[int]) -> None:
     splitter = EventSplitter(LIMIT, "here")
     assert run(splitter, cut(EVENTS.encode(), places)) == [{"a": 1}, "one\ntwo", ""]
     assert splitter.last_event_id == ""
@@ -49,7 +49,7 @@ def test_the_last_event_id_stays_until_another_comes() -> None:
     assert splitter.last_event_id == "7"
 
 
-def test_a_byte_order_mark_and_odd_retries_are_passed_over() -> None:
+def test_a_byte_order_mark_and_invalid_retries_are_ignored() -> None:
     splitter = EventSplitter(LIMIT, "here")
     assert splitter.feed("\ufeffdata: 1\n\nretry: -1\n\nretry: soon\n\n".encode()) == [1]
     assert splitter.retry is None
@@ -62,7 +62,7 @@ def test_only_events_of_the_wanted_type_are_kept() -> None:
     assert splitter.feed(b"event: other\ndata: 1\n\ndata: 2\n\nevent: message\ndata: 3\n\n") == [2, 3]
 
 
-def test_a_new_connection_forgets_what_was_cut_off() -> None:
+def test_a_new_connection_forgets_an_incomplete_event() -> None:
     splitter = EventSplitter(LIMIT, "here")
     splitter.feed(b"id: 1\ndata: 1\n\nid: 2\ndata: cut")
     splitter.new_connection()
@@ -82,19 +82,19 @@ VALUES: list[Any] = [{"a": [1, "x\ny}"]}, [], "text", 7, None, {"b": {}}]
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("between", ["\n", "\n\n", "\x1e", "\r\n"])
 @given(places=st.lists(st.integers(0, 300), max_size=8))
-def test_json_values_are_the_same_however_the_bytes_are_cut(
+def test_json_values_do_not_depend_on_how_the_bytes_are_split(
     indent: int | None, between: str, places: list[int]
 ) -> None:
     data = between.join(json.dumps(value, indent=indent) for value in VALUES).encode()
     assert run(JsonSplitter(LIMIT, "here"), cut(data, places)) == VALUES
 
 
-def test_json_values_need_nothing_between_them() -> None:
+def test_json_values_need_no_separator() -> None:
     assert run(JsonSplitter(LIMIT, "here"), [b'{"a":1}{"b"', b':2} [3]"x"']) == [{"a": 1}, {"b": 2}, [3], "x"]
 
 
 @pytest.mark.parametrize("data", [b"nonsense\n", b'{"a":\n', b'{"a":1} x\n', b"{\n}}\n", b"[NaN]\n", b'"\xff"\n'])
-def test_what_is_no_json_is_malformed(data: bytes) -> None:
+def test_invalid_json_in_a_stream_is_malformed(data: bytes) -> None:
     with pytest.raises(MalformedReply, match="here"):
         run(JsonSplitter(LIMIT, "here"), [data])
 
@@ -106,7 +106,7 @@ def test_a_json_value_that_grows_above_the_limit_is_refused(parts: list[bytes]) 
 
 
 @given(st.binary(max_size=60), st.integers(1, 9), st.lists(st.integers(0, 60), max_size=5))
-def test_chunks_have_their_size_and_lose_nothing(data: bytes, size: int, places: list[int]) -> None:
+def test_chunks_have_the_given_size_and_are_complete(data: bytes, size: int, places: list[int]) -> None:
     chunks = run(ChunkSplitter(size), cut(data, places))
     assert b"".join(chunk.data for chunk in chunks) == data
     assert all(len(chunk.data) == size for chunk in chunks[:-1])
@@ -132,5 +132,5 @@ def test_text_is_never_cut_inside_a_character(text: str, places: list[int]) -> N
         ("", ChunkSplitter),
     ],
 )
-def test_the_media_type_decides(media_type: str, kind: type) -> None:
+def test_the_media_type_selects_the_splitter(media_type: str, kind: type) -> None:
     assert type(splitter_for(media_type, chunk_size=10, limit=LIMIT, where="here")) is kind

@@ -1,4 +1,4 @@
-"""TLS against a real server with certificates of our own making."""
+"""TLS against a real server with certificates that the tests create."""
 
 import ssl
 
@@ -55,7 +55,7 @@ async def test_verification_can_be_switched_off(pool, authority):
         assert (await fetch(pool, server, options)).status == 200
 
 
-async def test_another_server_name_can_be_asked_for(pool, authority):
+async def test_another_server_name_can_be_requested(pool, authority):
     async with faulty_server(tls=authority.server_context("other.example")) as server:
         options = TlsOptions(ca_cert=authority.ca, server_name="other.example")
         assert (await fetch(pool, server, options)).status == 200
@@ -67,7 +67,7 @@ async def test_a_client_certificate_is_presented(pool, authority):
         assert (await fetch(pool, server, options)).status == 200
 
 
-async def test_a_fetched_manual_cannot_take_the_client_certificate_elsewhere(pool, authority):
+async def test_a_fetched_manual_cannot_send_the_client_certificate_to_another_origin(pool, authority):
     options = TlsOptions(ca_cert=authority.ca, client_cert=authority.client_cert, client_key=authority.client_key)
     async with faulty_server(tls=authority.server_context(client_certificate=True)) as server:
         assert (await fetch(pool, server, options, trust=Trust.REMOTE, origin=server.url)).status == 200
@@ -84,7 +84,7 @@ async def test_a_plain_server_behind_an_https_url_is_unreachable(pool):
             await session.request(RequestParts("GET", f"https://{plain.endpoint}/"))
 
 
-def test_a_file_that_is_missing_or_no_pem_is_a_configuration_error(tmp_path):
+def test_a_missing_or_invalid_pem_file_is_a_configuration_error(tmp_path):
     (tmp_path / "no.pem").write_text("nothing")
     with pytest.raises(ConfigError, match="No such file"):
         tls_context(TlsOptions(ca_cert=str(tmp_path / "absent.pem")))
@@ -97,7 +97,7 @@ def test_without_files_no_context_is_made():
     assert tls_context(TlsOptions(verify=False)) is False
 
 
-def test_old_protocols_are_off(authority):
+def test_old_tls_versions_are_off(authority):
     context = tls_context(TlsOptions(ca_cert=authority.ca))
     assert isinstance(context, ssl.SSLContext)
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2

@@ -1,4 +1,7 @@
-"""Handlers of the MCP server, asked directly."""
+"""Handlers of the MCP server, called directly, and the notification of changes."""
+
+import gc
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -13,15 +16,15 @@ from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.model import Binary, ContentBlocks
 from utcp_bridge.server import app as app_module
-from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.settings import BridgeSettings, MetaTools
+from utcp_bridge.server.app import BridgeServer, Changes
+from utcp_bridge.settings import BridgeSettings, MetaToolNames
 
 pytestmark = pytest.mark.anyio
 MODERN = "2026-07-28"
 
 
 async def ask(server, method, params=None, *, version=MODERN, exchange=None):
-    """One request through the SDK's kernel, as either era's entry would send it."""
+    """Send one request through the SDK's kernel, as the entry of its protocol era does."""
     connection = Connection.from_envelope(version, {"name": "t", "version": "1"}, {})
     with anyio.fail_after(5):
         return await serve_one(
@@ -40,7 +43,7 @@ def server_of(client=None, **settings):
 
 @pytest.mark.parametrize("version", KNOWN_PROTOCOL_VERSIONS)
 async def test_every_page_entry_is_valid_in_every_protocol_version(version):
-    client = StandIn(BridgeSettings(meta_tools=MetaTools()))
+    client = StandIn(BridgeSettings(meta_tools=MetaToolNames()))
     shapes = [
         {},
         None,
@@ -60,7 +63,7 @@ async def test_every_page_entry_is_valid_in_every_protocol_version(version):
         assert through_the_sdk == listed
 
 
-async def test_the_shortcut_says_what_the_sdk_would_have_said():
+async def test_the_shortcut_gives_the_same_response_as_the_sdk():
     server = server_of()
     server.client.add("m", "t")
     shortcut = await ask(server, "tools/list")
@@ -72,13 +75,13 @@ async def test_the_shortcut_says_what_the_sdk_would_have_said():
     ("settings", "ttl", "scope"),
     [({}, 60_000, "public"), ({"refresh_interval": 5}, 5_000, "public"), ({"bearer_token": "x"}, 60_000, "private")],
 )
-async def test_a_list_says_how_long_it_is_fresh_and_for_whom(settings, ttl, scope):
+async def test_a_list_has_its_cache_time_and_scope(settings, ttl, scope):
     listed = await ask(server_of(**settings), "tools/list")
     assert (listed["ttlMs"], listed["cacheScope"]) == (ttl, scope)
 
 
 @pytest.mark.parametrize("version", ["2025-11-25", MODERN])
-async def test_a_cursor_leads_to_the_next_page(version):
+async def test_a_cursor_gives_the_next_page(version):
     server = server_of(page_size=2)
     server.client.add_many("m", ["a", "b", "c"])
     first = await ask(server, "tools/list", version=version)
@@ -94,7 +97,7 @@ async def test_a_bad_cursor_is_invalid_params():
     assert "without a cursor" in caught.value.message
 
 
-async def test_a_list_that_fails_says_an_id_alone(monkeypatch):
+async def test_a_failed_list_shows_only_an_id(monkeypatch):
     server = server_of()
     monkeypatch.setattr(server.client, "tools", lambda: 1 / 0)
     server.client.generation += 1
@@ -105,7 +108,7 @@ async def test_a_list_that_fails_says_an_id_alone(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["m_t", "m.t"])
-async def test_a_tool_is_called_by_either_name_with_its_own_keys(name):
+async def test_a_tool_is_called_by_its_mcp_or_utcp_name_with_its_own_keys(name):
     server = server_of()
     server.client.add("m", "t", inputs={"type": "object", "properties": {"$a": {"type": "string"}}})
     result = await ask(server, "tools/call", {"name": name, "arguments": {"a": "x"}})
@@ -120,7 +123,7 @@ async def test_an_unknown_tool_is_invalid_params():
     assert "There is no tool 'none'" in caught.value.message
 
 
-async def test_a_name_that_comes_up_while_loading_is_waited_for():
+async def test_a_call_waits_for_a_tool_of_a_loading_manual():
     client = StandIn(BridgeSettings(startup_wait=30))
     client.manuals = [Manual("m", "loading")]
     server = BridgeServer(client)
@@ -149,7 +152,7 @@ async def test_a_failure_inside_the_bridge_is_a_result_without_its_text():
         assert "password" not in result["content"][0]["text"]
 
 
-async def test_a_failing_search_is_a_result_too(monkeypatch):
+async def test_a_failed_search_is_an_error_result(monkeypatch):
     server = server_of()
     monkeypatch.setattr(server.client, "search", lambda *_args, **_fields: 1 / 0)
     result = await ask(server, "tools/call", {"name": "search_tools", "arguments": {"query": "x"}})
@@ -200,7 +203,7 @@ async def test_results_of_every_kind_are_valid_in_every_protocol_version(version
         (["x" * 20_000], [(1, None, "x" * 7_999 + "…")]),
     ],
 )
-async def test_partials_are_progress_that_only_grows(partials, progress):
+async def test_partial_results_become_growing_progress(partials, progress):
     async def stream(_arguments, emit):
         for partial in partials:
             await emit(partial)
@@ -215,7 +218,7 @@ async def test_partials_are_progress_that_only_grows(partials, progress):
     assert exchange.progressed == progress
 
 
-async def test_without_a_token_partials_go_nowhere():
+async def test_without_a_progress_token_partial_results_are_dropped():
     async def stream(_arguments, emit):
         await emit("a")
         return 1
@@ -230,12 +233,12 @@ async def test_without_a_token_partials_go_nowhere():
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (MetaTools(), ["2 tools from m (2)", "search_tools", "call_tool"]),
-        (MetaTools(call=None), ["search_tools"]),
-        (MetaTools(search=None), ["2 tools of 1 providers"]),
+        (MetaToolNames(), ["2 tools from m (2)", "search_tools", "call_tool"]),
+        (MetaToolNames(call=None), ["search_tools"]),
+        (MetaToolNames(search=None), ["2 tools of 1 providers"]),
     ],
 )
-async def test_instructions_name_the_providers_as_they_are_now(names, words):
+async def test_instructions_name_the_current_providers(names, words):
     server = server_of(meta_tools=names)
     server.client.add("m", "a")
     before = (await ask(server, "server/discover"))["instructions"]
@@ -252,36 +255,81 @@ def test_instructions_stay_short_with_many_providers():
     assert len(server.instructions_text().encode()) < 2_000
 
 
-def test_list_changed_is_announced_whoever_asks():
+def test_the_capability_list_changed_is_always_declared():
     server = server_of()
     assert server.create_initialization_options().capabilities.tools.list_changed is True
     quiet = server.create_initialization_options(NotificationOptions())
     assert quiet.capabilities.tools.list_changed is False
 
 
-def test_tracing_costs_nothing_until_a_tracer_is_installed(monkeypatch):
+def test_there_is_no_tracing_until_a_tracer_is_installed(monkeypatch):
     assert not any(isinstance(one, OpenTelemetryMiddleware) for one in server_of().middleware)
     monkeypatch.setattr(app_module, "_tracing_is_configured", lambda: True)
     assert isinstance(server_of().middleware[0], OpenTelemetryMiddleware)
 
 
-async def test_before_the_handshake_the_sdk_decides():
+async def test_requests_before_the_handshake_go_to_the_sdk():
     server = server_of()
     connection = Connection.for_loop(Exchange())
     with pytest.raises(MCPError, match="Invalid request parameters"):
         await serve_one(server, Exchange(), "tools/list", {}, connection=connection, lifespan_state=None)
 
 
-async def test_the_lifespan_is_for_this_server_only():
+async def test_the_lifespan_refuses_another_server():
     server = server_of()
     with pytest.raises(TypeError):
         async with server.lifespan(object()):
             pass
 
 
-async def test_after_the_lifespan_nothing_listens_to_the_client():
+async def test_the_lifespan_unsubscribes_from_the_client_at_its_end():
     server = server_of()
     with anyio.fail_after(5):
         async with server.lifespan(server):
             assert len(server.client._callbacks) == 1
     assert server.client._callbacks == []
+
+
+class Session:
+    def __init__(self, fails=False):
+        self.told = 0
+        self.fails = fails
+        self.event = anyio.Event()
+
+    async def send_tool_list_changed(self):
+        if self.fails:
+            raise OSError("gone")
+        self.told += 1
+        self.event.set()
+
+
+async def remember(changes, session):
+    await changes.remember(SimpleNamespace(session=SimpleNamespace(_connection=session)), None)
+
+
+async def test_a_burst_of_changes_is_one_notification_also_with_a_broken_session():
+    changes = Changes()
+    broken, session = Session(fails=True), Session()
+    await remember(changes, broken)
+    await remember(changes, session)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(changes.announce)
+            for _ in range(20):
+                changes.mark()
+            await session.event.wait()
+            assert session.told == 1
+            session.event = anyio.Event()
+            changes.mark()
+            await session.event.wait()
+            group.cancel_scope.cancel()
+    assert session.told == 2
+
+
+async def test_a_session_that_is_gone_is_forgotten():
+    changes = Changes()
+    session = Session()
+    await remember(changes, session)
+    del session
+    gc.collect()
+    assert len(changes._sessions) == 0

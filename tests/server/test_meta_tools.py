@@ -10,7 +10,7 @@ from utcp_bridge.model import discard
 from utcp_bridge.search.query import SEARCH_TOOLS_OUTPUT_SCHEMA
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.settings import MetaTools as Names
+from utcp_bridge.settings import MetaToolNames as Names
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,7 @@ async def test_a_search_finds_tools_and_says_how_to_call_them():
     jsonschema_rs.validate(SEARCH_TOOLS_OUTPUT_SCHEMA, structured)
 
 
-async def test_what_the_strategy_remarks_on_a_search_reaches_the_caller():
+async def test_a_note_of_the_strategy_reaches_the_caller():
     server = server_of()
     server.client.search_note = "Ranked by words alone."
     found = await call(server, "search_tools", {"query": "weather forecast"})
@@ -62,13 +62,13 @@ async def test_full_detail_is_what_tools_list_shows():
 
 
 @pytest.mark.parametrize(("names", "how"), [(Names(), "call_tool"), (Names(call=None), "tools/call")])
-async def test_a_tool_that_is_not_listed_is_called_through_call_tool_where_there_is_one(names, how):
+async def test_search_says_to_use_call_tool_for_tools_that_are_not_listed(names, how):
     server = server_of(exposure="search", meta_tools=names)
     found = await call(server, "search_tools", {"query": "share price"})
     assert found["structuredContent"]["results"][0]["callable_as"] == how
 
 
-async def test_bad_search_arguments_are_a_result_that_names_the_fault():
+async def test_bad_search_arguments_are_an_error_result():
     found = await call(server_of(), "search_tools", {"query": "x", "limit": 999})
     assert found["isError"] is True
     assert "limit" in found["content"][0]["text"]
@@ -76,12 +76,12 @@ async def test_bad_search_arguments_are_a_result_that_names_the_fault():
 
 @pytest.mark.parametrize("name", ["weather_forecast", "weather.forecast"])
 @pytest.mark.parametrize("arguments", [{"city": "Bonn"}, '{"city": "Bonn"}'])
-async def test_call_tool_takes_either_name_and_arguments_as_json_text_too(name, arguments):
+async def test_call_tool_takes_either_name_and_arguments_also_as_json_text(name, arguments):
     result = await call(server_of(), "call_tool", {"name": name, "arguments": arguments})
     assert result["content"] == [{"type": "text", "text": '{"city":"Bonn"}'}]
 
 
-async def test_call_tool_answers_wrong_arguments_with_the_schema():
+async def test_call_tool_returns_the_schema_for_wrong_arguments():
     result = await call(server_of(), "call_tool", {"name": "weather_forecast"})
     (text,) = (block["text"] for block in result["content"])
     assert result["isError"] is True
@@ -106,10 +106,17 @@ async def test_meta_tools_do_not_call_each_other(name):
 
 
 @pytest.mark.parametrize(("names", "hint"), [(Names(), "search_tools"), (Names(search=None), "tools/list")])
-async def test_an_unknown_name_comes_with_the_way_to_the_right_one(names, hint):
+async def test_an_unknown_name_is_an_error_that_says_how_to_find_the_right_one(names, hint):
     result = await call(server_of(meta_tools=names), "call_tool", {"name": "no\u200bsuch"})
     assert result["content"][0]["text"].startswith("There is no tool 'nosuch'.")
     assert hint in result["content"][0]["text"]
+
+
+async def test_an_unknown_name_is_an_error_with_the_nearest_mcp_name():
+    result = await call(server_of(), "call_tool", {"name": "weather_forecst"})
+    assert result["content"][0]["text"] == (
+        "There is no tool 'weather_forecst'. Did you mean weather_forecast? Find the right name with search_tools."
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,27 +128,27 @@ async def test_an_unknown_name_comes_with_the_way_to_the_right_one(names, hint):
         (Names(search=None, call=None), []),
     ],
 )
-def test_meta_tools_can_be_renamed_and_left_out(names, listed):
+def test_meta_tools_can_be_renamed_and_omitted(names, listed):
     server = server_of(meta_tools=names)
-    assert [tool["name"] for tool in server.meta_tools.listed()] == listed
+    assert [tool["name"] for tool in server.catalogue.meta_tools] == listed
     assert all(name in server.meta_tools for name in listed)
     assert ("search_tools" in server.meta_tools) == (names.search == "search_tools")
 
 
-def test_descriptions_name_the_providers_within_a_budget():
+def test_descriptions_name_the_providers_within_a_size_limit():
     server = server_of()
-    search, call_entry = server.meta_tools.listed()
+    search, call_entry = server.catalogue.meta_tools
     assert "2 tools from stock (1), weather (1)" in search["description"]
     assert "call_tool" in search["description"]
     assert "search_tools" in call_entry["description"]
     for number in range(300):
         server.client.add_many(f"provider_with_a_long_name_{number}", ["x"])
-    assert len(server.meta_tools.listed()[0]["description"]) <= 1024
+    assert len(server.catalogue.meta_tools[0]["description"]) <= 1024
 
 
 @pytest.mark.parametrize(
     "names", [Names(search="a b"), Names(call="x.y"), Names(search="same", call="same"), Names(search="")]
 )
-def test_names_that_no_host_takes_are_refused(names):
+def test_a_meta_tool_name_that_no_host_accepts_is_an_error(names):
     with pytest.raises(ConfigError, match="cannot be the name of a meta-tool"):
         server_of(meta_tools=names)

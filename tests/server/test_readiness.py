@@ -1,4 +1,4 @@
-"""The first load and its bound."""
+"""The first load of the manuals and its time limit."""
 
 import anyio
 import pytest
@@ -16,7 +16,7 @@ def loading_client(startup_wait):
     return client
 
 
-def test_it_is_ready_when_no_manual_is_loading_and_stays_so():
+def test_the_bridge_is_ready_when_no_manual_is_loading_and_stays_ready():
     client = loading_client(60)
     readiness = Readiness(client)
     assert not readiness.is_ready()
@@ -26,7 +26,7 @@ def test_it_is_ready_when_no_manual_is_loading_and_stays_so():
     assert readiness.is_ready()
 
 
-def test_it_is_ready_when_the_time_is_over():
+def test_the_bridge_is_ready_after_the_startup_wait():
     assert Readiness(loading_client(0)).is_ready()
 
 
@@ -56,7 +56,7 @@ async def test_waiting_ends_with_the_time():
     assert readiness.is_ready()
 
 
-def test_the_summary_counts_and_names_nobody():
+def test_the_summary_has_counts_and_no_names():
     assert Readiness(loading_client(60)).summary() == {
         "ready": False,
         "manuals": {"total": 3, "ready": 1, "loading": 1, "failed": 1},

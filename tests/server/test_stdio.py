@@ -3,14 +3,18 @@
 import json
 import os
 import signal
-from contextlib import contextmanager
+import socket
+from contextlib import contextmanager, suppress
 
 import anyio
+import mcp_types as types
 import pytest
+from mcp.shared.message import SessionMessage
 from tests.support.server_client import StandIn
 
+from utcp_bridge.server import stdio
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.stdio import serve_stdio
+from utcp_bridge.server.stdio import InFlight, MessageReader, MessageWriter, open_input, open_output, serve_stdio
 
 pytestmark = pytest.mark.anyio
 INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
@@ -18,7 +22,7 @@ INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo":
 
 @contextmanager
 def replaced_standard_streams():
-    """Pipes in the place of descriptors 0 and 1; gives the client's ends (write, read)."""
+    """Replace descriptors 0 and 1 with pipes. Yield the client's ends (write, read)."""
     saved = os.dup(0), os.dup(1)
     (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
     os.dup2(their_in, 0)
@@ -38,7 +42,7 @@ def put(stream, **message):
     stream.flush()
 
 
-async def test_the_session_ends_with_its_input_and_gives_the_descriptors_back():
+async def test_the_session_ends_with_its_input_and_restores_the_descriptors():
     async def noisy(_arguments, _emit):
         os.write(1, b"straight to descriptor 1\n")
         return "quiet"
@@ -69,3 +73,172 @@ async def test_a_signal_ends_the_session(number):
             reply = await anyio.to_thread.run_sync(from_server.readline)
             os.kill(os.getpid(), number)
     assert json.loads(reply)["id"] == 1
+
+
+PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
+PONG = types.JSONRPCResponse(jsonrpc="2.0", id=1, result={})
+
+
+@contextmanager
+def pipe():
+    reading, writing = os.pipe()
+    try:
+        yield reading, writing
+    finally:
+        for descriptor in (reading, writing):
+            with suppress(OSError):
+                os.close(descriptor)
+
+
+async def read_all(descriptor):
+    async with open_input(descriptor) as lines:
+        return [item async for item in MessageReader(lines, InFlight())]
+
+
+async def test_a_pipe_gives_messages_and_an_exception_for_garbage():
+    with pipe() as (reading, writing), anyio.fail_after(5):
+        os.write(writing, b"\n  \nno json\n[]\n" + PING + PING.rstrip())
+        os.close(writing)
+        messages = await read_all(reading)
+    assert [type(one) for one in messages[:2]] == [type(messages[0])] * 2
+    assert all(isinstance(one, ValueError) for one in messages[:2])
+    assert [one.message.method for one in messages[2:]] == ["ping", "ping"]
+
+
+async def test_a_line_that_is_too_long_is_an_exception_and_the_next_one_is_read(monkeypatch):
+    monkeypatch.setattr(stdio, "MAX_LINE_BYTES", 200)
+    with pipe() as (reading, writing), anyio.fail_after(5):
+        os.write(writing, b"x" * 1_000 + b"\n" + PING)
+        os.close(writing)
+        messages = await read_all(reading)
+    assert isinstance(messages[0], ValueError)
+    assert messages[-1].message.method == "ping"
+
+
+async def test_a_file_is_read_to_its_end(tmp_path):
+    path = tmp_path / "in"
+    path.write_bytes(PING * 3)
+    with path.open("rb") as file, anyio.fail_after(5):
+        assert len(await read_all(file.fileno())) == 3
+
+
+async def test_a_terminal_is_read_by_a_daemon_thread():
+    ours, theirs = os.openpty()
+    try:
+        with anyio.fail_after(5):
+            async with open_input(theirs) as lines:
+                os.write(ours, PING)
+                assert (await lines()).strip() == PING.strip()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+async def test_a_socket_serves_both_ways():
+    one, other = socket.socketpair()
+    with one, other, anyio.fail_after(5):
+        async with open_output(one.fileno()) as send_line, open_input(other.fileno()) as lines:
+            await MessageWriter(send_line, InFlight()).send(SessionMessage(PONG))
+            assert await lines() == b'{"jsonrpc":"2.0","id":1,"result":{}}\n'
+
+
+async def test_sent_lines_are_flushed_before_the_end():
+    with pipe() as (reading, writing):
+        received = []
+
+        def drain():
+            while chunk := os.read(reading, 65_536):
+                received.append(chunk)
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                async with open_output(writing) as send_line:
+                    group.start_soon(anyio.to_thread.run_sync, drain)
+                    for _ in range(20):
+                        await send_line(b"x" * 99_999 + b"\n")
+                os.close(writing)
+        assert sum(map(len, received)) == 2_000_000
+
+
+async def test_writers_wait_for_a_slow_reader():
+    with pipe() as (reading, writing), anyio.fail_after(5):
+        async with open_output(writing) as send_line:
+            with anyio.move_on_after(0.2) as scope:
+                while True:
+                    await send_line(b"x" * 100_000)
+            assert scope.cancelled_caught
+            os.set_blocking(reading, False)
+            os.read(reading, 65_536)
+            os.close(reading)
+
+
+async def test_a_closed_reader_ends_the_writing():
+    with pipe() as (reading, writing), anyio.fail_after(5):
+        async with open_output(writing) as send_line:
+            os.close(reading)
+            await send_line(b"x\n")
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(anyio.BrokenResourceError):
+                await send_line(b"x\n")
+
+
+async def test_a_file_is_written_line_by_line(tmp_path):
+    path = tmp_path / "out"
+    with path.open("wb") as file, anyio.fail_after(5):
+        async with open_output(file.fileno()) as send_line:
+            for number in range(3):
+                await send_line(b"%d\n" % number)
+    assert path.read_bytes() == b"0\n1\n2\n"
+
+
+async def test_a_full_disk_ends_the_writing():
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        with anyio.fail_after(5):
+            async with open_output(full) as send_line:
+                with pytest.raises(anyio.BrokenResourceError):
+                    await send_line(b"x\n")
+    finally:
+        os.close(full)
+
+
+async def test_a_message_that_utf_8_cannot_encode_is_escaped():
+    sent = []
+
+    async def send_line(line):
+        sent.append(line)
+
+    message = types.JSONRPCResponse(jsonrpc="2.0", id=1, result={"text": "\ud800"})
+    await MessageWriter(send_line, InFlight()).send(SessionMessage(message))
+    assert sent == [b'{"jsonrpc": "2.0", "id": 1, "result": {"text": "\\ud800"}}\n']
+
+
+async def test_the_end_of_input_waits_for_replies_a_limited_time():
+    in_flight = InFlight()
+    feed = [PING, PING, b"", PING, b""]
+
+    async def lines():
+        return feed.pop(0)
+
+    async def send_line(_line):
+        pass
+
+    reader, writer = MessageReader(lines, in_flight), MessageWriter(send_line, in_flight)
+    async with reader, writer:
+        await reader.receive()
+        await reader.receive()
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(ends, reader)
+                await anyio.wait_all_tasks_blocked()
+                assert len(feed) == 2
+                for _ in range(2):
+                    await writer.send(SessionMessage(PONG))
+        await reader.receive()
+        with anyio.fail_after(5):
+            await ends(reader)
+
+
+async def ends(reader):
+    with pytest.raises(anyio.EndOfStream):
+        await reader.receive()

@@ -12,6 +12,7 @@ from utcp_bridge.errors import Rejected, Unreachable
 from utcp_bridge.model import Binary, Source, Tool
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.http import build_app
+from utcp_bridge.server.utcp_routes import native_template
 from utcp_bridge.settings import BridgeSettings
 
 pytestmark = pytest.mark.anyio
@@ -90,14 +91,14 @@ async def test_a_utcp_client_calls_tools_through_the_bridge(base):
         assert await consumer.call_tool("bridge.clock_ticks", {"to": 3}) == [0, 1, 2]
 
 
-async def test_streams_go_on_one_by_one_where_the_client_allows_them(base):
+async def test_partial_results_are_streamed_if_the_client_accepts_them(base):
     protocols = ["http", "streamable_http"]
     async with await consumer_of(f"{base}/utcp?streaming=true", allowed_communication_protocols=protocols) as consumer:
         assert len(consumer.tools()) == 4
         assert [tick async for tick in consumer.call_tool_streaming("bridge.clock_ticks", {"to": 3})] == [0, 1, 2]
 
 
-def test_a_stream_that_fails_is_not_taken_for_a_whole_one(base):
+def test_a_failed_stream_is_an_error_for_the_client(base):
     lines = {"Accept": "application/x-ndjson"}
     with pytest.raises(httpx2.RemoteProtocolError):
         httpx2.post(f"{base}/utcp/tools/clock_ticks", json={"fail": 1}, headers=lines)
@@ -105,7 +106,7 @@ def test_a_stream_that_fails_is_not_taken_for_a_whole_one(base):
     assert (answer.status_code, answer.json()["code"]) == (502, "unreachable")
 
 
-def test_what_the_tools_own_side_said_is_told(base):
+def test_the_response_has_the_upstreams_error(base):
     answer = httpx2.post(f"{base}/utcp/tools/shop_buy", json={})
     assert answer.status_code == 502
     told = answer.json()
@@ -113,16 +114,16 @@ def test_what_the_tools_own_side_said_is_told(base):
 
 
 @pytest.mark.parametrize("name", ["art_picture", "art.picture"])
-def test_a_tool_answers_to_its_mcp_name_and_to_its_utcp_name(base, name):
+def test_a_tool_is_called_by_its_mcp_name_or_its_utcp_name(base, name):
     assert httpx2.post(f"{base}/utcp/tools/{name}", json={}).content == b"\x89PNG"
 
 
-def test_an_unknown_tool_is_named(base):
+def test_an_unknown_tool_is_a_404_with_its_name(base):
     answer = httpx2.post(f"{base}/utcp/tools/no_such", json={})
     assert (answer.status_code, answer.json()["detail"]) == (404, "There is no tool 'no_such'. /utcp lists the tools.")
 
 
-def test_the_manual_follows_the_tools_and_is_sent_again_only_when_it_changed(client, base):
+def test_the_manual_is_sent_again_only_after_a_change_of_the_tools(client, base):
     first = httpx2.get(f"{base}/utcp")
     same = httpx2.get(f"{base}/utcp", headers={"If-None-Match": first.headers["etag"]})
     assert (same.status_code, same.content) == (304, b"")
@@ -157,7 +158,7 @@ async def test_the_manual_waits_for_manuals_that_are_loading():
         client.loaded.set()
 
 
-def test_native_templates_are_given_where_there_are_any():
+def test_tools_with_a_native_template_get_it_on_request():
     client = client_with_tools()
     native = {"name": "m", "call_template_type": "http", "url": "https://api.example.com/x"}
     tool = Tool(Source("api"), "get", "http", native)
@@ -169,18 +170,18 @@ def test_native_templates_are_given_where_there_are_any():
     assert tools["shop_buy"]["tool_call_template"]["url"] == f"{base}/utcp/tools/shop_buy"
 
 
-async def test_arguments_may_be_the_body_of_the_request(base):
+async def test_arguments_can_be_the_body_of_the_request(base):
     async with await consumer_of(f"{base}/utcp?arguments=body&via=native") as consumer:
         name = next(tool.name for tool in consumer.tools() if tool.name.startswith("weather"))
         assert (await consumer.call_tool(f"bridge.{name}", {"body": {"city": "Oslo"}}))["city"] == "Oslo"
 
 
-def test_another_way_is_refused(base):
+def test_an_unknown_value_of_via_is_an_error(base):
     answer = httpx2.get(f"{base}/utcp?via=carrier-pigeon")
-    assert (answer.status_code, answer.json()["detail"]) == (400, "`via` is bridge or native.")
+    assert (answer.status_code, answer.json()["detail"]) == (400, "`via` must be bridge or native.")
 
 
-async def test_with_a_token_the_manual_and_the_calls_need_it_and_the_manual_says_so():
+async def test_a_token_protects_manual_and_calls_and_the_manual_declares_it():
     with served(build_app(BridgeServer(client_with_tools(bearer_token="t-1")))) as base:
         assert httpx2.get(f"{base}/utcp").status_code == 401
         assert httpx2.post(f"{base}/utcp/tools/art_picture", json={}).status_code == 401
@@ -195,13 +196,73 @@ async def test_with_a_token_the_manual_and_the_calls_need_it_and_the_manual_says
 @pytest.mark.parametrize(
     ("headers", "status"), [({"Host": "evil.example"}, 421), ({"Origin": "https://evil.example"}, 403)]
 )
-def test_web_pages_of_others_are_refused(base, headers, status):
+def test_requests_of_foreign_web_pages_are_refused(base, headers, status):
     assert httpx2.get(f"{base}/utcp", headers=headers).status_code == status
     assert httpx2.post(f"{base}/utcp/tools/art_picture", headers=headers, json={}).status_code == status
 
 
-def test_an_mcp_endpoint_at_the_same_path_goes_before_the_manual():
+def test_an_mcp_endpoint_at_the_same_path_wins_over_the_manual():
     routes = build_app(BridgeServer(client_with_tools(path="/utcp")))._app.routes
     assert [route.path for route in routes[:2]] == ["/utcp", "/utcp"]
     assert routes[0].methods is None
     assert routes[1].methods == {"GET", "HEAD"}
+
+
+URL = "https://api.example.com/v1"
+
+
+def tool(kind="http", overlay=None, projection=None, defaults=None, **template):
+    template = {"name": "shop", "call_template_type": kind, "url": URL, **template}
+    return Tool(Source("shop"), "buy", kind, template, overlay=overlay, projection=projection, defaults=defaults or {})
+
+
+def test_a_native_template_keeps_variables_and_omits_the_operators_options():
+    auth = {"auth_type": "api_key", "api_key": "Bearer ${KEY}", "var_name": "Authorization", "location": "header"}
+    given = native_template(tool(auth=auth, allow_networks=["10.0.0.0/8"], ca_cert="/etc/ca.pem", retries=0))
+    assert given == {"call_template_type": "http", "url": URL, "auth": auth}
+
+
+@pytest.mark.parametrize("kind", ["cli", "mcp", "text", "file", "a_third_party_kind"])
+def test_a_tool_that_runs_on_this_machine_has_no_native_template(kind):
+    assert native_template(tool(kind)) is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"overlay": {"query": "{ me }"}}, {"projection": "items"}, {"defaults": {"region": "eu"}}]
+)
+def test_a_tool_that_the_bridge_discovered_or_changed_has_no_native_template(changes):
+    assert native_template(tool(**changes)) is None
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        {"auth": {"auth_type": "api_key", "api_key": "sk-123456", "var_name": "X-Key"}},
+        {"auth": {"auth_type": "basic", "username": "${USER}", "password": "letmein"}},
+        {"auth": {"any": [{"all": [{"auth_type": "oauth2", "client_secret": "abc", "token_url": URL}]}]}},
+        {"headers": {"X-Api-Key": "sk-123456"}},
+        {"headers": {"authorization": "Bearer abc"}},
+        {"cookies": {"Cookie": "sid=1"}},
+        {"url": "https://user:letmein@api.example.com/"},
+        {"url": "https://api.example.com/?q=1&access_token=abc"},
+        {"url": "https://[bad"},
+    ],
+)
+def test_a_template_that_holds_a_credential_is_not_native(template):
+    assert native_template(tool(**template)) is None
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        {"auth": {"auth_type": "oauth2", "client_id": "me", "client_secret": "${SECRET}", "token_url": URL}},
+        {"headers": {"X-Api-Key": "$API_KEY", "Accept": "text/csv"}},
+        {"query_params": {"page_token": "{{page_token}}"}},
+        {"url": "https://api.example.com/{key}?api_key=${KEY}&page=1"},
+        {"message": {"token": "UTCP_ARG_token_UTCP_ARG"}},
+    ],
+)
+def test_variables_and_arguments_are_not_credentials(template):
+    given = native_template(tool(**template))
+    assert given is not None
+    assert template.items() <= given.items()

@@ -1,4 +1,4 @@
-"""Arguments for a tool, made up from its schema: every property, required or not, always the same."""
+"""Example arguments for a tool from its schema: all properties, required or not, always with the same values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DEEPEST = 4
 
 
 def example_arguments(inputs: JsonObject) -> JsonObject:
-    """An object that fits a tool's input schema, as far as types and enumerations go."""
+    """Return an object that matches the types and enumerations of a tool's input schema."""
     value = _example(inputs, inputs, 0)
     return {name: member for name, member in value.items() if member is not None} if isinstance(value, dict) else {}
 

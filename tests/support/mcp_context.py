@@ -1,4 +1,4 @@
-"""What the MCP SDK's kernel needs to serve one request, without a transport."""
+"""The context that the MCP SDK needs to serve one request without a transport."""
 
 from __future__ import annotations
 

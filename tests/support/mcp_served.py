@@ -1,6 +1,6 @@
 """A bridge to drive through a real MCP client: `python -m tests.support.mcp_served stdio|http [settings as JSON]`.
 
-Its tools do one thing each that a client can see. Over HTTP it prints the endpoint's URL once it is up.
+Each of its tools does one thing that a client can see. Over HTTP it prints the URL of the endpoint when it is ready.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HOSTILE = ["line\nbreak", "bidi\u202eevil", "zero\u200bwidth", "", "x" * 100, "T
 
 
 def build(**settings) -> BridgeServer:
-    """The served bridge; every page but the last has 500 tools."""
+    """Return the bridge to serve. All pages except the last have 500 tools."""
     client = StandIn(BridgeSettings(**{"exposure": "all", "page_size": 500, **settings}))
     client.manuals = [Manual("demo", "ready", 20), Manual("down", "failed")]
     for tool in (_values, _media, _streams, _faults):
@@ -88,13 +88,13 @@ def _streams(client):
             await anyio.sleep_forever()
         finally:
             cancelled.append(True)
-            print("cancelled", file=sys.stderr, flush=True)  # noqa: T201 - how the test learns of it
+            print("cancelled", file=sys.stderr, flush=True)  # noqa: T201 - the test reads it
 
     async def cancellations(_arguments, _emit):
         return len(cancelled)
 
     async def chatter(_arguments, _emit):
-        print("stray print", flush=True)  # noqa: T201 - the noise under test
+        print("stray print", flush=True)  # noqa: T201 - the noise is intended
         os.system("echo from a child; cat")  # noqa: ASYNC221 - a child that writes and reads
         return "quiet"
 
@@ -120,7 +120,7 @@ def _faults(client):
 
 
 async def main(how: str, settings: str = "{}") -> None:
-    """Serve until told to stop."""
+    """Serve until the process is stopped."""
     server = build(port=0, **json.loads(settings))
     if how == "stdio":
         from utcp_bridge.server.stdio import serve_stdio
@@ -129,7 +129,7 @@ async def main(how: str, settings: str = "{}") -> None:
     else:
         from utcp_bridge.server.http import serve_http
 
-        await serve_http(server, on_ready=lambda url: print(url, flush=True))  # noqa: T201 - how the test learns the port
+        await serve_http(server, on_ready=lambda url: print(url, flush=True))  # noqa: T201 - the test reads the port
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Meetings for the tests of signalling dialects: none of these uses the session."""
+"""Meetings for the tests of signalling; these tests do not use the session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from utcp_bridge.transports.webrtc.signalling import Meeting
 
 
 def make_meeting(**fields: Any) -> Meeting:
-    """A meeting with the peer `p` at a signalling server that nobody asks."""
+    """Return a meeting with the peer `p` at a signalling server that is not contacted."""
     known: dict[str, Any] = {
         "session": None,
         "url": "wss://signal.example.com/room",

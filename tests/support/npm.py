@@ -1,4 +1,4 @@
-"""Node programs for tests: installed once into a folder that git ignores; absent npm skips the test."""
+"""Node programs for tests, installed once into a folder that git ignores. Without npm the test is skipped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TOOLS = Path(__file__).parents[2] / ".tools"
 
 
 def node_program(name: str, command: str, *packages: str) -> tuple[Path, dict[str, str]]:
-    """The path of `command` of these npm packages, and the environment to run it in (Node 22)."""
+    """Return the path of `command` of these npm packages, and its environment (Node 22)."""
     folder = TOOLS / name
     commands = folder / "node_modules" / ".bin"
     if not (commands / command).exists():
@@ -29,6 +29,6 @@ def _install(folder: Path, *packages: str) -> None:
     try:
         done = subprocess.run(install, capture_output=True, text=True, timeout=150, check=False)
     except subprocess.TimeoutExpired:
-        pytest.skip("npm did not answer in time")
+        pytest.skip("npm did not reply in time")
     if done.returncode != 0:
         pytest.skip(f"npm could not install {' '.join(packages)}: {done.stderr.strip()[-200:]}")

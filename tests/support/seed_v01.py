@@ -1,6 +1,6 @@
 """The provider examples of the README of UTCP 0.1 that differ from those of 0.2.
 
-Rows are (section, provider as written, type in v1, what else it must have come to mean).
+Rows are (section, provider as written, type in v1, further fields that it must have).
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 
+from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.errors import UnknownTool
 from utcp_bridge.model import Result, Source, Tool
 from utcp_bridge.search.lexical import Bm25Strategy
@@ -22,7 +23,7 @@ class Manual:
 
 @dataclass
 class StandIn:
-    """A client whose tools run the functions they are given: `async (arguments, emit) -> value`."""
+    """A client whose tools run functions: `async (arguments, emit) -> value`."""
 
     settings: BridgeSettings = field(default_factory=BridgeSettings)
     generation: int = 1
@@ -42,7 +43,7 @@ class StandIn:
         return tool
 
     def add_many(self, manual, names, **fields):
-        """Many tools that are listed and called, but not found by searching."""
+        """Add many tools that can be listed and called, but that a search does not find."""
         for name in names:
             tool = Tool(source=Source(manual), name=name, kind="test", template={}, **fields)
             self._tools[tool.qualified_name], self._functions[tool] = tool, None
@@ -54,10 +55,12 @@ class StandIn:
     def find(self, name):
         return self._tools.get(name)
 
+    find_tool = UtcpClient.find_tool
+
     async def call(self, tool: Tool, arguments: dict[str, Any], emit) -> Result:
         self.calls.append((tool.qualified_name, arguments))
         if tool not in self._functions:
-            raise UnknownTool(f"There is no tool {tool.name}.")
+            raise UnknownTool(f"There is no tool {tool.name!r}.")
         function = self._functions[tool]
         value = arguments if function is None else await function(arguments, emit)
         return value if isinstance(value, Result) else Result(value)

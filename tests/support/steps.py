@@ -1,4 +1,4 @@
-"""Tools, calls and innermost steps for tests of the pipeline's layers."""
+"""Tools, calls and innermost steps for tests of the layers of the pipeline."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from utcp_bridge.pipeline import Next
 
 
 def make_tool(*, manual: str = "shop", name: str = "search", **fields: Any) -> Tool:
-    """A tool with nothing in its template."""
+    """Return a tool with an empty template."""
     return Tool(source=Source(name=manual), name=name, kind="test", **{"template": {}, **fields})
 
 
 def make_call(tool: Tool | None = None, arguments: JsonObject | None = None) -> Call:
-    """One call of `tool`."""
+    """Return a call of `tool`."""
     return Call(tool or make_tool(), {} if arguments is None else arguments, "call-1")
 
 
 @dataclass
 class Step:
-    """An innermost step that notes its calls and does what it was told: answer, raise, or run a coroutine."""
+    """An innermost step that records its calls and then returns a value, raises, or runs a coroutine."""
 
     answer: Any = "done"
     does: Callable[[Call, Emit], Awaitable[Any]] | None = None
@@ -39,5 +39,5 @@ class Step:
 
 
 async def run(step: Next, call: Call | None = None, emit: Emit = discard) -> Any:
-    """The value that a step gives for a call."""
+    """Return the value of a step for a call."""
     return (await step(call or make_call(), emit)).value

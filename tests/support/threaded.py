@@ -1,4 +1,4 @@
-"""A service of the tests on an event loop in a thread of its own, for tests that have none."""
+"""A service on an event loop in a thread of its own, for tests without an event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.upstreams.http_service import HttpService
 
 @contextmanager
 def threaded_service() -> Iterator[HttpService]:
-    """The HTTP service, ready to be asked."""
+    """Return the HTTP service when it is ready."""
     loop, started, ended = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
     service = HttpService()
 

@@ -1,4 +1,4 @@
-"""Short ways to make tools and manuals for tests."""
+"""Short functions to make tools and manuals for tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ OBJECT: JsonObject = {"type": "object", "properties": {}}
 
 
 def make_tool(name: str = "echo", *, manual: str = "peer", **fields: Any) -> Tool:
-    """A tool with a harmless template."""
+    """Return a tool with a harmless template."""
     fields.setdefault("source", Source(name=manual))
     fields.setdefault("kind", "text")
     fields.setdefault("template", {"call_template_type": "text", "content": "{}"})
@@ -18,6 +18,6 @@ def make_tool(name: str = "echo", *, manual: str = "peer", **fields: Any) -> Too
 
 
 def tool_object(name: str, template: JsonObject | None = None, **fields: Any) -> JsonObject:
-    """A normalised tool object, as the dialects make them."""
+    """Return a normalised tool object, as the dialects make them."""
     template = template or {"call_template_type": "http", "url": "https://api.example.com/x", "http_method": "GET"}
     return {"name": name, "description": "", "inputs": OBJECT, "tags": [], "tool_call_template": template, **fields}

@@ -1,4 +1,4 @@
-"""One webrtc transport and one real signalling service with its peers, and calls between them."""
+"""One webrtc transport, one real signalling service with its peers, and calls between them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from utcp_bridge.transports.webrtc.transport import WebRtcTransport
 
 
 class Session:
-    """One transport and one service, and calls between them."""
+    """One transport, one service, and calls between them."""
 
     def __init__(self, transport: WebRtcTransport, service: WebRtcService) -> None:
         self.transport = transport
@@ -30,7 +30,7 @@ class Session:
         return await self.transport.call(self.target(**fields), make_call(arguments), discard)
 
     async def stream(self, count: int, **fields: Any) -> tuple[list[Any], Result]:
-        """What was emitted, and the result."""
+        """Return the emitted values and the result."""
         seen: list[Any] = []
 
         async def emit(partial: Any) -> None:

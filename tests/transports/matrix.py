@@ -1,4 +1,4 @@
-"""The table of docs/transports/index.md: kind by dialect, as the shared suite's results say."""
+"""The table of docs/transports/index.md: kind by dialect, from the results of the shared suite."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TEST = re.compile(r"test_(?P<kind>\w+)\.py::(?P<name>\w+)\[(?P<dialect>v[01])\]
 
 
 class Matrix:
-    """A pytest plugin. `--write-transport-table` writes the page; otherwise a run of the whole suite checks it."""
+    """A pytest plugin. `--write-transport-table` writes the page. Otherwise a run of the whole suite checks it."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._writes = config.getoption("--write-transport-table")

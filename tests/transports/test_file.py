@@ -1,4 +1,4 @@
-"""The shared suite for local files, and what a file transport gives back."""
+"""The shared suite for local files, and the results of the file transport."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def _discover(bench: Bench, path: str) -> Any:
     ("name", "media_type"),
     [("m.json", "application/json"), ("m.JSONC", "application/jsonc"), ("m.yml", "application/yaml"), ("m.txt", None)],
 )
-async def test_a_manual_comes_with_its_path_and_the_type_its_name_tells(
+async def test_a_manual_has_its_path_and_the_media_type_of_its_name(
     bench: Bench, folder: Path, name: str, media_type: str | None
 ) -> None:
     (folder / name).write_bytes(b"{} // a comment")
@@ -97,7 +97,7 @@ async def test_a_manual_comes_with_its_path_and_the_type_its_name_tells(
     assert document.media_type == media_type
 
 
-async def test_an_empty_file_is_no_manual(bench: Bench, folder: Path) -> None:
+async def test_an_empty_file_is_not_a_manual(bench: Bench, folder: Path) -> None:
     (folder / "empty.json").write_bytes(b" \n")
     with pytest.raises(ManualError, match=r"empty\.json"):
         await _discover(bench, "empty.json")
@@ -112,7 +112,7 @@ async def test_an_empty_file_is_no_manual(bench: Bench, folder: Path) -> None:
         ("a.json", b"[1, 2]", "[1, 2]"),
     ],
 )
-async def test_a_call_returns_text_as_it_is_and_other_bytes_as_binary(
+async def test_a_call_returns_text_unchanged_and_other_bytes_as_binary(
     bench: Bench, folder: Path, name: str, data: bytes, value: Any
 ) -> None:
     (folder / name).write_bytes(data)
@@ -127,9 +127,7 @@ async def test_a_limit_of_the_manual_wins_over_the_setting(bench: Bench, folder:
         await bench.transport.call(bench.target({"file_path": "five"}), call, discard)
 
 
-async def test_the_operator_may_name_any_file_and_a_fetched_manual_only_those_below_the_root(
-    bench: Bench, tmp_path: Path
-) -> None:
+async def test_a_fetched_manual_can_read_only_files_in_the_root(bench: Bench, tmp_path: Path) -> None:
     outside = tmp_path / "outside.txt"
     outside.write_text("seen", encoding="utf-8")
     target = bench.target({"file_path": str(outside)})
@@ -140,14 +138,14 @@ async def test_the_operator_may_name_any_file_and_a_fetched_manual_only_those_be
             await bench.transport.call(fetched, make_call({}), discard)
 
 
-async def test_reading_a_file_is_harmless_and_a_fetched_manual_may_not_do_it_unasked() -> None:
+async def test_reading_a_file_is_read_only_and_needs_trust_in_a_fetched_manual() -> None:
     template = FileTemplate(call_template_type="file", file_path="x")
     assert TRANSPORT.annotations(template) == {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
     assert TRANSPORT.endpoint(template) is None
     assert TRANSPORT.remote is False
 
 
-async def test_what_must_be_there_is_the_file(tmp_path: Path) -> None:
+async def test_the_need_is_the_file(tmp_path: Path) -> None:
     async with open_services(root=tmp_path) as services:
         transport = FileTransport(services)
         assert list(transport.needs(make_target(transport, {"file_path": "a.json"}))) == [LocalFile("a.json", tmp_path)]

@@ -26,7 +26,7 @@ class PigeonTransport(Transport[PigeonTemplate]):
         raise NotImplementedError
 
 
-def test_every_module_of_the_package_holds_one_transport_that_is_found_by_its_kinds() -> None:
+def test_each_module_of_the_package_has_one_transport_found_by_its_kinds() -> None:
     registry = TransportRegistry()
     modules = {transport_name(path): path for path in transport_modules()}
     assert {"http", "text", "file", "grpc"} <= modules.keys()
@@ -36,7 +36,7 @@ def test_every_module_of_the_package_holds_one_transport_that_is_found_by_its_ki
         assert transport.kinds[0] == name
 
 
-def test_transports_of_the_embedding_program_win() -> None:
+def test_transports_of_the_calling_program_come_first() -> None:
     registry = TransportRegistry((PigeonTransport,))
     assert registry.find("carrier_pigeon") is PigeonTransport
     assert registry.canonical("carrier_pigeon") == "pigeon"
@@ -67,9 +67,9 @@ def test_an_installed_package_adds_a_transport(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [("no_such_package.at_all:Thing", "cannot be loaded"), ("pathlib:Path", "is no transport")],
+    [("no_such_package.at_all:Thing", "cannot be loaded"), ("pathlib:Path", "is not a transport")],
 )
-def test_a_broken_package_is_named(monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
+def test_the_error_names_a_broken_package(monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
     monkeypatch.setattr(transport_registry, "entry_points", lambda *, group: [entry(value)] if group else [])
     with pytest.raises(ConfigError, match=message):
         TransportRegistry().find("pigeon")

@@ -133,7 +133,7 @@ async def test_an_endless_stream_ends_at_its_limit(bench: Bench, settings: Bridg
 
 async def test_pings_alone_do_not_keep_a_stream_alive(bench: Bench) -> None:
     result = await _call(_peer(bench).case("/sse/pings"), BridgeSettings(idle_timeout=0.1))
-    assert result == Result([], truncated="nothing came for 0.1 seconds")
+    assert result == Result([], truncated="nothing arrived for 0.1 seconds")
 
 
 async def test_what_came_before_the_calls_deadline_is_kept(bench: Bench) -> None:
@@ -142,7 +142,7 @@ async def test_what_came_before_the_calls_deadline_is_kept(bench: Bench) -> None
         target = make_target(transport, _peer(bench).case("/sse/pings").template)
         with anyio.fail_after(0.4):
             result = await transport.call(target, make_call({}), discard)
-    assert result.truncated == "the call's time was over before the stream was"
+    assert result.truncated == "the time limit of the call ended before the stream did"
 
 
 async def test_an_error_status_is_a_rejection(bench: Bench) -> None:

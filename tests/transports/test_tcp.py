@@ -1,4 +1,4 @@
-"""The shared suite against a real TCP server, and every framing in both directions."""
+"""The shared suite against a real TCP server, and each framing in both directions."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def test_text_requests_come_from_a_template_or_from_the_values() -> None:
         assert await _call(service, {"verb": "PING", "on": True}, **template) == "echo PING true"
 
 
-async def test_a_reply_may_stay_bytes_or_text() -> None:
+async def test_a_reply_may_be_bytes_or_text() -> None:
     async with TcpService() as service:
         assert await _call(service, {"x": 1}, response_byte_format=None, **LINES) == Binary(b'{"x":1}')
         assert await _call(service, {"x": 1}, response_format="text", **LINES) == '{"x":1}'
@@ -129,7 +129,7 @@ async def test_a_reply_may_stay_bytes_or_text() -> None:
             await _call(service, {}, **words, **LINES)
 
 
-async def test_a_stream_ends_with_its_json_value_with_silence_or_with_the_connection() -> None:
+async def test_a_stream_ends_after_json_after_silence_or_with_the_connection() -> None:
     async with TcpService(framing=Framing("stream")) as service:
         assert await _call(service, {"x": 1}, quiet_period=0) == {"x": 1}
         words = {"request_data_format": "text", "request_data_template": "hi"}
@@ -155,7 +155,7 @@ async def test_a_stream_above_its_own_limit_is_too_large() -> None:
             await _call(service, {"flood": 1000}, max_response_size=100)
 
 
-async def test_what_a_server_says_first_can_be_skipped() -> None:
+async def test_the_greeting_of_a_server_can_be_skipped() -> None:
     async with TcpService(greeting=b"READY\n") as service:
         assert await _call(service, {"x": 1}, read_greeting=True, **LINES) == {"x": 1}
 
@@ -172,7 +172,7 @@ async def test_ipv6_is_reached() -> None:
         assert await _call(service, {"x": 1}, **LINES) == {"x": 1}
 
 
-async def test_a_message_that_does_not_fit_the_framing_is_the_callers_fault() -> None:
+async def test_a_message_that_does_not_fit_the_framing_is_the_callers_error() -> None:
     async with TcpService() as service:
         with pytest.raises(InvalidArguments, match="delimiter"):
             await _call(service, {"t": "a\nb"}, request_data_format="text", **LINES)
@@ -187,7 +187,7 @@ async def test_a_message_that_does_not_fit_the_framing_is_the_callers_fault() ->
         ({"framing_strategy": "delimiter", "message_delimiter": ""}, "message_delimiter"),
     ],
 )
-async def test_a_framing_without_its_number_is_the_operators_fault(fields: JsonObject, words: str) -> None:
+async def test_a_framing_without_its_length_is_a_configuration_error(fields: JsonObject, words: str) -> None:
     async with TcpService() as service:
         with pytest.raises(ConfigError, match=words):
             await _call(service, {}, **fields)
@@ -218,7 +218,7 @@ FRAMINGS = [
     messages=st.lists(st.binary(max_size=40), min_size=1, max_size=4),
     places=st.lists(st.integers(0, 300), max_size=8),
 )
-def test_messages_come_out_as_they_went_in_however_the_bytes_are_cut(
+def test_messages_do_not_depend_on_how_the_bytes_are_split(
     framing: Framing, messages: list[bytes], places: list[int]
 ) -> None:
     if framing.fixed_length:
@@ -238,7 +238,7 @@ def test_messages_come_out_as_they_went_in_however_the_bytes_are_cut(
     assert got == messages
 
 
-def test_the_bytes_on_the_wire_are_exactly_those_of_the_framing() -> None:
+def test_each_framing_writes_the_expected_bytes() -> None:
     assert Framing("length_prefix", prefix_bytes=2).frame(b"abc") == b"\x00\x03abc"
     assert Framing("length_prefix", prefix_bytes=4, endian="little").frame(b"a") == b"\x01\0\0\0a"
     assert Framing("delimiter", delimiter=b"\n").frame(b"abc") == b"abc\n"
@@ -246,7 +246,7 @@ def test_the_bytes_on_the_wire_are_exactly_those_of_the_framing() -> None:
     assert Framing("stream").frame(b"abc") == b"abc"
 
 
-def test_a_delimiter_that_the_operator_wrote_is_no_argument() -> None:
+def test_a_delimiter_in_the_operators_template_is_allowed() -> None:
     lines = Framing("delimiter", delimiter=b"\r\n")
     assert lines.frame(b"set k 5\r\nhello", written=b"set X Y\r\nZ") == b"set k 5\r\nhello\r\n"
     with pytest.raises(InvalidArguments, match="delimiter"):
@@ -276,12 +276,12 @@ def test_a_message_that_does_not_fit_is_refused(framing: Framing, message: bytes
         (Framing("stream", limit=10), b"x" * 11),
     ],
 )
-def test_a_reply_above_the_limit_is_refused_before_it_is_whole(framing: Framing, data: bytes) -> None:
+def test_a_reply_above_the_limit_is_refused_before_it_is_complete(framing: Framing, data: bytes) -> None:
     with pytest.raises(ReplyTooLarge, match="10 bytes"):
         framing.deframer().feed(data)
 
 
-def test_a_stream_is_whole_at_its_end_and_anything_else_is_cut_off() -> None:
+def test_only_a_stream_may_end_with_the_connection() -> None:
     stream = Framing("stream").deframer()
     assert stream.feed(b"ab") is None
     assert stream.pending == b"ab"
@@ -293,7 +293,7 @@ def test_a_stream_is_whole_at_its_end_and_anything_else_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"strategy": "fixed_length"}, {"strategy": "delimiter", "delimiter": b""}])
-def test_a_framing_that_cannot_work_is_refused(fields: dict[str, object]) -> None:
+def test_an_impossible_framing_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         Framing(**fields)  # type: ignore[arg-type]
 
@@ -310,5 +310,5 @@ def test_a_framing_that_cannot_work_is_refused(fields: dict[str, object]) -> Non
         ("|", "|"),
     ],
 )
-def test_escapes_mean_what_they_mean_in_python(text: str, meant: str) -> None:
+def test_escapes_mean_the_same_as_in_python(text: str, meant: str) -> None:
     assert unescape(text) == meant

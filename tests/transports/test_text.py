@@ -1,4 +1,4 @@
-"""The shared suite for inline text, and what may stand in `content`."""
+"""The shared suite for inline text, and the forms of `content`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def _call(bench: Bench, content: Any) -> Any:
 
 
 @pytest.mark.parametrize("content", ["plain words", "tools: []\n", "costs $5 and ${MORE}", {"a": 1}])
-async def test_a_call_returns_the_content_word_for_word(bench: Bench, content: Any) -> None:
+async def test_a_call_returns_the_content_unchanged(bench: Bench, content: Any) -> None:
     assert await _call(bench, content) == content
 
 
@@ -78,7 +78,7 @@ async def test_content_may_be_an_object_or_list_instead_of_its_text(bench: Bench
 
 
 @pytest.mark.parametrize("content", ["", "  \n", {}, []])
-async def test_empty_content_is_no_manual(bench: Bench, content: Any) -> None:
+async def test_empty_content_is_not_a_manual(bench: Bench, content: Any) -> None:
     with anyio.fail_after(5), pytest.raises(ManualError, match="empty"):
         await bench.transport.discover(bench.target({"content": content}))
 
@@ -96,11 +96,11 @@ async def test_a_limit_of_the_manual_wins_over_the_setting(bench: Bench) -> None
         )
 
 
-async def test_reading_text_is_harmless_and_may_be_repeated() -> None:
+async def test_reading_text_is_read_only_and_idempotent() -> None:
     template = TextTemplate(call_template_type="text", content="x")
     assert TRANSPORT.annotations(template) == {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
     assert TRANSPORT.endpoint(template) is None
 
 
-async def test_variables_within_the_content_wait_for_the_tools_own_call() -> None:
+async def test_variables_in_the_content_are_filled_in_per_call() -> None:
     assert "content" in TRANSPORT.raw_fields

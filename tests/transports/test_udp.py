@@ -1,4 +1,4 @@
-"""The shared suite against a real UDP server, and what datagrams are like."""
+"""The shared suite against a real UDP server, and the behaviour of datagrams."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class UdpPeer(Peer):
         await self.service.slow_arrived.wait()
 
     async def gone(self) -> None:
-        """A peer cannot see that nobody waits for its datagram any more."""
+        """Do nothing: a UDP peer cannot see that the call has ended."""
 
     def fault(self, name: str) -> Case:
         if name == "refused":
@@ -84,10 +84,10 @@ async def test_several_datagrams_are_joined_in_order() -> None:
         assert result == Result('{"datagrams":3} again again')
 
 
-async def test_datagrams_that_do_not_come_are_reported() -> None:
+async def test_missing_datagrams_are_reported() -> None:
     async with UdpService() as service:
         result = await _call(service, {"x": 1}, number_of_response_datagrams=3)
-        assert result == Result({"x": 1}, truncated="2 of 3 reply datagrams did not come")
+        assert result == Result({"x": 1}, truncated="2 of 3 reply datagrams did not arrive")
 
 
 async def test_fire_and_forget_returns_at_once() -> None:
@@ -97,7 +97,7 @@ async def test_fire_and_forget_returns_at_once() -> None:
             await service.slow_arrived.wait()
 
 
-async def test_datagrams_from_elsewhere_are_not_seen() -> None:
+async def test_datagrams_from_other_senders_are_dropped() -> None:
     async with UdpService() as service:
         assert (await _call(service, {"foreign": True})).value == {"foreign": True}
 

@@ -3,8 +3,9 @@
     async with authorization_server(takes="body") as server:
         server.token_url, server.resource_url, server.stats_url, server.revoke_url
 
-Client `client id+1` with a secret full of characters that need encoding. Tokens live 2 seconds by the server's own
-clock, which a test may move (`server.clock += 3`). `server.faults` holds answers to give instead of tokens.
+The client is `client id+1`, and its secret has many characters that need encoding. Tokens are valid for 2 seconds of
+the server's own clock, which a test may move (`server.clock += 3`). `server.faults` are replies to send instead of
+tokens.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ LIFE = 2
 
 @dataclass
 class AuthorizationServer:
-    """`requests` are the token requests, `tokens` the live tokens with their end."""
+    """`requests` are the token requests, `tokens` the valid tokens with their expiry."""
 
     takes: str = "basic"
     url: str = ""
@@ -54,7 +55,7 @@ class AuthorizationServer:
         return urlsplit(self.url).netloc
 
     def revoke_all(self) -> None:
-        """Every token that was issued is worth nothing from now on."""
+        """Make all issued tokens invalid."""
         self.tokens.clear()
 
     async def token(self, request: web.Request) -> web.StreamResponse:
@@ -75,7 +76,7 @@ class AuthorizationServer:
 
     @staticmethod
     def _client(request: web.Request, form: dict[str, str]) -> tuple[str, str, str]:
-        """Where the client put its credentials, and which: RFC 6749 2.3.1, strictly."""
+        """Return where the client put its credentials, and which ones, strictly by RFC 6749 2.3.1."""
         header = request.headers.get("Authorization", "")
         if header.startswith("Basic "):
             name, _, secret = base64.b64decode(header[6:]).decode().partition(":")
@@ -105,7 +106,7 @@ class AuthorizationServer:
 
 @asynccontextmanager
 async def authorization_server(*, takes: str = "basic") -> AsyncIterator[AuthorizationServer]:
-    """Listen on loopback for the length of the block; `takes` credentials by "basic" or in the "body"."""
+    """Listen on loopback during the block. The server accepts credentials by "basic" or in the "body" (`takes`)."""
     state = AuthorizationServer(takes)
     app = web.Application()
     app.router.add_post("/token", state.token)

@@ -1,4 +1,4 @@
-"""A certificate authority made for one test run: server and client certificates as PEM files and contexts."""
+"""A certificate authority for one test run: server and client certificates as PEM files and TLS contexts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Authority:
     def server_context(
         self, name: str = "localhost", *, expired: bool = False, client_certificate: bool = False, days: int = 1
     ) -> ssl.SSLContext:
-        """A server's context with a certificate for `name` (and 127.0.0.1 where that is localhost), good for `days`."""
+        """Return a server's context with a certificate for `name`, valid for `days`; localhost includes 127.0.0.1."""
         certificate, key = _certificate(name, issuer=self.pair, days=-1 if expired else days)
         _write(self.folder / "server.pem", certificate)
         _write_key(self.folder / "server.key", key)
@@ -60,7 +60,7 @@ class Authority:
         return context
 
     def self_signed_context(self, name: str = "localhost") -> ssl.SSLContext:
-        """A server's context with a certificate that nobody but itself has signed."""
+        """Return a server's context with a self-signed certificate."""
         certificate, key = _certificate(name, issuer=None)
         _write(self.folder / "self.pem", certificate)
         _write_key(self.folder / "self.key", key)
@@ -95,7 +95,7 @@ def _certificate(name: str, *, issuer: Pair | None, days: int = 1) -> Pair:
 
 
 def _key_usage(*, authority: bool) -> x509.KeyUsage:
-    """What Python 3.13 and later ask of an authority's certificate: that it says so."""
+    """Return the key usage that Python 3.13 and later require of an authority's certificate."""
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,

@@ -1,6 +1,6 @@
-"""An embeddings endpoint of the shape of OpenAI's, on loopback, whose vectors are made of concepts.
+"""An embeddings endpoint in the form of OpenAI's, on loopback, with vectors made of concepts.
 
-Words of one meaning share a dimension, so that a query and a tool without a common word can still be near.
+Words with one meaning share a dimension, so that a query and a tool without a common word can still be similar.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KEY = "embeddings-key"
 
 
 def embed(text: str) -> list[float]:
-    """Words hashed into a vector."""
+    """Return the words hashed into a vector."""
     vector = [0.0] * DIMENSIONS
     for word in text.lower().replace(".", " ").split():
         vector[crc32(CONCEPTS.get(word, word).encode()) % DIMENSIONS] += 1.0
@@ -27,12 +27,12 @@ def embed(text: str) -> list[float]:
 
 @dataclass
 class EmbeddingsService:
-    """Use as an async context manager; `url` is then the endpoint's."""
+    """Use it as an async context manager; `url` is then the endpoint."""
 
     url: str = ""
     inputs: list[list[str]] = field(default_factory=list)
     failures: int = 0
-    """So many requests are answered 503 first."""
+    """How many requests get status 503 first."""
     open: anyio.Event = field(default_factory=anyio.Event)
     """Answers wait for it; set from the start."""
     _runner: web.AppRunner | None = None

@@ -1,11 +1,11 @@
-"""An HTTP server on raw sockets that does what no framework lets one do: cut, lie, drip, bloat, redirect.
+"""An HTTP server on raw sockets with faults that no framework allows: cut, wrong, slow and huge replies, redirects.
 
     async with faulty_server() as server:
         server.answers["/x"] = b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nhi"
         ... f"{server.url}/x" ...
-        server.requests    # every request that arrived, as it stood on the wire
+        server.requests    # every request that arrived, byte by byte
 
-Paths with a behaviour of their own: /ok /echo /rst /half /drip /close /garbage /bomb /endless-headers /endless-body
+Paths with their own behaviour: /ok /echo /rst /half /drip /close /garbage /bomb /endless-headers /endless-body
 /long-header /moved?status=308&to=... /status?code=503&retry_after=3 /slow /stall. Anything else is 404.
 """
 
@@ -28,7 +28,7 @@ BOMB_SIZE = 200_000_000
 
 @dataclass(frozen=True)
 class Seen:
-    """One request as it came: `target` undecoded, header names in lower case."""
+    """One request as it arrived: `target` is not decoded, header names are in lower case."""
 
     method: str
     target: str
@@ -36,7 +36,7 @@ class Seen:
     body: bytes
 
     def header(self, name: str) -> str | None:
-        """The first value of a header."""
+        """Return the first value of a header."""
         return next((value for key, value in self.headers if key == name.lower()), None)
 
     @property
@@ -46,7 +46,7 @@ class Seen:
 
 @dataclass
 class FaultyServer:
-    """`gone` is set when a client leaves an answer that never ends; `connections` counts the accepted ones."""
+    """`gone` is set when a client leaves a reply that never ends; `connections` counts accepted connections."""
 
     url: str = ""
     requests: list[Seen] = field(default_factory=list)
@@ -58,13 +58,13 @@ class FaultyServer:
 
     @property
     def endpoint(self) -> str:
-        """`host:port`, as it stands in `Source.exempt`."""
+        """`host:port`, as in `Source.exempt`."""
         return urlsplit(self.url).netloc
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and the connection it came on."""
+    """One request and its connection."""
 
     server: FaultyServer
     request: Seen
@@ -74,7 +74,7 @@ class Exchange:
 
 @asynccontextmanager
 async def faulty_server(*, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[FaultyServer]:
-    """Listen on loopback for the length of the block; with `tls` the URL is https://localhost."""
+    """Listen on loopback during the block. With `tls` the URL is https://localhost."""
     state = FaultyServer()
     tasks: set[asyncio.Task[None]] = set()
 
@@ -132,7 +132,7 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
 
 
 def answer(body: bytes, content_type: str = "application/json", status: str = "200 OK", extra: str = "") -> bytes:
-    """A well-formed answer, for `FaultyServer.answers`."""
+    """Return a well-formed reply for `FaultyServer.answers`."""
     type_line = f"Content-Type: {content_type}\r\n" if content_type else ""
     return f"HTTP/1.1 {status}\r\n{type_line}{extra}Content-Length: {len(body)}\r\n\r\n".encode() + body
 

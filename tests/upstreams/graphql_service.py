@@ -68,12 +68,12 @@ async def _failing(_info: Any) -> AsyncIterator[dict[str, Any]]:
 
 @cache
 def _schema() -> graphql.GraphQLSchema:
-    """Built once: it takes longer than a hundred calls."""
+    """Return the schema. It is built once, because that takes longer than a hundred calls."""
     return graphql.build_schema(SDL)
 
 
 class GraphQlService(HttpService):
-    """Adds `/graphql`, and `/closed` without introspection; errors come with status 200 or, on request, 400."""
+    """Adds `/graphql`, and `/closed` without introspection. Errors have status 200, or 400 on request."""
 
     protocols: tuple[str, ...] = ("graphql-transport-ws", "graphql-ws")
     parameters: Any = None
@@ -81,7 +81,7 @@ class GraphQlService(HttpService):
 
     @cached_property
     def messages(self) -> list[str]:
-        """What came over WebSockets."""
+        """The messages that arrived over WebSockets."""
         return []
 
     def _routes(self) -> dict[str, Handler]:
@@ -102,7 +102,7 @@ class GraphQlService(HttpService):
         return web.json_response(result.formatted, status=400 if result.data is None else 200)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """GraphQL over SSE, in distinct connections; there is no WebSocket here."""
+        """Serve GraphQL over SSE, in distinct connections, without a WebSocket."""
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return web.Response(status=404)
         asked = await request.json()
@@ -114,11 +114,11 @@ class GraphQlService(HttpService):
         async for result in self._results(asked):
             await response.write(b"event: next\ndata: " + json.dumps(result).encode() + b"\n\n")
         await response.write(b"event: complete\ndata:\n\n")
-        await asyncio.sleep(5)  # the end is the event's word, not the connection's
+        await asyncio.sleep(5)  # the stream ends by the event, not by the connection
         return response
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
-        """Both protocols: pings before it answers, messages for somebody else in between."""
+        """Serve both protocols, with pings before replies and with messages for other subscriptions in between."""
         opened = web.WebSocketResponse(protocols=self.protocols)
         await opened.prepare(request)
         running: asyncio.Task[None] | None = None

@@ -1,4 +1,4 @@
-"""A real gRPC server on loopback: a service of its own, the fixed UTCP service, reflection in either version."""
+"""A real gRPC server on loopback: its own service, the fixed UTCP service, reflection in both versions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ METHODS = {
 
 
 def file_descriptor() -> Any:
-    """`shop.proto`, as a compiler would make it."""
+    """Return `shop.proto` as a compiler writes it."""
     file = descriptor_pb2.FileDescriptorProto(name="shop.proto", package="shop", syntax="proto3")
     file.dependency.extend(["google/protobuf/timestamp.proto", "google/protobuf/struct.proto"])
     kinds = file.enum_type.add(name="Kind")
@@ -78,7 +78,7 @@ ITEM = item_class()
 
 @dataclass
 class GrpcService:
-    """`reflection`: "v1", "v1alpha" or None; `utcp`: whether the fixed service is there; `credentials` for TLS."""
+    """`reflection` is "v1", "v1alpha" or None; `utcp` adds the fixed service; `credentials` are for TLS."""
 
     reflection: str | None = "v1"
     utcp: bool = False

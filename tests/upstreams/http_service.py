@@ -1,6 +1,6 @@
 """A real HTTP service on loopback: manuals in both dialects, an OpenAPI description, echoes, media, faults.
 
-It records every request it gets, so that a test can say what was sent, and what was not.
+It records every request, so that a test can check what was sent and what was not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True)
 class Recorded:
-    """One request as it came over the wire: `target` is path and query, undecoded."""
+    """One request as it arrived: `target` is path and query, not decoded."""
 
     method: str
     target: str
@@ -42,7 +42,7 @@ class Recorded:
 
 @dataclass
 class HttpService:
-    """Use as an async context manager; `base` is then its URL."""
+    """Use it as an async context manager; `base` is then its URL."""
 
     base: str = ""
     requests: list[Recorded] = field(default_factory=list)
@@ -73,7 +73,7 @@ class HttpService:
 
     @property
     def refusing(self) -> str:
-        """A URL whose port is taken and does not listen: every connection is refused."""
+        """Return a URL whose port is bound but does not listen, so that each connection is refused."""
         assert self._closed_port is not None
         return f"http://127.0.0.1:{self._closed_port.getsockname()[1]}"
 
@@ -144,7 +144,7 @@ class HttpService:
         raise AssertionError("never")
 
     def manual(self, dialect: str) -> dict[str, Any]:
-        """The service's own manual, as it publishes it."""
+        """Return the manual that the service publishes."""
         kind, template = (
             ("call_template_type", "tool_call_template") if dialect == "v1" else ("provider_type", "tool_provider")
         )
@@ -178,7 +178,7 @@ class HttpService:
         }
 
     def openapi(self) -> dict[str, Any]:
-        """The same operations as an OpenAPI description."""
+        """Return the same operations as an OpenAPI description."""
         parameter = {"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}}
         ok = {"200": {"description": "ok", "content": {"application/json": {"schema": {"type": "object"}}}}}
         text = {"name": "text", "in": "query", "required": True, "schema": {"type": "string"}}
@@ -286,7 +286,7 @@ async def _reset_midway(request: web.Request) -> web.StreamResponse:
 
 
 def _abort(request: web.Request) -> None:
-    """Close with a reset: unsent data is dropped and the other side gets RST."""
+    """Close with a reset: unsent data is dropped and the other side receives RST."""
     assert request.transport is not None
     sock = request.transport.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")

@@ -28,7 +28,7 @@ PNG = base64.b64encode(b"\x89PNG not really").decode()
 
 
 def make_server(name: str, seen: dict[str, asyncio.Event] | None = None) -> Server[Any]:
-    """A server whose tools do one thing each; `seen` hears of slow calls that arrive and go."""
+    """Return a server whose tools do one thing each. `seen` records when slow calls arrive and end."""
     text = {"type": "object", "properties": {"text": {"type": "string"}}, "x-kept": True}
     tools = [
         types.Tool(name=tool, input_schema=text, description=f"Does {tool}.", annotations={"readOnlyHint": True})
@@ -53,7 +53,7 @@ def make_server(name: str, seen: dict[str, asyncio.Event] | None = None) -> Serv
 
 
 async def _list_resources(_ctx: Any, params: Any) -> Any:
-    """Two pages; two resources share a name."""
+    """Return resources in two pages; two of them have the same name."""
     if params is not None and params.cursor == "2":
         return types.ListResourcesResult(resources=[types.Resource(name="the guide", uri="memo://pair")])
     guide = types.Resource(name="the guide", uri="memo://guide", description="Read me first.", title="Guide")
@@ -130,8 +130,9 @@ async def http_server(
     headers: dict[bytes, bytes] | None = None,
     admits: Callable[[bytes], bool] = lambda _authorization: True,
 ) -> AsyncIterator[str]:
-    """The server on streamable HTTP; its URL. `headers` receives those of the last request; `admits` judges its
-    Authorization header, and what it refuses is answered 401."""
+    """Serve on streamable HTTP and yield the URL. `headers` receives the headers of the last request. A request whose
+    Authorization header `admits` refuses gets status 401.
+    """
     served = make_server(name, seen).streamable_http_app()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -148,7 +149,7 @@ async def http_server(
 
 @asynccontextmanager
 async def sse_server(name: str) -> AsyncIterator[str]:
-    """The server on the HTTP+SSE transport of 2024-11-05; its URL."""
+    """Serve on the HTTP+SSE transport of 2024-11-05 and yield the URL."""
     transport = SseServerTransport("/messages/")
     server = make_server(name)
 
@@ -167,7 +168,7 @@ async def _serving(app: Any) -> AsyncIterator[str]:
     config = uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn tells by a flag
+    while not server.started:  # noqa: ASYNC110 - uvicorn has only a flag
         await asyncio.sleep(0.01)
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
@@ -180,7 +181,7 @@ async def _main(name: str, manner: str) -> None:
     if manner == "hang":
         await asyncio.Event().wait()
     if manner == "junk":
-        print("this is no JSON-RPC", flush=True)  # noqa: T201 - the very thing
+        print("this is no JSON-RPC", flush=True)  # noqa: T201 - the noise is intended
     if manner == "die":
         os._exit(1)
     server = make_server(name)

@@ -1,4 +1,4 @@
-"""A real registry on loopback: the project's own application over a folder, or answers that a test writes."""
+"""A real registry on loopback: the project's own application over a folder, or replies that a test defines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from utcp_bridge.net.listening import bind
 
 @contextmanager
 def served(app: Any) -> Iterator[str]:
-    """The URL of an ASGI application in a thread of its own."""
+    """Serve an ASGI application in a thread of its own and yield its URL."""
     listener = bind("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -32,7 +32,7 @@ def served(app: Any) -> Iterator[str]:
 
 
 class Answers:
-    """An application that answers each path with JSON, text, a status or what a function makes of the request."""
+    """An application that returns JSON, text, a status or the result of a function for each path."""
 
     def __init__(self, answers: dict[str, Any]) -> None:
         self.answers = answers

@@ -1,4 +1,4 @@
-"""Real TCP and UDP servers on loopback: every framing, an echo, a manual, silence, resets and floods."""
+"""Real TCP and UDP servers on loopback: all framings, an echo, a manual, silence, resets and floods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Answer = Callable[[bytes], Awaitable[bytes | None]]
 
 
 def manual(kind: str, port: int, dialect: str, **fields: Any) -> dict[str, Any]:
-    """The service's own manual."""
+    """Return the manual of the service."""
     template = {"host": "127.0.0.1", "port": port, **fields}
     if dialect == "v0":
         return {"version": "0.2.0", "tools": [{"name": "echo", "tool_provider": {"provider_type": kind, **template}}]}
@@ -26,7 +26,7 @@ def manual(kind: str, port: int, dialect: str, **fields: Any) -> dict[str, Any]:
 
 @dataclass
 class TcpService:
-    """Answers each message of a connection in the same framing. What it does, the message says."""
+    """Replies to each message in the same framing. The message says what the server does."""
 
     framing: Framing = field(default_factory=lambda: Framing("delimiter", delimiter=b"\n"))
     greeting: bytes = b""
@@ -56,7 +56,7 @@ class TcpService:
 
     @property
     def refusing(self) -> int:
-        """A port that is taken and does not listen."""
+        """Return a port that is bound but does not listen."""
         assert self._closed_port is not None
         return self._closed_port.getsockname()[1]
 
@@ -95,7 +95,7 @@ class TcpService:
 
 
 class UdpService(asyncio.DatagramProtocol):
-    """Answers each datagram with one, or with as many as it asks for."""
+    """Replies to each datagram with one datagram, or with the number that it asks for."""
 
     def __init__(self) -> None:
         self.port = 0

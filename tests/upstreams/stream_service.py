@@ -1,4 +1,4 @@
-"""The HTTP service with streams: server-sent events and chunked answers, orderly, endless, broken and silent."""
+"""The HTTP service with streams: server-sent events and chunked replies that end, never end, break or stay silent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.upstreams.http_service import Handler, HttpService, _abort
 
 
 class StreamService(HttpService):
-    """Adds `/sse/...` and `/stream/...`; the slow ones say when their caller is gone."""
+    """Adds `/sse/...` and `/stream/...`. The slow streams record when their caller is gone."""
 
     def _routes(self) -> dict[str, Handler]:
         return {
@@ -66,7 +66,7 @@ async def _sse_echo(request: web.Request) -> web.StreamResponse:
 
 
 async def _sse_raw(request: web.Request) -> web.StreamResponse:
-    """Whatever the query says, byte by byte."""
+    """Send the text of the query byte by byte."""
     response = await _open(request)
     for byte in request.query["raw"].encode():
         await response.write(bytes([byte]))
@@ -74,7 +74,7 @@ async def _sse_raw(request: web.Request) -> web.StreamResponse:
 
 
 async def _sse_broken(request: web.Request) -> web.StreamResponse:
-    """Breaks after each event and goes on after `Last-Event-ID`; ends in order at `count`."""
+    """Break after each event and continue after `Last-Event-ID`; end in order at `count`."""
     response = await _open(request)
     number = int(request.headers.get("Last-Event-ID", "-1")) + 1
     await response.write(f'retry: 1\nid: {number}\ndata: {{"n": {number}}}\n\ndata: cut off'.encode())
@@ -124,7 +124,7 @@ async def _typed(request: web.Request) -> web.StreamResponse:
 
 
 async def _endless(request: web.Request) -> web.StreamResponse:
-    """Like a watch: the first line holds no event, and it never ends."""
+    """Send a stream like a watch: the first line is not an event, and it never ends."""
     response = await _open(request, "application/json")
     await response.write(b'{"created": true}\n')
     number = 0

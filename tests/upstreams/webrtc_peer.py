@@ -1,10 +1,10 @@
-"""Real WebRTC peers (aiortc) behind signalling of four kinds, and that signalling.
+"""Real WebRTC peers (aiortc), and their signalling of four kinds.
 
-`go`, `rust`: the libraries' HTTP; `plain`: messages over a WebSocket as the Elixir library means them; `peerjs`.
-Peers are named by what they do with a call: `echo` and `slow` are tools of every one; `resetting` leaves,
-`flooding` answers 200 kB, `malformed` answers text, `anonymous` answers without ids as the Rust library does,
-`elixir` and `specified` read and write nothing but the fields of theirs. A call with `count` is answered in pieces
-under its id; those of `anonymous` are bare, and it closes after them. `mute` sends one piece and no more.
+The kinds are `go` and `rust` (HTTP as in these libraries), `plain` (messages over a WebSocket as in the Elixir library)
+and `peerjs`. The name of a peer says what it does with a call. All peers have the tools `echo` and `slow`. `resetting`
+leaves, `flooding` sends 200 kB, `malformed` sends text, `anonymous` replies without ids like the Rust library, `elixir`
+and `specified` read and write only their own fields. The reply to a call with `count` comes in pieces with its id. The
+pieces of `anonymous` are bare, and it closes after them. `mute` sends one piece and nothing more.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Message = dict[str, Any]
 
 
 class WebRtcService:
-    """Signalling over HTTP or PeerJS, and the peers behind it."""
+    """Signalling over HTTP, a WebSocket or PeerJS, and its peers."""
 
     def __init__(self, *, signalling: str = "go", tools_in_answer: bool = False) -> None:
         self.signalling = signalling
@@ -77,7 +77,7 @@ class WebRtcService:
         await self._runner.cleanup()
 
     async def leave(self) -> None:
-        """Every peer goes."""
+        """Close all peers."""
         for peer in list(self.peers):
             await peer.close()
 
@@ -207,14 +207,14 @@ class WebRtcService:
 
 
 def _split(sdp: str) -> tuple[str, list[str]]:
-    """The description without its candidates, and these."""
+    """Return the description without its candidates, and the candidates."""
     lines = sdp.splitlines()
     candidates = [line.removeprefix("a=") for line in lines if line.startswith("a=candidate:")]
     return "\r\n".join(line for line in lines if not line.startswith(("a=candidate:", "a=end-of"))) + "\r\n", candidates
 
 
 def _own_form(name: str, message: Message) -> Message | None:
-    """The answer of a peer that knows its own library's fields only."""
+    """Return the reply of a peer that knows only the fields of its own library."""
     if name not in {"elixir", "specified"}:
         return None
     assert message["type"] == "tool_call"

@@ -1,4 +1,4 @@
-"""A real WebSocket server on loopback in every wire form: what a message asks for is what happens."""
+"""A real WebSocket server on loopback in all wire forms. The message says what the server does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.upstreams.http_service import Handler, HttpService, _abort
 
 
 class WebSocketService(HttpService):
-    """Adds `/ws` (raw), `/envelope`, `/rpc` (JSON-RPC), `/login` and `/path/<tool>`; plain HTTP faults stay."""
+    """Adds `/ws` (raw), `/envelope`, `/rpc` (JSON-RPC), `/login` and `/path/<tool>` to the HTTP service."""
 
     opened: int = 0
     """WebSockets opened so far."""
@@ -67,7 +67,7 @@ class WebSocketService(HttpService):
             await opened.send_str(json.dumps({**asked, "protocol": opened.ws_protocol}) if asked else text)
 
     async def _old(self, request: web.Request) -> web.WebSocketResponse:
-        """Knows `manual` only, and hangs up on anything else."""
+        """Accept only `manual`, and close the connection for any other message."""
         opened = web.WebSocketResponse()
         await opened.prepare(request)
         message = await opened.receive()
@@ -77,7 +77,7 @@ class WebSocketService(HttpService):
         return opened
 
     async def _envelope(self, request: web.Request) -> web.WebSocketResponse:
-        """Pushes before and between; answers by id, the slow ones after all others."""
+        """Send other messages before and between replies. Reply by id, to slow calls last."""
         opened = web.WebSocketResponse()
         await opened.prepare(request)
         self.opened += 1
@@ -99,7 +99,7 @@ class WebSocketService(HttpService):
         return opened
 
     async def _rpc(self, request: web.Request) -> web.WebSocketResponse:
-        """JSON-RPC with notifications and somebody else's reply before each reply."""
+        """Send notifications and a reply to another call before each JSON-RPC reply."""
         opened = web.WebSocketResponse()
         await opened.prepare(request)
         async for message in opened:
@@ -110,7 +110,7 @@ class WebSocketService(HttpService):
         return opened
 
     async def _login(self, request: web.Request) -> web.WebSocketResponse:
-        """Greets, wants a token first, and tells then which token it was."""
+        """Greet, require a token first, and then return that token."""
         opened = web.WebSocketResponse(compress=True)
         await opened.prepare(request)
         await opened.send_str("welcome")
@@ -121,7 +121,7 @@ class WebSocketService(HttpService):
         return opened
 
     async def _path_manual(self, request: web.Request) -> web.WebSocketResponse:
-        """A manual for `manual`, whose tools are paths."""
+        """Return a manual for `manual`, in which each tool is a path."""
         opened = web.WebSocketResponse()
         await opened.prepare(request)
         if (await opened.receive()).data == "manual":

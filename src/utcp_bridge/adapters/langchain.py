@@ -1,7 +1,7 @@
-"""`UTCPToolkit`: UTCP tools as LangChain tools (docs/langchain.md). Needs langchain-core alone.
+"""`UTCPToolkit`: UTCP tools as LangChain tools. Needs langchain-core only.
 
-Names, descriptions, schemas and the text of results are those that the bridge shows to MCP hosts, because the same
-models stand behind both. Arguments go to the client as the model wrote them and are checked there.
+Names, descriptions, schemas and the text of results are those that the bridge shows to MCP hosts, because models read
+both. The client receives the arguments as the model wrote them, and validates them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ except ImportError:
 __all__ = ["UTCPTool", "UTCPToolkit"]
 
 ErrorHandling = bool | str | Callable[[ToolException], Any] | None
-"""What a LangChain tool does with a `ToolException`: `BaseTool.handle_tool_error`."""
+"""What a LangChain tool does with a `ToolException`; see `BaseTool.handle_tool_error`."""
 
 
 class _Caller(Protocol):
@@ -43,7 +43,7 @@ class _Caller(Protocol):
 
 
 class _OwnLoop:
-    """Calls run in the event loop of a `UTCPClient`, for callers in any thread and on any loop."""
+    """Run calls in the event loop of a `UTCPClient`, for callers in any thread and on any loop."""
 
     def __init__(self, owner: UTCPClient) -> None:
         self.owner = owner
@@ -57,15 +57,15 @@ class _OwnLoop:
 
 
 class _CallersLoop:
-    """Calls run in the caller's event loop, which is the client's."""
+    """Run calls in the caller's event loop, which is the client's."""
 
     def __init__(self, client: UtcpClient) -> None:
         self.client = client
 
     def call(self, tool: Tool, _arguments: JsonObject) -> Result:
         raise NotImplementedError(
-            f"{tool.qualified_name} belongs to an asynchronous client: use `await tool.ainvoke(...)`, or a toolkit made"
-            " by `UTCPToolkit.from_config` or `from_manual`, whose tools work by `invoke` too."
+            f"{tool.qualified_name} belongs to an asynchronous client. Use `await tool.ainvoke(...)`, or make the"
+            " toolkit with `UTCPToolkit.from_config` or `from_manual`, whose tools also work with `invoke`."
         )
 
     async def acall(self, tool: Tool, arguments: JsonObject) -> Result:
@@ -73,10 +73,10 @@ class _CallersLoop:
 
 
 class UTCPTool(BaseTool):
-    """One UTCP tool. The content of its result is text, or blocks where there are images, audio or files.
+    """One UTCP tool. The content of its result is text, or a list of blocks if it contains images, audio or files.
 
-    The artifact is the value itself, as `UtcpClient.call_tool` returns it. What fails is raised as `ToolException`
-    with one sentence and the remedy, for `handle_tool_error` to see.
+    The artifact is the value itself, as `UtcpClient.call_tool` returns it. A failed call raises `ToolException` with
+    one sentence and the remedy; `handle_tool_error` receives it.
     """
 
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
@@ -97,17 +97,17 @@ class UTCPTool(BaseTool):
 
     @property
     def args(self) -> dict[str, Any]:
-        """The schemas of the arguments by name."""
+        """The JSON Schema of each argument, by name."""
         return dict(self._entry.listed["inputSchema"].get("properties", {}))
 
-    # An argument may have any name, `self` and `config` included, so these methods take none of their own by name.
+    # An argument may have any name, also `self` or `config`, so these methods have no named parameters.
 
     def _run(self, /, *_args: Any, **arguments: Any) -> tuple[Any, Any]:
         try:
             result = self._caller.call(self._live_tool(), self._entry.own_arguments(arguments))
         except NotImplementedError:
             raise
-        except Exception as error:  # noqa: BLE001 - a caller gets a sentence, the log has the cause
+        except Exception as error:  # noqa: BLE001 - the caller receives a sentence, the log the cause
             raise _as_tool_exception(error) from None
         return self._rendered(result)
 
@@ -119,11 +119,14 @@ class UTCPTool(BaseTool):
         return self._rendered(result)
 
     def _live_tool(self) -> Tool:
-        """The tool as its manual describes it now: it may have been read again since."""
+        """Return the tool as its manual describes it now: the manual may have changed since.
+
+        :raises UnknownTool: the manual no longer has the tool.
+        """
         name = self._entry.tool.qualified_name
         tool = self._caller.client.find(name)
         if tool is None:
-            raise UnknownTool(f"The tool {name!r} is gone.", remedy="Ask the toolkit for its tools again.")
+            raise UnknownTool(f"The manual no longer has the tool {name!r}.", remedy="Call `get_tools()` again.")
         return tool
 
     def _rendered(self, result: Result) -> tuple[Any, Any]:
@@ -138,9 +141,10 @@ class UTCPTool(BaseTool):
 class UTCPToolkit(BaseToolkit):
     """UTCP tools for LangChain agents: `from_manual`, `from_config` or `from_client`, then `get_tools()`.
 
-    Ends with `close()` or the `with` block, unless the client is the program's own (`from_client`). In each of the
-    three, `tools` are names or globs of the tools to have, all by default: UTCP names (`manual.tool`), own names or
-    those that the model sees. `handle_tool_error` is LangChain's: by default a failed call raises `ToolException`.
+    `close()` or the end of the `with` block closes the client, unless the program opened it itself (`from_client`).
+    In all three, `tools` selects tools by names or globs: UTCP names (`manual.tool`), the tool's own names, or the
+    names that the model sees. The default is all tools. `handle_tool_error` is LangChain's: by default a failed call
+    raises `ToolException`.
     """
 
     _caller: _Caller
@@ -164,10 +168,11 @@ class UTCPToolkit(BaseToolkit):
         tools: Iterable[str] | str | None = None,
         handle_tool_error: ErrorHandling = False,
     ) -> Self:
-        """The tools of one manual or OpenAPI description: a file or a URL. `name` is the manual's, by default its
-        place's.
+        """Return a toolkit for one manual or OpenAPI description.
 
-        :raises UtcpError: it could not be loaded.
+        `place` is a file or a URL. `name` is the name of the manual, by default that of the place.
+
+        :raises UtcpError: the manual could not be loaded.
         """
         owner = UTCPClient()
         try:
@@ -187,9 +192,9 @@ class UTCPToolkit(BaseToolkit):
         tools: Iterable[str] | str | None = None,
         handle_tool_error: ErrorHandling = False,
     ) -> Self:
-        """The tools of a configuration, in any form that `UtcpClient.create` takes.
+        """Return a toolkit for a configuration, in any form that `UtcpClient.create` accepts.
 
-        A manual that fails never raises: `toolkit.client.report()` says what became of each.
+        A manual that fails never raises: `toolkit.client.report()` lists the state of each.
 
         :raises ConfigError: the configuration cannot be read.
         """
@@ -203,18 +208,21 @@ class UTCPToolkit(BaseToolkit):
         tools: Iterable[str] | str | None = None,
         handle_tool_error: ErrorHandling = False,
     ) -> Self:
-        """The tools of a client that the program opened and closes itself; they work by `ainvoke` on its event loop."""
+        """Return a toolkit for a client that the program opens and closes itself.
+
+        Its tools work with `ainvoke`, on the client's event loop.
+        """
         return cls(_CallersLoop(client), tools, handle_tool_error)
 
     @property
     def client(self) -> UtcpClient:
-        """The client within; its coroutines belong to the event loop that it was made in."""
+        """The client of the toolkit. Its coroutines must run on the event loop that created it."""
         return self._caller.client
 
     def get_tools(self) -> list[BaseTool]:
-        """The tools that are live now, in the order of their UTCP names.
+        """Return the current tools, in the order of their UTCP names.
 
-        :raises UnknownTool: a name or glob of `tools` fits none of them.
+        :raises UnknownTool: a name or glob of `tools` matches no tool.
         """
         entries = list(self._catalogue.entries.values())
         if self._patterns is not None:
@@ -222,7 +230,7 @@ class UTCPToolkit(BaseToolkit):
         return [UTCPTool(entry, self._caller, handle_tool_error=self._handle_tool_error) for entry in entries]
 
     def close(self) -> None:
-        """End calls, connections and child processes; a second time, and with `from_client`, it does nothing."""
+        """End calls, connections and child processes. Does nothing the second time, or after `from_client`."""
         if isinstance(self._caller, _OwnLoop):
             self._caller.owner.close()
 
@@ -241,7 +249,7 @@ def _chosen(entries: Sequence[Entry], patterns: Iterable[str]) -> list[Entry]:
         fitting = {entry.name for entry in entries if _fits(entry, pattern)}
         if not fitting:
             some = ", ".join(entry.tool.qualified_name for entry in entries[:10])
-            raise UnknownTool(f"No tool fits {pattern!r}.", remedy=f"There are: {some or 'none'}.")
+            raise UnknownTool(f"No tool matches {pattern!r}.", remedy=f"The tools are: {some or 'none'}.")
         chosen |= fitting
     return [entry for entry in entries if entry.name in chosen]
 
@@ -256,7 +264,7 @@ def _as_tool_exception(error: Exception) -> ToolException:
 
 
 def _content(blocks: Sequence[JsonObject]) -> str | list[JsonObject]:
-    """MCP content as LangChain content: one text if it is all text, else blocks."""
+    """Return MCP content as LangChain content: one text if all blocks are text, or else blocks."""
     converted = [_block(block) for block in blocks]
     if all(block["type"] == "text" for block in converted):
         return "\n".join(block["text"] for block in converted)
@@ -264,7 +272,7 @@ def _content(blocks: Sequence[JsonObject]) -> str | list[JsonObject]:
 
 
 def _block(block: JsonObject) -> JsonObject:
-    """One MCP block as one that LangChain takes in a `ToolMessage`; there, audio is a file."""
+    """Return an MCP block as a block of a `ToolMessage`, which has no audio: audio becomes a file."""
     kind = block["type"]
     if kind == "text":
         return {"type": "text", "text": block["text"]}

@@ -1,1 +1,1 @@
-"""Outgoing authentication: what `auth` says, the credentials and tokens that follow, and secrets kept out of texts."""
+"""Outgoing authentication: the `auth` object, credentials, access tokens, and secrets kept out of texts."""

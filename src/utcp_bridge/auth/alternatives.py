@@ -1,11 +1,11 @@
-"""Which of an `auth` object's alternatives is used: the first whose variables are set (pure).
+"""Which alternative of an `auth` object is used: the first one whose variables are all set (pure).
 
     {"auth_type": "any", "options": […], "optional": true}     {"auth_type": "all", "schemes": […]}
     {"auth_type": "api_key", "api_key": "${KEY}", "aliases": ["API_KEY_0"]}
 
-It runs on the raw object, before variables are filled in, so that an alternative nobody uses needs no variable.
-`aliases` are older names for a scheme's variables (those of python-utcp's OpenAPI converter), taken where the
-scheme's own is not set.
+It reads the raw object before variables are filled in, so that an unused alternative needs no variables. `aliases` are
+older names of a scheme's variables, from the OpenAPI converter of python-utcp. They are used if the scheme's own
+variable is not set.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _ALIAS_KINDS = {
 
 
 def choose_auth(auth: JsonObject, is_set: Callable[[str], bool]) -> JsonObject | None:
-    """The object without alternatives; None where sending nothing is allowed and nothing else is possible.
+    """Return the object without alternatives; None if no alternative is complete and the `auth` is optional.
 
-    `is_set` says whether a variable, by its name in the template, has a value. Where no alternative is complete,
-    the first stays, so that the error names the variable to set.
+    `is_set` returns whether a variable, by its name in the template, has a value. If no alternative is complete and the
+    `auth` is not optional, the first one is returned, so that the error names the variable to set.
     """
     kind = auth.get("auth_type")
     if kind == "any" and is_list(options := auth.get("options")):

@@ -1,6 +1,6 @@
-"""What `auth` adds to a request, bound to the origins it was given for.
+"""Credentials: what `auth` adds to a request, bound to the origins it was given for.
 
-Credentials go to these origins and nowhere else, whatever a manual says.
+Credentials are sent to these origins only, even if a manual says otherwise.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Additions:
     cookies: str = field(default="", repr=False)
 
     def placed(self, url: str, headers: list[tuple[str, str]]) -> tuple[str, list[tuple[str, str]]]:
-        """URL and headers with these on them. What is already there under the same name gives way."""
+        """Return URL and headers with these additions, which replace headers and parameters of the same name."""
         if self.headers:
             names = {name.lower() for name, _ in self.headers}
             headers = [pair for pair in headers if pair[0].lower() not in names]
@@ -55,7 +55,7 @@ class Additions:
         return (_with_query(url, self.query) if self.query else url), headers
 
     def merged(self, other: Additions) -> Additions:
-        """Both; on the same header the other one wins."""
+        """Return both together. For the same header, the other's value is used."""
         names = {name.lower() for name, _ in other.headers}
         kept = tuple(pair for pair in self.headers if pair[0].lower() not in names)
         query = "&".join(part for part in (self.query, other.query) if part)
@@ -64,11 +64,11 @@ class Additions:
 
 
 class Credentials:
-    """An auth bound to the origins it was given for (`utcp_bridge.urls.origin_of`).
+    """An `auth` bound to the origins it was given for (`utcp_bridge.urls.origin_of`).
 
-    For OAuth 2 `tokens` obtains access tokens under the policy of `source`. `trust` says who wrote the
-    auth: an operator's token URL may be anywhere, one out of a fetched manual must be within `origins`,
-    or that manual could have the operator's client secret sent to itself.
+    For OAuth 2, `tokens` obtains access tokens under the policy of `source`. `trust` says who wrote the `auth`. An
+    operator's token URL may be anywhere. A token URL in a fetched manual must be within `origins`, so that the manual
+    cannot have the operator's client secret sent to itself.
     """
 
     __slots__ = ("_last", "_oauth", "_origins", "_static", "_token_source", "_tokens", "auth")
@@ -98,34 +98,40 @@ class Credentials:
         return f"<Credentials {self.auth.auth_type} for {len(self._origins)} origins>"
 
     def check(self, origin: str) -> None:
-        """Raise PolicyError if these credentials were not given for `origin`."""
+        """Check that these credentials may be sent to `origin`.
+
+        :raises PolicyError: they were given for other origins.
+        """
         if origin not in self._origins:
             raise PolicyError(
-                f"Credentials may not be sent to {origin}: they were given for {_listed(self._origins)}.",
+                f"Credentials must not be sent to {origin}: they were given for {_listed(self._origins)}.",
                 remedy=f'If that is intended, add "allowed_origins": ["{origin}"] to the manual.',
             )
 
     @property
     def token_url(self) -> str | None:
-        """Where access tokens come from; None where none is needed."""
+        """The URL that issues access tokens; None if none is needed."""
         return None if self._oauth is None else self._oauth.token_url
 
     async def additions(self) -> Additions:
-        """What to add to the next request; obtains an access token where one is needed. Raises TokenError."""
+        """Return what to add to the next request. Obtains an access token if one is needed.
+
+        :raises TokenError: there is no access token.
+        """
         if self._oauth is None or self._tokens is None:
             return self._static
         return self._with_token(await self._tokens.get(self._oauth, self._token_source))
 
     def preview(self) -> Additions:
-        """What `additions` would be, but that an access token is not asked for: `***` stands in its place."""
+        """Return the same as `additions`, with `***` instead of an access token, which is not requested."""
         if self._oauth is None:
             return self._static
         return self._static.merged(Additions((("Authorization", "Bearer ***"),)))
 
     async def renewed(self, used: Additions) -> Additions | None:
-        """After a 401: additions with a new access token, or None where there is nothing to renew.
+        """Return additions with a new access token after a 401, or None if there is no token to renew.
 
-        The token in `used` is dropped; whoever comes second finds the one that the first obtained.
+        The token in `used` is dropped. If another call has renewed it already, that token is returned.
         """
         if self._oauth is None or self._tokens is None:
             return None
@@ -135,20 +141,20 @@ class Credentials:
         return await self.additions()
 
     def secrets(self) -> Iterator[str]:
-        """Every secret value, for the redactor."""
+        """Yield every secret value, for the redactor."""
         for scheme in every_scheme(self.auth):
             fields: dict[str, object] = dict(scheme)
             yield from (value.get_secret_value() for value in fields.values() if isinstance(value, SecretStr))
 
     def _admit_token_url(self, url: str, trust: Trust) -> None:
         if self._tokens is None:
-            raise ConfigError("An oauth2 auth is used where no access token can be obtained.")
+            raise ConfigError("`auth` of the type oauth2 cannot be used here, because no access token can be obtained.")
         if trust is Trust.OPERATOR:
             exempt = self._token_source.exempt | {endpoint_of_url(url)}
             self._token_source = replace(self._token_source, exempt=exempt)
         elif origin_of(url) not in self._origins:
             raise PolicyError(
-                f"A fetched manual names the token URL {origin_of(url)}, which is not one of its own origins.",
+                f"A fetched manual has a token URL at {origin_of(url)}, which is not one of its own origins.",
                 remedy=f'If that is intended, add "allowed_origins": ["{origin_of(url)}"] to the manual.',
             )
 
@@ -159,7 +165,7 @@ class Credentials:
 
 
 def _used(auth: Any) -> Iterator[Any]:
-    """The schemes that go onto a request: of alternatives the first."""
+    """Yield the schemes that go onto a request: of alternatives, the first."""
     if isinstance(auth, AnyAuth):
         yield from _used(auth.options[0])
     elif isinstance(auth, AllAuth):

@@ -1,4 +1,4 @@
-"""Authentication: what a manual's `auth` says, and the credentials that follow from it.
+"""The `auth` object of a manual or tool.
 
     {"auth_type": "api_key", "api_key": "…", "var_name": "X-Api-Key", "location": "header" | "query" | "cookie"}
     {"auth_type": "basic", "username": "…", "password": "…"}
@@ -7,8 +7,7 @@
     {"auth_type": "token", "token": "…"}
     {"auth_type": "all", "schemes": [...]}     {"auth_type": "any", "options": [...]}
 
-`auth_type` may be left out where the fields tell it (UTCP 0.x). Credentials are bound to the origins they
-were given for: whatever a manual says, they are sent nowhere else.
+`auth_type` may be omitted if the other fields show it (UTCP 0.x).
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class _AuthModel(BaseModel):
 
 
 class ApiKeyAuth(_AuthModel):
-    """A key that is sent word for word under `var_name`."""
+    """A key that is sent unchanged under the name `var_name`."""
 
     auth_type: Literal["api_key"] = "api_key"
     api_key: FilledSecret
@@ -74,7 +73,7 @@ class OAuth2Auth(_AuthModel):
 
 
 class OAuth2UserAuth(_AuthModel):
-    """An access token that a user obtained elsewhere; it is sent as it is and never renewed."""
+    """An access token that a user obtained elsewhere. It is sent unchanged and never renewed."""
 
     auth_type: Literal["oauth2_user"] = "oauth2_user"
     access_token: FilledSecret
@@ -90,14 +89,14 @@ class TokenAuth(_AuthModel):
 
 
 class AllAuth(_AuthModel):
-    """Every one of `schemes` goes onto the request."""
+    """All of `schemes` go onto the request."""
 
     auth_type: Literal["all"] = "all"
     schemes: Annotated[tuple[Auth, ...], Field(min_length=1)]
 
 
 class AnyAuth(_AuthModel):
-    """Alternatives, the preferred one first; the first is used."""
+    """Alternatives, the preferred one first. The first is used."""
 
     auth_type: Literal["any"] = "any"
     options: Annotated[tuple[Auth, ...], Field(min_length=1)]
@@ -111,7 +110,7 @@ AllAuth.model_rebuild()
 AnyAuth.model_rebuild()
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Auth)
 
-_TELLING_FIELDS = {
+_KIND_BY_FIELD = {
     "token_url": "oauth2",
     "api_key": "api_key",
     "username": "basic",
@@ -120,19 +119,21 @@ _TELLING_FIELDS = {
     "schemes": "all",
     "options": "any",
 }
-_KINDS = frozenset(_TELLING_FIELDS.values())
+_KINDS = frozenset(_KIND_BY_FIELD.values())
 _MAX_NESTING = 4
+_HELP = "`utcp-bridge help configuration` lists the fields of `auth`."
 
 
 def parse_auth(auth: Mapping[str, Any]) -> Auth:
-    """Read an `auth` object whose variables are already filled in. Raises ConfigError, naming the field."""
+    """Read an `auth` object whose variables are filled in.
+
+    :raises ConfigError: it cannot be used; the message names the field.
+    """
     try:
         parsed = _ADAPTER.validate_python(_with_types(auth, 0))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise ConfigError(
-            f"{_path(first['loc'])} cannot be used: {first['msg']}.", remedy="See docs/auth.md."
-        ) from None
+        raise ConfigError(f"{_path(first['loc'])} cannot be used: {first['msg']}.", remedy=_HELP) from None
     for scheme in every_scheme(parsed):
         _check_wire_safety(scheme)
     result: Auth = parsed
@@ -140,15 +141,17 @@ def parse_auth(auth: Mapping[str, Any]) -> Auth:
 
 
 def _with_types(auth: Any, depth: int) -> Any:
-    """Fill in what the fields tell: the kind, here and in nested schemes."""
+    """Return the object with its `auth_type` filled in, here and in nested schemes."""
     if not isinstance(auth, Mapping) or depth > _MAX_NESTING:
-        raise ConfigError("auth is not an object of a known form.", remedy="See docs/auth.md.")
+        raise ConfigError("`auth` must be an object of a known form.", remedy=_HELP)
     fields: dict[str, Any] = {str(name): value for name, value in auth.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]  # a stranger's JSON
     kind = fields.get("auth_type") or fields.get("type")
     if kind is None:
-        kind = next((kind for name, kind in _TELLING_FIELDS.items() if name in fields), None)
+        kind = next((kind for name, kind in _KIND_BY_FIELD.items() if name in fields), None)
     if not isinstance(kind, str) or kind not in _KINDS:
-        raise ConfigError(f"auth.auth_type is {kind!r}.", remedy=f"Use one of {', '.join(sorted(_KINDS))}.")
+        raise ConfigError(
+            f"`auth.auth_type` is {kind!r}, which is not known.", remedy=f"Use one of {', '.join(sorted(_KINDS))}."
+        )
     fields["auth_type"] = kind
     nested = {"all": "schemes", "any": "options"}.get(kind)
     if nested is not None and isinstance(fields.get(nested), list):
@@ -157,7 +160,7 @@ def _with_types(auth: Any, depth: int) -> Any:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    """Where in the `auth` an error is, without the kinds that pydantic puts in front of a union's fields."""
+    """Return the path of an error in `auth`, without the kinds that pydantic adds before the fields of a union."""
     before = (0, *location[:-1])
     steps = [
         step for last, step in zip(before, location, strict=True) if isinstance(step, int) or isinstance(last, str)
@@ -166,7 +169,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def every_scheme(auth: Any) -> Iterator[Any]:
-    """Every single scheme, alternatives included."""
+    """Yield every scheme, with all alternatives."""
     if isinstance(auth, AllAuth | AnyAuth):
         for part in auth.schemes if isinstance(auth, AllAuth) else auth.options:
             yield from every_scheme(part)
@@ -175,7 +178,7 @@ def every_scheme(auth: Any) -> Iterator[Any]:
 
 
 def _check_wire_safety(scheme: Any) -> None:
-    """A name or value that would break out of its place on the wire is the operator's to correct."""
+    """Check that the name and value of a scheme cannot break out of their place in a request."""
     name = getattr(scheme, "var_name", "Authorization")
     location = getattr(scheme, "location", "header")
     if location != "query" and not _TOKEN.fullmatch(name):
@@ -184,4 +187,4 @@ def _check_wire_safety(scheme: Any) -> None:
     for key in ("api_key", "token", "access_token"):
         value = getattr(scheme, key, None)
         if location != "query" and isinstance(value, SecretStr) and bad.search(value.get_secret_value()):
-            raise ConfigError(f"auth.{key} holds a character that may not stand in a {location}.")
+            raise ConfigError(f"auth.{key} contains a character that is not allowed in a {location}.")

@@ -1,4 +1,4 @@
-"""Takes secret values out of texts that leave the process: errors, logs, audit records."""
+"""Secret values are replaced in texts that leave the process: errors, logs, audit records."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _MIN_LENGTH: Final = 6
 
 
 class Redactor:
-    """Learns secret values and replaces them, in any of the forms in which they travel.
+    """Learns secret values and replaces them in texts, in each form in which they are sent.
 
-    Known forms: as it is, URL-encoded, form-encoded, JSON-escaped, and Base64 wherever the value stands in
-    what was encoded (so `user:secret` of HTTP Basic is found as well). Values of fewer than six characters
-    are left alone unless forced: they would blank out ordinary words.
+    The forms are: unchanged, URL-encoded, form-encoded, JSON-escaped, and Base64 at any position of the encoded text
+    (so `user:secret` of HTTP Basic is found too). Values of fewer than six characters are ignored unless forced,
+    because they would replace ordinary words.
     """
 
     def __init__(self) -> None:
@@ -27,18 +27,18 @@ class Redactor:
         self._pattern: re.Pattern[str] | None = None
 
     def learn(self, values: Iterable[str], *, force: bool = False) -> None:
-        """Remember secret values from now on."""
+        """Replace these values from now on."""
         new = {value for value in values if value and (force or len(value) >= _MIN_LENGTH)} - self._values
         if new:
             self._values |= new
             self._pattern = None
 
     def learn_basic(self, username: str, password: str) -> None:
-        """Remember the pair of HTTP Basic, whole: a short password is found in it too."""
+        """Replace the pair of HTTP Basic from now on, so that a short password is found too."""
         self.learn([base64.b64encode(f"{username}:{password}".encode()).decode()])
 
     def __call__(self, text: str) -> str:
-        """`text` with every known secret replaced by `***`."""
+        """Return `text` with each known secret replaced by `***`."""
         if not self._values:
             return text
         if self._pattern is None:
@@ -48,7 +48,7 @@ class Redactor:
 
 def _compile(values: Iterable[str]) -> re.Pattern[str]:
     forms = {form for value in values for form in _forms(value)}
-    # Longest first, so that no remainder of a longer secret is left behind a shorter one's mask.
+    # The longest form comes first, so that the mask of a shorter secret leaves no rest of a longer one.
     return re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
 
 
@@ -62,10 +62,10 @@ def _forms(value: str) -> Iterator[str]:
 
 
 def _base64_forms(value: bytes) -> Iterator[str]:
-    """The characters that Base64 gives for `value` whatever stands before and after it.
+    """Yield the characters of `value` in Base64 for any text before and after it.
 
-    Base64 takes three bytes at a time, so there are three ways to be aligned; the characters that also
-    depend on the neighbours are cut off at both ends.
+    Base64 encodes three bytes at a time, so there are three alignments. The characters at both ends, which also depend
+    on the text around `value`, are left out.
     """
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + value).decode().rstrip("=")

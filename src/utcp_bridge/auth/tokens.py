@@ -1,7 +1,7 @@
-"""OAuth 2 access tokens by client credentials: obtained once, kept until shortly before they expire.
+"""OAuth 2 access tokens by client credentials: obtained once, and kept until shortly before they expire.
 
-Authlib speaks the protocol, over a transport that is lent to it, so that the token endpoint passes the same
-gate as everything else. Authlib is imported by the first token request.
+Authlib speaks the protocol over a transport of ours, so that the guard checks the token endpoint like every other
+address. The first token request imports Authlib.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _IN_BODY: Final = "client_secret_post"
 _MAX_LEEWAY: Final = 30.0
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 _TOKEN_VALUE = re.compile(r"[\x21-\x7e]+")
-# RFC 6749 5.2 has a server that wants the credentials elsewhere say invalid_client; some say that the
-# request lacks its client_id.
+# A server that expects the credentials elsewhere returns invalid_client (RFC 6749 5.2); some servers report that the
+# request has no client_id.
 _WRONG_PLACE = frozenset({"invalid_client", "invalid_request"})
 
 
@@ -47,31 +47,34 @@ class _Entry:
     token: str | None = field(default=None, repr=False)
     stale_at: float | None = None
     in_body: bool = False
-    """The server took the credentials in the body last time."""
+    """Whether the server accepted the credentials in the body last time."""
     failures: int = 0
     failure: UtcpError | None = None
 
 
 @dataclass(slots=True)
 class _Refusal(Exception):
-    """The endpoint answered, and not with a token."""
+    """The endpoint replied without a token."""
 
     status: int
     error: str | None
 
 
 class TokenTransports(Protocol):
-    """Who lends the way to a token endpoint: `utcp_bridge.net.http.HttpPool`."""
+    """What provides the transport to a token endpoint: `utcp_bridge.net.http.HttpPool`."""
 
     def token_transport(self, url: str, source: Source) -> httpx2.AsyncBaseTransport:
-        """A transport for `url` under the policy of `source`. Raises PolicyError."""
+        """Return a transport for `url` under the policy of `source`.
+
+        :raises PolicyError: a client secret may not be sent to `url`.
+        """
         ...
 
 
 class TokenCache:
-    """Access tokens by endpoint, client, secret and scope; one request at a time for each.
+    """Access tokens by endpoint, client, secret and scope, with one request at a time for each.
 
-    `time_limit` is that of one token request, in seconds.
+    `time_limit` is the limit of one token request in seconds.
     """
 
     def __init__(
@@ -83,9 +86,10 @@ class TokenCache:
         self._entries: dict[_Key, _Entry] = {}
 
     async def get(self, auth: OAuth2Auth, source: Source) -> str:
-        """A token that is valid for a while yet, obtained under the policy of `source`.
+        """Return a token that does not expire soon, obtained under the policy of `source`.
 
-        Raises TokenError, PolicyError.
+        :raises TokenError: the endpoint returned no token.
+        :raises PolicyError: the endpoint is not allowed.
         """
         entry = self._entry(auth)
         token = self._valid(entry)
@@ -97,7 +101,7 @@ class TokenCache:
             if token is not None:
                 return token
             if entry.failures != failures and entry.failure is not None:
-                # The one before us asked while we waited; fifty callers do not ask fifty times.
+                # Another call asked while this one waited. Fifty callers must not ask fifty times.
                 raise type(entry.failure)(entry.failure.message, remedy=entry.failure.remedy)
             try:
                 return await self._obtain(auth, source, entry)
@@ -107,7 +111,7 @@ class TokenCache:
                 raise
 
     def drop(self, auth: OAuth2Auth, token: str) -> None:
-        """Forget `token`, unless another has taken its place already."""
+        """Forget `token`, unless another one has replaced it."""
         entry = self._entry(auth)
         if entry.token == token:
             entry.token = None
@@ -127,21 +131,21 @@ class TokenCache:
             with anyio.fail_after(self._time_limit):
                 answer = await _ask(auth, transport, entry)
         except TimeoutError:
-            raise _no_token(auth, f"no answer within {self._time_limit:g} s") from None
+            raise _no_token(auth, f"it did not reply within {self._time_limit:g} seconds") from None
         except _Refusal as refusal:
             raise _no_token(auth, _words(refusal)) from None
         token = answer.get("access_token")
         if not isinstance(token, str) or not _TOKEN_VALUE.fullmatch(token):
-            raise _no_token(auth, "the answer holds no access_token")
+            raise _no_token(auth, "its reply has no access_token")
         if str(answer.get("token_type", "bearer")).lower() != "bearer":
-            raise _no_token(auth, "it issues tokens that are not bearer tokens")
+            raise _no_token(auth, "its tokens are not bearer tokens")
         entry.token = token
         entry.stale_at = _stale_at(asked_at, answer.get("expires_in"))
         return token
 
 
 async def _ask(auth: OAuth2Auth, transport: httpx2.AsyncBaseTransport, entry: _Entry) -> dict[str, Any]:
-    """Credentials in the header first, in the body where the server wants them there."""
+    """Send the credentials in the header first, and in the body if the server expects them there."""
     if entry.in_body:
         return await _post(auth, transport, _IN_BODY)
     try:
@@ -184,12 +188,12 @@ async def _post(
         except httpx2.TransportError as error:
             raise _transport_failure(auth, error.__cause__) from error
         except (httpx2.HTTPError, ValueError, TypeError, OverflowError, RecursionError):
-            # A status above 400 without JSON, a redirect, or JSON that is no token answer.
+            # A status above 400 without JSON, a redirect, or JSON that is not a token reply.
             raise _Refusal(statuses[-1], None) from None
 
 
 def _form_encoded_basic(client: Any, _method: str, uri: str, headers: Any, body: Any) -> tuple[str, Any, Any]:
-    """HTTP Basic as RFC 6749 2.3.1 has it: both parts form-encoded first. Authlib leaves that out, and a
+    """Set HTTP Basic as in RFC 6749 2.3.1: both parts form-encoded first. Authlib does not encode them, and a
     certified server then refuses a secret with a percent sign, a plus or a colon.
     """
     pair = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
@@ -198,7 +202,7 @@ def _form_encoded_basic(client: Any, _method: str, uri: str, headers: Any, body:
 
 
 def _stale_at(asked_at: float, expires_in: Any) -> float | None:
-    """When to ask again: a little before the end, a tenth of a short life. None means on a 401 only."""
+    """Return when to ask again: shortly before the token expires. None means only after a 401."""
     try:
         life = float(expires_in)
     except (TypeError, ValueError, OverflowError):
@@ -208,12 +212,12 @@ def _stale_at(asked_at: float, expires_in: Any) -> float | None:
 
 def _words(refusal: _Refusal) -> str:
     if 300 <= refusal.status < 400:
-        return "it answered with a redirect, which is never followed"
+        return "it returned a redirect, which is never followed"
     if refusal.error is not None and _ERROR_CODE.fullmatch(refusal.error):
-        return f"it answered {refusal.status} {refusal.error}"
+        return f"it returned {refusal.status} {refusal.error}"
     if refusal.status < 300:
-        return "its answer is not the JSON of a token"
-    return f"it answered {refusal.status}"
+        return "its reply is not the JSON of a token"
+    return f"it returned {refusal.status}"
 
 
 def _transport_failure(auth: OAuth2Auth, cause: BaseException | None) -> UtcpError:
@@ -225,6 +229,6 @@ def _transport_failure(auth: OAuth2Auth, cause: BaseException | None) -> UtcpErr
 
 def _no_token(auth: OAuth2Auth, reason: str) -> TokenError:
     return TokenError(
-        f"The token endpoint {bare_url(auth.token_url)} gave no access token: {reason}.",
-        remedy="Check token_url, client_id, client_secret and scope.",
+        f"The token endpoint {bare_url(auth.token_url)} returned no access token: {reason}.",
+        remedy="Check `token_url`, `client_id`, `client_secret` and `scope`.",
     )

@@ -1,36 +1,231 @@
-"""The listed view over the client's tools: names, entries, and one view for each exposure. Knows no MCP SDK.
+"""The catalogue: every tool under its MCP name, and what `tools/list` shows of them for each exposure.
 
-Nothing here costs time in proportion to the tools unless they changed: names are assigned once per generation, an
-entry is made when it is first listed or called and kept for as long as its tool lives, pages are kept too.
+The cost depends on the number of tools only after a change. The catalogue assigns names once per generation, makes an
+entry when it is first listed or called and keeps it as long as its tool lives, and keeps pages too.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
-from utcp_bridge.catalogue.entry import Entry
-from utcp_bridge.catalogue.exposure import Page, View, exposure_for
+import orjson
+
 from utcp_bridge.catalogue.naming import assign_names
-from utcp_bridge.catalogue.ports import ClientPort
-from utcp_bridge.model import JsonObject, Tool
-from utcp_bridge.settings import Exposure
+from utcp_bridge.catalogue.schemas.conforming import Conformer
+from utcp_bridge.catalogue.schemas.portable import PortableInput, PortableOutput, portable_input, portable_output
+from utcp_bridge.catalogue.text import clean, clean_line
+from utcp_bridge.errors import StaleCursor
+from utcp_bridge.model import JsonObject, Tool, matches_glob
+from utcp_bridge.settings import Exposure, ExposureSettings
 
-__all__ = ["Catalogue", "Entry", "Page"]
+if TYPE_CHECKING:
+    from utcp_bridge.client.client import UtcpClient
+
+__all__ = ["Catalogue", "Entry", "ToolPage", "View", "exposure_for"]
+
+MetaToolEntries = Callable[[Mapping[str, int]], list[JsonObject]]
+"""Makes the entries of the meta-tools from the number of tools per manual."""
+
+_MAX_DESCRIPTION: Final = 1_024
+_MAX_TITLE: Final = 120
+_MAX_NAME: Final = 256
+_MAX_TAGS: Final = 20
+_MAX_TAG: Final = 64
+_HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
+_BYTES_PER_TOKEN: Final = 4
+"""Roughly, for JSON. An exact count would need the tokenizer of every model."""
+
+
+class ToolPage:
+    """One page of `tools/list`. `next_cursor` is None on the last page."""
+
+    __slots__ = ("next_cursor", "tools")
+
+    def __init__(self, tools: list[JsonObject], next_cursor: str | None) -> None:
+        self.tools = tools
+        self.next_cursor = next_cursor
+
+
+class Entry:
+    """One tool under its MCP name. Its listed parts are made when they are first needed."""
+
+    def __init__(self, tool: Tool, name: str, *, max_schema_bytes: int, with_output: bool) -> None:
+        self.tool = tool
+        self.name = name
+        self._max_schema_bytes = max_schema_bytes
+        self._with_output = with_output
+
+    @cached_property
+    def input(self) -> PortableInput:
+        """The listed input schema."""
+        return portable_input(self.tool.inputs, self._max_schema_bytes)
+
+    @cached_property
+    def output(self) -> PortableOutput | None:
+        """The listed output schema, if there is one."""
+        if not self._with_output or not self.tool.outputs:
+            return None
+        return portable_output(self.tool.outputs, self._max_schema_bytes)
+
+    @cached_property
+    def conform(self) -> Conformer | None:
+        """Fits structured results to the listed output schema. None if no output schema is listed."""
+        return None if self.output is None else Conformer(self.output.schema)
+
+    @cached_property
+    def listed(self) -> JsonObject:
+        """The entry of `tools/list`, for every protocol version."""
+        tool = self.tool
+        description = clean(tool.description)
+        if tool.deprecated:
+            description = f"Deprecated. {description}"
+        meta: JsonObject = {"utcp/name": clean_line(tool.qualified_name, _MAX_NAME)}
+        if tool.tags:
+            meta["utcp/tags"] = [tag for one in tool.tags[:_MAX_TAGS] if (tag := clean_line(one, _MAX_TAG))]
+        if self.input.renamed:
+            meta["utcp/renamed"] = {name: clean_line(key, _MAX_NAME) for name, key in self.input.renamed.items()}
+        entry: JsonObject = {
+            "name": self.name,
+            "title": clean_line(tool.title, _MAX_TITLE) or clean_line(tool.qualified_name, _MAX_TITLE),
+            "description": clean(description, _MAX_DESCRIPTION),
+            "inputSchema": self.input.schema,
+        }
+        if self.output is not None:
+            entry["outputSchema"] = self.output.schema
+        if hints := {key: tool.annotations[key] for key in _HINTS if isinstance(tool.annotations.get(key), bool)}:
+            entry["annotations"] = hints
+        entry["_meta"] = meta
+        return entry
+
+    @cached_property
+    def composed(self) -> JsonObject:
+        """The entry for protocol versions whose input schemas may have combinators at the root."""
+        if self.input.composed is self.input.schema:
+            return self.listed
+        return {**self.listed, "inputSchema": self.input.composed}
+
+    @cached_property
+    def data(self) -> bytes:
+        """`listed` as JSON."""
+        return orjson.dumps(self.listed)
+
+    def own_arguments(self, arguments: JsonObject) -> JsonObject:
+        """Return the arguments with listed keys replaced by the tool's own keys."""
+        renamed = self.input.renamed
+        if not renamed:
+            return arguments
+        return {renamed.get(key, key): value for key, value in arguments.items()}
+
+
+def exposure_for(settings: ExposureSettings, client: str | None) -> Exposure:
+    """Return the exposure for a client of this name: the first match of `exposure_by_client`, else `exposure`."""
+    if client is not None:
+        for pattern, exposure in settings.exposure_by_client.items():
+            if matches_glob(pattern, client):
+                return exposure
+    return settings.exposure
+
+
+class View:
+    """What one exposure lists of one generation of tools."""
+
+    def __init__(
+        self, entries: Sequence[Entry], meta_tools: Sequence[JsonObject], exposure: Exposure, settings: ExposureSettings
+    ) -> None:
+        self._entries = entries
+        self._meta_tools = [] if exposure == "pinned" else list(meta_tools)
+        self._exposure = exposure
+        self._settings = settings
+        self._pages: dict[tuple[int, bool], ToolPage] = {}
+
+    @cached_property
+    def listed(self) -> Sequence[Entry]:
+        """The listed tools, without the meta-tools."""
+        if self._exposure == "all" or (self._exposure == "auto" and self._is_small()):
+            return self._entries
+        return [entry for entry in self._entries if self._is_pinned(entry)]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the listed names. Cursors carry it."""
+        names = "\n".join(entry.name for entry in self.listed)
+        return hashlib.sha256(names.encode()).hexdigest()[:12]
+
+    def is_listed(self, tool: Tool) -> bool:
+        """Return whether the view lists a tool."""
+        return tool in self._listed_tools
+
+    def page(self, cursor: str | None = None, *, composed: bool = False) -> ToolPage:
+        """Return one page. `composed` is for protocol 2026-07-28 and later.
+
+        :raises StaleCursor: the cursor is malformed, or the list has changed since.
+        """
+        start = 0 if cursor is None else self._position(cursor)
+        page = self._pages.get((start, composed))
+        if page is None:
+            page = self._pages[start, composed] = self._make_page(start, composed=composed)
+        return page
+
+    @cached_property
+    def _listed_tools(self) -> frozenset[Tool]:
+        return frozenset(entry.tool for entry in self.listed)
+
+    def _is_small(self) -> bool:
+        names, limits = self._settings.meta_tools, self._settings.exposure_limits
+        if names.search is None or names.call is None:
+            return True
+        if len(self._entries) > limits.tools:
+            return False
+        return sum(len(entry.data) for entry in self._entries) <= limits.tokens * _BYTES_PER_TOKEN
+
+    def _is_pinned(self, entry: Entry) -> bool:
+        names = (entry.tool.qualified_name, entry.name)
+        return any(matches_glob(pattern, name) for pattern in self._settings.pinned for name in names)
+
+    def _make_page(self, start: int, *, composed: bool) -> ToolPage:
+        end = start + self._settings.page_size
+        tools = [entry.composed if composed else entry.listed for entry in self.listed[start:end]]
+        if start == 0:
+            tools = [*self._meta_tools, *tools]
+        return ToolPage(tools, self._cursor(end) if end < len(self.listed) else None)
+
+    def _cursor(self, position: int) -> str:
+        return base64.urlsafe_b64encode(f"{position}.{self.fingerprint}".encode()).decode().rstrip("=")
+
+    def _position(self, cursor: str) -> int:
+        try:
+            text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        except (binascii.Error, ValueError):
+            text = ""
+        position, _, fingerprint = text.partition(".")
+        if not position.isdecimal() or len(position) > 9 or fingerprint != self.fingerprint:
+            raise StaleCursor(
+                "The cursor belongs to an earlier list of tools.", remedy="Call tools/list again without a cursor."
+            )
+        return int(position)
+
+
+def _no_meta_tools(_counts: Mapping[str, int]) -> list[JsonObject]:
+    return []
 
 
 class Catalogue:
     """What `tools/list` shows and `tools/call` resolves."""
 
-    def __init__(self, client: ClientPort, meta_tools: Callable[[], list[JsonObject]] = list) -> None:
-        """`meta_tools` gives the entries that stand before the tools; it is asked once per generation."""
+    def __init__(self, client: UtcpClient, meta_tools: MetaToolEntries = _no_meta_tools) -> None:
+        """`meta_tools` makes the entries that come before the tools, once per generation."""
         self._client = client
         self._settings = client.settings
-        self._describe_meta_tools = meta_tools
+        self._make_meta_tools = meta_tools
         self._meta_tools: list[JsonObject] | None = None
-        self._reserved = tuple(
-            name for name in (self._settings.meta_tools.search, self._settings.meta_tools.call) if name
-        )
+        names = self._settings.meta_tools
+        self._reserved = tuple(name for name in (names.search, names.call) if name)
         self._generation: int | None = None
         self._entries: dict[str, Entry] = {}
         self._by_alias: dict[str, Entry] = {}
@@ -45,11 +240,19 @@ class Catalogue:
 
     @property
     def listed(self) -> Sequence[Entry]:
-        """The tools that `tools/list` shows to a client without a name, meta-tools aside."""
+        """The tools that `tools/list` shows to a client without a name, without the meta-tools."""
         return self.view().listed
 
+    @property
+    def meta_tools(self) -> Sequence[JsonObject]:
+        """The entries of the meta-tools."""
+        self._refresh()
+        if self._meta_tools is None:
+            self._meta_tools = self._make_meta_tools(self.counts())
+        return self._meta_tools
+
     def view(self, client: str | None = None) -> View:
-        """What `tools/list` shows to the client of this name."""
+        """Return what `tools/list` shows to the client of this name."""
         self._refresh()
         exposure = exposure_for(self._settings, client)
         view = self._views.get(exposure)
@@ -58,36 +261,42 @@ class Catalogue:
             view = self._views[exposure] = View(entries, self.meta_tools, exposure, self._settings)
         return view
 
-    @property
-    def meta_tools(self) -> Sequence[JsonObject]:
-        """The bridge's own tools, as listed."""
-        self._refresh()
-        if self._meta_tools is None:
-            self._meta_tools = self._describe_meta_tools()
-        return self._meta_tools
+    def page(self, cursor: str | None = None, *, composed: bool = False, client: str | None = None) -> ToolPage:
+        """Return one page of `tools/list`. `composed` is for protocol 2026-07-28 and later.
+
+        :raises StaleCursor: the cursor is malformed, or the list has changed since.
+        """
+        return self.view(client).page(cursor, composed=composed)
 
     def resolve(self, name: str) -> Entry | None:
-        """The tool of this MCP name, UTCP name or alias."""
+        """Return the tool of this MCP name, UTCP name or alias, or None."""
         self._refresh()
         entry = self._entries.get(name) or self._by_alias.get(name)
         if entry is None and (tool := self._client.find(name)) is not None:
             entry = self._of_tool.get(tool)
         return entry
 
+    def find_tool(self, name: str, *, remedy: str) -> Entry:
+        """Return the tool of any of its names: those of `resolve`, or its own name if only one manual has it.
+
+        :raises UnknownTool: no tool has this name, or several have. The message suggests names, then says `remedy`.
+        """
+        return self.resolve(name) or self._of_tool[self._client.find_tool(name, remedy=remedy)]
+
     def name_of(self, tool: Tool) -> str:
-        """The MCP name of a tool; its UTCP name if it has just gone."""
+        """Return the MCP name of a tool. A tool that is not there any more has its UTCP name."""
         self._refresh()
         entry = self._of_tool.get(tool)
         return tool.qualified_name if entry is None else entry.name
 
     def definition_of(self, tool: Tool) -> JsonObject:
-        """The `tools/list` entry of a tool; empty if it has just gone."""
+        """Return the `tools/list` entry of a tool. It is empty for a tool that is not there any more."""
         self._refresh()
         entry = self._of_tool.get(tool)
         return {} if entry is None else entry.listed
 
     def input_schema(self, name: str) -> JsonObject | None:
-        """The listed input schema of a tool or meta-tool."""
+        """Return the listed input schema of a tool or meta-tool, or None."""
         for meta_tool in self.meta_tools:
             if meta_tool["name"] == name:
                 schema: JsonObject = meta_tool["inputSchema"]
@@ -95,15 +304,8 @@ class Catalogue:
         entry = self.resolve(name)
         return None if entry is None else entry.input.schema
 
-    def page(self, cursor: str | None = None, *, composed: bool = False, client: str | None = None) -> Page:
-        """One page of `tools/list`; `composed` for protocol 2026-07-28 and later.
-
-        :raises StaleCursor: the cursor is none of ours or the list has changed since.
-        """
-        return self.view(client).page(cursor, composed=composed)
-
     def counts(self) -> dict[str, int]:
-        """Tools per manual, in the client's order."""
+        """Return the number of tools per manual, in the client's order."""
         self._refresh()
         return dict(Counter(entry.tool.manual for entry in self._entries.values()))
 
@@ -117,7 +319,7 @@ class Catalogue:
         of_tool = {tool: self._entry(tool, names[key]) for key, tool in tools.items()}
         self._of_tool = of_tool
         self._entries = {entry.name: entry for entry in of_tool.values()}
-        self._by_alias = self._further_aliases()
+        self._by_alias = self._more_aliases()
         self._views, self._meta_tools = {}, None
         self._generation = generation
 
@@ -132,7 +334,7 @@ class Catalogue:
             with_output=self._settings.structured_content != "never",
         )
 
-    def _further_aliases(self) -> dict[str, Entry]:
+    def _more_aliases(self) -> dict[str, Entry]:
         if not self._settings.aliases:
             return {}
         by_name = {entry.tool.qualified_name: entry for entry in self._entries.values()}

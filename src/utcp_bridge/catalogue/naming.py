@@ -1,9 +1,9 @@
-"""UTCP name ↔ MCP name. Pure: names depend on the set of tools alone, not on their order or on time.
+"""UTCP name ↔ MCP name. Pure: names depend only on the set of tools, not on their order or on time.
 
-Hosts disagree on names: some reject dots, some a whole server for one bad name, some count their own
-prefix into 64 characters. So a listed name fits `^[A-Za-z_][A-Za-z0-9_-]{0,47}$`. Where that loses
-something (too long, two names that become one, or differ in letter case alone) every tool concerned gets
-a suffix made from its UTCP name, so that adding a tool elsewhere or turning the order changes nothing.
+Hosts disagree on names: some reject dots, some reject a whole server for one bad name, and some count their own prefix
+as part of 64 characters. So a listed name matches `^[A-Za-z_][A-Za-z0-9_-]{0,47}$`. If that loses something (a name is
+too long, two names become the same or differ only in letter case), every tool concerned gets a suffix made from its
+UTCP name. So a new tool elsewhere, or another order, changes no other name.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Final, Literal, TypeAlias
 
 from utcp_bridge.errors import ConfigError
 
-__all__ = ["LONGEST_NAME", "NAME_PATTERN", "ToolKey", "assign_names", "check_alias"]
+__all__ = ["MAX_NAME", "NAME_PATTERN", "ToolKey", "assign_names", "check_alias"]
 
-LONGEST_NAME: Final = 48
-"""Characters; leaves 16 of the usual 64 for a host's own prefix."""
+MAX_NAME: Final = 48
+"""Characters. This leaves 16 of the usual 64 for a host's own prefix."""
 NAME_PATTERN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,47}")
 _ALIAS: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -28,7 +28,7 @@ _SUFFIX_DIGITS: Final = 8
 _MANUAL_SHARE: Final = 15
 
 ToolKey: TypeAlias = tuple[str, str]
-"""(manual, tool): the identity of a UTCP tool. `manual.tool` alone may be ambiguous, both may hold dots."""
+"""(manual, tool): the identity of a UTCP tool. `manual.tool` may be ambiguous, because both may contain dots."""
 
 
 def assign_names(
@@ -38,10 +38,12 @@ def assign_names(
     aliases: Mapping[str, str] | None = None,
     reserved: Collection[str] = (),
 ) -> dict[ToolKey, str]:
-    """Give every tool its one MCP name; the result keeps the order of `keys`.
+    """Return the one MCP name of every tool, in the order of `keys`.
 
-    `aliases` are MCP name → UTCP name (`manual.tool`) and are taken as they are. `reserved` names (the
-    meta-tools') are given to no tool. Raises ConfigError for an alias that is no usable name.
+    `aliases` maps MCP names to UTCP names (`manual.tool`). These MCP names are used unchanged. No tool gets a
+    `reserved` name (those of the meta-tools).
+
+    :raises ConfigError: an alias is not a usable name.
     """
     wanted: dict[ToolKey, str | None] = dict.fromkeys(keys)
     chosen = _chosen_by_alias(wanted, aliases or {}, reserved)
@@ -55,7 +57,10 @@ def assign_names(
 
 
 def check_alias(alias: str, reserved: Collection[str]) -> None:
-    """Raise ConfigError for an alias that no host would accept or that hides a meta-tool."""
+    """Check an alias.
+
+    :raises ConfigError: no host would accept the alias, or it hides a meta-tool.
+    """
     if not _ALIAS.fullmatch(alias):
         raise ConfigError(
             f"The alias {alias[:80]!r} is not a usable tool name.",
@@ -79,7 +84,7 @@ def _chosen_by_alias(
 
 
 def _short_names(keys: Iterable[ToolKey], taken: Collection[str]) -> dict[ToolKey, str]:
-    """Tool names alone, for those that need neither a suffix nor their manual to be told apart."""
+    """Return the tools' own names, for tools that need neither a suffix nor the manual's name to be unique."""
     by_name: dict[str, list[tuple[ToolKey, str]]] = {}
     for key in keys:
         name = _startable(_mangle(key[1]))
@@ -92,7 +97,7 @@ def _short_names(keys: Iterable[ToolKey], taken: Collection[str]) -> dict[ToolKe
 
 
 def _settle(proposals: Mapping[ToolKey, str], taken: set[str]) -> dict[ToolKey, str]:
-    """Suffix what is too long, taken, or wanted by several; the rest keeps its proposal."""
+    """Add a suffix to names that are too long, taken, or proposed for several tools. Keep the others."""
     claims: dict[str, int] = {}
     for name in proposals.values():
         folded = name.casefold()
@@ -101,7 +106,7 @@ def _settle(proposals: Mapping[ToolKey, str], taken: set[str]) -> dict[ToolKey, 
     crowded: list[ToolKey] = []
     for key, name in proposals.items():
         folded = name.casefold()
-        if claims[folded] == 1 and folded not in taken and len(name) <= LONGEST_NAME and _mangle(key[1]):
+        if claims[folded] == 1 and folded not in taken and len(name) <= MAX_NAME and _mangle(key[1]):
             settled[key] = name
         else:
             crowded.append(key)
@@ -115,15 +120,15 @@ def _settle(proposals: Mapping[ToolKey, str], taken: set[str]) -> dict[ToolKey, 
 def _suffixed(key: ToolKey, used: Collection[str]) -> str:
     manual, tool = (_mangle(part) for part in key)
     digest = hashlib.sha256("\0".join(key).encode("utf-8", "surrogatepass")).hexdigest()
-    for digits in range(_SUFFIX_DIGITS, LONGEST_NAME // 2):
-        room = LONGEST_NAME - digits - 1
+    for digits in range(_SUFFIX_DIGITS, MAX_NAME // 2):
+        room = MAX_NAME - digits - 1
         stem = "_".join(part for part in (manual, tool) if part)
         if len(stem) > room:
             stem = "_".join(part for part in (manual[:_MANUAL_SHARE], tool) if part)
         name = _startable(f"{_startable(stem)[:room]}_{digest[:digits]}")
         if name.casefold() not in used:
             return name
-    raise ConfigError(f"No free MCP name was found for {manual}.{tool}.", remedy="Give it one in `aliases`.")
+    raise ConfigError(f"There is no free MCP name for {manual}.{tool}.", remedy="Choose one in `aliases`.")
 
 
 def _qualified(manual: str, tool: str) -> str:
@@ -136,7 +141,7 @@ def _startable(name: str) -> str:
 
 
 def _mangle(part: str) -> str:
-    """Letters, digits, `_` and `-` of a name; anything else becomes one `_`, edges are trimmed."""
+    """Return the letters, digits, `_` and `-` of a name. Each other part becomes one `_`, and edges are trimmed."""
     if _PLAIN.fullmatch(part):
         return part
     decomposed = unicodedata.normalize("NFKD", part)

@@ -1,4 +1,4 @@
-"""Values and errors → MCP results, as wire-shaped dicts. Knows no MCP SDK; nothing here raises.
+"""Values and errors become MCP results: dicts in the shape of the protocol. No function here raises.
 
     value                       content                               structuredContent
     JSON (dict, list, scalar)   text: the same as compact JSON        by `structured_content` and output schema
@@ -10,7 +10,11 @@
     UtcpError                   text: what, where, remedy; isError    -
     any other exception         text with a correlation id; isError   -
 
-Text and structured content always hold the same: hosts show a model the one or the other.
+Text and structured content always have the same content, because hosts show a model one or the other.
+
+`well_formed` checks MCP content from another server field by field. One malformed block, or one malformed annotation,
+would make the host reject the whole result. So malformed fields are omitted, and a block without its required fields
+becomes text.
 """
 
 from __future__ import annotations
@@ -19,13 +23,12 @@ import base64
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
-from utcp_bridge.catalogue.content_blocks import well_formed
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import Rejected, UtcpError
@@ -33,18 +36,20 @@ from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, is_list
 
 __all__ = ["Rendering", "compact", "fault_result", "render_error", "render_result", "text_result"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
-_LONGEST_DETAIL: Final = 8_000
+_MAX_DETAIL: Final = 8_000
 _TRUNCATED: Final = "_truncated"
+Check = Callable[[Any], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """How one tool's results are to look.
+    """How to render one tool's results.
 
-    `structured` is whether plain values get `structuredContent`, `conform` fits it to the listed output schema,
-    `wrapped` says that the schema lists the value as `{"result": value}`. `uri` names embedded resources.
+    `structured` says whether plain values get `structuredContent`. `conform` fits it to the listed output schema.
+    `wrapped` says that the schema lists the value as `{"result": value}`. `uri` names embedded resources. `max_bytes`
+    limits each text and binary value.
     """
 
     max_bytes: int
@@ -55,7 +60,7 @@ class Rendering:
 
 
 def render_result(result: Result, rendering: Rendering) -> JsonObject:
-    """One MCP `tools/call` result."""
+    """Return a result of a call as an MCP `tools/call` result."""
     value = result.value
     if isinstance(value, ContentBlocks):
         rendered = _passed_through(value, rendering)
@@ -73,28 +78,28 @@ def render_result(result: Result, rendering: Rendering) -> JsonObject:
 
 
 def render_error(error: Exception) -> JsonObject:
-    """An `isError` result: our own errors in full, anything else as a correlation id alone."""
+    """Return an `isError` result: a `UtcpError` in full, any other exception as an id that the log explains."""
     if isinstance(error, UtcpError):
         text = str(error)
         meta: JsonObject = {"utcp/error": error.code}
         if isinstance(error, Rejected):
             meta["utcp/status"] = error.status
             if error.detail not in (None, "", {}, []):
-                text = f"{text}\n{_cut(compact(error.detail), _LONGEST_DETAIL)}"
+                text = f"{text}\n{_cut(compact(error.detail), _MAX_DETAIL)}"
         return {**fault_result(text), "_meta": meta}
     ident = uuid.uuid4().hex[:12]
-    _log.error("A call failed inside the bridge (%s, id %s).", type(error).__name__, ident)
-    _log.debug("Cause of %s:", ident, exc_info=error)
-    return fault_result(f"The call failed inside the bridge. The log names the cause under id {ident}.")
+    _logger.error("A call failed with an internal error (%s, id %s).", type(error).__name__, ident)
+    _logger.debug("Cause of %s:", ident, exc_info=error)
+    return fault_result(f"Internal error in utcp-bridge. Its log has the cause under id {ident}.")
 
 
 def fault_result(text: str) -> JsonObject:
-    """An `isError` result with this text."""
+    """Return an `isError` result with this text."""
     return {"content": [{"type": "text", "text": _encodable(text)}], "isError": True, "resultType": "complete"}
 
 
 def text_result(text: str, structured: JsonObject | None = None) -> JsonObject:
-    """A result of the bridge's own tools."""
+    """Return a result with this text, and with structured content if there is any."""
     result: JsonObject = {"content": [{"type": "text", "text": text}], "isError": False, "resultType": "complete"}
     if structured is not None:
         result["structuredContent"] = structured
@@ -102,11 +107,11 @@ def text_result(text: str, structured: JsonObject | None = None) -> JsonObject:
 
 
 def compact(value: Any) -> str:
-    """A value as text: strings as they are, the rest as compact JSON; NaN becomes null."""
+    """Return a value as text: a string unchanged, anything else as compact JSON. NaN becomes null."""
     if isinstance(value, str):
         return _encodable(value)
     try:
-        return orjson.dumps(value, default=_stand_in, option=_OPTIONS).decode()
+        return orjson.dumps(value, default=_substitute, option=_OPTIONS).decode()
     except (TypeError, ValueError):
         return _tolerant(value)
 
@@ -128,7 +133,7 @@ def _structured(value: Any, rendering: Rendering) -> JsonObject:
 
 
 def _oversized(text: str, size: int, rendering: Rendering) -> JsonObject:
-    notice = f"The result has {size} bytes; only the first {rendering.max_bytes} are shown. Ask for less."
+    notice = f"The result has {size} bytes. Only the first {rendering.max_bytes} are shown. Ask for less."
     shown = _cut(text, rendering.max_bytes)
     result = text_result(shown)
     if rendering.structured:
@@ -164,7 +169,7 @@ def _binary(value: Binary, rendering: Rendering, number: int) -> JsonObject:
     size = len(value.data)
     media_type = clean(value.media_type, 127) or "application/octet-stream"
     if size * 4 // 3 > rendering.max_bytes:
-        notice = f"[{size} bytes of {media_type} are left out: more than the limit of {rendering.max_bytes} bytes.]"
+        notice = f"[{size} bytes of {media_type} are omitted: the limit is {rendering.max_bytes} bytes.]"
         return {"type": "text", "text": notice}
     data = base64.b64encode(value.data).decode("ascii")
     family = media_type.partition("/")[0].lower()
@@ -189,11 +194,11 @@ def _passed_through(value: ContentBlocks, rendering: Rendering) -> JsonObject:
 
 def _valid_blocks(blocks: Iterable[Any]) -> list[JsonObject]:
     safe: list[Any] = _json_safe(list(blocks))
-    return [well_formed(block, compact) for block in safe]
+    return [well_formed(block) for block in safe]
 
 
 def _json_safe(value: Any) -> Any:
-    """`value` itself if JSON can carry it as it is, otherwise a copy that it can carry."""
+    """Return `value` itself if it is valid JSON, otherwise a copy that is."""
     if value is None or isinstance(value, bool | int):
         return value
     try:
@@ -204,11 +209,11 @@ def _json_safe(value: Any) -> Any:
 
 
 def _tolerant(value: Any) -> str:
-    """JSON of what orjson refuses: big integers, odd keys, lone surrogates, objects of other kinds."""
+    """Return JSON of a value that orjson refuses: big integers, unusual keys, lone surrogates, other objects."""
     try:
         text = json.dumps(_plainly(value, 0), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError):
-        text = json.dumps(f"a {type(value).__name__} that JSON cannot carry")
+        text = json.dumps(f"a {type(value).__name__} that JSON cannot represent")
     return _encodable(text)
 
 
@@ -221,10 +226,10 @@ def _plainly(value: Any, depth: int) -> Any:
         return [_plainly(one, depth + 1) for one in value]  # pyright: ignore[reportUnknownVariableType] - JSON of any kind
     if isinstance(value, float):
         return value if value - value == 0 else None
-    return value if value is None or isinstance(value, str | int) else _stand_in(value)
+    return value if value is None or isinstance(value, str | int) else _substitute(value)
 
 
-def _stand_in(value: Any) -> Any:
+def _substitute(value: Any) -> Any:
     if isinstance(value, Binary):
         return {"mediaType": value.media_type, "base64": base64.b64encode(value.data).decode("ascii")}
     if isinstance(value, ContentBlocks):
@@ -237,10 +242,81 @@ def _stand_in(value: Any) -> Any:
 
 
 def _encodable(text: str) -> str:
-    """Lone surrogates cannot travel as UTF-8."""
+    """Replace lone surrogates, which UTF-8 cannot encode."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _cut(text: str, limit: int) -> str:
     data = text.encode()
     return text if len(data) <= limit else data[:limit].decode("utf-8", "ignore")
+
+
+# --- MCP content from another server, checked field by field ---
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_audience(value: Any) -> bool:
+    return is_list(value) and all(isinstance(one, str) and one in {"user", "assistant"} for one in value)
+
+
+_ANNOTATIONS: Final[Mapping[str, Check]] = {"audience": _is_audience, "priority": _is_share, "lastModified": _is_text}
+_RESOURCE: Final[Mapping[str, Check]] = {"mimeType": _is_text, "_meta": is_object}
+_SHAPES: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, Check]]]] = {
+    "text": (("text",), {}),
+    "image": (("data", "mimeType"), {}),
+    "audio": (("data", "mimeType"), {}),
+    "resource_link": (
+        ("uri", "name"),
+        {"title": _is_text, "description": _is_text, "mimeType": _is_text, "size": _is_size},
+    ),
+}
+"""Kind → (required strings, optional fields)."""
+
+
+def well_formed(block: Any) -> JsonObject:
+    """Return the block with its well-formed fields alone. A value that is not a block becomes a text block."""
+    kept = _kept(block) if is_object(block) else None
+    if kept is None:
+        return {"type": "text", "text": compact(block)}
+    if is_object(meta := block.get("_meta")):
+        kept["_meta"] = meta
+    if is_object(notes := block.get("annotations")) and (valid := _optional(notes, _ANNOTATIONS)):
+        kept["annotations"] = valid
+    return kept
+
+
+def _kept(block: JsonObject) -> JsonObject | None:
+    kind = block.get("type")
+    if kind == "resource":
+        return _embedded(block.get("resource"))
+    if not isinstance(kind, str) or kind not in _SHAPES:
+        return None
+    needed, optional = _SHAPES[kind]
+    if not all(_is_text(block.get(key)) for key in needed):
+        return None
+    return {"type": kind, **{key: block[key] for key in needed}, **_optional(block, optional)}
+
+
+def _embedded(resource: Any) -> JsonObject | None:
+    if not is_object(resource) or not _is_text(resource.get("uri")):
+        return None
+    for key in ("text", "blob"):
+        if _is_text(resource.get(key)):
+            kept = {"uri": resource["uri"], key: resource[key], **_optional(resource, _RESOURCE)}
+            return {"type": "resource", "resource": kept}
+    return None
+
+
+def _optional(source: JsonObject, fields: Mapping[str, Check]) -> JsonObject:
+    return {key: source[key] for key, check in fields.items() if key in source and check(source[key])}

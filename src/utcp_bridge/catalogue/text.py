@@ -1,6 +1,6 @@
-"""Text from outside made fit for a model's eyes: what a person would not see is removed.
+"""Text from other programs, without the characters that a person would not see.
 
-Invisible and direction-changing characters can hide instructions in a tool's name or description, and
+Invisible and direction-changing characters can hide instructions in a tool's name or description from people, and
 terminal sequences can hide them in logs.
 """
 
@@ -24,7 +24,7 @@ _CUT: Final = "…"
 
 
 def clean(value: Any, limit: int | None = None) -> str:
-    """The visible text of `value` (empty for anything but a string), at most `limit` characters long."""
+    """Return the visible text of `value`, at most `limit` characters. It is empty if `value` is not a string."""
     if not isinstance(value, str):
         return ""
     text = value
@@ -35,7 +35,7 @@ def clean(value: Any, limit: int | None = None) -> str:
 
 
 def clean_line(value: Any, limit: int | None = None) -> str:
-    """Like `clean`, on one line."""
+    """Return the visible text of `value` on one line. See `clean`."""
     text = value if isinstance(value, str) else ""
     if text.isascii() and text.isprintable():
         return clean(text, limit)
@@ -43,7 +43,7 @@ def clean_line(value: Any, limit: int | None = None) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """`text` cut to `limit` characters at a word's end, with an ellipsis where something was cut."""
+    """Return `text` cut to `limit` characters at the end of a word, with an ellipsis if something was cut."""
     if len(text) <= limit:
         return text
     head = text[: limit - 1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from utcp_bridge.cli import exits
@@ -17,24 +16,16 @@ __all__ = ["find_tool", "in_short", "loaded_tool", "summary"]
 
 
 def find_tool(client: UtcpClient, name: str) -> Tool:
-    """Return the tool of a UTCP name, of an MCP name, or of a name without manual that only one tool has.
+    """Return the tool of any of its names: UTCP name, MCP name, or own name if only one manual has it.
 
-    :raises UnknownTool: no tool has this name; the remedy suggests similar names.
+    :raises UnknownTool: no tool has this name, or several have. The remedy suggests names.
     """
     from utcp_bridge.catalogue.catalogue import Catalogue
 
     tool = client.find(name)
     if tool is not None:
         return tool
-    entry = Catalogue(client).resolve(name)
-    if entry is not None:
-        return entry.tool
-    same = [tool for tool in client.tools() if tool.name == name]
-    if len(same) == 1:
-        return same[0]
-    near = [tool.qualified_name for tool in same] or _near(client, name)
-    remedy = f"Did you mean {' or '.join(near)}?" if near else "`utcp-bridge tools` lists all tools."
-    raise UnknownTool(f"There is no tool {name!r}.", remedy=remedy)
+    return Catalogue(client).find_tool(name, remedy="`utcp-bridge tools` lists the tools.").tool
 
 
 async def loaded_tool(client: UtcpClient, name: str) -> Tool | int:
@@ -71,8 +62,3 @@ def in_short(tool: Tool) -> str:
     """Return the first sentence or the first line of the description."""
     first = tool.description.strip().split("\n", 1)[0].split(". ", 1)[0]
     return f"(deprecated) {first}" if tool.deprecated else first
-
-
-def _near(client: UtcpClient, name: str) -> list[str]:
-    names = [tool.qualified_name for tool in client.tools()]
-    return get_close_matches(name, names, n=2) or [hit.tool.qualified_name for hit in client.search(name, limit=2)]

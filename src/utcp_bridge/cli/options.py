@@ -211,9 +211,7 @@ def overrides(pairs: tuple[str, ...]) -> JsonObject:
     """
     if not pairs:
         return {}
-    from difflib import get_close_matches
-
-    from utcp_bridge.settings import BridgeSettings, settings_from_environment
+    from utcp_bridge.settings import setting_named, settings_from_environment, unknown_setting
 
     environ: dict[str, str] = {}
     for pair in pairs:
@@ -221,11 +219,9 @@ def overrides(pairs: tuple[str, ...]) -> JsonObject:
         key = key.strip().replace("-", "_").lower()
         if not separator:
             raise click.UsageError(f"--set needs KEY=VALUE, and {pair!r} has no =.")
-        if key not in BridgeSettings.model_fields:
-            near = get_close_matches(key, BridgeSettings.model_fields, n=1)
-            remedy = f"Did you mean {near[0]}?" if near else "`utcp-bridge help settings` lists the settings."
-            raise ConfigError(f"{key!r} is not a setting.", remedy=remedy)
-        environ[f"UTCP_BRIDGE_{key.upper()}"] = value
+        if setting_named(key) is None:
+            raise unknown_setting(key)
+        environ[f"UTCP_BRIDGE_{key.replace('.', '__').upper()}"] = value
     return settings_from_environment(environ)
 
 

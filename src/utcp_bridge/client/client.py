@@ -1,4 +1,4 @@
-"""The UTCP client: composition root, and the place where the pipeline's order is written."""
+"""The UTCP client: it puts its parts together, and this is where the order of the pipeline is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,19 +16,20 @@ import anyio
 
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.auth.tokens import TokenCache
-from utcp_bridge.client.explain import Inspection
-from utcp_bridge.client.reference import ReferenceApi, Template
 from utcp_bridge.client.search import FoundTools, ToolSearch
-from utcp_bridge.configuration.loading import ConfigLike, as_config
-from utcp_bridge.errors import Rejected, UnknownTool, UtcpError
+from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
+from utcp_bridge.dialects import ManualEntry
+from utcp_bridge.errors import ManualError, Rejected, UnknownTool, UtcpError
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration
-from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository
+from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
 from utcp_bridge.manuals.upkeep import Upkeep
+from utcp_bridge.manuals.variables_needed import names_in_template, variables_of_tools
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, discard, is_list, is_object
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
-from utcp_bridge.pipeline import Next, compose
+from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.pipeline import Layer, Next, compose
 from utcp_bridge.pipeline.audit import Audit
 from utcp_bridge.pipeline.deadline import Deadline
 from utcp_bridge.pipeline.limits import Allowance, Limits
@@ -40,18 +41,18 @@ from utcp_bridge.pipeline.validation import validation
 from utcp_bridge.search import Hit, ToolSearchStrategy
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.tasks import Background
-from utcp_bridge.transport import Services, Transport
+from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
-from utcp_bridge.variables import VariableLoader, Variables, load_variable_loaders
+from utcp_bridge.variables import VariableLoader, Variables, flat_key, load_variable_loaders
 
 __all__ = ["Extensions", "UtcpClient"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Extensions:
-    """Parts that an embedding program may bring along; each default is the built-in one."""
+    """Parts that an embedding program may supply. The default of each is the built-in part."""
 
     repository: ToolRepository | None = None
     search_strategy: ToolSearchStrategy | None = None
@@ -63,14 +64,15 @@ class Extensions:
     redactor: Redactor = field(default_factory=Redactor)
     post_processors: Sequence[PostProcessor] = ()
     variable_loaders: Sequence[VariableLoader] = ()
-    """Asked before those of the configuration."""
+    """The client asks these before the loaders of the configuration."""
 
 
-class UtcpClient(ReferenceApi, Inspection):
-    """Registers manuals, finds tools, calls them over their native transports.
+class UtcpClient:
+    """Registers manuals, finds tools, and calls them over their native transports.
 
-    Use `await UtcpClient.create(config)`, and `async with` or `aclose()` to end it. All methods belong to
-    the event loop that created it.
+    Open one with `await UtcpClient.create(config)`, and close it with `async with` or `aclose()`. All methods belong to
+    the event loop that created it. A tool is a `Tool`, its UTCP name (`manual.tool`), or its own name if only one
+    manual has a tool of this name.
     """
 
     def __init__(self, config: UtcpClientConfig, *, root: Path, extensions: Extensions) -> None:
@@ -78,41 +80,45 @@ class UtcpClient(ReferenceApi, Inspection):
         self.settings: BridgeSettings = config.bridge
         self.repository: ToolRepository = extensions.repository or InMemoryToolRepository()
         self.redactor = extensions.redactor
-        self._chains: dict[str, Next] = {}
-        self._call_ids = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
         self._tasks = Background()
         guard = extensions.guard or Guard()
         self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
-        self._services = Services(
+        services = Services(
             http=self._http,
             guard=guard,
             settings=self.settings,
             root=root,
             spawn=self._tasks.spawn,
-            changed=lambda manual: self._tasks.spawn(lambda: self._registration.refresh(manual)),
+            changed=self._discover_again,
         )
         loaders, loader_faults = load_variable_loaders(config.load_variables_from, root=root)
-        processors, faults = read_post_processors(config.post_processing)
-        self._part_faults = [*loader_faults, *faults]
-        sources = (*extensions.variable_loaders, *loaders)
-        variables = Variables(config.variables, sources, on_resolved=self._learn)
+        processors, processor_faults = read_post_processors(config.post_processing)
+        self._part_faults = [*loader_faults, *processor_faults]
+        variables = Variables(config.variables, (*extensions.variable_loaders, *loaders), on_resolved=self._learn)
         self._registry = TransportRegistry(extensions.transports)
-        binder = Binder(variables, TokenCache(self._http), lambda secret: self.redactor.learn([secret]))
-        self._registration = Registration(self._services, self._registry, binder, self.repository)
-        self._upkeep = Upkeep(self._services, self._registration, self._tasks, self.redactor)
-        self._search = ToolSearch(config, self._services, self._registration, extensions.search_strategy)
+        binder = Binder(variables, TokenCache(self._http), self._learn_secret)
+        self._registration = Registration(services, self._registry, binder, self.repository)
+        self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
+        self._search = ToolSearch(config, services, self._registration, extensions.search_strategy)
+        self._explainer = _Explainer(self._registration, self.redactor)
         self._limits = Limits(self._allowance)
-        self._layers = (
+        self._layers = self._make_layers(extensions, (*processors, *extensions.post_processors))
+        self._chains: dict[str, Next] = {}
+        self._call_ids = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
+        self.repository.subscribe(self._on_change)
+
+    def _make_layers(self, extensions: Extensions, processors: Sequence[PostProcessor]) -> tuple[Layer, ...]:
+        """The pipeline, outermost layer first."""
+        return (
             Audit(extensions.audit),
             Metrics(extensions.metrics),
             Policy(extensions.rules),
             validation,
-            PostProcessing((*processors, *extensions.post_processors)),
+            PostProcessing(processors),
             Deadline(self._seconds),
             self._limits,
-            Retry(times=self._retries, idempotent=self._idempotent),
+            Retry(times=self._retries, idempotent=_is_idempotent),
         )
-        self.repository.subscribe(self._on_change)
 
     @classmethod
     async def create(
@@ -125,178 +131,43 @@ class UtcpClient(ReferenceApi, Inspection):
     ) -> Self:
         """Open a client and load every manual of its configuration, all at once.
 
-        `config` is a v1 client config or a v0 one: dict, list of providers, model, path of a file. Relative paths start
-        at `root`, by default the configuration file's folder or the current one. `wait` bounds the
-        seconds spent waiting for manuals (default: until each has come or failed); the rest goes on in
-        the background.
+        `config` is a v1 client configuration or a v0 one: a dict, a list of providers, a model, or the path of a file.
+        Relative paths start at `root`, by default the folder of the configuration file or the current folder. `wait`
+        is how many seconds to wait for manuals; by default until each one is loaded or has failed. Manuals that are
+        not loaded by then continue to load in the background. A manual that fails does not raise: see `report()`.
 
-        :raises ConfigError: the configuration itself cannot be read. A manual's failure never raises: see `report()`.
+        :raises ConfigError: the configuration itself cannot be read.
         """
         extensions = extensions or Extensions()
         known_fields = TransportRegistry(extensions.transports).fields
         loaded = await as_config(config, root=root, known_fields=known_fields)
         for fault in loaded.faults:
-            _log.warning("%s", fault)
+            _logger.warning("%s", fault)
         client = cls(loaded.config, root=loaded.root, extensions=extensions)
         await client.open(wait=wait)
         return client
 
     async def open(self, *, wait: float | None = None) -> None:
-        """Start loading the configuration's manuals and registries; returns when all are loaded or `wait`
-        seconds are over.
+        """Start to load the configuration's manuals and registries. Return when all are loaded, or after `wait`
+        seconds.
         """
         await self._tasks.start()
         for fault in (*self._part_faults, self._search.check()):
             if fault is not None:
-                _log.warning("%s", fault)
+                _logger.warning("%s", fault)
         self._upkeep.begin(self.config)
         await self.wait_loaded(wait)
         self._tasks.spawn(self._search.run)
 
     async def wait_loaded(self, seconds: float | None = None) -> bool:
-        """Wait until no manual is loading; False if `seconds` ran out first."""
+        """Wait until no manual is loading. Return False if that takes more than `seconds`."""
         with anyio.move_on_after(seconds) as scope:
             while any(state.status == "loading" for state in self._registration.states()):
                 await self._tasks.moved()
         return not scope.cancelled_caught
 
-    async def register_manual(self, template: Template) -> ManualState:
-        """Register one manual call template (v1) or provider (v0) and wait for its tools.
-
-        A failure to load is in the state's `error`, and is retried in the background.
-
-        :raises ConfigError: the template has no usable name or type, or the name is taken.
-        """
-        state = self._registration.announce(self._entry(template))
-        await self._registration.load(state)
-        self._upkeep.keep(state)
-        return state
-
-    async def deregister_manual(self, name: str) -> bool:
-        """Forget a manual and its tools; False if there is none of this name."""
-        self._limits.forget(name)
-        return await self._upkeep.deregister(name)
-
-    async def refresh(self, name: str) -> None:
-        """Read a manual again; its present tools stay until the new ones are there."""
-        await self._upkeep.refresh(name)
-
-    def tools(self) -> Sequence[Tool]:
-        """Every live tool, ordered by UTCP name."""
-        return self.repository.tools()
-
-    @property
-    def generation(self) -> int:
-        """Grows with every change of the tools."""
-        return self.repository.generation
-
-    def find(self, name: str) -> Tool | None:
-        """The tool of a UTCP name (`manual.tool`), or None."""
-        return self.repository.get(name)
-
-    def report(self) -> list[ManualState]:
-        """What became of every manual."""
-        return self._registration.states()
-
-    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call `callback` after every change of the tools; returns the way to unsubscribe."""
-        return self.repository.subscribe(lambda _change: callback())
-
-    async def call(self, tool: Tool, arguments: JsonObject, emit: Emit = discard) -> Result:
-        """Run one call through the tool's pipeline. `emit` receives partial results as they come.
-
-        :raises UtcpError: see errors.py; its texts hold no known secret.
-        """
-        chain = self._chains.get(tool.qualified_name)
-        if chain is None:
-            chain = self._chains[tool.qualified_name] = compose(tool, self._layers, self._innermost(tool))
-        try:
-            return await chain(Call(tool, arguments, next(self._call_ids)), emit)
-        except UtcpError as error:
-            self._redact(error)
-            raise
-
-    def streams(self, tool: Tool) -> bool:
-        """Whether a call of this tool gives partial results."""
-        return self._registry.find(tool.kind).is_streaming(tool)
-
-    async def call_tool(self, tool_name: str, arguments: Mapping[str, Any] | None = None) -> Any:
-        """Call a tool by its UTCP name and return the plain value.
-
-        :raises UnknownTool: no tool has this name.
-        :raises UtcpError: the call failed.
-        """
-        return (await self.call(self._require(tool_name), dict(arguments or {}))).value
-
-    async def call_tool_streaming(
-        self, tool_name: str, arguments: Mapping[str, Any] | None = None
-    ) -> AsyncGenerator[Any]:
-        """Partial results of a call as they come; a call that streams nothing yields its one value.
-
-        Close the iterator (`aclosing`) when leaving early: it cancels the call.
-        """
-        tool = self._require(tool_name)
-        send, receive = anyio.create_memory_object_stream[Any](0)
-        outcome: list[Any] = []
-
-        async def run() -> None:
-            emitted = False
-
-            async def emit(partial: Any) -> None:
-                nonlocal emitted
-                emitted = True
-                await send.send(partial)
-
-            async with send:
-                try:
-                    result = await self.call(tool, dict(arguments or {}), emit)
-                except UtcpError as error:
-                    outcome.append(error)
-                    return
-                if not emitted:
-                    await send.send(result.value)
-
-        cancel = self._tasks.spawn(run)
-        try:
-            async for partial in receive:
-                yield partial
-        finally:
-            cancel()
-            receive.close()
-        if outcome:
-            raise outcome[0]
-
-    def search(
-        self,
-        query: str,
-        *,
-        limit: int = 10,
-        tags: Collection[str] | None = None,
-        providers: Collection[str] | None = None,
-        accept: Callable[[Tool], bool] | None = None,
-    ) -> list[Hit]:
-        """The best tools for a query, best first; see `ToolSearchStrategy.search`."""
-        return self.search_strategy.search(query, limit=limit, tags=tags, providers=providers, accept=accept)
-
-    async def prepare_search(self, queries: Iterable[str], *, patient: bool = False) -> str | None:
-        """Give a strategy that waits for another program the time to get ready for these queries (docs/search.md).
-
-        Returns a note where tools will be ranked by words alone after all. `patient` waits for the tools' own
-        vectors too: for programs that search once and end.
-        """
-        return await self._search.prepare(queries, patient=patient)
-
-    def search_tools(self, query: str, limit: int = 10, tags: Collection[str] | None = None) -> FoundTools:
-        """The UTCP client's method of this name: tools only, best first. A list, to be awaited or not."""
-        return self._search.find(query, limit, tags)
-
-    @property
-    def search_strategy(self) -> ToolSearchStrategy:
-        """The strategy of the configuration, brought up to date with the live tools."""
-        return self._search.strategy
-
     async def aclose(self) -> None:
-        """Cancel what runs, close every transport, connection and child process."""
+        """Cancel running calls and tasks; close every transport, connection and child process."""
         await self._tasks.stop()
         await self._registration.aclose()
         await self._http.aclose()
@@ -309,37 +180,271 @@ class UtcpClient(ReferenceApi, Inspection):
     ) -> None:
         await self.aclose()
 
-    def _require(self, name: str) -> Tool:
-        tool = self.find(name)
-        if tool is None:
-            near = ", ".join(get_close_matches(name, [known.qualified_name for known in self.tools()]))
-            raise UnknownTool(f"There is no tool {name!r}.", remedy=f"Did you mean {near}?" if near else None)
-        return tool
+    # --- manuals ---
+
+    async def register_manual(self, template: Template) -> ManualState:
+        """Register one manual call template (v1) or provider (v0), and wait for its tools.
+
+        If the manual cannot be loaded, the state's `error` says why, and the client tries again in the background.
+
+        :raises ConfigError: the template has no usable name or type, or another manual has its name.
+        """
+        state = self._registration.announce(self._entry(template))
+        await self._registration.load(state)
+        self._upkeep.keep(state)
+        return state
+
+    async def deregister_manual(self, name: str) -> bool:
+        """Remove a manual and its tools. Return False if there is no manual of this name."""
+        self._limits.forget(name)
+        return await self._upkeep.deregister(name)
+
+    async def refresh(self, name: str) -> None:
+        """Read a manual again. Its present tools stay until the new ones are there."""
+        await self._upkeep.refresh(name)
+
+    def report(self) -> list[ManualState]:
+        """Return the state of every manual."""
+        return self._registration.states()
+
+    # --- tools ---
+
+    def tools(self) -> Sequence[Tool]:
+        """Return every live tool, ordered by UTCP name."""
+        return self.repository.tools()
+
+    @property
+    def generation(self) -> int:
+        """A number that grows with every change of the tools."""
+        return self.repository.generation
+
+    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` after every change of the tools. Return a function that ends this."""
+        return self.repository.subscribe(lambda _change: callback())
+
+    def find(self, tool: str | Tool) -> Tool | None:
+        """Return the live tool of this UTCP name (`manual.tool`), or None."""
+        return self.repository.get(tool.qualified_name if isinstance(tool, Tool) else tool)
+
+    def find_tool(self, tool: str | Tool, *, remedy: str = "`list_tools()` lists the tools.") -> Tool:
+        """Return the tool of this UTCP name, or of this own name if only one manual has it. A `Tool` is returned as is.
+
+        :raises UnknownTool: no tool has this name, or several have. The message suggests names, then says `remedy`.
+        """
+        if isinstance(tool, Tool):
+            return tool
+        found = self.find(tool)
+        if found is not None:
+            return found
+        same = [one for one in self.tools() if one.name == tool]
+        if len(same) == 1:
+            return same[0]
+        names = [one.qualified_name for one in same[:3]]
+        if names:
+            raise UnknownTool(
+                f"Several manuals have a tool named {tool!r}.", remedy=f"Use the full name: {' or '.join(names)}."
+            )
+        known = [one.qualified_name for one in self.tools()]
+        related = (hit.tool.qualified_name for hit in self.search(tool[:128], limit=2))
+        raise unknown_tool(tool, known, related=related, remedy=remedy)
+
+    def search(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        tags: Collection[str] | None = None,
+        providers: Collection[str] | None = None,
+        accept: Callable[[Tool], bool] | None = None,
+    ) -> list[Hit]:
+        """Return the best tools for a query, best first. See `ToolSearchStrategy.search`."""
+        return self.search_strategy.search(query, limit=limit, tags=tags, providers=providers, accept=accept)
+
+    async def prepare_search(self, queries: Iterable[str], *, patient: bool = False) -> str | None:
+        """Give a strategy that needs another program the time to get ready for these queries (docs/search.md).
+
+        Return a note if the tools will be ranked by words alone. `patient` also waits for the vectors of the tools: for
+        programs that search once and end.
+        """
+        return await self._search.prepare(queries, patient=patient)
+
+    def search_tools(self, query: str, limit: int = 10, tags: Collection[str] | None = None) -> FoundTools:
+        """Return the best tools for a query, best first: a list that may also be awaited (UTCP client interface)."""
+        return self._search.find(query, limit, tags)
+
+    @property
+    def search_strategy(self) -> ToolSearchStrategy:
+        """The strategy of the configuration, with every live tool in its index."""
+        return self._search.strategy
+
+    # --- calls ---
+
+    async def call(self, tool: str | Tool, arguments: JsonObject, emit: Emit = discard) -> Result:
+        """Run one call through the tool's pipeline. `emit` receives partial results as they arrive.
+
+        :raises UtcpError: the call failed. See errors.py. The message holds no known secret.
+        """
+        if not isinstance(tool, Tool):
+            tool = self.find_tool(tool)
+        chain = self._chains.get(tool.qualified_name)
+        if chain is None:
+            chain = self._chains[tool.qualified_name] = compose(tool, self._layers, self._innermost(tool))
+        try:
+            return await chain(Call(tool, arguments, next(self._call_ids)), emit)
+        except UtcpError as error:
+            _redact(error, self.redactor)
+            raise
+
+    def streams(self, tool: str | Tool) -> bool:
+        """Return whether a call of this tool gives partial results.
+
+        :raises UnknownTool: no tool has this name.
+        """
+        tool = self.find_tool(tool)
+        return self._registry.find(tool.kind).is_streaming(tool)
+
+    async def call_tool(self, tool_name: str | Tool, arguments: Mapping[str, Any] | None = None) -> Any:
+        """Call a tool and return the plain value.
+
+        :raises UnknownTool: no tool has this name.
+        :raises UtcpError: the call failed.
+        """
+        return (await self.call(tool_name, dict(arguments or {}))).value
+
+    async def call_tool_streaming(
+        self, tool_name: str | Tool, arguments: Mapping[str, Any] | None = None
+    ) -> AsyncGenerator[Any]:
+        """Yield partial results of a call as they arrive. A call without partial results yields its one value.
+
+        Close the iterator (`aclosing`) when you leave it early: that cancels the call.
+
+        :raises UnknownTool: no tool has this name.
+        :raises UtcpError: the call failed. This comes after the partial results.
+        """
+        run = _StreamingRun(self, self.find_tool(tool_name), dict(arguments or {}))
+        cancel = self._tasks.spawn(run.run)
+        try:
+            async for partial_result in run.partials:
+                yield partial_result
+        finally:
+            cancel()
+            run.partials.close()
+        if run.error is not None:
+            raise run.error
+
+    # --- what a call or a manual would do, without doing it ---
+
+    async def explain(self, tool: str | Tool, arguments: JsonObject) -> NativeRequest:
+        """Return the request that a call with these arguments would send, without its credentials.
+
+        The client checks and completes the arguments as for a call. The code that calls builds the request, and does
+        not send it.
+
+        :raises UnknownTool: no tool has this name.
+        :raises InvalidArguments: the arguments do not fit.
+        :raises Unexplainable: the tool's transport cannot explain its calls.
+        :raises UtcpError: the call could not be made.
+        """
+        return await self._explainer.explain(self.find_tool(tool), arguments)
+
+    def reach(self, template: Template) -> tuple[Target[Any], Sequence[Need]]:
+        """Return the target of a manual's template with its variables filled in, and what loading it needs.
+
+        Nothing is sent. For diagnosis: the target holds secrets.
+
+        :raises UtcpError: what the manual's `ManualState.error` would be.
+        """
+        entry = self._entry(template)
+        _, target = self._registration.reach(entry)
+        return target, self._registration.transport(entry.kind).needs(target)
+
+    def unset_variables(self, template: Template) -> list[str]:
+        """Return the keys of variables that a manual's template needs and that are not set.
+
+        :raises ConfigError: the template is not valid, or a source of variables cannot be read.
+        """
+        return self._registration.unset_variables(self._entry(template))
+
+    # --- names of the UTCP reference libraries (python-utcp 0.2 and 1.x) ---
+
+    async def register_tool_provider(self, manual_provider: Template) -> list[Tool]:
+        """Register a provider (v0.2) and return its tools.
+
+        :raises UtcpError: the provider could not be loaded, or none of its tools can be used. It is not registered
+            then.
+        """
+        state = await self.register_manual(manual_provider)
+        error = state.error or _unusable(state)
+        if error is not None:
+            await self.deregister_manual(state.name)
+            raise error
+        return [tool for tool in self.tools() if tool.manual == state.name]
+
+    async def register_manual_provider(self, manual_provider: Template) -> list[Tool]:
+        """Register a provider and return its tools: another name of `register_tool_provider`."""
+        return await self.register_tool_provider(manual_provider)
+
+    async def deregister_tool_provider(self, provider_name: str) -> bool:
+        """Remove a provider and its tools (v0.2). Return False if there is no provider of this name."""
+        return await self.deregister_manual(provider_name)
+
+    async def list_tools(self) -> list[Tool]:
+        """Return every live tool, ordered by UTCP name."""
+        return list(self.tools())
+
+    async def get_required_variables_for_manual_and_tools(self, manual_call_template: Template) -> list[str]:
+        """Return the keys of every variable that a manual's template and its tools name, set or not (v1).
+
+        A second client loads the manual for this, and is closed again.
+
+        :raises ConfigError: the template is not valid.
+        """
+        entry = as_entry(manual_call_template, known_fields=TransportRegistry().fields)
+        needed = dict.fromkeys(flat_key(entry.name, one) or one for one in names_in_template(entry.template))
+        scratch = self.config.model_copy(update={"manual_call_templates": (entry.template,), "registries": ()})
+        async with await type(self).create(scratch) as client:
+            needed |= dict.fromkeys(variables_of_tools(map(_as_object, client.tools()), entry.name))
+        return list(needed)
+
+    async def get_required_variables_for_registered_tool(self, tool_name: str | Tool) -> list[str]:
+        """Return the keys of every variable that a registered tool names (v1).
+
+        :raises UnknownTool: no tool has this name.
+        """
+        tool = self.find_tool(tool_name)
+        return list(variables_of_tools([_as_object(tool)], tool.manual))
+
+    # --- inside ---
+
+    def _entry(self, template: Template) -> ManualEntry:
+        return as_entry(template, known_fields=self._registry.fields)
 
     def _innermost(self, tool: Tool) -> Next:
-        """Resolve the tool's template once, then hand calls to its transport. Holds the secrets."""
+        """Return the innermost step: it resolves the tool's template at the first call, and hands calls to its
+        transport. It holds the secrets.
+        """
         transport = self._registration.transport(tool.kind)
-        bound: list[Any] = []
+        target: Target[Any] | None = None
 
         async def invoke(call: Call, emit: Emit) -> Result:
-            if not bound:
-                bound.append(self._registration.bind(tool))
-            value = await transport.call(bound[0], call, emit)
+            nonlocal target
+            if target is None:
+                target = self._registration.bind(tool)
+            value = await transport.call(target, call, emit)
             return value if isinstance(value, Result) else Result(value)
 
         return invoke
 
-    def _learn(self, _name: str, value: str) -> None:
-        """Any variable may be a secret; addresses and numbers are not, and must stay readable in errors."""
-        if "://" not in value and not value.replace(".", "").isdigit():
-            self.redactor.learn([value])
+    def _discover_again(self, manual: str) -> None:
+        self._tasks.spawn(partial(self._registration.refresh, manual))
 
-    def _redact(self, error: UtcpError) -> None:
-        """Upstreams echo what they were sent: take known secrets out of everything a caller will see."""
-        error.message = self.redactor(error.message)
-        error.remedy = self.redactor(error.remedy) if error.remedy else None
-        if isinstance(error, Rejected):
-            error.detail = _clean(error.detail, self.redactor)
+    def _learn(self, _name: str, value: str) -> None:
+        """Any variable may be a secret. Addresses and numbers are not secrets, and must stay readable in errors."""
+        if "://" not in value and not value.replace(".", "").isdigit():
+            self._learn_secret(value)
+
+    def _learn_secret(self, secret: str) -> None:
+        self.redactor.learn([secret])
 
     def _allowance(self, tool: Tool) -> Allowance:
         settings, limits = self.settings, tool.limits
@@ -358,15 +463,69 @@ class UtcpClient(ReferenceApi, Inspection):
     def _retries(self, tool: Tool) -> int:
         return int(tool.limits.get("retries", self.settings.retries))
 
-    def _idempotent(self, tool: Tool) -> bool:
-        return bool(tool.annotations.get("idempotentHint") or tool.annotations.get("readOnlyHint"))
-
     def _on_change(self, change: Change) -> None:
         self._search.changed(change)
-        for tool in change.removed:
+        for tool in (*change.removed, *change.added):
             self._chains.pop(tool.qualified_name, None)
-        for tool in change.added:
-            self._chains.pop(tool.qualified_name, None)
+
+
+class _StreamingRun:
+    """One streaming call in a task of its own: partial results go through a stream, an error is kept for the end."""
+
+    def __init__(self, client: UtcpClient, tool: Tool, arguments: JsonObject) -> None:
+        self._client = client
+        self._tool = tool
+        self._arguments = arguments
+        self._send, self.partials = anyio.create_memory_object_stream[Any](0)
+        self._emitted = False
+        self.error: UtcpError | None = None
+
+    async def run(self) -> None:
+        """Make the call."""
+        async with self._send:
+            try:
+                result = await self._client.call(self._tool, self._arguments, self._emit)
+            except UtcpError as error:
+                self.error = error
+                return
+            if not self._emitted:
+                await self._send.send(result.value)
+
+    async def _emit(self, partial_result: Any) -> None:
+        self._emitted = True
+        await self._send.send(partial_result)
+
+
+class _Explainer:
+    """Builds the request of a call with the code that calls, and does not send it."""
+
+    def __init__(self, registration: Registration, redactor: Redactor) -> None:
+        self._registration = registration
+        self._redactor = redactor
+
+    async def explain(self, tool: Tool, arguments: JsonObject) -> NativeRequest:
+        """Return the request without its secrets. See `UtcpClient.explain`."""
+        try:
+            explained = await validation(tool, self._build)(Call(tool, arguments), discard)
+        except UtcpError as error:
+            _redact(error, self._redactor)
+            raise
+        request: NativeRequest = explained.value
+        return request.masked(self._redactor)
+
+    async def _build(self, call: Call, _emit: Emit) -> Result:
+        target = self._registration.bind(call.tool)
+        if target.credentials is not None:
+            self._redactor.learn(target.credentials.secrets(), force=True)
+        return Result(await self._registration.transport(call.tool.kind).explain(target, call))
+
+
+def _redact(error: UtcpError, redactor: Redactor) -> None:
+    """Remove known secrets from everything that a caller will see: upstreams send back what they received."""
+    error.message = redactor(error.message)
+    error.remedy = redactor(error.remedy) if error.remedy else None
+    if isinstance(error, Rejected):
+        error.detail = _clean(error.detail, redactor)
 
 
 def _clean(value: Any, redactor: Redactor) -> Any:
@@ -375,3 +534,21 @@ def _clean(value: Any, redactor: Redactor) -> Any:
     if is_object(value):
         return {key: _clean(member, redactor) for key, member in value.items()}
     return [_clean(member, redactor) for member in value] if is_list(value) else value
+
+
+def _is_idempotent(tool: Tool) -> bool:
+    return bool(tool.annotations.get("idempotentHint") or tool.annotations.get("readOnlyHint"))
+
+
+def _unusable(state: ManualState) -> ManualError | None:
+    """Return why no tool of a manual can be used; None if some can, or if the manual has no tools."""
+    fault = next((fault for fault in state.faults if fault.severity == "error"), None)
+    if state.tools or fault is None:
+        return None
+    return ManualError(
+        f"No tool of manual {state.name!r} can be used. {fault.where}: {fault.what}", remedy=fault.remedy
+    )
+
+
+def _as_object(tool: Tool) -> JsonObject:
+    return {"name": tool.name, "inputs": tool.inputs, "tool_call_template": tool.template}

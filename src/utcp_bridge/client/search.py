@@ -1,8 +1,8 @@
-"""The search of one client: the configured strategy, kept in step with the live tools.
+"""The search of one client: the configured strategy, with the live tools in its index.
 
-Nothing is indexed on the way of a call or a start: many tools are indexed in a worker thread once the start is over,
-few at the first search. A strategy with `index` and `prepare` (`SemanticStrategy`) gets its vectors here, in the
-background, and is tried again with growing pauses while its model fails.
+Neither a call nor the start waits for the index. Many tools are indexed in a worker thread after the start, few at the
+first search. A strategy with `index` and `prepare` (`SemanticStrategy`) gets its vectors in the background. While its
+model fails, the client tries again with growing pauses.
 """
 
 from __future__ import annotations
@@ -34,32 +34,36 @@ if TYPE_CHECKING:
 
 __all__ = ["FoundTools", "ToolSearch"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _INDEX_FROM = 500
-"""So many tools are indexed ahead of the first search; fewer take less time than anyone notices."""
+"""Tools from which the client builds the index before the first search. Indexing fewer takes no noticeable time."""
 _INDEX_AFTER = 2.0
-"""Seconds: a host's first requests come before the index."""
+"""Seconds. A host's first requests come before the index."""
 _NAME = "tool_search"
-"""What stands for a manual's name in the variables and errors of the embeddings endpoint."""
+"""The manual's name in the variables and errors of the embeddings endpoint."""
 
 
 @runtime_checkable
 class Prepared(Protocol):
-    """What a strategy has beside `ToolSearchStrategy` if it waits for another program."""
+    """More methods, beside those of `ToolSearchStrategy`, of a strategy that needs another program."""
 
     async def index(self) -> None:
-        """Catch up with the tools. Raises UtcpError."""
+        """Make the vectors of new tools.
+
+        :raises UtcpError: the other program failed.
+        """
         ...
 
     async def prepare(self, queries: Iterable[str]) -> str | None:
-        """Get ready for these queries, within a time of its own; returns a note where that failed."""
+        """Get ready for these queries, within the strategy's own time limit. Return a note if that failed."""
         ...
 
 
 class FoundTools(list[Tool]):
-    """The best tools for a query. Awaiting them waits for a strategy that asks another program; else it is the same.
+    """The best tools for a query: a list that may also be awaited. Awaiting it waits for a strategy that needs another
+    program.
 
-    The reference library's own pages use `search_tools` with and without `await`.
+    The pages of the reference library use `search_tools` with and without `await`.
     """
 
     def __init__(self, tools: Iterable[Tool], better: Callable[[], Awaitable[list[Tool]]] | None = None) -> None:
@@ -90,7 +94,7 @@ class ToolSearch:
         self._news = anyio.Event()
 
     def check(self) -> Fault | None:
-        """Make the strategy that the configuration asks for; one that cannot be made is told and done without."""
+        """Make the strategy of the configuration. If that fails, use the default strategy and return the fault."""
         if self._strategy is not None or not self._config.tool_search_strategy:
             return None
         try:
@@ -101,24 +105,17 @@ class ToolSearch:
         return None
 
     def changed(self, change: Change) -> None:
-        """Take note of tools that came or went."""
+        """Note that tools were added or removed."""
         self._unindexed.append(change)
         self._news.set()
 
     @property
     def strategy(self) -> ToolSearchStrategy:
-        """The strategy, brought up to date with the live tools."""
-        if self._strategy is None:
-            self._strategy = create_strategy()
-        with self._indexing:
-            changes, self._unindexed = self._unindexed, []
-            for change in changes:
-                self._strategy.remove(change.removed)
-                self._strategy.add(change.added)
-        return self._strategy
+        """The strategy, with all live tools in its index."""
+        return self._update_index()
 
     def find(self, query: str, limit: int, tags: Collection[str] | None) -> FoundTools:
-        """The best tools alone, at once or awaited."""
+        """Return the best tools, as a list that may be awaited."""
 
         def ranked() -> list[Tool]:
             return [hit.tool for hit in self.strategy.search(query, limit=limit, tags=tags)]
@@ -130,9 +127,9 @@ class ToolSearch:
         return FoundTools(ranked(), prepared if isinstance(self._strategy, Prepared) else None)
 
     async def prepare(self, queries: Iterable[str], *, patient: bool = False) -> str | None:
-        """Get ready for these queries; returns a note for the caller where vectors are missing.
+        """Get ready for these queries. Return a note for the caller if vectors are missing.
 
-        `patient` waits until the tools have theirs: for programs that search once and end.
+        `patient` waits until the tools have vectors: for programs that search once and end.
         """
         strategy = self._strategy
         if not isinstance(strategy, Prepared):
@@ -145,14 +142,25 @@ class ToolSearch:
         return await strategy.prepare(queries)
 
     async def run(self) -> None:
-        """Index ahead of searches, for as long as the client lives."""
+        """Build the index before it is needed, as long as the client is open."""
         strategy = self._strategy
         if isinstance(strategy, Prepared):
             await self._keep_up(strategy)
             return
         await anyio.sleep(_INDEX_AFTER)
         if sum(len(change.added) for change in self._unindexed) >= _INDEX_FROM:
-            await anyio.to_thread.run_sync(lambda: self.strategy)
+            await anyio.to_thread.run_sync(self._update_index)
+
+    def _update_index(self) -> ToolSearchStrategy:
+        """Add and remove the tools that have changed. Any thread may call this."""
+        if self._strategy is None:
+            self._strategy = create_strategy()
+        with self._indexing:
+            changes, self._unindexed = self._unindexed, []
+            for change in changes:
+                self._strategy.remove(change.removed)
+                self._strategy.add(change.added)
+        return self._strategy
 
     async def _keep_up(self, strategy: Prepared) -> None:
         backoff, failing = Backoff(), False
@@ -162,42 +170,48 @@ class ToolSearch:
                 await self._catch_up(strategy)
             except UtcpError as error:
                 if not failing:
-                    _log.warning("Tools are found by their words alone for now: %s", error)
+                    _logger.warning("Tools are ranked by words alone for now: %s", error)
                 failing = True
                 backoff.failed(anyio.current_time())
                 await anyio.sleep(backoff.pause(anyio.current_time()))
                 continue
             if failing:
-                _log.info("Tools are found by their meaning again.")
+                _logger.info("Tools are ranked by meaning again.")
             failing = False
             backoff.started(anyio.current_time())
             await self._news.wait()
 
     async def _catch_up(self, strategy: Prepared) -> None:
-        await anyio.to_thread.run_sync(lambda: self.strategy)
+        await anyio.to_thread.run_sync(self._update_index)
         await strategy.index()
 
     def _configured(self, raw: JsonObject) -> ToolSearchStrategy:
-        """Raises ConfigError, VariableNotFound."""
+        """Return a strategy from its configuration.
+
+        :raises ConfigError: the configuration is not valid.
+        :raises VariableNotFound: a variable is not set.
+        """
         options = {key: value for key, value in raw.items() if key != "tool_search_strategy_type"}
         kind = raw.get("tool_search_strategy_type")
         if kind != SEMANTIC:
             return create_strategy(str(kind), options) if kind else create_strategy()
         from utcp_bridge.search.semantic import LocalScorer, SemanticStrategy, read_semantic_options
 
-        wished = read_semantic_options(options)
-        if wished.words.get("tool_search_strategy_type") == SEMANTIC:
-            raise ConfigError("`lexical` names the strategy 'semantic' itself.", remedy="Name bm25, or leave it out.")
-        words = self._configured(wished.words)
+        semantic = read_semantic_options(options)
+        if semantic.words.get("tool_search_strategy_type") == SEMANTIC:
+            raise ConfigError(
+                "`lexical` must not be the strategy 'semantic' itself.", remedy="Use bm25, or omit `lexical`."
+            )
+        words = self._configured(semantic.words)
         scorer: SemanticScorer
-        if wished.endpoint is not None:
-            scorer = self._endpoint(wished.endpoint)
+        if semantic.endpoint is not None:
+            scorer = self._endpoint(semantic.endpoint)
         else:
-            scorer = LocalScorer(resolve_within(str(wished.model_folder), self._services.root, confined=False))
-        return SemanticStrategy(words, scorer, seconds=wished.query_timeout)
+            scorer = LocalScorer(resolve_within(str(semantic.model_folder), self._services.root, confined=False))
+        return SemanticStrategy(words, scorer, seconds=semantic.query_timeout)
 
     def _endpoint(self, options: EndpointOptions) -> SemanticScorer:
-        """The endpoint, reached through the gate with the operator's own rights and credentials."""
+        """Return a scorer that calls the endpoint through the gate, with the operator's rights and credentials."""
         from utcp_bridge.search.semantic import EndpointScorer
 
         try:

@@ -1,8 +1,9 @@
-"""`UTCPClient`: the client for programs without an event loop."""
+"""`SyncUtcpClient`: the client for programs without an event loop."""
 
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -15,19 +16,19 @@ from typing import Any, Self, TypeVar
 from anyio.from_thread import start_blocking_portal
 
 from utcp_bridge.client.client import Extensions, UtcpClient
-from utcp_bridge.client.reference import Template
-from utcp_bridge.configuration.loading import ConfigLike, load_config
-from utcp_bridge.errors import CallerError, ConfigError, ManualError, UnknownTool
+from utcp_bridge.configuration.loading import ConfigLike, Template, load_config
+from utcp_bridge.errors import CallerError, ConfigError, ManualError
 from utcp_bridge.model import JsonObject, Result, Tool, is_object
+from utcp_bridge.net.preview import NativeRequest
 
-__all__ = ["ToolInfo", "UTCPClient"]
+__all__ = ["SyncUtcpClient", "ToolInfo", "UTCPClient"]
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class ToolInfo:
-    """What a caller needs to know of a tool; `parameters` and `outputs` are JSON Schemas."""
+    """What a caller needs to know about a tool. `parameters` and `outputs` are JSON Schemas."""
 
     name: str
     """The UTCP name, `manual.tool`."""
@@ -37,11 +38,11 @@ class ToolInfo:
     tags: tuple[str, ...] = ()
 
 
-class UTCPClient:
-    """A `UtcpClient` on an event loop in a thread of its own; its methods may be called from any thread.
+class SyncUtcpClient:
+    """A `UtcpClient` on an event loop in its own thread. Any thread may call its methods.
 
-    Ends with `close()`, with the `with` block, or with the program. Tools may be named by their UTCP name or, where
-    only one manual has it, by their own.
+    It ends with `close()`, with the `with` block, or with the program. A tool is a `Tool`, its UTCP name
+    (`manual.tool`), or its own name if only one manual has a tool of this name.
 
     :raises ConfigError: the configuration cannot be read.
     """
@@ -59,26 +60,26 @@ class UTCPClient:
             stack.close()
             raise
         self.close: Callable[[], Any] = weakref.finalize(self, stack.close)
-        """Ends calls, connections and child processes; a second time does nothing."""
+        """Ends calls, connections and child processes. A second call does nothing."""
 
     @property
     def client(self) -> UtcpClient:
-        """The client within; its coroutines belong to the thread's own loop."""
+        """The asynchronous client. Its coroutines belong to the event loop of its own thread."""
         return self._client
 
     def load_manual(self, source: str | Path, name: str | None = None) -> list[str]:
-        """Load a manual, an OpenAPI description or a configuration from a file or URL; returns its tools' UTCP names.
+        """Load a manual, an OpenAPI description or a configuration from a file or URL. Return its tools' UTCP names.
 
-        `name` is the manual's own, by default the one that the source or its place gives.
+        `name` is the manual's name, by default the one in the source or the name of the file.
 
-        :raises UtcpError: it could not be loaded, or `name` is given to several manuals at once.
+        :raises UtcpError: the source could not be loaded, or `name` is given and the source has several manuals.
         """
         return self._run(lambda: self._load(str(source), name))
 
     def load_manual_dict(self, manual: Mapping[str, Any], name: str | None = None) -> list[str]:
-        """Load a manual or an OpenAPI description that is at hand; `name` is by default its title.
+        """Load a manual or an OpenAPI description from a dict. `name` is by default its title.
 
-        :raises UtcpError: it could not be loaded.
+        :raises UtcpError: the manual could not be loaded.
         """
         info = manual.get("info")
         title = info.get("title") if is_object(info) else None
@@ -87,50 +88,85 @@ class UTCPClient:
         return [tool.qualified_name for tool in self.register_manual(entry)]
 
     def register_manual(self, template: Template) -> list[Tool]:
-        """Register a call template (v1) or provider (v0); returns its tools.
+        """Register a call template (v1) or provider (v0). Return its tools.
 
-        :raises UtcpError: it could not be loaded.
+        :raises UtcpError: the manual could not be loaded.
         """
         return self._run(lambda: self._client.register_tool_provider(template))
 
     def deregister_manual(self, name: str) -> bool:
-        """Forget a manual and its tools; False if there is none of this name."""
+        """Remove a manual and its tools. Return False if there is no manual of this name."""
         return self._run(lambda: self._client.deregister_manual(name))
 
     def list_tools(self) -> list[str]:
-        """The tools' own names; UTCP names where several manuals have the same."""
-        return [self._shortest(tool) for tool in self._client.tools()]
+        """Return the tools' own names, or UTCP names where several manuals have a tool of the same name."""
+        names = Counter(tool.name for tool in self._client.tools())
+        return [tool.name if names[tool.name] == 1 else tool.qualified_name for tool in self._client.tools()]
 
-    def get_tool_info(self, name: str) -> ToolInfo:
-        """What a tool does and takes.
+    def find_tool(self, tool: str | Tool) -> Tool:
+        """Return the tool of this name.
+
+        :raises UnknownTool: no tool has this name, or several have. The remedy suggests names.
+        """
+        return self._client.find_tool(tool)
+
+    def get_tool_info(self, name: str | Tool) -> ToolInfo:
+        """Return what a tool does and which arguments it takes.
 
         :raises UnknownTool: no tool has this name, or several have.
         """
-        tool = self._find(name)
+        tool = self.find_tool(name)
         return ToolInfo(tool.qualified_name, tool.description, tool.inputs, tool.outputs, tool.tags)
 
-    def call_tool(self, name: str, arguments: Mapping[str, Any] | None = None) -> Any:
+    def streams(self, tool: str | Tool) -> bool:
+        """Return whether a call of this tool gives partial results.
+
+        :raises UnknownTool: no tool has this name, or several have.
+        """
+        return self._client.streams(tool)
+
+    def call(self, tool: str | Tool, arguments: JsonObject) -> Result:
+        """Call a tool and return its result: the value, and what the transport says about it.
+
+        :raises UnknownTool: no tool has this name, or several have.
+        :raises UtcpError: the call failed.
+        """
+        return self._run(partial(self._client.call, tool, arguments))
+
+    def call_tool(self, name: str | Tool, arguments: Mapping[str, Any] | None = None) -> Any:
         """Call a tool and return the plain value.
 
         :raises UnknownTool: no tool has this name, or several have.
         :raises UtcpError: the call failed.
         """
-        tool = self._find(name)
-        return self._run(lambda: self._client.call_tool(tool.qualified_name, arguments))
+        return self._run(partial(self._client.call_tool, name, arguments))
 
-    def start_call(self, tool: Tool, arguments: JsonObject) -> Future[Result]:
-        """Start a call and return at once; the future has its result or UtcpError, and its `cancel()` ends the call.
+    def explain(self, tool: str | Tool, arguments: JsonObject) -> NativeRequest:
+        """Return the request that a call with these arguments would send. See `UtcpClient.explain`.
+
+        :raises UnknownTool: no tool has this name, or several have.
+        :raises UtcpError: the call could not be made.
+        """
+        return self._run(partial(self._client.explain, tool, arguments))
+
+    def start_call(self, tool: str | Tool, arguments: JsonObject) -> Future[Result]:
+        """Start a call and return at once. The future has its result or UtcpError; its `cancel()` ends the call.
 
         :raises CallerError: the client is closed.
         """
         try:
             return self._portal.start_task_soon(self._client.call, tool, arguments)
         except RuntimeError:
-            raise CallerError(f"{tool.qualified_name} belongs to a client that is closed.") from None
+            name = tool.qualified_name if isinstance(tool, Tool) else tool
+            raise CallerError(f"{name} belongs to a client that is closed.") from None
 
-    def call_tool_streaming(self, name: str, arguments: Mapping[str, Any] | None = None) -> Iterator[Any]:
-        """Partial results of a call as they come; leaving the loop early cancels the call."""
-        stream = self._client.call_tool_streaming(self._find(name).qualified_name, arguments)
+    def call_tool_streaming(self, name: str | Tool, arguments: Mapping[str, Any] | None = None) -> Iterator[Any]:
+        """Yield partial results of a call as they arrive. Leaving the loop early cancels the call.
+
+        :raises UnknownTool: no tool has this name, or several have.
+        :raises UtcpError: the call failed.
+        """
+        stream = self._client.call_tool_streaming(self.find_tool(name), arguments)
         iterator = aiter(stream)
         try:
             while True:
@@ -142,7 +178,7 @@ class UTCPClient:
             self._portal.call(stream.aclose)
 
     def search_tools(self, query: str, limit: int = 10, tags: Collection[str] | None = None) -> list[Tool]:
-        """The best tools for a query, best first."""
+        """Return the best tools for a query, best first."""
         return self._run(lambda: self._client.search_tools(query, limit, tags))
 
     def __enter__(self) -> Self:
@@ -160,33 +196,22 @@ class UTCPClient:
         loaded = await load_config([source])
         entries = loaded.config.manual_call_templates
         if not entries:
-            raise ManualError(str(loaded.faults[0]) if loaded.faults else f"{source} holds no manual.")
+            raise ManualError(str(loaded.faults[0]) if loaded.faults else f"{source} contains no manual.")
         if name is not None:
             entry, *others = entries
             if others:
-                raise ConfigError(f"{source} holds {len(entries)} manuals.", remedy="Leave the name away.")
+                raise ConfigError(f"{source} contains {len(entries)} manuals.", remedy="Omit `name`.")
             entries = ({**entry, "name": name},)
         names: list[str] = []
         for entry in entries:
             names += [tool.qualified_name for tool in await self._client.register_tool_provider(entry)]
         return names
 
-    def _find(self, name: str) -> Tool:
-        tool = self._client.find(name)
-        if tool is not None:
-            return tool
-        named = [tool for tool in self._client.tools() if tool.name == name]
-        if len(named) == 1:
-            return named[0]
-        if named:
-            raise UnknownTool(f"{name!r} is in several manuals.", remedy=f"Say {named[0].qualified_name}, for example.")
-        raise UnknownTool(f"There is no tool {name!r}.", remedy="`list_tools()` names them all.")
-
-    def _shortest(self, tool: Tool) -> str:
-        alone = sum(other.name == tool.name for other in self._client.tools()) == 1
-        return tool.name if alone else tool.qualified_name
-
     def _free_name(self, wanted: str) -> str:
         taken = {state.name for state in self._client.report()}
         numbered = (wanted if number == 1 else f"{wanted}_{number}" for number in range(1, len(taken) + 2))
         return next(name for name in numbered if name not in taken)
+
+
+UTCPClient = SyncUtcpClient
+"""The name that guides of UTCP use for the synchronous client."""

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import anyio
 from pydantic import ValidationError
@@ -22,16 +22,25 @@ from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import Fault, Faults, JsonObject
 from utcp_bridge.settings import (
-    ENVIRONMENT_PREFIX,
     BridgeSettings,
     UtcpClientConfig,
     explain,
+    flat_settings,
     settings_fault,
     settings_from_environment,
+    variables_of_settings,
 )
 from utcp_bridge.transports.registry import TransportRegistry
 
-__all__ = ["ConfigLike", "LoadedConfig", "as_config", "as_entry", "load_config"]
+__all__ = ["ConfigLike", "LoadedConfig", "Template", "as_config", "as_entry", "load_config"]
+
+
+class _Model(Protocol):
+    def model_dump(self, *, exclude_none: bool) -> dict[str, Any]: ...
+
+
+Template: TypeAlias = Mapping[str, Any] | _Model
+"""A call template or provider: any mapping, or any pydantic model of one."""
 
 ConfigLike: TypeAlias = UtcpClientConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path | None
 _CONFIG_SHAPES = frozenset({Shape.CONFIG, Shape.CONFIG_ENTRIES, Shape.TEMPLATE})
@@ -57,6 +66,8 @@ class _Gathered:
     bridge: JsonObject = field(default_factory=dict[str, Any])
     places: dict[str, str] = field(default_factory=dict[str, str])
     """The place where each key of `bridge` was found."""
+    setting_error: ConfigError | None = None
+    """Why the settings of a source cannot be read."""
     faults: Faults = field(default_factory=Faults)
 
     def add_document(self, document: Any, *, where: str, folder: Path | None, shape: Shape | None = None) -> None:
@@ -99,8 +110,16 @@ class _Gathered:
         for registry in client.pop("registries", None) or ():
             self.add_registry(_anchored_registry(registry, folder), where)
         self.client.update(client)
-        self.bridge.update(config.bridge)
-        self.places.update(dict.fromkeys(config.bridge, f"{where}, `bridge`"))
+        self._add_settings(config.bridge, f"{where}, `bridge`")
+
+    def _add_settings(self, settings: JsonObject, place: str) -> None:
+        try:
+            flat = flat_settings(settings)
+        except ConfigError as error:
+            self.setting_error = ConfigError(f"{place}: {error.message}", remedy=error.remedy)
+            return
+        self.bridge.update(flat)
+        self.places.update(dict.fromkeys(flat, place))
 
 
 async def load_config(
@@ -149,12 +168,13 @@ async def as_config(config: ConfigLike, *, root: Path | None, known_fields: Know
     return LoadedConfig(_build(gathered, None, None), here, gathered.faults.faults)
 
 
-def as_entry(template: Mapping[str, Any], *, known_fields: KnownFields) -> ManualEntry:
+def as_entry(template: Template, *, known_fields: KnownFields) -> ManualEntry:
     """Return one call template (v1) or provider (v0) as a configuration entry.
 
-    :raises ConfigError: it cannot be read as one.
+    :raises ConfigError: the template is not valid.
     """
-    reading = read_config([dict(template)], where="the call template", known_fields=known_fields)
+    fields = template if isinstance(template, Mapping) else template.model_dump(exclude_none=True)
+    reading = read_config([dict(fields)], where="the call template", known_fields=known_fields)
     if not reading.entries:
         raise ConfigError(str(reading.faults[0]) if reading.faults else "This is not a call template.")
     return reading.entries[0]
@@ -235,11 +255,13 @@ async def _root_of(sources: Iterable[str | Path]) -> Path:
 def _build(
     gathered: _Gathered, environ: Mapping[str, str] | None, overrides: Mapping[str, Any] | None
 ) -> UtcpClientConfig:
+    if gathered.setting_error is not None:
+        raise gathered.setting_error
     from_environment = settings_from_environment(environ)
-    places = gathered.places | {key: f"{ENVIRONMENT_PREFIX}{key.upper()}" for key in from_environment}
-    places |= dict.fromkeys(overrides or (), "the command line")
+    from_command_line = flat_settings(overrides or {})
+    places = gathered.places | variables_of_settings(environ) | dict.fromkeys(from_command_line, "the command line")
     try:
-        bridge = BridgeSettings.model_validate({**gathered.bridge, **from_environment, **(overrides or {})})
+        bridge = BridgeSettings.model_validate({**gathered.bridge, **from_environment, **from_command_line})
     except ValidationError as error:
         raise settings_fault(error, lambda key: places.get(key, "")) from None
     try:

@@ -50,6 +50,7 @@ _GLOB = re.compile(r"[*?\[]")
 _HTTP_KINDS = frozenset({"http", "sse", "streamable_http"})
 _BEFORE_PATH = re.compile(r"(?:[^:/?#{$]+:)?//[^/?#]*|\$\{?\w+\}?")
 _MAX_NEAR = 3
+_NO_HINTS: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +249,7 @@ def _lay_over(found: JsonObject, override: Mapping[str, Any]) -> None:
 def select(
     tools: Iterable[RawTool],
     selection: ToolSelection,
-    hints_of: Callable[[RawTool], Mapping[str, Any]] | None = None,
+    hints_of: Callable[[RawTool], Mapping[str, Any]],
 ) -> list[RawTool]:
     """Return the tools that the operator wants, with the operator's overrides.
 
@@ -259,7 +260,7 @@ def select(
         return list(tools)
     kept: list[tuple[RawTool, RawTool]] = []
     for tool in tools:
-        hints = hints_of(tool) if hints_of is not None and selection.asks_hints else {}
+        hints = hints_of(tool) if selection.asks_hints else _NO_HINTS
         override = selection.decide(facts_of(tool, hints))
         if override is not None:
             kept.append((tool, changed(tool, override)))

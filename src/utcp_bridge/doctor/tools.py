@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from utcp_bridge.catalogue.catalogue import Catalogue, Entry
 from utcp_bridge.doctor.steps import StepResult, counted
-from utcp_bridge.errors import InvalidArguments, Rejected, Unexplainable, UnknownTool, UtcpError
+from utcp_bridge.errors import InvalidArguments, Rejected, Unexplainable, UtcpError
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, Tool, is_list, is_object
 from utcp_bridge.urls import at_pointer
 from utcp_bridge.validate.findings import Findings
@@ -206,9 +206,7 @@ async def try_call(client: UtcpClient, catalogue: Catalogue, trial: TrialCall) -
     :raises Rejected: the tool reported a failure.
     :raises UtcpError: the call failed.
     """
-    entry = catalogue.resolve(trial.tool)
-    if entry is None:
-        raise UnknownTool(f"There is no tool {trial.tool!r}.", remedy="`utcp-bridge tools` lists all tools.")
+    entry = catalogue.find_tool(trial.tool, remedy="`utcp-bridge tools` lists the tools.")
     name = entry.tool.qualified_name
     result = await client.call(entry.tool, entry.own_arguments(trial.arguments))
     if isinstance(result.value, ContentBlocks) and result.value.is_error:

@@ -134,7 +134,7 @@ class ToolBuilder:
             listed = protocols
         if listed:
             return frozenset(self._registry.canonical(kind) for kind in listed)
-        if source.trust is Trust.OPERATOR and not self._settings.strict:
+        if source.trust is Trust.OPERATOR and not self._settings.follows_reference_protocol_rules:
             return None
         return frozenset({self._registry.canonical(entry.kind)})
 

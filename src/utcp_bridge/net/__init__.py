@@ -1,1 +1,1 @@
-"""Every connection that leaves the process or comes in: the address gate, HTTP, streams, local files."""
+"""Connections that leave the process or come in: the guard, HTTP, streams, local files."""

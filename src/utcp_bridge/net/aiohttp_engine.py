@@ -1,7 +1,7 @@
-"""aiohttp beneath the HTTP seam: how a client is made, how a body is read, what its exceptions mean.
+"""How aiohttp is used: how a client is made, how a body is read, and how exceptions map to our errors.
 
-The only module besides the session that touches aiohttp, and loaded by the first request, never before:
-aiohttp is a third of a second of start-up.
+This module and the session are the only ones that use aiohttp. They are loaded with the first session, because aiohttp
+takes a third of a second to import.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ __all__ = [
 ]
 
 Client: TypeAlias = aiohttp.ClientSession  # noqa: TID251 - all clients are made here
-"""The engine's own client; made here and nowhere else."""
+"""The engine's client, which is made only here."""
 
 MAX_HEADER_BYTES: Final = 65536
 _LARGE_BODY: Final = 1 << 20
-_DECODED: Final = frozenset({"", "identity", "none", "gzip", "deflate", "br", "zstd"})  # `none`: event streams say it
+_DECODED: Final = frozenset({"", "identity", "none", "gzip", "deflate", "br", "zstd"})  # `none`: some event streams
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEEP_METHOD: Final = frozenset({307, 308})
@@ -72,7 +72,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """How one manual's client connects; seconds and counts."""
+    """How the client of one manual connects; times in seconds."""
 
     connect_timeout: float
     connections: int
@@ -81,7 +81,7 @@ class ClientOptions:
 
 
 class AiohttpResolver(AbstractResolver):
-    """Name resolution through the gate, for one manual. Addresses written as such never come here."""
+    """Name resolution through the guard, for one manual. Hosts that are written as addresses are not resolved."""
 
     def __init__(self, guard: Guard, source: Source) -> None:
         self._guard = guard
@@ -90,7 +90,11 @@ class AiohttpResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The checked addresses; aiohttp connects to exactly these. Raises PolicyError, Unreachable."""
+        """Return the checked addresses. aiohttp connects to these only.
+
+        :raises PolicyError: an address is not allowed.
+        :raises Unreachable: the name has no address.
+        """
         addresses = await self._guard.resolve(host, port, self._source)
         return [
             ResolveResult(hostname=host, host=item.host, port=item.port, family=item.family, proto=0, flags=0)
@@ -99,17 +103,17 @@ class AiohttpResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to close."""
 
 
 def open_client(resolver: AiohttpResolver, options: ClientOptions) -> Client:
-    """A client with its own pool. Nothing is remembered between requests: no cookies, no environment."""
+    """Return a client with its own pool of connections. It keeps no cookies and does not read the environment."""
     connector = aiohttp.TCPConnector(resolver=resolver, limit=options.connections, ssl=options.ssl)
     return _client(connector, options, owner=True)
 
 
 def socket_client(client: Client, options: ClientOptions) -> Client:
-    """A second client on the same pool for WebSocket handshakes, which aiohttp lets follow redirects."""
+    """Return a second client on the same pool for WebSocket handshakes. It refuses redirects, which aiohttp follows."""
     assert client.connector is not None  # noqa: S101 - aiohttp sets it to None only on close
     return _client(client.connector, options, owner=False, middlewares=(_refuse_redirects,))
 
@@ -141,17 +145,17 @@ async def _refuse_redirects(
     response = await handler(request)
     if response.status in _REDIRECTS:
         response.close()
-        raise Rejected(
-            f"{bare_url(str(request.url))} answered the WebSocket handshake with a redirect.", status=response.status
-        )
+        raise Rejected(f"{bare_url(str(request.url))} redirects the WebSocket handshake.", status=response.status)
     return response
 
 
 def framed(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
-    """Headers for the engine, which frames the message itself and lets a name with a space through.
+    """Return headers for the engine, without those that frame the message: the engine sets them itself.
 
-    A Content-Length of the caller's could split one request in two. A name that repeats keeps its first
-    spelling, or the engine would drop all but the last. Raises InvalidArguments.
+    A Content-Length from the caller could split one request in two. A repeated name keeps its first spelling, because
+    the engine would otherwise drop all but the last.
+
+    :raises InvalidArguments: a name has a character that the engine would not refuse, such as a space.
     """
     result: CIMultiDict[str] = CIMultiDict()
     spellings: dict[str, str] = {}
@@ -159,18 +163,18 @@ def framed(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:
         lower = name.lower()
         if lower not in _FRAMING:
             if lower not in spellings and not _HEADER_NAME.fullmatch(name):
-                raise InvalidArguments("A header name holds a character that may not stand there.")
+                raise InvalidArguments("A header name contains a character that is not allowed in it.")
             result.add(spellings.setdefault(lower, name), value)
     return result
 
 
 def payload(body: bytes | None) -> bytes | BytesIO | None:
-    """Large bodies as a file: the engine writes bytes in one piece and warns about it."""
+    """Return the body; a large one as a file, because the engine writes bytes in one piece and warns about that."""
     return BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
 
 
 class _Captured(Exception):
-    """Stops a request when all of its head is known and nothing of it has gone out."""
+    """Stops a request when its head is complete and nothing has been sent."""
 
     def __init__(self, request: aiohttp.ClientRequest) -> None:
         super().__init__()
@@ -182,7 +186,7 @@ async def _capture(request: aiohttp.ClientRequest, _send: Any) -> aiohttp.Client
 
 
 async def captured(client: Client, parts: RequestParts, target: URL, headers: CIMultiDict[str]) -> NativeRequest:
-    """The request as the engine would write it, its own headers included."""
+    """Return the request as the engine would write it, with the headers that the engine adds."""
     try:
         await client.request(parts.method, target, headers=headers, data=payload(parts.body), middlewares=(_capture,))
     except _Captured as stopped:
@@ -191,11 +195,14 @@ async def captured(client: Client, parts: RequestParts, target: URL, headers: CI
         return NativeRequest(f"{parts.method} {parts.url}", fields, messages)
     except Exception as error:
         raise translate(error, parts.url) from error
-    raise AssertionError("a middleware that raises lets no request through")
+    raise AssertionError("the middleware stops every request")
 
 
 async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The whole decoded body, counted while it comes. Raises ReplyTooLarge without reading on."""
+    """Return the whole decoded body. Its size is checked while it arrives.
+
+    :raises ReplyTooLarge: it is above `limit` bytes; the rest is not read.
+    """
     content = response.content
     chunk = await content.readany()
     if not chunk or (content.is_eof() and content.at_eof() and len(chunk) <= limit):
@@ -213,7 +220,7 @@ async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 async def read_reply(response: aiohttp.ClientResponse, limit: int) -> Reply:
-    """The complete answer. The connection is closed unless all of it was read."""
+    """Return the complete reply. The connection is closed unless the whole reply was read."""
     try:
         body = await _read_body(response, limit)
     except Exception as error:
@@ -226,51 +233,60 @@ async def read_reply(response: aiohttp.ClientResponse, limit: int) -> Reply:
 
 
 def next_hop(response: aiohttp.ClientResponse, method: str) -> str:
-    """Where a redirect leads, if it stays within the origin and keeps the method."""
+    """Return the target of a redirect.
+
+    :raises PolicyError: it leads to another origin.
+    :raises Rejected: it cannot be read, or it would change the method.
+    """
     response.close()
     here = response.url
     try:
         there = here.join(URL(response.headers["Location"]))
         same_origin = (here.scheme, here.host, here.port) == (there.scheme, there.host, there.port)
     except ValueError:
-        raise Rejected(f"{bare_url(str(here))} redirects to something unreadable.", status=response.status) from None
+        raise Rejected(
+            f"{bare_url(str(here))} redirects to a URL that cannot be read.", status=response.status
+        ) from None
     if not same_origin or there.raw_user is not None:
         raise PolicyError(
             f"{bare_url(str(here))} redirects to {bare_url(str(there))}, which is another origin.",
-            remedy="If that is intended, name the new place in the manual or the configuration.",
+            remedy="If that is intended, write the new URL into the manual or the configuration.",
         )
     if response.status not in _KEEP_METHOD and method not in {"GET", "HEAD"}:
         raise Rejected(
-            f"{bare_url(str(here))} answered {method} with a redirect to {bare_url(str(there))}.",
+            f"{bare_url(str(here))} redirects {method} to {bare_url(str(there))} without the status 307 or 308.",
             status=response.status,
         )
     return str(there.with_fragment(None))
 
 
 def too_large(response: aiohttp.ClientResponse, limit: int) -> ReplyTooLarge:
-    """The error for a body above `limit` bytes."""
+    """Return the error for a body above `limit` bytes."""
     return ReplyTooLarge(
-        f"{bare_url(str(response.url))} answered more than {limit} bytes.",
-        remedy="Ask for less, or raise the response size limit.",
+        f"{bare_url(str(response.url))} returned more than {limit} bytes.",
+        remedy="Ask for less, or raise `max_reply_bytes`.",
     )
 
 
 def check_encoding(response: aiohttp.ClientResponse) -> None:
-    """Raise MalformedReply for a Content-Encoding that the engine would pass on undecoded."""
+    """Check that the engine can decode the Content-Encoding.
+
+    :raises MalformedReply: it cannot.
+    """
     encoding = response.headers.get(hdrs.CONTENT_ENCODING)
     if encoding is not None and encoding.strip().lower() not in _DECODED:
         response.close()
-        raise MalformedReply(f"{bare_url(str(response.url))} answered in the encoding {encoding[:40]!r}.")
+        raise MalformedReply(f"{bare_url(str(response.url))} returned the unknown Content-Encoding {encoding[:40]!r}.")
 
 
 def translate(error: Exception, url: str) -> UtcpError:
-    """Ours for one of aiohttp's exceptions, or of what it lets through. The one table of them."""
+    """Map an aiohttp or asyncio exception to a `UtcpError`, by `_TABLE`."""
     if isinstance(error, UtcpError):
         return error
     for kinds, ours in _TABLE:
         if isinstance(error, kinds):
             return ours(error, url)
-    return ConnectionLost(f"The connection to {_host_of(url)} broke before the answer was complete.")
+    return ConnectionLost(f"The connection to {_host_of(url)} broke before the reply was complete.")
 
 
 def _refused_handshake(error: Exception, url: str) -> UtcpError:
@@ -282,11 +298,11 @@ def _no_connection(error: Exception, url: str) -> UtcpError:
 
 
 def _unusable_url(_error: Exception, _url: str) -> UtcpError:
-    return ConfigError("A URL cannot be used for a request.", remedy="Write http(s)://host[:port]/path.")
+    return ConfigError("The URL of a request cannot be used.", remedy="Write http(s)://host[:port]/path.")
 
 
 def _timed_out(_error: Exception, url: str) -> UtcpError:
-    return DeadlineExceeded(f"{_host_of(url)} did not answer in time.")
+    return DeadlineExceeded(f"{_host_of(url)} did not reply in time.")
 
 
 def _unwritable(_error: Exception, url: str) -> UtcpError:
@@ -294,22 +310,22 @@ def _unwritable(_error: Exception, url: str) -> UtcpError:
 
 
 def _broken_answer(error: Exception, url: str) -> UtcpError:
-    """Bytes that came and are no HTTP, or stopped coming."""
+    """Return the error for bytes that are not HTTP, or that stopped arriving."""
     cause = error.__cause__
     if isinstance(cause, http_exceptions.HttpProcessingError) and cause.__cause__ is not None:
         cause = cause.__cause__
     if isinstance(cause, http_exceptions.ContentEncodingError):
-        return MalformedReply(f"{bare_url(url)} answered a body that does not decompress.")
+        return MalformedReply(f"{bare_url(url)} returned a body that cannot be decompressed.")
     if isinstance(cause, http_exceptions.LineTooLong):
-        return ReplyTooLarge(f"{bare_url(url)} answered headers above {MAX_HEADER_BYTES} bytes.")
+        return ReplyTooLarge(f"{bare_url(url)} returned headers above {MAX_HEADER_BYTES} bytes.")
     if isinstance(error, aiohttp.ClientPayloadError):
-        return ConnectionLost(f"The connection to {_host_of(url)} broke before the answer was complete.")
-    return MalformedReply(f"{bare_url(url)} answered something that is not HTTP.")
+        return ConnectionLost(f"The connection to {_host_of(url)} broke before the reply was complete.")
+    return MalformedReply(f"{bare_url(url)} returned bytes that are not HTTP.")
 
 
 def _connect_reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy answered {error.status}"
+        return f"the proxy returned {error.status}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         certificate = error.certificate_error
         return f"its certificate is not accepted ({getattr(certificate, 'verify_message', 'not valid')})"
@@ -324,7 +340,7 @@ def _host_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2] or "the upstream"
 
 
-# The first row that fits counts, so the narrower kinds stand first.
+# The first matching row counts, so subclasses come before their parents.
 _TABLE: Final[tuple[tuple[tuple[type[Exception], ...], Callable[[Exception, str], UtcpError]], ...]] = (
     ((aiohttp.WSServerHandshakeError,), _refused_handshake),
     ((aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError), _no_connection),

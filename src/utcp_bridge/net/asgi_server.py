@@ -1,4 +1,4 @@
-"""An ASGI application on a listening socket, until a signal."""
+"""Serve an ASGI application on a listening socket until a signal arrives."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ async def serve_asgi(
     lifespan: Literal["on", "auto"] = "auto",
     at_end: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `listener` is closed then.
+    """Serve until SIGTERM or SIGINT, then close `listener`.
 
-    `on_ready` is called once connections are accepted. After the signal there are no new connections, `at_end` runs,
-    and what is in flight has `grace` seconds.
+    `on_ready` is called when the server accepts connections. After the signal it accepts no new ones, `at_end` runs,
+    and requests in flight have `grace` seconds to finish.
     """
     config = uvicorn.Config(
         app,
@@ -48,7 +48,7 @@ async def serve_asgi(
 
 
 class _Uvicorn(uvicorn.Server):
-    """uvicorn that says when it is up and leaves signals to us: its own handling ends the process by the signal."""
+    """uvicorn with a call when it is ready, and without its signal handling, which ends the process by the signal."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)

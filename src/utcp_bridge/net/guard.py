@@ -1,8 +1,8 @@
-"""The one connect gate: where a connection of any transport may go (docs/security.md).
+"""The guard: where a connection of any transport may go (docs/security.md).
 
-Two questions, asked at two moments. `check_url` asks at registration and before each request whether
-this manual may name this target at all. `resolve` asks at connect time what the name stands for, checks
-**every** address, and hands those very addresses on, so that a second look-up cannot give another answer.
+It checks twice. At registration and before each request, `check_url` checks whether this manual may use this target. At
+connect time, `resolve` looks the name up, checks **every** address, and returns the checked addresses, so that a second
+look-up cannot return others.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ __all__ = ["Address", "Guard", "address_class", "endpoint_of", "is_own_origin", 
 IpAddress: TypeAlias = IPv4Address | IPv6Address
 IpNetwork: TypeAlias = IPv4Network | IPv6Network
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Iterable[str]]]
-"""Host and port to the texts of all its addresses; raises OSError when there are none."""
+"""Host and port to the texts of all addresses. Raises OSError if there are none."""
 
-# Order matters for the words in the message only: the first network that holds the address names it.
-# `is_global` alone is no gate: it is true for NAT64 and 6to4 forms of 127.0.0.1, for fec0::/10, for
+# The order matters only for the message: the first network that contains the address names it.
+# `is_global` alone is not enough: it is true for NAT64 and 6to4 forms of 127.0.0.1, for fec0::/10, for
 # multicast and for 192.0.0.192, a metadata address of a cloud.
 _BLOCKED: tuple[tuple[IpNetwork, str], ...] = tuple(
     (ip_network(network), name)
@@ -68,7 +68,7 @@ _ISATAP_MARKS = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
 
 
 class Address(NamedTuple):
-    """One checked address to connect to."""
+    """A checked address to connect to."""
 
     host: str
     port: int
@@ -76,9 +76,9 @@ class Address(NamedTuple):
 
 
 class Guard:
-    """Says where connections may go; holds no state of its own.
+    """Decides where connections may go. It has no state.
 
-    `resolver` replaces the system's name resolution, `connect` the opening of a TCP connection.
+    `resolver` replaces the system's name resolution, and `connect` the opening of a TCP connection.
     """
 
     def __init__(
@@ -90,25 +90,27 @@ class Guard:
         self._connect = connect or _connect
 
     def check_url(self, url: str, source: Source, *, credentials: bool = False) -> str:
-        """Whether a tool of `source` may name `url`; returns its origin.
+        """Check that a tool of `source` may use `url`, and return the URL's origin.
 
-        An operator's manual may name any http(s) or ws(s) URL. A fetched manual may name its own origin
-        and the operator's `allowed_origins`; other https origins only without `credentials`.
-        Raises PolicyError; ConfigError for what is no URL.
+        An operator's manual may use any http(s) or ws(s) URL. A fetched manual may use its own origin and the
+        operator's `allowed_origins`, and other https origins only without `credentials`.
+
+        :raises PolicyError: the tool may not use it.
+        :raises ConfigError: it is not a URL.
         """
         parts = split_url(url)
         if parts.username is not None or parts.password is not None:
             raise PolicyError(
-                f"The URL of {parts.hostname} holds a user name or password.",
-                remedy='Write them as "auth": {"auth_type": "basic", …} instead.',
+                f"The URL of {parts.hostname} contains a user name or a password.",
+                remedy='Write them into "auth": {"auth_type": "basic", …} instead.',
             )
         return self.check_target(parts.scheme, parts.hostname or "", port_of(parts), source, credentials=credentials)
 
     def check_target(self, scheme: str, host: str, port: int, source: Source, *, credentials: bool = False) -> str:
-        """`check_url` for a URL that its own reader has split: what is checked is then what is connected to."""
+        """Do `check_url` for a URL that the HTTP engine has split, so that the checked parts are those in use."""
         if scheme not in DEFAULT_PORTS:
             raise PolicyError(
-                f"Manual {source.name!r} names a URL with the scheme {scheme!r}.", remedy="Use http, https, ws or wss."
+                f"Manual {source.name!r} uses a URL with the scheme {scheme!r}.", remedy="Use http, https, ws or wss."
             )
         target = origin(scheme, host, port)
         if not is_own_origin(scheme, host, port, source):
@@ -117,9 +119,9 @@ class Guard:
         return target
 
     def check_token_url(self, url: str, source: Source) -> None:
-        """Whether a client secret may be sent to `url`: to https, or to an endpoint that the operator named.
+        """Check that a client secret may be sent to `url`: over https, or to an endpoint that the operator named.
 
-        Raises PolicyError.
+        :raises PolicyError: it may not.
         """
         self.check_url(url, source)
         endpoint = endpoint_of_url(url)
@@ -127,22 +129,26 @@ class Guard:
             raise PolicyError(f"The token URL at {endpoint} is not https.", remedy="Use https.")
 
     def check_literal(self, host: str, port: int, source: Source) -> None:
-        """Check a host that is written as an address; names pass, `resolve` judges them. Raises PolicyError."""
+        """Check a host that is written as an address. Names pass; `resolve` checks them.
+
+        :raises PolicyError: the address is not allowed.
+        """
         if not looks_like_address(host) or _is_exempt(host, port, source):
             return
         try:
             address = ip_address(host.strip("[]"))
         except ValueError:
             raise PolicyError(
-                f"The host {host!r} is an address in an unusual spelling.",
-                remedy="Write it in the usual form, four decimal numbers or IPv6.",
+                f"The host {host!r} is an address in an unusual form.",
+                remedy="Write four decimal numbers, or IPv6.",
             ) from None
         _check_address(address, host, port, source)
 
     async def resolve(self, host: str, port: int, source: Source) -> list[Address]:
-        """All addresses of `host`, every one checked; connect to these and to nothing else.
+        """Return all addresses of `host`, all of them checked. Connect to these only.
 
-        Raises PolicyError if one of them is not allowed, Unreachable if there is none.
+        :raises PolicyError: one of them is not allowed.
+        :raises Unreachable: there are none.
         """
         self.check_literal(host, port, source)
         texts = [host.strip("[]")] if looks_like_address(host) else await self._look_up(host, port)
@@ -157,7 +163,11 @@ class Guard:
         return addresses
 
     async def connect_tcp(self, host: str, port: int, source: Source) -> ByteStream:
-        """A TCP connection to the first checked address that answers. Raises PolicyError, Unreachable."""
+        """Return a TCP connection to the first checked address that accepts one.
+
+        :raises PolicyError: an address is not allowed.
+        :raises Unreachable: no address accepts a connection.
+        """
         reason = "no address"
         for address in await self.resolve(host, port, source):
             try:
@@ -177,18 +187,18 @@ class Guard:
 
 
 def _reason(error: OSError) -> str:
-    """In the system's words; anyio has them in the cause alone, and asyncio puts its own in their place."""
+    """Return the system's text for the error. With anyio only the cause has it, and asyncio replaces it."""
     cause = error if error.errno or not isinstance(error.__cause__, OSError) else error.__cause__
     return os.strerror(cause.errno) if cause.errno else "no route"
 
 
 def looks_like_address(host: str) -> bool:
-    """Whether HTTP clients take `host` for an address and skip name resolution: numbers and dots, or a colon."""
+    """Return whether HTTP clients use `host` as an address without name resolution: digits and dots, or a colon."""
     return ":" in host or host.replace(".", "").isdigit()
 
 
 def address_class(address: IpAddress) -> str | None:
-    """What kind of non-public address this is, in words; None for a public one."""
+    """Return the kind of a non-public address in words; None for a public one."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             address = address.ipv4_mapped
@@ -209,7 +219,7 @@ def _check_address(address: IpAddress, host: str, port: int, source: Source) -> 
     if mapped is not None and any(mapped in network for network in _networks(source.allow_networks)):
         return
     raise PolicyError(
-        f"Manual {source.name!r} may not connect to {endpoint_of(host, port)}: it is a {kind} address.",
+        f"Manual {source.name!r} must not connect to {endpoint_of(host, port)}: it is a {kind} address.",
         remedy=f'If that is intended, add "allow_networks": ["{_single_network(mapped or address)}"] to the manual.',
     )
 
@@ -217,13 +227,13 @@ def _check_address(address: IpAddress, host: str, port: int, source: Source) -> 
 def _check_foreign_origin(target: str, source: Source, *, credentials: bool) -> None:
     remedy = f'If that is intended, add "allowed_origins": ["{target}"] to the manual.'
     if not target.startswith("https://"):
-        raise PolicyError(f"Manual {source.name!r} may not use {target}: it is not its own origin.", remedy=remedy)
+        raise PolicyError(f"Manual {source.name!r} must not use {target}: it is not its own origin.", remedy=remedy)
     if credentials:
-        raise PolicyError(f"Credentials of manual {source.name!r} may not be sent to {target}.", remedy=remedy)
+        raise PolicyError(f"Credentials of manual {source.name!r} must not be sent to {target}.", remedy=remedy)
 
 
 def is_own_origin(scheme: str, host: str, port: int, source: Source) -> bool:
-    """Whether the manual's credentials belong to this origin: anywhere for the operator's own words."""
+    """Return whether the manual's credentials may go to this origin: to any if the operator wrote the manual."""
     return source.trust is Trust.OPERATOR or origin(scheme, host, port) in _own_origins(source)
 
 
@@ -235,7 +245,7 @@ def _own_origins(source: Source) -> frozenset[str]:
 
 @lru_cache(maxsize=256)
 def _exempt_endpoints(source: Source) -> frozenset[str]:
-    """What the operator wrote: exact pairs, the origins allowed by name and, in a manual of their own, its origin."""
+    """Return the endpoints that the operator wrote: exempt pairs, allowed origins, and the origin of an own manual."""
     named = set(source.allowed_origins)
     if source.origin is not None and source.trust is Trust.OPERATOR:
         named.add(source.origin)
@@ -252,7 +262,7 @@ def _networks(texts: tuple[str, ...]) -> tuple[IpNetwork, ...]:
         return tuple(ip_network(text, strict=False) for text in texts)
     except ValueError as error:
         raise ConfigError(
-            f"allow_networks holds something that is no network: {error}.", remedy='Write CIDRs like "10.0.0.0/8".'
+            f"`allow_networks` has an entry that is not a network: {error}.", remedy='Write CIDRs such as "10.0.0.0/8".'
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The HTTP seam as an httpx2 transport, for clients that bring their own protocol: Authlib and the MCP SDK."""
+"""An HTTP session as an httpx2 transport, for libraries that bring their own protocol: Authlib and the MCP SDK."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 __all__ = ["CredentialsAuth", "EngineTransport", "parts_of"]
 
-# The engine sets these itself, or has undone what they describe.
+# The engine sets these headers itself, or has already decoded what they describe.
 _REQUEST_OWN = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
 _REPLY_OWN = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
 async def parts_of(request: httpx2.Request) -> RequestParts:
-    """An httpx2 request as plain data; its body is read."""
+    """Return an httpx2 request as plain data, with its body."""
     body = await request.aread()
     headers = [pair for pair in request.headers.multi_items() if pair[0].lower() not in _REQUEST_OWN]
     return RequestParts(request.method, str(request.url), headers, body or None)
 
 
 class CredentialsAuth(httpx2.Auth):
-    """Puts credentials onto each request; a 401 renews an access token once. The caller has checked the origin."""
+    """Adds credentials to each request, and renews an access token once after a 401. The caller checks the origin."""
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
 
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
-        """httpx2's hook: yields requests, gets responses."""
+        """Yield the requests and receive their responses, as httpx2 asks for."""
         added = await self._credentials.additions()
         response = yield _with(request, added)
         if response.status_code == 401:
@@ -54,10 +54,10 @@ def _with(request: httpx2.Request, added: Additions) -> httpx2.Request:
 
 
 class EngineTransport(httpx2.AsyncBaseTransport):
-    """One exchange per request: no redirects, no credentials.
+    """One exchange per request, without redirects and credentials.
 
-    Raises httpx2's transport errors, because its callers know those; ours is their `__cause__`.
-    An event stream may run without end; any other answer ends at `max_bytes`.
+    It raises httpx2's transport errors, which its callers handle; our error is the `__cause__`. An event stream may run
+    without end. Any other reply ends at `max_bytes`.
     """
 
     def __init__(self, send: Callable[[RequestParts], Awaitable[aiohttp.ClientResponse]], max_bytes: int) -> None:
@@ -65,7 +65,7 @@ class EngineTransport(httpx2.AsyncBaseTransport):
         self._max_bytes = max_bytes
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send it and give the answer while its body is coming."""
+        """Send the request and return its response while the body arrives."""
         try:
             response = await self._send(await parts_of(request))
         except UtcpError as error:
@@ -94,7 +94,7 @@ class _ReplyStream(httpx2.AsyncByteStream):
     async def _next(self) -> bytes:
         try:
             return await self._response.content.readany()
-        except Exception as error:  # noqa: BLE001 - the table knows them all
+        except Exception as error:  # noqa: BLE001 - `translate` maps all of them
             ours = translate(error, str(self._response.url))
             raise self._failed(ours) from ours
 

@@ -1,4 +1,4 @@
-"""Listening sockets, and which addresses are the machine's own."""
+"""Listening sockets, and which addresses are on this machine only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BACKLOG: Final = 2048
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine can reach what listens on `host`."""
+    """Return whether only programs on this machine can reach a server that listens on `host`."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -23,17 +23,20 @@ def is_loopback(host: str) -> bool:
 
 
 def for_url(host: str) -> str:
-    """A host as it stands in a URL: IPv6 in brackets."""
+    """Return a host as it is written in a URL, with IPv6 in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket on the first address that the host's name stands for. Raises ConfigError."""
+    """Return a listening socket on the first address of a host name.
+
+    :raises ConfigError: it cannot listen there.
+    """
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         return socket.create_server(cast("Any", address), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ConfigError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}.", remedy="Choose another `host` or `port`."
+            f"Cannot listen on {host}:{port}: {error.strerror or error}.", remedy="Set another `host` or `port`."
         ) from None

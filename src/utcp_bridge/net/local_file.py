@@ -1,4 +1,4 @@
-"""Reading one local file within limits: no device, no pipe, no way out of the root, never on the event loop."""
+"""Read a local file within limits (no device, no pipe, not outside the root), and watch files for changes."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ _INTERVAL = 1.0
 
 
 def resolve_within(path: str, root: Path, *, confined: bool) -> Path:
-    """The absolute path of `path`, relative to `root`, with every symbolic link followed.
+    """Return the absolute path of `path`, which starts at `root`, with symbolic links resolved.
 
-    `confined` (a fetched manual names the file) refuses whatever ends up outside the root, absolute
-    paths and links included.
+    `confined` (a fetched manual names the file) refuses paths that end outside the root, also absolute ones and links.
 
-    :raises PolicyError: it leads out of the root.
-    :raises ConfigError: it cannot be a path.
+    :raises PolicyError: the path leads out of the root.
+    :raises ConfigError: it is not a path.
     """
     if not path or "\0" in path:
-        raise ConfigError("A `file_path` is empty or holds a NUL character.")
+        raise ConfigError("`file_path` is empty or contains a NUL character.", remedy="Write the path of a file.")
     base = root.resolve()
     try:
         resolved = (base / (path if confined else os.path.expanduser(path))).resolve()  # noqa: PTH111 - Path raises for unknown users
@@ -43,22 +42,23 @@ def resolve_within(path: str, root: Path, *, confined: bool) -> Path:
         raise _loop(path)
     if confined and not resolved.is_relative_to(base):
         raise PolicyError(
-            f"The path {path!r} leads out of the configuration's folder.",
-            remedy="Only files within it can be read by a fetched manual.",
+            f"The path {path!r} leads out of the folder of the configuration.",
+            remedy="A fetched manual can read only files in this folder.",
         )
     return resolved
 
 
 def _loop(path: str) -> ConfigError:
-    return ConfigError(f"The path {path!r} cannot be resolved.", remedy="Look for a loop of links.")
+    return ConfigError(f"The path {path!r} cannot be resolved.", remedy="Look for a loop of symbolic links.")
 
 
 async def read_local_file(path: str, root: Path, *, limit: int, confined: bool) -> tuple[Path, bytes]:
-    """The file's resolved path and its bytes, read in a worker thread.
+    """Return the file's resolved path and its bytes, read in a worker thread.
 
-    :raises ConfigError, PolicyError: see `resolve_within`; it is no regular file.
-    :raises Unreachable: it does not exist or may not be read.
-    :raises ReplyTooLarge: it holds more than `limit` bytes.
+    :raises ConfigError: it is not a path, or not a regular file.
+    :raises PolicyError: the path leads out of the root.
+    :raises Unreachable: the file does not exist or must not be read.
+    :raises ReplyTooLarge: it has more than `limit` bytes.
     """
     return await anyio.to_thread.run_sync(_read, path, root, limit, confined, abandon_on_cancel=True)
 
@@ -66,8 +66,8 @@ async def read_local_file(path: str, root: Path, *, limit: int, confined: bool) 
 def _read(path: str, root: Path, limit: int, confined: bool) -> tuple[Path, bytes]:
     resolved = resolve_within(path, root, confined=confined)
     try:
-        # O_NONBLOCK: opening a pipe without a writer would block for ever. O_NOFOLLOW: a link put there
-        # since it was resolved is refused.
+        # O_NONBLOCK: opening a pipe without a writer would block for ever. O_NOFOLLOW: a link that replaced
+        # the file after it was resolved is refused.
         descriptor = os.open(resolved, os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_NOFOLLOW") | _flag("O_BINARY"))
         try:
             return resolved, _read_open(descriptor, path, limit)
@@ -84,7 +84,7 @@ def _read_open(descriptor: int, path: str, limit: int) -> bytes:
     if status.st_size > limit:
         raise _too_large(path, limit)
     with os.fdopen(descriptor, "rb", closefd=False) as file:
-        data = file.read(limit + 1)  # a file that grows, or one of /proc that claims no size, is cut here
+        data = file.read(limit + 1)  # a file that grows, or one of /proc without a size, is cut here
     if len(data) > limit:
         raise _too_large(path, limit)
     return data
@@ -95,7 +95,7 @@ def _flag(name: str) -> int:
 
 
 def _too_large(path: str, limit: int) -> ReplyTooLarge:
-    return ReplyTooLarge(f"The file {path!r} holds more than {limit} bytes.", remedy="Raise the size limit.")
+    return ReplyTooLarge(f"The file {path!r} has more than {limit} bytes.", remedy="Raise the size limit.")
 
 
 def _translated(error: OSError, path: str) -> Unreachable | ConfigError:
@@ -112,10 +112,10 @@ class _Watched:
 
 
 class FileWatcher:
-    """Calls `changed(name)` whenever the file that `name` stands for was written or replaced.
+    """Calls `changed(name)` when the file of `name` was written or replaced. It checks the files once a second.
 
-    A file that is away for a moment, as many editors have it, counts once it is back. Looking is left to a worker
-    thread: a network folder may hang.
+    If a file disappears for a moment, as with many editors, the change counts when the file is back. A worker thread
+    checks the files, because a network folder may hang.
     """
 
     def __init__(self, changed: Callable[[str], object], spawn: Spawn, *, interval: float = _INTERVAL) -> None:
@@ -126,20 +126,20 @@ class FileWatcher:
         self._stop: Callable[[], None] | None = None
 
     def watch(self, name: str, path: Path) -> None:
-        """Watch `path` in the name of `name` from now on, in place of what it stood for before."""
+        """Watch `path` as the file of `name`, instead of the file before."""
         self._watched[name] = _Watched(path, _stamp(path))
         if self._stop is None:
             self._stop = self._spawn(self._look)
 
     def forget(self, name: str) -> None:
-        """Watch no longer for `name`; the last one ends the task."""
+        """Stop watching the file of `name`. Without files, the background task ends."""
         self._watched.pop(name, None)
         if not self._watched and self._stop is not None:
             self._stop()
             self._stop = None
 
     def close(self) -> None:
-        """Forget all."""
+        """Stop watching all files."""
         for name in list(self._watched):
             self.forget(name)
 

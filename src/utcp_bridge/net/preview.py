@@ -1,4 +1,4 @@
-"""What a call would send, in its protocol's own terms and for people to read: `utcp-bridge explain`."""
+"""The request that a call would send, in the terms of its protocol, for people to read: `utcp-bridge explain`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCHEME: Final = re.compile(r"(?:Basic|Bearer|Digest|Token|ApiKey) (?=\S)", re.I
 
 
 def names_credential(name: str) -> bool:
-    """Whether a header, query parameter, variable or field of this name holds a credential, as far as names tell."""
+    """Return whether the name of a header, parameter, variable or field suggests that its value is a credential."""
     return _CREDENTIAL.search(name) is not None
 
 
@@ -32,9 +32,9 @@ def names_credential(name: str) -> bool:
 class NativeRequest:
     """One request, before it is sent.
 
-    `line` says what and whereto: `GET https://…`, a command line, `tcp://host:port`. `fields` are headers, metadata or
-    environment variables. `messages` are what goes out, as bytes, in order; none where there is no body. `notes` are
-    sentences about how. Holds secrets until it is `masked`.
+    `line` says what is sent where: `GET https://…`, a command line, `tcp://host:port`. `fields` are headers, metadata
+    or environment variables. `messages` are the bytes to send, in order; none if there is no body. `notes` are further
+    sentences. A request holds secrets until it is `masked`.
     """
 
     line: str = field(repr=False)
@@ -43,7 +43,7 @@ class NativeRequest:
     notes: tuple[str, ...] = ()
 
     def masked(self, redact: Callable[[str], str]) -> NativeRequest:
-        """The same without credentials: known ones wherever they stand, others by the names they stand under."""
+        """Return the request without credentials: known secrets anywhere, other values by the names of their fields."""
         return replace(
             self,
             line=redact(_masked_query(self.line)),
@@ -53,7 +53,7 @@ class NativeRequest:
         )
 
     def as_json(self) -> JsonObject:
-        """The facts for scripts; a message that is no text is given in hexadecimal."""
+        """Return the request for scripts. Messages that are not text are in hexadecimal."""
         return {
             "request": self.line,
             "fields": [[name, value] for name, value in self.fields],
@@ -62,7 +62,7 @@ class NativeRequest:
         }
 
     def as_text(self) -> str:
-        """The same for a terminal: line, fields, an empty line, messages."""
+        """Return the request for a terminal: line, fields, an empty line, messages."""
         head = [self.line, *(f"{name}: {value}" for name, value in self.fields)]
         return "\n\n".join(["\n".join(head), *map(_for_people, self.messages)])
 
@@ -74,9 +74,9 @@ def socket_request(
     messages: Sequence[str | bytes],
     notes: tuple[str, ...] = (),
 ) -> NativeRequest:
-    """Messages over a WebSocket, with the handshake's own headers beside those that every handshake has.
+    """Return messages over a WebSocket as a request. The headers are those that this call adds to every handshake.
 
-    Raises PolicyError where the credentials are not for this URL.
+    :raises PolicyError: the credentials were not given for this URL.
     """
     fields = list(headers)
     if credentials is not None:
@@ -96,7 +96,7 @@ def _masked_field(name: str, value: str) -> str:
 
 
 def _masked_query(line: str) -> str:
-    """A request line with the credentials of its URL masked, those of the user part included."""
+    """Return a request line with the credentials in its URL masked, also those before the host."""
     words = line.split(" ")
     return " ".join(_masked_url(word) if "://" in word else word for word in words)
 

@@ -1,7 +1,7 @@
-"""What came back over HTTP: status, headers, bytes, and their one decoding into a value.
+"""A reply over HTTP: status, headers, bytes, and how they become a value.
 
-Everything a stranger can put into a body ends as a value that survives the way to an MCP client, or as
-MalformedReply: no NaN, no bottomless nesting, no lone surrogate.
+Every body of an upstream becomes a value that can be passed on to an MCP client, or MalformedReply: no NaN, no endless
+nesting, no lone surrogate.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from utcp_bridge.urls import bare_url
 __all__ = ["MAX_JSON_DEPTH", "Reply", "parse_json", "retry_after_seconds"]
 
 MAX_JSON_DEPTH = 200
-"""Nesting above this is refused: what is passed on gets a few more levels around it and must still be written."""
+"""Deeper nesting is refused, because a value that is passed on gets a few more levels and must still be written."""
 
 _WRITER_DEPTH = 254
-"""What orjson writes at most."""
+"""The deepest nesting that orjson writes."""
 
 _RETRYABLE = frozenset({429, 502, 503, 504})
 _TEXT_TYPES = frozenset(
@@ -42,11 +42,11 @@ _TEXT_TYPES = frozenset(
     }
 )
 _JSON_LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-seq"})
-_DETAIL_LIMIT = 4096
+_MAX_DETAIL = 4096
 
 
 class Reply:
-    """One complete answer. `headers` are case-insensitive, `body` is decoded, `url` is the last hop's."""
+    """A complete reply. `headers` are case-insensitive, `body` is decoded, `url` is the URL after redirects."""
 
     __slots__ = ("body", "headers", "status", "url")
 
@@ -61,15 +61,16 @@ class Reply:
 
     @property
     def media_type(self) -> str:
-        """Content-Type in lower case without its parameters; empty if there is none."""
+        """The Content-Type in lower case without its parameters; empty if there is none."""
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
     def value(self, media_type: str | None = None) -> Any:
-        """The body by its media type (or by `media_type`, where the server's claim is known to be wrong).
+        """Return the body by its media type, or by `media_type` if the server's is known to be wrong.
 
-        JSON types are parsed; text types become `str` by their charset; anything else a `Binary`; an
-        empty body None. A body without a type is JSON if it parses, text if it is UTF-8, else binary.
-        Raises MalformedReply.
+        JSON is parsed, text becomes `str` by its charset, anything else becomes a `Binary`, and an empty body None. A
+        body without a media type is JSON if it parses, text if it is UTF-8, and otherwise binary.
+
+        :raises MalformedReply: the body does not match its media type.
         """
         if not self.body or self.status == 204:
             return None
@@ -83,12 +84,15 @@ class Reply:
         return Binary(self.body, kind)
 
     def raise_for_status(self) -> None:
-        """Raise Rejected for 400 and above, with the decoded body as `detail`."""
+        """Check the status.
+
+        :raises Rejected: it is 400 or above; `detail` is the decoded body.
+        """
         if self.status < 400:
             return
         phrase = HTTPStatus(self.status).phrase if self.status in HTTPStatus.__members__.values() else "error"
         raise Rejected(
-            f"{bare_url(self.url)} answered {self.status} {phrase}.",
+            f"{bare_url(self.url)} returned {self.status} {phrase}.",
             status=self.status,
             detail=self._detail(),
             retry_after=retry_after_seconds(self.headers.get("Retry-After")),
@@ -99,10 +103,10 @@ class Reply:
         try:
             detail = self.value()
         except MalformedReply:
-            detail = self.body[:_DETAIL_LIMIT].decode("utf-8", "replace")
+            detail = self.body[:_MAX_DETAIL].decode("utf-8", "replace")
         if isinstance(detail, Binary):
             return None
-        return detail[:_DETAIL_LIMIT] if isinstance(detail, str) else detail
+        return detail[:_MAX_DETAIL] if isinstance(detail, str) else detail
 
     def _text(self) -> str:
         charset = _charset(self.headers.get("Content-Type", ""))
@@ -113,22 +117,25 @@ class Reply:
         try:
             return self.body.decode("utf-8")
         except UnicodeDecodeError:
-            raise MalformedReply(f"{bare_url(self.url)} answered text that is not {charset[:40]}.") from None
+            raise MalformedReply(f"{bare_url(self.url)} returned text that is not {charset[:40]}.") from None
 
 
 def parse_json(body: bytes | str, where: str) -> Any:
-    """JSON of an outsider to a value; `where` names it in errors. Raises MalformedReply."""
+    """Return JSON from an upstream as a value. `where` names its source in errors.
+
+    :raises MalformedReply: it cannot be parsed, or it is nested too deeply.
+    """
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise MalformedReply(f"{where} answered JSON that does not parse: {error.msg} at {error.pos}.") from None
+        raise MalformedReply(f"{where} returned invalid JSON: {error.msg} at position {error.pos}.") from None
     if _opening_brackets(body) > MAX_JSON_DEPTH and _deeper_than_allowed(value):
-        raise MalformedReply(f"{where} answered JSON nested more than {MAX_JSON_DEPTH} deep.")
+        raise MalformedReply(f"{where} returned JSON that is nested more than {MAX_JSON_DEPTH} levels deep.")
     return value
 
 
 def retry_after_seconds(text: str | None) -> float | None:
-    """Seconds of a Retry-After header, which holds seconds or an HTTP date; None if it says nothing readable."""
+    """Return the seconds of a Retry-After header (seconds or an HTTP date); None if it cannot be read."""
     if not text:
         return None
     text = text.strip()
@@ -166,8 +173,10 @@ def _opening_brackets(body: bytes | str) -> int:
 
 
 def _deeper_than_allowed(value: Any) -> bool:
-    """Asks the writer, which is seven times faster than walking: wrapped in as many lists as there is room
-    above the limit, a value that is too deep no longer fits.
+    """Return whether the value is nested too deeply.
+
+    The value is wrapped in lists until a value at the limit can just be written. Trying to write it is seven times
+    faster than walking it.
     """
     for _ in range(_WRITER_DEPTH - MAX_JSON_DEPTH):
         value = [value]

@@ -1,4 +1,4 @@
-"""One HTTP request as the wire wants it, before credentials and connection: plain data, no I/O."""
+"""One HTTP request as it goes out, before credentials and connection (plain data, no I/O)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["RequestParts", "SocketOptions"]
 
 @dataclass(frozen=True, slots=True)
 class SocketOptions:
-    """How a WebSocket is to be opened.
+    """How a WebSocket is opened.
 
-    `ping_interval` (seconds) closes a connection that does not answer pings; somebody must be receiving.
-    `compression` offers permessage-deflate.
+    With `ping_interval` (seconds) a connection is closed if the peer does not reply to pings; this works only while
+    messages are received. `compression` offers permessage-deflate.
     """
 
     protocols: tuple[str, ...] = ()
@@ -23,12 +23,11 @@ class SocketOptions:
 
 @dataclass(frozen=True, slots=True)
 class RequestParts:
-    """What a call's arguments became.
+    """The HTTP request of a call.
 
-    `url` is absolute and completely percent-encoded, query included: send it as it is.
-    `headers` hold Content-Type and Cookie where there are any; names may repeat, values hold no control
-    character. A value may hold non-ASCII text, which is written as UTF-8: `raw_headers` does it.
-    `body` None means no body at all (no Content-Type either); `b""` an empty one.
+    `url` is absolute and fully percent-encoded, with its query: send it unchanged. `headers` include Content-Type and
+    Cookie. Names may repeat. Values have no control characters; non-ASCII text is written as UTF-8 (`raw_headers`).
+    `body` None means no body and no Content-Type; `b""` is an empty body.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""Consuming a stream within its limits: values pushed as they come, gathered, and cut with a reason."""
+"""Read a stream within its limits: values are emitted as they arrive, gathered, and cut with a reason."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from utcp_bridge.settings import BridgeSettings
 __all__ = ["Collector"]
 
 _MARGIN = 0.25
-"""Seconds before the call's deadline at which a stream ends by itself, so that its partials are not lost."""
+"""Seconds before the call's deadline at which a stream ends by itself, so that its partial results are not lost."""
 
 
 @dataclass(slots=True)
 class Collector:
     """Gathers the values of one call over one or several connections.
 
-    Ends with `truncated` set when a limit is reached: values, bytes, silence (no value for
-    `idle_timeout` seconds; comments and pings do not count), or the call's time.
+    At a limit it stops and sets `truncated`. The limits are the number of values, bytes, the time without a value
+    (`idle_timeout` seconds; comments and pings are not values), and the deadline of the call.
     """
 
     settings: BridgeSettings
@@ -34,13 +34,13 @@ class Collector:
     _received: int = 0
 
     async def consume(self, chunks: AsyncIterator[bytes], splitter: Splitter) -> None:
-        """Read `chunks` to their end or to a limit; raises what reading and splitting raise."""
+        """Read `chunks` to their end or to a limit. Errors of reading and splitting are raised."""
         await self.gather(_split(chunks, splitter))
 
     async def gather(self, batches: AsyncGenerator[tuple[list[Any], int]]) -> None:
-        """Read batches, values and the bytes they came in, to their end or to a limit; raises what reading raises.
+        """Read batches (values and their size in bytes) to their end or to a limit. Errors of reading are raised.
 
-        A batch without values is a sign of life on the wire, no more.
+        A batch without values does not end the time without a value.
         """
         ends = anyio.current_effective_deadline() - _MARGIN
         quiet_from = anyio.current_time()
@@ -58,7 +58,7 @@ class Collector:
                 await self._take(*batch)
 
     def result(self) -> Result:
-        """What was gathered: bytes joined, texts joined, everything else as a list."""
+        """Return the gathered values: joined if all are bytes or all are text, otherwise as a list."""
         return Result(_joined(self.values), truncated=self.truncated)
 
     async def _take(self, found: list[Any], size: int) -> None:
@@ -74,8 +74,8 @@ class Collector:
 
     def _why(self, ends: float) -> str:
         if anyio.current_time() >= ends:
-            return "the call's time was over before the stream was"
-        return f"nothing came for {self.settings.idle_timeout:g} seconds"
+            return "the time limit of the call ended before the stream did"
+        return f"nothing arrived for {self.settings.idle_timeout:g} seconds"
 
 
 async def _split(chunks: AsyncIterator[bytes], splitter: Splitter) -> AsyncGenerator[tuple[list[Any], int]]:

@@ -1,7 +1,7 @@
-"""Bytes of a stream to values (sans-I/O): server-sent events, JSON lines, JSON text sequences, chunks.
+"""Turn the bytes of a stream into values (sans-I/O): server-sent events, JSON lines, JSON text sequences, chunks.
 
-A splitter is fed whatever arrives and gives back the values that are complete. No splitter buffers more
-than one value of `limit` bytes.
+A splitter receives bytes as they arrive and returns the values that are complete. It buffers at most one value of
+`limit` bytes.
 """
 
 from __future__ import annotations
@@ -21,23 +21,30 @@ _JSON_TYPES = frozenset({
     "application/json", "application/json-seq", "application/jsonl", "application/ndjson", "application/x-jsonlines",
     "application/x-ndjson",
 })  # fmt: skip
-_LONGEST_RETRY = 3600.0
+_MAX_RETRY_SECONDS = 3600.0
 
 
 class Splitter(Protocol):
     """Turns the bytes of one stream into values."""
 
     def feed(self, data: bytes) -> list[Any]:
-        """Values that `data` completes. Raises MalformedReply, ReplyTooLarge."""
+        """Return the values that `data` completes.
+
+        :raises MalformedReply: a value cannot be read.
+        :raises ReplyTooLarge: a value is above the limit.
+        """
         ...
 
     def finish(self) -> list[Any]:
-        """Values that the end of the stream completes. Raises MalformedReply."""
+        """Return the values that the end of the stream completes.
+
+        :raises MalformedReply: a value cannot be read.
+        """
         ...
 
 
 def splitter_for(media_type: str, *, chunk_size: int, limit: int, where: str) -> Splitter:
-    """The splitter for a media type: JSON values, events, text, or chunks of bytes for everything else."""
+    """Return the splitter for a media type: JSON values, events, text, or chunks of bytes for any other type."""
     if media_type in _JSON_TYPES or media_type.endswith("+json"):
         return JsonSplitter(limit, where)
     if media_type == "text/event-stream":
@@ -47,11 +54,11 @@ def splitter_for(media_type: str, *, chunk_size: int, limit: int, where: str) ->
 
 @dataclass(slots=True)
 class EventSplitter:
-    """Server-sent events (WHATWG HTML, section 9.2.6): the data of each, as JSON where it is JSON.
+    """Server-sent events (WHATWG HTML, section 9.2.6): the data of each event, parsed if it is JSON.
 
-    `event_type` keeps events of this name only; one without a name is a `message`. `last_event_id` and
-    `retry` (seconds, as last named by the server) are for whoever reconnects. An event that the stream's
-    end cuts off is dropped, as the standard says.
+    `event_type` selects events with this name; an event without a name is a `message`. `last_event_id` and `retry`
+    (seconds, as the server last named them) are for reconnecting. An event that the end of the stream cuts off is
+    dropped, as the standard says.
     """
 
     limit: int
@@ -89,7 +96,7 @@ class EventSplitter:
         return []
 
     def new_connection(self) -> None:
-        """Forget what was incomplete; a new connection starts afresh."""
+        """Forget an incomplete event, before a new connection starts."""
         self._decoder.reset()
         self._rest, self._skip_newline, self._started = "", False, False
         self._name, self._id, self._data, self._size = "", None, [], 0
@@ -108,7 +115,7 @@ class EventSplitter:
         elif name == "id" and "\0" not in value:
             self._id = value
         elif name == "retry" and value.isascii() and value.isdigit():
-            self.retry = min(int(value[:12]) / 1000, _LONGEST_RETRY)
+            self.retry = min(int(value[:12]) / 1000, _MAX_RETRY_SECONDS)
         return []
 
     def _dispatch(self) -> list[Any]:
@@ -127,13 +134,13 @@ class EventSplitter:
 
 @dataclass(slots=True)
 class JsonSplitter:
-    """JSON values one after the other: by line (NDJSON), by record separator (RFC 7464), or with nothing between."""
+    """JSON values in a row: one per line (NDJSON), after a record separator (RFC 7464), or with nothing between."""
 
     limit: int
     where: str
     _rest: bytearray = field(default_factory=bytearray)
     _open: list[bytes] = field(default_factory=list[bytes])
-    """Lines of a value that goes on in the next one."""
+    """The lines so far of a value that continues in the next line."""
 
     def feed(self, data: bytes) -> list[Any]:
         self._rest += data.replace(b"\x1e", b"\n")
@@ -162,7 +169,7 @@ class JsonSplitter:
         return self._concatenated(text)
 
     def _complete(self, text: bytes) -> list[Any] | None:
-        """The values of a finished piece of text, None if it ends inside one (pretty-printed JSON)."""
+        """Return the values in a piece of text; None if it ends inside a value (pretty-printed JSON)."""
         text = text.strip()
         if not text:
             return []
@@ -182,7 +189,7 @@ class JsonSplitter:
             try:
                 _, end = decoder.raw_decode(text, position)
             except (ValueError, RecursionError):
-                raise MalformedReply(f"{self.where} sent something that is no JSON.") from None
+                raise MalformedReply(f"{self.where} sent a value that is not JSON.") from None
             values.append(parse_json(text[position:end].encode("utf-8", "surrogateescape"), self.where))
             position = end + len(text[end:]) - len(text[end:].lstrip())
         return values
@@ -190,7 +197,7 @@ class JsonSplitter:
 
 @dataclass(slots=True)
 class ChunkSplitter:
-    """Pieces of exactly `size` bytes; the last may be shorter."""
+    """Pieces of exactly `size` bytes. The last one may be shorter."""
 
     size: int
     _rest: bytearray = field(default_factory=bytearray)
@@ -209,7 +216,7 @@ class ChunkSplitter:
 
 @dataclass(slots=True)
 class TextSplitter:
-    """Text as it comes, never cut inside a character."""
+    """Text as it arrives, never cut inside a character."""
 
     _decoder: codecs.IncrementalDecoder = field(init=False)
 

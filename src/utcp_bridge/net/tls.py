@@ -1,4 +1,4 @@
-"""The TLS context that follows from a manual's options."""
+"""The TLS context for the options of a manual."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ __all__ = ["tls_context"]
 
 
 def tls_context(options: TlsOptions) -> ssl.SSLContext | bool:
-    """A context, or True and False for plain verification and none. Reads files: call it in a thread.
+    """Return a TLS context, or True for the default verification and False for none.
 
-    Raises ConfigError for a file that cannot be used.
+    It reads files, so call it in a thread.
+
+    :raises ConfigError: a file cannot be used.
     """
     if options.ca_cert is None and options.client_cert is None:
         return options.verify
@@ -27,6 +29,6 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext | bool:
     except (OSError, ssl.SSLError) as error:
         reason = error.strerror or "it is not a PEM file"
         raise ConfigError(
-            f"A TLS file cannot be used: {reason}.", remedy="Check ca_cert, client_cert and client_key."
+            f"A TLS file cannot be used: {reason}.", remedy="Check `ca_cert`, `client_cert` and `client_key`."
         ) from error
     return context

@@ -23,7 +23,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from utcp_bridge.errors import ConfigError, InvalidArguments, MalformedReply, UnknownTool, UtcpError
+from utcp_bridge.errors import ConfigError, InvalidArguments, MalformedReply, UtcpError
+from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import Binary, Emit, JsonObject
 from utcp_bridge.providing.exchange import Lines, UnreadableBody, answer_of, problem, read_arguments, wants_lines
 from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
@@ -139,7 +140,7 @@ class ToolServer:
 
     def _tool(self, name: str) -> FunctionTool:
         if name not in self._tools:
-            raise UnknownTool(f"There is no tool {name[:128]!r}.", remedy=f"{self._path} lists the tools.")
+            raise unknown_tool(name, self._tools, remedy=f"{self._path} lists the tools.")
         return self._tools[name]
 
 

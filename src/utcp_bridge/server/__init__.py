@@ -1,5 +1,4 @@
-"""The MCP face: a server over a UTCP client, on stdio and streamable HTTP.
+"""The MCP server over a UTCP client, on stdio and streamable HTTP.
 
-`app.py`, `stdio.py`, `http.py` and `changes.py` know the MCP SDK; names, schemas, the catalogue and
-rendering do not, so that another front can share them.
+Only this package and `transports.mcp` import the MCP SDK. What hosts see of the tools is in `catalogue`.
 """

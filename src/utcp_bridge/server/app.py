@@ -1,55 +1,97 @@
 """The MCP server over a UTCP client: handlers on the SDK's low-level `Server`, for both protocol eras.
 
-Every handler catches everything: what escapes one reaches a client of the handshake era with its text.
+Every handler catches every exception: the SDK sends the text of an exception to clients of the handshake era.
+
+`Changes` announces changed tools to clients. Since 2026-07-28 clients subscribe with `subscriptions/listen`, which a
+bus serves. The SDK has no list of the sessions of earlier versions, so `Changes` remembers, weakly, those that sent
+`notifications/initialized`.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
+import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import mcp_types as types
 from mcp.server.caching import CacheHint
+from mcp.server.connection import Connection
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.lowlevel.server import NotificationOptions
 from mcp.server.models import InitializationOptions
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge import __version__
-from utcp_bridge.catalogue.catalogue import Entry
-from utcp_bridge.catalogue.ports import ClientPort
-from utcp_bridge.catalogue.render import Rendering, compact, render_error, render_result
+from utcp_bridge.catalogue.render import compact, render_error
 from utcp_bridge.catalogue.text import shorten
-from utcp_bridge.errors import InvalidArguments, StaleCursor, UnknownTool
+from utcp_bridge.errors import StaleCursor, UnknownTool
 from utcp_bridge.model import Emit, JsonObject, discard, is_object
 from utcp_bridge.search.query import describe_catalogue
-from utcp_bridge.server.changes import Changes
-from utcp_bridge.server.meta_tools import MetaTools
+from utcp_bridge.server.meta_tools import MetaTools, call_entry, catalogue_with_meta_tools
 from utcp_bridge.server.readiness import Readiness
 
-__all__ = ["BridgeServer"]
+if TYPE_CHECKING:
+    from utcp_bridge.client.client import UtcpClient
 
-_log = logging.getLogger(__name__)
-_LONGEST_LIST: Final = 1_600
-_LONGEST_PROGRESS: Final = 8_000
+__all__ = ["BridgeServer", "Changes"]
+
+_logger = logging.getLogger(__name__)
+_MAX_PROVIDERS_TEXT: Final = 1_600
+_MAX_PROGRESS_TEXT: Final = 8_000
 _SERVER_INFO_KEY: Final = "io.modelcontextprotocol/serverInfo"
 _CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
 _MINUTE_MS: Final = 60_000
+_DEBOUNCE_SECONDS: Final = 0.2
+_SEND_TIMEOUT_SECONDS: Final = 5.0
+
+
+class Changes:
+    """Notifies clients of changed tools. A burst of changes causes one notification."""
+
+    def __init__(self) -> None:
+        self._bus = InMemorySubscriptionBus()
+        self.listen = ListenHandler(self._bus)
+        self._sessions: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._changed = anyio.Event()
+
+    async def remember(self, ctx: ServerRequestContext[Any, Any], _params: types.NotificationParams | None) -> None:
+        """Notify this session of changes from now on (handler of `notifications/initialized`)."""
+        self._sessions.add(ctx.session._connection)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to a session's lifetime
+
+    def mark(self) -> None:
+        """Note that the tools have changed. Callable at any time from the event loop's thread."""
+        self._changed.set()
+
+    async def announce(self) -> None:
+        """Send the notifications, for as long as the server runs."""
+        while True:
+            await self._changed.wait()
+            await anyio.sleep(_DEBOUNCE_SECONDS)
+            self._changed = anyio.Event()
+            await self._bus.publish(ToolsListChanged())
+            async with anyio.create_task_group() as group:
+                for session in list(self._sessions):
+                    group.start_soon(_notify, session)
+
+    def close(self) -> None:
+        """End every open listen stream."""
+        self.listen.close()
 
 
 class BridgeServer(Server[None]):
-    """An MCP server whose tools are a UTCP client's. The client is opened and closed by whoever made it."""
+    """An MCP server with the tools of a UTCP client. The code that makes the client opens and closes it."""
 
-    def __init__(self, client: ClientPort, *, name: str = "utcp-bridge", title: str | None = "UTCP bridge") -> None:
+    def __init__(self, client: UtcpClient, *, name: str = "utcp-bridge", title: str | None = "UTCP bridge") -> None:
         self.client = client
-        self.meta_tools = MetaTools(client, self._run)
-        self.catalogue = self.meta_tools.catalogue
+        self.catalogue = catalogue_with_meta_tools(client)
+        self.meta_tools = MetaTools(client, self.catalogue)
         self.readiness = Readiness(client)
         self.changes = Changes()
         super().__init__(
@@ -74,17 +116,18 @@ class BridgeServer(Server[None]):
         experimental_capabilities: dict[str, dict[str, Any]] | None = None,
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
-        """As the SDK's, but `tools.listChanged` is always said: its HTTP leg asks without options."""
+        """Return the SDK's options, always with `tools.listChanged`: its HTTP code asks without options."""
         options = notification_options or NotificationOptions(tools_changed=True)
         return super().create_initialization_options(options, experimental_capabilities, extensions)
 
     def instructions_text(self) -> str:
-        """What the model is told of this server: the providers and how to find a tool; below 2,000 characters."""
+        """Return what models read about this server: its providers and how to find a tool. Below 2,000 characters."""
         counts = self.catalogue.counts()
         names = self.client.settings.meta_tools
         if names.search is None:
             return f"This server gives access to {sum(counts.values()):,} tools of {len(counts)} providers."
-        text = f"This server gives access to the tools of UTCP providers. {describe_catalogue(counts, _LONGEST_LIST)}"
+        providers = describe_catalogue(counts, _MAX_PROVIDERS_TEXT)
+        text = f"This server gives access to the tools of UTCP providers. {providers}"
         text += f" Not every tool may be listed: find tools by what they do with {names.search}."
         return f"{text} Any tool can be called by name with {names.call}." if names.call else text
 
@@ -94,9 +137,9 @@ class BridgeServer(Server[None]):
         return CacheHint(ttl_ms=ttl_ms, scope="private" if self.client.settings.bearer_token else "public")
 
     async def _shortcut(self, ctx: ServerRequestContext[None, Any], call_next: CallNext) -> HandlerResult:
-        """Middleware: answers `tools/list` from ready pages, and keeps the instructions up to date.
+        """Answer `tools/list` from ready pages, and keep the instructions up to date (middleware).
 
-        The SDK would validate and copy every tool of a page again on each request.
+        The SDK would validate and copy every tool of a page on each request.
         """
         modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
         if ctx.method == "tools/list" and (modern or ctx.session.client_params is not None):
@@ -120,7 +163,7 @@ class BridgeServer(Server[None]):
             page = self.catalogue.page(cursor, composed=modern, client=_client_name(ctx))
         except StaleCursor as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
-        except Exception as error:  # noqa: BLE001 - what escapes reaches the client with its text
+        except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
             raise _internal(error) from None
         result: JsonObject = {"tools": page.tools}
         if page.next_cursor is not None:
@@ -136,7 +179,7 @@ class BridgeServer(Server[None]):
             return await self._dispatch(params.name, params.arguments or {}, _emitter(ctx), _client_name(ctx))
         except UnknownTool as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
-        except Exception as error:  # noqa: BLE001 - what escapes reaches the client with its text
+        except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
             return render_error(error)
 
     async def _dispatch(self, name: str, arguments: JsonObject, emit: Emit, client: str | None) -> JsonObject:
@@ -149,35 +192,14 @@ class BridgeServer(Server[None]):
             entry = self.catalogue.resolve(name)
         if entry is None:
             raise self.meta_tools.unknown(name)
-        return await self._run(entry, arguments, emit)
-
-    async def _run(self, entry: Entry, arguments: JsonObject, emit: Emit) -> JsonObject:
-        """One call, rendered. Raises InvalidArguments, for callers that can say more about it."""
-        try:
-            result = await self.client.call(entry.tool, entry.own_arguments(arguments), emit)
-            return render_result(result, self._rendering(entry))
-        except InvalidArguments:
-            raise
-        except Exception as error:  # noqa: BLE001 - an error of any kind is a result
-            return render_error(error)
-
-    def _rendering(self, entry: Entry) -> Rendering:
-        settings = self.client.settings
-        output = entry.output
-        return Rendering(
-            max_bytes=settings.max_result_bytes,
-            structured=output is not None or settings.structured_content == "always",
-            conform=entry.conform,
-            wrapped=output is not None and output.wrapped,
-            uri=f"utcp:{entry.name}",
-        )
+        return await call_entry(self.client, entry, arguments, emit)
 
 
 @asynccontextmanager
 async def _serve_changes(server: Server[Any]) -> AsyncGenerator[None]:
-    """Lifespan: announces changes of the tools while the server runs."""
+    """Announce changes of the tools while the server runs (lifespan)."""
     if not isinstance(server, BridgeServer):
-        raise TypeError("this lifespan belongs to BridgeServer")
+        raise TypeError("This lifespan belongs to BridgeServer.")
     unsubscribe = server.client.on_change(server.changes.mark)
     try:
         async with anyio.create_task_group() as group:
@@ -190,7 +212,7 @@ async def _serve_changes(server: Server[Any]) -> AsyncGenerator[None]:
 
 
 def _client_name(ctx: ServerRequestContext[None, Any]) -> str | None:
-    """The name that a client gives itself: at its handshake, or with each request since 2026-07-28."""
+    """Return the name that a client gives itself: at its handshake, or in each request since 2026-07-28."""
     if ctx.session.client_params is not None:
         return ctx.session.client_params.client_info.name
     stated = (ctx.meta or {}).get(_CLIENT_INFO_KEY)
@@ -199,9 +221,9 @@ def _client_name(ctx: ServerRequestContext[None, Any]) -> str | None:
 
 
 def _emitter(ctx: ServerRequestContext[None, Any]) -> Emit:
-    """Partial results as progress notifications, if the client asked for them.
+    """Return a function that sends partial results as progress notifications, if the client asked for them.
 
-    A partial that is itself a report (`{"progress": 3, "total": 10, "message": "…"}`) is passed on as one.
+    A partial result that reports progress itself (`{"progress": 3, "total": 10, "message": "…"}`) keeps its numbers.
     """
     if not ctx.meta or ctx.meta.get("progress_token") is None:
         return discard
@@ -211,7 +233,7 @@ def _emitter(ctx: ServerRequestContext[None, Any]) -> Emit:
         nonlocal last
         progress, total, message = _progress(partial)
         last = progress if progress is not None and progress > last else last + 1
-        await ctx.session.report_progress(last, total, shorten(message, _LONGEST_PROGRESS))
+        await ctx.session.report_progress(last, total, shorten(message, _MAX_PROGRESS_TEXT))
 
     return emit
 
@@ -231,13 +253,24 @@ def _is_number(value: Any) -> bool:
 
 def _internal(error: Exception) -> MCPError:
     ident = uuid.uuid4().hex[:12]
-    _log.error("Listing tools failed inside the bridge (%s, id %s).", type(error).__name__, ident)
-    _log.debug("Cause of %s:", ident, exc_info=error)
-    return MCPError(types.INTERNAL_ERROR, f"Listing tools failed. The log names the cause under id {ident}.")
+    _logger.error("Listing tools failed with an internal error (%s, id %s).", type(error).__name__, ident)
+    _logger.debug("Cause of %s:", ident, exc_info=error)
+    return MCPError(
+        types.INTERNAL_ERROR,
+        f"Internal error in utcp-bridge. Its log has the cause under id {ident}.",
+    )
 
 
 def _tracing_is_configured() -> bool:
-    """Whether an OpenTelemetry SDK is installed as the tracer provider; without one its spans only cost time."""
+    """Return whether an OpenTelemetry SDK is the tracer provider. Without one, spans only cost time."""
     from opentelemetry import trace
 
     return type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.sdk")
+
+
+async def _notify(session: Connection) -> None:
+    try:
+        with anyio.move_on_after(_SEND_TIMEOUT_SECONDS):
+            await session.send_tool_list_changed()
+    except Exception as error:  # noqa: BLE001 - one broken session must not end the announcements
+        _logger.debug("A session could not be notified of changed tools (%s).", type(error).__name__)

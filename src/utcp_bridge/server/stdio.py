@@ -1,27 +1,62 @@
 """Serve MCP over stdin and stdout.
 
-stdout carries JSON-RPC alone: while serving, file descriptor 1 leads to stderr and 0 to nothing, so neither a stray
-print nor a child process can reach the wire. Ends when stdin closes, or on SIGTERM or SIGINT.
+stdout carries JSON-RPC alone. While the server runs, file descriptor 1 is stderr and descriptor 0 is empty, so a stray
+print or a child process cannot write to the host. Serving ends when stdin closes, or on SIGTERM or SIGINT.
+
+The event loop reads and writes pipes and sockets itself: this costs a third less than a worker thread for each line,
+and can be cancelled at any time. Files and terminals, which the loop cannot watch everywhere, get one thread.
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import signal
+import stat
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from types import TracebackType
+from typing import Final, Self
 
 import anyio
+import anyio.to_thread
+import mcp_types as types
+from mcp.shared.message import SessionMessage
 
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.stdio_streams import InFlight, MessageReader, MessageWriter, open_input, open_output
 
-__all__ = ["serve_stdio"]
+__all__ = [
+    "InFlight",
+    "Lines",
+    "MessageReader",
+    "MessageWriter",
+    "SendLine",
+    "open_input",
+    "open_output",
+    "serve_stdio",
+]
+
+MAX_LINE_BYTES: Final = 32 * 1024 * 1024
+_CHUNK: Final = 256 * 1024
+_LAST_ANSWERS_SECONDS: Final = 0.5
+
+Lines = Callable[[], Awaitable[bytes]]
+"""Returns the next line, empty at the end.
+
+:raises ValueError: the line is too long.
+"""
+SendLine = Callable[[bytes], Awaitable[None]]
+"""Writes one line.
+
+:raises anyio.BrokenResourceError: the other side has closed.
+"""
 
 
 async def serve_stdio(server: BridgeServer) -> None:
-    """Serve one client until it leaves or a signal comes; calls in flight are then cancelled."""
+    """Serve one client until it closes stdin or a signal arrives. Calls in flight are then cancelled."""
     with _claimed_standard_streams() as (wire_in, wire_out):
         async with (
             open_input(wire_in) as lines,
@@ -43,7 +78,7 @@ async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
 
 @contextmanager
 def _claimed_standard_streams() -> Generator[tuple[int, int]]:
-    """Private duplicates of stdin and stdout; the well-known numbers lead elsewhere meanwhile."""
+    """Yield private duplicates of stdin and stdout. Meanwhile descriptors 0 and 1 lead elsewhere."""
     sys.stdout.flush()
     wire_in, wire_out = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -57,3 +92,214 @@ def _claimed_standard_streams() -> Generator[tuple[int, int]]:
         os.dup2(wire_out, 1)
         for descriptor in (nothing, wire_in, wire_out):
             os.close(descriptor)
+
+
+class _Stream:
+    async def aclose(self) -> None:
+        """Do nothing: the code that opened the descriptors closes them."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class InFlight:
+    """Counts requests without a reply yet."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._idle = anyio.Event()
+        self._idle.set()
+
+    def started(self) -> None:
+        """Count a request that was read."""
+        self._count += 1
+        if self._count == 1:
+            self._idle = anyio.Event()
+
+    def answered(self) -> None:
+        """Count a reply that was written."""
+        self._count -= 1
+        if self._count <= 0:
+            self._idle.set()
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until every request has its reply, at most this many seconds."""
+        with anyio.move_on_after(seconds):
+            await self._idle.wait()
+
+
+class MessageReader(_Stream):
+    """Reads messages from lines. A line that is not JSON-RPC becomes the exception that says so.
+
+    At the end of input, requests in flight have a moment to finish: a shell writes its requests and closes.
+    """
+
+    def __init__(self, lines: Lines, in_flight: InFlight) -> None:
+        self._lines = lines
+        self._in_flight = in_flight
+
+    async def receive(self) -> SessionMessage | Exception:
+        """Return the next message.
+
+        :raises anyio.EndOfStream: the input has ended.
+        """
+        while True:
+            try:
+                line = await self._lines()
+            except ValueError as error:
+                return error
+            if not line:
+                await self._in_flight.settle(_LAST_ANSWERS_SECONDS)
+                raise anyio.EndOfStream
+            if line.isspace():
+                continue
+            try:
+                message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+            except ValueError as error:
+                return error
+            if isinstance(message, types.JSONRPCRequest):
+                self._in_flight.started()
+            return SessionMessage(message)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+
+class MessageWriter(_Stream):
+    """Writes messages as lines."""
+
+    def __init__(self, send_line: SendLine, in_flight: InFlight) -> None:
+        self._send_line = send_line
+        self._in_flight = in_flight
+
+    async def send(self, item: SessionMessage, /) -> None:
+        """Write one message. It is lost if the client has closed."""
+        try:
+            data = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode()
+        except ValueError:  # a lone surrogate: JSON can escape it, UTF-8 cannot encode it
+            data = json.dumps(item.message.model_dump(by_alias=True, mode="json", exclude_unset=True)).encode()
+        await self._send_line(data + b"\n")
+        if isinstance(item.message, types.JSONRPCResponse | types.JSONRPCError):
+            self._in_flight.answered()
+
+
+@asynccontextmanager
+async def open_input(descriptor: int) -> AsyncGenerator[Lines]:
+    """Yield a function that reads lines from a descriptor. The descriptor stays open."""
+    reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
+    if not _is_watchable(descriptor):
+        _read_in_thread(descriptor, reader)
+        yield reader.readline
+        return
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(descriptor), "rb", buffering=0)
+    )
+    try:
+        yield reader.readline
+    finally:
+        transport.close()
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def open_output(descriptor: int) -> AsyncGenerator[SendLine]:
+    """Yield a function that writes lines to a descriptor. The descriptor stays open, and the end flushes all lines."""
+    if not _is_watchable(descriptor):
+        yield _ThreadWriter(descriptor).send
+        return
+    writer = _PipeWriter()
+    transport, _ = await asyncio.get_running_loop().connect_write_pipe(
+        lambda: writer, os.fdopen(os.dup(descriptor), "wb", buffering=0)
+    )
+    writer.transport = transport
+    try:
+        yield writer.send
+    finally:
+        transport.close()
+        with anyio.move_on_after(1, shield=True):
+            await writer.closed.wait()
+        if not writer.closed.is_set():
+            transport.abort()
+        with suppress(OSError):
+            os.set_blocking(descriptor, True)
+
+
+def _is_watchable(descriptor: int) -> bool:
+    if sys.platform == "win32":  # pragma: no cover
+        return False
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+class _PipeWriter(asyncio.BaseProtocol):
+    """Writes to a pipe, and waits while it is full."""
+
+    transport: asyncio.WriteTransport
+
+    def __init__(self) -> None:
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._gone = False
+        self.closed = asyncio.Event()
+
+    async def send(self, line: bytes) -> None:
+        if not self._writable.is_set():
+            await self._writable.wait()
+        if self._gone:
+            raise anyio.BrokenResourceError
+        self.transport.write(line)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._gone = True
+        self._writable.set()
+        self.closed.set()
+
+
+class _ThreadWriter:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._turn = anyio.Lock()
+
+    async def send(self, line: bytes) -> None:
+        async with self._turn:
+            try:
+                await anyio.to_thread.run_sync(self._write, line)
+            except OSError as error:
+                raise anyio.BrokenResourceError from error
+
+    def _write(self, line: bytes) -> None:
+        rest = memoryview(line)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+
+def _read_in_thread(descriptor: int, reader: asyncio.StreamReader) -> None:
+    """Feed `reader` from a daemon thread: a blocked read cannot be cancelled, so nothing waits for it."""
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        with suppress(OSError, RuntimeError):  # RuntimeError: the loop has closed
+            while chunk := os.read(descriptor, _CHUNK):
+                loop.call_soon_threadsafe(reader.feed_data, chunk)
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(reader.feed_eof)
+
+    threading.Thread(target=read, name="stdin", daemon=True).start()

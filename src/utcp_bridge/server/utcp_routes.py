@@ -1,7 +1,7 @@
 """The bridge as a UTCP service: `GET /utcp` is a manual of every tool, `POST /utcp/tools/NAME` calls one.
 
-Both are let in as the MCP endpoint is: by token, Host and Origin. `?via=native` gives tools that other clients can
-reach without the bridge their own call templates; the other choices are those of `providing.manuals.ManualForm`.
+Access is checked as for the MCP endpoint: token, Host and Origin. `?via=native` gives a tool its own call template if
+other clients can reach it without the bridge. The other choices are those of `providing.manuals.ManualForm`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 import anyio.to_thread
 import orjson
@@ -23,14 +24,16 @@ from starlette.routing import Route
 from utcp_bridge import __version__
 from utcp_bridge.catalogue.catalogue import Entry
 from utcp_bridge.catalogue.text import clean
-from utcp_bridge.errors import InvalidArguments, UnknownTool, UtcpError
-from utcp_bridge.model import Emit, JsonObject, discard
+from utcp_bridge.errors import InvalidArguments, UtcpError
+from utcp_bridge.manuals.repository import unknown_tool
+from utcp_bridge.model import Emit, JsonObject, Tool, discard, is_list, is_object
+from utcp_bridge.net.preview import names_credential
 from utcp_bridge.providing.exchange import Lines, UnreadableBody, answer_of, problem, read_arguments, wants_lines
 from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.native_templates import native_template
+from utcp_bridge.settings import ManualOptions
 
-__all__ = ["UtcpRoutes"]
+__all__ = ["UtcpRoutes", "native_template"]
 
 _AUTH: Final[JsonObject] = {
     "auth_type": "api_key",
@@ -39,8 +42,10 @@ _AUTH: Final[JsonObject] = {
     "location": "header",
 }
 _PATH: Final = "/utcp"
-_KEPT: Final = 4
-"""Manuals are kept for so many addresses and forms; a request may name any host."""
+_MAX_MANUALS: Final = 4
+"""Written manuals to keep, one per address and form. A request may name any host."""
+_KINDS: Final = frozenset({"http", "sse", "streamable_http", "websocket", "graphql", "grpc", "tcp", "udp", "webrtc"})
+_OPERATORS: Final = frozenset(ManualOptions.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ class UtcpRoutes:
         self._written: Final[OrderedDict[tuple[int, ManualForm, bool], _Written]] = OrderedDict()
 
     def routes(self) -> list[Route]:
-        """The manual and the calls."""
+        """Return the routes of the manual and of the calls."""
         return [
             Route(_PATH, self._manual, methods=["GET"]),
             Route(f"{_PATH}/tools/{{name}}", self._call, methods=["POST"]),
@@ -98,7 +103,7 @@ class UtcpRoutes:
             await self._server.readiness.wait()
             entry = catalogue.resolve(name)
         if entry is None:
-            raise UnknownTool(f"There is no tool {clean(name, 128)!r}.", remedy=f"{_PATH} lists the tools.")
+            raise unknown_tool(clean(name, 128), catalogue.entries, remedy=f"{_PATH} lists the tools.")
         return entry
 
     async def _stream(self, entry: Entry, arguments: JsonObject, emit: Emit) -> None:
@@ -124,7 +129,7 @@ class UtcpRoutes:
             auth = None if self._client.settings.bearer_token is None else _AUTH
             written = await anyio.to_thread.run_sync(_write, entries, form, native, auth)
             self._written[key] = written
-            while len(self._written) > _KEPT:
+            while len(self._written) > _MAX_MANUALS:
                 self._written.popitem(last=False)
         return written
 
@@ -132,7 +137,7 @@ class UtcpRoutes:
 def _is_native(request: Request) -> bool:
     via = request.query_params.get("via", "bridge")
     if via not in {"bridge", "native"}:
-        raise InvalidArguments("`via` is bridge or native.")
+        raise InvalidArguments("`via` must be bridge or native.")
     return via == "native"
 
 
@@ -157,3 +162,42 @@ def _provided(entry: Entry, streams: bool, form: ManualForm, auth: JsonObject | 
         average_response_size=tool.average_response_size,
     )
     return provided_tool(provided, form, auth=auth)
+
+
+def native_template(tool: Tool) -> JsonObject | None:
+    """Return the call template with which other UTCP clients can call a tool without the bridge, or None.
+
+    The template keeps its variables and omits the operator's options. There is none for a tool that runs on this
+    machine (a command, a file, a server on stdio), for a tool whose call the bridge discovered (introspection,
+    reflection), for a tool that the operator changed (default arguments, part of the result), and for a template that
+    holds a credential itself.
+    """
+    if tool.kind not in _KINDS or tool.overlay is not None or tool.projection is not None or tool.defaults:
+        return None
+    template = {key: value for key, value in tool.template.items() if key not in _OPERATORS and key != "name"}
+    return None if _holds_credential(template) else template
+
+
+def _holds_credential(value: Any, key: str = "") -> bool:
+    if is_object(value):
+        return any(_holds_credential(member, str(name)) for name, member in value.items())
+    if is_list(value):
+        return any(_holds_credential(item, key) for item in value)
+    if not isinstance(value, str) or not value:
+        return False
+    return (names_credential(key) and _is_literal(value)) or ("://" in value and _url_holds_credential(value))
+
+
+def _url_holds_credential(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError:
+        return True
+    query = parse_qsl(parts.query)
+    return bool(password and _is_literal(password)) or any(names_credential(k) and _is_literal(v) for k, v in query)
+
+
+def _is_literal(text: str) -> bool:
+    """Return whether the text has no variable and no argument."""
+    return "$" not in text and "{" not in text and "UTCP_ARG" not in text

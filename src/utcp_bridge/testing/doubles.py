@@ -213,19 +213,20 @@ def record_calls(client: UtcpClient | UTCPClient) -> Generator[list[RecordedCall
         assert [(call.name, call.arguments) for call in calls] == [("weather.get_forecast", {"city": "Paris"})]
     """
     inner = client.client if isinstance(client, UTCPClient) else client
-    made = inner.call
+    made: Any = inner.call
     calls: list[RecordedCall] = []
 
-    async def recorded(tool: Tool, arguments: JsonObject, emit: Emit = discard) -> Result:
+    async def recorded(tool: Tool | str, arguments: JsonObject, emit: Emit = discard) -> Result:
         partials: list[Any] = []
 
         async def keep(partial: Any) -> None:
             partials.append(partial)
             await emit(partial)
 
-        name, given = tool.qualified_name, dict(arguments)
+        found = inner.find(tool) if isinstance(tool, str) else tool
+        name, given = found.qualified_name if found else str(tool), dict(arguments)
         try:
-            result = await made(tool, arguments, keep)
+            result: Result = await made(tool, arguments, keep)
         except UtcpError as error:
             calls.append(RecordedCall(name, given, error=error, partials=tuple(partials)))
             raise

@@ -6,6 +6,8 @@ it had defined them. A name that the module defines itself stays its own.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
 __all__ = ["pytest_collectstart", "pytest_configure"]
@@ -27,7 +29,7 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
     if not isinstance(collector, pytest.Module):
         return
     try:
-        module = collector.obj
+        module = cast("Any", collector).obj
     except (Exception, pytest.skip.Exception):  # noqa: BLE001 - collecting the module reports why its import failed
         return
     if not hasattr(module, "PEER"):
@@ -37,5 +39,5 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
     if not (isinstance(module.PEER, type) and issubclass(module.PEER, contract.Peer)):
         return
     for name, value in vars(contract).items():
-        if name in _FIXTURES or name.startswith("test_"):
-            vars(module).setdefault(name, value)
+        if (name in _FIXTURES or name.startswith("test_")) and not hasattr(module, name):
+            setattr(module, name, value)

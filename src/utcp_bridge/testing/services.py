@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 @asynccontextmanager
 async def open_services(
     *, root: Path = Path(), settings: BridgeSettings | None = None, changed: Callable[[str], None] = lambda _name: None
-) -> AsyncIterator[Services]:
+) -> AsyncGenerator[Services]:
     """Open the real services and close them again, background tasks included."""
     settings = settings or BridgeSettings()
     guard = Guard()

@@ -1,12 +1,12 @@
-"""file: a manual or an API description in a local file; calling returns a file's text.
+"""file: a manual or an API description in a local file; a call returns the text of a file.
 
     v1  {"call_template_type": "file", "file_path": "./manuals/weather.yaml"}
     v0  {"provider_type": "text", "file_path": "./manuals/weather.yaml"}
 
-Paths are relative to the configuration's folder. JSON, JSON with comments and YAML are read. Limits: regular
-files only, at most `max_manual_bytes` for a manual and `max_reply_bytes` for a call; a fetched manual needs
-`trusted: true` and stays within the folder, symbolic links included. A manual's file is looked at once a second
-and read again when it has changed.
+Paths start at the folder of the configuration. The formats are JSON, JSON with comments, and YAML. Limits: regular
+files only, at most `max_manual_bytes` for a manual and `max_reply_bytes` for a call. A fetched manual needs
+`trusted: true` and can read only files in the folder; symbolic links do not lead out of it. The bridge checks the file
+of a manual once a second and reads it again after a change.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _MEDIA_TYPES = {
 
 
 class FileTemplate(CallTemplate):
-    """Which file."""
+    """The path of the file."""
 
     file_path: str = Field(min_length=1)
     watch: bool = True
-    """Whether a manual is read again when its file changes."""
+    """Whether the manual is read again when its file changes."""
     auth_tools: JsonObject | None = Field(default=None, repr=False)
     """Credentials of tools made from an OpenAPI description in the file."""
 
 
 class FileTransport(Transport[FileTemplate]):
-    """Files of the machine the bridge runs on."""
+    """Files on the machine that the bridge runs on."""
 
     kinds: ClassVar[tuple[str, ...]] = ("file",)
     template = FileTemplate
@@ -59,20 +59,21 @@ class FileTransport(Transport[FileTemplate]):
 
     @classmethod
     def annotations(cls, template: FileTemplate) -> Mapping[str, Any]:
-        """Reading changes nothing and reaches nothing else."""
+        """Return the hints of a read-only tool: reading a file changes nothing."""
         del template
         return {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
 
     def needs(self, target: Target[FileTemplate]) -> Sequence[LocalFile]:
-        """The file."""
+        """Return the file."""
         return (LocalFile(target.template.file_path, self.services.root),)
 
     async def discover(self, target: Target[FileTemplate]) -> Document:
-        """The file's bytes; `url` is its absolute path.
+        """Return the file's bytes; `url` is its absolute path.
 
-        :raises UtcpError: see `wire.local_file.read_local_file`; ManualError for an empty file.
+        :raises ManualError: the file is empty.
+        :raises UtcpError: the file cannot be read, see `utcp_bridge.net.local_file.read_local_file`.
         """
-        if target.template.watch:  # a file that is missing or broken is waited for as well
+        if target.template.watch:  # also for a missing or broken file, so that a repaired one is read
             confined = _is_confined(target.source)
             watched = resolve_within(target.template.file_path, self.services.root, confined=confined)
             self._watcher.watch(target.source.name, watched)
@@ -82,7 +83,7 @@ class FileTransport(Transport[FileTemplate]):
         return Document(content=data, url=str(path), media_type=_media_type(path))
 
     async def call(self, target: Target[FileTemplate], call: Call, emit: Emit) -> Result:
-        """The file's text, as UTCP has it; bytes that are no UTF-8 come as Binary."""
+        """Return the file's text, as in UTCP; bytes that are not UTF-8 as Binary."""
         del emit
         limit = call.tool.limits.get("max_reply_bytes", self.services.settings.max_reply_bytes)
         path, data = await self._read(target, limit)
@@ -92,17 +93,17 @@ class FileTransport(Transport[FileTemplate]):
             return Result(Binary(data, mimetypes.guess_type(path.name)[0] or "application/octet-stream"))
 
     async def explain(self, target: Target[FileTemplate], call: Call) -> NativeRequest:
-        """The file that is read; nothing is sent."""
+        """Return the path of the file. Nothing is sent."""
         del call
         path = resolve_within(target.template.file_path, self.services.root, confined=_is_confined(target.source))
         return NativeRequest(f"read {path}")
 
     async def forget(self, manual: str) -> None:
-        """Watch the manual's file no longer."""
+        """Stop watching the manual's file."""
         self._watcher.forget(manual)
 
     async def aclose(self) -> None:
-        """Watch no file any longer."""
+        """Stop watching all files."""
         self._watcher.close()
 
     async def _read(self, target: Target[FileTemplate], limit: int) -> tuple[Path, bytes]:

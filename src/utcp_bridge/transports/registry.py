@@ -1,6 +1,6 @@
-"""Finding transports: the modules of `utcp_bridge.transports`, then the entry points of other packages.
+"""Find transports: the modules of `utcp_bridge.transports`, then the entry points of other packages.
 
-A transport is imported when the first template of its kind comes along, because some of them are heavy.
+A transport is imported when the first template of its kind is loaded, because some of them are slow to import.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AnyTransport = Transport[Any]
 class TransportRegistry:
     """Transport classes by the kinds they serve.
 
-    `extra` are classes given by the embedding program; they win over built-in ones, which win over
+    `extra` are classes of the program that uses the library. They come before the built-in ones, which come before
     entry points.
     """
 
@@ -36,7 +36,7 @@ class TransportRegistry:
         self._modules = dict(_built_in())
 
     def find(self, kind: str) -> type[AnyTransport]:
-        """The transport of a kind.
+        """Return the transport of a kind.
 
         :raises ConfigError: there is none; the message names the nearest kinds.
         """
@@ -51,11 +51,11 @@ class TransportRegistry:
         return self._known[kind]
 
     def canonical(self, kind: str) -> str:
-        """The first of the names that mean the same kind (`http_stream` → `streamable_http`)."""
+        """Return the canonical name of a kind (`http_stream` → `streamable_http`)."""
         return self.find(kind).kinds[0]
 
     def fields(self, kind: str) -> frozenset[str] | None:
-        """The template keys of a kind, aliases included; None for an unknown kind."""
+        """Return the template keys of a kind with their aliases; None for an unknown kind."""
         try:
             model = self.find(kind).template
         except ConfigError:
@@ -67,7 +67,7 @@ class TransportRegistry:
             self._known.setdefault(kind, transport)
 
     def _candidates(self, kind: str) -> Iterator[type[AnyTransport]]:
-        """The module of the kind's own name first, then all others, then the entry points."""
+        """Yield the transport of the module with the kind's name, then the others, then the entry points."""
         names = sorted(self._modules, key=lambda name: (name != kind, name))
         for name in names:
             yield import_module(self._modules[name]).TRANSPORT
@@ -76,7 +76,7 @@ class TransportRegistry:
 
 
 def _built_in() -> Iterator[tuple[str, str]]:
-    """Each built-in transport's name and module: a file of `transports`, or `transport.py` of a package there."""
+    """Yield the name and module of each built-in transport: a file in `transports`, or `transport.py` in a package."""
     for found in iter_modules(transports.__path__):
         module = f"{transports.__name__}.{found.name}"
         if found.ispkg:
@@ -91,10 +91,10 @@ def _load(entry: Any) -> type[AnyTransport]:
     except Exception as error:
         raise ConfigError(
             f"The transport {entry.name!r} of {entry.value!r} cannot be loaded ({type(error).__name__}).",
-            remedy="Install or repair the package it comes from.",
+            remedy="Reinstall the package that provides it.",
         ) from error
     if not _is_transport(found):
-        raise ConfigError(f"{entry.value!r} is no transport.", remedy="It must be a subclass of Transport.")
+        raise ConfigError(f"{entry.value!r} is not a transport.", remedy="It must be a subclass of Transport.")
     return found
 
 

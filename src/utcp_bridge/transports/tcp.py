@@ -5,10 +5,10 @@ r"""tcp: one connection per call, one message each way.
          "message_delimiter": "\\r\\n"}
     v0  the same with "provider_type": "tcp"
 
-Discovery sends `{"type": "utcp"}` in the template's framing and reads a manual. With `stream` framing the
-reply ends when the peer closes, when it is one complete JSON value, or `quiet_period` seconds after the
-last byte. `read_greeting` skips what a server says first. Limits: `max_response_size` for `stream`, else
-`max_reply_bytes`; `idle_timeout` without a byte.
+Discovery sends `{"type": "utcp"}` in the template's framing and reads a manual. With `stream` framing the reply ends
+when the peer closes the connection, when the reply is one complete JSON value, or `quiet_period` seconds after the last
+byte. `read_greeting` skips what a server sends first. Limits: `max_response_size` for `stream`, else `max_reply_bytes`;
+`idle_timeout` without a byte.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _SIMPLE = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v"
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How one message is told from the next; the same in both directions.
+    """How messages are separated on a byte stream (UTCP v0.2 and v1 `tcp`), the same way in both directions.
 
-    `limit` is the most bytes of one incoming message.
+    `limit` is the maximum size of an incoming message in bytes.
     """
 
     strategy: Strategy = "stream"
@@ -52,27 +52,27 @@ class Framing:
 
     def __post_init__(self) -> None:
         if self.strategy == "fixed_length" and not self.fixed_length:
-            raise ConfigError("fixed_length framing needs `fixed_message_length`.")
+            raise ConfigError("Framing by fixed_length needs `fixed_message_length`.")
         if self.strategy == "delimiter" and not self.delimiter:
-            raise ConfigError("delimiter framing needs a `message_delimiter` that is not empty.")
+            raise ConfigError("Framing by delimiter needs a `message_delimiter` that is not empty.")
 
     def frame(self, message: bytes, *, written: bytes = b"") -> bytes:
-        """One outgoing message as it goes onto the wire; fixed length is not padded, as in UTCP.
+        """Return an outgoing message with its framing. A fixed length is not padded, as in UTCP.
 
-        `written` is what the operator wrote of it: a template of several lines may hold the delimiter, arguments
-        may not.
+        `written` is the operator's part of the message. It may contain the delimiter, for example in a template of
+        several lines; arguments must not.
 
-        :raises InvalidArguments: it does not fit the framing.
+        :raises InvalidArguments: the message does not fit the framing.
         """
         if self.strategy == "length_prefix":
             if len(message) >= 1 << (8 * self.prefix_bytes):
                 raise InvalidArguments(
-                    f"The message has {len(message)} bytes; its {self.prefix_bytes}-byte length prefix cannot say that."
+                    f"The message has {len(message)} bytes, too many for a {self.prefix_bytes}-byte length prefix."
                 )
             return len(message).to_bytes(self.prefix_bytes, self.endian) + message
         if self.strategy == "delimiter":
             if message.count(self.delimiter) > written.count(self.delimiter):
-                raise InvalidArguments("An argument holds the delimiter that ends the message.")
+                raise InvalidArguments("An argument contains the delimiter that ends the message.")
             return message + self.delimiter
         if self.strategy == "fixed_length" and self.fixed_length and len(message) > self.fixed_length:
             raise InvalidArguments(
@@ -81,20 +81,20 @@ class Framing:
         return message
 
     def deframer(self) -> Deframer:
-        """A reader of incoming messages."""
+        """Return a reader of incoming messages."""
         return Deframer(self)
 
 
 @dataclass(slots=True)
 class Deframer:
-    """Finds whole messages in what arrives, however it is cut."""
+    """Finds complete messages in a byte stream that arrives in pieces."""
 
     framing: Framing
     _buffer: bytearray = field(default_factory=bytearray)
     _searched: int = 0
 
     def feed(self, data: bytes) -> bytes | None:
-        """The first whole message, once it is there; what follows it waits for the next call.
+        """Add bytes. Return the first complete message, or None; later messages wait for the next call.
 
         :raises ReplyTooLarge: the message is above the limit.
         """
@@ -113,9 +113,9 @@ class Deframer:
         return message
 
     def finish(self) -> bytes:
-        """The message that the end of the connection completes.
+        """Return the message that the end of the connection completes.
 
-        :raises MalformedReply: it ends inside a message.
+        :raises MalformedReply: the connection ended inside a message.
         """
         rest = bytes(self._buffer)
         self._buffer.clear()
@@ -125,7 +125,7 @@ class Deframer:
 
     @property
     def pending(self) -> bytes:
-        """What has arrived of an incomplete message."""
+        """The bytes of an incomplete message."""
         return bytes(self._buffer)
 
     def _by_prefix(self) -> bytes | None:
@@ -164,7 +164,7 @@ class Deframer:
 
 
 def unescape(text: str) -> str:
-    r"""`\n`, `\x00`, `\0` and the like as the characters they name; anything else stays as it is."""
+    r"""Replace `\n`, `\x00`, `\0` and similar escapes by the characters they stand for."""
 
     def character(match: re.Match[str]) -> str:
         hexadecimal, unicode_point, octal, simple = match.groups()
@@ -178,7 +178,7 @@ def unescape(text: str) -> str:
 
 
 class TcpTemplate(SocketTemplate):
-    """The socket family's fields, the framing's, and ours: `quiet_period`, `read_greeting`, `half_close`."""
+    """Fields of sockets and of framing, and of this bridge: `quiet_period`, `read_greeting`, `half_close`."""
 
     framing_strategy: Strategy = "stream"
     length_prefix_bytes: Literal[1, 2, 4, 8] = 4
@@ -192,7 +192,10 @@ class TcpTemplate(SocketTemplate):
     half_close: bool = False
 
     def framing(self, limit: int) -> Framing:
-        """The framing; `limit` bounds a reply of every strategy but `stream`. Raises ConfigError."""
+        """Return the framing. `limit` is the size limit of a reply, except for `stream`.
+
+        :raises ConfigError: the fields do not make a framing.
+        """
         delimiter = unescape(self.message_delimiter) if self.interpret_escape_sequences else self.message_delimiter
         return Framing(
             strategy=self.framing_strategy,
@@ -205,7 +208,7 @@ class TcpTemplate(SocketTemplate):
 
 
 class TcpTransport(Transport[TcpTemplate]):
-    """Calls over plain TCP."""
+    """Calls over TCP without TLS."""
 
     kinds: ClassVar[tuple[str, ...]] = ("tcp",)
     template = TcpTemplate
@@ -232,11 +235,11 @@ class TcpTransport(Transport[TcpTemplate]):
         )
 
     async def explain(self, target: Target[TcpTemplate], call: Call) -> NativeRequest:
-        """The framed message."""
+        """Return the framed message."""
         template = target.template
         framing = template.framing(self.services.settings.max_reply_bytes)
         message = _framed(template, framing, encode_request(template, call))
-        notes = ("The server's greeting is read first.",) if template.read_greeting else ()
+        notes = ("The bridge reads the server's greeting first.",) if template.read_greeting else ()
         return NativeRequest(str(self.endpoint(template)), messages=(message,), notes=notes)
 
     async def _exchange(self, template: TcpTemplate, source: Source, framing: Framing, message: bytes) -> bytes:
@@ -251,7 +254,7 @@ class TcpTransport(Transport[TcpTemplate]):
                     await stream.send_eof()
                 return await self._receive(template, framing, stream)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError) as error:
-            raise ConnectionLost(f"{template.address} closed the connection before it had answered.") from error
+            raise ConnectionLost(f"{template.address} closed the connection before the reply was complete.") from error
 
     async def _receive(self, template: TcpTemplate, framing: Framing, stream: ByteStream) -> bytes:
         deframer = framing.deframer()
@@ -268,7 +271,7 @@ class TcpTransport(Transport[TcpTemplate]):
                 return deframer.finish()
 
     async def _next(self, template: TcpTemplate, deframer: Deframer, stream: ByteStream) -> bytes | None:
-        """The next bytes; None at the end of the stream, or of a `stream` reply after which nothing more came."""
+        """Return the next bytes; None at the end of the connection, or after the quiet period of a `stream` reply."""
         by_silence = template.framing_strategy == "stream" and template.quiet_period > 0 and bool(deframer.pending)
         seconds = template.quiet_period if by_silence else self.services.settings.idle_timeout
         with anyio.move_on_after(seconds):

@@ -1,10 +1,10 @@
-"""text: a manual or an API description written straight into the configuration; calling returns the text.
+"""text: a manual or an API description written into the configuration; a call returns the text.
 
     v1  {"call_template_type": "text", "content": {"utcp_version": "1.0.0", "tools": [...]}}
     v0  {"provider_type": "text", "file_path": "./manual.json"} names a file: see the `file` transport
 
-`content` is JSON or YAML, as text or as an object. `base_url` is where an OpenAPI description's calls go.
-Variables in it are filled in per tool, at call time. Limits: none but the configuration's own size.
+`content` is JSON or YAML, as text or as an object. `base_url` is the server of an OpenAPI description's calls.
+Variables in the content are filled in per tool, when it is called. Limits: `max_manual_bytes`, `max_reply_bytes`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["TRANSPORT", "TextTemplate", "TextTransport"]
 
 
 class TextTemplate(CallTemplate):
-    """The text itself."""
+    """The text."""
 
     content: str | JsonObject | list[Any] = Field(repr=False)
     base_url: str | None = None
@@ -32,7 +32,7 @@ class TextTemplate(CallTemplate):
 
 
 class TextTransport(Transport[TextTemplate]):
-    """Text of the configuration; nothing is fetched."""
+    """Text in the configuration; nothing is fetched."""
 
     kinds: ClassVar[tuple[str, ...]] = ("text",)
     template = TextTemplate
@@ -42,41 +42,41 @@ class TextTransport(Transport[TextTemplate]):
 
     @classmethod
     def annotations(cls, template: TextTemplate) -> Mapping[str, Any]:
-        """Reading changes nothing and reaches nothing else."""
+        """Return the hints of a read-only tool: reading text changes nothing."""
         del template
         return {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
 
     async def discover(self, target: Target[TextTemplate]) -> Document:
-        """The content as it was written: text, or an object or list that needs no parsing.
+        """Return the content as the operator wrote it: text, or an object or list that needs no parsing.
 
-        :raises ManualError: there is nothing in it.
+        :raises ManualError: the content is empty.
         :raises ReplyTooLarge: it is above `max_manual_bytes`.
         """
         content = target.template.content
         if isinstance(content, str):
-            _check_size(content, self.services.settings.max_manual_bytes, "manual")
+            _check_size(content, self.services.settings.max_manual_bytes, "max_manual_bytes")
         if not content or (isinstance(content, str) and not content.strip()):
             raise ManualError("The `content` of a text template is empty.", remedy="Write the manual into it.")
         return Document(content=content)
 
     async def call(self, target: Target[TextTemplate], call: Call, emit: Emit) -> Any:
-        """The content; arguments play no part."""
+        """Return the content. Arguments are ignored."""
         del emit
         content = target.template.content
         if isinstance(content, str):
             limit = call.tool.limits.get("max_reply_bytes", self.services.settings.max_reply_bytes)
-            _check_size(content, limit, "text")
+            _check_size(content, limit, "max_reply_bytes")
         return content
 
     async def explain(self, target: Target[TextTemplate], call: Call) -> NativeRequest:
-        """Nothing is sent."""
+        """Say that nothing is sent."""
         del target, call
-        return NativeRequest("The text of the call template; nothing is sent.")
+        return NativeRequest("The text of the call template. Nothing is sent.")
 
 
 TRANSPORT = TextTransport
 
 
-def _check_size(content: str, limit: int, what: str) -> None:
+def _check_size(content: str, limit: int, setting: str) -> None:
     if len(content) > limit or len(content.encode("utf-8", "surrogatepass")) > limit:
-        raise ReplyTooLarge(f"The {what} in a text template is above {limit} bytes.", remedy="Raise the size limit.")
+        raise ReplyTooLarge(f"The `content` of the call template is above {limit} bytes.", remedy=f"Raise `{setting}`.")

@@ -1,12 +1,12 @@
-"""udp: one datagram out, a known number of datagrams back.
+"""udp: one request datagram, and a fixed number of reply datagrams.
 
     v1  {"call_template_type": "udp", "host": "127.0.0.1", "port": 9125, "request_data_format": "text",
          "request_data_template": "UTCP_ARG_name_UTCP_ARG:1|c", "number_of_response_datagrams": 0}
     v0  the same with "provider_type": "udp"
 
-The socket is connected, so a refused port is known at once and datagrams from elsewhere are not seen. The
-first reply may take the call's whole time, further ones one second each; what is missing then is reported
-as a cut result. With 0 datagrams the call returns "" as soon as the request is sent. Limit: 65,507 bytes.
+The socket is connected, so a refused port fails at once and datagrams from other senders are dropped. The first reply
+may take the whole time limit of the call, each further one a second. If some are missing then, the result is marked as
+cut. With 0 datagrams the call returns "" as soon as the request is sent. Limit: 65,507 bytes.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from utcp_bridge.transport import Target, Transport
 
 __all__ = ["TRANSPORT", "UdpTemplate", "UdpTransport"]
 
-_LARGEST = 65_507
-_FURTHER = 1.0
-_MOST_WAITING = 1024
+_MAX_BYTES = 65_507
+_FURTHER_SECONDS = 1.0
+_MAX_WAITING = 1024
 
 
 class UdpTemplate(SocketTemplate):
-    """The socket family's fields and the number of datagrams that answer."""
+    """Fields of sockets, and the number of reply datagrams."""
 
     number_of_response_datagrams: int = Field(default=1, ge=0, le=10_000)
 
@@ -51,7 +51,7 @@ class UdpTransport(Transport[UdpTemplate]):
         return f"udp://{template.address}"
 
     async def discover(self, target: Target[UdpTemplate]) -> Document:
-        """Ask for the manual; it must fit into one datagram."""
+        """Ask for the manual, which must fit into one datagram."""
         template = target.template
         async with self._connected(template, target.source) as socket:
             socket.send(template.discovery_request())
@@ -68,18 +68,18 @@ class UdpTransport(Transport[UdpTemplate]):
             socket.send(message)
             replies = [await socket.receive(None)] if wanted else []
             while len(replies) < wanted:
-                with anyio.move_on_after(_FURTHER) as scope:
+                with anyio.move_on_after(_FURTHER_SECONDS) as scope:
                     replies.append(await socket.receive(None))
                 if scope.cancelled_caught:
                     break
         missing = wanted - len(replies)
-        truncated = f"{missing} of {wanted} reply datagrams did not come" if missing else None
+        truncated = f"{missing} of {wanted} reply datagrams did not arrive" if missing else None
         if not wanted:
             return Result("")
         return Result(_joined(template, replies), truncated=truncated)
 
     async def explain(self, target: Target[UdpTemplate], call: Call) -> NativeRequest:
-        """The datagram."""
+        """Return the datagram."""
         return NativeRequest(str(self.endpoint(target.template)), messages=(_datagram(target.template, call),))
 
     @asynccontextmanager
@@ -102,7 +102,7 @@ TRANSPORT = UdpTransport
 
 
 class _Socket(asyncio.DatagramProtocol):
-    """A connected socket with a bounded queue; asyncio tells it of refusals, which anyio's sockets do not pass on."""
+    """A connected socket with a bounded queue. asyncio reports refused ports, which anyio's sockets do not."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -116,7 +116,7 @@ class _Socket(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         del addr
-        if len(self._datagrams) < _MOST_WAITING:
+        if len(self._datagrams) < _MAX_WAITING:
             self._datagrams.append(data)
         self._arrived.set()
 
@@ -129,7 +129,11 @@ class _Socket(asyncio.DatagramProtocol):
         self._transport.sendto(data)
 
     async def receive(self, seconds: float | None) -> bytes:
-        """The next datagram, in order. Raises Unreachable for a refused port, ConnectionLost after `seconds`."""
+        """Return the next datagram, in order.
+
+        :raises Unreachable: the port refused the datagram.
+        :raises ConnectionLost: none arrived within `seconds`.
+        """
         with anyio.move_on_after(seconds):
             while not self._datagrams:
                 if self._error is not None:
@@ -142,8 +146,8 @@ class _Socket(asyncio.DatagramProtocol):
 
 def _datagram(template: UdpTemplate, call: Call) -> bytes:
     message = encode_request(template, call)
-    if len(message) > _LARGEST:
-        raise InvalidArguments(f"The request has {len(message)} bytes; a datagram holds {_LARGEST}.")
+    if len(message) > _MAX_BYTES:
+        raise InvalidArguments(f"The request has {len(message)} bytes. A datagram can have at most {_MAX_BYTES}.")
     return message
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from utcp_bridge.configuration.places import STDIN, is_url, read_place
 from utcp_bridge.dialects import Shape, detect, read_config, read_manual
-from utcp_bridge.dialects.fields import nearest, safe_name, sort_of, word
+from utcp_bridge.dialects.fields import safe_name, sort_of, word
 from utcp_bridge.dialects.positions import Path, lines_of
 from utcp_bridge.dialects.shapes import kind_key
 from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, suggest_name
@@ -25,7 +25,7 @@ from utcp_bridge.errors import ConfigError, ManualError, UtcpError
 from utcp_bridge.manuals.variables_needed import names_in_template, variables_of_tools
 from utcp_bridge.model import JsonObject, Trust, is_list, is_object
 from utcp_bridge.registry.listing import read_page
-from utcp_bridge.settings import BridgeSettings, ManualOptions
+from utcp_bridge.settings import BridgeSettings, ManualOptions, flat_settings, spellings, unknown_setting
 from utcp_bridge.validate.findings import Finding, Findings, Report
 from utcp_bridge.validate.manuals import check_manual, check_openapi, check_template
 from utcp_bridge.variables import Variables, flat_key, load_variable_loaders
@@ -275,19 +275,36 @@ def _check_settings(settings: Any, findings: Findings) -> None:
     if not is_object(settings):
         findings.error(("bridge",), f"`bridge` must be an object, not {sort_of(settings)}.")
         return
-    known = set(BridgeSettings.model_fields)
-    for key in [key for key in settings if key not in known]:
-        findings.error(("bridge", key), f"{word(key)!r} is not a setting.", nearest(key, known))
-    kept = {key: value for key, value in settings.items() if key in known}
-    _take_model_faults(BridgeSettings, kept, ("bridge",), findings)
+    paths: dict[str, tuple[str, ...]] = {}
+    for setting in spellings(settings):
+        if setting.key is None:
+            unknown = unknown_setting(setting.name)
+            findings.error(("bridge", *setting.path), unknown.message, unknown.remedy or "")
+        else:
+            paths[setting.key] = setting.path
+    try:
+        flat = flat_settings(settings)
+    except ConfigError as error:
+        findings.error(("bridge",), error.message, error.remedy or "")
+        return
+    kept = {key: value for key, value in flat.items() if key in paths}
+    for key, message in _model_faults(BridgeSettings, kept):
+        findings.error(("bridge", *paths.get(key, (key,))), message)
 
 
 def _take_model_faults(model: type[BaseModel], values: JsonObject, path: Path, findings: Findings) -> None:
+    for key, message in _model_faults(model, values):
+        findings.error((*path, key), message)
+
+
+def _model_faults(model: type[BaseModel], values: JsonObject) -> list[tuple[str, str]]:
+    """Return the key and the message of each fault."""
     try:
         model.model_validate(values)
     except ValidationError as error:
-        for fault in error.errors(include_input=False, include_url=False):
-            findings.error((*path, *fault["loc"][:1]), f"`{fault['loc'][0]}`: {fault['msg']}.")
+        faults = error.errors(include_input=False, include_url=False)
+        return [(str(fault["loc"][0]), f"`{fault['loc'][0]}`: {fault['msg']}.") for fault in faults]
+    return []
 
 
 def _note_variables(

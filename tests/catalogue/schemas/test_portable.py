@@ -1,4 +1,4 @@
-"""Schemas as hosts can bear them."""
+"""Schemas that every host accepts."""
 
 import copy
 
@@ -7,8 +7,9 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mcp.shared.inbound import find_invalid_x_mcp_header
 
-from utcp_bridge.catalogue.schemas.portable import portable_input, portable_output
+from utcp_bridge.catalogue.schemas.portable import fold_root, keep_valid_headers, portable_input, portable_output
 
 BIG = 16_384
 STRING = {"type": "string"}
@@ -40,7 +41,7 @@ def test_a_plain_schema_is_listed_as_it_is():
 @pytest.mark.parametrize(
     "schema", [None, True, "object", [], 3, {}, {"type": "string"}, {"type": ["string", "null"]}, {"$ref": "#/x"}]
 )
-def test_whatever_is_no_object_schema_is_listed_as_an_open_object(schema):
+def test_a_schema_that_is_not_of_an_object_is_listed_as_an_open_object(schema):
     assert listed(schema) == {"type": "object", "properties": {}}
 
 
@@ -109,11 +110,11 @@ def test_root_combinators_are_folded_and_kept_for_versions_that_allow_them():
         ({"description": "zero\u200bwidth \x1b[31mred"}, {"description": "zerowidth red"}),
     ],
 )
-def test_a_sub_schema_that_hosts_choke_on_is_rewritten(schema, expected):
+def test_a_sub_schema_that_hosts_refuse_is_rewritten(schema, expected):
     assert prop(schema) == expected
 
 
-def test_references_lead_to_definitions_and_nowhere_else():
+def test_references_lead_only_to_definitions():
     schema = {
         "type": "object",
         "properties": {
@@ -165,7 +166,7 @@ def test_a_reference_may_be_any_local_pointer_or_anchor(ref, target):
 @pytest.mark.parametrize(
     "ref", ["#/no/where", "#/list/9", "#/list/" + "9" * 5_000, "#none", "other.json", 3, "#/$defs/loop", "#/$defs/text"]
 )
-def test_a_reference_that_leads_nowhere_accepts_anything_and_is_reported(ref):
+def test_a_reference_without_a_target_accepts_any_value_and_is_reported(ref):
     schema = {
         "type": "object",
         "properties": {"p": {"$ref": ref}},
@@ -174,10 +175,10 @@ def test_a_reference_that_leads_nowhere_accepts_anything_and_is_reported(ref):
     }
     ported = portable_input(schema, BIG)
     assert ported.schema == {"type": "object", "properties": {"p": {}}}
-    assert ported.cut == ("a reference that is remote or leads nowhere",)
+    assert ported.cut == ("a reference that is remote or has no target",)
 
 
-def test_definitions_of_one_name_in_different_places_are_told_apart():
+def test_definitions_of_the_same_name_in_different_places_get_different_names():
     schema = {
         "type": "object",
         "properties": {"p": {"$ref": "#/$defs/X"}, "q": {"$ref": "#/definitions/X"}},
@@ -191,7 +192,7 @@ def test_a_reference_to_the_root_stays_one():
     assert prop({"$ref": "#"}) == {"$ref": "#"}
 
 
-def test_argument_names_that_hosts_refuse_are_renamed_and_can_be_turned_back():
+def test_argument_names_that_hosts_refuse_are_renamed_and_mapped_back():
     own = ["$top", "top", "filter[x]", "@odata.type", "größe", "ok.name-1", "[]", "x" * 65]
     schema = {
         "type": "object",
@@ -230,11 +231,11 @@ def test_keys_below_the_top_keep_their_names():
     }
 
 
-def test_a_key_that_utf_8_cannot_carry_is_left_out():
+def test_a_key_that_utf_8_cannot_encode_is_omitted():
     assert prop({"type": "object", "properties": {"\ud800": STRING, "ü": STRING}})["properties"] == {"ü": STRING}
 
 
-def test_depth_and_number_of_levels_are_bounded():
+def test_depth_and_number_of_levels_are_limited():
     deep = STRING
     for _ in range(200):
         deep = {"type": "array", "items": deep}
@@ -245,7 +246,7 @@ def test_depth_and_number_of_levels_are_bounded():
     cyclic["properties"]["self"] = cyclic
     for schema in (deep, shared, cyclic):
         ported = portable_input({"type": "object", "properties": {"p": schema}}, BIG)
-        assert "levels below a depth or number that no host needs" in ported.cut
+        assert "levels beyond a depth or number that no host needs" in ported.cut
         assert len(orjson.dumps(ported.schema)) <= BIG
 
 
@@ -268,7 +269,7 @@ def test_only_valid_header_annotations_are_listed():
     assert listed(schema)["properties"] == {"a": {"type": "string", "x-mcp-header": "Region"}, "b": {"type": "number"}}
 
 
-def test_the_keywords_that_conformance_checks_look_for_survive():
+def test_the_keywords_of_the_conformance_checks_are_kept():
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
@@ -299,7 +300,7 @@ def test_the_keywords_that_conformance_checks_look_for_survive():
         ("none", {}),
     ],
 )
-def test_an_output_that_is_no_object_is_wrapped(schema, inner):
+def test_an_output_that_is_not_an_object_is_wrapped(schema, inner):
     ported = portable_output(schema, BIG)
     assert ported.wrapped
     assert ported.schema == {"type": "object", "properties": {"result": inner}}
@@ -327,7 +328,7 @@ def test_an_object_output_is_relaxed_but_not_wrapped():
     }
 
 
-def test_an_output_with_properties_alone_is_an_object():
+def test_an_output_with_properties_and_no_type_is_an_object():
     assert portable_output({"properties": {"a": STRING}}, BIG).schema == {"type": "object", "properties": {"a": STRING}}
 
 
@@ -354,10 +355,133 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_whatever_a_provider_writes_is_listed_as_a_valid_object_schema(schema):
+def test_any_schema_of_a_provider_is_listed_as_a_valid_object_schema(schema):
     ported = portable_input(schema, 2_000)
     for form in (ported.schema, ported.composed, portable_output(schema, 2_000).schema):
         assert form["type"] == "object"
         assert len(orjson.dumps(form)) <= 2_000
         jsonschema_rs.validator_for(form, validate_formats=False)
     assert not ported.schema.keys() & {"anyOf", "allOf", "oneOf", "not", "if"}
+
+
+TEXT, INTEGER = {"type": "string"}, {"type": "integer"}
+
+
+def folded(schema, definitions=None):
+    result, was_folded = fold_root({"type": "object", "properties": {}, **schema}, definitions or {})
+    assert was_folded
+    return result["properties"], result.get("required")
+
+
+def test_a_schema_without_combinators_is_left_alone():
+    schema = {"type": "object", "properties": {"a": TEXT}}
+    assert fold_root(schema, {}) == (schema, False)
+    assert fold_root(schema, {})[0] is schema
+
+
+def test_all_of_adds_properties_and_what_they_require():
+    schema = {
+        "properties": {"a": TEXT},
+        "required": ["a"],
+        "allOf": [{"properties": {"b": INTEGER}, "required": ["b", "a"]}],
+    }
+    assert folded(schema) == ({"a": TEXT, "b": INTEGER}, ["a", "b"])
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "oneOf"])
+def test_alternatives_require_only_what_all_of_them_require(keyword):
+    branches = [
+        {"properties": {"a": TEXT, "c": TEXT}, "required": ["a", "c"]},
+        {"properties": {"b": INTEGER}, "required": ["c", "b"]},
+    ]
+    assert folded({keyword: branches}) == ({"a": TEXT, "c": TEXT, "b": INTEGER}, ["c"])
+
+
+def test_branches_that_are_references_are_followed():
+    definitions = {"one": {"properties": {"a": TEXT}, "required": ["a"]}}
+    assert folded({"allOf": [{"$ref": "#/$defs/one"}, {"$ref": "#/$defs/none"}]}, definitions) == ({"a": TEXT}, ["a"])
+
+
+def test_conditions_add_optional_properties():
+    schema = {
+        "if": {"properties": {"x": TEXT}},
+        "then": {"properties": {"a": TEXT}, "required": ["a"]},
+        "else": {"properties": {"b": INTEGER}},
+        "dependentSchemas": {"x": {"properties": {"c": TEXT}}},
+    }
+    assert folded(schema) == ({"a": TEXT, "b": INTEGER, "c": TEXT}, None)
+
+
+def test_a_required_name_without_a_property_is_not_listed_as_required():
+    assert folded({"anyOf": [{"required": ["ghost"]}]}) == ({}, None)
+
+
+def test_a_property_that_branches_describe_differently_gets_any_of():
+    branches = [{"properties": {"a": sub}} for sub in (TEXT, INTEGER, INTEGER, {"type": "null"})]
+    assert folded({"oneOf": branches})[0] == {"a": {"anyOf": [TEXT, INTEGER, {"type": "null"}]}}
+
+
+def test_an_empty_property_in_a_branch_does_not_hide_the_one_of_another_branch():
+    assert folded({"allOf": [{"properties": {"a": {}}}, {"properties": {"a": TEXT}}, {"properties": {"a": {}}}]})[
+        0
+    ] == {"a": TEXT}
+
+
+def test_the_values_of_a_discriminator_are_combined():
+    branches = [
+        {"properties": {"kind": {"type": "string", "const": "cat"}}},
+        {"properties": {"kind": {"type": "string", "enum": ["dog", "cat"]}}},
+    ]
+    assert folded({"oneOf": branches})[0] == {"kind": {"type": "string", "enum": ["cat", "dog"]}}
+
+
+def test_root_keywords_that_hosts_refuse_are_removed():
+    schema = {"type": "object", "properties": {}, "not": {}, "enum": [{}], "const": {}, "allOf": [{}]}
+    assert fold_root(schema, {})[0] == {"type": "object", "properties": {}}
+
+
+@pytest.mark.timeout(5)
+def test_branches_that_multiply_are_cut_in_time():
+    definitions = {"a": {"allOf": [{"$ref": "#/$defs/a"}] * 20}}
+    assert folded({"allOf": [{"$ref": "#/$defs/a"}] * 20, "properties": {"x": TEXT}}, definitions) == (
+        {"x": TEXT},
+        None,
+    )
+
+
+HEADER = {"type": "string", "x-mcp-header": "Region"}
+BARE = {"type": "string"}
+
+
+def test_a_valid_header_annotation_below_another_property_stays():
+    schema = {"type": "object", "properties": {"a": {"type": "object", "properties": {"b": HEADER}}}}
+    assert keep_valid_headers(schema) == schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "kept"),
+    [
+        ({"x-mcp-header": "Root"}, {}),
+        ({"properties": {"a": {"type": "number", "x-mcp-header": "N"}}}, {"properties": {"a": {"type": "number"}}}),
+        ({"properties": {"a": {"x-mcp-header": "N"}}}, {"properties": {"a": {}}}),
+        ({"properties": {"a": {**BARE, "x-mcp-header": "no token"}}}, {"properties": {"a": BARE}}),
+        ({"properties": {"a": {**BARE, "x-mcp-header": 3}}}, {"properties": {"a": BARE}}),
+        ({"properties": {"a": {**BARE, "x-mcp-header": ""}}}, {"properties": {"a": BARE}}),
+        (
+            {"properties": {"a": HEADER, "b": {**BARE, "x-mcp-header": "REGION"}}},
+            {"properties": {"a": HEADER, "b": BARE}},
+        ),
+        ({"properties": {"a": {"items": HEADER}}}, {"properties": {"a": {"items": BARE}}}),
+        ({"anyOf": [{"properties": {"a": HEADER}}]}, {"anyOf": [{"properties": {"a": BARE}}]}),
+        ({"$defs": {"d": {"properties": {"a": HEADER}}}}, {"$defs": {"d": {"properties": {"a": BARE}}}}),
+    ],
+)
+def test_an_invalid_header_annotation_is_removed(schema, kept):
+    assert find_invalid_x_mcp_header(schema) is not None
+    assert keep_valid_headers(schema) == kept
+    assert find_invalid_x_mcp_header(kept) is None
+
+
+def test_data_that_looks_like_a_header_annotation_stays():
+    schema = {"properties": {"a": {"type": "object", "default": {"x-mcp-header": "x"}}}}
+    assert keep_valid_headers(schema) == schema

@@ -1,4 +1,4 @@
-"""Schemas cut to a size."""
+"""Cutting schemas to a size."""
 
 import orjson
 import pytest
@@ -38,7 +38,7 @@ LONG = "word " * 100
         ),
     ],
 )
-def test_what_a_model_misses_least_goes_first(bulk, lost):
+def test_what_a_model_needs_least_is_cut_first(bulk, lost):
     schema = {"type": "object", "properties": {"keep": {"type": "string", "description": "Stay."}, "bulk": bulk}}
     fitted, cut = fit(schema, 600)
     assert cut == lost
@@ -47,7 +47,7 @@ def test_what_a_model_misses_least_goes_first(bulk, lost):
     assert fitted["properties"]["bulk"]["type"] == bulk["type"]
 
 
-def test_a_long_enum_leaves_its_first_values_as_words():
+def test_a_long_enum_becomes_a_description_with_its_first_values():
     schema = {
         "type": "object",
         "properties": {"a": {"description": "Pick.", "enum": [f"v{number}" for number in range(400)]}},
@@ -56,7 +56,7 @@ def test_a_long_enum_leaves_its_first_values_as_words():
     assert described == {"description": "Pick. One of 400 values: v0, v1, v2, v3, v4, v5, v6, v7, …"}
 
 
-def test_definitions_that_nothing_refers_to_any_more_are_dropped():
+def test_definitions_without_a_reference_are_removed():
     deep = nested(10, {"$ref": "#/$defs/deep"})
     schema = {
         "type": "object",
@@ -79,14 +79,14 @@ def test_references_in_lists_keep_their_definitions():
     assert set(fitted["$defs"]) == {"a"}
 
 
-def test_types_alone_are_left_before_optional_arguments_go():
+def test_descriptions_are_cut_before_optional_arguments():
     properties = {f"p{number}": {"type": "string", "default": "d" * 50} for number in range(20)}
     fitted, cut = fit({"type": "object", "properties": properties}, 700)
     assert fitted["properties"] == {name: {"type": "string"} for name in properties}
     assert cut[-1] == "everything but types"
 
 
-def test_required_arguments_go_last():
+def test_required_arguments_are_cut_last():
     properties = {f"p{number}": {"type": "string"} for number in range(100)}
     fitted, cut = fit({"type": "object", "properties": properties, "required": ["p7"]}, 200)
     assert fitted["properties"] == {"p7": {"type": "string"}}
@@ -100,7 +100,7 @@ def test_a_schema_that_never_fits_becomes_an_open_object():
     assert cut[-1] == "the whole schema"
 
 
-def test_a_schema_that_json_cannot_carry_becomes_an_open_object():
+def test_a_schema_that_json_cannot_represent_becomes_an_open_object():
     assert fit({"type": "object", "properties": {"\ud800": {}}}, 9_999)[0] == {"type": "object", "properties": {}}
 
 
@@ -120,7 +120,7 @@ def test_every_sub_schema_is_visited_once():
     assert sorted(seen) == [0, 1, 1, 2, 3, 3, 4]
 
 
-def test_an_output_schema_keeps_names_and_types_of_its_upper_levels_longest():
+def test_an_output_schema_loses_names_and_types_of_its_upper_levels_last():
     leaf = {"type": "string", "description": "What it is. " * 5, "format": "uri"}
     inner = {"type": "object", "properties": {f"inner{number}": leaf for number in range(5)}}
     schema = {"type": "object", "properties": {f"member{number}": inner for number in range(8)}}

@@ -25,7 +25,7 @@ def test_arguments_become_flags(arguments: dict[str, Any], words: list[str]) -> 
     assert flags(arguments) == words
 
 
-def test_a_value_as_one_word() -> None:
+def test_a_value_is_written_as_one_word() -> None:
     assert [argument_text(value) for value in (None, "a b", True, 3, [1])] == ["", "a b", "true", "3", "[1]"]
 
 
@@ -46,12 +46,12 @@ def test_each_element_is_one_word(elements: list[str], arguments: dict[str, Any]
 
 
 @pytest.mark.parametrize("elements", [["{{x}}"], ["-n", "1", "{{x}}"], ["--n=1", "{{x}}"]])
-def test_a_value_that_looks_like_an_option_is_refused_where_nothing_guards_it(elements: list[str]) -> None:
-    with pytest.raises(InvalidArguments, match="'-rf' would be taken for an option"):
+def test_a_value_that_looks_like_an_option_is_refused(elements: list[str]) -> None:
+    with pytest.raises(InvalidArguments, match="would read the value '-rf' as an option"):
         ArgvTemplate(elements).render({"x": "-rf"})
 
 
-def test_an_argument_within_a_word_has_to_be_there() -> None:
+def test_an_argument_within_a_word_is_required() -> None:
     with pytest.raises(InvalidArguments, match="'x'"):
         ArgvTemplate(["a={{x}}"]).render({})
 
@@ -67,13 +67,13 @@ def test_an_argument_within_a_word_has_to_be_there() -> None:
          '"${__UTCP_ARG_0}" "${__UTCP_ARG_1}" "${__UTCP_ARG_0}"'),
     ],
 )  # fmt: skip
-def test_placeholders_are_quoted_for_where_they_stand(command: str, written: str) -> None:
+def test_placeholders_are_quoted_for_their_position(command: str, written: str) -> None:
     script = bash_script([CommandStep(command=command)], [0])
     assert written in script.text
     assert script.environment({"a": [1], "b": "x"})["__UTCP_ARG_0"] == "[1]"
 
 
-def test_the_environment_carries_absent_arguments_as_empty() -> None:
+def test_missing_arguments_are_empty_in_the_environment() -> None:
     script = bash_script([CommandStep(command="echo UTCP_ARG_a_UTCP_END")], [])
     assert script.environment({}) == {"__UTCP_ARG_0": ""}
     assert "in 0) ;;" in script.text

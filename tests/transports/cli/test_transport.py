@@ -1,4 +1,4 @@
-"""The shared suite against real processes: every form of command, hostile arguments, and no survivors."""
+"""The shared suite against real processes: each form of command, hostile arguments, and no process that survives."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class CliPeer(Peer):
         await anyio.to_thread.run_sync((self.root / "arrived").read_bytes, abandon_on_cancel=True)
 
     async def gone(self) -> None:
-        """The pipe ends when nobody who wrote to it is alive."""
+        """Wait until no process is alive that could write to the pipe."""
         os.set_blocking(self._gone, True)
         assert await anyio.to_thread.run_sync(os.read, self._gone, 1, abandon_on_cancel=True) == b""
 
@@ -131,7 +131,7 @@ async def test_directories_and_variables_persist_from_step_to_step(tmp_path: Pat
     assert value == f"{tmp_path / 'sub'} 5 "
 
 
-async def test_outputs_are_shown_as_asked() -> None:
+async def test_outputs_are_shown_as_configured() -> None:
     template = steps("echo one", "echo two", 'echo "three after $CMD_0_OUTPUT"')
     template["commands"][0]["append_to_final_output"] = True
     template["commands"][1]["append_to_final_output"] = False
@@ -158,13 +158,13 @@ async def test_hostile_values_stay_one_word_without_a_shell(tmp_path: Path) -> N
     assert [path async for path in anyio.Path(tmp_path).iterdir()] == []
 
 
-async def test_lists_expand_and_absent_arguments_leave_their_word_out() -> None:
+async def test_lists_expand_and_missing_arguments_remove_their_word() -> None:
     template = argv("printf", "<%s>", "{{items}}", "{{nothing}}", "x={{n|default:7}}")
     assert await _call(template, {"items": ["a", 1, True]}) == "<a><1><true><x=7>"
 
 
 @pytest.mark.parametrize("value", ["a\0b", "x" * 200_000])
-async def test_a_value_that_no_command_can_be_given_is_the_callers_fault(value: str) -> None:
+async def test_a_value_that_cannot_be_passed_is_the_callers_error(value: str) -> None:
     with pytest.raises(InvalidArguments):
         await _call(argv("printf", "%s", "{{v}}"), {"v": value})
 
@@ -189,7 +189,7 @@ async def test_stdin_is_closed_or_filled_by_its_template() -> None:
     assert await _call(argv("true", stdin_template="{{q}}"), {"q": "x" * 1_000_000}) == ""
 
 
-async def test_a_command_sees_only_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_command_sees_only_its_own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_SECRET", "s3cret-value")
     seen = await _call(argv("env", env_vars={"GIVEN": "1"}))
     assert "GIVEN=1" in seen
@@ -205,7 +205,7 @@ async def test_output_above_the_limit_ends_the_command() -> None:
             await _call(argv("sh", "-c", f"yes{stream}"), max_reply_bytes=1000)
 
 
-async def test_grandchildren_and_deaf_children_end_with_the_call(tmp_path: Path) -> None:
+async def test_grandchildren_and_children_that_ignore_sigterm_end_with_the_call(tmp_path: Path) -> None:
     script = "trap '' TERM; (trap '' TERM; exec sleep 1000) & echo $! >pid; wait"
     async with open_services(root=tmp_path) as services:
         transport = CliTransport(services)
@@ -216,7 +216,7 @@ async def test_grandchildren_and_deaf_children_end_with_the_call(tmp_path: Path)
 
 
 def is_running(process: int) -> bool:
-    """Whether a process is alive; one that ended and waits for its parent to notice is not."""
+    """Return whether a process is alive; a zombie is not."""
     try:
         status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -224,7 +224,7 @@ def is_running(process: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
-async def test_a_grandchild_that_holds_the_output_does_not_hold_the_call(tmp_path: Path) -> None:
+async def test_a_grandchild_that_keeps_the_output_open_does_not_delay_the_call(tmp_path: Path) -> None:
     assert await _call(argv("sh", "-c", "sleep 1000 & echo done"), root=tmp_path) == "done"
 
 
@@ -252,7 +252,7 @@ async def test_a_manual_may_be_printed_line_by_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "template", [argv("no-such-command"), argv("/etc/hostname"), argv("true", cwd="no/such/folder")]
 )
-async def test_a_command_that_cannot_be_started_says_what_to_check(template: JsonObject) -> None:
+async def test_the_error_of_a_missing_command_says_what_to_check(template: JsonObject) -> None:
     with pytest.raises(Unreachable, match="working_dir"):
         await _call(template)
 
@@ -263,13 +263,13 @@ def test_a_template_has_exactly_one_form(fields: JsonObject) -> None:
         make_target(CliTransport, fields)
 
 
-def test_a_command_has_no_endpoint_and_promises_nothing() -> None:
+def test_a_command_has_no_endpoint_and_no_safe_hints() -> None:
     template = make_target(CliTransport, {"command": "true"}).template
     assert CliTransport.endpoint(template) is None
     assert CliTransport.annotations(template) == {"openWorldHint": True}
 
 
-async def test_what_must_be_there_is_the_command_on_its_own_path(tmp_path: Path) -> None:
+async def test_the_need_is_the_command_on_its_own_path(tmp_path: Path) -> None:
     async with open_services(root=tmp_path) as services:
         transport = CliTransport(services)
         fields = {"command_name": "run it", "working_dir": "bin", "env_vars": {"PATH": "/opt"}}

@@ -44,7 +44,7 @@ def status(code: str, text: str = "", *metadata: tuple[str, bytes]) -> Any:
         ("NOT_FOUND", "no", Rejected),
     ],
 )
-def test_a_status_becomes_the_error_of_whoever_is_at_fault(code: str, text: str, expected: type[UtcpError]) -> None:
+def test_each_status_maps_to_its_error(code: str, text: str, expected: type[UtcpError]) -> None:
     error = translate(status(code, text), "host:1")
     assert type(error) is expected
     assert "host:1" in str(error)
@@ -61,7 +61,7 @@ def options(port: int, **fields: Any) -> ChannelOptions:
     return ChannelOptions(port=port, **given)
 
 
-async def test_a_channel_goes_to_the_address_that_the_gate_checked() -> None:
+async def test_a_channel_connects_to_the_address_that_the_guard_checked() -> None:
     async def resolver(_host: str, _port: int) -> list[str]:
         return ["127.0.0.1"]
 
@@ -76,19 +76,19 @@ async def test_a_channel_goes_to_the_address_that_the_gate_checked() -> None:
             await channel.close()
 
 
-async def test_the_gate_refuses_an_address_that_is_not_public() -> None:
+async def test_the_guard_refuses_an_address_that_is_not_public() -> None:
     source = Source(name="peer", trust=Trust.REMOTE, origin="grpc://orders.example.com:1")
     with pytest.raises(PolicyError, match="loopback"):
         await open_channel(options(1), Guard(), source)
 
 
-async def test_a_certificate_that_cannot_be_read_is_named() -> None:
+async def test_the_error_names_a_certificate_that_cannot_be_read() -> None:
     source = Source(name="peer", allow_networks=LOOPBACK)
     with pytest.raises(ConfigError, match=r"nothing\.pem"):
         await open_channel(options(1, use_ssl=True, ca_cert="nothing.pem"), Guard(), source)
 
 
-def test_ipv6_addresses_stand_in_brackets() -> None:
+def test_ipv6_addresses_are_in_brackets() -> None:
     assert options(7, host="::1").address == "[::1]:7"
 
 

@@ -24,7 +24,7 @@ def add_field(message: Any, name: str, type_name: str) -> None:
     message.field.add(name=name, number=len(message.field) + 1, type=11, label=1, type_name=type_name)
 
 
-def test_a_compilers_file_is_taken_as_it_is() -> None:
+def test_a_compiled_file_is_used_unchanged() -> None:
     pool = build_pool([file_descriptor()])
     assert [method.name for method in pool.FindServiceByName("shop.Orders").methods][:2] == ["Echo", "Count"]
 
@@ -53,7 +53,7 @@ def test_relative_names_without_dependencies_are_resolved_from_the_inside_out() 
     assert pool.FindServiceByName("p.q.S").methods[0].output_type.full_name == "p.q.Outer.Inner"
 
 
-def test_a_servers_own_copy_of_a_well_known_type_gives_way_to_ours() -> None:
+def test_a_servers_copy_of_a_well_known_type_is_replaced_by_ours() -> None:
     theirs = file("google_protobuf", "google.protobuf")
     stamp = theirs.message_type.add(name="Timestamp")
     stamp.field.add(name="secondsRenamed", number=1, type=3, label=1)
@@ -74,7 +74,7 @@ def test_nested_enumerations_and_extensions_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", [".no.such.Type", "Nothing"])
-def test_a_type_that_nobody_defines_is_named(name: str) -> None:
+def test_the_error_names_an_undefined_type(name: str) -> None:
     made = file("x", "x")
     add_field(made.message_type.add(name="M"), "f", name)
     with pytest.raises(ManualError, match=name.strip(".")):
@@ -86,11 +86,11 @@ def test_files_that_contradict_one_another_are_refused() -> None:
     for made in (one, two):
         made.message_type.add(name="Same")
     add_field(two.message_type.add(name="User"), "f", "Same")
-    with pytest.raises(ManualError, match="do not fit together"):
+    with pytest.raises(ManualError, match="contradict one another"):
         build_pool([one, two])
 
 
-def test_all_well_known_files_are_there() -> None:
+def test_all_well_known_files_are_available() -> None:
     assert {"google/protobuf/any.proto", "google/protobuf/descriptor.proto"} <= well_known_files().keys()
 
 
@@ -115,7 +115,7 @@ service S {
 """
 
 
-async def test_comments_are_found_by_the_full_name_of_what_they_stand_beside(tmp_path: Path) -> None:
+async def test_comments_are_found_by_the_full_name_of_their_element(tmp_path: Path) -> None:
     (tmp_path / "m.proto").write_text(TEXT, encoding="utf-8")
     files = descriptor_pb2.FileDescriptorSet.FromString(await compile_protos(["m.proto"], [], tmp_path)).file
     assert comments_of(files) == {
@@ -134,7 +134,7 @@ async def compiled(root: Path, *files: str, imports: tuple[str, ...] = ()) -> li
     return [file.name for file in found.file]
 
 
-async def test_imports_are_found_beside_the_file_or_in_the_folders_named(tmp_path: Path) -> None:
+async def test_imports_are_found_next_to_the_file_or_in_import_paths(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "base.proto").write_text('syntax = "proto3"; message B {}', encoding="utf-8")
@@ -145,7 +145,9 @@ async def test_imports_are_found_beside_the_file_or_in_the_folders_named(tmp_pat
         await compiled(tmp_path, "a/user.proto")
 
 
-async def test_without_the_extra_its_install_line_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_extra_the_error_has_its_install_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(grpc_descriptors, "find_spec", lambda _name: None)
     with pytest.raises(MissingExtra, match=r"utcp-bridge\[proto\]"):
         await compile_protos(["x.proto"], [], tmp_path)
@@ -156,7 +158,7 @@ def is_unimplemented(error: Exception) -> bool:
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
-async def test_services_and_their_types_are_learnt_and_the_servers_own_left_out(version: str) -> None:
+async def test_reflection_finds_services_and_types_but_not_its_own_service(version: str) -> None:
     async with (
         GrpcService(reflection=version) as service,
         grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
@@ -181,7 +183,7 @@ async def test_a_service_that_reflection_cannot_describe_does_not_hide_the_other
             await reflect(channel, lambda name: name == "lost.Service", is_unimplemented)
 
 
-async def test_services_that_nobody_wants_are_none() -> None:
+async def test_no_matching_service_is_an_error() -> None:
     async with GrpcService() as service, grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
         with pytest.raises(ManualError, match="service_name"), anyio.fail_after(5):
             await reflect(channel, lambda _name: False, is_unimplemented)
@@ -196,7 +198,7 @@ async def test_a_server_without_reflection_names_the_remedy() -> None:
             await reflect(channel, lambda _name: True, is_unimplemented)
 
 
-async def test_other_faults_pass() -> None:
+async def test_errors_of_the_channel_are_not_caught() -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:9", options=[("grpc.enable_retries", 0)]) as channel:
         with pytest.raises(grpc.aio.AioRpcError), anyio.fail_after(20):
             await reflect(channel, lambda _name: True, is_unimplemented)

@@ -19,7 +19,7 @@ def test_the_fixed_services_messages_have_the_bytes_of_its_proto_file() -> None:
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
-def test_reflection_messages_have_the_numbers_of_their_proto_file(version: str) -> None:
+def test_reflection_messages_have_the_field_numbers_of_their_proto_file(version: str) -> None:
     messages = reflection_messages(version)
     request = messages["ServerReflectionRequest"](list_services="*")
     assert request.SerializeToString() == b"\x3a\x01*"
@@ -33,7 +33,7 @@ def test_a_status_carries_its_details_as_name_and_bytes() -> None:
     assert (status.code, status.message, status.details[0].type_url, status.details[0].value) == (9, "m", "t", b"v")
 
 
-def test_a_descriptor_gives_its_class() -> None:
+def test_a_descriptor_has_a_message_class() -> None:
     empty = utcp_messages()["Empty"]
     assert message_class(empty.DESCRIPTOR) is empty
 

@@ -58,13 +58,13 @@ def test_arguments_become_messages_and_replies_values() -> None:
 
 
 @pytest.mark.parametrize(("name", "arguments"), [("Echo", {"no": 1}), ("Join", {}), ("Join", {"messages": [7]})])
-def test_arguments_that_do_not_fit_are_refused(name: str, arguments: dict[str, Any]) -> None:
+def test_arguments_that_do_not_match_are_refused(name: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidArguments):
         build_requests(method(name), arguments)
 
 
-def test_bytes_that_are_no_message_are_malformed() -> None:
-    with pytest.raises(MalformedReply, match="no Item"):
+def test_bytes_that_are_not_a_message_are_malformed() -> None:
+    with pytest.raises(MalformedReply, match="type Item"):
         parse_message(ITEM, b"\xff\xff")
 
 
@@ -88,12 +88,12 @@ def test_a_result_of_the_fixed_service_is_json_or_text(text: str, value: Any) ->
 
 
 @pytest.mark.anyio
-async def test_requests_of_a_stream_come_one_by_one() -> None:
+async def test_requests_of_a_stream_are_sent_one_by_one() -> None:
     assert [one async for one in each([1, 2])] == [1, 2]
 
 
 def message(**fields: Any) -> Any:
-    """A message of these fields: name = (type number, type name, repeated)."""
+    """Return a message type with these fields: name = (type number, type name, repeated)."""
     file = descriptor_pb2.FileDescriptorProto(name="m.proto", package="m", syntax="proto3")
     made = file.message_type.add(name="M")
     for number, (name, (kind, type_name, repeated)) in enumerate(fields.items(), 1):
@@ -103,7 +103,7 @@ def message(**fields: Any) -> Any:
     return build_pool([file]).FindMessageTypeByName("m.M")
 
 
-def test_a_message_within_itself_is_a_definition() -> None:
+def test_a_recursive_message_is_a_definition() -> None:
     schema = message_schema(ITEM.DESCRIPTOR)
     assert schema["properties"]["children"] == {"type": "array", "items": {"$ref": "#/$defs/shop.Item"}}
     assert schema["$defs"]["shop.Item"]["properties"]["children"]["items"] == {"$ref": "#/$defs/shop.Item"}
@@ -112,7 +112,7 @@ def test_a_message_within_itself_is_a_definition() -> None:
     assert not validator.is_valid({"children": [{"kind": "NO_SUCH_KIND"}]})
 
 
-def test_names_are_those_of_json_or_of_the_proto_file() -> None:
+def test_names_come_from_json_or_from_the_proto_file() -> None:
     assert "bigNumber" in message_schema(ITEM.DESCRIPTOR)["properties"]
     assert "big_number" in message_schema(ITEM.DESCRIPTOR, proto_names=True)["properties"]
 
@@ -148,12 +148,12 @@ def test_null_values_and_maps() -> None:
     assert fields == {"type": "object", "additionalProperties": {}}
 
 
-def test_alternatives_are_told_in_words() -> None:
+def test_oneof_alternatives_are_described_in_words() -> None:
     assert message_schema(struct_pb2.Value.DESCRIPTOR)["description"].startswith(
         "At most one of nullValue, numberValue"
     )
 
 
-def test_a_flood_of_messages_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_definitions_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_tools, "_MAX_DEFINITIONS", 0)
     assert message_schema(ITEM.DESCRIPTOR)["properties"]["children"] == {"type": "array", "items": {"type": "object"}}

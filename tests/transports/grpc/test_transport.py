@@ -189,13 +189,15 @@ async def test_streams_go_in_and_out() -> None:
 @pytest.mark.parametrize(
     ("method", "arguments", "words"),
     [
-        ("Echo", {"nothing": 1}, "no Item"),
-        ("Echo", {"n": "x"}, "no Item"),
-        ("Join", {}, "messages"),
+        ("Echo", {"nothing": 1}, "do not match Item"),
+        ("Echo", {"n": "x"}, "do not match Item"),
+        ("Join", {}, "`messages` must be a list"),
         ("Join", {"messages": [1]}, "Item"),
     ],
 )
-async def test_arguments_that_do_not_fit_are_the_callers_fault(method: str, arguments: JsonObject, words: str) -> None:
+async def test_arguments_that_do_not_match_are_the_callers_error(
+    method: str, arguments: JsonObject, words: str
+) -> None:
     async with GrpcService() as service:
         with pytest.raises(InvalidArguments, match=words):
             await _run(service, method, arguments)
@@ -259,18 +261,18 @@ async def test_a_server_without_reflection_names_the_remedy() -> None:
             await _discover(service, wire="utcp")
 
 
-async def test_a_descriptor_set_takes_the_place_of_reflection(tmp_path: Path) -> None:
+async def test_a_descriptor_set_replaces_reflection(tmp_path: Path) -> None:
     (tmp_path / "shop.pb").write_bytes(descriptor_pb2.FileDescriptorSet(file=[file_descriptor()]).SerializeToString())
     (tmp_path / "junk.pb").write_bytes(b"\xff\xff")
     async with GrpcService(reflection=None) as service:
         assert len(await _discover(service, root=tmp_path, descriptor_set="shop.pb")) == 8
         assert await _run(service, "Echo", {"n": 7}, root=tmp_path, descriptor_set="shop.pb") == {"n": 7}
-        for name, words in (("missing.pb", "cannot be read"), ("junk.pb", "no descriptor set")):
+        for name, words in (("missing.pb", "cannot be read"), ("junk.pb", "not a descriptor set")):
             with pytest.raises(ConfigError, match=words):
                 await _discover(service, root=tmp_path, descriptor_set=name)
 
 
-async def test_service_and_method_choose_the_tools() -> None:
+async def test_service_and_method_names_select_the_tools() -> None:
     async with GrpcService() as service:
         [tool] = await _discover(service, service_name="Orders", method_name="Echo")
         assert tool["name"] == "Orders_Echo"
@@ -339,7 +341,7 @@ async def test_proto_files_describe_a_server_without_reflection(tmp_path: Path) 
         assert await _run(service, "Count", {"n": 2}, **fields) == [{}, {"n": 1}]
 
 
-async def test_proto_files_that_are_missing_or_do_not_compile_say_so(tmp_path: Path) -> None:
+async def test_missing_or_broken_proto_files_are_reported(tmp_path: Path) -> None:
     (tmp_path / "broken.proto").write_text('syntax = "proto3";\nmessage {', encoding="utf-8")
     async with GrpcService() as service:
         with pytest.raises(ConfigError, match=r"no file 'missing\.proto'"):
@@ -348,7 +350,7 @@ async def test_proto_files_that_are_missing_or_do_not_compile_say_so(tmp_path: P
             await _discover(service, proto_files=["broken.proto"], root=tmp_path)
 
 
-async def test_what_must_be_there_is_the_server_with_the_templates_own_tls(tmp_path: Path) -> None:
+async def test_the_need_is_the_server_with_the_templates_tls_options(tmp_path: Path) -> None:
     async with open_services(root=tmp_path) as services:
         transport = GrpcTransport(services)
         plain = make_target(transport, {"host": "127.0.0.1", "port": 7})

@@ -33,13 +33,13 @@ def test_a_command_may_be_words_a_list_or_a_line(raw: dict[str, Any], command: s
 
 
 @pytest.mark.parametrize("raw", [{}, {"command": "x", "url": "https://a.example"}, "text"])
-def test_a_server_is_reached_in_exactly_one_way(raw: Any) -> None:
+def test_a_server_has_either_a_command_or_a_url(raw: Any) -> None:
     with pytest.raises(ValidationError):
         McpServer.model_validate(raw)
 
 
 def test_a_configuration_names_at_least_one_server_and_shows_no_secret() -> None:
-    with pytest.raises(ValidationError, match="names no server"):
+    with pytest.raises(ValidationError, match="must name at least one server"):
         McpServers.model_validate({"mcpServers": {}})
     server = McpServer.model_validate(
         {"url": "https://u:s3cret@a.example", "headers": {"X": "s3cret"}, "env": {"K": "s3cret"}}
@@ -47,7 +47,7 @@ def test_a_configuration_names_at_least_one_server_and_shows_no_secret() -> None
     assert "s3cret" not in repr(server)
 
 
-def test_a_tool_keeps_what_it_says_of_itself() -> None:
+def test_a_tool_keeps_its_description_and_schemas() -> None:
     listed = {
         "name": "t",
         "title": "T",
@@ -63,7 +63,7 @@ def test_a_tool_keeps_what_it_says_of_itself() -> None:
     assert "outputs" not in bare
 
 
-def test_a_token_goes_beside_the_headers_and_gives_way_to_one_of_theirs() -> None:
+def test_a_token_is_added_to_the_headers_unless_they_have_one() -> None:
     server = {"url": "http://mcp.example/", "auth_token": "t0ken"}
     plain = McpServer.model_validate({**server, "headers": {"X-A": "1"}})
     assert plain.all_headers == {"X-A": "1", "Authorization": "Bearer t0ken"}
@@ -71,7 +71,7 @@ def test_a_token_goes_beside_the_headers_and_gives_way_to_one_of_theirs() -> Non
     assert own.all_headers == {"Authorization": "Basic x"}
 
 
-def test_a_message_to_a_server_over_http_names_its_headers_alone():
+def test_a_preview_over_http_shows_only_the_names_of_headers():
     server = McpServer(url="https://mcp.example.com/mcp", headers={"X-Region": "eu"}, auth_token="abc")
     credentials = Credentials(parse_auth({"api_key": "${KEY}"}), frozenset({"https://mcp.example.com"}))
     request = message_to(server, "resources/read", {"uri": "memo://a"}, credentials)
@@ -80,7 +80,7 @@ def test_a_message_to_a_server_over_http_names_its_headers_alone():
     assert orjson.loads(request.messages[0])["params"] == {"uri": "memo://a"}
 
 
-def test_each_resource_is_a_tool_without_arguments_under_a_name_of_its_own() -> None:
+def test_each_resource_is_a_tool_without_arguments_with_its_own_name() -> None:
     resources = [
         {"name": "a b", "uri": "x://1"},
         {"name": "a.b", "uri": "x://2", "description": "Two."},
@@ -101,7 +101,7 @@ def test_a_templates_variables_are_arguments() -> None:
     assert set(tool["inputs"]["properties"]) == {"id", "lang"}
 
 
-def test_one_part_is_text_or_bytes_and_several_are_blocks() -> None:
+def test_one_part_is_text_or_bytes_and_several_parts_are_blocks() -> None:
     text, blob = {"uri": "x://1", "text": "hi"}, {"uri": "x://1", "blob": base64.b64encode(b"\x00").decode()}
     assert resource_value([text]) == "hi"
     assert resource_value([blob]) == Binary(b"\x00", "application/octet-stream")

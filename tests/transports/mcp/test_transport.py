@@ -48,7 +48,7 @@ def servers(**named: JsonObject) -> JsonObject:
 class McpPeer(Peer):
     transport = McpTransport
     impossible = {  # noqa: RUF012
-        "malformed": "what is no JSON-RPC is passed over by the protocol's own rules",
+        "malformed": "the protocol ignores lines that are not JSON-RPC",
         "oversized": "content of an MCP server is capped when it is given on",
     }
 
@@ -123,7 +123,7 @@ async def _call(
     return await transport.call(bound, make_call(arguments), emit)
 
 
-async def test_a_childs_tools_keep_their_schemas_and_annotations() -> None:
+async def test_tools_of_a_child_process_keep_their_schemas_and_annotations() -> None:
     async def use(transport: McpTransport, target: Any) -> list[JsonObject]:
         return (await transport.discover(target)).content["tools"]
 
@@ -134,7 +134,7 @@ async def test_a_childs_tools_keep_their_schemas_and_annotations() -> None:
     assert echo["overlay"] == {"server": "one", "tool_name": "echo"}
 
 
-async def test_same_named_tools_of_two_servers_reach_their_own_and_a_dead_server_is_a_fault() -> None:
+async def test_equal_tool_names_reach_their_own_servers_and_a_dead_server_is_a_fault() -> None:
     async def use(transport: McpTransport, target: Any) -> None:
         content = (await transport.discover(target)).content
         assert [fault.where for fault in content["faults"]] == ["MCP server 'dead'"]
@@ -176,7 +176,7 @@ async def test_a_server_that_died_is_started_again_by_the_next_call() -> None:
     await _with(servers(one=child()), use)
 
 
-async def test_a_server_that_keeps_dying_is_left_alone_for_a_while_and_says_so() -> None:
+async def test_a_server_that_keeps_dying_is_not_started_during_a_pause() -> None:
     async def use(transport: McpTransport, target: Any) -> None:
         for _ in range(2):
             with pytest.raises(ConnectionLost):
@@ -191,7 +191,7 @@ async def test_a_server_that_keeps_dying_is_left_alone_for_a_while_and_says_so()
     await _with(servers(one=child()), use)
 
 
-async def test_resources_become_tools_where_that_is_asked_for() -> None:
+async def test_resources_become_tools_if_configured() -> None:
     async def use(transport: McpTransport, target: Any) -> None:
         tools = {tool["name"]: tool for tool in (await transport.discover(target)).content["tools"]}
         resources = {name for name in tools if ".resource_" in name}
@@ -257,7 +257,7 @@ async def test_a_token_reaches_the_server_and_an_access_token_is_renewed() -> No
             await transport.aclose()
 
 
-async def test_a_server_that_hangs_is_given_up_and_one_that_chatters_is_understood(
+async def test_a_server_that_hangs_is_stopped_and_one_that_prints_noise_works(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def use(transport: McpTransport, target: Any) -> Any:
@@ -269,15 +269,15 @@ async def test_a_server_that_hangs_is_given_up_and_one_that_chatters_is_understo
         await _with(servers(one=child("silent", "hang")), use)
 
 
-async def test_a_command_that_is_not_there_says_so() -> None:
+async def test_a_missing_command_is_reported() -> None:
     async def use(transport: McpTransport, target: Any) -> None:
         await transport.discover(target)
 
-    with pytest.raises(Unreachable, match="cannot be started"):
+    with pytest.raises(Unreachable, match="does not start"):
         await _with(servers(one={"command": "no-such-command"}), use)
 
 
-async def test_a_fetched_manual_may_start_nothing_and_name_one_server_only() -> None:
+async def test_a_fetched_manual_cannot_start_commands_or_name_two_servers() -> None:
     source = Source(name="peer", trust=Trust.REMOTE, origin="https://a.example", allow_networks=LOOPBACK)
     url = {"url": "https://a.example/mcp"}
     for template in (servers(one=child()), servers(one=url, two=url)):
@@ -297,7 +297,7 @@ def test_the_endpoint_is_the_one_servers_url() -> None:
         assert McpTransport.endpoint(make_target(McpTransport, template).template) == endpoint
 
 
-async def test_what_must_be_there_is_each_servers_command_or_url(tmp_path: Path) -> None:
+async def test_the_needs_are_the_command_or_url_of_each_server(tmp_path: Path) -> None:
     servers = {"a": {"command": "run it", "cwd": "bin", "env": {"PATH": "/opt"}}, "b": {"url": "http://b.example/"}}
     async with open_services(root=tmp_path) as services:
         transport = McpTransport(services)

@@ -1,4 +1,4 @@
-"""The connection itself between two real ends in this process, and what of a peer's description is taken."""
+"""A connection between two real peers in this process, and which parts of a peer's description are used."""
 
 from __future__ import annotations
 
@@ -73,23 +73,23 @@ def test_the_peer_names_the_largest_message(sdp: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "224.0.0.1", "0.0.0.0", "fe80::1"])
-def test_no_manuals_peer_may_name_an_address_that_is_no_peers(address: str) -> None:
+def test_a_peer_cannot_have_a_link_local_or_multicast_address(address: str) -> None:
     for source in (OPERATOR, FETCHED):
         assert not admitting(Guard(), source, OTHER)(address, 5000)
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "fd00::1", "7d0c.local"])
-def test_only_a_peer_of_a_chosen_server_may_be_on_the_local_network(address: str) -> None:
+def test_a_local_peer_needs_a_signalling_server_that_the_operator_chose(address: str) -> None:
     assert admitting(Guard(), FETCHED, "https://signal.example.com/room")(address, 5000)
     assert admitting(Guard(), OPERATOR, OTHER)(address, 5000)
     assert not admitting(Guard(), FETCHED, OTHER)(address, 5000)
 
 
-def test_a_public_address_is_anyones() -> None:
+def test_a_public_address_is_allowed_for_all_peers() -> None:
     assert admitting(Guard(), FETCHED, OTHER)("8.8.8.8", 5000)
 
 
-def test_candidates_that_may_not_be_sent_to_are_taken_out() -> None:
+def test_refused_candidates_are_removed() -> None:
     kept = with_admitted_candidates(
         "\r\n".join(["v=0", _line("10.0.0.1"), _line("8.8.8.8"), "a=candidate:torn", "a=mid:0"]),
         admitting(Guard(), FETCHED, OTHER),
@@ -103,13 +103,13 @@ async def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch
         await load_aiortc()
 
 
-async def test_a_server_that_is_none_is_the_operators_fault() -> None:
+async def test_an_invalid_ice_server_is_a_configuration_error() -> None:
     options = DataChannelOptions(ice_servers=[{"urls": ["https://turn.example.com"]}])
     with pytest.raises(ConfigError, match="ice_servers"):
         WebRtcChannel(await load_aiortc(), options, "Peer 'p'", admitting(Guard(), OPERATOR, OTHER))
 
 
-async def test_a_description_that_is_none_is_malformed(channel: WebRtcChannel) -> None:
+async def test_an_invalid_session_description_is_malformed(channel: WebRtcChannel) -> None:
     with anyio.fail_after(10):
         await channel.offer()
         with pytest.raises(MalformedReply, match="session description"):
@@ -120,7 +120,7 @@ async def test_a_description_that_is_none_is_malformed(channel: WebRtcChannel) -
     "candidate",
     [{}, {"candidate": "candidate:1 1 udp x 10.0.0.1 5000 typ host"}, {"candidate": _line("169.254.169.254")[2:]}],
 )
-async def test_a_candidate_that_cannot_be_used_is_left_out(channel: WebRtcChannel, candidate: dict[str, Any]) -> None:
+async def test_an_unusable_candidate_is_ignored(channel: WebRtcChannel, candidate: dict[str, Any]) -> None:
     with anyio.fail_after(10):
         await channel.add_candidate(candidate)
     assert not channel.is_open
@@ -145,7 +145,7 @@ async def test_a_question_gets_its_reply(channel: WebRtcChannel, candidates: boo
 
 
 @ADDRESS
-async def test_a_message_above_the_peers_limit_names_it_and_nothing_is_sent(channel: WebRtcChannel) -> None:
+async def test_a_message_above_the_peers_limit_is_not_sent(channel: WebRtcChannel) -> None:
     async with WebRtcService() as service:
         with anyio.fail_after(10):
             await _open(channel, service)

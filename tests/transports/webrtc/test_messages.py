@@ -1,4 +1,4 @@
-"""Calls in all forms at once, replies in any, and the pieces of a stream."""
+"""Calls in all forms, replies in any form, the pieces of a stream, and which call a message belongs to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from utcp_bridge.transports.webrtc.messages import (
 )
 
 
-def test_a_call_holds_the_fields_of_every_library() -> None:
+def test_a_call_has_the_fields_of_all_libraries() -> None:
     message = call_message("m.echo", {"a": 1})
     assert message["tool"] == "m.echo"
     assert message["args"] == {"a": 1}
@@ -41,7 +41,7 @@ def test_a_call_holds_the_fields_of_every_library() -> None:
         ("inputs", {"type": "tool_call", "tool": "echo", "inputs": {"a": 1}}),
     ],
 )
-def test_a_call_in_one_form_holds_its_arguments_once(form: Form, fields: JsonObject) -> None:
+def test_a_call_in_one_form_has_its_arguments_once(form: Form, fields: JsonObject) -> None:
     message = call_message("echo", {"a": 1}, form=form)
     assert message.pop("id")
     assert message == fields
@@ -86,12 +86,12 @@ def test_an_error_is_a_rejection_in_every_form(reply: JsonObject, words: str) ->
         outcome(reply, "peer")
 
 
-def test_a_reply_with_neither_is_malformed() -> None:
+def test_a_reply_without_result_and_error_is_malformed() -> None:
     with pytest.raises(MalformedReply, match="neither"):
         outcome({"type": "tool_response"}, "peer")
 
 
-def test_a_manual_is_found_with_and_without_a_wrapping() -> None:
+def test_a_manual_is_found_with_and_without_a_wrapper() -> None:
     tools = [{"name": "echo"}]
     assert manual_of({"id": 1, "manual_version": "2", "tools": tools}, "peer") == {
         "manual_version": "2",
@@ -109,7 +109,7 @@ def test_any_json_is_a_piece(bare: Any) -> None:
 
 
 @pytest.mark.parametrize("bare", [{"type": "complete", "order": 7}, {"id": "b", "n": 1}, {"data": 1, "done": True}])
-def test_a_piece_that_resembles_a_frame_is_kept_whole(bare: JsonObject) -> None:
+def test_a_piece_that_looks_like_a_frame_is_kept_whole(bare: JsonObject) -> None:
     assert piece(bare, "a", "peer") == (False, [bare])
 
 
@@ -123,7 +123,7 @@ def test_a_piece_that_resembles_a_frame_is_kept_whole(bare: JsonObject) -> None:
         ({"id": "a", "type": "chunk", "n": 1}, {"n": 1}),
     ],
 )
-def test_a_piece_is_taken_out_of_its_frame(message: JsonObject, value: Any) -> None:
+def test_a_piece_is_unwrapped_from_its_frame(message: JsonObject, value: Any) -> None:
     assert piece(message, "a", "peer") == (False, [value])
 
 
@@ -164,7 +164,7 @@ async def _read(inbox: CallInbox, first: JsonObject | None = None) -> list[Any]:
     return [value async for values, _ in inbox.pieces(first) for value in values]
 
 
-async def test_replies_go_to_the_call_they_name() -> None:
+async def test_replies_go_to_the_call_with_their_id() -> None:
     replies = Replies("peer")
     first, second = replies.expect("a", LIMITS), replies.expect("2", LIMITS)
     assert not replies.feed(_sent({"id": 2, "result": "two"}))
@@ -176,7 +176,7 @@ async def test_replies_go_to_the_call_they_name() -> None:
     assert not replies.anonymous
 
 
-async def test_late_replies_and_chatter_go_to_nobody() -> None:
+async def test_late_replies_and_other_messages_are_dropped() -> None:
     replies = Replies("peer")
     inbox = replies.expect("a", LIMITS)
     assert not replies.feed(_sent({"id": "gone", "result": 1}))
@@ -196,7 +196,7 @@ async def test_a_reply_without_an_id_goes_to_the_only_call() -> None:
 
 
 @pytest.mark.parametrize("text", ["no JSON", "[1]"])
-async def test_what_is_no_reply_at_all_is_the_only_calls_malformed_one(text: str) -> None:
+async def test_a_malformed_message_ends_the_only_call(text: str) -> None:
     replies = Replies("peer")
     inbox = replies.expect("a", LIMITS)
     assert not replies.feed(text)
@@ -204,16 +204,16 @@ async def test_what_is_no_reply_at_all_is_the_only_calls_malformed_one(text: str
         await inbox.reply()
 
 
-async def test_a_reply_that_may_be_anyones_ends_all_calls_and_the_channel() -> None:
+async def test_a_reply_without_an_id_ends_several_calls_and_the_channel() -> None:
     replies = Replies("peer")
     inboxes = [replies.expect("a", LIMITS), replies.expect("b", LIMITS)]
     assert replies.feed(_sent({"result": 1}))
     for inbox in inboxes:
-        with pytest.raises(MalformedReply, match="names no call"):
+        with pytest.raises(MalformedReply, match="without an id while more than one call"):
             await inbox.reply()
 
 
-async def test_the_reply_of_an_abandoned_call_is_never_the_next_ones() -> None:
+async def test_the_reply_to_an_abandoned_call_is_not_given_to_the_next_one() -> None:
     replies = Replies("peer")
     replies.expect("a", LIMITS)
     replies.drop("a")
@@ -223,7 +223,7 @@ async def test_the_reply_of_an_abandoned_call_is_never_the_next_ones() -> None:
         await inbox.reply()
 
 
-async def test_a_silent_peer_and_a_large_reply_are_told_with_the_limit() -> None:
+async def test_the_errors_of_a_silent_peer_and_a_large_reply_name_the_limit() -> None:
     replies = Replies("peer")
     with pytest.raises(ConnectionLost, match=r"nothing for 0\.01 seconds"):
         await replies.expect("a", ReplyLimits(10, 0.01)).reply()
@@ -231,7 +231,7 @@ async def test_a_silent_peer_and_a_large_reply_are_told_with_the_limit() -> None
         await replies.expect("a", ReplyLimits(10, 0.01, "Perhaps it sleeps.")).reply()
     inbox = replies.expect("b", ReplyLimits(10, 5.0))
     replies.feed(_sent({"id": "b", "result": "x" * 10}))
-    with pytest.raises(ReplyTooLarge, match=r"bytes\. The limit is 10"):
+    with pytest.raises(ReplyTooLarge, match="bytes; the limit is 10"):
         await inbox.reply()
 
 
@@ -248,7 +248,7 @@ async def test_a_reply_in_pieces_keeps_its_call_open_until_the_last() -> None:
     assert await _read(inbox, await inbox.reply()) == [1, 2, 3]
 
 
-async def test_whatever_comes_on_a_dedicated_channel_is_the_streams() -> None:
+async def test_all_messages_on_a_dedicated_channel_belong_to_the_stream() -> None:
     replies = Replies("peer", dedicated=True)
     inbox = replies.expect("a", LIMITS)
     for message in (1, {"n": 2}, {"id": "other", "n": 3}, {"id": "a", "result": 4}, {"type": "end"}, 5):
@@ -257,7 +257,7 @@ async def test_whatever_comes_on_a_dedicated_channel_is_the_streams() -> None:
     assert inbox.complete
 
 
-async def test_what_is_no_json_ends_a_stream_after_what_came() -> None:
+async def test_invalid_json_ends_a_stream_after_the_values_before_it() -> None:
     replies = Replies("peer", dedicated=True)
     inbox = replies.expect("a", LIMITS)
     replies.feed("1")
@@ -267,7 +267,7 @@ async def test_what_is_no_json_ends_a_stream_after_what_came() -> None:
         await inbox.next()
 
 
-async def test_a_reader_that_waits_is_woken_by_what_comes() -> None:
+async def test_a_message_wakes_a_waiting_reader() -> None:
     replies = Replies("peer", dedicated=True)
     inbox = replies.expect("a", LIMITS)
     got: list[Any] = []
@@ -284,7 +284,7 @@ async def test_a_reader_that_waits_is_woken_by_what_comes() -> None:
     assert got == [1, 2]
 
 
-async def test_what_nobody_reads_is_kept_only_up_to_the_limit() -> None:
+async def test_unread_messages_are_kept_up_to_the_limit() -> None:
     replies = Replies("peer", dedicated=True)
     inbox = replies.expect("a", LIMITS)
     for number in range(100):
@@ -295,7 +295,7 @@ async def test_what_nobody_reads_is_kept_only_up_to_the_limit() -> None:
     assert 1000 < len(_sent(read)) < 1200
 
 
-def test_peerjs_says_goodbye_in_band() -> None:
+def test_a_peerjs_close_message_closes_the_channel() -> None:
     for replies in (Replies("peer"), Replies("peer", dedicated=True)):
         assert replies.feed(_sent({"__peerData": {"type": "close"}}))
         assert not replies.feed(_sent({"__peerData": {"type": "ping"}}))

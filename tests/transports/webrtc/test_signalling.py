@@ -1,4 +1,4 @@
-"""Signalling: the ways to meet a peer, how `auto` finds the one that serves, and every way of being refused."""
+"""Signalling: the ways to reach a peer, how `auto` chooses one, and each kind of refusal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Line:
-    """Stands where the WebRTC connection stands: notes what signalling hands it."""
+    """Replaces the WebRTC connection, and records what signalling passes to it."""
 
     def __init__(self, *, opens_after: int = 0) -> None:
         self.tools: Any = None
@@ -93,7 +93,7 @@ async def _meet(handler: Serve, way: Any = "auto", *, opens_after: int = 0) -> L
 
 
 def _peerjs(*frames: JsonObject | str) -> Serve:
-    """A PeerJS server that opens, waits for the offer, and then sends `frames`; `$id` is the connection's id."""
+    """Return a PeerJS server that greets, waits for the offer, and then sends `frames`."""
 
     async def handler(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -122,7 +122,7 @@ PLAIN_ANSWER = {"type": "answer", "sdp": "v=0 answer", "tools": [1]}
 
 
 def _plain(*frames: JsonObject) -> Serve:
-    """A signalling server at / that waits for the offer and then sends `frames`; nothing is anywhere else."""
+    """Return a signalling server at / that waits for the offer and then sends `frames`; other paths are 404."""
 
     async def handler(request: web.Request) -> web.WebSocketResponse:
         if request.path != "/":
@@ -142,7 +142,7 @@ def _candidate(text: str, **fields: Any) -> JsonObject:
     return {"type": "CANDIDATE", "payload": {"candidate": {"candidate": text}}, **fields}
 
 
-async def test_a_server_that_knows_no_connect_is_asked_as_rust_does() -> None:
+async def test_a_server_without_connect_gets_the_rust_librarys_request() -> None:
     asked: list[tuple[str, set[str]]] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -191,13 +191,13 @@ async def test_a_peer_that_peerjs_does_not_know_is_not_found(kind: str) -> None:
 @pytest.mark.parametrize(
     ("frame", "error"), [({"type": "ERROR"}, Rejected), ("[]", MalformedReply), ("{", MalformedReply)]
 )
-async def test_what_else_peerjs_may_say_is_a_typed_error(frame: Any, error: type[Exception]) -> None:
+async def test_other_peerjs_frames_are_typed_errors(frame: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         await _meet(_peerjs(frame), "peerjs")
 
 
 @pytest.mark.parametrize("frame", [{"type": "ERROR", "payload": {"msg": "Invalid key provided"}}, {"type": "ID-TAKEN"}])
-async def test_a_refused_entry_says_why(frame: JsonObject) -> None:
+async def test_a_refused_greeting_says_why(frame: JsonObject) -> None:
     async def handler(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
@@ -208,7 +208,7 @@ async def test_a_refused_entry_says_why(frame: JsonObject) -> None:
         await _meet(handler, "peerjs")
 
 
-async def test_a_signalling_line_that_closes_is_lost() -> None:
+async def test_a_closed_signalling_connection_is_lost() -> None:
     async def handler(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
@@ -264,12 +264,12 @@ async def test_candidates_before_and_after_a_plain_answer_are_taken() -> None:
     assert [candidate["candidate"] for candidate in line.candidates] == ["early", "late"]
 
 
-async def test_auto_speaks_plainly_where_a_websocket_is_served() -> None:
+async def test_auto_uses_plain_signalling_if_there_is_a_websocket() -> None:
     line = await _meet(_plain(PLAIN_ANSWER), "auto-ws")
     assert line.accepted == ["v=0 answer"]
 
 
-async def test_auto_goes_straight_to_peerjs_where_the_path_names_it() -> None:
+async def test_auto_uses_peerjs_if_the_path_ends_with_it() -> None:
     served, asked = _peerjs(ANSWER), list[str]()
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -284,7 +284,7 @@ async def test_auto_goes_straight_to_peerjs_where_the_path_names_it() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404, 426])
-async def test_auto_takes_a_server_that_refuses_the_bare_address_for_peerjs(status: int) -> None:
+async def test_auto_tries_peerjs_if_the_bare_address_is_refused(status: int) -> None:
     served = _peerjs(ANSWER)
     asked: list[str] = []
 
@@ -297,7 +297,7 @@ async def test_auto_takes_a_server_that_refuses_the_bare_address_for_peerjs(stat
     assert asked == ["/", "/peerjs"]
 
 
-async def test_auto_tells_how_the_operators_own_address_was_refused() -> None:
+async def test_auto_reports_the_status_of_the_configured_address() -> None:
     async def handler(request: web.Request) -> web.Response:
         return web.Response(status=405 if request.path == "/" else 404)
 
@@ -307,7 +307,7 @@ async def test_auto_tells_how_the_operators_own_address_was_refused() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/peerjs"])
-async def test_auto_does_not_try_further_where_entry_is_forbidden(path: str) -> None:
+async def test_auto_stops_at_a_forbidden_address(path: str) -> None:
     async def handler(request: web.Request) -> web.Response:
         return web.Response(status=403 if request.path == path else 404)
 
@@ -352,11 +352,11 @@ BROWSERS = {"candidate": "c", "sdpMid": "0", "sdpMLineIndex": 1}
         ("c", {"candidate": "c"}),
     ],
 )
-def test_a_candidate_is_read_in_every_spelling(value: Any, candidate: JsonObject) -> None:
+def test_a_candidate_is_read_in_every_form(value: Any, candidate: JsonObject) -> None:
     assert as_candidate(value) == candidate
 
 
-def test_an_http_address_is_spoken_to_by_websocket() -> None:
+def test_an_http_address_becomes_a_websocket_address() -> None:
     assert Plain(make_meeting(url="https://signal.example.com/room")).url == "wss://signal.example.com/room"
     assert Plain(make_meeting()).url == "wss://signal.example.com/room"
 
@@ -367,20 +367,20 @@ def test_an_offer_names_both_sides() -> None:
     assert message == {"type": "offer", "sdp": "v=0", "to": "p", "peer_id": "p"}
 
 
-def test_a_server_with_one_peer_needs_no_name() -> None:
+def test_a_server_with_one_peer_needs_no_peer_name() -> None:
     assert set(Plain(make_meeting(peer_id="")).offer("v=0")) == {"type", "sdp", "from"}
 
 
-def test_what_names_us_and_our_peer_is_heard_and_nothing_else() -> None:
+def test_only_frames_from_our_peer_to_us_are_read() -> None:
     talk = Plain(make_meeting())
     ours = talk.offer("v=0")["from"]
     for names in ({}, {"from": "p"}, {"from": "p", "to": ours}, {"from": None, "to": None}):
-        assert talk.heard({"type": "answer", "sdp": "v=0 answer", **names}) == Answer("v=0 answer")
+        assert talk.read({"type": "answer", "sdp": "v=0 answer", **names}) == Answer("v=0 answer")
     for names in ({"from": "other"}, {"from": "p", "to": "other"}, {"to": "other"}):
-        assert talk.heard({"type": "answer", "sdp": "v=0 answer", **names}) is None
-        assert talk.heard({"type": "bye", **names}) is None
-    assert talk.heard({"type": "presence", "from": "p"}) is None
-    assert talk.heard({"type": "offer", "sdp": "v=0", "from": ours}) is None
+        assert talk.read({"type": "answer", "sdp": "v=0 answer", **names}) is None
+        assert talk.read({"type": "bye", **names}) is None
+    assert talk.read({"type": "presence", "from": "p"}) is None
+    assert talk.read({"type": "offer", "sdp": "v=0", "from": ours}) is None
 
 
 @pytest.mark.parametrize(
@@ -390,8 +390,8 @@ def test_what_names_us_and_our_peer_is_heard_and_nothing_else() -> None:
         {"type": "candidate", "candidate": {"candidate": "c", "sdpMid": "0", "sdpMLineIndex": 0}},
     ],
 )
-def test_candidates_are_heard_in_both_spellings(frame: JsonObject) -> None:
-    assert Plain(make_meeting()).heard(frame) == {"candidate": "c", "sdpMid": "0", "sdpMLineIndex": 0}
+def test_plain_candidates_are_read_in_both_forms(frame: JsonObject) -> None:
+    assert Plain(make_meeting()).read(frame) == {"candidate": "c", "sdpMid": "0", "sdpMLineIndex": 0}
 
 
 @pytest.mark.parametrize(
@@ -404,20 +404,20 @@ def test_candidates_are_heard_in_both_spellings(frame: JsonObject) -> None:
         {"type": "peer_not_found"},
     ],
 )
-def test_an_absent_peer_is_not_found_in_whatever_words(frame: JsonObject) -> None:
+def test_an_absent_peer_is_recognised_in_several_messages(frame: JsonObject) -> None:
     with pytest.raises(Unreachable, match="peer not found"):
-        Plain(make_meeting()).heard(frame)
+        Plain(make_meeting()).read(frame)
 
 
-def test_another_error_of_the_server_is_given_on() -> None:
+def test_another_error_of_the_server_is_a_rejection() -> None:
     with pytest.raises(Rejected, match="too many offers") as caught:
-        Plain(make_meeting()).heard({"type": "error", "message": "too many offers"})
+        Plain(make_meeting()).read({"type": "error", "message": "too many offers"})
     assert caught.value.status == "error"
 
 
 def test_a_plain_answer_without_a_description_is_malformed() -> None:
     with pytest.raises(MalformedReply):
-        Plain(make_meeting()).heard({"type": "answer", "from": "p"})
+        Plain(make_meeting()).read({"type": "answer", "from": "p"})
 
 
 def test_a_peerjs_address_gets_its_path_and_an_id() -> None:
@@ -428,7 +428,7 @@ def test_a_peerjs_address_gets_its_path_and_an_id() -> None:
     assert query["id"] != parse_qs(urlsplit(peerjs_url("https://signal.example.com/app/")).query)["id"]
 
 
-def test_a_peerjs_addresss_own_path_and_key_are_kept() -> None:
+def test_the_path_and_key_of_a_peerjs_address_are_kept() -> None:
     parts = urlsplit(peerjs_url("ws://signal.example.com/peerjs?key=ours"))
     assert (parts.scheme, parts.path) == ("ws", "/peerjs")
     assert parse_qs(parts.query)["key"] == ["ours"]
@@ -450,7 +450,7 @@ def test_an_offer_names_the_peer_and_how_messages_are_written() -> None:
     }
 
 
-def test_only_an_open_door_is_a_greeting() -> None:
+def test_only_an_open_frame_is_a_greeting() -> None:
     talk = PeerJs(make_meeting())
     talk.check_greeting({"type": "OPEN"})
     with pytest.raises(Rejected, match="Invalid key"):
@@ -459,27 +459,27 @@ def test_only_an_open_door_is_a_greeting() -> None:
         talk.check_greeting({"type": "ID-TAKEN"})
 
 
-def test_what_the_peer_says_about_this_connection_is_heard_and_nothing_else() -> None:
+def test_only_peerjs_frames_about_this_connection_are_read() -> None:
     talk = PeerJs(make_meeting())
     mine = {"connectionId": talk.offer("v=0")["payload"]["connectionId"]}
     answer = {"sdp": {"type": "answer", "sdp": "v=0 answer"}}
-    assert talk.heard({"type": "ANSWER", "src": "p", "payload": {**mine, **answer}}) == Answer("v=0 answer")
-    assert talk.heard({"type": "CANDIDATE", "payload": {**mine, "candidate": {"candidate": "c"}}}) == {"candidate": "c"}
+    assert talk.read({"type": "ANSWER", "src": "p", "payload": {**mine, **answer}}) == Answer("v=0 answer")
+    assert talk.read({"type": "CANDIDATE", "payload": {**mine, "candidate": {"candidate": "c"}}}) == {"candidate": "c"}
     others: list[JsonObject] = [
         {"type": "ANSWER", "src": "other", "payload": {**mine, **answer}},
         {"type": "ANSWER", "src": "p", "payload": {"connectionId": "dc_other", **answer}},
         {"type": "ANSWER", "src": "p"},
         {"type": "NEWS", "src": "p", "payload": {**mine, **answer}},
     ]
-    assert [talk.heard(frame) for frame in others] == [None] * len(others)
+    assert [talk.read(frame) for frame in others] == [None] * len(others)
 
 
 @pytest.mark.parametrize("kind", ["EXPIRE", "LEAVE"])
 def test_an_offer_that_expires_means_an_absent_peer(kind: str) -> None:
     with pytest.raises(Unreachable, match="peer not found"):
-        PeerJs(make_meeting()).heard({"type": kind, "src": "p"})
+        PeerJs(make_meeting()).read({"type": kind, "src": "p"})
 
 
 def test_the_servers_error_is_a_rejection() -> None:
     with pytest.raises(Rejected):
-        PeerJs(make_meeting()).heard({"type": "ERROR"})
+        PeerJs(make_meeting()).read({"type": "ERROR"})

@@ -1,4 +1,4 @@
-"""The shared suite against a real WebRTC peer, and every signalling and message form."""
+"""The shared suite against a real WebRTC peer, and all forms of signalling and messages."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_tools_come_with_the_signalling_answer_and_are_fresh_each_time() -
         assert len(session.service.offers) == 2
 
 
-async def test_rusts_signalling_and_replies_without_ids_are_understood() -> None:
+async def test_rusts_signalling_and_replies_without_ids_work() -> None:
     async with open_session(signalling="rust") as session:
         assert await session.discover() == {"tools": TOOLS}
         got: dict[str, str] = {}
@@ -114,7 +114,7 @@ async def test_rusts_signalling_and_replies_without_ids_are_understood() -> None
 
 @pytest.mark.parametrize("peer_id", ["tools", "trickling"])
 @pytest.mark.parametrize("serialization", ["raw", "json"])
-async def test_a_peer_is_met_over_peerjs(peer_id: str, serialization: str) -> None:
+async def test_a_peer_is_reached_over_peerjs(peer_id: str, serialization: str) -> None:
     fields = {"peer_id": peer_id, "serialization": serialization, "signaling": "peerjs"}
     async with open_session(signalling="peerjs") as session:
         assert (await session.call({"text": "a"}, **fields))["text"] == "a"
@@ -131,7 +131,7 @@ async def test_an_absent_peerjs_peer_is_not_found() -> None:
 
 
 @pytest.mark.parametrize("signaling", ["auto", "websocket"])
-async def test_a_peer_is_met_by_messages_over_a_websocket(signaling: str) -> None:
+async def test_a_peer_is_reached_by_messages_over_a_websocket(signaling: str) -> None:
     async with open_session(signalling="plain") as session:
         url = session.service.url if signaling == "websocket" else session.service.url.replace("http", "ws")
         fields = {"signaling_server": url, "signaling": signaling}
@@ -142,7 +142,7 @@ async def test_a_peer_is_met_by_messages_over_a_websocket(signaling: str) -> Non
 
 
 @pytest.mark.parametrize("peer_id", ["elixir", "specified"])
-async def test_peers_that_know_one_form_of_message_are_understood(peer_id: str) -> None:
+async def test_peers_that_know_only_one_form_of_message_work(peer_id: str) -> None:
     async with open_session(signalling="plain") as session:
         assert await session.call({"text": "a"}, peer_id=peer_id, signaling="websocket") == {"text": "a"}
 
@@ -181,7 +181,7 @@ async def test_one_connection_serves_concurrent_calls_and_is_opened_again_after_
         assert session.service.offers[0]["type"] == "offer"
 
 
-async def test_a_connection_found_closed_before_sending_is_opened_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_is_closed_before_sending_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
     exchange = WebRtcChannel.exchange
     asked: list[WebRtcChannel] = []
 
@@ -212,7 +212,7 @@ async def test_a_peer_that_leaves_mid_call_is_a_lost_connection_at_once() -> Non
                 await session.call({"slow": True})
 
 
-async def test_a_cancelled_call_leaves_the_others_alone() -> None:
+async def test_a_cancelled_call_does_not_affect_the_others() -> None:
     async with open_session() as session:
         await session.call({"text": "a"})
         async with anyio.create_task_group() as group:
@@ -235,7 +235,7 @@ async def test_a_message_too_large_for_the_peer_names_the_limit() -> None:
         assert len(session.service.offers) == 1
 
 
-async def test_an_unknown_tool_is_asked_for_by_its_other_name() -> None:
+async def test_an_unknown_tool_is_called_by_its_other_name() -> None:
     unknown = {"answer": {"error": "Unknown tool echo"}}
     async with open_session() as session:
         with pytest.raises(Rejected, match="Unknown tool"):
@@ -261,7 +261,7 @@ async def test_a_peer_that_never_connects_is_unreachable(monkeypatch: pytest.Mon
             raise AssertionError
 
         session.service.answer = answer  # type: ignore[method-assign]  # a signalling server that waits for ever
-        with pytest.raises(Unreachable, match=r"no answer to our offer within 0\.3\d? seconds"):
+        with pytest.raises(Unreachable, match=r"no answer to the offer within 0\.3\d? seconds"):
             await session.call({})
 
 
@@ -273,7 +273,7 @@ async def test_a_deadline_too_short_for_an_absent_peer_says_what_is_missing() ->
             raise AssertionError
 
         session.service.answer = answer  # type: ignore[method-assign]
-        with anyio.fail_after(1), pytest.raises(Unreachable, match=r"no answer to our offer.*longer `timeout`"):
+        with anyio.fail_after(1), pytest.raises(Unreachable, match=r"no answer to the offer.*longer `timeout`"):
             await session.call({})
 
 
@@ -290,7 +290,7 @@ async def test_a_peer_that_names_no_address_is_unreachable() -> None:
             await session.call({})
 
 
-async def test_a_peer_that_answered_and_cannot_be_reached_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_error_of_an_unreachable_peer_says_that_it_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webrtc, "_OPENING_SECONDS", 0.5)
     async with open_session() as session:
         real = session.service.answer
@@ -301,13 +301,13 @@ async def test_a_peer_that_answered_and_cannot_be_reached_is_told_apart(monkeypa
             return sdp
 
         session.service.answer = answer  # type: ignore[method-assign]
-        with pytest.raises(Unreachable, match=r"it answered, but no connection.*ice_servers"):
+        with pytest.raises(Unreachable, match=r"it answered the offer, but no connection.*ice_servers"):
             await session.call({})
 
 
-def test_a_channel_has_one_kind_of_unreliability() -> None:
+def test_a_channel_has_only_one_reliability_limit() -> None:
     both = {"signaling_server": "https://s.example.com", "max_retransmits": 1, "max_packet_life_time": 1}
-    with pytest.raises(ValueError, match="exclude each other"):
+    with pytest.raises(ValueError, match="cannot be used together"):
         make_target(WebRtcTransport, both)
 
 
@@ -344,7 +344,7 @@ def test_the_endpoint_is_the_signalling_servers() -> None:
         assert WebRtcTransport.endpoint(template) == "wss://signal.example.com/x"
 
 
-def test_ice_servers_are_asked_only_if_they_are_named_and_their_secret_is_not_shown() -> None:
+def test_ice_servers_are_used_only_if_configured_and_their_secret_is_not_shown() -> None:
     fields: JsonObject = {"signaling_server": "https://signal.example.com"}
     assert make_target(WebRtcTransport, fields).template.options.ice_servers == []
     server = {"urls": ["turn:turn.example.com"], "username": "u", "credential": "canary"}

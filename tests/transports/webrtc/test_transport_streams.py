@@ -1,4 +1,4 @@
-"""Streams over WebRTC: pieces in every form, each end they can have, and what they leave alone."""
+"""Streams over WebRTC: pieces in all forms, each way to end, and no effect on other calls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_a_streams_bare_pieces_end_when_the_peer_closes() -> None:
         assert session.service.received[0]["method"] == "call_tool_stream"
 
 
-async def test_a_stream_has_a_connection_of_its_own_and_leaves_the_kept_one_alone() -> None:
+async def test_a_stream_has_its_own_connection_and_does_not_affect_the_kept_one() -> None:
     async with open_session() as session:
         await session.call({"text": "a"})
         seen, _ = await session.stream(3)
@@ -38,7 +38,7 @@ async def test_a_stream_has_a_connection_of_its_own_and_leaves_the_kept_one_alon
         assert len(session.service.offers) == 2
 
 
-async def test_a_reply_in_pieces_is_emitted_without_being_asked_for() -> None:
+async def test_a_reply_in_pieces_is_emitted_without_stream() -> None:
     async with open_session() as session:
         seen, result = await session.stream(3, stream=False)
         assert seen == result.value == [{"n": 0}, {"n": 1}, {"n": 2}]
@@ -52,23 +52,23 @@ async def test_a_stream_that_a_peer_leaves_before_its_first_piece_is_lost() -> N
             await session.call({}, stream=True, peer_id="resetting")
 
 
-async def test_a_stream_of_which_nothing_comes_is_lost_and_one_that_stops_is_cut() -> None:
+async def test_a_stream_without_values_is_lost_and_one_that_stops_is_cut() -> None:
     async with open_session(BridgeSettings(idle_timeout=0.3)) as session:
         with pytest.raises(ConnectionLost, match=r"nothing for 0\.3 seconds"):
             await session.call({"slow": True}, stream=True)
         seen, result = await session.stream(9, peer_id="mute")
         assert (seen, result.value) == ([{"n": 0}], [{"n": 0}])
-        assert result.truncated == "nothing came for 0.3 seconds"
+        assert result.truncated == "nothing arrived for 0.3 seconds"
 
 
-async def test_a_stream_is_cut_at_the_most_results() -> None:
+async def test_a_stream_is_cut_at_the_limit_of_results() -> None:
     async with open_session(BridgeSettings(max_stream_events=4)) as session:
         seen, result = await session.stream(9)
         assert len(seen) == len(result.value) == 4
         assert result.truncated == "the stream was cut at 4 results"
 
 
-async def test_a_cancelled_stream_is_over_for_the_peer_too() -> None:
+async def test_a_cancelled_stream_ends_for_the_peer() -> None:
     async with open_session() as session:
         async with anyio.create_task_group() as group:
 
@@ -81,7 +81,7 @@ async def test_a_cancelled_stream_is_over_for_the_peer_too() -> None:
         await session.service.slow_gone.wait()
 
 
-def test_a_stream_has_the_time_of_a_stream() -> None:
+def test_a_stream_has_the_time_limit_of_streams() -> None:
     asked = {"call_template_type": "webrtc", "signaling_server": "https://s.example.com", "stream": True}
     for template, streams in ((asked, True), ({**asked, "stream": False}, False)):
         tool = Tool(source=Source(name="peer"), name="t", kind="webrtc", template=template)

@@ -1,1 +1,1 @@
-"""Schemas as hosts can use them: portable, small, and results that conform to them."""
+"""Schemas as hosts can use them: portable and small, and results that conform to them."""

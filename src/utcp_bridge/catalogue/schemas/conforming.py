@@ -1,9 +1,8 @@
 """Structured results that always fit their listed schema.
 
-MCP clients check `structuredContent` against `outputSchema` and fail the whole call for one `null` too many, and
-providers' replies often differ from what they declare. So the listed schema states shapes and types only, and
-a member of a reply that still does not fit is moved to `_unexpected`, under its JSON Pointer: nothing is lost,
-and no call fails for it.
+MCP clients check `structuredContent` against `outputSchema` and fail the whole call for one unexpected `null`, and
+providers' replies often differ from their own schemas. So the listed schema states only shapes and types. A member of a
+reply that still does not fit is moved to `_unexpected`, under its JSON Pointer. Nothing is lost, and no call fails.
 """
 
 from __future__ import annotations
@@ -56,12 +55,12 @@ _ASSERTIONS: Final = frozenset(
         "uniqueItems",
     }
 )
-_MOST_FAULTS: Final = 500
-_ROUNDS: Final = 4
+_MAX_FAULTS: Final = 500
+_MAX_ROUNDS: Final = 4
 
 
 def relax(schema: JsonObject) -> JsonObject:
-    """The schema reduced to shapes, types and words; values of an `enum` become examples."""
+    """Return the schema with only shapes, types and descriptions. Values of an `enum` become examples."""
     return map_schemas(schema, _relaxed)
 
 
@@ -78,7 +77,7 @@ def _relaxed(schema: JsonObject, _depth: int) -> JsonObject:
 
 
 class Conformer:
-    """Fits objects to one schema; the validator is compiled at the first use."""
+    """Fits objects to one schema. It compiles the validator at the first use."""
 
     __slots__ = ("_compiled", "_schema", "_validator")
 
@@ -88,14 +87,14 @@ class Conformer:
         self._validator: jsonschema_rs.Validator | None = None
 
     def __call__(self, value: JsonObject) -> JsonObject:
-        """`value` itself if it fits, otherwise a copy with the misfits under `_unexpected`."""
+        """Return `value` itself if it fits, otherwise a copy with the members that do not fit in `_unexpected`."""
         validator = self._validator if self._compiled else self._compile()
         if validator is None or validator.is_valid(value):
             return value
         copy = deepcopy(value)
         misfits: JsonObject = {}
-        for _ in range(_ROUNDS):
-            paths = [error.instance_path for error in islice(validator.iter_errors(copy), _MOST_FAULTS)]
+        for _ in range(_MAX_ROUNDS):
+            paths = [error.instance_path for error in islice(validator.iter_errors(copy), _MAX_FAULTS)]
             if not paths:
                 return {**copy, UNEXPECTED: misfits} if misfits else copy
             for path in paths:
@@ -114,7 +113,7 @@ class Conformer:
 
 
 def _take_out(root: JsonObject, path: list[str | int], misfits: JsonObject) -> None:
-    """Move what `path` leads to out of its nearest object; nulls are dropped, they say nothing."""
+    """Move the value at `path` out of its nearest object. A null is dropped."""
     holder: Any = root
     owner, owned, depth = root, "", 0
     for index, step in enumerate(path):

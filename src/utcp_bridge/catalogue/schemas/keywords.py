@@ -1,7 +1,7 @@
-"""The JSON Schema keywords that are listed, and what a well-formed value of each looks like.
+"""The JSON Schema keywords that a listed schema may have, and the check of each value.
 
-Pure tables. Whatever is not here (vendor extensions, OpenAPI's own keys) tells a model nothing and is left
-out of the listed schema; the schema that arguments are checked against keeps everything.
+Pure tables. Any other keyword (vendor extensions, OpenAPI's own keys) does not help a model, and the listed schema
+omits it. The schema that checks arguments keeps every keyword.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from utcp_bridge.model import JsonObject, is_list, is_object
 __all__ = ["ABSENT", "NESTED", "NESTED_LISTS", "NESTED_MAPS", "PLAIN", "TYPES", "json_copy", "modern_form"]
 
 ABSENT: Final[Any] = object()
-"""Stands for a keyword whose value is malformed: it is left out."""
+"""Marks a keyword with a malformed value. The listed schema omits it."""
 
 NESTED: Final = frozenset(
     {
@@ -50,11 +50,11 @@ _ALIASES: Final = {
     "str": "string",
 }
 TYPES: Final = {name: name for name in ("array", "boolean", "integer", "null", "number", "object", "string")} | _ALIASES
-"""Type words as written → as listed; an empty one means any type."""
+"""Type as written → as listed. An empty string means any type."""
 
 
 def json_copy(value: Any) -> Any:
-    """A JSON-shaped copy of `value`, ABSENT if it is none (dates, odd keys, lone surrogates, huge integers)."""
+    """Return a copy of `value` as JSON. ABSENT if it is not JSON (dates, unusual keys, big integers)."""
     if isinstance(value, float):
         return value if math.isfinite(value) else ABSENT
     try:
@@ -146,11 +146,11 @@ PLAIN: Final[dict[str, Callable[[Any], Any]]] = {
     "writeOnly": _flag,
     "x-mcp-header": json_copy,
 }
-"""Keyword → function that gives its well-formed value or ABSENT."""
+"""Keyword → function that returns its well-formed value, or ABSENT."""
 
 
 def modern_form(schema: JsonObject) -> JsonObject:
-    """Keywords of drafts 4 to 7 in their 2020-12 form; the same object where there are none."""
+    """Return the schema with keywords of drafts 4 to 7 in their 2020-12 form, or the same object if it has none."""
     if not _OLD & schema.keys() and not is_list(schema.get("items")):
         return schema
     new = dict(schema)

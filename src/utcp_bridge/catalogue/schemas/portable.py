@@ -1,8 +1,16 @@
-"""Schemas as hosts can bear them. What arguments are checked against stays as the provider wrote it.
+"""Schemas that every host accepts. The schema that checks arguments stays as the provider wrote it.
 
-A host may refuse one tool, or every tool of the server, for a schema that is perfectly valid: no object at the
-root, `anyOf` at the root, `type` as a list, an array without items, a property key with brackets, more than 16 KB.
-The listed schema avoids all of that and is JSON Schema 2020-12 with local references only. Pure; never raises.
+A host may refuse one tool, or every tool of the server, for a valid schema: a root that is not an object, `anyOf` at
+the root, `type` as a list, an array without items, a property key with brackets, more than 16 KB. The listed schema
+avoids all of these. It is JSON Schema 2020-12 with local references only. Pure. No function here raises.
+
+Combinators at the root become plain properties: `allOf` branches add their properties and what they require; `anyOf`
+and `oneOf` branches add their properties and require only what every branch requires; `then`, `else` and
+`dependentSchemas` add optional properties. The result accepts more than the original, which still checks the call.
+
+`x-mcp-header` annotations are kept only if they are valid (MCP 2026-07-28, streamable HTTP, custom headers): on a
+string, integer or boolean property that a chain of `properties` leads to, an RFC 9110 token, unique in the schema
+without regard to letter case.
 """
 
 from __future__ import annotations
@@ -14,8 +22,6 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 from utcp_bridge.catalogue.schemas.conforming import relax
-from utcp_bridge.catalogue.schemas.folding import fold_root
-from utcp_bridge.catalogue.schemas.headers import keep_valid_headers
 from utcp_bridge.catalogue.schemas.keywords import ABSENT, NESTED, NESTED_LISTS, NESTED_MAPS, PLAIN, TYPES, modern_form
 from utcp_bridge.catalogue.schemas.size import fit, fit_output
 from utcp_bridge.model import JsonObject, is_list, is_object
@@ -23,25 +29,35 @@ from utcp_bridge.urls import at_pointer
 
 __all__ = ["PortableInput", "PortableOutput", "portable_input", "portable_output"]
 
-_LARGEST_OUTPUT: Final = 1_024
-"""Output schemas are most of a large list's bytes, and a model can do with the names of what it gets."""
+_MAX_OUTPUT_BYTES: Final = 1_024
+"""Output schemas are most of the bytes of a large list, and the names in them are enough for a model."""
 Fit: TypeAlias = Callable[[JsonObject, int], tuple[JsonObject, list[str]]]
-_DEEPEST: Final = 32
-_MOST_NODES: Final = 4_000
+_MAX_DEPTH: Final = 32
+_MAX_NODES: Final = 4_000
 _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _ODD: Final = re.compile(r"[^a-zA-Z0-9_.-]+")
 _BOOLEAN_KEPT: Final = frozenset({"additionalProperties", "unevaluatedItems", "unevaluatedProperties"})
 _FOR_ARRAYS: Final = ("items", "prefixItems", "contains", "minItems", "maxItems", "uniqueItems")
 _FOR_OBJECTS: Final = ("properties", "required", "additionalProperties", "patternProperties")
 
+_ROOT_ONLY_HERE: Final = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "enum", "const")
+_MAX_FOLD_DEPTH: Final = 8
+_MAX_FOLD_STEPS: Final = 500
+_MAX_ALTERNATIVES: Final = 8
+_BESIDE_VALUES: Final = frozenset({"const", "default", "description", "enum", "title", "type"})
+_HEADER_KEY: Final = "x-mcp-header"
+_HEADER_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
+_HEADER_TYPES: Final = frozenset({"boolean", "integer", "string"})
+_VALUE_KEYWORDS: Final = frozenset({"const", "default", "enum", "examples"})
+
 
 @dataclass(frozen=True, slots=True)
 class PortableInput:
     """One tool's listed input schema.
 
-    `schema` has an object root without combinators. `composed` is the same with the root's combinators kept, for
-    protocol versions that allow them (2026-07-28); it is `schema` itself where there were none. `renamed` maps
-    listed property keys back to the tool's own, `cut` says in words what the listing lost.
+    `schema` has an object root without combinators. `composed` keeps the root's combinators, for protocol versions
+    that allow them (2026-07-28). It is `schema` itself if there are none. `renamed` maps listed property keys to the
+    tool's own keys. `cut` says in words what the listed schema lost.
     """
 
     schema: JsonObject
@@ -52,7 +68,7 @@ class PortableInput:
 
 @dataclass(frozen=True, slots=True)
 class PortableOutput:
-    """One tool's listed output schema; `wrapped` if the value is listed, and must be sent, as `{"result": value}`."""
+    """One tool's listed output schema. If `wrapped`, the value is listed and sent as `{"result": value}`."""
 
     schema: JsonObject
     wrapped: bool = False
@@ -60,7 +76,7 @@ class PortableOutput:
 
 
 def portable_input(schema: Any, max_bytes: int) -> PortableInput:
-    """Make one input schema listable in at most `max_bytes` of JSON."""
+    """Return an input schema as it can be listed, in at most `max_bytes` of JSON."""
     porter = _Porter(schema, max_bytes)
     root = porter.root_object()
     ported = porter.node({**root, "type": "object"}, 0)
@@ -74,8 +90,8 @@ def portable_input(schema: Any, max_bytes: int) -> PortableInput:
 
 
 def portable_output(schema: Any, max_bytes: int) -> PortableOutput:
-    """Make one output schema listable: an object at the root, wrapped if the value is none; relaxed."""
-    porter = _Porter(schema, min(max_bytes, _LARGEST_OUTPUT), fit_output)
+    """Return an output schema as it can be listed: relaxed, with an object at the root. Other values are wrapped."""
+    porter = _Porter(schema, min(max_bytes, _MAX_OUTPUT_BYTES), fit_output)
     root = porter.dereferenced(schema if is_object(schema) else {})
     if root.get("type") == "object" or ("type" not in root and "properties" in root):
         ported, wrapped = porter.node({**root, "type": "object"}, 0), False
@@ -88,7 +104,7 @@ def portable_output(schema: Any, max_bytes: int) -> PortableOutput:
 
 
 def _rename_keys(schema: JsonObject) -> tuple[JsonObject, dict[str, str]]:
-    """Rename the root's property keys that some hosts refuse; returns listed key → own key."""
+    """Rename property keys of the root that some hosts refuse. Return the schema, and listed key → own key."""
     own: JsonObject = schema["properties"]
     if all(_KEY.fullmatch(key) for key in own):
         return schema, {}
@@ -103,7 +119,7 @@ def _rename_keys(schema: JsonObject) -> tuple[JsonObject, dict[str, str]]:
 
 
 class _Names:
-    """Gives names that keep the key rule and are free."""
+    """Gives unused names that every host accepts as keys."""
 
     def __init__(self, taken: set[str]) -> None:
         self._taken = taken
@@ -120,7 +136,7 @@ class _Names:
 
 
 class _Porter:
-    """One walk over one schema: depth, size, references and what was lost on the way."""
+    """Walks one schema, and counts depth, size and references. `cut` says what was lost."""
 
     def __init__(self, root: Any, max_bytes: int, fit_size: Fit = fit) -> None:
         self.root = root
@@ -136,17 +152,17 @@ class _Porter:
         self._anchors: dict[str, Any] | None = None
 
     def root_object(self) -> JsonObject:
-        """The root as an object schema, references followed; an empty one if it never is an object."""
+        """Return the root as an object schema, with references followed, or an empty one if it cannot be an object."""
         root = self.dereferenced(self.root if is_object(self.root) else {})
         kind = root.get("type", "object")
         if kind == "object" or (is_list(kind) and "object" in kind):
             return root
-        self.cut["an input schema that is no object"] = None
+        self.cut["an input schema that is not an object"] = None
         return {}
 
     def dereferenced(self, schema: JsonObject) -> JsonObject:
-        """Follow `$ref` at the root; what stands beside it wins."""
-        for _ in range(_DEEPEST):
+        """Follow `$ref` at the root. Keywords next to it win."""
+        for _ in range(_MAX_DEPTH):
             if "$ref" not in schema:
                 break
             target = self._resolve(schema["$ref"])
@@ -155,7 +171,7 @@ class _Porter:
         return schema
 
     def definitions(self) -> JsonObject:
-        """Every referenced sub-schema by its listed name; referencing may find more of them."""
+        """Return every referenced sub-schema by its listed name. Each may refer to more."""
         done: JsonObject = {}
         while len(done) < len(self._targets):
             for name in list(self._targets):
@@ -164,7 +180,7 @@ class _Porter:
         return done
 
     def finish(self, schema: JsonObject, definitions: JsonObject) -> JsonObject:
-        """Attach the definitions, drop invalid header annotations, fit into the size."""
+        """Add the definitions, remove invalid header annotations, and fit the schema into its size."""
         whole = {**schema, "$defs": definitions} if definitions else schema
         if self._has_headers:
             whole = keep_valid_headers(whole)
@@ -173,12 +189,12 @@ class _Porter:
         return fitted
 
     def node(self, schema: Any, depth: int) -> JsonObject:
-        """One sub-schema, ported."""
+        """Return one sub-schema as it can be listed."""
         if not is_object(schema):
             return self._degenerate(schema)
         self._nodes += 1
-        if depth > _DEEPEST or self._nodes > _MOST_NODES:
-            self.cut["levels below a depth or number that no host needs"] = None
+        if depth > _MAX_DEPTH or self._nodes > _MAX_NODES:
+            self.cut["levels beyond a depth or number that no host needs"] = None
             return {}
         out: JsonObject = {}
         for key, value in modern_form(schema).items():
@@ -193,7 +209,7 @@ class _Porter:
 
     def _degenerate(self, schema: Any) -> JsonObject:
         if schema is not True and schema is not False:
-            self.cut["a part that is no schema"] = None
+            self.cut["a part that is not a schema"] = None
         return {"not": {}} if schema is False else {}
 
     def _nested(self, out: JsonObject, key: str, value: Any, depth: int) -> None:
@@ -225,7 +241,7 @@ class _Porter:
             return
         target = self._resolve(ref)
         if target is ABSENT:
-            self.cut["a reference that is remote or leads nowhere"] = None
+            self.cut["a reference that is remote or has no target"] = None
             return
         if ref not in self._names:
             name = self._free.free(unquote(ref).rsplit("/", 1)[-1], "part")
@@ -234,9 +250,9 @@ class _Porter:
         out["$ref"] = f"#/$defs/{self._names[ref]}"
 
     def _resolve(self, ref: Any) -> Any:
-        """What a local reference leads to in the end; ABSENT for remote, dangling and circular ones."""
+        """Return the final target of a local reference. ABSENT for remote, dangling and circular references."""
         seen: set[str] = set()
-        while isinstance(ref, str) and ref not in seen and len(seen) < _DEEPEST:
+        while isinstance(ref, str) and ref not in seen and len(seen) < _MAX_DEPTH:
             seen.add(ref)
             target = self._pointed(ref)
             if not is_object(target) or set(target) != {"$ref"}:
@@ -259,7 +275,7 @@ class _Porter:
 
 
 def _alternatives(out: JsonObject, kinds: list[str]) -> JsonObject:
-    """Several types as `anyOf`, each with the keywords that concern it alone."""
+    """Return several types as `anyOf`, each with the keywords that belong to it alone."""
     branches: list[JsonObject] = []
     for kind in kinds:
         branch: JsonObject = {"type": kind}
@@ -275,3 +291,129 @@ def _alternatives(out: JsonObject, kinds: list[str]) -> JsonObject:
 
 def _encodable(key: Any) -> bool:
     return isinstance(key, str) and (key.isascii() or not any("\ud800" <= char <= "\udfff" for char in key))
+
+
+# --- combinators at the root, for hosts that refuse them there ---
+
+
+def fold_root(schema: JsonObject, definitions: JsonObject) -> tuple[JsonObject, bool]:
+    """Return the schema without combinators at its root, and whether it had any.
+
+    `definitions` are the targets of its `#/$defs/` references.
+    """
+    if not any(key in schema for key in _ROOT_ONLY_HERE):
+        return schema, False
+    properties, required = _Folding(definitions).fold(schema, 0)
+    plain = {key: value for key, value in schema.items() if key not in _ROOT_ONLY_HERE}
+    plain["properties"] = properties
+    plain.pop("required", None)
+    if wanted := [name for name in dict.fromkeys(required) if name in properties]:
+        plain["required"] = wanted
+    return plain, True
+
+
+class _Folding:
+    """Folds one schema. It counts steps, because branches that refer to branches multiply."""
+
+    def __init__(self, definitions: JsonObject) -> None:
+        self._definitions = definitions
+        self._steps = 0
+
+    def fold(self, schema: JsonObject, depth: int) -> tuple[JsonObject, list[str]]:
+        """Return the properties of a schema and its branches, and the names that it always requires."""
+        schema = self._target(schema)
+        properties: JsonObject = dict(schema.get("properties", {}))
+        required: list[str] = list(schema.get("required", []))
+        self._steps += 1
+        if depth >= _MAX_FOLD_DEPTH or self._steps > _MAX_FOLD_STEPS:
+            return properties, required
+        for branch in schema.get("allOf", []):
+            more, needed = self.fold(branch, depth + 1)
+            _merge(properties, more)
+            required += needed
+        for key in ("anyOf", "oneOf"):
+            folded = [self.fold(branch, depth + 1) for branch in schema.get(key, [])]
+            for more, _ in folded:
+                _merge(properties, more)
+            required += [name for name in (folded[0][1] if folded else []) if all(name in each for _, each in folded)]
+        for branch in _optional_branches(schema):
+            _merge(properties, self.fold(branch, depth + 1)[0])
+        return properties, required
+
+    def _target(self, schema: JsonObject) -> JsonObject:
+        ref = schema.get("$ref")
+        if not isinstance(ref, str):
+            return schema
+        target = self._definitions.get(ref.removeprefix("#/$defs/"))
+        return {**target, **schema} if is_object(target) else schema
+
+
+def _optional_branches(schema: JsonObject) -> list[JsonObject]:
+    branches = [schema[key] for key in ("then", "else") if key in schema]
+    return [*branches, *schema.get("dependentSchemas", {}).values()]
+
+
+def _merge(properties: JsonObject, more: JsonObject) -> None:
+    for name, sub in more.items():
+        old = properties.get(name)
+        properties[name] = sub if not old else old if not sub or old == sub else _either(old, sub)
+
+
+def _either(first: JsonObject, second: JsonObject) -> JsonObject:
+    values, others = _values(first), _values(second)
+    if values is not None and others is not None and first.get("type") == second.get("type"):
+        merged = [*values, *(value for value in others if value not in values)]
+        return {**{key: value for key, value in first.items() if key != "const"}, "enum": merged}
+    branches: list[Any] = list(first["anyOf"]) if set(first) == {"anyOf"} else [first]
+    if second not in branches and len(branches) < _MAX_ALTERNATIVES:
+        branches.append(second)
+    return {"anyOf": branches}
+
+
+def _values(schema: JsonObject) -> list[Any] | None:
+    """Return the values that a property may have, if its schema says nothing else (usually a discriminator)."""
+    if not schema.keys() <= _BESIDE_VALUES:
+        return None
+    if "const" in schema:
+        return [schema["const"]]
+    values = schema.get("enum")
+    return values if is_list(values) else None
+
+
+# --- `x-mcp-header` annotations: a client must drop a tool that has an invalid one ---
+
+
+def keep_valid_headers(schema: JsonObject) -> JsonObject:
+    """Return a copy of `schema` in which every `x-mcp-header` is valid."""
+    return _strip(schema, set(), reachable=True, carrier=False)
+
+
+def _strip(schema: JsonObject, seen: set[str], *, reachable: bool, carrier: bool) -> JsonObject:
+    new: JsonObject = {}
+    for key, value in schema.items():
+        if key == _HEADER_KEY:
+            if carrier and reachable and _is_valid(schema, value, seen):
+                seen.add(value.lower())
+                new[key] = value
+        elif key == "properties":
+            new[key] = {name: _strip(sub, seen, reachable=reachable, carrier=True) for name, sub in value.items()}
+        else:
+            new[key] = value if key in _VALUE_KEYWORDS else _strip_below(value, seen)
+    return new
+
+
+def _strip_below(value: Any, seen: set[str]) -> Any:
+    if is_object(value):
+        return _strip(value, seen, reachable=False, carrier=False)
+    if is_list(value):
+        return [_strip_below(one, seen) for one in value]
+    return value
+
+
+def _is_valid(schema: JsonObject, token: Any, seen: set[str]) -> bool:
+    return (
+        isinstance(token, str)
+        and _HEADER_TOKEN.fullmatch(token) is not None
+        and schema.get("type") in _HEADER_TYPES
+        and token.lower() not in seen
+    )

@@ -1,7 +1,7 @@
-"""Fits a schema into a number of bytes by leaving out what a model misses least.
+"""Fit a schema into a number of bytes, and omit first what a model needs least.
 
-In order: examples and titles, long descriptions below the top, deep levels, long enums, then everything but the
-top level's types.
+The order is: examples and titles, long descriptions below the top, deep levels, long enums, then everything except the
+types of the top level.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Steps: TypeAlias = tuple[tuple[str, Callable[[JsonObject], JsonObject]], ...]
 
 
 def fit(schema: JsonObject, max_bytes: int) -> tuple[JsonObject, list[str]]:
-    """The schema in at most `max_bytes` of compact JSON, and what was left out, in words."""
+    """Return the schema in at most `max_bytes` of compact JSON, and a list of what was omitted, in words."""
     return _fit(schema, max_bytes, _STEPS)
 
 
 def fit_output(schema: JsonObject, max_bytes: int) -> tuple[JsonObject, list[str]]:
-    """`fit` for an output schema, of which the names and types of the upper levels matter most."""
+    """Fit an output schema. The names and types of its upper levels matter most. See `fit`."""
     return _fit(schema, max_bytes, _OUTPUT_STEPS)
 
 
@@ -55,7 +55,7 @@ def _fits(schema: JsonObject, max_bytes: int) -> bool:
 
 
 def map_schemas(schema: JsonObject, change: Callable[[JsonObject, int], JsonObject], depth: int = 0) -> JsonObject:
-    """Apply `change` to every sub-schema, outermost first; definitions count as one level down."""
+    """Apply `change` to every sub-schema, outermost first. Definitions count as one level down."""
     new = change(schema, depth)
     out: JsonObject = {}
     for key, value in new.items():
@@ -140,7 +140,7 @@ _OUTPUT_STEPS: Final[Steps] = (
 
 
 def _only_used(schema: JsonObject) -> JsonObject:
-    """Drop definitions that nothing refers to any more."""
+    """Remove definitions that nothing refers to."""
     definitions = schema.get("$defs")
     if not is_object(definitions):
         return schema

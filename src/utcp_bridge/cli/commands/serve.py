@@ -73,7 +73,7 @@ def serve(options: Options, http: bool, **flags: Any) -> None:
 async def _serve(options: Options) -> None:
     with paused():
         async with opened(options, quiet=False) as client, frozen_when_loaded(client):
-            if client.settings.strict:
+            if client.settings.fails_on_fault:
                 await wait_for_manuals(client)
                 _insist(client)
             if client.settings.transport == "http":

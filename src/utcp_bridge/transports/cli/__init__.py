@@ -1,1 +1,1 @@
-"""The `cli` transport."""
+"""The `cli` transport: local commands."""

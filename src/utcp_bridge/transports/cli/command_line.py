@@ -1,7 +1,7 @@
 """Command lines from templates and arguments (pure): flags, argv without a shell, and scripts.
 
-In scripts a value never becomes text: a placeholder becomes a reference to an environment variable that holds it,
-quoted for the place where it stands.
+In scripts a value never becomes text: a placeholder becomes a reference to an environment variable with the value,
+quoted for its position.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WHOLE = re.compile(r"\s*\{\{\s*([A-Za-z_]\w*)\s*\}\}\s*")
 
 
 class CommandStep(BaseModel):
-    """One of UTCP 1.1's `commands`; `append_to_final_output` is by default true for the last step alone."""
+    """One of UTCP 1.1's `commands`. By default `append_to_final_output` is true for the last step only."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -36,25 +36,25 @@ class CommandStep(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script and the environment variables that carry its arguments: variable → argument."""
+    """A script, and the environment variables for its arguments: variable → argument."""
 
     text: str
     variables: Mapping[str, str]
 
     def environment(self, arguments: Mapping[str, Any]) -> dict[str, str]:
-        """The variables' values; an argument that is absent is empty."""
+        """Return the values of the variables. A missing argument is empty."""
         return {name: argument_text(arguments.get(argument)) for name, argument in self.variables.items()}
 
 
 def argument_text(value: Any) -> str:
-    """A value as one word: text as it is, numbers and booleans in JSON's form, the rest as JSON; null is empty."""
+    """Return a value as one word: text unchanged, numbers, booleans and the rest as JSON, null as nothing."""
     if value is None:
         return ""
     return value if isinstance(value, str) else format_scalar(value)
 
 
 def flags(arguments: Mapping[str, Any]) -> list[str]:
-    """UTCP 0.x's rules: `true` is `--name`, `false` nothing, a list repeats the flag, the rest is `--name value`."""
+    """Return flags as UTCP 0.x writes them: `--name` if true, none if false, one for each list item, else a value."""
     words: list[str] = []
     for name, value in arguments.items():
         if value is None or value is False:
@@ -68,15 +68,15 @@ def flags(arguments: Mapping[str, Any]) -> list[str]:
 
 
 class ArgvTemplate:
-    """The `args` of an argv form: each element is one word, a list on its own several, an absent one none."""
+    """The `args` of a template: each element is one word, a list alone several words, a missing argument none."""
 
     def __init__(self, elements: Sequence[str]) -> None:
         self._elements = [(element, compile_template(element, syntaxes=_SYNTAXES)) for element in elements]
 
     def render(self, arguments: Mapping[str, Any]) -> list[str]:
-        """The words for one call.
+        """Return the words for one call.
 
-        :raises InvalidArguments: an argument is missing, or would be taken for an option.
+        :raises InvalidArguments: an argument is missing, or the command would read it as an option.
         """
         words: list[str] = []
         guarded, option = False, False
@@ -84,8 +84,8 @@ class ArgvTemplate:
             for word in _words(element, template, arguments):
                 if template.names and word.startswith("-") and not element.startswith("-") and not (guarded or option):
                     raise InvalidArguments(
-                        f"The value {word[:40]!r} would be taken for an option.",
-                        remedy='The template can allow it by an element "--" before it.',
+                        f"The command would read the value {word[:40]!r} as an option.",
+                        remedy='To allow it, add an element "--" before it in `args`.',
                     )
                 words.append(word)
             guarded = guarded or element == "--"
@@ -102,10 +102,10 @@ def _words(element: str, template: Template, arguments: Mapping[str, Any]) -> li
 
 
 def bash_script(steps: Sequence[CommandStep], ok_exit_codes: Iterable[int]) -> Script:
-    """Steps as one bash script in which `cd` and variables persist from step to step.
+    """Return the steps as one bash script, in which `cd` and variables persist from step to step.
 
-    Each step's output, errors included, is `$CMD_<n>_OUTPUT` for the steps after it. The first step that fails ends
-    the script with its code and its output on stderr.
+    The output of each step, with its errors, is `$CMD_<n>_OUTPUT` in the steps after it. The first step that fails ends
+    the script with its exit code, and its output goes to stderr.
     """
     names = _ScriptNames()
     codes = "|".join(str(code) for code in ok_exit_codes) or "0"
@@ -124,7 +124,7 @@ def bash_script(steps: Sequence[CommandStep], ok_exit_codes: Iterable[int]) -> S
 
 
 def powershell_script(steps: Sequence[CommandStep]) -> Script:
-    """The same for Windows; dot-sourced blocks keep the location and variables of the steps before."""
+    """Return the same for Windows. Dot-sourced blocks keep the location and the variables of earlier steps."""
     names = _ScriptNames()
     lines: list[str] = ["$ErrorActionPreference = 'Stop'"]
     for number, step in enumerate(steps):
@@ -144,7 +144,7 @@ def _shown(steps: Sequence[CommandStep]) -> list[int]:
 
 
 class _ScriptNames:
-    """Environment variables for arguments; one for each argument, whatever characters its name has."""
+    """Names of environment variables for arguments, whose own names may have any characters."""
 
     def __init__(self) -> None:
         self.variables: dict[str, str] = {}
@@ -159,7 +159,7 @@ class _ScriptNames:
 
 
 def _with_references(command: str, names: _ScriptNames) -> str:
-    """Placeholders as references, quoted for where they stand: bare, in double quotes or in single quotes."""
+    """Replace placeholders by references, quoted for their position: bare, in double quotes or in single quotes."""
     written: list[str] = []
     position, quote = 0, ""
     for match in _PLACEHOLDER.finditer(command):
@@ -173,7 +173,7 @@ def _with_references(command: str, names: _ScriptNames) -> str:
 
 
 def _quote_after(text: str, quote: str) -> str:
-    """Which quotation mark is open after `text`, if `quote` was before it."""
+    """Return the quotation mark that is open after `text`, if `quote` was open before it."""
     escaped = False
     for character in text:
         if escaped:

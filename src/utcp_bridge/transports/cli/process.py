@@ -1,7 +1,7 @@
-"""Child processes: a session of their own, bounded output, and no survivors.
+"""Child processes with a session of their own and limited output, which end with their call.
 
-Whatever ends a call (its command, the caller, a deadline, a limit), the whole process group is ended with it:
-SIGTERM, a second later SIGKILL, grandchildren included, and the child is reaped.
+When a call ends (by its command, the caller, a deadline or a limit), its whole process group ends with it, with all
+grandchildren: SIGTERM, and a second later SIGKILL. Then the child is reaped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OnLine = Callable[[bytes], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run. `environment` is the child's whole environment; `limit` bounds each of its outputs, in bytes."""
+    """A command to run. `environment` is the child's whole environment; `limit` is in bytes, for each output."""
 
     argv: Sequence[str]
     environment: Mapping[str, str]
@@ -39,13 +39,13 @@ class Command:
 
     @property
     def name(self) -> str:
-        """The program, for messages."""
+        """The name of the program, for messages."""
         return Path(self.argv[0]).name if self.argv else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a command left: its exit code (negative: the signal that ended it), stdout and stderr."""
+    """The result of a command: its exit code (negative: the signal that ended it), stdout and stderr."""
 
     code: int
     stdout: bytes
@@ -53,9 +53,10 @@ class Finished:
 
 
 async def run_command(command: Command, on_line: OnLine | None = None) -> Finished:
-    """Run a command to its end; `on_line` is told each line of stdout as it comes.
+    """Run a command to its end. `on_line` receives each line of stdout as it arrives.
 
-    :raises Unreachable: there is no such program. :raises InvalidArguments: an argument cannot be passed on.
+    :raises Unreachable: the program cannot be started.
+    :raises InvalidArguments: an argument cannot be passed to the command.
     :raises ReplyTooLarge: an output is above the limit; the command was ended.
     """
     process = await _start(command)
@@ -68,7 +69,7 @@ async def run_command(command: Command, on_line: OnLine | None = None) -> Finish
 
 async def _start(command: Command) -> Process:
     if any("\0" in part for part in (*command.argv, *command.environment.values())):
-        raise InvalidArguments("An argument holds a NUL character, which no command can be given.")
+        raise InvalidArguments("An argument contains a NUL character, which cannot be passed to a command.")
     try:
         return await anyio.open_process(
             list(command.argv),
@@ -82,31 +83,32 @@ async def _start(command: Command) -> Process:
             raise InvalidArguments(f"The arguments are too long for the command {command.name!r}.") from None
         raise Unreachable(
             f"The command {command.name!r} cannot be started: {error.strerror}.",
-            remedy="Check `command`, `working_dir` and the PATH that the command is given.",
+            remedy="Check `command`, `working_dir` and the PATH of the command.",
         ) from None
 
 
 async def _collect(process: Process, command: Command, on_line: OnLine | None) -> Finished:
     outputs: dict[str, bytes] = {}
     both_read = anyio.Event()
-    overflow: list[str] = []
+    overflow = ""
 
     async def read(name: str, stream: ByteReceiveStream | None, on_line: OnLine | None) -> None:
-        data, told = bytearray(), 0
+        nonlocal overflow
+        data, reported = bytearray(), 0
         while stream is not None:
             try:
                 data += await stream.receive(_CHUNK)
             except (anyio.EndOfStream, anyio.BrokenResourceError):
                 break
             if len(data) > command.limit:
-                overflow.append(name)
+                overflow = name
                 group.cancel_scope.cancel()
                 return
-            while on_line is not None and (end := data.find(b"\n", told)) >= 0:
-                line, told = bytes(data[told:end]), end + 1
+            while on_line is not None and (end := data.find(b"\n", reported)) >= 0:
+                line, reported = bytes(data[reported:end]), end + 1
                 await on_line(line)
-        if on_line is not None and told < len(data):
-            await on_line(bytes(data[told:]))
+        if on_line is not None and reported < len(data):
+            await on_line(bytes(data[reported:]))
         outputs[name] = bytes(data)
         if len(outputs) == 2:
             both_read.set()
@@ -116,13 +118,13 @@ async def _collect(process: Process, command: Command, on_line: OnLine | None) -
         group.start_soon(read, "stderr", process.stderr, None)
         await _feed(process, command.stdin)
         await process.wait()
-        # A grandchild that holds the pipes open must not keep the call: its group is ended with its parent.
+        # A grandchild that keeps the pipes open must not keep the call open: its group ends with its parent.
         _signal(process, signal.SIGTERM)
         with anyio.move_on_after(_GRACE):
             await both_read.wait()
         _signal(process, signal.SIGKILL)
     if overflow:
-        raise ReplyTooLarge(f"{command.name} wrote more than {command.limit} bytes to {overflow[0]}.")
+        raise ReplyTooLarge(f"{command.name} wrote more than {command.limit} bytes to {overflow}.")
     return Finished(process.returncode or 0, outputs["stdout"], outputs["stderr"])
 
 
@@ -136,11 +138,11 @@ async def _feed(process: Process, data: bytes | None) -> None:
 
 
 async def _end(process: Process) -> None:
-    """End the group and reap the child."""
+    """End the process group and reap the child."""
     if _signal(process, signal.SIGTERM):
         with anyio.move_on_after(_GRACE):
             await process.wait()
-            while _signal(process, 0):  # noqa: ASYNC110 - the kernel tells nobody when a group is empty
+            while _signal(process, 0):  # noqa: ASYNC110 - the kernel does not report when a group is empty
                 await anyio.sleep(0.01)
         _signal(process, signal.SIGKILL)
     await process.wait()
@@ -151,14 +153,14 @@ async def _end(process: Process) -> None:
 
 
 async def _drain(stream: ByteReceiveStream) -> None:
-    """Read a pipe to its end: the event loop closes it there and nowhere else."""
+    """Read a pipe to its end, because the event loop closes it only there."""
     with anyio.move_on_after(_GRACE), suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
         while True:
             await stream.receive(_CHUNK)
 
 
 def _signal(process: Process, number: int) -> bool:
-    """Signal the group; False if nobody is left in it."""
+    """Send a signal to the group. Return False if the group is empty."""
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):

@@ -6,9 +6,10 @@ r"""cli: local commands, without a shell unless the template is a script.
     v0    the same with "provider_type": "cli"
     also  {"call_template_type": "cli", "command": "curl", "args": ["-s", "{{url}}"]}
 
-`command_name` gets the arguments as flags, `args` are templates of single words, `commands` run in one bash in which
-`cd` and variables persist. Values reach a script as environment variables, never as text. An exit code that is not in
-`ok_exit_codes` is an error. Limits: `max_reply_bytes` for stdout and for stderr; the process group ends with the call.
+`command_name` receives the arguments as flags. `args` are templates of single words. `commands` run in one bash, in
+which `cd` and variables persist. A script receives values as environment variables, never as text. An exit code that is
+not in `ok_exit_codes` is an error. Limits: `max_reply_bytes` for stdout and for stderr; the process group ends with the
+call.
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ from utcp_bridge.variables import inherited_environment
 __all__ = ["TRANSPORT", "CliTemplate", "CliTransport"]
 
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "USER", "LOGNAME", "SHELL", "TZ", "TERM")
-_MOST_DETAIL = 4096
+_MAX_DETAIL = 4096
 
 
 class CliTemplate(CallTemplate):
-    """Fields of UTCP's cli templates of all versions, and ours; exactly one of the three forms."""
+    """Fields of UTCP's cli templates of all versions and of this bridge. Exactly one of three forms is used."""
 
     command_name: str | None = None
     commands: tuple[CommandStep, ...] = ()
@@ -70,7 +71,8 @@ class CliTemplate(CallTemplate):
     def _one_form(self) -> CliTemplate:
         forms = [name for name in ("command_name", "commands", "command") if getattr(self, name)]
         if len(forms) != 1:
-            raise ValueError(f"needs exactly one of `command_name`, `commands` and `command`, not {forms or 'none'}")
+            found = " and ".join(f"`{form}`" for form in forms) or "none"
+            raise ValueError(f"needs exactly one of `command_name`, `commands` and `command`; it has {found}")
         return self
 
     @cached_property
@@ -84,19 +86,25 @@ class CliTemplate(CallTemplate):
 
     @cached_property
     def argv(self) -> ArgvTemplate:
-        """The compiled `args`. Raises ConfigError."""
+        """The compiled `args`.
+
+        :raises ConfigError: they cannot be compiled.
+        """
         return ArgvTemplate(self.args)
 
     @cached_property
     def stdin(self) -> Template | None:
-        """The compiled `stdin_template`. Raises ConfigError."""
+        """The compiled `stdin_template`.
+
+        :raises ConfigError: it cannot be compiled.
+        """
         if self.stdin_template is None:
             return None
         return compile_template(self.stdin_template, syntaxes=Syntax.MUSTACHE | Syntax.DOLLAR)
 
 
 class CliTransport(Transport[CliTemplate]):
-    """Runs commands; keeps nothing between calls."""
+    """Calls that run a command; nothing is kept between calls."""
 
     kinds: ClassVar[tuple[str, ...]] = ("cli",)
     template = CliTemplate
@@ -107,17 +115,17 @@ class CliTransport(Transport[CliTemplate]):
 
     @classmethod
     def annotations(cls, template: CliTemplate) -> Mapping[str, Any]:
-        """A command may do anything on this machine."""
+        """Return the hints of a tool that may do anything on this machine."""
         del template
         return {"openWorldHint": True}
 
     def needs(self, target: Target[CliTemplate]) -> Sequence[Program]:
-        """The command, or the shell that runs the script, on the PATH that it is given."""
+        """Return the command, or the shell that runs the script, with its PATH."""
         command = self._command(target.template, {}, [], self.services.settings.max_manual_bytes)
         return (Program(command.argv[0], command.folder, command.environment.get("PATH")),) if command.argv else ()
 
     async def discover(self, target: Target[CliTemplate]) -> Document:
-        """Run the command without arguments; it prints a manual, a list of tools, or one JSON object per line."""
+        """Run the command without arguments. It must print a manual, a list of tools, or one JSON object per line."""
         template = target.template
         words = ["list-tools"] if template.wire == "go" else []
         command = self._command(template, {}, words, self.services.settings.max_manual_bytes)
@@ -126,12 +134,12 @@ class CliTransport(Transport[CliTemplate]):
         content = _read_manual(finished.stdout)
         if content is None:
             raise ManualError(
-                f"{command.name} printed no manual.", remedy="It has to print a UTCP manual as JSON, and nothing else."
+                f"{command.name} printed no manual.", remedy="It must print a UTCP manual as JSON, and nothing else."
             )
         return Document(content=content)
 
     async def call(self, target: Target[CliTemplate], call: Call, emit: Emit) -> Any:
-        """Run the command with the arguments; its stdout is the value."""
+        """Run the command with the arguments. Its stdout is the value."""
         template = target.template
         command = self._command_of(template, call)
         lines: list[Any] = []
@@ -146,7 +154,7 @@ class CliTransport(Transport[CliTemplate]):
         return Result(lines if template.stream else _value(finished.stdout, template, command))
 
     async def explain(self, target: Target[CliTemplate], call: Call) -> NativeRequest:
-        """The command line, and of its environment what is new: values that the operator wrote are masked."""
+        """Return the command line and the variables it adds to its environment; values from the operator are masked."""
         template = target.template
         command = self._command_of(template, call)
         own = dict.fromkeys(template.env_vars or {}, MASK)
@@ -156,7 +164,7 @@ class CliTransport(Transport[CliTemplate]):
             shlex.join(command.argv),
             tuple(own.items()),
             () if command.stdin is None else (command.stdin,),
-            (f"In the folder {command.folder}.", f"Its environment has {', '.join(inherited)} too."),
+            (f"It runs in the folder {command.folder}.", f"It also inherits {', '.join(inherited)}."),
         )
 
     def _command_of(self, template: CliTemplate, call: Call) -> Command:
@@ -201,15 +209,15 @@ def _raise_for_code(finished: Finished, template: CliTemplate, command: Command)
     code = finished.code
     if code in template.ok_exit_codes:
         return
-    said = (finished.stderr.strip() or finished.stdout.strip())[-_MOST_DETAIL:].decode("utf-8", "replace")
+    output = (finished.stderr.strip() or finished.stdout.strip())[-_MAX_DETAIL:].decode("utf-8", "replace")
     if code < 0:
         name = signal.Signals(-code).name
-        raise Rejected(f"{command.name} was ended by {name}.", status=name, detail=said or None)
+        raise Rejected(f"{command.name} was ended by the signal {name}.", status=name, detail=output or None)
     raise Rejected(
         f"{command.name} ended with exit code {code}.",
         status=code,
-        detail=said or None,
-        remedy="If that code is a success, list it in the template's `ok_exit_codes`.",
+        detail=output or None,
+        remedy="If this code means success, add it to `ok_exit_codes` in the call template.",
     )
 
 
@@ -226,7 +234,7 @@ def _value(output: bytes, template: CliTemplate, command: Command) -> Any:
 
 
 def _read_manual(output: bytes) -> Any:
-    """The whole output as JSON, or its lines that are JSON objects; None if there is neither."""
+    """Return the whole output as JSON, or the lines that are JSON objects; None if there is no JSON."""
     try:
         return orjson.loads(output)
     except orjson.JSONDecodeError:

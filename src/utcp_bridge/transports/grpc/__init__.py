@@ -1,1 +1,1 @@
-"""The `grpc` transport."""
+"""The `grpc` transport: calls over gRPC."""

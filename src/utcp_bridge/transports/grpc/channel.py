@@ -1,7 +1,8 @@
-"""gRPC channels behind the address gate, and what their errors are.
+"""gRPC channels behind the guard, and the errors of their calls.
 
-The name is resolved and checked by the gate and the channel connects to the checked address; the name stays in the
-authority and in TLS. Proxies from the environment are off.
+The guard resolves the host name and checks its addresses. The channel connects to a checked address and keeps the name
+for the authority and for TLS. Proxies from the environment are off. The details of an error (`google.rpc.Status`) are
+decoded where their types are known: those of google/rpc/error_details.proto and those of the manual's descriptors.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _MAX_DETAILS = 20
 
 @dataclass(frozen=True, slots=True)
 class ChannelOptions:
-    """Where a channel goes. Paths of PEM files are relative to `root`; `max_bytes` bounds one message."""
+    """Where a channel goes. Paths of PEM files start at `root`; `max_bytes` limits one message."""
 
     host: str
     port: int
@@ -58,10 +59,12 @@ class ChannelOptions:
 
 
 async def open_channel(options: ChannelOptions, guard: Guard, source: Source) -> Any:
-    """A `grpc.aio` channel to the checked address of the host; connects at its first call.
+    """Return a `grpc.aio` channel to the checked address of the host. It connects with the first call.
 
-    :raises PolicyError: the address is not allowed. :raises Unreachable: the name has no address.
-    :raises ConfigError: a certificate file cannot be read. :raises MissingExtra: grpcio is not installed.
+    :raises PolicyError: the address is not allowed.
+    :raises Unreachable: the name has no address.
+    :raises ConfigError: a certificate file cannot be read.
+    :raises MissingExtra: grpcio is not installed.
     """
     aio = grpc_module("grpc.aio")
     address = (await guard.resolve(options.host, options.port, source))[0]
@@ -83,30 +86,30 @@ async def open_channel(options: ChannelOptions, guard: Guard, source: Source) ->
 
 
 def translate(error: Any, where: str, pool: Any = None) -> UtcpError:
-    """A `grpc.aio.AioRpcError` as ours: the status by name, its message, its details (`pool` has their types)."""
+    """Map a `grpc.aio.AioRpcError` to a `UtcpError`. `pool` has the manual's own message types, for the details."""
     code, text = error.code().name, str(error.details() or "")
     lowered = text.lower()
-    if found := _of_the_connection(code, lowered, where):
+    if found := _connection_error(code, lowered, where):
         return found
     detail: dict[str, Any] = {"code": code, "message": text}
     if details := decode_details(error.trailing_metadata() or (), pool):
         detail["details"] = details
     wait = retry_after(details)
     retryable = code in _RETRYABLE or wait is not None
-    return Rejected(f"{where} answered {code}.", status=code, detail=detail, retry_after=wait, retryable=retryable)
+    return Rejected(f"{where} returned {code}.", status=code, detail=detail, retry_after=wait, retryable=retryable)
 
 
-def _of_the_connection(code: str, text: str, where: str) -> UtcpError | None:
-    """Statuses that the library itself makes of a connection, a time or a size."""
+def _connection_error(code: str, text: str, where: str) -> UtcpError | None:
+    """Return the error of a status that grpcio itself sets: for a connection, a time limit or a size limit."""
     lost = code in {"UNAVAILABLE", "UNKNOWN", "INTERNAL"} and any(word in text for word in _GONE)
     if lost and not any(word in text for word in _NOT_CONNECTED):
-        return ConnectionLost(f"{where} closed the connection in the middle of the call.")
+        return ConnectionLost(f"{where} closed the connection during the call.")
     if code == "UNAVAILABLE":
         return Unreachable(f"{where} cannot be reached.", remedy="Check host, port and `use_ssl`.")
     if code == "DEADLINE_EXCEEDED":
-        return DeadlineExceeded(f"{where} did not answer in time.")
+        return DeadlineExceeded(f"{where} did not reply in time.")
     if code == "RESOURCE_EXHAUSTED" and "larger than max" in text:
-        return ReplyTooLarge(f"{where} sent a message above the limit.", remedy="Raise `max_reply_bytes`.")
+        return ReplyTooLarge(f"{where} sent a message above the size limit.", remedy="Raise `max_reply_bytes`.")
     return None
 
 
@@ -124,7 +127,7 @@ async def _read(options: ChannelOptions, path: str | None) -> bytes | None:
 
 
 def decode_details(metadata: Iterable[tuple[str, Any]], pool: Any = None) -> list[JsonObject]:
-    """The details of an error's trailing metadata, each `{"@type": …, fields}`. `pool` knows the manual's own types."""
+    """Return the details in an error's trailing metadata, each as `{"@type": …, fields}`; unknown types give a size."""
     found: list[JsonObject] = []
     for key, value in metadata:
         if key != _DETAILS_KEY or not isinstance(value, bytes):
@@ -140,7 +143,7 @@ def decode_details(metadata: Iterable[tuple[str, Any]], pool: Any = None) -> lis
 
 
 def retry_after(details: Iterable[JsonObject]) -> float | None:
-    """Seconds that a `google.rpc.RetryInfo` asks to wait."""
+    """Return the seconds to wait that a `google.rpc.RetryInfo` among the details names."""
     for detail in details:
         delay = detail.get("retryDelay")
         if detail.get("@type") == "google.rpc.RetryInfo" and isinstance(delay, str):
@@ -165,7 +168,7 @@ def _decoded(name: str, value: bytes, pool: Any) -> JsonObject:
 
 
 def _find(name: str, pool: Any) -> Any:
-    """The descriptor of a message type: the manual's own, or one of the standard details."""
+    """Return the descriptor of a message type: one of the manual, or one of the standard details."""
     import_module("google.rpc.error_details_pb2")
     for known in (pool, protobuf("descriptor_pool").Default()):
         if known is not None:

@@ -1,8 +1,8 @@
-"""File descriptors as servers hand them out, made fit for a strict descriptor pool (pure).
+"""Descriptors of gRPC services: from server reflection, from .proto files, and as one strict descriptor pool.
 
-Some reflection servers give one synthetic file per package, without dependencies, with type names relative to
-their scope and with renamed fields in google.protobuf's own messages. So: names are resolved among everything that
-was given, dependencies follow from the types used, and the well-known types are always our own.
+Some reflection servers return one synthetic file per package, without dependencies, with type names relative to
+their scope, and with renamed fields in google.protobuf's own messages. So `build_pool` looks names up in all files,
+derives the dependencies from the types in use, and always takes the well-known types from the protobuf package.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _MEMBERS: Mapping[str, Mapping[int, str]] = {
     "ServiceDescriptorProto": {2: "method"},
     "EnumDescriptorProto": {2: "value"},
 }
-"""Field numbers of descriptor.proto that a source location's path goes through."""
+"""Field numbers of descriptor.proto in the path of a source location."""
 _VERSIONS = ("v1", "v1alpha")
-_MOST_FILES = 2000
+_MAX_FILES = 2000
 HIDDEN_SERVICES = ("grpc.reflection.", "grpc.health.", "grpc.channelz.", "grpcpb.UTCPService")
-"""Services that are no tools, by their prefix."""
+"""Prefixes of services that are not tools."""
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What is known of a server: a descriptor pool, the services to offer, comments by full name."""
+    """Descriptors of a server: a pool, the names of the services to offer, and comments by full name."""
 
     pool: Any
     services: list[str]
@@ -58,7 +58,7 @@ class Described:
 
 
 def is_known(pool: Any, service: str) -> bool:
-    """Whether the pool holds a service."""
+    """Return whether the pool has this service."""
     try:
         pool.FindServiceByName(service)
     except KeyError:
@@ -67,7 +67,7 @@ def is_known(pool: Any, service: str) -> bool:
 
 
 def well_known_files() -> dict[str, Any]:
-    """google.protobuf's own files by name, as FileDescriptorProto."""
+    """Return google.protobuf's own files by name, each a FileDescriptorProto."""
     found: dict[str, Any] = {}
     for name in (*(f"{word}_pb2" for word in _WELL_KNOWN), "descriptor_pb2"):
         proto = protobuf("descriptor_pb2").FileDescriptorProto()
@@ -77,9 +77,9 @@ def well_known_files() -> dict[str, Any]:
 
 
 def build_pool(files: Iterable[Any]) -> Any:
-    """A descriptor pool of FileDescriptorProto messages, in whatever order and shape they came.
+    """Build a descriptor pool from FileDescriptorProto messages, which may be in any order.
 
-    :raises ManualError: a type is named that no file defines, or the files contradict one another.
+    :raises ManualError: no file defines a type that one of them uses, or the files contradict one another.
     """
     own = well_known_files()
     own_types = {name for file in own.values() for name in _defined(file)}
@@ -98,7 +98,7 @@ def build_pool(files: Iterable[Any]) -> Any:
         for name in everything:
             _add(pool, name, everything, added, ())
     except (TypeError, KeyError, RecursionError) as error:
-        raise ManualError(f"The server's descriptors do not fit together ({type(error).__name__}).") from None
+        raise ManualError(f"The server's descriptors contradict one another ({type(error).__name__}).") from None
     return pool
 
 
@@ -113,7 +113,7 @@ def _add(pool: Any, name: str, files: dict[str, Any], added: set[str], path: tup
 
 
 def _without(file: Any, own_types: set[str]) -> Any:
-    """A copy without definitions that are google.protobuf's."""
+    """Return a copy without the definitions that belong to google.protobuf."""
     copy = type(file)()
     copy.CopyFrom(file)
     for members in (copy.message_type, copy.enum_type):
@@ -125,7 +125,7 @@ def _without(file: Any, own_types: set[str]) -> Any:
 
 
 def _resolve(file: Any, homes: dict[str, str]) -> None:
-    """Make type names absolute, and dependencies those of the types used."""
+    """Make type names absolute and list the files of the types in use as dependencies."""
     used: set[str] = set()
     for scope, field in _references(file):
         for attribute in ("type_name", "extendee", "input_type", "output_type"):
@@ -134,7 +134,7 @@ def _resolve(file: Any, homes: dict[str, str]) -> None:
                 continue
             full = _look_up(name, scope, homes)
             if full is None:
-                raise ManualError(f"The server's descriptors name the type {name!r}, which none of them defines.")
+                raise ManualError(f"The server's descriptors use the type {name!r}, but none of them defines it.")
             setattr(field, attribute, f".{full}")
             used.add(homes[full])
     used.discard(file.name)
@@ -145,7 +145,7 @@ def _resolve(file: Any, homes: dict[str, str]) -> None:
 
 
 def _look_up(name: str, scope: str, homes: dict[str, str]) -> str | None:
-    """A type by protobuf's scoping rule: the innermost scope first."""
+    """Return the full name of a type by protobuf's scoping rule: the innermost scope first."""
     if name.startswith("."):
         return name[1:] if name[1:] in homes else None
     parts = scope.split(".") if scope else []
@@ -157,7 +157,7 @@ def _look_up(name: str, scope: str, homes: dict[str, str]) -> str | None:
 
 
 def _references(file: Any) -> Iterator[tuple[str, Any]]:
-    """Everything that names a type, with the scope it stands in."""
+    """Yield everything that names a type, with its scope."""
     yield from ((file.package, field) for field in file.extension)
     for message in file.message_type:
         yield from _fields(message, _join(file.package, message.name))
@@ -193,7 +193,7 @@ def _join(scope: str, name: str) -> str:
 
 
 def comments_of(files: Iterable[Any]) -> dict[str, str]:
-    """Comments by full name, from FileDescriptorProto messages; those that lost their source information give none."""
+    """Return the comments in FileDescriptorProto messages by full name. Without source information there are none."""
     found: dict[str, str] = {}
     for file in files:
         for location in file.source_code_info.location:
@@ -205,7 +205,7 @@ def comments_of(files: Iterable[Any]) -> dict[str, str]:
 
 
 def _full_name(file: Any, path: list[int]) -> str | None:
-    """The full name of what a path leads to; None for what has none, such as an option."""
+    """Return the full name of the element at a path; None for elements without a name, such as options."""
     here, names = file, [file.package] if file.package else list[str]()
     while path:
         members = _MEMBERS.get(type(here).__name__, {}).get(path[0])
@@ -218,19 +218,19 @@ def _full_name(file: Any, path: list[int]) -> str | None:
 
 
 async def compile_protos(files: Sequence[str], import_paths: Sequence[str], root: Path) -> bytes:
-    """A serialised FileDescriptorSet, imports and comments included.
+    """Compile .proto files to a serialised FileDescriptorSet with imports and comments.
 
-    Paths are relative to `root`. Without `import_paths` each file's own folder and `root` are searched. The compiler
-    runs as a process of its own: it ends its process on some faults.
+    Paths start at `root`. Without `import_paths` the compiler searches each file's own folder and `root`. The compiler
+    of grpcio-tools runs in a process of its own, because some errors end its process.
 
-    :raises ConfigError: a file is missing or does not compile, with the compiler's first complaint.
+    :raises ConfigError: a file is missing or does not compile; the message has the compiler's first error.
     :raises MissingExtra: grpcio-tools is not installed.
     """
     if find_spec("grpc_tools") is None:
         raise MissingExtra("grpc", "proto")
     paths = [root / file for file in files]
     if missing := next((file for file, path in zip(files, paths, strict=True) if not path.is_file()), None):
-        raise ConfigError(f"There is no file {missing!r}.", remedy="Check `proto_files`; paths start at the folder.")
+        raise ConfigError(f"There is no file {missing!r}.", remedy=f"Check `proto_files`. Paths start at {root}.")
     folders = [root / path for path in import_paths] or [*(path.parent for path in paths), root]
     with tempfile.TemporaryDirectory() as scratch:
         output = Path(scratch) / "set"
@@ -239,15 +239,15 @@ async def compile_protos(files: Sequence[str], import_paths: Sequence[str], root
         command = [sys.executable, "-m", "grpc_tools.protoc", *searched, *options, *(str(p.resolve()) for p in paths)]
         done = await anyio.run_process(command, check=False)
         if done.returncode != 0 or not output.exists():
-            raise ConfigError(f"The .proto files do not compile: {_complaint(done.stderr)}.")
+            raise ConfigError(f"The .proto files do not compile: {_first_error(done.stderr)}.")
         return await anyio.Path(output).read_bytes()
 
 
-def _complaint(stderr: bytes) -> str:
-    """The compiler's first line that is no warning, without the folder of the file."""
+def _first_error(stderr: bytes) -> str:
+    """Return the compiler's first line that is not a warning, without the folder of the file."""
     lines = [line for line in stderr.decode("utf-8", "replace").splitlines() if line and "warning" not in line.lower()]
     if not lines:
-        return "the compiler did not say why"
+        return "the compiler printed no reason"
     place, mark, rest = lines[0].partition(":")
     return f"{Path(place).name}{mark}{rest}".rstrip(".")
 
@@ -255,9 +255,11 @@ def _complaint(stderr: bytes) -> str:
 async def reflect(
     channel: Any, wanted: Callable[[str], bool], is_unimplemented: Callable[[Exception], bool]
 ) -> Described:
-    """All services that `wanted` says yes to; one that reflection lists and cannot describe is left out.
+    """Ask server reflection (grpc.reflection v1, then v1alpha) for the services that `wanted` accepts.
 
-    :raises ManualError: the server has no reflection, or what it says cannot be used. Errors of the channel pass.
+    Services that reflection lists but cannot describe are left out. Errors of the channel are not caught.
+
+    :raises ManualError: the server has no reflection, or its descriptors cannot be used.
     """
     for version in _VERSIONS:
         try:
@@ -267,9 +269,9 @@ async def reflect(
             if not is_unimplemented(error):
                 raise
     raise ManualError(
-        "The server has no reflection.",
-        remedy="Give its `proto_files`, a `descriptor_set` (protoc --include_imports --descriptor_set_out), "
-        "or write the tools into a manual.",
+        "The server does not support reflection.",
+        remedy="Add `proto_files` or a `descriptor_set` (protoc --include_imports --descriptor_set_out) to the call "
+        "template, or write the tools into a manual.",
     )
 
 
@@ -281,25 +283,25 @@ async def _gather(ask: Callable[..., Any], wanted: Callable[[str], bool]) -> Des
         if not service.name.startswith(HIDDEN_SERVICES) and wanted(service.name)
     ]
     if not services:
-        raise ManualError("The server names no service that fits.", remedy="Check `service_name`.")
+        raise ManualError("The server has no matching service.", remedy="Check `service_name`.")
     files: dict[str, Any] = {}
     own = well_known_files()
     for service in services:
         await _learn(ask, files, file_containing_symbol=service)
     waiting = [name for file in files.values() for name in file.dependency]
-    while waiting and len(files) < _MOST_FILES:
+    while waiting and len(files) < _MAX_FILES:
         name = waiting.pop()
         if name not in files and name not in own:
             waiting += await _learn(ask, files, file_by_filename=name)
     pool = build_pool(files.values())
     known = [name for name in services if is_known(pool, name)]
     if not known:
-        raise ManualError("The server's reflection describes none of its services.", remedy="Use `proto_files`.")
+        raise ManualError("The server's reflection describes none of its services.", remedy="Set `proto_files`.")
     return Described(pool, known, comments_of(files.values()))
 
 
 async def _learn(ask: Callable[..., Any], files: dict[str, Any], **question: str) -> list[str]:
-    """Add the files of one answer; returns what these depend on."""
+    """Add the files of one reply to `files`, and return the names of the files they depend on."""
     answer = await ask(**question)
     dependencies: list[str] = []
     for data in answer.file_descriptor_response.file_descriptor_proto:
@@ -313,7 +315,7 @@ async def _learn(ask: Callable[..., Any], files: dict[str, Any], **question: str
 
 @asynccontextmanager
 async def _conversation(channel: Any, version: str) -> AsyncGenerator[Callable[..., Any]]:
-    """One reflection stream; the yielded coroutine function asks one question."""
+    """Open a reflection stream and yield a coroutine function that sends one request and returns its reply."""
     messages = reflection_messages(version)
     request, response = messages["ServerReflectionRequest"], messages["ServerReflectionResponse"]
     stream = channel.stream_stream(
@@ -326,7 +328,7 @@ async def _conversation(channel: Any, version: str) -> AsyncGenerator[Callable[.
         await stream.write(request(**question))
         answer = await stream.read()
         if not hasattr(answer, "valid_host"):
-            raise ManualError("The server ended its reflection before it had answered.")
+            raise ManualError("The server closed the reflection stream before it replied.")
         return answer
 
     try:

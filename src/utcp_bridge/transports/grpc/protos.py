@@ -1,8 +1,8 @@
-"""The protobuf messages that the grpc transport speaks itself, built at run time: no generated code, no compiler.
+"""The protobuf messages that the grpc transport itself sends and reads, built at run time without generated code.
 
-`grpcpb.UTCPService` is the fixed service of the Go, Rust and Elixir libraries (Elixir's fields 3-5 included);
-server reflection is the same in v1 and v1alpha but for its package; `google.rpc.Status` carries details of errors.
-protobuf is an optional package: everything here is typed Any and imported on first use.
+`grpcpb.UTCPService` is the fixed service of the Go, Rust and Elixir libraries, with fields 3 to 5 of the Elixir
+library. Server reflection is the same in v1 and v1alpha, except for its package. `google.rpc.Status` has the details of
+errors. protobuf is an optional package: it is imported on first use, and everything here is typed Any.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _MESSAGE, _OPTIONAL, _REPEATED = 11, 1, 3
 
 
 def grpc_module(name: str = "grpc") -> Any:
-    """A module of grpcio. Raises MissingExtra."""
+    """Return a module of grpcio.
+
+    :raises MissingExtra: it is not installed.
+    """
     try:
         return import_module(name)
     except ImportError:
@@ -30,18 +33,21 @@ def grpc_module(name: str = "grpc") -> Any:
 
 
 def protobuf(name: str) -> Any:
-    """A module of google.protobuf. Raises MissingExtra."""
+    """Return a module of google.protobuf.
+
+    :raises MissingExtra: it is not installed.
+    """
     return grpc_module(f"google.protobuf.{name}")
 
 
 def message_class(descriptor: Any) -> Any:
-    """The Python class of a message descriptor."""
+    """Return the Python class of a message descriptor."""
     return protobuf("message_factory").GetMessageClass(descriptor)
 
 
 @lru_cache(maxsize=1)
 def utcp_messages() -> Mapping[str, Any]:
-    """Classes of `grpcpb`: Empty, Tool, Manual, ToolCallRequest, ToolCallResponse."""
+    """Return the classes of `grpcpb`: Empty, Tool, Manual, ToolCallRequest, ToolCallResponse."""
     return _build(
         "grpcpb",
         {
@@ -62,7 +68,7 @@ def utcp_messages() -> Mapping[str, Any]:
 
 @lru_cache(maxsize=2)
 def reflection_messages(version: str) -> Mapping[str, Any]:
-    """Classes of `grpc.reflection.<version>`: ServerReflectionRequest and ServerReflectionResponse, and their parts."""
+    """Return the classes of `grpc.reflection.<version>`: ServerReflectionRequest, ServerReflectionResponse, parts."""
     return _build(
         f"grpc.reflection.{version}",
         {
@@ -89,7 +95,7 @@ def reflection_messages(version: str) -> Mapping[str, Any]:
 
 @lru_cache(maxsize=1)
 def status_message() -> Any:
-    """`google.rpc.Status`, its details as type name and bytes (the fields of `google.protobuf.Any`)."""
+    """Return the class of `google.rpc.Status`, with details as type name and bytes (as in `google.protobuf.Any`)."""
     messages = _build(
         "google.rpc",
         {

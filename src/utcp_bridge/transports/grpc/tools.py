@@ -1,4 +1,8 @@
-"""gRPC methods as tools, arguments as messages, replies as values (proto3 JSON; pure)."""
+"""gRPC methods as tools, arguments as messages, replies as values (proto3 JSON; pure).
+
+Schemas follow the proto3 JSON mapping: 64-bit integers are integer or text, bytes are Base64, enumerations are names,
+well-known types have their own JSON forms. A message type that is used as a field is in `$defs`.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +49,7 @@ _SCALARS: dict[int, JsonObject] = {
 }
 _ENUM, _MESSAGE, _GROUP = 14, 11, 10
 _HINTS: Mapping[int, JsonObject] = {1: {"readOnlyHint": True, "idempotentHint": True}, 2: {"idempotentHint": True}}
-"""`option idempotency_level`: NO_SIDE_EFFECTS, IDEMPOTENT."""
+"""MCP hints for `option idempotency_level`: NO_SIDE_EFFECTS, IDEMPOTENT."""
 _WELL_KNOWN: dict[str, JsonObject] = {
     "Timestamp": {"type": "string", "format": "date-time"},
     "Duration": {"type": "string", "description": "Seconds with the suffix s, such as 1.5s."},
@@ -69,7 +73,7 @@ _WELL_KNOWN: dict[str, JsonObject] = {
 
 
 def utcp_tool(tool: Any) -> JsonObject:
-    """The normalised tool object of a `grpcpb.Tool`; Go and Rust give no schemas, so anything is accepted."""
+    """Return the normalised tool object of a `grpcpb.Tool`. Without a schema (Go, Rust) it accepts any arguments."""
     made: JsonObject = {
         "name": tool.name,
         "description": tool.description,
@@ -90,7 +94,7 @@ def _schema(text: str) -> JsonObject | None:
 
 
 def utcp_value(text: str) -> Any:
-    """Empty is null; what is no JSON is text (as in the Rust library)."""
+    """Return the value of a result: null if it is empty, text if it is not JSON (as in the Rust library)."""
     if not text:
         return None
     try:
@@ -100,7 +104,7 @@ def utcp_value(text: str) -> Any:
 
 
 def native_tools(described: Described, wanted: str | None, *, proto_names: bool) -> list[JsonObject]:
-    """Return the normalised tool object of each method; with `wanted` only methods of this name."""
+    """Return a normalised tool object for each method, or only for the methods with the name `wanted`."""
     return [
         _native_tool(method, proto_names, described.comments)
         for service in described.services
@@ -119,7 +123,7 @@ def _native_tool(method: Any, proto_names: bool, said: Mapping[str, str]) -> Jso
     return {
         "name": f"{service.name}_{method.name}",
         "description": said.get(method.full_name)
-        or f"{service.full_name}/{method.name}, taking {method.input_type.name} and giving "
+        or f"{service.full_name}/{method.name}: takes {method.input_type.name} and returns "
         f"{'a stream of ' if method.server_streaming else ''}{method.output_type.name}.",
         "inputs": inputs,
         "outputs": {"type": "array", "items": {"type": "object"}} if method.server_streaming else outputs,
@@ -140,36 +144,38 @@ def _wrapped(name: str, schema: JsonObject) -> JsonObject:
 
 
 def build_requests(method: Any, arguments: JsonObject) -> list[Any]:
-    """The request messages: one of all arguments, or for a client stream those of `messages`.
+    """Return the request messages: one with all arguments, or for a client stream those in `messages`.
 
-    :raises InvalidArguments: they do not fit the method's input type.
+    :raises InvalidArguments: they do not match the method's input type.
     """
     json_format = protobuf("json_format")
     given: Any = arguments.get("messages") if method.client_streaming else [arguments]
     if not is_list(given):
-        raise InvalidArguments("`messages` is no list.", remedy="Give the stream's messages as a list of objects.")
+        raise InvalidArguments("`messages` must be a list.", remedy="Write the stream's messages as a list of objects.")
     made = message_class(method.input_type)
     try:
         return [
             json_format.ParseDict(one, made(), descriptor_pool=method.containing_service.file.pool) for one in given
         ]
     except (json_format.ParseError, TypeError, ValueError) as error:
-        raise InvalidArguments(f"The arguments are no {method.input_type.name}: {error}.") from None
+        raise InvalidArguments(f"The arguments do not match {method.input_type.name}: {error}.") from None
 
 
 def parse_message(made: Any, data: bytes) -> Any:
-    """Bytes as a message of the class `made`.
+    """Return the bytes as a message of the class `made`.
 
-    :raises MalformedReply: they are none.
+    :raises MalformedReply: they are not such a message.
     """
     try:
         return made.FromString(data)
     except protobuf("message").DecodeError:
-        raise MalformedReply(f"The server sent bytes that are no {made.DESCRIPTOR.name}.") from None
+        raise MalformedReply(
+            f"The server sent bytes that are not a message of the type {made.DESCRIPTOR.name}."
+        ) from None
 
 
 def reply_reader(method: Any, *, proto_names: bool) -> Callable[[bytes], Any]:
-    """What turns the bytes of a reply into its JSON value; raises MalformedReply."""
+    """Return a function that reads the bytes of a reply as a JSON value. It raises MalformedReply."""
     json_format = protobuf("json_format")
     made = message_class(method.output_type)
     pool = method.containing_service.file.pool
@@ -184,7 +190,7 @@ def reply_reader(method: Any, *, proto_names: bool) -> Callable[[bytes], Any]:
 
 
 async def each(requests: list[Any]) -> AsyncIterator[Any]:
-    """The requests of a client stream, one by one."""
+    """Yield the requests of a client stream one by one."""
     for request in requests:
         yield request
 
@@ -192,10 +198,10 @@ async def each(requests: list[Any]) -> AsyncIterator[Any]:
 def message_schema(
     descriptor: Any, *, proto_names: bool = False, comments: Mapping[str, str] | None = None
 ) -> JsonObject:
-    """The schema of one message (`google.protobuf.descriptor.Descriptor`).
+    """Return the JSON Schema of one message (`google.protobuf.descriptor.Descriptor`).
 
-    Properties have the JSON names (lower camel case), or with `proto_names` those of the .proto file; `comments`, by
-    full name, are their descriptions.
+    Properties have their JSON names (lower camel case), or with `proto_names` the names in the .proto file. `comments`,
+    by full name, become descriptions.
     """
     writer = _Writer(proto_names, comments or {})
     schema = writer.body(descriptor)
@@ -211,7 +217,7 @@ class _Writer:
         self.definitions: dict[str, JsonObject] = {}
 
     def body(self, descriptor: Any) -> JsonObject:
-        """The object schema of a message, fields in the order of the .proto file."""
+        """Return the object schema of a message, with fields in the order of the .proto file."""
         properties = {
             (field.name if self._proto_names else field.json_name): self._field(field) for field in descriptor.fields
         }

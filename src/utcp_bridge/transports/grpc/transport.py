@@ -1,13 +1,13 @@
-"""grpc: unary and streaming calls by descriptors that the server or the operator gives (extra `[grpc]`).
+"""grpc: unary and streaming calls, with descriptors from the server or from the operator (extra `[grpc]`).
 
     v1  {"call_template_type": "grpc", "host": "grpc.example.com", "port": 443, "use_ssl": true,
          "service_name": "shop.Orders", "method_name": "Get"}
     v0  the same with "provider_type": "grpc"
 
-A manual's tools come from `proto_files` or a `descriptor_set`, else from the fixed service `grpcpb.UTCPService` of the
-Go, Rust and Elixir libraries, else from server reflection (v1, then v1alpha): one tool per method, `Service_Method`.
-Arguments and results are proto3 JSON. Client streams take a `messages` array. Limits: `max_reply_bytes` a message,
-`max_stream_events` a stream.
+The tools of a manual come from `proto_files` or a `descriptor_set`, else from the fixed service `grpcpb.UTCPService` of
+the Go, Rust and Elixir libraries, else from server reflection (v1, then v1alpha): one tool per method, named
+`Service_Method`. Arguments and results are proto3 JSON. Client streams take a `messages` array. Limits:
+`max_reply_bytes` for a message, `max_stream_events` for a stream.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _NO_SUCH_SERVICE = frozenset({"UNIMPLEMENTED", "INTERNAL"})
 
 
 class GrpcTemplate(CallTemplate):
-    """Fields of UTCP's grpc template and ours; `wire` is found out at discovery."""
+    """Fields of UTCP's grpc template and of this bridge. Discovery sets `wire`."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=9339, ge=1, le=65_535)
@@ -83,7 +83,7 @@ class GrpcTemplate(CallTemplate):
 
     @property
     def has_descriptors(self) -> bool:
-        """Whether the operator gave descriptors, so that the server is not asked."""
+        """Whether the operator supplies descriptors, so that reflection is not used."""
         return self.descriptor_set is not None or bool(self.proto_files)
 
 
@@ -108,7 +108,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
         return f"grpc://{f'[{template.host}]' if ':' in template.host else template.host}:{template.port}"
 
     def needs(self, target: Target[GrpcTemplate]) -> Sequence[Endpoint]:
-        """The server, `grpcs` where TLS is spoken."""
+        """The server; the scheme is `grpcs` with TLS."""
         template, root = target.template, self.services.root
         endpoint = self.endpoint(template)
         if not template.use_ssl:
@@ -126,7 +126,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
         return (Endpoint(endpoint.replace("grpc:", "grpcs:", 1), tls, alpn=("h2",)),)
 
     async def discover(self, target: Target[GrpcTemplate]) -> Document:
-        """The tools of the fixed service, else those of the descriptors."""
+        """Return the tools of the fixed service, or else one tool for each method in the descriptors."""
         try:
             return await self._discover(target)
         except asyncio.CancelledError:
@@ -140,16 +140,16 @@ class GrpcTransport(Transport[GrpcTemplate]):
             if manual is not None:
                 return Document({"tools": manual, "dialect": "grpc utcp"}, generated=True)
         if template.wire == "utcp":
-            raise ManualError(f"{self._where(target)} has no grpcpb.UTCPService.", remedy="Leave `wire` out.")
+            raise ManualError(f"{self._where(target)} has no grpcpb.UTCPService.", remedy="Remove `wire`.")
         self._pools = {key: pool for key, pool in self._pools.items() if key[0] != target.source.name}
         known = await self._pool(target)
         tools = native_tools(known, template.method_name, proto_names=template.preserve_field_names)
         if not tools:
-            raise ManualError("No method fits.", remedy="Check `service_name` and `method_name`.")
+            raise ManualError("The server has no matching method.", remedy="Check `service_name` and `method_name`.")
         return Document({"tools": tools, "dialect": "grpc"}, generated=True)
 
     async def call(self, target: Target[GrpcTemplate], call: Call, emit: Emit) -> Any:
-        """One call in the form that the template names."""
+        """Run one call, in the form that the template names."""
         template = target.template
         arguments = dict(call.arguments)
         metadata = await self._current_metadata(target, arguments)
@@ -163,12 +163,12 @@ class GrpcTransport(Transport[GrpcTemplate]):
             known = self._pools.get((target.source.name, self._options(template)))
             raise translate(error, self._where(target), known and known.pool) from None
         except asyncio.CancelledError:
-            # grpcio raises a cancellation of its own in place of ours, which our scopes would not know again.
+            # grpcio replaces our cancellation with its own, which our cancel scopes would not recognise.
             await anyio.lowlevel.checkpoint_if_cancelled()
             raise
 
     async def explain(self, target: Target[GrpcTemplate], call: Call) -> NativeRequest:
-        """Method, metadata and messages, these as proto3 JSON; a server with reflection may be asked for it."""
+        """Return method, metadata and messages (as proto3 JSON). May ask the server for its descriptors."""
         template, arguments = target.template, dict(call.arguments)
         added = None if target.credentials is None else target.credentials.preview()
         metadata = self._metadata(target, arguments, added)
@@ -236,13 +236,13 @@ class GrpcTransport(Transport[GrpcTemplate]):
         return await self._drain(answer, read, emit) if streams_out else read(await answer)
 
     async def _drain(self, replies: Any, read: Callable[[Any], Any], emit: Emit) -> Result:
-        """Every message of a stream, up to the limit; leaving early cancels the call."""
+        """Collect the messages of a stream up to the limit. Leaving early cancels the call."""
         values: list[Any] = []
-        most = self.services.settings.max_stream_events
+        limit = self.services.settings.max_stream_events
         try:
             async for reply in replies:
-                if len(values) >= most:
-                    return Result(values, truncated=f"the stream was cut at {most} results")
+                if len(values) >= limit:
+                    return Result(values, truncated=f"the stream was cut at {limit} results")
                 values.append(read(reply))
                 await emit(values[-1])
         finally:
@@ -264,7 +264,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
         return method
 
     async def _pool(self, target: Target[GrpcTemplate]) -> Described:
-        """Descriptors of the manual, from the operator's file or by reflection; found once."""
+        """Return the descriptors of the manual, from the operator's files or by reflection, and keep them."""
         template = target.template
         key = (target.source.name, self._options(template))
         async with self._lock:
@@ -293,8 +293,8 @@ class GrpcTransport(Transport[GrpcTemplate]):
             files.ParseFromString(await self._descriptors(template))
         except protobuf("message").DecodeError:
             raise ConfigError(
-                f"The file {template.descriptor_set!r} is no descriptor set.",
-                remedy="Make one with protoc --include_imports --descriptor_set_out.",
+                f"The file {template.descriptor_set!r} is not a descriptor set.",
+                remedy="Create one with protoc --include_imports --descriptor_set_out.",
             ) from None
         services = [f"{file.package}.{service.name}".lstrip(".") for file in files.file for service in file.service]
         wanted = [name for name in services if not name.startswith(HIDDEN_SERVICES)]
@@ -340,7 +340,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
     def _metadata(
         self, target: Target[GrpcTemplate], arguments: JsonObject, added: Additions | None
     ) -> tuple[tuple[str, str], ...]:
-        """Fixed metadata, `header_fields` taken out of the arguments, `target`, credentials; keys in lower case."""
+        """Return fixed metadata, `header_fields` (removed from the arguments), `target` and credentials."""
         template = target.template
         pairs = [(name.lower(), header_value(value, argument=name)) for name, value in template.metadata.items()]
         taken = [name for name in template.header_fields if name in arguments]
@@ -360,12 +360,12 @@ TRANSPORT = GrpcTransport
 
 
 def _fits(service: str, wanted: str | None) -> bool:
-    """A service by its full name or by the last part of it; None is every service."""
+    """Return whether `wanted` is the service's full name or its last part. None matches every service."""
     return wanted is None or service == wanted or service.rpartition(".")[2] == wanted
 
 
 def _has_no_reflection(error: Any) -> bool:
-    """UNIMPLEMENTED, as it should be, or INTERNAL: etcd answers so."""
+    """Return whether the status means that there is no reflection: UNIMPLEMENTED, or INTERNAL from etcd."""
     return isinstance(error, grpc_module("grpc.aio").AioRpcError) and error.code().name in _NO_SUCH_SERVICE
 
 

@@ -1,1 +1,1 @@
-"""The `mcp` transport."""
+"""The `mcp` transport: calls to tools of other MCP servers."""

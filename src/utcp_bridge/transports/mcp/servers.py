@@ -1,4 +1,4 @@
-"""MCP servers as configurations name them, and their tools as normalised tool objects; no I/O."""
+"""MCP servers as configurations describe them, and their tools and resources as normalised tool objects (pure)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FLAT_FIELDS = (
     "server_url",
     "auth_token",
 )
-"""Fields of one server that may stand in the template itself (Go, Rust, `server_url`)."""
+"""Fields of one server that the template itself may have (Go, Rust, `server_url`)."""
 
 _HINTS = {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
 
@@ -67,7 +67,7 @@ class McpServer(BaseModel):
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """What goes with every request of a server reached over HTTP, `auth_token` included."""
+        """Headers of every request to a server over HTTP, with `auth_token`."""
         headers = dict(self.headers)
         if self.auth_token is not None:
             headers.setdefault("Authorization", f"Bearer {self.auth_token}")
@@ -76,7 +76,7 @@ class McpServer(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _split_command(cls, raw: Any) -> Any:
-        """`command` may be a list, or a line with its arguments."""
+        """Accept `command` as a list or as a line with its arguments."""
         if not is_object(raw):
             return raw
         command = raw.get("command")
@@ -103,12 +103,12 @@ class McpServers(BaseModel):
     @classmethod
     def _not_empty(cls, servers: Mapping[str, McpServer]) -> Mapping[str, McpServer]:
         if not servers:
-            raise ValueError("names no server")
+            raise ValueError("must name at least one server")
         return servers
 
 
 def tool_object(tool: JsonObject, server: str, *, flat: bool) -> JsonObject:
-    """A tool of `tools/list`; `flat` leaves the server's name out of the tool's."""
+    """Return the tool object of a tool in `tools/list`; with `flat`, without the server's name."""
     made: JsonObject = {
         "name": tool["name"] if flat else f"{server}.{tool['name']}",
         "description": tool.get("description") or "",
@@ -123,7 +123,7 @@ def tool_object(tool: JsonObject, server: str, *, flat: bool) -> JsonObject:
 
 
 def connection_error(error: BaseException, where: str) -> UtcpError:
-    """Ours for what a task group around a connection raised: its first cause."""
+    """Map the exception of a task group around a connection to a `UtcpError`, by its first cause."""
     cause: Any = error
     while isinstance(cause, BaseExceptionGroup):
         cause = cast("Any", cause).exceptions[0]
@@ -131,12 +131,12 @@ def connection_error(error: BaseException, where: str) -> UtcpError:
         if isinstance(candidate, UtcpError):
             return candidate
     if isinstance(cause, FileNotFoundError | PermissionError):
-        return Unreachable(f"The command of {where} cannot be started: {cause.strerror}.", remedy="Check `command`.")
-    return Unreachable(f"{where} did not come up ({type(cause).__name__}).", remedy="Check its command or URL.")
+        return Unreachable(f"The command of {where} does not start: {cause.strerror}.", remedy="Check `command`.")
+    return Unreachable(f"{where} did not start ({type(cause).__name__}).", remedy="Check its command or URL.")
 
 
 class McpTemplate(CallTemplate):
-    """Servers, and for a tool which of them and its name there."""
+    """The servers; for a tool also its server and its name there."""
 
     config: McpServers
     server: str | None = None
@@ -146,12 +146,12 @@ class McpTemplate(CallTemplate):
     resource_template: str | None = None
     flat: bool = False
     one_server: Any = Field(default=None, repr=False, validation_alias=AliasChoices("mcpServers", *FLAT_FIELDS))
-    """Names the keys that `_from_flat_fields` has read, so that they are known ones."""
+    """The keys that `_from_flat_fields` reads, so that they count as known keys."""
 
     @model_validator(mode="before")
     @classmethod
     def _from_flat_fields(cls, raw: Any) -> Any:
-        """Flat fields (Go, Rust, `server_url`) are one server."""
+        """Read flat fields (Go, Rust, `server_url`) as one server."""
         if not is_object(raw) or "config" in raw:
             return raw
         if "mcpServers" in raw:
@@ -168,12 +168,12 @@ class McpTemplate(CallTemplate):
 def message_to(
     server: McpServer, method: str, parameters: JsonObject, credentials: Credentials | None
 ) -> NativeRequest:
-    """A request of the protocol as it goes to this server; the session numbers it and adds its own `_meta`.
+    """Return a request of the protocol as it goes to this server. The session sets its number and adds `_meta`.
 
-    Values of `env` and `headers` are often secrets, whatever their names: they are masked.
+    Values of `env` and `headers` are often secrets, so all of them are masked.
     """
     message = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
-    notes = ("The session numbers its messages, and adds `_meta`.",)
+    notes = ("The session sets the message number and adds `_meta`.",)
     if server.command is not None:
         line = f"stdin of {shlex.join([server.command, *server.args])}"
         return NativeRequest(line, tuple((name, MASK) for name in server.env), (message,), notes)
@@ -184,21 +184,27 @@ def message_to(
 
 
 def check_trust(source: Source, server: McpServer, count: int) -> None:
-    """Whether a manual may use this server, one of `count`. Raises PolicyError."""
+    """Check that a manual may use this server, one of `count`.
+
+    :raises PolicyError: it may not.
+    """
     if source.trust is Trust.OPERATOR or source.trusted:
         return
     if server.command is not None:
         raise PolicyError(
-            "A fetched manual may not start commands.",
+            "A fetched manual must not start commands.",
             remedy='If you trust it fully, add "trusted": true to the manual.',
         )
     if count > 1:
-        raise PolicyError("A fetched manual may name one MCP server only.", remedy="Write it into the configuration.")
+        raise PolicyError(
+            "A fetched manual may name only one MCP server.",
+            remedy="Write the servers into the configuration.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceTemplate:
-    """A template as the server describes it, and its variables: by name, whether one is required."""
+    """A template as the server describes it, and for each of its variables whether it is required."""
 
     described: JsonObject
     variables: Mapping[str, bool]
@@ -207,9 +213,10 @@ class ResourceTemplate:
 def resource_tools(
     server: str, resources: Iterable[JsonObject], templates: Iterable[ResourceTemplate], *, flat: bool
 ) -> list[JsonObject]:
-    """Normalised tool objects named `resource_<name>` (UTCP v1, mcp), after their server unless `flat`.
+    """Return normalised tool objects for resources, named `resource_<name>` (UTCP v1, mcp).
 
-    A template's variables are the tool's arguments. A name that is taken gets a number.
+    The server's name comes first, unless `flat`. The variables of a template are the tool's arguments. A name that is
+    already used gets a number.
     """
     tools: list[JsonObject] = []
     taken: set[str] = set()
@@ -230,7 +237,7 @@ def resource_tools(
 
 
 def resource_value(contents: Sequence[JsonObject]) -> Any:
-    """What reading came to: text, bytes, or every part as an embedded resource where there are several."""
+    """Return the contents of a resource: text, bytes, or embedded resources if there are several parts."""
     if len(contents) != 1:
         return ContentBlocks([{"type": "resource", "resource": dict(one)} for one in contents])
     [only] = contents

@@ -6,9 +6,9 @@
     v0  the same with "provider_type": "mcp"
     also {"call_template_type": "mcp", "server_url": "http://internal-mcp:8080", "tool_name": "internal_tool"}
 
-One session per server is kept and shared by calls; a server that died is started again by the next call, after a pause
-that grows while it keeps dying. Schemas, annotations, content, structured content, progress and `isError` pass through;
-`register_resources_as_tools` makes tools of resources. Limits: 20 seconds to connect.
+All calls share one session per server. If a server died, the next call starts it again, after a pause that grows while
+the server keeps dying. Schemas, annotations, content, structured content, progress and `isError` pass through.
+`register_resources_as_tools` turns resources into tools. Limits: 20 seconds to connect.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _METHOD_NOT_FOUND = -32601
 
 
 class McpTransport(Transport[McpTemplate]):
-    """Relays calls to MCP servers; sessions are kept per manual and server."""
+    """Calls to MCP servers; one session per manual and server."""
 
     kinds: ClassVar[tuple[str, ...]] = ("mcp",)
     template = McpTemplate
@@ -72,12 +72,12 @@ class McpTransport(Transport[McpTemplate]):
 
     @classmethod
     def endpoint(cls, template: McpTemplate) -> str | None:
-        """The URL of the one server that is reached over HTTP; None where there are several, or a command."""
+        """Return the URL of the only server; None for a command or for several servers."""
         servers = list(template.servers.values())
         return servers[0].url if len(servers) == 1 else None
 
     def needs(self, target: Target[McpTemplate]) -> Sequence[Need]:
-        """Each server's command or URL."""
+        """Return each server's command or URL."""
         root, path = self.services.root, inherited_environment(("PATH",)).get("PATH")
         return tuple(
             Endpoint(str(server.url))
@@ -87,7 +87,7 @@ class McpTransport(Transport[McpTemplate]):
         )
 
     async def discover(self, target: Target[McpTemplate]) -> Document:
-        """Every server's tools; a server that fails is a fault, unless all do."""
+        """Return the tools of all servers. A server that fails is a fault, unless all of them fail."""
         template = target.template
         listed: dict[str, list[JsonObject]] = {}
         failed: dict[str, UtcpError] = {}
@@ -127,7 +127,7 @@ class McpTransport(Transport[McpTemplate]):
         return await session.call(template.tool_name or call.tool.name, call.arguments, emit)
 
     async def explain(self, target: Target[McpTemplate], call: Call) -> NativeRequest:
-        """The message to the server, on the session that is kept."""
+        """Return the message to the server."""
         template = target.template
         name = template.server or next(iter(template.servers))
         server = self._session(target, name).server
@@ -150,7 +150,7 @@ class McpTransport(Transport[McpTemplate]):
     def _session(self, target: Target[McpTemplate], name: str) -> _Session:
         server = target.template.servers.get(name)
         if server is None:
-            raise Rejected(f"There is no MCP server {name!r} in the template.", status="unknown server")
+            raise Rejected(f"The call template has no MCP server {name!r}.", status="unknown server")
         check_trust(target.source, server, len(target.template.servers))
         key = (target.source.name, orjson.dumps([name, server.model_dump(mode="json")]))
         session = self._sessions.get(key)
@@ -186,13 +186,13 @@ class _Session:
         self._connection: _Connection | None = None
 
     async def list_tools(self) -> list[JsonObject]:
-        """All pages of the server's tools, as wire-shaped dicts."""
+        """Return all pages of the server's tools, as wire-shaped dicts."""
         connection = await self._open()
         with _errors(self, connection):
             return await self._pages(connection.client.list_tools, "tools")
 
     async def list_resources(self) -> tuple[list[JsonObject], list[ResourceTemplate]]:
-        """All resources and all templates; none where the server has no such thing."""
+        """Return all resources and all templates; none if the server does not offer resources."""
         from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
 
         connection = await self._open()
@@ -210,14 +210,14 @@ class _Session:
         return resources, templates
 
     async def read_resource(self, uri: str) -> list[JsonObject]:
-        """The parts of a resource, as wire-shaped dicts."""
+        """Return the parts of a resource, as wire-shaped dicts."""
         connection = await self._open()
         with _errors(self, connection):
             result = await connection.client.read_resource(uri, cache_mode="bypass")
         return [_wire_shaped(part) for part in result.contents]
 
     async def _pages(self, ask: Callable[..., Awaitable[Any]], field: str) -> list[JsonObject]:
-        """All pages of a list, as wire-shaped dicts; an empty one where the server does not know the method."""
+        """Return all pages of a list, as wire-shaped dicts; an empty list if the server does not know the method."""
         from mcp import MCPError
 
         found: list[JsonObject] = []
@@ -236,7 +236,7 @@ class _Session:
         return found
 
     async def call(self, name: str, arguments: JsonObject, emit: Emit) -> ContentBlocks:
-        """Call a tool; progress goes through `emit`."""
+        """Call a tool. Progress goes through `emit`."""
         connection = await self._open()
 
         async def progress(done: float, total: float | None, message: str | None) -> None:
@@ -301,13 +301,13 @@ class _Session:
             connection.ended.set()
 
     async def _listen(self, client: Any) -> None:
-        """Hear of changes in the 2026-07-28 protocol; older servers notify without being asked."""
+        """Subscribe to changes in the 2026-07-28 protocol; older servers notify without a subscription."""
         resources = self._target.template.register_resources_as_tools
         try:
             async with client.listen(tools_list_changed=True, resources_list_changed=resources) as events:
                 async for _ in events:
                     self._services.changed(self._target.source.name)
-        except Exception:  # noqa: BLE001, S110 - a server that does not offer it is no worse for it
+        except Exception:  # noqa: BLE001, S110 - servers need not offer it
             pass
 
     async def _heard(self, message: Any) -> None:
@@ -335,7 +335,7 @@ class _Session:
 def _http_connection(
     services: Services, credentials: Credentials | None, source: Source, server: McpServer
 ) -> AbstractAsyncContextManager[Any]:
-    """Streamable HTTP or legacy SSE over our own seam, so that the address gate holds."""
+    """Return Streamable HTTP or legacy SSE over our own HTTP session, so that the guard checks each address."""
     import httpx2
 
     from utcp_bridge.net.httpx_transport import CredentialsAuth
@@ -345,7 +345,7 @@ def _http_connection(
     def make_client(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
         limit = timeout if timeout is not None else httpx2.Timeout(30, read=300)
         transport = services.http.session(source).transport
-        return httpx2.AsyncClient(transport=transport, headers=headers, timeout=limit, auth=auth or own)  # noqa: TID251 - the SDK takes nothing else
+        return httpx2.AsyncClient(transport=transport, headers=headers, timeout=limit, auth=auth or own)  # noqa: TID251 - the SDK accepts nothing else
 
     url, headers = str(server.url), server.all_headers
     if server.transport == "sse":
@@ -370,7 +370,7 @@ def _expanded(template: str, arguments: JsonObject) -> str:
 
 @contextmanager
 def _errors(session: _Session, connection: _Connection) -> Generator[None]:
-    """Maps what the SDK raises to our errors; a broken connection is opened again by the next call."""
+    """Map the SDK's exceptions to our errors. After a broken connection, the next call opens another."""
     from mcp import MCPError
     from mcp_types import CONNECTION_CLOSED
 
@@ -381,14 +381,16 @@ def _errors(session: _Session, connection: _Connection) -> Generator[None]:
             session.lose(connection)
             raise _broken(session) from error
         raise Rejected(
-            f"{session.where} answered with error {error.code}.", status=error.code, detail=str(error.message)[:2000]
+            f"{session.where} returned error {error.code}.", status=error.code, detail=str(error.message)[:2000]
         ) from error
     except (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream, OSError) as error:
         session.lose(connection)
         raise _broken(session) from error
     except (RuntimeError, ValueError) as error:
-        raise MalformedReply(f"{session.where} gave a result that does not fit the protocol or its schema.") from error
+        raise MalformedReply(
+            f"{session.where} returned a result that does not match the protocol or its schema."
+        ) from error
 
 
 def _broken(session: _Session) -> ConnectionLost:
-    return ConnectionLost(f"{session.where} ended the connection in the middle of the call.")
+    return ConnectionLost(f"{session.where} ended the connection during the call.")

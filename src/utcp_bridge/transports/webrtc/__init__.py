@@ -1,1 +1,1 @@
-"""The `webrtc` transport."""
+"""The `webrtc` transport: calls over WebRTC data channels."""

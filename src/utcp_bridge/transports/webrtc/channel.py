@@ -1,6 +1,6 @@
-"""One WebRTC connection with one data channel, on aiortc: offer, answer, candidates, questions and replies.
+"""One WebRTC connection with one data channel, on aiortc: offer, answer, candidates, messages and replies.
 
-aiortc is an optional package that takes more than a second to import: `load_aiortc` does it in a worker thread.
+aiortc is an optional package that takes more than a second to import. `load_aiortc` imports it in a worker thread.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Admit: TypeAlias = Callable[[str, int], bool]
 
 @dataclass(frozen=True, slots=True)
 class DataChannelOptions:
-    """How the channel is made. `ice_servers` are `{urls, username, credential}`; none asks no server at all."""
+    """How the channel is made. `ice_servers` are `{urls, username, credential}`; without any, no server is used."""
 
     label: str = "tools"
     ordered: bool = True
@@ -59,13 +59,16 @@ class DataChannelOptions:
     max_packet_life_time: int | None = None
     ice_servers: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     binary: bool = False
-    """Messages go as binary frames (PeerJS's `json`)."""
+    """Whether messages are binary frames (PeerJS's `json`)."""
     dedicated: bool = False
-    """The channel serves one stream: whatever comes is a piece of it, and the peer's goodbye its end."""
+    """Whether the channel serves one stream: every message is a piece of it, and the peer's goodbye ends it."""
 
 
 async def load_aiortc() -> Any:
-    """The aiortc package. Raises MissingExtra."""
+    """Return the aiortc package.
+
+    :raises MissingExtra: it is not installed.
+    """
     try:
         return await anyio.to_thread.run_sync(import_module, "aiortc")
     except ImportError:
@@ -73,28 +76,28 @@ async def load_aiortc() -> Any:
 
 
 def max_message_size(sdp: str) -> int:
-    """Bytes that a peer takes in one message (RFC 8841 section 6), and no more than aiortc's own limit."""
+    """Return the bytes that a peer accepts in one message (RFC 8841 section 6), at most aiortc's own limit."""
     found = _MAX_MESSAGE.search(sdp)
     named = int(found[1]) if found else _DEFAULT_MAX_MESSAGE
     return min(named or _OUR_MAX_MESSAGE, _OUR_MAX_MESSAGE)
 
 
 def with_admitted_candidates(sdp: str, admit: Admit) -> str:
-    """A peer's session description without the candidates that we may not send to."""
+    """Return a peer's session description without the candidates that `admit` refuses."""
     lines = [line for line in sdp.splitlines() if not line.startswith("a=candidate:") or is_usable(line, admit)]
     return "\r\n".join(lines) + "\r\n"
 
 
 def is_usable(candidate: str, admit: Admit) -> bool:
-    """Whether a candidate line is whole and its address may be sent to."""
+    """Return whether a candidate line is complete and `admit` accepts its address."""
     words = candidate.split()
     return len(words) >= 8 and words[5].isdecimal() and admit(words[4], int(words[5]))
 
 
 def admitting(guard: Guard, source: Source, signalling: str) -> Admit:
-    """What a peer may name: any address a peer can have if the operator chose its signalling server, else public ones.
+    """Return the rule for a peer's addresses: any if the operator chose the signalling server, else public ones only.
 
-    Source: docs/security.md. `signalling` is the server's URL.
+    `signalling` is the server's URL. Source: docs/security.md.
     """
     chosen = source.trust is Trust.OPERATOR or origin_of(signalling) in {source.origin, *source.allowed_origins}
 
@@ -102,7 +105,7 @@ def admitting(guard: Guard, source: Source, signalling: str) -> Admit:
         try:
             kind = address_class(ip_address(host))
         except ValueError:
-            return chosen  # an mDNS name: somewhere on the local network
+            return chosen  # an mDNS name of the local network
         if kind in _NO_PEER:
             return False
         if chosen:
@@ -117,9 +120,9 @@ def admitting(guard: Guard, source: Source, signalling: str) -> Admit:
 
 
 class WebRtcChannel:
-    """A connection from offer to close. `tools` are those of the signalling answer, if it held any.
+    """A connection from offer to close. `tools` are those in the signalling answer, if there were any.
 
-    Raises ConfigError when it is made for an ICE server that is none.
+    :raises ConfigError: an entry of `ice_servers` cannot be used.
     """
 
     def __init__(self, aiortc: Any, options: DataChannelOptions, where: str, admit: Admit) -> None:
@@ -132,7 +135,7 @@ class WebRtcChannel:
         self._turn = anyio.Lock()
         self._replies = Replies(where, dedicated=options.dedicated)
         self.answered = False
-        """Whether the peer's answer came; then only the connection may be missing."""
+        """Whether the peer's answer has arrived; then only the connection may be missing."""
         self.tools: Any = None
         servers = [aiortc.RTCIceServer(**server) for server in options.ice_servers]
         self._peer: Any = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=servers))
@@ -152,22 +155,25 @@ class WebRtcChannel:
         return self._peer.connectionState in {"closed", "failed"} or self._channel.readyState in {"closing", "closed"}
 
     async def offer(self) -> str:
-        """Our session description with every candidate in it (aiortc does not trickle)."""
+        """Return our session description with all candidates (aiortc does not trickle)."""
         await self._peer.setLocalDescription(await self._peer.createOffer())
         return str(self._peer.localDescription.sdp)
 
     async def accept(self, sdp: str) -> None:
-        """Take the peer's answer. Raises MalformedReply."""
+        """Accept the peer's answer.
+
+        :raises MalformedReply: it cannot be read.
+        """
         description = self._aiortc.RTCSessionDescription(sdp=with_admitted_candidates(sdp, self._admit), type="answer")
         try:
             await self._peer.setRemoteDescription(description)
-        except Exception as error:  # aiortc's reader raises whatever it meets
-            raise MalformedReply(f"{self._where} answered a session description that cannot be read.") from error
+        except Exception as error:  # aiortc's parser may raise any exception
+            raise MalformedReply(f"{self._where} sent a session description that cannot be read.") from error
         self.answered = True
         self._largest = max_message_size(sdp)
 
     async def add_candidate(self, candidate: Mapping[str, Any]) -> None:
-        """Take one of the peer's candidates; one that cannot be read or used is left out."""
+        """Add one of the peer's candidates, unless it cannot be read or used."""
         text = str(candidate.get("candidate") or "").removeprefix("candidate:")
         if not is_usable(text, self._admit):
             return
@@ -180,30 +186,36 @@ class WebRtcChannel:
             return
 
     async def opened(self) -> None:
-        """Wait until the channel is open. Raises Unreachable."""
+        """Wait until the channel is open.
+
+        :raises Unreachable: it was closed instead.
+        """
         await self._changed.wait()
         if not self.is_open:
-            raise Unreachable(f"{self._where} answered, but no connection to it came about.")
+            raise Unreachable(f"{self._where} answered the offer, but no connection was made.")
 
     async def ask(self, message: JsonObject, limits: ReplyLimits) -> JsonObject:
-        """Send one message and wait for its reply. Raises what `exchange` and `CallInbox.reply` raise."""
+        """Send one message and wait for its reply. Raises the errors of `exchange` and `CallInbox.reply`."""
         async with self.exchange(message, limits) as inbox:
             return await inbox.reply()
 
     @asynccontextmanager
     async def exchange(self, message: JsonObject, limits: ReplyLimits) -> AsyncGenerator[CallInbox]:
-        """Send one message; what answers it comes into the inbox.
+        """Send one message and yield the inbox for its replies.
 
-        Raises Unreachable if the channel was closed before anything was sent, InvalidArguments for a message
-        that the peer does not take. Left before the answer is complete, the connection is closed unless others use
-        it: a late reply must not pass for the next call's, and a peer may stop working for nobody.
+        If the block ends before the reply is complete, the connection is closed unless other calls use it. So a late
+        reply cannot be taken for the reply to the next call, and the peer can stop its work.
+
+        :raises Unreachable: the channel was closed before anything was sent.
+        :raises InvalidArguments: the message is larger than the peer accepts.
         """
         data = encode(message, binary=self._binary)
         size = len(data) if isinstance(data, bytes) else len(data.encode())
         if size > self._largest:
             raise InvalidArguments(
-                f"The call has {size:,} bytes; {self._where} takes {self._largest:,} in one message.",
-                remedy="Send less, or name the peer's `message_form`: then the arguments are sent once, not thrice.",
+                f"The call has {size:,} bytes, but {self._where} accepts {self._largest:,} in one message.",
+                remedy="Send less, or set the peer's `message_form`, so that the arguments are sent once instead of "
+                "three times.",
             )
         async with self._turn if self._replies.anonymous else nullcontext():
             if not self.is_open:
@@ -219,7 +231,7 @@ class WebRtcChannel:
                     await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection; calls in flight end as ConnectionLost. May be called again."""
+        """Close the connection. Calls in flight end as ConnectionLost. May be called again."""
         with anyio.CancelScope(shield=True), anyio.move_on_after(_CLOSING_SECONDS):
             await self._peer.close()
         self._lost()
@@ -233,9 +245,7 @@ class WebRtcChannel:
                 maxPacketLifeTime=options.max_packet_life_time,
             )
         except ValueError:
-            raise ConfigError(
-                "An entry of `ice_servers` cannot be used.", remedy="Write stun: or turn: URLs."
-            ) from None
+            raise ConfigError("An entry of `ice_servers` cannot be used.", remedy="Use stun: or turn: URLs.") from None
 
     def _received(self, data: str | bytes) -> None:
         if self._replies.feed(data):
@@ -250,4 +260,6 @@ class WebRtcChannel:
         self._changed.set()
         is_broken = self._peer.connectionState == "failed"
         how = "The connection to {} broke" if is_broken else "{} closed the connection"
-        self._replies.lose(ConnectionLost(f"{how.format(self._where)} before it had answered."), broken=is_broken)
+        self._replies.lose(
+            ConnectionLost(f"{how.format(self._where)} before the reply was complete."), broken=is_broken
+        )

@@ -1,7 +1,7 @@
-"""What goes over a WebRTC data channel: calls, discovery, results and the pieces of a stream (pure).
+"""Messages on a WebRTC data channel, and which of them belongs to which call (no I/O).
 
-The Go, Rust and Elixir libraries and the specification each have their own object for a call; none minds
-fields it does not know, so one object holds all of theirs unless a `Form` is named.
+The Go, Rust and Elixir libraries and the specification each have their own object for a call. None of them rejects
+unknown fields, so one object has all their fields, unless the template names a `Form`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Form: TypeAlias = Literal["all", "args", "params", "inputs"]
-"""Where a call's arguments stand: `args` for Go and Elixir, `params` for Rust, `inputs` for the specification."""
+"""Where the arguments of a call are: `args` for Go and Elixir, `params` for Rust, `inputs` for the specification."""
 _ENVELOPE = frozenset({"id", "type", "jsonrpc", "result", "error"})
 _FRAME = frozenset({"id", "type", "tool", "partial", "done"})
 _REPLY = frozenset({"result", "output", "error"})
@@ -44,7 +44,7 @@ _ANSWERS = ("result", "output", "error", "tools")
 
 
 def call_message(tool: str, arguments: JsonObject, *, stream: bool = False, form: Form = "all") -> JsonObject:
-    """One call with an id of its own, in one form or all of them."""
+    """Return one call with an id of its own, in one form or in all."""
     kind = "tool_call_stream" if stream else "tool_call"
     method = "call_tool_stream" if stream else "call_tool"
     forms: dict[str, JsonObject] = {
@@ -57,12 +57,15 @@ def call_message(tool: str, arguments: JsonObject, *, stream: bool = False, form
 
 
 def discovery_message() -> JsonObject:
-    """What asks for the manual: Rust's `list_tools` and the specification's `utcp` in one."""
+    """Return the request for the manual: Rust's `list_tools` and the specification's `utcp` in one object."""
     return {"id": uuid4().hex, "method": "list_tools", "params": {}, "type": "utcp"}
 
 
 def encode(message: JsonObject, *, binary: bool) -> str | bytes:
-    """The message as a text frame, or as the binary one of PeerJS's `json`. Raises InvalidArguments."""
+    """Return the message as a text frame, or as a binary frame for PeerJS's `json`.
+
+    :raises InvalidArguments: the arguments cannot be written as JSON.
+    """
     try:
         data = orjson.dumps(message, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
@@ -71,20 +74,28 @@ def encode(message: JsonObject, *, binary: bool) -> str | bytes:
 
 
 def outcome(message: JsonObject, where: str) -> Any:
-    """The value of a reply: `result` or `output`. Raises Rejected for an error, MalformedReply for neither."""
+    """Return the value of a reply: `result` or `output`.
+
+    :raises Rejected: the reply is an error.
+    :raises MalformedReply: it has neither a result nor an error.
+    """
     error = message.get("error")
     if error is None and message.get("type") == "error":
         error = message.get("message", "error")
     if error is not None:
-        raise Rejected(f"{where} answered an error: {_words(error)}", status="error", detail=error)
+        raise Rejected(f"{where} returned an error: {_words(error)}", status="error", detail=error)
     for key in ("result", "output"):
         if key in message:
             return message[key]
-    raise MalformedReply(f"{where} answered neither a result nor an error.")
+    raise MalformedReply(f"{where} returned neither a result nor an error.")
 
 
 def manual_of(message: JsonObject, where: str) -> JsonObject:
-    """The manual in a reply to discovery: `tools` itself, or within `result`. Raises Rejected, MalformedReply."""
+    """Return the manual in a reply to discovery: `tools` itself, or inside `result`.
+
+    :raises Rejected: the reply is an error.
+    :raises MalformedReply: it has no manual.
+    """
     if "tools" in message:
         return {key: value for key, value in message.items() if key not in _ENVELOPE}
     value = outcome(message, where)
@@ -92,15 +103,17 @@ def manual_of(message: JsonObject, where: str) -> JsonObject:
         return {"tools": value}
     if is_object(value):
         return value
-    raise MalformedReply(f"{where} answered the question for its tools with no manual.")
+    raise MalformedReply(f"{where} returned no manual when the bridge asked for its tools.")
 
 
 def piece(message: Any, identifier: str, where: str) -> tuple[bool, list[Any]]:
-    """Whether this message ends the stream that answers call `identifier`, and the values in it (one or none).
+    """Return whether this message ends the stream of call `identifier`, and the values in it (one or none).
 
-    Rust's pieces are any JSON; a `result`, `output` or `error` alone, or under the call's own id, is taken out of its
-    object. A `type` of `stream_end`, `end`, `complete`, `done` or `close` with nothing else ends the stream, and so do
-    `done: true`, `partial: false` and a whole `response`. Raises Rejected.
+    Rust's pieces are any JSON. A `result`, `output` or `error` that is alone, or has the id of the call, is taken out
+    of its object. A `type` of `stream_end`, `end`, `complete`, `done` or `close` with nothing else ends the stream, and
+    so do `done: true`, `partial: false` and a whole `response`.
+
+    :raises Rejected: the message is an error.
     """
     if not is_object(message):
         return False, [message]
@@ -132,7 +145,7 @@ def _words(error: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ReplyLimits:
-    """`size`: bytes of a reply; `idle`: seconds to wait for it; `silence`: what a peer's silence may mean."""
+    """`size`: bytes of a reply; `idle`: seconds to wait for it; `silence`: a possible reason for a silent peer."""
 
     size: int
     idle: float
@@ -141,13 +154,13 @@ class ReplyLimits:
 
 @dataclass(slots=True)
 class CallInbox:
-    """What came for one call, in order: messages with their size in bytes, then an error or the end."""
+    """The messages for one call in order, with their sizes in bytes, and then an error or the end."""
 
     identifier: str
     where: str
     limits: ReplyLimits
     complete: bool = False
-    """Whether the last message came: nothing more is expected of the peer."""
+    """Whether the last message has arrived: the peer sends nothing more."""
     _arrived: deque[tuple[Any, int]] = field(default_factory=deque[tuple[Any, int]])
     _unread: int = 0
     _came: int = 0
@@ -156,9 +169,9 @@ class CallInbox:
     _changed: anyio.Event = field(default_factory=anyio.Event)
 
     def put(self, message: Any, size: int, *, last: bool = False) -> None:
-        """Hand over a message; after the last one nothing is taken any more."""
+        """Add a message. After the last one, nothing more is added."""
         self.complete = self.complete or last
-        if not self._ended and self._unread <= self.limits.size:  # beyond, whoever reads has stopped at the limit
+        if not self._ended and self._unread <= self.limits.size:  # above it, the reader has stopped at the limit
             self._arrived.append((message, size))
             self._unread += size
             self._came += 1
@@ -166,7 +179,7 @@ class CallInbox:
         self._changed.set()
 
     def end(self, error: UtcpError | None = None) -> None:
-        """Nothing more will come; `error` is raised once what came is read. Without one, something must have come."""
+        """End the inbox. `error` is raised after the messages are read; without it, there must be a message."""
         if not self._ended:
             self._ended = True
             self._error = error
@@ -174,11 +187,11 @@ class CallInbox:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing has come at all."""
+        """Whether no message has arrived."""
         return self._came == 0
 
     async def next(self) -> tuple[Any, int] | None:
-        """The next message and its size; None after the last. Raises what ended it."""
+        """Return the next message and its size; None after the last. Raises the error that ended the inbox."""
         while not self._arrived:
             if self._error is not None:
                 raise self._error
@@ -191,9 +204,10 @@ class CallInbox:
         return message, size
 
     async def reply(self) -> JsonObject:
-        """The one message that answers, or the first of several.
+        """Return the reply, or the first of its messages.
 
-        Raises ConnectionLost if the peer goes or is silent, ReplyTooLarge.
+        :raises ConnectionLost: the connection ended, or the peer sent nothing.
+        :raises ReplyTooLarge: the message is above the limit.
         """
         arrived: tuple[Any, int] | None = None
         with anyio.move_on_after(self.limits.idle):
@@ -202,11 +216,13 @@ class CallInbox:
             raise self.silent()
         message, size = arrived
         if size > self.limits.size:
-            raise ReplyTooLarge(f"{self.where} answered {size} bytes.", remedy=f"The limit is {self.limits.size}.")
+            raise ReplyTooLarge(
+                f"{self.where} sent {size} bytes; the limit is {self.limits.size}.", remedy="Raise `max_reply_bytes`."
+            )
         return cast("JsonObject", message)
 
     async def pieces(self, first: JsonObject | None = None) -> AsyncGenerator[tuple[list[Any], int]]:
-        """The values of a stream with the bytes they came in, to its end; `first` was read already."""
+        """Yield the values of a stream to its end, with their size in bytes. `first` was read already."""
         if first is not None:
             yield piece(first, self.identifier, self.where)[1], 0
         ended = False
@@ -217,15 +233,15 @@ class CallInbox:
             yield values, size
 
     def silent(self) -> ConnectionLost:
-        """The error for a peer that sends nothing."""
+        """Return the error for a peer that sends nothing."""
         message = f"{self.where} sent nothing for {self.limits.idle:g} seconds."
         return ConnectionLost(message, remedy=self.limits.silence)
 
 
 class Replies:
-    """The calls in flight on one channel. Rust answers without an id: then only one call may be in flight.
+    """The calls in flight on one channel. If replies have no id (Rust), only one call may be in flight.
 
-    On a channel that is `dedicated` to one stream, whatever comes is that stream's.
+    On a channel that is `dedicated` to one stream, every message belongs to that stream.
     """
 
     def __init__(self, where: str, *, dedicated: bool = False) -> None:
@@ -235,23 +251,23 @@ class Replies:
         self._by_id = False
         self._abandoned = 0
         self.anonymous = False
-        """Whether the peer was seen to answer without an id."""
+        """Whether the peer has sent a reply without an id."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def expect(self, identifier: str, limits: ReplyLimits) -> CallInbox:
-        """A place for what answers the call with this id."""
+        """Return an inbox for the replies to the call with this id."""
         inbox = self._waiting[identifier] = CallInbox(identifier, self._where, limits)
         return inbox
 
     def drop(self, identifier: str) -> None:
-        """The call is over, or its caller went."""
+        """Remove a call that is over, or whose caller is gone."""
         if self._waiting.pop(identifier, None) is not None and not self._by_id:
             self._abandoned += 1
 
     def feed(self, data: str | bytes) -> bool:
-        """Hand a message to its call; true if the channel is of no further use."""
+        """Hand a message to its call. Return true if the channel must not be used any more."""
         try:
             message = parse_json(data, self._where)
         except MalformedReply as error:
@@ -263,13 +279,13 @@ class Replies:
                 inbox.put(message, len(data))
             return False
         if not is_object(message):
-            return self._give_to_the_only_one(MalformedReply(f"{self._where} answered no JSON object."))
+            return self._give_to_the_only_one(MalformedReply(f"{self._where} sent a reply that is not a JSON object."))
         return self._hand_over(message, len(data))
 
     def lose(self, error: UtcpError, *, broken: bool) -> None:
-        """The channel is closed: every call in flight ends with the error.
+        """End every call in flight with the error, because the channel is closed.
 
-        A stream ends by it without one, unless the connection broke or nothing had come yet.
+        A stream ends without an error, unless the connection broke or no message has arrived.
         """
         while self._waiting:
             inbox = self._waiting.popitem()[1]
@@ -301,7 +317,7 @@ class Replies:
             return False
         if not self._waiting and not self._abandoned:
             return False
-        self._fail(MalformedReply(f"{self._where} sent an answer that names no call while more than one was open."))
+        self._fail(MalformedReply(f"{self._where} sent a reply without an id while more than one call was open."))
         return True
 
     def _fail(self, error: UtcpError) -> None:

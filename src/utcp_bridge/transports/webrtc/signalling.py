@@ -1,11 +1,11 @@
-"""How two WebRTC peers find each other: one offer, one answer, and candidates before and after it.
+"""Signalling: how two WebRTC peers exchange an offer, an answer and candidates.
 
 connect    POST {base}/connect  {"peer_id", "type": "offer", "sdp"} → {"sdp", "tools"?, "candidates"?}
 post       POST {base}          {"type": "offer", "sdp"}            → {"sdp"}
-websocket  messages over a WebSocket at {base}, see webrtc_plain
-peerjs     frames over a WebSocket at {base}/peerjs, see webrtc_peerjs
-auto       over HTTP `connect`, and `post` after a 404 or 405. Over WebSocket `peerjs` if the path ends so, else
-`websocket`, and `peerjs` if no WebSocket is served at {base}
+websocket  messages over a WebSocket at {base}, see `Plain`
+peerjs     frames over a WebSocket at {base}/peerjs, see `PeerJs`
+auto       over HTTP: `connect`, and `post` after a 404 or 405. Over WebSocket: `peerjs` if the path ends with it, else
+           `websocket`, and `peerjs` if there is no WebSocket at {base}
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Way: TypeAlias = Literal["auto", "connect", "post", "peerjs", "websocket"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The other peer's session description, its further candidates, and its tools if it names them here."""
+    """The other peer's session description, its further candidates, and its tools if the answer has them."""
 
     sdp: str
     candidates: tuple[JsonObject, ...] = ()
@@ -58,7 +58,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """Where and how to meet the peer; `where` names it in messages."""
+    """Where and how to reach the peer. `where` names it in messages."""
 
     session: HttpSession
     url: str = field(repr=False)
@@ -71,24 +71,27 @@ class Meeting:
     credentials: Credentials | None = field(default=None, repr=False)
 
     def absent(self) -> Unreachable:
-        """The error for a peer that the signalling server does not know."""
-        return Unreachable(f"{self.where}: peer not found.", remedy="Check `peer_id`, and that the peer is running.")
+        """Return the error for a peer that the signalling server does not know."""
+        return Unreachable(f"{self.where}: peer not found.", remedy="Check `peer_id`, and whether the peer is running.")
 
 
 def read_answer(value: Any, where: str) -> Answer:
-    """An answer from JSON: `sdp` is text or `{type, sdp}`. Raises MalformedReply."""
+    """Read an answer from JSON; `sdp` is text or `{type, sdp}`.
+
+    :raises MalformedReply: it has no session description.
+    """
     answer: JsonObject = value if is_object(value) else {}
     described = answer.get("sdp")
     sdp = described.get("sdp") if is_object(described) else described
     if not isinstance(sdp, str) or not sdp:
-        raise MalformedReply(f"{where}: the signalling server answered no session description.")
+        raise MalformedReply(f"{where}: the signalling server returned no session description.")
     listed = answer.get("candidates")
     candidates = [as_candidate(one) for one in listed] if is_list(listed) else []
     return Answer(sdp, tuple(candidates), answer.get("tools"))
 
 
 def as_candidate(value: Any) -> JsonObject:
-    """A candidate as browsers write it, `{candidate, sdpMid, sdpMLineIndex}`, from Elixir's names or bare text too."""
+    """Return a candidate in the form of browsers, `{candidate, sdpMid, sdpMLineIndex}`, from any known form."""
     if not is_object(value):
         return {"candidate": value}
     inner = value.get("candidate")
@@ -97,7 +100,7 @@ def as_candidate(value: Any) -> JsonObject:
 
 
 class Talk(Protocol):
-    """What signalling over a WebSocket says and understands."""
+    """One way of signalling over a WebSocket: what it sends and how it reads frames."""
 
     url: str
     greeted: bool
@@ -105,13 +108,15 @@ class Talk(Protocol):
 
     def check_greeting(self, frame: JsonObject) -> None: ...
     def offer(self, sdp: str) -> JsonObject: ...
-    def heard(self, frame: JsonObject) -> Answer | JsonObject | None: ...
+    def read(self, frame: JsonObject) -> Answer | JsonObject | None: ...
 
 
 async def connect(channel: WebRtcChannel, meeting: Meeting) -> None:
-    """Offer, take the answer, and wait until the channel is open.
+    """Send the offer, accept the answer, and wait until the channel is open.
 
-    Raises Unreachable for an absent peer, Rejected for the signalling server's other errors, MalformedReply.
+    :raises Unreachable: the peer is absent.
+    :raises Rejected: the signalling server returned another error.
+    :raises MalformedReply: its answer cannot be read.
     """
     sdp = await channel.offer()
     scheme, path = urlsplit(meeting.url).scheme, urlsplit(meeting.url).path
@@ -129,7 +134,7 @@ async def connect(channel: WebRtcChannel, meeting: Meeting) -> None:
 
 
 async def _by_either_socket(channel: WebRtcChannel, meeting: Meeting, sdp: str) -> None:
-    """A PeerJS server refuses the handshake at its bare address, and a plain one takes it there."""
+    """Try plain signalling, then PeerJS: a PeerJS server refuses the handshake at its bare address."""
     try:
         await _by_socket(channel, meeting, Plain(meeting), sdp)
         return
@@ -191,7 +196,7 @@ async def _by_socket(channel: WebRtcChannel, meeting: Meeting, talk: Talk, sdp: 
 async def _kept_alive(
     socket: aiohttp.ClientWebSocketResponse, heartbeat: JsonObject | None
 ) -> AsyncGenerator[anyio.abc.TaskGroup]:
-    """A task group that sends heartbeats; all of it ends with the block."""
+    """Yield a task group that sends heartbeats. All its tasks end with the block."""
 
     async def beat() -> None:
         while heartbeat is not None:
@@ -206,25 +211,25 @@ async def _kept_alive(
 
 
 async def _await_answer(socket: aiohttp.ClientWebSocketResponse, meeting: Meeting, talk: Talk) -> Answer:
-    """The answer to our offer, with the candidates that came before it."""
+    """Wait for the answer to the offer, and return it with the candidates that arrived before it."""
     early: list[JsonObject] = []
     while True:
-        heard = talk.heard(await _frame(socket, meeting))
-        if isinstance(heard, Answer):
-            return Answer(heard.sdp, (*early, *heard.candidates), heard.tools)
-        if heard is not None:
-            early.append(heard)
+        found = talk.read(await _frame(socket, meeting))
+        if isinstance(found, Answer):
+            return Answer(found.sdp, (*early, *found.candidates), found.tools)
+        if found is not None:
+            early.append(found)
 
 
 async def _take_candidates(
     socket: aiohttp.ClientWebSocketResponse, meeting: Meeting, talk: Talk, channel: WebRtcChannel
 ) -> None:
-    """Candidates after the answer, until the channel is open; a broken signalling line no longer matters."""
+    """Add the candidates after the answer until the channel is open. Errors of signalling no longer matter here."""
     try:
         while True:
-            heard = talk.heard(await _frame(socket, meeting))
-            if heard is not None and not isinstance(heard, Answer):
-                await channel.add_candidate(heard)
+            found = talk.read(await _frame(socket, meeting))
+            if found is not None and not isinstance(found, Answer):
+                await channel.add_candidate(found)
     except UtcpError:
         return
 
@@ -235,12 +240,20 @@ async def _frame(socket: aiohttp.ClientWebSocketResponse, meeting: Meeting) -> J
         raise ConnectionLost(f"{meeting.where}: the signalling server closed the connection.")
     frame = parse_json(message.data, meeting.where)
     if not is_object(frame):
-        raise MalformedReply(f"{meeting.where}: the signalling server sent no JSON object.")
+        raise MalformedReply(f"{meeting.where}: the signalling server sent a frame that is not a JSON object.")
     return frame
 
 
 class Plain:
-    """One connection's conversation with a signalling server that passes messages on."""
+    """Plain signalling over a WebSocket: `offer`, `answer` and `ice_candidate` as the Elixir library writes them.
+
+        → {"type": "offer", "sdp", "from": ours, "to": peer, "peer_id": peer}
+        ← {"type": "answer", "sdp", "from": peer, "to": ours, "tools"?}
+        ← {"type": "ice_candidate", "candidate": {"candidate", "sdp_mid", "sdp_m_line_index"}}
+
+    The server passes messages on. The specification does not define them; those for other senders or receivers are
+    ignored.
+    """
 
     greeted = False
 
@@ -251,16 +264,20 @@ class Plain:
         self._id = f"utcp-{uuid4().hex}"
 
     def check_greeting(self, frame: JsonObject) -> None:
-        """Such a server speaks when it is spoken to."""
+        """Do nothing: such a server sends no greeting."""
 
     def offer(self, sdp: str) -> JsonObject:
-        """The message with our description and every candidate in it."""
+        """Return the message with our session description, which has all candidates."""
         message = {"type": "offer", "sdp": sdp, "from": self._id}
         peer = self._meeting.peer_id
         return {**message, "to": peer, "peer_id": peer} if peer else message
 
-    def heard(self, frame: JsonObject) -> Answer | JsonObject | None:
-        """The answer, a candidate, or None for what is not ours. Raises Unreachable for an absent peer, Rejected."""
+    def read(self, frame: JsonObject) -> Answer | JsonObject | None:
+        """Return the answer or a candidate in a frame, or None if the frame is not for us.
+
+        :raises Unreachable: the peer is absent.
+        :raises Rejected: the server reports another error.
+        """
         if frame.get("to", self._id) not in {self._id, None}:
             return None
         kind = frame.get("type")
@@ -279,7 +296,7 @@ class Plain:
         text = said if isinstance(said, str) else orjson.dumps(said).decode()
         if _ABSENT.search(text):
             return self._meeting.absent()
-        message = f"{self._meeting.where}: the signalling server answered an error: {text[:_SHOWN]}"
+        message = f"{self._meeting.where}: the signalling server returned an error: {text[:_SHOWN]}"
         return Rejected(message, status="error", detail=said)
 
 
@@ -287,7 +304,12 @@ _SHOWN = 200
 
 
 class PeerJs:
-    """One connection's conversation with a PeerJS server."""
+    """Signalling with a PeerJS server: frames `{type, src, dst, payload}`.
+
+    The server greets with OPEN. It keeps a frame for an absent peer for five seconds and then sends EXPIRE, so with a
+    shorter time limit the bridge cannot report that the peer is absent. Source: the server `peer` 1.0 and the client
+    `peerjs` 1.5.
+    """
 
     greeted = True
 
@@ -298,15 +320,18 @@ class PeerJs:
         self._id = f"dc_{uuid4().hex}"
 
     def check_greeting(self, frame: JsonObject) -> None:
-        """Raises Rejected unless the server lets us in."""
+        """Check that the server accepts the connection.
+
+        :raises Rejected: it does not.
+        """
         if frame.get("type") != "OPEN":
             payload = frame.get("payload")
             said = payload.get("msg") if is_object(payload) else frame.get("type")
-            message = f"{self._meeting.where}: the signalling server refused us: {str(said)[:_SHOWN]}"
+            message = f"{self._meeting.where}: the signalling server refused the connection: {str(said)[:_SHOWN]}"
             raise Rejected(message, status=str(frame.get("type")))
 
     def offer(self, sdp: str) -> JsonObject:
-        """The frame with our description."""
+        """Return the frame with our session description."""
         meeting = self._meeting
         payload = {
             "sdp": {"type": "offer", "sdp": sdp},
@@ -319,27 +344,31 @@ class PeerJs:
         }
         return {"type": "OFFER", "dst": meeting.peer_id, "payload": payload}
 
-    def heard(self, frame: JsonObject) -> Answer | JsonObject | None:
-        """The answer, a candidate, or None for what is not ours. Raises Unreachable for an absent peer, Rejected."""
+    def read(self, frame: JsonObject) -> Answer | JsonObject | None:
+        """Return the answer or a candidate in a frame, or None if the frame is not for us.
+
+        :raises Unreachable: the peer is absent.
+        :raises Rejected: the server reports another error.
+        """
         kind = frame.get("type")
         if kind in {"EXPIRE", "LEAVE"}:
             raise self._meeting.absent()
         if kind == "ERROR":
-            raise Rejected(f"{self._meeting.where}: the signalling server answered an error.", status="ERROR")
+            raise Rejected(f"{self._meeting.where}: the signalling server returned an error.", status="ERROR")
         payload = frame.get("payload")
         if kind not in {"ANSWER", "CANDIDATE"} or not self._is_ours(frame, payload):
             return None
         return read_answer(payload, self._meeting.where) if kind == "ANSWER" else as_candidate(payload)
 
     def _is_ours(self, frame: JsonObject, payload: Any) -> bool:
-        """Whether it is what the peer we asked says about the connection we asked for."""
+        """Return whether the frame is from our peer and about our connection."""
         if not is_object(payload) or payload.get("connectionId", self._id) != self._id:
             return False
         return bool(frame.get("src", self._meeting.peer_id) == self._meeting.peer_id)
 
 
 def peerjs_url(base: str) -> str:
-    """The WebSocket address of a PeerJS server, with a new id for us; a query (`key`) is kept."""
+    """Return the WebSocket address of a PeerJS server, with a new id for us. A query (`key`) is kept."""
     parts = urlsplit(base)
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     path = parts.path if parts.path.rstrip("/").endswith("/peerjs") else f"{parts.path.rstrip('/')}/peerjs"

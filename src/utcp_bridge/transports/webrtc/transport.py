@@ -1,13 +1,14 @@
-"""webrtc: calls over a data channel of a WebRTC peer (extra `[webrtc]`).
+"""webrtc: calls over a data channel to a WebRTC peer (extra `[webrtc]`).
 
     v1  {"call_template_type": "webrtc", "signaling_server": "https://signal.example.com", "peer_id": "tools"}
     v0  the same with "provider_type": "webrtc"
 
-The peer is met by the Go library's HTTP signalling, else by the Rust library's, by messages over a WebSocket, or over a
-PeerJS server (`signaling`). One connection per manual serves all its calls; a call with `stream: true` has its own, and
-its pieces are emitted until the peer ends or closes it. Tools come with the signalling answer or are asked for on the
-channel. No STUN or TURN server is asked unless `ice_servers` names it. Limits: 262,144 bytes a call, `max_reply_bytes`
-a reply or a stream, `max_stream_events`, `idle_timeout` without one.
+The bridge and the peer meet through the Go library's HTTP signalling or the Rust library's, through messages over a
+WebSocket, or through a PeerJS server (`signaling`). One connection per manual serves all its calls. A call with
+`stream: true` has a connection of its own, and emits pieces until the peer ends or closes it. Tools come with the
+signalling answer, or the bridge asks for them on the channel. STUN and TURN servers are used only if `ice_servers`
+names them. Limits: 262,144 bytes a call, `max_reply_bytes` a reply or a stream, `max_stream_events`, `idle_timeout`
+without a message.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ __all__ = ["TRANSPORT", "IceServer", "WebRtcTemplate", "WebRtcTransport"]
 
 _OPENING_SECONDS = 15.0
 _MARGIN = 0.25
-"""Seconds before a call's deadline at which opening ends by itself, to say which part of it did not come about."""
+"""Seconds before a call's deadline at which opening ends by itself, so that the error can say which part failed."""
 _PER_CALL = {"name", "timeout", "tool_name", "tool_name_style", "message_form", "stream"}
-"""Fields that do not tell connections apart."""
-_PEERJS_SILENCE = "A browser's PeerJS with `serialization: json` does not send answers of 16,300 bytes or more."
+"""Fields that differ between tools on one connection."""
+_PEERJS_SILENCE = "A browser's PeerJS with `serialization: json` does not send replies of 16,300 bytes or more."
 _SOCKETS = frozenset({"ws", "wss"})
 _UNKNOWN_TOOL = re.compile(r"unknown tool|no such tool|tool\b.{0,80}\bnot found", re.IGNORECASE)
 ValueT = TypeVar("ValueT")
@@ -64,7 +65,7 @@ class IceServer(BaseModel):
 
 
 class WebRtcTemplate(CallTemplate):
-    """Fields of UTCP's webrtc template, of the Rust library's, and ours from `signaling` on."""
+    """Fields of UTCP's webrtc template and of the Rust library's; from `signaling` on, fields of this bridge."""
 
     signaling_server: str = Field(min_length=1, repr=False)
     peer_id: str = ""
@@ -85,7 +86,7 @@ class WebRtcTemplate(CallTemplate):
     @model_validator(mode="after")
     def _one_reliability(self) -> Self:
         if self.max_retransmits is not None and self.max_packet_life_time is not None:
-            raise ValueError("`max_retransmits` and `max_packet_life_time` exclude each other")
+            raise ValueError("`max_retransmits` and `max_packet_life_time` cannot be used together")
         return self
 
     @model_validator(mode="after")
@@ -106,7 +107,7 @@ class WebRtcTemplate(CallTemplate):
 
     @property
     def options(self) -> DataChannelOptions:
-        """How the data channel is made."""
+        """The options of the data channel."""
         return DataChannelOptions(
             label=self.channel,
             ordered=self.ordered,
@@ -117,7 +118,7 @@ class WebRtcTemplate(CallTemplate):
         )
 
     def names(self, call: Call) -> list[str]:
-        """The tool's name on the wire; the second is for a peer that does not know the first."""
+        """Return the names to send for the tool. The second is for a peer that does not know the first."""
         if self.tool_name is not None:
             return [self.tool_name]
         forms = {"bare": call.tool.name, "qualified": call.tool.qualified_name}
@@ -126,7 +127,7 @@ class WebRtcTemplate(CallTemplate):
 
 @dataclass(slots=True)
 class _Door:
-    """One connection to be: opened by one caller at a time, and those who waited share its failure."""
+    """The opening of one connection: one caller at a time opens it, and callers that waited share its failure."""
 
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     failure: UtcpError | None = None
@@ -147,7 +148,7 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
 
     @classmethod
     def endpoint(cls, template: WebRtcTemplate) -> str | None:
-        """The signalling server, `ws(s)` for signalling over a WebSocket."""
+        """Return the signalling server, with `ws` or `wss` for signalling over a WebSocket."""
         url = template.signaling_server
         is_socket = template.signaling in {"peerjs", "websocket"}
         return f"ws{url[4:]}" if is_socket and url.startswith("http") else url
@@ -158,7 +159,7 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         return bool(tool.template.get("stream"))
 
     async def discover(self, target: Target[WebRtcTemplate]) -> Document:
-        """The tools of the signalling answer, else those that the peer lists on the channel."""
+        """Return the tools in the signalling answer, or else those that the peer lists on the channel."""
         where = target.template.where
         limits = self._limits(target.template, size=self.services.settings.max_manual_bytes)
         tools = await self._offered_tools(target)
@@ -168,7 +169,7 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         return Document(manual_of(reply, where))
 
     async def call(self, target: Target[WebRtcTemplate], call: Call, emit: Emit) -> Any:
-        """One message; one reply, or one with `partial` after another, or a stream."""
+        """Send one message and return its reply: one message, several with `partial`, or a stream."""
         template = target.template
         first, *others = template.names(call)
         run = self._stream if template.stream else self._exchange
@@ -180,12 +181,12 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         return await run(target, others[0], call, emit)
 
     async def explain(self, target: Target[WebRtcTemplate], call: Call) -> NativeRequest:
-        """The message on the data channel."""
+        """Return the message for the data channel."""
         template = target.template
         first, *others = template.names(call)
         message = encode(self._message(target, first, call), binary=template.serialization == "json")
-        notes = ["Each call has an `id` of its own."]
-        notes += [f"A peer that does not know this name is asked for {name!r}." for name in others]
+        notes = ["Each call has its own `id`."]
+        notes += [f"If the peer does not know this name, the bridge sends {name!r}." for name in others]
         line = f"data channel {template.channel!r} of {template.where}"
         return NativeRequest(
             line, messages=(message if isinstance(message, bytes) else message.encode(),), notes=tuple(notes)
@@ -203,7 +204,7 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
             await self.forget(manual)
 
     async def _exchange(self, target: Target[WebRtcTemplate], tool: str, call: Call, emit: Emit) -> Any:
-        """A call on the kept connection."""
+        """Run a call on the kept connection."""
         limits, message = self._limits(target.template), self._message(target, tool, call)
 
         async def ask(channel: WebRtcChannel) -> Any:
@@ -216,7 +217,7 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         return await self._on_kept(target, ask)
 
     async def _stream(self, target: Target[WebRtcTemplate], tool: str, call: Call, emit: Emit) -> Any:
-        """A call on a connection of its own, which the peer may end by closing it, and the caller by leaving."""
+        """Run a call on a connection of its own. The peer may end the stream by closing it, the caller by leaving."""
         limits, message = self._limits(target.template), self._message(target, tool, call)
         channel = await self._open(target, dedicated=True)
         try:
@@ -244,7 +245,7 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
     async def _on_kept(
         self, target: Target[WebRtcTemplate], use: Callable[[WebRtcChannel], Awaitable[ValueT]]
     ) -> ValueT:
-        """Use the kept connection; a new one if that was found closed before anything was sent."""
+        """Use the kept connection, or a new one if the kept one turns out to be closed before anything was sent."""
         channel = await self._channel(target)
         try:
             return await use(channel)
@@ -253,7 +254,7 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         return await use(channel)
 
     async def _offered_tools(self, target: Target[WebRtcTemplate]) -> Any:
-        """The tools of a new signalling answer; None if this peer names them on the channel."""
+        """Return the tools of a new signalling answer; None if this peer lists them on the channel."""
         kept = self._channels.get((target.source.name, target.template.connection))
         if kept is None or not kept.is_open or kept.tools is None:
             return (await self._channel(target)).tools
@@ -270,7 +271,7 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
             if kept is not None and kept.is_open:
                 return kept
             if door.failure is not None and door.failed_at >= came:
-                raise door.failure  # it was tried while we waited; PeerJS takes six seconds to say that nobody is there
+                raise door.failure  # another call tried while this one waited; PeerJS needs six seconds to refuse
             if kept is not None:
                 await self._channels.pop(key).aclose()
             try:
@@ -315,13 +316,13 @@ TRANSPORT = WebRtcTransport
 
 
 def _not_opened(channel: WebRtcChannel, template: WebRtcTemplate, seconds: float) -> Unreachable:
-    """The error for an opening that took too long: which half of it is missing, and what helps."""
+    """Return the error for an opening that took too long: which half of it is missing, and what to do."""
     if channel.answered:
-        missing = "it answered, but no connection to it came about"
-        remedy = "Where a NAT lies between, name a STUN or TURN server in `ice_servers`."
+        missing = "it answered the offer, but no connection was made"
+        remedy = "If there is a NAT in between, add a STUN or TURN server to `ice_servers`."
     else:
-        missing = "no answer to our offer"
-        remedy = "Check `peer_id`, and that the peer is connected to the signalling server."
+        missing = "no answer to the offer"
+        remedy = "Check `peer_id`, and whether the peer is connected to the signalling server."
         if seconds < _OPENING_SECONDS / 2:
-            remedy += " A PeerJS server takes six seconds to say that a peer is absent: allow a longer `timeout`."
+            remedy += " A PeerJS server needs six seconds to report an absent peer. Set a longer `timeout`."
     return Unreachable(f"{template.where}: {missing} within {seconds:.2g} seconds.", remedy=remedy)
