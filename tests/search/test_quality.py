@@ -1,4 +1,4 @@
-"""Guards the ranking: a fixed sample of public data, with room for changes that are no regressions."""
+"""Guards the ranking: a fixed sample of public data, with room for changes that are not regressions."""
 
 from pathlib import Path
 

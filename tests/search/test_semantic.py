@@ -195,7 +195,7 @@ async def test_a_slow_model_leads_to_words_only_with_a_note(scorer, server, tool
     assert names(strategy.search("rent")) == ["rent_yacht"]
 
 
-async def test_a_model_that_fails_is_done_without(strategy, server, make_tool):
+async def test_a_failing_model_leads_to_words_only(strategy, server, make_tool):
     with anyio.fail_after(10):
         await strategy.index()
         strategy.add([make_tool("garage.park", "Park it.")])
@@ -205,7 +205,7 @@ async def test_a_model_that_fails_is_done_without(strategy, server, make_tool):
             await strategy.index()
 
 
-async def test_an_endpoint_that_is_not_there_is_done_without(tools):
+async def test_a_missing_endpoint_leads_to_words_only(tools):
     async def post(url, body):
         raise Unreachable("The embeddings endpoint cannot be reached.")
 
