@@ -22,8 +22,8 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import Source, Trust
 from utcp_bridge.net.guard import Guard
-from utcp_bridge.net.http import HttpPool
-from utcp_bridge.net.request import RequestParts, SocketOptions
+from utcp_bridge.net.http import HttpPool, SocketOptions
+from utcp_bridge.placement.request import RequestParts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
 

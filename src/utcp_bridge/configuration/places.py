@@ -94,7 +94,7 @@ async def fetch_url(url: str) -> Reply:
     """
     from utcp_bridge.net.guard import Guard
     from utcp_bridge.net.http import HttpPool
-    from utcp_bridge.net.request import RequestParts
+    from utcp_bridge.placement.request import RequestParts
 
     pool = HttpPool(Guard(), max_response_bytes=MOST_BYTES)
     try:

@@ -133,7 +133,7 @@ class ManualReader:
 
     async def _fetch(self, place: str, source: Source) -> bytes:
         if urlsplit(place).scheme in {"http", "https"}:
-            from utcp_bridge.net.request import RequestParts
+            from utcp_bridge.placement.request import RequestParts
 
             parts = RequestParts("GET", place, [], None)
             session = self._services.http.session(source)

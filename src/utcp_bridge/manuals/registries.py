@@ -22,7 +22,7 @@ from utcp_bridge.errors import DeadlineExceeded, PolicyError, UtcpError
 from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry
 from utcp_bridge.model import Fault, JsonObject, Source, is_list, is_object
 from utcp_bridge.net.local_file import resolve_within
-from utcp_bridge.net.request import RequestParts
+from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.registry.client import Fetched, list_manuals
 from utcp_bridge.registry.listing import Listing, Page
 from utcp_bridge.transport import Services, Target

@@ -26,8 +26,8 @@ from utcp_bridge.model import Source, TlsOptions
 from utcp_bridge.net.guard import Guard, is_own_origin
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
-from utcp_bridge.net.request import RequestParts, SocketOptions
 from utcp_bridge.net.tls import tls_context
+from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.urls import bare_url, endpoint_of_url
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from utcp_bridge.auth.credentials import Additions, Credentials
     from utcp_bridge.net.aiohttp_engine import Client
 
-__all__ = ["HttpPool", "HttpSession", "StreamReply"]
+__all__ = ["HttpPool", "HttpSession", "SocketOptions", "StreamReply"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,20 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNENCODED = re.compile(r"[^\x21-\x7e]")
 _REMEMBERED_TARGETS = 1024
 _WINDOW_BITS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class SocketOptions:
+    """How a WebSocket is to be opened.
+
+    `ping_interval` (seconds) closes a connection that does not answer pings; somebody must be receiving.
+    `compression` offers permessage-deflate.
+    """
+
+    protocols: tuple[str, ...] = ()
+    max_message_bytes: int = 1 << 20
+    ping_interval: float | None = None
+    compression: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,10 @@ from utcp_bridge.errors import ConnectionLost, MalformedReply, Unreachable
 from utcp_bridge.model import Call, Document, Emit, Result
 from utcp_bridge.net.http import HttpSession
 from utcp_bridge.net.preview import NativeRequest
-from utcp_bridge.net.request import RequestParts
 from utcp_bridge.net.stream import Collector
 from utcp_bridge.net.stream_decoders import EventSplitter
 from utcp_bridge.placement.http_template import HttpFamilyTemplate, verb_annotations
+from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
 

@@ -20,11 +20,11 @@ from pydantic import Field
 
 from utcp_bridge.model import Call, Document, Emit, Result
 from utcp_bridge.net.preview import NativeRequest
-from utcp_bridge.net.request import RequestParts
 from utcp_bridge.net.stream import Collector
 from utcp_bridge.net.stream_decoders import splitter_for
 from utcp_bridge.placement.encoding import encode_path_segment
 from utcp_bridge.placement.http_template import HttpFamilyTemplate, is_idempotent, verb_annotations
+from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
 

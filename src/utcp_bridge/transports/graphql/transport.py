@@ -23,25 +23,27 @@ from pydantic import BeforeValidator, Field
 from utcp_bridge.auth.credentials import Additions
 from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, ReplyTooLarge, UtcpError
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, Tool, Trust, is_list, is_object
-from utcp_bridge.net.http import StreamReply
+from utcp_bridge.net.http import SocketOptions, StreamReply
 from utcp_bridge.net.local_file import read_local_file
 from utcp_bridge.net.preview import NativeRequest, socket_request
 from utcp_bridge.net.reply import parse_json
-from utcp_bridge.net.request import RequestParts, SocketOptions
 from utcp_bridge.net.stream import Collector
 from utcp_bridge.net.stream_decoders import EventSplitter
 from utcp_bridge.placement.headers import HeaderPlan, compile_headers
+from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.placement.url import UrlPlan, compile_url
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.transports.graphql.operation import (
-    Operation,
+    SUBPROTOCOLS,
+    GraphQlOperation,
     OperationType,
+    Subprotocol,
+    Subscription,
     field_operation,
     read_operation,
     response_value,
 )
-from utcp_bridge.transports.graphql.schema import Selection, root_tools
-from utcp_bridge.transports.graphql.subscription import SUBPROTOCOLS, Subprotocol, Subscription
+from utcp_bridge.transports.graphql.schema import SelectionBounds, root_tools
 from utcp_bridge.urls import bare_url
 
 __all__ = ["TRANSPORT", "GraphQlTemplate", "GraphQlTransport"]
@@ -97,7 +99,7 @@ class GraphQlTemplate(CallTemplate):
         return compile_url({"http": "ws", "https": "wss"}.get(scheme.lower(), scheme) + mark + rest)
 
     @cached_property
-    def operation(self) -> Operation | None:
+    def operation(self) -> GraphQlOperation | None:
         """The operation of `query`; None where the tool's name says which field is meant. Raises ConfigError."""
         return None if self.query is None else read_operation(self.query, self.operation_name)
 
@@ -146,7 +148,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
             raise ManualError(
                 f"{template.schema_file or bare_url(template.url)}: its schema cannot be used ({type(error).__name__})."
             ) from None
-        bounds = Selection(depth=template.selection_depth, written=template.selections)
+        bounds = SelectionBounds(depth=template.selection_depth, written=template.selections)
         kept = {"operation_type": template.operation_type, "field": template.operation_name}
         tools, faults = await anyio.to_thread.run_sync(lambda: root_tools(schema, bounds=bounds, **kept))
         return Document({"tools": tools, "faults": faults, "dialect": "graphql"}, generated=True)

@@ -22,15 +22,15 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
 from utcp_bridge.errors import ConnectionLost, ManualError
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result, is_object
+from utcp_bridge.net.http import SocketOptions
 from utcp_bridge.net.preview import NativeRequest, socket_request
-from utcp_bridge.net.request import RequestParts, SocketOptions
 from utcp_bridge.placement.encoding import encode_path_segment
 from utcp_bridge.placement.headers import HeaderPlan, compile_headers
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
+from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.placement.url import UrlPlan, compile_url
 from utcp_bridge.transport import Services, Target, Transport
-from utcp_bridge.transports.websocket.connection import Connection, Frame, Inbox
-from utcp_bridge.transports.websocket.pool import Key, SocketPool
+from utcp_bridge.transports.websocket.connection import Connection, Frame, Inbox, Key, SocketPool
 from utcp_bridge.transports.websocket.replies import NOTHING, ReplyReader, envelope, ids_of, message_text, parsed
 from utcp_bridge.urls import bare_url
 

@@ -4,21 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["RequestParts", "SocketOptions"]
-
-
-@dataclass(frozen=True, slots=True)
-class SocketOptions:
-    """How a WebSocket is to be opened.
-
-    `ping_interval` (seconds) closes a connection that does not answer pings; somebody must be receiving.
-    `compression` offers permessage-deflate.
-    """
-
-    protocols: tuple[str, ...] = ()
-    max_message_bytes: int = 1 << 20
-    ping_interval: float | None = None
-    compression: bool = False
+__all__ = ["RequestParts"]
 
 
 @dataclass(frozen=True, slots=True)
