@@ -126,5 +126,6 @@ async def _pages(place: str, fetch: _Fetch, *, tags: Sequence[str], q: str, most
 
 async def fetch_document(url: str) -> Fetched:
     """A document that the operator asked for by hand. Raises UtcpError."""
-    reply = await fetch_url(url)
-    return Fetched(parse_document(reply.body, hint=reply.media_type or url, where=url), reply.url)
+    fetched = await fetch_url(url)
+    document = parse_document(fetched.content, hint=fetched.media_type or url, where=bare_url(url))
+    return Fetched(document, fetched.url or url)
