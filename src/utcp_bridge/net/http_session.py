@@ -41,7 +41,7 @@ from utcp_bridge.net.aiohttp_engine import (
 from utcp_bridge.net.guard import Guard, is_own_origin
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
-from utcp_bridge.net.request import RequestParts, SocketOptions
+from utcp_bridge.net.request import PoolOptions, RequestParts, SocketOptions
 from utcp_bridge.net.tls import tls_context
 from utcp_bridge.urls import bare_url, endpoint_of_url
 
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     import httpx2
 
     from utcp_bridge.auth.credentials import Additions, Credentials
-    from utcp_bridge.net.http import PoolOptions
 
 __all__ = ["HttpSession", "StreamReply"]
 

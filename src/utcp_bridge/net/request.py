@@ -1,10 +1,20 @@
-"""One HTTP request as it goes out, before credentials and connection (plain data, no I/O)."""
+"""HTTP requests before credentials and connection, and options of connections (plain data, no I/O)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["RequestParts", "SocketOptions"]
+__all__ = ["PoolOptions", "RequestParts", "SocketOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """Options of all sessions of a pool. Sizes in bytes, times in seconds."""
+
+    max_response_bytes: int
+    connect_timeout: float
+    connections: int
+    trust_env: bool
 
 
 @dataclass(frozen=True, slots=True)
