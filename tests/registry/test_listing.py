@@ -40,7 +40,7 @@ def test_a_listing_needs_only_a_url_which_may_be_relative():
     [
         (3, "must be an object, not a number"),
         ({"name": "a"}, "no `url`"),
-        ({"url": "file:///etc/passwd"}, "lacks its scheme or host"),
+        ({"url": "file:///etc/passwd"}, "has no scheme or no host"),
         ({"url": "ftp://example.com/x"}, "not 'ftp'"),
         ({"url": "https://user@example.com/x"}, "user name"),
         ({"url": "https://[broken"}, "Invalid|cannot be read"),

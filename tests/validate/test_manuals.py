@@ -112,7 +112,7 @@ def test_a_valid_template_has_no_faults(raw):
         ({"url": "https://x.example"}, "/t", "has no `call_template_type`"),
         ({"call_template_type": "htp"}, "/t/call_template_type", "no transport of type 'htp'"),
         ({"provider_type": "htp"}, "/t/provider_type", "no transport"),
-        ({**HTTP, "url": "no address"}, "/t/url", "lacks its scheme or host"),
+        ({**HTTP, "url": "no address"}, "/t/url", "has no scheme or no host"),
         ({**HTTP, "url": 3}, "/t/url", "valid string"),
         ({"call_template_type": "http"}, "/t", "`url` is missing"),
         ({**HTTP, "http_method": "FETCH"}, "/t/http_method", "must be one of DELETE"),
