@@ -136,7 +136,7 @@ async def test_the_ranking_by_words_next_to_the_vectors_can_be_chosen(service):
         ({"tool_search_strategy_type": "semantic"}, "give either endpoint or model_folder"),
         ({"tool_search_strategy_type": "semantic", "model_folder": "nowhere"}, "nowhere, does not exist"),
         ({"tool_search_strategy_type": "semantic", "endpoint": {"url": "http://127.0.0.1:9/"}}, "endpoint.model"),
-        ({"tool_search_strategy_type": "semantics"}, "Known ones: bm25, semantic"),
+        ({"tool_search_strategy_type": "semantics"}, "Known strategies: bm25, semantic"),
         (
             {
                 "tool_search_strategy_type": "semantic",

@@ -70,7 +70,7 @@ async def test_a_cancelled_call_is_written_as_cancelled() -> None:
     assert read(lines)["outcome"] == "cancelled"
 
 
-async def test_a_sink_that_fails_is_logged_and_the_call_stands(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failing_sink_is_logged_and_does_not_change_the_call(caplog: pytest.LogCaptureFixture) -> None:
     def full(_line: bytes) -> None:
         raise OSError(28, "No space left on device", "/secret/place")
 
@@ -80,7 +80,7 @@ async def test_a_sink_that_fails_is_logged_and_the_call_stands(caplog: pytest.Lo
     assert "/secret/place" not in caplog.text
 
 
-async def test_names_that_are_no_unicode_text_do_not_keep_a_call_out_of_the_audit() -> None:
+async def test_names_with_lone_surrogates_do_not_prevent_the_audit() -> None:
     lines: list[bytes] = []
     tool = make_tool()
     await run(Audit(lines.append)(tool, Step()), make_call(tool, {"\ud800": 1, "b": 2}))

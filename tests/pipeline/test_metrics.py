@@ -18,7 +18,7 @@ def test_without_hooks_the_layer_is_left_out() -> None:
     assert Metrics()(make_tool(), innermost) is innermost
 
 
-async def test_every_hook_is_told_about_a_finished_call() -> None:
+async def test_every_hook_receives_a_finished_call() -> None:
     first: list[CallDetails] = []
     second: list[CallDetails] = []
     step = Metrics([first.append, second.append])(make_tool(), Step("value"))
@@ -30,14 +30,14 @@ async def test_every_hook_is_told_about_a_finished_call() -> None:
 
 
 @pytest.mark.parametrize(("fault", "outcome"), [(Busy("full"), "busy"), (KeyError("bug"), "internal")])
-async def test_a_failed_call_is_told_with_its_code_and_raised_on(fault: Exception, outcome: str) -> None:
+async def test_a_failed_call_is_reported_with_its_code(fault: Exception, outcome: str) -> None:
     reported: list[CallDetails] = []
     with pytest.raises(type(fault)):
         await run(Metrics([reported.append])(make_tool(), Step(faults=[fault])))
     assert [details.outcome for details in reported] == [outcome]
 
 
-async def test_a_cancelled_call_is_told_as_cancelled() -> None:
+async def test_a_cancelled_call_is_reported_as_cancelled() -> None:
     reported: list[CallDetails] = []
     started = anyio.Event()
 
@@ -53,7 +53,7 @@ async def test_a_cancelled_call_is_told_as_cancelled() -> None:
     assert [details.outcome for details in reported] == ["cancelled"]
 
 
-async def test_a_hook_that_raises_is_logged_and_the_others_are_still_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_hook_that_raises_is_logged_and_others_still_run(caplog: pytest.LogCaptureFixture) -> None:
     reported: list[CallDetails] = []
 
     def broken(_details: CallDetails) -> None:

@@ -93,7 +93,7 @@ async def test_bytes_and_pictures_pass_and_texts_of_blocks_are_cut():
     assert cut == ContentBlocks([{"type": "text", "text": "ab"}, image], {"a": "ab"}, is_error=True)
 
 
-async def test_a_projection_comes_first_and_one_that_does_not_fit_is_told():
+async def test_a_projection_comes_first_and_a_failing_one_is_an_error():
     tool = make_tool("echo", projection="items[].name")
     value = {"items": [{"name": "abc"}, {"name": "def"}]}
     assert await through(value, (LIMIT, {"limit": 1}), tool=tool) == ["a", "d"]
@@ -101,7 +101,7 @@ async def test_a_projection_comes_first_and_one_that_does_not_fit_is_told():
         await through({"items": 5}, tool=make_tool("echo", projection="length(items)"))
 
 
-def test_the_layer_leaves_itself_out_where_nothing_applies():
+def test_the_layer_leaves_itself_out_if_nothing_applies():
     async def inner(_call, _emit):
         return Result(1)
 
@@ -109,7 +109,7 @@ def test_the_layer_leaves_itself_out_where_nothing_applies():
     assert layer(make_tool("echo"), inner) is inner
 
 
-def test_a_faulty_entry_is_told_and_leaves_the_others():
+def test_a_faulty_entry_is_reported_and_leaves_the_others():
     made, faults = read_post_processors(
         [
             {"tool_post_processor_type": "shout"},
@@ -130,11 +130,11 @@ def test_an_expression_gives_the_part_it_names() -> None:
     assert project({}) is None
 
 
-def test_what_is_no_expression_is_a_configuration_error() -> None:
+def test_an_invalid_expression_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="not a JMESPath expression"):
         compile_projection("items[")
 
 
-def test_a_value_of_the_wrong_type_is_told_with_the_expression() -> None:
+def test_a_value_of_the_wrong_type_is_an_error_with_the_expression() -> None:
     with pytest.raises(MalformedReply, match="length"):
         compile_projection("length(@)")(5)

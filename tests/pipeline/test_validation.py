@@ -90,7 +90,7 @@ async def test_a_refusal_without_arguments_to_offer_says_none() -> None:
     assert error.remedy == "Its arguments are: none."
 
 
-async def test_an_argument_described_elsewhere_is_told_by_its_type() -> None:
+async def test_an_argument_behind_a_reference_is_shown_with_its_type() -> None:
     inputs = {
         "properties": {"book": {"$ref": "#/$defs/Book"}, "lost": {"$ref": "#/$defs/Nothing"}},
         "required": ["book"],
@@ -120,7 +120,7 @@ async def test_at_most_five_faults_are_named_and_each_is_short() -> None:
         ({"type": "object", "properties": {"a": False}}, "a: is not allowed."),
     ],
 )
-async def test_what_no_value_may_fill_is_refused_in_plain_words(inputs: JsonObject, fault: str) -> None:
+async def test_an_argument_that_is_not_allowed_is_refused_in_plain_words(inputs: JsonObject, fault: str) -> None:
     assert (await refusal(inputs, {"a": 1})).message == f"The arguments do not match shop.search: {fault}"
 
 
@@ -130,7 +130,7 @@ async def test_large_arguments_are_refused_quickly_with_the_first_fault() -> Non
     assert error.message.count("rows[") == 1
 
 
-async def test_arguments_that_are_no_json_are_refused() -> None:
+async def test_arguments_that_are_not_json_are_refused() -> None:
     error = await refusal(ORDER, {"item": object()})
     assert error.message == "The arguments of shop.search are not JSON."
 
@@ -186,7 +186,7 @@ async def test_a_reference_within_the_schema_is_followed() -> None:
     assert 'a: is not of type "string"' in (await refusal(inputs, {"a": 1})).message
 
 
-async def test_json_text_is_parsed_where_the_schema_has_no_place_for_text() -> None:
+async def test_json_text_is_parsed_if_the_schema_does_not_allow_text() -> None:
     got = await received(ORDER, {"item": "tea", "options": '{"gift": true}', "sizes": '["S"]'})
     assert got == {"item": "tea", "options": {"gift": True}, "sizes": ["S"]}
 
@@ -217,7 +217,7 @@ BODY = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"ty
         ({"name": "x", "body": "text"}, {"name": "x", "body": "text"}),
     ],
 )
-async def test_a_body_object_is_flattened_only_where_nothing_is_lost(given: JsonObject, sent: JsonObject) -> None:
+async def test_a_body_object_is_flattened_only_if_nothing_is_lost(given: JsonObject, sent: JsonObject) -> None:
     assert await received(BODY, given, body_members=("name", "age")) == sent
 
 
@@ -242,7 +242,7 @@ async def test_large_arguments_sent_as_json_text_are_repaired_too() -> None:
     assert await received(inputs, {"rows": str(list(range(500)))}) == {"rows": list(range(500))}
 
 
-async def test_the_operators_defaults_stand_for_what_the_caller_leaves_out() -> None:
+async def test_defaults_of_the_operator_fill_in_missing_arguments() -> None:
     inputs = {"type": "object", "properties": {"a": {"type": "integer"}}}
     for schema in (inputs, {"type": "object"}):
         assert await received(schema, {}, defaults={"a": 7}) == {"a": 7}

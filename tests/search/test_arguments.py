@@ -67,7 +67,7 @@ def test_the_schema_is_flat_and_tells_each_argument():
     assert "$defs" not in SEARCH_TOOLS_INPUT_SCHEMA
 
 
-def test_an_unknown_argument_is_answered_with_the_known_ones():
+def test_an_unknown_argument_is_refused_with_the_known_ones():
     with pytest.raises(InvalidArguments, match=r"Known arguments: query, queries, limit"):
         read_arguments({"q": "mail"})
 
@@ -79,7 +79,7 @@ def test_a_fault_never_repeats_the_value():
 
 
 @pytest.mark.parametrize("arguments", [None, [], "mail", 3])
-def test_arguments_that_are_no_object_are_refused(arguments):
+def test_arguments_must_be_an_object(arguments):
     with pytest.raises(InvalidArguments, match="must be an object"):
         read_arguments(arguments)
 

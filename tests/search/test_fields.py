@@ -46,7 +46,7 @@ def test_a_long_description_dilutes_its_terms_but_not_its_opening(make_tool):
     assert short > opening > late
 
 
-def test_weights_depend_on_the_tool_alone(make_tool):
+def test_weights_of_a_tool_do_not_depend_on_other_tools(make_tool):
     assert weigh(make_tool("x.invoice", "Pays.")) == weigh(make_tool("x.invoice", "Pays."))
 
 

@@ -62,7 +62,7 @@ def test_a_tool_whose_schema_changed_after_it_was_added_is_forgotten_whole(make_
     assert index.postings == {}
 
 
-def test_names_match_exactly_or_by_their_beginning_whatever_the_punctuation(make_tool):
+def test_names_match_whole_or_by_prefix_without_punctuation(make_tool):
     index = InvertedIndex()
     for name in ("hub.create_issue", "hub.create_issue_comment", "hub.get_issue"):
         index.add(make_tool(name))
@@ -144,7 +144,7 @@ def test_pruning_never_changes_the_best(eager_pruning, lists, k):
 
 
 @given(_LISTS, st.sets(st.integers(0, 400), max_size=100))
-def test_a_search_within_slots_gives_those_alone(eager_pruning, lists, within):
+def test_a_search_within_slots_returns_only_those(eager_pruning, lists, within):
     terms = [query_term(*entry) for entry in lists]
     scores = {slot: score for slot, score in exhaustive(terms).items() if slot in within}
     assert best(terms, 500, within=within) == scores

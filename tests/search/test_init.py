@@ -73,12 +73,12 @@ def test_an_entry_point_that_cannot_be_loaded_is_named(installed):
         create_strategy("broken")
 
 
-def test_an_entry_point_that_gives_no_strategy_is_refused(installed):
+def test_an_entry_point_that_does_not_return_a_strategy_is_refused(installed):
     installed("", other="builtins:dict")
     with pytest.raises(ConfigError, match="does not return a search strategy"):
         create_strategy("other")
 
 
-def test_the_semantic_strategy_is_made_by_a_client_alone():
+def test_only_a_client_can_create_the_semantic_strategy():
     with pytest.raises(ConfigError, match="needs a client"):
         create_strategy("semantic")

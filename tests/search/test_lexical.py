@@ -34,7 +34,7 @@ def names(hits):
         ("deliver a message", "mail.send_email"),
     ],
 )
-def test_the_fitting_tool_comes_first(strategy, query, first):
+def test_the_matching_tool_comes_first(strategy, query, first):
     assert names(strategy.search(query))[0] == first
 
 
@@ -46,7 +46,7 @@ def test_scores_are_relative_to_the_best_and_fall(strategy):
 
 
 @pytest.mark.parametrize("query", ["", "   ", "the of and", "zzqx", "\ud800"])
-def test_a_query_that_fits_nothing_finds_nothing(strategy, query):
+def test_a_query_without_a_match_finds_nothing(strategy, query):
     assert strategy.search(query) == []
 
 
@@ -59,7 +59,7 @@ def test_a_limit_below_one_finds_nothing(strategy, limit):
     assert strategy.search("weather", limit=limit) == []
 
 
-def test_an_exact_name_goes_first_and_one_that_begins_so_next(make_tool):
+def test_exact_names_come_first_and_prefixes_next(make_tool):
     strategy = Bm25Strategy()
     strategy.add(
         [
@@ -75,7 +75,7 @@ def test_an_exact_name_goes_first_and_one_that_begins_so_next(make_tool):
     assert len(strategy.search("get_issue", limit=1)) == 1
 
 
-def test_a_name_of_stop_words_alone_is_still_found_by_its_name(make_tool):
+def test_a_name_of_stop_words_is_found_by_name(make_tool):
     strategy = Bm25Strategy()
     strategy.add([make_tool("x.which_with")])
     assert names(strategy.search("which_with")) == ["x.which_with"]
@@ -97,7 +97,7 @@ def test_filters_narrow_by_tag_provider_and_predicate(strategy):
     assert strategy.search("send_email", providers=["weather"]) == []
 
 
-def test_removed_tools_and_manuals_are_found_no_more(strategy, mail_tools):
+def test_removed_tools_and_manuals_are_not_found(strategy, mail_tools):
     strategy.remove(mail_tools[2:3])
     strategy.remove(mail_tools[2:3])
     assert "weather.get_forecast" not in names(strategy.search("weather forecast"))
@@ -195,7 +195,7 @@ def test_a_single_need_has_no_clauses():
     assert clause_terms("weather forecast for Paris") == []
 
 
-def test_enumerated_words_are_no_clauses_of_their_own():
+def test_enumerated_words_are_not_clauses():
     assert clause_terms("find hotels and restaurants") == []
 
 

@@ -70,7 +70,7 @@ def test_a_tool_that_is_not_listed_is_called_through_call_tool(context):
     assert run(context, query="read file from disk")["results"][0]["callable_as"] == "call_tool"
 
 
-def test_names_detail_gives_no_more_than_needed_to_call(context):
+def test_names_detail_returns_only_what_a_call_needs(context):
     assert set(run(context, query="email", detail="names")["results"][0]) == {
         "name",
         "provider",
@@ -92,7 +92,7 @@ def test_full_detail_gives_the_schemas_and_the_whole_description(make_tool):
     assert "outputSchema" not in second
 
 
-def test_full_detail_takes_the_owners_definition_where_there_is_one(mail_tools):
+def test_full_detail_uses_the_definition_of_the_server(mail_tools):
     shown = {
         "name": "n",
         "description": "Short.",
@@ -170,13 +170,13 @@ def test_filters_hold_for_listings_ranked_regex_and_exact_searches(context, filt
         assert names(run(context, query=name, mode="exact", **filters)) == ([name] if name in expected else [])
 
 
-def test_a_filter_that_leaves_no_provider_names_those_there_are(context):
+def test_filters_without_a_match_name_the_available_providers(context):
     result = run(context, query="mail", providers=["gitlab"])
     assert result["results"] == []
     assert "files, mail, weather" in result["note"]
 
 
-def test_tools_that_this_client_may_not_see_show_up_nowhere(mail_tools):
+def test_tools_hidden_from_a_client_are_not_found(mail_tools):
     context = context_of(mail_tools, visible=lambda tool: tool.manual != "mail")
     arguments = (
         {},
@@ -192,7 +192,7 @@ def test_tools_that_this_client_may_not_see_show_up_nowhere(mail_tools):
         assert "mail" not in as_text(run(context, **one)).replace("send email", "")
 
 
-def test_several_queries_are_answered_in_groups(context):
+def test_several_queries_return_groups(context):
     result = run(context, query="read a file", queries=["send email", "xxqq"], limit=1)
     assert [group["query"] for group in result["groups"]] == ["read a file", "send email", "xxqq"]
     assert [names(group) for group in result["groups"]] == [["files_readFile"], ["mail_send_email"], []]
@@ -212,7 +212,7 @@ def test_a_search_that_finds_nothing_offers_near_names(context, mode):
     assert (result["total"], result["results"], result["did_you_mean"]) == (0, [], ["files_readFile"])
 
 
-def test_a_hopeless_search_offers_nothing(context):
+def test_a_search_without_near_names_offers_none(context):
     assert run(context, query="zzzz") == {"total": 0, "results": []}
     assert run(context, query="zzzz", mode="regex") == {"total": 0, "results": []}
 
@@ -285,7 +285,7 @@ def regex(pattern, tools, **options):
     return hit_names(match_regex(pattern, tools, mcp_name, **options).hits)
 
 
-def test_a_pattern_is_sought_in_names_descriptions_and_parameters(mail_tools):
+def test_a_pattern_matches_names_descriptions_and_parameters(mail_tools):
     assert regex(r"get_(alerts|forecast)", mail_tools) == ["weather.get_alerts", "weather.get_forecast"]
     assert regex(r"received\s+mess", mail_tools) == ["mail.list_inbox"]
     assert regex(r"^subject$", mail_tools) == ["mail.send_email"]
@@ -333,7 +333,7 @@ def test_a_pattern_that_ruins_backtracking_engines_takes_linear_time(make_tool):
     assert time.process_time() - started < 2
 
 
-def test_when_time_runs_out_the_answer_is_partial_and_says_so(make_tool):
+def test_a_search_that_runs_out_of_time_is_partial_with_a_note(make_tool):
     tools = [make_tool(f"x.t{number}") for number in range(500)]
     matches = match_regex("t", tools, mcp_name, seconds=-1.0)
     assert (matches.complete, matches.looked_at, matches.hits) == (False, 0, [])
@@ -361,7 +361,7 @@ def test_any_pattern_either_matches_or_is_refused(mail_tools_of_session, pattern
 
 
 @pytest.mark.parametrize("name", ["send_email", "mail.send_email", "mail_send_email", " SEND_EMAIL "])
-def test_a_tool_is_found_by_each_of_its_hit_names(mail_tools, name):
+def test_a_tool_is_found_by_each_of_its_names(mail_tools, name):
     assert hit_names(match_exact(name, mail_tools, mcp_name)) == ["mail.send_email"]
 
 

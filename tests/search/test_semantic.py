@@ -185,7 +185,7 @@ async def test_texts_are_embedded_once_and_forgotten_with_their_tools(strategy, 
     assert names(strategy.search("sloop rent")) == []
 
 
-async def test_a_slow_model_is_not_waited_for_and_the_answer_says_so(scorer, server, tools):
+async def test_a_slow_model_leads_to_words_only_with_a_note(scorer, server, tools):
     strategy = SemanticStrategy(Bm25Strategy(), scorer, seconds=0.05)
     strategy.add(tools)
     server.gate = anyio.Event()
@@ -310,7 +310,7 @@ async def test_without_a_package_for_it_the_folder_is_refused_with_the_install_l
         LocalScorer(tmp_path)
 
 
-async def test_a_folder_that_no_installed_package_reads_is_told_when_it_is_used(encoder, tmp_path, monkeypatch):
+async def test_an_unreadable_model_folder_is_an_error_when_used(encoder, tmp_path, monkeypatch):
     encoder("model2vec", _STATIC.format(body="raise ValueError(folder)"))
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with anyio.fail_after(10), pytest.raises(ConfigError, match="no installed package reads its folder"):
@@ -340,7 +340,7 @@ def test_an_api_key_goes_as_a_bearer_token():
     }
 
 
-def test_auth_is_taken_as_it_stands():
+def test_auth_is_used_unchanged():
     auth = {"auth_type": "basic", "username": "u", "password": "p"}
     assert read_semantic_options({"endpoint": {**ENDPOINT, "auth": auth}}).endpoint.credentials == auth
 
@@ -362,7 +362,7 @@ def test_words_are_ranked_by_bm25_unless_another_strategy_is_named():
         ({"endpoint": ENDPOINT, "query_timeout": 0}, "query_timeout"),
     ],
 )
-def test_a_fault_is_told_by_its_field_and_without_values(raw, reported):
+def test_a_fault_names_its_field_and_not_its_value(raw, reported):
     with pytest.raises(ConfigError, match=reported) as caught:
         read_semantic_options(raw)
     assert "s3cret" not in str(caught.value)

@@ -2,11 +2,11 @@ from utcp_bridge.search.lexical import TagStrategy
 from utcp_bridge.search.strategy import Hit, ToolSearchStrategy, tool_filter
 
 
-def test_tags_are_compared_whatever_their_letter_case(mail_tools):
+def test_tags_are_compared_in_any_letter_case(mail_tools):
     assert [*map(tool_filter({"Messaging"}, None), mail_tools)] == [True, True, False, False, False]
 
 
-def test_an_object_without_the_methods_is_no_strategy():
+def test_an_object_without_the_methods_is_not_a_strategy():
     assert isinstance(TagStrategy(), ToolSearchStrategy)
     assert not isinstance(object(), ToolSearchStrategy)
 

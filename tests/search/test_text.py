@@ -104,7 +104,7 @@ def test_a_stem_is_never_empty_and_hardly_longer_than_its_word(word):
     assert 0 < len(stem(word)) <= len(word)
 
 
-def test_members_of_a_group_stand_for_each_other():
+def test_members_of_a_group_are_synonyms_of_each_other():
     assert stem("delete") in synonyms_of(stem("remove"))
     assert stem("remove") in synonyms_of(stem("delete"))
 

@@ -1,15 +1,12 @@
 """The inverted index: posting lists of saturated weights, changed one tool at a time.
 
-A posting holds the term's weight in the tool (`fields.weigh`), which depends on that tool alone;
-the inverse document frequency is multiplied in at query time. So adding and removing tools leaves
-exactly the index that a rebuild would give.
+A posting contains the term's weight in the tool (`fields.weigh`), which depends on that tool only; the inverse document
+frequency is applied at query time. So adding and removing tools gives exactly the same index as a rebuild.
 
-Top-k scoring over posting lists, without reading the long lists that cannot change the answer.
-
-A score is Σ weight(term, tool) · idf(term), plus a share of the best single clause. Terms are taken
-from the rarest to the commonest. Once all the terms still to come could not lift a tool that has
-not been seen into the top k, only the tools that may still get there are looked up in the remaining
-lists (MaxScore, term at a time). The result is the same as that of reading everything.
+Scoring finds the best k tools without reading long posting lists that cannot change the result. A score is
+Σ weight(term, tool) · idf(term), plus a share of the best single clause. Terms are read from the rarest to the most
+frequent. As soon as the remaining terms cannot lift a new tool into the best k, only tools that may still get there are
+looked up in the remaining lists (MaxScore, term at a time). The result is the same as that of reading everything.
 """
 
 from __future__ import annotations

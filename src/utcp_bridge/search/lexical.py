@@ -1,12 +1,12 @@
-"""The default strategy: fielded BM25 (BM25F) over names, providers, tags, descriptions and parameters.
+"""The strategies that rank by words.
 
-Splits a long request into the needs that it names, each of which may want a tool of its own.
+`Bm25Strategy`, the default, is fielded BM25 (BM25F) over names, providers, tags, descriptions and parameters. It splits
+a long request into the needs that it names, because each of them may need another tool.
 
-UTCP's reference ranking, `tag_and_description_word_match`, with its weights.
-
-A tag counts `tag_weight` when it stands in the query as text or shares a word with it; each distinct
-description word longer than two letters that is in the query counts `description_weight`. Names do not
-count. Unlike the reference implementation, tools that score zero are not returned.
+`TagStrategy` is UTCP's reference ranking, `tag_and_description_word_match`, with its weights. A tag counts `tag_weight`
+if the query contains it as text or shares a word with it. Each distinct description word of more than two letters that
+is in the query counts `description_weight`. Names do not count. Unlike the reference implementation, it does not return
+tools that score zero.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What `search_tools` does: reads the arguments, searches, gives pages of entries. Pure; knows no MCP SDK.
+"""The work of `search_tools`: read the arguments, search, and return a page of entries (pure, without the MCP SDK).
 
-Results are plain JSON for `structuredContent`; `as_text` gives the same as compact text.
-
-Matching without ranking: regular expressions, exact names, and names that are near to one.
+Results are plain JSON for `structuredContent`; `presentation.as_text` returns the same as compact text. Searches by
+regular expression and by exact name, and the nearest names, do not use the ranking of a strategy.
 """
 
 from __future__ import annotations

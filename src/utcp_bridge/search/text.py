@@ -1,12 +1,10 @@
-"""Words of names, descriptions and queries: splitting, folding, stop words, stemming.
+"""Words of names, descriptions and queries: splitting, case folding, stop words, stemming, synonyms.
 
-The same splitting serves the index and the query, so that both sides meet on the same terms.
+Index and query use the same splitting, so both have the same terms.
 
-Groups of words that tools and people use for the same thing.
-
-Written by hand for what tools do: verbs of APIs, their nouns, common abbreviations and file types.
-They widen a query at a fraction of a word's own weight and never enter the index, so that editing a
-group needs no re-indexing.
+The groups of synonyms were written by hand for what tools do: verbs of APIs, their nouns, common abbreviations and file
+types. Synonyms extend a query at a fraction of a word's own weight. They are not part of the index, so a changed group
+needs no new index.
 """
 
 from __future__ import annotations
