@@ -17,7 +17,7 @@ from pydantic import BaseModel
 import utcp_bridge
 from utcp_bridge.errors import UtcpError
 
-ROOT = Path(__file__).parents[1]
+SOURCE = Path(utcp_bridge.__file__).parent
 MODULES = (
     "utcp_bridge",
     "utcp_bridge.errors",
@@ -264,7 +264,7 @@ def _source_of(kind: type) -> str:
 
 
 def _source(value: Any) -> str:
-    path = Path(inspect.getsourcefile(value) or "").relative_to(ROOT).as_posix()
+    path = Path(inspect.getsourcefile(value) or "").relative_to(SOURCE.parents[1]).as_posix()
     return f"\nSource: [`{path}`](../{path})\n"
 
 

@@ -459,7 +459,7 @@ async def test_a_transport_without_explanations_is_an_error() -> None:
     extensions = Extensions(transports=(_Pigeon,))
     async with await UtcpClient.create(config_of({"call_template_type": "pigeon"}), extensions=extensions) as client:
         assert await client.call_tool("peer.echo", {"text": "a"}) == "arrived"
-        with pytest.raises(Unexplainable, match="The pigeon transport does not tell what it would send"):
+        with pytest.raises(Unexplainable, match="The pigeon transport cannot show what it would send"):
             await client.explain(client.find("peer.echo"), {"text": "a"})
 
 

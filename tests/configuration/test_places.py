@@ -46,7 +46,7 @@ async def test_a_url_is_fetched() -> None:
         placed = await read_place(f"{service.base}/utcp.yaml")
         assert placed.url == f"{service.base}/utcp.yaml"
         assert placed.document["tools"]
-        assert (await fetch_url(f"{service.base}/text")).status == 200
+        assert (await fetch_url(f"{service.base}/text")).media_type == "text/plain"
         with pytest.raises(UtcpError, match="404"):
             await read_place(f"{service.base}/status/404")
         with pytest.raises(UtcpError, match="connection"):

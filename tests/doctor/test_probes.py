@@ -101,9 +101,9 @@ async def test_a_private_address_is_refused_with_the_line_that_allows_it():
 
 
 async def test_a_url_that_the_policy_refuses_raises_before_any_connection():
-    with pytest.raises(PolicyError, match="user name or password"):
+    with pytest.raises(PolicyError, match="user name or a password"):
         peer("https://me:secret@api.example.com/")
-    with pytest.raises(ConfigError, match="lacks its scheme or host"):
+    with pytest.raises(ConfigError, match="has no scheme or no host"):
         peer("somewhere")
 
 

@@ -95,7 +95,7 @@ async def test_explain_shows_a_command_as_a_shell_would_run_it(tmp_path):
         )
     )
     assert run.stdout.decode() == value == "--|it's|$HOME|a b|WHO=me\nin\nput"
-    assert f"In the folder {tmp_path}." in request.notes
+    assert f"It runs in the folder {tmp_path}." in request.notes
 
 
 async def test_explain_shows_a_script_with_the_variables_of_its_arguments(tmp_path):
@@ -215,7 +215,7 @@ async def test_explain_shows_a_data_channel_message_without_its_id(tmp_path):
         received = service.received[-1]
     told = json.loads(request.messages[0])
     assert {**told, "id": ""} == {**received, "id": ""}
-    assert "asked for 'peer.echo'" in request.notes[1]
+    assert "the bridge sends 'peer.echo'" in request.notes[1]
 
 
 async def test_explain_of_a_tool_that_sends_nothing_is_an_error(tmp_path):
@@ -224,7 +224,7 @@ async def test_explain_of_a_tool_that_sends_nothing_is_an_error(tmp_path):
     request, _ = await explained_and_called(template, {}, tmp_path)
     assert request.line == f"read {tmp_path / 'note.txt'}"
     request, _ = await explained_and_called({"call_template_type": "text", "content": "hi"}, {}, tmp_path)
-    assert request.line == "The text of the call template; nothing is sent."
+    assert request.line == "The text of the call template. Nothing is sent."
 
 
 async def test_arguments_are_checked_and_completed_as_for_a_call(tmp_path):

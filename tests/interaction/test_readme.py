@@ -78,7 +78,7 @@ def typed(line, folder, **environ):
 
 @pytest.fixture
 def folder(base, tmp_path):
-    """The files that the pages name, with their hosts on this machine."""
+    """Return a folder with the files that the pages name, with local hosts."""
     text = re.sub(r"https://(api|shop)\.example\.com", base, CONFIGURATION)
     (tmp_path / "utcp.json").write_text(text, encoding="utf-8")
     providers = [{"name": "weather", "provider_type": "http", "url": f"{base}/utcp"}]
@@ -100,7 +100,7 @@ def test_the_configuration_works_with_both_names_of_the_key(folder, key):
     assert json.loads(called.stdout) == {"key": "sesame"}
 
 
-def test_without_the_key_the_shop_is_there_and_the_message_says_what_to_set(folder):
+def test_without_the_key_the_shop_is_listed_and_the_message_names_the_variable(folder):
     checked = typed("utcp-bridge check -c utcp.json", folder)
     assert (checked.returncode, checked.stdout.count(" ready ")) == (0, 3), checked.stdout
     assert "Set shop_API_KEY or API_KEY in" in checked.stdout
@@ -126,7 +126,7 @@ def test_the_readme_is_short():
     assert len(README.splitlines()) <= 75
 
 
-def test_the_program_works_as_it_stands(folder):
+def test_the_program_of_the_page_works(folder):
     (folder / "program.py").write_text(PROGRAM, encoding="utf-8")
     done = typed(shlex.join([sys.executable, "program.py"]), folder)
     assert done.returncode == 0, done.stderr

@@ -141,7 +141,7 @@ async def test_a_registrys_manual_has_no_commands_files_or_servers(tmp_path):
         for wish in ({}, {"trusted": True}, {"allowed_communication_protocols": ["cli", "file", "mcp", "text"]}):
             async with await client_of({"registry": base, "name": "acme", **wish}) as client:
                 for one in client.tools():
-                    with pytest.raises(Exception, match="may not"):
+                    with pytest.raises(Exception, match=r"must not|may name only one|may not"):
                         await client.call(one, {})
     assert not marker.exists()
 
@@ -224,7 +224,7 @@ async def test_manuals_of_a_registry_in_a_file_are_not_trusted(tmp_path):
                 assert not client.tools()
                 assert [state.name for state in client.report()] == ["registry"]
                 assert "neither https nor" in problems(client)
-                assert "lacks its scheme" in problems(client)
+                assert "has no scheme" in problems(client)
     assert canary.seen == []
 
 

@@ -26,7 +26,7 @@ from utcp_bridge.model import Source
 from utcp_bridge.net.aiohttp_engine import AiohttpResolver, framed, translate
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
-from utcp_bridge.net.request import RequestParts
+from utcp_bridge.placement.request import RequestParts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
 

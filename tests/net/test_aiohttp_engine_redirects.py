@@ -6,7 +6,7 @@ from tests.upstreams.faulty import answer
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.errors import PolicyError, Rejected
-from utcp_bridge.net.request import RequestParts
+from utcp_bridge.placement.request import RequestParts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
 

@@ -17,7 +17,8 @@ from utcp_bridge.errors import (
     Unreachable,
 )
 from utcp_bridge.model import Source, Trust
-from utcp_bridge.net.request import RequestParts, SocketOptions
+from utcp_bridge.net.http_options import SocketOptions
+from utcp_bridge.placement.request import RequestParts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
 

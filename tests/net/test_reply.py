@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import orjson
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utcp_bridge.errors import MalformedReply, Rejected
-from utcp_bridge.model import Binary
-from utcp_bridge.net.reply import MAX_JSON_DEPTH, Reply, parse_json, retry_after_seconds
+from utcp_bridge.model import Binary, JsonObject
+from utcp_bridge.net.reply import MAX_JSON_DEPTH, Reply, decode_reply, parse_json, retry_after_seconds
+from utcp_bridge.placement.message import SocketTemplate
 
 URL = "https://user:pass@api.example.com/things?key=canary"
 
@@ -164,3 +166,30 @@ def test_retry_after_is_seconds_or_a_date():
 
 def test_the_repr_of_a_reply_does_not_show_its_body():
     assert repr(reply(b"canary")) == "<Reply 200 6 bytes>"
+
+
+def _socket_template(**fields: Any) -> SocketTemplate:
+    return SocketTemplate.model_validate({"call_template_type": "tcp", "host": "h", "port": 7, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "data", "value"),
+    [
+        ({}, b'{"a": 1}', {"a": 1}),
+        ({}, b" [1]", [1]),
+        ({}, b"12", "12"),
+        ({}, b"{not json", "{not json"),
+        ({"response_format": "text"}, b"[1]", "[1]"),
+        ({"response_format": "json"}, b"12", 12),
+        ({"response_byte_format": None}, b"\xff", Binary(b"\xff")),
+        ({"response_byte_format": "latin-1"}, b"\xfc", "\u00fc"),
+    ],
+)
+def test_a_reply_is_read_as_the_template_says(fields: JsonObject, data: bytes, value: Any) -> None:
+    assert decode_reply(_socket_template(**fields), data) == value
+
+
+@pytest.mark.parametrize(("fields", "data"), [({}, b"\xff"), ({"response_format": "json"}, b"{")])
+def test_a_reply_that_cannot_be_read_is_malformed_and_names_the_peer(fields: JsonObject, data: bytes) -> None:
+    with pytest.raises(MalformedReply, match="h:7"):
+        decode_reply(_socket_template(**fields), data)

@@ -8,8 +8,8 @@ from tests.upstreams.faulty import faulty_server
 
 from utcp_bridge.errors import ConfigError, ConnectionLost, Unreachable
 from utcp_bridge.model import Source, TlsOptions, Trust
-from utcp_bridge.net.request import RequestParts
 from utcp_bridge.net.tls import tls_context
+from utcp_bridge.placement.request import RequestParts
 
 PLAIN = TlsOptions()
 

@@ -1,17 +1,267 @@
-"""The template that http, sse and streamable_http share."""
+"""Where arguments go in a plain UTCP request."""
 
 from __future__ import annotations
 
+import base64
+import json
+import logging
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
-from utcp_bridge.placement.http_template import METHODS, HttpFamilyTemplate, verb_annotations
+from utcp_bridge.placement.http_template import (
+    METHODS,
+    HttpFamilyTemplate,
+    PlacementSpec,
+    compile_placement,
+    verb_annotations,
+)
+from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.settings import explain
 
 URL = "https://api.example.com/items"
+
+
+def build(arguments: dict[str, Any], *, url: str = URL, **fields: Any) -> RequestParts:
+    return compile_placement(PlacementSpec(url=url, **fields)).build(arguments)
+
+
+def query_of(parts: RequestParts) -> list[tuple[str, str]]:
+    return parse_qsl(urlsplit(parts.url).query, keep_blank_values=True, strict_parsing=bool(urlsplit(parts.url).query))
+
+
+def header(parts: RequestParts, name: str) -> str | None:
+    return next((value for key, value in parts.headers if key.lower() == name.lower()), None)
+
+
+def test_a_request_without_arguments_is_the_template_alone() -> None:
+    parts = build({})
+    assert (parts.method, parts.url, parts.body) == ("GET", URL, None)
+    assert parts.headers == [("Accept", "application/json, */*;q=0.8")]
+
+
+def test_what_nothing_else_takes_is_the_query_in_its_order() -> None:
+    parts = build({"b": 1, "a": "x y", "c": None})
+    assert parts.url == f"{URL}?b=1&a=x%20y"
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        (True, "true"),
+        (False, "false"),
+        (0, "0"),
+        (1.5, "1.5"),
+        ("", ""),
+        ("&=?#", "&=?#"),
+        ({"a": [1, None]}, '{"a":[1,null]}'),
+        (9007199254740993, "9007199254740993"),
+        ("\U0001f600\u00e9", "\U0001f600\u00e9"),
+    ],
+)
+def test_every_kind_of_value_has_one_form_in_the_query(value: Any, sent: str) -> None:
+    assert query_of(build({"q": value})) == [("q", sent)]
+
+
+def test_lists_repeat_their_name() -> None:
+    assert query_of(build({"tag": ["a", 1, True, None]})) == [("tag", "a"), ("tag", "1"), ("tag", "true")]
+
+
+def test_the_query_of_the_url_stays_in_front() -> None:
+    assert build({"q": 1}, url=f"{URL}?v=2").url == f"{URL}?v=2&q=1"
+
+
+def test_header_fields_body_field_and_path_take_theirs_out_of_the_query() -> None:
+    parts = build(
+        {"id": 7, "X-Trace": "t", "item": {"n": 1}, "rest": "r"},
+        url=URL + "/{id}",
+        method="POST",
+        header_fields=("X-Trace",),
+        body_field="item",
+    )
+    assert parts.url == f"{URL}/7?rest=r"
+    assert header(parts, "X-Trace") == "t"
+    assert (parts.body, header(parts, "Content-Type")) == (b'{"n":1}', "application/json")
+
+
+@pytest.mark.parametrize("arguments", [{}, {"body": None}])
+def test_without_a_value_for_the_body_there_is_no_body_and_no_type(arguments: dict[str, Any]) -> None:
+    parts = build(arguments, method="POST", body_field="body", headers={"Content-Type": "application/json"})
+    assert parts.body is None
+    assert header(parts, "Content-Type") is None
+
+
+@pytest.mark.parametrize("value", [0, False, "", [], {}])
+def test_values_that_are_merely_false_are_bodies(value: Any) -> None:
+    parts = build({"body": value}, method="POST", body_field="body")
+    assert parts.body is not None
+    assert json.loads(parts.body) == value
+
+
+def test_a_star_sends_the_rest_as_the_body() -> None:
+    parts = build({"id": 1, "a": 1, "b": None}, url=URL + "/{id}", method="POST", body_field="*")
+    assert parts.url == f"{URL}/1"
+    assert parts.body == b'{"a":1,"b":null}'
+    assert build({"id": 1}, url=URL + "/{id}", method="POST", body_field="*").body is None
+
+
+@pytest.mark.parametrize(
+    ("content_type", "value", "body"),
+    [
+        ("application/json; charset=utf-8", {"a": "\u00e9"}, '{"a":"\u00e9"}'.encode()),
+        ("application/vnd.api+json", [1], b"[1]"),
+        ("application/x-www-form-urlencoded", {"a": [1, 2], "b": "x y&"}, b"a=1&a=2&b=x%20y%26"),
+        ("text/plain", "gr\u00fc\u00df", "gr\u00fc\u00df".encode()),
+        ("text/csv", 5, b"5"),
+        ("application/xml", "<a/>", b"<a/>"),
+        ("application/soap+xml", "<a/>", b"<a/>"),
+        ("application/octet-stream", base64.b64encode(b"\x00\xff").decode(), b"\x00\xff"),
+        ("image/png", base64.b64encode(b"\x89PNG").decode(), b"\x89PNG"),
+    ],
+)
+def test_a_body_is_written_in_its_content_type(content_type: str, value: Any, body: bytes) -> None:
+    parts = build({"body": value}, method="POST", body_field="body", content_type=content_type)
+    assert parts.body == body
+    assert header(parts, "Content-Type") == content_type
+
+
+def test_multipart_bodies_carry_each_member_as_a_part() -> None:
+    parts = build({"body": {"a": 1, "b": ["x", "y"]}}, body_field="body", content_type="multipart/form-data")
+    assert parts.body is not None
+    assert parts.body.count(b"Content-Disposition: form-data; name=") == 3
+    boundary = (header(parts, "Content-Type") or "").partition("boundary=")[2]
+    assert boundary.encode() in parts.body
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "multipart/form-data"])
+def test_forms_take_objects_only(content_type: str) -> None:
+    with pytest.raises(InvalidArguments, match="'item'"):
+        build({"item": [1]}, method="POST", body_field="item", content_type=content_type)
+
+
+def test_a_content_type_header_outranks_the_field() -> None:
+    parts = build({"body": {"a": 1}}, body_field="body", headers={"content-type": "application/x-www-form-urlencoded"})
+    assert parts.body == b"a=1"
+    assert [name for name, _ in parts.headers if name.lower() == "content-type"] == ["Content-Type"]
+
+
+def test_query_params_are_the_whole_query_with_typed_values_and_absent_ones_left_out() -> None:
+    fields = {"q": "{{text}}", "limit": "{{n|default:10}}", "fixed": "yes", "flag": True, "missing": "{{other}}"}
+    parts = build({"text": "a b", "stray": 1}, query_params=fields)
+    assert query_of(parts) == [("q", "a b"), ("limit", "10"), ("fixed", "yes"), ("flag", "true")]
+
+
+def test_query_params_repeat_lists(caplog: pytest.LogCaptureFixture) -> None:
+    assert query_of(build({"ids": [1, 2]}, query_params={"id": "{{ids}}"})) == [("id", "1"), ("id", "2")]
+
+
+def test_a_body_template_keeps_types_and_drops_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    template = {"filter": {"name": "{{name}}", "max": "{{max}}"}, "note": "for {{name}}"}
+    parts = build({"name": "n", "stray": "canary"}, method="POST", body_template=template)
+    assert json.loads(parts.body or b"") == {"filter": {"name": "n"}, "note": "for n"}
+    assert parts.url == URL
+    assert "dropped" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_the_rest_stays_the_query_of_a_get_with_a_body_template() -> None:
+    parts = build({"name": "n", "page": 2}, body_template={"name": "{{name}}"})
+    assert query_of(parts) == [("page", "2")]
+
+
+def test_a_body_template_that_is_one_absent_argument_is_no_body() -> None:
+    assert build({}, method="POST", body_template="{{whole}}").body is None
+    assert build({"whole": [1]}, method="POST", body_template="{{whole}}").body == b"[1]"
+
+
+def test_a_body_template_is_form_encoded_for_form_types() -> None:
+    parts = build(
+        {"n": 1}, method="POST", body_template={"n": "{{n}}"}, content_type="application/x-www-form-urlencoded"
+    )
+    assert parts.body == b"n=1"
+
+
+def test_a_variable_that_was_left_for_the_call_is_an_argument() -> None:
+    parts = build(
+        {"city": "Bonn", "key": "k"}, url=URL + "/${city}", headers={"X-Key": "${key}"}, body_template="${city}"
+    )
+    assert parts.url == f"{URL}/Bonn"
+    assert header(parts, "X-Key") == "k"
+    assert parts.body == b'"Bonn"'
+
+
+@pytest.mark.parametrize("value", ["${SECRET}", "{{other}}", "{id}", "UTCP_ARG_x_UTCP_ARG"])
+def test_a_value_that_looks_like_a_placeholder_is_plain_text(value: str) -> None:
+    parts = build({"q": value, "other": "leak"}, query_params={"q": "{{q}}"}, headers={"X-Q": "{{q}}"})
+    assert query_of(parts) == [("q", value)]
+    assert header(parts, "X-Q") == value
+
+
+def test_an_argument_in_a_header_never_shows_in_the_query() -> None:
+    parts = build({"token": "t", "q": 1}, headers={"Authorization": "Bearer {{token}}"})
+    assert header(parts, "Authorization") == "Bearer t"
+    assert query_of(parts) == [("q", "1")]
+
+
+def test_both_ways_to_write_a_body_at_once_are_refused() -> None:
+    with pytest.raises(ConfigError, match="body_template"):
+        compile_placement(PlacementSpec(url=URL, body_field="body", body_template={}))
+
+
+@pytest.mark.parametrize("fields", [{"query_params": {"q": "{{x|shout}}"}}, {"body_template": "{{x|shout}}"}])
+def test_an_unknown_filter_is_found_when_the_template_is_compiled(fields: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="shout"):
+        compile_placement(PlacementSpec(url=URL, **fields))
+
+
+def test_the_repr_of_a_placement_shows_no_secret() -> None:
+    spec = PlacementSpec(
+        url=URL, headers={"X": "canary"}, query_params={"k": "canary"}, body_template="canary", cookies={"c": "canary"}
+    )
+    assert "canary" not in repr(spec)
+    assert "canary" not in repr(compile_placement(spec))
+
+
+@pytest.mark.parametrize("value", ["\ud800", float("nan"), float("inf"), {"deep": float("nan")}])
+@pytest.mark.parametrize("fields", [{}, {"body_field": "x"}, {"header_fields": ("x",)}, {"url": URL + "/{x}"}])
+def test_no_value_reaches_the_wire_as_what_json_cannot_write(value: Any, fields: dict[str, Any]) -> None:
+    assert not any(word in _outcome(value, fields) for word in ("NaN", "Infinity", "nan", "inf", "\ud800"))
+
+
+def _outcome(value: Any, fields: dict[str, Any]) -> str:
+    try:
+        parts = build({"x": value}, **fields)
+    except InvalidArguments:
+        return "refused"
+    return f"{parts.url}{parts.headers}{parts.body!r}"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.text(min_size=1, max_size=12), JSON, max_size=4))
+def test_whatever_the_arguments_the_request_goes_to_the_same_place_or_is_refused(arguments: dict[str, Any]) -> None:
+    try:
+        parts = build(arguments, url=URL + "/{id}/x", body_field="body", header_fields=("h",))
+    except InvalidArguments:
+        return
+    split = urlsplit(parts.url)
+    assert (split.scheme, split.netloc, split.fragment) == ("https", "api.example.com", "")
+    assert split.path.startswith("/items/")
+    assert split.path.count("/") == 3
+    assert parts.url.isascii()
+    assert not any("\n" in value or "\r" in value for _, value in parts.headers)
 
 
 def template(**fields: Any) -> HttpFamilyTemplate:

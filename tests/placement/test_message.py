@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from utcp_bridge.errors import InvalidArguments, MalformedReply
-from utcp_bridge.model import Binary, JsonObject
-from utcp_bridge.placement.message import SocketTemplate, decode_reply, encode_request
+from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.model import JsonObject
+from utcp_bridge.placement.message import SocketTemplate, encode_request
 from utcp_bridge.testing.services import make_call
 
 
@@ -45,29 +45,6 @@ def test_arguments_that_json_cannot_say_are_the_callers_fault() -> None:
 def test_discovery_speaks_the_wires_own_form() -> None:
     assert template().discovery_request() == b'{"type":"utcp"}'
     assert template(wire="tool").discovery_request() == b'{"action":"list"}\n'
-
-
-@pytest.mark.parametrize(
-    ("fields", "data", "value"),
-    [
-        ({}, b'{"a": 1}', {"a": 1}),
-        ({}, b" [1]", [1]),
-        ({}, b"12", "12"),
-        ({}, b"{not json", "{not json"),
-        ({"response_format": "text"}, b"[1]", "[1]"),
-        ({"response_format": "json"}, b"12", 12),
-        ({"response_byte_format": None}, b"\xff", Binary(b"\xff")),
-        ({"response_byte_format": "latin-1"}, b"\xfc", "\u00fc"),
-    ],
-)
-def test_a_reply_is_read_as_the_template_says(fields: JsonObject, data: bytes, value: Any) -> None:
-    assert decode_reply(template(**fields), data) == value
-
-
-@pytest.mark.parametrize(("fields", "data"), [({}, b"\xff"), ({"response_format": "json"}, b"{")])
-def test_a_reply_that_cannot_be_read_is_malformed_and_names_the_peer(fields: JsonObject, data: bytes) -> None:
-    with pytest.raises(MalformedReply, match="h:7"):
-        decode_reply(template(**fields), data)
 
 
 def test_an_encoding_nobody_knows_is_refused() -> None:

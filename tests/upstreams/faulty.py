@@ -260,6 +260,7 @@ BEHAVIOURS: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "/half": _half,
     "/drip": _drip,
     "/slow": _slow,
+    "/slow.json": _slow,
     "/stall": _stall,
     "/close": _close,
     "/garbage": _garbage,

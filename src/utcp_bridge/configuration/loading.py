@@ -31,6 +31,7 @@ from utcp_bridge.settings import (
     variables_of_settings,
 )
 from utcp_bridge.transports.registry import TransportRegistry
+from utcp_bridge.urls import bare_url
 
 __all__ = ["ConfigLike", "LoadedConfig", "Template", "as_config", "as_entry", "load_config"]
 
@@ -183,7 +184,7 @@ def as_entry(template: Template, *, known_fields: KnownFields) -> ManualEntry:
 async def _add_source(gathered: _Gathered, source: str) -> bool:
     """Add one file, folder or URL; return whether it could be read. An error becomes a fault."""
     try:
-        if source.startswith(("http://", "https://")):
+        if is_url(source):
             await _add_url(gathered, source)
             return True
         path = anyio.Path(source)
@@ -192,7 +193,7 @@ async def _add_source(gathered: _Gathered, source: str) -> bool:
         await _add_file(gathered, Path(source))
         return True
     except UtcpError as error:
-        gathered.faults.error(source, error.message, error.remedy or "")
+        gathered.faults.error(bare_url(source) if is_url(source) else source, error.message, error.remedy or "")
         return False
 
 
@@ -222,11 +223,11 @@ async def _add_file(gathered: _Gathered, named: Path) -> None:
 
 async def _add_url(gathered: _Gathered, url: str) -> None:
     """Add what is at a URL. The operator wrote the URL, so a configuration at it counts as the operator's own."""
-    reply = await fetch_url(url)
-    document = parse_document(reply.body, hint=reply.media_type or url, where=url)
+    fetched = await fetch_url(url)
+    document = parse_document(fetched.content, hint=fetched.media_type or url, where=bare_url(url))
     shape = detect(document)
     if shape in _CONFIG_SHAPES:
-        gathered.add_document(document, where=url, folder=None, shape=shape)
+        gathered.add_document(document, where=bare_url(url), folder=None, shape=shape)
     elif shape in _MANUAL_SHAPES:
         gathered.add_manual({"call_template_type": "http", "url": url})
     elif shape is Shape.REGISTRY:

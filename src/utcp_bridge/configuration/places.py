@@ -13,8 +13,8 @@ import anyio.to_thread
 
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import Source
-from utcp_bridge.net.reply import Reply
+from utcp_bridge.model import Document, Source
+from utcp_bridge.urls import bare_url
 
 __all__ = [
     "DOCUMENT_SUFFIXES",
@@ -62,9 +62,9 @@ async def read_place(place: str, *, read_stdin: Callable[[], bytes] | None = Non
         data = await anyio.to_thread.run_sync(read_stdin or sys.stdin.buffer.read)
         return Placed(parse_document(data, jsonc=_looks_like_json(data), where="stdin"), data, "stdin")
     if is_url(place):
-        reply = await fetch_url(place)
-        document = parse_document(reply.body, hint=reply.media_type or place, where=place)
-        return Placed(document, reply.body, place, reply.url)
+        fetched, shown = await fetch_url(place), bare_url(place)
+        document = parse_document(fetched.content, hint=fetched.media_type or place, where=shown)
+        return Placed(document, fetched.content, shown, fetched.url)
     path = Path(await anyio.Path(place).absolute())
     data = await read_file(path)
     jsonc = path.suffix.lower() in {".json", ".jsonc"} or (not hint_of(path) and _looks_like_json(data))
@@ -91,26 +91,22 @@ async def read_file(path: Path) -> bytes:
         raise ConfigError(f"The file cannot be read: {error.strerror}.", remedy="Check its permissions.") from None
 
 
-async def fetch_url(url: str) -> Reply:
-    """Return the reply of a URL. The operator wrote it, so its address may be private.
+async def fetch_url(url: str) -> Document:
+    """Fetch the document at a URL. The operator wrote the URL, so its address may be a private one.
 
-    :raises UtcpError: there is no reply within 20 seconds, or it is an error.
+    :raises DeadlineExceeded: it did not arrive within 20 seconds.
+    :raises UtcpError: it cannot be fetched, or is not a document.
     """
+    from utcp_bridge.net.document import document_request, fetch_manual
     from utcp_bridge.net.guard import Guard
     from utcp_bridge.net.http import HttpPool
-    from utcp_bridge.net.request import RequestParts
 
     pool = HttpPool(Guard(), max_response_bytes=MAX_BYTES)
+    session = pool.session(Source(name="configuration", allowed_origins=frozenset({url})))
     try:
-        with anyio.fail_after(_FETCH_SECONDS):
-            source = Source(name="configuration", allowed_origins=frozenset({url}))
-            reply = await pool.session(source).request(RequestParts("GET", url, [], None))
-        reply.raise_for_status()
-    except TimeoutError:
-        raise ConfigError(f"There was no reply within {_FETCH_SECONDS} seconds.", remedy="Check the address.") from None
+        return await fetch_manual(session, document_request(url), max_bytes=MAX_BYTES, seconds=_FETCH_SECONDS)
     finally:
         await pool.aclose()
-    return reply
 
 
 def hint_of(path: Path) -> str:

@@ -104,7 +104,7 @@ def _with_telling_outputs(tool: JsonObject) -> JsonObject:
 
 
 async def _fetch(place: str) -> bytes:
-    return (await fetch_url(place)).body if is_url(place) else await read_local_reference(place)
+    return bytes((await fetch_url(place)).content) if is_url(place) else await read_local_reference(place)
 
 
 async def mcp_manual(servers: Any, *, name: str, wishes: Wishes, root: Path) -> Converted:

@@ -135,13 +135,11 @@ class ManualReader:
 
     async def _fetch(self, place: str, source: Source) -> bytes:
         if urlsplit(place).scheme in {"http", "https"}:
-            from utcp_bridge.net.request import RequestParts
+            from utcp_bridge.net.document import document_request, fetch_manual
 
-            parts = RequestParts("GET", place, [], None)
-            session = self._services.http.session(source)
-            reply = await session.request(parts, max_bytes=self._services.settings.max_manual_bytes)
-            reply.raise_for_status()
-            return reply.body
+            session, limit = self._services.http.session(source), self._services.settings.max_manual_bytes
+            document = await fetch_manual(session, document_request(place), max_bytes=limit)
+            return bytes(document.content)
         return await read_local_reference(place)
 
 

@@ -21,8 +21,8 @@ from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.errors import DeadlineExceeded, InternalError, PolicyError, UtcpError
 from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry
 from utcp_bridge.model import Fault, JsonObject, Source, is_list, is_object
+from utcp_bridge.net.document import document_request, fetch_manual
 from utcp_bridge.net.local_file import resolve_within
-from utcp_bridge.net.request import RequestParts
 from utcp_bridge.registry.client import Fetched, list_manuals
 from utcp_bridge.registry.listing import Listing, ListingPage
 from utcp_bridge.transport import Services, Target
@@ -102,12 +102,15 @@ class Registries:
 
     def _fetcher(self, source: Source, target: Target[Any]) -> Callable[[str], Awaitable[Fetched]]:
         async def fetch(url: str) -> Fetched:
-            parts = RequestParts("GET", url, [("Accept", "application/json, application/yaml;q=0.9")], None)
-            limit = self._services.settings.max_manual_bytes
-            session = self._services.http.session(source)
-            reply = await session.request(parts, credentials=target.credentials, max_bytes=limit)
-            reply.raise_for_status()
-            return Fetched(parse_document(reply.body, hint=reply.media_type or url, where="The registry"), reply.url)
+            document = await fetch_manual(
+                self._services.http.session(source),
+                document_request(url),
+                max_bytes=self._services.settings.max_manual_bytes,
+                credentials=target.credentials,
+                entry=KIND,
+            )
+            hint = document.media_type or url
+            return Fetched(parse_document(document.content, hint=hint, where="The registry"), document.url or url)
 
         return fetch
 

@@ -37,7 +37,7 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
-from utcp_bridge.net.request import RequestParts
+from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:

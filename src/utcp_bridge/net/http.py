@@ -5,28 +5,18 @@ Importing this module is cheap. The first session loads the engine (aiohttp, a t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from utcp_bridge.model import Source
 from utcp_bridge.net.guard import Guard
+from utcp_bridge.net.http_options import PoolOptions
 
 if TYPE_CHECKING:
     import httpx2
 
     from utcp_bridge.net.http_session import HttpSession
 
-__all__ = ["HttpPool", "PoolOptions"]
-
-
-@dataclass(frozen=True, slots=True)
-class PoolOptions:
-    """Options of all sessions of a pool. Sizes in bytes, times in seconds."""
-
-    max_response_bytes: int
-    connect_timeout: float
-    connections: int
-    trust_env: bool
+__all__ = ["HttpPool"]
 
 
 class HttpPool:

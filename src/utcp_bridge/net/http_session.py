@@ -39,17 +39,18 @@ from utcp_bridge.net.aiohttp_engine import (
     translate,
 )
 from utcp_bridge.net.guard import Guard, is_own_origin
+from utcp_bridge.net.http_options import SocketOptions
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
-from utcp_bridge.net.request import RequestParts, SocketOptions
 from utcp_bridge.net.tls import tls_context
+from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.urls import bare_url, endpoint_of_url
 
 if TYPE_CHECKING:
     import httpx2
 
     from utcp_bridge.auth.credentials import Additions, Credentials
-    from utcp_bridge.net.http import PoolOptions
+    from utcp_bridge.net.http_options import PoolOptions
 
 __all__ = ["HttpSession", "StreamReply"]
 

@@ -9,7 +9,7 @@ import httpx2
 
 from utcp_bridge.errors import ConnectionLost, DeadlineExceeded, MalformedReply, ReplyTooLarge, UtcpError
 from utcp_bridge.net.aiohttp_engine import too_large, translate
-from utcp_bridge.net.request import RequestParts
+from utcp_bridge.placement.request import RequestParts
 
 if TYPE_CHECKING:
     import aiohttp

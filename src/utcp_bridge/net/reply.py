@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -18,7 +18,10 @@ from utcp_bridge.errors import MalformedReply, Rejected
 from utcp_bridge.model import Binary
 from utcp_bridge.urls import bare_url
 
-__all__ = ["MAX_JSON_DEPTH", "Reply", "parse_json", "retry_after_seconds"]
+if TYPE_CHECKING:
+    from utcp_bridge.placement.message import SocketTemplate
+
+__all__ = ["MAX_JSON_DEPTH", "Reply", "decode_reply", "parse_json", "retry_after_seconds"]
 
 MAX_JSON_DEPTH = 200
 """Deeper nesting is refused, because a value that is passed on gets a few more levels and must still be written."""
@@ -132,6 +135,35 @@ def parse_json(body: bytes | str, where: str) -> Any:
     if _opening_brackets(body) > MAX_JSON_DEPTH and _deeper_than_allowed(value):
         raise MalformedReply(f"{where} returned JSON that is nested more than {MAX_JSON_DEPTH} levels deep.")
     return value
+
+
+def decode_reply(template: SocketTemplate, data: bytes) -> Any:
+    """The value of a reply: bytes where `response_byte_format` is null, else text, parsed by `response_format`.
+
+    :raises MalformedReply: not of that encoding, or no JSON where JSON is required.
+    """
+    if template.response_byte_format is None:
+        return Binary(data)
+    try:
+        text = data.decode(template.response_byte_format)
+    except UnicodeDecodeError:
+        raise MalformedReply(
+            f"{template.address} answered bytes that are not {template.response_byte_format}."
+        ) from None
+    if template.response_format == "text":
+        return text
+    if template.response_format == "json":
+        return parse_json(text, template.address)
+    return _json_or_text(text, template.address)
+
+
+def _json_or_text(text: str, where: str) -> Any:
+    if text.lstrip()[:1] not in {"{", "["}:
+        return text
+    try:
+        return parse_json(text, where)
+    except MalformedReply:
+        return text
 
 
 def retry_after_seconds(text: str | None) -> float | None:

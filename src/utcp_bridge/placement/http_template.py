@@ -1,8 +1,22 @@
-"""The call template that http, sse and streamable_http share: one URL, and where arguments go in its request."""
+"""Plain UTCP placement: which argument goes into which part of an HTTP request (pure).
+
+The order is UTCP's: `headers`, then `header_fields`, then `body_field`, then `{name}` in the URL; what is
+left is the query. The extended forms (`query_params`, `body_template`, `cookies`, `{{name}}` anywhere)
+never change a template that does without them:
+
+* an argument that a template names is used up by it;
+* `query_params` is the whole query, the rest is dropped;
+* `body_template` is the whole body, the rest is dropped, save for GET, where it is the query;
+* `body_field: "*"` sends the rest as the body.
+
+`compile_placement` does once per template what can be done once; `Placement.build` is the hot path.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Final
 
@@ -10,12 +24,148 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator, mode
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.model import CallTemplate, JsonObject
-from utcp_bridge.net.request import RequestParts
+from utcp_bridge.placement.body import BodyWriter, EncodedBody, compile_body
+from utcp_bridge.placement.encoding import encode_query
+from utcp_bridge.placement.headers import SYNTAXES, HeaderPlan, compile_headers
 from utcp_bridge.placement.openapi_plan import BuildRequest, compile_plan, read_plan
-from utcp_bridge.placement.utcp_placement import PlacementSpec, compile_placement
+from utcp_bridge.placement.placeholders import OMITTED, Context, Template, compile_template
+from utcp_bridge.placement.plan_models import BodyPlan
+from utcp_bridge.placement.request import RequestParts
+from utcp_bridge.placement.url import UrlPlan, compile_url
 from utcp_bridge.urls import bare_url
 
-__all__ = ["HttpFamilyTemplate", "verb_annotations"]
+__all__ = ["HttpFamilyTemplate", "Placement", "PlacementSpec", "compile_placement", "verb_annotations"]
+
+logger = logging.getLogger(__name__)
+
+WHOLE_REST: Final = "*"
+"""The `body_field` that stands for every argument that nothing else uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementSpec:
+    """The fields of a call template that decide where arguments go, under UTCP's names."""
+
+    url: str
+    method: str = "GET"
+    content_type: str = "application/json"
+    headers: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    header_fields: tuple[str, ...] = ()
+    body_field: str | None = None
+    query_params: Mapping[str, Any] | None = field(default=None, repr=False)
+    body_template: Any = field(default=None, repr=False)
+    cookies: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    accept: str = "application/json, */*;q=0.8"
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """How the body is found among the arguments: by name, by template, or as the rest."""
+
+    write: BodyWriter
+    """Writes the member `argument` of an object."""
+    argument: str
+    template: Template | None = None
+
+    def encoded(self, arguments: JsonObject, rest: JsonObject) -> EncodedBody | None:
+        """The body, or None for none."""
+        value = self._value(arguments, rest)
+        return None if value is None else self.write({self.argument: value})
+
+    def _value(self, arguments: JsonObject, rest: JsonObject) -> Any:
+        if self.template is not None:
+            value = self.template.render(arguments, context=Context.JSON)
+            return None if value is OMITTED else value
+        if self.argument == WHOLE_REST:
+            return rest or None
+        return arguments.get(self.argument)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A compiled template; holds secrets of the template, hence the silent repr."""
+
+    method: str
+    url: UrlPlan = field(repr=False)
+    headers: HeaderPlan = field(repr=False)
+    query: Template | None = field(repr=False)
+    body: _Body | None = field(repr=False)
+    rest_in_query: bool
+    used: frozenset[str]
+    """Arguments that have their place; the others are the rest."""
+
+    def build(self, arguments: JsonObject) -> RequestParts:
+        """The request for these arguments.
+
+        :raises InvalidArguments: a path argument is missing, or a value does not fit its place.
+        """
+        headers = self.headers.build(arguments)
+        used = self.used
+        rest = {name: value for name, value in arguments.items() if name not in used}
+        content: bytes | None = None
+        if self.body is not None and (encoded := self.body.encoded(arguments, rest)) is not None:
+            content = encoded.content
+            headers.append(("Content-Type", encoded.content_type))
+        url = self.url.build(arguments, self._query(arguments, rest))
+        return RequestParts(self.method, url, headers, content)
+
+    def _query(self, arguments: JsonObject, rest: JsonObject) -> str:
+        if self.query is not None:
+            return encode_query(self.query.render(arguments, context=Context.QUERY).items())
+        if not rest:
+            return ""
+        if self.rest_in_query:
+            return encode_query(rest.items())
+        if self.body is None or self.body.argument != WHOLE_REST:
+            logger.debug("%d arguments that the template does not name were dropped.", len(rest))
+        return ""
+
+
+def compile_placement(spec: PlacementSpec) -> Placement:
+    """Compile a template's placement.
+
+    :raises ConfigError: the URL, a header's name or a `{{…}}` expression cannot be used, or `body_field`
+        and `body_template` are both given.
+    """
+    if spec.body_template is not None and spec.body_field:
+        raise ConfigError("A template has both `body_field` and `body_template`.", remedy="Keep one of them.")
+    url = compile_url(spec.url)
+    headers = compile_headers(spec.headers, spec.header_fields, spec.cookies, accept=spec.accept)
+    query = None if spec.query_params is None else _template(dict(spec.query_params))
+    body = _compile_body(spec, headers.content_type or spec.content_type)
+    plain_rest = query is None and (spec.body_template is None or spec.method == "GET")
+    return Placement(
+        method=spec.method,
+        url=url,
+        headers=headers,
+        query=query,
+        body=body,
+        rest_in_query=plain_rest and spec.body_field != WHOLE_REST,
+        used=url.used | headers.used | _names(query) | _body_names(body),
+    )
+
+
+def _compile_body(spec: PlacementSpec, content_type: str) -> _Body | None:
+    argument = "body" if spec.body_template is not None else spec.body_field
+    if not argument:
+        return None
+    template = None if spec.body_template is None else _template(spec.body_template)
+    return _Body(compile_body(BodyPlan(media_type=content_type, argument=argument)), argument, template)
+
+
+def _template(value: Any) -> Template:
+    return compile_template(value, syntaxes=SYNTAXES)
+
+
+def _names(template: Template | None) -> frozenset[str]:
+    return frozenset() if template is None else template.names
+
+
+def _body_names(body: _Body | None) -> frozenset[str]:
+    if body is None or body.argument == WHOLE_REST:
+        return frozenset()
+    return frozenset({body.argument}) if body.template is None else body.template.names
+
 
 METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "POST", "PUT", "PATCH", "DELETE"})
 

@@ -10,13 +10,12 @@ from typing import Any, Literal
 import orjson
 from pydantic import Field, field_validator
 
-from utcp_bridge.errors import InvalidArguments, MalformedReply
-from utcp_bridge.model import Binary, Call, CallTemplate
-from utcp_bridge.net.reply import parse_json
+from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.model import Call, CallTemplate
 from utcp_bridge.placement.encoding import format_scalar
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
 
-__all__ = ["SocketTemplate", "decode_reply", "encode_request"]
+__all__ = ["SocketTemplate", "encode_request"]
 
 _JSON = orjson.OPT_NON_STR_KEYS
 
@@ -81,35 +80,6 @@ def encode_request(template: SocketTemplate, call: Call) -> bytes:
     if template.request_template is None:
         return " ".join(_as_text(value) for value in call.arguments.values()).encode()
     return str(template.request_template.render(call.arguments, context=Context.TEXT)).encode()
-
-
-def decode_reply(template: SocketTemplate, data: bytes) -> Any:
-    """The value of a reply: bytes where `response_byte_format` is null, else text, parsed by `response_format`.
-
-    :raises MalformedReply: not of that encoding, or no JSON where JSON is required.
-    """
-    if template.response_byte_format is None:
-        return Binary(data)
-    try:
-        text = data.decode(template.response_byte_format)
-    except UnicodeDecodeError:
-        raise MalformedReply(
-            f"{template.address} answered bytes that are not {template.response_byte_format}."
-        ) from None
-    if template.response_format == "text":
-        return text
-    if template.response_format == "json":
-        return parse_json(text, template.address)
-    return _parsed(text, template.address)
-
-
-def _parsed(text: str, where: str) -> Any:
-    if text.lstrip()[:1] not in {"{", "["}:
-        return text
-    try:
-        return parse_json(text, where)
-    except MalformedReply:
-        return text
 
 
 def _dump(value: Mapping[str, Any]) -> bytes:

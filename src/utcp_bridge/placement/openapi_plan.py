@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.model import Json, JsonObject
-from utcp_bridge.net.request import RequestParts
 from utcp_bridge.placement.body import BodyWriter, compile_body, encode_form, media_kind, reserved_text
 from utcp_bridge.placement.encoding import (
     compact_json,
@@ -26,6 +25,7 @@ from utcp_bridge.placement.encoding import (
 )
 from utcp_bridge.placement.openapi_styles import Encode, Pair, expand_pairs, expand_segment, expand_simple
 from utcp_bridge.placement.plan_models import BodyPlan, ParameterPlan, PropertyPlan, RequestPlan
+from utcp_bridge.placement.request import RequestParts
 
 __all__ = ["BodyPlan", "BuildRequest", "ParameterPlan", "PropertyPlan", "RequestPlan", "compile_plan", "read_plan"]
 

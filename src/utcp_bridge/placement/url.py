@@ -61,7 +61,7 @@ def compile_url(url: str) -> UrlPlan:
     scheme = _SCHEME.match(url)
     if scheme is None:
         raise ConfigError("A `url` is not absolute.", remedy="Write http(s)://host[:port]/path.")
-    compiler = _Compiler(scheme[0])
+    compiler = _UrlCompiler(scheme[0])
     position = scheme.end()
     for found in _PLACEHOLDER.finditer(url, position):
         compiler.literal(url[position : found.start()])
@@ -71,7 +71,7 @@ def compile_url(url: str) -> UrlPlan:
     return compiler.finish()
 
 
-class _Compiler:
+class _UrlCompiler:
     """Walks through host, path and query, knowing at each placeholder where it stands."""
 
     def __init__(self, scheme: str) -> None:

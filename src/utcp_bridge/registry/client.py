@@ -131,5 +131,6 @@ async def fetch_document(url: str) -> Fetched:
 
     :raises UtcpError: the document cannot be fetched or parsed.
     """
-    reply = await fetch_url(url)
-    return Fetched(parse_document(reply.body, hint=reply.media_type or url, where=url), reply.url)
+    fetched = await fetch_url(url)
+    document = parse_document(fetched.content, hint=fetched.media_type or url, where=bare_url(url))
+    return Fetched(document, fetched.url or url)

@@ -11,17 +11,15 @@ query. Limits: one answer of at most `max_reply_bytes`, redirects within the ori
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from utcp_bridge.errors import ManualError, Rejected
 from utcp_bridge.model import Call, Document, Emit, Result
+from utcp_bridge.net.document import fetch_manual
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
 from utcp_bridge.placement.http_template import HttpFamilyTemplate, verb_annotations
 from utcp_bridge.transport import Target, Transport
-from utcp_bridge.urls import bare_url
 
 __all__ = ["TRANSPORT", "HttpTemplate", "HttpTransport"]
 
@@ -38,11 +36,6 @@ _TELLING_HEADERS = (
     "Retry-After",
 )
 """What a HEAD or OPTIONS request is sent for."""
-
-_HTML_START = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
-_DOCUMENT_LINK = re.compile(
-    rb"""["']([A-Za-z0-9._~:/-]{0,180}(?:openapi|swagger|api-docs|utcp)[A-Za-z0-9._~/-]{0,40}(?:\.json|\.ya?ml|/json))["']"""
-)
 
 
 class HttpTemplate(HttpFamilyTemplate):
@@ -73,15 +66,13 @@ class HttpTransport(Transport[HttpTemplate]):
 
         :raises ManualError: a web page, an empty answer or something else that is no document.
         """
-        session = self.services.http.session(target.source)
-        reply = await session.request(
+        return await fetch_manual(
+            self.services.http.session(target.source),
             target.template.discovery_request(),
-            credentials=target.credentials,
             max_bytes=self.services.settings.max_manual_bytes,
+            credentials=target.credentials,
+            entry="manual",
         )
-        _raise_for_status(reply)
-        _refuse_other_than_documents(reply)
-        return Document(content=reply.body, url=reply.url, media_type=reply.media_type or None)
 
     async def call(self, target: Target[HttpTemplate], call: Call, emit: Emit) -> Result:
         """Send one request; the value is the answer's body by its media type."""
@@ -117,29 +108,3 @@ def _meta(reply: Reply) -> dict[str, Any]:
 def _telling_headers(reply: Reply) -> dict[str, Any]:
     headers = {name.lower(): reply.headers[name] for name in _TELLING_HEADERS if name in reply.headers}
     return {"status": reply.status, "headers": headers}
-
-
-def _raise_for_status(reply: Reply) -> None:
-    try:
-        reply.raise_for_status()
-    except Rejected as error:
-        if reply.status in {401, 403}:
-            error.remedy = 'The manual itself needs credentials: add "auth" to its entry.'
-        elif reply.status == 404:
-            error.remedy = "Check the path; OpenAPI descriptions are often at /openapi.json."
-        raise
-
-
-def _refuse_other_than_documents(reply: Reply) -> None:
-    where = bare_url(reply.url)
-    if not reply.body.strip():
-        raise ManualError(f"{where} answered {reply.status} with an empty body, not a manual.")
-    if _HTML_START.match(reply.body) or reply.media_type in {"text/html", "application/xhtml+xml"}:
-        found = _DOCUMENT_LINK.search(reply.body)
-        hint = f"The page names {found[1].decode('ascii')!r}: try that." if found else _POINT_AT_DOCUMENT
-        raise ManualError(f"{where} answered a web page, not a manual or API description.", remedy=hint)
-    if reply.media_type.startswith(("image/", "audio/", "video/", "font/")):
-        raise ManualError(f"{where} answered {reply.media_type}, not a manual.", remedy=_POINT_AT_DOCUMENT)
-
-
-_POINT_AT_DOCUMENT = "Point `url` at the document itself, for example /utcp or /openapi.json."

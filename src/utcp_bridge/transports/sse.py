@@ -20,11 +20,12 @@ from pydantic import Field
 
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Unreachable
 from utcp_bridge.model import Call, Document, Emit, Result
+from utcp_bridge.net.document import fetch_manual
 from utcp_bridge.net.preview import NativeRequest
-from utcp_bridge.net.request import RequestParts
 from utcp_bridge.net.stream import Collector
 from utcp_bridge.net.stream_decoders import EventSplitter
 from utcp_bridge.placement.http_template import HttpFamilyTemplate, verb_annotations
+from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
 
@@ -64,13 +65,13 @@ class SseTransport(Transport[SseTemplate]):
 
     async def discover(self, target: Target[SseTemplate]) -> Document:
         """Fetch the manual by a plain GET of the URL."""
-        reply = await self.services.http.session(target.source).request(
+        return await fetch_manual(
+            self.services.http.session(target.source),
             target.template.discovery_request(),
-            credentials=target.credentials,
             max_bytes=self.services.settings.max_manual_bytes,
+            credentials=target.credentials,
+            entry="manual",
         )
-        reply.raise_for_status()
-        return Document(content=reply.body, url=reply.url, media_type=reply.media_type or None)
 
     async def call(self, target: Target[SseTemplate], call: Call, emit: Emit) -> Result:
         """Read events until the stream ends, a limit is reached or the caller leaves."""

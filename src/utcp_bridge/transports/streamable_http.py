@@ -19,12 +19,13 @@ import orjson
 from pydantic import Field
 
 from utcp_bridge.model import Call, Document, Emit, Result
+from utcp_bridge.net.document import fetch_manual
 from utcp_bridge.net.preview import NativeRequest
-from utcp_bridge.net.request import RequestParts
 from utcp_bridge.net.stream import Collector
 from utcp_bridge.net.stream_decoders import splitter_for
 from utcp_bridge.placement.encoding import encode_path_segment
 from utcp_bridge.placement.http_template import HttpFamilyTemplate, verb_annotations
+from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.urls import bare_url
 
@@ -59,13 +60,13 @@ class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
 
     async def discover(self, target: Target[StreamableHttpTemplate]) -> Document:
         """Fetch the manual by the template's method."""
-        reply = await self.services.http.session(target.source).request(
+        return await fetch_manual(
+            self.services.http.session(target.source),
             target.template.discovery_request(),
-            credentials=target.credentials,
             max_bytes=self.services.settings.max_manual_bytes,
+            credentials=target.credentials,
+            entry="manual",
         )
-        reply.raise_for_status()
-        return Document(content=reply.body, url=reply.url, media_type=reply.media_type or None)
 
     async def call(self, target: Target[StreamableHttpTemplate], call: Call, emit: Emit) -> Result:
         """Read pieces until the stream ends, a limit is reached or the caller leaves."""

@@ -24,8 +24,8 @@ from pydantic import Field
 from utcp_bridge.errors import ConfigError, ConnectionLost, InvalidArguments, MalformedReply, ReplyTooLarge
 from utcp_bridge.model import Call, Document, Emit, Source
 from utcp_bridge.net.preview import NativeRequest
-from utcp_bridge.net.reply import parse_json
-from utcp_bridge.placement.message import SocketTemplate, decode_reply, encode_request
+from utcp_bridge.net.reply import decode_reply, parse_json
+from utcp_bridge.placement.message import SocketTemplate, encode_request
 from utcp_bridge.transport import Target, Transport
 
 __all__ = ["TRANSPORT", "Deframer", "Framing", "TcpTemplate", "TcpTransport", "unescape"]

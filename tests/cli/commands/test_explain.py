@@ -53,8 +53,8 @@ def test_json_contains_the_same_request(command, config):
 def test_remarks_go_to_stderr_and_the_request_to_stdout(command):
     outcome = command("explain", "--quickstart", "workshop.describe_computer")
     assert outcome.code == 0
-    assert "In the folder " in outcome.err
-    assert "In the folder " not in outcome.out
+    assert "It runs in the folder " in outcome.err
+    assert "It runs in the folder " not in outcome.out
 
 
 def test_wrong_arguments_are_reported_as_for_a_call(command, config):

@@ -4,13 +4,13 @@ import pytest
 from tests.upstreams.graphql_service import SDL
 
 from utcp_bridge.model import JsonObject
-from utcp_bridge.transports.graphql.schema import Selection, root_tools, type_schema
+from utcp_bridge.transports.graphql.schema import SelectionBounds, root_tools, type_schema
 
 SCHEMA = graphql.build_schema(SDL)
 
 
 def tools(**bounds: int) -> dict[str, JsonObject]:
-    made, faults = root_tools(SCHEMA, operation_type=None, field=None, bounds=Selection(**bounds))
+    made, faults = root_tools(SCHEMA, operation_type=None, field=None, bounds=SelectionBounds(**bounds))
     assert faults == []
     return {tool["name"]: tool for tool in made}
 
@@ -63,7 +63,7 @@ def test_fragments_that_ask_for_one_name_in_two_types_are_left_out() -> None:
         union Thing = Cat | Tree
         type Query { animal: Animal, thing: Thing, cat: Cat }
     """)
-    made, _ = root_tools(schema, operation_type=None, field=None, bounds=Selection())
+    made, _ = root_tools(schema, operation_type=None, field=None, bounds=SelectionBounds())
     queries = {tool["name"]: tool["overlay"]["query"] for tool in made}
     assert queries == {
         "animal": "query { animal { __typename name } }",
@@ -79,5 +79,5 @@ def test_interfaces_give_the_fields_of_their_types() -> None:
         type Dog implements Animal { name: String!, barks: Boolean }
         type Query { animal: Animal }
     """)
-    [tool], _ = root_tools(schema, operation_type=None, field=None, bounds=Selection())
+    [tool], _ = root_tools(schema, operation_type=None, field=None, bounds=SelectionBounds())
     assert tool["overlay"]["query"].endswith("{ __typename name ... on Cat { lives } ... on Dog { barks } } }")

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from utcp_bridge.errors import ConfigError, Rejected
-from utcp_bridge.model import JsonObject, is_object
+import orjson
 
-__all__ = ["Operation", "OperationType", "field_operation", "read_operation", "response_value"]
+from utcp_bridge.errors import ConfigError, MalformedReply, Rejected
+from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.net.reply import parse_json
+
+__all__ = [
+    "SUBPROTOCOLS",
+    "GraphQlOperation",
+    "OperationType",
+    "Received",
+    "Subprotocol",
+    "Subscription",
+    "field_operation",
+    "read_operation",
+    "response_value",
+]
 
 OperationType: TypeAlias = Literal["query", "mutation", "subscription"]
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class GraphQlOperation:
     """A document, the variables it declares (None: those of the call), and the type of the operation to run."""
 
     document: str
@@ -30,7 +43,7 @@ class Operation:
         return body if name is None else {**body, "operationName": name}
 
 
-def read_operation(document: str, name: str | None) -> Operation:
+def read_operation(document: str, name: str | None) -> GraphQlOperation:
     """The operation of a document that is to run: the one of that name, else the first.
 
     :raises ConfigError: it is no GraphQL document, or holds no operation.
@@ -46,15 +59,17 @@ def read_operation(document: str, name: str | None) -> Operation:
         raise ConfigError("`query` holds no operation.", remedy="Write a query, a mutation or a subscription.")
     named = [one for one in found if one.name is not None and one.name.value == name]
     variables = (variable.variable.name.value for one in found for variable in one.variable_definitions or ())
-    return Operation(document, frozenset(variables), (named or found)[0].operation.value)
+    return GraphQlOperation(document, frozenset(variables), (named or found)[0].operation.value)
 
 
-def field_operation(kind: OperationType, field: str, types: Mapping[str, str], arguments: JsonObject) -> Operation:
+def field_operation(
+    kind: OperationType, field: str, types: Mapping[str, str], arguments: JsonObject
+) -> GraphQlOperation:
     """UTCP's own form for templates without a document: one field with the arguments of the call."""
     variables = ", ".join(f"${name}: {types.get(name, 'String')}" for name in arguments)
     given = ", ".join(f"{name}: ${name}" for name in arguments)
     head = f"{kind}({variables})" if variables else kind
-    return Operation(f"{head} {{ {field}({given}) }}" if given else f"{head} {{ {field} }}", None, kind)
+    return GraphQlOperation(f"{head} {{ {field}({given}) }}" if given else f"{head} {{ {field} }}", None, kind)
 
 
 def response_value(response: JsonObject, field: str | None, where: str, *, alone: bool = True) -> Any:
@@ -69,3 +84,81 @@ def response_value(response: JsonObject, field: str | None, where: str, *, alone
     if value is None and alone:
         raise Rejected(f"{where} answered with errors.", status="graphql", detail=errors)
     return {"data": value, "errors": errors}
+
+
+Subprotocol: TypeAlias = Literal["graphql-transport-ws", "graphql-ws"]
+SUBPROTOCOLS: tuple[Subprotocol, ...] = ("graphql-transport-ws", "graphql-ws")
+"""In the order in which they are offered; a server picks the first that it knows."""
+
+_ID = "1"
+_VERBS: dict[Subprotocol, tuple[str, str]] = {
+    "graphql-transport-ws": ("subscribe", "complete"),
+    "graphql-ws": ("start", "stop"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a message of the server comes to: messages to send back, results (`{"data", "errors"}`), the end."""
+
+    reply: tuple[str, ...] = ()
+    results: tuple[JsonObject, ...] = ()
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class Subscription:
+    """One operation on one connection. `body` is a GraphQL request: query, variables, operationName."""
+
+    protocol: Subprotocol
+    body: JsonObject
+    where: str
+    parameters: JsonObject | None = field(default=None, repr=False)
+    """Payload of `connection_init`."""
+    _acknowledged: bool = False
+
+    def opening(self) -> str:
+        """The first message."""
+        return _message("connection_init", payload=self.parameters)
+
+    def stop(self) -> str:
+        """Tells the server that nobody listens any longer."""
+        return _message(_VERBS[self.protocol][1], identifier=_ID)
+
+    def receive(self, text: str | bytes) -> Received:
+        """The next message of the server.
+
+        :raises MalformedReply: it is no message of the protocol.
+        :raises Rejected: the server refused the connection or the operation.
+        """
+        message = parse_json(text, self.where)
+        kind = message.get("type") if is_object(message) else None
+        if not is_object(message) or not isinstance(kind, str):
+            raise MalformedReply(f"{self.where} sent a message that is none of {self.protocol}.")
+        if kind == "connection_ack" and not self._acknowledged:
+            self._acknowledged = True
+            return Received(reply=(_message(_VERBS[self.protocol][0], identifier=_ID, payload=self.body),))
+        if kind == "ping":
+            return Received(reply=(_message("pong"),))
+        if kind == "connection_error" or (kind == "error" and message.get("id") in {_ID, None}):
+            raise Rejected(f"{self.where} refused the subscription.", status="graphql", detail=_errors(message))
+        if message.get("id") != _ID:
+            return Received()
+        if kind == "complete":
+            return Received(ended=True)
+        payload = message.get("payload")
+        return Received(results=(payload,)) if kind in {"next", "data"} and is_object(payload) else Received()
+
+
+def _errors(message: JsonObject) -> Any:
+    payload = message.get("payload")
+    return payload if is_list(payload) or is_object(payload) else message.get("errors", payload)
+
+
+def _message(kind: str, *, identifier: str | None = None, payload: JsonObject | None = None) -> str:
+    message: JsonObject = {"type": kind}
+    if identifier is not None:
+        message["id"] = identifier
+    if payload is not None:
+        message["payload"] = payload
+    return orjson.dumps(message).decode()

@@ -13,7 +13,7 @@ from typing import Any
 
 from utcp_bridge.model import Fault, JsonObject
 
-__all__ = ["Selection", "root_tools", "type_schema"]
+__all__ = ["SelectionBounds", "root_tools", "type_schema"]
 
 _SCALARS: dict[str, JsonObject] = {
     "String": {"type": "string"},
@@ -26,7 +26,7 @@ _ROOTS = ("query", "mutation", "subscription")
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class SelectionBounds:
     """Bounds of a generated selection, and selections that the operator wrote, by field: `{ name owner { name } }`."""
 
     depth: int = 2
@@ -35,7 +35,7 @@ class Selection:
 
 
 def root_tools(
-    schema: Any, *, operation_type: str | None, field: str | None, bounds: Selection
+    schema: Any, *, operation_type: str | None, field: str | None, bounds: SelectionBounds
 ) -> tuple[list[JsonObject], list[Fault]]:
     """Normalised tool objects of the root fields of a `graphql.GraphQLSchema`, and what was wrong with selections.
 
@@ -103,7 +103,9 @@ def _tool(tool_name: str, name: str, definition: Any, operation: str, document: 
     }
 
 
-def _document(schema: Any, name: str, definition: Any, operation: str, bounds: Selection) -> tuple[str, Fault | None]:
+def _document(
+    schema: Any, name: str, definition: Any, operation: str, bounds: SelectionBounds
+) -> tuple[str, Fault | None]:
     variables = ", ".join(f"${argument}: {value.type}" for argument, value in definition.args.items())
     given = ", ".join(f"{argument}: ${argument}" for argument in definition.args)
     head = f"{operation}({variables})" if variables else operation
@@ -167,7 +169,7 @@ def _is_required(value: Any) -> bool:
 class _Selector:
     """Writes selection sets; one for each tool, because the budget of leaves is the tool's."""
 
-    def __init__(self, schema: Any, bounds: Selection, *, fragments: bool) -> None:
+    def __init__(self, schema: Any, bounds: SelectionBounds, *, fragments: bool) -> None:
         self._schema = schema
         self._depth = bounds.depth
         self._left = bounds.fields

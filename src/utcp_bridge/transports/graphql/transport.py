@@ -23,24 +23,28 @@ from pydantic import BeforeValidator, Field
 from utcp_bridge.auth.credentials import Additions
 from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, ReplyTooLarge, UtcpError
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, Tool, Trust, is_list, is_object
+from utcp_bridge.net.document import fetch_manual, manual_advice
+from utcp_bridge.net.http_options import SocketOptions
 from utcp_bridge.net.local_file import read_local_file
 from utcp_bridge.net.preview import NativeRequest, socket_request
 from utcp_bridge.net.reply import parse_json
-from utcp_bridge.net.request import RequestParts, SocketOptions
 from utcp_bridge.net.stream import Collector
 from utcp_bridge.net.stream_decoders import EventSplitter
 from utcp_bridge.placement.headers import HeaderPlan, compile_headers
+from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.placement.url import UrlPlan, compile_url
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.transports.graphql.operation import (
-    Operation,
+    SUBPROTOCOLS,
+    GraphQlOperation,
     OperationType,
+    Subprotocol,
+    Subscription,
     field_operation,
     read_operation,
     response_value,
 )
-from utcp_bridge.transports.graphql.schema import Selection, root_tools
-from utcp_bridge.transports.graphql.subscription import SUBPROTOCOLS, Subprotocol, Subscription
+from utcp_bridge.transports.graphql.schema import SelectionBounds, root_tools
 from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:
@@ -99,7 +103,7 @@ class GraphQlTemplate(CallTemplate):
         return compile_url({"http": "ws", "https": "wss"}.get(scheme.lower(), scheme) + mark + rest)
 
     @cached_property
-    def operation(self) -> Operation | None:
+    def operation(self) -> GraphQlOperation | None:
         """The operation of `query`; None where the tool's name says which field is meant. Raises ConfigError."""
         return None if self.query is None else read_operation(self.query, self.operation_name)
 
@@ -139,16 +143,15 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         template = target.template
         try:
             schema: Any = await self._schema(target)
-        except (Rejected, MalformedReply, ManualError):
-            manual = None if template.schema_file else await self._manual(target)
-            if manual is None:
+        except (Rejected, MalformedReply, ManualError) as error:
+            if template.schema_file:
                 raise
-            return manual
+            return await self._manual(target, error)
         except (graphql.GraphQLError, TypeError, KeyError) as error:
             raise ManualError(
                 f"{template.schema_file or bare_url(template.url)}: its schema cannot be used ({type(error).__name__})."
             ) from None
-        bounds = Selection(depth=template.selection_depth, written=template.selections)
+        bounds = SelectionBounds(depth=template.selection_depth, written=template.selections)
         kept = {"operation_type": template.operation_type, "field": template.operation_name}
         tools, faults = await anyio.to_thread.run_sync(lambda: root_tools(schema, bounds=bounds, **kept))
         return Document({"tools": tools, "faults": faults, "dialect": "graphql"}, generated=True)
@@ -178,20 +181,28 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         url = template.build_socket_url.build(dict(call.arguments))
         return socket_request(url, headers, target.credentials, messages, _SOCKET_NOTES)
 
-    async def _manual(self, target: Target[GraphQlTemplate]) -> Document | None:
-        """The manual at the URL, where UTCP 0.1 has it; None if there is none."""
+    async def _manual(self, target: Target[GraphQlTemplate], met: UtcpError) -> Document:
+        """Return the manual at the URL, where UTCP 0.1 has it.
+
+        `met` is the error that introspection met with. It is raised unless the manual's own error says more: that the
+        URL returns a web page or nothing, for example.
+        """
         template = target.template
-        parts = RequestParts("GET", template.build_url.build({}), [*_headers(template, {}), ("Accept", _MANUAL)])
-        limit = self.services.settings.max_manual_bytes
-        session = self.services.http.session(target.source)
         try:
-            reply = await session.request(parts, credentials=target.credentials, max_bytes=limit)
-            reply.raise_for_status()
-            manual = parse_json(reply.body, bare_url(template.url))
+            document = await fetch_manual(
+                self.services.http.session(target.source),
+                RequestParts("GET", template.build_url.build({}), [*_headers(template, {}), ("Accept", _MANUAL)]),
+                max_bytes=self.services.settings.max_manual_bytes,
+                credentials=target.credentials,
+                entry="manual",
+            )
+        except ManualError as error:
+            raise (met if isinstance(met, ManualError) or _is_refusal(met) else error) from None
         except UtcpError:
-            return None  # what the introspection met with is the one to tell
-        is_manual = is_object(manual) and is_list(manual.get("tools"))
-        return Document(reply.body, reply.url, reply.media_type or None) if is_manual else None
+            raise met from None
+        if isinstance(met, MalformedReply) or _lists_tools(document.content):
+            return document
+        raise met
 
     async def _schema(self, target: Target[GraphQlTemplate]) -> Any:
         import graphql
@@ -210,7 +221,9 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         import graphql
 
         body = {"query": graphql.get_introspection_query(descriptions=True)}
-        answer = await self._post(target, body, {}, self.services.settings.max_manual_bytes)
+        limit = self.services.settings.max_manual_bytes
+        with manual_advice(limit, target.credentials, "manual"):
+            answer = await self._post(target, body, {}, limit)
         if not is_object(answer.get("data")):
             raise ManualError(f"{bare_url(target.template.url)} gave no schema.", remedy=_CLOSED)
         return answer["data"]
@@ -372,6 +385,18 @@ def _type_of(kind: Any, query: Any) -> str:
         word = query.lstrip().partition("{")[0].partition("(")[0].split(" ", 1)[0].strip()
         return word if word in {"mutation", "subscription"} else str(kind or "query")
     return str(kind or "query")
+
+
+def _is_refusal(error: UtcpError) -> bool:
+    return isinstance(error, Rejected) and error.status in {401, 403}
+
+
+def _lists_tools(content: bytes) -> bool:
+    try:
+        manual = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return False
+    return is_object(manual) and is_list(manual.get("tools"))
 
 
 def _is_no_websocket(error: Rejected) -> bool:

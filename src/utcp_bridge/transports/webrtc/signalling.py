@@ -24,7 +24,7 @@ import orjson
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable, UtcpError
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.net.reply import parse_json
-from utcp_bridge.net.request import RequestParts
+from utcp_bridge.placement.request import RequestParts
 
 if TYPE_CHECKING:
     import aiohttp

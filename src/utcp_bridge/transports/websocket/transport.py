@@ -22,15 +22,15 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
 from utcp_bridge.errors import ConnectionLost, ManualError
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result, is_object
+from utcp_bridge.net.document import document_request, fetch_manual
+from utcp_bridge.net.http_options import SocketOptions
 from utcp_bridge.net.preview import NativeRequest, socket_request
-from utcp_bridge.net.request import RequestParts, SocketOptions
 from utcp_bridge.placement.encoding import encode_path_segment
 from utcp_bridge.placement.headers import HeaderPlan, compile_headers
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
 from utcp_bridge.placement.url import UrlPlan, compile_url
 from utcp_bridge.transport import Services, Target, Transport
-from utcp_bridge.transports.websocket.connection import Connection, Frame, Inbox
-from utcp_bridge.transports.websocket.pool import Key, SocketPool
+from utcp_bridge.transports.websocket.connection import Connection, Frame, Inbox, Key, SocketPool
 from utcp_bridge.transports.websocket.replies import NOTHING, ReplyReader, envelope, ids_of, message_text, parsed
 from utcp_bridge.urls import bare_url
 
@@ -122,7 +122,13 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         template, manual = target.template, target.source.name
         if template.discovery_url is not None:
             self._found[manual] = "envelope"
-            return await self._fetch(target, template.discovery_url)
+            return await fetch_manual(
+                self.services.http.session(target.source),
+                document_request(template.discovery_url),
+                max_bytes=self.services.settings.max_manual_bytes,
+                credentials=target.credentials,
+                entry="manual",
+            )
         questions: tuple[tuple[str, Wire], ...] = (('{"type":"utcp"}', "raw"), ("manual", "path"))
         for question, wire in questions:
             try:
@@ -270,15 +276,6 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
             return parsed(await connection.next_frame(_PROBE_SECONDS))
         finally:
             await connection.aclose()
-
-    async def _fetch(self, target: Target[WebSocketTemplate], url: str) -> Document:
-        reply = await self.services.http.session(target.source).request(
-            RequestParts("GET", url, [("Accept", "application/json, application/yaml;q=0.9")], None),
-            credentials=target.credentials,
-            max_bytes=self.services.settings.max_manual_bytes,
-        )
-        reply.raise_for_status()
-        return Document(content=reply.body, url=reply.url, media_type=reply.media_type or None)
 
 
 TRANSPORT = WebSocketTransport

@@ -1,4 +1,4 @@
-from utcp_bridge.net.request import RequestParts
+from utcp_bridge.placement.request import RequestParts
 
 
 def test_raw_headers_write_names_in_ascii_and_values_in_utf_8():

@@ -4,21 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["RequestParts", "SocketOptions"]
-
-
-@dataclass(frozen=True, slots=True)
-class SocketOptions:
-    """How a WebSocket is opened.
-
-    With `ping_interval` (seconds) a connection is closed if the peer does not reply to pings; this works only while
-    messages are received. `compression` offers permessage-deflate.
-    """
-
-    protocols: tuple[str, ...] = ()
-    max_message_bytes: int = 1 << 20
-    ping_interval: float | None = None
-    compression: bool = False
+__all__ = ["RequestParts"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,141 @@
+"""The one way to fetch a manual or an API description over HTTP, with advice where the answer is something else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from urllib.parse import urljoin
+
+import anyio
+
+from utcp_bridge.errors import DeadlineExceeded, ManualError, Rejected, ReplyTooLarge
+from utcp_bridge.model import Document
+from utcp_bridge.net.reply import Reply
+from utcp_bridge.placement.request import RequestParts
+from utcp_bridge.urls import bare_url
+
+if TYPE_CHECKING:
+    from utcp_bridge.auth.credentials import Credentials
+    from utcp_bridge.net.http_session import HttpSession
+
+__all__ = ["DOCUMENT_TYPES", "Entry", "document_request", "fetch_manual", "manual_advice"]
+
+DOCUMENT_TYPES: Final = "application/json, application/yaml, text/yaml, */*;q=0.5"
+Entry: TypeAlias = Literal["manual", "registry"]
+"""The entry of a configuration that a document is fetched for: its `auth` and its limits apply."""
+
+_HTML_TAG = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+_LINK = re.compile(
+    rb"""["']([A-Za-z0-9._~:/-]{0,180}(?:openapi|swagger|api-docs|utcp)[A-Za-z0-9._~/-]{0,40}(?:\.json|\.ya?ml|/json))["']"""
+)
+_WANTED: dict[Entry | None, str] = {"registry": "a registry's list of manuals"}
+_USE_THE_DOCUMENT = "Use the address of the document itself, for example one that ends in /utcp or /openapi.json."
+
+
+def document_request(url: str) -> RequestParts:
+    """Return a GET request for a document at `url`."""
+    return RequestParts("GET", url, [("Accept", DOCUMENT_TYPES)])
+
+
+async def fetch_manual(
+    session: HttpSession,
+    request: RequestParts,
+    *,
+    max_bytes: int,
+    credentials: Credentials | None = None,
+    seconds: float | None = None,
+    entry: Entry | None = None,
+) -> Document:
+    """Fetch a document; the caller parses it.
+
+    `session` decides which addresses may be reached. `seconds` limits the whole exchange. `entry` names the entry of
+    the configuration that the advice is about; None for a document that no entry names.
+
+    :raises ManualError: the answer is empty, a web page or another thing that is not a document.
+    :raises Rejected: the status is 400 or above.
+    :raises ReplyTooLarge: the document has more than `max_bytes` bytes.
+    :raises DeadlineExceeded: the document did not arrive within `seconds`.
+    :raises UtcpError: the address cannot be reached or may not be.
+    """
+    with manual_advice(max_bytes, credentials, entry), anyio.move_on_after(seconds):
+        reply = await session.request(request, credentials=credentials, max_bytes=max_bytes)
+        reply.raise_for_status()
+        _check_content(reply, _WANTED.get(entry, "a manual or an API description"))
+        return Document(content=reply.body, url=reply.url, media_type=reply.media_type or None)
+    raise DeadlineExceeded(
+        f"{bare_url(request.url)} did not return the whole document within {seconds:g} seconds.",
+        remedy="Check the address and that the server is up.",
+    )
+
+
+@contextmanager
+def manual_advice(max_bytes: int, credentials: Credentials | None, entry: Entry | None) -> Generator[None]:
+    """Give errors of a fetch the remedy that fits a manual."""
+    try:
+        yield
+    except Rejected as error:
+        if error.status in {401, 403}:
+            error.remedy = _credentials_advice(credentials, entry)
+        elif error.status == 404:
+            error.remedy = (
+                "Check the address of the registry."
+                if entry == "registry"
+                else "Check the path. OpenAPI descriptions are often at /openapi.json."
+            )
+        raise
+    except ReplyTooLarge as error:
+        error.remedy = (
+            f"Documents may have at most {max_bytes} bytes. Split it."
+            if entry is None
+            else f"Set `max_manual_bytes` above {max_bytes}."
+        )
+        raise
+
+
+def _credentials_advice(credentials: Credentials | None, entry: Entry | None) -> str:
+    if credentials is not None:
+        return f'The server refused the credentials: check "auth" in the entry of the {entry or "manual"}.'
+    if entry is None:
+        return (
+            "This address is fetched without credentials. Download the document and use the file, "
+            'or name the address in a configuration, in a manual with "auth".'
+        )
+    example = '{"auth_type": "api_key", "api_key": "${API_KEY}", "var_name": "X-API-Key"}'
+    return f'Add "auth" to the entry of the {entry}, for example {example}, and set API_KEY.'
+
+
+def _check_content(reply: Reply, wanted: str) -> None:
+    where, start = bare_url(reply.url), reply.body[:64].lstrip()
+    if not start and not reply.body.strip():
+        raise ManualError(
+            f"{where} returned status {reply.status} with an empty body instead of {wanted}.", remedy=_USE_THE_DOCUMENT
+        )
+    looks_like_json = start.startswith((b"{", b"["))
+    if _starts_as_html(reply.body) or (reply.media_type in _HTML_TYPES and not looks_like_json):
+        raise ManualError(f"{where} returned a web page instead of {wanted}.", remedy=_advice_for_page(reply))
+    if reply.media_type.startswith(("image/", "audio/", "video/", "font/")):
+        raise ManualError(f"{where} returned {reply.media_type} instead of {wanted}.", remedy=_USE_THE_DOCUMENT)
+
+
+def _starts_as_html(body: bytes) -> bool:
+    """Return whether the first thing after comments is a tag of HTML. Takes one pass, whatever the comments are."""
+    start = 0
+    while True:
+        while body[start : start + 1].isspace():
+            start += 1
+        if not body.startswith(b"<!--", start):
+            return _HTML_TAG.match(body, start) is not None
+        end = body.find(b"-->", start + 4)
+        if end < 0:
+            return False
+        start = end + 3
+
+
+def _advice_for_page(page: Reply) -> str:
+    link = _LINK.search(page.body)
+    if link is None:
+        return _USE_THE_DOCUMENT
+    return f"The page links to {bare_url(urljoin(page.url, link[1].decode('ascii')))}: use that address."
