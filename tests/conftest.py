@@ -1,5 +1,6 @@
 """Fixtures for every test: the anyio backend."""
 
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
@@ -37,3 +38,14 @@ def no_tracing_elsewhere() -> Iterator[None]:
             for switch in ("TRACING", "TRACING_V2"):
                 patch.delenv(f"{product}_{switch}", raising=False)
         yield
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """Restore the handlers and levels of logging after a test that runs a verb in this process."""
+    root, ours = logging.getLogger(), logging.getLogger("utcp_bridge")
+    handlers, level, our_level = root.handlers[:], root.level, ours.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    ours.setLevel(our_level)

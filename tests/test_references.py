@@ -213,6 +213,7 @@ def benchmark_options() -> Iterator[str]:
 # --- tools, settings, codes ----------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("restored_logging")
 def test_every_sample_tool_exists(capfd: pytest.CaptureFixture[str]) -> None:
     """A command with --quickstart names tools of the sample services."""
     import json

@@ -1,6 +1,5 @@
 """Fixtures: the command in this process, a terminal for its output, and a configuration."""
 
-import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -18,14 +17,8 @@ class Outcome:
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was():
+def logging_restored_after_each_verb(restored_logging):
     """Verbs configure logging for the whole process."""
-    root, ours = logging.getLogger(), logging.getLogger("utcp_bridge")
-    before = root.handlers[:], root.level, ours.level
-    yield
-    root.handlers[:], level, our_level = before
-    root.setLevel(level)
-    ours.setLevel(our_level)
 
 
 @pytest.fixture(autouse=True)

@@ -265,6 +265,7 @@ def encoder(monkeypatch, tmp_path):
     def install(name, source):
         (tmp_path / f"{name}.py").write_text(source, encoding="utf-8")
         monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, name, raising=False)  # another test may have imported the real package
         installed.append(name)
 
     yield install
