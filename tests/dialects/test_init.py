@@ -22,16 +22,19 @@ WORDS = st.sampled_from([
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | WORDS
 ANYTHING = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS | st.integers(), inner, max_size=6),
-    max_leaves=40,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.integers(), inner, max_size=4),
+    max_leaves=15,
 )
+"""Small: drawing the documents takes most of the time of these tests."""
 TEMPLATES = st.dictionaries(KEYS, ANYTHING, max_size=4).map(lambda raw: {"call_template_type": "http", **raw})
-TOOLS = st.dictionaries(KEYS, ANYTHING | TEMPLATES, max_size=6).map(lambda raw: {"name": "a", **raw})
+TOOLS = st.dictionaries(KEYS, ANYTHING | TEMPLATES, max_size=4).map(lambda raw: {"name": "a", **raw})
 DOCUMENTS = (
     ANYTHING
-    | st.lists(TEMPLATES, max_size=4)
+    | st.lists(TEMPLATES, max_size=3)
     | st.builds(
-        lambda tools, rest: {**rest, "tools": tools}, st.lists(TOOLS, max_size=4), st.dictionaries(KEYS, ANYTHING)
+        lambda tools, rest: {**rest, "tools": tools},
+        st.lists(TOOLS, max_size=2),
+        st.dictionaries(KEYS, ANYTHING, max_size=4),
     )
 )
 

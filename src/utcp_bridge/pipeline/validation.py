@@ -26,7 +26,8 @@ __all__ = ["argument_fault", "compile_schema", "is_affordable", "validation"]
 
 _logger = logging.getLogger(__name__)
 _MASK = "the given value"
-_BACKTRACK_LIMIT = 20_000
+_BACKTRACK_LIMIT = 5_000
+"""Steps for each start position of a match: a hostile pattern takes them at every character of a text."""
 _EXPLAINED_FAULTS = 5
 _EXPLAINED_VALUES = 200
 _MAX_FAULT = 300
