@@ -143,7 +143,7 @@ async def test_a_document_above_the_limit_names_the_setting(server: FaultyServer
 async def test_a_place_above_the_limit_says_how_much_it_may_have(
     server: FaultyServer, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "MOST_BYTES", MAX_BYTES)
+    monkeypatch.setattr(places, "MAX_BYTES", MAX_BYTES)
     serve(server, answer(b"[" + b"1," * MAX_BYTES + b"1]"))
     assert f"Documents may have at most {MAX_BYTES} bytes." in await problem(kind, server, "/m")
 
@@ -158,7 +158,7 @@ async def test_a_slow_server_ends_at_the_discovery_timeout(server: FaultyServer,
 async def test_a_slow_place_ends_at_its_own_limit(
     server: FaultyServer, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "_MAX_SECONDS", 0.05)
+    monkeypatch.setattr(places, "_FETCH_SECONDS", 0.05)
     with anyio.fail_after(10):
         message = await problem(kind, server, "/slow")
     assert f"{server.url}/slow" in message

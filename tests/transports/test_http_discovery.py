@@ -72,7 +72,7 @@ async def test_a_web_page_that_names_its_description_is_told_apart_and_the_name_
 async def test_a_plain_web_page_says_what_to_point_at(service: HttpService) -> None:
     with pytest.raises(ManualError, match="web page") as caught:
         await _discover(f"{service.base}/page")
-    assert "Point `url` at the document" in str(caught.value.remedy)
+    assert "Use the address of the document itself" in str(caught.value.remedy)
 
 
 @pytest.mark.parametrize(
