@@ -83,8 +83,9 @@ API_INTRO = f"""# The public API
 
 {NOTICE}
 
-These modules are public: names in their `__all__` keep their meaning from release to release. All other modules of
-`utcp_bridge` are private and may change in any release.
+This page describes every public name, with its arguments, units and errors. These modules are public: names in their
+`__all__` keep their meaning from release to release. All other modules of `utcp_bridge` are private and may change in
+any release.
 
 `JsonObject` is `dict[str, Any]`. Times are in seconds and sizes in bytes, unless a name or text says otherwise.
 """

@@ -112,12 +112,12 @@ def _list_topics() -> None:
 
 
 def _about(path: Path) -> str:
-    """Return the first whole sentence of a page's text, or its heading."""
+    """Return the first sentence of a page's first paragraph, or its heading."""
     text = _BLOCK_OF_CODE.sub("", _COMMENT.sub("", path.read_text(encoding="utf-8")))
     title, _, rest = text.lstrip().partition("\n")
     for part in re.split(r"\n\s*\n", rest.strip()):
-        sentence = re.split(r"(?<=[.:])\s", " ".join(part.split()), maxsplit=1)[0]
-        if sentence.endswith(".") and sentence[0].isalpha():
+        if part[:1].isalpha() or part.startswith(("`", "**")):
+            sentence = re.split(r"(?<=[.:])\s", " ".join(part.split()), maxsplit=1)[0].rstrip(".:") + "."
             return _MARKS.sub(lambda mark: mark["text"] or mark["strong"] or mark[0], sentence)
     return title.lstrip("# ")
 
