@@ -48,7 +48,7 @@ def test_discovery_speaks_the_wires_own_form() -> None:
 
 
 def test_an_encoding_nobody_knows_is_refused() -> None:
-    with pytest.raises(ValidationError, match="no character encoding"):
+    with pytest.raises(ValidationError, match="not a character encoding"):
         template(response_byte_format="klingon")
 
 

@@ -78,7 +78,7 @@ def test_a_placeholder_without_a_parameter_is_a_plain_path_argument():
 def test_an_unknown_argument_is_refused_with_what_is_known():
     with pytest.raises(InvalidArguments, match="'zz'") as caught:
         build({"zz": 1}, {"name": "q", "in": "query"})
-    assert caught.value.remedy == "It takes: q."
+    assert caught.value.remedy == "The tool takes: q."
     with pytest.raises(InvalidArguments) as caught:
         build({"zz": 1})
     assert caught.value.remedy == "It takes no arguments."

@@ -118,7 +118,7 @@ def test_a_valid_template_has_no_faults(raw):
         ({**HTTP, "http_method": "FETCH"}, "/t/http_method", "must be one of DELETE"),
         ({**HTTP, "headers": {"X": "{{a|nope}}"}}, "/t", "nope"),
         ({**HTTP, "url": "${BASE}/x", "headers": {"X": "{{a|nope}}"}}, "/t", "nope"),
-        ({**HTTP, "request_plan": {"parameters": 3}}, "/t", "request plan"),
+        ({**HTTP, "request_plan": {"parameters": 3}}, "/t", "request_plan"),
         ({**HTTP, "auth": {"auth_type": "api_key"}}, "/t/auth", "no `api_key`"),
         ({**HTTP, "auth": "x"}, "/t/auth", "is text, not an object"),
         ({"call_template_type": "tcp", "host": "h", "port": "x"}, "/t/port", "valid integer"),

@@ -1,6 +1,6 @@
-"""Request bodies by media type: JSON, forms, multipart, text, XML as text, binary, lines (pure).
+"""Request bodies by media type: JSON, forms, multipart (RFC 7578), text, XML as text, binary, lines (pure).
 
-`compile_body` turns a `BodyPlan` into a function from arguments to `EncodedBody`, or None where nothing is sent.
+`compile_body` turns a `BodyPlan` into a function from arguments to `EncodedBody`, or None if there is no body.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _KEPT_WHEN_RESERVED = "/:?@!$'()*,;="
 
 
 def media_kind(media_type: str) -> str:
-    """How a media type is written: `json`, `form`, `multipart`, `lines`, `text` or `binary`."""
+    """Return how a media type is written: `json`, `form`, `multipart`, `lines`, `text` or `binary`."""
     essence = media_type.split(";", 1)[0].strip().lower()
     if essence.endswith(("/json", "+json")) or essence == "application/*":
         return "json"
@@ -63,14 +63,14 @@ def media_kind(media_type: str) -> str:
 
 
 def reserved_text(text: str, argument: str) -> str:
-    """Percent-encoding with `allowReserved`: only what would end the value or the query is encoded."""
+    """Percent-encode with `allowReserved`: only what would end the value or the query is encoded."""
     return percent_encode(text, argument=argument, safe=_KEPT_WHEN_RESERVED)
 
 
 def compile_body(plan: BodyPlan) -> BodyWriter:
-    """The function that writes this body.
+    """Return the function that writes this body.
 
-    It raises `InvalidArguments` where a required body is missing or a value does not fit the media type.
+    The function raises `InvalidArguments` if a required body is missing or a value does not fit the media type.
     """
     collect = _collect_members if plan.members is not None else _collect_whole
     encode = _ENCODERS["binary" if plan.binary else media_kind(plan.media_type)]
@@ -83,7 +83,7 @@ def compile_body(plan: BodyPlan) -> BodyWriter:
 
 
 def _collect_members(plan: BodyPlan, arguments: JsonObject) -> Any:
-    """The flat arguments, or the plain UTCP form `{"body": {...}}`, which wins over defaults."""
+    """Return the flat arguments, or the plain UTCP form `{"body": {...}}`, which takes precedence over defaults."""
     members = plan.members or ()
     given = {name: arguments[name] for name in members if name in arguments}
     whole: Json = None if plan.argument in members else arguments.get(plan.argument)
@@ -116,13 +116,13 @@ def _lines(plan: BodyPlan, value: Json) -> EncodedBody:
 def _text(plan: BodyPlan, value: Json) -> EncodedBody:
     if isinstance(value, dict | list):
         raise InvalidArguments(
-            f"Argument {plan.argument!r} is sent as {plan.media_type} and must be text.",
+            f"Argument {plan.argument!r} must be text because it is sent as {plan.media_type}.",
             remedy=f"Send the complete {plan.media_type} document as one string.",
         )
     try:
         return EncodedBody(plan.media_type, format_scalar(value).encode("utf-8"))
     except UnicodeEncodeError as error:
-        raise InvalidArguments(f"Argument {plan.argument!r} holds text that is not valid Unicode.") from error
+        raise InvalidArguments(f"Argument {plan.argument!r} contains text that is not valid Unicode.") from error
 
 
 def _binary(plan: BodyPlan, value: Json) -> EncodedBody:
@@ -135,7 +135,10 @@ def _form(plan: BodyPlan, value: Json) -> EncodedBody:
 
 
 def encode_form(value: JsonObject, encoding: dict[str, PropertyPlan]) -> str:
-    """`application/x-www-form-urlencoded` text; objects are JSON and arrays repeat their name unless told otherwise."""
+    """Return `application/x-www-form-urlencoded` text.
+
+    Objects are JSON and arrays repeat their name, unless `encoding` says otherwise.
+    """
     return "&".join(
         f"{name}={text}"
         for key, member in value.items()
@@ -197,14 +200,14 @@ def _utf8(text: str, argument: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidArguments(f"Argument {argument!r} holds text that is not valid Unicode.") from error
+        raise InvalidArguments(f"Argument {argument!r} contains text that is not valid Unicode.") from error
 
 
 def _object(plan: BodyPlan, value: Json) -> JsonObject:
     if isinstance(value, dict):
         return value
     raise InvalidArguments(
-        f"Argument {plan.argument!r} is sent as {plan.media_type} and must be an object.",
+        f"Argument {plan.argument!r} must be an object because it is sent as {plan.media_type}.",
         remedy="Send its fields as one JSON object.",
     )
 
@@ -241,7 +244,7 @@ class Part:
 
 
 def encode_multipart(parts: list[Part]) -> tuple[str, bytes]:
-    """The Content-Type parameter `boundary` and the body."""
+    """Return the Content-Type parameter `boundary` and the body."""
     boundary = secrets.token_hex(16)
     chunks: list[bytes] = []
     for part in parts:
@@ -257,11 +260,11 @@ def encode_multipart(parts: list[Part]) -> tuple[str, bytes]:
 
 
 def decode_base64(text: str, *, argument: str) -> bytes:
-    """The bytes of standard or URL-safe base64, or of a `data:` URL; text that is no base64 stands for itself.
+    """Return the bytes of standard or URL-safe base64, or of a `data:` URL; other text is taken as it is.
 
-    Plain base64 has to be padded, so that short words are not taken for it.
+    Plain base64 must be padded, so that short words are not mistaken for it.
 
-    :raises InvalidArguments: the text has no UTF-8 form.
+    :raises InvalidArguments: the text is not valid Unicode.
     """
     match = _DATA_URL.match(text)
     encoded = _BLANKS.sub("", text[match.end() :] if match else text)
@@ -275,13 +278,13 @@ def decode_base64(text: str, *, argument: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidArguments(f"Argument {argument!r} holds text that is not valid Unicode.") from error
+        raise InvalidArguments(f"Argument {argument!r} contains text that is not valid Unicode.") from error
 
 
 def file_part(name: str, value: Json, declared_type: str | None) -> Part:
-    """A file field from base64 text or `{content, filename, media_type}`; its name stands in for a file name.
+    """Return a file field from base64 text or `{content, filename, media_type}`; the default file name is `name`.
 
-    :raises InvalidArguments: neither text nor such an object.
+    :raises InvalidArguments: the value is neither text nor such an object.
     """
     filename, media_type, content = name, declared_type, value
     if isinstance(value, dict):
@@ -290,14 +293,14 @@ def file_part(name: str, value: Json, declared_type: str | None) -> Part:
         media_type = _one_line(value.get("media_type"), name) or declared_type
     if not isinstance(content, str):
         raise InvalidArguments(
-            f"Argument {name!r} is a file upload and must be text.", remedy="Send its content as base64 text."
+            f"Argument {name!r} must be text because it is a file upload.", remedy="Send its content as base64 text."
         )
     data = decode_base64(content, argument=name)
     return Part(name, data, concrete_media_type(media_type, data), filename)
 
 
 def concrete_media_type(declared: str | None, data: bytes) -> str:
-    """The first declared type, or what the bytes look like where it is a range such as `image/*`."""
+    """Return the first declared type; for a range such as `image/*`, detect the type from the bytes."""
     first = (declared or "*/*").split(",", 1)[0].strip()
     if "*" not in first:
         return first
@@ -309,5 +312,5 @@ def _one_line(value: Any, argument: str) -> str | None:
         return None
     text = str(value)
     if not text.isprintable() or not text.isascii():
-        raise InvalidArguments(f"The media type of argument {argument!r} is not plain text.")
+        raise InvalidArguments(f"The media type of argument {argument!r} must be plain ASCII text.")
     return text

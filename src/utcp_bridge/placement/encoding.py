@@ -1,8 +1,8 @@
-"""JSON values as text on the wire: scalars, percent-encoding, query strings, header values (pure).
+"""JSON values as text in a request: scalars, percent-encoding, query strings, header values (pure).
 
-Rule 1. Booleans are `true`/`false`, numbers keep their JSON form, text is sent as it is.
-Rule 2. Only RFC 3986 unreserved characters stay bare; a space is `%20`, never `+`.
-Rule 3. No value may climb out of its path segment or break out of its header line.
+Rule 1. Booleans are `true` or `false`, numbers keep their JSON form, text is sent unchanged.
+Rule 2. Everything but the unreserved characters of RFC 3986 is encoded; a space is `%20`, never `+`.
+Rule 3. No value can leave its path segment or its header line.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MAX_DECODINGS = 8
 
 
 def format_scalar(value: Any) -> str:
-    """One JSON value as plain text; arrays and objects become compact JSON, null becomes `null`.
+    """Return one JSON value as plain text; arrays and objects become compact JSON, null becomes `null`.
 
     :raises InvalidArguments: the value is a number that JSON cannot write (NaN, infinity).
     """
@@ -47,20 +47,20 @@ def format_scalar(value: Any) -> str:
 
 
 def compact_json(value: Any) -> bytes:
-    """JSON without spaces, in UTF-8; integers of any size.
+    """Return JSON without spaces, in UTF-8; integers of any size.
 
-    :raises InvalidArguments: the value holds NaN, infinity, a lone surrogate or a non-JSON type.
+    :raises InvalidArguments: the value contains NaN, infinity, a lone surrogate or a non-JSON type.
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidArguments("A number in the arguments is not finite.", remedy="Send a finite number.")
     try:
         return orjson.dumps(value)
     except TypeError:
-        return _patient_json(value)
+        return _json_of_any_size(value)
 
 
-def _patient_json(value: Any) -> bytes:
-    """What orjson refuses and JSON allows: integers beyond 64 bits."""
+def _json_of_any_size(value: Any) -> bytes:
+    """Write what orjson refuses and JSON allows: integers beyond 64 bits."""
     import json
 
     try:
@@ -68,33 +68,33 @@ def _patient_json(value: Any) -> bytes:
         return text.encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArguments(
-            "The arguments hold a value that JSON cannot write.", remedy="Send plain JSON values."
+            "The arguments contain a value that JSON cannot represent.", remedy="Send plain JSON values."
         ) from error
 
 
 def percent_encode(text: str, *, argument: str, safe: str = "") -> str:
-    """UTF-8 percent-encoding; `safe` names reserved characters that stay bare.
+    """Percent-encode as UTF-8; `safe` lists reserved characters that are not encoded.
 
-    :raises InvalidArguments: the text holds a lone surrogate, which has no UTF-8 form.
+    :raises InvalidArguments: the text contains a lone surrogate, which has no UTF-8 form.
     """
     try:
         return quote(text, safe=safe)
     except UnicodeEncodeError as error:
-        raise InvalidArguments(f"Argument {argument!r} holds text that is not valid Unicode.") from error
+        raise InvalidArguments(f"Argument {argument!r} contains text that is not valid Unicode.") from error
 
 
 def refuse_dot_segments(text: str, *, argument: str) -> None:
-    """Refuse `.` and `..` as path segments, however often percent-encoded and with either slash.
+    """Refuse `.` and `..` as path segments, with either slash and at any depth of percent-encoding.
 
-    :raises InvalidArguments: a server could read the text as a way out of its path segment.
+    :raises InvalidArguments: a server could read the text as another path.
     """
     if "." not in text and "%" not in text:
         return
     for segment in _SEPARATORS.split(_decoded(text, argument)):
         if segment.split(";", 1)[0].strip() in {".", ".."}:
             raise InvalidArguments(
-                f"Argument {argument!r} holds a '.' or '..' path segment.",
-                remedy="Send the plain identifier that belongs into this place of the URL.",
+                f"Argument {argument!r} contains a '.' or '..' path segment.",
+                remedy="Send the plain identifier that belongs in this part of the URL.",
             )
 
 
@@ -108,14 +108,14 @@ def _decoded(text: str, argument: str) -> str:
 
 
 def encode_path_segment(value: Any, *, argument: str) -> str:
-    """A value in the place of `{argument}` in a URL path: one segment, `/` is encoded, arrays are joined by commas.
+    """Return a value for `{argument}` in a URL path: one segment, with `/` encoded and arrays joined by commas.
 
     :raises InvalidArguments: the value is null or empty, or could be read as a dot segment.
     """
     text = _joined(value)
     if not text:
         raise InvalidArguments(
-            f"Argument {argument!r} is part of the URL path and may not be empty.", remedy=f"Send {argument!r}."
+            f"Argument {argument!r} must not be empty because it is part of the URL path.", remedy=f"Send {argument!r}."
         )
     refuse_dot_segments(text, argument=argument)
     return percent_encode(text, argument=argument)
@@ -130,9 +130,9 @@ def _joined(value: Any) -> str:
 
 
 def encode_query(pairs: Iterable[tuple[str, Any]]) -> str:
-    """`name=value` pairs joined by `&`, without the `?`: arrays repeat the name, objects are compact JSON.
+    """Return `name=value` pairs joined by `&`, without the `?`.
 
-    Nulls are left out, alone and within arrays.
+    Arrays repeat the name, objects are compact JSON, nulls are omitted, also within arrays.
     """
     encoded: list[str] = []
     for name, value in pairs:
@@ -146,19 +146,19 @@ def encode_query(pairs: Iterable[tuple[str, Any]]) -> str:
 
 
 def header_value(value: Any, *, argument: str) -> str:
-    """A header's value: scalars as text, arrays joined by commas, objects as compact JSON.
+    """Return a header's value: scalars as text, arrays joined by commas, objects as compact JSON.
 
-    Non-ASCII text stays as it is and is written as UTF-8 (RFC 9110's obs-text): percent-encoding it would
-    change the value for every server that reads headers plainly. Surrounding blanks are dropped, as HTTP does.
+    Non-ASCII text is written as UTF-8 (obs-text of RFC 9110). Percent-encoding would change the value for servers
+    that read headers without decoding. Surrounding blanks are dropped, as in HTTP.
 
-    :raises InvalidArguments: the text holds CR, LF, NUL or another control character, or a lone surrogate.
+    :raises InvalidArguments: the text contains CR, LF, NUL or another control character, or a lone surrogate.
     """
     text = _joined(value)
     if _CONTROL.search(text):
         raise InvalidArguments(
-            f"Argument {argument!r} is sent in a header and holds a line break or control character.",
+            f"Argument {argument!r} is sent in a header and contains a line break or control character.",
             remedy="Send text without line breaks.",
         )
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise InvalidArguments(f"Argument {argument!r} holds text that is not valid Unicode.")
+        raise InvalidArguments(f"Argument {argument!r} contains text that is not valid Unicode.")
     return text.strip(" \t")

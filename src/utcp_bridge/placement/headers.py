@@ -1,4 +1,4 @@
-"""Headers and cookies of a template, compiled: fixed ones once, those with arguments per call (pure)."""
+"""Headers and cookies of a call template, compiled; those with arguments are built for each call (pure)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from utcp_bridge.placement.placeholders import OMITTED, Context, Syntax, Templat
 __all__ = ["SYNTAXES", "HeaderPlan", "compile_headers"]
 
 SYNTAXES: Final = Syntax.MUSTACHE | Syntax.DOLLAR
-"""The placeholders of every HTTP field but the URL; `${name}` is an argument where no variable has the name."""
+"""The placeholders of HTTP fields other than the URL; `${name}` is an argument if no variable has the name."""
 
 _Pairs: TypeAlias = "list[tuple[str, str]]"
 
@@ -26,20 +26,20 @@ _WRITTEN_BY_THE_ENGINE = frozenset({"content-length", "transfer-encoding", "conn
 
 @dataclass(frozen=True, slots=True)
 class HeaderPlan:
-    """Headers without Content-Type, which goes with the body; see `content_type`."""
+    """Headers without Content-Type, which belongs to the body and is in `content_type`."""
 
     fixed: tuple[tuple[str, str], ...] = field(repr=False)
     dynamic: tuple[tuple[str, Template | None], ...] = field(repr=False)
-    """Name and template; without one, the argument of that name."""
+    """Name and template; None for the argument of that name."""
     cookies: tuple[tuple[str, Template], ...] = field(repr=False)
     content_type: str | None
     used: frozenset[str]
-    """Arguments that a header or cookie takes."""
+    """Arguments that a header or cookie contains."""
 
     def build(self, arguments: JsonObject) -> _Pairs:
-        """The headers for these arguments; those whose argument is absent or null are left out.
+        """Return the headers for these arguments; a header whose argument is absent or null is omitted.
 
-        :raises InvalidArguments: a value holds a line break or other control character.
+        :raises InvalidArguments: a value contains a line break or another control character.
         """
         headers = list(self.fixed)
         for name, template in self.dynamic:
@@ -69,10 +69,10 @@ def compile_headers(
 ) -> HeaderPlan:
     """Compile `headers` (fixed, or with `{{…}}`), `header_fields` (arguments by name) and `cookies`.
 
-    `accept` is sent where the template names no Accept of its own. An argument overrides a fixed header
-    of its name, as in UTCP's own order.
+    `accept` is sent if the template has no Accept header. An argument overrides a fixed header of its name, as UTCP
+    says.
 
-    :raises ConfigError: a name is no header name or is the engine's own, or a fixed value holds a line break.
+    :raises ConfigError: a header name is not valid or is reserved, or a fixed value contains a line break.
     """
     fixed: dict[str, tuple[str, str]] = {}
     dynamic: list[tuple[str, Template | None]] = []
@@ -103,7 +103,7 @@ def _names(name: str, template: Template | None) -> frozenset[str]:
 
 
 def _put(headers: _Pairs, name: str, value: str) -> None:
-    """Add a header in the place of any of the same name."""
+    """Add a header and remove others of the same name."""
     lowered = name.lower()
     headers[:] = [pair for pair in headers if pair[0].lower() != lowered]
     headers.append((name, value))
@@ -116,14 +116,15 @@ def _token(name: str, what: str) -> str:
 
 
 def _is_engines(name: str, *, static: bool) -> bool:
-    """Whether the engine writes this header itself; an argument may never reach it."""
+    """Return whether the HTTP engine writes this header itself; no argument may set it."""
     lowered = _token(name, "header").lower()
     if static:
         return lowered in _WRITTEN_BY_THE_ENGINE
     if lowered not in _WRITTEN_BY_THE_ENGINE and lowered != "content-type":
         return False
     raise ConfigError(
-        f"The header {name!r} may not come from an argument.", remedy="Leave it out; it is written for you."
+        f"The header {name!r} must not come from an argument.",
+        remedy="Remove it: the bridge writes this header itself.",
     )
 
 
@@ -132,6 +133,6 @@ def _fixed_value(name: str, value: Any) -> str:
         return header_value(value, argument=name)
     except InvalidArguments as error:
         raise ConfigError(
-            f"The header {name!r} holds a line break or another character that no header may hold.",
-            remedy="Look for a stray line end in the value or its variable.",
+            f"The header {name!r} contains a line break or another control character.",
+            remedy="Check the value, or the variable in it, for a line break at its end.",
         ) from error

@@ -1,15 +1,15 @@
-"""Plain UTCP placement: which argument goes into which part of an HTTP request (pure).
+"""The call template of http, sse and streamable_http, and where arguments go in its request (pure).
 
-The order is UTCP's: `headers`, then `header_fields`, then `body_field`, then `{name}` in the URL; what is
-left is the query. The extended forms (`query_params`, `body_template`, `cookies`, `{{name}}` anywhere)
-never change a template that does without them:
+The order is UTCP's: `headers`, then `header_fields`, then `body_field`, then `{name}` in the URL; the other arguments
+are the query. The extended forms (`query_params`, `body_template`, `cookies`, `{{name}}` anywhere) do not change a
+template that omits them:
 
-* an argument that a template names is used up by it;
-* `query_params` is the whole query, the rest is dropped;
-* `body_template` is the whole body, the rest is dropped, save for GET, where it is the query;
-* `body_field: "*"` sends the rest as the body.
+* an argument that a template names goes nowhere else;
+* `query_params` is the whole query, and the other arguments are dropped;
+* `body_template` is the whole body, and the other arguments are dropped, except for GET, where they are the query;
+* `body_field: "*"` sends the other arguments as the body.
 
-`compile_placement` does once per template what can be done once; `Placement.build` is the hot path.
+`compile_placement` runs once for each template, `Placement.build` for each call.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from utcp_bridge.urls import bare_url
 
 __all__ = ["HttpFamilyTemplate", "Placement", "PlacementSpec", "compile_placement", "verb_annotations"]
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 WHOLE_REST: Final = "*"
-"""The `body_field` that stands for every argument that nothing else uses."""
+"""As `body_field`: every argument that nothing else uses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class PlacementSpec:
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """How the body is found among the arguments: by name, by template, or as the rest."""
+    """The body: an argument by name, a template, or all arguments that have no other place."""
 
     write: BodyWriter
     """Writes the member `argument` of an object."""
@@ -68,7 +68,7 @@ class _Body:
     template: Template | None = None
 
     def encoded(self, arguments: JsonObject, rest: JsonObject) -> EncodedBody | None:
-        """The body, or None for none."""
+        """Return the body, or None if there is none."""
         value = self._value(arguments, rest)
         return None if value is None else self.write({self.argument: value})
 
@@ -83,7 +83,7 @@ class _Body:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A compiled template; holds secrets of the template, hence the silent repr."""
+    """A compiled template; its repr shows none of its fields, which may contain secrets."""
 
     method: str
     url: UrlPlan = field(repr=False)
@@ -92,10 +92,10 @@ class Placement:
     body: _Body | None = field(repr=False)
     rest_in_query: bool
     used: frozenset[str]
-    """Arguments that have their place; the others are the rest."""
+    """Arguments that a header, the URL, the query template or the body contains."""
 
     def build(self, arguments: JsonObject) -> RequestParts:
-        """The request for these arguments.
+        """Return the request for these arguments.
 
         :raises InvalidArguments: a path argument is missing, or a value does not fit its place.
         """
@@ -117,15 +117,15 @@ class Placement:
         if self.rest_in_query:
             return encode_query(rest.items())
         if self.body is None or self.body.argument != WHOLE_REST:
-            logger.debug("%d arguments that the template does not name were dropped.", len(rest))
+            _logger.debug("%d arguments were dropped because the call template does not name them.", len(rest))
         return ""
 
 
 def compile_placement(spec: PlacementSpec) -> Placement:
     """Compile a template's placement.
 
-    :raises ConfigError: the URL, a header's name or a `{{…}}` expression cannot be used, or `body_field`
-        and `body_template` are both given.
+    :raises ConfigError: the URL, a header name or a `{{…}}` expression cannot be used, or both `body_field` and
+        `body_template` are given.
     """
     if spec.body_template is not None and spec.body_field:
         raise ConfigError("A template has both `body_field` and `body_template`.", remedy="Keep one of them.")
@@ -177,9 +177,9 @@ _DOCUMENT_TYPES = "application/json, application/yaml, text/yaml, */*;q=0.5"
 
 
 class HttpFamilyTemplate(CallTemplate):
-    """Fields of UTCP's http, sse and streamable_http templates, and the extended dialect's.
+    """Fields of UTCP's http, sse and streamable_http templates, and those of the extended dialect.
 
-    What the fields mean is in `wire/arguments.py`. Compiled on first use and then kept.
+    The template is compiled on first use. The module's docstring says what the fields mean.
     """
 
     url: str = Field(min_length=1, repr=False)
@@ -192,7 +192,7 @@ class HttpFamilyTemplate(CallTemplate):
     body_template: Any = Field(default=None, repr=False, validation_alias=AliasChoices("body_template", "body"))
     cookies: Annotated[Mapping[str, Any], _NULL_IS_EMPTY] = Field(default_factory=dict[str, Any], repr=False)
     request_plan: JsonObject | None = Field(default=None, repr=False)
-    """Placement by an OpenAPI description; the converter writes it and it replaces the other fields."""
+    """Placement by OpenAPI's rules; the OpenAPI converter writes it. It replaces the other placement fields."""
     auth_tools: JsonObject | None = Field(default=None, repr=False)
     verify_ssl: bool = True
 
@@ -206,18 +206,21 @@ class HttpFamilyTemplate(CallTemplate):
     @model_validator(mode="after")
     def _one_body(self) -> HttpFamilyTemplate:
         if self.body_template is not None and self.body_field and "body_field" in self.model_fields_set:
-            raise ValueError("`body_field` and `body_template` exclude each other; keep one of them")
+            raise ValueError("`body_field` and `body_template` cannot be combined; keep one of them")
         return self
 
     @cached_property
     def build_request(self) -> BuildRequest:
-        """What turns arguments into this template's request. Raises ConfigError."""
+        """Return the function from arguments to a request.
+
+        :raises ConfigError: the template cannot be compiled.
+        """
         if self.request_plan is not None:
             return compile_plan(read_plan(self.request_plan), self.url, self.http_method)
         return compile_placement(self._spec()).build
 
     def discovery_request(self) -> RequestParts:
-        """The request that fetches the manual: method, headers and fixed query, no arguments.
+        """Return the request that fetches the manual: method, headers and fixed query, no arguments.
 
         :raises ConfigError: the URL or a header needs an argument.
         """
@@ -225,8 +228,8 @@ class HttpFamilyTemplate(CallTemplate):
             return compile_placement(self._spec(accept=_DOCUMENT_TYPES)).build({})
         except InvalidArguments as error:
             raise ConfigError(
-                f"The address of a manual, {bare_url(self.url)}, may not hold a placeholder.",
-                remedy="Write the address in full; ${VARIABLES} may be used.",
+                f"The address of a manual, {bare_url(self.url)}, must not contain a placeholder.",
+                remedy="Write the address in full. It may contain variables such as ${HOST}.",
             ) from error
 
     def _spec(self, **changes: Any) -> PlacementSpec:
@@ -245,7 +248,7 @@ class HttpFamilyTemplate(CallTemplate):
 
 
 def verb_annotations(method: str) -> dict[str, bool]:
-    """MCP hints that an HTTP method promises (RFC 9110, section 9.2); POST and PATCH promise nothing."""
+    """Return the MCP hints that follow from an HTTP method (RFC 9110, section 9.2); none for POST and PATCH."""
     hints = {"openWorldHint": True}
     if method in _READ_ONLY:
         hints["readOnlyHint"] = True

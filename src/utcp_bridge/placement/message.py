@@ -1,4 +1,4 @@
-"""What tcp and udp templates share: the outgoing message from the arguments, the value of the incoming one (pure)."""
+"""What tcp and udp call templates share: their fields, and the message of a call (pure)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _JSON = orjson.OPT_NON_STR_KEYS
 
 
 class SocketTemplate(CallTemplate):
-    """Fields of UTCP's tcp and udp templates, and of both dialects of the wire.
+    """Fields of UTCP's tcp and udp templates, for both forms of a message.
 
-    `wire: tool` sends `{"tool": name, "args": {...}}`, as the Go and Rust libraries do; `plain` sends the
-    arguments alone. `response_format` says how the decoded text is read: `auto` parses an object or array.
+    `wire: tool` sends `{"tool": name, "args": {...}}`, as the Go and Rust libraries do; `plain` sends
+    only the arguments. `response_format` says how the decoded text is read: `auto` parses an object or array.
     """
 
     host: str = Field(min_length=1)
@@ -42,35 +42,38 @@ class SocketTemplate(CallTemplate):
         try:
             codecs.lookup(name or "utf-8")
         except LookupError:
-            raise ValueError("is no character encoding") from None
+            raise ValueError("is not a character encoding that Python has") from None
         return name
 
     @property
     def address(self) -> str:
-        """`host:port`, for messages."""
+        """Return `host:port`, for error messages."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @cached_property
     def request_template(self) -> Template | None:
-        """The compiled `request_data_template`. Raises ConfigError."""
+        """Return the compiled `request_data_template`.
+
+        :raises ConfigError: the template cannot be compiled.
+        """
         if self.request_data_template is None:
             return None
         return compile_template(self.request_data_template, syntaxes=Syntax.UTCP_ARG | Syntax.MUSTACHE | Syntax.DOLLAR)
 
     @property
     def written(self) -> bytes:
-        """What the operator wrote of every message."""
+        """Return the part of each message that the operator wrote."""
         return (self.request_data_template or "").encode() if self.request_data_format == "text" else b""
 
     def discovery_request(self) -> bytes:
-        """What asks for the manual: `{"type": "utcp"}`, or the Go library's form and its line end."""
+        """Return the message that asks for the manual: `{"type": "utcp"}`, or the Go library's line."""
         return b'{"action":"list"}\n' if self.wire == "tool" else b'{"type":"utcp"}'
 
 
 def encode_request(template: SocketTemplate, call: Call) -> bytes:
-    """The message for one call.
+    """Return the message for one call.
 
-    :raises InvalidArguments: an argument that the text template needs is missing, or is no JSON.
+    :raises InvalidArguments: the text template needs an argument that is missing, or JSON cannot represent one.
     """
     if template.wire == "tool":
         name = call.tool.qualified_name if template.tool_name_style == "qualified" else call.tool.name

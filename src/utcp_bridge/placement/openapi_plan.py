@@ -1,8 +1,8 @@
-"""Request plans compiled: arguments → `RequestParts`, once per tool, fast per call (pure).
+"""Request plans of OpenAPI operations, compiled into functions from arguments to `RequestParts` (pure).
 
-Rule 1. Nulls and absent arguments are left out; a missing path argument is the caller's fault, by name.
+Rule 1. Nulls and absent arguments are omitted; a missing path argument is an error that names it.
 Rule 2. No argument can change the path's segments, add a header line or end the query.
-Rule 3. An argument that the plan does not know is refused, not dropped.
+Rule 3. An argument that is not in the plan is refused, not dropped.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _KEPT_IN_PATH = ":@!$&'()*+,;="
 
 
 def read_plan(data: JsonObject) -> RequestPlan:
-    """The plan in a call template.
+    """Return the plan in a call template.
 
     :raises ConfigError: the data is not a request plan.
     """
@@ -48,14 +48,14 @@ def read_plan(data: JsonObject) -> RequestPlan:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
-        raise ConfigError(f"The request plan is not usable at {where!r}: {first['msg']}.") from error
+        raise ConfigError(f"`request_plan` cannot be used at {where!r}: {first['msg']}.") from error
 
 
 def compile_plan(plan: RequestPlan, url: str, method: str) -> BuildRequest:
-    """The function from arguments to a request.
+    """Return the function from arguments to a request, which raises `InvalidArguments`.
 
-    `url` is the template's: absolute, `{argument}` where a path argument goes, literals already percent-encoded
-    (`%24` stands for a bare `$`, which a template cannot hold). The function raises `InvalidArguments`.
+    `url` is the template's: absolute, with `{argument}` for path arguments and literals already percent-encoded
+    (`%24` means `$`, which a template cannot contain).
     """
     target, _, fixed_query = url.partition("#")[0].partition("?")
     fixed_query = fixed_query.replace("%24", "$")
@@ -99,8 +99,8 @@ def _known_arguments(plan: RequestPlan) -> set[str]:
 def _refuse_unknown(arguments: JsonObject, known: set[str]) -> None:
     unknown = min(arguments.keys() - known)
     raise InvalidArguments(
-        f"Argument {unknown!r} is not known to this tool.",
-        remedy=f"It takes: {', '.join(sorted(known))}." if known else "It takes no arguments.",
+        f"Argument {unknown!r} is not an argument of this tool.",
+        remedy=f"The tool takes: {', '.join(sorted(known))}." if known else "The tool takes no arguments.",
     )
 
 
@@ -108,7 +108,7 @@ def _refuse_unknown(arguments: JsonObject, known: set[str]) -> None:
 
 
 def _compile_target(target: str, plan: RequestPlan) -> Callable[[JsonObject], str]:
-    """Segments without placeholders are literals; the others are written and checked as a whole."""
+    """Return the function that writes the path. A segment with placeholders is checked as a whole."""
     by_argument = {p.argument: p for p in plan.parameters if p.location == "path"}
     segments: list[str | Callable[[JsonObject], str]] = []
     for segment in target.split("/"):
@@ -138,7 +138,7 @@ def _segment_writer(segment: str, by_argument: dict[str, ParameterPlan]) -> Call
             written = write_value(arguments.get(name))
             if not written:
                 raise InvalidArguments(
-                    f"Argument {name!r} is part of the URL path and may not be missing or empty.",
+                    f"Argument {name!r} must not be missing or empty because it is part of the URL path.",
                     remedy=f"Send {name!r}.",
                 )
             text += written + literal
@@ -192,14 +192,14 @@ def _query_encoder(plan: ParameterPlan) -> Encode:
 
 
 def _whole_query(plan: ParameterPlan, value: Json) -> str:
-    """OpenAPI 3.2's `in: querystring`: one value is the whole query."""
+    """Return the whole query from one value: `in: querystring` of OpenAPI 3.2."""
     if isinstance(value, dict) and media_kind(plan.content_type or "") != "json":
         return encode_form(value, {})
     return percent_encode(_content_text(plan, value), argument=plan.argument)
 
 
 def _content_text(plan: ParameterPlan, value: Json) -> str:
-    """A parameter with `content`: JSON unless the value is text and the media type is not JSON."""
+    """Write a parameter that has `content`: as a form, as JSON, or as text, by its media type."""
     kind = media_kind(plan.content_type or "")
     if kind == "form" and isinstance(value, dict):
         return encode_form(value, {})
@@ -225,7 +225,7 @@ def _cookie_writer(plan: ParameterPlan) -> _Expand:
             return percent_encode(text, argument=plan.argument)
         if _COOKIE_BREAKS.search(text):
             raise InvalidArguments(
-                f"Argument {plan.argument!r} is sent in a cookie and holds ';', a line break or a control character."
+                f"Argument {plan.argument!r} is sent in a cookie and contains ';', a line break or a control character."
             )
         return header_value(text, argument=plan.argument)
 

@@ -1,7 +1,7 @@
 """OpenAPI parameter styles: one value and its name as text, per RFC 6570 (pure).
 
-A style is a set of delimiters; `encode` decides per location whether text is percent-encoded. Nulls inside arrays
-and objects are left out, containers inside containers are compact JSON, except in `deepObject`, which nests.
+A style is a set of delimiters; `encode` decides for each location whether text is percent-encoded. Nulls inside arrays
+and objects are omitted. Containers inside containers are compact JSON, except in `deepObject`, which nests.
 OpenAPI 2.0's `tsv` is `tabDelimited` here; `ssv` and `pipes` are `spaceDelimited` and `pipeDelimited`.
 """
 
@@ -22,7 +22,7 @@ DELIMITERS = {"spaceDelimited": " ", "pipeDelimited": "|", "tabDelimited": "\t"}
 
 
 def expand_segment(style: str, name: str, value: Json, *, explode: bool, encode: Encode) -> str:
-    """A path parameter: `simple`, `label`, `matrix` or one of `DELIMITERS`, with its prefix."""
+    """Return a path parameter with its prefix: `simple`, `label`, `matrix` or one of `DELIMITERS`."""
     if style == "label":
         return "." + _joined(value, "." if explode else ",", explode=explode, encode=encode)
     if style == "matrix":
@@ -31,13 +31,13 @@ def expand_segment(style: str, name: str, value: Json, *, explode: bool, encode:
 
 
 def expand_simple(style: str, value: Json, *, explode: bool, encode: Encode) -> str:
-    """A header's or plain path segment's value: joined by commas, or by the style's own delimiter."""
+    """Return the value of a header or a plain path segment, joined by commas or by the style's delimiter."""
     delimiter = DELIMITERS.get(style)
     return _joined(value, encode(delimiter) if delimiter else ",", explode=explode, encode=encode)
 
 
 def expand_pairs(style: str, name: str, value: Json, *, explode: bool, encode: Encode) -> list[Pair]:
-    """Query, form and cookie values as encoded name-value pairs; an empty array or object gives none."""
+    """Return query, form and cookie values as encoded name-value pairs; none for an empty array or object."""
     if style == "deepObject":
         return list(_deep(encode(name), value, encode))
     if isinstance(value, dict):
@@ -75,7 +75,7 @@ def _matrix(name: str, value: Json, *, explode: bool, encode: Encode) -> str:
 
 
 def _deep(name: str, value: Json, encode: Encode) -> Iterator[Pair]:
-    """`name[key]=v`; scalars of an array repeat `name[]`, containers in an array are numbered."""
+    """Yield `name[key]=v`; scalars of an array repeat `name[]`, containers in an array are numbered."""
     if isinstance(value, dict):
         for key, member in value.items():
             yield from _deep(f"{name}{encode(f'[{key}]')}", member, encode)

@@ -1,15 +1,28 @@
-"""What stands within `{{ }}`: a path to an argument and filters (pure).
+"""Placeholders for arguments in templates: compiled once for each tool, rendered for each call (pure).
+
+    {{ name | filter | filter:value }}   any text or JSON value; the extended dialect, v1's WebSocket documents
+    ${name}                              an argument, where variable substitution did not replace it
+    {name}                               a part of a URL
+    UTCP_ARG_name_UTCP_ARG               tcp, udp, websocket
+    UTCP_ARG_name_UTCP_END               cli
+
+Rule 1. A text that consists of one `{{ }}` or `${ }` gives the typed value, in `json` and `query`.
+Rule 2. An absent argument omits what it alone makes up: the member, the item, the header. Within longer text, in a
+        URL, or under `required`, a missing argument is an error of the caller.
+Rule 3. A value is never scanned again: an argument that looks like a placeholder is plain text.
+
+Within `{{ }}` is a path to an argument, and filters:
 
     {{ name }}  {{ user.name }}  {{ rows[0].id }}  {{ units | default:metric }}  {{ ids | join:", " }}
 
-`uuid` and `now` (ISO 8601, UTC) are built in unless the tool declares such an input; within one rendering
-they do not change. Filters are applied from left to right:
+`uuid` and `now` (ISO 8601, UTC) are built in unless the tool declares such an input; within one rendering they do not
+change. Filters apply from left to right:
 
-    default:value    if the argument is absent or null; JSON where it parses, else text
+    default:value    if the argument is absent or null; JSON if it parses, else text
     required         an error if the argument is absent or null
     json             the value as JSON text
-    join:separator   a list as one text; a comma unless stated
-    urlencode        percent-encoded; nothing to do in a URL's path or query, which are encoded anyway
+    join:separator   a list as one text; the default separator is a comma
+    urlencode        percent-encoded; no effect in a URL's path or query, which are encoded anyway
 """
 
 from __future__ import annotations
@@ -41,7 +54,7 @@ _PATH = re.compile(r"[\w$@-]+(?:\.[\w$@-]+|\[\d{1,6}\])*")
 
 
 class Context(StrEnum):
-    """Where rendered text goes, and how it is therefore written."""
+    """Where rendered text goes, which decides how it is written."""
 
     URL_PATH = "url_path"
     QUERY = "query"
@@ -58,7 +71,7 @@ class _Omitted:
 
 
 OMITTED: Final = _Omitted()
-"""In place of a value: the argument is absent, so leave out whatever it would have made up."""
+"""In place of a value: the argument is absent, so omit what consists of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +88,7 @@ _Filter: TypeAlias = Callable[[Any, Run, str], Any]
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A path into the arguments, and filters; `typed` if, standing alone, it keeps the value's type."""
+    """A path into the arguments, and filters; `typed` if it keeps the value's type where it is the whole text."""
 
     name: str
     path: tuple[str | int, ...]
@@ -84,7 +97,7 @@ class Expression:
     typed: bool = True
 
     def evaluate(self, run: Run) -> Any:
-        """The value, `OMITTED` if the argument is absent.
+        """Return the value, or `OMITTED` if the argument is absent.
 
         :raises InvalidArguments: a filter refuses the value.
         """
@@ -97,13 +110,13 @@ class Expression:
 def parse_expression(text: str, inputs: frozenset[str] | None) -> Expression:
     """Read the inside of `{{ }}`; `inputs` are the tool's declared arguments, if known.
 
-    :raises ConfigError: it is no path, or a filter is unknown or lacks its value.
+    :raises ConfigError: the text does not start with a path, or a filter is unknown or lacks its value.
     """
     path, *filters = (part.strip() for part in _split(text))
     if not _PATH.fullmatch(path):
         raise ConfigError(
-            f"The template expression {{{{{text.strip()[:60]}}}}} names no argument.",
-            remedy="Write {{ name }}, {{ name.member }} or {{ name[0] }}, then filters.",
+            f"The template expression {{{{{text.strip()[:60]}}}}} does not name an argument.",
+            remedy="Write {{ name }}, {{ name.member }} or {{ name[0] }}, and then filters.",
         )
     declared = inputs or frozenset[str]()
     steps = (path,) if path in declared else tuple(_steps(path))
@@ -116,7 +129,7 @@ def parse_expression(text: str, inputs: frozenset[str] | None) -> Expression:
 
 
 def _split(text: str) -> Iterator[str]:
-    """At every `|` that stands outside double quotes."""
+    """Split at every `|` outside double quotes."""
     start, quoted = 0, False
     for position, character in enumerate(text):
         if character == '"' and text[position - 1 : position] != "\\":
@@ -160,7 +173,8 @@ def _read_filter(text: str) -> _Filter:
     make = _FILTERS.get(name.strip())
     if make is None:
         raise ConfigError(
-            f"The template filter {name.strip()[:40]!r} is unknown.", remedy=f"Filters: {', '.join(sorted(_FILTERS))}."
+            f"The template filter {name.strip()[:40]!r} is unknown.",
+            remedy=f"Use one of: {', '.join(sorted(_FILTERS))}.",
         )
     return make(value.strip() if colon else None)
 
@@ -222,7 +236,7 @@ _WITHOUT_NULL = frozenset({Context.HEADER, Context.ARGV})
 
 
 class Syntax(Flag):
-    """Which placeholders a template may hold."""
+    """Which placeholders a template may contain."""
 
     MUSTACHE = auto()
     """`{{ name }}`"""
@@ -249,7 +263,7 @@ _Render: TypeAlias = Callable[[Run], Any]
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A compiled template; `names` are the arguments that it mentions, built-in names left out."""
+    """A compiled template; `names` are the arguments that it mentions, without built-in names."""
 
     names: frozenset[str]
     _render: _Render
@@ -257,11 +271,11 @@ class Template:
     def render(self, arguments: Mapping[str, Any], *, context: Context) -> Any:
         """Put the arguments in their places.
 
-        `json` and `query` keep the template's shape and the values' types; the others write texts. `argv`
-        makes a list of items one flat list, in which an argument that is a list becomes several. Answers
-        `OMITTED` if the template is one placeholder whose argument is absent.
+        `json` and `query` keep the template's shape and the values' types; the other contexts write text. `argv`
+        returns one flat list, in which an argument that is a list becomes several items. Returns `OMITTED` if the
+        template is one placeholder whose argument is absent.
 
-        :raises InvalidArguments: an argument is missing or cannot stand in its place; its name is in the message.
+        :raises InvalidArguments: an argument is missing or does not fit its place; the message names it.
         """
         return self._render(Run(arguments, context))
 
@@ -269,8 +283,8 @@ class Template:
 def compile_template(value: Any, *, syntaxes: Syntax, inputs: frozenset[str] | None = None) -> Template:
     """Compile a text, or the texts within a JSON value (never its keys).
 
-    `inputs` are the tool's declared arguments, if known: they hide built-in names, and `${name}` is a
-    placeholder only for one of them.
+    `inputs` are the tool's declared arguments, if known: they hide built-in names, and `${name}` is a placeholder
+    only if it is one of them.
 
     :raises ConfigError: an expression cannot be read, a filter is unknown, or the value is nested too deeply.
     """
@@ -288,7 +302,9 @@ class _TemplateCompiler:
 
     def compile(self, value: Any, depth: int) -> _Render:
         if depth > _MAX_DEPTH:
-            raise ConfigError("A template is nested too deeply.")
+            raise ConfigError(
+                f"A template is nested more than {_MAX_DEPTH} levels deep.", remedy="Make the template flatter."
+            )
         if isinstance(value, str):
             return self._compile_text(value)
         if is_object(value):
@@ -334,7 +350,7 @@ class _TemplateCompiler:
 
 
 def _closing(text: str, start: int) -> int | None:
-    """Where the `}}` of a `{{` stands; braces within a default, as in `{{ x | default:{} }}`, are paired."""
+    """Return where the `}}` of a `{{` is; braces in a default are paired, as in `{{ x | default:{} }}`."""
     end = text.find("}}", start)
     if end < 0:
         return None
@@ -419,5 +435,6 @@ def _list(items: list[_Render]) -> _Render:
 
 def _missing(expression: Expression) -> InvalidArguments:
     return InvalidArguments(
-        f"Argument {expression.name!r} is missing.", remedy=f"The tool's call needs it: send {expression.name!r}."
+        f"Argument {expression.name!r} is missing.",
+        remedy=f"Send {expression.name!r}: the tool's call template uses it.",
     )

@@ -1,7 +1,7 @@
 """The request plan as data: how a tool's arguments become one HTTP request (OpenAPI's placement rules).
 
 A plan is plain JSON inside a tool's call template under `request_plan`, so that a converted manual can be written to
-a file and read back. Its texts are literal: `$` in a name is a dollar sign, never a variable.
+a file and read back. Its texts are literal: `$` in a name is a dollar sign, not a variable.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ class _PlanModel(BaseModel):
 
 
 class ParameterPlan(_PlanModel):
-    """One parameter. `argument` is its key in the call's arguments, `name` its name on the wire."""
+    """One parameter. `argument` is its key in the call's arguments, `name` its name in the request."""
 
     argument: str
     name: str
     location: Literal["path", "query", "header", "cookie", "querystring"] = Field(alias="in")
     style: str = "simple"
-    """`simple`, `label`, `matrix`, `form`, `deepObject`, `cookie` or a key of `styles.DELIMITERS`."""
+    """`simple`, `label`, `matrix`, `form`, `deepObject`, `cookie` or a key of `openapi_styles.DELIMITERS`."""
     explode: bool = False
     allow_reserved: bool = False
     content_type: str | None = None
-    """Set for parameters with `content`: the value is written in this media type, style is not used."""
+    """Set for parameters with `content`: the value is written in this media type, and `style` is ignored."""
     required: bool = False
 
 
 class PropertyPlan(_PlanModel):
-    """How one property of a form or multipart body is written; no style means by its media type."""
+    """How one property of a form or multipart body is written; without a style, its media type decides."""
 
     style: str | None = None
     explode: bool = True
     allow_reserved: bool = False
     content_type: str | None = None
     binary: bool = False
-    """A file: the argument is base64, or `{content, filename, media_type}`."""
+    """The property is a file: the argument is base64, or `{content, filename, media_type}`."""
 
 
 class BodyPlan(_PlanModel):
-    """The request body. `members` are arguments that are its properties; without them `argument` holds it whole."""
+    """The request body. `members` are arguments that are its properties; without them, `argument` is the whole body."""
 
     media_type: str
     argument: str = "body"
     members: tuple[str, ...] | None = None
     required: bool = False
     empty_object: bool = False
-    """A required whole body that was not given is sent as `{}`."""
+    """A required whole body that is missing is sent as `{}`."""
     binary: bool = False
     """The whole body is bytes: the argument is base64."""
     encoding: dict[str, PropertyPlan] = {}
@@ -62,8 +62,8 @@ class BodyPlan(_PlanModel):
 class RequestPlan(_PlanModel):
     """Every parameter and the body.
 
-    `defaults` stand in for arguments that were not given, `headers` are sent with every request unless a parameter
-    of the same name is given.
+    `defaults` are used for missing arguments. `headers` are sent with each request unless a parameter of the same name
+    is given.
     """
 
     parameters: tuple[ParameterPlan, ...] = ()

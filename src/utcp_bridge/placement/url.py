@@ -1,8 +1,8 @@
-"""A URL with `{name}` and `{{expression}}` in it, compiled: each placeholder is encoded for where it stands (pure).
+"""URL templates: each placeholder is encoded for the part of the URL that it is in (pure).
 
-`{name}`, `${name}` (a variable that stands for an argument) and `{{expression}}` may stand anywhere after
-the scheme. In the path a value is one segment, `/` included; in the query it is text; in the host only characters
-of a host name are let through, because anything else would move the boundary between host and path.
+`{name}`, `${name}` and `{{expression}}` may be anywhere after the scheme. In the path, a value is one segment, with `/`
+encoded; in the query, it is text; in the host, it may contain only characters of a host name, because any other
+character would move the boundary between host and path.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _KEPT_IN_QUERY = _KEPT_IN_PATH + "?"
 
 @dataclass(frozen=True, slots=True)
 class UrlPlan:
-    """`build` is the hot path: one join for a URL with placeholders, none for one without."""
+    """A compiled URL; `build` runs for each call."""
 
     pieces: tuple[_Piece, ...] = field(repr=False)
     used: frozenset[str]
-    """Arguments that the URL takes."""
+    """Arguments that the URL contains."""
     has_query: bool
 
     def build(self, arguments: JsonObject, query: str = "") -> str:
-        """The URL, completely encoded, with `query` (already encoded) joined on.
+        """Return the URL, completely encoded, with `query` (already encoded) appended.
 
         :raises InvalidArguments: an argument is missing or does not fit its place.
         """
@@ -54,13 +54,13 @@ class UrlPlan:
 
 
 def compile_url(url: str) -> UrlPlan:
-    """Compile a URL template; a fragment is dropped, since no server ever sees one.
+    """Compile a URL template. A fragment is dropped, because it is never sent.
 
-    :raises ConfigError: it is no absolute URL, or an expression in it cannot be used.
+    :raises ConfigError: the URL is not absolute, or an expression in it cannot be used.
     """
     scheme = _SCHEME.match(url)
     if scheme is None:
-        raise ConfigError("A `url` is not absolute.", remedy="Write http(s)://host[:port]/path.")
+        raise ConfigError("`url` must be an absolute URL.", remedy="Write http(s)://host[:port]/path.")
     compiler = _UrlCompiler(scheme[0])
     position = scheme.end()
     for found in _PLACEHOLDER.finditer(url, position):
@@ -72,7 +72,7 @@ def compile_url(url: str) -> UrlPlan:
 
 
 class _UrlCompiler:
-    """Walks through host, path and query, knowing at each placeholder where it stands."""
+    """Collects the pieces of a URL and follows which part they are in: host, path, query or fragment."""
 
     def __init__(self, scheme: str) -> None:
         self._pieces: list[_Piece] = [scheme.lower()]
@@ -110,12 +110,12 @@ class _UrlCompiler:
 
     def finish(self) -> UrlPlan:
         if self._host_is_empty:
-            raise ConfigError("A `url` has no host.", remedy="Write http(s)://host[:port]/path.")
+            raise ConfigError("`url` must have a host.", remedy="Write http(s)://host[:port]/path.")
         return UrlPlan(tuple(_merged(self._pieces)), frozenset(self._used), self._has_query)
 
 
 def _split(text: str, where: str) -> Iterator[tuple[str, str]]:
-    """Parts of a literal with the character that opens each one's place; the first goes on where we are."""
+    """Yield parts of a literal, each with the character that opens its part of the URL; empty for the first."""
     opening = {"host": "/?#", "path": "?#", "query": "#", "fragment": ""}
     start = ""
     while True:
@@ -141,11 +141,11 @@ def _encode_host(text: str) -> str:
     try:
         return text if text.isascii() else text.encode("idna").decode("ascii")
     except UnicodeError as error:
-        raise ConfigError("The host of a `url` is not a valid name.") from error
+        raise ConfigError("The host in `url` must be a valid host name.") from error
 
 
 def _merged(pieces: list[_Piece]) -> Iterator[_Piece]:
-    """Neighbouring literals as one."""
+    """Join neighbouring literals."""
     literal = ""
     for piece in pieces:
         if isinstance(piece, str):
@@ -177,7 +177,7 @@ def _path_part(value: Any, name: str) -> str:
 
 def _query_part(value: Any, name: str) -> str:
     if value is None:
-        raise InvalidArguments(f"Argument {name!r} is part of the URL and is missing.", remedy=f"Send {name!r}.")
+        raise InvalidArguments(f"Argument {name!r} is missing. It is part of the URL.", remedy=f"Send {name!r}.")
     return percent_encode(format_scalar(value), argument=name)
 
 
@@ -185,7 +185,7 @@ def _host_part(value: Any, name: str) -> str:
     text = "" if value is None else format_scalar(value)
     if not _HOST_VALUE.fullmatch(text):
         raise InvalidArguments(
-            f"Argument {name!r} is part of the URL's host and holds something that is no part of a host name.",
+            f"Argument {name!r} is part of the URL's host and must be a part of a host name.",
             remedy="Send letters, digits, dots and hyphens only.",
         )
     return text

@@ -1,12 +1,12 @@
-"""http: one request, one answer; the manual is a UTCP manual or an OpenAPI description at a URL.
+"""http: one request, one response; the manual is a UTCP manual or an OpenAPI description at a URL.
 
     v1  {"call_template_type": "http", "url": "https://api.example.com/items/{id}", "http_method": "POST",
          "body_field": "item", "header_fields": ["X-Request-Id"],
          "auth": {"auth_type": "api_key", "api_key": "${KEY}", "var_name": "X-Api-Key"}}
     v0  the same with "provider_type": "http"
 
-`{id}` comes from the arguments, then `header_fields` and `body_field` take theirs, and the rest is the
-query. Limits: one answer of at most `max_reply_bytes`, redirects within the origin only, no cookies kept.
+`{id}`, `header_fields` and `body_field` take their arguments, and the other arguments are the query. Limits: a response
+of at most `max_reply_bytes`, redirects within the origin only, cookies are not kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from utcp_bridge.transport import Target, Transport
 
 __all__ = ["TRANSPORT", "HttpTemplate", "HttpTransport"]
 
-_TELLING_HEADERS = (
+_INFORMATIVE_HEADERS = (
     "Content-Type",
     "Content-Length",
     "ETag",
@@ -35,11 +35,11 @@ _TELLING_HEADERS = (
     "Location",
     "Retry-After",
 )
-"""What a HEAD or OPTIONS request is sent for."""
+"""Headers that a HEAD or OPTIONS request asks for."""
 
 
 class HttpTemplate(HttpFamilyTemplate):
-    """The shared fields; the body is by default the argument named `body`."""
+    """The shared fields; by default, the body is the argument `body`."""
 
     body_field: str | None = "body"
 
@@ -53,19 +53,16 @@ class HttpTransport(Transport[HttpTemplate]):
 
     @classmethod
     def endpoint(cls, template: HttpTemplate) -> str | None:
-        """The template's URL, placeholders included."""
+        """Return the template's URL, with its placeholders."""
         return template.url
 
     @classmethod
     def annotations(cls, template: HttpTemplate) -> Mapping[str, Any]:
-        """Hints by the method."""
+        """Return the hints that follow from the method."""
         return verb_annotations(template.http_method)
 
     async def discover(self, target: Target[HttpTemplate]) -> Document:
-        """Fetch the document as bytes; whoever registers it parses it.
-
-        :raises ManualError: a web page, an empty answer or something else that is no document.
-        """
+        """Fetch the document as bytes."""
         return await fetch_manual(
             self.services.http.session(target.source),
             target.template.discovery_request(),
@@ -75,7 +72,7 @@ class HttpTransport(Transport[HttpTemplate]):
         )
 
     async def call(self, target: Target[HttpTemplate], call: Call, emit: Emit) -> Result:
-        """Send one request; the value is the answer's body by its media type."""
+        """Send one request; the value is the body, decoded by its media type."""
         del emit
         template = target.template
         reply = await self.services.http.session(target.source).request(
@@ -86,11 +83,11 @@ class HttpTransport(Transport[HttpTemplate]):
         reply.raise_for_status()
         value = reply.value()
         if value is None and template.http_method in {"HEAD", "OPTIONS"}:
-            value = _telling_headers(reply)
+            value = _informative_headers(reply)
         return Result(value, meta=_meta(reply))
 
     async def explain(self, target: Target[HttpTemplate], call: Call) -> NativeRequest:
-        """The request."""
+        """Return the request."""
         parts = target.template.build_request(call.arguments)
         return await self.services.http.session(target.source).preview(parts, credentials=target.credentials)
 
@@ -105,6 +102,6 @@ def _meta(reply: Reply) -> dict[str, Any]:
     return meta
 
 
-def _telling_headers(reply: Reply) -> dict[str, Any]:
-    headers = {name.lower(): reply.headers[name] for name in _TELLING_HEADERS if name in reply.headers}
+def _informative_headers(reply: Reply) -> dict[str, Any]:
+    headers = {name.lower(): reply.headers[name] for name in _INFORMATIVE_HEADERS if name in reply.headers}
     return {"status": reply.status, "headers": headers}

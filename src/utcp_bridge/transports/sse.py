@@ -1,12 +1,12 @@
-"""sse: server-sent events; each event's data is a partial result, and the list of them the final one.
+"""sse: server-sent events; each event's data is a partial result, and the list of all events is the result.
 
     v1  {"call_template_type": "sse", "url": "https://api.example.com/events/{channel}", "event_type": "update",
          "reconnect": true, "retry_timeout": 3000}
     v0  the same with "provider_type": "sse"
 
-A GET, or a POST when the call has a body. A connection that breaks is taken up again with `Last-Event-ID`,
-after the server's `retry` or `retry_timeout` milliseconds, unless the call has a body; an orderly end ends
-the call. Limits: `max_stream_events`, `max_reply_bytes`, `idle_timeout` without an event, `stream_timeout`.
+The request is a GET, or a POST if the call has a body. If the connection breaks and the call has no body, the transport
+reconnects with `Last-Event-ID` after the server's `retry` or `retry_timeout` milliseconds. An orderly end ends the
+call. Limits: `max_stream_events`, `max_reply_bytes`, `idle_timeout` without an event, `stream_timeout`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["TRANSPORT", "SseTemplate", "SseTransport"]
 
-_MOST_RECONNECTIONS = 10
+_MAX_RECONNECTIONS = 10
 
 
 class SseTemplate(HttpFamilyTemplate):
-    """The HTTP family's fields and the stream's own; `retry_timeout` is in milliseconds, as in UTCP."""
+    """The HTTP fields and those of the stream; `retry_timeout` is in milliseconds, as in UTCP."""
 
     event_type: str | None = None
     reconnect: bool = True
@@ -46,7 +46,7 @@ class SseTemplate(HttpFamilyTemplate):
 
 
 class SseTransport(Transport[SseTemplate]):
-    """Calls that answer with an event stream."""
+    """Calls that return an event stream."""
 
     kinds: ClassVar[tuple[str, ...]] = ("sse",)
     template = SseTemplate
@@ -55,16 +55,16 @@ class SseTransport(Transport[SseTemplate]):
 
     @classmethod
     def endpoint(cls, template: SseTemplate) -> str | None:
-        """The template's URL, placeholders included."""
+        """Return the template's URL, with its placeholders."""
         return template.url
 
     @classmethod
     def annotations(cls, template: SseTemplate) -> Mapping[str, Any]:
-        """Hints by the method; a call with a body is a POST and promises nothing."""
+        """Return the hints that follow from the method; none for a call with a body, which is a POST."""
         return verb_annotations("POST" if template.body_field or template.body_template else template.http_method)
 
     async def discover(self, target: Target[SseTemplate]) -> Document:
-        """Fetch the manual by a plain GET of the URL."""
+        """Fetch the manual from the URL."""
         return await fetch_manual(
             self.services.http.session(target.source),
             target.template.discovery_request(),
@@ -74,13 +74,13 @@ class SseTransport(Transport[SseTemplate]):
         )
 
     async def call(self, target: Target[SseTemplate], call: Call, emit: Emit) -> Result:
-        """Read events until the stream ends, a limit is reached or the caller leaves."""
+        """Read events until the stream ends, a limit is reached or the caller cancels."""
         template, settings = target.template, self.services.settings
         parts = _as_stream_request(template.build_request(call.arguments))
         events = EventSplitter(settings.max_reply_bytes, bare_url(parts.url), event_type=template.event_type)
         collector = Collector(settings, emit)
         session = self.services.http.session(target.source)
-        tries = _MOST_RECONNECTIONS if template.reconnect and parts.body is None else 0
+        tries = _MAX_RECONNECTIONS if template.reconnect and parts.body is None else 0
         while True:
             before = events.last_event_id
             try:
@@ -89,12 +89,12 @@ class SseTransport(Transport[SseTemplate]):
             except (ConnectionLost, Unreachable):
                 if tries == 0 or not collector.values:
                     raise
-                tries = _MOST_RECONNECTIONS if events.last_event_id != before else tries - 1
+                tries = _MAX_RECONNECTIONS if events.last_event_id != before else tries - 1
             await anyio.sleep(template.retry_timeout / 1000 if events.retry is None else events.retry)
             events.new_connection()
 
     async def explain(self, target: Target[SseTemplate], call: Call) -> NativeRequest:
-        """The request that opens the stream."""
+        """Return the request that opens the stream."""
         parts = _as_stream_request(target.template.build_request(call.arguments))
         return await self.services.http.session(target.source).preview(parts, credentials=target.credentials)
 
@@ -113,7 +113,9 @@ class SseTransport(Transport[SseTemplate]):
                 reply.raise_for_status()
                 if stream.status == 204:
                     return
-                raise MalformedReply(f"{bare_url(parts.url)} answered {media_type or 'no type'}, not an event stream.")
+                raise MalformedReply(
+                    f"{bare_url(parts.url)} returned {media_type or 'an untyped body'} instead of an event stream."
+                )
             await collector.consume(aiter(stream), events)
 
 

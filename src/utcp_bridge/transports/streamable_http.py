@@ -1,13 +1,14 @@
-"""streamable_http: one request whose answer comes in pieces; each is a partial result as it arrives.
+"""streamable_http: one request whose response comes in pieces; each piece is a partial result when it arrives.
 
     v1  {"call_template_type": "streamable_http", "url": "https://api.example.com/download/{file_id}",
          "chunk_size": 4096}
     v0  {"provider_type": "http_stream", "url": "https://api.example.com/stream", "http_method": "POST",
          "content_type": "application/x-ndjson", "timeout": 60000}
 
-JSON lines, JSON text sequences and JSON values in a row come one by one, text as it arrives, other types
+JSON lines, JSON text sequences and consecutive JSON values are reported one by one, text as it arrives, and other types
 in chunks of `chunk_size` bytes. `wire: "path"` posts the arguments as JSON to `url/<tool>`, as servers of
-the Go and Rust libraries expect. Limits: as for sse; an endless stream ends at the first of them.
+the Go and Rust libraries expect. The limits are those of sse; an endless stream ends at
+the first limit.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ __all__ = ["TRANSPORT", "StreamableHttpTemplate", "StreamableHttpTransport"]
 
 
 class StreamableHttpTemplate(HttpFamilyTemplate):
-    """The HTTP family's fields and the stream's own."""
+    """The HTTP fields and those of the stream."""
 
     content_type: str = "application/octet-stream"
     chunk_size: int = Field(default=4096, ge=1, le=1 << 20)
@@ -41,7 +42,7 @@ class StreamableHttpTemplate(HttpFamilyTemplate):
 
 
 class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
-    """Calls that answer with chunks."""
+    """Calls that return chunks."""
 
     kinds: ClassVar[tuple[str, ...]] = ("streamable_http", "http_stream", "http_ndjson", "http_octet_stream")
     template = StreamableHttpTemplate
@@ -50,16 +51,16 @@ class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
 
     @classmethod
     def endpoint(cls, template: StreamableHttpTemplate) -> str | None:
-        """The template's URL, placeholders included."""
+        """Return the template's URL, with its placeholders."""
         return template.url
 
     @classmethod
     def annotations(cls, template: StreamableHttpTemplate) -> Mapping[str, Any]:
-        """Hints by the method."""
+        """Return the hints that follow from the method."""
         return verb_annotations("POST" if template.wire == "path" else template.http_method)
 
     async def discover(self, target: Target[StreamableHttpTemplate]) -> Document:
-        """Fetch the manual by the template's method."""
+        """Fetch the manual with the template's method."""
         return await fetch_manual(
             self.services.http.session(target.source),
             target.template.discovery_request(),
@@ -69,7 +70,7 @@ class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
         )
 
     async def call(self, target: Target[StreamableHttpTemplate], call: Call, emit: Emit) -> Result:
-        """Read pieces until the stream ends, a limit is reached or the caller leaves."""
+        """Read pieces until the stream ends, a limit is reached or the caller cancels."""
         template, settings = target.template, self.services.settings
         parts = _request(template, call)
         collector = Collector(settings, emit)
@@ -88,7 +89,7 @@ class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
         return result
 
     async def explain(self, target: Target[StreamableHttpTemplate], call: Call) -> NativeRequest:
-        """The request."""
+        """Return the request."""
         parts = _request(target.template, call)
         return await self.services.http.session(target.source).preview(parts, credentials=target.credentials)
 
@@ -101,7 +102,7 @@ def _request(template: StreamableHttpTemplate, call: Call) -> RequestParts:
 
 
 def _by_path(template: StreamableHttpTemplate, call: Call) -> RequestParts:
-    """The form of the Go and Rust libraries: `POST url/<tool>` with the arguments as a JSON object."""
+    """Return `POST url/<tool>` with the arguments as a JSON object, the form of the Go and Rust libraries."""
     base = template.build_request({})
     url = f"{base.url.rstrip('/')}/{encode_path_segment(call.tool.name, argument='tool')}"
     headers = [pair for pair in base.headers if pair[0].lower() != "content-type"]

@@ -179,7 +179,7 @@ async def test_documents_of_ones_own_take_the_variables_they_declare() -> None:
     types = {"n": "Int!", "other": "Int"}
     with pytest.raises(Rejected, match="errors"):
         await _run(call, operation_type="mutation", variable_types=types)
-    for query, words in (("query {", "no GraphQL document"), ("fragment f on City { name }", "no operation")):
+    for query, words in (("query {", "must be a GraphQL document"), ("fragment f on City { name }", "no operation")):
         with pytest.raises(ConfigError, match=words):
             await _run(call, query=query)
 
@@ -196,7 +196,7 @@ async def test_an_answer_that_is_no_graphql_is_malformed_or_rejected() -> None:
     async def call(transport: GraphQlTransport, target: Any) -> Any:
         return await transport.call(target, make_call({}), discard)
 
-    with pytest.raises(MalformedReply, match="no GraphQL response"):
+    with pytest.raises(MalformedReply, match="not a GraphQL response"):
         await _run(call, "/items", query="{ clash }")
     with pytest.raises(Rejected, match="503"):
         await _run(call, "/status/503", query="{ clash }")

@@ -155,7 +155,7 @@ async def test_close_codes_are_told_and_streams_are_cut_at_their_limit() -> None
     async with WebSocketService() as service:
         with pytest.raises(ConnectionLost, match="4000 as asked"):
             await _call(service, "/ws", {"close": 4000})
-        with pytest.raises(ConnectionLost, match="before it had answered"):
+        with pytest.raises(ConnectionLost, match="before it sent a reply"):
             await _call(service, "/ws", {"close": 1000})
         with pytest.raises(ConnectionLost, match=r"nothing for 0\.05 seconds"):
             await _call(service, "/ws", {"slow": True}, settings=BridgeSettings(idle_timeout=0.05))

@@ -1,4 +1,9 @@
-"""GraphQL operations: what a document asks for, and what a response comes to (pure)."""
+"""GraphQL operations, their responses, and subscriptions over a WebSocket (no I/O).
+
+Subscriptions use the `graphql-transport-ws` protocol or the older `graphql-ws`. Both open with `connection_init`,
+subscribe one operation under an id, and end with `complete`. Sources: PROTOCOL.md of graphql-ws and of
+subscriptions-transport-ws.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +34,14 @@ OperationType: TypeAlias = Literal["query", "mutation", "subscription"]
 
 @dataclass(frozen=True, slots=True)
 class GraphQlOperation:
-    """A document, the variables it declares (None: those of the call), and the type of the operation to run."""
+    """A document, the variables it declares (None: those of the call), and the type of its operation."""
 
     document: str
     variables: frozenset[str] | None
     type: OperationType
 
     def body(self, arguments: JsonObject, name: str | None) -> JsonObject:
-        """The GraphQL request; arguments that the document does not declare are left out."""
+        """Return the GraphQL request, without arguments that the document does not declare."""
         declared = self.variables
         given = arguments if declared is None else {key: arguments[key] for key in arguments if key in declared}
         body: JsonObject = {"query": self.document, "variables": given}
@@ -44,19 +49,19 @@ class GraphQlOperation:
 
 
 def read_operation(document: str, name: str | None) -> GraphQlOperation:
-    """The operation of a document that is to run: the one of that name, else the first.
+    """Return the operation of this name in a document, else its first operation.
 
-    :raises ConfigError: it is no GraphQL document, or holds no operation.
+    :raises ConfigError: the text is not a GraphQL document, or has no operation.
     """
     import graphql
 
     try:
         parsed = graphql.parse(document)
     except graphql.GraphQLError as error:
-        raise ConfigError(f"`query` is no GraphQL document: {error.message}") from None
+        raise ConfigError(f"`query` must be a GraphQL document: {error.message}") from None
     found = [one for one in parsed.definitions if isinstance(one, graphql.OperationDefinitionNode)]
     if not found:
-        raise ConfigError("`query` holds no operation.", remedy="Write a query, a mutation or a subscription.")
+        raise ConfigError("`query` must contain an operation.", remedy="Write a query, a mutation or a subscription.")
     named = [one for one in found if one.name is not None and one.name.value == name]
     variables = (variable.variable.name.value for one in found for variable in one.variable_definitions or ())
     return GraphQlOperation(document, frozenset(variables), (named or found)[0].operation.value)
@@ -65,7 +70,7 @@ def read_operation(document: str, name: str | None) -> GraphQlOperation:
 def field_operation(
     kind: OperationType, field: str, types: Mapping[str, str], arguments: JsonObject
 ) -> GraphQlOperation:
-    """UTCP's own form for templates without a document: one field with the arguments of the call."""
+    """Return the operation for a template without a document, as UTCP says: one field with the call's arguments."""
     variables = ", ".join(f"${name}: {types.get(name, 'String')}" for name in arguments)
     given = ", ".join(f"{name}: ${name}" for name in arguments)
     head = f"{kind}({variables})" if variables else kind
@@ -73,22 +78,24 @@ def field_operation(
 
 
 def response_value(response: JsonObject, field: str | None, where: str, *, alone: bool = True) -> Any:
-    """The value of a GraphQL response: `field` of its data, or all of it; with errors beside it, both.
+    """Return `field` of a response's data, or all of the data; with errors, an object of both.
 
-    :raises Rejected: there are errors and nothing else, and the response stands `alone`, with no good one before it.
+    `alone` says that no response with data came before, in a subscription.
+
+    :raises Rejected: there are only errors, and the response is `alone`.
     """
     data, errors = response.get("data"), response.get("errors")
     value = data.get(field) if is_object(data) and field is not None else data
     if not errors:
         return value
     if value is None and alone:
-        raise Rejected(f"{where} answered with errors.", status="graphql", detail=errors)
+        raise Rejected(f"{where} returned GraphQL errors.", status="graphql", detail=errors)
     return {"data": value, "errors": errors}
 
 
 Subprotocol: TypeAlias = Literal["graphql-transport-ws", "graphql-ws"]
 SUBPROTOCOLS: tuple[Subprotocol, ...] = ("graphql-transport-ws", "graphql-ws")
-"""In the order in which they are offered; a server picks the first that it knows."""
+"""In the order in which they are offered; a server picks the first one that it supports."""
 
 _ID = "1"
 _VERBS: dict[Subprotocol, tuple[str, str]] = {
@@ -99,7 +106,7 @@ _VERBS: dict[Subprotocol, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What a message of the server comes to: messages to send back, results (`{"data", "errors"}`), the end."""
+    """What a message of the server leads to: messages to send back, results (`{"data", "errors"}`), the end."""
 
     reply: tuple[str, ...] = ()
     results: tuple[JsonObject, ...] = ()
@@ -118,23 +125,23 @@ class Subscription:
     _acknowledged: bool = False
 
     def opening(self) -> str:
-        """The first message."""
+        """Return the first message."""
         return _message("connection_init", payload=self.parameters)
 
     def stop(self) -> str:
-        """Tells the server that nobody listens any longer."""
+        """Return the message that ends the subscription."""
         return _message(_VERBS[self.protocol][1], identifier=_ID)
 
     def receive(self, text: str | bytes) -> Received:
-        """The next message of the server.
+        """Read the next message of the server.
 
-        :raises MalformedReply: it is no message of the protocol.
+        :raises MalformedReply: it is not a message of the protocol.
         :raises Rejected: the server refused the connection or the operation.
         """
         message = parse_json(text, self.where)
         kind = message.get("type") if is_object(message) else None
         if not is_object(message) or not isinstance(kind, str):
-            raise MalformedReply(f"{self.where} sent a message that is none of {self.protocol}.")
+            raise MalformedReply(f"{self.where} sent a message that does not follow {self.protocol}.")
         if kind == "connection_ack" and not self._acknowledged:
             self._acknowledged = True
             return Received(reply=(_message(_VERBS[self.protocol][0], identifier=_ID, payload=self.body),))

@@ -1,8 +1,8 @@
-"""GraphQL schemas as tools: one document, one input schema for each root field (pure; graphql-core is imported on use).
+"""GraphQL schemas as tools: one document and one input schema for each root field (pure; imports graphql-core late).
 
-A generated selection holds scalar and enumeration leaves, and objects down to a depth; fields with required arguments
-are left out, unions and interfaces get inline fragments, and nothing is selected twice on one path. Where fragments
-would ask for one name in two types, which GraphQL forbids, the selection does without them.
+A generated selection has scalar and enumeration leaves, and objects down to a depth. Fields with required arguments are
+omitted, unions and interfaces get inline fragments, and no type is selected twice on one path. If fragments would
+select one name with two types, which GraphQL forbids, the selection has no fragments.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ROOTS = ("query", "mutation", "subscription")
 
 @dataclass(frozen=True, slots=True)
 class SelectionBounds:
-    """Bounds of a generated selection, and selections that the operator wrote, by field: `{ name owner { name } }`."""
+    """Bounds of generated selections, and the operator's own selections by field: `{ name owner { name } }`."""
 
     depth: int = 2
     fields: int = 200
@@ -37,10 +37,10 @@ class SelectionBounds:
 def root_tools(
     schema: Any, *, operation_type: str | None, field: str | None, bounds: SelectionBounds
 ) -> tuple[list[JsonObject], list[Fault]]:
-    """Normalised tool objects of the root fields of a `graphql.GraphQLSchema`, and what was wrong with selections.
+    """Return tool objects for the root fields of a `graphql.GraphQLSchema`, and faults of selections.
 
-    `operation_type` and `field` keep one root or one field; a name that several roots have gets its root as a suffix.
-    A selection of the operator's that the schema does not allow gives way to the generated one.
+    `operation_type` and `field` keep one root or one field. A name that several roots have gets its root as a suffix.
+    If the schema does not allow a selection of the operator, the generated selection replaces it.
     """
     taken: set[str] = set()
     tools: list[JsonObject] = []
@@ -61,7 +61,7 @@ def root_tools(
 
 
 def type_schema(kind: Any, definitions: JsonObject) -> JsonObject:
-    """The JSON Schema of a GraphQL input type; input objects go into `definitions`."""
+    """Return the JSON Schema of a GraphQL input type; input objects go into `definitions`."""
     graphql = _library()
     if graphql.is_non_null_type(kind):
         return type_schema(kind.of_type, definitions)
@@ -78,7 +78,7 @@ def type_schema(kind: Any, definitions: JsonObject) -> JsonObject:
 
 
 def _library() -> Any:
-    """graphql-core, typed Any: its own types say little of schemas that are not known beforehand."""
+    """Return graphql-core as Any: its types do not help with schemas that are read at run time."""
     import graphql
 
     return graphql
@@ -116,7 +116,9 @@ def _document(
         problem = _problem(schema, document)
         if problem is None:
             return document, None
-        fault = Fault(f"selection of {name!r}", problem, "The generated selection is used; mend it in `selections`.")
+        fault = Fault(
+            f"selection of {name!r}", problem, "The generated selection is used instead. Correct it in `selections`."
+        )
     for fragments in (True, False):
         selector = _Selector(schema, bounds, fragments=fragments)
         document = f"{head} {{ {call}{selector.selection(definition.type)} }}"
@@ -126,7 +128,7 @@ def _document(
 
 
 def _problem(schema: Any, document: str) -> str | None:
-    """Why a document is none of one operation with one root field, or not of this schema; None if it is."""
+    """Return why a document is not one operation with one root field of this schema; None if it is."""
     graphql = _library()
     try:
         parsed = graphql.parse(document)
@@ -134,7 +136,7 @@ def _problem(schema: Any, document: str) -> str | None:
         return str(error.message)
     definitions = parsed.definitions
     if len(definitions) != 1 or len(definitions[0].selection_set.selections) != 1:
-        return "it is no single selection set in braces"
+        return "must be a single selection set in braces"
     errors = graphql.validate(schema, parsed, max_errors=1)
     return str(errors[0].message) if errors else None
 
@@ -153,7 +155,7 @@ def _object(fields: Any, definitions: JsonObject) -> JsonObject:
 
 
 def _with_default(schema: JsonObject, default: Any) -> JsonObject:
-    """The schema with a `graphql.GraphQLDefaultInput`, where there is one."""
+    """Return the schema with the default of a `graphql.GraphQLDefaultInput`, if there is one."""
     if default is None:
         return schema
     graphql = _library()
@@ -167,7 +169,7 @@ def _is_required(value: Any) -> bool:
 
 
 class _Selector:
-    """Writes selection sets; one for each tool, because the budget of leaves is the tool's."""
+    """Writes the selection set of one tool, with one budget of leaves."""
 
     def __init__(self, schema: Any, bounds: SelectionBounds, *, fragments: bool) -> None:
         self._schema = schema
@@ -176,7 +178,7 @@ class _Selector:
         self._fragments = fragments
 
     def selection(self, kind: Any, level: int = 1, path: tuple[str, ...] = ()) -> str:
-        """` { ... }` for what has fields, nothing for leaves."""
+        """Return ` { ... }` for a type with fields, an empty text for leaves."""
         graphql = _library()
         named: Any = graphql.get_named_type(kind)
         if graphql.is_leaf_type(named):

@@ -1,12 +1,12 @@
-"""graphql: queries, mutations and subscriptions; the manual is the server's own schema, by introspection.
+"""graphql: queries, mutations and subscriptions; the manual is the server's schema, from introspection.
 
     v1  {"call_template_type": "graphql", "url": "https://api.example.com/graphql",
          "query": "query ($id: ID!) { user(id: $id) { name } }"}
     v0  {"provider_type": "graphql", "url": "https://api.example.com/graphql", "operation_type": "query"}
 
-As a manual's template it makes one tool of each root field, with a real input schema and a selection of its own.
-`schema_file` (SDL, or the JSON of an introspection) takes the place of introspection where that is closed.
-Subscriptions run over a WebSocket, or over server-sent events where the server has none. Limits: `max_reply_bytes`;
+As a manual's call template, it gives a tool for each root field, with an input schema and a generated selection.
+`schema_file` (SDL, or the JSON of an introspection) replaces introspection if the server does not allow it.
+Subscriptions run over a WebSocket, or over server-sent events if there is no WebSocket. Limits: `max_reply_bytes`;
 for subscriptions also `max_stream_events`, `idle_timeout` and `stream_timeout`.
 """
 
@@ -56,17 +56,17 @@ _RESPONSE = "application/graphql-response+json, application/json"
 _MANUAL = "application/json"
 _STREAM = f"text/event-stream, {_RESPONSE};q=0.9"
 _SOCKET_NOTES = (
-    "The second message goes out once the server has acknowledged the first.",
-    "A server without WebSockets is asked by a POST for server-sent events.",
+    "The second message is sent when the server has acknowledged the first.",
+    "If the server has no WebSockets, the bridge asks with a POST for server-sent events.",
 )
-_CLOSED = "Introspection may be closed: give the schema by `schema_file`, or write the tools into a manual."
+_CLOSED = "The server may not allow introspection. Set `schema_file`, or write the tools into a manual."
 _REFUSALS = frozenset({401, 403, 407, 429})
-"""Statuses of a refused handshake that mean what they say; others mean that there is no WebSocket here."""
+"""Statuses of a handshake that are final; any other status means that there is no WebSocket at the URL."""
 Protocol = Literal["auto", "graphql-transport-ws", "graphql-ws", "sse"]
 
 
 class GraphQlTemplate(CallTemplate):
-    """Fields of UTCP's graphql templates, and ours; `field` is set for tools that discovery made."""
+    """Fields of UTCP's graphql templates and of the bridge; discovery sets `field` for the tools it makes."""
 
     url: str = Field(min_length=1, repr=False)
     operation_type: OperationType | None = None
@@ -87,24 +87,36 @@ class GraphQlTemplate(CallTemplate):
 
     @cached_property
     def build_url(self) -> UrlPlan:
-        """The compiled URL. Raises ConfigError."""
+        """Return the compiled URL.
+
+        :raises ConfigError: it cannot be compiled.
+        """
         return compile_url(self.url)
 
     @cached_property
     def build_headers(self) -> HeaderPlan:
-        """The compiled headers. Raises ConfigError."""
+        """Return the compiled headers.
+
+        :raises ConfigError: it cannot be compiled.
+        """
         return compile_headers(self.headers, self.header_fields)
 
     @cached_property
     def build_socket_url(self) -> UrlPlan:
-        """The compiled URL of subscriptions over a WebSocket. Raises ConfigError."""
+        """Return the compiled URL of subscriptions over a WebSocket.
+
+        :raises ConfigError: it cannot be compiled.
+        """
         url = self.subscription_url or self.url
         scheme, mark, rest = url.partition("://")
         return compile_url({"http": "ws", "https": "wss"}.get(scheme.lower(), scheme) + mark + rest)
 
     @cached_property
     def operation(self) -> GraphQlOperation | None:
-        """The operation of `query`; None where the tool's name says which field is meant. Raises ConfigError."""
+        """Return the operation of `query`; None if the tool's name is the field.
+
+        :raises ConfigError: `query` cannot be read.
+        """
         return None if self.query is None else read_operation(self.query, self.operation_name)
 
 
@@ -118,12 +130,12 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
 
     @classmethod
     def endpoint(cls, template: GraphQlTemplate) -> str | None:
-        """The template's URL, placeholders included."""
+        """Return the template's URL, with its placeholders."""
         return template.url
 
     @classmethod
     def annotations(cls, template: GraphQlTemplate) -> Mapping[str, Any]:
-        """Queries and subscriptions read; nothing is known of mutations."""
+        """Return that queries and subscriptions only read; mutations get no such hint."""
         kind = _type_of(template.operation_type, template.query)
         if kind == "mutation":
             return {"openWorldHint": True}
@@ -132,12 +144,12 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
 
     @classmethod
     def is_streaming(cls, tool: Tool) -> bool:
-        """Subscriptions are."""
+        """Return whether the tool is a subscription."""
         fields = {**tool.template, **(tool.overlay or {})}
         return _type_of(fields.get("operation_type"), fields.get("query")) == "subscription"
 
     async def discover(self, target: Target[GraphQlTemplate]) -> Document:
-        """Introspect, or read `schema_file`, and make a tool of each field; else read the manual at the URL."""
+        """Introspect, or read `schema_file`, and make a tool of each field; else fetch the manual at the URL."""
         import graphql
 
         template = target.template
@@ -148,16 +160,15 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
                 raise
             return await self._manual(target, error)
         except (graphql.GraphQLError, TypeError, KeyError) as error:
-            raise ManualError(
-                f"{template.schema_file or bare_url(template.url)}: its schema cannot be used ({type(error).__name__})."
-            ) from None
+            place = template.schema_file or bare_url(template.url)
+            raise ManualError(f"{place}: the GraphQL schema cannot be used ({type(error).__name__}).") from None
         bounds = SelectionBounds(depth=template.selection_depth, written=template.selections)
         kept = {"operation_type": template.operation_type, "field": template.operation_name}
         tools, faults = await anyio.to_thread.run_sync(lambda: root_tools(schema, bounds=bounds, **kept))
         return Document({"tools": tools, "faults": faults, "dialect": "graphql"}, generated=True)
 
     async def call(self, target: Target[GraphQlTemplate], call: Call, emit: Emit) -> Result:
-        """Send the tool's operation; errors beside data are given with it."""
+        """Send the tool's operation; the value contains errors that came with data."""
         template = target.template
         kind, body = _operation(template, call)
         field = template.field if template.field is not None or template.query else call.tool.name
@@ -167,7 +178,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         return Result(response_value(answer, field, bare_url(template.url)))
 
     async def explain(self, target: Target[GraphQlTemplate], call: Call) -> NativeRequest:
-        """The request, or for a subscription the messages over its WebSocket."""
+        """Return the request, or the messages over the WebSocket of a subscription."""
         template = target.template
         kind, body = _operation(template, call)
         if kind != "subscription" or template.subscription_protocol == "sse":
@@ -184,8 +195,8 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
     async def _manual(self, target: Target[GraphQlTemplate], met: UtcpError) -> Document:
         """Return the manual at the URL, where UTCP 0.1 has it.
 
-        `met` is the error that introspection met with. It is raised unless the manual's own error says more: that the
-        URL returns a web page or nothing, for example.
+        `met` is the error of the introspection. It is raised unless the error of the GET says more, for example that
+        the URL returns a web page.
         """
         template = target.template
         try:
@@ -225,7 +236,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         with manual_advice(limit, target.credentials, "manual"):
             answer = await self._post(target, body, {}, limit)
         if not is_object(answer.get("data")):
-            raise ManualError(f"{bare_url(target.template.url)} gave no schema.", remedy=_CLOSED)
+            raise ManualError(f"{bare_url(target.template.url)} returned no schema.", remedy=_CLOSED)
         return answer["data"]
 
     @staticmethod
@@ -237,7 +248,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
     async def _post(
         self, target: Target[GraphQlTemplate], body: JsonObject, arguments: JsonObject, limit: int
     ) -> JsonObject:
-        """One exchange; an error status with a GraphQL body is read like any other answer."""
+        """Send one request; an error status with a GraphQL body is read like any other response."""
         template = target.template
         session = self.services.http.session(target.source)
         parts = self._request(template, body, arguments, _RESPONSE)
@@ -250,12 +261,12 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         if is_object(answer) and ("data" in answer or is_list(answer.get("errors"))):
             return answer
         reply.raise_for_status()
-        raise MalformedReply(f"{bare_url(template.url)} answered JSON that is no GraphQL response.")
+        raise MalformedReply(f"{bare_url(template.url)} returned JSON that is not a GraphQL response.")
 
     async def _subscribe(
         self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, emit: Emit
     ) -> Result:
-        """Results as they come, over the first way that the server has: a WebSocket, else server-sent events."""
+        """Report results as they arrive, over a WebSocket, or over server-sent events if there is none."""
         collector = Collector(self.services.settings, emit)
         protocol = target.template.subscription_protocol
         if protocol == "sse":
@@ -264,7 +275,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         try:
             await self._over_socket(target, call, body, field, collector)
         except Rejected as error:
-            if protocol != "auto" or collector.values or not _is_no_websocket(error):
+            if protocol != "auto" or collector.values or not _has_no_websocket(error):
                 raise
             await self._over_events(target, call, body, field, collector)
         return collector.result()
@@ -294,7 +305,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
     async def _over_events(
         self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, collector: Collector
     ) -> None:
-        """The "distinct connections" mode of GraphQL over SSE; a server that streams nothing answers once."""
+        """Use the "distinct connections" mode of GraphQL over SSE; a plain response counts as one result."""
         template, where = target.template, bare_url(target.template.url)
         limit = self.services.settings.max_reply_bytes
         parts = self._request(template, body, call.arguments, _STREAM)
@@ -308,7 +319,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         reply.raise_for_status()
         answer = parse_json(reply.body, where)
         if not is_object(answer):
-            raise MalformedReply(f"{where} answered JSON that is no GraphQL response.")
+            raise MalformedReply(f"{where} returned JSON that is not a GraphQL response.")
         await collector.gather(_once(response_value(answer, field, where), len(reply.body)))
 
 
@@ -316,7 +327,7 @@ TRANSPORT = GraphQlTransport
 
 
 def _operation(template: GraphQlTemplate, call: Call) -> tuple[str, JsonObject]:
-    """The type of a call's operation, and the request for it."""
+    """Return the type of a call's operation, and the request for it."""
     arguments = {name: value for name, value in call.arguments.items() if name not in template.header_fields}
     kind = template.operation_type or "query"
     operation = template.operation or field_operation(kind, call.tool.name, template.variable_types, arguments)
@@ -329,7 +340,7 @@ def _offered(template: GraphQlTemplate) -> tuple[Subprotocol, ...]:
 
 
 def _parameters(template: GraphQlTemplate, added: Additions | None) -> JsonObject | None:
-    """The payload of `connection_init`: as the operator wrote it, else the credentials' headers."""
+    """Return the payload of `connection_init`: `connection_params`, else the headers of the credentials."""
     if template.connection_params is not None or added is None:
         return template.connection_params
     return dict(added.headers) or None
@@ -380,7 +391,7 @@ def _headers(template: GraphQlTemplate, arguments: Mapping[str, Any]) -> list[tu
 
 
 def _type_of(kind: Any, query: Any) -> str:
-    """The type of operation, without parsing the document."""
+    """Return the type of operation, without parsing the document."""
     if isinstance(query, str):
         word = query.lstrip().partition("{")[0].partition("(")[0].split(" ", 1)[0].strip()
         return word if word in {"mutation", "subscription"} else str(kind or "query")
@@ -399,8 +410,8 @@ def _lists_tools(content: bytes) -> bool:
     return is_object(manual) and is_list(manual.get("tools"))
 
 
-def _is_no_websocket(error: Rejected) -> bool:
-    """Whether a handshake failed because nothing speaks WebSocket there."""
+def _has_no_websocket(error: Rejected) -> bool:
+    """Return whether a handshake failed because there is no WebSocket at the URL."""
     return isinstance(error.status, int) and error.status < 600 and error.status not in _REFUSALS
 
 

@@ -1,4 +1,7 @@
-"""One WebSocket and the task that reads it, so that pings are answered and its end is seen while nobody waits."""
+"""WebSockets: one connection with the task that reads it, and the pool of connections that outlive a call.
+
+The task reads all the time, so that pings are answered and a closed connection is noticed between calls.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +47,10 @@ class Inbox:
         self.received = 0
 
     async def next(self, seconds: float) -> Frame | None:
-        """The next frame; None at an orderly end after at least one.
+        """Return the next frame; None at an orderly end after at least one frame.
 
-        :raises ConnectionLost: broken, closed before anything came, or silent for `seconds`.
-        :raises ReplyTooLarge: a message was above the limit.
+        :raises ConnectionLost: the connection broke, was closed before the first frame, or was silent for `seconds`.
+        :raises ReplyTooLarge: a message is larger than the limit.
         """
         with anyio.move_on_after(seconds):
             try:
@@ -61,19 +64,19 @@ class Inbox:
 
     @property
     def waiting(self) -> int:
-        """Frames that have come and were not taken."""
+        """Return the number of frames that arrived and were not read."""
         return self._frames.statistics().current_buffer_used
 
     def close(self) -> None:
-        """Take no more frames."""
+        """Stop receiving frames."""
         self._connection.drop(self._key)
         self._frames.close()
 
 
 class Connection:
-    """An open WebSocket. Frames go to the inbox whose key `keys_of(frame)` names, else to the one without a key.
+    """An open WebSocket. A frame goes to the inbox of a key in `keys_of(frame)`, else to the inbox without a key.
 
-    Frames that no inbox takes are counted and dropped.
+    A frame without an inbox is counted in `unclaimed` and dropped.
     """
 
     def __init__(self, where: str, keys_of: Callable[[Frame], Iterable[str]]) -> None:
@@ -97,9 +100,10 @@ class Connection:
         keys_of: Callable[[Frame], Iterable[str]],
         seconds: float = math.inf,
     ) -> Connection:
-        """Open within `seconds` and start reading; what comes at once waits for `next_frame`, if that is called first.
+        """Open within `seconds` and start reading. Early frames wait for `next_frame`, if it is called first.
 
-        Raises what opening raises; Unreachable when time is over.
+        :raises Unreachable: the WebSocket did not open within `seconds`.
+        :raises UtcpError: as `opening` raises.
         """
         connection = cls(where, keys_of)
         connection._first = connection.inbox()
@@ -132,16 +136,16 @@ class Connection:
 
     @property
     def closed(self) -> bool:
-        """Whether the connection is at its end, whoever ended it."""
+        """Return whether the connection has ended, on either side."""
         return self._ended.is_set() or self._socket is None or self._socket.closed
 
     @property
     def busy(self) -> bool:
-        """Whether any call waits for frames."""
+        """Return whether a call waits for frames."""
         return self._first is None and bool(self._inboxes)
 
     def inbox(self, key: str = "") -> Inbox:
-        """Receive frames of this key from now on. A greeting that nobody read is dropped."""
+        """Receive frames of this key from now on. A greeting that was not read is dropped."""
         if self._first is not None:
             first, self._first = self._first, None
             self.unclaimed += first.waiting
@@ -154,12 +158,15 @@ class Connection:
         return Inbox(self, key, receive)
 
     def drop(self, key: str) -> None:
-        """Receive no more frames of this key."""
+        """Stop receiving frames of this key."""
         if (send := self._inboxes.pop(key, None)) is not None:
             send.close()
 
     async def send(self, text: str) -> None:
-        """Send one text frame. Raises ConnectionLost."""
+        """Send one text frame.
+
+        :raises ConnectionLost: the connection is closed.
+        """
         try:
             if self._socket is None:
                 raise ConnectionResetError
@@ -168,31 +175,35 @@ class Connection:
             raise ConnectionLost(f"{self.where} closed the connection before the request was sent.") from error
 
     async def next_frame(self, seconds: float) -> Frame:
-        """The next frame that belongs to no call. Raises ConnectionLost, ReplyTooLarge."""
+        """Return the next frame that does not belong to a call.
+
+        :raises ConnectionLost: the connection ended, or was silent for `seconds`.
+        :raises ReplyTooLarge: a message is larger than the limit.
+        """
         inbox, self._first = self._first or self.inbox(), None
         try:
             frame = await inbox.next(seconds)
         finally:
             inbox.close()
         if frame is None:
-            raise ConnectionLost(f"{self.where} closed the connection before it had answered.")
+            raise ConnectionLost(f"{self.where} closed the connection before it sent a reply.")
         return frame
 
     async def aclose(self) -> None:
-        """Close the connection and wait for its task to end, for a second at most."""
+        """Close the connection and wait at most one second for its task to end."""
         self._stop()
         with anyio.CancelScope(shield=True), anyio.move_on_after(1):
             await self._ended.wait()
 
     def check_end(self, answered: bool) -> None:
-        """Raise what its end means for a call that waits; nothing, where it was orderly and after an answer."""
+        """Raise the error of the connection's end, for a call that waits; none if it was orderly and after a reply."""
         ending = self._ending or _Ending(None, "", broken=True)
         if ending.code == _TOO_LARGE:
-            raise ReplyTooLarge(f"{self.where} sent a message above the limit.")
+            raise ReplyTooLarge(f"{self.where} sent a message larger than the limit.")
         if answered and not ending.broken:
             return
         if ending.code in _ORDERLY and not ending.broken:
-            raise ConnectionLost(f"{self.where} closed the connection before it had answered.")
+            raise ConnectionLost(f"{self.where} closed the connection before it sent a reply.")
         said = f" {ending.reason}" if ending.reason else ""
         raise ConnectionLost(f"{self.where} closed the connection with code {ending.code}{said}.")
 
@@ -229,10 +240,10 @@ class Connection:
 
 
 Key: TypeAlias = tuple[str, Hashable]
-"""The manual's name, and whatever tells its connections apart."""
+"""The manual's name, and what distinguishes its connections."""
 Open: TypeAlias = Callable[[], Awaitable[Connection]]
 
-_KEPT = 4
+_MAX_KEPT = 4
 
 
 @dataclass(slots=True)
@@ -242,7 +253,10 @@ class _Shared:
 
 
 class SocketPool:
-    """Open connections by key. A connection that was closed, or that sent what nobody asked for, is not used again."""
+    """Open connections by key: leased to one call at a time, or shared by calls whose replies have an id.
+
+    A connection that is closed, or that sent a frame without a request, is not used again.
+    """
 
     def __init__(self) -> None:
         self._idle: dict[Key, list[Connection]] = defaultdict(list)
@@ -250,12 +264,12 @@ class SocketPool:
 
     @asynccontextmanager
     async def lease(self, key: Key, open_one: Open, *, keep: bool) -> AsyncGenerator[Connection]:
-        """A connection for one call alone; kept for the next only if the block ends in order and `keep` says so."""
+        """Lease a connection to one call. It is kept if `keep` is true and the block ends without error."""
         connection = await self._take(key) or await open_one()
         kept = False
         try:
             yield connection
-            kept = keep and _is_clean(connection) and len(self._idle[key]) < _KEPT
+            kept = keep and _is_clean(connection) and len(self._idle[key]) < _MAX_KEPT
         finally:
             if kept:
                 self._idle[key].append(connection)
@@ -263,7 +277,7 @@ class SocketPool:
                 await connection.aclose()
 
     async def share(self, key: Key, open_one: Open) -> Connection:
-        """The one connection of all calls with this key, opened by the first of them."""
+        """Return the connection that all calls with this key share; the first call opens it."""
         shared = self._shared[key]
         async with shared.opening:
             if shared.connection is None or shared.connection.closed:

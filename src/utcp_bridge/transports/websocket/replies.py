@@ -1,4 +1,4 @@
-"""What is said over a WebSocket (pure): the message of a call, and what each frame of the answer comes to."""
+"""The messages of a call over a WebSocket, and the values of the frames of its reply (pure)."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ __all__ = ["NOTHING", "ReplyReader", "envelope", "ids_of", "message_text", "pars
 
 ReplyFormat: TypeAlias = Literal["json", "text", "raw"]
 NOTHING: Any = object()
-"""The value of a frame that is no part of the answer."""
+"""The value of a frame that is not part of the reply."""
 
 _END = frozenset({"stream_end", "complete", "done"})
 
 
 def envelope(tool: str, arguments: JsonObject, identifier: str) -> JsonObject:
-    """The call of UTCP's documents; `request_id` is what the Python library's servers look for."""
+    """Return the call of UTCP's documents; servers of the Python library read `request_id`."""
     return {"type": "call", "tool": tool, "id": identifier, "request_id": identifier, "params": arguments}
 
 
 def message_text(message: Any) -> str:
-    """A message as it is sent: text as it is, anything else as JSON."""
+    """Return a message as text: text unchanged, other values as JSON."""
     return message if isinstance(message, str) else orjson.dumps(message).decode()
 
 
 def parsed(frame: Frame) -> Any:
-    """An object or array where the text is one, else the text."""
+    """Return the object or array that the text contains, else the text."""
     text = frame.decode("utf-8", "replace") if isinstance(frame, bytes) else frame
     if text.lstrip()[:1] not in {"{", "["}:
         return text
@@ -44,7 +44,7 @@ def parsed(frame: Frame) -> Any:
 
 
 def ids_of(frame: Frame) -> Iterable[str]:
-    """The ids of the calls that a frame may belong to."""
+    """Yield the ids of the calls that a frame may belong to."""
     value = parsed(frame)
     if is_object(value):
         yield from (str(value[name]) for name in ("id", "request_id") if name in value)
@@ -52,10 +52,10 @@ def ids_of(frame: Frame) -> Iterable[str]:
 
 @dataclass(frozen=True, slots=True)
 class ReplyReader:
-    """Reads the frames of one answer.
+    """Reads the frames of one reply.
 
-    `envelope` frames carry `result`, `error`, `partial`. `sent_id` is the id of a JSON-RPC request: only the frame with
-    that id answers it, notifications and other replies do not. `wanted` members must be equal.
+    Envelopes have `result`, `error`, `partial`. `sent_id` is the id of a JSON-RPC request: only a frame with that id is
+    its reply. A frame counts only if its members equal those of `wanted`.
     """
 
     where: str
@@ -65,10 +65,10 @@ class ReplyReader:
     wanted: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def read(self, frame: Frame) -> tuple[bool, Any]:
-        """Whether this frame ends the answer, and its value; NOTHING for what is no part of it.
+        """Return whether this frame ends the reply, and its value; NOTHING if it is not part of the reply.
 
-        :raises Rejected: the other side answered with an error.
-        :raises MalformedReply: JSON was promised, and this is none.
+        :raises Rejected: the server returned an error.
+        :raises MalformedReply: the format is JSON, and the frame is not.
         """
         value = self._value(frame)
         if not is_object(value):
@@ -81,7 +81,7 @@ class ReplyReader:
         if not self.is_envelope:
             return False, NOTHING if self.sent_id is not None and value.get("id") != self.sent_id else value
         if (error := value.get("error")) or kind == "tool_error":
-            raise Rejected(f"{self.where} answered with an error.", status="error", detail=error)
+            raise Rejected(f"{self.where} returned an error.", status="error", detail=error)
         return not value.get("partial"), value.get("result", value.get("output"))
 
     def _value(self, frame: Frame) -> Any:

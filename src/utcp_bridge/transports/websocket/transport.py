@@ -1,13 +1,13 @@
-"""websocket: one message out, one or several back.
+"""websocket: one message out, one or several messages back.
 
     v1  {"call_template_type": "websocket", "url": "wss://api.example.com/tools",
          "message": {"action": "get", "id": "UTCP_ARG_id_UTCP_ARG"}, "expected_responses": 1}
     v0  {"provider_type": "websocket", "url": "wss://api.example.com/socket", "protocol": "utcp"}
 
 `wire` says what a message is: `raw` the template or the arguments, `envelope` `{"type": "call", "id", "tool",
-"params"}` answered by the same id, `path` a connection to `url/<tool>` with the arguments as JSON; `auto` takes what
-the manual's discovery found, else `raw`. Raw calls lease a kept connection, envelopes share one, paths have one
-each. Limits: `max_reply_bytes` a message, `max_stream_events`, `idle_timeout` between messages.
+"params"}` whose reply has the same id, `path` a connection to `url/<tool>` with the arguments as JSON; `auto` is the
+form that discovery found, else `raw`. Raw calls lease a kept connection, envelopes share one, each path call opens
+one. Limits: `max_reply_bytes` a message, `max_stream_events`, `idle_timeout` between messages.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Wire: TypeAlias = Literal["raw", "envelope", "path"]
 
 
 def _seconds(value: Any) -> Any:
-    """UTCP's documents count seconds, its older forms milliseconds: from 1000 on it must be the latter."""
+    """Return seconds: UTCP's documents count seconds, its older forms milliseconds, which start at 1000 here."""
     return value / 1000 if isinstance(value, int | float) and value >= _FROM_MILLISECONDS else value
 
 
@@ -53,7 +53,10 @@ Seconds = Annotated[float | None, BeforeValidator(_seconds), Field(gt=0)]
 
 
 class WebSocketTemplate(CallTemplate):
-    """Fields of UTCP's websocket templates, of its documents and ours; -1 `expected_responses` is until the end."""
+    """Fields of UTCP's websocket templates, of its documents and of the bridge.
+
+    An `expected_responses` of -1 means all responses until the connection ends.
+    """
 
     url: str = Field(min_length=1, repr=False)
     message: Any = Field(default=None, repr=False, validation_alias=AliasChoices("message", "message_template"))
@@ -86,22 +89,31 @@ class WebSocketTemplate(CallTemplate):
 
     @cached_property
     def build_url(self) -> UrlPlan:
-        """The compiled URL. Raises ConfigError."""
+        """Return the compiled URL.
+
+        :raises ConfigError: it cannot be compiled.
+        """
         return compile_url(self.url)
 
     @cached_property
     def build_headers(self) -> HeaderPlan:
-        """The compiled headers. Raises ConfigError."""
+        """Return the compiled headers.
+
+        :raises ConfigError: it cannot be compiled.
+        """
         return compile_headers(self.headers, self.header_fields)
 
     @cached_property
     def build_message(self) -> Template | None:
-        """The compiled message. Raises ConfigError."""
+        """Return the compiled message.
+
+        :raises ConfigError: it cannot be compiled.
+        """
         return None if self.message is None else compile_template(self.message, syntaxes=_SYNTAXES)
 
 
 class WebSocketTransport(Transport[WebSocketTemplate]):
-    """Calls over WebSockets that are kept from call to call where the wire form allows it."""
+    """Calls over WebSockets, which are kept between calls if the form of the messages allows it."""
 
     kinds: ClassVar[tuple[str, ...]] = ("websocket",)
     template = WebSocketTemplate
@@ -110,15 +122,15 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         super().__init__(services)
         self._pool = SocketPool()
         self._found: dict[str, Wire] = {}
-        """By manual: the wire form that its discovery showed."""
+        """By manual: the form of messages that its discovery found."""
 
     @classmethod
     def endpoint(cls, template: WebSocketTemplate) -> str | None:
-        """The template's URL, placeholders included."""
+        """Return the template's URL, with its placeholders."""
         return template.url
 
     async def discover(self, target: Target[WebSocketTemplate]) -> Document:
-        """Fetch `discovery_url`, or ask by `{"type": "utcp"}`, and by `manual` (Go, Rust) who does not know that."""
+        """Fetch `discovery_url`, or send `{"type": "utcp"}`, and then `manual` for Go and Rust servers."""
         template, manual = target.template, target.source.name
         if template.discovery_url is not None:
             self._found[manual] = "envelope"
@@ -139,12 +151,12 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
                 self._found[manual] = wire
                 return Document(content=value, url=template.url)
         raise ManualError(
-            f"{bare_url(template.url)} gave no manual.",
-            remedy="Name its `discovery_url`, or write its tools into a local manual.",
+            f"{bare_url(template.url)} sent no manual.",
+            remedy="Set `discovery_url` to the URL of the manual, or write the tools into a local manual.",
         )
 
     async def call(self, target: Target[WebSocketTemplate], call: Call, emit: Emit) -> Result:
-        """Send one message and gather the answers."""
+        """Send one message and collect the replies."""
         template = target.template
         wire, url, headers = self._way(target, call)
         if wire == "envelope" and template.message is None:
@@ -164,7 +176,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
                 inbox.close()
 
     async def explain(self, target: Target[WebSocketTemplate], call: Call) -> NativeRequest:
-        """The message, after the one that authenticates a new connection."""
+        """Return the messages: the one that authenticates a new connection, if any, and the call."""
         template = target.template
         wire, url, headers = self._way(target, call)
         own = [("Sec-WebSocket-Protocol", template.protocol)] if template.protocol else []
@@ -172,12 +184,12 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         notes: tuple[str, ...] = ()
         if wire == "envelope" and template.message is None:
             message = envelope(call.tool.name, call.arguments, "1")
-            notes = ("Each call has an `id` of its own.",)
+            notes = ("Each call has its own `id`.",)
         messages = [message_text(one) for one in (template.auth_message, message) if one is not None]
         return socket_request(url, [*headers, *own], target.credentials, messages, notes)
 
     def _way(self, target: Target[WebSocketTemplate], call: Call) -> tuple[Wire, str, tuple[tuple[str, str], ...]]:
-        """The wire form of a call, its URL and headers."""
+        """Return the form of a call's messages, its URL and its headers."""
         template, arguments = target.template, dict(call.arguments)
         wire = self._found.get(target.source.name, "raw") if template.wire == "auto" else template.wire
         url = template.build_url.build(arguments)
@@ -201,7 +213,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         headers: tuple[tuple[str, str], ...],
         emit: Emit,
     ) -> Result:
-        """An envelope on the connection that all calls share; its reply is known by its id."""
+        """Send an envelope on the connection that all calls share; its reply has the same id."""
         template, identifier = target.template, uuid.uuid4().hex
         reader = ReplyReader(bare_url(template.url), template.response_format, is_envelope=True)
         connection = await self._pool.share(
@@ -217,7 +229,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
     async def _open(
         self, target: Target[WebSocketTemplate], url: str, headers: tuple[tuple[str, str], ...], keys_of: Any
     ) -> Connection:
-        """A new connection, after the message that authenticates it."""
+        """Open a connection and send the message that authenticates it."""
         template = target.template
         options = SocketOptions(
             protocols=(template.protocol,) if template.protocol else (),
@@ -254,7 +266,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         done = False
         while not done and (wanted < 0 or len(values) < wanted):
             if len(values) >= most:
-                truncated = f"the stream was cut at {most} results"
+                truncated = f"the stream was cut after {most} results"
                 break
             frame = await inbox.next(seconds)
             if frame is None:
@@ -265,7 +277,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
                 if wanted != 1 and not (reader.is_envelope and done):
                     await emit(value)
         if not values and wanted > 0:
-            raise ConnectionLost(f"{reader.where} closed the connection before it had answered.")
+            raise ConnectionLost(f"{reader.where} closed the connection before it sent a reply.")
         return Result(values[0] if wanted == 1 else values, truncated=truncated)
 
     async def _ask(self, target: Target[WebSocketTemplate], question: str) -> Any:
@@ -282,7 +294,7 @@ TRANSPORT = WebSocketTransport
 
 
 def _key(target: Target[WebSocketTemplate], url: str, headers: tuple[tuple[str, str], ...]) -> Key:
-    """What tells a manual's connections apart: whatever the handshake or the first messages say."""
+    """Return what distinguishes a manual's connections: the handshake and the first messages."""
     template = target.template
     auth = None if target.credentials is None else target.credentials.auth
     said = message_text(template.auth_message)
@@ -300,7 +312,7 @@ def _rendered(template: WebSocketTemplate, call: Call) -> Any:
 
 
 def _reader(template: WebSocketTemplate, message: Any) -> ReplyReader:
-    """A JSON-RPC message is answered under its id; whatever else comes meanwhile is not for this call."""
+    """Return the reader of a call's reply; the reply to a JSON-RPC message has the message's id."""
     where = bare_url(template.url)
     is_json_rpc = template.message is not None and is_object(message) and "id" in message and "method" in message
     if not is_json_rpc or template.expected_responses != 1:
@@ -309,7 +321,7 @@ def _reader(template: WebSocketTemplate, message: Any) -> ReplyReader:
 
 
 def _with_tool(url: str, tool: str) -> str:
-    """`url` without a trailing `/tools`, then `/<tool>` (Go, Rust)."""
+    """Return `url` without a trailing `/tools`, and with `/<tool>`, as Go and Rust servers expect."""
     parts = urlsplit(url)
     path = parts.path.rstrip("/").removesuffix("/tools")
     return urlunsplit(parts._replace(path=f"{path}/{encode_path_segment(tool, argument='tool')}"))
