@@ -39,16 +39,16 @@ def write(arguments, **plan):
         ("image/png", "binary"),
     ],
 )
-def test_a_media_type_says_how_it_is_written(media_type, kind):
+def test_media_kind_returns_how_a_media_type_is_written(media_type, kind):
     assert media_kind(media_type) == kind
 
 
-def test_flat_members_make_one_json_object_and_nulls_are_sent():
+def test_flat_members_become_one_json_object_with_nulls():
     body = write({"a": 1, "b": None, "q": 2}, media_type="application/json", members=("a", "b", "c"))
     assert body == ("application/json", b'{"a":1,"b":null}')
 
 
-def test_the_plain_form_of_a_flattened_body_is_accepted_and_wins_over_defaults():
+def test_the_plain_form_of_a_flattened_body_overrides_defaults():
     body = write({"a": 1, "body": {"a": 2, "c": 3}}, media_type="application/json", members=("a", "c"))
     assert json.loads(body.content) == {"a": 2, "c": 3}
     assert write({"body": [1]}, media_type="application/json", members=("a",)).content == b"[1]"
@@ -67,12 +67,12 @@ def test_a_member_called_body_is_a_member():
         ({}, None),
     ],
 )
-def test_nothing_given_is_an_empty_object_only_where_a_body_is_required(plan, content):
+def test_a_missing_body_becomes_an_empty_object_only_if_required(plan, content):
     body = write({}, media_type="application/json", **plan)
     assert (body and body.content) == content
 
 
-def test_a_required_whole_body_that_is_missing_is_named():
+def test_the_error_names_a_missing_required_body():
     with pytest.raises(InvalidArguments, match="'body'"):
         write({}, media_type="application/json", required=True)
 
@@ -89,11 +89,11 @@ def test_a_required_whole_body_that_is_missing_is_named():
         ("application/octet-stream", {"a": 1}, b'{"a":1}'),
     ],
 )
-def test_text_lines_and_bytes_are_sent_as_their_media_type(media_type, value, content):
+def test_text_lines_and_bytes_are_sent_with_their_media_type(media_type, value, content):
     assert write({"body": value}, media_type=media_type) == (media_type, content)
 
 
-def test_a_range_of_binary_types_becomes_one():
+def test_a_range_of_binary_types_becomes_one_type():
     body = write({"body": "iVBORw0KGgo="}, media_type="image/*", binary=True)
     assert body.content_type == "image/png"
 
@@ -128,12 +128,12 @@ def test_a_form_writes_each_property_as_its_encoding_says(value, encoding, text)
     assert encode_form(value, {name: PropertyPlan(**about) for name, about in encoding.items()}) == text
 
 
-def test_a_form_is_sent_whole_or_flat():
+def test_a_form_comes_from_one_object_or_from_flat_arguments():
     assert write({"a": 1}, media_type="application/x-www-form-urlencoded", members=("a",)).content == b"a=1"
     assert write({"body": {"a": 1}}, media_type="application/x-www-form-urlencoded").content == b"a=1"
 
 
-def test_reserved_text_keeps_what_cannot_end_the_value():
+def test_reserved_text_keeps_characters_that_cannot_end_the_value():
     assert reserved_text("/a?b:c@d&e#f+g h", "q") == "/a?b:c@d%26e%23f%2Bg%20h"
 
 
@@ -159,7 +159,7 @@ def test_a_multipart_body_writes_each_property_as_its_encoding_says(value, about
     assert b'name="n"' not in body.content
 
 
-def test_multipart_text_must_have_bytes_and_ranges_become_form_data():
+def test_multipart_refuses_invalid_unicode_and_ranges_become_form_data():
     assert write({"body": {}}, media_type="multipart/*").content_type.startswith("multipart/form-data;")
     with pytest.raises(InvalidArguments, match="'p'"):
         write({"p": "\ud800"}, media_type="multipart/form-data", members=("p",))
@@ -170,7 +170,7 @@ def parse(boundary, body):
     return list(email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body).iter_parts())
 
 
-def test_parts_arrive_with_name_file_name_type_and_bytes():
+def test_a_parser_finds_name_file_name_type_and_bytes_of_each_part():
     boundary, body = encode_multipart([Part("note", b"hi"), Part("f", b"\x00\r\n--", "image/png", "a.png")])
     note, file = parse(boundary, body)
     assert note.get_param("name", header="content-disposition") == "note"
@@ -186,7 +186,7 @@ def test_names_cannot_add_header_lines():
     assert b'name="a%22%0D%0AX-Evil: 1"; filename="f%22%0A"' in body
 
 
-def test_no_parts_still_make_a_complete_body():
+def test_a_multipart_body_without_parts_is_complete():
     boundary, body = encode_multipart([])
     assert body == f"--{boundary}--\r\n".encode()
 
@@ -205,23 +205,23 @@ def test_no_parts_still_make_a_complete_body():
         ("é", "é".encode()),
     ],
 )
-def test_base64_is_decoded_and_other_text_stands_for_itself(text, data):
+def test_base64_is_decoded_and_other_text_is_kept(text, data):
     assert decode_base64(text, argument="f") == data
 
 
-def test_text_without_bytes_is_refused():
+def test_invalid_unicode_is_refused_in_base64_text():
     with pytest.raises(InvalidArguments, match="'f'"):
         decode_base64("\ud800!", argument="f")
 
 
-def test_a_file_may_bring_its_own_name_and_type():
+def test_a_file_may_have_its_own_name_and_type():
     value = {"content": base64.b64encode(b"x").decode(), "filename": "a.txt", "media_type": "text/plain"}
     assert file_part("f", value, None) == Part("f", b"x", "text/plain", "a.txt")
     assert file_part("f", "eA==", "text/csv") == Part("f", b"x", "text/csv", "f")
 
 
 @pytest.mark.parametrize("value", [5, None, {"filename": "a"}, {"content": "eA==", "media_type": "a\r\nb"}])
-def test_what_is_no_file_is_refused_by_name(value):
+def test_the_error_names_an_argument_that_cannot_be_a_file(value):
     with pytest.raises(InvalidArguments, match="'f'"):
         file_part("f", value, None)
 
@@ -236,5 +236,5 @@ def test_what_is_no_file_is_refused_by_name(value):
         ("*/*", b"?", "application/octet-stream"),
     ],
 )
-def test_a_range_of_media_types_becomes_what_the_bytes_look_like(declared, data, concrete):
+def test_a_range_of_media_types_becomes_the_type_of_the_bytes(declared, data, concrete):
     assert concrete_media_type(declared, data) == concrete

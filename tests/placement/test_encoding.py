@@ -30,7 +30,7 @@ def test_a_value_becomes_text_in_its_json_form(value, text):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {"a": {1, 2}}, [object()], {"a": "\ud800"}])
-def test_what_json_cannot_write_is_refused(value):
+def test_a_value_that_json_cannot_represent_is_refused(value):
     with pytest.raises(InvalidArguments):
         compact_json(value)
 
@@ -66,13 +66,13 @@ def test_a_path_value_is_one_encoded_segment(value, segment):
         ".%2e",
     ],
 )
-def test_dot_segments_are_refused_however_they_are_written(value):
+def test_dot_segments_are_refused_in_any_spelling(value):
     with pytest.raises(InvalidArguments, match="'id'"):
         encode_path_segment(value, argument="id")
 
 
 @pytest.mark.parametrize("value", [None, "", []])
-def test_a_path_value_may_not_be_empty(value):
+def test_a_path_value_must_not_be_empty(value):
     with pytest.raises(InvalidArguments, match="'id'"):
         encode_path_segment(value, argument="id")
 
@@ -103,6 +103,6 @@ def test_a_header_value_cannot_break_its_line(value):
         header_value(value, argument="h")
 
 
-def test_text_without_a_utf_8_form_is_refused_by_name():
+def test_the_error_names_an_argument_with_invalid_unicode():
     with pytest.raises(InvalidArguments, match="'q'"):
         percent_encode("\ud800", argument="q")

@@ -10,7 +10,7 @@ from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.placement.headers import compile_headers
 
 
-def test_fixed_headers_are_sent_as_they_are_and_null_ones_left_out() -> None:
+def test_fixed_headers_are_sent_and_null_headers_are_omitted() -> None:
     plan = compile_headers({"X-A": "1", "X-N": 2, "X-B": True, "X-None": None})
     assert plan.build({}) == [("X-A", "1"), ("X-N", "2"), ("X-B", "true")]
     assert plan.used == frozenset()
@@ -22,20 +22,20 @@ def test_accept_is_added_unless_the_template_has_its_own() -> None:
     assert compile_headers({}, ["Accept"], accept="text/plain").build({"Accept": "a/b"}) == [("Accept", "a/b")]
 
 
-def test_the_content_type_is_kept_for_the_body() -> None:
+def test_the_content_type_goes_with_the_body() -> None:
     plan = compile_headers({"content-TYPE": "text/xml", "X-A": "1"})
     assert plan.content_type == "text/xml"
     assert plan.build({}) == [("X-A", "1")]
 
 
-def test_header_fields_take_arguments_of_their_name_and_outrank_fixed_headers() -> None:
+def test_header_fields_are_arguments_and_override_fixed_headers() -> None:
     plan = compile_headers({"x-trace": "fixed", "X-A": "1"}, ["X-Trace", "X-Other"])
     assert plan.build({"X-Trace": "call"}) == [("X-A", "1"), ("X-Trace", "call")]
     assert plan.build({"X-Trace": None}) == [("x-trace", "fixed"), ("X-A", "1")]
     assert plan.used == {"X-Trace", "X-Other"}
 
 
-def test_an_expression_is_filled_in_and_left_out_when_its_argument_is_absent() -> None:
+def test_a_header_with_an_expression_is_omitted_without_its_argument() -> None:
     plan = compile_headers({"Authorization": "Bearer {{token}}", "X-Id": "${id}", "X-Lang": "{{lang|default:en}}"})
     assert plan.build({"token": "t", "id": 5}) == [("Authorization", "Bearer t"), ("X-Id", "5"), ("X-Lang", "en")]
     assert plan.build({}) == [("X-Lang", "en")]
@@ -45,13 +45,13 @@ def test_an_expression_is_filled_in_and_left_out_when_its_argument_is_absent() -
 @pytest.mark.parametrize(
     ("value", "sent"), [([1, "b"], "1,b"), ({"a": 1}, '{"a":1}'), (" x ", "x"), (False, "false"), ("\u00e9", "\u00e9")]
 )
-def test_every_kind_of_value_has_one_form_in_a_header(value: Any, sent: str) -> None:
+def test_each_json_type_has_one_form_in_a_header(value: Any, sent: str) -> None:
     assert compile_headers({}, ["X-V"]).build({"X-V": value}) == [("X-V", sent)]
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\0b", "\ud800"])
 @pytest.mark.parametrize("where", ["field", "expression", "cookie"])
-def test_no_value_breaks_out_of_its_header(value: str, where: str) -> None:
+def test_no_value_can_add_a_header_line(value: str, where: str) -> None:
     plan = {
         "field": compile_headers({}, ["x"]),
         "expression": compile_headers({"X-V": "a {{x}}"}),
@@ -62,14 +62,14 @@ def test_no_value_breaks_out_of_its_header(value: str, where: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\0"])
-def test_a_fixed_value_with_a_line_break_is_refused_without_showing_it(value: str) -> None:
+def test_the_error_of_a_fixed_value_with_a_line_break_hides_the_value(value: str) -> None:
     with pytest.raises(ConfigError, match="'X-Key'") as caught:
         compile_headers({"X-Key": value})
     assert "Evil" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "a\nb", "\u00e9"])
-def test_names_that_are_no_header_names_are_refused(name: str) -> None:
+def test_invalid_header_names_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="header name"):
         compile_headers({name: "x"})
     with pytest.raises(ConfigError, match="header name"):
@@ -79,7 +79,7 @@ def test_names_that_are_no_header_names_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Connection", "Upgrade"])
-def test_headers_that_frame_the_request_are_the_engines_own(name: str) -> None:
+def test_an_argument_cannot_set_a_header_that_frames_the_request(name: str) -> None:
     assert compile_headers({name: "x"}).build({}) == []
     with pytest.raises(ConfigError, match="must not come from an argument"):
         compile_headers({}, [name])
@@ -87,16 +87,16 @@ def test_headers_that_frame_the_request_are_the_engines_own(name: str) -> None:
         compile_headers({name: "{{x}}"})
 
 
-def test_the_type_of_the_body_may_not_come_from_an_argument() -> None:
+def test_an_argument_cannot_set_the_content_type() -> None:
     with pytest.raises(ConfigError, match="Content-Type"):
         compile_headers({}, ["Content-Type"])
 
 
-def test_cookies_join_each_other_and_a_cookie_header() -> None:
+def test_cookies_are_joined_with_a_cookie_header() -> None:
     plan = compile_headers({"Cookie": "a=1"}, cookies={"b": "{{x}}", "c": "{{absent}}", "d": 5})
     assert plan.build({"x": "1; evil=2, \u00e9"}) == [("Cookie", "a=1; b=1%3B%20evil=2%2C%20%C3%A9; d=5")]
     assert plan.used == {"x", "absent"}
 
 
-def test_cookies_that_are_all_absent_leave_no_header() -> None:
+def test_absent_cookies_add_no_header() -> None:
     assert compile_headers({}, cookies={"b": "{{x}}"}).build({}) == []

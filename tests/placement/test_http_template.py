@@ -1,4 +1,4 @@
-"""Where arguments go in a plain UTCP request."""
+"""Fields of an HTTP call template, and where arguments go in a plain UTCP request."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def header(parts: RequestParts, name: str) -> str | None:
     return next((value for key, value in parts.headers if key.lower() == name.lower()), None)
 
 
-def test_a_request_without_arguments_is_the_template_alone() -> None:
+def test_a_request_without_arguments_has_only_the_template() -> None:
     parts = build({})
     assert (parts.method, parts.url, parts.body) == ("GET", URL, None)
     assert parts.headers == [("Accept", "application/json, */*;q=0.8")]
 
 
-def test_what_nothing_else_takes_is_the_query_in_its_order() -> None:
+def test_arguments_without_another_place_are_the_query_in_order() -> None:
     parts = build({"b": 1, "a": "x y", "c": None})
     assert parts.url == f"{URL}?b=1&a=x%20y"
 
@@ -64,7 +64,7 @@ def test_what_nothing_else_takes_is_the_query_in_its_order() -> None:
         ("\U0001f600\u00e9", "\U0001f600\u00e9"),
     ],
 )
-def test_every_kind_of_value_has_one_form_in_the_query(value: Any, sent: str) -> None:
+def test_each_json_type_has_one_form_in_the_query(value: Any, sent: str) -> None:
     assert query_of(build({"q": value})) == [("q", sent)]
 
 
@@ -72,11 +72,11 @@ def test_lists_repeat_their_name() -> None:
     assert query_of(build({"tag": ["a", 1, True, None]})) == [("tag", "a"), ("tag", "1"), ("tag", "true")]
 
 
-def test_the_query_of_the_url_stays_in_front() -> None:
+def test_the_query_of_the_url_comes_first() -> None:
     assert build({"q": 1}, url=f"{URL}?v=2").url == f"{URL}?v=2&q=1"
 
 
-def test_header_fields_body_field_and_path_take_theirs_out_of_the_query() -> None:
+def test_arguments_of_headers_body_and_path_are_not_in_the_query() -> None:
     parts = build(
         {"id": 7, "X-Trace": "t", "item": {"n": 1}, "rest": "r"},
         url=URL + "/{id}",
@@ -97,13 +97,13 @@ def test_without_a_value_for_the_body_there_is_no_body_and_no_type(arguments: di
 
 
 @pytest.mark.parametrize("value", [0, False, "", [], {}])
-def test_values_that_are_merely_false_are_bodies(value: Any) -> None:
+def test_falsy_values_are_bodies(value: Any) -> None:
     parts = build({"body": value}, method="POST", body_field="body")
     assert parts.body is not None
     assert json.loads(parts.body) == value
 
 
-def test_a_star_sends_the_rest_as_the_body() -> None:
+def test_a_star_sends_the_other_arguments_as_the_body() -> None:
     parts = build({"id": 1, "a": 1, "b": None}, url=URL + "/{id}", method="POST", body_field="*")
     assert parts.url == f"{URL}/1"
     assert parts.body == b'{"a":1,"b":null}'
@@ -130,7 +130,7 @@ def test_a_body_is_written_in_its_content_type(content_type: str, value: Any, bo
     assert header(parts, "Content-Type") == content_type
 
 
-def test_multipart_bodies_carry_each_member_as_a_part() -> None:
+def test_a_multipart_body_has_a_part_for_each_member() -> None:
     parts = build({"body": {"a": 1, "b": ["x", "y"]}}, body_field="body", content_type="multipart/form-data")
     assert parts.body is not None
     assert parts.body.count(b"Content-Disposition: form-data; name=") == 3
@@ -139,18 +139,18 @@ def test_multipart_bodies_carry_each_member_as_a_part() -> None:
 
 
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "multipart/form-data"])
-def test_forms_take_objects_only(content_type: str) -> None:
+def test_a_form_must_be_an_object(content_type: str) -> None:
     with pytest.raises(InvalidArguments, match="'item'"):
         build({"item": [1]}, method="POST", body_field="item", content_type=content_type)
 
 
-def test_a_content_type_header_outranks_the_field() -> None:
+def test_a_content_type_header_overrides_the_field() -> None:
     parts = build({"body": {"a": 1}}, body_field="body", headers={"content-type": "application/x-www-form-urlencoded"})
     assert parts.body == b"a=1"
     assert [name for name, _ in parts.headers if name.lower() == "content-type"] == ["Content-Type"]
 
 
-def test_query_params_are_the_whole_query_with_typed_values_and_absent_ones_left_out() -> None:
+def test_query_params_are_the_whole_query_without_absent_arguments() -> None:
     fields = {"q": "{{text}}", "limit": "{{n|default:10}}", "fixed": "yes", "flag": True, "missing": "{{other}}"}
     parts = build({"text": "a b", "stray": 1}, query_params=fields)
     assert query_of(parts) == [("q", "a b"), ("limit", "10"), ("fixed", "yes"), ("flag", "true")]
@@ -160,7 +160,7 @@ def test_query_params_repeat_lists(caplog: pytest.LogCaptureFixture) -> None:
     assert query_of(build({"ids": [1, 2]}, query_params={"id": "{{ids}}"})) == [("id", "1"), ("id", "2")]
 
 
-def test_a_body_template_keeps_types_and_drops_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_body_template_keeps_types_and_drops_other_arguments(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     template = {"filter": {"name": "{{name}}", "max": "{{max}}"}, "note": "for {{name}}"}
     parts = build({"name": "n", "stray": "canary"}, method="POST", body_template=template)
@@ -170,12 +170,12 @@ def test_a_body_template_keeps_types_and_drops_the_rest(caplog: pytest.LogCaptur
     assert "canary" not in caplog.text
 
 
-def test_the_rest_stays_the_query_of_a_get_with_a_body_template() -> None:
+def test_other_arguments_are_the_query_of_a_get_with_a_body_template() -> None:
     parts = build({"name": "n", "page": 2}, body_template={"name": "{{name}}"})
     assert query_of(parts) == [("page", "2")]
 
 
-def test_a_body_template_that_is_one_absent_argument_is_no_body() -> None:
+def test_a_body_template_of_one_absent_argument_sends_no_body() -> None:
     assert build({}, method="POST", body_template="{{whole}}").body is None
     assert build({"whole": [1]}, method="POST", body_template="{{whole}}").body == b"[1]"
 
@@ -187,7 +187,7 @@ def test_a_body_template_is_form_encoded_for_form_types() -> None:
     assert parts.body == b"n=1"
 
 
-def test_a_variable_that_was_left_for_the_call_is_an_argument() -> None:
+def test_a_dollar_form_in_a_template_is_an_argument() -> None:
     parts = build(
         {"city": "Bonn", "key": "k"}, url=URL + "/${city}", headers={"X-Key": "${key}"}, body_template="${city}"
     )
@@ -209,13 +209,13 @@ def test_an_argument_in_a_header_never_shows_in_the_query() -> None:
     assert query_of(parts) == [("q", "1")]
 
 
-def test_both_ways_to_write_a_body_at_once_are_refused() -> None:
+def test_a_spec_with_body_field_and_body_template_is_refused() -> None:
     with pytest.raises(ConfigError, match="body_template"):
         compile_placement(PlacementSpec(url=URL, body_field="body", body_template={}))
 
 
 @pytest.mark.parametrize("fields", [{"query_params": {"q": "{{x|shout}}"}}, {"body_template": "{{x|shout}}"}])
-def test_an_unknown_filter_is_found_when_the_template_is_compiled(fields: dict[str, Any]) -> None:
+def test_an_unknown_filter_is_reported_at_compile_time(fields: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="shout"):
         compile_placement(PlacementSpec(url=URL, **fields))
 
@@ -230,7 +230,7 @@ def test_the_repr_of_a_placement_shows_no_secret() -> None:
 
 @pytest.mark.parametrize("value", ["\ud800", float("nan"), float("inf"), {"deep": float("nan")}])
 @pytest.mark.parametrize("fields", [{}, {"body_field": "x"}, {"header_fields": ("x",)}, {"url": URL + "/{x}"}])
-def test_no_value_reaches_the_wire_as_what_json_cannot_write(value: Any, fields: dict[str, Any]) -> None:
+def test_values_that_json_cannot_represent_are_not_sent(value: Any, fields: dict[str, Any]) -> None:
     assert not any(word in _outcome(value, fields) for word in ("NaN", "Infinity", "nan", "inf", "\ud800"))
 
 
@@ -251,7 +251,7 @@ JSON = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=12), JSON, max_size=4))
-def test_whatever_the_arguments_the_request_goes_to_the_same_place_or_is_refused(arguments: dict[str, Any]) -> None:
+def test_no_arguments_change_the_origin_and_path_of_a_request(arguments: dict[str, Any]) -> None:
     try:
         parts = build(arguments, url=URL + "/{id}/x", body_field="body", header_fields=("h",))
     except InvalidArguments:
@@ -283,18 +283,18 @@ def test_other_methods_are_refused(method: str) -> None:
 @pytest.mark.parametrize(
     "fields", [{"headers": None, "header_fields": None, "cookies": None, "query_params": None}, {}]
 )
-def test_null_is_the_same_as_nothing(fields: dict[str, Any]) -> None:
+def test_null_fields_are_ignored(fields: dict[str, Any]) -> None:
     made = template(**fields)
     assert (made.headers, made.header_fields, made.cookies, made.query_params) == ({}, (), {}, None)
 
 
-def test_a_body_field_and_a_body_template_exclude_each_other() -> None:
+def test_a_body_field_with_a_body_template_is_refused() -> None:
     with pytest.raises(ValidationError) as caught:
         template(body_field="item", body_template={"a": 1})
     assert "body_field" in explain(caught.value)
 
 
-def test_a_default_body_field_gives_way_to_a_body_template() -> None:
+def test_a_body_template_replaces_a_default_body_field() -> None:
     class WithDefault(HttpFamilyTemplate):
         body_field: str | None = "body"
 
@@ -336,20 +336,20 @@ def test_a_request_plan_replaces_the_plain_placement() -> None:
         made.build_request({"stranger": 1})
 
 
-def test_discovery_sends_method_headers_and_fixed_query_and_asks_for_documents() -> None:
+def test_discovery_sends_the_method_the_headers_and_the_fixed_query() -> None:
     made = template(url=URL + "?v=1", method="POST", headers={"X-A": "1"}, query_params={"w": "2", "x": "{{absent}}"})
     parts = made.discovery_request()
     assert (parts.method, parts.url, parts.body) == ("POST", f"{URL}?v=1&w=2", None)
     assert dict(parts.headers)["Accept"].startswith("application/json, application/yaml")
 
 
-def test_discovery_at_an_address_with_a_placeholder_is_refused_without_its_query() -> None:
+def test_discovery_refuses_a_url_with_a_placeholder() -> None:
     with pytest.raises(ConfigError, match="placeholder") as caught:
         template(url=URL + "/{version}?key=canary").discovery_request()
     assert "canary" not in str(caught.value)
 
 
-def test_the_repr_shows_no_field_that_may_hold_a_secret() -> None:
+def test_the_repr_shows_no_field_that_may_contain_a_secret() -> None:
     made = template(
         url=URL + "?k=canary", headers={"X": "canary"}, cookies={"c": "canary"}, auth_tools={"api_key": "canary"}
     )
@@ -358,7 +358,7 @@ def test_the_repr_shows_no_field_that_may_hold_a_secret() -> None:
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_only_methods_that_may_be_repeated_say_so(method: str) -> None:
+def test_only_repeatable_methods_have_the_idempotent_hint(method: str) -> None:
     repeatable = method not in {"POST", "PATCH"}
     assert verb_annotations(method).get("idempotentHint", False) is repeatable
     assert verb_annotations(method)["openWorldHint"] is True

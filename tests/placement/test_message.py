@@ -27,30 +27,30 @@ def template(**fields: Any) -> SocketTemplate:
         ({"wire": "tool", "tool_name_style": "bare"}, {}, b'{"tool":"echo","args":{}}\n'),
     ],
 )
-def test_a_request_is_made_of_the_arguments(fields: JsonObject, arguments: JsonObject, sent: bytes) -> None:
+def test_encode_request_writes_the_arguments(fields: JsonObject, arguments: JsonObject, sent: bytes) -> None:
     assert encode_request(template(**fields), make_call(arguments)) == sent
 
 
-def test_a_text_template_names_the_argument_it_lacks() -> None:
+def test_the_error_names_the_argument_that_a_text_template_lacks() -> None:
     made = template(request_data_format="text", request_data_template="UTCP_ARG_a_UTCP_ARG")
     with pytest.raises(InvalidArguments, match="'a'"):
         encode_request(made, make_call({}))
 
 
-def test_arguments_that_json_cannot_say_are_the_callers_fault() -> None:
+def test_arguments_that_json_cannot_represent_are_refused() -> None:
     with pytest.raises(InvalidArguments, match="JSON"):
         encode_request(template(), make_call({"a": 2**80}))
 
 
-def test_discovery_speaks_the_wires_own_form() -> None:
+def test_the_discovery_message_depends_on_the_wire() -> None:
     assert template().discovery_request() == b'{"type":"utcp"}'
     assert template(wire="tool").discovery_request() == b'{"action":"list"}\n'
 
 
-def test_an_encoding_nobody_knows_is_refused() -> None:
+def test_an_unknown_encoding_is_refused() -> None:
     with pytest.raises(ValidationError, match="not a character encoding"):
         template(response_byte_format="klingon")
 
 
-def test_ipv6_addresses_stand_in_brackets() -> None:
+def test_an_ipv6_address_has_brackets() -> None:
     assert template(host="::1").address == "[::1]:7"

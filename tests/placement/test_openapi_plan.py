@@ -15,7 +15,7 @@ def path(name="id", **more):
     return {"name": name, "in": "path", "style": "simple", "explode": False, **more}
 
 
-def test_every_place_gets_its_arguments():
+def test_each_argument_is_written_to_its_location():
     parts = build(
         {"id": "a b", "tags": ["x", 1], "X-Trace": [1, 2], "sid": "é", "name": "n"},
         path(),
@@ -31,7 +31,7 @@ def test_every_place_gets_its_arguments():
     assert parts.body == b'{"name":"n"}'
 
 
-def test_nulls_and_absent_arguments_are_left_out():
+def test_nulls_and_absent_arguments_are_omitted():
     parts = build(
         {"a": None},
         *({"name": name, "in": place} for name, place in [("a", "query"), ("b", "header"), ("c", "cookie")]),
@@ -39,7 +39,7 @@ def test_nulls_and_absent_arguments_are_left_out():
     assert (parts.url, parts.headers, parts.body) == (URL, [], None)
 
 
-def test_a_literal_dollar_comes_back_and_a_fragment_goes():
+def test_an_encoded_dollar_is_decoded_and_a_fragment_is_dropped():
     assert build({}, url="https://api.example.com/%24meta#part").url == "https://api.example.com/$meta"
     assert build({"id": "1"}, path(), url="https://h/%24a/x%24{id}%24").url == "https://h/$a/x$1$"
 
@@ -58,7 +58,7 @@ def test_path_parameters_follow_their_style(parameter, value, segment):
 
 
 @pytest.mark.parametrize("arguments", [{}, {"id": None}, {"id": ""}, {"id": []}])
-def test_a_missing_path_argument_is_named(arguments):
+def test_the_error_names_a_missing_path_argument(arguments):
     with pytest.raises(InvalidArguments, match="'id'"):
         build(arguments, path(), url=URL + "/{id}")
 
@@ -66,7 +66,7 @@ def test_a_missing_path_argument_is_named(arguments):
 @pytest.mark.parametrize(
     "arguments", [{"a": "..", "b": ""}, {"a": ".", "b": "."}, {"a": "%2e", "b": "%2e"}, {"a": "x/.", "b": "."}]
 )
-def test_a_segment_composed_of_several_arguments_cannot_climb(arguments):
+def test_several_arguments_cannot_form_a_dot_segment(arguments):
     with pytest.raises(InvalidArguments):
         build(arguments, path("a"), path("b"), url=URL + "/{a}{b}")
 
@@ -75,7 +75,7 @@ def test_a_placeholder_without_a_parameter_is_a_plain_path_argument():
     assert build({"x": "a/b"}, url=URL + "/{x}").url == URL + "/a%2Fb"
 
 
-def test_an_unknown_argument_is_refused_with_what_is_known():
+def test_the_error_of_an_unknown_argument_lists_the_known_arguments():
     with pytest.raises(InvalidArguments, match="'zz'") as caught:
         build({"zz": 1}, {"name": "q", "in": "query"})
     assert caught.value.remedy == "The tool takes: q."
@@ -107,7 +107,7 @@ def test_one_argument_may_be_the_whole_query():
     assert build({"all": {"a": 1}}, as_json).url == URL + "?%7B%22a%22%3A1%7D"
 
 
-def test_a_header_may_be_json_and_cannot_break_its_line():
+def test_a_header_may_be_json_and_cannot_contain_a_line_break():
     header = {"name": "X-H", "in": "header", "style": "simple", "explode": False}
     assert build({"X-H": {"a": 1}}, {**header, "content_type": "application/json"}).headers == [("X-H", '{"a":1}')]
     with pytest.raises(InvalidArguments, match="'X-H'"):
@@ -128,12 +128,12 @@ def test_cookies_share_one_header(parameter, value, cookie):
 
 
 @pytest.mark.parametrize("value", ["a; evil=1", "a\r\nb"])
-def test_an_unencoded_cookie_cannot_add_another(value):
+def test_an_unencoded_cookie_cannot_add_another_cookie(value):
     with pytest.raises(InvalidArguments, match="'c'"):
         build({"c": value}, {"name": "c", "in": "cookie", "style": "cookie"})
 
 
-def test_defaults_and_fixed_headers_give_way_to_arguments():
+def test_arguments_override_defaults_and_fixed_headers():
     accept = {"name": "accept", "in": "header", "style": "simple", "explode": False}
     plan = {"defaults": {"q": 1}, "headers": {"Accept": "application/json"}}
     query = {"name": "q", "in": "query"}
@@ -142,6 +142,6 @@ def test_defaults_and_fixed_headers_give_way_to_arguments():
     assert (parts.url, parts.headers) == (URL + "?q=2", [("accept", "text/csv")])
 
 
-def test_an_unusable_plan_is_named_by_its_field():
+def test_the_error_of_a_bad_plan_names_the_field():
     with pytest.raises(ConfigError, match=r"parameters\.0\.in"):
         read_plan({"parameters": [{"argument": "a", "name": "a", "in": "nowhere"}]})

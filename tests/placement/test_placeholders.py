@@ -1,4 +1,4 @@
-"""What stands within `{{ }}`: paths, filters, built-in names."""
+"""Placeholders: paths and filters in `{{ }}`, the forms, absent arguments, and the encoding of each context."""
 
 import re
 
@@ -28,11 +28,11 @@ def evaluate(text, arguments=None, *, context=Context.JSON, inputs=None):
         ("nothing", OMITTED),
     ],
 )
-def test_a_path_leads_into_the_arguments_or_to_nothing(text, expected):
+def test_a_path_selects_a_value_of_the_arguments_or_nothing(text, expected):
     assert evaluate(text, {"a": {"b": [{"c": 1}, 2]}, "x-id": "dashed"}) == expected
 
 
-def test_a_declared_input_with_a_dot_in_its_name_is_no_path():
+def test_a_declared_input_with_a_dot_in_its_name_is_not_read_as_a_path():
     expression = parse_expression("user.name", frozenset({"user.name"}))
 
     assert expression.name == "user.name"
@@ -76,7 +76,7 @@ def test_required_names_the_absent_argument(arguments):
 
 
 @pytest.mark.parametrize("context", [Context.URL_PATH, Context.QUERY])
-def test_urlencode_leaves_encoding_to_a_context_that_encodes(context):
+def test_urlencode_has_no_effect_in_a_context_that_encodes(context):
     assert evaluate("s|urlencode", {"s": "a b"}, context=context) == "a b"
 
 
@@ -101,12 +101,12 @@ def test_a_declared_input_hides_the_built_in_name():
 
 
 @pytest.mark.parametrize("text", ["", " ", "a b", "a..b", "a[x]", "a + 1", "|json", "a.b[0"])
-def test_what_is_no_path_is_an_error_of_the_configuration(text):
+def test_an_expression_that_does_not_start_with_a_path_is_refused(text):
     with pytest.raises(ConfigError, match="does not name an argument"):
         parse_expression(text, None)
 
 
-def test_an_unknown_filter_is_an_error_that_lists_the_known():
+def test_the_error_of_an_unknown_filter_lists_the_filters():
     with pytest.raises(ConfigError, match=r"'upper' is unknown\. Use one of: default, join, json, required, urlencode"):
         parse_expression("a|upper", None)
 
@@ -116,13 +116,13 @@ def test_default_without_a_value_is_an_error():
         parse_expression("a|default", None)
 
 
-def test_the_sentinel_is_recognisable_in_a_debugger():
+def test_the_sentinel_has_a_readable_repr():
     assert repr(OMITTED) == "OMITTED"
 
 
 @given(text=st.text(alphabet='ab.[]0|:"\\ {}$defaultjson'), value=st.none() | st.integers() | st.text())
 @settings(max_examples=300)
-def test_any_text_parses_or_is_an_error_of_the_configuration(text, value):
+def test_any_text_parses_or_raises_a_config_error(text, value):
     try:
         expression = parse_expression(text, None)
     except ConfigError:
@@ -151,14 +151,14 @@ def render(value, arguments=None, *, context=Context.JSON, syntaxes=Syntax.MUSTA
         ("<UTCP_ARG_x_UTCP_END>", Syntax.UTCP_END),
     ],
 )
-def test_each_form_is_a_placeholder_only_where_its_syntax_is_on(text, syntax):
+def test_each_form_is_a_placeholder_only_if_its_syntax_is_enabled(text, syntax):
     assert render(text, {"x": "v"}, syntaxes=syntax) == "<v>"
     assert render(text, {"x": "v"}, syntaxes=ALL) == "<v>"
     assert compile_template(text, syntaxes=syntax).names == {"x"}
     assert render(text, {"x": "v"}, syntaxes=Syntax(0)) == text
 
 
-def test_the_arguments_mentioned_anywhere_are_listed_and_built_in_names_are_not():
+def test_names_lists_the_arguments_without_built_in_names():
     template = compile_template(
         {"a": "{{x}} {{ y.z | default:1 }}", "b": ["{{uuid}}", "UTCP_ARG_long_name_UTCP_ARG"], "c": 5}, syntaxes=ALL
     )
@@ -166,7 +166,7 @@ def test_the_arguments_mentioned_anywhere_are_listed_and_built_in_names_are_not(
     assert template.names == {"x", "y", "long_name"}
 
 
-def test_a_dollar_form_that_is_no_input_is_plain_text():
+def test_a_dollar_form_without_a_declared_input_is_plain_text():
     assert render("${x} ${y}", {"x": 1, "y": 2}, syntaxes=Syntax.DOLLAR, inputs=frozenset({"x"})) == "1 ${y}"
 
 
@@ -187,17 +187,17 @@ def test_braces_within_a_default_are_paired():
     assert render('{"n":{{n}}}', {"n": 5}, context=Context.TEXT) == '{"n":5}'
 
 
-def test_a_pile_of_openings_is_read_in_one_pass():
+def test_many_opening_braces_are_read_in_linear_time():
     assert render("{{" * 200_000) == "{{" * 200_000
     assert render("UTCP_ARG_" * 20_000, syntaxes=Syntax.UTCP_END) == "UTCP_ARG_" * 20_000
 
 
-def test_an_unknown_filter_is_found_when_the_template_is_compiled():
+def test_an_unknown_filter_is_reported_at_compile_time():
     with pytest.raises(ConfigError, match="'shout' is unknown"):
         compile_template({"a": ["{{x|shout}}"]}, syntaxes=Syntax.MUSTACHE)
 
 
-def test_a_bottomless_template_is_refused():
+def test_a_template_above_the_depth_limit_is_refused():
     nested = "x"
     for _ in range(300):
         nested = [nested]
@@ -217,7 +217,7 @@ def test_a_text_that_is_one_placeholder_keeps_the_values_type(value, context):
     assert rendered == {"a": value, "b": [value]}
 
 
-def test_within_longer_text_values_are_written_as_text():
+def test_values_in_a_longer_text_are_written_as_text():
     arguments = {"o": {"a": [1]}, "t": True, "n": None, "f": 1.5}
 
     assert render("{{o}} {{t}} {{n}} {{f}}", arguments) == '{"a":[1]} true null 1.5'
@@ -229,7 +229,7 @@ def test_the_utcp_arg_form_is_always_text():
     assert render(template, {"n": 1, "o": {"a": 1}, "s": "x"}, syntaxes=ALL) == {"n": "1", "o": '{"a":1}', "s": "x"}
 
 
-def test_an_absent_argument_leaves_out_the_member_or_item_that_it_alone_makes_up():
+def test_an_absent_argument_omits_the_member_or_item_that_consists_of_it():
     template = {"a": "{{x}}", "b": {"c": "{{x}}", "d": 1}, "e": ["{{x}}", 2], "f": "{{x|default:3}}"}
 
     assert render(template) == {"b": {"d": 1}, "e": [2], "f": 3}
@@ -249,7 +249,7 @@ def test_an_absent_argument_leaves_out_the_member_or_item_that_it_alone_makes_up
         ({"A": "{{x|required}}"}, Context.HEADER),
     ],
 )
-def test_an_argument_that_the_place_cannot_do_without_is_the_callers_error(template, context):
+def test_a_missing_argument_that_the_place_needs_is_an_error(template, context):
     with pytest.raises(InvalidArguments, match="Argument 'x' is missing"):
         render(template, {"y": 1}, context=context, syntaxes=ALL)
 
@@ -257,7 +257,7 @@ def test_an_argument_that_the_place_cannot_do_without_is_the_callers_error(templ
 # --- contexts -----------------------------------------------------------------------------------
 
 
-def test_in_a_url_values_are_percent_encoded_whole():
+def test_values_in_a_url_are_percent_encoded():
     url = "https://h/{id}/x?q={{q}}&r=${q}"
     rendered = render(url, {"id": "a/b ü", "q": "a&b=../.. "}, context=Context.URL_PATH, syntaxes=ALL)
 
@@ -265,12 +265,12 @@ def test_in_a_url_values_are_percent_encoded_whole():
 
 
 @pytest.mark.parametrize("value", ["..", ".", "%2e%2e", "", None])
-def test_a_path_segment_that_would_climb_or_vanish_is_refused(value):
+def test_a_dot_segment_or_an_empty_segment_is_refused(value):
     with pytest.raises(InvalidArguments, match="'id'"):
         render("https://h/{id}/x", {"id": value}, context=Context.URL_PATH, syntaxes=ALL)
 
 
-def test_headers_are_texts_and_absent_ones_are_left_out():
+def test_headers_are_text_and_absent_headers_are_omitted():
     template = {"A": "Bearer {{t}}", "B": "{{b}}", "C": "{{n}}", "D": "x {{n}}", "E": 5, "F": "{{l}}", "G": None}
 
     assert render(template, {"t": "T", "n": None, "l": ["a", 1]}, context=Context.HEADER) == {
@@ -287,7 +287,7 @@ def test_a_line_break_in_a_header_is_refused(template):
         render(template, {"x": "a\r\nEvil: 1"}, context=Context.HEADER)
 
 
-def test_each_item_of_a_command_line_is_one_word_and_lists_are_several():
+def test_an_item_of_a_command_line_is_one_word_and_a_list_is_several():
     template = ["-n", 5, True, None, "{{ files }}", "{{gone}}", "{{null}}", "--q={{q}}", "{{files|join:,}}"]
 
     assert render(template, {"files": ["a b", 1, None], "q": "; rm -rf $(x)", "null": None}, context=Context.ARGV) == [
@@ -306,7 +306,7 @@ TEMPLATES = st.recursive(TEXTS, lambda inner: st.lists(inner, max_size=3))
 
 @given(template=TEMPLATES, value=JSON, context=st.sampled_from(Context))
 @settings(max_examples=300)
-def test_any_template_and_value_render_or_fail_by_a_typed_error(template, value, context):
+def test_any_template_and_value_render_or_raise_a_typed_error(template, value, context):
     try:
         render(template, {"x": value}, context=context, syntaxes=ALL)
     except (ConfigError, InvalidArguments):

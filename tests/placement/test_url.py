@@ -1,4 +1,4 @@
-"""A URL template's placeholders are encoded for where they stand."""
+"""A placeholder in a URL template is encoded for the part of the URL that it is in."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from utcp_bridge.placement.url import compile_url
         ("https://a.example/v1:run/@me/$batch", "https://a.example/v1:run/@me/$batch"),
     ],
 )
-def test_a_fixed_url_is_encoded_completely_and_changed_no_further(url: str, built: str) -> None:
+def test_a_fixed_url_is_encoded_once_and_not_changed_otherwise(url: str, built: str) -> None:
     assert compile_url(url).build({}) == built
 
 
 @pytest.mark.parametrize(
     "url", ["", "/relative", "a.example/x", "https://", "https:///path", "https://?q", "https://#f"]
 )
-def test_what_is_no_absolute_url_is_the_operators_to_correct(url: str) -> None:
+def test_a_url_that_is_not_absolute_is_a_config_error(url: str) -> None:
     with pytest.raises(ConfigError, match="url"):
         compile_url(url)
 
 
-def test_a_host_that_is_no_name_is_refused() -> None:
+def test_an_invalid_host_name_is_refused() -> None:
     with pytest.raises(ConfigError, match="host"):
         compile_url("https://\u00e9" + "x" * 70 + ".example/")
 
 
-def test_a_placeholder_may_stand_more_than_once() -> None:
+def test_a_placeholder_may_occur_more_than_once() -> None:
     plan = compile_url("https://a.example/{id}/copies/{id}")
     assert plan.build({"id": 5}) == "https://a.example/5/copies/5"
     assert plan.used == {"id"}
@@ -78,18 +78,18 @@ def test_an_expression_may_reach_into_an_argument_and_have_a_default() -> None:
 
 @pytest.mark.parametrize("template", ["https://a.example/{x}", "https://a.example/?q={x}", "https://{x}.example/"])
 @pytest.mark.parametrize("arguments", [{}, {"x": None}])
-def test_a_missing_argument_is_named(template: str, arguments: dict[str, Any]) -> None:
+def test_the_error_names_a_missing_argument(template: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidArguments, match="'x'"):
         compile_url(template).build(arguments)
 
 
-def test_a_missing_argument_of_an_expression_is_named() -> None:
+def test_the_error_names_a_missing_argument_of_an_expression() -> None:
     with pytest.raises(InvalidArguments, match="x"):
         compile_url("https://a.example/{{x}}").build({})
 
 
 @pytest.mark.parametrize("value", ["..", ".", "../x", "%2e%2e", "%252e%252e/x", "a/../b", "a\\..\\b", "", "..;a"])
-def test_no_value_can_be_read_as_a_way_out_of_its_segment(value: str) -> None:
+def test_no_value_can_leave_its_path_segment(value: str) -> None:
     with pytest.raises(InvalidArguments, match="'x'"):
         compile_url("https://a.example/guarded/{x}/y").build({"x": value})
 
@@ -103,7 +103,7 @@ def test_no_value_can_move_the_end_of_the_host(value: str) -> None:
         compile_url("https://{x}.a.example/").build({"x": value})
 
 
-def test_a_query_is_joined_with_the_right_mark() -> None:
+def test_a_query_is_appended_with_a_question_mark_or_an_ampersand() -> None:
     assert compile_url("https://a.example/x").build({}, "q=1") == "https://a.example/x?q=1"
     assert compile_url("https://a.example/x?p=0").build({}, "q=1") == "https://a.example/x?p=0&q=1"
 

@@ -1,4 +1,4 @@
-"""The shared suite against a real HTTP service, and what an answer becomes."""
+"""The shared suite against a real HTTP service, and how a response becomes a value."""
 
 from __future__ import annotations
 
@@ -99,13 +99,13 @@ async def test_arguments_go_to_path_header_body_and_query_in_the_order_of_utcp(b
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
-async def test_every_method_is_sent_as_it_is_named(bench: Bench, method: str) -> None:
+async def test_each_method_is_sent_under_its_name(bench: Bench, method: str) -> None:
     case = _http(bench).case("/echo", {"text": "x"}, method=method.lower())
     assert (await _call(bench, case)).value["method"] == method
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])
-async def test_head_and_options_answer_with_the_headers_they_are_sent_for(bench: Bench, method: str) -> None:
+async def test_head_and_options_return_status_and_headers(bench: Bench, method: str) -> None:
     value = (await _call(bench, _http(bench).case("/options", http_method=method))).value
     assert value["status"] == 200
     assert value["headers"]["allow"] == "GET, POST"
@@ -123,11 +123,11 @@ async def test_head_and_options_answer_with_the_headers_they_are_sent_for(bench:
         ("/empty", None),
     ],
 )
-async def test_an_answer_becomes_a_value_by_its_media_type(bench: Bench, path: str, expected: Any) -> None:
+async def test_a_response_becomes_a_value_by_its_media_type(bench: Bench, path: str, expected: Any) -> None:
     assert (await _call(bench, _http(bench).case(path))).value == expected
 
 
-async def test_status_and_pagination_links_are_given_on_beside_the_value(bench: Bench) -> None:
+async def test_the_result_has_the_status_and_the_pagination_links(bench: Bench) -> None:
     result = await _call(bench, _http(bench).case("/items"))
     assert result.value == [1, 2]
     assert result.meta == {"status": 200, "link": '</items?page=2>; rel="next"'}
@@ -143,26 +143,26 @@ async def test_an_error_status_is_a_rejection_with_its_detail(bench: Bench, stat
     assert caught.value.retry_after == (7.0 if retryable else None)
 
 
-async def test_credentials_go_onto_the_request(bench: Bench) -> None:
+async def test_credentials_are_added_to_the_request(bench: Bench) -> None:
     auth = parse_auth({"auth_type": "api_key", "api_key": API_KEY, "var_name": "X-Api-Key"})
     credentials = Credentials(auth, frozenset({_http(bench).service.base}))
     result = await _call(bench, _http(bench).case("/secure"), credentials=credentials)
     assert result.value == {"secret": "open"}
 
 
-async def test_a_cut_answer_is_not_taken_for_a_whole_one(bench: Bench) -> None:
+async def test_an_incomplete_response_is_an_error(bench: Bench) -> None:
     with pytest.raises(ConnectionLost):
         await _call(bench, _http(bench).case("/reset-midway"))
 
 
-async def test_a_missing_path_argument_sends_nothing_and_is_named(bench: Bench) -> None:
+async def test_a_missing_path_argument_is_named_and_no_request_is_sent(bench: Bench) -> None:
     with pytest.raises(InvalidArguments, match="'id'"):
         await _call(bench, _http(bench).case("/echo/{id}"))
     assert _http(bench).service.requests == []
 
 
 @pytest.mark.parametrize("hostile", ["..", ".", "../admin", "%2e%2e", "..%2fadmin", "a/../../b", "..\\admin", "..;/x"])
-async def test_a_path_argument_never_climbs_out_of_its_segment(bench: Bench, hostile: str) -> None:
+async def test_a_path_argument_cannot_leave_its_segment(bench: Bench, hostile: str) -> None:
     with pytest.raises(InvalidArguments, match="'id'"):
         await _call(bench, _http(bench).case("/echo/{id}/posts", {"id": hostile}))
     assert _http(bench).service.requests == []
@@ -175,13 +175,13 @@ async def test_a_path_argument_arrives_as_one_encoded_segment(bench: Bench, host
     assert value["target"].count("/") == 3
 
 
-async def test_the_operators_own_limit_for_a_manual_wins(bench: Bench) -> None:
+async def test_the_limit_of_a_manual_overrides_the_general_limit(bench: Bench) -> None:
     call = make_call({}, limits={"max_reply_bytes": 5})
     with anyio.fail_after(10), pytest.raises(ReplyTooLarge):
         await bench.transport.call(bench.target(_http(bench).case("/created").template), call, discard)
 
 
-async def test_a_loopback_target_is_refused_without_the_operators_word(bench: Bench) -> None:
+async def test_a_loopback_target_is_refused_unless_the_operator_allows_it(bench: Bench) -> None:
     target: Target[HttpTemplate] = replace(
         bench.target(_http(bench).case("/echo").template), source=Source(name="other")
     )

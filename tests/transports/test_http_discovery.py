@@ -1,4 +1,4 @@
-"""What HTTP discovery takes for a document, and what it says about everything else."""
+"""HTTP discovery: which responses are documents, and what the errors of others say."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def _discover(url: str, *, credentials: Credentials | None = None, limit: 
             return await transport.discover(target)
 
 
-async def test_a_document_is_given_on_as_bytes_with_its_type_and_final_address(service: HttpService) -> None:
+async def test_a_document_has_its_bytes_its_type_and_its_final_url(service: HttpService) -> None:
     document = await _discover(f"{service.base}/redirect?to=/openapi.json")
     assert json.loads(document.content)["openapi"] == "3.0.3"
     assert document.url == f"{service.base}/openapi.json"
@@ -48,7 +48,7 @@ async def test_yaml_is_a_document_too(service: HttpService) -> None:
     assert document.media_type == "application/yaml"
 
 
-async def test_method_headers_and_credentials_go_onto_the_request(service: HttpService) -> None:
+async def test_the_request_has_the_method_the_headers_and_the_credentials(service: HttpService) -> None:
     auth = parse_auth({"auth_type": "api_key", "api_key": API_KEY, "var_name": "X-Api-Key"})
     await _discover(
         f"{service.base}/secure/utcp",
@@ -62,14 +62,14 @@ async def test_method_headers_and_credentials_go_onto_the_request(service: HttpS
     assert service.last.headers["Accept"].startswith("application/json, application/yaml")
 
 
-async def test_a_web_page_that_names_its_description_is_told_apart_and_the_name_given_on(service: HttpService) -> None:
+async def test_the_error_of_a_web_page_contains_the_link_to_the_description(service: HttpService) -> None:
     with pytest.raises(ManualError, match="web page") as caught:
         await _discover(f"{service.base}/docs?token=secret")
     assert "/openapi.json" in str(caught.value.remedy)
     assert "secret" not in str(caught.value)
 
 
-async def test_a_plain_web_page_says_what_to_point_at(service: HttpService) -> None:
+async def test_the_error_of_a_web_page_without_a_link_says_what_to_use(service: HttpService) -> None:
     with pytest.raises(ManualError, match="web page") as caught:
         await _discover(f"{service.base}/page")
     assert "Use the address of the document itself" in str(caught.value.remedy)
@@ -78,7 +78,7 @@ async def test_a_plain_web_page_says_what_to_point_at(service: HttpService) -> N
 @pytest.mark.parametrize(
     ("path", "says"), [("/nothing", "empty body"), ("/empty", "empty body"), ("/image", "image/png")]
 )
-async def test_other_answers_that_are_no_document_say_what_came(service: HttpService, path: str, says: str) -> None:
+async def test_the_error_says_what_came_instead_of_a_document(service: HttpService, path: str, says: str) -> None:
     with pytest.raises(ManualError, match=says):
         await _discover(service.base + path)
 
@@ -90,12 +90,12 @@ async def test_an_error_status_names_its_likely_cause(service: HttpService, stat
     assert remedy in (caught.value.remedy or "")
 
 
-async def test_a_document_above_the_limit_is_not_read_on(service: HttpService) -> None:
+async def test_a_document_above_the_limit_is_refused(service: HttpService) -> None:
     with pytest.raises(ReplyTooLarge):
         await _discover(f"{service.base}/bytes/5000000", limit=1000)
 
 
-async def test_an_address_with_a_placeholder_is_the_operators_to_correct(service: HttpService) -> None:
+async def test_a_url_with_a_placeholder_is_a_config_error(service: HttpService) -> None:
     with pytest.raises(ConfigError, match="placeholder"):
         await _discover(service.base + "/{version}/utcp")
     assert service.requests == []

@@ -92,7 +92,7 @@ async def _call(case: Case, settings: BridgeSettings | None = None) -> Result:
         ("data: 1\n\ndata: cut", []),
     ],
 )
-async def test_events_are_read_as_the_standard_says(bench: Bench, raw: str, values: list[Any]) -> None:
+async def test_events_are_read_as_in_the_standard(bench: Bench, raw: str, values: list[Any]) -> None:
     event_type = {"event_type": "wanted"} if "event:" in raw or values == [] else {}
     result = await _call(_peer(bench).case("/sse/raw", {"raw": raw}, **event_type))
     assert result.value == values or "".join(values) == result.value
@@ -104,7 +104,7 @@ async def test_a_call_with_a_body_is_a_post(bench: Bench) -> None:
     assert (event["method"], event["body"], event["accept"]) == ("POST", '{"a":1}', "text/event-stream")
 
 
-async def test_a_broken_stream_goes_on_where_it_broke(bench: Bench) -> None:
+async def test_a_broken_stream_continues_after_the_last_event(bench: Bench) -> None:
     result = await _call(_peer(bench).case("/sse/broken", {"count": 5}))
     assert result.value == [{"n": number} for number in range(5)]
     assert [request.headers.get("Last-Event-ID") for request in _peer(bench).service.requests] == [
@@ -112,7 +112,7 @@ async def test_a_broken_stream_goes_on_where_it_broke(bench: Bench) -> None:
     ]  # fmt: skip
 
 
-async def test_a_broken_stream_that_may_not_go_on_is_a_lost_connection(bench: Bench) -> None:
+async def test_a_broken_stream_that_cannot_continue_is_a_lost_connection(bench: Bench) -> None:
     with pytest.raises(ConnectionLost):
         await _call(_peer(bench).case("/sse/broken", {"count": 5}, reconnect=False))
 
@@ -136,7 +136,7 @@ async def test_pings_alone_do_not_keep_a_stream_alive(bench: Bench) -> None:
     assert result == Result([], truncated="nothing arrived for 0.1 seconds")
 
 
-async def test_what_came_before_the_calls_deadline_is_kept(bench: Bench) -> None:
+async def test_events_before_the_deadline_of_the_call_are_kept(bench: Bench) -> None:
     async with open_services() as services:
         transport = SseTransport(services)
         target = make_target(transport, _peer(bench).case("/sse/pings").template)

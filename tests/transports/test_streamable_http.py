@@ -1,4 +1,4 @@
-"""The shared suite against a real chunked answer, every form of stream, and the limits of one."""
+"""The shared suite against a real chunked response, each form of stream, and the limits of a stream."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_bytes_come_in_chunks_and_are_joined_at_the_end(bench: Bench) -> N
     assert value == Binary(bytes(byte % 256 for byte in range(10_000)))
 
 
-async def test_text_is_never_cut_inside_a_character(bench: Bench) -> None:
+async def test_text_is_not_cut_inside_a_character(bench: Bench) -> None:
     assert (await _call(_peer(bench).case("/stream/text"))).value == "gr\u00fc\u00df dich"
 
 
@@ -122,12 +122,12 @@ async def test_a_value_above_the_limit_is_refused(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("body", ['{"a": 1}\n{"broken', "nothing\n", '{"a": 1} x'])
-async def test_a_stream_that_is_no_json_is_malformed(bench: Bench, body: str) -> None:
+async def test_a_stream_of_invalid_json_is_malformed(bench: Bench, body: str) -> None:
     with pytest.raises(MalformedReply, match="not JSON"):
         await _call(_peer(bench).case("/stream/typed", {"type": "application/x-ndjson", "body": body}))
 
 
-async def test_a_watch_that_never_ends_gives_what_the_limit_allows(bench: Bench) -> None:
+async def test_an_endless_stream_returns_values_up_to_its_limit(bench: Bench) -> None:
     result = await _call(_peer(bench).case("/stream/endless"), BridgeSettings(max_stream_events=3))
     assert result.value == [{"created": True}, {"event": 0}, {"event": 1}]
     assert result.truncated == "the stream was cut at 3 results"

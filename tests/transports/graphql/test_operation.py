@@ -1,4 +1,4 @@
-"""Operations and responses of GraphQL."""
+"""GraphQL operations and responses, and both WebSocket protocols message by message."""
 
 import json
 
@@ -16,7 +16,7 @@ from utcp_bridge.transports.graphql.operation import (
 TWO = "query A { a } mutation B($n: Int!) { b(n: $n) }"
 
 
-def test_the_named_operation_is_run_with_the_variables_that_the_document_declares() -> None:
+def test_the_named_operation_gets_the_variables_that_its_document_declares() -> None:
     operation = read_operation(TWO, "B")
     assert operation.type == "mutation"
     assert operation.body({"n": 1, "m": 2}, "B") == {"query": TWO, "variables": {"n": 1}, "operationName": "B"}
@@ -24,19 +24,19 @@ def test_the_named_operation_is_run_with_the_variables_that_the_document_declare
 
 
 @pytest.mark.parametrize("document", ["query {", "fragment f on T { a }", ""])
-def test_what_is_no_operation_is_a_configuration_error(document: str) -> None:
+def test_a_document_without_an_operation_is_a_config_error(document: str) -> None:
     with pytest.raises(ConfigError, match="`query`"):
         read_operation(document, None)
 
 
-def test_a_field_alone_becomes_an_operation_with_the_calls_arguments() -> None:
+def test_a_field_becomes_an_operation_with_the_arguments_of_the_call() -> None:
     operation = field_operation("mutation", "add", {"n": "Int!"}, {"n": 1, "who": "me"})
     assert operation.document == "mutation($n: Int!, $who: String) { add(n: $n, who: $who) }"
     assert operation.body({"n": 1, "who": "me"}, None)["variables"] == {"n": 1, "who": "me"}
     assert field_operation("query", "now", {}, {}).document == "query { now }"
 
 
-def test_a_response_is_its_field_its_data_or_both_with_errors() -> None:
+def test_the_value_is_the_field_or_the_data_and_includes_errors() -> None:
     assert response_value({"data": {"a": 1}}, "a", "x") == 1
     assert response_value({"data": {"a": 1}}, None, "x") == {"a": 1}
     both = response_value({"data": {"a": 1}, "errors": ["e"]}, "a", "x")
@@ -69,13 +69,13 @@ def test_a_subscription_opens_receives_and_ends(protocol, start, result, stop) -
     assert json.loads(subscription.stop()) == {"type": stop, "id": "1"}
 
 
-def test_parameters_travel_with_the_first_message() -> None:
+def test_connection_parameters_are_sent_in_the_first_message() -> None:
     subscription = Subscription("graphql-ws", BODY, "wss://a.example", {"token": "t"})
     assert json.loads(subscription.opening()) == {"type": "connection_init", "payload": {"token": "t"}}
     assert "token" not in repr(subscription)
 
 
-def test_pings_are_answered_and_what_belongs_to_somebody_else_is_passed_over() -> None:
+def test_pings_get_a_pong_and_messages_of_other_operations_are_ignored() -> None:
     subscription, _ = opened("graphql-transport-ws")
     assert subscription.receive('{"type": "ping"}') == Received(reply=('{"type":"pong"}',))
     for text in ('{"type": "ka"}', '{"type": "next", "id": "2", "payload": {}}', '{"type": "connection_ack"}'):
@@ -90,7 +90,7 @@ def test_pings_are_answered_and_what_belongs_to_somebody_else_is_passed_over() -
         ({"type": "connection_error", "payload": {"message": "who?"}}, {"message": "who?"}),
     ],
 )
-def test_a_refusal_carries_what_the_server_said(message, detail) -> None:
+def test_a_refusal_contains_the_errors_of_the_server(message, detail) -> None:
     subscription, _ = opened("graphql-ws")
     with pytest.raises(Rejected, match="refused") as caught:
         subscription.receive(json.dumps(message))
@@ -98,6 +98,6 @@ def test_a_refusal_carries_what_the_server_said(message, detail) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"no": "type"}', "5"])
-def test_what_is_no_message_of_the_protocol_is_malformed(text) -> None:
+def test_a_message_outside_the_protocol_is_malformed(text) -> None:
     with pytest.raises(MalformedReply):
         opened("graphql-transport-ws")[0].receive(text)

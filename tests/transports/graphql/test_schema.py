@@ -22,7 +22,7 @@ def test_every_generated_document_is_valid(depth: int) -> None:
         jsonschema_rs.validator_for(tool["inputs"])
 
 
-def test_inputs_say_what_the_field_takes() -> None:
+def test_inputs_are_the_arguments_of_the_field() -> None:
     made = tools()
     assert made["echo"]["description"] == "Says it again."
     assert made["echo"]["inputs"]["properties"]["unit"] == {
@@ -40,22 +40,22 @@ def test_inputs_say_what_the_field_takes() -> None:
     assert made["add"]["deprecated"] is True
 
 
-def test_selections_leave_out_what_needs_arguments_and_what_repeats() -> None:
+def test_selections_omit_required_arguments_and_repeated_types() -> None:
     query = tools(depth=5)["city"]["overlay"]["query"]
     assert "size" not in query
     assert query.endswith("{ city(name: $name) { name mayor { name } rank } }")
     assert "... on Person" in tools()["search"]["overlay"]["query"]
 
 
-def test_a_budget_bounds_the_leaves() -> None:
+def test_the_number_of_leaves_is_limited() -> None:
     assert tools(fields=1)["city"]["overlay"]["query"].endswith("{ city(name: $name) { name } }")
 
 
-def test_unknown_scalars_take_anything() -> None:
+def test_an_unknown_scalar_accepts_any_value() -> None:
     assert type_schema(graphql.GraphQLScalarType("Date"), {}) == {}
 
 
-def test_fragments_that_ask_for_one_name_in_two_types_are_left_out() -> None:
+def test_fragments_with_one_name_of_two_types_are_omitted() -> None:
     schema = graphql.build_schema("""
         interface Animal { name: String! }
         type Cat implements Animal { name: String!, lives: Int! }
@@ -72,7 +72,7 @@ def test_fragments_that_ask_for_one_name_in_two_types_are_left_out() -> None:
     }
 
 
-def test_interfaces_give_the_fields_of_their_types() -> None:
+def test_an_interface_selects_the_fields_of_its_types() -> None:
     schema = graphql.build_schema("""
         interface Animal { name: String! }
         type Cat implements Animal { name: String!, lives: Int! }

@@ -1,4 +1,4 @@
-"""The shared suite against a real GraphQL server; generated documents, own documents, errors beside data."""
+"""The shared suite against a real GraphQL server; generated documents, own documents, errors with data."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def _tools(transport: GraphQlTransport, target: Any) -> dict[str, JsonObje
     return {tool["name"]: tool for tool in (await transport.discover(target)).content["tools"]}
 
 
-async def test_every_generated_tool_can_be_called_and_gives_its_own_field() -> None:
+async def test_each_generated_tool_can_be_called_and_returns_its_field() -> None:
     async def use(transport: GraphQlTransport, target: Any) -> None:
         tools = await _tools(transport, target)
         assert set(tools) == {
@@ -141,7 +141,7 @@ async def test_filters_keep_one_root_or_one_field() -> None:
     assert set(await _run(_tools, operation_name="city")) == {"city"}
 
 
-async def test_a_url_that_has_a_manual_in_place_of_a_schema_is_read_as_utcp_0_1_has_it() -> None:
+async def test_a_manual_at_the_url_replaces_introspection() -> None:
     async def use(transport: GraphQlTransport, target: Any) -> Document:
         return await transport.discover(target)
 
@@ -154,7 +154,7 @@ async def test_a_url_that_has_a_manual_in_place_of_a_schema_is_read_as_utcp_0_1_
     assert b'"tools"' not in other.content, "the reader of manuals says what this is instead of a manual"
 
 
-async def test_closed_introspection_names_the_remedy_and_a_schema_file_takes_its_place(tmp_path: Path) -> None:
+async def test_a_schema_file_replaces_introspection_that_is_not_allowed(tmp_path: Path) -> None:
     with pytest.raises(ManualError, match="schema_file"):
         await _run(_tools, "/closed")
     (tmp_path / "schema.graphql").write_text(SDL, encoding="utf-8")
@@ -170,7 +170,7 @@ async def test_closed_introspection_names_the_remedy_and_a_schema_file_takes_its
         assert "city" in await _run(_tools, "/closed", root=tmp_path, schema_file="schema.json")
 
 
-async def test_documents_of_ones_own_take_the_variables_they_declare() -> None:
+async def test_an_own_document_gets_the_variables_that_it_declares() -> None:
     async def call(transport: GraphQlTransport, target: Any) -> Any:
         return (await transport.call(target, make_call({"n": 1, "other": 2}, name="add"), discard)).value
 
@@ -184,7 +184,7 @@ async def test_documents_of_ones_own_take_the_variables_they_declare() -> None:
             await _run(call, query=query)
 
 
-async def test_utcps_form_without_a_document_names_the_field_like_the_tool() -> None:
+async def test_without_a_document_the_field_has_the_name_of_the_tool() -> None:
     async def call(transport: GraphQlTransport, target: Any) -> Any:
         first = (await transport.call(target, make_call({"text": "x"}, name="echo"), discard)).value
         return first, (await transport.call(target, make_call({}, name="clash"), discard)).value
@@ -192,7 +192,7 @@ async def test_utcps_form_without_a_document_names_the_field_like_the_tool() -> 
     assert await _run(call) == ("x", 7)
 
 
-async def test_an_answer_that_is_no_graphql_is_malformed_or_rejected() -> None:
+async def test_a_response_that_is_not_graphql_is_an_error() -> None:
     async def call(transport: GraphQlTransport, target: Any) -> Any:
         return await transport.call(target, make_call({}), discard)
 
@@ -202,7 +202,7 @@ async def test_an_answer_that_is_no_graphql_is_malformed_or_rejected() -> None:
         await _run(call, "/status/503", query="{ clash }")
 
 
-def test_queries_read_and_mutations_promise_nothing() -> None:
+def test_queries_are_read_only_and_mutations_have_no_hint() -> None:
     url = {"url": "https://a.example/graphql"}
     read = make_target(GraphQlTransport, url).template
     write = make_target(GraphQlTransport, {**url, "query": "mutation { add(n: 1) }"}).template
@@ -212,7 +212,7 @@ def test_queries_read_and_mutations_promise_nothing() -> None:
 
 
 async def _subscribe(query: str, arguments: JsonObject, path: str = "/graphql", **fields: Any) -> Any:
-    """The whole result, the partials, and the service."""
+    """Return the result, the partial results, and the service."""
     seen: list[Any] = []
 
     async def emit(partial: Any) -> None:
@@ -242,13 +242,13 @@ COUNT = "subscription ($to: Int!) { count(to: $to) }"
         ("/events", {"subscription_protocol": "sse"}),
     ],
 )
-async def test_a_subscription_runs_in_whichever_protocol_the_server_has(path: str, fields: JsonObject) -> None:
+async def test_a_subscription_uses_the_protocol_of_the_server(path: str, fields: JsonObject) -> None:
     result, seen, _ = await _subscribe(COUNT, {"to": 3}, path, **fields)
     assert result.value == seen == [{"count": 0}, {"count": 1}, {"count": 2}]
     assert result.truncated is None
 
 
-async def test_a_generated_subscription_gives_its_fields_own_values() -> None:
+async def test_a_generated_subscription_returns_the_values_of_its_field() -> None:
     async def use(transport: GraphQlTransport, target: Any) -> Any:
         tools = await _tools(transport, target)
         assert tools["count"]["annotations"] == {"readOnlyHint": True, "openWorldHint": True}
@@ -259,7 +259,7 @@ async def test_a_generated_subscription_gives_its_fields_own_values() -> None:
 
 
 @pytest.mark.parametrize("path", ["/graphql", "/events"])
-async def test_errors_come_beside_partial_results_and_alone_they_refuse(path: str) -> None:
+async def test_errors_are_part_of_a_result_with_data_and_raised_without_data(path: str) -> None:
     result, _, _ = await _subscribe("subscription { failing }", {}, path)
     good, bad = result.value
     assert good == {"failing": 1}
@@ -270,7 +270,7 @@ async def test_errors_come_beside_partial_results_and_alone_they_refuse(path: st
     assert "nothing" in str(caught.value.detail)
 
 
-async def test_a_silent_subscription_ends_with_what_came_and_the_server_is_told() -> None:
+async def test_a_silent_subscription_ends_with_its_results_and_a_stop_message() -> None:
     result, _, service = await _subscribe("subscription { silence }", {}, idle_timeout=0.1)
     assert result.value == []
     assert "nothing arrived" in str(result.truncated)
@@ -286,12 +286,12 @@ async def test_a_message_above_the_limit_ends_a_subscription() -> None:
 @pytest.mark.parametrize(
     ("path", "error"), [("/reset", ConnectionLost), ("/status/403", Rejected), ("/items", MalformedReply)]
 )
-async def test_a_server_without_subscriptions_is_told_apart(path: str, error: type[Exception]) -> None:
+async def test_a_server_without_subscriptions_is_an_error(path: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         await _subscribe(COUNT, {"to": 1}, path)
 
 
-async def test_the_connections_parameters_are_the_operators_or_the_credentials() -> None:
+async def test_connection_parameters_come_from_the_template_or_the_credentials() -> None:
     _, _, service = await _subscribe(COUNT, {"to": 1}, connection_params={"token": "t"})
     assert service.parameters == {"token": "t"}
     with pytest.raises(Rejected, match="refused the subscription"):
@@ -309,7 +309,7 @@ async def test_the_connections_parameters_are_the_operators_or_the_credentials()
         assert service.last.headers["X-Auth"] == CANARY
 
 
-async def test_selections_of_the_operator_replace_generated_ones_where_the_schema_allows_them() -> None:
+async def test_valid_selections_of_the_operator_replace_generated_ones() -> None:
     async def use(transport: GraphQlTransport, target: Any) -> Any:
         return (await transport.discover(target)).content
 
@@ -321,7 +321,7 @@ async def test_selections_of_the_operator_replace_generated_ones_where_the_schem
     assert [fault.where for fault in content["faults"]] == ["selection of 'search'", "selection of 'partial'"]
 
 
-def test_only_subscriptions_take_a_streams_time() -> None:
+def test_only_subscriptions_have_the_timeout_of_a_stream() -> None:
     kinds = [
         ({"query": COUNT}, True),
         ({"query": "subscription Named($to: Int!) { count(to: $to) }"}, True),

@@ -1,4 +1,4 @@
-"""Connections against a real WebSocket server."""
+"""Connections and their pool against a real WebSocket server."""
 
 from contextlib import asynccontextmanager
 
@@ -41,7 +41,7 @@ async def test_frames_go_to_the_inbox_of_their_key_in_order() -> None:
         assert connection.unclaimed == 0
 
 
-async def test_what_nobody_takes_is_counted() -> None:
+async def test_a_frame_without_an_inbox_is_counted() -> None:
     async with opened(keys_of=lambda frame: (frame,)) as (connection, _):
         inbox = connection.inbox("last")
         for text in ("first", "last"):
@@ -51,7 +51,7 @@ async def test_what_nobody_takes_is_counted() -> None:
         inbox.close()
 
 
-async def test_an_end_before_an_answer_is_told_with_its_code_and_after_one_it_is_none() -> None:
+async def test_a_close_before_a_reply_is_an_error_with_its_code() -> None:
     async with opened() as (connection, _):
         inbox = connection.inbox()
         await connection.send('{"close": 4321}')
@@ -73,7 +73,7 @@ async def test_an_end_before_an_answer_is_told_with_its_code_and_after_one_it_is
             await connection.send("more")
 
 
-async def test_a_broken_connection_is_lost_even_after_an_answer() -> None:
+async def test_a_broken_connection_is_an_error_even_after_a_reply() -> None:
     async with opened() as (connection, _):
         inbox = connection.inbox()
         await connection.send("hello")
@@ -84,7 +84,7 @@ async def test_a_broken_connection_is_lost_even_after_an_answer() -> None:
         inbox.close()
 
 
-async def test_silence_and_messages_above_the_limit_end_the_wait() -> None:
+async def test_silence_and_too_large_messages_end_the_wait() -> None:
     async with opened(max_message_bytes=100) as (connection, _):
         inbox = connection.inbox()
         with pytest.raises(ConnectionLost, match=r"nothing for 0\.01 seconds"):
@@ -95,14 +95,14 @@ async def test_silence_and_messages_above_the_limit_end_the_wait() -> None:
         inbox.close()
 
 
-async def test_what_the_server_says_first_waits_for_whoever_asks_first() -> None:
+async def test_a_greeting_waits_for_the_first_reader() -> None:
     async with opened("/login") as (connection, _):
         assert await connection.next_frame(5) == "welcome"
         await connection.send('{"token": "t"}')
         assert await connection.next_frame(5) == "ok"
 
 
-async def test_a_refused_handshake_is_raised_to_whoever_opened() -> None:
+async def test_a_refused_handshake_is_raised_by_open() -> None:
     with pytest.raises(Rejected):
         async with opened("/echo"):
             pass
@@ -140,7 +140,7 @@ async def pooled():
             await pool.close()
 
 
-async def test_a_lease_is_exclusive_and_its_connection_is_used_again() -> None:
+async def test_a_lease_is_exclusive_and_its_connection_is_reused() -> None:
     async with pooled() as (pool, open_one, service):
         async with pool.lease(("m", 1), open_one, keep=True) as first:
             async with pool.lease(("m", 1), open_one, keep=True) as second:
@@ -152,7 +152,7 @@ async def test_a_lease_is_exclusive_and_its_connection_is_used_again() -> None:
         assert service.opened == 3
 
 
-async def test_few_are_kept_and_none_after_a_failure() -> None:
+async def test_at_most_four_connections_are_kept_and_none_after_a_failure() -> None:
     async with pooled() as (pool, open_one, _):
         connections = []
         async with anyio.create_task_group() as group:
@@ -192,7 +192,7 @@ async def test_callers_share_one_connection_until_it_ends() -> None:
         assert service.opened == 2
 
 
-async def test_one_manuals_connections_are_closed_and_no_others() -> None:
+async def test_close_ends_the_connections_of_one_manual_only() -> None:
     async with pooled() as (pool, open_one, _):
         mine, other = await pool.share(("mine", 1), open_one), await pool.share(("other", 1), open_one)
         async with pool.lease(("mine", 2), open_one, keep=True) as leased:

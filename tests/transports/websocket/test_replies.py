@@ -7,7 +7,7 @@ from utcp_bridge.model import Binary
 from utcp_bridge.transports.websocket.replies import NOTHING, ReplyReader, envelope, ids_of, message_text, parsed
 
 
-def test_a_message_is_text_as_it_is_or_json() -> None:
+def test_message_text_keeps_text_and_writes_other_values_as_json() -> None:
     assert message_text("hello") == "hello"
     assert message_text({"a": [1]}) == '{"a":[1]}'
     sent = envelope("t", {"x": 1}, "7")
@@ -17,7 +17,7 @@ def test_a_message_is_text_as_it_is_or_json() -> None:
 @pytest.mark.parametrize(
     ("frame", "value"), [('{"a": 1}', {"a": 1}), ("[1", "[1"), ("7", "7"), (b'{"a": 1}', {"a": 1}), (b"\xff", "\ufffd")]
 )
-def test_objects_and_arrays_are_parsed_and_all_else_is_text(frame, value) -> None:
+def test_objects_and_arrays_are_parsed_and_other_frames_are_text(frame, value) -> None:
     assert parsed(frame) == value
 
 
@@ -35,11 +35,11 @@ def test_replies_are_read_in_the_wanted_format() -> None:
         ReplyReader("x", "json").read("{")
 
 
-def test_an_end_mark_ends_the_answer_and_is_none_of_it() -> None:
+def test_an_end_mark_ends_the_reply_and_is_not_part_of_it() -> None:
     assert ReplyReader("x").read('{"type": "stream_end"}') == (True, NOTHING)
 
 
-def test_an_envelope_is_opened() -> None:
+def test_the_value_of_an_envelope_is_its_result() -> None:
     reader = ReplyReader("x", is_envelope=True)
     assert reader.read('{"id": "1", "result": 5}') == (True, 5)
     assert reader.read('{"id": "1", "output": 6, "partial": true}') == (False, 6)
@@ -50,7 +50,7 @@ def test_an_envelope_is_opened() -> None:
         assert caught.value.detail == "no"
 
 
-def test_a_json_rpc_request_is_answered_under_its_id_alone() -> None:
+def test_a_json_rpc_reply_has_the_id_of_its_request() -> None:
     reader = ReplyReader("x", sent_id=3)
     for frame in ('{"id": 4}', '{"method": "news"}', "text", "[1]"):
         assert reader.read(frame) == (False, NOTHING)

@@ -1,4 +1,4 @@
-"""The shared suite against a real WebSocket server, and its three wire forms."""
+"""The shared suite against a real WebSocket server, and its three forms of messages."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ PEER = WebSocketPeer
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/echo", "/reset"])
 async def test_discovery_at_a_faulty_peer_ends_in_a_typed_error(path: str) -> None:
-    """A healthy server answers discovery whatever a call would do, so other paths are asked."""
+    """A healthy server always answers discovery, so this test uses paths with a fault."""
     async with WebSocketService() as service, open_services() as services:
         transport = WebSocketTransport(services)
         with anyio.fail_after(10), pytest.raises(UtcpError):
@@ -109,7 +109,7 @@ async def _call(
             return await transport.call(target, make_call(arguments, name=name), emit)
 
 
-async def test_a_message_is_the_template_or_the_arguments() -> None:
+async def test_a_message_is_the_rendered_template_or_the_arguments() -> None:
     async with WebSocketService() as service:
         template = {"action": "get", "id": "UTCP_ARG_id_UTCP_ARG", "more": "{{more|default:3}}"}
         sent = await _call(service, "/ws", {"id": "a"}, message=template, protocol="utcp")
@@ -117,7 +117,7 @@ async def test_a_message_is_the_template_or_the_arguments() -> None:
         assert (await _call(service, "/ws", {"w": "x"}, message="hello UTCP_ARG_w_UTCP_ARG")).value == "hello x"
 
 
-async def test_replies_are_read_as_the_template_says() -> None:
+async def test_replies_are_read_in_the_format_of_the_template() -> None:
     async with WebSocketService() as service:
         assert (await _call(service, "/ws", {"say": "[1]"})).value == [1]
         assert (await _call(service, "/ws", {"say": "[1"})).value == "[1"
@@ -127,7 +127,7 @@ async def test_replies_are_read_as_the_template_says() -> None:
         assert (await _call(service, "/ws", {"count": 5}, expected_responses=2)).value == [{"n": 0}, {"n": 1}]
 
 
-async def test_an_envelope_finds_its_own_reply_between_pushes() -> None:
+async def test_an_envelope_receives_its_own_reply_among_pushes() -> None:
     parts: list[Any] = []
 
     async def emit(part: Any) -> None:
@@ -151,7 +151,7 @@ async def test_the_path_form_connects_to_the_tools_own_url() -> None:
         assert result.value == {"tool": "a b", "args": {"x": 1}}
 
 
-async def test_close_codes_are_told_and_streams_are_cut_at_their_limit() -> None:
+async def test_close_codes_are_reported_and_streams_are_cut_at_their_limit() -> None:
     async with WebSocketService() as service:
         with pytest.raises(ConnectionLost, match="4000 as asked"):
             await _call(service, "/ws", {"close": 4000})
@@ -189,7 +189,7 @@ async def _value(transport: WebSocketTransport, target: Any, arguments: JsonObje
     return (await transport.call(target, make_call(arguments), discard)).value
 
 
-async def test_a_kept_connection_serves_one_call_after_the_other() -> None:
+async def test_a_kept_connection_is_reused_by_the_next_call() -> None:
     async with _transport() as (service, transport):
         target = make_target(transport, {"url": f"{service.ws}/ws"})
         for number in range(5):
@@ -201,7 +201,7 @@ async def test_a_kept_connection_serves_one_call_after_the_other() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"keep_alive": False}, {"close_after_response": True}, {"expected_responses": 2}])
-async def test_a_connection_is_not_kept_where_it_may_not_or_could_hold_more(fields: JsonObject) -> None:
+async def test_a_connection_is_not_kept_if_the_template_says_so_or_for_a_stream(fields: JsonObject) -> None:
     async with _transport() as (service, transport):
         target = make_target(transport, {"url": f"{service.ws}/ws", **fields})
         for _ in range(2):
@@ -209,7 +209,7 @@ async def test_a_connection_is_not_kept_where_it_may_not_or_could_hold_more(fiel
         assert service.opened == 2
 
 
-async def test_a_connection_that_sent_what_nobody_asked_for_or_ended_is_not_used_again() -> None:
+async def test_a_closed_connection_or_one_with_unclaimed_frames_is_not_reused() -> None:
     async with _transport() as (service, transport):
         target = make_target(transport, {"url": f"{service.ws}/ws"})
         for opened in (1, 2, 3):
@@ -226,7 +226,7 @@ async def test_a_connection_that_sent_what_nobody_asked_for_or_ended_is_not_used
                 await anyio.sleep(0.01)
 
 
-async def test_a_call_that_is_given_up_leaves_no_reply_for_the_next() -> None:
+async def test_a_cancelled_call_leaves_no_reply_for_the_next_call() -> None:
     async with _transport() as (service, transport):
         target = make_target(transport, {"url": f"{service.ws}/ws"})
         with anyio.move_on_after(0.1):
@@ -250,7 +250,7 @@ async def test_envelopes_share_one_connection_and_each_gets_its_own_reply() -> N
         assert service.opened == 1
 
 
-async def test_a_json_rpc_reply_is_known_by_its_id_among_notifications() -> None:
+async def test_a_json_rpc_reply_is_found_by_its_id_among_notifications() -> None:
     message = {"jsonrpc": "2.0", "id": "{{uuid}}", "method": "say", "params": ["UTCP_ARG_text_UTCP_ARG"]}
     async with _transport() as (service, transport):
         target = make_target(transport, {"url": f"{service.ws}/rpc", "message": message})
@@ -281,7 +281,7 @@ async def test_a_greeting_is_read_and_a_message_authenticates_the_connection() -
         assert await _value(transport, silent, {"say": "[1]"}) == [1]
 
 
-async def test_a_reply_has_its_own_time() -> None:
+async def test_a_reply_has_its_own_timeout() -> None:
     async with _transport() as (service, transport):
         target = make_target(transport, {"url": f"{service.ws}/ws", "response_timeout": 0.05})
         with pytest.raises(ConnectionLost, match=r"nothing for 0\.05 seconds"):
@@ -290,7 +290,7 @@ async def test_a_reply_has_its_own_time() -> None:
     assert make_target(transport, {"url": "ws://a/", "connection_timeout": 2500}).template.connection_timeout == 2.5
 
 
-async def test_a_connection_that_does_not_open_in_time_is_told() -> None:
+async def test_a_connection_that_does_not_open_in_time_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         async with _transport() as (_, transport):
             url = f"ws://127.0.0.1:{silent.getsockname()[1]}/"
@@ -314,7 +314,7 @@ async def test_the_wire_form_is_the_one_that_discovery_found() -> None:
             await transport.discover(make_target(transport, {**fetched, "discovery_url": f"{service.base}/none"}))
 
 
-def test_only_web_socket_urls_are_taken() -> None:
+def test_a_url_must_be_a_websocket_url() -> None:
     assert make_target(WebSocketTransport, {"url": "https://a.example/x"}).template.url == "wss://a.example/x"
     assert WebSocketTransport.endpoint(make_target(WebSocketTransport, {"url": "ws://a/"}).template) == "ws://a/"
     with pytest.raises(ValidationError, match="ws://"):
