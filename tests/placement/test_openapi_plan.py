@@ -81,7 +81,7 @@ def test_the_error_of_an_unknown_argument_lists_the_known_arguments():
     assert caught.value.remedy == "The tool takes: q."
     with pytest.raises(InvalidArguments) as caught:
         build({"zz": 1})
-    assert caught.value.remedy == "It takes no arguments."
+    assert caught.value.remedy == "The tool takes no arguments."
 
 
 @pytest.mark.parametrize(

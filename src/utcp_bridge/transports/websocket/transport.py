@@ -266,7 +266,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         done = False
         while not done and (wanted < 0 or len(values) < wanted):
             if len(values) >= most:
-                truncated = f"the stream was cut after {most} results"
+                truncated = f"the stream was cut at {most} results"
                 break
             frame = await inbox.next(seconds)
             if frame is None:
