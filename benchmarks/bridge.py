@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.harness.measurements import Bench, Plan, import_cost, machine
-from benchmarks.harness.processes import BRIDGE, CLIENT_CORE, FLOOR, fastmcp, pin, upstream
+from benchmarks.harness.processes import BRIDGE, CLIENT_CORE, FLOOR, bridge, fastmcp, pin, upstream
 from benchmarks.harness.report import Results
 
 FULL = Plan(rounds=5, seconds=1.0, starts=5)
@@ -28,6 +28,8 @@ PARTS = ("throughput", "growth", "starts", "manuals", "import")
 async def measure(arguments: argparse.Namespace, port: int, folder: Path) -> Results:
     plan = QUICK if arguments.quick else FULL
     servers = [FLOOR, BRIDGE]
+    if arguments.against:
+        servers.append(bridge("before", arguments.against))
     if arguments.fastmcp:
         servers.append(fastmcp(arguments.fastmcp))
     bench = Bench(port, servers, plan, folder)
@@ -52,6 +54,11 @@ def parse(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--gate", action="store_true", help="exit with 1 if a goal is missed")
     parser.add_argument("--only", nargs="+", choices=PARTS, help="some of the measurements")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to FILE")
+    parser.add_argument(
+        "--against",
+        metavar="PYTHON",
+        help="an interpreter that has another version of utcp-bridge, which is measured as `before` in the same run",
+    )
     parser.add_argument(
         "--fastmcp",
         metavar="PYTHON",

@@ -68,7 +68,7 @@ class Bench:
             folder.mkdir()
             manual.write_text(json.dumps(catalogue(tools, self.port)), encoding="utf-8")
             write_config(folder, {"catalogue": {"call_template_type": "text", "file_path": str(manual)}})
-        return str(folder / "config.json" if server.name == BRIDGE.name else manual)
+        return str(folder / "config.json" if server.is_bridge else manual)
 
     @contextlib.asynccontextmanager
     async def serving(
@@ -108,7 +108,7 @@ class Bench:
             for server, tools in contestants:
                 running, client = await stack.enter_async_context(self.serving(server, transport, era, tools))
                 await list_tools(client)
-                if server.name == BRIDGE.name:  # the index of the search is made once, soon after the start
+                if server.is_bridge:  # the index of the search is made once, soon after the start
                     await client.exchange("tools/call", {"name": "search_tools", "arguments": {"query": "tea"}})
                 load = Load(era, server.tool(tools - 1), {"q": "tea", "limit": 5}, MARK)
                 await _sample(Samples(server.name, transport, era, 16), running, client, load, self.plan.seconds / 2)

@@ -78,13 +78,23 @@ class Server:
     http_flags: tuple[str, ...] = ("--http",)
     prefix: str = ""
     """What its MCP names put before a tool's own name."""
+    is_bridge: bool = False
+    """It reads a configuration in place of the manual, and makes the index of its search after the start."""
 
     def tool(self, number: int = 0) -> str:
         return f"{self.prefix}find_{number}"
 
 
 FLOOR = Server("floor", (sys.executable, "-m", "benchmarks.harness.floor"))
-BRIDGE = Server("bridge", (sys.executable, "-m", "utcp_bridge", "serve"), ("--http", "--port", "0"), "catalogue_")
+
+
+def bridge(name: str, python: str) -> Server:
+    """Return the bridge that is installed for an interpreter."""
+    command = (python, "-m", "utcp_bridge", "serve")
+    return Server(name, command, ("--http", "--port", "0"), "catalogue_", is_bridge=True)
+
+
+BRIDGE = bridge("bridge", sys.executable)
 
 
 def fastmcp(python: str) -> Server:
