@@ -227,6 +227,8 @@ def test_two_variables_of_one_setting_with_different_values_are_an_error() -> No
         ("limits.concurency", "limits.concurrency"),
         ("server.concurrency", "limits.concurrency"),
         ("log.levl", "log.level"),
+        ("limts", "limits"),
+        ("timeout", "timeouts"),
         ("zzzzzz", None),
     ],
 )

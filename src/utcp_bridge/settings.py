@@ -345,15 +345,17 @@ def grouped_name(key: str) -> str:
 
 
 def nearest_setting(name: str) -> str | None:
-    """Return the grouped name of the setting that a wrong name most resembles."""
+    """Return the setting, by its grouped name, or the group that a wrong name most resembles."""
     from difflib import get_close_matches
 
     keys = list(BridgeSettings.model_fields)
     last = name.rpartition(".")[2]
     if last not in keys and "." in name and (near := get_close_matches(name, map(grouped_name, keys), n=1)):
         return near[0]
-    near = get_close_matches(last, keys, n=1)
-    return grouped_name(near[0]) if near else None
+    near = get_close_matches(last, [*keys, *GROUPS], n=1)
+    if not near:
+        return None
+    return grouped_name(near[0]) if near[0] in keys else near[0]
 
 
 def explain(error: ValidationError) -> str:

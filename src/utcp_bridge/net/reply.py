@@ -148,7 +148,7 @@ def decode_reply(template: SocketTemplate, data: bytes) -> Any:
         text = data.decode(template.response_byte_format)
     except UnicodeDecodeError:
         raise MalformedReply(
-            f"{template.address} answered bytes that are not {template.response_byte_format}."
+            f"{template.address} returned bytes that are not {template.response_byte_format}."
         ) from None
     if template.response_format == "text":
         return text
