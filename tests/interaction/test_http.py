@@ -5,12 +5,15 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from time import monotonic
 from urllib.parse import urlsplit
 
 import anyio
+import httpx2
 import pytest
 from mcp.client import Client
+from mcp.client.streamable_http import streamable_http_client
 from tests.interaction.conftest import ROOT, http_server
 from tests.interaction.requirements import proves
 
@@ -191,6 +194,33 @@ anyio.run(serve_http, build(port={urlsplit(url).port}))
             [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=15, check=False
         )
         assert "ConfigError: Cannot listen on 127.0.0.1:" in done.stderr
+
+
+@pytest.mark.parametrize("token", [None, "canary-token"])
+async def test_a_client_of_the_handshake_era_survives_a_restart_of_the_bridge(token):
+    settings = {} if token is None else {"bearer_token": token}
+    headers = None if token is None else {"Authorization": f"Bearer {token}"}
+    with anyio.fail_after(25), ExitStack() as first:
+        url, _ = first.enter_context(http_server(**settings))
+        async with httpx2.AsyncClient(headers=headers, timeout=20) as http_client:
+            target = streamable_http_client(url, http_client=http_client)
+            async with Client(target, mode="legacy") as client:
+                assert (await client.call_tool("demo_greet")).content[0].text == "Good morning"
+                await anyio.to_thread.run_sync(first.close)
+                with http_server(port=urlsplit(url).port, **settings):
+                    assert (await client.call_tool("demo_greet")).content[0].text == "Good morning"
+                    assert (await client.list_tools(cache_mode="bypass")).tools
+
+
+def test_a_session_that_the_process_does_not_know_requires_the_token():
+    known = {"Mcp_Session_Id": "0123456789abcdef0123456789abcdef", "MCP_Protocol_Version": "2025-06-18"}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    with http_server(bearer_token="canary-token") as (url, _):
+        assert ask(url, body, **known)[0] == 401
+        assert ask(url, body, Authorization="Bearer canary-token", **known)[0] == 200
+        assert ask(url, b"", method="DELETE", **known)[0] == 401
+        assert ask(url, b"", method="DELETE", Authorization="Bearer canary-token", **known)[0] == 200
+        assert ask(url, body, Authorization="Bearer canary-token", **known)[0] == 404
 
 
 @proves("http.signal")

@@ -8,12 +8,14 @@ from urllib.parse import urlsplit
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.support.mcp_context import MODERN_META
 from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.http import HttpFront, build_app, serve_http
+from utcp_bridge.server.http import Doors, HttpFront, build_app, serve_http
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.settings import BridgeSettings
 
@@ -176,6 +178,236 @@ async def test_a_call_in_flight_is_cancelled_after_a_moment():
     assert body == b'{"error":"shutting down"}'
 
 
+JSON_TYPE = "Content-Type: application/json"
+MODERN_VERSION = "MCP-Protocol-Version: 2026-07-28"
+HANDSHAKE = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
+
+
+async def exchange(url, verb, path, *headers, message=None):
+    """Return status, headers and body of one request with exactly these headers."""
+    parts = urlsplit(url)
+    body = b"" if message is None else json.dumps(message).encode()
+    named = any(header.lower().startswith("host:") for header in headers)
+    fields = [
+        *headers,
+        *([] if named else [f"Host: {parts.netloc}"]),
+        "Connection: close",
+        f"Content-Length: {len(body)}",
+    ]
+    data = b""
+    async with await anyio.connect_tcp(parts.hostname, parts.port) as stream:
+        await stream.send("\r\n".join([f"{verb} {path} HTTP/1.1", *fields, "", ""]).encode() + body)
+        async for chunk in stream:
+            data += chunk
+    head, _, rest = data.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    told = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+    if told.get("transfer-encoding") == "chunked":
+        rest = unchunked(rest)
+    return int(lines[0].split()[1]), told, rest
+
+
+def unchunked(data):
+    whole = b""
+    while data:
+        size, _, data = data.partition(b"\r\n")
+        whole += data[: int(size, 16)]
+        data = data[int(size, 16) + 2 :]
+    return whole
+
+
+def read(told, body):
+    """Return the last message of a reply in either form."""
+    if told["content-type"] == "text/event-stream":
+        body = body.rsplit(b"data: ", 1)[1]
+    return json.loads(body)
+
+
+ACCEPTS = [
+    (None, "application/json"),
+    ("application/json", "application/json"),
+    ("APPLICATION/*", "application/json"),
+    ("*/*", "application/json"),
+    ("application/json;q=0.1, text/event-stream", "application/json"),
+    ("text/event-stream", "text/event-stream"),
+]
+
+
+@pytest.mark.parametrize("asks_progress", [False, True])
+async def test_any_sensible_accept_header_is_served_in_both_eras(asks_progress):
+    async def counted(_arguments, emit):
+        await emit("half")
+        return "whole"
+
+    server = server_of()
+    server.client.add("m", "t", counted)
+    meta = {"progressToken": 1} if asks_progress else {}
+    modern = {"name": "m_t", "arguments": {}, "_meta": {**MODERN_META, **meta}}
+    modern_headers = ("MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/call", "Mcp-Name: m_t")
+
+    async def work(url):
+        opening = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": HANDSHAKE}
+        _, told, _ = await exchange(url, "POST", "/mcp", JSON_TYPE, message=opening)
+        session = (f"Mcp-Session-Id: {told['mcp-session-id']}",)
+        eras = [(session, {"name": "m_t", "_meta": meta}), (modern_headers, modern)]
+        for accept, form in ACCEPTS:
+            wanted = () if accept is None else (f"aCCept: {accept}",)
+            events = asks_progress and (accept is None or "*/*" in accept or "event-stream" in accept)
+            for headers, params in eras:
+                message = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}
+                status, told, body = await exchange(url, "POST", "/mcp", JSON_TYPE, *wanted, *headers, message=message)
+                case = accept, params
+                assert (status, told["content-type"]) == (200, "text/event-stream" if events else form), case
+                assert read(told, body)["result"]["content"][0]["text"] == "whole", case
+                assert (b"notifications/progress" in body) is events, case
+
+    await serve(server, work)
+
+
+async def test_a_client_goes_back_to_the_handshake_after_a_probe():
+    async def work(url):
+        probe = {"jsonrpc": "2.0", "id": 0, "method": "server/discover", "params": {"_meta": MODERN_META}}
+        modern = ("MCP-Protocol-Version: 2026-07-28", "Mcp-Method: server/discover")
+        status, told, body = await exchange(url, "POST", "/mcp", JSON_TYPE, *modern, message=probe)
+        assert read(told, body)["result"]["supportedVersions"]
+        opening = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HANDSHAKE}
+        status, told, body = await exchange(url, "POST", "/mcp", JSON_TYPE, modern[0], message=opening)
+        assert (status, read(told, body)["result"]["protocolVersion"]) == (200, "2025-06-18")
+
+    await serve(server_of(), work)
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/bridge/", "/"])
+async def test_a_slash_at_the_end_of_the_path_makes_no_difference(path):
+    async def work(url):
+        opening = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HANDSHAKE}
+        for asked in {path, path.rstrip("/") or "/", path.rstrip("/") + "/"}:
+            status, _, _ = await exchange(url, "POST", asked, JSON_TYPE, message=opening)
+            assert status == 200, asked
+
+    await serve(server_of(path=path), work)
+
+
+async def test_a_person_who_opens_the_address_reads_what_it_is():
+    browser = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+    async def work(url):
+        for path, accept in (
+            ("/mcp", browser),
+            ("/mcp/", browser),
+            ("/", browser),
+            ("/", "Accept: */*"),
+            ("/", "X: y"),
+        ):
+            status, told, body = await exchange(url, "GET", path, accept)
+            assert (status, told["content-type"]) == (200, "text/plain; charset=utf-8")
+            assert url.encode() in body
+            status, told, body = await exchange(url, "HEAD", path, accept)
+            assert (status, body, told["content-type"]) == (200, b"", "text/plain; charset=utf-8")
+        status, _, body = await exchange(url, "GET", "/elsewhere", browser)
+        assert (status, json.loads(body)["message"]) == (404, "The MCP endpoint of this server is /mcp.")
+
+    await serve(server_of(), work)
+
+
+@pytest.mark.parametrize(
+    ("verb", "headers", "message", "status", "words"),
+    [
+        ("POST", [JSON_TYPE], None, 400, "not JSON"),
+        ("POST", [JSON_TYPE], {"jsonrpc": "2.0", "id": 1, "method": "ping"}, 400, "no Mcp-Session-Id"),
+        ("POST", ["Content-Type: text/plain"], {}, 400, "Content-Type: application/json"),
+        ("POST", [], {}, 400, "Content-Type: application/json"),
+        ("POST", [JSON_TYPE, "Accept: text/html"], {}, 406, "Send `Accept: application/json, text/event-stream`"),
+        ("GET", ["Accept: text/event-stream"], None, 400, "no Mcp-Session-Id"),
+        ("DELETE", [], None, 400, "no Mcp-Session-Id"),
+        ("DELETE", ["Mcp-Session-Id: other"], None, 404, "no session"),
+        ("PUT", [], None, 405, "POST"),
+        ("GET", ["Accept: text/event-stream", MODERN_VERSION], None, 405, "POST"),
+        (
+            "POST",
+            [
+                JSON_TYPE,
+                "Accept: application/json",
+                "MCP-Protocol-Version: 2026-07-28",
+                "Mcp-Method: subscriptions/listen",
+            ],
+            {"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen"},
+            406,
+            "Add `text/event-stream`",
+        ),
+    ],
+)
+async def test_a_request_that_cannot_be_served_is_refused_in_words(verb, headers, message, status, words):
+    async def work(url):
+        got, told, body = await exchange(url, verb, "/mcp", *headers, message=message)
+        assert (got, told["content-type"]) == (status, "application/json")
+        assert words in json.loads(body)["error"]["message"]
+
+    await serve(server_of(), work)
+
+
+@pytest.mark.parametrize("media", ["application/json; charset=utf-8", "Application/JSON", "application/vnd.api+json"])
+async def test_the_media_type_of_a_body_may_be_any_kind_of_json(media):
+    modern = ("MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/list")
+
+    async def work(url):
+        opening = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HANDSHAKE}
+        assert (await exchange(url, "POST", "/mcp", f"Content-Type: {media}", message=opening))[0] == 200
+        listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": MODERN_META}}
+        assert (await exchange(url, "POST", "/mcp", f"Content-Type: {media}", *modern, message=listing))[0] == 200
+
+    await serve(server_of(), work)
+
+
+WRONG = [
+    (421, "host", "Host: bridge.example:8000", "allowed_hosts", "bridge.example:8000"),
+    (421, "host", "Host: 127.0.0.1.evil.example", "allowed_hosts", "127.0.0.1.evil.example"),
+    (421, "host", "Host: localhost:8000.evil.example", "allowed_hosts", "localhost:8000.evil.example"),
+    (403, "origin", "Origin: https://evil.example", "allowed_browser_origins", "https://evil.example"),
+    (403, "origin", "Origin: null", "allowed_browser_origins", "null"),
+]
+
+
+@pytest.mark.parametrize(("status", "what", "header", "setting", "value"), WRONG)
+async def test_a_wrong_host_or_origin_is_refused_with_the_name_of_its_setting(
+    status, what, header, setting, value, caplog
+):
+    async def work(url):
+        for verb, path in (("POST", "/mcp"), ("GET", "/"), ("GET", "/utcp"), ("POST", "/utcp/tools/m_t")):
+            got, told, body = await exchange(url, verb, path, header, JSON_TYPE, message={})
+            document = json.loads(body)
+            assert (got, told["content-type"]) == (status, "application/json")
+            assert (document["setting"], document[what]) == (setting, value)
+            assert setting in document["remedy"]
+
+    await serve(server_of(), work)
+    lines = [line for line in caplog.messages if value in line]
+    assert len(lines) == 1, "the log has one line for a burst"
+    assert setting in lines[0]
+
+
+async def test_a_host_that_is_allowed_passes_in_any_case_and_port():
+    async def work(url):
+        for host in ("Bridge.Example:9", "other.example", "LOCALHOST:1", "[::1]:5", "127.0.0.1"):
+            assert (await exchange(url, "GET", "/", f"Host: {host}"))[0] == 200, host
+        assert (await exchange(url, "GET", "/", "Host: other.example:80"))[0] == 421
+
+    await serve(server_of(allowed_hosts=("bridge.example:*", "other.example")), work)
+
+
+@given(st.binary(max_size=600))
+def test_what_a_refusal_shows_of_a_header_is_clean_and_short(value):
+    refusal = anyio.run(refused, value)
+    if refusal is not None:
+        shown = refusal[1]["host"]
+        assert len(shown) <= 201
+        assert all(character.isprintable() for character in shown)
+
+
+async def refused(value):
+    return Doors(BridgeSettings()).refusal([(b"host", value)])
+
+
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
 
@@ -187,7 +419,7 @@ class Inner:
         self.scopes.append(scope)
 
 
-async def ask_front(front, path="/mcp", method="GET", headers=()):
+async def ask_front(front, path="/mcp", method="POST", headers=()):
     sent = []
 
     async def receive():
@@ -209,7 +441,7 @@ def front_of(token=None, status="ready"):
 
 async def test_the_health_probe_needs_no_token():
     front, inner = front_of(token="secret")
-    start, body = await ask_front(front, "/healthz")
+    start, body = await ask_front(front, "/healthz", "GET")
     assert start["status"] == 200
     assert json.loads(body["body"]) == {"status": "ok"}
     assert not inner.scopes
@@ -218,7 +450,7 @@ async def test_the_health_probe_needs_no_token():
 @pytest.mark.parametrize(("status", "code"), [("ready", 200), ("failed", 200), ("loading", 503)])
 async def test_readiness_is_a_status_code_with_counts(status, code):
     front, _ = front_of(status=status)
-    start, body = await ask_front(front, "/readyz")
+    start, body = await ask_front(front, "/readyz", "GET")
     assert start["status"] == code
     assert json.loads(body["body"])["manuals"][status] == 1
     assert dict(start["headers"])[b"cache-control"] == b"no-store"
@@ -266,7 +498,7 @@ async def test_blanks_around_header_values_are_stripped():
 async def test_headers_without_blanks_are_not_copied():
     front, inner = front_of()
     headers = [(b"host", b"localhost")]
-    await front({"type": "http", "path": "/mcp", "method": "GET", "headers": headers}, None, None)
+    await front({"type": "http", "path": "/mcp", "method": "POST", "headers": headers}, None, None)
     assert inner.scopes[0]["headers"] is headers
 
 

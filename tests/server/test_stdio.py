@@ -64,6 +64,50 @@ async def test_the_session_ends_with_its_input_and_restores_the_descriptors():
     assert lines[2:] == [b"mine again"]
 
 
+DISCOVER = {"_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}}
+
+
+def capable(params):
+    return {"_meta": {**params["_meta"], "io.modelcontextprotocol/clientCapabilities": {}}}
+
+
+@pytest.mark.parametrize("probes", [[capable(DISCOVER)], [capable(DISCOVER)] * 3, [DISCOVER], [{}]])
+async def test_a_client_goes_back_to_the_handshake_after_probes(probes):
+    with replaced_standard_streams() as (to_server, from_server):
+        for number, params in enumerate(probes):
+            put(to_server, id=number, method="server/discover", params=params)
+            put(to_server, method="notifications/cancelled", params={"requestId": number})
+        put(to_server, id="i", method="initialize", params=INITIALIZE)
+        put(to_server, method="notifications/initialized")
+        put(to_server, id="l", method="tools/list")
+        to_server.close()
+        with anyio.fail_after(10):
+            await serve_stdio(BridgeServer(StandIn()))
+        os.dup2(2, 1)
+        replies = {reply["id"]: reply for reply in map(json.loads, from_server.read().splitlines())}
+        from_server.close()
+    assert set(replies) == {*range(len(probes)), "i", "l"}
+    assert replies["i"]["result"]["protocolVersion"] == "2025-11-25"
+    assert replies["l"]["result"]["tools"]
+    is_valid = "io.modelcontextprotocol/clientCapabilities" in probes[0].get("_meta", {})
+    assert ("supportedVersions" in replies[0].get("result", {})) is is_valid
+
+
+async def test_a_client_stays_in_the_era_of_its_probe():
+    with replaced_standard_streams() as (to_server, from_server):
+        put(to_server, id=1, method="server/discover", params=capable(DISCOVER))
+        put(to_server, id=2, method="tools/list", params=capable(DISCOVER))
+        put(to_server, id=3, method="initialize", params=INITIALIZE)
+        to_server.close()
+        with anyio.fail_after(10):
+            await serve_stdio(BridgeServer(StandIn()))
+        os.dup2(2, 1)
+        replies = {reply["id"]: reply for reply in map(json.loads, from_server.read().splitlines())}
+        from_server.close()
+    assert replies[2]["result"]["resultType"] == "complete"
+    assert replies[3]["error"]["code"] == -32_022
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_session(number):
     with replaced_standard_streams() as (to_server, from_server), to_server, from_server, anyio.fail_after(10):

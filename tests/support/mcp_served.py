@@ -121,7 +121,7 @@ def _faults(client):
 
 async def main(how: str, settings: str = "{}") -> None:
     """Serve until the process is stopped."""
-    server = build(port=0, **json.loads(settings))
+    server = build(**{"port": 0, **json.loads(settings)})
     if how == "stdio":
         from utcp_bridge.server.stdio import serve_stdio
 

@@ -1,10 +1,10 @@
-"""Serve an ASGI application on a listening socket until a signal arrives."""
+"""Serve an ASGI application on listening sockets until a signal arrives."""
 
 from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -16,14 +16,14 @@ __all__ = ["serve_asgi"]
 
 async def serve_asgi(
     app: Any,
-    listener: socket.socket,
+    listeners: Sequence[socket.socket],
     *,
     on_ready: Callable[[], None],
     grace: int,
     lifespan: Literal["on", "auto"] = "auto",
     at_end: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then close `listener`.
+    """Serve until SIGTERM or SIGINT, then close the listening sockets.
 
     `on_ready` is called when the server accepts connections. After the signal it accepts no new ones, `at_end` runs,
     and requests in flight have `grace` seconds to finish.
@@ -41,10 +41,11 @@ async def serve_asgi(
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(_end_on_signal, runner, at_end)
-            await runner.serve(sockets=[listener])
+            await runner.serve(sockets=list(listeners))
             group.cancel_scope.cancel()
     finally:
-        listener.close()
+        for listener in listeners:
+            listener.close()
 
 
 class _Uvicorn(uvicorn.Server):

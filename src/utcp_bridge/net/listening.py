@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import os
 import socket
-from typing import Any, Final, cast
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import Any, Final, TypeAlias, cast
 
 from utcp_bridge.errors import ConfigError
 
-__all__ = ["LOOPBACK_NAMES", "bind", "for_url", "is_loopback"]
+__all__ = ["LOOPBACK_NAMES", "bind", "for_url", "is_loopback", "listen"]
 
 LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "::1")
 _BACKLOG: Final = 2048
+_PORT_TRIES: Final = 20
+_NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
+"""Errors of a family or an address that this machine does not have."""
+_Address: TypeAlias = tuple[Any, ...]
 
 
 def is_loopback(host: str) -> bool:
@@ -27,16 +35,89 @@ def for_url(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket on the first address of a host name.
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Return listening sockets on every address of a host name, all on the same port.
+
+    An address that this machine does not have is left out if there is another: `localhost` is often both 127.0.0.1 and
+    ::1, and not every machine has IPv6.
 
     :raises ConfigError: it cannot listen there.
     """
     try:
-        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        return socket.create_server(cast("Any", address), family=family, backlog=_BACKLOG)
+        addresses = _addresses(host, port)
+        for _ in range(_PORT_TRIES if port == 0 else 1):
+            sockets = _listen_on(addresses, last_try=port != 0)
+            if sockets:
+                return sockets
+        return _listen_on(addresses, last_try=True)
     except OSError as error:
         raise ConfigError(
             f"Cannot listen on {host}:{port}: {error.strerror or error}.", remedy="Set another `host` or `port`."
         ) from None
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket on the first address of a host name that this machine has.
+
+    :raises ConfigError: it cannot listen there.
+    """
+    first, *others = listen(host, port)
+    for other in others:
+        other.close()
+    return first
+
+
+def _addresses(host: str, port: int) -> list[tuple[int, _Address]]:
+    """Return family and address of each address of a host name, IPv4 first."""
+    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    if host == "localhost":  # some resolvers know one family alone
+        found += [(socket.AF_INET6, socket.SOCK_STREAM, 0, "", ("::1", port, 0, 0))] if socket.has_ipv6 else []
+    addresses = dict.fromkeys((int(family), cast("_Address", address)) for family, _, _, _, address in found)
+    return sorted(addresses, key=lambda one: one[0] != socket.AF_INET)
+
+
+def _listen_on(addresses: Iterable[tuple[int, _Address]], *, last_try: bool) -> list[socket.socket]:
+    """Return a socket for each address, on the port of the first. Return none if that port is taken on another.
+
+    :raises OSError: none of the addresses works, or on the last try, a port is taken.
+    """
+    sockets: list[socket.socket] = []
+    absent: OSError | None = None
+    with ExitStack() as opened:
+        for family, address in addresses:
+            port = sockets[0].getsockname()[1] if sockets else address[1]
+            try:
+                one = opened.enter_context(_socket(family, (address[0], port, *address[2:])))
+            except OSError as error:
+                if error.errno in _NOT_HERE:
+                    absent = error
+                    continue
+                if not sockets or last_try:
+                    raise
+                return []
+            sockets.append(one)
+        if not sockets:
+            raise absent or OSError("it has no address")
+        opened.pop_all()
+        return sockets
+
+
+def _socket(family: int, address: _Address) -> socket.socket:
+    """Return a listening socket that sends small writes at once.
+
+    asyncio sets TCP_NODELAY only on sockets whose protocol number is that of TCP, and `socket.create_server` leaves it
+    0. Without it, a reply in two writes waits 40 ms for the client's delayed acknowledgement.
+    """
+    one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        one.bind(address)
+        one.listen(_BACKLOG)
+    except BaseException:
+        one.close()
+        raise
+    return one

@@ -39,7 +39,7 @@ from utcp_bridge.dialects.openapi import ConversionOptions, convert
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import JsonObject
 from utcp_bridge.net.asgi_server import serve_asgi
-from utcp_bridge.net.listening import LOOPBACK_NAMES, bind, for_url, is_loopback
+from utcp_bridge.net.listening import LOOPBACK_NAMES, for_url, is_loopback, listen
 from utcp_bridge.registry.listing import Listing, ListingIndex
 
 __all__ = ["Folder", "FolderContents", "Serving", "build_registry_app", "serve_registry", "served_bytes"]
@@ -83,9 +83,9 @@ async def serve_registry(folder: Path, serving: Serving, *, on_ready: Callable[[
     contents = await anyio.to_thread.run_sync(served.current)
     hosts = {*LOOPBACK_NAMES, serving.host.strip("[]")} if is_loopback(serving.host) else None
     app = build_registry_app(served, public_url=serving.public_url, hosts=hosts)
-    listener = bind(serving.host, serving.port)
-    url = f"http://{for_url(serving.host)}:{listener.getsockname()[1]}"
-    await serve_asgi(app, listener, on_ready=lambda: on_ready(url, len(contents.files)), grace=_GRACE_SECONDS)
+    listeners = listen(serving.host, serving.port)
+    url = f"http://{for_url(serving.host)}:{listeners[0].getsockname()[1]}"
+    await serve_asgi(app, listeners, on_ready=lambda: on_ready(url, len(contents.files)), grace=_GRACE_SECONDS)
 
 
 def build_registry_app(

@@ -2,46 +2,68 @@
 
 The server listens on loopback by default, and beyond loopback only with a bearer token (or `insecure`). It always
 checks Host and Origin, also on 0.0.0.0, and refuses bodies above 4 MiB. `HttpFront` handles a request first: probes,
-bearer token, tidy headers. Probes report counts alone, so an orchestrator may call them under any name and without a
-token. The SDK checks Host and Origin on the MCP path.
+bearer token, Host and Origin, tidy headers, the start page. Probes report counts alone, so an orchestrator may call
+them under any name and without a token. `McpEndpoint` then serves each protocol era in its own way.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 import anyio
-import orjson
-from mcp.server.transport_security import TransportSecuritySettings
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import RequestBodyLimitMiddleware
+from mcp_types import PARSE_ERROR
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from pydantic_core import from_json
+from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
+from utcp_bridge import __version__
+from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.net.asgi_server import serve_asgi
-from utcp_bridge.net.listening import bind, for_url, is_loopback
+from utcp_bridge.net.listening import for_url, is_loopback, listen
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.server.replies import (
+    AsgiApp,
+    Header,
+    Message,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    as_accepted,
+    read_accept,
+    respond,
+)
+from utcp_bridge.server.sessions import HandshakeSessions, Refusal
 from utcp_bridge.server.utcp_routes import UtcpRoutes
 from utcp_bridge.settings import ServerSettings
 
-__all__ = ["HttpFront", "build_app", "serve_http"]
+__all__ = ["Doors", "HttpFront", "McpEndpoint", "build_app", "serve_http"]
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-Header: TypeAlias = tuple[bytes, bytes]
-
+_logger = logging.getLogger(__name__)
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+_MAX_SHOWN: Final = 200
+_LOG_SECONDS: Final = 10.0
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _ANY_ADDRESS: Final = ("0.0.0.0", "::", "[::]")  # noqa: S104 - compared, not bound
 _GRACE_SECONDS: Final = 1.5
 _LAST_RESORT_SECONDS: Final = 3
-_JSON: Final = (b"content-type", b"application/json")
 _BLANKS: Final = (b" ", b"\t")
+_ALLOW: Final = (b"allow", b"GET, POST, DELETE")
+_VERSION: Final = b"mcp-protocol-version"
+_SESSION: Final = b"mcp-session-id"
 
 
 def build_app(server: BridgeServer) -> AsgiApp:
@@ -56,14 +78,23 @@ def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront]:
     settings = server.client.settings
     _refuse_open_door(settings)
     token = settings.bearer_token
-    app = server.streamable_http_app(
-        streamable_http_path=settings.path,
-        max_request_body_size=MAX_BODY_BYTES,
-        transport_security=_security(settings),
-        host=settings.host,
+    endpoint = McpEndpoint(server)
+    app = Starlette(
+        routes=[
+            Route(_bare(settings.path), endpoint=RequestBodyLimitMiddleware(endpoint, MAX_BODY_BYTES)),
+            *UtcpRoutes(server).routes(),
+        ],
+        lifespan=lambda _: endpoint.run(),
+        exception_handlers={404: partial(_not_found, settings.path)},
     )
-    app.router.routes.extend(UtcpRoutes(server, _security(settings)).routes())
-    front = HttpFront(cast("AsgiApp", app), server.readiness, None if token is None else token.get_secret_value())
+    front = HttpFront(
+        cast("AsgiApp", app),
+        server.readiness,
+        None if token is None else token.get_secret_value(),
+        doors=Doors(settings),
+        path=settings.path,
+        at_end=endpoint.sessions.end_streams,
+    )
     outermost: Any = front
     if settings.allowed_browser_origins:
         outermost = CORSMiddleware(
@@ -76,6 +107,10 @@ def _assemble(server: BridgeServer) -> tuple[AsgiApp, HttpFront]:
     return cast("AsgiApp", outermost), front
 
 
+async def _not_found(path: str, _request: Request, _error: Exception) -> Response:
+    return JSONResponse({"error": "not found", "message": f"The MCP endpoint of this server is {path}."}, 404)
+
+
 async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT. Requests in flight have a moment to end.
 
@@ -85,17 +120,18 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
     """
     settings = server.client.settings
     app, front = _assemble(server)
-    listener = bind(settings.host, settings.port)
-    url = f"http://{for_url(settings.host)}:{listener.getsockname()[1]}{settings.path}"
+    listeners = listen(settings.host, settings.port)
+    url = f"http://{for_url(settings.host)}:{listeners[0].getsockname()[1]}{settings.path}"
 
     async def end() -> None:
         """Give requests in flight a moment, then cancel them."""
         server.changes.close()
+        front.end_streams()
         await anyio.sleep(_GRACE_SECONDS)
         front.end_requests()
 
     ready = partial(on_ready, url) if on_ready else lambda: None
-    await serve_asgi(app, listener, on_ready=ready, grace=_LAST_RESORT_SECONDS, lifespan="on", at_end=end)
+    await serve_asgi(app, listeners, on_ready=ready, grace=_LAST_RESORT_SECONDS, lifespan="on", at_end=end)
 
 
 def _refuse_open_door(settings: ServerSettings) -> None:
@@ -107,24 +143,172 @@ def _refuse_open_door(settings: ServerSettings) -> None:
     )
 
 
-def _security(settings: ServerSettings) -> TransportSecuritySettings:
-    names = [*_LOOPBACK, *([] if settings.host in _ANY_ADDRESS else [for_url(settings.host)])]
-    hosts = [form for name in names for form in (name, f"{name}:*")]
-    origins = [form for name in _LOOPBACK for form in (f"http://{name}", f"http://{name}:*")]
-    return TransportSecuritySettings(
-        enable_dns_rebinding_protection=True,
-        allowed_hosts=[*hosts, *settings.allowed_hosts],
-        allowed_origins=[*origins, *settings.allowed_browser_origins],
-    )
+def _bare(path: str) -> str:
+    """Return a path without the slash at its end."""
+    return path.rstrip("/") or "/"
+
+
+class McpEndpoint:
+    """The MCP endpoint: the SDK serves 2026-07-28 and later, `HandshakeSessions` the versions before it.
+
+    Any `Accept` is served. A request gets the form that its client reads.
+    """
+
+    def __init__(self, server: BridgeServer) -> None:
+        self.sessions: Final = HandshakeSessions(server)
+        self._modern: Final = StreamableHTTPSessionManager(server, max_request_body_size=MAX_BODY_BYTES)
+
+    @asynccontextmanager
+    async def run(self) -> AsyncGenerator[None]:
+        """Serve until the end of the context (lifespan)."""
+        async with self._modern.run(), anyio.create_task_group() as group:
+            group.start_soon(self.sessions.keep_alive)
+            yield
+            group.cancel_scope.cancel()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, whose body arrives in one message."""
+        headers: list[Header] = scope["headers"]
+        version = _first(headers, _VERSION)
+        handshake = version is None or version in HANDSHAKE_PROTOCOL_VERSIONS
+        try:
+            if scope["method"] == "POST":
+                await self._post(scope, receive, send, version if handshake else None, handshake=handshake)
+            elif not handshake or scope["method"] not in {"GET", "DELETE"}:
+                await respond(send, 405, _problem(0, "Send JSON-RPC messages with POST."), [_ALLOW])
+            elif scope["method"] == "GET":
+                session = await self.sessions.find(_first(headers, _SESSION), version)
+                await session.listen(receive, send)
+            else:
+                await self.sessions.end(_first(headers, _SESSION), version)
+                await respond(send, 200, {})
+        except Refusal as refusal:
+            await respond(send, refusal.status, _problem(refusal.code, str(refusal)))
+
+    async def _post(self, scope: Scope, receive: Receive, send: Send, version: str | None, *, handshake: bool) -> None:
+        headers: list[Header] = scope["headers"]
+        accepted = read_accept(value for name, value in headers if name == b"accept")
+        if not _is_json(_first(headers, b"content-type")):
+            raise Refusal(400, "The body is JSON. Send the header `Content-Type: application/json`.")
+        if not (accepted.json or accepted.events):
+            raise Refusal(406, "Replies are JSON or event streams. Send `Accept: application/json, text/event-stream`.")
+        body = (await receive()).get("body", b"")
+        message = _parse(body)
+        opens = isinstance(message, dict) and cast("dict[str, Any]", message).get("method") == "initialize"
+        if handshake or opens:
+            reply = Reply(send, accepted)
+            await self.sessions.post(message, _first(headers, _SESSION), version, reply)
+            return
+        if _first(headers, b"mcp-method") == "subscriptions/listen" and not accepted.events:
+            raise Refusal(406, "`subscriptions/listen` sends events. Add `text/event-stream` to `Accept`.")
+        scope["headers"] = [
+            *((name, value) for name, value in headers if name not in {b"accept", b"content-type"}),
+            (b"accept", b"application/json, text/event-stream"),
+            (b"content-type", b"application/json"),
+        ]
+        await self._modern.handle_request(scope, _replaying(body, receive), as_accepted(send, accepted))
+
+
+def _first(headers: Iterable[Header], name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in headers if key == name), None)
+
+
+def _is_json(content_type: str | None) -> bool:
+    media = (content_type or "").partition(";")[0].strip().lower()
+    return media == "application/json" or (media.startswith("application/") and media.endswith("+json"))
+
+
+def _parse(body: bytes) -> Any:
+    """Return the JSON value of a body.
+
+    :raises Refusal: it is not JSON.
+    """
+    try:
+        return from_json(body.removeprefix(b"\xef\xbb\xbf"))
+    except ValueError as error:
+        raise Refusal(400, f"The body is not JSON: {error}.", PARSE_ERROR) from None
+
+
+def _replaying(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that yields the body that was read already, and then what comes."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay
+
+
+def _problem(code: int, message: str) -> Any:
+    return {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}}
+
+
+class Doors:
+    """The Host and Origin values that a server accepts: a page of another site must not reach it (DNS rebinding)."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        names = [*_LOOPBACK, *([] if settings.host in _ANY_ADDRESS else [for_url(settings.host)])]
+        self._hosts = _forms([*(form for name in names for form in (name, f"{name}:*")), *settings.allowed_hosts])
+        origins = (form for name in _LOOPBACK for form in (f"http://{name}", f"http://{name}:*"))
+        self._origins = _forms([*origins, *settings.allowed_browser_origins])
+        self._logged_at = -_LOG_SECONDS
+        self._unlogged = 0
+
+    def refusal(self, headers: Iterable[Header]) -> tuple[int, dict[str, str]] | None:
+        """Return status and document of a refusal; None if the request may pass."""
+        hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
+        wrong = next((host for host in hosts if not _is_among(host, self._hosts)), None if hosts else "")
+        if wrong is not None:
+            return 421, self._told("host", wrong, "allowed_hosts", '"name", "name:port" or "name:*"')
+        origins = [value.decode("latin-1") for name, value in headers if name == b"origin" and value]
+        wrong = next((origin for origin in origins if not _is_among(origin, self._origins)), None)
+        if wrong is not None:
+            return 403, self._told("origin", wrong, "allowed_browser_origins", '"https://name"')
+        return None
+
+    def _told(self, what: str, value: str, setting: str, form: str) -> dict[str, str]:
+        shown = " ".join(clean(value, _MAX_SHOWN).split())
+        message = f"This server does not accept the {what.title()} header {shown!r}."
+        remedy = f"If clients should reach it so, add it to the setting `{setting}` as {form}."
+        now = anyio.current_time()
+        if now - self._logged_at < _LOG_SECONDS:
+            self._unlogged += 1
+        else:
+            more = f" {self._unlogged} more requests were refused since." if self._unlogged else ""
+            _logger.warning("%s %s%s", message, remedy, more)
+            self._logged_at, self._unlogged = now, 0
+        return {"error": f"{what} not allowed", "message": message, "remedy": remedy, "setting": setting, what: shown}
+
+
+def _forms(values: Iterable[str]) -> frozenset[str]:
+    return frozenset(value.lower() for value in values)
+
+
+def _is_among(value: str, allowed: frozenset[str]) -> bool:
+    value = value.lower()
+    base, colon, port = value.rpartition(":")
+    return value in allowed or bool(colon and port.isdecimal() and f"{base}:*" in allowed)
 
 
 class HttpFront:
     """Answers `/healthz` (alive) and `/readyz` (first load done); passes the rest on if the token is right."""
 
-    def __init__(self, app: AsgiApp, readiness: Readiness, bearer_token: str | None = None) -> None:
+    def __init__(
+        self,
+        app: AsgiApp,
+        readiness: Readiness,
+        bearer_token: str | None = None,
+        *,
+        doors: Doors | None = None,
+        path: str = "/mcp",
+        at_end: Callable[[], None] = lambda: None,
+    ) -> None:
         self._app = app
         self._readiness = readiness
         self._token = None if bearer_token is None else bearer_token.encode()
+        self._doors = doors
+        self._path = _bare(path)
+        self.end_streams: Final = at_end
         self._open: set[anyio.CancelScope] = set()
 
     def end_requests(self) -> None:
@@ -139,9 +323,21 @@ class HttpFront:
         elif scope["path"] in {"/healthz", "/readyz"}:
             await self._probe(scope, send)
         elif self._token is not None and (refusal := self._refusal(scope["headers"], self._token)) is not None:
-            await _respond(send, 401, {"error": "unauthorized"}, [(b"www-authenticate", refusal)])
+            await respond(send, 401, {"error": "unauthorized"}, [(b"www-authenticate", refusal)])
         else:
             scope["headers"] = _stripped(scope["headers"])
+            await self._admit(scope, receive, send)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = scope["headers"]
+        if self._doors is not None and (refused := self._doors.refusal(headers)) is not None:
+            await respond(send, *refused)
+            return
+        if _bare(scope["path"]) == self._path:
+            scope["path"] = self._path
+        if _is_visit(scope, self._path):
+            await _welcome(scope, send, self._path)
+        else:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,16 +360,16 @@ class HttpFront:
         if started:
             await send({"type": "http.response.body", "body": b""})
         else:
-            await _respond(send, 503, {"error": "shutting down"}, [(b"retry-after", b"5")])
+            await respond(send, 503, {"error": "shutting down"}, [(b"retry-after", b"5")])
 
     async def _probe(self, scope: Scope, send: Send) -> None:
         if scope["method"] not in {"GET", "HEAD"}:
-            await _respond(send, 405, {"error": "method not allowed"}, [(b"allow", b"GET, HEAD")])
+            await respond(send, 405, {"error": "method not allowed"}, [(b"allow", b"GET, HEAD")])
         elif scope["path"] == "/healthz":
-            await _respond(send, 200, {"status": "ok"})
+            await respond(send, 200, {"status": "ok"})
         else:
             summary = self._readiness.summary()
-            await _respond(send, 200 if summary["ready"] else 503, summary)
+            await respond(send, 200 if summary["ready"] else 503, summary)
 
     @staticmethod
     def _refusal(headers: list[Header], token: bytes) -> bytes | None:
@@ -196,8 +392,27 @@ def _stripped(headers: list[Header]) -> list[Header]:
     return headers
 
 
-async def _respond(send: Send, status: int, body: Any, headers: list[Header] | None = None) -> None:
-    data = orjson.dumps(body)
-    fields = [_JSON, (b"content-length", str(len(data)).encode()), (b"cache-control", b"no-store"), *(headers or [])]
-    await send({"type": "http.response.start", "status": status, "headers": fields})
-    await send({"type": "http.response.body", "body": data})
+def _is_visit(scope: Scope, path: str) -> bool:
+    """Return whether a person looks at the server's address, rather than an MCP client."""
+    if scope["method"] not in {"GET", "HEAD"} or scope["path"] not in {path, "/"}:
+        return False
+    headers: list[Header] = scope["headers"]
+    if any(name in {_SESSION, _VERSION} for name, _ in headers):
+        return False
+    return not read_accept(value for name, value in headers if name == b"accept").names_events
+
+
+async def _welcome(scope: Scope, send: Send, path: str) -> None:
+    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+    text = (
+        f"This is utcp-bridge {__version__}, a server for MCP clients. It is running.\n\n"
+        f"Give an MCP client (a host such as an IDE or an agent) this address:\n{scope.get('scheme', 'http')}://{host}{path}\n"
+    )
+    data = text.encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(data)).encode()),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else data})

@@ -3,6 +3,9 @@
 stdout carries JSON-RPC alone. While the server runs, file descriptor 1 is stderr and descriptor 0 is empty, so a stray
 print or a child process cannot write to the host. Serving ends when stdin closes, or on SIGTERM or SIGINT.
 
+The SDK takes the first request for the protocol era of the whole connection. A client may ask `server/discover` first,
+and go back to `initialize` if the answer is late, so `ProbeReader` answers such a probe and the next request decides.
+
 The event loop reads and writes pipes and sockets itself: this costs a third less than a worker thread for each line,
 and can be cancelled at any time. Files and terminals, which the loop cannot watch everywhere, get one thread.
 """
@@ -16,15 +19,21 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import anyio
 import anyio.to_thread
 import mcp_types as types
+from mcp.server.runner import modern_error_data, modern_on_request
+from mcp.shared.dispatcher import CallOptions
+from mcp.shared.exceptions import NoBackChannelError
+from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
 from mcp.shared.message import SessionMessage
+from mcp.shared.transport_context import TransportContext
 
 from utcp_bridge.server.app import BridgeServer
 
@@ -33,6 +42,7 @@ __all__ = [
     "Lines",
     "MessageReader",
     "MessageWriter",
+    "ProbeReader",
     "SendLine",
     "open_input",
     "open_output",
@@ -65,7 +75,8 @@ async def serve_stdio(server: BridgeServer) -> None:
         ):
             group.start_soon(_cancel_on_signal, group.cancel_scope)
             in_flight = InFlight()
-            reader, writer = MessageReader(lines, in_flight), MessageWriter(send_line, in_flight)
+            writer = MessageWriter(send_line, in_flight)
+            reader = ProbeReader(server, MessageReader(lines, in_flight), writer)
             await server.run(reader, writer, server.create_initialization_options())
             group.cancel_scope.cancel()
 
@@ -192,6 +203,74 @@ class MessageWriter(_Stream):
         await self._send_line(data + b"\n")
         if isinstance(item.message, types.JSONRPCResponse | types.JSONRPCError):
             self._in_flight.answered()
+
+
+@dataclass(slots=True)
+class _Probe:
+    """The SDK's view of a request that is answered here: it has no way back to the client but its response."""
+
+    request_id: types.RequestId
+    transport: TransportContext = field(default_factory=lambda: TransportContext(kind="stdio", can_send_request=False))
+    message_metadata: None = None
+    can_send_request: bool = False
+    cancel_requested: anyio.Event = field(default_factory=anyio.Event)
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> dict[str, Any]:
+        del params, opts
+        raise NoBackChannelError(method)
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
+        """Send nothing: the answer to a probe is its response alone."""
+
+    async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
+        """Send nothing."""
+
+
+class ProbeReader(_Stream):
+    """Reads messages, and answers each `server/discover` that comes before another request."""
+
+    def __init__(self, server: BridgeServer, messages: MessageReader, writer: MessageWriter) -> None:
+        self._messages = messages
+        self._writer = writer
+        self._answer = modern_on_request(server, None)
+        self._probes = True
+
+    async def receive(self) -> SessionMessage | Exception:
+        """Return the next message that is not a probe.
+
+        :raises anyio.EndOfStream: the input has ended.
+        """
+        while True:
+            item = await self._messages.receive()
+            if not self._probes or isinstance(item, Exception) or not isinstance(item.message, types.JSONRPCRequest):
+                return item
+            if item.message.method != "server/discover":
+                self._probes = False
+                return item
+            await self._writer.send(SessionMessage(await self._response(item.message)))
+
+    async def _response(self, request: types.JSONRPCRequest) -> types.JSONRPCMessage:
+        body = {"method": request.method, "params": request.params}
+        route = classify_inbound_request(body)
+        if isinstance(route, InboundLadderRejection):
+            error = types.ErrorData(code=route.code, message=route.message, data=route.data)
+            return types.JSONRPCError(jsonrpc="2.0", id=request.id, error=error)
+        try:
+            result = await self._answer(_Probe(request.id), request.method, request.params)
+        except Exception as error:  # noqa: BLE001 - the SDK says which text of it clients may read
+            return types.JSONRPCError(jsonrpc="2.0", id=request.id, error=modern_error_data(error))
+        return types.JSONRPCResponse(jsonrpc="2.0", id=request.id, result=result)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
 
 
 @asynccontextmanager

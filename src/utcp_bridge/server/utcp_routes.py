@@ -1,7 +1,7 @@
 """The bridge as a UTCP service: `GET /utcp` is a manual of every tool, `POST /utcp/tools/NAME` calls one.
 
-Access is checked as for the MCP endpoint: token, Host and Origin. `?via=native` gives a tool its own call template if
-other clients can reach it without the bridge. The other choices are those of `providing.manuals.ManualForm`.
+`HttpFront` checks access as for the MCP endpoint: token, Host and Origin. `?via=native` gives a tool its own call
+template if other clients can reach it without the bridge. The rest of the query is that of `ManualForm`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 import anyio.to_thread
 import orjson
-from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -57,10 +56,9 @@ class _Written:
 class UtcpRoutes:
     """The routes of one server, for its Starlette application."""
 
-    def __init__(self, server: BridgeServer, security: TransportSecuritySettings) -> None:
+    def __init__(self, server: BridgeServer) -> None:
         self._server: Final = server
         self._client: Final = server.client
-        self._security: Final = TransportSecurityMiddleware(security)
         self._written: Final[OrderedDict[tuple[int, ManualForm, bool], _Written]] = OrderedDict()
 
     def routes(self) -> list[Route]:
@@ -71,8 +69,6 @@ class UtcpRoutes:
         ]
 
     async def _manual(self, request: Request) -> Response:
-        if refusal := await self._security.validate_request(request):
-            return refusal
         try:
             form, native = read_form(request), _is_native(request)
         except UtcpError as error:
@@ -85,8 +81,6 @@ class UtcpRoutes:
         return Response(written.data, media_type="application/json", headers=headers)
 
     async def _call(self, request: Request) -> Response:
-        if refusal := await self._security.validate_request(request):
-            return refusal
         try:
             entry = await self._entry(request.path_params["name"])
             arguments = await read_arguments(request, entry.tool.inputs)

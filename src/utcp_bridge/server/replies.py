@@ -1,0 +1,239 @@
+"""HTTP replies of the MCP endpoint: what a client accepts, and JSON or an event stream as it can read them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import anyio
+import orjson
+
+__all__ = [
+    "Accepted",
+    "AsgiApp",
+    "Header",
+    "Message",
+    "Receive",
+    "Reply",
+    "Scope",
+    "Send",
+    "as_accepted",
+    "event_of",
+    "open_events",
+    "read_accept",
+    "respond",
+]
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+Header: TypeAlias = tuple[bytes, bytes]
+
+_JSON: Final = (b"content-type", b"application/json")
+_EVENTS: Final = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+)
+_SESSION: Final = b"mcp-session-id"
+_JSON_RANGES: Final = ("application/json", "application/*", "*/*")
+_EVENT_RANGES: Final = ("text/event-stream", "text/*", "*/*")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Which forms of a reply a client reads, and whether it says so of event streams by their name."""
+
+    json: bool
+    events: bool
+    names_events: bool = False
+
+
+def read_accept(values: Iterable[bytes]) -> Accepted:
+    """Read the `Accept` headers of a request (RFC 9110, section 12.5.1). Without one, a client reads every form."""
+    qualities: dict[str, bool] = {}
+    for part in b",".join(values).decode("latin-1").lower().split(","):
+        media, *parameters = (text.strip() for text in part.split(";"))
+        if media:
+            qualities[media] = not any(_is_zero(parameter) for parameter in parameters)
+    if not qualities:
+        return Accepted(json=True, events=True)
+    reads_json, reads_events = _allows(qualities, _JSON_RANGES), _allows(qualities, _EVENT_RANGES)
+    named = qualities.get("text/event-stream", False)
+    return Accepted(reads_json, reads_events, named)
+
+
+def _is_zero(parameter: str) -> bool:
+    name, _, value = parameter.partition("=")
+    return name.strip() == "q" and value.strip().strip("0.") == "" and value.strip() != ""
+
+
+def _allows(qualities: dict[str, bool], ranges: Iterable[str]) -> bool:
+    """Return what the most specific range says."""
+    return next((qualities[media] for media in ranges if media in qualities), False)
+
+
+def encode(message: Any) -> bytes:
+    """Return a message as JSON on one line."""
+    try:
+        return orjson.dumps(message)
+    except TypeError:  # an integer above 64 bits, or a lone surrogate, which JSON can escape
+        return json.dumps(message, separators=(",", ":")).encode()
+
+
+def event_of(message: Any) -> bytes:
+    """Return a message as a server-sent event."""
+    return b"event: message\r\ndata: " + encode(message) + b"\r\n\r\n"
+
+
+async def open_events(send: Send, session_id: str | None) -> None:
+    """Begin an event stream."""
+    headers = [*_EVENTS, *_session_header(session_id)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+def _session_header(session_id: str | None) -> list[Header]:
+    return [] if session_id is None else [(_SESSION, session_id.encode())]
+
+
+async def respond(send: Send, status: int, body: Any, headers: Iterable[Header] = ()) -> None:
+    """Send a JSON document."""
+    data = encode(body)
+    fields = [_JSON, (b"content-length", str(len(data)).encode()), (b"cache-control", b"no-store"), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": data})
+
+
+class Reply:
+    """The reply to one POST: JSON, or an event stream from its first event on."""
+
+    def __init__(self, send: Send, accepted: Accepted) -> None:
+        self.session_id: str | None = None
+        self._send = send
+        self._accepted = accepted
+        self._turn = anyio.Lock(fast_acquire=True)
+        self._opened = False
+        self._ended = False
+        self._sent_at = anyio.current_time()
+
+    @property
+    def takes_events(self) -> bool:
+        """Whether the client reads messages before the result."""
+        return self._accepted.events
+
+    async def event(self, message: Any) -> None:
+        """Send a message before the result. It is lost if the client reads JSON alone."""
+        if self._accepted.events:
+            async with self._turn:
+                await self._write(event_of(message))
+
+    async def ping(self, after: float, within: float) -> None:
+        """Send a comment if nothing was sent for `after` seconds. Give up after `within` seconds."""
+        silent = anyio.current_time() - self._sent_at >= after
+        if silent and self._accepted.events and not self._turn.locked():
+            with anyio.move_on_after(within):
+                async with self._turn:
+                    await self._write(b": ping\r\n\r\n")
+
+    async def finish(self, response: Any) -> None:
+        """Send the response to the request and end the reply."""
+        async with self._turn:
+            if self._opened or not self._accepted.json:
+                await self._write(event_of(response), last=True)
+            else:
+                self._ended = True
+                await respond(self._send, 200, response, _session_header(self.session_id))
+
+    async def accept(self) -> None:
+        """End the reply without a response, because the message needs none."""
+        async with self._turn:
+            if self._opened:
+                await self._write(b"", last=True)
+                return
+            self._ended = True
+            headers = [(b"content-length", b"0"), *_session_header(self.session_id)]
+            await self._send({"type": "http.response.start", "status": 202, "headers": headers})
+            await self._send({"type": "http.response.body", "body": b""})
+
+    async def _write(self, event: bytes, *, last: bool = False) -> None:
+        if self._ended:
+            return
+        self._ended = last
+        if not self._opened:
+            self._opened = True
+            await open_events(self._send, self.session_id)
+        self._sent_at = anyio.current_time()
+        await self._send({"type": "http.response.body", "body": event, "more_body": not last})
+
+
+def as_accepted(send: Send, accepted: Accepted) -> Send:
+    """Return a `send` that changes a reply of the SDK into a form that the client reads."""
+    if accepted.json and accepted.events:
+        return send
+    return _EventsAsJson(send) if accepted.json else _JsonAsEvents(send)
+
+
+class _EventsAsJson:
+    """Sends the last message of an event stream as a JSON document."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._converts = False
+        self._data = bytearray()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._converts = _is_event_stream(message["headers"])
+            if not self._converts:
+                await self._send(message)
+        elif not self._converts:
+            await self._send(message)
+        else:
+            self._data = _last_event(self._data + message.get("body", b""))
+            if not message.get("more_body", False):
+                await self._end()
+
+    async def _end(self) -> None:
+        lines = bytes(self._data).splitlines()
+        data = b"\n".join(line[5:].strip() for line in lines if line.startswith(b"data:"))
+        headers = [_JSON, (b"content-length", str(len(data)).encode())]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send({"type": "http.response.body", "body": data})
+
+
+def _last_event(data: bytearray) -> bytearray:
+    """Drop the events before the last one, which have no place in a JSON document."""
+    start = data.rfind(b"\r\n\r\n", 0, len(data.rstrip()))
+    return data if start < 0 else data[start + 4 :]
+
+
+class _JsonAsEvents:
+    """Sends a JSON document as an event stream of one event."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._converts = False
+        self._data = bytearray()
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            is_document = message["status"] == 200 and not _is_event_stream(message["headers"])
+            self._converts = is_document
+            if not is_document:
+                await self._send(message)
+        elif not self._converts:
+            await self._send(message)
+        else:
+            self._data += message.get("body", b"")
+            if not message.get("more_body", False):
+                await open_events(self._send, None)
+                event = b"event: message\r\ndata: " + bytes(self._data) + b"\r\n\r\n"
+                await self._send({"type": "http.response.body", "body": event})
+
+
+def _is_event_stream(headers: Iterable[Header]) -> bool:
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)

@@ -1,0 +1,441 @@
+"""MCP over HTTP for clients of the handshake era (up to 2025-11-25): their sessions, and how each reply is sent.
+
+A session holds only what the client said of itself, and its id carries that too. So the bridge takes up a session that
+it did not open: after a restart, after it forgot an idle one, or opened by another replica. Clients of this era do not
+start again when they get status 404, although the specification says that they should. A session that its client ended
+(DELETE) stays ended.
+
+A reply is one JSON document. It becomes an event stream if the call sends something before its result, if the call is
+silent for long, or if the client accepts nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import anyio
+import mcp_types as types
+import orjson
+from anyio.streams.memory import MemoryObjectSendStream
+from mcp.server.connection import Connection
+from mcp.server.runner import ServerRunner, aclose_shielded, modern_error_data
+from mcp.shared.dispatcher import CallOptions, as_request_id, coerce_request_id
+from mcp.shared.exceptions import MCPError, NoBackChannelError
+from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
+from mcp.shared.transport_context import TransportContext
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+
+from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.server.replies import Reply, event_of, open_events
+
+if TYPE_CHECKING:
+    from utcp_bridge.server.app import BridgeServer
+
+__all__ = ["MAX_SESSIONS", "HandshakeSessions", "Refusal", "Session", "read_session_id", "write_session_id"]
+
+MAX_SESSIONS: Final = 10_000
+_MAX_ENDED: Final = 10_000
+"""Ids of ended sessions to remember."""
+_MAX_BATCH: Final = 100
+_MAX_NAME: Final = 64
+_EVENTS_AHEAD: Final = 64
+"""Events that wait for a client that reads its stream slowly."""
+_PING_SECONDS: Final = 15.0
+_TICK_SECONDS: Final = 5.0
+_REQUEST_CANCELLED: Final = -32_800
+_ID: Final = re.compile(r"[0-9a-f]{32}(?:\.([A-Za-z0-9_-]{1,512}))?")
+
+
+class Refusal(Exception):
+    """A request that gets this status and a JSON-RPC error."""
+
+    def __init__(self, status: int, message: str, code: int = types.INVALID_REQUEST) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a client of a session says of itself."""
+
+    version: str
+    name: str = ""
+    release: str = ""
+
+
+def write_session_id(stated: Stated) -> str:
+    """Return a new id: 128 random bits, then what the client says of itself, so that any replica can read it."""
+    text = orjson.dumps([stated.version, stated.name[:_MAX_NAME], stated.release[:_MAX_NAME]])
+    return f"{uuid4().hex}.{urlsafe_b64encode(text).decode().rstrip('=')}"
+
+
+def read_session_id(ident: str, version: str | None) -> Stated | None:
+    """Return what a session's id says of its client; None if no bridge wrote this id.
+
+    `version` is the protocol version of the request, which is more recent than that of the id.
+    """
+    match = _ID.fullmatch(ident)
+    if match is None:
+        return None
+    if match[1] is None:
+        return Stated(version or types.DEFAULT_NEGOTIATED_VERSION)
+    try:
+        stated: Any = orjson.loads(urlsafe_b64decode(match[1] + "=" * (-len(match[1]) % 4)))
+    except ValueError:
+        return None
+    if not is_list(stated) or len(stated) != 3 or not all(isinstance(text, str) for text in stated):
+        return None
+    if version is None and stated[0] not in HANDSHAKE_PROTOCOL_VERSIONS:
+        return None
+    return Stated(version or stated[0], stated[1][:_MAX_NAME], stated[2][:_MAX_NAME])
+
+
+@dataclass(slots=True)
+class _Question:
+    """A request to the client that waits for its response."""
+
+    answered: anyio.Event = field(default_factory=anyio.Event)
+    response: JsonObject = field(default_factory=dict[str, Any])
+
+
+Write = Callable[[JsonObject], Awaitable[None]]
+
+
+class Session:
+    """One client: its connection, the requests that it is waiting for, and its event stream."""
+
+    def __init__(self, server: BridgeServer, ident: str | None = None) -> None:
+        self.connection: Final = Connection.for_loop(self, session_id=ident)
+        self.runner: Final = ServerRunner(server, self.connection, None)
+        self.in_flight: Final[dict[types.RequestId, anyio.CancelScope]] = {}
+        self._questions: Final[dict[str, _Question]] = {}
+        self._asked = 0
+        self._events: MemoryObjectSendStream[bytes] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request or the event stream is open."""
+        return bool(self.in_flight) or self._events is not None
+
+    def take_up(self, stated: Stated) -> None:
+        """Act as if this client had sent `initialize`."""
+        info = types.Implementation(name=stated.name, version=stated.release)
+        self.connection.client_params = types.InitializeRequestParams(
+            protocol_version=stated.version, capabilities=types.ClientCapabilities(), client_info=info
+        )
+        self.connection.protocol_version = stated.version
+        self.connection.initialized.set()
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
+        """Send a notification on the client's event stream. It is lost if there is none."""
+        del opts
+        await self._push(_notification(method, params))
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> dict[str, Any]:
+        """Send a request on the client's event stream and return the result.
+
+        :raises NoBackChannelError: there is no event stream.
+        """
+        if self._events is None:
+            raise NoBackChannelError(method)
+        return await self.ask(self._push, method, params, opts)
+
+    async def ask(
+        self, write: Write, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None
+    ) -> dict[str, Any]:
+        """Send a request to the client and return its result.
+
+        :raises MCPError: the client returned an error, or nothing in time.
+        """
+        self._asked += 1
+        ident = f"bridge-{self._asked}"
+        question = self._questions[ident] = _Question()
+        seconds = (opts or {}).get("timeout")
+        try:
+            await write({"jsonrpc": "2.0", "id": ident, "method": method, **_params(params)})
+            with anyio.fail_after(seconds):
+                await question.answered.wait()
+        except TimeoutError:
+            message = f"The client did not answer {method} within {seconds} seconds."
+            raise MCPError(types.REQUEST_TIMEOUT, message) from None
+        finally:
+            del self._questions[ident]
+        error = question.response.get("error")
+        if is_object(error):
+            raise MCPError.from_error_data(types.ErrorData.model_validate(error))
+        result = question.response.get("result")
+        return result if is_object(result) else {}
+
+    def answered(self, response: JsonObject) -> None:
+        """Hand a response of the client to the code that asked."""
+        question = self._questions.get(str(response.get("id")))
+        if question is not None:
+            question.response = response
+            question.answered.set()
+
+    def cancel(self, params: Any) -> None:
+        """Cancel the request that a `notifications/cancelled` names."""
+        ident = as_request_id(params.get("requestId")) if is_object(params) else None
+        scope = None if ident is None else self.in_flight.get(coerce_request_id(ident))
+        if scope is not None:
+            scope.cancel()
+
+    async def listen(self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+        """Serve the event stream until either side ends it. A newer stream of the session replaces an older one."""
+        self.end_stream()
+        sink, source = anyio.create_memory_object_stream[bytes](_EVENTS_AHEAD)
+        self._events = sink
+
+        async def watch(scope: anyio.CancelScope) -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            scope.cancel()
+
+        try:
+            async with sink, source, anyio.create_task_group() as group:
+                group.start_soon(watch, group.cancel_scope)
+                await open_events(send, self.connection.session_id)
+                while True:
+                    event = b": ping\r\n\r\n"
+                    with anyio.move_on_after(_PING_SECONDS):
+                        event = await source.receive()
+                    await send({"type": "http.response.body", "body": event, "more_body": True})
+        except* (anyio.EndOfStream, anyio.ClosedResourceError):
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            if self._events is sink:
+                self._events = None
+
+    def end_stream(self) -> None:
+        """End the event stream, if there is one."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
+    async def close(self) -> None:
+        """End the stream and the requests in flight."""
+        self.end_stream()
+        for scope in tuple(self.in_flight.values()):
+            scope.cancel()
+        await aclose_shielded(self.connection)
+
+    async def _push(self, message: JsonObject) -> None:
+        if self._events is not None:
+            await self._events.send(event_of(message))
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """The SDK's view of one request: its way back to the client is the reply of the request."""
+
+    session: Session
+    reply: Reply | None
+    request_id: types.RequestId | None
+    transport: TransportContext
+    progress_token: types.ProgressToken | None = None
+    message_metadata: None = None
+    cancel_requested: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def can_send_request(self) -> bool:
+        return self.transport.can_send_request
+
+    async def send_raw_request(
+        self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
+    ) -> dict[str, Any]:
+        if self.reply is None or not self.reply.takes_events:
+            raise NoBackChannelError(method)
+        return await self.session.ask(self.reply.event, method, params, opts)
+
+    async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
+        del opts
+        if self.reply is not None:
+            await self.reply.event(_notification(method, params))
+
+    async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
+        if self.progress_token is not None:
+            fields = {"progressToken": self.progress_token, "progress": progress, "total": total, "message": message}
+            await self.notify("notifications/progress", {key: one for key, one in fields.items() if one is not None})
+
+
+class HandshakeSessions:
+    """The sessions of one server. At most `limit` are kept, and those unused for longest are forgotten first."""
+
+    def __init__(self, server: BridgeServer, *, limit: int = MAX_SESSIONS) -> None:
+        self._server = server
+        self._limit = limit
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._replies: set[Reply] = set()
+
+    async def keep_alive(self) -> None:
+        """Send a sign of life on replies that are silent for long, for as long as the server runs."""
+        while True:
+            await anyio.sleep(_TICK_SECONDS)
+            async with anyio.create_task_group() as group:
+                for reply in tuple(self._replies):
+                    group.start_soon(reply.ping, _PING_SECONDS, _TICK_SECONDS)
+
+    def end_streams(self) -> None:
+        """End every event stream of a session: the server ends."""
+        for session in self._sessions.values():
+            session.end_stream()
+
+    async def find(self, ident: str | None, version: str | None) -> Session:
+        """Return a session by its id. One that is not known, but that a bridge may have opened, is taken up.
+
+        :raises Refusal: there is no such session.
+        """
+        if not ident:
+            raise Refusal(400, "The request has no Mcp-Session-Id. Send `initialize` first; its reply has the id.")
+        session = self._sessions.get(ident)
+        if session is not None:
+            self._sessions.move_to_end(ident)
+            return session
+        stated = None if ident in self._ended else read_session_id(ident, version)
+        if stated is None:
+            raise Refusal(404, "There is no session with this Mcp-Session-Id. Send `initialize` to start one.")
+        session = Session(self._server, ident)
+        session.take_up(stated)
+        await self._keep(ident, session)
+        return session
+
+    async def end(self, ident: str | None, version: str | None) -> None:
+        """End a session because its client says so. Its id is not taken up again.
+
+        :raises Refusal: there is no such session.
+        """
+        session = await self.find(ident, version)
+        ident = str(ident)
+        del self._sessions[ident]
+        self._ended[ident] = None
+        while len(self._ended) > _MAX_ENDED:
+            self._ended.popitem(last=False)
+        await session.close()
+
+    async def post(self, message: Any, ident: str | None, version: str | None, reply: Reply) -> None:
+        """Serve one message, or a batch of them as in 2025-03-26.
+
+        :raises Refusal: the request is not valid.
+        """
+        if is_object(message) and message.get("method") == "initialize" and "id" in message:
+            await self._initialize(message, ident, reply)
+            return
+        session = await self.find(ident, version)
+        reply.session_id = ident
+        response: JsonObject | list[JsonObject] | None
+        if not is_list(message):
+            response = await self._serve(session, message, reply)
+        elif not message or len(message) > _MAX_BATCH:
+            raise Refusal(400, f"A batch has between 1 and {_MAX_BATCH} messages.")
+        else:
+            response = await self._serve_batch(session, message, reply)
+        await (reply.accept() if response is None else reply.finish(response))
+
+    async def _initialize(self, message: JsonObject, ident: str | None, reply: Reply) -> None:
+        session = self._sessions.get(ident or "") or Session(self._server)
+        response = await self._serve(session, message, reply)
+        if response is not None and "result" in response:
+            connection = session.connection
+            if connection.session_id is None and connection.client_params is not None:
+                info = connection.client_params.client_info
+                connection.session_id = write_session_id(Stated(connection.protocol_version, info.name, info.version))
+                await self._keep(connection.session_id, session)
+            reply.session_id = connection.session_id
+        await reply.finish(response or {})
+
+    async def _keep(self, ident: str, session: Session) -> None:
+        """Add a session and forget one that is not in use if there are too many.
+
+        :raises Refusal: all sessions are in use.
+        """
+        while len(self._sessions) >= self._limit:
+            idle = next((known for known, other in self._sessions.items() if not other.is_busy), None)
+            if idle is None:
+                raise Refusal(503, "Too many sessions are in use. Try again in a moment.", types.INTERNAL_ERROR)
+            await self._sessions.pop(idle).close()
+        self._sessions[ident] = session
+
+    async def _serve_batch(self, session: Session, messages: list[Any], reply: Reply) -> list[JsonObject] | None:
+        responses: list[JsonObject] = []
+
+        async def serve(message: Any) -> None:
+            try:
+                response = await self._serve(session, message, reply)
+            except Refusal as refusal:
+                response = _error(None, types.ErrorData(code=refusal.code, message=str(refusal)))
+            if response is not None:
+                responses.append(response)
+
+        async with anyio.create_task_group() as group:
+            for message in messages:
+                group.start_soon(serve, message)
+        return responses or None
+
+    async def _serve(self, session: Session, message: Any, reply: Reply) -> JsonObject | None:
+        """Return the response to one message, None if it needs none.
+
+        :raises Refusal: it is not a message of JSON-RPC.
+        """
+        if not is_object(message) or message.get("jsonrpc") != "2.0":
+            raise Refusal(400, 'A message is an object with "jsonrpc": "2.0".')
+        method, params = message.get("method"), message.get("params")
+        if method is None and ("result" in message or "error" in message):
+            session.answered(message)
+            return None
+        if not isinstance(method, str) or not (params is None or is_object(params)):
+            raise Refusal(400, "A message has a `method`, which is text, and `params`, which are an object.")
+        if "id" not in message:
+            await self._note(session, method, params)
+            return None
+        ident = as_request_id(message["id"])
+        if ident is None:
+            raise Refusal(400, "The `id` of a request is text or an integer.")
+        return await self._answer(session, ident, method, params, reply)
+
+    async def _note(self, session: Session, method: str, params: JsonObject | None) -> None:
+        if method == "notifications/cancelled":
+            session.cancel(params)
+        transport = TransportContext(kind="streamable-http", can_send_request=False)
+        await session.runner.on_notify(_Exchange(session, None, None, transport), method, params)
+
+    async def _answer(
+        self, session: Session, ident: types.RequestId, method: str, params: JsonObject | None, reply: Reply
+    ) -> JsonObject:
+        transport = TransportContext(kind="streamable-http", can_send_request=reply.takes_events)
+        exchange = _Exchange(session, reply, ident, transport, progress_token_from_params(params))
+        key, scope = coerce_request_id(ident), anyio.CancelScope()
+        session.in_flight[key] = scope
+        self._replies.add(reply)
+        try:
+            with scope:
+                result = await session.runner.on_request(exchange, method, params)
+                return {"jsonrpc": "2.0", "id": ident, "result": result}
+        except Exception as error:  # noqa: BLE001 - the SDK says which text of it clients may read
+            return _error(ident, modern_error_data(error))
+        finally:
+            self._replies.discard(reply)
+            if session.in_flight.get(key) is scope:
+                del session.in_flight[key]
+        return _error(ident, types.ErrorData(code=_REQUEST_CANCELLED, message="Request cancelled"))
+
+
+def _error(ident: types.RequestId | None, error: types.ErrorData) -> JsonObject:
+    return {"jsonrpc": "2.0", "id": ident, "error": error.model_dump(by_alias=True, mode="json", exclude_none=True)}
+
+
+def _notification(method: str, params: Mapping[str, Any] | None) -> JsonObject:
+    return {"jsonrpc": "2.0", "method": method, **_params(params)}
+
+
+def _params(params: Mapping[str, Any] | None) -> JsonObject:
+    return {} if params is None else {"params": dict(params)}

@@ -1,0 +1,303 @@
+"""Sessions of the handshake era: inside the process, and with a bridge that is restarted."""
+
+import json
+import re
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from tests.server.test_replies import Wire
+from tests.support.server_client import StandIn
+
+from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.replies import Accepted, Reply
+from utcp_bridge.server.sessions import HandshakeSessions, Refusal, Stated, read_session_id, write_session_id
+
+pytestmark = pytest.mark.anyio
+BOTH = Accepted(json=True, events=True)
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "reader", "version": "7"}},
+}
+LIST = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
+BARE = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def client():
+    return StandIn()
+
+
+@pytest.fixture
+def sessions(client):
+    return HandshakeSessions(BridgeServer(client))
+
+
+async def post(sessions, message, ident=None, version=None, accepted=BOTH):
+    """Return what the client receives."""
+    wire = Wire()
+    await sessions.post(message, ident, version, Reply(wire, accepted))
+    return wire
+
+
+async def opened(sessions):
+    wire = await post(sessions, INITIALIZE)
+    ident = wire.headers[b"mcp-session-id"].decode()
+    await post(sessions, {"jsonrpc": "2.0", "method": "notifications/initialized"}, ident)
+    return ident
+
+
+texts = st.text(max_size=80)
+
+
+@given(st.sampled_from(sorted(HANDSHAKE_PROTOCOL_VERSIONS)), texts, texts)
+def test_an_id_is_read_by_another_replica(version, name, release):
+    try:
+        (name + release).encode()
+    except UnicodeEncodeError:
+        return
+    ident = write_session_id(Stated(version, name, release))
+    assert re.fullmatch("[\x21-\x7e]{32,700}", ident)
+    assert read_session_id(ident, None) == Stated(version, name[:64], release[:64])
+    assert read_session_id(ident, "2025-11-25").version == "2025-11-25"
+
+
+def test_two_ids_of_one_client_differ():
+    stated = Stated("2025-06-18", "a", "1")
+    assert write_session_id(stated) != write_session_id(stated)
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: f"{BARE}.{data.hex()}"))
+def test_no_text_of_a_client_breaks_the_reading_of_ids(text):
+    read_session_id(text, None)
+
+
+@pytest.mark.parametrize(
+    "ident",
+    [
+        "",
+        "x",
+        BARE[:-1],
+        BARE.upper(),
+        f"{BARE}.",
+        f"{BARE}.!",
+        f"{BARE}.e30",
+        f"{BARE}.WzEsMiwzXQ",
+        f"{BARE}.WyJ4IiwiYSIsImIiXQ",
+    ],
+)
+async def test_an_id_that_no_bridge_wrote_is_not_taken_up(sessions, ident):
+    with pytest.raises(Refusal) as caught:
+        await post(sessions, LIST, ident)
+    assert caught.value.status == (404 if ident else 400)
+
+
+async def test_a_session_opens_and_lists_tools(sessions):
+    ident = await opened(sessions)
+    wire = await post(sessions, LIST, ident)
+    assert wire.headers[b"content-type"] == b"application/json"
+    assert json.loads(wire.body)["result"]["tools"]
+
+
+@pytest.mark.parametrize("form", ["its own", "bare"])
+async def test_a_session_of_another_process_is_taken_up(client, sessions, form):
+    client.add("m", "t")
+    ident = await opened(HandshakeSessions(BridgeServer(client))) if form == "its own" else BARE
+    wire = await post(sessions, LIST, ident, "2025-06-18")
+    assert "m_t" in [tool["name"] for tool in json.loads(wire.body)["result"]["tools"]]
+    call = {"jsonrpc": "2.0", "id": "c", "method": "tools/call", "params": {"name": "m_t", "arguments": {"a": 1}}}
+    assert json.loads((await post(sessions, call, ident)).body)["result"]["content"]
+    session = await sessions.find(ident, None)
+    assert session.connection.client_params.client_info.name == ("reader" if form == "its own" else "")
+    assert session.connection.protocol_version == "2025-06-18"
+
+
+async def test_a_session_that_its_client_ended_stays_ended(sessions):
+    for ident in (await opened(sessions), BARE):
+        await sessions.end(ident, None)
+        with pytest.raises(Refusal) as caught:
+            await post(sessions, LIST, ident)
+        assert caught.value.status == 404
+        with pytest.raises(Refusal):
+            await sessions.end(ident, None)
+
+
+async def test_the_session_unused_for_longest_is_forgotten_and_taken_up_again(client):
+    sessions = HandshakeSessions(BridgeServer(client), limit=2)
+    first, second = await opened(sessions), await opened(sessions)
+    await post(sessions, LIST, first)
+    third = await opened(sessions)
+    assert set(sessions._sessions) == {first, third}
+    assert json.loads((await post(sessions, LIST, second)).body)["result"]
+    assert len(sessions._sessions) == 2
+
+
+async def test_sessions_in_use_are_not_forgotten(client):
+    entered, release = anyio.Event(), anyio.Event()
+
+    async def held(_arguments, _emit):
+        entered.set()
+        await release.wait()
+
+    client.add("m", "t", held)
+    sessions = HandshakeSessions(BridgeServer(client), limit=1)
+    ident = await opened(sessions)
+    call = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "m_t"}}
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(post, sessions, call, ident)
+            await entered.wait()
+            with pytest.raises(Refusal) as caught:
+                await post(sessions, LIST, BARE)
+            assert caught.value.status == 503
+            release.set()
+
+
+async def test_an_initialize_with_an_unknown_id_opens_a_new_session(sessions):
+    wire = await post(sessions, INITIALIZE, BARE)
+    assert wire.headers[b"mcp-session-id"].decode() != BARE
+
+
+async def test_progress_is_sent_before_the_result_if_the_client_asked_for_it(client, sessions):
+    async def counted(_arguments, emit):
+        await emit("half")
+        return "whole"
+
+    client.add("m", "t", counted)
+    ident = await opened(sessions)
+    params = {"name": "m_t", "_meta": {"progressToken": "p"}}
+    wire = await post(sessions, {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": params}, ident)
+    progress, result = wire.events
+    assert (progress["method"], progress["params"]["progressToken"]) == ("notifications/progress", "p")
+    assert result["result"]["content"][0]["text"] == "whole"
+    params.pop("_meta")
+    wire = await post(sessions, {"jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": params}, ident)
+    assert json.loads(wire.body)["id"] == 4
+
+
+async def test_a_cancelled_request_gets_an_error(client, sessions):
+    entered = anyio.Event()
+
+    async def endless(_arguments, _emit):
+        entered.set()
+        await anyio.sleep_forever()
+
+    client.add("m", "t", endless)
+    ident = await opened(sessions)
+    wires = []
+
+    async def call():
+        message = {"jsonrpc": "2.0", "id": "9", "method": "tools/call", "params": {"name": "m_t"}}
+        wires.append(await post(sessions, message, ident))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            await entered.wait()
+            cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 9}}
+            assert (await post(sessions, cancel, ident)).status == 202
+    assert json.loads(wires[0].body)["error"]["code"] == -32_800
+
+
+@pytest.mark.parametrize(
+    "message",
+    [None, 1, "x", {}, {"method": "ping", "id": 1}, {"jsonrpc": "1.0", "method": "ping", "id": 1}]
+    + [
+        {"jsonrpc": "2.0", **more}
+        for more in ({}, {"method": 1}, {"method": "ping", "id": None}, {"method": "ping", "id": True})
+    ]
+    + [{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": []}, []],
+)
+async def test_what_is_not_a_message_is_refused(sessions, message):
+    with pytest.raises(Refusal) as caught:
+        await post(sessions, message, BARE)
+    assert caught.value.status == 400
+
+
+async def test_a_batch_gets_its_responses_in_one_document(sessions):
+    batch = [
+        LIST,
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 8, "method": "nothing"},
+        7,
+    ]
+    responses = json.loads((await post(sessions, batch, BARE)).body)
+    assert {response["id"] for response in responses} == {2, 8, None}
+    assert next(one for one in responses if one["id"] == 8)["error"]["code"] == -32_601
+    assert (await post(sessions, batch[1:2], BARE)).status == 202
+
+
+class Listener:
+    """The ASGI sides of one event stream."""
+
+    def __init__(self):
+        self.wire, self.gone, self.news = Wire(), anyio.Event(), anyio.Event()
+
+    async def receive(self):
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message):
+        await self.wire(message)
+        self.news.set()
+        self.news = anyio.Event()
+
+    async def until(self, number):
+        while len(self.wire.sent) < number:
+            await self.news.wait()
+
+
+async def test_the_event_stream_of_a_session_carries_its_notifications(sessions):
+    session = await sessions.find(BARE, None)
+    listener = Listener()
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(session.listen, listener.receive, listener.send)
+            await listener.until(1)
+            assert session.is_busy
+            await session.connection.send_tool_list_changed()
+            await listener.until(2)
+            listener.gone.set()
+    assert b"notifications/tools/list_changed" in listener.wire.sent[1]["body"]
+    assert not session.is_busy
+    await session.connection.send_tool_list_changed()
+
+
+async def test_a_newer_event_stream_ends_the_older_one(sessions):
+    session = await sessions.find(BARE, None)
+    older, newer = Listener(), Listener()
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(session.listen, older.receive, older.send)
+            await older.until(1)
+            group.start_soon(session.listen, newer.receive, newer.send)
+            await older.until(2)
+            await newer.until(1)
+            assert session.is_busy
+            sessions.end_streams()
+    assert older.wire.body == newer.wire.body == b""
+
+
+async def test_a_question_to_the_client_takes_the_reply_of_its_call_and_gets_the_response(client, sessions):
+    ident = await opened(sessions)
+    session = await sessions.find(ident, None)
+    asked, results = anyio.Event(), []
+
+    async def write(message):
+        results.append(message)
+        asked.set()
+
+    async def ask():
+        results.append(await session.ask(write, "roots/list", None, {"timeout": 20}))
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await asked.wait()
+            response = {"jsonrpc": "2.0", "id": results[0]["id"], "result": {"roots": []}}
+            assert (await post(sessions, response, ident)).status == 202
+    assert results[1] == {"roots": []}
