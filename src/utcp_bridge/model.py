@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fnmatch import translate
 from functools import lru_cache
-from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 __all__ = [
+    "CALLER",
     "Binary",
     "Call",
     "CallTemplate",
@@ -43,6 +45,9 @@ Json: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
 """Any JSON value one level deep: type checkers narrow it where they cannot narrow `Any`."""
 Emit: TypeAlias = Callable[[Any], Awaitable[None]]
 """Passes one partial result to the caller. Awaiting it applies back-pressure."""
+
+CALLER: Final[ContextVar[str]] = ContextVar("utcp_bridge_caller", default="")
+"""Which client the current call is for: clients that wait for the same manual take turns. It proves nothing."""
 
 
 def is_object(value: Any) -> TypeGuard[JsonObject]:

@@ -148,8 +148,11 @@ class LimitSettings(_Frozen):
         default=1_000_000, description="Most bytes of one MCP result's text. A longer text is cut, with a notice."
     )
     max_stream_events: Size = Field(default=10_000, description="Most partial results of one stream.")
-    concurrency: Size = Field(default=32, description="Most calls at the same time per manual.")
-    queue: Count = Field(default=128, description="Most waiting calls per manual. The bridge refuses more as busy.")
+    concurrency: Size = Field(default=128, description="Most calls at the same time per manual.")
+    queue: Count = Field(
+        default=1_024,
+        description="Most waiting calls per manual. The bridge refuses more as busy. Waiting clients take turns.",
+    )
     rate_limit: float | None = Field(
         default=None, gt=0, description="Most calls per second per manual. null sets no limit."
     )

@@ -1,14 +1,17 @@
 """Limits: slots, queue, rate and partial results, per manual."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import anyio
 import pytest
 from anyio.abc import TaskGroup
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.support.steps import Step, make_call, make_tool, run
 
 from utcp_bridge.errors import Busy, ReplyTooLarge
-from utcp_bridge.model import Call, Emit, Tool
+from utcp_bridge.model import CALLER, Call, Emit, Tool, discard
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.limits import Allowance, Limits
 
@@ -192,3 +195,98 @@ async def test_a_forgotten_manual_leaves_nothing_behind() -> None:
     layer.forget("shop")
     layer.forget("never seen")
     assert layer.gates == {}
+
+
+@dataclass
+class Turns:
+    """An upstream with one slot. It notes whose calls it gets, and answers when a test says so."""
+
+    order: list[str] = field(default_factory=list[str])
+    next: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(0))
+
+    async def __call__(self, call: Call, _emit: Emit) -> str:
+        self.order.append(call.arguments["caller"])
+        await self.next.acquire()
+        return "value"
+
+
+async def call_as(caller: str, step: Next, refused: list[str]) -> None:
+    CALLER.set(caller)
+    try:
+        await step(make_call(None, {"caller": caller}), discard)
+    except Busy:
+        refused.append(caller)
+
+
+async def send(group: TaskGroup, step: Next, callers: Iterable[str], refused: list[str]) -> None:
+    for caller in callers:
+        group.start_soon(call_as, caller, step, refused)
+        await anyio.wait_all_tasks_blocked()
+
+
+async def test_callers_that_wait_take_turns() -> None:
+    turns, refused = Turns(), list[str]()
+    step = limits(concurrency=1, queue=100)(make_tool(), Step(does=turns))
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            await send(group, step, ["flood"] * 8 + ["b", "c", "b", "c", "b"], refused)
+            for _ in range(13):
+                turns.next.release()
+                await anyio.wait_all_tasks_blocked()
+    assert "".join(caller[0] for caller in turns.order) == "ffbcfbcfbffff"
+    assert refused == []
+
+
+async def test_a_full_queue_has_room_for_a_caller_with_few_calls() -> None:
+    turns, refused = Turns(), list[str]()
+    step = limits(concurrency=1, queue=4)(make_tool(), Step(does=turns))
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            await send(group, step, ["flood"] * 6, refused)
+            assert refused == ["flood"]
+            await send(group, step, ["b", "c", "flood"], refused)
+            assert refused == ["flood"] * 4, "three gave their places to others, and nobody has one for the last"
+            for _ in range(5):
+                turns.next.release()
+                await anyio.wait_all_tasks_blocked()
+    assert sorted(turns.order) == ["b", "c", "flood", "flood", "flood"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 3),
+    st.integers(0, 5),
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["call", "answer", "cancel"])), max_size=25),
+)
+def test_no_slot_and_no_place_is_lost(concurrency: int, queue: int, steps: list[tuple[str, str]]) -> None:
+    async def play() -> None:
+        turns, refused = Turns(), list[str]()
+        layer = limits(concurrency=concurrency, queue=queue)
+        step = layer(make_tool(), Step(does=turns))
+        scopes: dict[str, list[anyio.CancelScope]] = {"a": [], "b": [], "c": []}
+
+        async def call(caller: str) -> None:
+            with anyio.CancelScope() as scope:
+                scopes[caller].append(scope)
+                await call_as(caller, step, refused)
+
+        async with anyio.create_task_group() as group:
+            for caller, what in steps:
+                if what == "call":
+                    group.start_soon(call, caller)
+                elif what == "cancel":
+                    for scope in scopes[caller]:
+                        scope.cancel()
+                else:
+                    turns.next.release()
+                await anyio.wait_all_tasks_blocked()
+                gate = layer.gates.get("shop")
+                if gate is not None:
+                    assert gate.waiting == sum(map(len, gate.lines.values())) <= queue
+                    assert not gate.waiting or not gate.free
+            group.cancel_scope.cancel()
+        if "shop" in layer.gates:
+            gate = layer.gates["shop"]
+            assert (gate.free, gate.waiting, len(gate.lines)) == (concurrency, 0, 0)
+
+    anyio.run(play)

@@ -14,6 +14,7 @@ from tests.support.mcp_context import MODERN_META
 from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.model import CALLER
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.http import Doors, HttpFront, build_app, serve_http
 from utcp_bridge.server.readiness import Readiness
@@ -500,6 +501,24 @@ async def test_headers_without_blanks_are_not_copied():
     headers = [(b"host", b"localhost")]
     await front({"type": "http", "path": "/mcp", "method": "POST", "headers": headers}, None, None)
     assert inner.scopes[0]["headers"] is headers
+
+
+async def test_calls_are_counted_for_the_client_that_sends_them():
+    callers = []
+
+    async def app(_scope, _receive, _send):
+        callers.append(CALLER.get())
+
+    async def ask_from(address, *headers):
+        scope = {"type": "http", "path": "/mcp", "method": "POST", "headers": list(headers), "client": address}
+        await HttpFront(app, Readiness(StandIn()))(scope, None, None)
+
+    await ask_from(("127.0.0.1", 1), (b"mcp-session-id", b"s"), (b"user-agent", b"a"))
+    await ask_from(("127.0.0.1", 2), (b"user-agent", b"a"))
+    await ask_from(("127.0.0.1", 3), (b"user-agent", b"a"))
+    await ask_from(("127.0.0.2", 3), (b"user-agent", b"a"))
+    await ask_from(None)
+    assert callers == ["s", "127.0.0.1 a", "127.0.0.1 a", "127.0.0.2 a", " "]
 
 
 async def test_the_lifespan_passes_unchanged():

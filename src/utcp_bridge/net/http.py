@@ -28,7 +28,7 @@ class HttpPool:
         *,
         max_response_bytes: int = 10 * 1024 * 1024,
         connect_timeout: float = 10.0,
-        connections: int = 100,
+        connections: int = 1_024,
         trust_env: bool = False,
     ) -> None:
         self._guard = guard

@@ -1,10 +1,12 @@
 """Limits: calls in flight, calls waiting and calls per second for each manual; partial results for each call.
 
 A slow upstream fills only its own slots. A call beyond the limits is refused at once, so that the caller can continue.
+Callers (`model.CALLER`) take turns, so one that sends many calls at once does not hold up the others.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import anyio
 
 from utcp_bridge.errors import Busy, ReplyTooLarge
-from utcp_bridge.model import Call, Emit, Result, Tool
+from utcp_bridge.model import CALLER, Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next
 
 __all__ = ["Allowance", "Limits"]
@@ -28,39 +30,99 @@ class Allowance:
     partials: int = 10_000
 
 
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """One waiting call."""
+
+    caller: str
+    called: anyio.Event = field(default_factory=anyio.Event)
+    admitted: bool = False
+
+
 @dataclass(slots=True)
 class _Gate:
-    """The slots of one manual, and a token bucket of one second's size for the rate."""
+    """The slots of one manual, and a token bucket of one second's size for the rate.
+
+    Callers take turns: a free slot goes to the next caller that waits, whatever number of calls another one has sent.
+    `lines` has the waiting calls of each caller, in the order of their turns.
+    """
 
     name: str
     allowance: Allowance
-    slots: anyio.Semaphore = field(init=False)
+    free: int = field(init=False)
     waiting: int = 0
+    lines: OrderedDict[str, deque[_Ticket]] = field(default_factory=OrderedDict[str, "deque[_Ticket]"])
     tokens: float = field(init=False)
     refilled: float = 0.0
 
     def __post_init__(self) -> None:
-        self.slots = anyio.Semaphore(self.allowance.concurrency, fast_acquire=True)
+        self.free = self.allowance.concurrency
         self.tokens = max(self.allowance.rate or 0.0, 1.0)
 
-    async def enter(self) -> None:
+    async def enter(self, caller: str) -> None:
         self._take_token()
-        try:
-            self.slots.acquire_nowait()
-        except anyio.WouldBlock:
-            await self._wait()
+        if self.free:
+            self.free -= 1
+        else:
+            await self._wait(caller)
 
-    async def _wait(self) -> None:
+    def leave(self) -> None:
+        """Hand the slot to the caller whose turn it is."""
+        if not self.lines:
+            self.free += 1
+            return
+        caller, line = next(iter(self.lines.items()))
+        ticket = line.popleft()
+        self.waiting -= 1
+        if line:
+            self.lines.move_to_end(caller)
+        else:
+            del self.lines[caller]
+        ticket.admitted = True
+        ticket.called.set()
+
+    async def _wait(self, caller: str) -> None:
         if self.waiting >= self.allowance.queue:
-            raise Busy(
-                f"{self.name} has {self.allowance.concurrency} calls in flight and {self.waiting} waiting.",
-                remedy="Try again in a moment.",
-            )
+            self._make_room(caller)
+        ticket = _Ticket(caller)
+        self.lines.setdefault(caller, deque()).append(ticket)
         self.waiting += 1
         try:
-            await self.slots.acquire()
-        finally:
-            self.waiting -= 1
+            await ticket.called.wait()
+        except BaseException:
+            if ticket.admitted:
+                self.leave()
+            elif not ticket.called.is_set():
+                self._remove(ticket)
+            raise
+        if not ticket.admitted:
+            raise self._busy()
+
+    def _make_room(self, caller: str) -> None:
+        """Refuse the last call of the caller with the most waiting calls, so that no caller fills the queue alone.
+
+        :raises Busy: this caller has the most, or nearly.
+        """
+        own = len(self.lines.get(caller, ()))
+        longest = max(self.lines.values(), key=len, default=None)
+        if longest is None or len(longest) <= own + 1:
+            raise self._busy()
+        ticket = longest[-1]
+        self._remove(ticket)
+        ticket.called.set()
+
+    def _remove(self, ticket: _Ticket) -> None:
+        line = self.lines[ticket.caller]
+        line.remove(ticket)
+        self.waiting -= 1
+        if not line:
+            del self.lines[ticket.caller]
+
+    def _busy(self) -> Busy:
+        return Busy(
+            f"{self.name} has {self.allowance.concurrency} calls in flight and {self.waiting} waiting.",
+            remedy="Try again in a moment.",
+        )
 
     def _take_token(self) -> None:
         rate = self.allowance.rate
@@ -89,11 +151,11 @@ class Limits:
             gate = self.gates.get(tool.manual)
             if gate is None or gate.allowance != allowance:
                 gate = self.gates[tool.manual] = _Gate(tool.manual, allowance)
-            await gate.enter()
+            await gate.enter(CALLER.get())
             try:
                 return await inner(call, _counting(emit, allowance.partials))
             finally:
-                gate.slots.release()
+                gate.leave()
 
         return limited
 

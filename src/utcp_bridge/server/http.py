@@ -30,6 +30,7 @@ from starlette.routing import Route
 from utcp_bridge import __version__
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.model import CALLER
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.listening import for_url, is_loopback, listen
 from utcp_bridge.server.app import BridgeServer
@@ -335,6 +336,7 @@ class HttpFront:
             return
         if _bare(scope["path"]) == self._path:
             scope["path"] = self._path
+        CALLER.set(_caller(scope))
         if _is_visit(scope, self._path):
             await _welcome(scope, send, self._path)
         else:
@@ -390,6 +392,16 @@ def _stripped(headers: list[Header]) -> list[Header]:
         if value.startswith(_BLANKS) or value.endswith(_BLANKS):
             return [(name, value.strip(b" \t")) for name, value in headers]
     return headers
+
+
+def _caller(scope: Scope) -> str:
+    """Return what distinguishes the clients of a server: the session, or address and program if there is none."""
+    headers: list[Header] = scope["headers"]
+    session = _first(headers, _SESSION)
+    if session is not None:
+        return session
+    address: tuple[str, int] | None = scope.get("client")
+    return f"{address[0] if address else ''} {_first(headers, b'user-agent') or ''}"
 
 
 def _is_visit(scope: Scope, path: str) -> bool:
