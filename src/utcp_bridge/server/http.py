@@ -22,6 +22,7 @@ from utcp_bridge.errors import ConfigError
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.listening import bind, for_url, is_loopback
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.incoming import mended_body
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.utcp_routes import UtcpRoutes
 from utcp_bridge.settings import ServerSettings
@@ -142,7 +143,7 @@ class HttpFront:
             await _respond(send, 401, {"error": "unauthorized"}, [(b"www-authenticate", refusal)])
         else:
             scope["headers"] = _stripped(scope["headers"])
-            await self._serve(scope, receive, send)
+            await self._serve(scope, mended_body(receive) if scope["method"] == "POST" else receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = finished = False
