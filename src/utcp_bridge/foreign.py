@@ -25,7 +25,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-__all__ = ["MAX_DEPTH", "Excerpt", "StreamDecoder", "decode", "encodable", "escape_line_ends", "json_line", "load_json", "visible", "visible_json"]
+__all__ = ["MAX_DEPTH", "Excerpt", "StreamDecoder", "decode", "encodable", "escape_line_ends", "json_line", "load_json", "outer_id", "visible", "visible_json"]
 
 MAX_DEPTH: Final = 254
 """The deepest nesting of JSON that orjson writes, and that is looked at here."""
@@ -50,6 +50,9 @@ _ESCAPES: Final = re.compile(
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _LINE_ENDS: Final = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 """Characters that end a line for some parsers, and how JSON escapes them."""
+
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+_ID: Final = re.compile(rb'\s*:\s*(-?\d{1,18}|"[^"\\]{0,200}")\s*[,}]')
 
 _TO_COLUMN_1: Final = re.compile(r"(?:\x1b\[|\x9b)[01]?G")
 _SEQUENCE: Final = re.compile(
@@ -238,6 +241,20 @@ def escape_line_ends(line: bytes) -> bytes:
         if raw in line:
             line = line.replace(raw, escaped)
     return line
+
+
+def outer_id(line: bytes) -> str | int | None:
+    """Return the `id` of an object of JSON-RPC that no parser reads, because it is cut or too deep; None if unknown."""
+    depth = 0
+    for token in _TOKEN.finditer(line):
+        text = token[0]
+        if text in b"{[":
+            depth += 1
+        elif text in b"}]":
+            depth -= 1
+        elif depth == 1 and text == b'"id"' and (found := _ID.match(line, token.end())):
+            return cast("str | int", orjson.loads(found[1]))
+    return None
 
 
 def _whole_escape(match: re.Match[bytes]) -> bytes:

@@ -7,14 +7,13 @@ surrogate pairs become U+FFFD, and a byte order mark is skipped. The log never h
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import mcp_types as types
 import orjson
 
-from utcp_bridge.foreign import json_line
+from utcp_bridge.foreign import json_line, outer_id
 from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["Refusal", "mended_body", "read_message", "refuse_long"]
@@ -22,8 +21,6 @@ __all__ = ["Refusal", "mended_body", "read_message", "refuse_long"]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 _logger = logging.getLogger(__name__)
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
-_ID: Final = re.compile(rb'\s*:\s*(-?\d{1,18}|"[^"\\]{0,200}")\s*[,}]')
 _MAX_HELD_BYTES: Final = 4 * 1024 * 1024
 """A longer body is passed on as it comes: the server refuses it."""
 _TOO_LONG: Final = "it is longer than a message may be"
@@ -89,7 +86,7 @@ def _refusal(line: bytes) -> Refusal:
     except orjson.JSONDecodeError as error:
         if "recursion" not in error.msg.lower() and "depth" not in error.msg:
             return Refusal(types.PARSE_ERROR, f"it is not JSON ({error.msg})")
-        return Refusal(types.INVALID_REQUEST, "it is nested too deeply", _outer_id(line))
+        return Refusal(types.INVALID_REQUEST, "it is nested too deeply", [] if (found := outer_id(line)) is None else [found])
     if is_list(value):
         identifiers = [one for item in value for one in _identifier(item)]
         return Refusal(types.INVALID_REQUEST, "batches are not supported; send each request by itself", identifiers)
@@ -139,17 +136,3 @@ def mended_body(receive: Receive) -> Receive:
         return message
 
     return receive_mended
-
-
-def _outer_id(line: bytes) -> list[str | int]:
-    """Return the `id` of an object that no parser reads because of its depth; empty if it is not found."""
-    depth = 0
-    for token in _TOKEN.finditer(line):
-        text = token[0]
-        if text in b"{[":
-            depth += 1
-        elif text in b"}]":
-            depth -= 1
-        elif depth == 1 and text == b'"id"' and (found := _ID.match(line, token.end())):
-            return [orjson.loads(found[1])]
-    return []
