@@ -254,7 +254,7 @@ async def test_a_message_that_utf_8_cannot_encode_is_escaped():
 
     message = types.JSONRPCResponse(jsonrpc="2.0", id=1, result={"text": "\ud800"})
     await MessageWriter(send_line, InFlight()).send(SessionMessage(message))
-    assert sent == [b'{"jsonrpc": "2.0", "id": 1, "result": {"text": "\\ud800"}}\n']
+    assert sent == [b'{"jsonrpc": "2.0", "id": 1, "result": {"text": "\\ufffd"}}\n']
 
 
 async def test_the_end_of_input_waits_for_replies_a_limited_time():

@@ -31,6 +31,7 @@ from utcp_bridge.net.http import HttpPool
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.pipeline import Layer, Next, compose
 from utcp_bridge.pipeline.audit import Audit
+from utcp_bridge.pipeline.cleaning import cleaning
 from utcp_bridge.pipeline.deadline import Deadline
 from utcp_bridge.pipeline.limits import Allowance, Limits
 from utcp_bridge.pipeline.metrics import Metrics, MetricsHook
@@ -118,6 +119,7 @@ class UtcpClient:
             Deadline(self._seconds),
             self._limits,
             Retry(times=self._retries, idempotent=_is_idempotent),
+            cleaning,
         )
 
     @classmethod

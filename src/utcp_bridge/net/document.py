@@ -13,6 +13,7 @@ import anyio
 from utcp_bridge.errors import DeadlineExceeded, ManualError, Rejected, ReplyTooLarge
 from utcp_bridge.model import Document
 from utcp_bridge.net.reply import Reply
+from utcp_bridge.net.web_page import HTML_TYPES, is_web_page
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.urls import bare_url
 
@@ -26,8 +27,6 @@ DOCUMENT_TYPES: Final = "application/json, application/yaml, text/yaml, */*;q=0.
 Entry: TypeAlias = Literal["manual", "registry"]
 """The entry of a configuration that a document is fetched for: its `auth` and its limits apply."""
 
-_HTML_TAG = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
-_HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _LINK = re.compile(
     rb"""["']([A-Za-z0-9._~:/-]{0,180}(?:openapi|swagger|api-docs|utcp)[A-Za-z0-9._~/-]{0,40}(?:\.json|\.ya?ml|/json))["']"""
 )
@@ -114,24 +113,10 @@ def _check_content(reply: Reply, wanted: str) -> None:
             f"{where} returned status {reply.status} with an empty body instead of {wanted}.", remedy=_USE_THE_DOCUMENT
         )
     looks_like_json = start.startswith((b"{", b"["))
-    if _starts_as_html(reply.body) or (reply.media_type in _HTML_TYPES and not looks_like_json):
+    if is_web_page(reply.body) or (reply.media_type in HTML_TYPES and not looks_like_json):
         raise ManualError(f"{where} returned a web page instead of {wanted}.", remedy=_advice_for_page(reply))
     if reply.media_type.startswith(("image/", "audio/", "video/", "font/")):
         raise ManualError(f"{where} returned {reply.media_type} instead of {wanted}.", remedy=_USE_THE_DOCUMENT)
-
-
-def _starts_as_html(body: bytes) -> bool:
-    """Return whether the first thing after comments is a tag of HTML. Takes one pass, whatever the comments are."""
-    start = 0
-    while True:
-        while body[start : start + 1].isspace():
-            start += 1
-        if not body.startswith(b"<!--", start):
-            return _HTML_TAG.match(body, start) is not None
-        end = body.find(b"-->", start + 4)
-        if end < 0:
-            return False
-        start = end + 3
 
 
 def _advice_for_page(page: Reply) -> str:

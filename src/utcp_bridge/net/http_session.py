@@ -278,7 +278,13 @@ class HttpSession:
         try:
             return cast(
                 "aiohttp.ClientWebSocketResponse",
-                await client.ws_connect(target, headers=framed(headers), **options, **fixed),
+                await client.ws_connect(
+                    target,
+                    headers=framed(headers),
+                    decode_text=False,  # text frames come as bytes: one that is not UTF-8 would close the connection
+                    **options,
+                    **fixed,
+                ),
             )
         except Exception as error:
             raise translate(error, url) from error

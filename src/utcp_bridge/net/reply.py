@@ -1,27 +1,34 @@
 """A reply over HTTP: status, headers, bytes, and how they become a value.
 
 Every body of an upstream becomes a value that can be passed on to an MCP client, or MalformedReply: no NaN, no endless
-nesting, no lone surrogate.
+nesting, no lone surrogate. Text that does not decode is not an error: it has U+FFFD there.
 """
 
 from __future__ import annotations
 
+import base64
+import re
 import time
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 import orjson
 
 from utcp_bridge.errors import MalformedReply, Rejected
-from utcp_bridge.model import Binary
+from utcp_bridge.foreign import decode, load_json, visible
+from utcp_bridge.model import Binary, ContentBlocks, JsonObject
+from utcp_bridge.net.multipart import parameter, split_parts
+from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of
 from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:
     from utcp_bridge.placement.message import SocketTemplate
 
-__all__ = ["MAX_JSON_DEPTH", "Reply", "decode_reply", "parse_json", "retry_after_seconds"]
+__all__ = ["MAX_JSON_DEPTH", "Reply", "decode_reply", "json_or_text", "parse_json", "retry_after_seconds"]
 
 MAX_JSON_DEPTH = 200
 """Deeper nesting is refused, because a value that is passed on gets a few more levels and must still be written."""
@@ -46,6 +53,14 @@ _TEXT_TYPES = frozenset(
 )
 _JSON_LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-seq"})
 _MAX_DETAIL = 4096
+_MAX_WORDS = 1000
+_MAX_PAGE_WORDS = 200
+_MAX_MULTIPART_DEPTH = 4
+_HEAD = 1024
+_DECLARED = re.compile(
+    rb"""<(?:\?xml\b[^>]{0,200}?\bencoding|meta\b[^>]{0,200}?\bcharset)\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE
+)
+"""Where a page or an XML document names its own charset."""
 
 
 class Reply:
@@ -67,23 +82,40 @@ class Reply:
         """The Content-Type in lower case without its parameters; empty if there is none."""
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
+    @property
+    def charset(self) -> str | None:
+        """The charset that the Content-Type declares."""
+        return parameter(self.headers.get("Content-Type", ""), "charset") or None
+
+    @property
+    def location(self) -> str | None:
+        """The URI of the `Content-Location` header, resolved against the URL; None if there is none."""
+        given = self.headers.get("Content-Location", "").strip()
+        try:
+            return urljoin(bare_url(self.url), given) if given else None
+        except ValueError:
+            return None
+
     def value(self, media_type: str | None = None) -> Any:
         """Return the body by its media type, or by `media_type` if the server's is known to be wrong.
 
-        JSON is parsed, text becomes `str` by its charset, anything else becomes a `Binary`, and an empty body None. A
-        body without a media type is JSON if it parses, text if it is UTF-8, and otherwise binary.
+        JSON is parsed, text becomes `str` by its charset, a multipart body becomes `ContentBlocks` with a block for
+        each part, anything else becomes a `Binary`, and an empty body None. A body without a media type is JSON if it
+        parses, text if it is UTF-8 or has a byte order mark, and otherwise binary.
 
-        :raises MalformedReply: the body does not match its media type.
+        :raises MalformedReply: the body is not JSON, although its media type says so.
         """
         if not self.body or self.status == 204:
             return None
         kind = self.media_type if media_type is None else media_type
-        if kind == "application/json" or kind.endswith("+json") or kind == "text/json":
-            return parse_json(self.body, bare_url(self.url))
+        if _is_json(kind):
+            return self._json()
         if not kind:
             return _guess(self.body, bare_url(self.url))
-        if kind.startswith("text/") or kind in _TEXT_TYPES or kind in _JSON_LINES or kind.endswith(("+xml", "+yaml")):
+        if _is_text(kind):
             return self._text()
+        if kind.startswith("multipart/") and (blocks := _blocks_of(self, 0)):
+            return ContentBlocks(blocks)
         return Binary(self.body, kind)
 
     def raise_for_status(self) -> None:
@@ -103,33 +135,77 @@ class Reply:
         )
 
     def _detail(self) -> Any:
+        if self.media_type in HTML_TYPES or is_web_page(self.body):
+            return words_of(self._text(), _MAX_WORDS) or None
         try:
             detail = self.value()
         except MalformedReply:
-            detail = self.body[:_MAX_DETAIL].decode("utf-8", "replace")
+            detail = self._text()
+        if isinstance(detail, ContentBlocks):
+            detail = "\n".join(str(block["text"]) for block in detail.content if "text" in block)
         if isinstance(detail, Binary):
             return None
         return detail[:_MAX_DETAIL] if isinstance(detail, str) else detail
 
+    def _json(self) -> Any:
+        where = bare_url(self.url)
+        try:
+            return parse_json(self.body, where, self.charset)
+        except MalformedReply:
+            if not is_web_page(self.body):
+                raise
+            says = " ".join(words_of(self._text(), _MAX_PAGE_WORDS).split())
+        raise MalformedReply(f"{where} returned a web page instead of JSON{f': {says!r}' if says else ''}.")
+
     def _text(self) -> str:
-        charset = _charset(self.headers.get("Content-Type", ""))
-        try:
-            return self.body.decode(charset)
-        except (LookupError, UnicodeError, ValueError):
-            pass
-        try:
-            return self.body.decode("utf-8")
-        except UnicodeDecodeError:
-            raise MalformedReply(f"{bare_url(self.url)} returned text that is not {charset[:40]}.") from None
+        charset = self.charset
+        if charset is None and (found := _DECLARED.search(self.body[:_HEAD])) is not None and not _is_encoded(self.body, "utf-8"):
+            charset = found[1].decode("ascii")
+        return decode(self.body, charset)
 
 
-def parse_json(body: bytes | str, where: str) -> Any:
-    """Return JSON from an upstream as a value. `where` names its source in errors.
+def _is_json(kind: str) -> bool:
+    return kind in {"application/json", "text/json"} or kind.endswith("+json")
+
+
+def _is_text(kind: str) -> bool:
+    return kind.startswith("text/") or kind in _TEXT_TYPES or kind in _JSON_LINES or kind.endswith(("+xml", "+yaml"))
+
+
+def _blocks_of(reply: Reply, depth: int) -> list[JsonObject]:
+    """Return a content block for each part of a multipart reply, and for those of parts inside parts."""
+    blocks: list[JsonObject] = []
+    for number, part in enumerate(split_parts(reply.body, reply.headers.get("Content-Type", ""))):
+        one = Reply(200, {"Content-Type": "text/plain", **part.headers}, part.body, reply.url)
+        if one.media_type.startswith("multipart/") and depth < _MAX_MULTIPART_DEPTH:
+            blocks += _blocks_of(one, depth + 1)
+        else:
+            blocks.append(_block_of(one, number))
+    return blocks
+
+
+def _block_of(part: Reply, number: int) -> JsonObject:
+    """Return a part as a block: text (also JSON), image, audio, or a resource. A `Content-Location` makes a resource."""
+    kind, location = part.media_type, part.location
+    family = kind.partition("/")[0]
+    is_text = _is_json(kind) or _is_text(kind)
+    if is_text and location is None:
+        return {"type": "text", "text": part._text()}  # noqa: SLF001
+    data = None if is_text else base64.b64encode(part.body).decode("ascii")
+    if family in {"image", "audio"} and data is not None:
+        return {"type": family, "data": data, "mimeType": kind}
+    uri = location or f"{bare_url(part.url)}#part-{number + 1}"
+    content = {"text": part._text()} if data is None else {"blob": data}  # noqa: SLF001
+    return {"type": "resource", "resource": {"uri": uri, "mimeType": kind, **content}}
+
+
+def parse_json(body: bytes | str, where: str, charset: str | None = None) -> Any:
+    """Return JSON from an upstream as a value. `where` names its source in errors; `charset` is what was declared.
 
     :raises MalformedReply: it cannot be parsed, or it is nested too deeply.
     """
     try:
-        value = orjson.loads(body)
+        value = load_json(body, charset)
     except orjson.JSONDecodeError as error:
         raise MalformedReply(f"{where} returned invalid JSON: {error.msg} at position {error.pos}.") from None
     if _opening_brackets(body) > MAX_JSON_DEPTH and _deeper_than_allowed(value):
@@ -140,30 +216,28 @@ def parse_json(body: bytes | str, where: str) -> Any:
 def decode_reply(template: SocketTemplate, data: bytes) -> Any:
     """The value of a reply: bytes where `response_byte_format` is null, else text, parsed by `response_format`.
 
-    :raises MalformedReply: not of that encoding, or no JSON where JSON is required.
+    :raises MalformedReply: no JSON where JSON is required.
     """
     if template.response_byte_format is None:
         return Binary(data)
-    try:
-        text = data.decode(template.response_byte_format)
-    except UnicodeDecodeError:
-        raise MalformedReply(
-            f"{template.address} returned bytes that are not {template.response_byte_format}."
-        ) from None
+    text = decode(data, template.response_byte_format)
     if template.response_format == "text":
         return text
     if template.response_format == "json":
         return parse_json(text, template.address)
-    return _json_or_text(text, template.address)
+    return json_or_text(text, template.address)
 
 
-def _json_or_text(text: str, where: str) -> Any:
-    if text.lstrip()[:1] not in {"{", "["}:
-        return text
-    try:
-        return parse_json(text, where)
-    except MalformedReply:
-        return text
+def json_or_text(text: str, where: str) -> Any:
+    """Return the object or array that a text contains, else the text. A program may have written it in colour."""
+    for candidate in (text, visible(text, terminal=True)):
+        if candidate.lstrip()[:1] not in {"{", "["}:
+            continue
+        try:
+            return parse_json(candidate, where)
+        except MalformedReply:
+            continue
+    return text
 
 
 def retry_after_seconds(text: str | None) -> float | None:
@@ -184,18 +258,16 @@ def _guess(body: bytes, where: str) -> Any:
         return parse_json(body, where)
     except MalformedReply:
         pass
+    is_wide = body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) and _is_encoded(body, "utf-16")
+    return decode(body) if is_wide or _is_encoded(body, "utf-8") else Binary(body)
+
+
+def _is_encoded(body: bytes, encoding: str) -> bool:
     try:
-        return body.decode("utf-8")
+        body.decode(encoding)
     except UnicodeDecodeError:
-        return Binary(body)
-
-
-def _charset(content_type: str) -> str:
-    for parameter in content_type.split(";")[1:]:
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset":
-            return value.strip(" \"'") or "utf-8"
-    return "utf-8"
+        return False
+    return True
 
 
 def _opening_brackets(body: bytes | str) -> int:

@@ -6,14 +6,15 @@ A splitter receives bytes as they arrive and returns the values that are complet
 
 from __future__ import annotations
 
-import codecs
 import json
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from utcp_bridge.errors import MalformedReply, ReplyTooLarge
+from utcp_bridge.foreign import StreamDecoder, decode
 from utcp_bridge.model import Binary
-from utcp_bridge.net.reply import parse_json
+from utcp_bridge.net.multipart import parameter
+from utcp_bridge.net.reply import json_or_text, parse_json
 
 __all__ = ["ChunkSplitter", "EventSplitter", "JsonSplitter", "Splitter", "TextSplitter", "splitter_for"]
 
@@ -22,6 +23,8 @@ _JSON_TYPES = frozenset({
     "application/x-ndjson",
 })  # fmt: skip
 _MAX_RETRY_SECONDS = 3600.0
+_MARKS = frozenset({0x00, 0xEF, 0xFE, 0xFF})
+"""First bytes of byte order marks."""
 
 
 class Splitter(Protocol):
@@ -43,13 +46,15 @@ class Splitter(Protocol):
         ...
 
 
-def splitter_for(media_type: str, *, chunk_size: int, limit: int, where: str) -> Splitter:
-    """Return the splitter for a media type: JSON values, events, text, or chunks of bytes for any other type."""
+def splitter_for(content_type: str, *, chunk_size: int, limit: int, where: str) -> Splitter:
+    """Return the splitter for a Content-Type: JSON values, events, text, or chunks of bytes for any other type."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    charset = parameter(content_type, "charset") or None
     if media_type in _JSON_TYPES or media_type.endswith("+json"):
-        return JsonSplitter(limit, where)
+        return JsonSplitter(limit, where, charset)
     if media_type == "text/event-stream":
         return EventSplitter(limit, where)
-    return TextSplitter() if media_type.startswith("text/") else ChunkSplitter(chunk_size)
+    return TextSplitter(charset) if media_type.startswith("text/") else ChunkSplitter(chunk_size)
 
 
 @dataclass(slots=True)
@@ -66,23 +71,16 @@ class EventSplitter:
     event_type: str | None = None
     last_event_id: str = ""
     retry: float | None = None
-    _decoder: codecs.IncrementalDecoder = field(init=False)
+    _decoder: StreamDecoder = field(default_factory=StreamDecoder)
     _rest: str = ""
     _skip_newline: bool = False
-    _started: bool = False
     _name: str = ""
     _id: str | None = None
     _data: list[str] = field(default_factory=list[str])
     _size: int = 0
 
-    def __post_init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
     def feed(self, data: bytes) -> list[Any]:
-        text = self._decoder.decode(data)
-        if not self._started and text:
-            self._started = True
-            text = text.removeprefix("\ufeff")
+        text = self._decoder.feed(data)
         if self._skip_newline and text:
             self._skip_newline = False
             text = text.removeprefix("\n")
@@ -98,7 +96,7 @@ class EventSplitter:
     def new_connection(self) -> None:
         """Forget an incomplete event, before a new connection starts."""
         self._decoder.reset()
-        self._rest, self._skip_newline, self._started = "", False, False
+        self._rest, self._skip_newline = "", False
         self._name, self._id, self._data, self._size = "", None, [], 0
 
     def _line(self, line: str) -> list[Any]:
@@ -125,7 +123,7 @@ class EventSplitter:
         self._name, self._id, self._data, self._size = "", None, [], 0
         if not data or (self.event_type is not None and name != self.event_type):
             return []
-        return [_json_or_text("\n".join(data))]
+        return [_parsed("\n".join(data))]
 
     def _check(self, size: int) -> None:
         if size > self.limit:
@@ -138,11 +136,28 @@ class JsonSplitter:
 
     limit: int
     where: str
+    charset: str | None = None
     _rest: bytearray = field(default_factory=bytearray)
     _open: list[bytes] = field(default_factory=list[bytes])
     """The lines so far of a value that continues in the next line."""
+    _decoder: StreamDecoder | None = field(init=False)
+    """Decodes the stream, unless it is UTF-8 without a mark: then the parser reads the bytes."""
+    _started: bool = False
+
+    def __post_init__(self) -> None:
+        self._decoder = StreamDecoder(self.charset)
 
     def feed(self, data: bytes) -> list[Any]:
+        return self._feed(self._utf8(data))
+
+    def _utf8(self, data: bytes, *, final: bool = False) -> bytes:
+        if not self._started and data:
+            self._started = True
+            if (self._decoder is None or self._decoder.is_utf8) and data[0] not in _MARKS:
+                self._decoder = None
+        return data if self._decoder is None else self._decoder.feed(data, final=final).encode()
+
+    def _feed(self, data: bytes) -> list[Any]:
         self._rest += data.replace(b"\x1e", b"\n")
         if b"\n" not in data and b"\x1e" not in data and len(self._rest) <= self.limit:
             return []
@@ -162,6 +177,7 @@ class JsonSplitter:
         return values
 
     def finish(self) -> list[Any]:
+        self._rest += self._utf8(b"", final=True)
         text = b"\n".join((*self._open, bytes(self._rest))).strip()
         self._rest, self._open = bytearray(), []
         if not text:
@@ -184,13 +200,13 @@ class JsonSplitter:
         values: list[Any] = []
         decoder = json.JSONDecoder()
         position = 0
-        text = data.decode("utf-8", "surrogateescape")
+        text = decode(data)
         while position < len(text):
             try:
                 _, end = decoder.raw_decode(text, position)
             except (ValueError, RecursionError):
                 raise MalformedReply(f"{self.where} sent a value that is not JSON.") from None
-            values.append(parse_json(text[position:end].encode("utf-8", "surrogateescape"), self.where))
+            values.append(parse_json(text[position:end], self.where))
             position = end + len(text[end:]) - len(text[end:].lstrip())
         return values
 
@@ -218,22 +234,23 @@ class ChunkSplitter:
 class TextSplitter:
     """Text as it arrives, never cut inside a character."""
 
-    _decoder: codecs.IncrementalDecoder = field(init=False)
+    charset: str | None = None
+    _decoder: StreamDecoder = field(init=False)
 
     def __post_init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = StreamDecoder(self.charset)
 
     def feed(self, data: bytes) -> list[Any]:
-        text = self._decoder.decode(data)
+        text = self._decoder.feed(data)
         return [text] if text else []
 
     def finish(self) -> list[Any]:
-        text = self._decoder.decode(b"", final=True)
+        text = self._decoder.feed(b"", final=True)
         return [text] if text else []
 
 
-def _json_or_text(text: str) -> Any:
+def _parsed(text: str) -> Any:
     try:
         return parse_json(text, "the event")
     except MalformedReply:
-        return text
+        return json_or_text(text, "the event")

@@ -34,6 +34,7 @@ from utcp_bridge.model import CALLER
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.listening import for_url, is_loopback, listen
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.incoming import mended_body
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.replies import (
     AsgiApp,
@@ -340,7 +341,7 @@ class HttpFront:
         if _is_visit(scope, self._path):
             await _welcome(scope, send, self._path)
         else:
-            await self._serve(scope, receive, send)
+            await self._serve(scope, mended_body(receive) if scope["method"] == "POST" else receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = finished = False

@@ -22,6 +22,7 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -35,7 +36,9 @@ from mcp.shared.inbound import InboundLadderRejection, classify_inbound_request
 from mcp.shared.message import SessionMessage
 from mcp.shared.transport_context import TransportContext
 
+from utcp_bridge.foreign import escape_line_ends, json_line
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.incoming import UnreadableMessage, read_message, refuse_long
 
 __all__ = [
     "InFlight",
@@ -56,7 +59,7 @@ _LAST_ANSWERS_SECONDS: Final = 0.5
 Lines = Callable[[], Awaitable[bytes]]
 """Returns the next line, empty at the end.
 
-:raises ValueError: the line is too long.
+:raises ValueError: the line is too long. The line after it comes next.
 """
 SendLine = Callable[[bytes], Awaitable[None]]
 """Writes one line.
@@ -76,7 +79,7 @@ async def serve_stdio(server: BridgeServer) -> None:
             group.start_soon(_cancel_on_signal, group.cancel_scope)
             in_flight = InFlight()
             writer = MessageWriter(send_line, in_flight)
-            reader = ProbeReader(server, MessageReader(lines, in_flight), writer)
+            reader = ProbeReader(server, MessageReader(lines, in_flight, writer), writer)
             await server.run(reader, writer, server.create_initialization_options())
             group.cancel_scope.cancel()
 
@@ -145,14 +148,15 @@ class InFlight:
 
 
 class MessageReader(_Stream):
-    """Reads messages from lines. A line that is not JSON-RPC becomes the exception that says so.
+    """Reads messages from lines. For a line that cannot be read, `writer` sends the error; without one it is returned.
 
     At the end of input, requests in flight have a moment to finish: a shell writes its requests and closes.
     """
 
-    def __init__(self, lines: Lines, in_flight: InFlight) -> None:
+    def __init__(self, lines: Lines, in_flight: InFlight, writer: MessageWriter | None = None) -> None:
         self._lines = lines
         self._in_flight = in_flight
+        self._writer = writer
 
     async def receive(self) -> SessionMessage | Exception:
         """Return the next message.
@@ -162,17 +166,19 @@ class MessageReader(_Stream):
         while True:
             try:
                 line = await self._lines()
+                if not line:
+                    await self._in_flight.settle(_LAST_ANSWERS_SECONDS)
+                    raise anyio.EndOfStream
+                if line.isspace():
+                    continue
+                message = read_message(line)
             except ValueError as error:
-                return error
-            if not line:
-                await self._in_flight.settle(_LAST_ANSWERS_SECONDS)
-                raise anyio.EndOfStream
-            if line.isspace():
+                refusal = error if isinstance(error, UnreadableMessage) else refuse_long(MAX_LINE_BYTES)
+                if self._writer is None:
+                    return refusal
+                for one in refusal.errors:
+                    await self._writer.refuse(one)
                 continue
-            try:
-                message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-            except ValueError as error:
-                return error
             if isinstance(message, types.JSONRPCRequest):
                 self._in_flight.started()
             return SessionMessage(message)
@@ -196,13 +202,21 @@ class MessageWriter(_Stream):
 
     async def send(self, item: SessionMessage, /) -> None:
         """Write one message. It is lost if the client has closed."""
-        try:
-            data = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode()
-        except ValueError:  # a lone surrogate: JSON can escape it, UTF-8 cannot encode it
-            data = json.dumps(item.message.model_dump(by_alias=True, mode="json", exclude_unset=True)).encode()
-        await self._send_line(data + b"\n")
+        await self._write(item.message)
         if isinstance(item.message, types.JSONRPCResponse | types.JSONRPCError):
             self._in_flight.answered()
+
+    async def refuse(self, error: types.JSONRPCError) -> None:
+        """Write the error for a message that was not read as a request. It is lost if the client has closed."""
+        with suppress(anyio.BrokenResourceError):
+            await self._write(error)
+
+    async def _write(self, message: types.JSONRPCMessage) -> None:
+        try:
+            data = message.model_dump_json(by_alias=True, exclude_unset=True).encode()
+        except ValueError:  # a lone surrogate: JSON could escape it, but few parsers read it
+            data = json_line(json.dumps(message.model_dump(by_alias=True, mode="python", exclude_unset=True)))
+        await self._send_line(escape_line_ends(data) + b"\n")
 
 
 @dataclass(slots=True)
@@ -279,16 +293,33 @@ async def open_input(descriptor: int) -> AsyncGenerator[Lines]:
     reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
     if not _is_watchable(descriptor):
         _read_in_thread(descriptor, reader)
-        yield reader.readline
+        yield partial(_next_line, reader)
         return
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(os.dup(descriptor), "rb", buffering=0)
     )
     try:
-        yield reader.readline
+        yield partial(_next_line, reader)
     finally:
         transport.close()
         await asyncio.sleep(0)
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes:
+    """Return the next line. One that is too long is skipped to its end, so that its rest is not taken for a line."""
+    is_too_long = False
+    while True:
+        try:
+            line = await reader.readuntil(b"\n")
+        except asyncio.IncompleteReadError as error:
+            line = error.partial
+        except asyncio.LimitOverrunError as error:
+            is_too_long = True
+            await reader.readexactly(error.consumed)
+            continue
+        if is_too_long:
+            raise ValueError("The line is too long.")
+        return line
 
 
 @asynccontextmanager

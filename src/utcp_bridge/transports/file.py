@@ -11,6 +11,7 @@ of a manual once a second and reads it again after a change.
 
 from __future__ import annotations
 
+import codecs
 import mimetypes
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from utcp_bridge.errors import ManualError
+from utcp_bridge.foreign import decode
 from utcp_bridge.model import Binary, Call, CallTemplate, Document, Emit, JsonObject, Result, Source, Trust
 from utcp_bridge.net.local_file import FileWatcher, read_local_file, resolve_within
 from utcp_bridge.net.preview import NativeRequest
@@ -26,6 +28,7 @@ from utcp_bridge.transport import LocalFile, Services, Target, Transport
 
 __all__ = ["TRANSPORT", "FileTemplate", "FileTransport"]
 
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 _MEDIA_TYPES = {
     ".json": "application/json",
     ".jsonc": "application/jsonc",
@@ -83,14 +86,16 @@ class FileTransport(Transport[FileTemplate]):
         return Document(content=data, url=str(path), media_type=_media_type(path))
 
     async def call(self, target: Target[FileTemplate], call: Call, emit: Emit) -> Result:
-        """Return the file's text, as in UTCP; bytes that are not UTF-8 as Binary."""
+        """Return the file's text, as in UTCP; bytes that are not text by their name or content as Binary."""
         del emit
         limit = call.tool.limits.get("max_reply_bytes", self.services.settings.max_reply_bytes)
         path, data = await self._read(target, limit)
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        is_text = kind.startswith("text/") or kind == "application/json" or data.startswith(_WIDE_MARKS)
         try:
-            return Result(data.decode("utf-8-sig"))
+            return Result(decode(data) if is_text else data.decode("utf-8-sig"))
         except UnicodeDecodeError:
-            return Result(Binary(data, mimetypes.guess_type(path.name)[0] or "application/octet-stream"))
+            return Result(Binary(data, kind))
 
     async def explain(self, target: Target[FileTemplate], call: Call) -> NativeRequest:
         """Return the path of the file. Nothing is sent."""

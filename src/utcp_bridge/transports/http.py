@@ -11,10 +11,11 @@ of at most `max_reply_bytes`, redirects within the origin only, cookies are not 
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from utcp_bridge.model import Call, Document, Emit, Result
+from utcp_bridge.model import Binary, Call, ContentBlocks, Document, Emit, Result
 from utcp_bridge.net.document import fetch_manual
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
@@ -84,7 +85,7 @@ class HttpTransport(Transport[HttpTemplate]):
         value = reply.value()
         if value is None and template.http_method in {"HEAD", "OPTIONS"}:
             value = _informative_headers(reply)
-        return Result(value, meta=_meta(reply))
+        return Result(_located(value, reply), meta=_meta(reply))
 
     async def explain(self, target: Target[HttpTemplate], call: Call) -> NativeRequest:
         """Return the request."""
@@ -100,6 +101,23 @@ def _meta(reply: Reply) -> dict[str, Any]:
     if link := reply.headers.get("Link"):
         meta["link"] = link
     return meta
+
+
+def _located(value: Any, reply: Reply) -> Any:
+    """Return text and bytes as an embedded resource if the reply names their URI in `Content-Location`.
+
+    JSON stays a value, so that its structure is kept, and images and audio stay what they are.
+    """
+    uri = reply.location
+    if uri is None or not isinstance(value, str | Binary):
+        return value
+    resource = {"uri": uri, "mimeType": reply.media_type or "text/plain"}
+    if isinstance(value, str):
+        return ContentBlocks([{"type": "resource", "resource": {**resource, "text": value}}])
+    if value.media_type.startswith(("image/", "audio/")):
+        return value
+    blob = base64.b64encode(value.data).decode("ascii")
+    return ContentBlocks([{"type": "resource", "resource": {**resource, "mimeType": value.media_type, "blob": blob}}])
 
 
 def _informative_headers(reply: Reply) -> dict[str, Any]:

@@ -78,9 +78,10 @@ class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
         async with session.stream(parts, credentials=target.credentials) as stream:
             if stream.status >= 400:
                 (await stream.read(settings.max_reply_bytes)).raise_for_status()
-            media_type = stream.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            content_type = stream.headers.get("Content-Type", "")
+            media_type = content_type.partition(";")[0].strip().lower()
             splitter = splitter_for(
-                media_type, chunk_size=template.chunk_size, limit=settings.max_reply_bytes, where=bare_url(parts.url)
+                content_type, chunk_size=template.chunk_size, limit=settings.max_reply_bytes, where=bare_url(parts.url)
             )
             await collector.consume(aiter(stream), splitter)
         result = collector.result()

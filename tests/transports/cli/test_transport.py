@@ -173,7 +173,7 @@ async def test_an_exit_code_is_an_error_unless_the_template_says_otherwise() -> 
     failing = argv("sh", "-c", "echo out; echo why >&2; exit 3")
     with pytest.raises(Rejected, match="exit code 3") as caught:
         await _call(failing)
-    assert (caught.value.status, caught.value.detail) == (3, "why")
+    assert (caught.value.status, caught.value.detail) == (3, "stdout:\nout\n\nstderr:\nwhy")
     assert await _call({**failing, "ok_exit_codes": [0, 3]}) == "out"
     with pytest.raises(Rejected, match="SIGKILL"):
         await _call(argv("sh", "-c", "kill -9 $$"))

@@ -10,7 +10,7 @@ import errno
 import os
 import signal
 import subprocess
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import anyio
 from anyio.abc import ByteReceiveStream, Process
 
 from utcp_bridge.errors import InvalidArguments, ReplyTooLarge, Unreachable
+from utcp_bridge.foreign import Excerpt
 
 __all__ = ["Command", "Finished", "run_command"]
 
@@ -45,7 +46,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The result of a command: its exit code (negative: the signal that ended it), stdout and stderr."""
+    """The result of a command: its exit code (negative: the signal that ended it), stdout, and an excerpt of stderr."""
 
     code: int
     stdout: bytes
@@ -88,34 +89,45 @@ async def _start(command: Command) -> Process:
 
 
 async def _collect(process: Process, command: Command, on_line: OnLine | None) -> Finished:
-    outputs: dict[str, bytes] = {}
+    stdout, stderr = bytearray(), Excerpt()
+    unread = 2
     both_read = anyio.Event()
     overflow = ""
 
-    async def read(name: str, stream: ByteReceiveStream | None, on_line: OnLine | None) -> None:
-        nonlocal overflow
-        data, reported = bytearray(), 0
-        while stream is not None:
-            try:
-                data += await stream.receive(_CHUNK)
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                break
-            if len(data) > command.limit:
-                overflow = name
-                group.cancel_scope.cancel()
-                return
-            while on_line is not None and (end := data.find(b"\n", reported)) >= 0:
-                line, reported = bytes(data[reported:end]), end + 1
+    async def read_stdout() -> None:
+        reported = 0
+        async for chunk in _chunks(process.stdout):
+            stdout.extend(chunk)
+            if len(stdout) > command.limit:
+                return stop("stdout")
+            while on_line is not None and (end := stdout.find(b"\n", reported)) >= 0:
+                line, reported = bytes(stdout[reported:end]), end + 1
                 await on_line(line)
-        if on_line is not None and reported < len(data):
-            await on_line(bytes(data[reported:]))
-        outputs[name] = bytes(data)
-        if len(outputs) == 2:
+        if on_line is not None and reported < len(stdout):
+            await on_line(bytes(stdout[reported:]))
+        ended()
+
+    async def read_stderr() -> None:
+        async for chunk in _chunks(process.stderr):
+            stderr.add(chunk)
+            if stderr.size > command.limit:
+                return stop("stderr")
+        ended()
+
+    def stop(output: str) -> None:
+        nonlocal overflow
+        overflow = output
+        group.cancel_scope.cancel()
+
+    def ended() -> None:
+        nonlocal unread
+        unread -= 1
+        if not unread:
             both_read.set()
 
     async with anyio.create_task_group() as group:
-        group.start_soon(read, "stdout", process.stdout, on_line)
-        group.start_soon(read, "stderr", process.stderr, None)
+        group.start_soon(read_stdout)
+        group.start_soon(read_stderr)
         await _feed(process, command.stdin)
         await process.wait()
         # A grandchild that keeps the pipes open must not keep the call open: its group ends with its parent.
@@ -125,7 +137,16 @@ async def _collect(process: Process, command: Command, on_line: OnLine | None) -
         _signal(process, signal.SIGKILL)
     if overflow:
         raise ReplyTooLarge(f"{command.name} wrote more than {command.limit} bytes to {overflow}.")
-    return Finished(process.returncode or 0, outputs["stdout"], outputs["stderr"])
+    return Finished(process.returncode or 0, bytes(stdout), stderr.data())
+
+
+async def _chunks(stream: ByteReceiveStream | None) -> AsyncGenerator[bytes]:
+    while stream is not None:
+        try:
+            chunk = await stream.receive(_CHUNK)
+        except (anyio.EndOfStream, anyio.BrokenResourceError):
+            return
+        yield chunk
 
 
 async def _feed(process: Process, data: bytes | None) -> None:

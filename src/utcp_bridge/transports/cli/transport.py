@@ -8,12 +8,13 @@ r"""cli: local commands, without a shell unless the template is a script.
 
 `command_name` receives the arguments as flags. `args` are templates of single words. `commands` run in one bash, in
 which `cd` and variables persist. A script receives values as environment variables, never as text. An exit code that is
-not in `ok_exit_codes` is an error. Limits: `max_reply_bytes` for stdout and for stderr; the process group ends with the
-call.
+not in `ok_exit_codes` is an error, which shows stdout and stderr. Limits: `max_reply_bytes` for stdout and for stderr; the
+process group ends with the call.
 """
 
 from __future__ import annotations
 
+import logging
 import shlex
 import signal
 import sys
@@ -26,9 +27,10 @@ import orjson
 from pydantic import AliasChoices, Field, model_validator
 
 from utcp_bridge.errors import ManualError, Rejected
+from utcp_bridge.foreign import Excerpt, decode, load_json, visible
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result
 from utcp_bridge.net.preview import MASK, NativeRequest
-from utcp_bridge.net.reply import parse_json
+from utcp_bridge.net.reply import json_or_text, parse_json
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
 from utcp_bridge.transport import Program, Target, Transport
 from utcp_bridge.transports.cli.command_line import (
@@ -47,6 +49,8 @@ __all__ = ["TRANSPORT", "CliTemplate", "CliTransport"]
 
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "USER", "LOGNAME", "SHELL", "TZ", "TERM")
 _MAX_DETAIL = 4096
+_MAX_LOGGED_LINES = 100
+_logger = logging.getLogger(__name__)
 
 
 class CliTemplate(CallTemplate):
@@ -130,6 +134,7 @@ class CliTransport(Transport[CliTemplate]):
         words = ["list-tools"] if template.wire == "go" else []
         command = self._command(template, {}, words, self.services.settings.max_manual_bytes)
         finished = await run_command(command)
+        _log_stderr(finished, target.source.name, command)
         _raise_for_code(finished, template, command)
         content = _read_manual(finished.stdout)
         if content is None:
@@ -150,6 +155,7 @@ class CliTransport(Transport[CliTemplate]):
                 await emit(lines[-1])
 
         finished = await run_command(command, on_line if template.stream else None)
+        _log_stderr(finished, call.tool.qualified_name, command)
         _raise_for_code(finished, template, command)
         return Result(lines if template.stream else _value(finished.stdout, template, command))
 
@@ -209,7 +215,7 @@ def _raise_for_code(finished: Finished, template: CliTemplate, command: Command)
     code = finished.code
     if code in template.ok_exit_codes:
         return
-    output = (finished.stderr.strip() or finished.stdout.strip())[-_MAX_DETAIL:].decode("utf-8", "replace")
+    output = _labelled(finished)
     if code < 0:
         name = signal.Signals(-code).name
         raise Rejected(f"{command.name} was ended by the signal {name}.", status=name, detail=output or None)
@@ -221,29 +227,41 @@ def _raise_for_code(finished: Finished, template: CliTemplate, command: Command)
     )
 
 
+def _labelled(finished: Finished) -> str:
+    """Return stdout and stderr of a command that failed, each cut in its middle; each under its name if both wrote."""
+    stdout, stderr = (_text(Excerpt.of(data.strip(), _MAX_DETAIL)).strip() for data in (finished.stdout, finished.stderr))
+    return f"stdout:\n{stdout}\n\nstderr:\n{stderr}" if stdout and stderr else stdout or stderr
+
+
+def _log_stderr(finished: Finished, name: str, command: Command) -> None:
+    if not finished.stderr or not _logger.isEnabledFor(logging.DEBUG):
+        return
+    for line in _text(finished.stderr).splitlines()[:_MAX_LOGGED_LINES]:
+        _logger.debug("%s of %s wrote to stderr: %s", command.name, name, line)
+
+
+def _text(output: bytes) -> str:
+    return visible(decode(output), terminal=True)
+
+
 def _value(output: bytes, template: CliTemplate, command: Command) -> Any:
-    text = output.decode("utf-8", "replace").rstrip("\r\n")
+    text = _text(output).rstrip("\r\n")
     if template.output_format == "json":
         return parse_json(text, command.name)
-    if template.output_format == "auto" and text.lstrip()[:1] in {"{", "["}:
-        try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError:
-            return text
-    return text
+    return json_or_text(text, command.name) if template.output_format == "auto" else text
 
 
 def _read_manual(output: bytes) -> Any:
     """Return the whole output as JSON, or the lines that are JSON objects; None if there is no JSON."""
     try:
-        return orjson.loads(output)
+        return load_json(output)
     except orjson.JSONDecodeError:
         pass
     found: list[Any] = []
     for line in output.splitlines():
         if line.strip().startswith(b"{"):
             try:
-                found.append(orjson.loads(line))
+                found.append(load_json(line))
             except orjson.JSONDecodeError:
                 continue
     return found or None

@@ -22,6 +22,7 @@ from pydantic import BeforeValidator, Field
 
 from utcp_bridge.auth.credentials import Additions
 from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, ReplyTooLarge, UtcpError
+from utcp_bridge.foreign import decode, load_json
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, Tool, Trust, is_list, is_object
 from utcp_bridge.net.document import fetch_manual, manual_advice
 from utcp_bridge.net.http_options import SocketOptions
@@ -224,7 +225,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         confined = target.source.trust is not Trust.OPERATOR
         _, data = await read_local_file(template.schema_file, self.services.root, limit=limit, confined=confined)
         if data.lstrip()[:1] != b"{":
-            return graphql.build_schema(data.decode("utf-8-sig", "replace"))
+            return graphql.build_schema(decode(data))
         introspected = parse_json(data, template.schema_file)
         return graphql.build_client_schema(introspected.get("data", introspected))
 
@@ -254,7 +255,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         parts = self._request(template, body, arguments, _RESPONSE)
         reply = await session.request(parts, credentials=target.credentials, max_bytes=limit)
         try:
-            answer = parse_json(reply.body, bare_url(template.url))
+            answer = parse_json(reply.body, bare_url(template.url), reply.charset)
         except MalformedReply:
             reply.raise_for_status()
             raise
@@ -317,7 +318,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
                 return
             reply = await stream.read(limit)
         reply.raise_for_status()
-        answer = parse_json(reply.body, where)
+        answer = parse_json(reply.body, where, reply.charset)
         if not is_object(answer):
             raise MalformedReply(f"{where} returned JSON that is not a GraphQL response.")
         await collector.gather(_once(response_value(answer, field, where), len(reply.body)))
@@ -404,7 +405,7 @@ def _is_refusal(error: UtcpError) -> bool:
 
 def _lists_tools(content: bytes) -> bool:
     try:
-        manual = orjson.loads(content)
+        manual = load_json(content)
     except orjson.JSONDecodeError:
         return False
     return is_object(manual) and is_list(manual.get("tools"))

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from utcp_bridge.errors import InvalidArguments, MalformedReply
+from utcp_bridge.foreign import load_json
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.net.reply import parse_json
 from utcp_bridge.transports.grpc.descriptors import Described
@@ -87,7 +88,7 @@ def utcp_tool(tool: Any) -> JsonObject:
 
 def _schema(text: str) -> JsonObject | None:
     try:
-        found = orjson.loads(text) if text else None
+        found = load_json(text) if text else None
     except orjson.JSONDecodeError:
         return None
     return found if is_object(found) else None
@@ -98,7 +99,7 @@ def utcp_value(text: str) -> Any:
     if not text:
         return None
     try:
-        return orjson.loads(text)
+        return load_json(text)
     except orjson.JSONDecodeError:
         return text
 
@@ -166,12 +167,72 @@ def parse_message(made: Any, data: bytes) -> Any:
 
     :raises MalformedReply: they are not such a message.
     """
+    error = protobuf("message").DecodeError
     try:
         return made.FromString(data)
-    except protobuf("message").DecodeError:
+    except error:
+        pass
+    try:
+        return made.FromString(_with_valid_text(data, made.DESCRIPTOR))
+    except (error, LookupError, ValueError, RecursionError):
         raise MalformedReply(
             f"The server sent bytes that are not a message of the type {made.DESCRIPTOR.name}."
         ) from None
+
+
+_VARINT, _FIXED_64, _DELIMITED, _FIXED_32 = 0, 1, 2, 5
+_SIZES = {_FIXED_64: 8, _FIXED_32: 4}
+
+
+def _with_valid_text(data: bytes, descriptor: Any) -> bytes:
+    """Return a message with U+FFFD in its texts where they are not UTF-8; protobuf refuses such a message.
+
+    :raises ValueError: it is not a message in the wire format.
+    :raises LookupError: it ends inside a field, or has groups.
+    """
+    written, position = bytearray(), 0
+    while position < len(data):
+        start = position
+        tag, position = _varint(data, position)
+        wire = tag & 7
+        if wire == _DELIMITED:
+            head = data[start:position]
+            length, position = _varint(data, position)
+            value, position = data[position : position + length], position + length
+            value = _valid_value(value, descriptor.fields_by_number.get(tag >> 3))
+            written += head + _as_varint(len(value)) + value
+            continue
+        position = _varint(data, position)[1] if wire == _VARINT else position + _SIZES[wire]
+        written += data[start:position]
+    return bytes(written)
+
+
+def _valid_value(value: bytes, field: Any) -> bytes:
+    if field is None:
+        return value
+    if field.type == field.TYPE_STRING:
+        return value.decode("utf-8", "replace").encode()
+    return _with_valid_text(value, field.message_type) if field.type == field.TYPE_MESSAGE else value
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while shift < 70:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+    raise ValueError("A number of the wire format is too long.")
+
+
+def _as_varint(value: int) -> bytes:
+    written = bytearray()
+    while value >= 0x80:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*written, value])
 
 
 def reply_reader(method: Any, *, proto_names: bool) -> Callable[[bytes], Any]:

@@ -122,8 +122,11 @@ def tool_object(tool: JsonObject, server: str, *, flat: bool) -> JsonObject:
     return {**made, "outputs": tool["outputSchema"]} if tool.get("outputSchema") else made
 
 
-def connection_error(error: BaseException, where: str) -> UtcpError:
-    """Map the exception of a task group around a connection to a `UtcpError`, by its first cause."""
+def connection_error(error: BaseException, where: str, last_words: str = "") -> UtcpError:
+    """Map the exception of a task group around a connection to a `UtcpError`, by its first cause.
+
+    `last_words` is a sentence about what a server's process said before it ended.
+    """
     cause: Any = error
     while isinstance(cause, BaseExceptionGroup):
         cause = cast("Any", cause).exceptions[0]
@@ -132,7 +135,8 @@ def connection_error(error: BaseException, where: str) -> UtcpError:
             return candidate
     if isinstance(cause, FileNotFoundError | PermissionError):
         return Unreachable(f"The command of {where} does not start: {cause.strerror}.", remedy="Check `command`.")
-    return Unreachable(f"{where} did not start ({type(cause).__name__}).", remedy="Check its command or URL.")
+    why = f". {last_words}" if last_words else f" ({type(cause).__name__})."
+    return Unreachable(f"{where} did not start{why}", remedy="Check its command or URL.")
 
 
 class McpTemplate(CallTemplate):

@@ -24,7 +24,7 @@ import anyio
 import orjson
 
 from utcp_bridge.auth.credentials import Credentials
-from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable, UtcpError
+from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, ReplyTooLarge, Unreachable, UtcpError
 from utcp_bridge.model import (
     Call,
     ContentBlocks,
@@ -39,6 +39,7 @@ from utcp_bridge.net.backoff import Backoff
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.tasks import Opening
 from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
+from utcp_bridge.transports.mcp.child import TOO_LONG, UNREADABLE, ChildProcess
 from utcp_bridge.transports.mcp.servers import (
     McpServer,
     McpTemplate,
@@ -58,6 +59,8 @@ __all__ = ["TRANSPORT", "McpTemplate", "McpTransport"]
 _CONNECT_SECONDS = 20.0
 _CLOSING_SECONDS = 5.0
 _METHOD_NOT_FOUND = -32601
+_LINE_FACTOR = 2
+"""Bytes of one message for each byte of a reply: JSON escapes text, and structured content repeats it."""
 
 
 class McpTransport(Transport[McpTemplate]):
@@ -167,10 +170,16 @@ class _Connection:
     """One connection to a server, from its opening to its end."""
 
     client: Any = None
+    child: ChildProcess | None = None
     opening: Opening = field(default_factory=Opening)
     stop: anyio.Event = field(default_factory=anyio.Event)
     ended: anyio.Event = field(default_factory=anyio.Event)
     is_lost: bool = False
+
+    @property
+    def last_words(self) -> str:
+        """What the server's process said last; empty for a server over HTTP."""
+        return "" if self.child is None else self.child.last_words()
 
 
 class _Session:
@@ -274,7 +283,8 @@ class _Session:
             cancel = self._services.spawn(partial(self._own, connection))
             if not await connection.opening.wait(_CONNECT_SECONDS):
                 cancel()
-                raise Unreachable(f"{self.where} did not finish its handshake within {_CONNECT_SECONDS:g} seconds.")
+                late = f"{self.where} did not finish its handshake within {_CONNECT_SECONDS:g} seconds."
+                raise Unreachable(f"{late} {connection.last_words}".rstrip())
             return connection
 
     async def _own(self, connection: _Connection) -> None:
@@ -282,7 +292,7 @@ class _Session:
         from mcp.client import Client
 
         try:
-            async with Client(await self._parameters(), message_handler=self._heard, raise_exceptions=False) as client:
+            async with Client(await self._parameters(connection), message_handler=self._heard, raise_exceptions=False) as client:
                 connection.client = client
                 self._connection = connection
                 self._backoff.started(anyio.current_time())
@@ -294,7 +304,7 @@ class _Session:
         except UtcpError as error:
             connection.opening.settle(error)
         except Exception as error:  # noqa: BLE001 - whatever the SDK or the child raises, the caller gets one sentence
-            connection.opening.settle(connection_error(error, self.where))
+            connection.opening.settle(connection_error(error, self.where, connection.last_words))
         finally:
             self.lose(connection)
             connection.opening.settle()
@@ -314,16 +324,15 @@ class _Session:
         if type(message).__name__ in {"ToolListChangedNotification", "ResourceListChangedNotification"}:
             self._services.changed(self._target.source.name)
 
-    async def _parameters(self) -> Any:
+    async def _parameters(self, connection: _Connection) -> Any:
         """Return what the SDK's client connects with: a command, or an HTTP transport."""
         server, source = self.server, self._target.source
         if server.command is not None:
-            from mcp import StdioServerParameters
-
-            folder = self._services.root / (server.cwd or "")
-            return StdioServerParameters(
-                command=server.command, args=list(server.args), env=dict(server.env), cwd=str(folder.absolute())
-            )
+            folder = (self._services.root / (server.cwd or "")).absolute()
+            limit = _LINE_FACTOR * self._services.settings.max_reply_bytes
+            argv = [server.command, *server.args]
+            connection.child = ChildProcess(self.where, argv, dict(server.env), folder, limit)
+            return connection.child.streams()
         url = str(server.url)
         if source.trust is Trust.OPERATOR:
             source = replace(source, exempt=source.exempt | {endpoint_of_url(url)})
@@ -379,18 +388,22 @@ def _errors(session: _Session, connection: _Connection) -> Generator[None]:
     except MCPError as error:
         if error.code == CONNECTION_CLOSED:
             session.lose(connection)
-            raise _broken(session) from error
+            raise _broken(session, connection) from error
+        if error.message == UNREADABLE:
+            raise MalformedReply(f"{session.where} sent a response that cannot be read.") from error
+        if error.message == TOO_LONG:
+            raise ReplyTooLarge(f"{session.where} sent a response above the size limit.") from error
         raise Rejected(
             f"{session.where} returned error {error.code}.", status=error.code, detail=str(error.message)[:2000]
         ) from error
     except (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream, OSError) as error:
         session.lose(connection)
-        raise _broken(session) from error
+        raise _broken(session, connection) from error
     except (RuntimeError, ValueError) as error:
         raise MalformedReply(
             f"{session.where} returned a result that does not match the protocol or its schema."
         ) from error
 
 
-def _broken(session: _Session) -> ConnectionLost:
-    return ConnectionLost(f"{session.where} ended the connection during the call.")
+def _broken(session: _Session, connection: _Connection) -> ConnectionLost:
+    return ConnectionLost(f"{session.where} ended the connection during the call. {connection.last_words}".rstrip())

@@ -167,7 +167,7 @@ async def _answer_by_http(meeting: Meeting, sdp: str) -> Answer:
     if reply.status in _NOT_THIS_WAY:
         raise meeting.absent()
     reply.raise_for_status()
-    return read_answer(parse_json(reply.body, meeting.where), meeting.where)
+    return read_answer(parse_json(reply.body, meeting.where, reply.charset), meeting.where)
 
 
 async def _post(meeting: Meeting, url: str, body: Mapping[str, Any]) -> Reply:

@@ -16,6 +16,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from utcp_bridge.errors import ConnectionLost, ReplyTooLarge, Unreachable
+from utcp_bridge.foreign import decode
 from utcp_bridge.tasks import Opening
 
 if TYPE_CHECKING:
@@ -213,7 +214,8 @@ class Connection:
         while True:
             message = await socket.receive()
             if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
-                await self._deliver(message.data)
+                is_text = message.type is WSMsgType.TEXT
+                await self._deliver(decode(message.data) if is_text else message.data)
                 continue
             reason = str(message.extra or "")[:100] if message.type is WSMsgType.CLOSE else ""
             broken = message.type is WSMsgType.ERROR or socket.close_code == 1006

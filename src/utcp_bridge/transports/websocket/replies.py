@@ -9,8 +9,9 @@ from typing import Any, Literal, TypeAlias
 import orjson
 
 from utcp_bridge.errors import Rejected
+from utcp_bridge.foreign import decode
 from utcp_bridge.model import Binary, JsonObject, is_object
-from utcp_bridge.net.reply import parse_json
+from utcp_bridge.net.reply import json_or_text, parse_json
 from utcp_bridge.transports.websocket.connection import Frame
 
 __all__ = ["NOTHING", "ReplyReader", "envelope", "ids_of", "message_text", "parsed"]
@@ -34,13 +35,7 @@ def message_text(message: Any) -> str:
 
 def parsed(frame: Frame) -> Any:
     """Return the object or array that the text contains, else the text."""
-    text = frame.decode("utf-8", "replace") if isinstance(frame, bytes) else frame
-    if text.lstrip()[:1] not in {"{", "["}:
-        return text
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text
+    return json_or_text(decode(frame) if isinstance(frame, bytes) else frame, "The server")
 
 
 def ids_of(frame: Frame) -> Iterable[str]:

@@ -1,0 +1,254 @@
+"""An MCP server as a child process: its messages, its stderr, and its end.
+
+Lines of stdout are read as their sender meant them: bytes that are not UTF-8 and halves of surrogate pairs become
+U+FFFD. A line that is not a message is skipped; if it is a response that cannot be read, its call gets an error instead
+of no reply. stderr goes to the log, line by line, with the server's name; its last lines are for messages.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import orjson
+from anyio.abc import ByteReceiveStream, Process
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from utcp_bridge.foreign import decode, json_line, outer_id, visible
+from utcp_bridge.model import is_object
+
+if TYPE_CHECKING:
+    from mcp.shared.message import SessionMessage
+
+__all__ = ["TOO_LONG", "UNREADABLE", "ChildProcess", "read_line"]
+
+_logger = logging.getLogger(__name__)
+UNREADABLE: Final = "The server sent a response that cannot be read."
+TOO_LONG: Final = "The server sent a response above the size limit."
+_CHUNK: Final = 65_536
+_GRACE_SECONDS: Final = 2.0
+_FLUSH_SECONDS: Final = 0.5
+_MAX_STDERR_LINE: Final = 8_192
+_KEPT_LINES: Final = 20
+_MAX_WORDS: Final = 300
+_MIN_SECRET: Final = 6
+_TELLING: Final = re.compile(r"error|exception|cannot|can't|not found|denied|refused|missing|invalid|fail", re.IGNORECASE)
+
+
+@dataclass(slots=True, eq=False)
+class ChildProcess:
+    """One start of a server. `limit` is the most bytes of one message."""
+
+    where: str
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    """Added to the few variables that every server receives."""
+    folder: Path
+    limit: int
+    _said: deque[str] = field(default_factory=lambda: deque[str](maxlen=_KEPT_LINES))
+    _code: int | None = None
+    _has_warned: bool = False
+
+    @asynccontextmanager
+    async def streams(self) -> AsyncGenerator[tuple[Any, Any]]:
+        """Start the server and yield what the SDK's client reads and writes. The end stops the server.
+
+        :raises OSError: it cannot be started.
+        """
+        from mcp.client.stdio import get_default_environment
+
+        process = await anyio.open_process(
+            list(self.argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=get_default_environment() | dict(self.environment),
+            cwd=self.folder,
+            start_new_session=sys.platform != "win32",
+        )
+        heard, received = anyio.create_memory_object_stream[Any](0)
+        given, to_send = anyio.create_memory_object_stream[Any](0)
+        written = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._hear, process, heard)
+            group.start_soon(self._log, process)
+            group.start_soon(_write, process, to_send, heard, written)
+            try:
+                yield received, given
+            finally:
+                with anyio.CancelScope(shield=True):
+                    received.close()
+                    given.close()
+                    with anyio.move_on_after(_FLUSH_SECONDS):
+                        await written.wait()
+                    await _end(process)
+                    for stream in (heard, to_send):
+                        stream.close()
+                group.cancel_scope.cancel()
+
+    def last_words(self) -> str:
+        """Return how the server ended and the most telling of its last lines, as a sentence; empty if it is silent."""
+        words = next((line for line in reversed(self._said) if _TELLING.search(line)), "")
+        words = words or (self._said[-1] if self._said else "")
+        for value in self.environment.values():
+            if len(value) >= _MIN_SECRET:
+                words = words.replace(value, "***")
+        said = f"its stderr says: {words[:_MAX_WORDS].rstrip('. ')}." if words else ""
+        if self._code is None:
+            return said and f"I{said[1:]}"
+        return f"It ended with exit code {self._code}{'; ' + said if said else '.'}"
+
+    async def _hear(self, process: Process, heard: MemoryObjectSendStream[Any]) -> None:
+        from mcp.shared.message import SessionMessage
+
+        try:
+            async with heard:
+                async for line in _lines(process.stdout, self.limit):
+                    message = read_line(line, self.limit)
+                    if message is not None:
+                        await heard.send(SessionMessage(message))
+                    elif line.strip():
+                        self._warn(line)
+                with anyio.move_on_after(_FLUSH_SECONDS):
+                    self._code = await process.wait()
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await _drain(process.stdout)
+
+    def _warn(self, line: bytes) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            _logger.warning("%s writes lines to stdout that are not JSON-RPC. The bridge skips them.", self.where)
+        _logger.debug("%s wrote to stdout: %s", self.where, visible(decode(line[:_MAX_STDERR_LINE]), terminal=True))
+
+    async def _log(self, process: Process) -> None:
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            async for line in _lines(process.stderr, _MAX_STDERR_LINE):
+                for text in visible(decode(line[:_MAX_STDERR_LINE]), terminal=True).splitlines():
+                    if text.strip():
+                        self._said.append(text.strip())
+                        _logger.info("%s wrote to stderr: %s", self.where, text.rstrip())
+
+
+def read_line(line: bytes, limit: int) -> Any:
+    """Return the message of a line; None if it is not a message. A response that cannot be read becomes an error."""
+    import mcp_types as types
+
+    if len(line) <= limit:
+        for candidate in (line, json_line(line)):
+            with suppress(ValueError):
+                return types.jsonrpc_message_adapter.validate_json(candidate, by_name=False)
+    identifier = _answered(json_line(line))
+    if identifier is None:
+        return None
+    error = types.ErrorData(code=types.PARSE_ERROR, message=UNREADABLE if len(line) <= limit else TOO_LONG)
+    return types.JSONRPCError(jsonrpc="2.0", id=identifier, error=error)
+
+
+def _answered(line: bytes) -> str | int | None:
+    """Return the id of the request that a broken response is for; None if the line is not a response."""
+    if not line.lstrip().startswith(b"{"):
+        return None
+    with suppress(orjson.JSONDecodeError):
+        value = orjson.loads(line)
+        found = value.get("id") if is_object(value) and "method" not in value else None
+        return found if isinstance(found, str | int) and not isinstance(found, bool) else None
+    return outer_id(line) if b'"method"' not in line[:200] else None
+
+
+async def _lines(stream: ByteReceiveStream | None, limit: int) -> AsyncIterator[bytes]:
+    """Yield lines. Of a line that is longer than `limit`, the first `limit` + 1 bytes are kept."""
+    rest = bytearray()
+    while stream is not None:
+        try:
+            chunk = await stream.receive(_CHUNK)
+        except anyio.EndOfStream:
+            break
+        *ended, begun = chunk.split(b"\n")
+        for line in ended:
+            rest += line[: limit + 1 - len(rest)] if len(rest) <= limit else b""
+            yield bytes(rest)
+            rest.clear()
+        rest += begun[: limit + 1 - len(rest)] if len(rest) <= limit else b""
+    if rest:
+        yield bytes(rest)
+
+
+async def _write(
+    process: Process,
+    to_send: MemoryObjectReceiveStream[SessionMessage],
+    heard: MemoryObjectSendStream[Any],
+    written: anyio.Event,
+) -> None:
+    try:
+        async with to_send:
+            async for item in to_send:
+                if process.stdin is not None:
+                    await process.stdin.send(_encoded(item.message) + b"\n")
+    except (anyio.ClosedResourceError, anyio.BrokenResourceError, OSError):
+        await heard.aclose()  # the client notices the end instead of waiting for a reply
+    finally:
+        written.set()
+
+
+def _encoded(message: Any) -> bytes:
+    try:
+        data: str = message.model_dump_json(by_alias=True, exclude_unset=True)
+        return data.encode()
+    except ValueError:  # a lone surrogate
+        return json_line(json.dumps(message.model_dump(by_alias=True, exclude_unset=True)))
+
+
+async def _end(process: Process) -> None:
+    """Close stdin, and end the server and its children if it does not end by itself."""
+    if process.stdin is not None:
+        with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await process.stdin.aclose()
+    for stop in (_terminate, _kill):
+        if await _has_ended(process, _GRACE_SECONDS):
+            break
+        stop(process)
+    await _has_ended(process, _GRACE_SECONDS)
+    _kill(process)  # what the server left behind in its process group
+    with suppress(OSError, ProcessLookupError):
+        await process.aclose()
+
+
+async def _has_ended(process: Process, seconds: float) -> bool:
+    with anyio.move_on_after(seconds):
+        await process.wait()
+    return process.returncode is not None
+
+
+def _terminate(process: Process) -> None:
+    _signal(process, process.terminate, "SIGTERM")
+
+
+def _kill(process: Process) -> None:
+    _signal(process, process.kill, "SIGKILL")
+
+
+def _signal(process: Process, alone: Callable[[], None], name: str) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        if sys.platform == "win32":
+            alone()
+        else:
+            os.killpg(process.pid, getattr(signal, name))
+
+
+async def _drain(stream: ByteReceiveStream | None) -> None:
+    """Read what a server still writes, so that a full pipe does not keep it from ending."""
+    with suppress(anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError, OSError):
+        while stream is not None:
+            await stream.receive(_CHUNK)
