@@ -9,6 +9,9 @@ import re
 _LATE = re.compile(r"destroyed but it is pending|never retrieved|^Unclosed")
 """What asyncio and aiohttp log when the collector finds an object that was not closed."""
 
+_MANY = 50_000
+"""Objects that a test keeps, such as a cache of syntax trees, and that would make each later `collect` slow."""
+
 
 class Leftovers(logging.Filter):
     """Takes the messages about objects that were not closed out of the log of asyncio. Use `install` once."""
@@ -18,7 +21,7 @@ class Leftovers(logging.Filter):
         self._found: list[str] = []
 
     def install(self) -> None:
-        """Watch the log, and leave everything that exists now to the end of the process, so that `collect` is quick."""
+        """Watch the log. The modules that exist now are never garbage, so `collect` does not look at them."""
         logging.getLogger("asyncio").addFilter(self)
         gc.collect()
         gc.freeze()
@@ -33,5 +36,7 @@ class Leftovers(logging.Filter):
     def collect(self) -> list[str]:
         """Collect garbage now. Return what was logged about it and about earlier garbage."""
         gc.collect()
+        if len(gc.get_objects()) > _MANY:
+            gc.freeze()
         found, self._found = self._found, []
         return found
