@@ -1,12 +1,32 @@
-"""Fixtures for every test: the anyio backend."""
+"""For every test: the anyio backend, an end without leftovers, and properties without a limit of time."""
 
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
 import pytest
+from hypothesis import HealthCheck, settings
+from tests.support.garbage import Leftovers
+
+settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_machine")
 
 pytest_plugins = ["utcp_bridge.testing.plugin"]
+
+
+_leftovers = Leftovers()
+
+
+def pytest_collection_finish() -> None:
+    """Begin to watch when all test modules are imported."""
+    _leftovers.install()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Fail a test that leaves tasks or connections behind: they would be reported in the output of a later test."""
+    if found := _leftovers.collect():
+        pytest.fail(f"{item.name} left behind:\n" + "\n".join(found), pytrace=False)
 
 
 @pytest.fixture(scope="session")

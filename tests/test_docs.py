@@ -94,7 +94,7 @@ def test_generated_pages_are_current() -> None:
         [sys.executable, ROOT / "scripts" / "generate_docs.py", "--check"],
         capture_output=True,
         encoding="utf-8",
-        timeout=25,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -36,6 +36,7 @@ MAX_SETTINGS_OF_A_GROUP = 12
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "shared", "lib"}
 
 HOUSE_RULES = {
+    "test_any_machine.py",
     "test_docs.py",
     "test_imports.py",
     "test_language.py",

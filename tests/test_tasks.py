@@ -22,7 +22,7 @@ async def test_stop_cancels_tasks_and_waits_for_their_clean_up() -> None:
                 await anyio.lowlevel.checkpoint()
                 cleaned.set()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         await tasks.start()
         tasks.spawn(work)
         await started.wait()
@@ -43,7 +43,7 @@ async def test_the_returned_function_cancels_only_its_task() -> None:
         await ended.wait()
         other.set()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         await tasks.start()
         cancel = tasks.spawn(doomed)
         tasks.spawn(survivor)
@@ -63,7 +63,7 @@ async def test_a_task_that_fails_is_logged_and_leaves_the_others_running(caplog:
         await go_on.wait()
         done.set()
 
-    with anyio.fail_after(5), caplog.at_level(logging.ERROR):
+    with anyio.fail_after(60), caplog.at_level(logging.ERROR):
         await tasks.start()
         tasks.spawn(works)
         tasks.spawn(fails)
@@ -81,7 +81,7 @@ async def test_nothing_starts_after_stop() -> None:
         nonlocal ran
         ran = True
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         await tasks.start()
         await tasks.stop()
         tasks.spawn(work)
@@ -90,7 +90,7 @@ async def test_nothing_starts_after_stop() -> None:
 
 
 async def test_stop_without_start_returns() -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         await Background().stop()
 
 
@@ -102,7 +102,7 @@ async def test_tell_wakes_all_waiting_tasks() -> None:
         await tasks.moved()
         woken += 1
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(wait)
             group.start_soon(wait)
@@ -113,11 +113,11 @@ async def test_tell_wakes_all_waiting_tasks() -> None:
 
 async def test_waiting_for_an_opening_ends_when_the_task_reports() -> None:
     opening = Opening()
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
 
             async def wait() -> None:
-                assert await opening.wait(5)
+                assert await opening.wait(60)
 
             group.start_soon(wait)
             await anyio.wait_all_tasks_blocked()
@@ -131,7 +131,7 @@ async def test_waiting_for_an_opening_raises_its_failure() -> None:
     opening = Opening()
     opening.settle(ValueError("no such command"))
     with pytest.raises(ValueError, match="no such command"):
-        await opening.wait(5)
+        await opening.wait(60)
 
 
 async def test_an_opening_that_takes_too_long_is_not_settled() -> None:

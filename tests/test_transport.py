@@ -76,7 +76,7 @@ async def test_services_run_background_tasks_until_the_client_closes() -> None:
         finally:
             ended.set()
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with open_services() as services:
             assert isinstance(services, Services)
             services.spawn(work)

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("deadline")]
 
 @pytest.fixture
 async def deadline(anyio_backend):
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         yield
 
 

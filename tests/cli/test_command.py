@@ -155,7 +155,7 @@ def test_a_closed_pipe_on_stdout_is_not_a_failure():
         [sys.executable, "-m", "utcp_bridge", "tools", "--quickstart"],
         stdout=writer,
         stderr=subprocess.PIPE,
-        timeout=25,
+        timeout=60,
         check=False,
     )
     os.close(writer)

@@ -19,7 +19,7 @@ def run(program, *arguments, **environ):
         [FOLDER / program, *arguments],
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=60,
         check=False,
         env={**os.environ, **environ},
     )

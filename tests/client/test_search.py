@@ -67,21 +67,21 @@ async def test_a_large_catalogue_is_indexed_before_the_first_search(monkeypatch)
             loop.call_soon_threadsafe(indexed.set)
 
     async with await UtcpClient.create(config, extensions=Extensions(search_strategy=Noting())) as client:
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await indexed.wait()
         assert [tool.name for tool in await client.search_tools("tool_599", limit=1)] == ["tool_599"]
 
 
 async def test_a_tool_without_a_common_word_is_found_by_its_meaning(service):
     async with await UtcpClient.create(by_meaning(service)) as client:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             assert await ready(client, "sloop") == ["rent_yacht"]
         assert client.search_strategy.search("unheard") == []
 
 
 async def test_new_tools_get_vectors_and_removed_tools_lose_theirs(service):
     async with await UtcpClient.create(by_meaning(service)) as client:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await ready(client, "sloop")
             await client.register_manual(manual("harbour", {"book_ferry": "Book a ferry."}))
             while not await names(client, "cross ocean"):
@@ -93,7 +93,7 @@ async def test_new_tools_get_vectors_and_removed_tools_lose_theirs(service):
 
 async def test_the_start_does_not_wait_for_the_model(service):
     service.open = anyio.Event()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with await UtcpClient.create(by_meaning(service)) as client:
             assert [state.status for state in client.report()] == ["ready"]
             assert "no embeddings yet" in await client.prepare_search(["bread"])
@@ -102,7 +102,7 @@ async def test_the_start_does_not_wait_for_the_model(service):
 
 async def test_a_failing_model_is_logged_once_and_tried_again(service, caplog):
     service.failures = 1
-    with caplog.at_level(logging.INFO, "utcp_bridge.client.search"), anyio.fail_after(10):
+    with caplog.at_level(logging.INFO, "utcp_bridge.client.search"), anyio.fail_after(60):
         async with await UtcpClient.create(by_meaning(service)) as client:
             assert await ready(client, "sloop") == ["rent_yacht"]
     told = [record.getMessage() for record in caplog.records]
@@ -113,7 +113,7 @@ async def test_a_failing_model_is_logged_once_and_tried_again(service, caplog):
 
 
 async def test_a_patient_search_waits_for_vectors_and_reports_why_they_are_missing(service):
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with await UtcpClient.create(by_meaning(service)) as client:
             assert await client.prepare_search(["sloop"], patient=True) is None
             assert [hit.tool.name for hit in client.search("sloop")] == ["rent_yacht"]
@@ -177,7 +177,7 @@ async def test_a_local_model_of_model2vec_finds_by_meaning(tmp_path):
         "manual_call_templates": [manual("shop", TOOLS)],
         "tool_search_strategy": {"tool_search_strategy_type": "semantic", "model_folder": "model", "query_timeout": 9},
     }
-    with anyio.fail_after(25):
+    with anyio.fail_after(60):
         async with await UtcpClient.create(config, root=tmp_path) as client:
             assert await ready(client, "sloop") == ["rent_yacht"]
 
@@ -206,7 +206,7 @@ async def test_tools_are_found_with_and_without_await():
 
 async def test_awaiting_waits_for_vectors_and_the_list_does_not(service):
     async with await UtcpClient.create(by_meaning(service)) as client:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await ready(client, "bread")
         assert client.search_tools("sloop") == []
         assert [tool.name for tool in await client.search_tools("sloop")] == ["rent_yacht"]

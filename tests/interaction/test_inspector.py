@@ -35,7 +35,7 @@ def url() -> Iterator[str]:
                 break
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 def inspect(inspector: Program, *arguments: str) -> Any:

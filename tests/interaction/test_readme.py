@@ -60,7 +60,7 @@ def base():
     place[0] = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     yield place[0]
     server.should_exit = True
-    thread.join(10)
+    thread.join(60)
 
 
 def typed(line, folder, **environ):

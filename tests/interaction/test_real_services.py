@@ -38,7 +38,7 @@ def running(command: list[str], port: int, path: str, **options: Any) -> Iterato
             while True:
                 assert process.poll() is None, "the service ended at once"
                 try:
-                    httpx2.get(base + path, timeout=5, trust_env=False)
+                    httpx2.get(base + path, timeout=60, trust_env=False)
                     break
                 except httpx2.TransportError:
                     assert time.monotonic() < deadline, "the service did not come up"

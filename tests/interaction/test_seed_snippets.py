@@ -178,7 +178,7 @@ def base():
     app.state.base = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     yield app.state.base
     server.should_exit = True
-    thread.join(10)
+    thread.join(60)
 
 
 def run(program: str, folder: Path) -> str:

@@ -61,7 +61,7 @@ async def test_broken_schemas_leave_the_list_intact(bridge):
 
 @proves("list.stale")
 async def test_a_malformed_cursor_is_refused(bridge):
-    with anyio.fail_after(15), pytest.raises(MCPError) as caught:
+    with anyio.fail_after(60), pytest.raises(MCPError) as caught:
         await bridge.client.list_tools(cursor="MTAu", cache_mode="bypass")
     assert caught.value.code == -32602
 
@@ -71,7 +71,7 @@ async def test_a_changed_list_is_announced_and_then_listed(bridge):
     before = {tool.name for page in await bridge.list_all() for tool in page}
     bridge.changed = anyio.Event()
     await bridge.call("demo_grow")
-    with anyio.fail_after(15):
+    with anyio.fail_after(60):
         await bridge.changed.wait()
     after = {tool.name for page in await bridge.list_all() for tool in page}
     assert len(after - before) == 1
@@ -130,7 +130,7 @@ async def test_a_call_that_the_client_cancels_is_cancelled(bridge):
             scope.cancel()
 
         await bridge.call("demo_wait", progress_callback=give_up)
-    with anyio.fail_after(15):
+    with anyio.fail_after(60):
         while int(text_of(await bridge.call("demo_cancellations"))) == before:
             pass
 
@@ -222,7 +222,7 @@ async def test_a_client_gets_the_exposure_for_its_name(mode):
     server = build(exposure="all", exposure_by_client={"cursor*": "search"})
     for name, count in (("cursor-vscode", 2), ("inspector", 500)):
         info = types.Implementation(name=name, version="1")
-        with anyio.fail_after(15):
+        with anyio.fail_after(60):
             async with Client(InMemoryTransport(server), mode=mode, client_info=info) as client:
                 page = await client.list_tools()
                 assert len(page.tools) >= count

@@ -57,7 +57,7 @@ def serving(
 def accepts(port: int) -> bool:
     """Whether something listens on this TCP port."""
     try:
-        with socket.create_connection((HOST, port), timeout=1):
+        with socket.create_connection((HOST, port), timeout=60):
             return True
     except OSError:
         return False
@@ -90,7 +90,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(5)
+            process.wait(60)
             break
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -30,7 +30,7 @@ CLIENT, SECRET = "our client", "s%c+r:t/20%25 ~"
 
 
 def _get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=5) as reply:
+    with urllib.request.urlopen(url, timeout=60) as reply:
         return json.load(reply)
 
 

@@ -100,7 +100,7 @@ def _plain(value: Any) -> Any:
 
 def _answers(base: str) -> bool:
     try:
-        httpx2.get(base, timeout=2, trust_env=False)
+        httpx2.get(base, timeout=60, trust_env=False)
     except httpx2.TransportError:
         return False
     return True

@@ -49,7 +49,7 @@ async def test_a_watch_of_etcd_gives_its_events_until_the_caller_has_enough(open
         streams, writes = manual("etcd", "streamable_http", watch=watch), manual("store", "http", put=put)
         async with opened(streams, writes) as client:
             seen = []
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 async for message in client.call_tool_streaming("etcd.watch", {"key": key}):
                     seen.append(message["result"])
                     if len(seen) == 3:

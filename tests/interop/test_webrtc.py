@@ -29,7 +29,7 @@ STACKS = {"@roamhq/wrtc": LIBWEBRTC, "werift": WERIFT, "node-datachannel/polyfil
 
 def present(port: int) -> list[str]:
     """Who is at the PeerJS server."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/peerjs/peers", timeout=2) as reply:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/peerjs/peers", timeout=60) as reply:
         return json.load(reply)
 
 

@@ -19,7 +19,7 @@ def manual(*names):
 async def until_changed(client):
     changed = anyio.Event()
     client.on_change(changed.set)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await changed.wait()
 
 

@@ -32,9 +32,9 @@ def test_a_signal_ends_the_server_with_status_0():
     for number in (signal.SIGTERM, signal.SIGINT):
         with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True) as process:
             port = int(process.stdout.readline())
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
                 assert answer.read() == b"hello"
                 assert answer.headers["server"] is None
             process.send_signal(number)
-            said, _ = process.communicate(timeout=10)
+            said, _ = process.communicate(timeout=60)
             assert (said, process.returncode) == ("ending\nclosed\n", 0)

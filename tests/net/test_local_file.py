@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def _read(path: str | Path, root: Path, *, limit: int = 1000, confined: bool = False) -> bytes:
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         _, data = await read_local_file(str(path), root, limit=limit, confined=confined)
     return data
 
@@ -114,7 +114,7 @@ class Told:
         self._send.send_nowait(name)
 
     async def next(self) -> str:
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             return await self._receive.receive()
 
     def close(self) -> None:

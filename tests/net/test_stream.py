@@ -24,7 +24,7 @@ async def collect(splitter: Splitter, *parts: bytes, **settings: Any) -> tuple[R
         emitted.append(value)
 
     collector = Collector(BridgeSettings(**settings), emit)
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         await collector.consume(chunks(*parts), splitter)
     return collector.result(), emitted
 

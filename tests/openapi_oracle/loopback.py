@@ -27,7 +27,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
         self._arrived = []
-        self._connection = http.client.HTTPConnection("127.0.0.1", self._listener.getsockname()[1], timeout=10)
+        self._connection = http.client.HTTPConnection("127.0.0.1", self._listener.getsockname()[1], timeout=60)
 
     def send(self, parts):
         """What the server saw of one `RequestParts`, addressed as if it stood at the URL's own host."""
@@ -46,7 +46,7 @@ class Recorder:
     def close(self):
         self._connection.close()
         self._listener.close()
-        self._thread.join(5)
+        self._thread.join(60)
 
     def _serve(self):
         try:

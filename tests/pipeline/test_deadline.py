@@ -26,7 +26,7 @@ async def test_a_call_that_trickles_is_cancelled_and_says_what_did_not_finish() 
         finally:
             cleaned.set()
 
-    with anyio.fail_after(5), pytest.raises(DeadlineExceeded) as caught:
+    with anyio.fail_after(60), pytest.raises(DeadlineExceeded) as caught:
         await run(Deadline(lambda _tool: 0.05)(make_tool(), Step(does=trickle)))
     assert cleaned.is_set(), "what was in flight was cancelled"
     assert caught.value.message == "shop.search did not finish within 0.05 seconds."
@@ -43,7 +43,7 @@ async def test_the_callers_own_cancellation_is_not_reported_as_a_deadline() -> N
     async def hang(_call: Call, _emit: Emit) -> None:
         await anyio.sleep_forever()
 
-    with anyio.fail_after(5), anyio.move_on_after(0.02) as callers:
+    with anyio.fail_after(60), anyio.move_on_after(0.02) as callers:
         await run(Deadline(lambda _tool: 4)(make_tool(), Step(does=hang)))
     assert callers.cancelled_caught
 
@@ -56,7 +56,7 @@ async def test_the_limit_is_the_tools_own() -> None:
         return "value"
 
     layer = Deadline(lambda tool: limits[tool.name])
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         assert await run(layer(make_tool(name="slow"), Step(does=pause))) == "value"
         with pytest.raises(DeadlineExceeded):
             await run(layer(make_tool(name="fast"), Step(does=pause)))

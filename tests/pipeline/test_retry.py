@@ -29,14 +29,14 @@ def test_the_layer_is_left_out_where_nothing_may_be_sent_again(times: int, idemp
 @pytest.mark.parametrize("fault", [Unreachable("away"), Busy("full"), unavailable()])
 async def test_a_passing_fault_is_cured_by_a_second_try(fault: UtcpError) -> None:
     step = Step("value", faults=[fault])
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         assert await run(retrying(step)) == "value"
     assert len(step.calls) == 2
 
 
 async def test_the_last_fault_is_raised_when_the_tries_are_used_up() -> None:
     step = Step(faults=[Unreachable("1"), Unreachable("2"), Unreachable("3"), Unreachable("4")])
-    with anyio.fail_after(5), pytest.raises(Unreachable, match="3"):
+    with anyio.fail_after(60), pytest.raises(Unreachable, match="3"):
         await run(retrying(step, times=2))
     assert len(step.calls) == 3
 
@@ -67,16 +67,20 @@ async def test_a_call_that_emitted_a_partial_result_is_never_sent_again() -> Non
 
 async def test_the_upstreams_retry_after_is_waited_for() -> None:
     step = Step("value", faults=[unavailable(retry_after=0.05)])
-    with anyio.fail_after(5):
-        started = anyio.current_time()
+    with anyio.fail_after(60):
         assert await run(retrying(step)) == "value"
-        assert anyio.current_time() - started >= 0.05
     assert len(step.calls) == 2
+    step = Step("value", faults=[unavailable(retry_after=3600)])
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, retrying(step))
+        await anyio.wait_all_tasks_blocked()
+        assert len(step.calls) == 1
+        group.cancel_scope.cancel()
 
 
 async def test_a_retry_after_beyond_the_deadline_raises_the_rejection_at_once() -> None:
     step = Step(faults=[unavailable(retry_after=60)])
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         with pytest.raises(Rejected):
             await run(retrying(step))
         assert len(step.calls) == 1
@@ -84,18 +88,17 @@ async def test_a_retry_after_beyond_the_deadline_raises_the_rejection_at_once() 
 
 async def test_a_retry_after_in_the_past_means_now() -> None:
     step = Step("value", faults=[unavailable(retry_after=-30)])
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         assert await run(retrying(step)) == "value"
 
 
 async def test_cancellation_ends_the_pause() -> None:
     step = Step(faults=[Unreachable("away")])
-    with anyio.fail_after(5), anyio.move_on_after(4) as scope:
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
-            group.start_soon(run, retrying(step, first_pause=3.9))
+            group.start_soon(run, retrying(step, first_pause=3600))
             await anyio.wait_all_tasks_blocked()
             group.cancel_scope.cancel()
-    assert not scope.cancelled_caught
     assert len(step.calls) == 1
 
 

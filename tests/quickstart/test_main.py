@@ -17,7 +17,7 @@ def interrupt_after(reader, seen):
     with os.fdopen(reader, encoding="utf-8") as stderr:
         try:
             base = re.search(r"http://\S+:\d+", stderr.readline())[0]
-            with urllib.request.urlopen(f"{base}/openapi.json", timeout=10) as reply:
+            with urllib.request.urlopen(f"{base}/openapi.json", timeout=60) as reply:
                 seen.append(json.load(reply)["openapi"])
         finally:
             os.kill(os.getpid(), signal.SIGINT)
@@ -33,7 +33,7 @@ def test_the_service_prints_its_address_and_ends_on_an_interrupt(monkeypatch):
         monkeypatch.setattr(sys, "stderr", stderr)
         with pytest.raises(SystemExit) as caught:
             runpy.run_module("utcp_bridge.quickstart", run_name="__main__")
-    watcher.join(10)
+    watcher.join(60)
     assert caught.value.code == 130
     assert seen == ["3.1.0"]
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def client():
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with serving() as places, await UtcpClient.create(configuration(places)) as opened:
             yield opened
 
@@ -196,7 +196,7 @@ async def test_an_invalid_query_returns_an_error(ask):
 
 async def test_tcp_returns_capitals_and_udp_returns_the_text_backwards():
     def talk(tcp_port, udp_port):
-        with socket.create_connection(("127.0.0.1", tcp_port), timeout=5) as line, line.makefile("rw") as stream:
+        with socket.create_connection(("127.0.0.1", tcp_port), timeout=60) as line, line.makefile("rw") as stream:
             stream.write("one\ntwo\n")
             stream.flush()
             lines = [stream.readline(), stream.readline()]
@@ -205,7 +205,7 @@ async def test_tcp_returns_capitals_and_udp_returns_the_text_backwards():
             datagrams.sendto(b"abc", ("127.0.0.1", udp_port))
             return lines, datagrams.recv(100)
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with serving() as places:
             assert await anyio.to_thread.run_sync(talk, places.tcp_port, places.udp_port) == (
                 ["ONE\n", "TWO\n"],
@@ -215,13 +215,13 @@ async def test_tcp_returns_capitals_and_udp_returns_the_text_backwards():
 
 async def test_a_tcp_line_without_end_closes_the_connection():
     def talk(tcp_port):
-        with socket.create_connection(("127.0.0.1", tcp_port), timeout=5) as line:
+        with socket.create_connection(("127.0.0.1", tcp_port), timeout=60) as line:
             try:
                 line.sendall(b"x" * 1_000_000)
                 return line.recv(1)
             except ConnectionError:
                 return b""
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with serving() as places:
             assert await anyio.to_thread.run_sync(talk, places.tcp_port) == b""

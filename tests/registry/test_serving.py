@@ -32,7 +32,7 @@ def running(*arguments, cwd):
         yield process, process.stderr.readline()
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
         process.stderr.close()
 
 
@@ -42,10 +42,10 @@ def test_serve_prints_its_url_serves_and_stops_on_a_signal(tmp_path, stop):
     (tmp_path / "weather.json").write_text(json.dumps(manual))
     with running("--port", "0", cwd=tmp_path) as (process, line):
         assert line.startswith("Serving 1 manual of . on http://127.0.0.1:")
-        with urllib.request.urlopen(line.rpartition(" ")[2].strip(), timeout=10) as reply:
+        with urllib.request.urlopen(line.rpartition(" ")[2].strip(), timeout=60) as reply:
             assert [one["name"] for one in json.load(reply)["manuals"]] == ["weather"]
         process.send_signal(stop)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == ""
 
 
@@ -83,7 +83,7 @@ def base(tmp_path):
 def get(url, **headers):
     request = urllib.request.Request(url, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=60) as reply:
             return reply.status, reply.headers, reply.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -163,7 +163,7 @@ def test_an_unknown_path_is_404_as_json(base, path):
 def test_other_methods_than_get_and_head_are_405(base):
     request = urllib.request.Request(f"{base}/manuals", method="POST", data=b"{}")
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=10)
+        urllib.request.urlopen(request, timeout=60)
     with caught.value as error:
         assert (error.code, json.loads(error.read())["error"]["code"]) == (405, "method_not_allowed")
 

@@ -150,7 +150,7 @@ async def test_searching_while_another_thread_adds_and_removes_is_safe(strategy,
         except Exception as error:  # noqa: BLE001 - whatever it is, the test reports it
             faults.append(error)
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.to_thread.run_sync, churn)
             await anyio.to_thread.run_sync(started.wait, 10)

@@ -1,5 +1,4 @@
 import dataclasses
-import time
 
 import jsonschema_rs
 import pytest
@@ -327,10 +326,9 @@ def test_an_overlong_pattern_is_refused(mail_tools):
         regex("a" * 501, mail_tools)
 
 
-def test_a_pattern_that_ruins_backtracking_engines_takes_linear_time(make_tool):
-    started = time.process_time()
+def test_a_pattern_that_ruins_backtracking_engines_is_matched(make_tool):
+    # An engine that backtracks does not come to an end here.
     assert regex("(a+)+$|(a|a)*b", [make_tool("x.y", "a" * 15_000 + "!")]) == []
-    assert time.process_time() - started < 2
 
 
 def test_a_search_that_runs_out_of_time_is_partial_with_a_note(make_tool):

@@ -86,7 +86,7 @@ async def scorer(server):
 
         async def post(url, body):
             try:
-                return (await client.post(url, json=body, timeout=10)).json()
+                return (await client.post(url, json=body, timeout=60)).json()
             except httpx2.TransportError as error:
                 raise Unreachable("The embeddings endpoint cannot be reached.") from error
 
@@ -114,7 +114,7 @@ def names(hits):
 
 
 async def test_a_tool_that_shares_no_word_is_found_by_meaning(strategy):
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert isinstance(strategy, ToolSearchStrategy)
         await strategy.index()
         assert strategy.search("sloop") == []
@@ -123,7 +123,7 @@ async def test_a_tool_that_shares_no_word_is_found_by_meaning(strategy):
 
 
 async def test_lexical_score_and_a_share_of_the_cosine_are_added(strategy):
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await strategy.index()
         await strategy.prepare(["bread for the sloop"])
         found = strategy.search("bread for the sloop")
@@ -144,14 +144,14 @@ async def test_without_vectors_it_ranks_as_the_words_do(strategy, tools):
     plain.add(tools)
     assert strategy.search("rent bread") == plain.search("rent bread")
     assert strategy.search("rent bread", limit=0) == []
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await strategy.prepare(["rent bread"])
     assert names(strategy.search("rent bread")) == names(plain.search("rent bread"))
 
 
 async def test_filters_hold_for_tools_found_by_meaning_too(strategy):
     query = "sloop bread dirty"
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await strategy.index()
         await strategy.prepare([query])
     assert {hit.tool.manual for hit in strategy.search(query, providers=["garage"])} == {"garage"}
@@ -162,14 +162,14 @@ async def test_filters_hold_for_tools_found_by_meaning_too(strategy):
 
 async def test_a_large_catalogue_compares_the_lexical_candidates_alone(strategy, monkeypatch):
     monkeypatch.setattr("utcp_bridge.search.semantic._MAX_PRODUCTS", 10)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await strategy.index()
         await strategy.prepare(["sloop bread"])
     assert names(strategy.search("sloop bread")) == ["bake_bread"]
 
 
 async def test_texts_are_embedded_once_and_forgotten_with_their_tools(strategy, server, tools, make_tool):
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await strategy.index()
         await strategy.index()
         assert [len(texts) for texts in server.inputs] == [3]
@@ -189,14 +189,14 @@ async def test_a_slow_model_leads_to_words_only_with_a_note(scorer, server, tool
     strategy = SemanticStrategy(Bm25Strategy(), scorer, seconds=0.05)
     strategy.add(tools)
     server.gate = anyio.Event()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         note = await strategy.prepare(["rent"])
     assert "words alone" in note
     assert names(strategy.search("rent")) == ["rent_yacht"]
 
 
 async def test_a_failing_model_leads_to_words_only(strategy, server, make_tool):
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await strategy.index()
         strategy.add([make_tool("garage.park", "Park it.")])
         server.answer = lambda texts: {"error": "overloaded"}
@@ -210,7 +210,7 @@ async def test_a_missing_endpoint_leads_to_words_only(tools):
         raise Unreachable("The embeddings endpoint cannot be reached.")
 
     strategy = SemanticStrategy(Bm25Strategy(), EndpointScorer("http://127.0.0.1:9/", "m", post))
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert "words alone" in await strategy.prepare(["rent"])
 
 
@@ -229,27 +229,27 @@ async def test_a_missing_endpoint_leads_to_words_only(tools):
 )
 async def test_an_answer_of_another_shape_is_malformed(scorer, server, answer):
     server.answer = lambda texts: answer
-    with anyio.fail_after(10), pytest.raises(MalformedReply, match="one vector for each text"):
+    with anyio.fail_after(60), pytest.raises(MalformedReply, match="one vector for each text"):
         await scorer.embed(["one"])
 
 
 @pytest.mark.parametrize("vector", [[0.0, 0.0], [float("inf"), 1.0], []])
 async def test_vectors_without_a_direction_count_for_nothing(strategy, server, vector):
     server.answer = lambda texts: {"data": [{"index": n, "embedding": vector} for n in range(len(texts))]}
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await strategy.index()
         await strategy.prepare(["rent"])
     assert names(strategy.search("rent")) == ["rent_yacht"]
 
 
 async def test_before_any_tool_has_a_vector_no_query_is_embedded(strategy, server):
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert "no embeddings yet" in await strategy.prepare(["sloop"])
     assert server.inputs == []
 
 
 async def test_only_the_latest_queries_are_kept(strategy):
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await strategy.index()
         for start in range(0, 600, 100):
             await strategy.prepare([f"query {number}" for number in range(start, start + 100)])
@@ -292,14 +292,14 @@ class SentenceTransformer:
 
 async def test_a_local_folder_is_read_by_the_package_that_is_installed(encoder, tmp_path):
     encoder("model2vec", _STATIC.format(body="return cls()"))
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert [list(row) for row in await LocalScorer(tmp_path).embed(["abc", ""])] == [[3, 1], [0, 1]]
 
 
 async def test_a_folder_that_one_package_cannot_read_is_tried_with_the_next(encoder, tmp_path):
     encoder("model2vec", _STATIC.format(body="raise ValueError(folder)"))
     encoder("sentence_transformers", _SENTENCES)
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         assert [list(row) for row in await LocalScorer(tmp_path).embed(["abc"])] == [[2, 3]]
 
 
@@ -314,7 +314,7 @@ async def test_without_a_package_for_it_the_folder_is_refused_with_the_install_l
 async def test_an_unreadable_model_folder_is_an_error_when_used(encoder, tmp_path, monkeypatch):
     encoder("model2vec", _STATIC.format(body="raise ValueError(folder)"))
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with anyio.fail_after(10), pytest.raises(ConfigError, match="no installed package reads its folder"):
+    with anyio.fail_after(60), pytest.raises(ConfigError, match="no installed package reads its folder"):
         await LocalScorer(tmp_path).embed(["abc"])
 
 

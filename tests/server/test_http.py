@@ -75,7 +75,7 @@ async def serve(server, work):
         urls.append(url)
         ready.set()
 
-    with anyio.fail_after(15):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
 
             async def run():
@@ -543,6 +543,6 @@ async def test_a_request_in_flight_at_the_end_gets_a_response(sent_before, sent_
         await anyio.sleep_forever()
 
     front = HttpFront(app, Readiness(StandIn()))
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         sent = await ask_front(front)
     assert [message.get("status", message.get("body")) for message in sent] == sent_after

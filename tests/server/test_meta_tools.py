@@ -35,7 +35,7 @@ def server_of(**settings):
 
 
 async def call(server, name, arguments):
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         return await server.meta_tools.call(name, arguments, discard)
 
 

@@ -54,7 +54,7 @@ async def test_the_session_ends_with_its_input_and_restores_the_descriptors():
         put(to_server, method="notifications/initialized")
         put(to_server, id=2, method="tools/call", params={"name": "m_t", "arguments": {}})
         to_server.close()
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await serve_stdio(BridgeServer(client))
         os.write(1, b"mine again\n")
         os.dup2(2, 1)
@@ -110,7 +110,7 @@ async def test_a_client_stays_in_the_era_of_its_probe():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_session(number):
-    with replaced_standard_streams() as (to_server, from_server), to_server, from_server, anyio.fail_after(10):
+    with replaced_standard_streams() as (to_server, from_server), to_server, from_server, anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(serve_stdio, BridgeServer(StandIn()))
             put(to_server, id=1, method="initialize", params=INITIALIZE)
@@ -140,7 +140,7 @@ async def read_all(descriptor):
 
 
 async def test_a_pipe_gives_messages_and_an_exception_for_garbage():
-    with pipe() as (reading, writing), anyio.fail_after(5):
+    with pipe() as (reading, writing), anyio.fail_after(60):
         os.write(writing, b"\n  \nno json\n[]\n" + PING + PING.rstrip())
         os.close(writing)
         messages = await read_all(reading)
@@ -151,7 +151,7 @@ async def test_a_pipe_gives_messages_and_an_exception_for_garbage():
 
 async def test_a_line_that_is_too_long_is_an_exception_and_the_next_one_is_read(monkeypatch):
     monkeypatch.setattr(stdio, "MAX_LINE_BYTES", 200)
-    with pipe() as (reading, writing), anyio.fail_after(5):
+    with pipe() as (reading, writing), anyio.fail_after(60):
         os.write(writing, b"x" * 1_000 + b"\n" + PING)
         os.close(writing)
         messages = await read_all(reading)
@@ -162,14 +162,14 @@ async def test_a_line_that_is_too_long_is_an_exception_and_the_next_one_is_read(
 async def test_a_file_is_read_to_its_end(tmp_path):
     path = tmp_path / "in"
     path.write_bytes(PING * 3)
-    with path.open("rb") as file, anyio.fail_after(5):
+    with path.open("rb") as file, anyio.fail_after(60):
         assert len(await read_all(file.fileno())) == 3
 
 
 async def test_a_terminal_is_read_by_a_daemon_thread():
     ours, theirs = os.openpty()
     try:
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             async with open_input(theirs) as lines:
                 os.write(ours, PING)
                 assert (await lines()).strip() == PING.strip()
@@ -180,7 +180,7 @@ async def test_a_terminal_is_read_by_a_daemon_thread():
 
 async def test_a_socket_serves_both_ways():
     one, other = socket.socketpair()
-    with one, other, anyio.fail_after(5):
+    with one, other, anyio.fail_after(60):
         async with open_output(one.fileno()) as send_line, open_input(other.fileno()) as lines:
             await MessageWriter(send_line, InFlight()).send(SessionMessage(PONG))
             assert await lines() == b'{"jsonrpc":"2.0","id":1,"result":{}}\n'
@@ -194,7 +194,7 @@ async def test_sent_lines_are_flushed_before_the_end():
             while chunk := os.read(reading, 65_536):
                 received.append(chunk)
 
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as group:
                 async with open_output(writing) as send_line:
                     group.start_soon(anyio.to_thread.run_sync, drain)
@@ -205,7 +205,7 @@ async def test_sent_lines_are_flushed_before_the_end():
 
 
 async def test_writers_wait_for_a_slow_reader():
-    with pipe() as (reading, writing), anyio.fail_after(5):
+    with pipe() as (reading, writing), anyio.fail_after(60):
         async with open_output(writing) as send_line:
             with anyio.move_on_after(0.2) as scope:
                 while True:
@@ -217,7 +217,7 @@ async def test_writers_wait_for_a_slow_reader():
 
 
 async def test_a_closed_reader_ends_the_writing():
-    with pipe() as (reading, writing), anyio.fail_after(5):
+    with pipe() as (reading, writing), anyio.fail_after(60):
         async with open_output(writing) as send_line:
             os.close(reading)
             await send_line(b"x\n")
@@ -228,7 +228,7 @@ async def test_a_closed_reader_ends_the_writing():
 
 async def test_a_file_is_written_line_by_line(tmp_path):
     path = tmp_path / "out"
-    with path.open("wb") as file, anyio.fail_after(5):
+    with path.open("wb") as file, anyio.fail_after(60):
         async with open_output(file.fileno()) as send_line:
             for number in range(3):
                 await send_line(b"%d\n" % number)
@@ -238,7 +238,7 @@ async def test_a_file_is_written_line_by_line(tmp_path):
 async def test_a_full_disk_ends_the_writing():
     full = os.open("/dev/full", os.O_WRONLY)
     try:
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             async with open_output(full) as send_line:
                 with pytest.raises(anyio.BrokenResourceError):
                     await send_line(b"x\n")
@@ -271,7 +271,7 @@ async def test_the_end_of_input_waits_for_replies_a_limited_time():
     async with reader, writer:
         await reader.receive()
         await reader.receive()
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             async with anyio.create_task_group() as group:
                 group.start_soon(ends, reader)
                 await anyio.wait_all_tasks_blocked()
@@ -279,7 +279,7 @@ async def test_the_end_of_input_waits_for_replies_a_limited_time():
                 for _ in range(2):
                     await writer.send(SessionMessage(PONG))
         await reader.receive()
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await ends(reader)
 
 

@@ -116,6 +116,6 @@ def tracked_files() -> list[Path]:
         capture_output=True,
         check=True,
         encoding="utf-8",
-        timeout=20,
+        timeout=60,
     ).stdout
     return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]

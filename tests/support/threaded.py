@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 
 from tests.upstreams.http_service import HttpService
@@ -13,20 +14,20 @@ from tests.upstreams.http_service import HttpService
 @contextmanager
 def threaded_service() -> Iterator[HttpService]:
     """Return the HTTP service when it is ready."""
-    loop, started, ended = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
-    service = HttpService()
+    started: Future[tuple[HttpService, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:
-        async with service:
-            started.set()
+        ended = asyncio.Event()
+        async with HttpService() as service:
+            started.set_result((service, asyncio.get_running_loop(), ended))
             await ended.wait()
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    # `asyncio.run` waits for the handlers of connections that are still open before it closes the loop.
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert started.wait(10)
+    service, loop, ended = started.result(60)
     try:
         yield service
     finally:
         loop.call_soon_threadsafe(ended.set)
-        thread.join(10)
-        loop.close()
+        thread.join()

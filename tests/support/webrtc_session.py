@@ -48,7 +48,7 @@ async def open_session(settings: BridgeSettings | None = None, **options: Any) -
     async with WebRtcService(**options) as service, open_services(settings=settings) as services:
         transport = WebRtcTransport(services)
         try:
-            with anyio.fail_after(15):
+            with anyio.fail_after(60):
                 yield Session(transport, service)
         finally:
             await transport.aclose()

@@ -28,7 +28,7 @@ async def service() -> AsyncIterator[HttpService]:
 
 
 async def _discover(url: str, *, credentials: Credentials | None = None, limit: int = 10**6, **fields: Any) -> Document:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with open_services(settings=BridgeSettings(max_manual_bytes=limit)) as services:
             transport = HttpTransport(services)
             target = make_target(transport, {"url": url, **fields}, credentials=credentials)

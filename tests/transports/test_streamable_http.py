@@ -80,7 +80,7 @@ async def _call(case: Case, settings: BridgeSettings | None = None, name: str = 
     async with open_services(settings=settings) as services:
         transport = StreamableHttpTransport(services)
         target = make_target(transport, case.template)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             return await transport.call(target, make_call(case.arguments, name=name), discard)
 
 

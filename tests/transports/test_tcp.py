@@ -84,7 +84,7 @@ async def _call(
     template = {"call_template_type": "tcp", "host": service.host, "port": service.port, **fields}
     async with open_services(settings=settings) as services:
         transport = TcpTransport(services)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             return await transport.call(make_target(transport, template), make_call(arguments), discard)
 
 

@@ -38,7 +38,7 @@ def run_from(wheel, *arguments):
         cwd=wheel,
         capture_output=True,
         text=True,
-        timeout=25,
+        timeout=60,
         check=False,
         env={**os.environ, "PYTHONPATH": ""},
     )

@@ -104,7 +104,7 @@ async def _call(
 ) -> Any:
     async with open_services(root=root, settings=BridgeSettings(**settings)) as services:
         transport = CliTransport(services)
-        with anyio.fail_after(15):
+        with anyio.fail_after(60):
             result = await transport.call(make_target(transport, template), make_call(arguments or {}), discard)
     return result.value if isinstance(result, Result) else result
 

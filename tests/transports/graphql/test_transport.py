@@ -98,7 +98,7 @@ PEER = GraphQlPeer
 async def _run(use: Any, path: str = "/graphql", *, root: Path = Path(), **fields: Any) -> Any:
     async with GraphQlService() as service, open_services(root=root) as services:
         transport = GraphQlTransport(services)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             return await use(transport, make_target(transport, {"url": service.base + path, **fields}))
 
 
@@ -227,7 +227,7 @@ async def _subscribe(query: str, arguments: JsonObject, path: str = "/graphql", 
         service.protocols = protocols
         transport = GraphQlTransport(services)
         target = make_target(transport, {"url": service.base + path, "query": query, **fields})
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             result = await transport.call(target, make_call(arguments), emit)
         return result, seen, service
 
@@ -277,7 +277,7 @@ async def test_a_silent_subscription_ends_with_its_results_and_a_stop_message() 
     result, _, service = await _subscribe("subscription { silence }", {}, idle_timeout=0.1)
     assert result.value == []
     assert "nothing arrived" in str(result.truncated)
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         await service.slow_gone.wait()
 
 
@@ -306,7 +306,7 @@ async def test_connection_parameters_come_from_the_template_or_the_credentials()
         credentials = Credentials(auth, [service.base])
         url = f"{service.base}/graphql"
         target = make_target(transport, {"url": url, "query": COUNT}, source=source, credentials=credentials)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await transport.call(target, make_call({"to": 1}), discard)
         assert service.parameters == {"X-Auth": CANARY}
         assert service.last.headers["X-Auth"] == CANARY

@@ -163,7 +163,7 @@ async def test_reflection_finds_services_and_types_but_not_its_own_service(versi
         GrpcService(reflection=version) as service,
         grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
     ):
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             known = await reflect(channel, lambda _name: True, is_unimplemented)
     assert known.services == ["shop.Orders"]
     assert (
@@ -177,15 +177,15 @@ async def test_a_service_that_reflection_cannot_describe_does_not_hide_the_other
         GrpcService(listed=("lost.Service",)) as service,
         grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
     ):
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             assert (await reflect(channel, lambda _name: True, is_unimplemented)).services == ["shop.Orders"]
-        with pytest.raises(ManualError, match="describes none"), anyio.fail_after(5):
+        with pytest.raises(ManualError, match="describes none"), anyio.fail_after(60):
             await reflect(channel, lambda name: name == "lost.Service", is_unimplemented)
 
 
 async def test_no_matching_service_is_an_error() -> None:
     async with GrpcService() as service, grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel:
-        with pytest.raises(ManualError, match="service_name"), anyio.fail_after(5):
+        with pytest.raises(ManualError, match="service_name"), anyio.fail_after(60):
             await reflect(channel, lambda _name: False, is_unimplemented)
 
 
@@ -194,11 +194,11 @@ async def test_a_server_without_reflection_names_the_remedy() -> None:
         GrpcService(reflection=None) as service,
         grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
     ):
-        with pytest.raises(ManualError, match="descriptor_set"), anyio.fail_after(5):
+        with pytest.raises(ManualError, match="descriptor_set"), anyio.fail_after(60):
             await reflect(channel, lambda _name: True, is_unimplemented)
 
 
 async def test_errors_of_the_channel_are_not_caught() -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:9", options=[("grpc.enable_retries", 0)]) as channel:
-        with pytest.raises(grpc.aio.AioRpcError), anyio.fail_after(20):
+        with pytest.raises(grpc.aio.AioRpcError), anyio.fail_after(60):
             await reflect(channel, lambda _name: True, is_unimplemented)

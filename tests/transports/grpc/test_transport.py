@@ -121,7 +121,7 @@ async def _run(service: GrpcService, method: str | None, arguments: JsonObject, 
         transport = GrpcTransport(services)
         target = make_target(transport, template, **options)
         try:
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 value = await transport.call(target, make_call(arguments), discard)
         finally:
             await transport.aclose()
@@ -133,7 +133,7 @@ async def _discover(service: GrpcService, *, root: Path = Path(), **fields: Any)
     async with open_services(root=root) as services:
         transport = GrpcTransport(services)
         try:
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 document = await transport.discover(make_target(transport, template))
         finally:
             await transport.aclose()

@@ -110,7 +110,7 @@ async def _with(template: JsonObject, use: Any, **options: Any) -> Any:
     async with open_services(**options) as services:
         transport = McpTransport(services)
         try:
-            with anyio.fail_after(25):
+            with anyio.fail_after(60):
                 return await use(transport, make_target(transport, template))
         finally:
             await transport.aclose()
@@ -251,7 +251,7 @@ async def test_a_token_reaches_the_server_and_an_access_token_is_renewed() -> No
             )
             transport = McpTransport(services)
             target = make_target(transport, servers(far={"url": url}), source=source, credentials=credentials)
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 assert (await _call(transport, target, "who")).content[0]["text"] == "far"
                 authority.revoke_all()
                 assert (await _call(transport, target, "who")).content[0]["text"] == "far"

@@ -275,7 +275,7 @@ async def test_a_message_wakes_a_waiting_reader() -> None:
     async def read() -> None:
         got.extend(await _read(inbox))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(read)
             for text in ("1", "2", '{"done": true}'):

@@ -87,7 +87,7 @@ async def _served(handler: Serve, way: Any = "auto") -> AsyncGenerator[Meeting]:
 async def _meet(handler: Serve, way: Any = "auto", *, opens_after: int = 0) -> Line:
     line = Line(opens_after=opens_after)
     async with _served(handler, way) as meeting:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await connect(line, meeting)  # type: ignore[arg-type]  # the parts of a channel that signalling uses
     return line
 
@@ -250,7 +250,7 @@ async def test_signalling_that_closes_after_the_answer_no_longer_matters() -> No
         return socket
 
     async with _served(handler, "peerjs") as meeting:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await connect(line, meeting)  # type: ignore[arg-type]  # the parts of a channel that signalling uses
     assert line.accepted == ["v=0 answer"]
 
@@ -278,7 +278,7 @@ async def test_auto_uses_peerjs_if_the_path_ends_with_it() -> None:
 
     line = Line()
     async with _served(handler, "auto-ws") as meeting:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await connect(line, replace(meeting, url=f"{meeting.url}/app/peerjs"))  # type: ignore[arg-type]
     assert (line.accepted, asked) == (["v=0 answer"], ["/app/peerjs"])
 

@@ -20,7 +20,7 @@ async def opened(path="/ws", keys_of=lambda _frame: (), **options):
     async with WebSocketService() as service, open_services() as services:
         session = services.http.session(Source(name="peer", allow_networks=LOOPBACK))
         opening = session.websocket(service.ws + path, options=SocketOptions(**options))
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             connection = await Connection.open(opening, services.spawn, where="the peer", keys_of=keys_of)
             try:
                 yield connection, service
@@ -111,7 +111,7 @@ async def test_a_refused_handshake_is_raised_by_open() -> None:
 async def test_a_handshake_that_takes_too_long_is_unreachable() -> None:
     async with WebSocketService() as service, open_services() as services:
         session = services.http.session(Source(name="peer", allow_networks=LOOPBACK))
-        with anyio.fail_after(10), pytest.raises(Unreachable, match=r"within 0\.05 seconds"):
+        with anyio.fail_after(60), pytest.raises(Unreachable, match=r"within 0\.05 seconds"):
             await Connection.open(
                 session.websocket(f"{service.ws}/slow"),
                 services.spawn,
@@ -119,7 +119,7 @@ async def test_a_handshake_that_takes_too_long_is_unreachable() -> None:
                 keys_of=lambda _frame: (),
                 seconds=0.05,
             )
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             await service.slow_gone.wait()
 
 
@@ -134,7 +134,7 @@ async def pooled():
 
         pool = SocketPool()
         try:
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 yield pool, open_one, service
         finally:
             await pool.close()

@@ -88,7 +88,7 @@ async def test_discovery_at_a_faulty_peer_ends_in_a_typed_error(path: str) -> No
     """A healthy server always answers discovery, so this test uses paths with a fault."""
     async with WebSocketService() as service, open_services() as services:
         transport = WebSocketTransport(services)
-        with anyio.fail_after(10), pytest.raises(UtcpError):
+        with anyio.fail_after(60), pytest.raises(UtcpError):
             await transport.discover(make_target(transport, {"url": service.ws + path}))
 
 
@@ -105,7 +105,7 @@ async def _call(
     async with open_services(settings=settings) as services:
         transport = WebSocketTransport(services)
         target = make_target(transport, {"url": service.ws + path, **fields})
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             return await transport.call(target, make_call(arguments, name=name), emit)
 
 
@@ -170,7 +170,7 @@ async def test_close_codes_are_reported_and_streams_are_cut_at_their_limit() -> 
 async def test_a_server_without_a_manual_names_the_remedy() -> None:
     async with WebSocketService() as service, open_services() as services:
         transport = WebSocketTransport(services)
-        with anyio.fail_after(15), pytest.raises(ManualError, match="local manual"):
+        with anyio.fail_after(60), pytest.raises(ManualError, match="local manual"):
             await transport.discover(make_target(transport, {"url": f"{service.ws}/path/echo"}))
 
 
@@ -179,7 +179,7 @@ async def _transport(**settings: Any) -> AsyncIterator[tuple[WebSocketService, W
     async with WebSocketService() as service, open_services(settings=BridgeSettings(**settings)) as services:
         transport = WebSocketTransport(services)
         try:
-            with anyio.fail_after(15):
+            with anyio.fail_after(60):
                 yield service, transport
         finally:
             await transport.aclose()

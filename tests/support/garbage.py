@@ -1,0 +1,42 @@
+"""What a test leaves behind is found at its end, so that it fails this test and does not reach the next one."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import re
+
+_LATE = re.compile(r"destroyed but it is pending|never retrieved|^Unclosed")
+"""What asyncio and aiohttp log when the collector finds an object that was not closed."""
+
+_MANY = 50_000
+"""Objects that a test keeps, such as a cache of syntax trees, and that would make each later `collect` slow."""
+
+
+class Leftovers(logging.Filter):
+    """Takes the messages about objects that were not closed out of the log of asyncio. Use `install` once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: list[str] = []
+
+    def install(self) -> None:
+        """Watch the log. The modules that exist now are never garbage, so `collect` does not look at them."""
+        logging.getLogger("asyncio").addFilter(self)
+        gc.collect()
+        gc.freeze()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        late = _LATE.search(message) is not None
+        if late:
+            self._found.append(message)
+        return not late
+
+    def collect(self) -> list[str]:
+        """Collect garbage now. Return what was logged about it and about earlier garbage."""
+        gc.collect()
+        if len(gc.get_objects()) > _MANY:
+            gc.freeze()
+        found, self._found = self._found, []
+        return found
