@@ -21,6 +21,7 @@ from utcp_bridge.model import JsonObject, is_object
 
 __all__ = [
     "GROUPS",
+    "ArgumentCheck",
     "BridgeSettings",
     "Exposure",
     "ExposureLimits",
@@ -49,6 +50,7 @@ __all__ = [
 _ENVIRONMENT_PREFIX: Final = "UTCP_BRIDGE_"
 _SEE_SETTINGS: Final = "`utcp-bridge help settings` lists the settings."
 Exposure = Literal["auto", "all", "search", "pinned"]
+ArgumentCheck = Literal["strict", "warn", "off"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(gt=0)]
@@ -179,6 +181,11 @@ class PolicySettings(_Frozen):
         description="Refuse tools of a type that differs from their manual's, as the reference library does, also in "
         "local manuals. null does what `strict` says.",
     )
+    validation: ArgumentCheck = Field(
+        default="strict",
+        description="If arguments do not fit the tool's schema after the lenient reading: refuse the call (`strict`), "
+        "or write a log line and send them (`warn`). `off` sends arguments unread and unchecked.",
+    )
     pin: Literal["off", "warn", "refuse"] = Field(
         default="warn",
         description="If a refresh changes a tool's definition: do nothing, write a log line, or withhold the tool.",
@@ -263,6 +270,7 @@ class ManualOptions(_Frozen):
     rate_limit: float | None = Field(default=None, gt=0)
     retries: int | None = Field(default=None, ge=0, le=10)
     max_reply_bytes: Size | None = None
+    validation: ArgumentCheck | None = None
     refresh_interval: float | None = Field(default=None, ge=0)
     sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
     registry: str | None = None

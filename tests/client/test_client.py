@@ -409,6 +409,69 @@ def config_of(template, **more):
     return {"manual_call_templates": [entry], **more}
 
 
+class _Echo(_Pigeon):
+    async def call(self, target, call, emit):
+        return call.arguments
+
+
+DIALECTS = {
+    "v1": {"manual_call_templates": [{"name": "peer", "call_template_type": "text"}]},
+    "v0": [{"name": "peer", "provider_type": "text"}],
+    "one call template": {"name": "peer", "call_template_type": "text"},
+}
+
+
+def with_entry(form: str, **more: Any) -> Any:
+    """A configuration in one dialect, whose one manual has one tool of the type `pigeon` and more keys."""
+    tool = {"name": "echo", "inputs": TEXT, "tool_call_template": {"call_template_type": "pigeon"}}
+    more["content"] = {"utcp_version": "1.0.1", "tools": [tool]}
+    more["allowed_communication_protocols"] = ["pigeon"]
+    config: Any = DIALECTS[form]
+    if isinstance(config, list):
+        return [{**config[0], **more}]
+    if "name" in config:
+        return {**config, **more}
+    return {"manual_call_templates": [{**config["manual_call_templates"][0], **more}]}
+
+
+@pytest.mark.parametrize("form", DIALECTS)
+async def test_a_manual_sets_how_its_arguments_are_checked_in_every_dialect(form: str) -> None:
+    echo = Extensions(transports=(_Echo,))
+    for check, sent in (("off", {"text": 5}), ("warn", {"text": 5}), ("strict", None), (None, None)):
+        more = {} if check is None else {"validation": check}
+        async with await UtcpClient.create(with_entry(form, **more), extensions=echo) as client:
+            if sent is None:
+                with pytest.raises(InvalidArguments, match="text: is not of type"):
+                    await client.call_tool("peer.echo", {"text": 5})
+            else:
+                assert await client.call_tool("peer.echo", {"text": 5}) == sent
+
+
+async def test_the_setting_is_for_manuals_without_a_validation_of_their_own() -> None:
+    config = {**with_entry("v1"), "bridge": {"policy": {"validation": "off"}}}
+    async with await UtcpClient.create(config, extensions=Extensions(transports=(_Echo,))) as client:
+        assert await client.call_tool("peer.echo", {}) == {}
+    config = {**with_entry("v1", validation="strict"), "bridge": {"validation": "off"}}
+    async with await UtcpClient.create(config, extensions=Extensions(transports=(_Echo,))) as client:
+        with pytest.raises(InvalidArguments, match="required"):
+            await client.call_tool("peer.echo", {})
+
+
+async def test_a_validation_that_there_is_not_fails_the_manual_with_its_name() -> None:
+    async with await UtcpClient.create(with_entry("v1", validation="loose")) as client:
+        error = client.report()[0].error
+        assert error is not None
+        assert "validation" in str(error)
+
+
+async def test_arguments_may_be_json_text_for_the_methods_that_take_a_mapping() -> None:
+    async with await UtcpClient.create(with_entry("v1"), extensions=Extensions(transports=(_Echo,))) as client:
+        assert await client.call_tool("peer.echo", '{"text": "x"}') == {"text": "x"}
+        assert [one async for one in client.call_tool_streaming("peer.echo", '{"text": "x"}')] == [{"text": "x"}]
+        with pytest.raises(InvalidArguments, match="not an object"):
+            await client.call_tool("peer.echo", "words")
+
+
 async def test_reach_returns_a_target_without_a_request(service: HttpService) -> None:
     entry = {"name": "my shop", "call_template_type": "http", "url": f"{service.base}/${{PART}}"}
     async with await UtcpClient.create({}) as client:

@@ -13,6 +13,7 @@ from tests.support.work import calls_made_by
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import JsonObject
 from utcp_bridge.pipeline.validation import is_affordable, validation
+from utcp_bridge.settings import ArgumentCheck
 
 pytestmark = pytest.mark.anyio
 
@@ -196,6 +197,62 @@ async def test_json_text_that_still_does_not_fit_is_refused() -> None:
     assert 'sizes: is not of type "array"' in (await refusal(ORDER, {"item": "tea", "sizes": "not json"})).message
 
 
+async def test_numbers_and_truth_values_sent_as_text_are_parsed_and_nulls_dropped() -> None:
+    got = await received(ORDER, {"item": "tea", "count": "2", "options": {"gift": "true"}, "sizes": None})
+    assert got == {"item": "tea", "count": 2, "options": {"gift": True}}
+
+
+async def test_a_refusal_names_what_is_still_wrong_after_the_reading() -> None:
+    error = await refusal(ORDER, {"item": "tea", "count": "0", "options": '{"gift": "yes"}', "sizes": None})
+    assert error.message == (
+        "The arguments do not match shop.search: count: is less than the minimum of 1; "
+        'options.gift: is not of type "boolean".'
+    )
+
+
+async def test_repairs_are_in_the_log_at_level_debug_without_values(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        await received(ORDER, {"item": "canary", "count": "777"})
+    assert "shop.search: arguments were repaired. count: text was read as integer" in caplog.text
+    assert "777" not in caplog.text
+
+
+async def checked(check: ArgumentCheck, arguments: JsonObject, **fields: Any) -> JsonObject:
+    """What the next step gets under another value of `validation`."""
+    step = Step()
+    await run(validation(make_tool(inputs=ORDER, **fields), step, check=check), make_call(arguments=arguments))
+    return step.calls[0].arguments
+
+
+async def test_warn_sends_what_does_not_fit_as_it_was_read_and_names_it_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        got = await checked("warn", {"item": "x", "count": "2", "secret": "canary"})
+    assert got == {"item": "x", "count": 2, "secret": "canary"}
+    assert "shop.search: the arguments do not match" in caplog.text
+    assert "item: is shorter than 3 characters" in caplog.text
+    assert "canary" not in caplog.text
+
+
+async def test_warn_is_silent_about_arguments_that_can_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert await checked("warn", {"item": "tea", "count": "2"}) == {"item": "tea", "count": 2}
+    assert caplog.text == ""
+
+
+async def test_off_sends_arguments_as_they_are_with_the_defaults(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        assert await checked("off", {"count": "x", "item": None}) == {"count": "x", "item": None}
+        assert await checked("off", {"count": "2"}, defaults={"item": "tea"}) == {"count": "2", "item": "tea"}
+    assert "shop.search" not in caplog.text
+
+
+def test_off_leaves_the_layer_out_if_nothing_else_is_to_be_done() -> None:
+    step = Step()
+    assert validation(make_tool(inputs=ORDER), step, check="off") is step
+
+
 async def test_text_stays_text_where_text_is_allowed_or_no_type_is_named() -> None:
     inputs = {
         "type": "object",
@@ -212,6 +269,7 @@ BODY = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"ty
     ("given", "sent"),
     [
         ({"body": {"name": "x", "age": 3}}, {"name": "x", "age": 3}),
+        ({"body": '{"name": "x", "age": "3"}'}, {"name": "x", "age": 3}),
         ({"name": "x"}, {"name": "x"}),
         ({"name": "x", "body": {"age": 3}}, {"name": "x", "body": {"age": 3}}),
         ({"name": "x", "body": "text"}, {"name": "x", "body": "text"}),

@@ -80,6 +80,10 @@ def test_the_body_is_unchanged_and_wins_over_the_query(url):
     assert httpx2.post(f"{url}/?city=Rome&exact=true", json=body).json() == {**body, "exact": True}
 
 
+def test_the_body_may_be_an_object_in_a_json_text(url):
+    assert httpx2.post(url, json='{"city": "Oslo"}').json() == {"city": "Oslo"}
+
+
 @pytest.mark.parametrize(
     ("body", "media_type", "status", "reported"),
     [

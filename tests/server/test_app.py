@@ -116,6 +116,17 @@ async def test_a_tool_is_called_by_its_mcp_or_utcp_name_with_its_own_keys(name):
     assert result["content"] == [{"type": "text", "text": '{"$a":"x"}'}]
 
 
+@pytest.mark.parametrize("version", ["2025-11-25", MODERN])
+@pytest.mark.parametrize(
+    ("given", "received"), [('{"a": "x"}', {"a": "x"}), ("", {}), ("  ", {}), (None, {}), ({"a": "{}"}, {"a": "{}"})]
+)
+async def test_arguments_may_be_the_text_of_an_object_or_nothing(version, given, received):
+    server = server_of()
+    server.client.add("m", "t", inputs={"type": "object", "properties": {"a": {"type": "string"}}})
+    await ask(server, "tools/call", {"name": "m.t", "arguments": given}, version=version)
+    assert server.client.calls == [("m.t", received)]
+
+
 async def test_an_unknown_tool_is_invalid_params():
     with pytest.raises(MCPError) as caught:
         await ask(server_of(), "tools/call", {"name": "none"})

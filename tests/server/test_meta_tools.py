@@ -81,6 +81,39 @@ async def test_call_tool_takes_either_name_and_arguments_also_as_json_text(name,
     assert result["content"] == [{"type": "text", "text": '{"city":"Bonn"}'}]
 
 
+@pytest.mark.parametrize("name", ["name", "tool_name", "tool"])
+@pytest.mark.parametrize("key", ["arguments", "args", "parameters", "params", "input", "tool_input"])
+async def test_call_tool_takes_the_names_that_models_give_its_members(name, key):
+    result = await call(server_of(), "call_tool", {name: "weather_forecast", key: {"city": "Bonn"}})
+    assert result["content"] == [{"type": "text", "text": '{"city":"Bonn"}'}]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"name": "weather_forecast", "city": "Bonn"},
+        {"tool_name": "weather_forecast", "city": "Bonn"},
+        {"name": None, "tool": "weather_forecast", "args": '{"city": "Bonn"}'},
+    ],
+)
+async def test_call_tool_takes_members_next_to_the_name_as_arguments(arguments):
+    result = await call(server_of(), "call_tool", arguments)
+    assert '"city":"Bonn"' in result["content"][0]["text"]
+
+
+async def test_call_tool_passes_a_member_called_name_to_the_tool_if_it_is_among_the_arguments():
+    server = server_of()
+    received = []
+
+    async def keep(arguments, _emit):
+        received.append(arguments)
+
+    server.client.add("people", "find", keep)
+    await call(server, "call_tool", {"name": "people_find", "arguments": {"name": "Ann", "input": "x"}})
+    await call(server, "call_tool", {"name": "people_find", "arguments": None})
+    assert received == [{"name": "Ann", "input": "x"}, {}]
+
+
 async def test_call_tool_returns_the_schema_for_wrong_arguments():
     result = await call(server_of(), "call_tool", {"name": "weather_forecast"})
     (text,) = (block["text"] for block in result["content"])

@@ -37,6 +37,7 @@ from utcp_bridge.pipeline.limits import Allowance, Limits
 from utcp_bridge.pipeline.metrics import Metrics, MetricsHook
 from utcp_bridge.pipeline.policy import Policy, Rule
 from utcp_bridge.pipeline.post_processing import PostProcessing, PostProcessor, read_post_processors
+from utcp_bridge.pipeline.reading import as_arguments
 from utcp_bridge.pipeline.retry import Retry
 from utcp_bridge.pipeline.validation import validation
 from utcp_bridge.search import Hit, ToolSearchStrategy
@@ -101,7 +102,7 @@ class UtcpClient:
         self._registration = Registration(services, self._registry, binder, self.repository)
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy)
-        self._explainer = _Explainer(self._registration, self.redactor)
+        self._explainer = _Explainer(self._registration, self.redactor, self._validation)
         self._limits = Limits(self._allowance)
         self._layers = self._make_layers(extensions, (*processors, *extensions.post_processors))
         self._chains: dict[str, Next] = {}
@@ -114,7 +115,7 @@ class UtcpClient:
             Audit(extensions.audit),
             Metrics(extensions.metrics),
             Policy(extensions.rules),
-            validation,
+            self._validation,
             PostProcessing(processors),
             Deadline(self._seconds),
             self._limits,
@@ -305,16 +306,16 @@ class UtcpClient:
         tool = self.find_tool(tool)
         return self._registry.find(tool.kind).is_streaming(tool)
 
-    async def call_tool(self, tool_name: str | Tool, arguments: Mapping[str, Any] | None = None) -> Any:
-        """Call a tool and return the plain value.
+    async def call_tool(self, tool_name: str | Tool, arguments: Mapping[str, Any] | str | None = None) -> Any:
+        """Call a tool and return the plain value. `arguments` may be JSON text, as models write them.
 
         :raises UnknownTool: no tool has this name.
         :raises UtcpError: the call failed.
         """
-        return (await self.call(tool_name, dict(arguments or {}))).value
+        return (await self.call(tool_name, as_arguments(arguments))).value
 
     async def call_tool_streaming(
-        self, tool_name: str | Tool, arguments: Mapping[str, Any] | None = None
+        self, tool_name: str | Tool, arguments: Mapping[str, Any] | str | None = None
     ) -> AsyncGenerator[Any]:
         """Yield partial results of a call as they arrive. A call without partial results yields its one value.
 
@@ -323,7 +324,7 @@ class UtcpClient:
         :raises UnknownTool: no tool has this name.
         :raises UtcpError: the call failed. This comes after the partial results.
         """
-        run = _StreamingRun(self, self.find_tool(tool_name), dict(arguments or {}))
+        run = _StreamingRun(self, self.find_tool(tool_name), as_arguments(arguments))
         cancel = self._tasks.spawn(run.run)
         try:
             async for partial_result in run.partials:
@@ -448,6 +449,9 @@ class UtcpClient:
     def _learn_secret(self, secret: str) -> None:
         self.redactor.learn([secret])
 
+    def _validation(self, tool: Tool, inner: Next) -> Next:
+        return validation(tool, inner, check=tool.limits.get("validation", self.settings.validation))
+
     def _allowance(self, tool: Tool) -> Allowance:
         settings, limits = self.settings, tool.limits
         return Allowance(
@@ -501,14 +505,15 @@ class _StreamingRun:
 class _Explainer:
     """Builds the request of a call with the code that calls, and does not send it."""
 
-    def __init__(self, registration: Registration, redactor: Redactor) -> None:
+    def __init__(self, registration: Registration, redactor: Redactor, validate: Layer) -> None:
         self._registration = registration
         self._redactor = redactor
+        self._validate = validate
 
     async def explain(self, tool: Tool, arguments: JsonObject) -> NativeRequest:
         """Return the request without its secrets. See `UtcpClient.explain`."""
         try:
-            explained = await validation(tool, self._build)(Call(tool, arguments), discard)
+            explained = await self._validate(tool, self._build)(Call(tool, arguments), discard)
         except UtcpError as error:
             _redact(error, self._redactor)
             raise

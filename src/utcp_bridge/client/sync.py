@@ -133,7 +133,7 @@ class SyncUtcpClient:
         """
         return self._run(partial(self._client.call, tool, arguments))
 
-    def call_tool(self, name: str | Tool, arguments: Mapping[str, Any] | None = None) -> Any:
+    def call_tool(self, name: str | Tool, arguments: Mapping[str, Any] | str | None = None) -> Any:
         """Call a tool and return the plain value.
 
         :raises UnknownTool: no tool has this name, or several have.
@@ -160,7 +160,7 @@ class SyncUtcpClient:
             name = tool.qualified_name if isinstance(tool, Tool) else tool
             raise CallerError(f"{name} belongs to a client that is closed.") from None
 
-    def call_tool_streaming(self, name: str | Tool, arguments: Mapping[str, Any] | None = None) -> Iterator[Any]:
+    def call_tool_streaming(self, name: str | Tool, arguments: Mapping[str, Any] | str | None = None) -> Iterator[Any]:
         """Yield partial results of a call as they arrive. Leaving the loop early cancels the call.
 
         :raises UnknownTool: no tool has this name, or several have.

@@ -32,7 +32,7 @@ __all__ = ["BuiltTools", "ToolBuilder", "endpoint_pair", "fingerprint", "pinned"
 _logger = logging.getLogger(__name__)
 AnyTransport = type[Transport[Any]]
 _WEB_SCHEMES = ("http", "https", "ws", "wss")
-_LIMIT_KEYS = ("call_timeout", "concurrency", "queue", "rate_limit", "retries", "max_reply_bytes")
+_LIMIT_KEYS = ("call_timeout", "concurrency", "queue", "rate_limit", "retries", "max_reply_bytes", "validation")
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Validation: arguments against the tool's own input schema, before anything is sent.
 
-The validator is compiled at the first call and kept. References are local only, and patterns run on a linear-time
-engine where possible, because a fetched manual may contain a hostile one.
+The validator is compiled at the first call and kept. Arguments that fit cost one check. Others are read leniently
+(`reading.py`) and checked again.
 
 A schema of a few kilobytes can take 2^40 steps to check (branches that refer to branches) or overflow the stack of the
 validator (chains of references), and neither can be interrupted. So the cost is counted before a schema is compiled,
@@ -12,22 +12,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import jsonschema_rs
-import orjson
 
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object
 from utcp_bridge.pipeline import Next
+from utcp_bridge.pipeline.reading import ArgumentReader, object_in
+from utcp_bridge.pipeline.subschemas import MASK, validator_of
+from utcp_bridge.settings import ArgumentCheck
 from utcp_bridge.urls import at_pointer
 
 __all__ = ["argument_fault", "compile_schema", "is_affordable", "validation"]
 
 _logger = logging.getLogger(__name__)
-_MASK = "the given value"
-_BACKTRACK_LIMIT = 5_000
-"""Steps for each start position of a match: a hostile pattern takes them at every character of a text."""
 _EXPLAINED_FAULTS = 5
 _EXPLAINED_VALUES = 200
 _MAX_FAULT = 300
@@ -38,34 +38,68 @@ _BRANCH_LISTS = ("allOf", "anyOf", "oneOf")
 _BRANCHES = ("not", "if", "then", "else")
 
 
-def validation(tool: Tool, inner: Next) -> Next:
-    """Refuse invalid arguments; repair mistakes that clients are known to make.
+def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> Next:
+    """Check arguments, and repair mistakes that clients are known to make.
 
-    Repairs: objects and arrays sent as JSON text if the schema does not allow text; `{"body": {...}}` if the tool's
-    body was flattened into its arguments; missing arguments that have a default of a template or of the operator.
+    Repairs for every value of `check`: `{"body": {...}}` if the tool's body was flattened into its arguments; missing
+    arguments that have a default of a template or of the operator. With `strict` and `warn`, arguments that do not fit
+    are read leniently. What then still does not fit is refused (`strict`), or logged and sent (`warn`). `off` sends
+    arguments without a check.
     """
-    if _accepts_anything(tool.inputs) and not tool.defaults:
-        return inner
-    compiled: list[jsonschema_rs.Validator | None] = []
+    unchecked = check == "off" or _accepts_anything(tool.inputs)
     defaults = {**_template_defaults(tool), **tool.defaults}
+    if unchecked and not defaults and not tool.body_members:
+        return inner
+    checks = _Checks(tool, is_refusing=check == "strict")
 
     async def validated(call: Call, emit: Emit) -> Result:
-        if not compiled:
-            compiled.append(compile_schema(tool.inputs, where=tool.qualified_name))
-        validator = compiled[0]
         arguments = call.arguments
         if tool.body_members and "body" in arguments:
             arguments = _flatten_body(tool, arguments)
         if defaults:
             arguments = {**defaults, **arguments}
-        if validator is not None and not _fits(validator, arguments, tool):
-            arguments = _parse_text(tool.inputs, arguments)
-            _refuse_invalid(validator, arguments, tool)
+        if not unchecked:
+            arguments = checks.checked(arguments)
         if arguments is not call.arguments:
             call = Call(call.tool, arguments, call.id)
         return await inner(call, emit)
 
     return validated
+
+
+class _Checks:
+    """The checks of one tool's arguments, compiled when they are first needed."""
+
+    def __init__(self, tool: Tool, *, is_refusing: bool) -> None:
+        self._tool = tool
+        self._is_refusing = is_refusing
+
+    @cached_property
+    def _validator(self) -> jsonschema_rs.Validator | None:
+        return compile_schema(self._tool.inputs, where=self._tool.qualified_name)
+
+    @cached_property
+    def _reader(self) -> ArgumentReader:
+        return ArgumentReader(self._tool.inputs)
+
+    def checked(self, arguments: JsonObject) -> JsonObject:
+        """Return arguments that fit, as the same object; others as they were read.
+
+        :raises InvalidArguments: they do not fit, and this is what refuses them.
+        """
+        validator = self._validator
+        if validator is None or _fits(validator, arguments, self._tool):
+            return arguments
+        reading = self._reader.read(arguments)
+        if reading.changes:
+            _logger.debug("%s: arguments were repaired. %s", self._tool.qualified_name, "; ".join(reading.changes))
+        faults = _faults(validator, reading.arguments)
+        if faults and self._is_refusing:
+            raise _refusal(faults, self._tool)
+        if faults:
+            message = "%s: the arguments do not match and are sent all the same, because `validation` is `warn`: %s."
+            _logger.warning(message, self._tool.qualified_name, "; ".join(faults))
+        return reading.arguments
 
 
 def _accepts_anything(schema: JsonObject) -> bool:
@@ -78,36 +112,22 @@ def compile_schema(schema: JsonObject, *, where: str) -> jsonschema_rs.Validator
     if not is_affordable(schema):
         _logger.warning("%s: arguments are not validated, because its input schema takes too many steps.", where)
         return None
-    options: tuple[Any, ...] = (
-        jsonschema_rs.RegexOptions(),
-        jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACK_LIMIT),
-    )
-    fault: Exception | None = None
-    for pattern_options in options:
-        try:
-            return jsonschema_rs.validator_for(
-                schema, retriever=_refuse_remote, pattern_options=pattern_options, mask=_MASK
-            )
-        except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
-            fault = error
-    _logger.warning(
-        "%s: arguments are not validated, because its input schema is not valid (%s).", where, type(fault).__name__
-    )
+    try:
+        return validator_of(schema)
+    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as fault:
+        message = "%s: arguments are not validated, because its input schema is not valid (%s)."
+        _logger.warning(message, where, type(fault).__name__)
     return None
 
 
 def argument_fault(error: jsonschema_rs.ValidationError) -> str:
     """Return one sentence for a person or a model: the path and the expectation, without the value."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path).lstrip(".")
-    text = str(error.message).replace(f"{_MASK} ", "", 1)
+    text = str(error.message).replace(f"{MASK} ", "", 1)
     if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.FalseSchema):
         text = "is not allowed" if path else "arguments are not allowed"
     fault = f"{path}: {text}" if path else text
     return fault if len(fault) <= _MAX_FAULT else f"{fault[:_MAX_FAULT]}…"
-
-
-def _refuse_remote(uri: str) -> Any:
-    raise ValueError(f"remote reference {uri[:200]}")
 
 
 def _fits(validator: jsonschema_rs.Validator, arguments: JsonObject, tool: Tool) -> bool:
@@ -141,12 +161,9 @@ def _is_small(arguments: JsonObject) -> bool:
     return False
 
 
-def _refuse_invalid(validator: jsonschema_rs.Validator, arguments: JsonObject, tool: Tool) -> None:
-    faults = _faults(validator, arguments)
-    if not faults:
-        return
+def _refusal(faults: list[str], tool: Tool) -> InvalidArguments:
     known = ", ".join(_signature(tool.inputs)) or "none"
-    raise InvalidArguments(
+    return InvalidArguments(
         f"The arguments do not match {tool.qualified_name}: {'; '.join(faults)}.",
         remedy=f"Its arguments are: {known}.",
     )
@@ -180,32 +197,12 @@ def _strings(value: Any) -> set[str]:
 
 
 def _flatten_body(tool: Tool, arguments: JsonObject) -> JsonObject:
-    body = arguments["body"]
+    body = object_in(arguments["body"])
     if "body" in _properties(tool.inputs) or not is_object(body):
         return arguments
     if any(member in arguments for member in tool.body_members):
         return arguments
     return {**{name: value for name, value in arguments.items() if name != "body"}, **body}
-
-
-def _parse_text(schema: JsonObject, arguments: JsonObject) -> JsonObject:
-    """Parse nested values that some hosts send as JSON text, if the schema does not allow a string."""
-    repaired = arguments
-    properties = _properties(schema)
-    for name, value in arguments.items():
-        if isinstance(value, str) and _wants_container(properties.get(name)):
-            try:
-                parsed = orjson.loads(value)
-            except orjson.JSONDecodeError:
-                continue
-            repaired = {**repaired, name: parsed}
-    return repaired
-
-
-def _wants_container(schema: Any) -> bool:
-    kind: Any = schema.get("type") if is_object(schema) else None
-    kinds = _strings(kind) if is_list(kind) else {kind}
-    return bool(kinds & {"array", "object"}) and "string" not in kinds
 
 
 def _template_defaults(tool: Tool) -> JsonObject:

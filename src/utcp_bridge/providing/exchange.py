@@ -33,6 +33,7 @@ from utcp_bridge.errors import (
     UtcpError,
 )
 from utcp_bridge.model import Binary, ContentBlocks, Emit, JsonObject, Result, is_list, is_object
+from utcp_bridge.pipeline.reading import object_in
 
 __all__ = [
     "NDJSON",
@@ -88,7 +89,7 @@ async def read_arguments(request: Request, schema: JsonObject) -> JsonObject:
             "The body is not declared as JSON.", remedy="Send Content-Type: application/json.", status=415
         )
     try:
-        given = orjson.loads(body)
+        given = object_in(orjson.loads(body))
     except orjson.JSONDecodeError:
         raise UnreadableBody("The body is not JSON.", remedy="Send the arguments as a JSON object.") from None
     if not is_object(given):

@@ -14,6 +14,7 @@ import uuid
 import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -33,6 +34,7 @@ from utcp_bridge.catalogue.render import compact, render_error
 from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.errors import StaleCursor, UnknownTool
 from utcp_bridge.model import Emit, JsonObject, discard, is_object
+from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.query import describe_catalogue
 from utcp_bridge.server.meta_tools import MetaTools, call_entry, catalogue_with_meta_tools
 from utcp_bridge.server.readiness import Readiness
@@ -146,6 +148,8 @@ class BridgeServer(Server[None]):
             cursor = (ctx.params or {}).get("cursor")
             if cursor is None or isinstance(cursor, str):
                 return await self._tools_page(ctx, cursor)
+        if ctx.method == "tools/call":
+            ctx = _with_arguments(ctx)
         result = await call_next(ctx)
         if ctx.method in {"initialize", "server/discover"} and is_object(result):
             return {**result, "instructions": self.instructions_text()}
@@ -209,6 +213,14 @@ async def _serve_changes(server: Server[Any]) -> AsyncGenerator[None]:
             group.cancel_scope.cancel()
     finally:
         unsubscribe()
+
+
+def _with_arguments(ctx: ServerRequestContext[None, Any]) -> ServerRequestContext[None, Any]:
+    """Return the request with an object as its arguments, if a model's JSON text was passed on. Blank text is `{}`."""
+    arguments = (ctx.params or {}).get("arguments")
+    if not isinstance(arguments, str):
+        return ctx
+    return replace(ctx, params={**(ctx.params or {}), "arguments": object_in(arguments) if arguments.strip() else {}})
 
 
 def _client_name(ctx: ServerRequestContext[None, Any]) -> str | None:

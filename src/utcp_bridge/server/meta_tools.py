@@ -19,6 +19,7 @@ from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError, InvalidArguments, UnknownTool
 from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import Emit, JsonObject, Tool, is_object
+from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.arguments import SEARCH_TOOLS_INPUT_SCHEMA
 from utcp_bridge.search.presentation import as_text
 from utcp_bridge.search.query import (
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["MetaTools", "call_entry", "catalogue_with_meta_tools"]
 
 _MAX_PROVIDERS_TEXT: Final = 700
+_NAME_KEYS: Final = ("name", "tool_name", "tool")
+_ARGUMENT_KEYS: Final = ("arguments", "args", "parameters", "params", "input", "tool_input")
 
 
 def catalogue_with_meta_tools(client: UtcpClient) -> Catalogue:
@@ -109,7 +112,7 @@ class MetaTools:
         return text_result(as_text(found), found)
 
     async def _call(self, arguments: JsonObject, emit: Emit, _client: str | None) -> JsonObject:
-        name, inner = arguments.get("name"), _parsed(arguments.get("arguments"))
+        name, inner = _named_call(arguments)
         if not isinstance(name, str) or not is_object(inner):
             return fault_result('Send {"name": "...", "arguments": {...}}: the name of a tool and an object.')
         if name in self._calls:
@@ -150,16 +153,16 @@ def _always(_tool: Tool) -> bool:
     return True
 
 
-def _parsed(arguments: Any) -> Any:
-    """Some hosts send nested objects as JSON text."""
-    if arguments is None:
-        return {}
-    if isinstance(arguments, str):
-        try:
-            return orjson.loads(arguments)
-        except orjson.JSONDecodeError:
-            return arguments
-    return arguments
+def _named_call(arguments: JsonObject) -> tuple[Any, Any]:
+    """Return the name of the tool and its arguments, under the names that models give them.
+
+    Arguments may be the text of a JSON object. Without a member for them, all members but the name are the arguments.
+    """
+    name_key = next((key for key in _NAME_KEYS if isinstance(arguments.get(key), str)), "name")
+    rest = {key: value for key, value in arguments.items() if key != name_key}
+    key = next((key for key in _ARGUMENT_KEYS if key in rest), None)
+    inner = rest if key is None else rest[key]
+    return arguments.get(name_key), {} if inner is None else object_in(inner)
 
 
 def _search_entry(name: str, call: str | None, providers: str) -> JsonObject:

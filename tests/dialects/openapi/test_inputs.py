@@ -90,20 +90,22 @@ def test_read_only_properties_are_dropped_also_behind_a_reference(body):
 
 
 @pytest.mark.parametrize(
-    ("schema", "empty", "required"),
+    ("schema", "empty"),
     [
-        ({"type": "object"}, True, False),
-        ({"type": "object", "required": ["a"]}, False, True),
-        ({}, True, False),
-        ({"type": "array"}, False, True),
-        ({"type": "string"}, False, True),
-        ({"anyOf": [{"type": "object"}]}, False, True),
+        ({"type": "object"}, True),
+        ({"type": "object", "additionalProperties": {"type": "string"}}, True),
+        ({"type": "object", "required": ["a"]}, False),
+        ({}, True),
+        ({"type": "array"}, False),
+        ({"type": "string"}, False),
+        ({"anyOf": [{"type": "object"}]}, False),
     ],
 )
-def test_a_required_body_may_be_empty_if_it_can_be_an_object(body, schema, empty, required):
+def test_a_required_body_is_a_required_argument_that_may_be_empty_if_it_can_be_an_object(body, schema, empty):
     inputs, plan, _ = body({"schema": schema}, required=True)
     assert plan.get("empty_object", False) is empty
-    assert (inputs.get("required") == ["body"]) is required
+    assert inputs["required"] == ["body"]
+    assert "required" not in body({"schema": schema}, required=False)[0]
 
 
 @pytest.mark.parametrize(

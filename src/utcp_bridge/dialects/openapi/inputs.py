@@ -150,7 +150,7 @@ class BodyReader:
         if plan["required"] and _may_be_empty(node):
             plan["empty_object"] = True
         piece = self._definitions.translate(schema)
-        return BodyShape({"body": Argument(_described(piece.schema, about), piece.refs, _is_needed(plan))}, plan)
+        return BodyShape({"body": Argument(_described(piece.schema, about), piece.refs, plan["required"])}, plan)
 
     def _text_body(self, plan: JsonObject, schema: Located, about: str) -> BodyShape:
         node = self._resolved(schema)
@@ -319,10 +319,6 @@ def _may_be_empty(node: JsonObject) -> bool:
     if as_array(node.get("required")) or any(key in node for key in ("oneOf", "anyOf", "allOf")):
         return False
     return "type" not in node or has_type(node, "object")
-
-
-def _is_needed(plan: JsonObject) -> bool:
-    return plan["required"] and not plan.get("empty_object", False)
 
 
 def _described(schema: Any, about: str) -> Any:

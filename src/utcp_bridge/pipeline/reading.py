@@ -1,0 +1,325 @@
+"""Reading: arguments as models and hosts send them become arguments that fit the schema of the tool. Pure.
+
+The reader looks only at what the schema refuses, so whatever the schema accepts stays as it was sent. It repairs:
+
+* a null for a member that is not required and must not be null: the member is dropped;
+* text where the schema does not allow text: it is parsed as the type that the schema gives, at most twice;
+* one value where a list is expected: it becomes the list's only item. Text must be one word or the text of a JSON
+  object, because other text may be a list in another notation;
+* a forgotten wrapper: the members of the one required object that is missing are moved into it;
+* a needless wrapper such as `{"arguments": {...}}` around all arguments.
+
+A number is never turned into text: a telephone number has already lost its zeros. The case of letters is not changed.
+The work is bounded. Beyond the bound, the arguments stay as they were sent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, cast
+
+from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.pipeline.subschemas import SubSchema, SubSchemas, allowed_types, required_names, type_names
+
+__all__ = ["ArgumentReader", "Reading", "as_arguments", "object_in"]
+
+_Place: TypeAlias = tuple[str | int, ...]
+_ABSENT: Final[Any] = object()
+_MAX_DEPTH: Final = 40
+"""Levels of the schema. A level takes a few frames of Python's stack."""
+_MAX_VALUE_DEPTH: Final = 200
+_MAX_WORK: Final = 500_000
+_STEP: Final = 20
+"""What one look at one value costs, next to one for each value that is inside."""
+_MAX_NUMBER: Final = 64
+"""Characters of a number in text."""
+_MAX_CHANGES: Final = 20
+_ONE_WORD: Final = re.compile(r"""[^\s,;|"'\[\]{}]+""")
+_WRAPPERS: Final = frozenset({
+    "args", "arguments", "input", "inputs", "kwargs", "parameters", "params", "tool_input",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Arguments as they were read. `changes` says what was changed, without values; it is empty if nothing was."""
+
+    arguments: JsonObject
+    changes: tuple[str, ...] = ()
+
+
+class ArgumentReader:
+    """Reads arguments by one schema, which must be valid and affordable to check."""
+
+    def __init__(self, schema: JsonObject) -> None:
+        self._parts = SubSchemas(schema)
+
+    def read(self, arguments: JsonObject) -> Reading:
+        """Return the arguments, repaired as far as possible. The result need not fit the schema."""
+        walk = _Walk(self._parts)
+        try:
+            read = walk.read(arguments)
+        except (_TooMuchWorkError, RecursionError):
+            return Reading(arguments)
+        return Reading(read, tuple(walk.changes[:_MAX_CHANGES])) if is_object(read) else Reading(arguments)
+
+
+def object_in(value: Any) -> Any:
+    """Return the object that a text contains as JSON. Any other value is returned as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("{"):
+        return value
+    parsed = _json(value)
+    return parsed if is_object(parsed) else value
+
+
+def as_arguments(given: Mapping[str, Any] | str | None) -> JsonObject:
+    """Return the arguments that a program passes on: a mapping, JSON text of an object as models write it, or nothing.
+
+    :raises InvalidArguments: it is something else.
+    """
+    value: Any = object_in(given)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidArguments("The arguments are not an object.", remedy="Pass a dict, or its JSON text.")
+    return dict(cast("Mapping[str, Any]", value))
+
+
+class _TooMuchWorkError(Exception):
+    """The reader has looked at too many values."""
+
+
+class _Walk:
+    """One reading of arguments. `changes` grows with each repair."""
+
+    def __init__(self, parts: SubSchemas) -> None:
+        self.changes: list[str] = []
+        self._parts = parts
+        self._work = _MAX_WORK
+        self._sizes: dict[int, tuple[Any, int]] = {}
+        self._known: dict[tuple[int, str], tuple[Any, Any, list[str]]] = {}
+
+    def read(self, arguments: JsonObject) -> Any:
+        """Return the arguments as they are read; also those that are inside a needless wrapper."""
+        root = self._parts.root
+        read = self._value(arguments, root, (), 0)
+        if self._accepts(root, read) or (inner := self._unwrapped(arguments)) is None:
+            return read
+        before, self.changes = self.changes, [f"{next(iter(arguments))}: its members were taken as the arguments"]
+        unwrapped = self._value(inner, root, (), 0)
+        if self._accepts(root, unwrapped):
+            return unwrapped
+        self.changes = before
+        return read
+
+    def _value(self, value: Any, part: SubSchema, place: _Place, depth: int) -> Any:
+        if depth > _MAX_DEPTH or self._accepts(part, value):
+            return value
+        key = id(value), part.pointer
+        if key not in self._known:  # branches that share parts would multiply the work
+            mark = len(self.changes)
+            read = self._repaired(value, part, place, depth)
+            self._known[key] = value, read, self.changes[mark:]
+            return read
+        _, read, changes = self._known[key]
+        self.changes += changes
+        return read
+
+    def _repaired(self, value: Any, part: SubSchema, place: _Place, depth: int) -> Any:
+        facets = self._parts.facets(part, value)
+        types = allowed_types(facets)
+        if types is None or type_names(value) & types:
+            read = self._inside(value, facets, place, depth)
+            return self._rewrapped(read, part, facets, place, depth) if is_object(read) else read
+        if isinstance(value, str) and (parsed := _parsed(value, types)) is not _ABSENT:
+            self._note(place, f"text was read as {_type_word(parsed)}")
+            facets = self._parts.facets(part, parsed)
+            read = self._inside(parsed, facets, place, depth)
+            return self._rewrapped(read, part, facets, place, depth) if is_object(read) else read
+        if "array" in types and _is_one_item(value):
+            return self._listed(value, part, place, depth)
+        return value
+
+    def _inside(self, value: Any, facets: list[SubSchema], place: _Place, depth: int) -> Any:
+        """Read the members or items of a value, then the value by each union that applies to it."""
+        if is_object(value):
+            value = self._members(value, facets, place, depth)
+        elif is_list(value):
+            value = self._items(value, facets, place, depth)
+        for facet in facets:
+            for keyword in ("anyOf", "oneOf"):
+                if is_list(branches := facet.schema.get(keyword)):
+                    parts = [facet.at(keyword, index) for index in range(len(branches))]
+                    value = self._union(value, parts, place, depth)
+        return value
+
+    def _members(self, value: JsonObject, facets: list[SubSchema], place: _Place, depth: int) -> JsonObject:
+        required = required_names(facets)
+        read: JsonObject = {}
+        for key, member in value.items():
+            parts = self._parts.members(facets, key)
+            if member is None and key not in required and not all(self._accepts(part, None) for part in parts):
+                self._note((*place, key), "null was dropped")
+                continue
+            for part in parts:
+                member = self._value(member, part, (*place, key), depth + 1)  # noqa: PLW2901 - read by one after another
+            read[key] = member
+        same = len(read) == len(value) and all(read[key] is member for key, member in value.items())
+        return value if same else read
+
+    def _items(self, value: list[Any], facets: list[SubSchema], place: _Place, depth: int) -> list[Any]:
+        read: list[Any] = []
+        for position, item in enumerate(value):
+            for part in self._parts.items(facets, position):
+                item = self._value(item, part, (*place, position), depth + 1)  # noqa: PLW2901 - see _members
+            read.append(item)
+        return value if all(new is old for new, old in zip(read, value, strict=True)) else read
+
+    def _union(self, value: Any, branches: list[SubSchema], place: _Place, depth: int) -> Any:
+        """Return the value as the first branch reads it that then accepts it. Of one branch, take what it reads."""
+        if any(self._accepts(branch, value) for branch in branches):
+            return value
+        makers: list[SubSchema] = []
+        others: list[SubSchema] = []
+        for branch in branches:
+            types = allowed_types(self._parts.facets(branch, value))
+            (makers if types and "array" in types and not is_list(value) else others).append(branch)
+        only = [branch.pointer for branch in branches if branch.schema != {"type": "null"}]
+        partly, changes = value, self.changes[:0]
+        for branch in [*others, *makers]:  # lists last: any value can be their one item
+            mark = len(self.changes)
+            read = self._value(value, branch, place, depth + 1)
+            if self._accepts(branch, read):
+                return read
+            if only == [branch.pointer]:
+                partly, changes = read, self.changes[mark:]
+            del self.changes[mark:]
+        self.changes += changes
+        return partly
+
+    def _listed(self, value: Any, part: SubSchema, place: _Place, depth: int) -> Any:
+        """Return a list with the one value, if the part accepts that."""
+        mark = len(self.changes)
+        self._note(place, "one value was put into a list")
+        item = object_in(value)
+        read = self._inside([item], self._parts.facets(part, [item]), place, depth)
+        if self._accepts(part, read):
+            return read
+        del self.changes[mark:]
+        return value
+
+    def _rewrapped(
+        self, value: JsonObject, part: SubSchema, facets: list[SubSchema], place: _Place, depth: int
+    ) -> JsonObject:
+        """Return an object with the members that its schema does not have moved into the one required object that is
+        missing, if the part accepts that.
+        """
+        missing = [name for name in required_names(facets) if name not in value]
+        if len(missing) != 1 or self._accepts(part, value):
+            return value
+        name = missing[0]
+        known = {key: member for key, member in value.items() if self._is_declared(facets, key)}
+        moved = {key: member for key, member in value.items() if key not in known}
+        if not moved or not self._may_wrap(self._parts.members(facets, name), moved):
+            return value
+        mark = len(self.changes)
+        self._note((*place, name), "members were moved into it")
+        wrapped = self._members({**known, name: moved}, facets, place, depth)
+        if self._accepts(part, wrapped):
+            return wrapped
+        del self.changes[mark:]
+        return value
+
+    def _may_wrap(self, wrapper: list[SubSchema], moved: JsonObject) -> bool:
+        """Return whether the wrapper is an object, and what would be moved is not a wrapper under a wrong name."""
+        facets = [facet for part in wrapper for facet in self._parts.facets(part, moved)]
+        if "object" not in (allowed_types(facets) or ()):
+            return False
+        return len(moved) > 1 or not any(
+            is_object(member) and not self._is_declared(facets, key) for key, member in moved.items()
+        )
+
+    def _is_declared(self, facets: list[SubSchema], key: str) -> bool:
+        return any(key in declared for facet in facets if is_object(declared := facet.schema.get("properties")))
+
+    def _unwrapped(self, arguments: JsonObject) -> JsonObject | None:
+        """Return what is inside a needless wrapper; None if there is none."""
+        if len(arguments) != 1:
+            return None
+        name, value = next(iter(arguments.items()))
+        inner = object_in(value)
+        if name not in _WRAPPERS or not is_object(inner):
+            return None
+        facets = self._parts.facets(self._parts.root, arguments)
+        return None if self._is_declared(facets, name) else inner
+
+    def _accepts(self, part: SubSchema, value: Any) -> bool:
+        self._work -= _STEP + self._size(value, 0)
+        if self._work < 0:
+            raise _TooMuchWorkError
+        return self._parts.accepts(part, value)
+
+    def _size(self, value: Any, depth: int) -> int:
+        """Return roughly the number of values in a value. Long texts count as several."""
+        if isinstance(value, str):
+            return len(value) >> 6
+        if not is_object(value) and not is_list(value):
+            return 0
+        known = self._sizes.get(id(value))
+        if known is None:
+            if depth > _MAX_VALUE_DEPTH:
+                raise _TooMuchWorkError
+            inner = value.values() if is_object(value) else value
+            known = self._sizes[id(value)] = value, len(value) + sum(self._size(one, depth + 1) for one in inner)
+        return known[1]
+
+    def _note(self, place: _Place, what: str) -> None:
+        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).lstrip(".")
+        self.changes.append(f"{path or 'arguments'}: {what}")
+
+
+def _parsed(text: str, types: frozenset[str]) -> Any:
+    """Return the value of one of these types that a text contains; `_ABSENT` if there is none."""
+    value = _json(text)
+    if isinstance(value, str):
+        text, value = value, _json(value)
+    if value is _ABSENT and "boolean" in types:
+        value = {"true": True, "false": False}.get(text.strip().lower(), _ABSENT)
+    if value is _ABSENT or not type_names(value) & types:
+        return _ABSENT
+    return int(value) if isinstance(value, float) and "number" not in types else value
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_int=_integer, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return _ABSENT
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)
+
+
+def _integer(text: str) -> int:
+    return int(text) if len(text) <= _MAX_NUMBER else _refuse(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
+
+
+def _is_one_item(value: Any) -> bool:
+    if isinstance(value, str):
+        return _ONE_WORD.fullmatch(value) is not None or is_object(object_in(value))
+    return value is not None
+
+
+def _type_word(value: Any) -> str:
+    return min(type_names(value))
