@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import traceback
@@ -14,6 +15,7 @@ import click
 
 from utcp_bridge import __version__
 from utcp_bridge.cli import exits
+from utcp_bridge.cli.logs import log_line, logs_json
 from utcp_bridge.cli.options import Session
 from utcp_bridge.cli.output import complain, print_json
 from utcp_bridge.cli.program import CONTEXT, DEFAULT, REGISTRY, NamedGroup, started_as, under_name
@@ -144,7 +146,10 @@ def _fail(error: BaseException, session: Session) -> int:
         error.show()
         return exits.USAGE
     if session.debug:
-        traceback.print_exception(error)
+        if logs_json():
+            log_line(logging.ERROR, f"Traceback of {type(error).__name__}.", error)
+        else:
+            traceback.print_exception(error)
     if isinstance(error, UtcpError):
         detail = error.detail if isinstance(error, Rejected) else None
         _report(session, error.code, error.message, error.remedy, detail)

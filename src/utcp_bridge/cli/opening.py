@@ -10,7 +10,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from utcp_bridge.cli.logs import audit_sink, configure_logging
+from utcp_bridge.cli.logs import audit_sink, configure_logging, only_json_on_stderr
 from utcp_bridge.cli.options import Options
 from utcp_bridge.cli.output import complain, note, width
 
@@ -46,6 +46,10 @@ async def opened(options: Options, *, only: str | None = None, quiet: bool = Tru
     :raises ConfigError: there is no configuration, or it cannot be read.
     """
     async with AsyncExitStack() as stack:
+        if options.settings.get("log_format") == "json":  # also for what goes wrong before the settings are known
+            from utcp_bridge.auth.redaction import Redactor
+
+            configure_logging("info", "json", Redactor())
         loaded = await load(options, stack)
         if only is not None:
             loaded = replace(loaded, config=_for_tool(loaded.config, only))
@@ -63,6 +67,7 @@ async def open_loaded(
     redactor = Redactor()
     level = "error" if quiet and "log_level" not in settings.model_fields_set else settings.log_level
     configure_logging(level, settings.log_format, redactor)
+    stack.enter_context(only_json_on_stderr())
     for fault in loaded.faults:
         complain(str(fault))
     sink = stack.enter_context(audit_sink(settings.audit_log, loaded.root))

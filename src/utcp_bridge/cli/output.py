@@ -1,10 +1,12 @@
 """What the command prints: results on stdout, everything else on stderr; colour on terminals only.
 
-Control characters and invisible characters are removed from text of other programs.
+Control characters and invisible characters are removed from text of other programs. Where the log is JSON, lines on stderr
+are log lines.
 """
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import textwrap
@@ -14,6 +16,7 @@ from typing import Any, Final
 
 import click
 
+from utcp_bridge.cli.logs import log_line, logs_json
 from utcp_bridge.cli.program import started_as
 
 __all__ = ["complain", "heading", "note", "print_json", "print_line", "print_table", "table_lines", "width"]
@@ -25,12 +28,18 @@ _ZERO_WIDTH: Final = frozenset({"Mn", "Me", "Cf"})
 
 def complain(text: str) -> None:
     """Print one line on stderr about something that went wrong."""
-    click.echo(f"{click.style(f'{started_as()}:', fg='red', bold=True)} {_one_line(text)}", err=True)
+    if logs_json():
+        log_line(logging.ERROR, _one_line(text))
+    else:
+        click.echo(f"{click.style(f'{started_as()}:', fg='red', bold=True)} {_one_line(text)}", err=True)
 
 
 def note(text: str) -> None:
     """Print one line on stderr about something that is not a fault."""
-    click.echo(text, err=True)
+    if logs_json():
+        log_line(logging.INFO, text)
+    else:
+        click.echo(text, err=True)
 
 
 def heading(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from utcp_bridge.errors import ConnectionLost, DeadlineExceeded, MalformedReply, ReplyTooLarge, UtcpError
+from utcp_bridge.foreign import StreamDecoder, json_line
 from utcp_bridge.net.aiohttp_engine import too_large, translate
 from utcp_bridge.placement.request import RequestParts
 
@@ -70,9 +71,12 @@ class EngineTransport(httpx2.AsyncBaseTransport):
             response = await self._send(await parts_of(request))
         except UtcpError as error:
             raise _foreign(error)(str(error), request=request) from error
-        endless = response.content_type == "text/event-stream"
+        kind = response.content_type
+        endless = kind == "text/event-stream"
         headers = [pair for pair in response.raw_headers if pair[0].lower() not in _REPLY_OWN]
-        body = _ReplyStream(response, request, None if endless else self._max_bytes)
+        body: httpx2.AsyncByteStream = _ReplyStream(response, request, None if endless else self._max_bytes)
+        if endless or kind == "application/json" or kind.endswith("+json"):
+            body = _ReadableJson(body, by_line=endless, charset=None if endless else response.charset)
         return httpx2.Response(response.status, headers=headers, stream=body, request=request)
 
 
@@ -105,6 +109,30 @@ class _ReplyStream(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._response.close()
+
+
+class _ReadableJson(httpx2.AsyncByteStream):
+    """JSON, or events with JSON, as a strict parser reads it: see `utcp_bridge.foreign.json_line`."""
+
+    def __init__(self, body: httpx2.AsyncByteStream, *, by_line: bool, charset: str | None) -> None:
+        self._body = body
+        self._by_line = by_line
+        self._charset = charset
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if not self._by_line:
+            yield json_line(b"".join([chunk async for chunk in self._body]), self._charset)
+            return
+        decoder, rest = StreamDecoder(), ""
+        async for chunk in self._body:
+            rest += decoder.feed(chunk)
+            if (end := max(rest.rfind("\n"), rest.rfind("\r")) + 1) > 0:
+                whole, rest = rest[:end], rest[end:]
+                yield json_line(whole)
+        yield json_line(rest + decoder.feed(b"", final=True))
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
 
 
 def _foreign(error: UtcpError) -> type[httpx2.RequestError]:

@@ -42,6 +42,8 @@ _GRACE_SECONDS: Final = 2.0
 _FLUSH_SECONDS: Final = 0.5
 _MAX_STDERR_LINE: Final = 8_192
 _KEPT_LINES: Final = 20
+_BURST_LINES: Final = 6
+_SECONDS_PER_LINE: Final = 5.0
 _MAX_WORDS: Final = 300
 _MIN_SECRET: Final = 6
 _TELLING: Final = re.compile(r"error|exception|cannot|can't|not found|denied|refused|missing|invalid|fail", re.IGNORECASE)
@@ -60,6 +62,7 @@ class ChildProcess:
     _said: deque[str] = field(default_factory=lambda: deque[str](maxlen=_KEPT_LINES))
     _code: int | None = None
     _has_warned: bool = False
+    _burst: _Burst = field(default_factory=lambda: _Burst())
 
     @asynccontextmanager
     async def streams(self) -> AsyncGenerator[tuple[Any, Any]]:
@@ -138,7 +141,29 @@ class ChildProcess:
                 for text in visible(decode(line[:_MAX_STDERR_LINE]), terminal=True).splitlines():
                     if text.strip():
                         self._said.append(text.strip())
-                        _logger.info("%s wrote to stderr: %s", self.where, text.rstrip())
+                        self._burst.log(self.where, text.rstrip())
+
+
+class _Burst:
+    """Logs a few lines at once at the level `info`, and then one from time to time; all others at `debug`."""
+
+    def __init__(self) -> None:
+        self._left = float(_BURST_LINES)
+        self._at = anyio.current_time()
+        self._has_noted = False
+
+    def log(self, where: str, line: str) -> None:
+        now = anyio.current_time()
+        self._left = min(_BURST_LINES, self._left + (now - self._at) / _SECONDS_PER_LINE)
+        self._at = now
+        if self._left >= 1:
+            self._left -= 1
+            _logger.info("%s wrote to stderr: %s", where, line)
+            return
+        if not self._has_noted:
+            self._has_noted = True
+            _logger.info("%s writes much to stderr. The level debug shows all lines.", where)
+        _logger.debug("%s wrote to stderr: %s", where, line)
 
 
 def read_line(line: bytes, limit: int) -> Any:
