@@ -372,8 +372,7 @@ def _last_states(text: str, *, terminal: bool) -> str:
     if not terminal and "\n" not in text:
         return text.replace("\r", "\n")
     *lines, last = text.split("\n")
-    end = "" if terminal else "\r"
-    states = [_last_state(line) + (end if line.endswith("\r") else "") for line in lines]
+    states = [_last_state(line) + ("\r" if line.endswith("\r") else "") for line in lines]
     return "\n".join([*states, _last_state(last)])
 
 

@@ -93,10 +93,24 @@ def test_json_values_need_no_separator() -> None:
     assert run(JsonSplitter(LIMIT, "here"), [b'{"a":1}{"b"', b':2} [3]"x"']) == [{"a": 1}, {"b": 2}, [3], "x"]
 
 
-@pytest.mark.parametrize("data", [b"nonsense\n", b'{"a":\n', b'{"a":1} x\n', b"{\n}}\n", b"[NaN]\n", b'"\xff"\n'])
+@pytest.mark.parametrize("data", [b"nonsense\n", b'{"a":\n', b'{"a":1} x\n', b"{\n}}\n", b"[NaN]\n"])
 def test_invalid_json_in_a_stream_is_malformed(data: bytes) -> None:
     with pytest.raises(MalformedReply, match="here"):
         run(JsonSplitter(LIMIT, "here"), [data])
+
+
+@given(st.lists(st.integers(0, 200), max_size=5), st.sampled_from(["utf-8-sig", "utf-16", "utf-32", "latin-1"]))
+def test_json_values_are_read_in_any_declared_or_marked_encoding(places: list[int], encoding: str) -> None:
+    data = '{"a": "é"}\n["ü"]\n'.encode(encoding)
+    charset = "iso-8859-1" if encoding == "latin-1" else None
+    assert run(JsonSplitter(LIMIT, "here", charset), cut(data, places)) == [{"a": "é"}, ["ü"]]
+
+
+@pytest.mark.parametrize("data", [b'"a\xffb"\n', b'"a\\ud83db"\n', b'"a\xffb" "a\\udc00b"'])
+def test_what_does_not_decode_in_a_stream_is_replaced(data: bytes) -> None:
+    assert set(run(JsonSplitter(LIMIT, "here"), [data])) == {"a\ufffdb"}
+    assert run(EventSplitter(LIMIT, "here"), [b"data: " + data.split()[0] + b"\n\n"]) == ["a\ufffdb"]
+    assert run(TextSplitter(), [b"a\xff", b"b"]) == ["a\ufffd", "b"]
 
 
 @pytest.mark.parametrize("parts", [[b'"' + b"x" * 2000], [b"{\n" + b'"a": 1,\n' * 200, b"x"]])

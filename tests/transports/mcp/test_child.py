@@ -1,0 +1,109 @@
+"""MCP servers as child processes that write what they should not."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import mcp_types as types
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utcp_bridge.transports.mcp.child import TOO_LONG, UNREADABLE, ChildProcess, read_line
+
+pytestmark = pytest.mark.anyio
+
+REPLY = b'{"jsonrpc": "2.0", "id": 1, "result": {"t": "%s"}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [(b"caf\xff", "caf\ufffd"), (b"\\ud83d", "\ufffd"), (b"a\xe2\x80\xa8b", "a\u2028b")]
+)
+def test_text_of_a_message_is_always_valid(text: bytes, expected: str) -> None:
+    message = read_line(REPLY % text, 1000)
+    assert isinstance(message, types.JSONRPCResponse)
+    assert message.result == {"t": expected}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b'{"jsonrpc": "2.0", "id": 1, "result": 5}', (1, UNREADABLE)),
+        (b'{"id": "a", "result": {}}', ("a", UNREADABLE)),
+        (b'{"jsonrpc": "2.0", "id": 1, "result": {"content": [', (1, UNREADABLE)),
+        (REPLY % (b"x" * 2000), (1, TOO_LONG)),
+    ],
+)
+def test_a_response_that_cannot_be_read_is_an_error_of_its_call(line: bytes, expected: tuple[Any, str]) -> None:
+    message = read_line(line, 1000)
+    assert isinstance(message, types.JSONRPCError)
+    assert (message.id, message.error.message) == expected
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"Server started", b"[1]", b"42", b'{"level": "info"}', b'{"id": 1, "method": 5}', b"{", b"\xff\xfe"]
+)
+def test_any_other_line_is_not_a_message(line: bytes) -> None:
+    assert read_line(line, 1000) is None
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_message_or_not(line: bytes) -> None:
+    read_line(line, 50)
+
+
+def child(folder: Path, code: str, **environment: str) -> ChildProcess:
+    return ChildProcess("MCP server 's'", [sys.executable, "-c", code], environment, folder, 10_000)
+
+
+async def heard(process: ChildProcess) -> list[Any]:
+    """Return all messages of a server that ends by itself."""
+    with anyio.fail_after(20):
+        async with process.streams() as (received, _):
+            return [item.message async for item in received]
+
+
+async def test_lines_that_are_no_messages_cost_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    code = "print('banner\\n\\n' * 3); print('{\"jsonrpc\": \"2.0\", \"id\": 1, \"result\": {}}')"
+    with caplog.at_level(logging.INFO, "utcp_bridge"):
+        messages = await heard(child(tmp_path, code))
+    assert [message.id for message in messages] == [1]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "MCP server 's'" in caplog.text
+
+
+async def test_stderr_is_logged_clean_under_the_name_of_the_server(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = r"import sys; sys.stderr.buffer.write(b'\x1b[31mred\xff\n10%\r100%\n' + b'more\n' * 50)"
+    with caplog.at_level(logging.DEBUG, "utcp_bridge"):
+        await heard(child(tmp_path, code))
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert lines[0] == ("INFO", "MCP server 's' wrote to stderr: red\ufffd")
+    assert lines[1] == ("INFO", "MCP server 's' wrote to stderr: 100%")
+    assert sum(level == "INFO" for level, _ in lines) < 12
+    assert sum(level == "DEBUG" for level, _ in lines) > 30
+
+
+async def test_the_last_words_name_the_exit_code_and_the_error_without_values_of_env(tmp_path: Path) -> None:
+    code = "import sys; print('started', file=sys.stderr); raise SystemExit('error: no key s3cret-value here.')"
+    process = child(tmp_path, code, KEY="s3cret-value")
+    assert process.last_words() == ""
+    await heard(process)
+    assert process.last_words() == "It ended with exit code 1; its stderr says: error: no key *** here."
+
+
+async def test_a_server_that_ignores_its_end_is_stopped(tmp_path: Path) -> None:
+    code = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    code += "print('{\"jsonrpc\": \"2.0\", \"method\": \"%d\"}' % os.getpid(), flush=True)\nwhile True: time.sleep(9)"
+    process = child(tmp_path, code)
+    with anyio.fail_after(30):
+        async with process.streams() as (received, _):
+            number = int((await received.receive()).message.method)
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
