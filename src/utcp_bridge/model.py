@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fnmatch import translate
@@ -29,6 +30,7 @@ __all__ = [
     "Faults",
     "Json",
     "JsonObject",
+    "LogMessage",
     "Result",
     "Source",
     "TlsOptions",
@@ -37,6 +39,7 @@ __all__ = [
     "discard",
     "is_list",
     "is_object",
+    "log_receiver",
     "matches_glob",
 ]
 
@@ -75,6 +78,19 @@ def matches_glob(glob: str, text: str) -> bool:
 @lru_cache(maxsize=4096)
 def _compiled_glob(glob: str) -> Callable[[str], re.Match[str] | None]:
     return re.compile(translate(glob.casefold())).match
+
+
+@dataclass(frozen=True, slots=True)
+class LogMessage:
+    """A line of an upstream's log that belongs to a call. `level` is one of MCP's; `data` is JSON-shaped."""
+
+    level: str
+    data: Any
+    logger: str | None = None
+
+
+log_receiver: ContextVar[Callable[[LogMessage], Awaitable[None]] | None] = ContextVar("log_receiver", default=None)
+"""Receives the log messages of the calls in this context. A transport awaits it; without one, messages are dropped."""
 
 
 async def discard(_partial: Any) -> None:

@@ -3,6 +3,8 @@
 import json
 import logging
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -89,3 +91,68 @@ def test_the_audit_log_goes_to_stderr_for_a_dash_and_nowhere_by_default(tmp_path
 def test_an_audit_file_that_cannot_be_opened_is_a_configuration_error(tmp_path):
     with pytest.raises(ConfigError, match="cannot be opened: No such file"), audit_sink("no/such/folder", tmp_path):
         pass
+
+
+def test_log_lines_have_visible_characters_only(capsys, redactor):
+    for style in ("text", "json"):
+        configure_logging("info", style, redactor)
+        OURS.info("\x1b[31mred\u202e \ud83d s3cret-\u200bvalue 10%\r100%")
+        line = capsys.readouterr().err
+        assert "\\u001b" not in line
+        assert ascii(line) == ascii(line.replace("\x1b", "").replace("\u202e", "").replace("\r", ""))
+        assert "s3cret" not in line
+
+
+def test_tracebacks_of_the_protocol_library_are_for_debugging(capsys, redactor):
+    for level, count in (("info", 0), ("debug", 1)):
+        configure_logging(level, "text", redactor)
+        try:
+            int("x")
+        except ValueError:
+            logging.getLogger("mcp.client").exception("it failed")
+        assert capsys.readouterr().err.count("Traceback") == count
+
+
+PROGRAM = """
+import asyncio, logging, os, subprocess, sys, threading, warnings
+from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.cli.logs import audit_sink, configure_logging, only_json_on_stderr
+from utcp_bridge.cli.output import complain, note
+from pathlib import Path
+
+configure_logging("info", "json", Redactor())
+complain("before")
+with only_json_on_stderr(), audit_sink("-", Path()) as sink:
+    logging.getLogger("utcp_bridge.x").info("ours")
+    print("stray", file=sys.stderr, flush=True)
+    os.write(2, b"raw \\xff\\x1b[31mred\\n\\n")
+    subprocess.run(["sh", "-c", "echo child >&2"])
+    sink(b'{"call": 1}\\n')
+    warnings.warn("careful", stacklevel=1)
+    thread = threading.Thread(target=lambda: 1 / 0)
+    thread.start()
+    thread.join()
+
+    async def forgotten():
+        loop = asyncio.get_running_loop()
+        loop.call_soon(lambda: [][0])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    asyncio.run(forgotten())
+    complain("bad")
+    note("good")
+    print("last without a newline", end="", file=sys.stderr)
+"""
+
+
+def test_every_line_of_stderr_is_json_whoever_writes_it():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, timeout=60, check=True)  # noqa: S603
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {"call": 1} in lines
+    said = "\n".join(line.get("message", "") for line in lines)
+    for words in ("before", "ours", "stray", "raw \ufffdred", "child", "careful", "ZeroDivisionError", "bad", "good"):
+        assert words in said
+    assert "last without a newline" in said
+    assert any("IndexError" in line.get("traceback", "") for line in lines)
+    assert done.stdout == b""

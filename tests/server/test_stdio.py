@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import threading
 from contextlib import contextmanager, suppress
 
 import anyio
@@ -286,3 +287,48 @@ async def test_the_end_of_input_waits_for_replies_a_limited_time():
 async def ends(reader):
     with pytest.raises(anyio.EndOfStream):
         await reader.receive()
+
+
+async def test_each_request_that_cannot_be_read_is_answered_and_the_next_one_is_served(monkeypatch):
+    monkeypatch.setattr(stdio, "MAX_LINE_BYTES", 1000)
+    lines = [
+        b"{bad",
+        b'{"jsonrpc":"2.0","id":1}',
+        b'[{"jsonrpc":"2.0","id":2,"method":"ping"}]',
+        b'{"jsonrpc":"2.0","id":3,"method":"' + b"x" * 300_000,
+        b'{"jsonrpc":"2.0","id":4,"method":"ping","params":{"_meta":{"a":"\\ud83d\xff"}}}',
+        b'\xef\xbb\xbf{"jsonrpc":"2.0","id":"s\\ud83d","method":"ping"}',
+    ]
+    with replaced_standard_streams() as (to_server, from_server):
+        put(to_server, id=0, method="initialize", params=INITIALIZE)
+        sender = threading.Thread(target=send_and_close, args=(to_server, lines))
+        sender.start()
+        with anyio.fail_after(60):
+            await serve_stdio(BridgeServer(StandIn()))
+        sender.join()
+        os.dup2(2, 1)
+        with from_server:
+            replies = [json.loads(line) for line in from_server]
+    codes = {reply["id"]: reply.get("error", {}).get("code") for reply in replies if "id" in reply}
+    nobody = [reply["error"]["code"] for reply in replies if "id" in reply and reply["id"] is None]
+    assert nobody == [types.PARSE_ERROR] * 2
+    invalid = types.INVALID_REQUEST
+    assert codes == {0: None, None: types.PARSE_ERROR, 1: invalid, 2: invalid, 4: None, "s\ufffd": None}
+
+
+def send_and_close(stream, lines):
+    stream.buffer.write(b"\n".join([*lines, b""]))
+    stream.close()
+
+
+async def test_no_character_of_a_message_ends_its_line():
+    sent = []
+
+    async def send_line(line):
+        sent.append(line)
+
+    message = types.JSONRPCResponse(jsonrpc="2.0", id=1, result={"text": "a\u2028b\u2029c\x85d"})
+    await MessageWriter(send_line, InFlight()).send(SessionMessage(message))
+    [line] = sent
+    assert len(line.decode().splitlines()) == 1
+    assert json.loads(line)["result"] == {"text": "a\u2028b\u2029c\x85d"}

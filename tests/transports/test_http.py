@@ -13,11 +13,12 @@ from tests.upstreams.http_service import API_KEY, PNG, WAV, HttpService
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, PolicyError, Rejected, ReplyTooLarge
-from utcp_bridge.model import Binary, JsonObject, Result, Source, discard
+from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, Source, discard
+from utcp_bridge.net.reply import Reply
 from utcp_bridge.testing.contract import CANARY, Bench, Case, Peer
 from utcp_bridge.testing.services import make_call
 from utcp_bridge.transport import Target
-from utcp_bridge.transports.http import TRANSPORT, HttpTemplate, HttpTransport
+from utcp_bridge.transports.http import TRANSPORT, HttpTemplate, HttpTransport, located
 
 pytestmark = pytest.mark.anyio
 
@@ -218,3 +219,26 @@ async def test_hints_follow_from_the_method(method: str, hints: dict[str, bool])
     template = HttpTemplate(call_template_type="http", url="https://api.example.com/", http_method=method)
     assert TRANSPORT.annotations(template) == hints
     assert TRANSPORT.endpoint(template) == "https://api.example.com/"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "content"),
+    [
+        ("text/plain", b"note", {"text": "note"}),
+        ("application/pdf", b"%PDF", {"blob": "JVBERg=="}),
+    ],
+)
+async def test_a_content_location_makes_text_and_bytes_an_embedded_resource(
+    kind: str, body: bytes, content: dict[str, str]
+) -> None:
+    resource = {"uri": "https://shop.example/notes/1", "mimeType": kind, **content}
+    reply = Reply(200, {"Content-Type": kind, "Content-Location": "../notes/1"}, body, "https://shop.example/a/b?key=x")
+    assert located(reply.value(), reply) == ContentBlocks([{"type": "resource", "resource": resource}])
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [("application/json", b'{"a":1}'), ("image/png", b"\x89PNG"), ("audio/wav", b"RIFF")]
+)
+async def test_json_images_and_audio_stay_what_they_are_with_a_content_location(kind: str, body: bytes) -> None:
+    reply = Reply(200, {"Content-Type": kind, "Content-Location": "urn:x"}, body, "https://shop.example/")
+    assert located(reply.value(), reply) == reply.value()

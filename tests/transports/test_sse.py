@@ -9,7 +9,7 @@ import pytest
 from tests.upstreams.stream_service import StreamService
 
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected
-from utcp_bridge.model import JsonObject, Result, Source, discard
+from utcp_bridge.model import JsonObject, LogMessage, Result, Source, discard, log_receiver
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.testing.contract import CANARY, Bench, Case, Peer
 from utcp_bridge.testing.services import LOOPBACK, make_call, make_target, open_services
@@ -160,3 +160,21 @@ def test_hints_follow_from_the_method() -> None:
     assert SseTransport.annotations(read)["readOnlyHint"] is True
     assert "readOnlyHint" not in SseTransport.annotations(write)
     assert SseTransport.endpoint(read) == "https://api.example.com/events"
+
+
+async def test_an_event_named_log_is_a_log_message_and_not_a_result(bench: Bench) -> None:
+    heard: list[LogMessage] = []
+
+    async def keep(message: LogMessage) -> None:
+        heard.append(message)
+
+    raw = 'data: 1\n\nevent: log\ndata: {"level": "WARN", "logger": "shop", "message": "slow"}\n\nevent: log\ndata: text\n\n'
+    token = log_receiver.set(keep)
+    try:
+        assert (await _call(_peer(bench).case("/sse/raw", {"raw": raw}))).value == [1]
+    finally:
+        log_receiver.reset(token)
+    assert heard == [LogMessage("warning", "slow", "shop"), LogMessage("info", "text")]
+    assert (await _call(_peer(bench).case("/sse/raw", {"raw": raw}))).value == [1]
+    logs = await _call(_peer(bench).case("/sse/raw", {"raw": raw}, event_type="log"))
+    assert logs.value == [{"level": "WARN", "logger": "shop", "message": "slow"}, "text"]

@@ -37,11 +37,13 @@ _ON_STDERR: Final = "-"
 class _TextFormatter(logging.Formatter):
     """`12:30:01 WARNING utcp_bridge.client.client: …`"""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, *, debug: bool = False) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
         self._redactor = redactor
+        self._debug = debug
 
     def format(self, record: logging.LogRecord) -> str:
+        record = record if self._debug else _without_foreign_traceback(record)
         # Redact the whole text, including the traceback of a debug line.
         return self._redactor(visible(super().format(record), terminal=True))
 
@@ -49,13 +51,15 @@ class _TextFormatter(logging.Formatter):
 class _JsonFormatter(logging.Formatter):
     """One JSON object per line: time (RFC 3339, UTC), level, logger, message, and the traceback if there is one."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, *, debug: bool = False) -> None:
         super().__init__()
         self._redactor = redactor
+        self._debug = debug
 
     def format(self, record: logging.LogRecord) -> str:
         import orjson
 
+        record = record if self._debug else _without_foreign_traceback(record)
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -107,9 +111,8 @@ def configure_logging(level: str, style: str, redactor: Redactor) -> None:
     bodies.
     """
     handler = _Handler(sys.stderr)
-    handler.setFormatter(_JsonFormatter(redactor) if style == "json" else _TextFormatter(redactor))
-    if level != "debug":
-        handler.addFilter(_without_foreign_tracebacks)
+    formatter = _JsonFormatter if style == "json" else _TextFormatter
+    handler.setFormatter(formatter(redactor, debug=level == "debug"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -117,8 +120,8 @@ def configure_logging(level: str, style: str, redactor: Redactor) -> None:
     logging.captureWarnings(style == "json")
 
 
-def _without_foreign_tracebacks(record: logging.LogRecord) -> logging.LogRecord:
-    """Leave out tracebacks of the MCP SDK, which logs one for each message of a server that it cannot read."""
+def _without_foreign_traceback(record: logging.LogRecord) -> logging.LogRecord:
+    """Leave out the traceback of the MCP SDK, which logs one for each message of a server that it cannot read."""
     if record.exc_info is None or not record.name.startswith("mcp."):
         return record
     plain = copy.copy(record)

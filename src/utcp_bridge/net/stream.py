@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from utcp_bridge.model import Binary, Emit, Result
+from utcp_bridge.model import Binary, Emit, LogMessage, Result, log_receiver
 from utcp_bridge.net.stream_decoders import Splitter
 from utcp_bridge.settings import BridgeSettings
 
@@ -63,6 +63,10 @@ class Collector:
 
     async def _take(self, found: list[Any], size: int) -> None:
         for value in found:
+            if isinstance(value, LogMessage):
+                if (receive := log_receiver.get()) is not None:
+                    await receive(value)
+                continue
             if len(self.values) >= self.settings.max_stream_events:
                 self.truncated = f"the stream was cut at {self.settings.max_stream_events} results"
                 return

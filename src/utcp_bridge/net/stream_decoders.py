@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from utcp_bridge.errors import MalformedReply, ReplyTooLarge
-from utcp_bridge.foreign import StreamDecoder, decode
-from utcp_bridge.model import Binary
+from utcp_bridge.foreign import StreamDecoder, decode, visible, visible_json
+from utcp_bridge.model import Binary, LogMessage, is_object
 from utcp_bridge.net.multipart import parameter
 from utcp_bridge.net.reply import json_or_text, parse_json
 
@@ -23,6 +23,9 @@ _JSON_TYPES = frozenset({
     "application/x-ndjson",
 })  # fmt: skip
 _MAX_RETRY_SECONDS = 3600.0
+_LOG = "log"
+_LEVELS = {"trace": "debug", "warn": "warning", "err": "error", "fatal": "critical", "panic": "emergency"}
+"""Names of levels that MCP calls differently."""
 _MARKS = frozenset({0x00, 0xEF, 0xFE, 0xFF})
 """First bytes of byte order marks."""
 
@@ -53,7 +56,7 @@ def splitter_for(content_type: str, *, chunk_size: int, limit: int, where: str) 
     if media_type in _JSON_TYPES or media_type.endswith("+json"):
         return JsonSplitter(limit, where, charset)
     if media_type == "text/event-stream":
-        return EventSplitter(limit, where)
+        return EventSplitter(limit, where, logs=True)
     return TextSplitter(charset) if media_type.startswith("text/") else ChunkSplitter(chunk_size)
 
 
@@ -61,7 +64,7 @@ def splitter_for(content_type: str, *, chunk_size: int, limit: int, where: str) 
 class EventSplitter:
     """Server-sent events (WHATWG HTML, section 9.2.6): the data of each event, parsed if it is JSON.
 
-    `event_type` selects events with this name; an event without a name is a `message`. `last_event_id` and `retry`
+    With `logs`, an event named `log` becomes a `LogMessage`. `event_type` selects events with this name; an event without a name is a `message`. `last_event_id` and `retry`
     (seconds, as the server last named them) are for reconnecting. An event that the end of the stream cuts off is
     dropped, as the standard says.
     """
@@ -69,6 +72,7 @@ class EventSplitter:
     limit: int
     where: str
     event_type: str | None = None
+    logs: bool = False
     last_event_id: str = ""
     retry: float | None = None
     _decoder: StreamDecoder = field(default_factory=StreamDecoder)
@@ -121,7 +125,11 @@ class EventSplitter:
             self.last_event_id = self._id
         data, name = self._data, self._name or "message"
         self._name, self._id, self._data, self._size = "", None, [], 0
-        if not data or (self.event_type is not None and name != self.event_type):
+        if not data:
+            return []
+        if name == _LOG and self.logs and self.event_type != _LOG:
+            return [_log_message(_parsed("\n".join(data)))]
+        if self.event_type is not None and name != self.event_type:
             return []
         return [_parsed("\n".join(data))]
 
@@ -247,6 +255,19 @@ class TextSplitter:
     def finish(self) -> list[Any]:
         text = self._decoder.feed(b"", final=True)
         return [text] if text else []
+
+
+def _log_message(value: Any) -> LogMessage:
+    """Return the message of a log event: text, or an object such as `{"level", "logger", "data"}`."""
+    if not is_object(value):
+        return LogMessage("info", visible_json(value))
+    level = str(value.get("level", value.get("severity", "info"))).lower()
+    level = _LEVELS.get(level, level)
+    data = next((value[key] for key in ("data", "message", "msg") if key in value), value)
+    if set(value) - {"level", "severity", "logger", "data", "message", "msg", "event", "type"}:
+        data = value
+    logger = value.get("logger")
+    return LogMessage(level, visible_json(data), visible(logger) if isinstance(logger, str) else None)
 
 
 def _parsed(text: str) -> Any:

@@ -36,6 +36,7 @@ from utcp_bridge.errors import StaleCursor, UnknownTool
 from utcp_bridge.model import Emit, JsonObject, discard, is_object
 from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.query import describe_catalogue
+from utcp_bridge.server.logging_relay import LogRelay
 from utcp_bridge.server.meta_tools import MetaTools, call_entry, catalogue_with_meta_tools
 from utcp_bridge.server.readiness import Readiness
 
@@ -108,6 +109,8 @@ class BridgeServer(Server[None]):
             on_subscriptions_listen=self.changes.listen,
         )
         self.add_notification_handler("notifications/initialized", types.NotificationParams, self.changes.remember)
+        self.logs = LogRelay()
+        self.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self.logs.set_level)
         if not _tracing_is_configured():
             self.middleware.clear()
         self.middleware.append(self._shortcut)
@@ -180,7 +183,8 @@ class BridgeServer(Server[None]):
 
     async def _call_tool(self, ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams) -> Any:
         try:
-            return await self._dispatch(params.name, params.arguments or {}, _emitter(ctx), _client_name(ctx))
+            with self.logs.relaying(ctx):
+                return await self._dispatch(params.name, params.arguments or {}, _emitter(ctx), _client_name(ctx))
         except UnknownTool as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
         except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client

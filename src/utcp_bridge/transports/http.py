@@ -22,7 +22,7 @@ from utcp_bridge.net.reply import Reply
 from utcp_bridge.placement.http_template import HttpFamilyTemplate, verb_annotations
 from utcp_bridge.transport import Target, Transport
 
-__all__ = ["TRANSPORT", "HttpTemplate", "HttpTransport"]
+__all__ = ["TRANSPORT", "HttpTemplate", "HttpTransport", "located"]
 
 _INFORMATIVE_HEADERS = (
     "Content-Type",
@@ -85,7 +85,7 @@ class HttpTransport(Transport[HttpTemplate]):
         value = reply.value()
         if value is None and template.http_method in {"HEAD", "OPTIONS"}:
             value = _informative_headers(reply)
-        return Result(_located(value, reply), meta=_meta(reply))
+        return Result(located(value, reply), meta=_meta(reply))
 
     async def explain(self, target: Target[HttpTemplate], call: Call) -> NativeRequest:
         """Return the request."""
@@ -103,7 +103,7 @@ def _meta(reply: Reply) -> dict[str, Any]:
     return meta
 
 
-def _located(value: Any, reply: Reply) -> Any:
+def located(value: Any, reply: Reply) -> Any:
     """Return text and bytes as an embedded resource if the reply names their URI in `Content-Location`.
 
     JSON stays a value, so that its structure is kept, and images and audio stay what they are.

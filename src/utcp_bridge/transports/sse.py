@@ -4,9 +4,10 @@
          "reconnect": true, "retry_timeout": 3000}
     v0  the same with "provider_type": "sse"
 
-The request is a GET, or a POST if the call has a body. If the connection breaks and the call has no body, the transport
-reconnects with `Last-Event-ID` after the server's `retry` or `retry_timeout` milliseconds. An orderly end ends the
-call. Limits: `max_stream_events`, `max_reply_bytes`, `idle_timeout` without an event, `stream_timeout`.
+An event named `log` is a log message of the call, unless `event_type` is `log`. The request is a GET, or a POST if the
+call has a body. If the connection breaks and the call has no body, the transport reconnects with `Last-Event-ID` after
+the server's `retry` or `retry_timeout` milliseconds. An orderly end ends the call. Limits: `max_stream_events`,
+`max_reply_bytes`, `idle_timeout` without an event, `stream_timeout`.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class SseTransport(Transport[SseTemplate]):
         """Read events until the stream ends, a limit is reached or the caller cancels."""
         template, settings = target.template, self.services.settings
         parts = _as_stream_request(template.build_request(call.arguments))
-        events = EventSplitter(settings.max_reply_bytes, bare_url(parts.url), event_type=template.event_type)
+        where = bare_url(parts.url)
+        events = EventSplitter(settings.max_reply_bytes, where, event_type=template.event_type, logs=True)
         collector = Collector(settings, emit)
         session = self.services.http.session(target.source)
         tries = _MAX_RECONNECTIONS if template.reconnect and parts.body is None else 0

@@ -2,6 +2,8 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from google.protobuf import descriptor_pb2, json_format, struct_pb2, timestamp_pb2, wrappers_pb2
 from tests.upstreams.grpc_service import ITEM, file_descriptor
 
@@ -157,3 +159,11 @@ def test_oneof_alternatives_are_described_in_words() -> None:
 def test_the_number_of_definitions_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_tools, "_MAX_DEFINITIONS", 0)
     assert message_schema(ITEM.DESCRIPTOR)["properties"]["children"] == {"type": "array", "items": {"type": "object"}}
+
+
+@given(st.binary(max_size=10), st.binary(max_size=10))
+def test_text_of_a_message_that_is_not_utf_8_is_replaced(name: bytes, key: bytes) -> None:
+    made = type(struct_pb2.Struct())
+    entry = b"\x0a%c%b\x12%c\x1a%c%b" % (len(key), key, len(name) + 2, len(name), name)
+    read = parse_message(made, b"\x0a%c%b" % (len(entry), entry))
+    assert dict(read) == {key.decode("utf-8", "replace"): name.decode("utf-8", "replace")}
