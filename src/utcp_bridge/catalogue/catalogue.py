@@ -2,7 +2,7 @@
 
 The cost depends on the number of tools only after a change. The catalogue assigns names once per generation, makes an
 entry when it is first listed or called and keeps it as long as its tool lives, and keeps pages too. Making a page of
-many new tools takes long, so `View.steps` makes it in steps between which a server can do other work.
+many new tools takes long, so `View.steps_at` makes it in steps between which a server can do other work.
 """
 
 from __future__ import annotations
@@ -164,14 +164,14 @@ class View:
     ) -> None:
         self._entries = entries
         self._meta_tools = [] if exposure == "pinned" else list(meta_tools)
-        self._exposure = exposure
+        self.exposure: Exposure = exposure
         self._settings = settings
         self._pages: dict[tuple[int, bool], ToolPage] = {}
 
     @cached_property
     def listed(self) -> Sequence[Entry]:
         """The listed tools, without the meta-tools."""
-        if self._exposure == "all" or (self._exposure == "auto" and self._is_small()):
+        if self.exposure == "all" or (self.exposure == "auto" and self._is_small()):
             return self._entries
         return [entry for entry in self._entries if self._is_pinned(entry)]
 
@@ -190,16 +190,14 @@ class View:
 
         :raises StaleCursor: the cursor is malformed, or the list has changed since.
         """
-        start = 0 if cursor is None else self._position(cursor)
-        return self.page_at(start, composed=composed)
+        return self.page_at(self.position(cursor), composed=composed)
 
-    def steps(self, cursor: str | None = None, *, composed: bool = False) -> Iterator[None]:
-        """Make one page in steps of one tool each. `page` then returns it at once.
+    def position(self, cursor: str | None) -> int:
+        """Return the place in the list at which the page of a cursor starts.
 
         :raises StaleCursor: the cursor is malformed, or the list has changed since.
         """
-        start = 0 if cursor is None else self._position(cursor)
-        return self.steps_at(start, composed=composed)
+        return 0 if cursor is None else self._position(cursor)
 
     def page_at(self, start: int, *, composed: bool = False) -> ToolPage:
         """Return the page that starts at this place of the list."""
@@ -208,7 +206,7 @@ class View:
         return self._pages[start, composed]
 
     def steps_at(self, start: int, *, composed: bool = False) -> Iterator[None]:
-        """Make the page that starts at this place of the list, in steps."""
+        """Make the page that starts at this place of the list, in steps of one tool each. `page_at` then has it."""
         if (start, composed) in self._pages:
             return
         first = self._meta_tools if start == 0 else []
@@ -306,8 +304,11 @@ class Catalogue:
 
     def view(self, client: str | None = None) -> View:
         """Return what `tools/list` shows to the client of this name."""
+        return self.view_of(exposure_for(self._settings, client))
+
+    def view_of(self, exposure: Exposure) -> View:
+        """Return what `tools/list` shows with this exposure."""
         self._refresh()
-        exposure = exposure_for(self._settings, client)
         view = self._views.get(exposure)
         if view is None:
             entries = list(self._entries.values())
@@ -316,7 +317,7 @@ class Catalogue:
 
     def is_current(self, view: View) -> bool:
         """Return whether the tools have not changed since this view was returned."""
-        return self._client.generation == self._generation and view in self._views.values()
+        return self._client.generation == self._generation and view is self._views.get(view.exposure)
 
     def page(self, cursor: str | None = None, *, composed: bool = False, client: str | None = None) -> ToolPage:
         """Return one page of `tools/list`. `composed` is for protocol 2026-07-28 and later.

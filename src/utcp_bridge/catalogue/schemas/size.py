@@ -20,6 +20,7 @@ from utcp_bridge.catalogue.schemas.accepted import (
     joined,
     short_values,
     typed_by_content,
+    with_required,
     without_loops,
 )
 from utcp_bridge.catalogue.schemas.keywords import CONDITIONS, NESTED, NESTED_LISTS, NESTED_MAPS
@@ -87,7 +88,7 @@ def _joined(schema: JsonObject, depth: int) -> JsonObject:
 def _settled(schema: JsonObject, depth: int) -> JsonObject:
     """Join branches that a cut has made equal. What states no type then gets that of its keywords."""
     new = joined(schema, is_root=depth == 0)
-    return schema if new == schema else typed_by_content(new)
+    return schema if new == schema else with_required(typed_by_content(new), is_branch=False)
 
 
 def _checked(schema: JsonObject) -> JsonObject:
