@@ -133,9 +133,10 @@ def test_a_page_ends_before_it_is_too_large(composed, most):
 
 
 def test_a_definition_larger_than_a_page_is_listed_alone():
-    client = heavy(3, 100, max_schema_bytes=2_000_000)
+    client = heavy(2, 100, max_schema_bytes=2_000_000)
     huge = {"type": "object", "properties": {"p": {"type": "string", "description": "d" * 600_000}}}
     client.add("m", "tool00001b", inputs=huge)
+    client.add("m", "tool00002")
     found = pages(Catalogue(client, lambda _counts: [{"name": "search_tools", "inputSchema": {}}]))
     assert [names(page) for page in found] == [
         ["search_tools", "m_tool00000", "m_tool00001"],
