@@ -115,7 +115,12 @@ class ExposureSettings(_Frozen):
     meta_tools: MetaToolNames = Field(
         default=MetaToolNames(), description="Names of the meta-tools. null leaves one out."
     )
-    page_size: int = Field(default=500, ge=1, le=10_000, description="Tools per page of `tools/list`.")
+    page_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Most tools of one page of `tools/list`. null: a page ends only where it would become too large.",
+    )
     structured_content: Literal["schema", "always", "never"] = Field(
         default="schema",
         description="When results carry `structuredContent`: if the tool lists an output schema, always, or never.",

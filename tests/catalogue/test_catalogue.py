@@ -33,10 +33,18 @@ def walk(catalogue):
             return found
 
 
-def test_the_bytes_of_an_entry_are_its_json():
-    catalogue = Catalogue(client_of(1))
-    (entry,) = catalogue.listed
-    assert orjson.loads(entry.data) == entry.listed
+def test_an_entry_has_the_size_and_the_digest_of_its_json():
+    client = client_of(2)
+    client.add("m", "composed", inputs={"type": "object", "properties": {}, "anyOf": [{"required": ["a"]}]})
+    entries = {entry.name: entry for entry in Catalogue(client).listed}
+    sizes = [entry.weight[0] for entry in entries.values()]
+    assert sizes == [len(orjson.dumps(entry.listed)) for entry in entries.values()]
+    composed = entries["m_composed"]
+    assert composed.composed_weight[0] == len(orjson.dumps(composed.composed))
+    assert composed.composed_weight[1] != composed.weight[1]
+    plain, other = entries["m_tool00000"], entries["m_tool00001"]
+    assert plain.weight[1] != other.weight[1]
+    assert plain.composed_weight is plain.weight
 
 
 def test_a_tool_is_resolved_by_its_mcp_name_its_utcp_name_and_every_alias():
@@ -95,6 +103,98 @@ def test_a_catalogue_of_exactly_one_page_has_no_cursor():
     assert Catalogue(client_of(10, page_size=10)).page().next_cursor is None
 
 
+def heavy(count, characters, **settings):
+    """A client of tools with definitions of about this size."""
+    client = StandIn(BridgeSettings(exposure="all", **settings))
+    schema = {"type": "object", "properties": {"p": {"type": "string", "description": "d" * characters}}}
+    client.add_many("m", [f"tool{number:05}" for number in range(count)], inputs=schema)
+    return client
+
+
+def pages(catalogue, *, composed=False):
+    found = [catalogue.page(composed=composed)]
+    while found[-1].next_cursor is not None:
+        found.append(catalogue.page(found[-1].next_cursor, composed=composed))
+    return found
+
+
+@pytest.mark.parametrize("count", [1_000, 1_500])
+def test_a_list_is_one_page_unless_it_is_too_large(count):
+    assert len(pages(Catalogue(heavy(count, 100)))) == 1
+
+
+@pytest.mark.parametrize(("composed", "most"), [(False, 512 * 1024), (True, 4 * 1024 * 1024)])
+def test_a_page_ends_before_it_is_too_large(composed, most):
+    found = pages(Catalogue(heavy(700, 10_000)), composed=composed)
+    sizes = [len(orjson.dumps(page.tools)) for page in found]
+    assert all(most - 20_000 < size < most for size in sizes[:-1])
+    assert len(sizes) > 1
+    assert sum(len(page.tools) for page in found) == 700
+
+
+def test_a_definition_larger_than_a_page_is_listed_alone():
+    client = heavy(2, 100, max_schema_bytes=2_000_000)
+    huge = {"type": "object", "properties": {"p": {"type": "string", "description": "d" * 600_000}}}
+    client.add("m", "tool00001b", inputs=huge)
+    client.add("m", "tool00002")
+    found = pages(Catalogue(client, lambda _counts: [{"name": "search_tools", "inputSchema": {}}]))
+    assert [names(page) for page in found] == [
+        ["search_tools", "m_tool00000", "m_tool00001"],
+        ["m_tool00001b"],
+        ["m_tool00002"],
+    ]
+
+
+def test_a_count_of_tools_can_end_a_page_earlier():
+    assert [len(page.tools) for page in pages(Catalogue(heavy(5, 10, page_size=2)))] == [2, 2, 1]
+
+
+def test_a_page_is_made_in_steps_of_one_tool():
+    view = Catalogue(heavy(20, 10)).view()
+    assert len(list(view.steps_at(0))) == 20
+    assert list(view.steps_at(0)) == []
+    assert view.page() is view.page_at(0)
+
+
+def test_two_pages_have_the_same_digest_if_a_client_gets_the_same_bytes():
+    one, same, other, fewer = (Catalogue(client_of(count)) for count in (4, 4, 5, 4))
+    fewer._settings = fewer._settings.model_copy(update={"page_size": 2})
+    assert one.page().digest == same.page().digest
+    assert one.page().digest != other.page().digest
+    assert names(one.page())[:2] == names(fewer.page())
+    meta = {"name": "search_tools", "inputSchema": {}}
+    described = Catalogue(client_of(4), lambda _counts: [{**meta, "description": "Four."}])
+    assert described.page().digest != Catalogue(client_of(4), lambda _counts: [meta]).page().digest
+    first = fewer.page()
+    assert first.digest != fewer.page(first.next_cursor).digest
+
+
+def test_a_description_that_changes_changes_the_digest_of_its_page_alone():
+    client = client_of(4, page_size=2)
+    catalogue = Catalogue(client)
+    before = [page.digest for page in pages(catalogue)]
+    client.add("m", "tool00003", description="Another one.")
+    after = [page.digest for page in pages(catalogue)]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False]
+
+
+def test_a_view_is_current_until_the_tools_change():
+    client = client_of(2)
+    catalogue = Catalogue(client)
+    view = catalogue.view()
+    assert catalogue.is_current(view)
+    client.add("m", "new")
+    assert not catalogue.is_current(view)
+    assert catalogue.is_current(catalogue.view())
+
+
+def test_the_schemas_of_the_meta_tools_are_listed_as_hosts_accept_them():
+    schema = {"type": "object", "properties": {"a": {"type": "array"}}, "additionalProperties": False}
+    (listed,) = Catalogue(client_of(), lambda _counts: [{"name": "search_tools", "inputSchema": schema}]).meta_tools
+    assert listed["inputSchema"] == {"type": "object", "properties": {"a": {"type": "array", "items": {}}}}
+    assert schema["additionalProperties"] is False
+
+
 def test_a_cursor_of_one_replica_is_valid_for_another():
     one, other = (Catalogue(client_of(25, page_size=10)) for _ in range(2))
     assert names(one.page(other.page().next_cursor)) == names(one.page(one.page().next_cursor))
@@ -148,7 +248,7 @@ def test_output_schemas_are_not_listed_when_results_are_never_structured():
 def test_the_input_schema_of_a_meta_tool_is_found():
     meta = {"name": "search_tools", "inputSchema": {"type": "object"}}
     catalogue = Catalogue(client_of(1), lambda _counts: [meta])
-    assert catalogue.input_schema("search_tools") == {"type": "object"}
+    assert catalogue.input_schema("search_tools") == {"type": "object", "properties": {}}
     assert catalogue.input_schema("m_tool00000") == {"type": "object", "properties": {}}
     assert catalogue.input_schema("none") is None
 

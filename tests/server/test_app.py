@@ -1,8 +1,5 @@
 """Handlers of the MCP server, called directly, and the notification of changes."""
 
-import gc
-from types import SimpleNamespace
-
 import anyio
 import pytest
 from mcp.server._otel import OpenTelemetryMiddleware
@@ -16,7 +13,7 @@ from tests.support.server_client import Manual, StandIn
 
 from utcp_bridge.model import Binary, ContentBlocks
 from utcp_bridge.server import app as app_module
-from utcp_bridge.server.app import BridgeServer, Changes
+from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.settings import BridgeSettings, MetaToolNames
 
 pytestmark = pytest.mark.anyio
@@ -199,17 +196,34 @@ async def test_results_of_every_kind_are_valid_in_every_protocol_version(version
     }
 
 
+def report(progress, total=None, message=None):
+    """A partial result as an MCP upstream reports progress."""
+    fields = {"progress": progress, "total": total, "message": message}
+    return {key: value for key, value in fields.items() if value is not None}
+
+
 @pytest.mark.parametrize(
     ("partials", "progress"),
     [
         (["a", {"b": 1}], [(1, None, "a"), (2, None, '{"b":1}')]),
+        ([report(0, 2), report(1, 2)], [(0, 2, None), (1, 2, None)]),
+        ([report(0.0, 2.0), report(0.5, 2.0)], [(0, 2, None), (0.5, 2, None)]),
+        ([report(-1), report(-0.5, message="soon")], [(-1, None, None), (-0.5, None, "soon")]),
+        ([report(10, 20, "half"), report(20, 20)], [(10, 20, "half"), (20, 20, None)]),
+        ([report(1, 2), report(1, 2), report(0, 2), report(2, 2)], [(1, 2, None), (2, 2, None)]),
         (
-            [{"progress": 10, "total": 20, "message": "half"}, {"progress": 20, "total": 20}],
-            [(10, 20, "half"), (20, 20, '{"progress":20,"total":20}')],
+            [report(1, 2, "a"), report(1, 2, "a"), report(1, 2, "b"), report(0, 2, "c"), report(2, 2, "d")],
+            [(1, 2, "a"), (1.000001, 2, "b"), (1.000002, 2, "c"), (2, 2, "d")],
+        ),
+        ([report(1e12, message="a"), report(1e12, message="b")], [(1e12, None, "a"), (1e12 + 2**-13, None, "b")]),
+        (["a", report(1, 9), report(3, 9), "b"], [(1, None, "a"), (3, 9, None), (4, None, "b")]),
+        (
+            [{"progress": 5, "rows": 3}, {"progress": 6, "total": "x"}, {"progress": True}, report(6.5, message=7)],
+            [(5, None, '{"progress":5,"rows":3}'), (6, None, None), (7, None, '{"progress":true}')],
         ),
         (
-            [{"progress": 5}, {"progress": 3, "total": "x"}, {"progress": True}],
-            [(5, None, '{"progress":5}'), (6, None, '{"progress":3,"total":"x"}'), (7, None, '{"progress":true}')],
+            [report(float("nan")), report(10**400), report(2**70)],
+            [(1, None, '{"progress":null}'), (2, None, f'{{"progress":{10**400}}}'), (2**70, None, None)],
         ),
         (["x" * 20_000], [(1, None, "x" * 7_999 + "…")]),
     ],
@@ -299,48 +313,3 @@ async def test_the_lifespan_unsubscribes_from_the_client_at_its_end():
         async with server.lifespan(server):
             assert len(server.client._callbacks) == 1
     assert server.client._callbacks == []
-
-
-class Session:
-    def __init__(self, fails=False):
-        self.told = 0
-        self.fails = fails
-        self.event = anyio.Event()
-
-    async def send_tool_list_changed(self):
-        if self.fails:
-            raise OSError("gone")
-        self.told += 1
-        self.event.set()
-
-
-async def remember(changes, session):
-    await changes.remember(SimpleNamespace(session=SimpleNamespace(_connection=session)), None)
-
-
-async def test_a_burst_of_changes_is_one_notification_also_with_a_broken_session():
-    changes = Changes()
-    broken, session = Session(fails=True), Session()
-    await remember(changes, broken)
-    await remember(changes, session)
-    with anyio.fail_after(60):
-        async with anyio.create_task_group() as group:
-            group.start_soon(changes.announce)
-            for _ in range(20):
-                changes.mark()
-            await session.event.wait()
-            assert session.told == 1
-            session.event = anyio.Event()
-            changes.mark()
-            await session.event.wait()
-            group.cancel_scope.cancel()
-    assert session.told == 2
-
-
-async def test_a_session_that_is_gone_is_forgotten():
-    changes = Changes()
-    session = Session()
-    await remember(changes, session)
-    del session
-    gc.collect()
-    assert len(changes._sessions) == 0

@@ -1,7 +1,8 @@
 """The catalogue: every tool under its MCP name, and what `tools/list` shows of them for each exposure.
 
 The cost depends on the number of tools only after a change. The catalogue assigns names once per generation, makes an
-entry when it is first listed or called and keeps it as long as its tool lives, and keeps pages too.
+entry when it is first listed or called and keeps it as long as its tool lives, and keeps pages too. Making a page of
+many new tools takes long, so `View.steps_at` makes it in steps between which a server can do other work.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import base64
 import binascii
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -38,18 +39,31 @@ _MAX_NAME: Final = 256
 _MAX_TAGS: Final = 20
 _MAX_TAG: Final = 64
 _HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
+_MAX_PAGE_BYTES: Final = 512 * 1024
+"""Clients of the handshake era refuse a server-sent event above 1 MiB (Python, TypeScript, Go). Many read one page."""
+_MAX_MODERN_PAGE_BYTES: Final = 4 * 1024 * 1024
+"""Clients of 2026-07-28 get plain JSON. Over stdio, the TypeScript SDK closes at 10 MiB that it has not read yet."""
+_ENVELOPE_BYTES: Final = 1_024
+"""Kept free in each page for the message around the tools."""
+_DIGEST_BYTES: Final = 16
 _BYTES_PER_TOKEN: Final = 4
 """Roughly, for JSON. An exact count would need the tokenizer of every model."""
 
 
 class ToolPage:
-    """One page of `tools/list`. `next_cursor` is None on the last page."""
+    """One page of `tools/list`. `next_cursor` is None on the last page.
 
-    __slots__ = ("next_cursor", "tools")
+    `start` is its place in the list. Two pages have the same `digest` if a client would get the same bytes.
+    """
 
-    def __init__(self, tools: list[JsonObject], next_cursor: str | None) -> None:
+    __slots__ = ("digest", "end", "next_cursor", "start", "tools")
+
+    def __init__(self, tools: list[JsonObject], start: int, end: int, next_cursor: str | None, digest: bytes) -> None:
         self.tools = tools
+        self.start = start
+        self.end = end
         self.next_cursor = next_cursor
+        self.digest = digest
 
 
 class Entry:
@@ -111,9 +125,14 @@ class Entry:
         return {**self.listed, "inputSchema": self.input.composed}
 
     @cached_property
-    def data(self) -> bytes:
-        """`listed` as JSON."""
-        return orjson.dumps(self.listed)
+    def weight(self) -> tuple[int, bytes]:
+        """The bytes of `listed` as JSON: how many, and their digest."""
+        return _weighed(self.listed)
+
+    @cached_property
+    def composed_weight(self) -> tuple[int, bytes]:
+        """The bytes of `composed` as JSON: how many, and their digest."""
+        return self.weight if self.composed is self.listed else _weighed(self.composed)
 
     def own_arguments(self, arguments: JsonObject) -> JsonObject:
         """Return the arguments with listed keys replaced by the tool's own keys."""
@@ -121,6 +140,11 @@ class Entry:
         if not renamed:
             return arguments
         return {renamed.get(key, key): value for key, value in arguments.items()}
+
+
+def _weighed(entry: JsonObject) -> tuple[int, bytes]:
+    data = orjson.dumps(entry)
+    return len(data), hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
 
 
 def exposure_for(settings: ExposureSettings, client: str | None) -> Exposure:
@@ -140,14 +164,14 @@ class View:
     ) -> None:
         self._entries = entries
         self._meta_tools = [] if exposure == "pinned" else list(meta_tools)
-        self._exposure = exposure
+        self.exposure: Exposure = exposure
         self._settings = settings
         self._pages: dict[tuple[int, bool], ToolPage] = {}
 
     @cached_property
     def listed(self) -> Sequence[Entry]:
         """The listed tools, without the meta-tools."""
-        if self._exposure == "all" or (self._exposure == "auto" and self._is_small()):
+        if self.exposure == "all" or (self.exposure == "auto" and self._is_small()):
             return self._entries
         return [entry for entry in self._entries if self._is_pinned(entry)]
 
@@ -166,11 +190,43 @@ class View:
 
         :raises StaleCursor: the cursor is malformed, or the list has changed since.
         """
-        start = 0 if cursor is None else self._position(cursor)
-        page = self._pages.get((start, composed))
-        if page is None:
-            page = self._pages[start, composed] = self._make_page(start, composed=composed)
-        return page
+        return self.page_at(self.position(cursor), composed=composed)
+
+    def position(self, cursor: str | None) -> int:
+        """Return the place in the list at which the page of a cursor starts.
+
+        :raises StaleCursor: the cursor is malformed, or the list has changed since.
+        """
+        return 0 if cursor is None else self._position(cursor)
+
+    def page_at(self, start: int, *, composed: bool = False) -> ToolPage:
+        """Return the page that starts at this place of the list."""
+        for _ in self.steps_at(start, composed=composed):
+            pass
+        return self._pages[start, composed]
+
+    def steps_at(self, start: int, *, composed: bool = False) -> Iterator[None]:
+        """Make the page that starts at this place of the list, in steps of one tool each. `page_at` then has it."""
+        if (start, composed) in self._pages:
+            return
+        first = self._meta_tools if start == 0 else []
+        weights = [_weighed(entry) for entry in first]
+        most = (_MAX_MODERN_PAGE_BYTES if composed else _MAX_PAGE_BYTES) - _ENVELOPE_BYTES
+        used = sum(size + 1 for size, _ in weights)
+        end, limit = start, start + (self._settings.page_size or len(self.listed))
+        for entry in self.listed[start:limit]:
+            size, digest = entry.composed_weight if composed else entry.weight
+            if end > start and used + size + 1 > most:
+                break
+            used += size + 1
+            weights.append((size, digest))
+            end += 1
+            yield
+        tools = [entry.composed if composed else entry.listed for entry in self.listed[start:end]]
+        cursor = self._cursor(end) if end < len(self.listed) else None
+        digests = b"".join(digest for _, digest in weights) + (cursor or "").encode()
+        digest = hashlib.blake2b(digests, digest_size=_DIGEST_BYTES).digest()
+        self._pages[start, composed] = ToolPage([*first, *tools], start, end, cursor, digest)
 
     @cached_property
     def _listed_tools(self) -> frozenset[Tool]:
@@ -182,18 +238,11 @@ class View:
             return True
         if len(self._entries) > limits.tools:
             return False
-        return sum(len(entry.data) for entry in self._entries) <= limits.tokens * _BYTES_PER_TOKEN
+        return sum(entry.weight[0] for entry in self._entries) <= limits.tokens * _BYTES_PER_TOKEN
 
     def _is_pinned(self, entry: Entry) -> bool:
         names = (entry.tool.qualified_name, entry.name)
         return any(matches_glob(pattern, name) for pattern in self._settings.pinned for name in names)
-
-    def _make_page(self, start: int, *, composed: bool) -> ToolPage:
-        end = start + self._settings.page_size
-        tools = [entry.composed if composed else entry.listed for entry in self.listed[start:end]]
-        if start == 0:
-            tools = [*self._meta_tools, *tools]
-        return ToolPage(tools, self._cursor(end) if end < len(self.listed) else None)
 
     def _cursor(self, position: int) -> str:
         return base64.urlsafe_b64encode(f"{position}.{self.fingerprint}".encode()).decode().rstrip("=")
@@ -248,18 +297,27 @@ class Catalogue:
         """The entries of the meta-tools."""
         self._refresh()
         if self._meta_tools is None:
-            self._meta_tools = self._make_meta_tools(self.counts())
+            most = self._settings.max_schema_bytes
+            made = self._make_meta_tools(self.counts())
+            self._meta_tools = [{**one, "inputSchema": portable_input(one["inputSchema"], most).schema} for one in made]
         return self._meta_tools
 
     def view(self, client: str | None = None) -> View:
         """Return what `tools/list` shows to the client of this name."""
+        return self.view_of(exposure_for(self._settings, client))
+
+    def view_of(self, exposure: Exposure) -> View:
+        """Return what `tools/list` shows with this exposure."""
         self._refresh()
-        exposure = exposure_for(self._settings, client)
         view = self._views.get(exposure)
         if view is None:
             entries = list(self._entries.values())
             view = self._views[exposure] = View(entries, self.meta_tools, exposure, self._settings)
         return view
+
+    def is_current(self, view: View) -> bool:
+        """Return whether the tools have not changed since this view was returned."""
+        return self._client.generation == self._generation and view is self._views.get(view.exposure)
 
     def page(self, cursor: str | None = None, *, composed: bool = False, client: str | None = None) -> ToolPage:
         """Return one page of `tools/list`. `composed` is for protocol 2026-07-28 and later.

@@ -1,31 +1,25 @@
 """The MCP server over a UTCP client: handlers on the SDK's low-level `Server`, for both protocol eras.
 
 Every handler catches every exception: the SDK sends the text of an exception to clients of the handshake era.
-
-`Changes` announces changed tools to clients. Since 2026-07-28 clients subscribe with `subscriptions/listen`, which a
-bus serves. The SDK has no list of the sessions of earlier versions, so `Changes` remembers, weakly, those that sent
-`notifications/initialized`.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
-import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from math import ulp
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import mcp_types as types
 from mcp.server.caching import CacheHint
-from mcp.server.connection import Connection
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.lowlevel.server import NotificationOptions
 from mcp.server.models import InitializationOptions
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
@@ -36,6 +30,7 @@ from utcp_bridge.errors import StaleCursor, UnknownTool
 from utcp_bridge.model import Emit, JsonObject, discard, is_object
 from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.query import describe_catalogue
+from utcp_bridge.server.changes import Changes, page_in_turns
 from utcp_bridge.server.logging_relay import LogRelay
 from utcp_bridge.server.meta_tools import MetaTools, call_entry, catalogue_with_meta_tools
 from utcp_bridge.server.readiness import Readiness
@@ -43,49 +38,18 @@ from utcp_bridge.server.readiness import Readiness
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
 
-__all__ = ["BridgeServer", "Changes"]
+__all__ = ["BridgeServer"]
 
 _logger = logging.getLogger(__name__)
 _MAX_PROVIDERS_TEXT: Final = 1_600
 _MAX_PROGRESS_TEXT: Final = 8_000
+_MAX_PROGRESS: Final = 1e300
 _SERVER_INFO_KEY: Final = "io.modelcontextprotocol/serverInfo"
 _CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
 _MINUTE_MS: Final = 60_000
-_DEBOUNCE_SECONDS: Final = 0.2
-_SEND_TIMEOUT_SECONDS: Final = 5.0
-
-
-class Changes:
-    """Notifies clients of changed tools. A burst of changes causes one notification."""
-
-    def __init__(self) -> None:
-        self._bus = InMemorySubscriptionBus()
-        self.listen = ListenHandler(self._bus)
-        self._sessions: weakref.WeakSet[Connection] = weakref.WeakSet()
-        self._changed = anyio.Event()
-
-    async def remember(self, ctx: ServerRequestContext[Any, Any], _params: types.NotificationParams | None) -> None:
-        """Notify this session of changes from now on (handler of `notifications/initialized`)."""
-        self._sessions.add(ctx.session._connection)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to a session's lifetime
-
-    def mark(self) -> None:
-        """Note that the tools have changed. Callable at any time from the event loop's thread."""
-        self._changed.set()
-
-    async def announce(self) -> None:
-        """Send the notifications, for as long as the server runs."""
-        while True:
-            await self._changed.wait()
-            await anyio.sleep(_DEBOUNCE_SECONDS)
-            self._changed = anyio.Event()
-            await self._bus.publish(ToolsListChanged())
-            async with anyio.create_task_group() as group:
-                for session in list(self._sessions):
-                    group.start_soon(_notify, session)
-
-    def close(self) -> None:
-        """End every open listen stream."""
-        self.listen.close()
+_PROGRESS_KEYS: Final = frozenset({"message", "progress", "total"})
+_SMALLEST_STEP: Final = 1e-6
+"""What a message adds to a progress that stays where it is. The protocol says that progress must increase."""
 
 
 class BridgeServer(Server[None]):
@@ -96,7 +60,7 @@ class BridgeServer(Server[None]):
         self.catalogue = catalogue_with_meta_tools(client)
         self.meta_tools = MetaTools(client, self.catalogue)
         self.readiness = Readiness(client)
-        self.changes = Changes()
+        self.changes = Changes(self.catalogue, self.readiness)
         super().__init__(
             name,
             version=__version__,
@@ -106,9 +70,8 @@ class BridgeServer(Server[None]):
             get_tool_input_schema=self.catalogue.input_schema,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
-            on_subscriptions_listen=self.changes.listen,
+            on_subscriptions_listen=self._listen,
         )
-        self.add_notification_handler("notifications/initialized", types.NotificationParams, self.changes.remember)
         self.logs = LogRelay()
         self.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self.logs.set_level)
         if not _tracing_is_configured():
@@ -167,11 +130,14 @@ class BridgeServer(Server[None]):
         modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
         try:
             await self.readiness.wait()
-            page = self.catalogue.page(cursor, composed=modern, client=_client_name(ctx))
+            view = self.catalogue.view(_client_name(ctx))
+            page = await page_in_turns(view, view.position(cursor), composed=modern)
         except StaleCursor as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
         except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
             raise _internal(error) from None
+        if not modern:
+            self.changes.given(ctx.session._connection, view, page)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to a session's lifetime
         result: JsonObject = {"tools": page.tools}
         if page.next_cursor is not None:
             result["nextCursor"] = page.next_cursor
@@ -180,6 +146,11 @@ class BridgeServer(Server[None]):
             result |= {"resultType": "complete", "ttlMs": hint.ttl_ms, "cacheScope": hint.scope}
             result["_meta"] = {_SERVER_INFO_KEY: self.server_info_stamp}
         return result
+
+    async def _listen(
+        self, ctx: ServerRequestContext[None, Any], params: types.SubscriptionsListenRequestParams
+    ) -> types.SubscriptionsListenResult:
+        return await self.changes.listen(ctx, params, self.catalogue.view(_client_name(ctx)))
 
     async def _call_tool(self, ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams) -> Any:
         try:
@@ -240,31 +211,46 @@ def _emitter(ctx: ServerRequestContext[None, Any]) -> Emit:
     """Return a function that sends partial results as progress notifications, if the client asked for them.
 
     A partial result that reports progress itself (`{"progress": 3, "total": 10, "message": "…"}`) keeps its numbers.
+    One that repeats the progress before it, or goes back, is sent only if it has a message.
     """
     if not ctx.meta or ctx.meta.get("progress_token") is None:
         return discard
-    last = 0.0
+    last: float | None = None
+    said: tuple[float | None, str | None] = (None, None)
 
     async def emit(partial: Any) -> None:
-        nonlocal last
+        nonlocal last, said
         progress, total, message = _progress(partial)
-        last = progress if progress is not None and progress > last else last + 1
-        await ctx.session.report_progress(last, total, shorten(message, _MAX_PROGRESS_TEXT))
+        if progress is None:
+            last = 1.0 if last is None else last + 1
+        elif last is None or progress > last:
+            last = progress
+        elif message is None or (total, message) == said:
+            return
+        else:
+            last = round(last + max(_SMALLEST_STEP, ulp(last)), 6)
+        said = (total, message)
+        await ctx.session.report_progress(
+            last, total, None if message is None else shorten(message, _MAX_PROGRESS_TEXT)
+        )
 
     return emit
 
 
-def _progress(partial: Any) -> tuple[float | None, float | None, str]:
+def _progress(partial: Any) -> tuple[float | None, float | None, str | None]:
+    """Return the progress, the total and the message of a partial result. The message of any other one is its JSON."""
     if not is_object(partial):
         return None, None, compact(partial)
     progress, total, message = (partial.get(key) for key in ("progress", "total", "message"))
     if not _is_number(progress):
         return None, None, compact(partial)
-    return progress, total if _is_number(total) else None, message if isinstance(message, str) else compact(partial)
+    if not isinstance(message, str):
+        message = compact(partial) if partial.keys() - _PROGRESS_KEYS else None
+    return progress, total if _is_number(total) else None, message
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value - value == 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_PROGRESS
 
 
 def _internal(error: Exception) -> MCPError:
@@ -282,11 +268,3 @@ def _tracing_is_configured() -> bool:
     from opentelemetry import trace
 
     return type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.sdk")
-
-
-async def _notify(session: Connection) -> None:
-    try:
-        with anyio.move_on_after(_SEND_TIMEOUT_SECONDS):
-            await session.send_tool_list_changed()
-    except Exception as error:  # noqa: BLE001 - one broken session must not end the announcements
-        _logger.debug("A session could not be notified of changed tools (%s).", type(error).__name__)

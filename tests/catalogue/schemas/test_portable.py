@@ -5,9 +5,10 @@ import copy
 import jsonschema_rs
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcp.shared.inbound import find_invalid_x_mcp_header
+from tests.support.host_rules import COMPOSED_RULES, INPUT_RULES, OUTPUT_RULES, broken
 
 from utcp_bridge.catalogue.schemas.portable import fold_root, keep_valid_headers, portable_input, portable_output
 
@@ -27,9 +28,14 @@ def prop(schema):
 def test_a_plain_schema_is_listed_as_it_is():
     schema = {
         "type": "object",
-        "properties": {"a": {"type": "string", "enum": ["x", None], "default": None}, "b": {"const": None}},
+        "properties": {
+            "a": {"type": "string", "enum": ["x", "y"], "default": "y"},
+            "b": {"type": "null", "const": None},
+            "c": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+            "d": {"anyOf": [STRING, {"type": "null"}], "description": "Either."},
+        },
         "required": ["a"],
-        "additionalProperties": False,
+        "additionalProperties": {"type": "number"},
     }
     ported = portable_input(schema, BIG)
     assert ported.schema == schema
@@ -67,9 +73,13 @@ def test_a_root_reference_is_followed():
 
 
 def test_root_combinators_are_folded_and_kept_for_versions_that_allow_them():
-    schema = {"type": "object", "properties": {"a": STRING}, "allOf": [{"anyOf": [{"required": ["a"]}]}]}
+    schema = {
+        "type": "object",
+        "properties": {"a": STRING, "b": STRING},
+        "allOf": [{"anyOf": [{"required": ["a", "b"]}, {"required": ["a"]}]}],
+    }
     ported = portable_input(schema, BIG)
-    assert ported.schema == {"type": "object", "properties": {"a": STRING}, "required": ["a"]}
+    assert ported.schema == {"type": "object", "properties": {"a": STRING, "b": STRING}, "required": ["a"]}
     assert ported.composed == schema
 
 
@@ -77,7 +87,6 @@ def test_root_combinators_are_folded_and_kept_for_versions_that_allow_them():
     ("schema", "expected"),
     [
         (True, {}),
-        (False, {"not": {}}),
         ("string", {}),
         (None, {}),
         ({"type": "array"}, {"type": "array", "items": {}}),
@@ -98,10 +107,32 @@ def test_root_combinators_are_folded_and_kept_for_versions_that_allow_them():
             {"anyOf": [{"type": "object", "properties": {"x": STRING}}, STRING], "minLength": 1},
         ),
         (
-            {"type": ["string", "null"], "anyOf": [{"minLength": 1}]},
-            {"anyOf": [{"minLength": 1}], "allOf": [{"anyOf": [STRING, {"type": "null"}]}]},
+            {"type": ["string", "null"], "anyOf": [{"minLength": 1}, {"maxLength": 9}]},
+            {"anyOf": [{"minLength": 1}, {"maxLength": 9}], "allOf": [{"anyOf": [STRING, {"type": "null"}]}]},
         ),
-        ({"type": "object", "additionalProperties": True}, {"type": "object", "additionalProperties": True}),
+        ({"type": "object", "additionalProperties": True}, {"type": "object"}),
+        ({"type": "object", "additionalProperties": False, "unevaluatedProperties": False}, {"type": "object"}),
+        ({"type": "object", "additionalProperties": {}}, {"type": "object"}),
+        ({"type": "object", "properties": {"a": True, "b": False}}, {"type": "object", "properties": {"a": {}}}),
+        ({"type": "array", "items": False}, {"type": "array", "items": {}, "maxItems": 0}),
+        (
+            {"type": "array", "prefixItems": [STRING], "items": False, "unevaluatedItems": False},
+            {"type": "array", "prefixItems": [STRING], "items": {}, "maxItems": 1},
+        ),
+        (
+            {"type": "array", "items": [STRING], "additionalItems": False, "maxItems": 9},
+            {"type": "array", "prefixItems": [STRING], "items": {}, "maxItems": 1},
+        ),
+        ({"anyOf": [False, STRING, STRING]}, STRING),
+        ({"anyOf": [False]}, {}),
+        ({"allOf": [True, {}]}, {}),
+        ({"oneOf": [STRING, {"type": "null"}]}, {"anyOf": [STRING, {"type": "null"}]}),
+        (
+            {"anyOf": [STRING, {"type": "null"}], "oneOf": [{"minLength": 1}, {"maxLength": 1}]},
+            {"anyOf": [STRING, {"type": "null"}], "allOf": [{"anyOf": [{"minLength": 1}, {"maxLength": 1}]}]},
+        ),
+        ({"allOf": [{"$ref": "#/none"}, STRING], "description": "Text."}, {"type": "string", "description": "Text."}),
+        ({"type": "object", "allOf": [{"properties": {"a": STRING}}]}, {"type": "object", "properties": {"a": STRING}}),
         ({"type": "object", "properties": "none"}, {"type": "object"}),
         ({"anyOf": []}, {}),
         ({"anyOf": {"no": "list"}}, {}),
@@ -282,10 +313,10 @@ def test_the_keywords_of_the_conformance_checks_are_kept():
         "additionalProperties": False,
     }
     ported = portable_input(schema, BIG)
-    assert ported.composed == schema
-    assert ported.schema == {
-        key: schema[key] for key in ("$schema", "type", "$defs", "properties", "additionalProperties")
+    assert ported.composed == {
+        key: value for key, value in schema.items() if key not in {"$schema", "additionalProperties"}
     }
+    assert ported.schema == {key: schema[key] for key in ("type", "$defs", "properties")}
 
 
 @pytest.mark.parametrize(
@@ -295,8 +326,8 @@ def test_the_keywords_of_the_conformance_checks_are_kept():
         (STRING, STRING),
         ({"anyOf": [STRING, {"type": "null"}]}, {"anyOf": [STRING, {"type": "null"}]}),
         ({"type": ["object", "null"]}, {"anyOf": [{"type": "object"}, {"type": "null"}]}),
-        ({"type": "array", "items": {"$ref": "#"}}, {"type": "array", "items": {"$ref": "#/properties/result"}}),
-        ({"oneOf": [STRING]}, {"anyOf": [STRING]}),
+        ({"oneOf": [STRING, {"type": "null"}]}, {"anyOf": [STRING, {"type": "null"}]}),
+        ({"oneOf": [STRING]}, STRING),
         ("none", {}),
     ],
 )
@@ -304,6 +335,12 @@ def test_an_output_that_is_not_an_object_is_wrapped(schema, inner):
     ported = portable_output(schema, BIG)
     assert ported.wrapped
     assert ported.schema == {"type": "object", "properties": {"result": inner}}
+
+
+def test_an_output_that_refers_to_itself_is_a_definition():
+    ported = portable_output({"type": "array", "items": {"$ref": "#"}}, BIG)
+    tree = {"type": "array", "items": {"$ref": "#/$defs/result"}}
+    assert ported.schema == {"type": "object", "properties": {"result": tree}, "$defs": {"result": tree}}
 
 
 def test_an_object_output_is_relaxed_but_not_wrapped():
@@ -332,6 +369,148 @@ def test_an_output_with_properties_and_no_type_is_an_object():
     assert portable_output({"properties": {"a": STRING}}, BIG).schema == {"type": "object", "properties": {"a": STRING}}
 
 
+VALUE_CASES = [
+    ({"type": "string", "enum": ["a", "a", "", "b"]}, {"type": "string", "enum": ["a", "b"]}),
+    ({"type": "string", "enum": [""]}, STRING),
+    ({"type": "string", "enum": ["a", None]}, {"type": "string", "enum": ["a"]}),
+    (
+        {"type": ["string", "null"], "enum": ["a", None]},
+        {"anyOf": [{"type": "string", "enum": ["a"]}, {"type": "null"}]},
+    ),
+    ({"enum": ["a", None]}, {"anyOf": [{"type": "string", "enum": ["a"]}, {"type": "null"}]}),
+    ({"enum": ["a"]}, {"type": "string", "enum": ["a"]}),
+    ({"enum": [None]}, {"type": "null"}),
+    ({"type": "integer", "enum": [1, 2, 2]}, {"type": "integer", "description": "One of: 1, 2."}),
+    ({"enum": [1, 1.5], "description": "How."}, {"type": "number", "description": "How. One of: 1, 1.5."}),
+    ({"type": "boolean", "enum": [True, False]}, {"type": "boolean"}),
+    ({"type": "boolean", "enum": [True]}, {"type": "boolean", "description": "One of: true."}),
+    ({"type": "integer", "enum": ["1", "2"]}, {"type": "integer", "description": "One of: 1, 2."}),
+    (
+        {"enum": ["a", 1]},
+        {"anyOf": [{"type": "string", "enum": ["a"]}, {"type": "integer"}], "description": "One of: a, 1."},
+    ),
+    ({"type": "object", "enum": [{"a": 1}]}, {"type": "object", "description": 'One of: {"a":1}.'}),
+    (
+        {"type": "integer", "enum": list(range(400))},
+        {"type": "integer", "description": "One of 400 values: 0, 1, 2, 3, 4, 5, 6, 7, …"},
+    ),
+    ({"$ref": "#/none", "enum": []}, {}),
+    ({"const": "a"}, {"type": "string", "enum": ["a"]}),
+    ({"const": ""}, {"type": "string", "const": ""}),
+    ({"const": 1}, {"type": "integer", "const": 1}),
+    ({"const": None, "enum": [None]}, {"type": "null", "const": None}),
+]
+
+
+@pytest.mark.parametrize(("schema", "expected"), VALUE_CASES)
+def test_an_enumeration_lists_text_alone_and_words_say_the_rest(schema, expected):
+    assert prop(schema) == expected
+
+
+def test_an_enumeration_beside_a_reference_keeps_a_null_possible():
+    schema = {
+        "properties": {"p": {"$ref": "#/$defs/a", "enum": ["x", None]}},
+        "$defs": {"a": {"type": ["null", "string"]}},
+    }
+    assert listed(schema)["properties"]["p"] == {"$ref": "#/$defs/a", "description": "One of: x, null."}
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind"),
+    [
+        ({"properties": {"a": STRING}}, "object"),
+        ({"additionalProperties": STRING}, "object"),
+        ({"items": STRING}, "array"),
+        ({"maxLength": 3}, "string"),
+        ({"minimum": 3}, "number"),
+        ({"description": "Anything."}, None),
+    ],
+)
+def test_a_property_without_a_type_has_that_of_its_keywords(schema, kind):
+    assert prop(schema).get("type") == kind
+    output = portable_output({"type": "object", "properties": {"p": schema}}, BIG).schema
+    assert "type" not in output["properties"]["p"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "default"),
+    [
+        ({"type": "string"}, None),
+        ({"type": "integer"}, "3"),
+        ({"type": "integer"}, True),
+        ({"type": "integer", "maximum": 3}, 4),
+        ({"type": "number", "exclusiveMinimum": 3}, 3),
+        ({"type": "string", "minLength": 2}, "a"),
+        ({"type": "string", "enum": ["a"]}, "b"),
+        ({"type": "boolean", "const": True}, 1),
+        ({"type": "object", "properties": {"a": STRING}, "required": ["a"]}, {}),
+        ({"type": "object", "properties": {"a": STRING}}, {"a": 1}),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, {"a": "x"}),
+        ({"type": "array", "items": STRING}, ["a", 1]),
+        ({"type": "array", "prefixItems": [STRING]}, [1]),
+        ({"anyOf": [STRING, {"type": "integer"}]}, []),
+        ({"allOf": [STRING, {"minLength": 3}]}, "ab"),
+        ({"$ref": "#/$defs/text"}, 3),
+    ],
+)
+def test_a_default_that_its_schema_refuses_is_omitted(schema, default):
+    definitions = {"text": {"type": "string"}}
+    whole = {"type": "object", "properties": {"p": {**schema, "default": default}}, "$defs": definitions}
+    assert "default" not in listed(whole)["properties"]["p"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "default"),
+    [({"type": "number"}, 1), ({"type": "integer"}, 2.0), ({}, [1]), ({"$ref": "#"}, {}), ({"type": "string"}, "")],
+)
+def test_a_default_that_its_schema_accepts_stays(schema, default):
+    assert prop({**schema, "default": default})["default"] == default
+
+
+@pytest.mark.timeout(5)
+def test_a_default_of_branches_that_multiply_is_checked_in_time():
+    branches = {"anyOf": [{"$ref": f"#/$defs/b{number}", "minLength": number} for number in range(30)]}
+    definitions = {f"b{number}": branches for number in range(30)}
+    assert listed({"properties": {"p": {**branches, "default": 1}}, "$defs": definitions})["properties"]
+
+
+def test_an_object_requires_only_what_it_describes_itself():
+    other = {"type": "object", "properties": {"b": STRING}}
+    assert prop({"type": "object", "properties": {"a": STRING}, "required": ["a", "ghost"]})["required"] == ["a"]
+    assert prop({"type": "object", "required": ["ghost"]}) == {"type": "object"}
+    assert prop({"type": "object", "required": ["a"], "allOf": [{"properties": {"a": STRING}}]}) == {
+        "type": "object",
+        "required": ["a"],
+        "properties": {"a": STRING},
+    }
+    assert prop({"allOf": [other, {"type": "object", "required": ["b"]}]}) == {"allOf": [other, {"required": ["b"]}]}
+    assert prop({"properties": {"a": STRING}, "type": "object", "required": ["a", "b"], "anyOf": [other, STRING]}) == {
+        "type": "object",
+        "properties": {"a": STRING},
+        "required": ["a"],
+        "anyOf": [other, STRING],
+        "allOf": [{"required": ["b"]}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_kept"),
+    [
+        ({"required": ["a"]}, True),
+        ({"properties": {"a": {"const": "x"}}}, True),
+        ({"type": "object", "enum": ["x", "y"]}, True),
+        ({"enum": [None, ""]}, True),
+        ({"properties": {"a": False}, "required": ["a"]}, False),
+        ({"additionalProperties": False}, False),
+        ({"$ref": "#/$defs/a"}, False),
+        ({"x-vendor": 1, "required": ["a"]}, False),
+        (False, False),
+    ],
+)
+def test_a_condition_is_listed_only_as_it_was_written(condition, is_kept):
+    assert ("not" in prop({"type": "object", "not": condition})) is is_kept
+
+
 json_values = st.recursive(
     st.none()
     | st.booleans()
@@ -352,6 +531,56 @@ json_values = st.recursive(
     ),
     max_leaves=25,
 )
+VALUES = ["x", "y", "", None, 1, 2, 1.5, True, [], ["x"], {}, {"a": "x"}]
+OWN = {
+    "type": ["string", "integer", "number", "object", "array", "null", ["string", "null"], ["array", "object"]],
+    "enum": [["x", "y", "x"], ["x", ""], ["x", None], [1, 2], [True, False], ["x", 1], [{}], [None], []],
+    "const": VALUES,
+    "default": VALUES,
+    "description": ["Short.", "long words " * 30],
+    "examples": [["x"], [None, ""]],
+    "minLength": [0, 2],
+    "minimum": [0, 2],
+    "maxItems": [0, 2],
+    "minProperties": [0, 2],
+    "required": [["a"], ["a", "b"], ["$x", "ghost"]],
+    "additionalProperties": [True, False],
+    "unevaluatedProperties": [True, False],
+    "unevaluatedItems": [True, False],
+    "additionalItems": [True, False],
+    "$ref": ["#", "#/$defs/a", "#/$defs/b", "#/definitions/a", "#/none"],
+    "$schema": ["https://json-schema.org/draft/2020-12/schema"],
+}
+MAPS = ("properties", "patternProperties", "dependentSchemas")
+LISTS = ("anyOf", "allOf", "oneOf", "prefixItems")
+SINGLES = ("items", "additionalProperties", "contains", "not", "if", "then", "else", "propertyNames")
+TABLE = [*OWN, *MAPS * 2, *LISTS * 2, *SINGLES]
+
+
+@st.composite
+def schemas(draw, depth=3):
+    if depth == 0 or draw(st.integers(0, 9)) == 9:
+        return draw(st.sampled_from([True, False, {}, {"type": "string"}, {"type": "array"}, {"minLength": 1}]))
+    schema = {}
+    for key in draw(st.lists(st.sampled_from(TABLE), max_size=4)):
+        if key in MAPS:
+            schema[key] = {
+                name: draw(schemas(depth - 1)) for name in draw(st.sampled_from([["a"], ["a", "b"], ["$x"]]))
+            }
+        elif key in LISTS:
+            schema[key] = [draw(schemas(depth - 1)) for _ in range(draw(st.integers(0, 2)))]
+        elif key in OWN and not (key in SINGLES and draw(st.booleans())):
+            schema[key] = draw(st.sampled_from(OWN[key]))
+        else:
+            schema[key] = draw(schemas(depth - 1))
+    return schema
+
+
+@st.composite
+def documents(draw):
+    first, second = draw(schemas(2)), draw(schemas(2))
+    root = draw(schemas(4).filter(lambda one: isinstance(one, dict)))
+    return {**root, "$defs": {"a": first, "b": second}, "definitions": {"a": second}}
 
 
 @given(json_values)
@@ -362,6 +591,18 @@ def test_any_schema_of_a_provider_is_listed_as_a_valid_object_schema(schema):
         assert len(orjson.dumps(form)) <= 2_000
         jsonschema_rs.validator_for(form, validate_formats=False)
     assert not ported.schema.keys() & {"anyOf", "allOf", "oneOf", "not", "if"}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(documents() | json_values, st.sampled_from([150, 250, 400, 800, 16_384]))
+def test_every_host_accepts_what_is_listed_and_it_is_listed_as_it_is(schema, most_bytes):
+    ported, outputs = portable_input(schema, most_bytes), portable_output(schema, most_bytes)
+    assert list(broken(ported.schema, INPUT_RULES)) == []
+    assert list(broken(ported.composed, COMPOSED_RULES)) == []
+    assert list(broken(outputs.schema, OUTPUT_RULES)) == []
+    assert portable_input(ported.schema, most_bytes).schema == ported.schema
+    assert portable_input(ported.composed, most_bytes).composed == ported.composed
+    assert portable_output(outputs.schema, most_bytes).schema == outputs.schema
 
 
 TEXT, INTEGER = {"type": "string"}, {"type": "integer"}

@@ -13,14 +13,13 @@ from typing import Any, Final
 
 import jsonschema_rs
 
-from utcp_bridge.catalogue.schemas.size import map_schemas
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.pipeline.validation import is_affordable
 
-__all__ = ["UNEXPECTED", "Conformer", "relax"]
+__all__ = ["ASSERTIONS", "UNEXPECTED", "Conformer", "relaxed"]
 
 UNEXPECTED: Final = "_unexpected"
-_ASSERTIONS: Final = frozenset(
+ASSERTIONS: Final = frozenset(
     {
         "const",
         "contains",
@@ -59,20 +58,12 @@ _MAX_FAULTS: Final = 500
 _MAX_ROUNDS: Final = 4
 
 
-def relax(schema: JsonObject) -> JsonObject:
-    """Return the schema with only shapes, types and descriptions. Values of an `enum` become examples."""
-    return map_schemas(schema, _relaxed)
-
-
-def _relaxed(schema: JsonObject, _depth: int) -> JsonObject:
-    new = {key: value for key, value in schema.items() if key not in _ASSERTIONS}
-    if new.get("additionalProperties") is False:
-        del new["additionalProperties"]
+def relaxed(schema: JsonObject) -> JsonObject:
+    """Return a sub-schema with only shapes, types and descriptions. Values of an `enum` become examples."""
+    new = {key: value for key, value in schema.items() if key not in ASSERTIONS}
     values = schema["enum"] if "enum" in schema else [schema["const"]] if "const" in schema else []
     if values:
         new.setdefault("examples", values)
-    if "oneOf" in schema and "anyOf" not in new:
-        new["anyOf"] = schema["oneOf"]
     return new
 
 

@@ -15,7 +15,17 @@ import orjson
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.model import JsonObject, is_list, is_object
 
-__all__ = ["ABSENT", "NESTED", "NESTED_LISTS", "NESTED_MAPS", "PLAIN", "TYPES", "json_copy", "modern_form"]
+__all__ = [
+    "ABSENT",
+    "CONDITIONS",
+    "NESTED",
+    "NESTED_LISTS",
+    "NESTED_MAPS",
+    "PLAIN",
+    "TYPES",
+    "json_copy",
+    "modern_form",
+]
 
 ABSENT: Final[Any] = object()
 """Marks a keyword with a malformed value. The listed schema omits it."""
@@ -35,6 +45,8 @@ NESTED: Final = frozenset(
         "unevaluatedProperties",
     }
 )
+CONDITIONS: Final = frozenset({"if", "not"})
+"""Keywords of `NESTED` with a schema that says what to refuse. A part with less in it would refuse more."""
 NESTED_LISTS: Final = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 NESTED_MAPS: Final = frozenset({"dependentSchemas", "patternProperties", "properties"})
 
@@ -99,7 +111,11 @@ def _names(value: Any) -> Any:
 def _values(value: Any) -> Any:
     if not is_list(value):
         return ABSENT
-    return [copy for one in value if (copy := json_copy(one)) is not ABSENT] or ABSENT
+    found: dict[bytes, Any] = {}
+    for one in value:
+        if (copy := json_copy(one)) is not ABSENT:
+            found.setdefault(orjson.dumps(copy, option=orjson.OPT_SORT_KEYS), copy)
+    return list(found.values()) or ABSENT
 
 
 def _name_lists(value: Any) -> Any:
@@ -108,13 +124,8 @@ def _name_lists(value: Any) -> Any:
     return {key: names for key, one in value.items() if (names := _names(one)) is not ABSENT} or ABSENT
 
 
-def _dialect(value: Any) -> Any:
-    return value if isinstance(value, str) and value.startswith("https://json-schema.org/draft/2020-12/") else ABSENT
-
-
 PLAIN: Final[dict[str, Callable[[Any], Any]]] = {
     "$anchor": _word,
-    "$schema": _dialect,
     "const": json_copy,
     "contentEncoding": _word,
     "contentMediaType": _word,
@@ -127,7 +138,6 @@ PLAIN: Final[dict[str, Callable[[Any], Any]]] = {
     "exclusiveMaximum": _number,
     "exclusiveMinimum": _number,
     "format": _word,
-    "maxContains": _count,
     "maximum": _number,
     "maxItems": _count,
     "maxLength": _count,

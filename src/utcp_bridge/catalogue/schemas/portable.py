@@ -1,8 +1,9 @@
 """Schemas that every host accepts. The schema that checks arguments stays as the provider wrote it.
 
 A host may refuse one tool, or every tool of the server, for a valid schema: a root that is not an object, `anyOf` at
-the root, `type` as a list, an array without items, a property key with brackets, more than 16 KB. The listed schema
-avoids all of these. It is JSON Schema 2020-12 with local references only. Pure. No function here raises.
+the root, `type` as a list, an array without items, a property key with brackets, true or false in place of a schema, a
+null in an enumeration, more than 16 KB. The listed schema avoids all of these. It is JSON Schema 2020-12 with local
+references only. Porting a listed schema again does not change it. Pure. No function here raises.
 
 Combinators at the root become plain properties: `allOf` branches add their properties and what they require; `anyOf`
 and `oneOf` branches add their properties and require only what every branch requires; `then`, `else` and
@@ -16,14 +17,36 @@ without regard to letter case.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from functools import partial
+from typing import Any, Final
 from urllib.parse import unquote
 
-from utcp_bridge.catalogue.schemas.conforming import relax
-from utcp_bridge.catalogue.schemas.keywords import ABSENT, NESTED, NESTED_LISTS, NESTED_MAPS, PLAIN, TYPES, modern_form
-from utcp_bridge.catalogue.schemas.size import fit, fit_output
+from utcp_bridge.catalogue.schemas.accepted import (
+    NOTHING,
+    OTHERS,
+    REFERENCE,
+    Defaults,
+    joined,
+    typed_by_content,
+    with_kinds,
+    with_required,
+    with_values,
+    without_loops,
+)
+from utcp_bridge.catalogue.schemas.conforming import ASSERTIONS, relaxed
+from utcp_bridge.catalogue.schemas.keywords import (
+    ABSENT,
+    CONDITIONS,
+    NESTED,
+    NESTED_LISTS,
+    NESTED_MAPS,
+    PLAIN,
+    TYPES,
+    modern_form,
+)
+from utcp_bridge.catalogue.schemas.size import fit, fit_output, map_schemas
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.urls import at_pointer
 
@@ -31,14 +54,16 @@ __all__ = ["PortableInput", "PortableOutput", "portable_input", "portable_output
 
 _MAX_OUTPUT_BYTES: Final = 1_024
 """Output schemas are most of the bytes of a large list, and the names in them are enough for a model."""
-Fit: TypeAlias = Callable[[JsonObject, int], tuple[JsonObject, list[str]]]
 _MAX_DEPTH: Final = 32
 _MAX_NODES: Final = 4_000
 _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _ODD: Final = re.compile(r"[^a-zA-Z0-9_.-]+")
-_BOOLEAN_KEPT: Final = frozenset({"additionalProperties", "unevaluatedItems", "unevaluatedProperties"})
-_FOR_ARRAYS: Final = ("items", "prefixItems", "contains", "minItems", "maxItems", "uniqueItems")
-_FOR_OBJECTS: Final = ("properties", "required", "additionalProperties", "patternProperties")
+_MAX_NAME: Final = 64
+_CUT_NAME: Final = 56
+_PLACES: Final = frozenset({"additionalProperties", "items", "prefixItems", "properties"})
+"""Keywords whose schemas describe a value whole, and so have a type."""
+_UNHEEDED: Final = ASSERTIONS - {"const", "enum", "oneOf"}
+"""What an output schema loses whole."""
 
 _ROOT_ONLY_HERE: Final = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "enum", "const")
 _MAX_FOLD_DEPTH: Final = 8
@@ -91,16 +116,14 @@ def portable_input(schema: Any, max_bytes: int) -> PortableInput:
 
 def portable_output(schema: Any, max_bytes: int) -> PortableOutput:
     """Return an output schema as it can be listed: relaxed, with an object at the root. Other values are wrapped."""
-    porter = _Porter(schema, min(max_bytes, _MAX_OUTPUT_BYTES), fit_output)
+    porter = _Porter(schema, min(max_bytes, _MAX_OUTPUT_BYTES), is_output=True)
     root = porter.dereferenced(schema if is_object(schema) else {})
     if root.get("type") == "object" or ("type" not in root and "properties" in root):
         ported, wrapped = porter.node({**root, "type": "object"}, 0), False
     else:
-        porter.own_root = "#/properties/result"
+        porter.is_wrapped = True
         ported, wrapped = {"type": "object", "properties": {"result": porter.node(schema, 1)}}, True
-    whole = relax({**ported, "$defs": porter.definitions()})
-    definitions = whole.pop("$defs")
-    return PortableOutput(porter.finish(whole, definitions), wrapped, tuple(porter.cut))
+    return PortableOutput(porter.finish(ported, porter.definitions()), wrapped, tuple(porter.cut))
 
 
 def _rename_keys(schema: JsonObject) -> tuple[JsonObject, dict[str, str]]:
@@ -126,7 +149,9 @@ class _Names:
         self._numbers: dict[str, int] = {}
 
     def free(self, wanted: str, otherwise: str) -> str:
-        base = _ODD.sub("_", wanted).strip("_")[:56] or otherwise
+        base = _ODD.sub("_", wanted).strip("_") or otherwise
+        if len(base) > _MAX_NAME:
+            base = base[:_CUT_NAME].strip("_")
         name = base
         while name in self._taken:
             self._numbers[base] = number = self._numbers.get(base, 1) + 1
@@ -138,14 +163,17 @@ class _Names:
 class _Porter:
     """Walks one schema, and counts depth, size and references. `cut` says what was lost."""
 
-    def __init__(self, root: Any, max_bytes: int, fit_size: Fit = fit) -> None:
+    def __init__(self, root: Any, max_bytes: int, *, is_output: bool = False) -> None:
         self.root = root
         self.max_bytes = max_bytes
-        self._fit = fit_size
-        self.own_root = "#"
+        self.is_wrapped = False
         self.cut: dict[str, None] = {}
+        self._is_output = is_output
+        self._unheeded = _UNHEEDED if is_output else frozenset[str]()
+        self._is_exact = False
         self._nodes = 0
         self._has_headers = False
+        self._has_defaults = False
         self._names: dict[str, str] = {}
         self._targets: dict[str, Any] = {}
         self._free = _Names(set())
@@ -176,20 +204,22 @@ class _Porter:
         while len(done) < len(self._targets):
             for name in list(self._targets):
                 if name not in done:
-                    done[name] = self.node(self._targets[name], 1)
-        return done
+                    done[name] = self._place(self._targets[name], 1)
+        return without_loops(done)
 
     def finish(self, schema: JsonObject, definitions: JsonObject) -> JsonObject:
-        """Add the definitions, remove invalid header annotations, and fit the schema into its size."""
+        """Add the definitions, remove invalid header annotations and defaults, and fit the schema into its size."""
         whole = {**schema, "$defs": definitions} if definitions else schema
         if self._has_headers:
             whole = keep_valid_headers(whole)
-        fitted, cut = self._fit(whole, self.max_bytes)
+        if self._has_defaults:
+            whole = map_schemas(whole, Defaults(definitions).without_wrong)
+        fitted, cut = (fit_output if self._is_output else fit)(whole, self.max_bytes)
         self.cut.update(dict.fromkeys(cut))
         return fitted
 
-    def node(self, schema: Any, depth: int) -> JsonObject:
-        """Return one sub-schema as it can be listed."""
+    def node(self, schema: Any, depth: int, *, is_branch: bool = False) -> JsonObject:
+        """Return one sub-schema as it can be listed. A branch describes a value together with others."""
         if not is_object(schema):
             return self._degenerate(schema)
         self._nodes += 1
@@ -198,67 +228,109 @@ class _Porter:
             return {}
         out: JsonObject = {}
         for key, value in modern_form(schema).items():
+            if key in self._unheeded:
+                continue
             if (check := PLAIN.get(key)) is not None:
                 if (kept := check(value)) is not ABSENT:
                     out[key] = kept
             else:
                 self._nested(out, key, value, depth + 1)
-        if "x-mcp-header" in out:
-            self._has_headers = True
-        return self._typed(out, schema["type"]) if "type" in schema else out
+        self._has_headers |= _HEADER_KEY in out
+        self._has_defaults |= "default" in out
+        kinds = _kinds(schema.get("type"))
+        if self._is_exact:
+            return with_kinds(out, kinds)
+        if self._is_output:
+            return joined(with_kinds(relaxed(out), kinds), is_root=depth == 0)
+        out, kinds = with_values(out, kinds)
+        return with_required(joined(with_kinds(out, kinds), is_root=depth == 0), is_branch=is_branch)
+
+    def _place(self, schema: Any, depth: int) -> JsonObject:
+        """Return the schema of a value: of a property, of items. It has a type if its keywords say which."""
+        ported = self.node(schema, depth)
+        return ported if self._is_output or self._is_exact else typed_by_content(ported)
 
     def _degenerate(self, schema: Any) -> JsonObject:
         if schema is not True and schema is not False:
             self.cut["a part that is not a schema"] = None
-        return {"not": {}} if schema is False else {}
+        return dict(NOTHING) if schema is False and not self._is_output else {}
 
     def _nested(self, out: JsonObject, key: str, value: Any, depth: int) -> None:
         if key in NESTED_MAPS:
             if is_object(value):
-                out[key] = {name: self.node(sub, depth) for name, sub in value.items() if _encodable(name)}
+                out[key] = self._map(key, value, depth)
+        elif key in CONDITIONS:
+            self._condition(out, key, value, depth)
         elif key in NESTED:
-            out[key] = value if isinstance(value, bool) and key in _BOOLEAN_KEPT else self.node(value, depth)
+            ported = self._place(value, depth) if key in _PLACES else self.node(value, depth, is_branch=True)
+            if not (key in OTHERS and isinstance(value, bool)):
+                out[key] = ported
         elif key in NESTED_LISTS:
             if is_list(value) and value:
-                out[key] = [self.node(sub, depth) for sub in value]
+                self._list(out, key, value, depth)
         elif key == "$ref":
             self._reference(out, value)
 
-    def _typed(self, out: JsonObject, kind: Any) -> JsonObject:
-        words = kind if is_list(kind) else [kind]
-        kinds = list(dict.fromkeys(TYPES.get(word, "") for word in words if isinstance(word, str)))
-        if not kinds or "" in kinds:
-            return out
-        if len(kinds) > 1:
-            return _alternatives(out, kinds)
-        if kinds[0] == "array" and "items" not in out:
-            out["items"] = {}
-        return {"type": kinds[0], **out}
+    def _map(self, key: str, schemas: JsonObject, depth: int) -> JsonObject:
+        port = self._place if key in _PLACES else partial(self.node, is_branch=True)
+        ported = {name: port(sub, depth) for name, sub in schemas.items() if _encodable(name)}
+        if key == "properties" and not self._is_exact:
+            return {name: sub for name, sub in ported.items() if sub != NOTHING}
+        return ported
+
+    def _list(self, out: JsonObject, key: str, schemas: list[Any], depth: int) -> None:
+        """Port a list of schemas. `oneOf` becomes `anyOf`: parts that say less may no longer exclude one another."""
+        if key == "prefixItems":
+            out[key] = [self._place(sub, depth) for sub in schemas]
+            return
+        ported = [sub for one in schemas if (sub := self.node(one, depth, is_branch=True)) != NOTHING]
+        if not ported:
+            return
+        if key == "allOf" or (key == "anyOf" and "anyOf" not in out):
+            out[key] = [*ported, *out.get(key, ())] if key == "allOf" else ported
+        elif "anyOf" in out:
+            out["allOf"] = [*out.get("allOf", ()), joined({"anyOf": ported})]
+        else:
+            out["anyOf"] = ported
+
+    def _condition(self, out: JsonObject, key: str, value: Any, depth: int) -> None:
+        """Keep a condition that needs no change. One with less in it would refuse more."""
+        outer, self._is_exact = self._is_exact, True
+        ported = self.node(value, depth)
+        self._is_exact = outer
+        if is_object(value) and ported == value and ported != NOTHING:
+            out[key] = ported
 
     def _reference(self, out: JsonObject, ref: Any) -> None:
-        if ref == "#":
-            out["$ref"] = self.own_root
+        if self._is_exact:
+            return
+        if ref == "#" and not self.is_wrapped:
+            out["$ref"] = ref
             return
         target = self._resolve(ref)
         if target is ABSENT:
             self.cut["a reference that is remote or has no target"] = None
             return
         if ref not in self._names:
-            name = self._free.free(unquote(ref).rsplit("/", 1)[-1], "part")
+            wanted = "result" if ref == "#" else unquote(ref).rsplit("/", 1)[-1]
+            name = self._free.free(wanted, "part")
             self._names[ref] = name
             self._targets[name] = target
-        out["$ref"] = f"#/$defs/{self._names[ref]}"
+        out["$ref"] = f"{REFERENCE}{self._names[ref]}"
 
     def _resolve(self, ref: Any) -> Any:
-        """Return the final target of a local reference. ABSENT for remote, dangling and circular references."""
-        seen: set[str] = set()
-        while isinstance(ref, str) and ref not in seen and len(seen) < _MAX_DEPTH:
-            seen.add(ref)
-            target = self._pointed(ref)
-            if not is_object(target) or set(target) != {"$ref"}:
-                return target
-            ref = target["$ref"]
-        return ABSENT
+        """Return the target of a local reference. ABSENT for remote, dangling and circular references."""
+        first = following = self._pointed(ref) if isinstance(ref, str) else ABSENT
+        seen = {ref} if isinstance(ref, str) else set[str]()
+        while is_object(following) and "$ref" in following:
+            onward = following["$ref"]
+            if not isinstance(onward, str) or (onward == "#" and not self.is_wrapped):
+                break
+            if onward in seen or len(seen) >= _MAX_DEPTH:
+                return ABSENT
+            seen.add(onward)
+            following = self._pointed(onward)
+        return first
 
     def _pointed(self, ref: str) -> Any:
         if ref != "#" and not ref.startswith("#/"):
@@ -274,19 +346,11 @@ class _Porter:
         return self._anchors.get(ref, ABSENT)
 
 
-def _alternatives(out: JsonObject, kinds: list[str]) -> JsonObject:
-    """Return several types as `anyOf`, each with the keywords that belong to it alone."""
-    branches: list[JsonObject] = []
-    for kind in kinds:
-        branch: JsonObject = {"type": kind}
-        own = _FOR_ARRAYS if kind == "array" else _FOR_OBJECTS if kind == "object" else ()
-        branch.update({key: out.pop(key) for key in own if key in out})
-        if kind == "array":
-            branch.setdefault("items", {})
-        branches.append(branch)
-    if "anyOf" in out:
-        return {**out, "allOf": [*out.get("allOf", []), {"anyOf": branches}]}
-    return {"anyOf": branches, **out}
+def _kinds(written: Any) -> list[str]:
+    """Return the types of a sub-schema as listed. None, if any type will do."""
+    words = written if is_list(written) else [written]
+    kinds = list(dict.fromkeys(TYPES.get(word, "") for word in words if isinstance(word, str)))
+    return [] if "" in kinds else kinds
 
 
 def _encodable(key: Any) -> bool:
@@ -344,7 +408,7 @@ class _Folding:
         ref = schema.get("$ref")
         if not isinstance(ref, str):
             return schema
-        target = self._definitions.get(ref.removeprefix("#/$defs/"))
+        target = self._definitions.get(ref.removeprefix(REFERENCE))
         return {**target, **schema} if is_object(target) else schema
 
 
@@ -363,7 +427,8 @@ def _either(first: JsonObject, second: JsonObject) -> JsonObject:
     values, others = _values(first), _values(second)
     if values is not None and others is not None and first.get("type") == second.get("type"):
         merged = [*values, *(value for value in others if value not in values)]
-        return {**{key: value for key, value in first.items() if key != "const"}, "enum": merged}
+        rest = {key: value for key, value in first.items() if key not in {"const", "type"}}
+        return with_kinds(*with_values({**rest, "enum": merged}, _kinds(first.get("type"))))
     branches: list[Any] = list(first["anyOf"]) if set(first) == {"anyOf"} else [first]
     if second not in branches and len(branches) < _MAX_ALTERNATIVES:
         branches.append(second)

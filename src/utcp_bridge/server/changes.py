@@ -1,0 +1,187 @@
+"""Who hears that the tools have changed: a client that was given a list, if the bytes that it would get now differ.
+
+Before 2026-07-28 a session hears it as `notifications/tools/list_changed`. The SDK has no list of sessions, so
+`Changes` remembers, weakly, those that were given a page, with the digest of each page. A session that never asked for
+a list hears nothing: a message that meets the end of a short session breaks it in some clients.
+
+Since 2026-07-28 clients subscribe with `subscriptions/listen`. A request there says nothing of earlier requests, so a
+stream starts from the list of the moment at which it is opened, but not before the first load of the manuals has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, Final
+
+import anyio
+import anyio.lowlevel
+import mcp_types as types
+from mcp.server.connection import Connection
+from mcp.server.context import ServerRequestContext
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
+
+from utcp_bridge.catalogue.catalogue import Catalogue, ToolPage, View
+from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.settings import Exposure
+
+__all__ = ["Changes", "page_in_turns"]
+
+_logger = logging.getLogger(__name__)
+_DEBOUNCE_SECONDS: Final = 0.2
+_SEND_TIMEOUT_SECONDS: Final = 5.0
+_TURN_SECONDS: Final = 0.01
+"""How long making a page may keep other work waiting. The schema of one tool can take as long again."""
+
+
+async def page_in_turns(view: View, start: int, *, composed: bool) -> ToolPage:
+    """Return the page that starts at this place of a list. Other work goes on while it is made."""
+    await _in_turns(view.steps_at(start, composed=composed))
+    return view.page_at(start, composed=composed)
+
+
+async def _in_turns(steps: Iterator[None]) -> None:
+    until = perf_counter() + _TURN_SECONDS
+    for _ in steps:
+        if perf_counter() > until:
+            await anyio.lowlevel.checkpoint()
+            until = perf_counter() + _TURN_SECONDS
+
+
+class _Given:
+    """The pages that a session was given, by their places, and the first page that it was told has changed."""
+
+    __slots__ = ("announced", "exposure", "pages")
+
+    def __init__(self, exposure: Exposure) -> None:
+        self.exposure: Exposure = exposure
+        self.pages: dict[int, bytes] = {}
+        self.announced: tuple[int, bytes] | None = None
+
+
+class _Streams:
+    """The open listen streams of one exposure, and the list that they start from. None: that of the first load."""
+
+    def __init__(self) -> None:
+        self.bus = InMemorySubscriptionBus()
+        self.listen = ListenHandler(self.bus)
+        self.open = 0
+        self.known: View | None = None
+
+
+class Changes:
+    """Notifies clients of changed tools. A burst of changes causes one notification."""
+
+    def __init__(self, catalogue: Catalogue, readiness: Readiness) -> None:
+        self._catalogue = catalogue
+        self._readiness = readiness
+        self._sessions: weakref.WeakKeyDictionary[Connection, _Given] = weakref.WeakKeyDictionary()
+        self._streams: dict[Exposure, _Streams] = {}
+        self._changed = anyio.Event()
+        self._has_loaded = False
+
+    def given(self, session: Connection, view: View, page: ToolPage) -> None:
+        """Note that a session of the handshake era receives this page of this view."""
+        given = self._sessions.get(session)
+        if given is None or page.start == 0 or given.exposure != view.exposure:
+            given = self._sessions[session] = _Given(view.exposure)
+        given.pages[page.start] = page.digest
+        if not self._catalogue.is_current(view):  # it changed while the page was made
+            self.mark()
+
+    async def listen(
+        self, ctx: ServerRequestContext[Any, Any], params: types.SubscriptionsListenRequestParams, view: View
+    ) -> types.SubscriptionsListenResult:
+        """Serve one stream of a client that sees this view (`subscriptions/listen`)."""
+        streams = self._streams_of(view)
+        with self._opened(streams, view):
+            return await streams.listen(ctx, params)
+
+    def mark(self) -> None:
+        """Note that the tools have changed. Callable at any time from the event loop's thread."""
+        self._changed.set()
+
+    async def announce(self) -> None:
+        """Send the notifications, for as long as the server runs."""
+        await self._readiness.wait()
+        await self._attempt(self._start_streams)
+        while True:
+            await self._changed.wait()
+            await anyio.sleep(_DEBOUNCE_SECONDS)
+            self._changed = anyio.Event()
+            await self._attempt(self._tell)
+
+    def close(self) -> None:
+        """End every open listen stream."""
+        for streams in self._streams.values():
+            streams.listen.close()
+
+    def _streams_of(self, view: View) -> _Streams:
+        return self._streams.setdefault(view.exposure, _Streams())
+
+    @contextmanager
+    def _opened(self, streams: _Streams, view: View) -> Generator[None]:
+        if not streams.open:
+            streams.known = view if self._has_loaded else None
+        streams.open += 1
+        try:
+            yield
+        finally:
+            streams.open -= 1
+
+    async def _attempt(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Run a step. `tools/list` itself reports what is wrong with a list, and later changes still count."""
+        try:
+            await step()
+        except Exception as error:
+            _logger.debug("Changed tools could not be announced (%s).", type(error).__name__, exc_info=error)
+
+    async def _start_streams(self) -> None:
+        self._has_loaded = True
+        for exposure, streams in self._streams.items():
+            streams.known = self._catalogue.view_of(exposure)
+
+    async def _tell(self) -> None:
+        for exposure, streams in list(self._streams.items()):
+            if streams.open:
+                view, before = self._catalogue.view_of(exposure), streams.known
+                streams.known = view
+                if before is None or await _whole(before) != await _whole(view):
+                    await streams.bus.publish(ToolsListChanged())
+        sessions = [session for session, given in list(self._sessions.items()) if await self._differs(given)]
+        async with anyio.create_task_group() as group:
+            for session in sessions:
+                group.start_soon(_notify, session)
+
+    async def _differs(self, given: _Given) -> bool:
+        """Return whether a session would get other bytes than it was given, and was not told so yet."""
+        view = self._catalogue.view_of(given.exposure)
+        for start, digest in sorted(given.pages.items()):
+            page = await page_in_turns(view, start, composed=False)
+            if page.digest != digest:
+                is_new = given.announced != (start, page.digest)
+                given.announced = (start, page.digest)
+                return is_new
+        return False
+
+
+async def _whole(view: View) -> list[bytes]:
+    """Return the digests of all pages of a list, as clients of 2026-07-28 get it."""
+    found: list[bytes] = []
+    start: int | None = 0
+    while start is not None:
+        page = await page_in_turns(view, start, composed=True)
+        found.append(page.digest)
+        start = None if page.next_cursor is None else page.end
+    return found
+
+
+async def _notify(session: Connection) -> None:
+    try:
+        with anyio.move_on_after(_SEND_TIMEOUT_SECONDS):
+            await session.send_tool_list_changed()
+    except Exception as error:  # noqa: BLE001 - one broken session must not end the announcements
+        _logger.debug("A session could not be notified of changed tools (%s).", type(error).__name__)
