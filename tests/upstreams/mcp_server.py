@@ -112,8 +112,8 @@ class _Tools:
             if "gone" in self.seen:
                 self.seen["gone"].set()
 
-    async def flood(self, _arguments: dict[str, Any]) -> Any:
-        return _said("x" * 200_000)
+    async def flood(self, arguments: dict[str, Any]) -> Any:
+        return _said("x" * (int(arguments.get("text") or 200_000) + 1))
 
     async def die(self, _arguments: dict[str, Any]) -> Any:
         os._exit(3)

@@ -22,7 +22,7 @@ from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.errors import ConnectionLost, PolicyError, Rejected, Unreachable, UtcpError
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Source, Trust, discard
-from utcp_bridge.testing.contract import CANARY, Case, Peer
+from utcp_bridge.testing.contract import CANARY, LIMIT, Case, Peer
 from utcp_bridge.testing.services import LOOPBACK, make_call, make_target, open_services
 from utcp_bridge.transport import Endpoint, Program
 from utcp_bridge.transports.mcp import transport as mcp
@@ -49,7 +49,6 @@ class McpPeer(Peer):
     transport = McpTransport
     impossible = {  # noqa: RUF012
         "malformed": "the protocol ignores lines that are not JSON-RPC",
-        "oversized": "content of an MCP server is capped when it is given on",
     }
 
     def __init__(self) -> None:
@@ -97,6 +96,8 @@ class McpPeer(Peer):
     def fault(self, name: str) -> Case:
         if name == "refused":
             return Case(self.template(f"{self.faulty.refusing}/mcp"), error=UtcpError)
+        if name == "oversized":
+            return Case(self.template(tool_name="flood"), {"text": str(LIMIT)})
         return Case(self.template(f"{self.faulty.base}/reset"), error=UtcpError)
 
     def with_secret(self, case: Case, secret: str) -> Case:

@@ -24,7 +24,7 @@ import anyio
 import orjson
 
 from utcp_bridge.auth.credentials import Credentials
-from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable, UtcpError
+from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, ReplyTooLarge, Unreachable, UtcpError
 from utcp_bridge.model import (
     Call,
     ContentBlocks,
@@ -34,6 +34,8 @@ from utcp_bridge.model import (
     JsonObject,
     Source,
     Trust,
+    is_list,
+    is_object,
 )
 from utcp_bridge.net.backoff import Backoff
 from utcp_bridge.net.preview import NativeRequest
@@ -58,6 +60,8 @@ __all__ = ["TRANSPORT", "McpTemplate", "McpTransport"]
 _CONNECT_SECONDS = 20.0
 _CLOSING_SECONDS = 5.0
 _METHOD_NOT_FOUND = -32601
+_FRAME_BYTES = 65_536
+"""Room for what is around a result in an event of 10 MiB, and for a list of tools above a small limit."""
 
 
 class McpTransport(Transport[McpTemplate]):
@@ -167,6 +171,8 @@ class _Connection:
     """One connection to a server, from its opening to its end."""
 
     client: Any = None
+    taken: Any = None
+    """The results of calls, outside the SDK (`lenient.Taken`)."""
     opening: Opening = field(default_factory=Opening)
     stop: anyio.Event = field(default_factory=anyio.Event)
     ended: anyio.Event = field(default_factory=anyio.Event)
@@ -244,9 +250,8 @@ class _Session:
             await emit({key: value for key, value in partial.items() if value is not None})
 
         with _errors(self, connection):
-            result = await connection.client.call_tool(name, arguments, progress_callback=progress)
-        wire = _wire_shaped(result)
-        return ContentBlocks(wire.get("content", []), wire.get("structuredContent"), bool(wire.get("isError")))
+            received = await connection.client.call_tool(name, arguments, progress_callback=progress)
+        return _content(connection.taken.result_of(received))
 
     async def close(self) -> None:
         """End the connection and wait until its process is gone."""
@@ -281,8 +286,12 @@ class _Session:
         """Hold the SDK's client open until it is to end. Its context belongs to this task alone."""
         from mcp.client import Client
 
+        from utcp_bridge.transports.mcp.lenient import Taken, lenient
+
+        connection.taken = Taken()
         try:
-            async with Client(await self._parameters(), message_handler=self._heard, raise_exceptions=False) as client:
+            transport = lenient(await self._transport(), connection.taken, self._services.settings.max_reply_bytes)
+            async with Client(transport, message_handler=self._heard, raise_exceptions=False) as client:
                 connection.client = client
                 self._connection = connection
                 self._backoff.started(anyio.current_time())
@@ -314,16 +323,22 @@ class _Session:
         if type(message).__name__ in {"ToolListChangedNotification", "ResourceListChangedNotification"}:
             self._services.changed(self._target.source.name)
 
-    async def _parameters(self) -> Any:
+    async def _transport(self) -> AbstractAsyncContextManager[Any]:
         """Return what the SDK's client connects with: a command, or an HTTP transport."""
         server, source = self.server, self._target.source
         if server.command is not None:
             from mcp import StdioServerParameters
+            from mcp.client.stdio import stdio_client
 
             folder = self._services.root / (server.cwd or "")
-            return StdioServerParameters(
-                command=server.command, args=list(server.args), env=dict(server.env), cwd=str(folder.absolute())
+            parameters = StdioServerParameters(
+                command=server.command,
+                args=list(server.args),
+                env=dict(server.env),
+                cwd=str(folder.absolute()),
+                encoding_error_handler="replace",
             )
+            return stdio_client(parameters)
         url = str(server.url)
         if source.trust is Trust.OPERATOR:
             source = replace(source, exempt=source.exempt | {endpoint_of_url(url)})
@@ -339,12 +354,13 @@ def _http_connection(
     import httpx2
 
     from utcp_bridge.net.httpx_transport import CredentialsAuth
+    from utcp_bridge.transports.mcp.lenient import LenientHttp
 
     own = None if credentials is None else CredentialsAuth(credentials)
 
     def make_client(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
         limit = timeout if timeout is not None else httpx2.Timeout(30, read=300)
-        transport = services.http.session(source).transport
+        transport = LenientHttp(services.http.session(source).transport)
         return httpx2.AsyncClient(transport=transport, headers=headers, timeout=limit, auth=auth or own)  # noqa: TID251 - the SDK accepts nothing else
 
     url, headers = str(server.url), server.all_headers
@@ -354,7 +370,20 @@ def _http_connection(
         return sse_client(url, headers=headers, httpx_client_factory=make_client)
     from mcp.client.streamable_http import streamable_http_client
 
-    return streamable_http_client(url, http_client=make_client(headers=headers))
+    limit = services.settings.max_reply_bytes + _FRAME_BYTES
+    return streamable_http_client(url, http_client=make_client(headers=headers), max_sse_event_size=limit)
+
+
+def _content(result: JsonObject) -> ContentBlocks:
+    """Return a result of another server as it is, block by block. A null is the same as nothing."""
+    content = result.get("content")
+    blocks: list[Any] = content if is_list(content) else [] if content is None else [content]
+    kept = [_without_nulls(block) for block in blocks if block is not None]
+    return ContentBlocks(kept, result.get("structuredContent"), result.get("isError") is True)
+
+
+def _without_nulls(block: Any) -> Any:
+    return {key: value for key, value in block.items() if value is not None} if is_object(block) else block
 
 
 def _wire_shaped(model: Any) -> JsonObject:
@@ -374,9 +403,15 @@ def _errors(session: _Session, connection: _Connection) -> Generator[None]:
     from mcp import MCPError
     from mcp_types import CONNECTION_CLOSED
 
+    from utcp_bridge.transports.mcp.lenient import TOO_LARGE
+
     try:
         yield
     except MCPError as error:
+        if error.code == TOO_LARGE:
+            raise ReplyTooLarge(
+                f"{session.where} returned {error.message}.", remedy="Ask for less, or raise `max_reply_bytes`."
+            ) from error
         if error.code == CONNECTION_CLOSED:
             session.lose(connection)
             raise _broken(session) from error
