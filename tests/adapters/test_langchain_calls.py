@@ -94,8 +94,8 @@ def test_a_result_above_the_limit_is_shortened_with_a_notice(service):
     with UTCPToolkit.from_config(config | {"bridge": {"max_result_bytes": 10_000}}) as toolkit:
         message = call(toolkit.get_tools()[0])
     assert message.content.startswith("x" * 5_000)
-        assert "of 50,000 characters are shown. Ask for less.]" in message.content
-    assert message.artifact == "x" * 5000
+    assert "of 50,000 characters are shown. Ask for less.]" in message.content
+    assert message.artifact == "x" * 50_000
 
 
 @pytest.mark.anyio

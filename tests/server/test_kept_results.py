@@ -320,14 +320,16 @@ async def test_no_event_to_a_client_of_the_handshake_has_512_kib(size):
             if response.request.method == "POST":
                 longest = max(longest, len(await response.aread()))
 
-        async with httpx2.AsyncClient(event_hooks={"response": [measured]}) as http:
-            async with Client(streamable_http_client(url, http_client=http), mode="legacy") as client:
-                for name in ("m_rows", "m_mixed", "m_image"):
-                    result = await client.call_tool(name, {})
-                    assert not result.is_error
-                link = next(block for block in result.content if block.type == "resource_link")
-                with pytest.raises(MCPError, match="too many for one message"):
-                    await client.read_resource(str(link.uri))
+        async with (
+            httpx2.AsyncClient(event_hooks={"response": [measured]}) as http,
+            Client(streamable_http_client(url, http_client=http), mode="legacy") as client,
+        ):
+            for name in ("m_rows", "m_mixed", "m_image"):
+                result = await client.call_tool(name, {})
+                assert not result.is_error
+            link = next(block for block in result.content if block.type == "resource_link")
+            with pytest.raises(MCPError, match="too many for one message"):
+                await client.read_resource(str(link.uri))
 
     with anyio.fail_after(30):
         await serve(server, work)

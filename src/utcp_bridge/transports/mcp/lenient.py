@@ -14,17 +14,22 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import urljoin
 
+import anyio
 import httpx2
 import mcp_types as types
 import orjson
+from anyio.abc import TaskStatus
+from mcp.shared._httpx_utils import sse_within_origin
 from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
-from utcp_bridge.errors import ReplyTooLarge
+from utcp_bridge.errors import PolicyError, ReplyTooLarge
 from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.urls import origin_of
 
-__all__ = ["TOO_LARGE", "LenientHttp", "Taken", "lenient", "repaired"]
+__all__ = ["TOO_LARGE", "LenientHttp", "Taken", "legacy_sse", "lenient", "repaired"]
 
 TOO_LARGE: Final = -32099
 """Code of the error that stands for a reply above the limit: the SDK passes JSON-RPC errors on."""
@@ -143,6 +148,9 @@ class _Reader(_Wrapper):
     def _read(self, item: SessionMessage | Exception) -> SessionMessage | Exception:
         if isinstance(item, ValidationError):
             item = _read_again(item)
+        elif isinstance(item, httpx2.SSEError) and self._requests:
+            oldest = types.JSONRPCError(jsonrpc="2.0", id=next(iter(self._requests)), error=self._too_large())
+            item = SessionMessage(oldest)
         message = item.message if isinstance(item, SessionMessage) else None
         if isinstance(message, types.JSONRPCError) and message.id is not None:
             self._requests.pop(message.id, None)
@@ -203,6 +211,61 @@ def _size(result: Any) -> int:
         return len(json.dumps(result, default=str).encode())
 
 
+@asynccontextmanager
+async def legacy_sse(url: str, client: Any, max_bytes: int) -> AsyncGenerator[tuple[Any, Any]]:
+    """Yield the streams of a server of the HTTP+SSE transport (2024-11-05), for an `httpx2.AsyncClient`.
+
+    The SDK's own function refuses events above 1 MiB.
+    """
+    incoming, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    write, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
+    async with (
+        client,
+        sse_within_origin(client, url, max_event_size=max_bytes) as events,
+        incoming,
+        read,
+        write,
+        outgoing,
+        anyio.create_task_group() as group,
+    ):
+        events.response.raise_for_status()
+        endpoint = await group.start(_receive_events, events, incoming, url)
+        group.start_soon(_post_messages, client, endpoint, outgoing)
+        yield read, write
+        group.cancel_scope.cancel()
+
+
+async def _receive_events(
+    events: httpx2.EventSource, incoming: Any, url: str, *, task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    """Pass messages on. The first event names the address for requests, which must be at the same origin."""
+    async with incoming:
+        try:
+            async for event in events:
+                if event.event == "endpoint":
+                    endpoint = urljoin(url, event.data)
+                    if origin_of(endpoint) != origin_of(url):
+                        raise PolicyError("The server names an address at another origin for requests.")
+                    task_status.started(endpoint)
+                elif event.event == "message" and event.data:
+                    await incoming.send(_parsed(event.data))
+        except httpx2.SSEError as error:
+            await incoming.send(error)
+
+
+def _parsed(data: str) -> SessionMessage | Exception:
+    try:
+        return SessionMessage(types.jsonrpc_message_adapter.validate_json(data, by_name=False))
+    except ValidationError as error:
+        return error
+
+
+async def _post_messages(client: Any, endpoint: str, outgoing: Any) -> None:
+    async for item in outgoing:
+        body = item.message.model_dump(by_alias=True, mode="json", exclude_unset=True)
+        (await client.post(endpoint, json=body)).raise_for_status()
+
+
 class LenientHttp(httpx2.AsyncBaseTransport):
     """An HTTP transport whose JSON and event streams can be encoded.
 
@@ -210,14 +273,15 @@ class LenientHttp(httpx2.AsyncBaseTransport):
     ends its whole connection.
     """
 
-    def __init__(self, inner: httpx2.AsyncBaseTransport) -> None:
+    def __init__(self, inner: httpx2.AsyncBaseTransport, max_bytes: int) -> None:
         self._inner = inner
+        self._max_bytes = max_bytes
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send the request and return its response while the body arrives."""
         response = await self._inner.handle_async_request(request)
         if isinstance(response.stream, httpx2.AsyncByteStream):
-            response.stream = _RepairedStream(response.stream)
+            response.stream = _RepairedStream(response.stream, self._max_bytes)
         return response
 
     async def aclose(self) -> None:
@@ -226,20 +290,23 @@ class LenientHttp(httpx2.AsyncBaseTransport):
 
 
 class _RepairedStream(httpx2.AsyncByteStream):
-    """Repairs whole lines: neither an escape nor a character continues on the next one."""
+    """Repairs whole lines of at most `max_bytes`: neither an escape nor a character continues on the next one."""
 
-    def __init__(self, inner: httpx2.AsyncByteStream) -> None:
+    def __init__(self, inner: httpx2.AsyncByteStream, max_bytes: int) -> None:
         self._inner = inner
+        self._max_bytes = max_bytes
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         waiting: list[bytes] = []
+        size = 0
         try:
             async for chunk in self._inner:
                 head, newline, tail = chunk.rpartition(b"\n")
-                if newline:
+                if newline or size > self._max_bytes:
                     yield repaired(b"".join([*waiting, head, newline]))
-                    waiting = []
+                    waiting, size = [], 0
                 waiting.append(tail)
+                size += len(tail)
         except httpx2.RemoteProtocolError as error:
             if isinstance(error.__cause__, ReplyTooLarge):
                 raise httpx2.StreamError("The reply exceeded the 0 byte limit.") from error

@@ -354,24 +354,21 @@ def _http_connection(
     import httpx2
 
     from utcp_bridge.net.httpx_transport import CredentialsAuth
-    from utcp_bridge.transports.mcp.lenient import LenientHttp
-
-    own = None if credentials is None else CredentialsAuth(credentials)
-
-    def make_client(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
-        limit = timeout if timeout is not None else httpx2.Timeout(30, read=300)
-        transport = LenientHttp(services.http.session(source).transport)
-        return httpx2.AsyncClient(transport=transport, headers=headers, timeout=limit, auth=auth or own)  # noqa: TID251 - the SDK accepts nothing else
-
-    url, headers = str(server.url), server.all_headers
-    if server.transport == "sse":
-        from mcp.client.sse import sse_client
-
-        return sse_client(url, headers=headers, httpx_client_factory=make_client)
-    from mcp.client.streamable_http import streamable_http_client
+    from utcp_bridge.transports.mcp.lenient import LenientHttp, legacy_sse
 
     limit = services.settings.max_reply_bytes + _FRAME_BYTES
-    return streamable_http_client(url, http_client=make_client(headers=headers), max_sse_event_size=limit)
+    url, transport = str(server.url), LenientHttp(services.http.session(source).transport, limit)
+    client = httpx2.AsyncClient(  # noqa: TID251 - the SDK accepts nothing else
+        transport=transport,
+        headers=server.all_headers,
+        timeout=httpx2.Timeout(30, read=300),
+        auth=None if credentials is None else CredentialsAuth(credentials),
+    )
+    if server.transport == "sse":
+        return legacy_sse(url, client, limit)
+    from mcp.client.streamable_http import streamable_http_client
+
+    return streamable_http_client(url, http_client=client, max_sse_event_size=limit)
 
 
 def _content(result: JsonObject) -> ContentBlocks:
@@ -409,6 +406,8 @@ def _errors(session: _Session, connection: _Connection) -> Generator[None]:
         yield
     except MCPError as error:
         if error.code == TOO_LARGE:
+            if session.server.transport == "sse":  # one stream has all replies, and it has ended
+                session.lose(connection)
             raise ReplyTooLarge(
                 f"{session.where} returned {error.message}.", remedy="Ask for less, or raise `max_reply_bytes`."
             ) from error
