@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp import Client, MCPError, types
+from mcp.client._memory import InMemoryTransport
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared._memory import InMemoryTransport
 from tests.server.test_http import serve, server_of
 
 from utcp_bridge.catalogue.fitting import json_size
@@ -32,7 +32,7 @@ class Clock:
         return self.now
 
 
-def store(max_bytes=1_000_000, seconds=60.0):
+def store(max_bytes=10_000_000, seconds=60.0):
     clock = Clock()
     return KeptResults(max_bytes, seconds, clock), clock
 
@@ -122,7 +122,7 @@ def test_a_row_above_the_limit_is_shortened_and_named():
     [
         ({"items": ROWS}, {"jmespath": "items[2:4].name"}, ["Item 2", "Item 3"]),
         ({"items": ROWS}, {"jmespath": "items[?tags] | length(@)"}, 2_000),
-        (ROWS, {"grep": "item 399"}, [row for row in ROWS if "399" in row["name"]]),
+        (ROWS, {"grep": "item 399"}, [row for row in ROWS if "Item 399" in row["name"]]),
         (ROWS, {"jmespath": "[].name", "grep": "ITEM 3999"}, ["Item 3999"]),
         ("one\nTwo\nthree\n", {"grep": "T"}, "2: Two\n3: three\n"),
         (

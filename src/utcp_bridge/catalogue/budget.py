@@ -124,6 +124,12 @@ class Shrinker:
         """Return `value` itself if it has at most `limit` bytes, otherwise a shorter copy."""
         return value if self._size(value) <= limit else self._shorter(value, limit, ())
 
+    def first(self, value: Any, limit: int) -> Any:
+        """Return `value` itself if it fits, else its first rows or members, whole unless one alone is too large."""
+        if not is_object(value) or self._size(value) <= limit:
+            return self.fit(value, limit)
+        return self._first_members(value, {key: self._size(key) + 2 for key in value}, limit, ())
+
     def _shorter(self, value: Any, limit: int, path: Path) -> Any:
         if isinstance(value, str):
             shown = first_text(value, limit, self._size)
@@ -173,12 +179,12 @@ class Shrinker:
         return {key: shown[key] for key in members if key in shown}
 
     def _first_members(self, members: JsonObject, keys: Mapping[str, int], limit: int, path: Path) -> JsonObject:
-        """Return the first members: there are too many to show a part of each. A large one is shortened."""
+        """Return the first members that fit. One that needs more than half of the limit is shortened."""
         shown: JsonObject = {}
         left = limit - 1
         for key, value in members.items():
-            most = left // 2 - keys[key]
-            if most >= _MIN_SHARE and _is_divisible(value) and self._size(value) > most:
+            most = limit // 2 - keys[key]
+            if _MIN_SHARE <= most <= left - keys[key] and _is_divisible(value) and self._size(value) > most:
                 shown[key] = self._shorter(value, most, (*path, key))
             elif keys[key] + self._size(value) <= left:
                 shown[key] = value

@@ -13,7 +13,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 from typing import Any, Final
 
@@ -248,10 +247,10 @@ class Page:
             self.cuts: list[Cut] = []
         else:
             rows = value[offset:] if is_list(value) else _members_from(value, offset) if is_object(value) else value
-            shrinker = Shrinker(partial(_size_in_text))
-            shown = shrinker.fit(rows, limit)
+            shrinker = Shrinker(_size_in_text)
+            shown = shrinker.first(rows, limit - 2)
             self.text = compact(shown)
-            self.next = offset + (len(shown) if is_list(shown) or is_object(shown) else 1)
+            self.next = offset + max(1, len(shown) if is_list(shown) or is_object(shown) else 1)
             self.cuts = [cut for cut in shrinker.cuts if cut.path]
 
     @property
