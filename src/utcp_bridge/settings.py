@@ -65,6 +65,7 @@ class MetaToolNames(_Frozen):
 
     search: str | None = "search_tools"
     call: str | None = "call_tool"
+    read: str | None = "read_result"
 
 
 class ExposureLimits(_Frozen):
@@ -143,6 +144,10 @@ class TimeoutSettings(_Frozen):
     refresh_interval: float = Field(
         default=0.0, ge=0, description="Seconds between two readings of a manual. 0 reads it once."
     )
+    result_lifetime: Seconds = Field(
+        default=600.0,
+        description="Seconds for which a client can read the rest of a cut result, from its last reading.",
+    )
 
 
 class LimitSettings(_Frozen):
@@ -152,7 +157,17 @@ class LimitSettings(_Frozen):
     max_tools: Size = Field(default=20_000, description="Most tools of one manual.")
     max_reply_bytes: Size = Field(default=10 * 1024 * 1024, description="Most bytes of one upstream reply, decoded.")
     max_result_bytes: Size = Field(
-        default=1_000_000, description="Most bytes of one MCP result's text. A longer text is cut, with a notice."
+        default=100_000,
+        description="Most bytes of one MCP result, text and structure together, at least 8,192. A larger one is cut in "
+        "whole rows and members, and the rest is kept for `read_result`. Hosts with a known limit get less.",
+    )
+    max_result_bytes_by_client: Mapping[str, Size] = Field(
+        default_factory=dict,
+        description='Another `max_result_bytes` for clients whose names match a glob: `{"claude-code*": 200000}`.',
+    )
+    max_kept_bytes: Count = Field(
+        default=64 * 1024 * 1024,
+        description="Most bytes of cut results kept in memory for `read_result`. The oldest go first; 0 keeps none.",
     )
     max_stream_events: Size = Field(default=10_000, description="Most partial results of one stream.")
     concurrency: Size = Field(default=128, description="Most calls at the same time per manual.")

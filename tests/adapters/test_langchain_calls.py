@@ -90,11 +90,12 @@ def test_a_stream_returns_the_list_of_its_parts(tools):
 
 
 def test_a_result_above_the_limit_is_shortened_with_a_notice(service):
-    config = {"manual_call_templates": [entry("m", http_tool("much", f"{service.base}/bytes/5000"))]}
-    with UTCPToolkit.from_config(config | {"bridge": {"max_result_bytes": 1000}}) as toolkit:
+    config = {"manual_call_templates": [entry("m", http_tool("much", f"{service.base}/bytes/50000"))]}
+    with UTCPToolkit.from_config(config | {"bridge": {"max_result_bytes": 10_000}}) as toolkit:
         message = call(toolkit.get_tools()[0])
-    assert message.content.startswith("x" * 1000 + "\n[The result has 5000 bytes")
-    assert message.artifact == "x" * 5000
+    assert message.content.startswith("x" * 5_000)
+    assert "of 50,000 characters are shown. Ask for less.]" in message.content
+    assert message.artifact == "x" * 50_000
 
 
 @pytest.mark.anyio

@@ -11,18 +11,20 @@ import orjson
 import pytest
 from pydantic import TypeAdapter
 
+from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering, compact, fault_result, render_error, render_result, well_formed
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.errors import InvalidArguments, Rejected, UnknownTool
 from utcp_bridge.model import Binary, ContentBlocks, Result
 
-PLAIN = Rendering(max_bytes=1_000)
-STRUCTURED = Rendering(max_bytes=1_000, structured=True)
+BUDGET = Budget(100_000)
+PLAIN = Rendering(BUDGET)
+STRUCTURED = Rendering(BUDGET, structured=True)
 OBJECT = Rendering(
-    max_bytes=1_000, structured=True, conform=Conformer({"type": "object", "properties": {"n": {"type": "integer"}}})
+    BUDGET, structured=True, conform=Conformer({"type": "object", "properties": {"n": {"type": "integer"}}})
 )
 WRAPPED = Rendering(
-    max_bytes=1_000,
+    BUDGET,
     structured=True,
     wrapped=True,
     conform=Conformer({"type": "object", "properties": {"result": {"type": "array"}}}),
@@ -122,13 +124,8 @@ def test_structured_content_is_an_object_that_mirrors_the_text(value, rendering,
     ],
 )
 def test_bytes_become_content_of_their_kind(binary, block):
-    rendering = Rendering(max_bytes=1_000, structured=True, uri="utcp:t")
+    rendering = Rendering(BUDGET, structured=True, uri="utcp:t")
     assert render(binary, rendering) == {"content": [block], "isError": False, "resultType": "complete"}
-
-
-def test_bytes_above_the_limit_are_omitted_with_a_notice():
-    (text,) = texts(render(Binary(b"x" * 2_000, "image/png")))
-    assert text == "[2000 bytes of image/png are omitted: the limit is 1000 bytes.]"
 
 
 def test_a_list_with_bytes_becomes_one_block_for_each_item():
@@ -138,7 +135,7 @@ def test_a_list_with_bytes_becomes_one_block_for_each_item():
         ContentBlocks([{"type": "text", "text": "b"}], is_error=True),
         Binary(b"y", "a/b"),
     ]
-    rendered = render(value, Rendering(max_bytes=1_000, uri="utcp:t"))
+    rendered = render(value, Rendering(BUDGET, uri="utcp:t"))
     assert [block["type"] for block in rendered["content"]] == ["text", "image", "text", "resource"]
     assert rendered["content"][3]["resource"]["uri"] == "utcp:t/3"
     assert rendered["isError"] is True
@@ -173,19 +170,16 @@ def test_a_malformed_block_leaves_the_others_intact():
     assert texts(rendered) == ['{"type":"weird"}', "?"]
 
 
-@pytest.mark.parametrize("rendering", [PLAIN, OBJECT])
-def test_a_result_above_the_limit_is_cut_with_a_notice_in_both_forms(rendering):
-    rendered = render({"n": "ü" * 2_000}, rendering)
-    shown, notice = texts(rendered)
-    assert len(shown.encode()) <= 1_000
-    assert shown.startswith('{"n":"ü')
-    assert notice == "[The result has 4008 bytes. Only the first 1000 are shown. Ask for less.]"
-    if rendering is OBJECT:
-        assert rendered["structuredContent"] == {"_text": shown, "_truncated": notice.strip("[]")}
+def test_structured_content_alone_is_text_too():
+    assert texts(render(ContentBlocks([], structured={"n": 1}))) == ['{"n":1}']
 
 
-def test_a_result_of_exactly_the_limit_is_whole():
-    assert len(texts(render("x" * 1_000))) == 1
+def test_a_promised_structure_that_is_missing_is_a_remark():
+    rendered = render(ContentBlocks([{"type": "text", "text": "a"}]), OBJECT, meta={"status": 200})
+    assert texts(rendered) == ["a"]
+    assert rendered["structuredContent"] == {}
+    assert rendered["_meta"]["utcp/remark"].startswith("The server returned no structured content")
+    assert rendered["_meta"]["utcp/status"] == 200
 
 
 @pytest.mark.parametrize("rendering", [PLAIN, STRUCTURED])

@@ -2,6 +2,7 @@
 
 import anyio
 import jsonschema_rs
+import orjson
 import pytest
 from tests.support.server_client import StandIn
 
@@ -155,10 +156,11 @@ async def test_an_unknown_name_is_an_error_with_the_nearest_mcp_name():
 @pytest.mark.parametrize(
     ("names", "listed"),
     [
-        (Names(), ["search_tools", "call_tool"]),
-        (Names(search="find", call="run"), ["find", "run"]),
-        (Names(search=None), ["call_tool"]),
-        (Names(search=None, call=None), []),
+        (Names(), ["search_tools", "call_tool", "read_result"]),
+        (Names(search="find", call="run", read="more"), ["find", "run", "more"]),
+        (Names(search=None, read=None), ["call_tool"]),
+        (Names(search=None, call=None), ["read_result"]),
+        (Names(search=None, call=None, read=None), []),
     ],
 )
 def test_meta_tools_can_be_renamed_and_omitted(names, listed):
@@ -168,15 +170,34 @@ def test_meta_tools_can_be_renamed_and_omitted(names, listed):
     assert ("search_tools" in server.meta_tools) == (names.search == "search_tools")
 
 
+def test_a_server_that_keeps_nothing_has_no_tool_to_read_results():
+    server = server_of(max_kept_bytes=0)
+    assert [tool["name"] for tool in server.catalogue.meta_tools] == ["search_tools", "call_tool"]
+    assert "read_result" not in server.meta_tools
+
+
 def test_descriptions_name_the_providers_within_a_size_limit():
     server = server_of()
-    search, call_entry = server.catalogue.meta_tools
+    search, call_entry, _ = server.catalogue.meta_tools
     assert "2 tools from stock (1), weather (1)" in search["description"]
     assert "call_tool" in search["description"]
     assert "search_tools" in call_entry["description"]
     for number in range(300):
         server.client.add_many(f"provider_with_a_long_name_{number}", ["x"])
     assert len(server.catalogue.meta_tools[0]["description"]) <= 1024
+
+
+async def test_a_search_above_the_budget_has_fewer_tools_and_says_so():
+    server = server_of(max_result_bytes=10_000)
+    inputs = {"type": "object", "properties": {f"weather {n}": {"type": "string"} for n in range(60)}}
+    for number in range(8):
+        server.client.add("weather", f"report_{number}", inputs=inputs)
+    found = await call(server, "search_tools", {"query": "weather report", "detail": "full", "limit": 8})
+    structured = found["structuredContent"]
+    jsonschema_rs.validate(SEARCH_TOOLS_OUTPUT_SCHEMA, structured)
+    assert 0 < len(structured["results"]) < 8
+    assert "Not all tools are shown" in structured["note"]
+    assert len(orjson.dumps(found)) <= 10_000
 
 
 @pytest.mark.parametrize(

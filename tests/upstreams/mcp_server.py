@@ -112,8 +112,8 @@ class _Tools:
             if "gone" in self.seen:
                 self.seen["gone"].set()
 
-    async def flood(self, _arguments: dict[str, Any]) -> Any:
-        return _said("x" * 200_000)
+    async def flood(self, arguments: dict[str, Any]) -> Any:
+        return _said("x" * (int(arguments.get("text") or 200_000) + 1))
 
     async def die(self, _arguments: dict[str, Any]) -> Any:
         os._exit(3)
@@ -129,11 +129,13 @@ async def http_server(
     seen: dict[str, asyncio.Event] | None = None,
     headers: dict[bytes, bytes] | None = None,
     admits: Callable[[bytes], bool] = lambda _authorization: True,
+    *,
+    json_replies: bool = False,
 ) -> AsyncIterator[str]:
     """Serve on streamable HTTP and yield the URL. `headers` receives the headers of the last request. A request whose
-    Authorization header `admits` refuses gets status 401.
+    Authorization header `admits` refuses gets status 401. With `json_replies` replies are JSON instead of events.
     """
-    served = make_server(name, seen).streamable_http_app()
+    served = make_server(name, seen).streamable_http_app(json_response=json_replies)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if headers is not None:

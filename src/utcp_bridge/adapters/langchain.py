@@ -12,7 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
+from utcp_bridge.catalogue.budget import allowance_for
 from utcp_bridge.catalogue.catalogue import Catalogue, Entry
+from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering, compact, render_error, render_result
 from utcp_bridge.client.client import Extensions, UtcpClient
 from utcp_bridge.client.sync import UTCPClient
@@ -130,8 +132,8 @@ class UTCPTool(BaseTool):
         return tool
 
     def _rendered(self, result: Result) -> tuple[Any, Any]:
-        limit = self._caller.client.settings.max_result_bytes
-        rendered = render_result(result, Rendering(max_bytes=limit, uri=f"utcp:{self.name}"))
+        budget = Budget(allowance_for(self._caller.client.settings, None).max_bytes)
+        rendered = render_result(result, Rendering(budget, uri=f"utcp:{self.name}"))
         content = _content(rendered["content"])
         if rendered["isError"]:
             raise ToolException(compact(content))

@@ -10,7 +10,9 @@
     UtcpError                   text: what, where, remedy; isError    -
     any other exception         text with a correlation id; isError   -
 
-Text and structured content always have the same content, because hosts show a model one or the other.
+Text and structured content have the same content, because hosts show a model one or the other.
+
+A result above the budget of its caller is cut (`fitting.py`).
 
 `well_formed` checks MCP content from another server field by field. One malformed block, or one malformed annotation,
 would make the host reject the whole result. So malformed fields are omitted, and a block without its required fields
@@ -29,6 +31,7 @@ from typing import Any, Final
 
 import orjson
 
+from utcp_bridge.catalogue.fitting import TRUNCATED, Budget, fitted
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import Rejected, UtcpError
@@ -39,7 +42,8 @@ __all__ = ["Rendering", "compact", "fault_result", "render_error", "render_resul
 _logger = logging.getLogger(__name__)
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 _MAX_DETAIL: Final = 8_000
-_TRUNCATED: Final = "_truncated"
+_MAX_GROWTH: Final = 12
+"""A text has at most 6 bytes in a character as JSON, its structured content 4. The rest is for the frame."""
 Check = Callable[[Any], bool]
 
 
@@ -48,11 +52,11 @@ class Rendering:
     """How to render one tool's results.
 
     `structured` says whether plain values get `structuredContent`. `conform` fits it to the listed output schema.
-    `wrapped` says that the schema lists the value as `{"result": value}`. `uri` names embedded resources. `max_bytes`
-    limits each text and binary value.
+    `wrapped` says that the schema lists the value as `{"result": value}`. `uri` names embedded resources. `budget`
+    limits the whole result.
     """
 
-    max_bytes: int
+    budget: Budget
     structured: bool = False
     conform: Conformer | None = None
     wrapped: bool = False
@@ -62,6 +66,7 @@ class Rendering:
 def render_result(result: Result, rendering: Rendering) -> JsonObject:
     """Return a result of a call as an MCP `tools/call` result."""
     value = result.value
+    plain, is_small = None, False
     if isinstance(value, ContentBlocks):
         rendered = _passed_through(value, rendering)
     elif isinstance(value, Binary) or (
@@ -69,12 +74,16 @@ def render_result(result: Result, rendering: Rendering) -> JsonObject:
     ):
         rendered = _blocks_result(value if is_list(value) else [value], rendering)
     else:
-        rendered = _plain(value, rendering)
+        rendered, plain = _plain(value, rendering), value
+        is_small = _MAX_GROWTH * len(rendered["content"][0]["text"]) <= rendering.budget.max_bytes
     if result.truncated:
         _announce_cut(rendered, clean(result.truncated, 500))
     if result.meta:
-        rendered["_meta"] = {f"utcp/{key}": _json_safe(one) for key, one in result.meta.items()}
-    return rendered
+        meta: JsonObject = rendered.get("_meta", {})
+        rendered["_meta"] = meta | {f"utcp/{key}": _json_safe(one) for key, one in result.meta.items()}
+    if is_small:
+        return rendered
+    return fitted(rendered, rendering.budget, compact, value=plain, conform=rendering.conform)
 
 
 def render_error(error: Exception) -> JsonObject:
@@ -117,11 +126,7 @@ def compact(value: Any) -> str:
 
 
 def _plain(value: Any, rendering: Rendering) -> JsonObject:
-    text = compact(value)
-    size = len(text) if text.isascii() else len(text.encode())
-    if size > rendering.max_bytes:
-        return _oversized(text, size, rendering)
-    result = text_result(text)
+    result = text_result(compact(value))
     if rendering.structured:
         result["structuredContent"] = _structured(_json_safe(value), rendering)
     return result
@@ -132,20 +137,10 @@ def _structured(value: Any, rendering: Rendering) -> JsonObject:
     return shaped if rendering.conform is None else rendering.conform(shaped)
 
 
-def _oversized(text: str, size: int, rendering: Rendering) -> JsonObject:
-    notice = f"The result has {size} bytes. Only the first {rendering.max_bytes} are shown. Ask for less."
-    shown = _cut(text, rendering.max_bytes)
-    result = text_result(shown)
-    if rendering.structured:
-        result["structuredContent"] = {"_text": shown}
-    _announce_cut(result, notice)
-    return result
-
-
 def _announce_cut(result: JsonObject, notice: str) -> None:
     result["content"] = [*result["content"], {"type": "text", "text": f"[{notice}]"}]
     if is_object(structured := result.get("structuredContent")):
-        result["structuredContent"] = {**structured, _TRUNCATED: notice}
+        result["structuredContent"] = {**structured, TRUNCATED: notice}
 
 
 def _blocks_result(values: Iterable[Any], rendering: Rendering) -> JsonObject:
@@ -158,7 +153,7 @@ def _blocks_result(values: Iterable[Any], rendering: Rendering) -> JsonObject:
         elif isinstance(value, Binary):
             content.append(_binary(value, rendering, number))
         else:
-            content.append({"type": "text", "text": _cut(compact(value), rendering.max_bytes)})
+            content.append({"type": "text", "text": compact(value)})
     result: JsonObject = {"content": content, "isError": is_error, "resultType": "complete"}
     if rendering.conform is not None and not is_error:
         result["structuredContent"] = {}
@@ -166,11 +161,7 @@ def _blocks_result(values: Iterable[Any], rendering: Rendering) -> JsonObject:
 
 
 def _binary(value: Binary, rendering: Rendering, number: int) -> JsonObject:
-    size = len(value.data)
     media_type = clean(value.media_type, 127) or "application/octet-stream"
-    if size * 4 // 3 > rendering.max_bytes:
-        notice = f"[{size} bytes of {media_type} are omitted: the limit is {rendering.max_bytes} bytes.]"
-        return {"type": "text", "text": notice}
     data = base64.b64encode(value.data).decode("ascii")
     family = media_type.partition("/")[0].lower()
     if family in {"image", "audio"}:
@@ -180,15 +171,15 @@ def _binary(value: Binary, rendering: Rendering, number: int) -> JsonObject:
 
 
 def _passed_through(value: ContentBlocks, rendering: Rendering) -> JsonObject:
-    result: JsonObject = {
-        "content": _valid_blocks(value.content),
-        "isError": value.is_error,
-        "resultType": "complete",
-    }
+    content = _valid_blocks(value.content)
+    if not content and value.structured is not None:
+        content = [{"type": "text", "text": compact(value.structured)}]
+    result: JsonObject = {"content": content, "isError": value.is_error, "resultType": "complete"}
     if value.structured is not None:
         result["structuredContent"] = _structured(_json_safe(value.structured), rendering)
     elif rendering.conform is not None and not value.is_error:
         result["structuredContent"] = {}
+        result["_meta"] = {"utcp/remark": "The server returned no structured content, though the tool promises it."}
     return result
 
 

@@ -5,6 +5,7 @@ Every handler catches every exception: the SDK sends the text of an exception to
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import uuid
 from collections.abc import AsyncGenerator
@@ -24,15 +25,18 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge import __version__
+from utcp_bridge.catalogue.budget import MAX_EVENT_BYTES
+from utcp_bridge.catalogue.fitting import RESULT_SCHEME
 from utcp_bridge.catalogue.render import compact, render_error
 from utcp_bridge.catalogue.text import shorten
-from utcp_bridge.errors import StaleCursor, UnknownTool
+from utcp_bridge.errors import InvalidArguments, StaleCursor, UnknownTool
 from utcp_bridge.model import Emit, JsonObject, discard, is_object
 from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.query import describe_catalogue
 from utcp_bridge.server.changes import Changes, page_in_turns
+from utcp_bridge.server.kept_results import handle_and_offset, resource_contents
 from utcp_bridge.server.logging_relay import LogRelay
-from utcp_bridge.server.meta_tools import MetaTools, call_entry, catalogue_with_meta_tools
+from utcp_bridge.server.meta_tools import Caller, MetaTools, ResultBudgets, call_entry, catalogue_with_meta_tools
 from utcp_bridge.server.readiness import Readiness
 
 if TYPE_CHECKING:
@@ -44,9 +48,13 @@ _logger = logging.getLogger(__name__)
 _MAX_PROVIDERS_TEXT: Final = 1_600
 _MAX_PROGRESS_TEXT: Final = 8_000
 _MAX_PROGRESS: Final = 1e300
+_MAX_RESOURCE_BYTES: Final = 16 * 1024 * 1024
+_FIRST_VERSION_WITH_LINKS: Final = "2025-06-18"
 _SERVER_INFO_KEY: Final = "io.modelcontextprotocol/serverInfo"
 _CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
 _MINUTE_MS: Final = 60_000
+_NEVER: Final = CacheHint(ttl_ms=0, scope="private")
+"""Kept results belong to one caller, and they end."""
 _PROGRESS_KEYS: Final = frozenset({"message", "progress", "total"})
 _SMALLEST_STEP: Final = 1e-6
 """What a message adds to a progress that stays where it is. The protocol says that progress must increase."""
@@ -58,7 +66,8 @@ class BridgeServer(Server[None]):
     def __init__(self, client: UtcpClient, *, name: str = "utcp-bridge", title: str | None = "UTCP bridge") -> None:
         self.client = client
         self.catalogue = catalogue_with_meta_tools(client)
-        self.meta_tools = MetaTools(client, self.catalogue)
+        self.budgets = ResultBudgets(client.settings)
+        self.meta_tools = MetaTools(client, self.catalogue, self.budgets)
         self.readiness = Readiness(client)
         self.changes = Changes(self.catalogue, self.readiness)
         super().__init__(
@@ -66,10 +75,11 @@ class BridgeServer(Server[None]):
             version=__version__,
             title=title,
             lifespan=_serve_changes,
-            cache_hints={"tools/list": self._cache_hint()},
+            cache_hints={"tools/list": self._cache_hint(), "resources/list": _NEVER, "resources/read": _NEVER},
             get_tool_input_schema=self.catalogue.input_schema,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
+            **(_resource_handlers(self) if client.settings.max_kept_bytes else {}),
             on_subscriptions_listen=self._listen,
         )
         self.logs = LogRelay()
@@ -155,23 +165,51 @@ class BridgeServer(Server[None]):
     async def _call_tool(self, ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams) -> Any:
         try:
             with self.logs.relaying(ctx):
-                return await self._dispatch(params.name, params.arguments or {}, _emitter(ctx), _client_name(ctx))
+                return await self._dispatch(params.name, params.arguments or {}, _emitter(ctx), _caller(ctx))
         except UnknownTool as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
         except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
             return render_error(error)
 
-    async def _dispatch(self, name: str, arguments: JsonObject, emit: Emit, client: str | None) -> JsonObject:
+    async def _dispatch(self, name: str, arguments: JsonObject, emit: Emit, caller: Caller) -> JsonObject:
         if name in self.meta_tools:
             await self.readiness.wait()
-            return await self.meta_tools.call(name, arguments, emit, client)
+            return await self.meta_tools.call(name, arguments, emit, caller)
         entry = self.catalogue.resolve(name)
         if entry is None:
             await self.readiness.wait()
             entry = self.catalogue.resolve(name)
         if entry is None:
             raise self.meta_tools.unknown(name)
-        return await call_entry(self.client, entry, arguments, emit)
+        return await call_entry(self.client, entry, arguments, emit, self.budgets.of(caller))
+
+    async def list_resources(self, ctx: ServerRequestContext[None, Any], _params: Any) -> types.ListResourcesResult:
+        """Return the caller's kept results (handler of `resources/list`)."""
+        kept = self.budgets.kept.handles(_caller(ctx).owner)
+        resources = [
+            types.Resource(
+                uri=f"{RESULT_SCHEME}{handle}",
+                name=f"result-{handle[:8]}",
+                description="The whole of a result that was cut.",
+                mime_type=one.media_type,
+                size=len(one.data),
+            )
+            for handle, one in kept
+        ]
+        return types.ListResourcesResult(resources=resources)
+
+    async def read_resource(
+        self, ctx: ServerRequestContext[None, Any], params: types.ReadResourceRequestParams
+    ) -> types.ReadResourceResult:
+        """Return a kept result, whole or from an offset on (handler of `resources/read`)."""
+        caller = _caller(ctx)
+        try:
+            handle, offset = handle_and_offset(str(params.uri))
+            kept = self.meta_tools.kept_result(handle, caller)
+            contents = resource_contents(kept, handle, offset, caller.max_event_bytes or _MAX_RESOURCE_BYTES)
+        except InvalidArguments as error:
+            raise MCPError(types.INVALID_PARAMS, str(error)) from None
+        return types.ReadResourceResult.model_validate({"contents": contents})
 
 
 @asynccontextmanager
@@ -196,6 +234,39 @@ def _with_arguments(ctx: ServerRequestContext[None, Any]) -> ServerRequestContex
     if not isinstance(arguments, str):
         return ctx
     return replace(ctx, params={**(ctx.params or {}), "arguments": object_in(arguments) if arguments.strip() else {}})
+
+
+def _resource_handlers(server: BridgeServer) -> dict[str, Any]:
+    """Return the handlers for kept results. Clients ask for templates too as soon as a server has resources."""
+
+    async def list_templates(_ctx: Any, _params: Any) -> types.ListResourceTemplatesResult:
+        return types.ListResourceTemplatesResult(resource_templates=[])
+
+    return {
+        "on_list_resources": server.list_resources,
+        "on_list_resource_templates": list_templates,
+        "on_read_resource": server.read_resource,
+    }
+
+
+def _caller(ctx: ServerRequestContext[None, Any]) -> Caller:
+    """Return who calls. Kept results belong to the session of the handshake, or to the token of a request without one.
+
+    Over stdio there is one client for the whole process.
+    """
+    modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
+    headers = getattr(ctx.request, "headers", None)
+    owner = "stdio"
+    if headers is not None:
+        session = None if modern else headers.get("mcp-session-id")
+        token = hashlib.sha256(headers.get("authorization", "").encode()).hexdigest()
+        owner = f"session {session}" if session else f"token {token}"
+    return Caller(
+        client=_client_name(ctx),
+        owner=owner,
+        understands_links=ctx.protocol_version >= _FIRST_VERSION_WITH_LINKS,
+        max_event_bytes=None if modern or headers is None else MAX_EVENT_BYTES,
+    )
 
 
 def _client_name(ctx: ServerRequestContext[None, Any]) -> str | None:

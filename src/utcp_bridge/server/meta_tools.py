@@ -1,20 +1,25 @@
-"""The bridge's own tools: `search_tools` finds tools of every manual, `call_tool` calls one by name.
+"""The bridge's own tools: `search_tools`, `call_tool` and `read_result`.
 
-They serve hosts that take a limited number of tools, or that ignore `list_changed`: a tool that a search finds can be
-called at once. A search never changes what is listed. This module does not use the MCP SDK.
+The first two find and call tools of every manual. They serve hosts that take a limited number of tools, or that ignore
+`list_changed`: a tool that a search finds can be called at once. A search never changes what is listed. `read_result`
+reads what a result did not show. This module does not use the MCP SDK.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from utcp_bridge.catalogue.catalogue import Catalogue, Entry
+from utcp_bridge.catalogue.budget import allowance_for
+from utcp_bridge.catalogue.catalogue import Catalogue, Entry, exposure_for
+from utcp_bridge.catalogue.fitting import Budget, Rest, fitted, json_size
 from utcp_bridge.catalogue.naming import NAME_PATTERN
-from utcp_bridge.catalogue.render import Rendering, fault_result, render_error, render_result, text_result
+from utcp_bridge.catalogue.render import Rendering, compact, fault_result, render_error, render_result, text_result
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError, InvalidArguments, UnknownTool
 from utcp_bridge.manuals.repository import unknown_tool
@@ -29,31 +34,86 @@ from utcp_bridge.search.query import (
     ranked_queries,
     search_tools,
 )
+from utcp_bridge.server.kept_results import READ_INPUT, KeptResult, KeptResults, Page, selected
 from utcp_bridge.settings import BridgeSettings, MetaToolNames
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
 
-__all__ = ["MetaTools", "call_entry", "catalogue_with_meta_tools"]
+__all__ = ["ANYONE", "Caller", "MetaTools", "ResultBudgets", "call_entry", "catalogue_with_meta_tools"]
 
 _MAX_PROVIDERS_TEXT: Final = 700
 _NAME_KEYS: Final = ("name", "tool_name", "tool")
 _ARGUMENT_KEYS: Final = ("arguments", "args", "parameters", "params", "input", "tool_input")
+_MAX_MESSAGE_BYTES: Final = 1_000_000
+_MAX_KNOWN_CALLERS: Final = 1_000
+_NOTE_BYTES: Final = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls. `owner` is the key of what is kept for this caller.
+
+    `understands_links` and `max_event_bytes` depend on the protocol version and how it is served.
+    """
+
+    client: str | None = None
+    owner: str = ""
+    understands_links: bool = True
+    max_event_bytes: int | None = None
+
+
+ANYONE: Final = Caller()
+
+
+class ResultBudgets:
+    """The budget of each caller's results, and what did not fit them."""
+
+    def __init__(self, settings: BridgeSettings) -> None:
+        self._settings = settings
+        self.kept = KeptResults(settings.max_kept_bytes, settings.result_lifetime)
+        self._budgets: dict[Caller, Budget] = {}
+
+    def of(self, caller: Caller) -> Budget:
+        """Return the budget of a caller's results."""
+        known = self._budgets.get(caller)
+        if known is None:
+            if len(self._budgets) >= _MAX_KNOWN_CALLERS:
+                self._budgets.clear()
+            known = self._budgets[caller] = self._make(caller)
+        return known
+
+    def _make(self, caller: Caller) -> Budget:
+        settings = self._settings
+        allowance = allowance_for(settings, caller.client)
+        most = max(_MAX_MESSAGE_BYTES, allowance.max_bytes)
+        if caller.max_event_bytes is not None:
+            most = min(most, caller.max_event_bytes)
+        rest = None
+        if settings.max_kept_bytes:
+            is_listed = exposure_for(settings, caller.client) != "pinned"
+            rest = Rest(
+                keep=partial(self.kept.keep, caller.owner),
+                seconds=settings.result_lifetime,
+                reader=settings.meta_tools.read if is_listed else None,
+                links=caller.understands_links,
+            )
+        return Budget(min(allowance.max_bytes, most), allowance.prefers_structure, most, rest)
 
 
 def catalogue_with_meta_tools(client: UtcpClient) -> Catalogue:
     """Return the catalogue of a client, with the meta-tools that the settings name."""
-    return Catalogue(client, partial(_listed, client.settings.meta_tools))
+    return Catalogue(client, partial(_listed, client.settings))
 
 
-async def call_entry(client: UtcpClient, entry: Entry, arguments: JsonObject, emit: Emit) -> JsonObject:
+async def call_entry(client: UtcpClient, entry: Entry, arguments: JsonObject, emit: Emit, budget: Budget) -> JsonObject:
     """Call a tool and render its result. An error is a result with `isError`.
 
     :raises InvalidArguments: the arguments do not fit. The caller can say more about it.
     """
     try:
         result = await client.call(entry.tool, entry.own_arguments(arguments), emit)
-        return render_result(result, _rendering(entry, client.settings))
+        return render_result(result, _rendering(entry, client.settings, budget))
     except InvalidArguments:
         raise
     except Exception as error:  # noqa: BLE001 - an error of any kind is a result
@@ -63,31 +123,33 @@ async def call_entry(client: UtcpClient, entry: Entry, arguments: JsonObject, em
 class MetaTools:
     """The meta-tools that the settings name, ready to call."""
 
-    def __init__(self, client: UtcpClient, catalogue: Catalogue) -> None:
+    def __init__(self, client: UtcpClient, catalogue: Catalogue, budgets: ResultBudgets) -> None:
         """Check the names.
 
         :raises ConfigError: a name is not usable.
         """
         self._client = client
         self._catalogue = catalogue
+        self._budgets = budgets
         names = client.settings.meta_tools
-        self._calls: dict[str, Callable[[JsonObject, Emit, str | None], Awaitable[JsonObject]]] = {}
-        for name, function in ((names.search, self._search), (names.call, self._call)):
+        read = names.read if client.settings.max_kept_bytes else None
+        self._calls: dict[str, Callable[[JsonObject, Emit, Caller], Awaitable[JsonObject]]] = {}
+        for name, function in ((names.search, self._search), (names.call, self._call), (read, self._read)):
             if name is None:
                 continue
             if not NAME_PATTERN.fullmatch(name) or name in self._calls:
                 raise ConfigError(
                     f"{name[:80]!r} cannot be the name of a meta-tool.",
-                    remedy="Give `meta_tools` two different names of at most 48 letters, digits, '_' and '-', or null.",
+                    remedy="Give `meta_tools` different names of at most 48 letters, digits, '_' and '-', or null.",
                 )
             self._calls[name] = function
 
     def __contains__(self, name: str) -> bool:
         return name in self._calls
 
-    async def call(self, name: str, arguments: JsonObject, emit: Emit, client: str | None = None) -> JsonObject:
-        """Run a meta-tool for the client of this name. Every failure is a result with `isError`."""
-        return await self._calls[name](arguments, emit, client)
+    async def call(self, name: str, arguments: JsonObject, emit: Emit, caller: Caller = ANYONE) -> JsonObject:
+        """Run a meta-tool for a caller. Every failure is a result with `isError`."""
+        return await self._calls[name](arguments, emit, caller)
 
     def unknown(self, name: str) -> UnknownTool:
         """Return the error for a name that no tool has."""
@@ -95,13 +157,13 @@ class MetaTools:
         remedy = f"Find the right name with {search}." if search else "Call tools/list for the names."
         return unknown_tool(clean(name, 128), self._catalogue.entries, remedy=remedy)
 
-    async def _search(self, arguments: JsonObject, _emit: Emit, client: str | None) -> JsonObject:
+    async def _search(self, arguments: JsonObject, _emit: Emit, caller: Caller) -> JsonObject:
         catalogue = self._catalogue
         context = SearchContext(
             searchable=self._client,
             tools=self._client.tools(),
             mcp_name=catalogue.name_of,
-            is_listed=catalogue.view(client).is_listed if self._client.settings.meta_tools.call else _always,
+            is_listed=catalogue.view(caller.client).is_listed if self._client.settings.meta_tools.call else _always,
             definition=catalogue.definition_of,
         )
         try:
@@ -109,9 +171,9 @@ class MetaTools:
             found = search_tools(arguments, context, note=note)
         except InvalidArguments as error:
             return render_error(error)
-        return text_result(as_text(found), found)
+        return _found_result(found, self._budgets.of(caller).max_bytes)
 
-    async def _call(self, arguments: JsonObject, emit: Emit, _client: str | None) -> JsonObject:
+    async def _call(self, arguments: JsonObject, emit: Emit, caller: Caller) -> JsonObject:
         name, inner = _named_call(arguments)
         if not isinstance(name, str) or not is_object(inner):
             return fault_result('Send {"name": "...", "arguments": {...}}: the name of a tool and an object.')
@@ -120,17 +182,73 @@ class MetaTools:
         entry = self._catalogue.resolve(name)
         if entry is None:
             return render_error(self.unknown(name))
+        budget = self._budgets.of(caller)
         try:
-            return await call_entry(self._client, entry, inner, emit)
+            return await call_entry(self._client, entry, inner, emit, budget)
         except InvalidArguments as error:
             schema = orjson.dumps(entry.input.schema).decode()
-            return fault_result(f"{error}\nIts input schema: {schema}")
+            return fitted(fault_result(f"{error}\nIts input schema: {schema}"), budget, compact)
+
+    async def _read(self, arguments: JsonObject, _emit: Emit, caller: Caller) -> JsonObject:
+        handle = arguments.get("handle")
+        given = {key: arguments[key] for key in ("jmespath", "grep") if arguments.get(key) not in (None, "")}
+        try:
+            kept, offset = self.kept_result(handle, caller), _offset(arguments.get("offset"))
+            room = self._budgets.of(caller).max_bytes - _NOTE_BYTES
+            page = Page(await selected(kept, given), offset, room - json_size(given))
+        except InvalidArguments as error:
+            return render_error(error)
+        following = json.dumps({"handle": handle, **given, "offset": page.next}, ensure_ascii=False)
+        notice = page.notice(f"Read on with {following}.")
+        return {**text_result(page.text), "content": [_text(page.text), _text(notice)]}
+
+    def kept_result(self, handle: Any, caller: Caller) -> KeptResult:
+        """Return what a caller's handle stands for.
+
+        :raises InvalidArguments: it is unknown, has ended, or belongs to another caller.
+        """
+        kept = self._budgets.kept.find(caller.owner, handle.strip()) if isinstance(handle, str) else None
+        if kept is None:
+            raise InvalidArguments(
+                "This handle is unknown or has ended.",
+                remedy="Call the tool again, and use the handle in its notice, or ask the tool for less.",
+            )
+        return kept
 
 
-def _rendering(entry: Entry, settings: BridgeSettings) -> Rendering:
+def _found_result(found: JsonObject, max_bytes: int) -> JsonObject:
+    """Return what a search found, with fewer tools if it is too large. A cursor would then skip some, so it goes."""
+    result = text_result(as_text(found), found)
+    while json_size(result) > max_bytes:
+        lists = [part for part in (found, *found.get("groups", ())) if part.get("results")]
+        longest = max(lists, key=lambda part: json_size(part["results"]), default=None)
+        if longest is None:
+            break
+        longest["results"] = longest["results"][: len(longest["results"]) // 2]
+        found.pop("next_cursor", None)
+        found["note"] = "Not all tools are shown, because the result would be too large. Ask for less detail or fewer."
+        result = text_result(as_text(found), found)
+    return result
+
+
+def _text(text: str) -> JsonObject:
+    return {"type": "text", "text": text}
+
+
+def _offset(value: Any) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
+        return int(value)
+    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0 or value != int(value):
+        raise InvalidArguments("`offset` must be a whole number that is not negative.")
+    return int(value)
+
+
+def _rendering(entry: Entry, settings: BridgeSettings, budget: Budget) -> Rendering:
     output = entry.output
     return Rendering(
-        max_bytes=settings.max_result_bytes,
+        budget=budget,
         structured=output is not None or settings.structured_content == "always",
         conform=entry.conform,
         wrapped=output is not None and output.wrapped,
@@ -138,14 +256,17 @@ def _rendering(entry: Entry, settings: BridgeSettings) -> Rendering:
     )
 
 
-def _listed(names: MetaToolNames, counts: Mapping[str, int]) -> list[JsonObject]:
+def _listed(settings: BridgeSettings, counts: Mapping[str, int]) -> list[JsonObject]:
     """Return the entries of `tools/list`. The descriptions name the providers, for hosts that index only those."""
+    names: MetaToolNames = settings.meta_tools
     providers = describe_catalogue(dict(counts), _MAX_PROVIDERS_TEXT)
     entries: list[JsonObject] = []
     if names.search:
         entries.append(_search_entry(names.search, names.call, providers))
     if names.call:
         entries.append(_call_entry(names.call, names.search))
+    if names.read and settings.max_kept_bytes:
+        entries.append(_read_entry(names.read))
     return entries
 
 
@@ -185,6 +306,17 @@ def _call_entry(name: str, search: str | None) -> JsonObject:
         "description": f"Call any tool by name, also a tool that is not listed. {hint}"
         "Arguments are checked against the tool's own input schema. If they do not fit, the result shows that schema.",
         "inputSchema": _CALL_INPUT,
+    }
+
+
+def _read_entry(name: str) -> JsonObject:
+    return {
+        "name": name,
+        "title": "Read on in a result",
+        "description": "Read the rest of a result that was cut, by the handle in its notice. Start at an offset, or "
+        "select with JMESPath, or search for a text.",
+        "inputSchema": READ_INPUT,
+        "annotations": {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False},
     }
 
 

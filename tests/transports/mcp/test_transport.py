@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from tests.upstreams.mcp_server import PNG, http_server, sse_server
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.auth.tokens import TokenCache
-from utcp_bridge.errors import ConnectionLost, PolicyError, Rejected, Unreachable, UtcpError
+from utcp_bridge.errors import ConnectionLost, PolicyError, Rejected, ReplyTooLarge, Unreachable, UtcpError
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Source, Trust, discard
+from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.testing.contract import CANARY, Case, Peer
 from utcp_bridge.testing.services import LOOPBACK, make_call, make_target, open_services
 from utcp_bridge.transport import Endpoint, Program
@@ -49,7 +51,7 @@ class McpPeer(Peer):
     transport = McpTransport
     impossible = {  # noqa: RUF012
         "malformed": "the protocol ignores lines that are not JSON-RPC",
-        "oversized": "content of an MCP server is capped when it is given on",
+        "oversized": "tested for each way to a server, with a list of tools that is small",
     }
 
     def __init__(self) -> None:
@@ -305,3 +307,44 @@ async def test_the_needs_are_the_command_or_url_of_each_server(tmp_path: Path) -
         transport = McpTransport(services)
         needs = transport.needs(make_target(transport, {"config": {"mcpServers": servers}}))
     assert list(needs) == [Program("run", tmp_path / "bin", "/opt"), Endpoint("http://b.example/")]
+
+
+MEGABYTES = 9_900_000
+
+
+@asynccontextmanager
+async def way_to_a_server(way: str) -> AsyncIterator[JsonObject]:
+    """Yield the call template of a real server behind one way of the protocol."""
+    if way == "stdio":
+        yield servers(one=child())
+    elif way == "sse":
+        async with sse_server("old") as url:
+            yield servers(one={"url": url, "transport": "sse"})
+    else:
+        async with http_server("far", json_replies=way == "json") as url:
+            yield servers(one={"url": url})
+
+
+WAYS = ["stdio", "sse", "events", "json"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_reply_of_ten_megabytes_arrives_whole(way: str) -> None:
+    async def use(transport: McpTransport, target: Any) -> ContentBlocks:
+        return await _call(transport, target, "flood", text=str(MEGABYTES))
+
+    async with way_to_a_server(way) as template:
+        result = await _with(template, use)
+    assert len(result.content[0]["text"]) == MEGABYTES + 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_reply_above_the_limit_is_named_and_the_next_call_works(way: str) -> None:
+    async def use(transport: McpTransport, target: Any) -> ContentBlocks:
+        with pytest.raises(ReplyTooLarge, match=r"returned more than 100000 bytes\. .*`max_reply_bytes`"):
+            await _call(transport, target, "flood", text="300000")
+        return await _call(transport, target, "echo", text="x")
+
+    async with way_to_a_server(way) as template:
+        result = await _with(template, use, settings=BridgeSettings(max_reply_bytes=100_000))
+    assert result.structured == {"text": "x"}

@@ -34,6 +34,8 @@ from utcp_bridge.model import (
     JsonObject,
     Source,
     Trust,
+    is_list,
+    is_object,
 )
 from utcp_bridge.net.backoff import Backoff
 from utcp_bridge.net.preview import NativeRequest
@@ -61,6 +63,8 @@ _CLOSING_SECONDS = 5.0
 _METHOD_NOT_FOUND = -32601
 _LINE_FACTOR = 2
 """Bytes of one message for each byte of a reply: JSON escapes text, and structured content repeats it."""
+_FRAME_BYTES = 65_536
+"""Room for what is around a result in an event of 10 MiB, and for a list of tools above a small limit."""
 
 
 class McpTransport(Transport[McpTemplate]):
@@ -171,6 +175,8 @@ class _Connection:
 
     client: Any = None
     child: ChildProcess | None = None
+    taken: Any = None
+    """The results of calls, outside the SDK (`lenient.Taken`)."""
     opening: Opening = field(default_factory=Opening)
     stop: anyio.Event = field(default_factory=anyio.Event)
     ended: anyio.Event = field(default_factory=anyio.Event)
@@ -253,9 +259,8 @@ class _Session:
             await emit({key: value for key, value in partial.items() if value is not None})
 
         with _errors(self, connection):
-            result = await connection.client.call_tool(name, arguments, progress_callback=progress)
-        wire = _wire_shaped(result)
-        return ContentBlocks(wire.get("content", []), wire.get("structuredContent"), bool(wire.get("isError")))
+            received = await connection.client.call_tool(name, arguments, progress_callback=progress)
+        return _content(connection.taken.result_of(received))
 
     async def close(self) -> None:
         """End the connection and wait until its process is gone."""
@@ -291,8 +296,14 @@ class _Session:
         """Hold the SDK's client open until it is to end. Its context belongs to this task alone."""
         from mcp.client import Client
 
+        from utcp_bridge.transports.mcp.lenient import Taken, lenient
+
+        connection.taken = Taken()
         try:
-            async with Client(await self._parameters(connection), message_handler=self._heard, raise_exceptions=False) as client:
+            transport = lenient(
+                await self._transport(connection), connection.taken, self._services.settings.max_reply_bytes
+            )
+            async with Client(transport, message_handler=self._heard, raise_exceptions=False) as client:
                 connection.client = client
                 self._connection = connection
                 self._backoff.started(anyio.current_time())
@@ -324,7 +335,7 @@ class _Session:
         if type(message).__name__ in {"ToolListChangedNotification", "ResourceListChangedNotification"}:
             self._services.changed(self._target.source.name)
 
-    async def _parameters(self, connection: _Connection) -> Any:
+    async def _transport(self, connection: _Connection) -> AbstractAsyncContextManager[Any]:
         """Return what the SDK's client connects with: a command, or an HTTP transport."""
         server, source = self.server, self._target.source
         if server.command is not None:
@@ -348,22 +359,33 @@ def _http_connection(
     import httpx2
 
     from utcp_bridge.net.httpx_transport import CredentialsAuth
+    from utcp_bridge.transports.mcp.lenient import LenientHttp, legacy_sse
 
-    own = None if credentials is None else CredentialsAuth(credentials)
-
-    def make_client(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
-        limit = timeout if timeout is not None else httpx2.Timeout(30, read=300)
-        transport = services.http.session(source).transport
-        return httpx2.AsyncClient(transport=transport, headers=headers, timeout=limit, auth=auth or own)  # noqa: TID251 - the SDK accepts nothing else
-
-    url, headers = str(server.url), server.all_headers
+    limit = services.settings.max_reply_bytes + _FRAME_BYTES
+    url, transport = str(server.url), LenientHttp(services.http.session(source).transport, limit)
+    client = httpx2.AsyncClient(  # noqa: TID251 - the SDK accepts nothing else
+        transport=transport,
+        headers=server.all_headers,
+        timeout=httpx2.Timeout(30, read=300),
+        auth=None if credentials is None else CredentialsAuth(credentials),
+    )
     if server.transport == "sse":
-        from mcp.client.sse import sse_client
-
-        return sse_client(url, headers=headers, httpx_client_factory=make_client)
+        return legacy_sse(url, client, limit)
     from mcp.client.streamable_http import streamable_http_client
 
-    return streamable_http_client(url, http_client=make_client(headers=headers))
+    return streamable_http_client(url, http_client=client, max_sse_event_size=limit)
+
+
+def _content(result: JsonObject) -> ContentBlocks:
+    """Return a result of another server as it is, block by block. A null is the same as nothing."""
+    content = result.get("content")
+    blocks: list[Any] = content if is_list(content) else [] if content is None else [content]
+    kept = [_without_nulls(block) for block in blocks if block is not None]
+    return ContentBlocks(kept, result.get("structuredContent"), result.get("isError") is True)
+
+
+def _without_nulls(block: Any) -> Any:
+    return {key: value for key, value in block.items() if value is not None} if is_object(block) else block
 
 
 def _wire_shaped(model: Any) -> JsonObject:
@@ -383,9 +405,17 @@ def _errors(session: _Session, connection: _Connection) -> Generator[None]:
     from mcp import MCPError
     from mcp_types import CONNECTION_CLOSED
 
+    from utcp_bridge.transports.mcp.lenient import TOO_LARGE
+
     try:
         yield
     except MCPError as error:
+        if error.code == TOO_LARGE:
+            if session.server.transport == "sse":  # one stream has all replies, and it has ended
+                session.lose(connection)
+            raise ReplyTooLarge(
+                f"{session.where} returned {error.message}.", remedy="Ask for less, or raise `max_reply_bytes`."
+            ) from error
         if error.code == CONNECTION_CLOSED:
             session.lose(connection)
             raise _broken(session, connection) from error

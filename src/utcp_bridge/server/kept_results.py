@@ -1,0 +1,314 @@
+"""The rest of results that were cut: kept for the caller that got them, and read in parts or searched.
+
+A handle has 128 random bits, belongs to one caller and ends after its lifetime. All kept results share a number of
+bytes, and the oldest go first. They are in the memory of this process, so a restart forgets them.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final
+
+import anyio.to_thread
+import orjson
+
+from utcp_bridge.catalogue.budget import Cut, Shrinker, as_jmespath, first_text
+from utcp_bridge.catalogue.fitting import RESULT_SCHEME, json_size
+from utcp_bridge.catalogue.render import compact
+from utcp_bridge.catalogue.text import shorten
+from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.model import Binary, JsonObject, is_list, is_object
+
+__all__ = ["READ_INPUT", "KeptResult", "KeptResults", "Page", "handle_and_offset", "resource_contents", "selected"]
+
+_MAX_COUNT: Final = 1_000
+_MAX_EXPRESSION: Final = 1_000
+_MAX_COPIES: Final = 64
+"""How often an expression may repeat the same part of a result: `[@, @]` repeats it twice."""
+_MAX_NODES: Final = 3_000_000
+"""Most values and characters in what an expression with copies returns, counted by thousands of characters."""
+_MAX_GREP: Final = 200
+_NOTE_BYTES: Final = 900
+_URI: Final = re.compile(re.escape(RESULT_SCHEME) + r"([0-9a-f]+)/?(?:\?offset=([0-9]{1,12}))?", re.IGNORECASE)
+
+READ_INPUT: Final[JsonObject] = {
+    "type": "object",
+    "properties": {
+        "handle": {"type": "string", "description": "The handle in the notice of the cut result."},
+        "offset": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "Where to start: rows of an array, members of an object, characters of a text. Default 0.",
+        },
+        "jmespath": {
+            "type": "string",
+            "description": "The part to read, for JSON: `items[20:40].name`, `items[?price > `10`]`.",
+        },
+        "grep": {
+            "type": "string",
+            "description": "Only rows, members or lines that contain this text, in any letter case.",
+        },
+    },
+    "required": ["handle"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KeptResult:
+    """One kept value: `data` is JSON, text in UTF-8, or bytes of `media_type`."""
+
+    owner: str
+    data: bytes
+    media_type: str
+    is_text: bool
+
+    @property
+    def value(self) -> Any:
+        """The value: JSON, text, or `Binary`."""
+        if self.is_text:
+            return self.data.decode()
+        return orjson.loads(self.data) if self.media_type == "application/json" else Binary(self.data, self.media_type)
+
+
+class KeptResults:
+    """The kept results of all callers."""
+
+    def __init__(self, max_bytes: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._max_bytes = max_bytes
+        self._seconds = seconds
+        self._clock = clock
+        self._kept: OrderedDict[str, tuple[float, KeptResult]] = OrderedDict()
+        self.size = 0
+
+    def keep(self, owner: str, value: Any) -> str | None:
+        """Keep a value for its owner and return its handle; None if it is too large."""
+        if isinstance(value, Binary):
+            kept = KeptResult(owner, value.data, value.media_type, is_text=False)
+        elif isinstance(value, str):
+            kept = KeptResult(owner, value.encode("utf-8", "replace"), "text/plain", is_text=True)
+        else:
+            kept = KeptResult(owner, compact(value).encode(), "application/json", is_text=False)
+        if len(kept.data) > self._max_bytes:
+            return None
+        handle = secrets.token_hex(16)
+        self._kept[handle] = self._clock() + self._seconds, kept
+        self.size += len(kept.data)
+        self._make_room()
+        return handle
+
+    def find(self, owner: str, handle: str) -> KeptResult | None:
+        """Return what an owner's handle stands for, and prolong it; None if it is unknown or has ended."""
+        self._make_room()
+        found = self._kept.get(handle)
+        if found is None or found[1].owner != owner:
+            return None
+        self._kept[handle] = self._clock() + self._seconds, found[1]
+        self._kept.move_to_end(handle)
+        return found[1]
+
+    def handles(self, owner: str) -> list[tuple[str, KeptResult]]:
+        """Return an owner's handles, the oldest first."""
+        self._make_room()
+        return [(handle, kept) for handle, (_, kept) in self._kept.items() if kept.owner == owner]
+
+    def _make_room(self) -> None:
+        """Forget what has ended, and the oldest while there is too much. The order is that of the ends."""
+        now = self._clock()
+        while self._kept:
+            end, kept = next(iter(self._kept.values()))
+            if end > now and self.size <= self._max_bytes and len(self._kept) <= _MAX_COUNT:
+                return
+            self._kept.popitem(last=False)
+            self.size -= len(kept.data)
+
+
+async def selected(kept: KeptResult, arguments: JsonObject) -> Any:
+    """Return the part of a kept result that `jmespath` and `grep` name, without `offset`.
+
+    :raises InvalidArguments: one of them does not fit.
+    """
+    expression, pattern = arguments.get("jmespath"), arguments.get("grep")
+    for name, given, limit in (("jmespath", expression, _MAX_EXPRESSION), ("grep", pattern, _MAX_GREP)):
+        if given is not None and (not isinstance(given, str) or not 0 < len(given) <= limit):
+            raise InvalidArguments(f"`{name}` must be a text of 1 to {limit:,} characters.")
+    return await anyio.to_thread.run_sync(_select, kept, expression, pattern)
+
+
+def _select(kept: KeptResult, expression: str | None, pattern: str | None) -> Any:
+    value = kept.value
+    if isinstance(value, Binary):
+        raise InvalidArguments(
+            f"The handle names {len(value.data):,} bytes of {value.media_type}, which are not text.",
+            remedy="Read them as a resource.",
+        )
+    if expression is not None:
+        if isinstance(value, str):
+            raise InvalidArguments("This result is text, not JSON, so `jmespath` does not fit.", remedy="Use `grep`.")
+        value = _search(expression, value)
+    return value if pattern is None else _matching(value, pattern.casefold())
+
+
+def _search(expression: str, value: Any) -> Any:
+    import jmespath
+    from jmespath.exceptions import JMESPathError
+
+    try:
+        compiled: Any = jmespath.compile(expression)
+        copies = _copies(compiled.parsed)
+        found = compiled.search(value) if copies <= _MAX_COPIES else None
+        if copies > _MAX_COPIES or (copies > 1 and not _has_at_most(found, _MAX_NODES)):
+            raise InvalidArguments("`jmespath` repeats the same part too often.", remedy="Use a simpler expression.")
+        return found
+    except RecursionError:
+        raise InvalidArguments("`jmespath` is nested too deep.", remedy="Use a simpler expression.") from None
+    except (JMESPathError, TypeError, ValueError, AttributeError) as error:
+        first = (str(error).splitlines() or [""])[0].rstrip(":.")[:300]
+        raise InvalidArguments(f"`jmespath` cannot be applied: {first}.", remedy="See jmespath.org.") from None
+
+
+def _copies(node: JsonObject) -> int:
+    """Return how many copies of one part an expression can make, in the worst case."""
+    children = [child for child in node.get("children", ()) if is_object(child)]
+    own = len(children) if str(node.get("type")).startswith("multi_select") else 2 if _repeats(node) else 1
+    return max(own, 1) * prod(_copies(child) for child in children)
+
+
+def _repeats(node: JsonObject) -> bool:
+    """Return whether a function returns more text than it reads: quotes grow with each `to_string`."""
+    return node.get("type") == "function_expression" and node.get("value") in {"to_string", "join", "merge"}
+
+
+def _has_at_most(root: Any, count: int) -> bool:
+    """Return whether a value has at most `count` parts. Shared parts count each time, because JSON repeats them."""
+    waiting = [root]
+    while waiting and count > 0:
+        value = waiting.pop()
+        count -= 1 + (len(value) // 1_000 if isinstance(value, str) else 0)
+        if is_object(value):
+            waiting += value.values()
+        elif is_list(value):
+            waiting += value
+    return not waiting
+
+
+def _matching(value: Any, pattern: str) -> Any:
+    """Return the rows, members or lines that contain a text in any letter case."""
+    if isinstance(value, str):
+        lines = value.splitlines(keepends=True)
+        return "".join(f"{number}: {line}" for number, line in enumerate(lines, 1) if pattern in line.casefold())
+    if is_list(value):
+        return [row for row in value if pattern in compact(row).casefold()]
+    if is_object(value):
+        return {as_jmespath(path): leaf for path, leaf in _leaves(value) if _holds(path, leaf, pattern)}
+    return value if pattern in compact(value).casefold() else None
+
+
+def _holds(path: tuple[str | int, ...], leaf: Any, pattern: str) -> bool:
+    return pattern in str(path[-1]).casefold() or pattern in compact(leaf).casefold()
+
+
+def _leaves(root: JsonObject) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Yield each scalar of an object with the way to it, in order."""
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), root)]
+    while waiting:
+        path, value = waiting.pop()
+        if is_object(value):
+            waiting += [((*path, key), member) for key, member in reversed(list(value.items()))]
+        elif is_list(value):
+            waiting += [((*path, place), member) for place, member in reversed(list(enumerate(value)))]
+        else:
+            yield path, value
+
+
+class Page:
+    """One part of a value, from an offset on, of at most `limit` bytes within a JSON string."""
+
+    def __init__(self, value: Any, offset: int, limit: int) -> None:
+        """Take the part.
+
+        :raises InvalidArguments: the offset is behind the end.
+        """
+        self.total = len(value) if isinstance(value, str) or is_list(value) or is_object(value) else 1
+        if offset and offset >= self.total:
+            raise InvalidArguments(f"`offset` {offset:,} is behind the end: there are {self.total:,} {_unit(value)}.")
+        self.unit = _unit(value)
+        self.offset = offset
+        if isinstance(value, str):
+            rest = value[offset:]
+            self.text = first_text(rest, limit, json_size)
+            self.next = offset + len(self.text)
+            self.cuts: list[Cut] = []
+        else:
+            rows = value[offset:] if is_list(value) else _members_from(value, offset) if is_object(value) else value
+            shrinker = Shrinker(_size_in_text)
+            shown = shrinker.first(rows, limit - 2)
+            self.text = compact(shown)
+            self.next = offset + max(1, len(shown) if is_list(shown) or is_object(shown) else 1)
+            self.cuts = [cut for cut in shrinker.cuts if cut.path]
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing follows."""
+        return self.next >= self.total
+
+    def notice(self, how: str) -> str:
+        """Return the sentence about this part. `how` says how to get the next one."""
+        shown = f"{self.unit.capitalize()} {self.offset + 1:,} to {self.next:,} of {self.total:,} are shown."
+        if not self.total:
+            shown = f"There are no {self.unit} here."
+        shorter = "".join(f" {cut} are shown." for cut in self.cuts[:2])
+        return f"[{shown}{shorter} {'This is the end.' if self.is_last else how}]"
+
+
+def _unit(value: Any) -> str:
+    return "characters" if isinstance(value, str) else "rows" if is_list(value) else "members"
+
+
+def _members_from(value: JsonObject, offset: int) -> JsonObject:
+    return dict(list(value.items())[offset:]) if offset else value
+
+
+def _size_in_text(value: Any) -> int:
+    data = compact([value]).encode()
+    return len(data) - 2 + data.count(b'"') + data.count(b"\\")
+
+
+def handle_and_offset(uri: str) -> tuple[str, int]:
+    """Return what the URI of a kept result names.
+
+    :raises InvalidArguments: it is another URI.
+    """
+    found = _URI.fullmatch(uri)
+    if found is None:
+        raise InvalidArguments(f"There is no resource {shorten(uri, 200)!r}.")
+    return found[1], int(found[2] or 0)
+
+
+def resource_contents(kept: KeptResult, handle: str, offset: int, limit: int) -> list[JsonObject]:
+    """Return a kept result as contents of `resources/read`: whole if it fits, otherwise a part and where it goes on.
+
+    :raises InvalidArguments: the offset is behind the end, or bytes are too large for one message.
+    """
+    uri = f"{RESULT_SCHEME}{handle}" + (f"?offset={offset}" if offset else "")
+    value = kept.value
+    if isinstance(value, Binary):
+        if len(value.data) * 4 // 3 + _NOTE_BYTES > limit:
+            raise InvalidArguments(
+                f"The result has {len(value.data):,} bytes of {value.media_type}, too many for one message.",
+                remedy="Call the tool through the library or the command line.",
+            )
+        return [{"uri": uri, "mimeType": value.media_type, "blob": base64.b64encode(value.data).decode()}]
+    page = Page(value, offset, limit - _NOTE_BYTES)
+    contents: list[JsonObject] = [{"uri": uri, "mimeType": kept.media_type, "text": page.text}]
+    if not page.is_last:
+        following = f"{RESULT_SCHEME}{handle}?offset={page.next}"
+        notice = page.notice(f"Read on at {following}.")
+        contents.append({"uri": following, "mimeType": "text/plain", "text": notice})
+    return contents

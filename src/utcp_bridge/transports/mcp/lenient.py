@@ -1,0 +1,304 @@
+"""Between the SDK's client and the wire: foreign results are read as they are.
+
+The SDK checks every message against the strict model of its protocol version. A result that differs in one field is
+lost with all of its content, or its caller waits until the deadline. Here each result of `tools/call` is taken out
+before that check and handed on as it is. A 2026-07-28 result without `resultType` is complete (2026-07-28, `Result`).
+Half of a surrogate pair, and bytes that are not UTF-8, become U+FFFD.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urljoin
+
+import anyio
+import httpx2
+import mcp_types as types
+import orjson
+from anyio.abc import TaskStatus
+from mcp.shared._httpx_utils import sse_within_origin
+from mcp.shared.message import SessionMessage
+from pydantic import ValidationError
+
+from utcp_bridge.errors import PolicyError, ReplyTooLarge
+from utcp_bridge.foreign import json_line
+from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.urls import origin_of
+
+__all__ = ["TOO_LARGE", "LenientHttp", "Taken", "legacy_sse", "lenient"]
+
+TOO_LARGE: Final = -32099
+"""Code of the error that stands for a reply above the limit: the SDK passes JSON-RPC errors on."""
+_MAX_TAKEN: Final = 1_000
+_KEY: Final = "utcp-bridge/taken"
+_VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
+_EVENT_LIMIT: Final = re.compile(r"exceeded the \d+ byte limit")
+
+
+class Taken:
+    """Results of `tools/call` that the SDK received without their content, by the ids of their requests."""
+
+    def __init__(self) -> None:
+        self._results: dict[Any, Any] = {}
+
+    def put(self, ident: Any, result: Any, *, modern: bool) -> JsonObject:
+        """Take a result and return what the SDK receives instead: an error, so that it checks no schema."""
+        while len(self._results) >= _MAX_TAKEN:
+            self.drop(next(iter(self._results)))
+        self._results[ident] = result
+        stub: JsonObject = {"content": [], "isError": True, "_meta": {_KEY: ident}}
+        return {**stub, "resultType": "complete"} if modern else stub
+
+    def drop(self, ident: Any) -> None:
+        """Forget a result: its caller has given up."""
+        self._results.pop(ident, None)
+
+    def result_of(self, received: Any) -> JsonObject:
+        """Return the result behind what the SDK returned. A result that is not an object is its content."""
+        result = self._results.pop((received.meta or {}).get(_KEY), None)
+        return result if is_object(result) else {"content": result}
+
+
+@asynccontextmanager
+async def lenient(
+    transport: AbstractAsyncContextManager[Any], taken: Taken, max_bytes: int
+) -> AsyncGenerator[tuple[Any, Any]]:
+    """Yield the streams of an SDK transport, with results taken out. A larger one becomes the error `TOO_LARGE`."""
+    async with transport as (read, write):
+        requests: dict[Any, tuple[str, bool]] = {}
+        yield _Reader(read, requests, taken, max_bytes), _Writer(write, requests, taken)
+
+
+class _Wrapper:
+    def __init__(self, inner: Any, requests: dict[Any, tuple[str, bool]], taken: Taken) -> None:
+        self._inner = inner
+        self._requests = requests
+        self._taken = taken
+
+    def close(self) -> None:
+        self._inner.close()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class _Writer(_Wrapper):
+    """Remembers the method of each request."""
+
+    async def send(self, item: SessionMessage) -> None:
+        message = item.message
+        if isinstance(message, types.JSONRPCRequest):
+            meta = (message.params or {}).get("_meta")
+            self._requests[message.id] = message.method, is_object(meta) and _VERSION_KEY in meta
+        elif isinstance(message, types.JSONRPCNotification) and message.method == "notifications/cancelled":
+            ident = (message.params or {}).get("requestId")
+            self._requests.pop(ident, None)
+            self._taken.drop(ident)
+        await self._inner.send(item)
+
+
+class _Reader(_Wrapper):
+    """Takes results out, and reads lines that the SDK could not."""
+
+    def __init__(self, inner: Any, requests: dict[Any, tuple[str, bool]], taken: Taken, max_bytes: int) -> None:
+        super().__init__(inner, requests, taken)
+        self._max_bytes = max_bytes
+
+    @property
+    def last_context(self) -> Any:
+        """The context of the last message's sender (the SDK asks for it)."""
+        return getattr(self._inner, "last_context", None)
+
+    async def receive(self) -> SessionMessage | Exception:
+        return self._read(await self._inner.receive())
+
+    def __aiter__(self) -> AsyncIterator[SessionMessage | Exception]:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        return self._read(await anext(self._inner))
+
+    def _read(self, item: SessionMessage | Exception) -> SessionMessage | Exception:
+        if isinstance(item, ValidationError):
+            item = _read_again(item)
+        elif isinstance(item, httpx2.SSEError) and self._requests:
+            oldest = types.JSONRPCError(jsonrpc="2.0", id=next(iter(self._requests)), error=self._too_large())
+            item = SessionMessage(oldest)
+        message = item.message if isinstance(item, SessionMessage) else None
+        if isinstance(message, types.JSONRPCError) and message.id is not None:
+            self._requests.pop(message.id, None)
+            if _EVENT_LIMIT.search(message.error.message):
+                message.error = self._too_large()
+        elif isinstance(message, types.JSONRPCResponse):
+            method, modern = self._requests.pop(message.id, ("", False))
+            return self._without_result(message, method, modern=modern)
+        return item
+
+    def _without_result(self, message: types.JSONRPCResponse, method: str, *, modern: bool) -> SessionMessage:
+        result: Any = message.result
+        kind = result.get("resultType") if is_object(result) else None
+        if method == "tools/call" and kind in {None, "complete"}:
+            if _size(result) > self._max_bytes:
+                error = types.JSONRPCError(jsonrpc="2.0", id=message.id, error=self._too_large())
+                return SessionMessage(error)
+            message.result = self._taken.put(message.id, result, modern=modern)
+        elif modern and kind is None and is_object(result):
+            message.result = {**result, "resultType": "complete"}
+        return SessionMessage(message)
+
+    def _too_large(self) -> types.ErrorData:
+        return types.ErrorData(code=TOO_LARGE, message=f"more than {self._max_bytes} bytes")
+
+
+def _read_again(error: ValidationError) -> SessionMessage | Exception:
+    """Return the message of a line that the SDK refused, if it is JSON-RPC apart from its texts and its result."""
+    line = error.errors(include_url=False)[0]["input"]
+    try:
+        raw = orjson.loads(json_line(line))
+        if is_object(raw) and raw.get("id") is not None:
+            raw = _reply(raw)
+        return SessionMessage(types.jsonrpc_message_adapter.validate_python(raw, by_name=False))
+    except (ValueError, TypeError, AttributeError):
+        return error
+
+
+def _reply(raw: JsonObject) -> JsonObject:
+    """Return a message with its envelope in the form of JSON-RPC: somebody may wait for it."""
+    envelope: JsonObject = {"jsonrpc": "2.0", "id": raw["id"]}
+    if "method" in raw:
+        return {**raw, **envelope}
+    error = raw.get("error")
+    if error is not None:
+        code = error.get("code") if is_object(error) else None
+        message = error.get("message") if is_object(error) else error
+        known = isinstance(code, int) and not isinstance(code, bool)
+        return {**envelope, "error": {"code": code if known else types.INTERNAL_ERROR, "message": str(message)}}
+    result = raw.get("result")
+    return {**envelope, "result": result if is_object(result) else {"content": result}}
+
+
+def _size(result: Any) -> int:
+    try:
+        return len(orjson.dumps(result))
+    except TypeError:
+        return len(json.dumps(result, default=str).encode())
+
+
+@asynccontextmanager
+async def legacy_sse(url: str, client: Any, max_bytes: int) -> AsyncGenerator[tuple[Any, Any]]:
+    """Yield the streams of a server of the HTTP+SSE transport (2024-11-05), for an `httpx2.AsyncClient`.
+
+    The SDK's own function refuses events above 1 MiB.
+    """
+    incoming, read = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    write, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
+    async with (
+        client,
+        sse_within_origin(client, url, max_event_size=max_bytes) as events,
+        incoming,
+        read,
+        write,
+        outgoing,
+        anyio.create_task_group() as group,
+    ):
+        events.response.raise_for_status()
+        endpoint = await group.start(_receive_events, events, incoming, url)
+        group.start_soon(_post_messages, client, endpoint, outgoing)
+        yield read, write
+        group.cancel_scope.cancel()
+
+
+async def _receive_events(
+    events: httpx2.EventSource, incoming: Any, url: str, *, task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    """Pass messages on. The first event names the address for requests, which must be at the same origin."""
+    async with incoming:
+        try:
+            async for event in events:
+                if event.event == "endpoint":
+                    endpoint = urljoin(url, event.data)
+                    if origin_of(endpoint) != origin_of(url):
+                        raise PolicyError("The server names an address at another origin for requests.")
+                    task_status.started(endpoint)
+                elif event.event == "message" and event.data:
+                    await incoming.send(_parsed(event.data))
+        except httpx2.SSEError as error:
+            await incoming.send(error)
+
+
+def _parsed(data: str) -> SessionMessage | Exception:
+    try:
+        return SessionMessage(types.jsonrpc_message_adapter.validate_json(data, by_name=False))
+    except ValidationError as error:
+        return error
+
+
+async def _post_messages(client: Any, endpoint: str, outgoing: Any) -> None:
+    async for item in outgoing:
+        body = item.message.model_dump(by_alias=True, mode="json", exclude_unset=True)
+        (await client.post(endpoint, json=body)).raise_for_status()
+
+
+class LenientHttp(httpx2.AsyncBaseTransport):
+    """An HTTP transport whose JSON and event streams can be encoded.
+
+    A reply above the limit becomes the error that the SDK passes on for one request. Any other error of a transport
+    ends its whole connection.
+    """
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, max_bytes: int) -> None:
+        self._inner = inner
+        self._max_bytes = max_bytes
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send the request and return its response while the body arrives."""
+        response = await self._inner.handle_async_request(request)
+        if isinstance(response.stream, httpx2.AsyncByteStream):
+            response.stream = _RepairedStream(response.stream, self._max_bytes)
+        return response
+
+    async def aclose(self) -> None:
+        """Close the transport within."""
+        await self._inner.aclose()
+
+
+class _RepairedStream(httpx2.AsyncByteStream):
+    """Repairs whole lines of at most `max_bytes`: neither an escape nor a character continues on the next one."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream, max_bytes: int) -> None:
+        self._inner = inner
+        self._max_bytes = max_bytes
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        waiting: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in self._inner:
+                head, newline, tail = chunk.rpartition(b"\n")
+                if newline or size > self._max_bytes:
+                    yield json_line(b"".join([*waiting, head, newline]))
+                    waiting, size = [], 0
+                waiting.append(tail)
+                size += len(tail)
+        except httpx2.RemoteProtocolError as error:
+            if isinstance(error.__cause__, ReplyTooLarge):
+                raise httpx2.StreamError("The reply exceeded the 0 byte limit.") from error
+            raise
+        if rest := b"".join(waiting):
+            yield json_line(rest)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
