@@ -8,14 +8,16 @@ manuals. A manual that failed is loaded again, with growing pauses.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import anyio
+import orjson
 
 from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.dialects.fields import safe_name
@@ -41,6 +43,8 @@ from utcp_bridge.transports.registry import TransportRegistry
 __all__ = ["ManualState", "Registration", "as_manual_entry", "manual_name"]
 
 _logger = logging.getLogger(__name__)
+_OPERATORS: Final = frozenset(ManualOptions.model_fields)
+_BARE: Final = frozenset({"name", "call_template_type", "url"})
 _FIRST_PAUSE, _MAX_PAUSE = 2.0, 300.0
 """Seconds between two attempts to load a failed manual."""
 
@@ -78,6 +82,68 @@ class ManualState:
         return [*([str(self.error)] if self.error is not None else []), *map(str, self.faults)]
 
 
+@dataclass(slots=True)
+class _Fetch:
+    """A document on its way."""
+
+    ended: anyio.Event = field(default_factory=anyio.Event)
+    document: Document | None = None
+    error: UtcpError | None = None
+
+
+class _Fetches:
+    """The documents of manuals, each fetched once if several manuals have the same address and ask in the same way."""
+
+    def __init__(self, documents: Mapping[str, Document], max_bytes: int) -> None:
+        self._documents = dict(documents)
+        self._max_bytes = max_bytes
+        self._running: dict[Hashable, _Fetch] = {}
+
+    def handed(self, entry: ManualEntry) -> Document | None:
+        """Return the document if the configuration's reader has fetched it, once: a refresh fetches it again."""
+        if entry.kind != "http" or frozenset(entry.template) != _BARE:
+            return None
+        document = self._documents.pop(str(entry.template["url"]), None)
+        return None if document is None or len(document.content) > self._max_bytes else document
+
+    async def share(self, entry: ManualEntry, source: Source, fetch: Callable[[], Awaitable[Document]]) -> Document:
+        """Fetch a document, or wait for the one that another manual fetches at the moment.
+
+        :raises UtcpError: it cannot be fetched.
+        """
+        key = _request_of(entry, source)
+        if key is None:
+            return await fetch()
+        running = self._running.get(key)
+        if running is not None:
+            await running.ended.wait()
+            if running.error is not None:
+                raise running.error
+            if running.document is not None:
+                return running.document
+        mine = _Fetch()
+        self._running[key] = mine
+        try:
+            mine.document = await fetch()
+            return mine.document
+        except UtcpError as error:
+            mine.error = error
+            raise
+        finally:
+            mine.ended.set()
+            if self._running.get(key) is mine:
+                del self._running[key]
+
+
+def _request_of(entry: ManualEntry, source: Source) -> Hashable:
+    """Return what the fetch of a manual depends on; None if it depends on the manual's name, as its variables do."""
+    if entry.kind != "http":
+        return None
+    template = {key: value for key, value in entry.template.items() if key not in _OPERATORS and key != "name"}
+    text = orjson.dumps(template, option=orjson.OPT_SORT_KEYS, default=str)
+    return None if b"$" in text or "auth" in template else (text, replace(source, name=""))
+
+
 class Registration:
     """Holds the state of every manual, and one instance of each transport in use."""
 
@@ -87,8 +153,10 @@ class Registration:
         registry: TransportRegistry,
         binder: Binder,
         repository: ToolRepository,
+        documents: Mapping[str, Document] | None = None,
     ) -> None:
         self._services = services
+        self._fetches = _Fetches(documents or {}, services.settings.max_manual_bytes)
         self._registry = registry
         self._binder = binder
         self._repository = repository
@@ -214,7 +282,9 @@ class Registration:
         manual: LoadedManual | None = None
         seconds = options.discovery_timeout or self.settings.discovery_timeout
         with anyio.move_on_after(seconds):
-            document = await transport.discover(target)
+            document = self._fetches.handed(entry) or await self._fetches.share(
+                entry, source, partial(transport.discover, target)
+            )
             _check_hash(document, options)
             manual = await self._reader.read(document, entry=entry.template, source=source, options=options)
         if manual is None:
