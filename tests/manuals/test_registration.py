@@ -3,6 +3,7 @@ from hashlib import sha256
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from tests.upstreams.http_service import HttpService
 
@@ -243,3 +244,14 @@ async def test_a_source_that_is_a_manual_is_fetched_once_on_its_way_to_live_tool
         assert fetches(service) == 1
         await client.refresh(client.report()[0].name)
         assert fetches(service) == 2
+
+
+async def test_a_manual_that_is_deregistered_while_it_loads_leaves_no_tools() -> None:
+    async with HttpService() as service, await UtcpClient.create() as client, anyio.create_task_group() as group:
+        entry = {"name": "m", "call_template_type": "http", "url": f"{service.base}/utcp"}
+        group.start_soon(client.register_manual, entry)
+        with anyio.fail_after(10):
+            while not client.report():
+                await anyio.lowlevel.checkpoint()
+        await client.deregister_manual("m")
+    assert list(client.tools()) == []

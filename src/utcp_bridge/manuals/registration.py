@@ -8,7 +8,7 @@ manuals. A manual that failed is loaded again, with growing pauses.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
@@ -32,11 +32,12 @@ from utcp_bridge.errors import (
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair, pinned
 from utcp_bridge.manuals.reading import LoadedManual, ManualReader
-from utcp_bridge.manuals.repository import ToolRepository
+from utcp_bridge.manuals.repository import ToolRepository, same_definition
 from utcp_bridge.model import Document, Fault, JsonObject, Source, TlsOptions, Tool, Trust
 from utcp_bridge.net.guard import origin_of
 from utcp_bridge.net.local_file import resolve_within
 from utcp_bridge.settings import BridgeSettings, ManualOptions
+from utcp_bridge.tasks import in_slices
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 
@@ -292,9 +293,13 @@ class Registration:
                 f"The manual did not arrive within {seconds:g} seconds.",
                 remedy="Check the address, or raise `discovery_timeout`.",
             )
-        built = self._builder.build(manual.tools, entry=entry, source=source, protocols=manual.protocols)
+        steps = self._builder.steps(manual.tools, entry=entry, source=source, protocols=manual.protocols)
+        built = await in_slices(steps)
+        live = await in_slices(_kept(self._repository, built.tools))
+        if self._states.get(state.name) is not state:
+            return
         state.dialect, state.title, state.description = manual.dialect, manual.title, manual.description
-        tools, withheld = pinned(built.tools, state.approved, self.settings.pin)
+        tools, withheld = pinned(live, state.approved, self.settings.pin)
         state.faults = [*manual.faults, *built.faults.faults, *withheld]
         self._repository.replace(state.name, tools)
         state.tools = len(tools)
@@ -317,6 +322,16 @@ class Registration:
         exempt = frozenset[str]() if _is_foreign(endpoint, options) else endpoint_pair(endpoint)
         source = replace(source, trust=Trust.REMOTE, origin=origin_of(endpoint), exempt=exempt)
         return source, self._binder.manual(entry.template, type(transport), source)
+
+
+def _kept(repository: ToolRepository, tools: Iterable[Tool]) -> Generator[None, None, list[Tool]]:
+    """Return the tools, with the object that is live already for each one that has not changed."""
+    kept: list[Tool] = []
+    for tool in tools:
+        known = repository.get(tool.qualified_name)
+        kept.append(tool if known is None or not same_definition(known, tool) else known)
+        yield
+    return kept
 
 
 def _tls(options: ManualOptions, root: Path) -> TlsOptions:
