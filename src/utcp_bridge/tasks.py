@@ -18,7 +18,8 @@ __all__ = ["Background", "Opening", "in_slices", "run_blocking"]
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_SLICE_SECONDS: Final = 0.005
+_SLICE_SECONDS: Final = 0.001
+"""A call takes about twenty turns of the event loop, and each of them may wait for a slice."""
 
 
 class Background:
@@ -119,7 +120,7 @@ def run_blocking(work: Callable[[], Awaitable[T]]) -> T:
 
 
 async def in_slices(steps: Generator[None, None, T]) -> T:
-    """Run a generator to its end and return its value. Other tasks run after every 5 ms of it."""
+    """Run a generator to its end and return its value. Other tasks run after every millisecond of it."""
     began = perf_counter()
     while True:
         try:

@@ -106,7 +106,7 @@ def short_slices(monkeypatch):
 async def test_other_calls_run_while_the_first_search_makes_the_index():
     async with await UtcpClient.create([many("many", 640)]) as client, Turns() as turns:
         await client.prepare_search(["tool_599"])
-        assert turns.count >= 640 / 16 - 2
+        assert turns.count >= 640 / 8 - 2
         before = turns.count
         assert [hit.tool.name for hit in client.search("tool_599", limit=1)] == ["tool_599"]
         await client.prepare_search(["tool_599"])

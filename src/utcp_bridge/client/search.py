@@ -37,8 +37,8 @@ __all__ = ["FoundTools", "ToolSearch"]
 _logger = logging.getLogger(__name__)
 _INDEX_FROM = 500
 """Tools from which the client builds the index before the first search. Indexing fewer takes no noticeable time."""
-_BATCH = 16
-"""Tools to index before other calls may run. Indexing these takes about a millisecond."""
+_BATCH = 8
+"""Tools to index before other calls may run. Indexing these takes less than a millisecond."""
 _INDEX_AFTER = 2.0
 """Seconds. A host's first requests come before the index."""
 _NAME = "tool_search"
