@@ -13,7 +13,7 @@ COPY src ./src
 COPY docs ./docs
 COPY scripts/constraints.txt ./scripts/
 RUN python -m venv /opt/utcp-bridge \
-    && /opt/utcp-bridge/bin/pip install --no-cache-dir --constraint scripts/constraints.txt '.[grpc,fast]' \
+    && /opt/utcp-bridge/bin/pip install --no-cache-dir --constraint scripts/constraints.txt '.[grpc]' \
     && /opt/utcp-bridge/bin/pip uninstall --yes pip
 
 FROM python:3.13-slim

@@ -16,22 +16,30 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.harness.crowds import crowds, stalls
 from benchmarks.harness.measurements import Bench, Plan, import_cost, machine
-from benchmarks.harness.processes import BRIDGE, CLIENT_CORE, FLOOR, bridge, fastmcp, pin, upstream
+from benchmarks.harness.processes import BRIDGE, CLIENT_CORE, FLOOR, PLAIN, Server, bridge, fastmcp, pin, upstream
 from benchmarks.harness.report import Results
 
 FULL = Plan(rounds=5, seconds=1.0, starts=5)
 QUICK = Plan(rounds=2, seconds=0.25, starts=1, sizes=(10, 10_000), in_flight=(1, 16))
-PARTS = ("throughput", "growth", "starts", "manuals", "import")
+PARTS = ("throughput", "crowd", "stalls", "growth", "starts", "manuals", "import")
+
+
+def contestants(arguments: argparse.Namespace) -> tuple[list[Server], list[Server]]:
+    """Return all servers to compare, and those of them that are the bridge in full."""
+    bridges = [BRIDGE, *([bridge("before", arguments.against)] if arguments.against else [])]
+    others = [FLOOR]
+    if arguments.plain:
+        others.append(PLAIN if arguments.plain == "here" else bridge("plain", arguments.plain))
+    if arguments.fastmcp:
+        others.append(fastmcp(arguments.fastmcp))
+    return [*others[:1], *bridges, *others[1:]], bridges
 
 
 async def measure(arguments: argparse.Namespace, port: int, folder: Path) -> Results:
     plan = QUICK if arguments.quick else FULL
-    servers = [FLOOR, BRIDGE]
-    if arguments.against:
-        servers.append(bridge("before", arguments.against))
-    if arguments.fastmcp:
-        servers.append(fastmcp(arguments.fastmcp))
+    servers, bridges = contestants(arguments)
     bench = Bench(port, servers, plan, folder)
     results = Results(machine())
     parts = arguments.only or PARTS
@@ -43,6 +51,10 @@ async def measure(arguments: argparse.Namespace, port: int, folder: Path) -> Res
         results.starts = await bench.cold_start()
     if "growth" in parts:
         results.growth = await bench.growth()
+    if "crowd" in parts:
+        results.crowds = await crowds(bench, [FLOOR, *bridges], plan.starts)
+    if "stalls" in parts:
+        results.stalls = await stalls(bench, bridges, plan.starts)
     if "throughput" in parts:
         results.throughput = await bench.throughput()
     return results
@@ -58,6 +70,13 @@ def parse(given: list[str] | None) -> argparse.Namespace:
         "--against",
         metavar="PYTHON",
         help="an interpreter that has another version of utcp-bridge, which is measured as `before` in the same run",
+    )
+    parser.add_argument(
+        "--plain",
+        metavar="PYTHON",
+        nargs="?",
+        const="here",
+        help="measure a *plain* install, too: that of an interpreter, by default this one without uvloop and httptools",
     )
     parser.add_argument(
         "--fastmcp",

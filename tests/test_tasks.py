@@ -1,11 +1,12 @@
 import logging
 import threading
+from collections.abc import Generator
 from functools import partial
 
 import anyio
 import pytest
 
-from utcp_bridge.tasks import Background, Opening, run_blocking
+from utcp_bridge.tasks import Background, Opening, in_slices, run_blocking
 
 pytestmark = pytest.mark.anyio
 
@@ -161,3 +162,42 @@ async def test_errors_are_raised_to_the_caller() -> None:
 
     with pytest.raises(ValueError, match="as it is"):
         run_blocking(fail)
+
+
+def counting(seen: list[int]) -> Generator[None, None, str]:
+    for number in range(20):
+        seen.append(number)
+        yield
+    return "done"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, 20), (3_600.0, 0)])
+async def test_other_tasks_run_between_the_slices_of_long_work(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, expected: int
+) -> None:
+    monkeypatch.setattr("utcp_bridge.tasks._SLICE_SECONDS", seconds)
+    seen: list[int] = []
+    between: set[int] = set()
+
+    async def watch() -> None:
+        while len(seen) < 20:
+            between.add(len(seen))
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        await anyio.lowlevel.checkpoint()
+        assert await in_slices(counting(seen)) == "done"
+    assert len(between - {0}) >= expected - 2
+    assert expected or not between - {0, 20}
+
+
+@pytest.mark.anyio
+async def test_an_error_in_long_work_is_raised() -> None:
+    def failing() -> Generator[None, None, None]:
+        yield
+        raise ValueError("as it is")
+
+    with pytest.raises(ValueError, match="as it is"):
+        await in_slices(failing())

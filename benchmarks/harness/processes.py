@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -95,6 +95,7 @@ def bridge(name: str, python: str) -> Server:
 
 
 BRIDGE = bridge("bridge", sys.executable)
+PLAIN = replace(BRIDGE, name="plain", command=(sys.executable, "-m", "benchmarks.harness.plain", "serve"))
 
 
 def fastmcp(python: str) -> Server:

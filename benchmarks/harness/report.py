@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from benchmarks.harness.crowds import Crowd, Stalls, crowd_lines, stall_lines
 from benchmarks.harness.measurements import Samples
 
 IMPORT_SECONDS = 0.05
 START_SECONDS = 0.3
 MANUALS_SECONDS = 0.6
 GROWTH = 1.10
+STALL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Results:
     starts: Sequence[dict[str, Any]] = ()
     manuals: dict[str, list[float]] | None = None
     imports: Sequence[float] = ()
+    crowds: Sequence[Crowd] = ()
+    stalls: Sequence[Stalls] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -51,6 +55,8 @@ class Results:
             "growth": [asdict(samples) for samples in self.growth],
             "starts": list(self.starts),
             "manuals": self.manuals,
+            "crowds": [asdict(row) for row in self.crowds],
+            "stalls": [asdict(row) for row in self.stalls],
             "import_cpu_seconds": list(self.imports),
             "goals": [{**asdict(goal), "met": goal.met} for goal in self.goals()],
         }
@@ -72,8 +78,19 @@ class Results:
         if self.manuals is not None:
             added = median(self.manuals["slow"]) - median(self.manuals["manual"])
             yield Goal("20 manuals of 300 ms each, s added", added, MANUALS_SECONDS)
+        yield from self._crowd_goals()
         if self.imports:
             yield Goal("import utcp_bridge, CPU s", median(self.imports), IMPORT_SECONDS)
+
+    def _crowd_goals(self) -> Iterator[Goal]:
+        for row in self.crowds:
+            if row.server == "bridge":
+                yield Goal(f"calls refused of {row.calls:,} by many clients, {row.era}", row.refused, 0)
+        for stall in self.stalls:
+            if stall.server == "bridge":
+                for name, values in (("the first search", stall.search), ("refreshes", stall.refresh)):
+                    added = median(values) - median(stall.quiet)
+                    yield Goal(f"longest call of others during {name}, s above a quiet server's", added, STALL_SECONDS)
 
     def lines(self) -> Iterator[str]:
         yield f"{self.machine}"
@@ -97,6 +114,7 @@ class Results:
                         f"| {one.tools:,} tools | {one.transport} | {one.era} | {one.in_flight} "
                         f"| {median(one.rate):,.0f} | {median(one.cpu) * 1e3:.2f} | {spread} |"
                     )
+        yield from (*crowd_lines(self.crowds), *stall_lines(self.stalls))
         if self.starts:
             yield from ("", "| server | tools | cold start s [range] | RSS MiB | warm tools/list s | its CPU s |")
             yield "| --- | --- | --- | --- | --- | --- |"

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from time import perf_counter
+from typing import Any, Final, TypeVar
 
 import anyio
+import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-__all__ = ["Background", "Opening", "run_blocking"]
+__all__ = ["Background", "Opening", "in_slices", "run_blocking"]
 
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_SLICE_SECONDS: Final = 0.001
+"""A call takes about twenty turns of the event loop, and each of them may wait for a slice."""
 
 
 class Background:
@@ -113,3 +117,16 @@ def run_blocking(work: Callable[[], Awaitable[T]]) -> T:
         return anyio.run(work)
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(anyio.run, work).result()
+
+
+async def in_slices(steps: Generator[None, None, T]) -> T:
+    """Run a generator to its end and return its value. Other tasks run after every millisecond of it."""
+    began = perf_counter()
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if perf_counter() - began >= _SLICE_SECONDS:
+            await anyio.lowlevel.checkpoint()
+            began = perf_counter()

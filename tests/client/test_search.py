@@ -5,6 +5,7 @@ import json
 import logging
 
 import anyio
+import anyio.lowlevel
 import pytest
 from tests.upstreams.embeddings_service import KEY, EmbeddingsService
 
@@ -70,6 +71,76 @@ async def test_a_large_catalogue_is_indexed_before_the_first_search(monkeypatch)
         with anyio.fail_after(60):
             await indexed.wait()
         assert [tool.name for tool in await client.search_tools("tool_599", limit=1)] == ["tool_599"]
+
+
+def many(name, count, word="one"):
+    tools = [{"name": f"tool_{number}", "description": f"{word} of many"} for number in range(count)]
+    return {"name": name, "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": tools}}
+
+
+class Turns:
+    """Counts how often another task gets its turn while work is done."""
+
+    async def __aenter__(self):
+        self.count = 0
+        self._group = await anyio.create_task_group().__aenter__()
+        self._group.start_soon(self._run)
+        return self
+
+    async def __aexit__(self, *error):
+        self._group.cancel_scope.cancel()
+        return await self._group.__aexit__(*error)
+
+    async def _run(self):
+        while True:
+            self.count += 1
+            await anyio.lowlevel.checkpoint()
+
+
+@pytest.fixture
+def short_slices(monkeypatch):
+    monkeypatch.setattr("utcp_bridge.tasks._SLICE_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("short_slices")
+async def test_other_calls_run_while_the_first_search_makes_the_index():
+    async with await UtcpClient.create([many("many", 640)]) as client, Turns() as turns:
+        await client.prepare_search(["tool_599"])
+        assert turns.count >= 640 / 8 - 2
+        before = turns.count
+        assert [hit.tool.name for hit in client.search("tool_599", limit=1)] == ["tool_599"]
+        await client.prepare_search(["tool_599"])
+        assert turns.count - before <= 2, "the index is made once"
+
+
+@pytest.mark.usefixtures("short_slices")
+async def test_other_calls_run_while_a_large_manual_is_loaded():
+    async with await UtcpClient.create() as client, Turns() as turns:
+        await client.register_manual(many("many", 640))
+        assert turns.count >= 640
+        before = turns.count
+        await client.refresh("many")
+        assert turns.count - before >= 640
+        assert len(client.tools()) == 640
+
+
+@pytest.mark.usefixtures("short_slices")
+async def test_two_searches_at_once_share_the_work_of_the_index():
+    added = []
+
+    class Noting(Bm25Strategy):
+        def add(self, tools):
+            tools = [*tools]
+            added.extend(tool.name for tool in tools)
+            super().add(tools)
+
+    async with await UtcpClient.create([many("many", 320)], extensions=Extensions(search_strategy=Noting())) as client:
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(client.prepare_search, ["tool_1"])
+            await anyio.lowlevel.checkpoint()
+            client.search("tool_1")
+        assert sorted(added) == sorted(tool.name for tool in client.tools())
 
 
 async def test_a_tool_without_a_common_word_is_found_by_its_meaning(service):

@@ -1,7 +1,9 @@
+import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import anyio
 import pytest
 from tests.upstreams.http_service import HttpService
 from tests.upstreams.registry_service import Answers, served
@@ -242,3 +244,53 @@ async def test_a_registry_alone_is_a_source_too(tmp_path: Path) -> None:
     with served(Answers({"/": {"manuals": []}}).app) as base:
         [registry] = (await load_config([base], environ={})).config.registries
     assert registry["registry"] == base
+
+
+class Together:
+    """A server that answers only when `expected` requests have arrived, and that notes their paths."""
+
+    def __init__(self, expected: int) -> None:
+        self.paths: list[str] = []
+        self._expected = expected
+        self._full = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.base = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+        self.paths.append(path)
+        if len(self.paths) >= self._expected:
+            self._full.set()
+        await self._full.wait()
+        body = json.dumps({"variables": {"LAST": path}} if path.startswith("/config") else MANUAL).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n")
+        writer.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_sources_are_read_at_once_each_once_and_count_in_their_order(tmp_path: Path) -> None:
+    local = write(tmp_path / "c.json", {"variables": {"LAST": "file", "A": "file"}})
+    with anyio.fail_after(20):
+        async with Together(expected=6) as server:
+            urls = [f"{server.base}/{name}" for name in ("m0", "m1", "m2", "m0", "config1", "config2", "m3", "config1")]
+            loaded = await load_config([local, *urls], environ={})
+    assert sorted(server.paths) == ["/config1", "/config2", "/m0", "/m1", "/m2", "/m3"]
+    entries = [entry["url"].removeprefix(server.base) for entry in loaded.config.manual_call_templates]
+    assert entries == ["/m0", "/m1", "/m2", "/m0", "/m3"]
+    assert dict(loaded.config.variables) == {"LAST": "/config1", "A": "file"}
+    assert set(loaded.documents) == {f"{server.base}/m{number}" for number in range(4)}
+
+
+async def test_the_first_source_that_cannot_be_read_is_the_error(tmp_path: Path) -> None:
+    places = [str(tmp_path / name) for name in ("a.json", "b.json", "c.json")]
+    for sources in (places, places[::-1]):
+        with pytest.raises(ConfigError, match=sources[0]):
+            await load_config(sources, environ={})

@@ -3,6 +3,7 @@ from hashlib import sha256
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from tests.upstreams.http_service import HttpService
 
@@ -193,3 +194,64 @@ async def test_the_same_overrides_work_for_a_utcp_manual_and_an_openapi_descript
             assert (tool.name, tool.inputs.get("required"), tool.outputs) == ("seven", None, None)
             assert await client.call_tool("api.seven") == "/echo/items/7"
             assert await client.call_tool("api.seven", {"id": 8}) == "/echo/items/8"
+
+
+def fetches(service: HttpService) -> int:
+    return sum(request.target == "/utcp" for request in service.requests)
+
+
+async def test_a_manual_of_several_entries_is_fetched_once() -> None:
+    async with HttpService() as service:
+        bare = {"call_template_type": "http", "url": f"{service.base}/utcp"}
+        entries = [{"name": name, **bare, "call_timeout": 5} for name in ("a", "b", "c")]
+        async with await UtcpClient.create({"manual_call_templates": entries}) as client:
+            assert {state.status for state in client.report()} == {"ready"}
+            assert fetches(service) == 1
+            await client.refresh("a")
+            assert fetches(service) == 2
+
+
+async def test_entries_that_ask_in_different_ways_are_fetched_each() -> None:
+    async with HttpService() as service:
+        bare = {"call_template_type": "http", "url": f"{service.base}/utcp"}
+        key = {"auth_type": "api_key", "api_key": "k", "var_name": "X-Key"}
+        entries = [
+            {"name": "a", **bare},
+            {"name": "b", **bare, "auth": key},
+            {"name": "c", **bare, "headers": {"X-Key": "$KEY"}},
+            {"name": "d", **bare, "headers": {"X-Key": "other"}},
+        ]
+        config = {"manual_call_templates": entries, "variables": {"c_KEY": "c"}}
+        async with await UtcpClient.create(config) as client:
+            assert [state.status for state in client.report()] == ["ready"] * 4
+        assert fetches(service) == 4
+
+
+async def test_each_entry_reports_the_failure_of_a_shared_fetch() -> None:
+    async with HttpService() as service:
+        entries = [
+            {"name": name, "call_template_type": "http", "url": f"{service.base}/nothing-here"} for name in ("a", "b")
+        ]
+        async with await UtcpClient.create({"manual_call_templates": entries}) as client:
+            errors = [str(state.error) for state in client.report()]
+        assert errors[0] == errors[1]
+        assert "404" in errors[0]
+
+
+async def test_a_source_that_is_a_manual_is_fetched_once_on_its_way_to_live_tools() -> None:
+    async with HttpService() as service, await UtcpClient.create(f"{service.base}/utcp") as client:
+        assert client.tools()
+        assert fetches(service) == 1
+        await client.refresh(client.report()[0].name)
+        assert fetches(service) == 2
+
+
+async def test_a_manual_that_is_deregistered_while_it_loads_leaves_no_tools() -> None:
+    async with HttpService() as service, await UtcpClient.create() as client, anyio.create_task_group() as group:
+        entry = {"name": "m", "call_template_type": "http", "url": f"{service.base}/utcp"}
+        group.start_soon(client.register_manual, entry)
+        with anyio.fail_after(10):
+            while not client.report():
+                await anyio.lowlevel.checkpoint()
+        await client.deregister_manual("m")
+    assert list(client.tools()) == []

@@ -71,7 +71,7 @@ async def open_loaded(
     for fault in loaded.faults:
         complain(str(fault))
     sink = stack.enter_context(audit_sink(settings.audit_log, loaded.root))
-    extensions = Extensions(redactor=redactor, audit=sink, guard=guard)
+    extensions = Extensions(redactor=redactor, audit=sink, guard=guard, documents=loaded.documents)
     client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
     return await stack.enter_async_context(client)
 
@@ -89,7 +89,7 @@ async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
     sample = await as_config(configuration(places), root=FOLDER)
     entries = (*loaded.config.manual_call_templates, *sample.config.manual_call_templates)
     config = loaded.config.model_copy(update={"manual_call_templates": entries})
-    return LoadedConfig(config, loaded.root, [*loaded.faults, *sample.faults])
+    return LoadedConfig(config, loaded.root, [*loaded.faults, *sample.faults], loaded.documents)
 
 
 async def wait_for_manuals(client: UtcpClient, enough: Callable[[], bool] | None = None) -> None:

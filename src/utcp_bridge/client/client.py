@@ -6,7 +6,7 @@ import itertools
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
 from utcp_bridge.manuals.upkeep import Upkeep
 from utcp_bridge.manuals.variables_needed import names_in_template, variables_of_tools
-from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, discard, is_list, is_object
+from utcp_bridge.model import Call, Document, Emit, JsonObject, Result, Tool, discard, is_list, is_object
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.net.preview import NativeRequest
@@ -67,6 +67,8 @@ class Extensions:
     post_processors: Sequence[PostProcessor] = ()
     variable_loaders: Sequence[VariableLoader] = ()
     """The client asks these before the loaders of the configuration."""
+    documents: Mapping[str, Document] = field(default_factory=dict[str, Document], repr=False)
+    """Manuals that were fetched already, by URL. Each is used once, for an entry that has only this URL."""
 
 
 class UtcpClient:
@@ -99,7 +101,7 @@ class UtcpClient:
         variables = Variables(config.variables, (*extensions.variable_loaders, *loaders), on_resolved=self._learn)
         self._registry = TransportRegistry(extensions.transports)
         binder = Binder(variables, TokenCache(self._http), self._learn_secret)
-        self._registration = Registration(services, self._registry, binder, self.repository)
+        self._registration = Registration(services, self._registry, binder, self.repository, extensions.documents)
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy)
         self._explainer = _Explainer(self._registration, self.redactor, self._validation)
@@ -146,6 +148,8 @@ class UtcpClient:
         loaded = await as_config(config, root=root, known_fields=known_fields)
         for fault in loaded.faults:
             _logger.warning("%s", fault)
+        if loaded.documents:
+            extensions = replace(extensions, documents=loaded.documents)
         client = cls(loaded.config, root=loaded.root, extensions=extensions)
         await client.open(wait=wait)
         return client

@@ -1,19 +1,18 @@
 """The search of one client: the configured strategy, with the live tools in its index.
 
-Neither a call nor the start waits for the index. Many tools are indexed in a worker thread after the start, few at the
-first search. A strategy with `index` and `prepare` (`SemanticStrategy`) gets its vectors in the background. While its
-model fails, the client tries again with growing pauses.
+Neither a call nor the start waits for the index. Many tools are indexed after the start, few at the first search, in
+slices between which other calls run. A strategy with `index` and `prepare` (`SemanticStrategy`) gets its vectors in the
+background. While its model fails, the client tries again with growing pauses.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
-from threading import Lock
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import anyio
-import anyio.to_thread
 import orjson
 
 from utcp_bridge.dialects.auth_forms import rewrite_auth
@@ -27,6 +26,7 @@ from utcp_bridge.net.local_file import resolve_within
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.search import SEMANTIC, ToolSearchStrategy, create_strategy
 from utcp_bridge.settings import UtcpClientConfig
+from utcp_bridge.tasks import in_slices
 from utcp_bridge.transport import Services
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ __all__ = ["FoundTools", "ToolSearch"]
 _logger = logging.getLogger(__name__)
 _INDEX_FROM = 500
 """Tools from which the client builds the index before the first search. Indexing fewer takes no noticeable time."""
+_BATCH = 8
+"""Tools to index before other calls may run. Indexing these takes less than a millisecond."""
 _INDEX_AFTER = 2.0
 """Seconds. A host's first requests come before the index."""
 _NAME = "tool_search"
@@ -57,6 +59,10 @@ class Prepared(Protocol):
     async def prepare(self, queries: Iterable[str]) -> str | None:
         """Get ready for these queries, within the strategy's own time limit. Return a note if that failed."""
         ...
+
+
+def _batches(tools: Sequence[Tool]) -> Iterator[Sequence[Tool]]:
+    return (tools[start : start + _BATCH] for start in range(0, len(tools), _BATCH))
 
 
 class FoundTools(list[Tool]):
@@ -89,8 +95,7 @@ class ToolSearch:
         self._services = services
         self._registration = registration
         self._strategy = strategy
-        self._unindexed: list[Change] = []
-        self._indexing = Lock()
+        self._unindexed: deque[tuple[bool, list[Tool]]] = deque()
         self._news = anyio.Event()
 
     def check(self) -> Fault | None:
@@ -106,13 +111,16 @@ class ToolSearch:
 
     def changed(self, change: Change) -> None:
         """Note that tools were added or removed."""
-        self._unindexed.append(change)
+        for added, tools in ((False, change.removed), (True, change.added)):
+            self._unindexed.extend((added, [*batch]) for batch in _batches(tools))
         self._news.set()
 
     @property
     def strategy(self) -> ToolSearchStrategy:
-        """The strategy, with all live tools in its index."""
-        return self._update_index()
+        """The strategy, with all live tools in its index. `prepare` before it leaves little to do here."""
+        for _ in self._updates():
+            pass
+        return self._made()
 
     def find(self, query: str, limit: int, tags: Collection[str] | None) -> FoundTools:
         """Return the best tools, as a list that may be awaited."""
@@ -131,6 +139,7 @@ class ToolSearch:
 
         `patient` waits until the tools have vectors: for programs that search once and end.
         """
+        await in_slices(self._updates())
         strategy = self._strategy
         if not isinstance(strategy, Prepared):
             return None
@@ -147,20 +156,25 @@ class ToolSearch:
         if isinstance(strategy, Prepared):
             await self._keep_up(strategy)
             return
-        await anyio.sleep(_INDEX_AFTER)
-        if sum(len(change.added) for change in self._unindexed) >= _INDEX_FROM:
-            await anyio.to_thread.run_sync(self._update_index)
+        while True:
+            self._news = anyio.Event()
+            await anyio.sleep(_INDEX_AFTER)
+            if len(self._unindexed) * _BATCH >= _INDEX_FROM:
+                await in_slices(self._updates())
+            await self._news.wait()
 
-    def _update_index(self) -> ToolSearchStrategy:
-        """Add and remove the tools that have changed. Any thread may call this."""
+    def _made(self) -> ToolSearchStrategy:
         if self._strategy is None:
             self._strategy = create_strategy()
-        with self._indexing:
-            changes, self._unindexed = self._unindexed, []
-            for change in changes:
-                self._strategy.remove(change.removed)
-                self._strategy.add(change.added)
         return self._strategy
+
+    def _updates(self) -> Generator[None, None, None]:
+        """Add and remove the tools that have changed, in their order, with pauses. Two may run at once."""
+        strategy = self._made()
+        while self._unindexed:
+            added, tools = self._unindexed.popleft()
+            (strategy.add if added else strategy.remove)(tools)
+            yield
 
     async def _keep_up(self, strategy: Prepared) -> None:
         backoff, failing = Backoff(), False
@@ -182,7 +196,7 @@ class ToolSearch:
             await self._news.wait()
 
     async def _catch_up(self, strategy: Prepared) -> None:
-        await anyio.to_thread.run_sync(self._update_index)
+        await in_slices(self._updates())
         await strategy.index()
 
     def _configured(self, raw: JsonObject) -> ToolSearchStrategy:

@@ -7,10 +7,11 @@ one call template, a manual, an OpenAPI description, an MCP host's file. For key
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import anyio
 from pydantic import ValidationError
@@ -20,7 +21,7 @@ from utcp_bridge.dialects import KnownFields, ManualEntry, ParsedConfig, Shape, 
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, UtcpError
-from utcp_bridge.model import Fault, Faults, JsonObject
+from utcp_bridge.model import Document, Fault, Faults, JsonObject
 from utcp_bridge.settings import (
     BridgeSettings,
     UtcpClientConfig,
@@ -44,6 +45,7 @@ Template: TypeAlias = Mapping[str, Any] | _Model
 """A call template or provider: any mapping, or any pydantic model of one."""
 
 ConfigLike: TypeAlias = UtcpClientConfig | Mapping[str, Any] | Sequence[Mapping[str, Any]] | str | Path | None
+_MAX_AT_ONCE: Final = 32
 _CONFIG_SHAPES = frozenset({Shape.CONFIG, Shape.CONFIG_ENTRIES, Shape.TEMPLATE})
 _MANUAL_SHAPES = frozenset({Shape.MANUAL, Shape.OPENAPI, Shape.TOOLS, Shape.MCP_TOOLS})
 
@@ -55,6 +57,8 @@ class LoadedConfig:
     config: UtcpClientConfig
     root: Path
     faults: list[Fault] = field(default_factory=list[Fault])
+    documents: dict[str, Document] = field(default_factory=dict[str, Document], repr=False)
+    """The manuals among the sources that were URLs, by URL, so that the client need not fetch them again."""
 
 
 @dataclass(slots=True)
@@ -70,6 +74,7 @@ class _Gathered:
     setting_error: ConfigError | None = None
     """Why the settings of a source cannot be read."""
     faults: Faults = field(default_factory=Faults)
+    documents: dict[str, Document] = field(default_factory=dict[str, Document])
 
     def add_document(self, document: Any, *, where: str, folder: Path | None, shape: Shape | None = None) -> None:
         """Add a configuration; `shape` is what `detect` says of it, if that is known."""
@@ -123,6 +128,13 @@ class _Gathered:
         self.places.update(dict.fromkeys(flat, place))
 
 
+_Add: TypeAlias = Callable[[_Gathered], bool]
+"""Adds a source that was read. Returns whether anything could be read.
+
+:raises UtcpError: the source cannot be used.
+"""
+
+
 async def load_config(
     sources: Sequence[str | Path],
     *,
@@ -130,7 +142,7 @@ async def load_config(
     overrides: Mapping[str, Any] | None = None,
     known_fields: KnownFields | None = None,
 ) -> LoadedConfig:
-    """Read configuration files, folders and URLs.
+    """Read configuration files, folders and URLs, all at once; they count in the order in which they are named.
 
     A fault in one entry is in `faults`; the other entries of the file are kept. `overrides` are settings from the
     command line. `environ` replaces the process environment. `known_fields` gives the fields of a kind's call template;
@@ -139,15 +151,14 @@ async def load_config(
     :raises ConfigError: none of the sources can be read, or a setting is not valid.
     """
     gathered = _Gathered(known_fields or TransportRegistry().fields)
-    read = 0
-    for source in sources:
-        read += await _add_source(gathered, str(source))
+    read = await _add_sources(gathered, [str(source) for source in sources])
     if sources and not read:
         first = gathered.faults.faults[0]
         raise ConfigError(f"{first.where}: {first.what}", remedy=first.remedy or None)
     root = await _root_of(sources)
     await _add_providers_file(gathered, root)
-    return LoadedConfig(_build(gathered, environ, overrides), root, gathered.faults.faults)
+    config = _build(gathered, environ, overrides)
+    return LoadedConfig(config, root, gathered.faults.faults, gathered.documents)
 
 
 async def as_config(config: ConfigLike, *, root: Path | None, known_fields: KnownFields | None = None) -> LoadedConfig:
@@ -160,7 +171,7 @@ async def as_config(config: ConfigLike, *, root: Path | None, known_fields: Know
         return LoadedConfig(config, here)
     if isinstance(config, str | Path):
         loaded = await load_config([config], known_fields=known_fields)
-        return loaded if root is None else LoadedConfig(loaded.config, root, loaded.faults)
+        return loaded if root is None else replace(loaded, root=root)
     gathered = _Gathered(known_fields or TransportRegistry().fields)
     if config:
         document = list(config) if isinstance(config, Sequence) else dict(config)
@@ -181,66 +192,102 @@ def as_entry(template: Template, *, known_fields: KnownFields) -> ManualEntry:
     return reading.entries[0]
 
 
-async def _add_source(gathered: _Gathered, source: str) -> bool:
-    """Add one file, folder or URL; return whether it could be read. An error becomes a fault."""
+async def _add_sources(gathered: _Gathered, sources: Sequence[str]) -> int:
+    """Read files, folders and URLs at once, each one once, and add them in their order; return how many were read."""
+    readings: dict[str, _Add] = {}
+    at_once = anyio.CapacityLimiter(_MAX_AT_ONCE)
+
+    async def read(source: str) -> None:
+        async with at_once:
+            readings[source] = await _read_source(source)
+
+    async with anyio.create_task_group() as group:
+        for source in dict.fromkeys(sources):
+            group.start_soon(read, source)
+    return sum(_add(gathered, source, readings[source]) for source in sources)
+
+
+def _add(gathered: _Gathered, source: str, add: _Add) -> bool:
+    """Add what a source is; return whether it could be read. An error becomes a fault."""
     try:
-        if is_url(source):
-            await _add_url(gathered, source)
-            return True
-        path = anyio.Path(source)
-        if await path.is_dir():
-            return await _add_folder(gathered, Path(source))
-        await _add_file(gathered, Path(source))
-        return True
+        return add(gathered)
     except UtcpError as error:
         gathered.faults.error(bare_url(source) if is_url(source) else source, error.message, error.remedy or "")
         return False
 
 
-async def _add_folder(gathered: _Gathered, folder: Path) -> bool:
+async def _read_source(source: str) -> _Add:
+    """Read one file, folder or URL. Return the function that adds it, or raises why that is impossible."""
+    try:
+        if is_url(source):
+            return await _read_url(source)
+        if await anyio.Path(source).is_dir():
+            return await _read_folder(Path(source))
+        return await _read_file(Path(source))
+    except UtcpError as error:
+        return partial(_raise, error)
+
+
+def _raise(error: UtcpError, _gathered: _Gathered) -> bool:
+    raise error
+
+
+async def _read_folder(folder: Path) -> _Add:
     names = sorted(
         [path.name async for path in anyio.Path(folder).iterdir() if path.suffix.lower() in DOCUMENT_SUFFIXES]
     )
     if not names:
         raise ConfigError("The folder contains no JSON or YAML file.", remedy="Name a file, or add one to the folder.")
-    return any([await _add_source(gathered, str(folder / name)) for name in names])
+    files = [(str(folder / name), await _read_source(str(folder / name))) for name in names]
+    return lambda gathered: sum(_add(gathered, source, add) for source, add in files) > 0
 
 
-async def _add_file(gathered: _Gathered, named: Path) -> None:
+async def _read_file(named: Path) -> _Add:
     path = Path(await anyio.Path(named).absolute())
     jsonc = path.suffix in {".json", ".jsonc"}
     document = parse_document(await read_file(path), hint=hint_of(path), jsonc=jsonc, where="The file")
     shape = detect(document)
-    if shape in _CONFIG_SHAPES:
-        gathered.add_document(document, where=str(path), folder=path.parent, shape=shape)
-    elif shape in _MANUAL_SHAPES:
-        gathered.add_manual({"call_template_type": "file", "file_path": str(path)})
-    elif shape is Shape.REGISTRY:
-        gathered.add_bare_registry(str(path), str(path))
-    else:
-        raise _unknown_shape()
+
+    def add(gathered: _Gathered) -> bool:
+        if shape in _CONFIG_SHAPES:
+            gathered.add_document(document, where=str(path), folder=path.parent, shape=shape)
+        elif shape in _MANUAL_SHAPES:
+            gathered.add_manual({"call_template_type": "file", "file_path": str(path)})
+        elif shape is Shape.REGISTRY:
+            gathered.add_bare_registry(str(path), str(path))
+        else:
+            raise _unknown_shape()
+        return True
+
+    return add
 
 
-async def _add_url(gathered: _Gathered, url: str) -> None:
-    """Add what is at a URL. The operator wrote the URL, so a configuration at it counts as the operator's own."""
+async def _read_url(url: str) -> _Add:
+    """Read what is at a URL. The operator wrote the URL, so a configuration at it counts as the operator's own."""
     fetched = await fetch_url(url)
     document = parse_document(fetched.content, hint=fetched.media_type or url, where=bare_url(url))
     shape = detect(document)
-    if shape in _CONFIG_SHAPES:
-        gathered.add_document(document, where=bare_url(url), folder=None, shape=shape)
-    elif shape in _MANUAL_SHAPES:
-        gathered.add_manual({"call_template_type": "http", "url": url})
-    elif shape is Shape.REGISTRY:
-        gathered.add_bare_registry(url, url)
-    else:
-        raise _unknown_shape()
+
+    def add(gathered: _Gathered) -> bool:
+        if shape in _CONFIG_SHAPES:
+            gathered.add_document(document, where=bare_url(url), folder=None, shape=shape)
+        elif shape in _MANUAL_SHAPES:
+            gathered.add_manual({"call_template_type": "http", "url": url})
+            gathered.documents[url] = fetched
+        elif shape is Shape.REGISTRY:
+            gathered.add_bare_registry(url, url)
+        else:
+            raise _unknown_shape()
+        return True
+
+    return add
 
 
 async def _add_providers_file(gathered: _Gathered, root: Path) -> None:
     """Add the file that `providers_file_path` (UTCP v0.2) names."""
     path = gathered.client.pop("providers_file_path", None)
     if path:
-        await _add_source(gathered, str(root / str(path)))
+        await _add_sources(gathered, [str(root / str(path))])
 
 
 async def _root_of(sources: Iterable[str | Path]) -> Path:

@@ -8,10 +8,10 @@ and hints are compared. Tools that the operator wrote, in the configuration or a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -59,7 +59,18 @@ class ToolBuilder:
     def build(
         self, raw: Sequence[RawTool], *, entry: ManualEntry, source: Source, protocols: tuple[str, ...] | None
     ) -> BuiltTools:
-        """Return the live tools of a manual.
+        """Return the live tools of a manual, as `steps` does, without a pause."""
+        steps = self.steps(raw, entry=entry, source=source, protocols=protocols)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return cast("BuiltTools", end.value)
+
+    def steps(
+        self, raw: Sequence[RawTool], *, entry: ManualEntry, source: Source, protocols: tuple[str, ...] | None
+    ) -> Generator[None, None, BuiltTools]:
+        """Return the live tools of a manual, and yield after each one of them.
 
         `source` is the manual's trust and origin; `protocols` are the call template types that the manual allows
         itself, which counts for the operator's manuals only.
@@ -77,8 +88,11 @@ class ToolBuilder:
                 usable.append((one, *self._judge(one, entry.template, source, allowed, built)))
             except UtcpError as error:
                 built.faults.error(f"manual {source.name!r}, tool {one.name!r}", error.message, error.remedy or "")
+            yield
         shared = replace(source, exempt=source.exempt | built.exempt)
-        built.tools = [_as_tool(one, shared, kind, annotations, limits) for one, kind, annotations in usable]
+        for one, kind, hints in usable:
+            built.tools.append(_as_tool(one, shared, kind, hints, limits))
+            yield
         for key, remedy in sorted(built.missing.items()):
             what = f"Variable {key!r} is not set. Calls of the tools that need it fail until it is set."
             built.faults.warn(f"manual {source.name!r}", what, remedy)

@@ -28,6 +28,7 @@ from utcp_bridge.transports.registry import TransportRegistry
 __all__ = ["LoadedManual", "ManualReader", "gather_references", "read_local_reference"]
 
 _THREAD_FROM = 200_000
+_BYTES_OF_TOOL = 500
 _MAX_FILES: Final = 100
 _Fetch = Callable[[str], Awaitable[bytes]]
 T = TypeVar("T")
@@ -61,14 +62,17 @@ class ManualReader:
         """
         where = f"manual {source.name!r}"
         if document.generated:
-            return self._selected(_generated(document, entry), options, where)
+            size = len(document.content["tools"]) * _BYTES_OF_TOOL
+            return await _maybe_in_thread(size, lambda: self._selected(_generated(document, entry), options, where))
         raw = document.content
         size = len(raw) if isinstance(raw, bytes | str) else 0
         content = await _maybe_in_thread(size, lambda: self._parse(document, source))
         shape = detect(content)
         if shape is Shape.OPENAPI:
             return await self._read_openapi(content, document, size=size, source=source, options=options)
-        return self._selected(_read_manual(content, shape, entry=entry, where=where), options, where)
+        return await _maybe_in_thread(
+            size, lambda: self._selected(_read_manual(content, shape, entry=entry, where=where), options, where)
+        )
 
     def _selected(self, manual: LoadedManual, options: ManualOptions, where: str) -> LoadedManual:
         selection = ToolSelection(options.include, options.exclude, options.overrides)

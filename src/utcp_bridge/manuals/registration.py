@@ -8,14 +8,16 @@ manuals. A manual that failed is loaded again, with growing pauses.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import anyio
+import orjson
 
 from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.dialects.fields import safe_name
@@ -30,17 +32,20 @@ from utcp_bridge.errors import (
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair, pinned
 from utcp_bridge.manuals.reading import LoadedManual, ManualReader
-from utcp_bridge.manuals.repository import ToolRepository
+from utcp_bridge.manuals.repository import ToolRepository, same_definition
 from utcp_bridge.model import Document, Fault, JsonObject, Source, TlsOptions, Tool, Trust
 from utcp_bridge.net.guard import origin_of
 from utcp_bridge.net.local_file import resolve_within
 from utcp_bridge.settings import BridgeSettings, ManualOptions
+from utcp_bridge.tasks import in_slices
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 
 __all__ = ["ManualState", "Registration", "as_manual_entry", "manual_name"]
 
 _logger = logging.getLogger(__name__)
+_OPERATORS: Final = frozenset(ManualOptions.model_fields)
+_BARE: Final = frozenset({"name", "call_template_type", "url"})
 _FIRST_PAUSE, _MAX_PAUSE = 2.0, 300.0
 """Seconds between two attempts to load a failed manual."""
 
@@ -78,6 +83,68 @@ class ManualState:
         return [*([str(self.error)] if self.error is not None else []), *map(str, self.faults)]
 
 
+@dataclass(slots=True)
+class _Fetch:
+    """A document on its way."""
+
+    ended: anyio.Event = field(default_factory=anyio.Event)
+    document: Document | None = None
+    error: UtcpError | None = None
+
+
+class _Fetches:
+    """The documents of manuals, each fetched once if several manuals have the same address and ask in the same way."""
+
+    def __init__(self, documents: Mapping[str, Document], max_bytes: int) -> None:
+        self._documents = dict(documents)
+        self._max_bytes = max_bytes
+        self._running: dict[Hashable, _Fetch] = {}
+
+    def handed(self, entry: ManualEntry) -> Document | None:
+        """Return the document if the configuration's reader has fetched it, once: a refresh fetches it again."""
+        if entry.kind != "http" or frozenset(entry.template) != _BARE:
+            return None
+        document = self._documents.pop(str(entry.template["url"]), None)
+        return None if document is None or len(document.content) > self._max_bytes else document
+
+    async def share(self, entry: ManualEntry, source: Source, fetch: Callable[[], Awaitable[Document]]) -> Document:
+        """Fetch a document, or wait for the one that another manual fetches at the moment.
+
+        :raises UtcpError: it cannot be fetched.
+        """
+        key = _request_of(entry, source)
+        if key is None:
+            return await fetch()
+        running = self._running.get(key)
+        if running is not None:
+            await running.ended.wait()
+            if running.error is not None:
+                raise running.error
+            if running.document is not None:
+                return running.document
+        mine = _Fetch()
+        self._running[key] = mine
+        try:
+            mine.document = await fetch()
+            return mine.document
+        except UtcpError as error:
+            mine.error = error
+            raise
+        finally:
+            mine.ended.set()
+            if self._running.get(key) is mine:
+                del self._running[key]
+
+
+def _request_of(entry: ManualEntry, source: Source) -> Hashable:
+    """Return what the fetch of a manual depends on; None if it depends on the manual's name, as its variables do."""
+    if entry.kind != "http":
+        return None
+    template = {key: value for key, value in entry.template.items() if key not in _OPERATORS and key != "name"}
+    text = orjson.dumps(template, option=orjson.OPT_SORT_KEYS, default=str)
+    return None if b"$" in text or "auth" in template else (text, replace(source, name=""))
+
+
 class Registration:
     """Holds the state of every manual, and one instance of each transport in use."""
 
@@ -87,8 +154,10 @@ class Registration:
         registry: TransportRegistry,
         binder: Binder,
         repository: ToolRepository,
+        documents: Mapping[str, Document] | None = None,
     ) -> None:
         self._services = services
+        self._fetches = _Fetches(documents or {}, services.settings.max_manual_bytes)
         self._registry = registry
         self._binder = binder
         self._repository = repository
@@ -214,7 +283,9 @@ class Registration:
         manual: LoadedManual | None = None
         seconds = options.discovery_timeout or self.settings.discovery_timeout
         with anyio.move_on_after(seconds):
-            document = await transport.discover(target)
+            document = self._fetches.handed(entry) or await self._fetches.share(
+                entry, source, partial(transport.discover, target)
+            )
             _check_hash(document, options)
             manual = await self._reader.read(document, entry=entry.template, source=source, options=options)
         if manual is None:
@@ -222,9 +293,13 @@ class Registration:
                 f"The manual did not arrive within {seconds:g} seconds.",
                 remedy="Check the address, or raise `discovery_timeout`.",
             )
-        built = self._builder.build(manual.tools, entry=entry, source=source, protocols=manual.protocols)
+        steps = self._builder.steps(manual.tools, entry=entry, source=source, protocols=manual.protocols)
+        built = await in_slices(steps)
+        live = await in_slices(_kept(self._repository, built.tools))
+        if self._states.get(state.name) is not state:
+            return
         state.dialect, state.title, state.description = manual.dialect, manual.title, manual.description
-        tools, withheld = pinned(built.tools, state.approved, self.settings.pin)
+        tools, withheld = pinned(live, state.approved, self.settings.pin)
         state.faults = [*manual.faults, *built.faults.faults, *withheld]
         self._repository.replace(state.name, tools)
         state.tools = len(tools)
@@ -247,6 +322,16 @@ class Registration:
         exempt = frozenset[str]() if _is_foreign(endpoint, options) else endpoint_pair(endpoint)
         source = replace(source, trust=Trust.REMOTE, origin=origin_of(endpoint), exempt=exempt)
         return source, self._binder.manual(entry.template, type(transport), source)
+
+
+def _kept(repository: ToolRepository, tools: Iterable[Tool]) -> Generator[None, None, list[Tool]]:
+    """Return the tools, with the object that is live already for each one that has not changed."""
+    kept: list[Tool] = []
+    for tool in tools:
+        known = repository.get(tool.qualified_name)
+        kept.append(tool if known is None or not same_definition(known, tool) else known)
+        yield
+    return kept
 
 
 def _tls(options: ManualOptions, root: Path) -> TlsOptions:

@@ -120,7 +120,7 @@ class InMemoryToolRepository:
 
 def same_definition(one: Tool, other: Tool) -> bool:
     """Return whether two versions of a tool are equal in all that a caller or a transport sees."""
-    return all(
+    return one is other or all(
         getattr(one, name) == getattr(other, name)
         for name in (
             "kind",

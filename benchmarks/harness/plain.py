@@ -1,0 +1,14 @@
+"""The command `utcp-bridge` as on a system without uvloop and httptools."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, cast
+
+modules = cast("dict[str, Any]", sys.modules)
+modules["uvloop"] = modules["httptools"] = None  # importing either raises ImportError
+
+if __name__ == "__main__":
+    from utcp_bridge.cli import main
+
+    main()
