@@ -292,7 +292,9 @@ class _Session:
         from mcp.client import Client
 
         try:
-            async with Client(await self._parameters(connection), message_handler=self._heard, raise_exceptions=False) as client:
+            async with Client(
+                await self._parameters(connection), message_handler=self._heard, raise_exceptions=False
+            ) as client:
                 connection.client = client
                 self._connection = connection
                 self._backoff.started(anyio.current_time())
