@@ -23,7 +23,20 @@ from utcp_bridge.foreign import (
     visible_json,
 )
 
-CHARSETS = [None, "utf-8", "latin-1", "utf-16", "no-such", "hex", "rot13", "idna", "undefined", "utf-7", "shift_jis", ""]
+CHARSETS = [
+    None,
+    "utf-8",
+    "latin-1",
+    "utf-16",
+    "no-such",
+    "hex",
+    "rot13",
+    "idna",
+    "undefined",
+    "utf-7",
+    "shift_jis",
+    "",
+]
 DIRTY = st.text(
     alphabet=st.sampled_from(
         "ab1 é日👨❤\n\r\t\b\x1b[]0m;\x07\\\x9b\x9d\x9c\x00\u200b\u200c\u200d\ufe0e\ufe0f\u202e\u2028\x85\x0b"
@@ -31,9 +44,9 @@ DIRTY = st.text(
     ),
     max_size=25,
 )
-CLEAN = st.text(alphabet=st.characters(codec="utf-8", categories=("L", "N", "P", "Sm", "Sc", "Zs")), max_size=25).filter(
-    lambda text: not set(text) & set("\u115f\u1160\u3164\uffa0\u180e")
-)
+CLEAN = st.text(
+    alphabet=st.characters(codec="utf-8", categories=("L", "N", "P", "Sm", "Sc", "Zs")), max_size=25
+).filter(lambda text: not set(text) & set("\u115f\u1160\u3164\uffa0\u180e"))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -100,7 +113,9 @@ def test_cleaning_twice_changes_nothing_more(text: str, terminal: bool) -> None:
     assert visible(once) == once
 
 
-@given(st.recursive(DIRTY | st.integers(0, 9), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(DIRTY, inner)))
+@given(
+    st.recursive(DIRTY | st.integers(0, 9), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(DIRTY, inner))
+)
 def test_each_text_of_a_json_value_is_cleaned(value: Any) -> None:
     cleaned = visible_json(value)
     orjson.dumps(cleaned)
@@ -133,7 +148,7 @@ def test_a_clean_json_value_is_returned_itself(value: Any) -> None:
         ("a\x00b\x0cc\u2028d\x85e", "ab\nc\nd\ne"),
         ("\u202edesrever\u202c \u2066x\u2069", "desrever x"),
         ("a\u200bb\u200dc\ufeffd\U000e0041e", "abcde"),
-        ("می\u200cخواهم 👨\u200d👩 ❤\ufe0f 1\ufe0f\u20e3", "می\u200cخواهم 👨\u200d👩 ❤\ufe0f 1\ufe0f\u20e3"),
+        ("می\u200cخواهم 👨\u200d👩 ❤\ufe0f 1\ufe0f\u20e3", "می\u200cخواهم 👨\u200d👩 ❤\ufe0f 1\ufe0f\u20e3"),  # noqa: RUF001 - Persian
         ("é\u200d\u200dé x\ufe0f", "éé x"),
         ("\ud83d\ude00 \ud83d", "😀 \ufffd"),
     ],

@@ -25,7 +25,19 @@ from typing import Any, Final, cast
 
 import orjson
 
-__all__ = ["MAX_DEPTH", "Excerpt", "StreamDecoder", "decode", "encodable", "escape_line_ends", "json_line", "load_json", "outer_id", "visible", "visible_json"]
+__all__ = [
+    "MAX_DEPTH",
+    "Excerpt",
+    "StreamDecoder",
+    "decode",
+    "encodable",
+    "escape_line_ends",
+    "json_line",
+    "load_json",
+    "outer_id",
+    "visible",
+    "visible_json",
+]
 
 MAX_DEPTH: Final = 254
 """The deepest nesting of JSON that orjson writes, and that is looked at here."""
@@ -213,11 +225,14 @@ def load_json(data: bytes | str, charset: str | None = None) -> Any:
     """
     try:
         return orjson.loads(data)
-    except orjson.JSONDecodeError:
+    except orjson.JSONDecodeError as error:
         mended = json_line(data, charset)
-        if mended == data:
-            raise
-    return orjson.loads(mended)
+        if isinstance(data, bytes) and mended != data:
+            return orjson.loads(mended)
+        try:
+            return orjson.loads(mended)
+        except orjson.JSONDecodeError:
+            raise error from None  # its place is one in the given text
 
 
 def json_line(data: bytes | str, charset: str | None = None) -> bytes:
@@ -320,13 +335,13 @@ def visible_json(value: Any, depth: int = 0) -> Any:
     if depth == 0 and _is_clean_json(value):
         return value
     if isinstance(value, dict):
-        members = cast("dict[Any, Any]", value)
+        members = cast("Any", value)
         return {
             visible(key) if isinstance(key, str) else key: visible_json(member, depth + 1)
             for key, member in members.items()
         }
     if isinstance(value, list):
-        return [visible_json(one, depth + 1) for one in cast("list[Any]", value)]
+        return [visible_json(one, depth + 1) for one in cast("Any", value)]
     return value
 
 
@@ -342,9 +357,7 @@ def _is_clean(text: str) -> bool:
 
 def _shows_all(text: str) -> bool:
     """Return whether a text without newlines and tabs has visible characters only; False if that is not certain."""
-    return text.isprintable() and (
-        not text.encode().translate(None, _HARMLESS_LEADS) or _DIRTY.search(text) is None
-    )
+    return text.isprintable() and (not text.encode().translate(None, _HARMLESS_LEADS) or _DIRTY.search(text) is None)
 
 
 def _is_clean_json(value: Any) -> bool:
@@ -405,4 +418,3 @@ def _kept_joiner(match: re.Match[str]) -> str:
 
 def _is_symbol(character: str) -> bool:
     return bool(character) and not character.isascii() and character.isprintable()
-

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
 from fnmatch import translate

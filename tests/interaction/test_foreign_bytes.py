@@ -1,4 +1,4 @@
-"""Bytes that are not clean, from a real peer of each kind of transport, through the client: a call gets a clean value."""
+"""Bytes that are not clean, from a real peer of each kind of transport: a call gets a clean value."""
 
 from __future__ import annotations
 
@@ -31,26 +31,27 @@ BODIES = {
     "a mark": ('\ufeff{"t": "é"}'.encode(), "é"),
     "colour": (b'{"t": "\\u001b[31mred\\u001b[0m \\u202e!"}', "red !"),
 }
-MCP = """
+HELLO = b'{"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "x", "version": "1"}}'
+TOOLS = b'{"tools": [{"name": "t", "inputSchema": {"type": "object"}}]}'
+MCP = f"""
 import json, sys
-body = json.loads(sys.argv[1]).encode("latin-1")
-sys.stdout.buffer.write(b"\\xff banner\\n"); sys.stdout.buffer.flush()
+body = json.loads(sys.argv[1]).encode("latin-1").replace(b"\\xef\\xbb\\xbf", b"")
+results = {{
+    "initialize": {HELLO!r},
+    "tools/list": {TOOLS!r},
+    "tools/call": b'{{"content": [{{"type": "text", "text": "x"}}], "structuredContent": ' + body + b"}}",
+}}
+out = sys.stdout.buffer
+out.write(b"\\xff banner\\n")
+out.flush()
 for line in sys.stdin:
     message = json.loads(line)
-    ident, method = message.get("id"), message["method"]
-    if ident is None:
+    if "id" not in message:
         continue
-    if method == "initialize":
-        result = b'{"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "x", "version": "1"}}'
-    elif method == "tools/list":
-        result = b'{"tools": [{"name": "t", "inputSchema": {"type": "object"}}]}'
-    elif method == "tools/call":
-        result = b'{"content": [{"type": "text", "text": "x"}], "structuredContent": ' + body.replace(b"\\xef\\xbb\\xbf", b"") + b"}"
-    else:
-        sys.stdout.write(json.dumps({"jsonrpc": "2.0", "id": ident, "error": {"code": -32601, "message": "no"}}) + "\\n")
-        sys.stdout.flush()
-        continue
-    sys.stdout.buffer.write(b'{"jsonrpc": "2.0", "id": %d, "result": %s}\\n' % (ident, result)); sys.stdout.buffer.flush()
+    result = results.get(message["method"])
+    rest = b'"error": {{"code": -32601, "message": "no"}}}}' if result is None else b'"result": ' + result + b"}}"
+    out.write(b'{{"jsonrpc": "2.0", "id": %d, ' % message["id"] + rest + b"\\n")
+    out.flush()
 """
 
 
@@ -106,7 +107,7 @@ def socket_handler(body: bytes) -> Any:
         opened = web.WebSocketResponse()
         await opened.prepare(request)
         await opened.receive()
-        await opened._writer.send_frame(body, aiohttp.WSMsgType.TEXT)  # noqa: SLF001 - no server sends this on purpose
+        await opened._writer.send_frame(body, aiohttp.WSMsgType.TEXT)
         await opened.close()
         return opened
 
@@ -120,9 +121,8 @@ def mcp_handler(body: bytes, *, events: bool) -> Any:
         message = json.loads(await request.read())
         method = message["method"]
         results = {
-            "initialize": b'{"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, '
-            b'"serverInfo": {"name": "x", "version": "1"}}',
-            "tools/list": b'{"tools": [{"name": "t", "inputSchema": {"type": "object"}}]}',
+            "initialize": HELLO,
+            "tools/list": TOOLS,
             "tools/call": b'{"content": [], "structuredContent": ' + body.replace(b"\xef\xbb\xbf", b"") + b"}",
         }
         if "id" not in message:

@@ -168,7 +168,8 @@ async def test_an_event_named_log_is_a_log_message_and_not_a_result(bench: Bench
     async def keep(message: LogMessage) -> None:
         heard.append(message)
 
-    raw = 'data: 1\n\nevent: log\ndata: {"level": "WARN", "logger": "shop", "message": "slow"}\n\nevent: log\ndata: text\n\n'
+    logged = '{"level": "WARN", "logger": "shop", "message": "slow"}'
+    raw = f"data: 1\n\nevent: log\ndata: {logged}\n\nevent: log\ndata: text\n\n"
     token = log_receiver.set(keep)
     try:
         assert (await _call(_peer(bench).case("/sse/raw", {"raw": raw}))).value == [1]

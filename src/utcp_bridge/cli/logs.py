@@ -84,7 +84,7 @@ class _Handler(logging.StreamHandler[IO[str]]):
         """Whether lines go where `sys.stderr` leads now."""
         return self.is_redirected or self.stream is sys.stderr
 
-    def handleError(self, record: logging.LogRecord) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name of logging
         if not isinstance(sys.exc_info()[1], OSError | ValueError):
             super().handleError(record)
 

@@ -1,7 +1,7 @@
 """What the command prints: results on stdout, everything else on stderr; colour on terminals only.
 
-Control characters and invisible characters are removed from text of other programs. Where the log is JSON, lines on stderr
-are log lines.
+Control characters and invisible characters are removed from text of other programs. Where the log is JSON, lines on
+stderr are log lines.
 """
 
 from __future__ import annotations

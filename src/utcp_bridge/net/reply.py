@@ -113,7 +113,7 @@ class Reply:
         if not kind:
             return _guess(self.body, bare_url(self.url))
         if _is_text(kind):
-            return self._text()
+            return self.text()
         if kind.startswith("multipart/") and (blocks := _blocks_of(self, 0)):
             return ContentBlocks(blocks)
         return Binary(self.body, kind)
@@ -136,11 +136,11 @@ class Reply:
 
     def _detail(self) -> Any:
         if self.media_type in HTML_TYPES or is_web_page(self.body):
-            return words_of(self._text(), _MAX_WORDS) or None
+            return words_of(self.text(), _MAX_WORDS) or None
         try:
             detail = self.value()
         except MalformedReply:
-            detail = self._text()
+            detail = self.text()
         if isinstance(detail, ContentBlocks):
             detail = "\n".join(str(block["text"]) for block in detail.content if "text" in block)
         if isinstance(detail, Binary):
@@ -154,12 +154,17 @@ class Reply:
         except MalformedReply:
             if not is_web_page(self.body):
                 raise
-            says = " ".join(words_of(self._text(), _MAX_PAGE_WORDS).split())
+            says = " ".join(words_of(self.text(), _MAX_PAGE_WORDS).split())
         raise MalformedReply(f"{where} returned a web page instead of JSON{f': {says!r}' if says else ''}.")
 
-    def _text(self) -> str:
+    def text(self) -> str:
+        """Return the body as text: by its mark, its declared charset, or the one that a page or XML names itself."""
         charset = self.charset
-        if charset is None and (found := _DECLARED.search(self.body[:_HEAD])) is not None and not _is_encoded(self.body, "utf-8"):
+        if (
+            charset is None
+            and (found := _DECLARED.search(self.body[:_HEAD])) is not None
+            and not _is_encoded(self.body, "utf-8")
+        ):
             charset = found[1].decode("ascii")
         return decode(self.body, charset)
 
@@ -185,17 +190,17 @@ def _blocks_of(reply: Reply, depth: int) -> list[JsonObject]:
 
 
 def _block_of(part: Reply, number: int) -> JsonObject:
-    """Return a part as a block: text (also JSON), image, audio, or a resource. A `Content-Location` makes a resource."""
+    """Return a part as a block: text (also JSON), image, audio, or a resource, which a `Content-Location` makes too."""
     kind, location = part.media_type, part.location
     family = kind.partition("/")[0]
     is_text = _is_json(kind) or _is_text(kind)
     if is_text and location is None:
-        return {"type": "text", "text": part._text()}  # noqa: SLF001
+        return {"type": "text", "text": part.text()}
     data = None if is_text else base64.b64encode(part.body).decode("ascii")
     if family in {"image", "audio"} and data is not None:
         return {"type": family, "data": data, "mimeType": kind}
     uri = location or f"{bare_url(part.url)}#part-{number + 1}"
-    content = {"text": part._text()} if data is None else {"blob": data}  # noqa: SLF001
+    content = {"text": part.text()} if data is None else {"blob": data}
     return {"type": "resource", "resource": {"uri": uri, "mimeType": kind, **content}}
 
 

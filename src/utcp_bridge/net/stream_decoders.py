@@ -64,9 +64,9 @@ def splitter_for(content_type: str, *, chunk_size: int, limit: int, where: str) 
 class EventSplitter:
     """Server-sent events (WHATWG HTML, section 9.2.6): the data of each event, parsed if it is JSON.
 
-    With `logs`, an event named `log` becomes a `LogMessage`. `event_type` selects events with this name; an event without a name is a `message`. `last_event_id` and `retry`
-    (seconds, as the server last named them) are for reconnecting. An event that the end of the stream cuts off is
-    dropped, as the standard says.
+    With `logs`, an event named `log` becomes a `LogMessage`. `event_type` selects events with this name; an event
+    without a name is a `message`. `last_event_id` and `retry` (seconds, as the server last named them) are for
+    reconnecting. An event that the end of the stream cuts off is dropped, as the standard says.
     """
 
     limit: int

@@ -2,9 +2,9 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from google.protobuf import descriptor_pb2, json_format, struct_pb2, timestamp_pb2, wrappers_pb2
 from hypothesis import given
 from hypothesis import strategies as st
-from google.protobuf import descriptor_pb2, json_format, struct_pb2, timestamp_pb2, wrappers_pb2
 from tests.upstreams.grpc_service import ITEM, file_descriptor
 
 from utcp_bridge.errors import InvalidArguments, MalformedReply

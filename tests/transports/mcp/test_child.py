@@ -69,7 +69,7 @@ async def heard(process: ChildProcess) -> list[Any]:
 
 
 async def test_lines_that_are_no_messages_cost_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    code = "print('banner\\n\\n' * 3); print('{\"jsonrpc\": \"2.0\", \"id\": 1, \"result\": {}}')"
+    code = 'print(\'banner\\n\\n\' * 3); print(\'{"jsonrpc": "2.0", "id": 1, "result": {}}\')'
     with caplog.at_level(logging.INFO, "utcp_bridge"):
         messages = await heard(child(tmp_path, code))
     assert [message.id for message in messages] == [1]
@@ -100,7 +100,7 @@ async def test_the_last_words_name_the_exit_code_and_the_error_without_values_of
 
 async def test_a_server_that_ignores_its_end_is_stopped(tmp_path: Path) -> None:
     code = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    code += "print('{\"jsonrpc\": \"2.0\", \"method\": \"%d\"}' % os.getpid(), flush=True)\nwhile True: time.sleep(9)"
+    code += 'print(\'{"jsonrpc": "2.0", "method": "%d"}\' % os.getpid(), flush=True)\nwhile True: time.sleep(9)'
     process = child(tmp_path, code)
     with anyio.fail_after(30):
         async with process.streams() as (received, _):

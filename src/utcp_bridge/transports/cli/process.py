@@ -89,55 +89,66 @@ async def _start(command: Command) -> Process:
 
 
 async def _collect(process: Process, command: Command, on_line: OnLine | None) -> Finished:
-    stdout, stderr = bytearray(), Excerpt()
-    unread = 2
-    both_read = anyio.Event()
-    overflow = ""
-
-    async def read_stdout() -> None:
-        reported = 0
-        async for chunk in _chunks(process.stdout):
-            stdout.extend(chunk)
-            if len(stdout) > command.limit:
-                return stop("stdout")
-            while on_line is not None and (end := stdout.find(b"\n", reported)) >= 0:
-                line, reported = bytes(stdout[reported:end]), end + 1
-                await on_line(line)
-        if on_line is not None and reported < len(stdout):
-            await on_line(bytes(stdout[reported:]))
-        ended()
-
-    async def read_stderr() -> None:
-        async for chunk in _chunks(process.stderr):
-            stderr.add(chunk)
-            if stderr.size > command.limit:
-                return stop("stderr")
-        ended()
-
-    def stop(output: str) -> None:
-        nonlocal overflow
-        overflow = output
-        group.cancel_scope.cancel()
-
-    def ended() -> None:
-        nonlocal unread
-        unread -= 1
-        if not unread:
-            both_read.set()
-
     async with anyio.create_task_group() as group:
-        group.start_soon(read_stdout)
-        group.start_soon(read_stderr)
+        outputs = _Outputs(command.limit, group.cancel_scope.cancel)
+        group.start_soon(outputs.read_stdout, process.stdout, on_line)
+        group.start_soon(outputs.read_stderr, process.stderr)
         await _feed(process, command.stdin)
         await process.wait()
         # A grandchild that keeps the pipes open must not keep the call open: its group ends with its parent.
         _signal(process, signal.SIGTERM)
         with anyio.move_on_after(_GRACE):
-            await both_read.wait()
+            await outputs.both_read.wait()
         _signal(process, signal.SIGKILL)
-    if overflow:
-        raise ReplyTooLarge(f"{command.name} wrote more than {command.limit} bytes to {overflow}.")
-    return Finished(process.returncode or 0, bytes(stdout), stderr.data())
+    if outputs.overflow:
+        raise ReplyTooLarge(f"{command.name} wrote more than {command.limit} bytes to {outputs.overflow}.")
+    return Finished(process.returncode or 0, bytes(outputs.stdout), outputs.stderr.data())
+
+
+class _Outputs:
+    """What a command writes. Above the limit of either output, `stop` is called."""
+
+    def __init__(self, limit: int, stop: Callable[[], None]) -> None:
+        self.stdout, self.stderr = bytearray(), Excerpt()
+        self.both_read = anyio.Event()
+        self.overflow = ""
+        self._limit = limit
+        self._stop = stop
+        self._unread = 2
+
+    async def read_stdout(self, stream: ByteReceiveStream | None, on_line: OnLine | None) -> None:
+        """Keep all of stdout, and report its lines."""
+        reported, data = 0, self.stdout
+        async for chunk in _chunks(stream):
+            data += chunk
+            if self._is_too_long(len(data), "stdout"):
+                return
+            while on_line is not None and (end := data.find(b"\n", reported)) >= 0:
+                line, reported = bytes(data[reported:end]), end + 1
+                await on_line(line)
+        if on_line is not None and reported < len(data):
+            await on_line(bytes(data[reported:]))
+        self._ended()
+
+    async def read_stderr(self, stream: ByteReceiveStream | None) -> None:
+        """Keep an excerpt of stderr."""
+        async for chunk in _chunks(stream):
+            self.stderr.add(chunk)
+            if self._is_too_long(self.stderr.size, "stderr"):
+                return
+        self._ended()
+
+    def _is_too_long(self, size: int, name: str) -> bool:
+        if size <= self._limit:
+            return False
+        self.overflow = name
+        self._stop()
+        return True
+
+    def _ended(self) -> None:
+        self._unread -= 1
+        if not self._unread:
+            self.both_read.set()
 
 
 async def _chunks(stream: ByteReceiveStream | None) -> AsyncGenerator[bytes]:

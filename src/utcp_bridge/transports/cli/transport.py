@@ -8,8 +8,8 @@ r"""cli: local commands, without a shell unless the template is a script.
 
 `command_name` receives the arguments as flags. `args` are templates of single words. `commands` run in one bash, in
 which `cd` and variables persist. A script receives values as environment variables, never as text. An exit code that is
-not in `ok_exit_codes` is an error, which shows stdout and stderr. Limits: `max_reply_bytes` for stdout and for stderr; the
-process group ends with the call.
+not in `ok_exit_codes` is an error, which shows stdout and stderr. Limits: `max_reply_bytes` for stdout and for stderr;
+the process group ends with the call.
 """
 
 from __future__ import annotations
@@ -229,7 +229,9 @@ def _raise_for_code(finished: Finished, template: CliTemplate, command: Command)
 
 def _labelled(finished: Finished) -> str:
     """Return stdout and stderr of a command that failed, each cut in its middle; each under its name if both wrote."""
-    stdout, stderr = (_text(Excerpt.of(data.strip(), _MAX_DETAIL)).strip() for data in (finished.stdout, finished.stderr))
+    stdout, stderr = (
+        _text(Excerpt.of(data.strip(), _MAX_DETAIL)).strip() for data in (finished.stdout, finished.stderr)
+    )
     return f"stdout:\n{stdout}\n\nstderr:\n{stderr}" if stdout and stderr else stdout or stderr
 
 

@@ -46,7 +46,9 @@ _BURST_LINES: Final = 6
 _SECONDS_PER_LINE: Final = 5.0
 _MAX_WORDS: Final = 300
 _MIN_SECRET: Final = 6
-_TELLING: Final = re.compile(r"error|exception|cannot|can't|not found|denied|refused|missing|invalid|fail", re.IGNORECASE)
+_TELLING: Final = re.compile(
+    r"error|exception|cannot|can't|not found|denied|refused|missing|invalid|fail", re.IGNORECASE
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +64,10 @@ class ChildProcess:
     _said: deque[str] = field(default_factory=lambda: deque[str](maxlen=_KEPT_LINES))
     _code: int | None = None
     _has_warned: bool = False
-    _burst: _Burst = field(default_factory=lambda: _Burst())
+    _burst: _Burst = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._burst = _Burst()
 
     @asynccontextmanager
     async def streams(self) -> AsyncGenerator[tuple[Any, Any]]:
