@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import anyio
 import orjson
+from starlette.requests import Request
 
 __all__ = [
     "Accepted",
@@ -111,7 +112,8 @@ async def respond(send: Send, status: int, body: Any, headers: Iterable[Header] 
 class Reply:
     """The reply to one POST: JSON, or an event stream from its first event on."""
 
-    def __init__(self, send: Send, accepted: Accepted) -> None:
+    def __init__(self, send: Send, accepted: Accepted, request: Request | None = None) -> None:
+        self.request: Final = request
         self.session_id: str | None = None
         self._send = send
         self._accepted = accepted

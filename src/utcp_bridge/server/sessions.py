@@ -28,6 +28,7 @@ from mcp.server.runner import ServerRunner, aclose_shielded, modern_error_data
 from mcp.shared.dispatcher import CallOptions, as_request_id, coerce_request_id
 from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
+from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
@@ -242,8 +243,12 @@ class _Exchange:
     request_id: types.RequestId | None
     transport: TransportContext
     progress_token: types.ProgressToken | None = None
-    message_metadata: None = None
     cancel_requested: anyio.Event = field(default_factory=anyio.Event)
+
+    @property
+    def message_metadata(self) -> ServerMessageMetadata | None:
+        """Carries the HTTP request to the handlers."""
+        return None if self.reply is None else ServerMessageMetadata(request_context=self.reply.request)
 
     @property
     def can_send_request(self) -> bool:

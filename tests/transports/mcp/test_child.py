@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.transports.mcp.child import TOO_LONG, UNREADABLE, ChildProcess, read_line
+from utcp_bridge.transports.mcp.child import UNREADABLE, ChildProcess, read_line
 
 pytestmark = pytest.mark.anyio
 
@@ -33,16 +33,28 @@ def test_text_of_a_message_is_always_valid(text: bytes, expected: str) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (b'{"jsonrpc": "2.0", "id": 1, "result": 5}', (1, UNREADABLE)),
-        (b'{"id": "a", "result": {}}', ("a", UNREADABLE)),
+        (b'{"jsonrpc": "2.0", "id": 1, "error": "quota"}', (1, "quota")),
         (b'{"jsonrpc": "2.0", "id": 1, "result": {"content": [', (1, UNREADABLE)),
-        (REPLY % (b"x" * 2000), (1, TOO_LONG)),
+        (REPLY % (b"x" * 100_000), (1, "more than 1000 bytes")),
     ],
 )
 def test_a_response_that_cannot_be_read_is_an_error_of_its_call(line: bytes, expected: tuple[Any, str]) -> None:
     message = read_line(line, 1000)
     assert isinstance(message, types.JSONRPCError)
     assert (message.id, message.error.message) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "identifier", "result"),
+    [
+        (b'{"jsonrpc": "2.0", "id": 1, "result": 5}', 1, {"content": 5}),
+        (b'{"id": "a", "result": {}}', "a", {}),
+    ],
+)
+def test_a_response_of_another_form_is_read(line: bytes, identifier: Any, result: Any) -> None:
+    message = read_line(line, 1000)
+    assert isinstance(message, types.JSONRPCResponse)
+    assert (message.id, message.result) == (identifier, result)
 
 
 @pytest.mark.parametrize(

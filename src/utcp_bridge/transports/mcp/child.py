@@ -32,11 +32,14 @@ from utcp_bridge.model import is_object
 if TYPE_CHECKING:
     from mcp.shared.message import SessionMessage
 
-__all__ = ["TOO_LONG", "UNREADABLE", "ChildProcess", "read_line"]
+__all__ = ["UNREADABLE", "ChildProcess", "read_line"]
 
 _logger = logging.getLogger(__name__)
 UNREADABLE: Final = "The server sent a response that cannot be read."
-TOO_LONG: Final = "The server sent a response above the size limit."
+_LINE_FACTOR: Final = 2
+"""Bytes of one message for each byte of a reply: JSON escapes text, and structured content repeats it."""
+_FRAME_BYTES: Final = 65_536
+"""Room for what is around a result, and for a list of tools above a small limit."""
 _CHUNK: Final = 65_536
 _GRACE_SECONDS: Final = 2.0
 _FLUSH_SECONDS: Final = 0.5
@@ -53,7 +56,7 @@ _TELLING: Final = re.compile(
 
 @dataclass(slots=True, eq=False)
 class ChildProcess:
-    """One start of a server. `limit` is the most bytes of one message."""
+    """One start of a server. `limit` is the most bytes of one reply."""
 
     where: str
     argv: Sequence[str]
@@ -123,7 +126,7 @@ class ChildProcess:
 
         try:
             async with heard:
-                async for line in _lines(process.stdout, self.limit):
+                async for line in _lines(process.stdout, _most_bytes(self.limit)):
                     message = read_line(line, self.limit)
                     if message is not None:
                         await heard.send(SessionMessage(message))
@@ -172,18 +175,32 @@ class _Burst:
 
 
 def read_line(line: bytes, limit: int) -> Any:
-    """Return the message of a line; None if it is not a message. A response that cannot be read becomes an error."""
+    """Return the message of a line; None if it is not a message. `limit` is the most bytes of a reply.
+
+    A response whose form is wrong is mended where possible. One that cannot be read becomes an error of its call.
+    """
     import mcp_types as types
 
-    if len(line) <= limit:
+    from utcp_bridge.transports.mcp.lenient import mended_reply, too_large
+
+    if is_short := len(line) <= _most_bytes(limit):
         for candidate in (line, json_line(line)):
             with suppress(ValueError):
                 return types.jsonrpc_message_adapter.validate_json(candidate, by_name=False)
     identifier = _answered(json_line(line))
     if identifier is None:
         return None
-    error = types.ErrorData(code=types.PARSE_ERROR, message=UNREADABLE if len(line) <= limit else TOO_LONG)
+    if not is_short:
+        return types.JSONRPCError(jsonrpc="2.0", id=identifier, error=too_large(limit))
+    with suppress(ValueError):
+        return types.jsonrpc_message_adapter.validate_python(mended_reply(orjson.loads(json_line(line))), by_name=False)
+    error = types.ErrorData(code=types.PARSE_ERROR, message=UNREADABLE)
     return types.JSONRPCError(jsonrpc="2.0", id=identifier, error=error)
+
+
+def _most_bytes(limit: int) -> int:
+    """Return the most bytes of a line with a reply of `limit` bytes."""
+    return _LINE_FACTOR * limit + _FRAME_BYTES
 
 
 def _answered(line: bytes) -> str | int | None:

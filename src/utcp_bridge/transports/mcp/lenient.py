@@ -30,7 +30,7 @@ from utcp_bridge.foreign import json_line
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.urls import origin_of
 
-__all__ = ["TOO_LARGE", "LenientHttp", "Taken", "legacy_sse", "lenient"]
+__all__ = ["TOO_LARGE", "LenientHttp", "Taken", "legacy_sse", "lenient", "mended_reply", "too_large"]
 
 TOO_LARGE: Final = -32099
 """Code of the error that stands for a reply above the limit: the SDK passes JSON-RPC errors on."""
@@ -135,13 +135,13 @@ class _Reader(_Wrapper):
         if isinstance(item, ValidationError):
             item = _read_again(item)
         elif isinstance(item, httpx2.SSEError) and self._requests:
-            oldest = types.JSONRPCError(jsonrpc="2.0", id=next(iter(self._requests)), error=self._too_large())
+            oldest = types.JSONRPCError(jsonrpc="2.0", id=next(iter(self._requests)), error=too_large(self._max_bytes))
             item = SessionMessage(oldest)
         message = item.message if isinstance(item, SessionMessage) else None
         if isinstance(message, types.JSONRPCError) and message.id is not None:
             self._requests.pop(message.id, None)
             if _EVENT_LIMIT.search(message.error.message):
-                message.error = self._too_large()
+                message.error = too_large(self._max_bytes)
         elif isinstance(message, types.JSONRPCResponse):
             method, modern = self._requests.pop(message.id, ("", False))
             return self._without_result(message, method, modern=modern)
@@ -152,15 +152,17 @@ class _Reader(_Wrapper):
         kind = result.get("resultType") if is_object(result) else None
         if method == "tools/call" and kind in {None, "complete"}:
             if _size(result) > self._max_bytes:
-                error = types.JSONRPCError(jsonrpc="2.0", id=message.id, error=self._too_large())
+                error = types.JSONRPCError(jsonrpc="2.0", id=message.id, error=too_large(self._max_bytes))
                 return SessionMessage(error)
             message.result = self._taken.put(message.id, result, modern=modern)
         elif modern and kind is None and is_object(result):
             message.result = {**result, "resultType": "complete"}
         return SessionMessage(message)
 
-    def _too_large(self) -> types.ErrorData:
-        return types.ErrorData(code=TOO_LARGE, message=f"more than {self._max_bytes} bytes")
+
+def too_large(max_bytes: int) -> types.ErrorData:
+    """Return the error that stands for a reply above the limit."""
+    return types.ErrorData(code=TOO_LARGE, message=f"more than {max_bytes} bytes")
 
 
 def _read_again(error: ValidationError) -> SessionMessage | Exception:
@@ -169,14 +171,14 @@ def _read_again(error: ValidationError) -> SessionMessage | Exception:
     try:
         raw = orjson.loads(json_line(line))
         if is_object(raw) and raw.get("id") is not None:
-            raw = _reply(raw)
+            raw = mended_reply(raw)
         return SessionMessage(types.jsonrpc_message_adapter.validate_python(raw, by_name=False))
     except (ValueError, TypeError, AttributeError):
         return error
 
 
-def _reply(raw: JsonObject) -> JsonObject:
-    """Return a message with its envelope in the form of JSON-RPC: somebody may wait for it."""
+def mended_reply(raw: JsonObject) -> JsonObject:
+    """Return a message that has an `id`, with its envelope in the form of JSON-RPC: somebody may wait for it."""
     envelope: JsonObject = {"jsonrpc": "2.0", "id": raw["id"]}
     if "method" in raw:
         return {**raw, **envelope}

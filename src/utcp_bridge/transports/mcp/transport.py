@@ -41,7 +41,7 @@ from utcp_bridge.net.backoff import Backoff
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.tasks import Opening
 from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
-from utcp_bridge.transports.mcp.child import TOO_LONG, UNREADABLE, ChildProcess
+from utcp_bridge.transports.mcp.child import UNREADABLE, ChildProcess
 from utcp_bridge.transports.mcp.servers import (
     McpServer,
     McpTemplate,
@@ -61,8 +61,6 @@ __all__ = ["TRANSPORT", "McpTemplate", "McpTransport"]
 _CONNECT_SECONDS = 20.0
 _CLOSING_SECONDS = 5.0
 _METHOD_NOT_FOUND = -32601
-_LINE_FACTOR = 2
-"""Bytes of one message for each byte of a reply: JSON escapes text, and structured content repeats it."""
 _FRAME_BYTES = 65_536
 """Room for what is around a result in an event of 10 MiB, and for a list of tools above a small limit."""
 
@@ -340,7 +338,7 @@ class _Session:
         server, source = self.server, self._target.source
         if server.command is not None:
             folder = (self._services.root / (server.cwd or "")).absolute()
-            limit = _LINE_FACTOR * self._services.settings.max_reply_bytes
+            limit = self._services.settings.max_reply_bytes
             argv = [server.command, *server.args]
             connection.child = ChildProcess(self.where, argv, dict(server.env), folder, limit)
             return connection.child.streams()
@@ -421,8 +419,6 @@ def _errors(session: _Session, connection: _Connection) -> Generator[None]:
             raise _broken(session, connection) from error
         if error.message == UNREADABLE:
             raise MalformedReply(f"{session.where} sent a response that cannot be read.") from error
-        if error.message == TOO_LONG:
-            raise ReplyTooLarge(f"{session.where} sent a response above the size limit.") from error
         raise Rejected(
             f"{session.where} returned error {error.code}.", status=error.code, detail=str(error.message)[:2000]
         ) from error
