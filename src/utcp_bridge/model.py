@@ -198,8 +198,10 @@ class Tool:
     average_response_size: int | None = None
     body_members: tuple[str, ...] = ()
     """Arguments that were flattened out of a request body. `{"body": {...}}` is still accepted."""
+    returns_bytes: bool = False
+    """Whether the document says that every result is bytes, such as an image."""
     limits: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """The operator's settings for this manual: timeout, concurrency, rate, retries."""
+    """The operator's settings for this manual: timeout, concurrency, rate, retries, validation."""
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The operator's values for arguments that the caller omits."""
     projection: str | None = None

@@ -169,6 +169,9 @@ class LimitSettings(_Frozen):
         default=64 * 1024 * 1024,
         description="Most bytes of cut results kept in memory for `read_result`. The oldest go first; 0 keeps none.",
     )
+    max_file_bytes: Size = Field(
+        default=10 * 1024 * 1024, description="Most bytes of the files that one call names, see `file_roots`."
+    )
     max_stream_events: Size = Field(default=10_000, description="Most partial results of one stream.")
     concurrency: Size = Field(default=128, description="Most calls at the same time per manual.")
     queue: Count = Field(
@@ -191,6 +194,11 @@ class PolicySettings(_Frozen):
     )
     proxy: str | None = Field(
         default=None, description="HTTP proxy for upstream calls. The proxy then checks the addresses."
+    )
+    file_roots: tuple[str, ...] = Field(
+        default=(),
+        description="Folders in which callers may name files, to be read for arguments of bytes, and to be written "
+        "with `output_path`. Relative to the configuration. Without folders, no file is read or written.",
     )
     strict: bool = Field(default=False, description="Sets both `fail_on_fault` and `reference_protocol_rules`.")
     fail_on_fault: bool | None = Field(

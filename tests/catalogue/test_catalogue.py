@@ -245,6 +245,14 @@ def test_output_schemas_are_not_listed_when_results_are_never_structured():
     assert entry.conform is None
 
 
+@pytest.mark.parametrize(("roots", "listed"), [((), ["size"]), (("files",), ["size", "output_path"])])
+def test_a_tool_that_returns_bytes_lists_output_path_if_callers_may_name_files(roots, listed):
+    client = client_of(file_roots=roots)
+    client.add("m", "t", inputs={"type": "object", "properties": {"size": {}}}, returns_bytes=True)
+    (entry,) = Catalogue(client).listed
+    assert list(entry.listed["inputSchema"]["properties"]) == listed
+
+
 def test_the_input_schema_of_a_meta_tool_is_found():
     meta = {"name": "search_tools", "inputSchema": {"type": "object"}}
     catalogue = Catalogue(client_of(1), lambda _counts: [meta])

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from pydantic import BaseModel
-from tests.upstreams.http_service import HttpService
+from tests.upstreams.http_service import PNG, HttpService
 
 from utcp_bridge import Extensions, Result, UtcpClient, UtcpClientConfig
 from utcp_bridge.errors import (
@@ -470,6 +470,80 @@ async def test_arguments_may_be_json_text_for_the_methods_that_take_a_mapping() 
         assert [one async for one in client.call_tool_streaming("peer.echo", '{"text": "x"}')] == [{"text": "x"}]
         with pytest.raises(InvalidArguments, match="not an object"):
             await client.call_tool("peer.echo", "words")
+
+
+def files_document(service: HttpService) -> JsonObject:
+    """An OpenAPI description with an upload, a body of bytes, and a reply of bytes."""
+    octets = {"schema": {"type": "string", "format": "binary"}}
+    upload = {
+        "type": "object",
+        "required": ["file"],
+        "properties": {"file": octets["schema"], "n": {"type": "integer"}},
+    }
+    fine = {"200": {"description": "fine", "content": {"application/json": {"schema": {"type": "object"}}}}}
+
+    def post(name: str, media_type: str, media: JsonObject) -> JsonObject:
+        body = {"required": True, "content": {media_type: media}}
+        return {"post": {"operationId": name, "requestBody": body, "responses": fine}}
+
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "files", "version": "1"},
+        "servers": [{"url": service.base}],
+        "paths": {
+            "/echo": post("upload", "multipart/form-data", {"schema": upload}),
+            "/echo/raw": post("raw", "application/octet-stream", octets),
+            "/image": {
+                "get": {
+                    "operationId": "image",
+                    "responses": {"200": {"description": "fine", "content": {"image/png": octets}}},
+                }
+            },
+        },
+    }
+
+
+async def files_client(service: HttpService, folder: Path, *, roots: tuple[str, ...] = ("files",)) -> UtcpClient:
+    """A client with one folder that callers may use."""
+    (folder / "files").mkdir()
+    (folder / "files" / "logo.png").write_bytes(PNG)
+    (folder / "files.json").write_text(json.dumps(files_document(service)), encoding="utf-8")
+    entry = {"name": "files", "call_template_type": "file", "file_path": "files.json"}
+    config = {"manual_call_templates": [entry], "bridge": {"policy": {"file_roots": list(roots)}}}
+    return await UtcpClient.create(config, root=folder)
+
+
+async def test_an_upload_and_a_body_of_bytes_may_name_files_in_the_folders(
+    service: HttpService, tmp_path: Path
+) -> None:
+    async with await files_client(service, tmp_path) as client:
+        await client.call_tool("files.upload", {"file": "logo.png", "n": "3"})
+        assert b'name="file"; filename="logo.png"\r\nContent-Type: image/png\r\n\r\n' + PNG in service.last.body
+        await client.call_tool("files.raw", {"body": (tmp_path / "files" / "logo.png").as_uri()})
+        assert service.last.body == PNG
+        explained = await client.explain("files.raw", {"body": "logo.png"})
+        assert str(len(PNG)) in explained.as_text()
+        sent = len(service.requests)
+        with pytest.raises(PolicyError, match="file_roots"):
+            await client.call_tool("files.raw", {"body": "../files.json"})
+        assert len(service.requests) == sent
+
+
+async def test_without_folders_the_name_of_a_file_is_content(service: HttpService, tmp_path: Path) -> None:
+    async with await files_client(service, tmp_path, roots=()) as client:
+        await client.call_tool("files.raw", {"body": "../files.json"})
+        assert service.last.body == b"../files.json"
+
+
+async def test_a_reply_of_bytes_is_written_to_the_output_path(service: HttpService, tmp_path: Path) -> None:
+    async with await files_client(service, tmp_path) as client:
+        tool = client.find_tool("files.image")
+        assert tool.returns_bytes
+        value = await client.call_tool(tool, {"output_path": "new/image.png"})
+        path = tmp_path / "files" / "new" / "image.png"
+        assert value == {"path": str(path), "bytes": len(PNG), "media_type": "image/png"}
+        assert path.read_bytes() == PNG
+        assert not client.find_tool("files.raw").returns_bytes
 
 
 async def test_reach_returns_a_target_without_a_request(service: HttpService) -> None:

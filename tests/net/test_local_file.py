@@ -9,8 +9,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from utcp_bridge.errors import ConfigError, PolicyError, ReplyTooLarge, Unreachable, UtcpError
-from utcp_bridge.net.local_file import FileWatcher, read_local_file, resolve_within
+from utcp_bridge.errors import ConfigError, InvalidArguments, PolicyError, ReplyTooLarge, Unreachable, UtcpError
+from utcp_bridge.net.local_file import FileRoots, FileWatcher, read_local_file, resolve_within
 
 pytestmark = pytest.mark.anyio
 
@@ -185,3 +185,171 @@ async def test_a_forgotten_file_is_not_reported_and_can_be_watched_again(watcher
     path.write_text("here", encoding="utf-8")
     assert await told.next() == "second"
     watcher.close()
+
+
+# --- files that callers of tools name
+
+
+@pytest.fixture
+def roots(root: Path) -> FileRoots:
+    """One folder, in which a few names lead out of it."""
+    (root / "notes.txt").write_bytes(b"notes")
+    (root / "sub").mkdir()
+    (root / "sub" / "a b.txt").write_bytes(b"a b")
+    (root / "sub" / "back.txt").symlink_to("../notes.txt")
+    (root / "out.txt").symlink_to(root.parent / "secret")
+    (root / "up").symlink_to(root.parent)
+    return FileRoots([str(root)], base=root.parent, max_bytes=100)
+
+
+async def found(roots: FileRoots, text: str) -> tuple[str, bytes] | None:
+    with anyio.fail_after(5):
+        return await roots.read(text.replace("ROOT", str(roots._roots[0])))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("notes.txt", ("notes.txt", b"notes")),
+        ("./notes.txt", ("notes.txt", b"notes")),
+        ("./inside", ("inside", b"in")),
+        ("sub/a b.txt", ("a b.txt", b"a b")),
+        ("ROOT/inside", ("inside", b"in")),
+        ("ROOT/sub/../inside", ("inside", b"in")),
+        ("file://ROOT/sub/a%20b.txt", ("a b.txt", b"a b")),
+        ("file://localhostROOT/inside", ("inside", b"in")),
+        ("FILE:ROOT/inside", ("inside", b"in")),
+        ("sub/back.txt", ("notes.txt", b"notes")),
+    ],
+)
+async def test_a_file_in_the_folders_is_read_by_its_path_or_uri(
+    roots: FileRoots, text: str, expected: tuple[str, bytes]
+) -> None:
+    assert await found(roots, text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "words of a text", "YWJjZA==", "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBD", "abcd", "a\nb", "x" * 5000, "no.such.name",
+     "data:text/plain;base64,YQ==", "https://shop.example/a.png", "nul\0"],
+)  # fmt: skip
+async def test_other_text_is_content_and_not_the_name_of_a_file(roots: FileRoots, text: str) -> None:
+    assert await found(roots, text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["/etc/hostname", "../secret", "./../secret", "sub/../../secret", "sub/../../nothing", "out.txt", "./out.txt",
+     "up/secret", "ROOT/up/secret", "file:///etc/hostname", "file://ROOT/../secret", "file://ROOT/%2e%2e/secret",
+     "~/../../etc/hostname", "ROOT-beside/x"],
+)  # fmt: skip
+async def test_a_name_that_leads_out_of_the_folders_is_refused(roots: FileRoots, text: str) -> None:
+    with pytest.raises(PolicyError, match="not inside the folders") as caught:
+        await found(roots, text)
+    assert str(roots._roots[0]) in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("./missing.txt", "No such file"),
+        ("ROOT/missing.txt", "No such file"),
+        ("file://ROOT/missing.txt", "No such file"),
+        ("ROOT", "Is a directory"),
+        ("./sub", "not a regular file"),
+        ("./notes.txt/x", "Not a directory"),
+        ("./" + "n" * 300, "File name too long"),
+        ("file://elsewhere.example/a", "not the URI of a local file"),
+        ("file:relative", "not the URI of a local file"),
+        ("file:///a%00b", "not the URI of a local file"),
+    ],
+)
+async def test_a_name_that_cannot_be_read_is_refused_with_the_reason(roots: FileRoots, text: str, reason: str) -> None:
+    with pytest.raises(InvalidArguments, match=reason):
+        await found(roots, text)
+
+
+async def test_pipes_sockets_and_devices_in_the_folders_are_refused_without_waiting(roots: FileRoots) -> None:
+    folder = roots._roots[0]
+    os.mkfifo(folder / "pipe")
+    for text in ("./pipe", f"file://{folder}/pipe"):
+        with pytest.raises(InvalidArguments, match="not a regular file"):
+            await found(roots, text)
+    devices = FileRoots(["/dev"], base=folder, max_bytes=100)
+    with pytest.raises(InvalidArguments, match="not a regular file"):
+        await found(devices, "/dev/zero")
+
+
+async def test_a_file_above_the_limit_is_refused(roots: FileRoots) -> None:
+    (roots._roots[0] / "large.bin").write_bytes(b"x" * 101)
+    with pytest.raises(InvalidArguments, match="more than 100 bytes") as caught:
+        await found(roots, "large.bin")
+    assert "max_file_bytes" in str(caught.value.remedy)
+
+
+async def test_several_folders_are_searched_in_order_and_may_be_relative_or_links(root: Path) -> None:
+    second = root.parent / "second"
+    second.mkdir()
+    (second / "inside").write_bytes(b"second")
+    (second / "only.txt").write_bytes(b"only")
+    (root.parent / "alias").symlink_to(second)
+    both = FileRoots(["root", "alias"], base=root.parent, max_bytes=100)
+    assert await found(both, "./inside") == ("inside", b"in")
+    assert await found(both, "only.txt") == ("only.txt", b"only")
+    assert await found(both, str(root.parent / "alias" / "inside")) == ("inside", b"second")
+
+
+def content(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+@pytest.mark.parametrize("text", ["new.bin", "deep/er/new.bin", "ROOT/new.bin", "file://ROOT/new.bin", "notes.txt"])
+async def test_a_file_is_written_whole_in_the_folders(roots: FileRoots, text: str) -> None:
+    text = text.replace("ROOT", str(roots._roots[0]))
+    await roots.check(text)
+    path = await roots.write(text, b"data")
+    assert content(path) == b"data"
+    assert Path(path).is_relative_to(roots._roots[0])
+    assert not list(roots._roots[0].rglob("*.part"))
+
+
+@pytest.mark.parametrize("text", ["../new.bin", "/etc/new.bin", "up/new.bin", "file:///tmp/new.bin", "sub/../../x"])
+async def test_no_file_is_written_outside_the_folders(roots: FileRoots, text: str) -> None:
+    before = sorted(roots._roots[0].parent.iterdir())
+    for use in (roots.check(text), roots.write(text, b"data")):
+        with pytest.raises(PolicyError, match="not inside the folders"):
+            await use
+    assert sorted(roots._roots[0].parent.iterdir()) == before
+
+
+async def test_a_link_that_leads_out_is_replaced_and_its_target_stays(roots: FileRoots) -> None:
+    path = await roots.write("out.txt", b"data")
+    assert content(path) == b"data"
+    assert (roots._roots[0].parent / "secret").read_bytes() == b"out"
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", "sub/..", "a\nb", "x" * 5000, "file:relative"])
+async def test_a_name_under_which_nothing_can_be_written_is_refused(roots: FileRoots, text: str) -> None:
+    with pytest.raises(InvalidArguments):
+        await roots.check(text)
+
+
+@pytest.mark.parametrize("text", ["sub", "notes.txt/x", "n" * 300])
+async def test_a_file_that_cannot_be_written_is_refused_and_leaves_nothing(roots: FileRoots, text: str) -> None:
+    with pytest.raises(InvalidArguments, match="cannot be written"):
+        await roots.write(text, b"data")
+    assert not list(roots._roots[0].rglob("*.part"))
+
+
+async def test_without_folder_descriptors_files_are_read_and_written_by_their_paths(
+    roots: FileRoots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "supports_dir_fd", set())
+    path = await roots.write("deep/new.bin", b"data")
+    assert content(path) == b"data"
+    assert await found(roots, "deep/new.bin") == ("new.bin", b"data")
+    with pytest.raises(PolicyError):
+        await found(roots, "up/secret")
+    with pytest.raises(InvalidArguments):
+        await roots.write("sub", b"data")
+    assert not list(roots._roots[0].rglob("*.part"))

@@ -136,6 +136,11 @@ async def test_arguments_that_are_not_json_are_refused() -> None:
     assert error.message == "The arguments of shop.search are not JSON."
 
 
+@pytest.mark.parametrize("arguments", [{"item": ["\ud83d"]}, {"item": "tea", "sizes": '["\\ud83d"]'}])
+async def test_half_a_surrogate_pair_in_arguments_that_do_not_fit_is_refused(arguments: JsonObject) -> None:
+    assert "text that is not valid Unicode" in (await refusal(ORDER, arguments)).message
+
+
 async def test_a_call_is_checked_by_a_validator_that_is_compiled_once(caplog: pytest.LogCaptureFixture) -> None:
     step = validation(make_tool(inputs={"type": "strange", "required": ["a"]}), Step())
     with caplog.at_level(logging.WARNING):

@@ -23,6 +23,7 @@ from utcp_bridge.catalogue.schemas.portable import PortableInput, PortableOutput
 from utcp_bridge.catalogue.text import clean, clean_line
 from utcp_bridge.errors import StaleCursor
 from utcp_bridge.model import JsonObject, Tool, matches_glob
+from utcp_bridge.pipeline.files import input_schema_of
 from utcp_bridge.settings import Exposure, ExposureSettings
 
 if TYPE_CHECKING:
@@ -69,8 +70,11 @@ class ToolPage:
 class Entry:
     """One tool under its MCP name. Its listed parts are made when they are first needed."""
 
-    def __init__(self, tool: Tool, name: str, *, max_schema_bytes: int, with_output: bool) -> None:
+    def __init__(
+        self, tool: Tool, name: str, *, max_schema_bytes: int, with_output: bool, with_output_path: bool = False
+    ) -> None:
         self.tool = tool
+        self._inputs = input_schema_of(tool) if with_output_path else tool.inputs
         self.name = name
         self._max_schema_bytes = max_schema_bytes
         self._with_output = with_output
@@ -78,7 +82,7 @@ class Entry:
     @cached_property
     def input(self) -> PortableInput:
         """The listed input schema."""
-        return portable_input(self.tool.inputs, self._max_schema_bytes)
+        return portable_input(self._inputs, self._max_schema_bytes)
 
     @cached_property
     def output(self) -> PortableOutput | None:
@@ -390,6 +394,7 @@ class Catalogue:
             name,
             max_schema_bytes=self._settings.max_schema_bytes,
             with_output=self._settings.structured_content != "never",
+            with_output_path=bool(self._settings.file_roots),
         )
 
     def _more_aliases(self) -> dict[str, Entry]:

@@ -28,11 +28,13 @@ from utcp_bridge.manuals.variables_needed import names_in_template, variables_of
 from utcp_bridge.model import Call, Document, Emit, JsonObject, Result, Tool, discard, is_list, is_object
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
+from utcp_bridge.net.local_file import FileRoots
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.pipeline import Layer, Next, compose
 from utcp_bridge.pipeline.audit import Audit
 from utcp_bridge.pipeline.cleaning import cleaning
 from utcp_bridge.pipeline.deadline import Deadline
+from utcp_bridge.pipeline.files import FileArguments, OutputPath
 from utcp_bridge.pipeline.limits import Allowance, Limits
 from utcp_bridge.pipeline.metrics import Metrics, MetricsHook
 from utcp_bridge.pipeline.policy import Policy, Rule
@@ -104,9 +106,13 @@ class UtcpClient:
         self._registration = Registration(services, self._registry, binder, self.repository, extensions.documents)
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy)
-        self._explainer = _Explainer(self._registration, self.redactor, self._validation)
         self._limits = Limits(self._allowance)
+        roots = FileRoots(self.settings.file_roots, base=root, max_bytes=self.settings.max_file_bytes)
+        files = roots if self.settings.file_roots else None
+        self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
         self._layers = self._make_layers(extensions, (*processors, *extensions.post_processors))
+        argument_layers = (self._output_path, self._validation, self._file_arguments)
+        self._explainer = _Explainer(self._registration, self.redactor, argument_layers)
         self._chains: dict[str, Next] = {}
         self._call_ids = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
         self.repository.subscribe(self._on_change)
@@ -117,7 +123,9 @@ class UtcpClient:
             Audit(extensions.audit),
             Metrics(extensions.metrics),
             Policy(extensions.rules),
+            self._output_path,
             self._validation,
+            self._file_arguments,
             PostProcessing(processors),
             Deadline(self._seconds),
             self._limits,
@@ -509,15 +517,15 @@ class _StreamingRun:
 class _Explainer:
     """Builds the request of a call with the code that calls, and does not send it."""
 
-    def __init__(self, registration: Registration, redactor: Redactor, validate: Layer) -> None:
+    def __init__(self, registration: Registration, redactor: Redactor, layers: Sequence[Layer]) -> None:
         self._registration = registration
         self._redactor = redactor
-        self._validate = validate
+        self._layers = layers
 
     async def explain(self, tool: Tool, arguments: JsonObject) -> NativeRequest:
         """Return the request without its secrets. See `UtcpClient.explain`."""
         try:
-            explained = await self._validate(tool, self._build)(Call(tool, arguments), discard)
+            explained = await compose(tool, self._layers, self._build)(Call(tool, arguments), discard)
         except UtcpError as error:
             _redact(error, self._redactor)
             raise

@@ -66,6 +66,7 @@ class RawTool:
     deprecated: bool = False
     average_response_size: int | None = None
     body_members: tuple[str, ...] = ()
+    returns_bytes: bool = False
     overlay: JsonObject | None = field(default=None, repr=False)
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     projection: str | None = None

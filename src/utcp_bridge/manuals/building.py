@@ -243,6 +243,7 @@ def _as_tool(
         deprecated=raw.deprecated,
         average_response_size=raw.average_response_size,
         body_members=raw.body_members,
+        returns_bytes=raw.returns_bytes,
         limits=limits,
         defaults=raw.defaults,
         projection=raw.projection,

@@ -1,26 +1,37 @@
-"""Read a local file within limits (no device, no pipe, not outside the root), and watch files for changes."""
+"""Read a local file within limits (no device, no pipe, not outside the root), and watch files for changes.
+
+`FileRoots` serves callers of tools, who are not trusted: they may name files in the folders of the operator only.
+"""
 
 from __future__ import annotations
 
+import base64
 import errno
 import os
+import secrets
 import stat
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import anyio
 import anyio.to_thread
 
-from utcp_bridge.errors import ConfigError, PolicyError, ReplyTooLarge, Unreachable
+from utcp_bridge.errors import ConfigError, InvalidArguments, PolicyError, ReplyTooLarge, Unreachable
 
-__all__ = ["FileWatcher", "read_local_file", "resolve_within"]
+__all__ = ["FileRoots", "FileWatcher", "read_local_file", "resolve_within"]
 
 Stamp: TypeAlias = tuple[int, int, int]
 Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], Callable[[], None]]
 
 _INTERVAL = 1.0
+_MAX_PATH = 4_096
+_MAX_SHOWN = 200
+_PATH_STARTS = ("/", "./", "../", "~/", "\\\\")
 
 
 def resolve_within(path: str, root: Path, *, confined: bool) -> Path:
@@ -103,6 +114,186 @@ def _translated(error: OSError, path: str) -> Unreachable | ConfigError:
         return ConfigError(f"{path!r} is not a regular file.", remedy="Name a file, not a folder, pipe or device.")
     reason = error.strerror or "it cannot be read"
     return Unreachable(f"The file {path!r} cannot be read: {reason}.", remedy="Check the path and its permissions.")
+
+
+class FileRoots:
+    """The folders in which callers of tools may name files, by path or `file:` URI.
+
+    A path is resolved with its symbolic links before it is compared with the folders. It is then opened folder by
+    folder without following links, so that a link which is put there meanwhile leads nowhere.
+    """
+
+    def __init__(self, folders: Iterable[str], *, base: Path, max_bytes: int) -> None:
+        """`folders` start at `base`; `max_bytes` is the most that is read from one file."""
+        self._roots = tuple(Path(os.path.realpath(base / os.path.expanduser(folder))) for folder in folders)  # noqa: PTH111 - see resolve_within
+        self.max_bytes = max_bytes
+
+    async def read(self, text: str) -> tuple[str, bytes] | None:
+        """Return the name and the bytes of the file that a text names. None if the text is not the name of a file.
+
+        :raises PolicyError: the file is not inside the folders.
+        :raises InvalidArguments: the file cannot be read, or is larger than the limit.
+        """
+        return await anyio.to_thread.run_sync(self._read, text, abandon_on_cancel=True)
+
+    async def check(self, text: str) -> None:
+        """Check that a file of this name may be written.
+
+        :raises PolicyError: it is not inside the folders.
+        :raises InvalidArguments: the text is not the name of a file.
+        """
+        await anyio.to_thread.run_sync(self._target, text, abandon_on_cancel=True)
+
+    async def write(self, text: str, data: bytes) -> str:
+        """Write a file, all of it or nothing, and return its path. Folders that are missing are made.
+
+        :raises PolicyError: it is not inside the folders.
+        :raises InvalidArguments: it cannot be written.
+        """
+        return await anyio.to_thread.run_sync(self._write, text, data)
+
+    def _read(self, text: str) -> tuple[str, bytes] | None:
+        found = self._existing(text)
+        if found is None:
+            return None
+        root, path = found
+        try:
+            if path == root:
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            with _folder_beneath(root, path.parent, make=False) as folder:
+                flags = os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_NOFOLLOW") | _flag("O_BINARY")
+                descriptor = _open_in(folder, path, flags)
+            try:
+                return path.name, _read_open(descriptor, text, self.max_bytes)
+            finally:
+                os.close(descriptor)
+        except ReplyTooLarge:
+            message = f"The file {text!r} has more than {self.max_bytes} bytes."
+            raise InvalidArguments(message, remedy="Name a smaller file, or raise `max_file_bytes`.") from None
+        except (ConfigError, OSError) as error:
+            raise _unusable(text, error, "read") from error
+
+    def _existing(self, text: str) -> tuple[Path, Path] | None:
+        """Return the root and the real path of the file that a text names. None if it is content, not a name."""
+        named = _path_of_uri(text) if text[:5].lower() == "file:" else None
+        if named is None and not _may_be_path(text):
+            return None
+        path = Path(os.path.expanduser(named or text))  # noqa: PTH111 - see resolve_within
+        is_name = named is not None or text.startswith(_PATH_STARTS) or path.is_absolute() or ".." in path.parts
+        found: tuple[Path, Path] | None = None
+        exists = False
+        for root in self._roots:
+            real = Path(os.path.realpath(root / path))
+            here = os.path.lexists(root / path)
+            if real.is_relative_to(root) and (found is None or (here and not exists)):
+                found, exists = (root, real), here
+            is_name = is_name or here
+        if named is None and _is_base64(text) and not (exists and path.is_absolute()):
+            return None
+        if is_name and found is None:
+            raise self._outside(text)
+        return found if is_name else None
+
+    def _target(self, text: str) -> tuple[Path, Path]:
+        named = _path_of_uri(text) if text[:5].lower() == "file:" else text
+        path = Path(os.path.expanduser(named))  # noqa: PTH111 - see resolve_within
+        if path.name in {"", ".."} or not _may_be_path(named):
+            raise InvalidArguments("`output_path` is not the name of a file.", remedy="Send the path of a file.")
+        for root in self._roots:
+            folder = Path(os.path.realpath((root / path).parent))
+            if folder.is_relative_to(root):
+                return root, folder / path.name
+        raise self._outside(text)
+
+    def _write(self, text: str, data: bytes) -> str:
+        root, path = self._target(text)
+        try:
+            with _folder_beneath(root, path.parent, make=True) as folder:
+                _write_in(folder, path, data)
+        except OSError as error:
+            raise _unusable(text, error, "written") from error
+        return str(path)
+
+    def _outside(self, text: str) -> PolicyError:
+        folders = ", ".join(map(str, self._roots))
+        return PolicyError(
+            f"The file {text[:_MAX_SHOWN]!r} is not inside the folders that `file_roots` names.",
+            remedy=f"Name a file in one of these folders: {folders}.",
+        )
+
+
+def _path_of_uri(uri: str) -> str:
+    parts = urlsplit(uri)
+    path = url2pathname(parts.path)
+    if parts.netloc.lower() not in {"", "localhost"} or not os.path.isabs(path) or "\0" in path:  # noqa: PTH117 - text of a caller
+        raise InvalidArguments(
+            f"{uri[:_MAX_SHOWN]!r} is not the URI of a local file.", remedy="Write file:///folder/file."
+        )
+    return path
+
+
+def _may_be_path(text: str) -> bool:
+    return 0 < len(text) <= _MAX_PATH and min(text) >= " "
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        return bool(base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True))
+    except ValueError:
+        return False
+
+
+@contextmanager
+def _folder_beneath(root: Path, folder: Path, *, make: bool) -> Generator[int | None]:
+    """Yield a descriptor of a folder, opened from the root without following links. None if the system has none."""
+    if os.open not in os.supports_dir_fd:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        yield None
+        return
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    opened = os.open(root, flags)
+    try:
+        for part in folder.relative_to(root).parts:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=opened)
+            inner = os.open(part, flags | os.O_NOFOLLOW, dir_fd=opened)
+            os.close(opened)
+            opened = inner
+        yield opened
+    finally:
+        os.close(opened)
+
+
+def _open_in(folder: int | None, path: Path, flags: int) -> int:
+    return os.open(path, flags, 0o666) if folder is None else os.open(path.name, flags, 0o666, dir_fd=folder)
+
+
+def _write_in(folder: int | None, path: Path, data: bytes) -> None:
+    """Write a file next to its place, then move it there. A link of this name is replaced, not followed."""
+    scratch = path.with_name(f".{secrets.token_hex(8)}.part")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _flag("O_NOFOLLOW") | _flag("O_BINARY")
+    descriptor = _open_in(folder, scratch, flags)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        if folder is None:
+            scratch.replace(path)
+        else:
+            os.replace(scratch.name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(*((scratch,) if folder is None else (scratch.name,)), dir_fd=folder)
+        raise
+
+
+def _unusable(text: str, error: Exception, verb: str) -> InvalidArguments:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is not a regular file"
+    return InvalidArguments(
+        f"The file {text[:_MAX_SHOWN]!r} cannot be {verb}: {reason}.",
+        remedy="Name a regular file, not a folder, pipe or device, and check its permissions.",
+    )
 
 
 @dataclass(slots=True)

@@ -139,10 +139,12 @@ def _fits(validator: jsonschema_rs.Validator, arguments: JsonObject, tool: Tool)
 
 def _faults(validator: jsonschema_rs.Validator, arguments: JsonObject) -> list[str]:
     """Return the first faults; of large arguments only one, because the library would collect all of them."""
-    if _is_small(arguments):
-        return [argument_fault(error) for error in validator.iter_errors(arguments)][:_EXPLAINED_FAULTS]
     try:
+        if _is_small(arguments):
+            return [argument_fault(error) for error in validator.iter_errors(arguments)][:_EXPLAINED_FAULTS]
         validator.validate(arguments)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return ["they contain text that is not valid Unicode"]
     except jsonschema_rs.ValidationError as error:
         return [argument_fault(error)]
     return []

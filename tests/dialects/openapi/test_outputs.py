@@ -63,3 +63,27 @@ def test_an_output_schema_that_is_large_with_its_references_is_left_out(outputs)
 def test_json_is_requested_if_the_server_has_a_choice(tool, types, accept):
     made = tool({"responses": {"200": {"content": {kind: {} for kind in types}}}})
     assert made["tool_call_template"]["request_plan"].get("headers") == (accept and {"Accept": accept})
+
+
+@pytest.mark.parametrize(
+    ("contents", "bytes_only"),
+    [
+        ([["image/png"]], True),
+        ([["application/pdf", "application/octet-stream"]], True),
+        ([["image/png"], []], True),
+        ([["image/png", "application/json"]], False),
+        ([["image/png"], ["text/plain"]], False),
+        ([["*/*"]], False),
+        ([[]], False),
+        ([], False),
+    ],
+)
+def test_a_tool_returns_bytes_if_every_success_has_a_media_type_of_bytes(conversion, contents, bytes_only):
+    responses = {str(200 + number): {"content": {kind: {} for kind in kinds}} for number, kinds in enumerate(contents)}
+    operation = {"responses": {**responses, "404": {"content": {"application/json": {}}}}}
+    assert conversion(operation).tools[0].returns_bytes is bytes_only
+
+
+def test_a_swagger_operation_that_produces_a_file_returns_bytes(conversion):
+    operation = {"produces": ["image/png"], "responses": {"200": {"schema": {"type": "file"}}}}
+    assert conversion(operation, version="2.0").tools[0].returns_bytes

@@ -53,6 +53,11 @@ class OutputReader:
             return None
         return f"{preferred}, */*;q=0.1" if preferred.isascii() else None
 
+    def are_bytes(self, operation: OpenApiOperation) -> bool:
+        """Return whether every success has a body of bytes, such as an image."""
+        declared = [name for content in self._contents(operation) for name in as_object(content.value)]
+        return bool(declared) and all("*/*" not in name and media_kind(name) == "binary" for name in declared)
+
     def _contents(self, operation: OpenApiOperation) -> list[Located]:
         return [
             response.at("content") for status, response in operation.responses.items() if _SUCCESS.fullmatch(status)

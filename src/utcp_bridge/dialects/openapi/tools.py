@@ -65,6 +65,7 @@ class OperationConverter:
             annotations=hints_of(operation.method),
             deprecated=operation.node.value.get("deprecated") is True,
             body_members=tuple(body.members) if body else (),
+            returns_bytes=self._outputs.are_bytes(operation),
         )
 
     def _placed(self, operation: OpenApiOperation) -> list[ParameterShape]:
