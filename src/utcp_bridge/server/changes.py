@@ -52,7 +52,7 @@ async def _in_turns(steps: Iterator[None]) -> None:
 
 
 class _Given:
-    """The pages that a session was given, by their places, and the first page that it was told has changed."""
+    """The pages that a session was given, by their places, and the changed page that it has heard of."""
 
     __slots__ = ("announced", "exposure", "pages")
 
@@ -157,7 +157,7 @@ class Changes:
                 group.start_soon(_notify, session)
 
     async def _differs(self, given: _Given) -> bool:
-        """Return whether a session would get other bytes than it was given, and was not told so yet."""
+        """Return whether a session would get other bytes than it was given, and has not heard so yet."""
         view = self._catalogue.view_of(given.exposure)
         for start, digest in sorted(given.pages.items()):
             page = await page_in_turns(view, start, composed=False)
