@@ -14,9 +14,9 @@ __all__ = [
     "Accepted",
     "AsgiApp",
     "Header",
+    "McpReply",
     "Message",
     "Receive",
-    "Reply",
     "Scope",
     "Send",
     "as_accepted",
@@ -108,7 +108,7 @@ async def respond(send: Send, status: int, body: Any, headers: Iterable[Header] 
     await send({"type": "http.response.body", "body": data})
 
 
-class Reply:
+class McpReply:
     """The reply to one POST: JSON, or an event stream from its first event on."""
 
     def __init__(self, send: Send, accepted: Accepted) -> None:
