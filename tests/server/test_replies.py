@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.server.replies import Accepted, Reply, as_accepted, encode, event_of, read_accept
+from utcp_bridge.server.replies import Accepted, McpReply, as_accepted, encode, event_of, read_accept
 
 pytestmark = pytest.mark.anyio
 MESSAGE = {"jsonrpc": "2.0", "id": 1, "result": {"text": "ä\n\r\u2028"}}
@@ -78,7 +78,7 @@ class Wire:
 
 async def test_a_reply_without_events_is_one_document():
     wire = Wire()
-    reply = Reply(wire, Accepted(json=True, events=True))
+    reply = McpReply(wire, Accepted(json=True, events=True))
     reply.session_id = "s"
     await reply.finish(MESSAGE)
     assert wire.headers[b"content-type"] == b"application/json"
@@ -88,7 +88,7 @@ async def test_a_reply_without_events_is_one_document():
 
 async def test_a_reply_with_an_event_before_its_result_is_a_stream():
     wire = Wire()
-    reply = Reply(wire, Accepted(json=True, events=True))
+    reply = McpReply(wire, Accepted(json=True, events=True))
     await reply.event({"method": "a"})
     await reply.finish(MESSAGE)
     await reply.event({"method": "too late"})
@@ -97,7 +97,7 @@ async def test_a_reply_with_an_event_before_its_result_is_a_stream():
 
 async def test_a_client_that_reads_json_alone_gets_the_result_alone():
     wire = Wire()
-    reply = Reply(wire, Accepted(json=True, events=False))
+    reply = McpReply(wire, Accepted(json=True, events=False))
     await reply.event({"method": "a"})
     await reply.ping(0.0, 1.0)
     await reply.finish(MESSAGE)
@@ -106,13 +106,13 @@ async def test_a_client_that_reads_json_alone_gets_the_result_alone():
 
 async def test_a_client_that_reads_events_alone_gets_events():
     wire = Wire()
-    await Reply(wire, Accepted(json=False, events=True)).finish(MESSAGE)
+    await McpReply(wire, Accepted(json=False, events=True)).finish(MESSAGE)
     assert wire.events == [MESSAGE]
 
 
 async def test_a_silent_reply_gets_a_comment_that_begins_a_stream():
     wire = Wire()
-    reply = Reply(wire, Accepted(json=True, events=True))
+    reply = McpReply(wire, Accepted(json=True, events=True))
     await reply.ping(3_600.0, 1.0)
     assert wire.sent == []
     await reply.ping(0.0, 1.0)
@@ -126,12 +126,12 @@ async def test_a_sign_of_life_gives_up_on_a_client_that_reads_nothing():
         await anyio.sleep_forever()
 
     with anyio.fail_after(10):
-        await Reply(stuck, Accepted(json=True, events=True)).ping(0.0, 0.01)
+        await McpReply(stuck, Accepted(json=True, events=True)).ping(0.0, 0.01)
 
 
 async def test_a_message_without_a_response_is_accepted():
     wire = Wire()
-    await Reply(wire, Accepted(json=True, events=True)).accept()
+    await McpReply(wire, Accepted(json=True, events=True)).accept()
     assert (wire.status, wire.body) == (202, b"")
 
 

@@ -12,7 +12,7 @@ from tests.server.test_replies import Wire
 from tests.support.server_client import StandIn
 
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.replies import Accepted, Reply
+from utcp_bridge.server.replies import Accepted, McpReply
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal, Stated, read_session_id, write_session_id
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +40,7 @@ def sessions(client):
 async def post(sessions, message, ident=None, version=None, accepted=BOTH):
     """Return what the client receives."""
     wire = Wire()
-    await sessions.post(message, ident, version, Reply(wire, accepted))
+    await sessions.post(message, ident, version, McpReply(wire, accepted))
     return wire
 
 

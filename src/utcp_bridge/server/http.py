@@ -39,9 +39,9 @@ from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.replies import (
     AsgiApp,
     Header,
+    McpReply,
     Message,
     Receive,
-    Reply,
     Scope,
     Send,
     as_accepted,
@@ -198,7 +198,7 @@ class McpEndpoint:
         message = _parse(body)
         opens = isinstance(message, dict) and cast("dict[str, Any]", message).get("method") == "initialize"
         if handshake or opens:
-            reply = Reply(send, accepted, Request(scope))
+            reply = McpReply(send, accepted, Request(scope))
             await self.sessions.post(message, _first(headers, _SESSION), version, reply)
             return
         if _first(headers, b"mcp-method") == "subscriptions/listen" and not accepted.events:

@@ -15,9 +15,9 @@ __all__ = [
     "Accepted",
     "AsgiApp",
     "Header",
+    "McpReply",
     "Message",
     "Receive",
-    "Reply",
     "Scope",
     "Send",
     "as_accepted",
@@ -109,7 +109,7 @@ async def respond(send: Send, status: int, body: Any, headers: Iterable[Header] 
     await send({"type": "http.response.body", "body": data})
 
 
-class Reply:
+class McpReply:
     """The reply to one POST: JSON, or an event stream from its first event on."""
 
     def __init__(self, send: Send, accepted: Accepted, request: Request | None = None) -> None:

@@ -33,12 +33,12 @@ from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from utcp_bridge.model import JsonObject, is_list, is_object
-from utcp_bridge.server.replies import Reply, event_of, open_events
+from utcp_bridge.server.replies import McpReply, event_of, open_events
 
 if TYPE_CHECKING:
     from utcp_bridge.server.app import BridgeServer
 
-__all__ = ["MAX_SESSIONS", "HandshakeSessions", "Refusal", "Session", "read_session_id", "write_session_id"]
+__all__ = ["MAX_SESSIONS", "HandshakeSession", "HandshakeSessions", "Refusal", "read_session_id", "write_session_id"]
 
 MAX_SESSIONS: Final = 10_000
 _MAX_ENDED: Final = 10_000
@@ -109,7 +109,7 @@ class _Question:
 Write = Callable[[JsonObject], Awaitable[None]]
 
 
-class Session:
+class HandshakeSession:
     """One client: its connection, the requests that it is waiting for, and its event stream."""
 
     def __init__(self, server: BridgeServer, ident: str | None = None) -> None:
@@ -238,8 +238,8 @@ class Session:
 class _Exchange:
     """The SDK's view of one request: its way back to the client is the reply of the request."""
 
-    session: Session
-    reply: Reply | None
+    session: HandshakeSession
+    reply: McpReply | None
     request_id: types.RequestId | None
     transport: TransportContext
     progress_token: types.ProgressToken | None = None
@@ -278,9 +278,9 @@ class HandshakeSessions:
     def __init__(self, server: BridgeServer, *, limit: int = MAX_SESSIONS) -> None:
         self._server = server
         self._limit = limit
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._sessions: OrderedDict[str, HandshakeSession] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
-        self._replies: set[Reply] = set()
+        self._replies: set[McpReply] = set()
 
     async def keep_alive(self) -> None:
         """Send a sign of life on replies that are silent for long, for as long as the server runs."""
@@ -295,21 +295,23 @@ class HandshakeSessions:
         for session in self._sessions.values():
             session.end_stream()
 
-    async def find(self, ident: str | None, version: str | None) -> Session:
+    async def find(self, ident: str | None, version: str | None) -> HandshakeSession:
         """Return a session by its id. One that is not known, but that a bridge may have opened, is taken up.
 
         :raises Refusal: there is no such session.
         """
         if not ident:
-            raise Refusal(400, "The request has no Mcp-Session-Id. Send `initialize` first; its reply has the id.")
+            raise Refusal(
+                400, "The request has no Mcp-HandshakeSession-Id. Send `initialize` first; its reply has the id."
+            )
         session = self._sessions.get(ident)
         if session is not None:
             self._sessions.move_to_end(ident)
             return session
         stated = None if ident in self._ended else read_session_id(ident, version)
         if stated is None:
-            raise Refusal(404, "There is no session with this Mcp-Session-Id. Send `initialize` to start one.")
-        session = Session(self._server, ident)
+            raise Refusal(404, "There is no session with this Mcp-HandshakeSession-Id. Send `initialize` to start one.")
+        session = HandshakeSession(self._server, ident)
         session.take_up(stated)
         await self._keep(ident, session)
         return session
@@ -327,7 +329,7 @@ class HandshakeSessions:
             self._ended.popitem(last=False)
         await session.close()
 
-    async def post(self, message: Any, ident: str | None, version: str | None, reply: Reply) -> None:
+    async def post(self, message: Any, ident: str | None, version: str | None, reply: McpReply) -> None:
         """Serve one message, or a batch of them as in 2025-03-26.
 
         :raises Refusal: the request is not valid.
@@ -346,8 +348,8 @@ class HandshakeSessions:
             response = await self._serve_batch(session, message, reply)
         await (reply.accept() if response is None else reply.finish(response))
 
-    async def _initialize(self, message: JsonObject, ident: str | None, reply: Reply) -> None:
-        session = self._sessions.get(ident or "") or Session(self._server)
+    async def _initialize(self, message: JsonObject, ident: str | None, reply: McpReply) -> None:
+        session = self._sessions.get(ident or "") or HandshakeSession(self._server)
         response = await self._serve(session, message, reply)
         if response is not None and "result" in response:
             connection = session.connection
@@ -358,7 +360,7 @@ class HandshakeSessions:
             reply.session_id = connection.session_id
         await reply.finish(response or {})
 
-    async def _keep(self, ident: str, session: Session) -> None:
+    async def _keep(self, ident: str, session: HandshakeSession) -> None:
         """Add a session and forget one that is not in use if there are too many.
 
         :raises Refusal: all sessions are in use.
@@ -370,7 +372,9 @@ class HandshakeSessions:
             await self._sessions.pop(idle).close()
         self._sessions[ident] = session
 
-    async def _serve_batch(self, session: Session, messages: list[Any], reply: Reply) -> list[JsonObject] | None:
+    async def _serve_batch(
+        self, session: HandshakeSession, messages: list[Any], reply: McpReply
+    ) -> list[JsonObject] | None:
         responses: list[JsonObject] = []
 
         async def serve(message: Any) -> None:
@@ -386,7 +390,7 @@ class HandshakeSessions:
                 group.start_soon(serve, message)
         return responses or None
 
-    async def _serve(self, session: Session, message: Any, reply: Reply) -> JsonObject | None:
+    async def _serve(self, session: HandshakeSession, message: Any, reply: McpReply) -> JsonObject | None:
         """Return the response to one message, None if it needs none.
 
         :raises Refusal: it is not a message of JSON-RPC.
@@ -407,14 +411,14 @@ class HandshakeSessions:
             raise Refusal(400, "The `id` of a request is text or an integer.")
         return await self._answer(session, ident, method, params, reply)
 
-    async def _note(self, session: Session, method: str, params: JsonObject | None) -> None:
+    async def _note(self, session: HandshakeSession, method: str, params: JsonObject | None) -> None:
         if method == "notifications/cancelled":
             session.cancel(params)
         transport = TransportContext(kind="streamable-http", can_send_request=False)
         await session.runner.on_notify(_Exchange(session, None, None, transport), method, params)
 
     async def _answer(
-        self, session: Session, ident: types.RequestId, method: str, params: JsonObject | None, reply: Reply
+        self, session: HandshakeSession, ident: types.RequestId, method: str, params: JsonObject | None, reply: McpReply
     ) -> JsonObject:
         transport = TransportContext(kind="streamable-http", can_send_request=reply.takes_events)
         exchange = _Exchange(session, reply, ident, transport, progress_token_from_params(params))

@@ -24,6 +24,7 @@ __all__ = ["frozen_when_loaded", "paused", "serve"]
 
 _SETTLING_SECONDS: Final = 60.0
 _OLDEST_GENERATION: Final = 2
+_SWITCH_SECONDS: Final = 0.000_5
 
 
 @click.command(
@@ -159,11 +160,18 @@ def _insist(client: UtcpClient) -> None:
 
 @contextmanager
 def paused() -> Generator[None]:
-    """Collect nothing until `frozen_when_loaded` starts the collector again; restore its normal state at the end."""
+    """Collect nothing until `frozen_when_loaded` starts the collector again; restore its normal state at the end.
+
+    A large manual is read in a thread. With Python's usual interval of 5 ms, each turn of the event loop would wait so
+    long for the interpreter, and a call takes about twenty turns.
+    """
     gc.disable()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         yield
     finally:
+        sys.setswitchinterval(interval)
         gc.unfreeze()
         gc.enable()
 
