@@ -1,5 +1,6 @@
 """For every test: the anyio backend, an end without leftovers, and properties without a limit of time."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -22,9 +23,16 @@ def pytest_collection_finish() -> None:
     _leftovers.install()
 
 
+_loops: list[asyncio.AbstractEventLoop] = []
+"""The one event loop, while it is open."""
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Fail a test that leaves tasks or connections behind: they would be reported in the output of a later test."""
+    for loop in _loops:
+        for _ in range(3):  # so that connections which the test closed are closed on both sides
+            loop.run_until_complete(asyncio.sleep(0))
     if found := _leftovers.collect():
         pytest.fail(f"{item.name} left behind:\n" + "\n".join(found), pytrace=False)
 
@@ -38,7 +46,9 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session", autouse=True)
 async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
     """One event loop for all tests: grpcio's poller goes on telling a loop of the past about its channels."""
-    yield  # noqa: PT022 - an open generator holds the loop open, a finished coroutine would not
+    _loops.append(asyncio.get_running_loop())
+    yield
+    _loops.clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,14 +3,12 @@
 import ast
 import asyncio
 import logging
-import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.garbage import Leftovers
-from tests.support.threaded import threaded_service
 from tests.support.work import calls_made_by
 
 TESTS = Path(__file__).parent
@@ -101,14 +99,3 @@ def test_a_task_that_is_left_behind_is_found_and_does_not_reach_the_log(
     logging.getLogger("asyncio").error("another fault")
     assert leftovers.collect() == []
     assert caplog.messages == ["another fault"]
-
-
-def test_a_service_in_a_thread_leaves_nothing_behind_when_it_ends_during_a_request(leftovers: Leftovers) -> None:
-    with threaded_service() as service:
-        host, _, port = service.base.removeprefix("http://").partition(":")
-        with socket.create_connection((host, int(port))) as connection:
-            for path in (b"/text", b"/slow"):
-                connection.sendall(b"GET %s HTTP/1.1\r\nHost: peer\r\n\r\n" % path)
-            assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
-        del service
-    assert leftovers.collect() == []

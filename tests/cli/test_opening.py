@@ -47,11 +47,18 @@ async def test_a_manual_still_loading_is_shown_on_a_terminal(terminal, tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         path = tmp_path / "slow.json"
         path.write_text(f'["http://127.0.0.1:{silent.getsockname()[1]}/utcp"]')
+        shown = ""
+
+        def is_shown():
+            nonlocal shown
+            shown += terminal.shown()
+            return "Loading 127_0_0_1" in shown
+
         with terminal:
-            async with opened(Options(sources=(str(path),), settings={"discovery_timeout": 0.3})) as client:
-                await wait_for_manuals(client)
-        shown = terminal.shown()
-    assert "Loading " in shown
+            async with opened(Options(sources=(str(path),), settings={"discovery_timeout": 60})) as client:
+                await wait_for_manuals(client, is_shown)
+        shown += terminal.shown()
+    assert "Loading 127_0_0_1 …" in shown
     assert shown.endswith("\r\x1b[2K")
 
 

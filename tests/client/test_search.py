@@ -31,7 +31,7 @@ def by_meaning(service, **options):
         "tool_search_strategy": {
             "tool_search_strategy_type": "semantic",
             "endpoint": endpoint,
-            "query_timeout": 5,
+            "query_timeout": 10,
             **options,
         },
     }
@@ -246,7 +246,7 @@ async def test_a_local_model_of_model2vec_finds_by_meaning(tmp_path):
     make_model(tmp_path / "model")
     config = {
         "manual_call_templates": [manual("shop", TOOLS)],
-        "tool_search_strategy": {"tool_search_strategy_type": "semantic", "model_folder": "model", "query_timeout": 9},
+        "tool_search_strategy": {"tool_search_strategy_type": "semantic", "model_folder": "model", "query_timeout": 10},
     }
     with anyio.fail_after(60):
         async with await UtcpClient.create(config, root=tmp_path) as client:

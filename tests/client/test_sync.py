@@ -66,7 +66,7 @@ def test_the_future_of_a_started_call_has_its_result_or_error(client, service):
     client.load_manual_dict(local(service), "m")
     tool = client.client.find("m.get_weather")
     started = [client.start_call(tool, {"location": place}) for place in ("Paris", 7)]
-    assert started[0].result(20).value["query"] == [["location", "Paris"]]
+    assert started[0].result(60).value["query"] == [["location", "Paris"]]
     assert isinstance(started[1].exception(20), CallerError)
     client.close()
     with pytest.raises(CallerError, match=r"m\.get_weather belongs to a client that is closed"):
@@ -149,7 +149,7 @@ def test_every_method_takes_a_tool_or_its_names(client, service, form):
     values = [
         client.call(tool, arguments).value,
         client.call_tool(tool, arguments),
-        client.start_call(tool, arguments).result(20).value,
+        client.start_call(tool, arguments).result(60).value,
         *client.call_tool_streaming(tool, arguments),
     ]
     assert [value["query"] for value in values] == [[["location", "Paris"]]] * 4

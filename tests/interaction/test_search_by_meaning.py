@@ -31,7 +31,7 @@ def configuration(service, tmp_path):
     strategy = {
         "tool_search_strategy_type": "semantic",
         "endpoint": {"url": service.url, "model": "hashing", "api_key": "${EMBEDDINGS_KEY}"},
-        "query_timeout": 5,
+        "query_timeout": 10,
     }
     config = {
         "manual_call_templates": [{"name": "shop", "call_template_type": "text", "content": content}],

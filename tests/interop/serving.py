@@ -11,15 +11,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
 
 HOST = "127.0.0.1"
+_ports = Random()
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket(socket.AF_INET, kind) as found:
-        found.bind((HOST, 0))
-        return int(found.getsockname()[1])
+    """A port of loopback that nobody listens on, and that the system does not give to other sockets meanwhile."""
+    while True:
+        port = _ports.randrange(20_000, 32_000)  # below those of outgoing connections
+        with socket.socket(socket.AF_INET, kind) as found, suppress(OSError):
+            found.bind((HOST, port))
+            return port
 
 
 @contextmanager
@@ -30,7 +34,7 @@ def serving(
     ready: Callable[[], bool] | None = None,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
-    seconds: float = 30.0,
+    seconds: float = 60.0,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; entered once `port` accepts connections, or `ready()` holds.
 
@@ -63,7 +67,7 @@ def accepts(port: int) -> bool:
         return False
 
 
-def until(holds: Callable[[], bool], *, seconds: float = 10.0) -> None:
+def until(holds: Callable[[], bool], *, seconds: float = 60.0) -> None:
     """Wait for what another process does; fails if it does not come to pass."""
     deadline = time.monotonic() + seconds
     while not holds():

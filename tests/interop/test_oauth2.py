@@ -81,7 +81,7 @@ async def _resource(issuer: str) -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_get("/resource", read)
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_call_in_time_gives_its_result() -> None:
-    assert await run(Deadline(lambda _tool: 5)(make_tool(), Step("value"))) == "value"
+    assert await run(Deadline(lambda _tool: 60)(make_tool(), Step("value"))) == "value"
 
 
 async def test_a_call_that_trickles_is_cancelled_and_says_what_did_not_finish() -> None:
@@ -36,7 +36,7 @@ async def test_a_call_that_trickles_is_cancelled_and_says_what_did_not_finish() 
 
 async def test_an_error_within_the_time_passes_unchanged() -> None:
     with pytest.raises(Busy, match="full"):
-        await run(Deadline(lambda _tool: 5)(make_tool(), Step(faults=[Busy("full")])))
+        await run(Deadline(lambda _tool: 60)(make_tool(), Step(faults=[Busy("full")])))
 
 
 async def test_the_callers_own_cancellation_is_not_reported_as_a_deadline() -> None:
@@ -44,19 +44,28 @@ async def test_the_callers_own_cancellation_is_not_reported_as_a_deadline() -> N
         await anyio.sleep_forever()
 
     with anyio.fail_after(60), anyio.move_on_after(0.02) as callers:
-        await run(Deadline(lambda _tool: 4)(make_tool(), Step(does=hang)))
+        await run(Deadline(lambda _tool: 3600)(make_tool(), Step(does=hang)))
     assert callers.cancelled_caught
 
 
 async def test_the_limit_is_the_tools_own() -> None:
-    limits = {"slow": 5.0, "fast": 0.001}
+    limits = {"slow": 3600.0, "fast": 0.001}
+    done = anyio.Event()
 
-    async def pause(_call: Call, _emit: Emit) -> str:
-        await anyio.sleep(0.03)
+    async def wait(_call: Call, _emit: Emit) -> str:
+        await done.wait()
         return "value"
 
     layer = Deadline(lambda tool: limits[tool.name])
+    results: list[object] = []
+
+    async def call_slow() -> None:
+        results.append(await run(layer(make_tool(name="slow"), Step(does=wait))))
+
     with anyio.fail_after(60):
-        assert await run(layer(make_tool(name="slow"), Step(does=pause))) == "value"
-        with pytest.raises(DeadlineExceeded):
-            await run(layer(make_tool(name="fast"), Step(does=pause)))
+        async with anyio.create_task_group() as group:
+            group.start_soon(call_slow)
+            with pytest.raises(DeadlineExceeded):
+                await run(layer(make_tool(name="fast"), Step(does=wait)))
+            done.set()
+    assert results == ["value"]

@@ -108,6 +108,15 @@ async def test_cancelled_and_failed_calls_give_their_slot_and_place_back() -> No
         assert await run(layer(make_tool(), Step("free again"))) == "free again"
 
 
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the time in seconds, which moves only when a test changes it."""
+    clock = [1_000.0]
+    monkeypatch.setattr(anyio, "current_time", lambda: clock[0])
+    return clock
+
+
+@pytest.mark.usefixtures("now")
 async def test_the_rate_allows_a_second_worth_at_once_and_then_refuses() -> None:
     layer = limits(rate=3.0)
     step = layer(make_tool(), Step("value"))
@@ -118,22 +127,25 @@ async def test_the_rate_allows_a_second_worth_at_once_and_then_refuses() -> None
     assert caught.value.remedy == "Try again in 0.3 seconds."
 
 
-async def test_the_rate_refills_with_time_up_to_one_second_worth() -> None:
+async def test_the_rate_refills_with_time_up_to_one_second_worth(now: list[float]) -> None:
     layer = limits(rate=2.0)
     step = layer(make_tool(), Step("value"))
     await run(step)
-    gate = layer.gates["shop"]
-    gate.tokens, gate.refilled = 0.0, anyio.current_time() - 0.5
     await run(step)
     with pytest.raises(Busy):
         await run(step)
-    gate.tokens, gate.refilled = 0.0, anyio.current_time() - 3600
+    now[0] += 0.5
+    await run(step)
+    with pytest.raises(Busy):
+        await run(step)
+    now[0] += 3600
     await run(step)
     await run(step)
     with pytest.raises(Busy):
         await run(step)
 
 
+@pytest.mark.usefixtures("now")
 async def test_a_rate_below_one_still_allows_a_call() -> None:
     step = limits(rate=0.01)(make_tool(), Step("value"))
     assert await run(step) == "value"

@@ -104,7 +104,7 @@ def tools(make_tool):
 
 @pytest.fixture
 def strategy(scorer, tools):
-    made = SemanticStrategy(Bm25Strategy(), scorer, seconds=10)
+    made = SemanticStrategy(Bm25Strategy(), scorer, seconds=60)
     made.add(tools)
     return made
 

@@ -113,7 +113,7 @@ async def authorization_server(*, takes: str = "basic") -> AsyncIterator[Authori
     app.router.add_get("/resource", state.resource)
     app.router.add_get("/stats", state.stats)
     app.router.add_post("/revoke-all", state.revoke)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     state.url = f"http://127.0.0.1:{runner.addresses[0][1]}"

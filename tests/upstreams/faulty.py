@@ -55,6 +55,8 @@ class FaultyServer:
     greeting: bytes = b""
     """What is said to a new connection before it has asked for anything."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+    stalled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a part of the body of `/stall` is sent."""
 
     @property
     def endpoint(self) -> str:
@@ -160,6 +162,7 @@ async def _not_found(exchange: Exchange) -> None:
 
 async def _rst(exchange: Exchange) -> None:
     exchange.writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1000\r\n\r\nonly this")
+    exchange.server.stalled.set()
     await exchange.writer.drain()
     sock: socket.socket = exchange.writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -168,6 +171,7 @@ async def _rst(exchange: Exchange) -> None:
 
 async def _half(exchange: Exchange) -> None:
     exchange.writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1000\r\n\r\nonly this")
+    exchange.server.stalled.set()
     await exchange.writer.drain()
     exchange.writer.close()
 
@@ -191,6 +195,7 @@ async def _slow(exchange: Exchange) -> None:
 
 async def _stall(exchange: Exchange) -> None:
     exchange.writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1000\r\n\r\nonly this")
+    exchange.server.stalled.set()
     await exchange.reader.read()
     exchange.server.gone.set()
 

@@ -50,6 +50,8 @@ class HttpService:
     """What the manual says of tools in place of the usual."""
     slow_arrived: asyncio.Event = field(default_factory=asyncio.Event)
     slow_gone: asyncio.Event = field(default_factory=asyncio.Event)
+    _missing: dict[str, int] = field(default_factory=dict)
+    _complete: asyncio.Event = field(default_factory=asyncio.Event)
     _runner: web.AppRunner | None = None
     _closed_port: socket.socket | None = None
 
@@ -85,6 +87,7 @@ class HttpService:
         return {
             "/utcp": self._manual_v1,
             "/utcp/v0": self._manual_v0,
+            "/together/{count}": self._manual_together,
             "/utcp.yaml": self._manual_yaml,
             "/openapi.json": self._openapi,
             "/docs": _answer(b'<!DOCTYPE html><html><script>url: "/openapi.json"</script></html>', "text/html"),
@@ -118,6 +121,17 @@ class HttpService:
         return await handler(request)
 
     async def _manual_v1(self, _request: web.Request) -> web.Response:
+        return web.json_response(self.manual("v1"))
+
+    def meet(self, path: str) -> None:
+        """Count as one of the requests that `/together/{count}` waits for, before it replies to all of them."""
+        self._missing[path] = self._missing.get(path, int(path.rpartition("/")[2])) - 1
+        if not self._missing[path]:
+            self._complete.set()
+
+    async def _manual_together(self, request: web.Request) -> web.Response:
+        self.meet(request.path)
+        await self._complete.wait()
         return web.json_response(self.manual("v1"))
 
     async def _manual_v0(self, _request: web.Request) -> web.Response:

@@ -63,7 +63,7 @@ class WebRtcService:
                 app.router.add_get("/", self._plain)
             case _:
                 app.router.add_get("/peerjs", self._peerjs)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()

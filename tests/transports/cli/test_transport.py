@@ -207,12 +207,18 @@ async def test_output_above_the_limit_ends_the_command() -> None:
 
 async def test_grandchildren_and_children_that_ignore_sigterm_end_with_the_call(tmp_path: Path) -> None:
     script = "trap '' TERM; (trap '' TERM; exec sleep 1000) & echo $! >pid; wait"
+    pid = tmp_path / "pid"
     async with open_services(root=tmp_path) as services:
         transport = CliTransport(services)
         target = make_target(transport, argv("sh", "-c", script))
-        with anyio.move_on_after(0.5):
-            await transport.call(target, make_call({}), discard)
-    assert not is_running(int((tmp_path / "pid").read_text()))
+        async with anyio.create_task_group() as group:
+            group.start_soon(transport.call, target, make_call({}), discard)
+            while not (written := pid.read_text() if pid.exists() else ""):  # noqa: ASYNC110 - no event
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+    with anyio.fail_after(60):
+        while is_running(int(written)):  # noqa: ASYNC110 - SIGKILL is sent, but the kernel takes its time
+            await anyio.sleep(0.01)
 
 
 def is_running(process: int) -> bool:

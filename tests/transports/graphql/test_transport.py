@@ -222,7 +222,7 @@ async def _subscribe(query: str, arguments: JsonObject, path: str = "/graphql", 
         seen.append(partial)
 
     protocols = fields.pop("protocols", GraphQlService.protocols)
-    settings = BridgeSettings(idle_timeout=fields.pop("idle_timeout", 5), max_reply_bytes=100_000)
+    settings = BridgeSettings(idle_timeout=fields.pop("idle_timeout", 60), max_reply_bytes=100_000)
     async with GraphQlService() as service, open_services(settings=settings) as services:
         service.protocols = protocols
         transport = GraphQlTransport(services)

@@ -66,7 +66,7 @@ class Line:
 async def _served(handler: Serve, way: Any = "auto") -> AsyncGenerator[Meeting]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     scheme, way = ("ws", "auto") if way == "auto-ws" else ("ws" if way in {"peerjs", "websocket"} else "http", way)

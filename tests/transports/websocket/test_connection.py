@@ -97,9 +97,9 @@ async def test_silence_and_too_large_messages_end_the_wait() -> None:
 
 async def test_a_greeting_waits_for_the_first_reader() -> None:
     async with opened("/login") as (connection, _):
-        assert await connection.next_frame(5) == "welcome"
+        assert await connection.next_frame(60) == "welcome"
         await connection.send('{"token": "t"}')
-        assert await connection.next_frame(5) == "ok"
+        assert await connection.next_frame(60) == "ok"
 
 
 async def test_a_refused_handshake_is_raised_by_open() -> None:

@@ -229,8 +229,10 @@ async def test_a_closed_connection_or_one_with_unclaimed_frames_is_not_reused() 
 async def test_a_cancelled_call_leaves_no_reply_for_the_next_call() -> None:
     async with _transport() as (service, transport):
         target = make_target(transport, {"url": f"{service.ws}/ws"})
-        with anyio.move_on_after(0.1):
-            await _value(transport, target, {"slow": True})
+        async with anyio.create_task_group() as group:
+            group.start_soon(_value, transport, target, {"slow": True})
+            await service.slow_arrived.wait()
+            group.cancel_scope.cancel()
         assert (await _value(transport, target, {"n": 1}))["n"] == 1
         assert service.opened == 2
 

@@ -60,7 +60,10 @@ async def run_command(command: Command, on_line: OnLine | None = None) -> Finish
     :raises InvalidArguments: an argument cannot be passed to the command.
     :raises ReplyTooLarge: an output is above the limit; the command was ended.
     """
-    process = await _start(command)
+    started: list[Process] = []
+    with anyio.CancelScope(shield=True):  # a cancellation in between would end the child, but not its group
+        started.append(await _start(command))
+    [process] = started
     try:
         return await _collect(process, command, on_line)
     finally:
