@@ -94,7 +94,7 @@ def installed(request: pytest.FixtureRequest) -> Callable[[Software], None]:
 
     def check(software: Software) -> None:
         if software in _failures:
-            (pytest.skip if software.optional else pytest.fail)(_failures[software])
+            (pytest.skip if software.optional else pytest.fail)(f"{software.title}: {_failures[software]}")
         if not software.present:
             assert not wanted, f"{software.package} was installed, but is not there"
             pytest.skip(f"{software.package} ({software.origin}) is not installed; scripts/interop does that")

@@ -19,7 +19,7 @@ from tests.interop.serving import free_port, serving, until
 from tests.interop.software import Software
 from tests.interop.storehouse import FILLERS, ORDER, Storehouse
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(400)
 
 SERVE = (sys.executable, "-m", "utcp_bridge", "serve")
 BODY = {"order": ORDER, "tags": ["x", "y"], "note": "careful", "urgent": True}
@@ -80,7 +80,7 @@ def test_objects_lists_and_enumerations_arrive(host: Host) -> None:
     assert json.loads(result["text"]) == {"got": BODY, "count": 2}
 
 
-@pytest.mark.column("nulls")
+@pytest.mark.column("nulls", ability="nulls")
 def test_nulls_for_optional_arguments_are_left_out(host: Host) -> None:
     result = host.call("fx_nested", WITH_NULLS)
     assert not result["is_error"], result["text"]
@@ -104,7 +104,7 @@ def test_the_result_of_an_upstream_error_is_marked(host: Host) -> None:
     assert host.call("fx_fail")["is_error"]
 
 
-@pytest.mark.column("wrong arguments")
+@pytest.mark.column("wrong arguments", ability="wrong")
 def test_the_name_of_a_wrong_argument_arrives(host: Host) -> None:
     assert "order.id" in refusal(host, "fx_nested", {"body": {"order": {"id": "seven", "lines": []}}})
 
@@ -114,10 +114,11 @@ def test_a_tool_that_does_not_exist_is_named(host: Host) -> None:
     assert "no_such_tool" in refusal(host, "no_such_tool")
 
 
-@pytest.mark.column("pictures")
+@pytest.mark.column("pictures", ability="pictures")
 def test_a_picture_arrives_as_one(host: Host) -> None:
     kinds = host.call("fx_image")["kinds"]
-    assert [kind.split()[0] for kind in kinds] == ["image"]
+    assert len(kinds) == 1
+    assert kinds[0].startswith("image")  # some name their own class
 
 
 @pytest.mark.column("progress", ability="progress")

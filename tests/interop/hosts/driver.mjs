@@ -111,7 +111,9 @@ async function langchain() {
     call: async (name, args, { signal }) => {
       const message = await tools[name].invoke({ type: "tool_call", id: "1", name, args }, { signal });
       const content = Array.isArray(message.content) ? message.content : [{ type: "text", text: message.content }];
-      return { ...blocks({ content }), is_error: message.status === "error" };
+      const structured = message.artifact?.find?.((one) => one.type === "mcp_structured_content")?.data;
+      if (structured) content[0].text = JSON.parse(content[0].text).text; // the text is a block with all its members
+      return { ...blocks({ content, structuredContent: structured }), is_error: message.status === "error" };
     },
   };
 }
