@@ -7,14 +7,18 @@ and what cannot be had is a failure. Without it these tests are not run at all (
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.interop.hosting import HostKind
 from tests.interop.record import Record
-from tests.interop.software import InstallationFailed, Software
+from tests.interop.software import InstallationFailed, Software, use_newest_versions
+from tests.interop.storehouse import Storehouse
+from tests.upstreams.registry_service import served
 
 from utcp_bridge import UtcpClient
 
@@ -24,11 +28,15 @@ Opened = Callable[..., AbstractAsyncContextManager[UtcpClient]]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--interop", choices=("all", "light"), help="install what interop tests need, and run them")
+    parser.addoption("--newest", action="store_true", help="install the newest versions of the hosts")
     parser.addoption("--record", type=Path, help="write a page with this run's results")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*software): independent programs that the test runs against")
+    config.addinivalue_line("markers", "column(title, ability): one column of the table of hosts, and who can do it")
+    if config.getoption("--newest"):
+        use_newest_versions()
     if config.getoption("--record"):
         config.pluginmanager.register(Record(config.getoption("--record")), "interop-record")
 
@@ -37,13 +45,25 @@ def _needed(item: pytest.Item) -> list[Software]:
     return [software for mark in item.iter_markers("needs") for software in mark.args]
 
 
+def _is_able(item: pytest.Item) -> bool:
+    """Return whether the host of this test can do what the test asks of it."""
+    mark = item.get_closest_marker("column")
+    ability = mark and mark.kwargs.get("ability")
+    if not ability:
+        return True
+    kind: HostKind
+    kind, transport = item.callspec.params["host"]  # type: ignore[attr-defined]
+    return kind.can(ability, transport)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     dropped = []
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.interop)
-            if config.getoption("--interop") == "light" and not all(one.light for one in _needed(item)):
+            light = config.getoption("--interop") == "light"
+            if not _is_able(item) or (light and not all(one.light for one in _needed(item))):
                 dropped.append(item)
     if dropped:
         config.hook.pytest_deselected(items=dropped)
@@ -67,14 +87,25 @@ def pytest_collection_finish(session: pytest.Session) -> None:
                 _failures[software] = str(error)
 
 
-@pytest.fixture(autouse=True)
-def _software(request: pytest.FixtureRequest) -> None:
-    for software in _needed(request.node):
+@pytest.fixture(scope="session")
+def installed(request: pytest.FixtureRequest) -> Callable[[Software], None]:
+    """Fails or skips the test if a program is not there."""
+    wanted = request.config.getoption("--interop") is not None
+
+    def check(software: Software) -> None:
         if software in _failures:
-            pytest.fail(_failures[software])
+            (pytest.skip if software.optional else pytest.fail)(f"{software.title}: {_failures[software]}")
         if not software.present:
-            assert request.config.getoption("--interop") is None, f"{software.package} was installed, but is not there"
+            assert not wanted, f"{software.package} was installed, but is not there"
             pytest.skip(f"{software.package} ({software.origin}) is not installed; scripts/interop does that")
+
+    return check
+
+
+@pytest.fixture(autouse=True)
+def _software(request: pytest.FixtureRequest, installed: Callable[[Software], None]) -> None:
+    for software in _needed(request.node):
+        installed(software)
 
 
 @pytest.fixture
@@ -88,3 +119,25 @@ def opened(tmp_path: Path) -> Opened:
             yield client
 
     return open_client
+
+
+@pytest.fixture(scope="module")
+def storehouse() -> Iterator[Storehouse]:
+    house = Storehouse()
+    with served(house.app) as house.url:
+        yield house
+
+
+@pytest.fixture(scope="module")
+def storehouse_config(storehouse: Storehouse, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration of the bridge that lists all tools of the storehouse."""
+    manual = {
+        "name": "fx",
+        "call_template_type": "http",
+        "url": f"{storehouse.url}/utcp",
+        "allowed_communication_protocols": ["http", "streamable_http"],
+    }
+    bridge = {"exposure": "all", "refresh_interval": 1}
+    path = tmp_path_factory.mktemp("storehouse") / "utcp.json"
+    path.write_text(json.dumps({"manual_call_templates": [manual], "bridge": bridge}), encoding="utf-8")
+    return path

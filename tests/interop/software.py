@@ -23,13 +23,22 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import ClassVar
 
 TOOLS = Path(__file__).parents[2] / ".tools"
 _DAY = 86_400
+
+
+_newest_versions = False
+
+
+def use_newest_versions() -> None:
+    """Install the newest versions from now on, of the programs that name them; each is renewed once a day."""
+    global _newest_versions  # noqa: PLW0603 - one run of pytest installs one or the other
+    _newest_versions = True
 
 
 class InstallationFailed(Exception):
@@ -42,10 +51,24 @@ class Software(ABC):
 
     package: str
     program: str = ""
-
-    light = True
+    light: bool = field(default=True, kw_only=True)
     """Whether it belongs to the subset that runs with every change."""
-    origin = ""
+    newest: str = field(default="", kw_only=True)
+    """What to install instead of `package` where the newest versions are wanted."""
+    optional: bool = field(default=False, kw_only=True)
+    """Whether its tests are skipped, with the reason, if it cannot be installed."""
+
+    origin: ClassVar[str] = ""
+
+    @property
+    def wanted(self) -> str:
+        """What is installed: one or several packages, by blanks."""
+        return self.newest if _newest_versions and self.newest else self.package
+
+    @property
+    def title(self) -> str:
+        """The package without its version."""
+        return re.sub(r"(?<=.)(@|[=<>~]=?)[^@/]*$", "", self.package.split()[0])
 
     @property
     @abstractmethod
@@ -88,7 +111,7 @@ class Software(ABC):
 class Installed(Software):
     """A distribution in the tests' own environment."""
 
-    origin = "PyPI"
+    origin: ClassVar[str] = "PyPI"
 
     @property
     def folder(self) -> Path:
@@ -113,7 +136,7 @@ class Installed(Software):
 class Debian(Software):
     """A Debian package, as the system has it or unpacked below `.tools/debian`."""
 
-    origin = "Debian"
+    origin: ClassVar[str] = "Debian"
 
     @property
     def folder(self) -> Path:
@@ -163,15 +186,15 @@ class Debian(Software):
 class PyPI(Software):
     """A Python program with an environment of its own; `package` may hold several requirements, by blanks."""
 
-    origin = "PyPI"
+    origin: ClassVar[str] = "PyPI"
 
     @property
     def folder(self) -> Path:
-        return TOOLS / "python" / _as_folder(self.package)
+        return TOOLS / "python" / _as_folder(self.wanted)
 
     @property
     def places(self) -> tuple[Path, ...]:
-        return (self.folder / "bin",) if (self.folder / "READY").exists() else ()
+        return (self.folder / "bin",) if _is_ready(self.folder) else ()
 
     @property
     def version(self) -> str:
@@ -182,7 +205,7 @@ class PyPI(Software):
     def install(self) -> None:
         _run([sys.executable, "-m", "venv", "--clear", str(self.folder)])
         python = str(self.folder / "bin" / "python")
-        _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *self.package.split()])
+        _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *self.wanted.split()])
         (self.folder / "READY").touch()
 
     def _find(self) -> str | None:
@@ -193,35 +216,31 @@ class PyPI(Software):
 class Npm(Software):
     """A Node program; `package` may hold several packages, by blanks, the one that counts first."""
 
-    light = False
-    origin = "npm"
+    light: bool = field(default=False, kw_only=True)
+    origin: ClassVar[str] = "npm"
 
     @property
     def folder(self) -> Path:
-        return TOOLS / "npm" / _as_folder(self.package)
+        return TOOLS / "npm" / _as_folder(self.wanted)
 
     @property
     def places(self) -> tuple[Path, ...]:
-        return (self.folder / "node_modules" / ".bin",) if (self.folder / "READY").exists() else ()
+        return (self.folder / "node_modules" / ".bin",) if _is_ready(self.folder) else ()
 
     @property
     def environment(self) -> dict[str, str]:
         return {**super().environment, "NODE_PATH": str(self.folder / "node_modules")}
 
-    @cached_property
-    def _name(self) -> str:
-        return re.sub(r"(?<=.)@[^@/]*$", "", self.package.split()[0])
-
     @property
     def version(self) -> str:
-        described = self.folder / "node_modules" / self._name / "package.json"
+        described = self.folder / "node_modules" / self.title / "package.json"
         return str(json.loads(described.read_text(encoding="utf-8"))["version"])
 
     def install(self) -> None:
         if shutil.which("npm") is None:
             raise InstallationFailed(f"{self.package} comes from npm, and there is no npm here")
         self.folder.mkdir(parents=True, exist_ok=True)
-        _run(["npm", "install", "--no-audit", "--no-fund", "--prefix", str(self.folder), *self.package.split()])
+        _run(["npm", "install", "--no-audit", "--no-fund", "--prefix", str(self.folder), *self.wanted.split()])
         (self.folder / "READY").touch()
 
     def _find(self) -> str | None:
@@ -236,6 +255,12 @@ def _is_installed(package: str) -> bool:
         return bool(metadata.version(package))
     except metadata.PackageNotFoundError:
         return False
+
+
+def _is_ready(folder: Path) -> bool:
+    """Return whether an installation ended here, within the last day if the newest versions are wanted."""
+    stamp = folder / "READY"
+    return stamp.exists() and not (_newest_versions and time.time() - stamp.stat().st_mtime > _DAY)
 
 
 def _as_folder(package: str) -> str:
