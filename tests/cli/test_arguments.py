@@ -22,6 +22,8 @@ SCHEMA = {
         "level": {"enum": ["1", "2"]},
         "odd": {"type": 7},
         "free": {},
+        "union": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "named": {"$ref": "#/$defs/word"},
     },
 }
 
@@ -57,6 +59,7 @@ def read(*words, stdin=""):
         (["level=1"], {"level": "1"}),
         (["odd=1"], {"odd": 1}),
         (["free=1"], {"free": 1}),
+        (["union=1", "named=2"], {"union": "1", "named": "2"}),
         (["free=word"], {"free": "word"}),
         (["unknown=true"], {"unknown": True}),
         (["city:=3"], {"city": 3}),

@@ -312,6 +312,13 @@ async def test_defaults_of_the_operator_fill_in_missing_arguments() -> None:
         assert await received(schema, {"a": 1}, defaults={"a": 7}) == {"a": 1}
 
 
+async def test_a_default_replaces_a_null_that_the_schema_does_not_allow() -> None:
+    number, maybe = {"type": "integer"}, {"type": ["integer", "null"]}
+    inputs = {"type": "object", "properties": {"a": number, "b": maybe, "c": number}, "required": ["a"]}
+    got = await received(inputs, {"a": None, "b": None, "c": None}, defaults={"a": 7, "b": 8})
+    assert got == {"a": 7, "b": None}
+
+
 def chain(keyword: str, length: int) -> dict[str, Any]:
     """`d<n>` refers to `d<n-1>` … refers to a string."""
     branch = {"$ref": lambda to: {"$ref": to}, "anyOf": lambda to: {"anyOf": [{"$ref": to}]}}[keyword]

@@ -75,7 +75,7 @@ def _types(schema: JsonObject) -> set[str]:
 def _typed(text: str, schema: JsonObject) -> Any:
     """Return `text` in the schema's type. Other text stays text, and the validation then reports it."""
     types = _types(schema)
-    if types == {"string"} or text in _texts_of(schema):
+    if types == {"string"} or text in _texts_of(schema) or _is_composed(schema):
         return text
     try:
         value = json.loads(text, parse_constant=_refuse)
@@ -84,6 +84,11 @@ def _typed(text: str, schema: JsonObject) -> Any:
     if not types:
         return value
     return value if types & _types_of(value) else text
+
+
+def _is_composed(schema: JsonObject) -> bool:
+    """Return whether other schemas decide on the type. The validation then reads the text by them."""
+    return "type" not in schema and not schema.keys().isdisjoint({"$ref", "allOf", "anyOf", "oneOf"})
 
 
 def _texts_of(schema: JsonObject) -> list[Any]:

@@ -68,6 +68,11 @@ class ArgumentReader:
             return Reading(arguments)
         return Reading(read, tuple(walk.changes[:_MAX_CHANGES])) if is_object(read) else Reading(arguments)
 
+    def allows_null(self, name: str) -> bool:
+        """Return whether the argument of this name may be null."""
+        facets = self._parts.facets(self._parts.root, {})
+        return all(self._parts.accepts(part, None) for part in self._parts.members(facets, name))
+
 
 def object_in(value: Any) -> Any:
     """Return the object that a text contains as JSON. Any other value is returned as it is."""

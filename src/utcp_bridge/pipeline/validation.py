@@ -50,7 +50,7 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
     defaults = {**_template_defaults(tool), **tool.defaults}
     if unchecked and not defaults and not tool.body_members:
         return inner
-    checks = _Checks(tool, is_refusing=check == "strict")
+    checks = _Checks(tool, defaults, is_refusing=check == "strict")
 
     async def validated(call: Call, emit: Emit) -> Result:
         arguments = call.arguments
@@ -70,8 +70,9 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
 class _Checks:
     """The checks of one tool's arguments, compiled when they are first needed."""
 
-    def __init__(self, tool: Tool, *, is_refusing: bool) -> None:
+    def __init__(self, tool: Tool, defaults: JsonObject, *, is_refusing: bool) -> None:
         self._tool = tool
+        self._defaults = defaults
         self._is_refusing = is_refusing
 
     @cached_property
@@ -90,7 +91,7 @@ class _Checks:
         validator = self._validator
         if validator is None or _fits(validator, arguments, self._tool):
             return arguments
-        reading = self._reader.read(arguments)
+        reading = self._reader.read(self._with_defaults_for_nulls(arguments))
         if reading.changes:
             _logger.debug("%s: arguments were repaired. %s", self._tool.qualified_name, "; ".join(reading.changes))
         faults = _faults(validator, reading.arguments)
@@ -100,6 +101,11 @@ class _Checks:
             message = "%s: the arguments do not match and are sent all the same, because `validation` is `warn`: %s."
             _logger.warning(message, self._tool.qualified_name, "; ".join(faults))
         return reading.arguments
+
+    def _with_defaults_for_nulls(self, arguments: JsonObject) -> JsonObject:
+        """Return the arguments with defaults in place of nulls that the schema does not allow."""
+        nulls = [name for name in self._defaults if arguments[name] is None and not self._reader.allows_null(name)]
+        return {**arguments, **{name: self._defaults[name] for name in nulls}} if nulls else arguments
 
 
 def _accepts_anything(schema: JsonObject) -> bool:
