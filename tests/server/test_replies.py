@@ -135,10 +135,18 @@ async def test_a_message_without_a_response_is_accepted():
     assert (wire.status, wire.body) == (202, b"")
 
 
-@pytest.mark.parametrize("value", [2**80, "\ud800", {"ä": [1.5, None]}])
-def test_every_value_of_json_can_be_sent(value):
-    assert json.loads(encode(value)) == value
+@pytest.mark.parametrize(
+    ("value", "read"), [(2**80, 2**80), ("a\ud800", "a\ufffd"), ({"ä": [1.5, None]}, {"ä": [1.5, None]})]
+)
+def test_every_value_of_json_can_be_sent(value, read):
+    assert json.loads(encode(value)) == read
     assert event_of(value).count(b"\r\n") == 3
+
+
+def test_no_character_of_an_event_ends_its_line():
+    event = event_of({"text": "a\u2028b\x85c\n\r"}).decode()
+    assert len(event.splitlines()) == 3
+    assert json.loads(event.splitlines()[1].partition("data: ")[2]) == {"text": "a\u2028b\x85c\n\r"}
 
 
 async def stream(send, *events):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.requests import Request
 from tests.server.test_replies import Wire
 from tests.support.server_client import StandIn
 
@@ -49,6 +50,26 @@ async def opened(sessions):
     ident = wire.headers[b"mcp-session-id"].decode()
     await post(sessions, {"jsonrpc": "2.0", "method": "notifications/initialized"}, ident)
     return ident
+
+
+async def test_handlers_see_the_request_of_a_session(client):
+    """Kept results belong to the session in its headers."""
+    server = BridgeServer(client)
+    seen = []
+
+    async def note(ctx, call_next):
+        seen.append((ctx.method, ctx.request.headers["mcp-session-id"]))
+        return await call_next(ctx)
+
+    server.middleware.append(note)
+    sessions = HandshakeSessions(server)
+    scope = {"type": "http", "headers": [(b"mcp-session-id", BARE.encode())]}
+    for message in (LIST, {"jsonrpc": "2.0", "method": "notifications/initialized"}):
+        await sessions.post(message, BARE, None, McpReply(Wire(), BOTH, Request(scope)))
+    assert ("notifications/initialized", BARE) in seen
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "search_tools"}}
+    await sessions.post(call, BARE, None, McpReply(Wire(), BOTH, Request(scope)))
+    assert ("tools/call", BARE) in seen
 
 
 texts = st.text(max_size=80)

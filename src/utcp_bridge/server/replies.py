@@ -11,6 +11,8 @@ import anyio
 import orjson
 from starlette.requests import Request
 
+from utcp_bridge.foreign import escape_line_ends, json_line
+
 __all__ = [
     "Accepted",
     "AsgiApp",
@@ -82,13 +84,13 @@ def encode(message: Any) -> bytes:
     """Return a message as JSON on one line."""
     try:
         return orjson.dumps(message)
-    except TypeError:  # an integer above 64 bits, or a lone surrogate, which JSON can escape
-        return json.dumps(message, separators=(",", ":")).encode()
+    except TypeError:  # an integer above 64 bits, or half of a surrogate pair
+        return json_line(json.dumps(message, separators=(",", ":")))
 
 
 def event_of(message: Any) -> bytes:
     """Return a message as a server-sent event."""
-    return b"event: message\r\ndata: " + encode(message) + b"\r\n\r\n"
+    return b"event: message\r\ndata: " + escape_line_ends(encode(message)) + b"\r\n\r\n"
 
 
 async def open_events(send: Send, session_id: str | None) -> None:

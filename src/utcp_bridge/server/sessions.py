@@ -31,6 +31,7 @@ from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.requests import Request
 
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.server.replies import McpReply, event_of, open_events
@@ -242,13 +243,14 @@ class _Exchange:
     reply: McpReply | None
     request_id: types.RequestId | None
     transport: TransportContext
+    request: Request | None
     progress_token: types.ProgressToken | None = None
     cancel_requested: anyio.Event = field(default_factory=anyio.Event)
 
     @property
     def message_metadata(self) -> ServerMessageMetadata | None:
         """Carries the HTTP request to the handlers."""
-        return None if self.reply is None else ServerMessageMetadata(request_context=self.reply.request)
+        return None if self.request is None else ServerMessageMetadata(request_context=self.request)
 
     @property
     def can_send_request(self) -> bool:
@@ -301,16 +303,14 @@ class HandshakeSessions:
         :raises Refusal: there is no such session.
         """
         if not ident:
-            raise Refusal(
-                400, "The request has no Mcp-HandshakeSession-Id. Send `initialize` first; its reply has the id."
-            )
+            raise Refusal(400, "The request has no Mcp-Session-Id. Send `initialize` first; its reply has the id.")
         session = self._sessions.get(ident)
         if session is not None:
             self._sessions.move_to_end(ident)
             return session
         stated = None if ident in self._ended else read_session_id(ident, version)
         if stated is None:
-            raise Refusal(404, "There is no session with this Mcp-HandshakeSession-Id. Send `initialize` to start one.")
+            raise Refusal(404, "There is no session with this Mcp-Session-Id. Send `initialize` to start one.")
         session = HandshakeSession(self._server, ident)
         session.take_up(stated)
         await self._keep(ident, session)
@@ -404,24 +404,24 @@ class HandshakeSessions:
         if not isinstance(method, str) or not (params is None or is_object(params)):
             raise Refusal(400, "A message has a `method`, which is text, and `params`, which are an object.")
         if "id" not in message:
-            await self._note(session, method, params)
+            await self._note(session, method, params, reply)
             return None
         ident = as_request_id(message["id"])
         if ident is None:
             raise Refusal(400, "The `id` of a request is text or an integer.")
         return await self._answer(session, ident, method, params, reply)
 
-    async def _note(self, session: HandshakeSession, method: str, params: JsonObject | None) -> None:
+    async def _note(self, session: HandshakeSession, method: str, params: JsonObject | None, reply: McpReply) -> None:
         if method == "notifications/cancelled":
             session.cancel(params)
         transport = TransportContext(kind="streamable-http", can_send_request=False)
-        await session.runner.on_notify(_Exchange(session, None, None, transport), method, params)
+        await session.runner.on_notify(_Exchange(session, None, None, transport, reply.request), method, params)
 
     async def _answer(
         self, session: HandshakeSession, ident: types.RequestId, method: str, params: JsonObject | None, reply: McpReply
     ) -> JsonObject:
         transport = TransportContext(kind="streamable-http", can_send_request=reply.takes_events)
-        exchange = _Exchange(session, reply, ident, transport, progress_token_from_params(params))
+        exchange = _Exchange(session, reply, ident, transport, reply.request, progress_token_from_params(params))
         key, scope = coerce_request_id(ident), anyio.CancelScope()
         session.in_flight[key] = scope
         self._replies.add(reply)
