@@ -278,7 +278,7 @@ class Together:
 
 async def test_sources_are_read_at_once_each_once_and_count_in_their_order(tmp_path: Path) -> None:
     local = write(tmp_path / "c.json", {"variables": {"LAST": "file", "A": "file"}})
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with Together(expected=6) as server:
             urls = [f"{server.base}/{name}" for name in ("m0", "m1", "m2", "m0", "config1", "config2", "m3", "config1")]
             loaded = await load_config([local, *urls], environ={})

@@ -199,9 +199,9 @@ anyio.run(serve_http, build(port={urlsplit(url).port}))
 async def test_a_client_of_the_handshake_era_survives_a_restart_of_the_bridge(token):
     settings = {} if token is None else {"bearer_token": token}
     headers = None if token is None else {"Authorization": f"Bearer {token}"}
-    with anyio.fail_after(25), ExitStack() as first:
+    with anyio.fail_after(60), ExitStack() as first:
         url, _ = first.enter_context(http_server(**settings))
-        async with httpx2.AsyncClient(headers=headers, timeout=20) as http_client:
+        async with httpx2.AsyncClient(headers=headers, timeout=60) as http_client:
             target = streamable_http_client(url, http_client=http_client)
             async with Client(target, mode="legacy") as client:
                 assert (await client.call_tool("demo_greet")).content[0].text == "Good morning"

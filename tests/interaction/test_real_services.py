@@ -34,7 +34,7 @@ def running(command: list[str], port: int, path: str, **options: Any) -> Iterato
     base = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options) as process:
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while True:
                 assert process.poll() is None, "the service ended at once"
                 try:

@@ -195,7 +195,7 @@ def _end(process: subprocess.Popen[str]) -> None:
     assert process.stdout is not None
     process.stdin.close()
     try:
-        process.wait(15)
+        process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -250,7 +250,7 @@ async def test_a_manual_that_is_deregistered_while_it_loads_leaves_no_tools() ->
     async with HttpService() as service, await UtcpClient.create() as client, anyio.create_task_group() as group:
         entry = {"name": "m", "call_template_type": "http", "url": f"{service.base}/utcp"}
         group.start_soon(client.register_manual, entry)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while not client.report():
                 await anyio.lowlevel.checkpoint()
         await client.deregister_manual("m")

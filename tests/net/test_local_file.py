@@ -203,7 +203,7 @@ def roots(root: Path) -> FileRoots:
 
 
 async def found(roots: FileRoots, text: str) -> tuple[str, bytes] | None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         return await roots.read(text.replace("ROOT", str(roots._roots[0])))
 
 

@@ -50,7 +50,7 @@ class Running:
 
         self.changes._tell = told
         self.changes.mark()
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             await done.wait()
         self.changes._tell = tell
 
@@ -192,7 +192,7 @@ async def test_a_list_that_cannot_be_made_does_not_end_the_announcements(running
 
         broken.setattr(running.changes, "_attempt", attempted)
         running.changes.mark()
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             await failed.wait()
     running.client.add("m", "second")
     await running.settle()

@@ -43,7 +43,7 @@ async def heard(*, mode: Any, level: types.LoggingLevel | None = None, meta: Any
     async def keep(params: types.LoggingMessageNotificationParams) -> None:
         found.append((params.level, params.data, params.logger))
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with Client(server_that_logs(), logging_callback=keep, mode=mode) as client:
             if level is not None:
                 await client.session.send_request(

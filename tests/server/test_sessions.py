@@ -168,7 +168,7 @@ async def test_sessions_in_use_are_not_forgotten(client):
     sessions = HandshakeSessions(BridgeServer(client), limit=1)
     ident = await opened(sessions)
     call = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "m_t"}}
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(post, sessions, call, ident)
             await entered.wait()
@@ -215,7 +215,7 @@ async def test_a_cancelled_request_gets_an_error(client, sessions):
         message = {"jsonrpc": "2.0", "id": "9", "method": "tools/call", "params": {"name": "m_t"}}
         wires.append(await post(sessions, message, ident))
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(call)
             await entered.wait()
@@ -275,7 +275,7 @@ class Listener:
 async def test_the_event_stream_of_a_session_carries_its_notifications(sessions):
     session = await sessions.find(BARE, None)
     listener = Listener()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(session.listen, listener.receive, listener.send)
             await listener.until(1)
@@ -291,7 +291,7 @@ async def test_the_event_stream_of_a_session_carries_its_notifications(sessions)
 async def test_a_newer_event_stream_ends_the_older_one(sessions):
     session = await sessions.find(BARE, None)
     older, newer = Listener(), Listener()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(session.listen, older.receive, older.send)
             await older.until(1)
@@ -315,7 +315,7 @@ async def test_a_question_to_the_client_takes_the_reply_of_its_call_and_gets_the
     async def ask():
         results.append(await session.ask(write, "roots/list", None, {"timeout": 20}))
 
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(ask)
             await asked.wait()

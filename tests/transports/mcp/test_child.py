@@ -75,7 +75,7 @@ def child(folder: Path, code: str, **environment: str) -> ChildProcess:
 
 async def heard(process: ChildProcess) -> list[Any]:
     """Return all messages of a server that ends by itself."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with process.streams() as (received, _):
             return [item.message async for item in received]
 
