@@ -71,10 +71,10 @@ async def lenient(
     """Yield the streams of an SDK transport, with results taken out. A larger one becomes the error `TOO_LARGE`."""
     async with transport as (read, write):
         requests: dict[Any, tuple[str, bool]] = {}
-        yield _Reader(read, requests, taken, max_bytes), _Writer(write, requests, taken)
+        yield _LenientReader(read, requests, taken, max_bytes), _LenientWriter(write, requests, taken)
 
 
-class _Wrapper:
+class _WrappedStream:
     def __init__(self, inner: Any, requests: dict[Any, tuple[str, bool]], taken: Taken) -> None:
         self._inner = inner
         self._requests = requests
@@ -95,7 +95,7 @@ class _Wrapper:
         await self.aclose()
 
 
-class _Writer(_Wrapper):
+class _LenientWriter(_WrappedStream):
     """Remembers the method of each request."""
 
     async def send(self, item: SessionMessage) -> None:
@@ -110,7 +110,7 @@ class _Writer(_Wrapper):
         await self._inner.send(item)
 
 
-class _Reader(_Wrapper):
+class _LenientReader(_WrappedStream):
     """Takes results out, and reads lines that the SDK could not."""
 
     def __init__(self, inner: Any, requests: dict[Any, tuple[str, bool]], taken: Taken, max_bytes: int) -> None:
