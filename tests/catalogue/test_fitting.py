@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utcp_bridge.catalogue.budget import KNOWN_HOSTS, ResultAllowance, Cut, Shrinker, allowance_for, as_jmespath
+from utcp_bridge.catalogue.budget import KNOWN_HOSTS, Cut, ResultAllowance, Shrinker, allowance_for, as_jmespath
 from utcp_bridge.catalogue.fitting import TRUNCATED, Budget, Rest, json_size
 from utcp_bridge.catalogue.render import Rendering, compact, render_result
 from utcp_bridge.catalogue.schemas.conforming import Conformer

@@ -22,8 +22,8 @@ from utcp_bridge.settings import LimitSettings
 
 __all__ = [
     "MAX_EVENT_BYTES",
-    "ResultAllowance",
     "Cut",
+    "ResultAllowance",
     "Shrinker",
     "allowance_for",
     "as_jmespath",
