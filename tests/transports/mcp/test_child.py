@@ -33,8 +33,8 @@ def test_text_of_a_message_is_always_valid(text: bytes, expected: str) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (b'{"jsonrpc": "2.0", "id": 1, "result": 5}', (1, UNREADABLE)),
-        (b'{"id": "a", "result": {}}', ("a", UNREADABLE)),
+        (b'{"jsonrpc": "2.0", "id": 1}', (1, UNREADABLE)),
+        (b'{"id": "a", "results": {}}', ("a", UNREADABLE)),
         (b'{"jsonrpc": "2.0", "id": 1, "result": {"content": [', (1, UNREADABLE)),
         (REPLY % (b"x" * 2000), (1, TOO_LONG)),
     ],

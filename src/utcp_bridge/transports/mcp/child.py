@@ -175,10 +175,14 @@ def read_line(line: bytes, limit: int) -> Any:
     """Return the message of a line; None if it is not a message. A response that cannot be read becomes an error."""
     import mcp_types as types
 
+    from utcp_bridge.transports.mcp.lenient import repaired_message
+
     if len(line) <= limit:
         for candidate in (line, json_line(line)):
             with suppress(ValueError):
                 return types.jsonrpc_message_adapter.validate_json(candidate, by_name=False)
+        if line.lstrip().startswith(b"{") and (message := repaired_message(line)) is not None:
+            return message
     identifier = _answered(json_line(line))
     if identifier is None:
         return None

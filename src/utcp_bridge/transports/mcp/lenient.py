@@ -28,9 +28,10 @@ from pydantic import ValidationError
 from utcp_bridge.errors import PolicyError, ReplyTooLarge
 from utcp_bridge.foreign import json_line
 from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.transports.mcp.child import TOO_LONG
 from utcp_bridge.urls import origin_of
 
-__all__ = ["TOO_LARGE", "LenientHttp", "Taken", "legacy_sse", "lenient"]
+__all__ = ["TOO_LARGE", "LenientHttp", "Taken", "legacy_sse", "lenient", "repaired_message"]
 
 TOO_LARGE: Final = -32099
 """Code of the error that stands for a reply above the limit: the SDK passes JSON-RPC errors on."""
@@ -140,7 +141,7 @@ class _LenientReader(_WrappedStream):
         message = item.message if isinstance(item, SessionMessage) else None
         if isinstance(message, types.JSONRPCError) and message.id is not None:
             self._requests.pop(message.id, None)
-            if _EVENT_LIMIT.search(message.error.message):
+            if message.error.message == TOO_LONG or _EVENT_LIMIT.search(message.error.message):
                 message.error = self._too_large()
         elif isinstance(message, types.JSONRPCResponse):
             method, modern = self._requests.pop(message.id, ("", False))
@@ -165,14 +166,19 @@ class _LenientReader(_WrappedStream):
 
 def _read_again(error: ValidationError) -> SessionMessage | Exception:
     """Return the message of a line that the SDK refused, if it is JSON-RPC apart from its texts and its result."""
-    line = error.errors(include_url=False)[0]["input"]
+    message = repaired_message(error.errors(include_url=False)[0]["input"])
+    return error if message is None else SessionMessage(message)
+
+
+def repaired_message(line: Any) -> Any:
+    """Return the message of a line that is JSON-RPC apart from its texts, its envelope and its result; else None."""
     try:
         raw = orjson.loads(json_line(line))
         if is_object(raw) and raw.get("id") is not None:
             raw = _reply(raw)
-        return SessionMessage(types.jsonrpc_message_adapter.validate_python(raw, by_name=False))
+        return types.jsonrpc_message_adapter.validate_python(raw, by_name=False)
     except (ValueError, TypeError, AttributeError):
-        return error
+        return None
 
 
 def _reply(raw: JsonObject) -> JsonObject:
@@ -180,6 +186,8 @@ def _reply(raw: JsonObject) -> JsonObject:
     envelope: JsonObject = {"jsonrpc": "2.0", "id": raw["id"]}
     if "method" in raw:
         return {**raw, **envelope}
+    if raw.keys().isdisjoint({"result", "error"}):
+        return raw
     error = raw.get("error")
     if error is not None:
         code = error.get("code") if is_object(error) else None

@@ -41,7 +41,7 @@ from utcp_bridge.net.backoff import Backoff
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.tasks import Opening
 from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
-from utcp_bridge.transports.mcp.child import TOO_LONG, UNREADABLE, ChildProcess
+from utcp_bridge.transports.mcp.child import UNREADABLE, ChildProcess
 from utcp_bridge.transports.mcp.servers import (
     McpServer,
     McpTemplate,
@@ -421,8 +421,6 @@ def _errors(session: _Session, connection: _Connection) -> Generator[None]:
             raise _broken(session, connection) from error
         if error.message == UNREADABLE:
             raise MalformedReply(f"{session.where} sent a response that cannot be read.") from error
-        if error.message == TOO_LONG:
-            raise ReplyTooLarge(f"{session.where} sent a response above the size limit.") from error
         raise Rejected(
             f"{session.where} returned error {error.code}.", status=error.code, detail=str(error.message)[:2000]
         ) from error
