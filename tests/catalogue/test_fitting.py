@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utcp_bridge.catalogue.budget import KNOWN_HOSTS, Allowance, Cut, Shrinker, allowance_for, as_jmespath
+from utcp_bridge.catalogue.budget import KNOWN_HOSTS, Cut, ResultAllowance, Shrinker, allowance_for, as_jmespath
 from utcp_bridge.catalogue.fitting import TRUNCATED, Budget, Rest, json_size
 from utcp_bridge.catalogue.render import Rendering, compact, render_result
 from utcp_bridge.catalogue.schemas.conforming import Conformer
@@ -261,17 +261,17 @@ def test_a_place_is_named_by_its_jmespath_expression(path, expression):
 @pytest.mark.parametrize(
     ("settings", "client", "allowance"),
     [
-        ({}, None, Allowance(100_000)),
-        ({}, "some-host", Allowance(100_000)),
+        ({}, None, ResultAllowance(100_000)),
+        ({}, "some-host", ResultAllowance(100_000)),
         ({}, "Claude-Code", KNOWN_HOSTS["claude-code*"]),
-        ({"max_result_bytes": 50_000}, "claude-code", Allowance(50_000, prefers_structure=True)),
+        ({"max_result_bytes": 50_000}, "claude-code", ResultAllowance(50_000, prefers_structure=True)),
         (
             {"max_result_bytes_by_client": {"CODEX*": 9_500}},
             "codex-mcp-client",
-            Allowance(9_500, prefers_structure=True),
+            ResultAllowance(9_500, prefers_structure=True),
         ),
-        ({"max_result_bytes_by_client": {"x*": 9_500}}, "y", Allowance(100_000)),
-        ({"max_result_bytes": 10}, None, Allowance(8_192)),
+        ({"max_result_bytes_by_client": {"x*": 9_500}}, "y", ResultAllowance(100_000)),
+        ({"max_result_bytes": 10}, None, ResultAllowance(8_192)),
     ],
 )
 def test_a_client_has_the_allowance_of_the_settings_or_of_its_host(settings, client, allowance):

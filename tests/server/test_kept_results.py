@@ -321,7 +321,7 @@ async def test_no_event_to_a_client_of_the_handshake_has_512_kib(size):
                 longest = max(longest, len(await response.aread()))
 
         async with (
-            httpx2.AsyncClient(event_hooks={"response": [measured]}) as http,
+            httpx2.AsyncClient(event_hooks={"response": [measured]}, timeout=60) as http,
             Client(streamable_http_client(url, http_client=http), mode="legacy") as client,
         ):
             for name in ("m_rows", "m_mixed", "m_image"):

@@ -22,8 +22,8 @@ from utcp_bridge.settings import LimitSettings
 
 __all__ = [
     "MAX_EVENT_BYTES",
-    "Allowance",
     "Cut",
+    "ResultAllowance",
     "Shrinker",
     "allowance_for",
     "as_jmespath",
@@ -48,32 +48,32 @@ Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class ResultAllowance:
     """Most bytes of one result for a client, and which form its model reads."""
 
     max_bytes: int
     prefers_structure: bool = False
 
 
-KNOWN_HOSTS: Final[Mapping[str, Allowance]] = {
+KNOWN_HOSTS: Final[Mapping[str, ResultAllowance]] = {
     # Claude Code refuses more than 25,000 tokens of one result, and JSON has about 3 bytes in a token.
-    "claude-code*": Allowance(64_000, prefers_structure=True),
+    "claude-code*": ResultAllowance(64_000, prefers_structure=True),
     # Codex shows its model at most 10,000 tokens of one result: the beginning and the end, cut anywhere.
-    "codex*": Allowance(32_000, prefers_structure=True),
+    "codex*": ResultAllowance(32_000, prefers_structure=True),
 }
 """Glob for the client's name → its allowance."""
 
 
-def allowance_for(settings: LimitSettings, client: str | None) -> Allowance:
+def allowance_for(settings: LimitSettings, client: str | None) -> ResultAllowance:
     """Return a client's allowance: the operator's for its name, else the operator's, else the host's, else ours."""
     host = next((known for glob, known in KNOWN_HOSTS.items() if client and matches_glob(glob, client)), None)
     prefers = host is not None and host.prefers_structure
     for glob, size in settings.max_result_bytes_by_client.items():
         if client and matches_glob(glob, client):
-            return Allowance(max(size, MIN_RESULT_BYTES), prefers)
+            return ResultAllowance(max(size, MIN_RESULT_BYTES), prefers)
     if host is not None and "max_result_bytes" not in settings.model_fields_set:
         return host
-    return Allowance(max(settings.max_result_bytes, MIN_RESULT_BYTES), prefers)
+    return ResultAllowance(max(settings.max_result_bytes, MIN_RESULT_BYTES), prefers)
 
 
 @dataclass(frozen=True, slots=True)

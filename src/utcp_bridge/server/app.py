@@ -254,18 +254,19 @@ def _caller(ctx: ServerRequestContext[None, Any]) -> Caller:
 
     Over stdio there is one client for the whole process.
     """
-    modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
+    session = ctx.session._connection.session_id  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way
     headers = getattr(ctx.request, "headers", None)
-    owner = "stdio"
-    if headers is not None:
-        session = None if modern else headers.get("mcp-session-id")
-        token = hashlib.sha256(headers.get("authorization", "").encode()).hexdigest()
-        owner = f"session {session}" if session else f"token {token}"
+    if session is not None:
+        owner = f"session {session}"
+    elif headers is not None:
+        owner = f"token {hashlib.sha256(headers.get('authorization', '').encode()).hexdigest()}"
+    else:
+        owner = "stdio"
     return Caller(
         client=_client_name(ctx),
         owner=owner,
         understands_links=ctx.protocol_version >= _FIRST_VERSION_WITH_LINKS,
-        max_event_bytes=None if modern or headers is None else MAX_EVENT_BYTES,
+        max_event_bytes=None if session is None else MAX_EVENT_BYTES,
     )
 
 

@@ -34,6 +34,8 @@ def test_text_of_a_message_is_always_valid(text: bytes, expected: str) -> None:
     ("line", "expected"),
     [
         (b'{"jsonrpc": "2.0", "id": 1, "error": "quota"}', (1, "quota")),
+        (b'{"jsonrpc": "2.0", "id": 1}', (1, UNREADABLE)),
+        (b'{"id": "a", "results": {}}', ("a", UNREADABLE)),
         (b'{"jsonrpc": "2.0", "id": 1, "result": {"content": [', (1, UNREADABLE)),
         (REPLY % (b"x" * 100_000), (1, "more than 1000 bytes")),
     ],

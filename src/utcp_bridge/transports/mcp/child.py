@@ -181,20 +181,18 @@ def read_line(line: bytes, limit: int) -> Any:
     """
     import mcp_types as types
 
-    from utcp_bridge.transports.mcp.lenient import mended_reply, too_large
+    from utcp_bridge.transports.mcp.lenient import repaired_message, too_large
 
     if is_short := len(line) <= _most_bytes(limit):
         for candidate in (line, json_line(line)):
             with suppress(ValueError):
                 return types.jsonrpc_message_adapter.validate_json(candidate, by_name=False)
+        if line.lstrip().startswith(b"{") and (message := repaired_message(line)) is not None:
+            return message
     identifier = _answered(json_line(line))
     if identifier is None:
         return None
-    if not is_short:
-        return types.JSONRPCError(jsonrpc="2.0", id=identifier, error=too_large(limit))
-    with suppress(ValueError):
-        return types.jsonrpc_message_adapter.validate_python(mended_reply(orjson.loads(json_line(line))), by_name=False)
-    error = types.ErrorData(code=types.PARSE_ERROR, message=UNREADABLE)
+    error = types.ErrorData(code=types.PARSE_ERROR, message=UNREADABLE) if is_short else too_large(limit)
     return types.JSONRPCError(jsonrpc="2.0", id=identifier, error=error)
 
 

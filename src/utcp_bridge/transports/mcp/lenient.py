@@ -30,7 +30,7 @@ from utcp_bridge.foreign import json_line
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.urls import origin_of
 
-__all__ = ["TOO_LARGE", "LenientHttp", "Taken", "legacy_sse", "lenient", "mended_reply", "too_large"]
+__all__ = ["TOO_LARGE", "LenientHttp", "Taken", "legacy_sse", "lenient", "repaired_message", "too_large"]
 
 TOO_LARGE: Final = -32099
 """Code of the error that stands for a reply above the limit: the SDK passes JSON-RPC errors on."""
@@ -71,10 +71,10 @@ async def lenient(
     """Yield the streams of an SDK transport, with results taken out. A larger one becomes the error `TOO_LARGE`."""
     async with transport as (read, write):
         requests: dict[Any, tuple[str, bool]] = {}
-        yield _Reader(read, requests, taken, max_bytes), _Writer(write, requests, taken)
+        yield _LenientReader(read, requests, taken, max_bytes), _LenientWriter(write, requests, taken)
 
 
-class _Wrapper:
+class _WrappedStream:
     def __init__(self, inner: Any, requests: dict[Any, tuple[str, bool]], taken: Taken) -> None:
         self._inner = inner
         self._requests = requests
@@ -95,7 +95,7 @@ class _Wrapper:
         await self.aclose()
 
 
-class _Writer(_Wrapper):
+class _LenientWriter(_WrappedStream):
     """Remembers the method of each request."""
 
     async def send(self, item: SessionMessage) -> None:
@@ -110,7 +110,7 @@ class _Writer(_Wrapper):
         await self._inner.send(item)
 
 
-class _Reader(_Wrapper):
+class _LenientReader(_WrappedStream):
     """Takes results out, and reads lines that the SDK could not."""
 
     def __init__(self, inner: Any, requests: dict[Any, tuple[str, bool]], taken: Taken, max_bytes: int) -> None:
@@ -167,21 +167,28 @@ def too_large(max_bytes: int) -> types.ErrorData:
 
 def _read_again(error: ValidationError) -> SessionMessage | Exception:
     """Return the message of a line that the SDK refused, if it is JSON-RPC apart from its texts and its result."""
-    line = error.errors(include_url=False)[0]["input"]
+    message = repaired_message(error.errors(include_url=False)[0]["input"])
+    return error if message is None else SessionMessage(message)
+
+
+def repaired_message(line: Any) -> Any:
+    """Return the message of a line that is JSON-RPC apart from its texts, its envelope and its result; else None."""
     try:
         raw = orjson.loads(json_line(line))
         if is_object(raw) and raw.get("id") is not None:
-            raw = mended_reply(raw)
-        return SessionMessage(types.jsonrpc_message_adapter.validate_python(raw, by_name=False))
+            raw = _reply(raw)
+        return types.jsonrpc_message_adapter.validate_python(raw, by_name=False)
     except (ValueError, TypeError, AttributeError):
-        return error
+        return None
 
 
-def mended_reply(raw: JsonObject) -> JsonObject:
+def _reply(raw: JsonObject) -> JsonObject:
     """Return a message that has an `id`, with its envelope in the form of JSON-RPC: somebody may wait for it."""
     envelope: JsonObject = {"jsonrpc": "2.0", "id": raw["id"]}
     if "method" in raw:
         return {**raw, **envelope}
+    if raw.keys().isdisjoint({"result", "error"}):
+        return raw
     error = raw.get("error")
     if error is not None:
         code = error.get("code") if is_object(error) else None
