@@ -146,7 +146,7 @@ with only_json_on_stderr(), audit_sink("-", Path()) as sink:
 """
 
 
-def test_every_line_of_stderr_is_json_whoever_writes_it():
+def test_every_line_of_stderr_is_json():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, timeout=60, check=True)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert {"call": 1} in lines

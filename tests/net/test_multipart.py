@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.net.multipart import Part, parameter, split_parts
+from utcp_bridge.net.multipart import ReplyPart, parameter, split_parts
 
 LINES = st.binary(max_size=20).filter(lambda data: b"--b" not in data and not data.startswith((b"\r", b"\n")))
 
@@ -33,15 +33,19 @@ def test_headers_are_unfolded_and_the_transfer_encoding_is_removed() -> None:
 @pytest.mark.parametrize(
     ("content_type", "body", "expected"),
     [
-        ("multipart/mixed", b"--x\r\n\r\nfound\r\n--x--", [Part({}, b"found")]),
-        ("multipart/mixed; boundary=wrong", b"--x\r\n\r\nfound\r\n--x--", [Part({}, b"found")]),
-        ("multipart/mixed; boundary=x", b"--x\r\n\r\nno end", [Part({}, b"no end")]),
-        ("multipart/mixed; boundary=x", b"--x\r\nA: b\r\nno body\r\n--x--", [Part({"A": "b", "No Body": ""}, b"")]),
+        ("multipart/mixed", b"--x\r\n\r\nfound\r\n--x--", [ReplyPart({}, b"found")]),
+        ("multipart/mixed; boundary=wrong", b"--x\r\n\r\nfound\r\n--x--", [ReplyPart({}, b"found")]),
+        ("multipart/mixed; boundary=x", b"--x\r\n\r\nno end", [ReplyPart({}, b"no end")]),
+        (
+            "multipart/mixed; boundary=x",
+            b"--x\r\nA: b\r\nno body\r\n--x--",
+            [ReplyPart({"A": "b", "No Body": ""}, b"")],
+        ),
         ("multipart/mixed; boundary=x", b"nothing", []),
         ("multipart/mixed; boundary=x", b"", []),
     ],
 )
-def test_a_broken_body_is_read_as_far_as_it_goes(content_type: str, body: bytes, expected: list[Part]) -> None:
+def test_a_broken_body_is_read_as_far_as_it_goes(content_type: str, body: bytes, expected: list[ReplyPart]) -> None:
     assert split_parts(body, content_type) == expected
 
 

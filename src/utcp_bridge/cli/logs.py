@@ -1,6 +1,6 @@
 """Log lines on stderr, and audit records on stderr or in a file. Neither contains a known secret.
 
-With `json`, every line of stderr is a JSON object, whoever writes it: `only_json_on_stderr` turns what libraries, the
+With `json`, every line of stderr is a JSON object: `only_json_on_stderr` turns what libraries, the
 interpreter and other code write to the descriptor into records. Log lines have visible characters only.
 """
 

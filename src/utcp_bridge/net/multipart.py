@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Part", "parameter", "split_parts"]
+__all__ = ["ReplyPart", "parameter", "split_parts"]
 
 _MAX_PARTS: Final = 1000
 _END_OF_HEADERS: Final = re.compile(rb"\r?\n\r?\n")
@@ -23,14 +23,14 @@ _FIRST_LINE: Final = re.compile(rb"\s*--([^\r\n]{1,200}?)[ \t]*(?:\r?\n|\Z)")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ReplyPart:
     """One part: its headers, with names in title case, and its body without its transfer encoding."""
 
     headers: Mapping[str, str]
     body: bytes
 
 
-def split_parts(body: bytes, content_type: str) -> list[Part]:
+def split_parts(body: bytes, content_type: str) -> list[ReplyPart]:
     """Return the parts of a body, at most 1,000; none if no boundary is found in it."""
     boundary = parameter(content_type, "boundary").encode("utf-8", "replace")
     parts = list(_between(body, boundary)) if boundary else []
@@ -60,7 +60,7 @@ def _between(body: bytes, boundary: bytes) -> Iterator[bytes]:
         yield body[start:]
 
 
-def _part(data: bytes) -> Part:
+def _part(data: bytes) -> ReplyPart:
     """Read a part, which starts with the line end of its delimiter."""
     end = _END_OF_HEADERS.search(data)
     head, body = (data[: end.start()], data[end.end() :]) if end else (data, b"")
@@ -68,7 +68,7 @@ def _part(data: bytes) -> Part:
     for line in _FOLDED.sub(b" ", head.strip(b"\r\n")).splitlines():
         name, _, value = line.decode("utf-8", "replace").partition(":")
         headers.setdefault(name.strip().title(), value.strip())
-    return Part(headers, _plain(body, headers.get("Content-Transfer-Encoding", "").lower()))
+    return ReplyPart(headers, _plain(body, headers.get("Content-Transfer-Encoding", "").lower()))
 
 
 def _plain(body: bytes, encoding: str) -> bytes:

@@ -82,7 +82,7 @@ async def heard(process: ChildProcess) -> list[Any]:
             return [item.message async for item in received]
 
 
-async def test_lines_that_are_no_messages_cost_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_lines_that_are_not_messages_cost_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     code = 'print(\'banner\\n\\n\' * 3); print(\'{"jsonrpc": "2.0", "id": 1, "result": {}}\')'
     with caplog.at_level(logging.INFO, "utcp_bridge"):
         messages = await heard(child(tmp_path, code))

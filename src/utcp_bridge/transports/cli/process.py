@@ -92,8 +92,9 @@ async def _start(command: Command) -> Process:
 
 
 async def _collect(process: Process, command: Command, on_line: OnLine | None) -> Finished:
+    outputs = _Outputs(command.limit)
     async with anyio.create_task_group() as group:
-        outputs = _Outputs(command.limit, group.cancel_scope.cancel)
+        outputs.stop = group.cancel_scope.cancel
         group.start_soon(outputs.read_stdout, process.stdout, on_line)
         group.start_soon(outputs.read_stderr, process.stderr)
         await _feed(process, command.stdin)
@@ -111,12 +112,13 @@ async def _collect(process: Process, command: Command, on_line: OnLine | None) -
 class _Outputs:
     """What a command writes. Above the limit of either output, `stop` is called."""
 
-    def __init__(self, limit: int, stop: Callable[[], None]) -> None:
+    stop: Callable[[], None]
+
+    def __init__(self, limit: int) -> None:
         self.stdout, self.stderr = bytearray(), Excerpt()
         self.both_read = anyio.Event()
         self.overflow = ""
         self._limit = limit
-        self._stop = stop
         self._unread = 2
 
     async def read_stdout(self, stream: ByteReceiveStream | None, on_line: OnLine | None) -> None:
@@ -145,7 +147,7 @@ class _Outputs:
         if size <= self._limit:
             return False
         self.overflow = name
-        self._stop()
+        self.stop()
         return True
 
     def _ended(self) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.to_thread
 import orjson
 from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -81,7 +82,7 @@ class ChildProcess:
         from mcp.client.stdio import get_default_environment
 
         process = await anyio.open_process(
-            list(self.argv),
+            [await _program(self.argv[0]), *self.argv[1:]],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -150,6 +151,14 @@ class ChildProcess:
                     if text.strip():
                         self._said.append(text.strip())
                         self._burst.log(self.where, text.rstrip())
+
+
+async def _program(name: str) -> str:
+    if sys.platform != "win32":
+        return name
+    from mcp.os.win32.utilities import get_windows_executable_command
+
+    return await anyio.to_thread.run_sync(get_windows_executable_command, name)
 
 
 class _Burst:
