@@ -69,7 +69,7 @@ async def odd_server(folder: Path, version: str) -> AsyncIterator[Any]:
         target = make_target(transport, template)
 
         async def call(reply: str) -> ContentBlocks:
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 return await transport.call(target, make_call({"reply": reply}), discard)
 
         try:
