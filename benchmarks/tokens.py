@@ -109,12 +109,12 @@ def main():
     print("| reply | no budget | default | Claude Code |\n| --- | --- | --- | --- |")
     for name, schema, value in replies():
         listed = portable_output(schema, 16_384)
-        shape = {"structured": True, "conform": Conformer(listed.schema), "wrapped": listed.wrapped}
-        sizes = [unlimited(value, Rendering(Budget(sys.maxsize), **shape))]
+        conform = Conformer(listed.schema)
+        sizes = [unlimited(value, Rendering(Budget(sys.maxsize), True, conform, listed.wrapped))]
         for allowance in budgets.values():
             rest = Rest(lambda _value: "0" * 32, 600, "read_result", links=True)
             budget = Budget(allowance.max_bytes, allowance.prefers_structure, rest=rest)
-            rendered = render_result(Result(value), Rendering(budget, **shape))
+            rendered = render_result(Result(value), Rendering(budget, True, conform, listed.wrapped))
             too_large |= json_size(rendered) > allowance.max_bytes
             sizes.append(json_size(rendered["content"]) + json_size(rendered["structuredContent"]))
         totals = [total + size for total, size in zip(totals, sizes, strict=True)]

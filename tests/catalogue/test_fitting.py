@@ -278,7 +278,8 @@ def test_a_client_has_the_allowance_of_the_settings_or_of_its_host(settings, cli
     assert allowance_for(LimitSettings(**settings), client) == allowance
 
 
-def test_a_small_result_is_not_measured(monkeypatch):
+@pytest.mark.parametrize("size", [1_000, 45_000])
+def test_a_result_that_surely_fits_is_not_measured(monkeypatch, size):
     monkeypatch.setattr("utcp_bridge.catalogue.render.fitted", None)
-    rendered = render_result(Result({"a": "b" * 1_000}), Rendering(Budget(100_000), structured=True))
+    rendered = render_result(Result({"a": "b" * size}), Rendering(Budget(100_000), structured=True))
     assert orjson.loads(rendered["content"][0]["text"]) == rendered["structuredContent"]

@@ -66,7 +66,7 @@ async def post(url, method, params, *headers, acknowledged=None):
     return data
 
 
-async def serve(server, work):
+async def serve(server, work, seconds=15):
     """Serve, run `work(url)`, then end the server with a signal."""
     ready = anyio.Event()
     urls = []

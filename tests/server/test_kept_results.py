@@ -3,7 +3,6 @@
 import json
 import re
 
-import anyio
 import httpx2
 import pytest
 from hypothesis import given, settings
@@ -236,7 +235,7 @@ async def test_a_client_reads_the_rest_of_a_cut_result_over_http(mode):
             contents = (await client.read_resource(str(link.uri))).contents
             assert json.loads(contents[0].text) == {"items": ROWS}
 
-    await serve(bridge(), work)
+    await serve(bridge(), work, seconds=30)
 
 
 @pytest.mark.parametrize("mode", ERAS)
@@ -270,7 +269,7 @@ async def test_a_handle_of_another_session_or_token_is_unknown():
                     await other.read_resource(f"utcp-result://{arguments['handle']}")
             assert not (await one.call_tool("read_result", arguments)).is_error
 
-    await serve(bridge(), work)
+    await serve(bridge(), work, seconds=30)
 
 
 async def test_clients_of_2026_with_another_token_have_other_handles():
@@ -331,8 +330,7 @@ async def test_no_event_to_a_client_of_the_handshake_has_512_kib(size):
             with pytest.raises(MCPError, match="too many for one message"):
                 await client.read_resource(str(link.uri))
 
-    with anyio.fail_after(30):
-        await serve(server, work)
+    await serve(server, work, seconds=30)
     assert 0 < longest < 512 * 1024
 
 

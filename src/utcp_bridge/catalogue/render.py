@@ -44,6 +44,8 @@ _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 _MAX_DETAIL: Final = 8_000
 _MAX_GROWTH: Final = 12
 """A text has at most 6 bytes in a character as JSON, its structured content 4. The rest is for the frame."""
+_MAX_FRAME: Final = 2_000
+"""Bytes around text and structured content, with a notice and the usual `_meta`."""
 Check = Callable[[Any], bool]
 
 
@@ -75,7 +77,7 @@ def render_result(result: Result, rendering: Rendering) -> JsonObject:
         rendered = _blocks_result(value if is_list(value) else [value], rendering)
     else:
         rendered, plain = _plain(value, rendering), value
-        is_small = _MAX_GROWTH * len(rendered["content"][0]["text"]) <= rendering.budget.max_bytes
+        is_small = _surely_fits(rendered, value, rendering.budget.max_bytes)
     if result.truncated:
         _announce_cut(rendered, clean(result.truncated, 500))
     if result.meta:
@@ -130,6 +132,19 @@ def _plain(value: Any, rendering: Rendering) -> JsonObject:
     if rendering.structured:
         result["structuredContent"] = _structured(_json_safe(value), rendering)
     return result
+
+
+def _surely_fits(rendered: JsonObject, value: Any, limit: int) -> bool:
+    """Return whether a plain value fits for certain, without writing it again. JSON has no control characters."""
+    text: str = rendered["content"][0]["text"]
+    if _MAX_GROWTH * len(text) <= limit:
+        return True
+    structured = rendered.get("structuredContent")
+    if isinstance(value, str) or (structured is not None and structured is not value):
+        return False
+    size = len(text) if text.isascii() else len(text.encode())
+    total = size + text.count('"') + text.count("\\") + (0 if structured is None else size)
+    return total + _MAX_FRAME <= limit
 
 
 def _structured(value: Any, rendering: Rendering) -> JsonObject:

@@ -60,7 +60,8 @@ class Taken:
 
     def result_of(self, received: Any) -> JsonObject:
         """Return the result behind what the SDK returned. A result that is not an object is its content."""
-        result = self._results.pop((received.meta or {}).get(_KEY), None)
+        meta: JsonObject = received.meta or {}
+        result = self._results.pop(meta.get(_KEY), None)
         return result if is_object(result) else {"content": result}
 
 

@@ -1,0 +1,153 @@
+"""Replies of ten megabytes over every transport arrive at clients of both eras, cut to the budget."""
+
+import json
+import sys
+from contextlib import AsyncExitStack
+
+import pytest
+from aiohttp import web
+from mcp import Client
+from tests.server.test_http import serve
+from tests.transports.mcp.test_transport import child
+from tests.upstreams.grpc_service import GrpcService
+from tests.upstreams.mcp_server import http_server, sse_server
+from tests.upstreams.socket_service import TcpService, UdpService
+from tests.upstreams.stream_service import StreamService
+from tests.upstreams.websocket_service import WebSocketService
+
+from utcp_bridge import UtcpClient
+from utcp_bridge.catalogue.fitting import json_size
+from utcp_bridge.server.app import BridgeServer
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
+
+SIZE = 9_900_000
+DATAGRAM = 60_000
+LINES = {"framing_strategy": "delimiter", "message_delimiter": "\\n"}
+
+
+class LargeService(StreamService):
+    """Adds large replies of each kind."""
+
+    def _routes(self):
+        return {
+            **super()._routes(),
+            "/rows": _rows,
+            "/large/sse": _events,
+            "/large/lines": _lines,
+            "/large/graphql": _data,
+        }
+
+
+def rows():
+    return [{"id": number, "name": f"item {number}", "text": "x" * 900} for number in range(SIZE // 1_000)]
+
+
+async def _rows(_request):
+    return web.json_response({"items": rows()})
+
+
+async def _data(_request):
+    return web.json_response({"data": {"items": rows()}})
+
+
+async def _events(request):
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    for _ in range(99):
+        await response.write(b"data: " + json.dumps("x" * 99_000).encode() + b"\n\n")
+    return response
+
+
+async def _lines(request):
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+    await response.prepare(request)
+    for _ in range(99):
+        await response.write(json.dumps({"text": "x" * 99_000}).encode() + b"\n")
+    return response
+
+
+async def web_template(stack, kind):
+    base = (await stack.enter_async_context(LargeService())).base
+    return {
+        "http": {"call_template_type": "http", "url": f"{base}/rows", "http_method": "GET"},
+        "sse": {"call_template_type": "sse", "url": f"{base}/large/sse"},
+        "streamable_http": {"call_template_type": "streamable_http", "url": f"{base}/large/lines"},
+        "graphql": {"call_template_type": "graphql", "url": f"{base}/large/graphql", "query": "query { items }"},
+    }[kind]
+
+
+async def socket_template(stack, kind):
+    if kind == "udp":
+        port = (await stack.enter_async_context(UdpService())).port
+        return {"call_template_type": "udp", "host": "127.0.0.1", "port": port, "request_data_template": "x" * DATAGRAM}
+    if kind == "tcp":
+        port = (await stack.enter_async_context(TcpService(always={"flood": SIZE}))).port
+        return {"call_template_type": "tcp", "host": "127.0.0.1", "port": port, **LINES}
+    if kind == "grpc":
+        port = (await stack.enter_async_context(GrpcService())).port
+        address = {"call_template_type": "grpc", "host": "127.0.0.1", "port": port}
+        return {**address, "service_name": "shop.Orders", "method_name": "Flood", "wire": "native"}
+    url = (await stack.enter_async_context(WebSocketService())).ws
+    return {"call_template_type": "websocket", "url": f"{url}/ws", "message": {"flood": SIZE}}
+
+
+async def local_template(kind, folder):
+    if kind == "cli":
+        code = f"import sys; sys.stdout.write('x' * {SIZE})"
+        return {"call_template_type": "cli", "command": sys.executable, "args": ["-c", code]}
+    if kind == "file":
+        (folder / "large.json").write_text(json.dumps(rows()))
+        return {"call_template_type": "file", "file_path": str(folder / "large.json")}
+    return {"call_template_type": "text", "content": "x" * SIZE}
+
+
+async def mcp_template(stack, kind):
+    server = child()
+    if kind == "mcp sse":
+        server = {"url": await stack.enter_async_context(sse_server("old")), "transport": "sse"}
+    elif kind == "mcp http":
+        server = {"url": await stack.enter_async_context(http_server("far"))}
+    return {"call_template_type": "mcp", "config": {"mcpServers": {"one": server}}, "tool_name": "flood"}
+
+
+WEB = ("http", "sse", "streamable_http", "graphql")
+SOCKETS = ("tcp", "udp", "websocket", "grpc")
+LOCAL = ("cli", "file", "text")
+SERVERS = ("mcp stdio", "mcp http", "mcp sse")
+
+
+async def template_of(stack, kind, folder):
+    if kind in WEB:
+        return await web_template(stack, kind)
+    if kind in SOCKETS:
+        return await socket_template(stack, kind)
+    return await (local_template(kind, folder) if kind in LOCAL else mcp_template(stack, kind))
+
+
+@pytest.mark.parametrize("kind", [*WEB, *SOCKETS, *LOCAL, *SERVERS])
+async def test_a_large_reply_reaches_clients_of_both_eras(kind, tmp_path):
+    seen = []
+    async with AsyncExitStack() as stack:
+        template = await template_of(stack, kind, tmp_path)
+        arguments = {"mcp": {"text": str(SIZE)}, "grpc": {"n": SIZE}}.get(template["call_template_type"], {})
+        outputs = {"type": "object", "properties": {"items": {"type": "array", "items": {"type": "object"}}}}
+        tool = {"name": "large", "inputs": {"type": "object"}, "outputs": outputs, "tool_call_template": template}
+        manual = {"utcp_version": "1.0", "tools": [tool]}
+        entry = {"name": "m", "call_template_type": "text", "content": manual}
+        entry["allowed_communication_protocols"] = ["text", template["call_template_type"]]
+        config = {"manual_call_templates": [entry], "bridge": {"port": 0, "max_result_bytes": 100_000}}
+        client = await stack.enter_async_context(await UtcpClient.create(config, root=tmp_path))
+
+        async def work(url):
+            for mode in ("auto", "legacy"):
+                async with Client(url, mode=mode) as host:
+                    await host.list_tools()
+                    seen.append(await host.call_tool("m_large", arguments))
+
+        await serve(BridgeServer(client), work, seconds=80)
+    for result in seen:
+        assert not result.is_error, result.content
+        assert json_size(result.model_dump(mode="json", by_alias=True, exclude_none=True)) <= 101_000
+        assert kind == "udp" or any("was cut" in getattr(block, "text", "") for block in result.content)
+    assert len(seen) == 2
