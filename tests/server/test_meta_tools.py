@@ -4,6 +4,7 @@ import anyio
 import jsonschema_rs
 import orjson
 import pytest
+from tests.support.host_rules import COMPOSED_RULES, INPUT_RULES, broken
 from tests.support.server_client import StandIn
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
@@ -38,6 +39,12 @@ def server_of(**settings):
 async def call(server, name, arguments):
     with anyio.fail_after(60):
         return await server.meta_tools.call(name, arguments, discard)
+
+
+def test_every_host_accepts_the_schemas_of_the_meta_tools():
+    for listed in server_of().catalogue.meta_tools:
+        assert list(broken(listed["inputSchema"], INPUT_RULES)) == []
+        assert list(broken(listed.get("outputSchema", {}), COMPOSED_RULES)) == []
 
 
 async def test_a_search_finds_tools_and_says_how_to_call_them():

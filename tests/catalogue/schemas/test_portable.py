@@ -5,11 +5,12 @@ import copy
 import jsonschema_rs
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from mcp.shared.inbound import find_invalid_x_mcp_header
 from tests.support.host_rules import COMPOSED_RULES, INPUT_RULES, OUTPUT_RULES, broken
 
+from utcp_bridge.catalogue.schemas import portable, size
 from utcp_bridge.catalogue.schemas.portable import fold_root, keep_valid_headers, portable_input, portable_output
 
 BIG = 16_384
@@ -479,6 +480,41 @@ def test_every_host_accepts_what_is_listed_and_it_is_listed_as_it_is(schema, mos
     assert portable_input(ported.schema, most_bytes).schema == ported.schema
     assert portable_input(ported.composed, most_bytes).composed == ported.composed
     assert portable_output(outputs.schema, most_bytes).schema == outputs.schema
+
+
+arguments = st.dictionaries(
+    st.sampled_from(["a", "b", "$x", "ghost", "z"]),
+    st.recursive(
+        st.sampled_from(["x", "y", "long", None, 1, 2, 1.5, True]),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "$x"]), inner, max_size=2),
+        max_leaves=5,
+    ),
+    max_size=3,
+)
+
+
+def accepts(schema, value):
+    """Whether a schema accepts a value; None if it is not a schema that can be checked."""
+    try:
+        return jsonschema_rs.Draft202012Validator(schema, validate_formats=False).is_valid(value)
+    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError):
+        return None
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(documents(), arguments, st.sampled_from([150, 400, 16_384]))
+def test_what_the_providers_schema_accepts_the_listed_one_accepts(schema, value, most_bytes):
+    whole = {**schema, "type": "object"}
+    assume(accepts(whole, value))
+    with pytest.MonkeyPatch.context() as patch:  # a type that the keywords show is the one thing that a schema gains
+        for module in (portable, size):
+            patch.setattr(module, "typed_by_content", lambda sub: sub)
+        ported = portable_input(whole, most_bytes)
+    if not ported.renamed:
+        assert accepts(ported.composed, value) is not False
+    if not any(key in repr(whole) for key in ("'then'", "'else'", "'dependentSchemas'")):
+        own = {key: name for name, key in ported.renamed.items()}
+        assert accepts(ported.schema, {own.get(key, key): one for key, one in value.items()}) is not False
 
 
 TEXT, INTEGER = {"type": "string"}, {"type": "integer"}
