@@ -22,10 +22,12 @@ class SocketOptions:
     """How a WebSocket is opened.
 
     With `ping_interval` (seconds) a connection is closed if the peer does not reply to pings; this works only while
-    messages are received. `compression` offers permessage-deflate.
+    messages are received. `compression` offers permessage-deflate. Without `decode_text`, text
+    frames come as bytes: with it, one that is not UTF-8 closes the connection.
     """
 
     protocols: tuple[str, ...] = ()
     max_message_bytes: int = 1 << 20
     ping_interval: float | None = None
     compression: bool = False
+    decode_text: bool = True

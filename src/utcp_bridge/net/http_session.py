@@ -175,6 +175,7 @@ class HttpSession:
         """
         parts, wanted = RequestParts("GET", url, list(headers)), options or SocketOptions()
         engine_options: dict[str, Any] = {
+            "decode_text": wanted.decode_text,
             "protocols": wanted.protocols,
             "max_msg_size": wanted.max_message_bytes,
             "heartbeat": wanted.ping_interval,
@@ -281,7 +282,6 @@ class HttpSession:
                 await client.ws_connect(
                     target,
                     headers=framed(headers),
-                    decode_text=False,  # text frames come as bytes: one that is not UTF-8 would close the connection
                     **options,
                     **fixed,
                 ),

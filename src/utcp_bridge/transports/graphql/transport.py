@@ -290,7 +290,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
             template.build_socket_url.build(dict(call.arguments)),
             headers=_headers(template, call.arguments),
             credentials=target.credentials,
-            options=SocketOptions(offered, self.services.settings.max_reply_bytes),
+            options=SocketOptions(offered, self.services.settings.max_reply_bytes, decode_text=False),
         ) as socket:
             chosen = offered[offered.index(socket.protocol)] if socket.protocol in offered else offered[0]
             added = None if target.credentials is None else await target.credentials.additions()

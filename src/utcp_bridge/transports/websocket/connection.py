@@ -214,8 +214,8 @@ class Connection:
         while True:
             message = await socket.receive()
             if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
-                is_text = message.type is WSMsgType.TEXT
-                await self._deliver(decode(message.data) if is_text else message.data)
+                data, is_text = message.data, message.type is WSMsgType.TEXT
+                await self._deliver(decode(data) if is_text and isinstance(data, bytes) else data)
                 continue
             reason = str(message.extra or "")[:100] if message.type is WSMsgType.CLOSE else ""
             broken = message.type is WSMsgType.ERROR or socket.close_code == 1006

@@ -232,6 +232,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         """Open a connection and send the message that authenticates it."""
         template = target.template
         options = SocketOptions(
+            decode_text=False,
             protocols=(template.protocol,) if template.protocol else (),
             max_message_bytes=self.services.settings.max_reply_bytes,
             ping_interval=(template.ping_interval or _PING_SECONDS) if template.keep_alive else None,
