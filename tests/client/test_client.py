@@ -338,7 +338,7 @@ async def test_a_missing_dotenv_file_is_logged_and_the_rest_works(
 
 
 async def test_manuals_load_at_the_same_time(service: HttpService) -> None:
-    entries = [http_entry(service, "/together/20", name=f"m{n}", discovery_timeout=60) for n in range(20)]
+    entries = [http_entry(service, f"/together/20?n={n}", name=f"m{n}", discovery_timeout=60) for n in range(20)]
     async with await UtcpClient.create(entries) as client:
         with anyio.fail_after(60):
             assert await client.wait_loaded()
