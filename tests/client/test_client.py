@@ -338,7 +338,8 @@ async def test_a_missing_dotenv_file_is_logged_and_the_rest_works(
 
 
 async def test_manuals_load_at_the_same_time(service: HttpService) -> None:
-    entries = [http_entry(service, "/together/20", name=f"m{n}", discovery_timeout=60) for n in range(20)]
+    paths = [f"/together/20?manual={n}" for n in range(20)]
+    entries = [http_entry(service, path, name=f"m{n}", discovery_timeout=60) for n, path in enumerate(paths)]
     async with await UtcpClient.create(entries) as client:
         with anyio.fail_after(60):
             assert await client.wait_loaded()
