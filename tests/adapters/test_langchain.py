@@ -34,6 +34,8 @@ RICH = {
         "Point": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
     },
 }
+LISTED = {key: value for key, value in RICH.items() if key != "additionalProperties"}
+"""What is listed: some hosts cannot read a boolean in the place of a schema."""
 ODD_NAMES = ("self", "config", "run_manager", "callbacks", "args", "kwargs", "input", "tool_call_id", "type", "user-id")
 
 
@@ -116,14 +118,14 @@ def test_a_pattern_that_matches_no_tool_raises_with_the_known_tools(service):
 def test_schemas_keep_unions_nesting_constraints_and_definitions(service):
     with open_toolkit(entry("m", http_tool("rich", f"{service.base}/echo", RICH, description="Rich."))) as toolkit:
         tool = only_tool(toolkit)
-    assert tool.args_schema == RICH
+    assert tool.args_schema == LISTED
     assert tool.args == RICH["properties"]
     definitions = RICH["$defs"]
     place = {
         **definitions["Place"],
         "properties": {"city": {"type": "string", "minLength": 1}, "at": definitions["Point"]},
     }
-    parameters = {key: value for key, value in RICH.items() if key != "$defs"}
+    parameters = {key: value for key, value in LISTED.items() if key != "$defs"}
     parameters["properties"] = {**RICH["properties"], "place": place}
     function = {"name": "m_rich", "description": "Rich.", "parameters": parameters}
     assert convert_to_openai_tool(tool) == {"type": "function", "function": function}
