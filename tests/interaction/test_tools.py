@@ -121,6 +121,17 @@ async def test_partial_results_arrive_while_the_call_runs(bridge):
     assert seen == [(1, None, '{"n":0}'), (2, None, '{"n":1}'), (3, None, '{"n":2}')]
 
 
+@proves("call.progress")
+async def test_progress_that_a_tool_reports_is_relayed_with_its_own_numbers(bridge):
+    seen = []
+
+    async def heard(progress, total, message):
+        seen.append((progress, total, message))
+
+    await bridge.call("demo_steps", progress_callback=heard)
+    assert seen == [(0, 2, None), (1, 2, None), (2, 2, None)]
+
+
 @proves("call.cancel")
 async def test_a_call_that_the_client_cancels_is_cancelled(bridge):
     before = int(text_of(await bridge.call("demo_cancellations")))
