@@ -34,6 +34,11 @@ def write_manual(path, words):
     path.write_text(json.dumps({"utcp_version": "1.0.1", "manual_version": "1", "tools": tools}))
 
 
+def own(tools):
+    """The names of the manual's tools, without those of the bridge."""
+    return [tool.name for tool in tools if tool.name.startswith("m_")]
+
+
 @contextmanager
 def target_of(transport, manual, *options):
     """Yield what a client connects to: the command of a bridge, or the URL of a running one."""
@@ -106,7 +111,7 @@ async def test_a_list_above_a_megabyte_reaches_each_client(transport, mode, tmp_
     with target_of(transport, tmp_path / "m.json", "--set", "exposure=all") as target, anyio.fail_after(100):
         async with connect(target, mode, listen=False) as one:
             tools, pages = await one.list()
-    assert len(tools) == 502
+    assert len(own(tools)) == 500
     assert pages == (1 if mode == "auto" else 4)
 
 
@@ -118,7 +123,7 @@ async def test_a_list_of_many_small_tools_is_one_page(transport, mode, tmp_path)
     with target_of(transport, tmp_path / "m.json", "--set", "exposure=all") as target, anyio.fail_after(100):
         async with connect(target, mode, listen=False) as one:
             page = await one.client.list_tools()
-    assert len(page.tools) == 1_202
+    assert len(own(page.tools)) == 1_200
     assert page.next_cursor is None
 
 
@@ -133,7 +138,7 @@ async def test_short_sessions_end_well_and_hear_of_no_change(transport, mode, tm
             async with connect(target, mode) as one:
                 tools, _ = await one.list()
                 called = await one.client.call_tool("search_tools", {"query": "tool"})
-            assert (len(tools), called.is_error) == (3, False)
+            assert (own(tools), called.is_error) == (["m_t0000"], False)
             told.append(one.told)
     assert told == [0] * SHORT_SESSIONS
 
@@ -152,4 +157,4 @@ async def test_each_change_of_a_manual_is_said_once_to_who_has_a_list(transport,
                 await one.next_change()
                 assert one.told == number
             tools, _ = await one.list()
-    assert [tool.name for tool in tools] == ["search_tools", "call_tool", "m_t0000"]
+    assert own(tools) == ["m_t0000"]
