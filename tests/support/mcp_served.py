@@ -82,6 +82,11 @@ def _streams(client):
             await emit({"n": number})
         return [0, 1, 2]
 
+    async def steps(_arguments, emit):
+        for done in (0.0, 1.0, 1.0, 2.0):
+            await emit({"progress": done, "total": 2.0})
+        return "done"
+
     async def wait(_arguments, emit):
         await emit("waiting")
         try:
@@ -99,6 +104,7 @@ def _streams(client):
         return "quiet"
 
     client.add("demo", "count", count)
+    client.add("demo", "steps", steps)
     client.add("demo", "wait", wait)
     client.add("demo", "cancellations", cancellations)
     client.add("demo", "chatter", chatter)
