@@ -79,8 +79,8 @@ _DIRTY: Final = re.compile(
     "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"  # zero width, line separators, bidi
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff"  # variation selectors, BOM, annotations, surrogates
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"  # musical controls, tags
-    "|\r(?!\n)"
 )
+_LONE_RETURN: Final = re.compile("\r(?!\n)")
 _HIDDEN: Final = re.compile(
     "[\x00-\x07\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb"
@@ -96,7 +96,7 @@ _ASCII_CONTROLS: Final = bytes([*range(9), *range(11, 32), 127])
 _HARMLESS_LEADS: Final = bytes(sorted(set(range(256)) - {0xCD, 0xE1, 0xE3, 0xEF, 0xF3}))
 """All bytes but those that start the UTF-8 of a character that is printable for Python and invisible to people."""
 _JSON_CONTROL: Final = re.compile(rb"\\(?:u00|[bf]|r(?!\\n))|\x7f")
-_JSON_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+_JSON_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 # --- bytes -----------------------------------------------------------------------------------------------------------
@@ -351,13 +351,17 @@ def _is_clean(text: str) -> bool:
         if text.isprintable():
             return True
         data = text.encode()
-        return len(data.translate(None, _ASCII_CONTROLS)) == len(data) or _DIRTY.search(text) is None
-    return _shows_all(text.replace("\n", " ").replace("\t", " ")) or _DIRTY.search(text) is None
+        return len(data.translate(None, _ASCII_CONTROLS)) == len(data) or not _is_dirty(text)
+    return _shows_all(text.replace("\n", " ").replace("\t", " ")) or not _is_dirty(text)
+
+
+def _is_dirty(text: str) -> bool:
+    return _DIRTY.search(text) is not None or ("\r" in text and _LONE_RETURN.search(text) is not None)
 
 
 def _shows_all(text: str) -> bool:
     """Return whether a text without newlines and tabs has visible characters only; False if that is not certain."""
-    return text.isprintable() and (not text.encode().translate(None, _HARMLESS_LEADS) or _DIRTY.search(text) is None)
+    return text.isprintable() and (not text.encode().translate(None, _HARMLESS_LEADS) or not _is_dirty(text))
 
 
 def _is_clean_json(value: Any) -> bool:
