@@ -20,11 +20,10 @@ RICH = {
     "properties": {
         "when": {"anyOf": [{"type": "string", "format": "date"}, {"type": "integer", "minimum": 0}]},
         "note": {"anyOf": [{"type": "string", "maxLength": 20}, {"type": "null"}]},
-        "unit": {"enum": ["C", "F"], "default": "C"},
+        "unit": {"type": "string", "enum": ["C", "F"], "default": "C"},
         "place": {"$ref": "#/$defs/Place"},
     },
     "required": ["place"],
-    "additionalProperties": False,
     "$defs": {
         "Place": {
             "type": "object",
