@@ -24,7 +24,6 @@ RICH = {
         "place": {"$ref": "#/$defs/Place"},
     },
     "required": ["place"],
-    "additionalProperties": False,
     "$defs": {
         "Place": {
             "type": "object",
