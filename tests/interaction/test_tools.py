@@ -185,9 +185,11 @@ async def test_a_malformed_block_leaves_the_others_intact(bridge):
 
 @proves("result.limit")
 async def test_a_large_result_is_cut_with_a_notice(bridge):
-    shown, notice = (await bridge.call("demo_large")).content
-    assert shown.text == "ü" * 500_000
-    assert notice.text == "[The result has 1600000 bytes. Only the first 1000000 are shown. Ask for less.]"
+    shown, notice, *_ = (await bridge.call("demo_large")).content
+    assert shown.text == "ü" * len(shown.text)
+    assert 90_000 < len(shown.text.encode()) < 100_000
+    assert notice.text.startswith(f"[The result was cut: {len(shown.text):,} of 800,000 characters are shown.")
+    assert '"name": "read_result"' in notice.text
 
 
 @proves("error.refused")

@@ -203,7 +203,9 @@ def bridge(**options):
 
 def notice_of(result):
     text = next(block.text for block in result.content if block.type == "text" and "was cut" in block.text)
-    return json.loads(text[text.index("{") : text.rindex("}") + 1])
+    call = json.loads(text[text.index("call_tool {") + len("call_tool ") : text.rindex("}") + 1])
+    assert call["name"] == "read_result"
+    return call["arguments"]
 
 
 async def read_on(client, arguments):

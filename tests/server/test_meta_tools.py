@@ -163,8 +163,8 @@ async def test_an_unknown_name_is_an_error_with_the_nearest_mcp_name():
 @pytest.mark.parametrize(
     ("names", "listed"),
     [
-        (Names(), ["search_tools", "call_tool", "read_result"]),
-        (Names(search="find", call="run", read="more"), ["find", "run", "more"]),
+        (Names(), ["search_tools", "call_tool"]),
+        (Names(search="find", call="run", read="more"), ["find", "run"]),
         (Names(search=None, read=None), ["call_tool"]),
         (Names(search=None, call=None), ["read_result"]),
         (Names(search=None, call=None, read=None), []),
@@ -185,7 +185,7 @@ def test_a_server_that_keeps_nothing_has_no_tool_to_read_results():
 
 def test_descriptions_name_the_providers_within_a_size_limit():
     server = server_of()
-    search, call_entry, _ = server.catalogue.meta_tools
+    search, call_entry = server.catalogue.meta_tools
     assert "2 tools from stock (1), weather (1)" in search["description"]
     assert "call_tool" in search["description"]
     assert "search_tools" in call_entry["description"]

@@ -38,12 +38,14 @@ class Rest:
     """How a caller can read what its results do not show.
 
     `keep` stores a value, a text or bytes for it and returns a handle; None if that is too large. `reader` is the name
-    of the meta-tool that reads it, None if the caller has none. `links` says whether the caller understands links.
+    of the meta-tool that reads it, None if the caller has none; it is called through the meta-tool `through`, or directly
+    if that is None. `links` says whether the caller understands links.
     """
 
     keep: Callable[[Any], str | None]
     seconds: float
     reader: str | None = None
+    through: str | None = None
     links: bool = False
 
 
@@ -248,7 +250,9 @@ class _Fitting:
                 arguments["jmespath"] = path
             if not cut.path or "jmespath" in arguments:
                 arguments["offset"] = cut.shown
-        return f"For {time}, read on with {rest.reader} {json.dumps(arguments, ensure_ascii=False)}."
+        if rest.through is not None:
+            arguments = {"name": rest.reader, "arguments": arguments}
+        return f"For {time}, read on with {rest.through or rest.reader} {json.dumps(arguments, ensure_ascii=False)}."
 
 
 def _cut_words(cuts: Sequence[Cut]) -> str:

@@ -96,6 +96,7 @@ class ResultBudgets:
                 keep=partial(self.kept.keep, caller.owner),
                 seconds=settings.result_lifetime,
                 reader=settings.meta_tools.read if is_listed else None,
+                through=settings.meta_tools.call,
                 links=caller.understands_links,
             )
         return Budget(min(allowance.max_bytes, most), allowance.prefers_structure, most, rest)
@@ -177,6 +178,8 @@ class MetaTools:
         name, inner = _named_call(arguments)
         if not isinstance(name, str) or not is_object(inner):
             return fault_result('Send {"name": "...", "arguments": {...}}: the name of a tool and an object.')
+        if name == self._client.settings.meta_tools.read and name in self._calls:
+            return await self._read(inner, emit, caller)
         if name in self._calls:
             return fault_result(f"Call {clean(name, 64)} directly, not through another tool.")
         entry = self._catalogue.resolve(name)
@@ -265,7 +268,7 @@ def _listed(settings: BridgeSettings, counts: Mapping[str, int]) -> list[JsonObj
         entries.append(_search_entry(names.search, names.call, providers))
     if names.call:
         entries.append(_call_entry(names.call, names.search))
-    if names.read and settings.max_kept_bytes:
+    elif names.read and settings.max_kept_bytes:
         entries.append(_read_entry(names.read))
     return entries
 
