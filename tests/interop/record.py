@@ -144,7 +144,7 @@ def _sentence(name: str, outcome: str) -> str:
 
 
 def _reason(report: pytest.TestReport) -> str:
-    """Return why a test was skipped, in one line and without addresses."""
+    """Return why a test was skipped: the first line, without addresses."""
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    plain = re.sub(r"\S*https?://\S+", "…", reason.removeprefix("Skipped: "))
-    return " ".join(plain.replace("|", "/").split())[:300]
+    first = reason.removeprefix("Skipped: ").partition("\n")[0]
+    return re.sub(r"\S*https?://\S+", "…", first).replace("|", "/")
