@@ -38,8 +38,8 @@ class Rest:
     """How a caller can read what its results do not show.
 
     `keep` stores a value, a text or bytes for it and returns a handle; None if that is too large. `reader` is the name
-    of the meta-tool that reads it, None if the caller has none; it is called through the meta-tool `through`, or directly
-    if that is None. `links` says whether the caller understands links.
+    of the meta-tool that reads it, None if the caller has none. It is called through the meta-tool `through`, or
+    directly if that is None. `links` says whether the caller understands links.
     """
 
     keep: Callable[[Any], str | None]
