@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import orjson
@@ -52,7 +53,8 @@ _BOMS: Final = (
 _LONGEST_BOM: Final = 4
 _BOM_STARTS: Final = frozenset({b"", *(mark[:1] for mark, _ in _BOMS)})
 _READ_AS: Final = {"iso8859-1": "cp1252", "ascii": "cp1252", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
-"""Charsets that are read as another one, as browsers do: their declarations are often not exact."""
+"""Charsets that are read as another one, as browsers do: their declarations are often not exact. Of ASCII, UTF-8 is
+tried first."""
 _NOT_TEXT: Final = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"})
 
 _LONE: Final = re.compile("[\ud800-\udfff]")
@@ -117,6 +119,9 @@ def decode(data: bytes, charset: str | None = None) -> str:
 
 def _by_charset(data: bytes, charset: str) -> str:
     try:
+        if codecs.lookup(charset).name == "ascii":
+            with suppress(UnicodeDecodeError):
+                return data.decode()
         return encodable(data.decode(_codec(charset), "replace"))
     except (LookupError, ValueError):  # also UnicodeError, for codecs that have no replacement
         return data.decode("utf-8", "replace")

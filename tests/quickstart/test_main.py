@@ -20,7 +20,8 @@ def interrupt_after(reader, seen):
             with urllib.request.urlopen(f"{base}/openapi.json", timeout=60) as reply:
                 seen.append(json.load(reply)["openapi"])
         finally:
-            os.kill(os.getpid(), signal.SIGINT)
+            # To the main thread, which waits for events: a signal in another thread does not wake it.
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
 def test_the_service_prints_its_address_and_ends_on_an_interrupt(monkeypatch):

@@ -36,7 +36,7 @@ __all__ = [
 DEFAULT_FILES: Final = ("providers.json", ".utcp_config.json", "utcp.yaml")
 _DEFAULTS: Final = "$UTCP_CONFIG_FILE, or " + ", ".join(f"./{name}" for name in DEFAULT_FILES)
 _LOCAL_KINDS: Final = frozenset({"file", "text"})
-_MAX_COMPLETION_SECONDS: Final = 2
+_MAX_COMPLETION_SECONDS: Final = 10
 
 Command = Callable[..., Any]
 Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]

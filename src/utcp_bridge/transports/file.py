@@ -28,7 +28,7 @@ from utcp_bridge.transport import LocalFile, Services, Target, Transport
 
 __all__ = ["TRANSPORT", "FileTemplate", "FileTransport"]
 
-_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MEDIA_TYPES = {
     ".json": "application/json",
     ".jsonc": "application/jsonc",
@@ -91,9 +91,11 @@ class FileTransport(Transport[FileTemplate]):
         limit = call.tool.limits.get("max_reply_bytes", self.services.settings.max_reply_bytes)
         path, data = await self._read(target, limit)
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        is_text = kind.startswith("text/") or kind == "application/json" or data.startswith(_WIDE_MARKS)
+        if kind.startswith("text/") or kind == "application/json":
+            return Result(decode(data))
+        encoding = "utf-16" if data.startswith(_WIDE_MARKS) else "utf-8-sig"
         try:
-            return Result(decode(data) if is_text else data.decode("utf-8-sig"))
+            return Result(data.decode(encoding))
         except UnicodeDecodeError:
             return Result(Binary(data, kind))
 
