@@ -1,6 +1,7 @@
 """Results that were cut are read on by their handle, by the caller that got them."""
 
 import json
+import math
 import re
 
 import httpx2
@@ -130,6 +131,7 @@ def test_a_row_above_the_limit_is_shortened_and_named():
             {'a."b c"[1]': "Needle", "needles": 3},
         ),
         (["a"], {"grep": "z"}, []),
+        (["a", "b"], {"jmespath": "join(', ', @)"}, "a, b"),
     ],
 )
 async def test_a_part_is_selected_by_expression_and_by_text(value, arguments, found):
@@ -145,6 +147,10 @@ async def test_a_part_is_selected_by_expression_and_by_text(value, arguments, fo
         (ROWS, {"jmespath": "a" * 1_001}, "1 to 1,000 characters"),
         (ROWS, {"jmespath": "|".join(["[@, @]"] * 20)}, "repeats the same part too often"),
         ([ROWS] * 10, {"jmespath": "[@,@,@,@,@,@,@,@]|[@,@,@,@,@,@,@,@]"}, "repeats the same part too often"),
+        (ROWS, {"jmespath": "join(to_string(@), @[*].name)"}, "separator of `join`"),
+        (ROWS, {"jmespath": "@[*].{a: [join(name, ['x'])]}"}, "separator of `join`"),
+        ([0] * 300_000, {"jmespath": f"@[*].{{a: `\"{'x' * 900}\"`}}"}, "repeats the same part too often"),
+        ([0] * 300_000, {"jmespath": f'@[*].{{"{"x" * 900}": @}}'}, "repeats the same part too often"),
         ("text", {"jmespath": "a"}, "is text, not JSON"),
         (ROWS, {"grep": 3}, "`grep` must be a text"),
         (Binary(b"x"), {}, "which are not text"),
@@ -298,7 +304,7 @@ async def test_an_offset_is_a_number_or_its_text(offset):
     handle = server.budgets.of(Caller()).rest.keep([0, 1, 2, 3])
     page = await server.meta_tools.call("read_result", {"handle": handle, "offset": offset}, discard)
     assert page["content"][0]["text"] == "[3]"
-    for bad in (-1, "x", True, 1.5):
+    for bad in (-1, "x", True, 1.5, math.inf, math.nan):
         page = await server.meta_tools.call("read_result", {"handle": handle, "offset": bad}, discard)
         assert "`offset` must be a whole number" in page["content"][0]["text"]
 

@@ -33,7 +33,9 @@ _MAX_EXPRESSION: Final = 1_000
 _MAX_COPIES: Final = 64
 """How often an expression may repeat the same part of a result: `[@, @]` repeats it twice."""
 _MAX_NODES: Final = 3_000_000
-"""Most values and characters in what an expression with copies returns, counted by thousands of characters."""
+"""Most values and characters in what an expression with copies returns, counted by sixteen characters."""
+_MAX_REPEATED: Final = 32
+"""Characters of a literal or a name that an expression may add to each row of any result."""
 _MAX_GREP: Final = 200
 _NOTE_BYTES: Final = 900
 _URI: Final = re.compile(re.escape(RESULT_SCHEME) + r"([0-9a-f]+)/?(?:\?offset=([0-9]{1,12}))?", re.IGNORECASE)
@@ -161,9 +163,12 @@ def _search(expression: str, value: Any) -> Any:
 
     try:
         compiled: Any = jmespath.compile(expression)
-        copies = _copies(compiled.parsed)
+        nodes, copies = list(_nodes(compiled.parsed)), _copies(compiled.parsed)
+        if any(_joins_with_much(node) for node in nodes):
+            raise InvalidArguments(f"The separator of `join` in `jmespath` must be a literal of at most {_MAX_REPEATED} characters.")
         found = compiled.search(value) if copies <= _MAX_COPIES else None
-        if copies > _MAX_COPIES or (copies > 1 and not _has_at_most(found, _MAX_NODES)):
+        grows = copies > 1 or any(_adds_much(node) for node in nodes)
+        if copies > _MAX_COPIES or (grows and not _has_at_most(found, _MAX_NODES)):
             raise InvalidArguments("`jmespath` repeats the same part too often.", remedy="Use a simpler expression.")
         return found
     except RecursionError:
@@ -171,6 +176,27 @@ def _search(expression: str, value: Any) -> Any:
     except (JMESPathError, TypeError, ValueError, AttributeError) as error:
         first = (str(error).splitlines() or [""])[0].rstrip(":.")[:300]
         raise InvalidArguments(f"`jmespath` cannot be applied: {first}.", remedy="See jmespath.org.") from None
+
+
+def _nodes(node: JsonObject) -> Iterator[JsonObject]:
+    """Yield a node of an expression and those below it."""
+    yield node
+    for child in node.get("children", ()):
+        if is_object(child):
+            yield from _nodes(child)
+
+
+def _joins_with_much(node: JsonObject) -> bool:
+    """Return whether a `join` repeats a text that may be long: the result has it between each two rows."""
+    if node.get("type") != "function_expression" or node.get("value") != "join" or not node["children"]:
+        return False
+    separator = node["children"][0]
+    return separator["type"] != "literal" or _adds_much(separator)
+
+
+def _adds_much(node: JsonObject) -> bool:
+    """Return whether a node is a long literal or a long name, which a projection repeats for each row."""
+    return node.get("type") in {"literal", "key_val_pair"} and json_size(node.get("value")) > _MAX_REPEATED + 2
 
 
 def _copies(node: JsonObject) -> int:
@@ -190,8 +216,9 @@ def _has_at_most(root: Any, count: int) -> bool:
     waiting = [root]
     while waiting and count > 0:
         value = waiting.pop()
-        count -= 1 + (len(value) // 1_000 if isinstance(value, str) else 0)
+        count -= 1 + (len(value) >> 4 if isinstance(value, str) else 0)
         if is_object(value):
+            count -= sum(len(key) >> 4 for key in value)
             waiting += value.values()
         elif is_list(value):
             waiting += value

@@ -11,8 +11,10 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio.to_thread
 import orjson
 
 from utcp_bridge.catalogue.budget import allowance_for
@@ -198,7 +200,8 @@ class MetaTools:
         try:
             kept, offset = self.kept_result(handle, caller), _offset(arguments.get("offset"))
             room = self._budgets.of(caller).max_bytes - _NOTE_BYTES
-            page = Page(await selected(kept, given), offset, room - json_size(given))
+            part = await selected(kept, given)
+            page = await anyio.to_thread.run_sync(Page, part, offset, room - json_size(given))
         except InvalidArguments as error:
             return render_error(error)
         following = json.dumps({"handle": handle, **given, "offset": page.next}, ensure_ascii=False)
@@ -243,7 +246,7 @@ def _offset(value: Any) -> int:
         return 0
     if isinstance(value, str) and value.strip().isdecimal() and len(value) < 20:
         return int(value)
-    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0 or value != int(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < inf or value != int(value):
         raise InvalidArguments("`offset` must be a whole number that is not negative.")
     return int(value)
 
