@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
+from collections import Counter
+from html import unescape
 from typing import Final
 
 __all__ = ["HTML_TYPES", "is_web_page", "words_of"]
 
 HTML_TYPES: Final = frozenset({"text/html", "application/xhtml+xml"})
 _TAG: Final = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_NAMED: Final = re.compile(r"</?([a-z][^\s/>]{0,40})", re.IGNORECASE)
+_QUOTED: Final = re.compile(r"\"[^\"]*\"|'[^']*'")
+_INSIDE: Final = re.compile(r"(?:[^>\"']|\"[^\"]*\"|'[^']*')*+>")
+_HIDDEN: Final = re.compile(r"(?:^|[\s/])hidden(?:[\s=/]|$)", re.IGNORECASE)
+_STYLE: Final = re.compile(r"\bstyle=(\"[^\"]*\"|'[^']*'|\S*)", re.IGNORECASE)
+_LONG_NUMBER: Final = re.compile(r"&#[xX]?[0-9a-fA-F]{12,};?")
+_RAW: Final = {name: re.compile(f"</{name}", re.IGNORECASE) for name in ("script", "style")}
 _UNSEEN: Final = frozenset({"script", "style", "template", "noscript", "svg", "head", "iframe", "object", "select"})
 _VOID: Final = frozenset({
     "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr",
@@ -21,6 +29,8 @@ _BLOCKS: Final = frozenset({
 })  # fmt: skip
 _MAX_PAGE: Final = 512 * 1024
 """Characters of a page that are read: what comes after them is not read."""
+_MAX_TAG: Final = 512
+"""Characters of a tag in which quotes are looked at: a tag with a longer quoted text ends at its first `>`."""
 
 
 def is_web_page(body: bytes) -> bool:
@@ -38,59 +48,107 @@ def is_web_page(body: bytes) -> bool:
 
 
 def words_of(page: str, limit: int) -> str:
-    """Return the title and the visible text of a page, at most `limit` characters; empty if it has no words."""
-    reader = _Words()
-    try:
-        reader.feed(page[:_MAX_PAGE])
-        reader.close()
-    except (AssertionError, ValueError, RecursionError):  # the parser raises these for some broken declarations
-        pass
-    lines = [line for part in "".join(reader.parts).split("\n") if (line := " ".join(part.split()))]
-    title = " ".join("".join(reader.title).split())
+    """Return the title and the visible text of a page, at most `limit` characters; empty if it has no words.
+
+    The page is read once from its beginning to its end, so a broken page takes no longer than another one.
+    """
+    reader = _Words(page[:_MAX_PAGE])
+    reader.read()
+    lines = [line for part in _unescaped(reader.parts).split("\n") if (line := " ".join(part.split()))]
+    title = " ".join(_unescaped(reader.title).split())
     if title and title not in lines[:1]:
         lines.insert(0, title)
     text = "\n".join(lines)
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
-class _Words(HTMLParser):
+class _Words:
     """Gathers the title, and the text outside elements that a browser does not show."""
 
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
+    def __init__(self, page: str) -> None:
         self.title: list[str] = []
         self.parts: list[str] = []
+        self._page = page
         self._unseen: list[str] = []
+        self._unseen_counts: Counter[str] = Counter()
         self._in_title = False
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def read(self) -> None:
+        """Read the page. What follows a comment or tag without an end is not shown."""
+        place = 0
+        while 0 <= place < len(self._page):
+            start = self._page.find("<", place)
+            if start < 0:
+                self._text(self._page[place:])
+                return
+            self._text(self._page[place:start])
+            place = self._mark(start)
+
+    def _mark(self, start: int) -> int:
+        """Read what a `<` begins, and return the place behind it; -1 if it does not end."""
+        page = self._page
+        if page.startswith("<!--", start):
+            return _behind(page.find("-->", start + 2), 3)
+        named = _NAMED.match(page, start)
+        if named is None:
+            if page[start + 1 : start + 2] in {"!", "?", "/"}:
+                return _behind(page.find(">", start), 1)
+            self._text("<")
+            return start + 1
+        inside = _INSIDE.match(page, named.end(), named.end() + _MAX_TAG)
+        end = inside.end() if inside else _behind(page.find(">", named.end()), 1)
+        if end < 0:
+            return -1
+        tag = named[1].lower()
+        if page.startswith("</", start):
+            self._end(tag)
+        else:
+            self._start(tag, page[named.end() : end - 1][:_MAX_TAG])
+            if tag in _RAW:
+                raw_end = _RAW[tag].search(page, end)
+                return raw_end.start() if raw_end else -1
+        return end
+
+    def _start(self, tag: str, attributes: str) -> None:
         if tag == "title":
             self._in_title = True
         elif tag == "body":
             self._unseen.clear()  # a head that is not closed ends here
-        elif tag not in _VOID and (tag in _UNSEEN or _is_hidden(attrs)):
+            self._unseen_counts.clear()
+        elif tag not in _VOID and (tag in _UNSEEN or _is_hidden(attributes)):
             self._unseen.append(tag)
+            self._unseen_counts[tag] += 1
         if tag in _BLOCKS:
             self.parts.append("\n")
 
-    def handle_endtag(self, tag: str) -> None:
+    def _end(self, tag: str) -> None:
         if tag == "title":
             self._in_title = False
-        if tag in self._unseen:
-            while self._unseen.pop() != tag:
-                pass
+        while self._unseen_counts[tag]:
+            closed = self._unseen.pop()
+            self._unseen_counts[closed] -= 1
+            if closed == tag:
+                break
         if tag in _BLOCKS:
             self.parts.append("\n")
 
-    def handle_data(self, data: str) -> None:
+    def _text(self, text: str) -> None:
         if self._in_title:
-            self.title.append(data)
+            self.title.append(text)
         elif not self._unseen:
-            self.parts.append(data)
+            self.parts.append(text)
 
 
-def _is_hidden(attributes: list[tuple[str, str | None]]) -> bool:
-    return any(
-        name == "hidden" or (name == "style" and "display:none" in (value or "").replace(" ", "").lower())
-        for name, value in attributes
-    )
+def _unescaped(parts: list[str]) -> str:
+    return unescape(_LONG_NUMBER.sub("\ufffd", "".join(parts)))
+
+
+def _behind(place: int, length: int) -> int:
+    return place if place < 0 else place + length
+
+
+def _is_hidden(attributes: str) -> bool:
+    style = _STYLE.search(attributes)
+    if style is not None and "display:none" in style[1].replace(" ", "").lower():
+        return True
+    return _HIDDEN.search(_QUOTED.sub('""', attributes)) is not None
