@@ -122,6 +122,30 @@ async def test_call_tool_passes_a_member_called_name_to_the_tool_if_it_is_among_
     assert received == [{"name": "Ann", "input": "x"}, {}]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"name": "run_job", "input": {"a": 1}, "mode": "x"}, {"input": {"a": 1}, "mode": "x"}),
+        ({"name": "run_job", "input": {"a": 1}}, {"input": {"a": 1}}),
+        ({"name": "run_job", "args": ["a"]}, {"args": ["a"]}),
+        ({"name": "run_job", "input": {"mode": "x"}}, {"mode": "x"}),
+        ({"name": "run_job", "parameters": {"mode": "x"}}, {"mode": "x"}),
+        ({"tool_name": "run_job", "name": "Ann"}, {"name": "Ann"}),
+    ],
+)
+async def test_call_tool_does_not_lose_arguments_that_have_names_of_its_own(arguments, expected):
+    server = server_of()
+    received = []
+
+    async def keep(arguments, _emit):
+        received.append(arguments)
+
+    names = ("input", "mode", "args", "name")
+    server.client.add("run", "job", keep, inputs={"type": "object", "properties": {name: {} for name in names}})
+    await call(server, "call_tool", arguments)
+    assert received == [expected]
+
+
 async def test_call_tool_returns_the_schema_for_wrong_arguments():
     result = await call(server_of(), "call_tool", {"name": "weather_forecast"})
     (text,) = (block["text"] for block in result["content"])

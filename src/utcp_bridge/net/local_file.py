@@ -223,7 +223,10 @@ class FileRoots:
 
 
 def _path_of_uri(uri: str) -> str:
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # a bracket that does not end
+        parts = urlsplit("file://?")
     path = url2pathname(parts.path)
     if parts.netloc.lower() not in {"", "localhost"} or not os.path.isabs(path) or "\0" in path:  # noqa: PTH117 - text of a caller
         raise InvalidArguments(

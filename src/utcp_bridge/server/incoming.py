@@ -71,7 +71,10 @@ def _lost_its_id(message: types.JSONRPCMessage, line: bytes) -> bool:
     """Return whether a request with an `id` of a wrong type was taken for a notification."""
     if not isinstance(message, types.JSONRPCNotification) or b'"id"' not in line:
         return False
-    return "id" in orjson.loads(line)
+    try:
+        return "id" in orjson.loads(line)
+    except orjson.JSONDecodeError:  # NaN, which the SDK reads
+        return False
 
 
 def refuse_long(size: int) -> UnreadableMessage:

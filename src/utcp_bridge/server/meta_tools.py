@@ -8,7 +8,7 @@ reads what a result did not show. This module does not use the MCP SDK.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -47,6 +47,7 @@ __all__ = ["ANYONE", "Caller", "MetaTools", "ResultBudgets", "call_entry", "cata
 _MAX_PROVIDERS_TEXT: Final = 700
 _NAME_KEYS: Final = ("name", "tool_name", "tool")
 _ARGUMENT_KEYS: Final = ("arguments", "args", "parameters", "params", "input", "tool_input")
+_HOW_TO_CALL: Final = 'Send {"name": "...", "arguments": {...}}: the name of a tool and an object.'
 _MAX_MESSAGE_BYTES: Final = 1_000_000
 _MAX_KNOWN_CALLERS: Final = 1_000
 _NOTE_BYTES: Final = 900
@@ -177,22 +178,34 @@ class MetaTools:
         return _found_result(found, self._budgets.of(caller).max_bytes)
 
     async def _call(self, arguments: JsonObject, emit: Emit, caller: Caller) -> JsonObject:
-        name, inner = _named_call(arguments)
-        if not isinstance(name, str) or not is_object(inner):
-            return fault_result('Send {"name": "...", "arguments": {...}}: the name of a tool and an object.')
+        keys = [key for key in _NAME_KEYS if isinstance(arguments.get(key), str)]
+        given = object_in(arguments.get(_ARGUMENT_KEYS[0]))
+        if not keys or not (given is None or is_object(given)):
+            return fault_result(_HOW_TO_CALL)
+        # a tool may have an argument `name` itself
+        key = next((key for key in keys if self._knows(arguments[key])), keys[0])
+        name = arguments[key]
+        rest = {other: value for other, value in arguments.items() if other != key}
         if name == self._client.settings.meta_tools.read and name in self._calls:
-            return await self._read(inner, emit, caller)
+            inner = _inner_arguments(rest, frozenset())
+            return await self._read(inner, emit, caller) if is_object(inner) else fault_result(_HOW_TO_CALL)
         if name in self._calls:
             return fault_result(f"Call {clean(name, 64)} directly, not through another tool.")
         entry = self._catalogue.resolve(name)
         if entry is None:
             return render_error(self.unknown(name))
+        inner = _inner_arguments(rest, _declared(entry))
+        if not is_object(inner):
+            return fault_result(_HOW_TO_CALL)
         budget = self._budgets.of(caller)
         try:
             return await call_entry(self._client, entry, inner, emit, budget)
         except InvalidArguments as error:
             schema = orjson.dumps(entry.input.schema).decode()
             return fitted(fault_result(f"{error}\nIts input schema: {schema}"), budget, compact)
+
+    def _knows(self, name: str) -> bool:
+        return name in self._calls or self._catalogue.resolve(name) is not None
 
     async def _read(self, arguments: JsonObject, _emit: Emit, caller: Caller) -> JsonObject:
         handle = arguments.get("handle")
@@ -280,16 +293,25 @@ def _always(_tool: Tool) -> bool:
     return True
 
 
-def _named_call(arguments: JsonObject) -> tuple[Any, Any]:
-    """Return the name of the tool and its arguments, under the names that models give them.
+def _inner_arguments(rest: JsonObject, declared: Set[str]) -> Any:
+    """Return the arguments for a tool that declares these names. Models put them under several names or next to the name of the tool.
 
-    Arguments may be the text of a JSON object. Without a member for them, all members but the name are the arguments.
+    A name that the tool itself has stands for its own argument, unless all members inside are arguments of the tool.
+    Arguments may be the text of a JSON object.
     """
-    name_key = next((key for key in _NAME_KEYS if isinstance(arguments.get(key), str)), "name")
-    rest = {key: value for key, value in arguments.items() if key != name_key}
     key = next((key for key in _ARGUMENT_KEYS if key in rest), None)
-    inner = rest if key is None else rest[key]
-    return arguments.get(name_key), {} if inner is None else object_in(inner)
+    if key is None:
+        return rest
+    inner = {} if rest[key] is None else object_in(rest[key])
+    if key == _ARGUMENT_KEYS[0] or key not in declared:
+        return inner
+    wraps = len(rest) == 1 and is_object(inner) and bool(inner) and inner.keys() <= declared
+    return inner if wraps else rest
+
+
+def _declared(entry: Entry) -> set[str]:
+    schemas = (entry.input.schema, entry.tool.inputs)
+    return {name for schema in schemas if is_object(names := schema.get("properties")) for name in names}
 
 
 def _search_entry(name: str, call: str | None, providers: str) -> JsonObject:
