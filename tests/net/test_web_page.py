@@ -53,7 +53,7 @@ def test_a_page_is_known_by_its_first_tag(body: bytes, expected: bool) -> None:
 @pytest.mark.parametrize("lead", ["", "<script>", "<title>", "<svg>"])
 @pytest.mark.parametrize(
     "piece",
-    ["<!--", "<!", "<?", "<![CDATA[", "</", "</a ", "<a href='", '<a b="', "<a x ", "<a/", "<a\n", "<svg></p>", "<script>", "&#1"],
+    ["<!--", "<!", "<?", "<![CDATA[", "</", "</a ", "<a href='", '<a b="', "<a x ", "<a/", "<svg></p>", "<script>"],
 )
 def test_a_page_of_unfinished_pieces_is_read_in_one_pass(lead, piece):
     """A parser that starts again at each piece needs hours for this one, so a test of another parser would not end."""
@@ -63,4 +63,5 @@ def test_a_page_of_unfinished_pieces_is_read_in_one_pass(lead, piece):
 
 
 def test_a_quoted_sign_does_not_end_a_tag_and_a_long_number_is_no_character():
-    assert words_of('<p title="a > b" class="hidden x">One<b aria-hidden=true>two</b> &#' + "1" * 5_000 + ";", 100) == "Onetwo \ufffd"
+    page = '<p title="a > b" class="hidden x">One<b aria-hidden=true>two</b> &#' + "1" * 5_000 + ";"
+    assert words_of(page, 100) == "Onetwo \ufffd"

@@ -165,7 +165,8 @@ def _search(expression: str, value: Any) -> Any:
         compiled: Any = jmespath.compile(expression)
         nodes, copies = list(_nodes(compiled.parsed)), _copies(compiled.parsed)
         if any(_joins_with_much(node) for node in nodes):
-            raise InvalidArguments(f"The separator of `join` in `jmespath` must be a literal of at most {_MAX_REPEATED} characters.")
+            message = f"The separator of `join` in `jmespath` must be a literal of at most {_MAX_REPEATED} characters."
+            raise InvalidArguments(message)
         found = compiled.search(value) if copies <= _MAX_COPIES else None
         grows = copies > 1 or any(_adds_much(node) for node in nodes)
         if copies > _MAX_COPIES or (grows and not _has_at_most(found, _MAX_NODES)):
