@@ -69,6 +69,20 @@ def test_a_value_out_of_bounds_is_explained_with_its_key_and_without_the_value(k
     assert explain(fault(BridgeSettings, **{key: value})).startswith(f"{key}: ")
 
 
+@pytest.mark.parametrize(
+    ("key", "right", "wrong"),
+    [
+        ("allowed_hosts", ["name", "name:80", "name:*", "[::1]:*"], ["https://name", "name/"]),
+        ("allowed_browser_origins", ["https://name", "http://name:80", "null"], ["name", "https://name/", "https://"]),
+    ],
+)
+def test_a_host_or_an_origin_that_no_request_can_have_is_refused(key: str, right: list[str], wrong: list[str]) -> None:
+    assert getattr(BridgeSettings(**{key: right}), key) == tuple(right)
+    for value in wrong:
+        with pytest.raises(ValidationError, match="is written as"):
+            BridgeSettings(**{key: [value]})
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         BridgeSettings().port = 1  # type: ignore[misc]

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject, is_object
@@ -56,6 +57,19 @@ Count = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(gt=0)]
 
 
+def _host(value: str) -> str:
+    if "/" in value:
+        raise PydanticCustomError("host", "A host is written as `name`, `name:port` or `name:*`, without https://")
+    return value
+
+
+def _origin(value: str) -> str:
+    scheme, separator, rest = value.partition("://")
+    if value != "null" and not (scheme and separator and rest and "/" not in rest):
+        raise PydanticCustomError("origin", "An origin is written as `https://name`, without a path or a final slash")
+    return value
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -82,10 +96,12 @@ class ServerSettings(_Frozen):
     host: str = Field(default="127.0.0.1", description="Address to listen on (http).")
     port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on (http). 0 picks a free one.")
     path: str = Field(default="/mcp", pattern=r"^/", description="URL path of the MCP endpoint (http).")
-    allowed_hosts: tuple[str, ...] = Field(
+    allowed_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(
         default=(), description="More Host header values to accept, `name` or `name:port`; `name:*` for any port."
     )
-    allowed_browser_origins: tuple[str, ...] = Field(default=(), description="Browser origins to accept (http).")
+    allowed_browser_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
+        default=(), description="Browser origins to accept (http), such as `https://app.example`."
+    )
     bearer_token: SecretStr | None = Field(default=None, description="Token that HTTP clients must send.")
     insecure: bool = Field(default=False, description="Serve HTTP beyond loopback without a token.")
 

@@ -118,6 +118,8 @@ async def written(roots: FileRoots, answer: Any, arguments: JsonObject) -> tuple
         ("grüße", "grüße".encode(), "text/plain; charset=utf-8"),
         (ContentBlocks([{"type": "image", "data": PNG64, "mimeType": "image/png"}]), PNG, "image/png"),
         (ContentBlocks([{"type": "resource", "resource": {"blob": PNG64}}]), PNG, "application/octet-stream"),
+        (ContentBlocks([{"type": "resource", "resource": {"blob": ""}}]), b"", "application/octet-stream"),
+        (ContentBlocks([{"type": "resource", "resource": {"text": "x", "mimeType": "text/csv"}}]), b"x", "text/csv"),
     ],
 )
 async def test_a_result_of_bytes_or_text_is_written_and_described(

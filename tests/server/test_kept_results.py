@@ -290,7 +290,7 @@ async def test_clients_of_2026_with_another_token_have_other_handles():
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [({}, "unknown"), ({"handle": "0" * 32}, "Call the tool again"), ({"handle": 3}, "unknown")],
+    [({}, "missing"), ({"handle": "0" * 32}, "Call the tool again"), ({"handle": 3}, "not text")],
 )
 async def test_an_unknown_handle_is_explained(arguments, words):
     result = await bridge().meta_tools.call("read_result", arguments, discard)

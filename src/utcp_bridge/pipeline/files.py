@@ -27,6 +27,7 @@ _ABOUT: Final[JsonObject] = {
 _HINT: Final = "May be the path of a file on this machine."
 _FORMATS: Final = frozenset({"binary", "byte", "base64"})
 _ENCODINGS: Final = frozenset({"base64", "base64url"})
+_TEXT: Final = "text/plain; charset=utf-8"
 _MAX_FACETS: Final = 100
 _MAX_DEPTH: Final = 40
 
@@ -215,11 +216,11 @@ def _declares_output_path(tool: Tool) -> bool:
 
 
 def _bytes_of(value: Any) -> Binary | None:
-    """Return what is written to a file: bytes, text, or the only block of an MCP server's result if it has bytes."""
+    """Return what is written to a file: bytes, text, or the only block of a result if it is a resource or has bytes."""
     if isinstance(value, Binary):
         return value
     if isinstance(value, str):
-        return Binary(value.encode(errors="replace"), "text/plain; charset=utf-8")
+        return Binary(value.encode(errors="replace"), _TEXT)
     if isinstance(value, ContentBlocks) and not value.is_error and len(value.content) == 1:
         return _bytes_of_block(value.content[0])
     return None
@@ -229,11 +230,13 @@ def _bytes_of_block(block: JsonObject) -> Binary | None:
     holder = block.get("resource") if block.get("type") == "resource" else block
     if not is_object(holder):
         return None
-    encoded = holder.get("blob") or holder.get("data")
+    media_type = holder.get("mimeType")
+    encoded = holder.get("blob", holder.get("data"))
     if not isinstance(encoded, str):
-        return None
+        text = holder.get("text") if holder is not block else None
+        return Binary(text.encode(errors="replace"), str(media_type or _TEXT)) if isinstance(text, str) else None
     try:
         data = base64.b64decode(encoded, validate=True)
     except ValueError:
         return None
-    return Binary(data, str(holder.get("mimeType") or "application/octet-stream"))
+    return Binary(data, str(media_type or "application/octet-stream"))

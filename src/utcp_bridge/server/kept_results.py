@@ -315,7 +315,9 @@ def handle_and_offset(uri: str) -> tuple[str, int]:
     """
     found = _URI.fullmatch(uri)
     if found is None:
-        raise InvalidArguments(f"There is no resource {shorten(uri, 200)!r}.")
+        raise InvalidArguments(
+            f"There is no resource {shorten(uri, 200)!r}.", remedy="Send the URI of a result that was cut."
+        )
     return found[1], int(found[2] or 0)
 
 

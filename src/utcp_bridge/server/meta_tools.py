@@ -226,7 +226,11 @@ class MetaTools:
 
         :raises InvalidArguments: it is unknown, has ended, or belongs to another caller.
         """
-        kept = self._budgets.kept.find(caller.owner, handle.strip()) if isinstance(handle, str) else None
+        if not isinstance(handle, str):
+            raise InvalidArguments(
+                "`handle` is missing or not text.", remedy="Send the handle in the notice of the result."
+            )
+        kept = self._budgets.kept.find(caller.owner, handle.strip())
         if kept is None:
             raise InvalidArguments(
                 "This handle is unknown or has ended.",

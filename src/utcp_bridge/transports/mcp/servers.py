@@ -122,7 +122,7 @@ def tool_object(tool: JsonObject, server: str, *, flat: bool) -> JsonObject:
     return {**made, "outputs": tool["outputSchema"]} if tool.get("outputSchema") else made
 
 
-def connection_error(error: BaseException, where: str, last_words: str = "") -> UtcpError:
+def connection_error(error: BaseException, where: str, command: str | None, last_words: str = "") -> UtcpError:
     """Map the exception of a task group around a connection to a `UtcpError`, by its first cause.
 
     `last_words` is a sentence about what a server's process said before it ended.
@@ -134,7 +134,8 @@ def connection_error(error: BaseException, where: str, last_words: str = "") -> 
         if isinstance(candidate, UtcpError):
             return candidate
     if isinstance(cause, FileNotFoundError | PermissionError):
-        return Unreachable(f"The command of {where} does not start: {cause.strerror}.", remedy="Check `command`.")
+        message = f"The command {command!r} of {where} does not start: {cause.strerror}."
+        return Unreachable(message, remedy="Install it or write its absolute path as `command`, and check `cwd`.")
     why = f". {last_words}" if last_words else f" ({type(cause).__name__})."
     return Unreachable(f"{where} did not start{why}", remedy="Check its command or URL.")
 

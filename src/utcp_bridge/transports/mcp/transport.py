@@ -313,7 +313,7 @@ class _Session:
         except UtcpError as error:
             connection.opening.settle(error)
         except Exception as error:  # noqa: BLE001 - whatever the SDK or the child raises, the caller gets one sentence
-            connection.opening.settle(connection_error(error, self.where, connection.last_words))
+            connection.opening.settle(connection_error(error, self.where, self.server.command, connection.last_words))
         finally:
             self.lose(connection)
             connection.opening.settle()
