@@ -308,7 +308,7 @@ def _inner_arguments(rest: JsonObject, declared: frozenset[str]) -> Any:
     key = next((key for key in _ARGUMENT_KEYS if key in rest), None)
     if key is None:
         return rest
-    inner = {} if rest[key] is None else object_in(rest[key])
+    inner: Any = {} if rest[key] is None else object_in(rest[key])
     if key == _ARGUMENT_KEYS[0] or key not in declared:
         return inner
     wraps = len(rest) == 1 and is_object(inner) and bool(inner) and inner.keys() <= declared
