@@ -328,7 +328,7 @@ async def test_a_link_that_leads_out_is_replaced_and_its_target_stays(roots: Fil
     assert (roots._roots[0].parent / "secret").read_bytes() == b"out"
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "sub/..", "a\nb", "x" * 5000, "file:relative"])
+@pytest.mark.parametrize("text", ["", ".", "..", "sub/..", "a\nb", "x" * 5000, "file:relative", "file://[x/y"])
 async def test_a_name_under_which_nothing_can_be_written_is_refused(roots: FileRoots, text: str) -> None:
     with pytest.raises(InvalidArguments):
         await roots.check(text)

@@ -62,6 +62,6 @@ def test_a_page_of_unfinished_pieces_is_read_in_one_pass(lead, piece):
     assert len(words) <= 100
 
 
-def test_a_quoted_sign_does_not_end_a_tag_and_a_long_number_is_no_character():
+def test_a_quoted_sign_does_not_end_a_tag_and_a_long_number_is_replaced():
     page = '<p title="a > b" class="hidden x">One<b aria-hidden=true>two</b> &#' + "1" * 5_000 + ";"
     assert words_of(page, 100) == "Onetwo \ufffd"

@@ -8,7 +8,7 @@ reads what a result did not show. This module does not use the MCP SDK.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -182,19 +182,19 @@ class MetaTools:
         given = object_in(arguments.get(_ARGUMENT_KEYS[0]))
         if not keys or not (given is None or is_object(given)):
             return fault_result(_HOW_TO_CALL)
-        # a tool may have an argument `name` itself
-        key = next((key for key in keys if self._knows(arguments[key])), keys[0])
+        key = next((key for key in keys if self._knows(arguments[key])), keys[0])  # a tool may have a `name` itself
         name = arguments[key]
         rest = {other: value for other, value in arguments.items() if other != key}
         if name == self._client.settings.meta_tools.read and name in self._calls:
-            inner = _inner_arguments(rest, frozenset())
-            return await self._read(inner, emit, caller) if is_object(inner) else fault_result(_HOW_TO_CALL)
+            return await self._read(_inner_arguments(rest, frozenset()), emit, caller)
         if name in self._calls:
             return fault_result(f"Call {clean(name, 64)} directly, not through another tool.")
         entry = self._catalogue.resolve(name)
         if entry is None:
             return render_error(self.unknown(name))
-        inner = _inner_arguments(rest, _declared(entry))
+        return await self._call_entry(entry, _inner_arguments(rest, _declared(entry)), emit, caller)
+
+    async def _call_entry(self, entry: Entry, inner: Any, emit: Emit, caller: Caller) -> JsonObject:
         if not is_object(inner):
             return fault_result(_HOW_TO_CALL)
         budget = self._budgets.of(caller)
@@ -207,7 +207,9 @@ class MetaTools:
     def _knows(self, name: str) -> bool:
         return name in self._calls or self._catalogue.resolve(name) is not None
 
-    async def _read(self, arguments: JsonObject, _emit: Emit, caller: Caller) -> JsonObject:
+    async def _read(self, arguments: Any, _emit: Emit, caller: Caller) -> JsonObject:
+        if not is_object(arguments):
+            return fault_result(_HOW_TO_CALL)
         handle = arguments.get("handle")
         given = {key: arguments[key] for key in ("jmespath", "grep") if arguments.get(key) not in (None, "")}
         try:
@@ -297,8 +299,8 @@ def _always(_tool: Tool) -> bool:
     return True
 
 
-def _inner_arguments(rest: JsonObject, declared: Set[str]) -> Any:
-    """Return the arguments for a tool that declares these names. Models put them under several names or next to the name of the tool.
+def _inner_arguments(rest: JsonObject, declared: frozenset[str]) -> Any:
+    """Return the arguments for a tool that declares these names, wherever a model put them.
 
     A name that the tool itself has stands for its own argument, unless all members inside are arguments of the tool.
     Arguments may be the text of a JSON object.
@@ -306,16 +308,16 @@ def _inner_arguments(rest: JsonObject, declared: Set[str]) -> Any:
     key = next((key for key in _ARGUMENT_KEYS if key in rest), None)
     if key is None:
         return rest
-    inner = {} if rest[key] is None else object_in(rest[key])
+    inner: Any = {} if rest[key] is None else object_in(rest[key])
     if key == _ARGUMENT_KEYS[0] or key not in declared:
         return inner
     wraps = len(rest) == 1 and is_object(inner) and bool(inner) and inner.keys() <= declared
     return inner if wraps else rest
 
 
-def _declared(entry: Entry) -> set[str]:
+def _declared(entry: Entry) -> frozenset[str]:
     schemas = (entry.input.schema, entry.tool.inputs)
-    return {name for schema in schemas if is_object(names := schema.get("properties")) for name in names}
+    return frozenset(name for schema in schemas if is_object(names := schema.get("properties")) for name in names)
 
 
 def _search_entry(name: str, call: str | None, providers: str) -> JsonObject:
