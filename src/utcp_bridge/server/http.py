@@ -195,7 +195,7 @@ class McpEndpoint:
         if not (accepted.json or accepted.events):
             raise Refusal(406, "Replies are JSON or event streams. Send `Accept: application/json, text/event-stream`.")
         body = (await receive()).get("body", b"")
-        message = _parse(body)
+        message = _parse(body) if handshake or b"initialize" in body else None
         opens = isinstance(message, dict) and cast("dict[str, Any]", message).get("method") == "initialize"
         if handshake or opens:
             reply = McpReply(send, accepted, Request(scope))

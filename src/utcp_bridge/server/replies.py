@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -58,8 +59,13 @@ class Accepted:
 
 def read_accept(values: Iterable[bytes]) -> Accepted:
     """Read the `Accept` headers of a request (RFC 9110, section 12.5.1). Without one, a client reads every form."""
+    return _read_accept(b",".join(values))
+
+
+@lru_cache(maxsize=64)  # clients send the same header with each request
+def _read_accept(value: bytes) -> Accepted:
     qualities: dict[str, bool] = {}
-    for part in b",".join(values).decode("latin-1").lower().split(","):
+    for part in value.decode("latin-1").lower().split(","):
         media, *parameters = (text.strip() for text in part.split(";"))
         if media:
             qualities[media] = not any(_is_zero(parameter) for parameter in parameters)
