@@ -184,8 +184,13 @@ class BridgeServer(Server[None]):
         return await call_entry(self.client, entry, arguments, emit, self.budgets.of(caller))
 
     async def list_resources(self, ctx: ServerRequestContext[None, Any], _params: Any) -> types.ListResourcesResult:
-        """Return the caller's kept results (handler of `resources/list`)."""
-        kept = self.budgets.kept.handles(_caller(ctx).owner)
+        """Return the caller's kept results (handler of `resources/list`).
+
+        Requests over HTTP without a session get none: other programs with the same token, or without one, could read
+        each other's. They have the link of the result.
+        """
+        caller = _caller(ctx)
+        kept = [] if caller.is_shared else self.budgets.kept.handles(caller.owner)
         resources = [
             types.Resource(
                 uri=f"{RESULT_SCHEME}{handle}",
@@ -267,6 +272,7 @@ def _caller(ctx: ServerRequestContext[None, Any]) -> Caller:
         owner=owner,
         understands_links=ctx.protocol_version >= _FIRST_VERSION_WITH_LINKS,
         max_event_bytes=None if session is None else MAX_EVENT_BYTES,
+        is_shared=session is None and headers is not None,
     )
 
 

@@ -57,13 +57,15 @@ _NOTE_BYTES: Final = 900
 class Caller:
     """Who calls. `owner` is the key of what is kept for this caller.
 
-    `understands_links` and `max_event_bytes` depend on the protocol version and how it is served.
+    `understands_links` and `max_event_bytes` depend on the protocol version and how it is served. `is_shared` says that
+    other programs may have the same owner, so that only someone who knows a handle may use it.
     """
 
     client: str | None = None
     owner: str = ""
     understands_links: bool = True
     max_event_bytes: int | None = None
+    is_shared: bool = False
 
 
 ANYONE: Final = Caller()
