@@ -14,15 +14,14 @@ import pytest
 import yaml
 from mcp import StdioServerParameters
 from mcp.client import Client
-from tests.support.source import DOCS
+from tests.support.source import DOCS, ROOT
 from tests.support.threaded import threaded_service
 
 PAGE = (DOCS / "getting-started.md").read_text(encoding="utf-8")
 TRANSCRIPT = next(block for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) if " init " in block)
 CONFIGURATION = next(re.finditer(r"```yaml\n(.*?)```", PAGE, re.DOTALL))[1]
 COMMANDS = re.findall(r"^\$ (.*)$", TRANSCRIPT, re.MULTILINE)
-TESTS = Path(__file__).parents[1]
-PETSTORE = TESTS / "data" / "openapi" / "oai-v3.0-pass-petstore-expanded.yaml"
+PETSTORE = ROOT / "configs" / "openapi.yaml"
 
 CLOCK = """
 from datetime import datetime
@@ -83,7 +82,7 @@ async def use(entry, environ):
 @pytest.mark.timeout(90)
 def test_four_commands_make_a_working_host_entry_from_an_empty_folder(folder):
     with threaded_service() as service:
-        described = PETSTORE.read_text(encoding="utf-8").replace("https://petstore.swagger.io/v2", service.base)
+        described = PETSTORE.read_text(encoding="utf-8").replace("https://pets.example.com/v1", service.base)
         (folder / "petstore.yaml").write_text(described, encoding="utf-8")
         assert len(COMMANDS) == 4
         said = [typed(line, folder) for line in COMMANDS]
