@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
+import zlib
 from typing import Any
 
+import anyio.lowlevel
 from aiohttp import WSMsgType, web
 from tests.upstreams.http_service import Handler, HttpService, _abort
 
 
+def frames(text: str, form: str) -> bytes:
+    """A message of less than 126 bytes in one of the forms text, binary, compressed and fragmented (RFC 6455, 7692)."""
+    data, opcode, compressed = text.encode(), 2 if form == "binary" else 1, 0
+    if form == "compressed":
+        packer = zlib.compressobj(wbits=-15)
+        data, compressed = (packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4], 0x40
+    cuts = [data[:1], data[1:7], b"", data[7:]] if form == "fragmented" else [data]
+    heads = [opcode | compressed, *[0] * (len(cuts) - 1)]
+    heads[-1] |= 0x80
+    return b"".join(bytes([head, len(cut)]) + cut for head, cut in zip(heads, cuts, strict=True))
+
+
 class WebSocketService(HttpService):
-    """Adds `/ws` (raw), `/envelope`, `/rpc` (JSON-RPC), `/login` and `/path/<tool>` to the HTTP service."""
+    """Adds `/ws` (raw), `/envelope`, `/rpc` (JSON-RPC), `/login`, `/pushes/<form>` and `/path/<tool>` to the HTTP service."""
 
     opened: int = 0
     """WebSockets opened so far."""
@@ -25,6 +39,7 @@ class WebSocketService(HttpService):
             "/envelope": self._envelope,
             "/rpc": self._rpc,
             "/login": self._login,
+            "/pushes/{form}": self._pushes,
             "/path": self._path_manual,
             "/path/{tool}": self._path,
         }
@@ -107,6 +122,23 @@ class WebSocketService(HttpService):
             await opened.send_json({"jsonrpc": "2.0", "method": "news", "params": {"n": 1}})
             await opened.send_json({"jsonrpc": "2.0", "id": "other", "result": "not yours"})
             await opened.send_json({"jsonrpc": "2.0", "id": asked["id"], "result": asked["params"]})
+        return opened
+
+    async def _pushes(self, request: web.Request) -> web.WebSocketResponse:
+        """Send notifications around each reply, as frames of this form; the last one `turns` of the event loop later."""
+        form = request.match_info["form"]
+        opened = web.WebSocketResponse(protocols=("push",), compress=form == "compressed")
+        await opened.prepare(request)
+        self.opened += 1
+        news = {"jsonrpc": "2.0", "method": "news"}
+        async for message in opened:
+            asked = json.loads(message.data)
+            reply = {"id": asked["id"], "result": {**asked["params"], "protocol": opened.ws_protocol}}
+            assert request.transport is not None
+            request.transport.write(frames(json.dumps(news), form) + frames(json.dumps(reply), form))
+            for _ in range(asked["params"]["turns"]):
+                await anyio.lowlevel.checkpoint()
+            request.transport.write(frames(json.dumps(news), form))
         return opened
 
     async def _login(self, request: web.Request) -> web.WebSocketResponse:

@@ -51,6 +51,30 @@ async def test_a_frame_without_an_inbox_is_counted() -> None:
         inbox.close()
 
 
+async def test_frames_that_nobody_read_are_counted_when_their_inbox_closes() -> None:
+    async with opened() as (connection, _):
+        inbox = connection.inbox()
+        await connection.send('{"count": 3}')
+        assert await inbox.next(60) == '{"n": 0}'
+        while inbox.waiting < 3:  # noqa: ASYNC110 - what was sent must cross the loopback
+            await anyio.sleep(0.01)
+        inbox.close()
+        assert connection.unclaimed == 3
+
+
+async def test_a_frame_for_a_full_inbox_that_closes_does_not_take_the_next_inbox_with_it() -> None:
+    async with opened() as (connection, _):
+        full = connection.inbox()
+        await connection.send('{"count": 66}')
+        while not full._frames.statistics().tasks_waiting_send:  # noqa: ASYNC110 - the reader waits for room
+            await anyio.sleep(0.01)
+        full.close()
+        following = connection.inbox()
+        assert [await following.next(60) for _ in range(2)] == ['{"n": 65}', '{"type": "stream_end"}']
+        assert connection.unclaimed == 65
+        following.close()
+
+
 async def test_a_close_before_a_reply_is_an_error_with_its_code() -> None:
     async with opened() as (connection, _):
         inbox = connection.inbox()

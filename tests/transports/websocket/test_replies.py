@@ -57,6 +57,29 @@ def test_a_json_rpc_reply_has_the_id_of_its_request() -> None:
     assert reader.read('{"id": 3, "result": 1}') == (False, {"id": 3, "result": 1})
 
 
+@pytest.mark.parametrize("form", [None, "json", "text", "raw"])
+@pytest.mark.parametrize("sort", [str, str.encode])
+def test_a_reply_is_found_by_its_id_in_any_frame_and_format(form, sort) -> None:
+    rpc, ours = ReplyReader("x", form, sent_id=3), '{"id":3,"result":1}'
+    for frame in ('{"id":4,"result":2}', '{"method":"news"}', "[1]"):
+        assert rpc.read(sort(frame)) == (False, NOTHING)
+    kept = ours if form in {"text", "raw"} and sort is str else {"id": 3, "result": 1}
+    assert rpc.read(sort(ours)) == (False, kept)
+    assert ReplyReader("x", form, is_envelope=True).read(sort(ours)) == (True, 1)
+
+
+def test_binary_frames_without_the_object_of_a_reply_are_not_a_reply() -> None:
+    for reader in (ReplyReader("x", sent_id=3), ReplyReader("x", is_envelope=True)):
+        assert reader.read(b"\xff\x00") == (False, NOTHING)
+
+
+def test_a_filter_looks_into_frames_that_stay_as_they_are() -> None:
+    for reader in (ReplyReader("x", "text", wanted={"n": 1}), ReplyReader("x", "raw", wanted={"n": 1})):
+        assert reader.read('{"n": 2}') == reader.read(b'{"n": 2}') == (False, NOTHING)
+        assert reader.read('{"n": 1}') == (False, '{"n": 1}')
+        assert reader.read(b'{"n": 1}') == (False, Binary(b'{"n": 1}'))
+
+
 def test_a_filter_keeps_objects_with_these_members() -> None:
     reader = ReplyReader("x", wanted={"kind": "price"})
     assert reader.read('{"kind": "news"}') == (False, NOTHING)

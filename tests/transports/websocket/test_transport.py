@@ -266,6 +266,24 @@ async def test_a_json_rpc_reply_is_found_by_its_id_among_notifications() -> None
         assert first["method"] == "news"
 
 
+@pytest.mark.parametrize("protocol", [None, "push"])
+@pytest.mark.parametrize("form", ["text", "binary", "compressed", "fragmented"])
+async def test_messages_pushed_around_a_reply_do_not_reach_or_end_other_calls(form: str, protocol: str | None) -> None:
+    params = {"n": "{{n}}", "turns": "{{turns}}"}
+    common = {"protocol": protocol, "compression": form == "compressed"}
+    async with _transport() as (service, transport):
+        common["url"] = f"{service.ws}/pushes/{form}"
+        message = {"jsonrpc": "2.0", "id": "{{n}}", "method": "say", "params": params}
+        rpc = make_target(transport, {**common, "message": message})
+        enveloped = make_target(transport, {**common, "wire": "envelope"})
+        for number in range(24):  # each call starts in the very turn of the event loop in which the last one ends
+            arguments = {"n": number, "turns": number // 3}
+            assert (await _value(transport, rpc, arguments))["result"] == {**arguments, "protocol": protocol}
+        for number in range(24):
+            arguments = {"n": number, "turns": number // 3}
+            assert await _value(transport, enveloped, arguments) == {**arguments, "protocol": protocol}
+
+
 async def test_only_frames_that_pass_the_filter_are_replies() -> None:
     async with _transport() as (service, transport):
         fields = {"url": f"{service.ws}/ws", "message_filter": {"n": 2}}

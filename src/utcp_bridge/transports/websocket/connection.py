@@ -69,7 +69,8 @@ class Inbox:
         return self._frames.statistics().current_buffer_used
 
     def close(self) -> None:
-        """Stop receiving frames."""
+        """Stop receiving frames. Those that were not read are unclaimed."""
+        self._connection.unclaimed += self.waiting
         self._connection.drop(self._key)
         self._frames.close()
 
@@ -77,7 +78,7 @@ class Inbox:
 class Connection:
     """An open WebSocket. A frame goes to the inbox of a key in `keys_of(frame)`, else to the inbox without a key.
 
-    A frame without an inbox is counted in `unclaimed` and dropped.
+    A frame without an inbox, or that nobody read when its inbox closed, is counted in `unclaimed` and dropped.
     """
 
     def __init__(self, where: str, keys_of: Callable[[Frame], Iterable[str]]) -> None:
@@ -149,7 +150,6 @@ class Connection:
         """Receive frames of this key from now on. A greeting that was not read is dropped."""
         if self._first is not None:
             first, self._first = self._first, None
-            self.unclaimed += first.waiting
             first.close()
         send, receive = anyio.create_memory_object_stream[Frame](_BUFFER)
         if self._ended.is_set():
@@ -223,14 +223,21 @@ class Connection:
             return
 
     async def _deliver(self, frame: Frame) -> None:
+        """Put a frame into its inbox. Only a full one is waited for: meanwhile it may close and another take its key."""
         for key in (*self._keys_of(frame), ""):
             if (send := self._inboxes.get(key)) is not None:
                 try:
-                    await send.send(frame)
-                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                    self._inboxes.pop(key, None)
+                    send.send_nowait(frame)
+                except anyio.WouldBlock:
+                    await self._deliver_late(send, frame)
                 return
         self.unclaimed += 1
+
+    async def _deliver_late(self, send: MemoryObjectSendStream[Frame], frame: Frame) -> None:
+        try:
+            await send.send(frame)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            self.unclaimed += 1
 
     def _finish(self) -> None:
         self._ended.set()

@@ -50,7 +50,8 @@ class ReplyReader:
     """Reads the frames of one reply.
 
     Envelopes have `result`, `error`, `partial`. `sent_id` is the id of a JSON-RPC request: only a frame with that id is
-    its reply. A frame counts only if its members equal those of `wanted`.
+    its reply. A frame counts only if its members equal those of `wanted`. These members are looked for in any frame
+    that contains an object, whatever its format; an envelope or a reply with an id may be a binary frame.
     """
 
     where: str
@@ -66,18 +67,28 @@ class ReplyReader:
         :raises MalformedReply: the format is JSON, and the frame is not.
         """
         value = self._value(frame)
-        if not is_object(value):
-            return False, NOTHING if self.is_envelope or self.sent_id is not None else value
-        if any(value.get(name) != expected for name, expected in self.wanted.items()):
+        has_id = self.is_envelope or self.sent_id is not None
+        message = parsed(frame) if (has_id or self.wanted) and not is_object(value) else value
+        if not is_object(message):
+            return False, NOTHING if has_id else value
+        if any(message.get(name) != expected for name, expected in self.wanted.items()):
             return False, NOTHING
-        kind = value.get("type")
+        if self.is_envelope:
+            return self._read_envelope(message)
+        if message.get("type") in _END:
+            return True, NOTHING
+        if self.sent_id is None:
+            return False, value
+        own = message if isinstance(frame, bytes) else value
+        return False, own if message.get("id") == self.sent_id else NOTHING
+
+    def _read_envelope(self, message: JsonObject) -> tuple[bool, Any]:
+        kind = message.get("type")
         if kind in _END:
             return True, NOTHING
-        if not self.is_envelope:
-            return False, NOTHING if self.sent_id is not None and value.get("id") != self.sent_id else value
-        if (error := value.get("error")) or kind == "tool_error":
+        if (error := message.get("error")) or kind == "tool_error":
             raise Rejected(f"{self.where} returned an error.", status="error", detail=error)
-        return not value.get("partial"), value.get("result", value.get("output"))
+        return not message.get("partial"), message.get("result", message.get("output"))
 
     def _value(self, frame: Frame) -> Any:
         if isinstance(frame, bytes):
