@@ -24,7 +24,7 @@ def frames(text: str, form: str) -> bytes:
 
 
 class WebSocketService(HttpService):
-    """Adds `/ws` (raw), `/envelope`, `/rpc` (JSON-RPC), `/login`, `/pushes/<form>` and `/path/<tool>` to the HTTP service."""
+    """Adds `/ws` (raw), `/envelope`, `/rpc` (JSON-RPC), `/login`, `/pushes/<form>` and `/path/<tool>` to HTTP."""
 
     opened: int = 0
     """WebSockets opened so far."""
@@ -125,7 +125,7 @@ class WebSocketService(HttpService):
         return opened
 
     async def _pushes(self, request: web.Request) -> web.WebSocketResponse:
-        """Send notifications around each reply, as frames of this form; the last one `turns` of the event loop later."""
+        """Send notifications around each reply, as frames of this form; the last one some turns of the loop later."""
         form = request.match_info["form"]
         opened = web.WebSocketResponse(protocols=("push",), compress=form == "compressed")
         await opened.prepare(request)

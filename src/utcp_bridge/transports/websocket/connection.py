@@ -223,7 +223,7 @@ class Connection:
             return
 
     async def _deliver(self, frame: Frame) -> None:
-        """Put a frame into its inbox. Only a full one is waited for: meanwhile it may close and another take its key."""
+        """Put a frame into its inbox. Only a full one is waited for, and meanwhile another may take its key."""
         for key in (*self._keys_of(frame), ""):
             if (send := self._inboxes.get(key)) is not None:
                 try:
