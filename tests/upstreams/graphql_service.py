@@ -76,6 +76,7 @@ class GraphQlService(HttpService):
     """Adds `/graphql`, and `/closed` without introspection. Errors have status 200, or 400 on request."""
 
     protocols: tuple[str, ...] = ("graphql-transport-ws", "graphql-ws")
+    socket: type[web.WebSocketResponse] = web.WebSocketResponse
     parameters: Any = None
     """The payload of the last `connection_init`."""
 
@@ -119,7 +120,7 @@ class GraphQlService(HttpService):
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
         """Serve both protocols, with pings before replies and with messages for other subscriptions in between."""
-        opened = web.WebSocketResponse(protocols=self.protocols)
+        opened = self.socket(protocols=self.protocols)
         await opened.prepare(request)
         running: asyncio.Task[None] | None = None
         async for message in opened:

@@ -23,6 +23,13 @@ def frames(text: str, form: str) -> bytes:
     return b"".join(bytes([head, len(cut)]) + cut for head, cut in zip(heads, cuts, strict=True))
 
 
+class BinarySocket(web.WebSocketResponse):
+    """Sends text in binary frames, as servers do that write bytes."""
+
+    async def send_str(self, data: str, compress: int | None = None) -> None:
+        await self.send_bytes(data.encode(), compress)
+
+
 class WebSocketService(HttpService):
     """Adds `/ws` (raw), `/envelope`, `/rpc` (JSON-RPC), `/login`, `/pushes/<form>` and `/path/<tool>` to HTTP."""
 

@@ -12,6 +12,7 @@ import graphql
 import pytest
 from tests.support.tools import make_tool
 from tests.upstreams.graphql_service import SDL, GraphQlService
+from tests.upstreams.websocket_service import BinarySocket
 
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.auth.models import parse_auth
@@ -221,10 +222,10 @@ async def _subscribe(query: str, arguments: JsonObject, path: str = "/graphql", 
     async def emit(partial: Any) -> None:
         seen.append(partial)
 
-    protocols = fields.pop("protocols", GraphQlService.protocols)
+    protocols, socket = fields.pop("protocols", GraphQlService.protocols), fields.pop("socket", GraphQlService.socket)
     settings = BridgeSettings(idle_timeout=fields.pop("idle_timeout", 60), max_reply_bytes=100_000)
     async with GraphQlService() as service, open_services(settings=settings) as services:
-        service.protocols = protocols
+        service.protocols, service.socket = protocols, socket
         transport = GraphQlTransport(services)
         target = make_target(transport, {"url": service.base + path, "query": query, **fields})
         with anyio.fail_after(60):
@@ -240,6 +241,8 @@ COUNT = "subscription ($to: Int!) { count(to: $to) }"
     [
         ("/graphql", {}),
         ("/graphql", {"protocols": ("graphql-ws",)}),
+        ("/graphql", {"socket": BinarySocket}),
+        ("/graphql", {"socket": BinarySocket, "protocols": ("graphql-ws",)}),
         ("/graphql", {"subscription_protocol": "graphql-ws"}),
         ("/events", {}),
         ("/events", {"subscription_protocol": "sse"}),

@@ -12,6 +12,7 @@ import anyio
 import pytest
 from aiohttp import web
 from tests.support.meetings import make_meeting
+from tests.upstreams.websocket_service import BinarySocket
 
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable
 from utcp_bridge.model import JsonObject, Source
@@ -92,11 +93,11 @@ async def _meet(handler: Serve, way: Any = "auto", *, opens_after: int = 0) -> L
     return line
 
 
-def _peerjs(*frames: JsonObject | str) -> Serve:
+def _peerjs(*frames: JsonObject | str, sort: type[web.WebSocketResponse] = web.WebSocketResponse) -> Serve:
     """Return a PeerJS server that greets, waits for the offer, and then sends `frames`."""
 
     async def handler(request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
+        socket = sort()
         await socket.prepare(request)
         await socket.send_json({"type": "OPEN"})
         offer = await socket.receive_json()
@@ -121,13 +122,13 @@ ANSWER = {"type": "ANSWER", "payload": {"sdp": {"type": "answer", "sdp": "v=0 an
 PLAIN_ANSWER = {"type": "answer", "sdp": "v=0 answer", "tools": [1]}
 
 
-def _plain(*frames: JsonObject) -> Serve:
+def _plain(*frames: JsonObject, sort: type[web.WebSocketResponse] = web.WebSocketResponse) -> Serve:
     """Return a signalling server at / that waits for the offer and then sends `frames`; other paths are 404."""
 
     async def handler(request: web.Request) -> web.WebSocketResponse:
         if request.path != "/":
             raise web.HTTPNotFound
-        socket = web.WebSocketResponse()
+        socket = sort()
         await socket.prepare(request)
         assert (await socket.receive_json())["type"] == "offer"
         for frame in frames:
@@ -262,6 +263,12 @@ async def test_candidates_before_and_after_a_plain_answer_are_taken() -> None:
     )
     assert (line.accepted, line.tools) == (["v=0 answer"], [1])
     assert [candidate["candidate"] for candidate in line.candidates] == ["early", "late"]
+
+
+@pytest.mark.parametrize(("serve", "answer", "way"), [(_plain, PLAIN_ANSWER, "websocket"), (_peerjs, ANSWER, "peerjs")])
+async def test_signalling_in_binary_frames_is_read_too(serve: Any, answer: JsonObject, way: str) -> None:
+    line = await _meet(serve(answer, sort=BinarySocket), way)
+    assert line.accepted == ["v=0 answer"]
 
 
 async def test_auto_uses_plain_signalling_if_there_is_a_websocket() -> None:
