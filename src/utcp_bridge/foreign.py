@@ -130,7 +130,7 @@ def _by_charset(data: bytes, charset: str) -> str:
 def _codec(charset: str) -> str:
     """Return Python's codec for a charset of the web.
 
-    :raises LookupError: there is none that makes text of bytes.
+    :raises LookupError: Python has no codec that turns bytes of this charset into text.
     """
     found = codecs.lookup(charset.strip(" \"'"))
     if not getattr(found, "_is_text_encoding", True) or found.name in _NOT_TEXT:

@@ -168,7 +168,7 @@ def test_an_offset_behind_the_end_is_an_error():
 
 @pytest.mark.parametrize("uri", ["utcp-result://", "utcp-result://xyz", "http://abc", "utcp-result://ab?offset=-1"])
 def test_another_uri_is_not_a_resource(uri):
-    with pytest.raises(InvalidArguments, match="There is no resource"):
+    with pytest.raises(InvalidArguments, match="matches no kept result"):
         handle_and_offset(uri)
 
 

@@ -252,14 +252,20 @@ async def test_a_full_disk_ends_the_writing():
         os.close(full)
 
 
-async def test_a_message_that_utf_8_cannot_encode_is_escaped():
+async def written(text):
+    """Return the lines that the server writes for a response with this text."""
     sent = []
 
     async def send_line(line):
         sent.append(line)
 
-    message = types.JSONRPCResponse(jsonrpc="2.0", id=1, result={"text": "\ud800"})
+    message = types.JSONRPCResponse(jsonrpc="2.0", id=1, result={"text": text})
     await MessageWriter(send_line, InFlight()).send(SessionMessage(message))
+    return sent
+
+
+async def test_a_message_that_utf_8_cannot_encode_is_escaped():
+    sent = await written("\ud800")
     assert sent == [b'{"jsonrpc": "2.0", "id": 1, "result": {"text": "\\ufffd"}}\n']
 
 
@@ -327,13 +333,7 @@ def send_and_close(stream, lines):
 
 
 async def test_no_character_of_a_message_ends_its_line():
-    sent = []
-
-    async def send_line(line):
-        sent.append(line)
-
-    message = types.JSONRPCResponse(jsonrpc="2.0", id=1, result={"text": "a\u2028b\u2029c\x85d"})
-    await MessageWriter(send_line, InFlight()).send(SessionMessage(message))
+    sent = await written("a\u2028b\u2029c\x85d")
     [line] = sent
     assert len(line.decode().splitlines()) == 1
     assert json.loads(line)["result"] == {"text": "a\u2028b\u2029c\x85d"}

@@ -89,7 +89,7 @@ class Reply:
 
     @property
     def location(self) -> str | None:
-        """The URI of the `Content-Location` header, resolved against the URL; None if there is none."""
+        """The URI of the `Content-Location` header, resolved against the URL; None without this header."""
         given = self.headers.get("Content-Location", "").strip()
         try:
             return urljoin(bare_url(self.url), given) if given else None

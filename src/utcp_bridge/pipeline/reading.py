@@ -253,7 +253,7 @@ class _Walk:
         return any(key in declared for facet in facets if is_object(declared := facet.schema.get("properties")))
 
     def _unwrapped(self, arguments: JsonObject) -> JsonObject | None:
-        """Return what is inside a needless wrapper; None if there is none."""
+        """Return what a needless wrapper contains; None if the arguments have no wrapper."""
         if len(arguments) != 1:
             return None
         name, value = next(iter(arguments.items()))
@@ -289,7 +289,7 @@ class _Walk:
 
 
 def _parsed(text: str, types: frozenset[str]) -> Any:
-    """Return the value of one of these types that a text contains; `_ABSENT` if there is none."""
+    """Return the value of one of these types that a text contains; `_ABSENT` if the text is not one."""
     value = _json(text)
     if isinstance(value, str):
         text, value = value, _json(value)

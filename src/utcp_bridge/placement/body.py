@@ -1,6 +1,6 @@
 """Request bodies by media type: JSON, forms, multipart (RFC 7578), text, XML as text, binary, lines (pure).
 
-`compile_body` turns a `BodyPlan` into a function from arguments to `EncodedBody`, or None if there is no body.
+`compile_body` turns a `BodyPlan` into a function from arguments to `EncodedBody`. A plan without a body gives None.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class _Body:
     template: Template | None = None
 
     def encoded(self, arguments: JsonObject, rest: JsonObject) -> EncodedBody | None:
-        """Return the body, or None if there is none."""
+        """Return the body, or None if the request has no body."""
         value = self._value(arguments, rest)
         return None if value is None else self.write({self.argument: value})
 

@@ -396,7 +396,7 @@ def _stripped(headers: list[Header]) -> list[Header]:
 
 
 def _caller(scope: Scope) -> str:
-    """Return what distinguishes the clients of a server: the session, or address and program if there is none."""
+    """Return what distinguishes clients: the session, or the address and program of a request without a session."""
     headers: list[Header] = scope["headers"]
     session = _first(headers, _SESSION)
     if session is not None:

@@ -37,7 +37,7 @@ class UnreadableMessage(ValueError):
 
 
 class IgnoredResponse(UnreadableMessage):
-    """A response that cannot be read. Nobody waits for an error, so there is none to send."""
+    """A response that cannot be read. No client waits for an error, so the bridge sends none."""
 
     def __init__(self, why: str) -> None:
         super().__init__(types.INVALID_REQUEST, why)

@@ -290,7 +290,7 @@ class Page:
         """Return the sentence about this part. `how` says how to get the next one."""
         shown = f"{self.unit.capitalize()} {self.offset + 1:,} to {self.next:,} of {self.total:,} are shown."
         if not self.total:
-            shown = f"There are no {self.unit} here."
+            shown = f"This part contains no {self.unit}."
         shorter = "".join(f" {cut} are shown." for cut in self.cuts[:2])
         return f"[{shown}{shorter} {'This is the end.' if self.is_last else how}]"
 
@@ -316,7 +316,7 @@ def handle_and_offset(uri: str) -> tuple[str, int]:
     found = _URI.fullmatch(uri)
     if found is None:
         raise InvalidArguments(
-            f"There is no resource {shorten(uri, 200)!r}.", remedy="Send the URI of a result that was cut."
+            f"The URI {shorten(uri, 200)!r} matches no kept result.", remedy="Send the URI of a result that was cut."
         )
     return found[1], int(found[2] or 0)
 

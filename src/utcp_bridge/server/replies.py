@@ -187,8 +187,8 @@ def as_accepted(send: Send, accepted: Accepted) -> Send:
     return _EventsAsJson(send) if accepted.json else _JsonAsEvents(send)
 
 
-class _EventsAsJson:
-    """Sends the last message of an event stream as a JSON document."""
+class _ConvertedReply:
+    """A `send` that collects a reply of one form and sends it in another form at its end. Other replies pass."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -197,15 +197,32 @@ class _EventsAsJson:
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._converts = _is_event_stream(message["headers"])
-            if not self._converts:
-                await self._send(message)
-        elif not self._converts:
+            self._converts = self._applies_to(message)
+        if not self._converts:
             await self._send(message)
-        else:
-            self._data = _last_event(self._data + message.get("body", b""))
+        elif message["type"] == "http.response.body":
+            self._collect(message.get("body", b""))
             if not message.get("more_body", False):
                 await self._end()
+
+    def _applies_to(self, start: Message) -> bool:
+        raise NotImplementedError
+
+    def _collect(self, data: bytes) -> None:
+        self._data += data
+
+    async def _end(self) -> None:
+        raise NotImplementedError
+
+
+class _EventsAsJson(_ConvertedReply):
+    """Sends the last message of an event stream as a JSON document."""
+
+    def _applies_to(self, start: Message) -> bool:
+        return _is_event_stream(start["headers"])
+
+    def _collect(self, data: bytes) -> None:
+        self._data = _last_event(self._data + data)
 
     async def _end(self) -> None:
         lines = bytes(self._data).splitlines()
@@ -221,28 +238,16 @@ def _last_event(data: bytearray) -> bytearray:
     return data if start < 0 else data[start + 4 :]
 
 
-class _JsonAsEvents:
+class _JsonAsEvents(_ConvertedReply):
     """Sends a JSON document as an event stream of one event."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._converts = False
-        self._data = bytearray()
+    def _applies_to(self, start: Message) -> bool:
+        return start["status"] == 200 and not _is_event_stream(start["headers"])
 
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            is_document = message["status"] == 200 and not _is_event_stream(message["headers"])
-            self._converts = is_document
-            if not is_document:
-                await self._send(message)
-        elif not self._converts:
-            await self._send(message)
-        else:
-            self._data += message.get("body", b"")
-            if not message.get("more_body", False):
-                await open_events(self._send, None)
-                event = b"event: message\r\ndata: " + bytes(self._data) + b"\r\n\r\n"
-                await self._send({"type": "http.response.body", "body": event})
+    async def _end(self) -> None:
+        await open_events(self._send, None)
+        event = b"event: message\r\ndata: " + bytes(self._data) + b"\r\n\r\n"
+        await self._send({"type": "http.response.body", "body": event})
 
 
 def _is_event_stream(headers: Iterable[Header]) -> bool:

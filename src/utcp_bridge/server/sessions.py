@@ -136,7 +136,7 @@ class HandshakeSession:
         self.connection.initialized.set()
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
-        """Send a notification on the client's event stream. It is lost if there is none."""
+        """Send a notification on the client's event stream. Without a stream, the notification is lost."""
         del opts
         await self._push(_notification(method, params))
 
@@ -145,7 +145,7 @@ class HandshakeSession:
     ) -> dict[str, Any]:
         """Send a request on the client's event stream and return the result.
 
-        :raises NoBackChannelError: there is no event stream.
+        :raises NoBackChannelError: the client has not opened an event stream.
         """
         if self._events is None:
             raise NoBackChannelError(method)
@@ -300,7 +300,7 @@ class HandshakeSessions:
     async def find(self, ident: str | None, version: str | None) -> HandshakeSession:
         """Return a session by its id. One that is not known, but that a bridge may have opened, is taken up.
 
-        :raises Refusal: there is no such session.
+        :raises Refusal: the id matches no session.
         """
         if not ident:
             raise Refusal(400, "The request has no Mcp-Session-Id. Send `initialize` first; its reply has the id.")
@@ -310,7 +310,7 @@ class HandshakeSessions:
             return session
         stated = None if ident in self._ended else read_session_id(ident, version)
         if stated is None:
-            raise Refusal(404, "There is no session with this Mcp-Session-Id. Send `initialize` to start one.")
+            raise Refusal(404, "This Mcp-Session-Id matches no session. Send `initialize` to start one.")
         session = HandshakeSession(self._server, ident)
         session.take_up(stated)
         await self._keep(ident, session)
@@ -319,7 +319,7 @@ class HandshakeSessions:
     async def end(self, ident: str | None, version: str | None) -> None:
         """End a session because its client says so. Its id is not taken up again.
 
-        :raises Refusal: there is no such session.
+        :raises Refusal: the id matches no session.
         """
         session = await self.find(ident, version)
         ident = str(ident)

@@ -121,6 +121,22 @@ class _Stream:
         await self.aclose()
 
 
+class _Incoming(_Stream):
+    """A stream of messages from the client. Subclasses say how to receive one."""
+
+    async def receive(self) -> SessionMessage | Exception:
+        raise NotImplementedError
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+
 class InFlight:
     """Counts requests without a reply yet."""
 
@@ -147,7 +163,7 @@ class InFlight:
             await self._idle.wait()
 
 
-class MessageReader(_Stream):
+class MessageReader(_Incoming):
     """Reads messages from lines. For a line that cannot be read, `writer` sends the error; without one it is returned.
 
     At the end of input, requests in flight have a moment to finish: a shell writes its requests and closes.
@@ -182,15 +198,6 @@ class MessageReader(_Stream):
             if isinstance(message, types.JSONRPCRequest):
                 self._in_flight.started()
             return SessionMessage(message)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
 
 
 class MessageWriter(_Stream):
@@ -242,7 +249,7 @@ class _Probe:
         """Send nothing."""
 
 
-class ProbeReader(_Stream):
+class ProbeReader(_Incoming):
     """Reads messages, and answers each `server/discover` that comes before another request."""
 
     def __init__(self, server: BridgeServer, messages: MessageReader, writer: MessageWriter) -> None:
@@ -276,15 +283,6 @@ class ProbeReader(_Stream):
         except Exception as error:  # noqa: BLE001 - the SDK says which text of it clients may read
             return types.JSONRPCError(jsonrpc="2.0", id=request.id, error=modern_error_data(error))
         return types.JSONRPCResponse(jsonrpc="2.0", id=request.id, result=result)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
 
 
 @asynccontextmanager

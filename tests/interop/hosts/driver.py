@@ -248,15 +248,20 @@ async def mcp_use(target: dict[str, Any]) -> AsyncIterator[Driven]:
     await client.close_all_sessions()
 
 
-@asynccontextmanager
-async def smolagents(target: dict[str, Any]) -> AsyncIterator[Driven]:
+def adapted(target: dict[str, Any]) -> Any:
+    """Return a target as mcpadapt takes it, on which smolagents and CrewAI are built."""
     from mcp import StdioServerParameters
-    from smolagents import ToolCollection
 
     if "url" in target:
-        place: Any = {"url": target["url"], "transport": "streamable-http"}
-    else:
-        place = StdioServerParameters(command=target["command"], args=target["args"])
+        return {"url": target["url"], "transport": "streamable-http"}
+    return StdioServerParameters(command=target["command"], args=target["args"])
+
+
+@asynccontextmanager
+async def smolagents(target: dict[str, Any]) -> AsyncIterator[Driven]:
+    from smolagents import ToolCollection
+
+    place = adapted(target)
     collection = ToolCollection.from_mcp(place, trust_remote_code=True, structured_output=True)
     entered = await asyncio.to_thread(collection.__enter__)
     yield fixed({tool.name: tool for tool in entered.tools}, lambda tool, arguments: tool(**arguments))
@@ -266,12 +271,8 @@ async def smolagents(target: dict[str, Any]) -> AsyncIterator[Driven]:
 @asynccontextmanager
 async def crewai(target: dict[str, Any]) -> AsyncIterator[Driven]:
     from crewai_tools import MCPServerAdapter
-    from mcp import StdioServerParameters
 
-    if "url" in target:
-        place: Any = {"url": target["url"], "transport": "streamable-http"}
-    else:
-        place = StdioServerParameters(command=target["command"], args=target["args"])
+    place = adapted(target)
     adapter = await asyncio.to_thread(MCPServerAdapter, place)
     tools = {tool.name: tool for tool in adapter.tools}
     yield fixed(tools, lambda tool, arguments: tool.run(**arguments))

@@ -6,8 +6,8 @@
 
 As a manual's call template, it gives a tool for each root field, with an input schema and a generated selection.
 `schema_file` (SDL, or the JSON of an introspection) replaces introspection if the server does not allow it.
-Subscriptions run over a WebSocket, or over server-sent events if there is no WebSocket. Limits: `max_reply_bytes`;
-for subscriptions also `max_stream_events`, `idle_timeout` and `stream_timeout`.
+Subscriptions run over a WebSocket, or over server-sent events if the server offers no WebSocket.
+Limits: `max_reply_bytes`; for subscriptions also `max_stream_events`, `idle_timeout` and `stream_timeout`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _SOCKET_NOTES = (
 )
 _CLOSED = "The server may not allow introspection. Set `schema_file`, or write the tools into a manual."
 _REFUSALS = frozenset({401, 403, 407, 429})
-"""Statuses of a handshake that are final; any other status means that there is no WebSocket at the URL."""
+"""Statuses of a handshake that are final; any other status means that the URL has no WebSocket."""
 Protocol = Literal["auto", "graphql-transport-ws", "graphql-ws", "sse"]
 
 
@@ -267,7 +267,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
     async def _subscribe(
         self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, emit: Emit
     ) -> Result:
-        """Report results as they arrive, over a WebSocket, or over server-sent events if there is none."""
+        """Report results as they arrive, over a WebSocket, or over server-sent events without one."""
         collector = Collector(self.services.settings, emit)
         protocol = target.template.subscription_protocol
         if protocol == "sse":
@@ -412,7 +412,7 @@ def _lists_tools(content: bytes) -> bool:
 
 
 def _has_no_websocket(error: Rejected) -> bool:
-    """Return whether a handshake failed because there is no WebSocket at the URL."""
+    """Return whether a handshake failed because the URL has no WebSocket."""
     return isinstance(error.status, int) and error.status < 600 and error.status not in _REFUSALS
 
 

@@ -265,7 +265,7 @@ def _encoded(message: Any) -> bytes:
 
 
 async def _end(process: Process) -> None:
-    """Close stdin, and end the server and its children if it does not end by itself."""
+    """Close stdin. End the server and its children if closing stdin does not end them."""
     if process.stdin is not None:
         with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             await process.stdin.aclose()
