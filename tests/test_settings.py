@@ -1,5 +1,7 @@
 """Settings: defaults, limits, groups, the environment, and errors without secrets."""
 
+import re
+
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -81,6 +83,18 @@ def test_a_host_or_an_origin_that_no_request_can_have_is_refused(key: str, right
     for value in wrong:
         with pytest.raises(ValidationError, match="is written as"):
             BridgeSettings(**{key: [value]})
+
+
+@pytest.mark.parametrize("value", [3.5, "x", [1], {"a": 1}, True, None], ids=str)
+def test_the_words_for_a_wrong_type_are_not_those_of_python(value: object) -> None:
+    said: list[str] = []
+    for key in BridgeSettings.model_fields:
+        try:
+            BridgeSettings.model_validate({key: value})
+        except ValidationError as error:
+            said.append(explain(error))
+    assert said
+    assert not [words for words in said if re.search(r"tuple|dictionary|instance|frozenset|\bNone\b", words)]
 
 
 def test_settings_are_frozen() -> None:

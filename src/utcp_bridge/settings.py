@@ -36,6 +36,7 @@ __all__ = [
     "SettingSpelling",
     "TimeoutSettings",
     "UtcpClientConfig",
+    "expectation",
     "explain",
     "flat_settings",
     "grouped_name",
@@ -413,12 +414,29 @@ def nearest_setting(name: str) -> str | None:
     return grouped_name(near[0]) if near[0] in keys else near[0]
 
 
+_EXPECTED: Final = {
+    "tuple_type": "Input should be a list",
+    "list_type": "Input should be a list",
+    "frozen_set_type": "Input should be a list",
+    "dict_type": "Input should be an object",
+    "dataclass_type": "Input should be an object",
+    "model_type": "Input should be an object",
+    "model_attributes_type": "Input should be an object",
+}
+"""What people call the types that pydantic names by their Python classes, by pydantic's type of fault."""
+
+
+def expectation(fault: Mapping[str, Any]) -> str:
+    """Return what pydantic expects of a value, from one of its faults, without the names of Python's classes."""
+    return _EXPECTED.get(fault["type"], str(fault["msg"]))
+
+
 def explain(error: ValidationError) -> str:
     """Return one sentence for the first fault of a pydantic error: field and expectation, without the value."""
     first = error.errors(include_input=False, include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"]) or "the value"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{field}: {first['msg']}{more}"
+    return f"{field}: {expectation(first)}{more}"
 
 
 def settings_fault(error: ValidationError, where_of: Callable[[str], str]) -> ConfigError:

@@ -25,7 +25,7 @@ from utcp_bridge.errors import ConfigError, ManualError, UtcpError
 from utcp_bridge.manuals.variables_needed import names_in_template, variables_of_tools
 from utcp_bridge.model import JsonObject, Trust, is_list, is_object
 from utcp_bridge.registry.listing import read_page
-from utcp_bridge.settings import BridgeSettings, ManualOptions, flat_settings, spellings, unknown_setting
+from utcp_bridge.settings import BridgeSettings, ManualOptions, expectation, flat_settings, spellings, unknown_setting
 from utcp_bridge.validate.findings import Finding, Findings, Report
 from utcp_bridge.validate.manuals import check_manual, check_openapi, check_template
 from utcp_bridge.variables import Variables, flat_key, load_variable_loaders
@@ -303,7 +303,7 @@ def _model_faults(model: type[BaseModel], values: JsonObject) -> list[tuple[str,
         model.model_validate(values)
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False)
-        return [(str(fault["loc"][0]), f"`{fault['loc'][0]}`: {fault['msg']}.") for fault in faults]
+        return [(str(fault["loc"][0]), f"`{fault['loc'][0]}`: {expectation(fault)}.") for fault in faults]
     return []
 
 
