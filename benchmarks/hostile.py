@@ -16,7 +16,7 @@ import re
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.harness.clients import PipeClient
 from benchmarks.harness.hostile_upstream import CASES, Case
-from benchmarks.harness.processes import Running, start
+from benchmarks.harness.processes import Running, start, upstream
 
 MAX_RATIO = 1.2
 MAX_MORE_MS = 10.0
@@ -89,10 +89,10 @@ def peak(running: Running) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def configuration(folder: Path, at: str, case: str | None) -> Path:
+def configuration(folder: Path, good: str, at: str, case: str | None) -> Path:
     """Write the configuration of a bridge with the good provider and, if named, a hostile one."""
     usual = {"call_template_type": "http", "http_method": "GET"}
-    entries: list[dict[str, Any]] = [{"name": "good", **usual, "url": f"{at}/good/utcp"}]
+    entries: list[dict[str, Any]] = [{"name": "good", **usual, "url": good}]
     if case is not None:
         found = CASES[case]
         url = f"{at}/{case.replace(' ', '-')}/{found.path}"
@@ -146,20 +146,20 @@ def p99(times: list[float]) -> float:
     return statistics.quantiles(times, n=100, method="inclusive")[98] if len(times) > 1 else times[0]
 
 
-async def measure(name: str, at: str, folder: Path, seconds: float, python: str) -> Outcome:
+async def measure(name: str, configs: Sequence[Path], seconds: float, python: str) -> Outcome:
     """Call the good provider through both bridges in turns, while the hostile one is called through one of them."""
     alone: list[float] = []
     beside: list[float] = []
-    async with bridge(configuration(folder, at, None), python) as (reference, quiet):
-        await call(quiet, "good_ok", {})
-        async with bridge(configuration(folder, at, name), python) as (running, noisy):
-            await call(noisy, "good_ok", {})
+    async with bridge(configs[0], python) as (reference, quiet):
+        await call(quiet, "good_get", {})
+        async with bridge(configs[1], python) as (running, noisy):
+            await call(noisy, "good_get", {})
             listing = asyncio.ensure_future(noisy.exchange("tools/list", {}))
             attacking = asyncio.ensure_future(attack(noisy, CASES[name]))
             until = perf_counter() + seconds
             while perf_counter() < until:
-                alone.append(await call(quiet, "good_ok", {}))
-                beside.append(await call(noisy, "good_ok", {}))
+                alone.append(await call(quiet, "good_get", {}))
+                beside.append(await call(noisy, "good_get", {}))
                 await asyncio.sleep(PAUSE)
             memory = peak(running) - peak(reference)
             stop = await asyncio.to_thread(_terminated, running)
@@ -179,12 +179,13 @@ def _terminated(running: Running) -> float:
     return perf_counter() - started
 
 
-async def run(arguments: argparse.Namespace, at: str, folder: Path) -> list[Outcome]:
+async def run(arguments: argparse.Namespace, good: str, at: str, folder: Path) -> list[Outcome]:
     print("\n".join(HEAD), flush=True)
     outcomes: list[Outcome] = []
     for name in arguments.only or CASES:
+        configs = [configuration(folder, good, at, case) for case in (None, name)]
         for _ in range(ATTEMPTS if arguments.gate else 1):
-            outcome = await measure(name, at, folder, 2.0 if arguments.quick else 6.0, arguments.python)
+            outcome = await measure(name, configs, 2.0 if arguments.quick else 6.0, arguments.python)
             if not outcome.missed():
                 break
         print(outcome.line(), flush=True)
@@ -203,8 +204,9 @@ def parse(given: list[str] | None) -> argparse.Namespace:
 
 def main(given: list[str] | None = None) -> int:
     arguments = parse(given)
-    with hostile_upstream() as at, tempfile.TemporaryDirectory(prefix="utcp-bridge-bench-") as folder:
-        outcomes = asyncio.run(run(arguments, at, Path(folder)))
+    with upstream() as port, hostile_upstream() as at, tempfile.TemporaryDirectory(prefix="utcp-bridge-bench-") as folder:
+        good = f"http://127.0.0.1:{port}/manual/1"
+        outcomes = asyncio.run(run(arguments, good, at, Path(folder)))
     failed = [outcome.case for outcome in outcomes if outcome.missed()]
     print(f"\n{len(outcomes) - len(failed)} of {len(outcomes)} cases held.")
     return int(arguments.gate and bool(failed))

@@ -1,9 +1,9 @@
-"""Hostile providers, each of which tries to stop, slow or bloat the program that reads it; and one good provider.
+"""Hostile providers, each of which tries to stop, slow or bloat the program that reads it.
 
     python -m benchmarks.harness.hostile_upstream        prints its port, serves until stdin closes
 
-`/good/utcp` is the good provider's manual. `/<case>/…` belongs to the case of that name in `CASES`. Replies are made
-when they are first asked for, so that a run of one case costs no more than that case.
+`/<case>/…` belongs to the case of that name in `CASES`. Replies are made when they are first asked for, so that a run of
+one case costs no more than that case.
 """
 
 from __future__ import annotations
@@ -158,34 +158,48 @@ def _many_tools() -> Answer:
 # --- schemas and templates -------------------------------------------------------------------------------------------
 
 
-def _levels(head: Json, link: Callable[[int], list[Json]], count: int = 40) -> Json:
-    """A chain of definitions, each of which refers to the next one several times."""
-    definitions = {f"d{n}": link(n) for n in range(count)}
-    whole = {name: branches[0] for name, branches in definitions.items()}
-    return {"type": "object", "properties": {"a": head}, "$defs": {**whole, f"d{count}": {"type": "string"}}}
+def _doubling(count: int, link: Callable[[int], Json], head: Json, last: Json, **root: Any) -> Json:
+    """A chain of definitions, each of which leads to the next one in two ways: 2^count ways to the last one."""
+    definitions = {f"d{number}": link(number) for number in range(count)}
+    return {"type": "object", "properties": {"a": head}, "$defs": {**definitions, f"d{count}": last}, **root}
 
 
 def _anchors() -> Json:
-    return _levels(
+    return _doubling(
+        30,
+        lambda n: {"$anchor": f"n{n}", "anyOf": [{"$ref": f"#n{n + 1}"}, {"allOf": [{"$ref": f"#n{n + 1}"}]}]},
         {"$ref": "#n0"},
-        lambda n: [{"$anchor": f"n{n}", "anyOf": [{"$ref": f"#n{n + 1}"}, {"$ref": f"#n{n + 1}"}]}],
-        26,
-    ) | {"$comment": "the last level is an integer, so that no branch accepts a text"}
+        {"$anchor": "n30", "type": "integer"},
+    )
 
 
 def _own_id() -> Json:
-    base = "https://example.test/s"
-    link = {"anyOf": [{"$ref": f"{base}#/$defs/d@"}, {"$ref": f"{base}#/$defs/d@"}]}
-    levels = {f"d{n}": json.loads(json.dumps(link).replace("@", str(n + 1))) for n in range(30)}
-    head = {"$ref": f"{base}#/$defs/d0"}
-    return {"$id": base, "type": "object", "properties": {"a": head}, "$defs": {**levels, "d30": {"type": "integer"}}}
+    at = "https://example.test/s#/$defs/d"
+    return _doubling(
+        30,
+        lambda n: {"anyOf": [{"$ref": f"{at}{n + 1}"}, {"allOf": [{"$ref": f"{at}{n + 1}"}]}]},
+        {"$ref": f"{at}0"},
+        {"type": "integer"},
+        **{"$id": "https://example.test/s"},
+    )
 
 
 def _unevaluated() -> Json:
-    inner: Json = {"type": "integer"}
-    for _ in range(24):
-        inner = {"anyOf": [inner, {"unevaluatedProperties": False, "allOf": [inner]}], "unevaluatedProperties": False}
-    return {"type": "object", "properties": {"a": inner}}
+    return _doubling(
+        30,
+        lambda n: {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}], "unevaluatedProperties": False},
+        {"$ref": "#/$defs/d0"},
+        {"properties": {"x": {"type": "integer"}}},
+    )
+
+
+def _dependent() -> Json:
+    return _doubling(
+        30,
+        lambda n: {"dependentSchemas": {key: {"$ref": f"#/$defs/d{n + 1}"} for key in "xy"}},
+        {"$ref": "#/$defs/d0"},
+        {"required": ["z"]},
+    )
 
 
 def _pattern() -> Json:
@@ -263,6 +277,7 @@ CASES: dict[str, Case] = {
     "anchors": schema(_anchors, {"x": 1}),
     "own id": schema(_own_id, "text"),
     "unevaluated": schema(_unevaluated, {"x": 1}),
+    "dependent": schema(_dependent, {"x": 1, "y": 1}),
     "pattern": schema(_pattern, "a" * 60_000 + "!"),
     "filters": template({"a": '"'}, http_method="POST", body_template={"k": "{{ a " + "| json " * 26 + "}}"}),
     "braces": template({"a": "x"}, url="@/t?" + "{{" * 30_000),
@@ -312,7 +327,7 @@ CASES: dict[str, Case] = {
 
 
 class Provider:
-    """Answers for one address; every answer is made once."""
+    """The answers below one address. Each is made once."""
 
     def __init__(self, at: str) -> None:
         self._at = at
@@ -320,8 +335,6 @@ class Provider:
 
     def _answer(self, path: str) -> Answer:
         name, _, rest = path.strip("/").partition("/")
-        if name == "good":
-            return manual(tool("ok", f"{self._at}/good/ok")) if rest == "utcp" else as_json({"ok": True})
         paths = CASES[name.replace("-", " ")].paths(f"{self._at}/{name}")
         return paths[rest]() if rest in paths else Answer(b"{}", status=404)
 
