@@ -186,7 +186,7 @@ class PipeClient(asyncio.Protocol):
     async def exchange(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         ident = f"x{next(self._numbers)}"
         self._exchange = reply = asyncio.get_running_loop().create_future()
-        self._waiting[ident.encode()] = reply.set_result
+        self._waiting[ident.encode()] = lambda line: None if reply.done() else reply.set_result(line)
         self.writer.write(message(self._era, ident, method, params) + b"\n")
         return payload(await asyncio.wait_for(reply, _PATIENCE))
 

@@ -163,10 +163,11 @@ class Running:
                     stream.close()
 
 
-def start(command: list[str], core: int = SERVER_CORE) -> Running:
-    """Start a process with three pipes, on a core, and collect what it writes to stderr."""
+def start(command: list[str], core: int | None = SERVER_CORE) -> Running:
+    """Start a process with three pipes, on a core or any, and collect what it writes to stderr."""
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    pin(process.pid, core)
+    if core is not None:
+        pin(process.pid, core)
     running = Running(process)
     threading.Thread(target=running.listen, daemon=True).start()
     return running
