@@ -1,4 +1,4 @@
-"""Templates of strangers: compiling and rendering takes a bounded number of steps, and no argument doubles a fixed value."""
+"""Templates of strangers: bounded steps to compile and to render, and no argument doubles a fixed value."""
 
 from __future__ import annotations
 

@@ -81,13 +81,10 @@ def compile_plan(plan: RequestPlan, url: str, method: str) -> BuildRequest:
     `url` is the template's: absolute, with `{argument}` for path arguments and literals already percent-encoded
     (`%24` means `$`, which a template cannot contain).
     """
-    target, _, fixed_query = url.partition("#")[0].partition("?")
     if len(url) > MAX_URL_TEMPLATE:
         raise ConfigError(f"`url` has more than {MAX_URL_TEMPLATE:,} characters.", remedy="Write a shorter URL.")
-    fixed_query = fixed_query.replace("%24", "$")
-    fixed_names = frozenset(query_names(fixed_query)) - {""}
-    write_target = _compile_target(target, plan)
-    queries = [(p.argument, _query_writer(p)) for p in plan.parameters if p.location in {"query", "querystring"}]
+    target, _, fixed_query = url.partition("#")[0].partition("?")
+    write_target, write_query = _compile_target(target, plan), _compile_query(fixed_query.replace("%24", "$"), plan)
     headers = [(p.argument, p.name, _header_writer(p)) for p in plan.parameters if p.location == "header"]
     cookies = [(p.argument, _cookie_writer(p)) for p in plan.parameters if p.location == "cookie"]
     write_body = compile_body(plan.body) if plan.body else None
@@ -98,14 +95,7 @@ def compile_plan(plan: RequestPlan, url: str, method: str) -> BuildRequest:
         if not arguments.keys() <= known:
             _refuse_unknown(arguments, known)
         given = {**defaults, **arguments}
-        query = fixed_query
-        for argument, write in queries:
-            if (value := given.get(argument)) is not None and (text := write(value)):
-                if fixed_names and not (text := _without(fixed_names, text)):
-                    continue
-                query = f"{query}&{text}" if query else text
-                if len(query) > MAX_URL:
-                    refuse_long_url(argument)
+        query = write_query(given)
         lines = [
             (name, write(value)) for argument, name, write in headers if (value := given.get(argument)) is not None
         ]
@@ -123,11 +113,6 @@ def compile_plan(plan: RequestPlan, url: str, method: str) -> BuildRequest:
         return RequestParts(verb, target_url, lines, body)
 
     return build
-
-
-def _without(fixed: frozenset[str], query: str) -> str:
-    """Return a query without the values of fixed names: an exploded object names its own."""
-    return "&".join(part for part in query.split("&") if fixed.isdisjoint(query_names(part)))
 
 
 def _known_arguments(plan: RequestPlan) -> set[str]:
@@ -220,6 +205,31 @@ def _path_writer(plan: ParameterPlan) -> _Write:
 
 
 # --- query, headers, cookies ------------------------------------------------------------------
+
+
+def _compile_query(fixed_query: str, plan: RequestPlan) -> Callable[[JsonObject], str]:
+    """Return the function that writes the query after the fixed one."""
+    queries = [(p.argument, _query_writer(p)) for p in plan.parameters if p.location in {"query", "querystring"}]
+    fixed = frozenset(query_names(fixed_query)) - {""}
+
+    def write(given: JsonObject) -> str:
+        query = fixed_query
+        for argument, write_one in queries:
+            if (value := given.get(argument)) is None or not (text := write_one(value)):
+                continue
+            if fixed and not (text := _without(fixed, text)):
+                continue
+            query = f"{query}&{text}" if query else text
+            if len(query) > MAX_URL:
+                refuse_long_url(argument)
+        return query
+
+    return write
+
+
+def _without(fixed: frozenset[str], query: str) -> str:
+    """Return a query without the values of fixed names: an exploded object names its own."""
+    return "&".join(part for part in query.split("&") if fixed.isdisjoint(query_names(part)))
 
 
 def _query_writer(plan: ParameterPlan) -> _Write:
