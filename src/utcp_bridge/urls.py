@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any, Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import is_list, is_object
@@ -17,6 +19,8 @@ __all__ = [
     "origin",
     "origin_of",
     "port_of",
+    "query_name",
+    "query_names",
     "split_url",
     "steps_of",
 ]
@@ -25,6 +29,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 _MAX_INDEX_DIGITS: Final = 6
 """Digits of an index in a JSON pointer."""
+_END_OF_A_NAME: Final = re.compile(r"[\[\x00]")
+_LIKE_AN_UNDERSCORE: Final = str.maketrans({".": "_", " ": "_", "+": "_"})
 
 
 def origin_of(url: str) -> str:
@@ -86,6 +92,20 @@ def bare_url(url: str) -> str:
     except ValueError:
         return "the upstream"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def query_name(name: str) -> str:
+    """Return what a server may take as the name of a query value or a form field, for comparisons.
+
+    Servers differ: some ignore the case, some read `a[]` and `a[b]` as `a`, and `a.b` as `a_b`.
+    """
+    return _END_OF_A_NAME.split(unquote(name).strip(), 1)[0].translate(_LIKE_AN_UNDERSCORE).casefold()
+
+
+def query_names(query: str) -> Iterator[str]:
+    """Yield `query_name` of each value of an encoded query; empty for an empty part."""
+    for part in query.replace(";", "&").split("&"):
+        yield query_name(unquote_plus(part.partition("=")[0]))
 
 
 def _plain(host: str) -> str:

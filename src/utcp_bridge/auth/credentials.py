@@ -26,7 +26,7 @@ from utcp_bridge.auth.models import (
 )
 from utcp_bridge.errors import ConfigError, PolicyError
 from utcp_bridge.model import Source, Trust
-from utcp_bridge.urls import endpoint_of_url, origin_of
+from utcp_bridge.urls import endpoint_of_url, origin_of, query_names
 
 if TYPE_CHECKING:
     from utcp_bridge.auth.tokens import TokenCache
@@ -202,8 +202,8 @@ def _with_query(url: str, query: str) -> str:
     base, mark, present = url.partition("?")
     if not mark:
         return f"{base}?{query}"
-    names = {pair.partition("=")[0] for pair in query.split("&")}
-    kept = [pair for pair in present.split("&") if pair and pair.partition("=")[0] not in names]
+    names = set(query_names(query))
+    kept = [pair for pair in present.split("&") if pair and names.isdisjoint(query_names(pair))]
     return f"{base}?{'&'.join((*kept, query))}"
 
 

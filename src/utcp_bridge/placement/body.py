@@ -222,7 +222,8 @@ _ENCODERS: dict[str, Callable[[BodyPlan, Any], EncodedBody]] = {
 }
 
 
-_DATA_URL = re.compile(r"data:(?P<type>[^;,]*)[^,]*;base64,", re.IGNORECASE)
+_DATA_URL_MARK = ";base64"
+_MAX_DATA_URL_HEAD = 1_024
 _BLANKS = re.compile(r"\s+")
 _QUOTED = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A", "\0": "%00"})
 _SIGNATURES = (
@@ -266,10 +267,9 @@ def decode_base64(text: str, *, argument: str) -> bytes:
 
     :raises InvalidArguments: the text is not valid Unicode.
     """
-    match = _DATA_URL.match(text)
-    encoded = _BLANKS.sub("", text[match.end() :] if match else text)
-    encoded = encoded.replace("-", "+").replace("_", "/")
-    if match:
+    start = _content_of_data_url(text)
+    encoded = _BLANKS.sub("", text[start:]).replace("-", "+").replace("_", "/")
+    if start:
         encoded += "=" * (-len(encoded) % 4)
     try:
         return base64.b64decode(encoded, validate=True)
@@ -279,6 +279,14 @@ def decode_base64(text: str, *, argument: str) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InvalidArguments(f"Argument {argument!r} contains text that is not valid Unicode.") from error
+
+
+def _content_of_data_url(text: str) -> int:
+    """Return where the base64 of a `data:` URL starts; 0 for other text."""
+    if text[:5].lower() != "data:":
+        return 0
+    comma = text.find(",", 0, _MAX_DATA_URL_HEAD)
+    return comma + 1 if text[: max(0, comma)].lower().endswith(_DATA_URL_MARK) else 0
 
 
 def file_part(name: str, value: Json, declared_type: str | None) -> Part:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, Final, NoReturn, cast
 from urllib.parse import quote, unquote
 
 import orjson
@@ -18,6 +18,7 @@ import orjson
 from utcp_bridge.errors import InvalidArguments
 
 __all__ = [
+    "MAX_URL",
     "compact_json",
     "encode_path_segment",
     "encode_query",
@@ -25,7 +26,11 @@ __all__ = [
     "header_value",
     "percent_encode",
     "refuse_dot_segments",
+    "refuse_long_url",
 ]
+
+MAX_URL: Final = 262_144
+"""Characters of a URL with its arguments. Servers accept 8,000 to 64,000 in a request."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _SEPARATORS = re.compile(r"[/\\]")
@@ -83,6 +88,15 @@ def percent_encode(text: str, *, argument: str, safe: str = "") -> str:
         raise InvalidArguments(f"Argument {argument!r} contains text that is not valid Unicode.") from error
 
 
+def refuse_long_url(argument: str = "") -> NoReturn:
+    """Raise the error of a URL above `MAX_URL`; `argument` is the cause if one alone is.
+
+    :raises InvalidArguments: always.
+    """
+    cause = f"Argument {argument!r} is part of the URL and" if argument else "The URL with these arguments"
+    raise InvalidArguments(f"{cause} has more than {MAX_URL:,} characters.", remedy="Send shorter arguments.")
+
+
 def refuse_dot_segments(text: str, *, argument: str) -> None:
     """Refuse `.` and `..` as path segments, with either slash and at any depth of percent-encoding.
 
@@ -133,15 +147,21 @@ def encode_query(pairs: Iterable[tuple[str, Any]]) -> str:
     """Return `name=value` pairs joined by `&`, without the `?`.
 
     Arrays repeat the name, objects are compact JSON, nulls are omitted, also within arrays.
+
+    :raises InvalidArguments: the query alone is above `MAX_URL`.
     """
     encoded: list[str] = []
+    room = MAX_URL
     for name, value in pairs:
         key = percent_encode(name, argument=name)
-        encoded.extend(
-            f"{key}={percent_encode(format_scalar(item), argument=name)}"
-            for item in (cast("Iterable[Any]", value) if isinstance(value, list | tuple) else (value,))
-            if item is not None
-        )
+        for item in cast("Iterable[Any]", value) if isinstance(value, list | tuple) else (value,):
+            if item is None:
+                continue
+            text = format_scalar(item)
+            room -= len(key) + len(text) + 2
+            if room < 0:
+                refuse_long_url(name)
+            encoded.append(f"{key}={percent_encode(text, argument=name)}")
     return "&".join(encoded)
 
 

@@ -9,6 +9,9 @@ template that omits them:
 * `body_template` is the whole body, and the other arguments are dropped, except for GET, where they are the query;
 * `body_field: "*"` sends the other arguments as the body.
 
+A value that the template fixes wins: no argument adds another value to a name in the URL's query, to a constant of
+`query_params`, to a fixed cookie, or to a constant field of a form.
+
 `compile_placement` runs once for each template, `Placement.build` for each call.
 """
 
@@ -23,16 +26,16 @@ from typing import Annotated, Any, Final
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
-from utcp_bridge.model import CallTemplate, JsonObject
-from utcp_bridge.placement.body import BodyWriter, EncodedBody, compile_body
+from utcp_bridge.model import CallTemplate, JsonObject, is_object
+from utcp_bridge.placement.body import BodyWriter, EncodedBody, compile_body, media_kind
 from utcp_bridge.placement.encoding import encode_query
-from utcp_bridge.placement.headers import SYNTAXES, HeaderPlan, compile_headers
+from utcp_bridge.placement.headers import SYNTAXES, HeaderPlan, compile_headers, without_doubles
 from utcp_bridge.placement.openapi_plan import BuildRequest, compile_plan, read_plan
 from utcp_bridge.placement.placeholders import OMITTED, Context, Template, compile_template
 from utcp_bridge.placement.plan_models import BodyPlan
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.placement.url import UrlPlan, compile_url
-from utcp_bridge.urls import bare_url
+from utcp_bridge.urls import bare_url, query_name
 
 __all__ = ["HttpFamilyTemplate", "Placement", "PlacementSpec", "compile_placement", "verb_annotations"]
 
@@ -115,7 +118,12 @@ class Placement:
         if not rest:
             return ""
         if self.rest_in_query:
-            return encode_query(rest.items())
+            fixed = self.url.fixed
+            return encode_query(
+                [(name, value) for name, value in rest.items() if query_name(name) not in fixed]
+                if fixed
+                else rest.items()
+            )
         if self.body is None or self.body.argument != WHOLE_REST:
             _logger.debug("%d arguments were dropped because the call template does not name them.", len(rest))
         return ""
@@ -131,7 +139,9 @@ def compile_placement(spec: PlacementSpec) -> Placement:
         raise ConfigError("A template has both `body_field` and `body_template`.", remedy="Keep one of them.")
     url = compile_url(spec.url)
     headers = compile_headers(spec.headers, spec.header_fields, spec.cookies, accept=spec.accept)
-    query = None if spec.query_params is None else _template(dict(spec.query_params))
+    query = None
+    if spec.query_params is not None:
+        query = _template(without_doubles(spec.query_params, url.fixed), "`query_params`")
     body = _compile_body(spec, headers.content_type or spec.content_type)
     plain_rest = query is None and (spec.body_template is None or spec.method == "GET")
     return Placement(
@@ -149,12 +159,17 @@ def _compile_body(spec: PlacementSpec, content_type: str) -> _Body | None:
     argument = "body" if spec.body_template is not None else spec.body_field
     if not argument:
         return None
-    template = None if spec.body_template is None else _template(spec.body_template)
+    template = None
+    if spec.body_template is not None:
+        fields = spec.body_template
+        if is_object(fields) and media_kind(content_type) in {"form", "multipart"}:
+            fields = without_doubles(fields)
+        template = _template(fields, "`body_template`")
     return _Body(compile_body(BodyPlan(media_type=content_type, argument=argument)), argument, template)
 
 
-def _template(value: Any) -> Template:
-    return compile_template(value, syntaxes=SYNTAXES)
+def _template(value: Any, where: str) -> Template:
+    return compile_template(value, syntaxes=SYNTAXES, where=where)
 
 
 def _names(template: Template | None) -> frozenset[str]:

@@ -58,7 +58,8 @@ class SocketTemplate(CallTemplate):
         """
         if self.request_data_template is None:
             return None
-        return compile_template(self.request_data_template, syntaxes=Syntax.UTCP_ARG | Syntax.MUSTACHE | Syntax.DOLLAR)
+        syntaxes = Syntax.UTCP_ARG | Syntax.MUSTACHE | Syntax.DOLLAR
+        return compile_template(self.request_data_template, syntaxes=syntaxes, where="`request_data_template`")
 
     @property
     def written(self) -> bytes:

@@ -3,35 +3,47 @@
 Rule 1. Nulls and absent arguments are omitted; a missing path argument is an error that names it.
 Rule 2. No argument can change the path's segments, add a header line or end the query.
 Rule 3. An argument that is not in the plan is refused, not dropped.
+Rule 4. No argument adds a value to a name that the URL's query fixes; such a value is left out.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pydantic import ValidationError
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
-from utcp_bridge.model import Json, JsonObject
+from utcp_bridge.model import Json, JsonObject, is_list
 from utcp_bridge.placement.body import BodyWriter, compile_body, encode_form, media_kind, reserved_text
 from utcp_bridge.placement.encoding import (
+    MAX_URL,
     compact_json,
     format_scalar,
     header_value,
     percent_encode,
     refuse_dot_segments,
+    refuse_long_url,
 )
+from utcp_bridge.placement.headers import MAX_HEADER_BYTES
 from utcp_bridge.placement.openapi_styles import Encode, Pair, expand_pairs, expand_segment, expand_simple
 from utcp_bridge.placement.plan_models import BodyPlan, ParameterPlan, PropertyPlan, RequestPlan
 from utcp_bridge.placement.request import RequestParts
+from utcp_bridge.placement.url import MAX_URL_TEMPLATE
+from utcp_bridge.urls import query_names
 
 __all__ = ["BodyPlan", "BuildRequest", "ParameterPlan", "PropertyPlan", "RequestPlan", "compile_plan", "read_plan"]
 
 BuildRequest: TypeAlias = Callable[[JsonObject], RequestParts]
 _Write: TypeAlias = Callable[[Any], str]
 _Expand: TypeAlias = Callable[[Any], list[Pair]]
+
+MAX_PARAMETERS: Final = 2_000
+"""Parameters of one operation. The largest known have about a hundred."""
+MAX_USES: Final = 8
+"""Parameters that one argument is the value of; the converter makes one."""
 
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 _COOKIE_BREAKS = re.compile(r"[\x00-\x1f\x7f;]")
@@ -43,12 +55,24 @@ def read_plan(data: JsonObject) -> RequestPlan:
 
     :raises ConfigError: the data is not a request plan.
     """
+    parameters = data.get("parameters")
+    if is_list(parameters) and len(parameters) > MAX_PARAMETERS:
+        raise ConfigError(
+            f"`request_plan` has more than {MAX_PARAMETERS:,} parameters.", remedy="Use a smaller description."
+        )
     try:
-        return RequestPlan.model_validate(data)
+        plan = RequestPlan.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
         raise ConfigError(f"`request_plan` cannot be used at {where!r}: {first['msg']}.") from error
+    for argument, uses in Counter(parameter.argument for parameter in plan.parameters).most_common(1):
+        if uses > MAX_USES:
+            raise ConfigError(
+                f"`request_plan` uses argument {argument!r} for more than {MAX_USES} parameters.",
+                remedy="Use it for fewer parameters.",
+            )
+    return plan
 
 
 def compile_plan(plan: RequestPlan, url: str, method: str) -> BuildRequest:
@@ -57,10 +81,10 @@ def compile_plan(plan: RequestPlan, url: str, method: str) -> BuildRequest:
     `url` is the template's: absolute, with `{argument}` for path arguments and literals already percent-encoded
     (`%24` means `$`, which a template cannot contain).
     """
+    if len(url) > MAX_URL_TEMPLATE:
+        raise ConfigError(f"`url` has more than {MAX_URL_TEMPLATE:,} characters.", remedy="Write a shorter URL.")
     target, _, fixed_query = url.partition("#")[0].partition("?")
-    fixed_query = fixed_query.replace("%24", "$")
-    write_target = _compile_target(target, plan)
-    queries = [(p.argument, _query_writer(p)) for p in plan.parameters if p.location in {"query", "querystring"}]
+    write_target, write_query = _compile_target(target, plan), _compile_query(fixed_query.replace("%24", "$"), plan)
     headers = [(p.argument, p.name, _header_writer(p)) for p in plan.parameters if p.location == "header"]
     cookies = [(p.argument, _cookie_writer(p)) for p in plan.parameters if p.location == "cookie"]
     write_body = compile_body(plan.body) if plan.body else None
@@ -71,10 +95,7 @@ def compile_plan(plan: RequestPlan, url: str, method: str) -> BuildRequest:
         if not arguments.keys() <= known:
             _refuse_unknown(arguments, known)
         given = {**defaults, **arguments}
-        query = fixed_query
-        for argument, write in queries:
-            if (value := given.get(argument)) is not None and (text := write(value)):
-                query = f"{query}&{text}" if query else text
+        query = write_query(given)
         lines = [
             (name, write(value)) for argument, name, write in headers if (value := given.get(argument)) is not None
         ]
@@ -82,9 +103,14 @@ def compile_plan(plan: RequestPlan, url: str, method: str) -> BuildRequest:
             named = {name.lower() for name, _ in lines}
             lines += [line for line in fixed_headers if line[0].lower() not in named]
         _add_cookies(lines, cookies, given)
+        if len(lines) > 1:
+            _check_size(lines)
         body = _add_body(lines, write_body, given)
         location = write_target(given)
-        return RequestParts(verb, f"{location}?{query}" if query else location, lines, body)
+        target_url = f"{location}?{query}" if query else location
+        if len(target_url) > MAX_URL:
+            refuse_long_url()
+        return RequestParts(verb, target_url, lines, body)
 
     return build
 
@@ -121,7 +147,15 @@ def _compile_target(target: str, plan: RequestPlan) -> Callable[[JsonObject], st
         return lambda _arguments: literal
 
     def write(arguments: JsonObject) -> str:
-        return "/".join(segment if isinstance(segment, str) else segment(arguments) for segment in segments)
+        written: list[str] = []
+        room = MAX_URL
+        for segment in segments:
+            text = segment if isinstance(segment, str) else segment(arguments)
+            room -= len(text)
+            if room < 0:
+                refuse_long_url()
+            written.append(text)
+        return "/".join(written)
 
     return write
 
@@ -142,6 +176,8 @@ def _segment_writer(segment: str, by_argument: dict[str, ParameterPlan]) -> Call
                     remedy=f"Send {name!r}.",
                 )
             text += written + literal
+            if len(text) > MAX_URL:
+                refuse_long_url(name)
         refuse_dot_segments(text, argument=names[0] if len(names) == 1 else ", ".join(names))
         return text
 
@@ -169,6 +205,31 @@ def _path_writer(plan: ParameterPlan) -> _Write:
 
 
 # --- query, headers, cookies ------------------------------------------------------------------
+
+
+def _compile_query(fixed_query: str, plan: RequestPlan) -> Callable[[JsonObject], str]:
+    """Return the function that writes the query after the fixed one."""
+    queries = [(p.argument, _query_writer(p)) for p in plan.parameters if p.location in {"query", "querystring"}]
+    fixed = frozenset(query_names(fixed_query)) - {""}
+
+    def write(given: JsonObject) -> str:
+        query = fixed_query
+        for argument, write_one in queries:
+            if (value := given.get(argument)) is None or not (text := write_one(value)):
+                continue
+            if fixed and not (text := _without(fixed, text)):
+                continue
+            query = f"{query}&{text}" if query else text
+            if len(query) > MAX_URL:
+                refuse_long_url(argument)
+        return query
+
+    return write
+
+
+def _without(fixed: frozenset[str], query: str) -> str:
+    """Return a query without the values of fixed names: an exploded object names its own."""
+    return "&".join(part for part in query.split("&") if fixed.isdisjoint(query_names(part)))
 
 
 def _query_writer(plan: ParameterPlan) -> _Write:
@@ -242,6 +303,14 @@ def _add_cookies(lines: list[Pair], cookies: list[tuple[str, _Expand]], given: J
     pairs = [pair for argument, write in cookies if (value := given.get(argument)) is not None for pair in write(value)]
     if pairs:
         lines.append(("Cookie", "; ".join(f"{name}={text}" for name, text in pairs)))
+
+
+def _check_size(lines: list[Pair]) -> None:
+    if sum(len(text) for _, text in lines) > MAX_HEADER_BYTES:
+        raise InvalidArguments(
+            f"The headers of the request have more than {MAX_HEADER_BYTES:,} characters.",
+            remedy="Send shorter arguments.",
+        )
 
 
 def _add_body(lines: list[Pair], write_body: BodyWriter | None, given: JsonObject) -> bytes | None:

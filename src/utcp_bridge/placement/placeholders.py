@@ -23,16 +23,20 @@ change. Filters apply from left to right:
     json             the value as JSON text
     join:separator   a list as one text; the default separator is a comma
     urlencode        percent-encoded; no effect in a URL's path or query, which are encoded anyway
+
+Templates come from strangers as well, so everything is bounded: the work of compiling is linear in the template, and
+that of rendering in the template and the arguments. The limits are `MAX_…` below, far above those of any known manual.
 """
 
 from __future__ import annotations
 
-import copy
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Flag, StrEnum, auto
+from itertools import islice
 from typing import Any, Final, TypeAlias, final
 from uuid import uuid4
 
@@ -48,9 +52,42 @@ from utcp_bridge.placement.encoding import (
     percent_encode,
 )
 
-__all__ = ["OMITTED", "Context", "Expression", "Run", "Syntax", "Template", "compile_template", "parse_expression"]
+__all__ = [
+    "MAX_EXPRESSION",
+    "MAX_FILTERS",
+    "MAX_GROWTH",
+    "MAX_PLACEHOLDERS",
+    "MAX_TEMPLATE",
+    "MAX_VALUES",
+    "OMITTED",
+    "Context",
+    "Expression",
+    "Run",
+    "Syntax",
+    "Template",
+    "closing",
+    "compile_template",
+    "parse_expression",
+]
+
+MAX_TEMPLATE: Final = 1_048_576
+"""Characters of all texts and keys of one template. Whole documents are sent as bodies; none is near this size."""
+MAX_VALUES: Final = 10_000
+"""Members and items of one template."""
+MAX_PLACEHOLDERS: Final = 1_000
+"""Placeholders of one template."""
+MAX_EXPRESSION: Final = 8_192
+"""Characters between `{{` and `}}`: room for a default that is an object."""
+_MAX_EXPRESSIONS: Final = 131_072
+"""Characters of all expressions of one template."""
+MAX_FILTERS: Final = 8
+"""Filters of one expression; there are five kinds, and `json` of `json` doubles the quotes each time."""
+MAX_GROWTH: Final = 8_388_608
+"""Characters that filters, and the third and later uses of one argument, may add to the arguments in one rendering."""
+_FREE_USES: Final = 2
 
 _PATH = re.compile(r"[\w$@-]+(?:\.[\w$@-]+|\[\d{1,6}\])*")
+_QUOTE_OR_BAR = re.compile(r'(?<!\\)"|\|')
 
 
 class Context(StrEnum):
@@ -74,13 +111,27 @@ OMITTED: Final = _Omitted()
 """In place of a value: the argument is absent, so omit what consists of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
-    """One rendering."""
+    """One rendering. `growth` is the number of characters by which the text is longer than the arguments."""
 
     arguments: Mapping[str, Any] = field(repr=False)
     context: Context
     built_in: dict[str, str] = field(default_factory=dict[str, str])
+    where: str = "The call template"
+    growth: int = 0
+
+    def grow(self, characters: int, name: str) -> None:
+        """Count characters that a filter or a further use of an argument adds.
+
+        :raises InvalidArguments: the limit is reached.
+        """
+        self.growth += max(0, characters)
+        if self.growth > MAX_GROWTH:
+            raise InvalidArguments(
+                f"{self.where} makes argument {name!r} larger by more than {MAX_GROWTH:,} characters.",
+                remedy=f"Send a shorter {name!r}.",
+            )
 
 
 _Filter: TypeAlias = Callable[[Any, Run, str], Any]
@@ -88,20 +139,26 @@ _Filter: TypeAlias = Callable[[Any, Run, str], Any]
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A path into the arguments, and filters; `typed` if it keeps the value's type where it is the whole text."""
+    """A path into the arguments, and filters; `typed` if it keeps the value's type where it is the whole text.
+
+    `counted` says that the template has used the argument often, so that the size of its value counts as growth.
+    """
 
     name: str
     path: tuple[str | int, ...]
     filters: tuple[_Filter, ...] = ()
     built_in: bool = False
     typed: bool = True
+    counted: bool = False
 
     def evaluate(self, run: Run) -> Any:
         """Return the value, or `OMITTED` if the argument is absent.
 
-        :raises InvalidArguments: a filter refuses the value.
+        :raises InvalidArguments: a filter refuses the value, or the text becomes too long.
         """
         value = _built_in(self.name, run) if self.built_in else _follow(run.arguments, self.path)
+        if self.counted:
+            run.grow(_size(value), self.name)
         for apply in self.filters:
             value = apply(value, run, self.name)
         return value
@@ -110,9 +167,20 @@ class Expression:
 def parse_expression(text: str, inputs: frozenset[str] | None) -> Expression:
     """Read the inside of `{{ }}`; `inputs` are the tool's declared arguments, if known.
 
-    :raises ConfigError: the text does not start with a path, or a filter is unknown or lacks its value.
+    :raises ConfigError: the text does not start with a path, or a filter is unknown or lacks its value, or a limit is
+        reached.
     """
-    path, *filters = (part.strip() for part in _split(text))
+    if len(text) > MAX_EXPRESSION:
+        raise ConfigError(
+            f"The template expression {{{{{text.strip()[:60]}…}}}} has more than {MAX_EXPRESSION:,} characters.",
+            remedy="Write a shorter default.",
+        )
+    path, *filters = (part.strip() for part in islice(_split(text), MAX_FILTERS + 2))
+    if len(filters) > MAX_FILTERS:
+        raise ConfigError(
+            f"The template expression {{{{{text.strip()[:60]}…}}}} has more than {MAX_FILTERS} filters.",
+            remedy="Remove filters.",
+        )
     if not _PATH.fullmatch(path):
         raise ConfigError(
             f"The template expression {{{{{text.strip()[:60]}}}}} does not name an argument.",
@@ -131,12 +199,12 @@ def parse_expression(text: str, inputs: frozenset[str] | None) -> Expression:
 def _split(text: str) -> Iterator[str]:
     """Split at every `|` outside double quotes."""
     start, quoted = 0, False
-    for position, character in enumerate(text):
-        if character == '"' and text[position - 1 : position] != "\\":
+    for found in _QUOTE_OR_BAR.finditer(text):
+        if found[0] == "|" and not quoted:
+            yield text[start : found.start()]
+            start = found.end()
+        elif found[0] == '"':
             quoted = not quoted
-        elif character == "|" and not quoted:
-            yield text[start:position]
-            start = position + 1
     yield text[start:]
 
 
@@ -154,6 +222,13 @@ def _follow(arguments: Mapping[str, Any], path: tuple[str | int, ...]) -> Any:
         else:
             value = value.get(step, OMITTED) if is_object(value) else OMITTED
     return value
+
+
+def _size(value: Any) -> int:
+    """Return about how many characters a value is as text."""
+    if isinstance(value, str):
+        return len(value)
+    return len(compact_json(value)) if is_object(value) or is_list(value) else 0
 
 
 _BUILT_IN: dict[str, Callable[[], str]] = {
@@ -183,7 +258,14 @@ def _default(text: str | None) -> _Filter:
     if text is None:
         raise ConfigError("The template filter 'default' has no value.", remedy="Write {{ name | default:value }}.")
     fallback = _json_or_text(text)
-    return lambda value, _run, _name: copy.deepcopy(fallback) if value is OMITTED or value is None else value
+    own = is_object(fallback) or is_list(fallback)  # each rendering has its own
+
+    def apply(value: Any, _run: Run, _name: str) -> Any:
+        if value is not OMITTED and value is not None:
+            return value
+        return orjson.loads(text) if own else fallback
+
+    return apply
 
 
 def _json_or_text(text: str) -> Any:
@@ -203,20 +285,38 @@ def _required(_text: str | None) -> _Filter:
 
 
 def _json(_text: str | None) -> _Filter:
-    return lambda value, _run, _name: value if value is OMITTED else compact_json(value).decode("utf-8")
+    def apply(value: Any, run: Run, name: str) -> Any:
+        if value is OMITTED:
+            return value
+        written = compact_json(value).decode("utf-8")
+        if isinstance(value, str):
+            run.grow(len(written) - len(value), name)
+        return written
+
+    return apply
 
 
 def _join(text: str | None) -> _Filter:
     parsed = "," if text is None else _json_or_text(text)
     separator = parsed if isinstance(parsed, str) else str(text)
-    return lambda value, _run, _name: separator.join(map(format_scalar, value)) if is_list(value) else value
+
+    def apply(value: Any, run: Run, name: str) -> Any:
+        if not is_list(value):
+            return value
+        run.grow((len(separator) - 1) * len(value), name)  # JSON has one comma for each item
+        return separator.join(map(format_scalar, value))
+
+    return apply
 
 
 def _urlencode(_text: str | None) -> _Filter:
     def apply(value: Any, run: Run, name: str) -> Any:
         if value is OMITTED or run.context in {Context.URL_PATH, Context.QUERY}:
             return value
-        return percent_encode(format_scalar(value), argument=name)
+        plain = format_scalar(value)
+        encoded = percent_encode(plain, argument=name)
+        run.grow(len(encoded) - len(plain), name)
+        return encoded
 
     return apply
 
@@ -267,6 +367,7 @@ class Template:
 
     names: frozenset[str]
     _render: _Render
+    _where: str = "The call template"
 
     def render(self, arguments: Mapping[str, Any], *, context: Context) -> Any:
         """Put the arguments in their places.
@@ -277,48 +378,64 @@ class Template:
 
         :raises InvalidArguments: an argument is missing or does not fit its place; the message names it.
         """
-        return self._render(Run(arguments, context))
+        return self._render(Run(arguments, context, where=self._where))
 
 
-def compile_template(value: Any, *, syntaxes: Syntax, inputs: frozenset[str] | None = None) -> Template:
+def compile_template(
+    value: Any, *, syntaxes: Syntax, inputs: frozenset[str] | None = None, where: str = "The call template"
+) -> Template:
     """Compile a text, or the texts within a JSON value (never its keys).
 
     `inputs` are the tool's declared arguments, if known: they hide built-in names, and `${name}` is a placeholder
-    only if it is one of them.
+    only if it is one of them. `where` is the field's name for messages.
 
-    :raises ConfigError: an expression cannot be read, a filter is unknown, or the value is nested too deeply.
+    :raises ConfigError: an expression cannot be read, a filter is unknown, the value is nested too deeply, or another
+        limit is reached.
     """
-    compiler = _TemplateCompiler(syntaxes, inputs)
+    compiler = _TemplateCompiler(syntaxes, inputs, where)
     render = compiler.compile(value, 0)
-    return Template(frozenset(compiler.names), render)
+    return Template(frozenset(compiler.uses), render, where)
 
 
 class _TemplateCompiler:
-    def __init__(self, syntaxes: Syntax, inputs: frozenset[str] | None) -> None:
+    def __init__(self, syntaxes: Syntax, inputs: frozenset[str] | None, where: str) -> None:
         self._inputs = inputs
+        self._where = where
         chosen = [pattern for syntax, pattern in _PATTERNS.items() if syntax in syntaxes]
         self._pattern = re.compile("|".join(chosen), re.ASCII) if chosen else None
-        self.names: set[str] = set()
+        self.uses: Counter[str] = Counter()
+        self._values = self._characters = self._placeholders = self._expressions = 0
 
     def compile(self, value: Any, depth: int) -> _Render:
         if depth > _MAX_DEPTH:
             raise ConfigError(
-                f"A template is nested more than {_MAX_DEPTH} levels deep.", remedy="Make the template flatter."
+                f"{self._where} is nested more than {_MAX_DEPTH} levels deep.", remedy="Make the template flatter."
             )
+        self._values += 1
+        self._check(self._values, MAX_VALUES, "values")
         if isinstance(value, str):
             return self._compile_text(value)
         if is_object(value):
-            return _object({key: self.compile(member, depth + 1) for key, member in value.items()})
+            return _object({self._key(key): self.compile(member, depth + 1) for key, member in value.items()})
         if is_list(value):
             return _list([self.compile(item, depth + 1) for item in value])
         return _constant(value)
 
+    def _key(self, key: str) -> str:
+        self._characters += len(key)
+        return key
+
+    def _check(self, number: int, most: int, what: str) -> None:
+        if number > most:
+            raise ConfigError(f"{self._where} has more than {most:,} {what}.", remedy="Make the template smaller.")
+
     def _compile_text(self, text: str) -> _Render:
+        self._characters += len(text)
+        self._check(self._characters, MAX_TEMPLATE, "characters")
         parts = tuple(self._parts(text))
         expressions = [part for part in parts if isinstance(part, Expression)]
         if not expressions:
             return _constant(text)
-        self.names.update(expression.name for expression in expressions if not expression.built_in)
         if len(parts) == 1:
             return _whole(expressions[0])
         return _mixed(parts)
@@ -332,30 +449,43 @@ class _TemplateCompiler:
                 continue
             if match.start() > start:
                 yield text[start : match.start()]
-            yield found
+            yield self._counted(found)
             start = position = end
         if start < len(text):
             yield text[start:]
 
+    def _counted(self, found: Expression) -> Expression:
+        self._placeholders += 1
+        self._check(self._placeholders, MAX_PLACEHOLDERS, "placeholders")
+        if found.built_in:
+            return found
+        self.uses[found.name] += 1
+        return found if self.uses[found.name] <= _FREE_USES else replace(found, counted=True)
+
     def _expression(self, match: re.Match[str], text: str) -> tuple[Expression | None, int]:
         kind, name = match.lastgroup, str(match[match.lastgroup or 0])
         if kind == "mustache":
-            end = _closing(text, match.end())
+            end = closing(text, match.end())
             if end is None:
                 return None, len(text)
+            self._expressions += end - match.end()
+            self._check(self._expressions, _MAX_EXPRESSIONS, "characters in its expressions")
             return parse_expression(text[match.end() : end], self._inputs), end + 2
         if kind == "dollar" and self._inputs is not None and name not in self._inputs:
             return None, match.end()
         return Expression(name, (name,), typed=kind == "dollar"), match.end()
 
 
-def _closing(text: str, start: int) -> int | None:
+def closing(text: str, start: int) -> int | None:
     """Return where the `}}` of a `{{` is; braces in a default are paired, as in `{{ x | default:{} }}`."""
     end = text.find("}}", start)
     if end < 0:
         return None
-    while text.startswith("}", end + 2) and text.count("{", start, end) > text.count("}", start, end):
-        end += 1
+    if text.startswith("}", end + 2):
+        inside = text[start : min(end, start + MAX_EXPRESSION)]
+        unpaired = inside.count("{") - inside.count("}")
+        while unpaired > 0 and text.startswith("}", end + 2):
+            end, unpaired = end + 1, unpaired - 1
     return end
 
 
@@ -417,15 +547,21 @@ def _as_text(value: Any, expression: Expression, run: Run, *, in_query: bool) ->
 
 def _object(members: dict[str, _Render]) -> _Render:
     def render(run: Run) -> dict[str, Any]:
-        rendered = ((key, member(run)) for key, member in members.items())
-        return {key: value for key, value in rendered if value is not OMITTED}
+        rendered: dict[str, Any] = {}
+        for key, member in members.items():  # not a comprehension: one frame of the stack for each level
+            if (value := member(run)) is not OMITTED:
+                rendered[key] = value
+        return rendered
 
     return render
 
 
 def _list(items: list[_Render]) -> _Render:
     def render(run: Run) -> list[Any]:
-        rendered = [value for item in items if (value := item(run)) is not OMITTED]
+        rendered: list[Any] = []
+        for item in items:
+            if (value := item(run)) is not OMITTED:
+                rendered.append(value)  # noqa: PERF401 - one frame, as above
         if run.context is not Context.ARGV:
             return rendered
         return [text for value in rendered for text in (value if is_list(value) else [value])]

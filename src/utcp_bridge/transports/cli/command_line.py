@@ -71,7 +71,7 @@ class ArgvTemplate:
     """The `args` of a template: each element is one word, a list alone several words, a missing argument none."""
 
     def __init__(self, elements: Sequence[str]) -> None:
-        self._elements = [(element, compile_template(element, syntaxes=_SYNTAXES)) for element in elements]
+        self._elements = [(one, compile_template(one, syntaxes=_SYNTAXES, where="`args`")) for one in elements]
 
     def render(self, arguments: Mapping[str, Any]) -> list[str]:
         """Return the words for one call.

@@ -104,7 +104,7 @@ class CliTemplate(CallTemplate):
         """
         if self.stdin_template is None:
             return None
-        return compile_template(self.stdin_template, syntaxes=Syntax.MUSTACHE | Syntax.DOLLAR)
+        return compile_template(self.stdin_template, syntaxes=Syntax.MUSTACHE | Syntax.DOLLAR, where="`stdin_template`")
 
 
 class CliTransport(Transport[CliTemplate]):

@@ -109,7 +109,9 @@ class WebSocketTemplate(CallTemplate):
 
         :raises ConfigError: it cannot be compiled.
         """
-        return None if self.message is None else compile_template(self.message, syntaxes=_SYNTAXES)
+        if self.message is None:
+            return None
+        return compile_template(self.message, syntaxes=_SYNTAXES, where="`message`")
 
 
 class WebSocketTransport(Transport[WebSocketTemplate]):
