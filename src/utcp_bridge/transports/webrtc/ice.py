@@ -98,8 +98,8 @@ def ice_url(url: str) -> IceUrl:
 def _host_and_port(address: str) -> tuple[str, str]:
     """Return host and port as text; an empty host if there is none that a server can have."""
     if address.startswith("["):
-        host, _, rest = address[1:].partition("]")
-        usable = ":" in host and (not rest or rest.startswith(":"))
+        host, closed, rest = address[1:].partition("]")
+        usable = ":" in host and closed and (not rest or rest.startswith(":"))
         return (host if usable else ""), rest[1:]
     host, _, port = address.partition(":")
     usable = all(character.isalnum() or character in "-._" for character in host)
