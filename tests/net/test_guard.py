@@ -8,7 +8,8 @@ import pytest
 
 from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
 from utcp_bridge.model import Source, Trust
-from utcp_bridge.net.guard import Address, Guard, address_class, looks_like_address
+from utcp_bridge.net.addresses import address_class
+from utcp_bridge.net.guard import Address, Guard, looks_like_address
 
 pytestmark = pytest.mark.anyio
 
@@ -299,3 +300,102 @@ async def test_a_refused_connection_has_the_systems_message():
         source = Source("local", exempt=frozenset({f"127.0.0.1:{port}"}))
         with pytest.raises(Unreachable, match=rf"127.0.0.1:{port}: Connection refused\."):
             await Guard().connect_tcp("127.0.0.1", port, source)
+
+
+# --- names that the operator wrote ---------------------------------------------------------------
+
+WRITTEN = Source("shop", Trust.REMOTE, exempt=frozenset({"written.example:80"}))
+PRIVATE_FORMS = ["127.0.0.1", "10.0.0.8", "192.168.3.4", "100.64.9.9", "::1", "fd12::5", "0.0.0.0", "::ffff:10.0.0.8"]
+NEVER_NAMED = [
+    "169.254.169.254",
+    "169.254.0.1",
+    "fe80::1",
+    "fe80::a9fe:a9fe%eth0",
+    "fd00:ec2::254",
+    "fd20:ce::254",
+    "100.100.100.200",
+    "192.0.0.192",
+    "168.63.129.16",
+    "::ffff:169.254.169.254",
+    "::ffff:168.63.129.16",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1::a9fe:a9fe",
+    "2002:a9fe:a9fe::1",
+    "2001:0:4136:e378:8000:63bf:5601:5601",
+    "::ffff:0:169.254.169.254",
+    "2606:2800::5efe:169.254.169.254",
+    "::a9fe:a9fe",
+]
+
+
+async def resolved(guard: Guard, *, host: str = "written.example", source: Source = WRITTEN) -> list[str]:
+    return [address.host for address in await guard.resolve(host, 80, source)]
+
+
+@pytest.mark.parametrize("later", [*PRIVATE_FORMS, "64:ff9b::7f00:1", "2002:7f00:1::", "2606:2800::5efe:10.0.0.1"])
+@pytest.mark.parametrize("first", [PUBLIC, PUBLIC6, "198.51.100.7", "64:ff9b::5db8:d822"])
+async def test_a_written_name_does_not_come_nearer_than_its_first_answer(first, later):
+    names = Names([first], [later], [PUBLIC, later], [PUBLIC])
+    guard = Guard(names)
+    assert await resolved(guard) == [first]
+    for _ in range(2):
+        with pytest.raises(
+            PolicyError, match=r"written\.example:80: it is a .* address\. The name led elsewhere"
+        ) as got:
+            await resolved(guard)
+        assert '"allow_networks": ["' in str(got.value.remedy)
+    assert await resolved(guard) == [PUBLIC]
+
+
+async def test_the_first_answer_counts_for_every_manual_and_port():
+    guard = Guard(Names([PUBLIC], ["127.0.0.1"], ["127.0.0.1"]))
+    await resolved(guard)
+    for source in (
+        Source("other", exempt=frozenset({"Written.Example:80"})),
+        Source("a", origin="http://written.example"),
+    ):
+        with pytest.raises(PolicyError):
+            await resolved(guard, source=source, host="WRITTEN.example.")
+
+
+@pytest.mark.parametrize("first", PRIVATE_FORMS)
+async def test_a_written_name_of_the_own_networks_may_move_among_them(first):
+    guard = Guard(Names([first], *([address] for address in PRIVATE_FORMS), [PUBLIC], [first]))
+    for address in (first, *PRIVATE_FORMS, PUBLIC, first):
+        assert await resolved(guard) == [address]
+
+
+async def test_a_written_name_may_have_a_public_and_a_private_address_from_the_start():
+    guard = Guard(Names([PUBLIC6, "192.168.1.5"], ["192.168.1.6"]))
+    assert await resolved(guard) == [PUBLIC6, "192.168.1.5"]
+    assert await resolved(guard) == ["192.168.1.6"]
+
+
+@pytest.mark.parametrize("address", NEVER_NAMED)
+async def test_no_name_leads_to_the_link_or_to_a_metadata_service(address):
+    for answer in ([address], [PUBLIC, address]):
+        with pytest.raises(PolicyError, match="never reached by name"):
+            await resolved(Guard(Names(answer)))
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16"])
+async def test_such_an_address_is_reached_if_the_operator_wrote_it_or_its_network(address):
+    pair = f"[{address}]:80" if ":" in address else f"{address}:80"
+    assert await resolved(Guard(), host=address, source=Source("a", exempt=frozenset({pair}))) == [address]
+    opened = Source("a", allow_networks=(address,), exempt=frozenset({"written.example:80"}))
+    assert await resolved(Guard(Names([address])), source=opened) == [address]
+
+
+async def test_networks_that_the_operator_opened_do_not_count_as_nearer():
+    opened = Source("a", allow_networks=("10.0.0.0/8",), exempt=frozenset({"written.example:80"}))
+    guard = Guard(Names([PUBLIC], ["10.1.1.1"], ["127.0.0.1"]))
+    assert await resolved(guard, source=opened) == [PUBLIC]
+    assert await resolved(guard, source=opened) == ["10.1.1.1"]
+    with pytest.raises(PolicyError):
+        await resolved(guard, source=opened)
+
+
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "0177.0.0.1"])
+async def test_a_written_address_in_an_unusual_form_is_refused_with_a_sentence(host):
+    with pytest.raises(PolicyError, match="unusual form"):
+        await Guard().resolve(host, 80, Source("a", exempt=frozenset({f"{host}:80"})))

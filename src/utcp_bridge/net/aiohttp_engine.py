@@ -35,6 +35,7 @@ from utcp_bridge.errors import (
     Unreachable,
     UtcpError,
 )
+from utcp_bridge.net.connection_watch import issued
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
 from utcp_bridge.placement.request import RequestParts
@@ -102,13 +103,28 @@ class AiohttpResolver(AbstractResolver):
             if family in {socket.AF_UNSPEC, item.family}
         ]
 
+    def open_socket(self, info: tuple[Any, ...]) -> socket.socket:
+        """Return a socket for an address, just before aiohttp connects it.
+
+        Hosts that are written as addresses come here without `resolve`, also long after their URL was checked.
+
+        :raises PolicyError: the gate has not checked the address, and the manual may not use it.
+        """
+        family, kind, protocol, _, address = info
+        host, port = str(address[0]), int(address[1])
+        if not issued.has(host, port):
+            self._guard.check_literal(host, port, self._source)
+        return socket.socket(family, kind, protocol)
+
     async def close(self) -> None:
         """Do nothing: there is nothing to close."""
 
 
 def open_client(resolver: AiohttpResolver, options: ClientOptions) -> Client:
     """Return a client with its own pool of connections. It keeps no cookies and does not read the environment."""
-    connector = aiohttp.TCPConnector(resolver=resolver, limit=options.connections, ssl=options.ssl)
+    connector = aiohttp.TCPConnector(
+        resolver=resolver, limit=options.connections, ssl=options.ssl, socket_factory=resolver.open_socket
+    )
     return _client(connector, options, owner=True)
 
 

@@ -3,68 +3,38 @@
 It checks twice. At registration and before each request, `check_url` checks whether this manual may use this target. At
 connect time, `resolve` looks the name up, checks **every** address, and returns the checked addresses, so that a second
 look-up cannot return others.
+
+A `host:port` that the operator wrote is exempt. If the host is a name, others decide its addresses: those of its DNS.
+So the exemption goes no further than the first answer. A name that was public stays public. One that was loopback or
+private may move between these (pods of Kubernetes, a VPN, Docker). Link-local and metadata addresses are never
+reached by name.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
 
 import anyio
 
 from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
 from utcp_bridge.model import Source, Trust
+from utcp_bridge.net.addresses import IpAddress, IpNetwork, Nearness, address_class, is_never_named, nearness
+from utcp_bridge.net.connection_watch import issued
+from utcp_bridge.net.names import MAX_LOOKUP_SECONDS, SystemNames
 from utcp_bridge.urls import DEFAULT_PORTS, endpoint_of, endpoint_of_url, origin, origin_of, port_of, split_url
 
 if TYPE_CHECKING:
     from anyio.abc import ByteStream
 
-__all__ = ["Address", "Guard", "address_class", "endpoint_of", "is_own_origin", "looks_like_address", "origin_of"]
+__all__ = ["Address", "Guard", "endpoint_of", "is_own_origin", "looks_like_address", "origin_of"]
 
-IpAddress: TypeAlias = IPv4Address | IPv6Address
-IpNetwork: TypeAlias = IPv4Network | IPv6Network
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Iterable[str]]]
 """Host and port to the texts of all addresses. Raises OSError if there are none."""
-
-# The order matters only for the message: the first network that contains the address names it.
-# `is_global` alone is not enough: it is true for NAT64 and 6to4 forms of 127.0.0.1, for fec0::/10, for
-# multicast and for 192.0.0.192, a metadata address of a cloud.
-_BLOCKED: tuple[tuple[IpNetwork, str], ...] = tuple(
-    (ip_network(network), name)
-    for network, name in (
-        ("0.0.0.0/8", "unspecified"),
-        ("127.0.0.0/8", "loopback"),
-        ("10.0.0.0/8", "private"),
-        ("172.16.0.0/12", "private"),
-        ("192.168.0.0/16", "private"),
-        ("169.254.0.0/16", "link-local"),
-        ("100.64.0.0/10", "carrier-grade NAT"),
-        ("192.0.0.0/24", "IETF protocol"),
-        ("192.88.99.0/24", "6to4 relay"),
-        ("224.0.0.0/4", "multicast"),
-        ("240.0.0.0/4", "reserved"),
-        ("::1/128", "loopback"),
-        ("::/128", "unspecified"),
-        ("::/96", "IPv4-compatible"),
-        ("::ffff:0:0:0/96", "IPv4-translated"),
-        ("64:ff9b::/96", "NAT64"),
-        ("64:ff9b:1::/48", "NAT64"),
-        ("2001::/32", "Teredo"),
-        ("2002::/16", "6to4"),
-        ("3fff::/20", "documentation"),
-        ("fc00::/7", "unique local"),
-        ("fe80::/10", "link-local"),
-        ("fec0::/10", "site-local"),
-        ("ff00::/8", "multicast"),
-    )
-)
-_GLOBAL_UNICAST = IPv6Network("2000::/3")
-_ISATAP_MARKS = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
 
 
 class Address(NamedTuple):
@@ -76,7 +46,7 @@ class Address(NamedTuple):
 
 
 class Guard:
-    """Decides where connections may go. It has no state.
+    """Decides where connections may go. It remembers how near the names were that the operator wrote.
 
     `resolver` replaces the system's name resolution, and `connect` the opening of a TCP connection.
     """
@@ -86,8 +56,11 @@ class Guard:
         resolver: Resolver | None = None,
         connect: Callable[[Address], Awaitable[ByteStream]] | None = None,
     ) -> None:
-        self._resolver = resolver or _system_resolver
+        self._resolver = resolver
+        self._system = SystemNames()
         self._connect = connect or _connect
+        self._nearness: dict[str, Nearness] = {}
+        """By name, from its first answer. Only names of the configuration are kept."""
 
     def check_url(self, url: str, source: Source, *, credentials: bool = False) -> str:
         """Check that a tool of `source` may use `url`, and return the URL's origin.
@@ -133,16 +106,11 @@ class Guard:
 
         :raises PolicyError: the address is not allowed.
         """
-        if not looks_like_address(host) or _is_exempt(host, port, source):
+        if not looks_like_address(host):
             return
-        try:
-            address = ip_address(host.strip("[]"))
-        except ValueError:
-            raise PolicyError(
-                f"The host {host!r} is an address in an unusual form.",
-                remedy="Write four decimal numbers, or IPv6.",
-            ) from None
-        _check_address(address, host, port, source)
+        if not _is_exempt(host, port, source):
+            _check_address(_number(host), host, port, source)
+        issued.add(host.strip("[]"), port)
 
     async def resolve(self, host: str, port: int, source: Source) -> list[Address]:
         """Return all addresses of `host`, all of them checked. Connect to these only.
@@ -151,16 +119,39 @@ class Guard:
         :raises Unreachable: there are none.
         """
         self.check_literal(host, port, source)
-        texts = [host.strip("[]")] if looks_like_address(host) else await self._look_up(host, port)
-        exempt = _is_exempt(host, port, source)
-        addresses: list[Address] = []
-        for text in texts:
-            address = ip_address(text)
-            if not exempt:
+        if looks_like_address(host):
+            return [_issue(str(_number(host)), port)]
+        texts = await self._look_up(host, port, source)
+        addresses = [ip_address(text) for text in texts]
+        if _is_exempt(host, port, source):
+            self._check_written_name(addresses, host, port, source)
+        else:
+            for address in addresses:
                 _check_address(address, host, port, source)
-            family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-            addresses.append(Address(text, port, family))
-        return addresses
+        return [_issue(text, port) for text in texts]
+
+    def _check_written_name(self, addresses: Iterable[IpAddress], host: str, port: int, source: Source) -> None:
+        """Check the addresses of a name that the operator wrote: none may be nearer than those of the first answer."""
+        closed = [address for address in addresses if not _is_allowed(address, source)]
+        for address in closed:
+            if is_never_named(address):
+                _refuse(address, host, port, source, ", and such an address is never reached by name")
+        if not closed:
+            return
+        nearest = max(closed, key=nearness)
+        first = self._nearness.setdefault(endpoint_of(host, 0), nearness(nearest))
+        if nearness(nearest) > first:
+            _refuse(nearest, host, port, source, ". The name led elsewhere at first, and it may not come nearer")
+
+    def is_inside(self, url: str, source: Source) -> bool:
+        """Return whether the operator wrote this endpoint and it is on this machine or in its networks."""
+        parts = split_url(url)
+        host, port = parts.hostname or "", port_of(parts)
+        if not _is_exempt(host, port, source):
+            return False
+        if looks_like_address(host):
+            return nearness(_number(host)) is Nearness.INSIDE
+        return self._nearness.get(endpoint_of(host, 0)) is Nearness.INSIDE
 
     async def connect_tcp(self, host: str, port: int, source: Source) -> ByteStream:
         """Return a TCP connection to the first checked address that accepts one.
@@ -176,9 +167,17 @@ class Guard:
                 reason = _reason(error)
         raise Unreachable(f"No connection to {endpoint_of(host, port)}: {reason}.")
 
-    async def _look_up(self, host: str, port: int) -> list[str]:
+    async def _look_up(self, host: str, port: int, source: Source) -> list[str]:
+        issued.add(host)
         try:
-            texts = list(await self._resolver(host, port))
+            if self._resolver is None:
+                texts = await self._system.addresses(host, port, source.name)
+            else:
+                texts = list(await self._resolver(host, port))
+        except TimeoutError:
+            raise Unreachable(
+                f"The host name {host!r} was not resolved within {MAX_LOOKUP_SECONDS:g} seconds."
+            ) from None
         except (OSError, UnicodeError) as error:
             raise Unreachable(f"The host name {host!r} could not be resolved.") from error
         if not texts:
@@ -197,29 +196,42 @@ def looks_like_address(host: str) -> bool:
     return ":" in host or host.replace(".", "").isdigit()
 
 
-def address_class(address: IpAddress) -> str | None:
-    """Return the kind of a non-public address in words; None for a public one."""
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        elif address.packed[8:12] in _ISATAP_MARKS:
-            return "ISATAP"
-    for network, name in _BLOCKED:
-        if address in network:
-            return name
-    outside = isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST
-    return None if address.is_global and not outside else "reserved"
+def _number(host: str) -> IpAddress:
+    """Return a host that is written as an address.
+
+    :raises PolicyError: it is written as old programs read addresses, such as 127.1 or 2130706433.
+    """
+    try:
+        return ip_address(host.strip("[]"))
+    except ValueError:
+        raise PolicyError(
+            f"The host {host!r} is an address in an unusual form.",
+            remedy="Write four decimal numbers, or IPv6.",
+        ) from None
+
+
+def _issue(text: str, port: int) -> Address:
+    issued.add(text, port)
+    return Address(text, port, socket.AF_INET6 if ":" in text else socket.AF_INET)
 
 
 def _check_address(address: IpAddress, host: str, port: int, source: Source) -> None:
-    kind = address_class(address)
-    if kind is None or any(address in network for network in _networks(source.allow_networks)):
-        return
+    if address_class(address) is not None and not _is_allowed(address, source):
+        _refuse(address, host, port, source)
+
+
+def _is_allowed(address: IpAddress, source: Source) -> bool:
+    """Return whether `allow_networks` opens the address."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    if mapped is not None and any(mapped in network for network in _networks(source.allow_networks)):
-        return
+    networks = _networks(source.allow_networks)
+    return any(one in network for one in (address, mapped) if one is not None for network in networks)
+
+
+def _refuse(address: IpAddress, host: str, port: int, source: Source, why: str = "") -> NoReturn:
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    kind = address_class(address) or "public"
     raise PolicyError(
-        f"Manual {source.name!r} must not connect to {endpoint_of(host, port)}: it is a {kind} address.",
+        f"Manual {source.name!r} must not connect to {endpoint_of(host, port)}: it is a {kind} address{why}.",
         remedy=f'If that is intended, add "allow_networks": ["{_single_network(mapped or address)}"] to the manual.',
     )
 
@@ -268,11 +280,6 @@ def _networks(texts: tuple[str, ...]) -> tuple[IpNetwork, ...]:
 
 def _single_network(address: IpAddress) -> str:
     return f"{address}/{address.max_prefixlen}"
-
-
-async def _system_resolver(host: str, port: int) -> list[str]:
-    infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(info[4][0]) for info in infos]
 
 
 async def _connect(address: Address) -> ByteStream:

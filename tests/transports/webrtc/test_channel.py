@@ -19,18 +19,17 @@ from utcp_bridge.net.guard import Guard
 from utcp_bridge.transports.webrtc.channel import (
     DataChannelOptions,
     WebRtcChannel,
-    admitting,
     load_aiortc,
     max_message_size,
     with_admitted_candidates,
 )
+from utcp_bridge.transports.webrtc.ice import IcePolicy
 from utcp_bridge.transports.webrtc.messages import ReplyLimits, call_message
 
 pytestmark = pytest.mark.anyio
 
 OPERATOR = Source(name="m")
 FETCHED = Source(name="m", trust=Trust.REMOTE, origin="https://signal.example.com")
-OTHER = "https://elsewhere.example.com/x"
 LIMITS = ReplyLimits(size=100_000, idle=5.0)
 ADDRESS = pytest.mark.skipif(not HAS_ADDRESS, reason="this machine has no address besides loopback")
 
@@ -41,7 +40,7 @@ def _line(address: str) -> str:
 
 @pytest.fixture
 async def channel() -> AsyncIterator[WebRtcChannel]:
-    made = WebRtcChannel(await load_aiortc(), DataChannelOptions(), "Peer 'p'", admitting(Guard(), OPERATOR, OTHER))
+    made = WebRtcChannel(await load_aiortc(), DataChannelOptions(), "Peer 'p'", IcePolicy(Guard(), OPERATOR, "any"))
     yield made
     await made.aclose()
 
@@ -74,25 +73,24 @@ def test_the_peer_names_the_largest_message(sdp: str, size: int) -> None:
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "224.0.0.1", "0.0.0.0", "fe80::1"])
 def test_a_peer_cannot_have_a_link_local_or_multicast_address(address: str) -> None:
-    for source in (OPERATOR, FETCHED):
-        assert not admitting(Guard(), source, OTHER)(address, 5000)
+    for peers in ("any", "not loopback", "public"):
+        assert not IcePolicy(Guard(), FETCHED, peers).admit(address, 5000)
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "fd00::1", "7d0c.local"])
 def test_a_local_peer_needs_a_signalling_server_that_the_operator_chose(address: str) -> None:
-    assert admitting(Guard(), FETCHED, "https://signal.example.com/room")(address, 5000)
-    assert admitting(Guard(), OPERATOR, OTHER)(address, 5000)
-    assert not admitting(Guard(), FETCHED, OTHER)(address, 5000)
+    assert IcePolicy(Guard(), FETCHED, "any").admit(address, 5000)
+    assert not IcePolicy(Guard(), FETCHED, "public").admit(address, 5000)
 
 
 def test_a_public_address_is_allowed_for_all_peers() -> None:
-    assert admitting(Guard(), FETCHED, OTHER)("8.8.8.8", 5000)
+    assert IcePolicy(Guard(), FETCHED, "public").admit("8.8.8.8", 5000)
 
 
 def test_refused_candidates_are_removed() -> None:
     kept = with_admitted_candidates(
         "\r\n".join(["v=0", _line("10.0.0.1"), _line("8.8.8.8"), "a=candidate:torn", "a=mid:0"]),
-        admitting(Guard(), FETCHED, OTHER),
+        IcePolicy(Guard(), FETCHED, "public").admit,
     )
     assert kept.splitlines() == ["v=0", _line("8.8.8.8"), "a=mid:0"]
 
@@ -105,8 +103,10 @@ async def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch
 
 async def test_an_invalid_ice_server_is_a_configuration_error() -> None:
     options = DataChannelOptions(ice_servers=[{"urls": ["https://turn.example.com"]}])
+    made = WebRtcChannel(await load_aiortc(), options, "Peer 'p'", IcePolicy(Guard(), OPERATOR, "any"))
     with pytest.raises(ConfigError, match="ice_servers"):
-        WebRtcChannel(await load_aiortc(), options, "Peer 'p'", admitting(Guard(), OPERATOR, OTHER))
+        await made.offer()
+    await made.aclose()
 
 
 async def test_an_invalid_session_description_is_malformed(channel: WebRtcChannel) -> None:

@@ -10,30 +10,25 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
-from ipaddress import ip_address
 from typing import Any, TypeAlias
 
 import anyio
 import anyio.to_thread
 
 from utcp_bridge.errors import (
-    ConfigError,
     ConnectionLost,
     InvalidArguments,
     MalformedReply,
     MissingExtra,
-    PolicyError,
     Unreachable,
 )
-from utcp_bridge.model import JsonObject, Source, Trust
-from utcp_bridge.net.guard import Guard, address_class
+from utcp_bridge.model import JsonObject
+from utcp_bridge.transports.webrtc.ice import IcePolicy, ice_connection
 from utcp_bridge.transports.webrtc.messages import CallInbox, Replies, ReplyLimits, encode
-from utcp_bridge.urls import origin_of
 
 __all__ = [
     "DataChannelOptions",
     "WebRtcChannel",
-    "admitting",
     "load_aiortc",
     "max_message_size",
     "with_admitted_candidates",
@@ -43,7 +38,6 @@ _CLOSING_SECONDS = 2.0
 _DEFAULT_MAX_MESSAGE = 65_536
 _OUR_MAX_MESSAGE = 262_144
 _MAX_MESSAGE = re.compile(r"^a=max-message-size:(\d+)", re.MULTILINE)
-_NO_PEER = frozenset({"link-local", "multicast", "unspecified"})
 
 Admit: TypeAlias = Callable[[str, int], bool]
 """Whether packets may go to this host and port."""
@@ -94,40 +88,13 @@ def is_usable(candidate: str, admit: Admit) -> bool:
     return len(words) >= 8 and words[5].isdecimal() and admit(words[4], int(words[5]))
 
 
-def admitting(guard: Guard, source: Source, signalling: str) -> Admit:
-    """Return the rule for a peer's addresses: any if the operator chose the signalling server, else public ones only.
-
-    `signalling` is the server's URL. Source: docs/security.md.
-    """
-    chosen = source.trust is Trust.OPERATOR or origin_of(signalling) in {source.origin, *source.allowed_origins}
-
-    def admit(host: str, port: int) -> bool:
-        try:
-            kind = address_class(ip_address(host))
-        except ValueError:
-            return chosen  # an mDNS name of the local network
-        if kind in _NO_PEER:
-            return False
-        if chosen:
-            return True
-        try:
-            guard.check_literal(host, port, source)
-        except PolicyError:
-            return False
-        return True
-
-    return admit
-
-
 class WebRtcChannel:
-    """A connection from offer to close. `tools` are those in the signalling answer, if there were any.
+    """A connection from offer to close. `tools` are those in the signalling answer, if there were any."""
 
-    :raises ConfigError: an entry of `ice_servers` cannot be used.
-    """
-
-    def __init__(self, aiortc: Any, options: DataChannelOptions, where: str, admit: Admit) -> None:
+    def __init__(self, aiortc: Any, options: DataChannelOptions, where: str, policy: IcePolicy) -> None:
         self._aiortc = aiortc
-        self._admit = admit
+        self.policy = policy
+        self._servers = options.ice_servers
         self._where = where
         self._binary = options.binary
         self._largest = _OUR_MAX_MESSAGE
@@ -137,9 +104,14 @@ class WebRtcChannel:
         self.answered = False
         """Whether the peer's answer has arrived; then only the connection may be missing."""
         self.tools: Any = None
-        servers = [aiortc.RTCIceServer(**server) for server in options.ice_servers]
-        self._peer: Any = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=servers))
-        self._channel: Any = self._made(options)
+        # An empty list: without a list aiortc uses a public STUN server of its own choice.
+        self._peer: Any = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+        self._channel: Any = self._peer.createDataChannel(
+            options.label,
+            ordered=options.ordered,
+            maxRetransmits=options.max_retransmits,
+            maxPacketLifeTime=options.max_packet_life_time,
+        )
         self._channel.on("open", self._changed.set)
         self._channel.on("close", self._lost)
         self._channel.on("message", self._received)
@@ -155,8 +127,15 @@ class WebRtcChannel:
         return self._peer.connectionState in {"closed", "failed"} or self._channel.readyState in {"closing", "closed"}
 
     async def offer(self) -> str:
-        """Return our session description with all candidates (aiortc does not trickle)."""
+        """Return our session description with all candidates (aiortc does not trickle).
+
+        :raises PolicyError: the manual may not reach one of its `ice_servers`.
+        :raises ConfigError: an entry of `ice_servers` cannot be read.
+        """
+        connection = ice_connection(self._peer)
+        (await self.policy.route(self._servers)).place(connection)
         await self._peer.setLocalDescription(await self._peer.createOffer())
+        self.policy.watch(connection)
         return str(self._peer.localDescription.sdp)
 
     async def accept(self, sdp: str) -> None:
@@ -164,7 +143,9 @@ class WebRtcChannel:
 
         :raises MalformedReply: it cannot be read.
         """
-        description = self._aiortc.RTCSessionDescription(sdp=with_admitted_candidates(sdp, self._admit), type="answer")
+        description = self._aiortc.RTCSessionDescription(
+            sdp=with_admitted_candidates(sdp, self.policy.admit), type="answer"
+        )
         try:
             await self._peer.setRemoteDescription(description)
         except Exception as error:  # aiortc's parser may raise any exception
@@ -175,7 +156,7 @@ class WebRtcChannel:
     async def add_candidate(self, candidate: Mapping[str, Any]) -> None:
         """Add one of the peer's candidates, unless it cannot be read or used."""
         text = str(candidate.get("candidate") or "").removeprefix("candidate:")
-        if not is_usable(text, self._admit):
+        if not is_usable(text, self.policy.admit):
             return
         try:
             made = import_module("aiortc.sdp").candidate_from_sdp(text)
@@ -235,17 +216,6 @@ class WebRtcChannel:
         with anyio.CancelScope(shield=True), anyio.move_on_after(_CLOSING_SECONDS):
             await self._peer.close()
         self._lost()
-
-    def _made(self, options: DataChannelOptions) -> Any:
-        try:
-            return self._peer.createDataChannel(
-                options.label,
-                ordered=options.ordered,
-                maxRetransmits=options.max_retransmits,
-                maxPacketLifeTime=options.max_packet_life_time,
-            )
-        except ValueError:
-            raise ConfigError("An entry of `ice_servers` cannot be used.", remedy="Use stun: or turn: URLs.") from None
 
     def _received(self, data: str | bytes) -> None:
         if self._replies.feed(data):

@@ -23,11 +23,12 @@ import anyio
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from utcp_bridge.errors import Rejected, Unreachable, UtcpError
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Tool
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Source, Tool, Trust
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.stream import Collector
 from utcp_bridge.transport import Services, Target, Transport
-from utcp_bridge.transports.webrtc.channel import DataChannelOptions, WebRtcChannel, admitting, load_aiortc
+from utcp_bridge.transports.webrtc.channel import DataChannelOptions, WebRtcChannel, load_aiortc
+from utcp_bridge.transports.webrtc.ice import IcePolicy, Peers, ice_endpoints
 from utcp_bridge.transports.webrtc.messages import (
     CallInbox,
     Form,
@@ -39,7 +40,7 @@ from utcp_bridge.transports.webrtc.messages import (
     outcome,
 )
 from utcp_bridge.transports.webrtc.signalling import Meeting, Way, connect
-from utcp_bridge.urls import bare_url, split_url
+from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of, split_url
 
 __all__ = ["TRANSPORT", "IceServer", "WebRtcTemplate", "WebRtcTransport"]
 
@@ -145,6 +146,8 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         super().__init__(services)
         self._channels: dict[tuple[str, str], WebRtcChannel] = {}
         self._doors: dict[tuple[str, str], _Door] = {}
+        self._written: dict[str, frozenset[str]] = {}
+        """By manual, the ICE servers of its own entry, if the operator wrote that entry and its signalling server."""
 
     @classmethod
     def endpoint(cls, template: WebRtcTemplate) -> str | None:
@@ -161,6 +164,8 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
     async def discover(self, target: Target[WebRtcTemplate]) -> Document:
         """Return the tools in the signalling answer, or else those that the peer lists on the channel."""
         where = target.template.where
+        if endpoint_of_url(target.template.signaling_server) in target.source.exempt:
+            self._written[target.source.name] = ice_endpoints(target.template.options.ice_servers)
         limits = self._limits(target.template, size=self.services.settings.max_manual_bytes)
         tools = await self._offered_tools(target)
         if tools is not None:
@@ -197,6 +202,7 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         for key in [key for key in self._channels if key[0] == manual]:
             await self._channels.pop(key).aclose()
         self._doors = {key: door for key, door in self._doors.items() if key[0] != manual}
+        self._written.pop(manual, None)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -285,8 +291,7 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
     async def _open(self, target: Target[WebRtcTemplate], *, dedicated: bool = False) -> WebRtcChannel:
         template = target.template
         options = replace(template.options, dedicated=dedicated)
-        admit = admitting(self.services.guard, target.source, template.signaling_server)
-        channel = WebRtcChannel(await load_aiortc(), options, template.where, admit)
+        channel = WebRtcChannel(await load_aiortc(), options, template.where, self._policy(target.source, template))
         meeting = Meeting(
             session=self.services.http.session(target.source),
             url=self.endpoint(template) or "",
@@ -311,12 +316,29 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
             raise _not_opened(channel, template, anyio.current_time() - started)
         return channel
 
+    def _policy(self, source: Source, template: WebRtcTemplate) -> IcePolicy:
+        """Return where packets may go. What the operator wrote is exempt, as everywhere."""
+        signalling, written = template.signaling_server, self._written.get(source.name)
+        is_own = origin_of(signalling) in {source.origin, *source.allowed_origins}
+        peers: Peers = "public"
+        if source.trust is Trust.OPERATOR:
+            peers, written = "any", ice_endpoints(template.options.ice_servers)
+        elif is_own and written is not None:
+            peers = "any"
+        elif is_own and self.services.guard.is_inside(signalling, source):
+            peers = "not loopback"
+        return IcePolicy(self.services.guard, replace(source, exempt=source.exempt | (written or frozenset())), peers)
+
 
 TRANSPORT = WebRtcTransport
 
 
 def _not_opened(channel: WebRtcChannel, template: WebRtcTemplate, seconds: float) -> Unreachable:
     """Return the error for an opening that took too long: which half of it is missing, and what to do."""
+    refused = channel.policy.refused
+    if channel.answered and refused is not None:
+        message = f"{template.where} has no address that may be used. {refused.message}"
+        return Unreachable(message, remedy=refused.remedy)
     if channel.answered:
         missing = "it answered the offer, but no connection was made"
         remedy = "If there is a NAT in between, add a STUN or TURN server to `ice_servers`."
