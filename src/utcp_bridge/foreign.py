@@ -21,23 +21,33 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Generator, Iterator
 from contextlib import suppress
+from encodings.aliases import aliases
+from itertools import cycle
 from typing import Any, Final, cast
 
 import orjson
 
 __all__ = [
     "MAX_DEPTH",
+    "MAX_VALUES",
     "Excerpt",
     "StreamDecoder",
+    "TooManyValues",
     "decode",
     "encodable",
     "escape_line_ends",
+    "has_more_values",
+    "is_charset",
     "json_line",
     "load_json",
+    "most_values",
     "outer_id",
     "visible",
     "visible_json",
+    "visible_json_steps",
+    "visible_steps",
 ]
 
 MAX_DEPTH: Final = 254
@@ -52,10 +62,50 @@ _BOMS: Final = (
 )
 _LONGEST_BOM: Final = 4
 _BOM_STARTS: Final = frozenset({b"", *(mark[:1] for mark, _ in _BOMS)})
-_READ_AS: Final = {"iso8859-1": "cp1252", "ascii": "cp1252", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
+MAX_VALUES: Final = 524_288
+"""The most values in one piece of JSON of a program whose size has no setting: as many as a reply may have."""
+_BYTES_OF_A_VALUE: Final = 20
+_LEAST_VALUES: Final = 100_000
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)', re.DOTALL)
+"""A string of JSON, also one without an end: so each byte is looked at once, whatever is in the text."""
+
+_READ_AS: Final = {"latin_1": "cp1252", "iso8859_1": "cp1252", "ascii": "cp1252", "utf_16": "utf_16_le"} | {
+    "utf_32": "utf_32_le"
+}
 """Charsets that are read as another one, as browsers do: their declarations are often not exact. Of ASCII, UTF-8 is
 tried first."""
-_NOT_TEXT: Final = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"})
+_ALLOWED: Final = frozenset({
+    "ascii", "utf_8", "utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_32_le", "utf_32_be", "latin_1",
+    *(f"iso8859_{number}" for number in range(1, 17) if number != 12),
+    *(f"cp125{number}" for number in range(9)),
+    "cp037", "cp273", "cp424", "cp437", "cp500", "cp720", "cp737", "cp775", "cp850", "cp852", "cp855", "cp856", "cp857",
+    "cp858", "cp860", "cp861", "cp862", "cp863", "cp864", "cp865", "cp866", "cp869", "cp874", "cp875", "cp932", "cp949",
+    "cp950", "cp1006", "cp1026", "cp1125", "cp1140",
+    "gb2312", "gbk", "gb18030", "big5", "big5hkscs", "euc_jp", "euc_jis_2004", "euc_jisx0213", "euc_kr", "johab",
+    "shift_jis", "shift_jis_2004", "shift_jisx0213", "iso2022_jp", "iso2022_jp_1", "iso2022_jp_2", "iso2022_jp_3",
+    "iso2022_jp_2004", "iso2022_jp_ext", "iso2022_kr",
+    "koi8_r", "koi8_u", "koi8_t", "kz1048", "ptcp154", "tis_620", "hp_roman8", "mac_roman", "mac_cyrillic",
+    "mac_greek", "mac_iceland", "mac_latin2", "mac_turkish",
+})  # fmt: skip
+"""The codecs that text of others is decoded with: each takes time in proportion to the bytes, and makes text of them.
+They are those of browsers (WHATWG Encoding, section 4.2) and further code pages."""
+_WEB_NAMES: Final = {
+    "x_sjis": "cp932", "x_gbk": "gbk", "x_euc_jp": "euc_jp", "x_cp1250": "cp1250", "x_cp1251": "cp1251",
+    "x_cp1252": "cp1252", "x_cp1253": "cp1253", "x_cp1254": "cp1254", "x_cp1255": "cp1255", "x_cp1256": "cp1256",
+    "x_cp1257": "cp1257", "x_cp1258": "cp1258", "windows_949": "cp949", "windows_874": "cp874", "dos_874": "cp874",
+    "iso_8859_8_i": "iso8859_8", "iso_8859_8_e": "iso8859_8", "x_mac_roman": "mac_roman", "x_x_big5": "big5",
+    "x_mac_cyrillic": "mac_cyrillic", "unicode_1_1_utf_8": "utf_8", "x_unicode20utf8": "utf_8", "utf8mb4": "utf_8",
+    "ansi_x3.4_1968": "ascii", "utf_8_sig": "utf_8", "unicodefffe": "utf_16_be", "ucs_2": "utf_16_le",
+}  # fmt: skip
+_CODECS: Final = (
+    {name: name for name in _ALLOWED}
+    | {alias: name for alias, name in aliases.items() if name in _ALLOWED}
+    | {name.replace("_", ""): name for name in _ALLOWED}
+    | _WEB_NAMES
+)
+"""Every known name of a charset, in lower case with `_` between its parts."""
+_BETWEEN_PARTS: Final = re.compile(r"[^a-z0-9.]+")
+_MAX_CHARSET: Final = 60
 
 _LONE: Final = re.compile("[\ud800-\udfff]")
 _ESCAPES: Final = re.compile(
@@ -91,6 +141,13 @@ _HIDDEN: Final = re.compile(
 _NEWLINES: Final = re.compile("[\x0b\x0c\x85\u2028\u2029]")
 _SELECTORS: Final = re.compile("[\ufe0e\ufe0f]+")
 _JOINERS: Final = re.compile("[\u200c\u200d]+")
+_ESCAPE_RUN: Final = re.compile("\x1b{2,}")
+_PIECE: Final = 32_768
+"""Characters that are cleaned at once: at most about 30 ms."""
+_LONG: Final = 4 * _PIECE
+_CONTAINERS_OF_A_STEP: Final = 64
+_BREAKS: Final = ("\n", "\x1b", " ")
+"""Where a long text may be cut, best first. No terminal sequence continues after its escape character."""
 _KEYCAPS: Final = frozenset("0123456789#*")
 _KEYCAP: Final = "\u20e3"
 
@@ -117,25 +174,32 @@ def decode(data: bytes, charset: str | None = None) -> str:
     return data.decode("utf-8", "replace")
 
 
+def is_charset(name: str) -> bool:
+    """Return whether bytes of this charset can be decoded."""
+    return _known_codec(name) is not None
+
+
 def _by_charset(data: bytes, charset: str) -> str:
-    try:
-        if codecs.lookup(charset).name == "ascii":
-            with suppress(UnicodeDecodeError):
-                return data.decode()
-        return encodable(data.decode(_codec(charset), "replace"))
-    except (LookupError, ValueError):  # also UnicodeError, for codecs that have no replacement
-        return data.decode("utf-8", "replace")
+    codec = _known_codec(charset)
+    if codec == "ascii":
+        with suppress(UnicodeDecodeError):
+            return data.decode()
+    return encodable(_decoded(data, "utf_8" if codec is None else _READ_AS.get(codec, codec)))
 
 
-def _codec(charset: str) -> str:
-    """Return Python's codec for a charset of the web.
+def _decoded(data: bytes, codec: str) -> str:
+    """The one place where bytes meet a codec that others choose: `codec` is one of `_ALLOWED`."""
+    return data.decode(codec, "replace")
 
-    :raises LookupError: Python has no codec that turns bytes of this charset into text.
+
+def _known_codec(charset: str) -> str | None:
+    """Return the allowed codec for a charset of the web; None if the name is not a charset.
+
+    Python's own look-up is not asked. It knows codecs that are not charsets (`idna`, `punycode`, `zlib`), of which some
+    take a time that grows with the square of the bytes, and it keeps each name that it does not know.
     """
-    found = codecs.lookup(charset.strip(" \"'"))
-    if not getattr(found, "_is_text_encoding", True) or found.name in _NOT_TEXT:
-        raise LookupError(charset)
-    return _READ_AS.get(found.name, found.name)
+    name = charset.strip(" \"'\t")[:_MAX_CHARSET].lower()
+    return _CODECS.get(name) or _CODECS.get(_BETWEEN_PARTS.sub("_", name).strip("_"))
 
 
 class StreamDecoder:
@@ -166,15 +230,11 @@ class StreamDecoder:
     @property
     def is_utf8(self) -> bool:
         """Return whether the bytes are UTF-8 as far as they say so."""
-        try:
-            return self._charset is None or _codec(self._charset) == "utf-8"
-        except LookupError:
-            return True
+        return self._charset is None or _known_codec(self._charset) in {None, "utf_8"}
 
     def _begin(self, data: bytes) -> bytes:
-        name, length = "utf-8", 0
-        if not self.is_utf8:
-            name = _codec(cast("str", self._charset))
+        found = _known_codec(self._charset or "") or "utf_8"
+        name, length = _READ_AS.get(found, found), 0
         for mark, marked in _BOMS:
             if data.startswith(mark):
                 name, length = marked, len(mark)
@@ -221,13 +281,56 @@ class Excerpt:
 # --- JSON ------------------------------------------------------------------------------------------------------------
 
 
-def load_json(data: bytes | str, charset: str | None = None) -> Any:
+class TooManyValues(orjson.JSONDecodeError):
+    """JSON that would take far more memory than its text, because it has too many values."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"it has more than {most:,} values", "", 0)
+        self.most = most
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TooManyValues, (self.most,)
+
+
+def most_values(max_bytes: int) -> int:
+    """Return the most values of a document that may have `max_bytes` bytes: one for each 20 bytes, at least 100,000.
+
+    A value is a member of an object or a list, or an object or list itself. API replies and manuals have 30 to 60 bytes
+    for each. An empty list takes three bytes of text and 64 of memory, so a limit of bytes alone does not bound memory.
+    """
+    return max(_LEAST_VALUES, max_bytes // _BYTES_OF_A_VALUE)
+
+
+def has_more_values(data: bytes | str, most: int) -> bool:
+    """Return whether JSON text has more than `most` values. It is not parsed, and costs nothing below `most` bytes.
+
+    Commas and opening brackets are counted, first everywhere, and if those are too many, outside of strings.
+    """
+    if len(data) <= most or _marks(data) <= most:
+        return False
+    if isinstance(data, str):
+        data = data.encode("utf-8", "surrogatepass")
+    return _marks(_STRING.sub(b"", data)) > most
+
+
+def _marks(data: bytes | str) -> int:
+    if isinstance(data, str):
+        return data.count(",") + data.count("[") + data.count("{")
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
+
+
+def load_json(data: bytes | str, charset: str | None = None, *, most: int = MAX_VALUES) -> Any:
     """Return JSON as a value. Its text is valid: what does not decode, and half a pair of surrogates, is U+FFFD.
 
     Bytes are read as UTF-8 if they are UTF-8, else by `decode`, and UTF-16 and UTF-32 also without a mark.
 
+    :raises TooManyValues: it has more than `most` values; this is an `orjson.JSONDecodeError` too.
     :raises orjson.JSONDecodeError: it is not JSON.
     """
+    if len(data) > most and _marks(data) > most:
+        data = json_line(data, charset)
+        if has_more_values(data, most):
+            raise TooManyValues(most)
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -317,15 +420,75 @@ def visible(text: str, *, terminal: bool = False) -> str:
     """
     if _is_clean(text):
         return text
+    return _cleaned(text, has_lines=terminal or "\n" in text)
+
+
+def visible_steps(text: str, *, terminal: bool = False) -> Generator[None, None, str]:
+    """Return what `visible` returns, in steps, for a text of any length.
+
+    A text above 128 KiB is cleaned in pieces of about 32 KiB that end with a line where that is possible. A sequence or
+    a backspace has no effect across the end of a piece.
+    """
+    if len(text) <= _LONG or _is_clean(text):
+        return visible(text, terminal=terminal)
+    has_lines = terminal or "\n" in text
+    pieces: list[str] = []
+    start = 0
+    while start < len(text):
+        yield
+        end = _end_of_piece(text, start)
+        pieces.append(_cleaned(text[start:end], has_lines=has_lines))
+        start = end
+    return "".join(pieces)
+
+
+def _end_of_piece(text: str, start: int) -> int:
+    end = start + _PIECE
+    if end >= len(text):
+        return len(text)
+    places = (text.rfind(mark, start + 1, end) + (mark == "\n") for mark in _BREAKS)
+    return next((place for place in places if place > start), end)
+
+
+def _cleaned(text: str, *, has_lines: bool) -> str:
     text = encodable(text)
     if "\x1b" in text or _SEQUENCE.search(text):
-        text = _SEQUENCE.sub("", _TO_COLUMN_1.sub("\r", text))
+        text = _SEQUENCE.sub("", _TO_COLUMN_1.sub("\r", _ESCAPE_RUN.sub("\x1b", text)))
     text = _HIDDEN.sub("", _NEWLINES.sub("\n", text))
     if "\b" in text:
         text = _typed_over(text)
     if "\r" in text:
-        text = _last_states(text, terminal=terminal)
+        text = _last_states(text) if has_lines or "\n" in text else text.replace("\r", "\n")
     return _JOINERS.sub(_kept_joiner, _SELECTORS.sub(_kept_selector, text))
+
+
+def visible_json_steps(value: Any) -> Generator[None, None, Any]:
+    """Return what `visible_json` returns, in steps, for a value of any size."""
+    if isinstance(value, str):
+        return (yield from visible_steps(value))
+    if not isinstance(value, dict | list) or _is_clean_json(value):
+        return value
+    yield
+    return (yield from _visible_members(value, 1, cycle(range(_CONTAINERS_OF_A_STEP))))
+
+
+def _visible_members(value: Any, depth: int, turn: Iterator[int]) -> Generator[None, None, Any]:
+    if isinstance(value, str):
+        return visible(value) if len(value) <= _LONG else (yield from visible_steps(value))
+    if depth > MAX_DEPTH or not isinstance(value, dict | list):
+        return value
+    if not next(turn):
+        yield
+    if isinstance(value, list):
+        items: list[Any] = []
+        for one in cast("Any", value):
+            items.append((yield from _visible_members(one, depth + 1, turn)))  # noqa: PERF401 - a comprehension cannot yield
+        return items
+    members: dict[Any, Any] = {}
+    for key, member in cast("Any", value).items():
+        shown = (yield from visible_steps(key)) if isinstance(key, str) else key
+        members[shown] = yield from _visible_members(member, depth + 1, turn)
+    return members
 
 
 def visible_json(value: Any, depth: int = 0) -> Any:
@@ -390,9 +553,7 @@ def _typed_over(text: str) -> str:
     return "".join(kept)
 
 
-def _last_states(text: str, *, terminal: bool) -> str:
-    if not terminal and "\n" not in text:
-        return text.replace("\r", "\n")
+def _last_states(text: str) -> str:
     *lines, last = text.split("\n")
     states = [_last_state(line) + ("\r" if line.endswith("\r") else "") for line in lines]
     return "\n".join([*states, _last_state(last)])

@@ -3,6 +3,7 @@
 1. The result is plain JSON data: keys are text, no dates, no NaN, at most 200 levels deep.
 2. YAML means the core schema of YAML 1.2 (`no`, `on` and `2024-01-01` are text), plus the merge key `<<`.
 3. For any bytes the only exception is `ManualError`, with line and column if they are known.
+4. The number of values is limited, before JSON is parsed and while YAML is: a value takes up to 200 bytes of memory.
 
 YAML is built from libyaml's events. PyYAML's own composer recurses in C, so deep nesting ends the process, and its
 constructor follows YAML 1.1 (dates, `no` as false). Building from events is safe and takes half the time.
@@ -13,17 +14,19 @@ from __future__ import annotations
 import codecs
 import math
 import re
-from collections.abc import Iterable
-from typing import Any, Literal, NoReturn
+from collections.abc import Iterator
+from typing import Any, Final, Literal, NoReturn
 
 import orjson
 import yaml
 
 from utcp_bridge.errors import ManualError
+from utcp_bridge.foreign import TooManyValues, has_more_values, most_values
 
 __all__ = [
     "MAX_ALIASED_NODES",
     "MAX_DEPTH",
+    "MAX_DOCUMENT_VALUES",
     "Form",
     "YamlProblem",
     "form_of",
@@ -35,7 +38,13 @@ __all__ = [
 MAX_DEPTH = 200
 MAX_ALIASED_NODES = 1_000_000
 """The number of nodes that the aliases of a document may stand for in total; more is an alias bomb."""
+MAX_DOCUMENT_VALUES = most_values(16 * 1024 * 1024)
+"""The most values of a document of 16 MiB, which is the default of `max_manual_bytes`. The OpenAPI description of
+GitHub, one of the largest, has 12 MB and 280,000 values."""
 
+MAX_ALIASED_TEXT = 64 * 1024 * 1024
+"""The number of characters in the texts that the aliases of a document stand for."""
+_FEWER_VALUES: Final = "Split it, or raise `max_manual_bytes`: a document may have one value for each 20 bytes of it."
 _INTEGER = re.compile(r"[-+]?[0-9]{1,4000}")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
@@ -49,7 +58,10 @@ _TAG = "tag:yaml.org,2002:"
 Form = Literal["json", "yaml"]
 _STARTS = frozenset({"", *"0123456789+-.~nNtTfF"})
 """The first characters of numbers, booleans and null."""
-_COMMENTS = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/|,(?=\s*[\]}])', re.DOTALL)
+_COMMENTS = re.compile(
+    r'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)|//[^\n]*|/\*(?:[^*]++|\*(?!/))*+(?:\*/|\Z)|,(?=\s*+[\]}])', re.DOTALL
+)
+"""Strings and comments, also those without an end: so each character is looked at once."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -59,14 +71,21 @@ _BOMS = (
 )
 
 
-def parse_document(data: bytes | str, *, hint: str = "", jsonc: bool = False, where: str = "The document") -> Any:
+def parse_document(
+    data: bytes | str,
+    *,
+    hint: str = "",
+    jsonc: bool = False,
+    where: str = "The document",
+    most: int = MAX_DOCUMENT_VALUES,
+) -> Any:
     """Return JSON or YAML text as plain data.
 
     `hint` is a media type, a file name or a suffix. Unless it says JSON, text that is not JSON is read as YAML. `jsonc`
-    accepts comments and trailing commas. `where` names the text in messages.
+    accepts comments and trailing commas. `where` names the text in messages. `most` is the most values.
 
-    :raises ManualError: the text cannot be parsed, has duplicate YAML keys, is nested too deeply, contains an alias
-        bomb, NaN or infinity.
+    :raises ManualError: the text cannot be parsed, has duplicate YAML keys or too many values, is nested too deeply,
+        contains an alias bomb, NaN or infinity.
     """
     text = _decoded(data, where)
     if not text.strip():
@@ -74,12 +93,14 @@ def parse_document(data: bytes | str, *, hint: str = "", jsonc: bool = False, wh
     only_json = jsonc or _says_json(hint)
     if only_json or text.lstrip()[:1] in {"{", "["}:
         try:
-            return _parse_jsonc(text, where) if jsonc else _parse_json(text, where)
+            return _parse_jsonc(text, where, most) if jsonc else _parse_json(text, where, most)
+        except TooManyValues:
+            raise ManualError(f"{where} has more than {most:,} values.", remedy=_FEWER_VALUES) from None
         except orjson.JSONDecodeError as error:
             if only_json:
                 raise _json_problem(error, where) from error
-            return _parse_yaml(text, where, instead_of=error)
-    return _parse_yaml(text, where)
+            return _parse_yaml(text, where, most, instead_of=error)
+    return _parse_yaml(text, where, most)
 
 
 def _says_json(hint: str) -> bool:
@@ -104,12 +125,14 @@ def _decoded(data: bytes | str, where: str) -> str:
         ) from error
 
 
-def _parse_jsonc(text: str, where: str) -> Any:
+def _parse_jsonc(text: str, where: str, most: int) -> Any:
     """Parse without a search for comments first: most files have none, and the search takes ten times as long."""
     try:
-        return _parse_json(text, where)
+        return _parse_json(text, where, most)
+    except TooManyValues:
+        raise
     except orjson.JSONDecodeError:
-        return _parse_json(_without_comments(text), where)
+        return _parse_json(_without_comments(text), where, most)
 
 
 def _without_comments(text: str) -> str:
@@ -122,25 +145,28 @@ def _without_comments(text: str) -> str:
     return _COMMENTS.sub(blank, _COMMENTS.sub(blank, text))
 
 
-def _parse_json(text: str, where: str) -> Any:
+def _parse_json(text: str, where: str, most: int) -> Any:
+    if has_more_values(text, most):
+        raise TooManyValues(most)
     value = orjson.loads(text)
-    if _is_too_deep(value):
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(value):
         raise ManualError(f"{where} is nested more than {MAX_DEPTH} levels deep.")
     return value
 
 
 def _is_too_deep(value: Any) -> bool:
-    """Go through the tree level by level. JSON has no cycles."""
-    level: list[Any] = [value] if isinstance(value, dict | list) else []
-    for _ in range(MAX_DEPTH):
-        level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
-        if not level:
-            return False
-    return True
-
-
-def _children(parent: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    return parent.values() if isinstance(parent, dict) else parent
+    """Go through the tree along one branch at a time. JSON has no cycles, so at most `MAX_DEPTH` branches are open."""
+    branches: list[Iterator[Any]] = [iter((value,))]
+    while branches:
+        for child in branches[-1]:
+            if isinstance(child, dict | list):
+                if len(branches) > MAX_DEPTH:
+                    return True
+                branches.append(iter(child.values() if isinstance(child, dict) else child))
+                break
+        else:
+            branches.pop()
+    return False
 
 
 def _json_problem(error: orjson.JSONDecodeError, where: str) -> ManualError:
@@ -151,15 +177,16 @@ def _json_problem(error: orjson.JSONDecodeError, where: str) -> ManualError:
     )
 
 
-def _parse_yaml(text: str, where: str, *, instead_of: orjson.JSONDecodeError | None = None) -> Any:
+def _parse_yaml(text: str, where: str, most: int, *, instead_of: orjson.JSONDecodeError | None = None) -> Any:
     try:
-        return parse_yaml(text)
+        return parse_yaml(text, most)
     except YamlProblem as problem:
         if instead_of is not None and not problem.is_limit:
             raise _json_problem(instead_of, where) from problem
         place = f" (line {problem.line}, column {problem.column})" if problem.line else ""
         message = f"{where} is not usable YAML: {problem.what}{place}."
-        raise ManualError(message, line=problem.line, column=problem.column) from problem
+        remedy = _FEWER_VALUES if problem.is_limit and "values" in problem.what else None
+        raise ManualError(message, line=problem.line, column=problem.column, remedy=remedy) from problem
 
 
 class YamlProblem(Exception):
@@ -173,14 +200,14 @@ class YamlProblem(Exception):
         self.is_limit = is_limit
 
 
-def parse_yaml(text: str) -> Any:
-    """Return the one document in `text`.
+def parse_yaml(text: str, most: int = MAX_DOCUMENT_VALUES) -> Any:
+    """Return the one document in `text`; `most` is the most values (nodes), without those that aliases stand for.
 
     :raises YamlProblem: a syntax error, a duplicate key, an exceeded limit, or more than one document.
     """
     try:
         loader: Any = yaml.CSafeLoader(text)
-        return _Builder(loader).document()
+        return _Builder(loader, most).document()
     except yaml.MarkedYAMLError as error:
         raise YamlProblem(error.problem or "it cannot be parsed", error.problem_mark) from error
     except (yaml.YAMLError, UnicodeEncodeError) as error:
@@ -188,12 +215,15 @@ def parse_yaml(text: str) -> Any:
 
 
 class _Builder:
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Any, most: int) -> None:
         self._next = loader.get_event
-        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._most = most
+        self._anchors: dict[str, tuple[Any, int, int]] = {}
         self._open_anchors: set[str] = set()
         self._nodes = 0
         self._aliased = 0
+        self._characters = 0
+        self._aliased_characters = 0
 
     def document(self) -> Any:
         self._next()  # stream start
@@ -209,12 +239,15 @@ class _Builder:
     def _value(self, event: Any, depth: int) -> Any:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
-        before = self._nodes
+        before, written = self._nodes, self._characters
         self._nodes += 1
+        if self._nodes - self._aliased > self._most:
+            raise YamlProblem(f"it has more than {self._most:,} values", event.start_mark, is_limit=True)
         if event.anchor:
             self._open_anchors.add(event.anchor)
         if isinstance(event, yaml.ScalarEvent):
             value = _scalar(event)
+            self._characters += len(event.value)
         elif depth >= MAX_DEPTH:
             raise YamlProblem(f"it is nested more than {MAX_DEPTH} levels deep", event.start_mark, is_limit=True)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -223,7 +256,7 @@ class _Builder:
             value = self._mapping(depth + 1)
         if event.anchor:
             self._open_anchors.discard(event.anchor)
-            self._anchors[event.anchor] = (value, self._nodes - before)
+            self._anchors[event.anchor] = (value, self._nodes - before, self._characters - written)
         return value
 
     def _alias(self, event: Any) -> Any:
@@ -232,10 +265,12 @@ class _Builder:
             raise YamlProblem(f"alias *{name} is inside its own anchor", event.start_mark, is_limit=True)
         if name not in self._anchors:
             raise YamlProblem(f"alias *{name} has no anchor", event.start_mark)
-        value, size = self._anchors[name]
+        value, size, characters = self._anchors[name]
         self._nodes += size
         self._aliased += size
-        if self._aliased > MAX_ALIASED_NODES:
+        self._characters += characters
+        self._aliased_characters += characters
+        if self._aliased > MAX_ALIASED_NODES or self._aliased_characters > MAX_ALIASED_TEXT:
             raise YamlProblem("its aliases stand for too many nodes", event.start_mark, is_limit=True)
         return value
 

@@ -245,7 +245,7 @@ async def read_reply(response: aiohttp.ClientResponse, limit: int) -> Reply:
     except BaseException:
         response.close()
         raise
-    return Reply(response.status, response.headers, body, str(response.url))
+    return Reply(response.status, response.headers, body, str(response.url), limit)
 
 
 def next_hop(response: aiohttp.ClientResponse, method: str) -> str:

@@ -30,6 +30,8 @@ Entry: TypeAlias = Literal["manual", "registry"]
 _LINK = re.compile(
     rb"""["']([A-Za-z0-9._~:/-]{0,180}(?:openapi|swagger|api-docs|utcp)[A-Za-z0-9._~/-]{0,40}(?:\.json|\.ya?ml|/json))["']"""
 )
+_MAX_PAGE = 262_144
+"""Bytes of a page in which a link to a document is looked for."""
 _WANTED: dict[Entry | None, str] = {"registry": "a registry's list of manuals"}
 _USE_THE_DOCUMENT = "Use the address of the document itself, for example one that ends in /utcp or /openapi.json."
 
@@ -120,7 +122,7 @@ def _check_content(reply: Reply, wanted: str) -> None:
 
 
 def _advice_for_page(page: Reply) -> str:
-    link = _LINK.search(page.body)
+    link = _LINK.search(page.body, 0, _MAX_PAGE)
     if link is None:
         return _USE_THE_DOCUMENT
     return f"The page links to {bare_url(urljoin(page.url, link[1].decode('ascii')))}: use that address."

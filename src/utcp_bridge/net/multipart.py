@@ -10,6 +10,7 @@ import base64
 import binascii
 import quopri
 import re
+import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,8 @@ from typing import Final
 __all__ = ["ReplyPart", "parameter", "split_parts"]
 
 _MAX_PARTS: Final = 1000
+_MAX_HEAD: Final = 65_536
+_MAX_FIRST_LINE: Final = 1024
 _END_OF_HEADERS: Final = re.compile(rb"\r?\n\r?\n")
 _FOLDED: Final = re.compile(rb"\r?\n[ \t]+")
 _FIRST_LINE: Final = re.compile(rb"\s*--([^\r\n]{1,200}?)[ \t]*(?:\r?\n|\Z)")
@@ -34,7 +37,7 @@ def split_parts(body: bytes, content_type: str) -> list[ReplyPart]:
     """Return the parts of a body, at most 1,000; none if no boundary is found in it."""
     boundary = parameter(content_type, "boundary").encode("utf-8", "replace")
     parts = list(_between(body, boundary)) if boundary else []
-    if not parts and (first := _FIRST_LINE.match(body)) and first[1] != boundary:
+    if not parts and (first := _FIRST_LINE.match(body, 0, _MAX_FIRST_LINE)) and first[1] != boundary:
         parts = list(_between(body, first[1]))
     return [_part(part) for part in parts]
 
@@ -65,7 +68,7 @@ def _part(data: bytes) -> ReplyPart:
     end = _END_OF_HEADERS.search(data)
     head, body = (data[: end.start()], data[end.end() :]) if end else (data, b"")
     headers: dict[str, str] = {}
-    for line in _FOLDED.sub(b" ", head.strip(b"\r\n")).splitlines():
+    for line in _FOLDED.sub(b" ", head[:_MAX_HEAD].strip(b"\r\n")).splitlines():
         name, _, value = line.decode("utf-8", "replace").partition(":")
         headers.setdefault(name.strip().title(), value.strip())
     return ReplyPart(headers, _plain(body, headers.get("Content-Transfer-Encoding", "").lower()))
@@ -76,7 +79,7 @@ def _plain(body: bytes, encoding: str) -> bytes:
         return quopri.decodestring(body)
     if encoding == "base64":
         try:
-            return base64.b64decode(b"".join(body.split()), validate=True)
+            return base64.b64decode(body.translate(None, string.whitespace.encode()), validate=True)
         except (binascii.Error, ValueError):
             return body
     return body

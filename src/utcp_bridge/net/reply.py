@@ -18,8 +18,8 @@ from urllib.parse import urljoin
 
 import orjson
 
-from utcp_bridge.errors import MalformedReply, Rejected
-from utcp_bridge.foreign import decode, load_json, visible
+from utcp_bridge.errors import MalformedReply, Rejected, ReplyTooLarge
+from utcp_bridge.foreign import MAX_VALUES, TooManyValues, decode, load_json, most_values, visible
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject
 from utcp_bridge.net.multipart import parameter, split_parts
 from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of
@@ -56,7 +56,11 @@ _MAX_DETAIL = 4096
 _MAX_WORDS = 1000
 _MAX_PAGE_WORDS = 200
 _MAX_MULTIPART_DEPTH = 4
+_MAX_BLOCKS = 1000
+_MAX_COLOURED = 1_048_576
+"""Characters of JSON in colour: in a longer text, terminal sequences are not looked for to find JSON in it."""
 _HEAD = 1024
+_FEWER_VALUES = "Ask for less, or raise `max_reply_bytes`: a reply may have one value for each 20 bytes of it."
 _DECLARED = re.compile(
     rb"""<(?:\?xml\b[^>]{0,200}?\bencoding|meta\b[^>]{0,200}?\bcharset)\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE
 )
@@ -64,11 +68,17 @@ _DECLARED = re.compile(
 
 
 class Reply:
-    """A complete reply. `headers` are case-insensitive, `body` is decoded, `url` is the URL after redirects."""
+    """A complete reply. `headers` are case-insensitive, `body` is decoded, `url` is the URL after redirects.
 
-    __slots__ = ("body", "headers", "status", "url")
+    `max_bytes` is the most bytes that it could have: its values are limited by that too.
+    """
 
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes, url: str) -> None:
+    __slots__ = ("body", "headers", "max_bytes", "status", "url")
+
+    def __init__(
+        self, status: int, headers: Mapping[str, str], body: bytes, url: str, max_bytes: int | None = None
+    ) -> None:
+        self.max_bytes = max_bytes
         self.status = status
         self.headers = headers
         self.body = body
@@ -104,6 +114,7 @@ class Reply:
         parses, text if it is UTF-8 or has a byte order mark, and otherwise binary.
 
         :raises MalformedReply: the body is not JSON, although its media type says so.
+        :raises ReplyTooLarge: it is JSON of too many values.
         """
         if not self.body or self.status == 204:
             return None
@@ -111,7 +122,7 @@ class Reply:
         if _is_json(kind):
             return self._json()
         if not kind:
-            return _guess(self.body, bare_url(self.url))
+            return _guess(self.body, bare_url(self.url), self.max_bytes)
         if _is_text(kind):
             return self.text()
         if kind.startswith("multipart/") and (blocks := _blocks_of(self, 0)):
@@ -139,7 +150,7 @@ class Reply:
             return words_of(self.text(), _MAX_WORDS) or None
         try:
             detail = self.value()
-        except MalformedReply:
+        except (MalformedReply, ReplyTooLarge):
             detail = self.text()
         if isinstance(detail, ContentBlocks):
             detail = "\n".join(str(block["text"]) for block in detail.content if "text" in block)
@@ -150,7 +161,7 @@ class Reply:
     def _json(self) -> Any:
         where = bare_url(self.url)
         try:
-            return parse_json(self.body, where, self.charset)
+            return parse_json(self.body, where, self.charset, max_bytes=self.max_bytes)
         except MalformedReply:
             if not is_web_page(self.body):
                 raise
@@ -181,12 +192,14 @@ def _blocks_of(reply: Reply, depth: int) -> list[JsonObject]:
     """Return a content block for each part of a multipart reply, and for those of parts inside parts."""
     blocks: list[JsonObject] = []
     for number, part in enumerate(split_parts(reply.body, reply.headers.get("Content-Type", ""))):
+        if len(blocks) >= _MAX_BLOCKS:
+            break
         one = Reply(200, {"Content-Type": "text/plain", **part.headers}, part.body, reply.url)
         if one.media_type.startswith("multipart/") and depth < _MAX_MULTIPART_DEPTH:
             blocks += _blocks_of(one, depth + 1)
         else:
             blocks.append(_block_of(one, number))
-    return blocks
+    return blocks[:_MAX_BLOCKS]
 
 
 def _block_of(part: Reply, number: int) -> JsonObject:
@@ -204,13 +217,19 @@ def _block_of(part: Reply, number: int) -> JsonObject:
     return {"type": "resource", "resource": {"uri": uri, "mimeType": kind, **content}}
 
 
-def parse_json(body: bytes | str, where: str, charset: str | None = None) -> Any:
+def parse_json(body: bytes | str, where: str, charset: str | None = None, *, max_bytes: int | None = None) -> Any:
     """Return JSON from an upstream as a value. `where` names its source in errors; `charset` is what was declared.
 
+    `max_bytes` is the most bytes that the text could have; the most values follow from it (`foreign.most_values`).
+
     :raises MalformedReply: it cannot be parsed, or it is nested too deeply.
+    :raises ReplyTooLarge: it has too many values.
     """
+    most = MAX_VALUES if max_bytes is None else most_values(max_bytes)
     try:
-        value = load_json(body, charset)
+        value = load_json(body, charset, most=most)
+    except TooManyValues:
+        raise ReplyTooLarge(f"{where} returned JSON of more than {most:,} values.", remedy=_FEWER_VALUES) from None
     except orjson.JSONDecodeError as error:
         raise MalformedReply(f"{where} returned invalid JSON: {error.msg} at position {error.pos}.") from None
     if _opening_brackets(body) > MAX_JSON_DEPTH and _deeper_than_allowed(value):
@@ -233,13 +252,19 @@ def decode_reply(template: SocketTemplate, data: bytes) -> Any:
     return json_or_text(text, template.address)
 
 
-def json_or_text(text: str, where: str) -> Any:
-    """Return the object or array that a text contains, else the text. A program may have written it in colour."""
-    for candidate in (text, visible(text, terminal=True)):
+def json_or_text(text: str, where: str, max_bytes: int | None = None) -> Any:
+    """Return the object or array that a text contains, else the text. A program may have written it in colour.
+
+    :raises ReplyTooLarge: it has too many values.
+    """
+    for is_coloured in (False, True):
+        if is_coloured and len(text) > _MAX_COLOURED:
+            break
+        candidate = visible(text, terminal=True) if is_coloured else text
         if candidate.lstrip()[:1] not in {"{", "["}:
             continue
         try:
-            return parse_json(candidate, where)
+            return parse_json(candidate, where, max_bytes=max_bytes)
         except MalformedReply:
             continue
     return text
@@ -258,9 +283,9 @@ def retry_after_seconds(text: str | None) -> float | None:
         return None
 
 
-def _guess(body: bytes, where: str) -> Any:
+def _guess(body: bytes, where: str, max_bytes: int | None) -> Any:
     try:
-        return parse_json(body, where)
+        return parse_json(body, where, max_bytes=max_bytes)
     except MalformedReply:
         pass
     is_wide = body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) and _is_encoded(body, "utf-16")

@@ -27,14 +27,17 @@ _BLOCKS: Final = frozenset({
     "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table", "td", "th",
     "title", "tr", "ul",
 })  # fmt: skip
-_MAX_PAGE: Final = 512 * 1024
+_MAX_PAGE: Final = 256 * 1024
 """Characters of a page that are read: what comes after them is not read."""
+_MAX_TEXT: Final = 128 * 1024
+"""Characters of the text of a page in which entities are looked for."""
 _MAX_TAG: Final = 512
 """Characters of a tag in which quotes are looked at: a tag with a longer quoted text ends at its first `>`."""
 
 
 def is_web_page(body: bytes) -> bool:
     """Return whether the first thing after comments is a tag of HTML. Takes one pass, whatever the comments are."""
+    body = body[:_MAX_PAGE]
     start = 3 if body.startswith(b"\xef\xbb\xbf") else 0
     while True:
         while body[start : start + 1].isspace():
@@ -140,7 +143,7 @@ class _Words:
 
 
 def _unescaped(parts: list[str]) -> str:
-    return unescape(_LONG_NUMBER.sub("\ufffd", "".join(parts)))
+    return unescape(_LONG_NUMBER.sub("\ufffd", "".join(parts)[:_MAX_TEXT]))
 
 
 def _behind(place: int, length: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
@@ -11,6 +10,7 @@ import orjson
 from pydantic import Field, field_validator
 
 from utcp_bridge.errors import InvalidArguments
+from utcp_bridge.foreign import is_charset
 from utcp_bridge.model import Call, CallTemplate
 from utcp_bridge.placement.encoding import format_scalar
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
@@ -39,10 +39,8 @@ class SocketTemplate(CallTemplate):
     @field_validator("response_byte_format")
     @classmethod
     def _known_encoding(cls, name: str | None) -> str | None:
-        try:
-            codecs.lookup(name or "utf-8")
-        except LookupError:
-            raise ValueError("is not a character encoding that Python has") from None
+        if name is not None and not is_charset(name):
+            raise ValueError("is not a known character encoding")
         return name
 
     @property
