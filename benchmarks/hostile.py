@@ -1,7 +1,7 @@
 """One bad provider never hurts another: `python -m benchmarks.hostile [--quick] [--gate] [--only CASE ...]`.
 
-Two bridges run at the same time: one has a good provider alone, the other one has a hostile provider, too. A client calls
-the good provider through both in turns, while eight calls at a time go to the hostile one. So whatever slows the
+Two bridges run at the same time: one has a good provider alone, the other one has a hostile provider, too. A client
+calls the good provider through both in turns, while eight calls at a time go to the hostile one. So whatever slows the
 machine slows both. For each case the report has the p99 of the good calls through either bridge, the memory that the
 hostile provider cost at its peak, and the seconds until SIGTERM ended the bridge.
 """
@@ -34,7 +34,7 @@ MAX_STOP = 5.0
 HOSTILE_CALLS = 8
 PAUSE = 0.002
 HOSTILE_PAUSE = 0.5
-"""Seconds after a hostile reply until the next call: one event loop serves all, so a flood takes time from the others."""
+"""Seconds from a hostile reply to the next call: one event loop serves all, so a flood takes time from the others."""
 PATIENCE = 10.0
 ATTEMPTS = 3
 """A case that misses a goal is measured again, because another program on the machine may be the cause."""
@@ -204,7 +204,11 @@ def parse(given: list[str] | None) -> argparse.Namespace:
 
 def main(given: list[str] | None = None) -> int:
     arguments = parse(given)
-    with upstream() as port, hostile_upstream() as at, tempfile.TemporaryDirectory(prefix="utcp-bridge-bench-") as folder:
+    with (
+        upstream() as port,
+        hostile_upstream() as at,
+        tempfile.TemporaryDirectory(prefix="utcp-bridge-bench-") as folder,
+    ):
         good = f"http://127.0.0.1:{port}/manual/1"
         outcomes = asyncio.run(run(arguments, good, at, Path(folder)))
     failed = [outcome.case for outcome in outcomes if outcome.missed()]

@@ -2,8 +2,8 @@
 
     python -m benchmarks.harness.hostile_upstream        prints its port, serves until stdin closes
 
-`/<case>/…` belongs to the case of that name in `CASES`. Replies are made when they are first asked for, so that a run of
-one case costs no more than that case.
+`/<case>/…` belongs to the case of that name in `CASES`. Replies are made when they are first asked for, so that a run
+of one case costs no more than that case.
 """
 
 from __future__ import annotations
@@ -267,7 +267,9 @@ CASES: dict[str, Case] = {
     "deep": document(lambda: zipped(b"[" * (15 * MEGA))),
     "yaml flow": document(lambda: zipped(b"tools: [" + b"[], " * MEGA + b"0]", "application/yaml")),
     "yaml aliases": document(
-        lambda: Answer(b"a0: &a0 [x]\n" + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (n, n, n - 1, n - 1) for n in range(1, 60)))
+        lambda: Answer(
+            b"a0: &a0 [x]\n" + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (n, n, n - 1, n - 1) for n in range(1, 60))
+        )
     ),
     "references": Case(_references),
     "fan out": document(_fan_out),
@@ -296,15 +298,15 @@ CASES: dict[str, Case] = {
         lambda: zipped(b"{" + b",".join(b'"%x":0' % number for number in range(900_000)) + b"}")
     ),
     "deep reply": reply(lambda: zipped(b"[" * (9 * MEGA))),
-    "rows": reply(lambda: zipped(json.dumps([{"id": n, "name": f"row {n}", "on": True} for n in range(190_000)]).encode())),
+    "rows": reply(
+        lambda: zipped(json.dumps([{"id": n, "name": f"row {n}", "on": True} for n in range(190_000)]).encode())
+    ),
     "escapes": reply(text_of("\x1b", 9 * MEGA)),
     "joiners": reply(text_of("a\u200d", 9 * MEGA)),
     "letters and backspaces": reply(text_of("a\b", 9 * MEGA)),
     "codec": reply(lambda: Answer(b"-" * (400 * KILO), "text/plain; charset=punycode")),
     "error page": reply(lambda: Answer(b"<p>" * (3 * MEGA), "text/html", status=500)),
-    "parts": reply(
-        lambda: zipped(b"--b\r\n\r\nx\r\n" * 900_000 + b"--b--", "multipart/mixed; boundary=b")
-    ),
+    "parts": reply(lambda: zipped(b"--b\r\n\r\nx\r\n" * 900_000 + b"--b--", "multipart/mixed; boundary=b")),
     "event line": reply(dripping("text/event-stream", b"data: " + b"x" * (9 * MEGA), b"y"), "sse"),
     "event fields": reply(dripping("text/event-stream", b"data: x\n" * MEGA, b"data: y\n"), "sse"),
     "pings": reply(dripping("text/event-stream", b"", b":\n" * 1_000), "sse"),
@@ -319,7 +321,9 @@ CASES: dict[str, Case] = {
         {"call_template_type": "mcp"},
     ),
     "mcp values": Case(
-        lambda _: {"utcp": lambda: zipped(b'{"jsonrpc":"2.0","id":0,"result":{"tools":[' + b"[]," * (5 * MEGA) + b"0]}}")},
+        lambda _: {
+            "utcp": lambda: zipped(b'{"jsonrpc":"2.0","id":0,"result":{"tools":[' + b"[]," * (5 * MEGA) + b"0]}}")
+        },
         {},
         {"call_template_type": "mcp"},
     ),
