@@ -122,6 +122,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
 
     kinds: ClassVar[tuple[str, ...]] = ("websocket",)
     template = WebSocketTemplate
+    silence_fields: ClassVar[frozenset[str]] = frozenset({"response_timeout"})
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
