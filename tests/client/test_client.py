@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -681,29 +680,3 @@ async def test_required_variables_are_the_keys_to_set() -> None:
         assert await client.get_required_variables_for_registered_tool("my_api.t") == ["my__api_PLACE", "my__api_KEY"]
         with pytest.raises(UnknownTool):
             await client.get_required_variables_for_registered_tool("my_api.none")
-
-
-@pytest.mark.parametrize(
-    ("own", "entry", "seconds"),
-    [
-        ({"timeout": 999}, {}, "0.3"),
-        ({"timeout": 0.1}, {}, "0.1"),
-        ({"timeout": 999}, {"timeout": 0.4}, "0.4"),
-        ({"timeout": 0.35}, {"timeout": 0.4}, "0.35"),
-        ({"timeout": 999}, {"call_timeout": 0.2}, "0.2"),
-        ({"timeout": -5}, {}, "0.3"),
-        ({"timeout": "999"}, {}, "0.3"),
-        ({"timeout": True}, {}, "0.3"),
-        ({"call_timeout": 999, "retries": 10, "max_reply_bytes": 10**9}, {}, "0.3"),
-    ],
-)
-async def test_a_fetched_template_may_lower_the_time_of_its_calls_and_not_raise_it(
-    service: HttpService, monkeypatch: pytest.MonkeyPatch, own: JsonObject, entry: JsonObject, seconds: str
-) -> None:
-    template = {"call_template_type": "http", "http_method": "GET", "url": f"{service.base}/slow", **own}
-    manual = {"utcp_version": "1.0.1", "tools": [{"name": "slow", "tool_call_template": template}]}
-    monkeypatch.setattr(service, "manual", lambda _dialect: manual)
-    config = {"manual_call_templates": [http_entry(service, **entry)], "bridge": {"call_timeout": 0.3}}
-    async with await UtcpClient.create(config) as client:
-        with pytest.raises(DeadlineExceeded, match=rf"within {re.escape(seconds)} seconds"):
-            await client.call("slow", {})
