@@ -19,7 +19,7 @@ from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
-from utcp_bridge.errors import ManualError, Rejected, UnknownTool, UtcpError
+from utcp_bridge.errors import ConfigError, ManualError, Rejected, UnknownTool, UtcpError
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
@@ -445,7 +445,12 @@ class UtcpClient:
             nonlocal target
             if target is None:
                 target = self._registration.bind(tool)
-            value = await transport.call(target, call, emit)
+            try:
+                value = await transport.call(target, call, emit)
+            except ConfigError as error:  # such as a limit of templates, which are compiled at the first call
+                if tool.name not in error.message:
+                    error.message = f"{tool.qualified_name}: {error.message}"
+                raise
             return value if isinstance(value, Result) else Result(value)
 
         return invoke
