@@ -46,8 +46,13 @@ HOUSE_RULES = {
 }
 """Tests of the project as a whole."""
 
-ACROSS_MODULES = {"dialects/test_seed_examples.py", "dialects/test_seed_manuals.py", "search/test_quality.py"}
-"""Tests of a whole package with many samples."""
+ACROSS_MODULES = {
+    "dialects/test_seed_examples.py",
+    "dialects/test_seed_manuals.py",
+    "search/test_quality.py",
+    "test_hostile_kinds.py",
+}
+"""Tests of a whole package, or with many samples."""
 
 NO_MIRROR = {"data", "interop", "interaction", "openapi_oracle", "support", "upstreams"}
 """Folders of tests/ that follow behaviour, not modules."""

@@ -229,7 +229,8 @@ class PolicySettings(_Frozen):
     validation: ArgumentCheck = Field(
         default="strict",
         description="If arguments do not fit the tool's schema after the lenient reading: refuse the call (`strict`), "
-        "or write a log line and send them (`warn`). `off` sends arguments unread and unchecked.",
+        "or write a log line and send them (`warn`). `off` sends arguments unread and unchecked. Arguments that the "
+        "tool does not declare are refused (`strict`) or left out.",
     )
     pin: Literal["off", "warn", "refuse"] = Field(
         default="warn",

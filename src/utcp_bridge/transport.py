@@ -143,6 +143,9 @@ class Transport(ABC, Generic[TemplateT]):
     """Template fields in which only `${NAME}` is a variable (a bare `$name` has its own meaning)."""
     file_fields: ClassVar[frozenset[str]] = frozenset()
     """Template fields that name local files. Only templates that the operator wrote may have them."""
+    silence_fields: ClassVar[frozenset[str]] = frozenset()
+    """Template fields that say how many seconds of silence to wait for. A fetched manual may not exceed `idle_timeout`
+    with them."""
     streaming: ClassVar[bool] = False
     """Whether calls may run as long as `stream_timeout` instead of `call_timeout`."""
 

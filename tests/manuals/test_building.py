@@ -143,6 +143,22 @@ def test_the_operators_limits_are_set_on_each_tool() -> None:
     }
 
 
+@pytest.mark.parametrize("given", [31, 1e300, float("inf")])
+def test_a_fetched_template_waits_for_silence_no_longer_than_the_operator_says(given: float) -> None:
+    template = {"call_template_type": "websocket", "url": "wss://api.example.com/x", "response_timeout": given}
+    entry = {**HTTP_ENTRY, "allowed_communication_protocols": ["http", "websocket"]}
+    building = build([tool_object("one", template)], source=REMOTE, entry=entry)
+    assert building.tools[0].template["response_timeout"] == 30
+    assert "`response_timeout` is above `idle_timeout`" in building.faults.faults[0].what
+    assert (
+        build([tool_object("one", {**template, "response_timeout": 5})], source=REMOTE, entry=entry)
+        .tools[0]
+        .template["response_timeout"]
+        == 5
+    )
+    assert build([tool_object("one", template)], source=LOCAL).tools[0].template["response_timeout"] == given
+
+
 def test_tools_above_the_cap_are_left_out_and_counted() -> None:
     building = build([tool_object(f"t{n}") for n in range(5)], settings=BridgeSettings(max_tools=2))
     assert [tool.name for tool in building.tools] == ["t0", "t1"]

@@ -234,8 +234,9 @@ async def test_warn_sends_what_does_not_fit_as_it_was_read_and_names_it_in_the_l
 ) -> None:
     with caplog.at_level(logging.WARNING):
         got = await checked("warn", {"item": "x", "count": "2", "secret": "canary"})
-    assert got == {"item": "x", "count": 2, "secret": "canary"}
+    assert got == {"item": "x", "count": 2}
     assert "shop.search: the arguments do not match" in caplog.text
+    assert "shop.search: arguments that it does not declare were left out: 1." in caplog.text
     assert "item: is shorter than 3 characters" in caplog.text
     assert "canary" not in caplog.text
 
@@ -255,7 +256,11 @@ async def test_off_sends_arguments_as_they_are_with_the_defaults(caplog: pytest.
 
 def test_off_leaves_the_layer_out_if_nothing_else_is_to_be_done() -> None:
     step = Step()
-    assert validation(make_tool(inputs=ORDER), step, check="off") is step
+    assert validation(make_tool(inputs={"type": "object"}), step, check="off") is step
+
+
+async def test_off_leaves_out_what_the_tool_does_not_declare() -> None:
+    assert await checked("off", {"count": 1, "secret": "canary"}) == {"count": 1}
 
 
 async def test_text_stays_text_where_text_is_allowed_or_no_type_is_named() -> None:

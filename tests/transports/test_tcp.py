@@ -9,6 +9,7 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.work import calls_made_by
 from tests.upstreams.socket_service import TcpService
 
 from utcp_bridge.errors import ConfigError, ConnectionLost, InvalidArguments, MalformedReply, ReplyTooLarge
@@ -193,7 +194,7 @@ async def test_a_framing_without_its_length_is_a_configuration_error(fields: Jso
 
 
 def test_an_unknown_encoding_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="not a character encoding"):
+    with pytest.raises(ValueError, match="not a known character encoding"):
         make_target(TcpTransport, {"host": "h", "port": 7, "response_byte_format": "klingon"})
 
 
@@ -311,3 +312,23 @@ def test_an_impossible_framing_is_refused(fields: dict[str, object]) -> None:
 )
 def test_escapes_mean_the_same_as_in_python(text: str, meant: str) -> None:
     assert unescape(text) == meant
+
+
+def test_a_reply_of_json_is_parsed_once_where_its_brackets_close() -> None:
+    framing = Framing("stream", limit=1 << 20)
+    replies = [(b"[", b"[]", 5_000), (b"[]", b"[]", 5_000), (b"", b" ", 5_000), (b'["', b']"[', 4_999)]
+    for start, piece, pieces in replies:
+
+        def read(start: bytes = start, piece: bytes = piece, number: int = pieces) -> None:
+            deframer = framing.deframer()
+            for one in (start, *[piece] * number):
+                deframer.feed(one)
+                assert not (deframer.is_whole_json(one) and start != b"[]")
+
+        assert calls_made_by(read) < 60 * pieces
+    deframer = framing.deframer()
+    for one in (b' {"a": "}', b"\\", b'"}', b'"'):
+        deframer.feed(one)
+        assert not deframer.is_whole_json(one)
+    deframer.feed(b"} ")
+    assert deframer.is_whole_json(b"} ")

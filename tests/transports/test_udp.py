@@ -90,6 +90,16 @@ async def test_missing_datagrams_are_reported() -> None:
         assert result == Result({"x": 1}, truncated="2 of 3 reply datagrams did not arrive")
 
 
+async def test_the_replies_together_have_a_limit() -> None:
+    async with UdpService() as service, open_services(settings=BridgeSettings(max_reply_bytes=25)) as services:
+        template = {"host": "127.0.0.1", "port": service.port, "number_of_response_datagrams": 9}
+        transport = UdpTransport(services)
+        target = make_target(transport, {**template, "response_format": "text"})
+        with anyio.fail_after(60):
+            result = await transport.call(target, make_call({"datagrams": 9}), discard)
+    assert result == Result('{"datagrams":9} again again', truncated="the reply was cut at 25 bytes")
+
+
 async def test_fire_and_forget_returns_at_once() -> None:
     async with UdpService() as service:
         assert await _call(service, {"slow": True}, number_of_response_datagrams=0) == Result("")

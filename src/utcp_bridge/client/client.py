@@ -19,13 +19,13 @@ from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
-from utcp_bridge.errors import ManualError, Rejected, UnknownTool, UtcpError
+from utcp_bridge.errors import ConfigError, ManualError, Rejected, UnknownTool, UtcpError
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
 from utcp_bridge.manuals.upkeep import Upkeep
 from utcp_bridge.manuals.variables_needed import names_in_template, variables_of_tools
-from utcp_bridge.model import Call, Document, Emit, JsonObject, Result, Tool, discard, is_list, is_object
+from utcp_bridge.model import Call, Document, Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.net.local_file import FileRoots
@@ -445,7 +445,12 @@ class UtcpClient:
             nonlocal target
             if target is None:
                 target = self._registration.bind(tool)
-            value = await transport.call(target, call, emit)
+            try:
+                value = await transport.call(target, call, emit)
+            except ConfigError as error:  # such as a limit of templates, which are compiled at the first call
+                if tool.name not in error.message:
+                    error.message = f"{tool.qualified_name}: {error.message}"
+                raise
             return value if isinstance(value, Result) else Result(value)
 
         return invoke
@@ -474,9 +479,16 @@ class UtcpClient:
         )
 
     def _seconds(self, tool: Tool) -> float:
+        """Return the time limit of a tool's calls. The template of a fetched manual may lower the operator's limit."""
         default = self.settings.stream_timeout if self.streams(tool) else self.settings.call_timeout
+        if (chosen := tool.limits.get("call_timeout")) is not None:
+            return float(chosen)
         own = tool.template.get("timeout")
-        return float(tool.limits.get("call_timeout") or (own if isinstance(own, int | float) else default))
+        if not isinstance(own, int | float):
+            return float(default)
+        if tool.source.trust is Trust.OPERATOR:
+            return float(own)
+        return float(min(own, max(default, tool.limits.get("timeout", 0))))
 
     def _retries(self, tool: Tool) -> int:
         return int(tool.limits.get("retries", self.settings.retries))

@@ -140,7 +140,8 @@ def _without_comments(text: str) -> str:
 
     def blank(match: re.Match[str]) -> str:
         found = match[0]
-        return found if found.startswith('"') else re.sub(r"[^\n]", " ", found)
+        is_unclosed = found.startswith("/*") and not found.endswith("*/", 2)
+        return found if is_unclosed or found.startswith('"') else re.sub(r"[^\n]", " ", found)
 
     return _COMMENTS.sub(blank, _COMMENTS.sub(blank, text))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -17,7 +18,7 @@ __all__ = ["Path", "as_pointer", "lines_of", "of_pointer"]
 Path: TypeAlias = tuple[str | int, ...]
 """Keys and indices that lead from the root of a document to a part of it."""
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/|[{}\[\]]|[^\s"{}\[\]:,]+', re.DOTALL)
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|//[^\n]*|/\*.*?(?:\*/|\Z)|[{}\[\]]|[^\s"{}\[\]:,]+', re.DOTALL)
 _MAX_KEY = 1_000
 
 
@@ -124,4 +125,7 @@ def _unquoted(word: str) -> str:
     """Return the text of a JSON string. Long strings are values, whose text is not needed."""
     if not word.startswith('"'):
         return word
-    return str(orjson.loads(word)) if "\\" in word and len(word) < _MAX_KEY else word[1:-1]
+    if "\\" in word and len(word) < _MAX_KEY:
+        with suppress(orjson.JSONDecodeError):  # it is not closed
+            return str(orjson.loads(word))
+    return word[1:-1]

@@ -82,10 +82,13 @@ class ToolBuilder:
             built.faults.warn(where, what, "Raise `max_tools`, or choose tools with `include`.")
         allowed = self._allowed_kinds(entry, source, protocols)
         limits = {key: value for key in _LIMIT_KEYS if (value := getattr(entry.options, key)) is not None}
+        if (timeout := entry.template.get("timeout")) is not None:
+            limits["timeout"] = timeout
         usable: list[tuple[RawTool, str, Mapping[str, Any]]] = []
         for one in raw[: self._settings.max_tools]:
             try:
-                usable.append((one, *self._judge(one, entry.template, source, allowed, built)))
+                kind, hints = self._judge(one, entry.template, source, allowed, built)
+                usable.append((self._patient(one, kind, entry.template, source, built), kind, hints))
             except UtcpError as error:
                 built.faults.error(f"manual {source.name!r}, tool {one.name!r}", error.message, error.remedy or "")
             yield
@@ -138,6 +141,21 @@ class ToolBuilder:
         if endpoint is not None and source.trust is Trust.OPERATOR:
             built.exempt |= endpoint_pair(endpoint)
         return kind, {**transport.annotations(target.template), **raw.annotations}
+
+    def _patient(self, raw: RawTool, kind: str, entry: JsonObject, source: Source, built: BuiltTools) -> RawTool:
+        """Return the tool with times of silence that are not above the operator's, unless the operator wrote them."""
+        most = self._settings.idle_timeout
+        template = raw.template
+        for name in self._registry.find(kind).silence_fields if source.trust is not Trust.OPERATOR else ():
+            value = template.get(name)
+            if isinstance(value, int | float) and value > most and value != entry.get(name):
+                template = {**template, name: most}
+                where = f"manual {source.name!r}, tool {raw.name!r}"
+                what = f"Its `{name}` is above `idle_timeout`; the bridge waits {most:g} seconds."
+                built.faults.warn(
+                    where, what, "Raise `idle_timeout`, or write the call template into the configuration."
+                )
+        return raw if template is raw.template else replace(raw, template=template)
 
     def _allowed_kinds(
         self, entry: ManualEntry, source: Source, protocols: tuple[str, ...] | None

@@ -223,16 +223,14 @@ async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
     chunk = await content.readany()
     if not chunk or (content.is_eof() and content.at_eof() and len(chunk) <= limit):
         return chunk
-    chunks = [chunk]
-    size = len(chunk)
+    body = bytearray()
     while chunk:
-        if size > limit:
+        body += chunk
+        if len(body) > limit:
             response.close()
             raise too_large(response, limit)
         chunk = await content.readany()
-        size += len(chunk)
-        chunks.append(chunk)
-    return b"".join(chunks)
+    return bytes(body)
 
 
 async def read_reply(response: aiohttp.ClientResponse, limit: int) -> Reply:

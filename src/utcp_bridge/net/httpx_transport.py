@@ -76,7 +76,7 @@ class EngineTransport(httpx2.AsyncBaseTransport):
         headers = [pair for pair in response.raw_headers if pair[0].lower() not in _REPLY_OWN]
         body: httpx2.AsyncByteStream = _ReplyStream(response, request, None if endless else self._max_bytes)
         if endless or kind == "application/json" or kind.endswith("+json"):
-            body = _ReadableJson(body, by_line=endless, charset=None if endless else response.charset)
+            body = _ReadableJson(body, self._max_bytes, by_line=endless, charset=None if endless else response.charset)
         return httpx2.Response(response.status, headers=headers, stream=body, request=request)
 
 
@@ -112,24 +112,36 @@ class _ReplyStream(httpx2.AsyncByteStream):
 
 
 class _ReadableJson(httpx2.AsyncByteStream):
-    """JSON, or events with JSON, as a strict parser reads it: see `utcp_bridge.foreign.json_line`."""
+    """JSON, or events with JSON, as a strict parser reads it: see `utcp_bridge.foreign.json_line`.
 
-    def __init__(self, body: httpx2.AsyncByteStream, *, by_line: bool, charset: str | None) -> None:
+    A line above `limit` bytes is passed on in pieces, and the reader refuses it.
+    """
+
+    def __init__(self, body: httpx2.AsyncByteStream, limit: int, *, by_line: bool, charset: str | None) -> None:
         self._body = body
+        self._limit = limit
         self._by_line = by_line
         self._charset = charset
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        rest = bytearray()
         if not self._by_line:
-            yield json_line(b"".join([chunk async for chunk in self._body]), self._charset)
+            async for chunk in self._body:
+                rest += chunk
+            yield json_line(bytes(rest), self._charset)
             return
-        decoder, rest = StreamDecoder(), ""
+        decoder = StreamDecoder()
         async for chunk in self._body:
-            rest += decoder.feed(chunk)
-            if (end := max(rest.rfind("\n"), rest.rfind("\r")) + 1) > 0:
-                whole, rest = rest[:end], rest[end:]
-                yield json_line(whole)
-        yield json_line(rest + decoder.feed(b"", final=True))
+            text = decoder.feed(chunk).encode()
+            end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+            if end == 0 and len(rest) <= self._limit:
+                rest += text
+                continue
+            rest += text[:end]
+            yield json_line(bytes(rest))
+            rest = bytearray(text[end:])
+        rest += decoder.feed(b"", final=True).encode()
+        yield json_line(bytes(rest))
 
     async def aclose(self) -> None:
         await self._body.aclose()

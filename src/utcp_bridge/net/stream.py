@@ -17,6 +17,12 @@ __all__ = ["Collector"]
 
 _MARGIN = 0.25
 """Seconds before the call's deadline at which a stream ends by itself, so that its partial results are not lost."""
+_SMALL = 1_024
+_MANY = 32
+_PAUSE = 0.02
+"""After `_MANY` pieces in a row, each below `_SMALL` bytes and without a value, a stream is read only every `_PAUSE`
+seconds: a server that sends its bytes one by one must not take the turns of the others."""
+_UNCOUNTED = 65_536
 
 
 @dataclass(slots=True)
@@ -32,6 +38,7 @@ class Collector:
     values: list[Any] = field(default_factory=list[Any])
     truncated: str | None = None
     _received: int = 0
+    _logged: int = 0
 
     async def consume(self, chunks: AsyncIterator[bytes], splitter: Splitter) -> None:
         """Read `chunks` to their end or to a limit. Errors of reading and splitting are raised."""
@@ -64,6 +71,9 @@ class Collector:
     async def _take(self, found: list[Any], size: int) -> None:
         for value in found:
             if isinstance(value, LogMessage):
+                self._logged += 1
+                if self._logged > self.settings.max_stream_events:
+                    continue
                 if (receive := log_receiver.get()) is not None:
                     await receive(value)
                 continue
@@ -83,9 +93,17 @@ class Collector:
 
 
 async def _split(chunks: AsyncIterator[bytes], splitter: Splitter) -> AsyncGenerator[tuple[list[Any], int]]:
+    size = small = 0
     async for chunk in chunks:
-        yield splitter.feed(chunk), len(chunk)
-    yield splitter.finish(), 0
+        values = splitter.feed(chunk)
+        size += len(chunk)
+        small = 0 if values or len(chunk) >= _SMALL else small + 1
+        if values or size >= _UNCOUNTED:
+            yield values, size
+            size = 0
+        elif small >= _MANY:
+            await anyio.sleep(_PAUSE)
+    yield splitter.finish(), size
 
 
 def _joined(values: list[Any]) -> Any:

@@ -1,12 +1,13 @@
 """Turn the bytes of a stream into values (sans-I/O): server-sent events, JSON lines, JSON text sequences, chunks.
 
 A splitter receives bytes as they arrive and returns the values that are complete. It buffers at most one value of
-`limit` bytes.
+`limit` bytes, once, and looks at each byte a bounded number of times, however small the pieces are in which it arrives.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from utcp_bridge.model import Binary, LogMessage, is_object
 from utcp_bridge.net.multipart import parameter
 from utcp_bridge.net.reply import json_or_text, parse_json
 
-__all__ = ["ChunkSplitter", "EventSplitter", "JsonSplitter", "Splitter", "TextSplitter", "splitter_for"]
+__all__ = ["ChunkSplitter", "EventSplitter", "JsonSplitter", "Nesting", "Splitter", "TextSplitter", "splitter_for"]
 
 _JSON_TYPES = frozenset({
     "application/json", "application/json-seq", "application/jsonl", "application/ndjson", "application/x-jsonlines",
@@ -26,6 +27,9 @@ _MAX_RETRY_SECONDS = 3600.0
 _LOG = "log"
 _LEVELS = {"trace": "debug", "warn": "warning", "err": "error", "fatal": "critical", "panic": "emergency"}
 """Names of levels that MCP calls differently."""
+_MAX_CHUNKS_AT_ONCE = 10_000
+_DEFAULT_MOST = 10_001
+_BLANKS = re.compile(r"[ \t\n\r]*")
 _MARKS = frozenset({0x00, 0xEF, 0xFE, 0xFF})
 """First bytes of byte order marks."""
 
@@ -49,12 +53,15 @@ class Splitter(Protocol):
         ...
 
 
-def splitter_for(content_type: str, *, chunk_size: int, limit: int, where: str) -> Splitter:
-    """Return the splitter for a Content-Type: JSON values, events, text, or chunks of bytes for any other type."""
+def splitter_for(content_type: str, *, chunk_size: int, limit: int, where: str, most: int = _DEFAULT_MOST) -> Splitter:
+    """Return the splitter for a Content-Type: JSON values, events, text, or chunks of bytes for any other type.
+
+    The reader stops before it has `most` values, so that more of them at once are not read.
+    """
     media_type = content_type.partition(";")[0].strip().lower()
     charset = parameter(content_type, "charset") or None
     if media_type in _JSON_TYPES or media_type.endswith("+json"):
-        return JsonSplitter(limit, where, charset)
+        return JsonSplitter(limit, where, charset, most)
     if media_type == "text/event-stream":
         return EventSplitter(limit, where, logs=True)
     return TextSplitter(charset) if media_type.startswith("text/") else ChunkSplitter(chunk_size)
@@ -76,23 +83,36 @@ class EventSplitter:
     last_event_id: str = ""
     retry: float | None = None
     _decoder: StreamDecoder = field(default_factory=StreamDecoder)
-    _rest: str = ""
+    _rest: bytearray = field(default_factory=bytearray)
+    """The beginning of a line, in UTF-8."""
     _skip_newline: bool = False
     _name: str = ""
     _id: str | None = None
-    _data: list[str] = field(default_factory=list[str])
-    _size: int = 0
+    _data: bytearray | None = None
+    """The lines of data of the event, in UTF-8."""
 
     def feed(self, data: bytes) -> list[Any]:
         text = self._decoder.feed(data)
         if self._skip_newline and text:
             self._skip_newline = False
             text = text.removeprefix("\n")
-        lines = (self._rest + text).replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        self._skip_newline = text.endswith("\r")
-        self._rest = lines.pop()
-        self._check(len(self._rest))
-        return [value for line in lines for value in self._line(line)]
+        if "\r" in text:
+            self._skip_newline = text.endswith("\r")
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        *lines, rest = text.split("\n")
+        if lines and self._rest:
+            lines[0] = self._rest.decode() + lines[0]
+            self._rest = bytearray()
+        if rest:
+            self._rest += rest.encode()
+            self._check(len(self._rest))
+        values: list[Any] = []
+        for line in lines:
+            if line:
+                self._field(line)
+            elif self._data is not None or self._id is not None or self._name:
+                values += self._dispatch()
+        return values
 
     def finish(self) -> list[Any]:
         return []
@@ -100,42 +120,69 @@ class EventSplitter:
     def new_connection(self) -> None:
         """Forget an incomplete event, before a new connection starts."""
         self._decoder.reset()
-        self._rest, self._skip_newline = "", False
-        self._name, self._id, self._data, self._size = "", None, [], 0
+        self._rest, self._skip_newline = bytearray(), False
+        self._name, self._id, self._data = "", None, None
 
-    def _line(self, line: str) -> list[Any]:
-        if not line:
-            return self._dispatch()
+    def _field(self, line: str) -> None:
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "data":
-            self._check(self._size + len(value))
-            self._data.append(value)
-            self._size += len(value) + 1
+            if self._data is None:
+                self._data = bytearray()
+            else:
+                self._data += b"\n"
+            self._data += value.encode()
+            self._check(len(self._data))
         elif name == "event":
             self._name = value
         elif name == "id" and "\0" not in value:
             self._id = value
         elif name == "retry" and value.isascii() and value.isdigit():
             self.retry = min(int(value[:12]) / 1000, _MAX_RETRY_SECONDS)
-        return []
 
     def _dispatch(self) -> list[Any]:
         if self._id is not None:
             self.last_event_id = self._id
         data, name = self._data, self._name or "message"
-        self._name, self._id, self._data, self._size = "", None, [], 0
-        if not data:
+        self._name, self._id, self._data = "", None, None
+        if data is None:
             return []
         if name == _LOG and self.logs and self.event_type != _LOG:
-            return [_log_message(_parsed("\n".join(data)))]
+            return [_log_message(_parsed(data.decode()))]
         if self.event_type is not None and name != self.event_type:
             return []
-        return [_parsed("\n".join(data))]
+        return [_parsed(data.decode())]
 
     def _check(self, size: int) -> None:
         if size > self.limit:
             raise ReplyTooLarge(f"{self.where} sent an event of more than {self.limit} bytes.")
+
+
+@dataclass(slots=True)
+class Nesting:
+    """Counts the open brackets of JSON that arrives in pieces; those inside texts do not count."""
+
+    depth: int = 0
+    _in_text: bool = False
+    _is_escaped: bool = False
+
+    def add(self, data: bytes) -> None:
+        """Take the next bytes."""
+        if not self._in_text and b'"' not in data:
+            self._count(data)
+            return
+        if self._is_escaped and data:
+            data, self._is_escaped = data[1:], False
+        if b"\\" in data:
+            data = data.replace(b"\\\\", b"")
+            self._is_escaped = data.endswith(b"\\")
+            data = data.replace(b'\\"', b"")
+        parts = data.split(b'"')
+        self._count(b"".join(parts[self._in_text :: 2]))
+        self._in_text ^= len(parts) % 2 == 0
+
+    def _count(self, data: bytes) -> None:
+        self.depth += data.count(b"{") + data.count(b"[") - data.count(b"}") - data.count(b"]")
 
 
 @dataclass(slots=True)
@@ -145,9 +192,12 @@ class JsonSplitter:
     limit: int
     where: str
     charset: str | None = None
+    most: int = _DEFAULT_MOST
     _rest: bytearray = field(default_factory=bytearray)
-    _open: list[bytes] = field(default_factory=list[bytes])
-    """The lines so far of a value that continues in the next line."""
+    """The beginning of a line."""
+    _open: bytearray = field(default_factory=bytearray)
+    """The lines so far of a value that continues in the next line, and how deep they lead into it."""
+    _nesting: Nesting = field(default_factory=Nesting)
     _decoder: StreamDecoder | None = field(init=False)
     """Decodes the stream, unless it is UTF-8 without a mark: then the parser reads the bytes."""
     _started: bool = False
@@ -166,57 +216,67 @@ class JsonSplitter:
         return data if self._decoder is None else self._decoder.feed(data, final=final).encode()
 
     def _feed(self, data: bytes) -> list[Any]:
-        self._rest += data.replace(b"\x1e", b"\n")
-        if b"\n" not in data and b"\x1e" not in data and len(self._rest) <= self.limit:
-            return []
-        *lines, rest = bytes(self._rest).split(b"\n")
+        *lines, rest = data.replace(b"\x1e", b"\n").split(b"\n")
+        if lines and self._rest:
+            self._rest += lines[0]
+            lines[0] = bytes(self._rest)
+            self._rest = bytearray()
         values: list[Any] = []
         for line in lines:
-            # Inside a pretty-printed value only a line that starts with its closing bracket can end it.
-            if self._open and line[:1] not in b"}]":
-                self._open.append(line)
-                continue
-            found = self._complete(b"\n".join((*self._open, line)))
-            self._open = [] if found is not None else [*self._open, line]
-            values += found or ()
-        self._rest = bytearray(rest)
-        if len(self._rest) + sum(map(len, self._open)) > self.limit:
+            if line and len(values) < self.most:
+                values += self._line(line)
+        self._rest += rest
+        if len(self._rest) + len(self._open) > self.limit:
             raise ReplyTooLarge(f"{self.where} sent a value of more than {self.limit} bytes.")
         return values
 
     def finish(self) -> list[Any]:
         self._rest += self._utf8(b"", final=True)
-        text = b"\n".join((*self._open, bytes(self._rest))).strip()
-        self._rest, self._open = bytearray(), []
-        if not text:
+        text = bytes(self._open + self._rest).strip()
+        self._rest, self._open = bytearray(), bytearray()
+        return self._concatenated(text) if text else []
+
+    def _line(self, line: bytes) -> list[Any]:
+        """Return the values that a line completes; a value may continue in the next line (pretty-printed JSON)."""
+        if not self._open:
+            text = line.strip()
+            if not text:
+                return []
+            try:
+                return [parse_json(text, self.where)]
+            except MalformedReply:
+                self._nesting = Nesting()
+        # No text of JSON contains a newline: each line starts outside of texts, also after one that is not JSON.
+        self._nesting = Nesting(self._nesting.depth)
+        self._nesting.add(line)
+        self._open += line
+        self._open += b"\n"
+        if self._nesting.depth > 0:
             return []
+        text, self._open = bytes(self._open).strip(), bytearray()
         return self._concatenated(text)
 
-    def _complete(self, text: bytes) -> list[Any] | None:
-        """Return the values in a piece of text; None if it ends inside a value (pretty-printed JSON)."""
-        text = text.strip()
-        if not text:
-            return []
-        try:
-            return [parse_json(text, self.where)]
-        except MalformedReply:
-            if text[:1] in b"{[" and text[-1:] not in b"}]":
-                return None
-            return self._concatenated(text)
-
     def _concatenated(self, data: bytes) -> list[Any]:
-        values: list[Any] = []
+        try:
+            return [parse_json(data, self.where)]
+        except MalformedReply:
+            values: list[Any] = []
         decoder = json.JSONDecoder()
         position = 0
         text = decode(data)
-        while position < len(text):
+        while position < len(text) and len(values) < self.most:
             try:
                 _, end = decoder.raw_decode(text, position)
             except (ValueError, RecursionError):
                 raise MalformedReply(f"{self.where} sent a value that is not JSON.") from None
             values.append(parse_json(text[position:end], self.where))
-            position = end + len(text[end:]) - len(text[end:].lstrip())
+            position = _after_blanks(text, end)
         return values
+
+
+def _after_blanks(text: str, position: int) -> int:
+    found = _BLANKS.match(text, position)
+    return found.end() if found else position
 
 
 @dataclass(slots=True)
@@ -228,14 +288,17 @@ class ChunkSplitter:
 
     def feed(self, data: bytes) -> list[Any]:
         self._rest += data
-        whole = len(self._rest) // self.size * self.size
+        whole = min(len(self._rest) // self.size, _MAX_CHUNKS_AT_ONCE) * self.size
         values = [Binary(bytes(self._rest[start : start + self.size])) for start in range(0, whole, self.size)]
         del self._rest[:whole]
         return values
 
     def finish(self) -> list[Any]:
+        values: list[Any] = []
+        while len(self._rest) >= self.size:
+            values += self.feed(b"")
         rest, self._rest = bytes(self._rest), bytearray()
-        return [Binary(rest)] if rest else []
+        return [*values, Binary(rest)] if rest else values
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ import jsonschema_rs
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_object
 from utcp_bridge.pipeline import Next
+from utcp_bridge.pipeline.declared import closed_schema, declared_arguments
 from utcp_bridge.pipeline.reading import ArgumentReader, object_in
 from utcp_bridge.pipeline.subschemas import MASK, validator_of
 from utcp_bridge.settings import ArgumentCheck
@@ -45,12 +46,16 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
     arguments that have a default of a template or of the operator. With `strict` and `warn`, arguments that do not fit
     are read leniently. What then still does not fit is refused (`strict`), or logged and sent (`warn`). `off` sends
     arguments without a check.
+
+    Arguments that the tool does not declare (`declared.py`) are refused with `strict`. `warn` and `off` leave them out,
+    with one log line.
     """
     unchecked = check == "off" or _accepts_anything(tool.inputs)
     defaults = {**_template_defaults(tool), **tool.defaults}
-    if unchecked and not defaults and not tool.body_members:
+    names = declared_arguments(tool)
+    if unchecked and not defaults and not tool.body_members and names is None:
         return inner
-    checks = _Checks(tool, defaults, is_refusing=check == "strict")
+    checks = _Checks(tool, defaults, names, is_refusing=check == "strict")
 
     async def validated(call: Call, emit: Emit) -> Result:
         arguments = call.arguments
@@ -60,6 +65,8 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
             arguments = {**defaults, **arguments}
         if not unchecked:
             arguments = checks.checked(arguments)
+        if names is not None and not arguments.keys() <= names:
+            arguments = checks.declared(arguments)
         if arguments is not call.arguments:
             call = Call(call.tool, arguments, call.id)
         return await inner(call, emit)
@@ -70,18 +77,20 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
 class _Checks:
     """The checks of one tool's arguments, compiled when they are first needed."""
 
-    def __init__(self, tool: Tool, defaults: JsonObject, *, is_refusing: bool) -> None:
+    def __init__(self, tool: Tool, defaults: JsonObject, names: frozenset[str] | None, *, is_refusing: bool) -> None:
         self._tool = tool
         self._defaults = defaults
+        self._names = names
+        self._schema = tool.inputs if names is None else closed_schema(tool.inputs, names)
         self._is_refusing = is_refusing
 
     @cached_property
     def _validator(self) -> jsonschema_rs.Validator | None:
-        return compile_schema(self._tool.inputs, where=self._tool.qualified_name)
+        return compile_schema(self._schema, where=self._tool.qualified_name)
 
     @cached_property
     def _reader(self) -> ArgumentReader:
-        return ArgumentReader(self._tool.inputs)
+        return ArgumentReader(self._schema)
 
     def checked(self, arguments: JsonObject) -> JsonObject:
         """Return arguments that fit, as the same object; others as they were read.
@@ -94,13 +103,28 @@ class _Checks:
         reading = self._reader.read(self._with_defaults_for_nulls(arguments))
         if reading.changes:
             _logger.debug("%s: arguments were repaired. %s", self._tool.qualified_name, "; ".join(reading.changes))
-        faults = _faults(validator, reading.arguments)
+        read = reading.arguments if self._is_refusing else self.declared(reading.arguments)
+        faults = _faults(validator, read)
         if faults and self._is_refusing:
             raise _refusal(faults, self._tool)
         if faults:
             message = "%s: the arguments do not match and are sent all the same, because `validation` is `warn`: %s."
             _logger.warning(message, self._tool.qualified_name, "; ".join(faults))
-        return reading.arguments
+        return read
+
+    def declared(self, arguments: JsonObject) -> JsonObject:
+        """Return the arguments without those that the tool does not declare.
+
+        :raises InvalidArguments: there are some, and this is what refuses them.
+        """
+        if self._names is None or arguments.keys() <= self._names:
+            return arguments
+        if self._is_refusing:
+            fault = f"{min(arguments.keys() - self._names)[:_MAX_FAULT]!r} is not an argument of this tool"
+            raise _refusal([fault], self._tool)
+        number = len(arguments.keys() - self._names)
+        _logger.warning("%s: arguments that it does not declare were left out: %d.", self._tool.qualified_name, number)
+        return {name: value for name, value in arguments.items() if name in self._names}
 
     def _with_defaults_for_nulls(self, arguments: JsonObject) -> JsonObject:
         """Return the arguments with defaults in place of nulls that the schema does not allow."""

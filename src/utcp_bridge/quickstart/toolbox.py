@@ -59,7 +59,7 @@ def text_statistics(text: str) -> dict[str, Any]:
         "characters": len(text),
         "words": len(words),
         "unique_words": len({word.casefold() for word in words}),
-        "sentences": len(re.findall(r"[.!?…]+(?:\s|$)", text)) or int(bool(words)),
+        "sentences": len(re.findall(r"(?<=[.!?…])(?:\s|$)", text)) or int(bool(words)),
         "lines": len(text.splitlines()),
         "reading_minutes": round(len(words) / _WORDS_PER_MINUTE, 1),
     }

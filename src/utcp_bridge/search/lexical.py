@@ -28,7 +28,7 @@ SYNONYM_WEIGHT: Final = 0.25
 REPAIR_WEIGHT: Final = 0.8
 _MAX_QUERY: Final = 4_000
 _BOUNDARY: Final = re.compile(
-    r"[.?!;\n]+\s|,\s+(?:and|then|but|or)\b|\b(?:and|then|also|additionally|moreover|furthermore)\b", re.IGNORECASE
+    r"[.?!;\n]\s|,\s+(?:and|then|but|or)\b|\b(?:and|then|also|additionally|moreover|furthermore)\b", re.IGNORECASE
 )
 _MIN_TERMS: Final = 2
 _MAX_CLAUSES: Final = 12

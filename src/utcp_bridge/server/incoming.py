@@ -125,18 +125,18 @@ def _identifier(value: Any) -> Iterator[str | int]:
 
 def mended_body(receive: Receive) -> Receive:
     """Return a `receive` of ASGI whose body is JSON that a strict parser reads, if only its characters are wrong."""
-    held: list[bytes] = []
+    held = bytearray()
 
     async def receive_mended() -> MutableMapping[str, Any]:
         message = await receive()
         while message["type"] == "http.request":
-            held.append(message.get("body", b""))
+            held.extend(message.get("body", b""))
             if not message.get("more_body", False):
-                body = b"".join(held)
+                body = bytes(held)
                 held.clear()
                 return {"type": "http.request", "body": json_line(body), "more_body": False}
-            if sum(map(len, held)) > _MAX_HELD_BYTES:
-                body = b"".join(held)
+            if len(held) > _MAX_HELD_BYTES:
+                body = bytes(held)
                 held.clear()
                 return {"type": "http.request", "body": body, "more_body": True}
             message = await receive()

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["TRANSPORT", "SseTemplate", "SseTransport"]
 
 _MAX_RECONNECTIONS = 10
+_MIN_PAUSE = 0.05
+"""Seconds before a connection is opened again, whatever the server and the template say."""
 
 
 class SseTemplate(HttpFamilyTemplate):
@@ -92,7 +94,7 @@ class SseTransport(Transport[SseTemplate]):
                 if tries == 0 or not collector.values:
                     raise
                 tries = _MAX_RECONNECTIONS if events.last_event_id != before else tries - 1
-            await anyio.sleep(template.retry_timeout / 1000 if events.retry is None else events.retry)
+            await anyio.sleep(max(_MIN_PAUSE, template.retry_timeout / 1000 if events.retry is None else events.retry))
             events.new_connection()
 
     async def explain(self, target: Target[SseTemplate], call: Call) -> NativeRequest:

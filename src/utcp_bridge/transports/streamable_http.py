@@ -81,7 +81,11 @@ class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
             content_type = stream.headers.get("Content-Type", "")
             media_type = content_type.partition(";")[0].strip().lower()
             splitter = splitter_for(
-                content_type, chunk_size=template.chunk_size, limit=settings.max_reply_bytes, where=bare_url(parts.url)
+                content_type,
+                chunk_size=template.chunk_size,
+                limit=settings.max_reply_bytes,
+                where=bare_url(parts.url),
+                most=settings.max_stream_events + 1,
             )
             await collector.consume(aiter(stream), splitter)
         result = collector.result()

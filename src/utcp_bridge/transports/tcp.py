@@ -25,12 +25,18 @@ from utcp_bridge.errors import ConfigError, ConnectionLost, InvalidArguments, Ma
 from utcp_bridge.model import Call, Document, Emit, Source
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import decode_reply, parse_json
+from utcp_bridge.net.stream_decoders import Nesting
 from utcp_bridge.placement.message import SocketTemplate, encode_request
 from utcp_bridge.transport import Target, Transport
 
 __all__ = ["TRANSPORT", "Deframer", "Framing", "TcpTemplate", "TcpTransport", "unescape"]
 
 _CHUNK = 65_536
+_SMALL = 1_024
+_MANY = 32
+_PAUSE = 0.02
+"""After `_MANY` pieces in a row, each below `_SMALL` bytes, a reply is read only every `_PAUSE` seconds: a server that
+sends its bytes one by one must not take the turns of the others."""
 Strategy = Literal["length_prefix", "delimiter", "fixed_length", "stream"]
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|([0-7]{1,3})|([abfnrtv\\'\"]))")
 _SIMPLE = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
@@ -92,6 +98,8 @@ class Deframer:
     framing: Framing
     _buffer: bytearray = field(default_factory=bytearray)
     _searched: int = 0
+    _nesting: Nesting | None = field(default_factory=Nesting)
+    """How deep the reply is in JSON; None once it is known not to be JSON."""
 
     def feed(self, data: bytes) -> bytes | None:
         """Add bytes. Return the first complete message, or None; later messages wait for the next call.
@@ -127,6 +135,24 @@ class Deframer:
     def pending(self) -> bytes:
         """The bytes of an incomplete message."""
         return bytes(self._buffer)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no byte of an incomplete message has arrived."""
+        return not self._buffer
+
+    def is_whole_json(self, added: bytes) -> bool:
+        """Return whether the pending bytes, whose last ones are `added`, are one object or array of JSON.
+
+        The brackets are counted as they arrive, and the reply is parsed once, where they are closed first.
+        """
+        if self._nesting is None or not added or added.isspace():
+            return False
+        self._nesting.add(added)
+        if self._nesting.depth > 0:
+            return False
+        self._nesting = None
+        return _is_whole_json(bytes(self._buffer).strip())
 
     def _by_prefix(self) -> bytes | None:
         size = self.framing.prefix_bytes
@@ -213,6 +239,7 @@ class TcpTransport(Transport[TcpTemplate]):
     kinds: ClassVar[tuple[str, ...]] = ("tcp",)
     template = TcpTemplate
     implicit: ClassVar[bool] = False
+    silence_fields: ClassVar[frozenset[str]] = frozenset({"quiet_period"})
 
     @classmethod
     def endpoint(cls, template: TcpTemplate) -> str | None:
@@ -258,21 +285,25 @@ class TcpTransport(Transport[TcpTemplate]):
 
     async def _receive(self, template: TcpTemplate, framing: Framing, stream: ByteStream) -> bytes:
         deframer = framing.deframer()
+        small = 0
         while True:
             chunk = await self._next(template, deframer, stream)
             if chunk is None:
-                if not deframer.pending:
+                if deframer.is_empty:
                     raise anyio.EndOfStream
                 return deframer.finish()
             message = deframer.feed(chunk)
             if message is not None:
                 return message
-            if framing.strategy == "stream" and _is_whole_json(deframer.pending):
+            if framing.strategy == "stream" and deframer.is_whole_json(chunk):
                 return deframer.finish()
+            small = small + 1 if len(chunk) < _SMALL else 0
+            if small >= _MANY:
+                await anyio.sleep(_PAUSE)
 
     async def _next(self, template: TcpTemplate, deframer: Deframer, stream: ByteStream) -> bytes | None:
         """Return the next bytes; None at the end of the connection, or after the quiet period of a `stream` reply."""
-        by_silence = template.framing_strategy == "stream" and template.quiet_period > 0 and bool(deframer.pending)
+        by_silence = template.framing_strategy == "stream" and template.quiet_period > 0 and not deframer.is_empty
         seconds = template.quiet_period if by_silence else self.services.settings.idle_timeout
         with anyio.move_on_after(seconds):
             try:
@@ -292,11 +323,10 @@ def _framed(template: TcpTemplate, framing: Framing, message: bytes) -> bytes:
 
 
 def _is_whole_json(data: bytes) -> bool:
-    text = data.strip()
-    if not text or (text[:1], text[-1:]) not in {(b"{", b"}"), (b"[", b"]")}:
+    if (data[:1], data[-1:]) not in {(b"{", b"}"), (b"[", b"]")}:
         return False
     try:
-        parse_json(text, "")
+        parse_json(data, "")
     except MalformedReply:
         return False
     return True

@@ -12,6 +12,7 @@ cut. With 0 datagrams the call returns "" as soon as the request is sent. Limit:
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, cast
@@ -31,6 +32,7 @@ __all__ = ["TRANSPORT", "UdpTemplate", "UdpTransport"]
 _MAX_BYTES = 65_507
 _FURTHER_SECONDS = 1.0
 _MAX_WAITING = 1024
+_MAX_WAITING_BYTES = 4_194_304
 
 
 class UdpTemplate(SocketTemplate):
@@ -68,13 +70,17 @@ class UdpTransport(Transport[UdpTemplate]):
         async with self._connected(template, target.source) as socket:
             socket.send(message)
             replies = [await socket.receive(None)] if wanted else []
-            while len(replies) < wanted:
+            received, most = sum(map(len, replies)), self.services.settings.max_reply_bytes
+            while len(replies) < wanted and received <= most:
                 with anyio.move_on_after(_FURTHER_SECONDS) as scope:
                     replies.append(await socket.receive(None))
+                    received += len(replies[-1])
                 if scope.cancelled_caught:
                     break
         missing = wanted - len(replies)
         truncated = f"{missing} of {wanted} reply datagrams did not arrive" if missing else None
+        if received > most:
+            truncated = f"the reply was cut at {most} bytes"
         if not wanted:
             return Result("")
         return Result(_joined(template, replies), truncated=truncated)
@@ -108,7 +114,8 @@ class _Socket(asyncio.DatagramProtocol):
     def __init__(self, where: str) -> None:
         self._where = where
         self._arrived = asyncio.Event()
-        self._datagrams: list[bytes] = []
+        self._datagrams: deque[bytes] = deque()
+        self._waiting = 0
         self._error: Exception | None = None
         self._transport: asyncio.DatagramTransport
 
@@ -117,8 +124,9 @@ class _Socket(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         del addr
-        if len(self._datagrams) < _MAX_WAITING:
+        if len(self._datagrams) < _MAX_WAITING and self._waiting < _MAX_WAITING_BYTES:
             self._datagrams.append(data)
+            self._waiting += len(data)
         self._arrived.set()
 
     def error_received(self, exc: Exception) -> None:
@@ -141,7 +149,9 @@ class _Socket(asyncio.DatagramProtocol):
                     raise Unreachable(f"{self._where} refused the datagram.") from self._error
                 self._arrived.clear()
                 await self._arrived.wait()
-            return self._datagrams.pop(0)
+            datagram = self._datagrams.popleft()
+            self._waiting -= len(datagram)
+            return datagram
         raise ConnectionLost(f"{self._where} sent nothing for {seconds:g} seconds.")
 
 

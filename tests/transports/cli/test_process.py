@@ -2,9 +2,10 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.abc import ByteReceiveStream
 
 from utcp_bridge.errors import InvalidArguments, ReplyTooLarge, Unreachable
-from utcp_bridge.transports.cli.process import Command, Finished, run_command
+from utcp_bridge.transports.cli.process import Command, Finished, _Outputs, run_command
 
 pytestmark = pytest.mark.anyio
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
@@ -30,6 +31,39 @@ async def test_lines_are_reported_as_they_arrive_also_an_unfinished_last_one() -
     with anyio.fail_after(60):
         await run_command(shell("printf 'one\\ntwo\\n\\nthree'"), on_line)
     assert lines == [b"one", b"two", b"", b"three"]
+
+
+async def test_a_line_that_arrives_in_pieces_is_searched_once() -> None:
+    class Pieces(ByteReceiveStream):
+        left = 200
+
+        async def receive(self, max_bytes: int = 65_536) -> bytes:
+            del max_bytes
+            self.left -= 1
+            if self.left < 0:
+                raise anyio.EndOfStream
+            return b"x\n" if self.left == 0 else b"x"
+
+        async def aclose(self) -> None:
+            pass
+
+    class Searched(bytearray):
+        looked_at = 0
+
+        def find(self, sub, start=0, end=None):  # type: ignore[no-untyped-def, override]
+            Searched.looked_at += len(self) - start
+            return super().find(sub, start)
+
+    lines: list[bytes] = []
+
+    async def on_line(line: bytes) -> None:
+        lines.append(line)
+
+    outputs = _Outputs(10_000)
+    outputs.stdout = Searched()
+    await outputs.read_stdout(Pieces(), on_line)
+    assert lines == [b"x" * 200]
+    assert Searched.looked_at < 500
 
 
 async def test_a_child_that_does_not_read_its_input_is_not_an_error() -> None:

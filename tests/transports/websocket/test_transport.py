@@ -13,7 +13,15 @@ import pytest
 from pydantic import ValidationError
 from tests.upstreams.websocket_service import WebSocketService
 
-from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, Unreachable, UtcpError
+from utcp_bridge.errors import (
+    ConnectionLost,
+    MalformedReply,
+    ManualError,
+    Rejected,
+    ReplyTooLarge,
+    Unreachable,
+    UtcpError,
+)
 from utcp_bridge.model import Binary, JsonObject, Result, discard
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.testing.contract import CANARY, Case, Peer
@@ -165,6 +173,15 @@ async def test_close_codes_are_reported_and_streams_are_cut_at_their_limit() -> 
         assert cut == Result([{"n": 0}, {"n": 1}], truncated="the stream was cut at 2 results")
         with pytest.raises(MalformedReply):
             await _call(service, "/ws", {"say": "{"}, response_format="json")
+
+
+async def test_a_stream_is_cut_at_the_limit_of_bytes_and_pushes_have_a_limit_too() -> None:
+    async with WebSocketService() as service:
+        few = BridgeSettings(max_reply_bytes=20)
+        cut = await _call(service, "/ws", {"count": 90}, expected_responses=-1, settings=few)
+        assert cut == Result([{"n": 0}, {"n": 1}, {"n": 2}], truncated="the stream was cut at 20 bytes")
+        with pytest.raises(ReplyTooLarge, match="not part of the reply"):
+            await _call(service, "/ws", {"count": 90}, message_filter={"n": "x"}, settings=few)
 
 
 async def test_a_server_without_a_manual_names_the_remedy() -> None:

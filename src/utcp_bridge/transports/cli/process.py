@@ -125,11 +125,13 @@ class _Outputs:
         """Keep all of stdout, and report its lines."""
         reported, data = 0, self.stdout
         async for chunk in _chunks(stream):
+            searched = len(data)
             data += chunk
             if self._is_too_long(len(data), "stdout"):
                 return
-            while on_line is not None and (end := data.find(b"\n", reported)) >= 0:
+            while on_line is not None and (end := data.find(b"\n", searched)) >= 0:
                 line, reported = bytes(data[reported:end]), end + 1
+                searched = reported
                 await on_line(line)
         if on_line is not None and reported < len(data):
             await on_line(bytes(data[reported:]))

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import orjson
 from anyio.abc import ByteReceiveStream, Process
@@ -42,6 +43,8 @@ _LINE_FACTOR: Final = 2
 _FRAME_BYTES: Final = 65_536
 """Room for what is around a result, and for a list of tools above a small limit."""
 _CHUNK: Final = 65_536
+_LINES_PER_TURN: Final = 64
+"""Lines of one piece after which other tasks have a turn: a piece may consist of newlines."""
 _GRACE_SECONDS: Final = 2.0
 _FLUSH_SECONDS: Final = 0.5
 _MAX_STDERR_LINE: Final = 8_192
@@ -230,7 +233,9 @@ async def _lines(stream: ByteReceiveStream | None, limit: int) -> AsyncIterator[
         except anyio.EndOfStream:
             break
         *ended, begun = chunk.split(b"\n")
-        for line in ended:
+        for number, line in enumerate(ended, 1):
+            if not number % _LINES_PER_TURN:
+                await anyio.lowlevel.checkpoint()
             rest += line[: limit + 1 - len(rest)] if len(rest) <= limit else b""
             yield bytes(rest)
             rest.clear()

@@ -293,22 +293,22 @@ class _RepairedStream(httpx2.AsyncByteStream):
         self._max_bytes = max_bytes
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        waiting: list[bytes] = []
-        size = 0
+        waiting = bytearray()
         try:
             async for chunk in self._inner:
                 head, newline, tail = chunk.rpartition(b"\n")
-                if newline or size > self._max_bytes:
-                    yield json_line(b"".join([*waiting, head, newline]))
-                    waiting, size = [], 0
-                waiting.append(tail)
-                size += len(tail)
+                if newline or len(waiting) > self._max_bytes:
+                    waiting += head
+                    waiting += newline
+                    yield json_line(bytes(waiting))
+                    waiting = bytearray()
+                waiting += tail
         except httpx2.RemoteProtocolError as error:
             if isinstance(error.__cause__, ReplyTooLarge):
                 raise httpx2.StreamError("The reply exceeded the 0 byte limit.") from error
             raise
-        if rest := b"".join(waiting):
-            yield json_line(rest)
+        if waiting:
+            yield json_line(bytes(waiting))
 
     async def aclose(self) -> None:
         await self._inner.aclose()

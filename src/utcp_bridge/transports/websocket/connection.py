@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,6 +27,8 @@ __all__ = ["Connection", "Frame", "Inbox", "SocketPool", "Spawn"]
 Frame: TypeAlias = str | bytes
 Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], Callable[[], None]]
 _BUFFER = 64
+_MAX_UNREAD = 4_194_304
+"""Characters or bytes of unread frames above which the connection is not read. One frame more may be larger."""
 _TOO_LARGE = 1009
 _ORDERLY = frozenset({None, 1000, 1001})
 
@@ -60,6 +62,7 @@ class Inbox:
                 self._connection.check_end(self.received > 0)
                 return None
             self.received += 1
+            self._connection.took(frame)
             return frame
         raise ConnectionLost(f"{self._connection.where} sent nothing for {seconds:g} seconds.")
 
@@ -70,7 +73,10 @@ class Inbox:
 
     def close(self) -> None:
         """Stop receiving frames. Those that were not read are unclaimed."""
-        self._connection.unclaimed += self.waiting
+        with suppress(anyio.WouldBlock, anyio.EndOfStream, anyio.ClosedResourceError):
+            while True:
+                self._connection.took(self._frames.receive_nowait())
+                self._connection.unclaimed += 1
         self._connection.drop(self._key)
         self._frames.close()
 
@@ -91,6 +97,8 @@ class Connection:
         self._stop: Callable[[], None] = lambda: None
         self._ended = anyio.Event()
         self._first: Inbox | None = None
+        self._unread = 0
+        self._has_room = anyio.Event()
 
     @classmethod
     async def open(
@@ -157,6 +165,12 @@ class Connection:
         else:
             self._inboxes[key] = send
         return Inbox(self, key, receive)
+
+    def took(self, frame: Frame) -> None:
+        """Count a frame that left its inbox."""
+        self._unread -= len(frame)
+        if self._unread <= _MAX_UNREAD:
+            self._has_room.set()
 
     def drop(self, key: str) -> None:
         """Stop receiving frames of this key."""
@@ -226,10 +240,14 @@ class Connection:
         """Put a frame into its inbox. Only a full one is waited for, and meanwhile another may take its key."""
         for key in (*self._keys_of(frame), ""):
             if (send := self._inboxes.get(key)) is not None:
+                self._unread += len(frame)
                 try:
                     send.send_nowait(frame)
                 except anyio.WouldBlock:
                     await self._deliver_late(send, frame)
+                if self._unread > _MAX_UNREAD:
+                    self._has_room = anyio.Event()
+                    await self._has_room.wait()
                 return
         self.unclaimed += 1
 
@@ -237,6 +255,7 @@ class Connection:
         try:
             await send.send(frame)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            self.took(frame)
             self.unclaimed += 1
 
     def _finish(self) -> None:
@@ -253,6 +272,8 @@ Key: TypeAlias = tuple[str, Hashable]
 Open: TypeAlias = Callable[[], Awaitable[Connection]]
 
 _MAX_KEPT = 4
+_MAX_KEPT_OF_MANUAL = 32
+"""Idle connections of one manual. Arguments in the URL or in headers make a key of their own."""
 
 
 @dataclass(slots=True)
@@ -278,7 +299,7 @@ class SocketPool:
         kept = False
         try:
             yield connection
-            kept = keep and _is_clean(connection) and len(self._idle[key]) < _MAX_KEPT
+            kept = keep and _is_clean(connection) and self._has_place(key)
         finally:
             if kept:
                 self._idle[key].append(connection)
@@ -302,6 +323,11 @@ class SocketPool:
         async with anyio.create_task_group() as group:
             for connection in connections:
                 group.start_soon(connection.aclose)
+
+    def _has_place(self, key: Key) -> bool:
+        if len(self._idle[key]) >= _MAX_KEPT:
+            return False
+        return sum(len(idle) for (manual, _), idle in self._idle.items() if manual == key[0]) < _MAX_KEPT_OF_MANUAL
 
     async def _take(self, key: Key) -> Connection | None:
         idle = self._idle[key]

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
-from utcp_bridge.errors import ConnectionLost, ManualError
+from utcp_bridge.errors import ConnectionLost, ManualError, ReplyTooLarge
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result, is_object
 from utcp_bridge.net.document import document_request, fetch_manual
 from utcp_bridge.net.http_options import SocketOptions
@@ -40,6 +40,9 @@ _SYNTAXES = Syntax.UTCP_ARG | Syntax.MUSTACHE | Syntax.DOLLAR
 _NONE_AS_EMPTY = BeforeValidator(lambda value: value or {})
 _PROBE_SECONDS = 3.0
 _PING_SECONDS = 30.0
+_MIN_PING_SECONDS = 1.0
+_OTHER_FACTOR = 10
+"""Messages that belong to no call may have this many times the bytes of a reply: a busy subscription."""
 _FROM_MILLISECONDS = 1000
 Wire: TypeAlias = Literal["raw", "envelope", "path"]
 
@@ -119,6 +122,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
 
     kinds: ClassVar[tuple[str, ...]] = ("websocket",)
     template = WebSocketTemplate
+    silence_fields: ClassVar[frozenset[str]] = frozenset({"response_timeout"})
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
@@ -237,7 +241,9 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
             decode_text=False,
             protocols=(template.protocol,) if template.protocol else (),
             max_message_bytes=self.services.settings.max_reply_bytes,
-            ping_interval=(template.ping_interval or _PING_SECONDS) if template.keep_alive else None,
+            ping_interval=max(template.ping_interval or _PING_SECONDS, _MIN_PING_SECONDS)
+            if template.keep_alive
+            else None,
             compression=template.compression,
         )
         session = self.services.http.session(target.source)
@@ -264,6 +270,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
     async def _gather(self, inbox: Inbox, template: WebSocketTemplate, reader: ReplyReader, emit: Emit) -> Result:
         values: list[Any] = []
         wanted, most = template.expected_responses, self.services.settings.max_stream_events
+        limit, received, other = self.services.settings.max_reply_bytes, 0, 0
         seconds = template.response_timeout or self.services.settings.idle_timeout
         truncated: str | None = None
         done = False
@@ -275,10 +282,18 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
             if frame is None:
                 break
             done, value = reader.read(frame)
-            if value is not NOTHING:
-                values.append(value)
-                if wanted != 1 and not (reader.is_envelope and done):
-                    await emit(value)
+            if value is NOTHING:
+                other += len(frame)
+                if other > _OTHER_FACTOR * limit:
+                    raise ReplyTooLarge(f"{reader.where} sent too many messages that are not part of the reply.")
+                continue
+            values.append(value)
+            if wanted != 1 and not (reader.is_envelope and done):
+                await emit(value)
+            received += len(frame)
+            if received > limit and wanted != 1:
+                truncated = f"the stream was cut at {limit} bytes"
+                break
         if not values and wanted > 0:
             raise ConnectionLost(f"{reader.where} closed the connection before it sent a reply.")
         return Result(values[0] if wanted == 1 else values, truncated=truncated)
