@@ -7,7 +7,7 @@ from tests.support.tools import tool_object
 from tests.upstreams.http_service import HttpService
 
 from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
-from utcp_bridge.manuals.reading import LoadedManual, ManualReader, gather_references, read_local_reference
+from utcp_bridge.manuals.reading import LoadedManual, ManualReader, read_local_reference, referenced_files
 from utcp_bridge.model import Document, JsonObject, Source, Trust
 from utcp_bridge.settings import BridgeSettings, ManualOptions
 from utcp_bridge.testing.services import LOOPBACK, open_services
@@ -196,13 +196,13 @@ async def gathered(
 ) -> tuple[dict[str, object], list[str]]:
     asked: list[str] = []
 
-    async def fetch(place: str) -> bytes:
+    async def fetch(place: str, most: int) -> bytes:
         asked.append(place)
         if place not in files:
             raise ManualError("There is no such file.")
         return files[place].encode()
 
-    found, faults = await gather_references(document, url, fetch, where="m")
+    found, faults = await referenced_files(document, url, fetch, where="m")
     assert len(asked) == len(set(asked))
     return found, [str(fault) for fault in faults]
 
@@ -240,6 +240,6 @@ async def test_a_missing_file_is_a_warning_that_names_it() -> None:
 
 async def test_a_local_reference_must_be_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
-    assert await read_local_reference(str(tmp_path / "a")) == b"x"
+    assert await read_local_reference(str(tmp_path / "a"), 1) == b"x"
     with pytest.raises(ManualError, match="no such file"):
-        await read_local_reference(str(tmp_path))
+        await read_local_reference(str(tmp_path), 1)

@@ -91,8 +91,8 @@ async def read_file(path: Path) -> bytes:
         raise ConfigError(f"The file cannot be read: {error.strerror}.", remedy="Check its permissions.") from None
 
 
-async def fetch_url(url: str) -> Document:
-    """Fetch the document at a URL. The operator wrote the URL, so its address may be a private one.
+async def fetch_url(url: str, most: int = MAX_BYTES) -> Document:
+    """Fetch the document of at most `most` bytes at a URL that the operator wrote: its address may be a private one.
 
     :raises DeadlineExceeded: it did not arrive within 20 seconds.
     :raises UtcpError: it cannot be fetched, or is not a document.
@@ -104,7 +104,7 @@ async def fetch_url(url: str) -> Document:
     pool = HttpPool(Guard(), max_response_bytes=MAX_BYTES)
     session = pool.session(Source(name="configuration", allowed_origins=frozenset({url})))
     try:
-        return await fetch_manual(session, document_request(url), max_bytes=MAX_BYTES, seconds=_FETCH_SECONDS)
+        return await fetch_manual(session, document_request(url), max_bytes=most, seconds=_FETCH_SECONDS)
     finally:
         await pool.aclose()
 

@@ -14,14 +14,13 @@ from __future__ import annotations
 import codecs
 import math
 import re
-from collections.abc import Iterator
 from typing import Any, Final, Literal, NoReturn
 
 import orjson
 import yaml
 
 from utcp_bridge.errors import ManualError
-from utcp_bridge.foreign import TooManyValues, has_more_values, most_values
+from utcp_bridge.foreign import TooManyValues, has_more_values, is_deeper, most_values
 
 __all__ = [
     "MAX_ALIASED_NODES",
@@ -29,6 +28,7 @@ __all__ = [
     "MAX_DOCUMENT_VALUES",
     "Form",
     "YamlProblem",
+    "count_values",
     "form_of",
     "parse_document",
     "parse_yaml",
@@ -103,6 +103,22 @@ def parse_document(
     return _parse_yaml(text, where, most)
 
 
+def count_values(document: Any) -> int:
+    """Return the number of members of all objects and lists in a document, where one that is repeated counts each time.
+
+    It stops at twice `MAX_ALIASED_NODES`.
+    """
+    found, waiting = 0, [document]
+    while waiting and found < 2 * MAX_ALIASED_NODES:
+        value = waiting.pop()
+        found += len(value) if isinstance(value, dict | list) else 0
+        if isinstance(value, dict):
+            waiting.extend(one for one in value.values() if isinstance(one, dict | list))
+        elif isinstance(value, list):
+            waiting.extend(one for one in value if isinstance(one, dict | list))
+    return found
+
+
 def _says_json(hint: str) -> bool:
     kind = hint.split(";", 1)[0].strip().lower()
     return kind.endswith(("json", "json5", "jsonc"))
@@ -149,24 +165,9 @@ def _parse_json(text: str, where: str, most: int) -> Any:
     if has_more_values(text, most):
         raise TooManyValues(most)
     value = orjson.loads(text)
-    if text.count("[") + text.count("{") > MAX_DEPTH and _is_too_deep(value):
+    if text.count("[") + text.count("{") > MAX_DEPTH and is_deeper(value, MAX_DEPTH):
         raise ManualError(f"{where} is nested more than {MAX_DEPTH} levels deep.")
     return value
-
-
-def _is_too_deep(value: Any) -> bool:
-    """Go through the tree along one branch at a time. JSON has no cycles, so at most `MAX_DEPTH` branches are open."""
-    branches: list[Iterator[Any]] = [iter((value,))]
-    while branches:
-        for child in branches[-1]:
-            if isinstance(child, dict | list):
-                if len(branches) > MAX_DEPTH:
-                    return True
-                branches.append(iter(child.values() if isinstance(child, dict) else child))
-                break
-        else:
-            branches.pop()
-    return False
 
 
 def _json_problem(error: orjson.JSONDecodeError, where: str) -> ManualError:
