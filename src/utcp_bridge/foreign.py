@@ -40,7 +40,9 @@ __all__ = [
     "escape_line_ends",
     "has_more_values",
     "is_charset",
+    "is_clean_json",
     "is_deeper",
+    "is_heavy",
     "json_line",
     "load_json",
     "most_values",
@@ -64,13 +66,16 @@ _BOMS: Final = (
 )
 _LONGEST_BOM: Final = 4
 _BOM_STARTS: Final = frozenset({b"", *(mark[:1] for mark, _ in _BOMS)})
-MAX_VALUES: Final = 524_288
-"""The most values in one piece of JSON of a program whose size has no setting: as many as a reply may have."""
-_BYTES_OF_A_VALUE: Final = 20
+MAX_VALUES: Final = 873_813
+"""The most values in one piece of JSON of a program whose size has no setting: that of a reply."""
+_BYTES_OF_A_VALUE: Final = 12
 _LEAST_VALUES: Final = 100_000
+_HEAVY_FROM: Final = 131_072
+_HEAVY_BYTES: Final = 1024 * 1024
+_HEAVY_VALUES: Final = 20_000
 _FEW_MARKS: Final = 1_000
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)', re.DOTALL)
-"""A string of JSON, also one without an end: so each byte is looked at once, whatever is in the text."""
+_STRING: Final = re.compile(rb'"[^"]*+(?:"|\Z)')
+_UNCOUNTED: Final = bytes(sorted(set(range(256)) - set(b'",[{')))
 
 _READ_AS: Final = {"latin_1": "cp1252", "iso8859_1": "cp1252", "ascii": "cp1252", "utf_16": "utf_16_le"} | {
     "utf_32": "utf_32_le"
@@ -301,10 +306,11 @@ class TooManyValues(orjson.JSONDecodeError):
 
 
 def most_values(max_bytes: int) -> int:
-    """Return the most values of a document that may have `max_bytes` bytes: one for each 20 bytes, at least 100,000.
+    """Return the most values of a document that may have `max_bytes` bytes: one for each 12 bytes, at least 100,000.
 
-    A value is a member of an object or a list, or an object or list itself. API replies and manuals have 30 to 60 bytes
-    for each. An empty list takes three bytes of text and 64 of memory, so a limit of bytes alone does not bound memory.
+    A value is a member of an object or a list, or a list itself; an object counts as two. Rows of an API have 15 to 40
+    bytes for each, manuals more. An empty list takes three bytes of text and 64 of memory, so a limit of bytes alone
+    does not bound memory.
     """
     return max(_LEAST_VALUES, max_bytes // _BYTES_OF_A_VALUE)
 
@@ -320,19 +326,23 @@ def has_more_values(data: bytes | str, most: int) -> bool:
 def values_of(data: bytes | str) -> int:
     """Return the number of values of JSON text, by its commas and opening brackets outside of strings.
 
-    Of a text with few of them, those in strings count too.
+    An object counts as two, because an empty one takes more memory than an empty list. Of a text with few values, those
+    marks in strings count too.
     """
     if (marks := _marks(data)) <= _FEW_MARKS:
         return marks
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
+    if b'"' not in data:
+        return marks
+    data = data.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _UNCOUNTED)
     return _marks(_STRING.sub(b"", data))
 
 
 def _marks(data: bytes | str) -> int:
     if isinstance(data, str):
-        return data.count(",") + data.count("[") + data.count("{")
-    return data.count(b",") + data.count(b"[") + data.count(b"{")
+        return data.count(",") + data.count("[") + 2 * data.count("{")
+    return data.count(b",") + data.count(b"[") + 2 * data.count(b"{")
 
 
 def is_deeper(value: Any, levels: int) -> bool:
@@ -348,6 +358,11 @@ def is_deeper(value: Any, levels: int) -> bool:
     except TypeError:
         return True
     return False
+
+
+def is_heavy(data: bytes | str) -> bool:
+    """Return whether what is in `data` takes so long to read that others should have their turn in between."""
+    return len(data) > _HEAVY_FROM and (len(data) > _HEAVY_BYTES or _marks(data) > _HEAVY_VALUES)
 
 
 def load_json(data: bytes | str, charset: str | None = None, *, most: int = MAX_VALUES) -> Any:
@@ -497,12 +512,15 @@ def _cleaned(text: str, *, has_lines: bool) -> str:
     return _JOINERS.sub(_kept_joiner, _SELECTORS.sub(_kept_selector, text))
 
 
-def visible_json_steps(value: Any) -> Generator[None, None, Any]:
-    """Return what `visible_json` returns, in steps, for a value of any size."""
+def visible_json_steps(value: Any, *, is_checked: bool = False) -> Generator[None, None, Any]:
+    """Return what `visible_json` returns, in steps, for a value of any size.
+
+    `is_checked` says that the value is known not to be clean.
+    """
     if isinstance(value, str):
         return (yield from visible_steps(value))
-    if not isinstance(value, dict | list) or _is_clean_json(value):
-        return value
+    if not isinstance(value, dict | list) or (not is_checked and is_clean_json(value)):
+        return cast("Any", value)
     yield
     return (yield from _visible_members(value, 1, cycle(range(_CONTAINERS_OF_A_STEP))))
 
@@ -535,7 +553,7 @@ def visible_json(value: Any, depth: int = 0) -> Any:
         return visible(value)
     if value is None or isinstance(value, bool | int | float) or depth > MAX_DEPTH:
         return value
-    if depth == 0 and _is_clean_json(value):
+    if depth == 0 and is_clean_json(value):
         return value
     if isinstance(value, dict):
         members = cast("Any", value)
@@ -567,7 +585,8 @@ def _shows_all(text: str) -> bool:
     return text.isprintable() and (not text.encode().translate(None, _HARMLESS_LEADS) or not _is_dirty(text))
 
 
-def _is_clean_json(value: Any) -> bool:
+def is_clean_json(value: Any) -> bool:
+    """Return whether nothing is to be removed from a JSON-shaped value. False if that is not certain."""
     try:
         data = orjson.dumps(value, option=_JSON_OPTIONS)
     except TypeError:

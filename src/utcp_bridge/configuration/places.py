@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ __all__ = [
     "fetch_url",
     "hint_of",
     "is_url",
+    "parsed",
     "read_file",
     "read_place",
 ]
@@ -32,6 +34,7 @@ STDIN: Final = "-"
 DOCUMENT_SUFFIXES: Final = frozenset({".json", ".jsonc", ".yaml", ".yml"})
 MAX_BYTES: Final = 16 * 1024 * 1024
 _FETCH_SECONDS: Final = 20
+_THREAD_FROM: Final = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +63,24 @@ async def read_place(place: str, *, read_stdin: Callable[[], bytes] | None = Non
     """
     if place == STDIN:
         data = await anyio.to_thread.run_sync(read_stdin or sys.stdin.buffer.read)
-        return Placed(parse_document(data, jsonc=_looks_like_json(data), where="stdin"), data, "stdin")
+        return Placed(await parsed(data, jsonc=_looks_like_json(data), where="stdin"), data, "stdin")
     if is_url(place):
         fetched, shown = await fetch_url(place), bare_url(place)
-        document = parse_document(fetched.content, hint=fetched.media_type or place, where=shown)
+        document = await parsed(fetched.content, hint=fetched.media_type or place, where=shown)
         return Placed(document, fetched.content, shown, fetched.url)
     path = Path(await anyio.Path(place).absolute())
     data = await read_file(path)
     jsonc = path.suffix.lower() in {".json", ".jsonc"} or (not hint_of(path) and _looks_like_json(data))
-    return Placed(parse_document(data, hint=hint_of(path), jsonc=jsonc, where=place), data, place, str(path))
+    return Placed(await parsed(data, hint=hint_of(path), jsonc=jsonc, where=place), data, place, str(path))
+
+
+async def parsed(data: bytes | str, *, hint: str = "", jsonc: bool = False, where: str) -> Any:
+    """Return a document as data; a large one is parsed in a thread, so that a signal can end the program meanwhile.
+
+    :raises ManualError: it is neither JSON nor YAML.
+    """
+    work = partial(parse_document, data, hint=hint, jsonc=jsonc, where=where)
+    return work() if len(data) < _THREAD_FROM else await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
 async def read_file(path: Path) -> bytes:

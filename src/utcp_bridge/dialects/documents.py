@@ -14,6 +14,7 @@ from __future__ import annotations
 import codecs
 import math
 import re
+from collections.abc import Iterable
 from typing import Any, Final, Literal, NoReturn
 
 import orjson
@@ -21,6 +22,7 @@ import yaml
 
 from utcp_bridge.errors import ManualError
 from utcp_bridge.foreign import TooManyValues, has_more_values, is_deeper, most_values
+from utcp_bridge.model import is_list, is_object
 
 __all__ = [
     "MAX_ALIASED_NODES",
@@ -44,7 +46,7 @@ GitHub, one of the largest, has 12 MB and 280,000 values."""
 
 MAX_ALIASED_TEXT = 64 * 1024 * 1024
 """The number of characters in the texts that the aliases of a document stand for."""
-_FEWER_VALUES: Final = "Split it, or raise `max_manual_bytes`: a document may have one value for each 20 bytes of it."
+_FEWER_VALUES: Final = "Split it, or raise `max_manual_bytes`: a document may have one value for each 12 bytes of it."
 _INTEGER = re.compile(r"[-+]?[0-9]{1,4000}")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
@@ -111,11 +113,9 @@ def count_values(document: Any) -> int:
     found, waiting = 0, [document]
     while waiting and found < 2 * MAX_ALIASED_NODES:
         value = waiting.pop()
-        found += len(value) if isinstance(value, dict | list) else 0
-        if isinstance(value, dict):
-            waiting.extend(one for one in value.values() if isinstance(one, dict | list))
-        elif isinstance(value, list):
-            waiting.extend(one for one in value if isinstance(one, dict | list))
+        members: Iterable[Any] = value.values() if is_object(value) else value if is_list(value) else ()
+        found += len(value) if members else 0
+        waiting.extend(one for one in members if isinstance(one, dict | list))
     return found
 
 

@@ -255,7 +255,7 @@ def _limit_resources() -> None:
 
 
 def _limit_time(seconds: float) -> None:
-    """Let the system end this process after so many further seconds of CPU time."""
+    """Let the system end this process after this number of further seconds of CPU time."""
     with suppress(ImportError, ValueError, OSError):
         import resource
 

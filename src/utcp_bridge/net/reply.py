@@ -57,7 +57,7 @@ _MAX_BLOCKS = 1000
 _MAX_COLOURED = 1_048_576
 """Characters of JSON in colour: in a longer text, terminal sequences are not looked for to find JSON in it."""
 _HEAD = 1024
-_FEWER_VALUES = "Ask for less, or raise `max_reply_bytes`: a reply may have one value for each 20 bytes of it."
+_FEWER_VALUES = "Ask for less, or raise `max_reply_bytes`: a reply may have one value for each 12 bytes of it."
 _DECLARED = re.compile(
     rb"""<(?:\?xml\b[^>]{0,200}?\bencoding|meta\b[^>]{0,200}?\bcharset)\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE
 )
@@ -234,7 +234,7 @@ def parse_json(body: bytes | str, where: str, charset: str | None = None, *, max
     return value
 
 
-def decode_reply(template: SocketTemplate, data: bytes) -> Any:
+def decode_reply(template: SocketTemplate, data: bytes, max_bytes: int | None = None) -> Any:
     """The value of a reply: bytes where `response_byte_format` is null, else text, parsed by `response_format`.
 
     :raises MalformedReply: no JSON where JSON is required.
@@ -245,8 +245,8 @@ def decode_reply(template: SocketTemplate, data: bytes) -> Any:
     if template.response_format == "text":
         return text
     if template.response_format == "json":
-        return parse_json(text, template.address)
-    return json_or_text(text, template.address)
+        return parse_json(text, template.address, max_bytes=max_bytes)
+    return json_or_text(text, template.address, max_bytes)
 
 
 def json_or_text(text: str, where: str, max_bytes: int | None = None) -> Any:

@@ -66,7 +66,7 @@ def read_message(line: bytes) -> types.JSONRPCMessage:
 
 
 def has_too_many_values(message: bytes) -> bool:
-    """Return whether a message has so many values that parsing it would take far more memory than its bytes."""
+    """Return whether a message has too many values: parsing it would take far more memory than its bytes."""
     return has_more_values(message, _MOST)
 
 

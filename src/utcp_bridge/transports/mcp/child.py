@@ -27,8 +27,9 @@ import orjson
 from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from utcp_bridge.foreign import decode, has_more_values, json_line, most_values, outer_id, visible
+from utcp_bridge.foreign import decode, has_more_values, is_heavy, json_line, most_values, outer_id, visible
 from utcp_bridge.model import is_object
+from utcp_bridge.tasks import heavy_turn
 
 if TYPE_CHECKING:
     from mcp.shared.message import SessionMessage
@@ -128,6 +129,8 @@ class ChildProcess:
         try:
             async with heard:
                 async for line in _lines(process.stdout, _most_bytes(self.limit)):
+                    if is_heavy(line):
+                        await heavy_turn(keep=False)
                     message = read_line(line, self.limit)
                     if message is not None:
                         await heard.send(SessionMessage(message))
