@@ -66,9 +66,9 @@ _BOMS: Final = (
 )
 _LONGEST_BOM: Final = 4
 _BOM_STARTS: Final = frozenset({b"", *(mark[:1] for mark, _ in _BOMS)})
-MAX_VALUES: Final = 873_813
+MAX_VALUES: Final = 1_310_720
 """The most values in one piece of JSON of a program whose size has no setting: that of a reply."""
-_BYTES_OF_A_VALUE: Final = 12
+_BYTES_OF_A_VALUE: Final = 8
 _LEAST_VALUES: Final = 100_000
 _HEAVY_FROM: Final = 131_072
 _HEAVY_BYTES: Final = 1024 * 1024
@@ -103,6 +103,7 @@ _WEB_NAMES: Final = {
     "x_cp1257": "cp1257", "x_cp1258": "cp1258", "windows_949": "cp949", "windows_874": "cp874", "dos_874": "cp874",
     "iso_8859_8_i": "iso8859_8", "iso_8859_8_e": "iso8859_8", "x_mac_roman": "mac_roman", "x_x_big5": "big5",
     "x_mac_cyrillic": "mac_cyrillic", "unicode_1_1_utf_8": "utf_8", "x_unicode20utf8": "utf_8", "windows_31j": "cp932",
+    "koi": "koi8_r", "koi8": "koi8_r",
     "ansi_x3.4_1968": "ascii", "utf_8_sig": "utf_8", "unicodefffe": "utf_16_be", "ucs_2": "utf_16_le",
 }  # fmt: skip
 _CODECS: Final = (
@@ -306,9 +307,9 @@ class TooManyValues(orjson.JSONDecodeError):
 
 
 def most_values(max_bytes: int) -> int:
-    """Return the most values of a document that may have `max_bytes` bytes: one for each 12 bytes, at least 100,000.
+    """Return the most values of a document that may have `max_bytes` bytes: one for each 8 bytes, at least 100,000.
 
-    A value is a member of an object or a list, or a list itself; an object counts as two. Rows of an API have 15 to 40
+    A value is a member of an object or a list, or a list itself; an object counts as three. Rows of an API have 9 to 40
     bytes for each, manuals more. An empty list takes three bytes of text and 64 of memory, so a limit of bytes alone
     does not bound memory.
     """
@@ -316,21 +317,24 @@ def most_values(max_bytes: int) -> int:
 
 
 def has_more_values(data: bytes | str, most: int) -> bool:
-    """Return whether JSON text has more than `most` values. It is not parsed, and costs nothing below `most` bytes.
+    """Return whether JSON text has more than `most` values, without parsing it. A short text costs nothing.
 
     Commas and opening brackets are counted, first everywhere, and if those are too many, outside of strings.
     """
-    return len(data) > most and _marks(data) > most and values_of(data) > most
+    return 2 * len(data) > most and (marks := _marks(data)) > most and _outside_strings(data, marks) > most
 
 
 def values_of(data: bytes | str) -> int:
     """Return the number of values of JSON text, by its commas and opening brackets outside of strings.
 
-    An object counts as two, because an empty one takes more memory than an empty list. Of a text with few values, those
+    An object counts as three, because it takes the memory of three lists. Of a text with few values, those
     marks in strings count too.
     """
-    if (marks := _marks(data)) <= _FEW_MARKS:
-        return marks
+    marks = _marks(data)
+    return marks if marks <= _FEW_MARKS else _outside_strings(data, marks)
+
+
+def _outside_strings(data: bytes | str, marks: int) -> int:
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
     if b'"' not in data:
@@ -341,8 +345,8 @@ def values_of(data: bytes | str) -> int:
 
 def _marks(data: bytes | str) -> int:
     if isinstance(data, str):
-        return data.count(",") + data.count("[") + 2 * data.count("{")
-    return data.count(b",") + data.count(b"[") + 2 * data.count(b"{")
+        return data.count(",") + data.count("[") + 3 * data.count("{")
+    return data.count(b",") + data.count(b"[") + 3 * data.count(b"{")
 
 
 def is_deeper(value: Any, levels: int) -> bool:
@@ -373,9 +377,10 @@ def load_json(data: bytes | str, charset: str | None = None, *, most: int = MAX_
     :raises TooManyValues: it has more than `most` values; this is an `orjson.JSONDecodeError` too.
     :raises orjson.JSONDecodeError: it is not JSON.
     """
-    if len(data) > most and _marks(data) > most:
-        data = json_line(data, charset)
-        if has_more_values(data, most):
+    if 2 * len(data) > most and (marks := _marks(data)) > most:
+        if isinstance(data, bytes) and (0 in data[:4] or _known_codec(charset or "") not in {None, "utf_8"}):
+            data, charset = json_line(data, charset), None
+        if _outside_strings(data, marks) > most:
             raise TooManyValues(most)
     try:
         return orjson.loads(data)

@@ -143,9 +143,10 @@ class HeavyWork:
     inside another is a part of it.
     """
 
-    __slots__ = ("_has_ended", "_place", "_token")
+    __slots__ = ("_has_asked", "_has_ended", "_place", "_token")
 
     def __init__(self) -> None:
+        self._has_asked = False
         self._has_ended = False
         self._place: anyio.Semaphore | None = None
         self._token: Token[HeavyWork | None] | None = None
@@ -165,18 +166,25 @@ class HeavyWork:
         return self._place is not None
 
     async def take(self, place: anyio.Semaphore) -> None:
-        """Wait until no other large reply is worked on."""
-        if self._place is None:
+        """Wait until no other large reply is worked on. Tasks of this work do not wait for one another."""
+        if self._has_asked:
+            return
+        self._has_asked = True
+        try:
             await place.acquire()
-            self._place = place
-            if self._has_ended:  # a task that the work began goes on without it
-                self.release()
+        except BaseException:
+            self._has_asked = False
+            raise
+        self._place = place
+        if self._has_ended:  # a task that the work began goes on without it
+            self.release()
 
     def release(self) -> None:
         """Let the next large reply in."""
         if self._place is not None:
             self._place.release()
             self._place = None
+            self._has_asked = False
 
 
 async def heavy_turn(*, keep: bool = True) -> None:

@@ -102,20 +102,21 @@ class Confinement:
             if worker is None:
                 yield _Here(most, len(data))
                 return
-            is_free = False
             try:
                 yield _InWorker(worker, most)
-                is_free = self._loads > 0
             finally:
-                if is_free:
+                if self._loads and worker.is_usable:
                     self._idle.append(worker)
                 else:
                     with anyio.CancelScope(shield=True):
                         await worker.end()
 
     async def _worker(self) -> _WorkerProcess | None:
-        if self._idle:
-            return self._idle.pop()
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.is_usable:
+                return worker
+            await worker.end()
         if not self._is_possible:
             return None
         try:
@@ -222,7 +223,7 @@ class _WorkerProcess:
 
     def __init__(self, process: anyio.abc.Process) -> None:
         self._process = process
-        self._rest = b""
+        self._is_asked = False
 
     @classmethod
     async def start(cls) -> _WorkerProcess:
@@ -262,6 +263,7 @@ class _WorkerProcess:
         :raises ManualError: the document cannot be read, or the worker has reached a limit.
         :raises ConfigError: the operator's choice of tools is not valid.
         """
+        self._is_asked = True
         try:
             await self._send(_request_line(head, len(data)))
             for start in range(0, len(data), _CHUNK):
@@ -272,9 +274,15 @@ class _WorkerProcess:
                 "Reading the document took more memory or processor time than it may take.",
                 remedy="Check the document. If it is right, split it.",
             ) from None
+        self._is_asked = False
         if "error" in reply:
             raise rebuilt_error(reply["error"])
         return reply, tools
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the process runs and has replied to all that it was asked."""
+        return self._process.returncode is None and not self._is_asked
 
     async def end(self) -> None:
         """End the process, whatever it does."""

@@ -57,7 +57,7 @@ _MAX_BLOCKS = 1000
 _MAX_COLOURED = 1_048_576
 """Characters of JSON in colour: in a longer text, terminal sequences are not looked for to find JSON in it."""
 _HEAD = 1024
-_FEWER_VALUES = "Ask for less, or raise `max_reply_bytes`: a reply may have one value for each 12 bytes of it."
+_FEWER_VALUES = "Ask for less, or raise `max_reply_bytes`: a reply may have one value for each 8 bytes of it."
 _DECLARED = re.compile(
     rb"""<(?:\?xml\b[^>]{0,200}?\bencoding|meta\b[^>]{0,200}?\bcharset)\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE
 )
