@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.support.work import calls_made_by
 
+from utcp_bridge import foreign
 from utcp_bridge.foreign import (
     Excerpt,
     StreamDecoder,
+    TooManyValues,
     decode,
     encodable,
     escape_line_ends,
+    has_more_values,
+    is_charset,
+    is_deeper,
     json_line,
     load_json,
+    most_values,
     outer_id,
+    values_of,
     visible,
     visible_json,
+    visible_json_steps,
+    visible_steps,
 )
 
 CHARSETS = [
@@ -184,3 +195,157 @@ def test_an_excerpt_keeps_both_ends(chunks: list[bytes]) -> None:
 )
 def test_the_id_of_a_message_is_found_although_it_is_broken(line: bytes, found: Any) -> None:
     assert outer_id(line) == found
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+MARKS_IN_TEXT = st.text(st.sampled_from(',[{"\\\\a\u00e9\n'), max_size=6)
+VALUES = st.recursive(
+    st.none() | st.integers(0, 9) | MARKS_IN_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(MARKS_IN_TEXT, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+def counted(value: Any) -> int:
+    if isinstance(value, dict):
+        return 3 + max(len(value) - 1, 0) + sum(map(counted, value.values()))
+    if isinstance(value, list):
+        return 1 + max(len(value) - 1, 0) + sum(map(counted, value))
+    return 0
+
+
+@given(VALUES, st.booleans(), st.booleans())
+def test_values_are_counted_outside_of_strings(value: Any, is_ascii: bool, is_text: bool) -> None:
+    many = [value] * 1_100
+    text = json.dumps(many, ensure_ascii=is_ascii)
+    data = text if is_text else text.encode()
+    assert values_of(data) == counted(many)
+    assert has_more_values(data, counted(many) - 1)
+    assert not has_more_values(data, counted(many))
+
+
+@pytest.mark.parametrize("charset", [None, "utf-8", "utf-16", "latin-1"])
+def test_json_of_too_many_values_is_not_parsed(charset: str | None) -> None:
+    rows = json.dumps([["\u00e9"]] * 1_000)
+    few = rows.encode(charset or "utf-8")
+    assert len(load_json(few, charset, most=2_000)) == 1_000
+    with pytest.raises(TooManyValues, match="more than 1,999 values"):
+        load_json(few, charset, most=1_999)
+    with pytest.raises(orjson.JSONDecodeError):
+        load_json(rows, most=100)
+
+
+def test_texts_full_of_commas_are_not_values() -> None:
+    assert load_json(json.dumps(["a,b[{" * 1_000] * 2), most=100) == ["a,b[{" * 1_000] * 2
+
+
+@pytest.mark.parametrize("piece", ['"', '"\\', '\\"', "\\", '"\\"', '["'])
+def test_counting_takes_no_longer_for_strings_without_an_end(piece: str) -> None:
+    def work(times: int) -> int:
+        return calls_made_by(lambda: values_of(f"[{',' * 2_000}{piece * times}"))
+
+    assert work(400_000) <= work(400) + 5
+
+
+def test_the_most_values_follow_from_the_bytes_and_are_enough_for_rows() -> None:
+    row = {"id": 1000, "name": "a name", "price": 12.5, "tags": ["new", "red"], "city": "Utrecht", "open": True}
+    data = orjson.dumps([row] * 1_000)
+    assert values_of(data) < most_values(10 * 1024 * 1024) * len(data) / (10 * 1024 * 1024)
+    assert most_values(1) == 100_000
+
+
+@given(st.integers(1, 300), st.integers(1, 254))
+def test_a_value_is_deeper_than_a_number_of_levels(depth: int, levels: int) -> None:
+    value: Any = []
+    for _ in range(depth - 1):
+        value = [value]
+    assert is_deeper(value, levels) is (depth > levels)
+
+
+def test_an_id_is_found_at_the_end_of_a_message_of_any_length() -> None:
+    result = b"[]," * 200_000
+    assert outer_id(b'{"jsonrpc": "2.0", "result": [' + result + b'0], "id": 7}') == 7
+    assert outer_id(b'{"result": [' + result + b'0], "id": "x", "jsonrpc": "2.0"}\n') == "x"
+    assert outer_id(b'{"result": [' + result + b'{"id": 7}]}') is None
+
+
+# --- charsets --------------------------------------------------------------------------------------------------------
+
+
+NOT_CHARSETS = [
+    "idna", "punycode", "utf-7", "unicode_escape", "raw-unicode-escape", "zlib", "bz2", "base64", "rot_13", "hex", "uu",
+    "quopri", "undefined", "mbcs", "oem", "hz", "palmos", "", "x" * 100_000, "../utf_9",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_CHARSETS)
+def test_a_codec_that_is_not_a_charset_is_read_as_utf_8(name: str) -> None:
+    data = "xn--é-a".encode()
+    assert not is_charset(name)
+    assert decode(data, name) == data.decode()
+    assert StreamDecoder(name).feed(data, final=True) == data.decode()
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "unicode-1-1-utf-8", "utf8", "866", "cp866", "ibm866", "csisolatin2", "iso-8859-2", "l2", "latin2",
+        "iso-8859-3", "cyrillic", "greek", "hebrew", "iso-8859-10", "iso-8859-13", "iso-8859-14", "iso-8859-15",
+        "koi8", "koi8-r", "koi8-u", "macintosh", "windows-874", "windows-1250", "x-cp1251", "ascii", "us-ascii",
+        "latin1", "l1", "cp1258", "windows-1254", "gbk", "gb2312", "gb18030", "big5", "big5-hkscs", "euc-jp",
+        "shift_jis", "x-sjis", "sjis", "ms_kanji", "windows-31j", "iso-2022-jp", "euc-kr", "ks_c_5601-1987",
+        "windows-949", "utf-16be", "utf-16le", "utf-16", "ISO_8859-1:1987", '"UTF-8"',
+    ],
+)  # fmt: skip
+def test_the_charsets_of_browsers_are_known(label: str) -> None:
+    assert is_charset(label)
+
+
+@pytest.mark.parametrize("name", sorted(foreign._ALLOWED))
+def test_every_allowed_codec_makes_text_of_any_bytes(name: str) -> None:
+    assert codecs.lookup(name)
+    assert isinstance(decode(bytes(range(256)) * 4, name), str)
+
+
+# --- long texts ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(DIRTY, st.booleans())
+def test_a_long_text_of_lines_is_cleaned_as_a_whole_one(line: str, is_terminal: bool) -> None:
+    line = line.replace("\n", "") + "\n"
+    assume(visible(line * 3, terminal=is_terminal) == visible(line, terminal=is_terminal) * 3)
+    text = line * (foreign._LONG // len(line) + 2)
+    cleaned = finished(visible_steps(text, terminal=is_terminal))[-1]
+    assert cleaned == visible(line, terminal=is_terminal) * text.count("\n")
+
+
+def finished(steps: Any) -> list[Any]:
+    """Return None for each step, and then the value."""
+    made: list[Any] = []
+    while True:
+        try:
+            made.append(next(steps))
+        except StopIteration as end:
+            return [*made, end.value]
+
+
+@pytest.mark.parametrize("piece", ["\x1b", "a\u200d", "ab\b", "\x1b7", "\r\na\r", "\x1b]", "\ufe0f", "\x9b0"])
+def test_a_long_text_of_anything_is_cleaned_in_small_steps(piece: str) -> None:
+    text = piece * (2_000_000 // len(piece))
+    *steps, cleaned = finished(visible_steps(text))
+    assert len(steps) >= 30
+    assert len(cleaned) <= len(text)
+
+
+@given(VALUES)
+def test_a_value_is_cleaned_in_steps_with_the_same_result(value: Any) -> None:
+    dirty = {"a\u200b": [value, "\x1b[1mb\x1b[0m", {"c": None}]}
+    assert finished(visible_json_steps(dirty))[-1] == visible_json(dirty)
+
+
+def test_a_value_of_many_members_takes_many_steps() -> None:
+    steps = finished(visible_json_steps([{"a": "b\u200b"} for _ in range(10_000)]))
+    assert len(steps) > 100
+    assert steps[-1] == [{"a": "b"}] * 10_000

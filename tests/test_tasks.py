@@ -1,12 +1,22 @@
 import logging
 import threading
 from collections.abc import Generator
+from contextlib import suppress
 from functools import partial
 
 import anyio
 import pytest
 
-from utcp_bridge.tasks import Background, Opening, in_slices, run_blocking
+from utcp_bridge.tasks import (
+    Background,
+    HeavyWork,
+    Opening,
+    end_heavy_turn,
+    heavy_turn,
+    in_slices,
+    pause_if_heavy,
+    run_blocking,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -201,3 +211,63 @@ async def test_an_error_in_long_work_is_raised() -> None:
 
     with pytest.raises(ValueError, match="as it is"):
         await in_slices(failing())
+
+
+async def test_large_replies_are_worked_on_one_after_another() -> None:
+    at_work = most = done = 0
+
+    async def work() -> None:
+        nonlocal at_work, most, done
+        with HeavyWork():
+            await heavy_turn()
+            await heavy_turn()
+            at_work += 1
+            most = max(most, at_work)
+            with HeavyWork():
+                await pause_if_heavy()
+            at_work -= 1
+        done += 1
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(work)
+    assert (most, done) == (1, 5)
+
+
+async def test_a_turn_ends_with_a_failure_or_with_the_work_that_has_it() -> None:
+    with anyio.fail_after(60):
+        with suppress(ValueError), HeavyWork():
+            await heavy_turn()
+            raise ValueError
+        with HeavyWork():
+            await heavy_turn()
+            end_heavy_turn()
+            async with anyio.create_task_group() as group:
+                group.start_soon(heavy_turn)
+        await heavy_turn()
+
+
+async def test_a_task_that_outlives_the_work_that_began_it_keeps_no_turn() -> None:
+    go = anyio.Event()
+
+    async def later() -> None:
+        await go.wait()
+        await heavy_turn()
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            with HeavyWork():
+                group.start_soon(later)
+                await anyio.lowlevel.checkpoint()
+            go.set()
+        with HeavyWork():
+            await heavy_turn()
+
+
+async def test_a_turn_that_is_not_kept_lets_the_next_one_in() -> None:
+    with anyio.fail_after(60), HeavyWork():
+        await heavy_turn(keep=False)
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(heavy_turn)

@@ -40,10 +40,14 @@ __all__ = [
     "escape_line_ends",
     "has_more_values",
     "is_charset",
+    "is_clean_json",
+    "is_deeper",
+    "is_heavy",
     "json_line",
     "load_json",
     "most_values",
     "outer_id",
+    "values_of",
     "visible",
     "visible_json",
     "visible_json_steps",
@@ -62,12 +66,16 @@ _BOMS: Final = (
 )
 _LONGEST_BOM: Final = 4
 _BOM_STARTS: Final = frozenset({b"", *(mark[:1] for mark, _ in _BOMS)})
-MAX_VALUES: Final = 524_288
-"""The most values in one piece of JSON of a program whose size has no setting: as many as a reply may have."""
-_BYTES_OF_A_VALUE: Final = 20
+MAX_VALUES: Final = 1_310_720
+"""The most values in one piece of JSON of a program whose size has no setting: that of a reply."""
+_BYTES_OF_A_VALUE: Final = 8
 _LEAST_VALUES: Final = 100_000
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)', re.DOTALL)
-"""A string of JSON, also one without an end: so each byte is looked at once, whatever is in the text."""
+_HEAVY_FROM: Final = 131_072
+_HEAVY_BYTES: Final = 1024 * 1024
+_HEAVY_VALUES: Final = 20_000
+_FEW_MARKS: Final = 1_000
+_STRING: Final = re.compile(rb'"[^"]*+(?:"|\Z)')
+_UNCOUNTED: Final = bytes(sorted(set(range(256)) - set(b'",[{')))
 
 _READ_AS: Final = {"latin_1": "cp1252", "iso8859_1": "cp1252", "ascii": "cp1252", "utf_16": "utf_16_le"} | {
     "utf_32": "utf_32_le"
@@ -94,7 +102,8 @@ _WEB_NAMES: Final = {
     "x_cp1252": "cp1252", "x_cp1253": "cp1253", "x_cp1254": "cp1254", "x_cp1255": "cp1255", "x_cp1256": "cp1256",
     "x_cp1257": "cp1257", "x_cp1258": "cp1258", "windows_949": "cp949", "windows_874": "cp874", "dos_874": "cp874",
     "iso_8859_8_i": "iso8859_8", "iso_8859_8_e": "iso8859_8", "x_mac_roman": "mac_roman", "x_x_big5": "big5",
-    "x_mac_cyrillic": "mac_cyrillic", "unicode_1_1_utf_8": "utf_8", "x_unicode20utf8": "utf_8", "utf8mb4": "utf_8",
+    "x_mac_cyrillic": "mac_cyrillic", "unicode_1_1_utf_8": "utf_8", "x_unicode20utf8": "utf_8", "windows_31j": "cp932",
+    "koi": "koi8_r", "koi8": "koi8_r",
     "ansi_x3.4_1968": "ascii", "utf_8_sig": "utf_8", "unicodefffe": "utf_16_be", "ucs_2": "utf_16_le",
 }  # fmt: skip
 _CODECS: Final = (
@@ -115,7 +124,12 @@ _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _LINE_ENDS: Final = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"), (b"\xc2\x85", b"\\u0085"))
 """Characters that end a line for some parsers, and how JSON escapes them."""
 
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\(?:.|\Z)[^"\\]*+)*+(?:"|\Z)|[{}\[\]]', re.DOTALL)
+_HEAD: Final = 65_536
+_MAX_TAIL: Final = 512
+_LAST_ID: Final = re.compile(
+    rb',\s*"id"\s*:\s*(-?\d{1,18}|"[^"\\]{0,200}")\s*(?:,\s*"jsonrpc"\s*:\s*"2\.0"\s*)?\}\s*\Z'
+)
 _ID: Final = re.compile(rb'\s*:\s*(-?\d{1,18}|"[^"\\]{0,200}")\s*[,}]')
 
 _TO_COLUMN_1: Final = re.compile(r"(?:\x1b\[|\x9b)[01]?G")
@@ -293,30 +307,66 @@ class TooManyValues(orjson.JSONDecodeError):
 
 
 def most_values(max_bytes: int) -> int:
-    """Return the most values of a document that may have `max_bytes` bytes: one for each 20 bytes, at least 100,000.
+    """Return the most values of a document that may have `max_bytes` bytes: one for each 8 bytes, at least 100,000.
 
-    A value is a member of an object or a list, or an object or list itself. API replies and manuals have 30 to 60 bytes
-    for each. An empty list takes three bytes of text and 64 of memory, so a limit of bytes alone does not bound memory.
+    A value is a member of an object or a list, or a list itself; an object counts as three. Rows of an API have 9 to 40
+    bytes for each, manuals more. An empty list takes three bytes of text and 64 of memory, so a limit of bytes alone
+    does not bound memory.
     """
     return max(_LEAST_VALUES, max_bytes // _BYTES_OF_A_VALUE)
 
 
 def has_more_values(data: bytes | str, most: int) -> bool:
-    """Return whether JSON text has more than `most` values. It is not parsed, and costs nothing below `most` bytes.
+    """Return whether JSON text has more than `most` values, without parsing it. A short text costs nothing.
 
     Commas and opening brackets are counted, first everywhere, and if those are too many, outside of strings.
     """
-    if len(data) <= most or _marks(data) <= most:
-        return False
+    return 2 * len(data) > most and (marks := _marks(data)) > most and _outside_strings(data, marks) > most
+
+
+def values_of(data: bytes | str) -> int:
+    """Return the number of values of JSON text, by its commas and opening brackets outside of strings.
+
+    An object counts as three, because it takes the memory of three lists. Of a text with few values, those
+    marks in strings count too.
+    """
+    marks = _marks(data)
+    return marks if marks <= _FEW_MARKS else _outside_strings(data, marks)
+
+
+def _outside_strings(data: bytes | str, marks: int) -> int:
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
-    return _marks(_STRING.sub(b"", data)) > most
+    if b'"' not in data:
+        return marks
+    data = data.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _UNCOUNTED)
+    return _marks(_STRING.sub(b"", data))
 
 
 def _marks(data: bytes | str) -> int:
     if isinstance(data, str):
-        return data.count(",") + data.count("[") + data.count("{")
-    return data.count(b",") + data.count(b"[") + data.count(b"{")
+        return data.count(",") + data.count("[") + 3 * data.count("{")
+    return data.count(b",") + data.count(b"[") + 3 * data.count(b"{")
+
+
+def is_deeper(value: Any, levels: int) -> bool:
+    """Return whether a value of JSON is nested more than `levels` deep, at most 254.
+
+    The value is wrapped in lists until a value at the limit can just be written. Trying to write it is seven times
+    faster than walking it.
+    """
+    for _ in range(MAX_DEPTH - levels):
+        value = [value]
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return True
+    return False
+
+
+def is_heavy(data: bytes | str) -> bool:
+    """Return whether what is in `data` takes so long to read that others should have their turn in between."""
+    return len(data) > _HEAVY_FROM and (len(data) > _HEAVY_BYTES or _marks(data) > _HEAVY_VALUES)
 
 
 def load_json(data: bytes | str, charset: str | None = None, *, most: int = MAX_VALUES) -> Any:
@@ -327,9 +377,10 @@ def load_json(data: bytes | str, charset: str | None = None, *, most: int = MAX_
     :raises TooManyValues: it has more than `most` values; this is an `orjson.JSONDecodeError` too.
     :raises orjson.JSONDecodeError: it is not JSON.
     """
-    if len(data) > most and _marks(data) > most:
-        data = json_line(data, charset)
-        if has_more_values(data, most):
+    if 2 * len(data) > most and (marks := _marks(data)) > most:
+        if isinstance(data, bytes) and (0 in data[:4] or _known_codec(charset or "") not in {None, "utf_8"}):
+            data, charset = json_line(data, charset), None
+        if _outside_strings(data, marks) > most:
             raise TooManyValues(most)
     try:
         return orjson.loads(data)
@@ -367,9 +418,12 @@ def escape_line_ends(line: bytes) -> bytes:
 
 
 def outer_id(line: bytes) -> str | int | None:
-    """Return the `id` of an object of JSON-RPC that no parser reads, because it is cut or too deep; None if unknown."""
+    """Return the `id` of an object of JSON-RPC that no parser reads, because it is cut, too deep or too much.
+
+    It is None if it is not among the first 64 KiB or the last members of the object.
+    """
     depth = 0
-    for token in _TOKEN.finditer(line):
+    for token in _TOKEN.finditer(line, 0, _HEAD):
         text = token[0]
         if text in b"{[":
             depth += 1
@@ -377,7 +431,8 @@ def outer_id(line: bytes) -> str | int | None:
             depth -= 1
         elif depth == 1 and text == b'"id"' and (found := _ID.match(line, token.end())):
             return cast("str | int", orjson.loads(found[1]))
-    return None
+    last = _LAST_ID.search(line[-_MAX_TAIL:])
+    return cast("str | int", orjson.loads(last[1])) if last else None
 
 
 def _whole_escape(match: re.Match[bytes]) -> bytes:
@@ -462,12 +517,15 @@ def _cleaned(text: str, *, has_lines: bool) -> str:
     return _JOINERS.sub(_kept_joiner, _SELECTORS.sub(_kept_selector, text))
 
 
-def visible_json_steps(value: Any) -> Generator[None, None, Any]:
-    """Return what `visible_json` returns, in steps, for a value of any size."""
+def visible_json_steps(value: Any, *, is_checked: bool = False) -> Generator[None, None, Any]:
+    """Return what `visible_json` returns, in steps, for a value of any size.
+
+    `is_checked` says that the value is known not to be clean.
+    """
     if isinstance(value, str):
         return (yield from visible_steps(value))
-    if not isinstance(value, dict | list) or _is_clean_json(value):
-        return value
+    if not isinstance(value, dict | list) or (not is_checked and is_clean_json(value)):
+        return cast("Any", value)
     yield
     return (yield from _visible_members(value, 1, cycle(range(_CONTAINERS_OF_A_STEP))))
 
@@ -500,7 +558,7 @@ def visible_json(value: Any, depth: int = 0) -> Any:
         return visible(value)
     if value is None or isinstance(value, bool | int | float) or depth > MAX_DEPTH:
         return value
-    if depth == 0 and _is_clean_json(value):
+    if depth == 0 and is_clean_json(value):
         return value
     if isinstance(value, dict):
         members = cast("Any", value)
@@ -532,7 +590,8 @@ def _shows_all(text: str) -> bool:
     return text.isprintable() and (not text.encode().translate(None, _HARMLESS_LEADS) or not _is_dirty(text))
 
 
-def _is_clean_json(value: Any) -> bool:
+def is_clean_json(value: Any) -> bool:
+    """Return whether nothing is to be removed from a JSON-shaped value. False if that is not certain."""
     try:
         data = orjson.dumps(value, option=_JSON_OPTIONS)
     except TypeError:

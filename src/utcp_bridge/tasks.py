@@ -6,18 +6,31 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, Token
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
+from anyio.lowlevel import RunVar
 
-__all__ = ["Background", "Opening", "in_slices", "run_blocking"]
+__all__ = [
+    "Background",
+    "HeavyWork",
+    "Opening",
+    "end_heavy_turn",
+    "heavy_turn",
+    "in_slices",
+    "pause_if_heavy",
+    "run_blocking",
+]
 
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_PAUSE_SECONDS: Final = 0.01
+"""The others' share between two stages of a large reply: some of their calls pass in it as a whole."""
 _SLICE_SECONDS: Final = 0.001
 """A call takes about twenty turns of the event loop, and each of them may wait for a slice."""
 
@@ -117,6 +130,94 @@ def run_blocking(work: Callable[[], Awaitable[T]]) -> T:
         return anyio.run(work)
     with ThreadPoolExecutor(1) as executor:
         return executor.submit(anyio.run, work).result()
+
+
+_heavy_place: RunVar[anyio.Semaphore] = RunVar("_heavy_place")
+_current: ContextVar[HeavyWork | None] = ContextVar("heavy_work", default=None)
+
+
+class HeavyWork:
+    """Encloses all that is done with one reply, so that large replies are worked on one after another.
+
+    Each stage of a large reply holds the event loop, and its value takes many times the memory of its bytes. A work
+    inside another is a part of it.
+    """
+
+    __slots__ = ("_has_asked", "_has_ended", "_place", "_token")
+
+    def __init__(self) -> None:
+        self._has_asked = False
+        self._has_ended = False
+        self._place: anyio.Semaphore | None = None
+        self._token: Token[HeavyWork | None] | None = None
+
+    def __enter__(self) -> None:
+        if _current.get() is None:
+            self._token = _current.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _current.reset(self._token)
+            self._has_ended = True
+            self.release()
+
+    @property
+    def is_heavy(self) -> bool:
+        return self._place is not None
+
+    async def take(self, place: anyio.Semaphore) -> None:
+        """Wait until no other large reply is worked on. Tasks of this work do not wait for one another."""
+        if self._has_asked:
+            return
+        self._has_asked = True
+        try:
+            await place.acquire()
+        except BaseException:
+            self._has_asked = False
+            raise
+        self._place = place
+        if self._has_ended:  # a task that the work began goes on without it
+            self.release()
+
+    def release(self) -> None:
+        """Let the next large reply in."""
+        if self._place is not None:
+            self._place.release()
+            self._place = None
+            self._has_asked = False
+
+
+async def heavy_turn(*, keep: bool = True) -> None:
+    """Wait for the turn of a large reply, before it is parsed.
+
+    The work that this is a part of keeps the turn to its end. Without such work, or if `keep` is false because the
+    other side decides how long the rest takes, it is only a pause in turn.
+    """
+    place = _heavy_place.get(None)
+    if place is None:
+        place = anyio.Semaphore(1)
+        _heavy_place.set(place)
+    work = _current.get()
+    if work is None or not keep:
+        async with place:
+            await anyio.sleep(_PAUSE_SECONDS)
+        return
+    await work.take(place)
+    await anyio.sleep(_PAUSE_SECONDS)
+
+
+async def pause_if_heavy() -> None:
+    """Let others run before the next stage of a large reply. It costs nothing for any other one."""
+    work = _current.get()
+    if work is not None and work.is_heavy:
+        await anyio.sleep(_PAUSE_SECONDS)
+
+
+def end_heavy_turn() -> None:
+    """Let the next large reply in, because this one is not worked on: its call failed, and may wait before a retry."""
+    work = _current.get()
+    if work is not None:
+        work.release()
 
 
 async def in_slices(steps: Generator[None, None, T]) -> T:

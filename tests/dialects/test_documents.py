@@ -5,12 +5,19 @@ from hypothesis import strategies as st
 from utcp_bridge.dialects.documents import (
     MAX_DEPTH,
     YamlProblem,
+    count_values,
     form_of,
     parse_document,
     parse_yaml,
     write_document,
 )
 from utcp_bridge.errors import ManualError
+
+JSON_VALUES = st.recursive(
+    st.none() | st.integers(0, 9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+    max_leaves=12,
+)
 
 
 @pytest.mark.parametrize(
@@ -199,3 +206,39 @@ def test_forbidden_characters_are_a_problem_without_a_line():
     with pytest.raises(YamlProblem) as caught:
         parse_yaml("a: \x07")
     assert caught.value.line is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" + "[]," * 5_000 + "0]",
+        '{"a": {' + ",".join(f'"{n}": 0' for n in range(9_000)) + "}}",
+        "a:\n" + "- b\n" * 9_000,
+    ],
+)
+def test_a_document_of_too_many_values_is_refused_with_the_limit_and_the_setting(text):
+    with pytest.raises(ManualError, match=r"The manual .*more than 8,000 values.*`max_manual_bytes`"):
+        parse_document(text, where="The manual", most=8_000)
+    assert parse_document(text, most=20_000)
+
+
+def test_aliases_may_not_stand_for_much_text():
+    bomb = "a: &x " + "b" * 1_000_000 + "\nc: [" + "*x, " * 100 + "1]"
+    with pytest.raises(ManualError, match="aliases stand for too"):
+        parse_document(bomb)
+
+
+@pytest.mark.parametrize("piece", ["/*a", '"\\"', ",  ", '"', "//"])
+def test_comments_and_strings_without_an_end_are_read_once(piece):
+    text = '{"a": ' + piece * 100_000
+    with pytest.raises(ManualError):
+        parse_document(text, jsonc=True)
+
+
+@given(JSON_VALUES)
+def test_values_are_counted_by_their_members(value):
+    def members(one):
+        inner = list(one.values()) if isinstance(one, dict) else one if isinstance(one, list) else []
+        return len(inner) + sum(map(members, inner))
+
+    assert count_values(value) == members(value)

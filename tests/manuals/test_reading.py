@@ -7,7 +7,7 @@ from tests.support.tools import tool_object
 from tests.upstreams.http_service import HttpService
 
 from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
-from utcp_bridge.manuals.reading import LoadedManual, ManualReader, gather_references, read_local_reference
+from utcp_bridge.manuals.reading import LoadedManual, ManualReader, read_local_reference, referenced_files
 from utcp_bridge.model import Document, JsonObject, Source, Trust
 from utcp_bridge.settings import BridgeSettings, ManualOptions
 from utcp_bridge.testing.services import LOOPBACK, open_services
@@ -196,13 +196,13 @@ async def gathered(
 ) -> tuple[dict[str, object], list[str]]:
     asked: list[str] = []
 
-    async def fetch(place: str) -> bytes:
+    async def fetch(place: str, most: int) -> bytes:
         asked.append(place)
         if place not in files:
             raise ManualError("There is no such file.")
         return files[place].encode()
 
-    found, faults = await gather_references(document, url, fetch, where="m")
+    found, faults = await referenced_files(document, url, fetch, where="m")
     assert len(asked) == len(set(asked))
     return found, [str(fault) for fault in faults]
 
@@ -240,6 +240,61 @@ async def test_a_missing_file_is_a_warning_that_names_it() -> None:
 
 async def test_a_local_reference_must_be_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
-    assert await read_local_reference(str(tmp_path / "a")) == b"x"
+    assert await read_local_reference(str(tmp_path / "a"), 1) == b"x"
     with pytest.raises(ManualError, match="no such file"):
-        await read_local_reference(str(tmp_path))
+        await read_local_reference(str(tmp_path), 1)
+
+
+def files_of(tmp_path: Path, count: int, size: int) -> JsonObject:
+    """Write files of this size and return a description that refers to each."""
+    operations: JsonObject = {}
+    for number in range(count):
+        text = json.dumps({"S": {"type": "integer", "description": "x" * size}})
+        (tmp_path / f"s{number}.json").write_text(text, encoding="utf-8")
+        parameter = {"name": "a", "in": "query", "schema": {"$ref": f"s{number}.json#/S"}}
+        responses = {"200": {"description": "ok"}}
+        operations[f"/{number}"] = {
+            "get": {"operationId": f"o{number}", "parameters": [parameter], "responses": responses}
+        }
+    return {**openapi({}), "paths": operations}
+
+
+async def test_the_files_of_a_manual_are_within_its_limit_of_bytes_together(tmp_path: Path) -> None:
+    document = files_of(tmp_path, 6, 30_000)
+    reading = await read(
+        json.dumps(document),
+        url=str(tmp_path / "openapi.json"),
+        source=Source(name="peer"),
+        settings=BridgeSettings(max_manual_bytes=100_000),
+    )
+    known = ["integer" in json.dumps(tool.inputs) for tool in reading.tools]
+    assert known == [True, True, True, False, False, False]
+    (fault,) = [str(fault) for fault in reading.faults if "max_manual_bytes" in str(fault)]
+    assert "s3.json" in fault
+
+
+async def test_a_document_may_refer_to_a_hundred_files(tmp_path: Path) -> None:
+    document = files_of(tmp_path, 102, 1)
+    found, faults = await referenced_files(document, str(tmp_path / "a.json"), read_local_reference, where="m")
+    assert len(found) == 100
+    assert [str(tmp_path / "s100.json") in str(fault) for fault in faults] == [True]
+
+
+async def test_a_file_above_the_rest_of_the_limit_is_not_read_in_full(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100)
+    assert len(await read_local_reference(str(tmp_path / "a"), 100)) == 100
+    with pytest.raises(ReplyTooLarge):
+        await read_local_reference(str(tmp_path / "a"), 99)
+
+
+async def test_a_manual_of_too_many_values_is_refused_with_the_setting() -> None:
+    content = b'{"tools": [' + b"[]," * 200_000 + b"0]}"
+    with pytest.raises(ManualError, match=r"more than 125,000 values.*max_manual_bytes"):
+        await read(content, settings=BridgeSettings(max_manual_bytes=1_000_000))
+
+
+async def test_a_large_description_is_read_with_its_files(tmp_path: Path) -> None:
+    document = {**files_of(tmp_path, 3, 10), "info": {"title": "Shop", "version": "1", "description": "d" * 300_000}}
+    reading = await read(json.dumps(document), url=str(tmp_path / "openapi.json"), source=Source(name="peer"))
+    assert ["integer" in json.dumps(tool.inputs) for tool in reading.tools] == [True] * 3
+    assert reading.title == "Shop"

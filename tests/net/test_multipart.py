@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.work import calls_made_by
 
 from utcp_bridge.net.multipart import ReplyPart, parameter, split_parts
 
@@ -66,3 +67,16 @@ def test_any_body_is_split(body: bytes, boundary: str) -> None:
 )
 def test_a_parameter_is_read_with_and_without_quotation_marks(header: str, value: str) -> None:
     assert parameter(header, "boundary") == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"--a" + b" " * 500_000 + b"x", b" \t" * 500_000, b"--b\r\nA: " + b"\r\n " * 300_000, b"--b\n--b \t" * 100_000],
+)
+def test_a_body_of_blanks_takes_little_work(body: bytes) -> None:
+    assert calls_made_by(lambda: split_parts(body, "multipart/mixed; boundary=b")) < 100_000
+
+
+def test_base64_with_many_blanks_is_decoded() -> None:
+    body = b"--b\r\nContent-Transfer-Encoding: base64\r\n\r\n" + b" \r\nY" + b"\t \n" * 1_000 + b"Q==\r\n--b--"
+    assert [part.body for part in split_parts(body, "multipart/mixed; boundary=b")] == [b"a"]

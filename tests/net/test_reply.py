@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.errors import MalformedReply, Rejected
+from utcp_bridge.errors import MalformedReply, Rejected, ReplyTooLarge
 from utcp_bridge.model import Binary, JsonObject
-from utcp_bridge.net.reply import MAX_JSON_DEPTH, Reply, decode_reply, parse_json, retry_after_seconds
+from utcp_bridge.net.reply import MAX_JSON_DEPTH, Reply, decode_reply, json_or_text, parse_json, retry_after_seconds
 from utcp_bridge.placement.message import SocketTemplate
 
 URL = "https://user:pass@api.example.com/things?key=canary"
@@ -257,3 +257,51 @@ def test_a_reply_is_read_as_the_template_says(fields: JsonObject, data: bytes, v
 def test_a_reply_that_cannot_be_read_is_malformed_and_names_the_peer(fields: JsonObject, data: bytes) -> None:
     with pytest.raises(MalformedReply, match="h:7"):
         decode_reply(_socket_template(**fields), data)
+
+
+MANY = b"[" + b"[]," * 60_000 + b"0]"
+
+
+@pytest.mark.parametrize("content_type", ["application/json", None, "application/problem+json"])
+def test_json_of_too_many_values_is_refused_with_the_limit_and_the_setting(content_type):
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    with pytest.raises(ReplyTooLarge, match=r"more than 100,000 values.*`max_reply_bytes`") as caught:
+        Reply(200, headers, MANY, URL, 1_000).value()
+    assert "canary" not in str(caught.value)
+    assert len(Reply(200, headers, MANY, URL, 10_000_000).value()) == 60_001
+
+
+def test_an_error_of_too_many_values_is_its_text():
+    with pytest.raises(Rejected) as caught:
+        Reply(500, {"Content-Type": "application/json"}, MANY, URL, 1_000).raise_for_status()
+    assert caught.value.detail.startswith("[[],[],")
+
+
+def test_text_that_may_be_json_has_a_limit_in_values_too():
+    with pytest.raises(ReplyTooLarge):
+        json_or_text(MANY.decode(), "The command", 1_000)
+    assert json_or_text("\x1b[1m[1]\x1b[0m", "The command") == [1]
+
+
+def test_parts_inside_parts_make_at_most_a_thousand_blocks():
+    inner = b"--i\r\n\r\nx\r\n" * 900
+    part = b'--o\r\nContent-Type: multipart/mixed; boundary="i"\r\n\r\n' + inner + b"--i--\r\n"
+    value = reply(part * 3 + b"--o--", "multipart/mixed; boundary=o").value()
+    assert len(value.content) == 1_000
+
+
+@pytest.mark.parametrize("name", ["punycode", "idna", "utf-7", "zlib"])
+@pytest.mark.parametrize("place", ["header", "page", "part", "template"])
+def test_no_place_names_a_codec_that_is_not_a_charset(name, place):
+    data = b"xn--a-" + "é".encode()
+    if place == "header":
+        assert reply(data, f"text/plain; charset={name}").text() == data.decode()
+    elif place == "page":
+        body = f'<?xml version="1.0" encoding="{name}"?>'.encode() + data + b"\xff"
+        assert reply(body, "text/xml").text() == body.decode("utf-8", "replace")
+    elif place == "part":
+        body = f"--b\r\nContent-Type: text/plain; charset={name}\r\n\r\n".encode() + data + b"\r\n--b--"
+        assert reply(body, "multipart/mixed; boundary=b").value().content[0]["text"] == data.decode()
+    else:
+        with pytest.raises(ValueError, match="character encoding"):
+            _socket_template(response_byte_format=name)

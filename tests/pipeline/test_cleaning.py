@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 from tests.support.tools import make_tool
 
@@ -59,3 +61,23 @@ async def test_errors_are_cleaned() -> None:
     with pytest.raises(Rejected) as caught:
         await cleaning(tool, inner)(Call(tool, {}), discard)
     assert (str(caught.value), caught.value.detail) == ("red red", {"why": "red"})
+
+
+@pytest.mark.parametrize(
+    "value", ["a\u200d" * 1_000_000, "\x1b7" * 500_000, ["\x1b7" * 500_000], [{"n\u200b": 1} for _ in range(50_000)]]
+)
+async def test_the_others_go_on_while_a_large_value_is_cleaned(value: Any) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(others)
+        result = await cleaned(Result(value))
+        group.cancel_scope.cancel()
+    assert turns > 10
+    assert len(result.value) in {0, 1, 1_000_000, 50_000}

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.server.incoming import Refusal, mended_body, read_message, refuse_long
+from utcp_bridge.server.incoming import UnreadableMessage, mended_body, read_message, refuse_long
 
 PARSE, INVALID = types.PARSE_ERROR, types.INVALID_REQUEST
 
@@ -63,7 +63,7 @@ def test_characters_that_are_not_text_are_replaced(line: bytes, text: str) -> No
 def test_a_message_that_cannot_be_read_is_refused_and_logged_without_its_content(
     line: bytes, code: int, identifiers: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING), pytest.raises(Refusal) as caught:
+    with caplog.at_level(logging.WARNING), pytest.raises(UnreadableMessage) as caught:
         read_message(line)
     assert [error.id for error in caught.value.errors] == identifiers
     assert {error.error.code for error in caught.value.errors} <= {code}
@@ -79,7 +79,7 @@ def test_a_message_that_is_too_long_is_refused() -> None:
     st.binary(max_size=60) | st.text(max_size=30).map(lambda text: request(text)[:-1] + text.encode("utf-8", "replace"))
 )
 def test_any_line_is_a_message_or_refused(line: bytes) -> None:
-    with suppress(Refusal):
+    with suppress(UnreadableMessage):
         read_message(line)
 
 
@@ -99,3 +99,23 @@ async def test_a_body_over_http_is_mended_as_a_whole(size: int) -> None:
     assert json.loads(first["body"]) == json.loads(request("\ufffd", method="é\ufffd"))
     assert not first["more_body"]
     assert (await mended())["type"] == "http.disconnect"
+
+
+@pytest.mark.parametrize("place", ["first", "last", "middle"])
+def test_a_message_of_too_many_values_is_refused_before_it_is_parsed(place: str, caplog: Any) -> None:
+    many = {"x": [[]] * 300_000}
+    members: dict[str, Any] = {"jsonrpc": "2.0", "method": "tools/call", "params": many}
+    if place == "middle":
+        members = {"a": many, "id": "seven", "b": many, **members}
+    else:
+        members = {"id": 7, **members} if place == "first" else {**members, "id": 7}
+    with caplog.at_level(logging.WARNING), pytest.raises(UnreadableMessage, match="more than 524,288 values") as caught:
+        read_message(json.dumps(members).encode())
+    (error,) = caught.value.errors
+    assert error.id == (None if place == "middle" else 7)
+    assert error.error.code == INVALID
+
+
+def test_a_large_argument_of_text_is_not_too_many_values() -> None:
+    message = read_message(request('[{",' * 900_000))
+    assert isinstance(message, types.JSONRPCRequest)

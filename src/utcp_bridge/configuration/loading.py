@@ -16,9 +16,8 @@ from typing import Any, Final, Protocol, TypeAlias
 import anyio
 from pydantic import ValidationError
 
-from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, fetch_url, hint_of, is_url, read_file
+from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, fetch_url, hint_of, is_url, parsed, read_file
 from utcp_bridge.dialects import KnownFields, ManualEntry, ParsedConfig, Shape, detect, read_config
-from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.dialects.shorthand import suggest_name
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import Document, Fault, Faults, JsonObject
@@ -245,7 +244,7 @@ async def _read_folder(folder: Path) -> _Add:
 async def _read_file(named: Path) -> _Add:
     path = Path(await anyio.Path(named).absolute())
     jsonc = path.suffix in {".json", ".jsonc"}
-    document = parse_document(await read_file(path), hint=hint_of(path), jsonc=jsonc, where="The file")
+    document = await parsed(await read_file(path), hint=hint_of(path), jsonc=jsonc, where="The file")
     shape = detect(document)
 
     def add(gathered: _Gathered) -> bool:
@@ -265,7 +264,7 @@ async def _read_file(named: Path) -> _Add:
 async def _read_url(url: str) -> _Add:
     """Read what is at a URL. The operator wrote the URL, so a configuration at it counts as the operator's own."""
     fetched = await fetch_url(url)
-    document = parse_document(fetched.content, hint=fetched.media_type or url, where=bare_url(url))
+    document = await parsed(fetched.content, hint=fetched.media_type or url, where=bare_url(url))
     shape = detect(document)
 
     def add(gathered: _Gathered) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ __all__ = [
     "fetch_url",
     "hint_of",
     "is_url",
+    "parsed",
     "read_file",
     "read_place",
 ]
@@ -32,6 +34,7 @@ STDIN: Final = "-"
 DOCUMENT_SUFFIXES: Final = frozenset({".json", ".jsonc", ".yaml", ".yml"})
 MAX_BYTES: Final = 16 * 1024 * 1024
 _FETCH_SECONDS: Final = 20
+_THREAD_FROM: Final = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +63,24 @@ async def read_place(place: str, *, read_stdin: Callable[[], bytes] | None = Non
     """
     if place == STDIN:
         data = await anyio.to_thread.run_sync(read_stdin or sys.stdin.buffer.read)
-        return Placed(parse_document(data, jsonc=_looks_like_json(data), where="stdin"), data, "stdin")
+        return Placed(await parsed(data, jsonc=_looks_like_json(data), where="stdin"), data, "stdin")
     if is_url(place):
         fetched, shown = await fetch_url(place), bare_url(place)
-        document = parse_document(fetched.content, hint=fetched.media_type or place, where=shown)
+        document = await parsed(fetched.content, hint=fetched.media_type or place, where=shown)
         return Placed(document, fetched.content, shown, fetched.url)
     path = Path(await anyio.Path(place).absolute())
     data = await read_file(path)
     jsonc = path.suffix.lower() in {".json", ".jsonc"} or (not hint_of(path) and _looks_like_json(data))
-    return Placed(parse_document(data, hint=hint_of(path), jsonc=jsonc, where=place), data, place, str(path))
+    return Placed(await parsed(data, hint=hint_of(path), jsonc=jsonc, where=place), data, place, str(path))
+
+
+async def parsed(data: bytes | str, *, hint: str = "", jsonc: bool = False, where: str) -> Any:
+    """Return a document as data; a large one is parsed in a thread, so that a signal can end the program meanwhile.
+
+    :raises ManualError: it is neither JSON nor YAML.
+    """
+    work = partial(parse_document, data, hint=hint, jsonc=jsonc, where=where)
+    return work() if len(data) < _THREAD_FROM else await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
 async def read_file(path: Path) -> bytes:
@@ -91,8 +103,8 @@ async def read_file(path: Path) -> bytes:
         raise ConfigError(f"The file cannot be read: {error.strerror}.", remedy="Check its permissions.") from None
 
 
-async def fetch_url(url: str) -> Document:
-    """Fetch the document at a URL. The operator wrote the URL, so its address may be a private one.
+async def fetch_url(url: str, most: int = MAX_BYTES) -> Document:
+    """Fetch the document of at most `most` bytes at a URL that the operator wrote: its address may be a private one.
 
     :raises DeadlineExceeded: it did not arrive within 20 seconds.
     :raises UtcpError: it cannot be fetched, or is not a document.
@@ -104,7 +116,7 @@ async def fetch_url(url: str) -> Document:
     pool = HttpPool(Guard(), max_response_bytes=MAX_BYTES)
     session = pool.session(Source(name="configuration", allowed_origins=frozenset({url})))
     try:
-        return await fetch_manual(session, document_request(url), max_bytes=MAX_BYTES, seconds=_FETCH_SECONDS)
+        return await fetch_manual(session, document_request(url), max_bytes=most, seconds=_FETCH_SECONDS)
     finally:
         await pool.aclose()
 

@@ -26,7 +26,7 @@ from utcp_bridge.dialects.shorthand import host_file_entry
 from utcp_bridge.dialects.v1 import says_nothing
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.manuals.binding import Binder
-from utcp_bridge.manuals.reading import gather_references, read_local_reference
+from utcp_bridge.manuals.reading import read_local_reference, referenced_files
 from utcp_bridge.model import Fault, JsonObject, Source, is_object
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
@@ -50,7 +50,7 @@ async def openapi_manual(document: JsonObject, *, url: str | None, name: str, wi
     :raises ManualError: the document is not an OpenAPI description.
     :raises ConfigError: neither the description nor `wishes` contains a base address.
     """
-    files, faults = await gather_references(document, url, _fetch, where=name)
+    files, faults = await referenced_files(document, url, _fetch, where=name)
     work = partial(without_files, document, url=url, name=name, wishes=wishes, files=files)
     converted = await anyio.to_thread.run_sync(work)
     converted.notes[:0] = faults
@@ -103,8 +103,8 @@ def _with_telling_outputs(tool: JsonObject) -> JsonObject:
     return {**tool, "outputs": {**tool["outputs"], "additionalProperties": True}}
 
 
-async def _fetch(place: str) -> bytes:
-    return bytes((await fetch_url(place)).content) if is_url(place) else await read_local_reference(place)
+async def _fetch(place: str, most: int) -> bytes:
+    return bytes((await fetch_url(place, most)).content) if is_url(place) else await read_local_reference(place, most)
 
 
 async def mcp_manual(servers: Any, *, name: str, wishes: Wishes, root: Path) -> Converted:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import Fault, Faults, JsonObject, is_object
-from utcp_bridge.settings import ManualOptions, explain
+
+if TYPE_CHECKING:
+    from utcp_bridge.settings import ManualOptions
 
 __all__ = ["ManualEntry", "Notes", "ParsedConfig", "ParsedManual", "RawTool"]
 
@@ -43,6 +43,10 @@ class ManualEntry:
 
         :raises ConfigError: a value does not fit.
         """
+        from pydantic import ValidationError
+
+        from utcp_bridge.settings import ManualOptions, explain
+
         try:
             return ManualOptions.model_validate(self.template)
         except ValidationError as error:

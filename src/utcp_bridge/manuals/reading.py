@@ -1,37 +1,44 @@
 """Reading what discovery found: bytes → document → raw tools, in any dialect → the tools that the operator wants.
 
-A large document is parsed and converted in a worker thread, so that it does not hold up the others. References to
-further files are followed within the document's own origin or folder only.
+A large document is parsed and converted in a process of its own (`confinement.py`), so that it holds up nobody and can
+be ended. References to further files are followed within the document's own origin or folder only, and all files
+together are within the limits of one manual.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import anyio
 import anyio.to_thread
 from pydantic import ValidationError
 
-from utcp_bridge.dialects import RawTool, Shape, detect, read_manual, wants_auth
-from utcp_bridge.dialects.documents import parse_document
+from utcp_bridge.configuration.places import MAX_BYTES
+from utcp_bridge.dialects import RawTool, Shape, wants_auth
+from utcp_bridge.dialects.documents import MAX_DOCUMENT_VALUES
 from utcp_bridge.dialects.selection import ToolSelection, select
+from utcp_bridge.dialects.worker import DocumentWork, Outline, ReadTools
 from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
-from utcp_bridge.model import Document, Fault, JsonObject, Source, is_list, is_object
+from utcp_bridge.foreign import most_values
+from utcp_bridge.manuals.confinement import Confinement, DocumentReader
+from utcp_bridge.model import Document, Fault, JsonObject, Source
 from utcp_bridge.settings import ManualOptions
 from utcp_bridge.transport import Services
 from utcp_bridge.transports.registry import TransportRegistry
 
-__all__ = ["LoadedManual", "ManualReader", "gather_references", "read_local_reference"]
+__all__ = ["LoadedManual", "ManualReader", "read_local_reference", "referenced_files"]
 
-_THREAD_FROM = 200_000
-_BYTES_OF_TOOL = 500
+_THREAD_FROM: Final = 400
+"""Tools: choosing among more by their hints takes longer than the others should wait."""
 _MAX_FILES: Final = 100
-_Fetch = Callable[[str], Awaitable[bytes]]
-T = TypeVar("T")
+_JOIN: Final = "Join files."
+_MANUALS: Final = frozenset({Shape.MANUAL, Shape.TOOLS, Shape.MCP_TOOLS})
+_Fetch = Callable[[str, int], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,7 @@ class ManualReader:
     def __init__(self, services: Services, registry: TransportRegistry) -> None:
         self._services = services
         self._registry = registry
+        self.confinement = Confinement()
 
     async def read(
         self, document: Document, *, entry: JsonObject, source: Source, options: ManualOptions
@@ -62,21 +70,30 @@ class ManualReader:
         """
         where = f"manual {source.name!r}"
         if document.generated:
-            size = len(document.content["tools"]) * _BYTES_OF_TOOL
-            return await _maybe_in_thread(size, lambda: self._selected(_generated(document, entry), options, where))
-        raw = document.content
-        size = len(raw) if isinstance(raw, bytes | str) else 0
-        content = await _maybe_in_thread(size, lambda: self._parse(document, source))
-        shape = detect(content)
-        if shape is Shape.OPENAPI:
-            return await self._read_openapi(content, document, size=size, source=source, options=options)
-        return await _maybe_in_thread(
-            size, lambda: self._selected(_read_manual(content, shape, entry=entry, where=where), options, where)
-        )
+            return await self._selected(_generated(document, entry), options, where)
+        data = document.content
+        limit = self._services.settings.max_manual_bytes
+        if isinstance(data, bytes | str) and len(data) > limit:
+            raise ReplyTooLarge(
+                f"The manual has {len(data)} bytes; the limit is {limit} bytes.", remedy="Raise `max_manual_bytes`."
+            )
+        hint = document.media_type or document.url or ""
+        jsonc = source.origin is None and isinstance(data, bytes | str) and _says_jsonc(data, hint)
+        async with self.confinement.reader(data, hint, most_values(limit)) as reader:
+            outline = await reader.parse(data, url=document.url, hint=hint, jsonc=jsonc)
+            if outline.shape is Shape.OPENAPI:
+                size = len(data) if isinstance(data, bytes | str) else 0
+                return await self._read_openapi(reader, outline, document, size=size, source=source, options=options)
+            _check_shape(outline)
+            found = await reader.manual(entry, where)
+        return await self._selected(_loaded(found), options, where)
 
-    def _selected(self, manual: LoadedManual, options: ManualOptions, where: str) -> LoadedManual:
+    async def _selected(self, manual: LoadedManual, options: ManualOptions, where: str) -> LoadedManual:
         selection = ToolSelection(options.include, options.exclude, options.overrides)
-        tools = select(manual.tools, selection, self._hints)
+        if selection.is_empty or len(manual.tools) < _THREAD_FROM:
+            tools = select(manual.tools, selection, self._hints)
+        else:
+            tools = await anyio.to_thread.run_sync(select, manual.tools, selection, self._hints)
         # The rules of a registry are for all of its manuals, so a pattern may match no tool of this one.
         faults = selection.faults(unused=options.registry is None)
         return replace(manual, tools=tools, faults=[*manual.faults, *(_within(where, fault) for fault in faults)])
@@ -89,82 +106,61 @@ class ManualReader:
         except (UtcpError, ValidationError):
             return {}
 
-    def _parse(self, document: Document, source: Source) -> Any:
-        raw = document.content
-        if not isinstance(raw, bytes | str):
-            return raw
-        limit = self._services.settings.max_manual_bytes
-        if len(raw) > limit:
-            raise ReplyTooLarge(
-                f"The manual has {len(raw)} bytes; the limit is {limit} bytes.", remedy="Raise `max_manual_bytes`."
-            )
-        hint = document.media_type or document.url or ""
-        local = source.origin is None
-        return parse_document(raw, hint=hint, jsonc=local and _says_jsonc(raw, hint), where="The manual")
-
     async def _read_openapi(
-        self, content: JsonObject, document: Document, *, size: int, source: Source, options: ManualOptions
+        self,
+        reader: DocumentReader,
+        outline: Outline,
+        document: Document,
+        *,
+        size: int,
+        source: Source,
+        options: ManualOptions,
     ) -> LoadedManual:
-        from utcp_bridge.dialects.openapi import ConversionOptions, convert
+        async def fetch(place: str, most: int) -> bytes:
+            return await self._fetch(place, source, most)
 
-        files, faults = await self._fetch_references(content, document, source)
-        wanted = ConversionOptions(
-            base_url=options.base_url,
-            auth=options.auth_tools,
-            server_variables=options.server_variables,
-            include=options.include,
-            exclude=options.exclude,
-            overrides=options.overrides,
-            warn_of_unused=options.registry is None,
-        )
-        conversion = await _maybe_in_thread(
-            size, lambda: convert(content, url=document.url, options=wanted, files=files)
-        )
         where = f"manual {source.name!r}"
-        return LoadedManual(
-            tools=conversion.tools,
-            faults=[*faults, *(_within(where, fault) for fault in conversion.faults)],
-            dialect="openapi",
-            title=str(conversion.info.get("title") or ""),
-            description=str(conversion.info.get("description") or ""),
+        limit = self._services.settings.max_manual_bytes - size
+        faults = await gather_references(outline.references, document.url, fetch, reader, where=where, max_bytes=limit)
+        found = await reader.openapi(
+            {
+                "base_url": options.base_url,
+                "auth": options.auth_tools,
+                "server_variables": dict(options.server_variables),
+                "include": options.include,
+                "exclude": options.exclude,
+                "overrides": {name: dict(override) for name, override in options.overrides.items()},
+                "warn_of_unused": options.registry is None,
+            }
         )
+        return _loaded(replace(found, faults=[*faults, *(_within(where, fault) for fault in found.faults)]))
 
-    async def _fetch_references(
-        self, content: JsonObject, document: Document, source: Source
-    ) -> tuple[dict[str, Any], list[Fault]]:
-        async def fetch(place: str) -> bytes:
-            return await self._fetch(place, source)
-
-        return await gather_references(content, document.url, fetch, where=f"manual {source.name!r}")
-
-    async def _fetch(self, place: str, source: Source) -> bytes:
+    async def _fetch(self, place: str, source: Source, most: int) -> bytes:
         if urlsplit(place).scheme in {"http", "https"}:
             from utcp_bridge.net.document import document_request, fetch_manual
 
-            session, limit = self._services.http.session(source), self._services.settings.max_manual_bytes
-            document = await fetch_manual(session, document_request(place), max_bytes=limit)
-            return bytes(document.content)
-        return await read_local_reference(place)
+            session = self._services.http.session(source)
+            return bytes((await fetch_manual(session, document_request(place), max_bytes=most)).content)
+        return await read_local_reference(place, most)
 
 
-def _read_manual(content: Any, shape: Shape, *, entry: JsonObject, where: str) -> LoadedManual:
-    if shape not in {Shape.MANUAL, Shape.TOOLS, Shape.MCP_TOOLS} and not (is_list(content) and not content):
+def _check_shape(outline: Outline) -> None:
+    if outline.shape not in _MANUALS and outline.described != "an empty list":
         raise ManualError(
-            f"The document is {_describe(content, shape)}, not a UTCP manual or an OpenAPI description.",
+            f"The document is {outline.described}, not a UTCP manual or an OpenAPI description.",
             remedy="Point the manual at a document with `tools`, or with `openapi` or `swagger`.",
         )
-    manual = read_manual(content, default_template=entry, where=where, shape=shape)
-    tools = manual.tools
-    if manual.auth is not None:
-        tools = [_with_auth(tool, manual.auth) for tool in tools]
-    info = manual.info
+
+
+def _loaded(found: ReadTools) -> LoadedManual:
+    tools = found.tools if found.auth is None else [_with_auth(tool, found.auth) for tool in found.tools]
     return LoadedManual(
         tools=tools,
-        faults=manual.faults,
-        dialect=manual.dialect,
-        title=str(info.get("title") or ""),
-        description=str(info.get("description") or ""),
-        protocols=manual.protocols,
+        faults=found.faults,
+        dialect=found.dialect,
+        title=str(found.info.get("title") or ""),
+        description=str(found.info.get("description") or ""),
+        protocols=found.protocols,
     )
 
 
@@ -187,44 +183,93 @@ def _with_auth(tool: RawTool, auth: JsonObject) -> RawTool:
     return replace(tool, template={**tool.template, "auth": auth}) if wants_auth(tool.template, auth) else tool
 
 
+class _Files(Protocol):
+    async def add(self, place: str, data: bytes) -> Iterable[str]: ...
+    async def miss(self, place: str) -> None: ...
+
+
 async def gather_references(
+    references: Iterable[str], url: str | None, fetch: _Fetch, files: _Files, *, where: str, max_bytes: int
+) -> list[Fault]:
+    """Give `files` every file that a document refers to, directly or through another one, and return the faults.
+
+    At most 100 files of at most `max_bytes` together are read; the file that exceeds this is in a fault, and those
+    after it are missing. `url` is where the document was found. `fetch` gets an absolute path or URL and the most bytes
+    that it may return, and raises UtcpError or OSError. `where` names the document in faults.
+    """
+    faults: list[Fault] = []
+    seen: set[str] = set()
+    waiting, left = deque(references), max_bytes
+    while waiting:
+        place = waiting.popleft()
+        if place in seen or not _is_near(place, url):
+            continue
+        name = f"{where}, reference {place}"
+        if len(seen) >= _MAX_FILES:
+            faults.append(
+                Fault(name, f"a document may refer to {_MAX_FILES} files, and this is one more.", _JOIN, "warning")
+            )
+            break
+        seen.add(place)
+        try:
+            data = await fetch(place, max(left, 1))
+            left = _less(left, data)
+            waiting.extend(await files.add(place, data))
+        except ReplyTooLarge:
+            what = f"with this file, a document and the files that it refers to have more than {max_bytes:,} bytes."
+            faults.append(Fault(name, what, "Raise `max_manual_bytes`.", "warning"))
+            break
+        except (UtcpError, OSError) as error:
+            await files.miss(place)
+            faults.append(Fault(name, str(error), severity="warning"))
+    return faults
+
+
+async def referenced_files(
     document: JsonObject, url: str | None, fetch: _Fetch, *, where: str
 ) -> tuple[dict[str, Any], list[Fault]]:
-    """Return every file that `document` refers to, directly or through another file; None for a file that fails.
-
-    `url` is where the document was found. `fetch` gets an absolute path or URL and raises UtcpError or OSError. `where`
-    names the document in faults.
-    """
-    from utcp_bridge.dialects.openapi import external_references
-
-    files: dict[str, Any] = {}
-    faults: list[Fault] = []
-    waiting = [(document, url)]
-    while waiting and len(files) < _MAX_FILES:
-        part, base = waiting.pop()
-        for place in external_references(part, base):
-            if place in files or not _is_near(place, url):
-                continue
-            try:
-                files[place] = parse_document(await fetch(place), hint=place, where=place)
-            except (UtcpError, OSError) as error:
-                files[place] = None
-                faults.append(Fault(f"{where}, reference {place}", str(error), severity="warning"))
-                continue
-            waiting.append((files[place], place))
-    return files, faults
+    """Return the parsed files that a parsed OpenAPI description refers to, None for each that fails, and the faults."""
+    work = DocumentWork(MAX_DOCUMENT_VALUES)
+    outline = work.parse(document, url=url, hint="", jsonc=False)
+    files = _Parsed(work)
+    faults = await gather_references(outline.references, url, fetch, files, where=where, max_bytes=MAX_BYTES)
+    return work.files, faults
 
 
-async def read_local_reference(place: str) -> bytes:
+def _less(left: int, data: bytes) -> int:
+    if len(data) > left:
+        raise ReplyTooLarge(f"{len(data)} bytes are more than {left}.")
+    return left - len(data)
+
+
+class _Parsed:
+    """Parses files in a thread."""
+
+    def __init__(self, work: DocumentWork) -> None:
+        self._work = work
+
+    async def add(self, place: str, data: bytes) -> list[str]:
+        return await anyio.to_thread.run_sync(self._work.add, place, data)
+
+    async def miss(self, place: str) -> None:
+        self._work.miss(place)
+
+
+async def read_local_reference(place: str, most: int) -> bytes:
     """Return the bytes of a local file that a reference names.
 
     :raises ManualError: there is no such file.
+    :raises ReplyTooLarge: it has more than `most` bytes.
     :raises OSError: the file cannot be read.
     """
     path = anyio.Path(place)
     if not await path.is_file():
         raise ManualError("There is no such file.")
-    return await path.read_bytes()
+    async with await path.open("rb") as file:
+        data = await file.read(most + 1)
+    if len(data) > most:
+        raise ReplyTooLarge(f"The file has more than {most} bytes.", remedy="Split it.")
+    return data
 
 
 def _is_near(place: str, url: str | None) -> bool:
@@ -244,12 +289,6 @@ def _within(where: str, fault: Fault) -> Fault:
     return Fault(f"{where}, {fault.where}", fault.what, fault.remedy, fault.severity)
 
 
-def _describe(content: Any, shape: Shape) -> str:
-    if shape is not Shape.UNKNOWN:
-        return f"a {shape.value}"
-    return "an object of an unknown kind" if is_object(content) else "not a JSON object"
-
-
 def _says_jsonc(raw: bytes | str, hint: str) -> bool:
     """Return whether comments are allowed: the file's name says JSON, or the text starts like JSON."""
     if hint.endswith((".json", ".jsonc", "application/json")):
@@ -258,7 +297,3 @@ def _says_jsonc(raw: bytes | str, hint: str) -> bool:
         return False
     start = raw[:64].lstrip()
     return start.startswith((b"{", b"[", b"//")) if isinstance(start, bytes) else start.startswith(("{", "[", "//"))
-
-
-async def _maybe_in_thread(size: int, work: Callable[[], T]) -> T:
-    return work() if size < _THREAD_FROM else await anyio.to_thread.run_sync(work)

@@ -199,7 +199,8 @@ class Registration:
         """Discover a manual and make its tools live. A failure is kept in `state`, not raised."""
         started = perf_counter()
         try:
-            await self._load(state)
+            async with self._reader.confinement.load():
+                await self._load(state)
             state.status, state.error = "ready", None
         except UtcpError as error:
             state.status, state.error = "failed", error

@@ -17,13 +17,12 @@ import anyio
 from utcp_bridge.configuration.places import is_url
 from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.dialects.configs import PASSED_ON
-from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.errors import DeadlineExceeded, InternalError, PolicyError, UtcpError
 from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry
 from utcp_bridge.model import Fault, JsonObject, Source, is_list, is_object
 from utcp_bridge.net.document import document_request, fetch_manual
 from utcp_bridge.net.local_file import resolve_within
-from utcp_bridge.registry.client import Fetched, list_manuals
+from utcp_bridge.registry.client import Fetched, list_manuals, parsed_listing
 from utcp_bridge.registry.listing import Listing, ListingPage
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.urls import origin_of
@@ -110,7 +109,8 @@ class Registries:
                 entry=KIND,
             )
             hint = document.media_type or url
-            return Fetched(parse_document(document.content, hint=hint, where="The registry"), document.url or url)
+            listing = await parsed_listing(document.content, hint, "The registry")
+            return Fetched(listing, document.url or url)
 
         return fetch
 

@@ -35,10 +35,12 @@ from utcp_bridge.errors import (
     Unreachable,
     UtcpError,
 )
+from utcp_bridge.foreign import is_heavy
 from utcp_bridge.net.connection_watch import issued
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
 from utcp_bridge.placement.request import RequestParts
+from utcp_bridge.tasks import heavy_turn
 from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:
@@ -243,6 +245,8 @@ async def read_reply(response: aiohttp.ClientResponse, limit: int) -> Reply:
     except BaseException:
         response.close()
         raise
+    if is_heavy(body):
+        await heavy_turn()
     return Reply(response.status, response.headers, body, str(response.url), limit)
 
 

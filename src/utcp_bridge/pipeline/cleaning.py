@@ -7,14 +7,17 @@ stay unchanged.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from utcp_bridge.errors import Rejected, UtcpError
-from utcp_bridge.foreign import visible, visible_json
-from utcp_bridge.model import Binary, Call, ContentBlocks, Emit, Result, Tool, discard, is_list
+from utcp_bridge.foreign import is_clean_json, visible, visible_json_steps
+from utcp_bridge.model import Binary, Call, ContentBlocks, Emit, Result, Tool, discard, is_list, is_object
 from utcp_bridge.pipeline import Next
+from utcp_bridge.tasks import HeavyWork, end_heavy_turn, in_slices, pause_if_heavy
 
 __all__ = ["cleaning"]
+
+_LARGE: Final = 65_536
 
 
 def cleaning(tool: Tool, inner: Next) -> Next:
@@ -23,33 +26,46 @@ def cleaning(tool: Tool, inner: Next) -> Next:
 
     async def cleaned(call: Call, emit: Emit) -> Result:
         async def emit_clean(partial: Any) -> None:
-            await emit(_clean(partial))
+            await emit(await _clean(partial))
 
-        try:
-            result = await inner(call, emit if emit is discard else emit_clean)
-        except UtcpError as error:
-            _clean_error(error)
-            raise
-        value = _clean(result.value)
-        if value is result.value and not result.meta:
-            return result
-        return replace(result, value=value, meta=visible_json(dict(result.meta)))
+        with HeavyWork():
+            try:
+                result = await inner(call, emit if emit is discard else emit_clean)
+            except UtcpError as error:
+                await _clean_error(error)
+                end_heavy_turn()
+                raise
+            await pause_if_heavy()
+            value = await _clean(result.value)
+            if value is result.value and not result.meta:
+                return result
+            return replace(result, value=value, meta=await _clean_json(dict(result.meta)))
 
     return cleaned
 
 
-def _clean(value: Any) -> Any:
+async def _clean(value: Any) -> Any:
     if isinstance(value, Binary):
         return value
     if isinstance(value, ContentBlocks):
-        return replace(value, content=visible_json(value.content), structured=visible_json(value.structured))
+        content, structured = await _clean_json(value.content), await _clean_json(value.structured)
+        return replace(value, content=content, structured=structured)
     if is_list(value) and any(isinstance(one, ContentBlocks) for one in value):
-        return [_clean(one) for one in value]
-    return visible_json(value)
+        return [await _clean(one) for one in value]
+    return await _clean_json(value)
 
 
-def _clean_error(error: UtcpError) -> None:
+async def _clean_json(value: Any) -> Any:
+    """Return the value without what a person would not see. A large one that is not clean takes many small steps."""
+    if isinstance(value, str):
+        return visible(value) if len(value) < _LARGE else await in_slices(visible_json_steps(value))
+    if not (is_object(value) or is_list(value)) or is_clean_json(value):
+        return value
+    return await in_slices(visible_json_steps(value, is_checked=True))
+
+
+async def _clean_error(error: UtcpError) -> None:
     error.message = visible(error.message)
     error.remedy = visible(error.remedy) if error.remedy else None
     if isinstance(error, Rejected):
-        error.detail = visible_json(error.detail)
+        error.detail = await _clean_json(error.detail)

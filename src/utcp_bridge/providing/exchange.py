@@ -32,6 +32,7 @@ from utcp_bridge.errors import (
     UpstreamError,
     UtcpError,
 )
+from utcp_bridge.foreign import TooManyValues, load_json
 from utcp_bridge.model import Binary, ContentBlocks, Emit, JsonObject, Result, is_list, is_object
 from utcp_bridge.pipeline.reading import object_in
 
@@ -89,7 +90,9 @@ async def read_arguments(request: Request, schema: JsonObject) -> JsonObject:
             "The body is not declared as JSON.", remedy="Send Content-Type: application/json.", status=415
         )
     try:
-        given = object_in(orjson.loads(body))
+        given = object_in(load_json(body))
+    except TooManyValues as error:
+        raise UnreadableBody(f"The body has more than {error.most:,} values.", remedy="Send less at once.") from None
     except orjson.JSONDecodeError:
         raise UnreadableBody("The body is not JSON.", remedy="Send the arguments as a JSON object.") from None
     if not is_object(given):

@@ -13,6 +13,8 @@ from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlencode, urljoin, urlsplit
 
+import anyio.to_thread
+
 from utcp_bridge.configuration.places import fetch_url, is_url, read_place
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.errors import Rejected
@@ -21,12 +23,15 @@ from utcp_bridge.registry.listing import Listing, ListingIndex, ListingPage, rea
 from utcp_bridge.tasks import run_blocking
 from utcp_bridge.urls import bare_url
 
-__all__ = ["AsyncUTCPRegistry", "Fetched", "UTCPRegistry", "fetch_document", "list_manuals"]
+__all__ = ["AsyncUTCPRegistry", "Fetched", "UTCPRegistry", "fetch_document", "list_manuals", "parsed_listing"]
 
 _WELL_KNOWN: Final = "/.well-known/utcp.json"
 _PAGE_SIZE: Final = 100
 _MAX_PAGES: Final = 100
 _MAX_MANUALS: Final = 1_000
+_MAX_VALUES: Final = 200_000
+"""The most values of one page of a registry, or of its file: each of a thousand manuals may have 100 tags."""
+_THREAD_FROM: Final = 32_768
 _FILE_SUFFIXES: Final = (".json", ".yaml", ".yml")
 
 
@@ -132,5 +137,14 @@ async def fetch_document(url: str) -> Fetched:
     :raises UtcpError: the document cannot be fetched or parsed.
     """
     fetched = await fetch_url(url)
-    document = parse_document(fetched.content, hint=fetched.media_type or url, where=bare_url(url))
-    return Fetched(document, fetched.url or url)
+    listing = await parsed_listing(fetched.content, fetched.media_type or url, bare_url(url))
+    return Fetched(listing, fetched.url or url)
+
+
+async def parsed_listing(content: bytes | str, hint: str, where: str) -> Any:
+    """Return a registry's document as data. A large one is parsed in a thread, within a limit in values.
+
+    :raises ManualError: it cannot be parsed.
+    """
+    work = partial(parse_document, content, hint=hint, where=where, most=_MAX_VALUES)
+    return work() if len(content) < _THREAD_FROM else await anyio.to_thread.run_sync(work, abandon_on_cancel=True)

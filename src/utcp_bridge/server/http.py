@@ -34,7 +34,7 @@ from utcp_bridge.model import CALLER
 from utcp_bridge.net.asgi_server import serve_asgi
 from utcp_bridge.net.listening import for_url, is_loopback, listen
 from utcp_bridge.server.app import BridgeServer
-from utcp_bridge.server.incoming import mended_body
+from utcp_bridge.server.incoming import TOO_MANY_VALUES, has_too_many_values, mended_body
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.replies import (
     AsgiApp,
@@ -195,6 +195,8 @@ class McpEndpoint:
         if not (accepted.json or accepted.events):
             raise Refusal(406, "Replies are JSON or event streams. Send `Accept: application/json, text/event-stream`.")
         body = (await receive()).get("body", b"")
+        if has_too_many_values(body):
+            raise Refusal(400, f"The message was refused: {TOO_MANY_VALUES}.")
         message = _parse(body) if handshake or b"initialize" in body else None
         opens = isinstance(message, dict) and cast("dict[str, Any]", message).get("method") == "initialize"
         if handshake or opens:

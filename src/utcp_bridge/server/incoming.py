@@ -13,10 +13,10 @@ from typing import Any, Final, TypeAlias
 import mcp_types as types
 import orjson
 
-from utcp_bridge.foreign import json_line, outer_id
+from utcp_bridge.foreign import has_more_values, json_line, most_values, outer_id
 from utcp_bridge.model import JsonObject, is_list, is_object
 
-__all__ = ["UnreadableMessage", "mended_body", "read_message", "refuse_long"]
+__all__ = ["TOO_MANY_VALUES", "UnreadableMessage", "has_too_many_values", "mended_body", "read_message", "refuse_long"]
 
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -24,6 +24,8 @@ _logger = logging.getLogger(__name__)
 _MAX_HELD_BYTES: Final = 4 * 1024 * 1024
 """A longer body is passed on as it comes: the server refuses it."""
 _TOO_LONG: Final = "it is longer than a message may be"
+_MOST: Final = most_values(_MAX_HELD_BYTES)
+TOO_MANY_VALUES: Final = f"it has more than {_MOST:,} values"
 
 
 class UnreadableMessage(ValueError):
@@ -49,6 +51,9 @@ def read_message(line: bytes) -> types.JSONRPCMessage:
 
     :raises UnreadableMessage: it cannot be read. It is in the log.
     """
+    if has_too_many_values(line):
+        _logger.warning("A message of %d bytes from the client was refused: %s.", len(line), TOO_MANY_VALUES)
+        raise UnreadableMessage(types.INVALID_REQUEST, TOO_MANY_VALUES, [outer_id(line)])
     message = _validated(line)
     mended = line
     if message is None and (mended := json_line(line)) != line:
@@ -58,6 +63,11 @@ def read_message(line: bytes) -> types.JSONRPCMessage:
     refusal = _refusal(mended)
     _logger.warning("A message of %d bytes from the client was refused: %s.", len(line), refusal)
     raise refusal
+
+
+def has_too_many_values(message: bytes) -> bool:
+    """Return whether a message has too many values: parsing it would take far more memory than its bytes."""
+    return has_more_values(message, _MOST)
 
 
 def _validated(line: bytes) -> types.JSONRPCMessage | None:

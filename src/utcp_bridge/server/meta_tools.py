@@ -38,6 +38,7 @@ from utcp_bridge.search.query import (
 )
 from utcp_bridge.server.kept_results import READ_INPUT, KeptResult, KeptResults, Page, selected
 from utcp_bridge.settings import BridgeSettings, MetaToolNames
+from utcp_bridge.tasks import HeavyWork, pause_if_heavy
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -118,8 +119,10 @@ async def call_entry(client: UtcpClient, entry: Entry, arguments: JsonObject, em
     :raises InvalidArguments: the arguments do not fit. The caller can say more about it.
     """
     try:
-        result = await client.call(entry.tool, entry.own_arguments(arguments), emit)
-        return render_result(result, _rendering(entry, client.settings, budget))
+        with HeavyWork():
+            result = await client.call(entry.tool, entry.own_arguments(arguments), emit)
+            await pause_if_heavy()
+            return render_result(result, _rendering(entry, client.settings, budget))
     except InvalidArguments:
         raise
     except Exception as error:  # noqa: BLE001 - an error of any kind is a result

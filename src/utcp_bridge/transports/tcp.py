@@ -22,11 +22,13 @@ from anyio.abc import ByteStream
 from pydantic import Field
 
 from utcp_bridge.errors import ConfigError, ConnectionLost, InvalidArguments, MalformedReply, ReplyTooLarge
+from utcp_bridge.foreign import is_heavy
 from utcp_bridge.model import Call, Document, Emit, Source
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import decode_reply, parse_json
 from utcp_bridge.net.stream_decoders import Nesting
 from utcp_bridge.placement.message import SocketTemplate, encode_request
+from utcp_bridge.tasks import heavy_turn
 from utcp_bridge.transport import Target, Transport
 
 __all__ = ["TRANSPORT", "Deframer", "Framing", "TcpTemplate", "TcpTransport", "unescape"]
@@ -257,9 +259,10 @@ class TcpTransport(Transport[TcpTemplate]):
         del emit
         template = target.template
         framing = template.framing(self.services.settings.max_reply_bytes)
-        return decode_reply(
-            template, await self._exchange(template, target.source, framing, encode_request(template, call))
-        )
+        reply = await self._exchange(template, target.source, framing, encode_request(template, call))
+        if is_heavy(reply):
+            await heavy_turn()
+        return decode_reply(template, reply, self.services.settings.max_reply_bytes)
 
     async def explain(self, target: Target[TcpTemplate], call: Call) -> NativeRequest:
         """Return the framed message."""

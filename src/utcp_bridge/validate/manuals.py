@@ -22,7 +22,7 @@ from utcp_bridge.dialects.readings import Notes
 from utcp_bridge.dialects.shapes import MCP_SCHEMA_KEYS, kind_key
 from utcp_bridge.dialects.templates import read_protocols, read_template
 from utcp_bridge.errors import ConfigError, ManualError
-from utcp_bridge.manuals.reading import gather_references, read_local_reference
+from utcp_bridge.manuals.reading import read_local_reference, referenced_files
 from utcp_bridge.model import CallTemplate, JsonObject, is_list, is_object
 from utcp_bridge.placement.http_template import HttpFamilyTemplate
 from utcp_bridge.transports.registry import TransportRegistry
@@ -298,7 +298,7 @@ def _refuse(uri: str) -> Any:
 
 async def check_openapi(document: JsonObject, url: str | None, findings: Findings) -> list[JsonObject]:
     """Add every fault to `findings` and return the tools. Only local files are read for references."""
-    files, faults = await gather_references(document, url, _fetch, where="")
+    files, faults = await referenced_files(document, url, _fetch, where="")
     findings.take((), faults)
     try:
         work = partial(convert, document, url=url, options=ConversionOptions(), files=files)
@@ -318,7 +318,7 @@ async def check_openapi(document: JsonObject, url: str | None, findings: Finding
     return [tool.as_json() for tool in conversion.tools]
 
 
-async def _fetch(place: str) -> Any:
+async def _fetch(place: str, most: int) -> bytes:
     if is_url(place):
         raise ManualError("It is on the network; `validate` reads local files only.")
-    return await read_local_reference(place)
+    return await read_local_reference(place, most)

@@ -121,3 +121,16 @@ async def test_a_server_that_ignores_its_end_is_stopped(tmp_path: Path) -> None:
             number = int((await received.receive()).message.method)
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
+
+
+def test_a_response_of_too_many_values_is_an_error_of_its_call() -> None:
+    many = b"[" + b"[]," * 80_000 + b"0]"
+    for line in (
+        b'{"jsonrpc": "2.0", "id": 3, "result": {"content": %b}}' % many,
+        b'{"jsonrpc": "2.0", "result": {"content": %b}, "id": 3}' % many,
+    ):
+        message = read_line(line, 1_000_000)
+        assert (message.id, message.error.message) == (3, "more than 125,000 values")
+    assert (
+        read_line(b'{"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": %b}}' % many, 10) is None
+    )

@@ -27,11 +27,12 @@ import orjson
 from pydantic import AliasChoices, Field, model_validator
 
 from utcp_bridge.errors import ManualError, Rejected
-from utcp_bridge.foreign import Excerpt, decode, load_json, visible
+from utcp_bridge.foreign import Excerpt, TooManyValues, decode, is_heavy, load_json, visible, visible_steps
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result
 from utcp_bridge.net.preview import MASK, NativeRequest
 from utcp_bridge.net.reply import json_or_text, parse_json
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
+from utcp_bridge.tasks import heavy_turn, in_slices
 from utcp_bridge.transport import Program, Target, Transport
 from utcp_bridge.transports.cli.command_line import (
     ArgvTemplate,
@@ -157,7 +158,11 @@ class CliTransport(Transport[CliTemplate]):
         finished = await run_command(command, on_line if template.stream else None)
         _log_stderr(finished, call.tool.qualified_name, command)
         _raise_for_code(finished, template, command)
-        return Result(lines if template.stream else _value(finished.stdout, template, command))
+        if template.stream:
+            return Result(lines)
+        if is_heavy(finished.stdout):
+            await heavy_turn()
+        return Result(await _value(finished.stdout, template, command))
 
     async def explain(self, target: Target[CliTemplate], call: Call) -> NativeRequest:
         """Return the command line and the variables it adds to its environment; values from the operator are masked."""
@@ -246,17 +251,19 @@ def _text(output: bytes) -> str:
     return visible(decode(output), terminal=True)
 
 
-def _value(output: bytes, template: CliTemplate, command: Command) -> Any:
-    text = _text(output).rstrip("\r\n")
+async def _value(output: bytes, template: CliTemplate, command: Command) -> Any:
+    text = (await in_slices(visible_steps(decode(output), terminal=True))).rstrip("\r\n")
     if template.output_format == "json":
-        return parse_json(text, command.name)
-    return json_or_text(text, command.name) if template.output_format == "auto" else text
+        return parse_json(text, command.name, max_bytes=command.limit)
+    return json_or_text(text, command.name, command.limit) if template.output_format == "auto" else text
 
 
 def _read_manual(output: bytes) -> Any:
     """Return the whole output as JSON, or the lines that are JSON objects; None if there is no JSON."""
     try:
         return load_json(output)
+    except TooManyValues as error:
+        raise ManualError(f"The command wrote JSON of more than {error.most:,} values.") from None
     except orjson.JSONDecodeError:
         pass
     found: list[Any] = []

@@ -28,8 +28,9 @@ import orjson
 from anyio.abc import ByteReceiveStream, Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from utcp_bridge.foreign import decode, json_line, outer_id, visible
+from utcp_bridge.foreign import decode, has_more_values, is_heavy, json_line, most_values, outer_id, visible
 from utcp_bridge.model import is_object
+from utcp_bridge.tasks import heavy_turn
 
 if TYPE_CHECKING:
     from mcp.shared.message import SessionMessage
@@ -131,6 +132,8 @@ class ChildProcess:
         try:
             async with heard:
                 async for line in _lines(process.stdout, _most_bytes(self.limit)):
+                    if is_heavy(line):
+                        await heavy_turn(keep=False)
                     message = read_line(line, self.limit)
                     if message is not None:
                         await heard.send(SessionMessage(message))
@@ -193,8 +196,15 @@ def read_line(line: bytes, limit: int) -> Any:
     """
     import mcp_types as types
 
-    from utcp_bridge.transports.mcp.lenient import repaired_message, too_large
+    from utcp_bridge.transports.mcp.lenient import repaired_message, too_large, too_many_values
 
+    if has_more_values(line, most_values(limit)):
+        identifier = outer_id(line)
+        return (
+            None
+            if identifier is None
+            else types.JSONRPCError(jsonrpc="2.0", id=identifier, error=too_many_values(limit))
+        )
     if is_short := len(line) <= _most_bytes(limit):
         for candidate in (line, json_line(line)):
             with suppress(ValueError):

@@ -26,11 +26,20 @@ from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
 from utcp_bridge.errors import PolicyError, ReplyTooLarge
-from utcp_bridge.foreign import json_line
+from utcp_bridge.foreign import json_line, most_values, values_of
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.urls import origin_of
 
-__all__ = ["TOO_LARGE", "LenientHttp", "Taken", "legacy_sse", "lenient", "repaired_message", "too_large"]
+__all__ = [
+    "TOO_LARGE",
+    "LenientHttp",
+    "Taken",
+    "legacy_sse",
+    "lenient",
+    "repaired_message",
+    "too_large",
+    "too_many_values",
+]
 
 TOO_LARGE: Final = -32099
 """Code of the error that stands for a reply above the limit: the SDK passes JSON-RPC errors on."""
@@ -38,6 +47,8 @@ _MAX_TAKEN: Final = 1_000
 _KEY: Final = "utcp-bridge/taken"
 _VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 _EVENT_LIMIT: Final = re.compile(r"exceeded the \d+ byte limit")
+_VALUE_LIMIT: Final = "exceeded the value limit"
+_END_OF_EVENT: Final = re.compile(rb"\n\r?\n")
 
 
 class Taken:
@@ -143,6 +154,8 @@ class _LenientReader(_WrappedStream):
             self._requests.pop(message.id, None)
             if _EVENT_LIMIT.search(message.error.message):
                 message.error = too_large(self._max_bytes)
+            elif _VALUE_LIMIT in message.error.message:
+                message.error = too_many_values(self._max_bytes)
         elif isinstance(message, types.JSONRPCResponse):
             method, modern = self._requests.pop(message.id, ("", False))
             return self._without_result(message, method, modern=modern)
@@ -164,6 +177,11 @@ class _LenientReader(_WrappedStream):
 def too_large(max_bytes: int) -> types.ErrorData:
     """Return the error that stands for a reply above the limit."""
     return types.ErrorData(code=TOO_LARGE, message=f"more than {max_bytes} bytes")
+
+
+def too_many_values(max_bytes: int) -> types.ErrorData:
+    """Return the error that stands for a reply of too many values, where one may have `max_bytes` bytes."""
+    return types.ErrorData(code=TOO_LARGE, message=f"more than {most_values(max_bytes):,} values")
 
 
 def _read_again(error: ValidationError) -> SessionMessage | Exception:
@@ -277,7 +295,8 @@ class LenientHttp(httpx2.AsyncBaseTransport):
         """Send the request and return its response while the body arrives."""
         response = await self._inner.handle_async_request(request)
         if isinstance(response.stream, httpx2.AsyncByteStream):
-            response.stream = _RepairedStream(response.stream, self._max_bytes)
+            has_events = "event-stream" in response.headers.get("content-type", "")
+            response.stream = _RepairedStream(response.stream, self._max_bytes, has_events=has_events)
         return response
 
     async def aclose(self) -> None:
@@ -286,11 +305,16 @@ class LenientHttp(httpx2.AsyncBaseTransport):
 
 
 class _RepairedStream(httpx2.AsyncByteStream):
-    """Repairs whole lines of at most `max_bytes`: neither an escape nor a character continues on the next one."""
+    """Repairs whole lines of at most `max_bytes`: neither an escape nor a character continues on the next one.
 
-    def __init__(self, inner: httpx2.AsyncByteStream, max_bytes: int) -> None:
+    It counts the values of a body, or of each event, before the SDK parses it.
+    """
+
+    def __init__(self, inner: httpx2.AsyncByteStream, max_bytes: int, *, has_events: bool) -> None:
         self._inner = inner
         self._max_bytes = max_bytes
+        self._has_events = has_events
+        self._values = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         waiting = bytearray()
@@ -300,7 +324,7 @@ class _RepairedStream(httpx2.AsyncByteStream):
                 if newline or len(waiting) > self._max_bytes:
                     waiting += head
                     waiting += newline
-                    yield json_line(bytes(waiting))
+                    yield self._repaired(bytes(waiting))
                     waiting = bytearray()
                 waiting += tail
         except httpx2.RemoteProtocolError as error:
@@ -308,7 +332,20 @@ class _RepairedStream(httpx2.AsyncByteStream):
                 raise httpx2.StreamError("The reply exceeded the 0 byte limit.") from error
             raise
         if waiting:
-            yield json_line(bytes(waiting))
+            yield self._repaired(bytes(waiting))
+
+    def _repaired(self, lines: bytes) -> bytes:
+        *ended, begun = _END_OF_EVENT.split(lines) if self._has_events else (lines,)
+        for event in ended:
+            self._count(event)
+            self._values = 0
+        self._count(begun)
+        return json_line(lines)
+
+    def _count(self, text: bytes) -> None:
+        self._values += values_of(text)
+        if self._values > most_values(self._max_bytes):
+            raise httpx2.StreamError(f"The reply {_VALUE_LIMIT}.")
 
     async def aclose(self) -> None:
         await self._inner.aclose()

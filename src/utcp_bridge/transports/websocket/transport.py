@@ -21,6 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
 from utcp_bridge.errors import ConnectionLost, ManualError, ReplyTooLarge
+from utcp_bridge.foreign import is_heavy
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result, is_object
 from utcp_bridge.net.document import document_request, fetch_manual
 from utcp_bridge.net.http_options import SocketOptions
@@ -29,6 +30,7 @@ from utcp_bridge.placement.encoding import encode_path_segment
 from utcp_bridge.placement.headers import HeaderPlan, compile_headers
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
 from utcp_bridge.placement.url import UrlPlan, compile_url
+from utcp_bridge.tasks import heavy_turn
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.transports.websocket.connection import Connection, Frame, Inbox, Key, SocketPool
 from utcp_bridge.transports.websocket.replies import NOTHING, ReplyReader, envelope, ids_of, message_text, parsed
@@ -281,6 +283,8 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
             frame = await inbox.next(seconds)
             if frame is None:
                 break
+            if is_heavy(frame):
+                await heavy_turn(keep=False)
             done, value = reader.read(frame)
             if value is NOTHING:
                 other += len(frame)

@@ -1,0 +1,300 @@
+"""The reading of one document, from its bytes to its tools, in this process or in one of its own.
+
+`DocumentWork` is the reading. The program in `run` does it for a parent over stdin and stdout: each request is a line
+of JSON, with as many bytes after it as its `size` says, and each reply is some lines of tools and one line that ends
+it. The program ends as soon as its stdin does, also in the middle of work: then its parent is gone. It limits its own
+memory and CPU time, opens no files, and starts nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from typing import Any, BinaryIO, Final
+
+import orjson
+
+from utcp_bridge.dialects.documents import count_values, parse_document
+from utcp_bridge.dialects.manuals import read_manual
+from utcp_bridge.dialects.readings import RawTool
+from utcp_bridge.dialects.shapes import Shape, detect
+from utcp_bridge.errors import ConfigError, ManualError, UtcpError
+from utcp_bridge.model import Fault, JsonObject, is_list, is_object
+
+__all__ = ["DocumentWork", "Outline", "ReadTools", "read_tool_line", "rebuilt_error", "run"]
+
+MEMORY_BYTES: Final = 1024 * 1024 * 1024
+"""The memory that a worker may have. The largest honest documents need a quarter of it."""
+_NICENESS: Final = 5
+_TOOL_KEYS: Final = tuple(one.name for one in fields(RawTool))
+_TUPLES: Final = frozenset({"tags", "body_members"})
+_ERRORS: Final[dict[str, type[UtcpError]]] = {"config": ConfigError, "manual": ManualError}
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What a parsed document is: its shape, what it is called in messages, and the addresses of its references."""
+
+    shape: Shape
+    described: str
+    references: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTools:
+    """The tools of a document in any dialect, and what it says of itself."""
+
+    tools: list[RawTool]
+    faults: list[Fault]
+    dialect: str
+    info: JsonObject
+    auth: JsonObject | None = None
+    protocols: tuple[str, ...] | None = None
+
+
+class DocumentWork:
+    """One document, with the files that it refers to. All steps are without I/O. `most` is the most values in all."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._counted = False
+        self._content: Any = None
+        self._url: str | None = None
+        self.files: dict[str, Any] = {}
+
+    def parse(self, data: Any, *, url: str | None, hint: str, jsonc: bool) -> Outline:
+        """Parse a document, bytes or text; anything else is parsed already. `url` is where references start.
+
+        :raises ManualError: it cannot be parsed.
+        """
+        self._url = url
+        self._content = data
+        if isinstance(data, bytes | str):
+            self._content = parse_document(data, hint=hint, jsonc=jsonc, where="The manual", most=self._left)
+        shape = detect(self._content)
+        return Outline(shape, self._describe(shape), self._references(self._content, url, shape))
+
+    def add(self, place: str, data: bytes) -> list[str]:
+        """Parse a file that is referred to, and return the addresses of its own references.
+
+        :raises ManualError: it cannot be parsed.
+        """
+        self.files[place] = None
+        if not self._counted:
+            self._counted = True
+            self._left -= count_values(self._content)
+        content = parse_document(data, hint=place, where=place, most=max(self._left, 0))
+        self._left -= count_values(content)
+        self.files[place] = content
+        return self._references(content, place, Shape.OPENAPI)
+
+    def miss(self, place: str) -> None:
+        """Note that a file cannot be read."""
+        self.files[place] = None
+
+    def manual(self, entry: JsonObject, where: str) -> ReadTools:
+        """Return the tools of a UTCP manual or of a list of tools; `entry` is the manual's own call template."""
+        found = read_manual(self._content, default_template=entry, where=where)
+        return ReadTools(found.tools, found.faults, found.dialect, found.info, found.auth, found.protocols)
+
+    def openapi(self, options: JsonObject) -> ReadTools:
+        """Return the tools of an OpenAPI description; `options` are the fields of `ConversionOptions`.
+
+        :raises ManualError: it is not an OpenAPI description.
+        :raises ConfigError: the operator's choice of tools is not valid.
+        """
+        from utcp_bridge.dialects.openapi import ConversionOptions, convert
+
+        found = convert(self._content, url=self._url, options=ConversionOptions(**options), files=self.files)
+        return ReadTools(found.tools, found.faults, "openapi", found.info)
+
+    def _describe(self, shape: Shape) -> str:
+        if is_list(self._content) and not self._content:
+            return "an empty list"
+        if shape is not Shape.UNKNOWN:
+            return f"a {shape.value}"
+        return "an object of an unknown kind" if is_object(self._content) else "not a JSON object"
+
+    def _references(self, content: Any, url: str | None, shape: Shape) -> list[str]:
+        if shape is not Shape.OPENAPI:
+            return []
+        from utcp_bridge.dialects.openapi import external_references
+
+        return external_references(content, url)
+
+
+# --- what crosses the border ----------------------------------------------------------------------------------------
+
+
+def _tool_line(tool: RawTool) -> bytes:
+    """Return a tool as a line. JSON of Python has whole numbers of any length, which YAML may contain."""
+    members = {key: value for key in _TOOL_KEYS if (value := getattr(tool, key)) is not None}
+    with suppress(TypeError):
+        return b"T" + orjson.dumps(members) + b"\n"
+    return b"J" + json.dumps(members).encode() + b"\n"
+
+
+def read_tool_line(line: bytes) -> RawTool:
+    """Return the tool of a line of a worker."""
+    members: JsonObject = orjson.loads(line[1:]) if line.startswith(b"T") else json.loads(line[1:])
+    for key in _TUPLES & members.keys():
+        members[key] = tuple(members[key])
+    return RawTool(**members)
+
+
+def _error_line(error: UtcpError) -> bytes:
+    known = error if error.code in _ERRORS else ManualError(str(error))
+    place = {"line": known.line, "column": known.column} if isinstance(known, ManualError) else {}
+    return _last_line({"error": {"code": known.code, "message": known.message, "remedy": known.remedy, **place}})
+
+
+def rebuilt_error(stated: JsonObject) -> UtcpError:
+    """Return the error that a worker raised."""
+    members = {key: value for key, value in stated.items() if key != "code"}
+    return _ERRORS[stated["code"]](members.pop("message"), **members)
+
+
+def _last_line(reply: JsonObject) -> bytes:
+    with suppress(TypeError):
+        return b"E" + orjson.dumps(reply, default=str) + b"\n"
+    return b"E" + json.dumps(reply, default=str).encode() + b"\n"
+
+
+# --- the program ----------------------------------------------------------------------------------------------------
+
+
+class _Worker:
+    """Does what the parent asks, one document after another."""
+
+    def __init__(self) -> None:
+        self._work = DocumentWork(0)
+
+    def reply(self, request: JsonObject, data: bytes) -> Iterator[bytes]:
+        """Return the lines of the reply."""
+        try:
+            yield from self._steps[request["step"]](self, request, data)
+        except UtcpError as error:
+            yield _error_line(error)
+        except MemoryError:
+            self._work = DocumentWork(0)
+            yield _error_line(ManualError(TOO_MUCH_MEMORY))
+        except RecursionError:
+            yield _error_line(ManualError("The document is nested too deeply."))
+
+    def _parse(self, request: JsonObject, data: bytes) -> Iterator[bytes]:
+        _limit_time(request["seconds"])
+        self._work = DocumentWork(request["most"])
+        text = data.decode("utf-8", "surrogatepass") if request["is_text"] else data
+        outline = self._work.parse(text, url=request["url"], hint=request["hint"], jsonc=request["jsonc"])
+        yield _last_line({"shape": outline.shape, "described": outline.described, "references": outline.references})
+
+    def _add(self, request: JsonObject, data: bytes) -> Iterator[bytes]:
+        yield _last_line({"references": self._work.add(request["place"], data)})
+
+    def _miss(self, request: JsonObject, _data: bytes) -> Iterator[bytes]:
+        self._work.miss(request["place"])
+        yield _last_line({})
+
+    def _manual(self, request: JsonObject, _data: bytes) -> Iterator[bytes]:
+        yield from self._tools(self._work.manual(request["entry"], request["where"]))
+
+    def _openapi(self, request: JsonObject, _data: bytes) -> Iterator[bytes]:
+        yield from self._tools(self._work.openapi(request["options"]))
+
+    def _tools(self, found: ReadTools) -> Iterator[bytes]:
+        self._work = DocumentWork(0)
+        for tool in found.tools:
+            yield _tool_line(tool)
+        faults = [[one.where, one.what, one.remedy, one.severity] for one in found.faults]
+        yield _last_line(
+            {
+                "faults": faults,
+                "dialect": found.dialect,
+                "info": found.info,
+                "auth": found.auth,
+                "protocols": found.protocols,
+            }
+        )
+
+    _steps: Final[dict[str, Callable[[_Worker, JsonObject, bytes], Iterator[bytes]]]] = {
+        "parse": _parse,
+        "add": _add,
+        "miss": _miss,
+        "manual": _manual,
+        "openapi": _openapi,
+    }
+
+
+TOO_MUCH_MEMORY: Final = "Reading the document needs more memory than it may have."
+
+
+def _limit_resources() -> None:
+    """Limit memory and files, and let the bridge go first.
+
+    Windows has no such limits. There the parent's time limit remains.
+    """
+    with suppress(AttributeError, OSError):
+        os.nice(_NICENESS)
+    with suppress(ImportError):
+        import resource
+
+        limits = {"RLIMIT_AS": 2 * MEMORY_BYTES, "RLIMIT_DATA": MEMORY_BYTES, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
+        for name, limit in limits.items():
+            with suppress(AttributeError, ValueError, OSError):
+                kind = getattr(resource, name)
+                _, hard = resource.getrlimit(kind)
+                most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+                resource.setrlimit(kind, (most, most))
+
+
+def _limit_time(seconds: float) -> None:
+    """Let the system end this process after this number of further seconds of CPU time."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + seconds) + 2, hard))
+
+
+def _requests(source: BinaryIO, requests: queue.SimpleQueue[tuple[JsonObject, bytes]]) -> None:
+    """Read requests. The end of stdin ends the process at once, whatever it does."""
+    while line := source.readline():
+        request: JsonObject = orjson.loads(line)
+        data = source.read(request["size"])
+        if len(data) < request["size"]:
+            break
+        requests.put((request, data))
+    os._exit(0)
+
+
+def main() -> None:
+    """Work for the parent until it closes stdin."""
+    gc.disable()  # what is read lives for the length of one reading, without circles
+    out = sys.stdout.buffer
+    sys.stdout = sys.stderr
+    _limit_resources()
+    requests: queue.SimpleQueue[tuple[JsonObject, bytes]] = queue.SimpleQueue()
+    threading.Thread(target=_requests, args=(sys.stdin.buffer, requests), daemon=True).start()
+    out.write(b"E{}\n")
+    out.flush()
+    worker = _Worker()
+    while True:
+        request, data = requests.get()
+        for line in worker.reply(request, data):
+            out.write(line)
+        out.flush()
+
+
+def run() -> None:
+    """Be the program of a worker: work, and end the process with everything in it."""
+    with suppress(BrokenPipeError, KeyboardInterrupt):
+        main()
+    os._exit(0)

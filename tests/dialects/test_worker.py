@@ -1,0 +1,161 @@
+"""The reading of one document, and the program that does it for a parent."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import suppress
+from typing import Any, Self
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.tools import tool_object
+
+from utcp_bridge.dialects import RawTool, Shape
+from utcp_bridge.dialects.worker import DocumentWork, read_tool_line, rebuilt_error
+from utcp_bridge.errors import ConfigError, ManualError
+
+PROGRAM = [sys.executable, "-P", "-c", "from utcp_bridge.dialects.worker import run; run()"]
+ENTRY = {"name": "peer", "call_template_type": "http", "url": "https://api.example.com/utcp"}
+MANUAL = {"utcp_version": "1.0.1", "tools": [tool_object("one"), tool_object("two")]}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+class Worker:
+    """The program, over its own stdin and stdout."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert self.reply() == ([], {})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait(60)
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            with suppress(BrokenPipeError):
+                stream.close()
+
+    def send(self, head: dict[str, Any], data: bytes = b"") -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(orjson.dumps({**head, "size": len(data)}) + b"\n" + data)
+        self.process.stdin.flush()
+
+    def parse(self, data: bytes, **changes: Any) -> None:
+        head = {"step": "parse", "url": None, "hint": "", "jsonc": False, "most": 500_000, "seconds": 60.0}
+        self.send({**head, "is_text": False, **changes}, data)
+
+    def reply(self) -> tuple[list[RawTool], dict[str, Any]]:
+        assert self.process.stdout is not None
+        tools: list[RawTool] = []
+        for line in self.process.stdout:
+            if line.startswith(b"E"):
+                return tools, json.loads(line[1:])
+            tools.append(read_tool_line(line))
+        raise AssertionError("the worker ended")
+
+
+def test_a_worker_reads_a_manual_as_this_process_does() -> None:
+    here = DocumentWork(1_000)
+    outline = here.parse(json.dumps(MANUAL).encode(), url=None, hint="", jsonc=False)
+    with Worker() as worker:
+        worker.parse(json.dumps(MANUAL).encode())
+        assert worker.reply() == ([], {"shape": outline.shape.value, "described": "a manual", "references": []})
+        worker.send({"step": "manual", "entry": ENTRY, "where": "m"})
+        tools, last = worker.reply()
+    assert tools == here.manual(ENTRY, "m").tools
+    assert last["dialect"] == "v1.x"
+
+
+def test_a_worker_converts_an_openapi_description_with_its_files() -> None:
+    schema = {"$ref": "more.json#/Item"}
+    operation = {"operationId": "add", "parameters": [{"name": "a", "in": "query", "schema": schema}]}
+    document = {"openapi": "3.1.0", "servers": [{"url": "https://a.example"}], "paths": {"/x": {"get": operation}}}
+    with Worker() as worker:
+        worker.parse(json.dumps(document).encode(), url="https://a.example/api.json")
+        assert worker.reply()[1]["references"] == ["https://a.example/more.json"]
+        worker.send({"step": "add", "place": "https://a.example/more.json"}, b'{"Item": {"type": "integer"}}')
+        assert worker.reply()[1] == {"references": []}
+        worker.send({"step": "openapi", "options": {}})
+        tools, _ = worker.reply()
+    assert [tool.inputs["properties"]["a"]["type"] for tool in tools] == ["integer"]
+
+
+def test_a_worker_goes_on_after_an_error() -> None:
+    with Worker() as worker:
+        worker.parse(b'{"tools": [', hint="application/json")
+        error = rebuilt_error(worker.reply()[1]["error"])
+        assert isinstance(error, ManualError)
+        assert (error.line, error.message[:28]) == (1, "The manual is not valid JSON")
+        worker.parse(json.dumps(MANUAL).encode())
+        assert worker.reply()[1]["shape"] == Shape.MANUAL.value
+
+
+def test_an_error_of_the_configuration_stays_one() -> None:
+    stated = {"code": "config", "message": "`include` is not right.", "remedy": "Correct it."}
+    error = rebuilt_error(stated)
+    assert isinstance(error, ConfigError)
+    assert (error.message, error.remedy) == ("`include` is not right.", "Correct it.")
+
+
+def test_a_worker_ends_when_its_parent_does_in_the_middle_of_its_work() -> None:
+    """What a parent that is killed leaves is a closed pipe."""
+    with Worker() as worker:
+        worker.parse(b"a:\n" + b"- [b, c]\n" * 1_000_000, most=10**9, hint="yaml")
+        assert worker.process.stdin is not None
+        worker.process.stdin.close()
+        assert worker.process.wait(60) == 0
+        assert worker.process.stdout is not None
+        assert worker.process.stdout.read() == b""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits of other systems are not exact")
+def test_a_worker_that_needs_too_much_memory_says_so_or_ends() -> None:
+    with Worker() as worker:
+        worker.parse(b'["' + b'","'.join(b"%d" % number for number in range(16_000_000)) + b'"]', most=10**9)
+        try:
+            reply = worker.reply()[1]
+        except AssertionError:
+            assert worker.process.wait(60) != 0
+        else:
+            assert "memory" in reply["error"]["message"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits of other systems are not exact")
+def test_a_worker_that_needs_too_much_time_is_ended_by_the_system() -> None:
+    with Worker() as worker:
+        worker.parse(b"a:\n" + b"- [b, c]\n" * 2_000_000, most=10**9, hint="yaml", seconds=0.0)
+        assert worker.process.wait(300) != 0
+
+
+@given(st.dictionaries(st.text(max_size=5), JSON, max_size=3), st.lists(st.text(max_size=5), max_size=3))
+def test_a_tool_crosses_the_border_unchanged(members: dict[str, Any], tags: list[str]) -> None:
+    from utcp_bridge.dialects.worker import _tool_line
+
+    tool = RawTool("a", {"url": "x"}, inputs=members, tags=tuple(tags), rest=members, outputs=None)
+    line = _tool_line(tool)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert read_tool_line(line) == tool
+
+
+def test_the_values_of_a_document_and_its_files_are_counted_together() -> None:
+    document = {"openapi": "3.1.0", "paths": {}, "x": list(range(100))}
+    work = DocumentWork(150)
+    work.parse(json.dumps(document), url="/a/api.json", hint="", jsonc=False)
+    work.add("/a/one.json", json.dumps([1] * 20).encode())
+    with pytest.raises(ManualError, match=r"/a/two\.json has more than \d+ values"):
+        work.add("/a/two.json", json.dumps([1] * 60).encode())
+    assert work.files == {"/a/one.json": [1] * 20, "/a/two.json": None}
