@@ -22,6 +22,7 @@ from utcp_bridge.dialects.selection import ToolSelection, select
 from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
 from utcp_bridge.model import Document, Fault, JsonObject, Source, is_list, is_object
 from utcp_bridge.settings import ManualOptions
+from utcp_bridge.tasks import in_slices
 from utcp_bridge.transport import Services
 from utcp_bridge.transports.registry import TransportRegistry
 
@@ -69,7 +70,7 @@ class ManualReader:
         content = await _maybe_in_thread(size, lambda: self._parse(document, source))
         shape = detect(content)
         if shape is Shape.OPENAPI:
-            return await self._read_openapi(content, document, size=size, source=source, options=options)
+            return await self._read_openapi(content, document, source=source, options=options)
         return await _maybe_in_thread(
             size, lambda: self._selected(_read_manual(content, shape, entry=entry, where=where), options, where)
         )
@@ -103,9 +104,9 @@ class ManualReader:
         return parse_document(raw, hint=hint, jsonc=local and _says_jsonc(raw, hint), where="The manual")
 
     async def _read_openapi(
-        self, content: JsonObject, document: Document, *, size: int, source: Source, options: ManualOptions
+        self, content: JsonObject, document: Document, *, source: Source, options: ManualOptions
     ) -> LoadedManual:
-        from utcp_bridge.dialects.openapi import ConversionOptions, convert
+        from utcp_bridge.dialects.openapi import ConversionOptions, convert_in_steps
 
         files, faults = await self._fetch_references(content, document, source)
         wanted = ConversionOptions(
@@ -117,9 +118,7 @@ class ManualReader:
             overrides=options.overrides,
             warn_of_unused=options.registry is None,
         )
-        conversion = await _maybe_in_thread(
-            size, lambda: convert(content, url=document.url, options=wanted, files=files)
-        )
+        conversion = await in_slices(convert_in_steps(content, url=document.url, options=wanted, files=files))
         where = f"manual {source.name!r}"
         return LoadedManual(
             tools=conversion.tools,
