@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
-__all__ = ["Background", "Opening", "in_slices", "run_blocking"]
+__all__ = ["Background", "Opening", "at_once", "in_slices", "run_blocking"]
 
 _logger = logging.getLogger(__name__)
 
@@ -130,3 +130,12 @@ async def in_slices(steps: Generator[None, None, T]) -> T:
         if perf_counter() - began >= _SLICE_SECONDS:
             await anyio.lowlevel.checkpoint()
             began = perf_counter()
+
+
+def at_once(steps: Generator[None, None, T]) -> T:
+    """Run a generator to its end and return its value, for callers that may wait."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]

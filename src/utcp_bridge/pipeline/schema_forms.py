@@ -15,7 +15,7 @@ from urllib.parse import unquote, urljoin
 
 from utcp_bridge.model import JsonObject, is_list, is_object
 
-__all__ = ["DEFINITIONS", "LISTS", "MAPS", "NESTED", "TooDearError", "reduced_form", "whole_form"]
+__all__ = ["DEFINITIONS", "LISTS", "MAPS", "NESTED", "TooDearError", "outline", "reduced_form", "whole_form"]
 
 DEFINITIONS: Final = "#/$defs/"
 NESTED: Final = frozenset({
@@ -267,6 +267,26 @@ def reduced_form(schema: JsonObject, most: int) -> JsonObject:
         for one, part in zip(sources, parts, strict=True):
             waiting.extend((inner, empty, depth + 1) for inner, empty in _reduce(one, part))
     return root
+
+
+def outline(schema: JsonObject, most: int) -> JsonObject:
+    """Return a reduced form with at most `most` sub-schemas altogether."""
+    for expanded in (most // 10, 8, 3, 1):
+        form = reduced_form(schema, expanded)
+        if _has_at_most(form, most):
+            return form
+    return {"type": "object"}
+
+
+def _has_at_most(form: JsonObject, most: int) -> bool:
+    pending: list[Any] = [form]
+    for _ in range(most):
+        if not pending:
+            return True
+        one = pending.pop()
+        inner: Any = one.values() if is_object(one) else one
+        pending.extend(part for part in inner if is_object(part) or is_list(part))
+    return False
 
 
 def _together(source: Any, references: _References, *, is_old: bool) -> list[JsonObject]:

@@ -32,6 +32,7 @@ from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.dialects.selection import ToolFacts, ToolSelection, changed
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import JsonObject
+from utcp_bridge.tasks import at_once
 
 __all__ = ["Conversion", "ConversionOptions", "convert", "convert_in_steps", "external_references", "is_openapi"]
 
@@ -52,13 +53,7 @@ def convert(
 
     :raises ManualError: the document is not an OpenAPI description.
     """
-    steps = convert_in_steps(document, url=url, options=options, files=files)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            conversion: Conversion = end.value
-            return conversion
+    return at_once(convert_in_steps(document, url=url, options=options, files=files))
 
 
 def convert_in_steps(
