@@ -19,6 +19,7 @@ __all__ = [
     "Background",
     "HeavyWork",
     "Opening",
+    "at_once",
     "end_heavy_turn",
     "heavy_turn",
     "in_slices",
@@ -231,3 +232,12 @@ async def in_slices(steps: Generator[None, None, T]) -> T:
         if perf_counter() - began >= _SLICE_SECONDS:
             await anyio.lowlevel.checkpoint()
             began = perf_counter()
+
+
+def at_once(steps: Generator[None, None, T]) -> T:
+    """Run a generator to its end and return its value, for callers that may wait."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]

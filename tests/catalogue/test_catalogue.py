@@ -149,9 +149,9 @@ def test_a_count_of_tools_can_end_a_page_earlier():
     assert [len(page.tools) for page in pages(Catalogue(heavy(5, 10, page_size=2)))] == [2, 2, 1]
 
 
-def test_a_page_is_made_in_steps_of_one_tool():
+def test_a_page_is_made_in_steps_of_at_most_one_tool():
     view = Catalogue(heavy(20, 10)).view()
-    assert len(list(view.steps_at(0))) == 20
+    assert len(list(view.steps_at(0))) >= 20
     assert list(view.steps_at(0)) == []
     assert view.page() is view.page_at(0)
 

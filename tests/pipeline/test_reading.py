@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import JsonObject
 from utcp_bridge.pipeline.reading import ArgumentReader, as_arguments, object_in
-from utcp_bridge.pipeline.validation import is_affordable
+from utcp_bridge.pipeline.schema_checks import SchemaChecks
 
 
 def fields(**properties: Any) -> JsonObject:
@@ -239,8 +239,10 @@ def nested(levels: int, leaf: Any) -> Any:
 
 @pytest.mark.timeout(60)
 def test_branches_that_multiply_with_the_depth_of_the_value_end() -> None:
-    assert is_affordable(doubling(30))
     arguments = nested(31, "no number")
+    checks = SchemaChecks(doubling(30))
+    assert checks.form_for(nested(5, 1)) is checks.whole
+    assert checks.form_for(arguments) is checks.reduced
     assert read(doubling(30), arguments) is arguments
     assert read(doubling(3), nested(4, "5")) == nested(4, 5)
 

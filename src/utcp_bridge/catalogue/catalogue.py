@@ -10,8 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -19,12 +19,20 @@ import orjson
 
 from utcp_bridge.catalogue.naming import assign_names
 from utcp_bridge.catalogue.schemas.conforming import Conformer
-from utcp_bridge.catalogue.schemas.portable import PortableInput, PortableOutput, portable_input, portable_output
+from utcp_bridge.catalogue.schemas.portable import (
+    PortableInput,
+    PortableOutput,
+    input_in_steps,
+    output_in_steps,
+    portable_input,
+)
 from utcp_bridge.catalogue.text import clean, clean_line
 from utcp_bridge.errors import StaleCursor
 from utcp_bridge.model import JsonObject, Tool, matches_glob
 from utcp_bridge.pipeline.files import input_schema_of
+from utcp_bridge.pipeline.schema_forms import outline
 from utcp_bridge.settings import Exposure, ExposureSettings
+from utcp_bridge.tasks import at_once
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -47,6 +55,10 @@ _MAX_MODERN_PAGE_BYTES: Final = 2 * 1024 * 1024
 clients of the TypeScript SDK close at 10 MiB that they have not read yet."""
 _ENVELOPE_BYTES: Final = 1_024
 """Kept free in each page for the message around the tools."""
+_MAX_MANUAL_NODES: Final = 100_000
+"""Sub-schemas of all tools of one manual that are listed in full. Making the list takes some seconds for so many; the
+largest of 64 published OpenAPI documents has 31,000. The tools after them are listed by their outline."""
+_MAX_OUTLINE_NODES: Final = 300
 _DIGEST_BYTES: Final = 16
 _BYTES_PER_TOKEN: Final = 4
 """Roughly, for JSON. An exact count would need the tokenizer of every model."""
@@ -68,12 +80,29 @@ class ToolPage:
         self.digest = digest
 
 
+class _Share:
+    """How much work the listed schemas of one manual may still take together."""
+
+    __slots__ = ("nodes",)
+
+    def __init__(self) -> None:
+        self.nodes = _MAX_MANUAL_NODES
+
+
 class Entry:
     """One tool under its MCP name. Its listed parts are made when they are first needed."""
 
     def __init__(
-        self, tool: Tool, name: str, *, max_schema_bytes: int, with_output: bool, with_output_path: bool = False
+        self,
+        tool: Tool,
+        name: str,
+        *,
+        max_schema_bytes: int,
+        with_output: bool,
+        with_output_path: bool = False,
+        share: _Share | None = None,
     ) -> None:
+        self._share = share or _Share()
         self.tool = tool
         self._inputs = input_schema_of(tool) if with_output_path else tool.inputs
         self.name = name
@@ -83,14 +112,33 @@ class Entry:
     @cached_property
     def input(self) -> PortableInput:
         """The listed input schema."""
-        return portable_input(self._inputs, self._max_schema_bytes)
+        return at_once(self._input_in_steps())
 
     @cached_property
     def output(self) -> PortableOutput | None:
         """The listed output schema, if there is one."""
-        if not self._with_output or not self.tool.outputs:
+        return at_once(self._output_in_steps())
+
+    def steps(self) -> Generator[None, None, None]:
+        """Make the listed schemas, in steps between which a server can do other work."""
+        made = self.__dict__  # where `cached_property` keeps them
+        if "input" not in made:
+            made["input"] = yield from self._input_in_steps()
+        if "output" not in made:
+            made["output"] = yield from self._output_in_steps()
+
+    def _input_in_steps(self) -> Generator[None, None, PortableInput]:
+        schema = self._inputs if self._share.nodes > 0 else outline(self._inputs, _MAX_OUTLINE_NODES)
+        made = yield from input_in_steps(schema, self._max_schema_bytes)
+        self._share.nodes -= made.nodes
+        return made
+
+    def _output_in_steps(self) -> Generator[None, None, PortableOutput | None]:
+        if not self._with_output or not self.tool.outputs or self._share.nodes <= 0:
             return None
-        return portable_output(self.tool.outputs, self._max_schema_bytes)
+        made = yield from output_in_steps(self.tool.outputs, self._max_schema_bytes)
+        self._share.nodes -= made.nodes
+        return made
 
     @cached_property
     def conform(self) -> Conformer | None:
@@ -210,16 +258,24 @@ class View:
             pass
         return self._pages[start, composed]
 
-    def steps_at(self, start: int, *, composed: bool = False) -> Iterator[None]:
-        """Make the page that starts at this place of the list, in steps of one tool each. `page_at` then has it."""
+    def steps(self) -> Generator[None, None, None]:
+        """Find out which tools are listed, in steps between which a server can do other work."""
+        if "listed" in self.__dict__ or self.exposure != "auto":
+            return
+        yield from self._sizes()
+
+    def steps_at(self, start: int, *, composed: bool = False) -> Generator[None, None, None]:
+        """Make the page that starts at this place of the list, in steps of at most one tool. `page_at` then has it."""
         if (start, composed) in self._pages:
             return
+        yield from self.steps()
         first = self._meta_tools if start == 0 else []
         weights = [_weighed(entry) for entry in first]
         most = (_MAX_MODERN_PAGE_BYTES if composed else _MAX_PAGE_BYTES) - _ENVELOPE_BYTES
         used = sum(size + 1 for size, _ in weights)
         end, limit = start, start + (self._settings.page_size or len(self.listed))
         for entry in self.listed[start:limit]:
+            yield from entry.steps()
             size, digest = entry.composed_weight if composed else entry.weight
             if end > start and used + size + 1 > most:
                 break
@@ -238,12 +294,22 @@ class View:
         return frozenset(entry.tool for entry in self.listed)
 
     def _is_small(self) -> bool:
+        return at_once(self._sizes())
+
+    def _sizes(self) -> Generator[None, None, bool]:
+        """Return whether the tools are few and small enough to be listed in full."""
         names, limits = self._settings.meta_tools, self._settings.exposure_limits
         if names.search is None or names.call is None:
             return True
         if len(self._entries) > limits.tools:
             return False
-        return sum(entry.weight[0] for entry in self._entries) <= limits.tokens * _BYTES_PER_TOKEN
+        left = limits.tokens * _BYTES_PER_TOKEN
+        for entry in self._entries:
+            yield from entry.steps()
+            left -= entry.weight[0]
+            if left < 0:
+                return False
+        return True
 
     def _is_pinned(self, entry: Entry) -> bool:
         names = (entry.tool.qualified_name, entry.name)
@@ -285,6 +351,7 @@ class Catalogue:
         self._by_alias: dict[str, Entry] = {}
         self._of_tool: dict[Tool, Entry] = {}
         self._views: dict[Exposure, View] = {}
+        self._shares: defaultdict[str, _Share] = defaultdict(_Share)
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -379,6 +446,7 @@ class Catalogue:
         tools = {(tool.manual, tool.name): tool for tool in self._client.tools()}
         settings = self._settings
         names = assign_names(tools, style=settings.naming, aliases=settings.aliases, reserved=self._reserved)
+        self._shares.clear()
         of_tool = {tool: self._entry(tool, names[key]) for key, tool in tools.items()}
         self._of_tool = of_tool
         self._entries = {entry.name: entry for entry in of_tool.values()}
@@ -396,6 +464,7 @@ class Catalogue:
             max_schema_bytes=self._settings.max_schema_bytes,
             with_output=self._settings.structured_content != "never",
             with_output_path=bool(self._settings.file_roots),
+            share=self._shares[tool.manual],
         )
 
     def _more_aliases(self) -> dict[str, Entry]:

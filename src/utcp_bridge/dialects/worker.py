@@ -14,7 +14,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any, BinaryIO, Final
@@ -27,6 +27,7 @@ from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.dialects.shapes import Shape, detect
 from utcp_bridge.errors import ConfigError, ManualError, UtcpError
 from utcp_bridge.model import Fault, JsonObject, is_list, is_object
+from utcp_bridge.tasks import at_once
 
 __all__ = ["DocumentWork", "Outline", "ReadTools", "read_tool_line", "rebuilt_error", "run"]
 
@@ -104,15 +105,16 @@ class DocumentWork:
         found = read_manual(self._content, default_template=entry, where=where)
         return ReadTools(found.tools, found.faults, found.dialect, found.info, found.auth, found.protocols)
 
-    def openapi(self, options: JsonObject) -> ReadTools:
-        """Return the tools of an OpenAPI description; `options` are the fields of `ConversionOptions`.
+    def openapi(self, options: JsonObject) -> Generator[None, None, ReadTools]:
+        """Return the tools of an OpenAPI description, in steps; `options` are the fields of `ConversionOptions`.
 
         :raises ManualError: it is not an OpenAPI description.
         :raises ConfigError: the operator's choice of tools is not valid.
         """
-        from utcp_bridge.dialects.openapi import ConversionOptions, convert
+        from utcp_bridge.dialects.openapi import ConversionOptions, convert_in_steps
 
-        found = convert(self._content, url=self._url, options=ConversionOptions(**options), files=self.files)
+        wanted = ConversionOptions(**options)
+        found = yield from convert_in_steps(self._content, url=self._url, options=wanted, files=self.files)
         return ReadTools(found.tools, found.faults, "openapi", found.info)
 
     def _describe(self, shape: Shape) -> str:
@@ -206,7 +208,7 @@ class _Worker:
         yield from self._tools(self._work.manual(request["entry"], request["where"]))
 
     def _openapi(self, request: JsonObject, _data: bytes) -> Iterator[bytes]:
-        yield from self._tools(self._work.openapi(request["options"]))
+        yield from self._tools(at_once(self._work.openapi(request["options"])))
 
     def _tools(self, found: ReadTools) -> Iterator[bytes]:
         self._work = DocumentWork(0)

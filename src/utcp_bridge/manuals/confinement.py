@@ -32,6 +32,7 @@ from utcp_bridge.dialects.worker import DocumentWork, Outline, ReadTools, read_t
 from utcp_bridge.errors import ManualError
 from utcp_bridge.foreign import has_more_values
 from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.tasks import at_once, in_slices
 
 __all__ = ["Confinement", "DocumentReader"]
 
@@ -161,7 +162,8 @@ class _Here:
         return await self._run(partial(self._work.manual, entry, where))
 
     async def openapi(self, options: JsonObject) -> ReadTools:
-        return await self._run(partial(self._work.openapi, options))
+        steps = self._work.openapi(options)
+        return await (in_slices(steps) if self._size < _THREAD_FROM else self._run(partial(at_once, steps)))
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._size < _THREAD_FROM:

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Binary, Call, ContentBlocks, Emit, JsonObject, Result, Tool, is_list, is_object
 from utcp_bridge.pipeline import Next
+from utcp_bridge.pipeline.schema_checks import SchemaChecks
 from utcp_bridge.pipeline.subschemas import SubSchema, SubSchemas
 
 __all__ = ["OUTPUT_PATH", "FileAccess", "FileArguments", "OutputPath", "input_schema_of"]
@@ -70,9 +71,11 @@ class FileArguments:
         files = self.files
         if files is None or not _mentions_bytes(tool.inputs):
             return inner
-        parts = SubSchemas(tool.inputs)
+        checks = SchemaChecks(tool.inputs)
 
         async def filled(call: Call, emit: Emit) -> Result:
+            form = checks.form_for(call.arguments) or checks.reduced
+            parts = SubSchemas(form.schema, form.cost.size)
             filling = _Filling(files, parts)
             arguments = await filling.value(call.arguments, [parts.root], 0)
             return await inner(replace(call, arguments=arguments), emit)

@@ -24,6 +24,7 @@ from typing import Any, Final, TypeAlias, cast
 
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.pipeline.schema_cost import Cost
 from utcp_bridge.pipeline.subschemas import SubSchema, SubSchemas, allowed_types, required_names, type_names
 
 __all__ = ["ArgumentReader", "Reading", "as_arguments", "object_in"]
@@ -36,6 +37,12 @@ _MAX_VALUE_DEPTH: Final = 200
 _MAX_WORK: Final = 500_000
 _STEP: Final = 20
 """What one look at one value costs, next to one for each value that is inside."""
+_STEPS: Final = 8
+"""A value that more sub-schemas look at costs accordingly more."""
+_TEXT_STEPS: Final = 4
+"""Size of patterns whose look at 64 characters costs as much as a value."""
+_COMPILING: Final = 4
+"""What compiling one sub-schema costs."""
 _MAX_NUMBER: Final = 64
 """Characters of a number in text."""
 _MAX_CHANGES: Final = 20
@@ -54,14 +61,15 @@ class Reading:
 
 
 class ArgumentReader:
-    """Reads arguments by one schema, which must be valid and affordable to check."""
+    """Reads arguments by one form of a schema (`schema_checks.py`), and counts what that costs."""
 
-    def __init__(self, schema: JsonObject) -> None:
-        self._parts = SubSchemas(schema)
+    def __init__(self, schema: JsonObject, cost: Cost | None = None) -> None:
+        self._parts = SubSchemas(schema, cost.size if cost is not None else 0)
+        self._cost = cost
 
     def read(self, arguments: JsonObject) -> Reading:
         """Return the arguments, repaired as far as possible. The result need not fit the schema."""
-        walk = _Walk(self._parts)
+        walk = _Walk(self._parts, self._cost)
         try:
             read = walk.read(arguments)
         except (_TooMuchWorkError, RecursionError):
@@ -102,7 +110,10 @@ class _TooMuchWorkError(Exception):
 class _Walk:
     """One reading of arguments. `changes` grows with each repair."""
 
-    def __init__(self, parts: SubSchemas) -> None:
+    def __init__(self, parts: SubSchemas, cost: Cost | None) -> None:
+        self._weight = max(1, cost.steps // _STEPS) if cost is not None else 1
+        self._text_weight = 1 + cost.text // _TEXT_STEPS if cost is not None else 1
+        self._growing = None if cost is None or cost.is_flat else cost
         self.changes: list[str] = []
         self._parts = parts
         self._work = _MAX_WORK
@@ -264,7 +275,12 @@ class _Walk:
         return None if self._is_declared(facets, name) else inner
 
     def _accepts(self, part: SubSchema, value: Any) -> bool:
-        self._work -= _STEP + self._size(value, 0)
+        if self._growing is not None:
+            self._work -= self._growing.steps_for(value) // _STEPS + self._size(value, 0)
+        else:
+            self._work -= (_STEP + self._size(value, 0)) * self._weight
+        if not self._parts.is_compiled(part):
+            self._work -= _COMPILING * self._parts.size
         if self._work < 0:
             raise _TooMuchWorkError
         return self._parts.accepts(part, value)
@@ -272,7 +288,7 @@ class _Walk:
     def _size(self, value: Any, depth: int) -> int:
         """Return roughly the number of values in a value. Long texts count as several."""
         if isinstance(value, str):
-            return len(value) >> 6
+            return (len(value) * self._text_weight) >> 6
         if not is_object(value) and not is_list(value):
             return 0
         known = self._sizes.get(id(value))

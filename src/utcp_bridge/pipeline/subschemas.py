@@ -15,7 +15,17 @@ import jsonschema_rs
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.urls import at_pointer
 
-__all__ = ["MASK", "SubSchema", "SubSchemas", "allowed_types", "required_names", "type_names", "validator_of"]
+__all__ = [
+    "FAULTS",
+    "MASK",
+    "SubSchema",
+    "SubSchemas",
+    "allowed_types",
+    "fast_validator",
+    "required_names",
+    "slow_validator",
+    "type_names",
+]
 
 MASK: Final = "the given value"
 """What messages say in place of a value."""
@@ -24,8 +34,11 @@ _BACKTRACK_LIMIT: Final = 5_000
 _URI: Final = "urn:utcp-bridge:inputs"
 _MAX_FACETS: Final = 200
 _MAX_VALIDATORS: Final = 5_000
+_MIN_VALIDATORS: Final = 20
+_MAX_COMPILED: Final = 200_000
+"""Sub-schemas in all validators together."""
 _NUMBERS: Final = frozenset({"integer", "number"})
-_FAULTS: Final = (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError)
+FAULTS: Final = (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError)
 
 
 class SubSchema(NamedTuple):
@@ -44,9 +57,14 @@ class SubSchema(NamedTuple):
 
 
 class SubSchemas:
-    """The parts of one valid schema. Their validators are kept."""
+    """The parts of one form of a schema (`schema_checks.py`). Their validators are kept.
 
-    def __init__(self, schema: JsonObject) -> None:
+    `size` is the number of its sub-schemas. Each validator is compiled from up to as many.
+    """
+
+    def __init__(self, schema: JsonObject, size: int = 0) -> None:
+        self.size = size
+        self._most = max(_MIN_VALIDATORS, min(_MAX_VALIDATORS, _MAX_COMPILED // max(size, 1)))
         self.root = SubSchema("", schema)
         dialect = schema.get("$schema")
         self._head: JsonObject = {"$schema": dialect} if isinstance(dialect, str) else {}
@@ -67,6 +85,10 @@ class SubSchemas:
             return validator is None or validator.is_valid(value)
         except ValueError:  # text that is not Unicode
             return True
+
+    def is_compiled(self, part: SubSchema) -> bool:
+        """Return whether a value can be judged by a part without compiling it first."""
+        return isinstance(part.schema, bool) or not part.schema or part.pointer in self._validators
 
     def matches(self, pattern: str, key: str) -> bool:
         """Return whether a key matches a pattern of `patternProperties`."""
@@ -140,7 +162,7 @@ class SubSchemas:
                 yield facet.at("patternProperties", pattern)
 
     def _keep(self, name: str, schema: JsonObject) -> jsonschema_rs.Validator | None:
-        if len(self._validators) >= _MAX_VALIDATORS:
+        if len(self._validators) >= self._most:
             self._validators.clear()
         validator = self._validators[name] = self._compiled(schema)
         return validator
@@ -149,23 +171,37 @@ class SubSchemas:
         try:
             if self._registry is None:
                 self._registry = jsonschema_rs.Registry([(_URI, self.root.schema)], retriever=_refuse_remote)
-            return validator_of({**self._head, **schema}, self._registry)
-        except _FAULTS:
+            whole = {**self._head, **schema}
+            try:
+                return fast_validator(whole, self._registry)
+            except FAULTS:
+                return slow_validator(whole, self._registry)
+        except FAULTS:
             return None
 
 
-def validator_of(schema: JsonObject, registry: jsonschema_rs.Registry | None = None) -> jsonschema_rs.Validator:
-    """Return a validator whose messages do not repeat values.
+def fast_validator(schema: JsonObject, registry: jsonschema_rs.Registry | None = None) -> jsonschema_rs.Validator:
+    """Return a validator whose messages do not repeat values, and whose patterns take linear time.
+
+    :raises ValueError: the schema is not valid, refers to another document, or has a pattern that is not linear.
+    :raises ReferencingError: a reference has no target.
+    """
+    return _validator(schema, registry, jsonschema_rs.RegexOptions())
+
+
+def slow_validator(schema: JsonObject, registry: jsonschema_rs.Registry | None = None) -> jsonschema_rs.Validator:
+    """Return a validator whose patterns may have look-around and back references, with a bound on their steps.
 
     :raises ValueError: the schema is not valid, or refers to another document.
     :raises ReferencingError: a reference has no target.
     """
-    options = {"registry": registry, "mask": MASK} if registry else {"retriever": _refuse_remote, "mask": MASK}
-    try:
-        return jsonschema_rs.validator_for(schema, pattern_options=jsonschema_rs.RegexOptions(), **options)  # type: ignore[arg-type]
-    except _FAULTS:
-        slower = jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACK_LIMIT)
-        return jsonschema_rs.validator_for(schema, pattern_options=slower, **options)  # type: ignore[arg-type]
+    return _validator(schema, registry, jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACK_LIMIT))
+
+
+def _validator(schema: JsonObject, registry: jsonschema_rs.Registry | None, patterns: Any) -> jsonschema_rs.Validator:
+    if registry is not None:
+        return jsonschema_rs.validator_for(schema, pattern_options=patterns, registry=registry, mask=MASK)
+    return jsonschema_rs.validator_for(schema, pattern_options=patterns, retriever=_refuse_remote, mask=MASK)
 
 
 def allowed_types(facets: Iterable[SubSchema]) -> frozenset[str] | None:

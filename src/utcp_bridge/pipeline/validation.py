@@ -3,15 +3,14 @@
 The validator is compiled at the first call and kept. Arguments that fit cost one check. Others are read leniently
 (`reading.py`) and checked again.
 
-A schema of a few kilobytes can take 2^40 steps to check (branches that refer to branches) or overflow the stack of the
-validator (chains of references), and neither can be interrupted. So the cost is counted before a schema is compiled,
-and arguments are not validated against schemas that cost too much.
+A schema of a few kilobytes can take 2^40 steps to check, and nothing can interrupt that. So the cost is counted before
+a schema is compiled (`schema_checks.py`). Of a schema that costs too much, what is cheap is checked: types, required
+names and values of its upper levels.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -22,21 +21,16 @@ from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, is_list, is_
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.declared import closed_schema, declared_arguments
 from utcp_bridge.pipeline.reading import ArgumentReader, object_in
-from utcp_bridge.pipeline.subschemas import MASK, validator_of
+from utcp_bridge.pipeline.schema_checks import CompiledForm, SchemaChecks
+from utcp_bridge.pipeline.subschemas import MASK
 from utcp_bridge.settings import ArgumentCheck
 from utcp_bridge.urls import at_pointer
 
-__all__ = ["argument_fault", "compile_schema", "is_affordable", "validation"]
+__all__ = ["argument_fault", "validation"]
 
 _logger = logging.getLogger(__name__)
 _EXPLAINED_FAULTS = 5
-_EXPLAINED_VALUES = 200
 _MAX_FAULT = 300
-_MAX_STEPS = 1_000
-_MAX_NODES = 50_000
-_MAX_CHAIN = 100
-_BRANCH_LISTS = ("allOf", "anyOf", "oneOf")
-_BRANCHES = ("not", "if", "then", "else")
 
 
 def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> Next:
@@ -83,28 +77,31 @@ class _Checks:
         self._names = names
         self._schema = tool.inputs if names is None else closed_schema(tool.inputs, names)
         self._is_refusing = is_refusing
+        self._readers: dict[int, ArgumentReader] = {}
 
     @cached_property
-    def _validator(self) -> jsonschema_rs.Validator | None:
-        return compile_schema(self._schema, where=self._tool.qualified_name)
-
-    @cached_property
-    def _reader(self) -> ArgumentReader:
-        return ArgumentReader(self._schema)
+    def _checks(self) -> SchemaChecks:
+        checks = SchemaChecks(self._schema)
+        if checks.why:
+            reason = "is not valid" if checks.is_invalid else "is too expensive to check"
+            message = "%s: its input schema %s (%s). The bridge checks only types, required names and simple values."
+            _logger.warning(message, self._tool.qualified_name, reason, checks.why)
+        return checks
 
     def checked(self, arguments: JsonObject) -> JsonObject:
         """Return arguments that fit, as the same object; others as they were read.
 
-        :raises InvalidArguments: they do not fit, and this is what refuses them.
+        :raises InvalidArguments: they do not fit, and this is what refuses them; or they take too long to check.
         """
-        validator = self._validator
-        if validator is None or _fits(validator, arguments, self._tool):
+        form = self._form_for(arguments)
+        if _fits(form.validator, arguments, self._tool):
             return arguments
-        reading = self._reader.read(self._with_defaults_for_nulls(arguments))
+        reader = self._reader(form)
+        reading = reader.read(self._with_defaults_for_nulls(arguments, reader))
         if reading.changes:
             _logger.debug("%s: arguments were repaired. %s", self._tool.qualified_name, "; ".join(reading.changes))
         read = reading.arguments if self._is_refusing else self.declared(reading.arguments)
-        faults = _faults(validator, read)
+        faults = _faults(self._form_for(read), read)
         if faults and self._is_refusing:
             raise _refusal(faults, self._tool)
         if faults:
@@ -126,28 +123,28 @@ class _Checks:
         _logger.warning("%s: arguments that it does not declare were left out: %d.", self._tool.qualified_name, number)
         return {name: value for name, value in arguments.items() if name in self._names}
 
-    def _with_defaults_for_nulls(self, arguments: JsonObject) -> JsonObject:
+    def _form_for(self, arguments: JsonObject) -> CompiledForm:
+        form = self._checks.form_for(arguments)
+        if form is None:
+            message = f"The arguments take too long to check against the input schema of {self._tool.qualified_name}."
+            raise InvalidArguments(message, remedy="Send fewer or shorter values.")
+        return form
+
+    def _reader(self, form: CompiledForm) -> ArgumentReader:
+        key = id(form)  # this object keeps both forms
+        if key not in self._readers:
+            self._readers[key] = ArgumentReader(form.schema, form.cost)
+        return self._readers[key]
+
+    def _with_defaults_for_nulls(self, arguments: JsonObject, reader: ArgumentReader) -> JsonObject:
         """Return the arguments with defaults in place of nulls that the schema does not allow."""
-        nulls = [name for name in self._defaults if arguments[name] is None and not self._reader.allows_null(name)]
+        nulls = [name for name in self._defaults if arguments[name] is None and not reader.allows_null(name)]
         return {**arguments, **{name: self._defaults[name] for name in nulls}} if nulls else arguments
 
 
 def _accepts_anything(schema: JsonObject) -> bool:
     constraints = schema.keys() - {"type", "properties", "title", "description", "$schema"}
     return not constraints and not schema.get("properties")
-
-
-def compile_schema(schema: JsonObject, *, where: str) -> jsonschema_rs.Validator | None:
-    """Compile a schema. None, with one log line, if it is invalid or too costly; arguments are then not validated."""
-    if not is_affordable(schema):
-        _logger.warning("%s: arguments are not validated, because its input schema takes too many steps.", where)
-        return None
-    try:
-        return validator_of(schema)
-    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as fault:
-        message = "%s: arguments are not validated, because its input schema is not valid (%s)."
-        _logger.warning(message, where, type(fault).__name__)
-    return None
 
 
 def argument_fault(error: jsonschema_rs.ValidationError) -> str:
@@ -167,30 +164,15 @@ def _fits(validator: jsonschema_rs.Validator, arguments: JsonObject, tool: Tool)
         raise InvalidArguments(f"The arguments of {tool.qualified_name} are not JSON.") from None
 
 
-def _faults(validator: jsonschema_rs.Validator, arguments: JsonObject) -> list[str]:
-    """Return the first faults; of large arguments only one, because the library would collect all of them."""
+def _faults(form: CompiledForm, arguments: JsonObject) -> list[str]:
+    """Return the first faults in words."""
     try:
-        if _is_small(arguments):
-            return [argument_fault(error) for error in validator.iter_errors(arguments)][:_EXPLAINED_FAULTS]
-        validator.validate(arguments)
+        faults = form.faults(arguments)
     except UnicodeEncodeError:  # half of a surrogate pair
         return ["they contain text that is not valid Unicode"]
-    except jsonschema_rs.ValidationError as error:
-        return [argument_fault(error)]
-    return []
-
-
-def _is_small(arguments: JsonObject) -> bool:
-    pending: list[Any] = [arguments]
-    for _ in range(_EXPLAINED_VALUES):
-        if not pending:
-            return True
-        value = pending.pop()
-        if is_object(value):
-            pending.extend(value.values())
-        elif is_list(value):
-            pending.extend(value)
-    return False
+    if faults is None:
+        return ["they have too many values to say which one does not match"]
+    return [argument_fault(error) for error in faults[:_EXPLAINED_FAULTS]]
 
 
 def _refusal(faults: list[str], tool: Tool) -> InvalidArguments:
@@ -252,64 +234,3 @@ def _has_expression(value: Any) -> bool:
     if is_object(value):
         return any(_has_expression(one) for one in value.values())
     return is_list(value) and any(_has_expression(one) for one in value)
-
-
-def is_affordable(schema: JsonObject) -> bool:
-    """Return whether every place of a value is checked in a bounded number of steps.
-
-    Only sub-schemas that apply to the same place are counted: branches and local references. The number of members and
-    items is bounded by the value itself.
-    """
-    counter = _Counter(schema)
-    for seen, node in enumerate(_objects(schema)):
-        if seen >= _MAX_NODES or counter.steps(node, 0) > _MAX_STEPS:
-            return False
-    return True
-
-
-class _Counter:
-    """The number of steps of each sub-schema, computed once."""
-
-    def __init__(self, root: JsonObject) -> None:
-        self._root = root
-        self._known: dict[int, int] = {}
-
-    def steps(self, node: JsonObject, chain: int) -> int:
-        if chain > _MAX_CHAIN:
-            return _MAX_STEPS + 1
-        known = self._known.get(id(node))
-        if known is not None:
-            return known
-        self._known[id(node)] = 1  # a cycle that does not descend into the value ends here, as in the validator
-        total = 1
-        for branch in self._branches(node):
-            total += self.steps(branch, chain + 1)
-            if total > _MAX_STEPS:
-                break
-        self._known[id(node)] = total
-        return total
-
-    def _branches(self, node: JsonObject) -> Iterator[JsonObject]:
-        for key in _BRANCH_LISTS:
-            branches = node.get(key)
-            yield from (one for one in branches if is_object(one)) if is_list(branches) else ()
-        for key in _BRANCHES:
-            branch = node.get(key)
-            if is_object(branch):
-                yield branch
-        reference = node.get("$ref")
-        if isinstance(reference, str) and reference.startswith("#"):
-            target = at_pointer(self._root, reference)
-            if is_object(target):
-                yield target
-
-
-def _objects(schema: JsonObject) -> Iterator[JsonObject]:
-    pending: list[Any] = [schema]
-    while pending:
-        value = pending.pop()
-        if is_object(value):
-            yield value
-            pending.extend(value.values())
-        elif is_list(value):
-            pending.extend(value)

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from time import perf_counter
 from typing import Any, Final
 
 import anyio
-import anyio.lowlevel
 import mcp_types as types
 from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
@@ -27,28 +25,19 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, Too
 from utcp_bridge.catalogue.catalogue import Catalogue, ToolPage, View
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.settings import Exposure
+from utcp_bridge.tasks import in_slices
 
 __all__ = ["Changes", "page_in_turns"]
 
 _logger = logging.getLogger(__name__)
 _DEBOUNCE_SECONDS: Final = 0.2
 _SEND_TIMEOUT_SECONDS: Final = 5.0
-_TURN_SECONDS: Final = 0.01
-"""How long making a page may keep other work waiting. The schema of one tool can take as long again."""
 
 
 async def page_in_turns(view: View, start: int, *, composed: bool) -> ToolPage:
     """Return the page that starts at this place of a list. Other work goes on while it is made."""
-    await _in_turns(view.steps_at(start, composed=composed))
+    await in_slices(view.steps_at(start, composed=composed))
     return view.page_at(start, composed=composed)
-
-
-async def _in_turns(steps: Iterator[None]) -> None:
-    until = perf_counter() + _TURN_SECONDS
-    for _ in steps:
-        if perf_counter() > until:
-            await anyio.lowlevel.checkpoint()
-            until = perf_counter() + _TURN_SECONDS
 
 
 class _Given:

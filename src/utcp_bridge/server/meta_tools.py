@@ -38,7 +38,7 @@ from utcp_bridge.search.query import (
 )
 from utcp_bridge.server.kept_results import READ_INPUT, KeptResult, KeptResults, Page, selected
 from utcp_bridge.settings import BridgeSettings, MetaToolNames
-from utcp_bridge.tasks import HeavyWork, pause_if_heavy
+from utcp_bridge.tasks import HeavyWork, in_slices, pause_if_heavy
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -168,11 +168,14 @@ class MetaTools:
 
     async def _search(self, arguments: JsonObject, _emit: Emit, caller: Caller) -> JsonObject:
         catalogue = self._catalogue
+        view = catalogue.view(caller.client)
+        if self._client.settings.meta_tools.call:
+            await in_slices(view.steps())
         context = SearchContext(
             searchable=self._client,
             tools=self._client.tools(),
             mcp_name=catalogue.name_of,
-            is_listed=catalogue.view(caller.client).is_listed if self._client.settings.meta_tools.call else _always,
+            is_listed=view.is_listed if self._client.settings.meta_tools.call else _always,
             definition=catalogue.definition_of,
         )
         try:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import jsonschema_rs
 
 from utcp_bridge.model import JsonObject, is_list, is_object
-from utcp_bridge.pipeline.validation import is_affordable
+from utcp_bridge.pipeline.schema_checks import SchemaChecks
 
 __all__ = ["ASSERTIONS", "UNEXPECTED", "Conformer", "relaxed"]
 
@@ -56,6 +56,10 @@ ASSERTIONS: Final = frozenset(
 )
 _MAX_FAULTS: Final = 500
 _MAX_ROUNDS: Final = 4
+_MAX_LARGE_ROUNDS: Final = 20
+_MAX_STEPS: Final = 60_000
+"""Steps of a check whose faults are all collected: each takes about 10 microseconds, in a union 50."""
+_MAX_UNION_STEPS: Final = 20_000
 
 
 def relaxed(schema: JsonObject) -> JsonObject:
@@ -70,37 +74,46 @@ def relaxed(schema: JsonObject) -> JsonObject:
 class Conformer:
     """Fits objects to one schema. It compiles the validator at the first use."""
 
-    __slots__ = ("_compiled", "_schema", "_validator")
+    __slots__ = ("_checks", "_schema")
 
     def __init__(self, schema: JsonObject) -> None:
         self._schema = schema
-        self._compiled = False
-        self._validator: jsonschema_rs.Validator | None = None
+        self._checks: SchemaChecks | None = None
 
     def __call__(self, value: JsonObject) -> JsonObject:
-        """Return `value` itself if it fits, otherwise a copy with the members that do not fit in `_unexpected`."""
-        validator = self._validator if self._compiled else self._compile()
-        if validator is None or validator.is_valid(value):
+        """Return `value` itself if it fits, otherwise a copy with the members that do not fit in `_unexpected`.
+
+        What would take too long to check is returned as it is.
+        """
+        if self._checks is None:
+            self._checks = SchemaChecks(self._schema)
+        form = self._checks.whole
+        if form is None or not form.cost.allows(value) or form.validator.is_valid(value):
             return value
+        most = _MAX_UNION_STEPS if form.cost.has_deep_unions else _MAX_STEPS
+        is_large = not form.cost.allows(value, most)
+        if is_large and not form.has_cheap_faults:
+            return {UNEXPECTED: {"": value}}
         copy = deepcopy(value)
         misfits: JsonObject = {}
-        for _ in range(_MAX_ROUNDS):
-            paths = [error.instance_path for error in islice(validator.iter_errors(copy), _MAX_FAULTS)]
+        for _ in range(_MAX_LARGE_ROUNDS if is_large else _MAX_ROUNDS):
+            paths = _paths(form.validator, copy, is_first=is_large)
             if not paths:
                 return {**copy, UNEXPECTED: misfits} if misfits else copy
             for path in paths:
                 _take_out(copy, path, misfits)
         return {UNEXPECTED: {"": value}}
 
-    def _compile(self) -> jsonschema_rs.Validator | None:
-        self._compiled = True
-        if not is_affordable(self._schema):
-            return None
-        try:
-            self._validator = jsonschema_rs.validator_for(self._schema, pattern_options=jsonschema_rs.RegexOptions())
-        except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError):
-            self._validator = None
-        return self._validator
+
+def _paths(validator: jsonschema_rs.Validator, value: JsonObject, *, is_first: bool) -> list[list[str | int]]:
+    """Return where a value does not fit. Of a large value only the first place: the library collects all at once."""
+    if not is_first:
+        return [error.instance_path for error in islice(validator.iter_errors(value), _MAX_FAULTS)]
+    try:
+        validator.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        return [error.instance_path]
+    return []
 
 
 def _take_out(root: JsonObject, path: list[str | int], misfits: JsonObject) -> None:

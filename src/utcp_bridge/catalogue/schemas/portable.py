@@ -17,7 +17,7 @@ without regard to letter case.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -48,14 +48,24 @@ from utcp_bridge.catalogue.schemas.keywords import (
 )
 from utcp_bridge.catalogue.schemas.size import fit, fit_output, map_schemas
 from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.tasks import at_once
 from utcp_bridge.urls import at_pointer
 
-__all__ = ["PortableInput", "PortableOutput", "portable_input", "portable_output"]
+__all__ = [
+    "PortableInput",
+    "PortableOutput",
+    "input_in_steps",
+    "output_in_steps",
+    "portable_input",
+    "portable_output",
+]
 
 _MAX_OUTPUT_BYTES: Final = 1_024
 """Output schemas are most of the bytes of a large list, and the names in them are enough for a model."""
 _MAX_DEPTH: Final = 32
-_MAX_NODES: Final = 4_000
+_MAX_NODES: Final = 2_500
+"""Sub-schemas of one listed schema. More do not fit into the bytes that a host takes."""
+_VALUES_PER_NODE: Final = 32
 _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _ODD: Final = re.compile(r"[^a-zA-Z0-9_.-]+")
 _MAX_NAME: Final = 64
@@ -82,13 +92,14 @@ class PortableInput:
 
     `schema` has an object root without combinators. `composed` keeps the root's combinators, for protocol versions
     that allow them (2026-07-28). It is `schema` itself if there are none. `renamed` maps listed property keys to the
-    tool's own keys. `cut` says in words what the listed schema lost.
+    tool's own keys. `cut` says in words what the listed schema lost. `nodes` counts the sub-schemas it was made of.
     """
 
     schema: JsonObject
     composed: JsonObject
     renamed: Mapping[str, str] = field(default_factory=dict[str, str])
     cut: tuple[str, ...] = ()
+    nodes: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +109,35 @@ class PortableOutput:
     schema: JsonObject
     wrapped: bool = False
     cut: tuple[str, ...] = ()
+    nodes: int = field(default=0, compare=False)
 
 
 def portable_input(schema: Any, max_bytes: int) -> PortableInput:
     """Return an input schema as it can be listed, in at most `max_bytes` of JSON."""
+    return at_once(input_in_steps(schema, max_bytes))
+
+
+def input_in_steps(schema: Any, max_bytes: int) -> Generator[None, None, PortableInput]:
+    """Port an input schema as `portable_input` does, in steps between which a program can do other work."""
     porter = _Porter(schema, max_bytes)
     root = porter.root_object()
     ported = porter.node({**root, "type": "object"}, 0)
     ported.setdefault("properties", {})
-    definitions = porter.definitions()
+    definitions = yield from porter.definitions()
     folded, was_folded = fold_root(ported, definitions)
     folded, renamed = _rename_keys(folded)
-    listed = porter.finish(folded, definitions)
-    composed = porter.finish(ported, definitions) if was_folded and not renamed else listed
-    return PortableInput(listed, composed, renamed, tuple(porter.cut))
+    listed = yield from porter.finish(folded, definitions)
+    composed = (yield from porter.finish(ported, definitions)) if was_folded and not renamed else listed
+    return PortableInput(listed, composed, renamed, tuple(porter.cut), porter.nodes)
 
 
 def portable_output(schema: Any, max_bytes: int) -> PortableOutput:
     """Return an output schema as it can be listed: relaxed, with an object at the root. Other values are wrapped."""
+    return at_once(output_in_steps(schema, max_bytes))
+
+
+def output_in_steps(schema: Any, max_bytes: int) -> Generator[None, None, PortableOutput]:
+    """Port an output schema as `portable_output` does, in steps between which a program can do other work."""
     porter = _Porter(schema, min(max_bytes, _MAX_OUTPUT_BYTES), is_output=True)
     root = porter.dereferenced(schema if is_object(schema) else {})
     if root.get("type") == "object" or ("type" not in root and "properties" in root):
@@ -123,7 +145,9 @@ def portable_output(schema: Any, max_bytes: int) -> PortableOutput:
     else:
         porter.is_wrapped = True
         ported, wrapped = {"type": "object", "properties": {"result": porter.node(schema, 1)}}, True
-    return PortableOutput(porter.finish(ported, porter.definitions()), wrapped, tuple(porter.cut))
+    definitions = yield from porter.definitions()
+    listed = yield from porter.finish(ported, definitions)
+    return PortableOutput(listed, wrapped, tuple(porter.cut), porter.nodes)
 
 
 def _rename_keys(schema: JsonObject) -> tuple[JsonObject, dict[str, str]]:
@@ -171,7 +195,7 @@ class _Porter:
         self._is_output = is_output
         self._unheeded = _UNHEEDED if is_output else frozenset[str]()
         self._is_exact = False
-        self._nodes = 0
+        self.nodes = 0
         self._has_headers = False
         self._has_defaults = False
         self._names: dict[str, str] = {}
@@ -198,23 +222,25 @@ class _Porter:
             schema = {**target, **beside} if is_object(target) else beside
         return schema
 
-    def definitions(self) -> JsonObject:
+    def definitions(self) -> Generator[None, None, JsonObject]:
         """Return every referenced sub-schema by its listed name. Each may refer to more."""
         done: JsonObject = {}
         while len(done) < len(self._targets):
             for name in list(self._targets):
                 if name not in done:
+                    yield
                     done[name] = self._place(self._targets[name], 1)
         return without_loops(done)
 
-    def finish(self, schema: JsonObject, definitions: JsonObject) -> JsonObject:
+    def finish(self, schema: JsonObject, definitions: JsonObject) -> Generator[None, None, JsonObject]:
         """Add the definitions, remove invalid header annotations and defaults, and fit the schema into its size."""
         whole = {**schema, "$defs": definitions} if definitions else schema
         if self._has_headers:
             whole = keep_valid_headers(whole)
         if self._has_defaults:
             whole = map_schemas(whole, Defaults(definitions).without_wrong)
-        fitted, cut = (fit_output if self._is_output else fit)(whole, self.max_bytes)
+        yield
+        fitted, cut = yield from (fit_output if self._is_output else fit)(whole, self.max_bytes)
         self.cut.update(dict.fromkeys(cut))
         return fitted
 
@@ -222,8 +248,8 @@ class _Porter:
         """Return one sub-schema as it can be listed. A branch describes a value together with others."""
         if not is_object(schema):
             return self._degenerate(schema)
-        self._nodes += 1
-        if depth > _MAX_DEPTH or self._nodes > _MAX_NODES:
+        self.nodes += 1
+        if depth > _MAX_DEPTH or self.nodes > _MAX_NODES:
             self.cut["levels beyond a depth or number that no host needs"] = None
             return {}
         out: JsonObject = {}
@@ -231,6 +257,7 @@ class _Porter:
             if key in self._unheeded:
                 continue
             if (check := PLAIN.get(key)) is not None:
+                self.nodes += len(value) // _VALUES_PER_NODE if is_list(value) else 0
                 if (kept := check(value)) is not ABSENT:
                     out[key] = kept
             else:

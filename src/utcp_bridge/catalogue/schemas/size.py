@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -35,35 +35,43 @@ Change: TypeAlias = Callable[[JsonObject, int], JsonObject]
 Steps: TypeAlias = tuple[tuple[str, Callable[[JsonObject], JsonObject]], ...]
 
 
-def fit(schema: JsonObject, max_bytes: int) -> tuple[JsonObject, list[str]]:
-    """Return the schema in at most `max_bytes` of compact JSON, and a list of what was omitted, in words."""
+Fitting: TypeAlias = Generator[None, None, tuple[JsonObject, list[str]]]
+
+
+def fit(schema: JsonObject, max_bytes: int) -> Fitting:
+    """Return the schema in at most `max_bytes` of compact JSON, and a list of what was omitted, in words.
+
+    It is a generator of steps, between which a program can do other work.
+    """
     return _fit(schema, max_bytes, _STEPS, _settled)
 
 
-def fit_output(schema: JsonObject, max_bytes: int) -> tuple[JsonObject, list[str]]:
+def fit_output(schema: JsonObject, max_bytes: int) -> Fitting:
     """Fit an output schema. The names and types of its upper levels matter most. See `fit`."""
     return _fit(schema, max_bytes, _OUTPUT_STEPS, _joined)
 
 
-def _fit(schema: JsonObject, max_bytes: int, steps: Steps, settle: Change) -> tuple[JsonObject, list[str]]:
+def _fit(schema: JsonObject, max_bytes: int, steps: Steps, settle: Change) -> Fitting:
     schema = _only_used(schema)
     if _fits(schema, max_bytes):
         return schema, []
     cut: list[str] = []
     for label, step in steps:
+        yield
         schema = _only_used(step(schema))
         if label not in cut:
             cut.append(label)
         if _fits(schema, max_bytes):
-            settled = _settle(schema, settle)
+            settled = yield from _settle(schema, settle)
             if settled == schema or _fits(settled, max_bytes):
                 return settled, cut
     return {"type": "object", "properties": {}}, [*cut, "the whole schema"]
 
 
-def _settle(schema: JsonObject, settle: Change) -> JsonObject:
+def _settle(schema: JsonObject, settle: Change) -> Generator[None, None, JsonObject]:
     """Apply `settle` until nothing changes: what it does to a part can change what is around it."""
     while (settled := map_schemas(schema, settle)) != schema:
+        yield
         schema = settled
         if "$defs" in schema:
             schema = _only_used({**schema, "$defs": without_loops(schema["$defs"])})

@@ -6,7 +6,7 @@ one operation never affects another operation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, TypeAlias
 
 from utcp_bridge.dialects.openapi.definitions import Definitions
@@ -32,8 +32,9 @@ from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.dialects.selection import ToolFacts, ToolSelection, changed
 from utcp_bridge.errors import ManualError
 from utcp_bridge.model import JsonObject
+from utcp_bridge.tasks import at_once
 
-__all__ = ["Conversion", "ConversionOptions", "convert", "external_references", "is_openapi"]
+__all__ = ["Conversion", "ConversionOptions", "convert", "convert_in_steps", "external_references", "is_openapi"]
 
 _MANY_OPERATIONS = 300
 _MAX_FAULTS = 1_000
@@ -52,12 +53,22 @@ def convert(
 
     :raises ManualError: the document is not an OpenAPI description.
     """
+    return at_once(convert_in_steps(document, url=url, options=options, files=files))
+
+
+def convert_in_steps(
+    document: JsonObject, *, url: str | None, options: ConversionOptions, files: Mapping[str, Any] = _NO_FILES
+) -> Generator[None, None, Conversion]:
+    """Convert as `convert` does, in steps of one operation each, between which a program can do other work.
+
+    :raises ManualError: the document is not an OpenAPI description.
+    """
     family = family_of(document)
     if family is None:
         raise ManualError(
             "The document is not an OpenAPI description: it has neither `openapi: 3.x` nor `swagger: 2.0`."
         )
-    return _Converter(document, url, family, options, files).run()
+    return (yield from _Converter(document, url, family, options, files).steps())
 
 
 class _Converter:
@@ -85,8 +96,11 @@ class _Converter:
         self._operations = OperationReader(references, family, faults)
         self._document, self._options, self._faults = document, options, faults
 
-    def run(self) -> Conversion:
-        found = list(self._operations.found())
+    def steps(self) -> Generator[None, None, Conversion]:
+        found: list[_Found] = []
+        for operation in self._operations.found():
+            found.append(operation)
+            yield
         numbers = legacy_numbers(
             ((method, path, node) for method, path, node, _ in found), self._document, self._security.schemes
         )
@@ -100,11 +114,12 @@ class _Converter:
                 for name, (method, path, node, _) in zip(names, wanted, strict=False)
             ]
         )
-        tools = [
-            changed(tool, {**override, "name": name}) if override else tool
-            for name, override, (method, path, node, item) in zip(unique, overrides, wanted, strict=False)
-            if (tool := self._tool(name, method, path, node, item, numbers.get((method, path)))) is not None
-        ]
+        tools: list[RawTool] = []
+        for name, override, (method, path, node, item) in zip(unique, overrides, wanted, strict=False):
+            tool = self._tool(name, method, path, node, item, numbers.get((method, path)))
+            if tool is not None:
+                tools.append(changed(tool, {**override, "name": name}) if override else tool)
+            yield
         notes = self._security.notes
         return Conversion(tools, self._faults.faults, list(notes), dict(notes), describe(self._document))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -23,8 +24,20 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _MAX_NAME = 40
 _MAX_INLINED = 1_000
 """Bytes: a definition of at most this size that is named once is written in place of its reference."""
+_MAX_COPIED = 500
+"""Definitions of a tool in which others may be written in place: each tool then has a copy of them."""
+_MAX_ATTACHED = 100_000
+"""Definitions of all tools of a document together, and kilobytes of them. The Kubernetes API has about half of it."""
 _PREFIX = "#/$defs/"
 _ANNOTATIONS = frozenset({"title", "description", "default", "examples", "deprecated"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    """What a schema with certain references gets: definitions in place of them, and those in its `$defs`."""
+
+    inlined: dict[str, Any]
+    kept: dict[str, Any]
 
 
 class Definitions:
@@ -39,33 +52,60 @@ class Definitions:
         self._pieces: dict[Key, Piece] = {}
         self._sizes: dict[Key, int] = {}
         self._sound: set[Key] = set()
+        self._attached = 0
+        self._shared: dict[tuple[tuple[Key, int], ...], _Attached] = {}
 
     def translate(self, schema: Located) -> Piece:
         """Return one schema, translated. The caller attaches its `refs` to the schema that it becomes part of."""
         return self._translator.translate(schema)
 
-    def size(self, piece: Piece) -> int:
-        """Return the size in bytes of the schema and everything it names, before definitions are inlined."""
-        return len(orjson.dumps(piece.schema)) + sum(map(self._size, self._closure(piece.refs)))
+    def is_larger(self, piece: Piece, most: int) -> bool:
+        """Return whether the schema and everything it names have more bytes, before definitions are inlined."""
+        size = len(orjson.dumps(piece.schema))
+        reached = set(piece.refs)
+        waiting = list(reached)
+        while waiting and size <= most:
+            key = waiting.pop()
+            size += self._size(key)
+            more = self._piece(key).refs.keys() - reached
+            reached |= more
+            waiting += more
+        return size > most
 
     def attach(self, root: JsonObject, refs: Counter[Key]) -> JsonObject:
-        """Return the schema with its `$defs`. Small definitions that are named once are written in place."""
+        """Return the schema with its `$defs`. Small definitions that are named once are written in place.
+
+        Tools that name the same definitions share them.
+        """
         if not refs:
             return root
+        key = tuple(refs.items())
+        found = self._shared.get(key)
+        if found is None:
+            found = self._shared[key] = self._gathered(refs)
+        if found.inlined:
+            root = _inline(root, found.inlined)
+        return {**root, "$defs": found.kept} if found.kept else root
+
+    def _gathered(self, refs: Counter[Key]) -> _Attached:
+        if self._attached > _MAX_ATTACHED:
+            self._faults.add("#", "the operations name too many schemas", "Any value is accepted in the last of them.")
+            return _Attached({self._name(self._places[key]): {} for key in refs}, {})
         closure = self._closure(refs)
+        self._attached += len(closure) + sum(map(self._size, closure)) // 1_000
         uses = Counter(refs)
         for key in closure:
             uses.update(self._pieces[key].refs)
+        small = closure if len(closure) <= _MAX_COPIED else ()
         inlined = {
             self._names[key]: self._pieces[key].schema
-            for key in closure
+            for key in small
             if uses[key] == 1 and self._size(key) <= _MAX_INLINED
         }
         kept = {self._names[key]: self._pieces[key].schema for key in closure if self._names[key] not in inlined}
         if inlined:
-            root = _inline(root, inlined)
             kept = {name: _inline(schema, inlined) for name, schema in kept.items()}
-        return {**root, "$defs": kept} if kept else root
+        return _Attached(inlined, kept)
 
     def _name(self, place: Located) -> str:
         key = (place.base, place.pointer)
@@ -133,14 +173,16 @@ class Definitions:
 
 
 def _inline(schema: Any, inlined: dict[str, Any]) -> Any:
-    """Return a copy in which the `inlined` definitions replace the references to them."""
+    """Return the schema with `inlined` definitions in place of the references to them. Parts without any are shared."""
     if is_object(schema):
         reference = schema.get("$ref")
         if isinstance(reference, str) and (name := reference.removeprefix(_PREFIX)) in inlined:
             return _beside(_inline(inlined[name], inlined), _siblings(schema, inlined))
-        return {key: _inline(value, inlined) for key, value in schema.items()}
+        members = {key: _inline(value, inlined) for key, value in schema.items()}
+        return members if any(members[key] is not value for key, value in schema.items()) else schema
     if is_array(schema):
-        return [_inline(item, inlined) for item in schema]
+        items = [_inline(item, inlined) for item in schema]
+        return items if any(new is not old for new, old in zip(items, schema, strict=True)) else schema
     return schema
 
 

@@ -37,7 +37,7 @@ class OutputReader:
             return None
         place = self._references.follow(media.at("schema"))
         piece = self._definitions.translate(place)
-        if not piece.schema or self._definitions.size(piece) > _MAX_BYTES:
+        if not piece.schema or self._definitions.is_larger(piece, _MAX_BYTES):
             return None
         schema = self._definitions.attach(as_object(piece.schema), piece.refs)
         kind = schema.get("type")

@@ -23,6 +23,17 @@ _SCALARS: dict[str, JsonObject] = {
     "Boolean": {"type": "boolean"},
 }
 _ROOTS = ("query", "mutation", "subscription")
+_MAX_DEFINITIONS = 100_000
+"""Input objects that all tools of one schema name together. Tools share them, so each of them costs a reference."""
+_MAX_ENUM = 2_000
+"""Names of an enumeration that a schema states. Every use repeats them where a host reads it."""
+_MAX_LOOKS = 20_000
+"""Fields that the selection of one tool may look at, to choose from."""
+_MAX_ALL_LOOKS = 2_000_000
+_MAX_NESTED = 300
+"""Selections within the selection of one tool. Validation compares each with each."""
+_MAX_VALIDATED = 2_000
+"""Selections with fragments that are validated. The tools after them get selections without fragments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,7 @@ def root_tools(
     taken: set[str] = set()
     tools: list[JsonObject] = []
     faults: list[Fault] = []
+    inputs, budget = _Inputs(), _Budget()
     for operation in _ROOTS:
         root = getattr(schema, f"{operation}_type")
         if root is None or operation_type not in {None, operation}:
@@ -52,29 +64,77 @@ def root_tools(
         for name, definition in root.fields.items():
             if field is not None and name != field:
                 continue
-            document, fault = _document(schema, name, definition, operation, bounds)
+            document, fault = _document(schema, name, definition, operation, bounds, budget)
             faults += [fault] if fault is not None else []
             tool_name = f"{name}_{operation}" if name in taken else name
             taken.add(name)
-            tools.append(_tool(tool_name, name, definition, operation, document))
+            tools.append(_tool(tool_name, name, definition, operation, document, inputs))
     return tools, faults
 
 
-def type_schema(kind: Any, definitions: JsonObject) -> JsonObject:
-    """Return the JSON Schema of a GraphQL input type; input objects go into `definitions`."""
+class _Budget:
+    """The work that the selections of one schema may still take."""
+
+    def __init__(self) -> None:
+        self.looks = _MAX_ALL_LOOKS
+        self.validated = _MAX_VALIDATED
+
+
+class _Inputs:
+    """The input types of one schema as JSON Schemas. Each is made once, and the tools share it."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[JsonObject, list[Any]]] = {}
+        self._left = _MAX_DEFINITIONS
+
+    def of(self, definition: Any) -> JsonObject:
+        """Return the input schema of a field, with the input objects that it leads to in `$defs`."""
+        if self._left <= 0:
+            return {"type": "object"}
+        named: dict[str, Any] = {}
+        inputs = _object(definition.args, named)
+        definitions: JsonObject = {}
+        waiting = list(named.values())
+        while waiting:
+            kind = waiting.pop()
+            if kind.name in definitions:
+                continue
+            self._left -= 1
+            following: list[Any] = []
+            if self._left <= 0:
+                definitions[kind.name] = {"type": "object"}
+            else:
+                definitions[kind.name], following = self._object(kind)
+            waiting += following
+        return {**inputs, "$defs": definitions} if definitions else inputs
+
+    def _object(self, kind: Any) -> tuple[JsonObject, list[Any]]:
+        if kind.name not in self._made:
+            named: dict[str, Any] = {}
+            made = _object(kind.fields, named)
+            self._made[kind.name] = made, list(named.values())
+        return self._made[kind.name]
+
+
+def type_schema(kind: Any, named: dict[str, Any]) -> JsonObject:
+    """Return the JSON Schema of a GraphQL input type. The input objects that it names go into `named`."""
     graphql = _library()
-    if graphql.is_non_null_type(kind):
-        return type_schema(kind.of_type, definitions)
-    if graphql.is_list_type(kind):
-        return {"type": "array", "items": type_schema(kind.of_type, definitions)}
+    lists = 0
+    while graphql.is_wrapping_type(kind):
+        lists += graphql.is_list_type(kind)
+        kind = kind.of_type
     if graphql.is_enum_type(kind):
-        return {"type": "string", "enum": list(kind.values)}
-    if graphql.is_input_object_type(kind):
-        if kind.name not in definitions:
-            definitions[kind.name] = {}
-            definitions[kind.name] = _object(kind.fields, definitions)
-        return {"$ref": f"#/$defs/{kind.name}"}
-    return dict(_SCALARS.get(kind.name, {}))
+        schema: JsonObject = {"type": "string"}
+        if len(kind.values) <= _MAX_ENUM:
+            schema["enum"] = kind.extensions.setdefault("names", list(kind.values))  # shared by all its uses
+    elif graphql.is_input_object_type(kind):
+        named[kind.name] = kind
+        schema = {"$ref": f"#/$defs/{kind.name}"}
+    else:
+        schema = dict(_SCALARS.get(kind.name, {}))
+    for _ in range(lists):
+        schema = {"type": "array", "items": schema}
+    return schema
 
 
 def _library() -> Any:
@@ -84,18 +144,14 @@ def _library() -> Any:
     return graphql
 
 
-def _tool(tool_name: str, name: str, definition: Any, operation: str, document: str) -> JsonObject:
-    definitions: JsonObject = {}
-    inputs = _object(definition.args, definitions)
-    if definitions:
-        inputs["$defs"] = definitions
+def _tool(tool_name: str, name: str, definition: Any, operation: str, document: str, inputs: _Inputs) -> JsonObject:
     hints = {"mutation": {}, "query": {"readOnlyHint": True, "idempotentHint": True}}.get(
         operation, {"readOnlyHint": True}
     )
     return {
         "name": tool_name,
         "description": definition.description or "",
-        "inputs": inputs,
+        "inputs": inputs.of(definition),
         "tags": [operation],
         "deprecated": definition.deprecation_reason is not None,
         "annotations": {**hints, "openWorldHint": True},
@@ -104,7 +160,7 @@ def _tool(tool_name: str, name: str, definition: Any, operation: str, document: 
 
 
 def _document(
-    schema: Any, name: str, definition: Any, operation: str, bounds: SelectionBounds
+    schema: Any, name: str, definition: Any, operation: str, bounds: SelectionBounds, budget: _Budget
 ) -> tuple[str, Fault | None]:
     variables = ", ".join(f"${argument}: {value.type}" for argument, value in definition.args.items())
     given = ", ".join(f"{argument}: ${argument}" for argument in definition.args)
@@ -119,10 +175,13 @@ def _document(
         fault = Fault(
             f"selection of {name!r}", problem, "The generated selection is used instead. Correct it in `selections`."
         )
-    for fragments in (True, False):
-        selector = _Selector(schema, bounds, fragments=fragments)
+    for fragments in (True, False) if budget.validated > 0 else (False,):
+        selector = _Selector(schema, bounds, budget, fragments=fragments)
         document = f"{head} {{ {call}{selector.selection(definition.type)} }}"
-        if "... on " not in document or _problem(schema, document) is None:
+        if "... on " not in document:
+            return document, fault
+        budget.validated -= 1
+        if _problem(schema, document) is None:
             return document, fault
     return document, fault
 
@@ -141,11 +200,11 @@ def _problem(schema: Any, document: str) -> str | None:
     return str(errors[0].message) if errors else None
 
 
-def _object(fields: Any, definitions: JsonObject) -> JsonObject:
+def _object(fields: Any, named: dict[str, Any]) -> JsonObject:
     graphql = _library()
     properties: JsonObject = {}
     for name, value in fields.items():
-        schema = type_schema(value.type, definitions)
+        schema = type_schema(value.type, named)
         if value.description:
             schema = {**schema, "description": value.description}
         properties[name] = _with_default(schema, value.default)
@@ -169,10 +228,13 @@ def _is_required(value: Any) -> bool:
 
 
 class _Selector:
-    """Writes the selection set of one tool, with one budget of leaves."""
+    """Writes the selection set of one tool, with one budget of leaves, of nested selections and of looks."""
 
-    def __init__(self, schema: Any, bounds: SelectionBounds, *, fragments: bool) -> None:
+    def __init__(self, schema: Any, bounds: SelectionBounds, budget: _Budget, *, fragments: bool) -> None:
         self._schema = schema
+        self._budget = budget
+        self._looks = _MAX_LOOKS
+        self._nested = _MAX_NESTED
         self._depth = bounds.depth
         self._left = bounds.fields
         self._fragments = fragments
@@ -193,6 +255,8 @@ class _Selector:
             chosen += self._fields(named, level, path)
         if graphql.is_abstract_type(named) and self._fragments:
             for one in self._schema.get_possible_types(named):
+                if not self._may_look():
+                    break
                 if inner := " ".join(self._fields(one, level, (*path, one.name), without=own)):
                     chosen.append(f"... on {one.name} {{ {inner} }}")
         return f" {{ {' '.join(chosen) or '__typename'} }}"
@@ -202,13 +266,20 @@ class _Selector:
     ) -> Iterator[str]:
         graphql = _library()
         for name, definition in named.fields.items():
+            if not self._may_look():
+                return
             if name in without or any(graphql.is_required_argument(one) for one in definition.args.values()):
                 continue
             inner: Any = graphql.get_named_type(definition.type)
-            if self._left <= 0:
-                return
             if graphql.is_leaf_type(inner):
                 self._left -= 1
                 yield name
-            elif level < self._depth and inner.name not in path:
+            elif level < self._depth and inner.name not in path and self._nested > 0:
+                self._nested -= 1
                 yield f"{name}{self.selection(inner, level + 1, path)}"
+
+    def _may_look(self) -> bool:
+        """Count one more field, and return whether the bounds allow it."""
+        self._looks -= 1
+        self._budget.looks -= 1
+        return self._left > 0 and self._looks > 0 and self._budget.looks > 0

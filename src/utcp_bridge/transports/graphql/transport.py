@@ -160,12 +160,14 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
             if template.schema_file:
                 raise
             return await self._manual(target, error)
-        except (graphql.GraphQLError, TypeError, KeyError) as error:
+        except (graphql.GraphQLError, TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
             place = template.schema_file or bare_url(template.url)
             raise ManualError(f"{place}: the GraphQL schema cannot be used ({type(error).__name__}).") from None
         bounds = SelectionBounds(depth=template.selection_depth, written=template.selections)
         kept = {"operation_type": template.operation_type, "field": template.operation_name}
-        tools, faults = await anyio.to_thread.run_sync(lambda: root_tools(schema, bounds=bounds, **kept))
+        tools, faults = await anyio.to_thread.run_sync(
+            lambda: root_tools(schema, bounds=bounds, **kept), abandon_on_cancel=True
+        )
         return Document({"tools": tools, "faults": faults, "dialect": "graphql"}, generated=True)
 
     async def call(self, target: Target[GraphQlTemplate], call: Call, emit: Emit) -> Result:
@@ -221,7 +223,8 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
 
         template, limit = target.template, self.services.settings.max_manual_bytes
         if template.schema_file is None:
-            return graphql.build_client_schema(await self._introspect(target))
+            introspection = await self._introspect(target)
+            return await anyio.to_thread.run_sync(graphql.build_client_schema, introspection, abandon_on_cancel=True)
         confined = target.source.trust is not Trust.OPERATOR
         _, data = await read_local_file(template.schema_file, self.services.root, limit=limit, confined=confined)
         if data.lstrip()[:1] != b"{":

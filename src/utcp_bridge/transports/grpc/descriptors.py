@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from utcp_bridge.errors import ConfigError, ManualError, MissingExtra
 from utcp_bridge.transports.grpc.protos import protobuf, reflection_messages
@@ -44,6 +45,10 @@ _MEMBERS: Mapping[str, Mapping[int, str]] = {
 """Field numbers of descriptor.proto in the path of a source location."""
 _VERSIONS = ("v1", "v1alpha")
 _MAX_FILES = 2000
+_MAX_BYTES = 64 * 1024 * 1024
+"""Bytes of all replies of reflection. Some servers repeat every imported file in each reply."""
+_MAX_COMMENTS = 200_000
+"""Places in source files that are looked at for comments."""
 HIDDEN_SERVICES = ("grpc.reflection.", "grpc.health.", "grpc.channelz.", "grpcpb.UTCPService")
 """Prefixes of services that are not tools."""
 
@@ -195,8 +200,10 @@ def _join(scope: str, name: str) -> str:
 def comments_of(files: Iterable[Any]) -> dict[str, str]:
     """Return the comments in FileDescriptorProto messages by full name. Without source information there are none."""
     found: dict[str, str] = {}
+    left = _MAX_COMMENTS
     for file in files:
-        for location in file.source_code_info.location:
+        for location in file.source_code_info.location[:left]:
+            left -= 1
             text = (location.leading_comments or location.trailing_comments).strip()
             name = _full_name(file, list(location.path)) if text else None
             if name is not None:
@@ -284,33 +291,55 @@ async def _gather(ask: Callable[..., Any], wanted: Callable[[str], bool]) -> Des
     ]
     if not services:
         raise ManualError("The server has no matching service.", remedy="Check `service_name`.")
-    files: dict[str, Any] = {}
+    learning = _Learning(ask)
+    for service in services[:_MAX_FILES]:
+        await learning.learn(file_containing_symbol=service)
     own = well_known_files()
-    for service in services:
-        await _learn(ask, files, file_containing_symbol=service)
-    waiting = [name for file in files.values() for name in file.dependency]
-    while waiting and len(files) < _MAX_FILES:
-        name = waiting.pop()
-        if name not in files and name not in own:
-            waiting += await _learn(ask, files, file_by_filename=name)
-    pool = build_pool(files.values())
+    while learning.waiting and len(learning.files) < _MAX_FILES:
+        name = learning.waiting.pop()
+        if name not in learning.files and name not in own:
+            await learning.learn(file_by_filename=name)
+    files = list(learning.files.values())
+    pool, comments = await anyio.to_thread.run_sync(_pool_and_comments, files, abandon_on_cancel=True)
     known = [name for name in services if is_known(pool, name)]
     if not known:
         raise ManualError("The server's reflection describes none of its services.", remedy="Set `proto_files`.")
-    return Described(pool, known, comments_of(files.values()))
+    return Described(pool, known, comments)
 
 
-async def _learn(ask: Callable[..., Any], files: dict[str, Any], **question: str) -> list[str]:
-    """Add the files of one reply to `files`, and return the names of the files they depend on."""
-    answer = await ask(**question)
-    dependencies: list[str] = []
-    for data in answer.file_descriptor_response.file_descriptor_proto:
-        file = protobuf("descriptor_pb2").FileDescriptorProto()
-        file.ParseFromString(data)
-        if file.name not in files:
-            files[file.name] = file
-            dependencies += file.dependency
-    return dependencies
+def _pool_and_comments(files: list[Any]) -> tuple[Any, dict[str, str]]:
+    return build_pool(files), comments_of(files)
+
+
+class _Learning:
+    """The files that reflection has described so far, and the names of the files that they depend on."""
+
+    def __init__(self, ask: Callable[..., Any]) -> None:
+        self.files: dict[str, Any] = {}
+        self.waiting: list[str] = []
+        self._ask = ask
+        self._bytes = 0
+
+    async def learn(self, **question: str) -> None:
+        """Add the files of one reply.
+
+        :raises ManualError: all replies together are too large, or one is not a description.
+        """
+        answer = await self._ask(**question)
+        for data in answer.file_descriptor_response.file_descriptor_proto:
+            self._bytes += len(data)
+            if self._bytes > _MAX_BYTES:
+                raise ManualError(
+                    f"The server's descriptors have more than {_MAX_BYTES} bytes.", remedy="Set `descriptor_set`."
+                )
+            file = protobuf("descriptor_pb2").FileDescriptorProto()
+            try:
+                file.ParseFromString(data)
+            except protobuf("message").DecodeError:
+                raise ManualError("The server's reflection returned something other than descriptors.") from None
+            if file.name not in self.files:
+                self.files[file.name] = file
+                self.waiting += file.dependency
 
 
 @asynccontextmanager

@@ -30,6 +30,10 @@ __all__ = [
 ]
 
 _MAX_DEFINITIONS = 300
+_MAX_ALL_DEFINITIONS = 100_000
+"""Definitions of all methods of one server together. The methods share them, so each of them costs a reference."""
+_MAX_ENUM = 2_000
+"""Names of an enumeration that a schema states. Every use repeats them where a host reads it."""
 _INTEGER_OR_TEXT: JsonObject = {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": "^-?[0-9]+$"}]}
 _SCALARS: dict[int, JsonObject] = {
     1: {"type": "number"},
@@ -105,19 +109,23 @@ def utcp_value(text: str) -> Any:
 
 
 def native_tools(described: Described, wanted: str | None, *, proto_names: bool) -> list[JsonObject]:
-    """Return a normalised tool object for each method, or only for the methods with the name `wanted`."""
+    """Return a normalised tool object for each method, or only for the methods with the name `wanted`.
+
+    Their schemas share the definitions of messages.
+    """
+    messages = Messages(proto_names=proto_names, comments=described.comments)
     return [
-        _native_tool(method, proto_names, described.comments)
+        _native_tool(method, messages, described.comments)
         for service in described.services
         for method in described.pool.FindServiceByName(service).methods
         if wanted in {None, method.name}
     ]
 
 
-def _native_tool(method: Any, proto_names: bool, said: Mapping[str, str]) -> JsonObject:
+def _native_tool(method: Any, messages: Messages, said: Mapping[str, str]) -> JsonObject:
     service = method.containing_service
-    inputs = message_schema(method.input_type, proto_names=proto_names, comments=said)
-    outputs = message_schema(method.output_type, proto_names=proto_names, comments=said)
+    inputs = messages.schema(method.input_type)
+    outputs = {} if method.server_streaming else messages.schema(method.output_type)
     if method.client_streaming:
         inputs = _wrapped("messages", inputs)
     idempotent = method.GetOptions().idempotency_level
@@ -264,18 +272,46 @@ def message_schema(
     Properties have their JSON names (lower camel case), or with `proto_names` the names in the .proto file. `comments`,
     by full name, become descriptions.
     """
-    writer = _Writer(proto_names, comments or {})
-    schema = writer.body(descriptor)
-    if writer.definitions:
-        schema["$defs"] = writer.definitions
-    return schema
+    return Messages(proto_names=proto_names, comments=comments or {}).schema(descriptor)
 
 
-class _Writer:
-    def __init__(self, proto_names: bool, comments: Mapping[str, str]) -> None:
+class Messages:
+    """The messages of one server as JSON Schemas. Each is made once, and the schemas of the methods share it."""
+
+    def __init__(self, *, proto_names: bool, comments: Mapping[str, str]) -> None:
         self._proto_names = proto_names
         self._comments = comments
-        self.definitions: dict[str, JsonObject] = {}
+        self._named: dict[str, Any] = {}
+        self._made: dict[str, tuple[JsonObject, list[Any]]] = {}
+        self._enums: dict[str, list[str]] = {}
+        self._left = _MAX_ALL_DEFINITIONS
+
+    def schema(self, descriptor: Any) -> JsonObject:
+        """Return the schema of one message, with the messages that it leads to in `$defs`."""
+        if self._left <= 0:
+            return {"type": "object"}
+        made, waiting = self._message_of(descriptor)
+        definitions: JsonObject = {}
+        waiting = waiting[::-1]
+        while waiting:
+            one = waiting.pop()
+            if one.full_name in definitions:
+                continue
+            self._left -= 1
+            following: list[Any] = []
+            if len(definitions) >= _MAX_DEFINITIONS or self._left <= 0:
+                definitions[one.full_name] = {"type": "object"}
+            else:
+                definitions[one.full_name], following = self._message_of(one)
+            waiting += following
+        return {**made, "$defs": definitions} if definitions else dict(made)
+
+    def _message_of(self, descriptor: Any) -> tuple[JsonObject, list[Any]]:
+        """Return the schema of a message, and the messages that it names."""
+        if descriptor.full_name not in self._made:
+            self._named = {}
+            self._made[descriptor.full_name] = self.body(descriptor), list(self._named.values())
+        return self._made[descriptor.full_name]
 
     def body(self, descriptor: Any) -> JsonObject:
         """Return the object schema of a message, with fields in the order of the .proto file."""
@@ -304,7 +340,7 @@ class _Writer:
         if field.type == _ENUM:
             if field.enum_type.full_name == "google.protobuf.NullValue":
                 return {"type": "null"}
-            return {"type": "string", "enum": [value.name for value in field.enum_type.values]}
+            return self._enum(field.enum_type)
         if field.type in {_MESSAGE, _GROUP}:
             return self._message(field.message_type)
         return dict(_SCALARS[field.type])
@@ -313,13 +349,14 @@ class _Writer:
         package, _, name = descriptor.full_name.rpartition(".")
         if package == "google.protobuf" and name in _WELL_KNOWN:
             return dict(_WELL_KNOWN[name])
-        key = descriptor.full_name
-        if key not in self.definitions:
-            if len(self.definitions) >= _MAX_DEFINITIONS:
-                return {"type": "object"}
-            self.definitions[key] = {}
-            self.definitions[key] = self.body(descriptor)
-        return {"$ref": f"#/$defs/{key}"}
+        self._named[descriptor.full_name] = descriptor
+        return {"$ref": f"#/$defs/{descriptor.full_name}"}
+
+    def _enum(self, descriptor: Any) -> JsonObject:
+        names = self._enums.get(descriptor.full_name)
+        if names is None:
+            names = self._enums[descriptor.full_name] = [value.name for value in descriptor.values]
+        return {"type": "string", "enum": names} if len(names) <= _MAX_ENUM else {"type": "string"}
 
 
 def _is_repeated(field: Any) -> bool:

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import orjson
 from pydantic import Field
 
@@ -143,7 +145,8 @@ class GrpcTransport(Transport[GrpcTemplate]):
             raise ManualError(f"{self._where(target)} has no grpcpb.UTCPService.", remedy="Remove `wire`.")
         self._pools = {key: pool for key, pool in self._pools.items() if key[0] != target.source.name}
         known = await self._pool(target)
-        tools = native_tools(known, template.method_name, proto_names=template.preserve_field_names)
+        made = partial(native_tools, known, template.method_name, proto_names=template.preserve_field_names)
+        tools = await anyio.to_thread.run_sync(made, abandon_on_cancel=True)
         if not tools:
             raise ManualError("The server has no matching method.", remedy="Check `service_name` and `method_name`.")
         return Document({"tools": tools, "dialect": "grpc"}, generated=True)
