@@ -181,8 +181,8 @@ def _watch_loop() -> Callable[[], None]:
     ) -> tuple[Any, Any]:
         if remote_addr is not None:
             _watch.check(str(remote_addr[0]), int(remote_addr[1]))
-        _, protocol = await datagrams(_with_checked_datagrams(factory), local_addr, remote_addr, **options)
-        return protocol.utcp_datagrams, protocol
+        relay = (await datagrams(lambda: _Relay(factory()), local_addr, remote_addr, **options))[1]
+        return relay.transport, relay.inner
 
     async def getaddrinfo(host: Any, port: Any, **options: Any) -> Any:
         _watch.on_name((host, port))
@@ -202,25 +202,35 @@ def _watch_loop() -> Callable[[], None]:
     return restore
 
 
-def _with_checked_datagrams(factory: Callable[[], Any]) -> Callable[[], Any]:
-    """Return a factory whose protocols receive a transport that checks the receiver of each datagram."""
-
-    def make() -> Any:
-        protocol = factory()
-        made = protocol.connection_made
-
-        def connection_made(transport: asyncio.DatagramTransport) -> None:
-            protocol.utcp_datagrams = CheckedDatagrams(transport, _is_allowed)
-            made(protocol.utcp_datagrams)
-
-        protocol.connection_made = connection_made
-        return protocol
-
-    return make
-
-
 def _is_allowed(host: str, port: int) -> bool:
     return issued.has(host, port) or any(rule(host, port) for rule in _watch.allowed)
+
+
+class _Relay(asyncio.DatagramProtocol):
+    """Passes everything on to another protocol, and gives it a transport that checks the receiver of each datagram."""
+
+    def __init__(self, inner: asyncio.DatagramProtocol) -> None:
+        self.inner = inner
+        self.transport: CheckedDatagrams
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = CheckedDatagrams(transport, _is_allowed)
+        self.inner.connection_made(self.transport)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.inner.datagram_received(data, addr)
+
+    def error_received(self, exc: Exception) -> None:
+        self.inner.error_received(exc)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.inner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self.inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.inner.resume_writing()
 
 
 class CheckedDatagrams(asyncio.DatagramTransport):

@@ -37,6 +37,11 @@ Resolver: TypeAlias = Callable[[str, int], Awaitable[Iterable[str]]]
 """Host and port to the texts of all addresses. Raises OSError if there are none."""
 
 
+_first_answers: dict[str, Nearness] = {}
+"""By name, from the system's first answer in this process. The guard that read the configuration from a URL and that of
+the client must agree. Only names that the operator wrote are kept."""
+
+
 class Address(NamedTuple):
     """A checked address to connect to."""
 
@@ -46,7 +51,7 @@ class Address(NamedTuple):
 
 
 class Guard:
-    """Decides where connections may go. It remembers how near the names were that the operator wrote.
+    """Decides where connections may go. It keeps how near the names were that the operator wrote.
 
     `resolver` replaces the system's name resolution, and `connect` the opening of a TCP connection.
     """
@@ -59,8 +64,7 @@ class Guard:
         self._resolver = resolver
         self._system = SystemNames()
         self._connect = connect or _connect
-        self._nearness: dict[str, Nearness] = {}
-        """By name, from its first answer. Only names of the configuration are kept."""
+        self._nearness = _first_answers if resolver is None else {}
 
     def check_url(self, url: str, source: Source, *, credentials: bool = False) -> str:
         """Check that a tool of `source` may use `url`, and return the URL's origin.
