@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.garbage import Leftovers
 from tests.support.own_machine import is_own_address
 
-from utcp_bridge.net.connection_watch import watched
+from utcp_bridge.net.gate.connection_watch import watched
 
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any_machine")

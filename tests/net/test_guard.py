@@ -8,7 +8,7 @@ import pytest
 
 from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
 from utcp_bridge.model import Source, Trust
-from utcp_bridge.net.addresses import address_class
+from utcp_bridge.net.gate.addresses import address_class
 from utcp_bridge.net.guard import Address, Guard, looks_like_address
 
 pytestmark = pytest.mark.anyio

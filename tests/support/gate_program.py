@@ -1,4 +1,4 @@
-"""What `test_gate_of_every_kind` runs in a network of its own: each attempt at each inner address, with real packets.
+"""What `test_guard_of_every_kind` runs in a network of its own: each attempt at each inner address, with real packets.
 
 Prints `{"refused": number, "other": [...], "hits": [...], "control": [...]}`. The argument names the event loop.
 """
@@ -16,7 +16,7 @@ from tests.support import namespace
 from tests.support.gate_cases import Attempt, attempts, stranger
 
 from utcp_bridge.errors import PolicyError, UtcpError
-from utcp_bridge.net.connection_watch import watched
+from utcp_bridge.net.gate.connection_watch import watched
 from utcp_bridge.testing.services import open_services
 from utcp_bridge.transport import Services
 

@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 
 from utcp_bridge.errors import PolicyError
-from utcp_bridge.net.connection_watch import issued, watched
+from utcp_bridge.net.gate.connection_watch import issued, watched
 
 HOST = "127.0.0.1"
 

@@ -62,7 +62,7 @@ async def open_loaded(
     """Return a client for a loaded configuration; `stack` closes it. `guard` replaces the client's address policy."""
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.client.client import Extensions, UtcpClient
-    from utcp_bridge.net.connection_watch import watched
+    from utcp_bridge.net.gate.connection_watch import watched
 
     config, settings = loaded.config, loaded.config.bridge
     redactor = Redactor()

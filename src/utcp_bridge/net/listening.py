@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Any, Final, TypeAlias, cast
 
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.net.connection_watch import issued
+from utcp_bridge.net.gate.connection_watch import issued
 
 __all__ = ["LOOPBACK_NAMES", "bind", "for_url", "is_loopback", "listen"]
 

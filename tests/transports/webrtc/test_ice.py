@@ -24,7 +24,7 @@ from tests.upstreams.webrtc_peer import HAS_ADDRESS
 
 from utcp_bridge.errors import ConfigError, PolicyError
 from utcp_bridge.model import Source, TlsOptions, Trust
-from utcp_bridge.net.connection_watch import CheckedDatagrams
+from utcp_bridge.net.gate.connection_watch import CheckedDatagrams
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.testing.services import make_target
 from utcp_bridge.transports.webrtc.channel import DataChannelOptions, WebRtcChannel, load_aiortc

@@ -160,7 +160,7 @@ def watched(also: Allowed = _never) -> Generator[None]:
 
 
 def _watch_loop() -> Callable[[], None]:
-    """Check what an event loop written in C does without Python's sockets. Return a function that ends it."""
+    """Check the connections that an event loop written in C makes itself. Return a function that ends it."""
     try:
         loop: Any = asyncio.get_running_loop()
     except RuntimeError:
@@ -193,11 +193,12 @@ def _watch_loop() -> Callable[[], None]:
         "create_datagram_endpoint": create_datagram_endpoint,
         "getaddrinfo": getaddrinfo,
     }
-    vars(loop).update(own)
+    methods: dict[str, Any] = vars(loop)
+    methods.update(own)
 
     def restore() -> None:
         for name in own:
-            vars(loop).pop(name, None)
+            methods.pop(name, None)
 
     return restore
 

@@ -16,12 +16,12 @@ from tests.support.watch_program import WAYS
 
 from utcp_bridge.errors import PolicyError
 from utcp_bridge.model import Source
-from utcp_bridge.net.connection_watch import Issued, _watch
+from utcp_bridge.net.gate.connection_watch import Issued, _watch
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.placement.request import RequestParts
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def run(*arguments: str) -> Any:
