@@ -145,7 +145,13 @@ class Guard:
         nearest = max(closed, key=nearness)
         first = self._nearness.setdefault(endpoint_of(host, 0), nearness(nearest))
         if nearness(nearest) > first:
-            _refuse(nearest, host, port, source, ". The name led elsewhere at first, and it may not come nearer")
+            _refuse(
+                nearest,
+                host,
+                port,
+                source,
+                ". The first addresses of the name were outside your networks, and a name may not come nearer",
+            )
 
     def is_inside(self, url: str, source: Source) -> bool:
         """Return whether the operator wrote this endpoint and it is on this machine or in its networks."""
