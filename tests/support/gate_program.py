@@ -11,14 +11,18 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+import aiortc
 import anyio
 from tests.support import namespace
 from tests.support.gate_cases import Attempt, attempts, stranger
 
 from utcp_bridge.errors import PolicyError, UtcpError
 from utcp_bridge.net.gate.connection_watch import watched
+from utcp_bridge.net.guard import Guard
 from utcp_bridge.testing.services import open_services
 from utcp_bridge.transport import Services
+from utcp_bridge.transports.webrtc.channel import DataChannelOptions, WebRtcChannel
+from utcp_bridge.transports.webrtc.ice import IcePolicy
 
 _PROXIES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
@@ -61,15 +65,52 @@ async def _through_proxies(listener: namespace.Listener) -> list[str]:
     host, port = namespace.PUBLIC, listener.port
     tried = []
     for name, attempt in attempts():
-        if name.endswith(("call", "http")):
+        if name.endswith(("call", "http")) and not name.startswith("udp"):
             async with open_services() as services:
-                source = replace(stranger(host, port, written=True), trust=stranger(host, port).trust)
+                source = stranger(host, port, written=True)
                 with anyio.move_on_after(60):
                     try:
                         await attempt(services, source, host, port)
                     except UtcpError as error:
-                        tried.append(f"{name}: {error.code}")
+                        tried.append(f"{name}, {error.code}")
     return tried
+
+
+async def _peers(listener: namespace.Listener) -> bool:
+    """Answer an offer with candidates at inner addresses, of each form and in each place. Return whether packets went
+    to the one candidate that is allowed, which is the last that is tried.
+    """
+    source = replace(stranger("signal.example", 443), allow_networks=(f"{namespace.PUBLIC}/32",))
+    channel = WebRtcChannel(aiortc, DataChannelOptions(), "Peer 'p'", IcePolicy(Guard(), source))
+    peer = aiortc.RTCPeerConnection()
+    listener.public.clear()
+    try:
+        offer = await channel.offer()
+        await peer.setRemoteDescription(aiortc.RTCSessionDescription(_without_candidates(offer), "offer"))
+        await peer.setLocalDescription(await peer.createAnswer())
+        answer = _without_candidates(peer.localDescription.sdp)
+        hosts = [*namespace.INNER, *(f"::ffff:{one}" for one in namespace.INNER), "printer.local", "localhost"]
+        lines = [
+            f"candidate:{number} 1 {form} {2_000_000_000 - number} {host} {listener.port} typ {kind}"
+            for number, host in enumerate(hosts)
+            for form in ("udp", "UDP", "tcp")
+            for kind in ("host", "srflx raddr 0.0.0.0 rport 0", "relay raddr 0.0.0.0 rport 0")
+        ]
+        answer = answer.replace("c=IN IP4 0.0.0.0", f"c=IN IP4 {namespace.PRIVATE}")
+        spaced = [line.replace("candidate:", "candidate: ") for line in lines]
+        await channel.accept("\r\n".join([answer.rstrip(), *(f"a={line}" for line in [*lines, *spaced]), ""]))
+        allowed = f"candidate:9 1 udp 1 {namespace.PUBLIC} {listener.port} typ host"
+        for line in [*lines, *spaced, allowed]:
+            await channel.add_candidate({"candidate": line, "sdpMid": "0", "sdpMLineIndex": 0})
+        return await anyio.to_thread.run_sync(listener.public.wait, 60)
+    finally:
+        await channel.aclose()
+        await peer.close()
+
+
+def _without_candidates(sdp: str) -> str:
+    kept = [line for line in sdp.splitlines() if not line.startswith(("a=candidate:", "a=end-of"))]
+    return "\r\n".join(kept) + "\r\n"
 
 
 async def _control(listener: namespace.Listener) -> list[str]:
@@ -91,6 +132,7 @@ async def _main() -> None:
     listener = namespace.Listener()
     with watched():
         report = await _run(listener)
+        report["peers"] = await _peers(listener)
         report["proxied"] = await _through_proxies(listener)
         report["hits"] = list(listener.hits)
         report["control"] = await _control(listener)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -124,13 +124,16 @@ def _address(labels: list[str], asked: set[str]) -> str | None:
 
 
 class Listener:
-    """Counts the connections and datagrams that arrive at one port of the addresses that nothing may reach."""
+    """Counts the connections and datagrams that arrive at one port of the inner addresses, and of the public one."""
 
     def __init__(self) -> None:
         self.hits: list[str] = []
+        """At the inner addresses, which nothing may reach."""
+        self.public = Event()
+        """Set when something arrives at the public address."""
         self.port = 0
         self._sockets: list[socket.socket] = []
-        for address in INNER:
+        for address in (*INNER, PUBLIC):
             for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
                 one = socket.socket(socket.AF_INET, kind)
                 one.bind((address, self.port))
@@ -143,12 +146,13 @@ class Listener:
             one.listen()
         while True:
             if one.type == socket.SOCK_STREAM:
-                connection, _ = one.accept()
-                self.hits.append(f"tcp {address}")
-                connection.close()
+                one.accept()[0].close()
             else:
                 one.recv(2048)
-                self.hits.append(f"udp {address}")
+            if address == PUBLIC:
+                self.public.set()
+            else:
+                self.hits.append(f"{'tcp' if one.type == socket.SOCK_STREAM else 'udp'} {address}")
 
 
 if __name__ == "__main__":
