@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -13,8 +14,11 @@ from tests.support import namespace
 from tests.support.gate_cases import Attempt, attempts, kinds_with_a_network, stranger
 
 from utcp_bridge.errors import UtcpError
+from utcp_bridge.model import Source
+from utcp_bridge.net.document import document_request
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.testing.services import open_services
+from utcp_bridge.transport import Services
 
 pytest.importorskip("aiortc", reason="the extra [webrtc] is not installed")
 pytest.importorskip("grpc", reason="the extra [grpc] is not installed")
@@ -93,6 +97,20 @@ async def test_a_written_name_that_comes_nearer_is_not_followed(attempt: Attempt
     guard = Guard(Names([PUBLIC], [address]))
     await guard.resolve("names.example", PORT, stranger("names.example", PORT, written=True))
     assert f"it is a {kind} address" in await refused(attempt, guard, written=True)
+
+
+@pytest.mark.parametrize(("address", "kind"), ADDRESSES)
+async def test_a_proxy_whose_name_comes_nearer_is_not_used(address: str, kind: str) -> None:
+    guard = Guard(Names([PUBLIC], [address]))
+    await guard.resolve("names.example", PORT, stranger("names.example", PORT, written=True))
+
+    async def through_proxy(services: Services, source: Source, host: str, port: int) -> Any:
+        source = replace(
+            source, exempt=frozenset({"192.0.2.1:80"}), origin="http://192.0.2.1", proxy=f"http://{host}:{port}"
+        )
+        return await services.http.session(source).request(document_request("http://192.0.2.1/utcp"))
+
+    assert f"it is a {kind} address" in await refused(through_proxy, guard)
 
 
 def test_every_kind_of_transport_has_such_a_proof() -> None:
