@@ -173,40 +173,47 @@ def _watch_loop() -> Callable[[], None]:
         return lambda: None
     if isinstance(loop, asyncio.BaseEventLoop):
         return lambda: None  # asyncio's own: all of it is Python's sockets
-    connect, datagrams, look_up = loop.create_connection, loop.create_datagram_endpoint, loop.getaddrinfo
+    checked = _CheckedLoop(loop)
+    before = {name: getattr(loop, name) for name in _OF_THE_LOOP}
+    for name in _OF_THE_LOOP:
+        setattr(loop, name, getattr(checked, name))
+
+    def restore() -> None:
+        for name, method in before.items():
+            setattr(loop, name, method)
+
+    return restore
+
+
+_OF_THE_LOOP: Final = ("create_connection", "create_datagram_endpoint", "getaddrinfo")
+
+
+class _CheckedLoop:
+    """The methods of an event loop that connect, with a check in front."""
+
+    def __init__(self, loop: Any) -> None:
+        self._connect = loop.create_connection
+        self._datagrams = loop.create_datagram_endpoint
+        self._look_up = loop.getaddrinfo
 
     async def create_connection(
-        factory: Callable[[], Any], host: Any = None, port: Any = None, **options: Any
+        self, factory: Callable[[], Any], host: Any = None, port: Any = None, **options: Any
     ) -> tuple[Any, Any]:
         if host is not None:
             _watch.check(str(host), int(port))
-        return cast("tuple[Any, Any]", await connect(factory, host, port, **options))
+        return cast("tuple[Any, Any]", await self._connect(factory, host, port, **options))
 
     async def create_datagram_endpoint(
-        factory: Callable[[], Any], local_addr: Any = None, remote_addr: Any = None, **options: Any
+        self, factory: Callable[[], Any], local_addr: Any = None, remote_addr: Any = None, **options: Any
     ) -> tuple[Any, Any]:
         if remote_addr is not None:
             _watch.check(str(remote_addr[0]), int(remote_addr[1]))
-        relay = (await datagrams(lambda: _Relay(factory()), local_addr, remote_addr, **options))[1]
+        relay = (await self._datagrams(lambda: _Relay(factory()), local_addr, remote_addr, **options))[1]
         return relay.transport, relay.inner
 
-    async def getaddrinfo(host: Any, port: Any, **options: Any) -> Any:
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
         _watch.on_name((host, port))
-        return await look_up(host, port, **options)
-
-    own = {
-        "create_connection": create_connection,
-        "create_datagram_endpoint": create_datagram_endpoint,
-        "getaddrinfo": getaddrinfo,
-    }
-    methods: dict[str, Any] = vars(loop)
-    methods.update(own)
-
-    def restore() -> None:
-        for name in own:
-            methods.pop(name, None)
-
-    return restore
+        return await self._look_up(host, port, **options)
 
 
 def _is_allowed(host: str, port: int) -> bool:
