@@ -4,11 +4,11 @@ The gate (`net/guard.py`) issues each address that it has checked. `watched` add
 every other connection, also one that a library makes by itself. It is the second lock: with it, a way around the gate
 is an error instead of a connection.
 
-It sees what Python's sockets do (`socket.connect`, `sendto`, `sendmsg`, name look-ups), in every thread. uvloop makes
-some connections in C, which Python's hooks do not see; for these the methods of the event loop are checked. It does
-not see the connections of libraries written in C (gRPC, whose targets are checked addresses in numbers) and of child
-processes. It costs about three microseconds for each connection and each datagram, and nothing that can be measured
-for a call over a kept connection.
+It sees what Python's sockets do (`socket.connect`, `sendto`, `sendmsg`, name look-ups), in every thread. uvloop and
+the event loop of Windows connect in C, which Python's hooks do not see; for these the methods of the loop are checked.
+It does not see the connections of libraries written in C (gRPC, whose targets are checked addresses in numbers) and of
+child processes. It costs about three microseconds for each connection and each datagram, and nothing that can be
+measured for a call over a kept connection.
 """
 
 from __future__ import annotations
@@ -166,13 +166,13 @@ def watched(also: Allowed = _never) -> Generator[None]:
 
 
 def _watch_loop() -> Callable[[], None]:
-    """Check the connections that an event loop written in C makes itself. Return a function that ends it."""
+    """Check the connections that an event loop makes in C. Return a function that ends it."""
     try:
         loop: Any = asyncio.get_running_loop()
     except RuntimeError:
         return lambda: None
-    if isinstance(loop, asyncio.BaseEventLoop):
-        return lambda: None  # asyncio's own: all of it is Python's sockets
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        return lambda: None  # all of it is Python's sockets
     checked = _CheckedLoop(loop)
     before = {name: getattr(loop, name) for name in _OF_THE_LOOP}
     for name in _OF_THE_LOOP:
@@ -185,7 +185,7 @@ def _watch_loop() -> Callable[[], None]:
     return restore
 
 
-_OF_THE_LOOP: Final = ("create_connection", "create_datagram_endpoint", "getaddrinfo")
+_OF_THE_LOOP: Final = ("create_connection", "create_datagram_endpoint", "getaddrinfo", "sock_connect")
 
 
 class _CheckedLoop:
@@ -195,6 +195,7 @@ class _CheckedLoop:
         self._connect = loop.create_connection
         self._datagrams = loop.create_datagram_endpoint
         self._look_up = loop.getaddrinfo
+        self._sock_connect = loop.sock_connect
 
     async def create_connection(
         self, factory: Callable[[], Any], host: Any = None, port: Any = None, **options: Any
@@ -214,6 +215,10 @@ class _CheckedLoop:
     async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:
         _watch.on_name((host, port))
         return await self._look_up(host, port, **options)
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        _watch.on_address((sock, address))
+        await self._sock_connect(sock, address)
 
 
 def _is_allowed(host: str, port: int) -> bool:
