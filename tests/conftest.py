@@ -1,4 +1,6 @@
-"""For every test: the anyio backend, an end without leftovers, and properties without a limit of time."""
+"""For every test: the anyio backend, an end without leftovers, properties without a limit of time, and no connection
+to another machine.
+"""
 
 import asyncio
 import logging
@@ -8,6 +10,9 @@ from contextlib import suppress
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.support.garbage import Leftovers
+from tests.support.own_machine import is_own_address
+
+from utcp_bridge.net.gate.connection_watch import watched
 
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any_machine")
@@ -67,6 +72,14 @@ def no_tracing_elsewhere() -> Iterator[None]:
         for product in ("LANGSMITH", "LANGCHAIN"):
             for switch in ("TRACING", "TRACING_V2"):
                 patch.delenv(f"{product}_{switch}", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_connection_past_the_gate() -> Iterator[None]:
+    """Bridges that tests start connect only where the gate has been asked; this process, also to its own machine."""
+    with pytest.MonkeyPatch.context() as patch, watched(also=is_own_address):
+        patch.setenv("UTCP_BRIDGE_CHECK_CONNECTIONS", "true")
         yield
 
 

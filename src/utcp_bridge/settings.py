@@ -212,6 +212,12 @@ class PolicySettings(_Frozen):
     proxy: str | None = Field(
         default=None, description="HTTP proxy for upstream calls. The proxy then checks the addresses."
     )
+    check_connections: bool = Field(
+        default=False,
+        description="Stop each connection of the bridge's process to an address that the address gate has not checked: "
+        "a second lock, for libraries that connect by themselves. It does not see gRPC's own sockets and child "
+        "processes.",
+    )
     file_roots: tuple[str, ...] = Field(
         default=(),
         description="Folders in which callers may name files, to be read for arguments of bytes, and to be written "

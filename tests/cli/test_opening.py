@@ -7,6 +7,7 @@ import pytest
 from utcp_bridge.cli.opening import opened, report_failures, run_async, show_progress, wait_for_manuals
 from utcp_bridge.cli.options import Options
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.net.gate.connection_watch import _watch
 
 pytestmark = pytest.mark.anyio
 
@@ -26,6 +27,14 @@ async def test_a_tool_name_loads_only_its_manual(manual):
 async def test_a_name_without_a_manual_loads_every_manual(manual):
     async with opened(Options(sources=(manual,)), only="door") as client:
         assert [state.name for state in client.report()] == ["notices", "gone"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+async def test_connections_are_watched_while_a_client_is_open_if_the_setting_says_so(manual, check):
+    before = len(_watch.allowed)
+    async with opened(Options(sources=(manual,), settings={"check_connections": check})):
+        assert len(_watch.allowed) - before == int(check)
+    assert len(_watch.allowed) == before
 
 
 async def test_waiting_ends_when_enough_is_loaded(manual):

@@ -8,7 +8,8 @@ import pytest
 
 from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
 from utcp_bridge.model import Source, Trust
-from utcp_bridge.net.addresses import address_class
+from utcp_bridge.net.gate.addresses import address_class
+from utcp_bridge.net.gate.names import SystemNames
 from utcp_bridge.net.guard import Address, Guard, looks_like_address
 
 pytestmark = pytest.mark.anyio
@@ -339,9 +340,7 @@ async def test_a_written_name_does_not_come_nearer_than_its_first_answer(first, 
     guard = Guard(names)
     assert await resolved(guard) == [first]
     for _ in range(2):
-        with pytest.raises(
-            PolicyError, match=r"written\.example:80: it is a .* address\. The name led elsewhere"
-        ) as got:
+        with pytest.raises(PolicyError, match=r"written\.example:80: it is a .* address\. The first addresses") as got:
             await resolved(guard)
         assert '"allow_networks": ["' in str(got.value.remedy)
     assert await resolved(guard) == [PUBLIC]
@@ -356,6 +355,15 @@ async def test_the_first_answer_counts_for_every_manual_and_port():
     ):
         with pytest.raises(PolicyError):
             await resolved(guard, source=source, host="WRITTEN.example.")
+
+
+async def test_the_first_answer_counts_for_every_client_of_the_process(monkeypatch):
+    names = Names([PUBLIC], ["127.0.0.1"])
+    monkeypatch.setattr("utcp_bridge.net.guard._first_answers", {})
+    monkeypatch.setattr(SystemNames, "addresses", lambda _self, host, port, _owner: names(host, port))
+    assert await resolved(Guard()) == [PUBLIC]
+    with pytest.raises(PolicyError, match="not come nearer"):
+        await resolved(Guard())
 
 
 @pytest.mark.parametrize("first", PRIVATE_FORMS)

@@ -62,6 +62,7 @@ async def open_loaded(
     """Return a client for a loaded configuration; `stack` closes it. `guard` replaces the client's address policy."""
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.client.client import Extensions, UtcpClient
+    from utcp_bridge.net.gate.connection_watch import watched
 
     config, settings = loaded.config, loaded.config.bridge
     redactor = Redactor()
@@ -70,6 +71,8 @@ async def open_loaded(
     stack.enter_context(only_json_on_stderr())
     for fault in loaded.faults:
         complain(str(fault))
+    if settings.check_connections:
+        stack.enter_context(watched())
     sink = stack.enter_context(audit_sink(settings.audit_log, loaded.root))
     extensions = Extensions(redactor=redactor, audit=sink, guard=guard, documents=loaded.documents)
     client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)

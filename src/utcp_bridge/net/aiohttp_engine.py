@@ -36,7 +36,7 @@ from utcp_bridge.errors import (
     UtcpError,
 )
 from utcp_bridge.foreign import is_heavy
-from utcp_bridge.net.connection_watch import issued
+from utcp_bridge.net.gate.connection_watch import issued
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
 from utcp_bridge.placement.request import RequestParts

@@ -23,9 +23,9 @@ import anyio
 
 from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
 from utcp_bridge.model import Source, Trust
-from utcp_bridge.net.addresses import IpAddress, IpNetwork, Nearness, address_class, is_never_named, nearness
-from utcp_bridge.net.connection_watch import issued
-from utcp_bridge.net.names import MAX_LOOKUP_SECONDS, SystemNames
+from utcp_bridge.net.gate.addresses import IpAddress, IpNetwork, Nearness, address_class, is_never_named, nearness
+from utcp_bridge.net.gate.connection_watch import issued
+from utcp_bridge.net.gate.names import MAX_LOOKUP_SECONDS, SystemNames
 from utcp_bridge.urls import DEFAULT_PORTS, endpoint_of, endpoint_of_url, origin, origin_of, port_of, split_url
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ Resolver: TypeAlias = Callable[[str, int], Awaitable[Iterable[str]]]
 """Host and port to the texts of all addresses. Raises OSError if there are none."""
 
 
+_first_answers: dict[str, Nearness] = {}
+"""By name, from the system's first answer in this process. The guard that read the configuration from a URL and that of
+the client must agree. Only names that the operator wrote are kept."""
+
+
 class Address(NamedTuple):
     """A checked address to connect to."""
 
@@ -46,7 +51,7 @@ class Address(NamedTuple):
 
 
 class Guard:
-    """Decides where connections may go. It remembers how near the names were that the operator wrote.
+    """Decides where connections may go. It keeps how near the names were that the operator wrote.
 
     `resolver` replaces the system's name resolution, and `connect` the opening of a TCP connection.
     """
@@ -59,8 +64,7 @@ class Guard:
         self._resolver = resolver
         self._system = SystemNames()
         self._connect = connect or _connect
-        self._nearness: dict[str, Nearness] = {}
-        """By name, from its first answer. Only names of the configuration are kept."""
+        self._nearness = _first_answers if resolver is None else {}
 
     def check_url(self, url: str, source: Source, *, credentials: bool = False) -> str:
         """Check that a tool of `source` may use `url`, and return the URL's origin.
@@ -141,7 +145,13 @@ class Guard:
         nearest = max(closed, key=nearness)
         first = self._nearness.setdefault(endpoint_of(host, 0), nearness(nearest))
         if nearness(nearest) > first:
-            _refuse(nearest, host, port, source, ". The name led elsewhere at first, and it may not come nearer")
+            _refuse(
+                nearest,
+                host,
+                port,
+                source,
+                ". The first addresses of the name were outside your networks, and a name may not come nearer",
+            )
 
     def is_inside(self, url: str, source: Source) -> bool:
         """Return whether the operator wrote this endpoint and it is on this machine or in its networks."""

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import Any, Final, TypeAlias, cast
 
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.net.gate.connection_watch import issued
 
 __all__ = ["LOOPBACK_NAMES", "bind", "for_url", "is_loopback", "listen"]
 
@@ -69,6 +70,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _addresses(host: str, port: int) -> list[tuple[int, _Address]]:
     """Return family and address of each address of a host name, IPv4 first."""
+    issued.add(host)
     found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     if host == "localhost":  # some resolvers know one family alone
         found += [(socket.AF_INET6, socket.SOCK_STREAM, 0, "", ("::1", port, 0, 0))] if socket.has_ipv6 else []

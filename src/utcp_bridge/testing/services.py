@@ -22,11 +22,15 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 @asynccontextmanager
 async def open_services(
-    *, root: Path = Path(), settings: BridgeSettings | None = None, changed: Callable[[str], None] = lambda _name: None
+    *,
+    root: Path = Path(),
+    settings: BridgeSettings | None = None,
+    changed: Callable[[str], None] = lambda _name: None,
+    guard: Guard | None = None,
 ) -> AsyncGenerator[Services]:
-    """Open the real services and close them again, background tasks included."""
+    """Open the real services and close them again, background tasks included. `guard` replaces the address gate."""
     settings = settings or BridgeSettings()
-    guard = Guard()
+    guard = guard or Guard()
     pool = HttpPool(guard)
     failure: Exception | None = None
     async with anyio.create_task_group() as group:

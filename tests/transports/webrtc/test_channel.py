@@ -71,7 +71,9 @@ def test_the_peer_names_the_largest_message(sdp: str, size: int) -> None:
     assert max_message_size(sdp) == size
 
 
-@pytest.mark.parametrize("address", ["169.254.169.254", "224.0.0.1", "0.0.0.0", "fe80::1"])
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "224.0.0.1", "0.0.0.0", "fe80::1", "100.100.100.200", "::ffff:169.254.0.1"]
+)
 def test_a_peer_cannot_have_a_link_local_or_multicast_address(address: str) -> None:
     for peers in ("any", "not loopback", "public"):
         assert not IcePolicy(Guard(), FETCHED, peers).admit(address, 5000)

@@ -7,6 +7,7 @@ import re
 import ssl
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,10 @@ from tests.upstreams.certificates import Authority
 from tests.upstreams.webrtc_peer import HAS_ADDRESS
 
 from utcp_bridge.errors import ConfigError, PolicyError
-from utcp_bridge.model import Source, TlsOptions, Trust
-from utcp_bridge.net.connection_watch import CheckedDatagrams
+from utcp_bridge.model import Source, TlsOptions, Trust, discard
+from utcp_bridge.net.gate.connection_watch import CheckedDatagrams
 from utcp_bridge.net.guard import Guard
-from utcp_bridge.testing.services import make_target
+from utcp_bridge.testing.services import make_call, make_target
 from utcp_bridge.transports.webrtc.channel import DataChannelOptions, WebRtcChannel, load_aiortc
 from utcp_bridge.transports.webrtc.ice import IcePolicy, IceRoute, IceUrl, ice_connection, ice_url
 from utcp_bridge.transports.webrtc.transport import WebRtcTransport, _not_opened
@@ -247,6 +248,49 @@ async def test_a_fetched_tool_with_a_refused_server_sends_nothing() -> None:
                     await opening
             assert server.methods == []
             assert session.service.offers == []
+
+
+@pytest.mark.skipif(not HAS_ADDRESS, reason="this machine has no address besides loopback, and ICE offers no other")
+async def test_tools_may_use_the_servers_of_their_manuals_own_entry_and_no_others() -> None:
+    with anyio.fail_after(60):
+        async with ice_server() as (server, port), open_session() as session:
+            source = Source("m", Trust.REMOTE, session.service.url, exempt=frozenset({session.service.url[7:]}))
+            fields = {"ice_servers": [{"urls": f"stun:127.0.0.1:{port}"}]}
+            entry = replace(session.target(**fields), source=source)
+            await session.transport.discover(entry)
+            assert server.methods
+            call = make_call({"text": "a"})
+            assert (await session.transport.call(entry, call, discard))["text"] == "a"
+            other = session.target(ice_servers=[{"urls": f"turn:127.0.0.1:{port + 1}"}])
+            with pytest.raises(PolicyError, match="loopback"):
+                await session.transport.call(replace(other, source=source), call, discard)
+            await session.transport.forget("m")
+            with pytest.raises(PolicyError, match="loopback"):
+                await session.transport.call(entry, call, discard)
+
+
+async def test_an_entry_of_a_registry_opens_nothing() -> None:
+    async with open_session() as session:
+        target = session.target(ice_servers=[{"urls": "stun:127.0.0.1:9"}])
+        source = Source("m", Trust.REMOTE, session.service.url, allow_networks=("127.0.0.1/32",))
+        policy = session.transport._policy(source, target.template)
+        assert policy._peers == "public"
+        assert session.transport._written == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "peers"),
+    [
+        (Source("m"), "any"),
+        (Source("m", Trust.REMOTE, "http://10.0.0.5", exempt=frozenset({"10.0.0.5:80"})), "not loopback"),
+        (Source("m", Trust.REMOTE, "http://10.0.0.5"), "public"),
+        (Source("m", Trust.REMOTE, "http://10.0.0.6", exempt=frozenset({"10.0.0.5:80"})), "public"),
+    ],
+)
+async def test_who_chose_the_signalling_server_decides_about_the_peer(source: Source, peers: str) -> None:
+    async with open_session() as session:
+        target = session.target(signaling_server="http://10.0.0.5/room")
+        assert session.transport._policy(source, target.template)._peers == peers
 
 
 async def test_without_servers_none_is_used() -> None:

@@ -71,6 +71,8 @@ async def open_channel(options: ChannelOptions, guard: Guard, source: Source) ->
     arguments = [
         ("grpc.max_receive_message_length", options.max_bytes),
         ("grpc.enable_http_proxy", 0),
+        # A second proxy of the environment, GRPC_ADDRESS_HTTP_PROXY, does not ask `enable_http_proxy`.
+        ("grpc.address_http_proxy_enabled_addresses", ""),
         ("grpc.enable_retries", 0),
         ("grpc.default_authority", options.server_name or options.address),
     ]

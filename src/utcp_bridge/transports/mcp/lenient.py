@@ -235,11 +235,11 @@ async def legacy_sse(url: str, client: Any, max_bytes: int) -> AsyncGenerator[tu
     write, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
     async with (
         client,
-        sse_within_origin(client, url, max_event_size=max_bytes) as events,
         incoming,
         read,
         write,
         outgoing,
+        sse_within_origin(client, url, max_event_size=max_bytes) as events,
         anyio.create_task_group() as group,
     ):
         events.response.raise_for_status()

@@ -18,8 +18,8 @@ import anyio.to_thread
 
 from utcp_bridge.errors import ConfigError, MissingExtra, PolicyError, Unreachable
 from utcp_bridge.model import Source
-from utcp_bridge.net.addresses import address_class
-from utcp_bridge.net.connection_watch import CheckedDatagrams, issued
+from utcp_bridge.net.gate.addresses import address_class, is_never_named
+from utcp_bridge.net.gate.connection_watch import CheckedDatagrams, issued
 from utcp_bridge.net.guard import Address, Guard
 from utcp_bridge.urls import endpoint_of
 
@@ -31,7 +31,7 @@ MAX_ICE_URLS: Final = 32
 """Of one template. aioice uses one STUN and one TURN server; services list four or five."""
 _PORTS: Final[Mapping[str, int]] = {"stun": 3478, "turn": 3478, "stuns": 5349, "turns": 5349}
 _TRANSPORTS: Final = frozenset({"udp", "tcp"})
-_NO_PEER: Final = frozenset({"link-local", "multicast", "unspecified", "metadata"})
+_NO_PEER: Final = frozenset({"multicast", "unspecified"})
 _MDNS: Final = ("224.0.0.251", 5353)
 
 Servers: TypeAlias = Sequence[Mapping[str, Any]]
@@ -146,10 +146,11 @@ class IcePolicy:
             issued.add(*_MDNS)  # aioice asks the local network; the answer is checked before packets go there
             return True
         try:
-            kind = address_class(ip_address(host))
+            address = ip_address(host)
         except ValueError:
             return False
-        if kind in _NO_PEER:
+        kind = address_class(address)
+        if kind in _NO_PEER or is_never_named(address):
             return False
         if self._peers == "public" or (self._peers == "not loopback" and kind == "loopback"):
             try:

@@ -79,5 +79,5 @@ def _start(host: str, port: int, places: list[anyio.Semaphore]) -> asyncio.Futur
         except RuntimeError:
             return  # the loop was closed meanwhile, and nobody waits
 
-    Thread(target=look_up, name="utcp name lookup", daemon=True).start()
+    Thread(target=look_up, name="lookup", daemon=True).start()
     return answer

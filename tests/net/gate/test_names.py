@@ -13,8 +13,8 @@ import pytest
 
 from utcp_bridge.errors import Unreachable
 from utcp_bridge.model import Source
+from utcp_bridge.net.gate.names import SystemNames
 from utcp_bridge.net.guard import Guard
-from utcp_bridge.net.names import SystemNames
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +40,7 @@ class Resolver:
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Resolver]:
     made = Resolver()
-    monkeypatch.setattr("utcp_bridge.net.names.socket.getaddrinfo", made)
+    monkeypatch.setattr("utcp_bridge.net.gate.names.socket.getaddrinfo", made)
     yield made
     made.go_on.set()
 
