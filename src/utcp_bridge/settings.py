@@ -343,6 +343,7 @@ class ManualOptions(_Frozen):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     trusted: bool = False
+    share: bool = False
     allowed_origins: tuple[str, ...] = ()
     allow_networks: tuple[str, ...] = ()
     allowed_communication_protocols: tuple[str, ...] | None = None

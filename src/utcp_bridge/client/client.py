@@ -25,11 +25,11 @@ from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
 from utcp_bridge.manuals.upkeep import Upkeep
 from utcp_bridge.manuals.variables_needed import names_in_template, variables_of_tools
-from utcp_bridge.model import Call, Document, Emit, JsonObject, Result, Tool, discard, is_list, is_object
+from utcp_bridge.model import Call, Document, Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.net.local_file import FileRoots
-from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.net.preview import NativeRequest, Visible
 from utcp_bridge.pipeline import Layer, Next, compose
 from utcp_bridge.pipeline.audit import Audit
 from utcp_bridge.pipeline.cleaning import cleaning
@@ -349,18 +349,21 @@ class UtcpClient:
 
     # --- what a call or a manual would do, without doing it ---
 
-    async def explain(self, tool: str | Tool, arguments: JsonObject) -> NativeRequest:
+    async def explain(
+        self, tool: str | Tool, arguments: JsonObject, *, show_values: bool = False
+    ) -> NativeRequest:
         """Return the request that a call with these arguments would send, without its credentials.
 
         The client checks and completes the arguments as for a call. The code that calls builds the request, and does
-        not send it.
+        not send it. Values that the operator wrote into the template may be secrets: `show_values` shows them, except
+        those in places for credentials.
 
         :raises UnknownTool: no tool has this name.
         :raises InvalidArguments: the arguments do not fit.
         :raises Unexplainable: the tool's transport cannot explain its calls.
         :raises UtcpError: the call could not be made.
         """
-        return await self._explainer.explain(self.find_tool(tool), arguments)
+        return await self._explainer.explain(self.find_tool(tool), arguments, show_values=show_values)
 
     def reach(self, template: Template) -> tuple[Target[Any], Sequence[Need]]:
         """Return the target of a manual's template with its variables filled in, and what loading it needs.
@@ -522,21 +525,28 @@ class _Explainer:
         self._redactor = redactor
         self._layers = layers
 
-    async def explain(self, tool: Tool, arguments: JsonObject) -> NativeRequest:
+    async def explain(self, tool: Tool, arguments: JsonObject, *, show_values: bool) -> NativeRequest:
         """Return the request without its secrets. See `UtcpClient.explain`."""
         try:
             explained = await compose(tool, self._layers, self._build)(Call(tool, arguments), discard)
         except UtcpError as error:
             _redact(error, self._redactor)
             raise
-        request: NativeRequest = explained.value
+        request: NativeRequest = explained.value[0]
+        completed = {
+            name: value for name, value in explained.value[1].items() if name in arguments or name not in tool.defaults
+        }
+        is_public = tool.source.trust is Trust.REMOTE and tool.overlay is None and not tool.defaults
+        if not show_values and not is_public:
+            request = request.hidden(Visible.of(tool, completed), is_command=tool.kind == "cli")
         return request.masked(self._redactor)
 
     async def _build(self, call: Call, _emit: Emit) -> Result:
         target = self._registration.bind(call.tool)
         if target.credentials is not None:
             self._redactor.learn(target.credentials.secrets(), force=True)
-        return Result(await self._registration.transport(call.tool.kind).explain(target, call))
+        request = await self._registration.transport(call.tool.kind).explain(target, call)
+        return Result((request, call.arguments))
 
 
 def _redact(error: UtcpError, redactor: Redactor) -> None:

@@ -299,9 +299,8 @@ class Doors:
 
     def _refused_host(self, hosts: list[bytes]) -> tuple[int, dict[str, str]] | None:
         values = [value.decode("latin-1") for value in hosts]
-        if len(values) > 1 or any(value and host_and_port(value) is None for value in values):
-            message = "A request has one Host header, which is a name or an address with an optional port."
-            return 400, {"error": "host not valid", "message": message}
+        if len(values) > 1:
+            return 400, {"error": "host not valid", "message": "A request has one Host header. Send only one."}
         value = values[0] if values else ""
         if _is_among(value, self._hosts):
             return None
