@@ -305,6 +305,10 @@ class LogSettings(_Frozen):
     )
     log_format: Literal["text", "json"] = Field(default="text", description="Form of the log lines on stderr.")
     audit_log: str | None = Field(default=None, description="File that receives one JSON line per call. `-` is stderr.")
+    audit_arguments: Literal["none", "names"] = Field(
+        default="none",
+        description="What the audit log has of the arguments: nothing, or the names. A caller chooses the names, too.",
+    )
 
 
 GROUPS: Final[Mapping[str, type[BaseModel]]] = {

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import anyio
 
-from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
@@ -86,6 +86,10 @@ class UtcpClient:
         self.settings: BridgeSettings = config.bridge
         self.repository: ToolRepository = extensions.repository or InMemoryToolRepository()
         self.redactor = extensions.redactor
+        if self.settings.bearer_token is not None:
+            self.redactor.learn([self.settings.bearer_token.get_secret_value()])
+        for entry in (self.settings.model_dump(include={"proxy"}), *config.manual_call_templates):
+            self.redactor.learn(secrets_in_url(str(entry.get("proxy") or "")))
         self._tasks = Background()
         guard = extensions.guard or Guard()
         self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
@@ -120,7 +124,7 @@ class UtcpClient:
     def _make_layers(self, extensions: Extensions, processors: Sequence[PostProcessor]) -> tuple[Layer, ...]:
         """The pipeline, outermost layer first."""
         return (
-            Audit(extensions.audit),
+            Audit(extensions.audit, names=self.settings.audit_arguments == "names"),
             Metrics(extensions.metrics),
             Policy(extensions.rules),
             self._output_path,
@@ -457,8 +461,10 @@ class UtcpClient:
         self._tasks.spawn(partial(self._registration.refresh, manual))
 
     def _learn(self, _name: str, value: str) -> None:
-        """Any variable may be a secret. Addresses and numbers are not secrets, and must stay readable in errors."""
-        if "://" not in value and not value.replace(".", "").isdigit():
+        """Any variable may be a secret. Numbers and hosts are not secrets, and must stay readable in errors."""
+        if "://" in value:
+            self.redactor.learn(secrets_in_url(value))
+        elif not value.replace(".", "").isdigit():
             self._learn_secret(value)
 
     def _learn_secret(self, secret: str) -> None:
