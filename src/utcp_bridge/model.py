@@ -137,7 +137,7 @@ class Source:
     trusted: bool = False
     """Whether the operator wrote `trusted: true`: a fetched manual may then use cli, files and stdio servers."""
     tls: TlsOptions = TlsOptions()
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
 
 
 class CallTemplate(BaseModel):

@@ -5,13 +5,18 @@ section of a configuration file, and the default. Each setting has a flat key (`
 (`limits.concurrency`). Both work in files, variables and on the command line. Code reads the flat attribute; code that
 needs one group only takes that group's class, which `BridgeSettings` inherits from. The keys of `UtcpClientConfig` are
 those of UTCP v1 (and `providers_file_path` of v0.2).
+
+A secret setting can also come from a file: `bearer_token_file` for `bearer_token`, `proxy_file` for `proxy`.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -21,12 +26,15 @@ from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject, is_object
 
 __all__ = [
+    "FILE_SETTINGS",
+    "GENERATED_TOKEN",
     "GROUPS",
     "ArgumentCheck",
     "BridgeSettings",
     "Exposure",
     "ExposureLimits",
     "ExposureSettings",
+    "GeneratedToken",
     "LimitSettings",
     "LogSettings",
     "ManualOptions",
@@ -40,6 +48,7 @@ __all__ = [
     "explain",
     "flat_settings",
     "grouped_name",
+    "merged_settings",
     "nearest_setting",
     "setting_named",
     "settings_fault",
@@ -47,10 +56,18 @@ __all__ = [
     "spellings",
     "unknown_setting",
     "variables_of_settings",
+    "with_secret_files",
 ]
 
 _ENVIRONMENT_PREFIX: Final = "UTCP_BRIDGE_"
 _SEE_SETTINGS: Final = "`utcp-bridge help settings` lists the settings."
+FILE_SETTINGS: Final[Mapping[str, str]] = {"bearer_token_file": "bearer_token", "proxy_file": "proxy"}
+"""The settings that name a file with a secret, and the secret setting that each gives."""
+GENERATED_TOKEN: Final = "generate"  # noqa: S105 - asks for a token
+"""The value of `bearer_token` for which `serve` makes a token."""
+_MAX_SECRET_BYTES: Final = 64 * 1024
+_PLACEHOLDER: Final = re.compile(r"\$[({]|\{\{|\$\w+$|%\w+%$|<[^<>]*>$|YOUR_TOKEN$")
+"""The beginning of a text that was to be replaced by a token."""
 Exposure = Literal["auto", "all", "search", "pinned"]
 ArgumentCheck = Literal["strict", "warn", "off"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -69,6 +86,23 @@ def _origin(value: str) -> str:
     if value != "null" and not (scheme and separator and rest and "/" not in rest):
         raise PydanticCustomError("origin", "An origin is written as `https://name`, without a path or a final slash")
     return value
+
+
+def _token(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text.strip():
+        raise PydanticCustomError("token", "The token is empty; set it, or remove the setting")
+    if text != text.strip() or any(ord(character) < ord(" ") or character == "\x7f" for character in text):
+        raise PydanticCustomError("token", "The token has a blank at an end or a control character; remove it")
+    if _PLACEHOLDER.match(text) or "${" in text:
+        raise PydanticCustomError(
+            "token", "The token is a placeholder that was not replaced; write the token, or a variable as $" "{NAME}"
+        )
+    return value
+
+
+class GeneratedToken(SecretStr):
+    """A token that `serve` made, and therefore prints."""
 
 
 class _Frozen(BaseModel):
@@ -103,8 +137,24 @@ class ServerSettings(_Frozen):
     allowed_browser_origins: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
         default=(), description="Browser origins to accept (http), such as `https://app.example`."
     )
-    bearer_token: SecretStr | None = Field(default=None, description="Token that HTTP clients must send.")
+    bearer_token: Annotated[SecretStr, AfterValidator(_token)] | None = Field(
+        default=None,
+        description="Token that HTTP clients must send, at least 16 characters beyond loopback. `generate` makes a new "
+        "one at each start of `serve` and prints it.",
+    )
     insecure: bool = Field(default=False, description="Serve HTTP beyond loopback without a token.")
+    max_connections: Size = Field(
+        default=1_000,
+        description="Most HTTP connections at once, and never more than half of the files that the process may open.",
+    )
+    max_connections_per_address: Size | None = Field(
+        default=256,
+        description="Most HTTP connections at once from one address beyond loopback. null sets no limit. With "
+        "`insecure`, all clients come through one proxy, and the limit is not applied.",
+    )
+    max_sessions: Size = Field(
+        default=10_000, description="Most MCP sessions kept (http). A client can use one that was forgotten."
+    )
 
 
 class ExposureSettings(_Frozen):
@@ -210,7 +260,7 @@ class PolicySettings(_Frozen):
         default=(), description="CIDRs beyond public addresses that tools may reach."
     )
     proxy: str | None = Field(
-        default=None, description="HTTP proxy for upstream calls. The proxy then checks the addresses."
+        default=None, repr=False, description="HTTP proxy for upstream calls. The proxy then checks the addresses."
     )
     check_connections: bool = Field(
         default=False,
@@ -262,6 +312,10 @@ class LogSettings(_Frozen):
     )
     log_format: Literal["text", "json"] = Field(default="text", description="Form of the log lines on stderr.")
     audit_log: str | None = Field(default=None, description="File that receives one JSON line per call. `-` is stderr.")
+    audit_arguments: Literal["none", "names"] = Field(
+        default="none",
+        description="What the audit log has of the arguments: nothing, or the names. A caller chooses the names, too.",
+    )
 
 
 GROUPS: Final[Mapping[str, type[BaseModel]]] = {
@@ -289,7 +343,7 @@ class BridgeSettings(
         if not is_object(values):
             return values
         try:
-            return flat_settings(values)
+            return with_secret_files(flat_settings(values))
         except ConfigError as error:
             raise ValueError(str(error)) from None
 
@@ -300,21 +354,22 @@ class ManualOptions(_Frozen):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     trusted: bool = False
+    share: bool = False
     allowed_origins: tuple[str, ...] = ()
     allow_networks: tuple[str, ...] = ()
     allowed_communication_protocols: tuple[str, ...] | None = None
     base_url: str | None = None
-    auth_tools: JsonObject | None = None
-    server_variables: Mapping[str, str] = Field(default_factory=dict)
+    auth_tools: JsonObject | None = Field(default=None, repr=False)
+    server_variables: Mapping[str, str] = Field(default_factory=dict, repr=False)
     include: JsonObject | None = None
     exclude: JsonObject | None = None
-    overrides: Mapping[str, JsonObject] = Field(default_factory=dict)
+    overrides: Mapping[str, JsonObject] = Field(default_factory=dict, repr=False)
     verify_ssl: bool = True
     ca_cert: str | None = None
     client_cert: str | None = None
     client_key: str | None = None
     server_name: str | None = None
-    proxy: str | None = None
+    proxy: str | None = Field(default=None, repr=False)
     call_timeout: Seconds | None = None
     discovery_timeout: Seconds | None = None
     concurrency: Size | None = None
@@ -334,10 +389,10 @@ class UtcpClientConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     variables: Mapping[str, Any] = Field(default_factory=dict, repr=False)
-    load_variables_from: tuple[JsonObject, ...] = ()
-    tool_repository: JsonObject | None = None
-    tool_search_strategy: JsonObject | None = None
-    post_processing: tuple[JsonObject, ...] = ()
+    load_variables_from: tuple[JsonObject, ...] = Field(default=(), repr=False)
+    tool_repository: JsonObject | None = Field(default=None, repr=False)
+    tool_search_strategy: JsonObject | None = Field(default=None, repr=False)
+    post_processing: tuple[JsonObject, ...] = Field(default=(), repr=False)
     manual_call_templates: tuple[JsonObject, ...] = Field(default=(), repr=False)
     registries: tuple[JsonObject, ...] = Field(default=(), repr=False)
     bridge: BridgeSettings = Field(default_factory=BridgeSettings)
@@ -349,7 +404,7 @@ class SettingSpelling:
 
     path: tuple[str, ...]
     key: str | None
-    value: Any
+    value: Any = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -385,6 +440,60 @@ def flat_settings(values: Mapping[str, Any]) -> JsonObject:
     return flat
 
 
+def merged_settings(*layers: Mapping[str, Any]) -> JsonObject:
+    """Return flat settings of which later layers win. A secret and its file replace each other.
+
+    :raises ConfigError: one layer has both a secret and its file.
+    """
+    merged: JsonObject = {}
+    for layer in layers:
+        for file, secret in FILE_SETTINGS.items():
+            if file in layer and secret in layer:
+                raise ConfigError(f"Both {secret!r} and {file!r} are set.", remedy="Keep one of them.")
+            if file in layer:
+                merged.pop(secret, None)
+            elif secret in layer:
+                merged.pop(file, None)
+        merged.update(layer)
+    return merged
+
+
+def with_secret_files(values: JsonObject) -> JsonObject:
+    """Return flat settings with secrets instead of the files that contain them. Line ends at the end are removed.
+
+    :raises ConfigError: a file cannot be read.
+    """
+    if values.keys().isdisjoint(FILE_SETTINGS):
+        return values
+    read = dict(values)
+    for file, secret in FILE_SETTINGS.items():
+        if (place := read.pop(file, None)) is not None:
+            read[secret] = _secret_in(place, file)
+    return read
+
+
+def _secret_in(place: Any, setting: str) -> str:
+    if not isinstance(place, str) or not place.strip() or "\0" in place:
+        raise ConfigError(f"Setting {setting} must be the path of a file.", remedy="Name a file with the secret.")
+    path = Path(place).expanduser()
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_SECRET_BYTES:
+            raise ConfigError(
+                f"Setting {setting}: {path} is not a file of at most {_MAX_SECRET_BYTES} bytes.",
+                remedy="Name a file that contains only the secret.",
+            )
+        text = path.read_text(encoding="utf-8-sig").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8"
+        raise ConfigError(
+            f"Setting {setting}: {path} cannot be read: {why}.", remedy="Make it a readable text file."
+        ) from None
+    if not text.strip():
+        raise ConfigError(f"Setting {setting}: {path} is empty.", remedy="Write the secret into the file.")
+    return text
+
+
 def setting_named(name: str) -> str | None:
     """Return the flat key of a setting from its flat or grouped name; None if there is no such setting.
 
@@ -393,9 +502,11 @@ def setting_named(name: str) -> str | None:
     """
     group, dot, key = name.partition(".")
     if not dot:
-        return name if name in BridgeSettings.model_fields else None
+        return name if name in BridgeSettings.model_fields or name in FILE_SETTINGS else None
     if group not in GROUPS:
         return None
+    if key in FILE_SETTINGS:
+        return key if FILE_SETTINGS[key] in GROUPS[group].model_fields else None
     fields = GROUPS[group].model_fields
     candidates = (key, f"{group}_{key}", group if key == "mode" else "")
     return next((candidate for candidate in candidates if candidate in fields), None)
@@ -403,7 +514,8 @@ def setting_named(name: str) -> str | None:
 
 def grouped_name(key: str) -> str:
     """Return the grouped name of a setting: `limits.concurrency` for `concurrency`."""
-    group = next(group for group, model in GROUPS.items() if key in model.model_fields)
+    named = FILE_SETTINGS.get(key, key)
+    group = next(group for group, model in GROUPS.items() if named in model.model_fields)
     return f"{group}.mode" if key == group else f"{group}.{key.removeprefix(f'{group}_')}"
 
 
@@ -492,10 +604,12 @@ def _environment(environ: Mapping[str, str] | None) -> Iterator[tuple[str, str, 
     """Yield the name of each setting in the environment, the variable, and the value as read."""
     environ = os.environ if environ is None else environ  # noqa: TID251 - settings come from the environment
     for variable, text in environ.items():
-        if not variable.startswith(_ENVIRONMENT_PREFIX) or not text:
+        if not variable.startswith(_ENVIRONMENT_PREFIX):
             continue
         name = variable.removeprefix(_ENVIRONMENT_PREFIX).lower().replace("__", ".")
         key = setting_named(name)
+        if not text and key != "bearer_token":  # an empty token is a mistake that would leave the door open
+            continue
         if key is None and name not in GROUPS:
             near = nearest_setting(name)
             remedy = f"Did you mean {_variable(near)}?" if near else _SEE_SETTINGS
@@ -508,10 +622,10 @@ def _variable(grouped: str) -> str:
 
 
 def _parse(text: str, key: str | None) -> Any:
-    field = BridgeSettings.model_fields.get(key or "")
-    if field is not None and _is_text(field.annotation):
+    setting = BridgeSettings.model_fields.get(key or "")
+    if key in FILE_SETTINGS or (setting is not None and _is_text(setting.annotation)):
         return text
-    if field is not None and isinstance(field.default, tuple) and not text.lstrip().startswith("["):
+    if setting is not None and isinstance(setting.default, tuple) and not text.lstrip().startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
     import orjson
 
@@ -522,4 +636,4 @@ def _parse(text: str, key: str | None) -> Any:
 
 
 def _is_text(annotation: Any) -> bool:
-    return annotation is str or annotation == (str | None) or annotation == (SecretStr | None)
+    return annotation in {str, str | None} or "SecretStr" in repr(annotation)

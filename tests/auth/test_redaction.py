@@ -1,14 +1,16 @@
 """Secrets are masked in each form in which they are sent."""
 
 import base64
+import html
 import json
+import shlex
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.auth.redaction import MASK, Redactor
+from utcp_bridge.auth.redaction import MASK, Redactor, secrets_in_url
 
 SECRET = "p@ss w/ord+%ü"
 
@@ -88,3 +90,74 @@ def test_form_bodies_are_masked(redact):
 def test_without_secrets_the_same_text_object_is_returned():
     text = "nothing to hide"
     assert Redactor()(text) is text
+
+
+ENCODINGS = {
+    "JSON": json.dumps,
+    "JSON in UTF-8": lambda text: json.dumps(text, ensure_ascii=False),
+    "JSON in JSON": lambda text: json.dumps(json.dumps(text)),
+    "JSON with escaped slashes": lambda text: json.dumps(text).replace("/", "\\/"),
+    "HTML": html.escape,
+    "HTML decimal": lambda text: "".join(f"&#{ord(one)};" for one in text),
+    "HTML hexadecimal": lambda text: "".join(f"&#x{ord(one):X};" for one in text),
+    "HTML around JSON": lambda text: html.escape(json.dumps(text)),
+    "URL": lambda text: quote(text, safe=""),
+    "URL of each byte, lower case": lambda text: "".join(f"%{byte:02x}" for byte in text.encode()),
+    "URL around JSON": lambda text: quote(json.dumps(text)),
+    "form": quote_plus,
+    "repr": repr,
+    "ASCII repr": ascii,
+    "repr of bytes": lambda text: repr(text.encode()),
+    "C": lambda text: "".join(f"\\{byte:03o}" for byte in text.encode()),
+    "JavaScript": lambda text: "".join(f"\\u{{{ord(one):x}}}" for one in text),
+    "shell": shlex.quote,
+    "shell with backslashes": lambda text: text.replace("'", "'\\''"),
+    "CSV": lambda text: text.replace('"', '""'),
+    "hexadecimal": lambda text: text.encode().hex(),
+    "hexadecimal, upper case": lambda text: text.encode().hex().upper(),
+    "hexadecimal with blanks": lambda text: text.encode().hex(" "),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@given(secret=st.text(st.characters(codec="utf-8"), min_size=8, max_size=30))
+def test_a_secret_is_masked_in_each_encoding_that_a_program_prints(encoding, secret):
+    redactor = Redactor()
+    redactor.learn([secret])
+    printed = ENCODINGS[encoding](secret)
+    told = redactor(f"before: {printed} :after")
+    assert MASK in told
+    assert len(told) <= len(f"before: {MASK} :after") + 14, "at most the quotes around it remain"
+
+
+def test_secrets_that_overlap_leave_no_part():
+    redactor = Redactor()
+    redactor.learn(["abc-defghi", "ghi-jklmno"])
+    assert redactor("x abc-defghi-jklmno y") == f"x {MASK} y"
+
+
+def test_a_line_of_a_key_is_masked_by_itself():
+    redactor = Redactor()
+    redactor.learn(["-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\nAQEFAASCBKcwggSjAgEAAoIB\n"])
+    assert "AQEFAASC" not in redactor("line 3: AQEFAASCBKcwggSjAgEAAoIB")
+
+
+@given(st.text(max_size=200))
+def test_a_text_without_secrets_is_the_same_text_object(text):
+    redactor = Redactor()
+    redactor.learn(["a-secret-of-length-30-aaaaaaaaaa"])
+    assert redactor(text) is text
+
+
+def test_only_the_beginning_of_a_huge_text_is_kept():
+    redactor = Redactor()
+    redactor.learn(["a-secret"])
+    told = redactor("\\" * 10_000_000 + "a-secret")
+    assert len(told) < 1_000_000
+    assert "a-secret" not in told
+
+
+def test_secret_parts_of_a_url_are_its_password_its_query_and_random_segments():
+    found = secrets_in_url("https://user:pass-word@hooks.example/services/T0123ABCD/plain?key=of+query")
+    assert list(found) == ["pass-word", "of query", "T0123ABCD"]
+    assert list(secrets_in_url("https://[broken")) == []

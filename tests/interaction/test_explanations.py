@@ -27,6 +27,10 @@ AUTH = {"auth_type": "api_key", "api_key": "Bearer ${TOKEN}", "var_name": "Autho
 MCP_SERVER = Path(__file__).parents[1] / "upstreams" / "mcp_server.py"
 
 
+async def shown(client, tool, arguments):
+    return await client.explain(tool, arguments, show_values=True)
+
+
 @asynccontextmanager
 async def client_with(template, tmp_path, inputs=None):
     """Open a client with one tool `peer.echo` of this template."""
@@ -48,7 +52,7 @@ async def client_with(template, tmp_path, inputs=None):
 async def explained_and_called(template, arguments, tmp_path, **options):
     """Return the explanation of a call, and the result of making it."""
     async with client_with(template, tmp_path, **options) as client:
-        request = await client.explain(client.find("peer.echo"), arguments)
+        request = await shown(client, client.find("peer.echo"), arguments)
         value = await client.call_tool("peer.echo", arguments)
     assert SECRET not in f"{request.as_text()}{request.as_json()}"
     return request, value
@@ -119,7 +123,7 @@ async def test_explain_shows_a_tcp_message_with_its_frame(tmp_path):
             "framing_strategy": "length_prefix",
         }
         async with client_with(template, tmp_path) as client:
-            request = await client.explain(client.find("peer.echo"), {"text": "hé"})
+            request = await shown(client, client.find("peer.echo"), {"text": "hé"})
             with pytest.raises(ReplyTooLarge):  # the service's reply has no frame
                 await client.call_tool("peer.echo", {"text": "hé"})
         assert b"".join(service.received) == request.messages[0] == b"\x00\x00\x00\x0e" + '{"text":"hé"}'.encode()
@@ -232,6 +236,6 @@ async def test_arguments_are_checked_and_completed_as_for_a_call(tmp_path):
     inputs = {"type": "object", "properties": {"n": {"type": "integer", "default": 7}}}
     async with client_with(template, tmp_path, inputs) as client:
         tool = client.find("peer.echo")
-        assert (await client.explain(tool, {})).line == "echo 7"
+        assert (await shown(client, tool, {})).line == "echo 7"
         with pytest.raises(InvalidArguments):
-            await client.explain(tool, {"n": "seven"})
+            await shown(client, tool, {"n": "seven"})

@@ -9,7 +9,7 @@ import pytest
 from tests.support.steps import Step, make_call, make_tool, run
 
 from utcp_bridge.errors import Busy, Unreachable
-from utcp_bridge.model import Call, Emit
+from utcp_bridge.model import CALLER, Call, Emit
 from utcp_bridge.pipeline.audit import Audit
 
 pytestmark = pytest.mark.anyio
@@ -27,10 +27,10 @@ def test_without_a_sink_the_layer_is_left_out() -> None:
     assert Audit()(make_tool(), innermost) is innermost
 
 
-async def test_a_line_tells_call_tool_kind_argument_names_outcome_and_time() -> None:
+async def test_a_line_tells_call_tool_kind_outcome_and_time_and_on_request_argument_names() -> None:
     lines: list[bytes] = []
     tool = make_tool()
-    step = Audit(lines.append)(tool, Step("value"))
+    step = Audit(lines.append, names=True)(tool, Step("value"))
     assert await run(step, make_call(tool, {"zeta": "hidden-1", "alpha": {"deep": "hidden-2"}})) == "value"
     record = read(lines)
     assert record["call"] == "call-1"
@@ -83,5 +83,26 @@ async def test_a_failing_sink_is_logged_and_does_not_change_the_call(caplog: pyt
 async def test_names_with_lone_surrogates_do_not_prevent_the_audit() -> None:
     lines: list[bytes] = []
     tool = make_tool()
-    await run(Audit(lines.append)(tool, Step()), make_call(tool, {"\ud800": 1, "b": 2}))
+    await run(Audit(lines.append, names=True)(tool, Step()), make_call(tool, {"\ud800": 1, "b": 2}))
     assert read(lines)["arguments"] == ["?", "b"]
+
+
+async def test_by_default_a_line_has_nothing_of_the_arguments() -> None:
+    lines: list[bytes] = []
+    tool = make_tool()
+    await run(Audit(lines.append)(tool, Step()), make_call(tool, {"name-of-an-argument": "value-of-it"}))
+    assert "arguments" not in read(lines)
+    assert b"of-a" not in lines[0]
+    assert b"of-it" not in lines[0]
+
+
+async def test_calls_of_one_caller_have_the_same_digest_and_not_its_session_id() -> None:
+    digests: list[object] = []
+    tool = make_tool()
+    for caller in ("session-1", "session-1", "session-2"):
+        CALLER.set(caller)
+        lines: list[bytes] = []
+        await run(Audit(lines.append)(tool, Step()))
+        assert caller.encode() not in lines[0]
+        digests.append(read(lines)["caller"])
+    assert digests[0] == digests[1] != digests[2]

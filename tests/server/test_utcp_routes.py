@@ -9,7 +9,7 @@ from tests.upstreams.registry_service import served
 from utcp_bridge import UtcpClient
 from utcp_bridge.dialects import Shape, detect
 from utcp_bridge.errors import Rejected, Unreachable
-from utcp_bridge.model import Binary, Source, Tool
+from utcp_bridge.model import Binary, Source, Tool, Trust
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.http import build_app
 from utcp_bridge.server.utcp_routes import native_template
@@ -161,7 +161,7 @@ async def test_the_manual_waits_for_manuals_that_are_loading():
 def test_tools_with_a_native_template_get_it_on_request():
     client = client_with_tools()
     native = {"name": "m", "call_template_type": "http", "url": "https://api.example.com/x"}
-    tool = Tool(Source("api"), "get", "http", native)
+    tool = Tool(Source("api", Trust.REMOTE), "get", "http", native)
     client._tools[tool.qualified_name] = tool
     client.generation += 1
     with served(build_app(BridgeServer(client))) as base:
@@ -213,25 +213,25 @@ URL = "https://api.example.com/v1"
 
 def tool(kind="http", overlay=None, projection=None, defaults=None, **template):
     template = {"name": "shop", "call_template_type": kind, "url": URL, **template}
-    return Tool(Source("shop"), "buy", kind, template, overlay=overlay, projection=projection, defaults=defaults or {})
+    return Tool(Source("shop", Trust.REMOTE), "buy", kind, template, overlay=overlay, projection=projection, defaults=defaults or {})
 
 
 def test_a_native_template_keeps_variables_and_omits_the_operators_options():
     auth = {"auth_type": "api_key", "api_key": "Bearer ${KEY}", "var_name": "Authorization", "location": "header"}
-    given = native_template(tool(auth=auth, allow_networks=["10.0.0.0/8"], ca_cert="/etc/ca.pem", retries=0))
+    given = native_template(tool(auth=auth, allow_networks=["10.0.0.0/8"], ca_cert="/etc/ca.pem", retries=0), {})
     assert given == {"call_template_type": "http", "url": URL, "auth": auth}
 
 
 @pytest.mark.parametrize("kind", ["cli", "mcp", "text", "file", "a_third_party_kind"])
 def test_a_tool_that_runs_on_this_machine_has_no_native_template(kind):
-    assert native_template(tool(kind)) is None
+    assert native_template(tool(kind), {}) is None
 
 
 @pytest.mark.parametrize(
     "changes", [{"overlay": {"query": "{ me }"}}, {"projection": "items"}, {"defaults": {"region": "eu"}}]
 )
 def test_a_tool_that_the_bridge_discovered_or_changed_has_no_native_template(changes):
-    assert native_template(tool(**changes)) is None
+    assert native_template(tool(**changes), {}) is None
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_tool_that_the_bridge_discovered_or_changed_has_no_native_template(cha
     ],
 )
 def test_a_template_that_holds_a_credential_is_not_native(template):
-    assert native_template(tool(**template)) is None
+    assert native_template(tool(**template), {}) is None
 
 
 @pytest.mark.parametrize(
@@ -263,6 +263,6 @@ def test_a_template_that_holds_a_credential_is_not_native(template):
     ],
 )
 def test_variables_and_arguments_are_not_credentials(template):
-    given = native_template(tool(**template))
+    given = native_template(tool(**template), {})
     assert given is not None
     assert template.items() <= given.items()

@@ -11,7 +11,7 @@ from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.errors import UnknownTool
 from utcp_bridge.model import Result, Source, Tool
 from utcp_bridge.search.lexical import Bm25Strategy
-from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 
 
 @dataclass
@@ -28,6 +28,7 @@ class StandIn:
     settings: BridgeSettings = field(default_factory=BridgeSettings)
     generation: int = 1
     search_note: str | None = None
+    config: UtcpClientConfig = field(default_factory=UtcpClientConfig)
 
     def __post_init__(self):
         self._tools, self._functions, self._callbacks = {}, {}, []

@@ -1,30 +1,54 @@
-"""Secret values are replaced in texts that leave the process: errors, logs, audit records."""
+"""Secret values are replaced in texts that leave the process: errors, logs, audit records.
+
+A program that prints a secret often encodes it. Encodings of the whole value (Base64, hexadecimal) are searched as they
+are. Escapes of single characters (URL, JSON, HTML, Python, C, shell) are undone first, also if one is inside another,
+and what is found is replaced in the original text. One pattern, a tree of all forms, finds every secret in one pass.
+"""
 
 from __future__ import annotations
 
 import base64
+import html
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from os.path import commonprefix
 from typing import Final
-from urllib.parse import quote, quote_plus
+from urllib.parse import parse_qsl, quote, urlsplit
 
-__all__ = ["MASK", "Redactor"]
+__all__ = ["MASK", "Redactor", "secrets_in_url"]
 
 MASK: Final = "***"
 _MIN_LENGTH: Final = 6
+_MIN_LINE: Final = 16
+"""Characters of one line of a longer secret, such as a private key, for which the line counts as a secret."""
+_MIN_SEGMENT: Final = 8
+_MAX_TEXT: Final = 256 * 1024
+"""Characters of a text that are searched. Nobody reads an error of this length, so the rest is left out."""
+_ROUNDS: Final = 3
+"""How many escapes are undone that are inside one another, as in JSON within JSON."""
+_ESCAPE: Final = re.compile(
+    r"(?:%[0-9A-Fa-f]{2})+|(?:\\x[0-9A-Fa-f]{2})+|(?:\\u[0-9A-Fa-f]{4})+|\\u\{[0-9A-Fa-f]{1,6}\}|\\U[0-9A-Fa-f]{8}"
+    r"|(?:\\[0-7]{3})+|\\[^A-Za-z0-9]|\\[abefnrtv0]|&#[0-9]{1,7};|&#[xX][0-9A-Fa-f]{1,6};|&[A-Za-z][A-Za-z0-9]{1,31};",
+    re.DOTALL,
+)
+_LETTERS: Final = dict(zip("abefnrtv0", "\a\b\x1b\f\n\r\t\v\0", strict=True))
+_Span = tuple[int, int]
 
 
 class Redactor:
-    """Learns secret values and replaces them in texts, in each form in which they are sent.
+    """Learns secret values and replaces them in texts, in each form in which programs print them.
 
-    The forms are: unchanged, URL-encoded, form-encoded, JSON-escaped, and Base64 at any position of the encoded text
-    (so `user:secret` of HTTP Basic is found too). Values of fewer than six characters are ignored unless forced,
-    because they would replace ordinary words.
+    Values of fewer than six characters are ignored unless forced, because they would replace ordinary words.
     """
 
     def __init__(self) -> None:
         self._values: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Redactor of {len(self._values)} values>"
 
     def learn(self, values: Iterable[str], *, force: bool = False) -> None:
         """Replace these values from now on."""
@@ -42,23 +66,70 @@ class Redactor:
         if not self._values:
             return text
         if self._pattern is None:
-            self._pattern = _compile(self._values)
-        return self._pattern.sub(MASK, text)
+            forms = {form for value in self._values for form in _forms(value)}
+            self._pattern = re.compile(_tree(sorted(forms)), re.DOTALL)
+        if len(text) > _MAX_TEXT:
+            text = f"{text[:_MAX_TEXT]}…"
+        spans = _found(self._pattern, text)
+        return _masked(text, spans) if spans else text
 
 
-def _compile(values: Iterable[str]) -> re.Pattern[str]:
-    forms = {form for value in values for form in _forms(value)}
-    # The longest form comes first, so that the mask of a shorter secret leaves no rest of a longer one.
-    return re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
+def secrets_in_url(url: str) -> Iterator[str]:
+    """Yield what may be secret in a URL: the password, values of the query, and random parts of the path."""
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError:
+        return
+    if password:
+        yield password
+    yield from (value for _, value in parse_qsl(parts.query))
+    for segment in parts.path.split("/"):
+        has_digits = any(character.isdigit() for character in segment)
+        if len(segment) >= _MIN_SEGMENT and has_digits and any(character.isalpha() for character in segment):
+            yield segment
+
+
+# --- the forms of a value ------------------------------------------------------------------------
 
 
 def _forms(value: str) -> Iterator[str]:
-    yield value
-    for encoded in (quote(value, safe=""), quote(value), quote_plus(value)):
-        yield encoded
-        yield re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), encoded)
-    yield value.replace("\\", "\\\\").replace('"', '\\"')
-    yield from _base64_forms(value.encode())
+    """Yield the forms of a value, except those that `_ESCAPE` undoes."""
+    for plain in (value, *_long_lines(value)):
+        texts = {
+            plain,
+            plain.replace(" ", "+"),  # of a form, after its other escapes are undone
+            quote(plain, safe=""),
+            ascii(plain)[1:-1],  # the escapes of two characters may look like the two bytes of one
+            plain.replace("'", "''"),  # SQL, PowerShell
+            plain.replace('"', '""'),  # CSV
+            plain.replace("'", "'\"'\"'"),  # a shell
+            plain.replace("'", "'\\''"),  # the same
+        }
+        for text in texts:
+            yield from _with_undone(text)
+        data = plain.encode(errors="surrogatepass")
+        yield from _base64_forms(data)
+        if len(data) >= _MIN_LENGTH // 2:
+            for text in (data.hex(), data.hex(" "), data.hex(":")):
+                yield text
+                yield text.upper()
+
+
+def _with_undone(text: str) -> Iterator[str]:
+    """Yield a text, and what becomes of it where it only looks like an escape, next to others that are undone."""
+    for _ in range(_ROUNDS + 1):
+        if text:
+            yield text
+        undone = _Undone(text).text
+        if undone == text:
+            return
+        text = undone
+
+
+def _long_lines(value: str) -> list[str]:
+    lines = value.splitlines()
+    return [line for line in lines if len(line) >= _MIN_LINE] if len(lines) > 1 else []
 
 
 def _base64_forms(value: bytes) -> Iterator[str]:
@@ -75,3 +146,131 @@ def _base64_forms(value: bytes) -> Iterator[str]:
         if len(core) >= _MIN_LENGTH:
             yield core
             yield core.replace("+", "-").replace("/", "_")
+
+
+def _tree(words: list[str]) -> str:
+    """Return a pattern of sorted words, the longest first, which tries one branch at each character."""
+    branches: list[str] = []
+    for _, group in groupby(words, key=lambda word: word[0]):
+        members = list(group)
+        prefix: str = commonprefix(members)
+        rest = [member[len(prefix) :] for member in members]
+        longer = [member for member in rest if member]
+        below = _tree(longer) if longer else ""
+        branches.append(re.escape(prefix) + (f"(?:{below})?" if below and len(longer) < len(rest) else below))
+    return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"
+
+
+# --- the search ----------------------------------------------------------------------------------
+
+
+def _found(pattern: re.Pattern[str], text: str) -> list[_Span]:
+    """Return the places of secrets in a text, also in escaped forms."""
+    spans = list(_matches(pattern, text))
+    layers: list[_Undone] = []
+    current = text
+    for _ in range(_ROUNDS):
+        if not ("\\" in current or "%" in current or "&" in current):
+            break
+        undone = _Undone(current)
+        if not undone.starts:
+            break
+        layers.append(undone)
+        current = undone.text
+        for span in _matches(pattern, current):
+            for layer in reversed(layers):
+                span = layer.original(span)  # noqa: PLW2901 - one layer after the other
+            spans.append(span)
+    return spans
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> Iterator[_Span]:
+    """Yield each match, also those that begin within another one."""
+    start = 0
+    while found := pattern.search(text, start):
+        yield found.span()
+        start = found.start() + 1
+
+
+class _Undone:
+    """A text without its escapes, and where each of them was."""
+
+    __slots__ = ("_ends", "_lengths", "_origins", "starts", "text")
+
+    def __init__(self, text: str) -> None:
+        parts: list[str] = []
+        self.starts: list[int] = []
+        self._lengths: list[int] = []
+        self._origins: list[int] = []
+        self._ends: list[int] = []
+        position = size = 0
+        for found in _ESCAPE.finditer(text):
+            plain = _plain(found[0])
+            parts += (text[position : found.start()], plain)
+            size += found.start() - position
+            self.starts.append(size)
+            self._lengths.append(len(plain))
+            self._origins.append(found.start())
+            self._ends.append(found.end())
+            size += len(plain)
+            position = found.end()
+        parts.append(text[position:])
+        self.text: Final = "".join(parts)
+
+    def original(self, span: _Span) -> _Span:
+        """Return the place in the original text, with each escape that it touches."""
+        start, last = span[0], span[1] - 1
+        return self._place(start, self._origins)[0], self._place(last, self._ends)[1]
+
+    def _place(self, position: int, within: list[int]) -> _Span:
+        index = bisect_right(self.starts, position) - 1
+        if index < 0:
+            return position, position + 1
+        beyond = position - self.starts[index] - self._lengths[index]
+        place = within[index] if beyond < 0 else self._ends[index] + beyond
+        return place, place if beyond < 0 else place + 1
+
+
+def _plain(escape: str) -> str:
+    """Return the characters that an escape, or a run of equal ones, stands for."""
+    kind = escape[:2]
+    if kind[0] == "%":
+        return _text_of(bytes.fromhex(escape.replace("%", "")))
+    if kind == "&#":
+        digits = escape[2:-1]
+        return _character(int(digits[1:], 16) if digits[0] in "xX" else int(digits))
+    if kind[0] == "&":
+        return html.unescape(escape)
+    if kind == r"\x":
+        return _text_of(bytes.fromhex(escape.replace(r"\x", "")))
+    if kind == r"\u" and escape[2] != "{":
+        return bytes.fromhex(escape.replace(r"\u", "")).decode("utf-16-be", "replace")
+    if kind in {r"\u", r"\U"}:
+        return _character(int(escape[2:].strip("{}"), 16))
+    if kind[1].isdigit() and len(escape) > len(kind):
+        return _text_of(bytes(int(octal, 8) & 0xFF for octal in escape[1:].split("\\")))
+    return _LETTERS.get(kind[1], kind[1])
+
+
+def _character(number: int) -> str:
+    return chr(number) if number < 0x11_0000 else ""
+
+
+def _text_of(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def _masked(text: str, spans: list[_Span]) -> str:
+    parts: list[str] = []
+    position = 0
+    for start, end in sorted(spans):
+        if end <= position:
+            continue
+        if start >= position:
+            parts += (text[position:start], MASK)
+        position = end
+    parts.append(text[position:])
+    return "".join(parts)

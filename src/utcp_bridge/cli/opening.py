@@ -84,6 +84,8 @@ async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
     from utcp_bridge.configuration.loading import LoadedConfig, as_config, load_config
 
     loaded = await load_config(options.found(), overrides=options.settings)
+    if options.makes_token:
+        loaded.config = _with_token(loaded.config)
     if not options.quickstart:
         return loaded
     from utcp_bridge.quickstart.service import FOLDER, configuration, serving
@@ -93,6 +95,19 @@ async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
     entries = (*loaded.config.manual_call_templates, *sample.config.manual_call_templates)
     config = loaded.config.model_copy(update={"manual_call_templates": entries})
     return LoadedConfig(config, loaded.root, [*loaded.faults, *sample.faults], loaded.documents)
+
+
+def _with_token(config: UtcpClientConfig) -> UtcpClientConfig:
+    """Return the configuration with a new random token if it asks for one."""
+    import secrets
+
+    from utcp_bridge.settings import GENERATED_TOKEN, GeneratedToken
+
+    token = config.bridge.bearer_token
+    if token is None or token.get_secret_value() != GENERATED_TOKEN:
+        return config
+    bridge = config.bridge.model_copy(update={"bearer_token": GeneratedToken(secrets.token_urlsafe(32))})
+    return config.model_copy(update={"bridge": bridge})
 
 
 async def wait_for_manuals(client: UtcpClient, enough: Callable[[], bool] | None = None) -> None:

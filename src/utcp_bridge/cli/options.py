@@ -52,11 +52,15 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where the configuration comes from, and the settings that the command line gives, by their keys."""
+    """Where the configuration comes from, and the settings that the command line gives, by their keys.
+
+    With `makes_token`, a random token replaces the value `generate` of the setting `bearer_token`.
+    """
 
     sources: tuple[str, ...] = ()
     quickstart: bool = False
-    settings: JsonObject = field(default_factory=dict[str, Any])
+    settings: JsonObject = field(default_factory=dict[str, Any], repr=False)
+    makes_token: bool = False
 
     def words(self) -> list[str]:
         """Return the options that name the same sources in another command."""

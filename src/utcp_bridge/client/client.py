@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import anyio
 
-from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
@@ -29,7 +29,7 @@ from utcp_bridge.model import Call, Document, Emit, JsonObject, Result, Tool, Tr
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.net.local_file import FileRoots
-from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.net.preview import NativeRequest, Visible
 from utcp_bridge.pipeline import Layer, Next, compose
 from utcp_bridge.pipeline.audit import Audit
 from utcp_bridge.pipeline.cleaning import cleaning
@@ -86,6 +86,10 @@ class UtcpClient:
         self.settings: BridgeSettings = config.bridge
         self.repository: ToolRepository = extensions.repository or InMemoryToolRepository()
         self.redactor = extensions.redactor
+        if self.settings.bearer_token is not None:
+            self.redactor.learn([self.settings.bearer_token.get_secret_value()])
+        for entry in (self.settings.model_dump(include={"proxy"}), *config.manual_call_templates):
+            self.redactor.learn(secrets_in_url(str(entry.get("proxy") or "")))
         self._tasks = Background()
         guard = extensions.guard or Guard()
         self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
@@ -120,7 +124,7 @@ class UtcpClient:
     def _make_layers(self, extensions: Extensions, processors: Sequence[PostProcessor]) -> tuple[Layer, ...]:
         """The pipeline, outermost layer first."""
         return (
-            Audit(extensions.audit),
+            Audit(extensions.audit, names=self.settings.audit_arguments == "names"),
             Metrics(extensions.metrics),
             Policy(extensions.rules),
             self._output_path,
@@ -349,18 +353,21 @@ class UtcpClient:
 
     # --- what a call or a manual would do, without doing it ---
 
-    async def explain(self, tool: str | Tool, arguments: JsonObject) -> NativeRequest:
+    async def explain(
+        self, tool: str | Tool, arguments: JsonObject, *, show_values: bool = False
+    ) -> NativeRequest:
         """Return the request that a call with these arguments would send, without its credentials.
 
         The client checks and completes the arguments as for a call. The code that calls builds the request, and does
-        not send it.
+        not send it. Values that the operator wrote into the template may be secrets: `show_values` shows them, except
+        those in places for credentials.
 
         :raises UnknownTool: no tool has this name.
         :raises InvalidArguments: the arguments do not fit.
         :raises Unexplainable: the tool's transport cannot explain its calls.
         :raises UtcpError: the call could not be made.
         """
-        return await self._explainer.explain(self.find_tool(tool), arguments)
+        return await self._explainer.explain(self.find_tool(tool), arguments, show_values=show_values)
 
     def reach(self, template: Template) -> tuple[Target[Any], Sequence[Need]]:
         """Return the target of a manual's template with its variables filled in, and what loading it needs.
@@ -459,8 +466,10 @@ class UtcpClient:
         self._tasks.spawn(partial(self._registration.refresh, manual))
 
     def _learn(self, _name: str, value: str) -> None:
-        """Any variable may be a secret. Addresses and numbers are not secrets, and must stay readable in errors."""
-        if "://" not in value and not value.replace(".", "").isdigit():
+        """Any variable may be a secret. Numbers and hosts are not secrets, and must stay readable in errors."""
+        if "://" in value:
+            self.redactor.learn(secrets_in_url(value))
+        elif not value.replace(".", "").isdigit():
             self._learn_secret(value)
 
     def _learn_secret(self, secret: str) -> None:
@@ -534,21 +543,28 @@ class _Explainer:
         self._redactor = redactor
         self._layers = layers
 
-    async def explain(self, tool: Tool, arguments: JsonObject) -> NativeRequest:
+    async def explain(self, tool: Tool, arguments: JsonObject, *, show_values: bool) -> NativeRequest:
         """Return the request without its secrets. See `UtcpClient.explain`."""
         try:
             explained = await compose(tool, self._layers, self._build)(Call(tool, arguments), discard)
         except UtcpError as error:
             _redact(error, self._redactor)
             raise
-        request: NativeRequest = explained.value
+        request: NativeRequest = explained.value[0]
+        completed = {
+            name: value for name, value in explained.value[1].items() if name in arguments or name not in tool.defaults
+        }
+        is_public = tool.source.trust is Trust.REMOTE and tool.overlay is None and not tool.defaults
+        if not show_values and not is_public:
+            request = request.hidden(Visible.of(tool, completed), is_command=tool.kind == "cli")
         return request.masked(self._redactor)
 
     async def _build(self, call: Call, _emit: Emit) -> Result:
         target = self._registration.bind(call.tool)
         if target.credentials is not None:
             self._redactor.learn(target.credentials.secrets(), force=True)
-        return Result(await self._registration.transport(call.tool.kind).explain(target, call))
+        request = await self._registration.transport(call.tool.kind).explain(target, call)
+        return Result((request, call.arguments))
 
 
 def _redact(error: UtcpError, redactor: Redactor) -> None:

@@ -19,19 +19,23 @@ from pydantic import ValidationError
 from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, fetch_url, hint_of, is_url, parsed, read_file
 from utcp_bridge.dialects import KnownFields, ManualEntry, ParsedConfig, Shape, detect, read_config
 from utcp_bridge.dialects.shorthand import suggest_name
-from utcp_bridge.errors import ConfigError, UtcpError
-from utcp_bridge.model import Document, Fault, Faults, JsonObject
+from utcp_bridge.errors import ConfigError, UtcpError, VariableNotFound
+from utcp_bridge.model import Document, Fault, Faults, JsonObject, Trust
 from utcp_bridge.settings import (
+    FILE_SETTINGS,
     BridgeSettings,
     UtcpClientConfig,
     explain,
     flat_settings,
+    merged_settings,
     settings_fault,
     settings_from_environment,
     variables_of_settings,
+    with_secret_files,
 )
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.urls import bare_url
+from utcp_bridge.variables import Variables, load_variable_loaders, variable_names
 
 __all__ = ["ConfigLike", "LoadedConfig", "Template", "as_config", "as_entry", "load_config"]
 
@@ -66,8 +70,8 @@ class _Gathered:
 
     known_fields: KnownFields
     entries: list[ManualEntry] = field(default_factory=list[ManualEntry])
-    client: JsonObject = field(default_factory=dict[str, Any])
-    bridge: JsonObject = field(default_factory=dict[str, Any])
+    client: JsonObject = field(default_factory=dict[str, Any], repr=False)
+    bridge: JsonObject = field(default_factory=dict[str, Any], repr=False)
     places: dict[str, str] = field(default_factory=dict[str, str])
     """The place where each key of `bridge` was found."""
     setting_error: ConfigError | None = None
@@ -115,15 +119,15 @@ class _Gathered:
         for registry in client.pop("registries", None) or ():
             self.add_registry(_anchored_registry(registry, folder), where)
         self.client.update(client)
-        self._add_settings(config.bridge, f"{where}, `bridge`")
+        self._add_settings(config.bridge, f"{where}, `bridge`", folder)
 
-    def _add_settings(self, settings: JsonObject, place: str) -> None:
+    def _add_settings(self, settings: JsonObject, place: str, folder: Path | None) -> None:
         try:
-            flat = flat_settings(settings)
+            flat = _anchored(flat_settings(settings), folder, tuple(FILE_SETTINGS))
+            self.bridge = merged_settings(self.bridge, flat)
         except ConfigError as error:
             self.setting_error = ConfigError(f"{place}: {error.message}", remedy=error.remedy)
             return
-        self.bridge.update(flat)
         self.places.update(dict.fromkeys(flat, place))
 
 
@@ -156,7 +160,7 @@ async def load_config(
         raise ConfigError(f"{first.where}: {first.what}", remedy=first.remedy or None)
     root = await _root_of(sources)
     await _add_providers_file(gathered, root)
-    config = _build(gathered, environ, overrides)
+    config = _build(gathered, root, environ, overrides)
     return LoadedConfig(config, root, gathered.faults.faults, gathered.documents)
 
 
@@ -176,7 +180,7 @@ async def as_config(config: ConfigLike, *, root: Path | None, known_fields: Know
         document = list(config) if isinstance(config, Sequence) else dict(config)
         gathered.add_document(document, where="the configuration", folder=None)
     await _add_providers_file(gathered, here)
-    return LoadedConfig(_build(gathered, None, None), here, gathered.faults.faults)
+    return LoadedConfig(_build(gathered, here, None, None), here, gathered.faults.faults)
 
 
 def as_entry(template: Template, *, known_fields: KnownFields) -> ManualEntry:
@@ -300,17 +304,17 @@ async def _root_of(sources: Iterable[str | Path]) -> Path:
 
 
 def _build(
-    gathered: _Gathered, environ: Mapping[str, str] | None, overrides: Mapping[str, Any] | None
+    gathered: _Gathered, root: Path, environ: Mapping[str, str] | None, overrides: Mapping[str, Any] | None
 ) -> UtcpClientConfig:
     if gathered.setting_error is not None:
         raise gathered.setting_error
-    from_environment = settings_from_environment(environ)
     from_command_line = flat_settings(overrides or {})
     places = gathered.places | variables_of_settings(environ) | dict.fromkeys(from_command_line, "the command line")
+    settings = merged_settings(gathered.bridge, settings_from_environment(environ), from_command_line)
     try:
-        bridge = BridgeSettings.model_validate({**gathered.bridge, **from_environment, **from_command_line})
+        bridge = BridgeSettings.model_validate(with_secret_files(_filled_in(settings, gathered, root, environ, places)))
     except ValidationError as error:
-        raise settings_fault(error, lambda key: places.get(key, "")) from None
+        raise settings_fault(error, lambda key: places.get(key, places.get(f"{key}_file", ""))) from None
     try:
         templates = tuple(entry.template for entry in gathered.entries)
         return UtcpClientConfig(**gathered.client, manual_call_templates=templates, bridge=bridge)
@@ -318,13 +322,45 @@ def _build(
         raise ConfigError(f"Key {explain(error)}.", remedy="`utcp-bridge help configuration` lists the keys.") from None
 
 
-def _anchored(entry: JsonObject, folder: Path | None) -> JsonObject:
+def _filled_in(
+    settings: JsonObject,
+    gathered: _Gathered,
+    root: Path,
+    environ: Mapping[str, str] | None,
+    places: Mapping[str, str],
+) -> JsonObject:
+    """Return settings with `${NAME}` filled in from the sources of variables. A bare `$NAME` stays as it is.
+
+    :raises ConfigError: no source has a variable, or a source cannot be read.
+    """
+    if not any(variable_names({key: value}, braced_only=frozenset({key})) for key, value in settings.items()):
+        return settings
+    loaders, _ = load_variable_loaders(gathered.client.get("load_variables_from", ()), root=root)
+    environ = os.environ if environ is None else environ  # noqa: TID251 - a source of variables
+    variables = Variables(gathered.client.get("variables", {}), loaders, environ)
+    filled: JsonObject = {}
+    for key, value in settings.items():
+        try:
+            one = variables.resolve({key: value}, manual="", trust=Trust.OPERATOR, braced_only=frozenset({key}))
+        except VariableNotFound as error:
+            place = f"{places[key]}: " if places.get(key) else ""
+            raise ConfigError(
+                f"{place}Setting {key} contains the variable {error.key}, which is not set.",
+                remedy=f"Set {error.key} in the environment, in `variables` or in a dotenv file.",
+            ) from None
+        filled.update(one)
+    return filled
+
+
+def _anchored(
+    entry: JsonObject, folder: Path | None, keys: Sequence[str] = ("file_path", "env_file_path")
+) -> JsonObject:
     """Make the relative paths of an entry start at the folder of its file."""
     if folder is None:
         return entry
     changes = {
         key: os.path.join(folder, value)  # noqa: PTH118 - keeps `${VARIABLES}` and trailing parts as they are
-        for key in ("file_path", "env_file_path")
+        for key in keys
         if isinstance(value := entry.get(key), str)
         and not Path(value).is_absolute()
         and not value.startswith(("~", "$"))

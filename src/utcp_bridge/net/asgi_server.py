@@ -1,17 +1,72 @@
-"""Serve an ASGI application on listening sockets until a signal arrives."""
+"""Serve an ASGI application on listening sockets until a signal arrives.
+
+Every connection is bounded before the application sees a request: its number, the size of a request head, and the time
+for a head, for a body and for reading a response. uvicorn bounds none of these with httptools, and only the size of a
+head with h11. One sweep each second looks for overdue connections, so that a request itself starts no timer.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
+import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, Literal, NoReturn, cast
 
 import anyio
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
-__all__ = ["serve_asgi"]
+try:
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+except ImportError:  # Windows, and other Pythons than CPython
+    HttpToolsProtocol = None  # type: ignore[assignment, misc]
+
+__all__ = ["ConnectionLimits", "serve_asgi"]
+
+_logger = logging.getLogger(__name__)
+_MAX_HEAD_BYTES: Final = 64 * 1024
+"""Most bytes of a request line and its headers. Browsers and proxies send a few kilobytes."""
+_MAX_HEADERS: Final = 256
+_MAX_PIPELINED: Final = 16
+"""Most requests that wait behind another on one connection. MCP clients send one at a time."""
+_MAX_FRAMING_SHARE: Final = 8
+"""Most bytes of framing for each byte of a chunked body. A body in chunks of one byte has five."""
+_LOG_SECONDS: Final = 10.0
+_SILENT: Final = 0
+"""A connection that waits for the first byte of a request."""
+_HEAD: Final = 1
+_BODY: Final = 2
+_UNREAD: Final = 3
+"""The response is complete, and the client still sends the body."""
+_RECEIVED: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """How many connections a server has at once, and how long it waits for each, in seconds.
+
+    `per_address` counts one IPv4 address or one /64 network of IPv6; clients on this machine are not counted.
+    A body has `body` seconds, and one more for each `rate` bytes. A client that does not read its response has
+    `reading` seconds for each `rate * reading` bytes.
+    """
+
+    total: int = 1_000
+    per_address: int | None = None
+    head: float = 10.0
+    body: float = 30.0
+    reading: float = 30.0
+    closing: float = 10.0
+    rate: int = 1_024
+    sweep: float = 1.0
 
 
 async def serve_asgi(
@@ -22,14 +77,17 @@ async def serve_asgi(
     grace: int,
     lifespan: Literal["on", "auto"] = "auto",
     at_end: Callable[[], Awaitable[None]] | None = None,
+    limits: ConnectionLimits | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then close the listening sockets.
 
     `on_ready` is called when the server accepts connections. After the signal it accepts no new ones, `at_end` runs,
     and requests in flight have `grace` seconds to finish.
     """
-    config = uvicorn.Config(
+    connections = _Connections(limits or ConnectionLimits())
+    config = _Config(
         app,
+        http=_protocol(),
         log_config=None,
         access_log=False,
         lifespan=lifespan,
@@ -37,15 +95,23 @@ async def serve_asgi(
         server_header=False,
         timeout_graceful_shutdown=grace,
     )
+    config.open_connections = connections
     runner = _Uvicorn(config, on_ready)
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(_end_on_signal, runner, at_end)
+            group.start_soon(connections.sweep_for_ever)
             await runner.serve(sockets=list(listeners))
             group.cancel_scope.cancel()
     finally:
         for listener in listeners:
             listener.close()
+
+
+class _Config(uvicorn.Config):
+    """uvicorn's configuration, with what its protocols share."""
+
+    open_connections: _Connections
 
 
 class _Uvicorn(uvicorn.Server):
@@ -72,3 +138,388 @@ async def _end_on_signal(runner: uvicorn.Server, at_end: Callable[[], Awaitable[
     runner.should_exit = True
     if at_end is not None:
         await at_end()
+
+
+# --- connections ---------------------------------------------------------------------------------
+
+
+class _Connections:
+    """The open connections of one server."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self.limits: Final = limits
+        self._total = min(limits.total, _half_of_the_files())
+        self._open: set[_Connection] = set()
+        self._by_address: Counter[str] = Counter()
+        self._logged_at = -_LOG_SECONDS
+
+    def admit(self, connection: _Connection) -> bool:
+        """Count a new connection. Return whether it may stay."""
+        address = connection.address
+        most = self.limits.per_address
+        if len(self._open) >= self._total:
+            self._log(f"The server has {self._total} connections, which is `max_connections`.")
+            return False
+        if most is not None and address and self._by_address[address] >= most:
+            self._log(f"A client has {most} connections, which is `max_connections_per_address`.")
+            return False
+        self._open.add(connection)
+        if address:
+            self._by_address[address] += 1
+        return True
+
+    def forget(self, connection: _Connection) -> None:
+        """Stop counting a connection that has ended."""
+        if connection not in self._open:
+            return
+        self._open.remove(connection)
+        if connection.address:
+            self._by_address[connection.address] -= 1
+            if not self._by_address[connection.address]:
+                del self._by_address[connection.address]
+
+    async def sweep_for_ever(self) -> None:
+        """End overdue connections, for as long as the server runs."""
+        while True:
+            before = anyio.current_time()
+            await anyio.sleep(self.limits.sweep)
+            if anyio.current_time() - before > 2 * self.limits.sweep:
+                continue  # this process was slow, and has yet to read what clients sent meanwhile
+            for connection in tuple(self._open):
+                connection.end_if_overdue(self.limits)
+
+    def _log(self, what: str) -> None:
+        now = anyio.current_time()
+        if now - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = now
+            _logger.warning("%s More connections are refused.", what)
+
+
+def _half_of_the_files() -> int:
+    """Return half of the files that this process may open. Calls need the other half."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 1 << 30
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 30 if soft == resource.RLIM_INFINITY else max(1, soft // 2)
+
+
+def _counted_address(transport: asyncio.Transport) -> str:
+    """Return what identifies a client's machine; empty for this machine."""
+    peer: Any = transport.get_extra_info("peername")
+    try:
+        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+    except (TypeError, IndexError, ValueError):  # a socket without addresses, or one that ended already
+        return ""
+    if address.is_loopback:
+        return ""
+    return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
+
+
+class _Connection:
+    """What a connection is doing, and since when. Its protocol reports each step."""
+
+    __slots__ = (
+        "_ending", "_protocol", "_stalled", "_time", "address", "body", "decoded", "head", "phase", "refusal",
+        "shares", "since", "transport",
+    )  # fmt: skip
+
+    def __init__(self, protocol: Any, transport: asyncio.Transport) -> None:
+        self._protocol = protocol
+        self._time: Callable[[], float] = protocol.loop.time
+        self._stalled: tuple[float, int] | None = None
+        self._ending: float | None = None
+        self.transport = transport
+        self.address = _counted_address(transport)
+        self.phase = _SILENT
+        self.since = self._time()
+        self.head = 0
+        self.body = 0
+        self.decoded = 0
+        self.shares = False
+        self.refusal: tuple[HTTPStatus, str] | None = None
+
+    # Steps of a request
+
+    def begin(self) -> None:
+        """The first byte of a request has come."""
+        if self._protocol.pipeline_length() > _MAX_PIPELINED:
+            self.refuse(HTTPStatus.BAD_REQUEST, "Too many requests wait on this connection.")
+        self.phase, self.since = _HEAD, self._time()
+
+    def end_head(self, parts: Iterable[tuple[bytes, bytes]], count: int, target: bytes, chunk: int) -> None:
+        """The head has come; `chunk` is the size of the data that contains its end.
+
+        :raises ValueError: the head is larger than allowed.
+        """
+        if not target.startswith(b"/"):
+            self.refuse(HTTPStatus.BAD_REQUEST, "The target of a request is a path.")
+        if count > _MAX_HEADERS:
+            self.refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"A request has at most {_MAX_HEADERS} headers.")
+        if self.head + chunk >= _MAX_HEAD_BYTES:
+            size = len(target) + sum(len(name) + len(value) + 4 for name, value in parts)
+            if size > _MAX_HEAD_BYTES:
+                self.refuse_long_head()
+        self.phase, self.since = _BODY, self._time()
+        self.head = self.body = self.decoded = 0
+
+    def end_request(self) -> None:
+        """The whole request has come."""
+        self.shares = True
+        self.phase, self.since = (_SILENT if self.phase == _UNREAD else _RECEIVED), self._time()
+
+    def end_response(self) -> None:
+        """The response was written."""
+        self.since = self._time()
+        if self.phase == _RECEIVED:
+            self.phase = _SILENT
+        elif self.phase == _BODY:
+            self.phase = _UNREAD
+
+    def count(self, before: int, size: int) -> None:
+        """Count data that was read; `before` is the phase at its start.
+
+        :raises ValueError: the head, or the framing of the body, is larger than allowed.
+        """
+        if self.phase == _HEAD:
+            # A head that shares its first data with other requests is counted from the next data on.
+            self.head += 0 if self.shares else size
+            if self.head > _MAX_HEAD_BYTES:
+                self.refuse_long_head()
+        elif before == self.phase and before in {_BODY, _UNREAD}:
+            self.body += size
+            if self.body - _MAX_FRAMING_SHARE * self.decoded > _MAX_HEAD_BYTES:
+                self.refuse(HTTPStatus.BAD_REQUEST, "The body consists of framing.")
+
+    def refuse_long_head(self) -> NoReturn:
+        """Refuse a head.
+
+        :raises ValueError: always.
+        """
+        status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        self.refuse(status, f"A request line and its headers have at most {_MAX_HEAD_BYTES} bytes.")
+
+    def refuse(self, status: HTTPStatus, message: str) -> NoReturn:
+        """Note the answer to a request that is not read further.
+
+        :raises ValueError: always.
+        """
+        self.refusal = status, message
+        raise ValueError(message)
+
+    def answer_and_close(self, status: HTTPStatus, message: str) -> None:
+        """Close the connection. Send a plain answer before, unless it could be taken for that of another request."""
+        cycle = self._protocol.cycle
+        is_free = cycle is None or cycle.response_complete
+        if is_free or (self.phase == _BODY and not cycle.response_started and not self._protocol.pipeline_length()):
+            self.transport.write(_plain_answer(status, message))
+        self.transport.close()
+
+    # Overdue
+
+    def end_if_overdue(self, limits: ConnectionLimits) -> None:
+        """Close the connection if the client takes too long."""
+        now = self._time()
+        if self.transport.is_closing():
+            self._ending = self._ending or now
+            if self.transport.get_write_buffer_size():
+                self._end_if_unread(now, limits)
+            elif now - self._ending > limits.closing:
+                self.transport.abort()
+        elif self._protocol.flow.write_paused:
+            self._end_if_unread(now, limits)
+        else:
+            self._stalled = None
+            if now - self.since > self._patience(now, limits):
+                if self.phase == _SILENT:
+                    self.transport.close()
+                else:
+                    self.answer_and_close(HTTPStatus.REQUEST_TIMEOUT, "The request did not come in time.")
+
+    def _patience(self, now: float, limits: ConnectionLimits) -> float:
+        """Return how many seconds the present step may take."""
+        cycle = self._protocol.cycle
+        is_free = cycle is None or cycle.response_complete
+        if self.phase in {_SILENT, _HEAD}:
+            return limits.head if is_free else float("inf")
+        if self.phase == _UNREAD:
+            return limits.closing
+        if self.phase == _RECEIVED:
+            return float("inf")
+        if self._protocol.flow.read_paused:  # the application reads slowly, not the client
+            self.since = now
+        return limits.body + self.decoded / limits.rate
+
+    def _end_if_unread(self, now: float, limits: ConnectionLimits) -> None:
+        """Abort the connection if the client reads its response more slowly than `rate`."""
+        waiting = self.transport.get_write_buffer_size()
+        if self._stalled is None:
+            self._stalled = now, waiting
+        elif now - self._stalled[0] > limits.reading:
+            if self._stalled[1] - waiting < limits.rate * limits.reading:
+                self.transport.abort()
+            self._stalled = now, waiting
+
+
+def _plain_answer(status: HTTPStatus, message: str) -> bytes:
+    lines = (
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        "content-type: text/plain; charset=utf-8",
+        f"content-length: {len(message)}",
+        "connection: close",
+    )
+    return ("\r\n".join(lines) + "\r\n\r\n" + message).encode("ascii")
+
+
+# --- uvicorn's two protocols ---------------------------------------------------------------------
+
+
+def _protocol() -> type[asyncio.Protocol]:
+    return _H11Protocol if HttpToolsProtocol is None else _HttpToolsProtocol
+
+
+def _admitted(protocol: Any, transport: asyncio.BaseTransport) -> _Connection:
+    """Return the record of a new connection, which is closed at once if there are too many."""
+    connection = _Connection(protocol, cast("asyncio.Transport", transport))
+    if not protocol.config.open_connections.admit(connection):
+        connection.answer_and_close(HTTPStatus.SERVICE_UNAVAILABLE, "The server has too many connections.")
+    return connection
+
+
+class _WatchedParser(h11.Connection):
+    """h11's parser, which reports each step."""
+
+    watched: _Connection
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, _MAX_HEAD_BYTES)
+        self._raw = bytearray()
+
+    def receive_data(self, data: bytes) -> None:
+        if self.their_state is not h11.SEND_BODY:
+            self._raw += data
+        super().receive_data(data)
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            if not _is_strict(self._raw):
+                raise h11.RemoteProtocolError("The head of the request is not valid.")
+            raw = event.headers.raw_items()
+            try:
+                self.watched.end_head(raw, len(raw), event.target, _MAX_HEAD_BYTES)
+            except ValueError as error:
+                raise h11.RemoteProtocolError(str(error)) from None
+        elif isinstance(event, h11.Data):
+            self.watched.decoded += len(event.data)
+        elif isinstance(event, h11.EndOfMessage):
+            self.watched.end_request()
+            self._raw[:] = self.trailing_data[0]
+        elif event is h11.NEED_DATA and self.their_state is h11.IDLE and self.watched.phase == _SILENT:
+            if self.trailing_data[0]:  # the beginning of a head
+                self.watched.begin()
+        return event
+
+
+def _is_strict(raw: bytearray) -> bool:
+    """Return whether a head has CRLF after each line and no folded line, as the other parser demands."""
+    head, end, _ = bytes(raw).partition(b"\r\n\r\n")
+    return bool(end) and head.count(b"\n") == head.count(b"\r\n") and b"\n " not in head and b"\n\t" not in head
+
+
+class _H11Protocol(H11Protocol):
+    """uvicorn's protocol in Python, with the limits of this module."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.conn = self._parser = _WatchedParser()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watched = self._parser.watched = _admitted(self, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        cast("_Config", self.config).open_connections.forget(self._watched)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        self._watched.answer_and_close(*(self._watched.refusal or (HTTPStatus.BAD_REQUEST, msg)))
+
+    def on_response_complete(self) -> None:
+        self._watched.end_response()
+        super().on_response_complete()
+
+    def pipeline_length(self) -> int:
+        """Return how many requests wait: h11 stops at the second one."""
+        return 0
+
+
+if HttpToolsProtocol is not None:
+
+    class _HttpToolsProtocol(HttpToolsProtocol):
+        """uvicorn's protocol in C, with the limits of this module."""
+
+        _chunk = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._watched = _admitted(self, transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            cast("_Config", self.config).open_connections.forget(self._watched)
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if self.transport.is_closing():
+                return
+            watched = self._watched
+            before, self._chunk = watched.phase, len(data)
+            watched.shares = False
+            super().data_received(data)
+            if watched.phase < _RECEIVED:
+                try:
+                    watched.count(before, self._chunk)
+                except ValueError as error:
+                    self.send_400_response(str(error))
+
+        def send_400_response(self, msg: str) -> None:
+            self._watched.answer_and_close(*(self._watched.refusal or (HTTPStatus.BAD_REQUEST, msg)))
+
+        def on_message_begin(self) -> None:
+            self._watched.begin()
+            super().on_message_begin()
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            if self._watched.phase == _HEAD:  # otherwise a trailer, which nothing reads
+                super().on_header(name, value)
+
+        def on_headers_complete(self) -> None:
+            self._watched.end_head(self.headers, len(self.headers), self.url, self._chunk)
+            super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            self._watched.decoded += len(body)
+            super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            self._watched.end_request()
+            super().on_message_complete()
+
+        def on_response_complete(self) -> None:
+            self._watched.end_response()
+            super().on_response_complete()
+
+        def pipeline_length(self) -> int:
+            """Return how many requests wait behind the one that is served."""
+            return len(self.pipeline)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -13,13 +14,15 @@ from typing import Any, Final, TypeAlias, cast
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.net.gate.connection_watch import issued
 
-__all__ = ["LOOPBACK_NAMES", "bind", "for_url", "is_loopback", "listen"]
+__all__ = ["LOOPBACK_NAMES", "bind", "for_url", "host_and_port", "is_loopback", "listen"]
 
 LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "::1")
 _BACKLOG: Final = 2048
 _PORT_TRIES: Final = 20
 _NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT})
 """Errors of a family or an address that this machine does not have."""
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::([0-9]{1,5}))?")
+_MAX_PORT: Final = 65_535
 _Address: TypeAlias = tuple[Any, ...]
 
 
@@ -34,6 +37,18 @@ def is_loopback(host: str) -> bool:
 def for_url(host: str) -> str:
     """Return a host as it is written in a URL, with IPv6 in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def host_and_port(value: str) -> tuple[str, str] | None:
+    """Return the host of a `Host` header in lower case, IPv6 in brackets, and the port, empty if there is none.
+
+    None if the header is not a host with an optional port (RFC 9110, section 7.2): browsers and clients send only
+    these, so anything else is meant to look like another host.
+    """
+    found = _HOST.fullmatch(value.lower())
+    if found is None or int(found[2] or 0) > _MAX_PORT:
+        return None
+    return found[1], found[2] or ""
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

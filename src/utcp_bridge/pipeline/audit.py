@@ -1,4 +1,4 @@
-"""Audit: one JSON line per call, with any outcome. It contains names of arguments, never their values."""
+"""Audit: one JSON line per call, with any outcome. It never contains values of arguments."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
 from time import perf_counter
 
 import orjson
 
-from utcp_bridge.model import Call, Emit, Result, Tool
+from utcp_bridge.model import CALLER, Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next, outcome_of
 
 __all__ = ["Audit"]
@@ -22,16 +23,20 @@ _logger = logging.getLogger(__name__)
 class Audit:
     """Writes a line to `sink` for each call; without a sink the layer is left out.
 
-    Keys: time (RFC 3339, UTC), call, tool, kind, arguments (sorted names), outcome (see `outcome_of`), seconds. A sink
-    that fails is logged and does not change the outcome, because reporting a completed call as failed would invite a
-    second one.
+    Keys: time (RFC 3339, UTC), call, tool, kind, caller, outcome (see `outcome_of`), seconds. `caller` is a digest that
+    is the same for all calls of a session, or of an address and program without a session. With `names`, `arguments`
+    has the sorted names of the arguments. The caller chooses these, so they may be anything, also a secret.
+
+    A sink that fails is logged and does not change the outcome, because reporting a completed call as failed would
+    invite a second one.
     """
 
     sink: Callable[[bytes], None] | None = None
+    names: bool = False
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
         del tool
-        sink = self.sink
+        sink, names = self.sink, self.names
         if sink is None:
             return inner
 
@@ -40,9 +45,9 @@ class Audit:
             try:
                 result = await inner(call, emit)
             except BaseException as error:
-                _write(sink, call, _line(call, outcome_of(error), perf_counter() - started))
+                _write(sink, call, _line(call, outcome_of(error), perf_counter() - started, names=names))
                 raise
-            _write(sink, call, _line(call, outcome_of(None), perf_counter() - started))
+            _write(sink, call, _line(call, outcome_of(None), perf_counter() - started, names=names))
             return result
 
         return audited
@@ -56,16 +61,18 @@ def _write(sink: Callable[[bytes], None], call: Call, line: bytes) -> None:
         _logger.error(message, call.id, type(error).__name__)  # noqa: TRY400
 
 
-def _line(call: Call, outcome: str, seconds: float) -> bytes:
-    record = {
+def _line(call: Call, outcome: str, seconds: float, *, names: bool) -> bytes:
+    record: dict[str, object] = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "call": call.id,
         "tool": call.tool.qualified_name,
         "kind": call.tool.kind,
-        "arguments": sorted(map(_writable, call.arguments)),
+        "caller": blake2b(CALLER.get().encode(errors="replace"), digest_size=8).hexdigest(),
         "outcome": outcome,
         "seconds": round(seconds, 6),
     }
+    if names:
+        record["arguments"] = sorted(map(_writable, call.arguments))
     return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
 
 

@@ -15,11 +15,12 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final, TypeAlias
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import anyio
 import anyio.to_thread
@@ -38,14 +39,15 @@ from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.dialects.openapi import ConversionOptions, convert
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import JsonObject
-from utcp_bridge.net.asgi_server import serve_asgi
-from utcp_bridge.net.listening import LOOPBACK_NAMES, for_url, is_loopback, listen
+from utcp_bridge.net.asgi_server import ConnectionLimits, serve_asgi
+from utcp_bridge.net.listening import LOOPBACK_NAMES, for_url, host_and_port, is_loopback, listen
 from utcp_bridge.registry.listing import Listing, ListingIndex
 
 __all__ = ["Folder", "FolderContents", "Serving", "build_registry_app", "serve_registry", "served_bytes"]
 
 _logger = logging.getLogger(__name__)
 _GRACE_SECONDS: Final = 2
+_LIMITS: Final = ConnectionLimits(per_address=256)
 _DEFAULT_LIMIT: Final = 50
 _MAX_LIMIT: Final = 500
 _MAX_QUERY: Final = 1_000
@@ -85,7 +87,8 @@ async def serve_registry(folder: Path, serving: Serving, *, on_ready: Callable[[
     app = build_registry_app(served, public_url=serving.public_url, hosts=hosts)
     listeners = listen(serving.host, serving.port)
     url = f"http://{for_url(serving.host)}:{listeners[0].getsockname()[1]}"
-    await serve_asgi(app, listeners, on_ready=lambda: on_ready(url, len(contents.files)), grace=_GRACE_SECONDS)
+    ready = partial(on_ready, url, len(contents.files))
+    await serve_asgi(app, listeners, on_ready=ready, grace=_GRACE_SECONDS, limits=_LIMITS)
 
 
 def build_registry_app(
@@ -172,17 +175,19 @@ class _KnownHosts:
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._hosts is not None and self._name(scope) not in self._hosts:
-            await _error(421, "unknown_host", "The Host header does not name this server.")(scope, receive, send)
+        if scope["type"] == "http" and (refusal := self._refusal(scope)) is not None:
+            await refusal(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _name(self, scope: Scope) -> str:
-        given = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
-        try:
-            return urlsplit(f"//{given}").hostname or ""
-        except ValueError:
-            return ""
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        given = [value.decode("latin-1").strip() for name, value in scope["headers"] if name == b"host"]
+        parts = host_and_port(given[0]) if len(given) == 1 else None
+        if parts is None and given:
+            return _error(400, "invalid_host", "A request has one Host header, which is a name with an optional port.")
+        if self._hosts is not None and (parts is None or parts[0].strip("[]") not in self._hosts):
+            return _error(421, "unknown_host", "The Host header does not name this server.")
+        return None
 
 
 def _limit(text: str | None) -> int:

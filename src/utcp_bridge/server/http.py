@@ -1,7 +1,7 @@
 """Serve MCP over streamable HTTP, every protocol version on one path, and UTCP next to it (`utcp_routes.py`).
 
-The server listens on loopback by default, and beyond loopback only with a bearer token (or `insecure`). It always
-checks Host and Origin, also on 0.0.0.0, and refuses bodies above 4 MiB. `HttpFront` handles a request first: probes,
+The server listens on loopback by default, and beyond loopback only with a bearer token of 16 characters or more (or
+`insecure`). It always checks Host and Origin, also on 0.0.0.0, and refuses bodies above 4 MiB. `HttpFront` handles a request first: probes,
 bearer token, Host and Origin, tidy headers, the start page. Probes report counts alone, so an orchestrator may call
 them under any name and without a token. `McpEndpoint` then serves each protocol era in its own way.
 """
@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
+from hashlib import blake2b
 from typing import Any, Final, cast
 
 import anyio
@@ -31,8 +32,8 @@ from utcp_bridge import __version__
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import CALLER
-from utcp_bridge.net.asgi_server import serve_asgi
-from utcp_bridge.net.listening import for_url, is_loopback, listen
+from utcp_bridge.net.asgi_server import ConnectionLimits, serve_asgi
+from utcp_bridge.net.listening import for_url, host_and_port, is_loopback, listen
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.incoming import TOO_MANY_VALUES, has_too_many_values, mended_body
 from utcp_bridge.server.readiness import Readiness
@@ -50,12 +51,17 @@ from utcp_bridge.server.replies import (
 )
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal
 from utcp_bridge.server.utcp_routes import UtcpRoutes
-from utcp_bridge.settings import ServerSettings
+from utcp_bridge.settings import GENERATED_TOKEN, ServerSettings
 
 __all__ = ["Doors", "HttpFront", "McpEndpoint", "build_app", "serve_http"]
 
 _logger = logging.getLogger(__name__)
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+_MIN_TOKEN: Final = 16
+"""Characters of a token beyond loopback. Whoever can guess the token calls every tool."""
+_MAX_CALLER: Final = 600
+"""Characters of what names a caller: a session id has at most 545."""
+_MAX_REMEMBERED: Final = 64
 _MAX_SHOWN: Final = 200
 _LOG_SECONDS: Final = 10.0
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
@@ -133,16 +139,32 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
         front.end_requests()
 
     ready = partial(on_ready, url) if on_ready else lambda: None
-    await serve_asgi(app, listeners, on_ready=ready, grace=_LAST_RESORT_SECONDS, lifespan="on", at_end=end)
+    per_address = None if settings.insecure else settings.max_connections_per_address
+    limits = ConnectionLimits(total=settings.max_connections, per_address=per_address)
+    await serve_asgi(
+        app, listeners, on_ready=ready, grace=_LAST_RESORT_SECONDS, lifespan="on", at_end=end, limits=limits
+    )
 
 
 def _refuse_open_door(settings: ServerSettings) -> None:
-    if is_loopback(settings.host) or settings.bearer_token is not None or settings.insecure:
-        return
-    raise ConfigError(
-        f"Serving on {settings.host} would let anyone on the network call every tool.",
-        remedy="Set `bearer_token`, listen on 127.0.0.1, or set `insecure: true` behind a proxy that authenticates.",
-    )
+    token = None if settings.bearer_token is None else settings.bearer_token.get_secret_value()
+    if token == GENERATED_TOKEN:
+        raise ConfigError(
+            f"`bearer_token: {GENERATED_TOKEN}` makes a token for the command `utcp-bridge serve` only.",
+            remedy="Set `bearer_token` to a token of your own.",
+        )
+    is_open = not is_loopback(settings.host) and not settings.insecure
+    if token is None and is_open:
+        raise ConfigError(
+            f"Serving on {settings.host} would let anyone on the network call every tool.",
+            remedy="Set `bearer_token`, listen on 127.0.0.1, or set `insecure: true` behind a proxy that authenticates.",
+        )
+    if token is not None and len(token) < _MIN_TOKEN:
+        what = f"The `bearer_token` has fewer than {_MIN_TOKEN} characters and can be guessed."
+        remedy = "Set a long random one, such as the output of `openssl rand -hex 32`."
+        if is_open:
+            raise ConfigError(what, remedy=remedy)
+        _logger.warning("%s %s", what, remedy)
 
 
 def _bare(path: str) -> str:
@@ -255,20 +277,43 @@ class Doors:
         self._hosts = _forms([*(form for name in names for form in (name, f"{name}:*")), *settings.allowed_hosts])
         origins = (form for name in _LOOPBACK for form in (f"http://{name}", f"http://{name}:*"))
         self._origins = _forms([*origins, *settings.allowed_browser_origins])
+        self._admitted: set[tuple[bytes, bytes | None]] = set()
         self._logged_at = -_LOG_SECONDS
         self._unlogged = 0
 
     def refusal(self, headers: Iterable[Header]) -> tuple[int, dict[str, str]] | None:
         """Return status and document of a refusal; None if the request may pass."""
-        hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
-        wrong = next((host for host in hosts if not _is_among(host, self._hosts)), None if hosts else "")
-        if wrong is not None:
-            return 421, self._told("host", wrong, "allowed_hosts", '"name", "name:port" or "name:*"')
-        origins = [value.decode("latin-1") for name, value in headers if name == b"origin" and value]
-        wrong = next((origin for origin in origins if not _is_among(origin, self._origins)), None)
-        if wrong is not None:
-            return 403, self._told("origin", wrong, "allowed_browser_origins", '"https://name"')
-        return None
+        hosts: list[bytes] = []
+        origins: list[bytes] = []
+        for name, value in headers:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"origin":
+                origins.append(value)
+        key = hosts[0] if hosts else b"", origins[0] if origins else None
+        is_single = len(hosts) == 1 and len(origins) <= 1
+        if is_single and key in self._admitted:
+            return None
+        refused = self._refused_host(hosts) or self._refused_origin(origins)
+        if refused is None and is_single and len(self._admitted) < _MAX_REMEMBERED:
+            self._admitted.add(key)
+        return refused
+
+    def _refused_host(self, hosts: list[bytes]) -> tuple[int, dict[str, str]] | None:
+        values = [value.decode("latin-1") for value in hosts]
+        if len(values) > 1:
+            return 400, {"error": "host not valid", "message": "A request has one Host header. Send only one."}
+        value = values[0] if values else ""
+        if _is_among(value, self._hosts):
+            return None
+        return 421, self._told("host", value, "allowed_hosts", '"name", "name:port" or "name:*"')
+
+    def _refused_origin(self, origins: list[bytes]) -> tuple[int, dict[str, str]] | None:
+        values = [value.decode("latin-1") for value in origins]
+        wrong = next((value for value in values if not _is_among(value, self._origins)), None)
+        if wrong is None and len(values) <= 1:
+            return None
+        return 403, self._told("origin", wrong or ", ".join(values), "allowed_browser_origins", '"https://name"')
 
     def _told(self, what: str, value: str, setting: str, form: str) -> dict[str, str]:
         shown = " ".join(clean(value, _MAX_SHOWN).split())
@@ -289,9 +334,14 @@ def _forms(values: Iterable[str]) -> frozenset[str]:
 
 
 def _is_among(value: str, allowed: frozenset[str]) -> bool:
+    """Return whether a host or an origin is one of those allowed, as it is or with any port."""
     value = value.lower()
-    base, colon, port = value.rpartition(":")
-    return value in allowed or bool(colon and port.isdecimal() and f"{base}:*" in allowed)
+    scheme, separator, host = value.rpartition("://")
+    parts = host_and_port(host)
+    if parts is None:
+        return False
+    name, port = parts
+    return value in allowed or bool(port and f"{scheme}{separator}{name}:*" in allowed)
 
 
 class HttpFront:
@@ -400,11 +450,11 @@ def _stripped(headers: list[Header]) -> list[Header]:
 def _caller(scope: Scope) -> str:
     """Return what distinguishes clients: the session, or the address and program of a request without a session."""
     headers: list[Header] = scope["headers"]
-    session = _first(headers, _SESSION)
-    if session is not None:
-        return session
-    address: tuple[str, int] | None = scope.get("client")
-    return f"{address[0] if address else ''} {_first(headers, b'user-agent') or ''}"
+    caller = _first(headers, _SESSION)
+    if caller is None:
+        address: tuple[str, int] | None = scope.get("client")
+        caller = f"{address[0] if address else ''} {_first(headers, b'user-agent') or ''}"
+    return caller if len(caller) <= _MAX_CALLER else blake2b(caller.encode(), digest_size=16).hexdigest()
 
 
 def _is_visit(scope: Scope, path: str) -> bool:

@@ -15,6 +15,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -39,9 +40,12 @@ from utcp_bridge.server.replies import McpReply, event_of, open_events
 if TYPE_CHECKING:
     from utcp_bridge.server.app import BridgeServer
 
-__all__ = ["MAX_SESSIONS", "HandshakeSession", "HandshakeSessions", "Refusal", "read_session_id", "write_session_id"]
+__all__ = ["HandshakeSession", "HandshakeSessions", "Refusal", "read_session_id", "write_session_id"]
 
-MAX_SESSIONS: Final = 10_000
+_MAX_IDLE_SECONDS: Final = 1_800.0
+"""A session that was idle for longer is forgotten. Its client can still use it."""
+_CROWDED_IDLE_SECONDS: Final = 60.0
+"""The same while more than half of the sessions that may be kept are."""
 _MAX_ENDED: Final = 10_000
 """Ids of ended sessions to remember."""
 _MAX_BATCH: Final = 100
@@ -119,6 +123,7 @@ class HandshakeSession:
         self.in_flight: Final[dict[types.RequestId, anyio.CancelScope]] = {}
         self._questions: Final[dict[str, _Question]] = {}
         self._asked = 0
+        self.used_at = anyio.current_time()
         self._events: MemoryObjectSendStream[bytes] | None = None
 
     @property
@@ -126,13 +131,17 @@ class HandshakeSession:
         """Whether a request or the event stream is open."""
         return bool(self.in_flight) or self._events is not None
 
-    def take_up(self, stated: Stated) -> None:
-        """Act as if this client had sent `initialize`."""
+    def keep_only(self, stated: Stated) -> None:
+        """Keep nothing else of what the client said of itself, which may be megabytes."""
         info = types.Implementation(name=stated.name, version=stated.release)
         self.connection.client_params = types.InitializeRequestParams(
             protocol_version=stated.version, capabilities=types.ClientCapabilities(), client_info=info
         )
         self.connection.protocol_version = stated.version
+
+    def take_up(self, stated: Stated) -> None:
+        """Act as if this client had sent `initialize`."""
+        self.keep_only(stated)
         self.connection.initialized.set()
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
@@ -232,7 +241,8 @@ class HandshakeSession:
 
     async def _push(self, message: JsonObject) -> None:
         if self._events is not None:
-            await self._events.send(event_of(message))
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the stream ended meanwhile
+                await self._events.send(event_of(message))
 
 
 @dataclass(slots=True)
@@ -277,20 +287,34 @@ class _Exchange:
 class HandshakeSessions:
     """The sessions of one server. At most `limit` are kept, and those unused for longest are forgotten first."""
 
-    def __init__(self, server: BridgeServer, *, limit: int = MAX_SESSIONS) -> None:
+    def __init__(self, server: BridgeServer, *, limit: int | None = None) -> None:
         self._server = server
-        self._limit = limit
+        self._limit = server.client.settings.max_sessions if limit is None else limit
         self._sessions: OrderedDict[str, HandshakeSession] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._replies: set[McpReply] = set()
 
     async def keep_alive(self) -> None:
-        """Send a sign of life on replies that are silent for long, for as long as the server runs."""
+        """Send a sign of life on silent replies, and forget idle sessions, for as long as the server runs."""
         while True:
             await anyio.sleep(_TICK_SECONDS)
+            await self.forget_idle(anyio.current_time())
             async with anyio.create_task_group() as group:
                 for reply in tuple(self._replies):
                     group.start_soon(reply.ping, _PING_SECONDS, _TICK_SECONDS)
+
+    async def forget_idle(self, now: float) -> None:
+        """Forget the sessions that were not used for long; sooner if there are many."""
+        is_crowded = len(self._sessions) > self._limit // 2
+        since = now - (_CROWDED_IDLE_SECONDS if is_crowded else _MAX_IDLE_SECONDS)
+        idle: list[str] = []
+        for ident, session in self._sessions.items():  # the least recently used first
+            if session.used_at > since:
+                break
+            if not session.is_busy:
+                idle.append(ident)
+        for ident in idle:
+            await self._sessions.pop(ident).close()
 
     def end_streams(self) -> None:
         """End every event stream of a session: the server ends."""
@@ -307,6 +331,7 @@ class HandshakeSessions:
         session = self._sessions.get(ident)
         if session is not None:
             self._sessions.move_to_end(ident)
+            session.used_at = anyio.current_time()
             return session
         stated = None if ident in self._ended else read_session_id(ident, version)
         if stated is None:
@@ -355,7 +380,9 @@ class HandshakeSessions:
             connection = session.connection
             if connection.session_id is None and connection.client_params is not None:
                 info = connection.client_params.client_info
-                connection.session_id = write_session_id(Stated(connection.protocol_version, info.name, info.version))
+                stated = Stated(connection.protocol_version, info.name[:_MAX_NAME], info.version[:_MAX_NAME])
+                session.keep_only(stated)
+                connection.session_id = write_session_id(stated)
                 await self._keep(connection.session_id, session)
             reply.session_id = connection.session_id
         await reply.finish(response or {})

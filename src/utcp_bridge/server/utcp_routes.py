@@ -1,13 +1,16 @@
 """The bridge as a UTCP service: `GET /utcp` is a manual of every tool, `POST /utcp/tools/NAME` calls one.
 
 `HttpFront` checks access as for the MCP endpoint: token, Host and Origin. `?via=native` gives a tool its own call
-template if other clients can reach it without the bridge. The rest of the query is that of `ManualForm`.
+template if other clients can reach it without the bridge, and if its manual was fetched, so that anyone can read it
+there. Templates that the operator wrote may contain secrets anywhere; `share: true` beside a manual's template shows
+them. The rest of the query is that of `ManualForm`.
 """
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -25,7 +28,7 @@ from utcp_bridge.catalogue.catalogue import Entry
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import InvalidArguments, UtcpError
 from utcp_bridge.manuals.repository import unknown_tool
-from utcp_bridge.model import Emit, JsonObject, Tool, discard, is_list, is_object
+from utcp_bridge.model import Emit, JsonObject, Tool, Trust, discard, is_list, is_object
 from utcp_bridge.net.preview import names_credential
 from utcp_bridge.providing.exchange import Lines, UnreadableBody, answer_of, problem, read_arguments, wants_lines
 from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
@@ -45,6 +48,11 @@ _MAX_MANUALS: Final = 4
 """Written manuals to keep, one per address and form. A request may name any host."""
 _KINDS: Final = frozenset({"http", "sse", "streamable_http", "websocket", "graphql", "grpc", "tcp", "udp", "webrtc"})
 _OPERATORS: Final = frozenset(ManualOptions.model_fields)
+_FILLS_IN: Final = ("server_variables", "overrides")
+"""Options whose values get into the templates of the tools."""
+_OPEN_FIELDS: Final = frozenset({"auth_type", "location", "var_name", "call_template_type", "http_method", "content_type"})
+"""Fields whose values are names of the protocol."""
+_VARIABLE: Final = re.compile(r"(?:(?:Bearer|Basic|Token) )?(?:\$\{\w+\}|\$\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +129,8 @@ class UtcpRoutes:
                 for entry in self._server.catalogue.entries.values()
             ]
             auth = None if self._client.settings.bearer_token is None else _AUTH
-            written = await anyio.to_thread.run_sync(_write, entries, form, native, auth)
+            manuals = {str(one.get("name")): one for one in self._client.config.manual_call_templates}
+            written = await anyio.to_thread.run_sync(_write, entries, form, manuals if native else None, auth)
             self._written[key] = written
             while len(self._written) > _MAX_MANUALS:
                 self._written.popitem(last=False)
@@ -135,11 +144,18 @@ def _is_native(request: Request) -> bool:
     return via == "native"
 
 
-def _write(entries: Sequence[tuple[Entry, bool]], form: ManualForm, native: bool, auth: JsonObject | None) -> _Written:
+def _write(
+    entries: Sequence[tuple[Entry, bool]],
+    form: ManualForm,
+    native: Mapping[str, JsonObject] | None,
+    auth: JsonObject | None,
+) -> _Written:
+    """Return the manual. `native` has the configuration's entries by name if tools are to get their own templates."""
     tools = [_provided(entry, streams, form, auth) for entry, streams in entries]
-    for (entry, _), tool in zip(entries, tools, strict=True):
-        if native and (template := native_template(entry.tool)) is not None:
-            tool |= {"inputs": entry.tool.inputs, "tool_call_template": template}
+    if native is not None:
+        for (entry, _), tool in zip(entries, tools, strict=True):
+            if (template := native_template(entry.tool, native.get(entry.tool.manual, {}))) is not None:
+                tool |= {"inputs": entry.tool.inputs, "tool_call_template": template}
     data = orjson.dumps(manual_of(tools, version=__version__))
     return _Written(data, f'"{blake2b(data, digest_size=12).hexdigest()}"')
 
@@ -158,18 +174,41 @@ def _provided(entry: Entry, streams: bool, form: ManualForm, auth: JsonObject | 
     return provided_tool(provided, form, auth=auth)
 
 
-def native_template(tool: Tool) -> JsonObject | None:
+def native_template(tool: Tool, entry: JsonObject) -> JsonObject | None:
     """Return the call template with which other UTCP clients can call a tool without the bridge, or None.
 
-    The template keeps its variables and omits the operator's options. There is none for a tool that runs on this
-    machine (a command, a file, a server on stdio), for a tool whose call the bridge discovered (introspection,
-    reflection), for a tool that the operator changed (default arguments, part of the result), and for a template that
-    holds a credential itself.
+    `entry` is what the operator wrote for the tool's manual. The template keeps its variables and omits the operator's
+    options. There is none for a tool that runs on this machine (a command, a file, a server on stdio), for a tool whose
+    call the bridge discovered (introspection, reflection), for a tool that the operator changed (default arguments,
+    part of the result), and for a template that holds a credential itself. There is none either for a template in which
+    the operator wrote anything, unless `share` allows it.
     """
     if tool.kind not in _KINDS or tool.overlay is not None or tool.projection is not None or tool.defaults:
         return None
+    if entry.get("share") is not True and (tool.source.trust is not Trust.REMOTE or _is_touched(tool, entry)):
+        return None
     template = {key: value for key, value in tool.template.items() if key not in _OPERATORS and key != "name"}
     return None if _holds_credential(template) else template
+
+
+def _is_touched(tool: Tool, entry: JsonObject) -> bool:
+    """Return whether a fetched tool's template has a value of the operator."""
+    if any(entry.get(name) for name in _FILLS_IN) or not _is_placeholder(entry.get("auth_tools")):
+        return True
+    return any(
+        value and value == entry.get(key)
+        for key, value in tool.template.items()
+        if key not in _OPEN_FIELDS and key not in _OPERATORS and key != "name" and not _is_placeholder(value)
+    )
+
+
+def _is_placeholder(value: Any) -> bool:
+    """Return whether each text of a value, but for names of the protocol, is one variable."""
+    if is_object(value):
+        return all(key in _OPEN_FIELDS or _is_placeholder(member) for key, member in value.items())
+    if is_list(value):
+        return all(map(_is_placeholder, value))
+    return value is None or isinstance(value, bool) or (isinstance(value, str) and bool(_VARIABLE.fullmatch(value)))
 
 
 def _holds_credential(value: Any, key: str = "") -> bool:

@@ -25,19 +25,21 @@ Examples:
   utcp-bridge explain utcp.yaml cache.get key=greeting --json
 """
 )
+@click.option("--show-values", is_flag=True, help="Show values that the configuration contains, except credentials.")
 @client_options("TOOL [ARGUMENT]...", required=1, complete=tool_names)
-def explain(options: Options, words: tuple[str, ...], as_json: bool) -> int:
+def explain(options: Options, words: tuple[str, ...], as_json: bool, show_values: bool) -> int:
     """Print the exact request that a call would send, and send nothing.
 
     It prints HTTP requests with every header, command lines, frames of sockets, and gRPC messages as JSON. The
     arguments are validated as they are for a call. Credentials appear as ***: values of variables and of `auth`
-    everywhere, others in headers and queries by their names. The manual is loaded, but the tool is not called.
+    everywhere, others in headers and queries by their names. If the tool's template is in the configuration or in a
+    local file, its other values appear as *** too. The manual is loaded, but the tool is not called.
     """
     tool, *arguments = words
-    return run_async(_explain, options, tool, arguments, as_json)
+    return run_async(_explain, options, tool, arguments, as_json, show_values)
 
 
-async def _explain(options: Options, name: str, words: list[str], as_json: bool) -> int:
+async def _explain(options: Options, name: str, words: list[str], as_json: bool, show_values: bool) -> int:
     from utcp_bridge.cli.arguments import read_arguments
     from utcp_bridge.errors import InvalidArguments
 
@@ -46,7 +48,8 @@ async def _explain(options: Options, name: str, words: list[str], as_json: bool)
         if isinstance(tool, int):
             return tool
         try:
-            request = await client.explain(tool, read_arguments(words, tool.inputs, sys.stdin.read))
+            given = read_arguments(words, tool.inputs, sys.stdin.read)
+            request = await client.explain(tool, given, show_values=show_values)
         except InvalidArguments as error:
             error.remedy = error.remedy or f"`utcp-bridge describe {name}` shows its arguments."
             raise

@@ -63,12 +63,12 @@ def serve(options: Options, http: bool, **flags: Any) -> None:
     """Serve the tools of CONFIG over MCP.
 
     CONFIG is a file, a folder or a URL. Several are merged. Set $UTCP_BRIDGE_BEARER_TOKEN to the token that HTTP
-    clients must send.
+    clients must send. The value `generate` makes a new one and prints it.
     """
     given = {key: value for key, value in flags.items() if value is not None}
     if http:
         given["transport"] = "http"
-    run_async(_serve, replace(options, settings={**options.settings, **given}))
+    run_async(_serve, replace(options, settings={**options.settings, **given}, makes_token=True))
 
 
 async def _serve(options: Options) -> None:
@@ -132,9 +132,13 @@ def _print_ready(client: UtcpClient, url: str) -> None:
 
 
 def _entry(settings: BridgeSettings, url: str) -> dict[str, Any]:
+    from utcp_bridge.settings import GeneratedToken
+
     entry: dict[str, Any] = {"type": "http", "url": url}
-    if settings.bearer_token is not None:
-        entry["headers"] = {"Authorization": "Bearer YOUR_TOKEN"}
+    token = settings.bearer_token
+    if token is not None:
+        shown = token.get_secret_value() if isinstance(token, GeneratedToken) else "YOUR_TOKEN"
+        entry["headers"] = {"Authorization": f"Bearer {shown}"}
     return entry
 
 
