@@ -255,7 +255,11 @@ class LogSettings(_Frozen):
         default="info", description="Least severe log line to show."
     )
     log_format: Literal["text", "json"] = Field(default="text", description="Form of the log lines on stderr.")
-    audit_log: str | None = Field(default=None, description="File that receives one JSON line per call. `-` is stderr.")
+    audit_log: str | None = Field(
+        default=None,
+        description="File that receives one JSON line per call. `-` is stderr. It must not be a link or a pipe. "
+        "Only its owner can read a new file.",
+    )
 
 
 GROUPS: Final[Mapping[str, type[BaseModel]]] = {
