@@ -40,7 +40,7 @@ class SocketTemplate(CallTemplate):
     @classmethod
     def _known_encoding(cls, name: str | None) -> str | None:
         if name is not None and not is_charset(name):
-            raise ValueError("is not a known character encoding")
+            raise ValueError("is not a character encoding that the bridge reads")
         return name
 
     @property

@@ -152,7 +152,7 @@ class CliTransport(Transport[CliTemplate]):
 
         async def on_line(line: bytes) -> None:
             if len(lines) < self.services.settings.max_stream_events and line.strip():
-                lines.append(_value(line, template, command))
+                lines.append(_value(_text(line), template, command))
                 await emit(lines[-1])
 
         finished = await run_command(command, on_line if template.stream else None)
@@ -162,7 +162,8 @@ class CliTransport(Transport[CliTemplate]):
             return Result(lines)
         if is_heavy(finished.stdout):
             await heavy_turn()
-        return Result(await _value(finished.stdout, template, command))
+        text = await in_slices(visible_steps(decode(finished.stdout), terminal=True))
+        return Result(_value(text, template, command))
 
     async def explain(self, target: Target[CliTemplate], call: Call) -> NativeRequest:
         """Return the command line and the variables it adds to its environment; values from the operator are masked."""
@@ -251,8 +252,8 @@ def _text(output: bytes) -> str:
     return visible(decode(output), terminal=True)
 
 
-async def _value(output: bytes, template: CliTemplate, command: Command) -> Any:
-    text = (await in_slices(visible_steps(decode(output), terminal=True))).rstrip("\r\n")
+def _value(output: str, template: CliTemplate, command: Command) -> Any:
+    text = output.rstrip("\r\n")
     if template.output_format == "json":
         return parse_json(text, command.name, max_bytes=command.limit)
     return json_or_text(text, command.name, command.limit) if template.output_format == "auto" else text
