@@ -4,9 +4,9 @@ from typing import Any
 import anyio
 import pytest
 
-from utcp_bridge.model import Binary, Result
-from utcp_bridge.net.stream import Collector
-from utcp_bridge.net.stream_decoders import ChunkSplitter, JsonSplitter, Splitter, TextSplitter
+from utcp_bridge.model import Binary, LogMessage, Result, log_receiver
+from utcp_bridge.net.stream import Collector, _split
+from utcp_bridge.net.stream_decoders import ChunkSplitter, EventSplitter, JsonSplitter, Splitter, TextSplitter
 from utcp_bridge.settings import BridgeSettings
 
 pytestmark = pytest.mark.anyio
@@ -45,6 +45,25 @@ async def test_values_are_emitted_one_by_one_and_joined_by_type(
     assert result == Result(value)
     if isinstance(value, list):
         assert emitted == value
+
+
+async def test_pieces_without_a_value_are_one_batch() -> None:
+    batches = [batch async for batch in _split(chunks(b'"', *[b"1"] * 38, b'"', b"\n", b"2"), JsonSplitter(100, "x"))]
+    assert batches == [(["1" * 38], 41), ([2], 1)]
+
+
+async def test_messages_of_a_log_have_a_limit() -> None:
+    received: list[LogMessage] = []
+
+    async def receive(message: LogMessage) -> None:
+        received.append(message)
+
+    token = log_receiver.set(receive)
+    try:
+        await collect(EventSplitter(100, "x", logs=True), b"event: log\ndata: 1\n\n" * 9, max_stream_events=4)
+    finally:
+        log_receiver.reset(token)
+    assert len(received) == 4
 
 
 async def test_a_stream_is_cut_at_the_limit_of_values() -> None:

@@ -51,7 +51,7 @@ _IN_PLACE_LISTS: Final = frozenset({"allOf", "anyOf", "oneOf"})
 _IN_PLACE: Final = frozenset({"else", "if", "not", "then"})
 _UNIONS: Final = frozenset({"anyOf", "not", "oneOf"})
 _UNEVALUATED: Final = frozenset({"unevaluatedItems", "unevaluatedProperties"})
-_TOKENS: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\{(\d+)(,?)(\d*)\}|.", re.DOTALL)
+_TOKENS: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*+(?:\]|\\?\Z)|\{(\d++)(,?)(\d*+)\}|.", re.DOTALL)
 _CLASS: Final = 4
 _MAX_DIGITS: Final = 6
 

@@ -59,7 +59,7 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
             arguments = {**defaults, **arguments}
         if not unchecked:
             arguments = checks.checked(arguments)
-        if names is not None and not arguments.keys() <= names:
+        if names is not None and not names.issuperset(arguments):
             arguments = checks.declared(arguments)
         if arguments is not call.arguments:
             call = Call(call.tool, arguments, call.id)

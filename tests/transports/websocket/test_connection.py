@@ -51,6 +51,38 @@ async def test_a_frame_without_an_inbox_is_counted() -> None:
         inbox.close()
 
 
+async def test_arguments_in_the_url_do_not_keep_connections_without_end() -> None:
+    async with WebSocketService() as service, open_services() as services:
+        session = services.http.session(Source(name="peer", allow_networks=LOOPBACK))
+        pool = SocketPool()
+
+        async def open_one() -> Connection:
+            opening = session.websocket(service.ws + "/ws", options=SocketOptions())
+            return await Connection.open(opening, services.spawn, where="the peer", keys_of=lambda _frame: ())
+
+        with anyio.fail_after(60):
+            shared = [await pool.share(("peer", number), open_one) for number in range(34)]
+            assert sum(not connection.closed for connection in shared) == 32
+            assert await pool.share(("peer", 33), open_one) is shared[33]
+            leased = []
+            for number in range(34):
+                async with pool.lease(("peer", number), open_one, keep=True) as connection:
+                    leased.append(connection)
+            assert sum(not connection.closed for connection in leased) == 32
+            await pool.close()
+
+
+async def test_a_connection_is_not_read_while_much_is_unread() -> None:
+    async with opened(max_message_bytes=4 << 20) as (connection, _):
+        inbox = connection.inbox()
+        large = "x" * (3 << 20)
+        for _ in range(4):
+            await connection.send(large)
+        assert [len(frame or "") for frame in [await inbox.next(60) for _ in range(4)]] == [len(large)] * 4
+        inbox.close()
+        assert connection.unclaimed == 0
+
+
 async def test_frames_that_nobody_read_are_counted_when_their_inbox_closes() -> None:
     async with opened() as (connection, _):
         inbox = connection.inbox()

@@ -273,7 +273,7 @@ Open: TypeAlias = Callable[[], Awaitable[Connection]]
 
 _MAX_KEPT = 4
 _MAX_KEPT_OF_MANUAL = 32
-"""Idle connections of one manual. Arguments in the URL or in headers make a key of their own."""
+"""Idle or shared connections of one manual. Arguments in the URL or in headers make a key of their own."""
 
 
 @dataclass(slots=True)
@@ -308,6 +308,8 @@ class SocketPool:
 
     async def share(self, key: Key, open_one: Open) -> Connection:
         """Return the connection that all calls with this key share; the first call opens it."""
+        if key not in self._shared:
+            await self._make_room(key[0])
         shared = self._shared[key]
         async with shared.opening:
             if shared.connection is None or shared.connection.closed:
@@ -323,6 +325,18 @@ class SocketPool:
         async with anyio.create_task_group() as group:
             for connection in connections:
                 group.start_soon(connection.aclose)
+
+    async def _make_room(self, manual: str) -> None:
+        """Close a shared connection of a manual that has many, the oldest that no call uses."""
+        own = [key for key in self._shared if key[0] == manual]
+        if len(own) < _MAX_KEPT_OF_MANUAL:
+            return
+        for key in own:
+            connection = self._shared[key].connection
+            if connection is not None and not connection.busy:
+                del self._shared[key]
+                await connection.aclose()
+                return
 
     def _has_place(self, key: Key) -> bool:
         if len(self._idle[key]) >= _MAX_KEPT:
