@@ -66,7 +66,11 @@ for _ in range(150):
         {"properties": {"a": {"enum": [f"value {number}" for number in range(5000)]}}},
         {"properties": {f"p{number}": {"pattern": r"^[\w+=,.@-]{1,128}$"} for number in range(100)}},
         {"$ref": "#/anyOf/0", "anyOf": [True]},
-        {"$recursiveAnchor": True, "properties": {"a": {"$recursiveRef": "#"}}},
+        {
+            "$schema": "https://json-schema.org/draft/2019-09/schema",
+            "$recursiveAnchor": True,
+            "properties": {"a": {"$recursiveRef": "#"}},
+        },
         {"properties": {"a": {"$id": "#/properties/a", "type": "string"}}},
         {"unevaluatedProperties": False, "allOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}}]},
         chain("$ref", 80),

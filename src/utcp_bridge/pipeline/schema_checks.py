@@ -18,7 +18,10 @@ from utcp_bridge.pipeline.subschemas import FAULTS, fast_validator, slow_validat
 
 __all__ = ["CompiledForm", "SchemaChecks"]
 
-_EXPLAINED_VALUES: Final = 200
+_MAX_EXPLAINED_SIZE: Final = 400
+"""Values, keys included, of which every fault is collected."""
+_MAX_COPIED: Final = 2_000_000
+"""Steps at one place, times the size of the value: the validator copies the value into each fault of a branch."""
 _REDUCED: Final = (300, 60, 12, 1)
 """Sub-schemas of a reduced form. The first number whose steps are few is taken."""
 _MAX_REDUCED_STEPS: Final = 50
@@ -45,10 +48,10 @@ class CompiledForm:
 
     def faults(self, value: Any) -> list[jsonschema_rs.ValidationError] | None:
         """Return why a value is refused: of a large value only the first fault, None if even that costs too much."""
-        is_cheap = self.cost.allows(value, MAX_EXPLAINED_STEPS)
-        if is_cheap and _is_small(value):
+        if _size(value, _MAX_EXPLAINED_SIZE) < _MAX_EXPLAINED_SIZE and self.cost.allows(value, MAX_EXPLAINED_STEPS):
             return list(self.validator.iter_errors(value))
-        if not is_cheap and not self.has_cheap_faults:
+        most = _MAX_COPIED // self.cost.steps
+        if not self.has_cheap_faults or _size(value, most) >= most:
             return [] if self.validator.is_valid(value) else None
         try:
             self.validator.validate(value)
@@ -107,14 +110,18 @@ class SchemaChecks:
         return self.reduced if self.reduced.cost.allows(value) else None
 
 
-def _is_small(value: Any) -> bool:
+def _size(value: Any, most: int) -> int:
+    """Return the number of values in a value, at most `most`. Long texts count as several."""
     pending: list[Any] = [value]
-    for _ in range(_EXPLAINED_VALUES):
-        if not pending:
-            return True
+    size = 0
+    while pending and size < most:
         one = pending.pop()
+        size += 1
         if is_object(one):
             pending.extend(one.values())
+            pending.extend(one)
         elif is_list(one):
             pending.extend(one)
-    return False
+        elif isinstance(one, str):
+            size += len(one) >> 6
+    return size

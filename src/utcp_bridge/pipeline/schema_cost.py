@@ -54,6 +54,7 @@ _UNEVALUATED: Final = frozenset({"unevaluatedItems", "unevaluatedProperties"})
 _TOKENS: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*+(?:\]|\\?\Z)|\{(\d++)(,?)(\d*+)\}|.", re.DOTALL)
 _CLASS: Final = 4
 _MAX_DIGITS: Final = 6
+_MIN_DIVISOR: Final = 1e-9
 
 
 _NO_MEMBERS: Final[Mapping[str, int]] = {}
@@ -302,6 +303,8 @@ class _Graph:
             node.text += self._pattern(value)
         elif key == "format":
             node.text += _SLOW_PATTERN if value == "regex" else _CLASS
+        elif key == "multipleOf":
+            node.steps += _division(value)
         elif key == "uniqueItems":
             node.steps += _VALUES_PER_STEP // 2
         elif key in {"required", "dependentRequired", "enum", "const"}:
@@ -313,6 +316,13 @@ class _Graph:
         if self._patterns > _MAX_PATTERNS:
             raise TooDearError("the size of its patterns")
         return size
+
+
+def _division(divisor: Any) -> int:
+    """Return what a division costs: the validator computes exactly, with as many digits as it takes."""
+    if isinstance(divisor, int) and divisor < 2**53:
+        return 0
+    return 20 if isinstance(divisor, float) and _MIN_DIVISOR < divisor < 1 / _MIN_DIVISOR else 1_000
 
 
 def _size(value: Any) -> int:

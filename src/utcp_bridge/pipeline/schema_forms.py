@@ -155,6 +155,12 @@ class _Copying:
     def __init__(self, root: JsonObject) -> None:
         self._root = root
         self._references = _References(root)
+        dialect = root.get("$schema")
+        is_known = isinstance(dialect, str)
+        self._ignored = {
+            "$recursiveRef": not (is_known and "2019-09" in dialect),
+            "$dynamicRef": is_known and "2020-12" not in dialect and "draft" in dialect,
+        }
         self._left = _MAX_NODES
         self._names: dict[int, str] = {}
         self._pending: list[tuple[str, Any]] = []
@@ -183,6 +189,8 @@ class _Copying:
             if key in _VALUES or (key == "$schema" and depth == 0):
                 new[key] = self._data(schema[key])
             elif key in _REFERENCES:
+                if self._ignored.get(key):
+                    continue
                 targets.append(self._name(schema[key]))
             elif key in _KEPT and key != "$schema":
                 new[key] = self._nested(key, schema[key], depth + 1)

@@ -175,14 +175,15 @@ def _document(
         fault = Fault(
             f"selection of {name!r}", problem, "The generated selection is used instead. Correct it in `selections`."
         )
-    for fragments in (True, False) if budget.validated > 0 else (False,):
-        selector = _Selector(schema, bounds, budget, fragments=fragments)
+    document = ""
+    for fragments in (True, False):
+        selector = _Selector(schema, bounds, budget, fragments=fragments and budget.validated > 0)
         document = f"{head} {{ {call}{selector.selection(definition.type)} }}"
         if "... on " not in document:
-            return document, fault
+            break
         budget.validated -= 1
         if _problem(schema, document) is None:
-            return document, fault
+            break
     return document, fault
 
 
