@@ -96,7 +96,7 @@ def _token(value: SecretStr) -> SecretStr:
         raise PydanticCustomError("token", "The token has a blank at an end or a control character; remove it")
     if _PLACEHOLDER.match(text) or "${" in text:
         raise PydanticCustomError(
-            "token", "The token is a placeholder that was not replaced; write the token, or a variable as $" "{NAME}"
+            "token", "The token is a placeholder that was not replaced; write the token, or a variable as ${NAME}"
         )
     return value
 

@@ -23,7 +23,7 @@ async def at_end():
 def ready():
     print(listener.getsockname()[1], flush=True)
 
-anyio.run(lambda: serve_asgi(app, [listener], on_ready=ready, grace=1, at_end=at_end))
+anyio.run(lambda: serve_asgi(app, [listener], on_ready=ready, at_end=at_end))
 print("closed" if listener.fileno() == -1 else "open", flush=True)
 """
 

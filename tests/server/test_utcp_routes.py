@@ -213,7 +213,15 @@ URL = "https://api.example.com/v1"
 
 def tool(kind="http", overlay=None, projection=None, defaults=None, **template):
     template = {"name": "shop", "call_template_type": kind, "url": URL, **template}
-    return Tool(Source("shop", Trust.REMOTE), "buy", kind, template, overlay=overlay, projection=projection, defaults=defaults or {})
+    return Tool(
+        Source("shop", Trust.REMOTE),
+        "buy",
+        kind,
+        template,
+        overlay=overlay,
+        projection=projection,
+        defaults=defaults or {},
+    )
 
 
 def test_a_native_template_keeps_variables_and_omits_the_operators_options():

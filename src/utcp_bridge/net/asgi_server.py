@@ -56,7 +56,7 @@ class ConnectionLimits:
 
     `per_address` counts one IPv4 address or one /64 network of IPv6; clients on this machine are not counted.
     A body has `body` seconds, and one more for each `rate` bytes. A client that does not read its response has
-    `reading` seconds for each `rate * reading` bytes.
+    `reading` seconds for each `rate * reading` bytes. At the end of the server, requests have `grace` seconds.
     """
 
     total: int = 1_000
@@ -67,6 +67,7 @@ class ConnectionLimits:
     closing: float = 10.0
     rate: int = 1_024
     sweep: float = 1.0
+    grace: int = 2
 
 
 async def serve_asgi(
@@ -74,7 +75,6 @@ async def serve_asgi(
     listeners: Sequence[socket.socket],
     *,
     on_ready: Callable[[], None],
-    grace: int,
     lifespan: Literal["on", "auto"] = "auto",
     at_end: Callable[[], Awaitable[None]] | None = None,
     limits: ConnectionLimits | None = None,
@@ -82,9 +82,10 @@ async def serve_asgi(
     """Serve until SIGTERM or SIGINT, then close the listening sockets.
 
     `on_ready` is called when the server accepts connections. After the signal it accepts no new ones, `at_end` runs,
-    and requests in flight have `grace` seconds to finish.
+    and requests in flight have `limits.grace` seconds to finish.
     """
-    connections = _Connections(limits or ConnectionLimits())
+    limits = limits or ConnectionLimits()
+    connections = _Connections(limits)
     config = _Config(
         app,
         http=_protocol(),
@@ -93,7 +94,7 @@ async def serve_asgi(
         lifespan=lifespan,
         ws="none",
         server_header=False,
-        timeout_graceful_shutdown=grace,
+        timeout_graceful_shutdown=limits.grace,
     )
     config.open_connections = connections
     runner = _Uvicorn(config, on_ready)
@@ -416,10 +417,13 @@ class _WatchedParser(h11.Connection):
         elif isinstance(event, h11.EndOfMessage):
             self.watched.end_request()
             self._raw[:] = self.trailing_data[0]
-        elif event is h11.NEED_DATA and self.their_state is h11.IDLE and self.watched.phase == _SILENT:
-            if self.trailing_data[0]:  # the beginning of a head
-                self.watched.begin()
+        elif event is h11.NEED_DATA and self._has_begun():
+            self.watched.begin()
         return event
+
+    def _has_begun(self) -> bool:
+        """Return whether the first part of a head has come."""
+        return self.their_state is h11.IDLE and self.watched.phase == _SILENT and bool(self.trailing_data[0])
 
 
 def _is_strict(raw: bytearray) -> bool:

@@ -22,9 +22,9 @@ class ConversionOptions:
     """
 
     manual: str = ""
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)
     auth: JsonObject | None = field(default=None, repr=False)
-    server_variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    server_variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     include: Mapping[str, Any] | None = None
     exclude: Mapping[str, Any] | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
