@@ -12,9 +12,11 @@ import ipaddress
 import logging
 import signal
 import socket
+import struct
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Literal, NoReturn, cast
@@ -150,11 +152,11 @@ class _Connections:
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits: Final = limits
         self._total = min(limits.total, _half_of_the_files())
-        self._open: set[_Connection] = set()
+        self._open: set[_Inbound] = set()
         self._by_address: Counter[str] = Counter()
         self._logged_at = -_LOG_SECONDS
 
-    def admit(self, connection: _Connection) -> bool:
+    def admit(self, connection: _Inbound) -> bool:
         """Count a new connection. Return whether it may stay."""
         address = connection.address
         most = self.limits.per_address
@@ -169,7 +171,7 @@ class _Connections:
             self._by_address[address] += 1
         return True
 
-    def forget(self, connection: _Connection) -> None:
+    def forget(self, connection: _Inbound) -> None:
         """Stop counting a connection that has ended."""
         if connection not in self._open:
             return
@@ -218,7 +220,7 @@ def _counted_address(transport: asyncio.Transport) -> str:
     return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
 
 
-class _Connection:
+class _Inbound:
     """What a connection is doing, and since when. Its protocol reports each step."""
 
     __slots__ = (
@@ -311,11 +313,19 @@ class _Connection:
 
     def answer_and_close(self, status: HTTPStatus, message: str) -> None:
         """Close the connection. Send a plain answer before, unless it could be taken for that of another request."""
-        cycle = self._protocol.cycle
+        cycle: Any = self._protocol.cycle
         is_free = cycle is None or cycle.response_complete
         if is_free or (self.phase == _BODY and not cycle.response_started and not self._protocol.pipeline_length()):
             self.transport.write(_plain_answer(status, message))
         self.transport.close()
+
+    def reset(self) -> None:
+        """Drop the connection at once, also what the system still holds for the client."""
+        with suppress(AttributeError, OSError):
+            form = "hh" if sys.platform == "win32" else "ii"
+            opened: socket.socket = self.transport.get_extra_info("socket")
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(form, 1, 0))
+        self.transport.abort()
 
     # Overdue
 
@@ -327,7 +337,7 @@ class _Connection:
             if self.transport.get_write_buffer_size():
                 self._end_if_unread(now, limits)
             elif now - self._ending > limits.closing:
-                self.transport.abort()
+                self.reset()
         elif self._protocol.flow.write_paused:
             self._end_if_unread(now, limits)
         else:
@@ -340,7 +350,7 @@ class _Connection:
 
     def _patience(self, now: float, limits: ConnectionLimits) -> float:
         """Return how many seconds the present step may take."""
-        cycle = self._protocol.cycle
+        cycle: Any = self._protocol.cycle
         is_free = cycle is None or cycle.response_complete
         if self.phase in {_SILENT, _HEAD}:
             return limits.head if is_free else float("inf")
@@ -359,7 +369,7 @@ class _Connection:
             self._stalled = now, waiting
         elif now - self._stalled[0] > limits.reading:
             if self._stalled[1] - waiting < limits.rate * limits.reading:
-                self.transport.abort()
+                self.reset()
             self._stalled = now, waiting
 
 
@@ -380,9 +390,9 @@ def _protocol() -> type[asyncio.Protocol]:
     return _H11Protocol if HttpToolsProtocol is None else _HttpToolsProtocol
 
 
-def _admitted(protocol: Any, transport: asyncio.BaseTransport) -> _Connection:
+def _admitted(protocol: Any, transport: asyncio.BaseTransport) -> _Inbound:
     """Return the record of a new connection, which is closed at once if there are too many."""
-    connection = _Connection(protocol, cast("asyncio.Transport", transport))
+    connection = _Inbound(protocol, cast("asyncio.Transport", transport))
     if not protocol.config.open_connections.admit(connection):
         connection.answer_and_close(HTTPStatus.SERVICE_UNAVAILABLE, "The server has too many connections.")
     return connection
@@ -391,7 +401,7 @@ def _admitted(protocol: Any, transport: asyncio.BaseTransport) -> _Connection:
 class _WatchedParser(h11.Connection):
     """h11's parser, which reports each step."""
 
-    watched: _Connection
+    watched: _Inbound
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, _MAX_HEAD_BYTES)
@@ -405,7 +415,8 @@ class _WatchedParser(h11.Connection):
     def next_event(self) -> Any:
         event = super().next_event()
         if isinstance(event, h11.Request):
-            if not _is_strict(self._raw):
+            names = {name for name, _ in event.headers}
+            if not _is_strict(self._raw) or {b"transfer-encoding", b"content-length"} <= names:
                 raise h11.RemoteProtocolError("The head of the request is not valid.")
             raw = event.headers.raw_items()
             try:
