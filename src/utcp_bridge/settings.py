@@ -358,7 +358,7 @@ class ManualOptions(_Frozen):
     allowed_origins: tuple[str, ...] = ()
     allow_networks: tuple[str, ...] = ()
     allowed_communication_protocols: tuple[str, ...] | None = None
-    base_url: str | None = None
+    base_url: str | None = Field(default=None, repr=False)
     auth_tools: JsonObject | None = Field(default=None, repr=False)
     server_variables: Mapping[str, str] = Field(default_factory=dict, repr=False)
     include: JsonObject | None = None
