@@ -313,11 +313,17 @@ class _Inbound:
 
     def answer_and_close(self, status: HTTPStatus, message: str) -> None:
         """Close the connection. Send a plain answer before, unless it could be taken for that of another request."""
-        cycle: Any = self._protocol.cycle
-        is_free = cycle is None or cycle.response_complete
-        if is_free or (self.phase == _BODY and not cycle.response_started and not self._protocol.pipeline_length()):
+        is_free = self._is_free()
+        if not is_free and self.phase == _BODY:
+            is_free = not self._protocol.cycle.response_started and not self._protocol.pipeline_length()
+        if is_free:
             self.transport.write(_plain_answer(status, message))
         self.transport.close()
+
+    def _is_free(self) -> bool:
+        """Return whether no request is being served."""
+        cycle = self._protocol.cycle
+        return cycle is None or bool(cycle.response_complete)
 
     def reset(self) -> None:
         """Drop the connection at once, also what the system still holds for the client."""
@@ -350,10 +356,8 @@ class _Inbound:
 
     def _patience(self, now: float, limits: ConnectionLimits) -> float:
         """Return how many seconds the present step may take."""
-        cycle: Any = self._protocol.cycle
-        is_free = cycle is None or cycle.response_complete
         if self.phase in {_SILENT, _HEAD}:
-            return limits.head if is_free else float("inf")
+            return limits.head if self._is_free() else float("inf")
         if self.phase == _UNREAD:
             return limits.closing
         if self.phase == _RECEIVED:
