@@ -1,7 +1,7 @@
 # utcp-bridge as a container: streamable HTTP on port 8000, path /mcp.
 #
 #   docker build -t utcp-bridge .
-#   docker run --rm -p 127.0.0.1:8000:8000 -e UTCP_BRIDGE_BEARER_TOKEN=change-me-change-me \
+#   docker run --rm -p 127.0.0.1:8000:8000 -e UTCP_BRIDGE_BEARER_TOKEN="$(openssl rand -hex 32)" \
 #       -v "$PWD/configs:/configs:ro" utcp-bridge serve /configs/providers.json
 #
 # Without a configuration of yours it serves the sample tools. Each package has one of the hashes of scripts/constraints-*.txt.

@@ -292,3 +292,30 @@ def test_strict_sets_two_settings_that_may_also_be_set_alone(
     settings: BridgeSettings, fails: bool, rules: bool
 ) -> None:
     assert (settings.fails_on_fault, settings.follows_reference_protocol_rules) == (fails, rules)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        " ",
+        "\t",
+        "${DOOR}",
+        "$DOOR",
+        "%DOOR%",
+        "{{ door }}",
+        "$(cat door)",
+        "<your token>",
+        "YOUR_TOKEN",
+        "a\nb",
+        " x",
+    ],
+)
+def test_a_token_that_is_empty_or_a_placeholder_is_refused(token: str) -> None:
+    with pytest.raises(ValidationError, match="The token"):
+        BridgeSettings(bearer_token=SecretStr(token))
+
+
+def test_an_empty_token_in_the_environment_is_not_taken_for_an_unset_one() -> None:
+    values = settings_from_environment({"UTCP_BRIDGE_BEARER_TOKEN": "", "UTCP_BRIDGE_PROXY": ""})
+    assert values == {"bearer_token": ""}

@@ -3,7 +3,7 @@
 import pytest
 
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.urls import at_pointer, bare_url, endpoint_of, endpoint_of_url, origin_of, steps_of
+from utcp_bridge.urls import at_pointer, bare_url, endpoint_of, endpoint_of_url, origin_of, redirected_to, steps_of
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,18 @@ def test_a_pointer_without_a_target_gives_none(reference):
 def test_steps_are_read_with_and_without_the_hash():
     assert steps_of("#/a~1b/~0") == steps_of("/a~1b/~0") == ["a/b", "~"]
     assert steps_of("") == steps_of("#") == []
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("https://user:word@Other.Example:8443/p?key=secret#f", "https://other.example:8443"),
+        ("/login?key=secret", "https://api.example"),
+        (None, "https://api.example"),
+        ("https://[broken", "an address that cannot be read"),
+        ("mailto:secret@example.com", "an address that cannot be read"),
+        ("https://a\x1b[31m.example/", "an address that cannot be read"),
+    ],
+)
+def test_messages_about_a_redirect_name_its_origin_only(location, target):
+    assert redirected_to("https://api.example/x?key=own", location) == target

@@ -169,8 +169,8 @@ class Document:
     references and servers. `media_type` helps the parser.
     """
 
-    content: Any
-    url: str | None = None
+    content: Any = field(repr=False)
+    url: str | None = field(default=None, repr=False)
     media_type: str | None = None
     generated: bool = False
     """Whether the transport made the tools itself (introspection, reflection): then `content` is a dict with `tools`,
@@ -202,7 +202,7 @@ class Tool:
     """Whether the document says that every result is bytes, such as an image."""
     limits: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The operator's settings for this manual: timeout, concurrency, rate, retries, validation."""
-    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """The operator's values for arguments that the caller omits."""
     projection: str | None = None
     """A JMESPath expression of the operator that is applied to the result. The tool then has no output schema."""

@@ -96,7 +96,7 @@ def _token(value: SecretStr) -> SecretStr:
         raise PydanticCustomError("token", "The token has a blank at an end or a control character; remove it")
     if _PLACEHOLDER.match(text) or "${" in text:
         raise PydanticCustomError(
-            "token", "The token is a placeholder that was not replaced; write the token, or a variable as $" "{NAME}"
+            "token", "The token is a placeholder that was not replaced; write the token, or a variable as ${NAME}"
         )
     return value
 
@@ -362,7 +362,7 @@ class ManualOptions(_Frozen):
     allowed_origins: tuple[str, ...] = ()
     allow_networks: tuple[str, ...] = ()
     allowed_communication_protocols: tuple[str, ...] | None = None
-    base_url: str | None = None
+    base_url: str | None = Field(default=None, repr=False)
     auth_tools: JsonObject | None = Field(default=None, repr=False)
     server_variables: Mapping[str, str] = Field(default_factory=dict, repr=False)
     include: JsonObject | None = None

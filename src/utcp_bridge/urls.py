@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any, Final
-from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit
+from urllib.parse import SplitResult, unquote, unquote_plus, urljoin, urlsplit
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import is_list, is_object
@@ -21,6 +21,7 @@ __all__ = [
     "port_of",
     "query_name",
     "query_names",
+    "redirected_to",
     "split_url",
     "steps_of",
 ]
@@ -30,6 +31,7 @@ _HTTP_SCHEMES = {"ws": "http", "wss": "https"}
 _MAX_INDEX_DIGITS: Final = 6
 """Digits of an index in a JSON pointer."""
 _END_OF_A_NAME: Final = re.compile(r"[\[\x00]")
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]{0,20}://[a-z0-9._\[\]:-]{1,260}")
 _LIKE_AN_UNDERSCORE: Final = str.maketrans({".": "_", " ": "_", "+": "_"})
 
 
@@ -92,6 +94,15 @@ def bare_url(url: str) -> str:
     except ValueError:
         return "the upstream"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def redirected_to(url: str, location: str | None) -> str:
+    """Return the origin that a `Location` header names, for messages. The rest of it may contain a secret."""
+    try:
+        target = origin_of(urljoin(url, location or ""))
+    except (ConfigError, ValueError):
+        return "an address that cannot be read"
+    return target if _ORIGIN.fullmatch(target) else "an address that cannot be read"
 
 
 def query_name(name: str) -> str:

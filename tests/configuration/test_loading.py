@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 from pathlib import Path
 from typing import Any, Self
 
@@ -294,3 +295,81 @@ async def test_the_first_source_that_cannot_be_read_is_the_error(tmp_path: Path)
     for sources in (places, places[::-1]):
         with pytest.raises(ConfigError, match=sources[0]):
             await load_config(sources, environ={})
+
+
+# --- variables and files in settings -------------------------------------------------------------
+
+TOKEN = "a-token-of-sufficient-length"
+
+
+def bridge_of(tmp_path: Path, settings: dict[str, Any], **more: Any) -> Path:
+    return write(tmp_path / "utcp.json", {"manual_call_templates": [], "bridge": settings, **more})
+
+
+@pytest.mark.parametrize("place", ["environment", "dotenv", "variables"])
+async def test_a_setting_can_contain_a_variable_of_each_source(tmp_path: Path, place: str) -> None:
+    more: dict[str, Any] = {}
+    if place == "dotenv":
+        write(tmp_path / ".env", f"DOOR={TOKEN}\nPORT=9000\n")
+        more["load_variables_from"] = [{"variable_loader_type": "dotenv", "env_file_path": ".env"}]
+    elif place == "variables":
+        more["variables"] = {"DOOR": TOKEN, "PORT": 9000}
+    config = bridge_of(tmp_path, {"bearer_token": "${DOOR}", "server": {"port": "${PORT}"}}, **more)
+    environ = {"DOOR": TOKEN, "PORT": "9000"} if place == "environment" else {}
+    settings = (await load_config([config], environ=environ)).config.bridge
+    assert settings.bearer_token is not None
+    assert (settings.bearer_token.get_secret_value(), settings.port) == (TOKEN, 9000)
+
+
+async def test_variables_of_the_environment_and_the_command_line_are_filled_in_too() -> None:
+    environ = {"UTCP_BRIDGE_BEARER_TOKEN": "${DOOR}", "DOOR": TOKEN, "FOLDER": "/srv"}
+    loaded = await load_config([], environ=environ, overrides={"file_roots": ["${FOLDER}/in"]})
+    assert loaded.config.bridge.bearer_token is not None
+    assert loaded.config.bridge.bearer_token.get_secret_value() == TOKEN
+    assert loaded.config.bridge.file_roots == ("/srv/in",)
+
+
+async def test_an_unset_variable_of_a_setting_is_an_error_with_both_names(tmp_path: Path) -> None:
+    config = bridge_of(tmp_path, {"bearer_token": "${NO_SUCH_DOOR}"})
+    with pytest.raises(ConfigError, match=r"utcp\.json.*bearer_token.*NO_SUCH_DOOR, which is not set"):
+        await load_config([config], environ={})
+
+
+async def test_a_secret_is_read_from_a_file_next_to_the_configuration(tmp_path: Path) -> None:
+    write(tmp_path / "door.txt", f"{TOKEN}\n")
+    write(tmp_path / "proxy.txt", "http://user:word@proxy.example:3128\r\n")
+    config = bridge_of(tmp_path, {"server": {"bearer_token_file": "door.txt"}, "proxy_file": "proxy.txt"})
+    settings = (await load_config([config], environ={})).config.bridge
+    assert settings.bearer_token is not None
+    assert settings.bearer_token.get_secret_value() == TOKEN
+    assert settings.proxy == "http://user:word@proxy.example:3128"
+
+
+async def test_a_file_in_the_environment_replaces_a_token_of_the_configuration(tmp_path: Path) -> None:
+    file = write(tmp_path / "door.txt", TOKEN)
+    config = bridge_of(tmp_path, {"bearer_token": "another-token-of-length"})
+    for variable in ("UTCP_BRIDGE_BEARER_TOKEN_FILE", "UTCP_BRIDGE_SERVER__BEARER_TOKEN_FILE"):
+        settings = (await load_config([config], environ={variable: str(file)})).config.bridge
+        assert settings.bearer_token is not None
+        assert settings.bearer_token.get_secret_value() == TOKEN
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe\x00", b"x" * 100_000])
+async def test_a_file_without_a_usable_secret_is_an_error_that_names_it(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "door.txt").write_bytes(content)
+    config = bridge_of(tmp_path, {"bearer_token_file": "door.txt"})
+    with pytest.raises(ConfigError, match=r"bearer_token_file: .*door\.txt"):
+        await load_config([config], environ={})
+
+
+async def test_a_pipe_as_the_file_of_a_secret_is_an_error_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="is not a file"):
+        await load_config([bridge_of(tmp_path, {"bearer_token_file": "pipe"})], environ={})
+
+
+async def test_a_secret_and_its_file_in_one_place_are_an_error(tmp_path: Path) -> None:
+    config = bridge_of(tmp_path, {"bearer_token": TOKEN, "bearer_token_file": "door.txt"})
+    with pytest.raises(ConfigError, match="Both 'bearer_token' and 'bearer_token_file' are set"):
+        await load_config([config], environ={})

@@ -38,6 +38,7 @@ def config(upstream, tmp_path):
         "call_template_type": "text",
         "content": {"utcp_version": "1.0.1", "tools": tools},
         "allowed_communication_protocols": ["http", "cli"],
+        "share": True,
     }
     path = tmp_path / "utcp.json"
     path.write_text(json.dumps({"manual_call_templates": [entry], "variables": {"shop_SERVICE_KEY": "key-of-shop"}}))

@@ -1,9 +1,18 @@
-"""Serving until a signal arrives, in a process of its own."""
+"""Serving until a signal arrives, in a process of its own, and the limits of its connections."""
 
+import select
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from utcp_bridge.net import asgi_server
+
+pytestmark = pytest.mark.anyio
 
 PROGRAM = """
 import sys
@@ -23,7 +32,7 @@ async def at_end():
 def ready():
     print(listener.getsockname()[1], flush=True)
 
-anyio.run(lambda: serve_asgi(app, [listener], on_ready=ready, grace=1, at_end=at_end))
+anyio.run(lambda: serve_asgi(app, [listener], on_ready=ready, at_end=at_end))
 print("closed" if listener.fileno() == -1 else "open", flush=True)
 """
 
@@ -38,3 +47,200 @@ def test_a_signal_ends_the_server_with_status_0():
             process.send_signal(number)
             said, _ = process.communicate(timeout=60)
             assert (said, process.returncode) == ("ending\nclosed\n", 0)
+
+
+# --- limits of connections -----------------------------------------------------------------------
+
+LIMITED = """
+import sys
+import anyio
+from utcp_bridge.net import asgi_server
+from utcp_bridge.net.listening import bind
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    if scope["path"] == "/body":
+        while (await receive()).get("more_body"):
+            pass
+    if scope["path"] == "/flood":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(3_000):
+            await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
+            await anyio.lowlevel.checkpoint()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+if sys.argv[1] == "h11":
+    asgi_server.HttpToolsProtocol = None
+limits = asgi_server.ConnectionLimits(total=8, head=0.3, body=0.3, reading=0.3, closing=0.3, sweep=0.1)
+listener = bind("127.0.0.1", 0)
+ready = lambda: print(listener.getsockname()[1], flush=True)
+loop = {"use_uvloop": sys.argv[2] == "uvloop"}
+anyio.run(lambda: asgi_server.serve_asgi(app, [listener], on_ready=ready, limits=limits), backend_options=loop)
+"""
+GET = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+POST = b"POST /body HTTP/1.1\r\nHost: a\r\n"
+ENDLESS = 64
+"""Pieces of 64 KiB."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("httptools", "asyncio"), ("httptools", "uvloop"), ("h11", "asyncio"), ("h11", "uvloop")],
+    ids=" ".join,
+)
+def port(request):
+    if sys.platform == "win32":
+        pytest.skip("neither parser nor loop in C exists there")
+    with subprocess.Popen(
+        [sys.executable, "-c", LIMITED, *request.param], stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield int(process.stdout.readline())
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+
+
+def sent(port, data, more=b"", times=0):
+    """Send data until the server stops reading; return the beginning of what it sent."""
+    received = b""
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(60)
+        with suppress(ConnectionError):
+            client.sendall(data)
+            for _ in range(times):
+                client.sendall(more)
+        with suppress(ConnectionError):
+            while piece := client.recv(65_536):
+                received = (received + piece)[:1_000]
+    return received
+
+
+def status(port, *parts):
+    return sent(port, *parts)[9:12]
+
+
+@pytest.mark.parametrize("size", [0, 60_000])
+def test_a_request_of_usual_size_is_served(port, size):
+    assert status(port, GET + b"X-Long: " + b"a" * size + b"\r\n\r\n") == b"200"
+
+
+@pytest.mark.parametrize(
+    ("data", "more"),
+    [
+        (GET + b"X-Long: ", b"a" * 65_536),
+        (GET, b"X-Short: aaaa\r\n" * 4_000),
+        (b"GET /", b"a" * 65_536),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n1;", b"a" * 65_536),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Trailer: ", b"a" * 65_536),
+    ],
+    ids=["header", "headers", "target", "chunk extension", "trailer"],
+)
+def test_what_has_no_end_is_not_read_on(port, data, more):
+    assert b"200" not in sent(port, data, more, ENDLESS)[:12]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        GET + b"X-Long: " + b"a" * 70_000 + b"\r\n",
+        GET + b"X: 1\r\n" * 257,
+        GET.replace(b"/ ", b"/" + b"a" * 70_000 + b" "),
+    ],
+    ids=["one header", "many headers", "target"],
+)
+def test_a_head_that_is_too_large_is_refused(port, head):
+    assert sent(port, head + b"\r\n")[9:10] in {b"4", b""}
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        GET.replace(b"/ ", b"http://evil.example/ ") + b"\r\n",
+        GET + b"X-Folded: 1\r\n 2\r\n\r\n",
+        GET.replace(b"\r\n", b"\n") + b"\n",
+        GET + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+        GET + b"Transfer-Encoding: xchunked\r\n\r\n",
+        GET + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        GET + b"X-Blank : 1\r\n\r\n",
+    ],
+    ids=["absolute target", "folded", "bare LF", "both lengths", "unknown encoding", "two lengths", "blank"],
+)
+def test_a_head_that_two_programs_may_read_differently_is_refused(port, request_head):
+    assert sent(port, request_head)[9:10] in {b"4", b"5"}
+
+
+@pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nX-Half: ", b"\r\n"], ids=["silent", "half a head", "blank"])
+def test_a_connection_without_a_request_ends(port, data):
+    assert b"200" not in sent(port, data)[:12]
+
+
+def test_a_body_that_does_not_come_ends_its_request(port):
+    assert status(port, POST + b"Content-Length: 10\r\n\r\nab") == b"408"
+
+
+def test_a_client_that_does_not_send_its_unread_body_is_not_waited_for(port):
+    assert status(port, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nab") == b"200"
+
+
+def test_requests_after_one_another_are_served_also_after_a_long_body(port):
+    body = POST + b"Content-Length: 300000\r\n\r\n" + b"a" * 300_000
+    first = body + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" + GET + b"\r\n"
+    assert sent(port, first).count(b"HTTP/1.1 200") == 3
+
+
+def test_a_client_that_reads_nothing_is_cut_off(port):
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(60)
+        client.sendall(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
+        watcher = select.poll()
+        watcher.register(client, select.POLLRDHUP | select.POLLHUP | select.POLLERR)
+        assert watcher.poll(60_000), "the server closed the connection although nothing was read"
+
+
+def test_more_connections_than_allowed_are_refused_and_later_served_again(port):
+    with ExitStack() as opened:
+        clients = [opened.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(9)]
+        clients[-1].settimeout(60)
+        assert clients[-1].recv(100)[9:12] == b"503"
+        for client in clients[:-1]:
+            client.settimeout(60)
+            assert client.recv(100) == b""
+    assert status(port, GET + b"\r\n") == b"200"
+
+
+class Peer:
+    """A transport of a connection from this address."""
+
+    def __init__(self, address):
+        self.address = address
+
+    def get_extra_info(self, _name):
+        return (self.address, 1)
+
+
+class Clock:
+    """A protocol without connection."""
+
+    class loop:  # noqa: N801
+        time = staticmethod(lambda: 0.0)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "admitted"),
+    [
+        (["203.0.113.5"] * 4, 2),
+        (["203.0.113.5", "203.0.113.6"] * 2, 4),
+        ([f"2001:db8::{number}" for number in range(4)], 2),
+        ([f"2001:db8:0:{number}::1" for number in range(4)], 4),
+        (["127.0.0.1"] * 4, 4),
+        (["::1"] * 4, 4),
+    ],
+)
+async def test_connections_are_counted_by_address_beyond_this_machine(addresses, admitted):
+    connections = asgi_server._Connections(asgi_server.ConnectionLimits(per_address=2))
+    inbound = [asgi_server._Inbound(Clock, Peer(address)) for address in addresses]
+    assert sum(map(connections.admit, inbound)) == admitted
+    for one in inbound:
+        connections.forget(one)
+    assert sum(map(connections.admit, inbound)) == admitted, "ended connections are not counted"

@@ -1,7 +1,12 @@
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from utcp_bridge.auth.redaction import Redactor
-from utcp_bridge.net.preview import NativeRequest, names_credential
+from utcp_bridge.model import Source, Tool
+from utcp_bridge.net.preview import NativeRequest, Visible, names_credential
 
 
 def masked(**parts):
@@ -77,3 +82,61 @@ def test_the_repr_shows_nothing_that_may_be_secret():
     assert (
         repr(NativeRequest("GET https://h/?k=hunter2", (("A", "hunter2"),), (b"hunter2",))) == "NativeRequest(notes=())"
     )
+
+
+# --- what an explanation shows of the operator's template ----------------------------------------
+
+TOOL = Tool(
+    Source("shop"),
+    "addItem",
+    "http",
+    {},
+    description="Add an item to a shelf.",
+    inputs={"type": "object", "properties": {"shelf": {}, "item": {}}},
+)
+SECRET = st.text(st.sampled_from("ABCXYZabcxyz0123456789_-"), min_size=6, max_size=20).map(lambda text: f"q7{text}9")
+
+
+def hidden(request, arguments, *, is_command=False):
+    told = request.hidden(Visible.of(TOOL, arguments), is_command=is_command)
+    return told, f"{told.as_text()}{told.as_json()}"
+
+
+@given(SECRET)
+def test_a_literal_of_the_operator_is_shown_in_no_place_of_a_request(secret):
+    places = [
+        NativeRequest(f"POST https://user:{secret}@h/{secret}/items?{'q'}={secret}#{secret}"),
+        NativeRequest("POST https://h/", (("X-Acme", secret), ("Cookie", f"sid={secret}"), ("Authorization", secret))),
+        NativeRequest("POST https://h/", messages=(json.dumps({"pass": secret, "deep": [{"n": secret}]}).encode(),)),
+        NativeRequest("POST https://h/", messages=(f"a={secret}&b=1".encode(),)),
+        NativeRequest("tcp://h:1", messages=(b"\x00\x00\x00\x09" + secret.encode(),)),
+        NativeRequest("tcp://h:1", messages=(f"LOGIN {secret}\n".encode(),)),
+    ]
+    for request in places:
+        assert secret not in hidden(request, {"shelf": "a b", "item": 4})[1]
+    for line in (
+        f"curl -u me:{secret}",
+        f"tool --key={secret} --key {secret}",
+        f"sh -c 'echo {secret}'",
+        f"x -p{secret}",
+    ):
+        assert secret not in hidden(NativeRequest(line), {}, is_command=True)[1]
+
+
+def test_arguments_names_and_the_host_are_shown():
+    request = NativeRequest(
+        "POST https://api.example:8443/v1/shelf/a%20b/items?item=4&region=eu",
+        (("Content-Type", "application/json"), ("Authorization", "Bearer abc")),
+        (b'{"shelf":"a b","note":"fixed","item":4,"dry":true}',),
+    )
+    told, _ = hidden(request, {"shelf": "a b", "item": 4})
+    assert told.line == "POST https://api.example:8443/v1/shelf/a%20b/items?item=4&region=***"
+    assert told.fields == (("Content-Type", "application/json"), ("Authorization", "Bearer ***"))
+    assert told.messages == (b'{"shelf":"a b","note":"***","item":4,"dry":true}',)
+    assert "--show-values" in told.notes[-1]
+
+
+def test_a_command_is_shown_with_its_program_options_and_arguments():
+    told, _ = hidden(NativeRequest("grep -n --item=4 'a b' --format=x"), {"shelf": "a b", "item": 4}, is_command=True)
+    assert told.line.startswith("grep -n --item=4 'a b' ")
+    assert "=x" not in told.line

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 from urllib.parse import urlsplit
@@ -546,3 +547,59 @@ async def test_a_request_in_flight_at_the_end_gets_a_response(sent_before, sent_
     with anyio.fail_after(60):
         sent = await ask_front(front)
     assert [message.get("status", message.get("body")) for message in sent] == sent_after
+
+
+# --- grammar of Host and Origin, and tokens ------------------------------------------------------
+
+NAMES = ["127.0.0.1", "localhost", "[::1]"]
+
+
+@given(st.sampled_from(NAMES), st.text(st.characters(codec="latin-1"), min_size=1, max_size=12), st.booleans())
+def test_text_before_or_after_an_allowed_host_makes_it_another_one(name, text, before):
+    value = f"{text}{name}" if before else f"{name}{text}"
+    is_a_port = not before and re.fullmatch(r":[0-9]{1,5}", text) is not None and int(text[1:]) <= 65_535
+    assert anyio.run(admits, [(b"host", value.encode("latin-1"))]) is is_a_port
+    origin = [(b"host", b"localhost"), (b"origin", f"http://{value}".encode("latin-1"))]
+    assert anyio.run(admits, origin) is is_a_port
+
+
+async def admits(headers):
+    return Doors(BridgeSettings()).refusal(headers) is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"host", b"localhost"), (b"host", b"localhost")],
+        [(b"host", b"localhost"), (b"host", b"evil.example")],
+        [(b"host", b"localhost"), (b"origin", b"")],
+        [(b"host", b"localhost"), (b"origin", b"http://localhost"), (b"origin", b"http://localhost")],
+        [(b"host", b"localhost."), (b"origin", b"http://localhost")],
+        [(b"host", b"l%6Fcalhost")],
+        [],
+    ],
+)
+async def test_headers_that_are_doubled_or_empty_are_refused(headers):
+    doors = Doors(BridgeSettings())
+    assert await admits([(b"host", b"localhost"), (b"origin", b"http://localhost")])
+    assert doors.refusal(headers) is not None
+
+
+async def test_what_was_admitted_once_admits_nothing_else():
+    doors = Doors(BridgeSettings())
+    assert doors.refusal([(b"host", b"localhost")]) is None
+    assert doors.refusal([(b"host", b"localhost"), (b"host", b"localhost")]) is not None
+    assert doors.refusal([(b"host", b"localhost"), (b"origin", b"http://evil.example")]) is not None
+
+
+@pytest.mark.parametrize("token", ["a", "fifteen-letters"])
+def test_a_short_token_is_refused_beyond_loopback_and_a_warning_on_loopback(token, caplog):
+    with pytest.raises(ConfigError, match="can be guessed"):
+        build_app(server_of(host="0.0.0.0", bearer_token=token))
+    build_app(server_of(bearer_token=token))
+    assert "can be guessed" in caplog.text
+
+
+def test_the_word_that_asks_for_a_token_is_never_a_token():
+    with pytest.raises(ConfigError, match="utcp-bridge serve"):
+        build_app(server_of(bearer_token="generate"))

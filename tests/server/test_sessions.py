@@ -322,3 +322,27 @@ async def test_a_question_to_the_client_takes_the_reply_of_its_call_and_gets_the
             response = {"jsonrpc": "2.0", "id": results[0]["id"], "result": {"roots": []}}
             assert (await post(sessions, response, ident)).status == 202
     assert results[1] == {"roots": []}
+
+
+async def test_a_session_keeps_the_name_and_release_of_its_client_and_nothing_else(sessions):
+    stated = {"name": "n" * 100_000, "version": "v" * 100_000, "title": "t" * 100_000}
+    capabilities = {"experimental": {"x": {"y": "z" * 100_000}}}
+    params = {**INITIALIZE["params"], "clientInfo": stated, "capabilities": capabilities}
+    wire = await post(sessions, {**INITIALIZE, "params": params})
+    session = sessions._sessions[wire.headers[b"mcp-session-id"].decode()]
+    assert len(session.connection.client_params.model_dump_json()) < 1_000
+    assert session.connection.client_params.client_info.name == "n" * 64
+
+
+async def test_idle_sessions_are_forgotten_sooner_if_there_are_many(client):
+    sessions = HandshakeSessions(BridgeServer(client), limit=4)
+    idents = [await opened(sessions)]
+    now = anyio.current_time()
+    await sessions.forget_idle(now + 1_000)
+    assert set(sessions._sessions) == set(idents)
+    idents += [await opened(sessions) for _ in range(2)]
+    await sessions.forget_idle(now + 1_000)
+    assert not sessions._sessions
+    assert json.loads((await post(sessions, LIST, idents[0])).body)["result"], "it is taken up again"
+    await sessions.forget_idle(now + 10_000)
+    assert not sessions._sessions

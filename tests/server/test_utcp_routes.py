@@ -1,5 +1,7 @@
 """The bridge as a UTCP service, over real HTTP."""
 
+from dataclasses import replace
+
 import anyio
 import httpx2
 import pytest
@@ -213,7 +215,15 @@ URL = "https://api.example.com/v1"
 
 def tool(kind="http", overlay=None, projection=None, defaults=None, **template):
     template = {"name": "shop", "call_template_type": kind, "url": URL, **template}
-    return Tool(Source("shop", Trust.REMOTE), "buy", kind, template, overlay=overlay, projection=projection, defaults=defaults or {})
+    return Tool(
+        Source("shop", Trust.REMOTE),
+        "buy",
+        kind,
+        template,
+        overlay=overlay,
+        projection=projection,
+        defaults=defaults or {},
+    )
 
 
 def test_a_native_template_keeps_variables_and_omits_the_operators_options():
@@ -266,3 +276,41 @@ def test_variables_and_arguments_are_not_credentials(template):
     given = native_template(tool(**template), {})
     assert given is not None
     assert template.items() <= given.items()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"headers": {"X-Acme": "literal-1"}},
+        {"query_params": {"page": "literal-1"}},
+        {"body_template": {"a": ["literal-1"]}},
+        {"url": "https://hooks.example.com/services/literal-1"},
+        {"auth_message": {"op": "literal-1"}},
+    ],
+)
+def test_a_template_that_the_operator_wrote_is_shown_only_where_the_manual_is_shared(changes):
+    written = replace(tool(**changes), source=Source("shop"))
+    assert native_template(written, {}) is None
+    assert native_template(written, {"share": "yes"}) is None
+    given = native_template(written, {"share": True})
+    assert given is not None
+    assert changes.items() <= given.items()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"headers": {"X-Acme": "literal-1"}},
+        {"auth": {"auth_type": "basic", "username": "literal-1", "password": "literal-2"}},
+        {"auth_tools": {"auth_type": "api_key", "api_key": "literal-1"}},
+        {"server_variables": {"tenant": "literal-1"}},
+    ],
+)
+def test_a_fetched_tool_with_a_value_of_the_operator_has_no_native_template(entry):
+    inherited = {key: value for key, value in entry.items() if key in {"headers", "auth"}}
+    assert native_template(tool(**inherited), entry) is None
+
+
+def test_variables_of_the_operator_do_not_hide_a_fetched_template():
+    auth = {"auth_type": "api_key", "api_key": "Bearer ${KEY}", "var_name": "Authorization"}
+    assert native_template(tool(auth=auth), {"auth_tools": auth}) is not None

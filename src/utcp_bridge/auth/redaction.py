@@ -13,7 +13,6 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from os.path import commonprefix
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -153,12 +152,18 @@ def _tree(words: list[str]) -> str:
     branches: list[str] = []
     for _, group in groupby(words, key=lambda word: word[0]):
         members = list(group)
-        prefix: str = commonprefix(members)
+        prefix = _common(members[0], members[-1])
         rest = [member[len(prefix) :] for member in members]
         longer = [member for member in rest if member]
         below = _tree(longer) if longer else ""
         branches.append(re.escape(prefix) + (f"(?:{below})?" if below and len(longer) < len(rest) else below))
     return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"
+
+
+def _common(first: str, last: str) -> str:
+    """Return the beginning that two words share, and so all words between them in order."""
+    size = next((index for index, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+    return first[:size]
 
 
 # --- the search ----------------------------------------------------------------------------------
@@ -233,20 +238,26 @@ class _Undone:
 
 def _plain(escape: str) -> str:
     """Return the characters that an escape, or a run of equal ones, stands for."""
-    kind = escape[:2]
-    if kind[0] == "%":
+    if escape[0] == "%":
         return _text_of(bytes.fromhex(escape.replace("%", "")))
-    if kind == "&#":
-        digits = escape[2:-1]
-        return _character(int(digits[1:], 16) if digits[0] in "xX" else int(digits))
-    if kind[0] == "&":
+    return _plain_entity(escape) if escape[0] == "&" else _plain_backslash(escape)
+
+
+def _plain_entity(escape: str) -> str:
+    digits = escape[2:-1]
+    if escape[1] != "#":
         return html.unescape(escape)
+    return _character(int(digits[1:], 16) if digits[0] in "xX" else int(digits))
+
+
+def _plain_backslash(escape: str) -> str:
+    kind = escape[:2]
     if kind == r"\x":
         return _text_of(bytes.fromhex(escape.replace(r"\x", "")))
-    if kind == r"\u" and escape[2] != "{":
-        return bytes.fromhex(escape.replace(r"\u", "")).decode("utf-16-be", "replace")
     if kind in {r"\u", r"\U"}:
-        return _character(int(escape[2:].strip("{}"), 16))
+        if kind == r"\U" or escape[2] == "{":
+            return _character(int(escape[2:].strip("{}"), 16))
+        return bytes.fromhex(escape.replace(r"\u", "")).decode("utf-16-be", "replace")
     if kind[1].isdigit() and len(escape) > len(kind):
         return _text_of(bytes(int(octal, 8) & 0xFF for octal in escape[1:].split("\\")))
     return _LETTERS.get(kind[1], kind[1])

@@ -19,7 +19,7 @@ import anyio
 
 from utcp_bridge.errors import OperatorError, TokenError, UtcpError
 from utcp_bridge.model import Source
-from utcp_bridge.urls import bare_url
+from utcp_bridge.urls import bare_url, redirected_to
 
 if TYPE_CHECKING:
     import httpx2
@@ -58,6 +58,8 @@ class _Refusal(Exception):
 
     status: int
     error: str | None
+    target: str = ""
+    """The origin to which it redirects."""
 
 
 class TokenTransports(Protocol):
@@ -165,9 +167,11 @@ async def _post(
     from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError  # type: ignore[import-untyped]  # it ships no types
 
     statuses = [0]
+    targets = [""]
 
     def note_status(response: httpx2.Response) -> httpx2.Response:
         statuses.append(response.status_code)
+        targets.append(redirected_to(auth.token_url, response.headers.get("Location")))
         return response
 
     client: Any = AsyncOAuth2Client(
@@ -189,7 +193,7 @@ async def _post(
             raise _transport_failure(auth, error.__cause__) from error
         except (httpx2.HTTPError, ValueError, TypeError, OverflowError, RecursionError):
             # A status above 400 without JSON, a redirect, or JSON that is not a token reply.
-            raise _Refusal(statuses[-1], None) from None
+            raise _Refusal(statuses[-1], None, targets[-1]) from None
 
 
 def _form_encoded_basic(client: Any, _method: str, uri: str, headers: Any, body: Any) -> tuple[str, Any, Any]:
@@ -212,7 +216,7 @@ def _stale_at(asked_at: float, expires_in: Any) -> float | None:
 
 def _words(refusal: _Refusal) -> str:
     if 300 <= refusal.status < 400:
-        return "it returned a redirect, which is never followed"
+        return f"it returned a redirect to {refusal.target}, which is never followed"
     if refusal.error is not None and _ERROR_CODE.fullmatch(refusal.error):
         return f"it returned {refusal.status} {refusal.error}"
     if refusal.status < 300:

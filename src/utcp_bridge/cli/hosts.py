@@ -9,7 +9,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -156,8 +156,8 @@ class HostFile:
     """One host's file: its text, its parsed content, and the key that contains its servers."""
 
     path: Path
-    text: str
-    content: JsonObject
+    text: str = field(repr=False)
+    content: JsonObject = field(repr=False)
     key: str
     data: bytes | None = None
     """The bytes as they were read; None if the file does not exist."""
@@ -291,11 +291,11 @@ def _toml_with(text: str, key: str, before: Mapping[str, Any], after: Mapping[st
 
 def _toml_table(key: str, name: str, entry: Mapping[str, Any]) -> str:
     head = f"{key}.{name if _BARE.fullmatch(name) else orjson.dumps(name).decode()}"
-    plain = {field: value for field, value in entry.items() if not is_object(value)}
-    lines = [f"[{head}]", *(f"{field} = {orjson.dumps(value).decode()}" for field, value in plain.items())]
-    for field, value in entry.items():
+    plain = {member: value for member, value in entry.items() if not is_object(value)}
+    lines = [f"[{head}]", *(f"{member} = {orjson.dumps(value).decode()}" for member, value in plain.items())]
+    for member, value in entry.items():
         if is_object(value):
-            lines += ["", f"[{head}.{field}]"]
+            lines += ["", f"[{head}.{member}]"]
             lines += [f"{_toml_key(inner)} = {orjson.dumps(item).decode()}" for inner, item in value.items()]
     return "\n".join(lines)
 

@@ -57,7 +57,7 @@ class Options:
     With `makes_token`, a random token replaces the value `generate` of the setting `bearer_token`.
     """
 
-    sources: tuple[str, ...] = ()
+    sources: tuple[str, ...] = field(default=(), repr=False)
     quickstart: bool = False
     settings: JsonObject = field(default_factory=dict[str, Any], repr=False)
     makes_token: bool = False

@@ -69,7 +69,7 @@ class _Gathered:
     """What the sources have given so far."""
 
     known_fields: KnownFields
-    entries: list[ManualEntry] = field(default_factory=list[ManualEntry])
+    entries: list[ManualEntry] = field(default_factory=list[ManualEntry], repr=False)
     client: JsonObject = field(default_factory=dict[str, Any], repr=False)
     bridge: JsonObject = field(default_factory=dict[str, Any], repr=False)
     places: dict[str, str] = field(default_factory=dict[str, str])

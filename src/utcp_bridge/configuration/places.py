@@ -45,7 +45,7 @@ class Placed:
     data: bytes = field(repr=False)
     shown: str
     """The name of the place in messages."""
-    url: str | None = None
+    url: str | None = field(default=None, repr=False)
     """Absolute path, or URL after redirects, where relative references start; None for stdin."""
 
 

@@ -25,8 +25,8 @@ class Wishes:
     """
 
     name: str | None = None
-    base_url: str | None = None
-    server_variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    base_url: str | None = field(default=None, repr=False)
+    server_variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     include: JsonObject | None = None
     exclude: JsonObject | None = None
     keep_values: bool = False
@@ -41,7 +41,7 @@ class Converted:
     `notes` are faults; an `error` means that something was left out.
     """
 
-    document: JsonObject
+    document: JsonObject = field(repr=False)
     name: str
     is_manual: bool = True
     notes: list[Fault] = field(default_factory=list[Fault])

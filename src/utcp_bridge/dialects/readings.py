@@ -72,7 +72,7 @@ class RawTool:
     body_members: tuple[str, ...] = ()
     returns_bytes: bool = False
     overlay: JsonObject | None = field(default=None, repr=False)
-    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     projection: str | None = None
     rest: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """Keys of the tool that the bridge does not use."""

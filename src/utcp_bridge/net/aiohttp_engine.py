@@ -41,7 +41,7 @@ from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.tasks import heavy_turn
-from utcp_bridge.urls import bare_url
+from utcp_bridge.urls import bare_url, redirected_to
 
 if TYPE_CHECKING:
     from utcp_bridge.model import Source
@@ -163,7 +163,11 @@ async def _refuse_redirects(
     response = await handler(request)
     if response.status in _REDIRECTS:
         response.close()
-        raise Rejected(f"{bare_url(str(request.url))} redirects the WebSocket handshake.", status=response.status)
+        target = redirected_to(str(request.url), response.headers.get("Location"))
+        raise Rejected(
+            f"{bare_url(str(request.url))} redirects the WebSocket handshake to {target}. Redirects are not followed.",
+            status=response.status,
+        )
     return response
 
 

@@ -12,9 +12,11 @@ import ipaddress
 import logging
 import signal
 import socket
+import struct
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Literal, NoReturn, cast
@@ -56,7 +58,7 @@ class ConnectionLimits:
 
     `per_address` counts one IPv4 address or one /64 network of IPv6; clients on this machine are not counted.
     A body has `body` seconds, and one more for each `rate` bytes. A client that does not read its response has
-    `reading` seconds for each `rate * reading` bytes.
+    `reading` seconds for each `rate * reading` bytes. At the end of the server, requests have `grace` seconds.
     """
 
     total: int = 1_000
@@ -67,6 +69,7 @@ class ConnectionLimits:
     closing: float = 10.0
     rate: int = 1_024
     sweep: float = 1.0
+    grace: int = 2
 
 
 async def serve_asgi(
@@ -74,7 +77,6 @@ async def serve_asgi(
     listeners: Sequence[socket.socket],
     *,
     on_ready: Callable[[], None],
-    grace: int,
     lifespan: Literal["on", "auto"] = "auto",
     at_end: Callable[[], Awaitable[None]] | None = None,
     limits: ConnectionLimits | None = None,
@@ -82,9 +84,10 @@ async def serve_asgi(
     """Serve until SIGTERM or SIGINT, then close the listening sockets.
 
     `on_ready` is called when the server accepts connections. After the signal it accepts no new ones, `at_end` runs,
-    and requests in flight have `grace` seconds to finish.
+    and requests in flight have `limits.grace` seconds to finish.
     """
-    connections = _Connections(limits or ConnectionLimits())
+    limits = limits or ConnectionLimits()
+    connections = _Connections(limits)
     config = _Config(
         app,
         http=_protocol(),
@@ -93,7 +96,7 @@ async def serve_asgi(
         lifespan=lifespan,
         ws="none",
         server_header=False,
-        timeout_graceful_shutdown=grace,
+        timeout_graceful_shutdown=limits.grace,
     )
     config.open_connections = connections
     runner = _Uvicorn(config, on_ready)
@@ -149,11 +152,11 @@ class _Connections:
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits: Final = limits
         self._total = min(limits.total, _half_of_the_files())
-        self._open: set[_Connection] = set()
+        self._open: set[_Inbound] = set()
         self._by_address: Counter[str] = Counter()
         self._logged_at = -_LOG_SECONDS
 
-    def admit(self, connection: _Connection) -> bool:
+    def admit(self, connection: _Inbound) -> bool:
         """Count a new connection. Return whether it may stay."""
         address = connection.address
         most = self.limits.per_address
@@ -168,7 +171,7 @@ class _Connections:
             self._by_address[address] += 1
         return True
 
-    def forget(self, connection: _Connection) -> None:
+    def forget(self, connection: _Inbound) -> None:
         """Stop counting a connection that has ended."""
         if connection not in self._open:
             return
@@ -217,7 +220,7 @@ def _counted_address(transport: asyncio.Transport) -> str:
     return str(address) if address.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))
 
 
-class _Connection:
+class _Inbound:
     """What a connection is doing, and since when. Its protocol reports each step."""
 
     __slots__ = (
@@ -310,11 +313,25 @@ class _Connection:
 
     def answer_and_close(self, status: HTTPStatus, message: str) -> None:
         """Close the connection. Send a plain answer before, unless it could be taken for that of another request."""
-        cycle = self._protocol.cycle
-        is_free = cycle is None or cycle.response_complete
-        if is_free or (self.phase == _BODY and not cycle.response_started and not self._protocol.pipeline_length()):
+        is_free = self._is_free()
+        if not is_free and self.phase == _BODY:
+            is_free = not self._protocol.cycle.response_started and not self._protocol.pipeline_length()
+        if is_free:
             self.transport.write(_plain_answer(status, message))
         self.transport.close()
+
+    def _is_free(self) -> bool:
+        """Return whether no request is being served."""
+        cycle = self._protocol.cycle
+        return cycle is None or bool(cycle.response_complete)
+
+    def reset(self) -> None:
+        """Drop the connection at once, also what the system still holds for the client."""
+        with suppress(AttributeError, OSError):
+            form = "hh" if sys.platform == "win32" else "ii"
+            opened: socket.socket = self.transport.get_extra_info("socket")
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(form, 1, 0))
+        self.transport.abort()
 
     # Overdue
 
@@ -326,7 +343,7 @@ class _Connection:
             if self.transport.get_write_buffer_size():
                 self._end_if_unread(now, limits)
             elif now - self._ending > limits.closing:
-                self.transport.abort()
+                self.reset()
         elif self._protocol.flow.write_paused:
             self._end_if_unread(now, limits)
         else:
@@ -339,10 +356,8 @@ class _Connection:
 
     def _patience(self, now: float, limits: ConnectionLimits) -> float:
         """Return how many seconds the present step may take."""
-        cycle = self._protocol.cycle
-        is_free = cycle is None or cycle.response_complete
         if self.phase in {_SILENT, _HEAD}:
-            return limits.head if is_free else float("inf")
+            return limits.head if self._is_free() else float("inf")
         if self.phase == _UNREAD:
             return limits.closing
         if self.phase == _RECEIVED:
@@ -358,7 +373,7 @@ class _Connection:
             self._stalled = now, waiting
         elif now - self._stalled[0] > limits.reading:
             if self._stalled[1] - waiting < limits.rate * limits.reading:
-                self.transport.abort()
+                self.reset()
             self._stalled = now, waiting
 
 
@@ -379,9 +394,9 @@ def _protocol() -> type[asyncio.Protocol]:
     return _H11Protocol if HttpToolsProtocol is None else _HttpToolsProtocol
 
 
-def _admitted(protocol: Any, transport: asyncio.BaseTransport) -> _Connection:
+def _admitted(protocol: Any, transport: asyncio.BaseTransport) -> _Inbound:
     """Return the record of a new connection, which is closed at once if there are too many."""
-    connection = _Connection(protocol, cast("asyncio.Transport", transport))
+    connection = _Inbound(protocol, cast("asyncio.Transport", transport))
     if not protocol.config.open_connections.admit(connection):
         connection.answer_and_close(HTTPStatus.SERVICE_UNAVAILABLE, "The server has too many connections.")
     return connection
@@ -390,7 +405,7 @@ def _admitted(protocol: Any, transport: asyncio.BaseTransport) -> _Connection:
 class _WatchedParser(h11.Connection):
     """h11's parser, which reports each step."""
 
-    watched: _Connection
+    watched: _Inbound
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, _MAX_HEAD_BYTES)
@@ -404,7 +419,8 @@ class _WatchedParser(h11.Connection):
     def next_event(self) -> Any:
         event = super().next_event()
         if isinstance(event, h11.Request):
-            if not _is_strict(self._raw):
+            names = {name for name, _ in event.headers}
+            if not _is_strict(self._raw) or {b"transfer-encoding", b"content-length"} <= names:
                 raise h11.RemoteProtocolError("The head of the request is not valid.")
             raw = event.headers.raw_items()
             try:
@@ -416,10 +432,13 @@ class _WatchedParser(h11.Connection):
         elif isinstance(event, h11.EndOfMessage):
             self.watched.end_request()
             self._raw[:] = self.trailing_data[0]
-        elif event is h11.NEED_DATA and self.their_state is h11.IDLE and self.watched.phase == _SILENT:
-            if self.trailing_data[0]:  # the beginning of a head
-                self.watched.begin()
+        elif event is h11.NEED_DATA and self._has_begun():
+            self.watched.begin()
         return event
+
+    def _has_begun(self) -> bool:
+        """Return whether the first part of a head has come."""
+        return self.their_state is h11.IDLE and self.watched.phase == _SILENT and bool(self.trailing_data[0])
 
 
 def _is_strict(raw: bytearray) -> bool:

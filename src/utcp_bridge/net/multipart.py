@@ -12,7 +12,7 @@ import quopri
 import re
 import string
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 __all__ = ["ReplyPart", "parameter", "split_parts"]
@@ -29,8 +29,8 @@ _FIRST_LINE: Final = re.compile(rb"\s*--([^\r\n]{1,200}?)[ \t]*(?:\r?\n|\Z)")
 class ReplyPart:
     """One part: its headers, with names in title case, and its body without its transfer encoding."""
 
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 def split_parts(body: bytes, content_type: str) -> list[ReplyPart]:

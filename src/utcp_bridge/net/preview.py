@@ -1,8 +1,8 @@
 """The request that a call would send, in the terms of its protocol, for people to read: `utcp-bridge explain`.
 
-A template that the operator wrote may contain a secret anywhere: in a header, a query, a path, a body. So `hidden` shows
-only what callers can see anyway: names, their own arguments, words of the tool's description, and what the protocol
-itself adds. What is not known to be harmless is `***`.
+A template that the operator wrote may contain a secret anywhere: in a header, a query, a path, a body. So `hidden`
+shows only what callers can see anyway: names, their own arguments, words of the tool's description, and what the
+protocol itself adds. What is not known to be harmless is `***`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, cast
 
 from utcp_bridge.errors import InvalidArguments
@@ -56,7 +56,7 @@ _WRAPPERS: Final = frozenset({
 class Reading:
     """Arguments as they were read. `changes` says what was changed, without values; it is empty if nothing was."""
 
-    arguments: JsonObject
+    arguments: JsonObject = field(repr=False)
     changes: tuple[str, ...] = ()
 
 

@@ -10,7 +10,7 @@ import binascii
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from utcp_bridge.errors import InvalidArguments
@@ -239,7 +239,7 @@ class Part:
     """One field of a multipart body; `content_type` None leaves RFC 7578's default, text/plain."""
 
     name: str
-    content: bytes
+    content: bytes = field(repr=False)
     content_type: str | None = None
     filename: str | None = None
 

@@ -49,7 +49,7 @@ WHOLE_REST: Final = "*"
 class PlacementSpec:
     """The fields of a call template that decide where arguments go, under UTCP's names."""
 
-    url: str
+    url: str = field(repr=False)
     method: str = "GET"
     content_type: str = "application/json"
     headers: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
@@ -68,7 +68,7 @@ class _Body:
     write: BodyWriter
     """Writes the member `argument` of an object."""
     argument: str
-    template: Template | None = None
+    template: Template | None = field(default=None, repr=False)
 
     def encoded(self, arguments: JsonObject, rest: JsonObject) -> EncodedBody | None:
         """Return the body, or None if the request has no body."""

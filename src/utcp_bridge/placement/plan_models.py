@@ -66,7 +66,7 @@ class RequestPlan(_PlanModel):
     is given.
     """
 
-    parameters: tuple[ParameterPlan, ...] = ()
-    body: BodyPlan | None = None
-    defaults: JsonObject = {}
-    headers: dict[str, str] = {}
+    parameters: tuple[ParameterPlan, ...] = Field(default=(), repr=False)
+    body: BodyPlan | None = Field(default=None, repr=False)
+    defaults: JsonObject = Field(default={}, repr=False)
+    headers: dict[str, str] = Field(default={}, repr=False)

@@ -17,7 +17,7 @@ class RequestParts:
     """
 
     method: str
-    url: str
+    url: str = field(repr=False)
     headers: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]], repr=False)
     body: bytes | None = field(default=None, repr=False)
 

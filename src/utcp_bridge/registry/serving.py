@@ -46,7 +46,6 @@ from utcp_bridge.registry.listing import Listing, ListingIndex
 __all__ = ["Folder", "FolderContents", "Serving", "build_registry_app", "serve_registry", "served_bytes"]
 
 _logger = logging.getLogger(__name__)
-_GRACE_SECONDS: Final = 2
 _LIMITS: Final = ConnectionLimits(per_address=256)
 _DEFAULT_LIMIT: Final = 50
 _MAX_LIMIT: Final = 500
@@ -88,7 +87,7 @@ async def serve_registry(folder: Path, serving: Serving, *, on_ready: Callable[[
     listeners = listen(serving.host, serving.port)
     url = f"http://{for_url(serving.host)}:{listeners[0].getsockname()[1]}"
     ready = partial(on_ready, url, len(contents.files))
-    await serve_asgi(app, listeners, on_ready=ready, grace=_GRACE_SECONDS, limits=_LIMITS)
+    await serve_asgi(app, listeners, on_ready=ready, limits=_LIMITS)
 
 
 def build_registry_app(

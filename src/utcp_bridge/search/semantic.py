@@ -266,7 +266,7 @@ class EndpointOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    url: str = Field(pattern="^(https?://|\\$)")
+    url: str = Field(pattern="^(https?://|\\$)", repr=False)
     model: str = Field(min_length=1)
     dimensions: Annotated[int, Field(ge=1, le=8192)] | None = None
     api_key: str | None = Field(default=None, repr=False)

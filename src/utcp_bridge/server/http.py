@@ -1,9 +1,10 @@
 """Serve MCP over streamable HTTP, every protocol version on one path, and UTCP next to it (`utcp_routes.py`).
 
 The server listens on loopback by default, and beyond loopback only with a bearer token of 16 characters or more (or
-`insecure`). It always checks Host and Origin, also on 0.0.0.0, and refuses bodies above 4 MiB. `HttpFront` handles a request first: probes,
-bearer token, Host and Origin, tidy headers, the start page. Probes report counts alone, so an orchestrator may call
-them under any name and without a token. `McpEndpoint` then serves each protocol era in its own way.
+`insecure`). It always checks Host and Origin, also on 0.0.0.0, and refuses bodies above 4 MiB. `HttpFront` handles a
+request first: probes, bearer token, Host and Origin, tidy headers, the start page. Probes report counts alone, so an
+orchestrator may call them under any name and without a token. `McpEndpoint` then serves each protocol era in its own
+way. `net/asgi_server.py` bounds connections and request heads before all of it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ __all__ = ["Doors", "HttpFront", "McpEndpoint", "build_app", "serve_http"]
 _logger = logging.getLogger(__name__)
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 _MIN_TOKEN: Final = 16
-"""Characters of a token beyond loopback. Whoever can guess the token calls every tool."""
+"""Characters of a token beyond loopback. A caller that guesses the token can call every tool."""
 _MAX_CALLER: Final = 600
 """Characters of what names a caller: a session id has at most 545."""
 _MAX_REMEMBERED: Final = 64
@@ -140,10 +141,8 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
 
     ready = partial(on_ready, url) if on_ready else lambda: None
     per_address = None if settings.insecure else settings.max_connections_per_address
-    limits = ConnectionLimits(total=settings.max_connections, per_address=per_address)
-    await serve_asgi(
-        app, listeners, on_ready=ready, grace=_LAST_RESORT_SECONDS, lifespan="on", at_end=end, limits=limits
-    )
+    limits = ConnectionLimits(total=settings.max_connections, per_address=per_address, grace=_LAST_RESORT_SECONDS)
+    await serve_asgi(app, listeners, on_ready=ready, lifespan="on", at_end=end, limits=limits)
 
 
 def _refuse_open_door(settings: ServerSettings) -> None:
@@ -157,7 +156,9 @@ def _refuse_open_door(settings: ServerSettings) -> None:
     if token is None and is_open:
         raise ConfigError(
             f"Serving on {settings.host} would let anyone on the network call every tool.",
-            remedy="Set `bearer_token`, listen on 127.0.0.1, or set `insecure: true` behind a proxy that authenticates.",
+            remedy=(
+                "Set `bearer_token`, listen on 127.0.0.1, or set `insecure: true` behind a proxy that authenticates."
+            ),
         )
     if token is not None and len(token) < _MIN_TOKEN:
         what = f"The `bearer_token` has fewer than {_MIN_TOKEN} characters and can be guessed."

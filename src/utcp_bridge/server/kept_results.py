@@ -12,7 +12,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Final
 
@@ -67,7 +67,7 @@ class KeptResult:
     """One kept value: `data` is JSON, text in UTF-8, or bytes of `media_type`."""
 
     owner: str
-    data: bytes
+    data: bytes = field(repr=False)
     media_type: str
     is_text: bool
 

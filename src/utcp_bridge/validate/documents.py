@@ -151,7 +151,7 @@ class CheckedConfig:
     """What was read from a configuration: its entries in v1 names, and key of a variable → manuals that need it."""
 
     dialect: str = ""
-    entries: list[JsonObject] = field(default_factory=list[JsonObject])
+    entries: list[JsonObject] = field(default_factory=list[JsonObject], repr=False)
     variables: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     found: set[str] = field(default_factory=set[str])
 

@@ -22,12 +22,12 @@ class ConversionOptions:
     """
 
     manual: str = ""
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)
     auth: JsonObject | None = field(default=None, repr=False)
-    server_variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    server_variables: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     include: Mapping[str, Any] | None = None
     exclude: Mapping[str, Any] | None = None
-    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]], repr=False)
     warn_of_unused: bool = True
     max_operations: int = 20_000
 

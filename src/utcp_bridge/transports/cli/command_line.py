@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import is_list
@@ -30,7 +30,7 @@ class CommandStep(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    command: str
+    command: str = Field(repr=False)
     append_to_final_output: bool | None = None
 
 
@@ -38,8 +38,8 @@ class CommandStep(BaseModel):
 class Script:
     """A script, and the environment variables for its arguments: variable → argument."""
 
-    text: str
-    variables: Mapping[str, str]
+    text: str = field(repr=False)
+    variables: Mapping[str, str] = field(repr=False)
 
     def environment(self, arguments: Mapping[str, Any]) -> dict[str, str]:
         """Return the values of the variables. A missing argument is empty."""

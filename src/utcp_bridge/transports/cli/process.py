@@ -12,7 +12,7 @@ import signal
 import subprocess
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
@@ -32,11 +32,11 @@ OnLine = Callable[[bytes], Awaitable[None]]
 class Command:
     """A command to run. `environment` is the child's whole environment; `limit` is in bytes, for each output."""
 
-    argv: Sequence[str]
-    environment: Mapping[str, str]
+    argv: Sequence[str] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
     folder: Path
     limit: int
-    stdin: bytes | None = None
+    stdin: bytes | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:

@@ -36,8 +36,8 @@ OperationType: TypeAlias = Literal["query", "mutation", "subscription"]
 class GraphQlOperation:
     """A document, the variables it declares (None: those of the call), and the type of its operation."""
 
-    document: str
-    variables: frozenset[str] | None
+    document: str = field(repr=False)
+    variables: frozenset[str] | None = field(repr=False)
     type: OperationType
 
     def body(self, arguments: JsonObject, name: str | None) -> JsonObject:
@@ -118,7 +118,7 @@ class Subscription:
     """One operation on one connection. `body` is a GraphQL request: query, variables, operationName."""
 
     protocol: Subprotocol
-    body: JsonObject
+    body: JsonObject = field(repr=False)
     where: str
     parameters: JsonObject | None = field(default=None, repr=False)
     """Payload of `connection_init`."""

@@ -64,8 +64,8 @@ class ChildProcess:
     """One start of a server. `limit` is the most bytes of one reply."""
 
     where: str
-    argv: Sequence[str]
-    environment: Mapping[str, str]
+    argv: Sequence[str] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
     """Added to the few variables that every server receives."""
     folder: Path
     limit: int

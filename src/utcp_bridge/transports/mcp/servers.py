@@ -56,7 +56,7 @@ class McpServer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     transport: Literal["stdio", "http", "streamable_http", "streamable-http", "sse"] | None = None
-    command: str | None = None
+    command: str | None = Field(default=None, repr=False)
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = Field(default_factory=dict, repr=False, validation_alias=AliasChoices("env", "env_vars"))
     cwd: str | None = Field(default=None, validation_alias=AliasChoices("cwd", "workingDir", "working_dir"))
