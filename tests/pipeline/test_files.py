@@ -11,7 +11,7 @@ from tests.support.steps import Step, make_call, make_tool, run
 
 from utcp_bridge.errors import InvalidArguments, PolicyError
 from utcp_bridge.model import Binary, Call, ContentBlocks, JsonObject, Tool
-from utcp_bridge.net.local_file import FileRoots
+from utcp_bridge.net.files.local_file import FileRoots
 from utcp_bridge.pipeline.files import FileArguments, OutputPath, input_schema_of
 
 pytestmark = pytest.mark.anyio

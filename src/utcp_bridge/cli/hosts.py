@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import difflib
-import os
 import re
 import shutil
 import sys
@@ -20,7 +19,17 @@ import orjson
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import JsonObject, is_object
 
-__all__ = ["HOSTS", "Host", "HostFile", "bridge_command", "config_folder", "read_host_file", "show_changes"]
+__all__ = [
+    "HOSTS",
+    "Host",
+    "HostFile",
+    "bridge_command",
+    "config_folder",
+    "is_users_file",
+    "read_host_file",
+    "read_text_file",
+    "show_changes",
+]
 
 
 def config_folder(home: Path) -> Path:
@@ -130,6 +139,8 @@ HOSTS: Final[Mapping[str, Host]] = {
 """The hosts that `install` supports, by their names on the command line."""
 
 _KEYS = tuple(dict.fromkeys(host.key for host in HOSTS.values()))
+_MAX_FILE: Final = 100 * 2**20
+"""Bytes of a host's file. One that also keeps conversations has some MiB."""
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -148,6 +159,10 @@ class HostFile:
     text: str
     content: JsonObject
     key: str
+    data: bytes | None = None
+    """The bytes as they were read; None if the file does not exist."""
+    within: Path | None = None
+    """The project's folder, whose files and links are not trusted."""
 
     @property
     def servers(self) -> JsonObject:
@@ -173,33 +188,35 @@ class HostFile:
         content = {**self.content, self.key: dict(servers)}
         return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() + "\n"
 
-    def write(self, text: str) -> Path | None:
-        """Replace the file in one step. Return the backup of the old file, if there was one."""
-        backup: Path | None = None
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        mode = 0o600
-        if self.path.exists():
-            backup = _free(self.path.with_name(f"{self.path.name}.bak"))
-            shutil.copy2(self.path, backup)
-            mode = self.path.stat().st_mode & 0o777
-        part = self.path.with_name(f".{self.path.name}.part")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        part.replace(self.path)
-        return backup
+    def write(self, text: str, *, private: bool = False) -> Path | None:
+        """Replace the file in one step. Return the backup of the old file, if there was one.
+
+        A new file can be read by its owner only, and any file if `private`.
+
+        :raises ConfigError: it cannot be written, or another program changed it after it was read.
+        """
+        from utcp_bridge.net.files.writing import write_file
+
+        if self.within is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        return write_file(
+            self.path,
+            text.encode(),
+            private=private or self.data is None,
+            backup=True,
+            within=self.within,
+            before=self.data,
+        )
 
 
-def read_host_file(path: Path, host: Host | None = None) -> HostFile:
+def read_host_file(path: Path, host: Host | None = None, *, within: Path | None = None) -> HostFile:
     """Return the file at `path`, or an empty one. Without `host`, the file's keys determine the kind of host.
 
-    :raises ConfigError: the file cannot be read or parsed. It is not changed.
+    :raises ConfigError: the file cannot be read or parsed, or it is not `within` this folder. It is not changed.
     """
+    text, data = read_text_file(path, within=within)
     try:
-        text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
         content = _parsed(path, text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read ({type(error).__name__}).") from None
     except (tomllib.TOMLDecodeError, UtcpError) as error:
         raise ConfigError(
             f"{path} cannot be parsed: {error}", remedy="Correct the file first. Nothing was changed."
@@ -209,7 +226,31 @@ def read_host_file(path: Path, host: Host | None = None) -> HostFile:
     keys = [host.key] if host is not None else [key for key in _KEYS if is_object(content.get(key))]
     if not keys:
         raise ConfigError(f"{path} has no MCP servers.", remedy=f"It needs one of the keys {', '.join(_KEYS)}.")
-    return HostFile(path, text, content, keys[0])
+    return HostFile(path, text, content, keys[0], data, within)
+
+
+def read_text_file(path: Path, *, within: Path | None) -> tuple[str, bytes | None]:
+    """Return the text and the bytes of a file; no text and None if it does not exist.
+
+    :raises ConfigError: it cannot be read, or it is not `within` this folder.
+    """
+    from utcp_bridge.net.files.local_file import read_file_now
+    from utcp_bridge.net.files.writing import resolve_target
+
+    target = resolve_target(path, within=within)
+    try:
+        data = read_file_now(str(target), target.parent, _MAX_FILE, confined=True)[1] if target.exists() else None
+        return (data or b"").decode("utf-8-sig"), data
+    except (OSError, UtcpError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} cannot be read ({type(error).__name__}).") from None
+
+
+def is_users_file(path: Path) -> bool:
+    """Return whether this is the file of a host in the home folder."""
+    home = Path.home()
+    return path.absolute() in {host.user(home) for host in HOSTS.values() if host.user is not None}
 
 
 def show_changes(file: HostFile, text: str) -> str:
@@ -228,14 +269,6 @@ def _parsed(path: Path, text: str) -> Any:
     if path.suffix == ".toml":
         return tomllib.loads(text)
     return parse_document(text.encode(), hint="application/jsonc", jsonc=True, where=str(path))
-
-
-def _free(path: Path) -> Path:
-    number, free = 1, path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.name}{number}")
-    return free
 
 
 def _toml_with(text: str, key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

@@ -227,8 +227,10 @@ def audit_sink(place: str | None, root: Path) -> Generator[Callable[[bytes], Non
 
 
 def _opened(path: Path) -> IO[bytes]:
+    from utcp_bridge.net.files.writing import open_log
+
     try:
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+        return open_log(path)
     except OSError as error:
         what = f"The audit log {path} cannot be opened: {error.strerror}."
         raise ConfigError(what, remedy="Change the setting `audit_log`.") from None

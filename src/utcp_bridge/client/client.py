@@ -26,9 +26,9 @@ from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolR
 from utcp_bridge.manuals.upkeep import Upkeep
 from utcp_bridge.manuals.variables_needed import names_in_template, variables_of_tools
 from utcp_bridge.model import Call, Document, Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
+from utcp_bridge.net.files.local_file import FileRoots
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
-from utcp_bridge.net.local_file import FileRoots
 from utcp_bridge.net.preview import NativeRequest, Visible
 from utcp_bridge.pipeline import Layer, Next, compose
 from utcp_bridge.pipeline.audit import Audit

@@ -22,7 +22,7 @@ from utcp_bridge.manuals.registration import Registration, as_manual_entry
 from utcp_bridge.manuals.repository import Change
 from utcp_bridge.model import Fault, JsonObject, Tool
 from utcp_bridge.net.backoff import Backoff
-from utcp_bridge.net.local_file import resolve_within
+from utcp_bridge.net.files.local_file import resolve_within
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.search import SEMANTIC, ToolSearchStrategy, create_strategy
 from utcp_bridge.settings import UtcpClientConfig

@@ -23,8 +23,8 @@ from anyio.streams.tls import TLSAttribute, TLSStream
 from utcp_bridge.doctor.steps import StepResult, counted
 from utcp_bridge.errors import Unreachable
 from utcp_bridge.model import Source, TlsOptions, Trust
+from utcp_bridge.net.files.local_file import read_local_file
 from utcp_bridge.net.guard import Guard, looks_like_address
-from utcp_bridge.net.local_file import read_local_file
 from utcp_bridge.net.tls import tls_context
 from utcp_bridge.transport import Endpoint, LocalFile, Program
 from utcp_bridge.urls import DEFAULT_PORTS, endpoint_of, endpoint_of_url, port_of, split_url

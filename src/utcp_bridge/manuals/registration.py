@@ -34,8 +34,8 @@ from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair, pinned
 from utcp_bridge.manuals.reading import LoadedManual, ManualReader
 from utcp_bridge.manuals.repository import ToolRepository, same_definition
 from utcp_bridge.model import Document, Fault, JsonObject, Source, TlsOptions, Tool, Trust
+from utcp_bridge.net.files.local_file import resolve_within
 from utcp_bridge.net.guard import origin_of
-from utcp_bridge.net.local_file import resolve_within
 from utcp_bridge.settings import BridgeSettings, ManualOptions
 from utcp_bridge.tasks import in_slices
 from utcp_bridge.transport import Services, Target, Transport

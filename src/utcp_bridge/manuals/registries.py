@@ -21,7 +21,7 @@ from utcp_bridge.errors import DeadlineExceeded, InternalError, PolicyError, Utc
 from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry
 from utcp_bridge.model import Fault, JsonObject, Source, is_list, is_object
 from utcp_bridge.net.document import document_request, fetch_manual
-from utcp_bridge.net.local_file import resolve_within
+from utcp_bridge.net.files.local_file import resolve_within
 from utcp_bridge.registry.client import Fetched, list_manuals, parsed_listing
 from utcp_bridge.registry.listing import Listing, ListingPage
 from utcp_bridge.transport import Services, Target

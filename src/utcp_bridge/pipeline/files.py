@@ -34,7 +34,7 @@ _MAX_DEPTH: Final = 40
 
 
 class FileAccess(Protocol):
-    """The files that callers may name. See `net.local_file.FileRoots`."""
+    """The files that callers may name. See `net.files.local_file.FileRoots`."""
 
     max_bytes: int
 

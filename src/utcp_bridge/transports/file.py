@@ -22,7 +22,7 @@ from pydantic import Field
 from utcp_bridge.errors import ManualError
 from utcp_bridge.foreign import decode
 from utcp_bridge.model import Binary, Call, CallTemplate, Document, Emit, JsonObject, Result, Source, Trust
-from utcp_bridge.net.local_file import FileWatcher, read_local_file, resolve_within
+from utcp_bridge.net.files.local_file import FileWatcher, read_local_file, resolve_within
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.transport import LocalFile, Services, Target, Transport
 
@@ -74,7 +74,7 @@ class FileTransport(Transport[FileTemplate]):
         """Return the file's bytes; `url` is its absolute path.
 
         :raises ManualError: the file is empty.
-        :raises UtcpError: the file cannot be read, see `utcp_bridge.net.local_file.read_local_file`.
+        :raises UtcpError: the file cannot be read, see `utcp_bridge.net.files.local_file.read_local_file`.
         """
         if target.template.watch:  # also for a missing or broken file, so that a repaired one is read
             confined = _is_confined(target.source)

@@ -124,8 +124,8 @@ def _give(result: Result, output: _Output) -> int:
 
 
 def _write(value: Any, file: Path) -> None:
-    from utcp_bridge.errors import ConfigError
     from utcp_bridge.model import Binary
+    from utcp_bridge.net.files.writing import write_file
 
     if isinstance(value, Binary):
         data = value.data
@@ -135,10 +135,7 @@ def _write(value: Any, file: Path) -> None:
         import orjson
 
         data = orjson.dumps(_plain(value), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    try:
-        file.write_bytes(data)
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be written: {error.strerror}.", remedy="Choose another file.") from None
+    write_file(file, data, within=file.absolute().parent)
     note(f"Wrote {len(data)} bytes to {file}.")
 
 

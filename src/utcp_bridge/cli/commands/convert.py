@@ -140,22 +140,19 @@ def _wishes(flags: JsonObject) -> Wishes:
 def _refuse_to_overwrite(output: Path, force: bool) -> None:
     from utcp_bridge.errors import ConfigError
 
-    if output.exists() and not force:
+    if (output.exists() or output.is_symlink()) and not force:
         raise ConfigError(f"{output} already exists.", remedy="Use --force to overwrite it.")
 
 
 def _write(converted: Converted, output: Path | None, form: Form | None) -> None:
     from utcp_bridge.dialects.documents import form_of, write_document
-    from utcp_bridge.errors import ConfigError
+    from utcp_bridge.net.files.writing import write_file
 
     text = write_document(converted.document, form or form_of(str(output or "")))
     if output is None:
         click.echo(text, nl=False)
         return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{output} cannot be written: {error.strerror}.", remedy="Choose another file.") from None
+    write_file(output, text.encode(), within=output.absolute().parent)
 
 
 def _tell(converted: Converted, output: Path | None) -> None:

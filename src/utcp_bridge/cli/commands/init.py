@@ -47,13 +47,15 @@ def init(
     force: bool,
 ) -> int:
     """Write a configuration with comments: utcp.yaml, or FILE."""
-    if file.exists() and not force:
+    from utcp_bridge.net.files.writing import write_file
+
+    if (file.exists() or file.is_symlink()) and not force:
         raise click.UsageError(f"{file} already exists. Use --force to overwrite it.")
     if not (openapi or manual or mcp):
         openapi, manual, mcp, api_key = _ask()
     text = "".join(_configuration(openapi, manual, mcp, api_key))
-    file.write_text(text, encoding="utf-8")
-    note(f"Wrote {file}.")
+    backup = write_file(file, text.encode(), backup=True, within=file.absolute().parent)
+    note(f"Wrote {file}." + (f" The backup is {backup}." if backup else ""))
     if api_key:
         note("Set API_KEY in the environment or in a dotenv file.")
     note(f"Next: utcp-bridge check -c {file}, then utcp-bridge install HOST {file}.")

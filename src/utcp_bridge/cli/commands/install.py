@@ -108,21 +108,25 @@ def _print_link(host: Host, name: str, entry: JsonObject) -> int:
 
 def _write(host: Host, name: str, entry: JsonObject, project: Path | None, *, dry_run: bool) -> int:
     from utcp_bridge.cli.hosts import read_host_file, show_changes
+    from utcp_bridge.net.files.writing import exclusive
 
     path = host.file(home=Path.home(), project=project)
     if path is None:
         raise click.UsageError(f"{host.title} has no file for {'a project' if project else 'the user'}.")
-    file = read_host_file(path, host)
-    text = file.with_servers({**file.servers, name: entry})
-    if text == file.text or file.servers.get(name) == entry:
-        note(f"{path} has the entry already.")
-        return exits.OK
-    if dry_run:
-        print_line(show_changes(file, text))
-        return exits.OK
-    if file.has_comments:
-        note("The new file has no comments. They are in the backup.")
-    backup = file.write(text)
+    if project is None and not dry_run:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(path if project is None else project / host.name):
+        file = read_host_file(path, host, within=project)
+        text = file.with_servers({**file.servers, name: entry})
+        if text == file.text or file.servers.get(name) == entry:
+            note(f"{path} has the entry already.")
+            return exits.OK
+        if dry_run:
+            print_line(show_changes(file, text))
+            return exits.OK
+        if file.has_comments:
+            note("The new file has no comments. They are in the backup.")
+        backup = file.write(text, private="env" in entry)
     note(f"Wrote the entry {name!r} into {path}." + (f" The backup is {backup}." if backup else ""))
     note(host.after)
     return exits.OK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -57,9 +56,12 @@ def migrate(
     Values of `env` and `headers` go into a dotenv file next to the configuration, which only its owner can read. The
     servers are added to an existing configuration, so they can move one by one. The old files are kept as backups.
     """
-    from utcp_bridge.cli.hosts import read_host_file
+    from utcp_bridge.cli.hosts import is_users_file, read_host_file
+    from utcp_bridge.net.files.writing import exclusive
 
-    file = read_host_file(host_file)
+    # Elsewhere than in the home folder, files of these names may be links that a stranger prepared.
+    within = None if is_users_file(host_file) else host_file.absolute().parent
+    file = read_host_file(host_file, within=within)
     unknown = [server for server in (*only, *keep) if server not in file.servers]
     if unknown:
         raise click.UsageError(
@@ -77,37 +79,51 @@ def migrate(
         note(f"There is nothing to move in {host_file}.")
         return exits.OK
     configuration = (output or host_file.with_name("utcp.json")).absolute()
-    _apply(file, migrated, configuration, name, set(moving), dry_run=dry_run)
+    with exclusive(configuration):
+        files = _Files(file, configuration, within if output is None else None)
+        _apply(files, migrated, name, set(moving), dry_run=dry_run)
     return exits.OK
 
 
-def _apply(
-    file: HostFile, migrated: Migrated, configuration: Path, name: str, moving: set[str], *, dry_run: bool
-) -> None:
+@dataclass(frozen=True)
+class _Files:
+    """The host's file, and the configuration that its servers move to. See `HostFile` for `within`."""
+
+    host: HostFile
+    configuration: Path
+    within: Path | None
+
+    @property
+    def dotenv(self) -> Path:
+        return self.configuration.with_suffix(".env")
+
+
+def _apply(files: _Files, migrated: Migrated, name: str, moving: set[str], *, dry_run: bool) -> None:
     import orjson
 
-    from utcp_bridge.cli.hosts import HOSTS, HostFile, bridge_command, show_changes
+    from utcp_bridge.cli.hosts import HOSTS, HostFile, bridge_command, read_text_file, show_changes
 
-    before = configuration.read_text(encoding="utf-8") if configuration.exists() else ""
-    dotenv = configuration.with_suffix(".env")
+    file, configuration, dotenv = files.host, files.configuration, files.dotenv
+    before, data = read_text_file(configuration, within=files.within)
+    known, secrets = read_text_file(dotenv, within=files.within)
     content = merge(_as_object(before, configuration), migrated, dotenv.name)
     written = orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() + "\n"
     host = next(host for host in HOSTS.values() if host.key == file.key)
     left = {server: entry for server, entry in file.servers.items() if server not in moving}
     text = file.with_servers({**left, name: host.entry(*bridge_command(str(configuration)), {})})
+    target = HostFile(configuration, before, {}, "", data, files.within)
     if dry_run:
         masked = _masked(show_changes(file, text), migrated)
         print_line(masked)
-        print_line(show_changes(HostFile(configuration, before, {}, ""), written))
+        print_line(show_changes(target, written))
         for variable in migrated.secrets:
             print_line(f"{dotenv}: {variable}=***")
         return
     if migrated.secrets:
-        known = dotenv.read_text(encoding="utf-8") if dotenv.exists() else ""
-        _write_private(dotenv, dotenv_text(known, migrated.secrets))
+        HostFile(dotenv, known, {}, "", secrets, files.within).write(dotenv_text(known, migrated.secrets), private=True)
         count = len(migrated.secrets)
         note(f"Wrote {count} {'value' if count == 1 else 'values'} into {dotenv}, which only you can read.")
-    HostFile(configuration, before, {}, "").write(written)
+    target.write(written)
     note(f"Wrote {configuration}: {', '.join(manual['name'] for manual in migrated.manuals)}.")
     if file.has_comments:
         note("The new host file has no comments. They are in the backup.")
@@ -138,13 +154,6 @@ def _masked(text: str, migrated: Migrated) -> str:
         if secret:
             text = text.replace(secret, "***")
     return text
-
-
-def _write_private(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    part.replace(path)
 
 
 @dataclass

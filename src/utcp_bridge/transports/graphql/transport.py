@@ -25,8 +25,8 @@ from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Reje
 from utcp_bridge.foreign import decode, load_json
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, Tool, Trust, is_list, is_object
 from utcp_bridge.net.document import fetch_manual, manual_advice
+from utcp_bridge.net.files.local_file import read_local_file
 from utcp_bridge.net.http_options import SocketOptions
-from utcp_bridge.net.local_file import read_local_file
 from utcp_bridge.net.preview import NativeRequest, socket_request
 from utcp_bridge.net.reply import parse_json
 from utcp_bridge.net.stream import Collector

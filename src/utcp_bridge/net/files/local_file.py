@@ -8,10 +8,8 @@ from __future__ import annotations
 import base64
 import errno
 import os
-import secrets
 import stat
-from collections.abc import Callable, Coroutine, Generator, Iterable
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,8 +20,9 @@ import anyio
 import anyio.to_thread
 
 from utcp_bridge.errors import ConfigError, InvalidArguments, PolicyError, ReplyTooLarge, Unreachable
+from utcp_bridge.net.files.writing import folder_beneath
 
-__all__ = ["FileRoots", "FileWatcher", "read_local_file", "resolve_within"]
+__all__ = ["FileRoots", "FileWatcher", "read_file_now", "read_local_file", "resolve_within"]
 
 Stamp: TypeAlias = tuple[int, int, int]
 Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], Callable[[], None]]
@@ -64,17 +63,18 @@ def _loop(path: str) -> ConfigError:
 
 
 async def read_local_file(path: str, root: Path, *, limit: int, confined: bool) -> tuple[Path, bytes]:
-    """Return the file's resolved path and its bytes, read in a worker thread.
+    """Return the file's resolved path and its bytes, read in a worker thread. See `read_file_now` for errors."""
+    return await anyio.to_thread.run_sync(read_file_now, path, root, limit, confined, abandon_on_cancel=True)
+
+
+def read_file_now(path: str, root: Path, limit: int, confined: bool) -> tuple[Path, bytes]:
+    """Return the file's resolved path and its bytes.
 
     :raises ConfigError: it is not a path, or not a regular file.
     :raises PolicyError: the path leads out of the root.
     :raises Unreachable: the file does not exist or must not be read.
     :raises ReplyTooLarge: it has more than `limit` bytes.
     """
-    return await anyio.to_thread.run_sync(_read, path, root, limit, confined, abandon_on_cancel=True)
-
-
-def _read(path: str, root: Path, limit: int, confined: bool) -> tuple[Path, bytes]:
     resolved = resolve_within(path, root, confined=confined)
     try:
         # O_NONBLOCK: opening a pipe without a writer would block for ever. O_NOFOLLOW: a link that replaced
@@ -160,9 +160,8 @@ class FileRoots:
         try:
             if path == root:
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            with _folder_beneath(root, path.parent, make=False) as folder:
-                flags = os.O_RDONLY | _flag("O_NONBLOCK") | _flag("O_NOFOLLOW") | _flag("O_BINARY")
-                descriptor = _open_in(folder, path, flags)
+            with folder_beneath(root, path.parent, make=False) as folder:
+                descriptor = folder.open(path.name, os.O_RDONLY)
             try:
                 return path.name, _read_open(descriptor, text, self.max_bytes)
             finally:
@@ -208,8 +207,8 @@ class FileRoots:
     def _write(self, text: str, data: bytes) -> str:
         root, path = self._target(text)
         try:
-            with _folder_beneath(root, path.parent, make=True) as folder:
-                _write_in(folder, path, data)
+            with folder_beneath(root, path.parent, make=True) as folder:
+                folder.replace(path.name, data)
         except OSError as error:
             raise _unusable(text, error, "written") from error
         return str(path)
@@ -244,51 +243,6 @@ def _is_base64(text: str) -> bool:
         return bool(base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True))
     except ValueError:
         return False
-
-
-@contextmanager
-def _folder_beneath(root: Path, folder: Path, *, make: bool) -> Generator[int | None]:
-    """Yield a descriptor of a folder, opened from the root without following links. None if the system has none."""
-    if os.open not in os.supports_dir_fd:
-        if make:
-            folder.mkdir(parents=True, exist_ok=True)
-        yield None
-        return
-    flags = os.O_RDONLY | os.O_DIRECTORY
-    opened = os.open(root, flags)
-    try:
-        for part in folder.relative_to(root).parts:
-            if make:
-                with suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=opened)
-            inner = os.open(part, flags | os.O_NOFOLLOW, dir_fd=opened)
-            os.close(opened)
-            opened = inner
-        yield opened
-    finally:
-        os.close(opened)
-
-
-def _open_in(folder: int | None, path: Path, flags: int) -> int:
-    return os.open(path, flags, 0o666) if folder is None else os.open(path.name, flags, 0o666, dir_fd=folder)
-
-
-def _write_in(folder: int | None, path: Path, data: bytes) -> None:
-    """Write a file next to its place, then move it there. A link of this name is replaced, not followed."""
-    scratch = path.with_name(f".{secrets.token_hex(8)}.part")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _flag("O_NOFOLLOW") | _flag("O_BINARY")
-    descriptor = _open_in(folder, scratch, flags)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        if folder is None:
-            scratch.replace(path)
-        else:
-            os.replace(scratch.name, path.name, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(*((scratch,) if folder is None else (scratch.name,)), dir_fd=folder)
-        raise
 
 
 def _unusable(text: str, error: Exception, verb: str) -> InvalidArguments:

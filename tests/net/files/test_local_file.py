@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from utcp_bridge.errors import ConfigError, InvalidArguments, PolicyError, ReplyTooLarge, Unreachable, UtcpError
-from utcp_bridge.net.local_file import FileRoots, FileWatcher, read_local_file, resolve_within
+from utcp_bridge.net.files.local_file import FileRoots, FileWatcher, read_local_file, resolve_within
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,1 @@
+"""Files of this machine: read within limits, written whole, watched for changes."""
