@@ -76,9 +76,13 @@ def resolve_target(path: Path, *, within: Path | None = None) -> Path:
     for link in _links_to(path):
         if _is_planted(link):
             raise ConfigError(f"{link} is a link of another user in a shared folder.", remedy="Name another file.")
-    current = Path(os.path.realpath(path))
+    unresolved = ConfigError(f"The path {path} cannot be resolved.", remedy="Look for a loop of symbolic links.")
+    try:
+        current = Path(os.path.realpath(path))
+    except OSError:  # a link disappeared meanwhile
+        raise unresolved from None
     if os.path.islink(current):  # noqa: PTH114 - Path raises for names that are too long
-        raise ConfigError(f"The path {path} cannot be resolved.", remedy="Look for a loop of symbolic links.")
+        raise unresolved
     if within is not None and not current.is_relative_to(os.path.realpath(within)):
         raise ConfigError(
             f"{path} is a link that leads out of the folder {within}.", remedy="Remove the link, or name another file."
