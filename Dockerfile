@@ -1,22 +1,30 @@
 # utcp-bridge as a container: streamable HTTP on port 8000, path /mcp.
 #
 #   docker build -t utcp-bridge .
-#   docker run --rm -p 127.0.0.1:8000:8000 -e UTCP_BRIDGE_BEARER_TOKEN=change-me \
+#   docker run --rm -p 127.0.0.1:8000:8000 -e UTCP_BRIDGE_BEARER_TOKEN=change-me-change-me \
 #       -v "$PWD/configs:/configs:ro" utcp-bridge serve /configs/providers.json
 #
-# Without a configuration of yours it serves the sample tools.
+# Without a configuration of yours it serves the sample tools. Each package has one of the hashes of scripts/constraints-*.txt.
+# scripts/image builds from a base image by its digest, which it looks up and records; a plain build takes the tag.
 
-FROM python:3.13-slim AS build
+ARG BASE=python:3.13-slim
+
+FROM ${BASE} AS build
 WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 COPY docs ./docs
-COPY scripts/constraints.txt ./scripts/
-RUN python -m venv /opt/utcp-bridge \
-    && /opt/utcp-bridge/bin/pip install --no-cache-dir --constraint scripts/constraints.txt '.[grpc]' \
+COPY scripts/constraints-image.txt scripts/constraints-build.txt ./scripts/
+RUN python -m venv /opt/tools \
+    && /opt/tools/bin/pip install --no-cache-dir --require-hashes --no-deps -r scripts/constraints-build.txt \
+    && /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
+    && python -m venv /opt/utcp-bridge \
+    && /opt/utcp-bridge/bin/pip install --no-cache-dir --require-hashes --no-deps -r scripts/constraints-image.txt \
+    && /opt/utcp-bridge/bin/pip install --no-cache-dir --no-deps --no-index /dist/*.whl \
+    && /opt/utcp-bridge/bin/pip check \
     && /opt/utcp-bridge/bin/pip uninstall --yes pip
 
-FROM python:3.13-slim
+FROM ${BASE}
 RUN useradd --system --uid 10001 utcp
 COPY --from=build /opt/utcp-bridge /opt/utcp-bridge
 ENV PATH=/opt/utcp-bridge/bin:$PATH \

@@ -430,9 +430,16 @@ def outer_id(line: bytes) -> str | int | None:
         elif text in b"}]":
             depth -= 1
         elif depth == 1 and text == b'"id"' and (found := _ID.match(line, token.end())):
-            return cast("str | int", orjson.loads(found[1]))
+            return _identifier(found[1])
     last = _LAST_ID.search(line[-_MAX_TAIL:])
-    return cast("str | int", orjson.loads(last[1])) if last else None
+    return _identifier(last[1]) if last else None
+
+
+def _identifier(written: bytes) -> str | int | None:
+    try:
+        return cast("str | int", orjson.loads(written))
+    except orjson.JSONDecodeError:  # bytes that are not UTF-8
+        return None
 
 
 def _whole_escape(match: re.Match[bytes]) -> bytes:

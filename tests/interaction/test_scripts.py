@@ -1,5 +1,7 @@
 """The scripts that a newcomer runs: from any folder, with a clear message if something is missing."""
 
+import itertools
+import json
 import os
 import re
 import shutil
@@ -53,9 +55,9 @@ def bare_path(tmp_path, **programs):
 
 def mark_ready(checkout, profile):
     """Mark the environment as ready, as scripts/setup does; its interpreter is this one."""
-    suffix = "-lowest" if profile == "lowest" else ""
-    environment = checkout / f".venv{suffix}"
-    (environment / "bin").mkdir(parents=True)
+    suffix = {"lowest": "-lowest", "run": "-image"}.get(profile, "")
+    environment = checkout / f".venv{suffix if profile == 'lowest' else ''}"
+    (environment / "bin").mkdir(parents=True, exist_ok=True)
     python = environment / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
@@ -64,10 +66,17 @@ def mark_ready(checkout, profile):
     (environment / f".ready-{profile}").write_text(f"{checksum.stdout.splitlines()[0]} {checkout}\n")
 
 
+PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.+!]+)(?P<marker> ; [^\\]+)? \\$")
+HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?$")
+LISTS = ["constraints.txt", "constraints-lowest.txt", "constraints-image.txt", "constraints-build.txt"]
+
+
 def pins(name):
-    """Return the version of each package in a constraints file."""
-    lines = (SCRIPTS / name).read_text().splitlines()
-    return {canonicalize_name(package): Version(version) for package, version in (line.split("==") for line in lines)}
+    """Return the version of each package in a list of pins. Of lines with markers, the first counts."""
+    found = {}
+    for pin in filter(None, map(PIN.match, (SCRIPTS / name).read_text().splitlines())):
+        found.setdefault(canonicalize_name(pin["name"]), Version(pin["version"]))
+    return found
 
 
 def direct_dependencies():
@@ -158,11 +167,19 @@ def test_docs_writes_the_pages_that_are_not_current(checkout, tmp_path):
     assert (checkout / "docs" / "cli.md").read_text() == (ROOT / "docs" / "cli.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["constraints.txt", "constraints-lowest.txt"])
-def test_constraints_are_names_and_versions(name):
+@pytest.mark.parametrize("name", LISTS)
+def test_each_pinned_package_has_hashes_and_no_line_names_another_place(name):
     lines = (SCRIPTS / name).read_text().splitlines()
-    assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line)] == []
-    assert len(lines) > 50
+    assert [line for line in lines if not PIN.match(line) and not HASH.match(line)] == []
+    # A backslash continues a line, so a package without a hash shows as one that the next line does not continue.
+    following = [second for first, second in itertools.pairwise(lines) if PIN.match(first)]
+    assert all(map(HASH.match, following))
+
+
+def test_the_environments_of_users_have_the_versions_that_were_tested():
+    tested = pins("constraints.txt")
+    for name in ("constraints-image.txt", "constraints-build.txt"):
+        assert {package: tested.get(package) for package in pins(name)} == pins(name)
 
 
 @pytest.mark.parametrize("name", ["constraints.txt", "constraints-lowest.txt"])
@@ -188,13 +205,32 @@ def test_the_lowest_constraints_are_the_low_ends_of_the_ranges():
     assert set(lowest) == {canonicalize_name(requirement.name) for requirement in direct_dependencies()}
 
 
+@pytest.mark.parametrize(
+    ("report", "words", "status"),
+    [
+        ("", "cannot be reached", 3),
+        ({"name": "a", "skip_reason": "not found"}, "NOT AUDITED  list: 1 of 2 packages", 3),
+        ({"name": "a", "version": "1", "vulns": []}, "2 packages without known vulnerabilities", 0),
+        ({"name": "a", "version": "1", "vulns": [{"id": "X-1", "fix_versions": ["2"]}]}, "a 1: X-1, mended in 2", 1),
+    ],
+)
+def test_an_audit_that_did_not_look_everything_up_is_not_a_good_one(tmp_path, report, words, status):
+    good = {"name": "b", "version": "1", "vulns": []}
+    (tmp_path / "report").write_text(json.dumps({"dependencies": [report, good]}) if report else "")
+    done = run(sys.executable, str(SCRIPTS / "pinned.py"), "audited", "report", "list", "1", cwd=tmp_path)
+    assert done.returncode == status, done.stderr
+    assert words in done.stdout
+
+
 def test_ci_runs_the_tests_and_then_the_gates():
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
     names = [Path(line.split()[0]).name for line in lines if line.startswith("scripts/")]
-    assert names == ["test", "test-lowest", "interop", "check"]
+    assert names == ["test", "test-lowest", "interop", "check", "fuzz", "audit"]
 
 
-@pytest.mark.parametrize("name", ["setup", "run", "test", "test-lowest", "docs", "check"])
+@pytest.mark.parametrize(
+    "name", ["setup", "run", "test", "test-lowest", "docs", "check", "pin", "fuzz", "audit", "sbom", "release", "image"]
+)
 def test_scripts_are_executable_and_valid(name):
     assert os.access(SCRIPTS / name, os.X_OK)
     subprocess.run(["bash", "-n", SCRIPTS / name], check=True, timeout=60)
