@@ -1,8 +1,8 @@
 """What the fuzzer calls: one function for each target. Each takes any bytes and fails if a promise does not hold.
 
 The promises: bad input raises an error of `utcp_bridge.errors` and no other; cleaning twice changes nothing more;
-pieces of a stream give what the whole gives; a secret is masked in each of its forms. `scripts/fuzz` bounds the time and
-the memory of one input. This module needs no fuzzer, so `tests/test_fuzz.py` replays the corpus anywhere.
+pieces of a stream give what the whole gives; a secret is masked in each of its forms. `scripts/fuzz` bounds the time
+and the memory of one input. This module needs no fuzzer: `tests/test_fuzz.py` replays the corpus anywhere.
 """
 
 from __future__ import annotations

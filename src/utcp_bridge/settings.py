@@ -311,7 +311,11 @@ class LogSettings(_Frozen):
         default="info", description="Least severe log line to show."
     )
     log_format: Literal["text", "json"] = Field(default="text", description="Form of the log lines on stderr.")
-    audit_log: str | None = Field(default=None, description="File that receives one JSON line per call. `-` is stderr.")
+    audit_log: str | None = Field(
+        default=None,
+        description="File that receives one JSON line per call. `-` is stderr. It must not be a link or a pipe. "
+        "Only its owner can read a new file.",
+    )
     audit_arguments: Literal["none", "names"] = Field(
         default="none",
         description="What the audit log has of the arguments: nothing, or the names. A caller chooses the names, too.",

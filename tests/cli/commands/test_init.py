@@ -48,3 +48,21 @@ def test_init_without_options_and_without_a_terminal_names_the_options(command):
     done = command("init")
     assert done.code == 1
     assert "--openapi" in done.err
+
+
+def test_a_prepared_link_is_not_written_through(command, tmp_path):
+    folder, victim = tmp_path / "cloned", tmp_path / "victim"
+    folder.mkdir()
+    (folder / "utcp.yaml").symlink_to(victim)
+    refused = command("init", str(folder / "utcp.yaml"), "--manual", "a.json")
+    assert "already exists" in refused.err
+    forced = command("init", str(folder / "utcp.yaml"), "--manual", "a.json", "--force")
+    assert "leads out of the folder" in forced.err
+    assert (refused.code, forced.code) == (1, 2)
+    assert not victim.exists()
+
+
+def test_force_keeps_the_old_file_as_a_backup(command, tmp_path):
+    (tmp_path / "utcp.yaml").write_text("mine", encoding="utf-8")
+    assert command("init", "--manual", "a.json", "--force").code == 0
+    assert (tmp_path / "utcp.yaml.bak").read_text() == "mine"

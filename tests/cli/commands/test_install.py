@@ -1,6 +1,9 @@
 """`utcp-bridge install` writes the entry into a host's file and changes nothing else."""
 
 import json
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -82,3 +85,55 @@ def test_an_impossible_installation_is_refused_with_the_reason(command, tmp_path
     done = command("install", *arguments)
     assert done.code != 0
     assert words in done.err
+
+
+def test_a_link_in_a_cloned_project_that_leads_out_of_it_is_refused(command, tmp_path, home, config):
+    project, victim = tmp_path / "cloned", home / ".profile"
+    (project / ".cursor").mkdir(parents=True)
+    victim.write_text("# mine\n")
+    (project / ".cursor" / "mcp.json").symlink_to(victim)
+    (project / ".vscode").symlink_to(home)
+    (project / ".mcp.json").symlink_to(home / "new")
+    for host in ("cursor", "vscode", "claude-code"):
+        done = command("install", host, str(config), "--project", str(project), "--env", "A=secret")
+        assert done.code == 2
+        assert "is a link that leads out of the folder" in done.err
+        assert len(done.err.splitlines()) == 1
+    assert victim.read_text() == "# mine\n"
+    assert sorted(path.name for path in home.iterdir()) == [".profile"]
+
+
+def test_a_pipe_in_a_cloned_project_is_refused_without_waiting(command, tmp_path, config):
+    os.mkfifo(tmp_path / ".mcp.json")
+    done = command("install", "claude-code", str(config), "--project", str(tmp_path))
+    assert done.code == 2
+    assert "is not a regular file" in done.err
+
+
+def test_the_users_file_that_is_a_link_stays_one_and_a_secret_makes_it_private(command, tmp_path, home, config):
+    dotfiles = tmp_path / "dotfiles"
+    dotfiles.mkdir()
+    (dotfiles / "mcp.json").write_text('{"mcpServers": {"old": {"command": "x"}}}')
+    (dotfiles / "mcp.json").chmod(0o644)
+    (home / ".cursor").symlink_to(dotfiles)
+    (home / ".codeium").mkdir()
+    (home / ".codeium" / "windsurf").mkdir()
+    (home / ".codeium" / "windsurf" / "mcp_config.json").symlink_to(dotfiles / "mcp.json")
+    assert command("install", "cursor", str(config)).code == 0
+    assert (dotfiles / "mcp.json").stat().st_mode & 0o777 == 0o644
+    assert command("install", "windsurf", str(config), "--name", "two", "--env", "A=s").code == 0
+    assert (home / ".codeium" / "windsurf" / "mcp_config.json").is_symlink()
+    assert sorted(json.loads((dotfiles / "mcp.json").read_text())["mcpServers"]) == ["old", "two", "utcp"]
+    assert (dotfiles / "mcp.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_installations_at_the_same_time_keep_every_entry(tmp_path, config):
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    words = [sys.executable, "-m", "utcp_bridge", "install", "cursor", str(config), "--name"]
+    running = [subprocess.Popen([*words, f"n{number}"], env=environment, stderr=subprocess.PIPE) for number in range(6)]
+    failed = [one.stderr.read() for one in running if one.wait(60)]
+    for one in running:
+        one.stderr.close()
+    assert failed == []
+    servers = json.loads((tmp_path / ".cursor" / "mcp.json").read_text())["mcpServers"]
+    assert sorted(servers) == [f"n{number}" for number in range(6)]

@@ -145,3 +145,30 @@ def test_values_survive_the_dotenv_file():
     assert "# kept" in text
     assert "old" not in text
     assert dict(dotenv.dotenv_values(stream=io.StringIO(text), interpolate=False)) == hostile
+
+
+@pytest.mark.parametrize("name", ["mcp.json", "utcp.json", "utcp.env"])
+def test_a_link_in_a_folder_of_others_that_leads_out_of_it_is_refused(command, host_file, tmp_path, name):
+    folder, victim = tmp_path / "cloned", tmp_path / "victim"
+    folder.mkdir()
+    victim.write_bytes(host_file.read_bytes() if name == "mcp.json" else b"")
+    (folder / "mcp.json").write_bytes(host_file.read_bytes())
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(victim)
+    (folder / "utcp.env.part").symlink_to(victim)
+    before = victim.read_bytes()
+    done = command("migrate", str(folder / "mcp.json"))
+    assert done.code == 2
+    assert "leads out of the folder" in done.err
+    assert victim.read_bytes() == before
+    assert (folder / "mcp.json").read_bytes() == host_file.read_bytes()
+
+
+def test_the_values_that_were_in_the_dotenv_file_stay_in_a_private_backup(command, host_file):
+    dotenv = host_file.with_name("utcp.env")
+    dotenv.write_text("OTHER='kept'\n")
+    assert command("migrate", str(host_file)).code == 0
+    assert dotenv.read_text().startswith("OTHER='kept'\n")
+    assert dotenv.stat().st_mode & 0o777 == 0o600
+    backup = host_file.with_name("utcp.env.bak")
+    assert (backup.read_text(), backup.stat().st_mode & 0o777) == ("OTHER='kept'\n", 0o600)
