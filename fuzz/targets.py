@@ -26,7 +26,7 @@ from utcp_bridge.dialects.openapi.options import ConversionOptions
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.foreign import decode, encodable, json_line, load_json, outer_id, visible, visible_json
 from utcp_bridge.net.stream_decoders import EventSplitter, JsonSplitter, TextSplitter
-from utcp_bridge.pipeline.validation import compile_schema
+from utcp_bridge.pipeline.schema_checks import SchemaChecks
 from utcp_bridge.placement.placeholders import Context, Syntax, compile_template
 from utcp_bridge.placement.url import compile_url
 from utcp_bridge.server.incoming import UnreadableMessage, read_message
@@ -158,10 +158,10 @@ def schemas(data: bytes) -> None:
     value, arguments, _ = _pair(data)
     if not isinstance(value, dict):
         return
-    with suppress(UtcpError):
-        validator = compile_schema(value, where="t")
-        if validator is not None:
-            validator.is_valid(arguments)
+    form = SchemaChecks(value).form_for(arguments)
+    if form is not None:
+        form.validator.is_valid(arguments)
+        form.faults(arguments)
     _portable(value)
 
 
@@ -171,7 +171,9 @@ def incoming(data: bytes) -> None:
         read_message(data)
     outer_id(data)
     line = json_line(data)
-    assert json_line(line) == line
+    with suppress(orjson.JSONDecodeError):
+        orjson.loads(line)
+        assert json_line(line) == line
 
 
 def foreign(data: bytes) -> None:

@@ -349,3 +349,12 @@ def test_a_value_of_many_members_takes_many_steps() -> None:
     steps = finished(visible_json_steps([{"a": "b\u200b"} for _ in range(10_000)]))
     assert len(steps) > 100
     assert steps[-1] == [{"a": "b"}] * 10_000
+
+
+def test_a_state_of_a_line_that_has_only_hidden_characters_is_not_shown() -> None:
+    for terminal in (False, True):
+        assert visible("\ufe0f \r\nnext", terminal=terminal) == "\r\nnext"
+
+
+def test_an_id_that_is_not_utf8_is_unknown() -> None:
+    assert outer_id(b'{"id": "\xe2ra", "method": "x"}') is None

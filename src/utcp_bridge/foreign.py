@@ -519,9 +519,10 @@ def _cleaned(text: str, *, has_lines: bool) -> str:
     text = _HIDDEN.sub("", _NEWLINES.sub("\n", text))
     if "\b" in text:
         text = _typed_over(text)
-    if "\r" in text:
+    text = _JOINERS.sub(_kept_joiner, _SELECTORS.sub(_kept_selector, text))
+    if "\r" in text:  # last, because a state of a line that has only hidden characters is an empty one
         text = _last_states(text) if has_lines or "\n" in text else text.replace("\r", "\n")
-    return _JOINERS.sub(_kept_joiner, _SELECTORS.sub(_kept_selector, text))
+    return text
 
 
 def visible_json_steps(value: Any, *, is_checked: bool = False) -> Generator[None, None, Any]:
