@@ -105,7 +105,9 @@ async def _call(
     async with open_services(root=root, settings=BridgeSettings(**settings)) as services:
         transport = CliTransport(services)
         with anyio.fail_after(60):
-            result = await transport.call(make_target(transport, template), make_call(arguments or {}), discard)
+            given = arguments or {}
+            call = make_call(given, inputs={"type": "object", "properties": {key: {} for key in given}})
+            result = await transport.call(make_target(transport, template), call, discard)
     return result.value if isinstance(result, Result) else result
 
 
