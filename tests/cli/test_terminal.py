@@ -1,4 +1,4 @@
-"""Text of other programs on a real pseudo-terminal: no verb writes their sequences; a pipe receives the bytes as they are."""
+"""Text of other programs on a real pseudo-terminal: no verb writes their sequences; a pipe receives all bytes."""
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

@@ -99,7 +99,7 @@ def print_json(value: Any, *, compact: bool = False) -> None:
 
 
 def _escaped(text: str) -> str:
-    """Return JSON with an escape for each character that is not printable. orjson escapes the ASCII ones, but not DEL."""
+    """Return JSON with an escape for each character that is not printable. orjson does not escape DEL and others."""
     if text.replace("\n", "").isprintable():
         return text
     kept = {"Zs"}  # spaces of other scripts, which Python does not count as printable
