@@ -24,6 +24,11 @@ _REMEDY: Final = "Move the placeholder into a plain word of a command, or use `c
 _POWERSHELL_EVALUATES: Final = re.compile(
     r"(?i)\b(?:invoke-expression|iex|invokescript|expandstring|encodedcommand)\b|scriptblock\s*\]\s*::|\s-c(?:ommand)?\s"
 )
+_OWN_FILE: Final = (
+    'if [ -z "$__utcp_write" ]; then __utcp_file=$(mktemp) && exec 8>>"$__utcp_file" 9<"$__utcp_file" '
+    '&& rm "$__utcp_file" || exit 70; __utcp_write=8 __utcp_read=9; fi'
+)
+"""Makes the file where the bridge did not, because somebody runs what `explain` shows."""
 _POSITIONAL: Final = r"\$\{?[@*0-9]"
 
 
@@ -86,7 +91,7 @@ def bash_script(steps: Sequence[CommandStep], ok_exit_codes: Iterable[int]) -> S
     names = _ScriptVariables()
     codes = "|".join(str(code) for code in ok_exit_codes) or "0"
     findings = _findings(steps)
-    lines: list[str] = []
+    lines = [_OWN_FILE]
     for number, step in enumerate(steps):
         command = _filled(step.command, findings[number], names) if findings else step.command
         lines += [
