@@ -152,7 +152,7 @@ class CliTransport(Transport[CliTemplate]):
 
         async def on_line(line: bytes) -> None:
             if len(lines) < self.services.settings.max_stream_events and line.strip():
-                lines.append(_value(line, template, command))
+                lines.append(await _value(line, template, command))
                 await emit(lines[-1])
 
         finished = await run_command(command, on_line if template.stream else None)
