@@ -30,7 +30,8 @@ from utcp_bridge.pipeline.schema_checks import SchemaChecks
 from utcp_bridge.placement.placeholders import Context, Syntax, compile_template
 from utcp_bridge.placement.url import compile_url
 from utcp_bridge.server.incoming import UnreadableMessage, read_message
-from utcp_bridge.transports.cli.command_line import ArgvTemplate, CommandStep, bash_script, flags
+from utcp_bridge.transports.cli.scripts import CommandStep, bash_script
+from utcp_bridge.transports.cli.words import ArgvTemplate, flags
 from utcp_bridge.transports.tcp import Framing
 
 __all__ = ["TARGETS"]

@@ -17,7 +17,7 @@ from utcp_bridge import __version__
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.logs import log_line, logs_json
 from utcp_bridge.cli.options import Session
-from utcp_bridge.cli.output import complain, print_json
+from utcp_bridge.cli.output import complain, print_json, without_sequences
 from utcp_bridge.cli.program import CONTEXT, DEFAULT, REGISTRY, NamedGroup, started_as, under_name
 from utcp_bridge.errors import ConfigError, Rejected, UtcpError
 
@@ -149,7 +149,7 @@ def _fail(error: BaseException, session: Session) -> int:
         if logs_json():
             log_line(logging.ERROR, f"Traceback of {type(error).__name__}.", error)
         else:
-            traceback.print_exception(error)
+            click.echo(without_sequences("".join(traceback.format_exception(error)), sys.stderr), err=True, nl=False)
     if isinstance(error, UtcpError):
         detail = error.detail if isinstance(error, Rejected) else None
         _report(session, error.code, error.message, error.remedy, detail)

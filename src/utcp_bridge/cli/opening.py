@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from utcp_bridge.cli.logs import audit_sink, configure_logging, only_json_on_stderr
 from utcp_bridge.cli.options import Options
-from utcp_bridge.cli.output import complain, note, width
+from utcp_bridge.cli.output import complain, note, width, without_sequences
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -122,7 +122,7 @@ def show_progress(text: str) -> None:
     """Replace the text shown before, cut to the terminal's width. Without a terminal, show nothing."""
     if sys.stderr.isatty():
         columns = os.get_terminal_size(sys.stderr.fileno()).columns or _DEFAULT_COLUMNS
-        sys.stderr.write(f"{_ERASE_LINE}{_cut(text, columns - 1)}")
+        sys.stderr.write(f"{_ERASE_LINE}{_cut(without_sequences(text, sys.stderr), columns - 1)}")
         sys.stderr.flush()
 
 

@@ -1,28 +1,45 @@
 """What the command prints: results on stdout, everything else on stderr; colour on terminals only.
 
-Control characters and invisible characters are removed from text of other programs. Where the log is JSON, lines on
-stderr are log lines.
+Control characters and invisible characters are removed from text of other programs where it goes to a terminal, and
+always from tables and errors. A pipe or a file receives results unchanged. Where the log is JSON, lines on stderr are
+log lines.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import shutil
 import sys
 import textwrap
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import click
 
 from utcp_bridge.cli.logs import log_line, logs_json
 from utcp_bridge.cli.program import started_as
+from utcp_bridge.foreign import visible
 
-__all__ = ["complain", "heading", "note", "print_json", "print_line", "print_table", "table_lines", "width"]
+__all__ = [
+    "complain",
+    "heading",
+    "note",
+    "print_json",
+    "print_line",
+    "print_table",
+    "print_text",
+    "table_lines",
+    "width",
+    "without_sequences",
+]
 
 _GAP: Final = 2
 _MIN_COLUMNS: Final = 20
+_OWN_STYLES: Final = re.compile("(\x1b\\[1m|\x1b\\[0m)")
+"""Bold and its end, which `heading` writes."""
 _ZERO_WIDTH: Final = frozenset({"Mn", "Me", "Cf"})
 
 
@@ -39,25 +56,57 @@ def note(text: str) -> None:
     if logs_json():
         log_line(logging.INFO, text)
     else:
-        click.echo(text, err=True)
+        click.echo(without_sequences(text, sys.stderr), err=True)
 
 
 def heading(text: str) -> str:
     """Return a heading: bold on a terminal."""
-    return click.style(text, bold=True)
+    return click.style(_OWN_STYLES.sub("", text), bold=True)
 
 
 def print_line(text: str = "") -> None:
-    """Print one line on stdout."""
+    """Print one line on stdout. On a terminal, headings keep their style, and other sequences are removed."""
+    if _is_terminal(sys.stdout):
+        pieces = _OWN_STYLES.split(text)
+        text = "".join(piece if place % 2 else visible(piece) for place, piece in enumerate(pieces))
     click.echo(text)
 
 
+def print_text(text: str, *, newline: bool = True) -> None:
+    """Print the text of another program on stdout: as it is, and on a terminal without sequences."""
+    click.echo(without_sequences(text, sys.stdout), nl=newline, color=True)  # click removes colours otherwise
+
+
+def without_sequences(text: str, stream: TextIO) -> str:
+    """Return a text without terminal sequences and invisible characters, if `stream` is a terminal."""
+    return visible(text) if _is_terminal(stream) else text
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()
+
+
 def print_json(value: Any, *, compact: bool = False) -> None:
-    """Print a value as JSON on stdout; on one line if `compact`."""
+    """Print a value as JSON on stdout; on one line if `compact`.
+
+    On a terminal, characters that are not printable are escaped, so that it is the same value.
+    """
     import orjson
 
     options = orjson.OPT_NON_STR_KEYS | (0 if compact else orjson.OPT_INDENT_2)
-    click.echo(orjson.dumps(value, default=str, option=options).decode())
+    text = orjson.dumps(value, default=str, option=options).decode()
+    click.echo(_escaped(text) if _is_terminal(sys.stdout) else text)
+
+
+def _escaped(text: str) -> str:
+    """Return JSON with an escape for each character that is not printable. orjson does not escape DEL and others."""
+    if text.replace("\n", "").isprintable():
+        return text
+    kept = {"Zs"}  # spaces of other scripts, which Python does not count as printable
+    return "".join(
+        one if one.isprintable() or one == "\n" or unicodedata.category(one) in kept else json.dumps(one)[1:-1]
+        for one in text
+    )
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -105,7 +105,9 @@ async def _call(
     async with open_services(root=root, settings=BridgeSettings(**settings)) as services:
         transport = CliTransport(services)
         with anyio.fail_after(60):
-            result = await transport.call(make_target(transport, template), make_call(arguments or {}), discard)
+            given = arguments or {}
+            call = make_call(given, inputs={"type": "object", "properties": {key: {} for key in given}})
+            result = await transport.call(make_target(transport, template), call, discard)
     return result.value if isinstance(result, Result) else result
 
 
@@ -281,3 +283,31 @@ async def test_the_need_is_the_command_on_its_own_path(tmp_path: Path) -> None:
         fields = {"command_name": "run it", "working_dir": "bin", "env_vars": {"PATH": "/opt"}}
         (need,) = transport.needs(make_target(transport, fields))
     assert need == Program("run", tmp_path / "bin", "/opt")
+
+
+async def test_outputs_of_steps_leave_no_file_when_the_script_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    with pytest.raises(Rejected, match="SIGKILL"):
+        await _call(steps("echo private", "ls scratch >seen; kill -9 $$"), root=tmp_path)
+    assert (tmp_path / "seen").read_text() == ""
+    assert list(scratch.iterdir()) == []
+
+
+async def test_outputs_of_steps_keep_their_order_and_size() -> None:
+    template = steps(
+        "seq 1 50000", "echo err >&2; echo out", 'echo "${#CMD_0_OUTPUT} $CMD_1_OUTPUT"', output_format="text"
+    )
+    assert await _call(template) == "288893 err\nout"
+
+
+async def test_undeclared_arguments_are_refused(tmp_path: Path) -> None:
+    async with open_services(root=tmp_path) as services:
+        transport = CliTransport(services)
+        target = make_target(transport, {"call_template_type": "cli", "command_name": "echo"})
+        for inputs in ({"type": "object"}, {"type": "object", "properties": {"word": {}}}):
+            with pytest.raises(InvalidArguments, match="not declared"):
+                await transport.call(target, make_call({"exec": "sh"}, inputs=inputs), discard)

@@ -14,7 +14,7 @@ from utcp_bridge.cli import exits
 from utcp_bridge.cli.finding import loaded_tool
 from utcp_bridge.cli.opening import opened, run_async
 from utcp_bridge.cli.options import Options, client_options, tool_names
-from utcp_bridge.cli.output import note, print_json, print_line
+from utcp_bridge.cli.output import note, print_json, print_text
 
 if TYPE_CHECKING:
     from utcp_bridge.model import Binary, ContentBlocks, Emit, Result
@@ -95,7 +95,7 @@ class _Partials:
     async def _emit(self, partial: Any) -> None:
         self.printed += 1
         if isinstance(partial, str) and not self._output.as_json:
-            print_line(partial.rstrip("\n"))
+            print_text(partial.rstrip("\n"))
         else:
             print_json(_plain(partial), compact=True)
         sys.stdout.flush()
@@ -115,7 +115,7 @@ def _give(result: Result, output: _Output) -> int:
     elif isinstance(value, ContentBlocks):
         _print_blocks(value)
     elif isinstance(value, str):
-        print_line(value)
+        print_text(value)
     else:
         print_json(_plain(value))
     if result.truncated and not output.as_json:
@@ -149,7 +149,7 @@ def _print_binary(value: Binary) -> None:
 def _print_blocks(value: ContentBlocks) -> None:
     for block in value.content:
         if block.get("type") == "text":
-            print_line(str(block.get("text")))
+            print_text(str(block.get("text")))
         else:
             print_json(block)
 

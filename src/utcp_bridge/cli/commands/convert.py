@@ -11,7 +11,7 @@ import click
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import run_async, show_progress
 from utcp_bridge.cli.options import debug_option, documents
-from utcp_bridge.cli.output import complain, note
+from utcp_bridge.cli.output import complain, note, print_text
 
 if TYPE_CHECKING:
     from utcp_bridge.convert import Converted, Wishes
@@ -150,7 +150,7 @@ def _write(converted: Converted, output: Path | None, form: Form | None) -> None
 
     text = write_document(converted.document, form or form_of(str(output or "")))
     if output is None:
-        click.echo(text, nl=False)
+        print_text(text, newline=False)
         return
     write_file(output, text.encode(), within=output.absolute().parent)
 

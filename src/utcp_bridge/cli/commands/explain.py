@@ -10,7 +10,7 @@ from utcp_bridge.cli import exits
 from utcp_bridge.cli.finding import loaded_tool
 from utcp_bridge.cli.opening import opened, run_async
 from utcp_bridge.cli.options import Options, client_options, tool_names
-from utcp_bridge.cli.output import note, print_json, print_line
+from utcp_bridge.cli.output import note, print_json, print_text
 
 __all__ = ["explain"]
 
@@ -56,7 +56,7 @@ async def _explain(options: Options, name: str, words: list[str], as_json: bool,
     if as_json:
         print_json({"tool": tool.qualified_name, "kind": tool.kind, **request.as_json()})
         return exits.OK
-    print_line(request.as_text())
+    print_text(request.as_text())
     for sentence in request.notes:
         note(sentence)
     return exits.OK

@@ -10,9 +10,11 @@ import errno
 import os
 import signal
 import subprocess
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
@@ -37,6 +39,8 @@ class Command:
     folder: Path
     limit: int
     stdin: bytes | None = field(default=None, repr=False)
+    has_working_file: bool = False
+    """Whether the command needs a file for its own use, whose descriptors are in `__utcp_write` and `__utcp_read`."""
 
     @property
     def name(self) -> str:
@@ -74,6 +78,38 @@ async def run_command(command: Command, on_line: OnLine | None = None) -> Finish
 async def _start(command: Command) -> Process:
     if any("\0" in part for part in (*command.argv, *command.environment.values())):
         raise InvalidArguments("An argument contains a NUL character, which cannot be passed to a command.")
+    if not command.has_working_file or sys.platform == "win32":
+        return await _open(command, ())
+    with _working_file() as (write, read):
+        environment = {**command.environment, "__utcp_write": str(write), "__utcp_read": str(read)}
+        return await _open(replace(command, environment=environment), (write, read))
+
+
+@contextmanager
+def _working_file() -> Generator[tuple[int, int]]:
+    """Yield two descriptors of one file without a name: one to write at its end, and one to read it.
+
+    Nothing of it is left when the processes that have it end, however they end.
+    """
+    try:
+        own, path = tempfile.mkstemp(prefix="utcp-bridge-")
+    except OSError as error:
+        raise Unreachable(
+            f"A temporary file cannot be made: {error.strerror}.", remedy="Check TMPDIR and the space in it."
+        ) from None
+    opened = [own]
+    try:
+        try:
+            opened += [os.open(path, os.O_WRONLY | os.O_APPEND), os.open(path, os.O_RDONLY)]
+        finally:
+            Path(path).unlink()
+        yield opened[1], opened[2]
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+async def _open(command: Command, descriptors: Sequence[int]) -> Process:
     try:
         return await anyio.open_process(
             list(command.argv),
@@ -81,10 +117,13 @@ async def _start(command: Command) -> Process:
             env=dict(command.environment),
             cwd=command.folder,
             start_new_session=True,
+            pass_fds=descriptors,
         )
+    except UnicodeEncodeError:
+        raise InvalidArguments("An argument contains half of a surrogate pair, which cannot be passed.") from None
     except OSError as error:
         if error.errno == errno.E2BIG:
-            raise InvalidArguments(f"The arguments are too long for the command {command.name!r}.") from None
+            raise InvalidArguments(f"The arguments together are too long for the command {command.name!r}.") from None
         raise Unreachable(
             f"The command {command.name!r} cannot be started: {error.strerror}.",
             remedy="Check `command`, `working_dir` and the PATH of the command.",

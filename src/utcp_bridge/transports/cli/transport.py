@@ -18,7 +18,7 @@ import logging
 import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -28,22 +28,15 @@ from pydantic import AliasChoices, Field, model_validator
 
 from utcp_bridge.errors import ManualError, Rejected
 from utcp_bridge.foreign import Excerpt, TooManyValues, decode, is_heavy, load_json, visible, visible_steps
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, is_object
 from utcp_bridge.net.preview import MASK, NativeRequest
 from utcp_bridge.net.reply import json_or_text, parse_json
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
 from utcp_bridge.tasks import heavy_turn, in_slices
 from utcp_bridge.transport import Program, Target, Transport
-from utcp_bridge.transports.cli.command_line import (
-    ArgvTemplate,
-    CommandStep,
-    Script,
-    argument_text,
-    bash_script,
-    flags,
-    powershell_script,
-)
 from utcp_bridge.transports.cli.process import Command, Finished, run_command
+from utcp_bridge.transports.cli.scripts import CommandStep, Script, bash_script, powershell_script
+from utcp_bridge.transports.cli.words import ArgvTemplate, argument_text, flags, refuse_batch_values
 from utcp_bridge.variables import inherited_environment
 
 __all__ = ["TRANSPORT", "CliTemplate", "CliTransport"]
@@ -68,6 +61,8 @@ class CliTemplate(CallTemplate):
     working_dir: str | None = Field(default=None, validation_alias=AliasChoices("working_dir", "cwd"))
     stdin_template: Any = Field(default=None, repr=False)
     ok_exit_codes: tuple[int, ...] = (0,)
+    allow_leading_dash: tuple[str, ...] = ()
+    """Arguments whose values may begin with `-` where the command could read them as options."""
     output_format: Literal["auto", "json", "text"] = "auto"
     stream: bool = False
     wire: Literal["plain", "go"] = "plain"
@@ -78,11 +73,16 @@ class CliTemplate(CallTemplate):
         if len(forms) != 1:
             found = " and ".join(f"`{form}`" for form in forms) or "none"
             raise ValueError(f"needs exactly one of `command_name`, `commands` and `command`; it has {found}")
+        if self.commands:
+            _ = self.script
         return self
 
     @cached_property
     def script(self) -> Script:
-        """The script of `commands`, for this operating system."""
+        """The script of `commands`, for this operating system.
+
+        :raises UnsafePlaceholder: a placeholder is in a place that cannot be filled.
+        """
         return (
             powershell_script(self.commands)
             if sys.platform == "win32"
@@ -95,7 +95,7 @@ class CliTemplate(CallTemplate):
 
         :raises ConfigError: they cannot be compiled.
         """
-        return ArgvTemplate(self.args)
+        return ArgvTemplate(self.args, command=self.command or "", allowed=self.allow_leading_dash)
 
     @cached_property
     def stdin(self) -> Template | None:
@@ -170,7 +170,7 @@ class CliTransport(Transport[CliTemplate]):
         template = target.template
         command = self._command_of(template, call)
         own = dict.fromkeys(template.env_vars or {}, MASK)
-        own |= template.script.environment(call.arguments) if template.commands else {}
+        own |= _script_environment(template, call.arguments) if template.commands else {}
         inherited = [name for name in command.environment if name not in own]
         return NativeRequest(
             shlex.join(command.argv),
@@ -181,28 +181,50 @@ class CliTransport(Transport[CliTemplate]):
 
     def _command_of(self, template: CliTemplate, call: Call) -> Command:
         words = ["call", call.tool.manual, call.tool.name] if template.wire == "go" else []
-        return self._command(template, call.arguments, words, self.services.settings.max_reply_bytes)
+        limit = self.services.settings.max_reply_bytes
+        return self._command(template, call.arguments, words, limit, declared=_declared(call.tool.inputs))
 
-    def _command(self, template: CliTemplate, arguments: Mapping[str, Any], words: list[str], limit: int) -> Command:
+    def _command(
+        self,
+        template: CliTemplate,
+        arguments: Mapping[str, Any],
+        words: list[str],
+        limit: int,
+        *,
+        declared: Iterable[str] = (),
+    ) -> Command:
         environment = inherited_environment(
             _INHERITED if template.inherit_env_vars is None else template.inherit_env_vars
         )
         environment.update(template.env_vars or {})
         if template.commands:
             argv = _shell(template.script.text)
-            environment.update(template.script.environment(arguments))
+            environment.update(_script_environment(template, arguments))
         elif template.command is not None:
             argv = [template.command, *template.argv.render(arguments)]
         else:
             ordered = dict(sorted(arguments.items())) if template.wire == "go" else arguments
-            argv = [*shlex.split(template.command_name or ""), *words, *flags(ordered)]
-        return Command(argv, environment, self._folder(template), limit, _stdin(template, arguments))
+            given = flags(ordered, declared=declared, allowed=template.allow_leading_dash)
+            argv = [*shlex.split(template.command_name or ""), *words, *given]
+        if argv and not template.commands:
+            refuse_batch_values(argv[0], arguments)
+        stdin = _stdin(template, arguments)
+        return Command(argv, environment, self._folder(template), limit, stdin, bool(template.commands))
 
     def _folder(self, template: CliTemplate) -> Path:
         return self.services.root / (template.working_dir or "")
 
 
 TRANSPORT = CliTransport
+
+
+def _script_environment(template: CliTemplate, arguments: Mapping[str, Any]) -> dict[str, str]:
+    return template.script.environment(arguments, allowed=template.allow_leading_dash)
+
+
+def _declared(inputs: JsonObject) -> Iterable[str]:
+    properties = inputs.get("properties")
+    return properties if is_object(properties) else ()
 
 
 def _shell(text: str) -> list[str]:

@@ -1,0 +1,243 @@
+"""Scripts from `commands` (pure): each placeholder becomes a reference to an environment variable with the value.
+
+A placeholder is filled where a value stays one word, whatever it contains. Everywhere else the template is refused
+when it is read: a quoted reference does not protect where the shell evaluates text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from utcp_bridge.transports.cli.bash import Unreadable, read_bash
+from utcp_bridge.transports.cli.places import PLACEHOLDER, DashGuard, StepReading
+from utcp_bridge.transports.cli.powershell import read_powershell
+from utcp_bridge.transports.cli.words import as_word, refuse_option
+
+__all__ = ["CommandStep", "Script", "UnsafePlaceholder", "bash_script", "powershell_script"]
+
+_REMEDY: Final = "Move the placeholder into a plain word of a command, or use `command` with `args`."
+_POWERSHELL_EVALUATES: Final = re.compile(
+    r"(?i)\b(?:invoke-expression|iex|invokescript|expandstring|encodedcommand)\b|scriptblock\s*\]\s*::|\s-c(?:ommand)?\s"
+)
+_OWN_FILE: Final = (
+    'if [ -z "$__utcp_write" ]; then __utcp_file=$(mktemp) && exec 8>>"$__utcp_file" 9<"$__utcp_file" '
+    '&& rm "$__utcp_file" || exit 70; __utcp_write=8 __utcp_read=9; fi'
+)
+"""Makes the file where the bridge did not, because somebody runs what `explain` shows."""
+_POSITIONAL: Final = r"\$\{?[@*0-9]"
+
+
+class UnsafePlaceholder(ValueError):
+    """A placeholder is in a place where its value could be evaluated."""
+
+
+class CommandStep(BaseModel):
+    """One of UTCP 1.1's `commands`. By default `append_to_final_output` is true for the last step only."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    command: str = Field(repr=False)
+    append_to_final_output: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script, and the environment variables for its arguments: variable → argument."""
+
+    text: str = field(repr=False)
+    variables: Mapping[str, str] = field(repr=False)
+    guards: Sequence[DashGuard] = ()
+
+    def environment(self, arguments: Mapping[str, Any], *, allowed: Iterable[str] = ()) -> dict[str, str]:
+        """Return the values of the variables. A missing argument is empty. `allowed` may begin with `-`.
+
+        :raises InvalidArguments: a value cannot be passed, or a command would read it as an option.
+        """
+        values = {argument: as_word(arguments.get(argument), argument) for argument in self.variables.values()}
+        for guard in self.guards:
+            argument = next((one for one in guard.arguments if values[one]), None)
+            if argument is not None and argument not in allowed:
+                refuse_option(values[argument], argument, after_option=guard.after_option, place="`--` before it")
+        return {variable: values[argument] for variable, argument in self.variables.items()}
+
+
+@dataclass(slots=True)
+class _ScriptVariables:
+    """Names of environment variables for arguments, whose own names may have any characters."""
+
+    known: dict[str, str] = field(default_factory=dict[str, str])
+
+    def variable(self, argument: str) -> str:
+        return self.known.setdefault(argument, f"__UTCP_ARG_{len(self.known)}")
+
+    def variables(self) -> dict[str, str]:
+        return {variable: argument for argument, variable in self.known.items()}
+
+
+def bash_script(steps: Sequence[CommandStep], ok_exit_codes: Iterable[int]) -> Script:
+    """Return the steps as one bash script, in which `cd` and variables persist from step to step.
+
+    The output of each step, with its errors, is `$CMD_<n>_OUTPUT` in the steps after it. The first step that fails ends
+    the script with its exit code, and its output goes to stderr. The script writes its outputs to the descriptor
+    `$__utcp_write`, and reads them from `$__utcp_read`, which is another opening of the same file.
+
+    :raises UnsafePlaceholder: a placeholder is in a place that cannot be filled.
+    """
+    names = _ScriptVariables()
+    codes = "|".join(str(code) for code in ok_exit_codes) or "0"
+    findings = _findings(steps)
+    lines = [_OWN_FILE]
+    for number, step in enumerate(steps):
+        command = _filled(step.command, findings[number], names) if findings else step.command
+        lines += [
+            "{",
+            command,
+            '} >&"$__utcp_write" 2>&1',
+            "__utcp_code=$?",
+            f'CMD_{number}_OUTPUT=$(cat <&"$__utcp_read")',
+            f'case $__utcp_code in {codes}) ;; *) printf "%s\\n" "$CMD_{number}_OUTPUT" >&2; exit $__utcp_code ;; esac',
+        ]
+    lines += [f'printf "%s\\n" "$CMD_{number}_OUTPUT"' for number in _shown(steps)]
+    guards = [guard for finding in findings for guard in finding.guards]
+    return Script("\n".join(lines) + "\nexit $__utcp_code\n", names.variables(), guards)
+
+
+def powershell_script(steps: Sequence[CommandStep]) -> Script:
+    """Return the same for Windows. Dot-sourced blocks keep the location and the variables of earlier steps.
+
+    :raises UnsafePlaceholder: a placeholder is in a place that cannot be filled.
+    """
+    names = _ScriptVariables()
+    lines: list[str] = ["$ErrorActionPreference = 'Stop'"]
+    guards: list[DashGuard] = []
+    _check_powershell(steps)
+    for number, step in enumerate(steps):
+        finding = read_powershell(step.command)
+        _check_places(step.command, finding, number)
+        guards += finding.guards
+        command = PLACEHOLDER.sub(lambda match: f"${{env:{names.variable(match[1])}}}", step.command)
+        lines.append(f"$CMD_{number}_OUTPUT = (. {{ {command} }} 2>&1 | Out-String).TrimEnd()")
+    lines += [f"Write-Output $CMD_{number}_OUTPUT" for number in _shown(steps)]
+    return Script("\n".join(lines) + "\n", names.variables(), guards)
+
+
+def _check_powershell(steps: Sequence[CommandStep]) -> None:
+    """Refuse placeholders in a script that evaluates text anywhere, which can be a value that a variable holds.
+
+    :raises UnsafePlaceholder: it does.
+    """
+    used = [match[1] for step in steps for match in PLACEHOLDER.finditer(step.command)]
+    evaluates = any(_POWERSHELL_EVALUATES.search(step.command) for step in steps)
+    if used and evaluates:
+        raise UnsafePlaceholder(f"The argument {used[0]!r} is in a script that evaluates text. {_REMEDY}")
+
+
+def _shown(steps: Sequence[CommandStep]) -> list[int]:
+    last = len(steps) - 1
+    return [
+        number
+        for number, step in enumerate(steps)
+        if (number == last if step.append_to_final_output is None else step.append_to_final_output)
+    ]
+
+
+def _findings(steps: Sequence[CommandStep]) -> list[StepReading]:
+    """Return what each step contains, all of whose placeholders can be filled; nothing if no step has any.
+
+    :raises UnsafePlaceholder: one cannot be filled.
+    """
+    used = [match[1] for step in steps for match in PLACEHOLDER.finditer(step.command)]
+    if not used:
+        return []
+    found: list[StepReading] = []
+    for number, step in enumerate(steps):
+        try:
+            found.append(read_bash(step.command))
+        except Unreadable as error:
+            what = f"In step {number + 1}, the place of the argument {used[0]!r} is not certain, because {error}."
+            raise UnsafePlaceholder(f"{what} Simplify the step, or use `command` with `args`.") from None
+        _check_places(step.command, found[-1], number)
+    _check_variables(steps, found)
+    return found
+
+
+def _check_places(text: str, finding: StepReading, number: int) -> None:
+    filled = {fill.start for fill in finding.fills}
+    for match in PLACEHOLDER.finditer(text):
+        around = [one for one in finding.refusals if one.start <= match.start() < one.end]
+        if not around and match.start() in filled:
+            continue
+        reason = min(around, key=lambda one: one.end - one.start, default=None)
+        place = reason.place if reason else "in a place that the bridge does not fill"
+        remedy = (reason.remedy if reason else "") or _REMEDY
+        raise UnsafePlaceholder(f"In step {number + 1}, the argument {match[1]!r} is {place}. {remedy}")
+
+
+def _check_variables(steps: Sequence[CommandStep], findings: Sequence[StepReading]) -> None:
+    """Refuse a script that evaluates a variable which holds a value.
+
+    :raises UnsafePlaceholder: it does.
+    """
+    holders = _holders(steps, findings, {name for one in findings for name in one.read})
+    mention = _mentions(holders)
+    for number, finding in enumerate(findings):
+        for one in finding.evaluations:
+            name = mention.search(one.text)
+            if name is None and not (one.reads_input and PLACEHOLDER.search(one.text)):
+                continue
+            what = f"{name[0]!r}, which can hold an argument," if name else "an argument"
+            raise UnsafePlaceholder(f"In step {number + 1}, {what} is {one.place}. {_REMEDY}")
+    direct = _holders(steps, findings, set())
+    for number, finding in enumerate(findings):
+        for part in finding.unquoted:
+            if part.text in direct and not part.text.startswith("CMD_"):
+                what = f"In step {number + 1}, ${part.text}, which holds an argument, is outside quotation marks."
+                raise UnsafePlaceholder(f'{what} Write "${part.text}".')
+
+
+def _holders(steps: Sequence[CommandStep], findings: Sequence[StepReading], known: set[str]) -> set[str]:
+    """Return the variables that can hold a value, or a part of one."""
+    holders = {name for name in known if name.isidentifier()}
+    assigned = [pair for finding in findings for pair in finding.assigned]
+    assigned += [(f"CMD_{number}_OUTPUT", step.command) for number, step in enumerate(steps)]
+    while True:
+        mention = _mentions(holders)
+        more = {
+            name
+            for name, text in assigned
+            if name not in holders and (PLACEHOLDER.search(text) or (holders and mention.search(text)))
+        }
+        if "@" not in holders and any(name == "@" for name, _ in assigned):
+            more.add("@")
+        if not more:
+            return holders
+        holders |= more
+
+
+def _mentions(names: set[str]) -> re.Pattern[str]:
+    """Return a pattern that finds any of these variables in a text, with or without a `$`."""
+    plain = "|".join(sorted(re.escape(name) for name in names if name != "@"))
+    parts = [rf"(?<![A-Za-z0-9_])(?:{plain})(?![A-Za-z0-9_])"] if plain else []
+    parts += [_POSITIONAL] if "@" in names else []
+    return re.compile("|".join(parts) or r"(?!)")
+
+
+def _filled(text: str, finding: StepReading, names: _ScriptVariables) -> str:
+    """Replace placeholders by references, quoted for their position: bare, in double quotes or in single quotes."""
+    return "".join(_pieces(text, finding, names))
+
+
+def _pieces(text: str, finding: StepReading, names: _ScriptVariables) -> Iterator[str]:
+    position = 0
+    for fill in sorted(set(finding.fills), key=lambda one: one.start):
+        reference = f"${{{names.variable(fill.argument)}}}"
+        bare = f'"{reference}"'
+        yield text[position : fill.start]
+        yield {"": bare, '"': reference, "'": f"'{bare}'"}[fill.quote]
+        position = fill.end
+    yield text[position:]
