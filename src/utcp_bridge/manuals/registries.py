@@ -161,6 +161,7 @@ def _entry_of(listing: Listing, registry: JsonObject, registry_origin: str | Non
         "call_template_type": "http",
         "url": listing.url.replace("$", "$$"),
         "registry": registry_origin or "",
+        "registry_namespace": f"{registry['name']}/{listing.name}",
     }
     if digest := pin or listing.sha256:
         entry["sha256"] = str(digest)
