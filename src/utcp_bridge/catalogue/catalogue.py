@@ -11,12 +11,14 @@ import base64
 import binascii
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.naming import ToolKey, assign_names, names_of_manual
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.catalogue.schemas.portable import (
@@ -26,7 +28,7 @@ from utcp_bridge.catalogue.schemas.portable import (
     output_in_steps,
     portable_input,
 )
-from utcp_bridge.catalogue.text import clean, clean_line
+from utcp_bridge.catalogue.text import clean, clean_line, clean_schema
 from utcp_bridge.errors import StaleCursor, UnknownTool
 from utcp_bridge.model import JsonObject, Tool, matches_glob
 from utcp_bridge.pipeline.files import input_schema_of
@@ -129,14 +131,14 @@ class Entry:
 
     def _input_in_steps(self) -> Generator[None, None, PortableInput]:
         schema = self._inputs if self._share.nodes > 0 else outline(self._inputs, _MAX_OUTLINE_NODES)
-        made = yield from input_in_steps(schema, self._max_schema_bytes)
+        made = yield from input_in_steps(clean_schema(schema), self._max_schema_bytes)
         self._share.nodes -= made.nodes
         return made
 
     def _output_in_steps(self) -> Generator[None, None, PortableOutput | None]:
         if not self._with_output or not self.tool.outputs or self._share.nodes <= 0:
             return None
-        made = yield from output_in_steps(self.tool.outputs, self._max_schema_bytes)
+        made = yield from output_in_steps(clean_schema(self.tool.outputs, is_output=True), self._max_schema_bytes)
         self._share.nodes -= made.nodes
         return made
 
@@ -186,6 +188,10 @@ class Entry:
     def composed_weight(self) -> tuple[int, bytes]:
         """The bytes of `composed` as JSON: how many, and their digest."""
         return self.weight if self.composed is self.listed else _weighed(self.composed)
+
+    def refuse_link(self, uri: str) -> str | None:
+        """Return why a link in a result of the tool is not passed on; None if it is."""
+        return refused_link(uri, is_local=self.tool.is_local, written=self.tool.source.exempt)
 
     def own_arguments(self, arguments: JsonObject) -> JsonObject:
         """Return the arguments with listed keys replaced by the tool's own keys."""
@@ -475,7 +481,7 @@ class Catalogue:
         self._views, self._meta_tools = {}, None
         self._generation = generation
 
-    def _name(self, tools: Mapping[ToolKey, Tool], manuals: Set[str], strangers: Set[str]) -> None:
+    def _name(self, tools: Mapping[ToolKey, Tool], manuals: AbstractSet[str], strangers: AbstractSet[str]) -> None:
         """Make the entries of the tools, by all of their names. `strangers` come from registries."""
         settings, reserved = self._settings, self._reserved
         names = assign_names(

@@ -7,7 +7,7 @@ UTCP name. So a new tool elsewhere, or another order, changes no other name.
 
 A host may have approved a name, so a name never leads to a tool of another manual because a manual is down. A name that
 could be one of another manual's, because it begins with that manual's name, gets a suffix also while that manual is
-down. All aliases are reserved. Short names wait until every manual has loaded once: any of them could have the tool too.
+down. All aliases are reserved. Short names wait until every manual has loaded: any of them could have the tool too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ToolKey: TypeAlias = tuple[str, str]
 """(manual, tool): the identity of a UTCP tool. `manual.tool` may be ambiguous, because both may contain dots."""
 
 
-def assign_names(
+def assign_names(  # noqa: PLR0913 - each is a part of one rule
     keys: Iterable[ToolKey],
     *,
     style: Literal["qualified", "short"] = "qualified",
@@ -50,8 +50,8 @@ def assign_names(
 
     `aliases` maps MCP names to UTCP names (`manual.tool`). These MCP names are used unchanged. No tool gets a
     `reserved` name (those of the meta-tools). `manuals` are those of the configuration, loaded or not; tools of
-    `never_short` have no short names. `owners` are the tools that had a short name before, by the name in lower case. Unless
-    `is_complete`, no other tool gets one.
+    `never_short` have no short names. `owners` are the tools that had a short name before, by the name in lower case.
+    Unless `is_complete`, no other tool gets one.
 
     :raises ConfigError: an alias is not a usable name.
     """
@@ -66,8 +66,7 @@ def assign_names(
         proposals = {
             key: name
             for key, name in _short_names((key for key in open_keys if key[0] not in never_short), taken).items()
-            if by_owner.get(name.casefold(), key if is_complete else None) == key
-            and not claims.of_others(name, None)
+            if by_owner.get(name.casefold(), key if is_complete else None) == key and not claims.of_others(name, None)
         }
     crowded: list[ToolKey] = []
     for key in open_keys:
@@ -156,7 +155,13 @@ def _settle(proposals: Mapping[ToolKey, str], taken: set[str], ambiguous: Collec
     unclear = frozenset(ambiguous)
     for key, name in proposals.items():
         folded = name.casefold()
-        if key not in unclear and claims[folded] == 1 and folded not in taken and len(name) <= MAX_NAME and _mangle(key[1]):
+        if (
+            key not in unclear
+            and claims[folded] == 1
+            and folded not in taken
+            and len(name) <= MAX_NAME
+            and _mangle(key[1])
+        ):
             settled[key] = name
         else:
             crowded.append(key)

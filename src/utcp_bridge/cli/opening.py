@@ -74,7 +74,9 @@ async def open_loaded(
     if settings.check_connections:
         stack.enter_context(watched())
     sink = stack.enter_context(audit_sink(settings.audit_log, loaded.root))
-    extensions = Extensions(redactor=redactor, audit=sink, guard=guard, documents=loaded.documents, lock_file=loaded.lock_file)
+    extensions = Extensions(
+        redactor=redactor, audit=sink, guard=guard, documents=loaded.documents, lock_file=loaded.lock_file
+    )
     client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
     return await stack.enter_async_context(client)
 

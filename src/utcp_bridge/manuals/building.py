@@ -1,8 +1,8 @@
-"""Building: raw tools become live tools. The policy checks each tool by itself; one that fails does not affect others."""
+"""Building: raw tools become live tools. The policy checks each by itself; one that fails does not affect others."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 from urllib.parse import urlsplit

@@ -5,7 +5,7 @@ configuration or a local file, may change freely. What an MCP server says is not
 server is reached.
 
 Without a lock file, the definition that the bridge sees first after its start counts as approved. If the operator set
-`pin`, the approved hashes are in `utcp.lock`, beside the configuration file, so a change between two runs is noticed too.
+`pin`, the approved hashes are in `utcp.lock`, beside the configuration file: a change between two runs is noticed too.
 A tool stays withheld until its line is removed from that file. Tools that are new are added to it.
 """
 
@@ -210,7 +210,10 @@ def _reason(error: Exception) -> str:
 
 @dataclass(slots=True)
 class _LockFile:
-    """`utcp.lock`: `{"tools": {"manual.tool": {"definition": HASH, "endpoint": HASH}}, "version": 1}`, a tool a line."""
+    """`utcp.lock`, one line for each tool.
+
+    It is `{"tools": {"manual.tool": {"definition": HASH, "endpoint": HASH}}, "version": 1}`.
+    """
 
     path: Path
     _seen: tuple[int, ...] = ()

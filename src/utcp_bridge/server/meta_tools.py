@@ -288,6 +288,7 @@ def _rendering(entry: Entry, settings: BridgeSettings, budget: Budget) -> Render
         conform=entry.conform,
         wrapped=output is not None and output.wrapped,
         uri=f"utcp:{entry.name}",
+        refuse_link=entry.refuse_link,
     )
 
 

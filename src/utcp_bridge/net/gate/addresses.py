@@ -75,8 +75,8 @@ _SIX_TO_FOUR: Final = IPv6Network("2002::/16")
 
 
 _LOCAL_NAMES: Final = ("localhost", "localdomain", "local", "internal", "intranet", "lan", "home", "corp", "private")
-"""Last parts of names that are not looked up in public. `metadata.google.internal` and `instance-data` are in clouds."""
-_METADATA_NAMES: Final = frozenset({"metadata", "instance-data", "metadata.goog", "kubernetes", "host-gateway"})
+"""Last parts of names that are not public. A name of one part is not public either. Clouds use `internal`."""
+_METADATA_NAME: Final = "metadata.goog"
 
 
 class Nearness(IntEnum):
@@ -117,8 +117,8 @@ def closed_host(host: str) -> str | None:
     except ValueError:
         address = _loose_ipv4(name)
     if address is None:
-        is_local = name in _METADATA_NAMES or name.rpartition(".")[2] in _LOCAL_NAMES or name.endswith(".metadata.goog")
-        return "local" if is_local else None
+        is_local = ("." not in name and ":" not in name) or name.rpartition(".")[2] in _LOCAL_NAMES
+        return "local" if is_local or f".{name}".endswith(f".{_METADATA_NAME}") else None
     kind = address_class(address)
     return "metadata" if kind is None and is_never_named(address) else kind
 
