@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Final
 from urllib.parse import unquote
 
-from utcp_bridge.net.addresses import closed_host
+from utcp_bridge.net.gate.addresses import closed_host
 from utcp_bridge.urls import DEFAULT_PORTS, endpoint_of
 
 __all__ = ["refused_link"]

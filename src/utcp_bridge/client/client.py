@@ -359,9 +359,7 @@ class UtcpClient:
 
     # --- what a call or a manual would do, without doing it ---
 
-    async def explain(
-        self, tool: str | Tool, arguments: JsonObject, *, show_values: bool = False
-    ) -> NativeRequest:
+    async def explain(self, tool: str | Tool, arguments: JsonObject, *, show_values: bool = False) -> NativeRequest:
         """Return the request that a call with these arguments would send, without its credentials.
 
         The client checks and completes the arguments as for a call. The code that calls builds the request, and does

@@ -13,7 +13,7 @@ from utcp_bridge.manuals.binding import Binder, uses_secrets
 from utcp_bridge.manuals.hints import hints_of_template, is_repeatable, stated_hints, template_of
 from utcp_bridge.manuals.variables_needed import names_in_template
 from utcp_bridge.model import CallTemplate, Faults, JsonObject, Source, Tool, Trust
-from utcp_bridge.net.addresses import closed_host
+from utcp_bridge.net.gate.addresses import closed_host
 from utcp_bridge.net.guard import Guard, endpoint_of, origin_of
 from utcp_bridge.pipeline.post_processing import compile_projection
 from utcp_bridge.settings import BridgeSettings

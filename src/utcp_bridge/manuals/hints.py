@@ -53,7 +53,7 @@ def stated_hints(
 
 def is_repeatable(raw: RawTool, source: Source, known: Mapping[str, Any]) -> bool:
     """Return whether a failed call may be sent again: by its template or by the operator, never by a stranger."""
-    own = raw.annotations if _is_operators(raw, source) else {}
+    own: Mapping[str, Any] = raw.annotations if _is_operators(raw, source) else {}
     hints = {**known, **own, **raw.decided}
     return bool(hints.get("idempotentHint") or hints.get("readOnlyHint"))
 

@@ -50,7 +50,9 @@ _KINDS: Final = frozenset({"http", "sse", "streamable_http", "websocket", "graph
 _OPERATORS: Final = frozenset(ManualOptions.model_fields)
 _FILLS_IN: Final = ("server_variables", "overrides")
 """Options whose values get into the templates of the tools."""
-_OPEN_FIELDS: Final = frozenset({"auth_type", "location", "var_name", "call_template_type", "http_method", "content_type"})
+_OPEN_FIELDS: Final = frozenset(
+    {"auth_type", "location", "var_name", "call_template_type", "http_method", "content_type"}
+)
 """Fields whose values are names of the protocol."""
 _VARIABLE: Final = re.compile(r"(?:(?:Bearer|Basic|Token) )?(?:\$\{\w+\}|\$\w+)")
 
