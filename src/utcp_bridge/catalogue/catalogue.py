@@ -470,7 +470,8 @@ class Catalogue:
         if generation == self._generation and (self._is_complete or self._settings.naming != "short"):
             return
         states = self._client.report()
-        strangers = {state.name for state in states if "registry" in state.entry.template}
+        is_short = self._settings.naming == "short"
+        strangers = {state.name for state in states if is_short and "registry" in state.entry.template}
         is_complete = all(state.status == "ready" or state.name in strangers for state in states)
         if generation == self._generation and not is_complete:
             return
