@@ -14,6 +14,7 @@ One policy for results, errors, logs and definitions:
     U+2028, U+2029, U+0085, VT, FF               a newline
     ZWJ, ZWNJ between two letters or emoji,      stay, alone: scripts and emoji need them
     U+FE0E, U+FE0F after a symbol
+    U+2800, the blank of braille                 a space
     other control and invisible characters       removed; tab, newline and CRLF stay
 """
 
@@ -142,16 +143,18 @@ _SEQUENCE: Final = re.compile(
 _DIRTY: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # control characters, tab and newline excepted
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # soft hyphen, joiners, fillers
-    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"  # zero width, line separators, bidi
+    "\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164"  # zero width, line separators, bidi, blank braille
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff"  # variation selectors, BOM, annotations, surrogates
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"  # musical controls, tags
+    "\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"  # shorthand, musical controls, tags
 )
 _LONE_RETURN: Final = re.compile("\r(?!\n)")
 _HIDDEN: Final = re.compile(
     "[\x00-\x07\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
     "\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0\ufff0-\ufffb"
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    "\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+_BLANKS: Final = ("\u2800", "\U0001d159")
+"""Characters that Python prints, that people do not see, and whose UTF-8 starts like that of many visible ones."""
 _NEWLINES: Final = re.compile("[\x0b\x0c\x85\u2028\u2029]")
 _SELECTORS: Final = re.compile("[\ufe0e\ufe0f]+")
 _JOINERS: Final = re.compile("[\u200c\u200d]+")
@@ -516,7 +519,7 @@ def _cleaned(text: str, *, has_lines: bool) -> str:
     text = encodable(text)
     if "\x1b" in text or _SEQUENCE.search(text):
         text = _SEQUENCE.sub("", _TO_COLUMN_1.sub("\r", _ESCAPE_RUN.sub("\x1b", text)))
-    text = _HIDDEN.sub("", _NEWLINES.sub("\n", text))
+    text = _HIDDEN.sub("", _NEWLINES.sub("\n", text)).replace("\u2800", " ")
     if "\b" in text:
         text = _typed_over(text)
     text = _JOINERS.sub(_kept_joiner, _SELECTORS.sub(_kept_selector, text))
@@ -595,6 +598,8 @@ def _is_dirty(text: str) -> bool:
 
 def _shows_all(text: str) -> bool:
     """Return whether a text without newlines and tabs has visible characters only; False if that is not certain."""
+    if any(blank in text for blank in _BLANKS):
+        return False
     return text.isprintable() and (not text.encode().translate(None, _HARMLESS_LEADS) or not _is_dirty(text))
 
 

@@ -136,8 +136,17 @@ class Source:
     exempt: frozenset[str] = frozenset()
     trusted: bool = False
     """Whether the operator wrote `trusted: true`: a fetched manual may then use cli, files and stdio servers."""
+    from_file: bool = False
+    """Whether the manual is a file of its own, which may be a download: its tools see only its own variables."""
+    namespace: str | None = None
+    """The owner of its variables if that is not `name`: a registry's manual must not see those of another manual."""
     tls: TlsOptions = TlsOptions()
     proxy: str | None = field(default=None, repr=False)
+
+    @property
+    def owner(self) -> str:
+        """The manual part of its variables."""
+        return self.namespace or self.name
 
 
 class CallTemplate(BaseModel):
@@ -194,6 +203,10 @@ class Tool:
     tags: tuple[str, ...] = ()
     annotations: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """MCP tool annotations: readOnlyHint, destructiveHint, idempotentHint, openWorldHint."""
+    repeatable: bool = False
+    """Whether a failed call may be sent again, as the call template or the operator says."""
+    is_local: bool = False
+    """Whether calls go to a program that the operator starts on this machine."""
     deprecated: bool = False
     average_response_size: int | None = None
     body_members: tuple[str, ...] = ()

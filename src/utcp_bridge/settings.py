@@ -385,6 +385,7 @@ class ManualOptions(_Frozen):
     refresh_interval: float | None = Field(default=None, ge=0)
     sha256: str | None = Field(default=None, pattern="^[0-9a-fA-F]{64}$")
     registry: str | None = None
+    registry_namespace: str | None = None
 
 
 class UtcpClientConfig(BaseModel):

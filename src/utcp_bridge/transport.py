@@ -165,6 +165,20 @@ class Transport(ABC, Generic[TemplateT]):
         return {}
 
     @classmethod
+    def starts_program(cls, template: TemplateT) -> bool:
+        """Return whether a call goes to a program that the bridge starts on this machine."""
+        del template
+        return False
+
+    @classmethod
+    def check_use(cls, template: TemplateT, source: Source) -> None:
+        """Check what a manual of this source may use besides its kind and its endpoint; by default anything.
+
+        :raises PolicyError: the template uses something else.
+        """
+        del template, source
+
+    @classmethod
     def is_streaming(cls, tool: Tool) -> bool:
         """Return whether calls of this tool may run as long as `stream_timeout`; by default `streaming` decides."""
         del tool

@@ -68,7 +68,12 @@ class _Lookup:
 
 
 def flat_key(manual: str, name: str) -> str | None:
-    """Return the key of a manual's variable in flat sources; None if it has none."""
+    """Return the key of a manual's variable in flat sources; None if it has none.
+
+    The owner `a/b`, a registry's manual, has none: its variables are set as pairs.
+    """
+    if "/" in manual:
+        return None
     key = f"{manual.replace('_', '__')}_{name}"
     match = _FLAT_KEY.fullmatch(key)
     return key if match and match["name"] == name else None

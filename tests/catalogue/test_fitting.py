@@ -203,9 +203,9 @@ def test_a_large_embedded_file_is_a_notice_with_a_link():
 
 
 def test_a_large_embedded_text_is_cut_within_its_resource():
-    resource = {"uri": "file:///a.log", "text": "entry\n" * 5_000}
+    resource = {"uri": "log://a.log", "text": "entry\n" * 5_000}
     first = render(ContentBlocks([{"type": "resource", "resource": resource}]), store=Store())["content"][0]
-    assert first["resource"]["uri"] == "file:///a.log"
+    assert first["resource"]["uri"] == "log://a.log"
     assert resource["text"].startswith(first["resource"]["text"])
 
 

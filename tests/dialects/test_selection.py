@@ -28,13 +28,13 @@ TOOLS = [
 ]
 
 
-def no_hints(_tool: RawTool) -> JsonObject:
-    return {}
+def own_hints(tool: RawTool) -> JsonObject:
+    return dict(tool.annotations)
 
 
 def chosen(tools: list[RawTool] = TOOLS, **rules: Any) -> tuple[list[RawTool], list[str]]:
     selection = ToolSelection(**rules)
-    return select(tools, selection, no_hints), [str(fault) for fault in selection.faults()]
+    return select(tools, selection, own_hints), [str(fault) for fault in selection.faults()]
 
 
 def names(**rules: Any) -> list[str]:
@@ -75,18 +75,18 @@ def test_include_exclude_and_hidden_choose_the_tools(rules: JsonObject, kept: li
     assert names(**rules) == kept
 
 
-def test_hints_of_a_call_template_count_where_the_manual_states_none() -> None:
+def test_rules_compare_the_hints_that_are_believed_and_not_those_of_the_manual() -> None:
     hints = {"get_user": {"readOnlyHint": True}, "ping": {"readOnlyHint": False}}
     selection = ToolSelection(include={"read_only": True})
     kept = select(TOOLS, selection, lambda tool: hints.get(tool.name, {}))
-    assert [tool.name for tool in kept] == ["get_user", "ping"]
+    assert [tool.name for tool in kept] == ["get_user"]
 
 
 def test_an_override_changes_what_is_shown_and_leaves_the_rest() -> None:
     override = {"name": "alive", "title": "Up", "description": "Is it up?", "annotations": {"openWorldHint": False}}
     changed = chosen(overrides={"ping": override})[0][2]
     assert (changed.name, changed.title, changed.description) == ("alive", "Up", "Is it up?")
-    assert changed.annotations == {"readOnlyHint": True, "openWorldHint": False}
+    assert (changed.annotations, changed.decided) == ({"readOnlyHint": True}, {"openWorldHint": False})
     assert changed.template == TOOLS[2].template
 
 
@@ -98,7 +98,7 @@ def test_patterns_of_overrides_apply_in_order_and_the_exact_name_wins() -> None:
         "get_*": {"title": "second", "annotations": {"c": 0}},
     }
     get, drop, _ = chosen(overrides=overrides)[0]
-    assert (get.title, get.description, get.annotations) == ("exact", "first", {"a": 1, "b": 0, "c": 0})
+    assert (get.title, get.description, get.decided) == ("exact", "first", {"a": 1, "b": 0, "c": 0})
     assert (drop.title, drop.description) == ("first", "first")
 
 
@@ -153,7 +153,7 @@ def test_patterns_that_match_and_manuals_without_tools_give_no_warning() -> None
     assert chosen(**rules)[1] == []
     assert chosen([], **rules)[1] == []
     selection = ToolSelection(include={"names": ["nothing"]})
-    select(TOOLS, selection, no_hints)
+    select(TOOLS, selection, own_hints)
     assert selection.faults(unused=False) == []
 
 
@@ -211,7 +211,7 @@ def test_a_utcp_manual_and_an_openapi_document_of_the_same_operations_agree(
     document = as_openapi(operations)
     tools = [tool.as_json() for tool in convert(document, url=None, options=ConversionOptions()).tools]
     selection = ToolSelection(include, exclude, overrides)
-    written = select(read_manual({"tools": tools}, default_template={}, where="m").tools, selection, no_hints)
+    written = select(read_manual({"tools": tools}, default_template={}, where="m").tools, selection, own_hints)
     options = ConversionOptions(include=include, exclude=exclude, overrides=overrides)
     converted = convert(document, url=None, options=options)
 

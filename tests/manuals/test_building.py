@@ -9,7 +9,8 @@ from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.dialects import ManualEntry, RawTool
 from utcp_bridge.errors import PolicyError
 from utcp_bridge.manuals.binding import Binder
-from utcp_bridge.manuals.building import BuiltTools, ToolBuilder, endpoint_pair, fingerprint, pinned
+from utcp_bridge.manuals.building import BuiltTools, ToolBuilder, endpoint_pair
+from utcp_bridge.manuals.pinning import fingerprint, pinned
 from utcp_bridge.model import JsonObject, Source, Trust
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool

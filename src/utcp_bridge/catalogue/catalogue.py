@@ -12,12 +12,14 @@ import binascii
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from utcp_bridge.catalogue.naming import assign_names
+from utcp_bridge.catalogue.links import refused_link
+from utcp_bridge.catalogue.naming import ToolKey, assign_names, names_of_manual
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.catalogue.schemas.portable import (
     PortableInput,
@@ -26,8 +28,8 @@ from utcp_bridge.catalogue.schemas.portable import (
     output_in_steps,
     portable_input,
 )
-from utcp_bridge.catalogue.text import clean, clean_line
-from utcp_bridge.errors import StaleCursor
+from utcp_bridge.catalogue.text import clean, clean_line, clean_schema
+from utcp_bridge.errors import StaleCursor, UnknownTool
 from utcp_bridge.model import JsonObject, Tool, matches_glob
 from utcp_bridge.pipeline.files import input_schema_of
 from utcp_bridge.pipeline.schema_forms import outline
@@ -129,14 +131,14 @@ class Entry:
 
     def _input_in_steps(self) -> Generator[None, None, PortableInput]:
         schema = self._inputs if self._share.nodes > 0 else outline(self._inputs, _MAX_OUTLINE_NODES)
-        made = yield from input_in_steps(schema, self._max_schema_bytes)
+        made = yield from input_in_steps(clean_schema(schema), self._max_schema_bytes)
         self._share.nodes -= made.nodes
         return made
 
     def _output_in_steps(self) -> Generator[None, None, PortableOutput | None]:
         if not self._with_output or not self.tool.outputs or self._share.nodes <= 0:
             return None
-        made = yield from output_in_steps(self.tool.outputs, self._max_schema_bytes)
+        made = yield from output_in_steps(clean_schema(self.tool.outputs, is_output=True), self._max_schema_bytes)
         self._share.nodes -= made.nodes
         return made
 
@@ -186,6 +188,10 @@ class Entry:
     def composed_weight(self) -> tuple[int, bytes]:
         """The bytes of `composed` as JSON: how many, and their digest."""
         return self.weight if self.composed is self.listed else _weighed(self.composed)
+
+    def refuse_link(self, uri: str) -> str | None:
+        """Return why a link in a result of the tool is not passed on; None if it is."""
+        return refused_link(uri, is_local=self.tool.is_local, written=self.tool.source.exempt)
 
     def own_arguments(self, arguments: JsonObject) -> JsonObject:
         """Return the arguments with listed keys replaced by the tool's own keys."""
@@ -349,6 +355,10 @@ class Catalogue:
         self._generation: int | None = None
         self._entries: dict[str, Entry] = {}
         self._by_alias: dict[str, Entry] = {}
+        self._by_qualified: dict[str, Entry] = {}
+        self._short_owners: dict[str, ToolKey] = {}
+        """The tools that have had short names, by name in lower case: no other tool gets them while the bridge runs."""
+        self._is_complete = False
         self._of_tool: dict[Tool, Entry] = {}
         self._views: dict[Exposure, View] = {}
         self._shares: defaultdict[str, _Share] = defaultdict(_Share)
@@ -399,9 +409,12 @@ class Catalogue:
         return self.view(client).page(cursor, composed=composed)
 
     def resolve(self, name: str) -> Entry | None:
-        """Return the tool of this MCP name, UTCP name or alias, or None."""
+        """Return the tool of this MCP name, UTCP name or alias, or None.
+
+        With short names, every tool has its qualified MCP name as well.
+        """
         self._refresh()
-        entry = self._entries.get(name) or self._by_alias.get(name)
+        entry = self._entries.get(name) or self._by_alias.get(name) or self._by_qualified.get(name)
         if entry is None and (tool := self._client.find(name)) is not None:
             entry = self._of_tool.get(tool)
         return entry
@@ -411,7 +424,20 @@ class Catalogue:
 
         :raises UnknownTool: no tool has this name, or several have. The message suggests names, then says `remedy`.
         """
-        return self.resolve(name) or self._of_tool[self._client.find_tool(name, remedy=remedy)]
+        entry = self.resolve(name)
+        if entry is None and (error := self.not_loaded(name)) is not None:
+            raise error
+        return entry or self._of_tool[self._client.find_tool(name, remedy=remedy)]
+
+    def not_loaded(self, name: str) -> UnknownTool | None:
+        """Return the error for a name that belongs to a manual which is not loaded; None if it belongs to none."""
+        name = self._settings.aliases.get(name, name)
+        missing = [one for one in self._client.report() if one.status != "ready" and names_of_manual(name, one.name)]
+        if not missing:
+            return None
+        state = max(missing, key=lambda one: len(one.name))
+        cause = "It is still loading." if state.error is None else self._client.redactor(str(state.error))
+        return UnknownTool(f"Manual {state.name!r} is not loaded: {clean(cause, _MAX_DESCRIPTION)}")
 
     def name_of(self, tool: Tool) -> str:
         """Return the MCP name of a tool. A tool that is not there any more has its UTCP name."""
@@ -441,18 +467,46 @@ class Catalogue:
 
     def _refresh(self) -> None:
         generation = self._client.generation
-        if generation == self._generation:
+        if generation == self._generation and (self._is_complete or self._settings.naming != "short"):
             return
+        states = self._client.report()
+        is_short = self._settings.naming == "short"
+        strangers = {state.name for state in states if is_short and "registry" in state.entry.template}
+        is_complete = all(state.status == "ready" or state.name in strangers for state in states)
+        if generation == self._generation and not is_complete:
+            return
+        self._is_complete = is_complete
         tools = {(tool.manual, tool.name): tool for tool in self._client.tools()}
-        settings = self._settings
-        names = assign_names(tools, style=settings.naming, aliases=settings.aliases, reserved=self._reserved)
         self._shares.clear()
+        self._name(tools, {state.name for state in states}, strangers)
+        self._views, self._meta_tools = {}, None
+        self._generation = generation
+
+    def _name(self, tools: Mapping[ToolKey, Tool], manuals: AbstractSet[str], strangers: AbstractSet[str]) -> None:
+        """Make the entries of the tools, by all of their names. `strangers` come from registries."""
+        settings, reserved = self._settings, self._reserved
+        names = assign_names(
+            tools,
+            style=settings.naming,
+            aliases=settings.aliases,
+            reserved=reserved,
+            manuals=manuals,
+            never_short=strangers,
+            owners=self._short_owners,
+            is_complete=self._is_complete,
+        )
         of_tool = {tool: self._entry(tool, names[key]) for key, tool in tools.items()}
         self._of_tool = of_tool
         self._entries = {entry.name: entry for entry in of_tool.values()}
         self._by_alias = self._more_aliases()
-        self._views, self._meta_tools = {}, None
-        self._generation = generation
+        self._by_qualified = {}
+        if settings.naming != "short":
+            return
+        taken = (*reserved, *settings.aliases)
+        for key, name in assign_names(tools, reserved=taken, manuals=manuals).items():
+            self._by_qualified[name] = of_tool[tools[key]]
+            if names[key] not in {name, *settings.aliases}:
+                self._short_owners.setdefault(names[key].casefold(), key)
 
     def _entry(self, tool: Tool, name: str) -> Entry:
         known = self._of_tool.get(tool)

@@ -1,9 +1,13 @@
-"""UTCP name ↔ MCP name. Pure: names depend only on the set of tools, not on their order or on time.
+"""UTCP name ↔ MCP name. Pure: names depend only on the set of tools and manuals, not on their order or on time.
 
 Hosts disagree on names: some reject dots, some reject a whole server for one bad name, and some count their own prefix
 as part of 64 characters. So a listed name matches `^[A-Za-z_][A-Za-z0-9_-]{0,47}$`. If that loses something (a name is
 too long, two names become the same or differ only in letter case), every tool concerned gets a suffix made from its
 UTCP name. So a new tool elsewhere, or another order, changes no other name.
+
+A host may have approved a name, so a name never leads to a tool of another manual because a manual is down. A name that
+could be one of another manual's, because it begins with that manual's name, gets a suffix also while that manual is
+down. All aliases are reserved. Short names wait until every manual has loaded: any of them could have the tool too.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import Final, Literal, TypeAlias
 
 from utcp_bridge.errors import ConfigError
 
-__all__ = ["MAX_NAME", "NAME_PATTERN", "ToolKey", "assign_names", "check_alias"]
+__all__ = ["MAX_NAME", "NAME_PATTERN", "ToolKey", "assign_names", "check_alias", "names_of_manual"]
 
 MAX_NAME: Final = 48
 """Characters. This leaves 16 of the usual 64 for a host's own prefix."""
@@ -31,28 +35,46 @@ ToolKey: TypeAlias = tuple[str, str]
 """(manual, tool): the identity of a UTCP tool. `manual.tool` may be ambiguous, because both may contain dots."""
 
 
-def assign_names(
+def assign_names(  # noqa: PLR0913 - each is a part of one rule
     keys: Iterable[ToolKey],
     *,
     style: Literal["qualified", "short"] = "qualified",
     aliases: Mapping[str, str] | None = None,
     reserved: Collection[str] = (),
+    manuals: Collection[str] = (),
+    never_short: Collection[str] = (),
+    owners: Mapping[str, ToolKey] | None = None,
+    is_complete: bool = True,
 ) -> dict[ToolKey, str]:
     """Return the one MCP name of every tool, in the order of `keys`.
 
     `aliases` maps MCP names to UTCP names (`manual.tool`). These MCP names are used unchanged. No tool gets a
-    `reserved` name (those of the meta-tools).
+    `reserved` name (those of the meta-tools). `manuals` are those of the configuration, loaded or not; tools of
+    `never_short` have no short names. `owners` are the tools that had a short name before, by the name in lower case.
+    Unless `is_complete`, no other tool gets one.
 
     :raises ConfigError: an alias is not a usable name.
     """
     wanted: dict[ToolKey, str | None] = dict.fromkeys(keys)
     chosen = _chosen_by_alias(wanted, aliases or {}, reserved)
     open_keys = [key for key in wanted if key not in chosen]
-    taken = {name.casefold() for name in (*reserved, *chosen.values())}
-    proposals = _short_names(open_keys, taken) if style == "short" else {}
+    taken = {name.casefold() for name in (*reserved, *chosen.values(), *(aliases or ()))}
+    claims = _Claims({*manuals, *(manual for manual, _ in wanted)})
+    proposals: dict[ToolKey, str] = {}
+    if style == "short":
+        by_owner = owners or {}
+        proposals = {
+            key: name
+            for key, name in _short_names((key for key in open_keys if key[0] not in never_short), taken).items()
+            if by_owner.get(name.casefold(), key if is_complete else None) == key and not claims.of_others(name, None)
+        }
+    crowded: list[ToolKey] = []
     for key in open_keys:
-        proposals.setdefault(key, _qualified(*key))
-    named = _settle(proposals, taken) | chosen
+        if key not in proposals:
+            proposals[key] = _qualified(*key)
+            if claims.of_others(proposals[key], key[0]):
+                crowded.append(key)
+    named = _settle(proposals, taken, crowded) | chosen
     return {key: named[key] for key in wanted}
 
 
@@ -96,17 +118,50 @@ def _short_names(keys: Iterable[ToolKey], taken: Collection[str]) -> dict[ToolKe
     }
 
 
-def _settle(proposals: Mapping[ToolKey, str], taken: set[str]) -> dict[ToolKey, str]:
-    """Add a suffix to names that are too long, taken, or proposed for several tools. Keep the others."""
+class _Claims:
+    """The beginnings of names that belong to manuals, whether these are loaded or not."""
+
+    def __init__(self, manuals: Iterable[str]) -> None:
+        self._by_start: dict[str, set[str]] = {}
+        for manual in manuals:
+            start = _startable(_mangle(manual)).casefold()
+            for one in {f"{start}_", f"{start[:_MANUAL_SHARE]}_"}:
+                self._by_start.setdefault(one, set()).add(manual)
+        self._lengths = sorted({len(start) for start in self._by_start}, reverse=True)
+
+    def of_others(self, name: str, manual: str | None) -> bool:
+        """Return whether a name begins like those of another manual, and at least as closely as its own does."""
+        folded = name.casefold()
+        for length in self._lengths:
+            owners = self._by_start.get(folded[:length])
+            if owners is not None:
+                return bool(owners - {manual})
+        return False
+
+
+def names_of_manual(name: str, manual: str) -> bool:
+    """Return whether a name could be the UTCP name or the MCP name of a tool of this manual."""
+    return name.startswith(f"{manual}.") or name.casefold().startswith(f"{_startable(_mangle(manual)).casefold()}_")
+
+
+def _settle(proposals: Mapping[ToolKey, str], taken: set[str], ambiguous: Collection[ToolKey]) -> dict[ToolKey, str]:
+    """Add a suffix to names that are too long, taken, ambiguous, or proposed for several tools. Keep the others."""
     claims: dict[str, int] = {}
     for name in proposals.values():
         folded = name.casefold()
         claims[folded] = claims.get(folded, 0) + 1
     settled: dict[ToolKey, str] = {}
     crowded: list[ToolKey] = []
+    unclear = frozenset(ambiguous)
     for key, name in proposals.items():
         folded = name.casefold()
-        if claims[folded] == 1 and folded not in taken and len(name) <= MAX_NAME and _mangle(key[1]):
+        if (
+            key not in unclear
+            and claims[folded] == 1
+            and folded not in taken
+            and len(name) <= MAX_NAME
+            and _mangle(key[1])
+        ):
             settled[key] = name
         else:
             crowded.append(key)

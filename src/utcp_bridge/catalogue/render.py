@@ -16,7 +16,7 @@ A result above the budget of its caller is cut (`fitting.py`).
 
 `well_formed` checks MCP content from another server field by field. One malformed block, or one malformed annotation,
 would make the host reject the whole result. So malformed fields are omitted, and a block without its required fields
-becomes text.
+becomes text. A link that is not passed on (`links.py`) becomes text too, which says why.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ from typing import Any, Final
 import orjson
 
 from utcp_bridge.catalogue.fitting import TRUNCATED, Budget, fitted
+from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.schemas.conforming import Conformer
-from utcp_bridge.catalogue.text import clean
+from utcp_bridge.catalogue.text import clean, clean_line
 from utcp_bridge.errors import Rejected, UtcpError
+from utcp_bridge.foreign import visible
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, is_list, is_object
 
 __all__ = ["Rendering", "compact", "fault_result", "render_error", "render_result", "text_result"]
@@ -46,6 +48,9 @@ _MAX_GROWTH: Final = 12
 """A text has at most 6 bytes in a character as JSON, its structured content 4. The rest is for the frame."""
 _MAX_FRAME: Final = 2_000
 """Bytes around text and structured content, with a notice and the usual `_meta`."""
+_LINKING: Final = frozenset({"resource", "resource_link"})
+_LEFT_OUT: Final = "utcp:left-out"
+_MAX_LINK_NAME: Final = 120
 Check = Callable[[Any], bool]
 
 
@@ -55,7 +60,7 @@ class Rendering:
 
     `structured` says whether plain values get `structuredContent`. `conform` fits it to the listed output schema.
     `wrapped` says that the schema lists the value as `{"result": value}`. `uri` names embedded resources. `budget`
-    limits the whole result.
+    limits the whole result. `refuse_link` returns why a link is not passed on.
     """
 
     budget: Budget
@@ -63,6 +68,7 @@ class Rendering:
     conform: Conformer | None = None
     wrapped: bool = False
     uri: str = "utcp:result"
+    refuse_link: Callable[[str], str | None] = refused_link
 
 
 def render_result(result: Result, rendering: Rendering) -> JsonObject:
@@ -106,7 +112,7 @@ def render_error(error: Exception) -> JsonObject:
 
 def fault_result(text: str) -> JsonObject:
     """Return an `isError` result with this text."""
-    return {"content": [{"type": "text", "text": _encodable(text)}], "isError": True, "resultType": "complete"}
+    return {"content": [{"type": "text", "text": visible(_encodable(text))}], "isError": True, "resultType": "complete"}
 
 
 def text_result(text: str, structured: JsonObject | None = None) -> JsonObject:
@@ -163,7 +169,7 @@ def _blocks_result(values: Iterable[Any], rendering: Rendering) -> JsonObject:
     is_error = False
     for number, value in enumerate(values):
         if isinstance(value, ContentBlocks):
-            content += _valid_blocks(value.content)
+            content += _valid_blocks(value.content, rendering.refuse_link)
             is_error = is_error or value.is_error
         elif isinstance(value, Binary):
             content.append(_binary(value, rendering, number))
@@ -186,7 +192,7 @@ def _binary(value: Binary, rendering: Rendering, number: int) -> JsonObject:
 
 
 def _passed_through(value: ContentBlocks, rendering: Rendering) -> JsonObject:
-    content = _valid_blocks(value.content)
+    content = _valid_blocks(value.content, rendering.refuse_link)
     if not content and value.structured is not None:
         content = [{"type": "text", "text": compact(value.structured)}]
     result: JsonObject = {"content": content, "isError": value.is_error, "resultType": "complete"}
@@ -198,9 +204,28 @@ def _passed_through(value: ContentBlocks, rendering: Rendering) -> JsonObject:
     return result
 
 
-def _valid_blocks(blocks: Iterable[Any]) -> list[JsonObject]:
+def _valid_blocks(blocks: Iterable[Any], refuse: Callable[[str], str | None]) -> list[JsonObject]:
     safe: list[Any] = _json_safe(list(blocks))
-    return [well_formed(block) for block in safe]
+    valid: list[JsonObject] = []
+    for one in safe:
+        block = well_formed(one)
+        valid += [block] if block["type"] not in _LINKING else _with_safe_link(block, refuse)
+    return valid
+
+
+def _with_safe_link(block: JsonObject, refuse: Callable[[str], str | None]) -> list[JsonObject]:
+    """Return a block with a URI, or what replaces it: a note, and the content of an embedded resource."""
+    embedded: JsonObject | None = block.get("resource")
+    holder = block if embedded is None else embedded
+    why = refuse(holder["uri"])
+    if why is None:
+        return [block]
+    name = clean_line(holder.get("title") or holder.get("name"), _MAX_LINK_NAME)
+    note = f"[The link{f' {name!r}' if name else ''} was left out: {why}.]"
+    kept: list[JsonObject] = [{"type": "text", "text": note}]
+    if embedded is not None:
+        kept.append({**block, "resource": {**embedded, "uri": _LEFT_OUT}})
+    return kept
 
 
 def _json_safe(value: Any) -> Any:

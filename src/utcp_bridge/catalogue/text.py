@@ -8,13 +8,18 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from utcp_bridge.foreign import visible
+from utcp_bridge.foreign import visible, visible_json
+from utcp_bridge.model import JsonObject, is_list, is_object
 
-__all__ = ["clean", "clean_line", "shorten"]
+__all__ = ["clean", "clean_line", "clean_schema", "shorten"]
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SPACE: Final = re.compile(r"\s+")
 _CUT: Final = "…"
+_VALUES: Final = frozenset({"const", "default", "pattern"})
+_LISTS: Final = frozenset({"enum", "examples"})
+_SCHEMAS: Final = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"})
+_RENAMED: Final = frozenset({"$defs", "definitions"})
 
 
 def clean(value: Any, limit: int | None = None) -> str:
@@ -43,3 +48,52 @@ def shorten(text: str, limit: int) -> str:
     head = text[: limit - 1]
     space = head.rfind(" ", limit * 3 // 4)
     return (head[:space] if space > 0 else head).rstrip() + _CUT
+
+
+def clean_schema(schema: JsonObject, *, is_output: bool = False) -> JsonObject:
+    """Return a JSON Schema without characters that nobody sees. A clean schema is returned itself.
+
+    The provider's own values are what a call must send. So a value with such characters is not changed but left out of
+    the listed `enum`, `examples`, `const`, `default` and `pattern`, and arguments are still checked against the
+    provider's schema. Results are cleaned before they are shown, so the values of an output schema are cleaned as well.
+    The names of the outermost properties stay: the catalogue renames those that hosts do not accept.
+    """
+    shown: JsonObject = visible_json(schema)
+    if shown is schema:
+        return schema
+    return _visible_schema(schema, is_output=is_output, is_root=True)
+
+
+def _visible_schema(schema: JsonObject, *, is_output: bool, is_root: bool = False) -> JsonObject:
+    shown: JsonObject = {}
+    for key, value in schema.items():
+        if key in _SCHEMAS and is_object(value):
+            shown[key] = _visible_members(key, value, is_output=is_output, is_root=is_root)
+        elif key == "required" and is_list(value):
+            shown[key] = value if is_root else [name for name in value if visible_json(name) == name]
+        elif key in _VALUES:
+            if is_output or visible_json(value) == value:
+                shown[visible(key)] = visible_json(value)
+        elif key in _LISTS and is_list(value):
+            if kept := [visible_json(one) for one in value if is_output or visible_json(one) == one]:
+                shown[key] = kept
+        else:
+            shown[visible(key)] = _visible_part(value, is_output=is_output)
+    return shown
+
+
+def _visible_members(keyword: str, members: JsonObject, *, is_output: bool, is_root: bool) -> JsonObject:
+    kept: JsonObject = {}
+    for name, member in members.items():
+        is_kept = visible(name) == name or keyword in _RENAMED or (is_root and keyword == "properties")
+        if is_kept:
+            kept[visible(name) if keyword in _RENAMED else name] = _visible_part(member, is_output=is_output)
+    return kept
+
+
+def _visible_part(value: Any, *, is_output: bool) -> Any:
+    if is_object(value):
+        return _visible_schema(value, is_output=is_output)
+    if is_list(value):
+        return [_visible_part(one, is_output=is_output) for one in value]
+    return visible_json(value)

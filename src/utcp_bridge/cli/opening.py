@@ -74,7 +74,9 @@ async def open_loaded(
     if settings.check_connections:
         stack.enter_context(watched())
     sink = stack.enter_context(audit_sink(settings.audit_log, loaded.root))
-    extensions = Extensions(redactor=redactor, audit=sink, guard=guard, documents=loaded.documents)
+    extensions = Extensions(
+        redactor=redactor, audit=sink, guard=guard, documents=loaded.documents, lock_file=loaded.lock_file
+    )
     client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
     return await stack.enter_async_context(client)
 
@@ -94,7 +96,7 @@ async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
     sample = await as_config(configuration(places), root=FOLDER)
     entries = (*loaded.config.manual_call_templates, *sample.config.manual_call_templates)
     config = loaded.config.model_copy(update={"manual_call_templates": entries})
-    return LoadedConfig(config, loaded.root, [*loaded.faults, *sample.faults], loaded.documents)
+    return LoadedConfig(config, loaded.root, [*loaded.faults, *sample.faults], loaded.documents, loaded.lock_file)
 
 
 def _with_token(config: UtcpClientConfig) -> UtcpClientConfig:

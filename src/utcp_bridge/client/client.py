@@ -71,6 +71,8 @@ class Extensions:
     """The client asks these before the loaders of the configuration."""
     documents: Mapping[str, Document] = field(default_factory=dict[str, Document], repr=False)
     """Manuals that were fetched already, by URL. Each is used once, for an entry that has only this URL."""
+    lock_file: Path | None = None
+    """Where the hashes of approved tools are kept if the configuration sets `pin`; None: in memory."""
 
 
 class UtcpClient:
@@ -107,7 +109,9 @@ class UtcpClient:
         variables = Variables(config.variables, (*extensions.variable_loaders, *loaders), on_resolved=self._learn)
         self._registry = TransportRegistry(extensions.transports)
         binder = Binder(variables, TokenCache(self._http), self._learn_secret)
-        self._registration = Registration(services, self._registry, binder, self.repository, extensions.documents)
+        self._registration = Registration(
+            services, self._registry, binder, self.repository, extensions.documents, extensions.lock_file
+        )
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy)
         self._limits = Limits(self._allowance)
@@ -133,7 +137,7 @@ class UtcpClient:
             PostProcessing(processors),
             Deadline(self._seconds),
             self._limits,
-            Retry(times=self._retries, idempotent=_is_idempotent),
+            Retry(times=self._retries, idempotent=_is_repeatable),
             cleaning,
         )
 
@@ -162,6 +166,8 @@ class UtcpClient:
             _logger.warning("%s", fault)
         if loaded.documents:
             extensions = replace(extensions, documents=loaded.documents)
+        if loaded.lock_file is not None and extensions.lock_file is None:
+            extensions = replace(extensions, lock_file=loaded.lock_file)
         client = cls(loaded.config, root=loaded.root, extensions=extensions)
         await client.open(wait=wait)
         return client
@@ -257,7 +263,7 @@ class UtcpClient:
             return found
         same = [one for one in self.tools() if one.name == tool]
         if len(same) == 1:
-            return same[0]
+            return _certain(same[0], self.report())
         names = [one.qualified_name for one in same[:3]]
         if names:
             raise UnknownTool(
@@ -432,7 +438,7 @@ class UtcpClient:
         :raises UnknownTool: no tool has this name.
         """
         tool = self.find_tool(tool_name)
-        return list(variables_of_tools([_as_object(tool)], tool.manual))
+        return list(variables_of_tools([_as_object(tool)], tool.source.owner))
 
     # --- inside ---
 
@@ -581,8 +587,22 @@ def _clean(value: Any, redactor: Redactor) -> Any:
     return [_clean(member, redactor) for member in value] if is_list(value) else value
 
 
-def _is_idempotent(tool: Tool) -> bool:
-    return bool(tool.annotations.get("idempotentHint") or tool.annotations.get("readOnlyHint"))
+def _certain(tool: Tool, states: Iterable[ManualState]) -> Tool:
+    """Return a tool whose own name no other loaded manual has.
+
+    :raises UnknownTool: a manual of the configuration is not loaded, and it may have a tool of this name.
+    """
+    for state in states:
+        if state.status != "ready" and "registry" not in state.entry.template and state.name != tool.manual:
+            raise UnknownTool(
+                f"Manual {state.name!r} is not loaded, and it may have a tool named {tool.name!r}.",
+                remedy=f"Use the full name: {tool.qualified_name}.",
+            )
+    return tool
+
+
+def _is_repeatable(tool: Tool) -> bool:
+    return tool.repeatable
 
 
 def _unusable(state: ManualState) -> ManualError | None:

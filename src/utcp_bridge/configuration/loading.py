@@ -62,6 +62,8 @@ class LoadedConfig:
     faults: list[Fault] = field(default_factory=list[Fault])
     documents: dict[str, Document] = field(default_factory=dict[str, Document], repr=False)
     """The manuals among the sources that were URLs, by URL, so that the client need not fetch them again."""
+    lock_file: Path | None = None
+    """Where the hashes of approved tools belong: beside the first source, if that is a file."""
 
 
 @dataclass(slots=True)
@@ -161,7 +163,7 @@ async def load_config(
     root = await _root_of(sources)
     await _add_providers_file(gathered, root)
     config = _build(gathered, root, environ, overrides)
-    return LoadedConfig(config, root, gathered.faults.faults, gathered.documents)
+    return LoadedConfig(config, root, gathered.faults.faults, gathered.documents, await _lock_of(sources))
 
 
 async def as_config(config: ConfigLike, *, root: Path | None, known_fields: KnownFields | None = None) -> LoadedConfig:
@@ -301,6 +303,13 @@ async def _root_of(sources: Iterable[str | Path]) -> Path:
             resolved = await path.resolve()
             return Path(resolved if await path.is_dir() else resolved.parent)
     return Path.cwd()
+
+
+async def _lock_of(sources: Sequence[str | Path]) -> Path | None:
+    """Return the lock file of a configuration: beside its first file; None if the first source is not a file."""
+    if not sources or not await anyio.Path(sources[0]).is_file():
+        return None
+    return Path(await anyio.Path(sources[0]).resolve()).parent / "utcp.lock"
 
 
 def _build(

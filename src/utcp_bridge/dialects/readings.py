@@ -67,6 +67,9 @@ class RawTool:
     outputs: JsonObject | None = field(default=None, repr=False)
     tags: tuple[str, ...] = ()
     annotations: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The hints of the document."""
+    decided: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The hints of the operator's overrides."""
     deprecated: bool = False
     average_response_size: int | None = None
     body_members: tuple[str, ...] = ()
@@ -108,7 +111,7 @@ class RawTool:
         optional: JsonObject = {
             "title": self.title,
             "outputs": self.outputs,
-            "annotations": dict(self.annotations),
+            "annotations": {**self.annotations, **self.decided},
             "deprecated": self.deprecated,
             "body_members": list(self.body_members),
         }

@@ -253,7 +253,7 @@ def select(
 ) -> list[RawTool]:
     """Return the tools that the operator wants, with the operator's overrides.
 
-    `hints_of` gives the hints that follow from a tool's call template; it is called only if a rule asks for hints.
+    `hints_of` gives the hints of a tool that may be believed; it is called only if a rule asks for hints.
     A tool is not renamed to a name that another has: the fault is in `selection.faults()`.
     """
     if selection.is_empty:
@@ -290,7 +290,7 @@ def facts_of(tool: RawTool, hints: Mapping[str, Any]) -> ToolFacts:
         path=_path_of(url) if isinstance(url, str) else "",
         method=method if isinstance(method, str) else "",
         operation_id=tool.name,
-        annotations={**hints, **tool.annotations},
+        annotations=hints,
     )
 
 
@@ -308,7 +308,7 @@ def changed(tool: RawTool, override: Mapping[str, Any]) -> RawTool:
         if isinstance(override.get(key), str) and (override[key] or key != "name")
     }
     if is_object(annotations := override.get("annotations")):
-        changes["annotations"] = {**tool.annotations, **annotations}
+        changes["decided"] = {**tool.decided, **annotations}
     if override.get("result") is not None:
         changes["projection"] = str(override["result"])
     if is_object(defaults := override.get("defaults")):

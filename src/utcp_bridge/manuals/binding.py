@@ -38,26 +38,29 @@ class Binder:
         self._tokens = tokens
         self._on_secret = on_secret
 
-    def tool(self, tool: Tool, transport: type[AnyTransport], *, trust: Trust | None = None) -> Target[Any]:
+    def tool(
+        self, tool: Tool, transport: type[AnyTransport], *, trust: Trust | None = None, bare_names: bool = True
+    ) -> Target[Any]:
         """Return the target of one tool.
 
         `trust` is the trust of the template if it differs from the trust of the manual: a tool without a template of
-        its own uses the operator's.
+        its own uses the operator's. Without `bare_names` it sees only the variables of its manual all the same.
 
         :raises VariableNotFound: a variable is not set.
         :raises ConfigError: the template does not fit the transport's model once its variables are filled in.
         """
         arguments = tool.inputs.get("properties")
+        trust = tool.source.trust if trust is None else trust
         resolved = self._resolve(
             tool.template,
             transport,
             tool.source,
-            trust=tool.source.trust if trust is None else trust,
+            trust=trust if bare_names else Trust.REMOTE,
             arguments=frozenset(arguments) if is_object(arguments) else frozenset(),
         )
         if tool.overlay:
             resolved = {**resolved, **tool.overlay}
-        return self._target(resolved, transport, tool.source, trust=trust or tool.source.trust)
+        return self._target(resolved, transport, tool.source, trust=trust)
 
     def manual(self, entry: JsonObject, transport: type[AnyTransport], source: Source) -> Target[Any]:
         """Return the target of a manual's own template, for discovery.
@@ -67,6 +70,13 @@ class Binder:
         """
         resolved = self._resolve(_for_discovery(entry), transport, source, trust=Trust.OPERATOR, arguments=frozenset())
         return self._target(resolved, transport, source, trust=Trust.OPERATOR)
+
+    def has(self, name: str) -> bool:
+        """Return whether a source has a variable of this bare name.
+
+        :raises ConfigError: a source of variables cannot be read.
+        """
+        return self._variables.lookup("", name, Trust.OPERATOR) is not None
 
     def unset(self, entry: JsonObject, transport: type[AnyTransport], manual: str) -> list[str]:
         """Return the keys of the variables that a manual's own template needs and no source has.
@@ -95,11 +105,11 @@ class Binder:
         auth = template.get("auth")
         if is_object(auth):
             # Only the chosen alternative is resolved, so the variables of the others may be unset.
-            chosen = choose_auth(auth, lambda name: self._variables.lookup(source.name, name, trust) is not None)
+            chosen = choose_auth(auth, lambda name: self._variables.lookup(source.owner, name, trust) is not None)
             template = {**template, "auth": chosen}
         resolved = self._variables.resolve(
             template,
-            manual=source.name,
+            manual=source.owner,
             trust=trust,
             arguments=arguments,
             raw_fields=transport.raw_fields,

@@ -1,35 +1,28 @@
-"""Building: raw tools become live tools. The policy checks each tool by itself; one that fails does not affect others.
-
-Pinning comes last. It notices when the definition of a tool changes after the bridge has seen it (tool poisoning after
-approval). The definition that the bridge sees first after its start counts as approved. Description, schemas, template
-and hints are compared. Tools that the operator wrote, in the configuration or a local file, may change freely.
-"""
+"""Building: raw tools become live tools. The policy checks each by itself; one that fails does not affect others."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
-from typing import Any, Literal, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
-
-import orjson
 
 from utcp_bridge.dialects import ManualEntry, RawTool
 from utcp_bridge.errors import PolicyError, UtcpError, VariableNotFound
 from utcp_bridge.manuals.binding import Binder, uses_secrets
-from utcp_bridge.manuals.repository import same_definition
-from utcp_bridge.model import Fault, Faults, JsonObject, Source, Tool, Trust
+from utcp_bridge.manuals.hints import hints_of_template, is_repeatable, stated_hints, template_of
+from utcp_bridge.manuals.variables_needed import names_in_template
+from utcp_bridge.model import CallTemplate, Faults, JsonObject, Source, Tool, Trust
+from utcp_bridge.net.gate.addresses import closed_host
 from utcp_bridge.net.guard import Guard, endpoint_of, origin_of
 from utcp_bridge.pipeline.post_processing import compile_projection
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
+from utcp_bridge.variables import flat_key
 
-__all__ = ["BuiltTools", "ToolBuilder", "endpoint_pair", "fingerprint", "pinned"]
+__all__ = ["BuiltTools", "ToolBuilder", "endpoint_pair"]
 
-_logger = logging.getLogger(__name__)
 AnyTransport = type[Transport[Any]]
 _WEB_SCHEMES = ("http", "https", "ws", "wss")
 _LIMIT_KEYS = ("call_timeout", "concurrency", "queue", "rate_limit", "retries", "max_reply_bytes", "validation")
@@ -45,6 +38,16 @@ class BuiltTools:
     """Variables that some tools need and no source has, with the remedy for each."""
     exempt: set[str] = field(default_factory=set[str])
     """`host:port` of the endpoints that the operator wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What the policy says of a tool that may be used."""
+
+    kind: str
+    hints: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    is_repeatable: bool = False
+    is_local: bool = False
 
 
 class ToolBuilder:
@@ -84,17 +87,17 @@ class ToolBuilder:
         limits = {key: value for key in _LIMIT_KEYS if (value := getattr(entry.options, key)) is not None}
         if (timeout := entry.template.get("timeout")) is not None:
             limits["timeout"] = timeout
-        usable: list[tuple[RawTool, str, Mapping[str, Any]]] = []
+        usable: list[tuple[RawTool, _Judged]] = []
         for one in raw[: self._settings.max_tools]:
             try:
-                kind, hints = self._judge(one, entry.template, source, allowed, built)
-                usable.append((self._patient(one, kind, entry.template, source, built), kind, hints))
+                judged = self._judge(one, entry.template, source, allowed, built)
+                usable.append((self._patient(one, judged.kind, entry.template, source, built), judged))
             except UtcpError as error:
                 built.faults.error(f"manual {source.name!r}, tool {one.name!r}", error.message, error.remedy or "")
             yield
         shared = replace(source, exempt=source.exempt | built.exempt)
-        for one, kind, hints in usable:
-            built.tools.append(_as_tool(one, shared, kind, hints, limits))
+        for one, judged in usable:
+            built.tools.append(_as_tool(one, shared, judged, limits))
             yield
         for key, remedy in sorted(built.missing.items()):
             what = f"Variable {key!r} is not set. Calls of the tools that need it fail until it is set."
@@ -113,17 +116,21 @@ class ToolBuilder:
         """
         transport = self._registry.find(tool.kind)
         _check_files(transport, tool.template, entry, tool.source)
-        trust = Trust.OPERATOR if _is_operators(tool.template, entry) else tool.source.trust
-        target = self._binder.tool(tool, transport, trust=trust)
+        own = _is_operators(tool.template, entry)
+        trust = Trust.OPERATOR if own else tool.source.trust
+        target = self._binder.tool(tool, transport, trust=trust, bare_names=own or not tool.source.from_file)
+        transport.check_use(target.template, tool.source)
         endpoint = transport.endpoint(target.template)
         if endpoint is not None:
             self._check_endpoint(endpoint, tool.template, tool.source)
+            if tool.source.from_file and entry.get("auth_tools") is not None:
+                _check_near(endpoint, tool.template, entry, tool.source)
         return target
 
     def _judge(
         self, raw: RawTool, entry: JsonObject, source: Source, allowed: frozenset[str] | None, built: BuiltTools
-    ) -> tuple[str, Mapping[str, Any]]:
-        """Return the kind and the annotations of a tool that may be used.
+    ) -> _Judged:
+        """Return the kind and the hints of a tool that may be used.
 
         :raises UtcpError: it may not be used, or it cannot be bound.
         """
@@ -132,15 +139,35 @@ class ToolBuilder:
         _check_kind(kind, transport, source, allowed)
         if raw.projection is not None:
             compile_projection(raw.projection)
+        template: CallTemplate | None = None
         try:
-            target = self.target(_as_tool(raw, source, kind, raw.annotations, {}), entry)
+            template = self.target(_as_tool(raw, source, _Judged(kind), {}), entry).template
         except VariableNotFound as error:
-            built.missing[error.key] = error.remedy or ""
-            return kind, raw.annotations
-        endpoint = transport.endpoint(target.template)
-        if endpoint is not None and source.trust is Trust.OPERATOR:
-            built.exempt |= endpoint_pair(endpoint)
-        return kind, {**transport.annotations(target.template), **raw.annotations}
+            built.missing[error.key] = self._remedy_of(error, raw, source)
+            template = template_of(raw, transport)
+            if template is not None:
+                transport.check_use(template, source)
+        else:
+            endpoint = transport.endpoint(template)
+            if endpoint is not None and source.trust is Trust.OPERATOR:
+                built.exempt |= endpoint_pair(endpoint)
+        known = hints_of_template(transport, template)
+        hints = {**stated_hints(raw, source, transport, template, known), **raw.decided}
+        is_local = template is not None and source.trust is Trust.OPERATOR and transport.starts_program(template)
+        return _Judged(kind, hints, is_repeatable(raw, source, known), is_local)
+
+    def _remedy_of(self, error: VariableNotFound, raw: RawTool, source: Source) -> str:
+        """Return what to do about a missing variable: a manual in a file does not see the ones without its prefix."""
+        remedy = error.remedy or ""
+        if not source.from_file:
+            return remedy
+        bare = next((name for name in names_in_template(raw.template) if flat_key(source.owner, name) == error.key), "")
+        if not bare or not self._binder.has(bare):
+            return remedy
+        return (
+            f"{bare} is set, but a manual in a file of its own sees only variables with its name. Set {error.key}, "
+            'or, if you trust the file fully, add "trusted": true to the manual.'
+        )
 
     def _patient(self, raw: RawTool, kind: str, entry: JsonObject, source: Source, built: BuiltTools) -> RawTool:
         """Return the tool with times of silence that are not above the operator's, unless the operator wrote them."""
@@ -243,13 +270,26 @@ def _is_operators(template: JsonObject, entry: JsonObject) -> bool:
     )
 
 
-def _as_tool(
-    raw: RawTool, source: Source, kind: str, annotations: Mapping[str, Any], limits: Mapping[str, Any]
-) -> Tool:
+def _check_near(endpoint: str, template: JsonObject, entry: JsonObject, source: Source) -> None:
+    """Refuse the operator's credentials to an address of this machine or its networks that a file names itself.
+
+    :raises PolicyError: the operator did not write the address.
+    """
+    host, own = urlsplit(endpoint).hostname or "", origin_of(endpoint)
+    if template.get("auth") != entry.get("auth_tools") or own in {origin_of(one) for one in source.allowed_origins}:
+        return
+    if kind := closed_host(host):
+        raise PolicyError(
+            f"The file names {own} itself, a {kind} address, so `auth_tools` is not sent there.",
+            remedy=f'If that is intended, add "allowed_origins": ["{own}"] to the manual.',
+        )
+
+
+def _as_tool(raw: RawTool, source: Source, judged: _Judged, limits: Mapping[str, Any]) -> Tool:
     return Tool(
         source=source,
         name=raw.name.removeprefix(f"{source.name}."),
-        kind=kind,
+        kind=judged.kind,
         template=raw.template,
         overlay=raw.overlay,
         description=raw.description,
@@ -257,7 +297,9 @@ def _as_tool(
         inputs=raw.inputs,
         outputs=raw.outputs if raw.projection is None else None,
         tags=raw.tags,
-        annotations=annotations,
+        annotations=judged.hints,
+        repeatable=judged.is_repeatable,
+        is_local=judged.is_local,
         deprecated=raw.deprecated,
         average_response_size=raw.average_response_size,
         body_members=raw.body_members,
@@ -266,37 +308,3 @@ def _as_tool(
         defaults=raw.defaults,
         projection=raw.projection,
     )
-
-
-def pinned(
-    tools: Iterable[Tool], approved: dict[str, Tool], pin: Literal["off", "warn", "refuse"]
-) -> tuple[list[Tool], list[Fault]]:
-    """Return the tools that may be used, and a fault for each tool that is withheld.
-
-    `approved` has the definitions seen so far, by tool name; this function updates it. `warn` logs a change with both
-    fingerprints and approves it. `refuse` withholds the tool until the bridge is restarted.
-    """
-    kept: list[Tool] = []
-    faults: list[Fault] = []
-    for tool in tools:
-        known = approved.setdefault(tool.name, tool)
-        free = pin == "off" or tool.source.trust is Trust.OPERATOR
-        if free or known is tool or same_definition(known, tool):
-            kept.append(tool)
-            continue
-        change = f"Its definition changed from {fingerprint(known)} to {fingerprint(tool)}"
-        _logger.warning("%s: %s.", tool.qualified_name, change)
-        if pin == "refuse":
-            what = f"{change}, so the tool is withheld."
-            remedy = "Check the change, then restart the bridge to approve it."
-            faults.append(Fault(f"manual {tool.manual!r}, tool {tool.name!r}", what, remedy))
-            continue
-        approved[tool.name] = tool
-        kept.append(tool)
-    return kept, faults
-
-
-def fingerprint(tool: Tool) -> str:
-    """Return twelve hexadecimal digits that identify the definition of a tool."""
-    seen = [tool.kind, tool.description, tool.title, tool.inputs, tool.outputs, tool.template, tool.overlay]
-    return sha256(orjson.dumps(seen, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)).hexdigest()[:12]

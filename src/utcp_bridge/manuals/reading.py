@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import anyio
 import anyio.to_thread
-from pydantic import ValidationError
 
 from utcp_bridge.configuration.places import MAX_BYTES
 from utcp_bridge.dialects import RawTool, Shape, wants_auth
@@ -26,6 +26,7 @@ from utcp_bridge.dialects.worker import DocumentWork, Outline, ReadTools
 from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
 from utcp_bridge.foreign import most_values
 from utcp_bridge.manuals.confinement import Confinement, DocumentReader
+from utcp_bridge.manuals.hints import hints_of_template, stated_hints, template_of
 from utcp_bridge.model import Document, Fault, JsonObject, Source
 from utcp_bridge.settings import ManualOptions
 from utcp_bridge.transport import Services
@@ -70,7 +71,7 @@ class ManualReader:
         """
         where = f"manual {source.name!r}"
         if document.generated:
-            return await self._selected(_generated(document, entry), options, where)
+            return await self._selected(_generated(document, entry), options, source)
         data = document.content
         limit = self._services.settings.max_manual_bytes
         if isinstance(data, bytes | str) and len(data) > limit:
@@ -86,25 +87,28 @@ class ManualReader:
                 return await self._read_openapi(reader, outline, document, size=size, source=source, options=options)
             _check_shape(outline)
             found = await reader.manual(entry, where)
-        return await self._selected(_loaded(found), options, where)
+        return await self._selected(_loaded(found), options, source)
 
-    async def _selected(self, manual: LoadedManual, options: ManualOptions, where: str) -> LoadedManual:
+    async def _selected(self, manual: LoadedManual, options: ManualOptions, source: Source) -> LoadedManual:
+        where = f"manual {source.name!r}"
+        hints_of = partial(self._hints, source)
         selection = ToolSelection(options.include, options.exclude, options.overrides)
         if selection.is_empty or len(manual.tools) < _THREAD_FROM:
-            tools = select(manual.tools, selection, self._hints)
+            tools = select(manual.tools, selection, hints_of)
         else:
-            tools = await anyio.to_thread.run_sync(select, manual.tools, selection, self._hints)
+            tools = await anyio.to_thread.run_sync(select, manual.tools, selection, hints_of)
         # The rules of a registry are for all of its manuals, so a pattern may match no tool of this one.
         faults = selection.faults(unused=options.registry is None)
         return replace(manual, tools=tools, faults=[*manual.faults, *(_within(where, fault) for fault in faults)])
 
-    def _hints(self, tool: RawTool) -> Mapping[str, Any]:
-        """Return the hints that follow from a tool's call template; none if it is not valid before it is bound."""
+    def _hints(self, source: Source, tool: RawTool) -> Mapping[str, Any]:
+        """Return the hints of a tool that may be believed, before it is bound; none if its kind is unknown."""
         try:
             transport = self._registry.find(str(tool.template.get("call_template_type")))
-            return transport.annotations(transport.template.model_validate({**tool.template, **(tool.overlay or {})}))
-        except (UtcpError, ValidationError):
+        except UtcpError:
             return {}
+        template = template_of(tool, transport)
+        return stated_hints(tool, source, transport, template, hints_of_template(transport, template))
 
     async def _read_openapi(
         self,

@@ -30,7 +30,8 @@ from utcp_bridge.errors import (
     UtcpError,
 )
 from utcp_bridge.manuals.binding import Binder
-from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair, pinned
+from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair
+from utcp_bridge.manuals.pinning import Pins
 from utcp_bridge.manuals.reading import LoadedManual, ManualReader
 from utcp_bridge.manuals.repository import ToolRepository, same_definition
 from utcp_bridge.model import Document, Fault, JsonObject, Source, TlsOptions, Tool, Trust
@@ -155,7 +156,9 @@ class Registration:
         binder: Binder,
         repository: ToolRepository,
         documents: Mapping[str, Document] | None = None,
+        lock_file: Path | None = None,
     ) -> None:
+        self._pins = Pins(services.settings, lock_file)
         self._services = services
         self._fetches = _Fetches(documents or {}, services.settings.max_manual_bytes)
         self._registry = registry
@@ -297,10 +300,10 @@ class Registration:
         steps = self._builder.steps(manual.tools, entry=entry, source=source, protocols=manual.protocols)
         built = await in_slices(steps)
         live = await in_slices(_kept(self._repository, built.tools))
+        tools, withheld = await self._pins.kept(live, state.approved)
         if self._states.get(state.name) is not state:
             return
         state.dialect, state.title, state.description = manual.dialect, manual.title, manual.description
-        tools, withheld = pinned(live, state.approved, self.settings.pin)
         state.faults = [*manual.faults, *built.faults.faults, *withheld]
         self._repository.replace(state.name, tools)
         state.tools = len(tools)
@@ -310,6 +313,8 @@ class Registration:
         options = entry.options
         source = Source(
             name=entry.name,
+            from_file="file_path" in entry.template and not options.trusted,
+            namespace=options.registry_namespace,
             allowed_origins=frozenset(options.allowed_origins) | _base_origin(options),
             allow_networks=options.allow_networks + self.settings.allow_networks,
             trusted=options.trusted,

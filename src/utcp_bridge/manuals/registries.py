@@ -124,6 +124,7 @@ class Registries:
                 wanted[str(entry["name"])] = entry
             except UtcpError as error:
                 state.faults.append(_fault(state.name, listing, error))
+        self._drop_ambiguous(state, wanted)
         for name in [name for name, entry in known.items() if wanted.get(name) != entry]:
             del known[name]
             await self._registration.deregister(name)
@@ -138,6 +139,17 @@ class Registries:
                 self._start(child)
         state.tools = 0
         state.description = f"{len(known)} manuals"
+
+    def _drop_ambiguous(self, state: ManualState, wanted: dict[str, JsonObject]) -> None:
+        """Leave out manuals whose names begin like those of another registry, or of a manual of the configuration."""
+        own = self._children.get(state.name, {})
+        others = [one.name for one in self._registration.states() if one.name not in own and one is not state]
+        for name in list(wanted):
+            other = next((other for other in others if name.startswith(f"{other}_")), None)
+            if other is not None and len(other) > len(state.name):
+                del wanted[name]
+                what = f"The registry's manual would be named {name!r}, which belongs to {other!r}."
+                state.faults.append(Fault(f"registry {state.name!r}", what, "Rename the registry."))
 
 
 def _entry_of(listing: Listing, registry: JsonObject, registry_origin: str | None) -> JsonObject:
@@ -161,6 +173,7 @@ def _entry_of(listing: Listing, registry: JsonObject, registry_origin: str | Non
         "call_template_type": "http",
         "url": listing.url.replace("$", "$$"),
         "registry": registry_origin or "",
+        "registry_namespace": f"{registry['name']}/{listing.name}",
     }
     if digest := pin or listing.sha256:
         entry["sha256"] = str(digest)

@@ -132,6 +132,8 @@ def same_definition(one: Tool, other: Tool) -> bool:
             "outputs",
             "tags",
             "annotations",
+            "repeatable",
+            "is_local",
             "deprecated",
             "body_members",
             "limits",

@@ -19,6 +19,11 @@ __all__ = ["Listing", "ListingIndex", "ListingPage", "read_page"]
 
 _MAX_DESCRIPTION = 4_096
 _MAX_TAGS = 100
+_MAX_NAME = 100
+_MAX_URL = 8_192
+_MAX_LISTED = 10_000
+"""Manuals in one document of a registry. Those known have some hundreds."""
+_MAX_FAULTS = 100
 _HASH_LENGTH = 64
 _SOURCE = Source(name="registry")
 
@@ -69,22 +74,32 @@ def read_page(document: Any, *, base: str, where: str) -> ListingPage:
         raise ManualError(f"{where} is not a registry.", remedy='A registry returns {"manuals": [{"name", "url"}, …]}.')
     listings: list[Listing] = []
     faults: list[Fault] = []
-    for position, raw in enumerate(document["manuals"]):
+    taken: set[str] = set()
+    if len(document["manuals"]) > _MAX_LISTED:
+        what = f"it lists {len(document['manuals']):,} manuals; the first {_MAX_LISTED:,} count."
+        faults.append(Fault(where, what, severity="warning"))
+    for position, raw in enumerate(document["manuals"][:_MAX_LISTED]):
         try:
-            listings.append(_read_listing(raw, base, [listing.name for listing in listings]))
+            listing = _read_listing(raw, base, taken)
         except (ConfigError, ValueError) as error:
-            faults.append(Fault(f"{where}, manual {position + 1}", str(error)))
+            if len(faults) < _MAX_FAULTS:
+                faults.append(Fault(f"{where}, manual {position + 1}", str(error)))
+        else:
+            listings.append(listing)
+            taken.add(listing.name)
     cursor = document.get("next")
     return ListingPage(listings, cursor if isinstance(cursor, str) and cursor else None, faults)
 
 
-def _read_listing(raw: Any, base: str, taken: list[str]) -> Listing:
+def _read_listing(raw: Any, base: str, taken: set[str]) -> Listing:
     if isinstance(raw, str):
         raw = {"url": raw}
     if not is_object(raw):
         raise ValueError(f"it must be an object, not {sort_of(raw)}.")
     url = _url(text_of(raw.get("url")), base)
     name = safe_name(text_of(raw.get("name"))).strip("_") or suggest_name({"url": url}, taken)
+    if len(name) > _MAX_NAME:
+        raise ValueError(f"its name is longer than {_MAX_NAME} characters.")
     if name in taken:
         raise ValueError(f"another manual is also named {word(name)!r}.")
     tags = raw.get("tags")
@@ -95,8 +110,8 @@ def _read_listing(raw: Any, base: str, taken: list[str]) -> Listing:
         name=name,
         url=url,
         description=text_of(raw.get("description"))[:_MAX_DESCRIPTION],
-        tags=tuple(tag for tag in tags if isinstance(tag, str))[:_MAX_TAGS] if is_list(tags) else (),
-        manual_version=text_of(raw.get("manual_version")),
+        tags=tuple(tag[:_MAX_NAME] for tag in tags[:_MAX_TAGS] if isinstance(tag, str)) if is_list(tags) else (),
+        manual_version=text_of(raw.get("manual_version"))[:_MAX_NAME],
         sha256=digest or None,
     )
 
@@ -104,6 +119,8 @@ def _read_listing(raw: Any, base: str, taken: list[str]) -> Listing:
 def _url(stated: str, base: str) -> str:
     if not stated:
         raise ValueError("it has no `url`.")
+    if len(stated) > _MAX_URL:
+        raise ValueError(f"its `url` is longer than {_MAX_URL:,} characters.")
     joined = urljoin(base, stated)
     parts = split_url(joined)
     if parts.scheme not in {"http", "https"}:

@@ -162,6 +162,8 @@ class MetaTools:
 
     def unknown(self, name: str) -> UnknownTool:
         """Return the error for a name that no tool has."""
+        if (error := self._catalogue.not_loaded(name)) is not None:
+            return error
         search = self._client.settings.meta_tools.search
         remedy = f"Find the right name with {search}." if search else "Call tools/list for the names."
         return unknown_tool(clean(name, 128), self._catalogue.entries, remedy=remedy)
@@ -286,6 +288,7 @@ def _rendering(entry: Entry, settings: BridgeSettings, budget: Budget) -> Render
         conform=entry.conform,
         wrapped=output is not None and output.wrapped,
         uri=f"utcp:{entry.name}",
+        refuse_link=entry.refuse_link,
     )
 
 

@@ -107,7 +107,9 @@ class UtcpRoutes:
             await self._server.readiness.wait()
             entry = catalogue.resolve(name)
         if entry is None:
-            raise unknown_tool(clean(name, 128), catalogue.entries, remedy=f"{_PATH} lists the tools.")
+            raise catalogue.not_loaded(name) or unknown_tool(
+                clean(name, 128), catalogue.entries, remedy=f"{_PATH} lists the tools."
+            )
         return entry
 
     async def _stream(self, entry: Entry, arguments: JsonObject, emit: Emit) -> None:

@@ -80,6 +80,24 @@ _MAX_FOLD_DEPTH: Final = 8
 _MAX_FOLD_STEPS: Final = 500
 _MAX_ALTERNATIVES: Final = 8
 _BESIDE_VALUES: Final = frozenset({"const", "default", "description", "enum", "title", "type"})
+_RESERVED_WORDS: Final = (
+    "auth", "token", "secret", "passw", "cookie", "session", "credential", "apikey", "signature", "forwarded", "jwt",
+)  # fmt: skip
+_RESERVED_PARTS: Final = frozenset({
+    "key", "host", "proxy", "origin", "csrf", "xsrf", "pass", "pwd", "sid", "sig", "bearer", "basic", "identity", "ip",
+    "cert",
+})  # fmt: skip
+_RESERVED_STARTS: Final = (
+    "content-", "proxy-", "sec-", "access-control-", "if-", "accept", "transfer-", "cf-", "amz-", "goog-", "ms-",
+    "original-", "rewrite-", "http-method", "method-override", "remote-", "client-", "real-", "envoy-", "cache-",
+)  # fmt: skip
+_RESERVED_HEADERS: Final = frozenset({
+    "connection", "te", "trailer", "trailers", "upgrade", "keep-alive", "expect", "via", "referer", "referrer",
+    "user-agent", "date", "range", "age", "from", "location", "server", "user", "username", "max-forwards", "pragma",
+    "vary", "etag", "link", "refresh", "allow", "warning", "priority", "traceparent", "tracestate", "baggage",
+    "request-id", "correlation-id", "content", "destination", "depth", "early-data", "alt-svc", "http2-settings",
+    "last-event-id",
+})  # fmt: skip
 _HEADER_KEY: Final = "x-mcp-header"
 _HEADER_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
 _HEADER_TYPES: Final = frozenset({"boolean", "integer", "string"})
@@ -508,4 +526,17 @@ def _is_valid(schema: JsonObject, token: Any, seen: set[str]) -> bool:
         and _HEADER_TOKEN.fullmatch(token) is not None
         and schema.get("type") in _HEADER_TYPES
         and token.lower() not in seen
+        and not _is_reserved_header(token.lower())
     )
+
+
+def _is_reserved_header(name: str) -> bool:
+    """Return whether a header with this name, or `Mcp-Param-` with it, could pass for one that gateways act on.
+
+    These are headers of credentials, of framing and routing, and those that proxies and browsers set.
+    """
+    parts = re.split(r"[^a-z0-9]+", name)
+    if not _RESERVED_PARTS.isdisjoint(parts) or any(word in name for word in _RESERVED_WORDS):
+        return True
+    joined = name.removeprefix("mcp-param-").removeprefix("x-")
+    return name.startswith("mcp-") or joined.startswith(_RESERVED_STARTS) or joined in _RESERVED_HEADERS

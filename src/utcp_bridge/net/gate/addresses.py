@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
 
-__all__ = ["IpAddress", "IpNetwork", "Nearness", "address_class", "is_never_named", "nearness"]
+__all__ = ["IpAddress", "IpNetwork", "Nearness", "address_class", "closed_host", "is_never_named", "nearness"]
 
 IpAddress: TypeAlias = IPv4Address | IPv6Address
 IpNetwork: TypeAlias = IPv4Network | IPv6Network
@@ -44,6 +46,9 @@ _BLOCKED: tuple[tuple[IpNetwork, str], ...] = tuple(
         ("ff00::/8", "multicast"),
     )
 )
+_IPV4_PARTS: Final = 4
+_MAX_BYTE: Final = 255
+_IPV4_NUMBER: Final = re.compile(r"0x[0-9a-f]{0,16}|[0-9]{1,16}")
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _ISATAP_MARKS = (b"\x00\x00\x5e\xfe", b"\x02\x00\x5e\xfe")
 # Services of the link or of the machine's cloud, which give credentials to every program that reaches them. Some have
@@ -69,6 +74,11 @@ _IPV4_AT_THE_END: Final = (*_NAT64, IPv6Network("::/96"), IPv6Network("::ffff:0:
 _SIX_TO_FOUR: Final = IPv6Network("2002::/16")
 
 
+_LOCAL_NAMES: Final = ("localhost", "localdomain", "local", "internal", "intranet", "lan", "home", "corp", "private")
+"""Last parts of names that are not public. A name of one part is not public either. Clouds use `internal`."""
+_METADATA_NAME: Final = "metadata.goog"
+
+
 class Nearness(IntEnum):
     """How near an address is to this machine."""
 
@@ -91,6 +101,45 @@ def address_class(address: IpAddress) -> str | None:
             return name
     outside = isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST
     return None if address.is_global and not outside else "reserved"
+
+
+def closed_host(host: str) -> str | None:
+    """Return the kind of a host that is not public, in words, without a look-up; None if it may be public.
+
+    Browsers and C libraries also read 127.1, 2130706433, 0x7f.1 and 0177.0.0.1 as addresses, and other digits and dots
+    that Unicode considers the same (UTS 46).
+    """
+    name = unicodedata.normalize("NFKC", host).strip("[]").partition("%")[0].rstrip(".").casefold()
+    if not name:
+        return "unspecified"
+    try:
+        address: IpAddress | None = ip_address(name)
+    except ValueError:
+        address = _loose_ipv4(name)
+    if address is None:
+        is_local = ("." not in name and ":" not in name) or name.rpartition(".")[2] in _LOCAL_NAMES
+        return "local" if is_local or f".{name}".endswith(f".{_METADATA_NAME}") else None
+    kind = address_class(address)
+    return "metadata" if kind is None and is_never_named(address) else kind
+
+
+def _loose_ipv4(name: str) -> IPv4Address | None:
+    """Return the address of one to four decimal, octal or hexadecimal numbers (inet_aton, WHATWG URL section 3.5)."""
+    parts = name.split(".")
+    if len(parts) > _IPV4_PARTS or not all(_IPV4_NUMBER.fullmatch(part) for part in parts):
+        return None
+    numbers = [_number(part) for part in parts]
+    *heads, last = numbers
+    room = 256 ** (_IPV4_PARTS - len(heads))
+    if last >= room or any(one > _MAX_BYTE for one in heads):
+        return None
+    return IPv4Address(last + sum(one << 8 * (3 - place) for place, one in enumerate(heads)))
+
+
+def _number(text: str) -> int:
+    if text.startswith("0x"):
+        return int(text[2:] or "0", 16)
+    return int(text, 8 if text.startswith("0") and not set(text) & {"8", "9"} else 10)
 
 
 def nearness(address: IpAddress) -> Nearness:

@@ -124,6 +124,12 @@ class CliTransport(Transport[CliTemplate]):
         del template
         return {"openWorldHint": True}
 
+    @classmethod
+    def starts_program(cls, template: CliTemplate) -> bool:
+        """Return True: it starts a command."""
+        del template
+        return True
+
     def needs(self, target: Target[CliTemplate]) -> Sequence[Program]:
         """Return the command, or the shell that runs the script, with its PATH."""
         command = self._command(target.template, {}, [], self.services.settings.max_manual_bytes)

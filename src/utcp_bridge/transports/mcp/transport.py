@@ -81,6 +81,21 @@ class McpTransport(Transport[McpTemplate]):
         servers = list(template.servers.values())
         return servers[0].url if len(servers) == 1 else None
 
+    @classmethod
+    def starts_program(cls, template: McpTemplate) -> bool:
+        """Return whether the server of the tool is a command; without a server, whether all are."""
+        chosen = template.servers.get(template.server or "")
+        return all(server.command is not None for server in ([chosen] if chosen else template.servers.values()))
+
+    @classmethod
+    def check_use(cls, template: McpTemplate, source: Source) -> None:
+        """Check each server: a fetched manual may have one, and no command.
+
+        :raises PolicyError: it may not use the servers.
+        """
+        for server in template.servers.values():
+            check_trust(source, server, len(template.servers))
+
     def needs(self, target: Target[McpTemplate]) -> Sequence[Need]:
         """Return each server's command or URL."""
         root, path = self.services.root, inherited_environment(("PATH",)).get("PATH")

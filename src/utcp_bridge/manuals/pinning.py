@@ -1,0 +1,281 @@
+"""Pinning: notices when the definition of a tool changes after it was approved (tool poisoning, "rug pull").
+
+What is compared: description, schemas, hints, and where a call goes. Tools that the operator wrote, in the
+configuration or a local file, may change freely. What an MCP server says is not the operator's word, whichever way the
+server is reached.
+
+Without a lock file, the definition that the bridge sees first after its start counts as approved. If the operator set
+`pin`, the approved hashes are in `utcp.lock`, beside the configuration file: a change between two runs is noticed too.
+A tool stays withheld until its line is removed from that file. Tools that are new are added to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import anyio
+import anyio.to_thread
+import orjson
+
+from utcp_bridge.manuals.repository import same_definition
+from utcp_bridge.model import Fault, JsonObject, Tool, Trust, is_object
+from utcp_bridge.settings import BridgeSettings, ManualOptions
+
+__all__ = ["LOCK_NAME", "Pins", "fingerprint", "pinned"]
+
+_logger = logging.getLogger(__name__)
+LOCK_NAME: Final = "utcp.lock"
+_VERSION: Final = 1
+_MAX_LOCK_BYTES: Final = 64 * 1024 * 1024
+_MAX_ENTRIES: Final = 200_000
+"""Tools in one lock file: ten times `max_tools`. It bounds what manuals with ever new names can add."""
+_MAX_NAMED: Final = 5
+_MAX_SAID: Final = 10_000
+_SHOWN_DIGITS: Final = 12
+_NOT_CALLED: Final = frozenset({"name", *ManualOptions.model_fields})
+"""Keys of a manual's own entry that do not say where a call goes."""
+_LAST_COMMA: Final = re.compile(rb",(\s*\n\s*\})")
+"""What is left when somebody deletes the last line of an object. No string of JSON contains a newline."""
+_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+Pin = Literal["off", "warn", "refuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prints:
+    """The hashes of one tool: of what a model reads, and of where a call goes."""
+
+    definition: str
+    endpoint: str
+
+    @property
+    def short(self) -> str:
+        """Twelve digits for a message."""
+        return sha256(f"{self.definition}{self.endpoint}".encode()).hexdigest()[:_SHOWN_DIGITS]
+
+
+def _prints(tool: Tool) -> _Prints:
+    hints = dict(tool.annotations)
+    seen = [tool.description, tool.title, tool.inputs, tool.outputs, list(tool.tags), hints, tool.deprecated]
+    template = {key: value for key, value in tool.template.items() if key not in _NOT_CALLED}
+    reached = [tool.kind, template, tool.overlay, tool.source.origin]
+    return _Prints(*(sha256(_canonical(part)).hexdigest() for part in (seen, reached)))
+
+
+def _canonical(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=_OPTIONS, default=str)
+    except TypeError:  # big integers, lone surrogates
+        return repr(value).encode("utf-8", "surrogatepass")
+
+
+def fingerprint(tool: Tool) -> str:
+    """Return twelve hexadecimal digits that identify the definition of a tool and where its calls go."""
+    return _prints(tool).short
+
+
+def _is_free(tool: Tool) -> bool:
+    """Return whether the operator wrote the tool. A transport's own discovery makes an overlay: a server wrote that."""
+    return tool.source.trust is Trust.OPERATOR and tool.overlay is None
+
+
+def pinned(tools: Iterable[Tool], approved: dict[str, Tool], pin: Pin) -> tuple[list[Tool], list[Fault]]:
+    """Return the tools that may be used, and a fault for each tool that is withheld.
+
+    `approved` has the definitions seen so far, by tool name; this function updates it. `warn` logs a change with both
+    fingerprints and approves it. `refuse` withholds the tool until the bridge is restarted.
+    """
+    kept: list[Tool] = []
+    faults: list[Fault] = []
+    for tool in tools:
+        known = approved.setdefault(tool.name, tool)
+        if pin == "off" or _is_free(tool) or known is tool or same_definition(known, tool):
+            kept.append(tool)
+            continue
+        change = f"Its definition changed from {fingerprint(known)} to {fingerprint(tool)}"
+        _logger.warning("%s: %s.", tool.qualified_name, change)
+        if pin == "refuse":
+            faults.append(_withheld(tool, change, "Check the change, then restart the bridge to approve it."))
+            continue
+        approved[tool.name] = tool
+        kept.append(tool)
+    return kept, faults
+
+
+def _withheld(tool: Tool, change: str, remedy: str) -> Fault:
+    return Fault(f"manual {tool.manual!r}, tool {tool.name!r}", f"{change}, so the tool is withheld.", remedy)
+
+
+class Pins:
+    """Approves tools by the lock file if there is one, otherwise by what was seen since the start."""
+
+    def __init__(self, settings: BridgeSettings, lock_file: Path | None) -> None:
+        """`lock_file` is used only if the operator set `pin`; None: the configuration is not a file."""
+        self._pin: Pin = settings.pin
+        self._is_lasting = settings.pin != "off" and "pin" in settings.model_fields_set
+        self._file = _LockFile(lock_file) if self._is_lasting and lock_file is not None else None
+        self._turn = anyio.Lock()
+        self._said: set[tuple[str, str]] = set()
+
+    async def kept(self, tools: list[Tool], approved: dict[str, Tool]) -> tuple[list[Tool], list[Fault]]:
+        """Return the tools of one manual that may be used, and the faults of the others, as `pinned` does."""
+        async with self._turn:
+            entries = await self._entries()
+            if entries is None:
+                return pinned(tools, approved, self._pin)
+            return await self._by_lock(tools, entries)
+
+    async def _entries(self) -> dict[str, JsonObject] | None:
+        """Return what the lock file has; None if there is none that can be used."""
+        if self._file is None:
+            if self._is_lasting:
+                self._give_up("The configuration is not a file, so there is no place for it")
+            return None
+        try:
+            return await anyio.to_thread.run_sync(self._file.read)
+        except (OSError, ValueError) as error:
+            self._give_up(f"{self._file.path} cannot be read ({_reason(error)}). Correct or delete it")
+            return None
+
+    async def _by_lock(self, tools: list[Tool], entries: dict[str, JsonObject]) -> tuple[list[Tool], list[Fault]]:
+        kept: list[Tool] = []
+        faults: list[Fault] = []
+        new: dict[str, JsonObject] = {}
+        for tool in tools:
+            name = tool.qualified_name
+            if _is_free(tool):
+                kept.append(tool)
+                continue
+            now, known = _prints(tool), _read_prints(entries.get(name))
+            if known is None and len(entries) + len(new) < _MAX_ENTRIES:
+                new[name] = {"definition": now.definition, "endpoint": now.endpoint}
+                kept.append(tool)
+            elif known == now:
+                kept.append(tool)
+            elif fault := self._changed(tool, known, now):
+                faults.append(fault)
+            else:
+                kept.append(tool)
+        if new:
+            await self._add(new)
+        return kept, faults
+
+    def _changed(self, tool: Tool, known: _Prints | None, now: _Prints) -> Fault | None:
+        """Log a change, once for each new definition. Return its fault if the tool is withheld."""
+        if known is None:
+            change, remedy = f"{LOCK_NAME} has {_MAX_ENTRIES} tools and no room for it", "Delete lines that are old."
+        else:
+            change = f"Its definition changed from {known.short} to {now.short}"
+            remedy = f"Check the change, then delete the tool's line in {LOCK_NAME} to approve it."
+        if (tool.qualified_name, now.short) not in self._said and len(self._said) < _MAX_SAID:
+            self._said.add((tool.qualified_name, now.short))
+            _logger.warning("%s: %s. %s", tool.qualified_name, change, remedy)
+        return _withheld(tool, change, remedy) if self._pin == "refuse" else None
+
+    async def _add(self, new: Mapping[str, JsonObject]) -> None:
+        assert self._file is not None  # noqa: S101 - for the type checker
+        try:
+            await anyio.to_thread.run_sync(self._file.add, new)
+        except (OSError, ValueError) as error:
+            self._give_up(f"{self._file.path} cannot be written ({_reason(error)})")
+            return
+        names = ", ".join(sorted(new)[:_MAX_NAMED])
+        more = f" and {len(new) - _MAX_NAMED} more" if len(new) > _MAX_NAMED else ""
+        _logger.info("%s has new tools: %s%s.", LOCK_NAME, names, more)
+
+    def _give_up(self, why: str) -> None:
+        """Say once that approved definitions last only as long as this process."""
+        _logger.warning("%s. Approved tools are kept in memory, until the bridge ends.", why)
+        self._file, self._is_lasting = None, False
+
+
+def _read_prints(entry: Any) -> _Prints | None:
+    if not is_object(entry):
+        return None
+    return _Prints(str(entry.get("definition")), str(entry.get("endpoint")))
+
+
+def _reason(error: Exception) -> str:
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+
+
+@dataclass(slots=True)
+class _LockFile:
+    """`utcp.lock`, one line for each tool.
+
+    It is `{"tools": {"manual.tool": {"definition": HASH, "endpoint": HASH}}, "version": 1}`.
+    """
+
+    path: Path
+    _seen: tuple[int, ...] = ()
+    _entries: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
+
+    def read(self) -> dict[str, JsonObject]:
+        """Return the entries; none if the file does not exist.
+
+        :raises OSError: it cannot be read, or it is a link.
+        :raises ValueError: it is not a lock file.
+        """
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            if self.path.is_symlink():
+                raise ValueError("it is a symbolic link")
+            descriptor = os.open(self.path, flags)
+        except FileNotFoundError:
+            self._seen, self._entries = (), {}
+            return {}
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            seen = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_LOCK_BYTES:
+                raise ValueError("it is not a regular file of at most 64 MiB")
+            if seen != self._seen:
+                self._entries = _parsed(file.read(_MAX_LOCK_BYTES))
+                self._seen = seen
+        return dict(self._entries)
+
+    def add(self, new: Mapping[str, JsonObject]) -> None:
+        """Add entries to those that the file has now, and replace the file as a whole.
+
+        :raises OSError: it cannot be written.
+        :raises ValueError: the present file is not a lock file.
+        """
+        entries = {**new, **self.read()}
+        lines = [f"    {_text(name)}: {_text(entries[name])}" for name in sorted(entries)]
+        text = '{\n  "tools": {\n' + ",\n".join(lines) + f'\n  }},\n  "version": {_VERSION}\n}}\n'
+        part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(part, flags, 0o644)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                if hasattr(os, "fchmod"):
+                    os.fchmod(descriptor, 0o644)
+                file.write(text.encode())
+                file.flush()
+                os.fsync(descriptor)
+            part.replace(self.path)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink()
+            raise
+
+
+def _parsed(data: bytes) -> dict[str, JsonObject]:
+    document = orjson.loads(_LAST_COMMA.sub(rb"\1", data))
+    tools = document.get("tools") if is_object(document) else None
+    if not is_object(tools) or document.get("version") != _VERSION:
+        raise ValueError("it is not a lock file of this version")
+    return tools
+
+
+def _text(value: Any) -> str:
+    return orjson.dumps(value, option=_OPTIONS).decode()
