@@ -58,8 +58,8 @@ clients of the TypeScript SDK close at 10 MiB that they have not read yet."""
 _ENVELOPE_BYTES: Final = 1_024
 """Kept free in each page for the message around the tools."""
 _MAX_MANUAL_NODES: Final = 100_000
-"""Sub-schemas of all tools of one manual that are listed in full. Making the list takes some seconds for so many; the
-largest of 64 published OpenAPI documents has 31,000. The tools after them are listed by their outline."""
+"""Sub-schemas of all tools of one manual that are listed in full. To list this number takes some seconds; the largest
+of 64 published OpenAPI documents has 31,000. The tools after them are listed by their outline."""
 _MAX_OUTLINE_NODES: Final = 300
 _DIGEST_BYTES: Final = 16
 _BYTES_PER_TOKEN: Final = 4

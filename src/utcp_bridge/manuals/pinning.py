@@ -44,7 +44,7 @@ _MAX_SAID: Final = 10_000
 _SHOWN_DIGITS: Final = 12
 _NOT_CALLED: Final = frozenset({"name", *ManualOptions.model_fields})
 """Keys of a manual's own entry that do not say where a call goes."""
-_LAST_COMMA: Final = re.compile(rb",(\s*\n\s*\})")
+_LAST_COMMA: Final = re.compile(rb",([ \t\r]*\n[ \t\r\n]*\})")
 """What is left when somebody deletes the last line of an object. No string of JSON contains a newline."""
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 Pin = Literal["off", "warn", "refuse"]

@@ -155,11 +155,11 @@ class _Copying:
     def __init__(self, root: JsonObject) -> None:
         self._root = root
         self._references = _References(root)
-        dialect = root.get("$schema")
-        is_known = isinstance(dialect, str)
+        named = root.get("$schema")
+        dialect = named if isinstance(named, str) else ""
         self._ignored = {
-            "$recursiveRef": not (is_known and "2019-09" in dialect),
-            "$dynamicRef": is_known and "2020-12" not in dialect and "draft" in dialect,
+            "$recursiveRef": "2019-09" not in dialect,
+            "$dynamicRef": "2020-12" not in dialect and "draft" in dialect,
         }
         self._left = _MAX_NODES
         self._names: dict[int, str] = {}

@@ -80,13 +80,13 @@ def migrate(
         return exits.OK
     configuration = (output or host_file.with_name("utcp.json")).absolute()
     with exclusive(configuration):
-        files = _Files(file, configuration, within if output is None else None)
+        files = _MigratedFiles(file, configuration, within if output is None else None)
         _apply(files, migrated, name, set(moving), dry_run=dry_run)
     return exits.OK
 
 
 @dataclass(frozen=True)
-class _Files:
+class _MigratedFiles:
     """The host's file, and the configuration that its servers move to. See `HostFile` for `within`."""
 
     host: HostFile
@@ -98,7 +98,7 @@ class _Files:
         return self.configuration.with_suffix(".env")
 
 
-def _apply(files: _Files, migrated: Migrated, name: str, moving: set[str], *, dry_run: bool) -> None:
+def _apply(files: _MigratedFiles, migrated: Migrated, name: str, moving: set[str], *, dry_run: bool) -> None:
     import orjson
 
     from utcp_bridge.cli.hosts import HOSTS, HostFile, bridge_command, read_text_file, show_changes

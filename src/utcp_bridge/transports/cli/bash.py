@@ -30,7 +30,7 @@ _PLAIN_BODY: Final = re.compile(
     r"|[A-Za-z_]\w*\[[@*]\])"
 )
 _BODY_NAME: Final = re.compile(r"#?([A-Za-z_]\w*)")
-_TESTS_NUMBERS: Final = re.compile(r"\s-(?:eq|ne|lt|le|gt|ge|v|R)\s|\[.*\[")
+_TESTS_NUMBERS: Final = re.compile(r"\s-(?:eq|ne|lt|le|gt|ge|v|R)\s")
 
 _MAX_NESTING: Final = 40
 
@@ -233,7 +233,7 @@ class _Reader:
                 break
         text = self.text[start : self.at]
         self.found.refuse(start, self.at, "inside `[[ ]]`, where bash can evaluate it")
-        if _TESTS_NUMBERS.search(text):
+        if _TESTS_NUMBERS.search(text) or text.count("[") > 1:
             self.found.evaluations.append(Evaluation(start, self.at, text, "inside `[[ ]]`"))
         self._redirections()
 

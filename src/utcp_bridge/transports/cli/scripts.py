@@ -29,7 +29,8 @@ _OWN_FILE: Final = (
     '&& rm "$__utcp_file" || exit 70; __utcp_write=8 __utcp_read=9; fi'
 )
 """Makes the file where the bridge did not, because somebody runs what `explain` shows."""
-_POSITIONAL: Final = r"\$\{?[@*0-9]"
+_POSITIONAL: Final = re.compile(r"\$\{?[@*0-9]")
+_WORD: Final = re.compile(r"[A-Za-z0-9_]+")
 
 
 class UnsafePlaceholder(ValueError):
@@ -184,13 +185,12 @@ def _check_variables(steps: Sequence[CommandStep], findings: Sequence[StepReadin
     :raises UnsafePlaceholder: it does.
     """
     holders = _holders(steps, findings, {name for one in findings for name in one.read})
-    mention = _mentions(holders)
     for number, finding in enumerate(findings):
         for one in finding.evaluations:
-            name = mention.search(one.text)
+            name = _mentioned(one.text, holders)
             if name is None and not (one.reads_input and PLACEHOLDER.search(one.text)):
                 continue
-            what = f"{name[0]!r}, which can hold an argument," if name else "an argument"
+            what = f"{name!r}, which can hold an argument," if name else "an argument"
             raise UnsafePlaceholder(f"In step {number + 1}, {what} is {one.place}. {_REMEDY}")
     direct = _holders(steps, findings, set())
     for number, finding in enumerate(findings):
@@ -206,11 +206,10 @@ def _holders(steps: Sequence[CommandStep], findings: Sequence[StepReading], know
     assigned = [pair for finding in findings for pair in finding.assigned]
     assigned += [(f"CMD_{number}_OUTPUT", step.command) for number, step in enumerate(steps)]
     while True:
-        mention = _mentions(holders)
         more = {
             name
             for name, text in assigned
-            if name not in holders and (PLACEHOLDER.search(text) or (holders and mention.search(text)))
+            if name not in holders and (PLACEHOLDER.search(text) or _mentioned(text, holders))
         }
         if "@" not in holders and any(name == "@" for name, _ in assigned):
             more.add("@")
@@ -219,12 +218,12 @@ def _holders(steps: Sequence[CommandStep], findings: Sequence[StepReading], know
         holders |= more
 
 
-def _mentions(names: set[str]) -> re.Pattern[str]:
-    """Return a pattern that finds any of these variables in a text, with or without a `$`."""
-    plain = "|".join(sorted(re.escape(name) for name in names if name != "@"))
-    parts = [rf"(?<![A-Za-z0-9_])(?:{plain})(?![A-Za-z0-9_])"] if plain else []
-    parts += [_POSITIONAL] if "@" in names else []
-    return re.compile("|".join(parts) or r"(?!)")
+def _mentioned(text: str, names: set[str]) -> str | None:
+    """Return one of these variables that a text names, with or without a `$`; None if it names none of them."""
+    named = next((word[0] for word in _WORD.finditer(text) if word[0] in names), None)
+    if named is None and "@" in names and (found := _POSITIONAL.search(text)) is not None:
+        return found[0]
+    return named
 
 
 def _filled(text: str, finding: StepReading, names: _ScriptVariables) -> str:
