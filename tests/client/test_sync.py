@@ -145,7 +145,7 @@ def test_every_method_takes_a_tool_or_its_names(client, service, form):
     assert client.find_tool(tool) is found
     assert client.get_tool_info(tool).name == "m.get_weather"
     assert client.streams(tool) is False
-    assert client.explain(tool, arguments).line == f"GET {service.base}/echo?location=Paris"
+    assert client.explain(tool, arguments, show_values=True).line == f"GET {service.base}/echo?location=Paris"
     values = [
         client.call(tool, arguments).value,
         client.call_tool(tool, arguments),

@@ -22,6 +22,7 @@ MAY_BE_SECRET = re.compile(
 """Names of fields whose values an operator or a caller may write."""
 HARMLESS = {
     "BodyShape.arguments": "names",
+    "DashGuard.arguments": "names",
     "ManualForm.url": "the address of this server",
     "Listing.url": "public",
     "OpenApiOperation.body": "names and types",

@@ -141,13 +141,13 @@ class SyncUtcpClient:
         """
         return self._run(partial(self._client.call_tool, name, arguments))
 
-    def explain(self, tool: str | Tool, arguments: JsonObject) -> NativeRequest:
+    def explain(self, tool: str | Tool, arguments: JsonObject, *, show_values: bool = False) -> NativeRequest:
         """Return the request that a call with these arguments would send. See `UtcpClient.explain`.
 
         :raises UnknownTool: no tool has this name, or several have.
         :raises UtcpError: the call could not be made.
         """
-        return self._run(partial(self._client.explain, tool, arguments))
+        return self._run(partial(self._client.explain, tool, arguments, show_values=show_values))
 
     def start_call(self, tool: str | Tool, arguments: JsonObject) -> Future[Result]:
         """Start a call and return at once. The future has its result or UtcpError; its `cancel()` ends the call.
