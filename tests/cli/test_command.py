@@ -105,9 +105,18 @@ def raising(error):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["init", "gone/utcp.yaml", "--manual", "m.json"], "gone/utcp.yaml: No such file or directory. Check"),
-        (["init", "folder", "--force", "--manual", "m.json"], "folder: Is a directory. Check"),
-        (["install", "cursor", "folder", "--project", "file"], "file/.cursor: Not a directory. Check"),
+        (
+            ["init", "gone/utcp.yaml", "--manual", "m.json"],
+            "gone/utcp.yaml cannot be written: No such file or directory. Choose",
+        ),
+        (
+            ["init", "folder", "--force", "--manual", "m.json"],
+            "folder cannot be written: it is a folder, pipe or device instead of a regular file. Choose",
+        ),
+        (
+            ["install", "cursor", "folder", "--project", "file"],
+            "file/.cursor/mcp.json cannot be written: Not a directory. Choose",
+        ),
     ],
 )
 def test_a_place_that_cannot_be_written_is_one_clear_line(command, tmp_path, arguments, words):

@@ -158,7 +158,10 @@ def manual(base: str):
             {
                 "name": "get_weather",
                 "description": "Get current weather for a location",
-                "inputs": {"type": "object", "properties": {"location": {"type": "string"}}},
+                "inputs": {
+                    "type": "object",
+                    "properties": {"location": {"type": "string"}, "units": {"type": "string"}},
+                },
                 "outputs": {"type": "object", "properties": {"temperature": {"type": "number"}}},
                 "tool_provider": {"provider_type": "http", "url": f"{base}/api/weather", "http_method": "GET"},
             }

@@ -48,7 +48,7 @@ def test_the_discovery_message_depends_on_the_wire() -> None:
 
 
 def test_an_unknown_encoding_is_refused() -> None:
-    with pytest.raises(ValidationError, match="not a known character encoding"):
+    with pytest.raises(ValidationError, match="is not a character encoding that the bridge reads"):
         template(response_byte_format="klingon")
 
 

@@ -194,7 +194,7 @@ async def test_a_framing_without_its_length_is_a_configuration_error(fields: Jso
 
 
 def test_an_unknown_encoding_is_refused_at_once() -> None:
-    with pytest.raises(ValueError, match="not a known character encoding"):
+    with pytest.raises(ValueError, match="is not a character encoding that the bridge reads"):
         make_target(TcpTransport, {"host": "h", "port": 7, "response_byte_format": "klingon"})
 
 

@@ -103,8 +103,8 @@ async def read_file(path: Path) -> bytes:
         raise ConfigError(f"The file cannot be read: {error.strerror}.", remedy="Check its permissions.") from None
 
 
-async def fetch_url(url: str, most: int = MAX_BYTES) -> Document:
-    """Fetch the document of at most `most` bytes at a URL that the operator wrote: its address may be a private one.
+async def fetch_url(url: str, most: int | None = None) -> Document:
+    """Fetch the document of at most `most` bytes (by default 16 MiB) at a URL that the operator wrote: its address may be a private one.
 
     :raises DeadlineExceeded: it did not arrive within 20 seconds.
     :raises UtcpError: it cannot be fetched, or is not a document.
@@ -113,6 +113,7 @@ async def fetch_url(url: str, most: int = MAX_BYTES) -> Document:
     from utcp_bridge.net.guard import Guard
     from utcp_bridge.net.http import HttpPool
 
+    most = MAX_BYTES if most is None else most
     pool = HttpPool(Guard(), max_response_bytes=MAX_BYTES)
     session = pool.session(Source(name="configuration", allowed_origins=frozenset({url})))
     try:

@@ -23,9 +23,12 @@ def test_text_is_printed_as_it_is(command, manual):
     assert command("call", "-c", manual, "notices.door").out == "Mind the step.\n"
 
 
-def test_a_tool_is_found_by_its_mcp_name_and_by_its_short_name(command, manual):
+def test_a_bare_name_is_refused_while_another_manual_is_not_loaded(command, manual):
     assert command("call", "-c", manual, "notices_door").out == "Mind the step.\n"
-    assert command("call", "-c", manual, "door").out == "Mind the step.\n"
+    refused = command("call", "-c", manual, "door")
+    assert refused.code == 3
+    assert "Manual 'gone' is not loaded" in refused.err
+    assert "Use the full name: notices.door." in refused.err
 
 
 def test_a_call_loads_only_the_manual_of_the_tool(command, manual):

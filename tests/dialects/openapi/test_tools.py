@@ -113,7 +113,7 @@ def test_the_operators_overrides_are_applied(conversion):
     }
     [made] = conversion(operation, options={"overrides": {"find": wishes}}).tools
     assert (made.name, made.description) == ("search", "Mine.")
-    assert made.annotations["openWorldHint"] is False
+    assert made.decided["openWorldHint"] is False
     assert "required" not in made.inputs
     assert made.inputs["properties"]["q"]["default"] == "all"
     assert made.defaults == {"q": "all"}
