@@ -104,7 +104,7 @@ async def read_file(path: Path) -> bytes:
 
 
 async def fetch_url(url: str, most: int | None = None) -> Document:
-    """Fetch a document that the operator named, of at most `most` bytes (by default 16 MiB). Its address may be private.
+    """Fetch a document that the operator named, of at most `most` bytes (16 MiB). Its address may be a private one.
 
     :raises DeadlineExceeded: it did not arrive within 20 seconds.
     :raises UtcpError: it cannot be fetched, or is not a document.
