@@ -331,3 +331,9 @@ async def test_a_default_replaces_a_null_that_the_schema_does_not_allow() -> Non
     inputs = {"type": "object", "properties": {"a": number, "b": maybe, "c": number}, "required": ["a"]}
     got = await received(inputs, {"a": None, "b": None, "c": None}, defaults={"a": 7, "b": 8})
     assert got == {"a": 7, "b": None}
+
+
+@pytest.mark.parametrize("name", ["token=hunter2", "a b", "x" * 65, "$(id)", "\u202eabc"])
+@pytest.mark.parametrize("inputs", [ORDER, {"type": "object", "properties": {"item": {}}}])
+async def test_a_name_that_is_not_a_plain_one_is_not_repeated(inputs: JsonObject, name: str) -> None:
+    assert name not in str(await refusal(inputs, {"item": "tea", name: 1}))

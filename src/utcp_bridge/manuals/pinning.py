@@ -14,10 +14,8 @@ from __future__ import annotations
 import logging
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -27,8 +25,10 @@ import anyio
 import anyio.to_thread
 import orjson
 
+from utcp_bridge.errors import ConfigError
 from utcp_bridge.manuals.repository import same_definition
 from utcp_bridge.model import Fault, JsonObject, Tool, Trust, is_object
+from utcp_bridge.net.files.writing import exclusive, write_file
 from utcp_bridge.settings import BridgeSettings, ManualOptions
 
 __all__ = ["LOCK_NAME", "Pins", "fingerprint", "pinned"]
@@ -135,10 +135,12 @@ class Pins:
             return await self._by_lock(tools, entries)
 
     async def _entries(self) -> dict[str, JsonObject] | None:
-        """Return what the lock file has; None if there is none that can be used."""
+        """Return what the lock file has; None if the bridge cannot use one."""
         if self._file is None:
             if self._is_lasting:
-                self._give_up("The configuration is not a file, so there is no place for it")
+                self._give_up(
+                    f"The bridge keeps {LOCK_NAME} beside a configuration file, and this configuration is not a file"
+                )
             return None
         try:
             return await anyio.to_thread.run_sync(self._file.read)
@@ -185,8 +187,11 @@ class Pins:
         assert self._file is not None  # noqa: S101 - for the type checker
         try:
             await anyio.to_thread.run_sync(self._file.add, new)
+        except ConfigError as error:
+            self._give_up(error.message.rstrip("."))
+            return
         except (OSError, ValueError) as error:
-            self._give_up(f"{self._file.path} cannot be written ({_reason(error)})")
+            self._give_up(f"{self._file.path} cannot be read ({_reason(error)}). Correct or delete it")
             return
         names = ", ".join(sorted(new)[:_MAX_NAMED])
         more = f" and {len(new) - _MAX_NAMED} more" if len(new) > _MAX_NAMED else ""
@@ -246,27 +251,15 @@ class _LockFile:
     def add(self, new: Mapping[str, JsonObject]) -> None:
         """Add entries to those that the file has now, and replace the file as a whole.
 
-        :raises OSError: it cannot be written.
+        :raises ConfigError: it cannot be written.
+        :raises OSError: the present file cannot be read, or it is a link.
         :raises ValueError: the present file is not a lock file.
         """
-        entries = {**new, **self.read()}
-        lines = [f"    {_text(name)}: {_text(entries[name])}" for name in sorted(entries)]
-        text = '{\n  "tools": {\n' + ",\n".join(lines) + f'\n  }},\n  "version": {_VERSION}\n}}\n'
-        part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        descriptor = os.open(part, flags, 0o644)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                if hasattr(os, "fchmod"):
-                    os.fchmod(descriptor, 0o644)
-                file.write(text.encode())
-                file.flush()
-                os.fsync(descriptor)
-            part.replace(self.path)
-        except BaseException:
-            with suppress(OSError):
-                part.unlink()
-            raise
+        with exclusive(self.path):
+            entries = {**new, **self.read()}
+            lines = [f"    {_text(name)}: {_text(entries[name])}" for name in sorted(entries)]
+            text = '{\n  "tools": {\n' + ",\n".join(lines) + f'\n  }},\n  "version": {_VERSION}\n}}\n'
+            write_file(self.path, text.encode(), within=self.path.parent)
 
 
 def _parsed(data: bytes) -> dict[str, JsonObject]:

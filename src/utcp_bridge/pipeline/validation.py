@@ -11,6 +11,7 @@ names and values of its upper levels.
 from __future__ import annotations
 
 import logging
+import re
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +32,13 @@ __all__ = ["argument_fault", "validation"]
 _logger = logging.getLogger(__name__)
 _EXPLAINED_FAULTS = 5
 _MAX_FAULT = 300
+_UNDECLARED = (
+    jsonschema_rs.ValidationErrorKind.AdditionalProperties,
+    jsonschema_rs.ValidationErrorKind.UnevaluatedProperties,
+)
+_PLAIN_NAME = re.compile(r"[\w.$@-]{1,64}")
+_ODD_NAME = "a name is not declared"
+"""In place of a name that the caller chose: a text that does not look like a name may contain a value."""
 
 
 def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> Next:
@@ -117,7 +125,8 @@ class _Checks:
         if self._names is None or arguments.keys() <= self._names:
             return arguments
         if self._is_refusing:
-            fault = f"{min(arguments.keys() - self._names)[:_MAX_FAULT]!r} is not an argument of this tool"
+            name = min(arguments.keys() - self._names)
+            fault = f"{name!r} is not an argument of this tool" if _PLAIN_NAME.fullmatch(name) else _ODD_NAME
             raise _refusal([fault], self._tool)
         number = len(arguments.keys() - self._names)
         _logger.warning("%s: arguments that it does not declare were left out: %d.", self._tool.qualified_name, number)
@@ -153,6 +162,8 @@ def argument_fault(error: jsonschema_rs.ValidationError) -> str:
     text = str(error.message).replace(f"{MASK} ", "", 1)
     if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.FalseSchema):
         text = "is not allowed" if path else "arguments are not allowed"
+    if isinstance(error.kind, _UNDECLARED) and not all(map(_PLAIN_NAME.fullmatch, error.kind.unexpected)):
+        text = _ODD_NAME
     fault = f"{path}: {text}" if path else text
     return fault if len(fault) <= _MAX_FAULT else f"{fault[:_MAX_FAULT]}…"
 

@@ -6,6 +6,7 @@ it had defined them. A name that the module defines itself stays its own.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, cast
 
 import pytest
@@ -30,7 +31,8 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
         return
     try:
         module = cast("Any", collector).obj
-    except (Exception, pytest.skip.Exception):  # noqa: BLE001 - collecting the module reports why its import failed
+    except (Exception, pytest.skip.Exception):  # noqa: BLE001 - collecting imports the module again, and reports why
+        _forget(str(collector.path))
         return
     if not hasattr(module, "PEER"):
         return
@@ -41,3 +43,10 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
     for name, value in vars(contract).items():
         if (name in _FIXTURES or name.startswith("test_")) and not hasattr(module, name):
             setattr(module, name, value)
+
+
+def _forget(path: str) -> None:
+    """Remove a module whose import failed. Otherwise pytest finds half of it, without tests, and reports nothing."""
+    for name, module in list(sys.modules.items()):
+        if getattr(module, "__file__", None) == path:
+            del sys.modules[name]

@@ -637,3 +637,32 @@ def test_an_invalid_header_annotation_is_removed(schema, kept):
 def test_data_that_looks_like_a_header_annotation_stays():
     schema = {"properties": {"a": {"type": "object", "default": {"x-mcp-header": "x"}}}}
     assert keep_valid_headers(schema) == schema
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Authorization",
+        "cookie",
+        "Host",
+        "X-Forwarded-For",
+        "X-API-Key",
+        "Proxy-Authorization",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Connection",
+        "Mcp-Session-Id",
+        "Origin",
+        "Sec-Fetch-Site",
+        "X_Auth_Token",
+        "x-amz-security-token",
+    ],
+)
+def test_a_header_that_gateways_act_on_cannot_be_named(name):
+    inputs = {"type": "object", "properties": {"a": {"type": "string", "x-mcp-header": name}}}
+    assert "x-mcp-header" not in portable_input(inputs, 16_000).schema["properties"]["a"]
+
+
+def test_another_header_can_be_named():
+    inputs = {"type": "object", "properties": {"a": {"type": "string", "x-mcp-header": "Region"}}}
+    assert portable_input(inputs, 16_000).schema["properties"]["a"]["x-mcp-header"] == "Region"
