@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -270,8 +269,7 @@ async def reflect(
     """
     for version in _VERSIONS:
         try:
-            async with _conversation(channel, version) as ask:
-                return await _gather(ask, wanted)
+            return await _gather(_questions(channel, version), wanted)
         except Exception as error:
             if not is_unimplemented(error):
                 raise
@@ -342,25 +340,29 @@ class _Learning:
                 self.waiting += file.dependency
 
 
-@asynccontextmanager
-async def _conversation(channel: Any, version: str) -> AsyncGenerator[Callable[..., Any]]:
-    """Open a reflection stream and yield a coroutine function that sends one request and returns its reply."""
+def _questions(channel: Any, version: str) -> Callable[..., Any]:
+    """Return a coroutine function that asks server reflection one question and returns the reply.
+
+    Each question is a call of its own: gRPC sends its head, message and end together. In one stream for all questions,
+    a server without reflection may end the stream before the first message is written. gRPC then reports an internal
+    error of the client in place of the server's status.
+    """
     messages = reflection_messages(version)
     request, response = messages["ServerReflectionRequest"], messages["ServerReflectionResponse"]
-    stream = channel.stream_stream(
+    method = channel.unary_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=request.SerializeToString,
         response_deserializer=response.FromString,
-    )()
+    )
 
     async def ask(**question: str) -> Any:
-        await stream.write(request(**question))
-        answer = await stream.read()
+        call = method(request(**question))
+        try:
+            answer = await call.read()
+        finally:
+            call.cancel()
         if not hasattr(answer, "valid_host"):
             raise ManualError("The server closed the reflection stream before it replied.")
         return answer
 
-    try:
-        yield ask
-    finally:
-        stream.cancel()
+    return ask
