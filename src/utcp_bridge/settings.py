@@ -290,7 +290,8 @@ class PolicySettings(_Frozen):
     )
     pin: Literal["off", "warn", "refuse"] = Field(
         default="warn",
-        description="If a refresh changes a tool's definition: do nothing, write a log line, or withhold the tool.",
+        description="What to do with a tool of others whose definition changed: nothing (`off`), a log line (`warn`), "
+        "or withhold it (`refuse`). If you set it, the approved hashes last in `utcp.lock`.",
     )
 
     @property
