@@ -553,15 +553,15 @@ _EXPECTED: Final = {
 
 def expectation(fault: Mapping[str, Any]) -> str:
     """Return what pydantic expects of a value, from one of its faults, without the names of Python's classes."""
-    return _EXPECTED.get(fault["type"], str(fault["msg"]))
+    return _EXPECTED.get(fault["type"], str(fault["msg"]).removeprefix("Value error, ").rstrip("."))
 
 
 def explain(error: ValidationError) -> str:
     """Return one sentence for the first fault of a pydantic error: field and expectation, without the value."""
     first = error.errors(include_input=False, include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "the value"
+    field = ".".join(str(part) for part in first["loc"]) or ("" if first["type"] == "value_error" else "the value")
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{field}: {expectation(first)}{more}"
+    return f"{field}: {expectation(first)}{more}" if field else f"{expectation(first)}{more}"
 
 
 def settings_fault(error: ValidationError, where_of: Callable[[str], str]) -> ConfigError:

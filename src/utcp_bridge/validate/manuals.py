@@ -25,6 +25,7 @@ from utcp_bridge.errors import ConfigError, ManualError
 from utcp_bridge.manuals.reading import read_local_reference, referenced_files
 from utcp_bridge.model import CallTemplate, JsonObject, is_list, is_object
 from utcp_bridge.placement.http_template import HttpFamilyTemplate
+from utcp_bridge.settings import expectation
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.urls import split_url
 from utcp_bridge.validate.findings import Findings
@@ -209,7 +210,7 @@ def _modelled(model: type[CallTemplate], template: JsonObject, path: Path, findi
             location, value = _within(template, fault["loc"])
             if not (isinstance(value, str) and "$" in value):
                 missing = fault["loc"][-1:] if fault["type"] == "missing" else ()
-                name = f"`{missing[0]}` is missing" if missing else fault["msg"].removeprefix("Value error, ")
+                name = f"`{missing[0]}` is missing" if missing else expectation(fault)
                 findings.error(
                     (*path, *location), f"the {template['call_template_type']} template is not valid: {name}."
                 )
