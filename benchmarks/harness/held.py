@@ -1,0 +1,108 @@
+"""What a process tree holds, read from the kernel: descriptors, threads, children, memory; and its tasks (Linux)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.harness.processes import Running
+
+SETTLING, PAUSE = 12.0, 0.5
+MAX_MORE = 2
+"""A connection or thread that is kept warm is no growth."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Numbers of one moment. `memory` is what no other process shares, in MiB."""
+
+    descriptors: int
+    threads: int
+    children: int
+    zombies: int
+    tasks: int
+    memory: float
+
+    def grown(self, before: Held, memory: float) -> list[str]:
+        """Return what has grown. `memory` is how many MiB may stay."""
+        most = {"descriptors": MAX_MORE, "threads": MAX_MORE, "children": 0, "zombies": 0, "tasks": MAX_MORE}
+        found = [
+            f"{name}: {getattr(before, name)} before, {getattr(self, name)} after"
+            for name, more in most.items()
+            if getattr(self, name) > getattr(before, name) + more
+        ]
+        if self.memory > before.memory + memory:
+            found.append(f"memory: {before.memory:.1f} MiB before, {self.memory:.1f} after")
+        return found
+
+
+def children(pid: int, word: bytes = b"") -> Iterator[int]:
+    """Yield the descendants of a process whose command has `word`."""
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, task.read_text(encoding="ascii").split()):
+                with contextlib.suppress(OSError):
+                    if word in Path(f"/proc/{child}/cmdline").read_bytes():
+                        yield child
+                yield from children(child, word)
+
+
+async def held(bridge: Running) -> Held:
+    """Return what a bridge holds now."""
+    root = Path(f"/proc/{bridge.process.pid}")
+    below = list(children(bridge.process.pid))
+    return Held(
+        descriptors=len(list((root / "fd").iterdir())),
+        threads=len(list((root / "task").iterdir())),
+        children=sum(not _is_zombie(child) for child in below),
+        zombies=sum(map(_is_zombie, below)),
+        tasks=await _tasks(bridge.process.pid),
+        memory=_own_memory(root),
+    )
+
+
+async def settled(bridge: Running, before: Held | None) -> Held:
+    """Return what a bridge holds when it is at rest: as little as `before`, or the least of some seconds."""
+    least = now = await held(bridge)
+    for _ in range(int((SETTLING if before is not None else SETTLING / 3) / PAUSE)):
+        await asyncio.sleep(PAUSE)
+        now = await held(bridge)
+        if before is not None and not now.grown(before, 0.5):
+            return now
+        if (now.memory, now.descriptors) < (least.memory, least.descriptors):
+            least = now
+    return least if before is None else now
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def _own_memory(root: Path) -> float:
+    text = (root / "smaps_rollup").read_text(encoding="ascii")
+    return sum(int(found) for found in re.findall(r"Private_\w+:\s+(\d+) kB", text)) / 1024
+
+
+async def _tasks(pid: int) -> int:
+    """Ask the bridge, which `benchmarks.harness.probed` started, for the number of its tasks."""
+    known = _reported()
+    os.kill(pid, signal.SIGUSR1)
+    for _ in range(200):
+        await asyncio.sleep(0.05)
+        if (said := _reported()) != known:
+            return int(said.split()[-1])
+    return -1
+
+
+def _reported() -> str:
+    file = Path(os.environ["PROBE"])
+    return file.read_text(encoding="ascii") if file.exists() else ""
