@@ -92,6 +92,7 @@ class Services:
         self.counting_port = 0
         self._udp = 0
         self._mortal: Running | None = None
+        self._is_restarting = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -111,12 +112,19 @@ class Services:
 
     async def kill(self) -> None:
         """Kill the mortal services and start them again, on other ports behind the same proxies."""
+        self._is_restarting = True
         if self._mortal is not None:
             self._mortal.process.kill()
             await asyncio.to_thread(self._mortal.stop)
         self._mortal = start([sys.executable, "-m", "benchmarks.harness.soak_services", "mortal"], core=None)
         for name, port in (await _ports(self._mortal)).items():
             self.proxies[name].target = port
+        self._is_restarting = False
+
+    async def revive(self) -> None:
+        """Start the services that a cancelled `kill` left dead."""
+        if self._is_restarting:
+            await self.kill()
 
     def configuration(self) -> Path:
         """Write the configuration of the bridge."""
@@ -222,6 +230,7 @@ class Soak:
         for end in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(end, Exception):
                 raise end
+        await self._services.revive()
         for proxy in self._services.proxies.values():
             proxy.fault = NONE
             proxy.drop_all()
@@ -299,10 +308,10 @@ class Soak:
     async def _killer(self) -> None:
         """Kill services and children in turns."""
         while True:
-            await asyncio.sleep(8)
+            await asyncio.sleep(4)
             await self._services.kill()
             self._storm.faults["killed services"] += 1
-            await asyncio.sleep(8)
+            await asyncio.sleep(4)
             for child in children(self._bridge.process.pid, b"tests.upstreams.mcp_server"):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGKILL)
