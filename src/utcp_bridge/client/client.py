@@ -42,6 +42,7 @@ from utcp_bridge.pipeline.post_processing import PostProcessing, PostProcessor, 
 from utcp_bridge.pipeline.reading import as_arguments
 from utcp_bridge.pipeline.retry import Retry
 from utcp_bridge.pipeline.validation import validation
+from utcp_bridge.processes.children import ChildrenHold
 from utcp_bridge.search import Hit, ToolSearchStrategy
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.tasks import Background
@@ -93,6 +94,7 @@ class UtcpClient:
         for entry in (self.settings.model_dump(include={"proxy"}), *config.manual_call_templates):
             self.redactor.learn(secrets_in_url(str(entry.get("proxy") or "")))
         self._tasks = Background()
+        self._children: ChildrenHold | None = None
         guard = extensions.guard or Guard()
         self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
         services = Services(
@@ -177,6 +179,7 @@ class UtcpClient:
         seconds.
         """
         await self._tasks.start()
+        self._children = self._children or ChildrenHold()
         for fault in (*self._part_faults, self._search.check()):
             if fault is not None:
                 _logger.warning("%s", fault)
@@ -193,9 +196,13 @@ class UtcpClient:
 
     async def aclose(self) -> None:
         """Cancel running calls and tasks; close every transport, connection and child process."""
+        if self._children is not None:
+            self._children.hasten()
         await self._tasks.stop()
         await self._registration.aclose()
         await self._http.aclose()
+        if self._children is not None:
+            await self._children.release()
 
     async def __aenter__(self) -> Self:
         return self

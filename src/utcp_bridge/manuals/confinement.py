@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,6 @@ from secrets import token_hex
 from typing import Any, Final, Protocol, TypeVar
 
 import anyio
-import anyio.abc
 import anyio.lowlevel
 import anyio.to_thread
 import orjson
@@ -32,6 +30,8 @@ from utcp_bridge.dialects.worker import DocumentWork, Outline, ReadTools, read_t
 from utcp_bridge.errors import ManualError
 from utcp_bridge.foreign import has_more_values
 from utcp_bridge.model import Fault, JsonObject
+from utcp_bridge.processes.child import Child, Launch
+from utcp_bridge.processes.children import start_child
 from utcp_bridge.tasks import at_once, in_slices
 
 __all__ = ["Confinement", "DocumentReader"]
@@ -223,7 +223,7 @@ class _EndedWorker(Exception):
 class _WorkerProcess:
     """One worker. It gets no variable of our environment, and its stderr goes nowhere."""
 
-    def __init__(self, process: anyio.abc.Process) -> None:
+    def __init__(self, process: Child) -> None:
         self._process = process
         self._is_asked = False
 
@@ -238,14 +238,8 @@ class _WorkerProcess:
         environment["PYDANTIC_DISABLE_PLUGINS"] = "1"  # they make the start slower
         own = str(Path(utcp_bridge.__file__).parent.parent)
         others = [path for path in sys.path if Path(path).is_absolute()]
-        process = await anyio.open_process(
-            [sys.executable, "-P", "-B", "-E", "-S", "-c", _PROGRAM, own, *others],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=sys.platform != "win32",
-        )
+        argv = [sys.executable, "-P", "-B", "-E", "-S", "-c", _PROGRAM, own, *others]
+        process = await start_child(Launch(argv, environment, Path(own), has_stdin=True, has_stderr=False))
         worker = cls(process)
         try:
             with anyio.fail_after(_START_SECONDS):
@@ -288,10 +282,9 @@ class _WorkerProcess:
 
     async def end(self) -> None:
         """End the process, whatever it does."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        with suppress(OSError, ProcessLookupError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await self._process.aclose()
+        self._process.end(grace=0)
+        await self._process.gone()
+        await self._process.aclose()
 
     async def _send(self, data: bytes) -> None:
         if self._process.stdin is not None:
@@ -316,12 +309,11 @@ class _WorkerProcess:
         raise _EndedWorker
 
     async def _lines(self) -> AsyncGenerator[bytes]:
-        stdout = self._process.stdout
         pieces: list[bytes] = []
         size = 0
-        while stdout is not None:
+        while True:
             try:
-                chunk = await stdout.receive(_CHUNK)
+                chunk = await self._process.stdout.receive(_CHUNK)
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 return
             *ended, begun = chunk.split(b"\n")

@@ -1,32 +1,35 @@
-"""Child processes with a session of their own and limited output, which end with their call.
+"""Commands with limited output, which end with their call.
 
 When a call ends (by its command, the caller, a deadline or a limit), its whole process group ends with it, with all
-grandchildren: SIGTERM, and a second later SIGKILL. Then the child is reaped.
+grandchildren: SIGTERM, and a second later SIGKILL. The call does not wait for that second: the guardian counts it.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import anyio
-from anyio.abc import ByteReceiveStream, Process
+from anyio.abc import ByteReceiveStream
 
 from utcp_bridge.errors import InvalidArguments, ReplyTooLarge, Unreachable
 from utcp_bridge.foreign import Excerpt
+from utcp_bridge.processes.child import Child, Launch
+from utcp_bridge.processes.children import start_child
 
 __all__ = ["Command", "Finished", "run_command"]
 
-_GRACE = 1.0
-_CHUNK = 65_536
+_CHUNK: Final = 65_536
+_LAST_WORDS_SECONDS: Final = 0.2
+"""How long a command that has ended may still be heard through the processes that it left behind."""
+_OUR_LIMITS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 OnLine = Callable[[bytes], Awaitable[None]]
 
 
@@ -64,25 +67,23 @@ async def run_command(command: Command, on_line: OnLine | None = None) -> Finish
     :raises InvalidArguments: an argument cannot be passed to the command.
     :raises ReplyTooLarge: an output is above the limit; the command was ended.
     """
-    started: list[Process] = []
-    with anyio.CancelScope(shield=True):  # a cancellation in between would end the child, but not its group
-        started.append(await _start(command))
-    [process] = started
+    child = await _start(command)
     try:
-        return await _collect(process, command, on_line)
+        return await _collect(child, command, on_line)
     finally:
+        child.end()
         with anyio.CancelScope(shield=True):
-            await _end(process)
+            await child.gone()
+            await child.aclose()
 
 
-async def _start(command: Command) -> Process:
+async def _start(command: Command) -> Child:
     if any("\0" in part for part in (*command.argv, *command.environment.values())):
         raise InvalidArguments("An argument contains a NUL character, which cannot be passed to a command.")
     if not command.has_working_file or sys.platform == "win32":
-        return await _open(command, ())
+        return await _open(command, {})
     with _working_file() as (write, read):
-        environment = {**command.environment, "__utcp_write": str(write), "__utcp_read": str(read)}
-        return await _open(replace(command, environment=environment), (write, read))
+        return await _open(command, {"__utcp_write": write, "__utcp_read": read})
 
 
 @contextmanager
@@ -109,43 +110,40 @@ def _working_file() -> Generator[tuple[int, int]]:
             os.close(descriptor)
 
 
-async def _open(command: Command, descriptors: Sequence[int]) -> Process:
+async def _open(command: Command, descriptors: Mapping[str, int]) -> Child:
+    launch = Launch(
+        command.argv, command.environment, command.folder, command.stdin is not None, descriptors=descriptors
+    )
     try:
-        return await anyio.open_process(
-            list(command.argv),
-            stdin=subprocess.DEVNULL if command.stdin is None else subprocess.PIPE,
-            env=dict(command.environment),
-            cwd=command.folder,
-            start_new_session=True,
-            pass_fds=descriptors,
-        )
+        return await start_child(launch)
     except UnicodeEncodeError:
         raise InvalidArguments("An argument contains half of a surrogate pair, which cannot be passed.") from None
     except OSError as error:
         if error.errno == errno.E2BIG:
             raise InvalidArguments(f"The arguments together are too long for the command {command.name!r}.") from None
-        raise Unreachable(
-            f"The command {command.name!r} cannot be started: {error.strerror}.",
-            remedy="Check `command`, `working_dir` and the PATH of the command.",
-        ) from None
+        remedy = "Check `command`, `working_dir` and the PATH of the command."
+        if error.errno in _OUR_LIMITS:
+            remedy = "The bridge has reached a limit of this machine: raise the limit, or lower `concurrency`."
+        raise Unreachable(f"The command {command.name!r} cannot be started: {error.strerror}.", remedy=remedy) from None
 
 
-async def _collect(process: Process, command: Command, on_line: OnLine | None) -> Finished:
+async def _collect(child: Child, command: Command, on_line: OnLine | None) -> Finished:
     outputs = _Outputs(command.limit)
     async with anyio.create_task_group() as group:
         outputs.stop = group.cancel_scope.cancel
-        group.start_soon(outputs.read_stdout, process.stdout, on_line)
-        group.start_soon(outputs.read_stderr, process.stderr)
-        await _feed(process, command.stdin)
-        await process.wait()
-        # A grandchild that keeps the pipes open must not keep the call open: its group ends with its parent.
-        _signal(process, signal.SIGTERM)
-        with anyio.move_on_after(_GRACE):
+        group.start_soon(outputs.read_stdout, child.stdout, on_line)
+        group.start_soon(outputs.read_stderr, child.stderr)
+        group.start_soon(_feed, child, command.stdin)
+        await child.wait()
+        # A grandchild that keeps the pipes open must not keep the call open: what the command wrote is in them.
+        with anyio.move_on_after(_LAST_WORDS_SECONDS):
             await outputs.both_read.wait()
-        _signal(process, signal.SIGKILL)
+        child.complete()
+        await outputs.both_read.wait()
+        group.cancel_scope.cancel()
     if outputs.overflow:
         raise ReplyTooLarge(f"{command.name} wrote more than {command.limit} bytes to {outputs.overflow}.")
-    return Finished(process.returncode or 0, bytes(outputs.stdout), outputs.stderr.data())
+    return Finished(child.returncode or 0, bytes(outputs.stdout), outputs.stderr.data())
 
 
 class _Outputs:
@@ -206,41 +204,10 @@ async def _chunks(stream: ByteReceiveStream | None) -> AsyncGenerator[bytes]:
         yield chunk
 
 
-async def _feed(process: Process, data: bytes | None) -> None:
-    if data is None or process.stdin is None:
+async def _feed(child: Child, data: bytes | None) -> None:
+    if data is None or child.stdin is None:
         return
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-        await process.stdin.send(data)
+        await child.stdin.send(data)
     with suppress(OSError, anyio.BrokenResourceError):
-        await process.stdin.aclose()
-
-
-async def _end(process: Process) -> None:
-    """End the process group and reap the child."""
-    if _signal(process, signal.SIGTERM):
-        with anyio.move_on_after(_GRACE):
-            await process.wait()
-            while _signal(process, 0):  # noqa: ASYNC110 - the kernel does not report when a group is empty
-                await anyio.sleep(0.01)
-        _signal(process, signal.SIGKILL)
-    await process.wait()
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            await _drain(stream)
-    await process.aclose()
-
-
-async def _drain(stream: ByteReceiveStream) -> None:
-    """Read a pipe to its end, because the event loop closes it only there."""
-    with anyio.move_on_after(_GRACE), suppress(anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-        while True:
-            await stream.receive(_CHUNK)
-
-
-def _signal(process: Process, number: int) -> bool:
-    """Send a signal to the group. Return False if the group is empty."""
-    try:
-        os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+        await child.stdin.aclose()

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
-import signal
-import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,11 +22,13 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import orjson
-from anyio.abc import ByteReceiveStream, Process
+from anyio.abc import ByteReceiveStream
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from utcp_bridge.foreign import decode, has_more_values, is_heavy, json_line, most_values, outer_id, visible
 from utcp_bridge.model import is_object
+from utcp_bridge.processes.child import Child, Launch
+from utcp_bridge.processes.children import start_child
 from utcp_bridge.tasks import heavy_turn
 
 if TYPE_CHECKING:
@@ -46,7 +45,11 @@ _FRAME_BYTES: Final = 65_536
 _CHUNK: Final = 65_536
 _LINES_PER_TURN: Final = 64
 """Lines of one piece after which other tasks have a turn: a piece may consist of newlines."""
+_PATIENCE_SECONDS: Final = 2.0
+"""How long a server may take to end after its stdin has closed, before SIGTERM. One that never spoke has no time."""
 _GRACE_SECONDS: Final = 2.0
+_LAST_WORDS_SECONDS: Final = 0.2
+"""How long a server that has ended may still be heard through the processes that it left behind."""
 _FLUSH_SECONDS: Final = 0.5
 _MAX_STDERR_LINE: Final = 8_192
 _KEPT_LINES: Final = 20
@@ -71,6 +74,7 @@ class ChildProcess:
     limit: int
     _said: deque[str] = field(default_factory=lambda: deque[str](maxlen=_KEPT_LINES))
     _code: int | None = None
+    _has_spoken: bool = False
     _has_warned: bool = False
     _burst: _Burst = field(init=False)
 
@@ -85,14 +89,9 @@ class ChildProcess:
         """
         from mcp.client.stdio import get_default_environment
 
-        process = await anyio.open_process(
-            [await _program(self.argv[0]), *self.argv[1:]],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=get_default_environment() | dict(self.environment),
-            cwd=self.folder,
-            start_new_session=sys.platform != "win32",
+        argv = [await _program(self.argv[0]), *self.argv[1:]]
+        process = await start_child(
+            Launch(argv, get_default_environment() | dict(self.environment), self.folder, has_stdin=True)
         )
         heard, received = anyio.create_memory_object_stream[Any](0)
         given, to_send = anyio.create_memory_object_stream[Any](0)
@@ -100,6 +99,7 @@ class ChildProcess:
         async with anyio.create_task_group() as group:
             group.start_soon(self._hear, process, heard)
             group.start_soon(self._log, process)
+            group.start_soon(_complete_when_ended, process)
             group.start_soon(_write, process, to_send, heard, written)
             try:
                 yield received, given
@@ -109,7 +109,7 @@ class ChildProcess:
                     given.close()
                     with anyio.move_on_after(_FLUSH_SECONDS):
                         await written.wait()
-                    await _end(process)
+                    await _end(process, _PATIENCE_SECONDS if self._has_spoken else 0)
                     for stream in (heard, to_send):
                         stream.close()
                 group.cancel_scope.cancel()
@@ -126,7 +126,7 @@ class ChildProcess:
             return said and f"I{said[1:]}"
         return f"It ended with exit code {self._code}{'; ' + said if said else '.'}"
 
-    async def _hear(self, process: Process, heard: MemoryObjectSendStream[Any]) -> None:
+    async def _hear(self, process: Child, heard: MemoryObjectSendStream[Any]) -> None:
         from mcp.shared.message import SessionMessage
 
         try:
@@ -136,6 +136,7 @@ class ChildProcess:
                         await heavy_turn(keep=False)
                     message = read_line(line, self.limit)
                     if message is not None:
+                        self._has_spoken = True
                         await heard.send(SessionMessage(message))
                     elif line.strip():
                         self._warn(line)
@@ -150,7 +151,7 @@ class ChildProcess:
             _logger.warning("%s writes lines to stdout that are not JSON-RPC. The bridge skips them.", self.where)
         _logger.debug("%s wrote to stdout: %s", self.where, visible(decode(line[:_MAX_STDERR_LINE]), terminal=True))
 
-    async def _log(self, process: Process) -> None:
+    async def _log(self, process: Child) -> None:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             async for line in _lines(process.stderr, _MAX_STDERR_LINE):
                 for text in visible(decode(line[:_MAX_STDERR_LINE]), terminal=True).splitlines():
@@ -255,7 +256,7 @@ async def _lines(stream: ByteReceiveStream | None, limit: int) -> AsyncIterator[
 
 
 async def _write(
-    process: Process,
+    process: Child,
     to_send: MemoryObjectReceiveStream[SessionMessage],
     heard: MemoryObjectSendStream[Any],
     written: anyio.Event,
@@ -279,41 +280,20 @@ def _encoded(message: Any) -> bytes:
         return json_line(json.dumps(message.model_dump(by_alias=True, exclude_unset=True)))
 
 
-async def _end(process: Process) -> None:
-    """Close stdin. End the server and its children if closing stdin does not end them."""
+async def _complete_when_ended(process: Child) -> None:
+    await process.wait()
+    await anyio.sleep(_LAST_WORDS_SECONDS)
+    process.complete()
+
+
+async def _end(process: Child, patience: float) -> None:
+    """Close stdin. Later end the server and its children, if closing stdin does not end them."""
     if process.stdin is not None:
         with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             await process.stdin.aclose()
-    for stop in (_terminate, _kill):
-        if await _has_ended(process, _GRACE_SECONDS):
-            break
-        stop(process)
-    await _has_ended(process, _GRACE_SECONDS)
-    _kill(process)  # what the server left behind in its process group
-    with suppress(OSError, ProcessLookupError):
-        await process.aclose()
-
-
-async def _has_ended(process: Process, seconds: float) -> bool:
-    with anyio.move_on_after(seconds):
-        await process.wait()
-    return process.returncode is not None
-
-
-def _terminate(process: Process) -> None:
-    _signal(process, process.terminate, "SIGTERM")
-
-
-def _kill(process: Process) -> None:
-    _signal(process, process.kill, "SIGKILL")
-
-
-def _signal(process: Process, alone: Callable[[], None], name: str) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        if sys.platform == "win32":
-            alone()
-        else:
-            os.killpg(process.pid, getattr(signal, name))
+    process.end(patience, _GRACE_SECONDS)
+    await process.gone(patience + 2 * _GRACE_SECONDS)
+    await process.aclose()
 
 
 async def _drain(stream: ByteReceiveStream | None) -> None:
