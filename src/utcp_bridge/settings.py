@@ -312,10 +312,21 @@ class LogSettings(_Frozen):
         default="info", description="Least severe log line to show."
     )
     log_format: Literal["text", "json"] = Field(default="text", description="Form of the log lines on stderr.")
+    log_file: str | None = Field(
+        default=None,
+        description="File that receives the log lines instead of stderr. It must not be a link or a pipe. Only its "
+        "owner can read a new file. SIGHUP opens it again.",
+    )
     audit_log: str | None = Field(
         default=None,
         description="File that receives one JSON line per call. `-` is stderr. It must not be a link or a pipe. "
-        "Only its owner can read a new file.",
+        "Only its owner can read a new file. SIGHUP opens it again.",
+    )
+    watchdog_seconds: float = Field(
+        default=2.0,
+        ge=0,
+        description="Seconds for which the event loop may stand still before the log shows what each thread does, at "
+        "most once a minute. 0 turns this off.",
     )
     audit_arguments: Literal["none", "names"] = Field(
         default="none",
