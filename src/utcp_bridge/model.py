@@ -143,6 +143,8 @@ class Source:
     """The owner of its variables if that is not `name`: a registry's manual must not see those of another manual."""
     tls: TlsOptions = TlsOptions()
     proxy: str | None = field(default=None, repr=False)
+    deadline_header: str | None = None
+    """The HTTP header in which calls say how much time they have left."""
 
     @property
     def owner(self) -> str:
