@@ -6,7 +6,7 @@ JSON Schemas are raw dicts everywhere, because a model would drop keywords.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -36,6 +36,7 @@ __all__ = [
     "Tool",
     "Trust",
     "discard",
+    "first_few",
     "is_list",
     "is_object",
     "log_receiver",
@@ -142,6 +143,8 @@ class Source:
     """The owner of its variables if that is not `name`: a registry's manual must not see those of another manual."""
     tls: TlsOptions = TlsOptions()
     proxy: str | None = field(default=None, repr=False)
+    deadline_header: str | None = None
+    """The HTTP header in which calls say how much time they have left."""
 
     @property
     def owner(self) -> str:
@@ -283,6 +286,22 @@ class Fault:
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}"
         return f"{text} {self.remedy}" if self.remedy else text
+
+
+_MAX_TOLD: Final = 10
+
+
+def first_few(texts: Iterable[object], rest: str) -> Iterator[str]:
+    """Yield the first ten texts for the log, then the number of the others, followed by `rest`.
+
+    A document of a thousand faulty tools must not become a thousand lines.
+    """
+    number = 0
+    for number, text in enumerate(texts, 1):
+        if number <= _MAX_TOLD:
+            yield str(text)
+    if number > _MAX_TOLD:
+        yield f"{number - _MAX_TOLD:,} {rest}"
 
 
 WhereT = TypeVar("WhereT")

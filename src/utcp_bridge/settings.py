@@ -73,6 +73,7 @@ ArgumentCheck = Literal["strict", "warn", "off"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(gt=0)]
+HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$")]
 
 
 def _host(value: str) -> str:
@@ -208,6 +209,11 @@ class TimeoutSettings(_Frozen):
     call_timeout: Seconds = Field(default=55.0, description="Seconds for one call, wall clock.")
     stream_timeout: Seconds = Field(default=300.0, description="Seconds for one streaming call, wall clock.")
     idle_timeout: Seconds = Field(default=30.0, description="Seconds without data after which a stream ends.")
+    deadline_header: HeaderName | None = Field(
+        default=None,
+        description="HTTP header in which calls tell the service how many seconds they have left, such as "
+        "`X-Request-Timeout`. If its name ends with `-ms`, it has milliseconds. gRPC always says so.",
+    )
     refresh_interval: float = Field(
         default=0.0, ge=0, description="Seconds between two readings of a manual. 0 reads it once."
     )
@@ -312,10 +318,21 @@ class LogSettings(_Frozen):
         default="info", description="Least severe log line to show."
     )
     log_format: Literal["text", "json"] = Field(default="text", description="Form of the log lines on stderr.")
+    log_file: str | None = Field(
+        default=None,
+        description="File that receives the log lines instead of stderr. It must not be a link or a pipe. Only its "
+        "owner can read a new file. SIGHUP opens it again.",
+    )
     audit_log: str | None = Field(
         default=None,
         description="File that receives one JSON line per call. `-` is stderr. It must not be a link or a pipe. "
-        "Only its owner can read a new file.",
+        "Only its owner can read a new file. SIGHUP opens it again.",
+    )
+    watchdog_seconds: float = Field(
+        default=2.0,
+        ge=0,
+        description="Seconds for which the event loop may stand still before the log shows what each thread does, at "
+        "most once a minute. 0 turns this off.",
     )
     audit_arguments: Literal["none", "names"] = Field(
         default="none",
@@ -377,6 +394,7 @@ class ManualOptions(_Frozen):
     proxy: str | None = Field(default=None, repr=False)
     call_timeout: Seconds | None = None
     discovery_timeout: Seconds | None = None
+    deadline_header: HeaderName | None = None
     concurrency: Size | None = None
     queue: Count | None = None
     rate_limit: float | None = Field(default=None, gt=0)

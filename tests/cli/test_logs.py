@@ -116,13 +116,13 @@ def test_tracebacks_of_the_protocol_library_are_for_debugging(capsys, redactor):
 PROGRAM = """
 import asyncio, logging, os, subprocess, sys, threading, warnings
 from utcp_bridge.auth.redaction import Redactor
-from utcp_bridge.cli.logs import audit_sink, configure_logging, only_json_on_stderr
+from utcp_bridge.cli.logs import audit_sink, configure_logging, unblocked_stderr
 from utcp_bridge.cli.output import complain, note
 from pathlib import Path
 
 configure_logging("info", "json", Redactor())
 complain("before")
-with only_json_on_stderr(), audit_sink("-", Path()) as sink:
+with unblocked_stderr(), audit_sink("-", Path()) as sink:
     logging.getLogger("utcp_bridge.x").info("ours")
     print("stray", file=sys.stderr, flush=True)
     os.write(2, b"raw \\xff\\x1b[31mred\\n\\n")

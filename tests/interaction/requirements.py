@@ -54,6 +54,8 @@ REQUIREMENTS: dict[str, tuple[str, str]] = {
     "http.closed": (BRIDGE, "Beyond loopback the server starts only with a token or with `insecure`."),
     "http.health": (BRIDGE, "Liveness and readiness can be probed without a token."),
     "http.blanks": (MODERN, "Blanks around header values do not matter."),
+    "http.resume": (SPEC, "A client that resumes an event stream gets one, whatever its Last-Event-ID is."),
+    "http.leaving": (BRIDGE, "A client that leaves in the middle of a request is nothing to log."),
     "http.signal": (BRIDGE, "SIGTERM ends the server cleanly, also with open calls and streams."),
 }
 

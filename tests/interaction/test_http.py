@@ -3,6 +3,7 @@
 import http.client
 import json
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -142,6 +143,46 @@ def test_blanks_around_header_values_do_not_matter(url):
     status, _, body = ask(url, Mcp_Name="  demo_greet \t")
     assert status == 200, body
     assert json.loads(body)["result"]["content"][0]["text"] == "Good morning"
+
+
+INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+
+
+@proves("http.resume")
+@pytest.mark.parametrize("last", ["5", "x", "", "%00", "\xe9", "a" * 5000, "bridge-1:2"])
+def test_an_event_stream_can_be_resumed_with_any_last_event_id(url, last):
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": INITIALIZE}
+    _, headers, _ = ask(url, message, MCP_Protocol_Version=None)
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+    try:
+        wanted = {"Accept": "text/event-stream", "Mcp-Session-Id": headers["Mcp-Session-Id"], "Last-Event-ID": last}
+        connection.request("GET", parts.path, headers=wanted)
+        reply = connection.getresponse()
+        assert reply.status == 200
+        assert reply.readline() == b": This is a new stream. Events before it are not kept.\r\n"
+    finally:
+        connection.close()
+
+
+@proves("http.leaving")
+def test_a_client_that_leaves_in_the_middle_of_a_request_is_not_logged():
+    with http_server() as (url, process):
+        parts = urlsplit(url)
+        heads = {
+            f"POST {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n{length}{version}\r\n"
+            for path in (parts.path, "/utcp", "/utcp/tools/x", "/other")
+            for length in ("Content-Length: 1000\r\n", "Transfer-Encoding: chunked\r\n")
+            for version in ("", "MCP-Protocol-Version: 2026-07-28\r\n", "MCP-Protocol-Version: 2025-06-18\r\n")
+        }
+        for head in heads:
+            for body in ("", "7\r\n{" if "chunked" in head else "{"):
+                with socket.create_connection((parts.hostname, parts.port), timeout=60) as client:
+                    client.sendall(f"{head}{body}".encode())
+        assert ask(url)[0] == 200
+        process.terminate()
+        _, noise = process.communicate(timeout=60)
+    assert noise == ""
 
 
 @proves("http.bearer", "http.health")

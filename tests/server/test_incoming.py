@@ -42,7 +42,10 @@ def test_characters_that_are_not_text_are_replaced(line: bytes, text: str) -> No
     [
         (b"{bad", PARSE, [None]),
         (b"\x00\x01", PARSE, [None]),
-        (request("x").decode().encode("utf-16-le")[:-1], PARSE, [None]),
+        (request("x").decode().encode("utf-16-le")[:-1], PARSE, [1]),
+        (request("x")[:-1] + b', "y": ' + b"9" * 5000 + b"}", PARSE, [1]),
+        (request("x")[:-1], PARSE, [1]),
+        (b'{"jsonrpc": "2.0", "id": 1, "result": {bad}}', PARSE, [None]),
         (b"null", INVALID, [None]),
         (b'"text"', INVALID, [None]),
         (b"[]", INVALID, [None]),
@@ -72,7 +75,8 @@ def test_a_message_that_cannot_be_read_is_refused_and_logged_without_its_content
 
 
 def test_a_message_that_is_too_long_is_refused() -> None:
-    assert [error.error.code for error in refuse_long(10).errors] == [PARSE]
+    for excerpt, ident in ((b"", None), (b'{"id": 3, "x', 3), (b'{"x": "y", "id": "a"}', "a")):
+        assert [(error.error.code, error.id) for error in refuse_long(10, excerpt).errors] == [(PARSE, ident)]
 
 
 @given(

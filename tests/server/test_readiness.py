@@ -62,3 +62,9 @@ def test_the_summary_has_counts_and_no_names():
         "manuals": {"total": 3, "ready": 1, "loading": 1, "failed": 1},
         "tools": 3,
     }
+
+
+def test_the_summary_counts_lost_audit_lines_if_there_is_an_audit_log():
+    client = loading_client(60)
+    client.audit_lost = 2
+    assert Readiness(client).summary()["audit"] == {"lost": 2}

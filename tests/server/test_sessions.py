@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import anyio
 import pytest
@@ -157,7 +158,7 @@ async def test_the_session_unused_for_longest_is_forgotten_and_taken_up_again(cl
     assert len(sessions._sessions) == 2
 
 
-async def test_sessions_in_use_are_not_forgotten(client):
+async def test_a_newcomer_ends_the_oldest_event_stream_before_it_touches_a_session_with_calls(client):
     entered, release = anyio.Event(), anyio.Event()
 
     async def held(_arguments, _emit):
@@ -165,17 +166,50 @@ async def test_sessions_in_use_are_not_forgotten(client):
         await release.wait()
 
     client.add("m", "t", held)
-    sessions = HandshakeSessions(BridgeServer(client), limit=1)
-    ident = await opened(sessions)
+    sessions = HandshakeSessions(BridgeServer(client), limit=2)
+    calling, listening = await opened(sessions), await opened(sessions)
     call = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "m_t"}}
+    listener = Listener()
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
-            group.start_soon(post, sessions, call, ident)
+            group.start_soon(post, sessions, call, calling)
             await entered.wait()
-            with pytest.raises(Refusal) as caught:
-                await post(sessions, LIST, BARE)
-            assert caught.value.status == 503
+            group.start_soon((await sessions.find(listening, None)).listen, listener.receive, listener.send)
+            await listener.until(1)
+            newcomer = await opened(sessions)
+            assert set(sessions._sessions) == {calling, newcomer}
+            await listener.until(2)
+            assert json.loads((await post(sessions, LIST, listening)).body)["result"]
             release.set()
+
+
+async def test_if_every_session_has_calls_the_one_unused_for_longest_is_forgotten_and_its_call_goes_on(client):
+    release, entered = anyio.Event(), anyio.Semaphore(0)
+
+    async def held(_arguments, _emit):
+        entered.release()
+        await release.wait()
+        return "whole"
+
+    client.add("m", "t", held)
+    sessions = HandshakeSessions(BridgeServer(client), limit=2)
+    call = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "m_t"}}
+    wires = []
+
+    async def post_call(ident):
+        wires.append(await post(sessions, call, ident))
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            idents = []
+            for _ in range(2):
+                idents.append(await opened(sessions))
+                group.start_soon(post_call, idents[-1])
+                await entered.acquire()
+            newcomer = await opened(sessions)
+            assert set(sessions._sessions) == {idents[1], newcomer}
+            release.set()
+    assert [json.loads(wire.body)["result"]["content"][0]["text"] for wire in wires] == ["whole"] * 2
 
 
 async def test_an_initialize_with_an_unknown_id_opens_a_new_session(sessions):
@@ -286,6 +320,18 @@ async def test_the_event_stream_of_a_session_carries_its_notifications(sessions)
     assert b"notifications/tools/list_changed" in listener.wire.sent[1]["body"]
     assert not session.is_busy
     await session.connection.send_tool_list_changed()
+
+
+async def test_a_client_that_resumes_a_stream_gets_a_new_one_that_says_so(sessions):
+    session = await sessions.find(BARE, None)
+    listener = Listener()
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(session.listen, listener.receive, listener.send, resumes=True))
+            await listener.until(2)
+            listener.gone.set()
+    assert listener.wire.sent[0]["status"] == 200
+    assert listener.wire.sent[1]["body"] == b": This is a new stream. Events before it are not kept.\r\n\r\n"
 
 
 async def test_a_newer_event_stream_ends_the_older_one(sessions):

@@ -322,9 +322,9 @@ async def test_each_request_that_cannot_be_read_is_answered_and_the_next_one_is_
             replies = [json.loads(line) for line in from_server]
     codes = {reply["id"]: reply.get("error", {}).get("code") for reply in replies if "id" in reply}
     nobody = [reply["error"]["code"] for reply in replies if "id" in reply and reply["id"] is None]
-    assert nobody == [types.PARSE_ERROR] * 2
-    invalid = types.INVALID_REQUEST
-    assert codes == {0: None, None: types.PARSE_ERROR, 1: invalid, 2: invalid, 4: None, "s\ufffd": None}
+    assert nobody == [types.PARSE_ERROR]
+    invalid, parse = types.INVALID_REQUEST, types.PARSE_ERROR
+    assert codes == {0: None, None: parse, 1: invalid, 2: invalid, 3: parse, 4: None, "s\ufffd": None}
 
 
 def send_and_close(stream, lines):

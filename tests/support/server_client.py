@@ -28,6 +28,7 @@ class StandIn:
     settings: BridgeSettings = field(default_factory=BridgeSettings)
     generation: int = 1
     search_note: str | None = None
+    audit_lost: int | None = None
     config: UtcpClientConfig = field(default_factory=UtcpClientConfig)
 
     def __post_init__(self):

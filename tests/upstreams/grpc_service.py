@@ -88,6 +88,8 @@ class GrpcService:
     """Services that reflection lists and does not know."""
     port: int = 0
     metadata: list[dict[str, str]] = field(default_factory=list)
+    times_left: list[float | None] = field(default_factory=list)
+    """What each call of Echo, Count or the fixed service says of its deadline, in seconds."""
     slow_arrived: asyncio.Event = field(default_factory=asyncio.Event)
     slow_gone: asyncio.Event = field(default_factory=asyncio.Event)
     _server: Any = None
@@ -122,9 +124,11 @@ class GrpcService:
 
     async def _echo(self, request: Any, context: Any) -> Any:
         self.metadata.append(dict(context.invocation_metadata()))
+        self.times_left.append(context.time_remaining())
         return request
 
-    async def _count(self, request: Any, _context: Any) -> AsyncIterator[Any]:
+    async def _count(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self.times_left.append(context.time_remaining())
         for number in range(request.n):
             yield ITEM(n=number)
 
@@ -168,7 +172,8 @@ class GrpcService:
         async def manual(_request: Any, _context: Any) -> Any:
             return messages["Manual"](version="1", tools=[messages["Tool"](**tool) for tool in tools])
 
-        async def call(request: Any, _context: Any) -> Any:
+        async def call(request: Any, context: Any) -> Any:
+            self.times_left.append(context.time_remaining())
             replies = {"nothing": "", "text": "not json"}
             echoed = json.dumps({"tool": request.tool, **json.loads(request.args_json)})
             return messages["ToolCallResponse"](result_json=replies.get(request.tool, echoed))

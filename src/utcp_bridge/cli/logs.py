@@ -1,7 +1,7 @@
-"""Log lines on stderr, and audit records on stderr or in a file. Neither contains a known secret.
+"""Log lines on stderr or in a file, and audit records too. Neither contains a known secret.
 
-With `json`, every line of stderr is a JSON object: `only_json_on_stderr` turns what libraries, the
-interpreter and other code write to the descriptor into records. Log lines have visible characters only.
+While a server runs, a thread writes the lines, so that a host that does not read stderr stops nothing. What libraries,
+the interpreter and other code write to the descriptor becomes log lines. Log lines have visible characters only.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Final
 
-from utcp_bridge.errors import ConfigError
+from utcp_bridge.cli.log_files import AuditSink, lost_audit_lines, opened_file
+from utcp_bridge.cli.repeated_lines import RepeatedLines
 from utcp_bridge.foreign import decode, escape_line_ends, visible
 
 if TYPE_CHECKING:
     from utcp_bridge.auth.redaction import Redactor
+    from utcp_bridge.cli.line_writer import LineWriter
 
-__all__ = ["audit_sink", "configure_logging", "log_line", "logs_json", "only_json_on_stderr"]
+__all__ = ["audit_sink", "configure_logging", "log_file", "log_line", "logs_json", "unblocked_stderr", "write_line"]
 
 _OURS: Final = "utcp_bridge"
 _CLI: Final = "utcp_bridge.cli"
@@ -32,6 +34,8 @@ _STDERR: Final = "stderr"
 _MAX_LINE: Final = 65_536
 _LAST_LINES_SECONDS: Final = 1.0
 _ON_STDERR: Final = "-"
+_stderr: LineWriter | None = None
+"""What writes to stderr while `unblocked_stderr` is open."""
 
 
 class _TextFormatter(logging.Formatter):
@@ -75,14 +79,23 @@ class _JsonFormatter(logging.Formatter):
 
 
 class _Handler(logging.StreamHandler[IO[str]]):
-    """Writes to stderr. If that is closed, nothing is reported: the report would go there too."""
+    """Writes to stderr, or through `writer`. A closed stderr is not reported: the report would go there too."""
 
-    is_redirected = False
+    writer: LineWriter | None = None
 
     @property
     def is_current(self) -> bool:
         """Whether lines go where `sys.stderr` leads now."""
-        return self.is_redirected or self.stream is sys.stderr
+        return self.writer is not None or self.stream is sys.stderr
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.writer is None:
+            super().emit(record)
+            return
+        try:
+            self.writer.put(_encoded(self.format(record)))
+        except Exception:  # noqa: BLE001 - logging reports it in its own way
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name of logging
         if not isinstance(sys.exc_info()[1], OSError | ValueError):
@@ -91,10 +104,15 @@ class _Handler(logging.StreamHandler[IO[str]]):
 
 def logs_json() -> bool:
     """Return whether lines on stderr must be JSON."""
-    return any(
-        isinstance(one, _Handler) and isinstance(one.formatter, _JsonFormatter) and one.is_current
-        for one in logging.getLogger().handlers
-    )
+    return any(isinstance(one.formatter, _JsonFormatter) and one.is_current for one in _handlers())
+
+
+def write_line(text: str) -> bool:
+    """Write a line to stderr without waiting for its reader. Return False if nothing takes such lines now."""
+    if _stderr is None:
+        return False
+    _stderr.put(_encoded(text))
+    return True
 
 
 def log_line(level: int, text: str, error: BaseException | None = None) -> None:
@@ -130,25 +148,58 @@ def _without_foreign_traceback(record: logging.LogRecord) -> logging.LogRecord:
 
 
 @contextmanager
-def only_json_on_stderr() -> Generator[None]:
-    """Make each line that anything writes to stderr a log line, while log lines themselves go there as they are.
+def unblocked_stderr(*, serving: bool = False) -> Generator[None]:
+    """Let a thread write log lines while a server runs, or while each line of stderr must be JSON.
 
-    Descriptor 2 leads to a pipe meanwhile; a thread reads it. Uncaught exceptions become one record with a traceback.
-    Nothing happens if the log is text, or if `sys.stderr` is not the descriptor.
+    Descriptor 2 leads to a pipe meanwhile, which another thread reads: what libraries and the interpreter write to it
+    becomes log lines. A terminal stays descriptor 2 if the log is text. Uncaught exceptions become one record with a
+    traceback. A server limits lines that repeat. Nothing happens if `sys.stderr` is not the descriptor.
     """
-    if not logs_json() or not _is_descriptor_2(sys.stderr):
+    if not (serving or logs_json()) or not _is_descriptor_2(sys.stderr):
         yield
         return
+    from utcp_bridge.cli.line_writer import LineWriter
+
+    global _stderr  # noqa: PLW0603 - a process has one
     sys.stderr.flush()
-    read_end, write_end = os.pipe()
+    with _uncaught_logged(), _repetition_limited(serving=serving):
+        _stderr = writer = LineWriter(os.dup(2), "stderr", _lost_lines)
+        unset = [handler for handler in _handlers() if handler.writer is None]
+        for handler in unset:
+            handler.writer = writer
+        try:
+            with _strays_logged() if logs_json() or not sys.stderr.isatty() else nullcontext():
+                yield
+        finally:
+            for handler in unset:
+                handler.writer = None
+            _stderr = None
+            if not writer.close():  # what comes later, such as the last error, must not wait either
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, 2)
+                os.close(nowhere)
+
+
+@contextmanager
+def _strays_logged() -> Generator[None]:
+    """Log what is written to descriptor 2."""
     own = os.dup(2)
-    out = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace", buffering=1)
-    handlers = [one for one in logging.getLogger().handlers if isinstance(one, _Handler)]
-    before = [_redirected(handler, out) for handler in handlers]
+    read_end, write_end = os.pipe()
     os.dup2(write_end, 2)
     os.close(write_end)
-    reader = threading.Thread(target=_relay, args=(read_end, out), name="stderr", daemon=True)
+    reader = threading.Thread(target=_relay, args=(read_end,), name="stderr", daemon=True)
     reader.start()
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(own, 2)  # closes the last writing end of the pipe, unless a child still has it
+        os.close(own)
+        reader.join(_LAST_LINES_SECONDS)
+
+
+@contextmanager
+def _uncaught_logged() -> Generator[None]:
     hooks = sys.excepthook, threading.excepthook
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda caught: _log_uncaught(caught.exc_type, caught.exc_value, caught.exc_traceback)
@@ -156,23 +207,36 @@ def only_json_on_stderr() -> Generator[None]:
         yield
     finally:
         sys.excepthook, threading.excepthook = hooks
-        sys.stderr.flush()
-        os.dup2(own, 2)  # closes the last writing end of the pipe, unless a child still has it
-        os.close(own)
-        reader.join(_LAST_LINES_SECONDS)
-        for handler, stream in zip(handlers, before, strict=True):
-            handler.setStream(stream)
-            handler.is_redirected = False
-        with suppress(OSError):
-            out.close()
 
 
-def _redirected(handler: _Handler, stream: IO[str]) -> IO[str]:
-    """Write to `stream` from now on; return the stream until now."""
-    before: IO[str] = handler.stream
-    handler.setStream(stream)
-    handler.is_redirected = True
-    return before
+@contextmanager
+def _repetition_limited(*, serving: bool) -> Generator[None]:
+    """Limit lines that repeat, unless the operator wants every line (level `debug`)."""
+    is_limited = serving and logging.getLogger(_OURS).getEffectiveLevel() > logging.DEBUG
+    limits = [(handler, RepeatedLines(handler.emit)) for handler in _handlers()] if is_limited else []
+    for handler, limit in limits:
+        handler.addFilter(limit)
+    try:
+        yield
+    finally:
+        for handler, limit in limits:
+            handler.removeFilter(limit)
+            limit.count(at_end=True)
+
+
+def _handlers() -> list[_Handler]:
+    return [one for one in logging.getLogger().handlers if isinstance(one, _Handler)]
+
+
+def _encoded(text: str) -> bytes:
+    return f"{text}\n".encode(errors="replace")
+
+
+def _lost_lines(number: int, why: str) -> bytes:
+    """Return the log line about lines that were lost."""
+    text = f"{number:,} lines were dropped, because {why}."
+    record = logging.makeLogRecord({"name": _CLI, "levelno": logging.WARNING, "levelname": "WARNING", "msg": text})
+    return b"".join(_encoded(handler.format(record)) for handler in _handlers()[:1])
 
 
 def _is_descriptor_2(stream: IO[str]) -> bool:
@@ -187,15 +251,14 @@ def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace:
     log_line(logging.ERROR, f"Uncaught exception ({kind.__name__}).", error)
 
 
-def _relay(descriptor: int, out: IO[str]) -> None:
-    """Log each line of the pipe. A line that is a JSON object already, such as an audit record, stays as it is."""
+def _relay(descriptor: int) -> None:
+    """Log each line of the pipe. A line that is a JSON object already stays as it is."""
     logger = logging.getLogger(_STDERR)
     logger.setLevel(logging.INFO)
     with os.fdopen(descriptor, "rb") as lines:
         while line := lines.readline(_MAX_LINE):
-            if _is_json_object(line):
-                with suppress(OSError, ValueError):
-                    out.write(line.decode())
+            if logs_json() and _is_json_object(line) and _stderr is not None:
+                _stderr.put(line)
             elif text := decode(line).rstrip():
                 logger.info("%s", text)
 
@@ -210,7 +273,27 @@ def _is_json_object(line: bytes) -> bool:
 
 
 @contextmanager
-def audit_sink(place: str | None, root: Path) -> Generator[Callable[[bytes], None] | None]:
+def log_file(place: str | None, root: Path) -> Generator[None]:
+    """Send log lines to a file instead of stderr, if `place` names one. A relative path starts at `root`.
+
+    :raises ConfigError: the file cannot be opened.
+    """
+    if place is None:
+        yield
+        return
+    with opened_file(root / Path(place).expanduser(), "log_file", _lost_lines) as writer:
+        handlers = [handler for handler in _handlers() if handler.writer is None]
+        for handler in handlers:
+            handler.writer = writer
+        try:
+            yield
+        finally:
+            for handler in handlers:
+                handler.writer = None
+
+
+@contextmanager
+def audit_sink(place: str | None, root: Path) -> Generator[AuditSink | None]:
     """Return the function that writes audit lines. `-` is stderr; any other place is a file relative to `root`.
 
     Lines are appended to the file, and only its owner can read it.
@@ -220,25 +303,19 @@ def audit_sink(place: str | None, root: Path) -> Generator[Callable[[bytes], Non
     if place is None:
         yield None
     elif place == _ON_STDERR:
-        yield _writer(sys.stderr.buffer)
+        with AuditSink(_put_on_stderr) as sink:
+            yield sink
     else:
-        with _opened(root / Path(place).expanduser()) as file:
-            yield _writer(file)
+        with AuditSink() as sink:
+            path = root / Path(place).expanduser()
+            with opened_file(path, "audit_log", lost_audit_lines, sink.report) as writer:
+                sink.put = lambda line: writer.put(line) or True  # the writer reports what it drops
+                yield sink
 
 
-def _opened(path: Path) -> IO[bytes]:
-    from utcp_bridge.net.files.writing import open_log
-
-    try:
-        return open_log(path)
-    except OSError as error:
-        what = f"The audit log {path} cannot be opened: {error.strerror}."
-        raise ConfigError(what, remedy="Change the setting `audit_log`.") from None
-
-
-def _writer(file: IO[bytes]) -> Callable[[bytes], None]:
-    def write(line: bytes) -> None:
-        file.write(line)
-        file.flush()
-
-    return write
+def _put_on_stderr(line: bytes) -> bool:
+    if _stderr is not None:
+        return _stderr.put(line)
+    sys.stderr.buffer.write(line)
+    sys.stderr.buffer.flush()
+    return True

@@ -10,9 +10,10 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from utcp_bridge.cli.logs import audit_sink, configure_logging, only_json_on_stderr
+from utcp_bridge.cli.logs import audit_sink, configure_logging, log_file, unblocked_stderr
 from utcp_bridge.cli.options import Options
 from utcp_bridge.cli.output import complain, note, width, without_sequences
+from utcp_bridge.model import first_few
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -68,8 +69,10 @@ async def open_loaded(
     redactor = Redactor()
     level = "error" if quiet and "log_level" not in settings.model_fields_set else settings.log_level
     configure_logging(level, settings.log_format, redactor)
-    stack.enter_context(only_json_on_stderr())
-    for fault in loaded.faults:
+    stack.enter_context(log_file(settings.log_file, loaded.root))
+    stack.enter_context(unblocked_stderr(serving=not quiet))
+    rest = "more faults in the configuration. `utcp-bridge check` lists them."
+    for fault in loaded.faults if quiet else first_few(loaded.faults, rest):
         complain(str(fault))
     if settings.check_connections:
         stack.enter_context(watched())

@@ -19,7 +19,7 @@ from typing import Any, Final, TextIO
 
 import click
 
-from utcp_bridge.cli.logs import log_line, logs_json
+from utcp_bridge.cli.logs import log_line, logs_json, write_line
 from utcp_bridge.cli.program import started_as
 from utcp_bridge.foreign import visible
 
@@ -48,7 +48,7 @@ def complain(text: str) -> None:
     if logs_json():
         log_line(logging.ERROR, _one_line(text))
     else:
-        click.echo(f"{click.style(f'{started_as()}:', fg='red', bold=True)} {_one_line(text)}", err=True)
+        _echo(f"{click.style(f'{started_as()}:', fg='red', bold=True)} {_one_line(text)}")
 
 
 def note(text: str) -> None:
@@ -56,7 +56,13 @@ def note(text: str) -> None:
     if logs_json():
         log_line(logging.INFO, text)
     else:
-        click.echo(without_sequences(text, sys.stderr), err=True)
+        _echo(without_sequences(text, sys.stderr))
+
+
+def _echo(text: str) -> None:
+    """Print on stderr, without waiting for its reader while a server runs."""
+    if not write_line(text if _is_terminal(sys.stderr) else click.unstyle(text)):
+        click.echo(text, err=True)
 
 
 def heading(text: str) -> str:

@@ -25,7 +25,19 @@ from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
 from utcp_bridge.manuals.upkeep import Upkeep
 from utcp_bridge.manuals.variables_needed import names_in_template, variables_of_tools
-from utcp_bridge.model import Call, Document, Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
+from utcp_bridge.model import (
+    Call,
+    Document,
+    Emit,
+    JsonObject,
+    Result,
+    Tool,
+    Trust,
+    discard,
+    first_few,
+    is_list,
+    is_object,
+)
 from utcp_bridge.net.files.local_file import FileRoots
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
@@ -120,6 +132,7 @@ class UtcpClient:
         roots = FileRoots(self.settings.file_roots, base=root, max_bytes=self.settings.max_file_bytes)
         files = roots if self.settings.file_roots else None
         self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
+        self._audit = Audit(extensions.audit, names=self.settings.audit_arguments == "names")
         self._layers = self._make_layers(extensions, (*processors, *extensions.post_processors))
         argument_layers = (self._output_path, self._validation, self._file_arguments)
         self._explainer = _Explainer(self._registration, self.redactor, argument_layers)
@@ -130,7 +143,7 @@ class UtcpClient:
     def _make_layers(self, extensions: Extensions, processors: Sequence[PostProcessor]) -> tuple[Layer, ...]:
         """The pipeline, outermost layer first."""
         return (
-            Audit(extensions.audit, names=self.settings.audit_arguments == "names"),
+            self._audit,
             Metrics(extensions.metrics),
             Policy(extensions.rules),
             self._output_path,
@@ -164,8 +177,8 @@ class UtcpClient:
         extensions = extensions or Extensions()
         known_fields = TransportRegistry(extensions.transports).fields
         loaded = await as_config(config, root=root, known_fields=known_fields)
-        for fault in loaded.faults:
-            _logger.warning("%s", fault)
+        for text in first_few(loaded.faults, "more faults in the configuration."):
+            _logger.warning("%s", text)
         if loaded.documents:
             extensions = replace(extensions, documents=loaded.documents)
         if loaded.lock_file is not None and extensions.lock_file is None:
@@ -240,6 +253,11 @@ class UtcpClient:
         return self._registration.states()
 
     # --- tools ---
+
+    @property
+    def audit_lost(self) -> int | None:
+        """How many audit lines were not written; None without an audit log."""
+        return self._audit.lost
 
     def tools(self) -> Sequence[Tool]:
         """Return every live tool, ordered by UTCP name."""

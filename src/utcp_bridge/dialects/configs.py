@@ -29,8 +29,8 @@ _TYPE_NAMES: dict[type, str] = {dict: "an object", list: "a list", str: "text"}
 
 PASSED_ON: Final = frozenset({
     "include", "exclude", "allowed_origins", "allow_networks", "allowed_communication_protocols", "proxy", "verify_ssl",
-    "ca_cert", "call_timeout", "discovery_timeout", "concurrency", "queue", "rate_limit", "retries", "max_reply_bytes",
-    "refresh_interval", "validation",
+    "ca_cert", "call_timeout", "discovery_timeout", "deadline_header", "concurrency", "queue", "rate_limit", "retries",
+    "max_reply_bytes", "refresh_interval", "validation",
 })  # fmt: skip
 """Keys of a registry that apply to each of its manuals. Keys that would give the manuals credentials or full trust are
 not among them."""

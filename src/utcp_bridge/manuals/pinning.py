@@ -27,7 +27,7 @@ import orjson
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.manuals.repository import same_definition
-from utcp_bridge.model import Fault, JsonObject, Tool, Trust, is_object
+from utcp_bridge.model import Fault, JsonObject, Tool, Trust, first_few, is_object
 from utcp_bridge.net.files.writing import exclusive, write_file
 from utcp_bridge.settings import BridgeSettings, ManualOptions
 
@@ -96,19 +96,26 @@ def pinned(tools: Iterable[Tool], approved: dict[str, Tool], pin: Pin) -> tuple[
     """
     kept: list[Tool] = []
     faults: list[Fault] = []
+    changes: list[str] = []
     for tool in tools:
         known = approved.setdefault(tool.name, tool)
         if pin == "off" or _is_free(tool) or known is tool or same_definition(known, tool):
             kept.append(tool)
             continue
         change = f"Its definition changed from {fingerprint(known)} to {fingerprint(tool)}"
-        _logger.warning("%s: %s.", tool.qualified_name, change)
+        changes.append(f"{tool.qualified_name}: {change}.")
         if pin == "refuse":
             faults.append(_withheld(tool, change, "Check the change, then restart the bridge to approve it."))
             continue
         approved[tool.name] = tool
         kept.append(tool)
+    _log(changes)
     return kept, faults
+
+
+def _log(changes: Iterable[str]) -> None:
+    for text in first_few(changes, "more tools have changed definitions."):
+        _logger.warning("%s", text)
 
 
 def _withheld(tool: Tool, change: str, remedy: str) -> Fault:
@@ -152,6 +159,7 @@ class Pins:
         kept: list[Tool] = []
         faults: list[Fault] = []
         new: dict[str, JsonObject] = {}
+        changes: list[str] = []
         for tool in tools:
             name = tool.qualified_name
             if _is_free(tool):
@@ -163,16 +171,17 @@ class Pins:
                 kept.append(tool)
             elif known == now:
                 kept.append(tool)
-            elif fault := self._changed(tool, known, now):
+            elif fault := self._changed(tool, known, now, changes):
                 faults.append(fault)
             else:
                 kept.append(tool)
+        _log(changes)
         if new:
             await self._add(new)
         return kept, faults
 
-    def _changed(self, tool: Tool, known: _Prints | None, now: _Prints) -> Fault | None:
-        """Log a change, once for each new definition. Return its fault if the tool is withheld."""
+    def _changed(self, tool: Tool, known: _Prints | None, now: _Prints, changes: list[str]) -> Fault | None:
+        """Add a change to those to log, once for each new definition. Return its fault if the tool is withheld."""
         if known is None:
             change, remedy = f"{LOCK_NAME} has {_MAX_ENTRIES} tools and no room for it", "Delete lines that are old."
         else:
@@ -180,7 +189,7 @@ class Pins:
             remedy = f"Check the change, then delete the tool's line in {LOCK_NAME} to approve it."
         if (tool.qualified_name, now.short) not in self._said and len(self._said) < _MAX_SAID:
             self._said.add((tool.qualified_name, now.short))
-            _logger.warning("%s: %s. %s", tool.qualified_name, change, remedy)
+            changes.append(f"{tool.qualified_name}: {change}. {remedy}")
         return _withheld(tool, change, remedy) if self._pin == "refuse" else None
 
     async def _add(self, new: Mapping[str, JsonObject]) -> None:

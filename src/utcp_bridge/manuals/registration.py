@@ -320,6 +320,7 @@ class Registration:
             trusted=options.trusted,
             tls=_tls(options, self._services.root),
             proxy=options.proxy or self.settings.proxy,
+            deadline_header=options.deadline_header or self.settings.deadline_header,
         )
         target = self._binder.manual(entry.template, type(transport), source)
         endpoint = transport.endpoint(target.template)

@@ -42,6 +42,7 @@ from utcp_bridge.net.guard import Guard, is_own_origin
 from utcp_bridge.net.http_options import SocketOptions
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
+from utcp_bridge.net.time_left import header_of_time
 from utcp_bridge.net.tls import tls_context
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.urls import bare_url, endpoint_of_url
@@ -209,6 +210,7 @@ class HttpSession:
 
     async def _exchange(self, parts: RequestParts, credentials: Credentials | None) -> aiohttp.ClientResponse:
         """Send the request, follow redirects, and renew the access token once after a 401."""
+        parts = self._timed(parts)
         if credentials is None:
             return await self._follow(parts, None)
         self._admit(parts.url, credentials)
@@ -225,6 +227,14 @@ class HttpSession:
             return response
         response.close()
         return await self._follow(parts, fresh)
+
+    def _timed(self, parts: RequestParts) -> RequestParts:
+        """Add the time that the call has left, if the operator named a header for it and the request has none."""
+        name = self._source.deadline_header
+        if name is None or any(known.lower() == name.lower() for known, _ in parts.headers):
+            return parts
+        header = header_of_time(name)
+        return parts if header is None else replace(parts, headers=[*parts.headers, header])
 
     async def _follow(self, parts: RequestParts, added: Additions | None) -> aiohttp.ClientResponse:
         response = await self._send(parts, parts.url, added)

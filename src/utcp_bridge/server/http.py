@@ -203,7 +203,7 @@ class McpEndpoint:
                 await respond(send, 405, _problem(0, "Send JSON-RPC messages with POST."), [_ALLOW])
             elif scope["method"] == "GET":
                 session = await self.sessions.find(_first(headers, _SESSION), version)
-                await session.listen(receive, send)
+                await session.listen(receive, send, resumes=_first(headers, b"last-event-id") is not None)
             else:
                 await self.sessions.end(_first(headers, _SESSION), version)
                 await respond(send, 200, {})

@@ -87,10 +87,11 @@ def _lost_its_id(message: types.JSONRPCMessage, line: bytes) -> bool:
         return False
 
 
-def refuse_long(size: int) -> UnreadableMessage:
-    """Return the refusal of a message that is longer than `size` bytes, and log it."""
+def refuse_long(size: int, excerpt: bytes = b"") -> UnreadableMessage:
+    """Return the refusal of a message that is longer than `size` bytes, and log it. `excerpt` is its head and tail."""
     _logger.warning("A message of more than %d bytes from the client was refused: %s.", size, _TOO_LONG)
-    return UnreadableMessage(types.PARSE_ERROR, _TOO_LONG)
+    found = outer_id(excerpt)
+    return UnreadableMessage(types.PARSE_ERROR, _TOO_LONG, () if found is None else (found,))
 
 
 def _refusal(line: bytes) -> UnreadableMessage:
@@ -98,7 +99,9 @@ def _refusal(line: bytes) -> UnreadableMessage:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         if "recursion" not in error.msg.lower() and "depth" not in error.msg:
-            return UnreadableMessage(types.PARSE_ERROR, f"it is not JSON ({error.msg})")
+            found = outer_id(line) if b'"method"' in line else None
+            identifiers = () if found is None else (found,)
+            return UnreadableMessage(types.PARSE_ERROR, f"it is not JSON ({error.msg})", identifiers)
         return UnreadableMessage(
             types.INVALID_REQUEST, "it is nested too deeply", [] if (found := outer_id(line)) is None else [found]
         )

@@ -37,8 +37,10 @@ class Readiness:
         counts = {
             status: sum(manual.status == status for manual in manuals) for status in ("ready", "loading", "failed")
         }
+        lost = self._client.audit_lost
         return {
             "ready": self.is_ready(),
             "manuals": {"total": len(manuals), **counts},
             "tools": sum(manual.tools for manual in manuals),
+            **({} if lost is None else {"audit": {"lost": lost}}),
         }

@@ -54,6 +54,7 @@ _EVENTS_AHEAD: Final = 64
 """Events that wait for a client that reads its stream slowly."""
 _PING_SECONDS: Final = 15.0
 _TICK_SECONDS: Final = 5.0
+_NEW_STREAM: Final = b": This is a new stream. Events before it are not kept.\r\n\r\n"
 _REQUEST_CANCELLED: Final = -32_800
 _ID: Final = re.compile(r"[0-9a-f]{32}(?:\.([A-Za-z0-9_-]{1,512}))?")
 
@@ -124,6 +125,8 @@ class HandshakeSession:
         self._questions: Final[dict[str, _Question]] = {}
         self._asked = 0
         self.used_at = anyio.current_time()
+        self.is_forgotten = False
+        """Whether the last request in flight closes it."""
         self._events: MemoryObjectSendStream[bytes] | None = None
 
     @property
@@ -200,8 +203,13 @@ class HandshakeSession:
         if scope is not None:
             scope.cancel()
 
-    async def listen(self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
-        """Serve the event stream until either side ends it. A newer stream of the session replaces an older one."""
+    async def listen(
+        self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]], *, resumes: bool = False
+    ) -> None:
+        """Serve the event stream until either side ends it. A newer stream of the session replaces an older one.
+
+        No event is kept. A client that `resumes` a stream gets a comment that says so, and a new stream.
+        """
         self.end_stream()
         sink, source = anyio.create_memory_object_stream[bytes](_EVENTS_AHEAD)
         self._events = sink
@@ -215,6 +223,8 @@ class HandshakeSession:
             async with sink, source, anyio.create_task_group() as group:
                 group.start_soon(watch, group.cancel_scope)
                 await open_events(send, self.connection.session_id)
+                if resumes:
+                    await send({"type": "http.response.body", "body": _NEW_STREAM, "more_body": True})
                 while True:
                     event = b": ping\r\n\r\n"
                     with anyio.move_on_after(_PING_SECONDS):
@@ -388,15 +398,21 @@ class HandshakeSessions:
         await reply.finish(response or {})
 
     async def _keep(self, ident: str, session: HandshakeSession) -> None:
-        """Add a session and forget one that is not in use if there are too many.
+        """Add a session. If there are too many, forget the one that was not used for longest.
 
-        :raises Refusal: all sessions are in use.
+        One that is not in use goes first, then one whose event stream alone is open. Its client can still use it. Calls
+        of a forgotten session go on.
         """
         while len(self._sessions) >= self._limit:
-            idle = next((known for known, other in self._sessions.items() if not other.is_busy), None)
-            if idle is None:
-                raise Refusal(503, "Too many sessions are in use. Try again in a moment.", types.INTERNAL_ERROR)
-            await self._sessions.pop(idle).close()
+            known = self._sessions.items()
+            idle = next((one for one, other in known if not other.is_busy), None)
+            listening = next((one for one, other in known if not other.in_flight), None)
+            other = self._sessions.pop(idle or listening or next(iter(self._sessions)))
+            if other.in_flight:
+                other.is_forgotten = True
+                other.end_stream()
+            else:
+                await other.close()
         self._sessions[ident] = session
 
     async def _serve_batch(
@@ -462,6 +478,8 @@ class HandshakeSessions:
             self._replies.discard(reply)
             if session.in_flight.get(key) is scope:
                 del session.in_flight[key]
+            if session.is_forgotten and not session.in_flight:
+                await session.close()
         return _error(ident, types.ErrorData(code=_REQUEST_CANCELLED, message="Request cancelled"))
 
 

@@ -43,6 +43,7 @@ from utcp_bridge.server.incoming import UnreadableMessage, read_message, refuse_
 __all__ = [
     "InFlight",
     "Lines",
+    "LongLineError",
     "MessageReader",
     "MessageWriter",
     "ProbeReader",
@@ -53,19 +54,29 @@ __all__ = [
 ]
 
 MAX_LINE_BYTES: Final = 32 * 1024 * 1024
+_EXCERPT: Final = 65_536
+"""Bytes of the head, and of the tail, of a line that is too long. One of them has the id of the request."""
 _CHUNK: Final = 256 * 1024
 _LAST_ANSWERS_SECONDS: Final = 0.5
 
 Lines = Callable[[], Awaitable[bytes]]
 """Returns the next line, empty at the end.
 
-:raises ValueError: the line is too long. The line after it comes next.
+:raises LongLineError: the line is too long. The line after it comes next.
 """
 SendLine = Callable[[bytes], Awaitable[None]]
 """Writes one line.
 
 :raises anyio.BrokenResourceError: the other side has closed.
 """
+
+
+class LongLineError(ValueError):
+    """A line that is too long. `excerpt` is its head and its tail."""
+
+    def __init__(self, excerpt: bytes) -> None:
+        super().__init__("The line is too long.")
+        self.excerpt = excerpt
 
 
 async def serve_stdio(server: BridgeServer) -> None:
@@ -188,8 +199,8 @@ class MessageReader(_Incoming):
                 if line.isspace():
                     continue
                 message = read_message(line)
-            except ValueError as error:
-                refusal = error if isinstance(error, UnreadableMessage) else refuse_long(MAX_LINE_BYTES)
+            except (UnreadableMessage, LongLineError) as error:
+                refusal = error if isinstance(error, UnreadableMessage) else refuse_long(MAX_LINE_BYTES, error.excerpt)
                 if self._writer is None:
                     return refusal
                 for one in refusal.errors:
@@ -305,18 +316,19 @@ async def open_input(descriptor: int) -> AsyncGenerator[Lines]:
 
 async def _next_line(reader: asyncio.StreamReader) -> bytes:
     """Return the next line. One that is too long is skipped to its end, so that its rest is not taken for a line."""
-    is_too_long = False
+    head = tail = b""
     while True:
         try:
             line = await reader.readuntil(b"\n")
         except asyncio.IncompleteReadError as error:
             line = error.partial
         except asyncio.LimitOverrunError as error:
-            is_too_long = True
-            await reader.readexactly(error.consumed)
+            skipped = await reader.readexactly(error.consumed)
+            head = head or skipped[:_EXCERPT]
+            tail = skipped[-_EXCERPT:]
             continue
-        if is_too_long:
-            raise ValueError("The line is too long.")
+        if head:
+            raise LongLineError(head + (tail + line)[-_EXCERPT:])
         return line
 
 

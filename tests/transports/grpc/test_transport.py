@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -359,3 +361,44 @@ async def test_the_need_is_the_server_with_the_templates_tls_options(tmp_path: P
         (need,) = transport.needs(make_target(transport, fields))
     assert (need.url, need.alpn) == ("grpcs://h:7", ("h2",))
     assert need.tls == TlsOptions(ca_cert=str(tmp_path / "ca.pem"), server_name="other")
+
+
+async def test_calls_tell_the_server_how_much_time_they_have_left() -> None:
+    async with GrpcService(utcp=True) as service, open_services() as services:
+        transport = GrpcTransport(services)
+        native = {"call_template_type": "grpc", "host": "127.0.0.1", "port": service.port, "wire": "native"}
+        templates = [{**native, "service_name": "shop.Orders", "method_name": name} for name in ("Echo", "Count")]
+        templates.append({**native, "wire": "utcp", "tool_name": "echo"})
+        for template in templates:
+            target = make_target(transport, template)
+            with anyio.move_on_after(60):
+                await transport.call(target, make_call({}), discard)
+        await transport.call(target, make_call({}), discard)
+        await transport.aclose()
+    *limited, unlimited = service.times_left
+    assert len(limited) == 3
+    assert all(left is not None and 30 < left <= 61 for left in limited)  # gRPC rounds up
+    assert unlimited is None
+
+
+FORKS = """
+import asyncio, subprocess
+from utcp_bridge.transports.grpc.protos import grpc_module
+
+async def main():
+    channel = grpc_module("grpc.aio").insecure_channel("ipv4:127.0.0.1:1")
+    for _ in range(3):
+        try:
+            await channel.unary_unary("/a/b")(b"")
+        except grpc_module("grpc.aio").AioRpcError:
+            pass
+        subprocess.run(["true"], preexec_fn=lambda: None)
+    await channel.close()
+
+asyncio.run(main())
+"""
+
+
+def test_the_core_of_grpc_writes_nothing_to_stderr() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, timeout=60, check=True)
+    assert done.stderr == b""

@@ -27,6 +27,7 @@ from utcp_bridge.auth.credentials import Additions
 from utcp_bridge.errors import ConfigError, ManualError, UnknownTool
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, TlsOptions
 from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.net.time_left import seconds_left
 from utcp_bridge.placement.encoding import header_value
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
 from utcp_bridge.transports.grpc.channel import ChannelOptions, open_channel, translate
@@ -223,9 +224,12 @@ class GrpcTransport(Transport[GrpcTemplate]):
             return utcp_value(parse_message(response, data).result_json)
 
         if template.stream:
-            replies = channel.unary_stream(_utcp_path(template), _serialized)(request, metadata=metadata)
+            replies = channel.unary_stream(_utcp_path(template), _serialized)(
+                request, metadata=metadata, timeout=seconds_left()
+            )
             return await self._drain(replies, read, emit)
-        return read(await channel.unary_unary(_utcp_path(template), _serialized)(request, metadata=metadata))
+        invoke = channel.unary_unary(_utcp_path(template), _serialized)
+        return read(await invoke(request, metadata=metadata, timeout=seconds_left()))
 
     async def _call_native(
         self, channel: Any, template: GrpcTemplate, method: Any, arguments: JsonObject, metadata: Any, emit: Emit
@@ -234,7 +238,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
         kind = f"{'stream' if streams_in else 'unary'}_{'stream' if streams_out else 'unary'}"
         invoke = getattr(channel, kind)(_path(method), _serialized)
         requests = build_requests(method, arguments)
-        answer = invoke(each(requests) if streams_in else requests[0], metadata=metadata)
+        answer = invoke(each(requests) if streams_in else requests[0], metadata=metadata, timeout=seconds_left())
         read = reply_reader(method, proto_names=template.preserve_field_names)
         return await self._drain(answer, read, emit) if streams_out else read(await answer)
 

@@ -1,0 +1,199 @@
+"""Lines that a thread writes, so that no caller waits for a reader or a disk.
+
+A host that does not read stderr fills a pipe of 64 KiB, and then each write to it waits for ever. So lines go into a
+bounded queue. A line that does not fit is dropped and counted, and so is one that a full disk refuses. The count is
+written before the next line that can be written.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from utcp_bridge.net.files.writing import open_log
+
+__all__ = ["LineWriter", "OnLost"]
+
+_MAX_LINES: Final = 8_192
+_MAX_BYTES: Final = 4 * 1024 * 1024
+_MAX_BATCH: Final = 64 * 1024
+_PIECE: Final = 4_096
+"""Bytes that a pipe takes at once when it takes any."""
+_STUCK_SECONDS: Final = 0.1
+"""How long the end waits for a reader that reads nothing."""
+_PIPE_SECONDS: Final = 1.0
+"""How long the end waits for a reader that reads slowly."""
+_FILE_SECONDS: Final = 5.0
+
+OnLost = Callable[[int, str], bytes]
+"""Receives how many lines were lost, and why. Returns the line to write about it."""
+
+
+class LineWriter:
+    """Writes lines to a descriptor, or appends them to a file that `reopen` opens again."""
+
+    def __init__(
+        self, place: int | Path, name: str, on_lost: OnLost, report: Callable[[int, str], None] | None = None
+    ) -> None:
+        """Open the file, or take the descriptor over. `name` is for messages.
+
+        `report` is called with the number of all lines lost so far and the reason, whenever lines are lost.
+
+        :raises OSError: the file cannot be opened; see `open_log`.
+        """
+        self._path = place if isinstance(place, Path) else None
+        self._descriptor = place if isinstance(place, int) else _opened(place)
+        self._is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        self._name, self._on_lost, self._report = name, on_lost, report
+        self._moved = threading.Condition()  # reentrant: a collected object may log while its thread adds a line
+        self._waiting: deque[bytes] = deque()
+        self._bytes = self._dropped = self._failed = self._steps = 0
+        self._failure = ""
+        self._reopens = self._ends = False
+        self.lost = 0
+        """How many lines were dropped or could not be written."""
+        self._thread = threading.Thread(target=self._run, name=f"writer of {name}", daemon=True)
+        self._thread.start()
+
+    def put(self, line: bytes) -> bool:
+        """Write a line, which ends with a newline, as soon as possible. Return False if it was dropped."""
+        with self._moved:
+            if len(self._waiting) >= _MAX_LINES or self._bytes + len(line) > _MAX_BYTES or self._ends:
+                self._dropped += 1
+            else:
+                self._note_dropped()
+                self._waiting.append(line)
+                self._bytes += len(line)
+                self._moved.notify()
+                return True
+        self._lose(1, self._why_dropped())
+        return False
+
+    def reopen(self) -> None:
+        """Open the file again, because another program renamed it. Lines until now go to the old file."""
+        with self._moved:
+            self._reopens = self._path is not None
+            self._moved.notify()
+
+    def close(self) -> bool:
+        """Write what is waiting, and close. Return False if the reader does not read; the rest is lost then."""
+        with self._moved:
+            self._ends = True
+            self._moved.notify()
+        ends = monotonic() + (_FILE_SECONDS if self._is_file else _PIPE_SECONDS)
+        while self._thread.is_alive():
+            before = self._steps
+            self._thread.join(_STUCK_SECONDS)
+            is_stuck = before == self._steps and not _takes_more(self._descriptor)
+            if self._thread.is_alive() and (is_stuck or monotonic() > ends):
+                return False  # the thread, which waits, ends with the process
+        os.close(self._descriptor)
+        return True
+
+    def _run(self) -> None:
+        while True:
+            with self._moved:
+                self._moved.wait_for(lambda: self._waiting or self._reopens or self._ends)
+                lines = self._taken()
+                reopens = self._reopens and not self._waiting
+                ends = self._ends and not self._waiting
+            if lines:
+                self._write(lines)
+            if reopens:
+                self._reopens = False
+                self._open_again()
+            if ends:
+                return
+
+    def _taken(self) -> list[bytes]:
+        """Return the lines to write next."""
+        lines: list[bytes] = []
+        size = 0
+        while self._waiting and size < _MAX_BATCH:
+            lines.append(self._waiting.popleft())
+            size += len(lines[-1])
+            if not self._waiting:
+                self._note_dropped()
+        self._bytes -= size
+        return lines
+
+    def _note_dropped(self) -> None:
+        """Write how many lines were dropped, after the lines that are waiting."""
+        if self._dropped:
+            note = self._on_lost(self._dropped, self._why_dropped())
+            self._waiting.append(note)
+            self._bytes += len(note)
+            self._dropped = 0
+
+    def _write(self, lines: list[bytes]) -> None:
+        before = self._on_lost(self._failed, self._failure) if self._failed else b""
+        data = before + b"".join(lines)
+        written, failure = self._written(data)
+        if written >= len(before):
+            self._failed = 0
+        if failure is not None:
+            lost = data.count(b"\n", max(written, len(before)))
+            self._failed += lost
+            self._failure = f"{self._name} cannot be written: {failure.strerror or type(failure).__name__}"
+            self._lose(lost, self._failure)
+
+    def _written(self, data: bytes) -> tuple[int, OSError | None]:
+        """Write all of it, or whole lines until an error. Return how many bytes were written, and the error."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                try:
+                    size = os.write(self._descriptor, rest if self._is_file else rest[:_PIECE])
+                except BlockingIOError:  # the host made its end not wait, which is ours too
+                    select.select((), (self._descriptor,), ())
+                    continue
+                rest = rest[size:]
+                self._steps += 1
+        except OSError as error:
+            written = len(data) - len(rest)
+            whole = data.rfind(b"\n", 0, written) + 1
+            if self._is_file and whole < written:
+                with suppress(OSError):
+                    os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - (written - whole))
+            return whole, error
+        return len(data), None
+
+    def _open_again(self) -> None:
+        try:
+            opened = _opened(self._path or Path())
+        except OSError as error:
+            if self._report is not None:
+                self._report(self.lost, f"{self._name} cannot be opened again: {error.strerror}")
+            return
+        before, self._descriptor = self._descriptor, opened
+        os.close(before)
+
+    def _lose(self, lines: int, why: str) -> None:
+        self.lost += lines
+        if self._report is not None:
+            self._report(self.lost, why)
+
+    def _why_dropped(self) -> str:
+        return f"{self._name} is written too slowly" if self._is_file else f"the reader of {self._name} does not read"
+
+
+def _opened(path: Path) -> int:
+    with open_log(path) as file:
+        return os.dup(file.fileno())
+
+
+def _takes_more(descriptor: int) -> bool:
+    """Return whether a write would not wait."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(0))

@@ -1,0 +1,172 @@
+"""The watchdog: an event loop that stands still is reported with the stacks of all threads."""
+
+import asyncio
+import logging
+import signal
+import subprocess
+import sys
+import threading
+from importlib.util import find_spec
+
+import pytest
+
+from utcp_bridge.server import watchdog
+from utcp_bridge.server.watchdog import watching
+
+
+class Log(logging.Handler):
+    """Collects messages, and says when there are some."""
+
+    def __init__(self):
+        super().__init__()
+        self.messages = []
+        self.arrived = threading.Condition()
+
+    def emit(self, record):
+        with self.arrived:
+            self.messages.append(record.getMessage())
+            self.arrived.notify_all()
+
+    def wait_for(self, number):
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: len(self.messages) >= number, timeout=60)
+
+
+@pytest.fixture
+def log():
+    handler = Log()
+    logger = logging.getLogger("utcp_bridge.server.watchdog")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+def run(work, loop):
+    if loop == "uvloop":
+        if find_spec("uvloop") is None:
+            pytest.skip("uvloop is not installed")
+        import uvloop
+
+        uvloop.run(work())
+    else:
+        asyncio.run(work())
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_loop_that_stands_still_is_reported_with_all_stacks_and_when_it_goes_on(log, loop):
+    others = threading.Event()
+
+    def in_another_thread():
+        others.wait()
+
+    threads = [threading.Thread(target=in_another_thread, name=f"worker {number}") for number in range(3)]
+    for thread in threads:
+        thread.start()
+
+    def hold_the_loop():
+        log.wait_for(1)
+
+    async def main():
+        with watching(0.05):
+            hold_the_loop()
+            await asyncio.to_thread(log.wait_for, 2)
+
+    try:
+        run(main, loop)
+    finally:
+        others.set()
+        for thread in threads:
+            thread.join()
+    said, after = log.messages
+    assert said.startswith("The event loop has stood still for ")
+    assert said.index("hold_the_loop") < said.index("in_another_thread")
+    assert said.count("in_another_thread") == 1
+    assert " and 2 more:" in said
+    assert after.startswith("The event loop goes on.")
+
+
+def test_stacks_are_bounded(log):
+    def deep(left):
+        if left:
+            deep(left - 1)
+        else:
+            log.wait_for(1)
+
+    async def main():
+        with watching(0.05):
+            deep(500)
+
+    asyncio.run(main())
+    assert log.messages[0].count(" in ") < 40 * watchdog._MAX_FRAMES
+    assert log.messages[0].count(".deep\n") < watchdog._MAX_FRAMES
+
+
+def test_the_stacks_are_logged_once_a_minute(log, monkeypatch):
+    monkeypatch.setattr(watchdog, "_BETWEEN_SIGNS", 0.01)
+    asked = threading.Semaphore(0)
+
+    class Loop:
+        """A loop that never runs, and then does."""
+
+        def call_soon_threadsafe(self, callback):
+            asked.release()
+            timer = threading.Timer(0.05, callback)
+            timer.start()
+
+    dog = watchdog._Watchdog(Loop(), threading.get_ident(), 0.01)
+    thread = threading.Thread(target=dog.watch)
+    thread.start()
+    for _ in range(5):
+        asked.acquire()
+    dog.ended.set()
+    thread.join()
+    assert len([text for text in log.messages if "stood still for" in text and "threads" in text]) == 1
+
+
+def test_zero_seconds_watch_nothing():
+    async def main():
+        before = threading.active_count()
+        with watching(0):
+            assert threading.active_count() == before
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_runs_is_not_reported(log, monkeypatch):
+    monkeypatch.setattr(watchdog, "_BETWEEN_SIGNS", 0.001)
+
+    async def main():
+        with watching(60):
+            for _ in range(50):
+                await asyncio.sleep(0.001)
+
+    asyncio.run(main())
+    assert log.messages == []
+
+
+STOPPED = """
+import asyncio, logging, os, sys
+from utcp_bridge.server.watchdog import watching
+
+logging.basicConfig(stream=sys.stderr, level=logging.INFO)
+
+async def main():
+    with watching(0.05):
+        print("watching", flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGSTOP")
+def test_a_process_that_was_stopped_as_a_whole_is_not_reported():
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", STOPPED], text=True, **pipes) as process:
+        assert process.stdout.readline() == "watching\n"
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        process.send_signal(signal.SIGCONT)
+        _, noise = process.communicate("\n", timeout=60)
+    assert "stood still" not in noise
