@@ -73,6 +73,7 @@ class ChildProcess:
     _code: int | None = None
     _has_warned: bool = False
     _burst: _Burst = field(init=False)
+    _process: Process | None = None
 
     def __post_init__(self) -> None:
         self._burst = _Burst()
@@ -94,6 +95,7 @@ class ChildProcess:
             cwd=self.folder,
             start_new_session=sys.platform != "win32",
         )
+        self._process = process
         heard, received = anyio.create_memory_object_stream[Any](0)
         given, to_send = anyio.create_memory_object_stream[Any](0)
         written = anyio.Event()
@@ -113,6 +115,15 @@ class ChildProcess:
                     for stream in (heard, to_send):
                         stream.close()
                 group.cancel_scope.cancel()
+
+    def has_ended(self) -> bool:
+        """Return whether the process has ended, also if the event loop has not noticed that yet."""
+        if self._process is None or self._process.returncode is not None or sys.platform == "win32":
+            return self._process is not None and self._process.returncode is not None
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except OSError:  # it is not our own child, or somebody else has waited for it
+            return False
 
     def last_words(self) -> str:
         """Return how the server ended and the most telling of its last lines, as a sentence; empty if it is silent."""
