@@ -118,12 +118,14 @@ class ChildProcess:
 
     def has_ended(self) -> bool:
         """Return whether the process has ended, also if the event loop has not noticed that yet."""
-        if self._process is None or self._process.returncode is not None or sys.platform == "win32":
-            return self._process is not None and self._process.returncode is not None
+        if self._process is None:
+            return False
+        if self._process.returncode is not None or sys.platform == "win32":
+            return self._process.returncode is not None
         try:
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except OSError:  # it is not our own child, or somebody else has waited for it
-            return False
+        except ChildProcessError:  # somebody else waits for it
+            return not _exists(self._process.pid)
 
     def last_words(self) -> str:
         """Return how the server ended and the most telling of its last lines, as a sentence; empty if it is silent."""
@@ -168,6 +170,16 @@ class ChildProcess:
                     if text.strip():
                         self._said.append(text.strip())
                         self._burst.log(self.where, text.rstrip())
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 async def _program(name: str) -> str:

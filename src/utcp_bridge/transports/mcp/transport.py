@@ -249,23 +249,21 @@ class _Session:
         """Return all pages of the server's tools, as wire-shaped dicts."""
 
         async def ask(connection: _Connection) -> list[JsonObject]:
-            connection.is_announced = True
             return await self._pages(connection.client.list_tools, "tools")
 
-        return await self._request(ask)
+        return await self._request(ask, reads_manual=True)
 
     async def list_resources(self) -> tuple[list[JsonObject], list[ResourceTemplate]]:
         """Return all resources and all templates; none if the server does not offer resources."""
         from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
 
         async def ask(connection: _Connection) -> tuple[list[JsonObject], list[JsonObject]]:
-            connection.is_announced = True
             if connection.client.server_capabilities.resources is None:
                 return [], []
             resources = await self._pages(connection.client.list_resources, "resources")
             return resources, await self._pages(connection.client.list_resource_templates, "resource_templates")
 
-        resources, described = await self._request(ask)
+        resources, described = await self._request(ask, reads_manual=True)
         templates: list[ResourceTemplate] = []
         for template in described:
             with suppress(InvalidUriTemplate):
@@ -337,9 +335,11 @@ class _Session:
         if not connection.users:
             connection.stop.set()
 
-    async def _request(self, ask: Callable[[_Connection], Awaitable[T]]) -> T:
+    async def _request(self, ask: Callable[[_Connection], Awaitable[T]], *, reads_manual: bool = False) -> T:
         """Return what `ask` returns. It is asked once more if the server refused it because its session is gone:
         then nothing was carried out.
+
+        A server that started again may have other tools, so the manual is read again, unless this request reads it.
 
         :raises UtcpError: the request failed.
         """
@@ -347,7 +347,7 @@ class _Session:
 
         for is_last in (False, True):
             try:
-                async with self._connected() as connection:
+                async with self._connected(reads_manual=reads_manual) as connection:
                     with _errors(self, connection):
                         found = await ask(connection)
                     self._backoff.succeeded()
@@ -359,7 +359,7 @@ class _Session:
         raise Rejected(f"{self.where} refuses each session that it has just opened.", status=404) from lost
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncGenerator[_Connection]:
+    async def _connected(self, *, reads_manual: bool) -> AsyncGenerator[_Connection]:
         """Yield the connection, and open one first if that is necessary. Callers that come meanwhile wait for it too."""
         if self._connection is not None and self._connection.child is not None and self._connection.child.has_ended():
             self.lose(self._connection)
@@ -367,10 +367,11 @@ class _Session:
         connection.users += 1
         try:
             if not await connection.opening.wait(_CONNECT_SECONDS):
+                self.lose(connection)
                 raise self._late(connection)
             if not connection.is_announced:
                 connection.is_announced = True
-                if connection.number > 1:  # the server started again, perhaps with other tools
+                if connection.number > 1 and not reads_manual:
                     self._services.changed(self._target.source.name)
             yield connection
         finally:
