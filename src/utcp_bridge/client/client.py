@@ -15,6 +15,7 @@ from typing import Any, Self
 import anyio
 
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
+from utcp_bridge.auth.refused import with_valid_token
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
@@ -466,7 +467,7 @@ class UtcpClient:
         async def invoke(call: Call, emit: Emit) -> Result:
             target = self._targets.get(tool) or self._bind(tool)
             try:
-                value = await transport.call(target, call, emit)
+                value = await with_valid_token(target.credentials, partial(transport.call, target, call), emit)
             except ConfigError as error:  # such as a limit of templates, which are compiled at the first call
                 if tool.name not in error.message:
                     error.message = f"{tool.qualified_name}: {error.message}"
