@@ -8,6 +8,7 @@ import pytest
 from utcp_bridge import errors
 from utcp_bridge.errors import (
     Busy,
+    CircuitOpen,
     ConfigError,
     ConnectionLost,
     DeadlineExceeded,
@@ -87,3 +88,15 @@ def test_a_rejection_has_the_status_and_detail_of_the_other_side(*, retryable: b
     )
     assert (error.status, error.detail, error.retry_after, error.retryable) == (503, {"a": 1}, 2.5, retryable)
     assert str(error) == "503 from shop. Wait."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "remedy"),
+    [(2.2, "Try again in 3 s."), (3600, "Try again in 3600 s."), (0, None), (-5, None), (None, None)]
+    + [(float(odd), None) for odd in ("nan", "inf")],
+)
+def test_an_error_says_when_to_try_again(seconds: float | None, remedy: str | None) -> None:
+    assert Rejected("503 from shop.", status=503, retry_after=seconds).remedy == remedy
+    if seconds is not None:
+        assert CircuitOpen("shop is away.", retry_after=seconds).remedy == remedy
+    assert Rejected("503 from shop.", status=503, retry_after=9, remedy="Wait.").remedy == "Wait."

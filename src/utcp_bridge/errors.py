@@ -14,6 +14,7 @@
     ├── UpstreamError            the other side failed
     │   ├── ManualError          the document is not a manual that can be read
     │   ├── Unreachable          no connection: nothing was sent, so a retry is safe
+    │   │   └── CircuitOpen      earlier calls failed: nothing was sent, and the message says when a call is tried again
     │   ├── ConnectionLost       the connection broke after something was sent
     │   ├── Rejected             the other side returned an error: HTTP status, gRPC status, exit code
     │   ├── MalformedReply       the reply cannot be read
@@ -30,11 +31,13 @@ Rule 3. The first level says who must act. Only this level decides whom to notif
 
 from __future__ import annotations
 
+from math import ceil, isfinite
 from typing import Any, ClassVar
 
 __all__ = [
     "Busy",
     "CallerError",
+    "CircuitOpen",
     "ConfigError",
     "ConnectionLost",
     "DeadlineExceeded",
@@ -64,6 +67,8 @@ class UtcpError(Exception):
     code: ClassVar[str] = "error"
     retryable: bool = False
     """Whether an idempotent call may be sent again."""
+    retry_after: float | None = None
+    """Seconds after which a new call may succeed, if the other side or the bridge named them."""
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
         super().__init__(message)
@@ -176,6 +181,17 @@ class Unreachable(UpstreamError):
     retryable = True
 
 
+class CircuitOpen(Unreachable):
+    """Earlier calls could not reach the upstream. Nothing was sent; after `retry_after` seconds a call is tried again."""
+
+    code = "circuit_open"
+    retryable = False
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message, remedy=_in_seconds(retry_after))
+        self.retry_after = retry_after
+
+
 class ConnectionLost(UpstreamError):
     """The connection broke after the request was sent and before the reply was complete."""
 
@@ -186,7 +202,7 @@ class Rejected(UpstreamError):
     """The other side returned an error.
 
     `status` is its own status (HTTP status, gRPC code, exit code), `detail` its decoded body, and `retry_after` the
-    seconds to wait, if it named them.
+    seconds to wait, if it named them: then the remedy says so.
     """
 
     code = "rejected"
@@ -201,7 +217,7 @@ class Rejected(UpstreamError):
         retryable: bool = False,
         remedy: str | None = None,
     ) -> None:
-        super().__init__(message, remedy=remedy)
+        super().__init__(message, remedy=remedy or _in_seconds(retry_after))
         self.status = status
         self.detail = detail
         self.retry_after = retry_after
@@ -248,3 +264,9 @@ class InternalError(UtcpError):
         super().__init__(
             message, remedy=remedy or "Run with --debug, or set log_level to debug: the log then has the traceback."
         )
+
+
+def _in_seconds(seconds: float | None) -> str | None:
+    if seconds is None or not isfinite(seconds) or seconds <= 0:
+        return None
+    return f"Try again in {ceil(seconds)} s."

@@ -40,6 +40,7 @@ __all__ = [
     "ManualOptions",
     "MetaToolNames",
     "PolicySettings",
+    "ResilienceSettings",
     "ServerSettings",
     "SettingSpelling",
     "TimeoutSettings",
@@ -259,6 +260,29 @@ class LimitSettings(_Frozen):
     )
 
 
+class ResilienceSettings(_Frozen):
+    """What happens while an upstream fails."""
+
+    breaker_failures: Count = Field(
+        default=5,
+        description="Failures in a row (no connection, a broken connection, a deadline) after which calls to an origin "
+        "are refused for a while. 0 refuses none.",
+    )
+    breaker_pause: Seconds = Field(
+        default=1.0, description="Seconds until the first call tries a failing origin again. The pauses grow by half."
+    )
+    breaker_max_pause: Seconds = Field(
+        default=30.0, description="Most seconds until a call tries a failing origin again."
+    )
+    retry_share: float | None = Field(
+        default=0.2,
+        ge=0,
+        le=10,
+        description="Most retries for each call of a manual, on average. Three calls may always use all their "
+        "`retries`. null sets no limit.",
+    )
+
+
 class PolicySettings(_Frozen):
     """What tools may reach, and how strict the bridge is."""
 
@@ -345,6 +369,7 @@ GROUPS: Final[Mapping[str, type[BaseModel]]] = {
     "exposure": ExposureSettings,
     "timeouts": TimeoutSettings,
     "limits": LimitSettings,
+    "resilience": ResilienceSettings,
     "policy": PolicySettings,
     "log": LogSettings,
 }
@@ -352,7 +377,13 @@ GROUPS: Final[Mapping[str, type[BaseModel]]] = {
 
 
 class BridgeSettings(
-    ServerSettings, ExposureSettings, TimeoutSettings, LimitSettings, PolicySettings, LogSettings
+    ServerSettings,
+    ExposureSettings,
+    TimeoutSettings,
+    LimitSettings,
+    ResilienceSettings,
+    PolicySettings,
+    LogSettings,
 ):  # the order of `GROUPS`
     """The bridge's own settings, each with a default that suits a newcomer.
 
@@ -399,6 +430,7 @@ class ManualOptions(_Frozen):
     queue: Count | None = None
     rate_limit: float | None = Field(default=None, gt=0)
     retries: int | None = Field(default=None, ge=0, le=10)
+    breaker_failures: Count | None = None
     max_reply_bytes: Size | None = None
     validation: ArgumentCheck | None = None
     refresh_interval: float | None = Field(default=None, ge=0)

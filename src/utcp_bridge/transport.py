@@ -29,6 +29,7 @@ from utcp_bridge.model import (
 )
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.urls import origin_of
 
 if TYPE_CHECKING:
     from utcp_bridge.auth.credentials import Credentials
@@ -148,6 +149,8 @@ class Transport(ABC, Generic[TemplateT]):
     with them."""
     streaming: ClassVar[bool] = False
     """Whether calls may run as long as `stream_timeout` instead of `call_timeout`."""
+    longest_pause: ClassVar[float | None] = None
+    """Most seconds for which calls to a peer that does not answer are refused; None for the setting."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -157,6 +160,17 @@ class Transport(ABC, Generic[TemplateT]):
         """Return the URL that calls of this template go to, for credentials and rules; None for local ones."""
         del template
         return None
+
+    @classmethod
+    def peer(cls, template: TemplateT) -> str | None:
+        """Return what calls of this template fail together with: by default the origin of the endpoint.
+
+        None means the tool alone. While a peer does not answer, calls to it are refused for a while.
+
+        :raises ConfigError: the arguments of a call choose the origin.
+        """
+        endpoint = cls.endpoint(template)
+        return None if endpoint is None else origin_of(endpoint)
 
     @classmethod
     def annotations(cls, template: TemplateT) -> Mapping[str, Any]:

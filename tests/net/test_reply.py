@@ -1,5 +1,6 @@
 """How bytes become values: media types, charsets, and JSON that must be refused."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -216,6 +217,28 @@ def test_the_detail_of_a_rejection_is_readable_or_none(body, content_type, detai
     with pytest.raises(Rejected) as caught:
         reply(body, content_type, 500).raise_for_status()
     assert caught.value.detail == detail
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone of a process cannot be changed here")
+@pytest.mark.parametrize(
+    "date", ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+)
+def test_a_date_in_any_form_is_compared_with_the_replys_own_clock(date, monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert retry_after_seconds(date, "Sun, 06 Nov 1994 08:49:00 GMT") == 37.0
+        assert retry_after_seconds(date, "not a date") == 0.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_refusal_says_when_to_try_again():
+    headers = {"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT", "Date": "Sun, 06 Nov 1994 08:49:00 GMT"}
+    refusal = Reply(503, headers, b"", "http://a.example/x")
+    with pytest.raises(Rejected, match=r"^http://a.example/x returned 503 Service Unavailable. Try again in 37 s.$"):
+        refusal.raise_for_status()
 
 
 def test_retry_after_is_seconds_or_a_date():

@@ -7,7 +7,7 @@ from tests.support.steps import Step, make_tool, run
 from utcp_bridge.errors import Busy, ConnectionLost, Rejected, Unreachable, UtcpError
 from utcp_bridge.model import Call, Emit
 from utcp_bridge.pipeline import Next
-from utcp_bridge.pipeline.retry import Retry
+from utcp_bridge.pipeline.retry import Retry, RetryBudget
 
 pytestmark = pytest.mark.anyio
 
@@ -109,3 +109,53 @@ def test_pauses_double_up_to_a_cap_with_jitter_within_half(attempt: int, longest
     assert all(longest / 2 <= pause <= longest for pause in pauses)
     assert len(set(pauses)) > 200, "clients that failed together must not come back together"
     assert max(pauses) - min(pauses) > longest / 4
+
+
+# --- the share of a manual ---
+
+
+async def failed_calls(layer: Retry, calls: int, *, times: int = 2, manual: str = "shop") -> int:
+    """Make calls that all fail, and return how often they were sent."""
+    sent = 0
+
+    async def fail(_call: Call, _emit: Emit) -> None:
+        nonlocal sent
+        sent += 1
+        raise unavailable()
+
+    step = layer(make_tool(manual=manual), Step(does=fail))
+    with anyio.fail_after(60):
+        for _ in range(calls):
+            with pytest.raises(Rejected):
+                await run(step)
+    return sent
+
+
+async def test_an_upstream_that_fails_gets_a_fifth_more_and_three_calls_keep_all_retries() -> None:
+    layer = Retry(lambda _tool: 2, lambda _tool: True, 0.0, share=0.2)
+    assert await failed_calls(layer, 3) == 9
+    assert 197 <= await failed_calls(layer, 197) <= 197 * 1.2 + 10
+    assert await failed_calls(layer, 3, manual="another") == 9
+    layer.forget("shop")
+    assert await failed_calls(layer, 3) == 9
+
+
+async def test_without_a_share_every_call_has_its_retries() -> None:
+    assert await failed_calls(Retry(lambda _tool: 2, lambda _tool: True, 0.0), 50) == 150
+
+
+async def test_a_share_of_nothing_still_lets_three_calls_try_again() -> None:
+    assert await failed_calls(Retry(lambda _tool: 4, lambda _tool: True, 0.0, share=0.0), 3) == 15
+
+
+def test_a_budget_comes_back_with_time_and_with_calls_and_is_bounded() -> None:
+    budget = RetryBudget(free=6.0)
+    assert [budget.take(100.0) for _ in range(7)] == [True] * 6 + [False]
+    budget.add(0.5)
+    budget.add(0.5)
+    assert [budget.take(100.0), budget.take(100.0)] == [True, False]
+    assert [budget.take(105.0) for _ in range(4)] == [True, True, True, False]
+    assert [budget.take(9_000.0) for _ in range(7)] == [True] * 6 + [False]
+    for _ in range(10_000):
+        budget.add(0.2)
+    assert budget.left <= 50

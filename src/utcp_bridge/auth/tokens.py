@@ -1,5 +1,7 @@
 """OAuth 2 access tokens by client credentials: obtained once, and kept until shortly before they expire.
 
+A token whose life is not a number above 0 is used until a server refuses it.
+
 Authlib speaks the protocol over a transport of ours, so that the guard checks the token endpoint like every other
 address. The first token request imports Authlib.
 """
@@ -16,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from urllib.parse import quote_plus
 
 import anyio
+import orjson
 
 from utcp_bridge.errors import OperatorError, TokenError, UtcpError
-from utcp_bridge.model import Source
+from utcp_bridge.model import Source, is_object
 from utcp_bridge.urls import bare_url, redirected_to
 
 if TYPE_CHECKING:
@@ -31,6 +34,9 @@ __all__ = ["TokenCache"]
 _Key: TypeAlias = tuple[str, str, bytes, str | None]
 
 _IN_BODY: Final = "client_secret_post"
+_LIFE: Final = "expires_in"
+_TIMES: Final = (_LIFE, "expires_at")
+"""Members of a reply that Authlib refuses unless they are numbers."""
 _MAX_LEEWAY: Final = 30.0
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 _TOKEN_VALUE = re.compile(r"[\x21-\x7e]+")
@@ -142,7 +148,7 @@ class TokenCache:
         if str(answer.get("token_type", "bearer")).lower() != "bearer":
             raise _no_token(auth, "its tokens are not bearer tokens")
         entry.token = token
-        entry.stale_at = _stale_at(asked_at, answer.get("expires_in"))
+        entry.stale_at = _stale_at(asked_at, answer.get(_LIFE))
         return token
 
 
@@ -168,11 +174,12 @@ async def _post(
 
     statuses = [0]
     targets = [""]
+    times: dict[str, Any] = {}
 
-    def note_status(response: httpx2.Response) -> httpx2.Response:
+    def note(response: httpx2.Response) -> httpx2.Response:
         statuses.append(response.status_code)
         targets.append(redirected_to(auth.token_url, response.headers.get("Location")))
-        return response
+        return _without_times(response, times)
 
     client: Any = AsyncOAuth2Client(
         auth.client_id,
@@ -183,10 +190,10 @@ async def _post(
         trust_env=False,
         follow_redirects=False,
     )
-    client.register_compliance_hook("access_token_response", note_status)
+    client.register_compliance_hook("access_token_response", note)
     async with client:
         try:
-            return dict(await client.fetch_token(auth.token_url, grant_type="client_credentials"))
+            return {**await client.fetch_token(auth.token_url, grant_type="client_credentials"), **times}
         except OAuthError as error:
             raise _Refusal(statuses[-1], str(error.error)) from None
         except httpx2.TransportError as error:
@@ -194,6 +201,20 @@ async def _post(
         except (httpx2.HTTPError, ValueError, TypeError, OverflowError, RecursionError):
             # A status above 400 without JSON, a redirect, or JSON that is not a token reply.
             raise _Refusal(statuses[-1], None, targets[-1]) from None
+
+
+def _without_times(response: httpx2.Response, times: dict[str, Any]) -> httpx2.Response:
+    """Return a reply without the members that say how long the token lasts. They go into `times`."""
+    import httpx2
+
+    try:
+        answer = orjson.loads(response.content)
+    except orjson.JSONDecodeError:
+        return response
+    if not is_object(answer) or answer.keys().isdisjoint(_TIMES):
+        return response
+    times |= {name: answer.pop(name) for name in _TIMES if name in answer}
+    return httpx2.Response(response.status_code, json=answer, request=response.request)
 
 
 def _form_encoded_basic(client: Any, _method: str, uri: str, headers: Any, body: Any) -> tuple[str, Any, Any]:
@@ -206,12 +227,17 @@ def _form_encoded_basic(client: Any, _method: str, uri: str, headers: Any, body:
 
 
 def _stale_at(asked_at: float, expires_in: Any) -> float | None:
-    """Return when to ask again: shortly before the token expires. None means only after a 401."""
+    """Return when to ask again: shortly before the token expires. None means only after it was refused.
+
+    A life of 0 would cost a token request for each call.
+    """
+    if isinstance(expires_in, bool):
+        return None
     try:
         life = float(expires_in)
     except (TypeError, ValueError, OverflowError):
         return None
-    return asked_at + life - min(_MAX_LEEWAY, life / 10) if 0 <= life < float("inf") else None
+    return asked_at + life - min(_MAX_LEEWAY, life / 10) if 0 < life < float("inf") else None
 
 
 def _words(refusal: _Refusal) -> str:

@@ -99,6 +99,8 @@ def render_error(error: Exception) -> JsonObject:
     if isinstance(error, UtcpError):
         text = str(error)
         meta: JsonObject = {"utcp/error": error.code}
+        if error.retry_after is not None:
+            meta["utcp/retry_after"] = round(max(error.retry_after, 0.0), 3)
         if isinstance(error, Rejected):
             meta["utcp/status"] = error.status
             if error.detail not in (None, "", {}, []):

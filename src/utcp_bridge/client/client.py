@@ -15,6 +15,7 @@ from typing import Any, Self
 import anyio
 
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
+from utcp_bridge.auth.refused import with_valid_token
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
@@ -44,6 +45,7 @@ from utcp_bridge.net.http import HttpPool
 from utcp_bridge.net.preview import NativeRequest, Visible
 from utcp_bridge.pipeline import Layer, Next, compose
 from utcp_bridge.pipeline.audit import Audit
+from utcp_bridge.pipeline.breaker import BreakerRule, Breakers, OpenBreaker
 from utcp_bridge.pipeline.cleaning import cleaning
 from utcp_bridge.pipeline.deadline import Deadline
 from utcp_bridge.pipeline.files import FileArguments, OutputPath
@@ -129,6 +131,8 @@ class UtcpClient:
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy)
         self._limits = Limits(self._allowance)
+        self._breakers = Breakers(self._breaker_rule, self._peer)
+        self._retry = Retry(self._retries, _is_repeatable, share=self.settings.retry_share)
         roots = FileRoots(self.settings.file_roots, base=root, max_bytes=self.settings.max_file_bytes)
         files = roots if self.settings.file_roots else None
         self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
@@ -137,6 +141,7 @@ class UtcpClient:
         argument_layers = (self._output_path, self._validation, self._file_arguments)
         self._explainer = _Explainer(self._registration, self.redactor, argument_layers)
         self._chains: dict[str, Next] = {}
+        self._targets: dict[Tool, Target[Any]] = {}
         self._call_ids = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
         self.repository.subscribe(self._on_change)
 
@@ -151,8 +156,10 @@ class UtcpClient:
             self._file_arguments,
             PostProcessing(processors),
             Deadline(self._seconds),
+            self._breakers.gate,
             self._limits,
-            Retry(times=self._retries, idempotent=_is_repeatable),
+            self._breakers,
+            self._retry,
             cleaning,
         )
 
@@ -242,6 +249,8 @@ class UtcpClient:
     async def deregister_manual(self, name: str) -> bool:
         """Remove a manual and its tools. Return False if there is no manual of this name."""
         self._limits.forget(name)
+        self._breakers.forget(name)
+        self._retry.forget(name)
         return await self._upkeep.deregister(name)
 
     async def refresh(self, name: str) -> None:
@@ -251,6 +260,10 @@ class UtcpClient:
     def report(self) -> list[ManualState]:
         """Return the state of every manual."""
         return self._registration.states()
+
+    def open_breakers(self) -> list[OpenBreaker]:
+        """Return the upstreams that do not answer, so that calls to them are refused for now."""
+        return self._breakers.report()
 
     # --- tools ---
 
@@ -475,14 +488,11 @@ class UtcpClient:
         transport. It holds the secrets.
         """
         transport = self._registration.transport(tool.kind)
-        target: Target[Any] | None = None
 
         async def invoke(call: Call, emit: Emit) -> Result:
-            nonlocal target
-            if target is None:
-                target = self._registration.bind(tool)
+            target = self._targets.get(tool) or self._bind(tool)
             try:
-                value = await transport.call(target, call, emit)
+                value = await with_valid_token(target.credentials, partial(transport.call, target, call), emit)
             except ConfigError as error:  # such as a limit of templates, which are compiled at the first call
                 if tool.name not in error.message:
                     error.message = f"{tool.qualified_name}: {error.message}"
@@ -490,6 +500,29 @@ class UtcpClient:
             return value if isinstance(value, Result) else Result(value)
 
         return invoke
+
+    def _bind(self, tool: Tool) -> Target[Any]:
+        target = self._registration.bind(tool)
+        if self.find(tool) is tool:
+            self._targets[tool] = target
+        return target
+
+    def _peer(self, tool: Tool) -> str | None:
+        """Return what the calls of a tool fail together with; None if the arguments of a call choose it."""
+        target = self._targets.get(tool) or self._bind(tool)
+        try:
+            peer = self._registration.transport(tool.kind).peer(target.template)
+        except ConfigError:
+            return None
+        if peer is None:
+            return tool.name
+        return None if "{" in peer else peer
+
+    def _breaker_rule(self, tool: Tool) -> BreakerRule:
+        settings, longest = self.settings, self._registration.transport(tool.kind).longest_pause
+        maximum = settings.breaker_max_pause if longest is None else min(settings.breaker_max_pause, longest)
+        threshold = int(tool.limits.get("breaker_failures", settings.breaker_failures))
+        return BreakerRule(threshold, min(settings.breaker_pause, maximum), maximum)
 
     def _discover_again(self, manual: str) -> None:
         self._tasks.spawn(partial(self._registration.refresh, manual))
@@ -535,6 +568,7 @@ class UtcpClient:
         self._search.changed(change)
         for tool in (*change.removed, *change.added):
             self._chains.pop(tool.qualified_name, None)
+            self._targets.pop(tool, None)
 
 
 class _StreamingRun:

@@ -192,7 +192,7 @@ class ToolSearch:
             if failing:
                 _logger.info("Tools are ranked by meaning again.")
             failing = False
-            backoff.started(anyio.current_time())
+            backoff.succeeded()
             await self._news.wait()
 
     async def _catch_up(self, strategy: Prepared) -> None:

@@ -25,7 +25,16 @@ __all__ = ["BuiltTools", "ToolBuilder", "endpoint_pair"]
 
 AnyTransport = type[Transport[Any]]
 _WEB_SCHEMES = ("http", "https", "ws", "wss")
-_LIMIT_KEYS = ("call_timeout", "concurrency", "queue", "rate_limit", "retries", "max_reply_bytes", "validation")
+_LIMIT_KEYS = (
+    "breaker_failures",
+    "call_timeout",
+    "concurrency",
+    "max_reply_bytes",
+    "queue",
+    "rate_limit",
+    "retries",
+    "validation",
+)
 
 
 @dataclass(slots=True)

@@ -35,6 +35,7 @@ from utcp_bridge.manuals.pinning import Pins
 from utcp_bridge.manuals.reading import LoadedManual, ManualReader
 from utcp_bridge.manuals.repository import ToolRepository, same_definition
 from utcp_bridge.model import Document, Fault, JsonObject, Source, TlsOptions, Tool, Trust
+from utcp_bridge.net.backoff import pauses
 from utcp_bridge.net.files.local_file import resolve_within
 from utcp_bridge.net.guard import origin_of
 from utcp_bridge.settings import BridgeSettings, ManualOptions
@@ -47,8 +48,10 @@ __all__ = ["ManualState", "Registration", "as_manual_entry", "manual_name"]
 _logger = logging.getLogger(__name__)
 _OPERATORS: Final = frozenset(ManualOptions.model_fields)
 _BARE: Final = frozenset({"name", "call_template_type", "url"})
-_FIRST_PAUSE, _MAX_PAUSE = 2.0, 300.0
-"""Seconds between two attempts to load a failed manual."""
+_FIRST_PAUSE: Final = 2.0
+"""Seconds until the first new attempt to load a failed manual."""
+_MAX_POLITE_PAUSE: Final = 600.0
+"""Most seconds until the next attempt if the upstream itself said when to come back."""
 
 AnyTransport = Transport[Any]
 
@@ -72,6 +75,8 @@ class ManualState:
     seconds: float = 0.0
     entry: ManualEntry = field(default_factory=lambda: ManualEntry("", {}), repr=False)
     approved: dict[str, Tool] = field(default_factory=dict[str, Tool], repr=False)
+    next_try: float | None = None
+    """When a failed manual is loaded again, on the clock of the event loop; None if nothing waits for it."""
 
     @property
     def success(self) -> bool:
@@ -220,12 +225,14 @@ class Registration:
 
         `load` replaces `self.load` for a registry.
         """
-        pause = _FIRST_PAUSE
+        growing = pauses(_FIRST_PAUSE)
         while state.status == "failed" and self._states.get(state.name) is state:
             if not _may_recover(state.error):
                 return
+            pause = max(next(growing), _wished_pause(state.error))
+            state.next_try = anyio.current_time() + pause
             await anyio.sleep(pause)
-            pause = min(pause * 2, _MAX_PAUSE)
+            state.next_try = None
             await (load or self.load)(state)
             if state.error is None:
                 what = "Manual" if load is None else "Registry"
@@ -403,6 +410,11 @@ def _check_hash(document: Document, options: ManualOptions) -> None:
             f"The manual's SHA-256 is {found}, not {options.sha256.lower()}.",
             remedy="Check what changed in the manual before you change the hash.",
         )
+
+
+def _wished_pause(error: UtcpError | None) -> float:
+    """Return the seconds that the upstream asked to wait, within reason."""
+    return min((error and error.retry_after) or 0.0, _MAX_POLITE_PAUSE)
 
 
 def _may_recover(error: UtcpError | None) -> bool:

@@ -38,7 +38,7 @@ from utcp_bridge.errors import (
 from utcp_bridge.foreign import is_heavy
 from utcp_bridge.net.gate.connection_watch import issued
 from utcp_bridge.net.preview import NativeRequest
-from utcp_bridge.net.reply import Reply
+from utcp_bridge.net.reply import RETRYABLE, Reply, retry_after_seconds
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.tasks import heavy_turn
 from utcp_bridge.urls import bare_url, redirected_to
@@ -312,7 +312,13 @@ def translate(error: Exception, url: str) -> UtcpError:
 
 
 def _refused_handshake(error: Exception, url: str) -> UtcpError:
-    return Rejected(f"{bare_url(url)} refused the WebSocket handshake.", status=getattr(error, "status", 0))
+    status, headers = getattr(error, "status", 0), getattr(error, "headers", None) or {}
+    return Rejected(
+        f"{bare_url(url)} refused the WebSocket handshake.",
+        status=status,
+        retry_after=retry_after_seconds(headers.get("Retry-After"), headers.get("Date")),
+        retryable=status in RETRYABLE,
+    )
 
 
 def _no_connection(error: Exception, url: str) -> UtcpError:

@@ -1,37 +1,65 @@
-"""When to try again what keeps failing (sans-I/O; times in seconds on one monotonic clock)."""
+"""When to try again what keeps failing (sans-I/O; times in seconds on one monotonic clock).
+
+Pauses differ by a quarter either way, so that clients that failed together do not come back together.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from random import Random
 
-__all__ = ["Backoff"]
+__all__ = ["MAX_PAUSE", "Backoff", "jittered", "pauses"]
+
+MAX_PAUSE = 60.0
+_JITTER = 0.25
+_MAX_DOUBLINGS = 16
+_random = Random()  # noqa: S311 - spreads tries, guards nothing
+
+
+def jittered(seconds: float) -> float:
+    """Return `seconds`, more or less a quarter of them."""
+    return seconds * _random.uniform(1 - _JITTER, 1 + _JITTER)
+
+
+def pauses(first: float, maximum: float = MAX_PAUSE) -> Iterator[float]:
+    """Yield pauses that double from `first`, with jitter, none above `maximum`."""
+    pause = first
+    while True:
+        yield min(maximum, jittered(pause))
+        pause = min(maximum, pause * 2)
 
 
 @dataclass(slots=True)
 class Backoff:
-    """Pauses that double from `first` to `maximum`. After a success of `healthy` seconds they start again.
+    """Pauses that double from `first` to `maximum`. After a success they start again.
 
-    There is no pause after the first failure: a server that ended after it ran well is started again at once.
+    There is no pause after the first failure: a server that ended after it worked is started again at once.
     """
 
     first: float = 1.0
-    maximum: float = 60.0
-    healthy: float = 60.0
+    maximum: float = MAX_PAUSE
+    spread: Callable[[float], float] = jittered
     _failures: int = 0
     _not_before: float = 0.0
-    _since: float | None = None
 
-    def started(self, now: float) -> None:
-        """Note that it started."""
-        self._since = now
+    @property
+    def failures(self) -> int:
+        """The number of failures since the last success."""
+        return self._failures
+
+    def succeeded(self) -> None:
+        """Note that it works."""
+        self._failures = 0
+        self._not_before = 0.0
 
     def failed(self, now: float) -> None:
-        """Note that it did not start, or that it ended."""
-        if self._since is not None and now - self._since >= self.healthy:
-            self._failures = 0
-        self._since = None
+        """Note that it did not start, or that it ended before it worked."""
         self._failures += 1
-        pause = 0.0 if self._failures == 1 else min(self.maximum, self.first * 2 ** min(self._failures - 2, 16))
+        pause = 0.0
+        if self._failures > 1:
+            doubled = self.first * 2 ** min(self._failures - 2, _MAX_DOUBLINGS)
+            pause = min(self.maximum, self.spread(min(self.maximum, doubled)))
         self._not_before = now + pause
 
     def pause(self, now: float) -> float:

@@ -11,6 +11,7 @@ import re
 import time
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -28,12 +29,15 @@ from utcp_bridge.urls import bare_url
 if TYPE_CHECKING:
     from utcp_bridge.placement.message import SocketTemplate
 
-__all__ = ["MAX_JSON_DEPTH", "Reply", "decode_reply", "json_or_text", "parse_json", "retry_after_seconds"]
+__all__ = ["MAX_JSON_DEPTH", "RETRYABLE", "Reply", "decode_reply", "json_or_text", "parse_json", "retry_after_seconds"]
 
 MAX_JSON_DEPTH = 200
 """Deeper nesting is refused, because a value that is passed on gets a few more levels and must still be written."""
 
-_RETRYABLE = frozenset({429, 502, 503, 504})
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?")
+_MAX_DIGITS = 12
+RETRYABLE = frozenset({429, 502, 503, 504})
+"""Statuses of HTTP after which an idempotent request may be sent again."""
 _TEXT_TYPES = frozenset(
     {
         "application/xml",
@@ -138,8 +142,8 @@ class Reply:
             f"{bare_url(self.url)} returned {self.status} {phrase}.",
             status=self.status,
             detail=self._detail(),
-            retry_after=retry_after_seconds(self.headers.get("Retry-After")),
-            retryable=self.status in _RETRYABLE,
+            retry_after=retry_after_seconds(self.headers.get("Retry-After"), self.headers.get("Date")),
+            retryable=self.status in RETRYABLE,
         )
 
     def _detail(self) -> Any:
@@ -267,16 +271,27 @@ def json_or_text(text: str, where: str, max_bytes: int | None = None) -> Any:
     return text
 
 
-def retry_after_seconds(text: str | None) -> float | None:
-    """Return the seconds of a Retry-After header (seconds or an HTTP date); None if it cannot be read."""
-    if not text:
+def retry_after_seconds(text: str | None, date: str | None = None) -> float | None:
+    """Return the seconds of a Retry-After header (seconds or an HTTP date); None if it cannot be read.
+
+    `date` is the reply's own Date header: the clocks of both sides may differ.
+    """
+    text = (text or "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text[:_MAX_DIGITS])
+    until = _timestamp(text)
+    if until is None:
         return None
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:12])
+    now = _timestamp(date or "")
+    return max(0.0, until - (time.time() if now is None else now))
+
+
+def _timestamp(text: str) -> float | None:
+    """Return an HTTP date in any of its three forms (RFC 9110 5.6.7) as seconds since 1970. All of them are in GMT."""
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError):
+        found = parsedate_to_datetime(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
 

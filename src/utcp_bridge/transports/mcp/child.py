@@ -77,6 +77,7 @@ class ChildProcess:
     _has_spoken: bool = False
     _has_warned: bool = False
     _burst: _Burst = field(init=False)
+    _process: Process | None = None
 
     def __post_init__(self) -> None:
         self._burst = _Burst()
@@ -93,6 +94,7 @@ class ChildProcess:
         process = await start_child(
             Launch(argv, get_default_environment() | dict(self.environment), self.folder, has_stdin=True)
         )
+        self._process = process
         heard, received = anyio.create_memory_object_stream[Any](0)
         given, to_send = anyio.create_memory_object_stream[Any](0)
         written = anyio.Event()
@@ -113,6 +115,17 @@ class ChildProcess:
                     for stream in (heard, to_send):
                         stream.close()
                 group.cancel_scope.cancel()
+
+    def has_ended(self) -> bool:
+        """Return whether the process has ended, also if the event loop has not noticed that yet."""
+        if self._process is None:
+            return False
+        if self._process.returncode is not None or sys.platform == "win32":
+            return self._process.returncode is not None
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # somebody else waits for it
+            return not _exists(self._process.pid)
 
     def last_words(self) -> str:
         """Return how the server ended and the most telling of its last lines, as a sentence; empty if it is silent."""
@@ -158,6 +171,16 @@ class ChildProcess:
                     if text.strip():
                         self._said.append(text.strip())
                         self._burst.log(self.where, text.rstrip())
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 async def _program(name: str) -> str:

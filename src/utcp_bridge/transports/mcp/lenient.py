@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self
@@ -25,14 +25,14 @@ from mcp.shared._httpx_utils import sse_within_origin
 from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
-from utcp_bridge.errors import PolicyError, ReplyTooLarge
-from utcp_bridge.foreign import json_line, most_values, values_of
+from utcp_bridge.errors import PolicyError
+from utcp_bridge.foreign import json_line, most_values
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.urls import origin_of
 
 __all__ = [
     "TOO_LARGE",
-    "LenientHttp",
+    "VALUE_LIMIT",
     "Taken",
     "legacy_sse",
     "lenient",
@@ -47,8 +47,7 @@ _MAX_TAKEN: Final = 1_000
 _KEY: Final = "utcp-bridge/taken"
 _VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 _EVENT_LIMIT: Final = re.compile(r"exceeded the \d+ byte limit")
-_VALUE_LIMIT: Final = "exceeded the value limit"
-_END_OF_EVENT: Final = re.compile(rb"\n\r?\n")
+VALUE_LIMIT: Final = "exceeded the value limit"
 
 
 class Taken:
@@ -78,12 +77,15 @@ class Taken:
 
 @asynccontextmanager
 async def lenient(
-    transport: AbstractAsyncContextManager[Any], taken: Taken, max_bytes: int
+    transport: AbstractAsyncContextManager[Any], taken: Taken, max_bytes: int, ended: Callable[[], None]
 ) -> AsyncGenerator[tuple[Any, Any]]:
-    """Yield the streams of an SDK transport, with results taken out. A larger one becomes the error `TOO_LARGE`."""
+    """Yield the streams of an SDK transport, with results taken out. A larger one becomes the error `TOO_LARGE`.
+
+    `ended` is called when the other side has ended the connection.
+    """
     async with transport as (read, write):
         requests: dict[Any, tuple[str, bool]] = {}
-        yield _LenientReader(read, requests, taken, max_bytes), _LenientWriter(write, requests, taken)
+        yield _LenientReader(read, requests, taken, max_bytes, ended), _LenientWriter(write, requests, taken)
 
 
 class _WrappedStream:
@@ -125,9 +127,17 @@ class _LenientWriter(_WrappedStream):
 class _LenientReader(_WrappedStream):
     """Takes results out, and reads lines that the SDK could not."""
 
-    def __init__(self, inner: Any, requests: dict[Any, tuple[str, bool]], taken: Taken, max_bytes: int) -> None:
+    def __init__(
+        self,
+        inner: Any,
+        requests: dict[Any, tuple[str, bool]],
+        taken: Taken,
+        max_bytes: int,
+        ended: Callable[[], None],
+    ) -> None:
         super().__init__(inner, requests, taken)
         self._max_bytes = max_bytes
+        self._ended = ended
 
     @property
     def last_context(self) -> Any:
@@ -135,13 +145,21 @@ class _LenientReader(_WrappedStream):
         return getattr(self._inner, "last_context", None)
 
     async def receive(self) -> SessionMessage | Exception:
-        return self._read(await self._inner.receive())
+        try:
+            return self._read(await self._inner.receive())
+        except anyio.EndOfStream:
+            self._ended()
+            raise
 
     def __aiter__(self) -> AsyncIterator[SessionMessage | Exception]:
         return self
 
     async def __anext__(self) -> SessionMessage | Exception:
-        return self._read(await anext(self._inner))
+        try:
+            return self._read(await anext(self._inner))
+        except StopAsyncIteration:
+            self._ended()
+            raise
 
     def _read(self, item: SessionMessage | Exception) -> SessionMessage | Exception:
         if isinstance(item, ValidationError):
@@ -154,7 +172,7 @@ class _LenientReader(_WrappedStream):
             self._requests.pop(message.id, None)
             if _EVENT_LIMIT.search(message.error.message):
                 message.error = too_large(self._max_bytes)
-            elif _VALUE_LIMIT in message.error.message:
+            elif VALUE_LIMIT in message.error.message:
                 message.error = too_many_values(self._max_bytes)
         elif isinstance(message, types.JSONRPCResponse):
             method, modern = self._requests.pop(message.id, ("", False))
@@ -244,7 +262,7 @@ async def legacy_sse(url: str, client: Any, max_bytes: int) -> AsyncGenerator[tu
     ):
         events.response.raise_for_status()
         endpoint = await group.start(_receive_events, events, incoming, url)
-        group.start_soon(_post_messages, client, endpoint, outgoing)
+        group.start_soon(_post_messages, client, endpoint, outgoing, incoming)
         yield read, write
         group.cancel_scope.cancel()
 
@@ -274,78 +292,14 @@ def _parsed(data: str) -> SessionMessage | Exception:
         return error
 
 
-async def _post_messages(client: Any, endpoint: str, outgoing: Any) -> None:
+async def _post_messages(client: Any, endpoint: str, outgoing: Any, incoming: Any) -> None:
+    """Send messages. The reply of a request arrives as an event, but an error may be in the response itself."""
     async for item in outgoing:
         body = item.message.model_dump(by_alias=True, mode="json", exclude_unset=True)
-        (await client.post(endpoint, json=body)).raise_for_status()
-
-
-class LenientHttp(httpx2.AsyncBaseTransport):
-    """An HTTP transport whose JSON and event streams can be encoded.
-
-    A reply above the limit becomes the error that the SDK passes on for one request. Any other error of a transport
-    ends its whole connection.
-    """
-
-    def __init__(self, inner: httpx2.AsyncBaseTransport, max_bytes: int) -> None:
-        self._inner = inner
-        self._max_bytes = max_bytes
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send the request and return its response while the body arrives."""
-        response = await self._inner.handle_async_request(request)
-        if isinstance(response.stream, httpx2.AsyncByteStream):
-            has_events = "event-stream" in response.headers.get("content-type", "")
-            response.stream = _RepairedStream(response.stream, self._max_bytes, has_events=has_events)
-        return response
-
-    async def aclose(self) -> None:
-        """Close the transport within."""
-        await self._inner.aclose()
-
-
-class _RepairedStream(httpx2.AsyncByteStream):
-    """Repairs whole lines of at most `max_bytes`: neither an escape nor a character continues on the next one.
-
-    It counts the values of a body, or of each event, before the SDK parses it.
-    """
-
-    def __init__(self, inner: httpx2.AsyncByteStream, max_bytes: int, *, has_events: bool) -> None:
-        self._inner = inner
-        self._max_bytes = max_bytes
-        self._has_events = has_events
-        self._values = 0
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        waiting = bytearray()
-        try:
-            async for chunk in self._inner:
-                head, newline, tail = chunk.rpartition(b"\n")
-                if newline or len(waiting) > self._max_bytes:
-                    waiting += head
-                    waiting += newline
-                    yield self._repaired(bytes(waiting))
-                    waiting = bytearray()
-                waiting += tail
-        except httpx2.RemoteProtocolError as error:
-            if isinstance(error.__cause__, ReplyTooLarge):
-                raise httpx2.StreamError("The reply exceeded the 0 byte limit.") from error
-            raise
-        if waiting:
-            yield self._repaired(bytes(waiting))
-
-    def _repaired(self, lines: bytes) -> bytes:
-        *ended, begun = _END_OF_EVENT.split(lines) if self._has_events else (lines,)
-        for event in ended:
-            self._count(event)
-            self._values = 0
-        self._count(begun)
-        return json_line(lines)
-
-    def _count(self, text: bytes) -> None:
-        self._values += values_of(text)
-        if self._values > most_values(self._max_bytes):
-            raise httpx2.StreamError(f"The reply {_VALUE_LIMIT}.")
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
+        response = await client.post(endpoint, json=body)
+        said = _parsed(response.text) if "json" in response.headers.get("content-type", "") else None
+        if isinstance(said, SessionMessage) and isinstance(said.message, types.JSONRPCError) and "id" in body:
+            said.message.id = body["id"]
+            await incoming.send(said)
+        else:
+            response.raise_for_status()

@@ -6,25 +6,33 @@
     v0  the same with "provider_type": "mcp"
     also {"call_template_type": "mcp", "server_url": "http://internal-mcp:8080", "tool_name": "internal_tool"}
 
-All calls share one session per server. If a server died, the next call starts it again, after a pause that grows while
-the server keeps dying. Schemas, annotations, content, structured content, progress and `isError` pass through.
+All calls share one session per server. If a server died or forgot its session, the next call opens another, after a
+pause of at most five seconds if the server never worked. Schemas, annotations, content, structured content, progress and `isError` pass through.
 `register_resources_as_tools` turns resources into tools. Limits: 20 seconds to connect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import ceil
-from typing import Any, ClassVar
+from math import inf
+from typing import Any, ClassVar, TypeVar
 
 import anyio
 import orjson
 
 from utcp_bridge.auth.credentials import Credentials
-from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, ReplyTooLarge, Unreachable, UtcpError
+from utcp_bridge.errors import (
+    CircuitOpen,
+    ConnectionLost,
+    MalformedReply,
+    Rejected,
+    ReplyTooLarge,
+    Unreachable,
+    UtcpError,
+)
 from utcp_bridge.model import (
     Call,
     ContentBlocks,
@@ -37,7 +45,7 @@ from utcp_bridge.model import (
     is_list,
     is_object,
 )
-from utcp_bridge.net.backoff import Backoff
+from utcp_bridge.net.backoff import Backoff, pauses
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.tasks import Opening
 from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
@@ -58,8 +66,11 @@ from utcp_bridge.variables import inherited_environment
 
 __all__ = ["TRANSPORT", "McpTemplate", "McpTransport"]
 
+T = TypeVar("T")
 _CONNECT_SECONDS = 20.0
 _CLOSING_SECONDS = 5.0
+_LONGEST_PAUSE = 5.0
+"""Seconds until a server that does not start is started again, at most."""
 _METHOD_NOT_FOUND = -32601
 _FRAME_BYTES = 65_536
 """Room for what is around a result in an event of 10 MiB, and for a list of tools above a small limit."""
@@ -70,6 +81,7 @@ class McpTransport(Transport[McpTemplate]):
 
     kinds: ClassVar[tuple[str, ...]] = ("mcp",)
     template = McpTemplate
+    longest_pause: ClassVar[float | None] = _LONGEST_PAUSE
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
@@ -80,6 +92,13 @@ class McpTransport(Transport[McpTemplate]):
         """Return the URL of the only server; None for a command or for several servers."""
         servers = list(template.servers.values())
         return servers[0].url if len(servers) == 1 else None
+
+    @classmethod
+    def peer(cls, template: McpTemplate) -> str | None:
+        """Return the tool's own server: its origin, or the name of the command's server."""
+        name = template.server or next(iter(template.servers))
+        server = template.servers.get(name)
+        return f"MCP server {name!r}" if server is None or server.url is None else origin_of(server.url)
 
     @classmethod
     def starts_program(cls, template: McpTemplate) -> bool:
@@ -186,14 +205,25 @@ TRANSPORT = McpTransport
 class _Connection:
     """One connection to a server, from its opening to its end."""
 
+    number: int
+    """Which one it is of its session, from 1."""
     client: Any = None
     child: ChildProcess | None = None
     taken: Any = None
     """The results of calls, outside the SDK (`lenient.Taken`)."""
+    kept: Any = None
+    """The errors of requests, outside the SDK (`lenient_http.KeptErrors`)."""
+    refusal: Rejected | None = None
+    """The status of HTTP that the handshake met last."""
     opening: Opening = field(default_factory=Opening)
+    handshake: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    """Cancels the opening; without effect on an open connection."""
     stop: anyio.Event = field(default_factory=anyio.Event)
     ended: anyio.Event = field(default_factory=anyio.Event)
+    users: int = 0
     is_lost: bool = False
+    is_announced: bool = False
+    """Whether the manual is read, or will be, through this connection."""
 
     @property
     def last_words(self) -> str:
@@ -209,26 +239,31 @@ class _Session:
         self._target = target
         self.server = server
         self.where = f"MCP server {name!r}" if server.command else bare_url(str(server.url))
-        self._lock = anyio.Lock()
-        self._backoff = Backoff()
+        self._backoff = Backoff(maximum=_LONGEST_PAUSE)
         self._connection: _Connection | None = None
+        """The one that new requests use."""
+        self._connections: set[_Connection] = set()
+        self._opened = 0
 
     async def list_tools(self) -> list[JsonObject]:
         """Return all pages of the server's tools, as wire-shaped dicts."""
-        connection = await self._open()
-        with _errors(self, connection):
+
+        async def ask(connection: _Connection) -> list[JsonObject]:
             return await self._pages(connection.client.list_tools, "tools")
+
+        return await self._request(ask, reads_manual=True)
 
     async def list_resources(self) -> tuple[list[JsonObject], list[ResourceTemplate]]:
         """Return all resources and all templates; none if the server does not offer resources."""
         from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
 
-        connection = await self._open()
-        if connection.client.server_capabilities.resources is None:
-            return [], []
-        with _errors(self, connection):
+        async def ask(connection: _Connection) -> tuple[list[JsonObject], list[JsonObject]]:
+            if connection.client.server_capabilities.resources is None:
+                return [], []
             resources = await self._pages(connection.client.list_resources, "resources")
-            described = await self._pages(connection.client.list_resource_templates, "resource_templates")
+            return resources, await self._pages(connection.client.list_resource_templates, "resource_templates")
+
+        resources, described = await self._request(ask, reads_manual=True)
         templates: list[ResourceTemplate] = []
         for template in described:
             with suppress(InvalidUriTemplate):
@@ -239,10 +274,12 @@ class _Session:
 
     async def read_resource(self, uri: str) -> list[JsonObject]:
         """Return the parts of a resource, as wire-shaped dicts."""
-        connection = await self._open()
-        with _errors(self, connection):
+
+        async def ask(connection: _Connection) -> list[JsonObject]:
             result = await connection.client.read_resource(uri, cache_mode="bypass")
-        return [_wire_shaped(part) for part in result.contents]
+            return [_wire_shaped(part) for part in result.contents]
+
+        return await self._request(ask)
 
     async def _pages(self, ask: Callable[..., Awaitable[Any]], field: str) -> list[JsonObject]:
         """Return all pages of a list, as wire-shaped dicts; an empty list if the server does not know the method."""
@@ -265,84 +302,163 @@ class _Session:
 
     async def call(self, name: str, arguments: JsonObject, emit: Emit) -> ContentBlocks:
         """Call a tool. Progress goes through `emit`."""
-        connection = await self._open()
 
         async def progress(done: float, total: float | None, message: str | None) -> None:
             partial = {"progress": done, "total": total, "message": message}
             await emit({key: value for key, value in partial.items() if value is not None})
 
-        with _errors(self, connection):
+        async def ask(connection: _Connection) -> JsonObject:
             received = await connection.client.call_tool(name, arguments, progress_callback=progress)
-        return _content(connection.taken.result_of(received))
+            result: JsonObject = connection.taken.result_of(received)
+            return result
+
+        return _content(await self._request(ask))
 
     async def close(self) -> None:
         """End the connection and wait until its process is gone."""
-        if self._connection is not None:
-            self._connection.stop.set()
-            with anyio.move_on_after(_CLOSING_SECONDS):
-                await self._connection.ended.wait()
+        connections = list(self._connections)
+        for connection in connections:
+            connection.stop.set()
+            if connection.client is None:
+                connection.handshake.cancel()
+        with anyio.move_on_after(_CLOSING_SECONDS):
+            for connection in connections:
+                await connection.ended.wait()
 
     def lose(self, connection: _Connection) -> None:
-        """Drop a connection that broke. The next call opens another. May be called again."""
-        connection.stop.set()
+        """Drop a connection that broke: the next request opens another. Requests that run on it come to their end."""
         if self._connection is connection:
             self._connection = None
         if not connection.is_lost:
             connection.is_lost = True
             self._backoff.failed(anyio.current_time())
+        if not connection.users:
+            connection.stop.set()
 
-    async def _open(self) -> _Connection:
-        async with self._lock:
-            if self._connection is not None:
-                return self._connection
-            if pause := self._backoff.pause(anyio.current_time()):
-                raise Unreachable(f"{self.where} keeps failing. The bridge tries it again in {ceil(pause)} s.")
-            connection = _Connection()
-            cancel = self._services.spawn(partial(self._own, connection))
+    async def _request(self, ask: Callable[[_Connection], Awaitable[T]], *, reads_manual: bool = False) -> T:
+        """Return what `ask` returns. It is asked once more if the server refused it because its session is gone:
+        then nothing was carried out.
+
+        A server that started again may have other tools, so the manual is read again, unless this request reads it.
+
+        :raises UtcpError: the request failed.
+        """
+        from utcp_bridge.transports.mcp.lenient_http import SessionLost
+
+        for is_last in (False, True):
+            try:
+                async with self._connected(reads_manual=reads_manual) as connection:
+                    with _errors(self, connection):
+                        found = await ask(connection)
+                    self._backoff.succeeded()
+                    return found
+            except SessionLost as error:
+                if is_last:
+                    break
+                lost = error
+        raise Rejected(f"{self.where} refuses each session that it has just opened.", status=404) from lost
+
+    @asynccontextmanager
+    async def _connected(self, *, reads_manual: bool) -> AsyncGenerator[_Connection]:
+        """Yield the connection, and open one first if that is necessary. Callers that come meanwhile wait for it too."""
+        if self._connection is not None and self._connection.child is not None and self._connection.child.has_ended():
+            self.lose(self._connection)
+        connection = self._connection or self._begin()
+        connection.users += 1
+        try:
             if not await connection.opening.wait(_CONNECT_SECONDS):
-                cancel()
-                late = f"{self.where} did not finish its handshake within {_CONNECT_SECONDS:g} seconds."
-                raise Unreachable(f"{late} {connection.last_words}".rstrip())
-            return connection
+                self.lose(connection)
+                raise self._late(connection)
+            if not connection.is_announced:
+                connection.is_announced = True
+                if connection.number > 1 and not reads_manual:
+                    self._services.changed(self._target.source.name)
+            yield connection
+        finally:
+            connection.users -= 1
+            if connection.is_lost and not connection.users:
+                connection.stop.set()
+
+    def _begin(self) -> _Connection:
+        """Begin to open a connection. It has its own time limit, whatever becomes of the caller."""
+        if pause := self._backoff.pause(anyio.current_time()):
+            times = self._backoff.failures
+            raise CircuitOpen(f"{self.where} keeps failing ({times} times in a row).", retry_after=pause)
+        self._opened += 1
+        connection = self._connection = _Connection(self._opened)
+        self._connections.add(connection)
+        self._services.spawn(partial(self._own, connection))
+        return connection
+
+    def _late(self, connection: _Connection) -> Unreachable:
+        late = f"{self.where} did not finish its handshake within {_CONNECT_SECONDS:g} seconds."
+        return Unreachable(f"{late} {connection.last_words}".rstrip())
 
     async def _own(self, connection: _Connection) -> None:
         """Hold the SDK's client open until it is to end. Its context belongs to this task alone."""
+        connection.handshake.deadline = anyio.current_time() + _CONNECT_SECONDS
+        with connection.handshake:
+            try:
+                await self._hold(connection)
+            except UtcpError as error:
+                connection.opening.settle(error)
+            except Exception as error:  # noqa: BLE001 - whatever the SDK or the child raises, the caller gets one sentence
+                failure = connection_error(error, self.where, self.server.command, connection.last_words)
+                connection.opening.settle(connection.refusal or failure)
+            finally:
+                if connection.client is None:
+                    connection.opening.settle(self._late(connection))
+                self.lose(connection)
+                connection.ended.set()
+                self._connections.discard(connection)
+
+    async def _hold(self, connection: _Connection) -> None:
         from mcp.client import Client
 
         from utcp_bridge.transports.mcp.lenient import Taken, lenient
 
         connection.taken = Taken()
-        try:
-            transport = lenient(
-                await self._transport(connection), connection.taken, self._services.settings.max_reply_bytes
-            )
-            async with Client(transport, message_handler=self._heard, raise_exceptions=False) as client:
-                connection.client = client
-                self._connection = connection
-                self._backoff.started(anyio.current_time())
-                connection.opening.settle()
-                async with anyio.create_task_group() as group:
-                    group.start_soon(self._listen, client)
-                    await connection.stop.wait()
-                    group.cancel_scope.cancel()
-        except UtcpError as error:
-            connection.opening.settle(error)
-        except Exception as error:  # noqa: BLE001 - whatever the SDK or the child raises, the caller gets one sentence
-            connection.opening.settle(connection_error(error, self.where, self.server.command, connection.last_words))
-        finally:
-            self.lose(connection)
+        transport = lenient(
+            await self._transport(connection),
+            connection.taken,
+            self._services.settings.max_reply_bytes,
+            partial(self.lose, connection),
+        )
+        async with Client(transport, message_handler=self._heard, raise_exceptions=False) as client:
+            connection.handshake.deadline = inf
+            connection.client = client
             connection.opening.settle()
-            connection.ended.set()
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._listen, client)
+                await connection.stop.wait()
+                group.cancel_scope.cancel()
 
     async def _listen(self, client: Any) -> None:
-        """Subscribe to changes in the 2026-07-28 protocol; older servers notify without a subscription."""
+        """Subscribe to changes in the 2026-07-28 protocol, again after the stream broke; older servers notify without
+        a subscription.
+        """
+        from mcp import MCPError
+        from mcp_types import CONNECTION_CLOSED
+
+        from utcp_bridge.transports.mcp.lenient_http import KEPT
+
         resources = self._target.template.register_resources_as_tools
-        try:
-            async with client.listen(tools_list_changed=True, resources_list_changed=resources) as events:
-                async for _ in events:
-                    self._services.changed(self._target.source.name)
-        except Exception:  # noqa: BLE001, S110 - servers need not offer it
-            pass
+        for number, pause in enumerate(pauses(1.0)):
+            try:
+                async with client.listen(tools_list_changed=True, resources_list_changed=resources) as events:
+                    if not (events.honored.tools_list_changed or events.honored.resources_list_changed):
+                        return
+                    if number:  # nobody said what changed while the stream was away
+                        self._services.changed(self._target.source.name)
+                    async for _ in events:
+                        self._services.changed(self._target.source.name)
+            except MCPError as error:
+                if error.code not in {CONNECTION_CLOSED, KEPT}:
+                    return  # servers need not offer it
+            except Exception as error:  # noqa: BLE001 - whatever the SDK raises, calls go on without notifications
+                if type(error).__name__ not in {"SubscriptionLost", "TimeoutError"}:
+                    return
+            await anyio.sleep(pause)
 
     async def _heard(self, message: Any) -> None:
         if type(message).__name__ in {"ToolListChangedNotification", "ResourceListChangedNotification"}:
@@ -362,20 +478,37 @@ class _Session:
             source = replace(source, exempt=source.exempt | {endpoint_of_url(url)})
         if self._target.credentials is not None:
             self._target.credentials.check(origin_of(url))
-        return _http_connection(self._services, self._target.credentials, source, server)
+        return self._http_connection(connection, source)
+
+    def _http_connection(self, connection: _Connection, source: Source) -> AbstractAsyncContextManager[Any]:
+        """Return Streamable HTTP or legacy SSE over our own HTTP session, so that the guard checks each address."""
+        from utcp_bridge.transports.mcp.lenient_http import KeptErrors, LenientHttp
+
+        def refused(refusal: Rejected) -> None:
+            connection.refusal = refusal
+
+        connection.kept = KeptErrors()
+        limit = self._services.settings.max_reply_bytes + _FRAME_BYTES
+        transport = LenientHttp(
+            self._services.http.session(source).transport,
+            limit,
+            connection.kept,
+            is_open=lambda: connection.client is not None,
+            refused=refused,
+            lost=partial(self.lose, connection),
+        )
+        return _http_streams(transport, limit, self._target.credentials, self.server)
 
 
-def _http_connection(
-    services: Services, credentials: Credentials | None, source: Source, server: McpServer
+def _http_streams(
+    transport: Any, limit: int, credentials: Credentials | None, server: McpServer
 ) -> AbstractAsyncContextManager[Any]:
-    """Return Streamable HTTP or legacy SSE over our own HTTP session, so that the guard checks each address."""
     import httpx2
 
     from utcp_bridge.net.httpx_transport import CredentialsAuth
-    from utcp_bridge.transports.mcp.lenient import LenientHttp, legacy_sse
+    from utcp_bridge.transports.mcp.lenient import legacy_sse
 
-    limit = services.settings.max_reply_bytes + _FRAME_BYTES
-    url, transport = str(server.url), LenientHttp(services.http.session(source).transport, limit)
+    url = str(server.url)
     client = httpx2.AsyncClient(  # noqa: TID251 - the SDK accepts nothing else
         transport=transport,
         headers=server.all_headers,
@@ -414,29 +547,13 @@ def _expanded(template: str, arguments: JsonObject) -> str:
 
 @contextmanager
 def _errors(session: _Session, connection: _Connection) -> Generator[None]:
-    """Map the SDK's exceptions to our errors. After a broken connection, the next call opens another."""
+    """Map the SDK's exceptions to our errors. After a broken connection, the next request opens another."""
     from mcp import MCPError
-    from mcp_types import CONNECTION_CLOSED
-
-    from utcp_bridge.transports.mcp.lenient import TOO_LARGE
 
     try:
         yield
     except MCPError as error:
-        if error.code == TOO_LARGE:
-            if session.server.transport == "sse":  # one stream has all replies, and it has ended
-                session.lose(connection)
-            raise ReplyTooLarge(
-                f"{session.where} returned {error.message}.", remedy="Ask for less, or raise `max_reply_bytes`."
-            ) from error
-        if error.code == CONNECTION_CLOSED:
-            session.lose(connection)
-            raise _broken(session, connection) from error
-        if error.message == UNREADABLE:
-            raise MalformedReply(f"{session.where} sent a response that cannot be read.") from error
-        raise Rejected(
-            f"{session.where} returned error {error.code}.", status=error.code, detail=str(error.message)[:2000]
-        ) from error
+        raise _translated(session, connection, error) from error
     except (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream, OSError) as error:
         session.lose(connection)
         raise _broken(session, connection) from error
@@ -444,6 +561,30 @@ def _errors(session: _Session, connection: _Connection) -> Generator[None]:
         raise MalformedReply(
             f"{session.where} returned a result that does not match the protocol or its schema."
         ) from error
+
+
+def _translated(session: _Session, connection: _Connection, error: Any) -> UtcpError:
+    from mcp_types import CONNECTION_CLOSED
+
+    from utcp_bridge.transports.mcp.lenient import TOO_LARGE
+
+    if connection.kept is not None and (ours := connection.kept.take(error)) is not None:
+        return ours  # type: ignore[no-any-return]
+    if error.code == TOO_LARGE:
+        if session.server.transport == "sse":  # one stream has all replies, and it has ended
+            session.lose(connection)
+        return ReplyTooLarge(
+            f"{session.where} returned {error.message}.", remedy="Ask for less, or raise `max_reply_bytes`."
+        )
+    if error.code == CONNECTION_CLOSED:
+        if connection.kept is None:  # over HTTP, one broken reply does not end the session
+            session.lose(connection)
+        return _broken(session, connection)
+    if error.message == UNREADABLE:
+        return MalformedReply(f"{session.where} sent a response that cannot be read.")
+    return Rejected(
+        f"{session.where} returned error {error.code}.", status=error.code, detail=str(error.message)[:2000]
+    )
 
 
 def _broken(session: _Session, connection: _Connection) -> ConnectionLost:

@@ -157,6 +157,11 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         return f"ws{url[4:]}" if is_socket and url.startswith("http") else url
 
     @classmethod
+    def peer(cls, template: WebRtcTemplate) -> str | None:
+        """Return the peer of the signalling server."""
+        return template.where
+
+    @classmethod
     def is_streaming(cls, tool: Tool) -> bool:
         """Whether the template asks for a stream."""
         return bool(tool.template.get("stream"))

@@ -1,0 +1,216 @@
+"""Breaker: an upstream that does not answer is left alone for a while, and a call says at once when it is tried again.
+
+`Breaker` is the rule, without I/O and with the time as an argument. After `threshold` failures in a row it opens. While
+it is open, one call passes after each pause: the pauses grow by half, so calls are refused for about half as long again
+as the upstream was away. One success closes it. Only what says nothing about this request counts as a failure: no
+connection, a connection that broke, and the deadline. A reply of any kind is a success, also a refusal such as 404.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+import anyio
+
+from utcp_bridge.errors import (
+    CircuitOpen,
+    ConnectionLost,
+    DeadlineExceeded,
+    MalformedReply,
+    Rejected,
+    ReplyTooLarge,
+    Unreachable,
+)
+from utcp_bridge.model import Call, Emit, Result, Tool, discard
+from utcp_bridge.pipeline import Next
+
+__all__ = ["Breaker", "BreakerRule", "Breakers", "OpenBreaker"]
+
+_logger = logging.getLogger(__name__)
+_GROWTH: Final = 1.5
+_JITTER: Final = 0.25
+_FAILURES: Final = (Unreachable, ConnectionLost, DeadlineExceeded)
+_REPLIES: Final = (Rejected, MalformedReply, ReplyTooLarge)
+_random = Random()  # noqa: S311 - spreads tries, guards nothing
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRule:
+    """After how many failures in a row calls are refused, and the shortest and longest pause in seconds.
+
+    With a threshold of 0 no call is refused.
+    """
+
+    threshold: int = 5
+    first: float = 1.0
+    longest: float = 30.0
+
+
+@dataclass(slots=True)
+class Breaker:
+    """The state of one upstream. All times are in seconds on one clock."""
+
+    rule: BreakerRule
+    failures: int = 0
+    not_before: float = 0.0
+    """When the next call passes, if it is open."""
+    _pause: float = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether at most one call passes after each pause."""
+        return self.failures >= self.rule.threshold
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until a call may pass; 0 means now."""
+        return max(0.0, self.not_before - now) if self.is_open else 0.0
+
+    def admit(self, now: float) -> bool:
+        """Let a call pass and return whether it is the probe of an open breaker. The next one passes a pause later."""
+        if not self.is_open:
+            return False
+        self._grow()
+        self.not_before = now + self._spread()
+        return True
+
+    def failed(self, now: float, *, probe: bool) -> bool:
+        """Note a failure. Return whether it opened the breaker."""
+        was_open = self.is_open
+        self.failures += 1
+        if self.is_open and not was_open:
+            self._grow()
+        if self.is_open and (probe or not was_open):
+            self.not_before = max(self.not_before, now + self._spread())
+        return self.is_open and not was_open
+
+    def _grow(self) -> None:
+        self._pause = min(max(self._pause * _GROWTH, self.rule.first), self.rule.longest)
+
+    def _spread(self) -> float:
+        spread = self._pause * _random.uniform(1 - _JITTER, 1 + _JITTER)
+        return min(max(spread, self.rule.first), self.rule.longest)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBreaker:
+    """An upstream whose calls are refused at the moment: for reports."""
+
+    manual: str
+    peer: str
+    failures: int
+    seconds: float
+    """Until the next call passes; 0 means that it passes now."""
+
+
+@dataclass(slots=True)
+class Breakers:
+    """The breakers of all manuals. One exists only from a failure to the next success.
+
+    `peer(tool)` names the upstream within its manual, or is None where the arguments of a call choose it: then no
+    call is refused. It is asked at the first call of a tool, and may raise what the call itself would raise.
+    """
+
+    rule: Callable[[Tool], BreakerRule]
+    peer: Callable[[Tool], str | None]
+    clock: Callable[[], float] = anyio.current_time
+    _known: dict[tuple[str, str], Breaker] = field(default_factory=dict[tuple[str, str], Breaker])
+
+    def gate(self, tool: Tool, inner: Next) -> Next:
+        """The outer layer, before the call waits for a slot: it refuses calls while the breaker is open."""
+        if not self.rule(tool).threshold:
+            return inner
+
+        async def gated(call: Call, emit: Emit) -> Result:
+            if self._known and (peer := self.peer(tool)) is not None:
+                self._check((tool.manual, peer))
+            return await inner(call, emit)
+
+        return gated
+
+    def __call__(self, tool: Tool, inner: Next) -> Next:
+        """The inner layer, which counts what became of calls that were sent."""
+        rule = self.rule(tool)
+        if not rule.threshold:
+            return inner
+
+        async def counted(call: Call, emit: Emit) -> Result:
+            peer = self.peer(tool)
+            if peer is None:
+                return await inner(call, emit)
+            with self._watched((tool.manual, peer), rule) as answered:
+
+                async def noting(partial: object) -> None:
+                    answered()
+                    await emit(partial)
+
+                return await inner(call, emit if emit is discard else noting)
+
+        return counted
+
+    def forget(self, manual: str) -> None:
+        """Drop the breakers of a manual that was deregistered."""
+        for key in [key for key in self._known if key[0] == manual]:
+            del self._known[key]
+
+    def report(self) -> list[OpenBreaker]:
+        """Return every open breaker."""
+        now = self.clock()
+        return [
+            OpenBreaker(manual, peer, breaker.failures, breaker.wait(now))
+            for (manual, peer), breaker in sorted(self._known.items())
+            if breaker.is_open
+        ]
+
+    def _check(self, key: tuple[str, str]) -> None:
+        """:raises CircuitOpen: no call may pass now."""
+        breaker = self._known.get(key)
+        if breaker is not None and (seconds := breaker.wait(self.clock())):
+            raise CircuitOpen(
+                f"{key[0]}: the last {breaker.failures} calls to {key[1]} failed, so nothing was sent this time.",
+                retry_after=seconds,
+            )
+
+    @contextmanager
+    def _watched(self, key: tuple[str, str], rule: BreakerRule) -> Iterator[Callable[[], None]]:
+        """Count what the block raises. Yield a function that notes an answer before the end of the block."""
+        self._check(key)
+        now, deadline = self.clock(), anyio.current_effective_deadline()
+        known = self._known.get(key)
+        probe = known is not None and known.admit(now)
+
+        def answered() -> None:
+            if self._known and (breaker := self._known.pop(key, None)) is not None and breaker.is_open:
+                _logger.info("Manual %s: %s answers again.", *key)
+
+        try:
+            yield answered
+        except CircuitOpen:  # a transport that refuses by itself; it has counted already
+            raise
+        except _FAILURES:
+            self._failed(key, rule, probe=probe)
+            raise
+        except _REPLIES:
+            answered()
+            raise
+        except BaseException:
+            # The layer above that limits the time cancels what runs below it.
+            if now < deadline <= self.clock():
+                self._failed(key, rule, probe=probe)
+            raise
+        answered()
+
+    def _failed(self, key: tuple[str, str], rule: BreakerRule, *, probe: bool) -> None:
+        breaker = self._known.setdefault(key, Breaker(rule))
+        if breaker.failed(self.clock(), probe=probe):
+            _logger.warning(
+                "Manual %s: %d calls to %s in a row failed. Calls are refused for now; one tries it again in %.0f s.",
+                key[0],
+                breaker.failures,
+                key[1],
+                breaker.wait(self.clock()),
+            )

@@ -1,0 +1,288 @@
+"""HTTP below the SDK's client: what it would end a whole connection for becomes the error of one request.
+
+The SDK gives up its connection, with all calls of others, when one request cannot be sent or one reply breaks off. It
+passes on neither statuses nor `Retry-After`, and it does not make a new session when the server no longer has the old
+one. Here each failed request becomes a JSON-RPC error with the code `KEPT`, whose data is the key of our own error.
+The stream of notifications is opened again as long as the connection lasts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+import anyio
+import httpx2
+import orjson
+
+from utcp_bridge.errors import ConnectionLost, Rejected, ReplyTooLarge, UpstreamError, UtcpError
+from utcp_bridge.foreign import json_line, most_values, values_of
+from utcp_bridge.model import is_object
+from utcp_bridge.net.backoff import Backoff
+from utcp_bridge.net.reply import Reply
+from utcp_bridge.transports.mcp.lenient import VALUE_LIMIT
+
+__all__ = ["KEPT", "KeptErrors", "LenientHttp", "SessionLost"]
+
+KEPT: Final = -32098
+"""Code of the error that stands for one of ours: see `KeptErrors`."""
+_MAX_KEPT: Final = 1_000
+_END_OF_EVENT: Final = re.compile(rb"\n\r?\n")
+_KEPT_WORDS: Final = re.compile(r"utcp-bridge kept (\d+)")
+_SESSION_WORDS: Final = re.compile(r"session|initiali[sz]|protocol.version", re.IGNORECASE)
+_SESSION_HEADER: Final = "mcp-session-id"
+_GONE: Final = frozenset({404, 410})
+_METHOD_NOT_FOUND: Final = -32601
+_INVALID_PARAMS: Final = -32602
+
+
+class SessionLost(UpstreamError):
+    """The server refused a request because it does not have the session: the request was not carried out."""
+
+    code = "session_lost"
+
+
+class KeptErrors:
+    """Errors of requests, while the SDK passes their keys on."""
+
+    def __init__(self) -> None:
+        self._errors: dict[int, UtcpError] = {}
+        self._keys = itertools.count(1)
+
+    def keep(self, error: UtcpError) -> int:
+        """Keep an error and return its key. Callers that gave up never fetch theirs, so the oldest go."""
+        while len(self._errors) >= _MAX_KEPT:
+            del self._errors[next(iter(self._errors))]
+        key = next(self._keys)
+        self._errors[key] = error
+        return key
+
+    def take(self, received: Any) -> UtcpError | None:
+        """Return the error behind an `MCPError`; None if it is the server's own."""
+        if received.code == KEPT and isinstance(received.data, int):
+            return self._errors.pop(received.data, None)
+        words = _KEPT_WORDS.search(str(received.message))
+        return self._errors.pop(int(words[1]), None) if words else None
+
+
+class LenientHttp(httpx2.AsyncBaseTransport):
+    """An HTTP transport whose JSON and event streams can be encoded, and whose failures are those of one request.
+
+    `is_open` returns whether the handshake is over; before that the SDK gets statuses and errors as they are, and
+    `refused` receives the error of a status. `lost` is called when the server does not have the session any more.
+    """
+
+    def __init__(
+        self,
+        inner: httpx2.AsyncBaseTransport,
+        max_bytes: int,
+        kept: KeptErrors,
+        *,
+        is_open: Callable[[], bool],
+        refused: Callable[[Rejected], None],
+        lost: Callable[[], None],
+    ) -> None:
+        self._inner = inner
+        self._max_bytes = max_bytes
+        self._kept = kept
+        self._is_open = is_open
+        self._refused = refused
+        self._lost = lost
+        self._is_lost = False
+        self._has_listened = False
+        self._listener: int | None = None
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send the request and return its response while the body arrives."""
+        if request.method == "GET":
+            return await self._listen(request)
+        if request.method == "DELETE" and self._is_lost:
+            return httpx2.Response(204, request=request)
+        try:
+            response = await self._inner.handle_async_request(request)
+        except httpx2.TransportError as error:
+            if request.method != "POST" or not self._is_open():
+                raise
+            return self._instead(request, 200, _ours(error))
+        if response.status_code >= 400 and request.method == "POST":
+            return await self._judged(request, response)
+        self._repair(response, keep=request.method == "POST")
+        return response
+
+    async def aclose(self) -> None:
+        """Close the transport within."""
+        await self._inner.aclose()
+
+    async def _listen(self, request: httpx2.Request) -> httpx2.Response:
+        """Open a stream of events. The first one is that of notifications, which the SDK gives up after two failures:
+        it is tried again here, with growing pauses, and ends without an error if it breaks.
+        """
+        task = anyio.get_current_task().id
+        self._listener = task if self._listener is None else self._listener
+        if task != self._listener:
+            response = await self._inner.handle_async_request(request)
+        else:
+            response = await self._opened_at_last(request)
+        if response.status_code == 200:
+            self._has_listened = True
+        elif response.status_code in _GONE and self._has_listened and _SESSION_HEADER in request.headers:
+            self._note_loss()  # before the first stream, 404 may also mean that the server has none
+        self._repair(response, keep=False, ends_quietly=task == self._listener)
+        return response
+
+    async def _opened_at_last(self, request: httpx2.Request) -> httpx2.Response:
+        backoff = Backoff()
+        while True:
+            try:
+                response = await self._inner.handle_async_request(request)
+                if response.status_code < 500 or response.status_code == 501 or not self._is_open():
+                    return response
+                await response.aclose()
+            except httpx2.TransportError:
+                if not self._is_open():
+                    raise
+            backoff.failed(anyio.current_time())
+            await anyio.sleep(max(backoff.first, backoff.pause(anyio.current_time())))
+
+    async def _judged(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
+        """Return a refusal as the SDK is to see it: the server's own JSON-RPC error, or one that stands for ours."""
+        try:
+            body = await response.aread()
+        except (httpx2.TransportError, httpx2.StreamError):
+            body = b""
+        kept = httpx2.Response(response.status_code, headers=response.headers, content=body, request=request)
+        refusal = _refusal(str(request.url), response, body)
+        if not self._is_open():
+            self._refused(refusal)
+            return kept
+        error = _json_rpc_error(body)
+        if _session_is_gone(response.status_code, error, body, has_session=_SESSION_HEADER in request.headers):
+            self._note_loss()
+            return self._instead(request, response.status_code, SessionLost(refusal.message))
+        return kept if error is not None else self._instead(request, response.status_code, refusal)
+
+    def _note_loss(self) -> None:
+        self._is_lost = True
+        self._lost()
+
+    def _instead(self, request: httpx2.Request, status: int, error: UtcpError) -> httpx2.Response:
+        """Return a response with the key of our error. The SDK sets the id of the request."""
+        said = {"code": KEPT, "message": "kept", "data": self._kept.keep(error)}
+        body = orjson.dumps({"jsonrpc": "2.0", "id": _id_of(request), "error": said})
+        headers = {"content-type": "application/json"}
+        return httpx2.Response(status, headers=headers, content=body, request=request)
+
+    def _repair(self, response: httpx2.Response, *, keep: bool, ends_quietly: bool = False) -> None:
+        if isinstance(response.stream, httpx2.AsyncByteStream):
+            has_events = "event-stream" in response.headers.get("content-type", "")
+            kept = self._kept if keep and not has_events and self._is_open() else None
+            response.stream = _RepairedStream(
+                response.stream, self._max_bytes, kept, has_events=has_events, ends_quietly=ends_quietly
+            )
+
+
+def _ours(error: httpx2.TransportError) -> UtcpError:
+    cause = error.__cause__
+    return cause if isinstance(cause, UtcpError) else ConnectionLost("The connection broke.")
+
+
+def _id_of(request: httpx2.Request) -> Any:
+    try:
+        message = orjson.loads(request.content)
+    except (orjson.JSONDecodeError, httpx2.RequestNotRead):
+        return None
+    return message.get("id") if is_object(message) else None
+
+
+def _json_rpc_error(body: bytes) -> dict[str, Any] | None:
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    error = message.get("error") if is_object(message) else None
+    return error if is_object(error) and isinstance(error.get("code"), int) else None
+
+
+def _session_is_gone(status: int, error: dict[str, Any] | None, body: bytes, *, has_session: bool) -> bool:
+    """Return whether a refusal means that the server does not have the session, so nothing was carried out.
+
+    404 says so (streamable HTTP, "Session Management"). Servers that were restarted also return 400, for a session
+    that they do not know or for a protocol that they did not agree on.
+    """
+    code = None if error is None else error["code"]
+    if code in {_METHOD_NOT_FOUND, _INVALID_PARAMS}:
+        return False
+    if status in _GONE:
+        return has_session
+    words = body.decode(errors="replace") if error is None else str(error.get("message"))
+    return status == 400 and ((has_session and error is None) or _SESSION_WORDS.search(words[:500]) is not None)
+
+
+def _refusal(url: str, response: httpx2.Response, body: bytes) -> Rejected:
+    try:
+        Reply(response.status_code, response.headers, body, url).raise_for_status()
+    except Rejected as refusal:
+        return refusal
+    return Rejected(f"The server returned {response.status_code}.", status=response.status_code)
+
+
+class _RepairedStream(httpx2.AsyncByteStream):
+    """Repairs whole lines of at most `max_bytes`: neither an escape nor a character continues on the next one.
+
+    It counts the values of a body, or of each event, before the SDK parses it.
+    """
+
+    def __init__(
+        self,
+        inner: httpx2.AsyncByteStream,
+        max_bytes: int,
+        kept: KeptErrors | None,
+        *,
+        has_events: bool,
+        ends_quietly: bool,
+    ) -> None:
+        self._inner = inner
+        self._max_bytes = max_bytes
+        self._kept = kept
+        self._has_events = has_events
+        self._ends_quietly = ends_quietly
+        self._values = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        waiting = bytearray()
+        try:
+            async for chunk in self._inner:
+                head, newline, tail = chunk.rpartition(b"\n")
+                if newline or len(waiting) > self._max_bytes:
+                    waiting += head
+                    waiting += newline
+                    yield self._repaired(bytes(waiting))
+                    waiting = bytearray()
+                waiting += tail
+        except httpx2.TransportError as error:
+            if isinstance(error.__cause__, ReplyTooLarge):
+                raise httpx2.StreamError("The reply exceeded the 0 byte limit.") from error
+            if self._kept is not None:  # the SDK makes this the error of the request, and of nothing else
+                raise httpx2.StreamError(f"utcp-bridge kept {self._kept.keep(_ours(error))}") from error
+            if not self._ends_quietly:
+                raise
+        if waiting:
+            yield self._repaired(bytes(waiting))
+
+    def _repaired(self, lines: bytes) -> bytes:
+        *ended, begun = _END_OF_EVENT.split(lines) if self._has_events else (lines,)
+        for event in ended:
+            self._count(event)
+            self._values = 0
+        self._count(begun)
+        return json_line(lines)
+
+    def _count(self, text: bytes) -> None:
+        self._values += values_of(text)
+        if self._values > most_values(self._max_bytes):
+            raise httpx2.StreamError(f"The reply {VALUE_LIMIT}.")
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

@@ -1,0 +1,265 @@
+"""Breaker: what opens it, who passes while it is open, and what closes it, on a clock that the test sets."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from tests.support.steps import Step, make_tool, run
+
+from utcp_bridge.errors import (
+    Busy,
+    CircuitOpen,
+    ConnectionLost,
+    DeadlineExceeded,
+    InvalidArguments,
+    MalformedReply,
+    PolicyError,
+    Rejected,
+    ReplyTooLarge,
+    Unreachable,
+)
+from utcp_bridge.model import Call, Emit, Tool
+from utcp_bridge.pipeline import Next, compose
+from utcp_bridge.pipeline.breaker import Breaker, BreakerRule, Breakers
+from utcp_bridge.pipeline.deadline import Deadline
+from utcp_bridge.pipeline.limits import Allowance, Limits
+
+pytestmark = pytest.mark.anyio
+RULE = BreakerRule(threshold=3, first=1.0, longest=30.0)
+
+
+class World:
+    """The layer with a clock, and a peer for each tool."""
+
+    def __init__(self, rule: BreakerRule = RULE) -> None:
+        self.now = 100.0
+        self.peers: dict[str, str | None] = {}
+        self.layer = Breakers(lambda _tool: rule, self.peer, lambda: self.now)
+
+    def peer(self, tool: Tool) -> str | None:
+        return self.peers.get(tool.name, "http://far")
+
+    def around(self, inner: Next, **fields: object) -> Next:
+        return compose(make_tool(**fields), (self.layer.gate, self.layer), inner)
+
+
+async def failing(step: Next, times: int, kind: type[Exception] = Unreachable) -> None:
+    for _ in range(times):
+        with pytest.raises(kind):
+            await run(step)
+
+
+# --- the rule ---
+
+
+def test_pauses_grow_by_half_up_to_the_longest_and_one_call_passes_after_each() -> None:
+    breaker, now, waits = Breaker(RULE), 0.0, []
+    for _ in range(3):
+        breaker.failed(now, probe=False)
+    for _ in range(12):
+        waits.append(breaker.wait(now))
+        now = breaker.not_before
+        assert breaker.wait(now) == 0
+        assert breaker.admit(now)
+        assert breaker.wait(now) > 0, "the next call does not pass with this one"
+        breaker.failed(now, probe=True)
+    assert 1 <= waits[0] <= 1.25
+    assert all(1 <= wait <= 30 for wait in waits)
+    assert waits[-1] >= 22.5
+    assert all(later >= earlier * 0.89 for earlier, later in zip(waits, waits[1:-4], strict=False))
+
+
+def test_calls_are_refused_for_about_half_as_long_again_as_the_fault_lasts() -> None:
+    for lasted in (2.0, 5.0, 12.0, 24.0):
+        breaker, now = Breaker(RULE), 0.0
+        for _ in range(3):
+            breaker.failed(0.0, probe=False)
+        while now < lasted:
+            now = breaker.not_before
+            breaker.admit(now)
+            if now < lasted:
+                breaker.failed(now, probe=True)
+        assert now - lasted <= max(2.0, lasted)
+
+
+def test_late_failures_of_calls_that_began_earlier_do_not_prolong_the_pause() -> None:
+    breaker = Breaker(RULE)
+    assert [breaker.failed(0.0, probe=False) for _ in range(3)] == [False, False, True]
+    until = breaker.not_before
+    assert not breaker.failed(0.9, probe=False)
+    assert breaker.not_before == until
+
+
+# --- the layers ---
+
+
+@pytest.mark.parametrize("fault", [Unreachable("away"), ConnectionLost("broke"), DeadlineExceeded("late")])
+async def test_failures_in_a_row_open_it_and_then_nothing_is_sent(fault: Exception) -> None:
+    world, step = World(), Step("value", faults=[fault] * 3)
+    calls = world.around(step)
+    await failing(calls, 3, type(fault))
+    with pytest.raises(CircuitOpen, match=r"^shop: the last 3 calls to http://far failed") as caught:
+        await run(calls)
+    assert len(step.calls) == 3
+    assert caught.value.retry_after is not None
+    assert 1 <= caught.value.retry_after <= 1.25
+    assert caught.value.remedy in {"Try again in 1 s.", "Try again in 2 s."}
+    [report] = world.layer.report()
+    assert (report.manual, report.peer, report.failures) == ("shop", "http://far", 3)
+    world.now += 2
+    assert await run(calls) == "value", "the next call after the pause tries it"
+    assert world.layer.report() == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Rejected("404", status=404), Rejected("503", status=503), MalformedReply("what"), ReplyTooLarge("much")],
+)
+async def test_a_reply_of_any_kind_closes_it(fault: Exception) -> None:
+    faults = [Unreachable("away"), Unreachable("away"), fault, Unreachable("away"), Unreachable("away")]
+    world, step = World(), Step("value", faults=list(faults))
+    calls = world.around(step)
+    for one in faults:
+        await failing(calls, 1, type(one))
+    assert await run(calls) == "value"
+
+
+@pytest.mark.parametrize("fault", [Busy("full"), InvalidArguments("no"), PolicyError("no"), KeyError("bug")])
+async def test_what_never_reached_the_upstream_says_nothing_about_it(fault: Exception) -> None:
+    world, step = World(), Step("value", faults=[Unreachable("away"), fault, Unreachable("a"), fault, Unreachable("b")])
+    calls = world.around(step)
+    for kind in (Unreachable, type(fault), Unreachable, type(fault), Unreachable, CircuitOpen):
+        await failing(calls, 1, kind)
+
+
+async def test_a_transport_that_refuses_by_itself_is_not_counted() -> None:
+    world = World()
+    calls = world.around(Step("value", faults=[CircuitOpen("shut", retry_after=1)] * 9))
+    await failing(calls, 9, CircuitOpen)
+    assert await run(calls) == "value"
+
+
+async def test_one_call_at_a_time_tries_an_open_one_and_its_failure_keeps_it_open() -> None:
+    world, release = World(), anyio.Event()
+
+    async def held(_call: Call, _emit: Emit) -> None:
+        await release.wait()
+        raise Unreachable("away")
+
+    step = Step(faults=[Unreachable("away")] * 3, does=held)
+    calls = world.around(step)
+    await failing(calls, 3)
+    world.now += 2
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(failing, calls, 1)
+            await anyio.wait_all_tasks_blocked()
+            await failing(calls, 5, CircuitOpen)
+            assert len(step.calls) == 4
+            release.set()
+    await failing(calls, 1, CircuitOpen)
+
+
+async def test_a_probe_that_hangs_does_not_shut_it_for_ever() -> None:
+    world = World()
+
+    async def hang(_call: Call, _emit: Emit) -> None:
+        await anyio.sleep_forever()
+
+    calls = world.around(Step(faults=[Unreachable("away")] * 3, does=hang))
+    await failing(calls, 3)
+    world.now += 2
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, calls)
+        await anyio.wait_all_tasks_blocked()
+        world.now += 3
+        assert await run(world.around(Step("value"))) == "value", "another call may try after the next pause"
+        group.cancel_scope.cancel()
+
+
+async def test_a_deadline_counts_and_a_caller_that_leaves_does_not() -> None:
+    async def hang(_call: Call, _emit: Emit) -> None:
+        await anyio.sleep_forever()
+
+    step = Step(does=hang)
+    layer = Breakers(lambda _tool: RULE, lambda _tool: "http://far")
+    patient = compose(make_tool(), (layer.gate, layer), step)
+    for _ in range(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(run, patient)
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+    assert layer.report() == []
+    bounded = compose(make_tool(), (Deadline(lambda _tool: 0.001), layer.gate, layer), step)
+    await failing(bounded, 3, DeadlineExceeded)
+    await failing(bounded, 1, CircuitOpen)
+
+
+async def test_a_call_that_waits_for_a_slot_until_its_deadline_says_nothing_about_the_upstream() -> None:
+    async def hang(_call: Call, _emit: Emit) -> None:
+        await anyio.sleep_forever()
+
+    layer = Breakers(lambda _tool: RULE, lambda _tool: "http://far")
+    layers = (Deadline(lambda _tool: 0.001), layer.gate, Limits(lambda _tool: Allowance(1, 9)), layer)
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, compose(make_tool(), layers[1:], Step(does=hang)))
+        await anyio.wait_all_tasks_blocked()
+        await failing(compose(make_tool(), layers, Step()), 5, DeadlineExceeded)
+        group.cancel_scope.cancel()
+    assert layer.report() == []
+
+
+async def test_open_means_refused_at_once_although_all_slots_are_taken() -> None:
+    release = anyio.Event()
+
+    async def held(_call: Call, _emit: Emit) -> None:
+        await release.wait()
+
+    layer = Breakers(lambda _tool: RULE, lambda _tool: "http://far")
+    slots = Limits(lambda _tool: Allowance(1, 9))
+    with anyio.fail_after(60):
+        await failing(compose(make_tool(), (layer,), Step(faults=[Unreachable("away")] * 3)), 3)
+        async with anyio.create_task_group() as group:
+            group.start_soon(run, compose(make_tool(), (slots,), Step(does=held)))
+            await anyio.wait_all_tasks_blocked()
+            await failing(compose(make_tool(), (layer.gate, slots, layer), Step()), 1, CircuitOpen)
+            release.set()
+
+
+async def test_a_partial_result_closes_it_before_the_call_ends() -> None:
+    world = World()
+    await failing(world.around(Step(faults=[Unreachable("away")] * 3)), 3)
+    world.now += 2
+
+    async def note(_partial: object) -> None:
+        return None
+
+    async def stream(_call: Call, emit: Emit) -> None:
+        await emit("first")
+        await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: run(world.around(Step(does=stream)), emit=note))
+        await anyio.wait_all_tasks_blocked()
+        assert world.layer.report() == []
+        group.cancel_scope.cancel()
+
+
+async def test_manuals_and_peers_fail_by_themselves() -> None:
+    world = World()
+    world.peers = {"other": "http://near", "chosen": None}
+    away = [Unreachable("away")] * 9
+    await failing(world.around(Step(faults=list(away))), 3)
+    assert await run(world.around(Step("near"), name="other")) == "near"
+    assert await run(world.around(Step("b"), manual="b")) == "b"
+    await failing(world.around(Step(faults=list(away)), name="chosen"), 9)
+    await failing(world.around(Step("value")), 1, CircuitOpen)
+    world.layer.forget("b")
+    await failing(world.around(Step("value")), 1, CircuitOpen)
+    world.layer.forget("shop")
+    assert await run(world.around(Step("value"))) == "value"
+
+
+async def test_a_threshold_of_zero_leaves_both_layers_out() -> None:
+    world, step = World(BreakerRule(threshold=0)), Step("value")
+    assert world.around(step) is step
