@@ -78,7 +78,10 @@ ITEM = item_class()
 
 @dataclass
 class GrpcService:
-    """`reflection` is "v1", "v1alpha" or None; `utcp` adds the fixed service; `credentials` are for TLS."""
+    """`reflection` is "v1", "v1alpha" or None; `utcp` adds the fixed service; `credentials` are for TLS.
+
+    `port` 0 takes a free one.
+    """
 
     reflection: str | None = "v1"
     utcp: bool = False
@@ -86,6 +89,7 @@ class GrpcService:
     description: str = "Says it again."
     listed: tuple[str, ...] = ()
     """Services that reflection lists and does not know."""
+    host: str = "127.0.0.1"
     port: int = 0
     metadata: list[dict[str, str]] = field(default_factory=list)
     slow_arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -102,9 +106,9 @@ class GrpcService:
             generic.append(self._reflection_handler(self.reflection))
         self._server.add_generic_rpc_handlers(tuple(generic))
         if self.credentials is None:
-            self.port = self._server.add_insecure_port("127.0.0.1:0")
+            self.port = self._server.add_insecure_port(f"{self.host}:{self.port}")
         else:
-            self.port = self._server.add_secure_port("127.0.0.1:0", self.credentials)
+            self.port = self._server.add_secure_port(f"{self.host}:{self.port}", self.credentials)
         await self._server.start()
         return self
 
