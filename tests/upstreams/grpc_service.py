@@ -65,11 +65,12 @@ def file_descriptor() -> Any:
     return file
 
 
-def item_class() -> Any:
+def item_class(file: Any = None) -> Any:
+    """Return the class of `shop.Item`, as `shop.proto` or another file describes it."""
     pool = descriptor_pool.DescriptorPool()
     for module in (timestamp_pb2, struct_pb2):
         pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
-    pool.Add(file_descriptor())
+    pool.Add(file or file_descriptor())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("shop.Item"))
 
 
@@ -98,8 +99,7 @@ class GrpcService:
 
     async def __aenter__(self) -> Self:
         self._server = grpc.aio.server()
-        handlers = {name: self._method(name) for name in METHODS}
-        generic = [grpc.method_handlers_generic_handler("shop.Orders", handlers)]
+        generic = [grpc.method_handlers_generic_handler("shop.Orders", self._handlers())]
         if self.utcp:
             generic.append(grpc.method_handlers_generic_handler("grpcpb.UTCPService", self._utcp_handlers()))
         if self.reflection:
@@ -114,6 +114,15 @@ class GrpcService:
 
     async def __aexit__(self, *_exc: object) -> None:
         await self._server.stop(None)
+
+    def _handlers(self) -> dict[str, Any]:
+        return {name: self._method(name) for name in METHODS}
+
+    def _file(self) -> Any:
+        return file_descriptor()
+
+    async def _is_asked(self) -> None:
+        """Do something before a question of reflection is replied to."""
 
     def _method(self, name: str) -> Any:
         streams_in, streams_out = METHODS[name]
@@ -199,6 +208,7 @@ class GrpcService:
             async for request in requests:
                 answer = response(original_request=request)
                 if request.list_services:
+                    await self._is_asked()
                     for name in (
                         *self.listed,
                         "shop.Orders",
@@ -207,7 +217,7 @@ class GrpcService:
                     ):
                         answer.list_services_response.service.add(name=name)
                 elif request.file_containing_symbol == "shop.Orders":
-                    answer.file_descriptor_response.file_descriptor_proto.append(file_descriptor().SerializeToString())
+                    answer.file_descriptor_response.file_descriptor_proto.append(self._file().SerializeToString())
                 else:
                     answer.error_response.error_code = 5
                 yield answer

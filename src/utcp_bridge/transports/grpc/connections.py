@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, TypeAlias
@@ -22,9 +22,11 @@ from utcp_bridge.model import Source
 from utcp_bridge.net.guard import Address, Guard
 from utcp_bridge.tasks import Flights
 from utcp_bridge.transports.grpc.channel import ChannelOptions, open_channel
+from utcp_bridge.transports.grpc.protos import grpc_module
 
 __all__ = ["Channels", "Key", "Line"]
 
+Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], Callable[[], None]]
 Key: TypeAlias = tuple[str, ChannelOptions]
 """The manual's name, and where the channel goes."""
 
@@ -47,14 +49,15 @@ class Line:
     was_ready: bool = False
     broken: bool = False
     retired: bool = False
+    stop: Callable[[], None] = lambda: None
+    """Ends the task that watches the channel."""
 
     def observe(self) -> None:
         """Note whether the connection has ended since the last call."""
         if self._is_ready():
             self.was_ready = True
-        elif self.was_ready:
-            self.was_ready = False
-            self.build = next(_builds)
+        else:
+            self._note_end()
 
     def failed(self) -> None:
         """Note that a call did not reach the server. A server that itself says UNAVAILABLE keeps its connection."""
@@ -62,15 +65,36 @@ class Line:
         self.broken = not self._is_ready()
         self.checked = float("-inf")
 
+    async def watch(self) -> None:
+        """Note each end of the connection, also one that gRPC repairs during a call, until the channel is closed."""
+        with suppress(grpc_module("grpc.aio").UsageError):
+            while (state := self.channel.get_state()).name != "SHUTDOWN":
+                self.was_ready = self.was_ready or state.name == "READY"
+                await self.channel.wait_for_state_change(state)
+                if state.name == "READY":
+                    self._note_end()
+
+    async def close(self) -> None:
+        """Close the channel. Calls under way end."""
+        self.stop()
+        with anyio.CancelScope(shield=True):
+            await self.channel.close()
+
+    def _note_end(self) -> None:
+        if self.was_ready:
+            self.was_ready = False
+            self.build = next(_builds)
+
     def _is_ready(self) -> bool:
         return bool(self.channel.get_state().name == "READY")
 
 
 class Channels:
-    """Lends channels to calls."""
+    """Lends channels to calls. `spawn` runs the tasks that watch them."""
 
-    def __init__(self, guard: Guard, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, guard: Guard, spawn: Spawn, clock: Callable[[], float] = time.monotonic) -> None:
         self._guard = guard
+        self._spawn = spawn
         self._clock = clock
         self._lines: OrderedDict[Key, Line] = OrderedDict()
         self._flights: Flights[Line] = Flights()
@@ -105,7 +129,7 @@ class Channels:
     async def close(self, manual: str | None = None) -> None:
         """Close the channels of one manual, or all. Calls under way end."""
         for key in [key for key in self._lines if manual in {None, key[0]}]:
-            await self._lines.pop(key).channel.close()
+            await self._lines.pop(key).close()
 
     async def _renewed(self, key: Key, source: Source) -> Line:
         """Look the name up. Return the channel if it has the right addresses and works, or else a new one."""
@@ -121,6 +145,7 @@ class Channels:
             return old
         channel = await open_channel(options, addresses)
         line = Line(channel, addresses, self._clock(), next(_builds))
+        line.stop = self._spawn(line.watch)
         self._lines[key] = line
         if old is not None:
             await _retire(old)
@@ -137,5 +162,4 @@ async def _retire(line: Line) -> None:
     """Close a channel as soon as no call uses it."""
     line.retired = True
     if line.users == 0:
-        with anyio.CancelScope(shield=True):
-            await line.channel.close()
+        await line.close()

@@ -137,7 +137,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
-        self._channels = Channels(services.guard)
+        self._channels = Channels(services.guard, services.spawn)
         self._known: OrderedDict[_Known, _Descriptors] = OrderedDict()
         self._reading: Flights[_Descriptors] = Flights()
 
@@ -214,14 +214,26 @@ class GrpcTransport(Transport[GrpcTemplate]):
             try:
                 if template.is_utcp:
                     return await self._call_utcp(line.channel, template, call, arguments, metadata, emit)
-                method = await self._method(target, line.build)
-                return await self._call_native(line.channel, template, method, arguments, metadata, emit)
+                method, build = await self._method(target, line.build), line.build
+                value = await self._call_native(line.channel, template, method, arguments, metadata, emit)
+                if line.build != build:
+                    await self._check_build(target)
+                return value
             except grpc_module("grpc.aio").AioRpcError as error:
                 raise self._translated(error, target, line) from None
             except asyncio.CancelledError:
                 # grpcio replaces our cancellation with its own, which our cancel scopes would not recognise.
                 await anyio.lowlevel.checkpoint_if_cancelled()
                 raise
+
+    async def _check_build(self, target: Target[GrpcTemplate]) -> None:
+        """Check that the server which replied has the descriptors of the one that the call was made for.
+
+        :raises ConnectionLost: it has others, so what it did and what it replied are not certain.
+        """
+        known = self._kept(target)
+        if known is not None and await self._renewed(target, known):
+            raise ConnectionLost(f"{self._where(target)} was replaced by another build during the call.")
 
     def _translated(self, error: Any, target: Target[GrpcTemplate], line: Line) -> UtcpError:
         """Return our error. After one of the connection, the channel and the name are looked at again."""
