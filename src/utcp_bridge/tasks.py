@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -17,6 +18,7 @@ from anyio.lowlevel import RunVar
 
 __all__ = [
     "Background",
+    "Flights",
     "HeavyWork",
     "Opening",
     "at_once",
@@ -110,6 +112,48 @@ class Opening:
         if self._failure is not None:
             raise self._failure
         return self._settled.is_set()
+
+
+@dataclass(slots=True, eq=False)
+class _Flight(Generic[T]):
+    task: asyncio.Task[T]
+    waiting: int = 0
+
+
+class Flights(Generic[T]):
+    """Work that several callers wait for, done once for each key. It is cancelled with the last caller that waits."""
+
+    def __init__(self) -> None:
+        self._flights: dict[Hashable, _Flight[T]] = {}
+
+    async def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the result of the work under this key, which the first caller starts. Each caller gets its error."""
+        flight = self._flights.get(key)
+        if flight is None:
+            task = asyncio.create_task(work())  # noqa: TID251 - its callers own it together
+            flight = self._flights[key] = _Flight(task)
+        flight.waiting += 1
+        try:
+            # `wait`, because it leaves the task alone when this caller is cancelled.
+            await asyncio.wait([flight.task])
+        finally:
+            flight.waiting -= 1
+            if flight.waiting == 0 and self._flights.get(key) is flight:
+                del self._flights[key]
+                await _end(flight.task)
+        if flight.task.cancelled():
+            raise RuntimeError("The work that several callers waited for was cancelled.")
+        return flight.task.result()
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    """Cancel a task that nobody waits for, and let it clean up."""
+    if not task.done():
+        task.cancel()
+        with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+            await asyncio.wait([task])
+    if task.done() and not task.cancelled():
+        task.exception()  # its failure has been seen
 
 
 async def _run(work: Callable[[], Coroutine[Any, Any, None]], scope: anyio.CancelScope) -> None:

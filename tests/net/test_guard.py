@@ -9,7 +9,7 @@ import pytest
 from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
 from utcp_bridge.model import Source, Trust
 from utcp_bridge.net.gate.addresses import address_class
-from utcp_bridge.net.gate.names import SystemNames
+from utcp_bridge.net.gate.names import Names as ResolvedNames
 from utcp_bridge.net.guard import Address, Guard, looks_like_address
 
 pytestmark = pytest.mark.anyio
@@ -360,7 +360,7 @@ async def test_the_first_answer_counts_for_every_manual_and_port():
 async def test_the_first_answer_counts_for_every_client_of_the_process(monkeypatch):
     names = Names([PUBLIC], ["127.0.0.1"])
     monkeypatch.setattr("utcp_bridge.net.guard._first_answers", {})
-    monkeypatch.setattr(SystemNames, "addresses", lambda _self, host, port, _owner: names(host, port))
+    monkeypatch.setattr(ResolvedNames, "addresses", lambda _self, host, port, _owner: names(host, port))
     assert await resolved(Guard()) == [PUBLIC]
     with pytest.raises(PolicyError, match="not come nearer"):
         await resolved(Guard())

@@ -32,7 +32,7 @@ async def _outcome(attempt: Attempt, services: Services, host: str, port: int, *
     try:
         with anyio.fail_after(60):
             if written:
-                await services.guard.resolve(host, port, source)
+                await Guard().resolve(host, port, source)  # the guard of the services would keep the address
             await attempt(services, source, host, port)
     except PolicyError:
         return "refused"

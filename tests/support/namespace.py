@@ -65,7 +65,8 @@ def entered() -> Generator[None]:
     """Set up the network of this process: addresses, and a program that serves names. Use it in a new namespace only.
 
     The names: `1-2-3-4.address.test` has the address 1.2.3.4. Names under `first-1-2-3-4.then-5-6-7-8.test` have the
-    first address once, and then the second.
+    first address once, and then the second. Queries for names under `dead.test` get no reply, and those for names under
+    `failing.test` the reply that the server failed; under `then-dead.test` and `then-failing.test`, after one address.
     """
     for command in (
         ["ip", "link", "set", "lo", "up"],
@@ -95,10 +96,12 @@ def _serve_names() -> None:
     asked: set[str] = set()
     while True:
         query, peer = server.recvfrom(2048)
-        server.sendto(_reply(query, asked), peer)
+        reply = _reply(query, asked)
+        if reply is not None:
+            server.sendto(reply, peer)
 
 
-def _reply(query: bytes, asked: set[str]) -> bytes:
+def _reply(query: bytes, asked: set[str]) -> bytes | None:
     """Return the reply of DNS (RFC 1035) to a query with one question; an unknown name does not exist."""
     labels, position = [], 12
     while length := query[position]:
@@ -106,6 +109,11 @@ def _reply(query: bytes, asked: set[str]) -> bytes:
         position += 1 + length
     is_ipv4, end = query[position + 2] == 1, position + 5
     address = _address(labels, asked) if is_ipv4 else None
+    state = labels[-2] if address is None and len(labels) > 1 else ""
+    if state in {"dead", "then-dead"}:
+        return None
+    if state in {"failing", "then-failing"}:
+        return query[:2] + b"\x81\x82" + b"\0\1" + bytes(6) + query[12:end]
     known = labels[-1] == "test"
     found = b"" if address is None else b"\xc0\x0c\0\1\0\1\0\0\0\0\0\4" + socket.inet_aton(address)
     head = query[:2] + (b"\x81\x80" if known else b"\x81\x83") + b"\0\1" + bytes([0, int(bool(found))]) + b"\0\0\0\0"
@@ -120,6 +128,8 @@ def _address(labels: list[str], asked: set[str]) -> str | None:
     name = ".".join(labels)
     chosen = labels[-2] if name in asked else labels[-3]
     asked.add(name)
+    if chosen in {"then-dead", "then-failing"}:
+        return None
     return chosen.partition("-")[2].replace("-", ".")
 
 

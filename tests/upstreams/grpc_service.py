@@ -65,11 +65,12 @@ def file_descriptor() -> Any:
     return file
 
 
-def item_class() -> Any:
+def item_class(file: Any = None) -> Any:
+    """Return the class of `shop.Item`, as `shop.proto` or another file describes it."""
     pool = descriptor_pool.DescriptorPool()
     for module in (timestamp_pb2, struct_pb2):
         pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
-    pool.Add(file_descriptor())
+    pool.Add(file or file_descriptor())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("shop.Item"))
 
 
@@ -78,7 +79,10 @@ ITEM = item_class()
 
 @dataclass
 class GrpcService:
-    """`reflection` is "v1", "v1alpha" or None; `utcp` adds the fixed service; `credentials` are for TLS."""
+    """`reflection` is "v1", "v1alpha" or None; `utcp` adds the fixed service; `credentials` are for TLS.
+
+    `port` 0 takes a free one.
+    """
 
     reflection: str | None = "v1"
     utcp: bool = False
@@ -86,6 +90,7 @@ class GrpcService:
     description: str = "Says it again."
     listed: tuple[str, ...] = ()
     """Services that reflection lists and does not know."""
+    host: str = "127.0.0.1"
     port: int = 0
     metadata: list[dict[str, str]] = field(default_factory=list)
     times_left: list[float | None] = field(default_factory=list)
@@ -96,22 +101,30 @@ class GrpcService:
 
     async def __aenter__(self) -> Self:
         self._server = grpc.aio.server()
-        handlers = {name: self._method(name) for name in METHODS}
-        generic = [grpc.method_handlers_generic_handler("shop.Orders", handlers)]
+        generic = [grpc.method_handlers_generic_handler("shop.Orders", self._handlers())]
         if self.utcp:
             generic.append(grpc.method_handlers_generic_handler("grpcpb.UTCPService", self._utcp_handlers()))
         if self.reflection:
             generic.append(self._reflection_handler(self.reflection))
         self._server.add_generic_rpc_handlers(tuple(generic))
         if self.credentials is None:
-            self.port = self._server.add_insecure_port("127.0.0.1:0")
+            self.port = self._server.add_insecure_port(f"{self.host}:{self.port}")
         else:
-            self.port = self._server.add_secure_port("127.0.0.1:0", self.credentials)
+            self.port = self._server.add_secure_port(f"{self.host}:{self.port}", self.credentials)
         await self._server.start()
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
         await self._server.stop(None)
+
+    def _handlers(self) -> dict[str, Any]:
+        return {name: self._method(name) for name in METHODS}
+
+    def _file(self) -> Any:
+        return file_descriptor()
+
+    async def _is_asked(self) -> None:
+        """Do something before a question of reflection is replied to."""
 
     def _method(self, name: str) -> Any:
         streams_in, streams_out = METHODS[name]
@@ -200,6 +213,7 @@ class GrpcService:
             async for request in requests:
                 answer = response(original_request=request)
                 if request.list_services:
+                    await self._is_asked()
                     for name in (
                         *self.listed,
                         "shop.Orders",
@@ -208,7 +222,7 @@ class GrpcService:
                     ):
                         answer.list_services_response.service.add(name=name)
                 elif request.file_containing_symbol == "shop.Orders":
-                    answer.file_descriptor_response.file_descriptor_proto.append(file_descriptor().SerializeToString())
+                    answer.file_descriptor_response.file_descriptor_proto.append(self._file().SerializeToString())
                 else:
                     answer.error_response.error_code = 5
                 yield answer

@@ -53,6 +53,7 @@ __all__ = [
     "captured",
     "check_encoding",
     "framed",
+    "has_no_connection",
     "open_client",
     "payload",
     "read_reply",
@@ -125,7 +126,11 @@ class AiohttpResolver(AbstractResolver):
 def open_client(resolver: AiohttpResolver, options: ClientOptions) -> Client:
     """Return a client with its own pool of connections. It keeps no cookies and does not read the environment."""
     connector = aiohttp.TCPConnector(
-        resolver=resolver, limit=options.connections, ssl=options.ssl, socket_factory=resolver.open_socket
+        resolver=resolver,
+        use_dns_cache=False,  # the guard keeps addresses, and forgets those that cannot be reached
+        limit=options.connections,
+        ssl=options.ssl,
+        socket_factory=resolver.open_socket,
     )
     return _client(connector, options, owner=True)
 
@@ -169,6 +174,13 @@ async def _refuse_redirects(
             status=response.status,
         )
     return response
+
+
+def has_no_connection(error: Exception) -> bool:
+    """Return whether no address accepted a connection, so that nothing was sent."""
+    return isinstance(error, aiohttp.ClientConnectorError) and not isinstance(
+        error, aiohttp.ClientSSLError | aiohttp.ClientConnectorDNSError | aiohttp.ClientProxyConnectionError
+    )
 
 
 def framed(headers: Iterable[tuple[str, str]]) -> CIMultiDict[str]:

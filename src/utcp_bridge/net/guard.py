@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
@@ -25,11 +25,11 @@ from utcp_bridge.errors import ConfigError, PolicyError, Unreachable
 from utcp_bridge.model import Source, Trust
 from utcp_bridge.net.gate.addresses import IpAddress, IpNetwork, Nearness, address_class, is_never_named, nearness
 from utcp_bridge.net.gate.connection_watch import issued
-from utcp_bridge.net.gate.names import MAX_LOOKUP_SECONDS, SystemNames
+from utcp_bridge.net.gate.names import MAX_LOOKUP_SECONDS, Names
 from utcp_bridge.urls import DEFAULT_PORTS, endpoint_of, endpoint_of_url, origin, origin_of, port_of, split_url
 
 if TYPE_CHECKING:
-    from anyio.abc import ByteStream
+    from anyio.abc import ByteStream, TaskGroup
 
 __all__ = ["Address", "Guard", "endpoint_of", "is_own_origin", "looks_like_address", "origin_of"]
 
@@ -37,6 +37,8 @@ Resolver: TypeAlias = Callable[[str, int], Awaitable[Iterable[str]]]
 """Host and port to the texts of all addresses. Raises OSError if there are none."""
 
 
+_HEAD_START = 0.25
+"""Seconds that one address has before the next one is tried too (RFC 8305)."""
 _first_answers: dict[str, Nearness] = {}
 """By name, from the system's first answer in this process. The guard that read the configuration from a URL and that of
 the client must agree. Only names that the operator wrote are kept."""
@@ -50,6 +52,9 @@ class Address(NamedTuple):
     family: socket.AddressFamily
 
 
+Connect: TypeAlias = "Callable[[Address], Awaitable[ByteStream]]"
+
+
 class Guard:
     """Decides where connections may go. It keeps how near the names were that the operator wrote.
 
@@ -59,10 +64,10 @@ class Guard:
     def __init__(
         self,
         resolver: Resolver | None = None,
-        connect: Callable[[Address], Awaitable[ByteStream]] | None = None,
+        connect: Connect | None = None,
     ) -> None:
         self._resolver = resolver
-        self._system = SystemNames()
+        self._names = Names()
         self._connect = connect or _connect
         self._nearness = _first_answers if resolver is None else {}
 
@@ -163,25 +168,48 @@ class Guard:
             return nearness(_number(host)) is Nearness.INSIDE
         return self._nearness.get(endpoint_of(host, 0)) is Nearness.INSIDE
 
+    def doubt(self, host: str) -> list[str]:
+        """Look the name up again before its next use: its addresses do not reply. Return those that are known."""
+        return [] if self._resolver is not None or looks_like_address(host) else self._names.doubt(host)
+
+    async def resolve_again(
+        self, host: str, port: int, source: Source, failed: Sequence[Address] | None = None
+    ) -> list[Address]:
+        """Look the name up again after no connection could be made. Return the addresses that are not in `failed`.
+
+        By default `failed` has the addresses that were known.
+
+        :raises PolicyError: one of the addresses is not allowed.
+        :raises Unreachable: there are none.
+        """
+        if self._resolver is not None or looks_like_address(host):
+            return []
+        known = self.doubt(host)
+        old = known if failed is None else [address.host for address in failed]
+        return [address for address in await self.resolve(host, port, source) if address.host not in old]
+
     async def connect_tcp(self, host: str, port: int, source: Source) -> ByteStream:
-        """Return a TCP connection to the first checked address that accepts one.
+        """Return a TCP connection to the checked address that accepts one first. The first address has a head start.
 
         :raises PolicyError: an address is not allowed.
         :raises Unreachable: no address accepts a connection.
         """
-        reason = "no address"
-        for address in await self.resolve(host, port, source):
+        addresses = await self.resolve(host, port, source)
+        try:
             try:
-                return await self._connect(address)
-            except OSError as error:
-                reason = _reason(error)
-        raise Unreachable(f"No connection to {endpoint_of(host, port)}: {reason}.")
+                return await _connect_first(addresses, self._connect)
+            except OSError:
+                if moved := await self.resolve_again(host, port, source, addresses):
+                    return await _connect_first(moved, self._connect)
+                raise
+        except OSError as error:
+            raise Unreachable(f"No connection to {endpoint_of(host, port)}: {_reason(error)}.") from error
 
     async def _look_up(self, host: str, port: int, source: Source) -> list[str]:
         issued.add(host)
         try:
             if self._resolver is None:
-                texts = await self._system.addresses(host, port, source.name)
+                texts = await self._names.addresses(host, port, source.name)
             else:
                 texts = list(await self._resolver(host, port))
         except TimeoutError:
@@ -294,3 +322,37 @@ def _single_network(address: IpAddress) -> str:
 
 async def _connect(address: Address) -> ByteStream:
     return await anyio.connect_tcp(address.host, address.port)
+
+
+async def _connect_first(
+    addresses: Sequence[Address], connect: Callable[[Address], Awaitable[ByteStream]]
+) -> ByteStream:
+    """Return the first connection that is made; each attempt starts when the one before failed or takes long.
+
+    :raises OSError: no address accepts one; the last error.
+    """
+    made: list[ByteStream] = []
+    errors: list[OSError] = []
+
+    async def attempt(address: Address, failed: anyio.Event, group: TaskGroup) -> None:
+        try:
+            made.append(await connect(address))
+        except OSError as error:
+            errors.append(error)
+            failed.set()
+        else:
+            group.cancel_scope.cancel()
+
+    try:
+        async with anyio.create_task_group() as group:
+            for address in addresses:
+                failed = anyio.Event()
+                group.start_soon(attempt, address, failed, group)
+                with anyio.move_on_after(_HEAD_START):
+                    await failed.wait()
+        if made:
+            return made.pop(0)
+        raise errors[-1]
+    finally:
+        for extra in made:
+            await anyio.aclose_forcefully(extra)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import logging
 import re
 import ssl
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import aiohttp
 import anyio
@@ -31,6 +31,7 @@ from utcp_bridge.net.aiohttp_engine import (
     captured,
     check_encoding,
     framed,
+    has_no_connection,
     next_hop,
     open_client,
     payload,
@@ -57,6 +58,7 @@ __all__ = ["HttpSession", "StreamReply"]
 
 _logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNENCODED = re.compile(r"[^\x21-\x7e]")
@@ -254,12 +256,12 @@ class HttpSession:
             url, headers = added.placed(url, headers)
         target = self._admit(url, None)
         client = self._client or (await self._open_clients())[0]
-        try:
-            response = await client.request(
+        response = await self._where_it_moved(
+            target,
+            lambda: client.request(
                 parts.method, target, headers=framed(headers), data=payload(parts.body), **self._extras(target)
-            )
-        except Exception as error:
-            raise translate(error, url) from error
+            ),
+        )
         if "Content-Encoding" in response.headers:
             check_encoding(response)
         return response
@@ -286,18 +288,25 @@ class HttpSession:
         target = self._admit(url, None)
         client = self._sockets or (await self._open_clients())[1]
         fixed = {name: value for name, value in self._extras(target).items() if name != "allow_redirects"}
+        return cast(
+            "aiohttp.ClientWebSocketResponse",
+            await self._where_it_moved(
+                target, lambda: client.ws_connect(target, headers=framed(headers), **options, **fixed)
+            ),
+        )
+
+    async def _where_it_moved(self, target: URL, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Connect, and once more if no address accepted a connection and the name has new ones since."""
         try:
-            return cast(
-                "aiohttp.ClientWebSocketResponse",
-                await client.ws_connect(
-                    target,
-                    headers=framed(headers),
-                    **options,
-                    **fixed,
-                ),
-            )
+            try:
+                return await attempt()
+            except Exception as error:
+                host, port = target.raw_host or "", target.port or 0
+                if not has_no_connection(error) or not await self._guard.resolve_again(host, port, self._source):
+                    raise
+                return await attempt()
         except Exception as error:
-            raise translate(error, url) from error
+            raise translate(error, str(target)) from error
 
     def _admit(self, url: str, credentials: Credentials | None) -> URL:
         """Return the URL as the engine reads it, after the guard has checked its scheme, host and port.

@@ -4,15 +4,18 @@
          "request_data_template": "UTCP_ARG_name_UTCP_ARG:1|c", "number_of_response_datagrams": 0}
     v0  the same with "provider_type": "udp"
 
-The socket is connected, so a refused port fails at once and datagrams from other senders are dropped. The first reply
-may take the whole time limit of the call, each further one a second. If some are missing then, the result is marked as
-cut. With 0 datagrams the call returns "" as soon as the request is sent. Limit: 65,507 bytes.
+The socket is connected, so a refused port fails at once and datagrams from other senders are dropped. If the host has
+several addresses, the request goes to the next one when a port refuses it. After silence it does not, because it may
+have been processed: but the next call begins with another address. The first reply may take the whole time limit of the
+call, each further one a second. If some are missing then, the result is marked as cut. With 0 datagrams the call
+returns "" when the request is sent. Limit: 65,507 bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import math
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, cast
@@ -22,15 +25,19 @@ from pydantic import Field
 
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, Unreachable
 from utcp_bridge.model import Binary, Call, Document, Emit, Result, Source
+from utcp_bridge.net.guard import Address
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import decode_reply
 from utcp_bridge.placement.message import SocketTemplate, encode_request
-from utcp_bridge.transport import Target, Transport
+from utcp_bridge.transport import Services, Target, Transport
 
 __all__ = ["TRANSPORT", "UdpTemplate", "UdpTransport"]
 
 _MAX_BYTES = 65_507
 _FURTHER_SECONDS = 1.0
+_REFUSAL_SECONDS = 0.1
+"""Until a port has refused a datagram, if no reply is expected and another address could take it."""
+_MAX_SILENT = 256
 _MAX_WAITING = 1024
 _MAX_WAITING_BYTES = 4_194_304
 
@@ -48,6 +55,11 @@ class UdpTransport(Transport[UdpTemplate]):
     template = UdpTemplate
     implicit: ClassVar[bool] = False
 
+    def __init__(self, services: Services) -> None:
+        super().__init__(services)
+        self._silent: OrderedDict[Address, None] = OrderedDict()
+        """Addresses that did not reply the last time."""
+
     @classmethod
     def endpoint(cls, template: UdpTemplate) -> str | None:
         """`udp://host:port`."""
@@ -55,11 +67,12 @@ class UdpTransport(Transport[UdpTemplate]):
 
     async def discover(self, target: Target[UdpTemplate]) -> Document:
         """Ask for the manual, which must fit into one datagram."""
-        template = target.template
-        async with self._connected(template, target.source) as socket:
-            socket.send(template.discovery_request())
-            manual = await socket.receive(self.services.settings.idle_timeout)
-        return Document(content=manual, url=self.endpoint(template), media_type="application/json")
+        template, seconds = target.template, self.services.settings.idle_timeout
+        with anyio.move_on_after(seconds):
+            async with self._exchange(template, target.source, template.discovery_request()) as socket:
+                manual = await socket.receive()
+            return Document(content=manual, url=self.endpoint(template), media_type="application/json")
+        raise ConnectionLost(f"{template.address} sent nothing for {seconds:g} seconds.")
 
     async def call(self, target: Target[UdpTemplate], call: Call, emit: Emit) -> Result:
         """Send one datagram and join the replies."""
@@ -67,13 +80,12 @@ class UdpTransport(Transport[UdpTemplate]):
         template = target.template
         message = _datagram(template, call)
         wanted = template.number_of_response_datagrams
-        async with self._connected(template, target.source) as socket:
-            socket.send(message)
-            replies = [await socket.receive(None)] if wanted else []
+        async with self._exchange(template, target.source, message, has_reply=wanted > 0) as socket:
+            replies = [await socket.receive()] if wanted else []
             received, most = sum(map(len, replies)), self.services.settings.max_reply_bytes
             while len(replies) < wanted and received <= most:
                 with anyio.move_on_after(_FURTHER_SECONDS) as scope:
-                    replies.append(await socket.receive(None))
+                    replies.append(await socket.receive())
                     received += len(replies[-1])
                 if scope.cancelled_caught:
                     break
@@ -90,19 +102,65 @@ class UdpTransport(Transport[UdpTemplate]):
         return NativeRequest(str(self.endpoint(target.template)), messages=(_datagram(target.template, call),))
 
     @asynccontextmanager
-    async def _connected(self, template: UdpTemplate, source: Source) -> AsyncGenerator[_Socket]:
-        address = (await self.services.guard.resolve(template.host, template.port, source))[0]
+    async def _exchange(
+        self, template: UdpTemplate, source: Source, message: bytes, *, has_reply: bool = True
+    ) -> AsyncGenerator[_Socket]:
+        """Send the datagram to the first address that does not refuse it. The first reply, if any, has arrived then.
+
+        :raises Unreachable: every address refuses it.
+        """
+        guard, host, port = self.services.guard, template.host, template.port
+        waiting = sorted(await guard.resolve(host, port, source), key=lambda one: one in self._silent)
+        tried: list[Address] = []
+        socket: _Socket | None = None
+        while socket is None:
+            tried.append(waiting.pop(0))
+            patience = math.inf if has_reply else _REFUSAL_SECONDS if waiting else 0.0
+            try:
+                socket = await self._sent(template, tried[-1], message, patience)
+            except Unreachable:
+                waiting = waiting or await guard.resolve_again(host, port, source, tried)
+                if not waiting:
+                    raise
+        try:
+            yield socket
+        finally:
+            socket.close()
+
+    async def _sent(self, template: UdpTemplate, address: Address, message: bytes, patience: float) -> _Socket:
+        """Send the datagram, and wait for `patience` seconds for the first reply or a refusal."""
+        socket = await self._connected(template, address)
+        try:
+            socket.send(message)
+            if patience:
+                with anyio.move_on_after(patience):
+                    await socket.wait()
+        except Unreachable:
+            socket.close()
+            raise
+        except BaseException:  # the time of the call is over, or the caller has left
+            socket.close()
+            self._note_silence(template.host, address)
+            raise
+        self._silent.pop(address, None)
+        return socket
+
+    def _note_silence(self, host: str, address: Address) -> None:
+        """Begin the next call with another address, and look the name up before: the service may have moved."""
+        self.services.guard.doubt(host)
+        self._silent[address] = None
+        while len(self._silent) > _MAX_SILENT:
+            self._silent.popitem(last=False)
+
+    async def _connected(self, template: UdpTemplate, address: Address) -> _Socket:
         loop = asyncio.get_running_loop()
         try:
-            transport, socket = await loop.create_datagram_endpoint(
+            _, socket = await loop.create_datagram_endpoint(
                 lambda: _Socket(template.address), remote_addr=(address.host, address.port), family=address.family
             )
         except OSError as error:
             raise Unreachable(f"{template.address} cannot be reached: {error.strerror}.") from error
-        try:
-            yield socket
-        finally:
-            transport.close()
+        return socket
 
 
 TRANSPORT = UdpTransport
@@ -137,22 +195,30 @@ class _Socket(asyncio.DatagramProtocol):
         """Send one datagram."""
         self._transport.sendto(data)
 
-    async def receive(self, seconds: float | None) -> bytes:
+    def close(self) -> None:
+        """Close the socket."""
+        self._transport.close()
+
+    async def wait(self) -> None:
+        """Wait for a datagram.
+
+        :raises Unreachable: the port refused the datagram that was sent.
+        """
+        while not self._datagrams:
+            if self._error is not None:
+                raise Unreachable(f"{self._where} refused the datagram.") from self._error
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def receive(self) -> bytes:
         """Return the next datagram, in order.
 
-        :raises Unreachable: the port refused the datagram.
-        :raises ConnectionLost: none arrived within `seconds`.
+        :raises Unreachable: the port refused the datagram that was sent.
         """
-        with anyio.move_on_after(seconds):
-            while not self._datagrams:
-                if self._error is not None:
-                    raise Unreachable(f"{self._where} refused the datagram.") from self._error
-                self._arrived.clear()
-                await self._arrived.wait()
-            datagram = self._datagrams.popleft()
-            self._waiting -= len(datagram)
-            return datagram
-        raise ConnectionLost(f"{self._where} sent nothing for {seconds:g} seconds.")
+        await self.wait()
+        datagram = self._datagrams.popleft()
+        self._waiting -= len(datagram)
+        return datagram
 
 
 def _datagram(template: UdpTemplate, call: Call) -> bytes:

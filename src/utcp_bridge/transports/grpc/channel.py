@@ -1,13 +1,14 @@
 """gRPC channels behind the guard, and the errors of their calls.
 
-The guard resolves the host name and checks its addresses. The channel connects to a checked address and keeps the name
-for the authority and for TLS. Proxies from the environment are off. The details of an error (`google.rpc.Status`) are
-decoded where their types are known: those of google/rpc/error_details.proto and those of the manual's descriptors.
+The guard resolves the host name and checks its addresses. The channel connects to the checked address that accepts
+first, and keeps the name for the authority and for TLS. Proxies from the environment are off. The details of an error
+(`google.rpc.Status`) are decoded where their types are known: those of google/rpc/error_details.proto and those of the
+manual's descriptors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -24,8 +25,8 @@ from utcp_bridge.errors import (
     Unreachable,
     UtcpError,
 )
-from utcp_bridge.model import JsonObject, Source
-from utcp_bridge.net.guard import Address, Guard
+from utcp_bridge.model import JsonObject
+from utcp_bridge.net.guard import Address
 from utcp_bridge.transports.grpc.protos import grpc_module, message_class, protobuf, status_message
 
 __all__ = ["ChannelOptions", "decode_details", "open_channel", "retry_after", "translate"]
@@ -58,33 +59,32 @@ class ChannelOptions:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-async def open_channel(options: ChannelOptions, guard: Guard, source: Source) -> Any:
-    """Return a `grpc.aio` channel to the checked address of the host. It connects with the first call.
+async def open_channel(options: ChannelOptions, addresses: Sequence[Address]) -> Any:
+    """Return a `grpc.aio` channel to addresses that the guard has checked. It connects with the first call.
 
-    :raises PolicyError: the address is not allowed.
-    :raises Unreachable: the name has no address.
     :raises ConfigError: a certificate file cannot be read.
     :raises MissingExtra: grpcio is not installed.
     """
     aio = grpc_module("grpc.aio")
-    address = (await guard.resolve(options.host, options.port, source))[0]
     arguments = [
         ("grpc.max_receive_message_length", options.max_bytes),
         ("grpc.enable_http_proxy", 0),
         # A second proxy of the environment, GRPC_ADDRESS_HTTP_PROXY, does not ask `enable_http_proxy`.
         ("grpc.address_http_proxy_enabled_addresses", ""),
         ("grpc.enable_retries", 0),
+        # Channels of the process would share connections, and with them the pauses after failures.
+        ("grpc.use_local_subchannel_pool", 1),
         ("grpc.default_authority", options.server_name or options.address),
     ]
     if not options.use_ssl:
-        return aio.insecure_channel(_target(address), options=arguments)
+        return aio.insecure_channel(_target(addresses), options=arguments)
     arguments.append(("grpc.ssl_target_name_override", options.server_name or options.host))
     credentials = grpc_module().ssl_channel_credentials(
         root_certificates=await _read(options, options.ca_cert),
         private_key=await _read(options, options.client_key),
         certificate_chain=await _read(options, options.client_cert),
     )
-    return aio.secure_channel(_target(address), credentials, options=arguments)
+    return aio.secure_channel(_target(addresses), credentials, options=arguments)
 
 
 def translate(error: Any, where: str, pool: Any = None) -> UtcpError:
@@ -115,8 +115,12 @@ def _connection_error(code: str, text: str, where: str) -> UtcpError | None:
     return None
 
 
-def _target(address: Address) -> str:
-    return f"ipv6:[{address.host}]:{address.port}" if ":" in address.host else f"ipv4:{address.host}:{address.port}"
+def _target(addresses: Sequence[Address]) -> str:
+    """Return the addresses as gRPC writes them. A list has one family, so IPv4 is written in IPv6 if both occur."""
+    if not any(":" in one.host for one in addresses):
+        return "ipv4:" + ",".join(f"{one.host}:{one.port}" for one in addresses)
+    hosts = [(one.host if ":" in one.host else f"::ffff:{one.host}", one.port) for one in addresses]
+    return "ipv6:" + ",".join(f"[{host}]:{port}" for host, port in hosts)
 
 
 async def _read(options: ChannelOptions, path: str | None) -> bytes | None:

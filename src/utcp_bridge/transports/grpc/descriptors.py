@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,15 @@ HIDDEN_SERVICES = ("grpc.reflection.", "grpc.health.", "grpc.channelz.", "grpcpb
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """Descriptors of a server: a pool, the names of the services to offer, and comments by full name."""
+    """Descriptors of a server: a pool, the names of the services to offer, and comments by full name.
+
+    `digest` is the same for the same services and files.
+    """
 
     pool: Any
     services: list[str]
     comments: Mapping[str, str]
+    digest: bytes = b""
 
 
 def is_known(pool: Any, service: str) -> bool:
@@ -302,7 +307,7 @@ async def _gather(ask: Callable[..., Any], wanted: Callable[[str], bool]) -> Des
     known = [name for name in services if is_known(pool, name)]
     if not known:
         raise ManualError("The server's reflection describes none of its services.", remedy="Set `proto_files`.")
-    return Described(pool, known, comments)
+    return Described(pool, known, comments, learning.digest(known))
 
 
 def _pool_and_comments(files: list[Any]) -> tuple[Any, dict[str, str]]:
@@ -317,6 +322,12 @@ class _Learning:
         self.waiting: list[str] = []
         self._ask = ask
         self._bytes = 0
+        self._digests: dict[str, bytes] = {}
+
+    def digest(self, services: Iterable[str]) -> bytes:
+        """Return the hash of all files and of the services."""
+        parts = [(name.encode(), digest) for name, digest in sorted(self._digests.items())]
+        return sha256(repr((parts, sorted(services))).encode()).digest()
 
     async def learn(self, **question: str) -> None:
         """Add the files of one reply.
@@ -337,6 +348,7 @@ class _Learning:
                 raise ManualError("The server's reflection returned something other than descriptors.") from None
             if file.name not in self.files:
                 self.files[file.name] = file
+                self._digests[file.name] = sha256(data).digest()
                 self.waiting += file.dependency
 
 

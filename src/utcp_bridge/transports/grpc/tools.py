@@ -170,11 +170,13 @@ def build_requests(method: Any, arguments: JsonObject) -> list[Any]:
         raise InvalidArguments(f"The arguments do not match {method.input_type.name}: {error}.") from None
 
 
-def parse_message(made: Any, data: bytes) -> Any:
+def parse_message(made: Any, data: bytes | None) -> Any:
     """Return the bytes as a message of the class `made`.
 
-    :raises MalformedReply: they are not such a message.
+    :raises MalformedReply: they are not such a message, or gRPC got none: None, after a success or a damaged message.
     """
+    if data is None:
+        raise MalformedReply(f"The server reported success without a message of the type {made.DESCRIPTOR.name}.")
     error = protobuf("message").DecodeError
     try:
         return made.FromString(data)

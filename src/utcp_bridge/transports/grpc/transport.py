@@ -13,9 +13,12 @@ the Go, Rust and Elixir libraries, else from server reflection (v1, then v1alpha
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -24,13 +27,24 @@ import orjson
 from pydantic import Field
 
 from utcp_bridge.auth.credentials import Additions
-from utcp_bridge.errors import ConfigError, ManualError, UnknownTool
+from utcp_bridge.errors import (
+    ConfigError,
+    ConnectionLost,
+    MalformedReply,
+    ManualError,
+    Rejected,
+    UnknownTool,
+    Unreachable,
+    UtcpError,
+)
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, TlsOptions
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.time_left import seconds_left
 from utcp_bridge.placement.encoding import header_value
+from utcp_bridge.tasks import Flights
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
-from utcp_bridge.transports.grpc.channel import ChannelOptions, open_channel, translate
+from utcp_bridge.transports.grpc.channel import ChannelOptions, translate
+from utcp_bridge.transports.grpc.connections import Channels, Key, Line
 from utcp_bridge.transports.grpc.descriptors import (
     HIDDEN_SERVICES,
     Described,
@@ -53,6 +67,12 @@ from utcp_bridge.transports.grpc.tools import (
 __all__ = ["TRANSPORT", "GrpcTemplate", "GrpcTransport"]
 
 _UTCP = "/grpcpb.UTCPService"
+_MAX_KNOWN = 256
+"""Descriptor pools that are kept; those used least recently are dropped."""
+_RENEW_SECONDS = 5.0
+"""For reflection that only looks for changes. Then the call goes on with the descriptors that it has."""
+_RENEW_PAUSE = 10.0
+"""Seconds between two looks that errors of calls cause."""
 _NO_SUCH_SERVICE = frozenset({"UNIMPLEMENTED", "INTERNAL"})
 
 
@@ -90,8 +110,25 @@ class GrpcTemplate(CallTemplate):
         return self.descriptor_set is not None or bool(self.proto_files)
 
 
+_Known: TypeAlias = tuple[Key, str | None, str | None, tuple[str, ...]]
+"""What descriptors are of: a channel, the only service or None for all, and the operator's files."""
+
+
+@dataclass(slots=True, eq=False)
+class _Descriptors:
+    """Descriptors, the build of the server that described itself, and when they were last renewed."""
+
+    described: Described
+    service: str | None
+    build: int = 0
+    at: float = float("-inf")
+
+
 class GrpcTransport(Transport[GrpcTemplate]):
-    """Calls over gRPC; one channel per manual and address, one descriptor pool per manual."""
+    """Calls over gRPC; one channel per manual and address, one descriptor pool per manual.
+
+    Descriptors from reflection are read again when the server connected anew, and when a method is unknown.
+    """
 
     kinds: ClassVar[tuple[str, ...]] = ("grpc",)
     template = GrpcTemplate
@@ -101,9 +138,9 @@ class GrpcTransport(Transport[GrpcTemplate]):
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
-        self._channels: dict[tuple[str, ChannelOptions], Any] = {}
-        self._pools: dict[tuple[str, ChannelOptions], Described] = {}
-        self._lock = anyio.Lock()
+        self._channels = Channels(services.guard, services.spawn)
+        self._known: OrderedDict[_Known, _Descriptors] = OrderedDict()
+        self._reading: Flights[_Descriptors] = Flights()
 
     @classmethod
     def endpoint(cls, template: GrpcTemplate) -> str:
@@ -144,8 +181,8 @@ class GrpcTransport(Transport[GrpcTemplate]):
                 return Document({"tools": manual, "dialect": "grpc utcp"}, generated=True)
         if template.wire == "utcp":
             raise ManualError(f"{self._where(target)} has no grpcpb.UTCPService.", remedy="Remove `wire`.")
-        self._pools = {key: pool for key, pool in self._pools.items() if key[0] != target.source.name}
-        known = await self._pool(target)
+        self._drop(target.source.name)
+        known = (await self._read(target, template.service_name)).described
         made = partial(native_tools, known, template.method_name, proto_names=template.preserve_field_names)
         tools = await anyio.to_thread.run_sync(made, abandon_on_cancel=True)
         if not tools:
@@ -153,23 +190,75 @@ class GrpcTransport(Transport[GrpcTemplate]):
         return Document({"tools": tools, "dialect": "grpc"}, generated=True)
 
     async def call(self, target: Target[GrpcTemplate], call: Call, emit: Emit) -> Any:
-        """Run one call, in the form that the template names."""
-        template = target.template
+        """Run one call, in the form that the template names; once more if the service or its method has moved."""
         arguments = dict(call.arguments)
         metadata = await self._current_metadata(target, arguments)
-        channel = await self._channel(target)
+        emitted = False
+
+        async def noted(value: Any) -> None:
+            nonlocal emitted
+            emitted = True
+            await emit(value)
+
         try:
-            if template.is_utcp:
-                return await self._call_utcp(channel, template, call, arguments, metadata, emit)
-            method = await self._method(target)
-            return await self._call_native(channel, template, method, arguments, metadata, emit)
-        except grpc_module("grpc.aio").AioRpcError as error:
-            known = self._pools.get((target.source.name, self._options(template)))
-            raise translate(error, self._where(target), known and known.pool) from None
-        except asyncio.CancelledError:
-            # grpcio replaces our cancellation with its own, which our cancel scopes would not recognise.
-            await anyio.lowlevel.checkpoint_if_cancelled()
-            raise
+            return await self._once(target, call, arguments, metadata, noted)
+        except UtcpError as error:
+            if not await self._has_moved(target, error) or emitted:
+                raise
+        return await self._once(target, call, arguments, metadata, noted)
+
+    async def _once(
+        self, target: Target[GrpcTemplate], call: Call, arguments: JsonObject, metadata: Any, emit: Emit
+    ) -> Any:
+        template = target.template
+        async with self._channels.lend(self._key(target), target.source) as line:
+            try:
+                if template.is_utcp:
+                    return await self._call_utcp(line.channel, template, call, arguments, metadata, emit)
+                method, build = await self._method(target, line.build), line.build
+                value = await self._call_native(line.channel, template, method, arguments, metadata, emit)
+                if line.build != build:
+                    await self._check_build(target)
+                return value
+            except grpc_module("grpc.aio").AioRpcError as error:
+                raise self._translated(error, target, line) from None
+            except asyncio.CancelledError:
+                # grpcio replaces our cancellation with its own, which our cancel scopes would not recognise.
+                await anyio.lowlevel.checkpoint_if_cancelled()
+                raise
+
+    async def _check_build(self, target: Target[GrpcTemplate]) -> None:
+        """Check that the server which replied has the descriptors of the one that the call was made for.
+
+        :raises ConnectionLost: it has others, so what it did and what it replied are not certain.
+        """
+        known = self._kept(target)
+        if known is not None and await self._renewed(target, known):
+            raise ConnectionLost(f"{self._where(target)} was replaced by another build during the call.")
+
+    def _translated(self, error: Any, target: Target[GrpcTemplate], line: Line) -> UtcpError:
+        """Return our error. After one of the connection, the channel and the name are looked at again."""
+        known = self._kept(target)
+        found = translate(error, self._where(target), known and known.described.pool)
+        if isinstance(found, Unreachable | ConnectionLost):
+            line.failed()
+        return found
+
+    async def _has_moved(self, target: Target[GrpcTemplate], error: UtcpError) -> bool:
+        """Return whether the call was not processed, and the server is elsewhere or describes its methods anew."""
+        template, line = target.template, self._channels.current(self._key(target))
+        if isinstance(error, Unreachable):
+            failed = line.addresses if line is not None and line.broken else None
+            return failed is not None and bool(
+                await self.services.guard.resolve_again(template.host, template.port, target.source, failed)
+            )
+        unknown = isinstance(error, UnknownTool) or (isinstance(error, Rejected) and error.status == "UNIMPLEMENTED")
+        if template.is_utcp or not (unknown or isinstance(error, MalformedReply)):
+            return False
+        known = self._kept(target)
+        if known is None or anyio.current_time() < known.at + _RENEW_PAUSE:
+            return False
+        return await self._renewed(target, known) and unknown
 
     async def explain(self, target: Target[GrpcTemplate], call: Call) -> NativeRequest:
         """Return method, metadata and messages (as proto3 JSON). May ask the server for its descriptors."""
@@ -179,7 +268,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
         if template.is_utcp:
             path, requests = _utcp_path(template), [_utcp_request(template, call, arguments)]
         else:
-            method = await self._method(target)
+            method = await self._method(target, None)
             path, requests = _path(method), build_requests(method, arguments)
         to_json = protobuf("json_format").MessageToJson
         sent = tuple(str(to_json(request, preserving_proto_field_name=True)).encode() for request in requests)
@@ -191,26 +280,26 @@ class GrpcTransport(Transport[GrpcTemplate]):
 
     async def forget(self, manual: str) -> None:
         """Close the manual's channels."""
-        for key in [key for key in self._channels if key[0] == manual]:
-            self._pools.pop(key, None)
-            await self._channels.pop(key).close()
+        self._drop(manual)
+        await self._channels.close(manual)
 
     async def aclose(self) -> None:
         """Close every channel."""
-        for manual in {key[0] for key in self._channels}:
-            await self.forget(manual)
+        self._known.clear()
+        await self._channels.close()
 
     async def _utcp_manual(self, target: Target[GrpcTemplate]) -> list[JsonObject] | None:
         messages = utcp_messages()
-        channel = await self._channel(target)
-        try:
-            data = await channel.unary_unary(f"{_UTCP}/GetManual", _serialized)(
-                messages["Empty"](), metadata=await self._current_metadata(target, {})
-            )
-        except grpc_module("grpc.aio").AioRpcError as error:
-            if error.code().name == "UNIMPLEMENTED":
-                return None
-            raise translate(error, self._where(target)) from None
+        metadata = await self._current_metadata(target, {})
+        async with self._channels.lend(self._key(target), target.source) as line:
+            try:
+                data = await line.channel.unary_unary(f"{_UTCP}/GetManual", _serialized)(
+                    messages["Empty"](), metadata=metadata
+                )
+            except grpc_module("grpc.aio").AioRpcError as error:
+                if error.code().name == "UNIMPLEMENTED":
+                    return None
+                raise self._translated(error, target, line) from None
         return [utcp_tool(tool) for tool in parse_message(messages["Manual"], data).tools]
 
     async def _call_utcp(
@@ -256,13 +345,17 @@ class GrpcTransport(Transport[GrpcTemplate]):
             replies.cancel()
         return Result(values)
 
-    async def _method(self, target: Target[GrpcTemplate]) -> Any:
+    async def _method(self, target: Target[GrpcTemplate], build: int | None) -> Any:
+        """Return the descriptor of the template's method. The descriptors are renewed if `build` is another one."""
         template = target.template
-        known = await self._pool(target)
-        service = next((name for name in known.services if _fits(name, template.service_name)), None)
-        method: Any = (
-            known.pool.FindServiceByName(service).methods_by_name.get(template.method_name) if service else None
-        )
+        known = self._kept(target) or await self._read(target, template.service_name)
+        if build is not None and known.build != build and not template.has_descriptors:
+            await self._renewed(target, known)
+            known = self._kept(target) or known
+            known.build = build
+        service = next((name for name in known.described.services if _fits(name, template.service_name)), None)
+        pool = known.described.pool
+        method: Any = pool.FindServiceByName(service).methods_by_name.get(template.method_name) if service else None
         if method is None:
             raise UnknownTool(
                 f"{self._where(target)} has no method {template.service_name}/{template.method_name}.",
@@ -270,29 +363,65 @@ class GrpcTransport(Transport[GrpcTemplate]):
             )
         return method
 
-    async def _pool(self, target: Target[GrpcTemplate]) -> Described:
-        """Return the descriptors of the manual, from the operator's files or by reflection, and keep them."""
-        template = target.template
-        key = (target.source.name, self._options(template))
-        async with self._lock:
-            if key not in self._pools:
-                if template.has_descriptors:
-                    self._pools[key] = await self._from_files(template)
-                else:
-                    self._pools[key] = await self._by_reflection(target)
-            return self._pools[key]
+    def _kept(self, target: Target[GrpcTemplate]) -> _Descriptors | None:
+        """Return the descriptors of the manual, or else those of the template's service alone."""
+        name, whole = target.template.service_name, self._known.get(self._scope(target, None))
+        if whole is not None and any(_fits(one, name) for one in whole.described.services):
+            return whole
+        return self._known.get(self._scope(target, name))
 
-    async def _by_reflection(self, target: Target[GrpcTemplate]) -> Described:
+    async def _read(self, target: Target[GrpcTemplate], service: str | None) -> _Descriptors:
+        """Read descriptors from the operator's files or by reflection, once for all that wait, and keep them."""
+        scope = self._scope(target, service)
+        return await self._reading.join(scope, lambda: self._read_now(target, scope))
+
+    async def _read_now(self, target: Target[GrpcTemplate], scope: _Known) -> _Descriptors:
+        if target.template.has_descriptors:
+            found = _Descriptors(await self._from_files(target.template), scope[1])
+        else:
+            found = await self._by_reflection(target, scope[1])
+        old = self._known.get(scope)
+        if old is not None and old.described.digest == found.described.digest:
+            found.described = old.described  # its message classes are made
+        elif old is not None:
+            self.services.changed(target.source.name)
+        self._known[scope] = found
+        self._known.move_to_end(scope)
+        while len(self._known) > _MAX_KNOWN:
+            self._known.popitem(last=False)
+        return found
+
+    async def _renewed(self, target: Target[GrpcTemplate], known: _Descriptors) -> bool:
+        """Read the descriptors again, if that takes few seconds, and return whether they changed."""
+        if target.template.has_descriptors:
+            return False
+        known.at = anyio.current_time()
+        fresh = known
+        with suppress(UtcpError), anyio.move_on_after(_RENEW_SECONDS):
+            fresh = await self._read(target, known.service)
+            fresh.at = known.at
+        return fresh.described.digest != known.described.digest
+
+    def _scope(self, target: Target[GrpcTemplate], service: str | None) -> _Known:
+        template = target.template
+        return self._key(target), service, template.descriptor_set, template.proto_files
+
+    def _drop(self, manual: str) -> None:
+        for scope in [scope for scope in self._known if scope[0][0] == manual]:
+            del self._known[scope]
+
+    async def _by_reflection(self, target: Target[GrpcTemplate], service: str | None) -> _Descriptors:
         error_class = grpc_module("grpc.aio").AioRpcError
-        channel = await self._channel(target)
-        try:
-            return await reflect(
-                channel,
-                lambda name: _fits(name, target.template.service_name),
-                _has_no_reflection,
-            )
-        except error_class as error:
-            raise translate(error, self._where(target)) from None
+        async with self._channels.lend(self._key(target), target.source) as line:
+            try:
+                described = await reflect(
+                    line.channel,
+                    lambda name: _fits(name, service),
+                    _has_no_reflection,
+                )
+            except error_class as error:
+                raise self._translated(error, target, line) from None
+            return _Descriptors(described, service, line.build)
 
     async def _from_files(self, template: GrpcTemplate) -> Described:
         files = protobuf("descriptor_pb2").FileDescriptorSet()
@@ -316,16 +445,8 @@ class GrpcTransport(Transport[GrpcTemplate]):
         except OSError as error:
             raise ConfigError(f"The file {template.descriptor_set!r} cannot be read: {error.strerror}.") from None
 
-    async def _channel(self, target: Target[GrpcTemplate]) -> Any:
-        options = self._options(target.template)
-        key = (target.source.name, options)
-        if key not in self._channels:
-            opened = await open_channel(options, self.services.guard, target.source)
-            if key in self._channels:
-                await opened.close()
-            else:
-                self._channels[key] = opened
-        return self._channels[key]
+    def _key(self, target: Target[GrpcTemplate]) -> Key:
+        return target.source.name, self._options(target.template)
 
     def _options(self, template: GrpcTemplate) -> ChannelOptions:
         return ChannelOptions(
