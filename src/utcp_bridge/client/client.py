@@ -35,6 +35,7 @@ from utcp_bridge.pipeline.audit import Audit
 from utcp_bridge.pipeline.cleaning import cleaning
 from utcp_bridge.pipeline.deadline import Deadline
 from utcp_bridge.pipeline.files import FileArguments, OutputPath
+from utcp_bridge.pipeline.large_replies import LargeReplies
 from utcp_bridge.pipeline.limits import Allowance, Limits
 from utcp_bridge.pipeline.metrics import Metrics, MetricsHook
 from utcp_bridge.pipeline.policy import Policy, Rule
@@ -131,6 +132,7 @@ class UtcpClient:
             Audit(extensions.audit, names=self.settings.audit_arguments == "names"),
             Metrics(extensions.metrics),
             Policy(extensions.rules),
+            LargeReplies(self._seconds),
             self._output_path,
             self._validation,
             self._file_arguments,

@@ -1,8 +1,9 @@
 """Large documents are read in processes of their own, which can be ended: by time, memory, or the end of the bridge.
 
 A document is someone else's. Reading it takes memory and time that only reading it tells, and Python cannot end a
-thread. So `Confinement` starts workers, which do the job of `dialects/worker.py`, when the first large document comes, and ends them after
-the loads. Where processes cannot be started, a thread reads the document, within its budget of values.
+thread. So `Confinement` starts workers, which do the job of `dialects/worker.py`, when the first large document comes,
+and ends them after the loads. Where processes cannot be started, a thread reads the document, within its budget of
+values.
 """
 
 from __future__ import annotations

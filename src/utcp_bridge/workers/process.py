@@ -46,7 +46,8 @@ class EndedWorker(Exception):
 class WorkerProcess:
     """One worker. It gets no variable of our environment, and its stderr goes nowhere."""
 
-    def __init__(self, process: anyio.abc.Process) -> None:
+    def __init__(self, process: anyio.abc.Process, memory: int) -> None:
+        self.memory = memory
         self._process = process
         self._reader = _PipeReader(process.stdout)
         self._is_asked = False
@@ -70,7 +71,7 @@ class WorkerProcess:
             env=environment,
             start_new_session=sys.platform != "win32",
         )
-        worker = cls(process)
+        worker = cls(process, memory)
         try:
             with anyio.fail_after(_START_SECONDS):
                 await worker._reply(_nothing)
@@ -84,11 +85,16 @@ class WorkerProcess:
         return worker
 
     async def ask(
-        self, head: JsonObject, data: bytes = b"", take: Callable[[bytes], None] | None = None
+        self,
+        head: JsonObject,
+        data: bytes = b"",
+        take: Callable[[bytes], None] | None = None,
+        sent: Callable[[], None] | None = None,
     ) -> tuple[JsonObject, list[bytes]]:
         """Send a request. `take` gets each line of the reply but the one that ends it.
 
-        Return what that line says, and the pieces of bytes after it. The data is let go as soon as it is sent.
+        Return what that line says, and the pieces of bytes after it. The data is let go as soon as it is sent; then
+        `sent` is called.
 
         :raises EndedWorker: the worker ended before its reply was complete.
         """
@@ -98,6 +104,8 @@ class WorkerProcess:
             for start in range(0, len(data), _CHUNK):
                 await self._send(data[start : start + _CHUNK])
             del data
+            if sent is not None:
+                sent()
             reply = await self._reply(take or _nothing)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
             raise EndedWorker("it closed its pipes") from None

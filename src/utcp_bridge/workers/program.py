@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, Final, Protocol
 import orjson
 
 from utcp_bridge.model import JsonObject
+from utcp_bridge.workers.memory import give_back
 
 __all__ = ["Job", "last_line", "named", "run"]
 
@@ -109,6 +110,7 @@ def main(memory: int) -> None:
         _do(requests, jobs, out)
         out.flush()
         gc.collect()  # errors have circles
+        give_back()
 
 
 def _do(requests: queue.SimpleQueue[tuple[JsonObject, bytes]], jobs: dict[str, Job], out: BinaryIO) -> None:
@@ -120,8 +122,7 @@ def _do(requests: queue.SimpleQueue[tuple[JsonObject, bytes]], jobs: dict[str, J
         _limit_time(request["seconds"])
     reply = jobs[name].reply(request, data)
     del data
-    for piece in reply:
-        out.write(piece)
+    out.writelines(reply)
 
 
 def run(memory: int) -> None:
