@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -16,12 +17,15 @@ from typing import Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from utcp_bridge.foreign import is_heavy
+
 __all__ = [
     "CALLER",
     "Binary",
     "Call",
     "CallTemplate",
     "ContentBlocks",
+    "Deferred",
     "Document",
     "Emit",
     "Fault",
@@ -35,12 +39,15 @@ __all__ = [
     "TlsOptions",
     "Tool",
     "Trust",
+    "defers",
     "discard",
     "first_few",
     "is_list",
     "is_object",
+    "large_reader",
     "log_receiver",
     "matches_glob",
+    "read_at_once",
 ]
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -264,13 +271,58 @@ class ContentBlocks:
 class Result:
     """The final value of a call.
 
-    `value` is JSON-shaped data, `str`, `Binary`, a list of partial results for streams, or `ContentBlocks`. `truncated`
-    says in words which limit cut it. `meta` is for the host (HTTP status, pagination links).
+    `value` is JSON-shaped data, `str`, `Binary`, a list of partial results for streams, or `ContentBlocks`; `Deferred`
+    only where the caller set `large_reader`. `truncated` says in words which limit cut it. `meta` is for the host (HTTP
+    status, pagination links).
     """
 
     value: Any
     truncated: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+Work: TypeAlias = Callable[..., Any]
+"""A function of a module: it takes a value and JSON-shaped arguments, and returns a value or a generator of one."""
+
+
+@dataclass(slots=True)
+class Deferred:
+    """The value of a large reply that is not read yet: its bytes, and the work that makes the value of them.
+
+    A worker process does the work, so each piece of it is a function that can be named. The first one takes the bytes.
+    """
+
+    data: bytes = field(repr=False)
+    work: tuple[tuple[Work, JsonObject], ...]
+
+    def then(self, work: Work, **arguments: Any) -> Deferred:
+        """Return the value with more work to do."""
+        return Deferred(self.data, (*self.work, (work, arguments)))
+
+    def take(self) -> bytes:
+        """Return the bytes and let them go, so that they are in memory no longer than they must."""
+        data, self.data = self.data, b""
+        return data
+
+
+large_reader: ContextVar[Callable[[Tool, Result], Awaitable[Result]] | None] = ContextVar("large_reader", default=None)
+"""Reads the large replies of the calls in this context: it receives a result whose value is `Deferred`. Without one, a
+transport reads each reply at once."""
+
+
+def defers(data: bytes) -> bool:
+    """Return whether a transport returns these bytes as `Deferred`."""
+    return is_heavy(data) and large_reader.get() is not None
+
+
+@contextmanager
+def read_at_once() -> Iterator[None]:
+    """Let transports read each reply at once, for a layer that needs the value itself."""
+    token = large_reader.set(None)
+    try:
+        yield
+    finally:
+        large_reader.reset(token)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from tests.support.tools import tool_object
 
 from utcp_bridge.dialects import RawTool, Shape
-from utcp_bridge.dialects.worker import DocumentWork, read_tool_line, rebuilt_error
-from utcp_bridge.errors import ConfigError, ManualError
+from utcp_bridge.dialects.worker import DOCUMENT_JOB, DocumentWork, read_tool_line
+from utcp_bridge.errors import ManualError
+from utcp_bridge.workers.failures import rebuilt_error
 
-PROGRAM = [sys.executable, "-P", "-c", "from utcp_bridge.dialects.worker import run; run()"]
+PROGRAM = [sys.executable, "-P", "-c", "from utcp_bridge.workers.program import run; run(2**30)"]
 ENTRY = {"name": "peer", "call_template_type": "http", "url": "https://api.example.com/utcp"}
 MANUAL = {"utcp_version": "1.0.1", "tools": [tool_object("one"), tool_object("two")]}
 JSON = st.recursive(
@@ -50,7 +51,7 @@ class Worker:
 
     def send(self, head: dict[str, Any], data: bytes = b"") -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(orjson.dumps({**head, "size": len(data)}) + b"\n" + data)
+        self.process.stdin.write(orjson.dumps({"job": DOCUMENT_JOB, **head, "size": len(data)}) + b"\n" + data)
         self.process.stdin.flush()
 
     def parse(self, data: bytes, **changes: Any) -> None:
@@ -101,13 +102,6 @@ def test_a_worker_goes_on_after_an_error() -> None:
         assert (error.line, error.message[:28]) == (1, "The manual is not valid JSON")
         worker.parse(json.dumps(MANUAL).encode())
         assert worker.reply()[1]["shape"] == Shape.MANUAL.value
-
-
-def test_an_error_of_the_configuration_stays_one() -> None:
-    stated = {"code": "config", "message": "`include` is not right.", "remedy": "Correct it."}
-    error = rebuilt_error(stated)
-    assert isinstance(error, ConfigError)
-    assert (error.message, error.remedy) == ("`include` is not right.", "Correct it.")
 
 
 def test_a_worker_ends_when_its_parent_does_in_the_middle_of_its_work() -> None:

@@ -16,7 +16,7 @@ from tests.server.test_http import serve, server_of
 from utcp_bridge.catalogue.fitting import json_size
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Binary, ContentBlocks, discard
-from utcp_bridge.server.kept_results import KeptResults, Page, handle_and_offset, resource_contents, selected
+from utcp_bridge.server.kept_results import KeptResults, handle_and_offset, page_of, resource_contents, selected
 from utcp_bridge.server.meta_tools import Caller
 
 pytestmark = pytest.mark.anyio
@@ -89,7 +89,7 @@ def test_the_pages_of_a_result_are_the_whole(value, limit):
     collected = type(value)()
     offset = 0
     while True:
-        page = Page(value, offset, limit)
+        page = page_of(value, offset, limit)
         assert json_size(page.text) <= limit
         collected += page.text if isinstance(value, str) else json.loads(page.text)
         assert page.next > offset or page.is_last
@@ -103,7 +103,7 @@ def test_the_pages_of_an_object_have_all_of_its_members():
     value = {f"key {number}": "x" * number for number in range(200)}
     collected, offset = {}, 0
     while offset < len(value):
-        page = Page(value, offset, 1_000)
+        page = page_of(value, offset, 1_000)
         assert page.cuts == []
         collected |= json.loads(page.text)
         offset = page.next
@@ -111,7 +111,7 @@ def test_the_pages_of_an_object_have_all_of_its_members():
 
 
 def test_a_row_above_the_limit_is_shortened_and_named():
-    page = Page(["x" * 5_000, 1], 0, 1_000)
+    page = page_of(["x" * 5_000, 1], 0, 1_000)
     assert page.next == 1
     assert page.notice("Go on.").startswith("[Rows 1 to 1 of 2 are shown. ")
     assert re.search(r"\d+ of 5,000 characters of `\[0\]` are shown. Go on.]$", page.notice("Go on."))
@@ -135,7 +135,7 @@ def test_a_row_above_the_limit_is_shortened_and_named():
     ],
 )
 async def test_a_part_is_selected_by_expression_and_by_text(value, arguments, found):
-    assert await selected(kept(value), arguments) == found
+    assert selected(kept(value), arguments) == found
 
 
 @pytest.mark.parametrize(
@@ -158,12 +158,12 @@ async def test_a_part_is_selected_by_expression_and_by_text(value, arguments, fo
 )
 async def test_a_selection_that_does_not_fit_is_one_sentence(value, arguments, words):
     with pytest.raises(InvalidArguments, match=words):
-        await selected(kept(value), arguments)
+        selected(kept(value), arguments)
 
 
 def test_an_offset_behind_the_end_is_an_error():
     with pytest.raises(InvalidArguments, match="there are 2 rows"):
-        Page([1, 2], 2, 1_000)
+        page_of([1, 2], 2, 1_000)
 
 
 @pytest.mark.parametrize("uri", ["utcp-result://", "utcp-result://xyz", "http://abc", "utcp-result://ab?offset=-1"])

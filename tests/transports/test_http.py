@@ -14,11 +14,11 @@ from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.auth.models import parse_auth
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, PolicyError, Rejected, ReplyTooLarge
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, Source, discard
-from utcp_bridge.net.reply import Reply
+from utcp_bridge.net.reply import Reply, located
 from utcp_bridge.testing.contract import CANARY, Bench, Case, Peer
 from utcp_bridge.testing.services import make_call
 from utcp_bridge.transport import Target
-from utcp_bridge.transports.http import TRANSPORT, HttpTemplate, HttpTransport, located
+from utcp_bridge.transports.http import TRANSPORT, HttpTemplate, HttpTransport
 
 pytestmark = pytest.mark.anyio
 

@@ -39,6 +39,8 @@ MIN_RESULT_BYTES: Final = 8_192
 _MAX_DEPTH: Final = 16
 """Most levels that are entered to shorten something. Each level reads the large members once more."""
 _MIN_SHARE: Final = 24
+_LEAST_MEMBER: Final = 5
+"""Bytes of the shortest member with a comma: `"":0,`."""
 _MAX_PATH: Final = 100
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -128,7 +130,7 @@ class Shrinker:
         """Return `value` itself if it fits, else its first rows or members, whole unless one alone is too large."""
         if not is_object(value) or self._size(value) <= limit:
             return self.fit(value, limit)
-        return self._first_members(value, {key: self._size(key) + 2 for key in value}, limit, ())
+        return self._first_members(value, limit, ())
 
     def _shorter(self, value: Any, limit: int, path: Path) -> Any:
         if isinstance(value, str):
@@ -156,6 +158,12 @@ class Shrinker:
 
     def _object(self, members: JsonObject, limit: int, path: Path) -> JsonObject:
         """Return the small members whole, and the large ones shortened to equal shares of the rest."""
+        if len(members) * _LEAST_MEMBER >= limit and len(path) < _MAX_DEPTH:  # no share is large enough for a member
+            place = len(self.cuts)
+            shown = self._first_members(members, limit, path)
+            if len(shown) < len(members):
+                self.cuts.insert(place, Cut(path, len(shown), len(members), "members"))
+            return shown
         keys = {key: self._size(key) + 2 for key in members}
         costs = {key: cost + self._size(members[key]) for key, cost in keys.items()}
         order = sorted(costs, key=costs.__getitem__)
@@ -173,24 +181,25 @@ class Shrinker:
             left -= 1
         if left and len(path) < _MAX_DEPTH:
             del self.cuts[place:]
-            shown = self._first_members(members, keys, limit, path)
+            shown = self._first_members(members, limit, path)
         if len(shown) < len(members):
             self.cuts.insert(place, Cut(path, len(shown), len(members), "members"))
         return {key: shown[key] for key in members if key in shown}
 
-    def _first_members(self, members: JsonObject, keys: Mapping[str, int], limit: int, path: Path) -> JsonObject:
+    def _first_members(self, members: JsonObject, limit: int, path: Path) -> JsonObject:
         """Return the first members that fit. One that needs more than half of the limit is shortened."""
         shown: JsonObject = {}
         left = limit - 1
         for key, value in members.items():
-            most = limit // 2 - keys[key]
-            if _MIN_SHARE <= most <= left - keys[key] and _is_divisible(value) and self._size(value) > most:
+            name = self._size(key) + 2
+            most = limit // 2 - name
+            if _MIN_SHARE <= most <= left - name and _is_divisible(value) and self._size(value) > most:
                 shown[key] = self._shorter(value, most, (*path, key))
-            elif keys[key] + self._size(value) <= left:
+            elif name + self._size(value) <= left:
                 shown[key] = value
             else:
                 break
-            left -= keys[key] + self._size(shown[key])
+            left -= name + self._size(shown[key])
         return shown
 
 

@@ -49,6 +49,7 @@ from utcp_bridge.pipeline.breaker import BreakerRule, Breakers, OpenBreaker
 from utcp_bridge.pipeline.cleaning import cleaning
 from utcp_bridge.pipeline.deadline import Deadline
 from utcp_bridge.pipeline.files import FileArguments, OutputPath
+from utcp_bridge.pipeline.large_replies import LargeReplies
 from utcp_bridge.pipeline.limits import Allowance, Limits
 from utcp_bridge.pipeline.metrics import Metrics, MetricsHook
 from utcp_bridge.pipeline.policy import Policy, Rule
@@ -151,6 +152,7 @@ class UtcpClient:
             self._audit,
             Metrics(extensions.metrics),
             Policy(extensions.rules),
+            LargeReplies(self._seconds),
             self._output_path,
             self._validation,
             self._file_arguments,

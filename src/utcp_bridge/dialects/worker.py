@@ -1,23 +1,16 @@
-"""The reading of one document, from its bytes to its tools, in this process or in one of its own.
+"""The reading of one document, from its bytes to its tools, in this process or in a worker.
 
-`DocumentWork` is the reading. The program in `run` does it for a parent over stdin and stdout: each request is a line
-of JSON, with as many bytes after it as its `size` says, and each reply is some lines of tools and one line that ends
-it. The program ends as soon as its stdin does, also in the middle of work: then its parent is gone. It limits its own
-memory and CPU time, opens no files, and starts nothing.
+`DocumentWork` is the reading. `DocumentJob` does it in a worker process (`workers/program.py`): the lines of a reply
+are the tools.
 """
 
 from __future__ import annotations
 
-import gc
 import json
-import os
-import queue
-import sys
-import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import orjson
 
@@ -25,18 +18,17 @@ from utcp_bridge.dialects.documents import count_values, parse_document
 from utcp_bridge.dialects.manuals import read_manual
 from utcp_bridge.dialects.readings import RawTool
 from utcp_bridge.dialects.shapes import Shape, detect
-from utcp_bridge.errors import ConfigError, ManualError, UtcpError
+from utcp_bridge.errors import ManualError, UtcpError
 from utcp_bridge.model import Fault, JsonObject, is_list, is_object
 from utcp_bridge.tasks import at_once
+from utcp_bridge.workers.failures import stated_error
+from utcp_bridge.workers.program import last_line
 
-__all__ = ["DocumentWork", "Outline", "ReadTools", "read_tool_line", "rebuilt_error", "run"]
+__all__ = ["DOCUMENT_JOB", "DocumentJob", "DocumentWork", "Outline", "ReadTools", "read_tool_line"]
 
-MEMORY_BYTES: Final = 1024 * 1024 * 1024
-"""The memory that a worker may have. The largest honest documents need a quarter of it."""
-_NICENESS: Final = 5
+DOCUMENT_JOB: Final = "utcp_bridge.dialects.worker:DocumentJob"
 _TOOL_KEYS: Final = tuple(one.name for one in fields(RawTool))
 _TUPLES: Final = frozenset({"tags", "body_members"})
-_ERRORS: Final[dict[str, type[UtcpError]]] = {"config": ConfigError, "manual": ManualError}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,28 +144,14 @@ def read_tool_line(line: bytes) -> RawTool:
 
 
 def _error_line(error: UtcpError) -> bytes:
-    known = error if error.code in _ERRORS else ManualError(str(error))
-    place = {"line": known.line, "column": known.column} if isinstance(known, ManualError) else {}
-    return _last_line({"error": {"code": known.code, "message": known.message, "remedy": known.remedy, **place}})
+    return last_line({"error": stated_error(error, ManualError)})
 
 
-def rebuilt_error(stated: JsonObject) -> UtcpError:
-    """Return the error that a worker raised."""
-    members = {key: value for key, value in stated.items() if key != "code"}
-    return _ERRORS[stated["code"]](members.pop("message"), **members)
+# --- the job of a worker --------------------------------------------------------------------------------------------
 
 
-def _last_line(reply: JsonObject) -> bytes:
-    with suppress(TypeError):
-        return b"E" + orjson.dumps(reply, default=str) + b"\n"
-    return b"E" + json.dumps(reply, default=str).encode() + b"\n"
-
-
-# --- the program ----------------------------------------------------------------------------------------------------
-
-
-class _Worker:
-    """Does what the parent asks, one document after another."""
+class DocumentJob:
+    """Reads one document after another, step by step."""
 
     def __init__(self) -> None:
         self._work = DocumentWork(0)
@@ -191,18 +169,17 @@ class _Worker:
             yield _error_line(ManualError("The document is nested too deeply."))
 
     def _parse(self, request: JsonObject, data: bytes) -> Iterator[bytes]:
-        _limit_time(request["seconds"])
         self._work = DocumentWork(request["most"])
         text = data.decode("utf-8", "surrogatepass") if request["is_text"] else data
         outline = self._work.parse(text, url=request["url"], hint=request["hint"], jsonc=request["jsonc"])
-        yield _last_line({"shape": outline.shape, "described": outline.described, "references": outline.references})
+        yield last_line({"shape": outline.shape, "described": outline.described, "references": outline.references})
 
     def _add(self, request: JsonObject, data: bytes) -> Iterator[bytes]:
-        yield _last_line({"references": self._work.add(request["place"], data)})
+        yield last_line({"references": self._work.add(request["place"], data)})
 
     def _miss(self, request: JsonObject, _data: bytes) -> Iterator[bytes]:
         self._work.miss(request["place"])
-        yield _last_line({})
+        yield last_line({})
 
     def _manual(self, request: JsonObject, _data: bytes) -> Iterator[bytes]:
         yield from self._tools(self._work.manual(request["entry"], request["where"]))
@@ -215,7 +192,7 @@ class _Worker:
         for tool in found.tools:
             yield _tool_line(tool)
         faults = [[one.where, one.what, one.remedy, one.severity] for one in found.faults]
-        yield _last_line(
+        yield last_line(
             {
                 "faults": faults,
                 "dialect": found.dialect,
@@ -225,7 +202,7 @@ class _Worker:
             }
         )
 
-    _steps: Final[dict[str, Callable[[_Worker, JsonObject, bytes], Iterator[bytes]]]] = {
+    _steps: Final[dict[str, Callable[[DocumentJob, JsonObject, bytes], Iterator[bytes]]]] = {
         "parse": _parse,
         "add": _add,
         "miss": _miss,
@@ -235,68 +212,3 @@ class _Worker:
 
 
 TOO_MUCH_MEMORY: Final = "Reading the document needs more memory than it may have."
-
-
-def _limit_resources() -> None:
-    """Limit memory and files, and let the bridge go first.
-
-    Windows has no such limits. There the parent's time limit remains.
-    """
-    with suppress(AttributeError, OSError):
-        os.nice(_NICENESS)
-    with suppress(ImportError):
-        import resource
-
-        limits = {"RLIMIT_AS": 2 * MEMORY_BYTES, "RLIMIT_DATA": MEMORY_BYTES, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
-        for name, limit in limits.items():
-            with suppress(AttributeError, ValueError, OSError):
-                kind = getattr(resource, name)
-                _, hard = resource.getrlimit(kind)
-                most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-                resource.setrlimit(kind, (most, most))
-
-
-def _limit_time(seconds: float) -> None:
-    """Let the system end this process after this number of further seconds of CPU time."""
-    with suppress(ImportError, ValueError, OSError):
-        import resource
-
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-        resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + seconds) + 2, hard))
-
-
-def _requests(source: BinaryIO, requests: queue.SimpleQueue[tuple[JsonObject, bytes]]) -> None:
-    """Read requests. The end of stdin ends the process at once, whatever it does."""
-    while line := source.readline():
-        request: JsonObject = orjson.loads(line)
-        data = source.read(request["size"])
-        if len(data) < request["size"]:
-            break
-        requests.put((request, data))
-    os._exit(0)
-
-
-def main() -> None:
-    """Work for the parent until it closes stdin."""
-    gc.disable()  # what is read lives for the length of one reading, without circles
-    out = sys.stdout.buffer
-    sys.stdout = sys.stderr
-    _limit_resources()
-    requests: queue.SimpleQueue[tuple[JsonObject, bytes]] = queue.SimpleQueue()
-    threading.Thread(target=_requests, args=(sys.stdin.buffer, requests), daemon=True).start()
-    out.write(b"E{}\n")
-    out.flush()
-    worker = _Worker()
-    while True:
-        request, data = requests.get()
-        for line in worker.reply(request, data):
-            out.write(line)
-        out.flush()
-
-
-def run() -> None:
-    """Be the program of a worker: work, and end the process with everything in it."""
-    with suppress(BrokenPipeError, KeyboardInterrupt):
-        main()
-    os._exit(0)

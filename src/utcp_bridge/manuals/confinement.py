@@ -1,38 +1,34 @@
 """Large documents are read in processes of their own, which can be ended: by time, memory, or the end of the bridge.
 
 A document is someone else's. Reading it takes memory and time that only reading it tells, and Python cannot end a
-thread. So `Confinement` starts workers (`dialects/worker.py`) when the first large document comes, and ends them after
-the loads. Where processes cannot be started, a thread reads the document, within its budget of values.
+thread. So `Confinement` starts workers, which do the job of `dialects/worker.py`, when the first large document comes,
+and ends them after the loads. Where processes cannot be started, a thread reads the document, within its budget of
+values.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import os
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final, Protocol, TypeVar
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 import orjson
 
-import utcp_bridge
 from utcp_bridge.dialects import RawTool, Shape
-from utcp_bridge.dialects.worker import DocumentWork, Outline, ReadTools, read_tool_line, rebuilt_error
+from utcp_bridge.dialects.worker import DOCUMENT_JOB, DocumentWork, Outline, ReadTools, read_tool_line
 from utcp_bridge.errors import ManualError
 from utcp_bridge.foreign import has_more_values
 from utcp_bridge.model import Fault, JsonObject
-from utcp_bridge.processes.child import Child, Launch
-from utcp_bridge.processes.children import start_child
 from utcp_bridge.tasks import at_once, in_slices
+from utcp_bridge.workers.failures import rebuilt_error
+from utcp_bridge.workers.process import EndedWorker, WorkerProcess, can_start
 
 __all__ = ["Confinement", "DocumentReader"]
 
@@ -42,20 +38,11 @@ _CONFINED_YAML_FROM: Final = 32_768
 _CONFINED_VALUES: Final = 20_000
 _THREAD_FROM: Final = 200_000
 _MAX_WORKERS: Final = 3
-_START_SECONDS: Final = 20.0
 _DEFAULT_SECONDS: Final = 60.0
-_CHUNK: Final = 262_144
-_SLICE_BYTES: Final = 65_536
-_MAX_REPLY: Final = 192 * 1024 * 1024
-"""Bytes of the tools of one document. They repeat what the tools share, so they are more than those of the document."""
+_MEMORY_BYTES: Final = 1024 * 1024 * 1024
+"""The memory that a worker may have. The largest honest documents need a quarter of it."""
 _HELD: Final = frozenset({"auth", "auth_tools", "content"})
 _MAX_SENT: Final = 4_096
-_PROGRAM: Final = (
-    "import sys; own, *others = sys.argv[1:]; sys.path.insert(0, own); import utcp_bridge; del sys.path[0]; "
-    "sys.path += others; from utcp_bridge.dialects.worker import run; run()"
-)
-"""It finds this package where this process found it, and no file of the current folder comes before Python's own."""
-_OF_WINDOWS: Final = ("SYSTEMROOT", "SYSTEMDRIVE", "TEMP", "TMP")
 T = TypeVar("T")
 
 
@@ -73,10 +60,10 @@ class Confinement:
     """The workers of a client. It starts one when it is needed, at most three at once."""
 
     def __init__(self) -> None:
-        self._idle: list[_WorkerProcess] = []
+        self._idle: list[WorkerProcess] = []
         self._loads = 0
         self._places = anyio.CapacityLimiter(_MAX_WORKERS)
-        self._is_possible = bool(sys.executable) and not getattr(sys, "frozen", False)
+        self._is_possible = can_start()
 
     @asynccontextmanager
     async def load(self) -> AsyncGenerator[None]:
@@ -112,7 +99,7 @@ class Confinement:
                     with anyio.CancelScope(shield=True):
                         await worker.end()
 
-    async def _worker(self) -> _WorkerProcess | None:
+    async def _worker(self) -> WorkerProcess | None:
         while self._idle:
             worker = self._idle.pop()
             if worker.is_usable:
@@ -121,8 +108,8 @@ class Confinement:
         if not self._is_possible:
             return None
         try:
-            return await _WorkerProcess.start()
-        except (OSError, NotImplementedError, ValueError, _EndedWorker) as error:
+            return await WorkerProcess.start(_MEMORY_BYTES)
+        except (OSError, NotImplementedError, ValueError, EndedWorker) as error:
             self._is_possible = False
             _logger.debug("Documents are read in a thread, because no process can be started: %s", error)
             return None
@@ -174,7 +161,7 @@ class _Here:
 class _InWorker:
     """Reads in a worker."""
 
-    def __init__(self, worker: _WorkerProcess, most: int) -> None:
+    def __init__(self, worker: WorkerProcess, most: int) -> None:
         self._worker = worker
         self._most = most
 
@@ -182,18 +169,16 @@ class _InWorker:
         seconds = anyio.current_effective_deadline() - anyio.current_time()
         head: JsonObject = {"step": "parse", "url": url, "hint": hint, "jsonc": jsonc, "most": self._most}
         head |= {"seconds": seconds if math.isfinite(seconds) else _DEFAULT_SECONDS, "is_text": isinstance(data, str)}
-        reply, _ = await self._worker.ask(
-            head, data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
-        )
+        reply, _ = await self._ask(head, data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data)
         return Outline(Shape(reply["shape"]), reply["described"], reply["references"])
 
     async def add(self, place: str, data: bytes) -> list[str]:
-        reply, _ = await self._worker.ask({"step": "add", "place": place}, data)
+        reply, _ = await self._ask({"step": "add", "place": place}, data)
         references: list[str] = reply["references"]
         return references
 
     async def miss(self, place: str) -> None:
-        await self._worker.ask({"step": "miss", "place": place})
+        await self._ask({"step": "miss", "place": place})
 
     async def manual(self, entry: JsonObject, where: str) -> ReadTools:
         sent, held = _without_held(entry)
@@ -204,7 +189,7 @@ class _InWorker:
         return await self._tools({"step": "openapi", "options": options})
 
     async def _tools(self, head: JsonObject) -> ReadTools:
-        reply, tools = await self._worker.ask(head)
+        reply, tools = await self._ask(head)
         protocols = reply["protocols"]
         return ReadTools(
             tools,
@@ -215,115 +200,25 @@ class _InWorker:
             None if protocols is None else tuple(protocols),
         )
 
-
-class _EndedWorker(Exception):
-    """A worker ended by itself."""
-
-
-class _WorkerProcess:
-    """One worker. It gets no variable of our environment, and its stderr goes nowhere."""
-
-    def __init__(self, process: Child) -> None:
-        self._process = process
-        self._is_asked = False
-
-    @classmethod
-    async def start(cls) -> _WorkerProcess:
-        """Start a worker and wait until it is ready.
-
-        :raises OSError: it cannot be started.
-        :raises _EndedWorker: it ends at once, or is not ready after 20 seconds.
-        """
-        environment = {name: os.environ[name] for name in _OF_WINDOWS if name in os.environ}  # noqa: TID251 - no secrets
-        environment["PYDANTIC_DISABLE_PLUGINS"] = "1"  # they make the start slower
-        own = str(Path(utcp_bridge.__file__).parent.parent)
-        others = [path for path in sys.path if Path(path).is_absolute()]
-        argv = [sys.executable, "-P", "-B", "-E", "-S", "-c", _PROGRAM, own, *others]
-        process = await start_child(Launch(argv, environment, Path(own), has_stdin=True, has_stderr=False))
-        worker = cls(process)
-        try:
-            with anyio.fail_after(_START_SECONDS):
-                await worker._reply()
-        except TimeoutError:
-            await worker.end()
-            raise _EndedWorker("it is not ready") from None
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await worker.end()
-            raise
-        return worker
-
-    async def ask(self, head: JsonObject, data: bytes = b"") -> tuple[JsonObject, list[RawTool]]:
+    async def _ask(self, head: JsonObject, data: bytes = b"") -> tuple[JsonObject, list[RawTool]]:
         """Send a request and return its reply: what ends it, and the tools.
 
         :raises ManualError: the document cannot be read, or the worker has reached a limit.
         :raises ConfigError: the operator's choice of tools is not valid.
         """
-        self._is_asked = True
+        tools: list[RawTool] = []
         try:
-            await self._send(_request_line(head, len(data)))
-            for start in range(0, len(data), _CHUNK):
-                await self._send(data[start : start + _CHUNK])
-            reply, tools = await self._reply()
-        except (_EndedWorker, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+            reply, _ = await self._worker.ask(
+                {"job": DOCUMENT_JOB, **head}, data, lambda line: tools.append(read_tool_line(line))
+            )
+        except EndedWorker:
             raise ManualError(
                 "Reading the document took more memory or processor time than it may take.",
                 remedy="Check the document. If it is right, split it.",
             ) from None
-        self._is_asked = False
         if "error" in reply:
             raise rebuilt_error(reply["error"])
         return reply, tools
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether the process runs and has replied to all that it was asked."""
-        return self._process.returncode is None and not self._is_asked
-
-    async def end(self) -> None:
-        """End the process, whatever it does."""
-        self._process.end(grace=0)
-        await self._process.gone()
-        await self._process.aclose()
-
-    async def _send(self, data: bytes) -> None:
-        if self._process.stdin is not None:
-            await self._process.stdin.send(data)
-
-    async def _reply(self) -> tuple[JsonObject, list[RawTool]]:
-        """Read lines up to the one that ends a reply. Other tasks run after each few tools."""
-        tools: list[RawTool] = []
-        size = unyielded = 0
-        async for line in self._lines():
-            size += len(line)
-            if size > _MAX_REPLY:
-                raise _EndedWorker
-            if line.startswith(b"E"):
-                reply: JsonObject = orjson.loads(line[1:])
-                return reply, tools
-            tools.append(read_tool_line(line))
-            unyielded += len(line)
-            if unyielded >= _SLICE_BYTES:
-                unyielded = 0
-                await anyio.lowlevel.checkpoint()
-        raise _EndedWorker
-
-    async def _lines(self) -> AsyncGenerator[bytes]:
-        pieces: list[bytes] = []
-        size = 0
-        while True:
-            try:
-                chunk = await self._process.stdout.receive(_CHUNK)
-            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                return
-            *ended, begun = chunk.split(b"\n")
-            for line in ended:
-                yield b"".join([*pieces, line])
-                pieces, size = [], 0
-            pieces.append(begun)
-            size += len(begun)
-            if size > _MAX_REPLY:
-                return
 
 
 def _without_held(entry: JsonObject) -> tuple[JsonObject, JsonObject]:
@@ -346,7 +241,3 @@ def _with_held(tool: RawTool, held: JsonObject) -> RawTool:
         return tool
     full = {key: held.get(value, value) if isinstance(value, str) else value for key, value in template.items()}
     return replace(tool, template=full)
-
-
-def _request_line(head: JsonObject, size: int) -> bytes:
-    return orjson.dumps({**head, "size": size}, default=str) + b"\n"

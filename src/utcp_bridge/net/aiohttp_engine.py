@@ -36,6 +36,7 @@ from utcp_bridge.errors import (
     UtcpError,
 )
 from utcp_bridge.foreign import is_heavy
+from utcp_bridge.model import large_reader
 from utcp_bridge.net.gate.connection_watch import issued
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import RETRYABLE, Reply, retry_after_seconds
@@ -261,7 +262,7 @@ async def read_reply(response: aiohttp.ClientResponse, limit: int) -> Reply:
     except BaseException:
         response.close()
         raise
-    if is_heavy(body):
+    if is_heavy(body) and large_reader.get() is None:
         await heavy_turn()
     return Reply(response.status, response.headers, body, str(response.url), limit)
 

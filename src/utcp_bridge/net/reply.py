@@ -21,7 +21,7 @@ import orjson
 
 from utcp_bridge.errors import MalformedReply, Rejected, ReplyTooLarge
 from utcp_bridge.foreign import MAX_VALUES, TooManyValues, decode, is_deeper, load_json, most_values, visible
-from utcp_bridge.model import Binary, ContentBlocks, JsonObject
+from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject
 from utcp_bridge.net.multipart import parameter, split_parts
 from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of
 from utcp_bridge.urls import bare_url
@@ -29,7 +29,19 @@ from utcp_bridge.urls import bare_url
 if TYPE_CHECKING:
     from utcp_bridge.placement.message import SocketTemplate
 
-__all__ = ["MAX_JSON_DEPTH", "RETRYABLE", "Reply", "decode_reply", "json_or_text", "parse_json", "retry_after_seconds"]
+__all__ = [
+    "MAX_JSON_DEPTH",
+    "RETRYABLE",
+    "Reply",
+    "decode_reply",
+    "deferred_message",
+    "json_or_text",
+    "located",
+    "parse_json",
+    "read_body",
+    "read_message",
+    "retry_after_seconds",
+]
 
 MAX_JSON_DEPTH = 200
 """Deeper nesting is refused, because a value that is passed on gets a few more levels and must still be written."""
@@ -54,6 +66,8 @@ _TEXT_TYPES = frozenset(
 )
 _JSON_LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-seq"})
 _MAX_DETAIL = 4096
+_MAX_DETAIL_BYTES = 98_304
+"""Bytes of the body of an error that are read. Of a longer one, the beginning is shown as text."""
 _MAX_WORDS = 1000
 _MAX_PAGE_WORDS = 200
 _MAX_MULTIPART_DEPTH = 4
@@ -61,6 +75,7 @@ _MAX_BLOCKS = 1000
 _MAX_COLOURED = 1_048_576
 """Characters of JSON in colour: in a longer text, terminal sequences are not looked for to find JSON in it."""
 _HEAD = 1024
+_READ_HEADERS = ("Content-Type", "Content-Location")
 _FEWER_VALUES = "Ask for less, or raise `max_reply_bytes`: a reply may have one value for each 8 bytes of it."
 _DECLARED = re.compile(
     rb"""<(?:\?xml\b[^>]{0,200}?\bencoding|meta\b[^>]{0,200}?\bcharset)\s*=\s*["']?([\w.:-]{1,40})""", re.IGNORECASE
@@ -130,10 +145,16 @@ class Reply:
             return ContentBlocks(blocks)
         return Binary(self.body, kind)
 
+    def deferred(self) -> Deferred:
+        """Return what `located(self.value(), self)` returns, to be read later."""
+        headers = {name: self.headers[name] for name in _READ_HEADERS if name in self.headers}
+        given = {"status": self.status, "headers": headers, "url": self.url, "max_bytes": self.max_bytes}
+        return Deferred(self.body, ((read_body, given),))
+
     def raise_for_status(self) -> None:
         """Check the status.
 
-        :raises Rejected: it is 400 or above; `detail` is the decoded body.
+        :raises Rejected: it is 400 or above; `detail` is the decoded body, or the beginning of a large one.
         """
         if self.status < 400:
             return
@@ -147,17 +168,24 @@ class Reply:
         )
 
     def _detail(self) -> Any:
-        if self.media_type in HTML_TYPES or is_web_page(self.body):
-            return words_of(self.text(), _MAX_WORDS) or None
+        is_whole = len(self.body) <= _MAX_DETAIL_BYTES
+        body = self.body if is_whole else self.body[:_MAX_DETAIL_BYTES]
+        shown = Reply(self.status, self.headers, body, self.url, self.max_bytes)
+        if self.media_type in HTML_TYPES or is_web_page(body):
+            return words_of(shown.text(), _MAX_WORDS) or None
         try:
-            detail = self.value()
+            detail = shown.value(None if is_whole else self._type_of_beginning())
         except (MalformedReply, ReplyTooLarge):
-            detail = self.text()
+            detail = shown.text()
         if isinstance(detail, ContentBlocks):
             detail = "\n".join(str(block["text"]) for block in detail.content if "text" in block)
         if isinstance(detail, Binary):
             return None
         return detail[:_MAX_DETAIL] if isinstance(detail, str) else detail
+
+    def _type_of_beginning(self) -> str:
+        """Return the media type of the beginning of the body: that of JSON is text."""
+        return "text/plain" if _is_json(self.media_type) else self.media_type
 
     def _json(self) -> Any:
         where = bare_url(self.url)
@@ -179,6 +207,29 @@ class Reply:
         ):
             charset = found[1].decode("ascii")
         return decode(self.body, charset)
+
+
+def read_body(data: bytes, *, status: int, headers: JsonObject, url: str, max_bytes: int | None) -> Any:
+    """Return the value of the body of a reply, as a part of `Reply.deferred`."""
+    reply = Reply(status, headers, data, url, max_bytes)
+    return located(reply.value(), reply)
+
+
+def located(value: Any, reply: Reply) -> Any:
+    """Return text and bytes as an embedded resource if the reply names their URI in `Content-Location`.
+
+    JSON stays a value, so that its structure is kept, and images and audio stay what they are.
+    """
+    uri = reply.location
+    if uri is None or not isinstance(value, str | Binary):
+        return value
+    resource = {"uri": uri, "mimeType": reply.media_type or "text/plain"}
+    if isinstance(value, str):
+        return ContentBlocks([{"type": "resource", "resource": {**resource, "text": value}}])
+    if value.media_type.startswith(("image/", "audio/")):
+        return value
+    blob = base64.b64encode(value.data).decode("ascii")
+    return ContentBlocks([{"type": "resource", "resource": {**resource, "mimeType": value.media_type, "blob": blob}}])
 
 
 def _is_json(kind: str) -> bool:
@@ -243,14 +294,29 @@ def decode_reply(template: SocketTemplate, data: bytes, max_bytes: int | None = 
 
     :raises MalformedReply: no JSON where JSON is required.
     """
-    if template.response_byte_format is None:
+    return read_message(data, **_message_format(template, max_bytes))
+
+
+def deferred_message(template: SocketTemplate, data: bytes, max_bytes: int | None = None) -> Deferred:
+    """Return what `decode_reply` returns, to be read later."""
+    return Deferred(data, ((read_message, _message_format(template, max_bytes)),))
+
+
+def _message_format(template: SocketTemplate, max_bytes: int | None) -> JsonObject:
+    formats = {"charset": template.response_byte_format, "form": template.response_format}
+    return {**formats, "where": template.address, "max_bytes": max_bytes}
+
+
+def read_message(data: bytes, *, charset: str | None, form: str | None, where: str, max_bytes: int | None) -> Any:
+    """Return the value of a message of a socket; see `decode_reply`."""
+    if charset is None:
         return Binary(data)
-    text = decode(data, template.response_byte_format)
-    if template.response_format == "text":
+    text = decode(data, charset)
+    if form == "text":
         return text
-    if template.response_format == "json":
-        return parse_json(text, template.address, max_bytes=max_bytes)
-    return json_or_text(text, template.address, max_bytes)
+    if form == "json":
+        return parse_json(text, where, max_bytes=max_bytes)
+    return json_or_text(text, where, max_bytes)
 
 
 def json_or_text(text: str, where: str, max_bytes: int | None = None) -> Any:

@@ -29,8 +29,10 @@ _BLOCKS: Final = frozenset({
 })  # fmt: skip
 _MAX_PAGE: Final = 256 * 1024
 """Characters of a page that are read: what comes after them is not read."""
-_MAX_TEXT: Final = 128 * 1024
-"""Characters of the text of a page in which entities are looked for."""
+_MAX_MARKS: Final = 2_000
+"""Tags, comments and lone `<` of a page that are read: each takes some microseconds, and none needs to hold words."""
+_ENOUGH: Final = 8
+"""Times the wanted length: the reading ends when it has that much text, of which blanks and entities take a part."""
 _MAX_TAG: Final = 512
 """Characters of a tag in which quotes are looked at: a tag with a longer quoted text ends at its first `>`."""
 
@@ -53,9 +55,10 @@ def is_web_page(body: bytes) -> bool:
 def words_of(page: str, limit: int) -> str:
     """Return the title and the visible text of a page, at most `limit` characters; empty if it has no words.
 
-    The page is read once from its beginning to its end, so a broken page takes no longer than another one.
+    The page is read once from its beginning, until there is enough text, so a broken page takes no longer than another
+    one.
     """
-    reader = _Words(page[:_MAX_PAGE])
+    reader = _Words(page[:_MAX_PAGE], _ENOUGH * limit)
     reader.read()
     lines = [line for part in _unescaped(reader.parts).split("\n") if (line := " ".join(part.split()))]
     title = " ".join(_unescaped(reader.title).split())
@@ -68,7 +71,8 @@ def words_of(page: str, limit: int) -> str:
 class _Words:
     """Gathers the title, and the text outside elements that a browser does not show."""
 
-    def __init__(self, page: str) -> None:
+    def __init__(self, page: str, enough: int) -> None:
+        self._left = enough
         self.title: list[str] = []
         self.parts: list[str] = []
         self._page = page
@@ -78,8 +82,9 @@ class _Words:
 
     def read(self) -> None:
         """Read the page. What follows a comment or tag without an end is not shown."""
-        place = 0
-        while 0 <= place < len(self._page):
+        place = marks = 0
+        while 0 <= place < len(self._page) and self._left > 0 and marks < _MAX_MARKS:
+            marks += 1
             start = self._page.find("<", place)
             if start < 0:
                 self._text(self._page[place:])
@@ -136,14 +141,16 @@ class _Words:
             self.parts.append("\n")
 
     def _text(self, text: str) -> None:
-        if self._in_title:
-            self.title.append(text)
-        elif not self._unseen:
-            self.parts.append(text)
+        if not self._in_title and self._unseen:
+            return
+        blanks = len(text) - len(text.lstrip())
+        shown = text[: blanks + self._left]
+        self._left -= len(shown.strip())
+        (self.title if self._in_title else self.parts).append(shown)
 
 
 def _unescaped(parts: list[str]) -> str:
-    return unescape(_LONG_NUMBER.sub("\ufffd", "".join(parts)[:_MAX_TEXT]))
+    return unescape(_LONG_NUMBER.sub("\ufffd", "".join(parts)))
 
 
 def _behind(place: int, length: int) -> int:

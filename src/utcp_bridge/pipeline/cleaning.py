@@ -6,16 +6,17 @@ stay unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any, Final
 
 from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.foreign import is_clean_json, visible, visible_json_steps
-from utcp_bridge.model import Binary, Call, ContentBlocks, Emit, Result, Tool, discard, is_list, is_object
+from utcp_bridge.model import Binary, Call, ContentBlocks, Deferred, Emit, Result, Tool, discard, is_list, is_object
 from utcp_bridge.pipeline import Next
 from utcp_bridge.tasks import HeavyWork, end_heavy_turn, in_slices, pause_if_heavy
 
-__all__ = ["cleaning"]
+__all__ = ["clean_error_in_steps", "clean_in_steps", "cleaning"]
 
 _LARGE: Final = 65_536
 
@@ -26,46 +27,54 @@ def cleaning(tool: Tool, inner: Next) -> Next:
 
     async def cleaned(call: Call, emit: Emit) -> Result:
         async def emit_clean(partial: Any) -> None:
-            await emit(await _clean(partial))
+            await emit(await in_slices(clean_in_steps(partial)))
 
         with HeavyWork():
             try:
                 result = await inner(call, emit if emit is discard else emit_clean)
             except UtcpError as error:
-                await _clean_error(error)
+                await in_slices(clean_error_in_steps(error))
                 end_heavy_turn()
                 raise
-            await pause_if_heavy()
-            value = await _clean(result.value)
-            if value is result.value and not result.meta:
-                return result
-            return replace(result, value=value, meta=await _clean_json(dict(result.meta)))
+            if isinstance(result.value, Deferred):
+                value: Any = result.value.then(clean_in_steps)
+            else:
+                await pause_if_heavy()
+                value = await in_slices(clean_in_steps(result.value))
+                if value is result.value and not result.meta:
+                    return result
+            return replace(result, value=value, meta=await in_slices(_clean_json(dict(result.meta))))
 
     return cleaned
 
 
-async def _clean(value: Any) -> Any:
+def clean_in_steps(value: Any) -> Generator[None, None, Any]:
+    """Return a value without what a person would not see, in steps."""
     if isinstance(value, Binary):
         return value
     if isinstance(value, ContentBlocks):
-        content, structured = await _clean_json(value.content), await _clean_json(value.structured)
-        return replace(value, content=content, structured=structured)
+        content = yield from _clean_json(value.content)
+        return replace(value, content=content, structured=(yield from _clean_json(value.structured)))
     if is_list(value) and any(isinstance(one, ContentBlocks) for one in value):
-        return [await _clean(one) for one in value]
-    return await _clean_json(value)
+        shown: list[Any] = []
+        for one in value:
+            shown.append((yield from clean_in_steps(one)))  # noqa: PERF401 - a comprehension cannot yield
+        return shown
+    return (yield from _clean_json(value))
 
 
-async def _clean_json(value: Any) -> Any:
+def _clean_json(value: Any) -> Generator[None, None, Any]:
     """Return the value without what a person would not see. A large one that is not clean takes many small steps."""
     if isinstance(value, str):
-        return visible(value) if len(value) < _LARGE else await in_slices(visible_json_steps(value))
+        return visible(value) if len(value) < _LARGE else (yield from visible_json_steps(value))
     if not (is_object(value) or is_list(value)) or is_clean_json(value):
         return value
-    return await in_slices(visible_json_steps(value, is_checked=True))
+    return (yield from visible_json_steps(value, is_checked=True))
 
 
-async def _clean_error(error: UtcpError) -> None:
+def clean_error_in_steps(error: UtcpError) -> Generator[None, None, None]:
+    """Remove what a person would not see from all that an error says."""
     error.message = visible(error.message)
     error.remedy = visible(error.remedy) if error.remedy else None
     if isinstance(error, Rejected):
-        error.detail = await _clean_json(error.detail)
+        error.detail = yield from _clean_json(error.detail)

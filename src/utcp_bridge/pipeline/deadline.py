@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import anyio
 
-from utcp_bridge.errors import DeadlineExceeded
 from utcp_bridge.model import Call, Emit, Result, Tool
-from utcp_bridge.pipeline import Next
+from utcp_bridge.pipeline import Next, late
 
 __all__ = ["Deadline"]
 
@@ -30,9 +29,6 @@ class Deadline:
         async def bounded(call: Call, emit: Emit) -> Result:
             with anyio.move_on_after(limit):
                 return await inner(call, emit)
-            raise DeadlineExceeded(
-                f"{tool.qualified_name} did not finish within {limit:g} seconds.",
-                remedy="Ask for less data, or raise `call_timeout` in the configuration.",
-            )
+            raise late(tool, limit)
 
         return bounded

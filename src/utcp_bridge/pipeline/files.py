@@ -13,7 +13,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from utcp_bridge.errors import InvalidArguments
-from utcp_bridge.model import Binary, Call, ContentBlocks, Emit, JsonObject, Result, Tool, is_list, is_object
+from utcp_bridge.model import (
+    Binary,
+    Call,
+    ContentBlocks,
+    Emit,
+    JsonObject,
+    Result,
+    Tool,
+    is_list,
+    is_object,
+    read_at_once,
+)
 from utcp_bridge.pipeline import Next
 from utcp_bridge.pipeline.schema_checks import SchemaChecks
 from utcp_bridge.pipeline.subschemas import SubSchema, SubSchemas
@@ -108,7 +119,8 @@ class OutputPath:
             if not isinstance(named, str):
                 raise InvalidArguments("`output_path` is not text.", remedy="Send the path of a file.")
             await files.check(named)
-            result = await inner(call, emit)
+            with read_at_once():
+                result = await inner(call, emit)
             found = _bytes_of(result.value)
             if found is None:
                 return result

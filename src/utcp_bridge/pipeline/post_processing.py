@@ -9,6 +9,7 @@ value and to each partial result; bytes stay unchanged.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import entry_points
@@ -21,6 +22,7 @@ from utcp_bridge.model import (
     Binary,
     Call,
     ContentBlocks,
+    Deferred,
     Emit,
     Fault,
     JsonObject,
@@ -29,6 +31,7 @@ from utcp_bridge.model import (
     is_list,
     is_object,
     matches_glob,
+    read_at_once,
 )
 from utcp_bridge.pipeline import Next
 from utcp_bridge.settings import explain
@@ -101,18 +104,42 @@ class PostProcessing:
         steps: list[Callable[[Any], Any]] = []
         if tool.projection is not None:
             steps.append(compile_projection(tool.projection))
-        steps += [processor.process for processor in self.processors if processor.applies(tool)]
+        applying = [processor for processor in self.processors if processor.applies(tool)]
+        steps += [processor.process for processor in applying]
         if not steps:
             return inner
+        described = _described(applying)
 
         async def processed(call: Call, emit: Emit) -> Result:
             async def emit_processed(partial: Any) -> None:
                 await emit(_through(partial, steps))
 
-            result = await inner(call, emit_processed)
+            with nullcontext() if described is not None else read_at_once():
+                result = await inner(call, emit_processed)
+            if isinstance(result.value, Deferred):
+                return replace(
+                    result, value=result.value.then(process, projection=tool.projection, processors=described)
+                )
             return replace(result, value=_through(result.value, steps))
 
         return processed
+
+
+def process(value: Any, *, projection: str | None, processors: Sequence[JsonObject]) -> Any:
+    """Return a value after a projection and the processors of a configuration, which must be built-in ones."""
+    steps = [] if projection is None else [compile_projection(projection)]
+    return _through(value, [*steps, *(_make(entry).process for entry in processors)])
+
+
+def _described(processors: Sequence[PostProcessor]) -> list[JsonObject] | None:
+    """Return the entries of built-in processors for `process`; None if one is not built in."""
+    entries: list[JsonObject] = []
+    for one in processors:
+        name = next((name for name, kind in _BUILTIN.items() if type(one) is kind), None)
+        if name is None or not isinstance(one, BaseModel):
+            return None
+        entries.append({_TYPE: name, **one.model_dump(mode="json", exclude_none=True)})
+    return entries
 
 
 def read_post_processors(entries: Iterable[JsonObject]) -> tuple[list[PostProcessor], list[Fault]]:
@@ -127,7 +154,10 @@ def read_post_processors(entries: Iterable[JsonObject]) -> tuple[list[PostProces
     return made, faults
 
 
-_BUILTIN: Mapping[str, Callable[..., PostProcessor]] = {"filter_dict": FilterDict, "limit_strings": LimitStrings}
+_BUILTIN: Mapping[str, type[FilterDict | LimitStrings]] = {
+    "filter_dict": FilterDict,
+    "limit_strings": LimitStrings,
+}
 
 
 def _make(entry: JsonObject) -> PostProcessor:

@@ -29,15 +29,16 @@ from utcp_bridge.catalogue.budget import MAX_EVENT_BYTES
 from utcp_bridge.catalogue.fitting import RESULT_SCHEME
 from utcp_bridge.catalogue.render import compact, render_error
 from utcp_bridge.catalogue.text import shorten
-from utcp_bridge.errors import InvalidArguments, StaleCursor, UnknownTool
+from utcp_bridge.errors import StaleCursor, UnknownTool, UtcpError
 from utcp_bridge.model import Emit, JsonObject, discard, is_object
 from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.query import describe_catalogue
 from utcp_bridge.server.changes import Changes, page_in_turns
-from utcp_bridge.server.kept_results import handle_and_offset, resource_contents
+from utcp_bridge.server.kept_results import handle_and_offset
 from utcp_bridge.server.logging_relay import LogRelay
 from utcp_bridge.server.meta_tools import Caller, MetaTools, ResultBudgets, call_entry, catalogue_with_meta_tools
 from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.server.reply_workers import ReplyWorkers
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -67,7 +68,8 @@ class BridgeServer(Server[None]):
         self.client = client
         self.catalogue = catalogue_with_meta_tools(client)
         self.budgets = ResultBudgets(client.settings)
-        self.meta_tools = MetaTools(client, self.catalogue, self.budgets)
+        self.workers = ReplyWorkers(client.settings.max_reply_bytes)
+        self.meta_tools = MetaTools(client, self.catalogue, self.budgets, self.workers)
         self.readiness = Readiness(client)
         self.changes = Changes(self.catalogue, self.readiness)
         super().__init__(
@@ -181,7 +183,7 @@ class BridgeServer(Server[None]):
             entry = self.catalogue.resolve(name)
         if entry is None:
             raise self.meta_tools.unknown(name)
-        return await call_entry(self.client, entry, arguments, emit, self.budgets.of(caller))
+        return await call_entry(self.client, entry, arguments, emit, self.budgets.of(caller), self.workers)
 
     async def list_resources(self, ctx: ServerRequestContext[None, Any], _params: Any) -> types.ListResourcesResult:
         """Return the caller's kept results (handler of `resources/list`).
@@ -197,7 +199,7 @@ class BridgeServer(Server[None]):
                 name=f"result-{handle[:8]}",
                 description="The whole of a result that was cut.",
                 mime_type=one.media_type,
-                size=len(one.data),
+                size=one.size,
             )
             for handle, one in kept
         ]
@@ -211,20 +213,21 @@ class BridgeServer(Server[None]):
         try:
             handle, offset = handle_and_offset(str(params.uri))
             kept = self.meta_tools.kept_result(handle, caller)
-            contents = resource_contents(kept, handle, offset, caller.max_event_bytes or _MAX_RESOURCE_BYTES)
-        except InvalidArguments as error:
+            limit = caller.max_event_bytes or _MAX_RESOURCE_BYTES
+            contents = await self.workers.contents(kept, handle, offset, limit)
+        except UtcpError as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
         return types.ReadResourceResult.model_validate({"contents": contents})
 
 
 @asynccontextmanager
 async def _serve_changes(server: Server[Any]) -> AsyncGenerator[None]:
-    """Announce changes of the tools while the server runs (lifespan)."""
+    """Announce changes of the tools, and have workers for large replies, while the server runs (lifespan)."""
     if not isinstance(server, BridgeServer):
         raise TypeError("This lifespan belongs to BridgeServer.")
     unsubscribe = server.client.on_change(server.changes.mark)
     try:
-        async with anyio.create_task_group() as group:
+        async with server.workers.open(), anyio.create_task_group() as group:
             group.start_soon(server.changes.announce)
             yield
             server.changes.close()

@@ -1,7 +1,8 @@
 """The rest of results that were cut: kept for the caller that got them, and read in parts or searched.
 
 A handle has 128 random bits, belongs to one caller and ends after its lifetime. All kept results share a number of
-bytes, and the oldest go first. They are in the memory of this process, so a restart forgets them.
+bytes, and the oldest go first. Those that a worker made are compressed. They are in the memory of this process, so a
+restart forgets them.
 """
 
 from __future__ import annotations
@@ -10,24 +11,37 @@ import base64
 import re
 import secrets
 import time
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Final
 
-import anyio.to_thread
 import orjson
 
-from utcp_bridge.catalogue.budget import Cut, Shrinker, as_jmespath, first_text
+from utcp_bridge.catalogue.budget import Shrinker, as_jmespath, first_text
 from utcp_bridge.catalogue.fitting import RESULT_SCHEME, json_size
 from utcp_bridge.catalogue.render import compact
 from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.model import Binary, JsonObject, is_list, is_object
 
-__all__ = ["READ_INPUT", "KeptResult", "KeptResults", "Page", "handle_and_offset", "resource_contents", "selected"]
+__all__ = [
+    "READ_INPUT",
+    "KeptResult",
+    "KeptResults",
+    "Page",
+    "Shelf",
+    "handle_and_offset",
+    "new_handle",
+    "page_of",
+    "resource_contents",
+    "selected",
+]
 
+_LARGE: Final = 131_072
+_LEVEL: Final = 1
 _MAX_COUNT: Final = 1_000
 _MAX_EXPRESSION: Final = 1_000
 _MAX_COPIES: Final = 64
@@ -64,26 +78,53 @@ READ_INPUT: Final[JsonObject] = {
 
 @dataclass(frozen=True, slots=True)
 class KeptResult:
-    """One kept value: `data` is JSON, text in UTF-8, or bytes of `media_type`."""
+    """One kept value: `data` is JSON, text in UTF-8, or bytes of `media_type`. It is compressed if `is_packed`.
+
+    `size` is its number of bytes when it is not.
+    """
 
     owner: str
     data: bytes = field(repr=False)
     media_type: str
     is_text: bool
+    size: int
+    is_packed: bool = False
+
+    @classmethod
+    def of(cls, owner: str, value: Any) -> KeptResult:
+        """Return a value as it is kept."""
+        if isinstance(value, Binary):
+            return cls(owner, value.data, value.media_type, is_text=False, size=len(value.data))
+        data = value.encode("utf-8", "replace") if isinstance(value, str) else compact(value).encode()
+        is_text = isinstance(value, str)
+        return cls(owner, data, "text/plain" if is_text else "application/json", is_text, len(data))
 
     @property
     def value(self) -> Any:
         """The value: JSON, text, or `Binary`."""
+        data = zlib.decompress(self.data) if self.is_packed else self.data
         if self.is_text:
-            return self.data.decode()
-        return orjson.loads(self.data) if self.media_type == "application/json" else Binary(self.data, self.media_type)
+            return data.decode()
+        return orjson.loads(data) if self.media_type == "application/json" else Binary(data, self.media_type)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether reading it takes so long that a worker reads it."""
+        return self.size > _LARGE
+
+    def packed(self) -> KeptResult:
+        """Return it compressed, if it is large and that makes it smaller. It takes some 10 ms for each megabyte."""
+        if self.is_packed or not self.is_large:
+            return self
+        data = zlib.compress(self.data, _LEVEL)
+        return replace(self, data=data, is_packed=True) if len(data) < self.size else self
 
 
 class KeptResults:
     """The kept results of all callers."""
 
     def __init__(self, max_bytes: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._seconds = seconds
         self._clock = clock
         self._kept: OrderedDict[str, tuple[float, KeptResult]] = OrderedDict()
@@ -91,19 +132,18 @@ class KeptResults:
 
     def keep(self, owner: str, value: Any) -> str | None:
         """Keep a value for its owner and return its handle; None if it is too large."""
-        if isinstance(value, Binary):
-            kept = KeptResult(owner, value.data, value.media_type, is_text=False)
-        elif isinstance(value, str):
-            kept = KeptResult(owner, value.encode("utf-8", "replace"), "text/plain", is_text=True)
-        else:
-            kept = KeptResult(owner, compact(value).encode(), "application/json", is_text=False)
-        if len(kept.data) > self._max_bytes:
+        kept = KeptResult.of(owner, value)
+        if kept.size > self.max_bytes:
             return None
-        handle = secrets.token_hex(16)
+        handle = new_handle()
+        self.put(handle, kept)
+        return handle
+
+    def put(self, handle: str, kept: KeptResult) -> None:
+        """Keep what has a handle already."""
         self._kept[handle] = self._clock() + self._seconds, kept
         self.size += len(kept.data)
         self._make_room()
-        return handle
 
     def find(self, owner: str, handle: str) -> KeptResult | None:
         """Return what an owner's handle stands for, and prolong it; None if it is unknown or has ended."""
@@ -125,14 +165,30 @@ class KeptResults:
         now = self._clock()
         while self._kept:
             end, kept = next(iter(self._kept.values()))
-            if end > now and self.size <= self._max_bytes and len(self._kept) <= _MAX_COUNT:
+            if end > now and self.size <= self.max_bytes and len(self._kept) <= _MAX_COUNT:
                 return
             self._kept.popitem(last=False)
             self.size -= len(kept.data)
 
 
-async def selected(kept: KeptResult, arguments: JsonObject) -> Any:
-    """Return the part of a kept result that `jmespath` and `grep` name, without `offset`.
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """The kept results of one owner. Calling it keeps a value and returns its handle; None if that is too large."""
+
+    results: KeptResults
+    owner: str
+
+    def __call__(self, value: Any) -> str | None:
+        return self.results.keep(self.owner, value)
+
+
+def new_handle() -> str:
+    """Return a handle that nobody can guess."""
+    return secrets.token_hex(16)
+
+
+def selected(kept: KeptResult, arguments: JsonObject) -> Any:
+    """Return the part of a kept result that `jmespath` and `grep` name, without `offset`. It may take long.
 
     :raises InvalidArguments: one of them does not fit.
     """
@@ -140,7 +196,7 @@ async def selected(kept: KeptResult, arguments: JsonObject) -> Any:
     for name, given, limit in (("jmespath", expression, _MAX_EXPRESSION), ("grep", pattern, _MAX_GREP)):
         if given is not None and (not isinstance(given, str) or not 0 < len(given) <= limit):
             raise InvalidArguments(f"`{name}` must be a text of 1 to {limit:,} characters.")
-    return await anyio.to_thread.run_sync(_select, kept, expression, pattern)
+    return _select(kept, expression, pattern)
 
 
 def _select(kept: KeptResult, expression: str | None, pattern: str | None) -> Any:
@@ -255,31 +311,17 @@ def _leaves(root: JsonObject) -> Iterator[tuple[tuple[str | int, ...], Any]]:
             yield path, value
 
 
+@dataclass(frozen=True, slots=True)
 class Page:
-    """One part of a value, from an offset on, of at most `limit` bytes within a JSON string."""
+    """One part of a value: from `offset` to `next`, of `total` rows, members or characters, as its `unit` says."""
 
-    def __init__(self, value: Any, offset: int, limit: int) -> None:
-        """Take the part.
-
-        :raises InvalidArguments: the offset is behind the end.
-        """
-        self.total = len(value) if isinstance(value, str) or is_list(value) or is_object(value) else 1
-        if offset and offset >= self.total:
-            raise InvalidArguments(f"`offset` {offset:,} is behind the end: there are {self.total:,} {_unit(value)}.")
-        self.unit = _unit(value)
-        self.offset = offset
-        if isinstance(value, str):
-            rest = value[offset:]
-            self.text = first_text(rest, limit, json_size)
-            self.next = offset + len(self.text)
-            self.cuts: list[Cut] = []
-        else:
-            rows = value[offset:] if is_list(value) else _members_from(value, offset) if is_object(value) else value
-            shrinker = Shrinker(_size_in_text)
-            shown = shrinker.first(rows, limit - 2)
-            self.text = compact(shown)
-            self.next = offset + max(1, len(shown) if is_list(shown) or is_object(shown) else 1)
-            self.cuts = [cut for cut in shrinker.cuts if cut.path]
+    text: str
+    offset: int
+    next: int
+    total: int
+    unit: str
+    cuts: list[str]
+    """What was left out within this part, in words."""
 
     @property
     def is_last(self) -> bool:
@@ -293,6 +335,25 @@ class Page:
             shown = f"This part contains no {self.unit}."
         shorter = "".join(f" {cut} are shown." for cut in self.cuts[:2])
         return f"[{shown}{shorter} {'This is the end.' if self.is_last else how}]"
+
+
+def page_of(value: Any, offset: int, limit: int) -> Page:
+    """Return the part of a value from an offset on, of at most `limit` bytes within a JSON string.
+
+    :raises InvalidArguments: the offset is behind the end.
+    """
+    total = len(value) if isinstance(value, str) or is_list(value) or is_object(value) else 1
+    unit = _unit(value)
+    if offset and offset >= total:
+        raise InvalidArguments(f"`offset` {offset:,} is behind the end: there are {total:,} {unit}.")
+    if isinstance(value, str):
+        text = first_text(value[offset:], limit, json_size)
+        return Page(text, offset, offset + len(text), total, unit, [])
+    rows = value[offset:] if is_list(value) else _members_from(value, offset) if is_object(value) else value
+    shrinker = Shrinker(_size_in_text)
+    shown = shrinker.first(rows, limit - 2)
+    following = offset + max(1, len(shown) if is_list(shown) or is_object(shown) else 1)
+    return Page(compact(shown), offset, following, total, unit, [str(cut) for cut in shrinker.cuts if cut.path])
 
 
 def _unit(value: Any) -> str:
@@ -335,7 +396,7 @@ def resource_contents(kept: KeptResult, handle: str, offset: int, limit: int) ->
                 remedy="Call the tool through the library or the command line.",
             )
         return [{"uri": uri, "mimeType": value.media_type, "blob": base64.b64encode(value.data).decode()}]
-    page = Page(value, offset, limit - _NOTE_BYTES)
+    page = page_of(value, offset, limit - _NOTE_BYTES)
     contents: list[JsonObject] = [{"uri": uri, "mimeType": kept.media_type, "text": page.text}]
     if not page.is_last:
         following = f"{RESULT_SCHEME}{handle}?offset={page.next}"

@@ -14,7 +14,6 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio.to_thread
 import orjson
 
 from utcp_bridge.catalogue.budget import allowance_for
@@ -36,7 +35,8 @@ from utcp_bridge.search.query import (
     ranked_queries,
     search_tools,
 )
-from utcp_bridge.server.kept_results import READ_INPUT, KeptResult, KeptResults, Page, selected
+from utcp_bridge.server.kept_results import READ_INPUT, KeptResult, KeptResults, Shelf
+from utcp_bridge.server.reply_workers import Rendered, ReplyWorkers
 from utcp_bridge.settings import BridgeSettings, MetaToolNames
 from utcp_bridge.tasks import HeavyWork, in_slices, pause_if_heavy
 
@@ -99,7 +99,7 @@ class ResultBudgets:
         if settings.max_kept_bytes:
             is_listed = exposure_for(settings, caller.client) != "pinned"
             rest = Rest(
-                keep=partial(self.kept.keep, caller.owner),
+                keep=Shelf(self.kept, caller.owner),
                 seconds=settings.result_lifetime,
                 reader=settings.meta_tools.read if is_listed else None,
                 through=settings.meta_tools.call,
@@ -113,16 +113,21 @@ def catalogue_with_meta_tools(client: UtcpClient) -> Catalogue:
     return Catalogue(client, partial(_listed, client.settings))
 
 
-async def call_entry(client: UtcpClient, entry: Entry, arguments: JsonObject, emit: Emit, budget: Budget) -> JsonObject:
-    """Call a tool and render its result. An error is a result with `isError`.
+async def call_entry(
+    client: UtcpClient, entry: Entry, arguments: JsonObject, emit: Emit, budget: Budget, workers: ReplyWorkers
+) -> JsonObject:
+    """Call a tool and render its result, a large one in a worker. An error is a result with `isError`.
 
     :raises InvalidArguments: the arguments do not fit. The caller can say more about it.
     """
     try:
-        with HeavyWork():
+        rendering = _rendering(entry, client.settings, budget)
+        with HeavyWork(), workers.reading(entry, rendering):
             result = await client.call(entry.tool, entry.own_arguments(arguments), emit)
+            if isinstance(result.value, Rendered):
+                return result.value.result
             await pause_if_heavy()
-            return render_result(result, _rendering(entry, client.settings, budget))
+            return render_result(result, rendering)
     except InvalidArguments:
         raise
     except Exception as error:  # noqa: BLE001 - an error of any kind is a result
@@ -132,7 +137,7 @@ async def call_entry(client: UtcpClient, entry: Entry, arguments: JsonObject, em
 class MetaTools:
     """The meta-tools that the settings name, ready to call."""
 
-    def __init__(self, client: UtcpClient, catalogue: Catalogue, budgets: ResultBudgets) -> None:
+    def __init__(self, client: UtcpClient, catalogue: Catalogue, budgets: ResultBudgets, workers: ReplyWorkers) -> None:
         """Check the names.
 
         :raises ConfigError: a name is not usable.
@@ -140,6 +145,7 @@ class MetaTools:
         self._client = client
         self._catalogue = catalogue
         self._budgets = budgets
+        self._workers = workers
         names = client.settings.meta_tools
         read = names.read if client.settings.max_kept_bytes else None
         self._calls: dict[str, Callable[[JsonObject, Emit, Caller], Awaitable[JsonObject]]] = {}
@@ -209,7 +215,7 @@ class MetaTools:
             return fault_result(_HOW_TO_CALL)
         budget = self._budgets.of(caller)
         try:
-            return await call_entry(self._client, entry, inner, emit, budget)
+            return await call_entry(self._client, entry, inner, emit, budget, self._workers)
         except InvalidArguments as error:
             schema = orjson.dumps(entry.input.schema).decode()
             return fitted(fault_result(f"{error}\nIts input schema: {schema}"), budget, compact)
@@ -225,8 +231,7 @@ class MetaTools:
         try:
             kept, offset = self.kept_result(handle, caller), _offset(arguments.get("offset"))
             room = self._budgets.of(caller).max_bytes - _NOTE_BYTES
-            part = await selected(kept, given)
-            page = await anyio.to_thread.run_sync(Page, part, offset, room - json_size(given))
+            page = await self._workers.page(kept, given, offset, room - json_size(given))
         except InvalidArguments as error:
             return render_error(error)
         following = json.dumps({"handle": handle, **given, "offset": page.next}, ensure_ascii=False)

@@ -21,7 +21,19 @@ from pydantic import Field
 
 from utcp_bridge.errors import ManualError
 from utcp_bridge.foreign import decode
-from utcp_bridge.model import Binary, Call, CallTemplate, Document, Emit, JsonObject, Result, Source, Trust
+from utcp_bridge.model import (
+    Binary,
+    Call,
+    CallTemplate,
+    Deferred,
+    Document,
+    Emit,
+    JsonObject,
+    Result,
+    Source,
+    Trust,
+    defers,
+)
 from utcp_bridge.net.files.local_file import FileWatcher, read_local_file, resolve_within
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.transport import LocalFile, Services, Target, Transport
@@ -91,13 +103,9 @@ class FileTransport(Transport[FileTemplate]):
         limit = call.tool.limits.get("max_reply_bytes", self.services.settings.max_reply_bytes)
         path, data = await self._read(target, limit)
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        if kind.startswith("text/") or kind == "application/json":
-            return Result(decode(data))
-        encoding = "utf-16" if data.startswith(_WIDE_MARKS) else "utf-8-sig"
-        try:
-            return Result(data.decode(encoding))
-        except UnicodeDecodeError:
-            return Result(Binary(data, kind))
+        if defers(data):
+            return Result(Deferred(data, ((read_content, {"kind": kind}),)))
+        return Result(read_content(data, kind=kind))
 
     async def explain(self, target: Target[FileTemplate], call: Call) -> NativeRequest:
         """Return the path of the file. Nothing is sent."""
@@ -120,6 +128,17 @@ class FileTransport(Transport[FileTemplate]):
 
 
 TRANSPORT = FileTransport
+
+
+def read_content(data: bytes, *, kind: str) -> str | Binary:
+    """Return the text of a file, or its bytes if it is not text."""
+    if kind.startswith("text/") or kind == "application/json":
+        return decode(data)
+    encoding = "utf-16" if data.startswith(_WIDE_MARKS) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        return Binary(data, kind)
 
 
 def _is_confined(source: Source) -> bool:

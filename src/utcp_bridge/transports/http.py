@@ -11,18 +11,17 @@ of at most `max_reply_bytes`, redirects within the origin only, cookies are not 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from utcp_bridge.model import Binary, Call, ContentBlocks, Document, Emit, Result
+from utcp_bridge.model import Call, Document, Emit, Result, defers
 from utcp_bridge.net.document import fetch_manual
 from utcp_bridge.net.preview import NativeRequest
-from utcp_bridge.net.reply import Reply
+from utcp_bridge.net.reply import Reply, located
 from utcp_bridge.placement.http_template import HttpFamilyTemplate, verb_annotations
 from utcp_bridge.transport import Target, Transport
 
-__all__ = ["TRANSPORT", "HttpTemplate", "HttpTransport", "located"]
+__all__ = ["TRANSPORT", "HttpTemplate", "HttpTransport"]
 
 _INFORMATIVE_HEADERS = (
     "Content-Type",
@@ -82,6 +81,8 @@ class HttpTransport(Transport[HttpTemplate]):
             max_bytes=call.tool.limits.get("max_reply_bytes", self.services.settings.max_reply_bytes),
         )
         reply.raise_for_status()
+        if defers(reply.body):
+            return Result(reply.deferred(), meta=_meta(reply))
         value = reply.value()
         if value is None and template.http_method in {"HEAD", "OPTIONS"}:
             value = _informative_headers(reply)
@@ -101,23 +102,6 @@ def _meta(reply: Reply) -> dict[str, Any]:
     if link := reply.headers.get("Link"):
         meta["link"] = link
     return meta
-
-
-def located(value: Any, reply: Reply) -> Any:
-    """Return text and bytes as an embedded resource if the reply names their URI in `Content-Location`.
-
-    JSON stays a value, so that its structure is kept, and images and audio stay what they are.
-    """
-    uri = reply.location
-    if uri is None or not isinstance(value, str | Binary):
-        return value
-    resource = {"uri": uri, "mimeType": reply.media_type or "text/plain"}
-    if isinstance(value, str):
-        return ContentBlocks([{"type": "resource", "resource": {**resource, "text": value}}])
-    if value.media_type.startswith(("image/", "audio/")):
-        return value
-    blob = base64.b64encode(value.data).decode("ascii")
-    return ContentBlocks([{"type": "resource", "resource": {**resource, "mimeType": value.media_type, "blob": blob}}])
 
 
 def _informative_headers(reply: Reply) -> dict[str, Any]:

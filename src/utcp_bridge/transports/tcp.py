@@ -23,9 +23,9 @@ from pydantic import Field
 
 from utcp_bridge.errors import ConfigError, ConnectionLost, InvalidArguments, MalformedReply, ReplyTooLarge
 from utcp_bridge.foreign import is_heavy
-from utcp_bridge.model import Call, Document, Emit, Source
+from utcp_bridge.model import Call, Document, Emit, Source, defers
 from utcp_bridge.net.preview import NativeRequest
-from utcp_bridge.net.reply import decode_reply, parse_json
+from utcp_bridge.net.reply import decode_reply, deferred_message, parse_json
 from utcp_bridge.net.stream_decoders import Nesting
 from utcp_bridge.placement.message import SocketTemplate, encode_request
 from utcp_bridge.tasks import heavy_turn
@@ -260,6 +260,8 @@ class TcpTransport(Transport[TcpTemplate]):
         template = target.template
         framing = template.framing(self.services.settings.max_reply_bytes)
         reply = await self._exchange(template, target.source, framing, encode_request(template, call))
+        if defers(reply):
+            return deferred_message(template, reply, self.services.settings.max_reply_bytes)
         if is_heavy(reply):
             await heavy_turn()
         return decode_reply(template, reply, self.services.settings.max_reply_bytes)

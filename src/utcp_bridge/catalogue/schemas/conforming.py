@@ -74,10 +74,10 @@ def relaxed(schema: JsonObject) -> JsonObject:
 class Conformer:
     """Fits objects to one schema. It compiles the validator at the first use."""
 
-    __slots__ = ("_checks", "_schema")
+    __slots__ = ("_checks", "schema")
 
     def __init__(self, schema: JsonObject) -> None:
-        self._schema = schema
+        self.schema = schema
         self._checks: SchemaChecks | None = None
 
     def __call__(self, value: JsonObject) -> JsonObject:
@@ -86,7 +86,7 @@ class Conformer:
         What would take too long to check is returned as it is.
         """
         if self._checks is None:
-            self._checks = SchemaChecks(self._schema)
+            self._checks = SchemaChecks(self.schema)
         form = self._checks.whole
         if form is None or not form.cost.allows(value) or form.validator.is_valid(value):
             return value

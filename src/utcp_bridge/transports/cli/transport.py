@@ -18,7 +18,7 @@ import logging
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -28,7 +28,7 @@ from pydantic import AliasChoices, Field, model_validator
 
 from utcp_bridge.errors import ManualError, Rejected
 from utcp_bridge.foreign import Excerpt, TooManyValues, decode, is_heavy, load_json, visible, visible_steps
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, is_object
+from utcp_bridge.model import Call, CallTemplate, Deferred, Document, Emit, JsonObject, Result, defers, is_object
 from utcp_bridge.net.preview import MASK, NativeRequest
 from utcp_bridge.net.reply import json_or_text, parse_json
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
@@ -158,7 +158,7 @@ class CliTransport(Transport[CliTemplate]):
 
         async def on_line(line: bytes) -> None:
             if len(lines) < self.services.settings.max_stream_events and line.strip():
-                lines.append(_value(_text(line), template, command))
+                lines.append(_value(_text(line), template.output_format, command.name, command.limit))
                 await emit(lines[-1])
 
         finished = await run_command(command, on_line if template.stream else None)
@@ -166,10 +166,12 @@ class CliTransport(Transport[CliTemplate]):
         _raise_for_code(finished, template, command)
         if template.stream:
             return Result(lines)
+        given: JsonObject = {"form": template.output_format, "name": command.name, "limit": command.limit}
+        if defers(finished.stdout):
+            return Result(Deferred(finished.stdout, ((read_output, given),)))
         if is_heavy(finished.stdout):
             await heavy_turn()
-        text = await in_slices(visible_steps(decode(finished.stdout), terminal=True))
-        return Result(_value(text, template, command))
+        return Result(await in_slices(read_output(finished.stdout, **given)))
 
     async def explain(self, target: Target[CliTemplate], call: Call) -> NativeRequest:
         """Return the command line and the variables it adds to its environment; values from the operator are masked."""
@@ -280,11 +282,20 @@ def _text(output: bytes) -> str:
     return visible(decode(output), terminal=True)
 
 
-def _value(output: str, template: CliTemplate, command: Command) -> Any:
+def read_output(output: bytes, *, form: str, name: str, limit: int) -> Generator[None, None, Any]:
+    """Return the value of the output of a command, in steps. It was written for a terminal.
+
+    :raises MalformedReply: it must be JSON, and is not.
+    """
+    text = yield from visible_steps(decode(output), terminal=True)
+    return _value(text, form, name, limit)
+
+
+def _value(output: str, form: str, name: str, limit: int) -> Any:
     text = output.rstrip("\r\n")
-    if template.output_format == "json":
-        return parse_json(text, command.name, max_bytes=command.limit)
-    return json_or_text(text, command.name, command.limit) if template.output_format == "auto" else text
+    if form == "json":
+        return parse_json(text, name, max_bytes=limit)
+    return json_or_text(text, name, limit) if form == "auto" else text
 
 
 def _read_manual(output: bytes) -> Any:

@@ -23,12 +23,25 @@ from pydantic import BeforeValidator, Field
 from utcp_bridge.auth.credentials import Additions
 from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, ReplyTooLarge, UtcpError
 from utcp_bridge.foreign import decode, load_json
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, Tool, Trust, is_list, is_object
+from utcp_bridge.model import (
+    Call,
+    CallTemplate,
+    Deferred,
+    Document,
+    Emit,
+    JsonObject,
+    Result,
+    Tool,
+    Trust,
+    defers,
+    is_list,
+    is_object,
+)
 from utcp_bridge.net.document import fetch_manual, manual_advice
 from utcp_bridge.net.files.local_file import read_local_file
 from utcp_bridge.net.http_options import SocketOptions
 from utcp_bridge.net.preview import NativeRequest, socket_request
-from utcp_bridge.net.reply import parse_json
+from utcp_bridge.net.reply import Reply, parse_json
 from utcp_bridge.net.stream import Collector
 from utcp_bridge.net.stream_decoders import EventSplitter
 from utcp_bridge.placement.headers import HeaderPlan, compile_headers
@@ -177,8 +190,13 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         field = template.field if template.field is not None or template.query else call.tool.name
         if kind == "subscription":
             return await self._subscribe(target, call, body, field, emit)
-        answer = await self._post(target, body, call.arguments, self.services.settings.max_reply_bytes)
-        return Result(response_value(answer, field, bare_url(template.url)))
+        reply = await self._send(target, body, call.arguments, self.services.settings.max_reply_bytes)
+        where = bare_url(template.url)
+        if defers(reply.body):
+            reply.raise_for_status()
+            given: JsonObject = {"charset": reply.charset, "where": where, "field": field}
+            return Result(Deferred(reply.body, ((read_response, given),)))
+        return Result(response_value(_answer_of(reply, where), field, where))
 
     async def explain(self, target: Target[GraphQlTemplate], call: Call) -> NativeRequest:
         """Return the request, or the messages over the WebSocket of a subscription."""
@@ -238,7 +256,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         body = {"query": graphql.get_introspection_query(descriptions=True)}
         limit = self.services.settings.max_manual_bytes
         with manual_advice(limit, target.credentials, "manual"):
-            answer = await self._post(target, body, {}, limit)
+            answer = _answer_of(await self._send(target, body, {}, limit), bare_url(target.template.url))
         if not is_object(answer.get("data")):
             raise ManualError(f"{bare_url(target.template.url)} returned no schema.", remedy=_CLOSED)
         return answer["data"]
@@ -249,23 +267,12 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         headers = [*own, ("Content-Type", "application/json"), ("Accept", accept)]
         return RequestParts("POST", template.build_url.build(arguments), headers, orjson.dumps(body))
 
-    async def _post(
+    async def _send(
         self, target: Target[GraphQlTemplate], body: JsonObject, arguments: JsonObject, limit: int
-    ) -> JsonObject:
-        """Send one request; an error status with a GraphQL body is read like any other response."""
-        template = target.template
+    ) -> Reply:
         session = self.services.http.session(target.source)
-        parts = self._request(template, body, arguments, _RESPONSE)
-        reply = await session.request(parts, credentials=target.credentials, max_bytes=limit)
-        try:
-            answer = parse_json(reply.body, bare_url(template.url), reply.charset)
-        except MalformedReply:
-            reply.raise_for_status()
-            raise
-        if is_object(answer) and ("data" in answer or is_list(answer.get("errors"))):
-            return answer
-        reply.raise_for_status()
-        raise MalformedReply(f"{bare_url(template.url)} returned JSON that is not a GraphQL response.")
+        parts = self._request(target.template, body, arguments, _RESPONSE)
+        return await session.request(parts, credentials=target.credentials, max_bytes=limit)
 
     async def _subscribe(
         self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, emit: Emit
@@ -328,6 +335,26 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
 
 
 TRANSPORT = GraphQlTransport
+
+
+def read_response(data: bytes, *, charset: str | None, where: str, field: str | None) -> Any:
+    """Return the value of a large response without an error status, as `response_value` does."""
+    return response_value(_checked(parse_json(data, where, charset), where), field, where)
+
+
+def _answer_of(reply: Reply, where: str) -> JsonObject:
+    """Return a GraphQL response; an error status with a GraphQL body is read like any other response."""
+    try:
+        return _checked(parse_json(reply.body, where, reply.charset), where)
+    except MalformedReply:
+        reply.raise_for_status()
+        raise
+
+
+def _checked(answer: Any, where: str) -> JsonObject:
+    if is_object(answer) and ("data" in answer or is_list(answer.get("errors"))):
+        return answer
+    raise MalformedReply(f"{where} returned JSON that is not a GraphQL response.")
 
 
 def _operation(template: GraphQlTemplate, call: Call) -> tuple[str, JsonObject]:
