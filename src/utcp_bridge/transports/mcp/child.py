@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 from collections import deque
@@ -77,7 +78,7 @@ class ChildProcess:
     _has_spoken: bool = False
     _has_warned: bool = False
     _burst: _Burst = field(init=False)
-    _process: Process | None = None
+    _process: Child | None = None
 
     def __post_init__(self) -> None:
         self._burst = _Burst()
