@@ -7,6 +7,7 @@ where its data ends, and does not distinguish what a child wrote before its end 
 from __future__ import annotations
 
 import os
+import select
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -142,6 +143,14 @@ class PipeReader(_Pipe, ByteReceiveStream):
 
 class PipeWriter(_Pipe, ByteSendStream):
     """The input of a child."""
+
+    def is_broken(self) -> bool:
+        """Return whether the child reads no more, as after its end. The kernel knows that before the guardian says it."""
+        if self._descriptor is None:
+            return True
+        poll = select.poll()
+        poll.register(self._descriptor, 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
 
     async def send(self, item: bytes) -> None:
         """Write all bytes.

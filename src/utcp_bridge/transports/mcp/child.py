@@ -28,7 +28,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from utcp_bridge.foreign import decode, has_more_values, is_heavy, json_line, most_values, outer_id, visible
 from utcp_bridge.model import is_object
-from utcp_bridge.processes.child import Child, Launch
+from utcp_bridge.processes.child import Child, Launch, PipeWriter
 from utcp_bridge.processes.children import start_child
 from utcp_bridge.tasks import heavy_turn
 
@@ -123,6 +123,8 @@ class ChildProcess:
             return False
         if self._process.returncode is not None or sys.platform == "win32":
             return self._process.returncode is not None
+        if isinstance(self._process.stdin, PipeWriter):
+            return self._process.stdin.is_broken()
         try:
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:  # somebody else waits for it
