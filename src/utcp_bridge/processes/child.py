@@ -7,6 +7,7 @@ where its data ends, and does not distinguish what a child wrote before its end 
 from __future__ import annotations
 
 import os
+import select
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -59,6 +60,10 @@ class Child(ABC):
         """Wait until the child has ended, and return its exit code. Its pipes may still have data."""
         await self._exited.wait()
         return self.returncode or 0
+
+    def has_ended(self) -> bool:
+        """Return whether the child has ended, or has closed its stdin, also if nobody has reported that yet."""
+        return self.returncode is not None or (isinstance(self.stdin, PipeWriter) and self.stdin.is_broken())
 
     async def gone(self, seconds: float = _MOMENT) -> bool:
         """Wait until its whole process group has ended; return whether that took at most `seconds`."""
@@ -142,6 +147,14 @@ class PipeReader(_Pipe, ByteReceiveStream):
 
 class PipeWriter(_Pipe, ByteSendStream):
     """The input of a child."""
+
+    def is_broken(self) -> bool:
+        """Return whether nobody can read what is written."""
+        if self._descriptor is None:
+            return True
+        poll = select.poll()
+        poll.register(self._descriptor, 0)
+        return bool(poll.poll(0))
 
     async def send(self, item: bytes) -> None:
         """Write all bytes.

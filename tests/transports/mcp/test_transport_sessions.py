@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 import pytest
 from aiohttp import web
+from tests.support.descendants import until_gone
 from tests.support.source import TESTS
 from tests.upstreams.mcp_session_service import REFUSALS, McpSessionService, abort
 
@@ -258,8 +259,7 @@ async def test_a_child_that_was_killed_between_two_calls_is_started_again_by_the
             assert await far.call() == "x"
             [process] = processes(far)
             os.kill(process.pid, signal.SIGKILL)
-            with suppress(ChildProcessError):  # the event loop's own thread has waited for it
-                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            await until_gone(process.pid)
         assert await far.call() == "x"
         assert far.changes == ["peer"] * 3, "its tools may be others now"
 
