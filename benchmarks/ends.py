@@ -2,14 +2,15 @@
 
     python -m benchmarks.ends [TIMES]
 
-Each bridge serves stdio and has three MCP servers and three running commands. One of each ends by itself, one ignores
-the end of stdin, and one also ignores SIGTERM; the commands also leave processes in other groups. Prints a line for each
-way: exit codes, the longest end in seconds, and the number of processes that were alive a second later.
+Each bridge serves stdio and has three MCP servers and three running commands. One server ignores the end of stdin,
+and one also SIGTERM. The commands have a grandchild that ignores SIGTERM, and one in a session of its own. Prints a
+line for each way: exit codes, the longest end in seconds, and the number of processes that were alive a second later.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -33,7 +35,8 @@ for line in sys.stdin:
         continue
     result = {"tools": []}
     if message["method"] == "initialize":
-        result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "s", "version": "1"}}
+        result = {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}}
+        result["serverInfo"] = {"name": "s", "version": "1"}
     print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
 """
 COMMANDS = (
@@ -111,7 +114,8 @@ def sigkill_during_the_end(bridge: subprocess.Popen[bytes]) -> None:
 
 @way
 def stdout_closed(bridge: subprocess.Popen[bytes]) -> None:
-    assert bridge.stdin is not None and bridge.stdout is not None
+    assert bridge.stdin is not None
+    assert bridge.stdout is not None
     bridge.stdout.close()
     with contextlib.suppress(BrokenPipeError):
         bridge.stdin.write(b'{"jsonrpc":"2.0","id":99,"method":"ping"}\n')
@@ -164,12 +168,13 @@ def bridge(folder: Path, *, terminal: bool) -> Iterator[subprocess.Popen[bytes]]
         stdout=subprocess.PIPE,
         stderr=secondary if terminal else subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=(lambda: __import__("fcntl").ioctl(2, __import__("termios").TIOCSCTTY, 0)) if terminal else None,
+        preexec_fn=_take_terminal if terminal else None,  # noqa: PLW1509 - this program has one thread
     )
     process.terminal = primary  # type: ignore[attr-defined]
     if terminal:
         os.close(secondary)
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout is not None
 
     def send(number: int, method: str, parameters: dict[str, Any]) -> None:
         message = {"jsonrpc": "2.0", "id": number, "method": method, "params": parameters}
@@ -193,6 +198,11 @@ def bridge(folder: Path, *, terminal: bool) -> Iterator[subprocess.Popen[bytes]]
         for stream in (process.stdin, process.stdout):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
+
+
+def _take_terminal() -> None:
+    """Make the terminal on stderr the one that controls this process."""
+    fcntl.ioctl(2, termios.TIOCSCTTY, 0)
 
 
 def started(folder: Path) -> list[int]:

