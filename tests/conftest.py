@@ -13,6 +13,7 @@ from tests.support.garbage import Leftovers
 from tests.support.own_machine import is_own_address
 
 from utcp_bridge.net.gate.connection_watch import watched
+from utcp_bridge.processes.children import ChildrenHold
 
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any_machine")
@@ -52,7 +53,9 @@ def anyio_backend() -> str:
 async def one_event_loop(anyio_backend: str) -> AsyncIterator[None]:
     """One event loop for all tests: grpcio's poller goes on telling a loop of the past about its channels."""
     _loops.append(asyncio.get_running_loop())
+    children = ChildrenHold()
     yield
+    await children.release()
     _loops.clear()
 
 

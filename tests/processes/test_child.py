@@ -36,8 +36,10 @@ async def test_more_than_a_pipe_holds_arrives_in_order() -> None:
 
 async def test_writing_to_a_closed_reader_and_using_a_closed_end_are_errors() -> None:
     reader, writer = pipe()
+    assert not writer.is_broken()
     reader.close()
     reader.close()
+    assert writer.is_broken()
     with pytest.raises(anyio.BrokenResourceError):
         await writer.send(b"a")
     writer.close()

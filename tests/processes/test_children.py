@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -14,12 +15,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.descendants import descendants, is_running, needs_proc, open_descriptors, until_gone
 
+from utcp_bridge.processes import children
 from utcp_bridge.processes.child import Child, Launch
-from utcp_bridge.processes.children import ChildrenHold, hurry_children, start_child
+from utcp_bridge.processes.children import ChildrenHold, hasten_children, start_child
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="a guardian needs POSIX")]
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 STUBBORN = "trap '' TERM; "
+
+
+@pytest.fixture(autouse=True)
+async def hold() -> AsyncIterator[ChildrenHold]:
+    """A guardian of its own for each test, which must not leave a child to it."""
+    token = children._of_this_loop.set(children._Children())
+    hold = ChildrenHold()
+    yield hold
+    await hold.release()
+    children._of_this_loop.reset(token)
 
 
 def shell(script: str, *, stdin: bool = False, **environment: str) -> Launch:
@@ -121,37 +133,37 @@ async def test_outputs_end_when_they_are_complete_although_a_process_outside_the
             child.complete()
             assert await read(child.stdout) == b""
         await child.aclose()
-        await ChildrenHold().release()
 
 
 @needs_proc
-async def test_the_last_hold_ends_every_child_and_the_guardian() -> None:
-    first, second = ChildrenHold(), ChildrenHold()
+async def test_the_last_hold_ends_every_child_and_the_guardian(hold: ChildrenHold) -> None:
+    first = ChildrenHold()
     with anyio.fail_after(60):
         child = await start_child(shell(f"{STUBBORN} setsid sleep 1000 & echo $!; while :; do sleep 1; done"))
         outside = await first_line(child)
         await first.release()
         await first.release()
         assert is_running(child.pid)
-        second.hasten()
-        await second.release()
+        hold.hasten()
+        await hold.release()
         await child.wait()
         await child.aclose()
     assert not is_running(child.pid)
     assert not is_running(outside)
     assert not descendants(os.getpid()) & {child.pid, outside}
+    more = ChildrenHold()
     with anyio.fail_after(60):
         assert (await finished(await start_child(shell("echo again"))))[1] == b"again\n"
+        await more.release()
 
 
 async def test_a_hurried_child_gets_no_grace() -> None:
     with anyio.fail_after(60):
         child = await start_child(shell(f"{STUBBORN} echo 1; while :; do sleep 1; done"))
         await first_line(child)
-        hurry_children()
+        hasten_children(0, 0)
         assert await child.wait() == -signal.SIGKILL
         await child.aclose()
-        await ChildrenHold().release()
 
 
 @needs_proc

@@ -93,3 +93,41 @@ def test_frames_are_read_whole_in_any_pieces() -> None:
             found += unframed(received)
         assert found == messages
         assert not received
+
+
+ZOMBIES = "cat /proc/[0-9]*/stat | grep -c '^[0-9]* (.*) Z' || true"
+LEAVES_A_DAEMON = "setsid sh -c 'sleep 0.01' >/dev/null 2>&1 </dev/null &"
+FIRST = """
+import os, sys
+from pathlib import Path
+import anyio
+from utcp_bridge.transports.cli.process import Command, run_command
+
+async def main():
+    assert os.getpid() == 1
+    run = lambda script: run_command(Command(["sh", "-c", script], {"PATH": "/usr/bin:/bin"}, Path("/"), 10_000))
+    for _ in range(10):
+        await run(sys.argv[1])
+    while int((await run("ls -d /proc/[0-9]* | wc -l")).stdout) > 5:  # the bridge, the guardian, and the command itself
+        await anyio.sleep(0.01)
+    print((await run(sys.argv[2])).stdout.decode())
+
+anyio.run(main)
+"""
+
+
+def _may_make_namespaces() -> bool:
+    try:
+        return subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc"]
+
+
+@pytest.mark.skipif(not _may_make_namespaces(), reason="needs a namespace of process ids")
+def test_orphans_are_reaped_where_the_bridge_is_process_1() -> None:
+    command = [*UNSHARE, sys.executable, "-c", FIRST, LEAVES_A_DAEMON, ZOMBIES]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.strip() == "0"

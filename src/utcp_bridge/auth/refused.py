@@ -19,9 +19,7 @@ __all__ = ["with_valid_token"]
 _REFUSED: Final = frozenset({"UNAUTHENTICATED", 4401})
 
 
-async def with_valid_token(
-    credentials: Credentials | None, call: Callable[[Emit], Awaitable[Any]], emit: Emit
-) -> Any:
+async def with_valid_token(credentials: Credentials | None, call: Callable[[Emit], Awaitable[Any]], emit: Emit) -> Any:
     """Return what `call` returns. If the upstream refused its access token, call once more with a new one.
 
     :raises UtcpError: the call failed, or there is no new token.

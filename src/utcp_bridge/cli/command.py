@@ -119,12 +119,15 @@ def every_command(name: str = "", command: click.Command = bridge) -> Iterator[t
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and end the process with its exit code."""
-    sys.exit(run(arguments))
+    code = run(arguments, Session(is_program=True))
+    if (ending := sys.modules.get("utcp_bridge.processes.ending")) is not None:
+        ending.leave(code)
+    sys.exit(code)
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:
     """Run the command and return its exit code (see `exits`). Raise nothing; print a traceback only with `--debug`."""
-    session, program = Session(), started_as()
+    session, program = session or Session(), started_as()
     root = under_name(_imported("registry") if program == REGISTRY else bridge, program)
     try:
         outcome = root.main(args=arguments, prog_name=program, standalone_mode=False, obj=session)

@@ -44,10 +44,12 @@ Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]
 
 @dataclass(slots=True)
 class Session:
-    """How to report an error: with a traceback or without, as text or as JSON."""
+    """How to report an error (with a traceback or without, as text or as JSON), and whose process this is."""
 
     debug: bool = False
     as_json: bool = False
+    is_program: bool = False
+    """Whether this process is the command, and not a program that runs it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from utcp_bridge.manuals.reading import read_local_reference, referenced_files
 from utcp_bridge.model import Fault, JsonObject, Source, is_object
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
+from utcp_bridge.processes.children import ChildrenHold
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Services
@@ -142,6 +143,7 @@ async def _discover(entry: JsonObject, root: Path) -> JsonObject:
 async def _services(root: Path) -> AsyncGenerator[Services]:
     guard, settings, tasks = Guard(), BridgeSettings(), Background()
     http = HttpPool(guard, max_response_bytes=settings.max_reply_bytes)
+    children = ChildrenHold()
     await tasks.start()
     try:
         yield Services(
@@ -150,6 +152,7 @@ async def _services(root: Path) -> AsyncGenerator[Services]:
     finally:
         await tasks.stop()
         await http.aclose()
+        await children.release()
 
 
 def _tool(found: JsonObject, servers: JsonObject, *, alone: bool) -> JsonObject:

@@ -32,6 +32,8 @@ try:
 except ImportError:  # Windows, and other Pythons than CPython
     HttpToolsProtocol = None  # type: ignore[assignment, misc]
 
+from utcp_bridge.processes.ending import Ending, watched_signals
+
 __all__ = ["ConnectionLimits", "serve_asgi"]
 
 _logger = logging.getLogger(__name__)
@@ -72,19 +74,21 @@ class ConnectionLimits:
     grace: int = 2
 
 
-async def serve_asgi(
+async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     app: Any,
     listeners: Sequence[socket.socket],
     *,
     on_ready: Callable[[], None],
     lifespan: Literal["on", "auto"] = "auto",
+    drain: Callable[[], Awaitable[None]] | None = None,
     at_end: Callable[[], Awaitable[None]] | None = None,
     limits: ConnectionLimits | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then close the listening sockets.
 
-    `on_ready` is called when the server accepts connections. After the signal it accepts no new ones, `at_end` runs,
-    and requests in flight have `limits.grace` seconds to finish.
+    `on_ready` is called when the server accepts connections. After SIGTERM, `drain` runs while the server goes on; a
+    further signal, and SIGINT, cut it short. Then the server accepts no new connections, `at_end` runs, and requests in
+    flight have `limits.grace` seconds to finish.
     """
     limits = limits or ConnectionLimits()
     connections = _Connections(limits)
@@ -101,8 +105,8 @@ async def serve_asgi(
     config.open_connections = connections
     runner = _Uvicorn(config, on_ready)
     try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(_end_on_signal, runner, at_end)
+        async with watched_signals() as ending, anyio.create_task_group() as group:
+            group.start_soon(_end_on_signal, ending, runner, drain, at_end)
             group.start_soon(connections.sweep_for_ever)
             await runner.serve(sockets=list(listeners))
             group.cancel_scope.cancel()
@@ -134,10 +138,19 @@ class _Uvicorn(uvicorn.Server):
             self._on_ready()
 
 
-async def _end_on_signal(runner: uvicorn.Server, at_end: Callable[[], Awaitable[None]] | None) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            break
+async def _end_on_signal(
+    ending: Ending,
+    runner: uvicorn.Server,
+    drain: Callable[[], Awaitable[None]] | None,
+    at_end: Callable[[], Awaitable[None]] | None,
+) -> None:
+    first = anyio.Event()
+    with ending.stops(first.set):
+        await first.wait()
+    with anyio.CancelScope() as draining, ending.stops(draining.cancel):
+        if drain is not None and ending.asked_by != signal.SIGINT:
+            await drain()
+    ending.begin()
     runner.should_exit = True
     if at_end is not None:
         await at_end()

@@ -61,6 +61,10 @@ class Child(ABC):
         await self._exited.wait()
         return self.returncode or 0
 
+    def has_ended(self) -> bool:
+        """Return whether the child has ended, or has closed its stdin, also if nobody has reported that yet."""
+        return self.returncode is not None or (isinstance(self.stdin, PipeWriter) and self.stdin.is_broken())
+
     async def gone(self, seconds: float = _MOMENT) -> bool:
         """Wait until its whole process group has ended; return whether that took at most `seconds`."""
         with anyio.move_on_after(seconds):
@@ -145,12 +149,12 @@ class PipeWriter(_Pipe, ByteSendStream):
     """The input of a child."""
 
     def is_broken(self) -> bool:
-        """Return whether the child reads no more, as after its end. The kernel knows that before the guardian says it."""
+        """Return whether nobody can read what is written."""
         if self._descriptor is None:
             return True
         poll = select.poll()
         poll.register(self._descriptor, 0)
-        return any(event & select.POLLERR for _, event in poll.poll(0))
+        return bool(poll.poll(0))
 
     async def send(self, item: bytes) -> None:
         """Write all bytes.

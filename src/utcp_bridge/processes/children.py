@@ -27,7 +27,7 @@ from utcp_bridge.processes import guardian
 from utcp_bridge.processes.child import Child, Launch, PipeReader, PipeWriter
 from utcp_bridge.processes.direct import DirectChildren
 
-__all__ = ["ChildrenHold", "hurry_children", "start_child"]
+__all__ = ["ChildrenHold", "hasten_children", "start_child"]
 
 _logger = logging.getLogger(__name__)
 _CHUNK: Final = 65_536
@@ -47,9 +47,9 @@ async def start_child(launch: Launch) -> Child:
     return await _children().start(launch)
 
 
-def hurry_children() -> None:
-    """Send SIGKILL to every child of this event loop now."""
-    _children().hasten(0, 0)
+def hasten_children(patience: float, grace: float) -> None:
+    """Bound the end of every child of this event loop from now on: seconds before SIGTERM, and then before SIGKILL."""
+    _children().hasten(patience, grace)
 
 
 class ChildrenHold:

@@ -67,7 +67,11 @@ _MAX_SHOWN: Final = 200
 _LOG_SECONDS: Final = 10.0
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _ANY_ADDRESS: Final = ("0.0.0.0", "::", "[::]")  # noqa: S104 - compared, not bound
-_GRACE_SECONDS: Final = 1.5
+_GRACE_SECONDS: Final = 0.3
+"""For requests in flight after the drain, or without one."""
+_QUIET_SECONDS: Final = 0.5
+"""The drain ends when nothing was in flight for so long. A probe or a client that follows another has this time."""
+_LOOK_SECONDS: Final = 0.05
 _LAST_RESORT_SECONDS: Final = 3
 _BLANKS: Final = (b" ", b"\t")
 _ALLOW: Final = (b"allow", b"GET, POST, DELETE")
@@ -121,7 +125,7 @@ async def _not_found(path: str, _request: Request, _error: Exception) -> Respons
 
 
 async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT. Requests in flight have a moment to end.
+    """Serve until SIGTERM or SIGINT. After SIGTERM, the server goes on for a while, and `/readyz` says that it ends.
 
     `on_ready` receives the endpoint's URL once the server accepts connections, with the real port.
 
@@ -131,6 +135,13 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
     app, front = _assemble(server)
     listeners = listen(settings.host, settings.port)
     url = f"http://{for_url(settings.host)}:{listeners[0].getsockname()[1]}{settings.path}"
+
+    async def drain() -> None:
+        """Send clients elsewhere, and serve those that come until none is left, at most `drain_seconds`."""
+        with anyio.move_on_after(settings.drain_seconds):
+            front.begin_drain()
+            server.changes.close()
+            await front.until_quiet()
 
     async def end() -> None:
         """Give requests in flight a moment, then cancel them."""
@@ -142,7 +153,7 @@ async def serve_http(server: BridgeServer, *, on_ready: Callable[[str], None] | 
     ready = partial(on_ready, url) if on_ready else lambda: None
     per_address = None if settings.insecure else settings.max_connections_per_address
     limits = ConnectionLimits(total=settings.max_connections, per_address=per_address, grace=_LAST_RESORT_SECONDS)
-    await serve_asgi(app, listeners, on_ready=ready, lifespan="on", at_end=end, limits=limits)
+    await serve_asgi(app, listeners, on_ready=ready, lifespan="on", drain=drain, at_end=end, limits=limits)
 
 
 def _refuse_open_door(settings: ServerSettings) -> None:
@@ -365,6 +376,19 @@ class HttpFront:
         self._path = _bare(path)
         self.end_streams: Final = at_end
         self._open: set[anyio.CancelScope] = set()
+        self._calls = 0
+        self._used_at = 0.0
+
+    def begin_drain(self) -> None:
+        """End event streams, ask clients to close their connections, and report in `/readyz` that the server ends."""
+        self._readiness.is_draining = True
+        self._used_at = anyio.current_time()
+        self.end_streams()
+
+    async def until_quiet(self) -> None:
+        """Wait until no request is in flight, and none came for a moment. Event streams do not count."""
+        while self._calls or anyio.current_time() - self._used_at < _QUIET_SECONDS:  # noqa: ASYNC110 - also a clock
+            await anyio.sleep(_LOOK_SECONDS)
 
     def end_requests(self) -> None:
         """Cancel requests in flight: calls and streams end, and a request without a response gets status 503."""
@@ -375,7 +399,9 @@ class HttpFront:
         """Serve one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif scope["path"] in {"/healthz", "/readyz"}:
+            return
+        send = self._closing(send)
+        if scope["path"] in {"/healthz", "/readyz"}:
             await self._probe(scope, send)
         elif self._token is not None and (refusal := self._refusal(scope["headers"], self._token)) is not None:
             await respond(send, 401, {"error": "unauthorized"}, [(b"www-authenticate", refusal)])
@@ -396,8 +422,20 @@ class HttpFront:
         else:
             await self._serve(scope, mended_body(receive) if scope["method"] == "POST" else receive, send)
 
+    def _closing(self, send: Send) -> Send:
+        """Return a `send` that asks the client to close its connection if the server ends by then."""
+
+        async def send_closing(message: Message) -> None:
+            if self._readiness.is_draining and message["type"] == "http.response.start":
+                self._used_at = anyio.current_time()
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            await send(message)
+
+        return send_closing
+
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = finished = False
+        is_call = scope["method"] == "POST" and _first(scope["headers"], b"mcp-method") != "subscriptions/listen"
 
         async def watched(message: Message) -> None:
             nonlocal started, finished
@@ -407,10 +445,13 @@ class HttpFront:
 
         with anyio.CancelScope() as cancellation:
             self._open.add(cancellation)
+            self._calls += is_call
             try:
                 await self._app(scope, receive, watched)
             finally:
                 self._open.discard(cancellation)
+                self._calls -= is_call
+                self._used_at = anyio.current_time()
         if not cancellation.cancelled_caught or finished:
             return
         if started:

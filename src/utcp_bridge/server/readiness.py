@@ -1,4 +1,4 @@
-"""Whether the first load of the manuals has ended, or has taken as long as it may."""
+"""Whether the server should get requests: the first load of the manuals has ended, and its own end has not begun."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class Readiness:
         self._client = client
         self._deadline = monotonic() + client.settings.startup_wait
         self._ready = False
+        self.is_draining = False
+        """Whether the server is about to end. It still serves, but probes send new clients elsewhere."""
 
     def is_ready(self) -> bool:
         """Return whether the first load has ended. Once true, it stays true."""
@@ -39,8 +41,9 @@ class Readiness:
         }
         lost = self._client.audit_lost
         return {
-            "ready": self.is_ready(),
+            "ready": self.is_ready() and not self.is_draining,
             "manuals": {"total": len(manuals), **counts},
             "tools": sum(manual.tools for manual in manuals),
+            **({"draining": True} if self.is_draining else {}),
             **({} if lost is None else {"audit": {"lost": lost}}),
         }

@@ -1,7 +1,7 @@
 """Serve MCP over stdin and stdout.
 
 stdout carries JSON-RPC alone. While the server runs, file descriptor 1 is stderr and descriptor 0 is empty, so a stray
-print or a child process cannot write to the host. Serving ends when stdin closes, or on SIGTERM or SIGINT.
+print or a child process cannot write to the host. Serving ends when stdin or stdout closes, or on SIGTERM or SIGINT.
 
 The SDK takes the first request for the protocol era of the whole connection. A client may ask `server/discover` first,
 and go back to `initialize` if the answer is late, so `ProbeReader` answers such a probe and the next request decides.
@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import stat
 import sys
 import threading
@@ -37,6 +36,7 @@ from mcp.shared.message import SessionMessage
 from mcp.shared.transport_context import TransportContext
 
 from utcp_bridge.foreign import escape_line_ends, json_line
+from utcp_bridge.processes.ending import watched_signals
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.incoming import UnreadableMessage, read_message, refuse_long
 
@@ -58,6 +58,7 @@ _EXCERPT: Final = 65_536
 """Bytes of the head, and of the tail, of a line that is too long. One of them has the id of the request."""
 _CHUNK: Final = 256 * 1024
 _LAST_ANSWERS_SECONDS: Final = 0.5
+_FLUSH_SECONDS: Final = 0.5
 
 Lines = Callable[[], Awaitable[bytes]]
 """Returns the next line, empty at the end.
@@ -80,25 +81,22 @@ class LongLineError(ValueError):
 
 
 async def serve_stdio(server: BridgeServer) -> None:
-    """Serve one client until it closes stdin or a signal arrives. Calls in flight are then cancelled."""
+    """Serve one client until it closes stdin or stdout, or a signal arrives. Calls in flight are then cancelled."""
     with _claimed_standard_streams() as (wire_in, wire_out):
-        async with (
-            open_input(wire_in) as lines,
-            open_output(wire_out) as send_line,
-            anyio.create_task_group() as group,
-        ):
-            group.start_soon(_cancel_on_signal, group.cancel_scope)
-            in_flight = InFlight()
-            writer = MessageWriter(send_line, in_flight)
-            reader = ProbeReader(server, MessageReader(lines, in_flight, writer), writer)
-            await server.run(reader, writer, server.create_initialization_options())
-            group.cancel_scope.cancel()
+        async with watched_signals() as ending, open_input(wire_in) as lines:
+            with anyio.CancelScope() as scope:
 
+                def stop() -> None:
+                    ending.begin()
+                    scope.cancel()
 
-async def _cancel_on_signal(scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            scope.cancel()
+                with ending.stops(stop):
+                    async with open_output(wire_out, at_loss=stop) as send_line:
+                        in_flight = InFlight()
+                        writer = MessageWriter(send_line, in_flight)
+                        messages = MessageReader(lines, in_flight, writer, at_end=ending.begin)
+                        reader = ProbeReader(server, messages, writer)
+                        await server.run(reader, writer, server.create_initialization_options())
 
 
 @contextmanager
@@ -180,10 +178,18 @@ class MessageReader(_Incoming):
     At the end of input, requests in flight have a moment to finish: a shell writes its requests and closes.
     """
 
-    def __init__(self, lines: Lines, in_flight: InFlight, writer: MessageWriter | None = None) -> None:
+    def __init__(
+        self,
+        lines: Lines,
+        in_flight: InFlight,
+        writer: MessageWriter | None = None,
+        *,
+        at_end: Callable[[], object] = lambda: None,
+    ) -> None:
         self._lines = lines
         self._in_flight = in_flight
         self._writer = writer
+        self._at_end = at_end
 
     async def receive(self) -> SessionMessage | Exception:
         """Return the next message.
@@ -194,6 +200,7 @@ class MessageReader(_Incoming):
             try:
                 line = await self._lines()
                 if not line:
+                    self._at_end()
                     await self._in_flight.settle(_LAST_ANSWERS_SECONDS)
                     raise anyio.EndOfStream
                 if line.isspace():
@@ -333,12 +340,15 @@ async def _next_line(reader: asyncio.StreamReader) -> bytes:
 
 
 @asynccontextmanager
-async def open_output(descriptor: int) -> AsyncGenerator[SendLine]:
-    """Yield a function that writes lines to a descriptor. The descriptor stays open, and the end flushes all lines."""
+async def open_output(descriptor: int, at_loss: Callable[[], object] = lambda: None) -> AsyncGenerator[SendLine]:
+    """Yield a function that writes lines to a descriptor. The descriptor stays open, and the end flushes all lines.
+
+    `at_loss` is called when nobody reads any more.
+    """
     if not _is_watchable(descriptor):
-        yield _ThreadWriter(descriptor).send
+        yield _ThreadWriter(descriptor, at_loss).send
         return
-    writer = _PipeWriter()
+    writer = _PipeWriter(at_loss)
     transport, _ = await asyncio.get_running_loop().connect_write_pipe(
         lambda: writer, os.fdopen(os.dup(descriptor), "wb", buffering=0)
     )
@@ -346,8 +356,9 @@ async def open_output(descriptor: int) -> AsyncGenerator[SendLine]:
     try:
         yield writer.send
     finally:
+        writer.is_closing = True
         transport.close()
-        with anyio.move_on_after(1, shield=True):
+        with anyio.move_on_after(_FLUSH_SECONDS, shield=True):
             await writer.closed.wait()
         if not writer.closed.is_set():
             transport.abort()
@@ -367,10 +378,12 @@ class _PipeWriter(asyncio.BaseProtocol):
 
     transport: asyncio.WriteTransport
 
-    def __init__(self) -> None:
+    def __init__(self, at_loss: Callable[[], object]) -> None:
+        self._at_loss = at_loss
         self._writable = asyncio.Event()
         self._writable.set()
         self._gone = False
+        self.is_closing = False
         self.closed = asyncio.Event()
 
     async def send(self, line: bytes) -> None:
@@ -391,11 +404,14 @@ class _PipeWriter(asyncio.BaseProtocol):
         self._gone = True
         self._writable.set()
         self.closed.set()
+        if not self.is_closing:
+            self._at_loss()
 
 
 class _ThreadWriter:
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, at_loss: Callable[[], object]) -> None:
         self._descriptor = descriptor
+        self._at_loss = at_loss
         self._turn = anyio.Lock()
 
     async def send(self, line: bytes) -> None:
@@ -403,6 +419,7 @@ class _ThreadWriter:
             try:
                 await anyio.to_thread.run_sync(self._write, line)
             except OSError as error:
+                self._at_loss()
                 raise anyio.BrokenResourceError from error
 
     def _write(self, line: bytes) -> None:

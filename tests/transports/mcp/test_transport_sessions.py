@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,6 +13,7 @@ from typing import Any
 import anyio
 import pytest
 from aiohttp import web
+from tests.support.descendants import until_gone
 from tests.support.source import TESTS
 from tests.upstreams.mcp_session_service import REFUSALS, McpSessionService, abort
 
@@ -253,21 +253,13 @@ def processes(far: Far) -> list[Any]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def kill_and_wait(pid: int) -> None:
-    """Kill a process that is not our own child, and wait for its end without the event loop."""
-    ended = os.pidfd_open(pid)
-    os.kill(pid, signal.SIGKILL)
-    select.select([ended], [], [])
-    os.close(ended)
-
-
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux can wait for the child of another process")
 async def test_a_child_that_was_killed_between_two_calls_is_started_again_by_the_next_one() -> None:
     async with reaching(child()) as far:
         for _ in range(3):
             assert await far.call() == "x"
             [process] = processes(far)
-            kill_and_wait(process.pid)
+            os.kill(process.pid, signal.SIGKILL)
+            await until_gone(process.pid)
         assert await far.call() == "x"
         assert far.changes == ["peer"] * 3, "its tools may be others now"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import signal
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -15,16 +14,15 @@ import click
 
 from utcp_bridge.cli.log_files import reopen_files
 from utcp_bridge.cli.opening import opened, run_async, wait_for_manuals
-from utcp_bridge.cli.options import Options, config_options, engine_options
+from utcp_bridge.cli.options import Options, Session, config_options, engine_options
 from utcp_bridge.cli.output import note
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskStatus
-
     from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.processes.ending import Ending
     from utcp_bridge.settings import BridgeSettings
 
-__all__ = ["frozen_when_loaded", "paused", "reopening_on_hangup", "serve"]
+__all__ = ["frozen_when_loaded", "paused", "serve"]
 
 _SETTLING_SECONDS: Final = 60.0
 _OLDEST_GENERATION: Final = 2
@@ -72,53 +70,44 @@ def serve(options: Options, http: bool, **flags: Any) -> None:
     given = {key: value for key, value in flags.items() if value is not None}
     if http:
         given["transport"] = "http"
+    session = click.get_current_context().find_object(Session)
+    if session is not None and session.is_program:
+        from utcp_bridge.processes.ending import be_program
+
+        be_program()
     run_async(_serve, replace(options, settings={**options.settings, **given}, makes_token=True))
 
 
 async def _serve(options: Options) -> None:
+    from utcp_bridge.processes.ending import watched_signals
     from utcp_bridge.server.watchdog import watching
 
-    with paused():
-        async with opened(options, quiet=False) as client, frozen_when_loaded(client), reopening_on_hangup():
-            with watching(client.settings.watchdog_seconds):
-                await _serve_client(client)
+    async with watched_signals() as ending:
+        with paused():
+            async with opened(options, quiet=False) as client, frozen_when_loaded(client):
+                with watching(client.settings.watchdog_seconds), _reopening_files(ending, client.settings):
+                    await _serve_client(client, ending)
 
 
-async def _serve_client(client: UtcpClient) -> None:
+async def _serve_client(client: UtcpClient, ending: Ending) -> None:
     if client.settings.fails_on_fault:
         await wait_for_manuals(client)
         _insist(client)
     if client.settings.transport == "http":
+        ending.survives_hangup = True
         await _serve_http(client)
     else:
         await _serve_stdio(client)
 
 
-@asynccontextmanager
-async def reopening_on_hangup() -> AsyncGenerator[None]:
-    """Open the files of the log and of the audit log again at each SIGHUP, as after a rotation.
-
-    On a terminal, or if the signal is ignored (`nohup`), it keeps its meaning.
-    """
-    import anyio
-
-    hangup = getattr(signal, "SIGHUP", None)
-    if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN or sys.stdin.isatty() or sys.stderr.isatty():
+@contextmanager
+def _reopening_files(ending: Ending, settings: BridgeSettings) -> Generator[None]:
+    """Open the files of the log and of the audit log again at each SIGHUP, as after a rotation."""
+    if settings.log_file is None and settings.audit_log in {None, "-"}:
         yield
         return
-    async with anyio.create_task_group() as group:
-        await group.start(_reopen_on, hangup)
+    with ending.at_hangup(reopen_files):
         yield
-        group.cancel_scope.cancel()
-
-
-async def _reopen_on(number: signal.Signals, *, task_status: TaskStatus[None]) -> None:
-    import anyio
-
-    with anyio.open_signal_receiver(number) as signals:
-        task_status.started()
-        async for _ in signals:
-            reopen_files()
 
 
 async def _serve_stdio(client: UtcpClient) -> None:

@@ -28,7 +28,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from utcp_bridge.foreign import decode, has_more_values, is_heavy, json_line, most_values, outer_id, visible
 from utcp_bridge.model import is_object
-from utcp_bridge.processes.child import Child, Launch, PipeWriter
+from utcp_bridge.processes.child import Child, Launch
 from utcp_bridge.processes.children import start_child
 from utcp_bridge.tasks import heavy_turn
 
@@ -118,17 +118,8 @@ class ChildProcess:
                 group.cancel_scope.cancel()
 
     def has_ended(self) -> bool:
-        """Return whether the process has ended, also if the event loop has not noticed that yet."""
-        if self._process is None:
-            return False
-        if self._process.returncode is not None or sys.platform == "win32":
-            return self._process.returncode is not None
-        if isinstance(self._process.stdin, PipeWriter):
-            return self._process.stdin.is_broken()
-        try:
-            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:  # somebody else waits for it
-            return not _exists(self._process.pid)
+        """Return whether the process has ended, also if nobody has reported that yet."""
+        return self._process is not None and self._process.has_ended()
 
     def last_words(self) -> str:
         """Return how the server ended and the most telling of its last lines, as a sentence; empty if it is silent."""
@@ -174,16 +165,6 @@ class ChildProcess:
                     if text.strip():
                         self._said.append(text.strip())
                         self._burst.log(self.where, text.rstrip())
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 async def _program(name: str) -> str:
