@@ -38,9 +38,9 @@ from utcp_bridge.errors import (
 from utcp_bridge.foreign import is_heavy
 from utcp_bridge.model import large_reader
 from utcp_bridge.net.gate.connection_watch import issued
+from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import RETRYABLE, Reply, retry_after_seconds
-from utcp_bridge.net.shortage import descriptor_shortage
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.tasks import heavy_turn
 from utcp_bridge.urls import bare_url, redirected_to

@@ -26,7 +26,7 @@ from utcp_bridge.model import Source, Trust
 from utcp_bridge.net.gate.addresses import IpAddress, IpNetwork, Nearness, address_class, is_never_named, nearness
 from utcp_bridge.net.gate.connection_watch import issued
 from utcp_bridge.net.gate.names import MAX_LOOKUP_SECONDS, Names
-from utcp_bridge.net.shortage import descriptor_shortage
+from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.urls import DEFAULT_PORTS, endpoint_of, endpoint_of_url, origin, origin_of, port_of, split_url
 
 if TYPE_CHECKING:

@@ -25,10 +25,10 @@ from pydantic import Field
 
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, Unreachable
 from utcp_bridge.model import Binary, Call, Document, Emit, Result, Source
+from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.guard import Address
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import decode_reply
-from utcp_bridge.net.shortage import descriptor_shortage
 from utcp_bridge.placement.message import SocketTemplate, encode_request
 from utcp_bridge.transport import Services, Target, Transport
 

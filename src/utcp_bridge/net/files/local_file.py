@@ -21,7 +21,7 @@ import anyio.to_thread
 
 from utcp_bridge.errors import Busy, ConfigError, InvalidArguments, PolicyError, ReplyTooLarge, Unreachable
 from utcp_bridge.net.files.writing import folder_beneath
-from utcp_bridge.net.shortage import descriptor_shortage
+from utcp_bridge.net.gate.shortage import descriptor_shortage
 
 __all__ = ["FileRoots", "FileWatcher", "read_file_now", "read_local_file", "resolve_within"]
 

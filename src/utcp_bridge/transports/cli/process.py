@@ -21,7 +21,7 @@ from anyio.abc import ByteReceiveStream
 
 from utcp_bridge.errors import InvalidArguments, ReplyTooLarge, Unreachable
 from utcp_bridge.foreign import Excerpt
-from utcp_bridge.net.shortage import descriptor_shortage
+from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.processes.child import Child, Launch
 from utcp_bridge.processes.children import start_child
 

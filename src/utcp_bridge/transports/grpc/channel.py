@@ -26,8 +26,8 @@ from utcp_bridge.errors import (
     UtcpError,
 )
 from utcp_bridge.model import JsonObject
+from utcp_bridge.net.gate.shortage import check_descriptors, descriptor_shortage
 from utcp_bridge.net.guard import Address
-from utcp_bridge.net.shortage import check_descriptors, descriptor_shortage
 from utcp_bridge.transports.grpc.protos import grpc_module, message_class, protobuf, status_message
 
 __all__ = ["ChannelOptions", "decode_details", "open_channel", "retry_after", "translate"]

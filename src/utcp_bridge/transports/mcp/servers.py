@@ -16,8 +16,8 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import PolicyError, Unreachable, UtcpError
 from utcp_bridge.model import Binary, CallTemplate, ContentBlocks, JsonObject, Source, Trust, is_list, is_object
+from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.preview import MASK, NativeRequest
-from utcp_bridge.net.shortage import descriptor_shortage
 
 __all__ = [
     "FLAT_FIELDS",

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from utcp_bridge.net.shortage import descriptor_shortage
+from utcp_bridge.net.gate.shortage import descriptor_shortage
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_cause_is_found_in_chains_and_groups() -> None:
@@ -28,7 +28,7 @@ def test_the_cause_is_found_in_chains_and_groups() -> None:
         assert descriptor_shortage(other, probe=True) is None
 
 
-def test_errors_in_a_circle_are_no_endless_search() -> None:
+def test_causes_in_a_circle_end_the_search() -> None:
     one, other = ValueError(), ValueError()
     one.__context__, other.__context__ = other, one
     assert descriptor_shortage(one) is None
