@@ -21,7 +21,7 @@
     │   ├── ReplyTooLarge        the reply is above the size limit
     │   └── TokenError           the authorization server returned no access token
     ├── DeadlineExceeded         the time limit of the call is over
-    ├── Busy                     the queue or the rate limit of the provider is full
+    ├── Busy                     the queue or the rate limit of the provider is full, or no descriptors are left
     └── InternalError            utcp-bridge itself failed
 
 Rule 1. A message is one sentence for a person: what happened, and where. `remedy` says what to do.
@@ -249,7 +249,7 @@ class DeadlineExceeded(UtcpError):
 
 
 class Busy(UtcpError):
-    """The queue or the rate limit of the provider is full; nothing was sent."""
+    """The queue or the rate limit of the provider is full, or utcp-bridge has no descriptors left; nothing was sent."""
 
     code = "busy"
     retryable = True

@@ -38,6 +38,7 @@ from utcp_bridge.errors import (
 from utcp_bridge.foreign import is_heavy
 from utcp_bridge.model import large_reader
 from utcp_bridge.net.gate.connection_watch import issued
+from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import RETRYABLE, Reply, retry_after_seconds
 from utcp_bridge.placement.request import RequestParts
@@ -318,6 +319,8 @@ def translate(error: Exception, url: str) -> UtcpError:
     """Map an aiohttp or asyncio exception to a `UtcpError`, by `_TABLE`."""
     if isinstance(error, UtcpError):
         return error
+    if shortage := descriptor_shortage(error):
+        return shortage
     for kinds, ours in _TABLE:
         if isinstance(error, kinds):
             return ours(error, url)

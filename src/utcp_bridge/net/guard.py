@@ -26,6 +26,7 @@ from utcp_bridge.model import Source, Trust
 from utcp_bridge.net.gate.addresses import IpAddress, IpNetwork, Nearness, address_class, is_never_named, nearness
 from utcp_bridge.net.gate.connection_watch import issued
 from utcp_bridge.net.gate.names import MAX_LOOKUP_SECONDS, Names
+from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.urls import DEFAULT_PORTS, endpoint_of, endpoint_of_url, origin, origin_of, port_of, split_url
 
 if TYPE_CHECKING:
@@ -203,6 +204,8 @@ class Guard:
                     return await _connect_first(moved, self._connect)
                 raise
         except OSError as error:
+            if shortage := descriptor_shortage(error):
+                raise shortage from error
             raise Unreachable(f"No connection to {endpoint_of(host, port)}: {_reason(error)}.") from error
 
     async def _look_up(self, host: str, port: int, source: Source) -> list[str]:
@@ -217,6 +220,8 @@ class Guard:
                 f"The host name {host!r} was not resolved within {MAX_LOOKUP_SECONDS:g} seconds."
             ) from None
         except (OSError, UnicodeError) as error:
+            if shortage := descriptor_shortage(error, probe=True):
+                raise shortage from error
             raise Unreachable(f"The host name {host!r} could not be resolved.") from error
         if not texts:
             raise Unreachable(f"The host name {host!r} has no address.")

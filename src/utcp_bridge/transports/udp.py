@@ -25,6 +25,7 @@ from pydantic import Field
 
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, Unreachable
 from utcp_bridge.model import Binary, Call, Document, Emit, Result, Source
+from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.guard import Address
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import decode_reply
@@ -159,6 +160,8 @@ class UdpTransport(Transport[UdpTemplate]):
                 lambda: _Socket(template.address), remote_addr=(address.host, address.port), family=address.family
             )
         except OSError as error:
+            if shortage := descriptor_shortage(error):
+                raise shortage from error
             raise Unreachable(f"{template.address} cannot be reached: {error.strerror}.") from error
         return socket
 

@@ -1,4 +1,4 @@
-"""Connections and their pool against a real WebSocket server."""
+"""Connections against a real WebSocket server."""
 
 from contextlib import asynccontextmanager
 
@@ -10,7 +10,7 @@ from utcp_bridge.errors import ConnectionLost, Rejected, ReplyTooLarge, Unreacha
 from utcp_bridge.model import Source
 from utcp_bridge.net.http_options import SocketOptions
 from utcp_bridge.testing.services import LOOPBACK, open_services
-from utcp_bridge.transports.websocket.connection import Connection, SocketPool
+from utcp_bridge.transports.websocket.connection import Connection
 
 pytestmark = pytest.mark.anyio
 
@@ -49,27 +49,6 @@ async def test_a_frame_without_an_inbox_is_counted() -> None:
         assert await inbox.next(5) == "last"
         assert connection.unclaimed == 1
         inbox.close()
-
-
-async def test_arguments_in_the_url_do_not_keep_connections_without_end() -> None:
-    async with WebSocketService() as service, open_services() as services:
-        session = services.http.session(Source(name="peer", allow_networks=LOOPBACK))
-        pool = SocketPool()
-
-        async def open_one() -> Connection:
-            opening = session.websocket(service.ws + "/ws", options=SocketOptions())
-            return await Connection.open(opening, services.spawn, where="the peer", keys_of=lambda _frame: ())
-
-        with anyio.fail_after(60):
-            shared = [await pool.share(("peer", number), open_one) for number in range(34)]
-            assert sum(not connection.closed for connection in shared) == 32
-            assert await pool.share(("peer", 33), open_one) is shared[33]
-            leased = []
-            for number in range(34):
-                async with pool.lease(("peer", number), open_one, keep=True) as connection:
-                    leased.append(connection)
-            assert sum(not connection.closed for connection in leased) == 32
-            await pool.close()
 
 
 async def test_a_connection_is_not_read_while_much_is_unread() -> None:
@@ -177,81 +156,3 @@ async def test_a_handshake_that_takes_too_long_is_unreachable() -> None:
             )
         with anyio.fail_after(60):
             await service.slow_gone.wait()
-
-
-@asynccontextmanager
-async def pooled():
-    async with WebSocketService() as service, open_services() as services:
-        session = services.http.session(Source(name="peer", allow_networks=LOOPBACK))
-
-        async def open_one():
-            opening = session.websocket(f"{service.ws}/ws")
-            return await Connection.open(opening, services.spawn, where="the peer", keys_of=lambda _frame: ())
-
-        pool = SocketPool()
-        try:
-            with anyio.fail_after(60):
-                yield pool, open_one, service
-        finally:
-            await pool.close()
-
-
-async def test_a_lease_is_exclusive_and_its_connection_is_reused() -> None:
-    async with pooled() as (pool, open_one, service):
-        async with pool.lease(("m", 1), open_one, keep=True) as first:
-            async with pool.lease(("m", 1), open_one, keep=True) as second:
-                assert first is not second
-            async with pool.lease(("m", 2), open_one, keep=True) as other:
-                assert other not in {first, second}
-        async with pool.lease(("m", 1), open_one, keep=True) as again:
-            assert again in {first, second}
-        assert service.opened == 3
-
-
-async def test_at_most_four_connections_are_kept_and_none_after_a_failure() -> None:
-    async with pooled() as (pool, open_one, _):
-        connections = []
-        async with anyio.create_task_group() as group:
-            release = anyio.Event()
-
-            async def hold() -> None:
-                async with pool.lease(("m", 1), open_one, keep=True) as connection:
-                    connections.append(connection)
-                    if len(connections) == 6:
-                        release.set()
-                    await release.wait()
-
-            for _ in range(6):
-                group.start_soon(hold)
-        assert sum(not connection.closed for connection in connections) == 4
-        failed = None
-        with pytest.raises(ValueError, match="as planned"):
-            async with pool.lease(("n", 1), open_one, keep=True) as failed:
-                raise ValueError("as planned")
-        assert failed is not None
-        assert failed.closed
-
-
-async def test_callers_share_one_connection_until_it_ends() -> None:
-    async with pooled() as (pool, open_one, service):
-        found = []
-
-        async def ask() -> None:
-            found.append(await pool.share(("m", 1), open_one))
-
-        async with anyio.create_task_group() as group:
-            for _ in range(5):
-                group.start_soon(ask)
-        assert len(set(map(id, found))) == 1
-        await found[0].aclose()
-        assert await pool.share(("m", 1), open_one) is not found[0]
-        assert service.opened == 2
-
-
-async def test_close_ends_the_connections_of_one_manual_only() -> None:
-    async with pooled() as (pool, open_one, _):
-        mine, other = await pool.share(("mine", 1), open_one), await pool.share(("other", 1), open_one)
-        async with pool.lease(("mine", 2), open_one, keep=True) as leased:
-            pass
-        await pool.close("mine")
-        assert [mine.closed, leased.closed, other.closed] == [True, True, False]

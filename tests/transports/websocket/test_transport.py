@@ -238,7 +238,7 @@ async def test_a_closed_connection_or_one_with_unclaimed_frames_is_not_reused() 
                 assert (await service.last_socket.pong()) is None
             else:
                 await service.last_socket.close()
-            [[idle]] = transport._pool._idle.values()
+            [idle] = [kept.connection for kept in transport._pool._idle]
             while not (idle.unclaimed or idle.closed):  # noqa: ASYNC110 - what was sent must cross the loopback
                 await anyio.sleep(0.01)
 

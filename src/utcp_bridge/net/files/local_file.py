@@ -19,8 +19,9 @@ from urllib.request import url2pathname
 import anyio
 import anyio.to_thread
 
-from utcp_bridge.errors import ConfigError, InvalidArguments, PolicyError, ReplyTooLarge, Unreachable
+from utcp_bridge.errors import Busy, ConfigError, InvalidArguments, PolicyError, ReplyTooLarge, Unreachable
 from utcp_bridge.net.files.writing import folder_beneath
+from utcp_bridge.net.gate.shortage import descriptor_shortage
 
 __all__ = ["FileRoots", "FileWatcher", "read_file_now", "read_local_file", "resolve_within"]
 
@@ -109,7 +110,9 @@ def _too_large(path: str, limit: int) -> ReplyTooLarge:
     return ReplyTooLarge(f"The file {path!r} has more than {limit} bytes.", remedy="Raise the size limit.")
 
 
-def _translated(error: OSError, path: str) -> Unreachable | ConfigError:
+def _translated(error: OSError, path: str) -> Unreachable | ConfigError | Busy:
+    if shortage := descriptor_shortage(error):
+        return shortage
     if error.errno in {errno.EISDIR, errno.ENXIO}:
         return ConfigError(f"{path!r} is not a regular file.", remedy="Name a file, not a folder, pipe or device.")
     reason = error.strerror or "it cannot be read"
@@ -170,7 +173,7 @@ class FileRoots:
             message = f"The file {text!r} has more than {self.max_bytes} bytes."
             raise InvalidArguments(message, remedy="Name a smaller file, or raise `max_file_bytes`.") from None
         except (ConfigError, OSError) as error:
-            raise _unusable(text, error, "read") from error
+            raise descriptor_shortage(error) or _unusable(text, error, "read") from error
 
     def _existing(self, text: str) -> tuple[Path, Path] | None:
         """Return the root and the real path of the file that a text names. None if it is content, not a name."""
@@ -210,7 +213,7 @@ class FileRoots:
             with folder_beneath(root, path.parent, make=True) as folder:
                 folder.replace(path.name, data)
         except OSError as error:
-            raise _unusable(text, error, "written") from error
+            raise descriptor_shortage(error) or _unusable(text, error, "written") from error
         return str(path)
 
     def _outside(self, text: str) -> PolicyError:

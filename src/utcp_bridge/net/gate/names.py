@@ -66,7 +66,7 @@ Ask: TypeAlias = Callable[[str, int, str], Coroutine[Any, Any, Found]]
 
 
 @dataclass(slots=True)
-class _Kept:
+class _KnownName:
     """What is known of one name; times of the cache's clock."""
 
     texts: list[str]
@@ -85,7 +85,7 @@ class Names:
     def __init__(self, ask: Ask | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._ask = ask or _Everything()
         self._clock = clock
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: OrderedDict[str, _KnownName] = OrderedDict()
         self._flights: Flights[Found] = Flights()
 
     async def addresses(self, host: str, port: int, owner: str) -> list[str]:
@@ -108,7 +108,7 @@ class Names:
                 found = await self._flights.join(key, lambda: self._ask(host, port, owner))
         except OSError as error:
             return self._failed(key, stale, error)
-        self._keep(key, _Kept(found.texts, now, now + _valid(found.seconds), now + _STALE_SECONDS))
+        self._keep(key, _KnownName(found.texts, now, now + _valid(found.seconds), now + _STALE_SECONDS))
         return list(found.texts)
 
     def doubt(self, host: str) -> list[str]:
@@ -124,19 +124,19 @@ class Names:
             kept.doubted = True
         return list(kept.texts)
 
-    def _failed(self, key: str, stale: _Kept | None, error: OSError) -> list[str]:
+    def _failed(self, key: str, stale: _KnownName | None, error: OSError) -> list[str]:
         """Keep a failure for a short time. Return earlier addresses if the servers did not say that there are none."""
         now = self._clock()
         if stale is None or isinstance(error, UnknownName):
             failure = TimeoutError() if isinstance(error, TimeoutError) else error
-            self._keep(key, _Kept([], now, now + _FAILED_SECONDS, 0.0, failure))
+            self._keep(key, _KnownName([], now, now + _FAILED_SECONDS, 0.0, failure))
             raise error
         stale.fresh_until = now + _STALE_PAUSE
         stale.asked = now
         stale.doubted = False
         return list(stale.texts)
 
-    def _keep(self, key: str, kept: _Kept) -> None:
+    def _keep(self, key: str, kept: _KnownName) -> None:
         self._kept[key] = kept
         self._kept.move_to_end(key)
         while len(self._kept) > _MAX_NAMES:

@@ -21,6 +21,7 @@ from anyio.abc import ByteReceiveStream
 
 from utcp_bridge.errors import InvalidArguments, ReplyTooLarge, Unreachable
 from utcp_bridge.foreign import Excerpt
+from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.processes.child import Child, Launch
 from utcp_bridge.processes.children import start_child
 
@@ -29,7 +30,7 @@ __all__ = ["Command", "Finished", "run_command"]
 _CHUNK: Final = 65_536
 _LAST_WORDS_SECONDS: Final = 0.2
 """How long a command that has ended may still be heard through the processes that it left behind."""
-_OUR_LIMITS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+_OUR_LIMITS: Final = frozenset({errno.ENOMEM, errno.EAGAIN})
 OnLine = Callable[[bytes], Awaitable[None]]
 
 
@@ -92,18 +93,20 @@ def _working_file() -> Generator[tuple[int, int]]:
 
     Nothing of it is left when the processes that have it end, however they end.
     """
-    try:
-        own, path = tempfile.mkstemp(prefix="utcp-bridge-")
-    except OSError as error:
-        raise Unreachable(
-            f"A temporary file cannot be made: {error.strerror}.", remedy="Check TMPDIR and the space in it."
-        ) from None
-    opened = [own]
+    opened: list[int] = []
     try:
         try:
-            opened += [os.open(path, os.O_WRONLY | os.O_APPEND), os.open(path, os.O_RDONLY)]
-        finally:
-            Path(path).unlink()
+            own, path = tempfile.mkstemp(prefix="utcp-bridge-")
+            opened.append(own)
+            try:
+                # One by one, so that a first one is closed if the second one cannot be opened.
+                opened.extend(os.open(path, flags) for flags in (os.O_WRONLY | os.O_APPEND, os.O_RDONLY))
+            finally:
+                Path(path).unlink()
+        except OSError as error:
+            raise descriptor_shortage(error) or Unreachable(
+                f"A temporary file cannot be made: {error.strerror}.", remedy="Check TMPDIR and the space in it."
+            ) from None
         yield opened[1], opened[2]
     finally:
         for descriptor in opened:
@@ -121,6 +124,8 @@ async def _open(command: Command, descriptors: Mapping[str, int]) -> Child:
     except OSError as error:
         if error.errno == errno.E2BIG:
             raise InvalidArguments(f"The arguments together are too long for the command {command.name!r}.") from None
+        if shortage := descriptor_shortage(error):
+            raise shortage from None
         remedy = "Check `command`, `working_dir` and the PATH of the command."
         if error.errno in _OUR_LIMITS:
             remedy = "The bridge has reached a limit of this machine: raise the limit, or lower `concurrency`."

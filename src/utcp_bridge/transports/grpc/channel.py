@@ -26,6 +26,7 @@ from utcp_bridge.errors import (
     UtcpError,
 )
 from utcp_bridge.model import JsonObject
+from utcp_bridge.net.gate.shortage import check_descriptors, descriptor_shortage
 from utcp_bridge.net.guard import Address
 from utcp_bridge.transports.grpc.protos import grpc_module, message_class, protobuf, status_message
 
@@ -37,6 +38,8 @@ _RETRYABLE = frozenset({"RESOURCE_EXHAUSTED", "ABORTED"})
 _DETAILS_KEY = "grpc-status-details-bin"
 _PREFIX = "type.googleapis.com/"
 _MAX_DETAILS = 20
+_DESCRIPTORS = 16
+"""What gRPC opens with its first channel. If it cannot, it ends the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,9 @@ async def open_channel(options: ChannelOptions, addresses: Sequence[Address]) ->
 
     :raises ConfigError: a certificate file cannot be read.
     :raises MissingExtra: grpcio is not installed.
+    :raises Busy: the process has too few descriptors left.
     """
+    check_descriptors(_DESCRIPTORS)
     aio = grpc_module("grpc.aio")
     arguments = [
         ("grpc.max_receive_message_length", options.max_bytes),
@@ -107,6 +112,8 @@ def _connection_error(code: str, text: str, where: str) -> UtcpError | None:
     if lost and not any(word in text for word in _NOT_CONNECTED):
         return ConnectionLost(f"{where} closed the connection during the call.")
     if code == "UNAVAILABLE":
+        if shortage := descriptor_shortage(OSError(), probe="too many open files" in text):
+            return shortage
         return Unreachable(f"{where} cannot be reached.", remedy="Check host, port and `use_ssl`.")
     if code == "DEADLINE_EXCEEDED":
         return DeadlineExceeded(f"{where} did not reply in time.")

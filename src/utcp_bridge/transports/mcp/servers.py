@@ -16,6 +16,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import PolicyError, Unreachable, UtcpError
 from utcp_bridge.model import Binary, CallTemplate, ContentBlocks, JsonObject, Source, Trust, is_list, is_object
+from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.preview import MASK, NativeRequest
 
 __all__ = [
@@ -133,6 +134,8 @@ def connection_error(error: BaseException, where: str, command: str | None, last
     for candidate in (cause, cause.__cause__):
         if isinstance(candidate, UtcpError):
             return candidate
+    if shortage := descriptor_shortage(error):
+        return shortage
     if isinstance(cause, FileNotFoundError | PermissionError):
         message = f"The command {command!r} of {where} does not start: {cause.strerror}."
         return Unreachable(message, remedy="Install it or write its absolute path as `command`, and check `cwd`.")

@@ -1,4 +1,4 @@
-"""WebSockets: one connection with the task that reads it, and the pool of connections that outlive a call.
+"""WebSockets: one connection with the task that reads it.
 
 The task reads all the time, so that pings are answered and a closed connection is noticed between calls.
 """
@@ -6,10 +6,9 @@ The task reads all the time, so that pings are answered and a closed connection 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Hashable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import anyio
@@ -22,7 +21,7 @@ from utcp_bridge.tasks import Opening
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Connection", "Frame", "Inbox", "SocketPool", "Spawn"]
+__all__ = ["Connection", "Frame", "Inbox", "Spawn"]
 
 Frame: TypeAlias = str | bytes
 Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], Callable[[], None]]
@@ -265,93 +264,3 @@ class Connection:
         for send in self._inboxes.values():
             send.close()
         self._inboxes.clear()
-
-
-Key: TypeAlias = tuple[str, Hashable]
-"""The manual's name, and what distinguishes its connections."""
-Open: TypeAlias = Callable[[], Awaitable[Connection]]
-
-_MAX_KEPT = 4
-_MAX_KEPT_OF_MANUAL = 32
-"""Idle or shared connections of one manual. Arguments in the URL or in headers make a key of their own."""
-
-
-@dataclass(slots=True)
-class _Shared:
-    opening: anyio.Lock = field(default_factory=anyio.Lock)
-    connection: Connection | None = None
-
-
-class SocketPool:
-    """Open connections by key: leased to one call at a time, or shared by calls whose replies have an id.
-
-    A connection that is closed, or that sent a frame without a request, is not used again.
-    """
-
-    def __init__(self) -> None:
-        self._idle: dict[Key, list[Connection]] = defaultdict(list)
-        self._shared: dict[Key, _Shared] = defaultdict(_Shared)
-
-    @asynccontextmanager
-    async def lease(self, key: Key, open_one: Open, *, keep: bool) -> AsyncGenerator[Connection]:
-        """Lease a connection to one call. It is kept if `keep` is true and the block ends without error."""
-        connection = await self._take(key) or await open_one()
-        kept = False
-        try:
-            yield connection
-            kept = keep and _is_clean(connection) and self._has_place(key)
-        finally:
-            if kept:
-                self._idle[key].append(connection)
-            else:
-                await connection.aclose()
-
-    async def share(self, key: Key, open_one: Open) -> Connection:
-        """Return the connection that all calls with this key share; the first call opens it."""
-        if key not in self._shared:
-            await self._make_room(key[0])
-        shared = self._shared[key]
-        async with shared.opening:
-            if shared.connection is None or shared.connection.closed:
-                shared.connection = await open_one()
-            return shared.connection
-
-    async def close(self, manual: str | None = None) -> None:
-        """Close the connections of one manual, or all."""
-        idle = [key for key in self._idle if manual in {None, key[0]}]
-        shared = [key for key in self._shared if manual in {None, key[0]}]
-        connections = [connection for key in idle for connection in self._idle.pop(key)]
-        connections += [one.connection for key in shared if (one := self._shared.pop(key)).connection is not None]
-        async with anyio.create_task_group() as group:
-            for connection in connections:
-                group.start_soon(connection.aclose)
-
-    async def _make_room(self, manual: str) -> None:
-        """Close a shared connection of a manual that has many, the oldest that no call uses."""
-        own = [key for key in self._shared if key[0] == manual]
-        if len(own) < _MAX_KEPT_OF_MANUAL:
-            return
-        for key in own:
-            connection = self._shared[key].connection
-            if connection is not None and not connection.busy:
-                del self._shared[key]
-                await connection.aclose()
-                return
-
-    def _has_place(self, key: Key) -> bool:
-        if len(self._idle[key]) >= _MAX_KEPT:
-            return False
-        return sum(len(idle) for (manual, _), idle in self._idle.items() if manual == key[0]) < _MAX_KEPT_OF_MANUAL
-
-    async def _take(self, key: Key) -> Connection | None:
-        idle = self._idle[key]
-        while idle:
-            connection = idle.pop()
-            if _is_clean(connection):
-                return connection
-            await connection.aclose()
-        return None
-
-
-def _is_clean(connection: Connection) -> bool:
-    return not connection.closed and not connection.busy and connection.unclaimed == 0

@@ -32,9 +32,10 @@ from utcp_bridge.placement.placeholders import Context, Syntax, Template, compil
 from utcp_bridge.placement.url import UrlPlan, compile_url
 from utcp_bridge.tasks import heavy_turn
 from utcp_bridge.transport import Services, Target, Transport
-from utcp_bridge.transports.websocket.connection import Connection, Frame, Inbox, Key, SocketPool
+from utcp_bridge.transports.websocket.connection import Connection, Frame, Inbox
+from utcp_bridge.transports.websocket.pool import Key, SocketPool
 from utcp_bridge.transports.websocket.replies import NOTHING, ReplyReader, envelope, ids_of, message_text, parsed
-from utcp_bridge.urls import bare_url
+from utcp_bridge.urls import bare_url, origin_of
 
 __all__ = ["TRANSPORT", "WebSocketTemplate", "WebSocketTransport"]
 
@@ -128,7 +129,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
-        self._pool = SocketPool()
+        self._pool = SocketPool(services.spawn)
         self._found: dict[str, Wire] = {}
         """By manual: the form of messages that its discovery found."""
 
@@ -320,7 +321,8 @@ def _key(target: Target[WebSocketTemplate], url: str, headers: tuple[tuple[str, 
     template = target.template
     auth = None if target.credentials is None else target.credentials.auth
     said = message_text(template.auth_message)
-    return target.source.name, (url, headers, template.protocol, template.compression, auth, said)
+    handshake = (url, headers, template.protocol, template.compression, auth, said)
+    return Key(target.source.name, origin_of(url), handshake)
 
 
 def _everything(_frame: Frame) -> Iterable[str]:
