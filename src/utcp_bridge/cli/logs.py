@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.cli.line_writer import LineWriter
 
-__all__ = ["audit_sink", "configure_logging", "log_file", "log_line", "logs_json", "unblocked_stderr", "write_line"]
+__all__ = [
+    "audit_sink",
+    "configure_logging",
+    "discard_stderr",
+    "log_file",
+    "log_line",
+    "logs_json",
+    "unblocked_stderr",
+    "write_line",
+]
 
 _OURS: Final = "utcp_bridge"
 _CLI: Final = "utcp_bridge.cli"
@@ -175,9 +184,15 @@ def unblocked_stderr(*, serving: bool = False) -> Generator[None]:
                 handler.writer = None
             _stderr = None
             if not writer.close():  # what comes later, such as the last error, must not wait either
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, 2)
-                os.close(nowhere)
+                discard_stderr()
+
+
+def discard_stderr() -> None:
+    """Let what is written to stderr from now on go nowhere, so that the interpreter's last flush succeeds too."""
+    if _is_descriptor_2(sys.stderr):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
 
 
 @contextmanager

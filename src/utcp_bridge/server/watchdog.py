@@ -103,8 +103,9 @@ def _stacks(first: int) -> Iterator[str]:
 
 
 def _stack(frame: FrameType) -> str:
-    lines = [
+    lines = (
         f"  {one.f_code.co_filename}:{line} in {one.f_code.co_qualname}"
-        for one, line in islice(walk_stack(frame), _MAX_FRAMES)
-    ]
-    return "\n".join(lines)
+        for one, line in walk_stack(frame)
+        if not one.f_code.co_filename.startswith("<frozen importlib")
+    )
+    return "\n".join(islice(lines, _MAX_FRAMES))
