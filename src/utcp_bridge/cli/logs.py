@@ -329,7 +329,12 @@ def audit_sink(place: str | None, root: Path) -> Generator[AuditSink | None]:
             sink.report.end()
         return
     with opened_file(root / Path(place).expanduser(), "audit_log", lost_audit_lines, sink.report) as writer:
-        sink.put = lambda line: writer.put(line) or True  # the writer reports what it drops
+
+        def put(line: bytes) -> bool:
+            writer.put(line)  # which reports by itself what it drops
+            return True
+
+        sink.put = put
         yield sink
 
 
