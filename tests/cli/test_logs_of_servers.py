@@ -172,3 +172,16 @@ def test_a_hangup_opens_the_files_again(tmp_path):
     assert before
     assert after
     assert len((before + after).splitlines()) == calls + 1
+
+
+@pytest.mark.parametrize("verb", [("serve", "--strict"), ("serve", "--strict", "--log-format", "json"), ("tools",)])
+def test_a_full_disk_under_stderr_leaves_the_exit_code_of_an_error(tmp_path, verb):
+    entry = {"name": "away", "call_template_type": "http", "url": "http://127.0.0.1:1/x"}
+    config = tmp_path / "utcp.json"
+    config.write_text(json.dumps({"manual_call_templates": [entry]}))
+    command = [sys.executable, "-m", "utcp_bridge", *verb, "-c", str(config)]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=full, timeout=60, check=False
+        )
+    assert done.returncode == 5

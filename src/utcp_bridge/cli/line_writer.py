@@ -54,10 +54,11 @@ class LineWriter:
         self._is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         self._name, self._on_lost, self._report = name, on_lost, report
         self._moved = threading.Condition()  # reentrant: a collected object may log while its thread adds a line
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[bytes | None] = deque()
+        """Lines, and None where the file is opened again."""
         self._bytes = self._dropped = self._failed = self._steps = 0
         self._failure = ""
-        self._reopens = self._ends = False
+        self._ends = False
         self.lost = 0
         """How many lines were dropped or could not be written."""
         self._thread = threading.Thread(target=self._run, name=f"writer of {name}", daemon=True)
@@ -80,8 +81,9 @@ class LineWriter:
     def reopen(self) -> None:
         """Open the file again, because another program renamed it. Lines until now go to the old file."""
         with self._moved:
-            self._reopens = self._path is not None
-            self._moved.notify()
+            if self._path is not None:
+                self._waiting.append(None)
+                self._moved.notify()
 
     def close(self) -> bool:
         """Write what is waiting, and close. Return False if the reader does not read; the rest is lost then."""
@@ -101,25 +103,27 @@ class LineWriter:
     def _run(self) -> None:
         while True:
             with self._moved:
-                self._moved.wait_for(lambda: self._waiting or self._reopens or self._ends)
+                self._moved.wait_for(lambda: self._waiting or self._ends)
+                if not self._waiting:
+                    return
                 lines = self._taken()
-                reopens = self._reopens and not self._waiting
-                ends = self._ends and not self._waiting
             if lines:
                 self._write(lines)
-            if reopens:
-                self._reopens = False
+            else:
                 self._open_again()
-            if ends:
-                return
 
     def _taken(self) -> list[bytes]:
-        """Return the lines to write next."""
+        """Return the lines to write next. None of them: the file is to be opened again."""
         lines: list[bytes] = []
         size = 0
         while self._waiting and size < _MAX_BATCH:
-            lines.append(self._waiting.popleft())
-            size += len(lines[-1])
+            if self._waiting[0] is None and lines:
+                break
+            line = self._waiting.popleft()
+            if line is None:
+                break
+            lines.append(line)
+            size += len(line)
             if not self._waiting:
                 self._note_dropped()
         self._bytes -= size
@@ -177,7 +181,8 @@ class LineWriter:
         os.close(before)
 
     def _lose(self, lines: int, why: str) -> None:
-        self.lost += lines
+        with self._moved:
+            self.lost += lines
         if self._report is not None:
             self._report(self.lost, why)
 

@@ -8,26 +8,23 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from utcp_bridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from utcp_bridge.cli.line_writer import LineWriter, OnLost
 
-__all__ = ["AuditSink", "lost_audit_lines", "opened_file", "reopen_files"]
+__all__ = ["AuditSink", "LossReport", "lost_audit_lines", "opened_file", "reopen_files"]
 
 _logger = logging.getLogger(__name__)
 _SECONDS: Final = 60.0
-"""How often the log says that audit lines are lost."""
+"""How often lost lines are reported."""
 _open: Final[set[LineWriter]] = set()
 
 
 @contextmanager
-def opened_file(
-    path: Path, setting: str, on_lost: OnLost, report: Callable[[int, str], None] | None = None
-) -> Generator[LineWriter]:
+def opened_file(path: Path, setting: str, on_lost: OnLost, report: LossReport) -> Generator[LineWriter]:
     """Open a file that lines are appended to, until the end of the context. `setting` named it.
 
     :raises ConfigError: the file cannot be opened.
@@ -45,6 +42,7 @@ def opened_file(
     finally:
         _open.discard(writer)
         writer.close()
+        report.end()
 
 
 def reopen_files() -> None:
@@ -53,41 +51,54 @@ def reopen_files() -> None:
         writer.reopen()
 
 
+class LossReport:
+    """Says once a minute at most how many lines were lost, and why: nothing waits for lines."""
+
+    def __init__(self, say: Callable[[int, str], None]) -> None:
+        self._say = say
+        self.lost = 0
+        self._said = 0
+        self._said_at = -_SECONDS
+        self._why = ""
+
+    def __call__(self, lost: int, why: str) -> None:
+        """Note how many lines are lost in all."""
+        is_new = why != self._why
+        self.lost, self._why = lost, why
+        if is_new or monotonic() - self._said_at >= _SECONDS:
+            self.end()
+
+    def end(self) -> None:
+        """Say what was not said yet."""
+        if self._why and (self.lost != self._said or not self.lost):
+            self._said, self._said_at = self.lost, monotonic()
+            self._say(self.lost, self._why)
+
+
 class AuditSink:
-    """Takes audit lines. The log says once a minute how many were lost, because nothing else may wait for them."""
+    """Takes audit lines. `lost` is how many of them were dropped or could not be written."""
 
     def __init__(self, put: Callable[[bytes], bool] | None = None) -> None:
         """`put` returns False for a line that it drops. It may be set later."""
         self.put = put
-        self.lost = 0
+        self.report: Final = LossReport(_log_lost_audit_lines)
+
+    @property
+    def lost(self) -> int:
         """How many lines were dropped or could not be written."""
-        self._reported = 0
-        self._reported_at = -_SECONDS
-        self._why = ""
+        return self.report.lost
 
     def __call__(self, line: bytes) -> None:
         """Write a line."""
         if self.put is not None and not self.put(line):
             self.report(self.lost + 1, "the reader of stderr does not read")
 
-    def report(self, lost: int, why: str) -> None:
-        """Note how many lines are lost in all."""
-        self.lost, self._why = lost, why
-        if monotonic() - self._reported_at >= _SECONDS:
-            self._say()
 
-    def _say(self) -> None:
-        self._reported, self._reported_at = self.lost, monotonic()
-        _logger.error("%d audit lines were lost so far, because %s. Calls went on.", self.lost, self._why)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.lost != self._reported:
-            self._say()
+def _log_lost_audit_lines(number: int, why: str) -> None:
+    if number:
+        _logger.error("%d audit lines were lost so far, because %s. Calls went on.", number, why)
+    else:
+        _logger.error("The audit log goes on in the old file, because %s.", why)
 
 
 def lost_audit_lines(number: int, why: str) -> bytes:

@@ -12,13 +12,13 @@ import os
 import sys
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Final
 
-from utcp_bridge.cli.log_files import AuditSink, lost_audit_lines, opened_file
+from utcp_bridge.cli.log_files import AuditSink, LossReport, lost_audit_lines, opened_file
 from utcp_bridge.cli.repeated_lines import RepeatedLines
 from utcp_bridge.foreign import decode, escape_line_ends, visible
 
@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.cli.line_writer import LineWriter
 
-__all__ = ["audit_sink", "configure_logging", "log_file", "log_line", "logs_json", "unblocked_stderr", "write_line"]
+__all__ = [
+    "audit_sink",
+    "configure_logging",
+    "discard_stderr",
+    "log_file",
+    "log_line",
+    "logs_json",
+    "unblocked_stderr",
+    "write_line",
+]
 
 _OURS: Final = "utcp_bridge"
 _CLI: Final = "utcp_bridge.cli"
@@ -175,9 +184,15 @@ def unblocked_stderr(*, serving: bool = False) -> Generator[None]:
                 handler.writer = None
             _stderr = None
             if not writer.close():  # what comes later, such as the last error, must not wait either
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, 2)
-                os.close(nowhere)
+                discard_stderr()
+
+
+def discard_stderr() -> None:
+    """Let what is written to stderr from now on go nowhere, so that the interpreter's last flush succeeds too."""
+    if _is_descriptor_2(sys.stderr):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
 
 
 @contextmanager
@@ -281,7 +296,9 @@ def log_file(place: str | None, root: Path) -> Generator[None]:
     if place is None:
         yield
         return
-    with opened_file(root / Path(place).expanduser(), "log_file", _lost_lines) as writer:
+    path = root / Path(place).expanduser()
+    report = LossReport(lambda number, why: _say_on_stderr(f"The log file lost {number:,} lines, because {why}."))
+    with opened_file(path, "log_file", _lost_lines, report) as writer:
         handlers = [handler for handler in _handlers() if handler.writer is None]
         for handler in handlers:
             handler.writer = writer
@@ -302,15 +319,29 @@ def audit_sink(place: str | None, root: Path) -> Generator[AuditSink | None]:
     """
     if place is None:
         yield None
-    elif place == _ON_STDERR:
-        with AuditSink(_put_on_stderr) as sink:
+        return
+    sink = AuditSink()
+    if place == _ON_STDERR:
+        sink.put = _put_on_stderr
+        try:
             yield sink
-    else:
-        with AuditSink() as sink:
-            path = root / Path(place).expanduser()
-            with opened_file(path, "audit_log", lost_audit_lines, sink.report) as writer:
-                sink.put = lambda line: writer.put(line) or True  # the writer reports what it drops
-                yield sink
+        finally:
+            sink.report.end()
+        return
+    with opened_file(root / Path(place).expanduser(), "audit_log", lost_audit_lines, sink.report) as writer:
+
+        def put(line: bytes) -> bool:
+            writer.put(line)  # which reports by itself what it drops
+            return True
+
+        sink.put = put
+        yield sink
+
+
+def _say_on_stderr(text: str) -> None:
+    if not write_line(text):
+        with suppress(OSError):
+            sys.stderr.write(f"{text}\n")
 
 
 def _put_on_stderr(line: bytes) -> bool:

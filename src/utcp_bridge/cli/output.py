@@ -19,7 +19,7 @@ from typing import Any, Final, TextIO
 
 import click
 
-from utcp_bridge.cli.logs import log_line, logs_json, write_line
+from utcp_bridge.cli.logs import discard_stderr, log_line, logs_json, write_line
 from utcp_bridge.cli.program import started_as
 from utcp_bridge.foreign import visible
 
@@ -60,9 +60,13 @@ def note(text: str) -> None:
 
 
 def _echo(text: str) -> None:
-    """Print on stderr, without waiting for its reader while a server runs."""
-    if not write_line(text if _is_terminal(sys.stderr) else click.unstyle(text)):
+    """Print on stderr, without waiting for its reader while a server runs. A full disk costs the line alone."""
+    if write_line(text if _is_terminal(sys.stderr) else click.unstyle(text)):
+        return
+    try:
         click.echo(text, err=True)
+    except OSError:
+        discard_stderr()
 
 
 def heading(text: str) -> str:

@@ -100,8 +100,9 @@ def _refusal(line: bytes) -> UnreadableMessage:
     except orjson.JSONDecodeError as error:
         if "recursion" not in error.msg.lower() and "depth" not in error.msg:
             found = outer_id(line) if b'"method"' in line else None
-            identifiers = () if found is None else (found,)
-            return UnreadableMessage(types.PARSE_ERROR, f"it is not JSON ({error.msg})", identifiers)
+            return UnreadableMessage(
+                types.PARSE_ERROR, f"it is not JSON ({error.msg})", [] if found is None else [found]
+            )
         return UnreadableMessage(
             types.INVALID_REQUEST, "it is nested too deeply", [] if (found := outer_id(line)) is None else [found]
         )

@@ -90,7 +90,7 @@ class _Watchdog:
 def _stacks(first: int) -> Iterator[str]:
     """Yield the stack of each thread, that of the event loop first. Threads that do the same have one."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    frames = sys._current_frames()  # noqa: SLF001 - the only way to the frames of other threads
+    frames = sys._current_frames()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no other way to them
     frames.pop(threading.get_ident(), None)
     by_stack: dict[str, list[str]] = {}
     for ident in sorted(frames, key=lambda one: one != first):
@@ -103,8 +103,9 @@ def _stacks(first: int) -> Iterator[str]:
 
 
 def _stack(frame: FrameType) -> str:
-    lines = [
+    lines = (
         f"  {one.f_code.co_filename}:{line} in {one.f_code.co_qualname}"
-        for one, line in islice(walk_stack(frame), _MAX_FRAMES)
-    ]
-    return "\n".join(lines)
+        for one, line in walk_stack(frame)
+        if not one.f_code.co_filename.startswith("<frozen importlib")
+    )
+    return "\n".join(islice(lines, _MAX_FRAMES))

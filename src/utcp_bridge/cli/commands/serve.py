@@ -80,12 +80,11 @@ def serve(options: Options, http: bool, **flags: Any) -> None:
 
 async def _serve(options: Options) -> None:
     from utcp_bridge.processes.ending import watched_signals
-    from utcp_bridge.server.watchdog import watching
 
     async with watched_signals() as ending:
         with paused():
             async with opened(options, quiet=False) as client, frozen_when_loaded(client):
-                with watching(client.settings.watchdog_seconds), _reopening_files(ending, client.settings):
+                with _reopening_files(ending, client.settings):
                     await _serve_client(client, ending)
 
 
@@ -113,13 +112,15 @@ def _reopening_files(ending: Ending, settings: BridgeSettings) -> Generator[None
 async def _serve_stdio(client: UtcpClient) -> None:
     from utcp_bridge.server.app import BridgeServer
     from utcp_bridge.server.stdio import serve_stdio
+    from utcp_bridge.server.watchdog import watching
 
     if sys.stdin.isatty():
         note(
             "Serving MCP on stdin and stdout, for an MCP host that starts this command. Use --http to serve a URL."
             " Ctrl-D ends it."
         )
-    await serve_stdio(BridgeServer(client))
+    with watching(client.settings.watchdog_seconds):
+        await serve_stdio(BridgeServer(client))
 
 
 async def _serve_http(client: UtcpClient) -> None:
@@ -127,14 +128,16 @@ async def _serve_http(client: UtcpClient) -> None:
 
     from utcp_bridge.server.app import BridgeServer
     from utcp_bridge.server.http import serve_http
+    from utcp_bridge.server.watchdog import watching
 
-    async with anyio.create_task_group() as group:
+    with watching(client.settings.watchdog_seconds):
+        async with anyio.create_task_group() as group:
 
-        def start_announcing(url: str) -> None:
-            group.start_soon(_announce, client, url)
+            def start_announcing(url: str) -> None:
+                group.start_soon(_announce, client, url)
 
-        await serve_http(BridgeServer(client), on_ready=start_announcing)
-        group.cancel_scope.cancel()
+            await serve_http(BridgeServer(client), on_ready=start_announcing)
+            group.cancel_scope.cancel()
 
 
 async def _announce(client: UtcpClient, url: str) -> None:
