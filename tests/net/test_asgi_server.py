@@ -68,8 +68,9 @@ async def app(scope, receive, send):
         for _ in range(3_000):
             await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
             await anyio.lowlevel.checkpoint()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
+    seen = b"".join(name for name, _ in scope["headers"]) if scope["path"] == "/body" else b"ok"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(seen))]})
+    await send({"type": "http.response.body", "body": seen})
 
 if sys.argv[1] == "h11":
     asgi_server.HttpToolsProtocol = None
@@ -173,6 +174,13 @@ def test_a_head_that_two_programs_may_read_differently_is_refused(port, request_
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nX-Half: ", b"\r\n"], ids=["silent", "half a head", "blank"])
 def test_a_connection_without_a_request_ends(port, data):
     assert b"200" not in sent(port, data)[:12]
+
+
+def test_the_trailers_of_a_body_are_not_headers_of_the_request(port):
+    chunked = POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\nab\r\n0\r\n"
+    received = sent(port, chunked + b"X-Trailer: a\r\nAuthorization: b\r\nExpect: 100-continue\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.endswith(b"hosttransfer-encodingconnection")
 
 
 def test_a_body_that_does_not_come_ends_its_request(port):

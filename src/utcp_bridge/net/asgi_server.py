@@ -519,13 +519,10 @@ if HttpToolsProtocol is not None:
             self._watched.begin()
             super().on_message_begin()
 
-        def on_header(self, name: bytes, value: bytes) -> None:
-            if self._watched.phase == _HEAD:  # otherwise a trailer, which nothing reads
-                super().on_header(name, value)
-
         def on_headers_complete(self) -> None:
             self._watched.end_head(self.headers, len(self.headers), self.url, self._chunk)
             super().on_headers_complete()
+            self.headers = []  # for trailers, which nothing reads; the scope has the list of the head
 
         def on_body(self, body: bytes) -> None:
             self._watched.decoded += len(body)
