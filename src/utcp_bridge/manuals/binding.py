@@ -33,7 +33,8 @@ AnyTransport = Transport[Any]
 class Binder:
     """Fills in variables and binds credentials. Apart from reading the sources of variables it does no I/O."""
 
-    def __init__(self, variables: Variables, tokens: TokenCache, on_secret: Callable[[str], None]) -> None:
+    def __init__(self, variables: Variables, tokens: TokenCache, on_secret: Callable[[str, str], None]) -> None:
+        """`on_secret` receives what a secret of an `auth` belongs to, and the secret."""
         self._variables = variables
         self._tokens = tokens
         self._on_secret = on_secret
@@ -136,8 +137,9 @@ class Binder:
 
         origins = _origins(template, transport, source)
         credentials = Credentials(parse_auth(template.auth), origins, self._tokens, source=source, trust=trust)
+        owner = f"auth {source.owner} {credentials.auth!r}"  # the models show no secret
         for secret in credentials.secrets():
-            self._on_secret(secret)
+            self._on_secret(owner, secret)
         return credentials
 
 
