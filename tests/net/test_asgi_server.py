@@ -191,7 +191,8 @@ def test_equal_warnings_are_counted_and_reported_once_a_minute(caplog):
                 logger.warning("Invalid HTTP request received.")
                 logger.warning("Invalid HTTP request received.")
                 logger.info("Started.")
-                logger.warning("Odd line %d." % number)  # noqa: G002 - a text of its own
+                odd = f"Odd line {number}."
+                logger.warning(odd)
                 repeats.report()
             first = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
             assert first[:2] == ["Invalid HTTP request received.", "Odd line 0."]

@@ -32,7 +32,7 @@ def make_server(name: str, seen: dict[str, asyncio.Event] | None = None) -> Serv
     text = {"type": "object", "properties": {"text": {"type": "string"}}, "x-kept": True}
     tools = [
         types.Tool(name=tool, input_schema=text, description=f"Does {tool}.", annotations={"readOnlyHint": True})
-        for tool in ("echo", "who", "fail", "picture", "count", "slow", "die", "flood", "many", "error")
+        for tool in ("echo", "who", "fail", "picture", "count", "slow", "die", "flood", "error")
     ]
 
     async def list_tools(_ctx: Any, _params: Any) -> Any:
@@ -116,7 +116,7 @@ class _Tools:
         return _said("x" * (int(arguments.get("text") or 200_000) + 1))
 
     async def many(self, arguments: dict[str, Any]) -> Any:
-        """Return this number of empty lists."""
+        """Return this number of empty lists. The list of tools does not have it."""
         lists = {"lists": [[]] * int(arguments["text"])}
         return types.CallToolResult(content=[types.TextContent(type="text", text="{[,")], structured_content=lists)
 
