@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import anyio
 
+from utcp_bridge.auth.literals import literal_secrets
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.refused import with_valid_token
 from utcp_bridge.auth.results import masked_notes
@@ -109,6 +110,7 @@ class UtcpClient:
             self.redactor.learn([self.settings.bearer_token.get_secret_value()], is_credential=True)
         for entry in (self.settings.model_dump(include={"proxy"}), *config.manual_call_templates):
             self.redactor.learn(secrets_in_url(str(entry.get("proxy") or "")))
+            self.redactor.learn(literal_secrets(entry), is_credential=True)
         self._tasks = Background()
         self._children: ChildrenHold | None = None
         guard = extensions.guard or Guard()
@@ -484,7 +486,10 @@ class UtcpClient:
     # --- inside ---
 
     def _entry(self, template: Template) -> ManualEntry:
-        return as_entry(template, known_fields=self._registry.fields)
+        entry = as_entry(template, known_fields=self._registry.fields)
+        for number, secret in enumerate(literal_secrets(entry.template)):
+            self.redactor.learn([secret], source=f"entry {entry.name} {number}", is_credential=True)
+        return entry
 
     def _innermost(self, tool: Tool) -> Next:
         """Return the innermost step: it resolves the tool's template at the first call, and hands calls to its

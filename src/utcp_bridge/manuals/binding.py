@@ -125,7 +125,15 @@ class Binder:
             template: CallTemplate = transport.template.model_validate(resolved)
         except ValidationError as error:
             raise ConfigError(f"The {transport.kinds[0]} call template is not valid: {explain(error)}.") from None
+        self._report_literals(resolved, source)
         return Target(template, source, self._credentials(template, transport, source, trust=trust))
+
+    def _report_literals(self, resolved: JsonObject, source: Source) -> None:
+        """Report secrets that are written in other fields than `auth`."""
+        from utcp_bridge.auth.literals import literal_secrets
+
+        for number, secret in enumerate(literal_secrets({**resolved, "auth": None})):
+            self._on_secret(f"template {source.owner} {number}", secret)
 
     def _credentials(
         self, template: CallTemplate, transport: type[AnyTransport], source: Source, *, trust: Trust
