@@ -142,7 +142,7 @@ def test_every_value_in_use_is_reported_to_the_redactor():
 
     variables.resolve({"x": "${A}"}, manual="m", trust=REMOTE)
 
-    assert told == [("A", "s3cret")]
+    assert told == [("m_A", "s3cret")]
 
 
 def test_no_value_is_shown_by_the_repr():

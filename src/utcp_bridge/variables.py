@@ -85,7 +85,7 @@ class Variables:
 
     `config` is `variables` of the configuration: flat keys and bare names with text or numbers, and manuals with
     objects of names. A value may contain `${NAME}`, which is looked up by this name in the loaders and the environment.
-    `on_resolved` receives each name and value that is used.
+    `on_resolved` receives the key of each variable that is used, and its value.
 
     :raises ConfigError: a value is not text, a number or an object of these.
     """
@@ -119,7 +119,7 @@ class Variables:
         if value is None and trust is Trust.OPERATOR:
             value = self._from_sources(name)
         if value is not None and self.on_resolved is not None:
-            self.on_resolved(name, value)
+            self.on_resolved(key or f"{manual}.{name}", value)
         return value
 
     def resolve(

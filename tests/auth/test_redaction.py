@@ -161,3 +161,48 @@ def test_secret_parts_of_a_url_are_its_password_its_query_and_random_segments():
     found = secrets_in_url("https://user:pass-word@hooks.example/services/T0123ABCD/plain?key=of+query")
     assert list(found) == ["pass-word", "of query", "T0123ABCD"]
     assert list(secrets_in_url("https://[broken")) == []
+
+
+def test_a_secret_that_ends_like_the_start_of_an_escape_is_masked():
+    redactor = Redactor()
+    secret = "000000'\\"
+    redactor.learn([secret])
+    assert redactor(f"before: {html.escape(secret)} :after") == f"before: {MASK} :after"
+
+
+def test_rotated_values_of_one_source_are_forgotten_and_the_newest_stay():
+    redactor = Redactor()
+    tokens = [f"token-{number:05}" for number in range(1_000)]
+    for token in tokens:
+        redactor.learn([token], source="token a", is_credential=True)
+    redactor.learn(["token-00000"], source="another")
+    assert repr(redactor) == "<Redactor of 65 values>"
+    assert redactor(" ".join(tokens[-64:])) == " ".join([MASK] * 64)
+    assert redactor(tokens[500]) == tokens[500]
+    assert redactor(tokens[0]) == MASK
+    assert {form.text for form in redactor.credential_forms()}.isdisjoint(tokens[:900])
+    assert {form.text for form in redactor.credential_forms()} > set(tokens[-64:])
+
+
+def test_a_value_that_is_in_use_or_has_no_source_is_never_forgotten():
+    redactor = Redactor()
+    redactor.learn(["of the configuration"])
+    redactor.learn(["shared by sources"], source="b")
+    for number in range(1_000):
+        redactor.learn([f"token-{number:05}"], source="a")
+        redactor.learn(["old but in use", "shared by sources"], source="a")
+        redactor.learn([f"fixed-{number:05}"])
+    redactor.learn([f"token-{number:05}" for number in range(1_000)], source="a")
+    assert redactor("of the configuration, shared by sources") == f"{MASK}, {MASK}"
+    assert redactor("fixed-00000 fixed-00999") == f"{MASK} {MASK}"
+    assert redactor("old but in use") == "old but in use", "a thousand newer ones came after its last use"
+
+
+def test_learning_what_is_known_does_not_compile_the_pattern_again():
+    redactor = Redactor()
+    redactor.learn(["one-two-three"], source="a")
+    assert redactor("one-two-three") == MASK
+    pattern = redactor._pattern
+    redactor.learn(["one-two-three"], source="a")
+    redactor.learn(["one-two-three"], source="b")
+    assert redactor._pattern is pattern

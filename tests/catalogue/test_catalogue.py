@@ -4,8 +4,10 @@ import orjson
 import pytest
 from tests.support.server_client import StandIn
 from tests.support.work import calls_made_by
+from tests.upstreams.registry_service import Answers, served
 
 from utcp_bridge.catalogue.catalogue import Catalogue, exposure_for
+from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.errors import StaleCursor, UnknownTool
 from utcp_bridge.settings import BridgeSettings, ExposureLimits, MetaToolNames
 
@@ -259,6 +261,43 @@ def test_the_input_schema_of_a_meta_tool_is_found():
     assert catalogue.input_schema("search_tools") == {"type": "object", "properties": {}}
     assert catalogue.input_schema("m_tool00000") == {"type": "object", "properties": {}}
     assert catalogue.input_schema("none") is None
+
+
+HTTP = {"call_template_type": "http", "url": "https://api.example.com/x"}
+"""Where no test calls anything."""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("naming", ["qualified", "short"])
+async def test_names_of_a_manual_that_is_down_lead_to_no_other_manual(naming):
+    def manual(*tools):
+        return {"utcp_version": "1.0.1", "tools": [{"name": name, "tool_call_template": HTTP} for name in tools]}
+
+    alike = ("pay", "refund", "shop_refund", "shop.refund", "SHOP_list", "list")
+    service = Answers({"/shop": 503, "/other": manual(*alike), "/s": manual(*(f"hop_{name}" for name in alike))})
+    aliases = {"pay": "shop.pay", "give_back": "shop.refund", "gone": "none.at_all"}
+    names = {"pay", "give_back", "shop_pay", "shop.pay", "shop_refund", "shop.refund", "SHOP_list", "gone"}
+    with served(service.app) as base:
+        entries = [
+            {"name": name, "call_template_type": "http", "url": f"{base}/{name}"} for name in ("shop", "other", "s")
+        ]
+        config = {"manual_call_templates": entries, "bridge": {"naming": naming, "aliases": aliases}}
+        async with await UtcpClient.create(config) as client:
+            catalogue = Catalogue(client)
+            assert {tool.manual for tool in client.tools()} == {"other", "s"}
+            assert {name: catalogue.resolve(name) for name in names} == dict.fromkeys(names)
+            for name in names - {"gone"}:
+                with pytest.raises(UnknownTool, match=r"Manual 'shop' is not loaded: .*503"):
+                    catalogue.find_tool(name, remedy="")
+            before = {tool: catalogue.name_of(tool) for tool in client.tools()}
+            service.answers["/shop"] = manual("pay", "refund", "list")
+            await client.refresh("shop")
+            for name, tool in (("pay", "pay"), ("give_back", "refund"), ("shop_list", "list"), ("shop.pay", "pay")):
+                assert catalogue.resolve(name).tool.qualified_name == f"shop.{tool}"
+            after = {tool: catalogue.name_of(tool) for tool in client.tools()}
+            if naming == "qualified":
+                assert before.items() <= after.items()
+            assert all(catalogue.resolve(name).tool == tool for tool, name in before.items())
 
 
 def test_a_removed_tool_is_named_by_its_utcp_name():

@@ -1,6 +1,8 @@
 """All manuals in the order of the configuration, trial calls, JSON, and no secret anywhere."""
 
 import json
+import shlex
+import sys
 
 import pytest
 from tests.upstreams.http_service import HttpService
@@ -92,3 +94,30 @@ async def test_json_has_the_same_facts_and_no_secrets():
     failed = next(step for step in manual["steps"] if step["status"] == "failed")
     assert (failed["step"], failed["code"]) == ("discovery", "manual")
     assert failed["seconds"] >= 0
+
+
+async def test_no_literal_secret_of_a_template_is_shown(tmp_path):
+    def echo(request):
+        return {"saw": [*request.headers.values(), str(request.url)]}
+
+    with served(Answers({"/echo": echo, "/fails": 401}).app) as base:
+        places = {
+            "headers": {"Authorization": "Bearer in-a-header", "X-Acme-Token": "in-a-token"},
+            "url": f"{base}/echo?api_key=in-the-query",
+            "auth": {"auth_type": "api_key", "api_key": "in-the-auth", "var_name": "X-Api-Key"},
+        }
+        template = {"call_template_type": "http", "http_method": "GET", **places}
+        content = {"utcp_version": "1.0.1", "tools": [{"name": "t", "tool_call_template": template}]}
+        inline = {"name": "shop", "call_template_type": "text", "content": content, "allow_networks": ["127.0.0.0/8"]}
+        inline["allowed_communication_protocols"] = ["http", "text"]
+        fails = {**template, "name": "gone", "url": f"{base}/fails?api_key=in-the-query"}
+        run = {"name": "run", "call_template_type": "cli", "env_vars": {"RUN_TOKEN": "in-the-env"}}
+        script = tmp_path / "run.py"
+        script.write_text("import os\nraise SystemExit(os.environ['RUN_TOKEN'])\n")
+        run["command_name"] = shlex.join([sys.executable, str(script)])
+        found = await diagnosed([inline, fails, run], TrialCall("shop.t", {}))
+    text = json.dumps(found.as_json())
+    assert "***" in text
+    assert [
+        one for one in ("header", "a-token", "query", "auth", "env") if f"in-a-{one}" in text or f"in-the-{one}" in text
+    ] == []

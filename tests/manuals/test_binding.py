@@ -19,7 +19,9 @@ KEY = {"auth_type": "api_key", "api_key": "${API_KEY}", "var_name": "X-Key"}
 def make_binder(variables: dict[str, Any] | None = None) -> tuple[Binder, list[str]]:
     secrets: list[str] = []
     tokens = TokenCache(HttpPool(Guard()))
-    return Binder(Variables(variables or {}, environ={}), tokens, secrets.append), secrets
+    return Binder(
+        Variables(variables or {}, environ={}), tokens, lambda _owner, secret: secrets.append(secret)
+    ), secrets
 
 
 def http_tool(template: JsonObject, source: Source | None = None, **fields: Any) -> Any:

@@ -35,7 +35,7 @@ def build(
     settings: BridgeSettings | None = None,
 ) -> BuiltTools:
     guard = Guard()
-    binder = Binder(Variables(variables or {}, environ={}), TokenCache(HttpPool(guard)), lambda _secret: None)
+    binder = Binder(Variables(variables or {}, environ={}), TokenCache(HttpPool(guard)), lambda _owner, _secret: None)
     builder = ToolBuilder(TransportRegistry(), binder, guard, settings or BridgeSettings())
     entry = entry or (HTTP_ENTRY if source.trust is Trust.REMOTE else TEXT_ENTRY)
     return builder.build(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -164,6 +166,35 @@ async def test_a_worker_that_is_killed_is_an_error_of_its_manual() -> None:
                 await parse(reader, LARGE)
         async with reading(LARGE, confinement) as reader:
             assert await parse(reader, LARGE) is Shape.MANUAL
+
+
+def children_of(process: int) -> list[int]:
+    return [int(one) for path in Path(f"/proc/{process}/task").glob("*/children") for one in path.read_text().split()]
+
+
+def has_worked(process: int) -> bool:
+    """Return whether a process has used half a second of a processor: its imports take less."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return int(fields[11]) >= os.sysconf("SC_CLK_TCK") // 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+@pytest.mark.parametrize("way", [["--http", "--port", "0"], []], ids=["http", "stdio"])
+def test_sigterm_ends_the_bridge_and_its_worker_in_the_middle_of_a_document(tmp_path: Path, way: list[str]) -> None:
+    (tmp_path / "slow.yaml").write_bytes(SLOW * 4)
+    entry = {"name": "slow", "call_template_type": "text", "file_path": str(tmp_path / "slow.yaml")}
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"manual_call_templates": [entry], "bridge": {"max_manual_bytes": 10**9}}))
+    command = [sys.executable, "-m", "utcp_bridge", "serve", str(config), *way]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as bridge:
+        while not (workers := children_of(bridge.pid)) or not all(map(has_worked, workers)):
+            assert bridge.poll() is None
+            os.sched_yield()
+        bridge.send_signal(signal.SIGTERM)
+        out, err = bridge.communicate(timeout=60)
+    assert (bridge.returncode, out) == (0, b"")
+    assert b"Traceback" not in err
+    assert all(map(has_ended, workers))
 
 
 @pytest.mark.parametrize(

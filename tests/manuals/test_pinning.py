@@ -69,9 +69,34 @@ async def test_a_lock_file_that_cannot_be_read_is_kept_and_named(
     lock.write_bytes(content)
     async with HttpService() as service:
         with caplog.at_level(logging.WARNING, logger="utcp_bridge"):
-            assert await echo_of(configuration(tmp_path, service)) is not None
-    assert f"{lock} cannot be read" in caplog.text
-    assert lock.read_bytes() == content
+            assert await echo_of(configuration(tmp_path, service, "warn")) is not None
+        assert f"{lock} cannot be read" in caplog.text
+        async with await UtcpClient.create(configuration(tmp_path, service, "refuse")) as client:
+            assert client.tools() == ()
+            [fault] = client.report()[0].faults
+            assert fault.what.startswith(f"{lock} cannot be read (")
+            assert fault.what.endswith("), so its tools are withheld (`pin` is `refuse`).")
+            assert fault.remedy == "Correct or delete utcp.lock, then load the manual again."
+            assert lock.read_bytes() == content
+            lock.unlink()
+            await client.refresh("peer")
+            assert client.find("peer.echo") is not None
+            assert "peer.echo" in lock.read_text(encoding="utf-8")
+
+
+async def test_a_lock_file_that_cannot_be_used_withholds_no_tool_of_the_operator(tmp_path: Path) -> None:
+    (tmp_path / "utcp.lock").mkdir()
+    async with HttpService() as service:
+        file = configuration(tmp_path, service)
+        config = json.loads(file.read_text(encoding="utf-8"))
+        template = {"call_template_type": "http", "url": f"{service.base}/echo"}
+        own = {"utcp_version": "1.0.1", "tools": [{"name": "mine", "tool_call_template": template}]}
+        (tmp_path / "own.json").write_text(json.dumps(own), encoding="utf-8")
+        config["manual_call_templates"].append({"name": "own", "call_template_type": "text", "file_path": "own.json"})
+        file.write_text(json.dumps(config), encoding="utf-8")
+        async with await UtcpClient.create(file) as client:
+            assert [tool.qualified_name for tool in client.tools()] == ["own.mine"]
+            assert [len(state.faults) for state in client.report()] == [1, 0]
 
 
 @pytest.mark.skipif(not hasattr(os, "symlink"), reason="the system has no symbolic links")

@@ -253,3 +253,36 @@ class _Silent:
         with anyio.move_on_after(20):
             while (await receive())["type"] != "http.disconnect":
                 pass
+
+
+@pytest.mark.parametrize(
+    ("listing", "words"),
+    [
+        (b'{"manuals": [], "more": "%s"}' % (b"x" * 60_000), "max_manual_bytes"),
+        (b'{"manuals": [' + b"[]," * 150_000 + b"[]]}", "more than 200,000 values"),
+    ],
+    ids=["bytes", "values"],
+)
+async def test_a_listing_that_is_too_large_fails_its_registry_alone(listing, words):
+    service = Answers({"/large/manuals": listing, "/manuals": {"manuals": [{"name": "m", "url": "/m"}]}})
+    service.answers["/m"] = manual(tool("https://api.example.com/x"))
+    limit = 50_000 if words == "max_manual_bytes" else 10_000_000
+    with served(service.app) as base:
+        registries = ({"registry": f"{base}/large", "name": "large"}, {"registry": base, "name": "good"})
+        async with await client_of(*registries, bridge={"max_manual_bytes": limit}) as client:
+            assert {state.name: state.status for state in client.report()} == {
+                "large": "failed",
+                "good": "ready",
+                "good_m": "ready",
+            }
+            assert words in problems(client)
+
+
+async def test_a_registry_gets_at_most_a_hundred_manuals_unless_the_operator_says_more():
+    service = Answers({f"/m{number}": manual() for number in range(150)})
+    service.answers["/manuals.json"] = {"manuals": [{"name": name[1:], "url": name} for name in list(service.answers)]}
+    with served(service.app) as base:
+        for entry, count in (({}, 100), ({"limit": 120}, 120)):
+            registry = {"registry": f"{base}/manuals.json", "name": "acme", **entry}
+            async with await client_of(registry) as client:
+                assert len(client.report()) == 1 + count

@@ -1,5 +1,6 @@
 """Serving until a signal arrives, in a process of its own, and the limits of its connections."""
 
+import logging
 import select
 import signal
 import socket
@@ -52,6 +53,7 @@ def test_a_signal_ends_the_server_with_status_0():
 # --- limits of connections -----------------------------------------------------------------------
 
 LIMITED = """
+import logging
 import sys
 import anyio
 from utcp_bridge.net import asgi_server
@@ -68,11 +70,13 @@ async def app(scope, receive, send):
         for _ in range(3_000):
             await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
             await anyio.lowlevel.checkpoint()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
+    seen = b"".join(name for name, _ in scope["headers"]) if scope["path"] == "/body" else b"ok"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(seen))]})
+    await send({"type": "http.response.body", "body": seen})
 
 if sys.argv[1] == "h11":
     asgi_server.HttpToolsProtocol = None
+logging.basicConfig(format="%(levelname)s %(message)s")
 limits = asgi_server.ConnectionLimits(total=8, head=0.3, body=0.3, reading=0.3, closing=0.3, sweep=0.1)
 listener = bind("127.0.0.1", 0)
 ready = lambda: print(listener.getsockname()[1], flush=True)
@@ -94,11 +98,14 @@ def port(request):
     if sys.platform == "win32":
         pytest.skip("neither parser nor loop in C exists there")
     with subprocess.Popen(
-        [sys.executable, "-c", LIMITED, *request.param], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", LIMITED, *request.param], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         yield int(process.stdout.readline())
         process.terminate()
-        assert process.wait(timeout=60) == 0
+        _, logged = process.communicate(timeout=60)
+        assert process.returncode == 0
+        invalid = [line for line in logged.splitlines() if "Invalid HTTP request" in line]
+        assert len(invalid) <= 4, "one line in a minute, and the number of the others"
 
 
 def sent(port, data, more=b"", times=0):
@@ -170,9 +177,52 @@ def test_a_head_that_two_programs_may_read_differently_is_refused(port, request_
     assert sent(port, request_head)[9:10] in {b"4", b"5"}
 
 
+def test_many_invalid_requests_are_answered(port):
+    assert {status(port, b"garbage\r\n\r\n") for _ in range(50)} == {b"400"}
+
+
+def test_equal_warnings_are_counted_and_reported_once_a_minute(caplog):
+    now = [0.0]
+    repeats, logger = asgi_server._Repeats(lambda: now[0]), logging.getLogger("uvicorn.error")
+    logger.addFilter(repeats)
+    try:
+        with caplog.at_level(logging.INFO):
+            for number in range(1_000):
+                logger.warning("Invalid HTTP request received.")
+                logger.warning("Invalid HTTP request received.")
+                logger.info("Started.")
+                odd = f"Odd line {number}."
+                logger.warning(odd)
+                repeats.report()
+            first = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+            assert first[:2] == ["Invalid HTTP request received.", "Odd line 0."]
+            assert len(first) < 100
+            assert sum(record.levelno == logging.INFO for record in caplog.records) == 1_000
+            caplog.clear()
+            now[0] = 60.0
+            repeats.report()
+            repeats.report()
+            assert "Invalid HTTP request received. 1999 more in the last minute." in caplog.messages
+            assert len(caplog.messages) == 2
+            now[0] = 120.0
+            repeats.report()
+            caplog.clear()
+            logger.warning("Invalid HTTP request received.")
+            assert caplog.messages == ["Invalid HTTP request received."]
+    finally:
+        logger.removeFilter(repeats)
+
+
 @pytest.mark.parametrize("data", [b"", b"GET / HTTP/1.1\r\nX-Half: ", b"\r\n"], ids=["silent", "half a head", "blank"])
 def test_a_connection_without_a_request_ends(port, data):
     assert b"200" not in sent(port, data)[:12]
+
+
+def test_the_trailers_of_a_body_are_not_headers_of_the_request(port):
+    chunked = POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\nab\r\n0\r\n"
+    received = sent(port, chunked + b"X-Trailer: a\r\nAuthorization: b\r\nExpect: 100-continue\r\n\r\n")
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.endswith(b"hosttransfer-encodingconnection")
 
 
 def test_a_body_that_does_not_come_ends_its_request(port):

@@ -160,6 +160,29 @@ def test_the_whole_form_means_what_the_schema_means(schema: dict[str, Any]) -> N
         assert checks.whole.validator.is_valid(value) == original.is_valid(value)
 
 
+@pytest.mark.parametrize(
+    ("schema", "most"),
+    [
+        ({"pattern": "^[a-z]{1,50}$"}, 200_000),
+        ({"pattern": "(?!x)(a+)+b"}, 25_000),
+        ({"properties": {"x": {"pattern": "a{100}"}}, "additionalProperties": {"type": "string"}}, 100_000),
+    ],
+    ids=["linear", "with a bound for each character", "one property"],
+)
+def test_texts_of_an_object_without_containers_are_checked_up_to_a_bound(schema: dict[str, Any], most: int) -> None:
+    properties = schema if "properties" in schema else {"properties": {"x": schema, "y": schema}}
+    checks = SchemaChecks(properties)
+    assert checks.form_for({"x": "a" * most, "y": 1}) is checks.whole
+    assert checks.form_for({"x": "a" * 40 * most, "y": 1}) is not checks.whole
+    assert checks.form_for({"x": "a" * 20 * most, "y": "a" * 20 * most}) is not checks.whole
+
+
+def test_names_that_patterns_look_at_are_counted_with_the_values() -> None:
+    checks = SchemaChecks({"patternProperties": {"^[a-z]{1,50}$": {}}})
+    assert checks.form_for({"a" * 100_000: 1}) is checks.whole
+    assert checks.form_for({"a" * 10_000_000: 1}) is not checks.whole
+
+
 @pytest.mark.timeout(600)
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(st.lists(schemas(), min_size=25, max_size=25))

@@ -74,6 +74,34 @@ def test_repeated_cursors_end_the_reading():
     assert len(service.seen) == 2
 
 
+def endless(request):
+    start = int(request.query_params.get("cursor", 0))
+    names = [{"name": f"m{number}", "url": f"https://a.example/{number}"} for number in range(start, start + 50)]
+    return {"manuals": names, "next": str(start + 50)}
+
+
+@pytest.mark.parametrize(
+    ("answer", "found", "asked"),
+    [(endless, 1_000, 20), (lambda request: {**endless(request), "manuals": []}, 0, 100)],
+    ids=["manuals without end", "empty pages without end"],
+)
+def test_a_registry_without_end_is_read_up_to_a_bound(answer, found, asked):
+    service = Answers({"/manuals": answer})
+    with served(service.app) as base:
+        assert len(UTCPRegistry(base).discover()) == found
+        assert len(UTCPRegistry(base).discover(limit=70)) == min(found, 70)
+    assert len(service.seen[: -2 if found else -100]) == asked
+
+
+def test_a_document_of_too_many_values_is_refused_before_it_is_parsed(tmp_path):
+    data = b'{"manuals": [' + b"[]," * 150_000 + b"[]]}"
+    (tmp_path / "list.json").write_bytes(data)
+    with served(Answers({"/manuals": data, "/list.json": data}).app) as base:
+        for place in (base, f"{base}/list.json"):
+            with pytest.raises(ManualError, match="more than 200,000 values"):
+                UTCPRegistry(place).discover()
+
+
 @pytest.mark.parametrize(
     ("answer", "error"), [(500, Rejected), (403, Rejected), ({"x": 1}, ManualError), ([], ManualError)]
 )

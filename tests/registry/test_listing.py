@@ -57,6 +57,48 @@ def test_an_unusable_listing_leaves_the_others_unaffected(manual, words):
     assert re.search(words, fault.what)
 
 
+def listed(count):
+    return [{"name": f"m{number}", "url": f"https://a.example/{number}"} for number in range(count)]
+
+
+def test_the_first_ten_thousand_manuals_of_one_document_count():
+    page = read(*listed(10_000))
+    assert (len(page.listings), page.faults) == (10_000, [])
+    page = read(*listed(12_000))
+    assert len(page.listings) == 10_000
+    [fault] = page.faults
+    assert (fault.what, fault.severity) == ("it lists 12,000 manuals; the first 10,000 count.", "warning")
+
+
+def test_faults_are_kept_for_a_hundred_listings():
+    page = read(*[3] * 5_000, {"name": "late", "url": "https://a.example/2"})
+    assert [listing.name for listing in page.listings] == ["late"]
+    assert len(page.faults) == 100
+
+
+@pytest.mark.parametrize(
+    ("manual", "words"),
+    [
+        ({"name": "n" * 101, "url": "https://a.example"}, "its name is longer than 100 characters"),
+        ({"name": "a", "url": f"https://a.example/{'x' * 8_200}"}, "its `url` is longer than 8,192 characters"),
+        ({"url": "x" * 1_000_000}, "its `url` is longer than 8,192 characters"),
+    ],
+)
+def test_a_listing_with_a_long_name_or_address_is_left_out_and_its_fault_is_short(manual, words):
+    page = read(manual, {"name": "n" * 100, "url": f"https://a.example/{'x' * 8_000}"})
+    assert [listing.name for listing in page.listings] == ["n" * 100]
+    [fault] = page.faults
+    assert words in fault.what
+    assert len(str(fault)) < 300
+
+
+def test_the_texts_of_a_listing_are_cut():
+    texts = {"description": "d" * 50_000, "tags": ["t" * 5_000] * 5_000, "manual_version": "v" * 5_000}
+    [listing] = read({"name": "a", "url": "https://a.example", **texts}).listings
+    assert (len(listing.description), len(listing.manual_version)) == (4_096, 100)
+    assert [len(tag) for tag in listing.tags] == [100] * 100
+
+
 def test_names_are_made_of_word_characters():
     assert [listing.name for listing in read({"name": "__my api!", "url": "https://a.example"}).listings] == ["my_api"]
 

@@ -348,6 +348,24 @@ async def test_a_request_that_cannot_be_served_is_refused_in_words(verb, headers
     await serve(server_of(), work)
 
 
+@pytest.mark.parametrize("version", [[], [MODERN_VERSION, "Mcp-Method: tools/list"]], ids=["handshake", "modern"])
+@pytest.mark.parametrize("many", [[[]] * 300_000, [0] * 600_000, [{}] * 200_000], ids=["lists", "numbers", "objects"])
+async def test_a_body_of_too_many_values_is_refused_before_it_is_parsed(version, many):
+    headers = [JSON_TYPE, "Accept: application/json, text/event-stream", *version]
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": MODERN_META, "x": many}}
+
+    async def work(url):
+        status, told, body = await exchange(url, "POST", "/mcp", *headers, message=message)
+        assert (status, told["content-type"]) == (400, "application/json")
+        assert "The message was refused: it has more than 524,288 values" in json.loads(body)["error"]["message"]
+        text = {**message, "params": {"_meta": MODERN_META, "x": "[{," * 600_000}}
+        status, _, body = await exchange(url, "POST", "/mcp", *headers, message=text)
+        assert b"values" not in body
+        assert status == (200 if version else 400)
+
+    await serve(server_of(), work)
+
+
 @pytest.mark.parametrize("media", ["application/json; charset=utf-8", "Application/JSON", "application/vnd.api+json"])
 async def test_the_media_type_of_a_body_may_be_any_kind_of_json(media):
     modern = ("MCP-Protocol-Version: 2026-07-28", "Mcp-Method: tools/list")

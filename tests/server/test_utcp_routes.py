@@ -11,7 +11,7 @@ from tests.upstreams.registry_service import served
 from utcp_bridge import UtcpClient
 from utcp_bridge.dialects import Shape, detect
 from utcp_bridge.errors import Rejected, Unreachable
-from utcp_bridge.model import Binary, Source, Tool, Trust
+from utcp_bridge.model import Binary, ContentBlocks, Source, Tool, Trust
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.http import build_app
 from utcp_bridge.server.utcp_routes import native_template
@@ -314,3 +314,78 @@ def test_a_fetched_tool_with_a_value_of_the_operator_has_no_native_template(entr
 def test_variables_of_the_operator_do_not_hide_a_fetched_template():
     auth = {"auth_type": "api_key", "api_key": "Bearer ${KEY}", "var_name": "Authorization"}
     assert native_template(tool(auth=auth), {"auth_tools": auth}) is not None
+
+
+LINKS = [
+    ("https://docs.example.com/a", True),
+    ("file:///etc/passwd", False),
+    ("http://169.254.169.254/latest", False),
+    ("http://10.0.0.1/", False),
+    ("javascript:alert(1)", False),
+]
+
+
+@pytest.mark.parametrize(("uri", "passes"), LINKS)
+@pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
+def test_links_in_results_follow_the_same_rule_as_over_mcp(uri, passes, accept):
+    async def linking(_arguments, emit):
+        blocks = ContentBlocks(
+            [
+                {"type": "resource_link", "uri": uri, "name": "open me"},
+                {"type": "resource", "resource": {"uri": uri, "text": "its text"}},
+            ]
+        )
+        await emit(blocks)
+        return [blocks]
+
+    client = client_with_tools()
+    client.add("far", "links", linking, tags=("stream",))
+    with served(build_app(BridgeServer(client))) as base:
+        reply = httpx2.post(f"{base}/utcp/tools/far_links", headers={"Accept": accept})
+    assert reply.status_code == 200
+    assert (uri in reply.text) is passes
+    assert ("was left out" in reply.text) is not passes
+    assert "its text" in reply.text
+
+
+def test_schemas_of_the_served_manual_hide_nothing():
+    hidden = "\U000e0041\u202e"
+    client = client_with_tools()
+    schema = {"type": "object", "properties": {"a": {"enum": ["x", f"y{hidden}"], "title": f"A{hidden}"}}}
+    client.add("far", "t", inputs=schema, outputs=schema)
+    with served(build_app(BridgeServer(client))) as base:
+        for query in ("", "?via=native"):
+            text = httpx2.get(f"{base}/utcp{query}").text
+            assert "\U000e0041" not in text
+            assert "\u202e" not in text
+            assert "\\u202e" not in text
+
+
+@pytest.mark.parametrize(
+    ("url", "passes"),
+    [
+        ("https://api.example.com/x", True),
+        ("http://10.0.0.1/x", False),
+        ("http://[::ffff:169.254.169.254]/x", False),
+        ("http://10.0.0.2:8080/x", True),
+    ],
+)
+def test_a_native_template_leads_to_public_addresses_or_those_of_the_operator(url, passes):
+    source = Source("far", trust=Trust.REMOTE, origin="https://api.example.com", exempt=frozenset({"10.0.0.2:8080"}))
+    tool = Tool(source=source, name="t", kind="http", template={"call_template_type": "http", "url": url})
+    assert (native_template(tool, {}) is not None) is passes
+
+
+def test_credentials_are_masked_in_results_and_lines():
+    async def echo(_arguments, emit):
+        await emit({"authorization": "Bearer s3cret-value"})
+        return [{"authorization": "Bearer s3cret-value"}]
+
+    client = client_with_tools()
+    client.redactor.learn(["s3cret-value"], is_credential=True)
+    client.add("far", "echo", echo, tags=("stream",))
+    with served(build_app(BridgeServer(client))) as base:
+        for accept in ("application/json", "application/x-ndjson"):
+            reply = httpx2.post(f"{base}/utcp/tools/far_echo", headers={"Accept": accept})
+            assert "s3cret-value" not in reply.text
+            assert "Bearer ***" in reply.text

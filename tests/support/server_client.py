@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 
+from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.errors import UnknownTool
 from utcp_bridge.model import Result, Source, Tool
@@ -30,6 +31,7 @@ class StandIn:
     search_note: str | None = None
     audit_lost: int | None = None
     config: UtcpClientConfig = field(default_factory=UtcpClientConfig)
+    redactor: Redactor = field(default_factory=Redactor)
 
     def __post_init__(self):
         self._tools, self._functions, self._callbacks = {}, {}, []

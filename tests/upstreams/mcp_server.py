@@ -115,6 +115,11 @@ class _Tools:
     async def flood(self, arguments: dict[str, Any]) -> Any:
         return _said("x" * (int(arguments.get("text") or 200_000) + 1))
 
+    async def many(self, arguments: dict[str, Any]) -> Any:
+        """Return this number of empty lists. The list of tools does not have it."""
+        lists = {"lists": [[]] * int(arguments["text"])}
+        return types.CallToolResult(content=[types.TextContent(type="text", text="{[,")], structured_content=lists)
+
     async def die(self, _arguments: dict[str, Any]) -> Any:
         os._exit(3)
 

@@ -198,6 +198,21 @@ def test_a_valid_schema_has_no_faults(schema):
     assert findings.faults == []
 
 
+def test_a_schema_that_takes_too_long_to_check_is_a_warning_and_not_compiled():
+    bomb = {"$defs": {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(60)}}
+    bomb["$defs"]["d60"] = {"pattern": "(a{1,1000}){1,1000}"}
+    for schema in (
+        {"$ref": "#/$defs/d0", **bomb},
+        {"properties": {"a": {"$ref": "#/$defs/d3"}}, **bomb},
+        {"type": "string", "pattern": "((a{1,1000}){1,1000}){1,1000}"},
+    ):
+        findings = Findings()
+        check_schema(schema, ("i",), findings)
+        [finding] = findings.faults
+        assert (finding.severity, finding.pointer) == ("warning", "/i")
+        assert finding.what.startswith("the schema takes too long to check, by ")
+
+
 def test_values_of_the_schema_are_not_shown():
     findings = Findings()
     check_schema({"minLength": "s3cret"}, (), findings)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import base64
 import html
+import json
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit
 
 __all__ = ["MASK", "Redactor", "secrets_in_url"]
@@ -23,6 +25,10 @@ _MIN_LENGTH: Final = 6
 _MIN_LINE: Final = 16
 """Characters of one line of a longer secret, such as a private key, for which the line counts as a secret."""
 _MIN_SEGMENT: Final = 8
+_MIN_CREDENTIAL: Final = 8
+"""Characters of a credential that is searched in results. A shorter one may be a part of any word."""
+_MAX_OF_A_SOURCE: Final = 64
+"""Values of one source, such as the access tokens of one client, that are known at once. The oldest are forgotten."""
 _MAX_TEXT: Final = 256 * 1024
 """Characters of a text that are searched. Nobody reads an error of this length, so the rest is left out."""
 _ROUNDS: Final = 3
@@ -36,25 +42,95 @@ _LETTERS: Final = dict(zip("abefnrtv0", "\a\b\x1b\f\n\r\t\v\0", strict=True))
 _Span = tuple[int, int]
 
 
+class Form(NamedTuple):
+    """One form of a credential: as text, as bytes, and as the bytes of JSON."""
+
+    text: str
+    plain: bytes
+    as_json: bytes
+
+    @classmethod
+    def of(cls, text: str) -> Form:
+        """Return the form that is this text."""
+        plain, quoted = (one.encode("utf-8", "surrogatepass") for one in (text, json.dumps(text, ensure_ascii=False)))
+        return cls(text, plain, quoted[1:-1])
+
+    @property
+    def is_unicode(self) -> bool:
+        """Whether JSON can carry the text: it has no half of a surrogate pair."""
+        return self.plain.decode("utf-8", "replace") == self.text
+
+
 class Redactor:
     """Learns secret values and replaces them in texts, in each form in which programs print them.
 
-    Values of fewer than six characters are ignored unless forced, because they would replace ordinary words.
+    Values of fewer than six characters are ignored unless forced, because they would replace ordinary words. A value
+    is known for as long as the bridge runs, or while it is one of the newest of its source: secrets that rotate take a
+    bounded amount of memory. What uses a secret learns it again, so that a secret in use is not the oldest.
     """
 
     def __init__(self) -> None:
         self._values: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
+        self._sources: dict[str, dict[str, None]] = {}
+        self._uses: Counter[str] = Counter()
+        self._credentials: set[str] = set()
+        self._credential_forms: tuple[Form, ...] | None = None
 
     def __repr__(self) -> str:
         return f"<Redactor of {len(self._values)} values>"
 
-    def learn(self, values: Iterable[str], *, force: bool = False) -> None:
-        """Replace these values from now on."""
-        new = {value for value in values if value and (force or len(value) >= _MIN_LENGTH)} - self._values
-        if new:
-            self._values |= new
+    def learn(
+        self, values: Iterable[str], *, force: bool = False, source: str = "", is_credential: bool = False
+    ) -> None:
+        """Replace these values from now on.
+
+        `source` says what the values belong to if it may have others later. Credentials are replaced in results, too.
+        """
+        for value in values:
+            if value and (force or len(value) >= _MIN_LENGTH):
+                self._remember(value, source)
+                if is_credential and len(value) >= _MIN_CREDENTIAL and value not in self._credentials:
+                    self._credentials.add(value)
+                    self._credential_forms = None
+
+    def _remember(self, value: str, source: str) -> None:
+        own = self._sources.setdefault(source, {})
+        if value in own:
+            if source:
+                own[value] = own.pop(value)  # it is the newest again
+            return
+        own[value] = None
+        self._uses[value] += 1
+        if value not in self._values:
+            self._values.add(value)
             self._pattern = None
+        if source and len(own) > _MAX_OF_A_SOURCE:
+            self._forget(own)
+
+    def _forget(self, values: dict[str, None]) -> None:
+        """Forget the oldest value of a source, unless another source has it too."""
+        oldest = next(iter(values))
+        del values[oldest]
+        self._uses[oldest] -= 1
+        if not self._uses[oldest]:
+            del self._uses[oldest]
+            self._values.discard(oldest)
+            self._credentials.discard(oldest)
+            self._pattern = self._credential_forms = None
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether there is anything to replace in results."""
+        return bool(self._credentials)
+
+    def credential_forms(self) -> tuple[Form, ...]:
+        """Return the usual forms of credentials, the longest first."""
+        if self._credential_forms is None:
+            forms = {form for value in self._credentials for form in (*_forms(value), *_escaped_forms(value))}
+            usual = sorted(filter(_is_long_enough, forms), key=lambda form: (-len(form), form))
+            self._credential_forms = tuple(map(Form.of, usual))
+        return self._credential_forms
 
     def learn_basic(self, username: str, password: str) -> None:
         """Replace the pair of HTTP Basic from now on, so that a short password is found too."""
@@ -99,6 +175,7 @@ def _forms(value: str) -> Iterator[str]:
             plain,
             plain.replace(" ", "+"),  # of a form, after its other escapes are undone
             quote(plain, safe=""),
+            html.escape(plain),  # what follows a backslash at its end may look like an escape
             ascii(plain)[1:-1],  # the escapes of two characters may look like the two bytes of one
             plain.replace("'", "''"),  # SQL, PowerShell
             plain.replace('"', '""'),  # CSV
@@ -113,6 +190,21 @@ def _forms(value: str) -> Iterator[str]:
             for text in (data.hex(), data.hex(" "), data.hex(":")):
                 yield text
                 yield text.upper()
+
+
+def _escaped_forms(value: str) -> Iterator[str]:
+    """Yield what `_ESCAPE` undoes, as programs write it."""
+    yield repr(value)[1:-1]
+    yield html.escape(value)
+    yield html.escape(value, quote=False)
+    yield quote(value, safe="/")
+    yield re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quote(value, safe=""))
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
+
+
+def _is_long_enough(form: str) -> bool:
+    return len(form) >= _MIN_LENGTH
 
 
 def _with_undone(text: str) -> Iterator[str]:

@@ -82,15 +82,22 @@ class TokenTransports(Protocol):
 class TokenCache:
     """Access tokens by endpoint, client, secret and scope, with one request at a time for each.
 
-    `time_limit` is the limit of one token request in seconds.
+    `time_limit` is the limit of one token request in seconds. `on_token` receives what a token belongs to, and each new
+    token.
     """
 
     def __init__(
-        self, transports: TokenTransports, *, time_limit: float = 20.0, clock: Callable[[], float] = time.monotonic
+        self,
+        transports: TokenTransports,
+        *,
+        time_limit: float = 20.0,
+        clock: Callable[[], float] = time.monotonic,
+        on_token: Callable[[str, str], None] | None = None,
     ) -> None:
         self._transports = transports
         self._time_limit = time_limit
         self._clock = clock
+        self._on_token = on_token
         self._entries: dict[_Key, _Entry] = {}
 
     async def get(self, auth: OAuth2Auth, source: Source) -> str:
@@ -147,6 +154,8 @@ class TokenCache:
             raise _no_token(auth, "its reply has no access_token")
         if str(answer.get("token_type", "bearer")).lower() != "bearer":
             raise _no_token(auth, "its tokens are not bearer tokens")
+        if self._on_token is not None:
+            self._on_token(f"token {auth.token_url} {auth.client_id} {auth.scope}", token)
         entry.token = token
         entry.stale_at = _stale_at(asked_at, answer.get(_LIFE))
         return token

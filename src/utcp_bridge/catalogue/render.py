@@ -26,7 +26,7 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -39,7 +39,7 @@ from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.foreign import visible
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, is_list, is_object
 
-__all__ = ["Rendering", "compact", "fault_result", "render_error", "render_result", "text_result"]
+__all__ = ["Rendering", "compact", "fault_result", "render_error", "render_result", "text_result", "with_safe_links"]
 
 _logger = logging.getLogger(__name__)
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -204,6 +204,15 @@ def _passed_through(value: ContentBlocks, rendering: Rendering) -> JsonObject:
         result["structuredContent"] = {}
         result["_meta"] = {"utcp/remark": "The server returned no structured content, though the tool promises it."}
     return result
+
+
+def with_safe_links(value: Any, refuse: Callable[[str], str | None]) -> Any:
+    """Return a value of a call, with text in place of each link in MCP content that is not passed on."""
+    if isinstance(value, ContentBlocks):
+        return replace(value, content=_valid_blocks(value.content, refuse))
+    if is_list(value) and any(isinstance(one, ContentBlocks) for one in value):
+        return [with_safe_links(one, refuse) for one in value]
+    return value
 
 
 def _valid_blocks(blocks: Iterable[Any], refuse: Callable[[str], str | None]) -> list[JsonObject]:

@@ -14,8 +14,10 @@ from typing import Any, Self
 
 import anyio
 
+from utcp_bridge.auth.literals import literal_secrets
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.refused import with_valid_token
+from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
@@ -42,7 +44,7 @@ from utcp_bridge.model import (
 from utcp_bridge.net.files.local_file import FileRoots
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
-from utcp_bridge.net.preview import NativeRequest, Visible
+from utcp_bridge.net.preview import NativeRequest, Visible, names_credential
 from utcp_bridge.pipeline import Layer, Next, compose
 from utcp_bridge.pipeline.audit import Audit
 from utcp_bridge.pipeline.breaker import BreakerRule, Breakers, OpenBreaker
@@ -105,9 +107,10 @@ class UtcpClient:
         self.repository: ToolRepository = extensions.repository or InMemoryToolRepository()
         self.redactor = extensions.redactor
         if self.settings.bearer_token is not None:
-            self.redactor.learn([self.settings.bearer_token.get_secret_value()])
+            self.redactor.learn([self.settings.bearer_token.get_secret_value()], is_credential=True)
         for entry in (self.settings.model_dump(include={"proxy"}), *config.manual_call_templates):
             self.redactor.learn(secrets_in_url(str(entry.get("proxy") or "")))
+            self.redactor.learn(literal_secrets(entry), is_credential=True)
         self._tasks = Background()
         self._children: ChildrenHold | None = None
         guard = extensions.guard or Guard()
@@ -125,7 +128,7 @@ class UtcpClient:
         self._part_faults = [*loader_faults, *processor_faults]
         variables = Variables(config.variables, (*extensions.variable_loaders, *loaders), on_resolved=self._learn)
         self._registry = TransportRegistry(extensions.transports)
-        binder = Binder(variables, TokenCache(self._http), self._learn_secret)
+        binder = Binder(variables, TokenCache(self._http, on_token=self._learn_secret), self._learn_secret)
         self._registration = Registration(
             services, self._registry, binder, self.repository, extensions.documents, extensions.lock_file
         )
@@ -355,7 +358,7 @@ class UtcpClient:
         if chain is None:
             chain = self._chains[tool.qualified_name] = compose(tool, self._layers, self._innermost(tool))
         try:
-            return await chain(Call(tool, arguments, next(self._call_ids)), emit)
+            return masked_notes(await chain(Call(tool, arguments, next(self._call_ids)), emit), self.redactor)
         except UtcpError as error:
             _redact(error, self.redactor)
             raise
@@ -483,7 +486,10 @@ class UtcpClient:
     # --- inside ---
 
     def _entry(self, template: Template) -> ManualEntry:
-        return as_entry(template, known_fields=self._registry.fields)
+        entry = as_entry(template, known_fields=self._registry.fields)
+        for number, secret in enumerate(literal_secrets(entry.template)):
+            self.redactor.learn([secret], source=f"entry {entry.name} {number}", is_credential=True)
+        return entry
 
     def _innermost(self, tool: Tool) -> Next:
         """Return the innermost step: it resolves the tool's template at the first call, and hands calls to its
@@ -495,9 +501,11 @@ class UtcpClient:
             target = self._targets.get(tool) or self._bind(tool)
             try:
                 value = await with_valid_token(target.credentials, partial(transport.call, target, call), emit)
-            except ConfigError as error:  # such as a limit of templates, which are compiled at the first call
-                if tool.name not in error.message:
-                    error.message = f"{tool.qualified_name}: {error.message}"
+            except UtcpError as error:
+                if isinstance(error, ConfigError) and tool.name not in error.message:
+                    error.message = f"{tool.qualified_name}: {error.message}"  # a limit of templates, for example
+                if target.credentials is not None:  # the redactor must not have forgotten them
+                    self.redactor.learn(target.credentials.secrets(), source=f"tool {tool.qualified_name}")
                 raise
             return value if isinstance(value, Result) else Result(value)
 
@@ -529,15 +537,16 @@ class UtcpClient:
     def _discover_again(self, manual: str) -> None:
         self._tasks.spawn(partial(self._registration.refresh, manual))
 
-    def _learn(self, _name: str, value: str) -> None:
+    def _learn(self, key: str, value: str) -> None:
         """Any variable may be a secret. Numbers and hosts are not secrets, and must stay readable in errors."""
+        source = f"variable {key}"
         if "://" in value:
-            self.redactor.learn(secrets_in_url(value))
+            self.redactor.learn(secrets_in_url(value), source=source)
         elif not value.replace(".", "").isdigit():
-            self._learn_secret(value)
+            self.redactor.learn([value], source=source, is_credential=names_credential(key))
 
-    def _learn_secret(self, secret: str) -> None:
-        self.redactor.learn([secret])
+    def _learn_secret(self, source: str, secret: str) -> None:
+        self.redactor.learn([secret], source=source, is_credential=True)
 
     def _validation(self, tool: Tool, inner: Next) -> Next:
         return validation(tool, inner, check=tool.limits.get("validation", self.settings.validation))

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from utcp_bridge.configuration.places import STDIN, Placed, is_url, read_place
 from utcp_bridge.convert.outcome import Converted, Wishes, new_manual
+from utcp_bridge.convert.secrets import with_variables
 from utcp_bridge.convert.sources import mcp_manual, openapi_manual
 from utcp_bridge.convert.targets import portable, to_v0
 from utcp_bridge.dialects import Shape, detect, read_config, read_manual, to_v1, wants_auth
@@ -66,6 +67,8 @@ async def convert(
     for line in mcp_servers:
         parts.append(await _server(line, parts, wishes, tell))
     whole = merge(parts, name=wishes.name)
+    if not wishes.keep_values:
+        whole = with_variables(whole)
     if wishes.target == "v0":
         return to_v0(whole)
     return portable(whole) if wishes.portable else whole

@@ -19,9 +19,9 @@ class Wishes:
     """How to convert.
 
     `name` is the title of the result. `base_url` replaces the servers of an OpenAPI description; `server_variables`
-    fills in their variables. `include` and `exclude` select tools as in a manual's entry. `keep_values` keeps the
-    values of an MCP server's `env` and `headers` instead of writing variables. `portable` leaves out keys that released
-    clients of other vendors refuse. `target` is the version of UTCP to write.
+    fills in their variables. `include` and `exclude` select tools as in a manual's entry. `keep_values` keeps secrets
+    of templates, and the values of an MCP server's `env` and `headers`, instead of writing variables. `portable` leaves
+    out keys that released clients of other vendors refuse. `target` is the version of UTCP to write.
     """
 
     name: str | None = None

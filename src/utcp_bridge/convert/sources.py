@@ -130,7 +130,7 @@ async def _discover(entry: JsonObject, root: Path) -> JsonObject:
     """Return what the `mcp` transport discovers: tools with overlays, and faults."""
     kind = TransportRegistry().find("mcp")
     async with _services(root) as services:
-        binder = Binder(Variables(), TokenCache(services.http), lambda _secret: None)
+        binder = Binder(Variables(), TokenCache(services.http), lambda _owner, _secret: None)
         target = binder.manual(entry, kind, Source(name=str(entry["name"])))
         transport = kind(services)
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from utcp_bridge.auth.literals import literal_secrets
 from utcp_bridge.catalogue.catalogue import Catalogue
 from utcp_bridge.doctor.examination import Examination
 from utcp_bridge.doctor.steps import DoctorStep, ManualSteps, StepResult, not_tried
@@ -93,6 +94,7 @@ async def diagnose(
 
 
 def _of_entry(client: UtcpClient, guard: Guard, entry: JsonObject) -> Examination:
+    client.redactor.learn(literal_secrets(entry), is_credential=True)
     try:
         name = manual_name(entry)
     except UtcpError:

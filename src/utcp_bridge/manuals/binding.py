@@ -33,7 +33,8 @@ AnyTransport = Transport[Any]
 class Binder:
     """Fills in variables and binds credentials. Apart from reading the sources of variables it does no I/O."""
 
-    def __init__(self, variables: Variables, tokens: TokenCache, on_secret: Callable[[str], None]) -> None:
+    def __init__(self, variables: Variables, tokens: TokenCache, on_secret: Callable[[str, str], None]) -> None:
+        """`on_secret` receives what a secret of an `auth` belongs to, and the secret."""
         self._variables = variables
         self._tokens = tokens
         self._on_secret = on_secret
@@ -124,7 +125,15 @@ class Binder:
             template: CallTemplate = transport.template.model_validate(resolved)
         except ValidationError as error:
             raise ConfigError(f"The {transport.kinds[0]} call template is not valid: {explain(error)}.") from None
+        self._report_literals(resolved, source)
         return Target(template, source, self._credentials(template, transport, source, trust=trust))
+
+    def _report_literals(self, resolved: JsonObject, source: Source) -> None:
+        """Report secrets that are written in other fields than `auth`."""
+        from utcp_bridge.auth.literals import literal_secrets
+
+        for number, secret in enumerate(literal_secrets({**resolved, "auth": None})):
+            self._on_secret(f"template {source.owner} {number}", secret)
 
     def _credentials(
         self, template: CallTemplate, transport: type[AnyTransport], source: Source, *, trust: Trust
@@ -136,8 +145,9 @@ class Binder:
 
         origins = _origins(template, transport, source)
         credentials = Credentials(parse_auth(template.auth), origins, self._tokens, source=source, trust=trust)
+        owner = f"auth {source.owner} {credentials.auth!r}"  # the models show no secret
         for secret in credentials.secrets():
-            self._on_secret(secret)
+            self._on_secret(owner, secret)
         return credentials
 
 

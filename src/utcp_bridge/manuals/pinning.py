@@ -6,7 +6,8 @@ server is reached.
 
 Without a lock file, the definition that the bridge sees first after its start counts as approved. If the operator set
 `pin`, the approved hashes are in `utcp.lock`, beside the configuration file: a change between two runs is noticed too.
-A tool stays withheld until its line is removed from that file. Tools that are new are added to it.
+A tool stays withheld until its line is removed from that file. Tools that are new are added to it. If the file cannot
+be used, `warn` keeps hashes in memory, and `refuse` withholds the tools: nothing shows that they are as approved.
 """
 
 from __future__ import annotations
@@ -122,6 +123,10 @@ def _withheld(tool: Tool, change: str, remedy: str) -> Fault:
     return Fault(f"manual {tool.manual!r}, tool {tool.name!r}", f"{change}, so the tool is withheld.", remedy)
 
 
+class _UnusableLockError(Exception):
+    """Why the lock file cannot be used, as the beginning of a sentence."""
+
+
 class Pins:
     """Approves tools by the lock file if there is one, otherwise by what was seen since the start."""
 
@@ -136,13 +141,30 @@ class Pins:
     async def kept(self, tools: list[Tool], approved: dict[str, Tool]) -> tuple[list[Tool], list[Fault]]:
         """Return the tools of one manual that may be used, and the faults of the others, as `pinned` does."""
         async with self._turn:
-            entries = await self._entries()
-            if entries is None:
-                return pinned(tools, approved, self._pin)
-            return await self._by_lock(tools, entries)
+            try:
+                entries = await self._entries()
+                if entries is not None:
+                    return await self._by_lock(tools, entries)
+            except _UnusableLockError as error:
+                if self._pin == "refuse":
+                    return self._refused(tools, str(error))
+                self._give_up(str(error))
+            return pinned(tools, approved, self._pin)
+
+    def _refused(self, tools: list[Tool], why: str) -> tuple[list[Tool], list[Fault]]:
+        """Withhold the tools that need approval: nothing says what was approved."""
+        kept = [tool for tool in tools if _is_free(tool)]
+        if len(kept) == len(tools):
+            return kept, []
+        manual = next(tool.manual for tool in tools if not _is_free(tool))
+        what = f"{why}, so its tools are withheld (`pin` is `refuse`)."
+        return kept, [Fault(f"manual {manual!r}", what, f"Correct or delete {LOCK_NAME}, then load the manual again.")]
 
     async def _entries(self) -> dict[str, JsonObject] | None:
-        """Return what the lock file has; None if the bridge cannot use one."""
+        """Return what the lock file has; None if the bridge has none.
+
+        :raises _UnusableLockError: it cannot be read.
+        """
         if self._file is None:
             if self._is_lasting:
                 self._give_up(
@@ -152,8 +174,7 @@ class Pins:
         try:
             return await anyio.to_thread.run_sync(self._file.read)
         except (OSError, ValueError) as error:
-            self._give_up(f"{self._file.path} cannot be read ({_reason(error)}). Correct or delete it")
-            return None
+            raise _UnusableLockError(f"{self._file.path} cannot be read ({_reason(error)})") from None
 
     async def _by_lock(self, tools: list[Tool], entries: dict[str, JsonObject]) -> tuple[list[Tool], list[Fault]]:
         kept: list[Tool] = []
@@ -197,18 +218,16 @@ class Pins:
         try:
             await anyio.to_thread.run_sync(self._file.add, new)
         except ConfigError as error:
-            self._give_up(error.message.rstrip("."))
-            return
+            raise _UnusableLockError(error.message.rstrip(".")) from None
         except (OSError, ValueError) as error:
-            self._give_up(f"{self._file.path} cannot be read ({_reason(error)}). Correct or delete it")
-            return
+            raise _UnusableLockError(f"{self._file.path} cannot be read ({_reason(error)})") from None
         names = ", ".join(sorted(new)[:_MAX_NAMED])
         more = f" and {len(new) - _MAX_NAMED} more" if len(new) > _MAX_NAMED else ""
         _logger.info("%s has new tools: %s%s.", LOCK_NAME, names, more)
 
     def _give_up(self, why: str) -> None:
         """Say once that approved definitions last only as long as this process."""
-        _logger.warning("%s. Approved tools are kept in memory, until the bridge ends.", why)
+        _logger.warning("%s. Hashes of approved tools are kept in memory, until the bridge ends.", why)
         self._file, self._is_lasting = None, False
 
 

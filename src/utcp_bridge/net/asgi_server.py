@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
@@ -37,6 +38,7 @@ from utcp_bridge.processes.ending import Ending, watched_signals
 __all__ = ["ConnectionLimits", "serve_asgi"]
 
 _logger = logging.getLogger(__name__)
+_uvicorns_logger = logging.getLogger("uvicorn.error")
 _MAX_HEAD_BYTES: Final = 64 * 1024
 """Most bytes of a request line and its headers. Browsers and proxies send a few kilobytes."""
 _MAX_HEADERS: Final = 256
@@ -45,6 +47,10 @@ _MAX_PIPELINED: Final = 16
 _MAX_FRAMING_SHARE: Final = 8
 """Most bytes of framing for each byte of a chunked body. A body in chunks of one byte has five."""
 _LOG_SECONDS: Final = 10.0
+_REPEAT_SECONDS: Final = 60.0
+"""uvicorn logs a line for each invalid request. Of equal lines, one in this time is logged, with their number."""
+_MAX_LINES: Final = 64
+_MAX_SHOWN: Final = 200
 _SILENT: Final = 0
 """A connection that waits for the first byte of a request."""
 _HEAD: Final = 1
@@ -91,7 +97,7 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     flight have `limits.grace` seconds to finish.
     """
     limits = limits or ConnectionLimits()
-    connections = _Connections(limits)
+    connections, repeats = _Connections(limits), _Repeats()
     config = _Config(
         app,
         http=_protocol(),
@@ -106,13 +112,51 @@ async def serve_asgi(  # noqa: PLR0913 - one for each stage of a server
     runner = _Uvicorn(config, on_ready)
     try:
         async with watched_signals() as ending, anyio.create_task_group() as group:
+            _uvicorns_logger.addFilter(repeats)
             group.start_soon(_end_on_signal, ending, runner, drain, at_end)
-            group.start_soon(connections.sweep_for_ever)
+            group.start_soon(connections.sweep_for_ever, repeats.report)
             await runner.serve(sockets=list(listeners))
             group.cancel_scope.cancel()
     finally:
+        _uvicorns_logger.removeFilter(repeats)
+        repeats.report(at_end=True)
         for listener in listeners:
             listener.close()
+
+
+class _Repeats(logging.Filter):
+    """Lets one of equal warnings pass in a minute, and counts the others."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seen: dict[str, tuple[float, int]] = {}
+        """When a line was logged, and how many were not since then."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a line is logged."""
+        if record.levelno < logging.WARNING or record.exc_info:
+            return True
+        line = str(record.msg)[:_MAX_SHOWN]
+        if line not in self._seen and len(self._seen) >= _MAX_LINES:
+            line = ""
+        if line in self._seen:
+            since, count = self._seen[line]
+            self._seen[line] = since, count + 1
+            return False
+        self._seen[line] = self._clock(), 0
+        return True
+
+    def report(self, *, at_end: bool = False) -> None:
+        """Log how often a line came again, a minute after it was logged."""
+        for line, (since, count) in tuple(self._seen.items()):
+            if not at_end and self._clock() - since < _REPEAT_SECONDS:
+                continue
+            if count:
+                _logger.warning("%s %d more in the last minute.", line or "Other faults of requests.", count)
+                self._seen[line] = self._clock(), 0
+            else:
+                del self._seen[line]
 
 
 class _Config(uvicorn.Config):
@@ -194,11 +238,12 @@ class _Connections:
             if not self._by_address[connection.address]:
                 del self._by_address[connection.address]
 
-    async def sweep_for_ever(self) -> None:
-        """End overdue connections, for as long as the server runs."""
+    async def sweep_for_ever(self, report: Callable[[], None]) -> None:
+        """End overdue connections and report what was counted, for as long as the server runs."""
         while True:
             before = anyio.current_time()
             await anyio.sleep(self.limits.sweep)
+            report()
             if anyio.current_time() - before > 2 * self.limits.sweep:
                 continue  # this process was slow, and has yet to read what clients sent meanwhile
             for connection in tuple(self._open):
@@ -532,13 +577,10 @@ if HttpToolsProtocol is not None:
             self._watched.begin()
             super().on_message_begin()
 
-        def on_header(self, name: bytes, value: bytes) -> None:
-            if self._watched.phase == _HEAD:  # otherwise a trailer, which nothing reads
-                super().on_header(name, value)
-
         def on_headers_complete(self) -> None:
             self._watched.end_head(self.headers, len(self.headers), self.url, self._chunk)
             super().on_headers_complete()
+            self.headers = []  # for trailers, which nothing reads; the scope has the list of the head
 
         def on_body(self, body: bytes) -> None:
             self._watched.decoded += len(body)

@@ -102,6 +102,7 @@ class Cost:
         self._closures: dict[int, Counter[int]] = {}
         light = max(self._steps) <= _LIGHT_STEPS and not any(self._text) and self._is_flat
         self.is_light = light and self._chain * _MAX_LEVELS <= _MAX_STACK
+        self._flat_members, self._flat_characters = self._flat_limits()
 
     @property
     def steps(self) -> int:
@@ -135,12 +136,32 @@ class Cost:
         self._text = [max(text, _SLOW_PATTERN) if text else 0 for text in self._text]
         for node in self._nodes:
             node.text = max(node.text, _SLOW_PATTERN) if node.text else 0
+        self._flat_members, self._flat_characters = self._flat_limits()
+
+    def _flat_limits(self) -> tuple[int, int]:
+        """Return the most members of an object without containers, and the most characters of its texts together."""
+        if self._text[0]:  # patterns look at the names of the members
+            return 0, 0
+        return (MAX_STEPS - self._steps[0]) // max(self._steps[1], 1), _MAX_TEXT_STEPS // max(self._text[1], 1)
 
     def allows(self, value: Any, most: int = MAX_STEPS) -> bool:
         """Return whether a value is checked in at most `most` steps, and its texts in a bounded time."""
-        return (
-            (self.is_light and most == MAX_STEPS) or self._allows_levels(value, most) or self._allows_keys(value, most)
-        )
+        if most == MAX_STEPS and (self.is_light or self._allows_flat(value)):
+            return True
+        return self._allows_levels(value, most) or self._allows_keys(value, most)
+
+    def _allows_flat(self, value: Any) -> bool:
+        """Judge an object without containers, as `_allows_levels` does but faster: most arguments are such objects."""
+        if value.__class__ is not dict or len(value) > self._flat_members:
+            return False
+        characters = 0
+        for one in value.values():
+            kind = one.__class__
+            if kind is str:
+                characters += len(one)
+            elif kind is dict or kind is list:
+                return False
+        return characters <= self._flat_characters
 
     def _allows_levels(self, value: Any, most: int) -> bool:
         """Judge a value by the number of places at each of its levels."""

@@ -49,6 +49,7 @@ _NUMBERS: Final = ("exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum")
 _WORDS: Final = ("contentEncoding", "contentMediaType", "format")
 _OLD_DRAFTS: Final = ("draft-03", "draft-04", "draft-06", "draft-07")
 _MAX_COUNT: Final = 2**53
+_MAX_SHOWN: Final = 200
 
 
 class TooDearError(Exception):
@@ -81,7 +82,7 @@ class _References:
             raise TooDearError("a reference that is not text")
         place, _, fragment = reference.partition("#")
         if place and not self._is_own(place):
-            raise TooDearError("a reference to another document")
+            raise TooDearError(f"a reference to another document, {reference[:_MAX_SHOWN]!r}")
         if not fragment:
             return self._root
         if not fragment.startswith("/"):
@@ -103,7 +104,7 @@ class _References:
             elif is_list(here) and step.isascii() and step.isdecimal() and len(step) < 9 and int(step) < len(here):
                 here = here[int(step)]
             else:
-                raise TooDearError("a reference without a target")
+                raise TooDearError(f"a reference without a target, '#{pointer[:_MAX_SHOWN]}'")
             refuse_identifier(here)
         return here
 
@@ -111,7 +112,7 @@ class _References:
         if self._anchors is None:
             self._anchors = self._all_anchors()
         if name not in self._anchors:
-            raise TooDearError("a reference without a target")
+            raise TooDearError(f"a reference without a target, '#{name[:_MAX_SHOWN]}'")
         return self._anchors[name]
 
     def _all_anchors(self) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from utcp_bridge.search.query import (
     search_tools,
 )
 from utcp_bridge.server.kept_results import READ_INPUT, KeptResult, KeptResults, Shelf
+from utcp_bridge.server.outgoing import call_masked
 from utcp_bridge.server.reply_workers import Rendered, ReplyWorkers
 from utcp_bridge.settings import BridgeSettings, MetaToolNames
 from utcp_bridge.tasks import HeavyWork, in_slices, pause_if_heavy
@@ -122,8 +123,8 @@ async def call_entry(
     """
     try:
         rendering = _rendering(entry, client.settings, budget)
-        with HeavyWork(), workers.reading(entry, rendering):
-            result = await client.call(entry.tool, entry.own_arguments(arguments), emit)
+        with HeavyWork(), workers.reading(entry, rendering, client.redactor):
+            result = await call_masked(client, entry.tool, entry.own_arguments(arguments), emit)
             if isinstance(result.value, Rendered):
                 return result.value.result
             await pause_if_heavy()

@@ -19,6 +19,7 @@ import anyio
 import anyio.to_thread
 import orjson
 
+from utcp_bridge.auth.results import masked_later, masked_notes
 from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering
 from utcp_bridge.errors import DeadlineExceeded, InternalError, ReplyTooLarge
@@ -31,6 +32,7 @@ from utcp_bridge.workers.memory import return_large_blocks
 from utcp_bridge.workers.process import EndedWorker, WorkerProcess, can_start
 
 if TYPE_CHECKING:
+    from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.catalogue.catalogue import Entry
 
 __all__ = ["Rendered", "ReplyWorkers"]
@@ -86,12 +88,15 @@ class ReplyWorkers:
                 await self._end_idle(math.inf)
 
     @contextmanager
-    def reading(self, entry: Entry, rendering: Rendering) -> Iterator[None]:
-        """Let workers read the large replies of the calls within, for a tool whose results are rendered this way."""
+    def reading(self, entry: Entry, rendering: Rendering, redactor: Redactor) -> Iterator[None]:
+        """Let workers read the large replies of the calls within, for a tool whose results are rendered this way.
+
+        Results have no credentials that the redactor knows.
+        """
         if not self._opened:
             yield
             return
-        token = large_reader.set(partial(self._read, entry, rendering))
+        token = large_reader.set(partial(self._read, entry, rendering, redactor))
         try:
             yield
         finally:
@@ -112,9 +117,12 @@ class ReplyWorkers:
         found = await self._read_kept(kept, head, partial(resource_contents, kept, handle, offset, limit))
         return found if isinstance(found, list) else orjson.loads(found[1][0])
 
-    async def _read(self, entry: Entry, rendering: Rendering, tool: Tool, result: Result) -> Result:
+    async def _read(
+        self, entry: Entry, rendering: Rendering, redactor: Redactor, tool: Tool, result: Result
+    ) -> Result:
         """Return a result with a finished MCP result as its value, or the value itself where no worker can be had."""
-        deferred: Deferred = result.value
+        result = masked_notes(result, redactor)
+        deferred: Deferred = masked_later(result.value, redactor)
         rest = rendering.budget.rest
         shelf = rest.keep if rest is not None and isinstance(rest.keep, Shelf) else None
         head: JsonObject = {

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
@@ -25,14 +25,17 @@ from starlette.routing import Route
 
 from utcp_bridge import __version__
 from utcp_bridge.catalogue.catalogue import Entry
-from utcp_bridge.catalogue.text import clean
+from utcp_bridge.catalogue.links import refused_link
+from utcp_bridge.catalogue.render import with_safe_links
+from utcp_bridge.catalogue.text import clean, clean_schema
 from utcp_bridge.errors import InvalidArguments, UtcpError
 from utcp_bridge.manuals.repository import unknown_tool
-from utcp_bridge.model import Emit, JsonObject, Tool, Trust, discard, is_list, is_object
+from utcp_bridge.model import Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
 from utcp_bridge.net.preview import names_credential
 from utcp_bridge.providing.exchange import Lines, UnreadableBody, answer_of, problem, read_arguments, wants_lines
 from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.outgoing import call_masked
 from utcp_bridge.settings import ManualOptions
 
 __all__ = ["UtcpRoutes", "native_template"]
@@ -98,7 +101,7 @@ class UtcpRoutes:
             return problem(error)
         if wants_lines(request) and self._client.streams(entry.tool):
             return Lines(partial(self._stream, entry, arguments))
-        return await answer_of(request, partial(self._client.call, entry.tool, arguments, discard))
+        return await answer_of(request, partial(self._result, entry, arguments, discard))
 
     async def _entry(self, name: str) -> Entry:
         catalogue = self._server.catalogue
@@ -112,15 +115,20 @@ class UtcpRoutes:
             )
         return entry
 
+    async def _result(self, entry: Entry, arguments: JsonObject, emit: Emit) -> Result:
+        """Call a tool. Its result has no link that a host must not open, as over MCP."""
+        result = await call_masked(self._client, entry.tool, arguments, emit)
+        return replace(result, value=with_safe_links(result.value, entry.refuse_link))
+
     async def _stream(self, entry: Entry, arguments: JsonObject, emit: Emit) -> None:
         emitted = False
 
         async def push(partial_result: Any) -> None:
             nonlocal emitted
             emitted = True
-            await emit(partial_result)
+            await emit(with_safe_links(partial_result, entry.refuse_link))
 
-        result = await self._client.call(entry.tool, arguments, push)
+        result = await self._result(entry, arguments, push)
         if not emitted:
             await emit(result.value)
 
@@ -159,7 +167,7 @@ def _write(
     if native is not None:
         for (entry, _), tool in zip(entries, tools, strict=True):
             if (template := native_template(entry.tool, native.get(entry.tool.manual, {}))) is not None:
-                tool |= {"inputs": entry.tool.inputs, "tool_call_template": template}
+                tool |= {"inputs": clean_schema(entry.tool.inputs), "tool_call_template": template}
     data = orjson.dumps(manual_of(tools, version=__version__))
     return _Written(data, f'"{blake2b(data, digest_size=12).hexdigest()}"')
 
@@ -169,8 +177,8 @@ def _provided(entry: Entry, streams: bool, form: ManualForm, auth: JsonObject | 
     provided = ProvidedTool(
         name=entry.name,
         description=clean(tool.description),
-        inputs=tool.inputs,
-        outputs=tool.outputs,
+        inputs=clean_schema(tool.inputs),
+        outputs=tool.outputs and clean_schema(tool.outputs, is_output=True),
         tags=tool.tags,
         streams=streams,
         average_response_size=tool.average_response_size,
@@ -184,15 +192,22 @@ def native_template(tool: Tool, entry: JsonObject) -> JsonObject | None:
     `entry` is what the operator wrote for the tool's manual. The template keeps its variables and omits the operator's
     options. There is none for a tool that runs on this machine (a command, a file, a server on stdio), for a tool whose
     call the bridge discovered (introspection, reflection), for a tool that the operator changed (default arguments,
-    part of the result), and for a template that holds a credential itself. There is none either for a template in which
-    the operator wrote anything, unless `share` allows it.
+    part of the result), and for a template that holds a credential itself or an address that is not public and not the
+    operator's. There is none either for a template in which the operator wrote anything, unless `share` allows it.
     """
     if tool.kind not in _KINDS or tool.overlay is not None or tool.projection is not None or tool.defaults:
         return None
     if entry.get("share") is not True and (tool.source.trust is not Trust.REMOTE or _is_touched(tool, entry)):
         return None
     template = {key: value for key, value in tool.template.items() if key not in _OPERATORS and key != "name"}
-    return None if _holds_credential(template) else template
+    return None if _holds_credential(template) or _has_closed_address(template, tool.source.exempt) else template
+
+
+def _has_closed_address(value: Any, written: Collection[str]) -> bool:
+    """Return whether an address in a template is none that a stranger may name, and not one that the operator wrote."""
+    if is_object(value) or is_list(value):
+        return any(_has_closed_address(one, written) for one in (value.values() if is_object(value) else value))
+    return isinstance(value, str) and "://" in value and refused_link(value, written=written) is not None
 
 
 def _is_touched(tool: Tool, entry: JsonObject) -> bool:

@@ -24,6 +24,8 @@ from utcp_bridge.dialects.templates import read_protocols, read_template
 from utcp_bridge.errors import ConfigError, ManualError
 from utcp_bridge.manuals.reading import read_local_reference, referenced_files
 from utcp_bridge.model import CallTemplate, JsonObject, is_list, is_object
+from utcp_bridge.pipeline.schema_checks import CompiledForm, SchemaChecks
+from utcp_bridge.pipeline.schema_forms import whole_form
 from utcp_bridge.placement.http_template import HttpFamilyTemplate
 from utcp_bridge.settings import expectation
 from utcp_bridge.transports.registry import TransportRegistry
@@ -49,6 +51,9 @@ _ANY_URL: Final = "https://api.example.com"
 _FREE_KEYS: Final = ("$", "_", "x-")
 _MASK: Final = "what stands here"
 _MAX_REASON: Final = 300
+_OF_DEAR_SCHEMAS: Final = (
+    "Make it smaller. Until then, calls are checked against its types, required names and simple values."
+)
 _TYPES: Final = "array, boolean, integer, null, number, object, string"
 _SERVERS: Final = "#/servers"
 _MAY_BE_MISSING: Final = ("servers", "security")
@@ -276,9 +281,24 @@ def _plain_secrets(auth: Any, path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def check_schema(schema: JsonObject, path: Path, findings: Findings) -> None:
-    """Add the first fault of a JSON Schema: against its meta-schema, in a reference or in a pattern."""
+    """Add the first fault of a JSON Schema: against its meta-schema, in a reference, in a pattern, or its cost.
+
+    Only what is known to be cheap is compiled, as for a call: a schema comes from a stranger here, too.
+    """
+    checks = SchemaChecks(schema)
+    if checks.whole is not None:
+        return
+    if not checks.is_invalid:
+        if checks.why.startswith("a reference"):
+            findings.error(path, f"the schema cannot be used: it has {checks.why}.")
+        else:
+            findings.warn(path, f"the schema takes too long to check, by {checks.why}.", _OF_DEAR_SCHEMAS)
+        return
     try:
-        jsonschema_rs.validator_for(schema, retriever=_refuse, mask=_MASK)
+        if jsonschema_rs.meta.is_valid(schema):
+            CompiledForm(whole_form(schema))
+        else:  # this ends at the meta-schema and compiles nothing
+            jsonschema_rs.validator_for(schema, mask=_MASK)
     except jsonschema_rs.ValidationError as error:
         where = (*path, *error.instance_path)
         findings.error(where, f"the schema is not valid: {_reason(error)}.")
@@ -291,10 +311,6 @@ def _reason(error: jsonschema_rs.ValidationError) -> str:
     if error.instance_path[-1:] == ["type"]:
         return f"`type` must be one of {_TYPES}, or a list of these"
     return str(error.message).partition("\n")[0][:_MAX_REASON]
-
-
-def _refuse(uri: str) -> Any:
-    raise ValueError(f"references outside the document are not followed ({uri[:200]})")
 
 
 async def check_openapi(document: JsonObject, url: str | None, findings: Findings) -> list[JsonObject]:

@@ -347,3 +347,16 @@ async def test_a_reply_above_the_limit_is_named_and_the_next_call_works(way: str
     async with way_to_a_server(way) as template:
         result = await _with(template, use, settings=BridgeSettings(max_reply_bytes=100_000))
     assert result.structured == {"text": "x"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_reply_of_too_many_values_is_named_and_the_next_call_works(way: str) -> None:
+    async def use(transport: McpTransport, target: Any) -> ContentBlocks:
+        assert len((await _call(transport, target, "many", text="40000")).structured["lists"]) == 40_000
+        with pytest.raises(ReplyTooLarge, match="more than 100,000 values"):
+            await _call(transport, target, "many", text="60000")
+        return await _call(transport, target, "echo", text="[{," * 100_000)
+
+    async with way_to_a_server(way) as template:
+        result = await _with(template, use, settings=BridgeSettings(max_reply_bytes=700_000))
+    assert result.structured == {"text": "[{," * 100_000}

@@ -94,7 +94,9 @@ Exit codes:
 )
 @click.option("--portable", is_flag=True, help="Omit `info` and other keys that strict UTCP clients reject.")
 @click.option(
-    "--keep-values", is_flag=True, help="Write the values of an MCP server's `env` and `headers` instead of variables."
+    "--keep-values",
+    is_flag=True,
+    help="Write secrets, and the values of an MCP server's `env` and `headers`, instead of variables.",
 )
 @debug_option
 def convert(sources: tuple[str, ...], output: Path | None, force: bool, **flags: Any) -> None:

@@ -161,12 +161,17 @@ class _LenientReader(_WrappedStream):
             self._ended()
             raise
 
+    def _limit_error(self, item: SessionMessage | Exception) -> types.ErrorData | None:
+        """Return the error for the oldest request if a stream of all replies ended at a limit."""
+        if isinstance(item, httpx2.StreamError) and _VALUE_LIMIT in str(item):
+            return too_many_values(self._max_bytes)
+        return too_large(self._max_bytes) if isinstance(item, httpx2.SSEError) else None
+
     def _read(self, item: SessionMessage | Exception) -> SessionMessage | Exception:
         if isinstance(item, ValidationError):
             item = _read_again(item)
-        elif isinstance(item, httpx2.SSEError) and self._requests:
-            oldest = types.JSONRPCError(jsonrpc="2.0", id=next(iter(self._requests)), error=too_large(self._max_bytes))
-            item = SessionMessage(oldest)
+        elif self._requests and (error := self._limit_error(item)) is not None:
+            item = SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=next(iter(self._requests)), error=error))
         message = item.message if isinstance(item, SessionMessage) else None
         if isinstance(message, types.JSONRPCError) and message.id is not None:
             self._requests.pop(message.id, None)
@@ -281,7 +286,7 @@ async def _receive_events(
                     task_status.started(endpoint)
                 elif event.event == "message" and event.data:
                     await incoming.send(_parsed(event.data))
-        except httpx2.SSEError as error:
+        except (httpx2.SSEError, httpx2.StreamError) as error:
             await incoming.send(error)
 
 

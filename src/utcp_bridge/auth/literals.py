@@ -1,0 +1,90 @@
+"""Secrets that somebody wrote into a call template as they are: in `auth`, headers, `env`, cookies and URLs (pure).
+
+The names of fields decide. So a value that is a secret under an ordinary name is not found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+from utcp_bridge.model import is_list, is_object
+from utcp_bridge.net.preview import names_credential
+
+__all__ = ["literal_secrets", "without_literals"]
+
+_MAX_DEPTH: Final = 30
+_MAX_URL: Final = 32_768
+_SCHEME: Final = re.compile(r"(?P<scheme>Bearer|Basic|Token|ApiKey) +(?P<value>\S+)", re.IGNORECASE)
+_PAIR: Final = re.compile(r"(?P<before>[?&](?P<name>[^=&#?]{1,200})=)(?P<value>[^&#]+)")
+_PATHS: Final = ("/", "./", "../", "~")
+_DOCUMENTS: Final = frozenset({"content", "description", "inputs", "outputs"})
+"""Members with text and schemas of tools, which describe values."""
+_Replace: TypeAlias = Callable[[str, str], str]
+
+
+def literal_secrets(template: Any) -> list[str]:
+    """Return the secrets that a template has as they are."""
+    found: list[str] = []
+
+    def keep(_name: str, secret: str) -> str:
+        found.append(secret)
+        return secret
+
+    without_literals(template, keep)
+    return found
+
+
+def without_literals(template: Any, replace: _Replace) -> Any:
+    """Return a template with `replace(name of the field, secret)` in place of each secret."""
+    return _walked(template, "", replace, 0)
+
+
+def _walked(value: Any, name: str, replace: _Replace, depth: int) -> Any:
+    if isinstance(value, str):
+        return _text(value, name, replace)
+    if depth > _MAX_DEPTH:
+        return value
+    if is_object(value):
+        return {
+            key: member if key in _DOCUMENTS else _walked(member, str(key), replace, depth + 1)
+            for key, member in value.items()
+        }
+    return [_walked(one, name, replace, depth + 1) for one in value] if is_list(value) else value
+
+
+def _text(text: str, name: str, replace: _Replace) -> str:
+    if names_credential(name) and _is_literal(text):
+        found = _SCHEME.fullmatch(text)
+        return f"{found['scheme']} {replace(name, found['value'])}" if found else replace(name, text)
+    return _url(text, replace) if "://" in text and len(text) <= _MAX_URL else text
+
+
+def _is_literal(text: str) -> bool:
+    """Return whether a text is a value itself, instead of a variable, an argument, a path or an address."""
+    return bool(text) and not ("$" in text or "{" in text or "://" in text or text.startswith(_PATHS))
+
+
+def _url(text: str, replace: _Replace) -> str:
+    def pair(found: re.Match[str]) -> str:
+        name, value = unquote(found["name"]), unquote(found["value"])
+        if not (names_credential(name) and _is_literal(value)):
+            return found[0]
+        return found["before"] + _same_or(found["value"], value, replace(name, value))
+
+    text = _PAIR.sub(pair, text)
+    try:
+        password = urlsplit(text).password
+    except ValueError:
+        return text
+    if not password or not _is_literal(password):
+        return text
+    plain = unquote(password)
+    return text.replace(f":{password}@", f":{_same_or(password, plain, replace('password', plain))}@", 1)
+
+
+def _same_or(written: str, plain: str, replaced: str) -> str:
+    """Return a part of a URL as it was written, unless it was replaced."""
+    return written if replaced == plain else replaced
