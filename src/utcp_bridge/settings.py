@@ -246,8 +246,9 @@ class LimitSettings(_Frozen):
         description='Another `max_result_bytes` for clients whose names match a glob: `{"claude-code*": 200000}`.',
     )
     max_kept_bytes: Count = Field(
-        default=64 * 1024 * 1024,
-        description="Most bytes of cut results kept in memory for `read_result`. The oldest go first; 0 keeps none.",
+        default=16 * 1024 * 1024,
+        description="Most bytes of cut results kept in memory for `read_result`, large ones compressed. The oldest go "
+        "first; 0 keeps none.",
     )
     max_file_bytes: Size = Field(
         default=10 * 1024 * 1024, description="Most bytes of the files that one call names, see `file_roots`."

@@ -1,6 +1,7 @@
 """Replies of ten megabytes over every transport arrive at clients of both eras, cut to the budget."""
 
 import json
+import re
 import sys
 from contextlib import AsyncExitStack
 
@@ -18,6 +19,7 @@ from tests.upstreams.websocket_service import WebSocketService
 from utcp_bridge import UtcpClient
 from utcp_bridge.catalogue.fitting import json_size
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.workers.process import WorkerProcess
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
 
@@ -125,8 +127,30 @@ async def template_of(stack, kind, folder):
     return await (local_template(kind, folder) if kind in LOCAL else mcp_template(stack, kind))
 
 
+NAMES = re.compile(r"[0-9a-f]{32}|result-[0-9a-f]{8}")
+DEFERRED = {"http", "graphql", "tcp", "cli", "file"}
+
+
 @pytest.mark.parametrize("kind", [*WEB, *SOCKETS, *LOCAL, *SERVERS])
-async def test_a_large_reply_reaches_clients_of_both_eras(kind, tmp_path):
+async def test_a_large_reply_reaches_clients_of_both_eras(kind, tmp_path, monkeypatch):
+    """It is the same whether a worker has read it or this process."""
+    starts = []
+    start = WorkerProcess.start
+
+    async def recorded(memory):
+        starts.append(memory)
+        return await start(memory)
+
+    monkeypatch.setattr(WorkerProcess, "start", recorded)
+    by_workers = await results_of(kind, tmp_path)
+    assert len(starts) == (kind in DEFERRED)
+    monkeypatch.setattr("utcp_bridge.server.reply_workers.can_start", lambda: False)
+    here = await results_of(kind, tmp_path) if kind in DEFERRED else by_workers
+    assert [NAMES.sub("H", one) for one in by_workers] == [NAMES.sub("H", one) for one in here]
+
+
+async def results_of(kind, tmp_path):
+    """Return what clients of both eras receive, as JSON."""
     seen = []
     async with AsyncExitStack() as stack:
         template = await template_of(stack, kind, tmp_path)
@@ -151,3 +175,4 @@ async def test_a_large_reply_reaches_clients_of_both_eras(kind, tmp_path):
         assert json_size(result.model_dump(mode="json", by_alias=True, exclude_none=True)) <= 101_000
         assert kind == "udp" or any("was cut" in getattr(block, "text", "") for block in result.content)
     assert len(seen) == 2
+    return [result.model_dump_json() for result in seen]

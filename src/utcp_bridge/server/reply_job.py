@@ -31,6 +31,9 @@ __all__ = ["REPLY_JOB", "TOO_MUCH", "ReplyJob"]
 
 REPLY_JOB: Final = "utcp_bridge.server.reply_job:ReplyJob"
 TOO_MUCH: Final = "The reply took more memory or processor time than it may take."
+_OUT_OF_MEMORY: Final = "Not enough memory"
+"""What orjson says of JSON that it gets no memory for."""
+_REPORT: Final = "Ask for less, and report it."
 _MAX_DETAIL: Final = 8_000
 _MAX_DETAIL_BYTES: Final = 98_304
 
@@ -43,13 +46,14 @@ class ReplyJob:
         try:
             yield from _STEPS[request["step"]](request, data)
         except UtcpError as error:
-            yield _error_line(error)
-        except MemoryError:
+            is_short = _OUT_OF_MEMORY in error.message
+            yield _error_line(ReplyTooLarge(TOO_MUCH, remedy="Ask for less.") if is_short else error)
+        except (MemoryError, SystemError):  # a library of C that gets no memory may leave no error
             yield _error_line(ReplyTooLarge(TOO_MUCH, remedy="Ask for less."))
         except RecursionError:
             yield _error_line(MalformedReply("The reply is nested too deeply."))
         except Exception as error:  # noqa: BLE001 - the bridge logs it
-            yield _error_line(InternalError(f"Reading a large reply failed ({type(error).__name__})."))
+            yield _error_line(InternalError(f"Reading a large reply failed ({type(error).__name__}).", remedy=_REPORT))
 
 
 def _render(request: JsonObject, data: bytes) -> Iterator[bytes]:
@@ -63,9 +67,8 @@ def _render(request: JsonObject, data: bytes) -> Iterator[bytes]:
     result = Result(value, request["truncated"], request["meta"])
     written = _written(render_result(result, _rendering(request, kept)))
     del value, result
-    packed = [(handle, one.packed()) for handle, one in kept.found.items()]
-    about = [[handle, one.media_type, one.is_text, one.size, one.is_packed] for handle, one in packed]
-    pieces = [written, *(one.data for _, one in packed)]
+    about = [[handle, one.media_type, one.is_text, one.size, one.is_packed] for handle, one in kept.found.items()]
+    pieces = [written, *(one.data for one in kept.found.values())]
     yield last_line({"kept": about, "sizes": [len(piece) for piece in pieces]})
     yield from pieces
 
@@ -93,14 +96,14 @@ _STEPS: Final[dict[str, Callable[[JsonObject, bytes], Iterator[bytes]]]] = {
 
 @dataclass(slots=True)
 class _Kept:
-    """What a result does not show, under new handles. Nothing is kept above `most` bytes."""
+    """What a result does not show, compressed and under new handles. Nothing above `most` bytes is kept."""
 
     most: int
     found: dict[str, KeptResult] = field(default_factory=dict[str, KeptResult])
 
     def __call__(self, value: Any) -> str | None:
-        kept = KeptResult.of("", value)
-        if kept.size > self.most:
+        kept = KeptResult.of("", value).packed()
+        if len(kept.data) > self.most:
             return None
         handle = new_handle()
         self.found[handle] = kept

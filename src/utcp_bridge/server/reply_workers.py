@@ -28,7 +28,7 @@ from utcp_bridge.server.kept_results import KeptResult, Page, Shelf, page_of, re
 from utcp_bridge.server.reply_job import REPLY_JOB, TOO_MUCH
 from utcp_bridge.tasks import end_heavy_turn, heavy_turn, in_slices, pause_if_heavy
 from utcp_bridge.workers.failures import rebuilt_error
-from utcp_bridge.workers.memory import return_large_blocks
+from utcp_bridge.workers.memory import give_back, return_large_blocks
 from utcp_bridge.workers.process import EndedWorker, WorkerProcess, can_start
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class ReplyWorkers:
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
         """Let large replies be read in workers, until the end of the context."""
+        return_large_blocks()
         async with anyio.create_task_group() as group:
             group.start_soon(self._retire)
             self._opened += 1
@@ -192,6 +193,8 @@ class ReplyWorkers:
             turn.users -= 1
             if not turn.users:
                 del self._turns[name]
+            if not self._turns:
+                give_back()
 
     async def _worker(self, memory: int) -> WorkerProcess | None:
         """Return a worker that may have at least this memory; None if none can be started."""
@@ -203,7 +206,6 @@ class ReplyWorkers:
                 await worker.end()
         if anyio.current_time() < self._not_before:
             return None
-        return_large_blocks()
         try:
             return await WorkerProcess.start(memory)
         except (OSError, NotImplementedError, ValueError, EndedWorker) as error:
