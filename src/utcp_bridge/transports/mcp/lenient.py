@@ -163,7 +163,7 @@ class _LenientReader(_WrappedStream):
 
     def _limit_error(self, item: SessionMessage | Exception) -> types.ErrorData | None:
         """Return the error for the oldest request if a stream of all replies ended at a limit."""
-        if isinstance(item, httpx2.StreamError) and _VALUE_LIMIT in str(item):
+        if isinstance(item, httpx2.StreamError) and VALUE_LIMIT in str(item):
             return too_many_values(self._max_bytes)
         return too_large(self._max_bytes) if isinstance(item, httpx2.SSEError) else None
 
