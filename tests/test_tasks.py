@@ -5,6 +5,7 @@ from contextlib import suppress
 from functools import partial
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from utcp_bridge.tasks import (
@@ -16,6 +17,7 @@ from utcp_bridge.tasks import (
     in_slices,
     pause_if_heavy,
     run_blocking,
+    seconds_left,
 )
 
 pytestmark = pytest.mark.anyio
@@ -271,3 +273,16 @@ async def test_a_turn_that_is_not_kept_lets_the_next_one_in() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(3):
                 group.start_soon(heavy_turn)
+
+
+async def test_the_nearest_limit_decides_how_much_time_is_left():
+    with anyio.CancelScope(shield=True):
+        assert seconds_left() is None
+        with anyio.move_on_after(1000), anyio.move_on_after(60), anyio.move_on_after(900):
+            await anyio.lowlevel.checkpoint()
+            left = seconds_left()
+    assert left is not None
+    assert 0 < left <= 60
+    with anyio.CancelScope(deadline=anyio.current_time() - 5):
+        assert seconds_left() == 0.001
+        await anyio.lowlevel.checkpoint()

@@ -218,8 +218,7 @@ class TimeoutSettings(_Frozen):
     idle_timeout: Seconds = Field(default=30.0, description="Seconds without data after which a stream ends.")
     deadline_header: HeaderName | None = Field(
         default=None,
-        description="HTTP header in which calls tell the service how many seconds they have left, such as "
-        "`X-Request-Timeout`. If its name ends with `-ms`, it has milliseconds. gRPC always says so.",
+        description="HTTP header with the seconds that a call has left; milliseconds if its name ends with `-ms`.",
     )
     refresh_interval: float = Field(
         default=0.0, ge=0, description="Seconds between two readings of a manual. 0 reads it once."
@@ -360,10 +359,7 @@ class LogSettings(_Frozen):
         "Only its owner can read a new file. SIGHUP opens it again.",
     )
     watchdog_seconds: float = Field(
-        default=2.0,
-        ge=0,
-        description="Seconds for which the event loop may stand still before the log shows what each thread does, at "
-        "most once a minute. 0 turns this off.",
+        default=2.0, ge=0, description="Seconds after which the log shows why the event loop stands still. 0: never."
     )
     audit_arguments: Literal["none", "names"] = Field(
         default="none",

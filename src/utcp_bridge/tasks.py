@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from math import inf
 from time import perf_counter
 from typing import Any, Final, Generic, TypeVar
 
@@ -27,6 +28,7 @@ __all__ = [
     "in_slices",
     "pause_if_heavy",
     "run_blocking",
+    "seconds_left",
 ]
 
 _logger = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _PAUSE_SECONDS: Final = 0.01
 """The others' share between two stages of a large reply: some of their calls pass in it as a whole."""
+_LEAST_SECONDS: Final = 0.001
 _SLICE_SECONDS: Final = 0.001
 """A call takes about twenty turns of the event loop, and each of them may wait for a slice."""
 
@@ -285,3 +288,9 @@ def at_once(steps: Generator[None, None, T]) -> T:
             next(steps)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+
+
+def seconds_left() -> float | None:
+    """Return how many seconds the running task has left, more than 0; None if it has no limit."""
+    ends = anyio.current_effective_deadline()
+    return None if ends == inf else max(ends - anyio.current_time(), _LEAST_SECONDS)

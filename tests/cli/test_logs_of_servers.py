@@ -185,3 +185,17 @@ def test_a_full_disk_under_stderr_leaves_the_exit_code_of_an_error(tmp_path, ver
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=full, timeout=60, check=False
         )
     assert done.returncode == 5
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "2>&- <&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize("settings", [{}, {"log_format": "json", "audit_log": "-"}])
+def test_standard_streams_that_are_closed_stop_nothing(tmp_path, closed, settings):
+    config = tmp_path / "utcp.json"
+    config.write_text(json.dumps({"manual_call_templates": [text_manual()], "bridge": settings}))
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "utcp_bridge", "serve", str(config)]
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": INITIALIZE}
+    done = subprocess.run(
+        command, input=json.dumps(message).encode() + b"\n", capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert b'"id":1' in done.stdout or "<&-" in closed

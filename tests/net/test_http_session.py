@@ -315,7 +315,9 @@ async def test_a_refused_handshake_says_its_status(session, server):
             pass
     assert caught.value.status == 401
     with pytest.raises(Rejected, match="Try again in 7 s") as caught:
-        async with session.websocket(f"ws://{server.endpoint}/status?code=503&retry_after=7", credentials=api_key(server)):
+        async with session.websocket(
+            f"ws://{server.endpoint}/status?code=503&retry_after=7", credentials=api_key(server)
+        ):
             pass
     assert caught.value.retryable
 
@@ -336,3 +338,18 @@ async def test_two_first_requests_share_one_client(session, server):
         for _ in range(2):
             group.start_soon(session.request, get(f"{server.url}/ok"))
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(("name", "most"), [("X-Left", 60), ("x-left-MS", 60_000)])
+async def test_a_request_says_in_the_header_that_the_operator_named_how_much_time_is_left(pool, server, name, most):
+    session = pool.session(Source("timed", exempt=frozenset({server.url.partition("//")[2]}), deadline_header=name))
+    with anyio.move_on_after(60):
+        await session.request(get(f"{server.url}/echo"))
+        await session.request(get(f"{server.url}/echo", (name.lower(), "7")))
+    with anyio.CancelScope(shield=True):  # without the limit of this test
+        await session.request(get(f"{server.url}/echo"))
+    timed, own, unlimited = [request.header(name.lower()) for request in server.requests]
+    assert most / 2 < float(timed) <= most
+    assert ("." in timed) == (most == 60)
+    assert own == "7"
+    assert unlimited is None

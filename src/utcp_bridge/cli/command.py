@@ -119,10 +119,24 @@ def every_command(name: str = "", command: click.Command = bridge) -> Iterator[t
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and end the process with its exit code."""
+    _open_standard_streams()
     code = run(arguments, Session(is_program=True))
     if (ending := sys.modules.get("utcp_bridge.processes.ending")) is not None:
         ending.leave(code)
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Let each standard stream that is closed lead nowhere.
+
+    Otherwise the next file that is opened gets its number, and what is meant for the stream goes there.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def run(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:

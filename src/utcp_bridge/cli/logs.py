@@ -11,15 +11,16 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Final
 
 from utcp_bridge.cli.log_files import AuditSink, LossReport, lost_audit_lines, opened_file
-from utcp_bridge.cli.repeated_lines import RepeatedLines
 from utcp_bridge.foreign import decode, escape_line_ends, visible
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from utcp_bridge.cli.line_writer import LineWriter
 
 __all__ = [
+    "RepeatedLines",
     "audit_sink",
     "configure_logging",
     "discard_stderr",
@@ -43,6 +45,13 @@ _STDERR: Final = "stderr"
 _MAX_LINE: Final = 65_536
 _LAST_LINES_SECONDS: Final = 1.0
 _ON_STDERR: Final = "-"
+_COUNT_SECONDS: Final = 60.0
+_MOST_OF_ONE: Final = 10
+_MOST_OF_KIND: Final = 100
+_MAX_KINDS: Final = 1_000
+_MAX_KEY: Final = 200
+
+_Key = tuple[str, int, str, str | None]
 _stderr: LineWriter | None = None
 """What writes to stderr while `unblocked_stderr` is open."""
 
@@ -154,6 +163,94 @@ def _without_foreign_traceback(record: logging.LogRecord) -> logging.LogRecord:
     plain = copy.copy(record)
     plain.exc_info = plain.exc_text = None
     return plain
+
+
+# --- lines that repeat -------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Repeated:
+    """Lines of one kind since `since`: how many were written, and how many only counted."""
+
+    most: int
+    since: float
+    written: int = 0
+    held: int = 0
+    last: logging.LogRecord | None = field(default=None, repr=False)
+
+
+class RepeatedLines(logging.Filter):
+    """Holds back lines that repeat: the first few are written, and then their number once a minute.
+
+    Lines are of one kind if one statement of the code makes them. A kind has ten lines for each first argument, which
+    is the manual or tool that it is about, and a hundred in all. So one noisy manual does not fill the log, and does
+    not hide the lines of another one. `write` receives the records that count lines.
+    """
+
+    def __init__(self, write: Callable[[logging.LogRecord], None], *, now: Callable[[], float] = monotonic) -> None:
+        super().__init__()
+        self._write = write
+        self._now = now
+        self._turn = threading.RLock()  # reentrant: a collected object may log
+        self._seen: dict[_Key, _Repeated] = {}
+        self._timer: threading.Timer | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to write the record."""
+        kind = (record.name, record.levelno, str(record.msg).partition("\n")[0][:_MAX_KEY])
+        first = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        with self._turn:
+            one = self._passes((*kind, str(first)[:_MAX_KEY]), _MOST_OF_ONE, record)
+            return one and self._passes((*kind, None), _MOST_OF_KIND, record)
+
+    def count(self, *, at_end: bool = False) -> None:
+        """Write the number of each kind that was held back, and forget the kinds that were silent for a minute."""
+        with self._turn:
+            now = self._now()
+            for key, seen in tuple(self._seen.items()):
+                if seen.last is not None:
+                    self._write(_counted(seen.last, seen.held))
+                    seen.since, seen.held, seen.last = now, 0, None
+                elif now - seen.since >= _COUNT_SECONDS:
+                    del self._seen[key]
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if not at_end and any(seen.written == seen.most for seen in self._seen.values()):
+                self._start_timer()
+
+    def _passes(self, key: _Key, most: int, record: logging.LogRecord) -> bool:
+        now = self._now()
+        seen = self._seen.get(key)
+        if seen is None or (seen.written < most and now - seen.since >= _COUNT_SECONDS):
+            if len(self._seen) >= _MAX_KINDS:
+                self._seen = {key: seen for key, seen in self._seen.items() if seen.written == seen.most}
+            if len(self._seen) >= _MAX_KINDS:
+                return True
+            seen = self._seen[key] = _Repeated(most, now)
+        if seen.written < most:
+            seen.written += 1
+            return True
+        seen.held += 1
+        seen.last = record
+        if self._timer is None:
+            self._start_timer()
+        return False
+
+    def _start_timer(self) -> None:
+        self._timer = threading.Timer(_COUNT_SECONDS, self.count)
+        self._timer.daemon = True
+        self._timer.start()
+
+
+def _counted(record: logging.LogRecord, number: int) -> logging.LogRecord:
+    counted = copy.copy(record)
+    counted.msg, counted.args = "%d more lines like this one: %s", (number, record.getMessage())
+    counted.exc_info = counted.exc_text = None
+    return counted
+
+
+# --- stderr ---------------------------------------------------------------------------------------
 
 
 @contextmanager

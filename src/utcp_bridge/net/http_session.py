@@ -43,9 +43,9 @@ from utcp_bridge.net.guard import Guard, is_own_origin
 from utcp_bridge.net.http_options import SocketOptions
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
-from utcp_bridge.net.time_left import header_of_time
 from utcp_bridge.net.tls import tls_context
 from utcp_bridge.placement.request import RequestParts
+from utcp_bridge.tasks import seconds_left
 from utcp_bridge.urls import bare_url, endpoint_of_url
 
 if TYPE_CHECKING:
@@ -231,12 +231,16 @@ class HttpSession:
         return await self._follow(parts, fresh)
 
     def _timed(self, parts: RequestParts) -> RequestParts:
-        """Add the time that the call has left, if the operator named a header for it and the request has none."""
+        """Add the time that the call has left, if the operator named a header for it and the request has none.
+
+        It is in seconds, such as `12.345`. If the header's name ends with `-ms`, it is in whole milliseconds.
+        """
         name = self._source.deadline_header
-        if name is None or any(known.lower() == name.lower() for known, _ in parts.headers):
+        left = None if name is None else seconds_left()
+        if name is None or left is None or any(known.lower() == name.lower() for known, _ in parts.headers):
             return parts
-        header = header_of_time(name)
-        return parts if header is None else replace(parts, headers=[*parts.headers, header])
+        text = str(max(1, int(left * 1000))) if name.lower().endswith("-ms") else f"{left:.3f}"
+        return replace(parts, headers=[*parts.headers, (name, text)])
 
     async def _follow(self, parts: RequestParts, added: Additions | None) -> aiohttp.ClientResponse:
         response = await self._send(parts, parts.url, added)

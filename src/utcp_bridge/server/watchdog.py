@@ -31,7 +31,7 @@ _BUSY_SHARE: Final = 0.1
 
 
 @contextmanager
-def watching(seconds: float) -> Generator[None]:
+def watching(seconds: float = 2.0) -> Generator[None]:
     """Watch the running event loop. If it stands still for this many seconds, log the stacks of all threads.
 
     The log has the stacks once a minute at most. 0 seconds watch nothing.

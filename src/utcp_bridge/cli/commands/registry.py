@@ -77,11 +77,12 @@ def serve(session: Session, /, folder: Path, debug: bool, **flags: Any) -> None:
 async def _serve(folder: Path, serving: Serving) -> None:
     from utcp_bridge.cli.logs import unblocked_stderr
     from utcp_bridge.registry.serving import serve_registry
+    from utcp_bridge.server.watchdog import watching
 
     def ready(url: str, manuals: int) -> None:
         note(f"Serving {manuals} {'manual' if manuals == 1 else 'manuals'} of {folder} on {url}/manuals")
 
-    with unblocked_stderr(serving=True):
+    with unblocked_stderr(serving=True), watching():
         await serve_registry(folder, serving, on_ready=ready)
 
 

@@ -39,9 +39,8 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, TlsOptions
 from utcp_bridge.net.preview import NativeRequest
-from utcp_bridge.net.time_left import seconds_left
 from utcp_bridge.placement.encoding import header_value
-from utcp_bridge.tasks import Flights
+from utcp_bridge.tasks import Flights, seconds_left
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
 from utcp_bridge.transports.grpc.channel import ChannelOptions, translate
 from utcp_bridge.transports.grpc.connections import Channels, Key, Line

@@ -5,7 +5,7 @@ import logging
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utcp_bridge.cli.repeated_lines import RepeatedLines
+from utcp_bridge.cli.logs import RepeatedLines
 
 
 def line(template, *arguments, name="utcp_bridge.x"):
