@@ -38,5 +38,6 @@ EXPOSE 8000
 # The address is loopback inside the container, so the Host check lets it through.
 HEALTHCHECK --interval=30s --timeout=3s --start-period=10s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f\"http://127.0.0.1:{os.environ['UTCP_BRIDGE_PORT']}/healthz\", timeout=2)"]
+# The bridge is process 1. Its guardian adopts and reaps the orphans of commands, so an init such as tini is not needed.
 ENTRYPOINT ["utcp-bridge"]
 CMD ["serve", "--quickstart"]

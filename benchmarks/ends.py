@@ -213,7 +213,7 @@ def started(folder: Path) -> list[int]:
 def alive(pids: list[int]) -> list[int]:
     found = []
     for pid in pids:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
                 found.append(pid)
     return found

@@ -207,10 +207,7 @@ class TimeoutSettings(_Frozen):
         default=8.0, ge=0, description="Seconds to wait for manuals at the start before serving those that are ready."
     )
     drain_seconds: float = Field(
-        default=5.0,
-        ge=0,
-        le=3_600,
-        description="Most seconds that a server over HTTP goes on after SIGTERM, while requests are in flight.",
+        default=5.0, ge=0, le=3_600, description="Seconds that HTTP goes on after SIGTERM for requests in flight."
     )
     discovery_timeout: Seconds = Field(default=20.0, description="Seconds for one manual's discovery.")
     call_timeout: Seconds = Field(default=55.0, description="Seconds for one call, wall clock.")

@@ -62,6 +62,8 @@ T = TypeVar("T")
 MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNENCODED = re.compile(r"[^\x21-\x7e]")
+_CLOSING_SECONDS = 0.3
+"""For the end of a WebSocket in both directions. It is outside the time of its call."""
 _MAX_TARGETS = 1024
 """Verdicts of the guard that a session keeps."""
 _WINDOW_BITS = 15
@@ -188,7 +190,7 @@ class HttpSession:
         try:
             yield connection
         finally:
-            with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+            with anyio.CancelScope(shield=True), anyio.move_on_after(_CLOSING_SECONDS):
                 await connection.close()
 
     @property

@@ -156,8 +156,9 @@ def _watch(ending: Ending) -> list[Any]:
     loop = asyncio.get_running_loop()
     watched: list[Any] = []
     with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows; another thread than the main one
-        for number in [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]:
-            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+        for name in _NAMES:
+            number = getattr(signal, name, None)
+            if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
                 continue
             loop.add_signal_handler(number, ending.receive, number)
             watched.append(number)

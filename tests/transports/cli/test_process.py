@@ -1,8 +1,14 @@
+import asyncio
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import pytest
 from anyio.abc import ByteReceiveStream
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.support.descendants import descendants, needs_proc, open_descriptors
 
 from utcp_bridge.errors import InvalidArguments, ReplyTooLarge, Unreachable
 from utcp_bridge.transports.cli.process import Command, Finished, _Outputs, run_command
@@ -85,3 +91,54 @@ async def test_a_command_that_cannot_be_started_is_reported() -> None:
             await run_command(Command(["true", "x" * 10**6], ENVIRONMENT, Path("/"), 10))
         with pytest.raises(InvalidArguments, match="NUL"):
             await run_command(Command(["true", "a\0b"], ENVIRONMENT, Path("/"), 10))
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "sleep 1000 &",
+        "setsid sleep 1000 &",
+        "setsid sleep 1000 >/dev/null &",
+        "setsid sleep 1000 >/dev/null 2>&1 </dev/null &",
+        "trap '' TERM; (trap '' TERM; exec sleep 1000) &",
+    ],
+)
+async def test_what_a_command_leaves_behind_does_not_hold_its_output(left: str) -> None:
+    with anyio.fail_after(60):
+        finished = await run_command(shell(f"{left} seq 20000", limit=200_000))
+    assert finished.stdout.endswith(b"\n20000\n")
+    assert len(finished.stdout) == 108_894
+
+
+async def test_lines_that_are_taken_slowly_arrive_whole_although_the_command_has_ended() -> None:
+    lines: list[bytes] = []
+
+    async def on_line(line: bytes) -> None:
+        await anyio.sleep(0.002)
+        lines.append(line)
+
+    with anyio.fail_after(60):
+        await run_command(shell("setsid sleep 1000 & seq 300"), on_line)
+    assert lines == [b"%d" % number for number in range(1, 301)]
+
+
+@needs_proc
+@given(steps=st.integers(0, 60), script=st.sampled_from(["cat", "yes", "trap '' TERM; sleep 1000 & wait", "no-such"]))
+@settings(max_examples=40)
+async def test_nothing_is_left_of_a_command_that_is_cancelled_at_any_step(steps: int, script: str) -> None:
+    await run_command(shell("true"))
+    descriptors, tasks, running = len(open_descriptors()), len(asyncio.all_tasks()), descendants(os.getpid())
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(_run_and_ignore, shell(script, stdin=b"x" * 100_000))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            group.cancel_scope.cancel()
+        assert (len(open_descriptors()), len(asyncio.all_tasks())) == (descriptors, tasks)
+        while descendants(os.getpid()) - running:  # noqa: ASYNC110 - the guardian ends what ignores SIGTERM
+            await anyio.sleep(0.01)
+
+
+async def _run_and_ignore(command: Command) -> None:
+    with suppress(ReplyTooLarge):
+        await run_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -11,8 +12,10 @@ from typing import Any
 import anyio
 import mcp_types as types
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from mcp.shared.message import SessionMessage
+from tests.support.descendants import descendants, needs_proc, open_descriptors
 
 from utcp_bridge.transports.mcp.child import UNREADABLE, ChildProcess, read_line
 
@@ -134,3 +137,28 @@ def test_a_response_of_too_many_values_is_an_error_of_its_call() -> None:
     assert (
         read_line(b'{"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": %b}}' % many, 10) is None
     )
+
+
+@needs_proc
+@given(steps=st.integers(0, 60), stubborn=st.booleans())
+@settings(max_examples=25)
+async def test_nothing_is_left_of_a_server_whose_owner_is_cancelled_at_any_step(steps: int, stubborn: bool) -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if stubborn else "import time\n"
+    process = child(Path("/"), f"{code}print('noise', flush=True)\ntime.sleep(1000)")
+
+    async def own() -> None:
+        async with process.streams() as (received, given):
+            await given.send(SessionMessage(types.JSONRPCRequest(jsonrpc="2.0", id=1, method="initialize")))
+            await received.receive()
+
+    await heard(child(Path("/"), ""))
+    descriptors, tasks, running = len(open_descriptors()), len(asyncio.all_tasks()), descendants(os.getpid())
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(own)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            group.cancel_scope.cancel()
+        assert (len(open_descriptors()), len(asyncio.all_tasks())) == (descriptors, tasks)
+        while descendants(os.getpid()) - running:  # noqa: ASYNC110 - one that had not started yet ends unobserved
+            await anyio.sleep(0.01)

@@ -309,7 +309,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
             try:
                 await collector.gather(_messages(socket, subscription, field))
             finally:
-                with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+                with anyio.CancelScope(shield=True), anyio.move_on_after(0.1):
                     if not socket.closed:
                         await socket.send_str(subscription.stop())
 

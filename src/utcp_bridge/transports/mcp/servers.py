@@ -139,7 +139,8 @@ def connection_error(error: BaseException, where: str, command: str | None, last
     if isinstance(cause, FileNotFoundError | PermissionError):
         message = f"The command {command!r} of {where} does not start: {cause.strerror}."
         return Unreachable(message, remedy="Install it or write its absolute path as `command`, and check `cwd`.")
-    why = f". {last_words}" if last_words else f" ({type(cause).__name__})."
+    reason = getattr(cause, "strerror", None) or type(cause).__name__
+    why = f". {last_words}" if last_words else f" ({reason})."
     return Unreachable(f"{where} did not start{why}", remedy="Check its command or URL.")
 
 
