@@ -288,12 +288,14 @@ class HttpSession:
         target = self._admit(url, None)
         client = self._sockets or (await self._open_clients())[1]
         fixed = {name: value for name, value in self._extras(target).items() if name != "allow_redirects"}
-        return cast(
-            "aiohttp.ClientWebSocketResponse",
-            await self._where_it_moved(
-                target, lambda: client.ws_connect(target, headers=framed(headers), **options, **fixed)
-            ),
-        )
+
+        def connect() -> Awaitable[aiohttp.ClientWebSocketResponse]:
+            return cast(
+                "Awaitable[aiohttp.ClientWebSocketResponse]",
+                client.ws_connect(target, headers=framed(headers), **options, **fixed),
+            )
+
+        return await self._where_it_moved(target, connect)
 
     async def _where_it_moved(self, target: URL, attempt: Callable[[], Awaitable[T]]) -> T:
         """Connect, and once more if no address accepted a connection and the name has new ones since."""

@@ -179,7 +179,9 @@ class Dns:
         :raises OSError: they failed.
         :raises UnicodeError: the name cannot be encoded.
         """
-        from aiodns import error as codes
+        from aiodns import error as aiodns_error
+
+        codes: Any = aiodns_error  # its constants have no types
 
         name = host if host.isascii() else host.encode("idna").decode()
         try:
@@ -188,7 +190,7 @@ class Dns:
             raise UnknownName("c-ares cannot be used") from error
         try:
             result = await burst.resolver.getaddrinfo(name, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM)
-        except codes.DNSError as error:
+        except aiodns_error.DNSError as error:
             absent = {codes.ARES_ENOTFOUND, codes.ARES_ENODATA, codes.ARES_ECONNREFUSED, codes.ARES_EBADNAME}
             if error.args[0] == codes.ARES_ETIMEOUT:
                 raise TimeoutError from None
@@ -199,10 +201,11 @@ class Dns:
                 if self._burst is burst:
                     self._burst = None
                 await burst.resolver.close()
-        if not result.nodes:
+        nodes: list[Any] = result.nodes
+        if not nodes:
             raise UnknownName("no address")
-        texts = [_text(node.addr[0]) for node in result.nodes]
-        return Found(list(dict.fromkeys(texts)), float(min(node.ttl for node in result.nodes)))
+        texts = [_text(node.addr[0]) for node in nodes]
+        return Found(list(dict.fromkeys(texts)), float(min(node.ttl for node in nodes)))
 
     def _join(self) -> _SharedResolver:
         loop = asyncio.get_running_loop()
