@@ -315,7 +315,9 @@ async def test_a_refused_handshake_says_its_status(session, server):
             pass
     assert caught.value.status == 401
     with pytest.raises(Rejected, match="Try again in 7 s") as caught:
-        async with session.websocket(f"ws://{server.endpoint}/status?code=503&retry_after=7", credentials=api_key(server)):
+        async with session.websocket(
+            f"ws://{server.endpoint}/status?code=503&retry_after=7", credentials=api_key(server)
+        ):
             pass
     assert caught.value.retryable
 
