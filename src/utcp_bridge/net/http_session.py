@@ -366,7 +366,7 @@ class HttpSession:
                     self._own = {**self._fixed, "ssl": await _context(tls), "server_hostname": tls.server_name}
                 resolver = AiohttpResolver(self._guard, _with_proxy_exempt(self._source))
                 self._client = open_client(resolver, options)
-                self._sockets = socket_client(self._client, options)
+                self._sockets = socket_client(resolver, options)
             return self._client, self._sockets
 
 
