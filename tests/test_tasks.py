@@ -1,3 +1,4 @@
+import asyncio
 import logging
 import threading
 from collections.abc import Generator
@@ -10,6 +11,7 @@ import pytest
 
 from utcp_bridge.tasks import (
     Background,
+    Flights,
     HeavyWork,
     Opening,
     end_heavy_turn,
@@ -160,14 +162,12 @@ def test_without_a_loop_it_runs_in_this_thread() -> None:
     assert run_blocking(partial(doubled, 2)) == (4, threading.get_ident())
 
 
-@pytest.mark.anyio
 async def test_within_a_loop_it_runs_in_a_thread_of_its_own() -> None:
     result, thread = run_blocking(partial(doubled, 3))
     assert result == 6
     assert thread != threading.get_ident()
 
 
-@pytest.mark.anyio
 async def test_errors_are_raised_to_the_caller() -> None:
     async def fail() -> None:
         raise ValueError("as it is")
@@ -183,7 +183,6 @@ def counting(seen: list[int]) -> Generator[None, None, str]:
     return "done"
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize(("seconds", "expected"), [(0.0, 20), (3_600.0, 0)])
 async def test_other_tasks_run_between_the_slices_of_long_work(
     monkeypatch: pytest.MonkeyPatch, seconds: float, expected: int
@@ -205,7 +204,6 @@ async def test_other_tasks_run_between_the_slices_of_long_work(
     assert expected or not between - {0, 20}
 
 
-@pytest.mark.anyio
 async def test_an_error_in_long_work_is_raised() -> None:
     def failing() -> Generator[None, None, None]:
         yield
@@ -286,3 +284,89 @@ async def test_the_nearest_limit_decides_how_much_time_is_left():
     with anyio.CancelScope(deadline=anyio.current_time() - 5):
         assert seconds_left() == 0.001
         await anyio.lowlevel.checkpoint()
+
+
+class Work:
+    """Counts how often it began and was cancelled; it ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.began = 0
+        self.cancelled = 0
+        self.go_on = anyio.Event()
+        self.failure: Exception | None = None
+
+    async def __call__(self) -> str:
+        self.began += 1
+        try:
+            await self.go_on.wait()
+        except BaseException:
+            self.cancelled += 1
+            raise
+        if self.failure is not None:
+            raise self.failure
+        return "done"
+
+
+async def test_callers_of_one_flight_share_its_work_and_its_result() -> None:
+    flights, work, got = Flights[str](), Work(), []
+
+    async def join() -> None:
+        got.append(await flights.join("key", work))
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(join)
+            await anyio.wait_all_tasks_blocked()
+            work.go_on.set()
+        assert got == ["done"] * 5
+        assert work.began == 1
+        assert await flights.join("key", work) == "done"  # what has ended is not kept
+    assert work.began == 2
+
+
+async def test_a_failure_of_a_flight_is_that_of_each_caller() -> None:
+    flights, work, failed = Flights[str](), Work(), []
+    work.failure = ValueError("as planned")
+
+    async def join() -> None:
+        try:
+            await flights.join("key", work)
+        except ValueError as error:
+            failed.append(error)
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(join)
+            await anyio.wait_all_tasks_blocked()
+            work.go_on.set()
+    assert failed == [work.failure] * 3
+
+
+@pytest.mark.parametrize("leaving", [1, 2, 3])
+async def test_a_flight_ends_with_the_last_caller_that_waits(leaving: int) -> None:
+    flights, work, got = Flights[str](), Work(), []
+
+    async def join() -> None:
+        got.append(await flights.join("key", work))
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as staying:
+            async with anyio.create_task_group() as group:
+                for number in range(3):
+                    (group if number < leaving else staying).start_soon(join)
+                await anyio.wait_all_tasks_blocked()
+                group.cancel_scope.cancel()
+            assert work.cancelled == (leaving == 3)
+            work.go_on.set()
+    assert got == ["done"] * (3 - leaving)
+    assert not flights._flights
+
+
+async def test_work_that_cancels_itself_is_an_error_and_no_cancellation_of_its_callers() -> None:
+    async def work() -> str:
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError, match="was cancelled"):
+        await Flights[str]().join("key", work)

@@ -407,3 +407,51 @@ async def test_networks_that_the_operator_opened_do_not_count_as_nearer():
 async def test_a_written_address_in_an_unusual_form_is_refused_with_a_sentence(host):
     with pytest.raises(PolicyError, match="unusual form"):
         await Guard().resolve(host, 80, Source("a", exempt=frozenset({f"{host}:80"})))
+
+
+class Streams:
+    """Connections that are all made at once, after the head start of the first one; `closed` has those given back."""
+
+    def __init__(self) -> None:
+        self.go_on = anyio.Event()
+        self.waiting: list[str] = []
+        self.closed: list[str] = []
+
+    async def __call__(self, address: Address):
+        self.waiting.append(address.host)
+        if len(self.waiting) == 2:
+            self.go_on.set()
+        with anyio.CancelScope(shield=True):
+            await self.go_on.wait()
+        return Stream(self, address.host)
+
+
+class Stream:
+    def __init__(self, streams: Streams, host: str) -> None:
+        self.host = host
+        self._streams = streams
+
+    async def aclose(self) -> None:
+        self._streams.closed.append(self.host)
+
+
+async def test_of_two_connections_made_at_once_one_is_used_and_the_other_closed():
+    streams = Streams()
+    with anyio.fail_after(60):
+        stream = await Guard(Names([PUBLIC, PUBLIC6]), streams).connect_tcp("api.example.com", 443, REMOTE)
+    assert sorted([stream.host, *streams.closed]) == sorted(streams.waiting) == sorted([PUBLIC, PUBLIC6])
+
+
+async def test_a_caller_that_leaves_while_it_connects_leaves_nothing_open():
+    streams = Streams()
+    streams.waiting.append("another")  # so that the first connection is made at once
+    with anyio.CancelScope() as scope:
+
+        async def connect(address: Address):
+            stream = await streams(address)
+            scope.cancel()
+            return stream
+
+        await Guard(Names([PUBLIC]), connect).connect_tcp("api.example.com", 443, REMOTE)
+    assert scope.cancelled_caught
+    assert streams.closed == [PUBLIC]

@@ -127,6 +127,20 @@ class AiohttpResolver(AbstractResolver):
 
 def open_client(resolver: AiohttpResolver, options: ClientOptions) -> Client:
     """Return a client with its own pool of connections. It keeps no cookies and does not read the environment."""
+    return _client(resolver, options)
+
+
+def socket_client(resolver: AiohttpResolver, options: ClientOptions) -> Client:
+    """Return a client for WebSockets, which stay open: they have a pool of their own, and take no place from requests.
+
+    It refuses redirects, which aiohttp follows.
+    """
+    return _client(resolver, options, middlewares=(_refuse_redirects,))
+
+
+def _client(
+    resolver: AiohttpResolver, options: ClientOptions, *, middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = ()
+) -> Client:
     connector = aiohttp.TCPConnector(
         resolver=resolver,
         use_dns_cache=False,  # the guard keeps addresses, and forgets those that cannot be reached
@@ -134,25 +148,8 @@ def open_client(resolver: AiohttpResolver, options: ClientOptions) -> Client:
         ssl=options.ssl,
         socket_factory=resolver.open_socket,
     )
-    return _client(connector, options, owner=True)
-
-
-def socket_client(client: Client, options: ClientOptions) -> Client:
-    """Return a second client on the same pool for WebSocket handshakes. It refuses redirects, which aiohttp follows."""
-    assert client.connector is not None  # noqa: S101 - aiohttp sets it to None only on close
-    return _client(client.connector, options, owner=False, middlewares=(_refuse_redirects,))
-
-
-def _client(
-    connector: aiohttp.BaseConnector,
-    options: ClientOptions,
-    *,
-    owner: bool,
-    middlewares: tuple[aiohttp.ClientMiddlewareType, ...] = (),
-) -> Client:
     return Client(
         connector=connector,
-        connector_owner=owner,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={hdrs.USER_AGENT: f"utcp-bridge/{__version__}"},
         skip_auto_headers=(hdrs.CONTENT_TYPE,),

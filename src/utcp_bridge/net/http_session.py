@@ -294,12 +294,14 @@ class HttpSession:
         target = self._admit(url, None)
         client = self._sockets or (await self._open_clients())[1]
         fixed = {name: value for name, value in self._extras(target).items() if name != "allow_redirects"}
-        return cast(
-            "aiohttp.ClientWebSocketResponse",
-            await self._where_it_moved(
-                target, lambda: client.ws_connect(target, headers=framed(headers), **options, **fixed)
-            ),
-        )
+
+        def connect() -> Awaitable[aiohttp.ClientWebSocketResponse]:
+            return cast(
+                "Awaitable[aiohttp.ClientWebSocketResponse]",
+                client.ws_connect(target, headers=framed(headers), **options, **fixed),
+            )
+
+        return await self._where_it_moved(target, connect)
 
     async def _where_it_moved(self, target: URL, attempt: Callable[[], Awaitable[T]]) -> T:
         """Connect, and once more if no address accepted a connection and the name has new ones since."""
@@ -370,7 +372,7 @@ class HttpSession:
                     self._own = {**self._fixed, "ssl": await _context(tls), "server_hostname": tls.server_name}
                 resolver = AiohttpResolver(self._guard, _with_proxy_exempt(self._source))
                 self._client = open_client(resolver, options)
-                self._sockets = socket_client(self._client, options)
+                self._sockets = socket_client(resolver, options)
             return self._client, self._sockets
 
 

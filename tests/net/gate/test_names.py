@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event, Semaphore
 from typing import Any
 
@@ -208,6 +210,20 @@ async def test_manuals_without_number_leave_few_places_behind(resolver: Resolver
 
 async def test_localhost_needs_no_server() -> None:
     assert {"127.0.0.1", "::1"} >= set((await Dns().addresses("localhost")).texts) != set()
+
+
+def _descriptors_and_threads() -> list[int]:
+    return [len(list(Path("/proc/self", what).iterdir())) for what in ("fd", "task")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are counted in /proc")
+async def test_many_look_ups_in_a_row_leave_few_descriptors_and_threads() -> None:
+    dns = Dns()
+    await dns.addresses("localhost")
+    before = _descriptors_and_threads()
+    for _ in range(1_000):
+        await dns.addresses("localhost")
+    assert max(now - then for now, then in zip(_descriptors_and_threads(), before, strict=True)) < 50
 
 
 def test_name_servers_that_are_silent_hold_up_their_own_callers_only() -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import sys
+from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -105,6 +110,47 @@ async def test_a_service_that_nobody_reaches_costs_few_look_ups(kind: str) -> No
         finally:
             await transport.aclose()
     assert script.asked == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse what a full backlog cannot take")
+@pytest.mark.parametrize("kind", ["http", "websocket", "tcp", "grpc"])
+async def test_an_address_that_swallows_connections_gives_way_to_the_next_one(kind: str) -> None:
+    async with servers("127.0.0.1") as templates, open_services(guard=Script([NOBODY, "127.0.0.1"]).guard) as services:
+        template = templates[kind]
+        port = template.get("port") or urlsplit(template["url"]).port
+        with ExitStack() as sockets:
+            full = sockets.enter_context(socket.socket())
+            full.bind((NOBODY, port))
+            full.listen(0)
+            for _ in range(3):  # after these, the system drops what comes
+                one = sockets.enter_context(socket.socket())
+                one.setblocking(False)
+                one.connect_ex((NOBODY, port))
+            assert await say_hello(services, kind, template) == "hello"
+
+
+async def test_after_a_silent_address_the_next_datagram_goes_to_another_one() -> None:
+    script = Script([NOBODY, "127.0.0.1"])
+    async with servers("127.0.0.1") as templates, open_services(guard=script.guard) as services:
+        template, arrived = templates["udp"], anyio.Event()
+        transport = TransportRegistry().find("udp")(services)
+
+        class Silent(asyncio.DatagramProtocol):
+            def datagram_received(self, _data: bytes, _addr: object) -> None:
+                arrived.set()
+
+        loop = asyncio.get_running_loop()
+        silent, _ = await loop.create_datagram_endpoint(Silent, local_addr=(NOBODY, template["port"]))
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(say_hello, services, "udp", template, transport)
+                await arrived.wait()
+                script.now = 2.0
+                group.cancel_scope.cancel()
+            assert await say_hello(services, "udp", template, transport) == "hello"
+            assert script.asked == 2  # the name was looked up again
+        finally:
+            silent.close()
 
 
 async def test_an_address_that_is_silent_gives_way_to_the_next_one() -> None:

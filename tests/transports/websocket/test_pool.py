@@ -11,6 +11,8 @@ import pytest
 from tests.upstreams.websocket_service import WebSocketService
 
 from utcp_bridge.model import Source, discard
+from utcp_bridge.net.http import HttpPool
+from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.testing.services import LOOPBACK, make_call, make_target, open_services
 from utcp_bridge.transports.http import HttpTransport
 from utcp_bridge.transports.websocket import pool as pools
@@ -214,3 +216,14 @@ async def test_two_hundred_values_of_an_argument_work_and_leave_few_connections(
             page = make_target(http, {"url": f"{service.base}/echo", "http_method": "GET"})
             await http.call(page, make_call({}), discard)
         await transport.aclose()
+
+
+async def test_open_sockets_take_no_place_from_requests() -> None:
+    async with WebSocketService() as service, open_services() as services:
+        pool = HttpPool(services.guard, connections=2)
+        session = pool.session(Source(name="peer", allow_networks=LOOPBACK))
+        with anyio.fail_after(60):
+            async with session.websocket(f"{service.ws}/ws"), session.websocket(f"{service.ws}/ws"):
+                reply = await session.request(RequestParts("GET", f"{service.base}/echo"))
+                assert reply.status == 200
+        await pool.aclose()

@@ -6,9 +6,9 @@ is an error instead of a connection.
 
 It sees what Python's sockets do (`socket.connect`, `sendto`, `sendmsg`, name look-ups), in every thread. uvloop and
 the event loop of Windows connect in C, which Python's hooks do not see; for these the methods of the loop are checked.
-It does not see the connections of libraries written in C (gRPC, whose targets are checked addresses in numbers) and of
-child processes. It costs about three microseconds for each connection and each datagram, and nothing that can be
-measured for a call over a kept connection.
+It does not see the connections of libraries written in C (gRPC, whose targets are checked addresses in numbers; c-ares,
+which asks the name servers of the system's configuration) and of child processes. It costs about three microseconds
+for each connection and each datagram, and nothing that can be measured for a call over a kept connection.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from utcp_bridge.urls import endpoint_of
 __all__ = ["CheckedDatagrams", "Issued", "issued", "watched"]
 
 _LIFETIME: Final = 600.0
-"""Seconds from the last use. A name is resolved again after ten seconds; a peer of WebRTC is sent to every few."""
+"""Seconds from the last use. A name is resolved again after thirty seconds; a peer of WebRTC is sent to every few."""
 _MAX_ISSUED: Final = 16_384
 _Key: TypeAlias = tuple[bytes | str, int | None]
 Allowed: TypeAlias = Callable[[str, int], bool]

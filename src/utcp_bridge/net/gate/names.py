@@ -47,7 +47,7 @@ _STALE_PAUSE: Final = 5.0
 """Seconds until the name servers are asked again after they did not reply."""
 _SERVER_SECONDS: Final = 1.5
 """For the first reply of one name server, before the next one is asked."""
-_BURST_SECONDS: Final = 1.0
+_SHARED_SECONDS: Final = 1.0
 
 
 class Found(NamedTuple):
@@ -164,12 +164,12 @@ class _Everything:
 class Dns:
     """The name servers of the system's configuration, asked by c-ares.
 
-    Its resolver is shared by the look-ups of one second, and closed with the last of them: c-ares would keep replies
-    for up to an hour, and descriptors as long as it is open.
+    Its resolver is shared by the look-ups of one second, and closed after the last of them. c-ares would keep replies
+    for up to an hour. To make one for each look-up would be faster than c-ares closes them.
     """
 
     def __init__(self) -> None:
-        self._burst: _SharedResolver | None = None
+        self._shared: _SharedResolver | None = None
 
     async def addresses(self, host: str) -> Found:
         """Return the addresses of a name, as DNS, the file `hosts` or the rule for `localhost` have them.
@@ -179,41 +179,48 @@ class Dns:
         :raises OSError: they failed.
         :raises UnicodeError: the name cannot be encoded.
         """
-        from aiodns import error as codes
+        from aiodns import error as aiodns_error
+
+        codes: Any = aiodns_error  # its constants have no types
 
         name = host if host.isascii() else host.encode("idna").decode()
         try:
-            burst = self._join()
+            shared = self._join()
         except Exception as error:  # c-ares has no base class for it: no descriptors, or no support for the loop
             raise UnknownName("c-ares cannot be used") from error
         try:
-            result = await burst.resolver.getaddrinfo(name, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM)
-        except codes.DNSError as error:
+            result = await shared.resolver.getaddrinfo(name, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM)
+        except aiodns_error.DNSError as error:
             absent = {codes.ARES_ENOTFOUND, codes.ARES_ENODATA, codes.ARES_ECONNREFUSED, codes.ARES_EBADNAME}
             if error.args[0] == codes.ARES_ETIMEOUT:
                 raise TimeoutError from None
             raise (UnknownName if error.args[0] in absent else OSError)(str(error.args[-1])) from None
         finally:
-            burst.waiting -= 1
-            if burst.waiting == 0:
-                if self._burst is burst:
-                    self._burst = None
-                await burst.resolver.close()
-        if not result.nodes:
+            shared.waiting -= 1
+            if shared.waiting == 0:
+                shared.resolver.cancel()  # look-ups whose callers have left
+        nodes: list[Any] = result.nodes
+        if not nodes:
             raise UnknownName("no address")
-        texts = [_text(node.addr[0]) for node in result.nodes]
-        return Found(list(dict.fromkeys(texts)), float(min(node.ttl for node in result.nodes)))
+        texts = [_text(node.addr[0]) for node in nodes]
+        return Found(list(dict.fromkeys(texts)), float(min(node.ttl for node in nodes)))
 
     def _join(self) -> _SharedResolver:
         loop = asyncio.get_running_loop()
-        burst = self._burst
-        if burst is None or burst.loop is not loop or loop.time() >= burst.began + _BURST_SECONDS:
+        shared = self._shared
+        if shared is None or shared.loop is not loop or loop.time() >= shared.began + _SHARED_SECONDS:
             import aiodns
 
             resolver = aiodns.DNSResolver(loop=loop, timeout=_SERVER_SECONDS, tries=2)
-            burst = self._burst = _SharedResolver(resolver, loop, loop.time())
-        burst.waiting += 1
-        return burst
+            shared = self._shared = _SharedResolver(resolver, loop, loop.time())
+            loop.call_later(_SHARED_SECONDS, self._leave, shared)
+        shared.waiting += 1
+        return shared
+
+    def _leave(self, shared: _SharedResolver) -> None:
+        """Close the resolver. It closes with its last reference, which may be that of a look-up under way."""
+        if self._shared is shared:
+            self._shared = None
 
 
 @dataclass(slots=True, eq=False)
