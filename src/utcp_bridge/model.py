@@ -27,6 +27,7 @@ __all__ = [
     "ContentBlocks",
     "Deferred",
     "Document",
+    "Edition",
     "Emit",
     "Fault",
     "FaultCollector",
@@ -181,6 +182,18 @@ class CallTemplate(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Edition:
+    """What an HTTP server says about the edition of a document: its `ETag` and `Last-Modified`, for the next request.
+
+    `url` is where the document was found, after redirects.
+    """
+
+    url: str = field(repr=False)
+    etag: str | None = None
+    modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """The document that a transport's discovery found. The dialects read tools from it.
 
@@ -194,6 +207,10 @@ class Document:
     generated: bool = False
     """Whether the transport made the tools itself (introspection, reflection): then `content` is a dict with `tools`,
     each a normalised tool object whose `overlay` is merged into the manual's own template."""
+    edition: Edition | None = None
+    """What a later request can ask about this document."""
+    is_known: bool = False
+    """Whether the server says that the document is still `Target.known`. `content` is then None."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -206,6 +206,12 @@ class TimeoutSettings(_Frozen):
     startup_wait: float = Field(
         default=8.0, ge=0, description="Seconds to wait for manuals at the start before serving those that are ready."
     )
+    startup_settle: float = Field(
+        default=1.5,
+        ge=0,
+        description="Seconds without another manual after which `tools/list` at the start returns the tools that have "
+        "arrived, if some have. It announces the others when they come.",
+    )
     drain_seconds: float = Field(
         default=5.0, ge=0, le=3_600, description="Seconds that HTTP goes on after SIGTERM for requests in flight."
     )

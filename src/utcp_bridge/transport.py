@@ -20,6 +20,7 @@ from utcp_bridge.model import (
     CallTemplate,
     ContentBlocks,
     Document,
+    Edition,
     Emit,
     Result,
     Source,
@@ -42,6 +43,7 @@ __all__ = [
     "CallTemplate",
     "ContentBlocks",
     "Document",
+    "Edition",
     "Emit",
     "Endpoint",
     "LocalFile",
@@ -89,6 +91,9 @@ class Target(Generic[TemplateT]):
     template: TemplateT = field(repr=False)
     source: Source
     credentials: Credentials | None = field(default=None, repr=False)
+    known: Edition | None = None
+    """The edition of the manual that the client has, for `discover`. If it is still the newest, `discover` may return a
+    document that says so (`Document.is_known`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from io import StringIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from dotenv import dotenv_values
 
@@ -28,11 +30,13 @@ from utcp_bridge.errors import ConfigError, VariableNotFound
 from utcp_bridge.model import Fault, JsonObject, Trust, is_list, is_object
 
 __all__ = [
+    "LookedUp",
     "VariableLoader",
     "Variables",
     "flat_key",
     "inherited_environment",
     "load_variable_loaders",
+    "looked_up",
     "renamed",
     "required",
     "variable_names",
@@ -58,6 +62,23 @@ class VariableLoader(Protocol):
         :raises ConfigError: the source cannot be read.
         """
         ...
+
+
+LookedUp: TypeAlias = tuple[str, str, Trust]
+"""A variable that was looked up: for which manual, its name, and the trust of the template."""
+_FAILED: Final = -2
+_seen: Final[ContextVar[dict[LookedUp, int] | None]] = ContextVar("looked_up", default=None)
+
+
+@contextmanager
+def looked_up() -> Generator[dict[LookedUp, int]]:
+    """Yield what is looked up inside, also by other code of this task, with a hash of each value."""
+    seen: dict[LookedUp, int] = {}
+    token = _seen.set(seen)
+    try:
+        yield seen
+    finally:
+        _seen.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +133,9 @@ class Variables:
         :raises VariableNotFound: the value in the configuration names a variable that no source has.
         :raises ConfigError: a loader cannot be read.
         """
+        seen = _seen.get()
+        if seen is not None:
+            seen[manual, name, trust] = _FAILED
         key = flat_key(manual, name)
         value = self._configured(self._pairs.get((manual, name)), f"variables.{manual}.{name}")
         if value is None and key is not None:
@@ -120,7 +144,17 @@ class Variables:
             value = self._from_sources(name)
         if value is not None and self.on_resolved is not None:
             self.on_resolved(key or f"{manual}.{name}", value)
+        if seen is not None:
+            seen[manual, name, trust] = hash(value)
         return value
+
+    def are_as(self, seen: Mapping[LookedUp, int]) -> bool:
+        """Return whether every variable still has the value that `looked_up` noted."""
+        with looked_up() as now:
+            for manual, name, trust in seen:
+                with suppress(ConfigError, VariableNotFound):
+                    self.lookup(manual, name, trust)
+        return now == seen
 
     def resolve(
         self,

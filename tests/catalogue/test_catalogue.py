@@ -1,15 +1,19 @@
 """The catalogue: names, entries, exposures and pages."""
 
+from pathlib import Path
+
 import orjson
 import pytest
 from tests.support.server_client import StandIn
+from tests.support.tools import make_tool
 from tests.support.work import calls_made_by
 from tests.upstreams.registry_service import Answers, served
 
 from utcp_bridge.catalogue.catalogue import Catalogue, exposure_for
-from utcp_bridge.client.client import UtcpClient
+from utcp_bridge.catalogue.naming import _qualified, assign_names
+from utcp_bridge.client.client import Extensions, UtcpClient
 from utcp_bridge.errors import StaleCursor, UnknownTool
-from utcp_bridge.settings import BridgeSettings, ExposureLimits, MetaToolNames
+from utcp_bridge.settings import BridgeSettings, ExposureLimits, MetaToolNames, UtcpClientConfig
 
 INPUTS = {"type": "object", "properties": {"$top": {"type": "integer"}, "q": {"type": "string"}}}
 
@@ -337,6 +341,7 @@ def work_of_listing(count):
         "m", [f"operation_{number}" for number in range(count)], inputs={"type": "object", "properties": properties}
     )
     catalogue = Catalogue(client)
+    _qualified.cache_clear()
     naming = calls_made_by(lambda: catalogue.resolve("m_operation_77"))
     listing = calls_made_by(lambda: walk(catalogue))
     assert sum(len(page) for page in walk(catalogue)) == count
@@ -439,3 +444,83 @@ def test_each_clients_exposure_has_its_own_list_and_cursors():
         catalogue.page(first.next_cursor, client="cursor")
     assert not catalogue.view("cursor").is_listed(client.tools()[0])
     assert catalogue.view("Inspector").is_listed(client.tools()[0])
+
+
+# --- refreshes
+
+
+def live_client(**settings):
+    """A client with a real repository, to which tests give tools."""
+    config = UtcpClientConfig(bridge=BridgeSettings(exposure="all", **settings))
+    return UtcpClient(config, root=Path(), extensions=Extensions())
+
+
+def tools_of(count, description="A tool.", manual="m"):
+    return [make_tool(f"t{number}", manual=manual, description=description) for number in range(count)]
+
+
+def counted_names(monkeypatch):
+    """Return the numbers of tools to which names were assigned, one for each time."""
+    assigned = []
+
+    def assign(tools, **options):
+        assigned.append(len(tools))
+        return assign_names(tools, **options)
+
+    monkeypatch.setattr("utcp_bridge.catalogue.catalogue.assign_names", assign)
+    return assigned
+
+
+@pytest.mark.parametrize("naming", ["qualified", "short"])
+def test_a_refresh_of_definitions_replaces_these_entries_and_assigns_no_names(monkeypatch, naming):
+    assigned = counted_names(monkeypatch)
+    client = live_client(naming=naming, aliases={"best": "m.t1", "other": "m.t1"})
+    before = tools_of(3)
+    client.repository.replace("m", before)
+    catalogue = Catalogue(client)
+    entries, names_before = dict(catalogue.entries), names(catalogue.page())
+    rounds = len(assigned)
+    client.repository.replace("m", [*before[:1], *tools_of(3, "Another.")[1:]])
+    page = catalogue.page()
+    assert names(page) == names_before
+    assert [tool["description"] for tool in page.tools] == ["A tool.", "Another.", "Another."]
+    assert catalogue.resolve("m.t0") is entries[names_before[0]]
+    for name in ("best", "other", "m.t1", "m_t2", "m.t2"):
+        assert catalogue.resolve(name).tool.description == "Another.", name
+    assert catalogue.name_of(client.find("m.t2")) == names_before[2]
+    assert catalogue.name_of(before[2]) == "m.t2", "it is not there any more"
+    assert len(assigned) == rounds
+    client.repository.replace("m", tools_of(2, "Another."))
+    assert names(catalogue.page()) == names_before[:2]
+    assert len(assigned) > rounds
+
+
+def test_a_catalogue_that_missed_changes_assigns_names_again():
+    client = live_client()
+    client.repository.replace("m", tools_of(2))
+    catalogue = Catalogue(client)
+    assert len(catalogue.entries) == 2
+    client.repository.replace("n", tools_of(1, manual="n"))
+    client.repository.replace("m", tools_of(2, "Another."))
+    assert [entry.tool.description for entry in catalogue.entries.values()] == ["Another.", "Another.", "A tool."]
+
+
+def test_tools_that_share_a_schema_are_listed_with_one_schema():
+    client = live_client()
+    schema = {"type": "object", "properties": {"a": {"type": "string", "format": "date"}}}
+    client.repository.replace(
+        "m", [make_tool(f"t{number}", manual="m", inputs=schema, outputs=schema) for number in range(3)]
+    )
+    first, second, _ = Catalogue(client).page().tools
+    assert first["inputSchema"] is second["inputSchema"]
+    assert first["outputSchema"] is second["outputSchema"]
+
+
+def test_a_manual_that_changes_for_ever_is_listed_in_full(monkeypatch):
+    monkeypatch.setattr("utcp_bridge.catalogue.catalogue._MAX_MANUAL_NODES", 50)
+    client = live_client()
+    catalogue = Catalogue(client)
+    for number in range(20):
+        schema = {"type": "object", "properties": {f"p{at}": {"type": "string"} for at in range(5 + number % 2)}}
+        client.repository.replace("m", [make_tool("t", manual="m", inputs=schema)])
+        assert catalogue.page().tools[0]["inputSchema"]["properties"] == schema["properties"]

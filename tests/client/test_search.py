@@ -3,13 +3,18 @@
 import asyncio
 import json
 import logging
+from dataclasses import replace
 
 import anyio
 import anyio.lowlevel
 import pytest
+from tests.support.tools import make_tool
+from tests.upstreams.editions_service import EditionsService
 from tests.upstreams.embeddings_service import KEY, EmbeddingsService
 
 from utcp_bridge.client.client import Extensions, UtcpClient
+from utcp_bridge.client.search import _Backlog
+from utcp_bridge.manuals.repository import Change
 from utcp_bridge.search.lexical import Bm25Strategy
 
 pytestmark = pytest.mark.anyio
@@ -78,6 +83,10 @@ def many(name, count, word="one"):
     return {"name": name, "call_template_type": "text", "content": {"utcp_version": "1.0.1", "tools": tools}}
 
 
+def document(count, word):
+    return json.dumps(many("many", count, word)["content"]).encode()
+
+
 class Turns:
     """Counts how often another task gets its turn while work is done."""
 
@@ -115,13 +124,63 @@ async def test_other_calls_run_while_the_first_search_makes_the_index():
 
 @pytest.mark.usefixtures("short_slices")
 async def test_other_calls_run_while_a_large_manual_is_loaded():
-    async with await UtcpClient.create() as client, Turns() as turns:
-        await client.register_manual(many("many", 640))
+    async with EditionsService() as service, await UtcpClient.create() as client, Turns() as turns:
+        service.files["/utcp"] = document(640, "one")
+        await client.register_manual({"name": "many", "call_template_type": "http", "url": f"{service.base}/utcp"})
         assert turns.count >= 640
         before = turns.count
+        service.files["/utcp"] = document(640, "other")
         await client.refresh("many")
-        assert turns.count - before >= 640
+        assert turns.count - before >= 4 * 640
+        before = turns.count
+        await client.refresh("many")
+        assert turns.count - before < 640, "an unchanged document is not built again"
         assert len(client.tools()) == 640
+
+
+@pytest.mark.usefixtures("short_slices")
+async def test_searches_are_answered_while_tools_change_without_an_end(monkeypatch):
+    monkeypatch.setattr("utcp_bridge.client.search._PATIENCE", 0.0)
+    async with await UtcpClient.create([many("many", 640)]) as client:
+        await client.prepare_search(["tool_599"])
+        strategy, tools = client.search_strategy, list(client.tools())
+        for number in range(5):
+            tools = [replace(tool, description=f"edition {number}") for tool in tools]
+            client.repository.replace("many", tools[number:])
+            await client.prepare_search(["tool_599"])
+            found = client.prepared_search.search("tool_599", limit=1)
+            assert [(hit.tool.name, hit.tool.description) for hit in found] == [("tool_599", f"edition {number}")]
+            assert client.prepared_search.search("tool_0", limit=1)[0].tool.name != "tool_0" or number == 0
+        assert strategy.search("edition", limit=1) == [], "the index is not up to date yet"
+        assert client.search("edition 4", limit=1)[0].tool.description == "edition 4"
+        assert len(strategy.search("tool", limit=1_000)) == 636
+
+
+async def test_what_waits_for_the_index_does_not_grow_with_the_changes():
+    backlog = _Backlog()
+    old = [make_tool(f"t{number}") for number in range(10)]
+    backlog.note(Change("m", added=tuple(old)))
+    for _ in range(100):
+        new = [replace(tool) for tool in old]
+        backlog.note(Change("m", added=tuple(new), removed=tuple(old)))
+        old = new
+    assert len(backlog) == 10
+    assert [backlog.pop() for _ in range(4)] == [(True, tool) for tool in old[:4]]
+    newest = [replace(tool) for tool in old]
+    backlog.note(Change("m", added=tuple(newest[:5]), removed=tuple(old)))
+    assert backlog.misses_tools
+    popped = [backlog.pop() for _ in range(len(backlog))]
+    assert popped == [(True, newest[4]), *((True, tool) for tool in newest[:4])]
+
+
+async def test_a_tool_that_goes_and_comes_back_before_it_is_indexed_is_one_change():
+    backlog = _Backlog()
+    tool, newer = make_tool("t"), make_tool("t")
+    backlog.note(Change("m", removed=(tool,)))
+    backlog.note(Change("m", added=(newer,)))
+    assert [backlog.pop() for _ in range(len(backlog))] == [(True, newer)]
+    backlog.note(Change("m", removed=(newer,)))
+    assert [backlog.pop() for _ in range(len(backlog))] == [(False, newer)]
 
 
 @pytest.mark.usefixtures("short_slices")

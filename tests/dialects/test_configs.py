@@ -1,6 +1,8 @@
 """Client configurations of every dialect."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from utcp_bridge.dialects import read_config
 from utcp_bridge.dialects.configs import PASSED_ON, read_registries
@@ -95,6 +97,16 @@ def test_names_of_entries_are_those_that_utcp_registers():
     assert names(read([{"name": "my api.v2", **HTTP}])) == ["my_api_v2"]
 
 
+@given(st.permutations(["a.b", "a_b", "a b", "other"]))
+def test_names_that_look_alike_are_names_of_their_own_in_any_order(order):
+    reading = read([{**HTTP, "name": name, "url": f"https://h.example/{name}"} for name in order])
+    found = {entry.template["url"].rpartition("/")[2]: entry.name for entry in reading.entries}
+    assert found == {"a_b": "a_b", "a.b": "a_b_2e7336dc", "a b": "a_b_c8687a08", "other": "other"}
+    assert len(reading.faults) == 2
+    assert all("looks like that of another entry" in fault.what for fault in reading.faults)
+    assert {fault.severity for fault in reading.faults} == {"warning"}
+
+
 def test_each_bad_entry_is_one_fault_and_the_rest_is_kept():
     reading = read(
         [
@@ -102,7 +114,7 @@ def test_each_bad_entry_is_one_fault_and_the_rest_is_kept():
             {"name": "untyped", "url": "u"},
             {"name": "good", **HTTP},
             {"name": "a.b", **HTTP},
-            {"name": "a b", **HTTP},
+            {"name": "a.b", **HTTP},
             {"name": 5, **HTTP},
             {"name": "odd", "call_template_type": "htpp"},
             {"name": "strange", "call_template_type": ["http"]},

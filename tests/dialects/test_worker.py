@@ -10,23 +10,17 @@ from typing import Any, Self
 
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.support.tools import tool_object
 
 from utcp_bridge.dialects import RawTool, Shape
-from utcp_bridge.dialects.worker import DOCUMENT_JOB, DocumentWork, read_tool_line
+from utcp_bridge.dialects.crossing import ToolReader
+from utcp_bridge.dialects.worker import DOCUMENT_JOB, DocumentWork
 from utcp_bridge.errors import ManualError
 from utcp_bridge.workers.failures import rebuilt_error
 
 PROGRAM = [sys.executable, "-P", "-c", "from utcp_bridge.workers.program import run; run(2**30)"]
 ENTRY = {"name": "peer", "call_template_type": "http", "url": "https://api.example.com/utcp"}
 MANUAL = {"utcp_version": "1.0.1", "tools": [tool_object("one"), tool_object("two")]}
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=10,
-)
 
 
 class Worker:
@@ -61,10 +55,11 @@ class Worker:
     def reply(self) -> tuple[list[RawTool], dict[str, Any]]:
         assert self.process.stdout is not None
         tools: list[RawTool] = []
+        reader = ToolReader()
         for line in self.process.stdout:
             if line.startswith(b"E"):
                 return tools, json.loads(line[1:])
-            tools.append(read_tool_line(line))
+            tools.append(reader.tool(line))
         raise AssertionError("the worker ended")
 
 
@@ -132,17 +127,6 @@ def test_a_worker_that_needs_too_much_time_is_ended_by_the_system() -> None:
     with Worker() as worker:
         worker.parse(b"a:\n" + b"- [b, c]\n" * 2_000_000, most=10**9, hint="yaml", seconds=0.0)
         assert worker.process.wait(300) != 0
-
-
-@given(st.dictionaries(st.text(max_size=5), JSON, max_size=3), st.lists(st.text(max_size=5), max_size=3))
-def test_a_tool_crosses_the_border_unchanged(members: dict[str, Any], tags: list[str]) -> None:
-    from utcp_bridge.dialects.worker import _tool_line
-
-    tool = RawTool("a", {"url": "x"}, inputs=members, tags=tuple(tags), rest=members, outputs=None)
-    line = _tool_line(tool)
-    assert line.endswith(b"\n")
-    assert line.count(b"\n") == 1
-    assert read_tool_line(line) == tool
 
 
 def test_the_values_of_a_document_and_its_files_are_counted_together() -> None:

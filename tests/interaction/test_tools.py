@@ -271,6 +271,9 @@ def write_manual(path, words):
     path.write_text(json.dumps({"utcp_version": "1.0.1", "manual_version": "1", "tools": tools}))
 
 
+TEXT = {"call_template_type": "text", "content": "done"}
+
+
 def own(tools):
     """The names of the manual's tools, without those of the bridge."""
     return [tool.name for tool in tools if tool.name.startswith("m_")]
@@ -395,3 +398,36 @@ async def test_each_change_of_a_manual_is_said_once_to_who_has_a_list(transport,
                 assert one.told == number
             tools, _ = await one.list()
     assert own(tools) == ["m_t0000"]
+
+
+@proves("list.changed")
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_slow_manual_does_not_hold_up_the_first_list_and_is_announced(mode, tmp_path):
+    released = anyio.Event()
+    body = json.dumps({"utcp_version": "1.0.1", "tools": [{"name": "late", "tool_call_template": TEXT}]}).encode()
+
+    async def answer(stream):
+        async with stream:
+            await stream.receive()
+            await released.wait()
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, answer)
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        slow = {"name": "slow", "call_template_type": "http", "url": f"http://127.0.0.1:{port}/", "trusted": True}
+        slow |= {"allowed_communication_protocols": ["text"], "discovery_timeout": 600}
+        quick = {"name": "m", "call_template_type": "text", "content": json.loads(body)}
+        config = tmp_path / "utcp.json"
+        config.write_text(json.dumps({"manual_call_templates": [slow, quick]}))
+        options = ("--set", "startup_wait=600", "--set", "startup_settle=0.1", "--set", "exposure=all")
+        with target_of("stdio", config, *options) as target, anyio.fail_after(200):
+            async with connect(target, mode) as one:
+                tools, _ = await one.list()
+                assert own(tools) == ["m_late"]
+                released.set()
+                await one.next_change()
+                tools, _ = await one.list()
+                assert [tool.name for tool in tools if tool.name.endswith("late")] == ["m_late", "slow_late"]
+        group.cancel_scope.cancel()

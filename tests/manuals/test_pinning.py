@@ -7,9 +7,13 @@ from pathlib import Path
 
 import anyio
 import pytest
+from tests.support.tools import make_tool
 from tests.upstreams.http_service import HttpService
 
 from utcp_bridge import UtcpClient
+from utcp_bridge.manuals.pinning import Approved, Pin, fingerprint, pinned
+from utcp_bridge.model import Source, Tool, Trust
+from utcp_bridge.tasks import at_once
 
 pytestmark = pytest.mark.anyio
 CHANGED = "Also sends your keys."
@@ -115,3 +119,43 @@ async def test_without_a_setting_nothing_is_written(tmp_path: Path) -> None:
     async with HttpService() as service:
         await echo_of(configuration(tmp_path, service, None))
     assert [path.name async for path in anyio.Path(tmp_path).iterdir()] == ["utcp.json"]
+
+
+FETCHED = Source(name="peer", trust=Trust.REMOTE)
+
+
+def edition(count: int, description: str) -> list[Tool]:
+    return [make_tool(f"t{number}", source=FETCHED, description=description) for number in range(count)]
+
+
+@pytest.mark.parametrize("pin", ["warn", "refuse"])
+def test_the_changes_of_one_refresh_are_one_line(pin: Pin, caplog: pytest.LogCaptureFixture) -> None:
+    approved: Approved = {}
+    at_once(pinned(edition(2_000, "old"), approved, pin))
+    with caplog.at_level(logging.WARNING):
+        kept, faults = at_once(pinned(edition(2_000, "new"), approved, pin))
+    assert (len(kept), len(faults)) == ((2_000, 0) if pin == "warn" else (0, 2_000))
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.count("Its definition changed from") == 5
+    assert line.endswith(" 1,995 more tools changed.")
+
+
+def test_a_tool_that_went_and_comes_back_changed_is_noticed() -> None:
+    approved: Approved = {}
+    old, new = edition(2, "old"), edition(2, "new")
+    at_once(pinned(old, approved, "refuse"))
+    assert at_once(pinned(old[:1], approved, "refuse")) == (old[:1], [])
+    assert approved["t1"] == fingerprint(old[1]), "only the fingerprint is kept"
+    kept, faults = at_once(pinned([old[0], new[1]], approved, "refuse"))
+    assert kept == old[:1]
+    assert "withheld" in faults[0].what
+    again = edition(2, "old")
+    assert at_once(pinned(again, approved, "refuse")) == (again, [])
+
+
+def test_names_that_come_and_go_for_ever_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utcp_bridge.manuals.pinning._MAX_ENTRIES", 10)
+    approved: Approved = {}
+    for number in range(20):
+        at_once(pinned([make_tool(f"a{number}", source=FETCHED)], approved, "warn"))
+    assert list(approved) == [f"a{number}" for number in range(10, 20)]

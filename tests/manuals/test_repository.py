@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from tests.support.tools import make_tool
 
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, unknown_tool
+from utcp_bridge.tasks import at_once
 
 
 def test_tools_are_found_by_their_utcp_name() -> None:
@@ -76,3 +77,31 @@ def test_an_unknown_tool_without_a_near_name_has_the_remedy_alone() -> None:
     assert str(error) == f"There is no tool {'x' * 128!r}. Look at the list."
     assert unknown_tool("x", []).remedy is None
     assert unknown_tool("x", [], related=["a.b"]).remedy == "Did you mean a.b?"
+
+
+def test_a_large_replacement_is_made_in_parts_and_ends_the_same() -> None:
+    names = [f"t{number}" for number in range(100)]
+    new = [make_tool(name, description="new") for name in names[10:]] + [make_tool("more")]
+    one, other = InMemoryToolRepository(), InMemoryToolRepository()
+    old = [make_tool(name, description="old") for name in names]
+    for repository in (one, other):
+        repository.replace("peer", old)
+    parts: list[Change] = []
+    other.subscribe(parts.append)
+    change = at_once(other.replace_in_steps("peer", new, most=30))
+    assert change == one.replace("peer", new)
+    assert other.tools() == one.tools()
+    assert [(len(part.added), len(part.removed)) for part in parts] == [(30, 30)] * 3 + [(1, 10)]
+    assert str(change) == "tools 1 added, 10 removed, 90 changed"
+    assert str(other.replace("peer", new)) == "no tool changed"
+
+
+def test_a_manual_that_is_removed_in_the_middle_of_a_replacement_stays_away() -> None:
+    repository = InMemoryToolRepository()
+    repository.replace("peer", [make_tool(f"t{number}", description="old") for number in range(10)])
+    steps = repository.replace_in_steps("peer", [make_tool(f"t{number}") for number in range(10)], most=2)
+    for _ in range(13):
+        next(steps)
+    repository.remove("peer")
+    at_once(steps)
+    assert repository.tools() == ()

@@ -58,6 +58,17 @@ async def test_a_manual_registered_at_run_time_is_refreshed_until_deregistered(m
             assert not client.tools()
 
 
+async def test_names_that_look_alike_are_two_manuals():
+    entries = [
+        {"name": name, "call_template_type": "text", "content": json.dumps(manual("x"))} for name in ("a.b", "a_b")
+    ]
+    found = []
+    for ordered in (entries, entries[::-1]):
+        async with await UtcpClient.create({"manual_call_templates": ordered}) as client:
+            found.append([tool.qualified_name for tool in client.tools()])
+    assert found == [["a_b.x", "a_b_2e7336dc.x"]] * 2
+
+
 async def test_of_two_entries_with_one_name_the_first_is_kept_and_the_clash_logged(caplog):
     entries = [{"name": "a", "call_template_type": "text", "content": json.dumps(manual(name))} for name in ("x", "y")]
     async with await UtcpClient.create({"manual_call_templates": entries}) as client:

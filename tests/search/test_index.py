@@ -1,3 +1,5 @@
+from array import array
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -175,3 +177,41 @@ def test_no_terms_find_nothing():
 
 def test_ties_with_the_last_are_all_kept():
     assert best([query_term(dict.fromkeys(range(7), 0.5), 1.0)], 3) == dict.fromkeys(range(7), 0.5)
+
+
+def test_the_peak_of_a_list_is_its_largest_weight_whatever_was_put_and_dropped():
+    postings = Postings()
+    for slot, weight in ((3, 0.5), (1, 0.25), (2, 0.75), (2, 0.125), (3, 1.0)):
+        postings.put(slot, weight)
+        assert postings.peak == max(postings.weights)
+    assert (list(postings.slots), list(postings.weights)) == ([1, 2, 3], [0.25, 0.125, 1.0])
+    postings.drop(3)
+    assert postings.peak == 0.25
+    for slot in (1, 2):
+        postings.drop(slot)
+    assert postings.peak == 0.0
+
+
+def test_the_work_of_replacing_a_tool_does_not_grow_with_the_number_of_tools(make_tool):
+    def work(count):
+        index = InvertedIndex()
+        for number in range(count):
+            index.add(make_tool(f"t{number}", description="Find the same words in every tool."))
+        changed = [make_tool(f"t{number}", description="Look for the same words now.") for number in range(50)]
+        read = 0
+
+        class Counted(array):
+            def __iter__(self):
+                nonlocal read
+                read += len(self)
+                return super().__iter__()
+
+        for postings in index.postings.values():
+            object.__setattr__(postings, "weights", Counted("f", postings.weights))
+        for tool in changed:
+            index.add(tool)
+        for tool in changed:
+            index.remove(tool.qualified_name)
+        return read
+
+    assert work(400) == 0, "no list is read to change it"

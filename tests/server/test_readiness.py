@@ -1,5 +1,7 @@
 """The first load of the manuals and its time limit."""
 
+from time import monotonic
+
 import anyio
 import pytest
 from tests.support.server_client import Manual, StandIn
@@ -68,3 +70,39 @@ def test_the_summary_counts_lost_audit_lines_if_there_is_an_audit_log():
     client = loading_client(60)
     client.audit_lost = 2
     assert Readiness(client).summary()["audit"] == {"lost": 2}
+
+
+async def test_the_first_list_does_not_wait_for_a_slow_manual_once_others_have_arrived():
+    client = StandIn(BridgeSettings(startup_wait=3_600, startup_settle=0.05))
+    client.manuals = [Manual("up", "ready", 3, monotonic()), Manual("slow", "loading")]
+    readiness = Readiness(client)
+    with anyio.fail_after(60):
+        await readiness.settle()
+    assert not readiness.is_ready()
+
+
+async def test_the_first_list_waits_while_nothing_has_arrived_and_after_each_arrival():
+    client = StandIn(BridgeSettings(startup_wait=3_600, startup_settle=600))
+    client.manuals = [Manual("down", "failed", 0, monotonic()), Manual("next", "loading"), Manual("slow", "loading")]
+    readiness = Readiness(client)
+    done = []
+
+    async def wait():
+        await readiness.settle()
+        done.append(True)
+
+    async def arrive(manual):
+        manual.status, manual.tools, manual.arrived = "ready", 1, monotonic()
+        moved, client.moved = client.moved, anyio.Event()
+        moved.set()
+        await anyio.wait_all_tasks_blocked()
+
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            assert not done
+            await arrive(client.manuals[1])
+            assert not done, "another one may follow"
+            await arrive(client.manuals[2])
+    assert done

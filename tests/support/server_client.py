@@ -10,6 +10,7 @@ import anyio
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.errors import UnknownTool
+from utcp_bridge.manuals.repository import InMemoryToolRepository
 from utcp_bridge.model import Result, Source, Tool
 from utcp_bridge.search.lexical import Bm25Strategy
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
@@ -20,6 +21,7 @@ class Manual:
     name: str
     status: str = "ready"
     tools: int = 0
+    arrived: float = 0.0
 
 
 @dataclass
@@ -36,6 +38,7 @@ class StandIn:
     def __post_init__(self):
         self._tools, self._functions, self._callbacks = {}, {}, []
         self.manuals, self.calls, self._index, self.loaded = [], [], Bm25Strategy(), anyio.Event()
+        self.moved = anyio.Event()
 
     def add(self, manual, name, function=None, **fields):
         tool = Tool(source=Source(manual), name=name, kind="test", template={}, **fields)
@@ -75,6 +78,14 @@ class StandIn:
     def search(self, query, **filters):
         return self._index.search(query, **filters)
 
+    @property
+    def prepared_search(self):
+        return self
+
+    @property
+    def repository(self):
+        return InMemoryToolRepository()
+
     async def prepare_search(self, queries):
         self.prepared = list(queries)
         return self.search_note
@@ -87,6 +98,9 @@ class StandIn:
         with anyio.move_on_after(seconds):
             await self.loaded.wait()
         return self.loaded.is_set()
+
+    async def next_loaded(self):
+        await self.moved.wait()
 
     def report(self):
         return self.manuals

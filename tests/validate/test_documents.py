@@ -137,6 +137,13 @@ def test_valid_configurations_of_every_shape_have_no_faults(document, names):
     assert reported == []
 
 
+def test_names_that_look_alike_are_a_warning():
+    _, reported, _ = check({"manual_call_templates": [{**HTTP, "name": "a_b"}, {**HTTP, "name": "a.b"}]})
+    [(severity, pointer, message)] = reported
+    assert (severity, pointer) == ("warning", "/manual_call_templates/1/name")
+    assert "'a.b' looks like 'a_b'" in message
+
+
 @pytest.mark.parametrize(
     ("document", "pointer", "words"),
     [

@@ -10,11 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -38,6 +38,7 @@ from utcp_bridge.tasks import at_once
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.manuals.repository import Change
 
 __all__ = ["Catalogue", "Entry", "ToolPage", "View", "exposure_for"]
 
@@ -61,6 +62,7 @@ _MAX_MANUAL_NODES: Final = 100_000
 """Sub-schemas of all tools of one manual that are listed in full. To list this number takes some seconds; the largest
 of 64 published OpenAPI documents has 31,000. The tools after them are listed by their outline."""
 _MAX_OUTLINE_NODES: Final = 300
+_MAX_RECENT: Final = 64
 _DIGEST_BYTES: Final = 16
 _BYTES_PER_TOKEN: Final = 4
 """Roughly, for JSON. An exact count would need the tokenizer of every model."""
@@ -82,13 +84,37 @@ class ToolPage:
         self.digest = digest
 
 
-class _Share:
-    """How much work the listed schemas of one manual may still take together."""
+class _Recent:
+    """Schemas as they are listed, by the schemas themselves: many tools of a manual can have one and the same.
 
-    __slots__ = ("nodes",)
+    Reading a large document makes equal schemas one object. The last few are enough, because such tools come together.
+    """
+
+    __slots__ = ("_made",)
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[tuple[int, bool], tuple[JsonObject, Any]] = OrderedDict()
+
+    def find(self, schema: JsonObject, *, is_output: bool) -> Any:
+        """Return what was made of a schema, or None."""
+        known = self._made.get((id(schema), is_output))
+        return None if known is None else known[1]
+
+    def keep(self, schema: JsonObject, made: Any, *, is_output: bool) -> None:
+        """Keep what was made of a schema, and the schema, so that its identity stays its own."""
+        self._made[id(schema), is_output] = schema, made
+        if len(self._made) > _MAX_RECENT:
+            self._made.popitem(last=False)
+
+
+class _Share:
+    """How much work the listed schemas of one manual may still take together, and the last of them."""
+
+    __slots__ = ("nodes", "recent")
 
     def __init__(self) -> None:
         self.nodes = _MAX_MANUAL_NODES
+        self.recent = _Recent()
 
 
 class Entry:
@@ -105,6 +131,7 @@ class Entry:
         share: _Share | None = None,
     ) -> None:
         self._share = share or _Share()
+        self._nodes = 0
         self.tool = tool
         self._inputs = input_schema_of(tool) if with_output_path else tool.inputs
         self.name = name
@@ -129,17 +156,38 @@ class Entry:
         if "output" not in made:
             made["output"] = yield from self._output_in_steps()
 
+    def given_back(self) -> _Share:
+        """Return the manual's share, with what this entry took of it: its tool is gone."""
+        self._share.nodes += self._nodes
+        self._nodes = 0
+        return self._share
+
+    def _take(self, nodes: int) -> None:
+        self._nodes += nodes
+        self._share.nodes -= nodes
+
     def _input_in_steps(self) -> Generator[None, None, PortableInput]:
-        schema = self._inputs if self._share.nodes > 0 else outline(self._inputs, _MAX_OUTLINE_NODES)
+        inputs = self._inputs
+        known: PortableInput | None = self._share.recent.find(inputs, is_output=False)
+        if known is not None:
+            return known
+        schema = inputs if self._share.nodes > 0 else outline(inputs, _MAX_OUTLINE_NODES)
         made = yield from input_in_steps(clean_schema(schema), self._max_schema_bytes)
-        self._share.nodes -= made.nodes
+        self._take(made.nodes)
+        if schema is inputs:
+            self._share.recent.keep(inputs, made, is_output=False)
         return made
 
     def _output_in_steps(self) -> Generator[None, None, PortableOutput | None]:
-        if not self._with_output or not self.tool.outputs or self._share.nodes <= 0:
+        outputs = self.tool.outputs
+        if not self._with_output or not outputs:
             return None
-        made = yield from output_in_steps(clean_schema(self.tool.outputs, is_output=True), self._max_schema_bytes)
-        self._share.nodes -= made.nodes
+        known: PortableOutput | None = self._share.recent.find(outputs, is_output=True)
+        if known is not None or self._share.nodes <= 0:
+            return known
+        made = yield from output_in_steps(clean_schema(outputs, is_output=True), self._max_schema_bytes)
+        self._take(made.nodes)
+        self._share.recent.keep(outputs, made, is_output=True)
         return made
 
     @cached_property
@@ -360,8 +408,13 @@ class Catalogue:
         """The tools that have had short names, by name in lower case: no other tool gets them while the bridge runs."""
         self._is_complete = False
         self._of_tool: dict[Tool, Entry] = {}
+        self._of_key: dict[ToolKey, Tool] = {}
         self._views: dict[Exposure, View] = {}
         self._shares: defaultdict[str, _Share] = defaultdict(_Share)
+        self._changed: dict[ToolKey, Tool] = {}
+        """Tools whose definitions changed since the entries were made."""
+        self._needs_names, self._noted = True, 0
+        client.repository.subscribe(self._note)
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -475,12 +528,48 @@ class Catalogue:
         is_complete = all(state.status == "ready" or state.name in strangers for state in states)
         if generation == self._generation and not is_complete:
             return
+        if self._knows_changes(generation) and is_complete == self._is_complete:
+            self._swap()
+            self._generation, self._noted = generation, 0
+            return
         self._is_complete = is_complete
         tools = {(tool.manual, tool.name): tool for tool in self._client.tools()}
         self._shares.clear()
         self._name(tools, {state.name for state in states}, strangers)
         self._views, self._meta_tools = {}, None
-        self._generation = generation
+        self._generation, self._noted, self._needs_names = generation, 0, False
+        self._changed.clear()
+
+    def _knows_changes(self, generation: int) -> bool:
+        """Return whether only definitions have changed, and all of them are noted."""
+        return not self._needs_names and self._generation is not None and generation == self._generation + self._noted
+
+    def _note(self, change: Change) -> None:
+        """Note a change: names depend on which tools there are, not on their definitions."""
+        self._noted += 1
+        if self._needs_names:
+            return
+        added = {tool.name: tool for tool in change.added}
+        if len(change.removed) != len(added) or any(tool.name not in added for tool in change.removed):
+            self._needs_names = True
+            self._changed.clear()
+            return
+        for name, tool in added.items():
+            self._changed[change.manual, name] = tool
+
+    def _swap(self) -> None:
+        """Put the tools whose definitions changed into the places of their former versions."""
+        for key, tool in self._changed.items():
+            known = self._of_tool.pop(self._of_key[key])
+            entry = self._of_tool[tool] = self._entry(tool, known.name, known)
+            self._of_key[key] = tool
+            self._entries[known.name] = entry
+        for names in (self._by_alias, self._by_qualified):
+            for name, entry in names.items():
+                if (newer := self._changed.get((entry.tool.manual, entry.tool.name))) is not None:
+                    names[name] = self._of_tool[newer]
+        self._changed.clear()
+        self._views = {}
 
     def _name(self, tools: Mapping[ToolKey, Tool], manuals: AbstractSet[str], strangers: AbstractSet[str]) -> None:
         """Make the entries of the tools, by all of their names. `strangers` come from registries."""
@@ -496,7 +585,7 @@ class Catalogue:
             is_complete=self._is_complete,
         )
         of_tool = {tool: self._entry(tool, names[key]) for key, tool in tools.items()}
-        self._of_tool = of_tool
+        self._of_tool, self._of_key = of_tool, dict(tools)
         self._entries = {entry.name: entry for entry in of_tool.values()}
         self._by_alias = self._more_aliases()
         self._by_qualified = {}
@@ -508,7 +597,8 @@ class Catalogue:
             if names[key] not in {name, *settings.aliases}:
                 self._short_owners.setdefault(names[key].casefold(), key)
 
-    def _entry(self, tool: Tool, name: str) -> Entry:
+    def _entry(self, tool: Tool, name: str, former: Entry | None = None) -> Entry:
+        """Return the entry of a tool, which takes the place of its former version's."""
         known = self._of_tool.get(tool)
         if known is not None and known.name == name:
             return known
@@ -518,7 +608,7 @@ class Catalogue:
             max_schema_bytes=self._settings.max_schema_bytes,
             with_output=self._settings.structured_content != "never",
             with_output_path=bool(self._settings.file_roots),
-            share=self._shares[tool.manual],
+            share=self._shares[tool.manual] if former is None else former.given_back(),
         )
 
     def _more_aliases(self) -> dict[str, Entry]:

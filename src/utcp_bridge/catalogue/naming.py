@@ -16,6 +16,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from utcp_bridge.errors import ConfigError
@@ -30,6 +31,8 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
 _OTHER: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _SUFFIX_DIGITS: Final = 8
 _MANUAL_SHARE: Final = 15
+_MAX_KNOWN: Final = 32_768
+"""Names to remember: a refresh gives names to all tools again, and most of them are the same."""
 
 ToolKey: TypeAlias = tuple[str, str]
 """(manual, tool): the identity of a UTCP tool. `manual.tool` may be ambiguous, because both may contain dots."""
@@ -186,6 +189,7 @@ def _suffixed(key: ToolKey, used: Collection[str]) -> str:
     raise ConfigError(f"There is no free MCP name for {manual}.{tool}.", remedy="Choose one in `aliases`.")
 
 
+@lru_cache(_MAX_KNOWN)
 def _qualified(manual: str, tool: str) -> str:
     parts = (_mangle(manual), _mangle(tool))
     return _startable("_".join(part for part in parts if part))

@@ -61,6 +61,7 @@ from utcp_bridge.pipeline.retry import Retry
 from utcp_bridge.pipeline.validation import validation
 from utcp_bridge.processes.children import ChildrenHold
 from utcp_bridge.search import Hit, ToolSearchStrategy
+from utcp_bridge.search.strategy import Searchable
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
@@ -133,7 +134,7 @@ class UtcpClient:
             services, self._registry, binder, self.repository, extensions.documents, extensions.lock_file
         )
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
-        self._search = ToolSearch(config, services, self._registration, extensions.search_strategy)
+        self._search = ToolSearch(config, services, self._registration, extensions.search_strategy, self.find)
         self._limits = Limits(self._allowance)
         self._breakers = Breakers(self._breaker_rule, self._peer)
         self._retry = Retry(self._retries, _is_repeatable, share=self.settings.retry_share)
@@ -218,6 +219,10 @@ class UtcpClient:
             while any(state.status == "loading" for state in self._registration.states()):
                 await self._tasks.moved()
         return not scope.cancelled_caught
+
+    async def next_loaded(self) -> None:
+        """Wait until a manual that is loading has loaded or failed."""
+        await self._tasks.moved()
 
     async def aclose(self) -> None:
         """Cancel running calls and tasks; close every transport, connection and child process."""
@@ -339,6 +344,11 @@ class UtcpClient:
     def search_tools(self, query: str, limit: int = 10, tags: Collection[str] | None = None) -> FoundTools:
         """Return the best tools for a query, best first: a list that may also be awaited (UTCP client interface)."""
         return self._search.find(query, limit, tags)
+
+    @property
+    def prepared_search(self) -> Searchable:
+        """The search as `prepare_search` left it. `search` first brings the whole index up to date, at once."""
+        return self._search
 
     @property
     def search_strategy(self) -> ToolSearchStrategy:

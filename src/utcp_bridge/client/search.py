@@ -1,15 +1,19 @@
 """The search of one client: the configured strategy, with the live tools in its index.
 
 Neither a call nor the start waits for the index. Many tools are indexed after the start, few at the first search, in
-slices between which other calls run. A strategy with `index` and `prepare` (`SemanticStrategy`) gets its vectors in the
-background. While its model fails, the client tries again with growing pauses.
+slices between which other calls run. A search waits until each tool is in the index, in whatever version, and not for
+long: refreshes may change tools faster than they can be indexed. It returns live tools only.
+
+A strategy with `index` and `prepare` (`SemanticStrategy`) gets its vectors in the background. While its model fails,
+the client tries again with growing pauses.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import anyio
@@ -24,9 +28,10 @@ from utcp_bridge.model import Fault, JsonObject, Tool
 from utcp_bridge.net.backoff import Backoff
 from utcp_bridge.net.files.local_file import resolve_within
 from utcp_bridge.placement.request import RequestParts
-from utcp_bridge.search import SEMANTIC, ToolSearchStrategy, create_strategy
+from utcp_bridge.search import SEMANTIC, Hit, ToolSearchStrategy, create_strategy
+from utcp_bridge.search.strategy import Accept
 from utcp_bridge.settings import UtcpClientConfig
-from utcp_bridge.tasks import in_slices
+from utcp_bridge.tasks import at_once, in_slices
 from utcp_bridge.transport import Services
 
 if TYPE_CHECKING:
@@ -37,10 +42,10 @@ __all__ = ["FoundTools", "ToolSearch"]
 _logger = logging.getLogger(__name__)
 _INDEX_FROM = 500
 """Tools from which the client builds the index before the first search. Indexing fewer takes no noticeable time."""
-_BATCH = 8
-"""Tools to index before other calls may run. Indexing these takes less than a millisecond."""
 _INDEX_AFTER = 2.0
 """Seconds. A host's first requests come before the index."""
+_FIRST_PATIENCE, _PATIENCE = 20.0, 1.0
+"""Seconds that a search waits for tools that are not in the index: the first time, and after it was whole once."""
 _NAME = "tool_search"
 """The manual's name in the variables and errors of the embeddings endpoint."""
 
@@ -61,8 +66,43 @@ class Prepared(Protocol):
         ...
 
 
-def _batches(tools: Sequence[Tool]) -> Iterator[Sequence[Tool]]:
-    return (tools[start : start + _BATCH] for start in range(0, len(tools), _BATCH))
+class _Backlog:
+    """The changes that are not in the index yet. Only the last change of a tool counts.
+
+    Tools that the index does not contain in any version come first, and those that are gone come last.
+    """
+
+    def __init__(self) -> None:
+        self._new: OrderedDict[str, Tool] = OrderedDict()
+        self._changed: OrderedDict[str, Tool] = OrderedDict()
+        self._gone: OrderedDict[str, Tool] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._new) + len(self._changed) + len(self._gone)
+
+    @property
+    def misses_tools(self) -> bool:
+        """Whether tools are not in the index in any version."""
+        return bool(self._new)
+
+    def note(self, change: Change) -> None:
+        """Note a change. A tool that changes again keeps its place, so that each has its turn."""
+        added = {tool.qualified_name: tool for tool in change.added}
+        for tool in change.removed:
+            name = tool.qualified_name
+            if (newer := added.pop(name, None)) is not None:
+                (self._new if name in self._new else self._changed)[name] = newer
+            elif self._new.pop(name, None) is None:
+                self._changed.pop(name, None)
+                self._gone[name] = tool
+        for name, tool in added.items():
+            is_indexed = self._gone.pop(name, None) is not None
+            (self._changed if is_indexed else self._new)[name] = tool
+
+    def pop(self) -> tuple[bool, Tool]:
+        """Return the next change: whether a tool is added, and the tool."""
+        waiting = self._new or self._changed or self._gone
+        return waiting is not self._gone, waiting.popitem(last=False)[1]
 
 
 class FoundTools(list[Tool]):
@@ -90,12 +130,16 @@ class ToolSearch:
         services: Services,
         registration: Registration,
         strategy: ToolSearchStrategy | None,
+        find: Callable[[str], Tool | None],
     ) -> None:
+        """`find` returns the live tool of a UTCP name."""
         self._config = config
         self._services = services
         self._registration = registration
         self._strategy = strategy
-        self._unindexed: deque[tuple[bool, list[Tool]]] = deque()
+        self._find = find
+        self._backlog = _Backlog()
+        self._was_whole = False
         self._news = anyio.Event()
 
     def check(self) -> Fault | None:
@@ -111,16 +155,37 @@ class ToolSearch:
 
     def changed(self, change: Change) -> None:
         """Note that tools were added or removed."""
-        for added, tools in ((False, change.removed), (True, change.added)):
-            self._unindexed.extend((added, [*batch]) for batch in _batches(tools))
+        self._backlog.note(change)
         self._news.set()
 
     @property
     def strategy(self) -> ToolSearchStrategy:
-        """The strategy, with all live tools in its index. `prepare` before it leaves little to do here."""
-        for _ in self._updates():
-            pass
+        """The strategy, with all live tools in its index."""
+        at_once(self._updates())
         return self._made()
+
+    def search(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        tags: Collection[str] | None = None,
+        providers: Collection[str] | None = None,
+        accept: Accept | None = None,
+    ) -> list[Hit]:
+        """Return the best tools of those that are in the index, as `prepare` left it. See `Searchable.search`."""
+        find, search = self._find, partial(self._made().search, query, tags=tags, providers=providers)
+        if not self._backlog:
+            return search(limit=limit, accept=accept)
+
+        def is_live(indexed: Tool) -> bool:
+            tool = find(indexed.qualified_name)
+            return tool is not None and (accept is None or accept(tool))
+
+        hits = search(limit=limit, accept=accept)
+        if not all(is_live(hit.tool) for hit in hits):
+            hits = search(limit=limit, accept=is_live)
+        return [Hit(tool, hit.score) for hit in hits if (tool := find(hit.tool.qualified_name)) is not None]
 
     def find(self, query: str, limit: int, tags: Collection[str] | None) -> FoundTools:
         """Return the best tools, as a list that may be awaited."""
@@ -130,7 +195,7 @@ class ToolSearch:
 
         async def prepared() -> list[Tool]:
             await self.prepare([query])
-            return ranked()
+            return [hit.tool for hit in self.search(query, limit=limit, tags=tags)]
 
         return FoundTools(ranked(), prepared if isinstance(self._strategy, Prepared) else None)
 
@@ -139,8 +204,9 @@ class ToolSearch:
 
         `patient` waits until the tools have vectors: for programs that search once and end.
         """
-        await in_slices(self._updates())
-        strategy = self._strategy
+        with anyio.move_on_after(_PATIENCE if self._was_whole else _FIRST_PATIENCE):
+            await in_slices(self._updates(whole=False))
+        strategy = self._made()
         if not isinstance(strategy, Prepared):
             return None
         if patient:
@@ -159,7 +225,7 @@ class ToolSearch:
         while True:
             self._news = anyio.Event()
             await anyio.sleep(_INDEX_AFTER)
-            if len(self._unindexed) * _BATCH >= _INDEX_FROM:
+            if len(self._backlog) >= _INDEX_FROM:
                 await in_slices(self._updates())
             await self._news.wait()
 
@@ -168,13 +234,17 @@ class ToolSearch:
             self._strategy = create_strategy()
         return self._strategy
 
-    def _updates(self) -> Generator[None, None, None]:
-        """Add and remove the tools that have changed, in their order, with pauses. Two may run at once."""
-        strategy = self._made()
-        while self._unindexed:
-            added, tools = self._unindexed.popleft()
-            (strategy.add if added else strategy.remove)(tools)
+    def _updates(self, *, whole: bool = True) -> Generator[None, None, None]:
+        """Bring the index up to date, or at least to contain each tool, in steps of one tool. Two may run at once.
+
+        A few changes are not worth a difference.
+        """
+        strategy, backlog = self._made(), self._backlog
+        while backlog.misses_tools or (backlog and (whole or len(backlog) < _INDEX_FROM)):
+            is_added, tool = backlog.pop()
+            (strategy.add if is_added else strategy.remove)([tool])
             yield
+        self._was_whole = True
 
     async def _keep_up(self, strategy: Prepared) -> None:
         backoff, failing = Backoff(), False

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from utcp_bridge.dialects import v0, v1
-from utcp_bridge.dialects.fields import copied, nearest, safe_name, sort_of, word
+from utcp_bridge.dialects.fields import copied, nearest, registered_names, safe_name, sort_of, word
 from utcp_bridge.dialects.readings import ManualEntry, Notes, ParsedConfig
 from utcp_bridge.dialects.shapes import Shape, detect, kind_key, looks_like_tool
 from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, suggest_name
@@ -97,7 +97,9 @@ def _read_entries(raw: JsonObject, where: str, notes: Notes, known_fields: Known
     taken: dict[str, None] = {}
     unnamed: list[tuple[int, JsonObject]] = []
     read: dict[int, ManualEntry] = {}
-    for position, item in enumerate(_items(raw, where, notes)):
+    items = [*_items(raw, where, notes)]
+    names = registered_names(name for item in items if is_object(item) and isinstance(name := item.get("name"), str))
+    for position, item in enumerate(items):
         place = f"{where}: entry {position + 1}"
         template = _read_entry(item, place, notes, known_fields)
         if template is None:
@@ -107,9 +109,12 @@ def _read_entries(raw: JsonObject, where: str, notes: Notes, known_fields: Known
             unnamed.append((position, template))
         elif not isinstance(stated, str):
             notes.error(place, f"the name is {sort_of(stated)}, not text.")
-        elif (name := safe_name(stated)) in taken:
+        elif (name := names.get(stated, safe_name(stated))) in taken:
             notes.error(place, f"another entry is also named {word(name)!r}.", "Give each its own name.")
         else:
+            if name != safe_name(stated):
+                what = f"the name {word(stated)!r} looks like that of another entry, so the manual is named {name!r}."
+                notes.warn(place, what, "Give them names that differ in letters or digits.")
             taken[name] = None
             read[position] = ManualEntry(name, {**template, "name": name})
     for position, template in unnamed:

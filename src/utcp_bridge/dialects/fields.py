@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from typing import Any, TypeGuard
 
 from utcp_bridge.model import JsonObject, is_list
@@ -16,6 +18,7 @@ __all__ = [
     "first_of",
     "is_mapping",
     "nearest",
+    "registered_names",
     "safe_name",
     "seconds",
     "sort_of",
@@ -36,6 +39,7 @@ _SORTS = (
 _MAX_WORD = 64
 _MAX_DEPTH = 200
 _MAX_SECONDS = 10**9
+_SUFFIX_DIGITS = 8
 
 
 def is_mapping(value: Any) -> TypeGuard[dict[Any, Any]]:
@@ -75,6 +79,21 @@ def nearest(name: Any, known: Iterable[str]) -> str:
 def safe_name(text: str) -> str:
     """Return a manual's name as UTCP registers it: each character but letters, digits and `_` becomes `_`."""
     return _NOT_A_WORD.sub("_", text)
+
+
+def registered_names(stated: Iterable[str]) -> dict[str, str]:
+    """Return the name under which each stated name is registered: its safe name, as long as no other one has it.
+
+    Of names that look alike (`a.b`, `a_b`), the one that is safe as it is stays; each other gets a suffix that is made
+    from itself. So their order does not matter.
+    """
+    safe = {name: safe_name(name) for name in stated}
+    alike = Counter(safe.values())
+    for name, plain in safe.items():
+        if alike[plain] > 1 and plain != name:
+            digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+            safe[name] = f"{plain}_{digest[:_SUFFIX_DIGITS]}"
+    return safe
 
 
 def copied(raw: JsonObject, renamed: Mapping[str, str]) -> JsonObject:

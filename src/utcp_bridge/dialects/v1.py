@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
+
+import orjson
 
 from utcp_bridge.dialects.fields import is_mapping
 from utcp_bridge.model import JsonObject, is_list, is_object
@@ -74,6 +77,9 @@ def without_null_keywords(schema: JsonObject) -> JsonObject:
 
 def _holds_null(schema: JsonObject) -> bool:
     """Check quickly, because most schemas contain no null."""
+    with suppress(TypeError):  # numbers of any length, lone surrogates
+        if b"null" not in orjson.dumps(schema):
+            return False
     pending: list[Any] = [schema]
     while pending:
         value = pending.pop()

@@ -6,14 +6,11 @@ are the tools.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
+from utcp_bridge.dialects.crossing import ToolWriter
 from utcp_bridge.dialects.documents import count_values, parse_document
 from utcp_bridge.dialects.manuals import read_manual
 from utcp_bridge.dialects.readings import RawTool
@@ -24,11 +21,9 @@ from utcp_bridge.tasks import at_once
 from utcp_bridge.workers.failures import stated_error
 from utcp_bridge.workers.program import last_line
 
-__all__ = ["DOCUMENT_JOB", "DocumentJob", "DocumentWork", "Outline", "ReadTools", "read_tool_line"]
+__all__ = ["DOCUMENT_JOB", "DocumentJob", "DocumentWork", "Outline", "ReadTools"]
 
 DOCUMENT_JOB: Final = "utcp_bridge.dialects.worker:DocumentJob"
-_TOOL_KEYS: Final = tuple(one.name for one in fields(RawTool))
-_TUPLES: Final = frozenset({"tags", "body_members"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,22 +122,6 @@ class DocumentWork:
 # --- what crosses the border ----------------------------------------------------------------------------------------
 
 
-def _tool_line(tool: RawTool) -> bytes:
-    """Return a tool as a line. JSON of Python has whole numbers of any length, which YAML may contain."""
-    members = {key: value for key in _TOOL_KEYS if (value := getattr(tool, key)) is not None}
-    with suppress(TypeError):
-        return b"T" + orjson.dumps(members) + b"\n"
-    return b"J" + json.dumps(members).encode() + b"\n"
-
-
-def read_tool_line(line: bytes) -> RawTool:
-    """Return the tool of a line of a worker."""
-    members: JsonObject = orjson.loads(line[1:]) if line.startswith(b"T") else json.loads(line[1:])
-    for key in _TUPLES & members.keys():
-        members[key] = tuple(members[key])
-    return RawTool(**members)
-
-
 def _error_line(error: UtcpError) -> bytes:
     return last_line({"error": stated_error(error, ManualError)})
 
@@ -189,8 +168,9 @@ class DocumentJob:
 
     def _tools(self, found: ReadTools) -> Iterator[bytes]:
         self._work = DocumentWork(0)
+        writer = ToolWriter()
         for tool in found.tools:
-            yield _tool_line(tool)
+            yield writer.line(tool)
         faults = [[one.where, one.what, one.remedy, one.severity] for one in found.faults]
         yield last_line(
             {

@@ -23,7 +23,7 @@ from utcp_bridge.variables import flat_key, variable_names
 if TYPE_CHECKING:
     from utcp_bridge.auth.credentials import Credentials
     from utcp_bridge.auth.tokens import TokenCache
-    from utcp_bridge.variables import Variables
+    from utcp_bridge.variables import LookedUp, Variables
 
 __all__ = ["Binder", "uses_secrets"]
 
@@ -71,6 +71,10 @@ class Binder:
         """
         resolved = self._resolve(_for_discovery(entry), transport, source, trust=Trust.OPERATOR, arguments=frozenset())
         return self._target(resolved, transport, source, trust=Trust.OPERATOR)
+
+    def is_unchanged(self, seen: Mapping[LookedUp, int]) -> bool:
+        """Return whether the variables that `looked_up` noted still have the same values."""
+        return self._variables.are_as(seen)
 
     def has(self, name: str) -> bool:
         """Return whether a source has a variable of this bare name.

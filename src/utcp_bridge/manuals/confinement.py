@@ -22,7 +22,8 @@ import anyio.to_thread
 import orjson
 
 from utcp_bridge.dialects import RawTool, Shape
-from utcp_bridge.dialects.worker import DOCUMENT_JOB, DocumentWork, Outline, ReadTools, read_tool_line
+from utcp_bridge.dialects.crossing import ToolReader
+from utcp_bridge.dialects.worker import DOCUMENT_JOB, DocumentWork, Outline, ReadTools
 from utcp_bridge.errors import ManualError
 from utcp_bridge.foreign import has_more_values
 from utcp_bridge.model import Fault, JsonObject
@@ -207,9 +208,10 @@ class _InWorker:
         :raises ConfigError: the operator's choice of tools is not valid.
         """
         tools: list[RawTool] = []
+        reader = ToolReader()
         try:
             reply, _ = await self._worker.ask(
-                {"job": DOCUMENT_JOB, **head}, data, lambda line: tools.append(read_tool_line(line))
+                {"job": DOCUMENT_JOB, **head}, data, lambda line: tools.append(reader.tool(line))
             )
         except EndedWorker:
             raise ManualError(

@@ -16,11 +16,11 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -28,11 +28,12 @@ import orjson
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.manuals.repository import same_definition
-from utcp_bridge.model import Fault, JsonObject, Tool, Trust, first_few, is_object
+from utcp_bridge.model import Fault, JsonObject, Tool, Trust, is_object
 from utcp_bridge.net.files.writing import exclusive, write_file
 from utcp_bridge.settings import BridgeSettings, ManualOptions
+from utcp_bridge.tasks import in_slices
 
-__all__ = ["LOCK_NAME", "Pins", "fingerprint", "pinned"]
+__all__ = ["LOCK_NAME", "Approved", "Pin", "Pins", "fingerprint", "pinned"]
 
 _logger = logging.getLogger(__name__)
 LOCK_NAME: Final = "utcp.lock"
@@ -49,6 +50,10 @@ _LAST_COMMA: Final = re.compile(rb",([ \t\r]*\n[ \t\r\n]*\})")
 """What is left when somebody deletes the last line of an object. No string of JSON contains a newline."""
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 Pin = Literal["off", "warn", "refuse"]
+Approved: TypeAlias = dict[str, Tool | str]
+"""Approved definitions by the names of tools. Of a tool that is gone only the fingerprint is kept."""
+_Verdict: TypeAlias = tuple[list[Tool], list[Fault]]
+"""The tools that may be used, and the faults of the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,34 +94,77 @@ def _is_free(tool: Tool) -> bool:
     return tool.source.trust is Trust.OPERATOR and tool.overlay is None
 
 
-def pinned(tools: Iterable[Tool], approved: dict[str, Tool], pin: Pin) -> tuple[list[Tool], list[Fault]]:
-    """Return the tools that may be used, and a fault for each tool that is withheld.
+def pinned(tools: Iterable[Tool], approved: Approved, pin: Pin) -> Generator[None, None, _Verdict]:
+    """Return the tools that may be used, and a fault for each tool that is withheld, in steps of one tool.
 
-    `approved` has the definitions seen so far, by tool name; this function updates it. `warn` logs a change with both
-    fingerprints and approves it. `refuse` withholds the tool until the bridge is restarted.
+    `approved` has the definitions seen so far; this function updates it. `warn` logs the changes with their
+    fingerprints and approves them. `refuse` withholds the tools until the bridge is restarted.
     """
     kept: list[Tool] = []
     faults: list[Fault] = []
-    changes: list[str] = []
+    changes = _Changes()
+    before = {name for name, known in approved.items() if isinstance(known, Tool)}
+    seen = set[str]()
     for tool in tools:
-        known = approved.setdefault(tool.name, tool)
-        if pin == "off" or _is_free(tool) or known is tool or same_definition(known, tool):
+        yield
+        if pin == "off" or _is_free(tool):
             kept.append(tool)
             continue
-        change = f"Its definition changed from {fingerprint(known)} to {fingerprint(tool)}"
-        changes.append(f"{tool.qualified_name}: {change}.")
+        seen.add(tool.name)
+        known = approved.setdefault(tool.name, tool)
+        if _is_approved(tool, known):
+            approved[tool.name] = tool
+            kept.append(tool)
+            continue
+        change = ""
+        if pin == "refuse" or changes.are_named:
+            change = f"Its definition changed from {_shown(known)} to {_shown(tool)}"
+        changes.add(tool, change)
         if pin == "refuse":
             faults.append(_withheld(tool, change, "Check the change, then restart the bridge to approve it."))
-            continue
-        approved[tool.name] = tool
-        kept.append(tool)
-    _log(changes)
+        else:
+            approved[tool.name] = tool
+            kept.append(tool)
+    for name in before - seen:
+        yield
+        approved[name] = _shown(approved[name])
+    for name in [*approved][: max(0, len(approved) - _MAX_ENTRIES)]:
+        del approved[name]
+    changes.log()
     return kept, faults
 
 
-def _log(changes: Iterable[str]) -> None:
-    for text in first_few(changes, "more tools have changed definitions."):
-        _logger.warning("%s", text)
+def _is_approved(tool: Tool, known: Tool | str) -> bool:
+    return _shown(tool) == known if isinstance(known, str) else same_definition(known, tool)
+
+
+def _shown(known: Tool | str) -> str:
+    return known if isinstance(known, str) else fingerprint(known)
+
+
+class _Changes:
+    """The changes of one refresh. They are one line in the log, which names the first five."""
+
+    def __init__(self) -> None:
+        self._named: list[str] = []
+        self._number = 0
+
+    @property
+    def are_named(self) -> bool:
+        """Whether the line names the next change."""
+        return len(self._named) < _MAX_NAMED
+
+    def add(self, tool: Tool, change: str, remedy: str = "") -> None:
+        """Count a change, and name it if the line has room."""
+        self._number += 1
+        if self.are_named:
+            self._named.append(f"{tool.qualified_name}: {change}.{remedy and ' '}{remedy}")
+
+    def log(self) -> None:
+        """Write the line, if anything changed."""
+        more = self._number - len(self._named)
+        if self._named:
+            _logger.warning("%s%s", " ".join(self._named), f" {more:,} more tools changed." if more else "")
 
 
 def _withheld(tool: Tool, change: str, remedy: str) -> Fault:
@@ -138,20 +186,33 @@ class Pins:
         self._turn = anyio.Lock()
         self._said: set[tuple[str, str]] = set()
 
-    async def kept(self, tools: list[Tool], approved: dict[str, Tool]) -> tuple[list[Tool], list[Fault]]:
+    async def kept(self, tools: list[Tool], approved: Approved) -> _Verdict:
         """Return the tools of one manual that may be used, and the faults of the others, as `pinned` does."""
         async with self._turn:
             try:
                 entries = await self._entries()
                 if entries is not None:
-                    return await self._by_lock(tools, entries)
+                    kept, faults, new = await in_slices(self._by_lock(tools, entries))
+                    if new:
+                        await self._add(new)
+                    return kept, faults
             except _UnusableLockError as error:
                 if self._pin == "refuse":
                     return self._refused(tools, str(error))
                 self._give_up(str(error))
-            return pinned(tools, approved, self._pin)
+            return await in_slices(pinned(tools, approved, self._pin))
 
-    def _refused(self, tools: list[Tool], why: str) -> tuple[list[Tool], list[Fault]]:
+    async def state(self) -> Hashable:
+        """Return what changes when the lock file does; None if it is not used or cannot be read."""
+        file = self._file
+        if file is None:
+            return None
+        try:
+            return _state_of(await anyio.Path(file.path).lstat())
+        except OSError:
+            return None
+
+    def _refused(self, tools: list[Tool], why: str) -> _Verdict:
         """Withhold the tools that need approval: nothing says what was approved."""
         kept = [tool for tool in tools if _is_free(tool)]
         if len(kept) == len(tools):
@@ -176,12 +237,16 @@ class Pins:
         except (OSError, ValueError) as error:
             raise _UnusableLockError(f"{self._file.path} cannot be read ({_reason(error)})") from None
 
-    async def _by_lock(self, tools: list[Tool], entries: dict[str, JsonObject]) -> tuple[list[Tool], list[Fault]]:
+    def _by_lock(
+        self, tools: list[Tool], entries: dict[str, JsonObject]
+    ) -> Generator[None, None, tuple[list[Tool], list[Fault], dict[str, JsonObject]]]:
+        """Return what `kept` does, and the entries that are new, in steps of one tool."""
         kept: list[Tool] = []
         faults: list[Fault] = []
         new: dict[str, JsonObject] = {}
-        changes: list[str] = []
+        changes = _Changes()
         for tool in tools:
+            yield
             name = tool.qualified_name
             if _is_free(tool):
                 kept.append(tool)
@@ -196,13 +261,11 @@ class Pins:
                 faults.append(fault)
             else:
                 kept.append(tool)
-        _log(changes)
-        if new:
-            await self._add(new)
-        return kept, faults
+        changes.log()
+        return kept, faults, new
 
-    def _changed(self, tool: Tool, known: _Prints | None, now: _Prints, changes: list[str]) -> Fault | None:
-        """Add a change to those to log, once for each new definition. Return its fault if the tool is withheld."""
+    def _changed(self, tool: Tool, known: _Prints | None, now: _Prints, changes: _Changes) -> Fault | None:
+        """Note a change for the log, once for each new definition. Return its fault if the tool is withheld."""
         if known is None:
             change, remedy = f"{LOCK_NAME} has {_MAX_ENTRIES} tools and no room for it", "Delete lines that are old."
         else:
@@ -210,7 +273,7 @@ class Pins:
             remedy = f"Check the change, then delete the tool's line in {LOCK_NAME} to approve it."
         if (tool.qualified_name, now.short) not in self._said and len(self._said) < _MAX_SAID:
             self._said.add((tool.qualified_name, now.short))
-            changes.append(f"{tool.qualified_name}: {change}. {remedy}")
+            changes.add(tool, change, remedy)
         return _withheld(tool, change, remedy) if self._pin == "refuse" else None
 
     async def _add(self, new: Mapping[str, JsonObject]) -> None:
@@ -235,6 +298,10 @@ def _read_prints(entry: Any) -> _Prints | None:
     if not is_object(entry):
         return None
     return _Prints(str(entry.get("definition")), str(entry.get("endpoint")))
+
+
+def _state_of(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def _reason(error: Exception) -> str:
@@ -268,7 +335,7 @@ class _LockFile:
             return {}
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            seen = (status.st_mtime_ns, status.st_size, status.st_ino)
+            seen = _state_of(status)
             if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_LOCK_BYTES:
                 raise ValueError("it is not a regular file of at most 64 MiB")
             if seen != self._seen:

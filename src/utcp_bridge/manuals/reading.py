@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import urljoin, urlsplit
 
 import anyio
@@ -25,9 +25,10 @@ from utcp_bridge.dialects.selection import ToolSelection, select
 from utcp_bridge.dialects.worker import DocumentWork, Outline, ReadTools
 from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
 from utcp_bridge.foreign import most_values
+from utcp_bridge.manuals.basis import ReferredFile, ReferredFiles
 from utcp_bridge.manuals.confinement import Confinement, DocumentReader
 from utcp_bridge.manuals.hints import hints_of_template, stated_hints, template_of
-from utcp_bridge.model import Document, Fault, JsonObject, Source
+from utcp_bridge.model import Document, Edition, Fault, JsonObject, Source
 from utcp_bridge.settings import ManualOptions
 from utcp_bridge.transport import Services
 from utcp_bridge.transports.registry import TransportRegistry
@@ -39,7 +40,7 @@ _THREAD_FROM: Final = 400
 _MAX_FILES: Final = 100
 _JOIN: Final = "Join files."
 _MANUALS: Final = frozenset({Shape.MANUAL, Shape.TOOLS, Shape.MCP_TOOLS})
-_Fetch = Callable[[str, int], Awaitable[bytes]]
+_Fetch: TypeAlias = Callable[[str, int], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class LoadedManual:
     title: str = ""
     description: str = ""
     protocols: tuple[str, ...] | None = None
+    references: ReferredFiles = field(default_factory=ReferredFiles)
 
 
 class ManualReader:
@@ -120,8 +122,16 @@ class ManualReader:
         source: Source,
         options: ManualOptions,
     ) -> LoadedManual:
+        parts: dict[str, ReferredFile] = {}
+
         async def fetch(place: str, most: int) -> bytes:
-            return await self._fetch(place, source, most)
+            try:
+                file = await self._fetch(source, place, most)
+            except (UtcpError, OSError) as error:
+                parts[place] = ReferredFile.failed(error)
+                raise
+            parts[place] = await ReferredFile.of(file)
+            return bytes(file.content)
 
         where = f"manual {source.name!r}"
         limit = self._services.settings.max_manual_bytes - size
@@ -137,15 +147,16 @@ class ManualReader:
                 "warn_of_unused": options.registry is None,
             }
         )
-        return _loaded(replace(found, faults=[*faults, *(_within(where, fault) for fault in found.faults)]))
+        loaded = _loaded(replace(found, faults=[*faults, *(_within(where, fault) for fault in found.faults)]))
+        return replace(loaded, references=ReferredFiles(partial(self._fetch, source), parts, limit))
 
-    async def _fetch(self, place: str, source: Source, most: int) -> bytes:
+    async def _fetch(self, source: Source, place: str, most: int, known: Edition | None = None) -> Document:
         if urlsplit(place).scheme in {"http", "https"}:
             from utcp_bridge.net.document import document_request, fetch_manual
 
             session = self._services.http.session(source)
-            return bytes((await fetch_manual(session, document_request(place), max_bytes=most)).content)
-        return await read_local_reference(place, most)
+            return await fetch_manual(session, document_request(place), max_bytes=most, known=known)
+        return Document(await read_local_reference(place, most))
 
 
 def _check_shape(outline: Outline) -> None:

@@ -11,9 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable, Generator, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, Final, Literal
 
 import anyio
@@ -29,12 +28,13 @@ from utcp_bridge.errors import (
     OperatorError,
     UtcpError,
 )
+from utcp_bridge.manuals.basis import Basis, digest_of
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair
-from utcp_bridge.manuals.pinning import Pins
+from utcp_bridge.manuals.pinning import Approved, Pins
 from utcp_bridge.manuals.reading import LoadedManual, ManualReader
-from utcp_bridge.manuals.repository import ToolRepository, same_definition
-from utcp_bridge.model import Document, Fault, JsonObject, Source, TlsOptions, Tool, Trust
+from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, same_definition
+from utcp_bridge.model import Document, Edition, Fault, JsonObject, Source, TlsOptions, Tool, Trust
 from utcp_bridge.net.backoff import pauses
 from utcp_bridge.net.files.local_file import resolve_within
 from utcp_bridge.net.guard import origin_of
@@ -42,6 +42,7 @@ from utcp_bridge.settings import BridgeSettings, ManualOptions
 from utcp_bridge.tasks import in_slices
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
+from utcp_bridge.variables import looked_up
 
 __all__ = ["ManualState", "Registration", "as_manual_entry", "manual_name"]
 
@@ -73,10 +74,16 @@ class ManualState:
     title: str = ""
     description: str = ""
     seconds: float = 0.0
+    arrived: float = 0.0
+    """When its first load ended, on the monotonic clock."""
     entry: ManualEntry = field(default_factory=lambda: ManualEntry("", {}), repr=False)
-    approved: dict[str, Tool] = field(default_factory=dict[str, Tool], repr=False)
+    approved: Approved = field(default_factory=dict[str, Tool | str], repr=False)
     next_try: float | None = None
     """When a failed manual is loaded again, on the clock of the event loop; None if nothing waits for it."""
+    basis: Basis | None = field(default=None, repr=False)
+    """What its live tools were made from."""
+    turn: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
+    """Held while its tools are replaced, which other work interrupts."""
 
     @property
     def success(self) -> bool:
@@ -98,6 +105,15 @@ class _Fetch:
     error: UtcpError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A document that was read. `digest` is that of its bytes, if it has one."""
+
+    document: Document
+    digest: bytes | None
+    manual: LoadedManual
+
+
 class _Fetches:
     """The documents of manuals, each fetched once if several manuals have the same address and ask in the same way."""
 
@@ -113,12 +129,14 @@ class _Fetches:
         document = self._documents.pop(str(entry.template["url"]), None)
         return None if document is None or len(document.content) > self._max_bytes else document
 
-    async def share(self, entry: ManualEntry, source: Source, fetch: Callable[[], Awaitable[Document]]) -> Document:
+    async def share(
+        self, entry: ManualEntry, source: Source, known: Edition | None, fetch: Callable[[], Awaitable[Document]]
+    ) -> Document:
         """Fetch a document, or wait for the one that another manual fetches at the moment.
 
         :raises UtcpError: it cannot be fetched.
         """
-        key = _request_of(entry, source)
+        key = _request_of(entry, source, known)
         if key is None:
             return await fetch()
         running = self._running.get(key)
@@ -142,13 +160,13 @@ class _Fetches:
                 del self._running[key]
 
 
-def _request_of(entry: ManualEntry, source: Source) -> Hashable:
+def _request_of(entry: ManualEntry, source: Source, known: Edition | None) -> Hashable:
     """Return what the fetch of a manual depends on; None if it depends on the manual's name, as its variables do."""
     if entry.kind != "http":
         return None
     template = {key: value for key, value in entry.template.items() if key not in _OPERATORS and key != "name"}
     text = orjson.dumps(template, option=orjson.OPT_SORT_KEYS, default=str)
-    return None if b"$" in text or "auth" in template else (text, replace(source, name=""))
+    return None if b"$" in text or "auth" in template else (text, replace(source, name=""), known)
 
 
 class Registration:
@@ -203,12 +221,16 @@ class Registration:
         state = self._states[name] = ManualState(name, entry.kind, entry=entry)
         return state
 
-    async def load(self, state: ManualState) -> None:
-        """Discover a manual and make its tools live. A failure is kept in `state`, not raised."""
+    async def load(self, state: ManualState) -> Change | None:
+        """Discover a manual and make its tools live. Return what has changed.
+
+        A failure is kept in `state`, not raised.
+        """
         started = perf_counter()
+        change: Change | None = None
         try:
             async with self._reader.confinement.load():
-                await self._load(state)
+                change = await self._load(state)
             state.status, state.error = "ready", None
         except UtcpError as error:
             state.status, state.error = "failed", error
@@ -217,9 +239,11 @@ class Registration:
             state.status = "failed"
             state.error = InternalError(f"Internal error while loading the manual ({type(error).__name__}).")
         state.seconds = perf_counter() - started
+        state.arrived = state.arrived or monotonic()
+        return change
 
     async def keep_trying(
-        self, state: ManualState, load: Callable[[ManualState], Awaitable[None]] | None = None
+        self, state: ManualState, load: Callable[[ManualState], Awaitable[object]] | None = None
     ) -> None:
         """Load a failed manual again, with doubling pauses, until it is ready or deregistered.
 
@@ -244,10 +268,12 @@ class Registration:
         if state is None:
             return
         before = state.tools
-        await self.load(state)
+        change = await self.load(state)
         if state.status == "failed" and before:
             _logger.warning("Manual %s could not be read again: %s", name, state.error)
             state.status = "ready"
+        if change is not None and not change.is_empty:
+            _logger.info("Manual %s was read again: %s.", name, change)
 
     async def deregister(self, name: str) -> bool:
         """Remove a manual, its tools and all that its transport keeps for it; False if there is no such manual."""
@@ -287,33 +313,62 @@ class Registration:
         """
         return self._binder.unset(entry.template, type(self.transport(entry.kind)), entry.name)
 
-    async def _load(self, state: ManualState) -> None:
+    async def _load(self, state: ManualState) -> Change | None:
+        """Discover a manual and make its tools live. Return what has changed; None if the manual is the same one."""
         entry, options = state.entry, state.entry.options
         transport = self.transport(state.kind)
         source, target = self._open(entry, transport)
-        manual: LoadedManual | None = None
+        found: _Found | None = None
         seconds = options.discovery_timeout or self.settings.discovery_timeout
         with anyio.move_on_after(seconds):
+            basis = await self._basis(state, source)
+            known = None if basis is None else basis.document.edition
             document = self._fetches.handed(entry) or await self._fetches.share(
-                entry, source, partial(transport.discover, target)
+                entry, source, known, partial(transport.discover, replace(target, known=known))
             )
-            _check_hash(document, options)
+            digest = None if document.is_known else await digest_of(document)
+            if basis is not None and basis.has(document, digest) and await basis.references.are_unchanged():
+                return None
+            if document.is_known:  # its references have changed, so the document itself is needed again
+                document = await transport.discover(target)
+                digest = await digest_of(document)
+            _check_hash(document, digest, options)
             manual = await self._reader.read(document, entry=entry.template, source=source, options=options)
-        if manual is None:
+            found = _Found(document, digest, manual)
+        if found is None:
             raise DeadlineExceeded(
                 f"The manual did not arrive within {seconds:g} seconds.",
                 remedy="Check the address, or raise `discovery_timeout`.",
             )
-        steps = self._builder.steps(manual.tools, entry=entry, source=source, protocols=manual.protocols)
-        built = await in_slices(steps)
-        live = await in_slices(_kept(self._repository, built.tools))
-        tools, withheld = await self._pins.kept(live, state.approved)
-        if self._states.get(state.name) is not state:
-            return
-        state.dialect, state.title, state.description = manual.dialect, manual.title, manual.description
-        state.faults = [*manual.faults, *built.faults.faults, *withheld]
-        self._repository.replace(state.name, tools)
-        state.tools = len(tools)
+        return await self._replace(state, source, found)
+
+    async def _basis(self, state: ManualState, source: Source) -> Basis | None:
+        """Return what the live tools were made from, if another document is all that could change them."""
+        basis = state.basis
+        if basis is None or basis.source != source or basis.lock != await self._pins.state():
+            return None
+        return basis if self._binder.is_unchanged(basis.variables) else None
+
+    async def _replace(self, state: ManualState, source: Source, found: _Found) -> Change | None:
+        """Make the tools of a document live. Return what has changed."""
+        manual = found.manual
+        with looked_up() as variables:
+            steps = self._builder.steps(manual.tools, entry=state.entry, source=source, protocols=manual.protocols)
+            built = await in_slices(steps)
+        async with state.turn:
+            live = await in_slices(_kept(self._repository, built.tools))
+            tools, withheld = await self._pins.kept(live, state.approved)
+            lock = await self._pins.state()
+            if self._states.get(state.name) is not state:
+                return None
+            state.dialect, state.title, state.description = manual.dialect, manual.title, manual.description
+            state.faults = [*manual.faults, *built.faults.faults, *withheld]
+            state.tools, state.basis = len(tools), None
+            change = await _replaced(self._repository, state.name, tools)
+            if found.digest is not None:
+                document = replace(found.document, content=None)
+                state.basis = Basis(found.digest, document, source, manual.references, variables, lock)
+            return change
 
     def _open(self, entry: ManualEntry, transport: AnyTransport) -> tuple[Source, Target[Any]]:
         """Return source and target of a manual. The endpoint in the manual's own entry decides about trust."""
@@ -336,6 +391,12 @@ class Registration:
         exempt = frozenset[str]() if _is_foreign(endpoint, options) else endpoint_pair(endpoint)
         source = replace(source, trust=Trust.REMOTE, origin=origin_of(endpoint), exempt=exempt)
         return source, self._binder.manual(entry.template, type(transport), source)
+
+
+async def _replaced(repository: ToolRepository, manual: str, tools: list[Tool]) -> Change:
+    if isinstance(repository, InMemoryToolRepository):
+        return await in_slices(repository.replace_in_steps(manual, tools))
+    return repository.replace(manual, tools)
 
 
 def _kept(repository: ToolRepository, tools: Iterable[Tool]) -> Generator[None, None, list[Tool]]:
@@ -390,21 +451,19 @@ def _is_foreign(endpoint: str, options: ManualOptions) -> bool:
     return options.registry is not None and origin_of(endpoint) != options.registry
 
 
-def _check_hash(document: Document, options: ManualOptions) -> None:
+def _check_hash(document: Document, digest: bytes | None, options: ManualOptions) -> None:
     """Compare the fetched bytes with the hash that the operator wrote.
 
     :raises ManualError: the hash is another one, or the manual is not a document.
     """
     if options.sha256 is None:
         return
-    content = document.content
-    data = content.encode() if isinstance(content, str) else content
-    if not isinstance(data, bytes):
+    if digest is None or not isinstance(document.content, bytes | str):
         raise ManualError(
             "The transport makes this manual itself, so it has no document that `sha256` could be compared with.",
             remedy="Remove `sha256` from the manual's entry.",
         )
-    found = sha256(data).hexdigest()
+    found = digest.hex()
     if found != options.sha256.lower():
         raise ManualError(
             f"The manual's SHA-256 is {found}, not {options.sha256.lower()}.",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from utcp_bridge.errors import UnknownTool
 from utcp_bridge.model import Tool
+from utcp_bridge.tasks import at_once
 
 __all__ = ["Change", "InMemoryToolRepository", "Listener", "ToolRepository", "same_definition", "unknown_tool"]
 
+_MAX_AT_ONCE: Final = 250
+"""Tools that a large change replaces before other calls may run."""
 _MAX_COMPARED: Final = 2_000
 """Names that one wrong name is compared with. Comparing takes up to 20 microseconds a name."""
 
@@ -22,6 +25,18 @@ class Change:
     manual: str
     added: tuple[Tool, ...] = ()
     removed: tuple[Tool, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing changed."""
+        return not self.added and not self.removed
+
+    def __str__(self) -> str:
+        names = {tool.name for tool in self.added}
+        both = sum(tool.name in names for tool in self.removed)
+        counts = {"added": len(self.added) - both, "removed": len(self.removed) - both, "changed": both}
+        said = [f"{number:,} {what}" for what, number in counts.items() if number]
+        return f"tools {', '.join(said)}" if said else "no tool changed"
 
 
 Listener = Callable[[Change], None]
@@ -67,25 +82,45 @@ class InMemoryToolRepository:
     generation: int = 0
 
     def replace(self, manual: str, tools: Iterable[Tool]) -> Change:
-        before = self._manuals.get(manual, {})
-        after = {tool.name: tool for tool in tools}
-        for name, tool in after.items():
-            known = before.get(name)
-            if known is not None and same_definition(known, tool):
-                after[name] = known
-        change = Change(
+        return at_once(self.replace_in_steps(manual, tools, most=None))
+
+    def replace_in_steps(
+        self, manual: str, tools: Iterable[Tool], *, most: int | None = _MAX_AT_ONCE
+    ) -> Generator[None, None, Change]:
+        """Do what `replace` does, in steps. Return the whole change.
+
+        Of a large change, listeners hear in parts: at most `most` changed definitions at once, and then all tools that
+        came or went. The caller sees to it that nothing else replaces the manual meanwhile. If the manual is removed,
+        its tools stay away.
+        """
+        before = self._manuals.setdefault(manual, {})
+        after: dict[str, Tool] = {}
+        for tool in tools:
+            known = before.get(tool.name)
+            after[tool.name] = known if known is not None and same_definition(known, tool) else tool
+            yield
+        whole = rest = Change(
             manual,
             added=tuple(tool for name, tool in after.items() if before.get(name) is not tool),
             removed=tuple(tool for name, tool in before.items() if after.get(name) is not tool),
         )
-        self._manuals[manual] = after
-        self._apply(change)
-        return change
+        if most is not None and len(whole.removed) > most:
+            changed = [tool for tool in whole.removed if tool.name in after]
+            for start in range(0, len(changed), most):
+                part = changed[start : start + most]
+                self._apply(before, Change(manual, tuple(after[tool.name] for tool in part), tuple(part)))
+                yield
+            names = {tool.name for tool in changed}
+            came = tuple(tool for tool in whole.added if tool.name not in names)
+            rest = Change(manual, came, tuple(tool for tool in whole.removed if tool.name not in names))
+        self._apply(before, rest)
+        return whole
 
     def remove(self, manual: str) -> Change:
-        before = self._manuals.pop(manual, {})
+        before = self._manuals.get(manual, {})
         change = Change(manual, removed=tuple(before.values()))
-        self._apply(change)
+        self._apply(before, change)
+        self._manuals.pop(manual, None)
         return change
 
     def get(self, qualified_name: str) -> Tool | None:
@@ -105,13 +140,14 @@ class InMemoryToolRepository:
 
         return unsubscribe
 
-    def _apply(self, change: Change) -> None:
-        if not change.added and not change.removed:
+    def _apply(self, tools: dict[str, Tool], change: Change) -> None:
+        if change.is_empty or self._manuals.get(change.manual) is not tools:
             return
         for tool in change.removed:
+            tools.pop(tool.name, None)
             self._by_name.pop(tool.qualified_name, None)
         for tool in change.added:
-            self._by_name[tool.qualified_name] = tool
+            tools[tool.name] = self._by_name[tool.qualified_name] = tool
         self._ordered = None
         self.generation += 1
         for listener in tuple(self._listeners):
@@ -123,10 +159,10 @@ def same_definition(one: Tool, other: Tool) -> bool:
     return one is other or all(
         getattr(one, name) == getattr(other, name)
         for name in (
+            "description",
             "kind",
             "template",
             "overlay",
-            "description",
             "title",
             "inputs",
             "outputs",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import urljoin
 
 import anyio
 
 from utcp_bridge.errors import DeadlineExceeded, ManualError, Rejected, ReplyTooLarge
-from utcp_bridge.model import Document
+from utcp_bridge.model import Document, Edition
 from utcp_bridge.net.reply import Reply
 from utcp_bridge.net.web_page import HTML_TYPES, is_web_page
 from utcp_bridge.placement.request import RequestParts
@@ -30,6 +31,9 @@ Entry: TypeAlias = Literal["manual", "registry"]
 _LINK = re.compile(
     rb"""["']([A-Za-z0-9._~:/-]{0,180}(?:openapi|swagger|api-docs|utcp)[A-Za-z0-9._~/-]{0,40}(?:\.json|\.ya?ml|/json))["']"""
 )
+_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,512}"')
+_MAX_DATE: Final = 64
+_NOT_MODIFIED: Final = 304
 _MAX_PAGE = 262_144
 """Bytes of a page in which a link to a document is looked for."""
 _WANTED: dict[Entry | None, str] = {"registry": "a registry's list of manuals"}
@@ -41,7 +45,7 @@ def document_request(url: str) -> RequestParts:
     return RequestParts("GET", url, [("Accept", DOCUMENT_TYPES)])
 
 
-async def fetch_manual(
+async def fetch_manual(  # noqa: PLR0913 - each is an option of its own
     session: HttpSession,
     request: RequestParts,
     *,
@@ -49,11 +53,13 @@ async def fetch_manual(
     credentials: Credentials | None = None,
     seconds: float | None = None,
     entry: Entry | None = None,
+    known: Edition | None = None,
 ) -> Document:
     """Fetch a document; the caller parses it.
 
     `session` decides which addresses may be reached. `seconds` limits the whole exchange. `entry` names the entry of
-    the configuration that the advice is about; None for a document that no entry names.
+    the configuration that the advice is about; None for a document that no entry names. If `known` is still the newest
+    edition, the result has `is_known` and no content.
 
     :raises ManualError: the answer is empty, a web page or another thing that is not a document.
     :raises Rejected: the status is 400 or above.
@@ -62,14 +68,50 @@ async def fetch_manual(
     :raises UtcpError: the address cannot be reached or may not be.
     """
     with manual_advice(max_bytes, credentials, entry), anyio.move_on_after(seconds):
-        reply = await session.request(request, credentials=credentials, max_bytes=max_bytes)
+        conditional = request if known is None else _conditional(request, known)
+        reply = await session.request(conditional, credentials=credentials, max_bytes=max_bytes)
+        if known is not None and reply.status == _NOT_MODIFIED and conditional is not request:
+            if reply.url == known.url:
+                return Document(None, url=reply.url, edition=known, is_known=True)
+            reply = await session.request(request, credentials=credentials, max_bytes=max_bytes)  # moved to another URL
         reply.raise_for_status()
         _check_content(reply, _WANTED.get(entry, "a manual or an API description"))
-        return Document(content=reply.body, url=reply.url, media_type=reply.media_type or None)
+        return Document(reply.body, reply.url, reply.media_type or None, edition=_edition(reply))
     raise DeadlineExceeded(
         f"{bare_url(request.url)} did not return the whole document within {seconds:g} seconds.",
         remedy="Check the address and that the server is up.",
     )
+
+
+def _conditional(request: RequestParts, known: Edition) -> RequestParts:
+    """Return a request that a server answers with 304 if the known edition is still the newest (RFC 9110, 13)."""
+    stated = [("If-None-Match", known.etag), ("If-Modified-Since", known.modified)]
+    added = [(name, value) for name, value in stated if value is not None]
+    given = {name.lower() for name, _ in request.headers}
+    if request.method != "GET" or not added or not given.isdisjoint(name.lower() for name, _ in added):
+        return request
+    return RequestParts("GET", request.url, [*request.headers, *added], request.body)
+
+
+def _edition(reply: Reply) -> Edition | None:
+    """Return what the server says about the edition, if a request can contain it."""
+    etag, modified = (reply.headers.get(name, "").strip() or None for name in ("ETag", "Last-Modified"))
+    if etag is not None and not _ETAG.fullmatch(etag):
+        etag = None
+    if modified is not None and not _is_old(modified, reply.headers.get("Date", "")):
+        modified = None
+    return None if etag is None and modified is None else Edition(reply.url, etag, modified)
+
+
+def _is_old(modified: str, now: str) -> bool:
+    """Return whether a document was modified in an earlier second than that of its reply.
+
+    A document can change again within the second of its change, and its date stays the same then (RFC 9110, 8.8.2.2).
+    """
+    try:
+        return len(modified) < _MAX_DATE and parsedate_to_datetime(modified) < parsedate_to_datetime(now)
+    except (ValueError, TypeError):  # not a date, or only one of them with a time zone
+        return False
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 from itertools import accumulate
@@ -36,28 +36,43 @@ _SHORT_LIST: Final = 256
 
 
 class Postings:
-    """The tools of one term (ascending slots) and its weight in each; `peak` is at least the largest weight."""
+    """The tools of one term (ascending slots) and its weight in each."""
 
-    __slots__ = ("peak", "slots", "weights")
+    __slots__ = ("_peak", "slots", "weights")
 
     def __init__(self) -> None:
         self.slots: Final = array("I")
         self.weights: Final = array("f")
-        self.peak = 0.0
+        self._peak: float | None = 0.0
+
+    @property
+    def peak(self) -> float:
+        """The largest weight. It is looked for when it is needed: dropping many tools must not read each list often."""
+        if self._peak is None:
+            self._peak = max(self.weights, default=0.0)
+        return self._peak
 
     def put(self, slot: int, weight: float) -> None:
+        """Note the weight of a tool, in the place of its former weight if it has one."""
         slots = self.slots
         position = len(slots) if not slots or slots[-1] < slot else bisect_left(slots, slot)
-        slots.insert(position, slot)
-        self.weights.insert(position, weight)
-        self.peak = max(self.peak, self.weights[position])
+        if position < len(slots) and slots[position] == slot:
+            self._forget(self.weights[position])
+            self.weights[position] = weight
+        else:
+            slots.insert(position, slot)
+            self.weights.insert(position, weight)
+        if self._peak is not None:
+            self._peak = max(self._peak, self.weights[position])
 
     def drop(self, slot: int) -> None:
         position = bisect_left(self.slots, slot)
         del self.slots[position]
-        weight = self.weights.pop(position)
-        if weight >= self.peak:
-            self.peak = max(self.weights, default=0.0)
+        self._forget(self.weights.pop(position))
+
+    def _forget(self, weight: float) -> None:
+        if self._peak is not None and weight >= self._peak:
+            self._peak = None
 
     def add_to(self, scores: dict[int, float], factor: float) -> None:
         """Add `factor` times each weight to the scores."""
@@ -96,6 +111,8 @@ class InvertedIndex:
 
     def add(self, tool: Tool) -> None:
         """Add one tool; it replaces the tool with the same qualified name."""
+        if self._replace(tool):
+            return
         self.remove(tool.qualified_name)
         slot = self._free.pop() if self._free else len(self.tools)
         if slot == len(self.tools):
@@ -107,12 +124,36 @@ class InvertedIndex:
         self._manuals.setdefault(tool.manual, set()).add(slot)
         for key in _name_keys(tool):
             insort(self._names, (key, slot))
+        self._put(slot, weights)
+
+    def _replace(self, tool: Tool) -> bool:
+        """Put a tool into the slot of its former version; False without one. Most of its terms are the same."""
+        known = self._entries.get(tool.qualified_name)
+        if known is None or known[1].name != tool.name:  # `a.b` + `c` and `a` + `b.c` are one qualified name
+            return False
+        slot, _, terms = known
+        weights = weigh(tool)
+        self.tools[slot] = tool
+        self._entries[tool.qualified_name] = slot, tool, tuple(weights)
+        self._drop(slot, (term for term in terms if term not in weights))
+        self._put(slot, weights)
+        return True
+
+    def _put(self, slot: int, weights: Mapping[str, float]) -> None:
         for term, weight in weights.items():
             postings = self.postings.get(term)
             if postings is None:
                 postings = self.postings[term] = Postings()
                 self.speller.add(term)
             postings.put(slot, weight)
+
+    def _drop(self, slot: int, terms: Iterable[str]) -> None:
+        for term in terms:
+            postings = self.postings[term]
+            postings.drop(slot)
+            if not postings.slots:
+                del self.postings[term]
+                self.speller.remove(term)
 
     def remove(self, qualified_name: str) -> None:
         """Remove one tool, if the index contains it."""
@@ -128,12 +169,7 @@ class InvertedIndex:
             del self._manuals[tool.manual]
         for key in _name_keys(tool):
             del self._names[bisect_left(self._names, (key, slot))]
-        for term in terms:
-            postings = self.postings[term]
-            postings.drop(slot)
-            if not postings.slots:
-                del self.postings[term]
-                self.speller.remove(term)
+        self._drop(slot, terms)
 
     def idf(self, postings: Postings) -> float:
         """Return the inverse document frequency of a term with these postings; it is always above zero."""

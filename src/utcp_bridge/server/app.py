@@ -141,7 +141,7 @@ class BridgeServer(Server[None]):
     async def _tools_page(self, ctx: ServerRequestContext[None, Any], cursor: str | None) -> JsonObject:
         modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
         try:
-            await self.readiness.wait()
+            await self.readiness.settle()
             view = self.catalogue.view(_client_name(ctx))
             page = await page_in_turns(view, view.position(cursor), composed=modern)
         except StaleCursor as error:
@@ -175,7 +175,7 @@ class BridgeServer(Server[None]):
 
     async def _dispatch(self, name: str, arguments: JsonObject, emit: Emit, caller: Caller) -> JsonObject:
         if name in self.meta_tools:
-            await self.readiness.wait()
+            await (self.readiness.settle if self.meta_tools.is_search(name) else self.readiness.wait)()
             return await self.meta_tools.call(name, arguments, emit, caller)
         entry = self.catalogue.resolve(name)
         if entry is None:

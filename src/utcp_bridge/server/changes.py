@@ -95,7 +95,7 @@ class Changes:
 
     async def announce(self) -> None:
         """Send the notifications, for as long as the server runs."""
-        await self._readiness.wait()
+        await self._readiness.settle()
         await self._attempt(self._start_streams)
         while True:
             await self._changed.wait()

@@ -163,6 +163,10 @@ class MetaTools:
     def __contains__(self, name: str) -> bool:
         return name in self._calls
 
+    def is_search(self, name: str) -> bool:
+        """Return whether this is the name of the search, which needs no certain tool."""
+        return name == self._client.settings.meta_tools.search
+
     async def call(self, name: str, arguments: JsonObject, emit: Emit, caller: Caller = ANYONE) -> JsonObject:
         """Run a meta-tool for a caller. Every failure is a result with `isError`."""
         return await self._calls[name](arguments, emit, caller)
@@ -177,18 +181,18 @@ class MetaTools:
 
     async def _search(self, arguments: JsonObject, _emit: Emit, caller: Caller) -> JsonObject:
         catalogue = self._catalogue
-        view = catalogue.view(caller.client)
-        if self._client.settings.meta_tools.call:
-            await in_slices(view.steps())
-        context = SearchContext(
-            searchable=self._client,
-            tools=self._client.tools(),
-            mcp_name=catalogue.name_of,
-            is_listed=view.is_listed if self._client.settings.meta_tools.call else _always,
-            definition=catalogue.definition_of,
-        )
         try:
             note = await self._client.prepare_search(ranked_queries(arguments))
+            view = catalogue.view(caller.client)
+            if self._client.settings.meta_tools.call:
+                await in_slices(view.steps())
+            context = SearchContext(
+                searchable=self._client.prepared_search,
+                tools=self._client.tools(),
+                mcp_name=catalogue.name_of,
+                is_listed=view.is_listed if self._client.settings.meta_tools.call else _always,
+                definition=catalogue.definition_of,
+            )
             found = search_tools(arguments, context, note=note)
         except InvalidArguments as error:
             return render_error(error)

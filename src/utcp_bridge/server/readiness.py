@@ -5,6 +5,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import anyio
+
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
 
@@ -32,6 +34,22 @@ class Readiness:
         """Return when the first load has ended."""
         if not self.is_ready():
             await self._client.wait_loaded(max(0.0, self._deadline - monotonic()))
+
+    async def settle(self) -> None:
+        """Return when the first load has ended, or when tools have arrived and no other manual follows for a while.
+
+        Some hosts wait no longer than ten seconds for the tools of a server.
+        """
+        while not self.is_ready():
+            now, until = monotonic(), self._deadline
+            manuals = [manual for manual in self._client.report() if manual.status != "loading"]
+            if any(manual.tools for manual in manuals):
+                last = max(manual.arrived for manual in manuals)
+                until = min(until, last + self._client.settings.startup_settle)
+            if until <= now:
+                return
+            with anyio.move_on_after(until - now):
+                await self._client.next_loaded()
 
     def summary(self) -> dict[str, Any]:
         """Return counts for a readiness probe. `utcp-bridge check` shows names and causes."""

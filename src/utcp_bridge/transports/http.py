@@ -69,6 +69,7 @@ class HttpTransport(Transport[HttpTemplate]):
             max_bytes=self.services.settings.max_manual_bytes,
             credentials=target.credentials,
             entry="manual",
+            known=target.known,
         )
 
     async def call(self, target: Target[HttpTemplate], call: Call, emit: Emit) -> Result:

@@ -74,6 +74,7 @@ class SseTransport(Transport[SseTemplate]):
             max_bytes=self.services.settings.max_manual_bytes,
             credentials=target.credentials,
             entry="manual",
+            known=target.known,
         )
 
     async def call(self, target: Target[SseTemplate], call: Call, emit: Emit) -> Result:

@@ -67,6 +67,7 @@ class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
             max_bytes=self.services.settings.max_manual_bytes,
             credentials=target.credentials,
             entry="manual",
+            known=target.known,
         )
 
     async def call(self, target: Target[StreamableHttpTemplate], call: Call, emit: Emit) -> Result:

@@ -161,7 +161,7 @@ def check_config(
 ) -> CheckedConfig:
     """Add every fault to `findings`. Relative paths start at `folder`; `check_nested` receives embedded manuals."""
     checked = CheckedConfig(dialect=read_config(document, where="").dialect)
-    taken: dict[str, Path] = {}
+    taken: dict[str, set[str]] = {}
     for raw, path, given_name in _raw_entries(document, findings):
         entry = _check_entry(raw, path, findings)
         if entry is None:
@@ -231,15 +231,22 @@ def _check_servers(raw: JsonObject, path: Path, findings: Findings) -> JsonObjec
     return entry
 
 
-def _settle_name(entry: JsonObject, given: str | None, path: Path, taken: dict[str, Path], findings: Findings) -> None:
+def _settle_name(
+    entry: JsonObject, given: str | None, path: Path, taken: dict[str, set[str]], findings: Findings
+) -> None:
+    """Give an entry its name. `taken` has the names as they were written, by the names under which they register."""
     stated = entry.get("name") or given
     if stated is not None and not isinstance(stated, str):
         findings.error((*path, "name"), f"the name must be text, not {sort_of(stated)}.")
         stated = None
     name = safe_name(stated) if stated else suggest_name(entry, taken)
-    if name in taken:
+    written = taken.setdefault(name, set())
+    if (stated or name) in written:
         findings.error((*path, "name"), f"another entry is also named {word(name)!r}.", "Give each its own name.")
-    taken.setdefault(name, path)
+    elif written:
+        what = f"the name {word(stated)!r} looks like {word(min(written))!r}, so one of them gets a suffix."
+        findings.warn((*path, "name"), what, "Give them names that differ in letters or digits.")
+    written.add(stated or name)
     entry["name"] = name
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from utcp_bridge.cli.commands.serve import frozen_when_loaded, paused
+from utcp_bridge.cli.commands.serve import _Survivors, frozen_when_loaded, paused
 from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 
@@ -259,6 +259,28 @@ async def test_the_pause_of_the_collector_ends_after_startup_wait() -> None:
                         await anyio.sleep(0.01)
                     assert not await client.wait_loaded(0)
         group.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("nothing_frozen")
+def test_frozen_circles_are_thawed_when_they_have_become_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utcp_bridge.cli.commands.serve._COUNTED_EVERY", 1)
+    monkeypatch.setattr("utcp_bridge.cli.commands.serve._MORE_OBJECTS", 1_000)
+    monkeypatch.setattr("utcp_bridge.cli.commands.serve._GROWTH", 1.0)
+    survivors = _Survivors()
+    with paused():
+        survivors.freeze("stop", {"generation": 2})
+        frozen = gc.get_freeze_count()
+        kept = [[] for _ in range(2_000)]
+        for one in kept:
+            one.append(one)
+        survivors.freeze("stop", {"generation": 1})
+        assert gc.get_freeze_count() == frozen
+        survivors.freeze("stop", {"generation": 2})
+        assert gc.get_freeze_count() == 0, "there are many more"
+        kept.clear()
+        assert gc.collect() >= 1_999
+        survivors.freeze("stop", {"generation": 2})
+        assert 0 < gc.get_freeze_count() < frozen + 1_000
 
 
 @pytest.mark.usefixtures("nothing_frozen")

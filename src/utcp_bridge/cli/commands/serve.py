@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["frozen_when_loaded", "paused", "serve"]
 
-_SETTLING_SECONDS: Final = 60.0
+_GROWTH: Final = 1.5
+_MORE_OBJECTS: Final = 300_000
+_COUNTED_EVERY: Final = 20
+"""Full collections."""
 _OLDEST_GENERATION: Final = 2
 _SWITCH_SECONDS: Final = 0.000_5
 
@@ -188,8 +191,10 @@ def _insist(client: UtcpClient) -> None:
 
 # --- the garbage collector -----------------------------------------------------------------------
 # Ten thousand tools are a million objects that live as long as the process. A full collection walks all of them: it
-# stops every call for a fifth of a second, again and again. Frozen objects cost nothing. During the first minute,
-# objects that survive a full collection are frozen as well: the catalogue and the index that the first requests build.
+# stops every call for a fifth of a second, again and again. Frozen objects cost nothing. Objects that survive a full
+# collection are frozen as well: the catalogue and the index that the first requests build, and tools that a refresh has
+# changed. A frozen object ends as any other when nothing refers to it any more. Only circles of frozen objects do not,
+# so everything is thawed for the next collection when the frozen objects have become many more.
 
 
 @contextmanager
@@ -227,13 +232,33 @@ async def _freeze_when_loaded(client: UtcpClient) -> None:
     await client.wait_loaded(client.settings.startup_wait)
     gc.freeze()
     gc.enable()
-    gc.callbacks.append(_freeze_survivors)
+    survivors = _Survivors()
+    gc.callbacks.append(survivors.freeze)
     try:
-        await anyio.sleep(_SETTLING_SECONDS)
+        await anyio.sleep_forever()
     finally:
-        gc.callbacks.remove(_freeze_survivors)
+        gc.callbacks.remove(survivors.freeze)
 
 
-def _freeze_survivors(phase: str, details: dict[str, Any]) -> None:
-    if phase == "stop" and details["generation"] == _OLDEST_GENERATION:
+class _Survivors:
+    """Freezes the objects that survive a full collection."""
+
+    def __init__(self) -> None:
+        self._collections = 0
+        self._most: float = 0
+        """Frozen objects from which everything is thawed; 0 after a thaw."""
+
+    def freeze(self, phase: str, details: dict[str, Any]) -> None:
+        """Freeze, or thaw for the next collection (a callback of the collector)."""
+        if phase != "stop" or details["generation"] != _OLDEST_GENERATION:
+            return
         gc.freeze()
+        self._collections += 1
+        if self._collections % _COUNTED_EVERY:
+            return
+        frozen = gc.get_freeze_count()  # it takes milliseconds
+        if not self._most:
+            self._most = frozen * _GROWTH + _MORE_OBJECTS
+        elif frozen > self._most:
+            gc.unfreeze()
+            self._most = 0

@@ -149,6 +149,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
                 max_bytes=self.services.settings.max_manual_bytes,
                 credentials=target.credentials,
                 entry="manual",
+                known=target.known,
             )
         questions: tuple[tuple[str, Wire], ...] = (('{"type":"utcp"}', "raw"), ("manual", "path"))
         for question, wire in questions:
