@@ -306,8 +306,8 @@ async def test_sigterm_ends_a_bridge_and_its_worker_in_the_middle_of_work(tmp_pa
             for _ in range(2):
                 while b"\n" not in await process.stdout.receive():
                     pass
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-            (worker,) = (int(one) for one in children.read_text().split())
+            (guardian,) = children_of(process.pid)
+            (worker,) = children_of(guardian)
             used = ticks_of(worker)
             await process.stdin.send(request(2, "tools/call", {"name": "m_slow", "arguments": {}}))
             await wait_until(lambda: ticks_of(worker) > used + 10)
@@ -319,6 +319,10 @@ async def test_sigterm_ends_a_bridge_and_its_worker_in_the_middle_of_work(tmp_pa
 
 def request(number: int, method: str, params: dict[str, Any]) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode() + b"\n"
+
+
+def children_of(process: int) -> list[int]:
+    return [int(one) for path in Path(f"/proc/{process}/task").glob("*/children") for one in path.read_text().split()]
 
 
 def ticks_of(process: int) -> int:
