@@ -25,6 +25,7 @@ from utcp_bridge.model import discard
 from utcp_bridge.server import reply_workers
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.meta_tools import ANYONE
+from utcp_bridge.tasks import end_heavy_turn
 from utcp_bridge.workers.process import WorkerProcess
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -68,7 +69,7 @@ def has_ended(process: int) -> bool:
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     found = Started()
-    start, end_turn = WorkerProcess.start, reply_workers.end_heavy_turn
+    start = WorkerProcess.start
 
     async def recorded(memory: int) -> WorkerProcess:
         worker = await start(memory)
@@ -76,7 +77,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
         return worker
 
     def sent() -> None:
-        end_turn()
+        end_heavy_turn()
         found.sent.set()
         found.sent = anyio.Event()
 
