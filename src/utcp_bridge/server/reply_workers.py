@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,7 +23,7 @@ from utcp_bridge.auth.results import masked_later, masked_notes
 from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering
 from utcp_bridge.errors import DeadlineExceeded, InternalError, ReplyTooLarge
-from utcp_bridge.model import Deferred, JsonObject, Result, Tool, large_reader
+from utcp_bridge.model import Deferred, JsonObject, Result, Tool, has_steps, is_list, large_reader
 from utcp_bridge.server.kept_results import KeptResult, Page, Shelf, page_of, resource_contents, selected
 from utcp_bridge.server.reply_job import REPLY_JOB, TOO_MUCH
 from utcp_bridge.tasks import end_heavy_turn, heavy_turn, in_slices, pause_if_heavy
@@ -89,7 +89,7 @@ class ReplyWorkers:
                 await self._end_idle(math.inf)
 
     @contextmanager
-    def reading(self, entry: Entry, rendering: Rendering, redactor: Redactor) -> Iterator[None]:
+    def reading(self, entry: Entry, rendering: Rendering, redactor: Redactor) -> Generator[None]:
         """Let workers read the large replies of the calls within, for a tool whose results are rendered this way.
 
         Results have no credentials that the redactor knows.
@@ -116,7 +116,7 @@ class ReplyWorkers:
         """Return a kept result as contents of `resources/read`; see `resource_contents`."""
         head = {"step": "contents", "handle": handle, "offset": offset, "limit": limit}
         found = await self._read_kept(kept, head, partial(resource_contents, kept, handle, offset, limit))
-        return found if isinstance(found, list) else orjson.loads(found[1][0])
+        return found if is_list(found) else orjson.loads(found[1][0])
 
     async def _read(
         self, entry: Entry, rendering: Rendering, redactor: Redactor, tool: Tool, result: Result
@@ -267,6 +267,6 @@ async def _read_here(deferred: Deferred) -> Any:
     for work, given in deferred.work:
         await pause_if_heavy()
         value = work(value, **given)
-        if isinstance(value, Generator):
+        if has_steps(value):
             value = await in_slices(value)
     return value
