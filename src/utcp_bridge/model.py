@@ -302,8 +302,8 @@ class Deferred:
     work: tuple[tuple[Work, JsonObject], ...]
 
     def then(self, work: Work, **arguments: Any) -> Deferred:
-        """Return the value with more work to do."""
-        return Deferred(self.data, (*self.work, (work, arguments)))
+        """Return the value with more work to do. The bytes move to it, so that nothing else holds them."""
+        return Deferred(self.take(), (*self.work, (work, arguments)))
 
     def take(self) -> bytes:
         """Return the bytes and let them go, so that they are in memory no longer than they must."""

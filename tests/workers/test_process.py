@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from utcp_bridge.dialects.worker import DOCUMENT_JOB
-from utcp_bridge.server.reply_job import REPLY_JOB
+from utcp_bridge.server.reply_workers import REPLY_JOB
 from utcp_bridge.workers.process import EndedWorker, WorkerProcess, can_start
 
 pytestmark = pytest.mark.anyio

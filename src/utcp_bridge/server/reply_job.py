@@ -24,13 +24,11 @@ from utcp_bridge.model import JsonObject, Result, has_steps
 from utcp_bridge.pipeline.cleaning import clean_error_in_steps
 from utcp_bridge.server.kept_results import KeptResult, new_handle, page_of, resource_contents, selected
 from utcp_bridge.tasks import at_once
-from utcp_bridge.workers.failures import stated_error
+from utcp_bridge.workers.failures import TOO_MUCH, stated_error
 from utcp_bridge.workers.program import last_line, named
 
-__all__ = ["REPLY_JOB", "TOO_MUCH", "ReplyJob"]
+__all__ = ["ReplyJob"]
 
-REPLY_JOB: Final = "utcp_bridge.server.reply_job:ReplyJob"
-TOO_MUCH: Final = "The reply took more memory or processor time than it may take."
 _OUT_OF_MEMORY: Final = "Not enough memory"
 """What orjson says of JSON that it gets no memory for."""
 _REPORT: Final = "Ask for less, and report it."
