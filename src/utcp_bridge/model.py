@@ -6,7 +6,7 @@ JSON Schemas are raw dicts everywhere, because a model would drop keywords.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -43,6 +43,7 @@ __all__ = [
     "defers",
     "discard",
     "first_few",
+    "has_steps",
     "is_list",
     "is_object",
     "large_reader",
@@ -302,6 +303,11 @@ Work: TypeAlias = Callable[..., Any]
 """A function of a module: it takes a value and JSON-shaped arguments, and returns a value or a generator of one."""
 
 
+def has_steps(value: Any) -> TypeGuard[Generator[None, None, Any]]:
+    """Return whether work is not done yet, but goes on in steps."""
+    return isinstance(value, Generator)
+
+
 @dataclass(slots=True)
 class Deferred:
     """The value of a large reply that is not read yet: its bytes, and the work that makes the value of them.
@@ -313,8 +319,8 @@ class Deferred:
     work: tuple[tuple[Work, JsonObject], ...]
 
     def then(self, work: Work, **arguments: Any) -> Deferred:
-        """Return the value with more work to do."""
-        return Deferred(self.data, (*self.work, (work, arguments)))
+        """Return the value with more work to do. The bytes move to it, so that nothing else holds them."""
+        return Deferred(self.take(), (*self.work, (work, arguments)))
 
     def take(self) -> bytes:
         """Return the bytes and let them go, so that they are in memory no longer than they must."""
@@ -333,7 +339,7 @@ def defers(data: bytes) -> bool:
 
 
 @contextmanager
-def read_at_once() -> Iterator[None]:
+def read_at_once() -> Generator[None]:
     """Let transports read each reply at once, for a layer that needs the value itself."""
     token = large_reader.set(None)
     try:

@@ -249,8 +249,7 @@ class LimitSettings(_Frozen):
     )
     max_kept_bytes: Count = Field(
         default=16 * 1024 * 1024,
-        description="Most bytes of cut results kept in memory for `read_result`, large ones compressed. The oldest go "
-        "first; 0 keeps none.",
+        description="Most bytes of cut results that `read_result` can read, compressed. The oldest go first; 0: none.",
     )
     max_file_bytes: Size = Field(
         default=10 * 1024 * 1024, description="Most bytes of the files that one call names, see `file_roots`."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -119,18 +120,19 @@ def test_the_bytes_of_a_result_are_those_that_the_server_makes(
     data = json.dumps(value if count == 1 else [value] * count).encode()
     reading = {"status": 200, "headers": {"Content-Type": kind}, "url": "http://a.example/x", "max_bytes": MOST}
     work = [(READ, reading), (CLEAN, {}), *((PROCESS, step) for step in steps)]
-    try:
-        expected, kept = here(data, reading, steps, rendering)
-    except UtcpError as error:
-        with pytest.raises(type(error)) as caught:
-            there(data, work, rendering)
-        assert str(caught.value) == str(error)
-        return
-    found, kept_there = there(data, work, rendering)
+    expected, kept = attempt(lambda: here(data, reading, steps, rendering))
+    found, kept_there = attempt(lambda: there(data, work, rendering))
     assert HANDLE.sub(b"H", found) == HANDLE.sub(b"H", expected)
     assert [(one.value, one.media_type, one.size) for one in kept_there] == [
         (one.value, one.media_type, one.size) for one in kept
     ]
+
+
+def attempt(work: Callable[[], tuple[bytes, list[KeptResult]]]) -> tuple[bytes, list[KeptResult]]:
+    try:
+        return work()
+    except UtcpError as error:
+        return f"{error.code}: {error}".encode(), []
 
 
 PLAIN = about(schema=None, wrapped=False, most=10_000, prefers=False, reader="read_result")

@@ -25,6 +25,7 @@ from utcp_bridge.model import discard
 from utcp_bridge.server import reply_workers
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.meta_tools import ANYONE
+from utcp_bridge.tasks import end_heavy_turn
 from utcp_bridge.workers.process import WorkerProcess
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -68,7 +69,7 @@ def has_ended(process: int) -> bool:
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     found = Started()
-    start, end_turn = WorkerProcess.start, reply_workers.end_heavy_turn
+    start = WorkerProcess.start
 
     async def recorded(memory: int) -> WorkerProcess:
         worker = await start(memory)
@@ -76,7 +77,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
         return worker
 
     def sent() -> None:
-        end_turn()
+        end_heavy_turn()
         found.sent.set()
         found.sent = anyio.Event()
 
@@ -306,8 +307,8 @@ async def test_sigterm_ends_a_bridge_and_its_worker_in_the_middle_of_work(tmp_pa
             for _ in range(2):
                 while b"\n" not in await process.stdout.receive():
                     pass
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-            (worker,) = (int(one) for one in children.read_text().split())
+            (guardian,) = children_of(process.pid)
+            (worker,) = children_of(guardian)
             used = ticks_of(worker)
             await process.stdin.send(request(2, "tools/call", {"name": "m_slow", "arguments": {}}))
             await wait_until(lambda: ticks_of(worker) > used + 10)
@@ -319,6 +320,10 @@ async def test_sigterm_ends_a_bridge_and_its_worker_in_the_middle_of_work(tmp_pa
 
 def request(number: int, method: str, params: dict[str, Any]) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode() + b"\n"
+
+
+def children_of(process: int) -> list[int]:
+    return [int(one) for path in Path(f"/proc/{process}/task").glob("*/children") for one in path.read_text().split()]
 
 
 def ticks_of(process: int) -> int:

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from utcp_bridge.dialects.worker import DOCUMENT_JOB
-from utcp_bridge.server.reply_job import REPLY_JOB
+from utcp_bridge.server.reply_workers import REPLY_JOB
 from utcp_bridge.workers.process import EndedWorker, WorkerProcess, can_start
 
 pytestmark = pytest.mark.anyio
@@ -89,7 +89,7 @@ async def test_a_program_that_ends_at_once_is_not_a_worker(monkeypatch: pytest.M
     with pytest.raises((EndedWorker, OSError)):
         await WorkerProcess.start(MEMORY)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
-    with pytest.raises(OSError, match="missing"):
+    with pytest.raises(OSError, match="No such file"):
         await WorkerProcess.start(MEMORY)
     assert can_start()
     monkeypatch.setattr(sys, "executable", "")

@@ -159,11 +159,7 @@ class Shrinker:
     def _object(self, members: JsonObject, limit: int, path: Path) -> JsonObject:
         """Return the small members whole, and the large ones shortened to equal shares of the rest."""
         if len(members) * _LEAST_MEMBER >= limit and len(path) < _MAX_DEPTH:  # no share is large enough for a member
-            place = len(self.cuts)
-            shown = self._first_members(members, limit, path)
-            if len(shown) < len(members):
-                self.cuts.insert(place, Cut(path, len(shown), len(members), "members"))
-            return shown
+            return self._few_members(members, limit, path)
         keys = {key: self._size(key) + 2 for key in members}
         costs = {key: cost + self._size(members[key]) for key, cost in keys.items()}
         order = sorted(costs, key=costs.__getitem__)
@@ -181,10 +177,18 @@ class Shrinker:
             left -= 1
         if left and len(path) < _MAX_DEPTH:
             del self.cuts[place:]
-            shown = self._first_members(members, limit, path)
+            return self._few_members(members, limit, path)
         if len(shown) < len(members):
             self.cuts.insert(place, Cut(path, len(shown), len(members), "members"))
         return {key: shown[key] for key in members if key in shown}
+
+    def _few_members(self, members: JsonObject, limit: int, path: Path) -> JsonObject:
+        """Return the first members, because equal shares would be too small."""
+        place = len(self.cuts)
+        shown = self._first_members(members, limit, path)
+        if len(shown) < len(members):
+            self.cuts.insert(place, Cut(path, len(shown), len(members), "members"))
+        return shown
 
     def _first_members(self, members: JsonObject, limit: int, path: Path) -> JsonObject:
         """Return the first members that fit. One that needs more than half of the limit is shortened."""

@@ -49,9 +49,8 @@ from utcp_bridge.pipeline import Layer, Next, compose
 from utcp_bridge.pipeline.audit import Audit
 from utcp_bridge.pipeline.breaker import BreakerRule, Breakers, OpenBreaker
 from utcp_bridge.pipeline.cleaning import cleaning
-from utcp_bridge.pipeline.deadline import Deadline
+from utcp_bridge.pipeline.deadline import Deadline, LargeReplies
 from utcp_bridge.pipeline.files import FileArguments, OutputPath
-from utcp_bridge.pipeline.large_replies import LargeReplies
 from utcp_bridge.pipeline.limits import Allowance, Limits
 from utcp_bridge.pipeline.metrics import Metrics, MetricsHook
 from utcp_bridge.pipeline.policy import Policy, Rule

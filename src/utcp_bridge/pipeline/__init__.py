@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
-from utcp_bridge.errors import DeadlineExceeded, UtcpError
+from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import Call, Emit, Result, Tool
 
-__all__ = ["Layer", "Next", "compose", "late", "outcome_of"]
+__all__ = ["Layer", "Next", "compose", "outcome_of"]
 
 Next: TypeAlias = Callable[[Call, Emit], Awaitable[Result]]
 Layer: TypeAlias = Callable[[Tool, Next], Next]
@@ -24,14 +24,6 @@ def compose(tool: Tool, layers: Sequence[Layer], innermost: Next) -> Next:
     for layer in reversed(layers):
         step = layer(tool, step)
     return step
-
-
-def late(tool: Tool, seconds: float) -> DeadlineExceeded:
-    """Return the error of a call that took longer than its time limit."""
-    return DeadlineExceeded(
-        f"{tool.qualified_name} did not finish within {seconds:g} seconds.",
-        remedy="Ask for less data, or raise `call_timeout` in the configuration.",
-    )
 
 
 def outcome_of(error: BaseException | None) -> str:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import anyio
 
-from utcp_bridge.model import Call, Emit, Result, Tool
-from utcp_bridge.pipeline import Next, late
+from utcp_bridge.errors import DeadlineExceeded
+from utcp_bridge.model import Call, Deferred, Emit, Result, Tool, large_reader
+from utcp_bridge.pipeline import Next
 
-__all__ = ["Deadline"]
+__all__ = ["Deadline", "LargeReplies"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,42 @@ class Deadline:
         async def bounded(call: Call, emit: Emit) -> Result:
             with anyio.move_on_after(limit):
                 return await inner(call, emit)
-            raise late(tool, limit)
+            raise _late(tool, limit)
 
         return bounded
+
+
+@dataclass(frozen=True, slots=True)
+class LargeReplies:
+    """Has a large reply that the transport did not read itself read by the reader of the caller, in the same time.
+
+    It is outside of the layers that change the value, because the reader does their work too, and inside audit and
+    metrics, because reading may fail. The reader has until `seconds(tool)` after the start of the call.
+    """
+
+    seconds: Callable[[Tool], float]
+
+    def __call__(self, tool: Tool, inner: Next) -> Next:
+        limit = self.seconds(tool)
+
+        async def read(call: Call, emit: Emit) -> Result:
+            reader = large_reader.get()
+            if reader is None:
+                return await inner(call, emit)
+            ends = anyio.current_time() + limit
+            result = await inner(call, emit)
+            if not isinstance(result.value, Deferred):
+                return result
+            with anyio.CancelScope(deadline=ends):
+                return await reader(tool, result)
+            raise _late(tool, limit)
+
+        return read
+
+
+def _late(tool: Tool, seconds: float) -> DeadlineExceeded:
+    """Return the error of a call that took longer than its time limit."""
+    return DeadlineExceeded(
+        f"{tool.qualified_name} did not finish within {seconds:g} seconds.",
+        remedy="Ask for less data, or raise `call_timeout` in the configuration.",
+    )

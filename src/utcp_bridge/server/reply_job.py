@@ -7,7 +7,7 @@ back compressed, to be kept. Kept results are read here too.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from typing import Any, Final
@@ -20,17 +20,15 @@ from utcp_bridge.catalogue.render import Rendering, compact, render_result
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.errors import InternalError, MalformedReply, Rejected, ReplyTooLarge, UtcpError
 from utcp_bridge.foreign import json_line
-from utcp_bridge.model import JsonObject, Result
+from utcp_bridge.model import JsonObject, Result, has_steps
 from utcp_bridge.pipeline.cleaning import clean_error_in_steps
 from utcp_bridge.server.kept_results import KeptResult, new_handle, page_of, resource_contents, selected
 from utcp_bridge.tasks import at_once
-from utcp_bridge.workers.failures import stated_error
+from utcp_bridge.workers.failures import TOO_MUCH, stated_error
 from utcp_bridge.workers.program import last_line, named
 
-__all__ = ["REPLY_JOB", "TOO_MUCH", "ReplyJob"]
+__all__ = ["ReplyJob"]
 
-REPLY_JOB: Final = "utcp_bridge.server.reply_job:ReplyJob"
-TOO_MUCH: Final = "The reply took more memory or processor time than it may take."
 _OUT_OF_MEMORY: Final = "Not enough memory"
 """What orjson says of JSON that it gets no memory for."""
 _REPORT: Final = "Ask for less, and report it."
@@ -61,7 +59,7 @@ def _render(request: JsonObject, data: bytes) -> Iterator[bytes]:
     value: Any = data
     for name, arguments in request["work"]:
         value = named(name)(value, **arguments)
-        if isinstance(value, Generator):
+        if has_steps(value):
             value = at_once(value)
     kept = _Kept(request["max_kept"])
     result = Result(value, request["truncated"], request["meta"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,11 +23,10 @@ from utcp_bridge.auth.results import masked_later, masked_notes
 from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering
 from utcp_bridge.errors import DeadlineExceeded, InternalError, ReplyTooLarge
-from utcp_bridge.model import Deferred, JsonObject, Result, Tool, large_reader
+from utcp_bridge.model import Deferred, JsonObject, Result, Tool, has_steps, is_list, large_reader
 from utcp_bridge.server.kept_results import KeptResult, Page, Shelf, page_of, resource_contents, selected
-from utcp_bridge.server.reply_job import REPLY_JOB, TOO_MUCH
 from utcp_bridge.tasks import end_heavy_turn, heavy_turn, in_slices, pause_if_heavy
-from utcp_bridge.workers.failures import rebuilt_error
+from utcp_bridge.workers.failures import TOO_MUCH, rebuilt_error
 from utcp_bridge.workers.memory import give_back, return_large_blocks
 from utcp_bridge.workers.process import EndedWorker, WorkerProcess, can_start
 
@@ -35,7 +34,9 @@ if TYPE_CHECKING:
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.catalogue.catalogue import Entry
 
-__all__ = ["Rendered", "ReplyWorkers"]
+__all__ = ["REPLY_JOB", "Rendered", "ReplyWorkers"]
+
+REPLY_JOB: Final = "utcp_bridge.server.reply_job:ReplyJob"
 
 _logger = logging.getLogger(__name__)
 _MAX_WORKERS: Final = 2
@@ -89,7 +90,7 @@ class ReplyWorkers:
                 await self._end_idle(math.inf)
 
     @contextmanager
-    def reading(self, entry: Entry, rendering: Rendering, redactor: Redactor) -> Iterator[None]:
+    def reading(self, entry: Entry, rendering: Rendering, redactor: Redactor) -> Generator[None]:
         """Let workers read the large replies of the calls within, for a tool whose results are rendered this way.
 
         Results have no credentials that the redactor knows.
@@ -116,11 +117,9 @@ class ReplyWorkers:
         """Return a kept result as contents of `resources/read`; see `resource_contents`."""
         head = {"step": "contents", "handle": handle, "offset": offset, "limit": limit}
         found = await self._read_kept(kept, head, partial(resource_contents, kept, handle, offset, limit))
-        return found if isinstance(found, list) else orjson.loads(found[1][0])
+        return found if is_list(found) else orjson.loads(found[1][0])
 
-    async def _read(
-        self, entry: Entry, rendering: Rendering, redactor: Redactor, tool: Tool, result: Result
-    ) -> Result:
+    async def _read(self, entry: Entry, rendering: Rendering, redactor: Redactor, tool: Tool, result: Result) -> Result:
         """Return a result with a finished MCP result as its value, or the value itself where no worker can be had."""
         result = masked_notes(result, redactor)
         deferred: Deferred = masked_later(result.value, redactor)
@@ -148,7 +147,7 @@ class ReplyWorkers:
         with anyio.move_on_after(_READ_SECONDS):
             reply = None
             if self._opened and kept.is_large:
-                reply = await self._ask(f"kept {kept.owner}", {**head, "kept": about}, lambda: kept.data, kept.size)
+                reply = await self._ask(f"reader:{kept.owner}", {**head, "kept": about}, lambda: kept.data, kept.size)
             return await anyio.to_thread.run_sync(here, abandon_on_cancel=True) if reply is None else reply
         raise DeadlineExceeded(
             f"Reading the result took longer than {_READ_SECONDS:g} seconds.", remedy="Use a simpler `jmespath`."
@@ -267,6 +266,6 @@ async def _read_here(deferred: Deferred) -> Any:
     for work, given in deferred.work:
         await pause_if_heavy()
         value = work(value, **given)
-        if isinstance(value, Generator):
+        if has_steps(value):
             value = await in_slices(value)
     return value

@@ -16,7 +16,9 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import JsonObject
 
-__all__ = ["rebuilt_error", "stated_error"]
+__all__ = ["TOO_MUCH", "rebuilt_error", "stated_error"]
+
+TOO_MUCH: Final = "The reply took more memory or processor time than it may take."
 
 _KINDS: Final[dict[str, type[UtcpError]]] = {
     kind.code: kind

@@ -15,8 +15,8 @@ from utcp_bridge.errors import DeadlineExceeded
 from utcp_bridge.model import Call, Deferred, Result, Tool, defers, discard, large_reader
 from utcp_bridge.pipeline import Layer
 from utcp_bridge.pipeline.cleaning import clean_in_steps, cleaning
+from utcp_bridge.pipeline.deadline import LargeReplies
 from utcp_bridge.pipeline.files import OutputPath
-from utcp_bridge.pipeline.large_replies import LargeReplies
 from utcp_bridge.pipeline.post_processing import FilterDict, LimitStrings, PostProcessing, process
 
 pytestmark = pytest.mark.anyio
