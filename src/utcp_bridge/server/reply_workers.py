@@ -118,9 +118,7 @@ class ReplyWorkers:
         found = await self._read_kept(kept, head, partial(resource_contents, kept, handle, offset, limit))
         return found if isinstance(found, list) else orjson.loads(found[1][0])
 
-    async def _read(
-        self, entry: Entry, rendering: Rendering, redactor: Redactor, tool: Tool, result: Result
-    ) -> Result:
+    async def _read(self, entry: Entry, rendering: Rendering, redactor: Redactor, tool: Tool, result: Result) -> Result:
         """Return a result with a finished MCP result as its value, or the value itself where no worker can be had."""
         result = masked_notes(result, redactor)
         deferred: Deferred = masked_later(result.value, redactor)
