@@ -13,6 +13,7 @@ import importlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,6 +95,7 @@ def modules() -> list[str]:
     return names
 
 
+@cache
 def tree_of(module: str) -> ast.Module:
     path = SOURCE / Path(*module.split("."))
     return ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text("utf-8"))
@@ -130,8 +132,13 @@ def methods_by_name(tree: ast.Module) -> dict[str, set[str]]:
     return found
 
 
-def uses_of_re(module: str) -> Iterator[Use]:
-    """Yield the calls `re.compile(…)`, `re.sub(…)` and so on."""
+@cache
+def uses_of_re(module: str) -> tuple[Use, ...]:
+    """Return the calls `re.compile(…)`, `re.sub(…)` and so on."""
+    return tuple(_uses_of_re(module))
+
+
+def _uses_of_re(module: str) -> Iterator[Use]:
     for node in ast.walk(tree_of(module)):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
             continue

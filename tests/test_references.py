@@ -68,6 +68,7 @@ def test_every_path_exists() -> None:
     assert sorted(missing) == []
 
 
+@cache
 def exists(name: str) -> bool:
     return (ROOT / name).exists() or bool(list((ROOT / name).parent.glob(f"{Path(name).name}*")))
 

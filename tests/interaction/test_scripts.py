@@ -222,14 +222,83 @@ def test_an_audit_that_did_not_look_everything_up_is_not_a_good_one(tmp_path, re
     assert words in done.stdout
 
 
-def test_ci_runs_the_tests_and_then_the_gates():
-    lines = (ROOT / ".ci" / "run").read_text().splitlines()
-    names = [Path(line.split()[0]).name for line in lines if line.startswith("scripts/")]
-    assert names == ["test", "test-lowest", "interop", "check", "fuzz", "audit"]
+GATES = ["audit", "check", "fuzz", "hostile", "interop", "test", "test-lowest"]
+"""The scripts that CI runs, in the order of the alphabet."""
+
+
+def ci_of(checkout, tmp_path, processors, failing=""):
+    """Run `.ci/run` with scripts that note their names, and of which one fails; return it and the names."""
+    for gate in GATES:
+        status = 1 if gate == failing else 0
+        waits = "until [ -e checked ]; do :; done" if gate == "interop" and processors > 1 and not failing else ""
+        leaves = "touch checked" if gate == "check" else ""
+        text = f"#!/bin/sh\n{waits}\necho the output of {gate}\necho {gate} >>order\n{leaves}\nexit {status}\n"
+        (checkout / "scripts" / gate).write_text(text)
+    path = bare_path(tmp_path, getconf=f"echo {processors}")
+    for name in ("mktemp", "rm", "touch"):
+        (Path(path) / name).symlink_to(shutil.which(name))
+    done = run(checkout / ".ci" / "run", cwd=tmp_path, PATH=path)
+    return done, (checkout / "order").read_text().split()
+
+
+def test_ci_runs_every_gate_one_after_another_on_one_processor(checkout, tmp_path):
+    done, order = ci_of(checkout, tmp_path, 1)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert order == ["test", "interop", "test-lowest", "check", "fuzz", "audit", "hostile"]
+    assert sorted(order) == GATES
+
+
+def test_ci_runs_independent_programs_beside_other_gates_and_hostile_providers_alone(checkout, tmp_path):
+    done, order = ci_of(checkout, tmp_path, 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (order[0], order[-1], sorted(order)) == ("test", "hostile", GATES)
+    assert order.index("check") < order.index("interop")
+    assert "the output of interop" in done.stdout
+
+
+@pytest.mark.parametrize("processors", [1, 2])
+@pytest.mark.parametrize("gate", GATES)
+def test_ci_fails_if_one_gate_fails(checkout, tmp_path, gate, processors):
+    done, order = ci_of(checkout, tmp_path, processors, failing=gate)
+    assert done.returncode != 0
+    assert f"the output of {gate}" in done.stdout
+    assert gate == "hostile" or "hostile" not in order
+
+
+def test_check_reports_an_unknown_gate_and_the_output_of_one_that_fails(checkout, tmp_path):
+    ruff = checkout / ".venv" / "bin" / "ruff"
+    ruff.parent.mkdir(parents=True)
+    ruff.write_text('#!/bin/sh\necho "the words of $1"\n[ "$1" = format ]\n')
+    ruff.chmod(0o755)
+    unknown = run(checkout / "scripts" / "check", "format", "nothing", cwd=tmp_path)
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith("There is no gate nothing. Gates: format lint")
+    done = run(checkout / "scripts" / "check", "lint", "format", cwd=tmp_path)
+    assert done.returncode == 1
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
+        ["FAILED", "lint"],
+        ["the", "words"],
+        ["ok", "format"],
+    ]
 
 
 @pytest.mark.parametrize(
-    "name", ["setup", "run", "test", "test-lowest", "docs", "check", "pin", "fuzz", "audit", "sbom", "release", "image"]
+    "name",
+    [
+        "setup",
+        "run",
+        "test",
+        "test-lowest",
+        "docs",
+        "check",
+        "pin",
+        "fuzz",
+        "audit",
+        "sbom",
+        "release",
+        "image",
+        "hostile",
+    ],
 )
 def test_scripts_are_executable_and_valid(name):
     assert os.access(SCRIPTS / name, os.X_OK)

@@ -176,3 +176,54 @@ async def results_of(kind, tmp_path):
         assert kind == "udp" or any("was cut" in getattr(block, "text", "") for block in result.content)
     assert len(seen) == 2
     return [result.model_dump_json() for result in seen]
+
+
+@pytest.mark.parametrize("has_workers", [True, False])
+async def test_no_credential_is_in_a_large_reply_or_in_what_is_kept_of_it(has_workers, monkeypatch):
+    if not has_workers:
+        monkeypatch.setattr("utcp_bridge.server.reply_workers.can_start", lambda: False)
+    secret, seen = "k-123456789", []
+
+    async def echo(request):
+        key = request.headers["X-Key"]
+        link = {"Link": f"<https://api.example.com/?page=2&key={key}>; rel=next"}
+        return web.json_response([{"id": number, key: f"{key} {'x' * 900}"} for number in range(2_000)], headers=link)
+
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(Echo(echo))
+        auth = {"auth_type": "api_key", "api_key": "${KEY}", "var_name": "X-Key"}
+        template = {"call_template_type": "http", "http_method": "GET", "url": f"{service.base}/echo", "auth": auth}
+        entry = {"name": "m", "call_template_type": "text", "content": manual_with(template)}
+        entry["allowed_communication_protocols"] = ["text", "http"]
+        config = {"manual_call_templates": [entry], "variables": {"m_KEY": secret}}
+        config["bridge"] = {"port": 0, "max_result_bytes": 10_000}
+        client = await stack.enter_async_context(await UtcpClient.create(config))
+
+        async def work(url):
+            async with Client(url) as host:
+                cut = await host.call_tool("m_large", {})
+                seen.append(cut.model_dump_json(by_alias=True))
+                handle = re.search(r"[0-9a-f]{32}", seen[0])[0]
+                page = await host.call_tool("read_result", {"handle": handle, "offset": 1_900})
+                seen.append(page.model_dump_json(by_alias=True))
+
+        await serve(BridgeServer(client), work)
+    assert [one.count(secret) for one in seen] == [0, 0]
+    assert all("*** x" in one for one in seen)
+    assert "key=***>" in seen[0]
+
+
+def manual_with(template):
+    tool = {"name": "large", "inputs": {"type": "object"}, "tool_call_template": template}
+    return {"utcp_version": "1.0", "tools": [tool]}
+
+
+class Echo(StreamService):
+    """Adds one route."""
+
+    def __init__(self, handler):
+        super().__init__()
+        self._handler = handler
+
+    def _routes(self):
+        return {"/echo": self._handler}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 
@@ -119,7 +119,7 @@ def _walked(value: Any, mask: _Mask, encoded: frozenset[str] = frozenset(), key:
     if is_object(value):
         members: JsonObject = {
             mask(name) if isinstance(name, str) else name: _walked(member, mask, encoded, name)
-            for name, member in value.items()
+            for name, member in cast("dict[Any, Any]", value).items()  # of a program, keys may be other than text
         }
         return members
     return [_walked(one, mask, encoded) for one in value] if is_list(value) else value
