@@ -20,6 +20,7 @@ class Manual:
     name: str
     status: str = "ready"
     tools: int = 0
+    next_try: float | None = None
 
 
 @dataclass
@@ -35,6 +36,7 @@ class StandIn:
 
     def __post_init__(self):
         self._tools, self._functions, self._callbacks = {}, {}, []
+        self.upstreams_away = []
         self.manuals, self.calls, self._index, self.loaded = [], [], Bm25Strategy(), anyio.Event()
 
     def add(self, manual, name, function=None, **fields):
@@ -90,3 +92,6 @@ class StandIn:
 
     def report(self):
         return self.manuals
+
+    def outages(self):
+        return self.upstreams_away

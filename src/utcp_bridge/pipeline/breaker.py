@@ -9,7 +9,7 @@ connection, a connection that broke, and the deadline. A reply of any kind is a 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -26,10 +26,10 @@ from utcp_bridge.errors import (
     ReplyTooLarge,
     Unreachable,
 )
-from utcp_bridge.model import Call, Emit, Result, Tool, discard
+from utcp_bridge.model import Call, Emit, Outage, Result, Tool, discard
 from utcp_bridge.pipeline import Next
 
-__all__ = ["Breaker", "BreakerRule", "Breakers", "OpenBreaker"]
+__all__ = ["Breaker", "BreakerRule", "Breakers"]
 
 _logger = logging.getLogger(__name__)
 _GROWTH: Final = 1.5
@@ -96,17 +96,6 @@ class Breaker:
         return min(max(spread, self.rule.first), self.rule.longest)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenBreaker:
-    """An upstream whose calls are refused at the moment: for reports."""
-
-    manual: str
-    peer: str
-    failures: int
-    seconds: float
-    """Until the next call passes; 0 means that it passes now."""
-
-
 @dataclass(slots=True)
 class Breakers:
     """The breakers of all manuals. One exists only from a failure to the next success.
@@ -120,7 +109,7 @@ class Breakers:
     clock: Callable[[], float] = anyio.current_time
     _known: dict[tuple[str, str], Breaker] = field(default_factory=dict[tuple[str, str], Breaker])
 
-    def gate(self, tool: Tool, inner: Next) -> Next:
+    def refusal(self, tool: Tool, inner: Next) -> Next:
         """The outer layer, before the call waits for a slot: it refuses calls while the breaker is open."""
         if not self.rule(tool).threshold:
             return inner
@@ -157,11 +146,11 @@ class Breakers:
         for key in [key for key in self._known if key[0] == manual]:
             del self._known[key]
 
-    def report(self) -> list[OpenBreaker]:
-        """Return every open breaker."""
+    def report(self) -> list[Outage]:
+        """Return the upstream of every open breaker."""
         now = self.clock()
         return [
-            OpenBreaker(manual, peer, breaker.failures, breaker.wait(now))
+            Outage(manual, peer, breaker.failures, breaker.wait(now))
             for (manual, peer), breaker in sorted(self._known.items())
             if breaker.is_open
         ]
@@ -176,7 +165,7 @@ class Breakers:
             )
 
     @contextmanager
-    def _watched(self, key: tuple[str, str], rule: BreakerRule) -> Iterator[Callable[[], None]]:
+    def _watched(self, key: tuple[str, str], rule: BreakerRule) -> Generator[Callable[[], None]]:
         """Count what the block raises. Yield a function that notes an answer before the end of the block."""
         self._check(key)
         now, deadline = self.clock(), anyio.current_effective_deadline()

@@ -54,7 +54,11 @@ class Far:
 @asynccontextmanager
 async def reaching(server: JsonObject) -> AsyncIterator[Far]:
     found: list[Far] = []
-    async with open_services(changed=lambda manual: found[0].note(manual)) as services:
+
+    def note(manual: str) -> None:
+        found[0].note(manual)
+
+    async with open_services(changed=note) as services:
         transport = McpTransport(services)
         template = {"call_template_type": "mcp", "config": {"mcpServers": {"far": server}}}
         found.append(Far(transport, make_target(transport, template)))
@@ -152,7 +156,7 @@ async def test_an_error_of_the_tool_is_not_taken_for_a_lost_session(status: int,
         assert server.opened == 1
 
 
-async def test_a_status_and_its_retry_after_are_told() -> None:
+async def test_the_error_has_the_status_and_its_retry_after() -> None:
     async with McpSessionService() as server, reaching({"url": server.url}) as far:
         server.fault = refusing(503, headers={"Retry-After": "17"}, text="busy")
         with pytest.raises(Rejected, match=r"/mcp returned 503 Service Unavailable\. Try again in 17 s\.") as caught:
@@ -163,7 +167,7 @@ async def test_a_status_and_its_retry_after_are_told() -> None:
         assert server.opened == 1
 
 
-async def test_a_status_of_the_handshake_is_told() -> None:
+async def test_the_error_has_the_status_of_the_handshake() -> None:
     async with McpSessionService() as server, reaching({"url": f"{server.url}/elsewhere"}) as far:
         with pytest.raises(Rejected, match=r"returned 404 Not Found"):
             await far.call()
@@ -250,6 +254,13 @@ def processes(far: Far) -> list[Any]:
     """Return the processes of the server."""
     [session] = far.transport._sessions.values()
     return [one.child._process for one in session._connections if one.child and one.child._process]
+
+
+def kill(pid: int) -> None:
+    """Kill a process and return when it is gone, without a turn of the event loop."""
+    os.kill(pid, signal.SIGKILL)
+    with suppress(ChildProcessError):  # the event loop's own thread has waited for it
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
