@@ -256,13 +256,6 @@ def processes(far: Far) -> list[Any]:
     return [one.child._process for one in session._connections if one.child and one.child._process]
 
 
-def kill(pid: int) -> None:
-    """Kill a process and return when it is gone, without a turn of the event loop."""
-    os.kill(pid, signal.SIGKILL)
-    with suppress(ChildProcessError):  # the event loop's own thread has waited for it
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 async def test_a_child_that_was_killed_between_two_calls_is_started_again_by_the_next_one() -> None:
     async with reaching(child()) as far:
