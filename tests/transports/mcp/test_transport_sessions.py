@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -237,6 +239,51 @@ async def test_a_server_without_a_stream_keeps_its_session() -> None:
             for _ in range(3):
                 assert await far.call() == "x"
             assert server.opened == 1
+
+
+class ServedBridge:
+    """A bridge, which speaks the protocol of 2026-07-28, in a process of its own that can be replaced."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.process: Any = None
+
+    async def __aenter__(self) -> Self:
+        await self.start(0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self, port: int) -> None:
+        command = [sys.executable, "-m", "tests.support.mcp_served", "http", json.dumps({"port": port})]
+        self.process = await anyio.open_process(command, cwd=TESTS.parent, stderr=None)
+        self.url = (await self.process.stdout.receive()).decode().strip()
+
+    async def stop(self) -> None:
+        self.process.kill()
+        await self.process.wait()
+        await self.process.aclose()
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 0
+
+
+async def test_a_subscription_is_made_again_at_a_server_that_was_restarted() -> None:
+    async with ServedBridge() as served, reaching({"url": served.url}) as far:
+        await far.tools()
+        [session] = far.transport._sessions.values()
+        [connection] = session._connections
+        assert connection.client.protocol_version == "2026-07-28"
+        port = served.port
+        await served.stop()
+        await served.start(port)
+        await far.changed.wait()  # nobody has called a tool
+        far.changed = anyio.Event()
+        await far.call(tool="demo_grow")
+        await far.changed.wait()
+        assert session._connections == {connection}, "there is no session that could be lost"
 
 
 # --- child processes ---
