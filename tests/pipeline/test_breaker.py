@@ -99,12 +99,14 @@ def test_late_failures_of_calls_that_began_earlier_do_not_prolong_the_pause() ->
 async def test_failures_in_a_row_open_it_and_then_nothing_is_sent(fault: Exception) -> None:
     world, step = World(), Step("value", faults=[fault] * 3)
     calls = world.around(step)
-    await failing(calls, 3, type(fault))
+    for _ in range(3):
+        await failing(calls, 1, type(fault))
+        world.now += 0.1
     with pytest.raises(CircuitOpen, match=r"^shop: the last 3 calls to http://far failed") as caught:
         await run(calls)
     assert len(step.calls) == 3
     assert caught.value.retry_after is not None
-    assert 1 <= caught.value.retry_after <= 1.25
+    assert 0.9 <= caught.value.retry_after <= 1.15
     assert caught.value.remedy in {"Try again in 1 s.", "Try again in 2 s."}
     [report] = world.layer.report()
     assert (report.manual, report.peer, report.failures) == ("shop", "http://far", 3)
@@ -132,6 +134,24 @@ async def test_what_never_reached_the_upstream_says_nothing_about_it(fault: Exce
     calls = world.around(step)
     for kind in (Unreachable, type(fault), Unreachable, type(fault), Unreachable, CircuitOpen):
         await failing(calls, 1, kind)
+
+
+@pytest.mark.parametrize(("fault", "opens"), [(ConnectionLost, False), (Unreachable, True), (DeadlineExceeded, True)])
+async def test_calls_that_one_broken_connection_took_along_count_once(fault: type[Exception], opens: bool) -> None:
+    world, broken = World(), anyio.Event()
+
+    async def wait(_call: Call, _emit: Emit) -> None:
+        await broken.wait()
+        raise fault("together")
+
+    calls = world.around(Step(does=wait))
+    async with anyio.create_task_group() as group:
+        for _ in range(9):
+            group.start_soon(failing, calls, 1, fault)
+        await anyio.wait_all_tasks_blocked()
+        world.now += 1
+        broken.set()
+    assert bool(world.layer.report()) == opens
 
 
 async def test_a_transport_that_refuses_by_itself_is_not_counted() -> None:

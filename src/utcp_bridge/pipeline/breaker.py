@@ -4,6 +4,7 @@
 it is open, one call passes after each pause: the pauses grow by half, so calls are refused for about half as long again
 as the upstream was away. One success closes it. Only what says nothing about this request counts as a failure: no
 connection, a connection that broke, and the deadline. A reply of any kind is a success, also a refusal such as 404.
+Calls that one broken connection took along count once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 from typing import Final
 
@@ -34,7 +36,7 @@ __all__ = ["Breaker", "BreakerRule", "Breakers"]
 _logger = logging.getLogger(__name__)
 _GROWTH: Final = 1.5
 _JITTER: Final = 0.25
-_FAILURES: Final = (Unreachable, ConnectionLost, DeadlineExceeded)
+_FAILURES: Final = (Unreachable, DeadlineExceeded)
 _REPLIES: Final = (Rejected, MalformedReply, ReplyTooLarge)
 _random = Random()  # noqa: S311 - spreads tries, guards nothing
 
@@ -60,6 +62,8 @@ class Breaker:
     not_before: float = 0.0
     """When the next call passes, if it is open."""
     _pause: float = 0.0
+    _last: float = -inf
+    """When a failure was counted last."""
 
     @property
     def is_open(self) -> bool:
@@ -78,10 +82,16 @@ class Breaker:
         self.not_before = now + self._spread()
         return True
 
-    def failed(self, now: float, *, probe: bool) -> bool:
-        """Note a failure. Return whether it opened the breaker."""
+    def failed(self, now: float, *, probe: bool, began: float = inf) -> bool:
+        """Note a failure. Return whether it opened the breaker.
+
+        `began` is when the call began, if it may have failed together with others: then it counts only if it began
+        after the last failure.
+        """
         was_open = self.is_open
-        self.failures += 1
+        if began > self._last:
+            self.failures += 1
+            self._last = now
         if self.is_open and not was_open:
             self._grow()
         if self.is_open and (probe or not was_open):
@@ -180,6 +190,9 @@ class Breakers:
             yield answered
         except CircuitOpen:  # a transport that refuses by itself; it has counted already
             raise
+        except ConnectionLost:
+            self._failed(key, rule, probe=probe, began=now)
+            raise
         except _FAILURES:
             self._failed(key, rule, probe=probe)
             raise
@@ -193,9 +206,9 @@ class Breakers:
             raise
         answered()
 
-    def _failed(self, key: tuple[str, str], rule: BreakerRule, *, probe: bool) -> None:
+    def _failed(self, key: tuple[str, str], rule: BreakerRule, *, probe: bool, began: float = inf) -> None:
         breaker = self._known.setdefault(key, Breaker(rule))
-        if breaker.failed(self.clock(), probe=probe):
+        if breaker.failed(self.clock(), probe=probe, began=began):
             _logger.warning(
                 "Manual %s: %d calls to %s in a row failed. Calls are refused for now; one tries it again in %.0f s.",
                 key[0],
