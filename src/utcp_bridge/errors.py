@@ -182,7 +182,7 @@ class Unreachable(UpstreamError):
 
 
 class CircuitOpen(Unreachable):
-    """Earlier calls could not reach the upstream. Nothing was sent; after `retry_after` seconds a call is tried again."""
+    """Earlier calls did not reach the upstream, so nothing was sent. After `retry_after` seconds, one call tries it."""
 
     code = "circuit_open"
     retryable = False

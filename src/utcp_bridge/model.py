@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from fnmatch import translate
 from functools import lru_cache
+from math import ceil
 from typing import Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -35,6 +36,7 @@ __all__ = [
     "Json",
     "JsonObject",
     "LogMessage",
+    "Outage",
     "Result",
     "Source",
     "TlsOptions",
@@ -346,6 +348,23 @@ def read_at_once() -> Generator[None]:
         yield
     finally:
         large_reader.reset(token)
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """An upstream of a manual that did not answer, so that calls are refused for now: for reports.
+
+    `failures` is the number of failures in a row, `seconds` the time until the next call passes; 0 means now.
+    """
+
+    manual: str
+    peer: str
+    failures: int
+    seconds: float
+
+    def __str__(self) -> str:
+        when = f"in {ceil(self.seconds)} s" if self.seconds else "now"
+        return f"{self.manual}: {self.peer} failed {self.failures} times in a row. The next call tries it again {when}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from utcp_bridge.model import (
     Document,
     Edition,
     Emit,
+    Outage,
     Result,
     Source,
     TlsOptions,
@@ -49,6 +50,7 @@ __all__ = [
     "LocalFile",
     "NativeRequest",
     "Need",
+    "Outage",
     "Program",
     "Result",
     "Services",
@@ -236,6 +238,10 @@ class Transport(ABC, Generic[TemplateT]):
         raise Unexplainable(
             f"The {self.kinds[0]} transport cannot show what it would send.", remedy="Call the tool instead."
         )
+
+    def outages(self) -> Sequence[Outage]:
+        """Return the upstreams that this transport itself leaves alone for now, besides those that calls do."""
+        return ()
 
     async def forget(self, manual: str) -> None:
         """Close what is kept for one manual, which was deregistered."""

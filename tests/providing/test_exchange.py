@@ -16,6 +16,7 @@ from tests.upstreams.registry_service import served
 
 from utcp_bridge.errors import (
     Busy,
+    CircuitOpen,
     ConfigError,
     DeadlineExceeded,
     InvalidArguments,
@@ -150,7 +151,12 @@ def test_a_problem_contains_the_upstreams_status_and_detail():
     response = problem(Rejected("It says no.", status=429, detail={"why": "quota"}, retry_after=7.4))
     reported = json.loads(response.body)
     assert (reported["upstream_status"], reported["upstream_detail"]) == (429, {"why": "quota"})
-    assert response.headers["retry-after"] == "7"
+    assert response.headers["retry-after"] == "8"
+
+
+def test_an_upstream_that_is_left_alone_is_unavailable_for_a_while():
+    response = problem(CircuitOpen("shop failed.", retry_after=2.5))
+    assert (response.status_code, response.headers["retry-after"]) == (503, "3")
 
 
 def test_a_truncated_result_has_a_header():

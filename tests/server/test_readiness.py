@@ -6,6 +6,7 @@ import anyio
 import pytest
 from tests.support.server_client import Manual, StandIn
 
+from utcp_bridge.model import Outage
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.settings import BridgeSettings
 
@@ -59,9 +60,14 @@ async def test_waiting_ends_with_the_time():
 
 
 def test_the_summary_has_counts_and_no_names():
-    assert Readiness(loading_client(60)).summary() == {
+    client = loading_client(60)
+    client.manuals[1].next_try = 7.0
+    client.upstreams_away = [Outage("up", "http://a", 5, 2.5), Outage("up", "http://b", 9, 0.0)]
+    assert Readiness(client).summary() == {
         "ready": False,
         "manuals": {"total": 3, "ready": 1, "loading": 1, "failed": 1},
+        "retrying": 1,
+        "breakers": {"open": 1, "half_open": 1},
         "tools": 3,
     }
 

@@ -22,6 +22,7 @@ class Manual:
     status: str = "ready"
     tools: int = 0
     arrived: float = 0.0
+    next_try: float | None = None
 
 
 @dataclass
@@ -37,6 +38,7 @@ class StandIn:
 
     def __post_init__(self):
         self._tools, self._functions, self._callbacks = {}, {}, []
+        self.upstreams_away = []
         self.manuals, self.calls, self._index, self.loaded = [], [], Bm25Strategy(), anyio.Event()
         self.moved = anyio.Event()
 
@@ -104,3 +106,6 @@ class StandIn:
 
     def report(self):
         return self.manuals
+
+    def outages(self):
+        return self.upstreams_away

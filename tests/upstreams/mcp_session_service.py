@@ -1,9 +1,9 @@
 """An MCP server over streamable HTTP with sessions (2025-06-18), which can forget them and refuse in many ways.
 
-    async with McpSessionService() as server:
-        server.url
-        server.forget()        # as after a restart: no session is known any more
-        server.executed        # the texts of the calls that were carried out
+async with McpSessionService() as server:
+    server.url
+    server.forget()        # as after a restart: no session is known any more
+    server.executed        # the texts of the calls that were carried out
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Self
 
 from aiohttp import web
 
@@ -52,7 +52,6 @@ class McpSessionService:
         self.hold: asyncio.Event | None = None
         """Calls wait for it before they are carried out."""
         self.serves_stream = True
-        self.lists = 0
         self._names = itertools.count(1)
         self._runner: web.AppRunner | None = None
         self.port = 0
@@ -61,7 +60,7 @@ class McpSessionService:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/mcp"
 
-    async def __aenter__(self) -> McpSessionService:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -110,25 +109,30 @@ class McpSessionService:
         if method == "server/discover":
             return _error(400, -32600, "Bad Request: Missing session ID", ident)
         if method == "initialize":
-            self.opened += 1
-            session = f"s{next(self._names)}"
-            self.sessions.add(session)
-            result = {
-                "protocolVersion": "2025-06-18",
-                "capabilities": {"tools": {"listChanged": True}},
-                "serverInfo": {"name": "sessions", "version": "1"},
-            }
-            return web.json_response(
-                {"jsonrpc": "2.0", "id": ident, "result": result}, headers={"Mcp-Session-Id": session}
-            )
+            return self._initialize(ident)
         if request.headers.get("Mcp-Session-Id") not in self.sessions:
             return self.refusal(ident)
         if ident is None:
             return web.Response(status=202)
         if method == "tools/list":
-            self.lists += 1
             tools = [{"name": name, "inputSchema": {"type": "object"}} for name in self.tools]
             return web.json_response({"jsonrpc": "2.0", "id": ident, "result": {"tools": tools}})
+        return await self._call(request, message)
+
+    def _initialize(self, ident: Any) -> web.Response:
+        self.opened += 1
+        session = f"s{next(self._names)}"
+        self.sessions.add(session)
+        result = {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {"tools": {"listChanged": True}},
+            "serverInfo": {"name": "sessions", "version": "1"},
+        }
+        reply = {"jsonrpc": "2.0", "id": ident, "result": result}
+        return web.json_response(reply, headers={"Mcp-Session-Id": session})
+
+    async def _call(self, request: web.Request, message: Any) -> web.StreamResponse:
+        ident = message["id"]
         if self.hold is not None:
             await self.hold.wait()
         if self.fault is not None:

@@ -6,9 +6,9 @@ Credentials are sent to these origins only, even if a manual says otherwise.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from pydantic import SecretStr
@@ -24,14 +24,17 @@ from utcp_bridge.auth.models import (
     TokenAuth,
     every_scheme,
 )
-from utcp_bridge.errors import ConfigError, PolicyError
-from utcp_bridge.model import Source, Trust
+from utcp_bridge.errors import ConfigError, PolicyError, Rejected
+from utcp_bridge.model import Emit, Source, Trust
 from utcp_bridge.urls import endpoint_of_url, origin_of, query_names
 
 if TYPE_CHECKING:
     from utcp_bridge.auth.tokens import TokenCache
 
 __all__ = ["Additions", "Credentials"]
+
+_REFUSED: Final = frozenset({"UNAUTHENTICATED", 4401})
+"""How gRPC, and GraphQL over a WebSocket, refuse an access token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,30 @@ class Credentials:
         if additions is used:
             self._tokens.drop(self._oauth, token)
         return await self.additions()
+
+    async def with_valid_token(self, call: Callable[[Emit], Awaitable[Any]], emit: Emit) -> Any:
+        """Return what `call` returns. If an access token was refused, call once more with a new one.
+
+        This is for upstreams that refuse it in words of their own. The HTTP session renews it after a 401 itself.
+
+        :raises UtcpError: the call failed, or there is no new token.
+        """
+        if self._oauth is None:
+            return await call(emit)
+        emitted = False
+
+        async def noting(partial: Any) -> None:
+            nonlocal emitted
+            emitted = True
+            await emit(partial)
+
+        used = await self.additions()
+        try:
+            return await call(noting)
+        except Rejected as error:
+            if emitted or error.status not in _REFUSED or await self.renewed(used) is None:
+                raise
+        return await call(emit)
 
     def secrets(self) -> Iterator[str]:
         """Yield every secret value, for the redactor."""

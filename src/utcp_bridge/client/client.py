@@ -16,7 +16,6 @@ import anyio
 
 from utcp_bridge.auth.literals import literal_secrets
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
-from utcp_bridge.auth.refused import with_valid_token
 from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.search import FoundTools, ToolSearch
@@ -33,6 +32,7 @@ from utcp_bridge.model import (
     Document,
     Emit,
     JsonObject,
+    Outage,
     Result,
     Tool,
     Trust,
@@ -47,7 +47,7 @@ from utcp_bridge.net.http import HttpPool
 from utcp_bridge.net.preview import NativeRequest, Visible, names_credential
 from utcp_bridge.pipeline import Layer, Next, compose
 from utcp_bridge.pipeline.audit import Audit
-from utcp_bridge.pipeline.breaker import BreakerRule, Breakers, OpenBreaker
+from utcp_bridge.pipeline.breaker import BreakerRule, Breakers
 from utcp_bridge.pipeline.cleaning import cleaning
 from utcp_bridge.pipeline.deadline import Deadline, LargeReplies
 from utcp_bridge.pipeline.files import FileArguments, OutputPath
@@ -161,7 +161,7 @@ class UtcpClient:
             self._file_arguments,
             PostProcessing(processors),
             Deadline(self._seconds),
-            self._breakers.gate,
+            self._breakers.refusal,
             self._limits,
             self._breakers,
             self._retry,
@@ -270,9 +270,9 @@ class UtcpClient:
         """Return the state of every manual."""
         return self._registration.states()
 
-    def open_breakers(self) -> list[OpenBreaker]:
-        """Return the upstreams that do not answer, so that calls to them are refused for now."""
-        return self._breakers.report()
+    def outages(self) -> list[Outage]:
+        """Return the upstreams that did not answer, so that calls to them are refused for now."""
+        return [*self._breakers.report(), *self._registration.outages()]
 
     # --- tools ---
 
@@ -509,7 +509,10 @@ class UtcpClient:
         async def invoke(call: Call, emit: Emit) -> Result:
             target = self._targets.get(tool) or self._bind(tool)
             try:
-                value = await with_valid_token(target.credentials, partial(transport.call, target, call), emit)
+                if target.credentials is None:
+                    value = await transport.call(target, call, emit)
+                else:
+                    value = await target.credentials.with_valid_token(partial(transport.call, target, call), emit)
             except UtcpError as error:
                 if isinstance(error, ConfigError) and tool.name not in error.message:
                     error.message = f"{tool.qualified_name}: {error.message}"  # a limit of templates, for example

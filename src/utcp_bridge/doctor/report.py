@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +16,7 @@ from utcp_bridge.doctor.steps import DoctorStep, ManualSteps, StepResult, not_tr
 from utcp_bridge.doctor.tools import TrialCall, build_requests, look_at, manual_of, try_call
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.manuals.registration import manual_name
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, Outage
 
 if TYPE_CHECKING:
     from utcp_bridge.auth.redaction import Redactor
@@ -39,6 +39,8 @@ class Diagnosis:
 
     manuals: list[ManualSteps]
     other_calls: list[DoctorStep] = field(default_factory=list[DoctorStep])
+    outages: list[Outage] = field(default_factory=list[Outage])
+    """The upstreams that did not answer, so that calls to them are refused for now."""
 
     @property
     def steps(self) -> list[DoctorStep]:
@@ -51,12 +53,13 @@ class Diagnosis:
         return next((step.error for step in self.steps if step.error is not None), None)
 
     def as_json(self) -> JsonObject:
-        """Return {manuals: [{name, kind, status, steps: [...]}], calls: [...]}, with durations in seconds."""
+        """Return {manuals: [{name, kind, status, steps: [...]}], calls: [...], outages: [...]}; times are seconds."""
         manuals = [
             {"name": one.name, "kind": one.kind, "status": one.status, "steps": [_as_json(step) for step in one.steps]}
             for one in self.manuals
         ]
-        return {"manuals": manuals, "calls": [_as_json(step) for step in self.other_calls]}
+        calls = [_as_json(step) for step in self.other_calls]
+        return {"manuals": manuals, "calls": calls, "outages": [asdict(one) for one in self.outages]}
 
 
 async def diagnose(
@@ -89,6 +92,7 @@ async def diagnose(
         progress([trial.tool])
         await _try(client, catalogue, trial, diagnosis)
     progress(())
+    diagnosis.outages = [replace(one, peer=client.redactor(one.peer)) for one in client.outages()]
     _redact(diagnosis, client.redactor)
     return diagnosis
 

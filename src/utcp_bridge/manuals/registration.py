@@ -34,7 +34,7 @@ from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair
 from utcp_bridge.manuals.pinning import Approved, Pins
 from utcp_bridge.manuals.reading import LoadedManual, ManualReader
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, same_definition
-from utcp_bridge.model import Document, Edition, Fault, JsonObject, Source, TlsOptions, Tool, Trust
+from utcp_bridge.model import Document, Edition, Fault, JsonObject, Outage, Source, TlsOptions, Tool, Trust
 from utcp_bridge.net.backoff import pauses
 from utcp_bridge.net.files.local_file import resolve_within
 from utcp_bridge.net.guard import origin_of
@@ -285,6 +285,10 @@ class Registration:
             await transport.forget(name)
         await self._services.http.close_session(name)
         return True
+
+    def outages(self) -> list[Outage]:
+        """Return the upstreams that the transports themselves leave alone for now."""
+        return [outage for transport in self._transports.values() for outage in transport.outages()]
 
     async def aclose(self) -> None:
         """Close every transport."""

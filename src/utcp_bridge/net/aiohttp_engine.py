@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -325,7 +325,8 @@ def translate(error: Exception, url: str) -> UtcpError:
 
 
 def _refused_handshake(error: Exception, url: str) -> UtcpError:
-    status, headers = getattr(error, "status", 0), getattr(error, "headers", None) or {}
+    status: int = getattr(error, "status", 0)
+    headers: Mapping[str, str] = getattr(error, "headers", None) or {}
     return Rejected(
         f"{bare_url(url)} refused the WebSocket handshake.",
         status=status,

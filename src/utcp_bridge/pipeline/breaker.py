@@ -4,14 +4,16 @@
 it is open, one call passes after each pause: the pauses grow by half, so calls are refused for about half as long again
 as the upstream was away. One success closes it. Only what says nothing about this request counts as a failure: no
 connection, a connection that broke, and the deadline. A reply of any kind is a success, also a refusal such as 404.
+Calls that one broken connection took along count once.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import inf
 from random import Random
 from typing import Final
 
@@ -26,15 +28,15 @@ from utcp_bridge.errors import (
     ReplyTooLarge,
     Unreachable,
 )
-from utcp_bridge.model import Call, Emit, Result, Tool, discard
+from utcp_bridge.model import Call, Emit, Outage, Result, Tool, discard
 from utcp_bridge.pipeline import Next
 
-__all__ = ["Breaker", "BreakerRule", "Breakers", "OpenBreaker"]
+__all__ = ["Breaker", "BreakerRule", "Breakers"]
 
 _logger = logging.getLogger(__name__)
 _GROWTH: Final = 1.5
 _JITTER: Final = 0.25
-_FAILURES: Final = (Unreachable, ConnectionLost, DeadlineExceeded)
+_FAILURES: Final = (Unreachable, DeadlineExceeded)
 _REPLIES: Final = (Rejected, MalformedReply, ReplyTooLarge)
 _random = Random()  # noqa: S311 - spreads tries, guards nothing
 
@@ -60,6 +62,8 @@ class Breaker:
     not_before: float = 0.0
     """When the next call passes, if it is open."""
     _pause: float = 0.0
+    _last: float = -inf
+    """When a failure was counted last."""
 
     @property
     def is_open(self) -> bool:
@@ -78,10 +82,16 @@ class Breaker:
         self.not_before = now + self._spread()
         return True
 
-    def failed(self, now: float, *, probe: bool) -> bool:
-        """Note a failure. Return whether it opened the breaker."""
+    def failed(self, now: float, *, probe: bool, began: float = inf) -> bool:
+        """Note a failure. Return whether it opened the breaker.
+
+        `began` is when the call began, if it may have failed together with others: then it counts only if it began
+        after the last failure.
+        """
         was_open = self.is_open
-        self.failures += 1
+        if began > self._last:
+            self.failures += 1
+            self._last = now
         if self.is_open and not was_open:
             self._grow()
         if self.is_open and (probe or not was_open):
@@ -94,17 +104,6 @@ class Breaker:
     def _spread(self) -> float:
         spread = self._pause * _random.uniform(1 - _JITTER, 1 + _JITTER)
         return min(max(spread, self.rule.first), self.rule.longest)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenBreaker:
-    """An upstream whose calls are refused at the moment: for reports."""
-
-    manual: str
-    peer: str
-    failures: int
-    seconds: float
-    """Until the next call passes; 0 means that it passes now."""
 
 
 @dataclass(slots=True)
@@ -120,7 +119,7 @@ class Breakers:
     clock: Callable[[], float] = anyio.current_time
     _known: dict[tuple[str, str], Breaker] = field(default_factory=dict[tuple[str, str], Breaker])
 
-    def gate(self, tool: Tool, inner: Next) -> Next:
+    def refusal(self, tool: Tool, inner: Next) -> Next:
         """The outer layer, before the call waits for a slot: it refuses calls while the breaker is open."""
         if not self.rule(tool).threshold:
             return inner
@@ -157,11 +156,11 @@ class Breakers:
         for key in [key for key in self._known if key[0] == manual]:
             del self._known[key]
 
-    def report(self) -> list[OpenBreaker]:
-        """Return every open breaker."""
+    def report(self) -> list[Outage]:
+        """Return the upstream of every open breaker."""
         now = self.clock()
         return [
-            OpenBreaker(manual, peer, breaker.failures, breaker.wait(now))
+            Outage(manual, peer, breaker.failures, breaker.wait(now))
             for (manual, peer), breaker in sorted(self._known.items())
             if breaker.is_open
         ]
@@ -176,7 +175,7 @@ class Breakers:
             )
 
     @contextmanager
-    def _watched(self, key: tuple[str, str], rule: BreakerRule) -> Iterator[Callable[[], None]]:
+    def _watched(self, key: tuple[str, str], rule: BreakerRule) -> Generator[Callable[[], None]]:
         """Count what the block raises. Yield a function that notes an answer before the end of the block."""
         self._check(key)
         now, deadline = self.clock(), anyio.current_effective_deadline()
@@ -191,6 +190,9 @@ class Breakers:
             yield answered
         except CircuitOpen:  # a transport that refuses by itself; it has counted already
             raise
+        except ConnectionLost:
+            self._failed(key, rule, probe=probe, began=now)
+            raise
         except _FAILURES:
             self._failed(key, rule, probe=probe)
             raise
@@ -204,9 +206,9 @@ class Breakers:
             raise
         answered()
 
-    def _failed(self, key: tuple[str, str], rule: BreakerRule, *, probe: bool) -> None:
+    def _failed(self, key: tuple[str, str], rule: BreakerRule, *, probe: bool, began: float = inf) -> None:
         breaker = self._known.setdefault(key, Breaker(rule))
-        if breaker.failed(self.clock(), probe=probe):
+        if breaker.failed(self.clock(), probe=probe, began=began):
             _logger.warning(
                 "Manual %s: %d calls to %s in a row failed. Calls are refused for now; one tries it again in %.0f s.",
                 key[0],

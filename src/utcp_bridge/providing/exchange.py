@@ -12,6 +12,7 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from math import ceil, isfinite
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -23,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from utcp_bridge.errors import (
     Busy,
     CallerError,
+    CircuitOpen,
     DeadlineExceeded,
     InvalidArguments,
     OperatorError,
@@ -62,6 +64,7 @@ _STATUS: Final[tuple[tuple[type[UtcpError], int], ...]] = (
     (OperatorError, 500),
     (Busy, 429),
     (DeadlineExceeded, 504),
+    (CircuitOpen, 503),
     (UpstreamError, 502),
 )
 
@@ -258,8 +261,8 @@ def problem(error: Exception) -> Response:
     if isinstance(error, Rejected):
         more = {"upstream_status": error.status, "upstream_detail": error.detail}
     response = _problem(status, error.code, str(error), more)
-    if isinstance(error, Rejected) and error.retry_after is not None:
-        response.headers["Retry-After"] = str(max(0, round(error.retry_after)))
+    if error.retry_after is not None and isfinite(error.retry_after):
+        response.headers["Retry-After"] = str(max(0, ceil(error.retry_after)))
     return response
 
 

@@ -58,9 +58,15 @@ class Readiness:
             status: sum(manual.status == status for manual in manuals) for status in ("ready", "loading", "failed")
         }
         lost = self._client.audit_lost
+        outages = self._client.outages()
         return {
             "ready": self.is_ready() and not self.is_draining,
             "manuals": {"total": len(manuals), **counts},
+            "retrying": sum(manual.next_try is not None for manual in manuals),
+            "breakers": {
+                "open": sum(outage.seconds > 0 for outage in outages),
+                "half_open": sum(outage.seconds <= 0 for outage in outages),
+            },
             "tools": sum(manual.tools for manual in manuals),
             **({"draining": True} if self.is_draining else {}),
             **({} if lost is None else {"audit": {"lost": lost}}),

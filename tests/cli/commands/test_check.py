@@ -12,6 +12,7 @@ def test_every_manual_has_a_row_and_every_fault_a_line(command, manual):
     assert rows[2][:4] == ["gone", "file", "failed", "0"]
     assert "gone.json' cannot be read" in outcome.out
     assert "'broken'" in outcome.out
+    assert "note: gone: a running bridge loads it again by itself, at least every 60 s." in outcome.out
 
 
 def test_json_contains_the_same(command, manual):
@@ -21,6 +22,7 @@ def test_json_contains_the_same(command, manual):
     assert ready["dialect"].startswith("v1")
     assert "broken" in ready["faults"][0]["where"]
     assert failed["error"]["code"] == "unreachable"
+    assert (ready["retries"], failed["retries"], json.loads(outcome.out)["outages"]) == (False, True, [])
 
 
 def test_a_configuration_without_faults_is_exit_code_0(command):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
@@ -54,7 +56,11 @@ class Far:
 @asynccontextmanager
 async def reaching(server: JsonObject) -> AsyncIterator[Far]:
     found: list[Far] = []
-    async with open_services(changed=lambda manual: found[0].note(manual)) as services:
+
+    def note(manual: str) -> None:
+        found[0].note(manual)
+
+    async with open_services(changed=note) as services:
         transport = McpTransport(services)
         template = {"call_template_type": "mcp", "config": {"mcpServers": {"far": server}}}
         found.append(Far(transport, make_target(transport, template)))
@@ -152,7 +158,7 @@ async def test_an_error_of_the_tool_is_not_taken_for_a_lost_session(status: int,
         assert server.opened == 1
 
 
-async def test_a_status_and_its_retry_after_are_told() -> None:
+async def test_the_error_has_the_status_and_its_retry_after() -> None:
     async with McpSessionService() as server, reaching({"url": server.url}) as far:
         server.fault = refusing(503, headers={"Retry-After": "17"}, text="busy")
         with pytest.raises(Rejected, match=r"/mcp returned 503 Service Unavailable\. Try again in 17 s\.") as caught:
@@ -163,7 +169,7 @@ async def test_a_status_and_its_retry_after_are_told() -> None:
         assert server.opened == 1
 
 
-async def test_a_status_of_the_handshake_is_told() -> None:
+async def test_the_error_has_the_status_of_the_handshake() -> None:
     async with McpSessionService() as server, reaching({"url": f"{server.url}/elsewhere"}) as far:
         with pytest.raises(Rejected, match=r"returned 404 Not Found"):
             await far.call()
@@ -233,6 +239,51 @@ async def test_a_server_without_a_stream_keeps_its_session() -> None:
             for _ in range(3):
                 assert await far.call() == "x"
             assert server.opened == 1
+
+
+class ServedBridge:
+    """A bridge, which speaks the protocol of 2026-07-28, in a process of its own that can be replaced."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.process: Any = None
+
+    async def __aenter__(self) -> Self:
+        await self.start(0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self, port: int) -> None:
+        command = [sys.executable, "-m", "tests.support.mcp_served", "http", json.dumps({"port": port})]
+        self.process = await anyio.open_process(command, cwd=TESTS.parent, stderr=None)
+        self.url = (await self.process.stdout.receive()).decode().strip()
+
+    async def stop(self) -> None:
+        self.process.kill()
+        await self.process.wait()
+        await self.process.aclose()
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 0
+
+
+async def test_a_subscription_is_made_again_at_a_server_that_was_restarted() -> None:
+    async with ServedBridge() as served, reaching({"url": served.url}) as far:
+        await far.tools()
+        [session] = far.transport._sessions.values()
+        [connection] = session._connections
+        assert connection.client.protocol_version == "2026-07-28"
+        port = served.port
+        await served.stop()
+        await served.start(port)
+        await far.changed.wait()  # nobody has called a tool
+        far.changed = anyio.Event()
+        await far.call(tool="demo_grow")
+        await far.changed.wait()
+        assert session._connections == {connection}, "there is no session that could be lost"
 
 
 # --- child processes ---

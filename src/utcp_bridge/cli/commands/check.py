@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import opened, run_async, wait_for_manuals
 from utcp_bridge.cli.options import Options, client_options
 from utcp_bridge.cli.output import note, print_json, print_line, print_table
+from utcp_bridge.net.backoff import MAX_PAUSE
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -44,7 +46,8 @@ async def _check(options: Options, as_json: bool) -> int:
         await wait_for_manuals(client)
         states = client.report()
         if as_json:
-            print_json({"manuals": [_as_json(client, state) for state in states]})
+            outages = [asdict(replace(one, peer=client.redactor(one.peer))) for one in client.outages()]
+            print_json({"manuals": [_as_json(client, state) for state in states], "outages": outages})
         else:
             _print(client, states)
         return next((exits.exit_code(state.error) for state in states if state.error is not None), exits.OK)
@@ -62,8 +65,14 @@ def _print(client: UtcpClient, states: list[ManualState]) -> None:
     for state in states:
         if state.error is not None:
             print_line(f"error: {client.redactor(f'{state.name}: {state.error}')}")
+        if state.next_try is not None:
+            print_line(
+                f"note: {state.name}: a running bridge loads it again by itself, at least every {MAX_PAUSE:.0f} s."
+            )
         for fault in state.faults:
             print_line(f"{fault.severity}: {client.redactor(str(fault))}")
+    for outage in client.outages():
+        print_line(f"note: {client.redactor(str(outage))}")
 
 
 def _as_json(client: UtcpClient, state: ManualState) -> JsonObject:
@@ -80,5 +89,6 @@ def _as_json(client: UtcpClient, state: ManualState) -> JsonObject:
         "dialect": state.dialect,
         "seconds": round(state.seconds, 3),
         "error": error,
+        "retries": state.next_try is not None,
         "faults": faults,
     }

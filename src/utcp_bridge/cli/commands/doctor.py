@@ -164,6 +164,8 @@ def _print(diagnosis: Diagnosis) -> None:
     rows += [row for step in diagnosis.other_calls for row in _rows("-", step)]
     if rows:
         print_table(_COLUMNS, rows)
+    for outage in diagnosis.outages:
+        note(str(outage))
     found = [manual.status for manual in diagnosis.manuals]
     counts = [("ok", found.count("ok")), ("with warnings", found.count("warning")), ("failed", found.count("failed"))]
     counted = ", ".join(f"{number} {word}" for word, number in counts if number)

@@ -30,7 +30,7 @@ KEPT: Final = -32098
 """Code of the error that stands for one of ours: see `KeptErrors`."""
 _MAX_KEPT: Final = 1_000
 _END_OF_EVENT: Final = re.compile(rb"\n\r?\n")
-_KEPT_WORDS: Final = re.compile(r"utcp-bridge kept (\d+)")
+_KEPT_WORDS: Final = re.compile(r"kept error (\d+)")
 _SESSION_WORDS: Final = re.compile(r"session|initiali[sz]|protocol.version", re.IGNORECASE)
 _SESSION_HEADER: Final = "mcp-session-id"
 _GONE: Final = frozenset({404, 410})
@@ -265,7 +265,7 @@ class _RepairedStream(httpx2.AsyncByteStream):
             if isinstance(error.__cause__, ReplyTooLarge):
                 raise httpx2.StreamError("The reply exceeded the 0 byte limit.") from error
             if self._kept is not None:  # the SDK makes this the error of the request, and of nothing else
-                raise httpx2.StreamError(f"utcp-bridge kept {self._kept.keep(_ours(error))}") from error
+                raise httpx2.StreamError(f"kept error {self._kept.keep(_ours(error))}") from error
             if not self._ends_quietly:
                 raise
         if waiting:

@@ -7,8 +7,8 @@
     also {"call_template_type": "mcp", "server_url": "http://internal-mcp:8080", "tool_name": "internal_tool"}
 
 All calls share one session per server. If a server died or forgot its session, the next call opens another, after a
-pause of at most five seconds if the server never worked. Schemas, annotations, content, structured content, progress and `isError` pass through.
-`register_resources_as_tools` turns resources into tools. Limits: 20 seconds to connect.
+pause of at most five seconds if the server never worked. Schemas, annotations, content, structured content, progress
+and `isError` pass through. `register_resources_as_tools` turns resources into tools. Limits: 20 seconds to connect.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from utcp_bridge.model import (
     Emit,
     Fault,
     JsonObject,
+    Outage,
     Source,
     Trust,
     is_list,
@@ -176,6 +177,10 @@ class McpTransport(Transport[McpTemplate]):
         parameters = {"name": template.tool_name or call.tool.name, "arguments": call.arguments}
         return message_to(server, "tools/call", parameters, target.credentials)
 
+    def outages(self) -> Sequence[Outage]:
+        """Return the servers that do not start."""
+        return [session.outage for session in self._sessions.values() if session.outage.seconds]
+
     async def forget(self, manual: str) -> None:
         """End the manual's sessions and the processes behind them."""
         for key in [key for key in self._sessions if key[0] == manual]:
@@ -244,6 +249,12 @@ class _Session:
         """The one that new requests use."""
         self._connections: set[_Connection] = set()
         self._opened = 0
+
+    @property
+    def outage(self) -> Outage:
+        """How often the server failed in a row, and for how long it is left alone."""
+        pause = self._backoff.pause(anyio.current_time())
+        return Outage(self._target.source.name, self.where, self._backoff.failures, pause)
 
     async def list_tools(self) -> list[JsonObject]:
         """Return all pages of the server's tools, as wire-shaped dicts."""
@@ -345,22 +356,25 @@ class _Session:
         """
         from utcp_bridge.transports.mcp.lenient_http import SessionLost
 
-        for is_last in (False, True):
-            try:
-                async with self._connected(reads_manual=reads_manual) as connection:
-                    with _errors(self, connection):
-                        found = await ask(connection)
-                    self._backoff.succeeded()
-                    return found
-            except SessionLost as error:
-                if is_last:
-                    break
-                lost = error
-        raise Rejected(f"{self.where} refuses each session that it has just opened.", status=404) from lost
+        try:
+            return await self._try(ask, reads_manual=reads_manual)
+        except SessionLost:
+            pass
+        try:
+            return await self._try(ask, reads_manual=reads_manual)
+        except SessionLost as lost:
+            raise Rejected(f"{self.where} refuses each session that it has just opened.", status=404) from lost
+
+    async def _try(self, ask: Callable[[_Connection], Awaitable[T]], *, reads_manual: bool) -> T:
+        async with self._connected(reads_manual=reads_manual) as connection:
+            with _errors(self, connection):
+                found = await ask(connection)
+            self._backoff.succeeded()
+            return found
 
     @asynccontextmanager
     async def _connected(self, *, reads_manual: bool) -> AsyncGenerator[_Connection]:
-        """Yield the connection, and open one first if that is necessary. Callers that come meanwhile wait for it too."""
+        """Yield the connection. Open one first if necessary; callers that come meanwhile wait for the same one."""
         if self._connection is not None and self._connection.child is not None and self._connection.child.has_ended():
             self.lose(self._connection)
         connection = self._connection or self._begin()

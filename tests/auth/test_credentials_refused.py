@@ -11,7 +11,6 @@ from tests.upstreams.authorization_server import CLIENT_ID, CLIENT_SECRET, Autho
 
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.auth.models import parse_auth
-from utcp_bridge.auth.refused import with_valid_token
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.errors import Rejected
 from utcp_bridge.model import Emit, Trust, discard
@@ -58,7 +57,7 @@ async def test_a_refused_token_is_renewed_once_for_all_callers(server: Any, cred
     found: list[str] = []
 
     async def call() -> None:
-        found.append(await with_valid_token(credentials, upstream, discard))
+        found.append(await credentials.with_valid_token(upstream, discard))
 
     with anyio.fail_after(60):
         for expected in (1, 2):
@@ -75,7 +74,7 @@ async def test_a_new_token_that_is_refused_too_is_the_error_of_the_call(server: 
     server.faults = [{"access_token": "one"}, {"access_token": "two"}]
     upstream = Upstream(server, credentials)
     with pytest.raises(Rejected, match="no"):
-        await with_valid_token(credentials, upstream, discard)
+        await credentials.with_valid_token(upstream, discard)
     assert (upstream.calls, len(server.requests)) == (2, 2)
 
 
@@ -84,7 +83,7 @@ async def test_other_refusals_are_passed_on(server: Any, credentials: Any, statu
     server.faults = [{"access_token": "one"}]
     upstream = Upstream(server, credentials, status)
     with pytest.raises(Rejected):
-        await with_valid_token(credentials, upstream, discard)
+        await credentials.with_valid_token(upstream, discard)
     assert upstream.calls == 1
 
 
@@ -94,4 +93,4 @@ async def test_a_call_that_emitted_is_not_repeated(credentials: Any) -> None:
         raise Rejected("no", status="UNAUTHENTICATED")
 
     with pytest.raises(Rejected):
-        await with_valid_token(credentials, call, discard)
+        await credentials.with_valid_token(call, discard)
