@@ -22,9 +22,11 @@ __all__ = [
     "HeavyWork",
     "Opening",
     "at_once",
+    "current_work",
     "end_heavy_turn",
     "heavy_turn",
     "in_slices",
+    "pause_after",
     "pause_if_heavy",
     "run_blocking",
 ]
@@ -35,7 +37,9 @@ T = TypeVar("T")
 _PAUSE_SECONDS: Final = 0.01
 """The others' share between two stages of a large reply: some of their calls pass in it as a whole."""
 _SLICE_SECONDS: Final = 0.001
-"""A call takes about twenty turns of the event loop, and each of them may wait for a slice."""
+"""All work in slices together holds the event loop for this long, and then leaves it alone for `_TURNS`."""
+_TURNS: Final = 8
+"""Turns of the event loop between two slices. A call takes about twenty turns, so it waits for three slices at most."""
 
 
 class Background:
@@ -188,9 +192,10 @@ class HeavyWork:
     inside another is a part of it.
     """
 
-    __slots__ = ("_has_asked", "_has_ended", "_place", "_token")
+    __slots__ = ("_at_end", "_has_asked", "_has_ended", "_place", "_token")
 
     def __init__(self) -> None:
+        self._at_end: list[Callable[[], None]] = []
         self._has_asked = False
         self._has_ended = False
         self._place: anyio.Semaphore | None = None
@@ -210,6 +215,14 @@ class HeavyWork:
     def is_heavy(self) -> bool:
         return self._place is not None
 
+    @property
+    def has_ended(self) -> bool:
+        return self._has_ended
+
+    def at_end(self, act: Callable[[], None]) -> None:
+        """Call `act` when nothing more is done with the reply, or when its call has failed."""
+        self._at_end.append(act)
+
     async def take(self, place: anyio.Semaphore) -> None:
         """Wait until no other large reply is worked on. Tasks of this work do not wait for one another."""
         if self._has_asked:
@@ -226,10 +239,18 @@ class HeavyWork:
 
     def release(self) -> None:
         """Let the next large reply in."""
+        while self._at_end:
+            self._at_end.pop()()
         if self._place is not None:
             self._place.release()
             self._place = None
             self._has_asked = False
+
+
+def current_work() -> HeavyWork | None:
+    """Return the work that this task is a part of; None outside of one, or after it has ended."""
+    work = _current.get()
+    return None if work is None or work.has_ended else work
 
 
 async def heavy_turn(*, keep: bool = True) -> None:
@@ -265,17 +286,50 @@ def end_heavy_turn() -> None:
         work.release()
 
 
+class _Pace:
+    """How long work in slices has held the event loop since all other tasks had their turns."""
+
+    __slots__ = ("turn", "used")
+
+    def __init__(self) -> None:
+        self.used = 0.0
+        self.turn = anyio.Semaphore(1)
+
+    async def pause(self) -> None:
+        """Let others run. Works that pause go on one after another."""
+        async with self.turn:
+            for _ in range(_TURNS):
+                await anyio.lowlevel.checkpoint()
+            self.used = 0.0
+
+
+_pace: RunVar[_Pace] = RunVar("_pace")
+
+
 async def in_slices(steps: Generator[None, None, T]) -> T:
-    """Run a generator to its end and return its value. Other tasks run after every millisecond of it."""
-    began = perf_counter()
+    """Run a generator to its end and return its value.
+
+    Other tasks have their turns after every millisecond of it, or of all such generators if several run.
+    """
     while True:
+        began = perf_counter()
         try:
             next(steps)
         except StopIteration as end:
+            await pause_after(began)
             return end.value  # type: ignore[no-any-return]
-        if perf_counter() - began >= _SLICE_SECONDS:
-            await anyio.lowlevel.checkpoint()
-            began = perf_counter()
+        await pause_after(began)
+
+
+async def pause_after(began: float) -> None:
+    """Let other tasks run, if work like that since `began` (by `perf_counter`) has held the event loop long enough."""
+    pace = _pace.get(None)
+    if pace is None:
+        pace = _Pace()
+        _pace.set(pace)
+    pace.used += perf_counter() - began
+    if pace.used >= _SLICE_SECONDS:
+        await pace.pause()
 
 
 def at_once(steps: Generator[None, None, T]) -> T:
