@@ -26,6 +26,7 @@ __all__ = [
     "end_heavy_turn",
     "heavy_turn",
     "in_slices",
+    "let_others_run",
     "pause_after",
     "pause_if_heavy",
     "run_blocking",
@@ -323,13 +324,23 @@ async def in_slices(steps: Generator[None, None, T]) -> T:
 
 async def pause_after(began: float) -> None:
     """Let other tasks run, if work like that since `began` (by `perf_counter`) has held the event loop long enough."""
+    pace = _current_pace()
+    pace.used += perf_counter() - began
+    if pace.used >= _SLICE_SECONDS:
+        await pace.pause()
+
+
+async def let_others_run() -> None:
+    """Let other tasks have their turns, between two pieces of work of about a millisecond."""
+    await _current_pace().pause()
+
+
+def _current_pace() -> _Pace:
     pace = _pace.get(None)
     if pace is None:
         pace = _Pace()
         _pace.set(pace)
-    pace.used += perf_counter() - began
-    if pace.used >= _SLICE_SECONDS:
-        await pace.pause()
+    return pace
 
 
 def at_once(steps: Generator[None, None, T]) -> T:

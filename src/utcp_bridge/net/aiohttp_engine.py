@@ -44,7 +44,7 @@ from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import RETRYABLE, Reply, retry_after_seconds
 from utcp_bridge.placement.request import RequestParts
-from utcp_bridge.tasks import heavy_turn
+from utcp_bridge.tasks import heavy_turn, let_others_run
 from utcp_bridge.urls import bare_url, redirected_to
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ Client: TypeAlias = aiohttp.ClientSession  # noqa: TID251 - all clients are made
 
 MAX_HEADER_BYTES: Final = 65536
 _LARGE_BODY: Final = 1 << 20
+_TURN_BYTES: Final = 1 << 17
 _DECODED: Final = frozenset({"", "identity", "none", "gzip", "deflate", "br", "zstd"})  # `none`: some event streams
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -243,12 +244,13 @@ class ReplyBody:
     Leaving it early needs `close`, which closes the connection.
     """
 
-    __slots__ = ("_ending", "response", "url")
+    __slots__ = ("_ending", "_unpaused", "response", "url")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.response = response
         self.url = str(response.url)
         self._ending = _ending_of(response)
+        self._unpaused = 0
 
     @property
     def is_whole(self) -> bool:
@@ -262,12 +264,16 @@ class ReplyBody:
         :raises ConnectionLost: the connection broke.
         :raises MalformedReply: the bytes are not HTTP or cannot be decompressed.
         """
+        if self._unpaused >= _TURN_BYTES:  # what is only to be decompressed arrives without a turn of the event loop
+            self._unpaused = 0
+            await let_others_run()
         try:
             chunk = await self.response.content.readany()
         except Exception as error:
             raise translate(error, self.url) from error
         if not chunk:
             self.check_end()
+        self._unpaused += len(chunk)
         return chunk
 
     def close(self) -> None:
