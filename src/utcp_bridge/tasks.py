@@ -21,13 +21,13 @@ __all__ = [
     "Flights",
     "HeavyWork",
     "Opening",
+    "Slices",
     "at_once",
     "current_work",
     "end_heavy_turn",
     "heavy_turn",
     "in_slices",
     "let_others_run",
-    "pause_after",
     "pause_if_heavy",
     "run_blocking",
 ]
@@ -39,6 +39,8 @@ _PAUSE_SECONDS: Final = 0.01
 """The others' share between two stages of a large reply: some of their calls pass in it as a whole."""
 _SLICE_SECONDS: Final = 0.001
 """All work in slices together holds the event loop for this long, and then leaves it alone for `_TURNS`."""
+_SHARE: Final = 0.2
+"""The part of a slice below which a work does not pause."""
 _TURNS: Final = 8
 """Turns of the event loop between two slices. A call takes about twenty turns, so it waits for three slices at most."""
 
@@ -307,27 +309,42 @@ class _Pace:
 _pace: RunVar[_Pace] = RunVar("_pace")
 
 
-async def in_slices(steps: Generator[None, None, T]) -> T:
-    """Run a generator to its end and return its value.
+class Slices:
+    """The slices of one piece of work, such as the reading of one stream.
 
-    Other tasks have their turns after every millisecond of it, or of all such generators if several run.
+    It pauses when all such works together have held the event loop for a millisecond, if it has had its share of that.
+    So a short work never waits behind long ones.
     """
+
+    __slots__ = ("_used",)
+
+    def __init__(self) -> None:
+        self._used = 0.0
+
+    async def after(self, began: float) -> None:
+        """Count the time since `began` (by `perf_counter`), and let other tasks run if it is time for that."""
+        pace, seconds = _current_pace(), perf_counter() - began
+        pace.used += seconds
+        self._used += seconds
+        if pace.used >= _SLICE_SECONDS and self._used >= _SLICE_SECONDS * _SHARE:
+            self._used = 0.0
+            await pace.pause()
+
+
+async def in_slices(steps: Generator[None, None, T], slices: Slices | None = None) -> T:
+    """Run a generator to its end and return its value. Other tasks have their turns in between.
+
+    `slices` counts the time if the generator is one of several that are one piece of work.
+    """
+    own = slices or Slices()
     while True:
         began = perf_counter()
         try:
             next(steps)
         except StopIteration as end:
-            await pause_after(began)
+            await own.after(began)
             return end.value  # type: ignore[no-any-return]
-        await pause_after(began)
-
-
-async def pause_after(began: float) -> None:
-    """Let other tasks run, if work like that since `began` (by `perf_counter`) has held the event loop long enough."""
-    pace = _current_pace()
-    pace.used += perf_counter() - began
-    if pace.used >= _SLICE_SECONDS:
-        await pace.pause()
+        await own.after(began)
 
 
 async def let_others_run() -> None:

@@ -16,7 +16,7 @@ from utcp_bridge.model import Binary, Emit, LogMessage, Result, log_receiver
 from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.stream_decoders import Later, Splitter
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.tasks import heavy_turn, in_slices, pause_after
+from utcp_bridge.tasks import Slices, heavy_turn, in_slices
 
 __all__ = ["Batch", "Collector", "read_later"]
 
@@ -55,6 +55,7 @@ class Collector:
     _logged: int = 0
     _ends: float = field(default_factory=lambda: anyio.current_effective_deadline() - _MARGIN)
     _place: Collecting = field(init=False)
+    _slices: Slices = field(default_factory=Slices)
 
     def __post_init__(self) -> None:
         self._place = Collecting(self.manual)
@@ -85,7 +86,7 @@ class Collector:
 
     async def consume(self, chunks: AsyncIterator[bytes], splitter: Splitter) -> None:
         """Read `chunks` to their end or to a limit. Errors of reading and splitting are raised."""
-        await self.gather(_split(chunks, splitter))
+        await self.gather(_split(chunks, splitter, self._slices))
 
     async def gather(self, batches: AsyncGenerator[Batch]) -> None:
         """Read batches to their end or to a limit. Errors of reading are raised.
@@ -128,9 +129,9 @@ class Collector:
                 if not await self._add(value):
                     return
             if not number % _VALUES_PER_STEP:
-                await pause_after(began)
+                await self._slices.after(began)
                 began = perf_counter()
-        await pause_after(began)
+        await self._slices.after(began)
         self._received += size
         if self._received > self.settings.max_reply_bytes:
             self.truncated = f"the stream was cut at {self.settings.max_reply_bytes} bytes"
@@ -173,12 +174,14 @@ async def read_later(value: Any) -> list[Any]:
     return value.values()
 
 
-async def _split(chunks: AsyncIterator[bytes], splitter: Splitter) -> AsyncGenerator[Batch]:
+async def _split(
+    chunks: AsyncIterator[bytes], splitter: Splitter, slices: Slices | None = None
+) -> AsyncGenerator[Batch]:
     size = small = 0
     values: list[Any] = []
     try:
         async for chunk in chunks:
-            await in_slices(splitter.steps(chunk, values))
+            await in_slices(splitter.steps(chunk, values), slices)
             size += len(chunk)
             small = 0 if values or len(chunk) >= _SMALL else small + 1
             if values or size >= _UNCOUNTED:
@@ -186,7 +189,7 @@ async def _split(chunks: AsyncIterator[bytes], splitter: Splitter) -> AsyncGener
                 yield batch
             elif small >= _MANY:
                 await anyio.sleep(_PAUSE)
-        await in_slices(splitter.last_steps(values))
+        await in_slices(splitter.last_steps(values), slices)
     except UtcpError as error:
         failure: UtcpError | None = error
     else:
