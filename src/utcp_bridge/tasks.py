@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
@@ -30,6 +31,7 @@ __all__ = [
     "let_others_run",
     "pause_if_heavy",
     "run_blocking",
+    "slice_clock",
 ]
 
 _logger = logging.getLogger(__name__)
@@ -39,8 +41,11 @@ _PAUSE_SECONDS: Final = 0.01
 """The others' share between two stages of a large reply: some of their calls pass in it as a whole."""
 _SLICE_SECONDS: Final = 0.001
 """All work in slices together holds the event loop for this long, and then leaves it alone for `_TURNS`."""
-_SHARE: Final = 0.2
+_SHARE: Final = 0.5
 """The part of a slice below which a work does not pause."""
+slice_clock: Final[Callable[[], float]] = perf_counter if sys.platform == "win32" else thread_time
+"""The time of the thread: a work is not charged for the time in which another program ran. The clock of Windows is too
+coarse for that."""
 _TURNS: Final = 8
 """Turns of the event loop between two slices. A call takes about twenty turns, so it waits for three slices at most."""
 
@@ -322,8 +327,8 @@ class Slices:
         self._used = 0.0
 
     async def after(self, began: float) -> None:
-        """Count the time since `began` (by `perf_counter`), and let other tasks run if it is time for that."""
-        pace, seconds = _current_pace(), perf_counter() - began
+        """Count the time since `began` (by `slice_clock`), and let other tasks run if it is time for that."""
+        pace, seconds = _current_pace(), slice_clock() - began
         pace.used += seconds
         self._used += seconds
         if pace.used >= _SLICE_SECONDS and self._used >= _SLICE_SECONDS * _SHARE:
@@ -338,7 +343,7 @@ async def in_slices(steps: Generator[None, None, T], slices: Slices | None = Non
     """
     own = slices or Slices()
     while True:
-        began = perf_counter()
+        began = slice_clock()
         try:
             next(steps)
         except StopIteration as end:

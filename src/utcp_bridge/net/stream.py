@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any, Final
 
 import anyio
@@ -16,7 +15,7 @@ from utcp_bridge.model import Binary, Emit, LogMessage, Result, log_receiver
 from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.stream_decoders import Later, Splitter
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.tasks import Slices, heavy_turn, in_slices
+from utcp_bridge.tasks import Slices, heavy_turn, in_slices, slice_clock
 
 __all__ = ["Batch", "Collector", "read_later"]
 
@@ -123,14 +122,14 @@ class Collector:
 
     async def take(self, found: list[Any], size: int) -> None:
         """Pass values on that came in `size` bytes, and keep them, up to a limit."""
-        began = perf_counter()
+        began = slice_clock()
         for number, one in enumerate(found, 1):
             for value in await read_later(one):
                 if not await self._add(value):
                     return
             if not number % _VALUES_PER_STEP:
                 await self._slices.after(began)
-                began = perf_counter()
+                began = slice_clock()
         await self._slices.after(began)
         self._received += size
         if self._received > self.settings.max_reply_bytes:
