@@ -14,9 +14,11 @@ from utcp_bridge.tasks import (
     Flights,
     HeavyWork,
     Opening,
+    _current_pace,
     end_heavy_turn,
     heavy_turn,
     in_slices,
+    let_others_run,
     pause_if_heavy,
     run_blocking,
     seconds_left,
@@ -370,3 +372,36 @@ async def test_work_that_cancels_itself_is_an_error_and_no_cancellation_of_its_c
 
     with pytest.raises(RuntimeError, match="was cancelled"):
         await Flights[str]().join("key", work)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("share", "waits"), [(1e12, False), (0.0, True)])
+async def test_work_below_its_share_does_not_wait_behind_work_that_pauses(
+    monkeypatch: pytest.MonkeyPatch, share: float, waits: bool
+) -> None:
+    monkeypatch.setattr("utcp_bridge.tasks._SHARE", share)
+    monkeypatch.setattr("utcp_bridge.tasks._SLICE_SECONDS", 1e-9)
+    seen: list[int] = []
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group, _current_pace().turn:  # another work pauses
+            group.start_soon(in_slices, counting(seen))
+            await anyio.wait_all_tasks_blocked()
+            assert (len(seen) < 20) is waits
+    assert len(seen) == 20
+
+
+@pytest.mark.anyio
+async def test_several_turns_pass_when_others_are_let_run() -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(count)
+        await let_others_run()
+        group.cancel_scope.cancel()
+    assert turns >= 7

@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from utcp_bridge.errors import UtcpError
 from utcp_bridge.foreign import is_heavy
 
 __all__ = [
@@ -292,13 +293,14 @@ class Result:
     """The final value of a call.
 
     `value` is JSON-shaped data, `str`, `Binary`, a list of partial results for streams, or `ContentBlocks`; `Deferred`
-    only where the caller set `large_reader`. `truncated` says in words which limit cut it. `meta` is for the host (HTTP
-    status, pagination links).
+    only where the caller set `large_reader`. `truncated` says in words which limit cut it, or which error: then
+    `failure` is that error, and `value` has what came before it. `meta` is for the host (HTTP status, links).
     """
 
     value: Any
     truncated: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    failure: UtcpError | None = field(default=None, compare=False)
 
 
 Work: TypeAlias = Callable[..., Any]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from math import inf
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
@@ -22,13 +23,17 @@ __all__ = [
     "Flights",
     "HeavyWork",
     "Opening",
+    "Slices",
     "at_once",
+    "current_work",
     "end_heavy_turn",
     "heavy_turn",
     "in_slices",
+    "let_others_run",
     "pause_if_heavy",
     "run_blocking",
     "seconds_left",
+    "slice_clock",
 ]
 
 _logger = logging.getLogger(__name__)
@@ -38,7 +43,14 @@ _PAUSE_SECONDS: Final = 0.01
 """The others' share between two stages of a large reply: some of their calls pass in it as a whole."""
 _LEAST_SECONDS: Final = 0.001
 _SLICE_SECONDS: Final = 0.001
-"""A call takes about twenty turns of the event loop, and each of them may wait for a slice."""
+"""All work in slices together holds the event loop for this long, and then leaves it alone for `_TURNS`."""
+_SHARE: Final = 0.5
+"""The part of a slice below which a work does not pause."""
+slice_clock: Final[Callable[[], float]] = perf_counter if sys.platform == "win32" else thread_time
+"""The time of the thread: a work is not charged for the time in which another program ran. The clock of Windows is too
+coarse for that."""
+_TURNS: Final = 8
+"""Turns of the event loop between two slices. A call takes about twenty turns, so it waits for three slices at most."""
 
 
 class Background:
@@ -191,9 +203,10 @@ class HeavyWork:
     inside another is a part of it.
     """
 
-    __slots__ = ("_has_asked", "_has_ended", "_place", "_token")
+    __slots__ = ("_at_end", "_has_asked", "_has_ended", "_place", "_token")
 
     def __init__(self) -> None:
+        self._at_end: list[Callable[[], None]] = []
         self._has_asked = False
         self._has_ended = False
         self._place: anyio.Semaphore | None = None
@@ -213,6 +226,14 @@ class HeavyWork:
     def is_heavy(self) -> bool:
         return self._place is not None
 
+    @property
+    def has_ended(self) -> bool:
+        return self._has_ended
+
+    def at_end(self, act: Callable[[], None]) -> None:
+        """Call `act` when nothing more is done with the reply, or when its call has failed."""
+        self._at_end.append(act)
+
     async def take(self, place: anyio.Semaphore) -> None:
         """Wait until no other large reply is worked on. Tasks of this work do not wait for one another."""
         if self._has_asked:
@@ -229,10 +250,18 @@ class HeavyWork:
 
     def release(self) -> None:
         """Let the next large reply in."""
+        while self._at_end:
+            self._at_end.pop()()
         if self._place is not None:
             self._place.release()
             self._place = None
             self._has_asked = False
+
+
+def current_work() -> HeavyWork | None:
+    """Return the work that this task is a part of; None outside of one, or after it has ended."""
+    work = _current.get()
+    return None if work is None or work.has_ended else work
 
 
 async def heavy_turn(*, keep: bool = True) -> None:
@@ -268,17 +297,75 @@ def end_heavy_turn() -> None:
         work.release()
 
 
-async def in_slices(steps: Generator[None, None, T]) -> T:
-    """Run a generator to its end and return its value. Other tasks run after every millisecond of it."""
-    began = perf_counter()
+class _Pace:
+    """How long work in slices has held the event loop since all other tasks had their turns."""
+
+    __slots__ = ("turn", "used")
+
+    def __init__(self) -> None:
+        self.used = 0.0
+        self.turn = anyio.Semaphore(1)
+
+    async def pause(self) -> None:
+        """Let others run. Works that pause go on one after another."""
+        async with self.turn:
+            for _ in range(_TURNS):
+                await anyio.lowlevel.checkpoint()
+            self.used = 0.0
+
+
+_pace: RunVar[_Pace] = RunVar("_pace")
+
+
+class Slices:
+    """The slices of one piece of work, such as the reading of one stream.
+
+    It pauses when all such works together have held the event loop for a millisecond, if it has had its share of that.
+    So a short work never waits behind long ones.
+    """
+
+    __slots__ = ("_used",)
+
+    def __init__(self) -> None:
+        self._used = 0.0
+
+    async def after(self, began: float) -> None:
+        """Count the time since `began` (by `slice_clock`), and let other tasks run if it is time for that."""
+        pace, seconds = _current_pace(), slice_clock() - began
+        pace.used += seconds
+        self._used += seconds
+        if pace.used >= _SLICE_SECONDS and self._used >= _SLICE_SECONDS * _SHARE:
+            self._used = 0.0
+            await pace.pause()
+
+
+async def in_slices(steps: Generator[None, None, T], slices: Slices | None = None) -> T:
+    """Run a generator to its end and return its value. Other tasks have their turns in between.
+
+    `slices` counts the time if the generator is one of several that are one piece of work.
+    """
+    own = slices or Slices()
     while True:
+        began = slice_clock()
         try:
             next(steps)
         except StopIteration as end:
+            await own.after(began)
             return end.value  # type: ignore[no-any-return]
-        if perf_counter() - began >= _SLICE_SECONDS:
-            await anyio.lowlevel.checkpoint()
-            began = perf_counter()
+        await own.after(began)
+
+
+async def let_others_run() -> None:
+    """Let other tasks have their turns, between two pieces of work of about a millisecond."""
+    await _current_pace().pause()
+
+
+def _current_pace() -> _Pace:
+    pace = _pace.get(None)
+    if pace is None:
+        pace = _Pace()
+        _pace.set(pace)
+    return pace
 
 
 def at_once(steps: Generator[None, None, T]) -> T:

@@ -15,7 +15,7 @@ from tests.support.steps import make_call, make_tool
 from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering, compact, fault_result, render_error, render_result, well_formed
 from utcp_bridge.catalogue.schemas.conforming import Conformer
-from utcp_bridge.errors import InvalidArguments, Rejected, UnknownTool
+from utcp_bridge.errors import ConnectionLost, InvalidArguments, Rejected, UnknownTool
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.model import Binary, ContentBlocks, Result, discard
 from utcp_bridge.pipeline.cleaning import cleaning
@@ -191,6 +191,14 @@ def test_a_result_that_a_limit_has_cut_says_so(rendering):
     assert texts(rendered)[1] == "[10,000 events were read; the rest was left.]"
     if rendering is STRUCTURED:
         assert rendered["structuredContent"]["_truncated"] == "10,000 events were read; the rest was left."
+
+
+def test_values_before_an_error_are_an_error_with_these_values():
+    lost = ConnectionLost("The connection broke.")
+    rendered = render_result(Result([1, 2], "the stream is incomplete: it broke", failure=lost), PLAIN)
+    assert texts(rendered) == ["[1,2]", "[the stream is incomplete: it broke]"]
+    assert rendered["isError"] is True
+    assert rendered["_meta"] == {"utcp/error": "connection_lost"}
 
 
 def test_meta_has_our_prefix():

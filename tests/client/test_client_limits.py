@@ -8,7 +8,8 @@ import pytest
 from tests.upstreams.http_service import HttpService
 
 from utcp_bridge import UtcpClient
-from utcp_bridge.errors import DeadlineExceeded
+from utcp_bridge.client.client import Extensions
+from utcp_bridge.errors import DeadlineExceeded, Rejected
 from utcp_bridge.model import JsonObject
 
 pytestmark = pytest.mark.anyio
@@ -48,3 +49,32 @@ async def test_a_fetched_template_may_lower_the_time_of_its_calls_and_not_raise_
     async with await UtcpClient.create(config) as client:
         with pytest.raises(DeadlineExceeded, match=rf"within {re.escape(seconds)} seconds"):
             await client.call("slow", {})
+
+
+async def test_values_before_an_error_are_in_the_result_and_the_plain_call_raises_the_error() -> None:
+    script = "echo 1; echo 2; printenv KEY >&2; exit 3"
+    template = {"call_template_type": "cli", "command": "sh", "args": ["-c", script], "stream": True}
+    template["env_vars"] = {"KEY": "${SECRET}"}
+    manual = {"utcp_version": "1.0", "tools": [{"name": "breaks", "tool_call_template": template}]}
+    entry = {"name": "m", "call_template_type": "text", "content": manual}
+    entry["allowed_communication_protocols"] = ["text", "cli"]
+    seen: list[Any] = []
+    outcomes: list[str] = []
+    config = {"manual_call_templates": [entry], "variables": {"m_SECRET": "a-secret-of-the-operator"}}
+    metrics = Extensions(metrics=[lambda details: outcomes.append(details.outcome)])
+    async with await UtcpClient.create(config, extensions=metrics) as client:
+        result = await client.call("breaks", {})
+        with pytest.raises(Rejected):
+            await client.call_tool("breaks")
+
+        async def stream() -> None:
+            async for value in client.call_tool_streaming("breaks"):
+                seen.append(value)  # noqa: PERF401 - the error comes after the values
+
+        with pytest.raises(Rejected):
+            await stream()
+    assert result.value == seen == ["1", "2"]
+    assert isinstance(result.failure, Rejected)
+    assert "incomplete" in str(result.truncated)
+    assert "a-secret" not in str(result)
+    assert outcomes == ["rejected"] * 3

@@ -1,11 +1,13 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import anyio
 import pytest
 
-from utcp_bridge.model import Binary, LogMessage, Result, log_receiver
-from utcp_bridge.net.stream import Collector, _split
+from utcp_bridge.errors import ConnectionLost, DeadlineExceeded, MalformedReply, Rejected, UtcpError
+from utcp_bridge.model import Binary, LogMessage, Result, discard, log_receiver
+from utcp_bridge.net.collecting import LARGE, Collecting
+from utcp_bridge.net.stream import Batch, Collector, _split
 from utcp_bridge.net.stream_decoders import ChunkSplitter, EventSplitter, JsonSplitter, Splitter, TextSplitter
 from utcp_bridge.settings import BridgeSettings
 
@@ -75,3 +77,89 @@ async def test_a_stream_is_cut_at_the_limit_of_values() -> None:
 async def test_a_stream_is_cut_at_the_limit_of_bytes_and_keeps_whole_values() -> None:
     result, _ = await collect(TextSplitter(), b"abc", b"def", b"ghi", max_reply_bytes=5)
     assert result == Result("abcdef", truncated="the stream was cut at 5 bytes")
+
+
+async def kept(splitter: Splitter, chunks: AsyncIterator[bytes], **settings: Any) -> Result:
+    collector = Collector(BridgeSettings(**settings), discard, "m")
+    with anyio.fail_after(60), collector.keeping():
+        await collector.consume(chunks, splitter)
+    return collector.result()
+
+
+async def broken(*parts: bytes, error: UtcpError | None = None) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+    raise error or ConnectionLost("The connection broke.")
+
+
+async def test_values_before_an_error_are_kept_with_the_error() -> None:
+    result = await kept(JsonSplitter(100, "x"), broken(b"1\n2\n3"))
+    assert (result.value, result.truncated) == ([1, 2], "the stream is incomplete: The connection broke")
+    assert isinstance(result.failure, ConnectionLost)
+    malformed = await kept(JsonSplitter(100, "x"), chunks(b"1\n2\nx\n4\n"))
+    assert malformed.value == [1, 2]
+    assert isinstance(malformed.failure, MalformedReply)
+
+
+async def test_the_details_of_an_error_after_values_are_shown() -> None:
+    refused = Rejected("It refused.", status=400, detail=[{"message": "too old"}])
+    result = await kept(JsonSplitter(100, "x"), broken(b"1\n", error=refused))
+    assert "It refused: " in str(result.truncated)
+    assert "too old" in str(result.truncated)
+
+
+async def test_an_error_without_values_is_raised() -> None:
+    with pytest.raises(ConnectionLost):
+        await kept(JsonSplitter(100, "x"), broken(b"1"))
+
+
+async def test_a_stream_that_is_not_open_near_the_deadline_ends_with_what_came_before() -> None:
+    async def stalls(*values: int) -> Result:
+        collector = Collector(BridgeSettings(), discard, "m", values=[*values], _ends=anyio.current_time())
+        with anyio.fail_after(60), collector.keeping():
+            await anyio.sleep_forever()
+        return collector.result()
+
+    assert await stalls(1) == Result([1], truncated="the time limit of the call ended before the stream did")
+    with pytest.raises(DeadlineExceeded):
+        await stalls()
+
+
+async def test_a_large_stream_waits_for_the_place_of_its_manual() -> None:
+    arrived, waits = anyio.Event(), Collecting("m")
+
+    async def large() -> AsyncIterator[bytes]:
+        yield b"1" * LARGE
+        arrived.set()
+        yield b"1\n"
+
+    with anyio.fail_after(60):
+        await waits.grow(LARGE + 1)
+        async with anyio.create_task_group() as group:
+            group.start_soon(kept, TextSplitter(), large())
+            await arrived.wait()
+            await anyio.wait_all_tasks_blocked()
+            assert len(group._tasks) == 1  # type: ignore[attr-defined]
+            waits.release()
+
+
+async def test_values_that_take_long_to_read_are_read_in_turn() -> None:
+    text = "x" * (LARGE + 1)
+    for splitter, data in (
+        (JsonSplitter(LARGE + 100, "x"), f'"{text}"\n1\n'.encode()),
+        (EventSplitter(LARGE + 100, "x"), f"data: {text}\n\ndata: 1\n\n".encode()),
+    ):
+        assert (await kept(splitter, chunks(data))).value == [text, 1]
+
+
+async def test_waiting_for_values_does_not_count_as_a_value() -> None:
+    async def batches() -> AsyncGenerator[Batch]:
+        yield [1], 1
+        while True:
+            yield [], 0
+            await anyio.lowlevel.checkpoint()
+
+    collector = Collector(BridgeSettings(), discard, "m", 0.01)
+    with anyio.fail_after(60):
+        await collector.gather(batches())
+    assert (collector.values, collector.truncated) == ([1], "nothing arrived for 0.01 seconds")

@@ -151,3 +151,26 @@ def test_values_of_any_form_in_a_row_are_read(values: list[tuple[Any, int | None
     splitter = JsonSplitter(_LIMIT, "here")
     found = [one for start in range(0, len(data), size) for one in splitter.feed(data[start : start + size])]
     assert found + splitter.finish() == [value for value, _ in values]
+
+
+@pytest.mark.parametrize(
+    ("splitter", "line"),
+    [
+        (EventSplitter(_LIMIT, "here"), b"data: x\n"),
+        (EventSplitter(_LIMIT, "here"), b":\n"),
+        (EventSplitter(_LIMIT, "here"), b"data:1\n\n"),
+        (JsonSplitter(_LIMIT, "here", most=1 << 20), b"1\n"),
+        (JsonSplitter(_LIMIT, "here", most=1 << 20), b"\n"),
+        (JsonSplitter(_LIMIT, "here", most=1 << 20), b"[\n"),
+    ],
+)
+def test_many_lines_in_one_piece_take_many_small_steps(splitter: EventSplitter | JsonSplitter, line: bytes) -> None:
+    values: list[Any] = []
+    most = 0
+    steps = splitter.steps(line * 20_000, values)
+    while True:
+        made = calls_made_by(lambda: next(steps, None))
+        most = max(most, made)
+        if steps.gi_frame is None:
+            break
+    assert most < 5_000

@@ -5,6 +5,7 @@ import re
 import sys
 from contextlib import AsyncExitStack
 
+import anyio
 import pytest
 from aiohttp import web
 from mcp import Client
@@ -18,6 +19,7 @@ from tests.upstreams.websocket_service import WebSocketService
 
 from utcp_bridge import UtcpClient
 from utcp_bridge.catalogue.fitting import json_size
+from utcp_bridge.net.collecting import LARGE, Collecting
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.workers.process import WorkerProcess
 
@@ -227,3 +229,29 @@ class Echo(StreamService):
 
     def _routes(self):
         return {"/echo": self._handler}
+
+
+@pytest.mark.parametrize("kind", [*WEB, "tcp", "websocket", "grpc", "cli", *SERVERS])
+async def test_a_large_reply_waits_for_the_place_of_its_own_manual_only(kind, tmp_path):
+    done = []
+    async with AsyncExitStack() as stack:
+        template = await template_of(stack, kind, tmp_path)
+        arguments = {"mcp": {"text": str(SIZE)}, "grpc": {"n": SIZE}}.get(template["call_template_type"], {})
+        tool = {"name": "large", "inputs": {"type": "object"}, "tool_call_template": template}
+        entry = {"call_template_type": "text", "content": {"utcp_version": "1.0", "tools": [tool]}}
+        entry["allowed_communication_protocols"] = ["text", template["call_template_type"]]
+        config = {"manual_call_templates": [{"name": name, **entry} for name in ("waits", "goes_on")]}
+        client = await stack.enter_async_context(await UtcpClient.create(config, root=tmp_path))
+
+        async def call(manual):
+            await client.call(f"{manual}.large", arguments)
+            done.append(manual)
+
+        with anyio.fail_after(80):
+            async with anyio.create_task_group() as group:
+                with Collecting("waits one" if kind.startswith("mcp") else "waits") as place:
+                    await place.grow(LARGE + 1)
+                    group.start_soon(call, "waits")
+                    await call("goes_on")
+                    assert done == ["goes_on"]
+    assert done == ["goes_on", "waits"]

@@ -144,6 +144,10 @@ class GrpcService:
         self.times_left.append(context.time_remaining())
         for number in range(request.n):
             yield ITEM(n=number)
+        if request.text == "stall":
+            await asyncio.Event().wait()
+        if request.text == "break":
+            await context.abort(grpc.StatusCode.DATA_LOSS, "the disk is gone")
 
     async def _join(self, requests: AsyncIterator[Any], _context: Any) -> Any:
         return ITEM(text="".join([request.text async for request in requests]))

@@ -7,6 +7,7 @@
     Binary, any other           embedded resource with a blob         -
     list with binaries in it    one block for each                    -
     ContentBlocks               its blocks                            its own
+    values before an error      as above, and a note; isError         as above
     UtcpError                   text: what, where, remedy; isError    -
     any other exception         text with a correlation id; isError   -
 
@@ -86,6 +87,9 @@ def render_result(result: Result, rendering: Rendering) -> JsonObject:
         is_small = _surely_fits(rendered, value, rendering.budget.max_bytes)
     if result.truncated:
         _announce_cut(rendered, clean(result.truncated, 500))
+    if result.failure is not None:
+        rendered["isError"] = True
+        rendered["_meta"] = rendered.get("_meta", {}) | {"utcp/error": result.failure.code}
     if result.meta:
         meta: JsonObject = rendered.get("_meta", {})
         rendered["_meta"] = meta | {f"utcp/{key}": _json_safe(one) for key, one in result.meta.items()}

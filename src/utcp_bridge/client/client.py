@@ -367,10 +367,13 @@ class UtcpClient:
         if chain is None:
             chain = self._chains[tool.qualified_name] = compose(tool, self._layers, self._innermost(tool))
         try:
-            return masked_notes(await chain(Call(tool, arguments, next(self._call_ids)), emit), self.redactor)
+            result = masked_notes(await chain(Call(tool, arguments, next(self._call_ids)), emit), self.redactor)
         except UtcpError as error:
             _redact(error, self.redactor)
             raise
+        if result.failure is not None:
+            _redact(result.failure, self.redactor)
+        return result
 
     def streams(self, tool: str | Tool) -> bool:
         """Return whether a call of this tool gives partial results.
@@ -386,7 +389,10 @@ class UtcpClient:
         :raises UnknownTool: no tool has this name.
         :raises UtcpError: the call failed.
         """
-        return (await self.call(tool_name, as_arguments(arguments))).value
+        result = await self.call(tool_name, as_arguments(arguments))
+        if result.failure is not None:
+            raise result.failure
+        return result.value
 
     async def call_tool_streaming(
         self, tool_name: str | Tool, arguments: Mapping[str, Any] | str | None = None
@@ -613,6 +619,7 @@ class _StreamingRun:
             except UtcpError as error:
                 self.error = error
                 return
+            self.error = result.failure
             if not self._emitted:
                 await self._send.send(result.value)
 

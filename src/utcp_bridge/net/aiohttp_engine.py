@@ -6,6 +6,7 @@ takes a third of a second to import.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
@@ -37,12 +38,13 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.foreign import is_heavy
 from utcp_bridge.model import large_reader
+from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.gate.connection_watch import issued
 from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import RETRYABLE, Reply, retry_after_seconds
 from utcp_bridge.placement.request import RequestParts
-from utcp_bridge.tasks import heavy_turn
+from utcp_bridge.tasks import heavy_turn, let_others_run
 from utcp_bridge.urls import bare_url, redirected_to
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AiohttpResolver",
     "ClientOptions",
+    "ReplyBody",
     "captured",
     "check_encoding",
     "framed",
@@ -69,6 +72,7 @@ Client: TypeAlias = aiohttp.ClientSession  # noqa: TID251 - all clients are made
 
 MAX_HEADER_BYTES: Final = 65536
 _LARGE_BODY: Final = 1 << 20
+_TURN_BYTES: Final = 1 << 17
 _DECODED: Final = frozenset({"", "identity", "none", "gzip", "deflate", "br", "zstd"})  # `none`: some event streams
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -231,38 +235,103 @@ async def captured(client: Client, parts: RequestParts, target: URL, headers: CI
     raise AssertionError("the middleware stops every request")
 
 
-async def _read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """Return the whole decoded body. Its size is checked while it arrives.
+class ReplyBody:
+    """The decoded body of a response, as it arrives. Make it as soon as the response has arrived.
+
+    Leaving it early needs `close`, which closes the connection.
+    """
+
+    __slots__ = ("_ending", "_unpaused", "response", "url")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.response = response
+        self.url = str(response.url)
+        self._ending = _ending_of(response)
+        self._unpaused = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no more bytes will arrive."""
+        content = self.response.content
+        return content.is_eof() and content.at_eof()
+
+    async def next(self) -> bytes:
+        """Return the next bytes; empty at the end.
+
+        :raises ConnectionLost: the connection broke.
+        :raises MalformedReply: the bytes are not HTTP or cannot be decompressed.
+        """
+        if self._unpaused >= _TURN_BYTES:  # what is only to be decompressed arrives without a turn of the event loop
+            self._unpaused = 0
+            await let_others_run()
+        try:
+            chunk = await self.response.content.readany()
+        except Exception as error:
+            raise translate(error, self.url) from error
+        if not chunk:
+            self.check_end()
+        self._unpaused += len(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Close the connection, unless the body has ended."""
+        self.response.close()
+
+    def check_end(self) -> None:
+        """Check how a connection ended whose end is the end of the body: aiohttp does not report that it broke.
+
+        :raises ConnectionLost: it broke.
+        """
+        if self._ending is not None and self._ending.done() and _failure_of(self._ending) is not None:
+            raise ConnectionLost(f"The connection to {_host_of(self.url)} broke before the reply was complete.")
+
+
+def _ending_of(response: aiohttp.ClientResponse) -> asyncio.Future[None] | None:
+    """Return the end of the connection if nothing else ends the body: it has no length and no chunks."""
+    headers, connection = response.headers, response.connection
+    if hdrs.CONTENT_LENGTH in headers or hdrs.TRANSFER_ENCODING in headers:
+        return None
+    ending = None if connection is None or connection.protocol is None else connection.protocol.closed
+    if ending is not None:
+        ending.add_done_callback(_failure_of)  # a failure that nobody asks for would be logged
+    return ending
+
+
+def _failure_of(ending: asyncio.Future[None]) -> BaseException | None:
+    return None if ending.cancelled() else ending.exception()
+
+
+async def _read_whole(body: ReplyBody, limit: int, manual: str) -> bytes:
+    """Return the whole body. Its size is checked while it arrives, and a large one waits for its place.
 
     :raises ReplyTooLarge: it is above `limit` bytes; the rest is not read.
     """
-    content = response.content
-    chunk = await content.readany()
-    if not chunk or (content.is_eof() and content.at_eof() and len(chunk) <= limit):
+    chunk = await body.next()
+    if not chunk or (len(chunk) <= limit and body.is_whole):
+        body.check_end()
         return chunk
-    body = bytearray()
-    while chunk:
-        body += chunk
-        if len(body) > limit:
-            response.close()
-            raise too_large(response, limit)
-        chunk = await content.readany()
-    return bytes(body)
+    whole = bytearray()
+    with Collecting(manual) as place:
+        while chunk:
+            whole += chunk
+            if len(whole) > limit:
+                raise too_large(body.response, limit)
+            await place.grow(len(chunk))
+            chunk = await body.next()
+        return bytes(whole)
 
 
-async def read_reply(response: aiohttp.ClientResponse, limit: int) -> Reply:
-    """Return the complete reply. The connection is closed unless the whole reply was read."""
+async def read_reply(body: ReplyBody, limit: int, manual: str = "") -> Reply:
+    """Return the complete reply to a call of `manual`. The connection is closed unless the whole reply was read."""
+    response = body.response
     try:
-        body = await _read_body(response, limit)
-    except Exception as error:
-        response.close()
-        raise translate(error, str(response.url)) from error
+        data = await _read_whole(body, limit, manual)
     except BaseException:
-        response.close()
+        body.close()
         raise
-    if is_heavy(body) and large_reader.get() is None:
+    if is_heavy(data) and large_reader.get() is None:
         await heavy_turn()
-    return Reply(response.status, response.headers, body, str(response.url), limit)
+    return Reply(response.status, response.headers, data, body.url, limit)
 
 
 def next_hop(response: aiohttp.ClientResponse, method: str) -> str:

@@ -28,6 +28,7 @@ from utcp_bridge.net.aiohttp_engine import (
     AiohttpResolver,
     Client,
     ClientOptions,
+    ReplyBody,
     captured,
     check_encoding,
     framed,
@@ -72,13 +73,14 @@ _WINDOW_BITS = 15
 class StreamReply:
     """A reply whose body is still arriving. Leaving its context closes the upstream connection."""
 
-    __slots__ = ("_response", "headers", "status", "url")
+    __slots__ = ("_body", "_manual", "headers", "status", "url")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
+    def __init__(self, response: aiohttp.ClientResponse, manual: str) -> None:
+        self._body = ReplyBody(response)
+        self._manual = manual
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
-        self.url = str(response.url)
+        self.url = self._body.url
 
     def __aiter__(self) -> StreamReply:
         return self
@@ -89,10 +91,7 @@ class StreamReply:
         :raises ConnectionLost: the connection broke.
         :raises MalformedReply: the bytes are not HTTP or cannot be decompressed.
         """
-        try:
-            chunk = await self._response.content.readany()
-        except Exception as error:
-            raise translate(error, self.url) from error
+        chunk = await self._body.next()
         if not chunk:
             raise StopAsyncIteration
         return chunk
@@ -102,7 +101,7 @@ class StreamReply:
 
         :raises ReplyTooLarge: the body is above `limit` bytes.
         """
-        return await read_reply(self._response, limit)
+        return await read_reply(self._body, limit, self._manual)
 
 
 class HttpSession:
@@ -137,8 +136,9 @@ class HttpSession:
         :raises ReplyTooLarge: the reply is above the limit.
         :raises DeadlineExceeded: the time limit is over.
         """
-        response = await self._exchange(parts, credentials)
-        return await read_reply(response, self._options.max_response_bytes if max_bytes is None else max_bytes)
+        body = ReplyBody(await self._exchange(parts, credentials))
+        limit = self._options.max_response_bytes if max_bytes is None else max_bytes
+        return await read_reply(body, limit, self._source.name)
 
     async def preview(self, parts: RequestParts, *, credentials: Credentials | None = None) -> NativeRequest:
         """Return what `request` would send first. Nothing goes out to the network.
@@ -161,7 +161,7 @@ class HttpSession:
         """Send one request and yield its reply while the body arrives. The caller limits the size."""
         response = await self._exchange(request, credentials)
         try:
-            yield StreamReply(response)
+            yield StreamReply(response, self._source.name)
         finally:
             response.close()
 
@@ -198,7 +198,7 @@ class HttpSession:
         """The session as an httpx2 transport: without credentials and redirects, with the same guard and limits."""
         from utcp_bridge.net.httpx_transport import EngineTransport
 
-        return EngineTransport(self.open, self._options.max_response_bytes)
+        return EngineTransport(self.open, self._options.max_response_bytes, self._source.name)
 
     async def open(self, parts: RequestParts) -> aiohttp.ClientResponse:
         """Send one request without redirects or credentials, for `transport`. The caller closes the response."""

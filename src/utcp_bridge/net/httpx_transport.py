@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Final
 
+import anyio.lowlevel
 import httpx2
 
 from utcp_bridge.errors import ConnectionLost, DeadlineExceeded, MalformedReply, ReplyTooLarge, UtcpError
 from utcp_bridge.foreign import StreamDecoder, json_line
-from utcp_bridge.net.aiohttp_engine import too_large, translate
+from utcp_bridge.net.aiohttp_engine import ReplyBody, too_large
+from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.placement.request import RequestParts
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ __all__ = ["CredentialsAuth", "EngineTransport", "parts_of"]
 # The engine sets these headers itself, or has already decoded what they describe.
 _REQUEST_OWN = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
 _REPLY_OWN = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+_PIECE_BYTES: Final = 4_096
 
 
 async def parts_of(request: httpx2.Request) -> RequestParts:
@@ -58,12 +61,16 @@ class EngineTransport(httpx2.AsyncBaseTransport):
     """One exchange per request, without redirects and credentials.
 
     It raises httpx2's transport errors, which its callers handle; our error is the `__cause__`. An event stream may run
-    without end. Any other reply ends at `max_bytes`.
+    without end, and a line of it has at most `max_bytes`. Any other reply ends at `max_bytes`. A large one takes the
+    place of `manual`.
     """
 
-    def __init__(self, send: Callable[[RequestParts], Awaitable[aiohttp.ClientResponse]], max_bytes: int) -> None:
+    def __init__(
+        self, send: Callable[[RequestParts], Awaitable[aiohttp.ClientResponse]], max_bytes: int, manual: str = ""
+    ) -> None:
         self._send = send
         self._max_bytes = max_bytes
+        self._manual = manual
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send the request and return its response while the body arrives."""
@@ -72,34 +79,39 @@ class EngineTransport(httpx2.AsyncBaseTransport):
         except UtcpError as error:
             raise _foreign(error)(str(error), request=request) from error
         kind = response.content_type
-        endless = kind == "text/event-stream"
         headers = [pair for pair in response.raw_headers if pair[0].lower() not in _REPLY_OWN]
-        body: httpx2.AsyncByteStream = _ReplyStream(response, request, None if endless else self._max_bytes)
-        if endless or kind == "application/json" or kind.endswith("+json"):
-            body = _ReadableJson(body, self._max_bytes, by_line=endless, charset=None if endless else response.charset)
-        return httpx2.Response(response.status, headers=headers, stream=body, request=request)
+        form = _EventStream if kind == "text/event-stream" else _ReplyStream
+        if kind == "application/json" or kind.endswith("+json"):
+            form = _JsonStream
+        stream = form(ReplyBody(response), request, self._max_bytes, self._manual)
+        return httpx2.Response(response.status, headers=headers, stream=stream, request=request)
 
 
 class _ReplyStream(httpx2.AsyncByteStream):
-    def __init__(self, response: aiohttp.ClientResponse, request: httpx2.Request, limit: int | None) -> None:
-        self._response = response
+    """A body of at most `limit` bytes, as it arrives."""
+
+    def __init__(self, body: ReplyBody, request: httpx2.Request, limit: int, manual: str) -> None:
+        self._body = body
         self._request = request
         self._limit = limit
+        self._manual = manual
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
         while chunk := await self._next():
             size += len(chunk)
-            if self._limit is not None and size > self._limit:
-                self._response.close()
-                raise self._failed(too_large(self._response, self._limit))
+            self._check(size)
             yield chunk
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            self._body.close()
+            raise self._failed(too_large(self._body.response, self._limit))
 
     async def _next(self) -> bytes:
         try:
-            return await self._response.content.readany()
-        except Exception as error:  # noqa: BLE001 - `translate` maps all of them
-            ours = translate(error, str(self._response.url))
+            return await self._body.next()
+        except UtcpError as ours:
             raise self._failed(ours) from ours
 
     def _failed(self, ours: UtcpError) -> httpx2.RequestError:
@@ -108,43 +120,59 @@ class _ReplyStream(httpx2.AsyncByteStream):
         return failure
 
     async def aclose(self) -> None:
-        self._response.close()
+        self._body.close()
 
 
-class _ReadableJson(httpx2.AsyncByteStream):
-    """JSON, or events with JSON, as a strict parser reads it: see `utcp_bridge.foreign.json_line`.
-
-    A line above `limit` bytes is passed on in pieces, and the reader refuses it.
-    """
-
-    def __init__(self, body: httpx2.AsyncByteStream, limit: int, *, by_line: bool, charset: str | None) -> None:
-        self._body = body
-        self._limit = limit
-        self._by_line = by_line
-        self._charset = charset
+class _JsonStream(_ReplyStream):
+    """JSON in one piece, as a strict parser reads it: see `utcp_bridge.foreign.json_line`."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        rest = bytearray()
-        if not self._by_line:
-            async for chunk in self._body:
-                rest += chunk
-            yield json_line(bytes(rest), self._charset)
-            return
-        decoder = StreamDecoder()
-        async for chunk in self._body:
-            text = decoder.feed(chunk).encode()
-            end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
-            if end == 0 and len(rest) <= self._limit:
-                rest += text
-                continue
-            rest += text[:end]
-            yield json_line(bytes(rest))
-            rest = bytearray(text[end:])
-        rest += decoder.feed(b"", final=True).encode()
-        yield json_line(bytes(rest))
+        whole, place = bytearray(), Collecting(self._manual)
+        try:
+            while chunk := await self._next():
+                whole += chunk
+                self._check(len(whole))
+                await place.grow(len(chunk))
+            yield json_line(bytes(whole), self._body.response.charset)
+        finally:
+            place.release()
 
-    async def aclose(self) -> None:
-        await self._body.aclose()
+
+class _EventStream(_ReplyStream):
+    """Events without end, in whole lines, each of at most `limit` bytes, as a strict parser reads them.
+
+    Many short lines come in small pieces, because their reader does not let others run.
+    """
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        rest, decoder, place = bytearray(), StreamDecoder(), Collecting(self._manual)
+        try:
+            while chunk := await self._next():
+                text = decoder.feed(chunk).encode()
+                end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+                rest += text[:end] or text
+                await place.grow(len(text))
+                if end == 0:
+                    self._check(len(rest))
+                    continue
+                for piece in _pieces(bytes(rest)):
+                    yield json_line(piece)
+                    await anyio.lowlevel.checkpoint()
+                place.release()
+                rest = bytearray(text[end:])
+            rest += decoder.feed(b"", final=True).encode()
+            yield json_line(bytes(rest))
+        finally:
+            place.release()
+
+
+def _pieces(lines: bytes) -> Iterator[bytes]:
+    """Yield whole lines, a few kilobytes of them at once."""
+    start = 0
+    while start < len(lines):
+        end = lines.rfind(b"\n", start, start + _PIECE_BYTES) + 1 or lines.find(b"\n", start + _PIECE_BYTES) + 1
+        yield lines[start : end or len(lines)]
+        start = end or len(lines)
 
 
 def _foreign(error: UtcpError) -> type[httpx2.RequestError]:

@@ -44,6 +44,8 @@ def split_parts(body: bytes, content_type: str) -> list[ReplyPart]:
 
 def parameter(header: str, name: str) -> str:
     """Return a parameter of a header such as Content-Type, without quotation marks; empty if the header lacks it."""
+    if ";" not in header:
+        return ""
     found = re.search(rf';\s*{name}\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))', header, re.IGNORECASE)
     if found is None:
         return ""

@@ -2,108 +2,200 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
+from utcp_bridge.errors import DeadlineExceeded, Rejected, UtcpError
 from utcp_bridge.model import Binary, Emit, LogMessage, Result, log_receiver
-from utcp_bridge.net.stream_decoders import Splitter
+from utcp_bridge.net.collecting import Collecting
+from utcp_bridge.net.stream_decoders import Later, Splitter
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.tasks import Slices, heavy_turn, in_slices, slice_clock
 
-__all__ = ["Collector"]
+__all__ = ["Batch", "Collector", "read_later"]
 
-_MARGIN = 0.25
+_MARGIN: Final = 0.25
 """Seconds before the call's deadline at which a stream ends by itself, so that its partial results are not lost."""
-_SMALL = 1_024
-_MANY = 32
-_PAUSE = 0.02
+_SMALL: Final = 1_024
+_MANY: Final = 32
+_PAUSE: Final = 0.02
 """After `_MANY` pieces in a row, each below `_SMALL` bytes and without a value, a stream is read only every `_PAUSE`
 seconds: a server that sends its bytes one by one must not take the turns of the others."""
-_UNCOUNTED = 65_536
+_UNCOUNTED: Final = 65_536
+_VALUES_PER_STEP: Final = 32
+_MAX_DETAIL: Final = 400
+Batch = tuple[list[Any], int]
+"""Values, of which `Later` ones still have to be read, and the number of bytes that they came in."""
 
 
 @dataclass(slots=True)
 class Collector:
-    """Gathers the values of one call over one or several connections.
+    """Gathers the values of one call of `manual` over one or several connections.
 
     At a limit it stops and sets `truncated`. The limits are the number of values, bytes, the time without a value
-    (`idle_timeout` seconds; comments and pings are not values), and the deadline of the call.
+    (`idle_timeout` seconds; comments and pings are not values), and the deadline of the call. If an error ends a stream
+    that has values, they are kept: see `keeping`.
     """
 
     settings: BridgeSettings
     emit: Emit
+    manual: str = ""
+    idle: float | None = None
+    """Seconds without a value, instead of `idle_timeout`."""
     values: list[Any] = field(default_factory=list[Any])
     truncated: str | None = None
+    failure: UtcpError | None = None
     _received: int = 0
     _logged: int = 0
+    _ends: float = field(default_factory=lambda: anyio.current_effective_deadline() - _MARGIN)
+    _place: Collecting = field(init=False)
+    _slices: Slices = field(default_factory=Slices)
+
+    def __post_init__(self) -> None:
+        self._place = Collecting(self.manual)
+
+    @contextmanager
+    def keeping(self) -> Generator[None]:
+        """Enclose what is done to receive the stream. Its error is raised only if no value came before it.
+
+        The block is left shortly before the call's deadline.
+
+        :raises DeadlineExceeded: no value came before it.
+        """
+        scope = anyio.CancelScope(deadline=self._ends + _MARGIN / 2)
+        try:
+            with scope:
+                yield
+        except UtcpError as error:
+            if not self.values:
+                raise
+            self.failure = error
+            self.truncated = f"the stream is incomplete: {_said(error)}"
+        finally:
+            self._place.__exit__(None, None, None)
+        if scope.cancelled_caught and not self.values:
+            raise DeadlineExceeded("The time limit of the call ended before the stream began.")
+        if scope.cancelled_caught and self.truncated is None:
+            self.truncated = self._why()
 
     async def consume(self, chunks: AsyncIterator[bytes], splitter: Splitter) -> None:
         """Read `chunks` to their end or to a limit. Errors of reading and splitting are raised."""
-        await self.gather(_split(chunks, splitter))
+        await self.gather(_split(chunks, splitter, self._slices))
 
-    async def gather(self, batches: AsyncGenerator[tuple[list[Any], int]]) -> None:
-        """Read batches (values and their size in bytes) to their end or to a limit. Errors of reading are raised.
+    async def gather(self, batches: AsyncGenerator[Batch]) -> None:
+        """Read batches to their end or to a limit. Errors of reading are raised.
 
-        A batch without values does not end the time without a value.
+        A batch without values does not end the time without a value. A large stream waits for its manual's place.
         """
-        ends = anyio.current_effective_deadline() - _MARGIN
         quiet_from = anyio.current_time()
         async with aclosing(batches):
             while self.truncated is None:
-                batch: tuple[list[Any], int] | None = None
-                with anyio.CancelScope(deadline=min(quiet_from + self.settings.idle_timeout, ends)) as scope:
+                batch: Batch | None = None
+                with anyio.CancelScope(deadline=min(quiet_from + self._idle_seconds, self._ends)) as scope:
                     batch = await anext(batches, None)
                 if scope.cancelled_caught:
-                    self.truncated = self._why(ends)
+                    self.truncated = self._why()
                 if batch is None:
                     return
-                if batch[0]:
-                    quiet_from = anyio.current_time()
-                await self._take(*batch)
+                values, size = batch
+                before = anyio.current_time()
+                with anyio.CancelScope(deadline=self._ends) as scope:
+                    await self._place.grow(size)
+                if scope.cancelled_caught:
+                    self.truncated = self._why()
+                await self.take(values, size)
+                now = anyio.current_time()
+                quiet_from = now if values else quiet_from + now - before
 
     def result(self) -> Result:
         """Return the gathered values: joined if all are bytes or all are text, otherwise as a list."""
-        return Result(_joined(self.values), truncated=self.truncated)
+        return Result(_joined(self.values), truncated=self.truncated, failure=self.failure)
 
-    async def _take(self, found: list[Any], size: int) -> None:
-        for value in found:
-            if isinstance(value, LogMessage):
-                self._logged += 1
-                if self._logged > self.settings.max_stream_events:
-                    continue
-                if (receive := log_receiver.get()) is not None:
-                    await receive(value)
-                continue
-            if len(self.values) >= self.settings.max_stream_events:
-                self.truncated = f"the stream was cut at {self.settings.max_stream_events} results"
-                return
-            self.values.append(value)
-            await self.emit(value)
+    @property
+    def _idle_seconds(self) -> float:
+        return self.settings.idle_timeout if self.idle is None else self.idle
+
+    async def take(self, found: list[Any], size: int) -> None:
+        """Pass values on that came in `size` bytes, and keep them, up to a limit."""
+        began = slice_clock()
+        for number, one in enumerate(found, 1):
+            for value in await read_later(one):
+                if not await self._add(value):
+                    return
+            if not number % _VALUES_PER_STEP:
+                await self._slices.after(began)
+                began = slice_clock()
+        await self._slices.after(began)
         self._received += size
         if self._received > self.settings.max_reply_bytes:
             self.truncated = f"the stream was cut at {self.settings.max_reply_bytes} bytes"
 
-    def _why(self, ends: float) -> str:
-        if anyio.current_time() >= ends:
+    async def _add(self, value: Any) -> bool:
+        """Pass a value on and keep it. Return False at the limit of values."""
+        if isinstance(value, LogMessage):
+            self._logged += 1
+            if self._logged <= self.settings.max_stream_events and (receive := log_receiver.get()) is not None:
+                await receive(value)
+            return True
+        if len(self.values) >= self.settings.max_stream_events:
+            self.truncated = f"the stream was cut at {self.settings.max_stream_events} results"
+            return False
+        self.values.append(value)
+        await self.emit(value)
+        return True
+
+    def _why(self) -> str:
+        if anyio.current_time() >= self._ends:
             return "the time limit of the call ended before the stream did"
-        return f"nothing arrived for {self.settings.idle_timeout:g} seconds"
+        return f"nothing arrived for {self._idle_seconds:g} seconds"
 
 
-async def _split(chunks: AsyncIterator[bytes], splitter: Splitter) -> AsyncGenerator[tuple[list[Any], int]]:
+def _said(error: UtcpError) -> str:
+    said = error.message.rstrip(".")
+    if isinstance(error, Rejected) and error.detail:
+        said = f"{said}: {json.dumps(error.detail, ensure_ascii=False, default=str)[:_MAX_DETAIL]}"
+    return said
+
+
+async def read_later(value: Any) -> list[Any]:
+    """Return what a value of a splitter stands for: itself, or after a pause what takes long to read.
+
+    :raises MalformedReply: it cannot be read.
+    """
+    if not isinstance(value, Later):
+        return [value]
+    await heavy_turn(keep=False)
+    return value.values()
+
+
+async def _split(
+    chunks: AsyncIterator[bytes], splitter: Splitter, slices: Slices | None = None
+) -> AsyncGenerator[Batch]:
     size = small = 0
-    async for chunk in chunks:
-        values = splitter.feed(chunk)
-        size += len(chunk)
-        small = 0 if values or len(chunk) >= _SMALL else small + 1
-        if values or size >= _UNCOUNTED:
-            yield values, size
-            size = 0
-        elif small >= _MANY:
-            await anyio.sleep(_PAUSE)
-    yield splitter.finish(), size
+    values: list[Any] = []
+    try:
+        async for chunk in chunks:
+            await in_slices(splitter.steps(chunk, values), slices)
+            size += len(chunk)
+            small = 0 if values or len(chunk) >= _SMALL else small + 1
+            if values or size >= _UNCOUNTED:
+                batch, values, size = (values, size), [], 0
+                yield batch
+            elif small >= _MANY:
+                await anyio.sleep(_PAUSE)
+        await in_slices(splitter.last_steps(values), slices)
+    except UtcpError as error:
+        failure: UtcpError | None = error
+    else:
+        failure = None
+    yield values, size
+    if failure is not None:
+        raise failure
 
 
 def _joined(values: list[Any]) -> Any:

@@ -2,22 +2,35 @@
 
 A splitter receives bytes as they arrive and returns the values that are complete. It buffers at most one value of
 `limit` bytes, once, and looks at each byte a bounded number of times, however small the pieces are in which it arrives.
+It works in steps of a bounded number of bytes and values, so that a piece of many tiny values does not hold others up.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from utcp_bridge.errors import MalformedReply, ReplyTooLarge
-from utcp_bridge.foreign import StreamDecoder, decode, visible, visible_json
+from utcp_bridge.foreign import StreamDecoder, decode, is_heavy, visible, visible_json
 from utcp_bridge.model import Binary, LogMessage, is_object
 from utcp_bridge.net.multipart import parameter
 from utcp_bridge.net.reply import json_or_text, parse_json
+from utcp_bridge.tasks import at_once
 
-__all__ = ["ChunkSplitter", "EventSplitter", "JsonSplitter", "Nesting", "Splitter", "TextSplitter", "splitter_for"]
+__all__ = [
+    "ChunkSplitter",
+    "EventSplitter",
+    "JsonSplitter",
+    "Later",
+    "Nesting",
+    "Splitter",
+    "Steps",
+    "TextSplitter",
+    "splitter_for",
+]
 
 _JSON_TYPES = frozenset({
     "application/json", "application/json-seq", "application/jsonl", "application/ndjson", "application/x-jsonlines",
@@ -34,23 +47,71 @@ _MARKS = frozenset({0x00, 0xEF, 0xFE, 0xFF})
 """First bytes of byte order marks."""
 
 
+_STEP_BYTES: Final = 16_384
+_STEP_VALUES: Final = 32
+"""Lines or values after which a step ends."""
+Steps: TypeAlias = Generator[None, None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A value that takes long to read. `values` reads it, or several in a row, and may raise MalformedReply."""
+
+    values: Callable[[], list[Any]]
+
+
 class Splitter(Protocol):
     """Turns the bytes of one stream into values."""
 
-    def feed(self, data: bytes) -> list[Any]:
-        """Return the values that `data` completes.
+    def steps(self, data: bytes, into: list[Any]) -> Steps:
+        """Add the values that `data` completes to `into`, in small steps. Large values are `Later`.
+
+        :raises MalformedReply: a value cannot be read. `into` has those before it.
+        :raises ReplyTooLarge: a value is above the limit. `into` has those before it.
+        """
+        ...
+
+    def last_steps(self, into: list[Any]) -> Steps:
+        """Add the values that the end of the stream completes, as `steps` does.
 
         :raises MalformedReply: a value cannot be read.
-        :raises ReplyTooLarge: a value is above the limit.
         """
+        ...
+
+    def feed(self, data: bytes) -> list[Any]:
+        """Return the values that `data` completes, for callers that may wait."""
         ...
 
     def finish(self) -> list[Any]:
-        """Return the values that the end of the stream completes.
-
-        :raises MalformedReply: a value cannot be read.
-        """
+        """Return the values that the end of the stream completes, for callers that may wait."""
         ...
+
+
+class _InSteps:
+    """Offers the steps of a splitter as one, for callers that may wait."""
+
+    __slots__ = ()
+
+    def feed(self: Splitter, data: bytes) -> list[Any]:
+        """Return the values that `data` completes."""
+        into: list[Any] = []
+        at_once(self.steps(data, into))
+        return _read(into)
+
+    def finish(self: Splitter) -> list[Any]:
+        """Return the values that the end of the stream completes."""
+        into: list[Any] = []
+        at_once(self.last_steps(into))
+        return _read(into)
+
+
+def _read(found: list[Any]) -> list[Any]:
+    return [value for one in found for value in (one.values() if isinstance(one, Later) else [one])]
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    for start in range(0, len(data), _STEP_BYTES):
+        yield data[start : start + _STEP_BYTES]
 
 
 def splitter_for(content_type: str, *, chunk_size: int, limit: int, where: str, most: int = _DEFAULT_MOST) -> Splitter:
@@ -68,7 +129,7 @@ def splitter_for(content_type: str, *, chunk_size: int, limit: int, where: str, 
 
 
 @dataclass(slots=True)
-class EventSplitter:
+class EventSplitter(_InSteps):
     """Server-sent events (WHATWG HTML, section 9.2.6): the data of each event, parsed if it is JSON.
 
     With `logs`, an event named `log` becomes a `LogMessage`. `event_type` selects events with this name; an event
@@ -91,7 +152,21 @@ class EventSplitter:
     _data: bytearray | None = None
     """The lines of data of the event, in UTF-8."""
 
-    def feed(self, data: bytes) -> list[Any]:
+    def steps(self, data: bytes, into: list[Any]) -> Steps:
+        for piece in _pieces(data):
+            for number, line in enumerate(self._lines(piece)):
+                if line:
+                    self._field(line)
+                elif self._data is not None or self._id is not None or self._name:
+                    into += self._dispatch()
+                if not number % _STEP_VALUES:
+                    yield
+
+    def last_steps(self, into: list[Any]) -> Steps:
+        del into
+        yield from ()
+
+    def _lines(self, data: bytes) -> list[str]:
         text = self._decoder.feed(data)
         if self._skip_newline and text:
             self._skip_newline = False
@@ -106,16 +181,7 @@ class EventSplitter:
         if rest:
             self._rest += rest.encode()
             self._check(len(self._rest))
-        values: list[Any] = []
-        for line in lines:
-            if line:
-                self._field(line)
-            elif self._data is not None or self._id is not None or self._name:
-                values += self._dispatch()
-        return values
-
-    def finish(self) -> list[Any]:
-        return []
+        return lines
 
     def new_connection(self) -> None:
         """Forget an incomplete event, before a new connection starts."""
@@ -151,7 +217,8 @@ class EventSplitter:
             return [_log_message(_parsed(data.decode()))]
         if self.event_type is not None and name != self.event_type:
             return []
-        return [_parsed(data.decode())]
+        text = data.decode()
+        return [Later(lambda: [_parsed(text)])] if is_heavy(text) else [_parsed(text)]
 
     def _check(self, size: int) -> None:
         if size > self.limit:
@@ -186,7 +253,7 @@ class Nesting:
 
 
 @dataclass(slots=True)
-class JsonSplitter:
+class JsonSplitter(_InSteps):
     """JSON values in a row: one per line (NDJSON), after a record separator (RFC 7464), or with nothing between."""
 
     limit: int
@@ -205,8 +272,15 @@ class JsonSplitter:
     def __post_init__(self) -> None:
         self._decoder = StreamDecoder(self.charset)
 
-    def feed(self, data: bytes) -> list[Any]:
-        return self._feed(self._utf8(data))
+    def steps(self, data: bytes, into: list[Any]) -> Steps:
+        for piece in _pieces(data):
+            for number, line in enumerate(self._lines(self._utf8(piece))):
+                if line:
+                    yield from self._line(line, into)
+                if len(into) >= self.most:
+                    return
+                if not number % _STEP_VALUES:
+                    yield
 
     def _utf8(self, data: bytes, *, final: bool = False) -> bytes:
         if not self._started and data:
@@ -215,63 +289,76 @@ class JsonSplitter:
                 self._decoder = None
         return data if self._decoder is None else self._decoder.feed(data, final=final).encode()
 
-    def _feed(self, data: bytes) -> list[Any]:
+    def _lines(self, data: bytes) -> list[bytes]:
         *lines, rest = data.replace(b"\x1e", b"\n").split(b"\n")
         if lines and self._rest:
             self._rest += lines[0]
             lines[0] = bytes(self._rest)
             self._rest = bytearray()
-        values: list[Any] = []
-        for line in lines:
-            if line and len(values) < self.most:
-                values += self._line(line)
         self._rest += rest
         if len(self._rest) + len(self._open) > self.limit:
             raise ReplyTooLarge(f"{self.where} sent a value of more than {self.limit} bytes.")
-        return values
+        return lines
 
-    def finish(self) -> list[Any]:
+    def last_steps(self, into: list[Any]) -> Steps:
         self._rest += self._utf8(b"", final=True)
         text = bytes(self._open + self._rest).strip()
         self._rest, self._open = bytearray(), bytearray()
-        return self._concatenated(text) if text else []
+        if text:
+            yield from self._whole(text, into)
 
-    def _line(self, line: bytes) -> list[Any]:
-        """Return the values that a line completes; a value may continue in the next line (pretty-printed JSON)."""
+    def _line(self, line: bytes, into: list[Any]) -> Steps:
+        """Add the values that a line completes; a value may continue in the next line (pretty-printed JSON)."""
         if not self._open:
             text = line.strip()
             if not text:
-                return []
+                return
             try:
-                return [parse_json(text, self.where)]
+                if not is_heavy(text):
+                    into.append(parse_json(text, self.where))
+                    return
             except MalformedReply:
-                self._nesting = Nesting()
+                pass
+            self._nesting = Nesting()
         # No text of JSON contains a newline: each line starts outside of texts, also after one that is not JSON.
         self._nesting = Nesting(self._nesting.depth)
         self._nesting.add(line)
         self._open += line
         self._open += b"\n"
         if self._nesting.depth > 0:
-            return []
+            return
         text, self._open = bytes(self._open).strip(), bytearray()
-        return self._concatenated(text)
+        yield from self._whole(text, into)
 
-    def _concatenated(self, data: bytes) -> list[Any]:
+    def _whole(self, text: bytes, into: list[Any]) -> Steps:
+        if is_heavy(text):
+            into.append(Later(lambda: self._at_once(text)))
+        else:
+            yield from self._concatenated(text, into)
+
+    def _at_once(self, text: bytes) -> list[Any]:
+        values: list[Any] = []
+        at_once(self._concatenated(text, values))
+        return values
+
+    def _concatenated(self, data: bytes, into: list[Any]) -> Steps:
         try:
-            return [parse_json(data, self.where)]
+            into.append(parse_json(data, self.where))
+            return
         except MalformedReply:
-            values: list[Any] = []
+            most = self.most + len(into)
         decoder = json.JSONDecoder()
         position = 0
         text = decode(data)
-        while position < len(text) and len(values) < self.most:
+        while position < len(text) and len(into) < most:
             try:
                 _, end = decoder.raw_decode(text, position)
             except (ValueError, RecursionError):
                 raise MalformedReply(f"{self.where} sent a value that is not JSON.") from None
-            values.append(parse_json(text[position:end], self.where))
+            into.append(parse_json(text[position:end], self.where))
             position = _after_blanks(text, end)
-        return values
+            if not len(into) % _STEP_VALUES:
+                yield
 
 
 def _after_blanks(text: str, position: int) -> int:
@@ -280,29 +367,31 @@ def _after_blanks(text: str, position: int) -> int:
 
 
 @dataclass(slots=True)
-class ChunkSplitter:
+class ChunkSplitter(_InSteps):
     """Pieces of exactly `size` bytes. The last one may be shorter."""
 
     size: int
     _rest: bytearray = field(default_factory=bytearray)
 
-    def feed(self, data: bytes) -> list[Any]:
+    def steps(self, data: bytes, into: list[Any]) -> Steps:
         self._rest += data
         whole = min(len(self._rest) // self.size, _MAX_CHUNKS_AT_ONCE) * self.size
-        values = [Binary(bytes(self._rest[start : start + self.size])) for start in range(0, whole, self.size)]
+        for start in range(0, whole, self.size):
+            into.append(Binary(bytes(self._rest[start : start + self.size])))
+            if not len(into) % _STEP_VALUES:
+                yield
         del self._rest[:whole]
-        return values
 
-    def finish(self) -> list[Any]:
-        values: list[Any] = []
+    def last_steps(self, into: list[Any]) -> Steps:
         while len(self._rest) >= self.size:
-            values += self.feed(b"")
+            yield from self.steps(b"", into)
         rest, self._rest = bytes(self._rest), bytearray()
-        return [*values, Binary(rest)] if rest else values
+        if rest:
+            into.append(Binary(rest))
 
 
 @dataclass(slots=True)
-class TextSplitter:
+class TextSplitter(_InSteps):
     """Text as it arrives, never cut inside a character."""
 
     charset: str | None = None
@@ -311,13 +400,15 @@ class TextSplitter:
     def __post_init__(self) -> None:
         self._decoder = StreamDecoder(self.charset)
 
-    def feed(self, data: bytes) -> list[Any]:
-        text = self._decoder.feed(data)
-        return [text] if text else []
+    def steps(self, data: bytes, into: list[Any]) -> Steps:
+        yield from ()
+        if text := self._decoder.feed(data):
+            into.append(text)
 
-    def finish(self) -> list[Any]:
-        text = self._decoder.feed(b"", final=True)
-        return [text] if text else []
+    def last_steps(self, into: list[Any]) -> Steps:
+        yield from ()
+        if text := self._decoder.feed(b"", final=True):
+            into.append(text)
 
 
 def _log_message(value: Any) -> LogMessage:

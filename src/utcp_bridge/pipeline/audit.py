@@ -77,7 +77,7 @@ class Audit:
             except BaseException as error:
                 write(call, _line(call, outcome_of(error), perf_counter() - started, names=names))
                 raise
-            write(call, _line(call, outcome_of(None), perf_counter() - started, names=names))
+            write(call, _line(call, outcome_of(result.failure), perf_counter() - started, names=names))
             return result
 
         def write(call: Call, line: bytes) -> None:

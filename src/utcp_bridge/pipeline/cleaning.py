@@ -36,6 +36,8 @@ def cleaning(tool: Tool, inner: Next) -> Next:
                 await in_slices(clean_error_in_steps(error))
                 end_heavy_turn()
                 raise
+            if result.failure is not None:
+                await in_slices(clean_error_in_steps(result.failure))
             if isinstance(result.value, Deferred):
                 value: Any = result.value.then(clean_in_steps)
             else:

@@ -50,7 +50,7 @@ class Metrics:
             except BaseException as error:
                 self._report(tool, outcome_of(error), perf_counter() - started)
                 raise
-            self._report(tool, outcome_of(None), perf_counter() - started)
+            self._report(tool, outcome_of(result.failure), perf_counter() - started)
             return result
 
         return measured

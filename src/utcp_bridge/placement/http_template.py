@@ -20,7 +20,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Annotated, Any, Final
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
@@ -28,6 +27,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator, mode
 from utcp_bridge.errors import ConfigError, InvalidArguments
 from utcp_bridge.model import CallTemplate, JsonObject, is_object
 from utcp_bridge.placement.body import BodyWriter, EncodedBody, compile_body, media_kind
+from utcp_bridge.placement.compiling import compiled_property
 from utcp_bridge.placement.encoding import encode_query
 from utcp_bridge.placement.headers import SYNTAXES, HeaderPlan, compile_headers, without_doubles
 from utcp_bridge.placement.openapi_plan import BuildRequest, compile_plan, read_plan
@@ -224,7 +224,7 @@ class HttpFamilyTemplate(CallTemplate):
             raise ValueError("`body_field` and `body_template` cannot be combined; keep one of them")
         return self
 
-    @cached_property
+    @compiled_property
     def build_request(self) -> BuildRequest:
         """Return the function from arguments to a request.
 

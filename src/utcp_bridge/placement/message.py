@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, Literal
 
 import orjson
@@ -12,6 +11,7 @@ from pydantic import Field, field_validator
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.foreign import is_charset
 from utcp_bridge.model import Call, CallTemplate
+from utcp_bridge.placement.compiling import compiled_property
 from utcp_bridge.placement.encoding import format_scalar
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
 
@@ -48,7 +48,7 @@ class SocketTemplate(CallTemplate):
         """Return `host:port`, for error messages."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
-    @cached_property
+    @compiled_property
     def request_template(self) -> Template | None:
         """Return the compiled `request_data_template`.
 

@@ -167,6 +167,8 @@ class PipeWriter(_Pipe, ByteSendStream):
             descriptor = self._open_descriptor()
             try:
                 rest = rest[os.write(descriptor, rest) :]
+                if rest:  # a child that reads as fast as this writes would never let others run
+                    await anyio.lowlevel.checkpoint()
             except BlockingIOError:
                 await anyio.wait_writable(descriptor)
             except BrokenPipeError:

@@ -83,14 +83,22 @@ class SseTransport(Transport[SseTemplate]):
         parts = _as_stream_request(template.build_request(call.arguments))
         where = bare_url(parts.url)
         events = EventSplitter(settings.max_reply_bytes, where, event_type=template.event_type, logs=True)
-        collector = Collector(settings, emit)
+        collector = Collector(settings, emit, target.source.name)
+        with collector.keeping():
+            await self._follow(target, parts, events, collector)
+        return collector.result()
+
+    async def _follow(
+        self, target: Target[SseTemplate], parts: RequestParts, events: EventSplitter, collector: Collector
+    ) -> None:
+        """Read events over one connection, and over others after it if it breaks."""
+        template = target.template
         session = self.services.http.session(target.source)
         tries = _MAX_RECONNECTIONS if template.reconnect and parts.body is None else 0
         while True:
             before = events.last_event_id
             try:
-                await self._read(session, target, _resumed(parts, events), events, collector)
-                return collector.result()
+                return await self._read(session, target, _resumed(parts, events), events, collector)
             except (ConnectionLost, Unreachable):
                 if tries == 0 or not collector.values:
                     raise

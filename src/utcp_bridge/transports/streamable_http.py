@@ -14,6 +14,7 @@ the first limit.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import orjson
@@ -74,24 +75,26 @@ class StreamableHttpTransport(Transport[StreamableHttpTemplate]):
         """Read pieces until the stream ends, a limit is reached or the caller cancels."""
         template, settings = target.template, self.services.settings
         parts = _request(template, call)
-        collector = Collector(settings, emit)
+        collector = Collector(settings, emit, target.source.name)
         session = self.services.http.session(target.source)
-        async with session.stream(parts, credentials=target.credentials) as stream:
-            if stream.status >= 400:
-                (await stream.read(settings.max_reply_bytes)).raise_for_status()
-            content_type = stream.headers.get("Content-Type", "")
-            media_type = content_type.partition(";")[0].strip().lower()
-            splitter = splitter_for(
-                content_type,
-                chunk_size=template.chunk_size,
-                limit=settings.max_reply_bytes,
-                where=bare_url(parts.url),
-                most=settings.max_stream_events + 1,
-            )
-            await collector.consume(aiter(stream), splitter)
+        media_type = ""
+        with collector.keeping():
+            async with session.stream(parts, credentials=target.credentials) as stream:
+                if stream.status >= 400:
+                    (await stream.read(settings.max_reply_bytes)).raise_for_status()
+                content_type = stream.headers.get("Content-Type", "")
+                media_type = content_type.partition(";")[0].strip().lower()
+                splitter = splitter_for(
+                    content_type,
+                    chunk_size=template.chunk_size,
+                    limit=settings.max_reply_bytes,
+                    where=bare_url(parts.url),
+                    most=settings.max_stream_events + 1,
+                )
+                await collector.consume(aiter(stream), splitter)
         result = collector.result()
         if media_type == "application/json" and len(collector.values) == 1:
-            return Result(collector.values[0], truncated=result.truncated)
+            return replace(result, value=collector.values[0])
         return result
 
     async def explain(self, target: Target[StreamableHttpTemplate], call: Call) -> NativeRequest:

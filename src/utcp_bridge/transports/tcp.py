@@ -24,6 +24,7 @@ from pydantic import Field
 from utcp_bridge.errors import ConfigError, ConnectionLost, InvalidArguments, MalformedReply, ReplyTooLarge
 from utcp_bridge.foreign import is_heavy
 from utcp_bridge.model import Call, Document, Emit, Source, defers
+from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import decode_reply, deferred_message, parse_json
 from utcp_bridge.net.stream_decoders import Nesting
@@ -284,11 +285,12 @@ class TcpTransport(Transport[TcpTemplate]):
                 await stream.send(framed)
                 if template.half_close:
                     await stream.send_eof()
-                return await self._receive(template, framing, stream)
+                with Collecting(source.name) as place:
+                    return await self._receive(template, framing, stream, place)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError) as error:
             raise ConnectionLost(f"{template.address} closed the connection before the reply was complete.") from error
 
-    async def _receive(self, template: TcpTemplate, framing: Framing, stream: ByteStream) -> bytes:
+    async def _receive(self, template: TcpTemplate, framing: Framing, stream: ByteStream, place: Collecting) -> bytes:
         deframer = framing.deframer()
         small = 0
         while True:
@@ -302,6 +304,7 @@ class TcpTransport(Transport[TcpTemplate]):
                 return message
             if framing.strategy == "stream" and deframer.is_whole_json(chunk):
                 return deframer.finish()
+            await place.grow(len(chunk))
             small = small + 1 if len(chunk) < _SMALL else 0
             if small >= _MANY:
                 await anyio.sleep(_PAUSE)

@@ -108,7 +108,7 @@ async def _call(
             given = arguments or {}
             call = make_call(given, inputs={"type": "object", "properties": {key: {} for key in given}})
             result = await transport.call(make_target(transport, template), call, discard)
-    return result.value if isinstance(result, Result) else result
+    return result.value if isinstance(result, Result) and result.truncated is None else result
 
 
 def steps(*commands: str, **fields: Any) -> JsonObject:
@@ -311,3 +311,12 @@ async def test_undeclared_arguments_are_refused(tmp_path: Path) -> None:
         for inputs in ({"type": "object"}, {"type": "object", "properties": {"word": {}}}):
             with pytest.raises(InvalidArguments, match="not declared"):
                 await transport.call(target, make_call({"exec": "sh"}, inputs=inputs), discard)
+
+
+async def test_lines_before_a_limit_or_an_error_are_kept_with_the_reason() -> None:
+    cut = await _call({**argv("yes", "1"), "stream": True}, max_stream_events=3)
+    assert (cut.value, cut.truncated) == (["1", "1", "1"], "the stream was cut at 3 results")
+    failed = await _call({**argv("sh", "-c", "echo 1; echo 2; echo gone >&2; exit 3"), "stream": True})
+    assert failed.value == ["1", "2"]
+    assert isinstance(failed.failure, Rejected)
+    assert "gone" in failed.truncated

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import graphql
 import pytest
+from aiohttp import web
 from tests.support.tools import make_tool
 from tests.upstreams.graphql_service import SDL, GraphQlService
 from tests.upstreams.websocket_service import BinarySocket
@@ -274,6 +275,49 @@ async def test_errors_are_part_of_a_result_with_data_and_raised_without_data(pat
     with pytest.raises(Rejected) as caught:
         await _subscribe("subscription { nothing }", {}, path)
     assert "nothing" in str(caught.value.detail)
+
+
+class _SilentSocket(web.WebSocketResponse):
+    """Never acknowledges a connection."""
+
+    async def send_json(self, data: Any, *args: Any, **options: Any) -> None:
+        if data.get("type") != "connection_ack":
+            await super().send_json(data, *args, **options)
+
+
+class _BreakingSocket(web.WebSocketResponse):
+    """Replaces the third result by an error, or by the end of the connection."""
+
+    breaks = False
+
+    async def send_json(self, data: Any, *args: Any, **options: Any) -> None:
+        if (data.get("payload") or {}).get("data") != {"count": 2}:
+            await super().send_json(data, *args, **options)
+        elif self.breaks:
+            await self.close(code=1011, message=b"no memory")
+        else:
+            error = {"id": data["id"], "type": "error", "payload": [{"message": "kaput"}]}
+            await super().send_json(error, *args, **options)
+
+
+class _ClosingSocket(_BreakingSocket):
+    breaks = True
+
+
+@pytest.mark.parametrize("protocol", ["graphql-transport-ws", "graphql-ws"])
+async def test_a_connection_that_is_never_acknowledged_is_an_error(protocol: str) -> None:
+    with pytest.raises(ConnectionLost, match=r"did not acknowledge the connection within 0\.1 seconds"):
+        await _subscribe(COUNT, {"to": 3}, socket=_SilentSocket, protocols=(protocol,), idle_timeout=0.1)
+
+
+@pytest.mark.parametrize(
+    ("broken", "error", "words"), [(_BreakingSocket, Rejected, "kaput"), (_ClosingSocket, ConnectionLost, "no memory")]
+)
+async def test_results_before_an_error_are_kept(broken: Any, error: type[Exception], words: str) -> None:
+    result, seen, _ = await _subscribe(COUNT, {"to": 9}, socket=broken)
+    assert result.value == seen == [{"count": 0}, {"count": 1}]
+    assert isinstance(result.failure, error)
+    assert words in result.truncated
 
 
 async def test_a_silent_subscription_ends_with_its_results_and_a_stop_message() -> None:

@@ -186,6 +186,20 @@ async def test_streams_go_in_and_out() -> None:
         assert await _run(service, "Talk", messages) == [{"text": "A"}, {"text": "B"}]
         cut = await _run(service, "Count", {"n": 50}, settings=BridgeSettings(max_stream_events=2))
         assert cut == Result([{}, {"n": 1}], truncated="the stream was cut at 2 results")
+        large = await _run(service, "Count", {"n": 50_000}, settings=BridgeSettings(max_reply_bytes=1_000))
+        assert large.truncated == "the stream was cut at 1000 bytes"
+        assert large.value[:3] == [{}, {"n": 1}, {"n": 2}]
+        silent = await _run(service, "Count", {"n": 2, "text": "stall"}, settings=BridgeSettings(idle_timeout=0.1))
+        assert silent == Result([{}, {"n": 1}], truncated="nothing arrived for 0.1 seconds")
+
+
+async def test_messages_before_an_error_are_kept_with_it() -> None:
+    async with GrpcService() as service:
+        result = await _run(service, "Count", {"n": 2, "text": "break"})
+    assert result.value == [{}, {"n": 1}]
+    assert isinstance(result.failure, Rejected)
+    assert "DATA_LOSS: " in result.truncated
+    assert "the disk is gone" in result.truncated
 
 
 @pytest.mark.parametrize(

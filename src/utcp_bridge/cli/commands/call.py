@@ -102,7 +102,7 @@ class _Partials:
 
 
 def _give(result: Result, output: _Output) -> int:
-    """Print or write the final value. An error that an MCP server reported as content is a failure."""
+    """Print or write the final value. An error in the content of an MCP server is a failure, too."""
     from utcp_bridge.model import Binary, ContentBlocks
 
     value = result.value
@@ -120,7 +120,8 @@ def _give(result: Result, output: _Output) -> int:
         print_json(_plain(value))
     if result.truncated and not output.as_json:
         note(f"The result is incomplete: {result.truncated}")
-    return exits.UPSTREAM if isinstance(value, ContentBlocks) and value.is_error else exits.OK
+    has_failed = result.failure is not None or (isinstance(value, ContentBlocks) and value.is_error)
+    return exits.UPSTREAM if has_failed else exits.OK
 
 
 def _write(value: Any, file: Path) -> None:

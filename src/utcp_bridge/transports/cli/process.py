@@ -21,6 +21,7 @@ from anyio.abc import ByteReceiveStream
 
 from utcp_bridge.errors import InvalidArguments, ReplyTooLarge, Unreachable
 from utcp_bridge.foreign import Excerpt
+from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.processes.child import Child, Launch
 from utcp_bridge.processes.children import start_child
@@ -31,7 +32,8 @@ _CHUNK: Final = 65_536
 _LAST_WORDS_SECONDS: Final = 0.2
 """How long a command that has ended may still be heard through the processes that it left behind."""
 _OUR_LIMITS: Final = frozenset({errno.ENOMEM, errno.EAGAIN})
-OnLine = Callable[[bytes], Awaitable[None]]
+OnLine = Callable[[bytes], Awaitable[bool | None]]
+"""Receives a line of stdout. It returns False to end the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Command:
     stdin: bytes | None = field(default=None, repr=False)
     has_working_file: bool = False
     """Whether the command needs a file for its own use, whose descriptors are in `__utcp_write` and `__utcp_read`."""
+    manual: str = ""
+    """The manual whose place a large output takes."""
 
     @property
     def name(self) -> str:
@@ -133,7 +137,7 @@ async def _open(command: Command, descriptors: Mapping[str, int]) -> Child:
 
 
 async def _collect(child: Child, command: Command, on_line: OnLine | None) -> Finished:
-    outputs = _Outputs(command.limit)
+    outputs = _Outputs(command.limit, command.manual)
     async with anyio.create_task_group() as group:
         outputs.stop = group.cancel_scope.cancel
         group.start_soon(outputs.read_stdout, child.stdout, on_line)
@@ -156,25 +160,30 @@ class _Outputs:
 
     stop: Callable[[], None]
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, manual: str = "") -> None:
         self.stdout, self.stderr = bytearray(), Excerpt()
         self.both_read = anyio.Event()
         self.overflow = ""
         self._limit = limit
+        self._manual = manual
         self._unread = 2
 
     async def read_stdout(self, stream: ByteReceiveStream | None, on_line: OnLine | None) -> None:
         """Keep all of stdout, and report its lines."""
         reported, data = 0, self.stdout
-        async for chunk in _chunks(stream):
-            searched = len(data)
-            data += chunk
-            if self._is_too_long(len(data), "stdout"):
-                return
-            while on_line is not None and (end := data.find(b"\n", searched)) >= 0:
-                line, reported = bytes(data[reported:end]), end + 1
-                searched = reported
-                await on_line(line)
+        with Collecting(self._manual) as place:
+            async for chunk in _chunks(stream):
+                searched = len(data)
+                data += chunk
+                if self._is_too_long(len(data), "stdout"):
+                    return
+                await place.grow(len(chunk))
+                while on_line is not None and (end := data.find(b"\n", searched)) >= 0:
+                    line, reported = bytes(data[reported:end]), end + 1
+                    searched = reported
+                    if await on_line(line) is False:
+                        self.stop()
+                        return
         if on_line is not None and reported < len(data):
             await on_line(bytes(data[reported:]))
         self._ended()

@@ -19,7 +19,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -31,6 +31,8 @@ from utcp_bridge.foreign import Excerpt, TooManyValues, decode, is_heavy, load_j
 from utcp_bridge.model import Call, CallTemplate, Deferred, Document, Emit, JsonObject, Result, defers, is_object
 from utcp_bridge.net.preview import MASK, NativeRequest
 from utcp_bridge.net.reply import json_or_text, parse_json
+from utcp_bridge.net.stream import Collector
+from utcp_bridge.placement.compiling import compiled_property
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
 from utcp_bridge.tasks import heavy_turn, in_slices
 from utcp_bridge.transport import Program, Target, Transport
@@ -77,7 +79,7 @@ class CliTemplate(CallTemplate):
             _ = self.script
         return self
 
-    @cached_property
+    @compiled_property
     def script(self) -> Script:
         """The script of `commands`, for this operating system.
 
@@ -89,7 +91,7 @@ class CliTemplate(CallTemplate):
             else bash_script(self.commands, self.ok_exit_codes)
         )
 
-    @cached_property
+    @compiled_property
     def argv(self) -> ArgvTemplate:
         """The compiled `args`.
 
@@ -97,7 +99,7 @@ class CliTemplate(CallTemplate):
         """
         return ArgvTemplate(self.args, command=self.command or "", allowed=self.allow_leading_dash)
 
-    @cached_property
+    @compiled_property
     def stdin(self) -> Template | None:
         """The compiled `stdin_template`.
 
@@ -140,7 +142,7 @@ class CliTransport(Transport[CliTemplate]):
         template = target.template
         words = ["list-tools"] if template.wire == "go" else []
         command = self._command(template, {}, words, self.services.settings.max_manual_bytes)
-        finished = await run_command(command)
+        finished = await run_command(replace(command, manual=target.source.name))
         _log_stderr(finished, target.source.name, command)
         _raise_for_code(finished, template, command)
         content = _read_manual(finished.stdout)
@@ -153,25 +155,34 @@ class CliTransport(Transport[CliTemplate]):
     async def call(self, target: Target[CliTemplate], call: Call, emit: Emit) -> Any:
         """Run the command with the arguments. Its stdout is the value."""
         template = target.template
-        command = self._command_of(template, call)
-        lines: list[Any] = []
-
-        async def on_line(line: bytes) -> None:
-            if len(lines) < self.services.settings.max_stream_events and line.strip():
-                lines.append(_value(_text(line), template.output_format, command.name, command.limit))
-                await emit(lines[-1])
-
-        finished = await run_command(command, on_line if template.stream else None)
+        command = replace(self._command_of(template, call), manual=target.source.name)
+        if template.stream:
+            return await self._stream(template, command, call, Collector(self.services.settings, emit))
+        finished = await run_command(command)
         _log_stderr(finished, call.tool.qualified_name, command)
         _raise_for_code(finished, template, command)
-        if template.stream:
-            return Result(lines)
         given: JsonObject = {"form": template.output_format, "name": command.name, "limit": command.limit}
         if defers(finished.stdout):
             return Result(Deferred(finished.stdout, ((read_output, given),)))
         if is_heavy(finished.stdout):
             await heavy_turn()
         return Result(await in_slices(read_output(finished.stdout, **given)))
+
+    async def _stream(self, template: CliTemplate, command: Command, call: Call, collector: Collector) -> Result:
+        """Return the lines that the command prints, each of which is a partial result."""
+
+        async def on_line(line: bytes) -> bool:
+            if line.strip():
+                value = _value(_text(line), template.output_format, command.name, command.limit)
+                await collector.take([value], len(line))
+            return collector.truncated is None
+
+        with collector.keeping():
+            finished = await run_command(command, on_line)
+            _log_stderr(finished, call.tool.qualified_name, command)
+            if collector.truncated is None:
+                _raise_for_code(finished, template, command)
+        return Result(collector.values, truncated=collector.truncated, failure=collector.failure)
 
     async def explain(self, target: Target[CliTemplate], call: Call) -> NativeRequest:
         """Return the command line and the variables it adds to its environment; values from the operator are masked."""

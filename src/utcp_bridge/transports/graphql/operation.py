@@ -122,7 +122,7 @@ class Subscription:
     where: str
     parameters: JsonObject | None = field(default=None, repr=False)
     """Payload of `connection_init`."""
-    _acknowledged: bool = False
+    is_acknowledged: bool = False
 
     def opening(self) -> str:
         """Return the first message."""
@@ -142,8 +142,8 @@ class Subscription:
         kind = message.get("type") if is_object(message) else None
         if not is_object(message) or not isinstance(kind, str):
             raise MalformedReply(f"{self.where} sent a message that does not follow {self.protocol}.")
-        if kind == "connection_ack" and not self._acknowledged:
-            self._acknowledged = True
+        if kind == "connection_ack" and not self.is_acknowledged:
+            self.is_acknowledged = True
             return Received(reply=(_message(_VERBS[self.protocol][0], identifier=_ID, payload=self.body),))
         if kind == "ping":
             return Received(reply=(_message("pong"),))

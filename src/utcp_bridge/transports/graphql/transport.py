@@ -13,7 +13,6 @@ Limits: `max_reply_bytes`; for subscriptions also `max_stream_events`, `idle_tim
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import anyio
@@ -22,7 +21,7 @@ from pydantic import BeforeValidator, Field
 
 from utcp_bridge.auth.credentials import Additions
 from utcp_bridge.errors import ConnectionLost, MalformedReply, ManualError, Rejected, ReplyTooLarge, UtcpError
-from utcp_bridge.foreign import decode, load_json
+from utcp_bridge.foreign import decode, is_heavy, load_json
 from utcp_bridge.model import (
     Call,
     CallTemplate,
@@ -42,16 +41,19 @@ from utcp_bridge.net.files.local_file import read_local_file
 from utcp_bridge.net.http_options import SocketOptions
 from utcp_bridge.net.preview import NativeRequest, socket_request
 from utcp_bridge.net.reply import Reply, parse_json
-from utcp_bridge.net.stream import Collector
+from utcp_bridge.net.stream import Batch, Collector, read_later
 from utcp_bridge.net.stream_decoders import EventSplitter
+from utcp_bridge.placement.compiling import compiled_property
 from utcp_bridge.placement.headers import HeaderPlan, compile_headers
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.placement.url import UrlPlan, compile_url
+from utcp_bridge.tasks import heavy_turn, in_slices
 from utcp_bridge.transport import Target, Transport
 from utcp_bridge.transports.graphql.operation import (
     SUBPROTOCOLS,
     GraphQlOperation,
     OperationType,
+    Received,
     Subprotocol,
     Subscription,
     field_operation,
@@ -99,7 +101,7 @@ class GraphQlTemplate(CallTemplate):
     connection_params: JsonObject | None = Field(default=None, repr=False)
     field: str | None = None
 
-    @cached_property
+    @compiled_property
     def build_url(self) -> UrlPlan:
         """Return the compiled URL.
 
@@ -107,7 +109,7 @@ class GraphQlTemplate(CallTemplate):
         """
         return compile_url(self.url)
 
-    @cached_property
+    @compiled_property
     def build_headers(self) -> HeaderPlan:
         """Return the compiled headers.
 
@@ -115,7 +117,7 @@ class GraphQlTemplate(CallTemplate):
         """
         return compile_headers(self.headers, self.header_fields)
 
-    @cached_property
+    @compiled_property
     def build_socket_url(self) -> UrlPlan:
         """Return the compiled URL of subscriptions over a WebSocket.
 
@@ -125,7 +127,7 @@ class GraphQlTemplate(CallTemplate):
         scheme, mark, rest = url.partition("://")
         return compile_url({"http": "ws", "https": "wss"}.get(scheme.lower(), scheme) + mark + rest)
 
-    @cached_property
+    @compiled_property
     def operation(self) -> GraphQlOperation | None:
         """Return the operation of `query`; None if the tool's name is the field.
 
@@ -278,17 +280,18 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
         self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, emit: Emit
     ) -> Result:
         """Report results as they arrive, over a WebSocket, or over server-sent events without one."""
-        collector = Collector(self.services.settings, emit)
+        collector = Collector(self.services.settings, emit, target.source.name)
         protocol = target.template.subscription_protocol
-        if protocol == "sse":
-            await self._over_events(target, call, body, field, collector)
-            return collector.result()
-        try:
-            await self._over_socket(target, call, body, field, collector)
-        except Rejected as error:
-            if protocol != "auto" or collector.values or not _has_no_websocket(error):
-                raise
-            await self._over_events(target, call, body, field, collector)
+        with collector.keeping():
+            if protocol == "sse":
+                await self._over_events(target, call, body, field, collector)
+                return collector.result()
+            try:
+                await self._over_socket(target, call, body, field, collector)
+            except Rejected as error:
+                if protocol != "auto" or collector.values or not _has_no_websocket(error):
+                    raise
+                await self._over_events(target, call, body, field, collector)
         return collector.result()
 
     async def _over_socket(
@@ -306,12 +309,25 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
             added = None if target.credentials is None else await target.credentials.additions()
             subscription = Subscription(chosen, body, where, _parameters(template, added))
             await socket.send_str(subscription.opening())
+            await self._acknowledged(socket, subscription)
             try:
                 await collector.gather(_messages(socket, subscription, field))
             finally:
                 with anyio.CancelScope(shield=True), anyio.move_on_after(0.1):
                     if not socket.closed:
                         await socket.send_str(subscription.stop())
+
+    async def _acknowledged(self, socket: Any, subscription: Subscription) -> None:
+        """Receive until the server has accepted the connection, and send the operation.
+
+        :raises ConnectionLost: it did not accept it in time.
+        """
+        seconds = self.services.settings.idle_timeout
+        with anyio.move_on_after(seconds):
+            while not subscription.is_acknowledged:
+                await _received(socket, subscription)
+            return
+        raise ConnectionLost(f"{subscription.where} did not acknowledge the connection within {seconds:g} seconds.")
 
     async def _over_events(
         self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, collector: Collector
@@ -377,43 +393,50 @@ def _parameters(template: GraphQlTemplate, added: Additions | None) -> JsonObjec
     return dict(added.headers) or None
 
 
-async def _messages(
-    socket: Any, subscription: Subscription, field: str | None
-) -> AsyncGenerator[tuple[list[Any], int]]:
+async def _received(socket: Any, subscription: Subscription) -> tuple[Received, int]:
+    """Receive one message and send what the protocol replies. Return it with its size."""
     from aiohttp import WSMsgType
 
+    message = await socket.receive()
+    if message.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
+        raise _closed(subscription.where, socket.close_code, message.extra)
+    if is_heavy(message.data):
+        await heavy_turn(keep=False)
+    received = subscription.receive(message.data)
+    for reply in received.reply:
+        await socket.send_str(reply)
+    return received, len(message.data)
+
+
+async def _messages(socket: Any, subscription: Subscription, field: str | None) -> AsyncGenerator[Batch]:
     ended, alone = False, True
     while not ended:
-        message = await socket.receive()
-        if message.type not in {WSMsgType.TEXT, WSMsgType.BINARY}:
-            raise _closed(subscription.where, socket.close_code, message.extra)
-        received = subscription.receive(message.data)
-        for reply in received.reply:
-            await socket.send_str(reply)
+        received, size = await _received(socket, subscription)
         ended = received.ended
         results = [response_value(one, field, subscription.where, alone=alone) for one in received.results]
         alone = alone and not results
-        yield results, len(message.data)
+        yield results, size
 
 
-async def _events(
-    stream: StreamReply, field: str | None, limit: int, where: str
-) -> AsyncGenerator[tuple[list[Any], int]]:
+async def _events(stream: StreamReply, field: str | None, limit: int, where: str) -> AsyncGenerator[Batch]:
     results = EventSplitter(limit, where, event_type="next")
     ends = EventSplitter(limit, where, event_type="complete")
     alone = True
     async for chunk in stream:
-        found = list[Any]()
-        for one in results.feed(chunk):
-            if is_object(one):
-                found.append(response_value(one, field, where, alone=alone))
-                alone = False
+        events, last, found = list[Any](), list[Any](), list[Any]()
+        await in_slices(results.steps(chunk, events))
+        for event in events:
+            for one in await read_later(event):
+                if is_object(one):
+                    found.append(response_value(one, field, where, alone=alone))
+                    alone = False
         yield found, len(chunk)
-        if ends.feed(chunk):
+        await in_slices(ends.steps(chunk, last))
+        if last:
             return
 
 
-async def _once(value: Any, size: int) -> AsyncGenerator[tuple[list[Any], int]]:
+async def _once(value: Any, size: int) -> AsyncGenerator[Batch]:
     yield [value], size
 
 

@@ -7,14 +7,14 @@
 The tools of a manual come from `proto_files` or a `descriptor_set`, else from the fixed service `grpcpb.UTCPService` of
 the Go, Rust and Elixir libraries, else from server reflection (v1, then v1alpha): one tool per method, named
 `Service_Method`. Arguments and results are proto3 JSON. Client streams take a `messages` array. Limits:
-`max_reply_bytes` for a message, `max_stream_events` for a stream.
+`max_reply_bytes` for a message and for a stream, `max_stream_events`, `idle_timeout` between the messages of a stream.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -37,10 +37,13 @@ from utcp_bridge.errors import (
     Unreachable,
     UtcpError,
 )
+from utcp_bridge.foreign import is_heavy
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Result, TlsOptions
+from utcp_bridge.net.collecting import arrived
 from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.net.stream import Batch, Collector
 from utcp_bridge.placement.encoding import header_value
-from utcp_bridge.tasks import Flights, seconds_left
+from utcp_bridge.tasks import Flights, heavy_turn, seconds_left
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
 from utcp_bridge.transports.grpc.channel import ChannelOptions, translate
 from utcp_bridge.transports.grpc.connections import Channels, Key, Line
@@ -213,9 +216,9 @@ class GrpcTransport(Transport[GrpcTemplate]):
         async with self._channels.lend(self._key(target), target.source) as line:
             try:
                 if template.is_utcp:
-                    return await self._call_utcp(line.channel, template, call, arguments, metadata, emit)
+                    return await self._call_utcp(line, target, call, arguments, metadata, emit)
                 method, build = await self._method(target, line.build), line.build
-                value = await self._call_native(line.channel, template, method, arguments, metadata, emit)
+                value = await self._call_native(line, target, method, arguments, metadata, emit)
                 if line.build != build:
                     await self._check_build(target)
                 return value
@@ -302,9 +305,9 @@ class GrpcTransport(Transport[GrpcTemplate]):
         return [utcp_tool(tool) for tool in parse_message(messages["Manual"], data).tools]
 
     async def _call_utcp(
-        self, channel: Any, template: GrpcTemplate, call: Call, arguments: JsonObject, metadata: Any, emit: Emit
+        self, line: Line, target: Target[GrpcTemplate], call: Call, arguments: JsonObject, metadata: Any, emit: Emit
     ) -> Any:
-        messages = utcp_messages()
+        template, messages = target.template, utcp_messages()
         request = _utcp_request(template, call, arguments)
         response = messages["ToolCallResponse"]
 
@@ -312,37 +315,49 @@ class GrpcTransport(Transport[GrpcTemplate]):
             return utcp_value(parse_message(response, data).result_json)
 
         if template.stream:
-            replies = channel.unary_stream(_utcp_path(template), _serialized)(
+            replies = line.channel.unary_stream(_utcp_path(template), _serialized)(
                 request, metadata=metadata, timeout=seconds_left()
             )
-            return await self._drain(replies, read, emit)
-        invoke = channel.unary_unary(_utcp_path(template), _serialized)
-        return read(await invoke(request, metadata=metadata, timeout=seconds_left()))
+            return await self._drain(target, line, replies, read, emit)
+        invoke = line.channel.unary_unary(_utcp_path(template), _serialized)
+        return read(await _waited(target, await invoke(request, metadata=metadata, timeout=seconds_left())))
 
     async def _call_native(
-        self, channel: Any, template: GrpcTemplate, method: Any, arguments: JsonObject, metadata: Any, emit: Emit
+        self, line: Line, target: Target[GrpcTemplate], method: Any, arguments: JsonObject, metadata: Any, emit: Emit
     ) -> Any:
         streams_in, streams_out = method.client_streaming, method.server_streaming
         kind = f"{'stream' if streams_in else 'unary'}_{'stream' if streams_out else 'unary'}"
-        invoke = getattr(channel, kind)(_path(method), _serialized)
+        invoke = getattr(line.channel, kind)(_path(method), _serialized)
         requests = build_requests(method, arguments)
         answer = invoke(each(requests) if streams_in else requests[0], metadata=metadata, timeout=seconds_left())
-        read = reply_reader(method, proto_names=template.preserve_field_names)
-        return await self._drain(answer, read, emit) if streams_out else read(await answer)
+        read = reply_reader(method, proto_names=target.template.preserve_field_names)
+        if streams_out:
+            return await self._drain(target, line, answer, read, emit)
+        return read(await _waited(target, await answer))
 
-    async def _drain(self, replies: Any, read: Callable[[Any], Any], emit: Emit) -> Result:
-        """Collect the messages of a stream up to the limit. Leaving early cancels the call."""
-        values: list[Any] = []
-        limit = self.services.settings.max_stream_events
-        try:
-            async for reply in replies:
-                if len(values) >= limit:
-                    return Result(values, truncated=f"the stream was cut at {limit} results")
-                values.append(read(reply))
-                await emit(values[-1])
-        finally:
-            replies.cancel()
-        return Result(values)
+    async def _drain(
+        self, target: Target[GrpcTemplate], line: Line, replies: Any, read: Callable[[Any], Any], emit: Emit
+    ) -> Result:
+        """Collect the messages of a stream up to a limit or an error. Leaving early cancels the call."""
+        collector = Collector(self.services.settings, emit, target.source.name)
+
+        async def batches() -> AsyncGenerator[Batch]:
+            try:
+                async for reply in replies:
+                    if is_heavy(reply):
+                        await heavy_turn(keep=False)
+                    yield [read(reply)], len(reply)
+            except grpc_module("grpc.aio").AioRpcError as error:
+                raise self._translated(error, target, line) from None
+            except asyncio.CancelledError:
+                await anyio.lowlevel.checkpoint_if_cancelled()
+                raise
+            finally:
+                replies.cancel()
+
+        with collector.keeping():
+            await collector.gather(batches())
+        return Result(collector.values, truncated=collector.truncated, failure=collector.failure)
 
     async def _method(self, target: Target[GrpcTemplate], build: int | None) -> Any:
         """Return the descriptor of the template's method. The descriptors are renewed if `build` is another one."""
@@ -484,6 +499,14 @@ class GrpcTransport(Transport[GrpcTemplate]):
 
 
 TRANSPORT = GrpcTransport
+
+
+async def _waited(target: Target[GrpcTemplate], data: bytes) -> bytes:
+    """Return a message when its turn to be read has come."""
+    await arrived(target.source.name, len(data))
+    if is_heavy(data):
+        await heavy_turn()
+    return data
 
 
 def _fits(service: str, wanted: str | None) -> bool:

@@ -27,6 +27,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from utcp_bridge.foreign import decode, has_more_values, is_heavy, json_line, most_values, outer_id, visible
 from utcp_bridge.model import is_object
+from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.processes.child import Child, Launch
 from utcp_bridge.processes.children import start_child
 from utcp_bridge.tasks import heavy_turn
@@ -43,6 +44,7 @@ _LINE_FACTOR: Final = 2
 _FRAME_BYTES: Final = 65_536
 """Room for what is around a result, and for a list of tools above a small limit."""
 _CHUNK: Final = 65_536
+_BLANK_BYTES: Final = 1_024
 _LINES_PER_TURN: Final = 64
 """Lines of one piece after which other tasks have a turn: a piece may consist of newlines."""
 _PATIENCE_SECONDS: Final = 2.0
@@ -72,6 +74,8 @@ class ChildProcess:
     """Added to the few variables that every server receives."""
     folder: Path
     limit: int
+    manual: str = ""
+    """Whose place a large message takes."""
     _said: deque[str] = field(default_factory=lambda: deque[str](maxlen=_KEPT_LINES))
     _code: int | None = None
     _has_spoken: bool = False
@@ -137,7 +141,7 @@ class ChildProcess:
 
         try:
             async with heard:
-                async for line in _lines(process.stdout, _most_bytes(self.limit)):
+                async for line in _lines(process.stdout, _most_bytes(self.limit), self.manual):
                     if is_heavy(line):
                         await heavy_turn(keep=False)
                     message = read_line(line, self.limit)
@@ -205,20 +209,23 @@ def read_line(line: bytes, limit: int) -> Any:
 
     from utcp_bridge.transports.mcp.lenient import repaired_message, too_large, too_many_values
 
-    if has_more_values(line, most_values(limit)):
+    is_short = len(line) <= _most_bytes(limit)
+    if is_short and has_more_values(line, most_values(limit)):
         identifier = outer_id(line)
         return (
             None
             if identifier is None
             else types.JSONRPCError(jsonrpc="2.0", id=identifier, error=too_many_values(limit))
         )
-    if is_short := len(line) <= _most_bytes(limit):
+    if is_short and is_heavy(line) and (message := repaired_message(line)) is not None:
+        return message  # it takes half the time of the checks of the SDK's model
+    if is_short:
         for candidate in (line, json_line(line)):
             with suppress(ValueError):
                 return types.jsonrpc_message_adapter.validate_json(candidate, by_name=False)
         if line.lstrip().startswith(b"{") and (message := repaired_message(line)) is not None:
             return message
-    identifier = _answered(json_line(line))
+    identifier = _answered(json_line(line) if is_short else line)
     if identifier is None:
         return None
     error = types.ErrorData(code=types.PARSE_ERROR, message=UNREADABLE) if is_short else too_large(limit)
@@ -232,8 +239,10 @@ def _most_bytes(limit: int) -> int:
 
 def _answered(line: bytes) -> str | int | None:
     """Return the id of the request that a broken response is for; None if the line is not a response."""
-    if not line.lstrip().startswith(b"{"):
+    if not line[:_BLANK_BYTES].lstrip().startswith(b"{"):
         return None
+    if is_heavy(line):
+        return outer_id(line) if b'"method"' not in line[:200] else None
     with suppress(orjson.JSONDecodeError):
         value = orjson.loads(line)
         found = value.get("id") if is_object(value) and "method" not in value else None
@@ -241,24 +250,33 @@ def _answered(line: bytes) -> str | int | None:
     return outer_id(line) if b'"method"' not in line[:200] else None
 
 
-async def _lines(stream: ByteReceiveStream | None, limit: int) -> AsyncIterator[bytes]:
-    """Yield lines. Of a line that is longer than `limit`, the first `limit` + 1 bytes are kept."""
-    rest = bytearray()
-    while stream is not None:
-        try:
-            chunk = await stream.receive(_CHUNK)
-        except anyio.EndOfStream:
-            break
-        *ended, begun = chunk.split(b"\n")
-        for number, line in enumerate(ended, 1):
-            if not number % _LINES_PER_TURN:
-                await anyio.lowlevel.checkpoint()
-            rest += line[: limit + 1 - len(rest)] if len(rest) <= limit else b""
+async def _lines(stream: ByteReceiveStream | None, limit: int, manual: str = "") -> AsyncIterator[bytes]:
+    """Yield lines. Of a line that is longer than `limit`, the first `limit` + 1 bytes are kept.
+
+    A large line has the place of `manual` until the next one is asked for.
+    """
+    rest, place = bytearray(), Collecting(manual)
+    try:
+        while stream is not None:
+            try:
+                chunk = await stream.receive(_CHUNK)
+            except anyio.EndOfStream:
+                break
+            *ended, begun = chunk.split(b"\n")
+            for number, line in enumerate(ended, 1):
+                if not number % _LINES_PER_TURN:
+                    await anyio.lowlevel.checkpoint()
+                rest += line[: limit + 1 - len(rest)] if len(rest) <= limit else b""
+                whole, rest = bytes(rest), bytearray()
+                yield whole
+                place.release()
+            kept = begun[: limit + 1 - len(rest)] if len(rest) <= limit else b""
+            rest += kept
+            await place.grow(len(kept))
+        if rest:
             yield bytes(rest)
-            rest.clear()
-        rest += begun[: limit + 1 - len(rest)] if len(rest) <= limit else b""
-    if rest:
-        yield bytes(rest)
+    finally:
+        place.release()
 
 
 async def _write(

@@ -54,13 +54,13 @@ class Taken:
     """Results of `tools/call` that the SDK received without their content, by the ids of their requests."""
 
     def __init__(self) -> None:
-        self._results: dict[Any, Any] = {}
+        self._results: dict[Any, tuple[Any, int]] = {}
 
-    def put(self, ident: Any, result: Any, *, modern: bool) -> JsonObject:
+    def put(self, ident: Any, result: Any, *, modern: bool, size: int = 0) -> JsonObject:
         """Take a result and return what the SDK receives instead: an error, so that it checks no schema."""
         while len(self._results) >= _MAX_TAKEN:
             self.drop(next(iter(self._results)))
-        self._results[ident] = result
+        self._results[ident] = result, size
         stub: JsonObject = {"content": [], "isError": True, "_meta": {_KEY: ident}}
         return {**stub, "resultType": "complete"} if modern else stub
 
@@ -68,10 +68,15 @@ class Taken:
         """Forget a result: its caller has given up."""
         self._results.pop(ident, None)
 
+    def size_of(self, received: Any) -> int:
+        """Return the bytes of the result behind what the SDK returned."""
+        meta: JsonObject = received.meta or {}
+        return self._results.get(meta.get(_KEY), (None, 0))[1]
+
     def result_of(self, received: Any) -> JsonObject:
         """Return the result behind what the SDK returned. A result that is not an object is its content."""
         meta: JsonObject = received.meta or {}
-        result = self._results.pop(meta.get(_KEY), None)
+        result, _ = self._results.pop(meta.get(_KEY), (None, 0))
         return result if is_object(result) else {"content": result}
 
 
@@ -188,10 +193,11 @@ class _LenientReader(_WrappedStream):
         result: Any = message.result
         kind = result.get("resultType") if is_object(result) else None
         if method == "tools/call" and kind in {None, "complete"}:
-            if _size(result) > self._max_bytes:
+            size = _size(result)
+            if size > self._max_bytes:
                 error = types.JSONRPCError(jsonrpc="2.0", id=message.id, error=too_large(self._max_bytes))
                 return SessionMessage(error)
-            message.result = self._taken.put(message.id, result, modern=modern)
+            message.result = self._taken.put(message.id, result, modern=modern, size=size)
         elif modern and kind is None and is_object(result):
             message.result = {**result, "resultType": "complete"}
         return SessionMessage(message)

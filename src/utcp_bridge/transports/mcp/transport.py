@@ -47,8 +47,9 @@ from utcp_bridge.model import (
     is_object,
 )
 from utcp_bridge.net.backoff import Backoff, pauses
+from utcp_bridge.net.collecting import LARGE, arrived
 from utcp_bridge.net.preview import NativeRequest
-from utcp_bridge.tasks import Opening
+from utcp_bridge.tasks import Opening, heavy_turn
 from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
 from utcp_bridge.transports.mcp.child import UNREADABLE, ChildProcess
 from utcp_bridge.transports.mcp.servers import (
@@ -244,6 +245,7 @@ class _Session:
         self._target = target
         self.server = server
         self.where = f"MCP server {name!r}" if server.command else bare_url(str(server.url))
+        self._place = f"{target.source.name} {name}"
         self._backoff = Backoff(maximum=_LONGEST_PAUSE)
         self._connection: _Connection | None = None
         """The one that new requests use."""
@@ -318,12 +320,17 @@ class _Session:
             partial = {"progress": done, "total": total, "message": message}
             await emit({key: value for key, value in partial.items() if value is not None})
 
-        async def ask(connection: _Connection) -> JsonObject:
+        async def ask(connection: _Connection) -> tuple[JsonObject, int]:
             received = await connection.client.call_tool(name, arguments, progress_callback=progress)
+            size: int = connection.taken.size_of(received)
             result: JsonObject = connection.taken.result_of(received)
-            return result
+            return result, size
 
-        return _content(await self._request(ask))
+        result, size = await self._request(ask)
+        if size > LARGE:
+            await arrived(self._place, size)
+            await heavy_turn()
+        return _content(result)
 
     async def close(self) -> None:
         """End the connection and wait until its process is gone."""
@@ -485,7 +492,7 @@ class _Session:
             folder = (self._services.root / (server.cwd or "")).absolute()
             limit = self._services.settings.max_reply_bytes
             argv = [server.command, *server.args]
-            connection.child = ChildProcess(self.where, argv, dict(server.env), folder, limit)
+            connection.child = ChildProcess(self.where, argv, dict(server.env), folder, limit, self._place)
             return connection.child.streams()
         url = str(server.url)
         if source.trust is Trust.OPERATOR:

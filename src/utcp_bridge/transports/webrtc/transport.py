@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import anyio
@@ -26,6 +25,7 @@ from utcp_bridge.errors import Rejected, Unreachable, UtcpError
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Source, Tool, Trust
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.stream import Collector
+from utcp_bridge.placement.compiling import compiled_property
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.transports.webrtc.channel import DataChannelOptions, WebRtcChannel, load_aiortc
 from utcp_bridge.transports.webrtc.ice import IcePolicy, Peers, ice_endpoints
@@ -96,12 +96,12 @@ class WebRtcTemplate(CallTemplate):
             raise ValueError(f"`signaling: {self.signaling}` needs an http:// or https:// `signaling_server`")
         return self
 
-    @cached_property
+    @compiled_property
     def where(self) -> str:
         """The peer, for messages."""
         return f"Peer {self.peer_id!r} of {bare_url(self.signaling_server)}"
 
-    @cached_property
+    @compiled_property
     def connection(self) -> str:
         """Equal for templates that share one connection."""
         return self.model_dump_json(exclude=_PER_CALL)

@@ -7,14 +7,15 @@
 `wire` says what a message is: `raw` the template or the arguments, `envelope` `{"type": "call", "id", "tool",
 "params"}` whose reply has the same id, `path` a connection to `url/<tool>` with the arguments as JSON; `auto` is the
 form that discovery found, else `raw`. Raw calls lease a kept connection, envelopes share one, each path call opens
-one. Limits: `max_reply_bytes` a message, `max_stream_events`, `idle_timeout` between messages.
+one. Limits: `max_reply_bytes` a message and a stream, `max_stream_events`, `idle_timeout` between messages.
 """
 
 from __future__ import annotations
 
+import math
 import uuid
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
@@ -23,9 +24,12 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 from utcp_bridge.errors import ConnectionLost, ManualError, ReplyTooLarge
 from utcp_bridge.foreign import is_heavy
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result, is_object
+from utcp_bridge.net.collecting import arrived
 from utcp_bridge.net.document import document_request, fetch_manual
 from utcp_bridge.net.http_options import SocketOptions
 from utcp_bridge.net.preview import NativeRequest, socket_request
+from utcp_bridge.net.stream import Batch, Collector
+from utcp_bridge.placement.compiling import compiled_property
 from utcp_bridge.placement.encoding import encode_path_segment
 from utcp_bridge.placement.headers import HeaderPlan, compile_headers
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
@@ -93,7 +97,7 @@ class WebSocketTemplate(CallTemplate):
             raise ValueError("must be a ws:// or wss:// URL")
         return f"{scheme}://{rest}"
 
-    @cached_property
+    @compiled_property
     def build_url(self) -> UrlPlan:
         """Return the compiled URL.
 
@@ -101,7 +105,7 @@ class WebSocketTemplate(CallTemplate):
         """
         return compile_url(self.url)
 
-    @cached_property
+    @compiled_property
     def build_headers(self) -> HeaderPlan:
         """Return the compiled headers.
 
@@ -109,7 +113,7 @@ class WebSocketTemplate(CallTemplate):
         """
         return compile_headers(self.headers, self.header_fields)
 
-    @cached_property
+    @compiled_property
     def build_message(self) -> Template | None:
         """Return the compiled message.
 
@@ -181,7 +185,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
             inbox = connection.inbox()
             try:
                 await connection.send(message_text(message))
-                return await self._gather(inbox, template, reader, emit)
+                return await self._gather(inbox, target, reader, emit)
             finally:
                 inbox.close()
 
@@ -232,7 +236,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         inbox = connection.inbox(identifier)
         try:
             await connection.send(message_text(envelope(call.tool.name, call.arguments, identifier)))
-            return await self._gather(inbox, template, reader, emit)
+            return await self._gather(inbox, target, reader, emit)
         finally:
             inbox.close()
 
@@ -271,38 +275,33 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
             if template.auth_response:
                 await connection.next_frame(seconds)
 
-    async def _gather(self, inbox: Inbox, template: WebSocketTemplate, reader: ReplyReader, emit: Emit) -> Result:
-        values: list[Any] = []
-        wanted, most = template.expected_responses, self.services.settings.max_stream_events
-        limit, received, other = self.services.settings.max_reply_bytes, 0, 0
+    async def _gather(self, inbox: Inbox, target: Target[WebSocketTemplate], reader: ReplyReader, emit: Emit) -> Result:
+        template = target.template
+        manual, limit = target.source.name, self.services.settings.max_reply_bytes
+        frames = _Frames(inbox, reader, template.expected_responses, limit, manual)
         seconds = template.response_timeout or self.services.settings.idle_timeout
-        truncated: str | None = None
-        done = False
-        while not done and (wanted < 0 or len(values) < wanted):
-            if len(values) >= most:
-                truncated = f"the stream was cut at {most} results"
-                break
-            frame = await inbox.next(seconds)
-            if frame is None:
-                break
-            if is_heavy(frame):
-                await heavy_turn(keep=False)
-            done, value = reader.read(frame)
-            if value is NOTHING:
-                other += len(frame)
-                if other > _OTHER_FACTOR * limit:
-                    raise ReplyTooLarge(f"{reader.where} sent too many messages that are not part of the reply.")
-                continue
-            values.append(value)
-            if wanted != 1 and not (reader.is_envelope and done):
-                await emit(value)
-            received += len(frame)
-            if received > limit and wanted != 1:
-                truncated = f"the stream was cut at {limit} bytes"
-                break
-        if not values and wanted > 0:
+        if frames.wanted == 1:
+            async with aclosing(frames.batches(seconds)) as batches:
+                async for values, _ in batches:
+                    if values:
+                        return Result(values[0])
             raise ConnectionLost(f"{reader.where} closed the connection before it sent a reply.")
-        return Result(values[0] if wanted == 1 else values, truncated=truncated)
+
+        async def emit_parts(value: Any) -> None:
+            if not (reader.is_envelope and frames.is_done):
+                await emit(value)
+
+        collector = Collector(self.services.settings, emit_parts, manual, seconds)
+        with collector.keeping():
+            await collector.gather(frames.batches())
+            missing = frames.wanted - len(collector.values)
+            if collector.truncated is None and missing > 0 and not frames.is_done:
+                collector.truncated = f"the connection ended {missing} messages early"
+        if not collector.values and collector.truncated is not None:
+            raise ConnectionLost(f"{reader.where} sent no reply: {collector.truncated}.")
+        if not collector.values and frames.wanted > 0:
+            raise ConnectionLost(f"{reader.where} closed the connection before it sent a reply.")
+        return Result(collector.values, truncated=collector.truncated, failure=collector.failure)
 
     async def _ask(self, target: Target[WebSocketTemplate], question: str) -> Any:
         headers = tuple(target.template.build_headers.build({}))
@@ -312,6 +311,43 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
             return parsed(await connection.next_frame(_PROBE_SECONDS))
         finally:
             await connection.aclose()
+
+
+class _Frames:
+    """The messages of one call, as values. `limit` is in bytes."""
+
+    def __init__(self, inbox: Inbox, reader: ReplyReader, wanted: int, limit: int, manual: str) -> None:
+        self.wanted = wanted
+        self.is_done = False
+        self._inbox = inbox
+        self._reader = reader
+        self._limit = limit
+        self._manual = manual
+
+    async def batches(self, seconds: float = math.inf) -> AsyncGenerator[Batch]:
+        """Yield each message, and nothing for one that is not part of the reply.
+
+        :raises ConnectionLost: the connection broke, or was silent for `seconds`.
+        :raises ReplyTooLarge: a message is too large, or too many are not part of the reply.
+        """
+        found = other = 0
+        while not self.is_done and (self.wanted < 0 or found < self.wanted):
+            frame = await self._inbox.next(seconds)
+            if frame is None:
+                return
+            if is_alone := self.wanted == 1:
+                await arrived(self._manual, len(frame))
+            if is_heavy(frame):
+                await heavy_turn(keep=is_alone)
+            self.is_done, value = self._reader.read(frame)
+            if value is not NOTHING:
+                found += 1
+                yield [value], len(frame)
+                continue
+            other += len(frame)
+            if other > _OTHER_FACTOR * self._limit:
+                raise ReplyTooLarge(f"{self._reader.where} sent too many messages that are not part of the reply.")
+            yield [], 0
 
 
 TRANSPORT = WebSocketTransport
