@@ -38,7 +38,7 @@ def test_secrets_are_found_and_replaced_and_nothing_else_changes(template: dict[
 
 
 @pytest.mark.parametrize("template", HARMLESS)
-def test_variables_arguments_paths_and_schemas_are_no_secrets(template: dict[str, Any]) -> None:
+def test_variables_arguments_paths_and_schemas_are_not_taken_for_secrets(template: dict[str, Any]) -> None:
     assert literal_secrets(template) == []
     assert without_literals(template, lambda _name, _secret: "?") == template
 

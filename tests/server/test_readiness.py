@@ -1,6 +1,6 @@
 """The first load of the manuals and its time limit."""
 
-from time import monotonic
+from math import inf
 
 import anyio
 import pytest
@@ -11,6 +11,8 @@ from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.settings import BridgeSettings
 
 pytestmark = pytest.mark.anyio
+JUST_NOW = inf
+"""The time of an arrival that nothing comes after."""
 
 
 def loading_client(startup_wait):
@@ -80,7 +82,7 @@ def test_the_summary_counts_lost_audit_lines_if_there_is_an_audit_log():
 
 async def test_the_first_list_does_not_wait_for_a_slow_manual_once_others_have_arrived():
     client = StandIn(BridgeSettings(startup_wait=3_600, startup_settle=0.05))
-    client.manuals = [Manual("up", "ready", 3, monotonic()), Manual("slow", "loading")]
+    client.manuals = [Manual("up", "ready", 3), Manual("slow", "loading")]
     readiness = Readiness(client)
     with anyio.fail_after(60):
         await readiness.settle()
@@ -89,7 +91,7 @@ async def test_the_first_list_does_not_wait_for_a_slow_manual_once_others_have_a
 
 async def test_the_first_list_waits_while_nothing_has_arrived_and_after_each_arrival():
     client = StandIn(BridgeSettings(startup_wait=3_600, startup_settle=600))
-    client.manuals = [Manual("down", "failed", 0, monotonic()), Manual("next", "loading"), Manual("slow", "loading")]
+    client.manuals = [Manual("down", "failed", 0, JUST_NOW), Manual("next", "loading"), Manual("slow", "loading")]
     readiness = Readiness(client)
     done = []
 
@@ -98,7 +100,7 @@ async def test_the_first_list_waits_while_nothing_has_arrived_and_after_each_arr
         done.append(True)
 
     async def arrive(manual):
-        manual.status, manual.tools, manual.arrived = "ready", 1, monotonic()
+        manual.status, manual.tools, manual.arrived = "ready", 1, JUST_NOW
         moved, client.moved = client.moved, anyio.Event()
         moved.set()
         await anyio.wait_all_tasks_blocked()

@@ -14,14 +14,15 @@ from typing import Any, Self
 
 import anyio
 
-from utcp_bridge.auth.literals import literal_secrets
+from utcp_bridge.auth.literals import literal_secrets, names_credential
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
+from utcp_bridge.client.explaining import Explainer, redact_error
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
-from utcp_bridge.errors import ConfigError, ManualError, Rejected, UnknownTool, UtcpError
+from utcp_bridge.errors import ConfigError, ManualError, UnknownTool, UtcpError
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
@@ -38,13 +39,11 @@ from utcp_bridge.model import (
     Trust,
     discard,
     first_few,
-    is_list,
-    is_object,
 )
 from utcp_bridge.net.files.local_file import FileRoots
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
-from utcp_bridge.net.preview import NativeRequest, Visible, names_credential
+from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.pipeline import Layer, Next, compose
 from utcp_bridge.pipeline.audit import Audit
 from utcp_bridge.pipeline.breaker import BreakerRule, Breakers
@@ -143,7 +142,7 @@ class UtcpClient:
         self._audit = Audit(extensions.audit, names=self.settings.audit_arguments == "names")
         self._layers = self._make_layers(extensions, (*processors, *extensions.post_processors))
         argument_layers = (self._output_path, self._validation, self._file_arguments)
-        self._explainer = _Explainer(self._registration, self.redactor, argument_layers)
+        self._explainer = Explainer(self._registration, self.redactor, argument_layers)
         self._chains: dict[str, Next] = {}
         self._targets: dict[Tool, Target[Any]] = {}
         self._call_ids = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
@@ -369,10 +368,10 @@ class UtcpClient:
         try:
             result = masked_notes(await chain(Call(tool, arguments, next(self._call_ids)), emit), self.redactor)
         except UtcpError as error:
-            _redact(error, self.redactor)
+            redact_error(error, self.redactor)
             raise
         if result.failure is not None:
-            _redact(result.failure, self.redactor)
+            redact_error(result.failure, self.redactor)
         return result
 
     def streams(self, tool: str | Tool) -> bool:
@@ -626,54 +625,6 @@ class _StreamingRun:
     async def _emit(self, partial_result: Any) -> None:
         self._emitted = True
         await self._send.send(partial_result)
-
-
-class _Explainer:
-    """Builds the request of a call with the code that calls, and does not send it."""
-
-    def __init__(self, registration: Registration, redactor: Redactor, layers: Sequence[Layer]) -> None:
-        self._registration = registration
-        self._redactor = redactor
-        self._layers = layers
-
-    async def explain(self, tool: Tool, arguments: JsonObject, *, show_values: bool) -> NativeRequest:
-        """Return the request without its secrets. See `UtcpClient.explain`."""
-        try:
-            explained = await compose(tool, self._layers, self._build)(Call(tool, arguments), discard)
-        except UtcpError as error:
-            _redact(error, self._redactor)
-            raise
-        request: NativeRequest = explained.value[0]
-        completed = {
-            name: value for name, value in explained.value[1].items() if name in arguments or name not in tool.defaults
-        }
-        is_public = tool.source.trust is Trust.REMOTE and tool.overlay is None and not tool.defaults
-        if not show_values and not is_public:
-            request = request.hidden(Visible.of(tool, completed), is_command=tool.kind == "cli")
-        return request.masked(self._redactor)
-
-    async def _build(self, call: Call, _emit: Emit) -> Result:
-        target = self._registration.bind(call.tool)
-        if target.credentials is not None:
-            self._redactor.learn(target.credentials.secrets(), force=True)
-        request = await self._registration.transport(call.tool.kind).explain(target, call)
-        return Result((request, call.arguments))
-
-
-def _redact(error: UtcpError, redactor: Redactor) -> None:
-    """Remove known secrets from everything that a caller will see: upstreams send back what they received."""
-    error.message = redactor(error.message)
-    error.remedy = redactor(error.remedy) if error.remedy else None
-    if isinstance(error, Rejected):
-        error.detail = _clean(error.detail, redactor)
-
-
-def _clean(value: Any, redactor: Redactor) -> Any:
-    if isinstance(value, str):
-        return redactor(value)
-    if is_object(value):
-        return {key: _clean(member, redactor) for key, member in value.items()}
-    return [_clean(member, redactor) for member in value] if is_list(value) else value
 
 
 def _certain(tool: Tool, states: Iterable[ManualState]) -> Tool:

@@ -19,7 +19,7 @@ _ENTRIES: Final = ("manual_call_templates", "tools", "auth")
 
 def with_variables(whole: Converted) -> Converted:
     """Return the document with a variable in place of each secret in its templates, and a note that names them."""
-    names = _Names(_used(whole.document))
+    names = _SecretNames(_used(whole.document))
     document: JsonObject = {
         key: without_literals({key: part}, names)[key] if key in _ENTRIES else part
         for key, part in whole.document.items()
@@ -31,7 +31,7 @@ def with_variables(whole: Converted) -> Converted:
     return replace(whole, document=document, notes=[*whole.notes, note])
 
 
-class _Names:
+class _SecretNames:
     """Gives each secret a variable, named after its field. The same secret has the same variable."""
 
     def __init__(self, taken: set[str]) -> None:

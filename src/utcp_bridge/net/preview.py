@@ -16,18 +16,16 @@ from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
 
 import orjson
 
+from utcp_bridge.auth.literals import names_credential
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.urls import origin_of
 
 if TYPE_CHECKING:
     from utcp_bridge.auth.credentials import Credentials
 
-__all__ = ["MASK", "NativeRequest", "Visible", "names_credential", "socket_request"]
+__all__ = ["MASK", "NativeRequest", "Visible", "socket_request"]
 
 MASK: Final = "***"
-_CREDENTIAL: Final = re.compile(
-    r"(?:auth|authorization|cookie|passw(?:or)?d|passphrase|secret|token|key|credentials?|signature)$", re.IGNORECASE
-)
 _OPEN_HEADERS: Final = frozenset({
     "accept", "accept-encoding", "connection", "content-length", "content-type", "host", "mcp-protocol-version",
     "transfer-encoding", "user-agent",
@@ -38,11 +36,6 @@ _OPEN_SEGMENT: Final = re.compile(r"v[0-9]{1,2}|api|rest|graphql|rpc|mcp|utcp")
 _WORD: Final = re.compile(r"[a-z]+")
 _HIDES: Final = "Values that the configuration contains are hidden. --show-values shows them."
 _SCHEME: Final = re.compile(r"(?:Basic|Bearer|Digest|Token|ApiKey) (?=\S)", re.IGNORECASE)
-
-
-def names_credential(name: str) -> bool:
-    """Return whether the name of a header, parameter, variable or field suggests that its value is a credential."""
-    return _CREDENTIAL.search(name) is not None
 
 
 @dataclass(frozen=True, slots=True)

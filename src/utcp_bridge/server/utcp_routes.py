@@ -24,6 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from utcp_bridge import __version__
+from utcp_bridge.auth.literals import names_credential
 from utcp_bridge.catalogue.catalogue import Entry
 from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.render import with_safe_links
@@ -31,7 +32,6 @@ from utcp_bridge.catalogue.text import clean, clean_schema
 from utcp_bridge.errors import InvalidArguments, UtcpError
 from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
-from utcp_bridge.net.preview import names_credential
 from utcp_bridge.providing.exchange import Lines, UnreadableBody, answer_of, problem, read_arguments, wants_lines
 from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, provided_tool, read_form
 from utcp_bridge.server.app import BridgeServer

@@ -1,0 +1,63 @@
+"""How a call looks on the wire, without making it; and errors without the secrets that upstreams send back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.errors import Rejected, UtcpError
+from utcp_bridge.manuals.registration import Registration
+from utcp_bridge.model import Call, Emit, JsonObject, Result, Tool, Trust, discard, is_list, is_object
+from utcp_bridge.net.preview import NativeRequest, Visible
+from utcp_bridge.pipeline import Layer, compose
+
+__all__ = ["Explainer", "redact_error"]
+
+
+class Explainer:
+    """Builds the request of a call with the code that calls, and does not send it."""
+
+    def __init__(self, registration: Registration, redactor: Redactor, layers: Sequence[Layer]) -> None:
+        self._registration = registration
+        self._redactor = redactor
+        self._layers = layers
+
+    async def explain(self, tool: Tool, arguments: JsonObject, *, show_values: bool) -> NativeRequest:
+        """Return the request without its secrets. See `UtcpClient.explain`."""
+        try:
+            explained = await compose(tool, self._layers, self._build)(Call(tool, arguments), discard)
+        except UtcpError as error:
+            redact_error(error, self._redactor)
+            raise
+        request: NativeRequest = explained.value[0]
+        completed = {
+            name: value for name, value in explained.value[1].items() if name in arguments or name not in tool.defaults
+        }
+        is_public = tool.source.trust is Trust.REMOTE and tool.overlay is None and not tool.defaults
+        if not show_values and not is_public:
+            request = request.hidden(Visible.of(tool, completed), is_command=tool.kind == "cli")
+        return request.masked(self._redactor)
+
+    async def _build(self, call: Call, _emit: Emit) -> Result:
+        target = self._registration.bind(call.tool)
+        if target.credentials is not None:
+            self._redactor.learn(target.credentials.secrets(), force=True)
+        request = await self._registration.transport(call.tool.kind).explain(target, call)
+        return Result((request, call.arguments))
+
+
+def redact_error(error: UtcpError, redactor: Redactor) -> None:
+    """Remove known secrets from everything that a caller will see: upstreams send back what they received."""
+    error.message = redactor(error.message)
+    error.remedy = redactor(error.remedy) if error.remedy else None
+    if isinstance(error, Rejected):
+        error.detail = _clean(error.detail, redactor)
+
+
+def _clean(value: Any, redactor: Redactor) -> Any:
+    if isinstance(value, str):
+        return redactor(value)
+    if is_object(value):
+        return {key: _clean(member, redactor) for key, member in value.items()}
+    return [_clean(member, redactor) for member in value] if is_list(value) else value
