@@ -44,6 +44,7 @@ BODIES = {
     "broken": (ROWS[:-1], "application/json"),
     "deep": (b"[" * 500_000, "application/json"),
     "small": (b"[1]", "application/json"),
+    "failed": (b'[{"why": "Out of order."},' + ROWS[1:], "application/json"),
 }
 
 
@@ -90,7 +91,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
 async def service() -> AsyncGenerator[str]:
     async def body(request: web.Request) -> web.Response:
         data, kind = BODIES[request.match_info["name"]]
-        return web.Response(body=data, content_type=kind)
+        status = 500 if request.match_info["name"] == "failed" else 200
+        return web.Response(body=data, content_type=kind, status=status)
 
     app = web.Application()
     app.router.add_get("/{name}", body)
@@ -284,6 +286,16 @@ async def test_a_failure_of_reading_is_the_outcome_of_the_call(started: Started)
             await host.call_tool(f"m_{name}", {})
     assert len(started.workers) == 1
     assert [json.loads(line)["outcome"] for line in lines] == ["malformed_reply", "ok"]
+
+
+async def test_of_a_large_error_the_beginning_is_shown_without_a_worker(started: Started) -> None:
+    async with bridge(max_reply_bytes=200_000) as (_, host):
+        result = await host.call_tool("m_failed", {})
+    assert result.is_error
+    assert "/failed returned 500 " in text_of(result)
+    assert '[{"why": "Out of order."},{"id": 0' in text_of(result)
+    assert len(text_of(result)) < 10_000
+    assert started.workers == []
 
 
 async def test_a_library_gets_values_and_starts_no_worker(started: Started) -> None:

@@ -42,7 +42,7 @@ from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.gate.connection_watch import issued
 from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.preview import NativeRequest
-from utcp_bridge.net.reply import RETRYABLE, Reply, retry_after_seconds
+from utcp_bridge.net.reply import MAX_DETAIL_BYTES, RETRYABLE, Reply, retry_after_seconds
 from utcp_bridge.placement.request import RequestParts
 from utcp_bridge.tasks import heavy_turn, let_others_run
 from utcp_bridge.urls import bare_url, redirected_to
@@ -72,6 +72,7 @@ Client: TypeAlias = aiohttp.ClientSession  # noqa: TID251 - all clients are made
 
 MAX_HEADER_BYTES: Final = 65536
 _LARGE_BODY: Final = 1 << 20
+_ERRORS_FROM: Final = 400
 _TURN_BYTES: Final = 1 << 17
 _DECODED: Final = frozenset({"", "identity", "none", "gzip", "deflate", "br", "zstd"})  # `none`: some event streams
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
@@ -302,7 +303,7 @@ def _failure_of(ending: asyncio.Future[None]) -> BaseException | None:
 
 
 async def _read_whole(body: ReplyBody, limit: int, manual: str) -> bytes:
-    """Return the whole body. Its size is checked while it arrives, and a large one waits for its place.
+    """Return the whole body, of an error its beginning. Its size is checked while it arrives, and a large one waits.
 
     :raises ReplyTooLarge: it is above `limit` bytes; the rest is not read.
     """
@@ -311,9 +312,13 @@ async def _read_whole(body: ReplyBody, limit: int, manual: str) -> bytes:
         body.check_end()
         return chunk
     whole = bytearray()
+    is_error = body.response.status >= _ERRORS_FROM
     with Collecting(manual) as place:
         while chunk:
             whole += chunk
+            if is_error and len(whole) > MAX_DETAIL_BYTES:
+                body.close()
+                break
             if len(whole) > limit:
                 raise too_large(body.response, limit)
             await place.grow(len(chunk))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from utcp_bridge.placement.message import SocketTemplate
 
 __all__ = [
+    "MAX_DETAIL_BYTES",
     "MAX_JSON_DEPTH",
     "RETRYABLE",
     "Reply",
@@ -66,7 +67,7 @@ _TEXT_TYPES = frozenset(
 )
 _JSON_LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-seq"})
 _MAX_DETAIL = 4096
-_MAX_DETAIL_BYTES = 98_304
+MAX_DETAIL_BYTES = 98_304
 """Bytes of the body of an error that are read. Of a longer one, the beginning is shown as text."""
 _MAX_WORDS = 1000
 _MAX_PAGE_WORDS = 200
@@ -168,8 +169,8 @@ class Reply:
         )
 
     def _detail(self) -> Any:
-        is_whole = len(self.body) <= _MAX_DETAIL_BYTES
-        body = self.body if is_whole else self.body[:_MAX_DETAIL_BYTES]
+        is_whole = len(self.body) <= MAX_DETAIL_BYTES
+        body = self.body if is_whole else self.body[:MAX_DETAIL_BYTES]
         shown = Reply(self.status, self.headers, body, self.url, self.max_bytes)
         if self.media_type in HTML_TYPES or is_web_page(body):
             return words_of(shown.text(), _MAX_WORDS) or None
