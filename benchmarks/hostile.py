@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import re
 import statistics
 import sys
@@ -232,6 +233,7 @@ def parse(given: list[str] | None) -> argparse.Namespace:
 
 def main(given: list[str] | None = None) -> int:
     arguments = parse(given)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of each message to a bridge that has ended
     with (
         upstream() as port,
         hostile_upstream() as at,
