@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from math import inf
-from time import perf_counter, thread_time
 from typing import Any, Final, Generic, TypeVar
 
 import anyio
@@ -46,7 +46,7 @@ _SLICE_SECONDS: Final = 0.001
 """All work in slices together holds the event loop for this long, and then leaves it alone for `_TURNS`."""
 _SHARE: Final = 0.5
 """The part of a slice below which a work does not pause."""
-slice_clock: Final[Callable[[], float]] = perf_counter if sys.platform == "win32" else thread_time
+slice_clock: Final[Callable[[], float]] = time.perf_counter if sys.platform == "win32" else time.thread_time
 """The time of the thread: a work is not charged for the time in which another program ran. The clock of Windows is too
 coarse for that."""
 _TURNS: Final = 8

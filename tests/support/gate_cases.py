@@ -71,7 +71,7 @@ async def _document(services: Services, source: Source, host: str, port: int) ->
 
 
 async def _reference(services: Services, source: Source, host: str, port: int) -> Any:
-    return await ManualReader(services, TransportRegistry())._fetch(f"http://{host}:{port}/part.json", source, 1_000)
+    return await ManualReader(services, TransportRegistry())._fetch(source, f"http://{host}:{port}/part.json", 1_000)
 
 
 async def _socket(services: Services, source: Source, host: str, port: int) -> Any:

@@ -45,7 +45,7 @@ def test_every_kind_of_transport_names_the_limit_and_what_to_do(loop: str) -> No
     said = json.loads(done.stdout.splitlines()[-1])
     assert len(said) == 10
     for kind, text in said.items():
-        assert text.startswith("busy: utcp-bridge uses all the file descriptors that it may have. Raise the limit"), (
+        assert text.startswith("busy: The bridge uses all the file descriptors that it may have. Raise the limit"), (
             kind,
             text,
         )

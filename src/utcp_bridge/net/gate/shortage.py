@@ -35,7 +35,7 @@ def check_descriptors(count: int) -> None:
 
 def _shortage() -> Busy:
     return Busy(
-        "utcp-bridge uses all the file descriptors that it may have.",
+        "The bridge uses all the file descriptors that it may have.",
         remedy="Raise the limit on open files (`ulimit -n 4096`, LimitNOFILE of a service), or lower `concurrency`.",
     )
 
