@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tracemalloc
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.upstreams.editions_service import EditionsService, Marks
 from tests.upstreams.graphql_service import GraphQlService
 
 from utcp_bridge import UtcpClient
+from utcp_bridge.manuals.basis import digest_of
 from utcp_bridge.manuals.building import ToolBuilder
 from utcp_bridge.manuals.confinement import Confinement
 from utcp_bridge.model import Document, Tool
@@ -234,3 +236,31 @@ async def test_what_has_no_hash_is_built_each_time() -> None:
     assert await digest_of(Document({"tools": [2**80]}, generated=True)) is None
     assert await digest_of(Document("a")) == await digest_of(Document(b"a"))
     assert await digest_of(Document(b"x" * 2_000_000)) != await digest_of(Document(b"x"))
+
+
+def with_shared(definition: Any, count: int = 2) -> Document:
+    """Return tools whose schemas all have the same definition object."""
+    inputs = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": definition}}
+    tools = [{"name": f"t{number}", "inputs": inputs, "tool_call_template": {}} for number in range(count)]
+    return Document({"utcp_version": "1.0", "tools": tools})
+
+
+async def test_each_definition_and_its_name_count_however_many_tools_share_it() -> None:
+    whole = [{"type": "string"}, {"type": "integer"}]
+    digests = [await digest_of(with_shared(one)) for one in (*whole, whole[0])]
+    assert digests[0] == digests[2] != digests[1]
+    renamed = with_shared(whole[0])
+    renamed.content["tools"][1]["inputs"] = {"$defs": {"B": whole[0]}}
+    assert await digest_of(renamed) not in digests
+    assert await digest_of(with_shared(whole[0], 3)) not in digests
+
+
+async def test_what_many_tools_share_is_hashed_once() -> None:
+    large = {"enum": ["x" * 100_000]}
+    tracemalloc.start()
+    try:
+        await digest_of(with_shared(large, 100))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000, "a hundred times the definition is ten million bytes"

@@ -7,7 +7,7 @@ not changed either.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Hashable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final, TypeAlias
@@ -16,7 +16,8 @@ import anyio.to_thread
 import orjson
 
 from utcp_bridge.errors import UtcpError
-from utcp_bridge.model import Document, Edition, Source
+from utcp_bridge.model import Document, Edition, JsonObject, Source, is_list, is_object
+from utcp_bridge.tasks import in_slices
 from utcp_bridge.variables import LookedUp
 
 __all__ = ["Basis", "ReferredFile", "ReferredFiles", "digest_of"]
@@ -93,16 +94,53 @@ class Basis:
 
 
 async def digest_of(document: Document) -> bytes | None:
-    """Return the SHA-256 of a document's bytes; None if it cannot be computed."""
+    """Return the SHA-256 of a document's bytes, or of its value; None if it cannot be computed."""
     content: Any = document.content
     if isinstance(content, str):
         content = content.encode("utf-8", "surrogatepass")
-    elif not isinstance(content, bytes):
-        try:
-            content = orjson.dumps(content, default=repr, option=orjson.OPT_NON_STR_KEYS)
-        except TypeError:  # such as whole numbers of more than 64 bits
-            return None
-    return await _digest(content)
+    if isinstance(content, bytes):
+        return await _digest(content)
+    try:
+        return await in_slices(_digest_of_value(content))
+    except TypeError:  # such as whole numbers of more than 64 bits
+        return None
+
+
+def _digest_of_value(content: Any) -> Generator[None, None, bytes]:
+    """Return a hash of a value in steps. What its tools share is written once, however many tools have it."""
+    if not is_object(content) or not is_list(tools := content.get("tools")):
+        return sha256(_json(content)).digest()
+    whole = sha256(_json({**content, "tools": len(tools)}))
+    known: dict[int, bytes] = {}  # the content keeps its parts, so an id is not used again
+    for tool in tools:
+        schemas = [schema for schema in tool.values() if is_object(schema)] if is_object(tool) else []
+        shared = {id(one): one for schema in schemas for one in _definitions(schema).values()}
+        for key in shared.keys() - known.keys():
+            known[key] = sha256(_json(shared[key])).digest()
+        whole.update(_json(_without_definitions(tool)))
+        for schema in schemas:
+            for name, one in _definitions(schema).items():
+                whole.update(b"%b\0%b" % (name.encode("utf-8", "surrogatepass"), known[id(one)]))
+        yield
+    return whole.digest()
+
+
+def _without_definitions(tool: Any) -> Any:
+    if not is_object(tool):
+        return tool
+    return {
+        name: {key: one for key, one in member.items() if key != "$defs"} if is_object(member) else member
+        for name, member in tool.items()
+    }
+
+
+def _definitions(schema: JsonObject) -> JsonObject:
+    found = schema.get("$defs")
+    return found if is_object(found) else {}
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, default=repr, option=orjson.OPT_NON_STR_KEYS)
 
 
 async def _digest(data: bytes) -> bytes:
