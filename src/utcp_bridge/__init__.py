@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from utcp_bridge.errors import (
         Busy,
         CallerError,
+        CircuitOpen,
         ConfigError,
         ConnectionLost,
         DeadlineExceeded,
@@ -62,6 +63,7 @@ __all__ = [
     "Call",
     "CallTemplate",
     "CallerError",
+    "CircuitOpen",
     "ConfigError",
     "ConnectionLost",
     "ContentBlocks",
@@ -111,6 +113,7 @@ _HOMES = {
     "Binary": "model",
     "BridgeSettings": "settings",
     "Busy": "errors",
+    "CircuitOpen": "errors",
     "Call": "model",
     "CallTemplate": "model",
     "CallerError": "errors",

@@ -73,7 +73,8 @@ async def test_every_tool_is_called_through_the_bridge(upstream, config):
             assert await consumer.call_tool("b.shop_say", {"q": "hello"}) == "hello"
             answer = await consumer.call_tool("b.shop_search", {"q": "tea"})
     assert answer["query"] == [["q", "tea"]]
-    assert answer["headers"]["x-key"] == "key-of-shop"
+    assert upstream.requests[-1].headers["X-Key"] == "key-of-shop"
+    assert answer["headers"]["x-key"] == "***", "a reply that repeats the credential does not lead it to the consumer"
     assert TOKEN not in json.dumps(answer)
 
 

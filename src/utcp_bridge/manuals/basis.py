@@ -77,7 +77,7 @@ class Basis:
     """What the live tools of a manual were made from."""
 
     digest: bytes
-    document: Document
+    document: Document = field(repr=False)
     """Without its content."""
     source: Source
     references: ReferredFiles

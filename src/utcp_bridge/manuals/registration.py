@@ -109,7 +109,7 @@ class _Fetch:
 class _Found:
     """A document that was read. `digest` is that of its bytes, if it has one."""
 
-    document: Document
+    document: Document = field(repr=False)
     digest: bytes | None
     manual: LoadedManual
 

@@ -96,8 +96,9 @@ async def test_an_address_in_a_url_is_checked_when_it_is_connected_long_after_it
     source = Source("shop")
     session = pool.session(source)
     try:
-        session._targets["http", "127.0.0.1:9", False] = "http://127.0.0.1:9"  # an old verdict
+        # An old verdict; no other test uses this address, which would then be a checked one.
+        session._targets["http", "127.9.8.7:9", False] = "http://127.9.8.7:9"
         with pytest.raises(PolicyError, match="loopback"):
-            await session.request(RequestParts("GET", "http://127.0.0.1:9/", [], None))
+            await session.request(RequestParts("GET", "http://127.9.8.7:9/", [], None))
     finally:
         await pool.aclose()

@@ -503,6 +503,8 @@ TRANSPORT = GrpcTransport
 
 async def _waited(target: Target[GrpcTemplate], data: bytes) -> bytes:
     """Return a message when its turn to be read has come."""
+    if not data:  # also None: success without a message
+        return data
     await arrived(target.source.name, len(data))
     if is_heavy(data):
         await heavy_turn()
