@@ -37,6 +37,7 @@ __all__ = [
     "inherited_environment",
     "load_variable_loaders",
     "looked_up",
+    "names_credential",
     "renamed",
     "required",
     "variable_names",
@@ -51,6 +52,9 @@ _FLAT_KEY = re.compile(r"(?P<manual>(?:__|[^_])+)_(?P<name>[^_].*)", re.DOTALL)
 _MAX_DEPTH = 200
 _NO_NAMES: frozenset[str] = frozenset()
 _GROUP = "utcp_bridge.variable_loaders"
+_CREDENTIAL: Final = re.compile(
+    r"(?:auth|authorization|cookie|passw(?:or)?d|passphrase|secret|token|key|credentials?|signature)$", re.IGNORECASE
+)
 
 
 class VariableLoader(Protocol):
@@ -424,3 +428,8 @@ def inherited_environment(names: Iterable[str]) -> dict[str, str]:
     """Return the variables of the process environment with these names, for a child process."""
     environ = os.environ  # noqa: TID251 - this module reads the environment for the others
     return {name: environ[name] for name in names if name in environ}
+
+
+def names_credential(name: str) -> bool:
+    """Return whether the name of a variable, header, parameter or field suggests that its value is a credential."""
+    return _CREDENTIAL.search(name) is not None

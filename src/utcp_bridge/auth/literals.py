@@ -11,25 +11,18 @@ from typing import Any, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from utcp_bridge.model import is_list, is_object
+from utcp_bridge.variables import names_credential
 
-__all__ = ["literal_secrets", "names_credential", "without_literals"]
+__all__ = ["literal_secrets", "without_literals"]
 
 _MAX_DEPTH: Final = 30
 _MAX_URL: Final = 32_768
 _SCHEME: Final = re.compile(r"(?P<scheme>Bearer|Basic|Token|ApiKey) +(?P<value>\S+)", re.IGNORECASE)
-_CREDENTIAL: Final = re.compile(
-    r"(?:auth|authorization|cookie|passw(?:or)?d|passphrase|secret|token|key|credentials?|signature)$", re.IGNORECASE
-)
 _PAIR: Final = re.compile(r"(?P<before>[?&](?P<name>[^=&#?]{1,200})=)(?P<value>[^&#]+)")
 _PATHS: Final = ("/", "./", "../", "~")
 _DOCUMENTS: Final = frozenset({"content", "description", "inputs", "outputs"})
 """Members with text and schemas of tools, which describe values."""
 _Replace: TypeAlias = Callable[[str, str], str]
-
-
-def names_credential(name: str) -> bool:
-    """Return whether the name of a header, parameter, variable or field suggests that its value is a credential."""
-    return _CREDENTIAL.search(name) is not None
 
 
 def literal_secrets(template: Any) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import anyio
 
-from utcp_bridge.auth.literals import literal_secrets, names_credential
+from utcp_bridge.auth.literals import literal_secrets
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
@@ -64,7 +64,7 @@ from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
-from utcp_bridge.variables import VariableLoader, Variables, flat_key, load_variable_loaders
+from utcp_bridge.variables import VariableLoader, Variables, flat_key, load_variable_loaders, names_credential
 
 __all__ = ["Extensions", "UtcpClient"]
 

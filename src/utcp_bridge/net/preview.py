@@ -16,9 +16,9 @@ from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
 
 import orjson
 
-from utcp_bridge.auth.literals import names_credential
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.urls import origin_of
+from utcp_bridge.variables import names_credential
 
 if TYPE_CHECKING:
     from utcp_bridge.auth.credentials import Credentials

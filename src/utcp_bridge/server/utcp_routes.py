@@ -24,7 +24,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from utcp_bridge import __version__
-from utcp_bridge.auth.literals import names_credential
 from utcp_bridge.catalogue.catalogue import Entry
 from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.render import with_safe_links
@@ -37,6 +36,7 @@ from utcp_bridge.providing.manuals import ManualForm, ProvidedTool, manual_of, p
 from utcp_bridge.server.app import BridgeServer
 from utcp_bridge.server.outgoing import call_masked
 from utcp_bridge.settings import ManualOptions
+from utcp_bridge.variables import names_credential
 
 __all__ = ["UtcpRoutes", "native_template"]
 
