@@ -98,8 +98,8 @@ class FaultProxy:
             ours.append(back)
             self._open.add(back)
             await self._pass_on(reader, writer, there, back)
-        except OSError:
-            pass
+        except (OSError, asyncio.CancelledError):
+            pass  # the target refuses, or the run is over
         finally:
             for one in ours:
                 self._open.discard(one)
