@@ -371,8 +371,11 @@ async def soak(seed: int, over: str, number: int, folder: Path, *, has_faults: b
                     await Soak(storm, services, [*clients], bridge).run(number, has_faults=has_faults)
         finally:
             await asyncio.to_thread(bridge.stop)
-        traced = [line for line in bridge.errors if "Traceback" in line]
-        storm.problems += [f"a traceback in the log: {line}" for line in traced[:3]]
+        traced = [place for place, line in enumerate(bridge.errors) if "Traceback" in line]
+        for place in traced[:3]:
+            storm.problems.append(
+                "a traceback in the log:\n" + "\n".join(bridge.errors[max(place - 1, 0) : place + 20])
+            )
         if bridge.process.returncode != 0:
             storm.problems.append(f"the bridge ended with {bridge.process.returncode}")
     return storm

@@ -15,7 +15,7 @@ from benchmarks.harness.processes import Running
 
 SETTLING, PAUSE = 12.0, 0.5
 MAX_MORE = 2
-"""A connection or thread that is kept warm is no growth."""
+"""A connection or thread that is kept warm does not count as growth."""
 
 
 @dataclass(frozen=True)

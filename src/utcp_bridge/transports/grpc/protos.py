@@ -7,6 +7,7 @@ errors. protobuf is an optional package: it is imported on first use, and everyt
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -30,6 +31,8 @@ def grpc_module(name: str = "grpc") -> Any:
     # Its C core writes a line to stderr each time a process is started, and its other lines say what our errors say.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # noqa: TID251 - read when grpcio is imported
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # noqa: TID251 - as above
+    # Its Python part logs a traceback if a server sends a status that is not UTF-8; the call gets an error of its own.
+    logging.getLogger("grpc._cython.cygrpc").setLevel(logging.CRITICAL)
     try:
         return import_module(name)
     except ImportError:
