@@ -148,7 +148,7 @@ class Credentials:
 
         This is for upstreams that refuse it in words of their own. The HTTP session renews it after a 401 itself.
 
-        :raises UtcpError: the call failed, or there is no new token.
+        :raises UtcpError: the call failed, or a new token cannot be had.
         """
         if self._oauth is None:
             return await call(emit)

@@ -34,7 +34,7 @@ def pauses(first: float, maximum: float = MAX_PAUSE) -> Iterator[float]:
 class Backoff:
     """Pauses that double from `first` to `maximum`. After a success they start again.
 
-    There is no pause after the first failure: a server that ended after it worked is started again at once.
+    The first failure brings no pause: a server that ended after it worked is started again at once.
     """
 
     first: float = 1.0

@@ -47,7 +47,7 @@ def leave(code: int) -> None:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()
-        finish: Callable[[], object] = vars(atexit)["_run_exitfuncs"]  # there is no public way
+        finish: Callable[[], object] = vars(atexit)["_run_exitfuncs"]  # only this private name does it
         finish()
         os._exit(code)
 

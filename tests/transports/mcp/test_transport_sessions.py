@@ -283,7 +283,7 @@ async def test_a_subscription_is_made_again_at_a_server_that_was_restarted() -> 
         far.changed = anyio.Event()
         await far.call(tool="demo_grow")
         await far.changed.wait()
-        assert session._connections == {connection}, "there is no session that could be lost"
+        assert session._connections == {connection}, "a session is what could be lost, and it has none"
 
 
 # --- child processes ---
