@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Body:
-    """A body that a task collects until `end` is called."""
+    """A body that a task collects until `end` is set."""
 
     def __init__(self, manual: str, size: int = LARGE + 1) -> None:
         self.manual = manual
