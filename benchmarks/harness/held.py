@@ -16,8 +16,6 @@ from benchmarks.harness.processes import Running
 SETTLING, PAUSE = 12.0, 0.5
 MAX_MORE = 2
 """A connection or thread that is kept warm does not count as growth."""
-MAX_THREADS = 6
-"""The event loop's pool grows up to this number on two cores, and keeps its threads."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Held:
 
     def grown(self, before: Held, memory: float) -> list[str]:
         """Return what has grown. `memory` is how many MiB may stay."""
-        most = {"descriptors": MAX_MORE, "threads": MAX_THREADS, "children": 0, "zombies": 0, "tasks": MAX_MORE}
+        most = {"descriptors": MAX_MORE, "threads": MAX_MORE, "children": 0, "zombies": 0, "tasks": MAX_MORE}
         found = [
             f"{name}: {getattr(before, name)} before, {getattr(self, name)} after"
             for name, more in most.items()

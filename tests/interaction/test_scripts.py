@@ -272,7 +272,7 @@ def test_check_reports_an_unknown_gate_and_the_output_of_one_that_fails(checkout
     ruff.chmod(0o755)
     unknown = run(checkout / "scripts" / "check", "format", "nothing", cwd=tmp_path)
     assert unknown.returncode == 2
-    assert unknown.stderr.startswith("There is no gate nothing. Gates: format lint")
+    assert unknown.stderr.startswith("nothing is not a gate. Gates: format lint")
     done = run(checkout / "scripts" / "check", "lint", "format", cwd=tmp_path)
     assert done.returncode == 1
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [
