@@ -31,6 +31,7 @@ from utcp_bridge.model import (
 )
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.upstream import Hear, Upstream
 from utcp_bridge.urls import origin_of
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class Services:
     """Runs a background task while the client is open, and returns a function that cancels it."""
     changed: Callable[[str], object]
     """Reports that a manual's tools changed upstream. The client then discovers the manual again."""
+    heard: Hear = lambda _upstream, _method, _params: None
+    """Passes on a notification of an MCP server that belongs to no request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +244,10 @@ class Transport(ABC, Generic[TemplateT]):
 
     def outages(self) -> Sequence[Outage]:
         """Return the upstreams that this transport itself leaves alone for now, besides those that calls do."""
+        return ()
+
+    def upstreams(self) -> Sequence[Upstream]:
+        """Return the MCP servers that this transport knows, for what they offer besides tools."""
         return ()
 
     async def forget(self, manual: str) -> None:

@@ -64,6 +64,7 @@ from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
+from utcp_bridge.upstream import Hear, Upstream
 from utcp_bridge.variables import VariableLoader, Variables, flat_key, load_variable_loaders, names_credential
 
 __all__ = ["Extensions", "UtcpClient"]
@@ -111,6 +112,7 @@ class UtcpClient:
             self.redactor.learn(secrets_in_url(str(entry.get("proxy") or "")))
             self.redactor.learn(literal_secrets(entry), is_credential=True)
         self._tasks = Background()
+        self._hearers: list[Hear] = []
         self._children: ChildrenHold | None = None
         guard = extensions.guard or Guard()
         self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
@@ -121,6 +123,7 @@ class UtcpClient:
             root=root,
             spawn=self._tasks.spawn,
             changed=self._discover_again,
+            heard=self._heard,
         )
         loaders, loader_faults = load_variable_loaders(config.load_variables_from, root=root)
         processors, processor_faults = read_post_processors(config.post_processing)
@@ -272,6 +275,18 @@ class UtcpClient:
     def outages(self) -> list[Outage]:
         """Return the upstreams that did not answer, so that calls to them are refused for now."""
         return [*self._breakers.report(), *self._registration.outages()]
+
+    def upstreams(self) -> list[Upstream]:
+        """Return the MCP servers behind the manuals, for what they offer besides tools."""
+        return self._registration.upstreams()
+
+    def on_upstream(self, hear: Hear) -> Callable[[], None]:
+        """Call `hear` with each notification of an MCP server: the server, method and parameters.
+
+        Return a function that ends this.
+        """
+        self._hearers.append(hear)
+        return partial(self._hearers.remove, hear)
 
     # --- tools ---
 
@@ -553,6 +568,10 @@ class UtcpClient:
 
     def _discover_again(self, manual: str) -> None:
         self._tasks.spawn(partial(self._registration.refresh, manual))
+
+    def _heard(self, upstream: Upstream, method: str, params: JsonObject) -> None:
+        for hear in tuple(self._hearers):
+            hear(upstream, method, params)
 
     def _learn(self, key: str, value: str) -> None:
         """Any variable may be a secret. Numbers and hosts are not secrets, and must stay readable in errors."""

@@ -42,6 +42,7 @@ from utcp_bridge.settings import BridgeSettings, ManualOptions
 from utcp_bridge.tasks import in_slices
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
+from utcp_bridge.upstream import Upstream
 from utcp_bridge.variables import looked_up
 
 __all__ = ["ManualState", "Registration", "as_manual_entry", "manual_name"]
@@ -289,6 +290,10 @@ class Registration:
     def outages(self) -> list[Outage]:
         """Return the upstreams that the transports themselves leave alone for now."""
         return [outage for transport in self._transports.values() for outage in transport.outages()]
+
+    def upstreams(self) -> list[Upstream]:
+        """Return the MCP servers that the transports know."""
+        return [upstream for transport in self._transports.values() for upstream in transport.upstreams()]
 
     async def aclose(self) -> None:
         """Close every transport."""

@@ -13,69 +13,29 @@ and `isError` pass through. `register_resources_as_tools` turns resources into t
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
-from math import inf
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import anyio
 import orjson
 
-from utcp_bridge.auth.credentials import Credentials
-from utcp_bridge.errors import (
-    CircuitOpen,
-    ConnectionLost,
-    MalformedReply,
-    Rejected,
-    ReplyTooLarge,
-    Unreachable,
-    UtcpError,
-)
-from utcp_bridge.model import (
-    Call,
-    ContentBlocks,
-    Document,
-    Emit,
-    Fault,
-    JsonObject,
-    Outage,
-    Source,
-    Trust,
-    is_list,
-    is_object,
-)
-from utcp_bridge.net.backoff import Backoff, pauses
-from utcp_bridge.net.collecting import LARGE, arrived
+from utcp_bridge.errors import Rejected, UtcpError
+from utcp_bridge.model import Call, Document, Emit, Fault, JsonObject, Outage, Source
 from utcp_bridge.net.preview import NativeRequest
-from utcp_bridge.tasks import Opening, heavy_turn
 from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
-from utcp_bridge.transports.mcp.child import UNREADABLE, ChildProcess
 from utcp_bridge.transports.mcp.servers import (
-    McpServer,
     McpTemplate,
-    ResourceTemplate,
     check_trust,
-    connection_error,
     message_to,
     resource_tools,
     resource_value,
     tool_object,
 )
-from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of
+from utcp_bridge.transports.mcp.session import LONGEST_PAUSE, McpSession
+from utcp_bridge.urls import origin_of
 from utcp_bridge.variables import inherited_environment
 
 __all__ = ["TRANSPORT", "McpTemplate", "McpTransport"]
-
-T = TypeVar("T")
-_CONNECT_SECONDS = 20.0
-_CLOSING_SECONDS = 5.0
-_LONGEST_PAUSE = 5.0
-"""Seconds until a server that does not start is started again, at most."""
-_METHOD_NOT_FOUND = -32601
-_FRAME_BYTES = 65_536
-"""Room for what is around a result in an event of 10 MiB, and for a list of tools above a small limit."""
 
 
 class McpTransport(Transport[McpTemplate]):
@@ -83,11 +43,11 @@ class McpTransport(Transport[McpTemplate]):
 
     kinds: ClassVar[tuple[str, ...]] = ("mcp",)
     template = McpTemplate
-    longest_pause: ClassVar[float | None] = _LONGEST_PAUSE
+    longest_pause: ClassVar[float | None] = LONGEST_PAUSE
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
-        self._sessions: dict[tuple[str, bytes], _Session] = {}
+        self._sessions: dict[tuple[str, bytes], McpSession] = {}
 
     @classmethod
     def endpoint(cls, template: McpTemplate) -> str | None:
@@ -192,7 +152,7 @@ class McpTransport(Transport[McpTemplate]):
         for manual in {key[0] for key in self._sessions}:
             await self.forget(manual)
 
-    def _session(self, target: Target[McpTemplate], name: str) -> _Session:
+    def _session(self, target: Target[McpTemplate], name: str) -> McpSession:
         server = target.template.servers.get(name)
         if server is None:
             raise Rejected(f"The call template has no MCP server {name!r}.", status="unknown server")
@@ -200,364 +160,8 @@ class McpTransport(Transport[McpTemplate]):
         key = (target.source.name, orjson.dumps([name, server.model_dump(mode="json")]))
         session = self._sessions.get(key)
         if session is None:
-            session = self._sessions[key] = _Session(self.services, target, name, server)
+            session = self._sessions[key] = McpSession(self.services, target, name, server)
         return session
-
-
-TRANSPORT = McpTransport
-
-
-@dataclass(slots=True, eq=False)
-class _Connection:
-    """One connection to a server, from its opening to its end."""
-
-    number: int
-    """Which one it is of its session, from 1."""
-    client: Any = None
-    child: ChildProcess | None = None
-    taken: Any = None
-    """The results of calls, outside the SDK (`lenient.Taken`)."""
-    kept: Any = None
-    """The errors of requests, outside the SDK (`lenient_http.KeptErrors`)."""
-    refusal: Rejected | None = None
-    """The status of HTTP that the handshake met last."""
-    opening: Opening = field(default_factory=Opening)
-    handshake: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    """Cancels the opening; without effect on an open connection."""
-    stop: anyio.Event = field(default_factory=anyio.Event)
-    ended: anyio.Event = field(default_factory=anyio.Event)
-    users: int = 0
-    is_lost: bool = False
-    is_announced: bool = False
-    """Whether the manual is read, or will be, through this connection."""
-
-    @property
-    def last_words(self) -> str:
-        """What the server's process said last; empty for a server over HTTP."""
-        return "" if self.child is None else self.child.last_words()
-
-
-class _Session:
-    """The connection to one server, owned by a task of its own and shared by all calls; opened again after it broke."""
-
-    def __init__(self, services: Services, target: Target[McpTemplate], name: str, server: McpServer) -> None:
-        self._services = services
-        self._target = target
-        self.server = server
-        self.where = f"MCP server {name!r}" if server.command else bare_url(str(server.url))
-        self._place = f"{target.source.name} {name}"
-        self._backoff = Backoff(maximum=_LONGEST_PAUSE)
-        self._connection: _Connection | None = None
-        """The one that new requests use."""
-        self._connections: set[_Connection] = set()
-        self._opened = 0
-
-    @property
-    def outage(self) -> Outage:
-        """How often the server failed in a row, and for how long it is left alone."""
-        pause = self._backoff.pause(anyio.current_time())
-        return Outage(self._target.source.name, self.where, self._backoff.failures, pause)
-
-    async def list_tools(self) -> list[JsonObject]:
-        """Return all pages of the server's tools, as wire-shaped dicts."""
-
-        async def ask(connection: _Connection) -> list[JsonObject]:
-            return await self._pages(connection.client.list_tools, "tools")
-
-        return await self._request(ask, reads_manual=True)
-
-    async def list_resources(self) -> tuple[list[JsonObject], list[ResourceTemplate]]:
-        """Return all resources and all templates; none if the server does not offer resources."""
-        from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
-
-        async def ask(connection: _Connection) -> tuple[list[JsonObject], list[JsonObject]]:
-            if connection.client.server_capabilities.resources is None:
-                return [], []
-            resources = await self._pages(connection.client.list_resources, "resources")
-            return resources, await self._pages(connection.client.list_resource_templates, "resource_templates")
-
-        resources, described = await self._request(ask, reads_manual=True)
-        templates: list[ResourceTemplate] = []
-        for template in described:
-            with suppress(InvalidUriTemplate):
-                pattern = UriTemplate.parse(str(template.get("uriTemplate")))
-                required = {name: name not in pattern.query_variable_names for name in pattern.variable_names}
-                templates.append(ResourceTemplate(template, required))
-        return resources, templates
-
-    async def read_resource(self, uri: str) -> list[JsonObject]:
-        """Return the parts of a resource, as wire-shaped dicts."""
-
-        async def ask(connection: _Connection) -> list[JsonObject]:
-            result = await connection.client.read_resource(uri, cache_mode="bypass")
-            return [_wire_shaped(part) for part in result.contents]
-
-        return await self._request(ask)
-
-    async def _pages(self, ask: Callable[..., Awaitable[Any]], field: str) -> list[JsonObject]:
-        """Return all pages of a list, as wire-shaped dicts; an empty list if the server does not know the method."""
-        from mcp import MCPError
-
-        found: list[JsonObject] = []
-        cursor: str | None = None
-        while len(found) < self._services.settings.max_tools:
-            try:
-                page = await ask(cursor=cursor, cache_mode="bypass")
-            except MCPError as error:
-                if error.code == _METHOD_NOT_FOUND and field != "tools":
-                    break
-                raise
-            found += [_wire_shaped(one) for one in getattr(page, field)]
-            cursor = page.next_cursor
-            if cursor is None:
-                break
-        return found
-
-    async def call(self, name: str, arguments: JsonObject, emit: Emit) -> ContentBlocks:
-        """Call a tool. Progress goes through `emit`."""
-
-        async def progress(done: float, total: float | None, message: str | None) -> None:
-            partial = {"progress": done, "total": total, "message": message}
-            await emit({key: value for key, value in partial.items() if value is not None})
-
-        async def ask(connection: _Connection) -> tuple[JsonObject, int]:
-            received = await connection.client.call_tool(name, arguments, progress_callback=progress)
-            size: int = connection.taken.size_of(received)
-            result: JsonObject = connection.taken.result_of(received)
-            return result, size
-
-        result, size = await self._request(ask)
-        if size > LARGE:
-            await arrived(self._place, size)
-            await heavy_turn()
-        return _content(result)
-
-    async def close(self) -> None:
-        """End the connection and wait until its process is gone."""
-        connections = list(self._connections)
-        for connection in connections:
-            connection.stop.set()
-            if connection.client is None:
-                connection.handshake.cancel()
-        with anyio.move_on_after(_CLOSING_SECONDS):
-            for connection in connections:
-                await connection.ended.wait()
-
-    def lose(self, connection: _Connection) -> None:
-        """Drop a connection that broke: the next request opens another. Requests that run on it come to their end."""
-        if self._connection is connection:
-            self._connection = None
-        if not connection.is_lost:
-            connection.is_lost = True
-            self._backoff.failed(anyio.current_time())
-        if not connection.users:
-            connection.stop.set()
-
-    async def _request(self, ask: Callable[[_Connection], Awaitable[T]], *, reads_manual: bool = False) -> T:
-        """Return what `ask` returns. It is asked once more if the server refused it because its session is gone:
-        then nothing was carried out.
-
-        A server that started again may have other tools, so the manual is read again, unless this request reads it.
-
-        :raises UtcpError: the request failed.
-        """
-        from utcp_bridge.transports.mcp.lenient_http import SessionLost
-
-        try:
-            return await self._try(ask, reads_manual=reads_manual)
-        except SessionLost:
-            pass
-        try:
-            return await self._try(ask, reads_manual=reads_manual)
-        except SessionLost as lost:
-            raise Rejected(f"{self.where} refuses each session that it has just opened.", status=404) from lost
-
-    async def _try(self, ask: Callable[[_Connection], Awaitable[T]], *, reads_manual: bool) -> T:
-        async with self._connected(reads_manual=reads_manual) as connection:
-            with _errors(self, connection):
-                found = await ask(connection)
-            self._backoff.succeeded()
-            return found
-
-    @asynccontextmanager
-    async def _connected(self, *, reads_manual: bool) -> AsyncGenerator[_Connection]:
-        """Yield the connection. Open one first if necessary; callers that come meanwhile wait for the same one."""
-        if self._connection is not None and self._connection.child is not None and self._connection.child.has_ended():
-            self.lose(self._connection)
-        connection = self._connection or self._begin()
-        connection.users += 1
-        try:
-            if not await connection.opening.wait(_CONNECT_SECONDS):
-                self.lose(connection)
-                raise self._late(connection)
-            if not connection.is_announced:
-                connection.is_announced = True
-                if connection.number > 1 and not reads_manual:
-                    self._services.changed(self._target.source.name)
-            yield connection
-        finally:
-            connection.users -= 1
-            if connection.is_lost and not connection.users:
-                connection.stop.set()
-
-    def _begin(self) -> _Connection:
-        """Begin to open a connection. It has its own time limit, whatever becomes of the caller."""
-        if pause := self._backoff.pause(anyio.current_time()):
-            times = self._backoff.failures
-            raise CircuitOpen(f"{self.where} keeps failing ({times} times in a row).", retry_after=pause)
-        self._opened += 1
-        connection = self._connection = _Connection(self._opened)
-        self._connections.add(connection)
-        self._services.spawn(partial(self._own, connection))
-        return connection
-
-    def _late(self, connection: _Connection) -> Unreachable:
-        late = f"{self.where} did not finish its handshake within {_CONNECT_SECONDS:g} seconds."
-        return Unreachable(f"{late} {connection.last_words}".rstrip())
-
-    async def _own(self, connection: _Connection) -> None:
-        """Hold the SDK's client open until it is to end. Its context belongs to this task alone."""
-        connection.handshake.deadline = anyio.current_time() + _CONNECT_SECONDS
-        with connection.handshake:
-            try:
-                await self._hold(connection)
-            except UtcpError as error:
-                connection.opening.settle(error)
-            except Exception as error:  # noqa: BLE001 - whatever the SDK or the child raises, the caller gets one sentence
-                failure = connection_error(error, self.where, self.server.command, connection.last_words)
-                connection.opening.settle(connection.refusal or failure)
-            finally:
-                if connection.client is None:
-                    connection.opening.settle(self._late(connection))
-                self.lose(connection)
-                connection.ended.set()
-                self._connections.discard(connection)
-
-    async def _hold(self, connection: _Connection) -> None:
-        from mcp.client import Client
-
-        from utcp_bridge.transports.mcp.lenient import Taken, lenient
-
-        connection.taken = Taken()
-        transport = lenient(
-            await self._transport(connection),
-            connection.taken,
-            self._services.settings.max_reply_bytes,
-            partial(self.lose, connection),
-        )
-        async with Client(transport, message_handler=self._heard, raise_exceptions=False) as client:
-            connection.handshake.deadline = inf
-            connection.client = client
-            connection.opening.settle()
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._listen, client)
-                await connection.stop.wait()
-                group.cancel_scope.cancel()
-
-    async def _listen(self, client: Any) -> None:
-        """Subscribe to changes in the 2026-07-28 protocol, again after the stream broke; older servers notify without
-        a subscription.
-        """
-        from mcp import MCPError
-        from mcp_types import CONNECTION_CLOSED
-
-        from utcp_bridge.transports.mcp.lenient_http import KEPT
-
-        resources = self._target.template.register_resources_as_tools
-        for number, pause in enumerate(pauses(1.0)):
-            try:
-                async with client.listen(tools_list_changed=True, resources_list_changed=resources) as events:
-                    if not (events.honored.tools_list_changed or events.honored.resources_list_changed):
-                        return
-                    if number:  # nobody said what changed while the stream was away
-                        self._services.changed(self._target.source.name)
-                    async for _ in events:
-                        self._services.changed(self._target.source.name)
-            except MCPError as error:
-                if error.code not in {CONNECTION_CLOSED, KEPT}:
-                    return  # servers need not offer it
-            except Exception as error:  # noqa: BLE001 - whatever the SDK raises, calls go on without notifications
-                if type(error).__name__ not in {"SubscriptionLost", "TimeoutError"}:
-                    return
-            await anyio.sleep(pause)
-
-    async def _heard(self, message: Any) -> None:
-        if type(message).__name__ in {"ToolListChangedNotification", "ResourceListChangedNotification"}:
-            self._services.changed(self._target.source.name)
-
-    async def _transport(self, connection: _Connection) -> AbstractAsyncContextManager[Any]:
-        """Return what the SDK's client connects with: a command, or an HTTP transport."""
-        server, source = self.server, self._target.source
-        if server.command is not None:
-            folder = (self._services.root / (server.cwd or "")).absolute()
-            limit = self._services.settings.max_reply_bytes
-            argv = [server.command, *server.args]
-            connection.child = ChildProcess(self.where, argv, dict(server.env), folder, limit, self._place)
-            return connection.child.streams()
-        url = str(server.url)
-        if source.trust is Trust.OPERATOR:
-            source = replace(source, exempt=source.exempt | {endpoint_of_url(url)})
-        if self._target.credentials is not None:
-            self._target.credentials.check(origin_of(url))
-        return self._http_connection(connection, source)
-
-    def _http_connection(self, connection: _Connection, source: Source) -> AbstractAsyncContextManager[Any]:
-        """Return Streamable HTTP or legacy SSE over our own HTTP session, so that the guard checks each address."""
-        from utcp_bridge.transports.mcp.lenient_http import KeptErrors, LenientHttp
-
-        def refused(refusal: Rejected) -> None:
-            connection.refusal = refusal
-
-        connection.kept = KeptErrors()
-        limit = self._services.settings.max_reply_bytes + _FRAME_BYTES
-        transport = LenientHttp(
-            self._services.http.session(source).transport,
-            limit,
-            connection.kept,
-            is_open=lambda: connection.client is not None,
-            refused=refused,
-            lost=partial(self.lose, connection),
-        )
-        return _http_streams(transport, limit, self._target.credentials, self.server)
-
-
-def _http_streams(
-    transport: Any, limit: int, credentials: Credentials | None, server: McpServer
-) -> AbstractAsyncContextManager[Any]:
-    import httpx2
-
-    from utcp_bridge.net.httpx_transport import CredentialsAuth
-    from utcp_bridge.transports.mcp.lenient import legacy_sse
-
-    url = str(server.url)
-    client = httpx2.AsyncClient(  # noqa: TID251 - the SDK accepts nothing else
-        transport=transport,
-        headers=server.all_headers,
-        timeout=httpx2.Timeout(30, read=300),
-        auth=None if credentials is None else CredentialsAuth(credentials),
-    )
-    if server.transport == "sse":
-        return legacy_sse(url, client, limit)
-    from mcp.client.streamable_http import streamable_http_client
-
-    return streamable_http_client(url, http_client=client, max_sse_event_size=limit)
-
-
-def _content(result: JsonObject) -> ContentBlocks:
-    """Return a result of another server as it is, block by block. A null is the same as nothing."""
-    content = result.get("content")
-    blocks: list[Any] = content if is_list(content) else [] if content is None else [content]
-    kept = [_without_nulls(block) for block in blocks if block is not None]
-    return ContentBlocks(kept, result.get("structuredContent"), result.get("isError") is True)
-
-
-def _without_nulls(block: Any) -> Any:
-    return {key: value for key, value in block.items() if value is not None} if is_object(block) else block
-
-
-def _wire_shaped(model: Any) -> JsonObject:
-    shaped: JsonObject = model.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return shaped
 
 
 def _expanded(template: str, arguments: JsonObject) -> str:
@@ -566,47 +170,4 @@ def _expanded(template: str, arguments: JsonObject) -> str:
     return UriTemplate.parse(template).expand({name: str(value) for name, value in arguments.items()})
 
 
-@contextmanager
-def _errors(session: _Session, connection: _Connection) -> Generator[None]:
-    """Map the SDK's exceptions to our errors. After a broken connection, the next request opens another."""
-    from mcp import MCPError
-
-    try:
-        yield
-    except MCPError as error:
-        raise _translated(session, connection, error) from error
-    except (anyio.ClosedResourceError, anyio.BrokenResourceError, anyio.EndOfStream, OSError) as error:
-        session.lose(connection)
-        raise _broken(session, connection) from error
-    except (RuntimeError, ValueError) as error:
-        raise MalformedReply(
-            f"{session.where} returned a result that does not match the protocol or its schema."
-        ) from error
-
-
-def _translated(session: _Session, connection: _Connection, error: Any) -> UtcpError:
-    from mcp_types import CONNECTION_CLOSED
-
-    from utcp_bridge.transports.mcp.lenient import TOO_LARGE
-
-    if connection.kept is not None and (ours := connection.kept.take(error)) is not None:
-        return ours  # type: ignore[no-any-return]
-    if error.code == TOO_LARGE:
-        if session.server.transport == "sse":  # one stream has all replies, and it has ended
-            session.lose(connection)
-        return ReplyTooLarge(
-            f"{session.where} returned {error.message}.", remedy="Ask for less, or raise `max_reply_bytes`."
-        )
-    if error.code == CONNECTION_CLOSED:
-        if connection.kept is None:  # over HTTP, one broken reply does not end the session
-            session.lose(connection)
-        return _broken(session, connection)
-    if error.message == UNREADABLE:
-        return MalformedReply(f"{session.where} sent a response that cannot be read.")
-    return Rejected(
-        f"{session.where} returned error {error.code}.", status=error.code, detail=str(error.message)[:2000]
-    )
-
-
-def _broken(session: _Session, connection: _Connection) -> ConnectionLost:
-    return ConnectionLost(f"{session.where} ended the connection during the call. {connection.last_words}".rstrip())
+TRANSPORT = McpTransport
