@@ -19,7 +19,7 @@ from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering, render_result
 from utcp_bridge.model import ContentBlocks, JsonObject, Result, discard
 from utcp_bridge.testing.services import make_call, make_target, open_services
-from utcp_bridge.transports.mcp.lenient import Taken, repaired_message
+from utcp_bridge.transports.mcp.lenient import repaired_message
 from utcp_bridge.transports.mcp.transport import McpTransport
 
 pytestmark = pytest.mark.anyio
@@ -127,10 +127,7 @@ ODD = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictio
 def test_a_good_block_survives_any_neighbours(blocks: list[Any], structured: Any) -> None:
     line = json.dumps({"id": 1, "result": {"content": [*blocks, text("good")], "structuredContent": structured}})
     message = repaired_message(line)
-    taken = Taken()
-    stub = taken.put(1, message.result, modern=True)
-    assert stub["isError"] is True
-    kept = taken.result_of(type("Received", (), {"meta": stub["_meta"]}))
+    kept = message.result
     assert kept["content"][-1] == text("good")
     rendered = render_result(Result(ContentBlocks(kept["content"], structured)), Rendering(Budget(100_000)))
     assert rendered["content"][-1] == text("good")
@@ -154,17 +151,3 @@ def test_a_line_without_a_message_is_none() -> None:
     assert isinstance(repaired_message('{"id": 3, "result": {}}'), JSONRPCResponse)
     for line in ('{"id": 3}', "[]", "banner", '{"level": "info"}'):
         assert repaired_message(line) is None
-
-
-def test_a_result_that_nobody_asks_for_is_forgotten() -> None:
-    taken = Taken()
-    for number in range(1_200):
-        taken.put(number, {"content": [number]}, modern=False)
-    taken.drop(1_199)
-    assert [
-        taken.result_of(type("R", (), {"meta": {"utcp-bridge/taken": n}}))["content"] for n in (0, 1_198, 1_199)
-    ] == [
-        None,
-        [1_198],
-        None,
-    ]

@@ -27,7 +27,7 @@ from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.testing.contract import CANARY, Case, Peer
 from utcp_bridge.testing.services import LOOPBACK, make_call, make_target, open_services
 from utcp_bridge.transport import Endpoint, Program
-from utcp_bridge.transports.mcp import session as mcp_session
+from utcp_bridge.transports.mcp import supervisor as mcp_supervisor
 from utcp_bridge.transports.mcp.transport import McpTransport
 from utcp_bridge.urls import origin_of
 
@@ -267,7 +267,7 @@ async def test_a_server_that_hangs_is_stopped_and_one_that_prints_noise_works(
         return await _call(transport, target, "who")
 
     assert (await _with(servers(one=child("talker", "junk")), use)).content[0]["text"] == "talker"
-    monkeypatch.setattr(mcp_session, "_CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(mcp_supervisor, "_CONNECT_SECONDS", 1.0)
     with pytest.raises(Unreachable, match="handshake"):
         await _with(servers(one=child("silent", "hang")), use)
 

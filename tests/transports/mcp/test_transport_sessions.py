@@ -22,7 +22,7 @@ from tests.upstreams.mcp_session_service import REFUSALS, McpSessionService, abo
 from utcp_bridge.errors import ConnectionLost, Rejected, Unreachable, UtcpError
 from utcp_bridge.model import ContentBlocks, JsonObject, discard
 from utcp_bridge.testing.services import make_call, make_target, open_services
-from utcp_bridge.transports.mcp import session as mcp_session
+from utcp_bridge.transports.mcp import supervisor as mcp_supervisor
 from utcp_bridge.transports.mcp.transport import McpTransport
 
 pytestmark = pytest.mark.anyio
@@ -339,7 +339,7 @@ async def test_a_handshake_that_hangs_has_one_process_whatever_number_of_callers
         assert process.returncode is None
         await far.transport.aclose()
         assert process.returncode is not None, "the end of the transport ends the handshake"
-    monkeypatch.setattr(mcp_session, "_CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(mcp_supervisor, "_CONNECT_SECONDS", 0.5)
     async with reaching(child("silent", "hang")) as far:
         failed: list[str] = []
 

@@ -1,9 +1,8 @@
-"""Between the SDK's client and the wire: foreign results are read as they are.
+"""Between the wire and the SDK's session: foreign messages are read as they are.
 
-The SDK checks every message against the strict model of its protocol version. A result that differs in one field is
-lost with all of its content, or its caller waits until the deadline. Here each result of `tools/call` is taken out
-before that check and handed on as it is. A 2026-07-28 result without `resultType` is complete (2026-07-28, `Result`).
-Half of a surrogate pair, and bytes that are not UTF-8, become U+FFFD.
+The SDK refuses a message whose envelope differs in one field, and its caller waits until the deadline. Here such a
+message is mended, and a result above the limit becomes an error of its request. Results keep their form: nothing checks
+them against a model. Half of a surrogate pair, and bytes that are not UTF-8, become U+FFFD.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from utcp_bridge.urls import origin_of
 __all__ = [
     "TOO_LARGE",
     "VALUE_LIMIT",
-    "Taken",
+    "Sized",
     "legacy_sse",
     "lenient",
     "repaired_message",
@@ -43,61 +42,35 @@ __all__ = [
 
 TOO_LARGE: Final = -32099
 """Code of the error that stands for a reply above the limit: the SDK passes JSON-RPC errors on."""
-_MAX_TAKEN: Final = 1_000
-_KEY: Final = "utcp-bridge/taken"
-_VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
+_BOUNDED: Final = frozenset({"tools/call", "resources/read", "prompts/get"})
+"""Requests whose results have the limit of a reply. Lists have more room: that of a message."""
 _EVENT_LIMIT: Final = re.compile(r"exceeded the \d+ byte limit")
 VALUE_LIMIT: Final = "exceeded the value limit"
 
 
-class Taken:
-    """Results of `tools/call` that the SDK received without their content, by the ids of their requests."""
+class Sized(dict[str, Any]):
+    """The result of a request, with its size in bytes of JSON."""
 
-    def __init__(self) -> None:
-        self._results: dict[Any, tuple[Any, int]] = {}
-
-    def put(self, ident: Any, result: Any, *, modern: bool, size: int = 0) -> JsonObject:
-        """Take a result and return what the SDK receives instead: an error, so that it checks no schema."""
-        while len(self._results) >= _MAX_TAKEN:
-            self.drop(next(iter(self._results)))
-        self._results[ident] = result, size
-        stub: JsonObject = {"content": [], "isError": True, "_meta": {_KEY: ident}}
-        return {**stub, "resultType": "complete"} if modern else stub
-
-    def drop(self, ident: Any) -> None:
-        """Forget a result: its caller has given up."""
-        self._results.pop(ident, None)
-
-    def size_of(self, received: Any) -> int:
-        """Return the bytes of the result behind what the SDK returned."""
-        meta: JsonObject = received.meta or {}
-        return self._results.get(meta.get(_KEY), (None, 0))[1]
-
-    def result_of(self, received: Any) -> JsonObject:
-        """Return the result behind what the SDK returned. A result that is not an object is its content."""
-        meta: JsonObject = received.meta or {}
-        result, _ = self._results.pop(meta.get(_KEY), (None, 0))
-        return result if is_object(result) else {"content": result}
+    size: int = 0
 
 
 @asynccontextmanager
 async def lenient(
-    transport: AbstractAsyncContextManager[Any], taken: Taken, max_bytes: int, ended: Callable[[], None]
+    transport: AbstractAsyncContextManager[Any], max_bytes: int, ended: Callable[[], None]
 ) -> AsyncGenerator[tuple[Any, Any]]:
-    """Yield the streams of an SDK transport, with results taken out. A larger one becomes the error `TOO_LARGE`.
+    """Yield the streams of an SDK transport, with messages mended. A larger result becomes the error `TOO_LARGE`.
 
     `ended` is called when the other side has ended the connection.
     """
     async with transport as (read, write):
-        requests: dict[Any, tuple[str, bool]] = {}
-        yield _LenientReader(read, requests, taken, max_bytes, ended), _LenientWriter(write, requests, taken)
+        requests: dict[Any, str] = {}
+        yield _LenientReader(read, requests, max_bytes, ended), _LenientWriter(write, requests)
 
 
 class _WrappedStream:
-    def __init__(self, inner: Any, requests: dict[Any, tuple[str, bool]], taken: Taken) -> None:
+    def __init__(self, inner: Any, requests: dict[Any, str]) -> None:
         self._inner = inner
         self._requests = requests
-        self._taken = taken
 
     def close(self) -> None:
         self._inner.close()
@@ -120,27 +93,17 @@ class _LenientWriter(_WrappedStream):
     async def send(self, item: SessionMessage) -> None:
         message = item.message
         if isinstance(message, types.JSONRPCRequest):
-            meta = (message.params or {}).get("_meta")
-            self._requests[message.id] = message.method, is_object(meta) and _VERSION_KEY in meta
+            self._requests[message.id] = message.method
         elif isinstance(message, types.JSONRPCNotification) and message.method == "notifications/cancelled":
-            ident = (message.params or {}).get("requestId")
-            self._requests.pop(ident, None)
-            self._taken.drop(ident)
+            self._requests.pop((message.params or {}).get("requestId"), None)
         await self._inner.send(item)
 
 
 class _LenientReader(_WrappedStream):
-    """Takes results out, and reads lines that the SDK could not."""
+    """Measures results, and reads lines that the SDK could not."""
 
-    def __init__(
-        self,
-        inner: Any,
-        requests: dict[Any, tuple[str, bool]],
-        taken: Taken,
-        max_bytes: int,
-        ended: Callable[[], None],
-    ) -> None:
-        super().__init__(inner, requests, taken)
+    def __init__(self, inner: Any, requests: dict[Any, str], max_bytes: int, ended: Callable[[], None]) -> None:
+        super().__init__(inner, requests)
         self._max_bytes = max_bytes
         self._ended = ended
 
@@ -185,21 +148,17 @@ class _LenientReader(_WrappedStream):
             elif VALUE_LIMIT in message.error.message:
                 message.error = too_many_values(self._max_bytes)
         elif isinstance(message, types.JSONRPCResponse):
-            method, modern = self._requests.pop(message.id, ("", False))
-            return self._without_result(message, method, modern=modern)
+            return self._measured(message, self._requests.pop(message.id, ""))
         return item
 
-    def _without_result(self, message: types.JSONRPCResponse, method: str, *, modern: bool) -> SessionMessage:
-        result: Any = message.result
-        kind = result.get("resultType") if is_object(result) else None
-        if method == "tools/call" and kind in {None, "complete"}:
-            size = _size(result)
-            if size > self._max_bytes:
+    def _measured(self, message: types.JSONRPCResponse, method: str) -> SessionMessage:
+        result = Sized(message.result)
+        if method in _BOUNDED:
+            result.size = _size(message.result)
+            if result.size > self._max_bytes:
                 error = types.JSONRPCError(jsonrpc="2.0", id=message.id, error=too_large(self._max_bytes))
                 return SessionMessage(error)
-            message.result = self._taken.put(message.id, result, modern=modern, size=size)
-        elif modern and kind is None and is_object(result):
-            message.result = {**result, "resultType": "complete"}
+        message.result = result
         return SessionMessage(message)
 
 

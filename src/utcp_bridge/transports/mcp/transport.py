@@ -31,7 +31,7 @@ from utcp_bridge.transports.mcp.servers import (
     resource_value,
     tool_object,
 )
-from utcp_bridge.transports.mcp.session import LONGEST_PAUSE, McpSession
+from utcp_bridge.transports.mcp.supervisor import LONGEST_PAUSE, McpSupervisor
 from utcp_bridge.urls import origin_of
 from utcp_bridge.variables import inherited_environment
 
@@ -47,7 +47,7 @@ class McpTransport(Transport[McpTemplate]):
 
     def __init__(self, services: Services) -> None:
         super().__init__(services)
-        self._sessions: dict[tuple[str, bytes], McpSession] = {}
+        self._sessions: dict[tuple[str, bytes], McpSupervisor] = {}
 
     @classmethod
     def endpoint(cls, template: McpTemplate) -> str | None:
@@ -152,7 +152,7 @@ class McpTransport(Transport[McpTemplate]):
         for manual in {key[0] for key in self._sessions}:
             await self.forget(manual)
 
-    def _session(self, target: Target[McpTemplate], name: str) -> McpSession:
+    def _session(self, target: Target[McpTemplate], name: str) -> McpSupervisor:
         server = target.template.servers.get(name)
         if server is None:
             raise Rejected(f"The call template has no MCP server {name!r}.", status="unknown server")
@@ -160,7 +160,7 @@ class McpTransport(Transport[McpTemplate]):
         key = (target.source.name, orjson.dumps([name, server.model_dump(mode="json")]))
         session = self._sessions.get(key)
         if session is None:
-            session = self._sessions[key] = McpSession(self.services, target, name, server)
+            session = self._sessions[key] = McpSupervisor(self.services, target, name, server)
         return session
 
 

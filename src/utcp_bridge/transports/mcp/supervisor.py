@@ -7,10 +7,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from utcp_bridge import __version__
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import (
     CircuitOpen,
@@ -21,16 +22,20 @@ from utcp_bridge.errors import (
     Unreachable,
     UtcpError,
 )
-from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Outage, Source, Trust, is_list, is_object
+from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Outage, Source, Trust, discard, is_list, is_object
 from utcp_bridge.net.backoff import Backoff, pauses
 from utcp_bridge.net.collecting import LARGE, arrived
 from utcp_bridge.tasks import Opening, heavy_turn
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.child import UNREADABLE, ChildProcess
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, ResourceTemplate, connection_error
+from utcp_bridge.upstream import ProtocolError
 from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of
 
-__all__ = ["LONGEST_PAUSE", "McpSession"]
+if TYPE_CHECKING:
+    from utcp_bridge.transports.mcp.handshake import RawSession
+
+__all__ = ["LONGEST_PAUSE", "McpSupervisor"]
 
 T = TypeVar("T")
 _CONNECT_SECONDS = 20.0
@@ -49,9 +54,8 @@ class McpConnection:
     number: int
     """Which one it is of its session, from 1."""
     client: Any = None
+    """The open session (`handshake.RawSession`); None before the handshake is over."""
     child: ChildProcess | None = None
-    taken: Any = None
-    """The results of calls, outside the SDK (`lenient.Taken`)."""
     kept: Any = None
     """The errors of requests, outside the SDK (`lenient_http.KeptErrors`)."""
     refusal: Rejected | None = None
@@ -72,7 +76,7 @@ class McpConnection:
         return "" if self.child is None else self.child.last_words()
 
 
-class McpSession:
+class McpSupervisor:
     """The connection to one server, owned by a task of its own and shared by all calls; opened again after it broke."""
 
     def __init__(self, services: Services, target: Target[McpTemplate], name: str, server: McpServer) -> None:
@@ -93,27 +97,42 @@ class McpSession:
         pause = self._backoff.pause(anyio.current_time())
         return Outage(self._target.source.name, self.where, self._backoff.failures, pause)
 
+    async def request(
+        self, method: str, params: JsonObject, emit: Emit = discard, *, reads_manual: bool = False
+    ) -> JsonObject:
+        """Send any request of the protocol and return its result as it came. Progress goes through `emit`.
+
+        :param reads_manual: the caller reads what the manual is made from, so it need not be read again if the
+            request opened another session.
+        :raises ProtocolError: the server refused the request.
+        :raises UtcpError: the server cannot be reached, or its reply cannot be read.
+        """
+
+        async def progress(done: float, total: float | None, message: str | None) -> None:
+            partial = {"progress": done, "total": total, "message": message}
+            await emit({key: value for key, value in partial.items() if value is not None})
+
+        async def ask(connection: McpConnection) -> JsonObject:
+            result: JsonObject = await connection.client.request(method, params, None if emit is discard else progress)
+            return result
+
+        result = await self._request(ask, reads_manual=reads_manual)
+        if (size := getattr(result, "size", 0)) > LARGE:
+            await arrived(self._place, size)
+            await heavy_turn()
+        return result
+
     async def list_tools(self) -> list[JsonObject]:
-        """Return all pages of the server's tools, as wire-shaped dicts."""
-
-        async def ask(connection: McpConnection) -> list[JsonObject]:
-            return await self._pages(connection.client.list_tools, "tools")
-
-        return await self._request(ask, reads_manual=True)
+        """Return all pages of the server's tools."""
+        return await self._pages("tools/list", "tools")
 
     async def list_resources(self) -> tuple[list[JsonObject], list[ResourceTemplate]]:
         """Return all resources and all templates; none if the server does not offer resources."""
         from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
 
-        async def ask(connection: McpConnection) -> tuple[list[JsonObject], list[JsonObject]]:
-            if connection.client.server_capabilities.resources is None:
-                return [], []
-            resources = await self._pages(connection.client.list_resources, "resources")
-            return resources, await self._pages(connection.client.list_resource_templates, "resource_templates")
-
-        resources, described = await self._request(ask, reads_manual=True)
+        resources = await self._pages("resources/list", "resources")
         templates: list[ResourceTemplate] = []
-        for template in described:
+        for template in await self._pages("resources/templates/list", "resourceTemplates"):
             with suppress(InvalidUriTemplate):
                 pattern = UriTemplate.parse(str(template.get("uriTemplate")))
                 required = {name: name not in pattern.query_variable_names for name in pattern.variable_names}
@@ -121,51 +140,48 @@ class McpSession:
         return resources, templates
 
     async def read_resource(self, uri: str) -> list[JsonObject]:
-        """Return the parts of a resource, as wire-shaped dicts."""
+        """Return the parts of a resource."""
+        contents = (await self.request_or_refuse("resources/read", {"uri": uri})).get("contents")
+        return [one for one in contents if is_object(one)] if is_list(contents) else []
 
-        async def ask(connection: McpConnection) -> list[JsonObject]:
-            result = await connection.client.read_resource(uri, cache_mode="bypass")
-            return [_wire_shaped(part) for part in result.contents]
-
-        return await self._request(ask)
-
-    async def _pages(self, ask: Callable[..., Awaitable[Any]], field: str) -> list[JsonObject]:
-        """Return all pages of a list, as wire-shaped dicts; an empty list if the server does not know the method."""
-        from mcp import MCPError
-
+    async def _pages(self, method: str, field: str) -> list[JsonObject]:
+        """Return the entries of all pages of a list; an empty one if the server does not know the method."""
         found: list[JsonObject] = []
-        cursor: str | None = None
+        params: JsonObject = {}
         while len(found) < self._services.settings.max_tools:
             try:
-                page = await ask(cursor=cursor, cache_mode="bypass")
-            except MCPError as error:
+                page = await self.request(method, params, reads_manual=True)
+            except ProtocolError as error:
                 if error.code == _METHOD_NOT_FOUND and field != "tools":
                     break
-                raise
-            found += [_wire_shaped(one) for one in getattr(page, field)]
-            cursor = page.next_cursor
-            if cursor is None:
+                raise self.refusal(error) from error
+            entries = page.get(field)
+            found += [one for one in entries if is_object(one)] if is_list(entries) else []
+            cursor = page.get("nextCursor")
+            if not isinstance(cursor, str) or params.get("cursor") == cursor:
                 break
+            params = {"cursor": cursor}
         return found
 
     async def call(self, name: str, arguments: JsonObject, emit: Emit) -> ContentBlocks:
         """Call a tool. Progress goes through `emit`."""
+        params = {"name": name, "arguments": arguments}
+        return _content(await self.request_or_refuse("tools/call", params, emit))
 
-        async def progress(done: float, total: float | None, message: str | None) -> None:
-            partial = {"progress": done, "total": total, "message": message}
-            await emit({key: value for key, value in partial.items() if value is not None})
+    async def request_or_refuse(self, method: str, params: JsonObject, emit: Emit = discard) -> JsonObject:
+        """Send a request as `request` does; the server's refusal is an error of ours.
 
-        async def ask(connection: McpConnection) -> tuple[JsonObject, int]:
-            received = await connection.client.call_tool(name, arguments, progress_callback=progress)
-            size: int = connection.taken.size_of(received)
-            result: JsonObject = connection.taken.result_of(received)
-            return result, size
+        :raises UtcpError: the server refused the request or cannot be reached, or its reply cannot be read.
+        """
+        try:
+            return await self.request(method, params, emit)
+        except ProtocolError as error:
+            raise self.refusal(error) from error
 
-        result, size = await self._request(ask)
-        if size > LARGE:
-            await arrived(self._place, size)
-            await heavy_turn()
-        return _content(result)
+    def refusal(self, error: ProtocolError) -> Rejected:
+        """Return the error of ours for a refusal of the server."""
+        message = f"{self.where} returned error {error.code}."
+        return Rejected(message, status=error.code, detail=str(error)[:2000])
 
     async def close(self) -> None:
         """End the connection and wait until its process is gone."""
@@ -269,18 +285,12 @@ class McpSession:
                 self._connections.discard(connection)
 
     async def _hold(self, connection: McpConnection) -> None:
-        from mcp.client import Client
+        from utcp_bridge.transports.mcp.lenient import lenient
 
-        from utcp_bridge.transports.mcp.lenient import Taken, lenient
-
-        connection.taken = Taken()
-        transport = lenient(
-            await self._transport(connection),
-            connection.taken,
-            self._services.settings.max_reply_bytes,
-            partial(self.lose, connection),
-        )
-        async with Client(transport, message_handler=self._heard, raise_exceptions=False) as client:
+        limit = self._services.settings.max_reply_bytes
+        transport = lenient(await self._transport(connection), limit, partial(self.lose, connection))
+        async with transport as streams, self._client(*streams) as client:
+            await client.open(quietly=connection.child is not None)
             connection.handshake.deadline = inf
             connection.client = client
             connection.opening.settle()
@@ -289,11 +299,25 @@ class McpSession:
                 await connection.stop.wait()
                 group.cancel_scope.cancel()
 
+    def _client(self, read: Any, write: Any) -> RawSession:
+        """Return the SDK's session over two streams: what the bridge says of itself, and what it hears."""
+        from mcp_types import Implementation
+
+        from utcp_bridge.transports.mcp.handshake import RawSession
+
+        return RawSession(
+            read,
+            write,
+            client_info=Implementation(name="utcp-bridge", version=__version__),
+            message_handler=self._heard,
+        )
+
     async def _listen(self, client: Any) -> None:
         """Subscribe to changes in the 2026-07-28 protocol, again after the stream broke; older servers notify without
         a subscription.
         """
         from mcp import MCPError
+        from mcp.client.subscriptions import listen
         from mcp_types import CONNECTION_CLOSED
 
         from utcp_bridge.transports.mcp.lenient_http import KEPT
@@ -301,7 +325,7 @@ class McpSession:
         resources = self._target.template.register_resources_as_tools
         for number, pause in enumerate(pauses(1.0)):
             try:
-                async with client.listen(tools_list_changed=True, resources_list_changed=resources) as events:
+                async with listen(client, tools_list_changed=True, resources_list_changed=resources) as events:
                     if not (events.honored.tools_list_changed or events.honored.resources_list_changed):
                         return
                     if number:  # nobody said what changed while the stream was away
@@ -390,13 +414,8 @@ def _without_nulls(block: Any) -> Any:
     return {key: value for key, value in block.items() if value is not None} if is_object(block) else block
 
 
-def _wire_shaped(model: Any) -> JsonObject:
-    shaped: JsonObject = model.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return shaped
-
-
 @contextmanager
-def _errors(session: McpSession, connection: McpConnection) -> Generator[None]:
+def _errors(session: McpSupervisor, connection: McpConnection) -> Generator[None]:
     """Map the SDK's exceptions to our errors. After a broken connection, the next request opens another."""
     from mcp import MCPError
 
@@ -413,7 +432,7 @@ def _errors(session: McpSession, connection: McpConnection) -> Generator[None]:
         ) from error
 
 
-def _translated(session: McpSession, connection: McpConnection, error: Any) -> UtcpError:
+def _translated(session: McpSupervisor, connection: McpConnection, error: Any) -> UtcpError | ProtocolError:
     from mcp_types import CONNECTION_CLOSED
 
     from utcp_bridge.transports.mcp.lenient import TOO_LARGE
@@ -432,10 +451,8 @@ def _translated(session: McpSession, connection: McpConnection, error: Any) -> U
         return _broken(session, connection)
     if error.message == UNREADABLE:
         return MalformedReply(f"{session.where} sent a response that cannot be read.")
-    return Rejected(
-        f"{session.where} returned error {error.code}.", status=error.code, detail=str(error.message)[:2000]
-    )
+    return ProtocolError(error.code, str(error.message), error.data)
 
 
-def _broken(session: McpSession, connection: McpConnection) -> ConnectionLost:
+def _broken(session: McpSupervisor, connection: McpConnection) -> ConnectionLost:
     return ConnectionLost(f"{session.where} ended the connection during the call. {connection.last_words}".rstrip())
