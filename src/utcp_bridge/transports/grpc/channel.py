@@ -175,7 +175,7 @@ def _decoded(name: str, value: bytes, pool: Any) -> JsonObject:
     try:
         message = message_class(descriptor).FromString(value)
         fields = json_format.MessageToDict(message, descriptor_pool=descriptor.file.pool)
-    except (protobuf("message").DecodeError, json_format.Error, TypeError):
+    except Exception:  # noqa: BLE001 - the error itself is worth more than an odd detail of it
         return {"@type": name, "bytes": len(value)}
     return {"@type": name, **fields}
 

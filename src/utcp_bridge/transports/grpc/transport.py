@@ -30,6 +30,7 @@ from utcp_bridge.auth.credentials import Additions
 from utcp_bridge.errors import (
     ConfigError,
     ConnectionLost,
+    InvalidArguments,
     MalformedReply,
     ManualError,
     Rejected,
@@ -55,7 +56,7 @@ from utcp_bridge.transports.grpc.descriptors import (
     compile_protos,
     reflect,
 )
-from utcp_bridge.transports.grpc.protos import grpc_module, protobuf, utcp_messages
+from utcp_bridge.transports.grpc.protos import foreign_messages, grpc_module, protobuf, utcp_messages
 from utcp_bridge.transports.grpc.tools import (
     build_requests,
     each,
@@ -74,7 +75,7 @@ _MAX_KNOWN = 256
 _RENEW_SECONDS = 5.0
 """For reflection that only looks for changes. Then the call goes on with the descriptors that it has."""
 _RENEW_PAUSE = 10.0
-"""Seconds between two looks that errors of calls cause."""
+"""Seconds between two looks that errors of calls cause, or after a look that failed."""
 _NO_SUCH_SERVICE = frozenset({"UNIMPLEMENTED", "INTERNAL"})
 
 
@@ -118,12 +119,13 @@ _Known: TypeAlias = tuple[Key, str | None, str | None, tuple[str, ...]]
 
 @dataclass(slots=True, eq=False)
 class _Descriptors:
-    """Descriptors, the build of the server that described itself, and when they were last renewed."""
+    """Descriptors, the build of the server that described itself, and when they were last renewed, or were not."""
 
     described: Described
     service: str | None
     build: int = 0
     at: float = float("-inf")
+    failed_at: float = float("-inf")
 
 
 class GrpcTransport(Transport[GrpcTemplate]):
@@ -254,7 +256,10 @@ class GrpcTransport(Transport[GrpcTemplate]):
             return failed is not None and bool(
                 await self.services.guard.resolve_again(template.host, template.port, target.source, failed)
             )
-        unknown = isinstance(error, UnknownTool) or (isinstance(error, Rejected) and error.status == "UNIMPLEMENTED")
+        # A caller's arguments match the schema that the descriptors were made into. Other descriptors may refuse them.
+        unknown = isinstance(error, UnknownTool | InvalidArguments) or (
+            isinstance(error, Rejected) and error.status == "UNIMPLEMENTED"
+        )
         if template.is_utcp or not (unknown or isinstance(error, MalformedReply)):
             return False
         known = self._kept(target)
@@ -363,13 +368,15 @@ class GrpcTransport(Transport[GrpcTemplate]):
         """Return the descriptor of the template's method. The descriptors are renewed if `build` is another one."""
         template = target.template
         known = self._kept(target) or await self._read(target, template.service_name)
-        if build is not None and known.build != build and not template.has_descriptors:
+        is_checked = build is None or known.build == build or template.has_descriptors
+        if not is_checked and anyio.current_time() >= known.failed_at + _RENEW_PAUSE:
             await self._renewed(target, known)
             known = self._kept(target) or known
-            known.build = build
         service = next((name for name in known.described.services if _fits(name, template.service_name)), None)
-        pool = known.described.pool
-        method: Any = pool.FindServiceByName(service).methods_by_name.get(template.method_name) if service else None
+        method: Any = None
+        if service is not None:
+            with foreign_messages("The server's descriptors"):
+                method = known.described.pool.FindServiceByName(service).methods_by_name.get(template.method_name)
         if method is None:
             raise UnknownTool(
                 f"{self._where(target)} has no method {template.service_name}/{template.method_name}.",
@@ -414,6 +421,8 @@ class GrpcTransport(Transport[GrpcTemplate]):
         with suppress(UtcpError), anyio.move_on_after(_RENEW_SECONDS):
             fresh = await self._read(target, known.service)
             fresh.at = known.at
+        if fresh is known:
+            known.failed_at = anyio.current_time()
         return fresh.described.digest != known.described.digest
 
     def _scope(self, target: Target[GrpcTemplate], service: str | None) -> _Known:
@@ -438,18 +447,15 @@ class GrpcTransport(Transport[GrpcTemplate]):
             return _Descriptors(described, service, line.build)
 
     async def _from_files(self, template: GrpcTemplate) -> Described:
-        files = protobuf("descriptor_pb2").FileDescriptorSet()
+        data = await self._descriptors(template)
         try:
-            files.ParseFromString(await self._descriptors(template))
-        except protobuf("message").DecodeError:
+            with foreign_messages("Its descriptors"):
+                return _described(data, template.service_name)
+        except MalformedReply as error:
             raise ConfigError(
-                f"The file {template.descriptor_set!r} is not a descriptor set.",
+                f"The file {template.descriptor_set!r} is not a descriptor set of services. {error.message}",
                 remedy="Create one with protoc --include_imports --descriptor_set_out.",
             ) from None
-        services = [f"{file.package}.{service.name}".lstrip(".") for file in files.file for service in file.service]
-        wanted = [name for name in services if not name.startswith(HIDDEN_SERVICES)]
-        fitting = [name for name in wanted if _fits(name, template.service_name)]
-        return Described(build_pool(files.file), fitting, comments_of(files.file))
 
     async def _descriptors(self, template: GrpcTemplate) -> bytes:
         if template.proto_files:
@@ -509,6 +515,14 @@ async def _waited(target: Target[GrpcTemplate], data: bytes) -> bytes:
     if is_heavy(data):
         await heavy_turn()
     return data
+
+
+def _described(data: bytes, service: str | None) -> Described:
+    """Return the services of a serialised FileDescriptorSet that fit."""
+    files = protobuf("descriptor_pb2").FileDescriptorSet.FromString(data)
+    services = [f"{file.package}.{service.name}".lstrip(".") for file in files.file for service in file.service]
+    wanted = [name for name in services if not name.startswith(HIDDEN_SERVICES)]
+    return Described(build_pool(files.file), [name for name in wanted if _fits(name, service)], comments_of(files.file))
 
 
 def _fits(service: str, wanted: str | None) -> bool:
