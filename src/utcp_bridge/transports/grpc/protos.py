@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
@@ -65,7 +65,7 @@ def message_class(descriptor: Any) -> Any:
 
 
 @contextmanager
-def foreign_messages(what: str) -> Iterator[None]:
+def foreign_messages(what: str) -> Generator[None]:
     """Report any exception of protobuf as a malformed reply. `what` begins the sentence: "The server's descriptors".
 
     Descriptors and messages of other programs cause exceptions of many types: a text that is not UTF-8 is bytes where

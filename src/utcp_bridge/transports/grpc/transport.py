@@ -12,7 +12,6 @@ the Go, Rust and Elixir libraries, else from server reflection (v1, then v1alpha
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +20,6 @@ from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 import orjson
 from pydantic import Field
@@ -46,7 +44,7 @@ from utcp_bridge.net.stream import Batch, Collector
 from utcp_bridge.placement.encoding import header_value
 from utcp_bridge.tasks import Flights, heavy_turn, seconds_left
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
-from utcp_bridge.transports.grpc.channel import ChannelOptions, translate
+from utcp_bridge.transports.grpc.channel import ChannelOptions, open_during, translate
 from utcp_bridge.transports.grpc.connections import Channels, Key, Line
 from utcp_bridge.transports.grpc.descriptors import (
     HIDDEN_SERVICES,
@@ -171,11 +169,8 @@ class GrpcTransport(Transport[GrpcTemplate]):
 
     async def discover(self, target: Target[GrpcTemplate]) -> Document:
         """Return the tools of the fixed service, or else one tool for each method in the descriptors."""
-        try:
+        async with open_during(self._where(target)):
             return await self._discover(target)
-        except asyncio.CancelledError:
-            await anyio.lowlevel.checkpoint_if_cancelled()
-            raise
 
     async def _discover(self, target: Target[GrpcTemplate]) -> Document:
         template = target.template
@@ -215,7 +210,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
         self, target: Target[GrpcTemplate], call: Call, arguments: JsonObject, metadata: Any, emit: Emit
     ) -> Any:
         template = target.template
-        async with self._channels.lend(self._key(target), target.source) as line:
+        async with self._channels.lend(self._key(target), target.source) as line, open_during(self._where(target)):
             try:
                 if template.is_utcp:
                     return await self._call_utcp(line, target, call, arguments, metadata, emit)
@@ -226,10 +221,6 @@ class GrpcTransport(Transport[GrpcTemplate]):
                 return value
             except grpc_module("grpc.aio").AioRpcError as error:
                 raise self._translated(error, target, line) from None
-            except asyncio.CancelledError:
-                # grpcio replaces our cancellation with its own, which our cancel scopes would not recognise.
-                await anyio.lowlevel.checkpoint_if_cancelled()
-                raise
 
     async def _check_build(self, target: Target[GrpcTemplate]) -> None:
         """Check that the server which replied has the descriptors of the one that the call was made for.
@@ -354,14 +345,12 @@ class GrpcTransport(Transport[GrpcTemplate]):
                     yield [read(reply)], len(reply)
             except grpc_module("grpc.aio").AioRpcError as error:
                 raise self._translated(error, target, line) from None
-            except asyncio.CancelledError:
-                await anyio.lowlevel.checkpoint_if_cancelled()
-                raise
             finally:
                 replies.cancel()
 
         with collector.keeping():
-            await collector.gather(batches())
+            async with open_during(self._where(target)):
+                await collector.gather(batches())
         return Result(collector.values, truncated=collector.truncated, failure=collector.failure)
 
     async def _method(self, target: Target[GrpcTemplate], build: int | None) -> Any:
@@ -435,7 +424,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
 
     async def _by_reflection(self, target: Target[GrpcTemplate], service: str | None) -> _Descriptors:
         error_class = grpc_module("grpc.aio").AioRpcError
-        async with self._channels.lend(self._key(target), target.source) as line:
+        async with self._channels.lend(self._key(target), target.source) as line, open_during(self._where(target)):
             try:
                 described = await reflect(
                     line.channel,
