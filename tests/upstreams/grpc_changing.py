@@ -67,6 +67,21 @@ class ChangingService(GrpcService):
                 self.hung_gone.set()
 
 
+@dataclass
+class DamagedReflection(GrpcService):
+    """Reflection says `files` instead of the right file, and `damage` changes the bytes of each of its replies."""
+
+    files: list[bytes] | None = None
+    damage: Callable[[bytes], bytes] | None = None
+
+    def _files(self) -> list[bytes]:
+        return super()._files() if self.files is None else self.files
+
+    def _written(self, answer: Any) -> bytes:
+        data = super()._written(answer)
+        return data if self.damage is None else self.damage(data)
+
+
 def _frame(kind: int, flags: int, stream: int, data: bytes = b"") -> bytes:
     return len(data).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + data
 

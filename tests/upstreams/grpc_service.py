@@ -123,6 +123,15 @@ class GrpcService:
     def _file(self) -> Any:
         return file_descriptor()
 
+    def _files(self) -> list[bytes]:
+        """Return what reflection says of the service."""
+        return [self._file().SerializeToString()]
+
+    def _written(self, answer: Any) -> bytes:
+        """Return a reply of reflection as bytes."""
+        data: bytes = answer.SerializeToString()
+        return data
+
     async def _is_asked(self) -> None:
         """Do something before a question of reflection is replied to."""
 
@@ -226,13 +235,13 @@ class GrpcService:
                     ):
                         answer.list_services_response.service.add(name=name)
                 elif request.file_containing_symbol == "shop.Orders":
-                    answer.file_descriptor_response.file_descriptor_proto.append(self._file().SerializeToString())
+                    answer.file_descriptor_response.file_descriptor_proto.extend(self._files())
                 else:
                     answer.error_response.error_code = 5
                 yield answer
 
         handler = grpc.stream_stream_rpc_method_handler(
-            info, messages["ServerReflectionRequest"].FromString, response.SerializeToString
+            info, messages["ServerReflectionRequest"].FromString, self._written
         )
         return grpc.method_handlers_generic_handler(
             f"grpc.reflection.{version}.ServerReflection", {"ServerReflectionInfo": handler}

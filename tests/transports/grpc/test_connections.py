@@ -11,7 +11,7 @@ import pytest
 from tests.upstreams.grpc_changing import BrokenReplies, ChangingService, renamed, renumbered, unchanged
 from tests.upstreams.grpc_service import GrpcService
 
-from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, UnknownTool, Unreachable
+from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, UnknownTool, Unreachable, UtcpError
 from utcp_bridge.model import Source, discard
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.testing.services import LOOPBACK, make_call, make_target, open_services
@@ -255,3 +255,46 @@ async def test_a_success_without_a_whole_message_is_a_malformed_reply(form: str)
     async with BrokenReplies(form) as broken, changing(broken.port) as (one, _):
         with pytest.raises(MalformedReply, match="success without a message"):
             await one.call(wire="utcp")
+
+
+@pytest.mark.parametrize("method", ["Slow", "Count"])
+async def test_a_manual_that_is_removed_ends_its_calls_with_an_error(method: str) -> None:
+    async with GrpcService() as service, changing(service.port) as (one, _):
+        outcomes: list[Any] = []
+
+        async def emit(_value: Any) -> None:
+            service.slow_arrived.set()
+
+        async def call() -> None:
+            template = {"host": "127.0.0.1", "port": one.port, "service_name": "shop.Orders", "method_name": method}
+            target = make_target(one.transport, {"call_template_type": "grpc", **template}, source=SOURCE)
+            try:
+                result = await one.transport.call(target, make_call({"n": 2, "text": "stall"}), emit)
+                outcomes.append(result.failure)
+            except UtcpError as error:
+                outcomes.append(error)
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as group:
+                group.start_soon(call)
+                await service.slow_arrived.wait()
+                await one.transport.forget("m")
+        assert [type(one) for one in outcomes] == [ConnectionLost]
+        assert await one.call() == {"text": "a"}
+
+
+async def test_a_manual_that_is_removed_ends_its_reflection_with_an_error() -> None:
+    async with ChangingService(hangs=True) as service, changing(service.port) as (one, _):
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as group:
+
+                async def call() -> None:
+                    with pytest.raises(ConnectionLost, match="closed the connection"):
+                        await one.call()
+
+                for _ in range(2):
+                    group.start_soon(call)
+                await service.hung.wait()
+                await one.transport.forget("m")
+        service.go_on.set()
+        assert await one.call() == {"text": "a"}

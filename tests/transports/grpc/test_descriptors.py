@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 from tests.upstreams.grpc_service import GrpcService, file_descriptor
 
-from utcp_bridge.errors import ConfigError, ManualError, MissingExtra
+from utcp_bridge.errors import ConfigError, MalformedReply, ManualError, MissingExtra
 from utcp_bridge.transports.grpc import descriptors as grpc_descriptors
 from utcp_bridge.transports.grpc.descriptors import build_pool, comments_of, compile_protos, reflect, well_known_files
 
@@ -77,7 +77,7 @@ def test_nested_enumerations_and_extensions_are_found() -> None:
 def test_the_error_names_an_undefined_type(name: str) -> None:
     made = file("x", "x")
     add_field(made.message_type.add(name="M"), "f", name)
-    with pytest.raises(ManualError, match=name.strip(".")):
+    with pytest.raises(MalformedReply, match=name.strip(".")):
         build_pool([made])
 
 
@@ -86,7 +86,7 @@ def test_files_that_contradict_one_another_are_refused() -> None:
     for made in (one, two):
         made.message_type.add(name="Same")
     add_field(two.message_type.add(name="User"), "f", "Same")
-    with pytest.raises(ManualError, match="contradict one another"):
+    with pytest.raises(MalformedReply, match="cannot be used"):
         build_pool([one, two])
 
 

@@ -8,13 +8,16 @@ manual's descriptors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from utcp_bridge.errors import (
     ConfigError,
@@ -30,7 +33,7 @@ from utcp_bridge.net.gate.shortage import check_descriptors, descriptor_shortage
 from utcp_bridge.net.guard import Address
 from utcp_bridge.transports.grpc.protos import grpc_module, message_class, protobuf, status_message
 
-__all__ = ["ChannelOptions", "decode_details", "open_channel", "retry_after", "translate"]
+__all__ = ["ChannelOptions", "decode_details", "open_channel", "open_during", "retry_after", "translate"]
 
 _NOT_CONNECTED = ("failed to connect", "connection refused", "dns resolution", "handshake", "no route", "ssl", "tls")
 _GONE = ("socket closed", "connection reset", "goaway", "broken pipe", "stream removed", "eof")
@@ -90,6 +93,28 @@ async def open_channel(options: ChannelOptions, addresses: Sequence[Address]) ->
         certificate_chain=await _read(options, options.client_cert),
     )
     return aio.secure_channel(_target(addresses), credentials, options=arguments)
+
+
+@asynccontextmanager
+async def open_during(where: str) -> AsyncGenerator[None]:
+    """Report that the bridge closed the channel during a call, as it does when a manual is removed.
+
+    grpcio then cancels the call or refuses to begin it. It also replaces our own cancellation with its own, which our
+    cancel scopes would not recognise.
+
+    :raises ConnectionLost: the channel was closed.
+    """
+    closed = ConnectionLost(f"The bridge closed the connection to {where} during the call.")
+    try:
+        yield
+    except grpc_module("grpc.aio").UsageError:
+        raise closed from None
+    except asyncio.CancelledError:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise closed from None
 
 
 def translate(error: Any, where: str, pool: Any = None) -> UtcpError:
@@ -175,7 +200,7 @@ def _decoded(name: str, value: bytes, pool: Any) -> JsonObject:
     try:
         message = message_class(descriptor).FromString(value)
         fields = json_format.MessageToDict(message, descriptor_pool=descriptor.file.pool)
-    except (protobuf("message").DecodeError, json_format.Error, TypeError):
+    except Exception:  # noqa: BLE001 - the error itself is worth more than an odd detail of it
         return {"@type": name, "bytes": len(value)}
     return {"@type": name, **fields}
 

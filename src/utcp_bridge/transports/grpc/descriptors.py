@@ -19,8 +19,9 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from utcp_bridge.errors import ConfigError, ManualError, MissingExtra
-from utcp_bridge.transports.grpc.protos import protobuf, reflection_messages
+from utcp_bridge.errors import ConfigError, MalformedReply, ManualError, MissingExtra
+from utcp_bridge.foreign import decode
+from utcp_bridge.transports.grpc.protos import foreign_messages, protobuf, reflection_messages
 
 __all__ = [
     "HIDDEN_SERVICES",
@@ -49,6 +50,7 @@ _MAX_BYTES = 64 * 1024 * 1024
 """Bytes of all replies of reflection. Some servers repeat every imported file in each reply."""
 _MAX_COMMENTS = 200_000
 """Places in source files that are looked at for comments."""
+_DESCRIPTORS = "The server's descriptors"
 HIDDEN_SERVICES = ("grpc.reflection.", "grpc.health.", "grpc.channelz.", "grpcpb.UTCPService")
 """Prefixes of services that are not tools."""
 
@@ -88,8 +90,14 @@ def well_known_files() -> dict[str, Any]:
 def build_pool(files: Iterable[Any]) -> Any:
     """Build a descriptor pool from FileDescriptorProto messages, which may be in any order.
 
-    :raises ManualError: no file defines a type that one of them uses, or the files contradict one another.
+    :raises MalformedReply: no file defines a type that one of them uses, the files contradict one another, or are
+        damaged.
     """
+    with foreign_messages(_DESCRIPTORS):
+        return _built(files)
+
+
+def _built(files: Iterable[Any]) -> Any:
     own = well_known_files()
     own_types = {name for file in own.values() for name in _defined(file)}
     given: dict[str, Any] = {}
@@ -103,11 +111,8 @@ def build_pool(files: Iterable[Any]) -> Any:
         _resolve(file, homes)
     pool = protobuf("descriptor_pool").DescriptorPool()
     added: set[str] = set()
-    try:
-        for name in everything:
-            _add(pool, name, everything, added, ())
-    except (TypeError, KeyError, RecursionError) as error:
-        raise ManualError(f"The server's descriptors contradict one another ({type(error).__name__}).") from None
+    for name in everything:
+        _add(pool, name, everything, added, ())
     return pool
 
 
@@ -143,7 +148,7 @@ def _resolve(file: Any, homes: dict[str, str]) -> None:
                 continue
             full = _look_up(name, scope, homes)
             if full is None:
-                raise ManualError(f"The server's descriptors use the type {name!r}, but none of them defines it.")
+                raise MalformedReply(f"{_DESCRIPTORS} use the type {name!r}, but none of them defines it.")
             setattr(field, attribute, f".{full}")
             used.add(homes[full])
     used.discard(file.name)
@@ -208,11 +213,16 @@ def comments_of(files: Iterable[Any]) -> dict[str, str]:
     for file in files:
         for location in file.source_code_info.location[:left]:
             left -= 1
-            text = (location.leading_comments or location.trailing_comments).strip()
+            text = _as_text(location.leading_comments or location.trailing_comments).strip()
             name = _full_name(file, list(location.path)) if text else None
             if name is not None:
                 found[name] = " ".join(text.split())
     return found
+
+
+def _as_text(text: str | bytes) -> str:
+    """Return a text of a descriptor, which protobuf gives as bytes if it is not UTF-8."""
+    return text if isinstance(text, str) else decode(text)
 
 
 def _full_name(file: Any, path: list[int]) -> str | None:
@@ -270,7 +280,8 @@ async def reflect(
 
     Services that reflection lists but cannot describe are left out. Errors of the channel are not caught.
 
-    :raises ManualError: the server has no reflection, or its descriptors cannot be used.
+    :raises ManualError: the server has no reflection, or none for these services.
+    :raises MalformedReply: its descriptors cannot be used.
     """
     for version in _VERSIONS:
         try:
@@ -304,14 +315,16 @@ async def _gather(ask: Callable[..., Any], wanted: Callable[[str], bool]) -> Des
             await learning.learn(file_by_filename=name)
     files = list(learning.files.values())
     pool, comments = await anyio.to_thread.run_sync(_pool_and_comments, files, abandon_on_cancel=True)
-    known = [name for name in services if is_known(pool, name)]
+    with foreign_messages(_DESCRIPTORS):
+        known = [name for name in dict.fromkeys(services) if is_known(pool, name)]
     if not known:
         raise ManualError("The server's reflection describes none of its services.", remedy="Set `proto_files`.")
     return Described(pool, known, comments, learning.digest(known))
 
 
 def _pool_and_comments(files: list[Any]) -> tuple[Any, dict[str, str]]:
-    return build_pool(files), comments_of(files)
+    with foreign_messages(_DESCRIPTORS):
+        return build_pool(files), comments_of(files)
 
 
 class _Learning:
@@ -332,7 +345,8 @@ class _Learning:
     async def learn(self, **question: str) -> None:
         """Add the files of one reply.
 
-        :raises ManualError: all replies together are too large, or one is not a description.
+        :raises ManualError: all replies together are too large.
+        :raises MalformedReply: one is not a description.
         """
         answer = await self._ask(**question)
         for data in answer.file_descriptor_response.file_descriptor_proto:
@@ -341,15 +355,19 @@ class _Learning:
                 raise ManualError(
                     f"The server's descriptors have more than {_MAX_BYTES} bytes.", remedy="Set `descriptor_set`."
                 )
-            file = protobuf("descriptor_pb2").FileDescriptorProto()
-            try:
-                file.ParseFromString(data)
-            except protobuf("message").DecodeError:
-                raise ManualError("The server's reflection returned something other than descriptors.") from None
-            if file.name not in self.files:
-                self.files[file.name] = file
-                self._digests[file.name] = sha256(data).digest()
-                self.waiting += file.dependency
+            with foreign_messages(_DESCRIPTORS):
+                self._add(data)
+
+    def _add(self, data: bytes) -> None:
+        file = protobuf("descriptor_pb2").FileDescriptorProto()
+        file.ParseFromString(data)
+        name, needed = file.name, list(file.dependency)
+        if not all(isinstance(one, str) for one in (name, *needed)):  # bytes, if they are not UTF-8
+            raise MalformedReply(f"{_DESCRIPTORS} have a file name that is not UTF-8.")
+        if name not in self.files:
+            self.files[name] = file
+            self._digests[name] = sha256(data).digest()
+            self.waiting += needed
 
 
 def _questions(channel: Any, version: str) -> Callable[..., Any]:
@@ -364,7 +382,6 @@ def _questions(channel: Any, version: str) -> Callable[..., Any]:
     method = channel.unary_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=request.SerializeToString,
-        response_deserializer=response.FromString,
     )
 
     async def ask(**question: str) -> Any:
@@ -373,8 +390,9 @@ def _questions(channel: Any, version: str) -> Callable[..., Any]:
             answer = await call.read()
         finally:
             call.cancel()
-        if not hasattr(answer, "valid_host"):
-            raise ManualError("The server closed the reflection stream before it replied.")
-        return answer
+        if not isinstance(answer, bytes):
+            raise MalformedReply("The server closed the reflection stream before it replied.")
+        with foreign_messages("The reply of the server's reflection"):  # grpcio would log a traceback of its own
+            return response.FromString(answer)
 
     return ask

@@ -9,18 +9,30 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from utcp_bridge.errors import MissingExtra
+from utcp_bridge.errors import MalformedReply, MissingExtra, UtcpError
 
-__all__ = ["grpc_module", "message_class", "protobuf", "reflection_messages", "status_message", "utcp_messages"]
+__all__ = [
+    "foreign_messages",
+    "grpc_module",
+    "message_class",
+    "protobuf",
+    "reflection_messages",
+    "status_message",
+    "utcp_messages",
+]
+
+_logger = logging.getLogger(__name__)
 
 _Fields = Sequence[tuple[int, str, str]]
 _SCALARS = {"string": 9, "bytes": 12, "int32": 5}
 _MESSAGE, _OPTIONAL, _REPEATED = 11, 1, 3
+_MAX_CAUSE = 200
 
 
 def grpc_module(name: str = "grpc") -> Any:
@@ -50,6 +62,25 @@ def protobuf(name: str) -> Any:
 def message_class(descriptor: Any) -> Any:
     """Return the Python class of a message descriptor."""
     return protobuf("message_factory").GetMessageClass(descriptor)
+
+
+@contextmanager
+def foreign_messages(what: str) -> Generator[None]:
+    """Report any exception of protobuf as a malformed reply. `what` begins the sentence: "The server's descriptors".
+
+    Descriptors and messages of other programs cause exceptions of many types: a text that is not UTF-8 is bytes where
+    a str is expected, a type that contradicts another one is a TypeError, a time of the year 10,000 a ValueError.
+
+    :raises MalformedReply: what is done inside failed. Errors of this package pass.
+    """
+    try:
+        yield
+    except UtcpError:
+        raise
+    except Exception as error:
+        _logger.debug("%s cannot be used:", what, exc_info=error)
+        cause = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_CAUSE].rstrip(" .:")
+        raise MalformedReply(f"{what} cannot be used: {cause}.") from None
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ from utcp_bridge.foreign import load_json
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.net.reply import parse_json
 from utcp_bridge.transports.grpc.descriptors import Described
-from utcp_bridge.transports.grpc.protos import message_class, protobuf
+from utcp_bridge.transports.grpc.protos import foreign_messages, message_class, protobuf
 
 __all__ = [
     "build_requests",
@@ -112,14 +112,17 @@ def native_tools(described: Described, wanted: str | None, *, proto_names: bool)
     """Return a normalised tool object for each method, or only for the methods with the name `wanted`.
 
     Their schemas share the definitions of messages.
+
+    :raises MalformedReply: the descriptors cannot be used.
     """
     messages = Messages(proto_names=proto_names, comments=described.comments)
-    return [
-        _native_tool(method, messages, described.comments)
-        for service in described.services
-        for method in described.pool.FindServiceByName(service).methods
-        if wanted in {None, method.name}
-    ]
+    with foreign_messages("The server's descriptors"):
+        return [
+            _native_tool(method, messages, described.comments)
+            for service in described.services
+            for method in described.pool.FindServiceByName(service).methods
+            if wanted in {None, method.name}
+        ]
 
 
 def _native_tool(method: Any, messages: Messages, said: Mapping[str, str]) -> JsonObject:
@@ -156,18 +159,22 @@ def build_requests(method: Any, arguments: JsonObject) -> list[Any]:
     """Return the request messages: one with all arguments, or for a client stream those in `messages`.
 
     :raises InvalidArguments: they do not match the method's input type.
+    :raises MalformedReply: the server's description of this type cannot be used.
     """
     json_format = protobuf("json_format")
     given: Any = arguments.get("messages") if method.client_streaming else [arguments]
     if not is_list(given):
         raise InvalidArguments("`messages` must be a list.", remedy="Write the stream's messages as a list of objects.")
-    made = message_class(method.input_type)
-    try:
-        return [
-            json_format.ParseDict(one, made(), descriptor_pool=method.containing_service.file.pool) for one in given
-        ]
-    except (json_format.ParseError, TypeError, ValueError) as error:
-        raise InvalidArguments(f"The arguments do not match {method.input_type.name}: {error}.") from None
+    with foreign_messages(f"The server's description of {method.input_type.name}"):
+        made, pool = message_class(method.input_type), method.containing_service.file.pool
+        try:
+            requests = [json_format.ParseDict(one, made(), descriptor_pool=pool) for one in given]
+        except (json_format.ParseError, TypeError, ValueError) as error:
+            raise InvalidArguments(f"The arguments do not match {method.input_type.name}: {error}.") from None
+        missing = [name for request in requests for name in request.FindInitializationErrors()]
+    if missing:
+        raise InvalidArguments(f"The arguments do not match {method.input_type.name}: {missing[0]!r} is required.")
+    return requests
 
 
 def parse_message(made: Any, data: bytes | None) -> Any:
@@ -184,7 +191,7 @@ def parse_message(made: Any, data: bytes | None) -> Any:
         pass
     try:
         return made.FromString(_with_valid_text(data, made.DESCRIPTOR))
-    except (error, LookupError, ValueError, RecursionError):
+    except Exception:  # noqa: BLE001 - descriptors of a server may be odd in any way
         raise MalformedReply(
             f"The server sent bytes that are not a message of the type {made.DESCRIPTOR.name}."
         ) from None
@@ -248,13 +255,15 @@ def _as_varint(value: int) -> bytes:
 def reply_reader(method: Any, *, proto_names: bool) -> Callable[[bytes], Any]:
     """Return a function that reads the bytes of a reply as a JSON value. It raises MalformedReply."""
     json_format = protobuf("json_format")
-    made = message_class(method.output_type)
-    pool = method.containing_service.file.pool
+    with foreign_messages(f"The server's description of {method.output_type.name}"):
+        made, pool = message_class(method.output_type), method.containing_service.file.pool
 
     def read(data: bytes) -> Any:
-        text = json_format.MessageToJson(
-            parse_message(made, data), preserving_proto_field_name=proto_names, descriptor_pool=pool, indent=None
-        )
+        message = parse_message(made, data)
+        with foreign_messages(f"The server's message of the type {made.DESCRIPTOR.name}"):
+            text = json_format.MessageToJson(
+                message, preserving_proto_field_name=proto_names, descriptor_pool=pool, indent=None
+            )
         return parse_json(text, "The reply")
 
     return read

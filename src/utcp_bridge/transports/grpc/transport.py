@@ -12,7 +12,6 @@ the Go, Rust and Elixir libraries, else from server reflection (v1, then v1alpha
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +20,6 @@ from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 import orjson
 from pydantic import Field
@@ -30,6 +28,7 @@ from utcp_bridge.auth.credentials import Additions
 from utcp_bridge.errors import (
     ConfigError,
     ConnectionLost,
+    InvalidArguments,
     MalformedReply,
     ManualError,
     Rejected,
@@ -45,7 +44,7 @@ from utcp_bridge.net.stream import Batch, Collector
 from utcp_bridge.placement.encoding import header_value
 from utcp_bridge.tasks import Flights, heavy_turn, seconds_left
 from utcp_bridge.transport import Endpoint, Services, Target, Transport
-from utcp_bridge.transports.grpc.channel import ChannelOptions, translate
+from utcp_bridge.transports.grpc.channel import ChannelOptions, open_during, translate
 from utcp_bridge.transports.grpc.connections import Channels, Key, Line
 from utcp_bridge.transports.grpc.descriptors import (
     HIDDEN_SERVICES,
@@ -55,7 +54,7 @@ from utcp_bridge.transports.grpc.descriptors import (
     compile_protos,
     reflect,
 )
-from utcp_bridge.transports.grpc.protos import grpc_module, protobuf, utcp_messages
+from utcp_bridge.transports.grpc.protos import foreign_messages, grpc_module, protobuf, utcp_messages
 from utcp_bridge.transports.grpc.tools import (
     build_requests,
     each,
@@ -74,7 +73,7 @@ _MAX_KNOWN = 256
 _RENEW_SECONDS = 5.0
 """For reflection that only looks for changes. Then the call goes on with the descriptors that it has."""
 _RENEW_PAUSE = 10.0
-"""Seconds between two looks that errors of calls cause."""
+"""Seconds between two looks that errors of calls cause, or after a look that failed."""
 _NO_SUCH_SERVICE = frozenset({"UNIMPLEMENTED", "INTERNAL"})
 
 
@@ -118,12 +117,13 @@ _Known: TypeAlias = tuple[Key, str | None, str | None, tuple[str, ...]]
 
 @dataclass(slots=True, eq=False)
 class _Descriptors:
-    """Descriptors, the build of the server that described itself, and when they were last renewed."""
+    """Descriptors, the build of the server that described itself, and when they were last renewed, or were not."""
 
     described: Described
     service: str | None
     build: int = 0
     at: float = float("-inf")
+    failed_at: float = float("-inf")
 
 
 class GrpcTransport(Transport[GrpcTemplate]):
@@ -169,11 +169,8 @@ class GrpcTransport(Transport[GrpcTemplate]):
 
     async def discover(self, target: Target[GrpcTemplate]) -> Document:
         """Return the tools of the fixed service, or else one tool for each method in the descriptors."""
-        try:
+        async with open_during(self._where(target)):
             return await self._discover(target)
-        except asyncio.CancelledError:
-            await anyio.lowlevel.checkpoint_if_cancelled()
-            raise
 
     async def _discover(self, target: Target[GrpcTemplate]) -> Document:
         template = target.template
@@ -213,7 +210,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
         self, target: Target[GrpcTemplate], call: Call, arguments: JsonObject, metadata: Any, emit: Emit
     ) -> Any:
         template = target.template
-        async with self._channels.lend(self._key(target), target.source) as line:
+        async with self._channels.lend(self._key(target), target.source) as line, open_during(self._where(target)):
             try:
                 if template.is_utcp:
                     return await self._call_utcp(line, target, call, arguments, metadata, emit)
@@ -224,10 +221,6 @@ class GrpcTransport(Transport[GrpcTemplate]):
                 return value
             except grpc_module("grpc.aio").AioRpcError as error:
                 raise self._translated(error, target, line) from None
-            except asyncio.CancelledError:
-                # grpcio replaces our cancellation with its own, which our cancel scopes would not recognise.
-                await anyio.lowlevel.checkpoint_if_cancelled()
-                raise
 
     async def _check_build(self, target: Target[GrpcTemplate]) -> None:
         """Check that the server which replied has the descriptors of the one that the call was made for.
@@ -254,7 +247,10 @@ class GrpcTransport(Transport[GrpcTemplate]):
             return failed is not None and bool(
                 await self.services.guard.resolve_again(template.host, template.port, target.source, failed)
             )
-        unknown = isinstance(error, UnknownTool) or (isinstance(error, Rejected) and error.status == "UNIMPLEMENTED")
+        # A caller's arguments match the schema that the descriptors were made into. Other descriptors may refuse them.
+        unknown = isinstance(error, UnknownTool | InvalidArguments) or (
+            isinstance(error, Rejected) and error.status == "UNIMPLEMENTED"
+        )
         if template.is_utcp or not (unknown or isinstance(error, MalformedReply)):
             return False
         known = self._kept(target)
@@ -349,27 +345,27 @@ class GrpcTransport(Transport[GrpcTemplate]):
                     yield [read(reply)], len(reply)
             except grpc_module("grpc.aio").AioRpcError as error:
                 raise self._translated(error, target, line) from None
-            except asyncio.CancelledError:
-                await anyio.lowlevel.checkpoint_if_cancelled()
-                raise
             finally:
                 replies.cancel()
 
         with collector.keeping():
-            await collector.gather(batches())
+            async with open_during(self._where(target)):
+                await collector.gather(batches())
         return Result(collector.values, truncated=collector.truncated, failure=collector.failure)
 
     async def _method(self, target: Target[GrpcTemplate], build: int | None) -> Any:
         """Return the descriptor of the template's method. The descriptors are renewed if `build` is another one."""
         template = target.template
         known = self._kept(target) or await self._read(target, template.service_name)
-        if build is not None and known.build != build and not template.has_descriptors:
+        is_checked = build is None or known.build == build or template.has_descriptors
+        if not is_checked and anyio.current_time() >= known.failed_at + _RENEW_PAUSE:
             await self._renewed(target, known)
             known = self._kept(target) or known
-            known.build = build
         service = next((name for name in known.described.services if _fits(name, template.service_name)), None)
-        pool = known.described.pool
-        method: Any = pool.FindServiceByName(service).methods_by_name.get(template.method_name) if service else None
+        method: Any = None
+        if service is not None:
+            with foreign_messages("The server's descriptors"):
+                method = known.described.pool.FindServiceByName(service).methods_by_name.get(template.method_name)
         if method is None:
             raise UnknownTool(
                 f"{self._where(target)} has no method {template.service_name}/{template.method_name}.",
@@ -414,6 +410,8 @@ class GrpcTransport(Transport[GrpcTemplate]):
         with suppress(UtcpError), anyio.move_on_after(_RENEW_SECONDS):
             fresh = await self._read(target, known.service)
             fresh.at = known.at
+        if fresh is known:
+            known.failed_at = anyio.current_time()
         return fresh.described.digest != known.described.digest
 
     def _scope(self, target: Target[GrpcTemplate], service: str | None) -> _Known:
@@ -426,7 +424,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
 
     async def _by_reflection(self, target: Target[GrpcTemplate], service: str | None) -> _Descriptors:
         error_class = grpc_module("grpc.aio").AioRpcError
-        async with self._channels.lend(self._key(target), target.source) as line:
+        async with self._channels.lend(self._key(target), target.source) as line, open_during(self._where(target)):
             try:
                 described = await reflect(
                     line.channel,
@@ -438,18 +436,15 @@ class GrpcTransport(Transport[GrpcTemplate]):
             return _Descriptors(described, service, line.build)
 
     async def _from_files(self, template: GrpcTemplate) -> Described:
-        files = protobuf("descriptor_pb2").FileDescriptorSet()
+        data = await self._descriptors(template)
         try:
-            files.ParseFromString(await self._descriptors(template))
-        except protobuf("message").DecodeError:
+            with foreign_messages("Its descriptors"):
+                return _described(data, template.service_name)
+        except MalformedReply as error:
             raise ConfigError(
-                f"The file {template.descriptor_set!r} is not a descriptor set.",
+                f"The file {template.descriptor_set!r} is not a descriptor set of services. {error.message}",
                 remedy="Create one with protoc --include_imports --descriptor_set_out.",
             ) from None
-        services = [f"{file.package}.{service.name}".lstrip(".") for file in files.file for service in file.service]
-        wanted = [name for name in services if not name.startswith(HIDDEN_SERVICES)]
-        fitting = [name for name in wanted if _fits(name, template.service_name)]
-        return Described(build_pool(files.file), fitting, comments_of(files.file))
 
     async def _descriptors(self, template: GrpcTemplate) -> bytes:
         if template.proto_files:
@@ -509,6 +504,14 @@ async def _waited(target: Target[GrpcTemplate], data: bytes) -> bytes:
     if is_heavy(data):
         await heavy_turn()
     return data
+
+
+def _described(data: bytes, service: str | None) -> Described:
+    """Return the services of a serialised FileDescriptorSet that fit."""
+    files = protobuf("descriptor_pb2").FileDescriptorSet.FromString(data)
+    services = [f"{file.package}.{service.name}".lstrip(".") for file in files.file for service in file.service]
+    wanted = [name for name in services if not name.startswith(HIDDEN_SERVICES)]
+    return Described(build_pool(files.file), [name for name in wanted if _fits(name, service)], comments_of(files.file))
 
 
 def _fits(service: str, wanted: str | None) -> bool:
