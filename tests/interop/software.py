@@ -213,6 +213,36 @@ class PyPI(Software):
 
 
 @dataclass(frozen=True)
+class Sdist(PyPI):
+    """A Python program that only the source distribution of its package contains, run in an environment of its own."""
+
+    part: str = field(default="", kw_only=True)
+    """The folder of the program, below that of the sources."""
+
+    @property
+    def folder(self) -> Path:
+        return TOOLS / "python" / _as_folder(f"source {self.wanted}")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, "PYTHONPATH": str(self.folder / "sources" / self.part)}
+
+    def install(self) -> None:
+        super().install()
+        (self.folder / "READY").unlink()
+        archives = self.folder / "archives"
+        download = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest", archives]
+        first = self.wanted.split()[0]
+        python = self.folder / "bin" / "python"
+        _run([str(part) for part in (python, *download, "--no-binary", re.split(r"[\[=<> ]", first)[0], first)])
+        for archive in archives.glob("*.tar.gz"):
+            shutil.unpack_archive(archive, archives, filter="data")
+            (archives / archive.name.removesuffix(".tar.gz")).rename(self.folder / "sources")
+        shutil.rmtree(archives)
+        (self.folder / "READY").touch()
+
+
+@dataclass(frozen=True)
 class Npm(Software):
     """A Node program; `package` may hold several packages, by blanks, the one that counts first."""
 
