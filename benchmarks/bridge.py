@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.harness.cost import costs
 from benchmarks.harness.crowds import crowds, stalls
 from benchmarks.harness.measurements import Bench, Plan, import_cost, machine
 from benchmarks.harness.processes import BRIDGE, CLIENT_CORE, FLOOR, PLAIN, Server, bridge, fastmcp, pin, upstream
@@ -23,7 +24,7 @@ from benchmarks.harness.report import Results
 
 FULL = Plan(rounds=5, seconds=1.0, starts=5)
 QUICK = Plan(rounds=2, seconds=0.25, starts=1, sizes=(10, 10_000), in_flight=(1, 16))
-PARTS = ("throughput", "crowd", "stalls", "growth", "starts", "manuals", "import")
+PARTS = ("throughput", "crowd", "stalls", "growth", "starts", "manuals", "import", "cost")
 
 
 def contestants(arguments: argparse.Namespace) -> tuple[list[Server], list[Server]]:
@@ -57,6 +58,9 @@ async def measure(arguments: argparse.Namespace, port: int, folder: Path) -> Res
         results.stalls = await stalls(bench, bridges, plan.starts)
     if "throughput" in parts:
         results.throughput = await bench.throughput()
+    if "cost" in parts and len(bridges) > 1:
+        starts, rounds = (2, 10) if arguments.quick else (6, 20)
+        results.costs = await costs(bench, *bridges, starts=starts, rounds=rounds)
     return results
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from benchmarks.harness.cost import Cost, cost_lines
 from benchmarks.harness.crowds import Crowd, Stalls, crowd_lines, stall_lines
 from benchmarks.harness.measurements import Samples
 
@@ -15,6 +16,7 @@ START_SECONDS = 0.3
 MANUALS_SECONDS = 0.6
 GROWTH = 1.10
 STALL_SECONDS = 0.05
+COST = 1.03
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Results:
     imports: Sequence[float] = ()
     crowds: Sequence[Crowd] = ()
     stalls: Sequence[Stalls] = ()
+    costs: Sequence[Cost] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -57,6 +60,7 @@ class Results:
             "manuals": self.manuals,
             "crowds": [asdict(row) for row in self.crowds],
             "stalls": [asdict(row) for row in self.stalls],
+            "costs": [asdict(row) for row in self.costs],
             "import_cpu_seconds": list(self.imports),
             "goals": [{**asdict(goal), "met": goal.met} for goal in self.goals()],
         }
@@ -79,6 +83,8 @@ class Results:
             added = median(self.manuals["slow"]) - median(self.manuals["manual"])
             yield Goal("20 manuals of 300 ms each, s added", added, MANUALS_SECONDS)
         yield from self._crowd_goals()
+        for cost in self.costs:
+            yield Goal(f"CPU a call against before, {cost.transport} {cost.era}", median(cost.ratios), COST)
         if self.imports:
             yield Goal("import utcp_bridge, CPU s", median(self.imports), IMPORT_SECONDS)
 
@@ -114,7 +120,7 @@ class Results:
                         f"| {one.tools:,} tools | {one.transport} | {one.era} | {one.in_flight} "
                         f"| {median(one.rate):,.0f} | {median(one.cpu) * 1e3:.2f} | {spread} |"
                     )
-        yield from (*crowd_lines(self.crowds), *stall_lines(self.stalls))
+        yield from (*crowd_lines(self.crowds), *stall_lines(self.stalls), *cost_lines(self.costs))
         if self.starts:
             yield from ("", "| server | tools | cold start s [range] | RSS MiB | warm tools/list s | its CPU s |")
             yield "| --- | --- | --- | --- | --- | --- |"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ __all__ = [
     "heavy_turn",
     "in_slices",
     "let_others_run",
+    "loop_time",
     "pause_if_heavy",
     "run_blocking",
     "seconds_left",
@@ -314,9 +316,6 @@ class _Pace:
             self.used = 0.0
 
 
-_pace: RunVar[_Pace] = RunVar("_pace")
-
-
 class Slices:
     """The slices of one piece of work, such as the reading of one stream.
 
@@ -331,7 +330,11 @@ class Slices:
 
     async def after(self, began: float) -> None:
         """Count the time since `began` (by `slice_clock`), and let other tasks run if it is time for that."""
-        pace, seconds = _current_pace(), slice_clock() - began
+        await self.spent(slice_clock() - began)
+
+    async def spent(self, seconds: float) -> None:
+        """Count this time, and let other tasks run if it is time for that."""
+        pace = _current_pace()
         pace.used += seconds
         self._used += seconds
         if pace.used >= _SLICE_SECONDS and self._used >= _SLICE_SECONDS * _SHARE:
@@ -360,12 +363,21 @@ async def let_others_run() -> None:
     await _current_pace().pause()
 
 
+class _Here(threading.local):
+    """The pace of the event loop that runs in this thread. A `RunVar` is ten times slower."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+    pace: _Pace
+
+
+_here = _Here()
+
+
 def _current_pace() -> _Pace:
-    pace = _pace.get(None)
-    if pace is None:
-        pace = _Pace()
-        _pace.set(pace)
-    return pace
+    loop = asyncio.get_running_loop()
+    if _here.loop is not loop:
+        _here.loop, _here.pace = loop, _Pace()
+    return _here.pace
 
 
 def at_once(steps: Generator[None, None, T]) -> T:
@@ -375,6 +387,11 @@ def at_once(steps: Generator[None, None, T]) -> T:
             next(steps)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+
+
+def loop_time() -> float:
+    """Return the time of the running event loop, in seconds: what `anyio.current_time` returns, in a fifth of the time."""
+    return asyncio.get_running_loop().time()
 
 
 def seconds_left() -> float | None:

@@ -148,6 +148,8 @@ class UtcpClient:
         self._explainer = Explainer(self._registration, self.redactor, argument_layers)
         self._chains: dict[str, Next] = {}
         self._targets: dict[Tool, Target[Any]] = {}
+        self._peers: dict[Tool, str | None] = {}
+        """What calls of the tools in `_targets` fail together with."""
         self._call_ids = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
         self.repository.subscribe(self._on_change)
 
@@ -551,14 +553,17 @@ class UtcpClient:
 
     def _peer(self, tool: Tool) -> str | None:
         """Return what the calls of a tool fail together with; None if the arguments of a call choose it."""
+        if tool in self._peers:
+            return self._peers[tool]
         target = self._targets.get(tool) or self._bind(tool)
         try:
-            peer = self._registration.transport(tool.kind).peer(target.template)
+            named = self._registration.transport(tool.kind).peer(target.template)
+            peer = tool.name if named is None else None if "{" in named else named
         except ConfigError:
-            return None
-        if peer is None:
-            return tool.name
-        return None if "{" in peer else peer
+            peer = None
+        if tool in self._targets:
+            self._peers[tool] = peer
+        return peer
 
     def _breaker_rule(self, tool: Tool) -> BreakerRule:
         settings, longest = self.settings, self._registration.transport(tool.kind).longest_pause
@@ -616,6 +621,7 @@ class UtcpClient:
         for tool in (*change.removed, *change.added):
             self._chains.pop(tool.qualified_name, None)
             self._targets.pop(tool, None)
+            self._peers.pop(tool, None)
 
 
 class _StreamingRun:

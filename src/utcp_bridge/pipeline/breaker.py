@@ -10,12 +10,11 @@ Calls that one broken connection took along count once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 
@@ -30,6 +29,7 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import Call, Emit, Outage, Result, Tool, discard
 from utcp_bridge.pipeline import Next
+from utcp_bridge.tasks import loop_time
 
 __all__ = ["Breaker", "BreakerRule", "Breakers"]
 
@@ -106,6 +106,14 @@ class Breaker:
         return min(max(spread, self.rule.first), self.rule.longest)
 
 
+class _Trial(NamedTuple):
+    """One call that was sent: when it began, when its time ends, and whether it is the probe of an open breaker."""
+
+    began: float
+    deadline: float
+    is_probe: bool
+
+
 @dataclass(slots=True)
 class Breakers:
     """The breakers of all manuals. One exists only from a failure to the next success.
@@ -116,7 +124,7 @@ class Breakers:
 
     rule: Callable[[Tool], BreakerRule]
     peer: Callable[[Tool], str | None]
-    clock: Callable[[], float] = anyio.current_time
+    clock: Callable[[], float] = loop_time
     _known: dict[tuple[str, str], Breaker] = field(default_factory=dict[tuple[str, str], Breaker])
 
     def refusal(self, tool: Tool, inner: Next) -> Next:
@@ -124,10 +132,10 @@ class Breakers:
         if not self.rule(tool).threshold:
             return inner
 
-        async def gated(call: Call, emit: Emit) -> Result:
+        def gated(call: Call, emit: Emit) -> Awaitable[Result]:
             if self._known and (peer := self.peer(tool)) is not None:
                 self._check((tool.manual, peer))
-            return await inner(call, emit)
+            return inner(call, emit)
 
         return gated
 
@@ -141,13 +149,15 @@ class Breakers:
             peer = self.peer(tool)
             if peer is None:
                 return await inner(call, emit)
-            with self._watched((tool.manual, peer), rule) as answered:
-
-                async def noting(partial: object) -> None:
-                    answered()
-                    await emit(partial)
-
-                return await inner(call, emit if emit is discard else noting)
+            key = tool.manual, peer
+            trial = self._begin(key)
+            try:
+                result = await inner(call, emit if emit is discard else self._noting(key, emit))
+            except BaseException as error:
+                self._count(key, rule, trial, error)
+                raise
+            self._answered(key)
+            return result
 
         return counted
 
@@ -174,37 +184,42 @@ class Breakers:
                 retry_after=seconds,
             )
 
-    @contextmanager
-    def _watched(self, key: tuple[str, str], rule: BreakerRule) -> Generator[Callable[[], None]]:
-        """Count what the block raises. Yield a function that notes an answer before the end of the block."""
-        self._check(key)
-        now, deadline = self.clock(), anyio.current_effective_deadline()
+    def _begin(self, key: tuple[str, str]) -> _Trial:
+        """:raises CircuitOpen: no call may pass now."""
         known = self._known.get(key)
-        probe = known is not None and known.admit(now)
+        if known is not None:
+            self._check(key)
+        now = self.clock()
+        is_probe = known is not None and known.admit(now)
+        return _Trial(now, anyio.current_effective_deadline(), is_probe)
 
-        def answered() -> None:
-            if self._known and (breaker := self._known.pop(key, None)) is not None and breaker.is_open:
-                _logger.info("Manual %s: %s answers again.", *key)
-
-        try:
-            yield answered
-        except CircuitOpen:  # a transport that refuses by itself; it has counted already
-            raise
-        except ConnectionLost:
-            self._failed(key, rule, probe=probe, began=now)
-            raise
-        except _FAILURES:
-            self._failed(key, rule, probe=probe)
-            raise
-        except _REPLIES:
-            answered()
-            raise
-        except BaseException:
+    def _count(self, key: tuple[str, str], rule: BreakerRule, trial: _Trial, error: BaseException) -> None:
+        """Count how a call failed, if that says something about the upstream."""
+        if isinstance(error, CircuitOpen):  # a transport that refuses by itself; it has counted already
+            return
+        if isinstance(error, ConnectionLost):
+            self._failed(key, rule, probe=trial.is_probe, began=trial.began)
+        elif isinstance(error, _FAILURES):
+            self._failed(key, rule, probe=trial.is_probe)
+        elif isinstance(error, _REPLIES):
+            self._answered(key)
+        elif trial.began < trial.deadline <= self.clock():
             # The layer above that limits the time cancels what runs below it.
-            if now < deadline <= self.clock():
-                self._failed(key, rule, probe=probe)
-            raise
-        answered()
+            self._failed(key, rule, probe=trial.is_probe)
+
+    def _noting(self, key: tuple[str, str], emit: Emit) -> Emit:
+        """Return `emit` for a call, so that a partial result counts as an answer."""
+
+        async def noting(partial: object) -> None:
+            self._answered(key)
+            await emit(partial)
+
+        return noting
+
+    def _answered(self, key: tuple[str, str]) -> None:
+        """Note an answer, also before the end of its call."""
+        if self._known and (breaker := self._known.pop(key, None)) is not None and breaker.is_open:
+            _logger.info("Manual %s: %s answers again.", *key)
 
     def _failed(self, key: tuple[str, str], rule: BreakerRule, *, probe: bool, began: float = inf) -> None:
         breaker = self._known.setdefault(key, Breaker(rule))

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
+from time import perf_counter
 from typing import Any, Final
 
 from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.foreign import is_clean_json, visible, visible_json_steps
 from utcp_bridge.model import Binary, Call, ContentBlocks, Deferred, Emit, Result, Tool, discard, is_list, is_object
 from utcp_bridge.pipeline import Next
-from utcp_bridge.tasks import HeavyWork, end_heavy_turn, in_slices, pause_if_heavy
+from utcp_bridge.tasks import HeavyWork, Slices, end_heavy_turn, in_slices, pause_if_heavy
 
 __all__ = ["clean_error_in_steps", "clean_in_steps", "cleaning"]
 
 _LARGE: Final = 65_536
+_COUNTED_SECONDS: Final = 0.0002
+"""A look at a clean value that takes less is not counted as work in slices: counting would take as long."""
 
 
 def cleaning(tool: Tool, inner: Next) -> Next:
@@ -27,7 +30,7 @@ def cleaning(tool: Tool, inner: Next) -> Next:
 
     async def cleaned(call: Call, emit: Emit) -> Result:
         async def emit_clean(partial: Any) -> None:
-            await emit(await in_slices(clean_in_steps(partial)))
+            await emit(await _clean(partial))
 
         with HeavyWork():
             try:
@@ -42,12 +45,32 @@ def cleaning(tool: Tool, inner: Next) -> Next:
                 value: Any = result.value.then(clean_in_steps)
             else:
                 await pause_if_heavy()
-                value = await in_slices(clean_in_steps(result.value))
-                if value is result.value and not result.meta:
-                    return result
-            return replace(result, value=value, meta=await in_slices(_clean_json(dict(result.meta))))
+                value = await _clean(result.value)
+            given = dict(result.meta)
+            meta = await _clean(given) if given else given
+            if value is result.value and meta is given:
+                return result
+            return replace(result, value=value, meta=meta)
 
     return cleaned
+
+
+async def _clean(value: Any) -> Any:
+    """Return what `clean_in_steps` returns, in slices. A short, clean value costs one look at it."""
+    if isinstance(value, str):
+        return visible(value) if len(value) < _LARGE else await in_slices(visible_json_steps(value))
+    if isinstance(value, ContentBlocks) or (is_list(value) and any(isinstance(one, ContentBlocks) for one in value)):
+        return await in_slices(clean_in_steps(value))
+    if not (is_object(value) or is_list(value)):
+        return value
+    began = perf_counter()
+    is_clean = is_clean_json(value)
+    seconds = perf_counter() - began
+    if is_clean and seconds < _COUNTED_SECONDS:
+        return value
+    slices = Slices()
+    await slices.spent(seconds)
+    return value if is_clean else await in_slices(visible_json_steps(value, is_checked=True), slices)
 
 
 def clean_in_steps(value: Any) -> Generator[None, None, Any]:

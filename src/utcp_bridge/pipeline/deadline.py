@@ -14,6 +14,7 @@ import anyio
 from utcp_bridge.errors import DeadlineExceeded
 from utcp_bridge.model import Call, Deferred, Emit, Result, Tool, large_reader
 from utcp_bridge.pipeline import Next
+from utcp_bridge.tasks import loop_time
 
 __all__ = ["Deadline", "LargeReplies"]
 
@@ -52,7 +53,7 @@ class LargeReplies:
             reader = large_reader.get()
             if reader is None:
                 return await inner(call, emit)
-            ends = anyio.current_time() + limit
+            ends = loop_time() + limit
             result = await inner(call, emit)
             if not isinstance(result.value, Deferred):
                 return result

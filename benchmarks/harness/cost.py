@@ -1,0 +1,93 @@
+"""What a call costs against another version: CPU of the server processes, which take turns in short bursts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import median, quantiles
+
+from benchmarks.harness.clients import HttpLane, PipeClient, list_tools
+from benchmarks.harness.measurements import Bench, Samples, sample
+from benchmarks.harness.messages import Era, Load
+from benchmarks.harness.processes import Running, Server
+
+PATHS: tuple[tuple[str, Era], ...] = (("http", "2025-11-25"), ("http", "2026-07-28"), ("stdio", "2025-11-25"))
+MARK = b"pong"
+ARGUMENTS = {"q": "tea", "limit": 5}
+IN_FLIGHT = 16
+BURST_SECONDS = 0.2
+WARM_SECONDS = 0.5
+
+
+@dataclass
+class Cost:
+    """CPU seconds a call of two servers, a pair for each round."""
+
+    transport: str
+    era: Era
+    before: list[float] = field(default_factory=list)
+    now: list[float] = field(default_factory=list)
+
+    @property
+    def ratios(self) -> list[float]:
+        """What a call costs now, as a multiple of what it cost before, round by round."""
+        return [now / before for now, before in zip(self.now, self.before, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Contestant:
+    running: Running
+    client: HttpLane | PipeClient
+    load: Load
+
+
+async def costs(bench: Bench, now: Server, before: Server, *, starts: int, rounds: int) -> list[Cost]:
+    """Compare two servers: `starts` times with new processes, each time in `rounds` rounds.
+
+    New processes matter: the layout of its memory alone makes a process a few per cent slower or faster.
+    """
+    found = [Cost(transport, era) for transport, era in PATHS]
+    for number in range(starts):
+        for cost in found:
+            async with contextlib.AsyncExitStack() as stack:
+                order = [now, before] if number % 2 == 0 else [before, now]
+                started = {server.name: await _start(bench, stack, server, cost) for server in order}
+                for turn in range(rounds):
+                    await _round(cost, started[now.name], started[before.name], is_turned=turn % 2 == 1)
+    return found
+
+
+async def _start(bench: Bench, stack: contextlib.AsyncExitStack, server: Server, cost: Cost) -> _Contestant:
+    running, client = await stack.enter_async_context(bench.serving(server, cost.transport, cost.era, 10))
+    await list_tools(client)
+    await client.exchange("tools/call", {"name": "search_tools", "arguments": {"query": "tea"}})
+    contestant = _Contestant(running, client, Load(cost.era, server.tool(9), ARGUMENTS, MARK))
+    await _cpu(contestant, cost, WARM_SECONDS)
+    return contestant
+
+
+async def _round(cost: Cost, now: _Contestant, before: _Contestant, *, is_turned: bool) -> None:
+    order = [(before, cost.before), (now, cost.now)]
+    for contestant, samples in reversed(order) if is_turned else order:
+        samples.append(await _cpu(contestant, cost, BURST_SECONDS))
+
+
+async def _cpu(one: _Contestant, cost: Cost, seconds: float) -> float:
+    samples = Samples("", cost.transport, cost.era, IN_FLIGHT)
+    await sample(samples, one.running, one.client, one.load, seconds)
+    return samples.cpu[0]
+
+
+def cost_lines(costs: Sequence[Cost]) -> Iterator[str]:
+    """The table for people."""
+    if not costs:
+        return
+    yield from ("", "| transport | era | before, CPU ms/call | now | now x before, median [quartiles] | rounds |")
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for cost in costs:
+        low, middle, high = quantiles(cost.ratios, n=4)
+        yield (
+            f"| {cost.transport} | {cost.era} | {median(cost.before) * 1e3:.3f} | {median(cost.now) * 1e3:.3f} "
+            f"| {middle:.3f} [{low:.3f}-{high:.3f}] | {len(cost.now)} |"
+        )
