@@ -285,3 +285,64 @@ async def test_manuals_and_peers_fail_by_themselves() -> None:
 async def test_a_threshold_of_zero_leaves_both_layers_out() -> None:
     world, step = World(BreakerRule(threshold=0)), Step("value")
     assert world.around(step) is step
+
+
+# --- the log ---
+
+
+async def interrupted(world: World, seconds: float, refused: int = 2) -> None:
+    """Open the breaker, have calls refused, and let a call succeed after a time."""
+    away = [Unreachable("away")] * RULE.threshold
+    step = world.around(Step("value", faults=list(away)))
+    await failing(step, RULE.threshold)
+    await failing(step, refused, CircuitOpen)
+    world.now += seconds
+    await run(step)
+
+
+async def test_the_log_has_a_line_for_the_beginning_and_the_end_of_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    with caplog.at_level("INFO", "utcp_bridge"):
+        await interrupted(world, 4, refused=7)
+    began, ended = caplog.messages
+    assert began.startswith("Manual shop: 3 calls to http://far in a row failed. Calls are refused for now; one tries")
+    assert ended == "Manual shop: http://far answers again after 4 s. Calls that were refused: 7."
+
+
+async def test_an_upstream_that_comes_and_goes_has_few_lines_with_counts(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    with caplog.at_level("INFO", "utcp_bridge"):
+        for _ in range(100):
+            await interrupted(world, 2)
+    began, ended = caplog.messages[::2], caplog.messages[1::2]
+    assert [line.partition("This is outage ")[2] for line in began] == [
+        "", *(f"{number} in a short time." for number in (2, 4, 8, 16, 32, 64))
+    ]  # fmt: skip
+    assert all("answers again after 2 s" in line for line in ended)
+    assert sum(int(line.rpartition(": ")[2].rstrip(".")) for line in ended) == 2 * 64
+
+
+async def test_an_outage_that_lasts_has_its_line_whatever_came_before(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    for _ in range(2):
+        await interrupted(world, 2)
+    caplog.clear()
+    with caplog.at_level("INFO", "utcp_bridge"):
+        step = world.around(Step("value", faults=[Unreachable("away")] * 20))
+        await failing(step, 3)
+        assert caplog.messages == []
+        for _ in range(4):
+            world.now += 31
+            await failing(step, 1)
+    assert len(caplog.messages) == 1
+    assert "This is outage 3 in a short time." in caplog.messages[0]
+
+
+async def test_after_a_long_time_an_outage_is_the_first_one(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    with caplog.at_level("INFO", "utcp_bridge"):
+        for _ in range(3):
+            await interrupted(world, 2)
+            world.now += 3600
+    assert len(caplog.messages) == 6
+    assert not any("outage" in line for line in caplog.messages)

@@ -1,6 +1,7 @@
 """The watchdog: an event loop that stands still is reported with the stacks of all threads."""
 
 import asyncio
+import importlib
 import logging
 import os
 import signal
@@ -143,6 +144,43 @@ def test_a_loop_that_runs_is_not_reported(log, monkeypatch):
 
     asyncio.run(main())
     assert log.messages == []
+
+
+SLOW_MODULE = """
+import threading
+from utcp_bridge.server import watchdog
+
+looked = threading.Semaphore(0)
+is_importing = watchdog._is_importing
+
+def counted(ident):
+    looked.release()
+    return is_importing(ident)
+
+watchdog._is_importing = counted
+for _ in range(5):
+    assert looked.acquire(timeout=60)
+watchdog._is_importing = is_importing
+"""
+ENDLESS_MODULE = """
+import logging
+
+logging.getLogger("utcp_bridge.server.watchdog").handlers[-1].wait_for(1)
+"""
+
+
+@pytest.mark.parametrize(("name", "source", "reports"), [("slow", SLOW_MODULE, 0), ("endless", ENDLESS_MODULE, 1)])
+def test_only_an_import_that_does_not_end_is_reported(log, tmp_path, monkeypatch, name, source, reports):
+    (tmp_path / f"module_{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(watchdog, "_MAX_IMPORT_SECONDS", 60.0 if name == "slow" else 0.06)
+
+    async def main():
+        with watching(0.02):
+            importlib.import_module(f"module_{name}")
+
+    asyncio.run(main())
+    assert [f"module_{name}.py" in text for text in log.messages if "The threads" in text] == [True] * reports
 
 
 STOPPED = """

@@ -39,6 +39,10 @@ _JITTER: Final = 0.25
 _FAILURES: Final = (Unreachable, DeadlineExceeded)
 _REPLIES: Final = (Rejected, MalformedReply, ReplyTooLarge)
 _random = Random()  # noqa: S311 - spreads tries, guards nothing
+_REMEMBERED_SECONDS: Final = 600.0
+"""An upstream that fails again within this time is one that comes and goes."""
+_LASTING_SECONDS: Final = 10.0
+"""An outage of this length is logged in any case, at its next probe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,53 @@ class _Trial(NamedTuple):
 
 
 @dataclass(slots=True)
+class _Journal:
+    """What the log says of one upstream: a line when it is left alone, and one when it answers again.
+
+    The lines of an upstream that comes and goes have counts: those of its 1st, 2nd, 4th, 8th … outage are written.
+    """
+
+    outages: int = 0
+    refused: int = 0
+    """Calls since the last line."""
+    opened_at: float = -inf
+    is_written: bool = False
+    """Whether the outage that is under way has its line."""
+
+    def opened(self, now: float, name: tuple[str, str], breaker: Breaker) -> None:
+        """Note that calls are refused from now on."""
+        self.outages = self.outages + 1 if now < self.opened_at + _REMEMBERED_SECONDS else 1
+        self.opened_at = now
+        self.is_written = False
+        if self.outages & (self.outages - 1) == 0:
+            self._write(now, name, breaker)
+
+    def still_open(self, now: float, name: tuple[str, str], breaker: Breaker) -> None:
+        """Note that a probe failed."""
+        if not self.is_written and now >= self.opened_at + _LASTING_SECONDS:
+            self._write(now, name, breaker)
+
+    def closed(self, now: float, name: tuple[str, str]) -> None:
+        """Note that it answers again."""
+        if self.is_written:
+            text = "Manual %s: %s answers again after %.0f s. Calls that were refused: %d."
+            _logger.info(text, *name, now - self.opened_at, self.refused)
+            self.refused = 0
+
+    def _write(self, now: float, name: tuple[str, str], breaker: Breaker) -> None:
+        self.is_written = True
+        again = f" This is outage {self.outages} in a short time." if self.outages > 1 else ""
+        _logger.warning(
+            "Manual %s: %d calls to %s in a row failed. Calls are refused for now; one tries it again in %.0f s.%s",
+            name[0],
+            breaker.failures,
+            name[1],
+            breaker.wait(now),
+            again,
+        )
+
+
+@dataclass(slots=True)
 class Breakers:
     """The breakers of all manuals. One exists only from a failure to the next success.
 
@@ -126,6 +177,8 @@ class Breakers:
     peer: Callable[[Tool], str | None]
     clock: Callable[[], float] = loop_time
     _known: dict[tuple[str, str], Breaker] = field(default_factory=dict[tuple[str, str], Breaker])
+    _journals: dict[tuple[str, str], _Journal] = field(default_factory=dict[tuple[str, str], _Journal])
+    """Of each upstream that was left alone once."""
 
     def refusal(self, tool: Tool, inner: Next) -> Next:
         """The outer layer, before the call waits for a slot: it refuses calls while the breaker is open."""
@@ -163,8 +216,9 @@ class Breakers:
 
     def forget(self, manual: str) -> None:
         """Drop the breakers of a manual that was deregistered."""
-        for key in [key for key in self._known if key[0] == manual]:
-            del self._known[key]
+        for kept in (self._known, self._journals):
+            for key in [key for key in kept if key[0] == manual]:
+                del kept[key]
 
     def report(self) -> list[Outage]:
         """Return the upstream of every open breaker."""
@@ -179,6 +233,7 @@ class Breakers:
         """:raises CircuitOpen: no call may pass now."""
         breaker = self._known.get(key)
         if breaker is not None and (seconds := breaker.wait(self.clock())):
+            self._journals[key].refused += 1
             raise CircuitOpen(
                 f"{key[0]}: the last {breaker.failures} calls to {key[1]} failed, so nothing was sent this time.",
                 retry_after=seconds,
@@ -219,15 +274,12 @@ class Breakers:
     def _answered(self, key: tuple[str, str]) -> None:
         """Note an answer, also before the end of its call."""
         if self._known and (breaker := self._known.pop(key, None)) is not None and breaker.is_open:
-            _logger.info("Manual %s: %s answers again.", *key)
+            self._journals[key].closed(self.clock(), key)
 
     def _failed(self, key: tuple[str, str], rule: BreakerRule, *, probe: bool, began: float = inf) -> None:
         breaker = self._known.setdefault(key, Breaker(rule))
-        if breaker.failed(self.clock(), probe=probe, began=began):
-            _logger.warning(
-                "Manual %s: %d calls to %s in a row failed. Calls are refused for now; one tries it again in %.0f s.",
-                key[0],
-                breaker.failures,
-                key[1],
-                breaker.wait(self.clock()),
-            )
+        now = self.clock()
+        if breaker.failed(now, probe=probe, began=began):
+            self._journals.setdefault(key, _Journal()).opened(now, key, breaker)
+        elif breaker.is_open and probe:
+            self._journals[key].still_open(now, key, breaker)

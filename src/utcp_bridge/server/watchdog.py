@@ -26,6 +26,9 @@ _BETWEEN_REPORTS: Final = 60.0
 _MAX_STACKS: Final = 16
 _MAX_FRAMES: Final = 24
 """Frames of one stack: the innermost ones, which say what a thread is doing."""
+_IMPORTING: Final = "<frozen importlib"
+_MAX_IMPORT_SECONDS: Final = 60.0
+"""An import of this length is reported."""
 _BUSY_SHARE: Final = 0.1
 """CPU seconds of each second that a process needs to count as running."""
 
@@ -69,7 +72,7 @@ class _Watchdog:
         sign = threading.Event()
         asked, used = monotonic(), process_time()
         self._loop.call_soon_threadsafe(sign.set)
-        if sign.wait(self._seconds):
+        if self._comes(sign):
             return
         waited = monotonic() - asked
         was_stopped = waited > 2 * self._seconds and process_time() - used < _BUSY_SHARE * waited
@@ -85,6 +88,24 @@ class _Watchdog:
                 return
         if is_reported:
             _logger.warning("The event loop goes on. It stood still for %.1f seconds.", monotonic() - asked)
+
+    def _comes(self, sign: threading.Event) -> bool:
+        """Return whether the sign comes in time. The time in which the loop imports modules does not count.
+
+        A slow disk delays imports, at the start and at the first call of a transport, and no stack says more about it.
+        """
+        for _ in range(max(1, round(_MAX_IMPORT_SECONDS / self._seconds))):
+            if sign.wait(self._seconds) or self.ended.is_set():
+                return True
+            if not _is_importing(self._thread):
+                break
+        return False
+
+
+def _is_importing(ident: int) -> bool:
+    """Return whether a thread imports a module now."""
+    frame = sys._current_frames().get(ident)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no other way
+    return any(one.f_code.co_filename.startswith(_IMPORTING) for one, _ in walk_stack(frame)) if frame else False
 
 
 def _stacks(first: int) -> Iterator[str]:
@@ -106,6 +127,6 @@ def _stack(frame: FrameType) -> str:
     lines = (
         f"  {one.f_code.co_filename}:{line} in {one.f_code.co_qualname}"
         for one, line in walk_stack(frame)
-        if not one.f_code.co_filename.startswith("<frozen importlib")
+        if not one.f_code.co_filename.startswith(_IMPORTING)
     )
     return "\n".join(islice(lines, _MAX_FRAMES))
