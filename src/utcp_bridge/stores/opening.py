@@ -8,7 +8,17 @@ from utcp_bridge.errors import ConfigError
 from utcp_bridge.stores.memory import MemoryStore
 from utcp_bridge.stores.port import Store
 
-__all__ = ["open_store"]
+__all__ = ["open_store", "open_user_store"]
+
+
+def open_user_store(name: str, *, root: Path) -> Store:
+    """Return the store of a name, with the folder of the user for `file`.
+
+    :raises ConfigError: there is no such store, or its package is not installed.
+    """
+    from click import get_app_dir
+
+    return open_store(name, folder=Path(get_app_dir("utcp-bridge")) / "logins", root=root)
 
 
 def open_store(name: str, *, folder: Path, root: Path) -> Store:
