@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from utcp_bridge.client.sync import SyncUtcpClient, ToolInfo, UTCPClient
     from utcp_bridge.convert import openapi_to_utcp
     from utcp_bridge.errors import (
+        AuthRequired,
         Busy,
         CallerError,
         CircuitOpen,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         DeadlineExceeded,
         InternalError,
         InvalidArguments,
+        LoginFailed,
         MalformedReply,
         ManualError,
         MissingExtra,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncUTCPRegistry",
+    "AuthRequired",
     "Binary",
     "BridgeSettings",
     "Busy",
@@ -75,6 +78,7 @@ __all__ = [
     "Hit",
     "InternalError",
     "InvalidArguments",
+    "LoginFailed",
     "MalformedReply",
     "ManualError",
     "ManualState",
@@ -110,6 +114,7 @@ __all__ = [
 
 _HOMES = {
     "AsyncUTCPRegistry": "registry.client",
+    "AuthRequired": "errors",
     "Binary": "model",
     "BridgeSettings": "settings",
     "Busy": "errors",
@@ -128,6 +133,7 @@ _HOMES = {
     "Hit": "search",
     "InternalError": "errors",
     "InvalidArguments": "errors",
+    "LoginFailed": "errors",
     "MalformedReply": "errors",
     "ManualError": "errors",
     "ManualState": "manuals.registration",

@@ -19,7 +19,9 @@
     │   ├── Rejected             the other side returned an error: HTTP status, gRPC status, exit code
     │   ├── MalformedReply       the reply cannot be read
     │   ├── ReplyTooLarge        the reply is above the size limit
-    │   └── TokenError           the authorization server returned no access token
+    │   ├── TokenError           the authorization server returned no access token
+    │   ├── AuthRequired         a person must log in first, or again: `utcp-bridge login NAME`
+    │   └── LoginFailed          a login was begun and did not succeed
     ├── DeadlineExceeded         the time limit of the call is over
     ├── Busy                     the queue or the rate limit of the provider is full, or no descriptors are left
     └── InternalError            utcp-bridge itself failed
@@ -35,6 +37,7 @@ from math import ceil, isfinite
 from typing import Any, ClassVar
 
 __all__ = [
+    "AuthRequired",
     "Busy",
     "CallerError",
     "CircuitOpen",
@@ -43,6 +46,7 @@ __all__ = [
     "DeadlineExceeded",
     "InternalError",
     "InvalidArguments",
+    "LoginFailed",
     "MalformedReply",
     "ManualError",
     "MissingExtra",
@@ -240,6 +244,29 @@ class TokenError(UpstreamError):
     """The authorization server returned no access token."""
 
     code = "token"
+
+
+class AuthRequired(UpstreamError):
+    """A person must log in first, or again. While the bridge serves it opens no browser, so the call fails.
+
+    `scope` has the scopes that the request needs, if the upstream named them, and `status` the HTTP status with which
+    it refused the request. The bridge uses the login as soon as there is one.
+    """
+
+    code = "auth_required"
+
+    def __init__(
+        self, message: str, *, remedy: str | None = None, scope: str | None = None, status: int | str = 401
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.scope = scope
+        self.status = status
+
+
+class LoginFailed(UpstreamError):
+    """A login was begun and did not succeed."""
+
+    code = "login_failed"
 
 
 class DeadlineExceeded(UtcpError):

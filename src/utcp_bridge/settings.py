@@ -62,7 +62,7 @@ __all__ = [
 
 _ENVIRONMENT_PREFIX: Final = "UTCP_BRIDGE_"
 _SEE_SETTINGS: Final = "`utcp-bridge help settings` lists the settings."
-FILE_SETTINGS: Final[Mapping[str, str]] = {"bearer_token_file": "bearer_token", "proxy_file": "proxy"}
+FILE_SETTINGS: Final = {f"{name}_file": name for name in ("bearer_token", "proxy", "token_store")}
 """The settings that name a file with a secret, and the secret setting that each gives."""
 GENERATED_TOKEN: Final = "generate"  # noqa: S105 - asks for a token
 """The value of `bearer_token` for which `serve` makes a token."""
@@ -331,6 +331,12 @@ class PolicySettings(_Frozen):
         description="What to do with a tool of others whose definition changed: nothing (`off`), a log line (`warn`), "
         "or withhold it (`refuse`). If you set it, the approved hashes last in `utcp.lock`.",
     )
+    token_store: str = Field(
+        default="file",
+        repr=False,
+        description="Store of logins: `memory`, `file`, `file:PATH`, `keyring`, Redis URL.",
+    )
+    client_metadata_url: str | None = Field(default=None, description="https URL of this client's metadata for OAuth.")
 
     @property
     def fails_on_fault(self) -> bool:
@@ -568,9 +574,8 @@ def setting_named(name: str) -> str | None:
         return None
     if key in FILE_SETTINGS:
         return key if FILE_SETTINGS[key] in GROUPS[group].model_fields else None
-    fields = GROUPS[group].model_fields
     candidates = (key, f"{group}_{key}", group if key == "mode" else "")
-    return next((candidate for candidate in candidates if candidate in fields), None)
+    return next((candidate for candidate in candidates if candidate in GROUPS[group].model_fields), None)
 
 
 def grouped_name(key: str) -> str:
@@ -594,14 +599,11 @@ def nearest_setting(name: str) -> str | None:
     return grouped_name(near[0]) if near[0] in keys else near[0]
 
 
-_EXPECTED: Final = {
-    "tuple_type": "Input should be a list",
-    "list_type": "Input should be a list",
-    "frozen_set_type": "Input should be a list",
-    "dict_type": "Input should be an object",
-    "dataclass_type": "Input should be an object",
-    "model_type": "Input should be an object",
-    "model_attributes_type": "Input should be an object",
+_EXPECTED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("tuple_type", "list_type", "frozen_set_type"), "Input should be a list"),
+    **dict.fromkeys(
+        ("dict_type", "dataclass_type", "model_type", "model_attributes_type"), "Input should be an object"
+    ),
 }
 """What people call the types that pydantic names by their Python classes, by pydantic's type of fault."""
 
@@ -654,11 +656,8 @@ def settings_from_environment(environ: Mapping[str, str] | None = None) -> JsonO
 
 def variables_of_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment variable that gives each setting, by the setting's flat key."""
-    return {
-        one.key or one.name: variable
-        for name, variable, value in _environment(environ)
-        for one in spellings({name: value})
-    }
+    pairs = ((spellings({name: value}), variable) for name, variable, value in _environment(environ))
+    return {one.key or one.name: variable for found, variable in pairs for one in found}
 
 
 def _environment(environ: Mapping[str, str] | None) -> Iterator[tuple[str, str, Any]]:

@@ -36,6 +36,8 @@ from utcp_bridge.urls import origin_of
 
 if TYPE_CHECKING:
     from utcp_bridge.auth.credentials import Credentials
+    from utcp_bridge.auth.login.logins import Logins
+    from utcp_bridge.auth.login.port import PossibleLogin
     from utcp_bridge.net.guard import Guard
     from utcp_bridge.net.http import HttpPool
 
@@ -83,6 +85,8 @@ class Services:
     """Reports that a manual's tools changed upstream. The client then discovers the manual again."""
     heard: Hear = lambda _upstream, _method, _params: None
     """Passes on a notification of an MCP server that belongs to no request."""
+    logins: Logins | None = None
+    """The logins of persons; None where nobody can log in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +245,13 @@ class Transport(ABC, Generic[TemplateT]):
         raise Unexplainable(
             f"The {self.kinds[0]} transport cannot show what it would send.", remedy="Call the tool instead."
         )
+
+    def logins(self, target: Target[TemplateT]) -> Sequence[PossibleLogin]:
+        """Return where a person can log in for this target: by default what its `auth` says."""
+        from utcp_bridge.auth.login.port import OAuthLogin
+
+        found = None if target.credentials is None else target.credentials.login
+        return () if found is None else (OAuthLogin(*found),)
 
     def outages(self) -> Sequence[Outage]:
         """Return the upstreams that this transport itself leaves alone for now, besides those that calls do."""

@@ -20,15 +20,17 @@ from utcp_bridge.auth.models import (
     Auth,
     BasicAuth,
     OAuth2Auth,
+    OAuth2LoginAuth,
     OAuth2UserAuth,
     TokenAuth,
     every_scheme,
 )
 from utcp_bridge.errors import ConfigError, PolicyError, Rejected
 from utcp_bridge.model import Emit, Source, Trust
-from utcp_bridge.urls import endpoint_of_url, origin_of, query_names
+from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of, query_names
 
 if TYPE_CHECKING:
+    from utcp_bridge.auth.login.logins import Holder, Logins
     from utcp_bridge.auth.tokens import TokenCache
 
 __all__ = ["Additions", "Credentials"]
@@ -71,10 +73,11 @@ class Credentials:
 
     For OAuth 2, `tokens` obtains access tokens under the policy of `source`. `trust` says who wrote the `auth`. An
     operator's token URL may be anywhere. A token URL in a fetched manual must be within `origins`, so that the manual
-    cannot have the operator's client secret sent to itself.
+    cannot have the operator's client secret sent to itself. `service` is the URL that they were written for; its
+    metadata names the authorization server if `auth` does not.
     """
 
-    __slots__ = ("_last", "_oauth", "_origins", "_static", "_token_source", "_tokens", "auth")
+    __slots__ = ("_last", "_named", "_oauth", "_origins", "_service", "_static", "_token_source", "_tokens", "auth")
 
     def __init__(
         self,
@@ -84,18 +87,22 @@ class Credentials:
         *,
         source: Source | None = None,
         trust: Trust = Trust.REMOTE,
+        service: str | None = None,
     ) -> None:
         self.auth = auth
         self._origins = origins
         self._tokens = tokens
-        self._oauth = next((scheme for scheme in _used(auth) if isinstance(scheme, OAuth2Auth)), None)
+        self._service = service or next(iter(sorted(origins)), "")
+        schemes = (scheme for scheme in _used(auth) if isinstance(scheme, OAuth2Auth | OAuth2LoginAuth))
+        self._oauth: OAuth2Auth | OAuth2LoginAuth | None = next(schemes, None)
         self._static = Additions()
         for scheme in _used(auth):
             self._static = self._static.merged(_static_additions(scheme))
         self._last = ("", self._static)
         self._token_source = replace(source or Source("oauth"), trust=Trust.OPERATOR)
+        self._named: tuple[str, ...] = ()
         if self._oauth is not None:
-            self._admit_token_url(self._oauth.token_url, trust)
+            self._admit_token_urls(self._oauth, trust)
 
     def __repr__(self) -> str:
         return f"<Credentials {self.auth.auth_type} for {len(self._origins)} origins>"
@@ -113,17 +120,25 @@ class Credentials:
 
     @property
     def token_url(self) -> str | None:
-        """The URL that issues access tokens; None if none is needed."""
-        return None if self._oauth is None else self._oauth.token_url
+        """The URL that issues access tokens, or whose metadata names it; None if none is needed."""
+        return None if self._oauth is None else self._oauth.token_url or self._oauth.issuer or self._service
+
+    @property
+    def login(self) -> tuple[OAuth2LoginAuth, Holder] | None:
+        """The login that these credentials need, and who uses it; None if they need none."""
+        if not isinstance(self._oauth, OAuth2LoginAuth) or self._tokens is None or self._tokens.logins is None:
+            return None
+        return self._oauth, self._holder(self._oauth, self._tokens)
 
     async def additions(self) -> Additions:
         """Return what to add to the next request. Obtains an access token if one is needed.
 
         :raises TokenError: there is no access token.
+        :raises AuthRequired: a person must log in first.
         """
         if self._oauth is None or self._tokens is None:
             return self._static
-        return self._with_token(await self._tokens.get(self._oauth, self._token_source))
+        return self._with_token(await self._token(self._oauth, self._tokens))
 
     def preview(self) -> Additions:
         """Return the same as `additions`, with `***` instead of an access token, which is not requested."""
@@ -140,7 +155,7 @@ class Credentials:
             return None
         token, additions = self._last
         if additions is used:
-            self._tokens.drop(self._oauth, token)
+            self._drop(self._oauth, self._tokens, token)
         return await self.additions()
 
     async def with_valid_token(self, call: Callable[[Emit], Awaitable[Any]], emit: Emit) -> Any:
@@ -173,22 +188,76 @@ class Credentials:
             fields: dict[str, object] = dict(scheme)
             yield from (value.get_secret_value() for value in fields.values() if isinstance(value, SecretStr))
 
-    def _admit_token_url(self, url: str, trust: Trust) -> None:
+    def _admit_token_urls(self, auth: OAuth2Auth | OAuth2LoginAuth, trust: Trust) -> None:
+        """Check the URLs that receive secrets. The page of a login is not one of them: a person sees its address."""
         if self._tokens is None:
-            raise ConfigError("`auth` of the type oauth2 cannot be used here, because no access token can be obtained.")
-        if trust is Trust.OPERATOR:
-            exempt = self._token_source.exempt | {endpoint_of_url(url)}
-            self._token_source = replace(self._token_source, exempt=exempt)
-        elif origin_of(url) not in self._origins:
-            raise PolicyError(
-                f"A fetched manual has a token URL at {origin_of(url)}, which is not one of its own origins.",
-                remedy=f'If that is intended, add "allowed_origins": ["{origin_of(url)}"] to the manual.',
+            raise ConfigError(
+                f"`auth` of the type {auth.auth_type} cannot be used here, because no access token can be obtained."
             )
+        device = auth.device_authorization_url if isinstance(auth, OAuth2LoginAuth) else None
+        named = tuple(url for url in (auth.token_url, auth.issuer, device) if url is not None)
+        if trust is Trust.OPERATOR:
+            self._named = named
+            exempt = self._token_source.exempt | {endpoint_of_url(url) for url in named}
+            self._token_source = replace(self._token_source, exempt=exempt)
+            return
+        if auth.token_url is None:
+            raise PolicyError(
+                "A fetched manual has an `auth` without `token_url`, so others would choose who receives the client's"
+                " secret.",
+                remedy="Write the `auth` into the manual's entry.",
+            )
+        for url in named:
+            if origin_of(url) not in self._origins:
+                raise PolicyError(
+                    f"A fetched manual has a token URL at {origin_of(url)}, which is not one of its own origins.",
+                    remedy=f'If that is intended, add "allowed_origins": ["{origin_of(url)}"] to the manual.',
+                )
+
+    def _holder(self, auth: OAuth2LoginAuth, tokens: TokenCache) -> Holder:
+        from utcp_bridge.auth.login.endpoints import AuthorizationTransport
+        from utcp_bridge.auth.login.logins import Holder
+        from utcp_bridge.auth.login.records import LoginKey
+
+        def transport() -> AuthorizationTransport:
+            own = self._service if self._named else None
+            return AuthorizationTransport(tokens.pool, self._token_source, own, self._named)
+
+        # The origins are a part of the key: another manual with the same client must not get the token.
+        key = LoginKey(" ".join(sorted(self._origins)), auth.issuer or auth.token_url or "", auth.client_id or "")
+        return Holder(key, bare_url(self._service), self._token_source.name, transport)
+
+    async def _token(self, auth: OAuth2Auth | OAuth2LoginAuth, tokens: TokenCache) -> str:
+        if isinstance(auth, OAuth2Auth):
+            return await tokens.get(auth, self._token_source, *self._looked_up(auth))
+        from utcp_bridge.auth.login.refusals import login_needed
+
+        holder = self._holder(auth, tokens)
+        token = await _logins_of(tokens).token(holder)
+        if token is None:
+            raise login_needed(holder.where, holder.manual)
+        return token
+
+    def _drop(self, auth: OAuth2Auth | OAuth2LoginAuth, tokens: TokenCache, token: str) -> None:
+        if isinstance(auth, OAuth2Auth):
+            tokens.drop(auth, token, *self._looked_up(auth))
+        else:
+            _logins_of(tokens).refuse(self._holder(auth, tokens).key, token)
+
+    def _looked_up(self, auth: OAuth2Auth) -> tuple[str, ...]:
+        """Return the service whose metadata is needed, if it is."""
+        return () if auth.token_url is not None else (self._service,)
 
     def _with_token(self, token: str) -> Additions:
         if self._last[0] != token:
             self._last = (token, self._static.merged(Additions((("Authorization", f"Bearer {token}"),))))
         return self._last[1]
+
+
+def _logins_of(tokens: TokenCache) -> Logins:
+    if tokens.logins is None:
+        raise ConfigError("`auth` of the type oauth2_login cannot be used here, because there is no store of logins.")
+    return tokens.logins
 
 
 def _used(auth: Any) -> Iterator[Any]:

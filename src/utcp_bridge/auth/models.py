@@ -3,6 +3,8 @@
     {"auth_type": "api_key", "api_key": "…", "var_name": "X-Api-Key", "location": "header" | "query" | "cookie"}
     {"auth_type": "basic", "username": "…", "password": "…"}
     {"auth_type": "oauth2", "token_url": "…", "client_id": "…", "client_secret": "…", "scope": "…"}
+    {"auth_type": "oauth2", "issuer": "…", "client_id": "…", "private_key": "…", "resource": "…", "audience": "…"}
+    {"auth_type": "oauth2_login", "authorization_url": "…", "token_url": "…", "client_id": "…", "scope": "…"}
     {"auth_type": "oauth2_user", "access_token": "…", "prefix": "Bearer ", "var_name": "Authorization"}
     {"auth_type": "token", "token": "…"}
     {"auth_type": "all", "schemes": [...]}     {"auth_type": "any", "options": [...]}
@@ -16,7 +18,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, model_validator
 
 from utcp_bridge.errors import ConfigError
 
@@ -27,6 +29,7 @@ __all__ = [
     "Auth",
     "BasicAuth",
     "OAuth2Auth",
+    "OAuth2LoginAuth",
     "OAuth2UserAuth",
     "TokenAuth",
     "every_scheme",
@@ -63,13 +66,49 @@ class BasicAuth(_AuthModel):
 
 
 class OAuth2Auth(_AuthModel):
-    """OAuth 2 client credentials (RFC 6749 section 4.4)."""
+    """OAuth 2 client credentials (RFC 6749 section 4.4).
+
+    Without `token_url`, it is found from `issuer` (RFC 8414), or from the metadata of the protected resource (RFC
+    9728). `resource` (RFC 8707) and `audience` are sent with the request. With `private_key`, a PEM text, the client
+    signs an assertion (RFC 7523) instead of sending a secret.
+    """
 
     auth_type: Literal["oauth2"] = "oauth2"
-    token_url: Filled
+    token_url: Filled | None = None
+    issuer: Filled | None = None
     client_id: Filled
-    client_secret: SecretStr
+    client_secret: SecretStr | None = None
+    private_key: FilledSecret | None = None
+    algorithm: Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "ES512", "EdDSA"] | None = None
     scope: str | None = None
+    resource: Filled | None = None
+    audience: Filled | None = None
+
+    @model_validator(mode="after")
+    def _has_proof(self) -> OAuth2Auth:
+        if (self.client_secret is None) == (self.private_key is None):
+            raise ValueError("needs either `client_secret` or `private_key`")
+        return self
+
+
+class OAuth2LoginAuth(_AuthModel):
+    """The login of a person, which `utcp-bridge login` makes: authorization code with PKCE, or a device code (RFC 8628).
+
+    The URLs may be left out if `issuer` is given (RFC 8414), and for MCP servers, which name their own.
+    """
+
+    auth_type: Literal["oauth2_login"] = "oauth2_login"
+    client_id: Filled | None = None
+    client_secret: SecretStr | None = None
+    issuer: Filled | None = None
+    authorization_url: Filled | None = None
+    token_url: Filled | None = None
+    device_authorization_url: Filled | None = None
+    flow: Literal["authorization_code", "device"] | None = None
+    scope: str | None = None
+    resource: Filled | None = None
+    audience: Filled | None = None
+    redirect_port: int | None = Field(default=None, ge=1, le=65_535)
 
 
 class OAuth2UserAuth(_AuthModel):
@@ -103,7 +142,7 @@ class AnyAuth(_AuthModel):
 
 
 Auth: TypeAlias = Annotated[
-    ApiKeyAuth | BasicAuth | OAuth2Auth | OAuth2UserAuth | TokenAuth | AllAuth | AnyAuth,
+    ApiKeyAuth | BasicAuth | OAuth2Auth | OAuth2LoginAuth | OAuth2UserAuth | TokenAuth | AllAuth | AnyAuth,
     Field(discriminator="auth_type"),
 ]
 AllAuth.model_rebuild()
@@ -111,6 +150,8 @@ AnyAuth.model_rebuild()
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Auth)
 
 _KIND_BY_FIELD = {
+    "authorization_url": "oauth2_login",
+    "device_authorization_url": "oauth2_login",
     "token_url": "oauth2",
     "api_key": "api_key",
     "username": "basic",

@@ -26,6 +26,7 @@ __all__ = ["JOURNEY", "bridge", "every_command", "main", "run"]
 JOURNEY: Final[dict[str, tuple[str, ...]]] = {
     "Start": ("init", "install", "migrate", "serve"),
     "Look": ("tools", "search", "describe", "call"),
+    "Log in": ("login", "logout", "auth"),
     "Mend": ("check", "validate", "doctor", "explain"),
     "Make": ("convert", "registry"),
     "Help": ("help", "completion"),

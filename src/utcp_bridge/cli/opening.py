@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from utcp_bridge.cli.logs import audit_sink, configure_logging, log_file, unblocked_stderr
 from utcp_bridge.cli.options import Options
 from utcp_bridge.cli.output import complain, note, width, without_sequences
+from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import first_few
 
 if TYPE_CHECKING:
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
     from utcp_bridge.net.guard import Guard
     from utcp_bridge.settings import UtcpClientConfig
 
-__all__ = ["load", "open_loaded", "opened", "report_failures", "run_async", "show_progress", "wait_for_manuals"]
+__all__ = [
+    "load",
+    "open_loaded",
+    "opened",
+    "opened_for",
+    "report_failures",
+    "run_async",
+    "show_progress",
+    "wait_for_manuals",
+]
 
 T = TypeVar("T")
 _TICK_SECONDS: Final = 0.1
@@ -55,6 +65,28 @@ async def opened(options: Options, *, only: str | None = None, quiet: bool = Tru
         if only is not None:
             loaded = replace(loaded, config=_for_tool(loaded.config, only))
         yield await open_loaded(loaded, stack, quiet=quiet)
+
+
+@asynccontextmanager
+async def opened_for(options: Options, manual: str | None) -> AsyncGenerator[UtcpClient]:
+    """Return a client that loads one manual only, or none.
+
+    :raises ConfigError: there is no configuration, it cannot be read, or it has no such manual.
+    """
+    from utcp_bridge.manuals.registration import manual_name
+
+    async with AsyncExitStack() as stack:
+        loaded = await load(options, stack)
+        config, named = loaded.config, manual or ""
+        entries = tuple(entry for entry in config.manual_call_templates if manual_name(entry) == named)
+        registries = tuple(entry for entry in config.registries if named.startswith(f"{entry.get('name')}_"))
+        if manual is not None and not entries and not registries:
+            known = ", ".join(str(entry.get("name")) for entry in config.manual_call_templates) or "none"
+            raise ConfigError(f"There is no manual {manual!r}.", remedy=f"The configuration has: {known}.")
+        config = config.model_copy(
+            update={"manual_call_templates": entries, "registries": () if entries else registries}
+        )
+        yield await open_loaded(replace(loaded, config=config), stack)
 
 
 async def open_loaded(

@@ -15,10 +15,12 @@ from typing import Any, Self
 import anyio
 
 from utcp_bridge.auth.literals import literal_secrets
+from utcp_bridge.auth.login.logins import Logins
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.explaining import Explainer, redact_error
+from utcp_bridge.client.logins import LoginDesk
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
@@ -61,6 +63,7 @@ from utcp_bridge.processes.children import ChildrenHold
 from utcp_bridge.search import Hit, ToolSearchStrategy
 from utcp_bridge.search.strategy import Searchable
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
+from utcp_bridge.stores.opening import open_user_store
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
@@ -108,6 +111,7 @@ class UtcpClient:
         self.redactor = extensions.redactor
         if self.settings.bearer_token is not None:
             self.redactor.learn([self.settings.bearer_token.get_secret_value()], is_credential=True)
+        self.redactor.learn(secrets_in_url(self.settings.token_store))
         for entry in (self.settings.model_dump(include={"proxy"}), *config.manual_call_templates):
             self.redactor.learn(secrets_in_url(str(entry.get("proxy") or "")))
             self.redactor.learn(literal_secrets(entry), is_credential=True)
@@ -116,8 +120,11 @@ class UtcpClient:
         self._children: ChildrenHold | None = None
         guard = extensions.guard or Guard()
         self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
+        store = partial(open_user_store, self.settings.token_store, root=root)
+        self._logins = Logins(store, on_secret=self._learn_secret)
         services = Services(
             http=self._http,
+            logins=self._logins,
             guard=guard,
             settings=self.settings,
             root=root,
@@ -130,10 +137,12 @@ class UtcpClient:
         self._part_faults = [*loader_faults, *processor_faults]
         variables = Variables(config.variables, (*extensions.variable_loaders, *loaders), on_resolved=self._learn)
         self._registry = TransportRegistry(extensions.transports)
-        binder = Binder(variables, TokenCache(self._http, on_token=self._learn_secret), self._learn_secret)
+        tokens = TokenCache(self._http, on_token=self._learn_secret, logins=self._logins)
+        binder = Binder(variables, tokens, self._learn_secret)
         self._registration = Registration(
             services, self._registry, binder, self.repository, extensions.documents, extensions.lock_file
         )
+        self.login_desk = LoginDesk(self._registration, self.repository, self._logins)
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy, self.find)
         self._limits = Limits(self._allowance)
@@ -234,6 +243,7 @@ class UtcpClient:
         await self._tasks.stop()
         await self._registration.aclose()
         await self._http.aclose()
+        await self._logins.aclose()
         if self._children is not None:
             await self._children.release()
 

@@ -24,9 +24,13 @@ _TYPES = {
     "oauth": "oauth2",
     "client_credentials": "oauth2",
     "oauth2_client_credentials": "oauth2",
+    "oauth2_authorization_code": "oauth2_login",
+    "authorization_code": "oauth2_login",
 }
 _VARIABLE_FIELDS = ("api_key", "token", "username", "password", "client_id", "client_secret")
 _INFERRED = (
+    ("oauth2_login", "authorization_url"),
+    ("oauth2_login", "device_authorization_url"),
     ("oauth2", "token_url"),
     ("api_key", "api_key"),
     ("api_key", "key_name"),
@@ -65,7 +69,7 @@ def rewrite_auth(raw: Any, notes: Notes, *, template: JsonObject | None = None) 
     elif kind == "api_key" and auth.get("api_key") is None:
         variables.append(_checked(auth.get("var_name"), "var_name"))
         rewritten = _placed(auth, template)
-    elif kind == "oauth2":
+    elif kind in {"oauth2", "oauth2_login"}:
         rewritten = _with_scope({"auth_type": kind, **auth})
     else:
         rewritten = {"auth_type": kind, **auth}

@@ -147,8 +147,10 @@ class Binder:
         from utcp_bridge.auth.credentials import Credentials
         from utcp_bridge.auth.models import parse_auth
 
-        origins = _origins(template, transport, source)
-        credentials = Credentials(parse_auth(template.auth), origins, self._tokens, source=source, trust=trust)
+        origins, service = _origins(template, transport, source), transport.endpoint(template)
+        credentials = Credentials(
+            parse_auth(template.auth), origins, self._tokens, source=source, trust=trust, service=service
+        )
         owner = f"auth {source.owner} {credentials.auth!r}"  # the models show no secret
         for secret in credentials.secrets():
             self._on_secret(owner, secret)

@@ -14,8 +14,10 @@ import anyio
 from utcp_bridge import __version__
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import (
+    AuthRequired,
     CircuitOpen,
     ConnectionLost,
+    LoginFailed,
     MalformedReply,
     Rejected,
     ReplyTooLarge,
@@ -58,8 +60,8 @@ class McpConnection:
     child: ChildProcess | None = None
     kept: Any = None
     """The errors of requests, outside the SDK (`lenient_http.KeptErrors`)."""
-    refusal: Rejected | None = None
-    """The status of HTTP that the handshake met last."""
+    refusal: UtcpError | None = None
+    """How the server refused a request last: by a status of HTTP, or for want of a login."""
     opening: Opening = field(default_factory=Opening)
     handshake: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Cancels the opening; without effect on an open connection."""
@@ -200,7 +202,8 @@ class McpSupervisor:
             self._connection = None
         if not connection.is_lost:
             connection.is_lost = True
-            self._backoff.failed(anyio.current_time())
+            if not isinstance(connection.refusal, AuthRequired | LoginFailed):  # the next call may come after the login
+                self._backoff.failed(anyio.current_time())
         if not connection.users:
             connection.stop.set()
 
@@ -363,21 +366,25 @@ class McpSupervisor:
     def _http_connection(self, connection: McpConnection, source: Source) -> AbstractAsyncContextManager[Any]:
         """Return Streamable HTTP or legacy SSE over our own HTTP session, so that the guard checks each address."""
         from utcp_bridge.transports.mcp.lenient_http import KeptErrors, LenientHttp
+        from utcp_bridge.transports.mcp.login import LoginTransport, possible_login
 
-        def refused(refusal: Rejected) -> None:
+        def refused(refusal: UtcpError) -> None:
             connection.refusal = refusal
 
         connection.kept = KeptErrors()
         limit = self._services.settings.max_reply_bytes + _FRAME_BYTES
+        inner, credentials = self._services.http.session(source).transport, self._target.credentials
+        if (login := possible_login(self._services, self._target, self.server)) is not None:
+            inner, credentials = LoginTransport(inner, login, refused), None
         transport = LenientHttp(
-            self._services.http.session(source).transport,
+            inner,
             limit,
             connection.kept,
             is_open=lambda: connection.client is not None,
             refused=refused,
             lost=partial(self.lose, connection),
         )
-        return _http_streams(transport, limit, self._target.credentials, self.server)
+        return _http_streams(transport, limit, credentials, self.server)
 
 
 def _http_streams(

@@ -14,7 +14,7 @@ and `isError` pass through. `register_resources_as_tools` turns resources into t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
 import orjson
@@ -34,6 +34,9 @@ from utcp_bridge.transports.mcp.servers import (
 from utcp_bridge.transports.mcp.supervisor import LONGEST_PAUSE, McpSupervisor
 from utcp_bridge.urls import origin_of
 from utcp_bridge.variables import inherited_environment
+
+if TYPE_CHECKING:
+    from utcp_bridge.auth.login.port import PossibleLogin
 
 __all__ = ["TRANSPORT", "McpTemplate", "McpTransport"]
 
@@ -86,6 +89,13 @@ class McpTransport(Transport[McpTemplate]):
             else Program(server.command, root / (server.cwd or ""), server.env.get("PATH", path))
             for server in target.template.servers.values()
         )
+
+    def logins(self, target: Target[McpTemplate]) -> Sequence[PossibleLogin]:
+        """Return the servers over HTTP at which a person can log in."""
+        from utcp_bridge.transports.mcp.login import possible_login
+
+        found = (possible_login(self.services, target, server) for server in target.template.servers.values())
+        return [login for login in found if login is not None]
 
     async def discover(self, target: Target[McpTemplate]) -> Document:
         """Return the tools of all servers. A server that fails is a fault, unless all of them fail."""

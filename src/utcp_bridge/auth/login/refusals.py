@@ -1,0 +1,93 @@
+"""Why there is no login, one sentence for each reason, with what to do."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from utcp_bridge.errors import AuthRequired, LoginFailed
+from utcp_bridge.urls import bare_url
+
+__all__ = [
+    "consent_refused",
+    "insufficient_scope",
+    "issuer_mismatch",
+    "login_expired",
+    "login_failed",
+    "login_needed",
+    "no_metadata",
+    "no_registration",
+]
+
+_CODE: Final = re.compile(r"[a-z_]{1,60}")
+_MAX_SCOPE: Final = 300
+_HELP: Final = "`utcp-bridge help login`"
+
+
+def login_needed(where: str, manual: str) -> AuthRequired:
+    """Return the error of a service that nobody has logged in to."""
+    return AuthRequired(f"{where} needs a login.", remedy=_run(manual))
+
+
+def login_expired(where: str, manual: str, issuer: str) -> AuthRequired:
+    """Return the error of a login that the authorization server does not renew."""
+    return AuthRequired(
+        f"The login at {where} has expired, and {bare_url(issuer)} refused to renew it.", remedy=_run(manual)
+    )
+
+
+def insufficient_scope(where: str, manual: str, scope: str | None) -> AuthRequired:
+    """Return the error of a login that does not cover a request."""
+    shown = f": it needs the scope {_words(scope)!r}" if scope else ""
+    return AuthRequired(
+        f"The login at {where} does not allow this request{shown}.", remedy=_run(manual), scope=scope, status=403
+    )
+
+
+def no_metadata(where: str, manual: str) -> LoginFailed:
+    """Return the error of a service that does not say where to log in."""
+    return LoginFailed(
+        f"{where} requires credentials and publishes no OAuth metadata, so nobody can log in there.",
+        remedy=f'Add "auth" with a token or an API key to the manual {manual!r}: `utcp-bridge help configuration`.',
+    )
+
+
+def no_registration(issuer: str, manual: str, status: int | None = None) -> LoginFailed:
+    """Return the error of an authorization server that does not know this client, and does not register it."""
+    how = "does not register clients" if status is None else f"refused to register this client ({status})"
+    return LoginFailed(
+        f"The authorization server {bare_url(issuer)} {how}, and the manual {manual!r} has no client id.",
+        remedy="Register a client there with the redirect URI http://127.0.0.1/callback, and add "
+        f'"auth": {{"auth_type": "oauth2_login", "client_id": …}} to the manual: {_HELP}.',
+    )
+
+
+def issuer_mismatch(where: str, *, expected: str, claimed: str) -> LoginFailed:
+    """Return the error of an authorization server that has the name of another one."""
+    return LoginFailed(
+        f"{where} names the authorization server {bare_url(expected)}, which says that it is {bare_url(claimed)}.",
+        remedy="Do not log in. Report it to the operator of the service, because the token would go to another server.",
+    )
+
+
+def consent_refused(issuer: str, error: str, manual: str) -> LoginFailed:
+    """Return the error of a login that a person or the authorization server refused. `error` is its code."""
+    code = error if _CODE.fullmatch(error) else "an unknown error"
+    if code == "access_denied":
+        return LoginFailed(
+            f"The access was refused at {bare_url(issuer)} (access_denied).", remedy=f"{_run(manual)} Allow the access."
+        )
+    return LoginFailed(f"The authorization server {bare_url(issuer)} refused the login ({code}).", remedy=_run(manual))
+
+
+def login_failed(where: str, reason: str, manual: str) -> LoginFailed:
+    """Return the error of a login that failed for another reason. `reason` ends the sentence."""
+    return LoginFailed(f"The login at {where} failed: {reason}.", remedy=f"{_run(manual)} {_HELP} has the steps.")
+
+
+def _run(manual: str) -> str:
+    return f"Run `utcp-bridge login {manual}`."
+
+
+def _words(scope: str) -> str:
+    return scope if len(scope) <= _MAX_SCOPE else f"{scope[:_MAX_SCOPE]}…"

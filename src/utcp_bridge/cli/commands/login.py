@@ -1,0 +1,71 @@
+"""`utcp-bridge login`: log in to the services of a manual."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from utcp_bridge.cli import exits
+from utcp_bridge.cli.opening import opened_for, run_async, wait_for_manuals
+from utcp_bridge.cli.options import Options, client_options, manual_names
+from utcp_bridge.cli.output import note, print_json, print_line
+
+if TYPE_CHECKING:
+    from utcp_bridge.auth.login.records import LoginRecord
+    from utcp_bridge.model import JsonObject
+
+__all__ = ["login"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  utcp-bridge login tracker                    the manual `tracker` of ./providers.json
+  utcp-bridge login utcp.yaml tracker --no-browser
+\b
+Exit codes:
+"""
+    + exits.listed(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.UPSTREAM, exits.POLICY, exits.INTERRUPTED)
+)
+@click.option("--no-browser", is_flag=True, help="Print the address instead of opening a browser.")
+@client_options("NAME", required=1, complete=manual_names)
+def login(options: Options, words: tuple[str, ...], no_browser: bool, as_json: bool) -> int:
+    """Log in to the services of a manual, in a browser or with a code.
+
+    The login is kept for the bridge, which renews it. `utcp-bridge help login` says for which services it works.
+    """
+    return run_async(_login, options, words, no_browser, as_json)
+
+
+async def _login(options: Options, words: tuple[str, ...], no_browser: bool, as_json: bool) -> int:
+    from utcp_bridge.cli.person import TerminalPerson
+
+    if len(words) > 1:
+        raise click.UsageError("Name one manual.")
+    manual = words[0]
+    async with opened_for(options, manual) as client:
+        await wait_for_manuals(client)
+        made = await client.login_desk.log_in(manual, TerminalPerson(browser=not no_browser))
+        if as_json:
+            print_json({"logins": [shown(record) for record in made]})
+            return exits.OK
+        for record in made:
+            print_line(f"Logged in to {record.resource} with {record.issuer}.")
+        note(f"The login is kept in {client.login_desk.place}. A running bridge uses it at the next call.")
+    return exits.OK
+
+
+def shown(record: LoginRecord) -> JsonObject:
+    """Return what may be shown of a login: everything but its secrets."""
+    return {
+        "manual": record.manual,
+        "service": record.resource,
+        "issuer": record.issuer,
+        "client_id": record.client.client_id if record.client is not None else None,
+        "scope": record.scope,
+        "obtained_at": record.obtained_at,
+        "stale_at": record.stale_at,
+        "renewable": record.refresh_token is not None,
+        "ended": record.ended,
+    }

@@ -1,0 +1,172 @@
+"""A store of files: one folder, one file for each key. Only the owner can read them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+import orjson
+
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.net.files.writing import write_file
+from utcp_bridge.stores.port import MAX_LOCK_SECONDS, Store
+
+__all__ = ["FileStore", "file_lock"]
+
+_MAX_BYTES: Final = 1024 * 1024
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_BETWEEN_TRIES: Final = 0.02
+"""Seconds."""
+
+
+class FileStore(Store):
+    """`{"key": …, "value": …}` in files whose names are hashes of the keys. A crash leaves a file whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.place = str(folder)
+
+    async def get(self, key: str) -> JsonObject | None:
+        """Return the object of a key; None if there is none.
+
+        :raises ConfigError: its file cannot be read, or others can read it too.
+        """
+        entry = await anyio.to_thread.run_sync(_read, self._path(key))
+        return entry["value"] if entry is not None and entry["key"] == key else None
+
+    async def put(self, key: str, value: JsonObject) -> None:
+        """Replace the file of a key in one step.
+
+        :raises ConfigError: it cannot be written.
+        """
+        data = orjson.dumps({"key": key, "value": value}, option=orjson.OPT_INDENT_2)
+        await anyio.to_thread.run_sync(_write, self._path(key), data)
+
+    async def delete(self, key: str) -> bool:
+        """Remove the file of a key; False if there is none."""
+        return await anyio.to_thread.run_sync(_remove, self._path(key))
+
+    async def keys(self) -> list[str]:
+        """Return every key, sorted.
+
+        :raises ConfigError: a file cannot be read.
+        """
+        return await anyio.to_thread.run_sync(_keys, self._folder)
+
+    @asynccontextmanager
+    async def lock(self, key: str) -> AsyncGenerator[None]:
+        """Hold the lock file of a key, which stays when the lock is released."""
+        async with file_lock(self._path(key).with_suffix(".lock")):
+            yield
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+@asynccontextmanager
+async def file_lock(path: Path) -> AsyncGenerator[None]:
+    """Let one task at a time among all processes of this machine in.
+
+    The system releases the lock of a process that ends.
+
+    :raises ConfigError: the file cannot be opened, or the lock is not released in time.
+    """
+    descriptor = await anyio.to_thread.run_sync(_open_lock, path)
+    try:
+        with anyio.move_on_after(MAX_LOCK_SECONDS) as scope:
+            while not _try_lock(descriptor):
+                await anyio.sleep(_BETWEEN_TRIES)
+        if scope.cancelled_caught:
+            message = f"Another program has held the lock {path} for {MAX_LOCK_SECONDS:g} seconds."
+            raise ConfigError(message, remedy="End it, and try again.")
+        yield
+    finally:
+        os.close(descriptor)  # releases the lock too
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a network file system without locks
+            return True
+        return True
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        _make_folder(path.parent)
+        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    except OSError as error:
+        raise ConfigError(f"The lock {path} cannot be opened: {error.strerror}.") from None
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if sys.platform != "win32" and status.st_mode & _OTHERS:
+                raise ConfigError(f"Others may read {path}, which holds tokens.", remedy=f"Run `chmod 600 {path}`.")
+            entry: Any = orjson.loads(file.read(_MAX_BYTES))
+    except FileNotFoundError:
+        return None
+    except (OSError, orjson.JSONDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not JSON"
+        raise ConfigError(f"{path} cannot be read: {reason}.", remedy="Remove it, and log in again.") from None
+    if not is_object(entry) or not isinstance(entry.get("key"), str) or not is_object(entry.get("value")):
+        raise ConfigError(f"{path} is not a file of this store.", remedy="Remove it, and log in again.")
+    return entry
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        _make_folder(path.parent)
+    except OSError as error:
+        raise ConfigError(f"The folder {path.parent} cannot be made: {error.strerror}.") from None
+    write_file(path, data, private=True)
+
+
+def _remove(path: Path) -> bool:
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be removed: {error.strerror}.") from None
+    return True
+
+
+def _keys(folder: Path) -> list[str]:
+    found: list[str] = []
+    for path in folder.glob("*.json"):
+        with suppress(FileNotFoundError):
+            if (entry := _read(path)) is not None:
+                found.append(entry["key"])
+    return sorted(found)

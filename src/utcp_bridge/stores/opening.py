@@ -1,0 +1,50 @@
+"""The store that the setting `token_store` names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.stores.memory import MemoryStore
+from utcp_bridge.stores.port import Store
+
+__all__ = ["open_store", "open_user_store"]
+
+
+def open_user_store(name: str, *, root: Path) -> Store:
+    """Return the store of a name, with the folder of the user for `file`.
+
+    :raises ConfigError: there is no such store, or its package is not installed.
+    """
+    from click import get_app_dir
+
+    return open_store(name, folder=Path(get_app_dir("utcp-bridge")) / "logins", root=root)
+
+
+def open_store(name: str, *, folder: Path, root: Path) -> Store:
+    """Return the store of a name: `memory`, `file`, `file:PATH`, `keyring`, or the URL of Redis.
+
+    `folder` is that of the user for `file`, and `root` is where a relative PATH starts. Nothing is read or made before
+    the first use.
+
+    :raises ConfigError: there is no such store, or its package is not installed.
+    """
+    kind, colon, rest = name.partition(":")
+    if name == "memory":
+        return MemoryStore()
+    if kind == "file" and (rest or not colon):
+        from utcp_bridge.stores.file import FileStore
+
+        return FileStore(root / Path(rest).expanduser() if rest else folder)
+    if name == "keyring":
+        from utcp_bridge.stores.keyring import KeyringStore
+
+        return KeyringStore(folder)
+    if kind in {"redis", "rediss", "unix"} and rest.startswith("//"):
+        from utcp_bridge.stores.redis import RedisStore
+
+        return RedisStore(name)
+    raise ConfigError(
+        "`token_store` does not name a store.",
+        remedy="Write memory, file, file:PATH, keyring, or redis://host:port/0.",
+    )

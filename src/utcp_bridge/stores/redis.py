@@ -1,0 +1,101 @@
+"""A store in Redis or Valkey, for several bridges that share their tokens. The extra `redis` brings the client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import orjson
+
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.stores.port import MAX_LOCK_SECONDS, Store
+from utcp_bridge.urls import bare_url
+
+__all__ = ["RedisStore"]
+
+_PREFIX: Final = "utcp-bridge:"
+_LOCK_PREFIX: Final = "utcp-bridge-lock:"
+
+
+class RedisStore(Store):
+    """Objects below the prefix `utcp-bridge:`. The operator's URL is connected to as it is written."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            from redis.asyncio import Redis
+        except ImportError:
+            raise ConfigError(
+                "`token_store` is a Redis URL, and its package is not installed.",
+                remedy="Install it with: pip install 'utcp-bridge[redis]'",
+            ) from None
+        self.place = bare_url(url)
+        try:
+            self._redis: Any = Redis.from_url(url, decode_responses=False)
+        except ValueError:
+            raise ConfigError("`token_store` is not a Redis URL.", remedy="Write redis://host:port/0.") from None
+
+    async def get(self, key: str) -> JsonObject | None:
+        """Return the object of a key; None if there is none.
+
+        :raises ConfigError: Redis cannot be reached, or refuses the command.
+        """
+        with self._errors():
+            data = await self._redis.get(f"{_PREFIX}{key}")
+        try:
+            found = orjson.loads(data) if data else None
+        except orjson.JSONDecodeError:
+            return None
+        return found if is_object(found) else None
+
+    async def put(self, key: str, value: JsonObject) -> None:
+        """Keep an object.
+
+        :raises ConfigError: Redis cannot be reached, or refuses the command.
+        """
+        with self._errors():
+            await self._redis.set(f"{_PREFIX}{key}", orjson.dumps(value))
+
+    async def delete(self, key: str) -> bool:
+        """Forget the object of a key; False if there is none."""
+        with self._errors():
+            return bool(await self._redis.delete(f"{_PREFIX}{key}"))
+
+    async def keys(self) -> list[str]:
+        """Return every key, sorted."""
+        with self._errors():
+            found = [key async for key in self._redis.scan_iter(match=f"{_PREFIX}*")]
+        return sorted(key.decode().removeprefix(_PREFIX) for key in found)
+
+    @asynccontextmanager
+    async def lock(self, key: str) -> AsyncGenerator[None]:
+        """Hold a lock of Redis, which ends by itself if its owner does not come back."""
+        held = self._redis.lock(f"{_LOCK_PREFIX}{key}", timeout=MAX_LOCK_SECONDS, blocking_timeout=MAX_LOCK_SECONDS)
+        with self._errors():
+            if not await held.acquire():
+                message = f"Another program has held a lock of {self.place} for {MAX_LOCK_SECONDS:g} seconds."
+                raise ConfigError(message, remedy="End it, and try again.")
+        try:
+            yield
+        finally:
+            with self._errors():
+                await held.release()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    @contextmanager
+    def _errors(self) -> Generator[None]:
+        from redis.exceptions import LockNotOwnedError, RedisError
+
+        try:
+            yield
+        except LockNotOwnedError:  # it ended by itself
+            pass
+        except (RedisError, OSError) as error:
+            raise ConfigError(
+                f"The token store {self.place} cannot be used ({type(error).__name__}).",
+                remedy="Check that Redis runs there, and its user and password.",
+            ) from None
