@@ -21,13 +21,15 @@ from utcp_bridge.errors import (
     Unreachable,
     UtcpError,
 )
-from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Outage, Source, Trust, is_list, is_object
+from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Outage, Source, Trust, discard, is_list, is_object
 from utcp_bridge.net.backoff import Backoff, pauses
 from utcp_bridge.net.collecting import LARGE, arrived
 from utcp_bridge.tasks import Opening, heavy_turn
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.child import UNREADABLE, ChildProcess
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, ResourceTemplate, connection_error
+from utcp_bridge.transports.mcp.upstream_port import McpUpstream
+from utcp_bridge.upstream import ProtocolError
 from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of
 
 __all__ = ["LONGEST_PAUSE", "McpSession"]
@@ -86,12 +88,51 @@ class McpSession:
         """The one that new requests use."""
         self._connections: set[McpConnection] = set()
         self._opened = 0
+        self.port = McpUpstream(target.source.name, name, self, services, target.credentials)
 
     @property
     def outage(self) -> Outage:
         """How often the server failed in a row, and for how long it is left alone."""
         pause = self._backoff.pause(anyio.current_time())
         return Outage(self._target.source.name, self.where, self._backoff.failures, pause)
+
+    async def connect(self) -> None:
+        """Open the connection, unless it is open.
+
+        :raises UtcpError: the server cannot be reached.
+        """
+        async with self._connected(reads_manual=True):
+            pass
+
+    async def request(
+        self, method: str, params: JsonObject, emit: Emit = discard, *, reads_manual: bool = False
+    ) -> JsonObject:
+        """Send any request of the protocol and return its result as it came. Progress goes through `emit`.
+
+        :raises ProtocolError: the server refused the request.
+        :raises UtcpError: the server cannot be reached, or its reply cannot be read.
+        """
+
+        async def progress(done: float, total: float | None, message: str | None) -> None:
+            partial = {"progress": done, "total": total, "message": message}
+            await emit({key: value for key, value in partial.items() if value is not None})
+
+        async def ask(connection: McpConnection) -> JsonObject:
+            session = connection.client.session
+            data: JsonObject = {"method": method, "params": {**params}}
+            opts: Any = {} if emit is discard else {"on_progress": progress}
+            session._stamp(data, opts)  # noqa: SLF001
+            result: JsonObject = await session._dispatcher.send_raw_request(method, data["params"] or None, opts)  # noqa: SLF001
+            return result
+
+        from mcp import MCPError
+
+        try:
+            return await self._request(ask, reads_manual=reads_manual)
+        except Rejected as error:
+            if isinstance(cause := error.__cause__, MCPError) and cause.code == error.status:
+                raise ProtocolError(cause.code, cause.error.message, cause.error.data) from error
+            raise
 
     async def list_tools(self) -> list[JsonObject]:
         """Return all pages of the server's tools, as wire-shaped dicts."""
@@ -283,6 +324,8 @@ class McpSession:
         async with Client(transport, message_handler=self._heard, raise_exceptions=False) as client:
             connection.handshake.deadline = inf
             connection.client = client
+            offered = client.server_capabilities.model_dump(mode="json", by_alias=True, exclude_none=True)
+            self.port.opened(client.protocol_version, offered, client.instructions)
             connection.opening.settle()
             async with anyio.create_task_group() as group:
                 group.start_soon(self._listen, client)
