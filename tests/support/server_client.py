@@ -23,6 +23,7 @@ class Manual:
     tools: int = 0
     arrived: float = 0.0
     next_try: float | None = None
+    kind: str = "http"
 
 
 @dataclass
@@ -38,7 +39,7 @@ class StandIn:
 
     def __post_init__(self):
         self._tools, self._functions, self._callbacks = {}, {}, []
-        self.upstreams_away = []
+        self.upstreams_away, self.served, self._hearers = [], [], []
         self.manuals, self.calls, self._index, self.loaded = [], [], Bm25Strategy(), anyio.Event()
         self.moved = anyio.Event()
 
@@ -109,3 +110,10 @@ class StandIn:
 
     def outages(self):
         return self.upstreams_away
+
+    def upstreams(self):
+        return self.served
+
+    def on_upstream(self, hear):
+        self._hearers.append(hear)
+        return lambda: self._hearers.remove(hear)

@@ -5,7 +5,6 @@ Every handler catches every exception: the SDK sends the text of an exception to
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import uuid
 from collections.abc import AsyncGenerator
@@ -25,19 +24,21 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge import __version__
-from utcp_bridge.catalogue.budget import MAX_EVENT_BYTES
-from utcp_bridge.catalogue.fitting import RESULT_SCHEME
 from utcp_bridge.catalogue.render import compact, render_error
 from utcp_bridge.catalogue.text import shorten
-from utcp_bridge.errors import StaleCursor, UnknownTool, UtcpError
+from utcp_bridge.errors import StaleCursor, UnknownTool
 from utcp_bridge.model import Emit, JsonObject, discard, is_object
 from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.query import describe_catalogue
+from utcp_bridge.server.callers import caller_of, client_name
 from utcp_bridge.server.changes import Changes, page_in_turns
-from utcp_bridge.server.kept_results import handle_and_offset
 from utcp_bridge.server.logging_relay import LogRelay
 from utcp_bridge.server.meta_tools import Caller, MetaTools, ResultBudgets, call_entry, catalogue_with_meta_tools
 from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.server.relay.introduction import HANDSHAKE_SECONDS
+from utcp_bridge.server.relay.kept import KeptResources
+from utcp_bridge.server.relay.relay import Relay
+from utcp_bridge.server.relay.requests import in_flight
 from utcp_bridge.server.reply_workers import ReplyWorkers
 
 if TYPE_CHECKING:
@@ -49,13 +50,8 @@ _logger = logging.getLogger(__name__)
 _MAX_PROVIDERS_TEXT: Final = 1_600
 _MAX_PROGRESS_TEXT: Final = 8_000
 _MAX_PROGRESS: Final = 1e300
-_MAX_RESOURCE_BYTES: Final = 16 * 1024 * 1024
-_FIRST_VERSION_WITH_LINKS: Final = "2025-06-18"
 _SERVER_INFO_KEY: Final = "io.modelcontextprotocol/serverInfo"
-_CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
 _MINUTE_MS: Final = 60_000
-_NEVER: Final = CacheHint(ttl_ms=0, scope="private")
-"""Kept results belong to one caller, and they end."""
 _PROGRESS_KEYS: Final = frozenset({"message", "progress", "total"})
 _SMALLEST_STEP: Final = 1e-6
 """What a message adds to a progress that stays where it is. The protocol says that progress must increase."""
@@ -77,15 +73,15 @@ class BridgeServer(Server[None]):
             version=__version__,
             title=title,
             lifespan=_serve_changes,
-            cache_hints={"tools/list": self._cache_hint(), "resources/list": _NEVER, "resources/read": _NEVER},
+            cache_hints={"tools/list": self._cache_hint()},
             get_tool_input_schema=self.catalogue.input_schema,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
-            **(_resource_handlers(self) if client.settings.max_kept_bytes else {}),
             on_subscriptions_listen=self._listen,
         )
         self.logs = LogRelay()
         self.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self.logs.set_level)
+        self.relay = Relay(self, self.logs, KeptResources(self.budgets, self.meta_tools, self.workers))
         if not _tracing_is_configured():
             self.middleware.clear()
         self.middleware.append(self._shortcut)
@@ -100,8 +96,28 @@ class BridgeServer(Server[None]):
         options = notification_options or NotificationOptions(tools_changed=True)
         return super().create_initialization_options(options, experimental_capabilities, extensions)
 
+    def get_capabilities(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+        *,
+        protocol_version: str | None = None,
+    ) -> types.ServerCapabilities:
+        """Return what the server offers now: tools, and what its upstreams have besides."""
+        base = super().get_capabilities(
+            notification_options, experimental_capabilities, extensions, protocol_version=protocol_version
+        )
+        return self.relay.advertised(base)
+
     def instructions_text(self) -> str:
-        """Return what models read about this server: its providers and how to find a tool. Below 2,000 characters."""
+        """Return what models read about this server: its providers, how to find a tool, and what upstreams say.
+
+        The bridge's own part has less than 2,000 characters.
+        """
+        return self.relay.instructions(self._own_instructions())
+
+    def _own_instructions(self) -> str:
         counts = self.catalogue.counts()
         names = self.client.settings.meta_tools
         if names.search is None:
@@ -128,10 +144,16 @@ class BridgeServer(Server[None]):
                 return await self._tools_page(ctx, cursor)
         if ctx.method == "tools/call":
             ctx = _with_arguments(ctx)
+        if ctx.method not in HANDSHAKE_SECONDS:
+            return await call_next(ctx)
+        await self.relay.introduced(ctx.method)
         result = await call_next(ctx)
-        if ctx.method in {"initialize", "server/discover"} and is_object(result):
-            return {**result, "instructions": self.instructions_text()}
-        return result
+        if not is_object(result):
+            return result
+        options = NotificationOptions(tools_changed=True)
+        offered = self.get_capabilities(options, protocol_version=ctx.protocol_version if modern else None)
+        capabilities = offered.model_dump(by_alias=True, mode="json", exclude_none=True)
+        return {**result, "instructions": self.instructions_text(), "capabilities": capabilities}
 
     async def _list_tools(
         self, ctx: ServerRequestContext[None, Any], params: types.PaginatedRequestParams | None
@@ -142,7 +164,7 @@ class BridgeServer(Server[None]):
         modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
         try:
             await self.readiness.settle()
-            view = self.catalogue.view(_client_name(ctx))
+            view = self.catalogue.view(client_name(ctx))
             page = await page_in_turns(view, view.position(cursor), composed=modern)
         except StaleCursor as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
@@ -162,12 +184,12 @@ class BridgeServer(Server[None]):
     async def _listen(
         self, ctx: ServerRequestContext[None, Any], params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
-        return await self.changes.listen(ctx, params, self.catalogue.view(_client_name(ctx)))
+        return await self.changes.listen(ctx, params, self.catalogue.view(client_name(ctx)))
 
     async def _call_tool(self, ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams) -> Any:
         try:
-            with self.logs.relaying(ctx):
-                return await self._dispatch(params.name, params.arguments or {}, _emitter(ctx), _caller(ctx))
+            with in_flight(self.logs, ctx):
+                return await self._dispatch(params.name, params.arguments or {}, _emitter(ctx), caller_of(ctx))
         except UnknownTool as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
         except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
@@ -184,40 +206,6 @@ class BridgeServer(Server[None]):
         if entry is None:
             raise self.meta_tools.unknown(name)
         return await call_entry(self.client, entry, arguments, emit, self.budgets.of(caller), self.workers)
-
-    async def list_resources(self, ctx: ServerRequestContext[None, Any], _params: Any) -> types.ListResourcesResult:
-        """Return the caller's kept results (handler of `resources/list`).
-
-        Requests over HTTP without a session get none: other programs with the same token, or without one, could read
-        each other's. They have the link of the result.
-        """
-        caller = _caller(ctx)
-        kept = [] if caller.is_shared else self.budgets.kept.handles(caller.owner)
-        resources = [
-            types.Resource(
-                uri=f"{RESULT_SCHEME}{handle}",
-                name=f"result-{handle[:8]}",
-                description="The whole of a result that was cut.",
-                mime_type=one.media_type,
-                size=one.size,
-            )
-            for handle, one in kept
-        ]
-        return types.ListResourcesResult(resources=resources)
-
-    async def read_resource(
-        self, ctx: ServerRequestContext[None, Any], params: types.ReadResourceRequestParams
-    ) -> types.ReadResourceResult:
-        """Return a kept result, whole or from an offset on (handler of `resources/read`)."""
-        caller = _caller(ctx)
-        try:
-            handle, offset = handle_and_offset(str(params.uri))
-            kept = self.meta_tools.kept_result(handle, caller)
-            limit = caller.max_event_bytes or _MAX_RESOURCE_BYTES
-            contents = await self.workers.contents(kept, handle, offset, limit)
-        except UtcpError as error:
-            raise MCPError(types.INVALID_PARAMS, str(error)) from None
-        return types.ReadResourceResult.model_validate({"contents": contents})
 
 
 @asynccontextmanager
@@ -242,50 +230,6 @@ def _with_arguments(ctx: ServerRequestContext[None, Any]) -> ServerRequestContex
     if not isinstance(arguments, str):
         return ctx
     return replace(ctx, params={**(ctx.params or {}), "arguments": object_in(arguments) if arguments.strip() else {}})
-
-
-def _resource_handlers(server: BridgeServer) -> dict[str, Any]:
-    """Return the handlers for kept results. Clients ask for templates too as soon as a server has resources."""
-
-    async def list_templates(_ctx: Any, _params: Any) -> types.ListResourceTemplatesResult:
-        return types.ListResourceTemplatesResult(resource_templates=[])
-
-    return {
-        "on_list_resources": server.list_resources,
-        "on_list_resource_templates": list_templates,
-        "on_read_resource": server.read_resource,
-    }
-
-
-def _caller(ctx: ServerRequestContext[None, Any]) -> Caller:
-    """Return who calls. Kept results belong to the session of the handshake, or to the token of a request without one.
-
-    Over stdio there is one client for the whole process.
-    """
-    session = ctx.session._connection.session_id  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way
-    headers = getattr(ctx.request, "headers", None)
-    if session is not None:
-        owner = f"session {session}"
-    elif headers is not None:
-        owner = f"token {hashlib.sha256(headers.get('authorization', '').encode()).hexdigest()}"
-    else:
-        owner = "stdio"
-    return Caller(
-        client=_client_name(ctx),
-        owner=owner,
-        understands_links=ctx.protocol_version >= _FIRST_VERSION_WITH_LINKS,
-        max_event_bytes=None if session is None else MAX_EVENT_BYTES,
-        is_shared=session is None and headers is not None,
-    )
-
-
-def _client_name(ctx: ServerRequestContext[None, Any]) -> str | None:
-    """Return the name that a client gives itself: at its handshake, or in each request since 2026-07-28."""
-    if ctx.session.client_params is not None:
-        return ctx.session.client_params.client_info.name
-    stated = (ctx.meta or {}).get(_CLIENT_INFO_KEY)
-    name = stated.get("name") if is_object(stated) else None
-    return name if isinstance(name, str) else None
 
 
 def _emitter(ctx: ServerRequestContext[None, Any]) -> Emit:

@@ -31,6 +31,7 @@ from utcp_bridge.tasks import Opening, heavy_turn
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.child import UNREADABLE, ChildProcess
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, ResourceTemplate, connection_error
+from utcp_bridge.transports.mcp.upstream_port import McpUpstream
 from utcp_bridge.upstream import ProtocolError
 from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of
 
@@ -92,12 +93,21 @@ class McpSupervisor:
         """The one that new requests use."""
         self._connections: set[McpConnection] = set()
         self._opened = 0
+        self.port = McpUpstream(target.source.name, name, self, services, target.credentials)
 
     @property
     def outage(self) -> Outage:
         """How often the server failed in a row, and for how long it is left alone."""
         pause = self._backoff.pause(anyio.current_time())
         return Outage(self._target.source.name, self.where, self._backoff.failures, pause)
+
+    async def connect(self) -> None:
+        """Open the connection, unless it is open.
+
+        :raises UtcpError: the server cannot be reached.
+        """
+        async with self._connected(reads_manual=True):
+            pass
 
     async def request(
         self, method: str, params: JsonObject, emit: Emit = discard, *, reads_manual: bool = False
@@ -296,6 +306,9 @@ class McpSupervisor:
             await client.open(quietly=connection.child is not None)
             connection.handshake.deadline = inf
             connection.client = client
+            stated = client.server_capabilities
+            offered = {} if stated is None else stated.model_dump(mode="json", by_alias=True, exclude_none=True)
+            self.port.opened(client.protocol_version or "", offered, client.instructions)
             connection.opening.settle()
             async with anyio.create_task_group() as group:
                 group.start_soon(self._listen, client)

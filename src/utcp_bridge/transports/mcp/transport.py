@@ -32,6 +32,7 @@ from utcp_bridge.transports.mcp.servers import (
     tool_object,
 )
 from utcp_bridge.transports.mcp.supervisor import LONGEST_PAUSE, McpSupervisor
+from utcp_bridge.upstream import Upstream
 from utcp_bridge.urls import origin_of
 from utcp_bridge.variables import inherited_environment
 
@@ -102,14 +103,18 @@ class McpTransport(Transport[McpTemplate]):
         template = target.template
         listed: dict[str, list[JsonObject]] = {}
         failed: dict[str, UtcpError] = {}
+        odd: list[Fault] = []
 
         async def ask(name: str) -> None:
             try:
                 session = self._session(target, name)
-                tools = await session.list_tools()
+                await session.connect()
+                tools = await session.list_tools() if session.port.has_tools else []
                 listed[name] = [tool_object(tool, name, flat=template.flat) for tool in tools]
                 if template.register_resources_as_tools:
                     listed[name] += resource_tools(name, *await session.list_resources(), flat=template.flat)
+                if template.tool_name is None:
+                    odd.extend(await session.port.read())
             except UtcpError as error:
                 failed[name] = error
 
@@ -126,7 +131,7 @@ class McpTransport(Transport[McpTemplate]):
             if wanted is None or tool["overlay"].get("tool_name") == wanted
         ]
         faults = [Fault(f"MCP server {name!r}", error.message, error.remedy or "") for name, error in failed.items()]
-        return Document({"tools": tools, "faults": faults, "dialect": "mcp"}, generated=True)
+        return Document({"tools": tools, "faults": [*faults, *odd], "dialect": "mcp"}, generated=True)
 
     async def call(self, target: Target[McpTemplate], call: Call, emit: Emit) -> Any:
         """Call the tool, or read the resource, on its own server."""
@@ -151,6 +156,10 @@ class McpTransport(Transport[McpTemplate]):
     def outages(self) -> Sequence[Outage]:
         """Return the servers that do not start."""
         return [session.outage for session in self._sessions.values() if session.outage.seconds]
+
+    def upstreams(self) -> Sequence[Upstream]:
+        """Return the servers whose offers were read."""
+        return [session.port for session in self._sessions.values() if session.port.offers is not None]
 
     async def forget(self, manual: str) -> None:
         """End the manual's sessions and the processes behind them."""

@@ -1,0 +1,1 @@
+"""The relay: what MCP upstreams offer besides tools, for the hosts of the bridge."""

@@ -1,0 +1,60 @@
+"""What the handlers of the relay share: the directory of the moment, and the way of a request to its upstream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from mcp.server.context import ServerRequestContext
+
+from utcp_bridge.model import JsonObject
+from utcp_bridge.server.logging_relay import LogRelay
+from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.server.relay.directory import Directory, Owner
+from utcp_bridge.server.relay.requests import ask, in_flight, passed_meta
+
+if TYPE_CHECKING:
+    from utcp_bridge.client.client import UtcpClient
+
+__all__ = ["Desk"]
+
+
+class Desk:
+    """Finds the owner of a name or a URI, and asks it."""
+
+    def __init__(self, client: UtcpClient, readiness: Readiness, logs: LogRelay) -> None:
+        self.client = client
+        self._readiness = readiness
+        self._logs = logs
+        self._directory = Directory(())
+
+    @property
+    def directory(self) -> Directory:
+        """What the upstreams offer now."""
+        upstreams = self.client.upstreams()
+        if not self._directory.is_of(upstreams):
+            self._directory = Directory(upstreams)
+        return self._directory
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an MCP server that the configuration names has not been read yet, or cannot be reached."""
+        return any(state.kind == "mcp" and state.status != "ready" for state in self.client.report())
+
+    async def introduced(self, seconds: float) -> None:
+        """Wait until the MCP servers of the configuration are read for the first time, at most for so long."""
+        with anyio.move_on_after(seconds):
+            while any(state.kind == "mcp" and state.status == "loading" for state in self.client.report()):
+                await self.client.next_loaded()
+
+    async def settled(self) -> Directory:
+        """Return the directory once the first load of the manuals has ended, or has taken long enough."""
+        await self._readiness.settle()
+        return self.directory
+
+    async def ask(
+        self, ctx: ServerRequestContext[Any, Any], owner: Owner, method: str, params: JsonObject
+    ) -> JsonObject:
+        """Send a host's request to an upstream and return its result. See `requests.ask`."""
+        with in_flight(self._logs, ctx):
+            return await ask(self.client, owner[0], method, {**params, **passed_meta(ctx.params)})

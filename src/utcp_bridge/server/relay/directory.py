@@ -1,0 +1,237 @@
+"""Which upstream owns a prompt or a URI, and under which name hosts know it.
+
+A name or a URI stays the upstream's own where only one upstream has it. Otherwise each of them gets a prefix that
+depends on its upstream alone, so it stays the same when others come and go. Both forms work in requests at all times:
+
+    prompt   summary             → shop_summary
+    URI      memo://guide        → utcp-bridge://shop/memo://guide
+    template memo://notes/{id}   → utcp-bridge://shop/memo://notes/{id}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Final, TypeAlias
+
+from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
+
+from utcp_bridge.catalogue.text import clean, clean_line
+from utcp_bridge.model import JsonObject
+from utcp_bridge.upstream import Offers, Upstream
+
+__all__ = ["SCHEME", "Directory", "Owner"]
+
+SCHEME: Final = "utcp-bridge://"
+_WRAPPED: Final = re.compile(rf"{re.escape(SCHEME)}([a-z0-9_-]+)/(.+)", re.IGNORECASE | re.DOTALL)
+_STRANGE: Final = re.compile(r"[^A-Za-z0-9_-]+")
+_WEB: Final = ("http:", "https:")
+_MAX_TITLE: Final = 120
+_MAX_DESCRIPTION: Final = 4_096
+_MAX_KEY: Final = 40
+
+Owner: TypeAlias = tuple[Upstream, str]
+"""An upstream, and the name or the URI that it knows itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """One upstream with what it offers."""
+
+    upstream: Upstream
+    offers: Offers
+    prefix: str
+    """Its part of prefixed names and of wrapped URIs."""
+    uris: frozenset[str] = field(default_factory=frozenset[str])
+    templates: tuple[str, ...] = ()
+
+    def covers(self, uri: str) -> bool:
+        """Return whether the upstream lists this URI, or a template that matches it."""
+        return uri in self.uris or any(_matches(template, uri) for template in self.templates)
+
+    @property
+    def key(self) -> str:
+        """Its part of wrapped URIs, which are compared without regard to case."""
+        return self.prefix.lower()
+
+    @property
+    def has_resources(self) -> bool:
+        """Whether requests for resources reach it."""
+        return "resources" in self.offers.capabilities
+
+
+class Directory:
+    """What the upstreams offered at one moment, under the names that hosts see."""
+
+    def __init__(self, upstreams: Iterable[Upstream]) -> None:
+        pairs = [(one, offers) for one in upstreams if (offers := one.offers) is not None]
+        pairs.sort(key=lambda pair: (pair[0].manual, pair[0].name))
+        prefixes = _prefixes([_label(upstream) for upstream, _ in pairs])
+        self._known = [_known(*pair, prefix) for pair, prefix in zip(pairs, prefixes, strict=True)]
+        self._by_upstream = {id(one.upstream): one for one in self._known}
+
+    def is_of(self, upstreams: Sequence[Upstream]) -> bool:
+        """Return whether these upstreams still offer the same."""
+        offered = [(one, offers) for one in upstreams if (offers := one.offers) is not None]
+        same = all(
+            (known := self._by_upstream.get(id(one))) is not None and known.offers is offers for one, offers in offered
+        )
+        return same and len(offered) == len(self._known)
+
+    @cached_property
+    def resources(self) -> list[JsonObject]:
+        """The entries of `resources/list`."""
+        return [
+            _shown({**entry, "uri": self.uri_for(one.upstream, entry["uri"])})
+            for one in self._known
+            for entry in one.offers.resources
+        ]
+
+    @cached_property
+    def resource_templates(self) -> list[JsonObject]:
+        """The entries of `resources/templates/list`."""
+        count = Counter(template for one in self._known for template in one.templates)
+        return [
+            _shown({**entry, "uriTemplate": own if count[own] == 1 else f"{SCHEME}{one.key}/{own}"})
+            for one in self._known
+            for entry in one.offers.resource_templates
+            for own in (entry["uriTemplate"],)
+        ]
+
+    @cached_property
+    def prompts(self) -> list[JsonObject]:
+        """The entries of `prompts/list`."""
+        return [
+            _shown({**entry, "name": self._prompt_name(one, entry["name"])})
+            for one in self._known
+            for entry in one.offers.prompts
+        ]
+
+    @cached_property
+    def _prompt_names(self) -> Counter[str]:
+        return Counter(entry["name"] for one in self._known for entry in one.offers.prompts)
+
+    @cached_property
+    def _prompt_owners(self) -> dict[str, Owner]:
+        """The owners of prompts by every name that requests may use. Names that are listed come first."""
+        listed: dict[str, Owner] = {}
+        others: dict[str, Owner] = {}
+        for one in self._known:
+            for entry in one.offers.prompts:
+                own = entry["name"]
+                listed.setdefault(self._prompt_name(one, own), (one.upstream, own))
+                others.setdefault(f"{one.prefix}_{own}", (one.upstream, own))
+        return {**others, **listed}
+
+    def _prompt_name(self, one: _Known, own: str) -> str:
+        return own if self._prompt_names[own] == 1 else f"{one.prefix}_{own}"
+
+    def prompt(self, name: str) -> Owner | None:
+        """Return the owner of a prompt and its own name, or None."""
+        return self._prompt_owners.get(name)
+
+    def offering(self, capability: str) -> list[Upstream]:
+        """Return the upstreams that have a capability."""
+        return [one.upstream for one in self._known if capability in one.offers.capabilities]
+
+    def instructions(self) -> list[tuple[str, str]]:
+        """Return the instructions of each upstream that has some, by its name for people."""
+        return [
+            (clean_line(_label(one.upstream), _MAX_TITLE), text)
+            for one in self._known
+            if (text := clean(one.offers.instructions or ""))
+        ]
+
+    def uri_for(self, upstream: Upstream, uri: str) -> str:
+        """Return the URI by which hosts read this URI of an upstream.
+
+        It is the URI itself if a request for it would reach this upstream, or if hosts open it themselves.
+        """
+        known = self._by_upstream.get(id(upstream))
+        if known is None or not known.has_resources or uri.lower().startswith(SCHEME):
+            return uri
+        owners = [one for one in self._known if one.covers(uri)]
+        if owners == [known] or (not owners and len(self._with_resources) == 1):
+            return uri
+        if not owners and uri.lower().startswith(_WEB):
+            return uri
+        return f"{SCHEME}{known.key}/{uri}"
+
+    def owners(self, uri: str) -> list[Owner]:
+        """Return the upstreams that may have a URI or a template, the likeliest first, with their own form of it."""
+        wrapped = _WRAPPED.fullmatch(uri)
+        if wrapped is not None:
+            key = wrapped[1].lower()
+            return [(one.upstream, wrapped[2]) for one in self._known if one.key == key]
+        likely = [one for one in self._with_resources if one.covers(uri) or uri in one.templates]
+        if not likely and len(self._with_resources) > 1:
+            scheme = uri.partition(":")[0].lower()
+            likely = [one for one in self._with_resources if scheme in _schemes(one)]
+        return [(one.upstream, uri) for one in likely or self._with_resources[:1]]
+
+    @cached_property
+    def _with_resources(self) -> list[_Known]:
+        return [one for one in self._known if one.has_resources]
+
+
+def _known(upstream: Upstream, offers: Offers, prefix: str) -> _Known:
+    return _Known(
+        upstream,
+        offers,
+        prefix,
+        uris=frozenset(entry["uri"] for entry in offers.resources),
+        templates=tuple(entry["uriTemplate"] for entry in offers.resource_templates),
+    )
+
+
+def _label(upstream: Upstream) -> str:
+    """Return the name of an upstream: that of its manual, and its own if a manual may have several."""
+    own = upstream.name
+    return upstream.manual if own in {upstream.manual, "server", ""} else f"{upstream.manual}.{own}"
+
+
+def _prefixes(labels: Sequence[str]) -> list[str]:
+    """Return a prefix for each upstream. One that had to change, or that two would have, ends with a hash."""
+    plain = [label.replace(".", "_") for label in labels]
+    slugs = [_STRANGE.sub("_", text).strip("_")[:_MAX_KEY] for text in plain]
+    count = Counter(slug.lower() for slug in slugs)
+    return [
+        slug
+        if slug == text and count[slug.lower()] == 1
+        else f"{slug}_{hashlib.sha256(label.encode()).hexdigest()[:6]}"
+        for slug, text, label in zip(slugs, plain, labels, strict=True)
+    ]
+
+
+def _schemes(one: _Known) -> set[str]:
+    return {uri.partition(":")[0].lower() for uri in (*one.uris, *one.templates)}
+
+
+@lru_cache(maxsize=4096)
+def _template(text: str) -> UriTemplate | None:
+    try:
+        return UriTemplate.parse(text)
+    except InvalidUriTemplate:
+        return None
+
+
+def _matches(template: str, uri: str) -> bool:
+    parsed = _template(template)
+    return parsed is not None and parsed.match(uri) is not None
+
+
+def _shown(entry: JsonObject) -> JsonObject:
+    """Return an entry with texts that people see. URIs and names of prompts and arguments go back as they came."""
+    shown = dict(entry)
+    if "uri" in entry or "uriTemplate" in entry:
+        shown["name"] = clean_line(entry["name"], _MAX_TITLE) or "unnamed"
+    for key, limit in (("title", _MAX_TITLE), ("description", _MAX_DESCRIPTION)):
+        if key in entry:
+            shown[key] = clean(entry[key], limit)
+    if "arguments" in entry:
+        shown["arguments"] = [_shown(one) for one in entry["arguments"]]
+    return shown

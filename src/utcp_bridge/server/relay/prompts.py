@@ -1,0 +1,48 @@
+"""`prompts/list` and `prompts/get`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+
+from utcp_bridge.catalogue.text import clean
+from utcp_bridge.model import JsonObject
+from utcp_bridge.server.relay.desk import Desk
+from utcp_bridge.server.relay.requests import is_modern, not_found, speaking_protocol
+from utcp_bridge.server.relay.resources import listed
+from utcp_bridge.server.relay.results import prompt_result
+
+if TYPE_CHECKING:
+    from utcp_bridge.server.app import BridgeServer
+
+__all__ = ["Prompts"]
+
+
+class Prompts:
+    """The handlers of prompts."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def register(self, server: BridgeServer) -> None:
+        """Add the handlers to a server."""
+        server.add_request_handler("prompts/list", types.PaginatedRequestParams, self._list)
+        server.add_request_handler("prompts/get", types.GetPromptRequestParams, self._get)
+
+    async def _list(self, ctx: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams) -> JsonObject:
+        with speaking_protocol(self._desk.client, ctx):
+            return listed("prompts", (await self._desk.settled()).prompts, params.cursor)
+
+    async def _get(self, ctx: ServerRequestContext[Any, Any], params: types.GetPromptRequestParams) -> JsonObject:
+        with speaking_protocol(self._desk.client, ctx):
+            directory = await self._desk.settled()
+            owner = directory.prompt(params.name)
+            if owner is None:
+                message = f"No prompt is named {clean(params.name, 128)!r}. Call prompts/list for the names."
+                raise not_found(message, {"name": params.name}, modern=is_modern(ctx))
+            given: JsonObject = {} if params.arguments is None else {"arguments": params.arguments}
+            result = await self._desk.ask(ctx, owner, "prompts/get", {"name": owner[1], **given})
+            return prompt_result(result, partial(directory.uri_for, owner[0]))

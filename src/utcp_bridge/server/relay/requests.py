@@ -1,0 +1,113 @@
+"""Requests of hosts that go on to one upstream: with its logs, within a time limit, and with errors for the host."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from utcp_bridge.auth.results import masked_partial
+from utcp_bridge.errors import UtcpError
+from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.upstream import InputRequired, ProtocolError, Upstream
+
+if TYPE_CHECKING:
+    from utcp_bridge.client.client import UtcpClient
+    from utcp_bridge.server.logging_relay import LogRelay
+
+__all__ = ["ask", "in_flight", "is_modern", "not_found", "passed_meta", "refusal", "speaking_protocol"]
+
+_logger = logging.getLogger(__name__)
+_NOT_FOUND: Final = -32002
+"""A resource that does not exist, before 2026-07-28; since then it is an error of the parameters."""
+_OWN_META: Final = "io.modelcontextprotocol/"
+"""Members of `_meta` that belong to one connection: each side writes its own."""
+
+
+@contextmanager
+def in_flight(logs: LogRelay, ctx: ServerRequestContext[Any, Any]) -> Generator[None]:
+    """Mark the host of a request as the one that upstreams answer to, during the block."""
+    with logs.relaying(ctx):
+        yield
+
+
+def is_modern(ctx: ServerRequestContext[Any, Any]) -> bool:
+    """Return whether the host speaks 2026-07-28 or later."""
+    return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+
+async def ask(client: UtcpClient, upstream: Upstream, method: str, params: JsonObject) -> JsonObject:
+    """Send a request to an upstream and return its result, without the operator's credentials in it.
+
+    `_meta` of the host is sent along, without what belongs to its own connection.
+
+    :raises ProtocolError: the upstream refused it.
+    :raises InputRequired: it needs input of the host first.
+    :raises MCPError: it did not answer in time.
+    :raises UtcpError: it cannot be reached, or its result cannot be read.
+    """
+    seconds = client.settings.call_timeout
+    result: JsonObject | None = None
+    with anyio.move_on_after(seconds):
+        result = await upstream.request(method, params)
+    if result is None:
+        message = f"The upstream did not answer {method} within {seconds:g} seconds."
+        raise MCPError(types.REQUEST_TIMEOUT, message)
+    masked: JsonObject = await masked_partial(result, client.redactor)
+    return masked
+
+
+def passed_meta(params: Mapping[str, Any] | None) -> JsonObject:
+    """Return the members of a host's `_meta` that are for the upstream."""
+    meta = (params or {}).get("_meta")
+    if not is_object(meta):
+        return {}
+    kept = {key: value for key, value in meta.items() if key != "progressToken" and not key.startswith(_OWN_META)}
+    return {"_meta": kept} if kept else {}
+
+
+@contextmanager
+def speaking_protocol(client: UtcpClient, ctx: ServerRequestContext[Any, Any]) -> Generator[None]:
+    """Turn every exception into an error of the protocol. `InputRequired` passes: it is a result."""
+    try:
+        yield
+    except (MCPError, InputRequired):
+        raise
+    except ProtocolError as error:
+        raise refusal(client, error, modern=is_modern(ctx)) from None
+    except UtcpError as error:
+        raise MCPError(types.INTERNAL_ERROR, client.redactor(str(error)), {"utcp/error": error.code}) from None
+    except Exception as error:
+        ident = uuid.uuid4().hex[:12]
+        _logger.error("%s failed with an internal error (%s, id %s).", ctx.method, type(error).__name__, ident)
+        _logger.debug("Cause of %s:", ident, exc_info=error)
+        message = f"Internal error in utcp-bridge. Its log has the cause under id {ident}."
+        raise MCPError(types.INTERNAL_ERROR, message) from None
+
+
+def refusal(client: UtcpClient, error: ProtocolError, *, modern: bool) -> MCPError:
+    """Return the error of an upstream for the host, in the words of the host's protocol version."""
+    code = types.INVALID_PARAMS if modern and error.code == _NOT_FOUND else error.code
+    return MCPError(code, client.redactor(str(error)), masked_now(client, error.data))
+
+
+def masked_now(client: UtcpClient, value: Any) -> Any:
+    """Return a small JSON value without known secrets."""
+    if isinstance(value, str):
+        return client.redactor(value)
+    if isinstance(value, list):
+        return [masked_now(client, one) for one in value]
+    return {key: masked_now(client, one) for key, one in value.items()} if is_object(value) else value
+
+
+def not_found(what: str, data: JsonObject, *, modern: bool, is_resource: bool = False) -> MCPError:
+    """Return the error for a name or a URI that nobody offers."""
+    return MCPError(_NOT_FOUND if is_resource and not modern else types.INVALID_PARAMS, what, data)
