@@ -83,22 +83,26 @@ class Host:
     async def play(self) -> None:
         """Do what the scenario is about."""
         await self.list_tools()
-        if SCENARIO in {"tools_call", "request-metadata"}:
-            await self.call("add_numbers", {"a": 5, "b": 3})
-        elif SCENARIO == "http-custom-headers":
-            for one in CONTEXT.get("toolCalls", []):
-                if one["name"] in self.schemas:
-                    await self.call(one["name"], one.get("arguments") or {})
-        elif SCENARIO == "json-schema-2020-12-preservation":
-            await self.call("json_schema_echo", {"schema": self.originals["json_schema_2020_12_tool"]})
-        elif SCENARIO in {"http-invalid-tool-headers", "sep-2322-client-request-state"}:
-            for name, schema in self.schemas.items():
-                await self.call(name, stub(schema))
-        elif SCENARIO not in {"initialize", "json-schema-ref-no-deref"}:
-            for name, schema in list(self.schemas.items())[:1]:
-                await self.call(name, stub(schema))
+        for name, arguments in self.calls():
+            await self.call(name, arguments)
         if SCENARIO == "http-standard-headers":
             await self.touch_resources_and_prompts()
+
+    def calls(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the calls of the scenario. Most need any tool."""
+        stubs = [(name, stub(schema)) for name, schema in self.schemas.items()]
+        if SCENARIO in {"initialize", "json-schema-ref-no-deref"}:
+            return []
+        if SCENARIO in {"tools_call", "request-metadata"}:
+            return [("add_numbers", {"a": 5, "b": 3})]
+        if SCENARIO == "http-custom-headers":
+            asked = [(one["name"], one.get("arguments") or {}) for one in CONTEXT.get("toolCalls", [])]
+            return [(name, arguments) for name, arguments in asked if name in self.schemas]
+        if SCENARIO == "json-schema-2020-12-preservation":
+            return [("json_schema_echo", {"schema": self.originals["json_schema_2020_12_tool"]})]
+        if SCENARIO in {"http-invalid-tool-headers", "sep-2322-client-request-state"}:
+            return stubs
+        return stubs[:1]
 
 
 async def main(url: str) -> None:
