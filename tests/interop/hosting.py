@@ -42,7 +42,7 @@ SDK_1 = _python("mcp==1.30.0", "mcp<2", light=True)
 GOOGLE = _python("google-genai==3.6.1 mcp==2.3.0")
 _SMOLAGENTS = _python("smolagents[mcp]==1.26.0 mcp==1.30.0", "smolagents[mcp] mcp<2")
 _TS_2 = _node("@modelcontextprotocol/client@2.4.0", light=True)
-_TS_1 = _node("@modelcontextprotocol/sdk@1.32.2", "@modelcontextprotocol/sdk@1", light=True)
+TS_1 = _node("@modelcontextprotocol/sdk@1.32.2", "@modelcontextprotocol/sdk@1", light=True)
 _TS_1_12 = _node("@modelcontextprotocol/sdk@1.12.0", "@modelcontextprotocol/sdk@1.12")
 _AI_SDK = _node("@ai-sdk/mcp@2.0.99 ai@7.0.173", light=True)
 _LANGCHAIN_JS = _node("@langchain/mcp-adapters@1.1.4 langchain@1.5.14 @langchain/core@1.4.0")
@@ -85,7 +85,7 @@ HOSTS = (
     HostKind("google-genai", GOOGLE, f"{_SESSION} cancel converts"),
     HostKind("ts-sdk-2", _TS_2, f"{_SDK} large"),
     HostKind("ts-sdk-2-handshake", _TS_2, f"{_SDK} large"),
-    HostKind("ts-sdk-1", _TS_1, f"{_SDK} large"),
+    HostKind("ts-sdk-1", TS_1, f"{_SDK} large"),
     HostKind("ts-sdk-1.12", _TS_1_12, _SDK),
     HostKind("ai-sdk", _AI_SDK, f"{_FRAMEWORK} is_error cancel-http"),
     HostKind("langchain-js", _LANGCHAIN_JS, "structured pictures cancel"),

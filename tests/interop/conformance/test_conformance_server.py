@@ -7,6 +7,7 @@ against each. Scenarios that do not count for a revision are written to the page
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,13 +18,19 @@ import pytest
 from tests.interop.conformance import fixture
 from tests.interop.conformance.suite import ACTIVE, ALPHA, REVISIONS, STABLE, judge_server
 from tests.interop.serving import free_port, serving
-from tests.interop.software import Sdist
+from tests.interop.software import Npm, Sdist
 from tests.upstreams.registry_service import served
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.needs(STABLE, ALPHA)]
 
 PYTHON = Sdist("mcp==2.3.0", newest="mcp>=2,<3", part="examples/servers/everything-server")
 """The server that the Python SDK is tested with; only the sources of the SDK contain it."""
+NODE = Npm(
+    "@modelcontextprotocol/server@2.4.0 @modelcontextprotocol/node@2.1.2 node@22",
+    "node",
+    newest="@modelcontextprotocol/server@latest @modelcontextprotocol/node@latest node@22",
+)
+SERVERS = Path(__file__).parents[1] / "servers"
 SERVE = (sys.executable, "-m", "utcp_bridge", "serve")
 
 
@@ -32,6 +39,14 @@ def python_server(stack: ExitStack) -> dict[str, Any]:
     port = free_port()
     command = [PYTHON.command, "-m", "mcp_everything_server", "--port", str(port)]
     stack.enter_context(serving(command, port=port, environment=PYTHON.environment))
+    return {"name": "up", "call_template_type": "mcp", "server_url": f"http://127.0.0.1:{port}/mcp"}
+
+
+def node_server(stack: ExitStack) -> dict[str, Any]:
+    """Start a server on the TypeScript SDK, and return its manual."""
+    port = free_port()
+    program = shutil.copy(SERVERS / "conformance.mjs", NODE.folder / "conformance.mjs")
+    stack.enter_context(serving([NODE.command, program, str(port)], port=port, environment=NODE.environment))
     return {"name": "up", "call_template_type": "mcp", "server_url": f"http://127.0.0.1:{port}/mcp"}
 
 
@@ -49,6 +64,7 @@ def utcp_service(stack: ExitStack) -> list[dict[str, Any]]:
 
 TARGETS = [
     pytest.param(python_server, id="mcp-python", marks=pytest.mark.needs(PYTHON)),
+    pytest.param(node_server, id="mcp-node", marks=pytest.mark.needs(NODE)),
     pytest.param(utcp_service, id="utcp", marks=pytest.mark.needs(PYTHON)),
 ]
 
