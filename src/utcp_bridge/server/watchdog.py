@@ -70,32 +70,34 @@ class _Watchdog:
         :raises RuntimeError: the loop has closed.
         """
         sign = threading.Event()
-        asked, used = monotonic(), process_time()
+        asked = monotonic()
         self._loop.call_soon_threadsafe(sign.set)
-        if self._comes(sign):
-            return
-        waited = monotonic() - asked
-        was_stopped = waited > 2 * self._seconds and process_time() - used < _BUSY_SHARE * waited
-        if was_stopped or self.ended.is_set():  # the whole process was: a laptop slept, or a debugger held it
+        if self._is_excused(sign):
             return
         is_reported = monotonic() - self._reported_at >= _BETWEEN_REPORTS
         if is_reported:
             self._reported_at = monotonic()
             stacks = "\n".join(_stacks(self._thread))
-            _logger.warning("The event loop has stood still for %.1f seconds. The threads:\n%s", waited, stacks)
+            seconds = monotonic() - asked
+            _logger.warning("The event loop has stood still for %.1f seconds. The threads:\n%s", seconds, stacks)
         while not sign.wait(_BETWEEN_SIGNS):
             if self.ended.is_set():
                 return
         if is_reported:
             _logger.warning("The event loop goes on. It stood still for %.1f seconds.", monotonic() - asked)
 
-    def _comes(self, sign: threading.Event) -> bool:
-        """Return whether the sign comes in time. The time in which the loop imports modules does not count.
+    def _is_excused(self, sign: threading.Event) -> bool:
+        """Return whether the sign comes in time, or the whole process stood: a laptop slept, or a debugger held it.
 
-        A slow disk delays imports, at the start and at the first call of a transport, and no stack says more about it.
+        The time in which the loop imports modules does not count: a slow disk delays that, at the start and at the
+        first call of a transport.
         """
         for _ in range(max(1, round(_MAX_IMPORT_SECONDS / self._seconds))):
+            asked, used = monotonic(), process_time()
             if sign.wait(self._seconds) or self.ended.is_set():
+                return True
+            waited = monotonic() - asked
+            if waited > 2 * self._seconds and process_time() - used < _BUSY_SHARE * waited:
                 return True
             if not _is_importing(self._thread):
                 break
