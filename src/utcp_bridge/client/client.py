@@ -616,6 +616,8 @@ class UtcpClient:
         default = self.settings.stream_timeout if self.streams(tool) else self.settings.call_timeout
         if (chosen := tool.limits.get("call_timeout")) is not None:
             return float(chosen)
+        if tool.overlay is not None and isinstance(stated := tool.overlay.get("timeout"), int | float):
+            return float(stated)  # the operator wrote it beside the MCP server of the tool
         own = tool.template.get("timeout")
         if not isinstance(own, int | float):
             return float(default)

@@ -267,7 +267,7 @@ async def test_a_server_that_hangs_is_stopped_and_one_that_prints_noise_works(
         return await _call(transport, target, "who")
 
     assert (await _with(servers(one=child("talker", "junk")), use)).content[0]["text"] == "talker"
-    monkeypatch.setattr(mcp_supervisor, "_CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(mcp_supervisor, "_START_SECONDS", 1.0)
     with pytest.raises(Unreachable, match="handshake"):
         await _with(servers(one=child("silent", "hang")), use)
 

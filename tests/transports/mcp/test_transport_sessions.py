@@ -339,7 +339,7 @@ async def test_a_handshake_that_hangs_has_one_process_whatever_number_of_callers
         assert process.returncode is None
         await far.transport.aclose()
         assert process.returncode is not None, "the end of the transport ends the handshake"
-    monkeypatch.setattr(mcp_supervisor, "_CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(mcp_supervisor, "_START_SECONDS", 0.5)
     async with reaching(child("silent", "hang")) as far:
         failed: list[str] = []
 
