@@ -67,7 +67,7 @@ from utcp_bridge.stores.opening import open_user_store
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
-from utcp_bridge.upstream import Hear, Upstream
+from utcp_bridge.upstream import Hear, ServerState, Upstream
 from utcp_bridge.variables import VariableLoader, Variables, flat_key, load_variable_loaders, names_credential
 
 __all__ = ["Extensions", "UtcpClient"]
@@ -228,7 +228,7 @@ class UtcpClient:
     async def wait_loaded(self, seconds: float | None = None) -> bool:
         """Wait until no manual is loading. Return False if that takes more than `seconds`."""
         with anyio.move_on_after(seconds) as scope:
-            while any(state.status == "loading" for state in self._registration.states()):
+            while any(state.is_loading for state in self._registration.states()):
                 await self._tasks.moved()
         return not scope.cancelled_caught
 
@@ -287,6 +287,10 @@ class UtcpClient:
     def outages(self) -> list[Outage]:
         """Return the upstreams that did not answer, so that calls to them are refused for now."""
         return [*self._breakers.report(), *self._registration.outages()]
+
+    def servers(self) -> list[ServerState]:
+        """Return the state of each MCP server behind the manuals."""
+        return self._registration.servers()
 
     def upstreams(self) -> list[Upstream]:
         """Return the MCP servers behind the manuals, for what they offer besides tools."""
@@ -582,7 +586,11 @@ class UtcpClient:
         return BreakerRule(threshold, min(settings.breaker_pause, maximum), maximum)
 
     def _discover_again(self, manual: str) -> None:
-        self._tasks.spawn(partial(self._registration.refresh, manual))
+        async def discover() -> None:
+            await self._registration.refresh(manual)
+            self._tasks.tell()
+
+        self._tasks.spawn(discover)
 
     def _heard(self, upstream: Upstream, method: str, params: JsonObject) -> None:
         for hear in tuple(self._hearers):

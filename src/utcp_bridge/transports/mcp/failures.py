@@ -1,4 +1,4 @@
-"""Why a session with a server could not be opened: what happened, where, and what to do, in words (pure but for looking at files)."""
+"""Why a session with a server could not be opened: what happened, where, and what to do, in words."""
 
 from __future__ import annotations
 
@@ -66,17 +66,9 @@ def handshake_failure(error: BaseException, attempt: Attempt) -> UtcpError:
             return candidate
     if shortage := descriptor_shortage(error):
         return shortage
-    if attempt.refusal is not None:
-        return _refused(attempt.refusal, attempt)
     if isinstance(cause, OSError) and attempt.command is not None:
         return _not_started(cause, attempt)
-    if attempt.code is not None:
-        return _ended(attempt)
-    if type(cause).__name__ == "UnknownVersion":
-        said = f" It speaks {cause}." if str(cause) else ""
-        what = f"{attempt.where} speaks no version of MCP that the bridge speaks.{said}"
-        return Unreachable(what, remedy="Update the server or the bridge.")
-    return _unopened(cause, attempt)
+    return _unopened(cause, attempt) if attempt.refusal is None else _refused(attempt.refusal, attempt)
 
 
 def late_failure(attempt: Attempt, seconds: float, *, is_open: bool, goes_on: bool = True) -> Unreachable:
@@ -141,6 +133,12 @@ def _ended(attempt: Attempt) -> Unreachable:
 
 def _unopened(cause: Any, attempt: Attempt) -> UtcpError:
     """Return the error for any other failure of the handshake."""
+    if attempt.code is not None:
+        return _ended(attempt)
+    if type(cause).__name__ == "UnknownVersion":
+        said = f" It speaks {cause}." if str(cause) else ""
+        what = f"{attempt.where} speaks no version of MCP that the bridge speaks.{said}"
+        return Unreachable(what, remedy="Update the server or the bridge.")
     code = getattr(cause, "code", None)
     message = " ".join(str(cause).split())[:_MAX_DETAIL].rstrip(". ")
     words = f" {attempt.words}" if attempt.words else ""

@@ -28,7 +28,6 @@ _MAX_FAULTS: Final = 100
 _MAX_PAGES: Final = 1_000
 _MAX_EMPTY: Final = 10
 """Pages without a new entry, one after the other, after which a list has ended."""
-_METHOD_NOT_FOUND: Final = -32601
 _HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 _TRUTH: Final = {"true": True, "false": False}
 
@@ -43,13 +42,11 @@ class Listing:
     faults: Faults = field(default_factory=lambda: Faults(limit=_MAX_FAULTS))
 
 
-async def read_list(
-    ask: Ask, method: str, name: str, *, limit: int, where: str, faults: Faults, optional: bool = False
-) -> list[Any]:
+async def read_list(ask: Ask, method: str, name: str, *, limit: int, where: str, faults: Faults) -> list[Any]:
     """Return the entries of all pages of a list, at most about `limit`, in any form.
 
     A list ends where its cursor is absent or repeats, or where pages bring nothing new. What came before a page that
-    fails is kept. An `optional` list that the server does not know is empty.
+    fails is kept.
 
     :raises ProtocolError: the server refused the first page.
     :raises UtcpError: the first page cannot be read.
@@ -64,8 +61,6 @@ async def read_list(
             page = await ask(method, params)
         except (ProtocolError, UtcpError) as error:
             if number == 1:
-                if optional and isinstance(error, ProtocolError) and error.code == _METHOD_NOT_FOUND:
-                    return []
                 raise
             faults.error(where, f"page {number} of `{method}` could not be read: {error} What came before is used.")
             return found
@@ -130,16 +125,22 @@ def _usable_tool(entry: Any, number: int, where: str, faults: Faults) -> JsonObj
         return None
     name = entry.get("name")
     if not isinstance(name, str) or not name.strip():
-        what = "it has no name" if name is None or name == "" else f"its name is {sort_of(name)}, not text"
-        if isinstance(name, str) and name:
-            what = "its name is blank"
+        what = (
+            f"its name is {sort_of(name)}, not text"
+            if name is not None and not isinstance(name, str)
+            else "it has no name"
+        )
         faults.error(f"{where}, tool {number}", f"{what}, and is left out.")
         return None
     here = f"{where}, tool {word(name)!r}"
     if _needs_task(entry):
-        what = "it can only be called as a task, which the bridge does not offer, and is left out."
-        faults.warn(here, what)
+        faults.warn(here, "it can only be called as a task, which the bridge does not offer, and is left out.")
         return None
+    return _mended(name, entry, here, faults)
+
+
+def _mended(name: str, entry: JsonObject, here: str, faults: Faults) -> JsonObject:
+    """Return the tool with its usable fields."""
     tool: JsonObject = {"name": name}
     for key in ("title", "description"):
         value = entry.get(key)

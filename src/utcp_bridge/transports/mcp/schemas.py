@@ -1,6 +1,6 @@
 """Schemas as MCP servers write them, mended where JSON Schema would refuse them (pure).
 
-A schema with nothing wrong is returned as the same object. Each mistake that is mended is part of one fault of its tool.
+A schema with nothing wrong is returned as the same object. All mistakes of one schema are one fault of its tool.
 """
 
 from __future__ import annotations
@@ -132,16 +132,13 @@ class _Mender:
         """Return the value of a keyword, mended; `_DROPPED` if it has no use."""
         if key in _MAPS:
             return self._map(key, value, path, depth)
-        if key in _LISTS:
+        if key in _LISTS or (key == "items" and is_list(value)):
             return self._list(value, path, depth)
         if key in _NESTED:
-            if value is None:
-                return _DROPPED
-            return (
-                self._list(value, path, depth)
-                if key == "items" and is_list(value)
-                else self.mended(value, path, depth + 1)
-            )
+            return _DROPPED if value is None else self.mended(value, path, depth + 1)
+        return self._plain(key, value, path)
+
+    def _plain(self, key: str, value: Any, path: str) -> Any:
         if key == "type":
             return self._type(value, path)
         if key == "required":

@@ -65,8 +65,8 @@ class McpServer(BaseModel):
     auth_token: str | None = Field(default=None, repr=False)
     """Sent as `Authorization: Bearer`."""
     timeout: float | None = Field(default=None, gt=0)
-    """Seconds for one call; the start may take as long, and at least a minute. Hosts that write milliseconds write 1,000
-    and more, so such a number is read as milliseconds."""
+    """Seconds for one call; the start may take as long, and at least a minute. From 1,000 on they are milliseconds, as
+    some hosts write them."""
     disabled: bool = False
     """Whether the server is left alone (`disabled: true` or `enabled: false` in a host's file)."""
     inherit_env_vars: tuple[str, ...] = ()

@@ -7,18 +7,14 @@ its own holds the connection open. A slow server is kept until its own limit, no
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 import anyio
 
 from utcp_bridge import __version__
-from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.dialects.fields import word
 from utcp_bridge.errors import (
     AuthRequired,
@@ -38,24 +34,22 @@ from utcp_bridge.model import (
     Faults,
     JsonObject,
     Outage,
-    Source,
-    Trust,
     discard,
     is_list,
     is_object,
 )
 from utcp_bridge.net.backoff import Backoff, pauses
 from utcp_bridge.net.collecting import LARGE, arrived
-from utcp_bridge.tasks import Opening, heavy_turn
+from utcp_bridge.tasks import heavy_turn
 from utcp_bridge.transport import Services, Target
-from utcp_bridge.transports.mcp.child import UNREADABLE, ChildProcess
-from utcp_bridge.transports.mcp.failures import Attempt, handshake_failure, late_failure
+from utcp_bridge.transports.mcp.child import UNREADABLE
+from utcp_bridge.transports.mcp.connection import McpConnection, McpDialer
+from utcp_bridge.transports.mcp.failures import handshake_failure, late_failure
 from utcp_bridge.transports.mcp.listing import Listing, read_list, usable_resources, usable_templates, usable_tools
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, tool_object
 from utcp_bridge.transports.mcp.upstream_port import McpUpstream
 from utcp_bridge.upstream import ProtocolError, ServerState
-from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of
-from utcp_bridge.variables import inherited_environment
+from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:
     from utcp_bridge.transports.mcp.handshake import RawSession
@@ -71,45 +65,6 @@ _FIRST_PAUSE = 1.0
 _CLOSING_SECONDS = 5.0
 LONGEST_PAUSE = 5.0
 """Seconds until a server that does not start is started again, at most."""
-_NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS",
-            "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # fmt: skip
-"""Variables that commands need to download what they run: proxies and certificates."""
-_LEADS_ON = frozenset({400, 404, 405, 406})
-"""Statuses after which a server may speak at another path, or the older transport (2025-03-26, "Backwards
-Compatibility")."""
-_FRAME_BYTES = 65_536
-"""Room for what is around a result in an event of 10 MiB, and for a list of tools above a small limit."""
-
-
-@dataclass(slots=True, eq=False)
-class McpConnection:
-    """One connection to a server, from its opening to its end."""
-
-    number: int
-    """Which one it is of its session, from 1."""
-    client: Any = None
-    """The open session (`handshake.RawSession`); None before the handshake is over."""
-    child: ChildProcess | None = None
-    kept: Any = None
-    """The errors of requests, outside the SDK (`lenient_http.KeptErrors`)."""
-    refusal: UtcpError | None = None
-    """How the server refused a request last: by a status of HTTP, or for want of a login."""
-    is_sse: bool = False
-    """Whether it is the HTTP+SSE transport of 2024-11-05."""
-    opening: Opening = field(default_factory=Opening)
-    handshake: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    """Cancels the opening; without effect on an open connection."""
-    stop: anyio.Event = field(default_factory=anyio.Event)
-    ended: anyio.Event = field(default_factory=anyio.Event)
-    users: int = 0
-    is_lost: bool = False
-    is_announced: bool = False
-    """Whether the manual is read, or will be, through this connection."""
-
-    @property
-    def last_words(self) -> str:
-        """What the server's process said last; empty for a server over HTTP."""
-        return "" if self.child is None else self.child.last_words()
 
 
 class McpSupervisor:
@@ -149,8 +104,7 @@ class McpSupervisor:
         """The one that new requests use."""
         self._connections: set[McpConnection] = set()
         self._opened = 0
-        self._way = 0
-        """The way to the server that worked last: see `_ways`."""
+        self._dialer = McpDialer(services, target, server, self.where, self._place)
         self._headers: dict[str, Any] = {}
         """By tool, which arguments are sent as headers too (2026-07-28)."""
         self._last: UtcpError | None = None
@@ -272,7 +226,7 @@ class McpSupervisor:
         seconds = self._target.template.discovery_timeout or self._services.settings.discovery_timeout
         await anyio.sleep(seconds * _SHARE)
         what = None if self._connection is None else self._connection.client
-        self._settle(late_failure(self._attempt(self._connection), seconds * _SHARE, is_open=what is not None))
+        self._settle(late_failure(self._dialer.attempt(self._connection), seconds * _SHARE, is_open=what is not None))
 
     def _settle(self, failure: UtcpError | None) -> None:
         is_news = failure is None or not self.settled.is_set()
@@ -288,7 +242,9 @@ class McpSupervisor:
         except UtcpError as error:
             return error
         except TimeoutError:
-            return late_failure(self._attempt(self._connection), self._start_seconds, is_open=True, goes_on=False)
+            return late_failure(
+                self._dialer.attempt(self._connection), self._start_seconds, is_open=True, goes_on=False
+            )
         return None
 
     async def _listed(self) -> Listing:
@@ -485,24 +441,7 @@ class McpSupervisor:
         return max(_START_SECONDS, discovery, self.server.timeout or 0)
 
     def _late(self, connection: McpConnection) -> UtcpError:
-        return late_failure(self._attempt(connection), self._start_seconds, is_open=False, goes_on=False)
-
-    def _attempt(self, connection: McpConnection | None) -> Attempt:
-        """Return what is known of an attempt to open a connection."""
-        server, child = self.server, connection and connection.child
-        return Attempt(
-            self.where,
-            server.command,
-            folder=self._folder,
-            path=server.env.get("PATH", inherited_environment(("PATH",)).get("PATH")),
-            words="" if connection is None else connection.last_words,
-            code=child.code if child else None,
-            refusal=None if connection is None else connection.refusal,
-        )
-
-    @property
-    def _folder(self) -> Path:
-        return (self._services.root / (self.server.cwd or "")).absolute()
+        return late_failure(self._dialer.attempt(connection), self._start_seconds, is_open=False, goes_on=False)
 
     async def _own(self, connection: McpConnection) -> None:
         """Hold the SDK's session open until it is to end. Its context belongs to this task alone."""
@@ -510,9 +449,9 @@ class McpSupervisor:
         failure: UtcpError | None = None
         with connection.handshake:
             try:
-                await self._hold(connection)
+                await self._dialer.hold(connection, partial(self.lose, connection), self._hold)
             except Exception as error:  # noqa: BLE001 - whatever the SDK or the child raises, the caller gets one sentence
-                failure = handshake_failure(error, self._attempt(connection))
+                failure = handshake_failure(error, self._dialer.attempt(connection))
             finally:
                 if connection.client is None:
                     self._last = failure or self._late(connection)
@@ -521,48 +460,9 @@ class McpSupervisor:
                 connection.ended.set()
                 self._connections.discard(connection)
 
-    def _ways(self) -> list[tuple[str, bool]]:
-        """Return where the server may be, in the order of trying: each address, and whether it is the older HTTP+SSE."""
-        url = str(self.server.url)
-        if self.server.command is not None or self.server.transport == "sse":
-            return [(url, True)]
-        parts = urlsplit(url)
-        bare = [] if parts.path.strip("/") else [(urlunsplit(parts._replace(path="/mcp")), False)]
-        return [(url, False), *bare, (url, True)]
-
-    async def _hold(self, connection: McpConnection) -> None:
-        """Open the connection in the way that worked last, or else in the others, and hold it until it is to end.
-
-        Raises what the first way raised if none works.
-        """
-        ways = self._ways()
-        order = [self._way, *(number for number in range(len(ways)) if number != self._way)]
-        first: tuple[Exception, UtcpError | None] | None = None
-        for number in order:
-            url, connection.is_sse = ways[number]
-            try:
-                await self._hold_way(connection, url)
-            except Exception as error:
-                refusal = connection.refusal
-                if connection.client is not None:
-                    raise
-                first = first or (error, refusal)
-                if not (isinstance(refusal, Rejected) and refusal.status in _LEADS_ON):
-                    break
-                connection.refusal = None
-            else:
-                self._way = number
-                return
-        if first is not None:
-            connection.refusal = first[1]
-            raise first[0]
-
-    async def _hold_way(self, connection: McpConnection, url: str) -> None:
-        from utcp_bridge.transports.mcp.lenient import lenient
-
-        limit = self._services.settings.max_reply_bytes
-        transport = lenient(await self._transport(connection, url), limit, partial(self.lose, connection))
-        async with transport as streams, self._client(*streams) as client:
+    async def _hold(self, connection: McpConnection, read: Any, write: Any) -> None:
+        """Open the SDK's session over two streams, and hold it until it is to end."""
+        async with self._client(read, write) as client:
             await client.open(quietly=connection.child is not None)
             connection.handshake.deadline = inf
             connection.client = client
@@ -617,68 +517,6 @@ class McpSupervisor:
     async def _heard(self, message: Any) -> None:
         if type(message).__name__ in {"ToolListChangedNotification", "ResourceListChangedNotification"}:
             self.outdate()
-
-    async def _transport(self, connection: McpConnection, url: str) -> AbstractAsyncContextManager[Any]:
-        """Return what the SDK's client connects with: a command, or an HTTP transport."""
-        server, source = self.server, self._target.source
-        if server.command is not None:
-            connection.child = ChildProcess(
-                self.where,
-                [server.command, *server.args],
-                dict(server.env),
-                self._folder,
-                self._services.settings.max_reply_bytes,
-                self._place,
-                inherited=inherited_environment((*_NETWORK, *map(str.lower, _NETWORK), *server.inherit_env_vars)),
-            )
-            return connection.child.streams()
-        if source.trust is Trust.OPERATOR:
-            source = replace(source, exempt=source.exempt | {endpoint_of_url(url)})
-        if self._target.credentials is not None:
-            self._target.credentials.check(origin_of(url))
-        return self._http_connection(connection, source, url)
-
-    def _http_connection(self, connection: McpConnection, source: Source, url: str) -> AbstractAsyncContextManager[Any]:
-        """Return Streamable HTTP or legacy SSE over our own HTTP session, so that the guard checks each address."""
-        from mcp.client.streamable_http import streamable_http_client
-
-        from utcp_bridge.transports.mcp.lenient import legacy_sse
-        from utcp_bridge.transports.mcp.lenient_http import KeptErrors, LenientHttp
-        from utcp_bridge.transports.mcp.login import LoginTransport, possible_login
-
-        def refused(refusal: UtcpError) -> None:
-            connection.refusal = refusal
-
-        connection.kept = KeptErrors()
-        limit = self._services.settings.max_reply_bytes + _FRAME_BYTES
-        inner, credentials = self._services.http.session(source).transport, self._target.credentials
-        if (login := possible_login(self._services, self._target, self.server)) is not None:
-            inner, credentials = LoginTransport(inner, login, refused), None
-        transport = LenientHttp(
-            inner,
-            limit,
-            connection.kept,
-            is_open=lambda: connection.client is not None,
-            refused=refused,
-            lost=partial(self.lose, connection),
-        )
-        client = _http_client(transport, credentials, self.server)
-        if connection.is_sse:
-            return legacy_sse(url, client, limit)
-        return streamable_http_client(url, http_client=client, max_sse_event_size=limit)
-
-
-def _http_client(transport: Any, credentials: Credentials | None, server: McpServer) -> Any:
-    import httpx2
-
-    from utcp_bridge.net.httpx_transport import CredentialsAuth
-
-    return httpx2.AsyncClient(  # noqa: TID251 - the SDK accepts nothing else
-        transport=transport,
-        headers=server.all_headers,
-        timeout=httpx2.Timeout(30, read=300),
-        auth=None if credentials is None else CredentialsAuth(credentials),
-    )
 
 
 def _content(result: JsonObject) -> ContentBlocks:

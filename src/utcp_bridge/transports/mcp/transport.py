@@ -116,7 +116,8 @@ class McpTransport(Transport[McpTemplate]):
         for one in servers.values():
             tools += one.tools(flat=template.flat, only=template.tool_name)
             faults += one.faults()
-        return Document({"tools": tools, "faults": faults, "dialect": "mcp"}, generated=True)
+        awaited = tuple(name for name, one in servers.items() if one.is_awaited)
+        return Document({"tools": tools, "faults": faults, "dialect": "mcp"}, generated=True, awaited=awaited)
 
     async def call(self, target: Target[McpTemplate], call: Call, emit: Emit) -> Any:
         """Call the tool, or read the resource, on its own server."""

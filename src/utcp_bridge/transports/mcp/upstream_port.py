@@ -91,8 +91,8 @@ class McpUpstream(Upstream):
                 faults.append(_unlisted(where, kind, error.message))
             else:
                 rest = [f"{len(wrong) - _MAX_WRONG} more entries cannot be used"] if len(wrong) > _MAX_WRONG else []
-                for what in (*wrong[:_MAX_WRONG], *rest):
-                    faults.append(Fault(where, f"A part of its offers was left out: {what}.", severity="warning"))
+                told = (f"A part of its offers was left out: {what}." for what in (*wrong[:_MAX_WRONG], *rest))
+                faults.extend(Fault(where, what, severity="warning") for what in told)
 
         async with anyio.create_task_group() as group:
             for field, kind in LISTS.items():
