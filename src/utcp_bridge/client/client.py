@@ -129,7 +129,7 @@ class UtcpClient:
             settings=self.settings,
             root=root,
             spawn=self._tasks.spawn,
-            changed=self._discover_again,
+            changed=lambda manual: self._tasks.spawn(partial(self._upkeep.refresh, manual)),
             heard=self._heard,
         )
         loaders, loader_faults = load_variable_loaders(config.load_variables_from, root=root)
@@ -267,6 +267,8 @@ class UtcpClient:
         state = self._registration.announce(self._entry(template))
         await self._registration.load(state)
         self._upkeep.keep(state)
+        while state.awaited:
+            await self._tasks.moved()
         return state
 
     async def deregister_manual(self, name: str) -> bool:
@@ -584,13 +586,6 @@ class UtcpClient:
         maximum = settings.breaker_max_pause if longest is None else min(settings.breaker_max_pause, longest)
         threshold = int(tool.limits.get("breaker_failures", settings.breaker_failures))
         return BreakerRule(threshold, min(settings.breaker_pause, maximum), maximum)
-
-    def _discover_again(self, manual: str) -> None:
-        async def discover() -> None:
-            await self._registration.refresh(manual)
-            self._tasks.tell()
-
-        self._tasks.spawn(discover)
 
     def _heard(self, upstream: Upstream, method: str, params: JsonObject) -> None:
         for hear in tuple(self._hearers):

@@ -63,7 +63,7 @@ def handshake_failure(error: BaseException, attempt: Attempt) -> UtcpError:
         cause = cast("Any", cause).exceptions[0]
     for candidate in (cause, cause.__cause__):
         if isinstance(candidate, UtcpError):
-            return candidate
+            return _refused(candidate, attempt)
     if shortage := descriptor_shortage(error):
         return shortage
     if isinstance(cause, OSError) and attempt.command is not None:
