@@ -215,6 +215,9 @@ class Document:
     """What a later request can ask about this document."""
     is_known: bool = False
     """Whether the server says that the document is still `Target.known`. `content` is then None."""
+    awaited: tuple[str, ...] = ()
+    """Parts that are still on their way, such as MCP servers that start slowly. The transport reports them as a change
+    (`Services.changed`) when they come."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

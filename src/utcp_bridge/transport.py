@@ -31,7 +31,7 @@ from utcp_bridge.model import (
 )
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.upstream import Hear, Upstream
+from utcp_bridge.upstream import Hear, ServerState, Upstream
 from utcp_bridge.urls import origin_of
 
 if TYPE_CHECKING:
@@ -255,6 +255,10 @@ class Transport(ABC, Generic[TemplateT]):
 
     def outages(self) -> Sequence[Outage]:
         """Return the upstreams that this transport itself leaves alone for now, besides those that calls do."""
+        return ()
+
+    def servers(self) -> Sequence[ServerState]:
+        """Return the state of each MCP server that this transport looks after."""
         return ()
 
     def upstreams(self) -> Sequence[Upstream]:

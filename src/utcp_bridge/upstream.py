@@ -10,11 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from utcp_bridge.model import JsonObject
 
-__all__ = ["HOST", "CallingHost", "Hear", "InputRequired", "Offers", "ProtocolError", "Upstream"]
+__all__ = ["HOST", "CallingHost", "Hear", "InputRequired", "Offers", "ProtocolError", "ServerState", "Upstream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,25 @@ class Offers:
     resources: tuple[JsonObject, ...] = ()
     resource_templates: tuple[JsonObject, ...] = ()
     prompts: tuple[JsonObject, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """The state of one MCP server of a manual, for reports."""
+
+    manual: str
+    name: str
+    status: Literal["connecting", "ready", "lost", "waiting", "needs login", "disabled"]
+    """`lost`: the connection ended, and the next request opens another. `waiting`: for the next attempt, or for its
+    first use."""
+    tools: int = 0
+    is_awaited: bool = False
+    """Whether its first listing is still on its way."""
+    failure: str = ""
+    """Why the last attempt failed, in words; empty if it did not."""
+
+    def __str__(self) -> str:
+        return f"{self.manual}: MCP server {self.name!r} is {self.status}{f': {self.failure}' if self.failure else '.'}"
 
 
 class Upstream(ABC):

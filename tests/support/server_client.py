@@ -24,6 +24,11 @@ class Manual:
     arrived: float = 0.0
     next_try: float | None = None
     kind: str = "http"
+    awaited: tuple[str, ...] = ()
+
+    @property
+    def is_loading(self):
+        return self.status == "loading" or bool(self.awaited)
 
 
 @dataclass
@@ -39,6 +44,7 @@ class StandIn:
 
     def __post_init__(self):
         self._tools, self._functions, self._callbacks = {}, {}, []
+        self.server_states = []
         self.upstreams_away, self.served, self._hearers = [], [], []
         self.manuals, self.calls, self._index, self.loaded = [], [], Bm25Strategy(), anyio.Event()
         self.moved = anyio.Event()
@@ -58,6 +64,9 @@ class StandIn:
             tool = Tool(source=Source(manual), name=name, kind="test", template={}, **fields)
             self._tools[tool.qualified_name], self._functions[tool] = tool, None
         self.generation += 1
+
+    def servers(self):
+        return self.server_states
 
     def tools(self):
         return tuple(self._tools.values())

@@ -150,7 +150,11 @@ def _with_token(config: UtcpClientConfig) -> UtcpClientConfig:
 async def wait_for_manuals(client: UtcpClient, enough: Callable[[], bool] | None = None) -> None:
     """Wait until no manual is loading, or until `enough()`. Show on a terminal which manuals are missing."""
     while not (enough is not None and enough()) and not await client.wait_loaded(_TICK_SECONDS):
-        missing = ", ".join(state.name for state in client.report() if state.status == "loading")
+        missing = ", ".join(
+            f"{state.name} ({', '.join(state.awaited)})" if state.awaited else state.name
+            for state in client.report()
+            if state.is_loading
+        )
         show_progress(f"Loading {missing} …")
     show_progress("")
 

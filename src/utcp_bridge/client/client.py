@@ -67,7 +67,7 @@ from utcp_bridge.stores.opening import open_user_store
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
-from utcp_bridge.upstream import Hear, Upstream
+from utcp_bridge.upstream import Hear, ServerState, Upstream
 from utcp_bridge.variables import VariableLoader, Variables, flat_key, load_variable_loaders, names_credential
 
 __all__ = ["Extensions", "UtcpClient"]
@@ -129,7 +129,7 @@ class UtcpClient:
             settings=self.settings,
             root=root,
             spawn=self._tasks.spawn,
-            changed=self._discover_again,
+            changed=lambda manual: self._tasks.spawn(partial(self._upkeep.refresh, manual)),
             heard=self._heard,
         )
         loaders, loader_faults = load_variable_loaders(config.load_variables_from, root=root)
@@ -228,7 +228,7 @@ class UtcpClient:
     async def wait_loaded(self, seconds: float | None = None) -> bool:
         """Wait until no manual is loading. Return False if that takes more than `seconds`."""
         with anyio.move_on_after(seconds) as scope:
-            while any(state.status == "loading" for state in self._registration.states()):
+            while any(state.is_loading for state in self._registration.states()):
                 await self._tasks.moved()
         return not scope.cancelled_caught
 
@@ -267,6 +267,8 @@ class UtcpClient:
         state = self._registration.announce(self._entry(template))
         await self._registration.load(state)
         self._upkeep.keep(state)
+        while state.awaited:
+            await self._tasks.moved()
         return state
 
     async def deregister_manual(self, name: str) -> bool:
@@ -287,6 +289,10 @@ class UtcpClient:
     def outages(self) -> list[Outage]:
         """Return the upstreams that did not answer, so that calls to them are refused for now."""
         return [*self._breakers.report(), *self._registration.outages()]
+
+    def servers(self) -> list[ServerState]:
+        """Return the state of each MCP server behind the manuals."""
+        return self._registration.servers()
 
     def upstreams(self) -> list[Upstream]:
         """Return the MCP servers behind the manuals, for what they offer besides tools."""
@@ -581,9 +587,6 @@ class UtcpClient:
         threshold = int(tool.limits.get("breaker_failures", settings.breaker_failures))
         return BreakerRule(threshold, min(settings.breaker_pause, maximum), maximum)
 
-    def _discover_again(self, manual: str) -> None:
-        self._tasks.spawn(partial(self._registration.refresh, manual))
-
     def _heard(self, upstream: Upstream, method: str, params: JsonObject) -> None:
         for hear in tuple(self._hearers):
             hear(upstream, method, params)
@@ -616,6 +619,8 @@ class UtcpClient:
         default = self.settings.stream_timeout if self.streams(tool) else self.settings.call_timeout
         if (chosen := tool.limits.get("call_timeout")) is not None:
             return float(chosen)
+        if tool.overlay is not None and isinstance(stated := tool.overlay.get("timeout"), int | float):
+            return float(stated)  # the operator wrote it beside the MCP server of the tool
         own = tool.template.get("timeout")
         if not isinstance(own, int | float):
             return float(default)

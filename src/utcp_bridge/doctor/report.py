@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.net.guard import Guard
+    from utcp_bridge.upstream import ServerState
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -42,6 +43,9 @@ class Diagnosis:
     outages: list[Outage] = field(default_factory=list[Outage])
     """The upstreams that did not answer, so that calls to them are refused for now."""
 
+    servers: list[ServerState] = field(default_factory=list[ServerState])
+    """The MCP servers behind the manuals, without secrets."""
+
     @property
     def steps(self) -> list[DoctorStep]:
         """All steps, in that order."""
@@ -53,13 +57,17 @@ class Diagnosis:
         return next((step.error for step in self.steps if step.error is not None), None)
 
     def as_json(self) -> JsonObject:
-        """Return {manuals: [{name, kind, status, steps: [...]}], calls: [...], outages: [...]}; times are seconds."""
+        """Return {manuals: [{name, kind, status, steps: [...]}], calls: [...], outages: [...], servers: [...]}.
+
+        Times are seconds.
+        """
         manuals = [
             {"name": one.name, "kind": one.kind, "status": one.status, "steps": [_as_json(step) for step in one.steps]}
             for one in self.manuals
         ]
         calls = [_as_json(step) for step in self.other_calls]
-        return {"manuals": manuals, "calls": calls, "outages": [asdict(one) for one in self.outages]}
+        outages, servers = [asdict(one) for one in self.outages], [_server_as_json(one) for one in self.servers]
+        return {"manuals": manuals, "calls": calls, "outages": outages, "servers": servers}
 
 
 async def diagnose(
@@ -93,6 +101,7 @@ async def diagnose(
         await _try(client, catalogue, trial, diagnosis)
     progress(())
     diagnosis.outages = [replace(one, peer=client.redactor(one.peer)) for one in client.outages()]
+    diagnosis.servers = [replace(one, failure=client.redactor(one.failure)) for one in client.servers()]
     _redact(diagnosis, client.redactor)
     return diagnosis
 
@@ -151,6 +160,16 @@ def _redact(diagnosis: Diagnosis, redactor: Redactor) -> None:
     for step in diagnosis.steps:
         step.message, step.remedy = redactor(step.message), redactor(step.remedy)
         step.details = tuple(map(redactor, step.details))
+
+
+def _server_as_json(server: ServerState) -> JsonObject:
+    return {
+        "manual": server.manual,
+        "name": server.name,
+        "state": server.status,
+        "tools": server.tools,
+        "failure": server.failure or None,
+    }
 
 
 def _as_json(step: DoctorStep) -> JsonObject:

@@ -42,7 +42,7 @@ from utcp_bridge.settings import BridgeSettings, ManualOptions
 from utcp_bridge.tasks import in_slices
 from utcp_bridge.transport import Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
-from utcp_bridge.upstream import Upstream
+from utcp_bridge.upstream import ServerState, Upstream
 from utcp_bridge.variables import looked_up
 
 __all__ = ["ManualState", "Registration", "as_manual_entry", "manual_name"]
@@ -79,12 +79,19 @@ class ManualState:
     """When its first load ended, on the monotonic clock."""
     entry: ManualEntry = field(default_factory=lambda: ManualEntry("", {}), repr=False)
     approved: Approved = field(default_factory=dict[str, Tool | str], repr=False)
+    awaited: tuple[str, ...] = ()
+    """Parts of the manual that have not arrived yet, such as MCP servers that start slowly. Its tools may be used."""
     next_try: float | None = None
     """When a failed manual is loaded again, on the clock of the event loop; None if nothing waits for it."""
     basis: Basis | None = field(default=None, repr=False)
     """What its live tools were made from."""
     turn: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
     """Held while its tools are replaced, which other work interrupts."""
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether it, or a part of it, is on its way for the first time."""
+        return self.status == "loading" or bool(self.awaited)
 
     @property
     def success(self) -> bool:
@@ -227,20 +234,21 @@ class Registration:
 
         A failure is kept in `state`, not raised.
         """
-        started = perf_counter()
+        started, was_loading = perf_counter(), state.is_loading
         change: Change | None = None
         try:
             async with self._reader.confinement.load():
                 change = await self._load(state)
             state.status, state.error = "ready", None
         except UtcpError as error:
-            state.status, state.error = "failed", error
+            state.status, state.error, state.awaited = "failed", error, ()
         except Exception as error:  # one manual must not fail another
             _logger.debug("Loading %s failed.", state.name, exc_info=True)
             state.status = "failed"
             state.error = InternalError(f"Internal error while loading the manual ({type(error).__name__}).")
         state.seconds = perf_counter() - started
-        state.arrived = state.arrived or monotonic()
+        if was_loading:
+            state.arrived = monotonic()
         return change
 
     async def keep_trying(
@@ -291,6 +299,10 @@ class Registration:
         """Return the upstreams that the transports themselves leave alone for now."""
         return [outage for transport in self._transports.values() for outage in transport.outages()]
 
+    def servers(self) -> list[ServerState]:
+        """Return the state of each MCP server."""
+        return [server for transport in self._transports.values() for server in transport.servers()]
+
     def upstreams(self) -> list[Upstream]:
         """Return the MCP servers that the transports know."""
         return [upstream for transport in self._transports.values() for upstream in transport.upstreams()]
@@ -337,6 +349,7 @@ class Registration:
             )
             digest = None if document.is_known else await digest_of(document)
             if basis is not None and basis.has(document, digest) and await basis.references.are_unchanged():
+                state.awaited = document.awaited
                 return None
             if document.is_known:  # its references have changed, so the document itself is needed again
                 document = await transport.discover(target)
@@ -372,7 +385,7 @@ class Registration:
                 return None
             state.dialect, state.title, state.description = manual.dialect, manual.title, manual.description
             state.faults = [*manual.faults, *built.faults.faults, *withheld]
-            state.tools, state.basis = len(tools), None
+            state.tools, state.basis, state.awaited = len(tools), None, found.document.awaited
             change = await _replaced(self._repository, state.name, tools)
             if found.digest is not None:
                 document = replace(found.document, content=None)

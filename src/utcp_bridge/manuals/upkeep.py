@@ -56,6 +56,7 @@ class Upkeep:
             await self._registries.load(state)
         else:
             await self._registration.refresh(name)
+        self._tasks.tell()
 
     async def deregister(self, name: str) -> bool:
         """Remove a manual, or a registry and its manuals; False if none has this name."""

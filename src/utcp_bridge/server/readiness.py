@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ class Readiness:
     def is_ready(self) -> bool:
         """Return whether the first load has ended. Once true, it stays true."""
         if not self._ready:
-            settled = all(manual.status != "loading" for manual in self._client.report())
+            settled = not any(manual.is_loading for manual in self._client.report())
             self._ready = settled or monotonic() >= self._deadline
         return self._ready
 
@@ -59,6 +60,7 @@ class Readiness:
         }
         lost = self._client.audit_lost
         outages = self._client.outages()
+        servers = dict(Counter(server.status.replace(" ", "_") for server in self._client.servers()))
         return {
             "ready": self.is_ready() and not self.is_draining,
             "manuals": {"total": len(manuals), **counts},
@@ -67,6 +69,7 @@ class Readiness:
                 "open": sum(outage.seconds > 0 for outage in outages),
                 "half_open": sum(outage.seconds <= 0 for outage in outages),
             },
+            **({"servers": servers} if servers else {}),
             "tools": sum(manual.tools for manual in manuals),
             **({"draining": True} if self.is_draining else {}),
             **({} if lost is None else {"audit": {"lost": lost}}),

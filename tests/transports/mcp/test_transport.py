@@ -108,6 +108,27 @@ class McpPeer(Peer):
 PEER = McpPeer
 
 
+class Signal:
+    """Notes that a manual changed."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def set(self, _manual: str) -> None:
+        self._event.set()
+        self._event = anyio.Event()
+
+
+async def _whole(transport: McpTransport, target: Any, changed: Signal) -> Any:
+    """Return the document once no server is awaited any more."""
+    while True:
+        event = changed._event
+        document = await transport.discover(target)
+        if not document.awaited:
+            return document
+        await event.wait()
+
+
 async def _with(template: JsonObject, use: Any, **options: Any) -> Any:
     async with open_services(**options) as services:
         transport = McpTransport(services)
@@ -138,7 +159,7 @@ async def test_tools_of_a_child_process_keep_their_schemas_and_annotations() -> 
 
 async def test_equal_tool_names_reach_their_own_servers_and_a_dead_server_is_a_fault() -> None:
     async def use(transport: McpTransport, target: Any) -> None:
-        content = (await transport.discover(target)).content
+        content = (await _whole(transport, target, changed)).content
         assert [fault.where for fault in content["faults"]] == ["MCP server 'dead'"]
         for server in ("alpha", "beta"):
             tool = next(tool for tool in content["tools"] if tool["name"] == f"{server}.who")
@@ -146,7 +167,9 @@ async def test_equal_tool_names_reach_their_own_servers_and_a_dead_server_is_a_f
             result = await transport.call(bound, make_call({}), discard)
             assert result.content[0]["text"] == server
 
-    await _with(servers(alpha=child("alpha"), beta=child("beta"), dead=child("dead", "die")), use)
+    changed = Signal()
+    template = servers(alpha=child("alpha"), beta=child("beta"), dead=child("dead", "die"))
+    await _with(template, use, changed=changed.set)
 
 
 async def test_results_pass_through_with_errors_images_and_progress() -> None:
@@ -267,9 +290,9 @@ async def test_a_server_that_hangs_is_stopped_and_one_that_prints_noise_works(
         return await _call(transport, target, "who")
 
     assert (await _with(servers(one=child("talker", "junk")), use)).content[0]["text"] == "talker"
-    monkeypatch.setattr(mcp_supervisor, "_CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(mcp_supervisor, "_START_SECONDS", 1.0)
     with pytest.raises(Unreachable, match="handshake"):
-        await _with(servers(one=child("silent", "hang")), use)
+        await _with(servers(one=child("silent", "hang")), use, settings=BridgeSettings(discovery_timeout=1))
 
 
 async def test_a_missing_command_is_reported() -> None:

@@ -21,6 +21,7 @@ from tests.upstreams.mcp_session_service import REFUSALS, McpSessionService, abo
 
 from utcp_bridge.errors import ConnectionLost, Rejected, Unreachable, UtcpError
 from utcp_bridge.model import ContentBlocks, JsonObject, discard
+from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transports.mcp import supervisor as mcp_supervisor
 from utcp_bridge.transports.mcp.transport import McpTransport
@@ -54,13 +55,13 @@ class Far:
 
 
 @asynccontextmanager
-async def reaching(server: JsonObject) -> AsyncIterator[Far]:
+async def reaching(server: JsonObject, **settings: Any) -> AsyncIterator[Far]:
     found: list[Far] = []
 
     def note(manual: str) -> None:
         found[0].note(manual)
 
-    async with open_services(changed=note) as services:
+    async with open_services(changed=note, settings=BridgeSettings(**settings)) as services:
         transport = McpTransport(services)
         template = {"call_template_type": "mcp", "config": {"mcpServers": {"far": server}}}
         found.append(Far(transport, make_target(transport, template)))
@@ -339,8 +340,8 @@ async def test_a_handshake_that_hangs_has_one_process_whatever_number_of_callers
         assert process.returncode is None
         await far.transport.aclose()
         assert process.returncode is not None, "the end of the transport ends the handshake"
-    monkeypatch.setattr(mcp_supervisor, "_CONNECT_SECONDS", 0.5)
-    async with reaching(child("silent", "hang")) as far:
+    monkeypatch.setattr(mcp_supervisor, "_START_SECONDS", 0.5)
+    async with reaching(child("silent", "hang"), discovery_timeout=0.5) as far:
         failed: list[str] = []
 
         async def call() -> None:

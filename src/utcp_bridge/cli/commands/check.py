@@ -14,9 +14,11 @@ from utcp_bridge.cli.output import note, print_json, print_line, print_table
 from utcp_bridge.net.backoff import MAX_PAUSE
 
 if TYPE_CHECKING:
+    from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.manuals.registration import ManualState
     from utcp_bridge.model import JsonObject
+    from utcp_bridge.upstream import ServerState
 
 __all__ = ["check"]
 
@@ -62,6 +64,10 @@ def _print(client: UtcpClient, states: list[ManualState]) -> None:
         for state in states
     ]
     print_table(("MANUAL", "KIND", "STATUS", "TOOLS", "TIME", "DIALECT"), rows)
+    servers = [one for one in client.servers() if one.status != "ready" or _has_others(one, client)]
+    if servers:
+        lines = [(one.manual, one.name, one.status, str(one.tools)) for one in servers]
+        print_table(("MANUAL", "MCP SERVER", "STATE", "TOOLS"), lines)
     for state in states:
         if state.error is not None:
             print_line(f"error: {client.redactor(f'{state.name}: {state.error}')}")
@@ -75,12 +81,23 @@ def _print(client: UtcpClient, states: list[ManualState]) -> None:
         print_line(f"note: {client.redactor(str(outage))}")
 
 
+def _has_others(server: ServerState, client: UtcpClient) -> bool:
+    return any(one.manual == server.manual and one.name != server.name for one in client.servers())
+
+
+def _server_as_json(server: ServerState, redact: Redactor) -> JsonObject:
+    """Return {name, state, tools, failure} of an MCP server; `failure` is null if its last attempt succeeded."""
+    failure = redact(server.failure) or None
+    return {"name": server.name, "state": server.status, "tools": server.tools, "failure": failure}
+
+
 def _as_json(client: UtcpClient, state: ManualState) -> JsonObject:
     faults = [
         {"severity": fault.severity, "where": fault.where, "what": client.redactor(fault.what), "remedy": fault.remedy}
         for fault in state.faults
     ]
     error = state.error and {"code": state.error.code, "message": client.redactor(str(state.error))}
+    servers = [_server_as_json(one, client.redactor) for one in client.servers() if one.manual == state.name]
     return {
         "name": state.name,
         "kind": state.kind,
@@ -91,4 +108,5 @@ def _as_json(client: UtcpClient, state: ManualState) -> JsonObject:
         "error": error,
         "retries": state.next_try is not None,
         "faults": faults,
+        **({"servers": servers} if servers else {}),
     }

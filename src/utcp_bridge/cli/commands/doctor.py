@@ -166,6 +166,9 @@ def _print(diagnosis: Diagnosis) -> None:
         print_table(_COLUMNS, rows)
     for outage in diagnosis.outages:
         note(str(outage))
+    for server in diagnosis.servers:
+        if server.status != "ready":
+            note(str(server))
     found = [manual.status for manual in diagnosis.manuals]
     counts = [("ok", found.count("ok")), ("with warnings", found.count("warning")), ("failed", found.count("failed"))]
     counted = ", ".join(f"{number} {word}" for word, number in counts if number)

@@ -71,11 +71,13 @@ class ChildProcess:
     where: str
     argv: Sequence[str] = field(repr=False)
     environment: Mapping[str, str] = field(repr=False)
-    """Added to the few variables that every server receives."""
+    """What the manual adds to the variables that every server receives. Its values are masked in messages."""
     folder: Path
     limit: int
     manual: str = ""
     """Whose place a large message takes."""
+    inherited: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Variables of the bridge that this server receives besides the few that every server receives."""
     _said: deque[str] = field(default_factory=lambda: deque[str](maxlen=_KEPT_LINES))
     _code: int | None = None
     _has_spoken: bool = False
@@ -96,7 +98,12 @@ class ChildProcess:
 
         argv = [await _program(self.argv[0]), *self.argv[1:]]
         process = await start_child(
-            Launch(argv, get_default_environment() | dict(self.environment), self.folder, has_stdin=True)
+            Launch(
+                argv,
+                get_default_environment() | dict(self.inherited) | dict(self.environment),
+                self.folder,
+                has_stdin=True,
+            )
         )
         self._process = process
         heard, received = anyio.create_memory_object_stream[Any](0)
@@ -123,6 +130,11 @@ class ChildProcess:
     def has_ended(self) -> bool:
         """Return whether the process has ended, also if nobody has reported that yet."""
         return self._process is not None and self._process.has_ended()
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, as soon as it is known."""
+        return self._code
 
     def last_words(self) -> str:
         """Return how the server ended and the most telling of its last lines, as a sentence; empty if it is silent."""

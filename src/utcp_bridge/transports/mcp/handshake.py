@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import anyio
 import mcp_types as types
 from mcp import MCPError
 from mcp.client.session import ClientSession
 from mcp.shared.dispatcher import CallOptions, ProgressFnT
-from mcp.shared.inbound import MCP_METHOD_HEADER, MCP_PROTOCOL_VERSION_HEADER, x_mcp_header_map
+from mcp.shared.inbound import MCP_METHOD_HEADER, MCP_PROTOCOL_VERSION_HEADER
+from mcp.shared.inbound import find_invalid_x_mcp_header as header_fault
+from mcp.shared.inbound import x_mcp_header_map as header_map
 from mcp_types.version import (
     HANDSHAKE_PROTOCOL_VERSIONS,
     LATEST_HANDSHAKE_VERSION,
@@ -28,7 +30,7 @@ from mcp_types.version import (
 
 from utcp_bridge.model import JsonObject, is_list, is_object
 
-__all__ = ["SILENCE_SECONDS", "RawSession", "UnknownVersion"]
+__all__ = ["SILENCE_SECONDS", "RawSession", "UnknownVersion", "header_fault", "header_map"]
 
 SILENCE_SECONDS: Final = 2.0
 """How long a server may be silent about the first question before it is sent `initialize` as well."""
@@ -74,9 +76,15 @@ class RawSession(ClientSession):
         self._stamp({"method": method, "params": given}, opts)
         return await self._dispatcher.send_raw_request(method, given or None, opts)
 
-    def learn_headers(self, name: str, schema: JsonObject) -> None:
-        """Note which arguments of a tool are sent as headers too (2026-07-28, `Mcp-Param-*`)."""
-        self._x_mcp_header_maps[name] = x_mcp_header_map(schema)
+    def with_headers(self, maps: dict[str, Any]) -> Self:
+        """Use these maps, by tool, of arguments that are sent as headers too (2026-07-28, `Mcp-Param-*`)."""
+        self._x_mcp_header_maps = maps
+        return self
+
+    @property
+    def is_modern(self) -> bool:
+        """Whether the session speaks 2026-07-28 or later."""
+        return self.protocol_version in MODERN_PROTOCOL_VERSIONS
 
     async def open(self, *, quietly: bool) -> None:
         """Agree on a version of the protocol. With `quietly`, the first question is `ping`.

@@ -17,12 +17,14 @@ import anyio
 import httpx2
 import orjson
 
-from utcp_bridge.errors import ConnectionLost, Rejected, ReplyTooLarge, UpstreamError, UtcpError
-from utcp_bridge.foreign import json_line, most_values, values_of
+from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, ReplyTooLarge, UpstreamError, UtcpError
+from utcp_bridge.foreign import decode, json_line, most_values, values_of
 from utcp_bridge.model import is_object
 from utcp_bridge.net.backoff import Backoff
 from utcp_bridge.net.reply import Reply
+from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of
 from utcp_bridge.transports.mcp.lenient import VALUE_LIMIT
+from utcp_bridge.urls import bare_url
 
 __all__ = ["KEPT", "KeptErrors", "LenientHttp", "SessionLost"]
 
@@ -34,6 +36,7 @@ _KEPT_WORDS: Final = re.compile(r"kept error (\d+)")
 _SESSION_WORDS: Final = re.compile(r"session|initiali[sz]|protocol.version", re.IGNORECASE)
 _SESSION_HEADER: Final = "mcp-session-id"
 _GONE: Final = frozenset({404, 410})
+_MAX_PAGE_WORDS: Final = 120
 _METHOD_NOT_FOUND: Final = -32601
 _INVALID_PARAMS: Final = -32602
 
@@ -81,7 +84,7 @@ class LenientHttp(httpx2.AsyncBaseTransport):
         kept: KeptErrors,
         *,
         is_open: Callable[[], bool],
-        refused: Callable[[Rejected], None],
+        refused: Callable[[UtcpError], None],
         lost: Callable[[], None],
     ) -> None:
         self._inner = inner
@@ -108,6 +111,8 @@ class LenientHttp(httpx2.AsyncBaseTransport):
             return self._instead(request, 200, _ours(error))
         if response.status_code >= 400 and request.method == "POST":
             return await self._judged(request, response)
+        if _is_odd(request, response):
+            return await self._read_oddly(request, response)
         self._repair(response, keep=request.method == "POST")
         return response
 
@@ -163,6 +168,20 @@ class LenientHttp(httpx2.AsyncBaseTransport):
             return self._instead(request, response.status_code, SessionLost(refusal.message))
         return kept if error is not None else self._instead(request, response.status_code, refusal)
 
+    async def _read_oddly(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
+        """Return a reply of another media type as JSON if it is JSON, or else the error that it is something else."""
+        try:
+            body = await response.aread()
+        except (httpx2.TransportError, httpx2.StreamError):
+            body = b""
+        if _is_json_object(body):
+            headers = {**response.headers, "content-type": "application/json"}
+            return httpx2.Response(response.status_code, headers=headers, content=json_line(body), request=request)
+        error = _no_mcp(str(request.url), response, body)
+        if not self._is_open():
+            self._refused(error)
+        return self._instead(request, 200, error)
+
     def _note_loss(self) -> None:
         self._is_lost = True
         self._lost()
@@ -203,6 +222,30 @@ def _json_rpc_error(body: bytes) -> dict[str, Any] | None:
         return None
     error = message.get("error") if is_object(message) else None
     return error if is_object(error) and isinstance(error.get("code"), int) else None
+
+
+def _is_odd(request: httpx2.Request, response: httpx2.Response) -> bool:
+    """Return whether the reply to a request has a media type that MCP does not use."""
+    kind = response.headers.get("content-type", "").lower()
+    expected = kind.startswith(("application/json", "text/event-stream"))
+    return request.method == "POST" and response.status_code == 200 and not expected and _id_of(request) is not None
+
+
+def _is_json_object(body: bytes) -> bool:
+    try:
+        return is_object(orjson.loads(json_line(body)))
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _no_mcp(url: str, response: httpx2.Response, body: bytes) -> MalformedReply:
+    where, kind = bare_url(url), response.headers.get("content-type", "").partition(";")[0].strip()
+    if not is_web_page(body) and kind not in HTML_TYPES:
+        what = f"{where} returned {kind[:100] or 'something without a media type'} instead of MCP."
+        return MalformedReply(what, remedy="Check the path of the URL.")
+    says = " ".join(words_of(decode(body), _MAX_PAGE_WORDS).split())
+    remedy = "Check the path of the URL; a page for people may also mean that it wants a login."
+    return MalformedReply(f"{where} returned a web page instead of MCP{f': {says!r}' if says else ''}.", remedy=remedy)
 
 
 def _session_is_gone(status: int, error: dict[str, Any] | None, body: bytes, *, has_session: bool) -> bool:

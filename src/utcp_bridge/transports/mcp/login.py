@@ -38,7 +38,7 @@ from utcp_bridge.auth.login.refusals import (
 )
 from utcp_bridge.auth.models import OAuth2LoginAuth
 from utcp_bridge.auth.token_requests import stale_at
-from utcp_bridge.errors import ConfigError, LoginFailed, Rejected, UtcpError
+from utcp_bridge.errors import ConfigError, LoginFailed, Rejected, Unreachable, UtcpError
 from utcp_bridge.model import Source, Trust
 from utcp_bridge.net.guard import is_own_origin
 from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of, port_of, split_url
@@ -110,7 +110,11 @@ class LoginTransport(httpx2.AsyncBaseTransport):
         challenge = _challenge(response)
         if not challenge.wants_login:
             return response
-        why = await login.reason(challenge, has_token=token is not None)
+        try:
+            why = await login.reason(challenge, has_token=token is not None)
+        except Unreachable as error:
+            what = f"{login.holder.where} returned {challenge.status}, and what it says of its login cannot be read."
+            why = Rejected(f"{what} {error.message}", status=challenge.status)
         if why is None:
             return response
         await response.aclose()

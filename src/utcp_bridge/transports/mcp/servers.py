@@ -8,15 +8,14 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import orjson
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from utcp_bridge.auth.credentials import Credentials
-from utcp_bridge.errors import PolicyError, Unreachable, UtcpError
+from utcp_bridge.errors import PolicyError
 from utcp_bridge.model import Binary, CallTemplate, ContentBlocks, JsonObject, Source, Trust, is_list, is_object
-from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.preview import MASK, NativeRequest
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "McpTemplate",
     "ResourceTemplate",
     "check_trust",
-    "connection_error",
     "message_to",
     "resource_tools",
     "resource_value",
@@ -48,6 +46,7 @@ FLAT_FIELDS = (
 )
 """Fields of one server that the template itself may have (Go, Rust, `server_url`)."""
 
+_MILLISECONDS_FROM = 1_000
 _HINTS = {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
 
 
@@ -65,6 +64,13 @@ class McpServer(BaseModel):
     headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
     auth_token: str | None = Field(default=None, repr=False)
     """Sent as `Authorization: Bearer`."""
+    timeout: float | None = Field(default=None, gt=0)
+    """Seconds for one call; the start may take as long, and at least a minute. From 1,000 on they are milliseconds, as
+    some hosts write them."""
+    disabled: bool = False
+    """Whether the server is left alone (`disabled: true` or `enabled: false` in a host's file)."""
+    inherit_env_vars: tuple[str, ...] = ()
+    """Variables of the bridge that the command receives besides its few."""
 
     @property
     def all_headers(self) -> dict[str, str]:
@@ -80,11 +86,18 @@ class McpServer(BaseModel):
         """Accept `command` as a list or as a line with its arguments."""
         if not is_object(raw):
             return raw
+        if raw.get("enabled") is False:
+            raw = {**raw, "disabled": True}
         command = raw.get("command")
         words = [str(word) for word in command] if is_list(command) else []
         if isinstance(command, str) and not raw.get("args"):
             words = shlex.split(command)
         return {**raw, "command": words[0], "args": [*words[1:], *raw.get("args", ())]} if words else raw
+
+    @field_validator("timeout")
+    @classmethod
+    def _in_seconds(cls, timeout: float | None) -> float | None:
+        return timeout / 1_000 if timeout is not None and timeout >= _MILLISECONDS_FROM else timeout
 
     @model_validator(mode="after")
     def _one_way(self) -> McpServer:
@@ -108,40 +121,22 @@ class McpServers(BaseModel):
         return servers
 
 
-def tool_object(tool: JsonObject, server: str, *, flat: bool) -> JsonObject:
-    """Return the tool object of a tool in `tools/list`; with `flat`, without the server's name."""
+def tool_object(tool: JsonObject, server: str, *, flat: bool, timeout: float | None = None) -> JsonObject:
+    """Return the tool object of a tool in `tools/list`; with `flat`, without the server's name.
+
+    `timeout` is the server's own, in seconds.
+    """
     made: JsonObject = {
         "name": tool["name"] if flat else f"{server}.{tool['name']}",
         "description": tool.get("description") or "",
         "inputs": tool.get("inputSchema") or {"type": "object", "properties": {}},
         "tags": [] if flat else [server],
         "annotations": tool.get("annotations") or {},
-        "overlay": {"server": server, "tool_name": tool["name"]},
+        "overlay": {"server": server, "tool_name": tool["name"], **({} if timeout is None else {"timeout": timeout})},
     }
     if title := tool.get("title") or made["annotations"].get("title"):
         made["title"] = title
     return {**made, "outputs": tool["outputSchema"]} if tool.get("outputSchema") else made
-
-
-def connection_error(error: BaseException, where: str, command: str | None, last_words: str = "") -> UtcpError:
-    """Map the exception of a task group around a connection to a `UtcpError`, by its first cause.
-
-    `last_words` is a sentence about what a server's process said before it ended.
-    """
-    cause: Any = error
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cast("Any", cause).exceptions[0]
-    for candidate in (cause, cause.__cause__):
-        if isinstance(candidate, UtcpError):
-            return candidate
-    if shortage := descriptor_shortage(error):
-        return shortage
-    if isinstance(cause, FileNotFoundError | PermissionError):
-        message = f"The command {command!r} of {where} does not start: {cause.strerror}."
-        return Unreachable(message, remedy="Install it or write its absolute path as `command`, and check `cwd`.")
-    reason = getattr(cause, "strerror", None) or type(cause).__name__
-    why = f". {last_words}" if last_words else f" ({reason})."
-    return Unreachable(f"{where} did not start{why}", remedy="Check its command or URL.")
 
 
 class McpTemplate(CallTemplate):
@@ -154,6 +149,8 @@ class McpTemplate(CallTemplate):
     resource_uri: str | None = None
     resource_template: str | None = None
     flat: bool = False
+    discovery_timeout: float | None = None
+    """Seconds for the discovery of this manual; None for the setting."""
     one_server: Any = Field(default=None, repr=False, validation_alias=AliasChoices("mcpServers", *FLAT_FIELDS))
     """The keys that `_from_flat_fields` reads, so that they count as known keys."""
 

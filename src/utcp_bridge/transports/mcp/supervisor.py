@@ -1,39 +1,55 @@
-"""The session with one MCP server: its connection, which a task of its own holds open, and the requests on it."""
+"""The supervisor of one MCP server: its state, its connection, what it lists, and the requests on it.
+
+A server starts, fails, is tried again and is read again by itself, whatever other servers of its manual do. A task of
+its own holds the connection open. A slow server is kept until its own limit, not replaced.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import anyio
 
 from utcp_bridge import __version__
-from utcp_bridge.auth.credentials import Credentials
+from utcp_bridge.dialects.fields import word
 from utcp_bridge.errors import (
     AuthRequired,
     CircuitOpen,
     ConnectionLost,
     LoginFailed,
     MalformedReply,
+    OperatorError,
     Rejected,
     ReplyTooLarge,
-    Unreachable,
     UtcpError,
 )
-from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Outage, Source, Trust, discard, is_list, is_object
+from utcp_bridge.model import (
+    ContentBlocks,
+    Emit,
+    Fault,
+    Faults,
+    JsonObject,
+    Outage,
+    discard,
+    is_list,
+    is_object,
+)
 from utcp_bridge.net.backoff import Backoff, pauses
 from utcp_bridge.net.collecting import LARGE, arrived
-from utcp_bridge.tasks import Opening, heavy_turn
+from utcp_bridge.tasks import heavy_turn
 from utcp_bridge.transport import Services, Target
-from utcp_bridge.transports.mcp.child import UNREADABLE, ChildProcess
-from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, ResourceTemplate, connection_error
+from utcp_bridge.transports.mcp.child import UNREADABLE
+from utcp_bridge.transports.mcp.connection import McpConnection, McpDialer
+from utcp_bridge.transports.mcp.failures import handshake_failure, late_failure
+from utcp_bridge.transports.mcp.listing import Listing, read_list, usable_resources, usable_templates, usable_tools
+from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, tool_object
 from utcp_bridge.transports.mcp.upstream_port import McpUpstream
-from utcp_bridge.upstream import ProtocolError
-from utcp_bridge.urls import bare_url, endpoint_of_url, origin_of
+from utcp_bridge.upstream import ProtocolError, ServerState
+from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:
     from utcp_bridge.transports.mcp.handshake import RawSession
@@ -41,73 +57,241 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST_PAUSE", "McpSupervisor"]
 
 T = TypeVar("T")
-_CONNECT_SECONDS = 20.0
+_START_SECONDS = 60.0
+"""How long a start may take at least, before it counts as failed."""
+_SHARE = 0.9
+"""The part of the time for a discovery after which a server that is still silent is reported."""
+_FIRST_PAUSE = 1.0
 _CLOSING_SECONDS = 5.0
 LONGEST_PAUSE = 5.0
 """Seconds until a server that does not start is started again, at most."""
-_METHOD_NOT_FOUND = -32601
-_FRAME_BYTES = 65_536
-"""Room for what is around a result in an event of 10 MiB, and for a list of tools above a small limit."""
-
-
-@dataclass(slots=True, eq=False)
-class McpConnection:
-    """One connection to a server, from its opening to its end."""
-
-    number: int
-    """Which one it is of its session, from 1."""
-    client: Any = None
-    """The open session (`handshake.RawSession`); None before the handshake is over."""
-    child: ChildProcess | None = None
-    kept: Any = None
-    """The errors of requests, outside the SDK (`lenient_http.KeptErrors`)."""
-    refusal: UtcpError | None = None
-    """How the server refused a request last: by a status of HTTP, or for want of a login."""
-    opening: Opening = field(default_factory=Opening)
-    handshake: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    """Cancels the opening; without effect on an open connection."""
-    stop: anyio.Event = field(default_factory=anyio.Event)
-    ended: anyio.Event = field(default_factory=anyio.Event)
-    users: int = 0
-    is_lost: bool = False
-    is_announced: bool = False
-    """Whether the manual is read, or will be, through this connection."""
-
-    @property
-    def last_words(self) -> str:
-        """What the server's process said last; empty for a server over HTTP."""
-        return "" if self.child is None else self.child.last_words()
 
 
 class McpSupervisor:
     """The connection to one server, owned by a task of its own and shared by all calls; opened again after it broke."""
 
-    def __init__(self, services: Services, target: Target[McpTemplate], name: str, server: McpServer) -> None:
+    def __init__(
+        self,
+        services: Services,
+        target: Target[McpTemplate],
+        name: str,
+        server: McpServer,
+        moved: Callable[[McpSupervisor], object] = lambda _supervisor: None,
+        changed: Callable[[], object] | None = None,
+    ) -> None:
+        """Connect nothing yet.
+
+        :param moved: called when the server has been read, or when its first attempt has failed.
+        :param changed: called when the server lists something else; by default the manual is read again.
+        """
         self._services = services
         self._target = target
+        self.name = name
         self.server = server
         self.where = f"MCP server {name!r}" if server.command else bare_url(str(server.url))
-        self._place = f"{target.source.name} {name}"
+        self.listing: Listing | None = None
+        """What it listed last."""
+        self.failure: UtcpError | None = None
+        """Why the last attempt to read it failed; None after a success."""
+        self.settled = anyio.Event()
+        """Set when the present reading has a listing or a failure."""
+        self._manual = target.source.name
+        self._place = f"{self._manual} {name}"
+        self._moved = moved
+        self._changed = changed or partial(services.changed, self._manual)
         self._backoff = Backoff(maximum=LONGEST_PAUSE)
         self._connection: McpConnection | None = None
         """The one that new requests use."""
         self._connections: set[McpConnection] = set()
         self._opened = 0
-        self.port = McpUpstream(target.source.name, name, self, services, target.credentials)
+        self._dialer = McpDialer(services, target, server, self.where, self._place)
+        self._headers: dict[str, Any] = {}
+        """By tool, which arguments are sent as headers too (2026-07-28)."""
+        self._last: UtcpError | None = None
+        """Why the last connection could not be opened."""
+        self.port = McpUpstream(self._manual, name, self, services, target.credentials)
+        self._is_stale = False
+        self._is_pausing = False
+        self._wake = anyio.Event()
+        self._stop_reading: Callable[[], None] | None = None
+
+    # --- state ---
 
     @property
     def outage(self) -> Outage:
         """How often the server failed in a row, and for how long it is left alone."""
         pause = self._backoff.pause(anyio.current_time())
-        return Outage(self._target.source.name, self.where, self._backoff.failures, pause)
+        return Outage(self._manual, self.where, self._backoff.failures, pause)
 
-    async def connect(self) -> None:
-        """Open the connection, unless it is open.
+    @property
+    def state(self) -> ServerState:
+        """The state of the server, for reports."""
+        tools = 0 if self.listing is None else len(self.listing.tools)
+        failure = "" if self.failure is None else str(self.failure)
+        return ServerState(self._manual, self.name, self._status, tools, self.is_awaited, failure)
 
-        :raises UtcpError: the server cannot be reached.
+    @property
+    def _status(self) -> Literal["connecting", "ready", "lost", "waiting", "needs login"]:
+        connection = self._connection
+        if connection is not None and not connection.is_lost:
+            return "connecting" if connection.client is None else "ready"
+        if isinstance(self.failure, AuthRequired | LoginFailed):
+            return "needs login"
+        return "lost" if self._opened and self.failure is None and not self._is_pausing else "waiting"
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether it is read, or will be as soon as a pause is over."""
+        return self._stop_reading is not None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether its first listing is on its way, and nothing has been said of it."""
+        return self.is_reading and self.listing is None and not self.settled.is_set()
+
+    @property
+    def words(self) -> str:
+        """What the present process of the server wrote to stderr last, as a sentence."""
+        return "" if self._connection is None else self._connection.last_words
+
+    def tools(self, *, flat: bool, only: str | None = None) -> list[JsonObject]:
+        """Return the tool objects of what it listed last; with `only`, those of one tool of the server."""
+        if self.listing is None:
+            return []
+        timeout = self.server.timeout
+        found = [tool_object(tool, self.name, flat=flat, timeout=timeout) for tool in self.listing.tools]
+        found += resource_tools(self.name, self.listing.resources, self.listing.templates, flat=flat)
+        return [tool for tool in found if only is None or tool["overlay"].get("tool_name") == only]
+
+    def faults(self) -> list[Fault]:
+        """Return what is wrong with it and with what it lists, for the report of its manual."""
+        where = f"MCP server {self.name!r}"
+        found = [] if self.listing is None else list(self.listing.faults.faults)
+        if self.failure is not None and self.listing is not None:
+            what = f"it could not be read again, and its tools stay as they were. {self.failure.message}"
+            found.append(Fault(where, what, self.failure.remedy or "", "warning"))
+        elif self.failure is not None:
+            found.append(Fault(where, self.failure.message, self.failure.remedy or ""))
+        elif self.is_awaited:
+            words = f" {self.words}" if self.words else ""
+            what = f"it has not answered yet. The bridge announces its tools when they come.{words}"
+            found.append(Fault(where, what, severity="warning"))
+        return found
+
+    # --- reading ---
+
+    def read(self, *, again: bool) -> None:
+        """Begin to read what the server lists, unless it is known; with `again`, also then. `settled` reports the end.
+
+        A failed reading is tried again, with growing pauses, until it succeeds or only the operator can repair it.
         """
-        async with self._connected(reads_manual=True):
-            pass
+        if self._stop_reading is not None:
+            if again and self._is_pausing:
+                self.settled = anyio.Event()
+                self._wake.set()
+        elif again or self._is_stale or self.listing is None:
+            self.settled = anyio.Event()
+            self._is_stale = False
+            self._stop_reading = self._services.spawn(self._keep_reading)
+
+    def outdate(self) -> None:
+        """Note that the server lists something else now."""
+        self._is_stale = True
+        self._changed()
+
+    async def _keep_reading(self) -> None:
+        growing = pauses(_FIRST_PAUSE)
+        try:
+            while not await self._has_read():
+                self._wake, self._is_pausing = anyio.Event(), True
+                with anyio.move_on_after(next(growing)):
+                    await self._wake.wait()
+                self._is_pausing = False
+        finally:
+            self._stop_reading = None
+            self.settled.set()
+
+    async def _has_read(self) -> bool:
+        """Read once, and return whether that is the end of it."""
+        await anyio.sleep(self._backoff.pause(anyio.current_time()))
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._judge)
+            failure = await self._failure_of_reading()
+            group.cancel_scope.cancel()
+        self._settle(failure)
+        return failure is None or isinstance(failure, OperatorError)
+
+    async def _judge(self) -> None:
+        """Report a server that is silent for too long. It is not given up."""
+        seconds = self._target.template.discovery_timeout or self._services.settings.discovery_timeout
+        await anyio.sleep(seconds * _SHARE)
+        what = None if self._connection is None else self._connection.client
+        self._settle(late_failure(self._dialer.attempt(self._connection), seconds * _SHARE, is_open=what is not None))
+
+    def _settle(self, failure: UtcpError | None) -> None:
+        is_news = failure is None or not self.settled.is_set()
+        self.failure = failure
+        self.settled.set()
+        if is_news:
+            self._moved(self)
+
+    async def _failure_of_reading(self) -> UtcpError | None:
+        try:
+            with anyio.fail_after(self._start_seconds):
+                self.listing = await self._listed()
+        except UtcpError as error:
+            return error
+        except TimeoutError:
+            return late_failure(
+                self._dialer.attempt(self._connection), self._start_seconds, is_open=True, goes_on=False
+            )
+        return None
+
+    async def _listed(self) -> Listing:
+        """Return what the server lists now.
+
+        :raises UtcpError: it cannot be reached, or it does not list its tools.
+        """
+        listing = Listing()
+        ask = partial(self.request, reads_manual=True)
+        at_most, where, faults = self._services.settings.max_tools, f"MCP server {self.name!r}", listing.faults
+        read = partial(read_list, ask, limit=at_most, where=where, faults=faults)
+        template = self._target.template
+        try:
+            async with self._connected(reads_manual=True):
+                pass
+            if self.port.has_tools:
+                found = usable_tools(await read("tools/list", "tools"), where, faults)
+                listing.tools = self._callable(found, where, faults)
+            if template.register_resources_as_tools:
+                listing.resources = usable_resources(await read("resources/list", "resources"), where, faults)
+                templates = await read("resources/templates/list", "resourceTemplates")
+                listing.templates = usable_templates(templates, where, faults)
+            if template.tool_name is None:
+                faults.extend(await self.port.read())
+        except ProtocolError as error:
+            raise self.refusal(error) from error
+        return listing
+
+    def _callable(self, tools: list[JsonObject], where: str, faults: Faults) -> list[JsonObject]:
+        """Return the tools that may be called, and note the arguments that are sent as headers too (2026-07-28)."""
+        from utcp_bridge.transports.mcp.handshake import header_fault, header_map
+
+        connection = self._connection
+        if connection is None or connection.client is None or not connection.client.is_modern:
+            return tools
+        kept: list[JsonObject] = []
+        self._headers.clear()
+        for tool in tools:
+            if fault := header_fault(tool["inputSchema"]):
+                faults.error(f"{where}, tool {word(tool['name'])!r}", f"its `x-mcp-header` is not valid ({fault}).")
+                continue
+            kept.append(tool)
+            if found := header_map(tool["inputSchema"]):
+                self._headers[tool["name"]] = found
+        return kept
+
+    # --- requests ---
 
     async def request(
         self, method: str, params: JsonObject, emit: Emit = discard, *, reads_manual: bool = False
@@ -134,51 +318,21 @@ class McpSupervisor:
             await heavy_turn()
         return result
 
-    async def list_tools(self) -> list[JsonObject]:
-        """Return all pages of the server's tools."""
-        return await self._pages("tools/list", "tools")
-
-    async def list_resources(self) -> tuple[list[JsonObject], list[ResourceTemplate]]:
-        """Return all resources and all templates; none if the server does not offer resources."""
-        from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
-
-        resources = await self._pages("resources/list", "resources")
-        templates: list[ResourceTemplate] = []
-        for template in await self._pages("resources/templates/list", "resourceTemplates"):
-            with suppress(InvalidUriTemplate):
-                pattern = UriTemplate.parse(str(template.get("uriTemplate")))
-                required = {name: name not in pattern.query_variable_names for name in pattern.variable_names}
-                templates.append(ResourceTemplate(template, required))
-        return resources, templates
-
     async def read_resource(self, uri: str) -> list[JsonObject]:
         """Return the parts of a resource."""
         contents = (await self.request_or_refuse("resources/read", {"uri": uri})).get("contents")
         return [one for one in contents if is_object(one)] if is_list(contents) else []
 
-    async def _pages(self, method: str, field: str) -> list[JsonObject]:
-        """Return the entries of all pages of a list; an empty one if the server does not know the method."""
-        found: list[JsonObject] = []
-        params: JsonObject = {}
-        while len(found) < self._services.settings.max_tools:
-            try:
-                page = await self.request(method, params, reads_manual=True)
-            except ProtocolError as error:
-                if error.code == _METHOD_NOT_FOUND and field != "tools":
-                    break
-                raise self.refusal(error) from error
-            entries = page.get(field)
-            found += [one for one in entries if is_object(one)] if is_list(entries) else []
-            cursor = page.get("nextCursor")
-            if not isinstance(cursor, str) or params.get("cursor") == cursor:
-                break
-            params = {"cursor": cursor}
-        return found
-
     async def call(self, name: str, arguments: JsonObject, emit: Emit) -> ContentBlocks:
         """Call a tool. Progress goes through `emit`."""
         params = {"name": name, "arguments": arguments}
-        return _content(await self.request_or_refuse("tools/call", params, emit))
+        result = await self.request_or_refuse("tools/call", params, emit)
+        kind = result.get("resultType")
+        if isinstance(kind, str) and kind != "complete":
+            raise Rejected(
+                f"{self.where} answered the call with {word(kind)!r} instead of a result.", status=kind[:100]
+            )
+        return _content(result)
 
     async def request_or_refuse(self, method: str, params: JsonObject, emit: Emit = discard) -> JsonObject:
         """Send a request as `request` does; the server's refusal is an error of ours.
@@ -197,6 +351,8 @@ class McpSupervisor:
 
     async def close(self) -> None:
         """End the connection and wait until its process is gone."""
+        if self._stop_reading is not None:
+            self._stop_reading()
         connections = list(self._connections)
         for connection in connections:
             connection.stop.set()
@@ -231,6 +387,9 @@ class McpSupervisor:
             return await self._try(ask, reads_manual=reads_manual)
         except SessionLost:
             pass
+        except ConnectionLost:
+            if not reads_manual:  # a list may be asked for twice, a call may have been carried out
+                raise
         try:
             return await self._try(ask, reads_manual=reads_manual)
         except SessionLost as lost:
@@ -251,13 +410,13 @@ class McpSupervisor:
         connection = self._connection or self._begin()
         connection.users += 1
         try:
-            if not await connection.opening.wait(_CONNECT_SECONDS):
+            if not await connection.opening.wait(self._start_seconds):
                 self.lose(connection)
                 raise self._late(connection)
             if not connection.is_announced:
                 connection.is_announced = True
                 if connection.number > 1 and not reads_manual:
-                    self._services.changed(self._target.source.name)
+                    self.outdate()
             yield connection
         finally:
             connection.users -= 1
@@ -267,48 +426,47 @@ class McpSupervisor:
     def _begin(self) -> McpConnection:
         """Begin to open a connection. It has its own time limit, whatever becomes of the caller."""
         if pause := self._backoff.pause(anyio.current_time()):
+            why = f" {self._last.message}" if self._last is not None else ""
             times = self._backoff.failures
-            raise CircuitOpen(f"{self.where} keeps failing ({times} times in a row).", retry_after=pause)
+            raise CircuitOpen(f"{self.where} keeps failing ({times} times in a row).{why}", retry_after=pause)
         self._opened += 1
         connection = self._connection = McpConnection(self._opened)
         self._connections.add(connection)
         self._services.spawn(partial(self._own, connection))
         return connection
 
-    def _late(self, connection: McpConnection) -> Unreachable:
-        late = f"{self.where} did not finish its handshake within {_CONNECT_SECONDS:g} seconds."
-        return Unreachable(f"{late} {connection.last_words}".rstrip())
+    @property
+    def _start_seconds(self) -> float:
+        discovery = self._target.template.discovery_timeout or self._services.settings.discovery_timeout
+        return max(_START_SECONDS, discovery, self.server.timeout or 0)
+
+    def _late(self, connection: McpConnection) -> UtcpError:
+        return late_failure(self._dialer.attempt(connection), self._start_seconds, is_open=False, goes_on=False)
 
     async def _own(self, connection: McpConnection) -> None:
-        """Hold the SDK's client open until it is to end. Its context belongs to this task alone."""
-        connection.handshake.deadline = anyio.current_time() + _CONNECT_SECONDS
+        """Hold the SDK's session open until it is to end. Its context belongs to this task alone."""
+        connection.handshake.deadline = anyio.current_time() + self._start_seconds
+        failure: UtcpError | None = None
         with connection.handshake:
             try:
-                await self._hold(connection)
-            except UtcpError as error:
-                connection.opening.settle(error)
+                await self._dialer.hold(connection, partial(self.lose, connection), self._hold)
             except Exception as error:  # noqa: BLE001 - whatever the SDK or the child raises, the caller gets one sentence
-                failure = connection_error(error, self.where, self.server.command, connection.last_words)
-                connection.opening.settle(connection.refusal or failure)
+                failure = handshake_failure(error, self._dialer.attempt(connection))
             finally:
                 if connection.client is None:
-                    connection.opening.settle(self._late(connection))
+                    self._last = failure or self._late(connection)
+                    connection.opening.settle(self._last)
                 self.lose(connection)
                 connection.ended.set()
                 self._connections.discard(connection)
 
-    async def _hold(self, connection: McpConnection) -> None:
-        from utcp_bridge.transports.mcp.lenient import lenient
-
-        limit = self._services.settings.max_reply_bytes
-        transport = lenient(await self._transport(connection), limit, partial(self.lose, connection))
-        async with transport as streams, self._client(*streams) as client:
+    async def _hold(self, connection: McpConnection, read: Any, write: Any) -> None:
+        """Open the SDK's session over two streams, and hold it until it is to end."""
+        async with self._client(read, write) as client:
             await client.open(quietly=connection.child is not None)
             connection.handshake.deadline = inf
             connection.client = client
-            stated = client.server_capabilities
-            offered = {} if stated is None else stated.model_dump(mode="json", by_alias=True, exclude_none=True)
-            self.port.opened(client.protocol_version or "", offered, client.instructions)
+            self.port.opened(client.protocol_version or "", client.capabilities, client.server_instructions)
             connection.opening.settle()
             async with anyio.create_task_group() as group:
                 group.start_soon(self._listen, client)
@@ -326,7 +484,7 @@ class McpSupervisor:
             write,
             client_info=Implementation(name="utcp-bridge", version=__version__),
             message_handler=self._heard,
-        )
+        ).with_headers(self._headers)
 
     async def _listen(self, client: Any) -> None:
         """Subscribe to changes in the 2026-07-28 protocol, again after the stream broke; older servers notify without
@@ -345,9 +503,9 @@ class McpSupervisor:
                     if not (events.honored.tools_list_changed or events.honored.resources_list_changed):
                         return
                     if number:  # nobody said what changed while the stream was away
-                        self._services.changed(self._target.source.name)
+                        self.outdate()
                     async for _ in events:
-                        self._services.changed(self._target.source.name)
+                        self.outdate()
             except MCPError as error:
                 if error.code not in {CONNECTION_CLOSED, KEPT}:
                     return  # servers need not offer it
@@ -358,68 +516,7 @@ class McpSupervisor:
 
     async def _heard(self, message: Any) -> None:
         if type(message).__name__ in {"ToolListChangedNotification", "ResourceListChangedNotification"}:
-            self._services.changed(self._target.source.name)
-
-    async def _transport(self, connection: McpConnection) -> AbstractAsyncContextManager[Any]:
-        """Return what the SDK's client connects with: a command, or an HTTP transport."""
-        server, source = self.server, self._target.source
-        if server.command is not None:
-            folder = (self._services.root / (server.cwd or "")).absolute()
-            limit = self._services.settings.max_reply_bytes
-            argv = [server.command, *server.args]
-            connection.child = ChildProcess(self.where, argv, dict(server.env), folder, limit, self._place)
-            return connection.child.streams()
-        url = str(server.url)
-        if source.trust is Trust.OPERATOR:
-            source = replace(source, exempt=source.exempt | {endpoint_of_url(url)})
-        if self._target.credentials is not None:
-            self._target.credentials.check(origin_of(url))
-        return self._http_connection(connection, source)
-
-    def _http_connection(self, connection: McpConnection, source: Source) -> AbstractAsyncContextManager[Any]:
-        """Return Streamable HTTP or legacy SSE over our own HTTP session, so that the guard checks each address."""
-        from utcp_bridge.transports.mcp.lenient_http import KeptErrors, LenientHttp
-        from utcp_bridge.transports.mcp.login import LoginTransport, possible_login
-
-        def refused(refusal: UtcpError) -> None:
-            connection.refusal = refusal
-
-        connection.kept = KeptErrors()
-        limit = self._services.settings.max_reply_bytes + _FRAME_BYTES
-        inner, credentials = self._services.http.session(source).transport, self._target.credentials
-        if (login := possible_login(self._services, self._target, self.server)) is not None:
-            inner, credentials = LoginTransport(inner, login, refused), None
-        transport = LenientHttp(
-            inner,
-            limit,
-            connection.kept,
-            is_open=lambda: connection.client is not None,
-            refused=refused,
-            lost=partial(self.lose, connection),
-        )
-        return _http_streams(transport, limit, credentials, self.server)
-
-
-def _http_streams(
-    transport: Any, limit: int, credentials: Credentials | None, server: McpServer
-) -> AbstractAsyncContextManager[Any]:
-    import httpx2
-
-    from utcp_bridge.net.httpx_transport import CredentialsAuth
-    from utcp_bridge.transports.mcp.lenient import legacy_sse
-
-    url = str(server.url)
-    client = httpx2.AsyncClient(  # noqa: TID251 - the SDK accepts nothing else
-        transport=transport,
-        headers=server.all_headers,
-        timeout=httpx2.Timeout(30, read=300),
-        auth=None if credentials is None else CredentialsAuth(credentials),
-    )
-    if server.transport == "sse":
-        return legacy_sse(url, client, limit)
-    from mcp.client.streamable_http import streamable_http_client
-
-    return streamable_http_client(url, http_client=client, max_sse_event_size=limit)
+            self.outdate()
 
 
 def _content(result: JsonObject) -> ContentBlocks:
@@ -460,7 +557,7 @@ def _translated(session: McpSupervisor, connection: McpConnection, error: Any) -
     if connection.kept is not None and (ours := connection.kept.take(error)) is not None:
         return ours  # type: ignore[no-any-return]
     if error.code == TOO_LARGE:
-        if session.server.transport == "sse":  # one stream has all replies, and it has ended
+        if connection.is_sse:  # one stream has all replies, and it has ended
             session.lose(connection)
         return ReplyTooLarge(
             f"{session.where} returned {error.message}.", remedy="Ask for less, or raise `max_reply_bytes`."

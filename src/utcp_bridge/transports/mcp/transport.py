@@ -6,33 +6,32 @@
     v0  the same with "provider_type": "mcp"
     also {"call_template_type": "mcp", "server_url": "http://internal-mcp:8080", "tool_name": "internal_tool"}
 
-All calls share one session per server. If a server died or forgot its session, the next call opens another, after a
-pause of at most five seconds if the server never worked. Schemas, annotations, content, structured content, progress
-and `isError` pass through. `register_resources_as_tools` turns resources into tools. Limits: 20 seconds to connect.
+Each server has a supervisor of its own (`supervisor.py`): all calls share its session, and one that is slow or broken
+does not hold up the others of its manual (`gathering.py`). If a server died or forgot its session, the next call opens
+another, after a pause of at most five seconds if the server never worked. Schemas, annotations, content, structured
+content, progress and `isError` pass through. `register_resources_as_tools` turns resources into tools.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import anyio
 import orjson
 
-from utcp_bridge.errors import Rejected, UtcpError
+from utcp_bridge.errors import Rejected, Unreachable, UtcpError
 from utcp_bridge.model import Call, Document, Emit, Fault, JsonObject, Outage, Source
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
+from utcp_bridge.transports.mcp.gathering import Gathering
 from utcp_bridge.transports.mcp.servers import (
     McpTemplate,
     check_trust,
     message_to,
-    resource_tools,
     resource_value,
-    tool_object,
 )
 from utcp_bridge.transports.mcp.supervisor import LONGEST_PAUSE, McpSupervisor
-from utcp_bridge.upstream import Upstream
+from utcp_bridge.upstream import ServerState, Upstream
 from utcp_bridge.urls import origin_of
 from utcp_bridge.variables import inherited_environment
 
@@ -52,6 +51,7 @@ class McpTransport(Transport[McpTemplate]):
     def __init__(self, services: Services) -> None:
         super().__init__(services)
         self._sessions: dict[tuple[str, bytes], McpSupervisor] = {}
+        self._gatherings: dict[str, Gathering] = {}
 
     @classmethod
     def endpoint(cls, template: McpTemplate) -> str | None:
@@ -99,44 +99,30 @@ class McpTransport(Transport[McpTemplate]):
         return [login for login in found if login is not None]
 
     async def discover(self, target: Target[McpTemplate]) -> Document:
-        """Return the tools of all servers. A server that fails is a fault, unless all of them fail."""
+        """Return the tools of the servers that are there. One that fails or starts slowly is a fault of itself.
+
+        :raises UtcpError: none of them can be used.
+        """
         template = target.template
-        listed: dict[str, list[JsonObject]] = {}
-        failed: dict[str, UtcpError] = {}
-        odd: list[Fault] = []
-
-        async def ask(name: str) -> None:
-            try:
-                session = self._session(target, name)
-                await session.connect()
-                tools = await session.list_tools() if session.port.has_tools else []
-                listed[name] = [tool_object(tool, name, flat=template.flat) for tool in tools]
-                if template.register_resources_as_tools:
-                    listed[name] += resource_tools(name, *await session.list_resources(), flat=template.flat)
-                if template.tool_name is None:
-                    odd.extend(await session.port.read())
-            except UtcpError as error:
-                failed[name] = error
-
-        async with anyio.create_task_group() as group:
-            for name in template.servers:
-                group.start_soon(ask, name)
-        if not listed:
-            raise next(iter(failed.values()))
-        wanted = template.tool_name
-        tools = [
-            tool
-            for name in template.servers
-            for tool in listed.get(name, ())
-            if wanted is None or tool["overlay"].get("tool_name") == wanted
-        ]
-        faults = [Fault(f"MCP server {name!r}", error.message, error.remedy or "") for name, error in failed.items()]
-        return Document({"tools": tools, "faults": [*faults, *odd], "dialect": "mcp"}, generated=True)
+        servers = {
+            name: self._supervisor(target, name) for name, server in template.servers.items() if not server.disabled
+        }
+        await self._gathering(target.source.name).gather(list(servers.values()))
+        failures = {name: one.failure for name, one in servers.items() if one.failure is not None}
+        if failures and len(failures) == len(servers):
+            raise _failure_of_all(failures)
+        tools: list[JsonObject] = []
+        faults: list[Fault] = []
+        for one in servers.values():
+            tools += one.tools(flat=template.flat, only=template.tool_name)
+            faults += one.faults()
+        awaited = tuple(name for name, one in servers.items() if one.is_awaited)
+        return Document({"tools": tools, "faults": faults, "dialect": "mcp"}, generated=True, awaited=awaited)
 
     async def call(self, target: Target[McpTemplate], call: Call, emit: Emit) -> Any:
         """Call the tool, or read the resource, on its own server."""
         template = target.template
-        session = self._session(target, template.server or next(iter(template.servers)))
+        session = self._supervisor(target, template.server or next(iter(template.servers)))
         if template.resource_uri is not None or template.resource_template is not None:
             uri = template.resource_uri or _expanded(str(template.resource_template), call.arguments)
             return resource_value(await session.read_resource(uri))
@@ -146,7 +132,7 @@ class McpTransport(Transport[McpTemplate]):
         """Return the message to the server."""
         template = target.template
         name = template.server or next(iter(template.servers))
-        server = self._session(target, name).server
+        server = self._supervisor(target, name).server
         if template.resource_uri is not None or template.resource_template is not None:
             uri = template.resource_uri or _expanded(str(template.resource_template), call.arguments)
             return message_to(server, "resources/read", {"uri": uri}, target.credentials)
@@ -165,13 +151,23 @@ class McpTransport(Transport[McpTemplate]):
         """End the manual's sessions and the processes behind them."""
         for key in [key for key in self._sessions if key[0] == manual]:
             await self._sessions.pop(key).close()
+        self._gatherings.pop(manual, None)
 
     async def aclose(self) -> None:
         """End every session."""
         for manual in {key[0] for key in self._sessions}:
             await self.forget(manual)
 
-    def _session(self, target: Target[McpTemplate], name: str) -> McpSupervisor:
+    def servers(self) -> Sequence[ServerState]:
+        """Return the state of each server that was asked for."""
+        return [session.state for session in self._sessions.values()]
+
+    def _gathering(self, manual: str) -> Gathering:
+        if manual not in self._gatherings:
+            self._gatherings[manual] = Gathering(self.services, manual)
+        return self._gatherings[manual]
+
+    def _supervisor(self, target: Target[McpTemplate], name: str) -> McpSupervisor:
         server = target.template.servers.get(name)
         if server is None:
             raise Rejected(f"The call template has no MCP server {name!r}.", status="unknown server")
@@ -179,8 +175,20 @@ class McpTransport(Transport[McpTemplate]):
         key = (target.source.name, orjson.dumps([name, server.model_dump(mode="json")]))
         session = self._sessions.get(key)
         if session is None:
-            session = self._sessions[key] = McpSupervisor(self.services, target, name, server)
+            gathering = self._gathering(target.source.name)
+            session = self._sessions[key] = McpSupervisor(
+                self.services, target, name, server, gathering.note, gathering.changed
+            )
         return session
+
+
+def _failure_of_all(failures: Mapping[str, UtcpError]) -> UtcpError:
+    """Return one error for servers that all failed: that of the only one, or all of them in words."""
+    first = next(iter(failures.values()))
+    if len(failures) == 1:
+        return first
+    said = " ".join(f"{name!r}: {failure.message}" for name, failure in failures.items())
+    return Unreachable(f"None of its {len(failures)} MCP servers can be used. {said}", remedy=first.remedy)
 
 
 def _expanded(template: str, arguments: JsonObject) -> str:

@@ -9,8 +9,9 @@ import anyio
 
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import UtcpError
-from utcp_bridge.model import Emit, Fault, JsonObject, discard, is_list
+from utcp_bridge.model import Emit, Fault, Faults, JsonObject, discard
 from utcp_bridge.transport import Services
+from utcp_bridge.transports.mcp.listing import read_list
 from utcp_bridge.transports.mcp.offered import LISTS, ListKind, tidy
 from utcp_bridge.upstream import Offers, ProtocolError, Upstream
 
@@ -82,7 +83,7 @@ class McpUpstream(Upstream):
         async def read_list(field: str, kind: ListKind) -> None:
             where = f"MCP server {self.name!r}"
             try:
-                found[field], wrong = tidy(kind, await self._pages(kind))
+                found[field], wrong = tidy(kind, await self._pages(kind, where, faults))
             except ProtocolError as error:
                 if error.code != _METHOD_NOT_FOUND:
                     faults.append(_unlisted(where, kind, f"error {error.code}, {str(error)[:200]!r}"))
@@ -90,8 +91,8 @@ class McpUpstream(Upstream):
                 faults.append(_unlisted(where, kind, error.message))
             else:
                 rest = [f"{len(wrong) - _MAX_WRONG} more entries cannot be used"] if len(wrong) > _MAX_WRONG else []
-                for what in (*wrong[:_MAX_WRONG], *rest):
-                    faults.append(Fault(where, f"A part of its offers was left out: {what}.", severity="warning"))
+                told = (f"A part of its offers was left out: {what}." for what in (*wrong[:_MAX_WRONG], *rest))
+                faults.extend(Fault(where, what, severity="warning") for what in told)
 
         async with anyio.create_task_group() as group:
             for field, kind in LISTS.items():
@@ -108,19 +109,12 @@ class McpUpstream(Upstream):
         if before.prompts != offers.prompts:
             self._services.heard(self, "notifications/prompts/list_changed", {})
 
-    async def _pages(self, kind: ListKind) -> list[Any]:
+    async def _pages(self, kind: ListKind, where: str, faults: list[Fault]) -> list[Any]:
         """Return the entries of all pages of a list, at most `max_tools`."""
-        found: list[Any] = []
-        params: JsonObject = {}
-        most = self._services.settings.max_tools
-        while len(found) < most:
-            page = await self._session.request(kind.method, params, reads_manual=True)
-            entries = page.get(kind.field)
-            found += entries if is_list(entries) else []
-            cursor = page.get("nextCursor")
-            if not isinstance(cursor, str) or cursor == params.get("cursor"):
-                break
-            params = {"cursor": cursor}
+        ask = partial(self._session.request, reads_manual=True)
+        most, noted = self._services.settings.max_tools, Faults()
+        found = await read_list(ask, kind.method, kind.field, limit=most, where=where, faults=noted)
+        faults += noted.faults
         return found[:most]
 
 

@@ -1,0 +1,223 @@
+"""What one server lists, page by page and entry by entry: an odd entry is mended or left out, and named.
+
+A list is not checked as a whole, because one odd tool would then cost all others. Requests go through a function, so
+this module knows nothing of connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from utcp_bridge.dialects.fields import sort_of, word
+from utcp_bridge.errors import UtcpError
+from utcp_bridge.model import Faults, JsonObject, is_list, is_object
+from utcp_bridge.transports.mcp.schemas import usable_schema
+from utcp_bridge.transports.mcp.servers import ResourceTemplate
+from utcp_bridge.upstream import ProtocolError
+
+__all__ = ["Listing", "read_list", "usable_resources", "usable_templates", "usable_tools"]
+
+Ask = Callable[[str, JsonObject], Awaitable[JsonObject]]
+"""Sends a request and returns its result. May raise ProtocolError or UtcpError."""
+
+_MAX_FAULTS: Final = 100
+_MAX_PAGES: Final = 1_000
+_MAX_EMPTY: Final = 10
+"""Pages without a new entry, one after the other, after which a list has ended."""
+_HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
+_TRUTH: Final = {"true": True, "false": False}
+
+
+@dataclass(slots=True)
+class Listing:
+    """What a server lists: its tools, and its resources and templates if they are wanted."""
+
+    tools: list[JsonObject] = field(default_factory=list[JsonObject])
+    resources: list[JsonObject] = field(default_factory=list[JsonObject])
+    templates: list[ResourceTemplate] = field(default_factory=list[ResourceTemplate])
+    faults: Faults = field(default_factory=lambda: Faults(limit=_MAX_FAULTS))
+
+
+async def read_list(ask: Ask, method: str, name: str, *, limit: int, where: str, faults: Faults) -> list[Any]:
+    """Return the entries of all pages of a list, at most about `limit`, in any form.
+
+    A list ends where its cursor is absent or repeats, or where pages bring nothing new. What came before a page that
+    fails is kept.
+
+    :raises ProtocolError: the server refused the first page.
+    :raises UtcpError: the first page cannot be read.
+    """
+    found: list[Any] = []
+    seen: set[bytes] = set()
+    cursors: set[bytes] = set()
+    params: JsonObject = {}
+    empty = 0
+    for number in range(1, _MAX_PAGES + 1):
+        try:
+            page = await ask(method, params)
+        except (ProtocolError, UtcpError) as error:
+            if number == 1:
+                raise
+            faults.error(where, f"page {number} of `{method}` could not be read: {error} What came before is used.")
+            return found
+        entries = _entries(page, name)
+        if entries is None:
+            faults.error(where, f"`{name}` is {sort_of(page.get(name))}, not a list.")
+            return found
+        before = len(seen)
+        seen.update(_key(entry) for entry in entries)
+        empty = 0 if len(seen) > before else empty + 1
+        found += entries
+        cursor = page.get("nextCursor")
+        if not cursor or len(found) >= limit:
+            return found
+        if _key(cursor) in cursors or empty >= _MAX_EMPTY:
+            faults.warn(where, f"`{method}` names another page without end. The bridge uses the pages that came.")
+            return found
+        cursors.add(_key(cursor))
+        params = {"cursor": cursor}
+    faults.warn(where, f"`{method}` has more than {_MAX_PAGES} pages. The bridge uses those.")
+    return found
+
+
+def _entries(page: JsonObject, name: str) -> list[Any] | None:
+    """Return the entries of a page; a result that is a bare list is its entries (`repaired_message` moved it)."""
+    entries = page.get(name, page.get("content"))
+    if is_object(entries):  # a map by name
+        return [{"name": key, **value} if is_object(value) else value for key, value in entries.items()]
+    if entries is None:
+        return []
+    return entries if is_list(entries) else None
+
+
+def _key(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # numbers of any length
+        return repr(value).encode(errors="replace")
+
+
+def usable_tools(entries: list[Any], where: str, faults: Faults) -> list[JsonObject]:
+    """Return the tools that can be called, mended where that is possible. Each change that matters is a fault."""
+    tools: list[JsonObject] = []
+    by_name: dict[str, JsonObject] = {}
+    for number, entry in enumerate(entries, 1):
+        tool = _usable_tool(entry, number, where, faults)
+        if tool is None:
+            continue
+        name: str = tool["name"]
+        if name in by_name:
+            if by_name[name] != tool:
+                faults.error(f"{where}, tool {word(name)!r}", "the list has two tools of this name; the first is used.")
+            continue
+        by_name[name] = tool
+        tools.append(tool)
+    return tools
+
+
+def _usable_tool(entry: Any, number: int, where: str, faults: Faults) -> JsonObject | None:
+    if not is_object(entry):
+        faults.error(f"{where}, tool {number}", f"it is {sort_of(entry)}, not an object, and is left out.")
+        return None
+    name = entry.get("name")
+    if not isinstance(name, str) or not name.strip():
+        what = (
+            f"its name is {sort_of(name)}, not text"
+            if name is not None and not isinstance(name, str)
+            else "it has no name"
+        )
+        faults.error(f"{where}, tool {number}", f"{what}, and is left out.")
+        return None
+    here = f"{where}, tool {word(name)!r}"
+    if _needs_task(entry):
+        faults.warn(here, "it can only be called as a task, which the bridge does not offer, and is left out.")
+        return None
+    return _mended(name, entry, here, faults)
+
+
+def _mended(name: str, entry: JsonObject, here: str, faults: Faults) -> JsonObject:
+    """Return the tool with its usable fields."""
+    tool: JsonObject = {"name": name}
+    for key in ("title", "description"):
+        value = entry.get(key)
+        if isinstance(value, str):
+            tool[key] = value
+        elif value is not None:
+            faults.warn(here, f"its {key} is {sort_of(value)}, not text, and is ignored.")
+    tool["inputSchema"] = usable_schema(_first(entry, "inputSchema", "input_schema", "parameters"), here, faults)
+    outputs = _first(entry, "outputSchema", "output_schema")
+    if is_object(outputs):
+        tool["outputSchema"] = usable_schema(outputs, here, faults, is_output=True)
+    elif outputs is not None and not isinstance(outputs, bool):
+        faults.warn(here, f"its output schema is {sort_of(outputs)}, not an object, and is ignored.")
+    if annotations := _usable_annotations(entry.get("annotations"), here, faults):
+        tool["annotations"] = annotations
+    return tool
+
+
+def _needs_task(entry: JsonObject) -> bool:
+    execution = entry.get("execution")
+    return is_object(execution) and execution.get("taskSupport") == "required"
+
+
+def _first(entry: JsonObject, *keys: str) -> Any:
+    return next((entry[key] for key in keys if entry.get(key) is not None), None)
+
+
+def _usable_annotations(raw: Any, here: str, faults: Faults) -> JsonObject:
+    if raw is None:
+        return {}
+    if not is_object(raw):
+        faults.warn(here, f"its annotations are {sort_of(raw)}, not an object, and are ignored.")
+        return {}
+    kept: JsonObject = {}
+    for key, value in raw.items():
+        if key in _HINTS:
+            truth = _TRUTH.get(value.lower()) if isinstance(value, str) else value
+            if isinstance(truth, bool):
+                kept[key] = truth
+            elif value is not None:
+                faults.warn(here, f"its annotation `{key}` is {sort_of(value)}, not true or false, and is ignored.")
+        elif key == "title":
+            if isinstance(value, str):
+                kept[key] = value
+        elif value is not None:
+            kept[key] = value
+    return kept
+
+
+def usable_resources(entries: list[Any], where: str, faults: Faults) -> list[JsonObject]:
+    """Return the resources that can be read. Each entry that cannot is a fault."""
+    return _named(entries, "resource", "uri", where, faults)
+
+
+def usable_templates(entries: list[Any], where: str, faults: Faults) -> list[ResourceTemplate]:
+    """Return the templates of resources whose variables can be filled in. Each one that cannot is a fault."""
+    from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
+
+    templates: list[ResourceTemplate] = []
+    for template in _named(entries, "resource template", "uriTemplate", where, faults):
+        try:
+            pattern = UriTemplate.parse(template["uriTemplate"])
+        except InvalidUriTemplate:
+            faults.error(f"{where}, resource template {word(template['uriTemplate'])!r}", "it is not a URI template.")
+            continue
+        required = {name: name not in pattern.query_variable_names for name in pattern.variable_names}
+        templates.append(ResourceTemplate(template, required))
+    return templates
+
+
+def _named(entries: list[Any], noun: str, key: str, where: str, faults: Faults) -> list[JsonObject]:
+    kept: list[JsonObject] = []
+    for number, entry in enumerate(entries, 1):
+        if is_object(entry) and isinstance(entry.get(key), str) and entry[key]:
+            texts = {name: entry.get(name) for name in ("name", "title", "description", "mimeType")}
+            kept.append({key: entry[key], **{name: one for name, one in texts.items() if isinstance(one, str)}})
+        else:
+            what = f"it has no `{key}`" if is_object(entry) else f"it is {sort_of(entry)}, not an object"
+            faults.error(f"{where}, {noun} {number}", f"{what}, and is left out.")
+    return kept
