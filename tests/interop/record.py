@@ -108,11 +108,7 @@ class Record:
             skipped=outcomes.count("skipped"),
             seconds=self._seconds,
         )
-        parts = [
-            head,
-            *self._table_of_hosts(),
-            *([_SUITES, *(f"{line}\n" for line in self._scores)] if self._scores else []),
-        ]
+        parts = [head, *self._table_of_hosts(), *self._table_of_suites()]
         for kind in sorted(self._rows):
             parts.append(f"\n## {kind}\n\n| Program | Version | From | Shown |\n| --- | --- | --- | --- |\n")
             parts.extend(_line(row) for row in self._rows[kind].values())
