@@ -29,6 +29,15 @@ from PyPI, and the hosts that install quickly. `scripts/interop --newest` takes 
 Last run: {date}, {system}, Python {python}: {passed} passed, {failed} failed, {skipped} skipped in {seconds:.0f} s
 (programs installed beforehand).
 """
+_SUITES = """
+## conformance
+
+The suites of the protocol's makers, without a list of expected failures. Scenarios that do not count for a revision run
+too; the last column names those that are not passed.
+
+| What is tested | Suite | Passed | Not counted |
+| --- | --- | --- | --- |
+"""
 _HOSTS = """
 ## hosts
 
@@ -60,6 +69,8 @@ class Record:
         self._hosts: dict[str, _Row] = {}
         """By the name of the host; outcomes by the column and the transport, with a blank between them."""
         self._columns: list[str] = []
+        self._suites = _Row([])
+        """Outcomes by the lines of their table, which tests of suites recorded as the property `suite`."""
         self._seconds = 0.0
 
     @pytest.hookimpl(wrapper=True)
@@ -68,7 +79,9 @@ class Record:
         self._seconds += report.duration
         if report.when == "call" or report.outcome != "passed":
             software = [one for mark in item.iter_markers("needs") for one in mark.args]
-            if column := item.get_closest_marker("column"):
+            if line := dict(item.user_properties).get("suite"):
+                self._suites.add(str(line), report)
+            elif column := item.get_closest_marker("column"):
                 self._add_host(item, column.args[0], software, report)
             else:
                 kind = item.path.stem.removeprefix("test_")
@@ -85,7 +98,7 @@ class Record:
 
     def pytest_sessionfinish(self) -> None:
         rows = [row for part in self._rows.values() for row in part.values()]
-        outcomes = [one for row in (*rows, *self._hosts.values()) for one in row.outcomes.values()]
+        outcomes = [one for row in (*rows, *self._hosts.values(), self._suites) for one in row.outcomes.values()]
         head = _HEAD.format(
             date=dt.datetime.now(dt.UTC).date(),
             system=platform.freedesktop_os_release().get("PRETTY_NAME", platform.system()),
@@ -95,11 +108,15 @@ class Record:
             skipped=outcomes.count("skipped"),
             seconds=self._seconds,
         )
-        parts = [head, *self._table_of_hosts()]
+        parts = [head, *self._table_of_hosts(), *self._table_of_suites()]
         for kind in sorted(self._rows):
             parts.append(f"\n## {kind}\n\n| Program | Version | From | Shown |\n| --- | --- | --- | --- |\n")
             parts.extend(_line(row) for row in self._rows[kind].values())
         self._page.write_text("".join(parts), encoding="utf-8")
+
+    def _table_of_suites(self) -> list[str]:
+        lines = [f"{line}\n" for line in self._suites.outcomes]
+        return [_SUITES, *lines] if lines else []
 
     def _table_of_hosts(self) -> list[str]:
         if not self._hosts:

@@ -12,16 +12,23 @@ import os
 import sys
 from collections.abc import Collection
 from typing import Any
+from urllib.request import urlopen
 
+import anyio.to_thread
 import mcp_types as types
 from mcp.client import Client
 
 from utcp_bridge import UtcpClient
+from utcp_bridge.auth.login.person import DeviceCode, Person
+from utcp_bridge.errors import AuthRequired, UtcpError
 from utcp_bridge.server.app import BridgeServer
 
 SCENARIO = os.environ["MCP_CONFORMANCE_SCENARIO"]
 REVISION = os.environ.get("MCP_CONFORMANCE_PROTOCOL_VERSION", "")
 CONTEXT: dict[str, Any] = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
+METADATA = "https://conformance-test.local/client-metadata.json"
+"""The client that the suite knows without a registration."""
+LOGINS = 3
 STUBS: dict[str, Any] = {"string": "x", "integer": 0, "number": 0, "boolean": True, "object": {}, "array": []}
 
 
@@ -105,10 +112,60 @@ class Host:
         return stubs[:1]
 
 
+class Browser(Person):
+    """The person who logs in: a browser that follows each redirect, at a server that asks nobody."""
+
+    async def visit(self, url: str) -> None:
+        await anyio.to_thread.run_sync(lambda: urlopen(url, timeout=20).read())
+
+    async def enter(self, device: DeviceCode) -> None:
+        raise NotImplementedError("The suite has no device codes.")
+
+
+def credentials() -> dict[str, Any]:
+    """Return the `auth` of the manual: what an operator writes who received credentials; without any, nothing."""
+    client = {name: CONTEXT[name] for name in ("client_id", "client_secret") if name in CONTEXT}
+    if "private_key_pem" in CONTEXT:
+        signed = {"private_key": CONTEXT["private_key_pem"], "algorithm": CONTEXT.get("signing_algorithm", "ES256")}
+        return {"auth": {"auth_type": "oauth2", "client_id": CONTEXT["client_id"], **signed}}
+    kind = "oauth2" if SCENARIO.startswith("auth/client-credentials") else "oauth2_login"
+    return {"auth": {"auth_type": kind, **client}} if client else {}
+
+
+async def use(client: UtcpClient) -> None:
+    """Call the first tool.
+
+    :raises AuthRequired: a person must log in first.
+    """
+    log("report:", client.report())
+    if not client.tools():
+        raise AuthRequired("The manual has no tools yet.")
+    tool = client.tools()[0]
+    log(tool.name, "returned", repr(await client.call_tool(tool.qualified_name, stub(tool.inputs)))[:1000])
+
+
+async def authorize(client: UtcpClient) -> None:
+    """Use a server, and log in whenever it asks for it, as a person does who gives up after some tries."""
+    for _ in range(LOGINS):
+        try:
+            return await use(client)
+        except AuthRequired as needed:
+            log("login needed:", needed)
+            await client.login_desk.log_in("s", Browser())
+    return await use(client)
+
+
 async def main(url: str) -> None:
-    manual = {"name": "s", "call_template_type": "mcp", "server_url": url}
-    config = {"manual_call_templates": [manual], "bridge": {"naming": "short", "exposure": "all"}}
+    manual = {"name": "s", "call_template_type": "mcp", "server_url": url, **credentials()}
+    bridge = {"naming": "short", "exposure": "all", "token_store": "memory", "client_metadata_url": METADATA}
+    config = {"manual_call_templates": [manual], "bridge": bridge}
     async with await UtcpClient.create(config) as client:
+        if SCENARIO.startswith("auth/"):
+            try:
+                await authorize(client)
+            except UtcpError as error:  # some servers must be refused, and the suite sees what was not sent
+                log("gave up:", repr(error))
+            return
         log("report:", client.report())
         server = BridgeServer(client)
         mode = "legacy" if REVISION < "2026" else "auto"

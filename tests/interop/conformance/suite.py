@@ -66,10 +66,12 @@ class Report:
         lines = [f"- {name}: {'; '.join(reasons)}" for name, reasons in self.failures.items()]
         return "\n".join([f"{self.score} scenarios passed. Not passed:", *lines])
 
-    @property
-    def others(self) -> dict[str, str]:
-        """The scenarios that are only reported, with `yes` or the checks that passed."""
-        return {name: "yes" if one.passed else f"no ({one.checks})" for name, one in self.reported.items()}
+    def line(self, tested: str, suite: str) -> str:
+        """Return the line of the table in docs/interop.md."""
+        missed = [f"{name} ({one.checks})" for name, one in self.reported.items() if not one.passed]
+        passed = f"{len(self.reported) - len(missed)} of {len(self.reported)}" if self.reported else ""
+        others = f"{passed}; not {', '.join(missed)}" if missed else passed
+        return f"| {tested} | {suite} | {self.score} | {others} |"
 
 
 def required(leg: str, revision: str) -> tuple[list[str], list[str]]:

@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ import pytest
 from tests.interop.conformance import fixture
 from tests.interop.conformance.suite import ACTIVE, ALPHA, REVISIONS, STABLE, judge_server
 from tests.interop.serving import free_port, serving
-from tests.interop.software import Npm, Sdist
+from tests.interop.software import Npm, Sdist, Software
 from tests.upstreams.registry_service import served
 
-pytestmark = [pytest.mark.timeout(300), pytest.mark.needs(STABLE, ALPHA)]
+pytestmark = pytest.mark.timeout(300)
 
 PYTHON = Sdist("mcp==2.3.0", newest="mcp>=2,<3", part="examples/servers/everything-server")
 """The server that the Python SDK is tested with; only the sources of the SDK contain it."""
@@ -34,62 +35,85 @@ SERVERS = Path(__file__).parents[1] / "servers"
 SERVE = (sys.executable, "-m", "utcp_bridge", "serve")
 
 
-def python_server(stack: ExitStack) -> dict[str, Any]:
-    """Start the everything-server of the Python SDK, and return its manual."""
+def python_server(stack: ExitStack) -> list[dict[str, Any]]:
+    """Start the everything-server of the Python SDK."""
     port = free_port()
     command = [PYTHON.command, "-m", "mcp_everything_server", "--port", str(port)]
     stack.enter_context(serving(command, port=port, environment=PYTHON.environment))
-    return {"name": "up", "call_template_type": "mcp", "server_url": f"http://127.0.0.1:{port}/mcp"}
+    return [{"name": "up", "call_template_type": "mcp", "server_url": f"http://127.0.0.1:{port}/mcp"}]
 
 
-def node_server(stack: ExitStack) -> dict[str, Any]:
-    """Start a server on the TypeScript SDK, and return its manual."""
+def node_server(stack: ExitStack) -> list[dict[str, Any]]:
+    """Start a server on the TypeScript SDK."""
     port = free_port()
     program = shutil.copy(SERVERS / "conformance.mjs", NODE.folder / "conformance.mjs")
     stack.enter_context(serving([NODE.command, program, str(port)], port=port, environment=NODE.environment))
-    return {"name": "up", "call_template_type": "mcp", "server_url": f"http://127.0.0.1:{port}/mcp"}
+    return [{"name": "up", "call_template_type": "mcp", "server_url": f"http://127.0.0.1:{port}/mcp"}]
 
 
 def utcp_service(stack: ExitStack) -> list[dict[str, Any]]:
-    """Start the UTCP service, and an MCP server for what UTCP cannot express; return both manuals."""
+    """Start the UTCP service, and an MCP server for what UTCP cannot express."""
     service = {
         "name": "service",
         "call_template_type": "http",
         "url": f"{stack.enter_context(served(fixture.app))}/utcp",
         "allowed_communication_protocols": ["http", "streamable_http", "sse"],
     }
-    others = python_server(stack)
+    (others,) = python_server(stack)
     return [service, {**others, "exclude": {"names": [f"*{name}" for name in fixture.TOOLS]}}]
 
 
+@dataclass(frozen=True)
+class Target:
+    """What is behind the bridge: how the page calls it, and the function that starts it and returns its manuals."""
+
+    title: str
+    start: Callable[[ExitStack], list[dict[str, Any]]]
+    url: str = ""
+    """The bridge in front of it."""
+
+
 TARGETS = [
-    pytest.param(python_server, id="mcp-python", marks=pytest.mark.needs(PYTHON)),
-    pytest.param(node_server, id="mcp-node", marks=pytest.mark.needs(NODE)),
-    pytest.param(utcp_service, id="utcp", marks=pytest.mark.needs(PYTHON)),
+    pytest.param(
+        Target("an MCP server on the Python SDK", python_server), id="python", marks=pytest.mark.needs(PYTHON)
+    ),
+    pytest.param(Target("an MCP server on the TypeScript SDK", node_server), id="node", marks=pytest.mark.needs(NODE)),
+    pytest.param(
+        Target("a UTCP service, and MCP for what it cannot express", utcp_service),
+        id="utcp",
+        marks=pytest.mark.needs(PYTHON),
+    ),
+]
+SUITES = [
+    pytest.param(ACTIVE, marks=pytest.mark.needs(STABLE)),
+    *(pytest.param(revision, marks=pytest.mark.needs(ALPHA)) for revision in REVISIONS),
 ]
 
 
 @pytest.fixture(scope="module", params=TARGETS)
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The bridge in front of one target."""
-    start: Callable[[ExitStack], Any] = request.param
+def target(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, installed: Callable[[Software], None]
+) -> Iterator[Target]:
+    """One target, with the bridge in front of it."""
+    chosen: Target = request.param
+    for mark in request.node.iter_markers("needs"):
+        for software in mark.args:
+            installed(software)
     with ExitStack() as stack:
-        manuals = start(stack)
         bridge = {"naming": "short", "exposure": "all"}
-        entries = manuals if isinstance(manuals, list) else [manuals]
         path = tmp_path_factory.mktemp("conformance") / "utcp.json"
-        path.write_text(json.dumps({"manual_call_templates": entries, "bridge": bridge}), encoding="utf-8")
+        config = {"manual_call_templates": chosen.start(stack), "bridge": bridge}
+        path.write_text(json.dumps(config), encoding="utf-8")
         port = free_port()
         stack.enter_context(serving([*SERVE, path, "--http", "--port", str(port)], port=port))
-        yield f"http://127.0.0.1:{port}/mcp"
+        yield replace(chosen, url=f"http://127.0.0.1:{port}/mcp")
 
 
-@pytest.mark.parametrize("revision", [ACTIVE, *REVISIONS])
+@pytest.mark.parametrize("suite", SUITES)
 def test_every_scenario_of_the_suite_is_passed(
-    url: str, revision: str, tmp_path: Path, record_property: Callable[[str, object], None]
+    target: Target, suite: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    report = judge_server(url, revision, tmp_path)
-    record_property("score", report.score)
-    record_property("others", report.others)
+    report = judge_server(target.url, suite, tmp_path)
+    record_property("suite", report.line(target.title, suite))
     if report.failures:
         pytest.fail(report.described, pytrace=False)

@@ -49,6 +49,8 @@ class _Entry:
     read_at: float = -_READ_AGAIN
     refused: str | None = field(default=None, repr=False)
     """The access token that the service refused."""
+    challenge: Challenge | None = None
+    """How the service refused a request without a token."""
     failures: int = 0
     failure: UtcpError | None = None
 
@@ -112,6 +114,14 @@ class Logins:
         """Note that the service refused an access token: the next caller renews it."""
         entry = self._entries.setdefault(key, _Entry())
         entry.refused = token
+
+    def note_challenge(self, key: LoginKey, challenge: Challenge) -> None:
+        """Remember how the service refused a request without a token. A service may let others pass."""
+        self._entries.setdefault(key, _Entry()).challenge = challenge
+
+    def challenge(self, key: LoginKey) -> Challenge | None:
+        """Return how the service refused a request without a token last, in this process."""
+        return self._entries.setdefault(key, _Entry()).challenge
 
     async def record(self, key: LoginKey) -> LoginRecord | None:
         """Return the record of a login as the store has it now."""
