@@ -36,6 +36,7 @@ __all__ = [
     "Faults",
     "Json",
     "JsonObject",
+    "LargeReader",
     "LogMessage",
     "Outage",
     "Result",
@@ -335,7 +336,8 @@ class Deferred:
         return data
 
 
-large_reader: ContextVar[Callable[[Tool, Result], Awaitable[Result]] | None] = ContextVar("large_reader", default=None)
+LargeReader: TypeAlias = Callable[[Tool, Result], Awaitable[Result]]
+large_reader: ContextVar[LargeReader | None] = ContextVar("large_reader", default=None)
 """Reads the large replies of the calls in this context: it receives a result whose value is `Deferred`. Without one, a
 transport reads each reply at once."""
 

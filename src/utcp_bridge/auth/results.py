@@ -33,8 +33,9 @@ def masked_notes(result: Result, redactor: Redactor) -> Result:
         result = replace(result, value=_masked_blocks(value, redactor))
     if result.truncated:
         result = replace(result, truncated=redactor(result.truncated))
-    if any(not isinstance(note, int) for note in result.meta.values()):
-        result = replace(result, meta=_walked(dict(result.meta), redactor))
+    for note in result.meta.values():
+        if not isinstance(note, int):
+            return replace(result, meta=_walked(dict(result.meta), redactor))
     return result
 
 

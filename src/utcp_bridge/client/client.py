@@ -159,7 +159,7 @@ class UtcpClient:
         self._targets: dict[Tool, Target[Any]] = {}
         self._peers: dict[Tool, str | None] = {}
         """What calls of the tools in `_targets` fail together with."""
-        self._call_ids = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count(1))
+        self._call_ids = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
         self.repository.subscribe(self._on_change)
 
     def _make_layers(self, extensions: Extensions, processors: Sequence[PostProcessor]) -> tuple[Layer, ...]:

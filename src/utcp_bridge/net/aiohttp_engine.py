@@ -302,15 +302,11 @@ def _failure_of(ending: asyncio.Future[None]) -> BaseException | None:
     return None if ending.cancelled() else ending.exception()
 
 
-async def _read_whole(body: ReplyBody, limit: int, manual: str) -> bytes:
+async def _read_on(body: ReplyBody, chunk: bytes, limit: int, manual: str) -> bytes:
     """Return the whole body, of an error its beginning. Its size is checked while it arrives, and a large one waits.
 
     :raises ReplyTooLarge: it is above `limit` bytes; the rest is not read.
     """
-    chunk = await body.next()
-    if not chunk or (len(chunk) <= limit and body.is_whole):
-        body.check_end()
-        return chunk
     whole = bytearray()
     is_error = body.response.status >= _ERRORS_FROM
     with Collecting(manual) as place:
@@ -330,7 +326,11 @@ async def read_reply(body: ReplyBody, limit: int, manual: str = "") -> Reply:
     """Return the complete reply to a call of `manual`. The connection is closed unless the whole reply was read."""
     response = body.response
     try:
-        data = await _read_whole(body, limit, manual)
+        data = await body.next()
+        if data and (len(data) > limit or not body.is_whole):
+            data = await _read_on(body, data, limit, manual)
+        else:
+            body.check_end()
     except BaseException:
         body.close()
         raise

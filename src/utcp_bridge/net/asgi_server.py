@@ -46,6 +46,8 @@ _MAX_PIPELINED: Final = 16
 """Most requests that wait behind another on one connection. MCP clients send one at a time."""
 _MAX_FRAMING_SHARE: Final = 8
 """Most bytes of framing for each byte of a chunked body. A body in chunks of one byte has five."""
+_MAX_JOINED: Final = 64 * 1024
+"""Most bytes that are copied to be written with the head of a response."""
 _LOG_SECONDS: Final = 10.0
 _REPEAT_SECONDS: Final = 60.0
 """uvicorn logs a line for each invalid request. Of equal lines, one in this time is logged, with their number."""
@@ -448,6 +450,46 @@ def _plain_answer(status: HTTPStatus, message: str) -> bytes:
 # --- uvicorn's two protocols ---------------------------------------------------------------------
 
 
+class _JoinedWrites:
+    """A transport that writes the head of a response together with the beginning of its body.
+
+    uvicorn writes them one after the other, each with a system call and a packet of its own. A head without a body goes
+    out in the next turn of the event loop.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._call_soon = loop.call_soon
+        self._write = transport.write
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            if len(data) < _MAX_JOINED:
+                data = head + data
+            else:
+                self._write(head)
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._call_soon(self._flush)
+            return
+        self._write(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._write(head)
+
+
 def _protocol() -> type[asyncio.Protocol]:
     return _H11Protocol if HttpToolsProtocol is None else _HttpToolsProtocol
 
@@ -519,8 +561,9 @@ class _H11Protocol(H11Protocol):
         self.conn = self._parser = _WatchedParser()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._watched = self._parser.watched = _admitted(self, transport)
+        joined: Any = _JoinedWrites(transport, self.loop)
+        super().connection_made(joined)
+        self._watched = self._parser.watched = _admitted(self, joined)
 
     def connection_lost(self, exc: Exception | None) -> None:
         cast("_Config", self.config).open_connections.forget(self._watched)
@@ -550,8 +593,9 @@ if HttpToolsProtocol is not None:
         _chunk = 0
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._watched = _admitted(self, transport)
+            joined: Any = _JoinedWrites(transport, self.loop)
+            super().connection_made(joined)
+            self._watched = _admitted(self, joined)
 
         def connection_lost(self, exc: Exception | None) -> None:
             cast("_Config", self.config).open_connections.forget(self._watched)

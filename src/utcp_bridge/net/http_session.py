@@ -214,7 +214,8 @@ class HttpSession:
 
     async def _exchange(self, parts: RequestParts, credentials: Credentials | None) -> aiohttp.ClientResponse:
         """Send the request, follow redirects, and renew the access token once after a 401."""
-        parts = self._timed(parts)
+        if self._source.deadline_header is not None:
+            parts = self._timed(parts, self._source.deadline_header)
         if credentials is None:
             return await self._follow(parts, None)
         self._admit(parts.url, credentials)
@@ -232,14 +233,13 @@ class HttpSession:
         response.close()
         return await self._follow(parts, fresh)
 
-    def _timed(self, parts: RequestParts) -> RequestParts:
-        """Add the time that the call has left, if the operator named a header for it and the request has none.
+    def _timed(self, parts: RequestParts, name: str) -> RequestParts:
+        """Add the time that the call has left in the header of this name, if the request has none.
 
         It is in seconds, such as `12.345`. If the header's name ends with `-ms`, it is in whole milliseconds.
         """
-        name = self._source.deadline_header
-        left = None if name is None else seconds_left()
-        if name is None or left is None or any(known.lower() == name.lower() for known, _ in parts.headers):
+        left = seconds_left()
+        if left is None or any(known.lower() == name.lower() for known, _ in parts.headers):
             return parts
         text = str(max(1, int(left * 1000))) if name.lower().endswith("-ms") else f"{left:.3f}"
         return replace(parts, headers=[*parts.headers, (name, text)])
@@ -262,12 +262,15 @@ class HttpSession:
             url, headers = added.placed(url, headers)
         target = self._admit(url, None)
         client = self._client or (await self._open_clients())[0]
-        response = await self._where_it_moved(
-            target,
-            lambda: client.request(
-                parts.method, target, headers=framed(headers), data=payload(parts.body), **self._extras(target)
-            ),
-        )
+        extras = self._fixed if self._own is None else self._extras(target, self._own)
+
+        def attempt() -> Awaitable[aiohttp.ClientResponse]:
+            return client.request(parts.method, target, headers=framed(headers), data=payload(parts.body), **extras)
+
+        try:
+            response = await attempt()
+        except Exception as error:  # noqa: BLE001 - translated
+            response = await self._where_it_moved(target, error, attempt)
         if "Content-Encoding" in response.headers:
             check_encoding(response)
         return response
@@ -293,7 +296,8 @@ class HttpSession:
         url, headers = (parts.url, parts.headers) if added is None else added.placed(parts.url, parts.headers)
         target = self._admit(url, None)
         client = self._sockets or (await self._open_clients())[1]
-        fixed = {name: value for name, value in self._extras(target).items() if name != "allow_redirects"}
+        extras = self._fixed if self._own is None else self._extras(target, self._own)
+        fixed = {name: value for name, value in extras.items() if name != "allow_redirects"}
 
         def connect() -> Awaitable[aiohttp.ClientWebSocketResponse]:
             return cast(
@@ -301,20 +305,23 @@ class HttpSession:
                 client.ws_connect(target, headers=framed(headers), **options, **fixed),
             )
 
-        return await self._where_it_moved(target, connect)
-
-    async def _where_it_moved(self, target: URL, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Connect, and once more if no address accepted a connection and the name has new ones since."""
         try:
-            try:
-                return await attempt()
-            except Exception as error:
-                host, port = target.raw_host or "", target.port or 0
-                if not has_no_connection(error) or not await self._guard.resolve_again(host, port, self._source):
-                    raise
-                return await attempt()
-        except Exception as error:
-            raise translate(error, str(target)) from error
+            return await connect()
+        except Exception as error:  # noqa: BLE001 - translated
+            return await self._where_it_moved(target, error, connect)
+
+    async def _where_it_moved(self, target: URL, error: Exception, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Connect once more if no address accepted a connection and the name has new ones since.
+
+        :raises UtcpError: `error`, or what the second attempt raised, in our words.
+        """
+        host, port = target.raw_host or "", target.port or 0
+        try:
+            if not has_no_connection(error) or not await self._guard.resolve_again(host, port, self._source):
+                raise error
+            return await attempt()
+        except Exception as last:
+            raise translate(last, str(target)) from last
 
     def _admit(self, url: str, credentials: Credentials | None) -> URL:
         """Return the URL as the engine reads it, after the guard has checked its scheme, host and port.
@@ -350,11 +357,10 @@ class HttpSession:
         self._targets[key] = origin
         return origin
 
-    def _extras(self, target: URL) -> dict[str, Any]:
+    def _extras(self, target: URL, own: dict[str, Any]) -> dict[str, Any]:
         """Return options for the engine. A client certificate is a credential: only the manual's own origins get it."""
-        if self._own is None or not is_own_origin(target.scheme, target.raw_host or "", target.port or 0, self._source):
-            return self._fixed
-        return self._own
+        is_own = is_own_origin(target.scheme, target.raw_host or "", target.port or 0, self._source)
+        return own if is_own else self._fixed
 
     async def _open_clients(self) -> tuple[Client, Client]:
         async with self._opening:

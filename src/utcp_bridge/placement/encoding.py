@@ -33,6 +33,7 @@ MAX_URL: Final = 262_144
 """Characters of a URL with its arguments. Servers accept 8,000 to 64,000 in a request."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]{0,1000}")
 _SEPARATORS = re.compile(r"[/\\]")
 _MAX_DECODINGS = 8
 
@@ -82,6 +83,8 @@ def percent_encode(text: str, *, argument: str, safe: str = "") -> str:
 
     :raises InvalidArguments: the text contains a lone surrogate, which has no UTF-8 form.
     """
+    if not safe and _UNRESERVED.fullmatch(text):
+        return text  # `quote` would return it too, and takes ten times as long
     try:
         return quote(text, safe=safe)
     except UnicodeEncodeError as error:

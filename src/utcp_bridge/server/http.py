@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from hashlib import blake2b
@@ -53,6 +53,7 @@ from utcp_bridge.server.replies import (
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal
 from utcp_bridge.server.utcp_routes import UtcpRoutes
 from utcp_bridge.settings import GENERATED_TOKEN, ServerSettings
+from utcp_bridge.tasks import loop_time
 
 __all__ = ["Doors", "HttpFront", "McpEndpoint", "build_app", "serve_http"]
 
@@ -248,7 +249,10 @@ class McpEndpoint:
 
 
 def _first(headers: Iterable[Header], name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in headers if key == name), None)
+    for key, value in headers:
+        if key == name:
+            return value.decode("latin-1")
+    return None
 
 
 def _is_json(content_type: str | None) -> bool:
@@ -400,11 +404,10 @@ class HttpFront:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        send = self._closing(send)
         if scope["path"] in {"/healthz", "/readyz"}:
-            await self._probe(scope, send)
+            await self._probe(scope, self._closing(send))
         elif self._token is not None and (refusal := self._refusal(scope["headers"], self._token)) is not None:
-            await respond(send, 401, {"error": "unauthorized"}, [(b"www-authenticate", refusal)])
+            await respond(self._closing(send), 401, {"error": "unauthorized"}, [(b"www-authenticate", refusal)])
         else:
             scope["headers"] = _stripped(scope["headers"])
             await self._admit(scope, receive, send)
@@ -412,36 +415,37 @@ class HttpFront:
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = scope["headers"]
         if self._doors is not None and (refused := self._doors.refusal(headers)) is not None:
-            await respond(send, *refused)
+            await respond(self._closing(send), *refused)
             return
         if _bare(scope["path"]) == self._path:
             scope["path"] = self._path
         CALLER.set(_caller(scope))
         if _is_visit(scope, self._path):
-            await _welcome(scope, send, self._path)
+            await _welcome(scope, self._closing(send), self._path)
         else:
             await self._serve(scope, mended_body(receive) if scope["method"] == "POST" else receive, send)
 
     def _closing(self, send: Send) -> Send:
         """Return a `send` that asks the client to close its connection if the server ends by then."""
 
-        async def send_closing(message: Message) -> None:
+        def send_closing(message: Message) -> Awaitable[None]:
             if self._readiness.is_draining and message["type"] == "http.response.start":
-                self._used_at = anyio.current_time()
+                self._used_at = loop_time()
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
-            await send(message)
+            return send(message)
 
         return send_closing
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = finished = False
+        send = self._closing(send)
         is_call = scope["method"] == "POST" and _first(scope["headers"], b"mcp-method") != "subscriptions/listen"
 
-        async def watched(message: Message) -> None:
+        def watched(message: Message) -> Awaitable[None]:
             nonlocal started, finished
             started = True
             finished = message["type"] == "http.response.body" and not message.get("more_body", False)
-            await send(message)
+            return send(message)
 
         with anyio.CancelScope() as cancellation:
             self._open.add(cancellation)
@@ -451,7 +455,7 @@ class HttpFront:
             finally:
                 self._open.discard(cancellation)
                 self._calls -= is_call
-                self._used_at = anyio.current_time()
+                self._used_at = loop_time()
         if not cancellation.cancelled_caught or finished:
             return
         if started:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.auth.results import masked_partial, masked_result
 from utcp_bridge.client.client import UtcpClient
 from utcp_bridge.model import Emit, JsonObject, Result, Tool, discard
@@ -16,9 +17,12 @@ async def call_masked(client: UtcpClient, tool: Tool, arguments: JsonObject, emi
 
     :raises UtcpError: the call failed.
     """
+    result = await client.call(tool, arguments, emit if emit is discard else _masking(emit, client.redactor))
+    return await masked_result(result, client.redactor) if client.redactor.has_credentials else result
 
+
+def _masking(emit: Emit, redactor: Redactor) -> Emit:
     async def emit_masked(partial: Any) -> None:
-        await emit(await masked_partial(partial, client.redactor))
+        await emit(await masked_partial(partial, redactor))
 
-    result = await client.call(tool, arguments, emit if emit is discard else emit_masked)
-    return await masked_result(result, client.redactor)
+    return emit_masked

@@ -13,6 +13,7 @@ import orjson
 from starlette.requests import Request
 
 from utcp_bridge.foreign import escape_line_ends, json_line
+from utcp_bridge.tasks import loop_time
 
 __all__ = [
     "Accepted",
@@ -125,10 +126,17 @@ class McpReply:
         self.session_id: str | None = None
         self._send = send
         self._accepted = accepted
-        self._turn = anyio.Lock(fast_acquire=True)
+        self._turns: anyio.Lock | None = None
         self._opened = False
         self._ended = False
-        self._sent_at = anyio.current_time()
+        self._sent_at = loop_time()
+
+    @property
+    def _turn(self) -> anyio.Lock:
+        """Held by the code that writes. Most replies are one JSON document, which needs no lock."""
+        if self._turns is None:
+            self._turns = anyio.Lock(fast_acquire=True)
+        return self._turns
 
     @property
     def takes_events(self) -> bool:
@@ -151,12 +159,12 @@ class McpReply:
 
     async def finish(self, response: Any) -> None:
         """Send the response to the request and end the reply."""
+        if not self._opened and self._accepted.json:
+            self._ended = True  # nothing else is written from here on
+            await respond(self._send, 200, response, _session_header(self.session_id))
+            return
         async with self._turn:
-            if self._opened or not self._accepted.json:
-                await self._write(event_of(response), last=True)
-            else:
-                self._ended = True
-                await respond(self._send, 200, response, _session_header(self.session_id))
+            await self._write(event_of(response), last=True)
 
     async def accept(self) -> None:
         """End the reply without a response, because the message needs none."""

@@ -36,6 +36,7 @@ from starlette.requests import Request
 
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.server.replies import McpReply, event_of, open_events
+from utcp_bridge.tasks import loop_time
 
 if TYPE_CHECKING:
     from utcp_bridge.server.app import BridgeServer
@@ -265,7 +266,14 @@ class _Exchange:
     transport: TransportContext
     request: Request | None
     progress_token: types.ProgressToken | None = None
-    cancel_requested: anyio.Event = field(default_factory=anyio.Event)
+    _cancel_requested: anyio.Event | None = None
+
+    @property
+    def cancel_requested(self) -> anyio.Event:
+        """Part of the SDK's interface. The scope of the request cancels it, so nothing sets this."""
+        if self._cancel_requested is None:
+            self._cancel_requested = anyio.Event()
+        return self._cancel_requested
 
     @property
     def message_metadata(self) -> ServerMessageMetadata | None:
@@ -341,7 +349,7 @@ class HandshakeSessions:
         session = self._sessions.get(ident)
         if session is not None:
             self._sessions.move_to_end(ident)
-            session.used_at = anyio.current_time()
+            session.used_at = loop_time()
             return session
         stated = None if ident in self._ended else read_session_id(ident, version)
         if stated is None:
