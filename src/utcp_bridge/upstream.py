@@ -180,6 +180,8 @@ class CallingHost(ABC):
     """Its protocol version."""
     retries: bool = False
     """Whether the host answers `InputRequired` with another request (2026-07-28). Otherwise it is asked."""
+    takes_errors: bool = False
+    """Whether it is an MCP client, which receives certain errors of MCP servers as they are."""
     capabilities: JsonObject
     """Its capabilities in the form of `relayed_capabilities`."""
     answers: JsonObject | None = None

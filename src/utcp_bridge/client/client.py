@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -152,7 +153,7 @@ class UtcpClient:
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy, self.find)
         self._limits = Limits(self._allowance)
         self._breakers = Breakers(self._breaker_rule, self._peer)
-        self._retry = Retry(self._retries, _is_repeatable, share=self.settings.retry_share)
+        self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
         folders, most = self.settings.file_roots, self.settings.max_file_bytes
         files = FileRoots(folders, base=root, max_bytes=most) if folders else None
         self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
@@ -682,10 +683,6 @@ def _certain(tool: Tool, states: Iterable[ManualState]) -> Tool:
                 remedy=f"Use the full name: {tool.qualified_name}.",
             )
     return tool
-
-
-def _is_repeatable(tool: Tool) -> bool:
-    return tool.repeatable
 
 
 def _unusable(state: ManualState) -> ManualError | None:

@@ -87,6 +87,8 @@ class HostSession:
 class HandshakeHost(CallingHost):
     """The client of a request of the handshake era. Without a request, it is asked on the way of the session."""
 
+    takes_errors = True
+
     def __init__(self, connection: Connection, redactor: Redactor, ctx: Context | None = None) -> None:
         session = HostSession.of(connection)
         self.key = session.key
@@ -130,6 +132,7 @@ class RetryingHost(CallingHost):
     """The client of a request of 2026-07-28. It is asked by suspending its call, if the call can be suspended."""
 
     retries = True
+    takes_errors = True
 
     def __init__(self, ctx: Context, principal: str) -> None:
         self.key = _STDIO if ctx.request is None else None

@@ -389,7 +389,8 @@ class McpSupervisor:
         except HostRefusal as refusal:
             raise Rejected(f"{self.where} asked the client for input. {refusal}", status=refusal.code) from refusal
         except ProtocolError as error:
-            if error.code == URL_ELICITATION_REQUIRED and HOST.get() is not None:
+            host = HOST.get()
+            if error.code == URL_ELICITATION_REQUIRED and host is not None and host.takes_errors:
                 raise
             raise self.refusal(error) from error
 
