@@ -62,7 +62,7 @@ __all__ = [
 
 _ENVIRONMENT_PREFIX: Final = "UTCP_BRIDGE_"
 _SEE_SETTINGS: Final = "`utcp-bridge help settings` lists the settings."
-FILE_SETTINGS: Final = {f"{name}_file": name for name in ("bearer_token", "proxy", "token_store")}
+FILE_SETTINGS: Final = {f"{name}_file": name for name in ("bearer_token", "proxy", "state_key", "token_store")}
 """The settings that name a file with a secret, and the secret setting that each gives."""
 GENERATED_TOKEN: Final = "generate"  # noqa: S105 - asks for a token
 """The value of `bearer_token` for which `serve` makes a token."""
@@ -144,6 +144,9 @@ class ServerSettings(_Frozen):
         description="Token that HTTP clients must send, at least 16 characters beyond loopback. `generate` makes a new "
         "one at each start of `serve` and prints it.",
     )
+    state_key: Annotated[SecretStr, Field(min_length=32), AfterValidator(_token)] | None = Field(
+        default=None, description="Secret for `requestState`, the same for all replicas. null makes one at the start."
+    )
     insecure: bool = Field(default=False, description="Serve HTTP beyond loopback without a token.")
     max_connections: Size = Field(
         default=1_000,
@@ -219,6 +222,7 @@ class TimeoutSettings(_Frozen):
     call_timeout: Seconds = Field(default=55.0, description="Seconds for one call, wall clock.")
     stream_timeout: Seconds = Field(default=300.0, description="Seconds for one streaming call, wall clock.")
     idle_timeout: Seconds = Field(default=30.0, description="Seconds without data after which a stream ends.")
+    ask_timeout: Seconds = Field(default=300.0, description="Seconds for an answer of the client to an MCP server.")
     deadline_header: HeaderName | None = Field(
         default=None,
         description="HTTP header with the seconds that a call has left; milliseconds if its name ends with `-ms`.",
@@ -261,11 +265,9 @@ class LimitSettings(_Frozen):
         description="Most waiting calls per manual. The bridge refuses more as busy. Waiting clients take turns.",
     )
     rate_limit: float | None = Field(
-        default=None, gt=0, description="Most calls per second per manual. null sets no limit."
+        default=None, gt=0, description="Most calls per second per manual. null: no limit."
     )
-    retries: int = Field(
-        default=2, ge=0, le=10, description="Most retries of an idempotent call after a transient failure."
-    )
+    retries: int = Field(default=2, ge=0, le=10, description="Most retries of an idempotent call that failed for now.")
 
 
 class ResilienceSettings(_Frozen):
@@ -352,9 +354,7 @@ class PolicySettings(_Frozen):
 class LogSettings(_Frozen):
     """What the bridge records."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe log line to show."
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least severe lines.")
     log_format: Literal["text", "json"] = Field(default="text", description="Form of the log lines on stderr.")
     log_file: str | None = Field(
         default=None,

@@ -8,7 +8,7 @@ transport must pass.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
@@ -31,7 +31,7 @@ from utcp_bridge.model import (
 )
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.settings import BridgeSettings
-from utcp_bridge.upstream import Hear, ServerState, Upstream
+from utcp_bridge.upstream import CallingHost, Hear, ServerState, Upstream
 from utcp_bridge.urls import origin_of
 
 if TYPE_CHECKING:
@@ -68,6 +68,11 @@ __all__ = [
 TemplateT = TypeVar("TemplateT", bound=CallTemplate)
 
 
+async def nobody() -> CallingHost | None:
+    """Return no host: MCP servers cannot ask for anything."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the client provides to its transports."""
@@ -87,6 +92,8 @@ class Services:
     """Passes on a notification of an MCP server that belongs to no request."""
     logins: Logins | None = None
     """The logins of persons; None where nobody can log in."""
+    expected_host: Callable[[], Awaitable[CallingHost | None]] = nobody
+    """Returns the host that calls will come from: MCP servers learn its capabilities before its first call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,60 @@ results, parameters and descriptions are wire-shaped dicts of the protocol (came
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final, Literal, TypeAlias
 
-from utcp_bridge.model import JsonObject
+import anyio
 
-__all__ = ["HOST", "CallingHost", "Hear", "InputRequired", "Offers", "ProtocolError", "ServerState", "Upstream"]
+from utcp_bridge.model import JsonObject, is_object
+
+__all__ = [
+    "CALL_CLOCK",
+    "CAPABILITY_OF",
+    "EVERY_CAPABILITY",
+    "HOST",
+    "HOST_ENDED",
+    "ROOTS_CHANGED",
+    "URL_ELICITATION_REQUIRED",
+    "AnyHost",
+    "CallClock",
+    "CallingHost",
+    "Hear",
+    "HostAhead",
+    "InputRequired",
+    "Offers",
+    "ProtocolError",
+    "ServerState",
+    "Upstream",
+    "ask_host",
+    "relayed_capabilities",
+]
+
+_METHOD_NOT_FOUND: Final = -32601
+_INVALID_PARAMS: Final = -32602
+_REQUEST_TIMEOUT: Final = -32001
+_HELLO_SECONDS: Final = 2.0
+URL_ELICITATION_REQUIRED: Final = -32042
+"""Code of the error of an upstream that needs the host to open a page first (2025-11-25)."""
+ROOTS_CHANGED: Final = "notifications/roots/list_changed"
+HOST_ENDED: Final = "ended"
+"""What `CallingHost.watch` reports when the host's session has ended."""
+CAPABILITY_OF: Final = {
+    "sampling/createMessage": "sampling",
+    "elicitation/create": "elicitation",
+    "roots/list": "roots",
+}
+"""The requests that an upstream may send to a host, and the capability of the host for each."""
+EVERY_CAPABILITY: Final[JsonObject] = {
+    "sampling": {"tools": {}},
+    "elicitation": {"form": {}, "url": {}},
+    "roots": {"listChanged": True},
+}
+"""The capabilities of a host that the bridge can relay, in the form of `relayed_capabilities`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,34 +137,216 @@ class ProtocolError(Exception):
 class InputRequired(Exception):
     """An upstream needs input of the host before it can go on (`InputRequiredResult`, 2026-07-28). Not a failure."""
 
-    def __init__(self, requests: JsonObject, state: str | None = None) -> None:
+    def __init__(self, requests: JsonObject, state: str | None = None, origin: str = "") -> None:
         super().__init__("The upstream needs input of the host.")
         self.requests = requests
         """`inputRequests`: requests of the protocol, by keys that the upstream chose."""
         self.state = state
+        self.origin = origin
+        """Which upstream it is, for the answers."""
+
+
+def relayed_capabilities(stated: Any) -> JsonObject:
+    """Return what upstreams may use of a client's capabilities, in one bounded form.
+
+    The form has `sampling` with `tools` and `context`, `elicitation` with `form` and `url`, and `roots` with
+    `listChanged`. An `elicitation` without modes means forms (2025-06-18).
+    """
+    if not is_object(stated):
+        return {}
+    found: JsonObject = {}
+    for name, known in (("sampling", ("tools", "context")), ("elicitation", ("form", "url")), ("roots", ())):
+        part = stated.get(name)
+        if is_object(part):
+            found[name] = {key: {} for key in known if is_object(part.get(key))}
+    if found.get("elicitation") == {}:
+        found["elicitation"] = {"form": {}}
+    if "roots" in found and stated["roots"].get("listChanged") is True:
+        found["roots"]["listChanged"] = True
+    return found
 
 
 class CallingHost(ABC):
-    """The MCP client whose request is in flight, as far as upstreams may use it."""
+    """The MCP client whose request is in flight, as far as upstreams may use it.
+
+    A program that uses the library may give its own to `Extensions.host`: then MCP servers can ask the program.
+    """
 
     key: str | None = None
     """Equal for all requests of one session of a host; None where requests have no session."""
+    principal: str = ""
+    """Who the requests come from, for requests without a session: those of one principal may use what others left."""
     version: str = ""
     """Its protocol version."""
+    retries: bool = False
+    """Whether the host answers `InputRequired` with another request (2026-07-28). Otherwise it is asked."""
+    takes_errors: bool = False
+    """Whether it is an MCP client, which receives certain errors of MCP servers as they are."""
     capabilities: JsonObject
-    """Its capabilities (`sampling`, `elicitation`, `roots`, ...)."""
+    """Its capabilities in the form of `relayed_capabilities`."""
     answers: JsonObject | None = None
     """`inputResponses` of the request, by the keys of `InputRequired.requests`."""
     state: str | None = None
     """`requestState` of the request, as the upstream wrote it."""
+    origin: str = ""
+    """The upstream that the answers and the state are for (`InputRequired.origin`)."""
 
     @abstractmethod
     async def ask(self, method: str, params: JsonObject) -> JsonObject:
         """Send a request to the host (`sampling/createMessage`, `elicitation/create`, `roots/list`); return its result.
 
+        Use `ask_host`, which checks the capability and bounds the time.
+
         :raises ProtocolError: the host refused it, or cannot be asked.
         """
+
+    async def notify(self, method: str, params: JsonObject) -> None:
+        """Send a notification to the host (`notifications/elicitation/complete`). It may be lost."""
+        del method, params
+
+    def watch(self, hear: Callable[[str], object]) -> Callable[[], object]:
+        """Call `hear` with `ROOTS_CHANGED` when the roots change, and with `HOST_ENDED` when the session has ended.
+
+        Return a function that ends this. A host without a session reports nothing.
+        """
+        del hear
+        return lambda: None
 
 
 HOST: Final[ContextVar[CallingHost | None]] = ContextVar("utcp_bridge_host", default=None)
 """The host of the current call. In the library nobody is behind a call, so upstreams cannot ask anything."""
+
+
+class AnyHost(CallingHost):
+    """Stands for hosts that are not known yet: each of them may have any capability."""
+
+    capabilities = EVERY_CAPABILITY
+
+    async def ask(self, method: str, params: JsonObject) -> JsonObject:
+        """Refuse: the request belongs to no call.
+
+        :raises ProtocolError: always.
+        """
+        del params
+        raise ProtocolError(_METHOD_NOT_FOUND, f"{method}: no call is in flight whose client could answer.")
+
+
+class HostAhead:
+    """The host that calls will come from, for MCP servers that learn its capabilities before its first call."""
+
+    def __init__(self, host: CallingHost | None, *, seconds: float = 0.0) -> None:
+        """Know a host from the start, or take the first one that `meet` receives.
+
+        :param seconds: how long MCP servers wait for it, at most, all together.
+        """
+        self._host = host
+        self._seconds = seconds
+        self._met = anyio.Event()
+        self._default: CallingHost | None = None
+
+    @classmethod
+    def of(cls, host: CallingHost | HostAhead | None) -> HostAhead:
+        """Return the host of a program that uses the library, behind each of its calls."""
+        if isinstance(host, HostAhead):
+            return host
+        made = cls(host)
+        made._default = host
+        return made
+
+    @classmethod
+    def of_server(cls, transport: str) -> HostAhead:
+        """Return the hosts of an MCP server: over stdio its one client, which says hello soon; over HTTP anyone."""
+        return cls(None, seconds=_HELLO_SECONDS) if transport == "stdio" else cls(AnyHost())
+
+    def meet(self, host: CallingHost) -> None:
+        """Note a host, unless one is known."""
+        if self._host is None:
+            self._host = host
+            self._met.set()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether `meet` is over."""
+        return self._host is not None
+
+    async def expected(self) -> CallingHost | None:
+        """Return the host, after a moment if it is not there yet; None if it does not come."""
+        if self._host is None and self._seconds:
+            with anyio.move_on_after(self._seconds) as waiting:
+                await self._met.wait()
+            if waiting.cancelled_caught:
+                self._seconds = 0.0
+        return self._host
+
+    @contextmanager
+    def behind(self) -> Generator[None]:
+        """Put the program's own host behind a call that has none."""
+        if self._default is None or HOST.get() is not None:
+            yield
+            return
+        token = HOST.set(self._default)
+        try:
+            yield
+        finally:
+            HOST.reset(token)
+
+
+class CallClock:
+    """The time limit of a call, which does not run while the host is asked: a person may have to think."""
+
+    def __init__(self, scope: anyio.CancelScope) -> None:
+        self._scope = scope
+        self._asking = 0
+        self._left = inf
+        self.has_stopped = False
+        """Whether the host was asked during the call."""
+
+    @contextmanager
+    def stopped(self) -> Generator[None]:
+        """Stop the clock during the block. Blocks may overlap."""
+        if not self._asking:
+            self._left = self._scope.deadline - anyio.current_time()
+            self._scope.deadline = inf
+        self._asking += 1
+        self.has_stopped = True
+        try:
+            yield
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._scope.deadline = anyio.current_time() + self._left
+
+
+CALL_CLOCK: Final[ContextVar[CallClock | None]] = ContextVar("utcp_bridge_call_clock", default=None)
+"""The clock of the current call."""
+
+
+async def ask_host(host: CallingHost | None, method: str, params: JsonObject, *, seconds: float) -> JsonObject:
+    """Send a request to the host of a call and return its result as it is. The call's time limit does not run.
+
+    :raises ProtocolError: nobody is behind the call, the host does not support the request, refused it, or returned
+        nothing within `seconds`.
+    """
+    host = _supporting(host, method, params)
+    clock = CALL_CLOCK.get()
+    try:
+        with anyio.fail_after(seconds), nullcontext() if clock is None else clock.stopped():
+            return await host.ask(method, params)
+    except TimeoutError:
+        raise ProtocolError(_REQUEST_TIMEOUT, f"The host did not answer {method} within {seconds:g} seconds.") from None
+
+
+def _supporting(host: CallingHost | None, method: str, params: JsonObject) -> CallingHost:
+    name = CAPABILITY_OF.get(method)
+    if name is None:
+        raise ProtocolError(_METHOD_NOT_FOUND, f"A host is not asked for {method[:80]!r}.")
+    if host is None:
+        raise ProtocolError(_METHOD_NOT_FOUND, f"{method}: this call has no MCP client behind it that could answer.")
+    if name not in host.capabilities:
+        raise ProtocolError(_METHOD_NOT_FOUND, f"{method}: the MCP client of this call does not support {name}.")
+    mode = "url" if params.get("mode") == "url" else "form"
+    if name == "elicitation" and mode not in host.capabilities[name]:
+        raise ProtocolError(_INVALID_PARAMS, f"{method}: the MCP client of this call does not support the mode {mode}.")
+    if params.get("tools") and name == "sampling" and "tools" not in host.capabilities[name]:
+        raise ProtocolError(_INVALID_PARAMS, f"{method}: the MCP client of this call does not support tools.")
+    return host

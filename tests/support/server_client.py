@@ -14,6 +14,7 @@ from utcp_bridge.manuals.repository import InMemoryToolRepository
 from utcp_bridge.model import Result, Source, Tool
 from utcp_bridge.search.lexical import Bm25Strategy
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
+from utcp_bridge.upstream import AnyHost, HostAhead
 
 
 @dataclass
@@ -48,6 +49,7 @@ class StandIn:
         self.upstreams_away, self.served, self._hearers = [], [], []
         self.manuals, self.calls, self._index, self.loaded = [], [], Bm25Strategy(), anyio.Event()
         self.moved = anyio.Event()
+        self.host_ahead = HostAhead(AnyHost())
 
     def add(self, manual, name, function=None, **fields):
         tool = Tool(source=Source(manual), name=name, kind="test", template={}, **fields)

@@ -150,7 +150,7 @@ async def http_server(
             return
         await served(scope, receive, send)
 
-    async with _serving(app) as base:
+    async with serving(app) as base:
         yield f"{base}/mcp"
 
 
@@ -166,12 +166,12 @@ async def sse_server(name: str) -> AsyncIterator[str]:
         return Response()
 
     routes = [Route("/sse", handle), Mount("/messages/", app=transport.handle_post_message)]
-    async with _serving(Starlette(routes=routes)) as base:
+    async with serving(Starlette(routes=routes)) as base:
         yield f"{base}/sse"
 
 
 @asynccontextmanager
-async def _serving(app: Any) -> AsyncIterator[str]:
+async def serving(app: Any) -> AsyncIterator[str]:
     config = uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())

@@ -96,6 +96,7 @@ async def open_loaded(
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.client.client import Extensions, UtcpClient
     from utcp_bridge.net.gate.connection_watch import watched
+    from utcp_bridge.upstream import HostAhead
 
     config, settings = loaded.config, loaded.config.bridge
     redactor = Redactor()
@@ -110,7 +111,12 @@ async def open_loaded(
         stack.enter_context(watched())
     sink = stack.enter_context(audit_sink(settings.audit_log, loaded.root))
     extensions = Extensions(
-        redactor=redactor, audit=sink, guard=guard, documents=loaded.documents, lock_file=loaded.lock_file
+        redactor=redactor,
+        audit=sink,
+        guard=guard,
+        documents=loaded.documents,
+        lock_file=loaded.lock_file,
+        host=None if quiet else HostAhead.of_server(settings.transport),
     )
     client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
     return await stack.enter_async_context(client)

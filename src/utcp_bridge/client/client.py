@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -67,7 +68,7 @@ from utcp_bridge.stores.opening import open_user_store
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
-from utcp_bridge.upstream import Hear, ServerState, Upstream
+from utcp_bridge.upstream import CallingHost, Hear, HostAhead, ServerState, Upstream
 from utcp_bridge.variables import VariableLoader, Variables, flat_key, load_variable_loaders, names_credential
 
 __all__ = ["Extensions", "UtcpClient"]
@@ -92,6 +93,8 @@ class Extensions:
     """The client asks these before the loaders of the configuration."""
     documents: Mapping[str, Document] = field(default_factory=dict[str, Document], repr=False)
     """Manuals that were fetched already, by URL. Each is used once, for an entry that has only this URL."""
+    host: CallingHost | HostAhead | None = None
+    """Answers MCP servers that ask for something during a call. Without it they cannot ask."""
     lock_file: Path | None = None
     """Where the hashes of approved tools are kept if the configuration sets `pin`; None: in memory."""
 
@@ -117,11 +120,13 @@ class UtcpClient:
             self.redactor.learn(literal_secrets(entry), is_credential=True)
         self._tasks = Background()
         self._hearers: list[Hear] = []
+        self.host_ahead = HostAhead.of(extensions.host)
         self._children: ChildrenHold | None = None
         guard = extensions.guard or Guard()
         self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
-        store = partial(open_user_store, self.settings.token_store, root=root)
-        self._logins = Logins(store, on_secret=self._learn_secret)
+        self._logins = Logins(
+            partial(open_user_store, self.settings.token_store, root=root), on_secret=self._learn_secret
+        )
         services = Services(
             http=self._http,
             logins=self._logins,
@@ -131,6 +136,7 @@ class UtcpClient:
             spawn=self._tasks.spawn,
             changed=lambda manual: self._tasks.spawn(partial(self._upkeep.refresh, manual)),
             heard=self._heard,
+            expected_host=self.host_ahead.expected,
         )
         loaders, loader_faults = load_variable_loaders(config.load_variables_from, root=root)
         processors, processor_faults = read_post_processors(config.post_processing)
@@ -147,9 +153,9 @@ class UtcpClient:
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy, self.find)
         self._limits = Limits(self._allowance)
         self._breakers = Breakers(self._breaker_rule, self._peer)
-        self._retry = Retry(self._retries, _is_repeatable, share=self.settings.retry_share)
-        roots = FileRoots(self.settings.file_roots, base=root, max_bytes=self.settings.max_file_bytes)
-        files = roots if self.settings.file_roots else None
+        self._retry = Retry(self._retries, attrgetter("repeatable"), share=self.settings.retry_share)
+        folders, most = self.settings.file_roots, self.settings.max_file_bytes
+        files = FileRoots(folders, base=root, max_bytes=most) if folders else None
         self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
         self._audit = Audit(extensions.audit, names=self.settings.audit_arguments == "names")
         self._layers = self._make_layers(extensions, (*processors, *extensions.post_processors))
@@ -299,10 +305,7 @@ class UtcpClient:
         return self._registration.upstreams()
 
     def on_upstream(self, hear: Hear) -> Callable[[], None]:
-        """Call `hear` with each notification of an MCP server: the server, method and parameters.
-
-        Return a function that ends this.
-        """
+        """Call `hear` with each notification of an MCP server. Return a function that ends this."""
         self._hearers.append(hear)
         return partial(self._hearers.remove, hear)
 
@@ -399,7 +402,8 @@ class UtcpClient:
         if chain is None:
             chain = self._chains[tool.qualified_name] = compose(tool, self._layers, self._innermost(tool))
         try:
-            result = masked_notes(await chain(Call(tool, arguments, next(self._call_ids)), emit), self.redactor)
+            with self.host_ahead.behind():
+                result = masked_notes(await chain(Call(tool, arguments, next(self._call_ids)), emit), self.redactor)
         except UtcpError as error:
             redact_error(error, self.redactor)
             raise
@@ -679,10 +683,6 @@ def _certain(tool: Tool, states: Iterable[ManualState]) -> Tool:
                 remedy=f"Use the full name: {tool.qualified_name}.",
             )
     return tool
-
-
-def _is_repeatable(tool: Tool) -> bool:
-    return tool.repeatable
 
 
 def _unusable(state: ManualState) -> ManualError | None:

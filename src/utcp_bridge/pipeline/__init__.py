@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import Call, Emit, Result, Tool
+from utcp_bridge.upstream import InputRequired, ProtocolError
 
 __all__ = ["Layer", "Next", "compose", "outcome_of"]
 
@@ -29,11 +30,14 @@ def compose(tool: Tool, layers: Sequence[Layer], innermost: Next) -> Next:
 def outcome_of(error: BaseException | None) -> str:
     """Return how a call ended, in one word for audit and metrics.
 
-    The word is `ok` without an error, the error's code for a `UtcpError`, `internal` for any other exception, and
-    `cancelled` for what ends a task from outside.
+    The word is `ok` without an error, the error's code for a `UtcpError`, `protocol_error` for a JSON-RPC error of an
+    MCP server that is passed on, `input_required` for a call that the caller repeats with answers, `internal` for any
+    other exception, and `cancelled` for what ends a task from outside.
     """
     if error is None:
         return "ok"
+    if isinstance(error, InputRequired | ProtocolError):
+        return "input_required" if isinstance(error, InputRequired) else "protocol_error"
     if isinstance(error, UtcpError):
         return error.code
     return "internal" if isinstance(error, Exception) else "cancelled"

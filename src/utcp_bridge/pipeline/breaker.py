@@ -30,6 +30,7 @@ from utcp_bridge.errors import (
 from utcp_bridge.model import Call, Emit, Outage, Result, Tool, discard
 from utcp_bridge.pipeline import Next
 from utcp_bridge.tasks import loop_time
+from utcp_bridge.upstream import CALL_CLOCK, InputRequired, ProtocolError
 
 __all__ = ["Breaker", "BreakerRule", "Breakers"]
 
@@ -37,7 +38,7 @@ _logger = logging.getLogger(__name__)
 _GROWTH: Final = 1.5
 _JITTER: Final = 0.25
 _FAILURES: Final = (Unreachable, DeadlineExceeded)
-_REPLIES: Final = (Rejected, MalformedReply, ReplyTooLarge)
+_REPLIES: Final = (Rejected, MalformedReply, ReplyTooLarge, ProtocolError, InputRequired)
 _random = Random()  # noqa: S311 - spreads tries, guards nothing
 _REMEMBERED_SECONDS: Final = 600.0
 """An upstream that fails again within this time is one that comes and goes."""
@@ -260,7 +261,9 @@ class Breakers:
             self._answered(key)
         elif trial.began < trial.deadline <= self.clock():
             # The layer above that limits the time cancels what runs below it.
-            self._failed(key, rule, probe=trial.is_probe)
+            clock = CALL_CLOCK.get()
+            if clock is None or not clock.has_stopped:
+                self._failed(key, rule, probe=trial.is_probe)
 
     def _noting(self, key: tuple[str, str], emit: Emit) -> Emit:
         """Return `emit` for a call, so that a partial result counts as an answer."""

@@ -1,7 +1,8 @@
 """Deadline: a limit on the total time of a call, whatever the upstream does.
 
 Timeouts of HTTP libraries measure silence, so a call with one byte now and then could run for ever. This layer
-measures total time. It includes waiting for a slot and retries, because the caller waits for all of them.
+measures total time. It includes waiting for a slot and retries, because the caller waits for all of them. It does not
+include the time in which an MCP server waits for an answer of the caller itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from utcp_bridge.errors import DeadlineExceeded
 from utcp_bridge.model import Call, Deferred, Emit, Result, Tool, large_reader
 from utcp_bridge.pipeline import Next
 from utcp_bridge.tasks import loop_time
+from utcp_bridge.upstream import CALL_CLOCK, CallClock
 
 __all__ = ["Deadline", "LargeReplies"]
 
@@ -29,8 +31,12 @@ class Deadline:
         limit = self.seconds(tool)
 
         async def bounded(call: Call, emit: Emit) -> Result:
-            with anyio.move_on_after(limit):
-                return await inner(call, emit)
+            with anyio.move_on_after(limit) as scope:
+                token = CALL_CLOCK.set(CallClock(scope))
+                try:
+                    return await inner(call, emit)
+                finally:
+                    CALL_CLOCK.reset(token)
             raise _late(tool, limit)
 
         return bounded

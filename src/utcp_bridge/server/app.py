@@ -32,14 +32,15 @@ from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.query import describe_catalogue
 from utcp_bridge.server.callers import caller_of, client_name
 from utcp_bridge.server.changes import Changes, page_in_turns
+from utcp_bridge.server.hosts.interaction import Interaction
 from utcp_bridge.server.logging_relay import LogRelay
 from utcp_bridge.server.meta_tools import Caller, MetaTools, ResultBudgets, call_entry, catalogue_with_meta_tools
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.relay.introduction import HANDSHAKE_SECONDS
 from utcp_bridge.server.relay.kept import KeptResources
 from utcp_bridge.server.relay.relay import Relay
-from utcp_bridge.server.relay.requests import in_flight
 from utcp_bridge.server.reply_workers import ReplyWorkers
+from utcp_bridge.upstream import ROOTS_CHANGED, ProtocolError
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -80,11 +81,13 @@ class BridgeServer(Server[None]):
             on_subscriptions_listen=self._listen,
         )
         self.logs = LogRelay()
+        self.interaction = Interaction(client, lambda ctx: caller_of(ctx).owner, _emitter, self.logs.receiver)
+        self.add_notification_handler(ROOTS_CHANGED, types.NotificationParams, self.interaction.hear_roots_changed)
         self.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self.logs.set_level)
-        self.relay = Relay(self, self.logs, KeptResources(self.budgets, self.meta_tools, self.workers))
+        self.relay = Relay(self, self.interaction, KeptResources(self.budgets, self.meta_tools, self.workers))
         if not _tracing_is_configured():
             self.middleware.clear()
-        self.middleware.append(self._shortcut)
+        self.middleware.extend((self.interaction.boundary, self._shortcut))
 
     def create_initialization_options(
         self,
@@ -137,6 +140,7 @@ class BridgeServer(Server[None]):
 
         The SDK would validate and copy every tool of a page on each request.
         """
+        self.interaction.meet(ctx)
         modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
         if ctx.method == "tools/list" and (modern or ctx.session.client_params is not None):
             cursor = (ctx.params or {}).get("cursor")
@@ -187,11 +191,17 @@ class BridgeServer(Server[None]):
         return await self.changes.listen(ctx, params, self.catalogue.view(client_name(ctx)))
 
     async def _call_tool(self, ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams) -> Any:
+        async def work(emit: Emit) -> JsonObject:
+            return await self._dispatch(params.name, params.arguments or {}, emit, caller_of(ctx))
+
         try:
-            with in_flight(self.logs, ctx):
-                return await self._dispatch(params.name, params.arguments or {}, _emitter(ctx), caller_of(ctx))
+            return await self.interaction.serve(ctx, work)
+        except MCPError:
+            raise
         except UnknownTool as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
+        except ProtocolError as error:
+            return await self.interaction.tool_refusal(ctx, error)
         except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
             return render_error(error)
 
@@ -215,7 +225,7 @@ async def _serve_changes(server: Server[Any]) -> AsyncGenerator[None]:
         raise TypeError("This lifespan belongs to BridgeServer.")
     unsubscribe = server.client.on_change(server.changes.mark)
     try:
-        async with server.workers.open(), anyio.create_task_group() as group:
+        async with server.workers.open(), server.interaction.open(), anyio.create_task_group() as group:
             group.start_soon(server.changes.announce)
             yield
             server.changes.close()

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, get_args
 
 import mcp_types as types
@@ -18,7 +17,7 @@ from mcp.server.connection import Connection, allowed_log_levels
 from mcp.server.context import ServerRequestContext
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from utcp_bridge.model import LogMessage, log_receiver
+from utcp_bridge.model import LogMessage
 
 __all__ = ["LogRelay"]
 
@@ -40,18 +39,13 @@ class LogRelay:
         self._levels[_connection(ctx)] = params.level
         return types.EmptyResult()
 
-    @contextmanager
-    def relaying(self, ctx: ServerRequestContext[Any, Any]) -> Generator[None]:
-        """Send what upstreams log during the block to the client of this request."""
+    def receiver(self, ctx: ServerRequestContext[Any, Any]) -> Callable[[LogMessage], Awaitable[None]]:
+        """Return a function that sends a log message to the client of this request."""
 
         async def receive(message: LogMessage) -> None:
             await self._send(ctx, message)
 
-        token = log_receiver.set(receive)
-        try:
-            yield
-        finally:
-            log_receiver.reset(token)
+        return receive
 
     async def _send(self, ctx: ServerRequestContext[Any, Any], message: LogMessage) -> None:
         level = next((one for one in _LEVELS if one == message.level), _DEFAULT)

@@ -40,6 +40,7 @@ from utcp_bridge.server.outgoing import call_masked
 from utcp_bridge.server.reply_workers import Rendered, ReplyWorkers
 from utcp_bridge.settings import BridgeSettings, MetaToolNames
 from utcp_bridge.tasks import HeavyWork, in_slices, pause_if_heavy
+from utcp_bridge.upstream import InputRequired, ProtocolError
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -120,6 +121,8 @@ async def call_entry(
     """Call a tool and render its result, a large one in a worker. An error is a result with `isError`.
 
     :raises InvalidArguments: the arguments do not fit. The caller can say more about it.
+    :raises InputRequired: the host has to retry the call with answers.
+    :raises ProtocolError: the host has to open a page first.
     """
     try:
         rendering = _rendering(entry, client.settings, budget)
@@ -129,7 +132,7 @@ async def call_entry(
                 return result.value.result
             await pause_if_heavy()
             return render_result(result, rendering)
-    except InvalidArguments:
+    except (InvalidArguments, InputRequired, ProtocolError):
         raise
     except Exception as error:  # noqa: BLE001 - an error of any kind is a result
         return render_error(error)

@@ -143,6 +143,11 @@ class McpReply:
         """Whether the client reads messages before the result."""
         return self._accepted.events
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self._ended
+
     async def event(self, message: Any) -> None:
         """Send a message before the result. It is lost if the client reads JSON alone."""
         if self._accepted.events:

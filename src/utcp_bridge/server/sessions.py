@@ -1,9 +1,9 @@
 """MCP over HTTP for clients of the handshake era (up to 2025-11-25): their sessions, and how each reply is sent.
 
-A session holds only what the client said of itself, and its id carries that too. So the bridge takes up a session that
-it did not open: after a restart, after it forgot an idle one, or opened by another replica. Clients of this era do not
-start again when they get status 404, although the specification says that they should. A session that its client ended
-(DELETE) stays ended.
+A session holds only what the client said of itself, in a bounded form, and its id carries that too. So the bridge takes
+up a session that it did not open: after a restart, after it forgot an idle one, or opened by another replica. Clients
+of this era do not start again when they get status 404, although the specification says that they should. A session
+that its client ended (DELETE) stays ended.
 
 A reply is one JSON document. It becomes an event stream if the call sends something before its result, if the call is
 silent for long, or if the client accepts nothing else.
@@ -35,6 +35,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.requests import Request
 
 from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.server.hosts.adapters import capabilities_of
 from utcp_bridge.server.replies import McpReply, event_of, open_events
 from utcp_bridge.tasks import loop_time
 
@@ -58,6 +59,16 @@ _TICK_SECONDS: Final = 5.0
 _NEW_STREAM: Final = b": This is a new stream. Events before it are not kept.\r\n\r\n"
 _REQUEST_CANCELLED: Final = -32_800
 _ID: Final = re.compile(r"[0-9a-f]{32}(?:\.([A-Za-z0-9_-]{1,512}))?")
+_ABILITIES: Final = {
+    "s": ("sampling", ""),
+    "t": ("sampling", "tools"),
+    "c": ("sampling", "context"),
+    "f": ("elicitation", "form"),
+    "u": ("elicitation", "url"),
+    "r": ("roots", ""),
+    "l": ("roots", "listChanged"),
+}
+"""The capabilities that a session's id carries, by their letters."""
 
 
 class Refusal(Exception):
@@ -71,16 +82,37 @@ class Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a client of a session says of itself."""
+    """What a client of a session says of itself. `able` has its capabilities, as `_written` writes them."""
 
     version: str
     name: str = ""
     release: str = ""
+    able: str = ""
+
+    @property
+    def capabilities(self) -> JsonObject:
+        """What MCP servers may use of the client's capabilities."""
+        stated: JsonObject = {}
+        for letter, (name, part) in _ABILITIES.items():
+            if letter in self.able:
+                members = stated.setdefault(name, {})
+                if part:
+                    members[part] = True if part == "listChanged" else {}
+        return stated
+
+
+def _written(capabilities: JsonObject) -> str:
+    """Return capabilities in the form of `relayed_capabilities` as letters."""
+    return "".join(
+        letter
+        for letter, (name, part) in _ABILITIES.items()
+        if name in capabilities and (not part or part in capabilities[name])
+    )
 
 
 def write_session_id(stated: Stated) -> str:
     """Return a new id: 128 random bits, then what the client says of itself, so that any replica can read it."""
-    text = orjson.dumps([stated.version, stated.name[:_MAX_NAME], stated.release[:_MAX_NAME]])
+    text = orjson.dumps([stated.version, stated.name[:_MAX_NAME], stated.release[:_MAX_NAME], stated.able])
     return f"{uuid4().hex}.{urlsafe_b64encode(text).decode().rstrip('=')}"
 
 
@@ -98,11 +130,12 @@ def read_session_id(ident: str, version: str | None) -> Stated | None:
         stated: Any = orjson.loads(urlsafe_b64decode(match[1] + "=" * (-len(match[1]) % 4)))
     except ValueError:
         return None
-    if not is_list(stated) or len(stated) != 3 or not all(isinstance(text, str) for text in stated):
+    if not is_list(stated) or len(stated) not in {3, 4} or not all(isinstance(text, str) for text in stated):
         return None
     if version is None and stated[0] not in HANDSHAKE_PROTOCOL_VERSIONS:
         return None
-    return Stated(version or stated[0], stated[1][:_MAX_NAME], stated[2][:_MAX_NAME])
+    able = "".join(letter for letter in _ABILITIES if letter in "".join(stated[3:]))
+    return Stated(version or stated[0], stated[1][:_MAX_NAME], stated[2][:_MAX_NAME], able)
 
 
 @dataclass(slots=True)
@@ -139,7 +172,9 @@ class HandshakeSession:
         """Keep nothing else of what the client said of itself, which may be megabytes."""
         info = types.Implementation(name=stated.name, version=stated.release)
         self.connection.client_params = types.InitializeRequestParams(
-            protocol_version=stated.version, capabilities=types.ClientCapabilities(), client_info=info
+            protocol_version=stated.version,
+            capabilities=types.ClientCapabilities.model_validate(stated.capabilities),
+            client_info=info,
         )
         self.connection.protocol_version = stated.version
 
@@ -182,6 +217,10 @@ class HandshakeSession:
         except TimeoutError:
             message = f"The client did not answer {method} within {seconds} seconds."
             raise MCPError(types.REQUEST_TIMEOUT, message) from None
+        except anyio.get_cancelled_exc_class():
+            with anyio.move_on_after(_TICK_SECONDS, shield=True):
+                await write(_notification("notifications/cancelled", {"requestId": ident}))
+            raise
         finally:
             del self._questions[ident]
         error = question.response.get("error")
@@ -282,12 +321,12 @@ class _Exchange:
 
     @property
     def can_send_request(self) -> bool:
-        return self.transport.can_send_request
+        return self.transport.can_send_request and self.reply is not None and not self.reply.has_ended
 
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> dict[str, Any]:
-        if self.reply is None or not self.reply.takes_events:
+        if self.reply is None or not self.can_send_request:
             raise NoBackChannelError(method)
         return await self.session.ask(self.reply.event, method, params, opts)
 
@@ -397,8 +436,8 @@ class HandshakeSessions:
         if response is not None and "result" in response:
             connection = session.connection
             if connection.session_id is None and connection.client_params is not None:
-                info = connection.client_params.client_info
-                stated = Stated(connection.protocol_version, info.name[:_MAX_NAME], info.version[:_MAX_NAME])
+                info, able = connection.client_params.client_info, _written(capabilities_of(connection))
+                stated = Stated(connection.protocol_version, info.name[:_MAX_NAME], info.version[:_MAX_NAME], able)
                 session.keep_only(stated)
                 connection.session_id = write_session_id(stated)
                 await self._keep(connection.session_id, session)

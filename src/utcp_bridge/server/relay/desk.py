@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
 from mcp.server.context import ServerRequestContext
 
 from utcp_bridge.model import JsonObject
-from utcp_bridge.server.logging_relay import LogRelay
+from utcp_bridge.server.hosts.interaction import Interaction
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.relay.directory import Directory, Owner
-from utcp_bridge.server.relay.requests import ask, in_flight, passed_meta
+from utcp_bridge.server.relay.requests import ask, passed_meta
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -22,10 +23,10 @@ __all__ = ["Desk"]
 class Desk:
     """Finds the owner of a name or a URI, and asks it."""
 
-    def __init__(self, client: UtcpClient, readiness: Readiness, logs: LogRelay) -> None:
+    def __init__(self, client: UtcpClient, readiness: Readiness, interaction: Interaction) -> None:
         self.client = client
         self._readiness = readiness
-        self._logs = logs
+        self._interaction = interaction
         self._directory = Directory(())
 
     @property
@@ -56,5 +57,10 @@ class Desk:
         self, ctx: ServerRequestContext[Any, Any], owner: Owner, method: str, params: JsonObject
     ) -> JsonObject:
         """Send a host's request to an upstream and return its result. See `requests.ask`."""
-        with in_flight(self._logs, ctx):
-            return await ask(self.client, owner[0], method, {**params, **passed_meta(ctx.params)})
+        return await ask(self.client, owner[0], method, {**params, **passed_meta(ctx.params)})
+
+    async def interact(
+        self, ctx: ServerRequestContext[Any, Any], work: Callable[[], Awaitable[JsonObject]]
+    ) -> JsonObject:
+        """Return what `work` returns. Meanwhile upstreams may ask the host of the request. See `Interaction.serve`."""
+        return await self._interaction.serve(ctx, lambda _emit: work())

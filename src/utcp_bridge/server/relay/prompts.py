@@ -44,5 +44,9 @@ class Prompts:
                 message = f"No prompt is named {clean(params.name, 128)!r}. Call prompts/list for the names."
                 raise not_found(message, {"name": params.name}, modern=is_modern(ctx))
             given: JsonObject = {} if params.arguments is None else {"arguments": params.arguments}
-            result = await self._desk.ask(ctx, owner, "prompts/get", {"name": owner[1], **given})
-            return prompt_result(result, partial(directory.uri_for, owner[0]))
+
+            async def get() -> JsonObject:
+                result = await self._desk.ask(ctx, owner, "prompts/get", {"name": owner[1], **given})
+                return prompt_result(result, partial(directory.uri_for, owner[0]))
+
+            return await self._desk.interact(ctx, get)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import mcp_types as types
 from mcp.server.caching import CacheHint
 
-from utcp_bridge.server.logging_relay import LogRelay
+from utcp_bridge.server.hosts.interaction import Interaction
 from utcp_bridge.server.relay.completions import Completions
 from utcp_bridge.server.relay.desk import Desk
 from utcp_bridge.server.relay.introduction import HANDSHAKE_SECONDS, advertised, merged_instructions
@@ -27,9 +27,9 @@ _NEVER: Final = CacheHint(ttl_ms=0, scope="private")
 class Relay:
     """Adds the methods of resources, prompts and completions to a server."""
 
-    def __init__(self, server: BridgeServer, logs: LogRelay, kept: KeptResources) -> None:
+    def __init__(self, server: BridgeServer, interaction: Interaction, kept: KeptResources) -> None:
         self._keeps_results = kept.is_on
-        self.desk = Desk(server.client, server.readiness, logs)
+        self.desk = Desk(server.client, server.readiness, interaction)
         Resources(self.desk, kept).register(server)
         Prompts(self.desk).register(server)
         Completions(self.desk).register(server)

@@ -17,26 +17,18 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import JsonObject, is_object
-from utcp_bridge.upstream import InputRequired, ProtocolError, Upstream
+from utcp_bridge.upstream import CALL_CLOCK, CallClock, InputRequired, ProtocolError, Upstream
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
-    from utcp_bridge.server.logging_relay import LogRelay
 
-__all__ = ["ask", "in_flight", "is_modern", "not_found", "passed_meta", "refusal", "speaking_protocol"]
+__all__ = ["ask", "is_modern", "not_found", "passed_meta", "refusal", "speaking_protocol"]
 
 _logger = logging.getLogger(__name__)
 _NOT_FOUND: Final = -32002
 """A resource that does not exist, before 2026-07-28; since then it is an error of the parameters."""
 _OWN_META: Final = "io.modelcontextprotocol/"
 """Members of `_meta` that belong to one connection: each side writes its own."""
-
-
-@contextmanager
-def in_flight(logs: LogRelay, ctx: ServerRequestContext[Any, Any]) -> Generator[None]:
-    """Mark the host of a request as the one that upstreams answer to, during the block."""
-    with logs.relaying(ctx):
-        yield
 
 
 def is_modern(ctx: ServerRequestContext[Any, Any]) -> bool:
@@ -56,8 +48,12 @@ async def ask(client: UtcpClient, upstream: Upstream, method: str, params: JsonO
     """
     seconds = client.settings.call_timeout
     result: JsonObject | None = None
-    with anyio.move_on_after(seconds):
-        result = await upstream.request(method, params)
+    with anyio.move_on_after(seconds) as scope:
+        token = CALL_CLOCK.set(CallClock(scope))
+        try:
+            result = await upstream.request(method, params)
+        finally:
+            CALL_CLOCK.reset(token)
     if result is None:
         message = f"The upstream did not answer {method} within {seconds:g} seconds."
         raise MCPError(types.REQUEST_TIMEOUT, message)

@@ -56,18 +56,21 @@ class Resources:
         with speaking_protocol(self._desk.client, ctx):
             if self._kept.has(uri):
                 return await self._kept.read(uri, caller_of(ctx))
-            directory = await self._desk.settled()
-            refused: ProtocolError | None = None
-            for owner in directory.owners(uri):
-                try:
-                    result = await self._desk.ask(ctx, owner, "resources/read", {"uri": owner[1]})
-                except ProtocolError as error:
-                    refused = refused or error
-                    continue
-                return read_result(result, uri, partial(self._shown, owner, uri))
-            if refused is not None:
-                raise refused
-            raise not_found("Resource not found.", {"uri": uri}, modern=is_modern(ctx), is_resource=True)
+            return await self._desk.interact(ctx, partial(self._read_from_owner, ctx, uri))
+
+    async def _read_from_owner(self, ctx: Context, uri: str) -> JsonObject:
+        directory = await self._desk.settled()
+        refused: ProtocolError | None = None
+        for owner in directory.owners(uri):
+            try:
+                result = await self._desk.ask(ctx, owner, "resources/read", {"uri": owner[1]})
+            except ProtocolError as error:
+                refused = refused or error
+                continue
+            return read_result(result, uri, partial(self._shown, owner, uri))
+        if refused is not None:
+            raise refused
+        raise not_found("Resource not found.", {"uri": uri}, modern=is_modern(ctx), is_resource=True)
 
     def _shown(self, owner: Owner, asked: str, uri: str) -> str:
         """Return the URI of a part for the host: the one that it asked for, if the upstream repeats its own."""

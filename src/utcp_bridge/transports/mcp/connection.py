@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 import anyio
@@ -21,6 +21,9 @@ from utcp_bridge.transports.mcp.failures import Attempt
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate
 from utcp_bridge.urls import endpoint_of_url, origin_of
 from utcp_bridge.variables import inherited_environment
+
+if TYPE_CHECKING:
+    from utcp_bridge.transports.mcp.asking import Asking
 
 __all__ = ["McpConnection", "McpDialer"]
 
@@ -47,6 +50,8 @@ class McpConnection:
     child: ChildProcess | None = None
     kept: Any = None
     """The errors of requests, outside the SDK (`lenient_http.KeptErrors`)."""
+    asking: Asking | None = None
+    """The server's requests to hosts."""
     refusal: UtcpError | None = None
     """How the server refused a request last: by a status of HTTP, or for want of a login."""
     is_sse: bool = False

@@ -43,6 +43,7 @@ FLAT_FIELDS = (
     "workingDir",
     "server_url",
     "auth_token",
+    "sessions",
 )
 """Fields of one server that the template itself may have (Go, Rust, `server_url`)."""
 
@@ -67,6 +68,9 @@ class McpServer(BaseModel):
     timeout: float | None = Field(default=None, gt=0)
     """Seconds for one call; the start may take as long, and at least a minute. From 1,000 on they are milliseconds, as
     some hosts write them."""
+    sessions: Literal["shared", "per_host"] | None = None
+    """Which session the calls of MCP clients use (`host_sessions.py`): one for all, one for each client, or None to
+    give each its own as soon as the server asks clients for something."""
     disabled: bool = False
     """Whether the server is left alone (`disabled: true` or `enabled: false` in a host's file)."""
     inherit_env_vars: tuple[str, ...] = ()

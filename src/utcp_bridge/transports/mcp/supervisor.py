@@ -7,7 +7,7 @@ its own holds the connection open. A slow server is kept until its own limit, no
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -37,6 +37,7 @@ from utcp_bridge.model import (
     discard,
     is_list,
     is_object,
+    log_receiver,
 )
 from utcp_bridge.net.backoff import Backoff, pauses
 from utcp_bridge.net.collecting import LARGE, arrived
@@ -45,13 +46,16 @@ from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.child import UNREADABLE
 from utcp_bridge.transports.mcp.connection import McpConnection, McpDialer
 from utcp_bridge.transports.mcp.failures import handshake_failure, late_failure
+from utcp_bridge.transports.mcp.host_sessions import HostSessions
 from utcp_bridge.transports.mcp.listing import Listing, read_list, usable_resources, usable_templates, usable_tools
+from utcp_bridge.transports.mcp.rounds import INPUT_METHODS, HostRefusal, with_answers
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, tool_object
 from utcp_bridge.transports.mcp.upstream_port import McpUpstream
-from utcp_bridge.upstream import ProtocolError, ServerState
+from utcp_bridge.upstream import HOST, URL_ELICITATION_REQUIRED, CallingHost, ProtocolError, ServerState
 from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:
+    from utcp_bridge.transports.mcp.asking import Asking
     from utcp_bridge.transports.mcp.handshake import RawSession
 
 __all__ = ["LONGEST_PAUSE", "McpSupervisor"]
@@ -114,8 +118,33 @@ class McpSupervisor:
         self._is_pausing = False
         self._wake = anyio.Event()
         self._stop_reading: Callable[[], None] | None = None
+        self._expected_host = services.expected_host
+        self.asks = False
+        """Whether the server has asked a host for something."""
+        self._hosts: HostSessions | None = HostSessions(self, self._for_host, services.spawn, server.sessions)
+        """The sessions of single hosts; None for such a session itself."""
+
+    def _for_host(self, host: CallingHost | None) -> McpSupervisor:
+        """Return a session for one host alone; without one, for all hosts that cannot be asked."""
+
+        async def expected() -> CallingHost | None:
+            return host
+
+        own = McpSupervisor(self._services, self._target, self.name, self.server, changed=lambda: None)
+        own._expected_host, own._hosts, own._headers = expected, None, self._headers
+        return own
 
     # --- state ---
+
+    @property
+    def asking(self) -> Asking | None:
+        """The relay of the server's requests to hosts on the present connection."""
+        return None if self._connection is None else self._connection.asking
+
+    @property
+    def is_modern(self) -> bool:
+        """Whether the server speaks 2026-07-28 or later, as far as the present connection says."""
+        return self._connection is not None and getattr(self._connection.client, "is_modern", False)
 
     @property
     def outage(self) -> Outage:
@@ -300,9 +329,23 @@ class McpSupervisor:
 
         :param reads_manual: the caller reads what the manual is made from, so it need not be read again if the
             request opened another session.
+        A request during which the server may ask its host uses the session of that host.
+
         :raises ProtocolError: the server refused the request.
+        :raises InputRequired: the host has to retry the request with answers.
         :raises UtcpError: the server cannot be reached, or its reply cannot be read.
         """
+        if method not in INPUT_METHODS:
+            return await self.exchange(method, params, emit, reads_manual=reads_manual)
+
+        async def send(more: JsonObject) -> JsonObject:
+            return await session.exchange(method, {**params, **more}, emit, reads_manual=reads_manual)
+
+        async with nullcontext(self) if self._hosts is None else self._hosts.using() as session:
+            return await with_answers(send, self._place, seconds=self._services.settings.ask_timeout)
+
+    async def exchange(self, method: str, params: JsonObject, emit: Emit, *, reads_manual: bool) -> JsonObject:
+        """Send a request on the session's own connection and return its result, also one that requires input."""
 
         async def progress(done: float, total: float | None, message: str | None) -> None:
             partial = {"progress": done, "total": total, "message": message}
@@ -337,11 +380,18 @@ class McpSupervisor:
     async def request_or_refuse(self, method: str, params: JsonObject, emit: Emit = discard) -> JsonObject:
         """Send a request as `request` does; the server's refusal is an error of ours.
 
+        :raises ProtocolError: the host has to do something first, and then to send the request again.
+        :raises InputRequired: the host has to retry the request with answers.
         :raises UtcpError: the server refused the request or cannot be reached, or its reply cannot be read.
         """
         try:
             return await self.request(method, params, emit)
+        except HostRefusal as refusal:
+            raise Rejected(f"{self.where} asked the client for input. {refusal}", status=refusal.code) from refusal
         except ProtocolError as error:
+            host = HOST.get()
+            if error.code == URL_ELICITATION_REQUIRED and host is not None and host.takes_errors:
+                raise
             raise self.refusal(error) from error
 
     def refusal(self, error: ProtocolError) -> Rejected:
@@ -353,6 +403,8 @@ class McpSupervisor:
         """End the connection and wait until its process is gone."""
         if self._stop_reading is not None:
             self._stop_reading()
+        if self._hosts is not None:
+            await self._hosts.close()
         connections = list(self._connections)
         for connection in connections:
             connection.stop.set()
@@ -445,6 +497,9 @@ class McpSupervisor:
 
     async def _own(self, connection: McpConnection) -> None:
         """Hold the SDK's session open until it is to end. Its context belongs to this task alone."""
+        if self._hosts is not None:  # the connection outlives the call that opened it
+            HOST.set(None)
+            log_receiver.set(None)
         connection.handshake.deadline = anyio.current_time() + self._start_seconds
         failure: UtcpError | None = None
         with connection.handshake:
@@ -462,6 +517,16 @@ class McpSupervisor:
 
     async def _hold(self, connection: McpConnection, read: Any, write: Any) -> None:
         """Open the SDK's session over two streams, and hold it until it is to end."""
+        from utcp_bridge.transports.mcp.asking import Asking
+
+        connection.asking = Asking(await self._expected_host(), self._services, self._note_asking)
+        with connection.asking.relaying(read, write) as (reader, writer):
+            await self._use(connection, reader, writer)
+
+    def _note_asking(self) -> None:
+        self.asks = True
+
+    async def _use(self, connection: McpConnection, read: Any, write: Any) -> None:
         async with self._client(read, write) as client:
             await client.open(quietly=connection.child is not None)
             connection.handshake.deadline = inf

@@ -1,0 +1,1 @@
+"""Hosts: the MCP clients behind calls, as MCP servers may ask them."""

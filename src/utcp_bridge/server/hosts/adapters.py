@@ -1,0 +1,178 @@
+"""The hosts behind requests, as MCP servers may ask them: `CallingHost` for both eras of the protocol.
+
+A host of the handshake era is sent a request on the way of its own call: over HTTP, on the event stream of the call's
+response. A host of 2026-07-28 gets an `InputRequiredResult` instead, and repeats its call with the answers. If the MCP
+server is of the handshake era, the call is suspended meanwhile (`suspended.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+from uuid import uuid4
+
+from mcp.server.connection import Connection
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError, NoBackChannelError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.auth.results import masked_partial
+from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.server.hosts.suspended import SuspendedCall
+from utcp_bridge.upstream import (
+    HOST_ENDED,
+    AnyHost,
+    CallingHost,
+    ProtocolError,
+    relayed_capabilities,
+)
+
+__all__ = ["HandshakeHost", "HostSession", "RetryingHost", "capabilities_of", "connection_of", "host_ahead"]
+
+Context = ServerRequestContext[Any, Any]
+_STATE_KEY: Final = "utcp_bridge/host"
+_METHOD_NOT_FOUND: Final = -32601
+_STDIO: Final = "stdio"
+
+
+def connection_of(ctx: Context) -> Connection:
+    """Return the connection of a request: in the handshake era, that of the session."""
+    return ctx.session._connection  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to a session's lifetime
+
+
+def capabilities_of(connection: Connection) -> JsonObject:
+    """Return what MCP servers may use of a client's capabilities."""
+    stated = connection.client_capabilities
+    return {} if stated is None else relayed_capabilities(stated.model_dump(by_alias=True, exclude_none=True))
+
+
+class HostSession:
+    """One session of a host of the handshake era, from its first call to its end."""
+
+    def __init__(self, connection: Connection, capabilities: JsonObject) -> None:
+        self.key: Final = uuid4().hex
+        self.capabilities: Final = capabilities
+        self._hearers: list[Callable[[str], object]] = []
+        connection.exit_stack.callback(self.report, HOST_ENDED)
+
+    @classmethod
+    def of(cls, connection: Connection, capabilities: JsonObject | None = None) -> HostSession:
+        """Return the session of a connection. The first call may say its capabilities."""
+        known = connection.state.get(_STATE_KEY)
+        if isinstance(known, cls):
+            return known
+        made = connection.state[_STATE_KEY] = cls(
+            connection, capabilities_of(connection) if capabilities is None else capabilities
+        )
+        return made
+
+    def watch(self, hear: Callable[[str], object]) -> Callable[[], object]:
+        """Call `hear` with what happens in the session. Return a function that ends this."""
+        self._hearers.append(hear)
+
+        def end() -> None:
+            with suppress(ValueError):
+                self._hearers.remove(hear)
+
+        return end
+
+    def report(self, what: str) -> None:
+        """Report what happened: `ROOTS_CHANGED` or `HOST_ENDED`."""
+        for hear in tuple(self._hearers):
+            hear(what)
+
+
+class HandshakeHost(CallingHost):
+    """The client of a request of the handshake era. Without a request, it is asked on the way of the session."""
+
+    takes_errors = True
+
+    def __init__(self, connection: Connection, redactor: Redactor, ctx: Context | None = None) -> None:
+        session = HostSession.of(connection)
+        self.key = session.key
+        self.version = connection.protocol_version
+        self.capabilities = session.capabilities
+        self._session = session
+        self._connection = connection
+        self._redactor = redactor
+        self._ctx = ctx
+
+    async def ask(self, method: str, params: JsonObject) -> JsonObject:
+        """Send a request to the client and return its result.
+
+        :raises ProtocolError: the client refused it, or there is no way to it.
+        """
+        masked: JsonObject = await masked_partial(params, self._redactor)
+        try:
+            result: JsonObject = await self._way.send_raw_request(method, masked)
+        except NoBackChannelError:
+            message = f"{method}: the client accepts no event stream, so it cannot be asked during its call."
+            raise ProtocolError(_METHOD_NOT_FOUND, message) from None
+        except MCPError as error:
+            raise ProtocolError(error.code, error.message, error.data) from None
+        return result
+
+    @property
+    def _way(self) -> Any:
+        request = None if self._ctx is None else self._ctx.session._request_outbound  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - requests as they are, outside the SDK's models
+        return request if request is not None and request.can_send_request else self._connection.outbound
+
+    async def notify(self, method: str, params: JsonObject) -> None:
+        """Send a notification on the way of the session. It is lost if the client does not listen."""
+        await self._connection.notify(method, await masked_partial(params, self._redactor))
+
+    def watch(self, hear: Callable[[str], object]) -> Callable[[], object]:
+        """Call `hear` with what happens in the session."""
+        return self._session.watch(hear)
+
+
+class RetryingHost(CallingHost):
+    """The client of a request of 2026-07-28. It is asked by suspending its call, if the call can be suspended."""
+
+    retries = True
+    takes_errors = True
+
+    def __init__(self, ctx: Context, principal: str) -> None:
+        self.key = _STDIO if ctx.request is None else None
+        self.principal = principal
+        self.version = ctx.protocol_version
+        self.capabilities = capabilities_of(connection_of(ctx))
+        self.call: SuspendedCall | None = None
+
+    def take(self, answers: Any, state: str | None, origin: str) -> None:
+        """Take up the answers of a request that the client repeats."""
+        self.answers = answers if is_object(answers) else None
+        self.state = state
+        self.origin = origin
+
+    async def ask(self, method: str, params: JsonObject) -> JsonObject:
+        """Suspend the call until the client has answered, and return the answer.
+
+        :raises ProtocolError: the call cannot be suspended.
+        """
+        if self.call is None:
+            raise ProtocolError(_METHOD_NOT_FOUND, f"{method}: the client cannot be asked during this request.")
+        return await self.call.ask(method, params)
+
+
+class _StdioHost(AnyHost):
+    """Stands for the host of 2026-07-28 over stdio, between its requests."""
+
+    key = _STDIO
+
+    def __init__(self, capabilities: JsonObject) -> None:
+        self.capabilities = capabilities
+
+
+def host_ahead(ctx: Context, redactor: Redactor) -> CallingHost:
+    """Return the host that the next calls will come from, by its first message. Over HTTP it may be anyone."""
+    connection = connection_of(ctx)
+    if ctx.request is not None:
+        return AnyHost()
+    if ctx.method == "initialize":
+        HostSession.of(connection, relayed_capabilities((ctx.params or {}).get("capabilities")))
+    elif ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+        return _StdioHost(capabilities_of(connection))
+    return HandshakeHost(connection, redactor)

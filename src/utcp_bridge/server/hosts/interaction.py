@@ -1,0 +1,222 @@
+"""Requests during which MCP servers may ask the host: who is behind each, and the results that require input.
+
+What a host of 2026-07-28 sends back is not trusted: `requestState` is encrypted and authenticated, ends after a while,
+and is bound to the caller, the method, the name and the arguments of its request (the SDK's `RequestStateBoundary`).
+Replicas that share `state_key` accept each other's. A suspended call lives in one process, so its state does too.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from utcp_bridge.auth.results import masked_partial
+from utcp_bridge.catalogue.render import fault_result
+from utcp_bridge.model import Emit, JsonObject, is_list, is_object, log_receiver
+from utcp_bridge.server.hosts.adapters import (
+    HandshakeHost,
+    HostSession,
+    RetryingHost,
+    capabilities_of,
+    connection_of,
+    host_ahead,
+)
+from utcp_bridge.server.hosts.suspended import Log, Suspended, SuspendedCall, SuspendedCalls
+from utcp_bridge.upstream import (
+    HOST,
+    ROOTS_CHANGED,
+    URL_ELICITATION_REQUIRED,
+    CallingHost,
+    InputRequired,
+    ProtocolError,
+)
+
+if TYPE_CHECKING:
+    from utcp_bridge.client.client import UtcpClient
+
+__all__ = ["Interaction"]
+
+Context = ServerRequestContext[Any, Any]
+Work = Callable[[Emit], Awaitable[JsonObject]]
+_AUDIENCE: Final = "utcp-bridge"
+_MARGIN_SECONDS: Final = 60.0
+"""How much longer a state lasts than an answer may take."""
+
+
+class Interaction:
+    """Runs requests with the host behind them in `HOST`.
+
+    `owner_of` returns who a request comes from; `emitter` and `logger` return where its progress and its logs go.
+    """
+
+    def __init__(
+        self,
+        client: UtcpClient,
+        owner_of: Callable[[Context], str],
+        emitter: Callable[[Context], Emit],
+        logger: Callable[[Context], Log],
+    ) -> None:
+        settings = client.settings
+        self._redactor = client.redactor
+        self._owner_of = owner_of
+        self._emitter = emitter
+        self._logger = logger
+        self._calls = SuspendedCalls()
+        key = settings.state_key.get_secret_value() if settings.state_key is not None else secrets.token_bytes(32)
+        security = RequestStateSecurity(
+            keys=[key], ttl=settings.ask_timeout + _MARGIN_SECONDS, bind_principal=owner_of, audience=_AUDIENCE
+        )
+        self.boundary: Final = RequestStateBoundary(security, default_audience=_AUDIENCE)
+        self._ahead = client.host_ahead
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[None]:
+        """Let calls be suspended while the server runs."""
+        async with anyio.create_task_group() as group:
+            self._calls.group = group
+            yield
+            self._calls.group = None
+            group.cancel_scope.cancel()
+
+    @property
+    def calls(self) -> int:
+        """How many calls are in flight or suspended whose hosts can be asked by suspending them."""
+        return len(self._calls)
+
+    def meet(self, ctx: Context) -> None:
+        """Note the first host: MCP servers that open now learn its capabilities."""
+        if not self._ahead.is_known:
+            self._ahead.meet(host_ahead(ctx, self._redactor))
+
+    async def hear_roots_changed(self, ctx: Context, _params: Any) -> None:
+        """Pass on that the roots of a client have changed (handler of `notifications/roots/list_changed`)."""
+        HostSession.of(connection_of(ctx)).report(ROOTS_CHANGED)
+
+    async def serve(self, ctx: Context, work: Work) -> JsonObject:
+        """Return the result of a request, or an `InputRequiredResult` if the host has to answer something first.
+
+        `work` receives where partial results go.
+
+        :raises MCPError: `requestState` does not fit the request.
+        :raises ProtocolError: an MCP server refused it, or requires a page that the host cannot or did not open.
+        :raises Exception: what else `work` raised.
+        """
+        connection = connection_of(ctx)
+        if ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+            return await self._run(ctx, HandshakeHost(connection, self._redactor, ctx), work)
+        try:
+            return await self._serve_retrying(ctx, work)
+        except Suspended as suspended:
+            return await self._required(suspended.requests, "call", suspended.call, "")
+        except InputRequired as required:
+            return await self._required(required.requests, "upstream", required.state, required.origin)
+        except ProtocolError as error:
+            pages = _pages(error) if "url" in capabilities_of(connection).get("elicitation", ()) else {}
+            if not pages:
+                raise
+            return await self._required(pages, "page", None, "")
+
+    async def tool_refusal(self, ctx: Context, error: ProtocolError) -> JsonObject:
+        """Return the result of a call that an MCP server refused. A host that cannot open pages gets their addresses.
+
+        :raises MCPError: the host can open the pages that the call requires, and then send it again (2025-11-25).
+        """
+        pages = _pages(error)
+        if not pages:
+            return fault_result(self._redactor(str(error)))
+        if "url" in capabilities_of(connection_of(ctx)).get("elicitation", ()):
+            raise MCPError(error.code, self._redactor(str(error)), await masked_partial(error.data, self._redactor))
+        lines = [f"{one['params'].get('message') or 'Open'}: {one['params']['url']}" for one in pages.values()]
+        return fault_result(
+            "\n".join(["The tool requires that a person opens a page first. Then call it again.", *lines])
+        )
+
+    async def _serve_retrying(self, ctx: Context, work: Work) -> JsonObject:
+        owner, params = self._owner_of(ctx), ctx.params or {}
+        answers, (kind, value, origin) = params.get("inputResponses"), _read_state(params.get("requestState"))
+        if kind == "call":
+            return await self._follow(ctx, self._suspended(str(value), owner, answers))
+        if kind == "page" and not _all_accepted(answers):
+            raise ProtocolError(types.INVALID_REQUEST, "The client did not open the page that the tool requires.")
+        host = RetryingHost(ctx, owner)
+        if kind == "upstream":
+            host.take(answers, value, origin)
+        if not host.capabilities or self._calls.group is None:
+            return await self._run(ctx, host, work)
+        call = host.call = self._calls.begin(owner, self._redactor)
+        self._calls.group.start_soon(call.run, _with_host(host, work))
+        return await self._follow(ctx, call)
+
+    async def _run(self, ctx: Context, host: CallingHost, work: Work) -> JsonObject:
+        token = log_receiver.set(self._logger(ctx))
+        try:
+            return await _with_host(host, work)(self._emitter(ctx))
+        finally:
+            log_receiver.reset(token)
+
+    async def _follow(self, ctx: Context, call: SuspendedCall) -> JsonObject:
+        return await call.follow(self._emitter(ctx), self._logger(ctx))
+
+    def _suspended(self, ident: str, owner: str, answers: Any) -> SuspendedCall:
+        call = self._calls.find(ident, owner)
+        if call is None:
+            raise MCPError(
+                types.INVALID_PARAMS,
+                "The call that `requestState` names has ended. Send the request again without `requestState`.",
+                {"reason": "call_ended"},
+            )
+        call.answer(answers)
+        return call
+
+    async def _required(self, requests: JsonObject, kind: str, value: str | None, origin: str) -> JsonObject:
+        result: JsonObject = {
+            "resultType": "input_required",
+            "requestState": json.dumps([kind, value, origin]),
+            "inputRequests": await masked_partial(requests, self._redactor),
+        }
+        return result if requests else {key: one for key, one in result.items() if key != "inputRequests"}
+
+
+def _with_host(host: CallingHost, work: Work) -> Work:
+    async def run(emit: Emit) -> JsonObject:
+        token = HOST.set(host)
+        try:
+            return await work(emit)
+        finally:
+            HOST.reset(token)
+
+    return run
+
+
+def _read_state(state: Any) -> tuple[str, str | None, str]:
+    """Return the kind of a state, its value, and the server that it is for. The boundary has proved that it is ours."""
+    if not isinstance(state, str):
+        return "", None, ""
+    kind, value, origin = json.loads(state)
+    return kind, value, origin
+
+
+def _pages(error: ProtocolError) -> JsonObject:
+    """Return the requests for the pages that an MCP server of 2025-11-25 requires."""
+    data: Any = error.data if error.code == URL_ELICITATION_REQUIRED else None
+    pages = data.get("elicitations") if is_object(data) else None
+    return {
+        f"page-{number}": {"method": "elicitation/create", "params": {**page, "mode": "url"}}
+        for number, page in enumerate(pages if is_list(pages) else (), 1)
+        if is_object(page) and isinstance(page.get("url"), str)
+    }
+
+
+def _all_accepted(answers: Any) -> bool:
+    given = list(answers.values()) if is_object(answers) else []
+    return bool(given) and all(is_object(one) and one.get("action") == "accept" for one in given)

@@ -1,0 +1,192 @@
+"""Calls of hosts of 2026-07-28 that wait for answers of their hosts, while an older MCP server waits for them.
+
+The call goes on in a task of its own. When the MCP server asks for something, the host gets an `InputRequiredResult`,
+and the call is suspended until the host repeats its request with the answers: `requestState` names the call.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import uuid4
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+
+from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.auth.results import masked_partial
+from utcp_bridge.model import Emit, JsonObject, LogMessage, discard, is_object, log_receiver
+from utcp_bridge.upstream import InputRequired, ProtocolError
+
+__all__ = ["Log", "Suspended", "SuspendedCall", "SuspendedCalls", "Work"]
+
+MAX_SUSPENDED: Final = 1_000
+MAX_SUSPENDED_PER_OWNER: Final = 32
+_INVALID_REQUEST: Final = -32600
+
+Log = Callable[[LogMessage], Awaitable[None]]
+Work = Callable[[Emit], Awaitable[JsonObject]]
+
+
+class Suspended(InputRequired):
+    """The host has to answer requests of an MCP server before its call goes on. `call` is the name of the call."""
+
+    def __init__(self, requests: JsonObject, call: str) -> None:
+        super().__init__(requests)
+        self.call = call
+
+
+@dataclass(slots=True, eq=False)
+class _Question:
+    """A request of the MCP server that the host has to answer."""
+
+    method: str
+    params: JsonObject
+    answered: anyio.Event = field(default_factory=anyio.Event)
+    answer: JsonObject = field(default_factory=dict[str, Any])
+
+
+class SuspendedCall:
+    """One call, whose host may be away while it goes on. Progress and logs reach only a host that waits."""
+
+    def __init__(self, calls: SuspendedCalls, owner: str, redactor: Redactor) -> None:
+        self.ident: Final = uuid4().hex
+        self.owner: Final = owner
+        self.scope: Final = anyio.CancelScope()
+        self._calls = calls
+        self._redactor = redactor
+        self._questions: dict[str, _Question] = {}
+        self._asked = 0
+        self._moved = anyio.Event()
+        self._emit: Emit = discard
+        self._log: Log | None = None
+        self._result: JsonObject | None = None
+        self._error: BaseException | None = None
+
+    # --- the side of the MCP server ---
+
+    async def run(self, work: Work) -> None:
+        """Carry the call out and keep its result."""
+        log_receiver.set(self._relay_log)
+        try:
+            with self.scope:
+                self._result = await work(self._relay)
+        except Exception as error:  # noqa: BLE001 - the request that follows the call raises it
+            self._error = error
+        finally:
+            if self._result is None and self._error is None:
+                self._error = ProtocolError(_INVALID_REQUEST, "The call was cancelled.")
+            self._calls.forget(self)
+            self._move()
+
+    async def ask(self, method: str, params: JsonObject) -> JsonObject:
+        """Suspend the call until its host has answered; return the answer.
+
+        :raises ProtocolError: too many calls are suspended.
+        """
+        self._calls.check(self)
+        self._asked += 1
+        key = f"{method.partition('/')[0]}-{self._asked}"
+        question = self._questions[key] = _Question(method, await masked_partial(params, self._redactor))
+        self._move()
+        try:
+            await question.answered.wait()
+        finally:
+            self._questions.pop(key, None)
+        return question.answer
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether the call waits for its host."""
+        return bool(self._questions)
+
+    async def _relay(self, partial: Any) -> None:
+        await self._emit(partial)
+
+    async def _relay_log(self, message: LogMessage) -> None:
+        if self._log is not None:
+            await self._log(message)
+
+    def _move(self) -> None:
+        self._moved.set()
+        self._moved = anyio.Event()
+
+    # --- the side of the host ---
+
+    def answer(self, answers: Any) -> None:
+        """Hand the host's answers to the requests that wait for them. Others are ignored."""
+        for key, answer in answers.items() if is_object(answers) else ():
+            question = self._questions.pop(key, None)
+            if question is not None:
+                question.answer = answer if is_object(answer) else {}
+                question.answered.set()
+
+    async def follow(self, emit: Emit, log: Log | None) -> JsonObject:
+        """Return the result of the call for the request that waits for it now. If that is cancelled, the call is too.
+
+        :raises Suspended: the host has to answer first.
+        :raises Exception: what the call raised.
+        """
+        self._emit, self._log = emit, log
+        try:
+            while self._result is None and self._error is None:
+                if self._questions:
+                    await anyio.lowlevel.checkpoint()  # requests that were sent together are asked together
+                    raise Suspended(self._requests(), self.ident)
+                await self._moved.wait()
+        except anyio.get_cancelled_exc_class():
+            self.scope.cancel()
+            raise
+        finally:
+            self._emit, self._log = discard, None
+        if self._error is not None:
+            raise self._error
+        return self._result or {}
+
+    def _requests(self) -> JsonObject:
+        return {
+            key: {"method": one.method, "params": one.params} if one.params else {"method": one.method}
+            for key, one in self._questions.items()
+        }
+
+
+class SuspendedCalls:
+    """The calls that may be suspended, by their names."""
+
+    def __init__(self) -> None:
+        self.group: TaskGroup | None = None
+        """Where the calls run; None while the server does not."""
+        self._calls: dict[str, SuspendedCall] = {}
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def begin(self, owner: str, redactor: Redactor) -> SuspendedCall:
+        """Return a new call."""
+        call = SuspendedCall(self, owner, redactor)
+        self._calls[call.ident] = call
+        return call
+
+    def find(self, ident: str, owner: str) -> SuspendedCall | None:
+        """Return a call of this owner, None if it has ended."""
+        call = self._calls.get(ident)
+        return call if call is not None and call.owner == owner else None
+
+    def forget(self, call: SuspendedCall) -> None:
+        """Forget a call that has ended."""
+        self._calls.pop(call.ident, None)
+
+    def check(self, call: SuspendedCall) -> None:
+        """Check whether one more call may wait for its host.
+
+        :raises ProtocolError: it may not.
+        """
+        counts = Counter(one.owner for one in self._calls.values() if one.is_suspended and one is not call)
+        if counts[call.owner] >= MAX_SUSPENDED_PER_OWNER or counts.total() >= MAX_SUSPENDED:
+            raise ProtocolError(
+                _INVALID_REQUEST,
+                f"{counts[call.owner]} calls of this client wait for its answers already, {counts.total()} in all.",
+            )

@@ -1,0 +1,368 @@
+"""MCP servers ask the hosts of their calls: each pair of protocol eras, each pair of transports, with real hosts."""
+
+import os
+
+import anyio
+import mcp_types as types
+import pytest
+from mcp import MCPError
+from tests.support.asking_bridge import (
+    ERAS,
+    Person,
+    asking_server,
+    bridge,
+    bridge_over_http,
+    command,
+    configuration,
+    serving_bridge,
+)
+from tests.upstreams.mcp_asking import PAGE, AskingServer, asking_http
+
+from utcp_bridge.server.hosts import suspended
+
+pytestmark = pytest.mark.anyio
+WAYS = ("stdio", "http")
+ADA = {"action": "accept", "content": {"name": "ada"}}
+ROOTS = {"roots": [{"uri": "file:///home/ada"}]}
+
+
+@pytest.mark.parametrize("host_way", WAYS)
+@pytest.mark.parametrize("host_era", ERAS)
+@pytest.mark.parametrize("server_way", WAYS)
+@pytest.mark.parametrize("server_era", ERAS)
+async def test_a_server_asks_the_host_of_a_call_in_either_era(server_era, server_way, host_era, host_way, tmp_path):
+    async with (
+        asking_server(server_era, server_way) as server,
+        bridge(configuration(server), host_way, tmp_path) as target,
+        Person("ada").connected(target, host_era) as ada,
+    ):
+        assert await ada.call("confirm") == ADA
+        assert (await ada.call("sample"))["content"]["text"] == "ada"
+        assert await ada.call("roots") == ROOTS
+        assert await ada.call("consent") == {"action": "accept"}
+        assert await ada.call("twice") == [ADA, ADA]
+        assert await ada.call("both") == {"one": ADA, "two": ROOTS}
+        able = await ada.call("able")
+        assert (able["sampling"], able["elicitation"], able["roots"]) == ({}, {"form": {}, "url": {}}, {"listChanged": True})
+        prompt = await ada.client.get_prompt("letter")
+        assert "ada" in prompt.messages[0].content.text
+        assert ada.asked.count("elicitation form") == 5
+        assert ada.asked.count("sampling 7") == 1
+
+
+@pytest.mark.parametrize("action", ["decline", "cancel"])
+@pytest.mark.parametrize("host_era", ERAS)
+@pytest.mark.parametrize("server_era", ERAS)
+async def test_a_refusal_of_the_person_passes_as_it_is(server_era, host_era, action):
+    async with (
+        asking_server(server_era, "http") as server,
+        bridge_over_http(configuration(server)) as url,
+        Person("ada", action=action).connected(url, host_era) as ada,
+    ):
+        assert await ada.call("confirm") == {"action": action}
+
+
+@pytest.mark.parametrize("host_era", ERAS)
+@pytest.mark.parametrize("server_way", WAYS)
+async def test_a_host_without_the_capability_is_not_asked(server_way, host_era):
+    async with (
+        asking_server("handshake", server_way) as server,
+        bridge_over_http(configuration(server)) as url,
+        Person("bob", abilities=("roots",)).connected(url, host_era) as bob,
+    ):
+        refused = await bob.call("failing")
+        assert refused["code"] == -32601
+        assert "does not support sampling" in refused["message"]
+        assert await bob.call("roots") == {"roots": [{"uri": "file:///home/bob"}]}
+        assert "sampling" not in await bob.call("able")
+
+
+@pytest.mark.parametrize("host_era", ERAS)
+async def test_a_server_over_stdio_starts_once_for_a_host_over_stdio(host_era, tmp_path):
+    record = tmp_path / "starts"
+    config = configuration(command("handshake", record))
+    async with bridge(config, "stdio", tmp_path) as target, Person("ada").connected(target, host_era) as ada:
+        assert await ada.call("confirm") == ADA
+        assert await ada.call("roots") == ROOTS
+        assert len(record.read_text().split()) == 1
+
+
+async def test_hosts_share_a_server_over_stdio_that_never_asks(tmp_path):
+    record = tmp_path / "starts"
+    async with (
+        bridge_over_http(configuration(command("handshake", record))) as url,
+        Person("ada").connected(url, "handshake") as ada,
+        Person("bob").connected(url, "modern") as bob,
+    ):
+        assert await ada.call("quiet") == await bob.call("quiet") == await ada.call("quiet")
+        assert len(record.read_text().split()) == 1
+
+
+@pytest.mark.parametrize("setting", [None, "per_host"])
+@pytest.mark.parametrize("eras", [("handshake", "handshake"), ("modern", "modern"), ("handshake", "modern")])
+async def test_two_hosts_at_a_server_over_stdio_never_receive_what_is_for_the_other(eras, setting):
+    server = command("handshake") if setting is None else command("handshake", sessions=setting)
+    people = [Person("ada"), Person("bob")]
+    async with (
+        bridge_over_http(configuration(server)) as url,
+        people[0].connected(url, eras[0]) as ada,
+        people[1].connected(url, eras[1]) as bob,
+    ):
+        if setting is None:
+            assert await ada.call("confirm") == ADA
+        said = {"ada": [], "bob": []}
+
+        async def talk(person):
+            for _ in range(5):
+                answer = await person.call("both")
+                said[person.name].append((answer["one"]["content"]["name"], answer["two"]["roots"][0]["uri"]))
+
+        async with anyio.create_task_group() as group:
+            for person in (ada, bob, ada, bob):
+                group.start_soon(talk, person)
+        for name, answers in said.items():
+            assert answers == [(name, f"file:///home/{name}")] * 10
+
+
+async def test_a_request_that_could_be_for_either_of_two_hosts_is_refused():
+    """Before the server has asked anything, both hosts use one process, and stdio does not say whom it asks."""
+    asked = {}
+    async with (
+        bridge_over_http(configuration(command("handshake", sessions="shared"))) as url,
+        Person("ada").connected(url, "handshake") as ada,
+        Person("bob").connected(url, "handshake") as bob,
+    ):
+        ada.waits = anyio.Event()
+
+        async def first():
+            asked["ada"] = await ada.call("confirm")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(first)
+            await ada.is_asked.wait()
+            asked["bob"] = await bob.call("failing")
+            ada.waits.set()
+        assert asked["ada"] == ADA
+        assert "Several clients have calls in flight" in asked["bob"]["message"]
+        assert bob.asked == []
+
+
+async def test_progress_of_a_suspended_call_reaches_its_own_host_alone():
+    asking = AskingServer(modern=False)
+    heard = {"ada": [], "bob": []}
+    async with (
+        asking_http(asking) as server,
+        bridge_over_http(configuration({"url": server})) as url,
+        Person("ada").connected(url, "modern") as ada,
+        Person("bob").connected(url, "handshake") as bob,
+    ):
+
+        async def hold(person):
+            async def progress(done, total, message):
+                heard[person.name].append((done, total, message))
+
+            answer = await person.call("hold", {"who": person.name}, progress_callback=progress)
+            assert answer["content"]["name"] == person.name
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(hold, ada)
+            await asking.until("holding")
+            asking.note("go ada")
+        assert heard == {"ada": [(1, 2, "before")], "bob": []}
+
+
+async def test_changed_roots_reach_the_session_of_their_host():
+    asking = AskingServer(modern=False)
+    async with (
+        asking_http(asking) as server,
+        bridge_over_http(configuration({"url": server, "sessions": "per_host"})) as url,
+        Person("ada").connected(url, "handshake") as ada,
+        Person("bob").connected(url, "handshake") as bob,
+    ):
+        assert await ada.call("roots") == ROOTS
+        assert await bob.call("roots") == {"roots": [{"uri": "file:///home/bob"}]}
+        with anyio.fail_after(60):
+            await ada.client.session.send_notification(types.RootsListChangedNotification())
+            await asking.until(ROOTS)
+        assert asking.seen == ["roots changed", ROOTS]
+
+
+async def test_a_page_that_a_call_requires_is_opened_by_each_host_in_its_own_way():
+    asking = AskingServer(modern=False)
+    async with asking_http(asking) as server, bridge_over_http(configuration({"url": server})) as url:
+        async with Person("ada").connected(url, "handshake") as ada:
+            with pytest.raises(MCPError) as refused:
+                await ada.call("page")
+            assert refused.value.code == -32042
+            assert refused.value.data["elicitations"][0]["url"] == PAGE
+            assert await ada.call("page") == "welcome"
+        asking.opened.clear()
+        async with Person("ada").connected(url, "modern") as ada:
+            assert await ada.call("page") == "welcome"
+            assert ada.asked == ["elicitation url"]
+        asking.opened.clear()
+        async with Person("eve", action="decline").connected(url, "modern") as eve:
+            assert "did not open the page" in (await eve.call("page"))["error"]
+        asking.opened.clear()
+        async with Person("bob", abilities=()).connected(url, "handshake") as bob:
+            error = (await bob.call("page"))["error"]
+            assert PAGE in error
+            assert "opens a page first" in error
+
+
+async def test_the_end_of_a_page_reaches_the_host_that_was_asked_to_open_it():
+    asking = AskingServer(modern=False)
+    async with (
+        asking_http(asking) as server,
+        bridge_over_http(configuration({"url": server})) as url,
+        Person("ada").connected(url, "handshake") as ada,
+        Person("bob").connected(url, "handshake") as bob,
+    ):
+        assert await ada.call("complete") == {"action": "accept"}
+        with anyio.fail_after(60):
+            while "ElicitCompleteNotification" not in ada.heard:
+                await anyio.lowlevel.checkpoint()
+        assert "ElicitCompleteNotification" not in bob.heard
+
+
+async def test_a_server_that_never_has_enough_ends_with_an_error():
+    async with (
+        asking_server("modern", "http") as server,
+        bridge_over_http(configuration(server)) as url,
+        Person("ada").connected(url, "handshake") as ada,
+    ):
+        assert "asked for input 10 times" in (await ada.call("endless"))["error"]
+        assert ada.asked == ["elicitation form"] * 10
+
+
+@pytest.mark.parametrize("host_era", ERAS)
+async def test_a_host_that_never_answers_ends_the_question(host_era):
+    server = AskingServer(modern=False)
+    async with (
+        asking_http(server) as upstream,
+        serving_bridge(configuration({"url": upstream}, ask_timeout=1)) as (url, served),
+        Person("ada").connected(url, host_era) as ada,
+    ):
+        ada.waits = anyio.Event()
+        ended = []
+
+        async def call():
+            try:
+                ended.append(await ada.call("failing", {"ask": "confirm"}))
+            except MCPError as error:
+                ended.append(error)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(call)
+            await server.until("refused -32001")
+            while served.interaction.calls:
+                await anyio.lowlevel.checkpoint()
+            ada.waits.set()
+        if host_era == "modern":
+            assert ended[0].code == types.INVALID_PARAMS
+            assert "has ended" in ended[0].message
+        else:
+            assert "did not answer elicitation/create within 1 seconds" in ended[0]["message"]
+
+
+async def test_a_cancelled_call_ends_at_the_server_too():
+    """A host of 2026-07-28 gives up while its call is not suspended."""
+    server = AskingServer(modern=False)
+    async with (
+        asking_http(server) as upstream,
+        serving_bridge(configuration({"url": upstream})) as (url, served),
+        Person("ada").connected(url, "modern") as ada,
+    ):
+        async with anyio.create_task_group() as group:
+            group.start_soon(ada.call, "hold")
+            await server.until("holding")
+            assert served.interaction.calls == 1
+            group.cancel_scope.cancel()
+        with anyio.fail_after(60):
+            await server.until("cancelled")
+            while served.interaction.calls:
+                await anyio.lowlevel.checkpoint()
+
+
+async def test_a_changed_or_foreign_state_is_refused():
+    async with (
+        asking_server("handshake", "http") as server,
+        bridge_over_http(configuration(server)) as url,
+        Person("ada").connected(url, "modern") as ada,
+    ):
+        session = ada.client.session
+        first = await session.call_tool("up_s_confirm", {}, allow_input_required=True)
+        (key,) = first.input_requests
+        answer = {key: types.ElicitResult(action="accept", content={"name": "ada"})}
+
+        async def retry(tool="up_s_confirm", arguments=None, state=first.request_state):
+            return await session.call_tool(tool, arguments or {}, input_responses=answer, request_state=state)
+
+        for wrong in (
+            {"tool": "up_s_sample"},
+            {"arguments": {"x": 1}},
+            {"state": first.request_state[:-2] + "AA"},
+            {"state": "made up"},
+            {"state": ""},
+        ):
+            with pytest.raises(MCPError) as refused:
+                await retry(**wrong)
+            assert (refused.value.code, refused.value.data) == (-32602, {"reason": "invalid_request_state"})
+        assert (await retry()).content[0].text == '{"action": "accept", "content": {"name": "ada"}}'
+        with pytest.raises(MCPError, match="has ended"):
+            await retry()
+
+
+async def test_replicas_that_share_a_key_accept_the_states_of_servers_of_2026():
+    key = "k" * 32
+    async with (
+        asking_server("modern", "http") as server,
+        bridge_over_http(configuration(server, state_key=key)) as here,
+        bridge_over_http(configuration(server, state_key=key)) as there,
+        bridge_over_http(configuration(server)) as strange,
+        Person("ada").connected(here, "modern") as one,
+        Person("ada").connected(there, "modern") as two,
+        Person("ada").connected(strange, "modern") as three,
+    ):
+        first = await one.client.session.call_tool("up_s_confirm", {}, allow_input_required=True)
+        assert "mine" not in first.request_state
+        answer = {"q": types.ElicitResult(action="accept", content={"name": "ada"})}
+        given = {"input_responses": answer, "request_state": first.request_state}
+        done = await two.client.session.call_tool("up_s_confirm", {}, **given)
+        assert "ada" in done.content[0].text
+        with pytest.raises(MCPError, match="requestState"):
+            await three.client.session.call_tool("up_s_confirm", {}, **given)
+
+
+async def test_a_caller_has_a_limited_number_of_suspended_calls(monkeypatch):
+    monkeypatch.setattr(suspended, "MAX_SUSPENDED_PER_OWNER", 2)
+    async with (
+        asking_server("handshake", "http") as server,
+        serving_bridge(configuration(server)) as (url, served),
+        Person("ada").connected(url, "modern") as ada,
+    ):
+        session = ada.client.session
+        for _ in range(2):
+            await session.call_tool("up_s_confirm", {}, allow_input_required=True)
+        assert served.interaction.calls == 2
+        refused = await ada.call("failing", {"ask": "confirm"})
+        assert "2 calls of this client wait for its answers already" in refused["message"]
+
+
+async def test_the_session_of_a_host_at_a_server_ends_with_the_host(tmp_path):
+    record = tmp_path / "starts"
+    async with bridge_over_http(configuration(command("handshake", record, sessions="per_host"))) as url:
+        async with Person("ada").connected(url, "handshake") as ada:
+            pid = await ada.call("quiet")
+            assert ada.client.session.protocol_version < "2026"
+        with anyio.fail_after(60):
+            while _is_running(pid):
+                await anyio.sleep(0.01)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
