@@ -22,6 +22,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 INFO = {"name": "odd", "version": "1"}
@@ -69,10 +70,11 @@ class OddServer:
 
 def main(config: dict[str, Any]) -> None:
     if "starts" in config:
-        with open(config["starts"], "a", encoding="utf-8") as starts:
+        with Path(config["starts"]).open("a", encoding="utf-8") as starts:
             starts.write(f"{os.getpid()}\n")
     if "says" in config:
-        print(config["says"], file=sys.stderr, flush=True)
+        sys.stderr.write(f"{config['says']}\n")
+        sys.stderr.flush()
     for line in config.get("noise", ()):
         sys.stdout.buffer.write(line.encode("latin-1") + b"\n")
         sys.stdout.buffer.flush()
@@ -82,11 +84,12 @@ def main(config: dict[str, Any]) -> None:
         threading.Thread(target=flood, daemon=True).start()
     server = OddServer(config)
     for line in sys.stdin:
-        while "gate" in config and not os.path.exists(config["gate"]):
+        while "gate" in config and not Path(config["gate"]).exists():
             time.sleep(0.02)
         reply = server.reply(json.loads(line))
         if reply is not None:
-            print(reply, flush=True)
+            sys.stdout.write(f"{reply}\n")
+            sys.stdout.flush()
 
 
 def flood() -> None:
