@@ -17,12 +17,12 @@ from utcp_bridge.doctor.tools import TrialCall, build_requests, look_at, manual_
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.manuals.registration import manual_name
 from utcp_bridge.model import JsonObject, Outage
+from utcp_bridge.upstream import ServerState
 
 if TYPE_CHECKING:
     from utcp_bridge.auth.redaction import Redactor
     from utcp_bridge.client.client import UtcpClient
     from utcp_bridge.net.guard import Guard
-    from utcp_bridge.upstream import ServerState
 
 __all__ = ["Diagnosis", "diagnose"]
 

@@ -54,6 +54,10 @@ _LAST_WORDS_SECONDS: Final = 0.2
 """How long a server that has ended may still be heard through the processes that it left behind."""
 _FLUSH_SECONDS: Final = 0.5
 _MAX_STDERR_LINE: Final = 8_192
+_FLOOD_BYTES: Final = 262_144
+"""Bytes of stderr in a second that are read whole."""
+_FLOOD_SECONDS: Final = 0.002
+"""The pause after each further piece: the server may go on, but does not keep the bridge busy."""
 _KEPT_LINES: Final = 20
 _BURST_LINES: Final = 6
 _SECONDS_PER_LINE: Final = 5.0
@@ -175,7 +179,7 @@ class ChildProcess:
 
     async def _log(self, process: Child) -> None:
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            async for line in _lines(process.stderr, _MAX_STDERR_LINE):
+            async for line in _lines(_Calmed(process.stderr), _MAX_STDERR_LINE):
                 for text in visible(decode(line[:_MAX_STDERR_LINE]), terminal=True).splitlines():
                     if text.strip():
                         self._said.append(text.strip())
@@ -188,6 +192,32 @@ async def _program(name: str) -> str:
     from mcp.os.win32.utilities import get_windows_executable_command
 
     return await anyio.to_thread.run_sync(get_windows_executable_command, name)
+
+
+class _Calmed:
+    """The stderr of a server. Of one that writes without end, only the end of each piece is read."""
+
+    def __init__(self, inner: ByteReceiveStream | None) -> None:
+        self._inner = inner
+        self._since = 0.0
+        self._bytes = 0
+
+    async def receive(self, most: int) -> bytes:
+        """Return the next piece.
+
+        :raises anyio.EndOfStream: there is none.
+        """
+        if self._inner is None:
+            raise anyio.EndOfStream
+        piece = await self._inner.receive(most)
+        now = anyio.current_time()
+        if now - self._since >= 1:
+            self._since, self._bytes = now, 0
+        self._bytes += len(piece)
+        if self._bytes <= _FLOOD_BYTES:
+            return piece
+        await anyio.sleep(_FLOOD_SECONDS)
+        return b"\n" + piece[-_MAX_STDERR_LINE // 8 :]
 
 
 class _Burst:
@@ -262,7 +292,7 @@ def _answered(line: bytes) -> str | int | None:
     return outer_id(line) if b'"method"' not in line[:200] else None
 
 
-async def _lines(stream: ByteReceiveStream | None, limit: int, manual: str = "") -> AsyncIterator[bytes]:
+async def _lines(stream: ByteReceiveStream | _Calmed | None, limit: int, manual: str = "") -> AsyncIterator[bytes]:
     """Yield lines. Of a line that is longer than `limit`, the first `limit` + 1 bytes are kept.
 
     A large line has the place of `manual` until the next one is asked for.

@@ -128,23 +128,23 @@ def _ended(attempt: Attempt) -> Unreachable:
         remedy = f"Install the Node module {module[1]!r} where the command runs (`npm install`)."
     elif attempt.code == 127 or (attempt.code and _NO_COMMAND.search(attempt.words)):
         remedy = "Install the program that is missing, or write its absolute path."
-    return Unreachable(f"{attempt.where} ended before it was ready. {attempt.words}", remedy=remedy)
+    return Unreachable(f"{attempt.where} did not start: {attempt.words[:1].lower()}{attempt.words[1:]}", remedy=remedy)
 
 
 def _unopened(cause: Any, attempt: Attempt) -> UtcpError:
     """Return the error for any other failure of the handshake."""
-    if attempt.code is not None:
-        return _ended(attempt)
     if type(cause).__name__ == "UnknownVersion":
         said = f" It speaks {cause}." if str(cause) else ""
         what = f"{attempt.where} speaks no version of MCP that the bridge speaks.{said}"
         return Unreachable(what, remedy="Update the server or the bridge.")
     code = getattr(cause, "code", None)
     message = " ".join(str(cause).split())[:_MAX_DETAIL].rstrip(". ")
-    words = f" {attempt.words}" if attempt.words else ""
+    words = f" {attempt.words}" if attempt.words and attempt.code is None else ""
     if isinstance(code, int) and code != _CONNECTION_CLOSED:
         what = f"{attempt.where} refused to open a session: {message or 'it gave no reason'} ({code}).{words}"
         return Unreachable(what, remedy="Check that it is an MCP server, and what its log says.")
+    if attempt.code is not None:
+        return _ended(attempt)
     if isinstance(cause, ValueError | RuntimeError | TypeError):
         return MalformedReply(f"{attempt.where} did not answer as an MCP server does.{words}")
     what = f"{attempt.where} ended the connection before it was ready.{words}"

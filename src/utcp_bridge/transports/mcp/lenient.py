@@ -35,6 +35,7 @@ __all__ = [
     "Sized",
     "legacy_sse",
     "lenient",
+    "mended_reply",
     "repaired_message",
     "too_large",
     "too_many_values",
@@ -187,6 +188,35 @@ def repaired_message(line: Any) -> Any:
         return types.jsonrpc_message_adapter.validate_python(raw, by_name=False)
     except (ValueError, TypeError, AttributeError):
         return None
+
+
+def mended_reply(data: bytes, identifier: Any = None) -> bytes:
+    """Return a reply in JSON with the envelope of JSON-RPC; the same bytes if it has that, or is not a reply.
+
+    `identifier` is that of the request, if the reply can be to no other.
+    """
+    try:
+        raw = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return data
+    if not is_object(raw) or "method" in raw or raw.keys().isdisjoint({"result", "error"}):
+        return data
+    has_id = raw.get("id") is not None
+    if identifier is not None and (not has_id or str(raw["id"]) != str(identifier)):
+        raw["id"] = identifier
+    elif not has_id or _is_well_formed(raw):
+        return data
+    return orjson.dumps(_reply(raw))
+
+
+def _is_well_formed(raw: JsonObject) -> bool:
+    error = raw.get("error")
+    if "error" in raw:
+        code = error.get("code") if is_object(error) else None
+        is_code = isinstance(code, int) and not isinstance(code, bool)
+        is_error = is_object(error) and is_code and isinstance(error.get("message"), str)
+        return is_error and "result" not in raw and raw.get("jsonrpc") == "2.0"
+    return is_object(raw.get("result")) and raw.get("jsonrpc") == "2.0"
 
 
 def _reply(raw: JsonObject) -> JsonObject:

@@ -23,7 +23,7 @@ from utcp_bridge.model import is_object
 from utcp_bridge.net.backoff import Backoff
 from utcp_bridge.net.reply import Reply
 from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of
-from utcp_bridge.transports.mcp.lenient import VALUE_LIMIT
+from utcp_bridge.transports.mcp.lenient import VALUE_LIMIT, mended_reply
 from utcp_bridge.urls import bare_url
 
 __all__ = ["KEPT", "KeptErrors", "LenientHttp", "SessionLost"]
@@ -32,6 +32,10 @@ KEPT: Final = -32098
 """Code of the error that stands for one of ours: see `KeptErrors`."""
 _MAX_KEPT: Final = 1_000
 _END_OF_EVENT: Final = re.compile(rb"\n\r?\n")
+_DATA: Final = re.compile(rb"^(data: ?)(\{.*\})[ \t]*$", re.MULTILINE)
+"""The data of an event that is one line, as servers write it."""
+_MENDED_BYTES: Final = 1024 * 1024
+"""Replies above this are not read twice: their envelopes are not mended."""
 _KEPT_WORDS: Final = re.compile(r"kept error (\d+)")
 _SESSION_WORDS: Final = re.compile(r"session|initiali[sz]|protocol.version", re.IGNORECASE)
 _SESSION_HEADER: Final = "mcp-session-id"
@@ -113,7 +117,7 @@ class LenientHttp(httpx2.AsyncBaseTransport):
             return await self._judged(request, response)
         if _is_odd(request, response):
             return await self._read_oddly(request, response)
-        self._repair(response, keep=request.method == "POST")
+        self._repair(response, keep=request.method == "POST", identifier=_id_of(request))
         return response
 
     async def aclose(self) -> None:
@@ -176,7 +180,12 @@ class LenientHttp(httpx2.AsyncBaseTransport):
             body = b""
         if _is_json_object(body):
             headers = {**response.headers, "content-type": "application/json"}
-            return httpx2.Response(response.status_code, headers=headers, content=json_line(body), request=request)
+            return httpx2.Response(
+                response.status_code,
+                headers=headers,
+                content=mended_reply(json_line(body), _id_of(request)),
+                request=request,
+            )
         error = _no_mcp(str(request.url), response, body)
         if not self._is_open():
             self._refused(error)
@@ -193,12 +202,19 @@ class LenientHttp(httpx2.AsyncBaseTransport):
         headers = {"content-type": "application/json"}
         return httpx2.Response(status, headers=headers, content=body, request=request)
 
-    def _repair(self, response: httpx2.Response, *, keep: bool, ends_quietly: bool = False) -> None:
+    def _repair(
+        self, response: httpx2.Response, *, keep: bool, ends_quietly: bool = False, identifier: Any = None
+    ) -> None:
         if isinstance(response.stream, httpx2.AsyncByteStream):
             has_events = "event-stream" in response.headers.get("content-type", "")
             kept = self._kept if keep and not has_events and self._is_open() else None
             response.stream = _RepairedStream(
-                response.stream, self._max_bytes, kept, has_events=has_events, ends_quietly=ends_quietly
+                response.stream,
+                self._max_bytes,
+                kept,
+                has_events=has_events,
+                ends_quietly=ends_quietly,
+                identifier=identifier,
             )
 
 
@@ -222,6 +238,10 @@ def _json_rpc_error(body: bytes) -> dict[str, Any] | None:
         return None
     error = message.get("error") if is_object(message) else None
     return error if is_object(error) and isinstance(error.get("code"), int) else None
+
+
+def _mended_event(data: re.Match[bytes]) -> bytes:
+    return data[1] + mended_reply(data[2])
 
 
 def _is_odd(request: httpx2.Request, response: httpx2.Response) -> bool:
@@ -285,6 +305,7 @@ class _RepairedStream(httpx2.AsyncByteStream):
         *,
         has_events: bool,
         ends_quietly: bool,
+        identifier: Any = None,
     ) -> None:
         self._inner = inner
         self._max_bytes = max_bytes
@@ -292,11 +313,19 @@ class _RepairedStream(httpx2.AsyncByteStream):
         self._has_events = has_events
         self._ends_quietly = ends_quietly
         self._values = 0
+        self._identifier = identifier
+        """That of the request to which a body without events is the reply."""
+        self._is_whole = not has_events
+        """Whether the body is held until its end, because its envelope may have to be mended."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         waiting = bytearray()
         try:
             async for chunk in self._inner:
+                self._is_whole = self._is_whole and len(waiting) + len(chunk) <= _MENDED_BYTES
+                if self._is_whole:
+                    waiting += chunk
+                    continue
                 head, newline, tail = chunk.rpartition(b"\n")
                 if newline or len(waiting) > self._max_bytes:
                     waiting += head
@@ -320,7 +349,10 @@ class _RepairedStream(httpx2.AsyncByteStream):
             self._count(event)
             self._values = 0
         self._count(begun)
-        return json_line(lines)
+        if self._is_whole:
+            return mended_reply(json_line(lines), self._identifier)
+        lines = json_line(lines)
+        return _DATA.sub(_mended_event, lines) if self._has_events and len(lines) <= _MENDED_BYTES else lines
 
     def _count(self, text: bytes) -> None:
         self._values += values_of(text)
