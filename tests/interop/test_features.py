@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Features, Features]
     config = {"manual_call_templates": [manual], "bridge": bridge}
     path = tmp_path_factory.mktemp("features") / "utcp.json"
     path.write_text(json.dumps(config), encoding="utf-8")
-    served = {"command": sys.executable, "args": ["-m", "utcp_bridge", "serve", str(path)]}
+    served = {"command": sys.executable, "args": ["-m", "utcp_bridge", "serve", str(path)], "env": dict(os.environ)}
     with ThreadPoolExecutor(2) as pool:
         direct, behind = pool.map(use, [child(EVERYTHING), served])
     return direct, behind

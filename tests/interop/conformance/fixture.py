@@ -44,6 +44,7 @@ _PERSON = {
     "additionalProperties": False,
 }
 """The schema whose keywords the suite looks for in the list of tools."""
+_RECORD = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
 _REGION = {"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}}
 
 
@@ -76,6 +77,12 @@ async def mixed(_request: Request) -> Response:
     )
     body = b"".join(b"--part\r\n%s\r\n\r\n%s\r\n" % part for part in parts) + b"--part--\r\n"
     return Response(body, media_type="multipart/mixed; boundary=part")
+
+
+async def record(request: Request) -> Response:
+    """Return the data of the resource template."""
+    given = request.query_params["id"]
+    return JSONResponse({"id": given, "templateTest": True, "data": f"Data for ID: {given}"})
 
 
 async def failing(_request: Request) -> Response:
@@ -113,8 +120,43 @@ _TOOLS: dict[str, tuple[_Reply, str, dict[str, Any]]] = {
     "test_logging_tool": (logging, "sse", _NOTHING),
     "json_schema_2020_12_tool": (text, "http", _PERSON),
     "test_x_mcp_header": (text, "http", _REGION),
+    "test_record": (record, "http", _RECORD),
 }
-TOOLS = tuple(_TOOLS)
+_PICTURE = {"type": "image", "data": base64.b64encode(PNG).decode(), "mimeType": "image/png"}
+_ADDRESSED = {"uri": "{resourceUri}", "mimeType": "text/plain", "text": "Embedded resource content for testing."}
+_RESOURCES = {
+    "test://static-text": {"text": "This is the content of the static text resource.", "mimeType": "text/plain"},
+    "test://static-binary": {"blob": _PICTURE["data"], "mimeType": "image/png"},
+    "test://watched-resource": {"text": "Watched resource content", "mimeType": "text/plain"},
+    "test://template/{id}/data": {"tool": "test_record", "mimeType": "application/json"},
+}
+_PROMPTS = {
+    "test_simple_prompt": {"description": "A simple one.", "text": "This is a simple prompt for testing."},
+    "test_prompt_with_arguments": {
+        "description": "One with arguments.",
+        "arguments": {
+            "arg1": {"description": "The first.", "required": True},
+            "arg2": {"description": "The second.", "required": True},
+        },
+        "text": "Prompt with arguments: arg1='{arg1}', arg2='{arg2}'",
+    },
+    "test_prompt_with_embedded_resource": {
+        "description": "One with a resource.",
+        "arguments": {"resourceUri": {"description": "Its address.", "required": True}},
+        "messages": [
+            {"role": "user", "content": {"type": "resource", "resource": _ADDRESSED}},
+            {"role": "user", "text": "Please process the embedded resource above."},
+        ],
+    },
+    "test_prompt_with_image": {
+        "description": "One with a picture.",
+        "messages": [
+            {"role": "user", "content": _PICTURE},
+            {"role": "user", "text": "Please analyze the image above."},
+        ],
+    },
+}
+"""What hosts read and choose besides the tools, as the manual itself maps it."""
 
 
 def _tool(name: str, base: str) -> dict[str, Any]:
@@ -124,8 +166,9 @@ def _tool(name: str, base: str) -> dict[str, Any]:
 
 
 async def _manual(request: Request) -> Response:
-    tools = [_tool(name, str(request.base_url)) for name in TOOLS]
-    return JSONResponse({"utcp_version": "1.0.1", "manual_version": "1.0.0", "tools": tools})
+    tools = [_tool(name, str(request.base_url)) for name in _TOOLS]
+    maps = {"resources": _RESOURCES, "prompts": _PROMPTS}
+    return JSONResponse({"utcp_version": "1.0.1", "manual_version": "1.0.0", "tools": tools, **maps})
 
 
 app = Starlette(

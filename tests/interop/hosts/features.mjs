@@ -100,7 +100,7 @@ async function tools() {
     const steps = [];
     const onprogress = ({ progress, total }) => steps.push([progress, total]);
     await call("trigger-long-running-operation", { duration: 1, steps: 4 }, { onprogress });
-    return steps;
+    return steps.slice(0, 3); // the last one may come with the result, and the client drops it then
   });
   await feature("cancellation", async () => {
     const controller = new AbortController();

@@ -1,4 +1,5 @@
-/* A server on the TypeScript SDK with all that the conformance suites ask for, in both eras: `conformance.mjs PORT`.
+/* A server on the TypeScript SDK with all that the conformance suites ask for, in both eras: `conformance.mjs PORT`, and
+   with `conformance.mjs PORT asking` only with what asks the client or changes lists, which no other protocol can do.
    The test copies this file next to the packages, because Node looks for them there. */
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
@@ -17,6 +18,7 @@ import {
 const PICTURE =
   "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg==";
 const SOUND = "UklGRiYAAABXQVZFZm10IBAAAAABAAEAQB8AAAB9AAACABAAZGF0YQIAAAA=";
+const ONLY_ASKS = process.argv[3] === "asking";
 const CAPABILITIES = "io.modelcontextprotocol/clientCapabilities";
 const states = createRequestStateCodec({ key: "a key of the test server, long enough for its codec" });
 
@@ -212,6 +214,8 @@ const TOOLS = {
   test_trigger_prompt_change: { run: () => (modern.notify.promptsChanged(), text("prompt list changed")) },
 };
 
+const asks = (name) => /sampling|elicitation|input_required|missing_capability|trigger/.test(name);
+const offered = (all) => Object.fromEntries(Object.entries(all).filter(([name]) => !ONLY_ASKS || asks(name)));
 const RESOURCES = {
   "test://static-text": { mimeType: "text/plain", text: "This is the content of the static text resource." },
   "test://static-binary": { mimeType: "image/png", blob: PICTURE },
@@ -267,7 +271,7 @@ function made() {
     },
   );
   server.setRequestHandler("tools/list", () => ({
-    tools: Object.entries(TOOLS).map(([name, { inputSchema }]) => ({
+    tools: Object.entries(offered(TOOLS)).map(([name, { inputSchema }]) => ({
       name,
       description: `Tests ${name}.`,
       inputSchema: inputSchema ?? object({}),
@@ -278,16 +282,16 @@ function made() {
     return TOOLS[name].run(args ?? {}, ctx);
   });
   server.setRequestHandler("resources/list", () => ({
-    resources: Object.entries(RESOURCES).map(([uri, { mimeType }]) => ({ uri, name: uri.slice(7), mimeType })),
+    resources: Object.entries(offered(RESOURCES)).map(([uri, { mimeType }]) => ({ uri, name: uri.slice(7), mimeType })),
   }));
   server.setRequestHandler("resources/templates/list", () => ({
-    resourceTemplates: [{ uriTemplate: TEMPLATE, name: "template", mimeType: "application/json" }],
+    resourceTemplates: ONLY_ASKS ? [] : [{ uriTemplate: TEMPLATE, name: "template", mimeType: "application/json" }],
   }));
   server.setRequestHandler("resources/read", ({ params: { uri } }) => read(uri));
   server.setRequestHandler("resources/subscribe", () => ({}));
   server.setRequestHandler("resources/unsubscribe", () => ({}));
   server.setRequestHandler("prompts/list", () => ({
-    prompts: Object.entries(PROMPTS).map(([name, { names = [] }]) => ({
+    prompts: Object.entries(offered(PROMPTS)).map(([name, { names = [] }]) => ({
       name,
       description: `Tests ${name}.`,
       arguments: names.map((one) => ({ name: one, description: `Given as ${one}.`, required: true })),

@@ -128,22 +128,34 @@ class RawSession(ClientSession):
             except MCPError as error:
                 if error.code == types.CONNECTION_CLOSED:
                     raise
-        found = await self._first("server/discover")
+        found = await self._discover()
         spoken = _texts(found.get("supportedVersions"))
         if not any(version in MODERN_PROTOCOL_VERSIONS for version in spoken):
             raise UnknownVersion(", ".join(spoken))
         return found
 
-    async def _first(self, method: str) -> JsonObject:
+    async def _discover(self) -> JsonObject:
+        """Ask once more if the server refuses the version, and names one that both sides speak."""
+        try:
+            return await self._first("server/discover")
+        except MCPError as error:
+            refused = error.code == types.UNSUPPORTED_PROTOCOL_VERSION and is_object(error.data)
+            spoken = _texts(error.data.get("supported")) if refused else []
+            common = [version for version in MODERN_PROTOCOL_VERSIONS if version in spoken]
+            if not common:
+                raise
+        return await self._first("server/discover", common[-1])
+
+    async def _first(self, method: str, version: str = LATEST_MODERN_VERSION) -> JsonObject:
         """Send a request that comes before the session is open, in the envelope of 2026-07-28."""
         params: JsonObject = {
             "_meta": {
-                types.PROTOCOL_VERSION_META_KEY: LATEST_MODERN_VERSION,
+                types.PROTOCOL_VERSION_META_KEY: version,
                 types.CLIENT_INFO_META_KEY: _dumped(self._client_info),
-                types.CLIENT_CAPABILITIES_META_KEY: _dumped(self._build_capabilities(LATEST_MODERN_VERSION)),
+                types.CLIENT_CAPABILITIES_META_KEY: _dumped(self._build_capabilities(version)),
             }
         }
-        headers = {MCP_PROTOCOL_VERSION_HEADER: LATEST_MODERN_VERSION, MCP_METHOD_HEADER: method}
+        headers = {MCP_PROTOCOL_VERSION_HEADER: version, MCP_METHOD_HEADER: method}
         return await self._dispatcher.send_raw_request(method, params, {"cancel_on_abandon": False, "headers": headers})
 
     async def _initialized(self) -> JsonObject:
