@@ -244,7 +244,6 @@ async def test_a_damaged_file_of_descriptors_is_the_operators(
         await transport.aclose()
 
 
-
 PARTS = [
     FILE.SerializeToString(), with_name("again.proto"), with_name("x", has_service=False), b"",
     with_name("google/protobuf/any.proto"),

@@ -6,25 +6,24 @@ The task reads all the time, so that pings are answered and a closed connection 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from utcp_bridge.errors import ConnectionLost, ReplyTooLarge, Unreachable
 from utcp_bridge.foreign import decode
-from utcp_bridge.tasks import Opening
+from utcp_bridge.tasks import Owned, Spawn
 
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["Connection", "Frame", "Inbox", "Spawn"]
+__all__ = ["Connection", "Frame", "Inbox"]
 
 Frame: TypeAlias = str | bytes
-Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], Callable[[], None]]
 _BUFFER = 64
 _MAX_UNREAD = 4_194_304
 """Characters or bytes of unread frames above which the connection is not read. One frame more may be larger."""
@@ -93,8 +92,8 @@ class Connection:
         self._inboxes: dict[str, MemoryObjectSendStream[Frame]] = {}
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._ending: _Ending | None = None
-        self._stop: Callable[[], None] = lambda: None
-        self._ended = anyio.Event()
+        self._task: Owned | None = None
+        self._has_ended = False
         self._first: Inbox | None = None
         self._unread = 0
         self._has_room = anyio.Event()
@@ -116,37 +115,25 @@ class Connection:
         """
         connection = cls(where, keys_of)
         connection._first = connection.inbox()
-        opened = Opening()
 
-        async def run() -> None:
+        async def hold(is_open: Callable[[], None]) -> None:
             try:
                 async with opening as socket:
                     connection._socket = socket
-                    opened.settle()
+                    is_open()
                     await connection._read(socket)
-            except Exception as error:
-                if opened.is_settled:
-                    raise
-                opened.settle(error)
             finally:
-                opened.settle()
                 connection._finish()
 
-        connection._stop = spawn(run)
-        try:
-            await opened.wait(seconds)
-        except BaseException:
-            connection._stop()
-            raise
-        if connection._socket is None:
-            connection._stop()
+        connection._task = Owned(spawn, hold)
+        if not await connection._task.opened(seconds):
             raise Unreachable(f"{where} did not open a WebSocket within {seconds:g} seconds.")
         return connection
 
     @property
     def closed(self) -> bool:
         """Return whether the connection has ended, on either side."""
-        return self._ended.is_set() or self._socket is None or self._socket.closed
+        return self._has_ended or self._socket is None or self._socket.closed
 
     @property
     def busy(self) -> bool:
@@ -159,7 +146,7 @@ class Connection:
             first, self._first = self._first, None
             first.close()
         send, receive = anyio.create_memory_object_stream[Frame](_BUFFER)
-        if self._ended.is_set():
+        if self._has_ended:
             send.close()
         else:
             self._inboxes[key] = send
@@ -205,9 +192,8 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close the connection and wait at most one second for its task to end."""
-        self._stop()
-        with anyio.CancelScope(shield=True), anyio.move_on_after(1):
-            await self._ended.wait()
+        if self._task is not None:
+            await self._task.end()
 
     def check_end(self, answered: bool) -> None:
         """Raise the error of the connection's end, for a call that waits; none if it was orderly and after a reply."""
@@ -258,7 +244,7 @@ class Connection:
             self.unclaimed += 1
 
     def _finish(self) -> None:
-        self._ended.set()
+        self._has_ended = True
         if self._first is not None:
             self._first.close()
         for send in self._inboxes.values():
