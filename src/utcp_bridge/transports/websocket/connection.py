@@ -6,7 +6,7 @@ The task reads all the time, so that pings are answered and a closed connection 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -19,16 +19,24 @@ from utcp_bridge.foreign import decode
 from utcp_bridge.tasks import Owned, Spawn
 
 if TYPE_CHECKING:
-    import aiohttp
+    from utcp_bridge.net.gated_websocket import GatedWebSocket
 
-__all__ = ["Connection", "Frame", "Inbox"]
+__all__ = ["Admit", "Connection", "Frame", "Inbox"]
 
 Frame: TypeAlias = str | bytes
+Admit: TypeAlias = Callable[[int], Awaitable[None]]
 _BUFFER = 64
 _MAX_UNREAD = 4_194_304
 """Characters or bytes of unread frames above which the connection is not read. One frame more may be larger."""
 _TOO_LARGE = 1009
 _ORDERLY = frozenset({None, 1000, 1001})
+
+
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """A large message whose first bytes have arrived. The rest is read when the call is ready for it."""
+
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +49,38 @@ class _Ending:
 class Inbox:
     """The frames of one call, in order."""
 
-    def __init__(self, connection: Connection, key: str, frames: MemoryObjectReceiveStream[Frame]) -> None:
+    def __init__(self, connection: Connection, key: str, frames: MemoryObjectReceiveStream[Frame | _Coming]) -> None:
         self._connection = connection
         self._key = key
         self._frames = frames
         self.received = 0
 
-    async def next(self, seconds: float) -> Frame | None:
+    async def next(self, seconds: float, admit: Admit | None = None) -> Frame | None:
         """Return the next frame; None at an orderly end after at least one frame.
+
+        A large message is read when `admit` has returned, which gets its size; the time until then does not count.
 
         :raises ConnectionLost: the connection broke, was closed before the first frame, or was silent for `seconds`.
         :raises ReplyTooLarge: a message is larger than the limit.
         """
+        frame = await self._next(seconds)
+        while isinstance(frame, _Coming):
+            if admit is not None:
+                await admit(frame.size)
+            self._connection.go_on()
+            frame = await self._next(seconds)
+        if frame is not None:
+            self.received += 1
+            self._connection.took(frame)
+        return frame
+
+    async def _next(self, seconds: float) -> Frame | _Coming | None:
         with anyio.move_on_after(seconds):
             try:
-                frame = await self._frames.receive()
+                return await self._frames.receive()
             except anyio.EndOfStream:
                 self._connection.check_end(self.received > 0)
                 return None
-            self.received += 1
-            self._connection.took(frame)
-            return frame
         raise ConnectionLost(f"{self._connection.where} sent nothing for {seconds:g} seconds.")
 
     @property
@@ -73,9 +92,12 @@ class Inbox:
         """Stop receiving frames. Those that were not read are unclaimed."""
         with suppress(anyio.WouldBlock, anyio.EndOfStream, anyio.ClosedResourceError):
             while True:
-                self._connection.took(self._frames.receive_nowait())
-                self._connection.unclaimed += 1
+                frame = self._frames.receive_nowait()
+                if not isinstance(frame, _Coming):
+                    self._connection.took(frame)
+                    self._connection.unclaimed += 1
         self._connection.drop(self._key)
+        self._connection.go_on()
         self._frames.close()
 
 
@@ -89,8 +111,8 @@ class Connection:
         self.where = where
         self.unclaimed = 0
         self._keys_of = keys_of
-        self._inboxes: dict[str, MemoryObjectSendStream[Frame]] = {}
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._inboxes: dict[str, MemoryObjectSendStream[Frame | _Coming]] = {}
+        self._socket: GatedWebSocket | None = None
         self._ending: _Ending | None = None
         self._task: Owned | None = None
         self._has_ended = False
@@ -101,7 +123,7 @@ class Connection:
     @classmethod
     async def open(
         cls,
-        opening: AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse],
+        opening: AbstractAsyncContextManager[GatedWebSocket],
         spawn: Spawn,
         *,
         where: str,
@@ -120,6 +142,7 @@ class Connection:
             try:
                 async with opening as socket:
                     connection._socket = socket
+                    socket.on_large = connection._announce
                     is_open()
                     await connection._read(socket)
             finally:
@@ -145,7 +168,7 @@ class Connection:
         if self._first is not None:
             first, self._first = self._first, None
             first.close()
-        send, receive = anyio.create_memory_object_stream[Frame](_BUFFER)
+        send, receive = anyio.create_memory_object_stream[Frame | _Coming](_BUFFER)
         if self._has_ended:
             send.close()
         else:
@@ -157,6 +180,11 @@ class Connection:
         self._unread -= len(frame)
         if self._unread <= _MAX_UNREAD:
             self._has_room.set()
+
+    def go_on(self) -> None:
+        """Read the large message that was announced, if there is one."""
+        if self._socket is not None:
+            self._socket.go_on()
 
     def drop(self, key: str) -> None:
         """Stop receiving frames of this key."""
@@ -207,7 +235,18 @@ class Connection:
         said = f" {ending.reason}" if ending.reason else ""
         raise ConnectionLost(f"{self.where} closed the connection with code {ending.code}{said}.")
 
-    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def _announce(self, size: int) -> bool:
+        """Tell the only call about a large message. Calls that share a connection do not wait for one another."""
+        send = self._inboxes.get("")
+        if send is None or len(self._inboxes) > 1:
+            return False
+        try:
+            send.send_nowait(_Coming(size))
+        except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return False
+        return True
+
+    async def _read(self, socket: GatedWebSocket) -> None:
         from aiohttp import WSMsgType
 
         while True:
@@ -236,7 +275,7 @@ class Connection:
                 return
         self.unclaimed += 1
 
-    async def _deliver_late(self, send: MemoryObjectSendStream[Frame], frame: Frame) -> None:
+    async def _deliver_late(self, send: MemoryObjectSendStream[Frame | _Coming], frame: Frame) -> None:
         try:
             await send.send(frame)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
