@@ -1,9 +1,11 @@
+import ast
 import asyncio
 import logging
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import anyio
 import anyio.lowlevel
@@ -14,6 +16,7 @@ from utcp_bridge.tasks import (
     Flights,
     HeavyWork,
     Opening,
+    Owned,
     _current_pace,
     end_heavy_turn,
     heavy_turn,
@@ -109,6 +112,131 @@ async def test_nothing_starts_after_stop() -> None:
 async def test_stop_without_start_returns() -> None:
     with anyio.fail_after(60):
         await Background().stop()
+
+
+class Resource:
+    """Something that a background task opens and holds."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.tasks = Background()
+        self.failure = failure
+        self.begun, self.go_on, self.open, self.cleaned = (anyio.Event() for _ in range(4))
+
+    async def hold(self, is_open: Callable[[], None]) -> None:
+        try:
+            self.begun.set()
+            await self.go_on.wait()
+            if self.failure is not None:
+                raise self.failure
+            is_open()
+            self.open.set()
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+                self.cleaned.set()
+
+
+async def test_what_is_opened_ends_with_the_last_caller_that_waits_for_it() -> None:
+    one = Resource()
+    with anyio.fail_after(60):
+        await one.tasks.start()
+        task = Owned(one.tasks.spawn, one.hold)
+        async with anyio.create_task_group() as last:
+            async with anyio.create_task_group() as first:
+                for group in (first, first, last):
+                    group.start_soon(task.opened)
+                await one.begun.wait()
+                await anyio.wait_all_tasks_blocked()
+                first.cancel_scope.cancel()
+            assert not one.cleaned.is_set()
+            last.cancel_scope.cancel()
+        assert one.cleaned.is_set()  # also for a caller that is cancelled itself
+        await one.tasks.stop()
+
+
+async def test_what_is_open_outlives_its_callers_until_its_owner_ends_it() -> None:
+    one = Resource()
+    with anyio.fail_after(60):
+        await one.tasks.start()
+        task = Owned(one.tasks.spawn, one.hold)
+        one.go_on.set()
+        async with anyio.create_task_group() as group:
+            group.start_soon(task.opened)
+            await one.open.wait()
+            group.cancel_scope.cancel()
+        assert await task.opened()
+        assert not one.cleaned.is_set()
+        await task.end()
+        assert one.cleaned.is_set()
+        assert await task.opened()
+        await one.tasks.stop()
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+async def test_what_does_not_open_has_ended_when_its_caller_returns(seconds: float) -> None:
+    one = Resource(ValueError("not today"))
+    with anyio.fail_after(60):
+        await one.tasks.start()
+        task = Owned(one.tasks.spawn, one.hold)
+        if seconds:
+            one.go_on.set()
+            with pytest.raises(ValueError, match="not today"):
+                await task.opened(seconds)
+        else:
+            await one.begun.wait()
+            assert not await task.opened(seconds)
+        assert one.cleaned.is_set()
+        await one.tasks.stop()
+
+
+async def test_a_task_that_ends_before_it_is_open_is_not_open() -> None:
+    async def hold(_is_open: Callable[[], None]) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    tasks = Background()
+    with anyio.fail_after(60):
+        await tasks.start()
+        assert not await Owned(tasks.spawn, hold).opened()
+        await tasks.stop()
+
+
+_UNOWNED = frozenset({
+    "create_task", "ensure_future", "run_coroutine_threadsafe", "run_in_executor", "shield",
+})  # fmt: skip
+SOURCE = Path(__file__).parents[1] / "src"
+
+
+def unowned_work(tree: ast.AST) -> list[str]:
+    """Return the calls that start work without an owner: tasks and threads that nobody waits for or cancels."""
+    names = [
+        node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+    ]
+    return [name for name in names if name in _UNOWNED]
+
+
+def test_only_this_module_starts_tasks_without_a_task_group() -> None:
+    found = {
+        str(file.relative_to(SOURCE)): names
+        for file in SOURCE.rglob("*.py")
+        if (names := unowned_work(ast.parse(file.read_text(encoding="utf-8"))))
+    }
+    assert found.keys() == {"utcp_bridge/tasks.py"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "asyncio.create_task(work())",
+        "asyncio.get_running_loop().create_task(work())",
+        "from asyncio import ensure_future\nensure_future(work())",
+        "loop.run_in_executor(None, work)",
+    ],
+)
+def test_work_without_an_owner_is_found_in_each_form(code: str) -> None:
+    assert len(unowned_work(ast.parse(code))) == 1
 
 
 async def test_tell_wakes_all_waiting_tasks() -> None:

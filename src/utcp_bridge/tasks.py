@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from math import inf
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -24,7 +24,9 @@ __all__ = [
     "Flights",
     "HeavyWork",
     "Opening",
+    "Owned",
     "Slices",
+    "Spawn",
     "at_once",
     "current_work",
     "end_heavy_turn",
@@ -41,6 +43,10 @@ __all__ = [
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], Callable[[], None]]
+"""`Background.spawn`: starts work in the background, and returns the function that cancels it."""
+_ENDING_SECONDS: Final = 1.0
+"""For the clean-up of work that was cancelled."""
 _PAUSE_SECONDS: Final = 0.01
 """The others' share between two stages of a large reply: some of their calls pass in it as a whole."""
 _LEAST_SECONDS: Final = 0.001
@@ -131,6 +137,56 @@ class Opening:
         return self._settled.is_set()
 
 
+class Owned:
+    """A background task that opens something and holds it, with an owner at any time.
+
+    Until it is open, it belongs to the callers that wait in `opened`: it ends with the last of them that leaves, and
+    that one waits until it has cleaned up. Then it belongs to the code that calls `end`.
+
+    `hold(is_open)` runs in the task. It calls `is_open` when it holds what it opens, and goes on until the end. Wait in
+    `opened` before anything else: a task without a caller that waits does not have an owner.
+    """
+
+    def __init__(self, spawn: Spawn, hold: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]) -> None:
+        self._opening = Opening()
+        self._is_open = False
+        self._waiting = 0
+        self._ended = anyio.Event()
+        self._cancel = spawn(lambda: self._run(hold))
+
+    async def opened(self, seconds: float = inf) -> bool:
+        """Wait until it is open, and return whether that took at most `seconds`. Raises what opening it raised."""
+        self._waiting += 1
+        try:
+            await self._opening.wait(seconds)
+        finally:
+            self._waiting -= 1
+            if not self._is_open and not self._waiting:
+                await self.end()
+        return self._is_open
+
+    async def end(self) -> None:
+        """Cancel the task, and wait at most a second until it has cleaned up."""
+        self._cancel()
+        with anyio.CancelScope(shield=True), anyio.move_on_after(_ENDING_SECONDS):
+            await self._ended.wait()
+
+    def _set_open(self) -> None:
+        self._is_open = True
+        self._opening.settle()
+
+    async def _run(self, hold: Callable[[Callable[[], None]], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await hold(self._set_open)
+        except Exception as error:
+            if self._is_open:
+                raise
+            self._opening.settle(error)
+        finally:
+            self._opening.settle()
+            self._ended.set()
+
+
 @dataclass(slots=True, eq=False)
 class _Flight(Generic[T]):
     task: asyncio.Task[T]
@@ -167,7 +223,7 @@ async def _end(task: asyncio.Task[Any]) -> None:
     """Cancel a task that nobody waits for, and let it clean up."""
     if not task.done():
         task.cancel()
-        with anyio.CancelScope(shield=True), anyio.move_on_after(1):
+        with anyio.CancelScope(shield=True), anyio.move_on_after(_ENDING_SECONDS):
             await asyncio.wait([task])
     if task.done() and not task.cancelled():
         task.exception()  # its failure has been seen

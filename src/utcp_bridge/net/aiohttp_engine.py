@@ -41,6 +41,7 @@ from utcp_bridge.model import large_reader
 from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.gate.connection_watch import issued
 from utcp_bridge.net.gate.shortage import descriptor_shortage
+from utcp_bridge.net.gated_websocket import GatedWebSocket
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import MAX_DETAIL_BYTES, RETRYABLE, Reply, retry_after_seconds
 from utcp_bridge.placement.request import RequestParts
@@ -163,6 +164,7 @@ def _client(
         max_line_size=MAX_HEADER_BYTES,
         max_field_size=MAX_HEADER_BYTES,
         middlewares=middlewares,
+        ws_response_class=GatedWebSocket,
     )
 
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from utcp_bridge.auth.credentials import Additions, Credentials
+    from utcp_bridge.net.gated_websocket import GatedWebSocket
     from utcp_bridge.net.http_options import PoolOptions
 
 __all__ = ["HttpSession", "StreamReply"]
@@ -173,7 +174,7 @@ class HttpSession:
         headers: Iterable[tuple[str, str]] = (),
         credentials: Credentials | None = None,
         options: SocketOptions | None = None,
-    ) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
+    ) -> AsyncGenerator[GatedWebSocket]:
         """Open a WebSocket. Redirects are refused.
 
         :raises Rejected: the handshake failed; `status` is its HTTP status.
@@ -277,7 +278,7 @@ class HttpSession:
 
     async def _connect_websocket(
         self, parts: RequestParts, credentials: Credentials | None, options: dict[str, Any]
-    ) -> aiohttp.ClientWebSocketResponse:
+    ) -> GatedWebSocket:
         if credentials is None:
             return await self._handshake(parts, None, options)
         self._admit(parts.url, credentials)
@@ -290,18 +291,16 @@ class HttpSession:
                 raise
         return await self._handshake(parts, fresh, options)
 
-    async def _handshake(
-        self, parts: RequestParts, added: Additions | None, options: dict[str, Any]
-    ) -> aiohttp.ClientWebSocketResponse:
+    async def _handshake(self, parts: RequestParts, added: Additions | None, options: dict[str, Any]) -> GatedWebSocket:
         url, headers = (parts.url, parts.headers) if added is None else added.placed(parts.url, parts.headers)
         target = self._admit(url, None)
         client = self._sockets or (await self._open_clients())[1]
         extras = self._fixed if self._own is None else self._extras(target, self._own)
         fixed = {name: value for name, value in extras.items() if name != "allow_redirects"}
 
-        def connect() -> Awaitable[aiohttp.ClientWebSocketResponse]:
+        def connect() -> Awaitable[GatedWebSocket]:
             return cast(
-                "Awaitable[aiohttp.ClientWebSocketResponse]",
+                "Awaitable[GatedWebSocket]",
                 client.ws_connect(target, headers=framed(headers), **options, **fixed),
             )
 

@@ -156,3 +156,83 @@ async def test_a_handshake_that_takes_too_long_is_unreachable() -> None:
             )
         with anyio.fail_after(60):
             await service.slow_gone.wait()
+
+
+LARGE_TEXT = 9_000_000
+
+
+def received(connection: Connection) -> int:
+    """Return how many bytes of the message under way have arrived."""
+    sizes = connection._socket._sizes
+    return sizes.message - sizes._left
+
+
+async def test_a_large_message_is_read_when_its_call_is_ready() -> None:
+    async with opened(max_message_bytes=1 << 24) as (first, service), open_services() as services:
+        session = services.http.session(Source(name="peer", allow_networks=LOOPBACK))
+        opening = session.websocket(service.ws + "/ws", options=SocketOptions(max_message_bytes=1 << 24))
+        held = await Connection.open(opening, services.spawn, where="the peer", keys_of=lambda _: (), seconds=60)
+        announced, ready = anyio.Event(), anyio.Event()
+        sizes: list[int] = []
+
+        async def wait(size: int) -> None:
+            sizes.append(size)
+            announced.set()
+            await ready.wait()
+
+        async def later() -> None:
+            frames.append(await inbox.next(60, wait))
+
+        frames: list[object] = []
+        inbox = held.inbox()
+        await held.send(f'{{"flood": {LARGE_TEXT}}}')
+        async with anyio.create_task_group() as group:
+            group.start_soon(later)
+            await announced.wait()
+            # Meanwhile as many bytes cross the loopback on another connection.
+            at_once = first.inbox()
+            await first.send(f'{{"flood": {LARGE_TEXT}}}')
+            assert len(await at_once.next(60) or "") == LARGE_TEXT
+            at_once.close()
+            assert received(held) < LARGE_TEXT / 4
+            assert frames == []
+            ready.set()
+        assert [len(str(frame)) for frame in frames] == [LARGE_TEXT]
+        assert sizes == [LARGE_TEXT]
+        inbox.close()
+        await held.aclose()
+
+
+async def test_large_messages_in_a_row_are_each_announced() -> None:
+    async with opened(max_message_bytes=1 << 24) as (connection, _):
+        inbox = connection.inbox()
+        sizes: list[int] = []
+
+        async def note(size: int) -> None:
+            sizes.append(size)
+
+        for size in (2_000_000, 10, 3_000_000, 3_000_001):
+            await connection.send(f'{{"flood": {size}}}')
+        assert [len(await inbox.next(60, note) or "") for _ in range(4)] == [2_000_000, 10, 3_000_000, 3_000_001]
+        assert sizes == [2_000_000, 3_000_000, 3_000_001]
+        inbox.close()
+        assert connection.unclaimed == 0
+
+
+async def test_a_call_that_leaves_before_its_large_message_leaves_a_connection_that_closes() -> None:
+    async with opened(max_message_bytes=1 << 24) as (connection, _):
+        inbox = connection.inbox()
+        announced = anyio.Event()
+
+        async def wait(_size: int) -> None:
+            announced.set()
+            await anyio.sleep_forever()
+
+        await connection.send(f'{{"flood": {LARGE_TEXT}}}')
+        async with anyio.create_task_group() as group:
+            group.start_soon(inbox.next, 60, wait)
+            await announced.wait()
+            group.cancel_scope.cancel()
+        inbox.close()
+        await connection.aclose()
+        assert connection.closed

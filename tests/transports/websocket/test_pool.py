@@ -153,13 +153,13 @@ async def test_idle_connections_are_closed_and_nothing_is_left() -> None:
             pass
         await one.share(key(2))
         for connection in one.connections:
-            await connection._ended.wait()
+            await connection._task._ended.wait()
         await anyio.wait_all_tasks_blocked()
         assert not one.pool._idle
         assert not one.pool._shared
         async with one.lease(key(1)):  # and again
             assert len(one.connections) == 3
-        await one.connections[2]._ended.wait()
+        await one.connections[2]._task._ended.wait()
 
 
 async def test_a_shared_connection_that_a_call_uses_is_not_idle() -> None:
@@ -168,10 +168,10 @@ async def test_a_shared_connection_that_a_call_uses_is_not_idle() -> None:
         inbox = shared.inbox("call")
         async with one.lease(key(2)):
             pass
-        await one.connections[1]._ended.wait()  # the sweep has come by
+        await one.connections[1]._task._ended.wait()  # the sweep has come by
         assert not shared.closed
         inbox.close()
-        await shared._ended.wait()
+        await shared._task._ended.wait()
 
 
 async def test_callers_share_one_connection_until_it_ends() -> None:

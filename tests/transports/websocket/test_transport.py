@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from pydantic import ValidationError
 from tests.upstreams.websocket_service import WebSocketService
@@ -23,7 +24,10 @@ from utcp_bridge.errors import (
     UtcpError,
 )
 from utcp_bridge.model import Binary, JsonObject, Result, discard
+from utcp_bridge.net.collecting import LARGE, Collecting
+from utcp_bridge.net.gated_websocket import GatedWebSocket
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.tasks import HeavyWork
 from utcp_bridge.testing.contract import CANARY, Case, Peer
 from utcp_bridge.testing.services import make_call, make_target, open_services
 from utcp_bridge.transports.websocket.transport import WebSocketTransport
@@ -363,3 +367,67 @@ def test_a_url_must_be_a_websocket_url() -> None:
     assert WebSocketTransport.endpoint(make_target(WebSocketTransport, {"url": "ws://a/"}).template) == "ws://a/"
     with pytest.raises(ValidationError, match="ws://"):
         make_target(WebSocketTransport, {"url": "ftp://a.example/x"})
+
+
+async def test_large_messages_of_one_manual_are_read_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    admitted: list[int] = []
+    go_on = GatedWebSocket.go_on
+
+    def noted(self: GatedWebSocket) -> None:
+        if self._is_held:
+            admitted.append(self._sizes.message)
+        go_on(self)
+
+    monkeypatch.setattr(GatedWebSocket, "go_on", noted)
+    seen: list[int] = []
+    settings = BridgeSettings(max_reply_bytes=1 << 24)
+    async with WebSocketService() as service, open_services(settings=settings) as services:
+        transport = WebSocketTransport(services)
+        target = make_target(transport, {"url": service.ws + "/ws", "response_format": "text"})
+
+        async def call() -> None:
+            with HeavyWork():
+                result = await transport.call(target, make_call({"flood": 4_000_000}), discard)
+                assert len(result.value) == 4_000_000
+                await anyio.lowlevel.checkpoint()
+                seen.append(len(admitted))
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as group:
+                for _ in range(8):
+                    group.start_soon(call)
+        await transport.aclose()
+    assert admitted == [4_000_000] * 8
+    assert all(number <= place + 2 for place, number in enumerate(seen))
+
+
+async def test_a_large_message_whose_place_is_not_free_is_read_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("utcp_bridge.transports.websocket.transport._MAX_HELD_SECONDS", 0.01)
+    is_read = anyio.Event()
+    go_on = GatedWebSocket.go_on
+
+    def noted(self: GatedWebSocket) -> None:
+        is_read.set()
+        go_on(self)
+
+    monkeypatch.setattr(GatedWebSocket, "go_on", noted)
+    settings = BridgeSettings(max_reply_bytes=1 << 24)
+    async with WebSocketService() as service, open_services(settings=settings) as services:
+        transport = WebSocketTransport(services)
+        target = make_target(transport, {"url": service.ws + "/ws", "response_format": "text"})
+        results: list[Any] = []
+
+        async def call() -> None:
+            with HeavyWork():
+                results.append(await transport.call(target, make_call({"flood": 4_000_000}), discard))
+
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as group:
+                with Collecting(target.source.name) as other:
+                    await other.grow(LARGE + 1)
+                    group.start_soon(call)
+                    await is_read.wait()
+                    await anyio.wait_all_tasks_blocked()
+                    assert results == []
+        assert len(results[0].value) == 4_000_000
+        await transport.aclose()

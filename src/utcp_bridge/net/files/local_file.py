@@ -9,10 +9,10 @@ import base64
 import errno
 import os
 import stat
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -22,11 +22,11 @@ import anyio.to_thread
 from utcp_bridge.errors import Busy, ConfigError, InvalidArguments, PolicyError, ReplyTooLarge, Unreachable
 from utcp_bridge.net.files.writing import folder_beneath
 from utcp_bridge.net.gate.shortage import descriptor_shortage
+from utcp_bridge.tasks import Spawn
 
 __all__ = ["FileRoots", "FileWatcher", "read_file_now", "read_local_file", "resolve_within"]
 
 Stamp: TypeAlias = tuple[int, int, int]
-Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], Callable[[], None]]
 
 _INTERVAL = 1.0
 _MAX_PATH = 4_096

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -20,13 +20,12 @@ import anyio
 from utcp_bridge.errors import Unreachable
 from utcp_bridge.model import Source
 from utcp_bridge.net.guard import Address, Guard
-from utcp_bridge.tasks import Flights
+from utcp_bridge.tasks import Flights, Spawn
 from utcp_bridge.transports.grpc.channel import ChannelOptions, open_channel
 from utcp_bridge.transports.grpc.protos import grpc_module
 
 __all__ = ["Channels", "Key", "Line"]
 
-Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], Callable[[], None]]
 Key: TypeAlias = tuple[str, ChannelOptions]
 """The manual's name, and where the channel goes."""
 

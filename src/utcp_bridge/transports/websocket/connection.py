@@ -6,30 +6,37 @@ The task reads all the time, so that pings are answered and a closed connection 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from utcp_bridge.errors import ConnectionLost, ReplyTooLarge, Unreachable
 from utcp_bridge.foreign import decode
-from utcp_bridge.tasks import Opening
+from utcp_bridge.tasks import Owned, Spawn
 
 if TYPE_CHECKING:
-    import aiohttp
+    from utcp_bridge.net.gated_websocket import GatedWebSocket
 
-__all__ = ["Connection", "Frame", "Inbox", "Spawn"]
+__all__ = ["Admit", "Connection", "Frame", "Inbox"]
 
 Frame: TypeAlias = str | bytes
-Spawn: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, None]]], Callable[[], None]]
+Admit: TypeAlias = Callable[[int], Awaitable[None]]
 _BUFFER = 64
 _MAX_UNREAD = 4_194_304
 """Characters or bytes of unread frames above which the connection is not read. One frame more may be larger."""
 _TOO_LARGE = 1009
 _ORDERLY = frozenset({None, 1000, 1001})
+
+
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """A large message whose first bytes have arrived. The rest is read when the call is ready for it."""
+
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +49,38 @@ class _Ending:
 class Inbox:
     """The frames of one call, in order."""
 
-    def __init__(self, connection: Connection, key: str, frames: MemoryObjectReceiveStream[Frame]) -> None:
+    def __init__(self, connection: Connection, key: str, frames: MemoryObjectReceiveStream[Frame | _Coming]) -> None:
         self._connection = connection
         self._key = key
         self._frames = frames
         self.received = 0
 
-    async def next(self, seconds: float) -> Frame | None:
+    async def next(self, seconds: float, admit: Admit | None = None) -> Frame | None:
         """Return the next frame; None at an orderly end after at least one frame.
+
+        A large message is read when `admit` has returned, which gets its size; the time until then does not count.
 
         :raises ConnectionLost: the connection broke, was closed before the first frame, or was silent for `seconds`.
         :raises ReplyTooLarge: a message is larger than the limit.
         """
+        frame = await self._next(seconds)
+        while isinstance(frame, _Coming):
+            if admit is not None:
+                await admit(frame.size)
+            self._connection.go_on()
+            frame = await self._next(seconds)
+        if frame is not None:
+            self.received += 1
+            self._connection.took(frame)
+        return frame
+
+    async def _next(self, seconds: float) -> Frame | _Coming | None:
         with anyio.move_on_after(seconds):
             try:
-                frame = await self._frames.receive()
+                return await self._frames.receive()
             except anyio.EndOfStream:
                 self._connection.check_end(self.received > 0)
                 return None
-            self.received += 1
-            self._connection.took(frame)
-            return frame
         raise ConnectionLost(f"{self._connection.where} sent nothing for {seconds:g} seconds.")
 
     @property
@@ -74,9 +92,12 @@ class Inbox:
         """Stop receiving frames. Those that were not read are unclaimed."""
         with suppress(anyio.WouldBlock, anyio.EndOfStream, anyio.ClosedResourceError):
             while True:
-                self._connection.took(self._frames.receive_nowait())
-                self._connection.unclaimed += 1
+                frame = self._frames.receive_nowait()
+                if not isinstance(frame, _Coming):
+                    self._connection.took(frame)
+                    self._connection.unclaimed += 1
         self._connection.drop(self._key)
+        self._connection.go_on()
         self._frames.close()
 
 
@@ -90,11 +111,11 @@ class Connection:
         self.where = where
         self.unclaimed = 0
         self._keys_of = keys_of
-        self._inboxes: dict[str, MemoryObjectSendStream[Frame]] = {}
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._inboxes: dict[str, MemoryObjectSendStream[Frame | _Coming]] = {}
+        self._socket: GatedWebSocket | None = None
         self._ending: _Ending | None = None
-        self._stop: Callable[[], None] = lambda: None
-        self._ended = anyio.Event()
+        self._task: Owned | None = None
+        self._has_ended = False
         self._first: Inbox | None = None
         self._unread = 0
         self._has_room = anyio.Event()
@@ -102,7 +123,7 @@ class Connection:
     @classmethod
     async def open(
         cls,
-        opening: AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse],
+        opening: AbstractAsyncContextManager[GatedWebSocket],
         spawn: Spawn,
         *,
         where: str,
@@ -116,37 +137,26 @@ class Connection:
         """
         connection = cls(where, keys_of)
         connection._first = connection.inbox()
-        opened = Opening()
 
-        async def run() -> None:
+        async def hold(is_open: Callable[[], None]) -> None:
             try:
                 async with opening as socket:
                     connection._socket = socket
-                    opened.settle()
+                    socket.on_large = connection._announce
+                    is_open()
                     await connection._read(socket)
-            except Exception as error:
-                if opened.is_settled:
-                    raise
-                opened.settle(error)
             finally:
-                opened.settle()
                 connection._finish()
 
-        connection._stop = spawn(run)
-        try:
-            await opened.wait(seconds)
-        except BaseException:
-            connection._stop()
-            raise
-        if connection._socket is None:
-            connection._stop()
+        connection._task = Owned(spawn, hold)
+        if not await connection._task.opened(seconds):
             raise Unreachable(f"{where} did not open a WebSocket within {seconds:g} seconds.")
         return connection
 
     @property
     def closed(self) -> bool:
         """Return whether the connection has ended, on either side."""
-        return self._ended.is_set() or self._socket is None or self._socket.closed
+        return self._has_ended or self._socket is None or self._socket.closed
 
     @property
     def busy(self) -> bool:
@@ -158,8 +168,8 @@ class Connection:
         if self._first is not None:
             first, self._first = self._first, None
             first.close()
-        send, receive = anyio.create_memory_object_stream[Frame](_BUFFER)
-        if self._ended.is_set():
+        send, receive = anyio.create_memory_object_stream[Frame | _Coming](_BUFFER)
+        if self._has_ended:
             send.close()
         else:
             self._inboxes[key] = send
@@ -170,6 +180,11 @@ class Connection:
         self._unread -= len(frame)
         if self._unread <= _MAX_UNREAD:
             self._has_room.set()
+
+    def go_on(self) -> None:
+        """Read the large message that was announced, if there is one."""
+        if self._socket is not None:
+            self._socket.go_on()
 
     def drop(self, key: str) -> None:
         """Stop receiving frames of this key."""
@@ -205,9 +220,8 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close the connection and wait at most one second for its task to end."""
-        self._stop()
-        with anyio.CancelScope(shield=True), anyio.move_on_after(1):
-            await self._ended.wait()
+        if self._task is not None:
+            await self._task.end()
 
     def check_end(self, answered: bool) -> None:
         """Raise the error of the connection's end, for a call that waits; none if it was orderly and after a reply."""
@@ -221,7 +235,18 @@ class Connection:
         said = f" {ending.reason}" if ending.reason else ""
         raise ConnectionLost(f"{self.where} closed the connection with code {ending.code}{said}.")
 
-    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def _announce(self, size: int) -> bool:
+        """Tell the only call about a large message. Calls that share a connection do not wait for one another."""
+        send = self._inboxes.get("")
+        if send is None or len(self._inboxes) > 1:
+            return False
+        try:
+            send.send_nowait(_Coming(size))
+        except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            return False
+        return True
+
+    async def _read(self, socket: GatedWebSocket) -> None:
         from aiohttp import WSMsgType
 
         while True:
@@ -250,7 +275,7 @@ class Connection:
                 return
         self.unclaimed += 1
 
-    async def _deliver_late(self, send: MemoryObjectSendStream[Frame], frame: Frame) -> None:
+    async def _deliver_late(self, send: MemoryObjectSendStream[Frame | _Coming], frame: Frame) -> None:
         try:
             await send.send(frame)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -258,7 +283,7 @@ class Connection:
             self.unclaimed += 1
 
     def _finish(self) -> None:
-        self._ended.set()
+        self._has_ended = True
         if self._first is not None:
             self._first.close()
         for send in self._inboxes.values():

@@ -15,7 +15,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 import anyio
 
-from utcp_bridge.transports.websocket.connection import Connection, Spawn
+from utcp_bridge.tasks import Spawn
+from utcp_bridge.transports.websocket.connection import Connection
 
 __all__ = ["Key", "SocketPool"]
 

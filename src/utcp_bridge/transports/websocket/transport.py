@@ -19,12 +19,13 @@ from contextlib import aclosing
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
+import anyio
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
 from utcp_bridge.errors import ConnectionLost, ManualError, ReplyTooLarge
 from utcp_bridge.foreign import is_heavy
 from utcp_bridge.model import Call, CallTemplate, Document, Emit, Result, is_object
-from utcp_bridge.net.collecting import arrived
+from utcp_bridge.net.collecting import LARGE, Collecting, arrived
 from utcp_bridge.net.document import document_request, fetch_manual
 from utcp_bridge.net.http_options import SocketOptions
 from utcp_bridge.net.preview import NativeRequest, socket_request
@@ -48,6 +49,8 @@ _NONE_AS_EMPTY = BeforeValidator(lambda value: value or {})
 _PROBE_SECONDS = 3.0
 _PING_SECONDS = 30.0
 _MIN_PING_SECONDS = 1.0
+_MAX_HELD_SECONDS = 5.0
+"""For which a large message waits before it is read, and at most a quarter of the time between two pings."""
 _OTHER_FACTOR = 10
 """Messages that belong to no call may have this many times the bytes of a reply: a busy subscription."""
 _FROM_MILLISECONDS = 1000
@@ -278,7 +281,9 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
     async def _gather(self, inbox: Inbox, target: Target[WebSocketTemplate], reader: ReplyReader, emit: Emit) -> Result:
         template = target.template
         manual, limit = target.source.name, self.services.settings.max_reply_bytes
-        frames = _Frames(inbox, reader, template.expected_responses, limit, manual)
+        pings = max(template.ping_interval or _PING_SECONDS, _MIN_PING_SECONDS)
+        place = _Place(manual, min(_MAX_HELD_SECONDS, pings / 4))
+        frames = _Frames(inbox, reader, template.expected_responses, limit, place)
         seconds = template.response_timeout or self.services.settings.idle_timeout
         if frames.wanted == 1:
             async with aclosing(frames.batches(seconds)) as batches:
@@ -313,16 +318,39 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
             await connection.aclose()
 
 
+class _Place:
+    """The place of the one large message of a call: before it is read, if it is announced, or else afterwards."""
+
+    def __init__(self, manual: str, seconds: float) -> None:
+        self._manual = manual
+        self._seconds = seconds
+        self._announced: Collecting | None = None
+
+    async def admit(self, size: int) -> None:
+        """Wait until the message may be read, at most for some seconds: pings have no reply meanwhile."""
+        place = Collecting(self._manual)
+        with anyio.move_on_after(self._seconds), place:
+            await place.grow(size)
+            self._announced = place
+
+    async def arrived(self, size: int) -> None:
+        """Wait until the message may be worked on."""
+        if self._announced is None:
+            await arrived(self._manual, size)
+        elif size > LARGE:
+            self._announced = None  # it has its place
+
+
 class _Frames:
     """The messages of one call, as values. `limit` is in bytes."""
 
-    def __init__(self, inbox: Inbox, reader: ReplyReader, wanted: int, limit: int, manual: str) -> None:
+    def __init__(self, inbox: Inbox, reader: ReplyReader, wanted: int, limit: int, place: _Place) -> None:
         self.wanted = wanted
         self.is_done = False
         self._inbox = inbox
         self._reader = reader
         self._limit = limit
-        self._manual = manual
+        self._place = place
 
     async def batches(self, seconds: float = math.inf) -> AsyncGenerator[Batch]:
         """Yield each message, and nothing for one that is not part of the reply.
@@ -332,11 +360,12 @@ class _Frames:
         """
         found = other = 0
         while not self.is_done and (self.wanted < 0 or found < self.wanted):
-            frame = await self._inbox.next(seconds)
+            is_alone = self.wanted == 1
+            frame = await self._inbox.next(seconds, self._place.admit if is_alone else None)
             if frame is None:
                 return
-            if is_alone := self.wanted == 1:
-                await arrived(self._manual, len(frame))
+            if is_alone:
+                await self._place.arrived(len(frame))
             if is_heavy(frame):
                 await heavy_turn(keep=is_alone)
             self.is_done, value = self._reader.read(frame)
