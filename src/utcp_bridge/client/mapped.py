@@ -16,7 +16,7 @@ from utcp_bridge.errors import InvalidArguments, PolicyError, UnknownTool
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.maps.contents import contents_of, filled_content, filled_in, message_of_file
 from utcp_bridge.maps.patterns import filled
-from utcp_bridge.maps.reading import MappedPrompt, MappedResource, PromptMessage
+from utcp_bridge.maps.reading import MappedPrompt, MappedResource, Maps, PromptMessage
 from utcp_bridge.model import Binary, JsonObject, Result, is_object, read_at_once
 from utcp_bridge.net.files.local_file import FileRoots, FileWatcher, read_local_file, resolve_within
 from utcp_bridge.transport import Services
@@ -89,6 +89,7 @@ class MappedUpstream(Upstream):
         self.state = state
         self._context = context
         self._watched: set[str] = set()
+        self._offered = (state.maps, _offers(state.maps))
         self._methods: dict[str, Callable[[JsonObject], Awaitable[JsonObject]]] = {
             "resources/list": self._list_resources,
             "resources/templates/list": self._list_templates,
@@ -102,21 +103,10 @@ class MappedUpstream(Upstream):
 
     @property
     def offers(self) -> Offers:
-        """What the maps offer now."""
-        maps = self.state.maps
-        capabilities: JsonObject = {"completions": {}}
-        if maps.resources:
-            capabilities["resources"] = {"subscribe": True, "listChanged": True}
-        if maps.prompts:
-            capabilities["prompts"] = {"listChanged": True}
-        resources = maps.resources.values()
-        return Offers(
-            version=_VERSION,
-            capabilities=capabilities,
-            resources=tuple(one.described for one in resources if one.pattern is None),
-            resource_templates=tuple(one.described for one in resources if one.pattern is not None),
-            prompts=tuple(one.described for one in maps.prompts.values()),
-        )
+        """What the maps offer now: the same object until they change."""
+        if self._offered[0] is not self.state.maps:
+            self._offered = (self.state.maps, _offers(self.state.maps))
+        return self._offered[1]
 
     async def request(self, method: str, params: JsonObject) -> JsonObject:
         """Answer a request of the protocol.
@@ -277,6 +267,22 @@ class MappedUpstream(Upstream):
         if found is None:
             raise _unknown(uri)
         return found.values
+
+
+def _offers(maps: Maps) -> Offers:
+    capabilities: JsonObject = {"completions": {}}
+    if maps.resources:
+        capabilities["resources"] = {"subscribe": True, "listChanged": True}
+    if maps.prompts:
+        capabilities["prompts"] = {"listChanged": True}
+    resources = maps.resources.values()
+    return Offers(
+        version=_VERSION,
+        capabilities=capabilities,
+        resources=tuple(one.described for one in resources if one.pattern is None),
+        resource_templates=tuple(one.described for one in resources if one.pattern is not None),
+        prompts=tuple(one.described for one in maps.prompts.values()),
+    )
 
 
 def _arguments(resource: MappedResource, values: dict[str, str]) -> JsonObject:
