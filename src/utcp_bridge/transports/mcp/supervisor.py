@@ -47,6 +47,7 @@ from utcp_bridge.transports.mcp.connection import McpConnection, McpDialer
 from utcp_bridge.transports.mcp.failures import handshake_failure, late_failure
 from utcp_bridge.transports.mcp.listing import Listing, read_list, usable_resources, usable_templates, usable_tools
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, tool_object
+from utcp_bridge.transports.mcp.tasks import TASKS, TaskCalls, as_task
 from utcp_bridge.transports.mcp.upstream_port import McpUpstream
 from utcp_bridge.upstream import ProtocolError, ServerState
 from utcp_bridge.urls import bare_url
@@ -109,6 +110,7 @@ class McpSupervisor:
         """By tool, which arguments are sent as headers too (2026-07-28)."""
         self._last: UtcpError | None = None
         """Why the last connection could not be opened."""
+        self._tasks = TaskCalls(self.where, services.spawn)
         self.port = McpUpstream(self._manual, name, self, services, target.credentials)
         self._is_stale = False
         self._is_pausing = False
@@ -303,6 +305,14 @@ class McpSupervisor:
         :raises ProtocolError: the server refused the request.
         :raises UtcpError: the server cannot be reached, or its reply cannot be read.
         """
+        if method == "tools/call":
+            return await self._tasks.call(partial(self._exchange, reads_manual=reads_manual), params, emit)
+        return await self._exchange(method, params, emit, reads_manual=reads_manual)
+
+    async def _exchange(
+        self, method: str, params: JsonObject, emit: Emit = discard, *, reads_manual: bool = False
+    ) -> JsonObject:
+        """Send one request and return its result, also one that is a task."""
 
         async def progress(done: float, total: float | None, message: str | None) -> None:
             partial = {"progress": done, "total": total, "message": message}
@@ -323,9 +333,10 @@ class McpSupervisor:
         contents = (await self.request_or_refuse("resources/read", {"uri": uri})).get("contents")
         return [one for one in contents if is_object(one)] if is_list(contents) else []
 
-    async def call(self, name: str, arguments: JsonObject, emit: Emit) -> ContentBlocks:
-        """Call a tool. Progress goes through `emit`."""
-        params = {"name": name, "arguments": arguments}
+    async def call(self, name: str, arguments: JsonObject, emit: Emit, *, task: bool = False) -> ContentBlocks:
+        """Call a tool. Progress goes through `emit`. `task` is whether the tool only runs as a task (2025-11-25)."""
+        params: JsonObject = {"name": name, "arguments": arguments}
+        params = as_task(params) if task else params
         result = await self.request_or_refuse("tools/call", params, emit)
         kind = result.get("resultType")
         if isinstance(kind, str) and kind != "complete":
@@ -483,6 +494,7 @@ class McpSupervisor:
             read,
             write,
             client_info=Implementation(name="utcp-bridge", version=__version__),
+            extensions={TASKS: {}},
             message_handler=self._heard,
         ).with_headers(self._headers)
 
@@ -515,6 +527,8 @@ class McpSupervisor:
             await anyio.sleep(pause)
 
     async def _heard(self, message: Any) -> None:
+        if type(message).__name__ == "ProgressNotification":
+            await self._tasks.heard(message.params)
         if type(message).__name__ in {"ToolListChangedNotification", "ResourceListChangedNotification"}:
             self.outdate()
 
