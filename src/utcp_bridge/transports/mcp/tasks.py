@@ -89,7 +89,7 @@ class TaskCalls:
             await emit({key: value for key, value in partial_result.items() if value is not None})
 
     async def _required(self, send: Exchange, params: JsonObject, emit: Emit) -> JsonObject:
-        """Call a tool that only runs as a task (2025-11-25). Its progress has a token of ours, which outlives the call."""
+        """Call a tool that only runs as a task (2025-11-25). Its progress has a token of ours, which outlives it."""
         token = f"task-{uuid4().hex}"
         self._emits[token] = emit
         meta = params.get("_meta")
