@@ -49,19 +49,11 @@ Examples:
 @click.option("--name", default="utcp", show_default=True, help="Name of the bridge's entry.")
 @click.option("--only", multiple=True, metavar="SERVER", help="Move only this server; may be given several times.")
 @click.option("--keep", multiple=True, metavar="SERVER", help="Do not move this server; may be given several times.")
-@click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
-@click.option(
-    "--check/--no-check", default=True, show_default=True, help="Connect to the moved servers once, and report them."
-)
+@click.option("--dry-run", "after", flag_value="show", help="Show what would change and write nothing.")
+@click.option("--no-check", "after", flag_value="leave", help="Do not connect to the moved servers at the end.")
 @debug_option
 def migrate(
-    host_file: Path,
-    output: Path | None,
-    name: str,
-    only: tuple[str, ...],
-    keep: tuple[str, ...],
-    dry_run: bool,
-    check: bool,
+    host_file: Path, output: Path | None, name: str, only: tuple[str, ...], keep: tuple[str, ...], after: str | None
 ) -> int:
     """Move a host's MCP servers into a UTCP configuration, behind one entry.
 
@@ -94,8 +86,8 @@ def migrate(
     configuration = (output or host_file.with_name("utcp.json")).absolute()
     with exclusive(configuration):
         files = _MigratedFiles(file, configuration, within if output is None else None)
-        _apply(files, migrated, name, set(moving), dry_run=dry_run)
-    if check and not dry_run:
+        _apply(files, migrated, name, set(moving), dry_run=after == "show")
+    if after is None:
         run_async(_report, configuration, [str(manual["name"]) for manual in migrated.manuals])
     return exits.OK
 
