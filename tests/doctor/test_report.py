@@ -121,3 +121,12 @@ async def test_no_literal_secret_of_a_template_is_shown(tmp_path):
     assert [
         one for one in ("header", "a-token", "query", "auth", "env") if f"in-a-{one}" in text or f"in-the-{one}" in text
     ] == []
+
+
+async def test_what_a_manual_offers_besides_tools_is_a_step_and_part_of_the_json():
+    found = await diagnosed([{**text("shop", "a"), "prompts": {"p": {"text": "x"}}}, text("bank", "b")])
+    shop, bank = found.manuals
+    assert shop.step("offers").message == "1 tool, 1 prompt, completions."
+    assert bank.step("offers") is None
+    [offers] = found.as_json()["offers"]
+    assert (offers["manual"], offers["tools"], offers["prompts"]) == ("shop", 1, 1)

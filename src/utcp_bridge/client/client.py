@@ -22,6 +22,7 @@ from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.explaining import Explainer, redact_error
 from utcp_bridge.client.logins import LoginDesk
+from utcp_bridge.client.mapped import MappedOffers
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
@@ -161,6 +162,7 @@ class UtcpClient:
         self._layers = self._make_layers(extensions, (*processors, *extensions.post_processors))
         argument_layers = (self._output_path, self._validation, self._file_arguments)
         self._explainer = Explainer(self._registration, self.redactor, argument_layers)
+        self._mapped = MappedOffers(services, self._registration, self.call)
         self._chains: dict[str, Next] = {}
         self._targets: dict[Tool, Target[Any]] = {}
         self._peers: dict[Tool, str | None] = {}
@@ -301,8 +303,8 @@ class UtcpClient:
         return self._registration.servers()
 
     def upstreams(self) -> list[Upstream]:
-        """Return the MCP servers behind the manuals, for what they offer besides tools."""
-        return self._registration.upstreams()
+        """Return the MCP servers behind the manuals, and the manuals that map resources or prompts."""
+        return [*self._registration.upstreams(), *self._mapped.upstreams()]
 
     def on_upstream(self, hear: Hear) -> Callable[[], None]:
         """Call `hear` with each notification of an MCP server. Return a function that ends this."""

@@ -72,6 +72,7 @@ def read_manual(document: Any, *, default_template: JsonObject, where: str, shap
         variables=_read_variables(raw, where, notes),
         protocols=None if protocols is None else tuple(protocols),
         declared_variables=notes.declared,
+        maps={key: raw[key] for key in sorted(v1.MAP_KEYS) if raw.get(key) is not None},
         faults=notes.faults,
     )
 

@@ -163,6 +163,8 @@ class ParsedManual:
     variables: JsonObject = field(default_factory=dict[str, Any], repr=False)
     protocols: tuple[str, ...] | None = None
     declared_variables: dict[str, str] = field(default_factory=dict[str, str])
+    maps: JsonObject = field(default_factory=dict[str, Any], repr=False)
+    """Its `resources` and `prompts`, as they were written."""
     faults: list[Fault] = field(default_factory=list[Fault])
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "CLIENT_KEYS",
     "CONFIG_KEYS",
     "KINDS",
+    "MAP_KEYS",
     "OPERATOR_KEYS",
     "says_nothing",
     "without_null_keywords",
@@ -43,7 +44,10 @@ BASE_FIELDS = frozenset({
 })  # fmt: skip
 """Keys that any call template of a configuration may have."""
 
-OPERATOR_KEYS = frozenset(ManualOptions.model_fields)
+MAP_KEYS = frozenset({"prompts", "resources"})
+"""Keys of an entry or of a manual document that map resources and prompts. They have no variables."""
+
+OPERATOR_KEYS = frozenset(ManualOptions.model_fields) | MAP_KEYS
 """Keys next to a call template that only the operator may write; those in a fetched manual are dropped."""
 
 _NEVER_NULL = frozenset({

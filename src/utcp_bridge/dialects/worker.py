@@ -45,6 +45,8 @@ class ReadTools:
     info: JsonObject
     auth: JsonObject | None = None
     protocols: tuple[str, ...] | None = None
+    maps: JsonObject = field(default_factory=dict[str, Any])
+    """The `resources` and `prompts` of a manual, as they were written."""
 
 
 class DocumentWork:
@@ -90,7 +92,7 @@ class DocumentWork:
     def manual(self, entry: JsonObject, where: str) -> ReadTools:
         """Return the tools of a UTCP manual or of a list of tools; `entry` is the manual's own call template."""
         found = read_manual(self._content, default_template=entry, where=where)
-        return ReadTools(found.tools, found.faults, found.dialect, found.info, found.auth, found.protocols)
+        return ReadTools(found.tools, found.faults, found.dialect, found.info, found.auth, found.protocols, found.maps)
 
     def openapi(self, options: JsonObject) -> Generator[None, None, ReadTools]:
         """Return the tools of an OpenAPI description, in steps; `options` are the fields of `ConversionOptions`.
@@ -179,6 +181,7 @@ class DocumentJob:
                 "info": found.info,
                 "auth": found.auth,
                 "protocols": found.protocols,
+                "maps": found.maps,
             }
         )
 

@@ -11,6 +11,7 @@ import anyio
 
 from utcp_bridge.auth.literals import literal_secrets
 from utcp_bridge.catalogue.catalogue import Catalogue
+from utcp_bridge.client.offered import OfferReport, offered
 from utcp_bridge.doctor.examination import Examination
 from utcp_bridge.doctor.steps import DoctorStep, ManualSteps, StepResult, not_tried
 from utcp_bridge.doctor.tools import TrialCall, build_requests, look_at, manual_of, try_call
@@ -46,6 +47,9 @@ class Diagnosis:
     servers: list[ServerState] = field(default_factory=list[ServerState])
     """The MCP servers behind the manuals, without secrets."""
 
+    offers: list[OfferReport] = field(default_factory=list[OfferReport])
+    """What the servers and the maps of the manuals offer."""
+
     @property
     def steps(self) -> list[DoctorStep]:
         """All steps, in that order."""
@@ -57,7 +61,7 @@ class Diagnosis:
         return next((step.error for step in self.steps if step.error is not None), None)
 
     def as_json(self) -> JsonObject:
-        """Return {manuals: [{name, kind, status, steps: [...]}], calls: [...], outages: [...], servers: [...]}.
+        """Return {manuals: [{name, kind, status, steps: [...]}], calls, outages, servers, offers}, each a list.
 
         Times are seconds.
         """
@@ -67,7 +71,8 @@ class Diagnosis:
         ]
         calls = [_as_json(step) for step in self.other_calls]
         outages, servers = [asdict(one) for one in self.outages], [_server_as_json(one) for one in self.servers]
-        return {"manuals": manuals, "calls": calls, "outages": outages, "servers": servers}
+        offers = [one.as_json() for one in self.offers]
+        return {"manuals": manuals, "calls": calls, "outages": outages, "servers": servers, "offers": offers}
 
 
 async def diagnose(
@@ -95,12 +100,15 @@ async def diagnose(
         if manual.kind != "registry":
             await manual.take("tools", partial(_tools, catalogue, manual.name))
             await manual.take("requests", partial(_requests, client, manual.name))
+            if reports := offered(client, manual.name):
+                await manual.take("offers", partial(_offers, reports))
     diagnosis = Diagnosis(manuals)
     for trial in trials:
         progress([trial.tool])
         await _try(client, catalogue, trial, diagnosis)
     progress(())
     diagnosis.outages = [replace(one, peer=client.redactor(one.peer)) for one in client.outages()]
+    diagnosis.offers = offered(client)
     diagnosis.servers = [replace(one, failure=client.redactor(one.failure)) for one in client.servers()]
     _redact(diagnosis, client.redactor)
     return diagnosis
@@ -134,6 +142,14 @@ async def _examine(examinations: Sequence[Examination], progress: Callable[[Sequ
 
 async def _tools(catalogue: Catalogue, manual: str) -> StepResult:
     return look_at(catalogue, manual)
+
+
+async def _offers(reports: Sequence[OfferReport]) -> StepResult:
+    first = reports[0]
+    details = [f"{one.place}: {one}" for one in reports[1:]]
+    details += [what for one in reports for what in one.lost]
+    where = "" if len(reports) == 1 else f"{first.place}: "
+    return StepResult(f"{where}{first}.", details=tuple(details))
 
 
 async def _requests(client: UtcpClient, manual: str) -> StepResult:

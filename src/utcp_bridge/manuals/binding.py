@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from utcp_bridge.auth.alternatives import choose_auth
+from utcp_bridge.dialects.v1 import MAP_KEYS
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import CallTemplate, JsonObject, Source, Tool, Trust, is_list, is_object
 from utcp_bridge.net.guard import origin_of
@@ -158,8 +159,8 @@ class Binder:
 
 
 def _for_discovery(entry: JsonObject) -> JsonObject:
-    """Leave out `auth_tools`: a variable that is missing there makes calls fail, not discovery."""
-    return {key: value for key, value in entry.items() if key != "auth_tools"}
+    """Leave out `auth_tools`, where a missing variable makes calls fail, not discovery; and maps, which have none."""
+    return {key: value for key, value in entry.items() if key != "auth_tools" and key not in MAP_KEYS}
 
 
 def _origins(template: CallTemplate, transport: type[AnyTransport], source: Source) -> frozenset[str]:

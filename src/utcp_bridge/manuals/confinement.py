@@ -199,6 +199,7 @@ class _InWorker:
             reply["info"],
             reply["auth"],
             None if protocols is None else tuple(protocols),
+            reply["maps"],
         )
 
     async def _ask(self, head: JsonObject, data: bytes = b"") -> tuple[JsonObject, list[RawTool]]:

@@ -22,6 +22,7 @@ from utcp_bridge.configuration.places import MAX_BYTES
 from utcp_bridge.dialects import RawTool, Shape, wants_auth
 from utcp_bridge.dialects.documents import MAX_DOCUMENT_VALUES
 from utcp_bridge.dialects.selection import ToolSelection, select
+from utcp_bridge.dialects.v1 import MAP_KEYS
 from utcp_bridge.dialects.worker import DocumentWork, Outline, ReadTools
 from utcp_bridge.errors import ManualError, ReplyTooLarge, UtcpError
 from utcp_bridge.foreign import most_values
@@ -53,6 +54,8 @@ class LoadedManual:
     title: str = ""
     description: str = ""
     protocols: tuple[str, ...] | None = None
+    maps: JsonObject = field(default_factory=dict[str, Any], repr=False)
+    """The `resources` and `prompts` of the document, as they were written."""
     references: ReferredFiles = field(default_factory=ReferredFiles)
 
 
@@ -176,13 +179,14 @@ def _loaded(found: ReadTools) -> LoadedManual:
         title=str(found.info.get("title") or ""),
         description=str(found.info.get("description") or ""),
         protocols=found.protocols,
+        maps=found.maps,
     )
 
 
 def _generated(document: Document, entry: JsonObject) -> LoadedManual:
     """Return the tools that a transport made itself; they are reached through the manual's own call template."""
     content: JsonObject = document.content
-    own = {key: value for key, value in entry.items() if key not in {"name", "tools"}}
+    own = {key: value for key, value in entry.items() if key not in {"name", "tools"} | MAP_KEYS}
     info: JsonObject = content.get("info") or {}
     return LoadedManual(
         tools=[RawTool.of(tool, own) for tool in content["tools"]],

@@ -34,6 +34,7 @@ from utcp_bridge.manuals.building import ToolBuilder, endpoint_pair
 from utcp_bridge.manuals.pinning import Approved, Pins
 from utcp_bridge.manuals.reading import LoadedManual, ManualReader
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, same_definition
+from utcp_bridge.maps.reading import MapFaults, Maps, read_maps
 from utcp_bridge.model import Document, Edition, Fault, JsonObject, Outage, Source, TlsOptions, Tool, Trust
 from utcp_bridge.net.backoff import pauses
 from utcp_bridge.net.files.local_file import resolve_within
@@ -83,6 +84,8 @@ class ManualState:
     """Parts of the manual that have not arrived yet, such as MCP servers that start slowly. Its tools may be used."""
     next_try: float | None = None
     """When a failed manual is loaded again, on the clock of the event loop; None if nothing waits for it."""
+    maps: Maps = field(default_factory=Maps, repr=False)
+    """Its resources and prompts. Those of the entry are there before the manual is loaded."""
     basis: Basis | None = field(default=None, repr=False)
     """What its live tools were made from."""
     turn: anyio.Lock = field(default_factory=anyio.Lock, repr=False)
@@ -199,6 +202,8 @@ class Registration:
         self._reader = ManualReader(services, registry)
         self._transports: dict[type[AnyTransport], AnyTransport] = {}
         self._states: dict[str, ManualState] = {}
+        self.remapped: Callable[[str], object] = lambda _manual: None
+        """Receives the name of each manual whose resources or prompts have changed."""
 
     @property
     def settings(self) -> BridgeSettings:
@@ -227,6 +232,7 @@ class Registration:
         if name in self._states:
             raise ConfigError(f"There are two manuals named {name!r}.", remedy="Rename one of them.")
         state = self._states[name] = ManualState(name, entry.kind, entry=entry)
+        state.maps = read_maps(entry.template, MapFaults(name))
         return state
 
     async def load(self, state: ManualState) -> Change | None:
@@ -290,6 +296,8 @@ class Registration:
         if state is None:
             return False
         self._repository.remove(name)
+        if state.maps:
+            self.remapped(name)
         for transport in self._transports.values():
             await transport.forget(name)
         await self._services.http.close_session(name)
@@ -384,9 +392,15 @@ class Registration:
             if self._states.get(state.name) is not state:
                 return None
             state.dialect, state.title, state.description = manual.dialect, manual.title, manual.description
-            state.faults = [*manual.faults, *built.faults.faults, *withheld]
+            mapped = MapFaults(state.name)
+            maps = _maps(state, source, manual.maps, mapped)
+            maps = maps.with_tools({name for tool in tools for name in (tool.name, tool.qualified_name)}, mapped)
+            state.faults = [*manual.faults, *built.faults.faults, *withheld, *mapped.faults]
             state.tools, state.basis, state.awaited = len(tools), None, found.document.awaited
             change = await _replaced(self._repository, state.name, tools)
+            if maps != state.maps:
+                state.maps = maps
+                self.remapped(state.name)
             if found.digest is not None:
                 document = replace(found.document, content=None)
                 state.basis = Basis(found.digest, document, source, manual.references, variables, lock)
@@ -413,6 +427,20 @@ class Registration:
         exempt = frozenset[str]() if _is_foreign(endpoint, options) else endpoint_pair(endpoint)
         source = replace(source, trust=Trust.REMOTE, origin=origin_of(endpoint), exempt=exempt)
         return source, self._binder.manual(entry.template, type(transport), source)
+
+
+def _maps(state: ManualState, source: Source, stated: JsonObject, faults: MapFaults) -> Maps:
+    """Return the resources and prompts of a manual's entry, and those that its document states."""
+    is_operators = source.trust is Trust.OPERATOR
+    return read_maps(state.entry.template, faults).over(
+        read_maps(
+            stated,
+            faults,
+            files=is_operators or source.trusted,
+            confined=not is_operators or source.from_file,
+            foreign=not is_operators,
+        )
+    )
 
 
 async def _replaced(repository: ToolRepository, manual: str, tools: list[Tool]) -> Change:

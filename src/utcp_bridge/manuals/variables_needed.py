@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from utcp_bridge.dialects.v1 import MAP_KEYS
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.transports.registry import TransportRegistry
@@ -24,6 +25,7 @@ def raw_fields_of(template: JsonObject) -> frozenset[str]:
 
 def names_in_template(template: JsonObject) -> list[str]:
     """Return the names of the variables in a v1 template, in the order of their first use."""
+    template = {key: value for key, value in template.items() if key not in MAP_KEYS}
     try:
         transport = _REGISTRY.find(str(template.get("call_template_type")))
     except ConfigError:

@@ -23,6 +23,7 @@ from utcp_bridge.dialects.shapes import kind_key
 from utcp_bridge.dialects.shorthand import expand_shorthand, host_file_entry, suggest_name
 from utcp_bridge.errors import ConfigError, ManualError, UtcpError
 from utcp_bridge.manuals.variables_needed import names_in_template, variables_of_tools
+from utcp_bridge.maps.reading import read_maps
 from utcp_bridge.model import JsonObject, Trust, is_list, is_object
 from utcp_bridge.registry.listing import read_page
 from utcp_bridge.settings import BridgeSettings, ManualOptions, expectation, flat_settings, spellings, unknown_setting
@@ -169,6 +170,7 @@ def check_config(
         _settle_name(entry, given_name, path, taken, findings)
         _check_options(entry, path, findings)
         _check_file(entry, path, folder, findings)
+        _check_maps(entry, path, folder, findings)
         if entry["call_template_type"] == "text" and not isinstance(entry.get("content"), str):
             check_nested(entry.get("content"), (*path, "content"), str(entry["name"]))
         checked.entries.append(entry)
@@ -260,6 +262,18 @@ def _check_file(entry: JsonObject, path: Path, folder: FilePath | None, findings
         return
     if not (folder / FilePath(stated).expanduser()).is_file():
         findings.error((*path, "file_path"), "the file does not exist.", "Correct the path.")
+
+
+def _check_maps(entry: JsonObject, path: Path, folder: FilePath | None, findings: Findings) -> None:
+    """Check the resources and prompts of an entry: the tools where the manual is in the entry, and the files."""
+    maps = read_maps(entry, findings, path=path)
+    content = entry.get("content")
+    if is_object(content) and is_list(content.get("tools")):
+        names = {one["name"] for one in content["tools"] if is_object(one) and isinstance(one.get("name"), str)}
+        maps = maps.with_tools(names, findings, path=path)
+    for place, file in maps.files():
+        if folder is not None and not (folder / FilePath(file).expanduser()).is_file():
+            findings.error((*path, *place), f"the file {word(file)!r} does not exist.", "Correct the path.")
 
 
 def _check_client_keys(document: JsonObject, findings: Findings) -> None:

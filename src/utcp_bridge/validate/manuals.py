@@ -23,6 +23,7 @@ from utcp_bridge.dialects.shapes import MCP_SCHEMA_KEYS, kind_key
 from utcp_bridge.dialects.templates import read_protocols, read_template
 from utcp_bridge.errors import ConfigError, ManualError
 from utcp_bridge.manuals.reading import read_local_reference, referenced_files
+from utcp_bridge.maps.reading import read_maps
 from utcp_bridge.model import CallTemplate, JsonObject, is_list, is_object
 from utcp_bridge.pipeline.schema_checks import CompiledForm, SchemaChecks
 from utcp_bridge.pipeline.schema_forms import whole_form
@@ -39,7 +40,7 @@ _INPUT_KEYS: Final = ("inputs", *v0.TOOL_KEYS, *MCP_SCHEMA_KEYS)
 _OUTPUT_KEYS: Final = ("outputs", "response_schema", "outputSchema", "output_schema")
 _MANUAL_KEYS: Final = frozenset({
     "utcp_version", "manual_version", "version", "tools", "info", "metadata", "provider_info", "auth", "variables",
-    "allowed_communication_protocols", "name", "title", "description", "nextCursor", "_meta",
+    "allowed_communication_protocols", "name", "title", "description", "nextCursor", "_meta", *v1.MAP_KEYS,
 })  # fmt: skip
 _TOOL_KEYS: Final = frozenset({
     *_TEMPLATE_KEYS, *_INPUT_KEYS, *_OUTPUT_KEYS, "name", "title", "description", "tags", "average_response_size",
@@ -67,11 +68,14 @@ def check_manual(document: Any, path: Path, findings: Findings) -> list[JsonObje
     if not is_object(document) or "tools" not in document:
         return _check_one(document, path, findings, set())
     _check_head(document, path, findings)
+    maps = read_maps(document, findings, path=path)
     tools = document["tools"]
     if not is_list(tools):
         findings.error((*path, "tools"), f"`tools` must be a list, not {sort_of(tools)}.")
         return []
-    return _check_tools(tools, (*path, "tools"), findings)
+    checked = _check_tools(tools, (*path, "tools"), findings)
+    maps.with_tools({tool["name"] for tool in checked}, findings, path=path)
+    return checked
 
 
 def _check_head(manual: JsonObject, path: Path, findings: Findings) -> None:

@@ -34,3 +34,21 @@ def test_a_configuration_without_manuals_is_reported(command, tmp_path):
     outcome = command("check")
     assert (outcome.code, outcome.out) == (0, "")
     assert "There are no manuals." in outcome.err
+
+
+def test_what_a_manual_offers_besides_tools_is_counted(command, tmp_path):
+    entry = {
+        "name": "docs",
+        "call_template_type": "text",
+        "content": {"utcp_version": "1.0.1", "tools": []},
+        "resources": {"docs://a": {"text": "A"}},
+        "prompts": {"p": {"text": "P"}, "q": {}},
+    }
+    (tmp_path / "utcp.json").write_text(json.dumps({"manual_call_templates": [entry]}))
+    outcome = command("check", "-c", str(tmp_path / "utcp.json"))
+    assert outcome.code == 0
+    assert "note: docs offers 1 resource, 1 prompt, subscriptions, completions." in outcome.out
+    assert "error: manual 'docs', prompt 'q': it has no messages." in outcome.out
+    [manual] = json.loads(command("check", "-c", str(tmp_path / "utcp.json"), "--json").out)["manuals"]
+    [offers] = manual["offers"]
+    assert (offers["resources"], offers["prompts"], offers["not_relayed"]) == (1, 1, [])

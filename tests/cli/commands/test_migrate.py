@@ -43,6 +43,7 @@ async def who(entry):
 def test_after_the_move_the_one_entry_reaches_the_tools_of_both_servers(command, host_file):
     done = command("migrate", str(host_file))
     assert done.code == 0, done.err
+    assert "beta offers 9 tools, 3 resources, 2 resource templates" in done.err
     moved = json.loads(host_file.read_text())
     assert moved["theme"] == "dark"
     assert list(moved["mcpServers"]) == ["utcp"]
@@ -57,8 +58,18 @@ def test_after_the_move_the_one_entry_reaches_the_tools_of_both_servers(command,
     assert json.loads(host_file.read_text()) == moved
 
 
+def test_a_moved_server_that_does_not_work_is_reported_and_moved_all_the_same(command, tmp_path):
+    host = tmp_path / "mcp.json"
+    host.write_text(json.dumps({"mcpServers": {"gone": {"command": "no-such-command-anywhere"}}}))
+    done = command("migrate", str(host))
+    assert done.code == 0
+    assert "gone does not work yet: " in done.err
+    assert "no-such-command-anywhere" in done.err
+    assert list(json.loads(host.read_text())["mcpServers"]) == ["utcp"]
+
+
 def test_servers_move_one_by_one_and_some_stay(command, host_file):
-    assert command("migrate", str(host_file), "--only", "alpha").code == 0
+    assert command("migrate", str(host_file), "--only", "alpha", "--no-check").code == 0
     servers = json.loads(host_file.read_text())["mcpServers"]
     assert list(servers) == ["beta", "utcp"]
     assert command("migrate", str(host_file), "--keep", "beta").err.count("nothing to move") == 1

@@ -124,12 +124,6 @@ def test_of_two_tools_with_one_name_the_first_is_used_and_equal_ones_are_one() -
     assert [fault.where for fault in faults.faults] == ["s, tool 'good'"]
 
 
-def test_a_tool_that_needs_a_task_is_left_out_and_named() -> None:
-    faults = Faults()
-    assert usable_tools([{**GOOD, "execution": {"taskSupport": "required"}}], "s", faults) == []
-    assert "as a task" in faults.faults[0].what
-
-
 # --- pages ---
 
 

@@ -56,6 +56,8 @@ async def _check(options: Options, as_json: bool) -> int:
 
 
 def _print(client: UtcpClient, states: list[ManualState]) -> None:
+    from utcp_bridge.client.offered import offer_lines
+
     if not states:
         note("There are no manuals.")
         return
@@ -77,6 +79,8 @@ def _print(client: UtcpClient, states: list[ManualState]) -> None:
             )
         for fault in state.faults:
             print_line(f"{fault.severity}: {client.redactor(str(fault))}")
+    for line in offer_lines(client):
+        print_line(f"note: {line}")
     for outage in client.outages():
         print_line(f"note: {client.redactor(str(outage))}")
 
@@ -98,6 +102,9 @@ def _as_json(client: UtcpClient, state: ManualState) -> JsonObject:
     ]
     error = state.error and {"code": state.error.code, "message": client.redactor(str(state.error))}
     servers = [_server_as_json(one, client.redactor) for one in client.servers() if one.manual == state.name]
+    from utcp_bridge.client.offered import offered
+
+    offers = [report.as_json() for report in offered(client, state.name)]
     return {
         "name": state.name,
         "kind": state.kind,
@@ -109,4 +116,5 @@ def _as_json(client: UtcpClient, state: ManualState) -> JsonObject:
         "retries": state.next_try is not None,
         "faults": faults,
         **({"servers": servers} if servers else {}),
+        **({"offers": offers} if offers else {}),
     }

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.options import debug_option
+from utcp_bridge.cli.opening import opened, run_async
+from utcp_bridge.cli.options import Options, debug_option
 from utcp_bridge.cli.output import note, print_line
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ __all__ = ["migrate"]
 
 _SECRET_PLACES = ("env", "headers")
 _KEPT = ("command", "args", "cwd", "url", "env", "headers")
+_CHECK_SECONDS = 20.0
+_NO_LOGIN = "needs login"
 _NOT_A_WORD = re.compile(r"\W+", re.ASCII)
 _INPUT = re.compile(r"\$\{input:([^}]+)\}")
 _CREDENTIAL = re.compile(r"(?P<scheme>Bearer|Basic|Token) +(?P<secret>\S+)", re.IGNORECASE)
@@ -46,15 +49,17 @@ Examples:
 @click.option("--name", default="utcp", show_default=True, help="Name of the bridge's entry.")
 @click.option("--only", multiple=True, metavar="SERVER", help="Move only this server; may be given several times.")
 @click.option("--keep", multiple=True, metavar="SERVER", help="Do not move this server; may be given several times.")
-@click.option("--dry-run", is_flag=True, help="Show what would change and write nothing.")
+@click.option("--dry-run", "after", flag_value="show", help="Show what would change and write nothing.")
+@click.option("--no-check", "after", flag_value="leave", help="Do not connect to the moved servers at the end.")
 @debug_option
 def migrate(
-    host_file: Path, output: Path | None, name: str, only: tuple[str, ...], keep: tuple[str, ...], dry_run: bool
+    host_file: Path, output: Path | None, name: str, only: tuple[str, ...], keep: tuple[str, ...], after: str | None
 ) -> int:
     """Move a host's MCP servers into a UTCP configuration, behind one entry.
 
     Values of `env` and `headers` go into a dotenv file next to the configuration, which only its owner can read. The
     servers are added to an existing configuration, so they can move one by one. The old files are kept as backups.
+    At the end it says what each server offers, which of it hosts do not get, and which server needs a login.
     """
     from utcp_bridge.cli.hosts import is_users_file, read_host_file
     from utcp_bridge.net.files.writing import exclusive
@@ -81,8 +86,36 @@ def migrate(
     configuration = (output or host_file.with_name("utcp.json")).absolute()
     with exclusive(configuration):
         files = _MigratedFiles(file, configuration, within if output is None else None)
-        _apply(files, migrated, name, set(moving), dry_run=dry_run)
+        _apply(files, migrated, name, set(moving), dry_run=after == "show")
+    if after is None:
+        run_async(_report, configuration, [str(manual["name"]) for manual in migrated.manuals])
     return exits.OK
+
+
+async def _report(configuration: Path, manuals: list[str]) -> None:
+    """Connect to the moved servers and say what each offers. A server that fails fails nothing else."""
+    from utcp_bridge.client.offered import offered
+    from utcp_bridge.errors import AuthRequired, UtcpError
+
+    try:
+        async with opened(Options(sources=(str(configuration),))) as client:
+            await client.wait_loaded(_CHECK_SECONDS)
+            for state in client.report():
+                if state.name not in manuals:
+                    continue
+                waiting = [one.name for one in client.servers() if one.manual == state.name and one.status == _NO_LOGIN]
+                if waiting or isinstance(state.error, AuthRequired):
+                    note(f"{state.name} needs a login: `utcp-bridge login {state.name} -c {configuration}`.")
+                elif state.error is not None:
+                    note(client.redactor(f"{state.name} does not work yet: {state.error}"))
+                elif state.status != "ready":
+                    note(f"{state.name} has not answered within {_CHECK_SECONDS:.0f} seconds.")
+                for report in offered(client, state.name):
+                    note(client.redactor(f"{report.place} offers {report}."))
+                    for what in report.lost:
+                        note(client.redactor(f"{report.place}: {what}"))
+    except UtcpError as error:
+        note(f"The servers could not be checked: {error}")
 
 
 @dataclass(frozen=True)

@@ -133,9 +133,6 @@ def _usable_tool(entry: Any, number: int, where: str, faults: Faults) -> JsonObj
         faults.error(f"{where}, tool {number}", f"{what}, and is left out.")
         return None
     here = f"{where}, tool {word(name)!r}"
-    if _needs_task(entry):
-        faults.warn(here, "it can only be called as a task, which the bridge does not offer, and is left out.")
-        return None
     return _mended(name, entry, here, faults)
 
 
@@ -156,12 +153,9 @@ def _mended(name: str, entry: JsonObject, here: str, faults: Faults) -> JsonObje
         faults.warn(here, f"its output schema is {sort_of(outputs)}, not an object, and is ignored.")
     if annotations := _usable_annotations(entry.get("annotations"), here, faults):
         tool["annotations"] = annotations
+    if is_object(execution := entry.get("execution")):
+        tool["execution"] = execution
     return tool
-
-
-def _needs_task(entry: JsonObject) -> bool:
-    execution = entry.get("execution")
-    return is_object(execution) and execution.get("taskSupport") == "required"
 
 
 def _first(entry: JsonObject, *keys: str) -> Any:

@@ -138,6 +138,9 @@ def tool_object(tool: JsonObject, server: str, *, flat: bool, timeout: float | N
         "annotations": tool.get("annotations") or {},
         "overlay": {"server": server, "tool_name": tool["name"], **({} if timeout is None else {"timeout": timeout})},
     }
+    execution = tool.get("execution")
+    if is_object(execution) and execution.get("taskSupport") in ("optional", "required"):
+        made["overlay"]["task_support"] = execution["taskSupport"]
     if title := tool.get("title") or made["annotations"].get("title"):
         made["title"] = title
     return {**made, "outputs": tool["outputSchema"]} if tool.get("outputSchema") else made
@@ -149,6 +152,8 @@ class McpTemplate(CallTemplate):
     config: McpServers
     server: str | None = None
     tool_name: str | None = None
+    task_support: Literal["forbidden", "optional", "required"] | None = None
+    """Whether a tool of 2025-11-25 may or must run as a task."""
     register_resources_as_tools: bool = False
     resource_uri: str | None = None
     resource_template: str | None = None

@@ -50,6 +50,7 @@ from utcp_bridge.transports.mcp.host_sessions import HostSessions
 from utcp_bridge.transports.mcp.listing import Listing, read_list, usable_resources, usable_templates, usable_tools
 from utcp_bridge.transports.mcp.rounds import INPUT_METHODS, HostRefusal, with_answers
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, tool_object
+from utcp_bridge.transports.mcp.tasks import TASKS, TaskCalls, as_task
 from utcp_bridge.transports.mcp.upstream_port import McpUpstream
 from utcp_bridge.upstream import HOST, URL_ELICITATION_REQUIRED, CallingHost, ProtocolError, ServerState
 from utcp_bridge.urls import bare_url
@@ -113,6 +114,7 @@ class McpSupervisor:
         """By tool, which arguments are sent as headers too (2026-07-28)."""
         self._last: UtcpError | None = None
         """Why the last connection could not be opened."""
+        self._tasks = TaskCalls(self.where, services.spawn)
         self.port = McpUpstream(self._manual, name, self, services, target.credentials)
         self._is_stale = False
         self._is_pausing = False
@@ -339,13 +341,22 @@ class McpSupervisor:
             return await self.exchange(method, params, emit, reads_manual=reads_manual)
 
         async def send(more: JsonObject) -> JsonObject:
-            return await session.exchange(method, {**params, **more}, emit, reads_manual=reads_manual)
+            return await session.send(method, {**params, **more}, emit, reads_manual=reads_manual)
 
         async with nullcontext(self) if self._hosts is None else self._hosts.using() as session:
             return await with_answers(send, self._place, seconds=self._services.settings.ask_timeout)
 
-    async def exchange(self, method: str, params: JsonObject, emit: Emit, *, reads_manual: bool) -> JsonObject:
-        """Send a request on the session's own connection and return its result, also one that requires input."""
+    async def send(self, method: str, params: JsonObject, emit: Emit, *, reads_manual: bool) -> JsonObject:
+        """Send a request on the session's own connection and follow it to its end if it becomes a task."""
+        exchange = partial(self.exchange, reads_manual=reads_manual)
+        if method == "tools/call":
+            return await self._tasks.call(exchange, params, emit)
+        return await exchange(method, params, emit)
+
+    async def exchange(
+        self, method: str, params: JsonObject, emit: Emit = discard, *, reads_manual: bool = False
+    ) -> JsonObject:
+        """Send one request and return its result, also one that requires input or is a task."""
 
         async def progress(done: float, total: float | None, message: str | None) -> None:
             partial = {"progress": done, "total": total, "message": message}
@@ -366,9 +377,10 @@ class McpSupervisor:
         contents = (await self.request_or_refuse("resources/read", {"uri": uri})).get("contents")
         return [one for one in contents if is_object(one)] if is_list(contents) else []
 
-    async def call(self, name: str, arguments: JsonObject, emit: Emit) -> ContentBlocks:
-        """Call a tool. Progress goes through `emit`."""
-        params = {"name": name, "arguments": arguments}
+    async def call(self, name: str, arguments: JsonObject, emit: Emit, *, task: bool = False) -> ContentBlocks:
+        """Call a tool. Progress goes through `emit`. `task` is whether the tool only runs as a task (2025-11-25)."""
+        params: JsonObject = {"name": name, "arguments": arguments}
+        params = as_task(params) if task else params
         result = await self.request_or_refuse("tools/call", params, emit)
         kind = result.get("resultType")
         if isinstance(kind, str) and kind != "complete":
@@ -548,6 +560,7 @@ class McpSupervisor:
             read,
             write,
             client_info=Implementation(name="utcp-bridge", version=__version__),
+            extensions={TASKS: {}},
             message_handler=self._heard,
         ).with_headers(self._headers)
 
@@ -580,6 +593,8 @@ class McpSupervisor:
             await anyio.sleep(pause)
 
     async def _heard(self, message: Any) -> None:
+        if type(message).__name__ == "ProgressNotification":
+            await self._tasks.heard(message.params)
         if type(message).__name__ in {"ToolListChangedNotification", "ResourceListChangedNotification"}:
             self.outdate()
 

@@ -31,6 +31,7 @@ from utcp_bridge.transports.mcp.servers import (
     resource_value,
 )
 from utcp_bridge.transports.mcp.supervisor import LONGEST_PAUSE, McpSupervisor
+from utcp_bridge.transports.mcp.tasks import as_task
 from utcp_bridge.upstream import ServerState, Upstream
 from utcp_bridge.urls import origin_of
 from utcp_bridge.variables import inherited_environment
@@ -126,7 +127,8 @@ class McpTransport(Transport[McpTemplate]):
         if template.resource_uri is not None or template.resource_template is not None:
             uri = template.resource_uri or _expanded(str(template.resource_template), call.arguments)
             return resource_value(await session.read_resource(uri))
-        return await session.call(template.tool_name or call.tool.name, call.arguments, emit)
+        name = template.tool_name or call.tool.name
+        return await session.call(name, call.arguments, emit, task=template.task_support == "required")
 
     async def explain(self, target: Target[McpTemplate], call: Call) -> NativeRequest:
         """Return the message to the server."""
@@ -136,7 +138,8 @@ class McpTransport(Transport[McpTemplate]):
         if template.resource_uri is not None or template.resource_template is not None:
             uri = template.resource_uri or _expanded(str(template.resource_template), call.arguments)
             return message_to(server, "resources/read", {"uri": uri}, target.credentials)
-        parameters = {"name": template.tool_name or call.tool.name, "arguments": call.arguments}
+        parameters: JsonObject = {"name": template.tool_name or call.tool.name, "arguments": call.arguments}
+        parameters = as_task(parameters) if template.task_support == "required" else parameters
         return message_to(server, "tools/call", parameters, target.credentials)
 
     def outages(self) -> Sequence[Outage]:
