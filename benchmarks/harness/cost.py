@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from statistics import median, quantiles
+from statistics import fmean, median, quantiles
+from typing import Any
 
-from benchmarks.harness.clients import HttpLane, PipeClient, list_tools
-from benchmarks.harness.measurements import Bench, Samples, sample
+from benchmarks.harness.clients import list_tools, run_burst
+from benchmarks.harness.measurements import Bench, lanes_of
 from benchmarks.harness.messages import Era, Load
 from benchmarks.harness.processes import Running, Server
 
@@ -16,7 +17,7 @@ PATHS: tuple[tuple[str, Era], ...] = (("http", "2025-11-25"), ("http", "2026-07-
 MARK = b"pong"
 ARGUMENTS = {"q": "tea", "limit": 5}
 IN_FLIGHT = 16
-BURST_SECONDS = 0.2
+BURST_SECONDS = 0.1
 WARM_SECONDS = 0.5
 
 
@@ -38,12 +39,12 @@ class Cost:
 @dataclass(frozen=True)
 class _Contestant:
     running: Running
-    client: HttpLane | PipeClient
+    lanes: list[Any]
     load: Load
 
 
 async def costs(bench: Bench, now: Server, before: Server, *, starts: int, rounds: int) -> list[Cost]:
-    """Compare two servers: `starts` times with new processes, each time in `rounds` rounds.
+    """Compare two servers: `starts` times with new processes, each time in `rounds` rounds of two bursts each.
 
     New processes matter: the layout of its memory alone makes a process a few per cent slower or faster.
     """
@@ -53,8 +54,8 @@ async def costs(bench: Bench, now: Server, before: Server, *, starts: int, round
             async with contextlib.AsyncExitStack() as stack:
                 order = [now, before] if number % 2 == 0 else [before, now]
                 started = {server.name: await _start(bench, stack, server, cost) for server in order}
-                for turn in range(rounds):
-                    await _round(cost, started[now.name], started[before.name], is_turned=turn % 2 == 1)
+                for _ in range(rounds):
+                    await _round(cost, started[now.name], started[before.name])
     return found
 
 
@@ -62,21 +63,25 @@ async def _start(bench: Bench, stack: contextlib.AsyncExitStack, server: Server,
     running, client = await stack.enter_async_context(bench.serving(server, cost.transport, cost.era, 10))
     await list_tools(client)
     await client.exchange("tools/call", {"name": "search_tools", "arguments": {"query": "tea"}})
-    contestant = _Contestant(running, client, Load(cost.era, server.tool(9), ARGUMENTS, MARK))
-    await _cpu(contestant, cost, WARM_SECONDS)
+    load = Load(cost.era, server.tool(9), ARGUMENTS, MARK)
+    lanes = await stack.enter_async_context(lanes_of(running, client, load, IN_FLIGHT))
+    contestant = _Contestant(running, lanes, load)
+    await _cpu(contestant, WARM_SECONDS)
     return contestant
 
 
-async def _round(cost: Cost, now: _Contestant, before: _Contestant, *, is_turned: bool) -> None:
-    order = [(before, cost.before), (now, cost.now)]
-    for contestant, samples in reversed(order) if is_turned else order:
-        samples.append(await _cpu(contestant, cost, BURST_SECONDS))
+async def _round(cost: Cost, now: _Contestant, before: _Contestant) -> None:
+    """Add a pair of samples. The order is such that a machine that becomes slower or faster slows both alike."""
+    bursts = [(one, await _cpu(one, BURST_SECONDS)) for one in (now, before, before, now)]
+    cost.now.append(fmean(cpu for one, cpu in bursts if one is now))
+    cost.before.append(fmean(cpu for one, cpu in bursts if one is before))
 
 
-async def _cpu(one: _Contestant, cost: Cost, seconds: float) -> float:
-    samples = Samples("", cost.transport, cost.era, IN_FLIGHT)
-    await sample(samples, one.running, one.client, one.load, seconds)
-    return samples.cpu[0]
+async def _cpu(one: _Contestant, seconds: float) -> float:
+    """Return the CPU seconds a call of one burst."""
+    spent = one.running.cpu()
+    burst = await run_burst(one.lanes, one.load, seconds)
+    return (one.running.cpu() - spent) / len(burst.latencies)
 
 
 def cost_lines(costs: Sequence[Cost]) -> Iterator[str]:

@@ -111,7 +111,7 @@ class Bench:
                 if server.is_bridge:  # the index of the search is made once, soon after the start
                     await client.exchange("tools/call", {"name": "search_tools", "arguments": {"query": "tea"}})
                 load = Load(era, server.tool(tools - 1), {"q": "tea", "limit": 5}, MARK)
-                await sample(Samples(server.name, transport, era, 16), running, client, load, self.plan.seconds / 2)
+                await _sample(Samples(server.name, transport, era, 16), running, client, load, self.plan.seconds / 2)
                 cells += [
                     (Samples(server.name, transport, era, count, tools), running, client, load)
                     for count in self.plan.in_flight
@@ -119,7 +119,7 @@ class Bench:
             for number in range(self.plan.rounds):
                 order = cells if number % 2 == 0 else cells[::-1]
                 for samples, running, client, load in sorted(order, key=lambda one: one[0].in_flight):
-                    await sample(samples, running, client, load, self.plan.seconds)
+                    await _sample(samples, running, client, load, self.plan.seconds)
         return [samples for samples, *_ in cells]
 
     async def growth(self, small: int = 10, large: int = 10_000) -> list[Samples]:
@@ -190,7 +190,7 @@ async def _ready(config: Path, count: int) -> float:
 
 
 @contextlib.asynccontextmanager
-async def _lanes(running: Running, client: HttpLane | PipeClient, load: Load, count: int) -> AsyncIterator[Any]:
+async def lanes_of(running: Running, client: HttpLane | PipeClient, load: Load, count: int) -> AsyncIterator[Any]:
     """One lane for each call in flight: connections of their own, as servers close idle ones, or the one pipe."""
     if isinstance(client, PipeClient):
         yield [client] * count
@@ -203,11 +203,10 @@ async def _lanes(running: Running, client: HttpLane | PipeClient, load: Load, co
             lane.close()
 
 
-async def sample(
+async def _sample(
     samples: Samples, running: Running, client: HttpLane | PipeClient, load: Load, seconds: float
 ) -> None:
-    """Add one burst to `samples`."""
-    async with _lanes(running, client, load, samples.in_flight) as lanes:
+    async with lanes_of(running, client, load, samples.in_flight) as lanes:
         spent, started = running.cpu(), perf_counter()
         burst = await run_burst(lanes, load, seconds)
         elapsed, spent = perf_counter() - started, running.cpu() - spent

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from math import inf
@@ -32,6 +33,7 @@ __all__ = [
     "end_heavy_turn",
     "heavy_turn",
     "in_slices",
+    "is_heavy_turn",
     "let_others_run",
     "loop_time",
     "pause_if_heavy",
@@ -270,6 +272,11 @@ class HeavyWork:
         self._place: anyio.Semaphore | None = None
         self._token: Token[HeavyWork | None] | None = None
 
+    @staticmethod
+    def within() -> HeavyWork | nullcontext[None]:
+        """Return a new work, or nothing to enter if the task is a part of one."""
+        return HeavyWork() if _current.get() is None else _PART
+
     def __enter__(self) -> None:
         if _current.get() is None:
             self._token = _current.set(self)
@@ -316,6 +323,9 @@ class HeavyWork:
             self._has_asked = False
 
 
+_PART: Final = nullcontext()
+
+
 def current_work() -> HeavyWork | None:
     """Return the work that this task is a part of; None outside of one, or after it has ended."""
     work = _current.get()
@@ -341,10 +351,15 @@ async def heavy_turn(*, keep: bool = True) -> None:
     await anyio.sleep(_PAUSE_SECONDS)
 
 
+def is_heavy_turn() -> bool:
+    """Return whether the task works on a large reply, so that `pause_if_heavy` would pause."""
+    work = _current.get()
+    return work is not None and work.is_heavy
+
+
 async def pause_if_heavy() -> None:
     """Let others run before the next stage of a large reply. It costs nothing for any other one."""
-    work = _current.get()
-    if work is not None and work.is_heavy:
+    if is_heavy_turn():
         await anyio.sleep(_PAUSE_SECONDS)
 
 

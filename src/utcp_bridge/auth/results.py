@@ -22,6 +22,8 @@ __all__ = ["masked_in_steps", "masked_later", "masked_notes", "masked_partial", 
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 _ENCODED: Final = frozenset({"blob", "data"})
 """Members of MCP content in Base64."""
+_STEP_BYTES: Final = 1 << 18
+"""Bytes that are searched in one step: a tenth of a millisecond."""
 _ENCODED_MASK: Final = base64.b64encode(MASK.encode()).decode()
 _Mask = Callable[[str], str]
 
@@ -76,10 +78,15 @@ def _masked(value: Any, forms: tuple[Form, ...]) -> Generator[None, None, Any]:
     is_plain = isinstance(parts, str | Binary)
     data = parts.data if isinstance(parts, Binary) else _bytes(parts)
     present: list[str] = []
+    size = _STEP_BYTES if data is None else len(data)
+    searched = 0
     for form in forms:
         if data is None or (form.plain if is_plain else form.as_json) in data:
             present.append(form.text)
-        yield
+        searched += size + 1
+        if searched > _STEP_BYTES:
+            searched = 0
+            yield
     return _replaced(value, present) if present else value
 
 

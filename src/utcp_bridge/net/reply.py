@@ -139,7 +139,7 @@ class Reply:
         if _is_json(kind):
             return self._json()
         if not kind:
-            return _guess(self.body, bare_url(self.url), self.max_bytes)
+            return _guess(self.body, _Endpoint(self.url), self.max_bytes)
         if _is_text(kind):
             return self.text()
         if kind.startswith("multipart/") and (blocks := _blocks_of(self, 0)):
@@ -189,7 +189,7 @@ class Reply:
         return "text/plain" if _is_json(self.media_type) else self.media_type
 
     def _json(self) -> Any:
-        where = bare_url(self.url)
+        where = _Endpoint(self.url)
         try:
             return parse_json(self.body, where, self.charset, max_bytes=self.max_bytes)
         except MalformedReply:
@@ -208,6 +208,18 @@ class Reply:
         ):
             charset = found[1].decode("ascii")
         return decode(self.body, charset)
+
+
+class _Endpoint:
+    """A URL that is written without its query, for a message that is seldom needed."""
+
+    __slots__ = ("_url",)
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __str__(self) -> str:
+        return bare_url(self._url)
 
 
 def read_body(data: bytes, *, status: int, headers: JsonObject, url: str, max_bytes: int | None) -> Any:
@@ -270,8 +282,8 @@ def _block_of(part: Reply, number: int) -> JsonObject:
     return {"type": "resource", "resource": {"uri": uri, "mimeType": kind, **content}}
 
 
-def parse_json(body: bytes | str, where: str, charset: str | None = None, *, max_bytes: int | None = None) -> Any:
-    """Return JSON from an upstream as a value. `where` names its source in errors; `charset` is what was declared.
+def parse_json(body: bytes | str, where: object, charset: str | None = None, *, max_bytes: int | None = None) -> Any:
+    """Return JSON from an upstream as a value. The text of `where` names its source in errors; `charset` was declared.
 
     `max_bytes` is the most bytes that the text could have; the most values follow from it (`foreign.most_values`).
 
@@ -362,7 +374,7 @@ def _timestamp(text: str) -> float | None:
         return None
 
 
-def _guess(body: bytes, where: str, max_bytes: int | None) -> Any:
+def _guess(body: bytes, where: object, max_bytes: int | None) -> Any:
     try:
         return parse_json(body, where, max_bytes=max_bytes)
     except MalformedReply:

@@ -16,8 +16,6 @@ from math import inf
 from random import Random
 from typing import Final, NamedTuple
 
-import anyio
-
 from utcp_bridge.errors import (
     CircuitOpen,
     ConnectionLost,
@@ -29,6 +27,7 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import Call, Emit, Outage, Result, Tool, discard
 from utcp_bridge.pipeline import Next
+from utcp_bridge.pipeline.deadline import end_of_call
 from utcp_bridge.tasks import loop_time
 from utcp_bridge.upstream import CALL_CLOCK, InputRequired, ProtocolError
 
@@ -247,7 +246,7 @@ class Breakers:
             self._check(key)
         now = self.clock()
         is_probe = known is not None and known.admit(now)
-        return _Trial(now, anyio.current_effective_deadline(), is_probe)
+        return _Trial(now, end_of_call(), is_probe)
 
     def _count(self, key: tuple[str, str], rule: BreakerRule, trial: _Trial, error: BaseException) -> None:
         """Count how a call failed, if that says something about the upstream."""

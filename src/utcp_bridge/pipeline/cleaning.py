@@ -15,7 +15,7 @@ from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.foreign import is_clean_json, visible, visible_json_steps
 from utcp_bridge.model import Binary, Call, ContentBlocks, Deferred, Emit, Result, Tool, discard, is_list, is_object
 from utcp_bridge.pipeline import Next
-from utcp_bridge.tasks import HeavyWork, Slices, end_heavy_turn, in_slices, pause_if_heavy
+from utcp_bridge.tasks import HeavyWork, Slices, end_heavy_turn, in_slices, is_heavy_turn, pause_if_heavy
 
 __all__ = ["clean_error_in_steps", "clean_in_steps", "cleaning"]
 
@@ -32,7 +32,7 @@ def cleaning(tool: Tool, inner: Next) -> Next:
         async def emit_clean(partial: Any) -> None:
             await emit(await _clean(partial))
 
-        with HeavyWork():
+        with HeavyWork.within():
             try:
                 result = await inner(call, emit if emit is discard else emit_clean)
             except UtcpError as error:
@@ -44,7 +44,8 @@ def cleaning(tool: Tool, inner: Next) -> Next:
             if isinstance(result.value, Deferred):
                 value: Any = result.value.then(clean_in_steps)
             else:
-                await pause_if_heavy()
+                if is_heavy_turn():
+                    await pause_if_heavy()
                 value = await _clean(result.value)
             given = dict(result.meta)
             meta = await _clean(given) if given else given

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Awaitable
 from functools import cached_property
 from typing import Any
 
@@ -59,7 +60,7 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
         return inner
     checks = _Checks(tool, defaults, names, is_refusing=check == "strict")
 
-    async def validated(call: Call, emit: Emit) -> Result:
+    def validated(call: Call, emit: Emit) -> Awaitable[Result]:
         arguments = call.arguments
         if tool.body_members and "body" in arguments:
             arguments = _flatten_body(tool, arguments)
@@ -71,7 +72,7 @@ def validation(tool: Tool, inner: Next, *, check: ArgumentCheck = "strict") -> N
             arguments = checks.declared(arguments)
         if arguments is not call.arguments:
             call = Call(call.tool, arguments, call.id)
-        return await inner(call, emit)
+        return inner(call, emit)
 
     return validated
 

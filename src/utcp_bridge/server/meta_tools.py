@@ -39,7 +39,7 @@ from utcp_bridge.server.kept_results import READ_INPUT, KeptResult, KeptResults,
 from utcp_bridge.server.outgoing import call_masked
 from utcp_bridge.server.reply_workers import Rendered, ReplyWorkers
 from utcp_bridge.settings import BridgeSettings, MetaToolNames
-from utcp_bridge.tasks import HeavyWork, in_slices, pause_if_heavy
+from utcp_bridge.tasks import HeavyWork, in_slices, is_heavy_turn, pause_if_heavy
 from utcp_bridge.upstream import InputRequired, ProtocolError
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ async def call_entry(
             result = await call_masked(client, entry.tool, entry.own_arguments(arguments), emit)
             if isinstance(result.value, Rendered):
                 return result.value.result
-            await pause_if_heavy()
+            if is_heavy_turn():
+                await pause_if_heavy()
             return render_result(result, rendering)
     except (InvalidArguments, InputRequired, ProtocolError):
         raise
