@@ -178,7 +178,7 @@ class Logins:
         """
         if record.ended or record.refresh_token is None or record.client is None:
             raise self._over(holder, record)
-        fields = {"refresh_token": record.refresh_token, **record.parameters}
+        fields, fresh = {"refresh_token": record.refresh_token, **record.parameters}, ""
         asked_at = self._clock()
         with anyio.CancelScope(shield=True):
             try:

@@ -1,4 +1,4 @@
-"""Logins at MCP servers over HTTP, by the SDK's own OAuth client: metadata, registration, PKCE, resource, issuer, scopes.
+"""Logins at MCP servers over HTTP, by the SDK's own OAuth client: metadata, registration, PKCE, resource, issuer.
 
 While the bridge serves, a request carries the token of the login, which is renewed when it expires. It opens no
 browser: a server that refuses the token, or has none, makes the call fail with what a person has to do. `McpLogin` is
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 __all__ = ["LoginTransport", "McpLogin", "possible_login"]
 
 _NAME: Final = "utcp-bridge"
-_MISMATCH: Final = re.compile(r"iss(?:uer)? mismatch: (\S+) != ")
+_MISMATCH: Final = re.compile(r"iss(?:uer)? mismatch: (\S+) != |missing iss ")
+"""How the SDK reports that an authorization server has another name, or none."""
 _INITIALIZE: Final = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -338,11 +339,10 @@ class _Provider(OAuthClientProvider):
         if self._wanted:
             context.client_metadata.scope = union_scopes(self._wanted, context.client_metadata.scope)
         client, metadata = context.client_info, context.oauth_metadata
-        methods = (metadata.token_endpoint_auth_methods_supported if metadata else None) or []
+        methods = (metadata.token_endpoint_auth_methods_supported if metadata else None) or ["client_secret_basic"]
         is_ours = self._auth is not None and self._auth.client_id is not None
-        if client and is_ours and methods and client.token_endpoint_auth_method not in methods:
-            if client.client_secret and "client_secret_post" in methods:
-                client.token_endpoint_auth_method = "client_secret_post"  # noqa: S105 - the name of a method
+        if client is not None and is_ours and client.client_secret and "client_secret_basic" not in methods:
+            client.token_endpoint_auth_method = "client_secret_post"  # noqa: S105 - the name of a method
         request = await super()._perform_authorization()
         self.has_logged_in = True
         return request
@@ -367,20 +367,19 @@ class _Provider(OAuthClientProvider):
         """Return our error for one of the SDK's. Its texts may have the body of a reply, so they are not shown."""
         holder, context = self._login.holder, self.context
         if found := _MISMATCH.search(str(error)):
-            return issuer_mismatch(holder.where, expected=self._expected_issuer(), claimed=found[1])
-        if "missing iss" in str(error):
-            return issuer_mismatch(holder.where, expected=self._expected_issuer(), claimed="unnamed")
+            return issuer_mismatch(holder.where, expected=self._expected_issuer(), claimed=found[1] or "unnamed")
         if isinstance(error, OAuthRegistrationError):
             if context.oauth_metadata is None and context.protected_resource_metadata is None:
                 return no_metadata(holder.where, holder.manual)
             registers = context.oauth_metadata is not None and context.oauth_metadata.registration_endpoint is not None
             status = re.search(r"\b[1-5][0-9]{2}\b", str(error)) if registers else None
             return no_registration(self._issuer, holder.manual, int(status[0]) if status else None)
+        reason = f"the protocol was not followed ({type(error).__name__})"
         if isinstance(error, OAuthTokenError):
-            return login_failed(holder.where, "the authorization server refused the code", holder.manual)
-        if "Protected resource" in str(error):
-            return login_failed(holder.where, "its metadata is that of another resource", holder.manual)
-        return login_failed(holder.where, f"the protocol was not followed ({type(error).__name__})", holder.manual)
+            reason = "the authorization server refused the code"
+        elif "Protected resource" in str(error):
+            reason = "its metadata is that of another resource"
+        return login_failed(holder.where, reason, holder.manual)
 
     def record(self, asked_at: float) -> LoginRecord:
         """Return the login to keep."""
