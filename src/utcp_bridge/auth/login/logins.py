@@ -1,6 +1,7 @@
 """The logins of a client: read from the store, renewed by one caller at a time among all processes.
 
-A login that another process made or renewed is noticed within `_READ_AGAIN` seconds, and at once after a refusal.
+A login that another process made is noticed at the next use. If it made or renewed one in place of another, that is
+noticed within `_READ_AGAIN` seconds, and at once after a refusal.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class _Entry:
     read_at: float = -_READ_AGAIN
     refused: str | None = field(default=None, repr=False)
     """The access token that the service refused."""
+    challenge: Challenge | None = None
+    """How the service refused a request since the last login."""
     failures: int = 0
     failure: UtcpError | None = None
 
@@ -120,8 +123,10 @@ class Logins:
     async def save(self, key: LoginKey, record: LoginRecord) -> None:
         """Keep a new login, in place of the one before."""
         self._learn(key, record)
+        entry = self._entries.setdefault(key, _Entry())
         async with self.store.lock(str(key)):
-            await self._put(key, self._entries.setdefault(key, _Entry()), record)
+            await self._put(key, entry, record)
+        entry.challenge = entry.refused = None
 
     async def forget(self, key: str) -> bool:
         """Forget the login of a key as text; False if there is none."""
@@ -142,11 +147,21 @@ class Logins:
     async def note_refusal(self, key: LoginKey, challenge: Challenge) -> None:
         """Keep how the service refused a request, so that the next login asks for what it wants."""
         entry = self._entries.setdefault(key, _Entry())
+        entry.challenge = challenge
+        if entry.record is None:
+            return
         async with self.store.lock(str(key)):
             record = await self._read(key, entry, again=True)
             if record is not None and record.challenge != challenge:
                 record.refused_status, record.refused_header = challenge.status, challenge.header
                 await self._put(key, entry, record)
+
+    def challenge(self, key: LoginKey) -> Challenge | None:
+        """Return how the service refused a request since the last login; None if it did not."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        return entry.challenge or (entry.record.challenge if entry.record is not None else None)
 
     async def aclose(self) -> None:
         """Close the store."""
@@ -155,7 +170,8 @@ class Logins:
 
     async def _read(self, key: LoginKey, entry: _Entry, *, again: bool = False) -> LoginRecord | None:
         now = anyio.current_time()
-        if again or now - entry.read_at >= _READ_AGAIN:
+        is_lasting = entry.record is not None and not entry.record.ended
+        if again or not is_lasting or now - entry.read_at >= _READ_AGAIN:
             entry.record = LoginRecord.of(await self.store.get(str(key)))
             entry.read_at = now
             if entry.record is not None:
@@ -211,7 +227,7 @@ class Logins:
     def _over(holder: Holder, record: LoginRecord) -> AuthRequired:
         if record.access_token is None and not record.ended:
             return login_needed(holder.where, holder.manual)
-        return login_expired(holder.where, holder.manual, record.issuer or record.token_endpoint)
+        return login_expired(holder.where, holder.manual, record.issuer if record.ended else None)
 
     def _learn(self, key: LoginKey, record: LoginRecord) -> None:
         for secret in record.secrets():

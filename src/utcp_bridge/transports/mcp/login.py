@@ -157,8 +157,8 @@ class McpLogin(PossibleLogin):
         :raises UtcpError: the metadata cannot be read, or is that of another issuer.
         """
         where, manual = self.holder.where, self.holder.manual
+        await self.logins.note_refusal(self.holder.key, challenge)
         if has_token:
-            await self.logins.note_refusal(self.holder.key, challenge)
             if challenge.wants_scope:
                 return insufficient_scope(where, manual, challenge.parameters.get("scope"))
             return login_needed(where, manual)
@@ -197,10 +197,11 @@ class McpLogin(PossibleLogin):
     async def _log_in(
         self, person: Person, receiver: RedirectReceiver, before: LoginRecord | None, scope: str | None
     ) -> LoginRecord:
-        provider = _Provider(self, person, receiver, before, scope)
+        challenge = self.logins.challenge(self.holder.key)
+        provider = _Provider(self, person, receiver, before, _known_tokens(before, challenge), scope)
         asked_at = time.time()
         try:
-            status = await self._run(provider, before.challenge if before is not None else None)
+            status = await self._run(provider, challenge)
         except (OAuthFlowError, ValidationError) as error:
             raise provider.failure(error) from None
         except httpx2.TransportError as error:
@@ -279,6 +280,7 @@ class _Provider(OAuthClientProvider):
         person: Person,
         receiver: RedirectReceiver,
         before: LoginRecord | None,
+        tokens: OAuthToken | None,
         scope: str | None,
     ) -> None:
         self._login = login
@@ -295,7 +297,7 @@ class _Provider(OAuthClientProvider):
             response_types=["code"],
             scope=scope,
         )
-        storage = _Storage(self._known_client(before), _known_tokens(before))
+        storage = _Storage(self._known_client(before), tokens)
         url = login.client_metadata_url
         try:
             super().__init__(login.holder.key.resource, metadata, storage, self._visit, self._back, url)
@@ -412,9 +414,8 @@ class _Provider(OAuthClientProvider):
         )
 
 
-def _known_tokens(before: LoginRecord | None) -> OAuthToken | None:
+def _known_tokens(before: LoginRecord | None, challenge: Challenge | None) -> OAuthToken | None:
     """Return the token whose scope the server found too narrow: the new one is to have that scope as well."""
-    challenge = None if before is None else before.challenge
     if before is None or before.access_token is None or challenge is None or not challenge.wants_scope:
         return None
     return OAuthToken(access_token=before.access_token, scope=before.scope)
