@@ -34,7 +34,6 @@ from mcp.server.auth.provider import (
 from mcp.server.auth.settings import AuthSettings, ClientRegistrationOptions, RevocationOptions
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
-from pydantic import AnyHttpUrl
 from starlette.responses import JSONResponse, Response
 
 
@@ -52,6 +51,8 @@ class OAuthMcpService(OAuthAuthorizationServerProvider[AuthorizationCode, Refres
     """Paths, or beginnings of paths, that do not exist."""
     claimed_issuer: str | None = None
     """Another issuer in the metadata of the authorization server."""
+    trusted: OAuthMcpService | None = None
+    """Another authorization server, which the MCP server names instead of its own."""
     step_up: str | None = None
     """The scope that the next requests need."""
     port: int = 0
@@ -63,6 +64,8 @@ class OAuthMcpService(OAuthAuthorizationServerProvider[AuthorizationCode, Refres
     """Every token that was ever issued."""
     requests: Counter[str] = field(default_factory=Counter)
     """How often each path was requested."""
+    heard: list[bytes] = field(default_factory=list)
+    """Headers and bodies of all requests."""
     authorized: list[AuthorizationParams] = field(default_factory=list)
 
     @property
@@ -76,6 +79,17 @@ class OAuthMcpService(OAuthAuthorizationServerProvider[AuthorizationCode, Refres
     def revoke_all(self) -> None:
         """Refuse all access tokens from now on."""
         self.access.clear()
+
+    def add_client(self, client_id: str, secret: str | None, method: str, redirect: str) -> None:
+        """Let the operator of the authorization server register a client."""
+        self.clients[client_id] = OAuthClientInformationFull(
+            client_id=client_id,
+            client_secret=secret,
+            token_endpoint_auth_method=method,
+            redirect_uris=[redirect],
+            grant_types=["authorization_code", "refresh_token"],
+            scope="notes admin",
+        )
 
     # --- the SDK's port
 
@@ -119,7 +133,8 @@ class OAuthMcpService(OAuthAuthorizationServerProvider[AuthorizationCode, Refres
         return self._token(refresh_token.client_id, scopes, refresh_token.resource)
 
     async def load_access_token(self, token):
-        return self.access.get(token)
+        issuer = self.trusted or self
+        return issuer.access.get(token)
 
     async def revoke_token(self, token):
         self.access = {key: one for key, one in self.access.items() if one.client_id != token.client_id}
@@ -143,6 +158,10 @@ class OAuthMcpService(OAuthAuthorizationServerProvider[AuthorizationCode, Refres
         self.requests[path] += 1
         if any(path.startswith(hidden) for hidden in self.hidden):
             return await Response(status_code=404)(scope, receive, send)
+        receive = self._hearing(scope, receive)
+        if path.startswith("/.well-known/oauth-protected-resource") and self.trusted is not None:
+            named = {"resource": self.url, "authorization_servers": [self.trusted.issuer], "scopes_supported": ["notes"]}
+            return await JSONResponse(named)(scope, receive, send)
         if path == "/.well-known/oauth-authorization-server" and self.claimed_issuer is not None:
             metadata = {name: f"{self.issuer}/{name[:5]}" for name in ("authorization_endpoint", "token_endpoint")}
             return await JSONResponse({"issuer": self.claimed_issuer, **metadata})(scope, receive, send)
@@ -150,6 +169,16 @@ class OAuthMcpService(OAuthAuthorizationServerProvider[AuthorizationCode, Refres
             challenge = f'Bearer error="insufficient_scope", scope="{self.step_up}"'
             return await Response(status_code=403, headers={"WWW-Authenticate": challenge})(scope, receive, send)
         return await app(scope, receive, send)
+
+    def _hearing(self, scope: Any, receive: Any) -> Any:
+        self.heard += [value for _, value in scope["headers"]]
+
+        async def heard() -> Any:
+            message = await receive()
+            self.heard.append(message.get("body", b""))
+            return message
+
+        return heard
 
     def _has_scope(self, scope: Any) -> bool:
         header = dict(scope["headers"]).get(b"authorization", b"").decode().removeprefix("Bearer ")
@@ -168,8 +197,8 @@ async def oauth_mcp_service(*, registers: bool = True, **knobs: Any) -> AsyncIte
         "notes",
         auth_server_provider=service,
         auth=AuthSettings(
-            issuer_url=AnyHttpUrl(service.issuer),
-            resource_server_url=AnyHttpUrl(service.url),
+            issuer_url=service.issuer,
+            resource_server_url=service.url,
             required_scopes=["notes"],
             validate_token_resource=True,
             client_registration_options=ClientRegistrationOptions(

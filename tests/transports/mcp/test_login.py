@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import stat
 import subprocess
 import sys
@@ -23,6 +24,11 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     return tmp_path / "logins"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 @asynccontextmanager
@@ -199,31 +205,53 @@ async def test_the_report_of_a_manual_says_what_stands_against_a_login(knobs, ki
         assert words in str(state.error)
 
 
-async def test_another_issuer_gets_nothing_of_the_login_at_the_first(store: Path) -> None:
-    async with oauth_mcp_service() as first, opened(first.url, store) as client:
+async def test_a_server_that_forgot_its_clients_gets_another_registration(store: Path) -> None:
+    async with oauth_mcp_service() as service, opened(service.url, store) as client:
         await logged_in(client)
-        port = first.port
-    async with oauth_mcp_service(port=port) as second, opened(second.url, store) as client:
-        [state] = client.report()
-        assert isinstance(state.error, AuthRequired)
-        second.clients.clear()
+        service.revoke_all()
+        service.clients.clear()
+        with pytest.raises(AuthRequired, match="refused to renew it"):
+            await read(client)
         await logged_in(client)
+        assert service.requests["/register"] == 2
         assert await read(client) == "the note one"
 
 
-async def test_a_client_that_the_operator_registered_is_used() -> None:
-    async with oauth_mcp_service() as service:
-        async with opened(service.url) as client:
+async def test_a_login_that_failed_is_followed_by_another_registration() -> None:
+    async with oauth_mcp_service() as service, opened(service.url) as client:
+        await logged_in(client)
+        service.consent = "access_denied"
+        with pytest.raises(LoginFailed):
             await logged_in(client)
+        service.consent = "allow"
+        assert await read(client) == "the note one"
+        await logged_in(client)
+        assert service.requests["/register"] == 2
+
+
+async def test_nothing_of_a_login_goes_to_another_issuer(store: Path) -> None:
+    """The service names another authorization server now: the bridge registers there, and old secrets stay away."""
+    async with oauth_mcp_service() as other, oauth_mcp_service() as service, opened(service.url, store) as client:
+        await logged_in(client)
         [known] = service.clients.values()
-        port = known.redirect_uris[0].port
-        auth = {
-            "auth_type": "oauth2_login",
-            "client_id": known.client_id,
-            "client_secret": known.client_secret,
-            "redirect_port": port,
-        }
-        service.hidden = {"/register"}
+        secrets = [*service.issued, str(known.client_id), str(known.client_secret)]
+        service.trusted, service.renews = other, False
+        with pytest.raises(AuthRequired):
+            await read(client)
+        person = await logged_in(client)
+        assert person.visited[0].startswith(other.issuer)
+        assert await read(client) == "the note one"
+        assert other.requests["/register"] == other.requests["/token"] == 1
+        assert not [secret for secret in secrets if any(secret.encode() in heard for heard in other.heard)]
+
+
+@pytest.mark.parametrize("secret", ["s3cret+/%", None])
+async def test_a_client_that_the_operator_registered_is_used(secret) -> None:
+    port = free_port()
+    async with oauth_mcp_service(registers=False) as service:
+        method = "client_secret_basic" if secret else "none"
+        service.add_client("our-client", secret, method, f"http://127.0.0.1:{port}/callback")
+        auth = {"auth_type": "oauth2_login", "client_id": "our-client", "client_secret": secret, "redirect_port": port}
         async with opened(service.url, auth=auth) as client:
             await logged_in(client)
             assert await read(client) == "the note one"

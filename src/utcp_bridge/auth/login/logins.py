@@ -128,6 +128,15 @@ class Logins:
             await self._put(key, entry, record)
         entry.challenge = entry.refused = None
 
+    async def doubt_client(self, key: LoginKey) -> None:
+        """Let the next login register another client: a login with the present one failed."""
+        entry = self._entries.setdefault(key, _Entry())
+        async with self.store.lock(str(key)):
+            record = await self._read(key, entry, again=True)
+            if record is not None and record.known_client is not None:
+                record.register_again = True
+                await self._put(key, entry, record)
+
     async def forget(self, key: str) -> bool:
         """Forget the login of a key as text; False if there is none."""
         for known in [known for known in self._entries if str(known) == key]:
@@ -208,7 +217,7 @@ class Logins:
             except TokenRefusal as refusal:
                 if refusal.error not in _ENDED:
                     raise no_token(record.token_endpoint, words_of(refusal)) from None
-                record.ended = True
+                record.ended, record.register_again = True, refusal.error != "invalid_grant"
                 await self._put(holder.key, entry, record)
                 raise self._over(holder, record) from None
             token = answer.get("access_token")

@@ -7,6 +7,7 @@ what that person runs.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LoginTransport", "McpLogin", "possible_login"]
 
+logging.getLogger("mcp.client.auth.oauth2").setLevel(logging.CRITICAL)
+"""It logs each failure of a login with its traceback and the body of the reply, which may have a token."""
 _NAME: Final = "utcp-bridge"
 _MISMATCH: Final = re.compile(r"iss(?:uer)? mismatch: (\S+) != |missing iss ")
 """How the SDK reports that an authorization server has another name, or none."""
@@ -183,7 +186,7 @@ class McpLogin(PossibleLogin):
         The redirect goes to the port that a registered client has, if it is free.
         """
         port = self.auth.redirect_port if self.auth is not None else None
-        client = before.client if before is not None and before.client and before.client.registered else None
+        client = before.known_client if before is not None else None
         known = split_url(client.redirect_uri).port if port is None and client is not None else None
         async with AsyncExitStack() as stack:
             try:
@@ -319,13 +322,17 @@ class _Provider(OAuthClientProvider):
                 token_endpoint_auth_method=method,
                 issuer=auth.issuer,
             )
-        client = before.client if before is not None else None
-        if client is None or client.registered is None or client.redirect_uri != self._receiver.uri:
+        client = before.known_client if before is not None else None
+        if client is None or client.redirect_uri != self._receiver.uri:
             return None
         try:
-            return OAuthClientInformationFull.model_validate(client.registered)
+            known = OAuthClientInformationFull.model_validate(client.registered)
         except ValidationError:
             return None
+        challenge = self._login.logins.challenge(self._login.holder.key)
+        wanted = set((challenge.parameters.get("scope") or "").split()) if challenge is not None else set[str]()
+        # A client that was registered for fewer scopes is registered again, with those that the server wants now.
+        return None if known.scope and not wanted <= set(known.scope.split()) else known
 
     def _select_authorization_server(self, advertised: list[str]) -> str:
         wanted = None if self._auth is None else self._auth.issuer
