@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from io import StringIO
+from math import inf
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -28,6 +31,7 @@ from dotenv import dotenv_values
 
 from utcp_bridge.errors import ConfigError, VariableNotFound
 from utcp_bridge.model import Fault, JsonObject, Trust, is_list, is_object
+from utcp_bridge.processes.output import CommandFailed, output_of
 
 __all__ = [
     "LookedUp",
@@ -40,6 +44,7 @@ __all__ = [
     "names_credential",
     "renamed",
     "required",
+    "run_commands",
     "variable_names",
 ]
 
@@ -50,6 +55,11 @@ _BRACED_ONLY = re.compile(rf"(?P<escape>\$\$(?={{))|{_BRACED}")
 _JSON_REFERENCE = re.compile(r"\$ref(?![A-Za-z0-9_])")
 _FLAT_KEY = re.compile(r"(?P<manual>(?:__|[^_])+)_(?P<name>[^_].*)", re.DOTALL)
 _MAX_DEPTH = 200
+_MAX_SECRET_BYTES: Final = 64 * 1024
+_MAX_EXEC_SECONDS: Final = 31_536_000
+_FAILURE_SECONDS: Final = 10.0
+"""Seconds after which a command that failed runs again."""
+_KEY: Final = re.compile(r"[A-Za-z0-9_]+")
 _NO_NAMES: frozenset[str] = frozenset()
 _GROUP = "utcp_bridge.variable_loaders"
 _CREDENTIAL: Final = re.compile(
@@ -300,16 +310,19 @@ def load_variable_loaders(
 ) -> tuple[list[VariableLoader], list[Fault]]:
     """Return the loaders in `load_variables_from` of a configuration, and their faults.
 
-    `{"variable_loader_type": "dotenv", "env_file_path": ".env"}`; the path starts at `root`. Other types come from the
-    entry-point group `utcp_bridge.variable_loaders`: a callable that takes the specification and `root`. A missing
-    dotenv file is a fault, but it is used as soon as it exists.
+    `{"variable_loader_type": "dotenv", "env_file_path": ".env"}`; paths start at `root`.
+    `{"variable_loader_type": "exec", "commands": {"KEY": ["op", "read", "op://…"]}, "seconds": 10, "max_age": 3600}`.
+    `{"variable_loader_type": "file", "files": {"KEY": "/run/secrets/key"}}`, or `"folder"` of files that are named like
+    their keys. Other types come from the entry-point group `utcp_bridge.variable_loaders`: a callable that takes the
+    specification and `root`. A missing dotenv file is a fault, but it is used as soon as it exists.
     """
     loaders: list[VariableLoader] = []
     faults: list[Fault] = []
     for specification in specifications:
         kind = specification.get("variable_loader_type", specification.get("type"))
         try:
-            loader = _dotenv(specification, root) if kind == "dotenv" else _plugin(kind, specification, root)
+            own = _OWN_LOADERS.get(kind) if isinstance(kind, str) else None
+            loader = _plugin(kind, specification, root) if own is None else own(specification, root)
         except ConfigError as error:
             faults.append(Fault("load_variables_from", error.message, error.remedy or ""))
             continue
@@ -363,6 +376,144 @@ class DotenvLoader:
         return None
 
 
+class ExecLoader:
+    """Values that commands print, such as those of `op`, `vault`, `aws` or `pass`. No shell reads a command.
+
+    `run_commands` runs all commands at once, so that no call waits for them. A value is kept for `max_age` seconds,
+    and then replaced in the background; without `max_age`, as long as the bridge runs.
+    """
+
+    def __init__(self, commands: Mapping[str, Sequence[str]], root: Path, *, seconds: float, max_age: float) -> None:
+        self._commands = commands
+        self._root = root
+        self._seconds = seconds
+        self._max_age = max_age
+        self._kept: dict[str, tuple[float, str | ConfigError]] = {}
+        self._locks = {key: threading.Lock() for key in commands}
+
+    def __repr__(self) -> str:
+        return f"<ExecLoader of {len(self._commands)} commands>"
+
+    def threads(self) -> Iterator[threading.Thread]:
+        """Yield a thread for each command that has not run. Failures are kept for those who ask."""
+        for key in self._commands.keys() - self._kept.keys():
+            yield threading.Thread(target=self._run, args=(key,), daemon=True)
+
+    def get(self, key: str) -> str | None:
+        """Return the value of a key; None if no command has it.
+
+        :raises ConfigError: the command failed.
+        """
+        if key not in self._commands:
+            return None
+        kept = self._kept.get(key) or self._run(key)
+        if time.monotonic() - kept[0] > (_FAILURE_SECONDS if isinstance(kept[1], ConfigError) else self._max_age):
+            threading.Thread(target=self._run, args=(key, kept[0]), daemon=True).start()
+        if isinstance(kept[1], ConfigError):
+            raise ConfigError(kept[1].message, remedy=kept[1].remedy)
+        return kept[1]
+
+    def _run(self, key: str, than: float = -inf) -> tuple[float, str | ConfigError]:
+        """Run a command unless another thread has, and return its value with the time. `than` is that of the old one.
+
+        A failure does not replace a value.
+        """
+        with self._locks[key]:
+            kept = self._kept.get(key)
+            if kept is not None and kept[0] > than:
+                return kept
+            value = self._value(key)
+            if isinstance(value, ConfigError) and kept is not None and isinstance(kept[1], str):
+                value = kept[1]
+            self._kept[key] = (time.monotonic(), value)
+            return self._kept[key]
+
+    def _value(self, key: str) -> str | ConfigError:
+        argv = self._commands[key]
+        try:
+            data = output_of(argv, folder=self._root, seconds=self._seconds, max_bytes=_MAX_SECRET_BYTES)
+            value = data.decode().rstrip("\r\n")
+        except CommandFailed as error:
+            return _no_secret(f"The command {argv[0]!r} for the variable {key} {error.reason}.", argv[0])
+        except UnicodeDecodeError:
+            return _no_secret(f"The command {argv[0]!r} for the variable {key} printed no UTF-8.", argv[0])
+        return value or _no_secret(f"The command {argv[0]!r} for the variable {key} printed nothing.", argv[0])
+
+
+def run_commands(loaders: Iterable[VariableLoader]) -> None:
+    """Run the commands of all loaders at once, and wait for their values. It blocks its thread."""
+    threads = [thread for loader in loaders if isinstance(loader, ExecLoader) for thread in loader.threads()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+class FileLoader:
+    """Values in files of their own, such as mounted secrets. Each is read again when it is used."""
+
+    def __init__(self, files: Mapping[str, Path], folder: Path | None) -> None:
+        self._files = files
+        self._folder = folder
+
+    def get(self, key: str) -> str | None:
+        """Return the text of a file without line ends at its end; None if there is no file.
+
+        :raises ConfigError: the file exists and cannot be read.
+        """
+        path = self._files.get(key)
+        if path is None and self._folder is not None and _KEY.fullmatch(key):
+            path = self._folder / key
+        if path is None:
+            return None
+        try:
+            if path.stat().st_size > _MAX_SECRET_BYTES or not path.is_file():
+                raise ConfigError(
+                    f"{path} is not a file of at most {_MAX_SECRET_BYTES} bytes.", remedy="Name a file with the secret."
+                )
+            return path.read_text(encoding="utf-8-sig").rstrip("\r\n")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"The file {path} for the variable {key} cannot be read ({type(error).__name__}).",
+                remedy="Make it a readable file in UTF-8.",
+            ) from error
+
+
+def _no_secret(message: str, program: str) -> ConfigError:
+    return ConfigError(message, remedy=f"Run {program!r} yourself, with the same user and environment as the bridge.")
+
+
+def _exec(specification: JsonObject, root: Path) -> ExecLoader:
+    commands = specification.get("commands")
+    if not is_object(commands) or not all(_is_argv(argv) for argv in commands.values()):
+        raise ConfigError(
+            "`commands` of an exec loader must be an object of lists.", remedy='Write {"KEY": ["pass", "show", "key"]}.'
+        )
+    seconds, max_age = specification.get("seconds", 10), specification.get("max_age")
+    for value in (seconds, 1 if max_age is None else max_age):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MAX_EXEC_SECONDS:
+            raise ConfigError("`seconds` and `max_age` of an exec loader must be seconds above 0.")
+    return ExecLoader(commands, root, seconds=seconds, max_age=inf if max_age is None else max_age)
+
+
+def _is_argv(value: Any) -> bool:
+    return is_list(value) and bool(value) and all(isinstance(word, str) and "\0" not in word for word in value)
+
+
+def _file(specification: JsonObject, root: Path) -> FileLoader:
+    files, folder = specification.get("files", {}), specification.get("folder")
+    paths = [*files.values(), "." if folder is None else folder] if is_object(files) else [None]
+    if not all(isinstance(path, str) and path and "\0" not in path for path in paths):
+        raise ConfigError(
+            "A file loader needs `files`, an object of paths, or `folder`, a path.",
+            remedy='Write {"files": {"KEY": "/run/secrets/key"}}.',
+        )
+    places = {str(key): root / Path(path).expanduser() for key, path in files.items()}
+    return FileLoader(places, None if folder is None else root / Path(folder).expanduser())
+
+
 def _dotenv(specification: JsonObject, root: Path) -> DotenvLoader:
     path = specification.get("env_file_path", ".env")
     if not isinstance(path, str) or not path or "\0" in path:
@@ -370,10 +521,17 @@ def _dotenv(specification: JsonObject, root: Path) -> DotenvLoader:
     return DotenvLoader(root / path)
 
 
+_OWN_LOADERS: Final[Mapping[str, Callable[[JsonObject, Path], VariableLoader]]] = {
+    "dotenv": _dotenv,
+    "exec": _exec,
+    "file": _file,
+}
+
+
 def _plugin(kind: Any, specification: JsonObject, root: Path) -> VariableLoader:
     found = next((entry for entry in entry_points(group=_GROUP) if entry.name == kind), None)
     if found is None:
-        known = ", ".join(sorted({"dotenv", *(entry.name for entry in entry_points(group=_GROUP))}))
+        known = ", ".join(sorted({*_OWN_LOADERS, *(entry.name for entry in entry_points(group=_GROUP))}))
         raise ConfigError("The type of a variable loader is unknown.", remedy=f"Use one of {known}.")
     try:
         loader: VariableLoader = found.load()(specification, root)

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.model import is_list, is_object
+from utcp_bridge.settings import UtcpClientConfig
 from utcp_bridge.variables import names_credential
 
-__all__ = ["literal_secrets", "without_literals"]
+__all__ = ["learn_configuration", "literal_secrets", "without_literals"]
 
 _MAX_DEPTH: Final = 30
 _MAX_URL: Final = 32_768
@@ -23,6 +25,16 @@ _PATHS: Final = ("/", "./", "../", "~")
 _DOCUMENTS: Final = frozenset({"content", "description", "inputs", "outputs"})
 """Members with text and schemas of tools, which describe values."""
 _Replace: TypeAlias = Callable[[str, str], str]
+
+
+def learn_configuration(redactor: Redactor, config: UtcpClientConfig) -> None:
+    """Let the redactor learn the secrets that a configuration has as they are."""
+    if config.bridge.bearer_token is not None:
+        redactor.learn([config.bridge.bearer_token.get_secret_value()], is_credential=True)
+    redactor.learn(secrets_in_url(config.bridge.token_store))
+    for entry in (config.bridge.model_dump(include={"proxy"}), *config.manual_call_templates):
+        redactor.learn(secrets_in_url(str(entry.get("proxy") or "")))
+        redactor.learn(literal_secrets(entry), is_credential=True)
 
 
 def literal_secrets(template: Any) -> list[str]:

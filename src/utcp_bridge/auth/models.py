@@ -92,7 +92,7 @@ class OAuth2Auth(_AuthModel):
 
 
 class OAuth2LoginAuth(_AuthModel):
-    """The login of a person, which `utcp-bridge login` makes: authorization code with PKCE, or a device code (RFC 8628).
+    """The login of a person, made by `utcp-bridge login`: authorization code with PKCE, or a device code (RFC 8628).
 
     The URLs may be left out if `issuer` is given (RFC 8414), and for MCP servers, which name their own.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 import anyio
 import anyio.to_thread
@@ -52,10 +53,8 @@ async def _line() -> str | None:
     if sys.platform == "win32":
         line = await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
         return line or None
-    try:
+    with suppress(OSError, ValueError):  # a regular file, which is always ready, or no input at all
         await anyio.wait_readable(sys.stdin)
-    except (OSError, ValueError):  # a regular file, which is always ready, or no input at all
-        pass
     try:
         return sys.stdin.readline() or None
     except (OSError, ValueError):

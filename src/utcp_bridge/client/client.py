@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
+import anyio.to_thread
 
-from utcp_bridge.auth.literals import literal_secrets
+from utcp_bridge.auth.literals import learn_configuration, literal_secrets
 from utcp_bridge.auth.login.logins import Logins
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.results import masked_notes
@@ -70,7 +71,14 @@ from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.upstream import CallingHost, Hear, HostAhead, ServerState, Upstream
-from utcp_bridge.variables import VariableLoader, Variables, flat_key, load_variable_loaders, names_credential
+from utcp_bridge.variables import (
+    VariableLoader,
+    Variables,
+    flat_key,
+    load_variable_loaders,
+    names_credential,
+    run_commands,
+)
 
 __all__ = ["Extensions", "UtcpClient"]
 
@@ -113,12 +121,7 @@ class UtcpClient:
         self.settings: BridgeSettings = config.bridge
         self.repository: ToolRepository = extensions.repository or InMemoryToolRepository()
         self.redactor = extensions.redactor
-        if self.settings.bearer_token is not None:
-            self.redactor.learn([self.settings.bearer_token.get_secret_value()], is_credential=True)
-        self.redactor.learn(secrets_in_url(self.settings.token_store))
-        for entry in (self.settings.model_dump(include={"proxy"}), *config.manual_call_templates):
-            self.redactor.learn(secrets_in_url(str(entry.get("proxy") or "")))
-            self.redactor.learn(literal_secrets(entry), is_credential=True)
+        learn_configuration(self.redactor, config)
         self._tasks = Background()
         self._hearers: list[Hear] = []
         self.host_ahead = HostAhead.of(extensions.host)
@@ -141,7 +144,7 @@ class UtcpClient:
         )
         loaders, loader_faults = load_variable_loaders(config.load_variables_from, root=root)
         processors, processor_faults = read_post_processors(config.post_processing)
-        self._part_faults = [*loader_faults, *processor_faults]
+        self._part_faults, self._loaders = [*loader_faults, *processor_faults], loaders
         variables = Variables(config.variables, (*extensions.variable_loaders, *loaders), on_resolved=self._learn)
         self._registry = TransportRegistry(extensions.transports)
         tokens = TokenCache(self._http, on_token=self._learn_secret, logins=self._logins)
@@ -225,6 +228,7 @@ class UtcpClient:
         seconds.
         """
         await self._tasks.start()
+        await anyio.to_thread.run_sync(run_commands, self._loaders)
         self._children = self._children or ChildrenHold()
         for fault in (*self._part_faults, self._search.check()):
             if fault is not None:

@@ -11,7 +11,7 @@ from utcp_bridge.auth.login.logins import Holder, Logins
 from utcp_bridge.auth.login.person import Person
 from utcp_bridge.auth.login.port import PossibleLogin, united_scopes
 from utcp_bridge.auth.login.records import LoginRecord
-from utcp_bridge.errors import ConfigError, UtcpError
+from utcp_bridge.errors import ConfigError, LoginFailed, UtcpError
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import ToolRepository
 
@@ -74,7 +74,11 @@ class LoginDesk:
                 break
             for login in rest:
                 key = login.holder.key
-                record = await login.obtain(person, await self._logins.record(key), login.scope)
+                try:
+                    record = await login.obtain(person, await self._logins.record(key), login.scope)
+                except LoginFailed:
+                    await self._logins.doubt_client(key)
+                    raise
                 await self._logins.save(key, record)
                 made[str(key)] = record
             if state.status == "failed":

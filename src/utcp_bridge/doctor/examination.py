@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from utcp_bridge.doctor import probes
 from utcp_bridge.doctor.steps import DoctorStep, ManualSteps, StepResult, counted
-from utcp_bridge.errors import Rejected, UtcpError, VariableNotFound
+from utcp_bridge.errors import AuthRequired, LoginFailed, Rejected, UtcpError, VariableNotFound
 from utcp_bridge.model import JsonObject, Source
 from utcp_bridge.transport import Endpoint, LocalFile, Need, Program
 from utcp_bridge.urls import bare_url
@@ -181,8 +181,9 @@ def _judge_credentials(manual: ManualSteps, credentials: Credentials | None) -> 
     step, discovery = manual.step(_AUTH), manual.step("discovery")
     if step is None or discovery is None or step.status == "failed":
         return
-    if isinstance(discovery.error, Rejected) and discovery.error.status in _REFUSALS:
-        _blame_credentials(step, discovery, discovery.error, credentials)
+    error = discovery.error
+    if isinstance(error, AuthRequired | LoginFailed) or (isinstance(error, Rejected) and error.status in _REFUSALS):
+        _blame_credentials(step, discovery, error, credentials)
     elif credentials is None:
         return
     elif discovery.status in {"ok", "warning"}:
@@ -192,9 +193,14 @@ def _judge_credentials(manual: ManualSteps, credentials: Credentials | None) -> 
 
 
 def _blame_credentials(
-    step: DoctorStep, discovery: DoctorStep, error: Rejected, credentials: Credentials | None
+    step: DoctorStep,
+    discovery: DoctorStep,
+    error: Rejected | AuthRequired | LoginFailed,
+    credentials: Credentials | None,
 ) -> None:
-    if credentials is None:
+    if not isinstance(error, Rejected) or (credentials is None and error.remedy):
+        message, step.remedy = error.message, error.remedy or ""
+    elif credentials is None:
         message = f"The upstream requires credentials ({error.status}) and the manual has none."
         step.remedy = 'Add "auth" to the manual\'s entry: `utcp-bridge help configuration`.'
     else:

@@ -83,7 +83,7 @@ async def file_lock(path: Path) -> AsyncGenerator[None]:
     descriptor = await anyio.to_thread.run_sync(_open_lock, path)
     try:
         with anyio.move_on_after(MAX_LOCK_SECONDS) as scope:
-            while not _try_lock(descriptor):
+            while not _try_lock(descriptor):  # noqa: ASYNC110 - another process holds it
                 await anyio.sleep(_BETWEEN_TRIES)
         if scope.cancelled_caught:
             message = f"Another program has held the lock {path} for {MAX_LOCK_SECONDS:g} seconds."

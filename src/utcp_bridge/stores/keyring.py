@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -36,13 +37,13 @@ class KeyringStore(Store):
 
     def __init__(self, locks: Path) -> None:
         try:
-            import keyring
+            self._keyring: Any = import_module("keyring")
+            self._faults: Any = import_module("keyring.errors")
         except ImportError:
             raise ConfigError(
                 "`token_store` is `keyring`, and its package is not installed.",
                 remedy="Install it with: pip install 'utcp-bridge[keyring]'",
             ) from None
-        self._keyring: Any = keyring
         self._locks = locks
 
     async def get(self, key: str) -> JsonObject | None:
@@ -107,11 +108,9 @@ class KeyringStore(Store):
         return number > first
 
     async def _run(self, work: Callable[[], T]) -> T:
-        from keyring.errors import KeyringError
-
         try:
             return await anyio.to_thread.run_sync(work)
-        except KeyringError as error:
+        except self._faults.KeyringError as error:
             raise ConfigError(
                 f"The system's keyring cannot be used ({type(error).__name__}).",
                 remedy="Unlock it, or set `token_store` to `file`.",

@@ -55,5 +55,5 @@ class Store(ABC):
         :raises ConfigError: another owner does not release it within `MAX_LOCK_SECONDS`.
         """
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027 - most stores hold no connection
         """Close the connections of the store."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from importlib import import_module
 from typing import Any, Final
 
 import orjson
@@ -24,7 +25,8 @@ class RedisStore(Store):
 
     def __init__(self, url: str) -> None:
         try:
-            from redis.asyncio import Redis
+            library: Any = import_module("redis.asyncio")
+            self._faults: Any = import_module("redis.exceptions")
         except ImportError:
             raise ConfigError(
                 "`token_store` is a Redis URL, and its package is not installed.",
@@ -32,7 +34,7 @@ class RedisStore(Store):
             ) from None
         self.place = bare_url(url)
         try:
-            self._redis: Any = Redis.from_url(url, decode_responses=False)
+            self._redis: Any = library.Redis.from_url(url, decode_responses=False)
         except ValueError:
             raise ConfigError("`token_store` is not a Redis URL.", remedy="Write redis://host:port/0.") from None
 
@@ -88,13 +90,11 @@ class RedisStore(Store):
 
     @contextmanager
     def _errors(self) -> Generator[None]:
-        from redis.exceptions import LockNotOwnedError, RedisError
-
         try:
             yield
-        except LockNotOwnedError:  # it ended by itself
+        except self._faults.LockNotOwnedError:  # it ended by itself
             pass
-        except (RedisError, OSError) as error:
+        except (self._faults.RedisError, OSError) as error:
             raise ConfigError(
                 f"The token store {self.place} cannot be used ({type(error).__name__}).",
                 remedy="Check that Redis runs there, and its user and password.",

@@ -92,8 +92,8 @@ async def _plan(auth: OAuth2LoginAuth, holder: Holder) -> _Plan:
     metadata = None
     if auth.issuer is not None:
         metadata = await server_metadata(auth.issuer, holder.transport(), holder.where)
-    find = (lambda _name: None) if metadata is None else metadata.url
-    token_url = auth.token_url or find("token_endpoint")
+    found = metadata or ServerMetadata(auth.issuer or "")
+    token_url = auth.token_url or found.url("token_endpoint")
     if token_url is None:
         raise ConfigError(
             "`auth` has no `token_url`, and no metadata of `issuer` was found.",
@@ -102,8 +102,8 @@ async def _plan(auth: OAuth2LoginAuth, holder: Holder) -> _Plan:
     return _Plan(
         auth.issuer or origin_of(token_url),
         token_url,
-        auth.authorization_url or find("authorization_endpoint"),
-        auth.device_authorization_url or find("device_authorization_endpoint"),
+        auth.authorization_url or found.url("authorization_endpoint"),
+        auth.device_authorization_url or found.url("device_authorization_endpoint"),
         metadata,
     )
 
@@ -138,7 +138,8 @@ class _Login:
 
         if self.plan.authorization_url is None:
             raise ConfigError("`auth` has no `authorization_url`.", remedy='Write it, or `"flow": "device"`.')
-        verifier: str = generate_token(64)
+        verifier = str(generate_token(64))
+        challenge: Any = create_s256_code_challenge(verifier)
         state = secrets.token_urlsafe(32)
         async with receiving(self.auth.redirect_port) as receiver:
             receiver.expect(state)
@@ -147,7 +148,7 @@ class _Login:
                 "client_id": self.client.client_id,
                 "redirect_uri": receiver.uri,
                 "state": state,
-                "code_challenge": create_s256_code_challenge(verifier),
+                "code_challenge": str(challenge),
                 "code_challenge_method": "S256",
                 **({"scope": self.scope} if self.scope else {}),
                 **self.parameters,

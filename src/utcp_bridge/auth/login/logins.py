@@ -1,6 +1,7 @@
 """The logins of a client: read from the store, renewed by one caller at a time among all processes.
 
-A login that another process made or renewed is noticed within `_READ_AGAIN` seconds, and at once after a refusal.
+A login that another process made is noticed at the next use. If it made or renewed one in place of another, that is
+noticed within `_READ_AGAIN` seconds, and at once after a refusal.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class _Entry:
     refused: str | None = field(default=None, repr=False)
     """The access token that the service refused."""
     challenge: Challenge | None = None
-    """How the service refused a request without a token."""
+    """How the service refused a request since the last login."""
     failures: int = 0
     failure: UtcpError | None = None
 
@@ -130,8 +131,19 @@ class Logins:
     async def save(self, key: LoginKey, record: LoginRecord) -> None:
         """Keep a new login, in place of the one before."""
         self._learn(key, record)
+        entry = self._entries.setdefault(key, _Entry())
         async with self.store.lock(str(key)):
-            await self._put(key, self._entries.setdefault(key, _Entry()), record)
+            await self._put(key, entry, record)
+        entry.challenge = entry.refused = None
+
+    async def doubt_client(self, key: LoginKey) -> None:
+        """Let the next login register another client: a login with the present one failed."""
+        entry = self._entries.setdefault(key, _Entry())
+        async with self.store.lock(str(key)):
+            record = await self._read(key, entry, again=True)
+            if record is not None and record.known_client is not None:
+                record.register_again = True
+                await self._put(key, entry, record)
 
     async def forget(self, key: str) -> bool:
         """Forget the login of a key as text; False if there is none."""
@@ -152,11 +164,21 @@ class Logins:
     async def note_refusal(self, key: LoginKey, challenge: Challenge) -> None:
         """Keep how the service refused a request, so that the next login asks for what it wants."""
         entry = self._entries.setdefault(key, _Entry())
+        entry.challenge = challenge
+        if entry.record is None:
+            return
         async with self.store.lock(str(key)):
             record = await self._read(key, entry, again=True)
             if record is not None and record.challenge != challenge:
                 record.refused_status, record.refused_header = challenge.status, challenge.header
                 await self._put(key, entry, record)
+
+    def challenge(self, key: LoginKey) -> Challenge | None:
+        """Return how the service refused a request since the last login; None if it did not."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        return entry.challenge or (entry.record.challenge if entry.record is not None else None)
 
     async def aclose(self) -> None:
         """Close the store."""
@@ -165,7 +187,8 @@ class Logins:
 
     async def _read(self, key: LoginKey, entry: _Entry, *, again: bool = False) -> LoginRecord | None:
         now = anyio.current_time()
-        if again or now - entry.read_at >= _READ_AGAIN:
+        is_lasting = entry.record is not None and not entry.record.ended
+        if again or not is_lasting or now - entry.read_at >= _READ_AGAIN:
             entry.record = LoginRecord.of(await self.store.get(str(key)))
             entry.read_at = now
             if entry.record is not None:
@@ -188,7 +211,7 @@ class Logins:
         """
         if record.ended or record.refresh_token is None or record.client is None:
             raise self._over(holder, record)
-        fields = {"refresh_token": record.refresh_token, **record.parameters}
+        fields, fresh = {"refresh_token": record.refresh_token, **record.parameters}, ""
         asked_at = self._clock()
         with anyio.CancelScope(shield=True):
             try:
@@ -202,7 +225,7 @@ class Logins:
             except TokenRefusal as refusal:
                 if refusal.error not in _ENDED:
                     raise no_token(record.token_endpoint, words_of(refusal)) from None
-                record.ended = True
+                record.ended, record.register_again = True, refusal.error != "invalid_grant"
                 await self._put(holder.key, entry, record)
                 raise self._over(holder, record) from None
             token = answer.get("access_token")
@@ -221,7 +244,7 @@ class Logins:
     def _over(holder: Holder, record: LoginRecord) -> AuthRequired:
         if record.access_token is None and not record.ended:
             return login_needed(holder.where, holder.manual)
-        return login_expired(holder.where, holder.manual, record.issuer or record.token_endpoint)
+        return login_expired(holder.where, holder.manual, record.issuer if record.ended else None)
 
     def _learn(self, key: LoginKey, record: LoginRecord) -> None:
         for secret in record.secrets():

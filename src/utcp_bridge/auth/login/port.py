@@ -43,7 +43,7 @@ class OAuthLogin(PossibleLogin):
         """Let the person log in."""
         from utcp_bridge.auth.login.flows import log_in
 
-        granted = before.scope if before is not None and before.challenge is not None else None
+        granted = before.scope if before is not None else None
         return await log_in(self._auth, self.holder, person, scope=united_scopes([scope, granted]))
 
 

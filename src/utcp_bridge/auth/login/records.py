@@ -78,6 +78,8 @@ class LoginRecord(_Kept):
     """How the service refused a request last: what the next login must ask for."""
     ended: bool = False
     """Whether the authorization server refused to renew it."""
+    register_again: bool = False
+    """Whether the authorization server may have forgotten the client: the next login registers another."""
 
     @classmethod
     def of(cls, value: JsonObject | None) -> LoginRecord | None:
@@ -96,6 +98,12 @@ class LoginRecord(_Kept):
     def challenge(self) -> Challenge | None:
         """How the service refused a request last; None if it did not."""
         return Challenge(self.refused_status, self.refused_header) if self.refused_status else None
+
+    @property
+    def known_client(self) -> LoginClient | None:
+        """The client that was registered for this login, if another login may use it."""
+        is_known = self.client is not None and self.client.registered is not None and not self.register_again
+        return self.client if is_known else None
 
     def secrets(self) -> list[str]:
         """Return its secret values, for the redactor."""

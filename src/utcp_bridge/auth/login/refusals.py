@@ -29,8 +29,10 @@ def login_needed(where: str, manual: str) -> AuthRequired:
     return AuthRequired(f"{where} needs a login.", remedy=_run(manual))
 
 
-def login_expired(where: str, manual: str, issuer: str) -> AuthRequired:
-    """Return the error of a login that the authorization server does not renew."""
+def login_expired(where: str, manual: str, issuer: str | None) -> AuthRequired:
+    """Return the error of a login that the authorization server does not renew; None if nobody could ask it."""
+    if issuer is None:
+        return AuthRequired(f"The login at {where} has expired, and it cannot be renewed.", remedy=_run(manual))
     return AuthRequired(
         f"The login at {where} has expired, and {bare_url(issuer)} refused to renew it.", remedy=_run(manual)
     )

@@ -41,9 +41,9 @@ def login(options: Options, words: tuple[str, ...], no_browser: bool, as_json: b
 async def _login(options: Options, words: tuple[str, ...], no_browser: bool, as_json: bool) -> int:
     from utcp_bridge.cli.person import TerminalPerson
 
-    if len(words) > 1:
+    [manual, *others] = words
+    if others:
         raise click.UsageError("Name one manual.")
-    manual = words[0]
     async with opened_for(options, manual) as client:
         await wait_for_manuals(client)
         made = await client.login_desk.log_in(manual, TerminalPerson(browser=not no_browser))

@@ -25,9 +25,9 @@ def logout(options: Options, words: tuple[str, ...], as_json: bool) -> int:
 
 
 async def _logout(options: Options, words: tuple[str, ...], as_json: bool) -> int:
-    if len(words) > 1:
+    [manual, *others] = words
+    if others:
         raise click.UsageError("Name one manual.")
-    manual = words[0]
     async with opened_for(options, manual) as client:
         await wait_for_manuals(client)
         ended = await client.login_desk.log_out(manual)

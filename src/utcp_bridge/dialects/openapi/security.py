@@ -3,7 +3,8 @@
 `[]` and `{}` send nothing. AND becomes `{"auth_type": "all", "schemes": […]}`, OR becomes
 `{"auth_type": "any", "options": […]}`: the first option whose variables are set is used, and with `"optional": true`
 the call goes out without credentials if no option has its variables. Flows that need a person (authorization code,
-implicit, password, OpenID Connect) become a variable for a bearer token.
+implicit, password, device code, OpenID Connect) become a variable for a bearer token. Those for which a person can log
+in (all but implicit and password) are used if the variable of the client's id is set.
 
 The converter of python-utcp numbers its placeholders (`API_KEY_0`, `API_KEY_1`, …). They are accepted as aliases, so
 variables that were set for it keep working.
@@ -50,7 +51,7 @@ class SecurityReader:
             "apiKey": self._api_key,
             "http": self._http,
             "oauth2": self._oauth2,
-            "openIdConnect": self._bearer_only,
+            "openIdConnect": self._open_id,
             "mutualTLS": self._mutual_tls,
         }
         for name, scheme in _declared(root, family).items():
@@ -69,8 +70,9 @@ class SecurityReader:
         if requirements is None or not requirements:
             return self._chosen if requirements is None and not self._schemes else None
         options, optional = self._options(requirements, legacy)
-        if self._chosen and any(_is_alike(self._chosen, member) for option in options for member in option):
-            return self._chosen
+        alike = (member for option in options for member in option if self._chosen and _is_alike(self._chosen, member))
+        if self._chosen and (member := next(alike, None)) is not None:
+            return _completed(self._chosen, member)
         found = [option[0] if len(option) == 1 else {"auth_type": "all", "schemes": option} for option in options]
         if optional and found:
             return {"auth_type": "any", "options": found[:_MAX_OPTIONS], "optional": True}
@@ -154,7 +156,18 @@ class SecurityReader:
         options: list[JsonObject] = []
         if token_url := as_text(credentials.get("tokenUrl")).strip():
             options.append(self._client_credentials(name, scheme, token_url, scopes))
-        return [*options, self._token(name, scheme, "Bearer")]
+        return [*options, self._token(name, scheme, "Bearer"), *self._logins(name, scheme, _login_urls(flows), scopes)]
+
+    def _logins(self, name: str, scheme: JsonObject, urls: JsonObject, scopes: list[str]) -> list[JsonObject]:
+        """Return the logins of a confidential and of a public client; nothing if a person cannot log in."""
+        if not urls:
+            return []
+        client, secret = self._variable(name, "CLIENT_ID", scheme), self._variable(name, "CLIENT_SECRET", scheme)
+        fields = {key: self._absolute(url) for key, url in urls.items()}
+        login = {"auth_type": "oauth2_login", **fields, "client_id": f"${{{client}}}"}
+        if scopes:
+            login["scope"] = " ".join(scopes)
+        return [{**login, "client_secret": f"${{{secret}}}"}, login]
 
     def _client_credentials(self, name: str, scheme: JsonObject, token_url: str, scopes: list[str]) -> JsonObject:
         client, secret = self._variable(name, "CLIENT_ID", scheme), self._variable(name, "CLIENT_SECRET", scheme)
@@ -166,8 +179,12 @@ class SecurityReader:
         }
         return {**auth, "scope": " ".join(scopes)} if scopes else auth
 
-    def _bearer_only(self, name: str, scheme: JsonObject, _scopes: list[str]) -> list[JsonObject] | None:
-        return [self._token(name, scheme, "Bearer")]
+    def _open_id(self, name: str, scheme: JsonObject, scopes: list[str]) -> list[JsonObject] | None:
+        issuer, suffix, _ = (
+            as_text(scheme.get("openIdConnectUrl")).strip().partition("/.well-known/openid-configuration")
+        )
+        urls: JsonObject = {"issuer": issuer} if suffix else {}
+        return [self._token(name, scheme, "Bearer"), *self._logins(name, scheme, urls, scopes)]
 
     def _mutual_tls(self, _name: str, _scheme: JsonObject, _scopes: list[str]) -> list[JsonObject] | None:
         """Return an empty member: the TLS connection carries the credentials, not the request."""
@@ -209,6 +226,25 @@ def _declared(root: Located, family: Family) -> dict[str, Located]:
         return {name: Located(scheme, root.base, f"#/securityDefinitions/{name}") for name, scheme in upgraded.items()}
     schemes = root.at("components", "securitySchemes")
     return {name: schemes.at(name) for name in as_object(schemes.value)}
+
+
+def _login_urls(flows: JsonObject) -> JsonObject:
+    """Return the URLs of the flows in which a person logs in; empty if there are none, or one is incomplete."""
+    code, device = as_object(flows.get("authorizationCode")), as_object(flows.get("deviceAuthorization"))
+    found = {
+        "authorization_url": as_text(code.get("authorizationUrl")).strip(),
+        "device_authorization_url": as_text(device.get("deviceAuthorizationUrl")).strip(),
+        "token_url": (as_text(code.get("tokenUrl")) or as_text(device.get("tokenUrl"))).strip(),
+    }
+    urls: JsonObject = {key: url for key, url in found.items() if url}
+    return urls if "token_url" in urls and len(urls) > 1 else {}
+
+
+def _completed(chosen: JsonObject, generated: JsonObject) -> JsonObject:
+    """Return the operator's `auth`. A login gets the URLs and scopes that the document has and the operator omits."""
+    if chosen.get("auth_type") != "oauth2_login":
+        return chosen
+    return {**{key: value for key, value in generated.items() if key not in {"client_id", "client_secret"}}, **chosen}
 
 
 def _with_aliases(auth: JsonObject, legacy: int | None) -> JsonObject:

@@ -1,4 +1,4 @@
-"""Logins at MCP servers over HTTP, by the SDK's own OAuth client: metadata, registration, PKCE, resource, issuer, scopes.
+"""Logins at MCP servers over HTTP, by the SDK's own OAuth client: metadata, registration, PKCE, resource, issuer.
 
 While the bridge serves, a request carries the token of the login, which is renewed when it expires. It opens no
 browser: a server that refuses the token, or has none, makes the call fail with what a person has to do. `McpLogin` is
@@ -7,6 +7,7 @@ what that person runs.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -49,8 +50,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LoginTransport", "McpLogin", "possible_login"]
 
+logging.getLogger("mcp.client.auth.oauth2").setLevel(logging.CRITICAL)
+"""It logs each failure of a login with its traceback and the body of the reply, which may have a token."""
 _NAME: Final = "utcp-bridge"
-_MISMATCH: Final = re.compile(r"iss(?:uer)? mismatch: (\S+) != ")
+_MISMATCH: Final = re.compile(r"iss(?:uer)? mismatch: (\S+) != |missing iss ")
+"""How the SDK reports that an authorization server has another name, or none."""
 _INITIALIZE: Final = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -160,8 +164,8 @@ class McpLogin(PossibleLogin):
         :raises UtcpError: the metadata cannot be read, or is that of another issuer.
         """
         where, manual = self.holder.where, self.holder.manual
+        await self.logins.note_refusal(self.holder.key, challenge)
         if has_token:
-            await self.logins.note_refusal(self.holder.key, challenge)
             if challenge.wants_scope:
                 return insufficient_scope(where, manual, challenge.parameters.get("scope"))
             return login_needed(where, manual)
@@ -187,7 +191,7 @@ class McpLogin(PossibleLogin):
         The redirect goes to the port that a registered client has, if it is free.
         """
         port = self.auth.redirect_port if self.auth is not None else None
-        client = before.client if before is not None and before.client and before.client.registered else None
+        client = before.known_client if before is not None else None
         known = split_url(client.redirect_uri).port if port is None and client is not None else None
         async with AsyncExitStack() as stack:
             try:
@@ -201,7 +205,8 @@ class McpLogin(PossibleLogin):
     async def _log_in(
         self, person: Person, receiver: RedirectReceiver, before: LoginRecord | None, scope: str | None
     ) -> LoginRecord:
-        provider = _Provider(self, person, receiver, before, scope)
+        challenge = self.logins.challenge(self.holder.key)
+        provider = _Provider(self, person, receiver, before, _known_tokens(before, challenge), scope)
         asked_at = time.time()
         challenge = self.logins.challenge(self.holder.key) if before is None else before.challenge
         try:
@@ -284,6 +289,7 @@ class _Provider(OAuthClientProvider):
         person: Person,
         receiver: RedirectReceiver,
         before: LoginRecord | None,
+        tokens: OAuthToken | None,
         scope: str | None,
     ) -> None:
         self._login = login
@@ -300,7 +306,7 @@ class _Provider(OAuthClientProvider):
             response_types=["code"],
             scope=scope,
         )
-        storage = _Storage(self._known_client(before), _known_tokens(before))
+        storage = _Storage(self._known_client(before), tokens)
         url = login.client_metadata_url
         try:
             super().__init__(login.holder.key.resource, metadata, storage, self._visit, self._back, url)
@@ -322,13 +328,17 @@ class _Provider(OAuthClientProvider):
                 token_endpoint_auth_method=method,
                 issuer=auth.issuer,
             )
-        client = before.client if before is not None else None
-        if client is None or client.registered is None or client.redirect_uri != self._receiver.uri:
+        client = before.known_client if before is not None else None
+        if client is None or client.redirect_uri != self._receiver.uri:
             return None
         try:
-            return OAuthClientInformationFull.model_validate(client.registered)
+            known = OAuthClientInformationFull.model_validate(client.registered)
         except ValidationError:
             return None
+        challenge = self._login.logins.challenge(self._login.holder.key)
+        wanted = set((challenge.parameters.get("scope") or "").split()) if challenge is not None else set[str]()
+        # A client that was registered for fewer scopes is registered again, with those that the server wants now.
+        return None if known.scope and not wanted <= set(known.scope.split()) else known
 
     def _select_authorization_server(self, advertised: list[str]) -> str:
         wanted = None if self._auth is None else self._auth.issuer
@@ -344,11 +354,10 @@ class _Provider(OAuthClientProvider):
         if self._wanted:
             context.client_metadata.scope = union_scopes(self._wanted, context.client_metadata.scope)
         client, metadata = context.client_info, context.oauth_metadata
-        methods = (metadata.token_endpoint_auth_methods_supported if metadata else None) or []
+        methods = (metadata.token_endpoint_auth_methods_supported if metadata else None) or ["client_secret_basic"]
         is_ours = self._auth is not None and self._auth.client_id is not None
-        if client and is_ours and methods and client.token_endpoint_auth_method not in methods:
-            if client.client_secret and "client_secret_post" in methods:
-                client.token_endpoint_auth_method = "client_secret_post"  # noqa: S105 - the name of a method
+        if client is not None and is_ours and client.client_secret and "client_secret_basic" not in methods:
+            client.token_endpoint_auth_method = "client_secret_post"  # noqa: S105 - the name of a method
         request = await super()._perform_authorization()
         self.has_logged_in = True
         return request
@@ -373,20 +382,19 @@ class _Provider(OAuthClientProvider):
         """Return our error for one of the SDK's. Its texts may have the body of a reply, so they are not shown."""
         holder, context = self._login.holder, self.context
         if found := _MISMATCH.search(str(error)):
-            return issuer_mismatch(holder.where, expected=self._expected_issuer(), claimed=found[1])
-        if "missing iss" in str(error):
-            return issuer_mismatch(holder.where, expected=self._expected_issuer(), claimed="unnamed")
+            return issuer_mismatch(holder.where, expected=self._expected_issuer(), claimed=found[1] or "unnamed")
         if isinstance(error, OAuthRegistrationError):
             if context.oauth_metadata is None and context.protected_resource_metadata is None:
                 return no_metadata(holder.where, holder.manual)
             registers = context.oauth_metadata is not None and context.oauth_metadata.registration_endpoint is not None
             status = re.search(r"\b[1-5][0-9]{2}\b", str(error)) if registers else None
             return no_registration(self._issuer, holder.manual, int(status[0]) if status else None)
+        reason = f"the protocol was not followed ({type(error).__name__})"
         if isinstance(error, OAuthTokenError):
-            return login_failed(holder.where, "the authorization server refused the code", holder.manual)
-        if "Protected resource" in str(error):
-            return login_failed(holder.where, "its metadata is that of another resource", holder.manual)
-        return login_failed(holder.where, f"the protocol was not followed ({type(error).__name__})", holder.manual)
+            reason = "the authorization server refused the code"
+        elif "Protected resource" in str(error):
+            reason = "its metadata is that of another resource"
+        return login_failed(holder.where, reason, holder.manual)
 
     def record(self, asked_at: float) -> LoginRecord:
         """Return the login to keep."""
@@ -419,9 +427,8 @@ class _Provider(OAuthClientProvider):
         )
 
 
-def _known_tokens(before: LoginRecord | None) -> OAuthToken | None:
+def _known_tokens(before: LoginRecord | None, challenge: Challenge | None) -> OAuthToken | None:
     """Return the token whose scope the server found too narrow: the new one is to have that scope as well."""
-    challenge = None if before is None else before.challenge
     if before is None or before.access_token is None or challenge is None or not challenge.wants_scope:
         return None
     return OAuthToken(access_token=before.access_token, scope=before.scope)
