@@ -116,14 +116,6 @@ class Logins:
         entry = self._entries.setdefault(key, _Entry())
         entry.refused = token
 
-    def note_challenge(self, key: LoginKey, challenge: Challenge) -> None:
-        """Remember how the service refused a request without a token. A service may let others pass."""
-        self._entries.setdefault(key, _Entry()).challenge = challenge
-
-    def challenge(self, key: LoginKey) -> Challenge | None:
-        """Return how the service refused a request without a token last, in this process."""
-        return self._entries.setdefault(key, _Entry()).challenge
-
     async def record(self, key: LoginKey) -> LoginRecord | None:
         """Return the record of a login as the store has it now."""
         return await self._read(key, self._entries.setdefault(key, _Entry()), again=True)

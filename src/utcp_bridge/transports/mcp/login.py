@@ -169,7 +169,6 @@ class McpLogin(PossibleLogin):
             if challenge.wants_scope:
                 return insufficient_scope(where, manual, challenge.parameters.get("scope"))
             return login_needed(where, manual)
-        self.logins.note_challenge(self.holder.key, challenge)
         transport = self._transport()
         resource = await protected_resource(self._url, challenge, transport)
         issuer = resource.issuers[0] if resource else self.origin
@@ -208,7 +207,6 @@ class McpLogin(PossibleLogin):
         challenge = self.logins.challenge(self.holder.key)
         provider = _Provider(self, person, receiver, before, _known_tokens(before, challenge), scope)
         asked_at = time.time()
-        challenge = self.logins.challenge(self.holder.key) if before is None else before.challenge
         try:
             status = await self._run(provider, challenge)
         except (OAuthFlowError, ValidationError) as error:
