@@ -51,6 +51,7 @@ __all__ = [
     "is_list",
     "is_object",
     "large_reader",
+    "log_level",
     "log_receiver",
     "matches_glob",
     "read_at_once",
@@ -104,6 +105,9 @@ class LogMessage:
 
 log_receiver: ContextVar[Callable[[LogMessage], Awaitable[None]] | None] = ContextVar("log_receiver", default=None)
 """Receives the log messages of the calls in this context. A transport awaits it; without one, messages are dropped."""
+
+log_level: ContextVar[str | None] = ContextVar("log_level", default=None)
+"""The lowest level that `log_receiver` passes on, one of MCP's; None if it passes nothing on."""
 
 
 async def discard(_partial: Any) -> None:
@@ -252,6 +256,8 @@ class Tool:
     """The operator's settings for this manual: timeout, concurrency, rate, retries, validation."""
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """The operator's values for arguments that the caller omits."""
+    extras: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    """`icons`, `execution` and `_meta` of an MCP server's tool, for hosts."""
     projection: str | None = None
     """A JMESPath expression of the operator that is applied to the result. The tool then has no output schema."""
 
@@ -290,6 +296,8 @@ class ContentBlocks:
     content: list[JsonObject]
     structured: Any = None
     is_error: bool = False
+    meta: JsonObject | None = field(default=None, repr=False)
+    """`_meta` of the result."""
 
 
 @dataclass(frozen=True, slots=True)

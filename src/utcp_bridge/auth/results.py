@@ -74,7 +74,7 @@ def _masked(value: Any, forms: tuple[Form, ...]) -> Generator[None, None, Any]:
             if inner is not one:
                 masked = [*masked[:number], inner, *masked[number + 1 :]]
         return masked
-    parts = [value.content, value.structured] if isinstance(value, ContentBlocks) else value
+    parts = [value.content, value.structured, value.meta] if isinstance(value, ContentBlocks) else value
     is_plain = isinstance(parts, str | Binary)
     data = parts.data if isinstance(parts, Binary) else _bytes(parts)
     present: list[str] = []
@@ -116,7 +116,7 @@ def _bytes(value: Any) -> bytes | None:
 
 def _masked_blocks(value: ContentBlocks, mask: _Mask) -> ContentBlocks:
     content = [_walked(block, mask, _ENCODED) for block in value.content]
-    return replace(value, content=content, structured=_walked(value.structured, mask))
+    return replace(value, content=content, structured=_walked(value.structured, mask), meta=_walked(value.meta, mask))
 
 
 def _walked(value: Any, mask: _Mask, encoded: frozenset[str] = frozenset(), key: Any = None) -> Any:

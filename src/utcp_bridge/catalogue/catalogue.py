@@ -20,6 +20,7 @@ import orjson
 
 from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.naming import ToolKey, assign_names, names_of_manual
+from utcp_bridge.catalogue.render import upstream_meta
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.catalogue.schemas.portable import (
     PortableInput,
@@ -217,7 +218,11 @@ class Entry:
             entry["outputSchema"] = self.output.schema
         if hints := {key: tool.annotations[key] for key in _HINTS if isinstance(tool.annotations.get(key), bool)}:
             entry["annotations"] = hints
-        entry["_meta"] = meta
+        if icons := [icon for icon in tool.extras.get("icons", ()) if self.refuse_link(icon["src"]) is None]:
+            entry["icons"] = icons
+        if "execution" in tool.extras:
+            entry["execution"] = tool.extras["execution"]
+        entry["_meta"] = {**upstream_meta(tool.extras.get("_meta")), **meta}
         return entry
 
     @cached_property

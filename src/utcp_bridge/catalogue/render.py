@@ -32,7 +32,7 @@ from typing import Any, Final
 
 import orjson
 
-from utcp_bridge.catalogue.fitting import TRUNCATED, Budget, fitted
+from utcp_bridge.catalogue.fitting import TRUNCATED, Budget, fitted, json_size
 from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.schemas.conforming import Conformer
 from utcp_bridge.catalogue.text import clean, clean_line
@@ -40,7 +40,18 @@ from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.foreign import visible
 from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, is_list, is_object
 
-__all__ = ["Rendering", "compact", "fault_result", "render_error", "render_result", "text_result", "with_safe_links"]
+__all__ = [
+    "Rendering",
+    "as_it_is",
+    "compact",
+    "fault_result",
+    "render_error",
+    "render_result",
+    "text_result",
+    "upstream_meta",
+    "well_formed",
+    "with_safe_links",
+]
 
 _logger = logging.getLogger(__name__)
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -50,9 +61,19 @@ _MAX_GROWTH: Final = 12
 _MAX_FRAME: Final = 2_000
 """Bytes around text and structured content, with a notice and the usual `_meta`."""
 _LINKING: Final = frozenset({"resource", "resource_link"})
+_OWN_META: Final = ("io.modelcontextprotocol/", "utcp/")
+_MAX_META_BYTES: Final = 16_384
 _LEFT_OUT: Final = "utcp:left-out"
 _MAX_LINK_NAME: Final = 120
 Check = Callable[[Any], bool]
+ShowLink = Callable[[str, bool], str | None]
+"""Returns the URI by which a host reads the resource behind a link, from its URI and whether the link itself is
+refused; None if the host cannot read it."""
+
+
+def as_it_is(uri: str, is_refused: bool) -> str | None:
+    """Return the URI of a link that is not refused."""
+    return None if is_refused else uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +82,7 @@ class Rendering:
 
     `structured` says whether plain values get `structuredContent`. `conform` fits it to the listed output schema.
     `wrapped` says that the schema lists the value as `{"result": value}`. `uri` names embedded resources. `budget`
-    limits the whole result. `refuse_link` returns why a link is not passed on.
+    limits the whole result. `refuse_link` returns why a link is not passed on, `show_link` what hosts read instead.
     """
 
     budget: Budget
@@ -70,6 +91,7 @@ class Rendering:
     wrapped: bool = False
     uri: str = "utcp:result"
     refuse_link: Callable[[str], str | None] = refused_link
+    show_link: ShowLink = as_it_is
 
 
 def render_result(result: Result, rendering: Rendering) -> JsonObject:
@@ -175,7 +197,7 @@ def _blocks_result(values: Iterable[Any], rendering: Rendering) -> JsonObject:
     is_error = False
     for number, value in enumerate(values):
         if isinstance(value, ContentBlocks):
-            content += _valid_blocks(value.content, rendering.refuse_link)
+            content += _valid_blocks(value.content, rendering.refuse_link, rendering.show_link)
             is_error = is_error or value.is_error
         elif isinstance(value, Binary):
             content.append(_binary(value, rendering, number))
@@ -198,7 +220,7 @@ def _binary(value: Binary, rendering: Rendering, number: int) -> JsonObject:
 
 
 def _passed_through(value: ContentBlocks, rendering: Rendering) -> JsonObject:
-    content = _valid_blocks(value.content, rendering.refuse_link)
+    content = _valid_blocks(value.content, rendering.refuse_link, rendering.show_link)
     if not content and value.structured is not None:
         content = [{"type": "text", "text": compact(value.structured)}]
     result: JsonObject = {"content": content, "isError": value.is_error, "resultType": "complete"}
@@ -207,7 +229,15 @@ def _passed_through(value: ContentBlocks, rendering: Rendering) -> JsonObject:
     elif rendering.conform is not None and not value.is_error:
         result["structuredContent"] = {}
         result["_meta"] = {"utcp/remark": "The server returned no structured content, though the tool promises it."}
+    if meta := upstream_meta(value.meta):
+        result["_meta"] = {**meta, **result.get("_meta", {})}
     return result
+
+
+def upstream_meta(meta: JsonObject | None) -> JsonObject:
+    """Return what hosts get of an upstream's `_meta`: not what is about its own connection, and nothing enormous."""
+    kept = {key: value for key, value in (meta or {}).items() if not key.startswith(_OWN_META)}
+    return _json_safe(kept) if kept and json_size(kept) <= _MAX_META_BYTES else {}
 
 
 def with_safe_links(value: Any, refuse: Callable[[str], str | None]) -> Any:
@@ -219,22 +249,24 @@ def with_safe_links(value: Any, refuse: Callable[[str], str | None]) -> Any:
     return value
 
 
-def _valid_blocks(blocks: Iterable[Any], refuse: Callable[[str], str | None]) -> list[JsonObject]:
+def _valid_blocks(
+    blocks: Iterable[Any], refuse: Callable[[str], str | None], show: ShowLink = as_it_is
+) -> list[JsonObject]:
     safe: list[Any] = _json_safe(list(blocks))
     valid: list[JsonObject] = []
     for one in safe:
         block = well_formed(one)
-        valid += [block] if block["type"] not in _LINKING else _with_safe_link(block, refuse)
+        valid += [block] if block["type"] not in _LINKING else _with_safe_link(block, refuse, show)
     return valid
 
 
-def _with_safe_link(block: JsonObject, refuse: Callable[[str], str | None]) -> list[JsonObject]:
+def _with_safe_link(block: JsonObject, refuse: Callable[[str], str | None], show: ShowLink) -> list[JsonObject]:
     """Return a block with a URI, or what replaces it: a note, and the content of an embedded resource."""
     embedded: JsonObject | None = block.get("resource")
     holder = block if embedded is None else embedded
     why = refuse(holder["uri"])
-    if why is None:
-        return [block]
+    if (shown := show(holder["uri"], why is not None)) is not None:
+        return [{**block, "uri": shown} if embedded is None else {**block, "resource": {**embedded, "uri": shown}}]
     name = clean_line(holder.get("title") or holder.get("name"), _MAX_LINK_NAME)
     note = f"[The link{f' {name!r}' if name else ''} was left out: {why}.]"
     kept: list[JsonObject] = [{"type": "text", "text": note}]

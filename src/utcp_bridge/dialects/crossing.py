@@ -27,7 +27,7 @@ _FIELDS_OF: Final = attrgetter(*_KEYS[1:])
 _TUPLES: Final = tuple(_KEYS.index(key) for key in ("tags", "body_members"))
 _OBJECTS: Final = tuple(
     _KEYS.index(key)
-    for key in ("template", "inputs", "outputs", "annotations", "decided", "overlay", "defaults", "rest")
+    for key in ("template", "inputs", "outputs", "annotations", "decided", "overlay", "defaults", "extras", "rest")
 )
 _SPLIT: Final = ("$defs", "properties")
 """Members of a schema whose own members are often the same in many schemas."""

@@ -17,7 +17,7 @@ __all__ = ["ManualEntry", "Notes", "ParsedConfig", "ParsedManual", "RawTool"]
 
 _TOOL_FIELDS = frozenset({
     "name", "description", "title", "inputs", "outputs", "tags", "annotations", "deprecated", "average_response_size",
-    "body_members", "tool_call_template", "overlay", "defaults", "projection",
+    "body_members", "tool_call_template", "overlay", "defaults", "projection", "extras",
 })  # fmt: skip
 
 
@@ -77,6 +77,8 @@ class RawTool:
     overlay: JsonObject | None = field(default=None, repr=False)
     defaults: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     projection: str | None = None
+    extras: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    """`icons`, `execution` and `_meta` of an MCP server's tool."""
     rest: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     """Keys of the tool that the bridge does not use."""
 
@@ -103,6 +105,7 @@ class RawTool:
             overlay=raw.get("overlay"),
             defaults=raw.get("defaults") or {},
             projection=None if projection is None else str(projection),
+            extras=raw.get("extras") or {},
             rest={key: value for key, value in raw.items() if key not in _TOOL_FIELDS},
         )
 
@@ -117,6 +120,7 @@ class RawTool:
         }
         tool: JsonObject = {
             **self.rest,
+            **self.extras,
             "name": self.name,
             "description": self.description,
             "inputs": self.inputs,

@@ -316,4 +316,5 @@ def _as_tool(raw: RawTool, source: Source, judged: _Judged, limits: Mapping[str,
         limits=limits,
         defaults=raw.defaults,
         projection=raw.projection,
+        extras=raw.extras,
     )

@@ -175,6 +175,7 @@ def same_definition(one: Tool, other: Tool) -> bool:
             "limits",
             "defaults",
             "projection",
+            "extras",
             "source",
         )
     )

@@ -5,8 +5,6 @@ Every handler catches every exception: the SDK sends the text of an exception to
 
 from __future__ import annotations
 
-import logging
-import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -39,6 +37,7 @@ from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.relay.introduction import HANDSHAKE_SECONDS
 from utcp_bridge.server.relay.kept import KeptResources
 from utcp_bridge.server.relay.relay import Relay
+from utcp_bridge.server.relay.requests import internal_error
 from utcp_bridge.server.reply_workers import ReplyWorkers
 from utcp_bridge.upstream import ROOTS_CHANGED, ProtocolError
 
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BridgeServer"]
 
-_logger = logging.getLogger(__name__)
 _MAX_PROVIDERS_TEXT: Final = 1_600
 _MAX_PROGRESS_TEXT: Final = 8_000
 _MAX_PROGRESS: Final = 1e300
@@ -80,11 +78,13 @@ class BridgeServer(Server[None]):
             on_call_tool=self._call_tool,
             on_subscriptions_listen=self._listen,
         )
-        self.logs = LogRelay()
-        self.interaction = Interaction(client, lambda ctx: caller_of(ctx).owner, _emitter, self.logs.receiver)
+        self.logs = LogRelay(client.redactor)
+        self.interaction = Interaction(client, lambda ctx: caller_of(ctx).owner, _emitter, self.logs)
         self.add_notification_handler(ROOTS_CHANGED, types.NotificationParams, self.interaction.hear_roots_changed)
         self.add_request_handler("logging/setLevel", types.SetLevelRequestParams, self.logs.set_level)
-        self.relay = Relay(self, self.interaction, KeptResources(self.budgets, self.meta_tools, self.workers))
+        self.relay = Relay(client, self.readiness, self.interaction, self.logs, self.changes)
+        self.relay.register(self, KeptResources(self.budgets, self.meta_tools, self.workers))
+        self.meta_tools.show = self.relay.desk.shown_link
         if not _tracing_is_configured():
             self.middleware.clear()
         self.middleware.extend((self.interaction.boundary, self._shortcut))
@@ -173,7 +173,7 @@ class BridgeServer(Server[None]):
         except StaleCursor as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from None
         except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
-            raise _internal(error) from None
+            raise internal_error("tools/list", error) from None
         if not modern:
             self.changes.given(ctx.session._connection, view, page)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to a session's lifetime
         result: JsonObject = {"tools": page.tools}
@@ -188,7 +188,8 @@ class BridgeServer(Server[None]):
     async def _listen(
         self, ctx: ServerRequestContext[None, Any], params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
-        return await self.changes.listen(ctx, params, self.catalogue.view(client_name(ctx)))
+        async with self.relay.listening(params):
+            return await self.changes.listen(ctx, params, self.catalogue.view(client_name(ctx)))
 
     async def _call_tool(self, ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams) -> Any:
         async def work(emit: Emit) -> JsonObject:
@@ -215,7 +216,9 @@ class BridgeServer(Server[None]):
             entry = self.catalogue.resolve(name)
         if entry is None:
             raise self.meta_tools.unknown(name)
-        return await call_entry(self.client, entry, arguments, emit, self.budgets.of(caller), self.workers)
+        return await call_entry(
+            self.client, entry, arguments, emit, self.budgets.of(caller), self.workers, self.meta_tools.show
+        )
 
 
 @asynccontextmanager
@@ -225,7 +228,12 @@ async def _serve_changes(server: Server[Any]) -> AsyncGenerator[None]:
         raise TypeError("This lifespan belongs to BridgeServer.")
     unsubscribe = server.client.on_change(server.changes.mark)
     try:
-        async with server.workers.open(), server.interaction.open(), anyio.create_task_group() as group:
+        async with (
+            server.workers.open(),
+            server.interaction.open(),
+            server.relay.hearing(),
+            anyio.create_task_group() as group,
+        ):
             group.start_soon(server.changes.announce)
             yield
             server.changes.close()
@@ -286,16 +294,6 @@ def _progress(partial: Any) -> tuple[float | None, float | None, str | None]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_PROGRESS
-
-
-def _internal(error: Exception) -> MCPError:
-    ident = uuid.uuid4().hex[:12]
-    _logger.error("Listing tools failed with an internal error (%s, id %s).", type(error).__name__, ident)
-    _logger.debug("Cause of %s:", ident, exc_info=error)
-    return MCPError(
-        types.INTERNAL_ERROR,
-        f"Internal error in utcp-bridge. Its log has the cause under id {ident}.",
-    )
 
 
 def _tracing_is_configured() -> bool:

@@ -14,13 +14,14 @@ import logging
 import weakref
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 import anyio
 import mcp_types as types
 from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ServerEvent, ToolsListChanged
 
 from utcp_bridge.catalogue.catalogue import Catalogue, ToolPage, View
 from utcp_bridge.server.readiness import Readiness
@@ -71,6 +72,8 @@ class Changes:
         self._streams: dict[Exposure, _Streams] = {}
         self._changed = anyio.Event()
         self._has_loaded = False
+        self.also: Callable[[Callable[[ServerEvent], Awaitable[None]]], Awaitable[None]] = _nothing_else
+        """Announces what else may have changed. It receives a function that publishes an event on every stream."""
 
     def given(self, session: Connection, view: View, page: ToolPage) -> None:
         """Note that a session of the handshake era receives this page of this view."""
@@ -102,6 +105,13 @@ class Changes:
             await anyio.sleep(_DEBOUNCE_SECONDS)
             self._changed = anyio.Event()
             await self._attempt(self._tell)
+            await self._attempt(partial(self.also, self.publish))
+
+    async def publish(self, event: ServerEvent) -> None:
+        """Send an event to every open listen stream that asked for its kind."""
+        for streams in list(self._streams.values()):
+            if streams.open:
+                await streams.bus.publish(event)
 
     def close(self) -> None:
         """End every open listen stream."""
@@ -130,6 +140,7 @@ class Changes:
 
     async def _start_streams(self) -> None:
         self._has_loaded = True
+        await self.also(self.publish)
         for exposure, streams in self._streams.items():
             streams.known = self._catalogue.view_of(exposure)
 
@@ -155,6 +166,10 @@ class Changes:
                 given.announced = (start, page.digest)
                 return is_new
         return False
+
+
+async def _nothing_else(_publish: Callable[[ServerEvent], Awaitable[None]]) -> None:
+    pass
 
 
 async def _whole(view: View) -> list[bytes]:

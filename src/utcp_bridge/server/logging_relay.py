@@ -17,7 +17,9 @@ from mcp.server.connection import Connection, allowed_log_levels
 from mcp.server.context import ServerRequestContext
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from utcp_bridge.model import LogMessage
+from utcp_bridge.auth.redaction import Redactor
+from utcp_bridge.auth.results import masked_partial
+from utcp_bridge.model import JsonObject, LogMessage
 
 __all__ = ["LogRelay"]
 
@@ -27,16 +29,25 @@ _DEFAULT: Final[types.LoggingLevel] = "info"
 
 
 class LogRelay:
-    """Relays log messages of calls to their own sessions. Holds the level of each session."""
+    """Relays log messages of calls to their own sessions. Holds the level of each session.
 
-    def __init__(self) -> None:
+    `redactor` removes known secrets. `level_set` is called when a session has set its level.
+    """
+
+    def __init__(self, redactor: Redactor | None = None) -> None:
+        self._redactor = redactor or Redactor()
         self._levels: weakref.WeakKeyDictionary[Connection, types.LoggingLevel] = weakref.WeakKeyDictionary()
+        self._local: weakref.WeakSet[Connection] = weakref.WeakSet()
+        """Sessions of the handshake era that are not over HTTP."""
+        self.level_set: Callable[[], Awaitable[None]] = _nothing
 
     async def set_level(
         self, ctx: ServerRequestContext[Any, Any], params: types.SetLevelRequestParams
     ) -> types.EmptyResult:
         """Send this session messages of this level and above (handler of `logging/setLevel`)."""
         self._levels[_connection(ctx)] = params.level
+        self._note(ctx)
+        await self.level_set()
         return types.EmptyResult()
 
     def receiver(self, ctx: ServerRequestContext[Any, Any]) -> Callable[[LogMessage], Awaitable[None]]:
@@ -45,13 +56,39 @@ class LogRelay:
         async def receive(message: LogMessage) -> None:
             await self._send(ctx, message)
 
+        self._note(ctx)
         return receive
 
+    def lowest_of(self, ctx: ServerRequestContext[Any, Any]) -> str | None:
+        """Return the lowest level that the client of this request receives; None if it receives nothing."""
+        allowed = self._allowed(ctx)
+        return next((level for level in _LEVELS if level in allowed), None)
+
+    @property
+    def lowest(self) -> types.LoggingLevel | None:
+        """The lowest level that a session has set; None if none has."""
+        return min(self._levels.values(), key=_LEVELS.index, default=None)
+
+    async def send_to_the_only_client(self, message: LogMessage) -> None:
+        """Send a log message that belongs to no call, if one client alone can be meant: the one on stdio."""
+        for connection in self._local if len(self._local) == 1 else ():
+            level = _level_of(message)
+            if level in _from(self._levels.get(connection, _DEFAULT)):
+                await connection.notify("notifications/message", await self._params(level, message))
+
+    def _note(self, ctx: ServerRequestContext[Any, Any]) -> None:
+        if ctx.request is None and ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+            self._local.add(_connection(ctx))
+
+    async def _params(self, level: types.LoggingLevel, message: LogMessage) -> JsonObject:
+        params: JsonObject = {"level": level, "data": await masked_partial(message.data, self._redactor)}
+        return params if message.logger is None else {**params, "logger": self._redactor(message.logger)}
+
     async def _send(self, ctx: ServerRequestContext[Any, Any], message: LogMessage) -> None:
-        level = next((one for one in _LEVELS if one == message.level), _DEFAULT)
+        level = _level_of(message)
         if level not in self._allowed(ctx):
             return
-        params = types.LoggingMessageNotificationParams(level=level, data=message.data, logger=message.logger)
+        params = types.LoggingMessageNotificationParams.model_validate(await self._params(level, message))
         try:
             await ctx.session.send_notification(
                 types.LoggingMessageNotification(params=params), related_request_id=ctx.request_id
@@ -62,8 +99,19 @@ class LogRelay:
     def _allowed(self, ctx: ServerRequestContext[Any, Any]) -> frozenset[types.LoggingLevel]:
         if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
             return allowed_log_levels(ctx.protocol_version, ctx.meta)
-        lowest = self._levels.get(_connection(ctx), _DEFAULT)
-        return frozenset(_LEVELS[_LEVELS.index(lowest) :])
+        return _from(self._levels.get(_connection(ctx), _DEFAULT))
+
+
+def _level_of(message: LogMessage) -> types.LoggingLevel:
+    return next((one for one in _LEVELS if one == message.level), _DEFAULT)
+
+
+def _from(lowest: types.LoggingLevel) -> frozenset[types.LoggingLevel]:
+    return frozenset(_LEVELS[_LEVELS.index(lowest) :])
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _connection(ctx: ServerRequestContext[Any, Any]) -> Connection:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
@@ -20,7 +20,15 @@ from utcp_bridge.catalogue.budget import allowance_for
 from utcp_bridge.catalogue.catalogue import Catalogue, Entry, exposure_for
 from utcp_bridge.catalogue.fitting import Budget, Rest, fitted, json_size
 from utcp_bridge.catalogue.naming import NAME_PATTERN
-from utcp_bridge.catalogue.render import Rendering, compact, fault_result, render_error, render_result, text_result
+from utcp_bridge.catalogue.render import (
+    Rendering,
+    as_it_is,
+    compact,
+    fault_result,
+    render_error,
+    render_result,
+    text_result,
+)
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError, InvalidArguments, UnknownTool
 from utcp_bridge.manuals.repository import unknown_tool
@@ -72,6 +80,8 @@ class Caller:
 
 
 ANYONE: Final = Caller()
+Show: TypeAlias = Callable[[Tool, str, bool], str | None]
+"""Returns the URI by which hosts read what a link in a result of a tool leads to. See `render.ShowLink`."""
 
 
 class ResultBudgets:
@@ -115,8 +125,14 @@ def catalogue_with_meta_tools(client: UtcpClient) -> Catalogue:
     return Catalogue(client, partial(_listed, client.settings))
 
 
-async def call_entry(
-    client: UtcpClient, entry: Entry, arguments: JsonObject, emit: Emit, budget: Budget, workers: ReplyWorkers
+async def call_entry(  # noqa: PLR0913, PLR0917 - what a call needs of the server
+    client: UtcpClient,
+    entry: Entry,
+    arguments: JsonObject,
+    emit: Emit,
+    budget: Budget,
+    workers: ReplyWorkers,
+    show: Show | None = None,
 ) -> JsonObject:
     """Call a tool and render its result, a large one in a worker. An error is a result with `isError`.
 
@@ -125,7 +141,7 @@ async def call_entry(
     :raises ProtocolError: the host has to open a page first.
     """
     try:
-        rendering = _rendering(entry, client.settings, budget)
+        rendering = _rendering(entry, client.settings, budget, show)
         with HeavyWork(), workers.reading(entry, rendering, client.redactor):
             result = await call_masked(client, entry.tool, entry.own_arguments(arguments), emit)
             if isinstance(result.value, Rendered):
@@ -153,6 +169,7 @@ class MetaTools:
         self._workers = workers
         names = client.settings.meta_tools
         read = names.read if client.settings.max_kept_bytes else None
+        self.show: Show | None = None
         self._calls: dict[str, Callable[[JsonObject, Emit, Caller], Awaitable[JsonObject]]] = {}
         for name, function in ((names.search, self._search), (names.call, self._call), (read, self._read)):
             if name is None:
@@ -224,7 +241,7 @@ class MetaTools:
             return fault_result(_HOW_TO_CALL)
         budget = self._budgets.of(caller)
         try:
-            return await call_entry(self._client, entry, inner, emit, budget, self._workers)
+            return await call_entry(self._client, entry, inner, emit, budget, self._workers, self.show)
         except InvalidArguments as error:
             schema = orjson.dumps(entry.input.schema).decode()
             return fitted(fault_result(f"{error}\nIts input schema: {schema}"), budget, compact)
@@ -294,7 +311,7 @@ def _offset(value: Any) -> int:
     return int(value)
 
 
-def _rendering(entry: Entry, settings: BridgeSettings, budget: Budget) -> Rendering:
+def _rendering(entry: Entry, settings: BridgeSettings, budget: Budget, show: Show | None) -> Rendering:
     output = entry.output
     return Rendering(
         budget=budget,
@@ -303,6 +320,7 @@ def _rendering(entry: Entry, settings: BridgeSettings, budget: Budget) -> Render
         wrapped=output is not None and output.wrapped,
         uri=f"utcp:{entry.name}",
         refuse_link=entry.refuse_link,
+        show_link=as_it_is if show is None else partial(show, entry.tool),
     )
 
 

@@ -11,7 +11,7 @@ import json
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 import mcp_types as types
@@ -22,7 +22,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.catalogue.render import fault_result
-from utcp_bridge.model import Emit, JsonObject, is_list, is_object, log_receiver
+from utcp_bridge.model import Emit, JsonObject, is_list, is_object, log_level, log_receiver
 from utcp_bridge.server.hosts.adapters import (
     HandshakeHost,
     HostSession,
@@ -53,10 +53,22 @@ _MARGIN_SECONDS: Final = 60.0
 """How much longer a state lasts than an answer may take."""
 
 
+class Logs(Protocol):
+    """Where the logs of requests go."""
+
+    def receiver(self, ctx: Context) -> Log:
+        """Return a function that sends a log message to the client of a request."""
+        ...
+
+    def lowest_of(self, ctx: Context) -> str | None:
+        """Return the lowest level that the client of a request receives; None if it receives nothing."""
+        ...
+
+
 class Interaction:
     """Runs requests with the host behind them in `HOST`.
 
-    `owner_of` returns who a request comes from; `emitter` and `logger` return where its progress and its logs go.
+    `owner_of` returns who a request comes from; `emitter` returns where its progress goes, and `logs` sends its logs.
     """
 
     def __init__(
@@ -64,13 +76,14 @@ class Interaction:
         client: UtcpClient,
         owner_of: Callable[[Context], str],
         emitter: Callable[[Context], Emit],
-        logger: Callable[[Context], Log],
+        logs: Logs,
     ) -> None:
         settings = client.settings
         self._redactor = client.redactor
         self._owner_of = owner_of
         self._emitter = emitter
-        self._logger = logger
+        self._logger = logs.receiver
+        self._level_of = logs.lowest_of
         self._calls = SuspendedCalls()
         key = settings.state_key.get_secret_value() if settings.state_key is not None else secrets.token_bytes(32)
         security = RequestStateSecurity(
@@ -111,6 +124,13 @@ class Interaction:
         :raises ProtocolError: an MCP server refused it, or requires a page that the host cannot or did not open.
         :raises Exception: what else `work` raised.
         """
+        token = log_level.set(self._level_of(ctx))
+        try:
+            return await self._serve(ctx, work)
+        finally:
+            log_level.reset(token)
+
+    async def _serve(self, ctx: Context, work: Work) -> JsonObject:
         connection = connection_of(ctx)
         if ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
             return await self._run(ctx, HandshakeHost(connection, self._redactor, ctx), work)

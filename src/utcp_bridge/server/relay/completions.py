@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
 
 from utcp_bridge.model import JsonObject
 from utcp_bridge.server.relay.desk import Desk
 from utcp_bridge.server.relay.directory import Directory, Owner
 from utcp_bridge.server.relay.requests import speaking_protocol
 from utcp_bridge.server.relay.results import completion_result
-
-if TYPE_CHECKING:
-    from utcp_bridge.server.app import BridgeServer
 
 __all__ = ["Completions"]
 
@@ -25,7 +23,7 @@ class Completions:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def register(self, server: BridgeServer) -> None:
+    def register(self, server: Server[Any]) -> None:
         """Add the handler to a server."""
         server.add_request_handler("completion/complete", types.CompleteRequestParams, self._complete)
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from mcp.server.context import ServerRequestContext
 
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, Tool
 from utcp_bridge.server.hosts.interaction import Interaction
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.relay.directory import Directory, Owner
+from utcp_bridge.server.relay.list_changes import ListChanges
 from utcp_bridge.server.relay.requests import ask, passed_meta
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Desk:
         self._readiness = readiness
         self._interaction = interaction
         self._directory = Directory(())
+        self.changes = ListChanges()
 
     @property
     def directory(self) -> Directory:
@@ -37,15 +39,31 @@ class Desk:
             self._directory = Directory(upstreams)
         return self._directory
 
+    def shown_link(self, tool: Tool, uri: str, is_refused: bool) -> str | None:
+        """Return the URI by which a host reads a resource that a tool named; None if it cannot.
+
+        A link that hosts must not open themselves, such as a file on another machine, is read through its upstream.
+        """
+        name = (tool.overlay or {}).get("server")
+        known = (one for one in self.client.upstreams() if one.manual == tool.manual and one.name == name)
+        upstream = next(known, None)
+        if upstream is None or (is_refused and not self.directory.has_resources(upstream)):
+            return None if is_refused else uri
+        return self.directory.uri_for(upstream, uri, wrapped=is_refused)
+
     @property
     def is_waiting(self) -> bool:
         """Whether an MCP server that the configuration names has not been read yet, or cannot be reached."""
-        return any(state.kind == "mcp" and state.status != "ready" for state in self.client.report())
+        known = {(one.manual, one.name) for one in self.client.upstreams()}
+        return any(state.kind == "mcp" and state.status != "ready" for state in self.client.report()) or any(
+            server.status != "disabled" and (server.manual, server.name) not in known
+            for server in self.client.servers()
+        )
 
     async def introduced(self, seconds: float) -> None:
         """Wait until the MCP servers of the configuration are read for the first time, at most for so long."""
         with anyio.move_on_after(seconds):
-            while any(state.kind == "mcp" and state.status == "loading" for state in self.client.report()):
+            while any(state.kind == "mcp" and state.is_loading for state in self.client.report()):
                 await self.client.next_loaded()
 
     async def settled(self) -> Directory:

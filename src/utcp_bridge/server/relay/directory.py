@@ -20,11 +20,12 @@ from typing import Final, TypeAlias
 
 from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
 
+from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.text import clean, clean_line
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.upstream import Offers, Upstream
 
-__all__ = ["SCHEME", "Directory", "Owner"]
+__all__ = ["SCHEME", "Directory", "Owner", "can_subscribe"]
 
 SCHEME: Final = "utcp-bridge://"
 _WRAPPED: Final = re.compile(rf"{re.escape(SCHEME)}([a-z0-9_-]+)/(.+)", re.IGNORECASE | re.DOTALL)
@@ -146,14 +147,22 @@ class Directory:
             if (text := clean(one.offers.instructions or ""))
         ]
 
-    def uri_for(self, upstream: Upstream, uri: str) -> str:
+    def has_resources(self, upstream: Upstream) -> bool:
+        """Return whether an upstream can be asked for resources."""
+        known = self._by_upstream.get(id(upstream))
+        return known is not None and known.has_resources
+
+    def uri_for(self, upstream: Upstream, uri: str, *, wrapped: bool = False) -> str:
         """Return the URI by which hosts read this URI of an upstream.
 
-        It is the URI itself if a request for it would reach this upstream, or if hosts open it themselves.
+        It is the URI itself if a request for it would reach this upstream, or if hosts open it themselves. With
+        `wrapped`, it never is.
         """
         known = self._by_upstream.get(id(upstream))
         if known is None or not known.has_resources or uri.lower().startswith(SCHEME):
             return uri
+        if wrapped:
+            return f"{SCHEME}{known.key}/{uri}"
         owners = [one for one in self._known if one.covers(uri)]
         if owners == [known] or (not owners and len(self._with_resources) == 1):
             return uri
@@ -176,6 +185,12 @@ class Directory:
     @cached_property
     def _with_resources(self) -> list[_Known]:
         return [one for one in self._known if one.has_resources]
+
+
+def can_subscribe(upstream: Upstream) -> bool:
+    """Return whether an upstream reports changes of its resources."""
+    resources = upstream.offers.capabilities.get("resources") if upstream.offers is not None else None
+    return is_object(resources) and bool(resources.get("subscribe"))
 
 
 def _known(upstream: Upstream, offers: Offers, prefix: str) -> _Known:
@@ -232,6 +247,8 @@ def _shown(entry: JsonObject) -> JsonObject:
     for key, limit in (("title", _MAX_TITLE), ("description", _MAX_DESCRIPTION)):
         if key in entry:
             shown[key] = clean(entry[key], limit)
+    if "icons" in entry:
+        shown["icons"] = [icon for icon in entry["icons"] if refused_link(icon["src"]) is None]
     if "arguments" in entry:
         shown["arguments"] = [_shown(one) for one in entry["arguments"]]
     return shown

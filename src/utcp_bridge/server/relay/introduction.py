@@ -1,7 +1,7 @@
 """What the bridge says of itself when a host connects: the capabilities and instructions of its upstreams with its own.
 
-A capability is advertised if an upstream has it. While an MCP server is not read yet, it may have any of them, and hosts
-ask about capabilities only once.
+A capability is advertised if an upstream has it. While an MCP server is not read yet, it may have any of them, and
+hosts ask about capabilities only once.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import mcp_types as types
 
 from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.server.relay.desk import Desk
+from utcp_bridge.server.relay.directory import can_subscribe
 
 __all__ = ["HANDSHAKE_SECONDS", "advertised", "merged_instructions"]
 
 HANDSHAKE_SECONDS: Final = {"initialize": 2.0, "server/discover": 0.5}
-"""How long a host waits for the answer until MCP servers are read, at most. Some clients give up a probe after 1 second."""
+"""Seconds that the answer waits until MCP servers are read, at most. Some clients give up a probe after 1 second."""
 _MAX_ALL: Final = 6_000
 _MAX_EACH: Final = 2_000
 """Characters. Some hosts cut the instructions of a server there."""
@@ -26,8 +27,8 @@ def advertised(base: types.ServerCapabilities, desk: Desk, *, keeps_results: boo
     """Return the capabilities of the server, with those of the relay as far as an upstream has them."""
     directory, is_open = desk.directory, desk.is_waiting
     resources = directory.offering("resources")
-    can_subscribe = is_open or any(_can_subscribe(one.offers.capabilities) for one in resources if one.offers)
-    shown = types.ResourcesCapability(list_changed=bool(resources) or is_open or None, subscribe=can_subscribe or None)
+    reports = is_open or any(map(can_subscribe, resources))
+    shown = types.ResourcesCapability(list_changed=bool(resources) or is_open or None, subscribe=reports or None)
     return base.model_copy(
         update={
             "resources": shown if resources or is_open or keeps_results else None,
@@ -35,11 +36,6 @@ def advertised(base: types.ServerCapabilities, desk: Desk, *, keeps_results: boo
             "completions": types.CompletionsCapability() if is_open or directory.offering("completions") else None,
         }
     )
-
-
-def _can_subscribe(capabilities: dict[str, object]) -> bool:
-    resources = capabilities.get("resources")
-    return isinstance(resources, dict) and bool(resources.get("subscribe"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - JSON
 
 
 def merged_instructions(own: str, desk: Desk) -> str:

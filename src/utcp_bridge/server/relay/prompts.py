@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
 
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.model import JsonObject
@@ -14,9 +15,6 @@ from utcp_bridge.server.relay.desk import Desk
 from utcp_bridge.server.relay.requests import is_modern, not_found, speaking_protocol
 from utcp_bridge.server.relay.resources import listed
 from utcp_bridge.server.relay.results import prompt_result
-
-if TYPE_CHECKING:
-    from utcp_bridge.server.app import BridgeServer
 
 __all__ = ["Prompts"]
 
@@ -27,14 +25,16 @@ class Prompts:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def register(self, server: BridgeServer) -> None:
+    def register(self, server: Server[Any]) -> None:
         """Add the handlers to a server."""
         server.add_request_handler("prompts/list", types.PaginatedRequestParams, self._list)
         server.add_request_handler("prompts/get", types.GetPromptRequestParams, self._get)
 
     async def _list(self, ctx: ServerRequestContext[Any, Any], params: types.PaginatedRequestParams) -> JsonObject:
         with speaking_protocol(self._desk.client, ctx):
-            return listed("prompts", (await self._desk.settled()).prompts, params.cursor)
+            directory = await self._desk.settled()
+            self._desk.changes.given(ctx, "prompts", directory)
+            return listed("prompts", directory.prompts, params.cursor)
 
     async def _get(self, ctx: ServerRequestContext[Any, Any], params: types.GetPromptRequestParams) -> JsonObject:
         with speaking_protocol(self._desk.client, ctx):

@@ -10,25 +10,40 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import mcp_types as types
+from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.errors import UtcpError
-from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.upstream import CALL_CLOCK, CallClock, InputRequired, ProtocolError, Upstream
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
 
-__all__ = ["ask", "is_modern", "not_found", "passed_meta", "refusal", "speaking_protocol"]
+__all__ = [
+    "ask",
+    "connection_of",
+    "internal_error",
+    "is_modern",
+    "not_found",
+    "passed_meta",
+    "refusal",
+    "speaking_protocol",
+]
 
 _logger = logging.getLogger(__name__)
 _NOT_FOUND: Final = -32002
 """A resource that does not exist, before 2026-07-28; since then it is an error of the parameters."""
 _OWN_META: Final = "io.modelcontextprotocol/"
 """Members of `_meta` that belong to one connection: each side writes its own."""
+
+
+def connection_of(ctx: ServerRequestContext[Any, Any]) -> Connection:
+    """Return the connection of a request; in the handshake era it is that of the session."""
+    return ctx.session._connection  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to a session's lifetime
 
 
 def is_modern(ctx: ServerRequestContext[Any, Any]) -> bool:
@@ -81,12 +96,16 @@ def speaking_protocol(client: UtcpClient, ctx: ServerRequestContext[Any, Any]) -
         raise refusal(client, error, modern=is_modern(ctx)) from None
     except UtcpError as error:
         raise MCPError(types.INTERNAL_ERROR, client.redactor(str(error)), {"utcp/error": error.code}) from None
-    except Exception as error:
-        ident = uuid.uuid4().hex[:12]
-        _logger.error("%s failed with an internal error (%s, id %s).", ctx.method, type(error).__name__, ident)
-        _logger.debug("Cause of %s:", ident, exc_info=error)
-        message = f"Internal error in utcp-bridge. Its log has the cause under id {ident}."
-        raise MCPError(types.INTERNAL_ERROR, message) from None
+    except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
+        raise internal_error(ctx.method, error) from None
+
+
+def internal_error(what: str, error: Exception) -> MCPError:
+    """Return the error for the host when the bridge itself fails at something. The log has the cause under its id."""
+    ident = uuid.uuid4().hex[:12]
+    _logger.error("%s failed with an internal error (%s, id %s).", what, type(error).__name__, ident)
+    _logger.debug("Cause of %s:", ident, exc_info=error)
+    return MCPError(types.INTERNAL_ERROR, f"Internal error in utcp-bridge. Its log has the cause under id {ident}.")
 
 
 def refusal(client: UtcpClient, error: ProtocolError, *, modern: bool) -> MCPError:
@@ -99,7 +118,7 @@ def masked_now(client: UtcpClient, value: Any) -> Any:
     """Return a small JSON value without known secrets."""
     if isinstance(value, str):
         return client.redactor(value)
-    if isinstance(value, list):
+    if is_list(value):
         return [masked_now(client, one) for one in value]
     return {key: masked_now(client, one) for key, one in value.items()} if is_object(value) else value
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
 
 from utcp_bridge.model import JsonObject
 from utcp_bridge.server.callers import caller_of
@@ -18,9 +19,6 @@ from utcp_bridge.server.relay.pages import page_of_list
 from utcp_bridge.server.relay.requests import is_modern, not_found, speaking_protocol
 from utcp_bridge.server.relay.results import read_result
 from utcp_bridge.upstream import ProtocolError
-
-if TYPE_CHECKING:
-    from utcp_bridge.server.app import BridgeServer
 
 __all__ = ["Resources"]
 
@@ -34,7 +32,7 @@ class Resources:
         self._desk = desk
         self._kept = kept
 
-    def register(self, server: BridgeServer) -> None:
+    def register(self, server: Server[Any]) -> None:
         """Add the handlers to a server."""
         server.add_request_handler("resources/list", types.PaginatedRequestParams, self._list)
         server.add_request_handler("resources/templates/list", types.PaginatedRequestParams, self._list_templates)
@@ -43,12 +41,14 @@ class Resources:
     async def _list(self, ctx: Context, params: types.PaginatedRequestParams) -> JsonObject:
         with speaking_protocol(self._desk.client, ctx):
             directory = await self._desk.settled()
+            self._desk.changes.given(ctx, "resources", directory)
             kept = self._kept.entries(caller_of(ctx)) if self._kept.is_on else []
             return listed("resources", [*kept, *directory.resources], params.cursor)
 
     async def _list_templates(self, ctx: Context, params: types.PaginatedRequestParams) -> JsonObject:
         with speaking_protocol(self._desk.client, ctx):
             directory = await self._desk.settled()
+            self._desk.changes.given(ctx, "resources", directory)
             return listed("resourceTemplates", directory.resource_templates, params.cursor)
 
     async def _read(self, ctx: Context, params: types.ReadResourceRequestParams) -> JsonObject:

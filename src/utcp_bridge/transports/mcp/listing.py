@@ -15,6 +15,7 @@ import orjson
 from utcp_bridge.dialects.fields import sort_of, word
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import Faults, JsonObject, is_list, is_object
+from utcp_bridge.transports.mcp.offered import icons_of
 from utcp_bridge.transports.mcp.schemas import usable_schema
 from utcp_bridge.transports.mcp.servers import ResourceTemplate
 from utcp_bridge.upstream import ProtocolError
@@ -29,6 +30,7 @@ _MAX_PAGES: Final = 1_000
 _MAX_EMPTY: Final = 10
 """Pages without a new entry, one after the other, after which a list has ended."""
 _HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
+_TASK_SUPPORT: Final = ("forbidden", "optional", "required")
 _TRUTH: Final = {"true": True, "false": False}
 
 
@@ -153,8 +155,12 @@ def _mended(name: str, entry: JsonObject, here: str, faults: Faults) -> JsonObje
         faults.warn(here, f"its output schema is {sort_of(outputs)}, not an object, and is ignored.")
     if annotations := _usable_annotations(entry.get("annotations"), here, faults):
         tool["annotations"] = annotations
-    if is_object(execution := entry.get("execution")):
-        tool["execution"] = execution
+    if icons := icons_of(entry.get("icons")):
+        tool["icons"] = icons
+    if is_object(meta := entry.get("_meta")):
+        tool["_meta"] = meta
+    if is_object(execution := entry.get("execution")) and execution.get("taskSupport") in _TASK_SUPPORT:
+        tool["execution"] = {"taskSupport": execution["taskSupport"]}
     return tool
 
 

@@ -143,6 +143,8 @@ def tool_object(tool: JsonObject, server: str, *, flat: bool, timeout: float | N
         made["overlay"]["task_support"] = execution["taskSupport"]
     if title := tool.get("title") or made["annotations"].get("title"):
         made["title"] = title
+    if extras := {key: tool[key] for key in ("icons", "execution", "_meta") if tool.get(key)}:
+        made["extras"] = extras
     return {**made, "outputs": tool["outputSchema"]} if tool.get("outputSchema") else made
 
 

@@ -37,6 +37,7 @@ from utcp_bridge.model import (
     discard,
     is_list,
     is_object,
+    log_level,
     log_receiver,
 )
 from utcp_bridge.net.backoff import Backoff, pauses
@@ -115,7 +116,7 @@ class McpSupervisor:
         self._last: UtcpError | None = None
         """Why the last connection could not be opened."""
         self._tasks = TaskCalls(self.where, services.spawn)
-        self.port = McpUpstream(self._manual, name, self, services, target.credentials)
+        self.port = McpUpstream(target, name, self, services, self.outdate)
         self._is_stale = False
         self._is_pausing = False
         self._wake = anyio.Event()
@@ -133,6 +134,7 @@ class McpSupervisor:
             return host
 
         own = McpSupervisor(self._services, self._target, self.name, self.server, changed=lambda: None)
+        own.port.join(self.port)
         own._expected_host, own._hosts, own._headers = expected, None, self._headers
         return own
 
@@ -300,6 +302,8 @@ class McpSupervisor:
                 listing.templates = usable_templates(templates, where, faults)
             if template.tool_name is None:
                 faults.extend(await self.port.read())
+            else:
+                self.port.offer_nothing()
         except ProtocolError as error:
             raise self.refusal(error) from error
         return listing
@@ -363,7 +367,9 @@ class McpSupervisor:
             await emit({key: value for key, value in partial.items() if value is not None})
 
         async def ask(connection: McpConnection) -> JsonObject:
-            result: JsonObject = await connection.client.request(method, params, None if emit is discard else progress)
+            given, report = self.port.with_level(params), None if emit is discard else progress
+            with self.port.calling():
+                result: JsonObject = await connection.client.request(method, given, report)
             return result
 
         result = await self._request(ask, reads_manual=reads_manual)
@@ -508,10 +514,11 @@ class McpSupervisor:
         return late_failure(self._dialer.attempt(connection), self._start_seconds, is_open=False, goes_on=False)
 
     async def _own(self, connection: McpConnection) -> None:
-        """Hold the SDK's session open until it is to end. Its context belongs to this task alone."""
-        if self._hosts is not None:  # the connection outlives the call that opened it
+        """Hold the SDK's session open until it is to end. Its context belongs to this task alone, and to no caller."""
+        log_receiver.set(None)  # the connection outlives the call that opened it
+        log_level.set(None)
+        if self._hosts is not None:
             HOST.set(None)
-            log_receiver.set(None)
         connection.handshake.deadline = anyio.current_time() + self._start_seconds
         failure: UtcpError | None = None
         with connection.handshake:
@@ -543,10 +550,10 @@ class McpSupervisor:
             await client.open(quietly=connection.child is not None)
             connection.handshake.deadline = inf
             connection.client = client
-            self.port.opened(client.protocol_version or "", client.capabilities, client.server_instructions)
+            self.port.opened(client)
             connection.opening.settle()
             async with anyio.create_task_group() as group:
-                group.start_soon(self._listen, client)
+                group.start_soon(self.port.listen, client)
                 await connection.stop.wait()
                 group.cancel_scope.cancel()
 
@@ -564,39 +571,10 @@ class McpSupervisor:
             message_handler=self._heard,
         ).with_headers(self._headers)
 
-    async def _listen(self, client: Any) -> None:
-        """Subscribe to changes in the 2026-07-28 protocol, again after the stream broke; older servers notify without
-        a subscription.
-        """
-        from mcp import MCPError
-        from mcp.client.subscriptions import listen
-        from mcp_types import CONNECTION_CLOSED
-
-        from utcp_bridge.transports.mcp.lenient_http import KEPT
-
-        resources = self._target.template.register_resources_as_tools
-        for number, pause in enumerate(pauses(1.0)):
-            try:
-                async with listen(client, tools_list_changed=True, resources_list_changed=resources) as events:
-                    if not (events.honored.tools_list_changed or events.honored.resources_list_changed):
-                        return
-                    if number:  # nobody said what changed while the stream was away
-                        self.outdate()
-                    async for _ in events:
-                        self.outdate()
-            except MCPError as error:
-                if error.code not in {CONNECTION_CLOSED, KEPT}:
-                    return  # servers need not offer it
-            except Exception as error:  # noqa: BLE001 - whatever the SDK raises, calls go on without notifications
-                if type(error).__name__ not in {"SubscriptionLost", "TimeoutError"}:
-                    return
-            await anyio.sleep(pause)
-
     async def _heard(self, message: Any) -> None:
         if type(message).__name__ == "ProgressNotification":
             await self._tasks.heard(message.params)
-        if type(message).__name__ in {"ToolListChangedNotification", "ResourceListChangedNotification"}:
-            self.outdate()
+        await self.port.heard(message)
 
 
 def _content(result: JsonObject) -> ContentBlocks:
@@ -604,7 +582,10 @@ def _content(result: JsonObject) -> ContentBlocks:
     content = result.get("content")
     blocks: list[Any] = content if is_list(content) else [] if content is None else [content]
     kept = [_without_nulls(block) for block in blocks if block is not None]
-    return ContentBlocks(kept, result.get("structuredContent"), result.get("isError") is True)
+    meta = result.get("_meta")
+    return ContentBlocks(
+        kept, result.get("structuredContent"), result.get("isError") is True, meta if is_object(meta) else None
+    )
 
 
 def _without_nulls(block: Any) -> Any:

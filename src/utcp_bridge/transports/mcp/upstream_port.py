@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 
-from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import UtcpError
-from utcp_bridge.model import Emit, Fault, Faults, JsonObject, discard
-from utcp_bridge.transport import Services
+from utcp_bridge.model import Emit, Fault, Faults, JsonObject, LogMessage, discard, is_object, log_level
+from utcp_bridge.transport import Services, Target
+from utcp_bridge.transports.mcp.hearing import Levels, LogRoutes, Updates, listen_to_lists, log_message
 from utcp_bridge.transports.mcp.listing import read_list
 from utcp_bridge.transports.mcp.offered import LISTS, ListKind, tidy
+from utcp_bridge.transports.mcp.servers import McpTemplate
 from utcp_bridge.upstream import Offers, ProtocolError, Upstream
+
+if TYPE_CHECKING:
+    from utcp_bridge.transports.mcp.handshake import RawSession
 
 __all__ = ["McpUpstream"]
 
+_logger = logging.getLogger(__name__)
+_MODERN: Final = "2026-07-28"
+_LEVEL_KEY: Final = "io.modelcontextprotocol/logLevel"
+_KEPT_UP: Final = frozenset({"resources/subscribe", "resources/unsubscribe", "logging/setLevel"})
+"""Requests of the handshake era whose effect lasts. They are repeated on each new connection."""
 _METHOD_NOT_FOUND: Final = -32601
 _MAX_WRONG: Final = 10
 
 
-class Session(Protocol):
+class Requests(Protocol):
     """What the port needs of the session with the server."""
 
     async def request(
@@ -35,17 +47,31 @@ class McpUpstream(Upstream):
     """One server of one manual."""
 
     def __init__(
-        self, manual: str, name: str, session: Session, services: Services, credentials: Credentials | None
+        self,
+        target: Target[McpTemplate],
+        name: str,
+        session: Requests,
+        services: Services,
+        changed: Callable[[], object],
     ) -> None:
-        self.manual = manual
+        """`changed` is called when the server may list other tools."""
+        self.manual = target.source.name
         self.name = name
         self._session = session
         self._services = services
-        self._credentials = credentials
+        self._changed = changed
+        self._credentials = target.credentials
+        self._reads_all = target.template.register_resources_as_tools
+        """Whether resources are tools too, so that a change of the former is one of the latter."""
         self._offers: Offers | None = None
         self._version = ""
         self._capabilities: JsonObject = {}
         self._instructions: str | None = None
+        self._logs = LogRoutes()
+        self._updates = Updates()
+        self._levels = Levels()
+        self._client: RawSession | None = None
+        self._is_rereading = self._must_reread = False
 
     @property
     def offers(self) -> Offers | None:
@@ -58,17 +84,24 @@ class McpUpstream(Upstream):
         :raises ProtocolError: the server refused it.
         :raises UtcpError: it cannot be reached, or its reply cannot be read.
         """
+        if method in _KEPT_UP:
+            return await self._keep_up(method, params)
         send = partial(self._send, method, params)
         return await (send(discard) if self._credentials is None else self._credentials.with_valid_token(send, discard))
 
     async def _send(self, method: str, params: JsonObject, emit: Emit) -> JsonObject:
         return await self._session.request(method, params, emit)
 
-    def opened(self, version: str, capabilities: JsonObject, instructions: str | None) -> None:
+    def opened(self, client: RawSession) -> None:
         """Note what the server said of itself when a connection to it was opened."""
-        self._version = version
-        self._capabilities = capabilities
-        self._instructions = instructions
+        self._client = client
+        self._version = client.protocol_version or ""
+        self._capabilities = client.capabilities
+        self._instructions = client.server_instructions
+
+    @property
+    def _is_modern(self) -> bool:
+        return self._version >= _MODERN
 
     @property
     def has_tools(self) -> bool:
@@ -77,36 +110,46 @@ class McpUpstream(Upstream):
 
     async def read(self) -> list[Fault]:
         """Read the lists that the server offers, and return what is wrong with them. No fault costs another entry."""
+        before = self._offers or Offers()
         found: dict[str, tuple[JsonObject, ...]] = {}
         faults: list[Fault] = []
 
-        async def read_list(field: str, kind: ListKind) -> None:
+        async def read_one(field: str, kind: ListKind) -> None:
             where = f"MCP server {self.name!r}"
             try:
                 found[field], wrong = tidy(kind, await self._pages(kind, where, faults))
             except ProtocolError as error:
                 if error.code != _METHOD_NOT_FOUND:
+                    found[field] = getattr(before, field)
                     faults.append(_unlisted(where, kind, f"error {error.code}, {str(error)[:200]!r}"))
             except UtcpError as error:
+                found[field] = getattr(before, field)
                 faults.append(_unlisted(where, kind, error.message))
             else:
                 rest = [f"{len(wrong) - _MAX_WRONG} more entries cannot be used"] if len(wrong) > _MAX_WRONG else []
-                told = (f"A part of its offers was left out: {what}." for what in (*wrong[:_MAX_WRONG], *rest))
-                faults.extend(Fault(where, what, severity="warning") for what in told)
+                left_out = (f"A part of its offers was left out: {what}." for what in (*wrong[:_MAX_WRONG], *rest))
+                faults.extend(Fault(where, what, severity="warning") for what in left_out)
 
         async with anyio.create_task_group() as group:
             for field, kind in LISTS.items():
                 if kind.capability in self._capabilities:
-                    group.start_soon(read_list, field, kind)
+                    group.start_soon(read_one, field, kind)
         self._keep(Offers(self._version, self._capabilities, self._instructions, **found))
         return faults
 
+    def offer_nothing(self) -> None:
+        """Take no offers up: the manual is about one tool of the server."""
+        self._keep(Offers(self._version))
+
     def _keep(self, offers: Offers) -> None:
-        """Take up new offers and report which lists have changed."""
-        before, self._offers = self._offers or Offers(), offers
-        if (before.resources, before.resource_templates) != (offers.resources, offers.resource_templates):
+        """Take up new offers and report which lists have changed; at first, all of them."""
+        before, self._offers = self._offers, offers
+        if before is None or (before.resources, before.resource_templates) != (
+            offers.resources,
+            offers.resource_templates,
+        ):
             self._services.heard(self, "notifications/resources/list_changed", {})
-        if before.prompts != offers.prompts:
+        if before is None or before.prompts != offers.prompts:
             self._services.heard(self, "notifications/prompts/list_changed", {})
 
     async def _pages(self, kind: ListKind, where: str, faults: list[Fault]) -> list[Any]:
@@ -116,6 +159,99 @@ class McpUpstream(Upstream):
         found = await read_list(ask, kind.method, kind.field, limit=most, where=where, faults=noted)
         faults += noted.faults
         return found[:most]
+
+    # --- what the server says without being asked ---
+
+    def join(self, other: McpUpstream) -> None:
+        """Have the same level of logs as another session with the server."""
+        self._levels = other._levels
+
+    def calling(self) -> AbstractContextManager[None]:
+        """Take log lines of the server during the block for those of the caller."""
+        return self._logs.calling()
+
+    def with_level(self, params: JsonObject) -> JsonObject:
+        """Return the parameters of a request with the level of logs that the caller takes (2026-07-28)."""
+        level = log_level.get()
+        if level is None or not self._is_modern or "logging" not in self._capabilities:
+            return params
+        meta = params.get("_meta")
+        return {**params, "_meta": {**(meta if is_object(meta) else {}), _LEVEL_KEY: level}}
+
+    async def listen(self, client: RawSession) -> None:
+        """Hear of changes on one connection, for as long as it is open, and ask for what was asked for before."""
+        if self._is_modern:
+            async with anyio.create_task_group() as group:
+                group.start_soon(listen_to_lists, client, self._changed)
+                group.start_soon(self._updates.run, client)
+            return
+        repeated: list[tuple[str, JsonObject]] = [("resources/subscribe", {"uri": uri}) for uri in self._updates.uris]
+        for method, params in repeated:
+            with suppress(Exception):  # the server may offer it no longer; the SDK says so in several ways
+                await client.request(method, params)
+        if "logging" in self._capabilities:
+            await self._levels.hold(client)
+
+    async def heard(self, message: Any) -> None:
+        """Act on a notification of the server."""
+        kind = type(message).__name__
+        if kind == "ToolListChangedNotification":
+            self._changed()
+        elif kind in {"ResourceListChangedNotification", "PromptListChangedNotification"}:
+            self._reread()
+        elif kind == "ResourceUpdatedNotification":
+            self._services.heard(self, "notifications/resources/updated", {"uri": str(message.params.uri)})
+        elif kind == "LoggingMessageNotification":
+            await self._log(log_message(message.params))
+
+    async def _log(self, message: LogMessage) -> None:
+        if (receive := self._logs.receiver()) is not None:
+            await receive(message)
+            return
+        fields = {"level": message.level, "data": message.data, "logger": message.logger}
+        said = {key: value for key, value in fields.items() if value is not None or key == "data"}
+        self._services.heard(self, "notifications/message", said)
+
+    def _reread(self) -> None:
+        """Read the lists again, once if the server reports several changes at a time."""
+        if self._reads_all:
+            self._changed()
+        elif self._is_rereading:
+            self._must_reread = True
+        elif self._offers is not None:
+            self._is_rereading = True
+            self._services.spawn(self._read_again)
+
+    async def _read_again(self) -> None:
+        try:
+            self._must_reread = True
+            while self._must_reread:
+                self._must_reread = False
+                for fault in await self.read():
+                    _logger.warning("Manual %r, %s", self.manual, fault)
+        finally:
+            self._is_rereading = False
+
+    async def _keep_up(self, method: str, params: JsonObject) -> JsonObject:
+        """Ask for something that lasts longer than a connection.
+
+        :raises ProtocolError: the server refused it.
+        :raises UtcpError: it cannot be reached.
+        """
+        uri = str(params.get("uri"))
+        if method == "logging/setLevel":
+            await self._levels.set(str(params.get("level")))
+            return {}
+        if self._is_modern and method == "resources/subscribe":
+            await self._updates.want(uri)
+        elif method == "resources/unsubscribe":
+            self._updates.drop(uri)
+        if self._is_modern:
+            return {}
+        result = await self._session.request(method, params)
+        if method == "resources/subscribe":
+            self._updates.uris.add(uri)
+        return result
 
 
 def _unlisted(where: str, kind: ListKind, cause: str) -> Fault:
