@@ -24,6 +24,7 @@ __all__ = [
     "EVERY_CAPABILITY",
     "HOST",
     "HOST_ENDED",
+    "MISSING_CAPABILITY",
     "ROOTS_CHANGED",
     "URL_ELICITATION_REQUIRED",
     "AnyHost",
@@ -46,6 +47,8 @@ _REQUEST_TIMEOUT: Final = -32001
 _HELLO_SECONDS: Final = 2.0
 URL_ELICITATION_REQUIRED: Final = -32042
 """Code of the error of an upstream that needs the host to open a page first (2025-11-25)."""
+MISSING_CAPABILITY: Final = -32021
+"""Code of the error of an upstream that needs a capability which the host does not have (2026-07-28)."""
 ROOTS_CHANGED: Final = "notifications/roots/list_changed"
 HOST_ENDED: Final = "ended"
 """What `CallingHost.watch` reports when the host's session has ended."""
@@ -180,8 +183,8 @@ class CallingHost(ABC):
     """Its protocol version."""
     retries: bool = False
     """Whether the host answers `InputRequired` with another request (2026-07-28). Otherwise it is asked."""
-    takes_errors: bool = False
-    """Whether it is an MCP client, which receives certain errors of MCP servers as they are."""
+    takes_errors: frozenset[int] = frozenset()
+    """The errors of MCP servers that it receives as they are, by their codes."""
     capabilities: JsonObject
     """Its capabilities in the form of `relayed_capabilities`."""
     answers: JsonObject | None = None

@@ -43,7 +43,11 @@ async def test_a_server_asks_the_host_of_a_call_in_either_era(server_era, server
         assert await ada.call("twice") == [ADA, ADA]
         assert await ada.call("both") == {"one": ADA, "two": ROOTS}
         able = await ada.call("able")
-        assert (able["sampling"], able["elicitation"], able["roots"]) == ({}, {"form": {}, "url": {}}, {"listChanged": True})
+        assert (able["sampling"], able["elicitation"], able["roots"]) == (
+            {},
+            {"form": {}, "url": {}},
+            {"listChanged": True},
+        )
         prompt = await ada.client.get_prompt("letter")
         assert "ada" in prompt.messages[0].content.text
         assert ada.asked.count("elicitation form") == 5
@@ -154,7 +158,7 @@ async def test_progress_of_a_suspended_call_reaches_its_own_host_alone():
         asking_http(asking) as server,
         bridge_over_http(configuration({"url": server})) as url,
         Person("ada").connected(url, "modern") as ada,
-        Person("bob").connected(url, "handshake") as bob,
+        Person("bob").connected(url, "handshake"),
     ):
 
         async def hold(person):
@@ -357,7 +361,7 @@ async def test_the_session_of_a_host_at_a_server_ends_with_the_host(tmp_path):
             assert ada.client.session.protocol_version < "2026"
         with anyio.fail_after(60):
             while _is_running(pid):
-                await anyio.sleep(0.01)
+                await anyio.lowlevel.checkpoint()
 
 
 def _is_running(pid: int) -> bool:

@@ -1,6 +1,7 @@
-"""A real MCP server whose tools ask their host for something, in one protocol era: over stdio as a program, or over HTTP.
+"""A real MCP server whose tools ask their host for something, in one protocol era.
 
-Run as a program: `python -m tests.upstreams.mcp_asking handshake|modern [FILE]`. FILE receives a line for each process that starts.
+Run as a program over stdio: `python -m tests.upstreams.mcp_asking handshake|modern [FILE]`. FILE receives a line for
+each process that starts. `asking_http` serves over HTTP in process.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from mcp import MCPError
 from mcp.server.lowlevel import Server
 from mcp.server.runner import serve_loop
 from mcp.server.stdio import stdio_server
-from mcp.shared.message import ServerMessageMetadata
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.responses import JSONResponse
 from tests.upstreams.mcp_server import serving
@@ -211,10 +211,7 @@ async def asking_http(asking: AskingServer) -> AsyncIterator[str]:
         yield f"{base}/mcp"
 
 
-async def _main(era: str, record: str | None) -> None:
-    if record is not None:
-        with Path(record).open("a", encoding="utf-8") as file:
-            file.write(f"{os.getpid()}\n")
+async def _main(era: str) -> None:
     asking = AskingServer(modern=era == "modern")
     async with stdio_server() as (read, write):
         if asking.modern:
@@ -224,4 +221,7 @@ async def _main(era: str, record: str | None) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None))
+    if len(sys.argv) > 2:
+        with Path(sys.argv[2]).open("a", encoding="utf-8") as file:
+            file.write(f"{os.getpid()}\n")
+    asyncio.run(_main(sys.argv[1]))

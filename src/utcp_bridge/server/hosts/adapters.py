@@ -23,6 +23,8 @@ from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.server.hosts.suspended import SuspendedCall
 from utcp_bridge.upstream import (
     HOST_ENDED,
+    MISSING_CAPABILITY,
+    URL_ELICITATION_REQUIRED,
     AnyHost,
     CallingHost,
     ProtocolError,
@@ -87,7 +89,7 @@ class HostSession:
 class HandshakeHost(CallingHost):
     """The client of a request of the handshake era. Without a request, it is asked on the way of the session."""
 
-    takes_errors = True
+    takes_errors = frozenset({URL_ELICITATION_REQUIRED})
 
     def __init__(self, connection: Connection, redactor: Redactor, ctx: Context | None = None) -> None:
         session = HostSession.of(connection)
@@ -132,7 +134,7 @@ class RetryingHost(CallingHost):
     """The client of a request of 2026-07-28. It is asked by suspending its call, if the call can be suspended."""
 
     retries = True
-    takes_errors = True
+    takes_errors = frozenset({URL_ELICITATION_REQUIRED, MISSING_CAPABILITY})
 
     def __init__(self, ctx: Context, principal: str) -> None:
         self.key = _STDIO if ctx.request is None else None

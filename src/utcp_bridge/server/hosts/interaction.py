@@ -34,6 +34,7 @@ from utcp_bridge.server.hosts.adapters import (
 from utcp_bridge.server.hosts.suspended import Log, Suspended, SuspendedCall, SuspendedCalls
 from utcp_bridge.upstream import (
     HOST,
+    MISSING_CAPABILITY,
     ROOTS_CHANGED,
     URL_ELICITATION_REQUIRED,
     CallingHost,
@@ -149,12 +150,13 @@ class Interaction:
     async def tool_refusal(self, ctx: Context, error: ProtocolError) -> JsonObject:
         """Return the result of a call that an MCP server refused. A host that cannot open pages gets their addresses.
 
-        :raises MCPError: the host can open the pages that the call requires, and then send it again (2025-11-25).
+        :raises MCPError: the host can open the pages that the call requires, and then send it again (2025-11-25), or it
+            does not have a capability that the call requires (2026-07-28).
         """
         pages = _pages(error)
-        if not pages:
+        if not pages and error.code != MISSING_CAPABILITY:
             return fault_result(self._redactor(str(error)))
-        if "url" in capabilities_of(connection_of(ctx)).get("elicitation", ()):
+        if not pages or "url" in capabilities_of(connection_of(ctx)).get("elicitation", ()):
             raise MCPError(error.code, self._redactor(str(error)), await masked_partial(error.data, self._redactor))
         lines = [f"{one['params'].get('message') or 'Open'}: {one['params']['url']}" for one in pages.values()]
         return fault_result(

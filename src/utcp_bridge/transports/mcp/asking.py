@@ -64,6 +64,14 @@ class _Flight:
     """How long a request that its caller gave up may still be worked on."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """A request of the server that waits for an answer."""
+
+    cancel: Callable[[], None]
+    flight: _Flight | None
+
+
 _FLIGHT: Final[ContextVar[_Flight | None]] = ContextVar("utcp_bridge_flight", default=None)
 """The request that a message is sent for. HTTP transports return the context with what arrives on its stream."""
 
@@ -92,7 +100,7 @@ class Asking:
         self._write: Any = None
         self._flights: dict[Any, _Flight] = {}
         self._left: dict[Any, _Flight] = {}
-        self._asks: dict[Any, Callable[[], None]] = {}
+        self._asks: dict[Any, _Ask] = {}
         self._pages: OrderedDict[str, CallingHost] = OrderedDict()
         self._watched: list[Callable[[], object]] = []
         self._owes_roots = False
@@ -104,7 +112,7 @@ class Asking:
         try:
             yield _AskingReader(read, self), _AskingWriter(write, self)
         finally:
-            for end in (*self._asks.values(), *self._watched):
+            for end in (*(ask.cancel for ask in self._asks.values()), *self._watched):
                 end()
 
     @property
@@ -122,6 +130,7 @@ class Asking:
             if message.method == "notifications/cancelled" and (flight := self._flights.pop(ident, None)) is not None:
                 flight.until = anyio.current_time() + _LEFT_SECONDS
                 self._left[ident] = flight
+                self._end_asks(flight)
             return None
         if not isinstance(message, types.JSONRPCRequest):
             return None
@@ -180,18 +189,20 @@ class Asking:
             return self._noted(message)
         if isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
             flight = self._flights.pop(message.id, None) or self._left.pop(message.id, None)
-            if flight is not None and isinstance(message, types.JSONRPCError):
-                self._note_pages(message.error, flight.host)
+            if flight is not None:
+                self._end_asks(flight)
+                if isinstance(message, types.JSONRPCError):
+                    self._note_pages(message.error, flight.host)
         return False
 
     def _noted(self, message: types.JSONRPCNotification) -> bool:
         params: JsonObject = message.params or {}
         if message.method == "notifications/cancelled":
             ident = params.get("requestId")
-            cancel = self._asks.pop(ident, None) if isinstance(ident, str | int) else None
-            if cancel is not None:
-                cancel()
-            return cancel is not None
+            ask = self._asks.pop(ident, None) if isinstance(ident, str | int) else None
+            if ask is not None:
+                ask.cancel()
+            return ask is not None
         if message.method != _COMPLETE:
             return False
         host = self._pages.pop(str(params.get("elicitationId")), None)
@@ -225,7 +236,13 @@ class Asking:
             refusal = error
         context = contextvars.copy_context() if flight is None else flight.context
         host = None if flight is None else flight.host
-        self._asks[message.id] = context.run(self._spawn, partial(self._answer, message, host, refusal))
+        self._asks[message.id] = _Ask(context.run(self._spawn, partial(self._answer, message, host, refusal)), flight)
+
+    def _end_asks(self, flight: _Flight) -> None:
+        """End what the server asks for a request that is over."""
+        for ident, ask in [(ident, ask) for ident, ask in self._asks.items() if ask.flight is flight]:
+            del self._asks[ident]
+            ask.cancel()
 
     def _flight_of_host(self) -> _Flight | None:
         """Return the request that the server asks for, where the stream does not say it."""

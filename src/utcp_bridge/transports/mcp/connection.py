@@ -198,13 +198,13 @@ class McpDialer:
             refused=refused,
             lost=lost,
         )
-        client = _http_client(transport, credentials, self._server)
+        client = _http_client(transport, credentials, self._server, self._services.settings.ask_timeout)
         if connection.is_sse:
             return legacy_sse(url, client, limit)
         return streamable_http_client(url, http_client=client, max_sse_event_size=limit)
 
 
-def _http_client(transport: Any, credentials: Credentials | None, server: McpServer) -> Any:
+def _http_client(transport: Any, credentials: Credentials | None, server: McpServer, asking: float) -> Any:
     import httpx2
 
     from utcp_bridge.net.httpx_transport import CredentialsAuth
@@ -212,6 +212,6 @@ def _http_client(transport: Any, credentials: Credentials | None, server: McpSer
     return httpx2.AsyncClient(  # noqa: TID251 - the SDK accepts nothing else
         transport=transport,
         headers=server.all_headers,
-        timeout=httpx2.Timeout(30, read=300),
+        timeout=httpx2.Timeout(30, read=300 + asking),  # nothing arrives while a host is asked
         auth=None if credentials is None else CredentialsAuth(credentials),
     )

@@ -4,7 +4,8 @@ A server of the handshake era learns the client's capabilities once, when a sess
 which client its own requests are for. So each host with capabilities has a session of its own, but only at servers that
 ask hosts: the shared session is the only one until the server has asked for something. It is also the host's own while
 no other host has used it and it was opened with the same capabilities, so that a bridge over stdio starts each server
-once. A server of 2026-07-28 receives the capabilities with each request and never needs a second session.
+once. A server of 2026-07-28 receives the capabilities with each request and needs no second session. One that speaks
+both eras may ask an older host only in the older era, so over HTTP such a host has a session of that era.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from utcp_bridge.upstream import HOST, HOST_ENDED, CallingHost
 if TYPE_CHECKING:
     from utcp_bridge.transports.mcp.asking import Asking
 
-__all__ = ["HostSessions"]
+__all__ = ["HostSessions", "prefers_handshake"]
 
 MAX_SESSIONS: Final = 64
 """Sessions of single hosts with one server."""
 IDLE_SECONDS: Final = 600.0
 """A session of a host that was not used for so long ends. The host gets another when it needs one."""
 _LOOK_SECONDS: Final = 60.0
+_FIRST_MODERN: Final = "2026-07-28"
 
 
 class ServerSession(Protocol):
@@ -43,6 +45,14 @@ class ServerSession(Protocol):
     @property
     def asking(self) -> Asking | None:
         """The relay of the present connection."""
+        ...
+
+    refuses_handshake: bool
+    """Whether the server speaks only 2026-07-28 and later."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether another session costs only another handshake, and not another process."""
         ...
 
     @property
@@ -101,7 +111,9 @@ class HostSessions:
             own.users -= 1
             own.used_at = anyio.current_time()
             asking = own.session.asking
-            if _is_exclusive(own) and asking is not None and asking.is_disputed:
+            self._shared.refuses_handshake |= own.session.refuses_handshake
+            is_disputed = _is_exclusive(own) and asking is not None and asking.is_disputed
+            if is_disputed or own.session.refuses_handshake:
                 self._end(own)
 
     async def close(self) -> None:
@@ -112,8 +124,11 @@ class HostSessions:
             await own.session.close()
 
     def _shares(self, host: CallingHost | None) -> bool:
-        if self._setting == "shared" or self._shared.is_modern:
+        if self._setting == "shared":
             return True
+        if self._shared.is_modern:
+            may_have_own = self._shared.is_remote or self._setting == "per_host"
+            return not (may_have_own and prefers_handshake(host)) or self._shared.refuses_handshake
         asking = self._shared.asking
         wanted = {} if host is None else host.capabilities
         declared = {} if asking is None else asking.declared
@@ -164,6 +179,11 @@ class HostSessions:
             for own in [one for one in self._own if not one.users and one.used_at < since]:
                 self._end(own)
         self._is_watched = False
+
+
+def prefers_handshake(host: CallingHost | None) -> bool:
+    """Return whether a host of the handshake era is behind a call, and a server may ask it."""
+    return host is not None and bool(host.capabilities) and "" < host.version < _FIRST_MODERN
 
 
 def _key_of(host: CallingHost | None) -> Hashable:

@@ -65,7 +65,9 @@ async def with_answers(send: Send, origin: str, *, seconds: float) -> JsonObject
 
 
 def _required(result: JsonObject) -> tuple[JsonObject, str | None]:
-    requests, state = result.get("inputRequests") or {}, result.get("requestState")
+    requests: Any = result.get("inputRequests")
+    state: Any = result.get("requestState")
+    requests = {} if requests is None else requests
     is_valid = is_object(requests) and all(is_object(one) for one in requests.values())
     if not is_valid or not (state is None or isinstance(state, str)) or not (requests or state is not None):
         raise MalformedReply("The MCP server asks for input in a form that does not match the protocol.")

@@ -47,13 +47,13 @@ from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.child import UNREADABLE
 from utcp_bridge.transports.mcp.connection import McpConnection, McpDialer
 from utcp_bridge.transports.mcp.failures import handshake_failure, late_failure
-from utcp_bridge.transports.mcp.host_sessions import HostSessions
+from utcp_bridge.transports.mcp.host_sessions import HostSessions, prefers_handshake
 from utcp_bridge.transports.mcp.listing import Listing, read_list, usable_resources, usable_templates, usable_tools
 from utcp_bridge.transports.mcp.rounds import INPUT_METHODS, HostRefusal, with_answers
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, tool_object
 from utcp_bridge.transports.mcp.tasks import TASKS, TaskCalls, as_task
 from utcp_bridge.transports.mcp.upstream_port import McpUpstream
-from utcp_bridge.upstream import HOST, URL_ELICITATION_REQUIRED, CallingHost, ProtocolError, ServerState
+from utcp_bridge.upstream import HOST, CallingHost, ProtocolError, ServerState
 from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:
@@ -124,6 +124,8 @@ class McpSupervisor:
         self._expected_host = services.expected_host
         self.asks = False
         """Whether the server has asked a host for something."""
+        self.refuses_handshake = False
+        """Whether the server speaks only 2026-07-28 and later, also to a host of the handshake era."""
         self._hosts: HostSessions | None = HostSessions(self, self._for_host, services.spawn, server.sessions)
         """The sessions of single hosts; None for such a session itself."""
 
@@ -139,6 +141,11 @@ class McpSupervisor:
         return own
 
     # --- state ---
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether another session costs only another handshake, and not another process."""
+        return self.server.command is None
 
     @property
     def asking(self) -> Asking | None:
@@ -408,7 +415,7 @@ class McpSupervisor:
             raise Rejected(f"{self.where} asked the client for input. {refusal}", status=refusal.code) from refusal
         except ProtocolError as error:
             host = HOST.get()
-            if error.code == URL_ELICITATION_REQUIRED and host is not None and host.takes_errors:
+            if host is not None and error.code in host.takes_errors:
                 raise
             raise self.refusal(error) from error
 
@@ -538,16 +545,18 @@ class McpSupervisor:
         """Open the SDK's session over two streams, and hold it until it is to end."""
         from utcp_bridge.transports.mcp.asking import Asking
 
-        connection.asking = Asking(await self._expected_host(), self._services, self._note_asking)
+        expected = await self._expected_host()
+        connection.asking = Asking(expected, self._services, self._note_asking)
         with connection.asking.relaying(read, write) as (reader, writer):
-            await self._use(connection, reader, writer)
+            await self._use(connection, reader, writer, handshake_first=prefers_handshake(expected))
 
     def _note_asking(self) -> None:
         self.asks = True
 
-    async def _use(self, connection: McpConnection, read: Any, write: Any) -> None:
+    async def _use(self, connection: McpConnection, read: Any, write: Any, *, handshake_first: bool) -> None:
         async with self._client(read, write) as client:
-            await client.open(quietly=connection.child is not None)
+            await client.open(quietly=connection.child is not None, handshake_first=handshake_first)
+            self.refuses_handshake = handshake_first and client.is_modern
             connection.handshake.deadline = inf
             connection.client = client
             self.port.opened(client)
