@@ -160,7 +160,11 @@ class OAuthMcpService(OAuthAuthorizationServerProvider[AuthorizationCode, Refres
             return await Response(status_code=404)(scope, receive, send)
         receive = self._hearing(scope, receive)
         if path.startswith("/.well-known/oauth-protected-resource") and self.trusted is not None:
-            named = {"resource": self.url, "authorization_servers": [self.trusted.issuer], "scopes_supported": ["notes"]}
+            named = {
+                "resource": self.url,
+                "authorization_servers": [self.trusted.issuer],
+                "scopes_supported": ["notes"],
+            }
             return await JSONResponse(named)(scope, receive, send)
         if path == "/.well-known/oauth-authorization-server" and self.claimed_issuer is not None:
             metadata = {name: f"{self.issuer}/{name[:5]}" for name in ("authorization_endpoint", "token_endpoint")}
