@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import uvicorn
 from mcp.server.auth.provider import (
     AccessToken,
@@ -231,7 +232,7 @@ async def oauth_mcp_service(*, registers: bool = True, **knobs: Any) -> AsyncIte
         async with anyio.create_task_group() as group:
             group.start_soon(running.serve, [listener])
             while not running.started:
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
             try:
                 yield service
             except BaseException as error:  # noqa: BLE001 - the task group would wrap it into a group of one
