@@ -308,7 +308,7 @@ def test_a_loader_of_an_unknown_type_is_a_fault_that_lists_the_known(tmp_path):
     loaders, faults = load_variable_loaders([{"variable_loader_type": "vault"}], root=tmp_path)
 
     assert loaders == []
-    assert "Use one of dotenv." in str(faults[0])
+    assert "Use one of dotenv, exec, file." in str(faults[0])
 
 
 def made_for_the_test(specification, root):

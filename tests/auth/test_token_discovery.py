@@ -16,11 +16,6 @@ CREDENTIALS = {"auth_type": "oauth2", "client_id": CLIENT, "client_secret": SECR
 
 
 async def call(service, auth):
-    tool = {
-        "name": "items",
-        "inputs": {},
-        "tool_call_template": {"call_template_type": "http", "url": service.items_url},
-    }
     entry = {"name": "shop", "call_template_type": "http", "url": service.items_url, "http_method": "GET", "auth": auth}
     config = {"manual_call_templates": [entry], "bridge": {"token_store": "memory"}}
     async with await UtcpClient.create(config) as client:

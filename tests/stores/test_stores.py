@@ -58,6 +58,10 @@ def keyring_in_memory(monkeypatch: pytest.MonkeyPatch):
     keyring.set_keyring(before)
 
 
+def _files(folder: Path) -> list[Path]:
+    return list(folder.glob("*.json"))
+
+
 @pytest.fixture(params=["memory", "file", pytest.param("keyring", marks=needs_keyring)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if request.param == "keyring":
@@ -126,7 +130,7 @@ async def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
 async def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     store = FileStore(tmp_path)
     await store.put("a", {"token": "canary"})
-    [path] = tmp_path.glob("*.json")
+    [path] = _files(tmp_path)
     path.chmod(0o644)
     with pytest.raises(ConfigError, match=rf"Others may read {path}, .* Run `chmod 600") as caught:
         await store.get("a")
@@ -139,7 +143,7 @@ async def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
 async def test_a_file_that_is_not_of_the_store_is_reported(tmp_path: Path, content: bytes) -> None:
     store = FileStore(tmp_path)
     await store.put("a", {"token": "t"})
-    [path] = tmp_path.glob("*.json")
+    [path] = _files(tmp_path)
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"Remove it, and log in again\."):
         await store.get("a")

@@ -3,7 +3,7 @@
     async with login_service() as service:
         service.document_url, service.items_url, service.issuer
 
-Grants: authorization code with PKCE, device code, refresh token, client credentials with a secret or a signed assertion.
+Grants: authorization code with PKCE, device code, refresh token, client credentials with a secret or an assertion.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def api(service, **more):
 async def test_a_document_says_where_to_log_in_and_a_variable_names_the_client() -> None:
     variables = {"shop_SHOP_CLIENT_ID": CLIENT, "shop_SHOP_CLIENT_SECRET": SECRET}
     async with login_service() as service, await opened(api(service), **variables) as client:
-        with pytest.raises(AuthRequired, match="needs a login. Run `utcp-bridge login shop`"):
+        with pytest.raises(AuthRequired, match=r"needs a login\. Run `utcp-bridge login shop`"):
             await client.call_tool("shop.items", {})
         person = Clicking()
         [record] = await client.login_desk.log_in("shop", person)
@@ -42,10 +42,10 @@ async def test_a_document_says_where_to_log_in_and_a_variable_names_the_client()
 
 
 async def test_a_public_client_has_no_secret() -> None:
-    async with login_service(public=True) as service:
-        async with await opened(api(service), shop_SHOP_CLIENT_ID=CLIENT) as client:
-            await client.login_desk.log_in("shop", Clicking())
-            assert await client.call_tool("shop.items", {}) == {"items": [1, 2]}
+    variables = {"shop_SHOP_CLIENT_ID": CLIENT}
+    async with login_service(public=True) as service, await opened(api(service), **variables) as client:
+        await client.login_desk.log_in("shop", Clicking())
+        assert await client.call_tool("shop.items", {}) == {"items": [1, 2]}
 
 
 async def test_an_entry_completes_what_the_document_says() -> None:
@@ -158,9 +158,9 @@ async def test_a_login_without_a_client_or_an_address_names_what_is_missing() ->
 
 
 async def test_a_manual_without_anything_to_log_in_to_says_so() -> None:
-    async with login_service() as service:
-        async with await opened({**api(service), "auth_tools": {"auth_type": "token", "token": "t"}}) as client:
-            with pytest.raises(ConfigError, match="has nothing to log in to"):
-                await client.login_desk.log_in("shop", Clicking())
-            with pytest.raises(ConfigError, match="There is no manual 'other'"):
-                await client.login_desk.log_in("other", Clicking())
+    auth = {"auth_type": "token", "token": "t"}
+    async with login_service() as service, await opened(api(service, auth_tools=auth)) as client:
+        with pytest.raises(ConfigError, match="has nothing to log in to"):
+            await client.login_desk.log_in("shop", Clicking())
+        with pytest.raises(ConfigError, match="There is no manual 'other'"):
+            await client.login_desk.log_in("other", Clicking())
