@@ -1,5 +1,7 @@
 """Variables: pairs and their flat keys, sources and their order, substitution, dotenv files, loaders."""
 
+import sys
+import threading
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from utcp_bridge.variables import (
     load_variable_loaders,
     renamed,
     required,
+    run_commands,
     variable_names,
 )
 
@@ -305,7 +308,7 @@ def test_a_loader_of_an_unknown_type_is_a_fault_that_lists_the_known(tmp_path):
     loaders, faults = load_variable_loaders([{"variable_loader_type": "vault"}], root=tmp_path)
 
     assert loaders == []
-    assert "Use one of dotenv." in str(faults[0])
+    assert "Use one of dotenv, exec, file." in str(faults[0])
 
 
 def made_for_the_test(specification, root):
@@ -343,3 +346,147 @@ def test_renaming_touches_variables_only() -> None:
         "schema": {"$ref": "${NEW}"},
     }
     assert renamed("$ref $A", {"A": "NEW"}) == "$ref $A"
+
+
+# --- secrets from commands and files
+
+
+def exec_loader(commands, root: Path, **options):
+    specification = {"variable_loader_type": "exec", "commands": commands, **options}
+    loaders, faults = load_variable_loaders([specification], root=root)
+    assert faults == []
+    return loaders[0]
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_a_command_runs_once_for_its_variable(tmp_path: Path) -> None:
+    count = f"open({str(tmp_path / 'runs')!r}, 'a').write('x'); print('the secret')"
+    loader = exec_loader({"KEY": python(count)}, tmp_path)
+    assert [loader.get("KEY") for _ in range(3)] == ["the secret"] * 3
+    assert loader.get("OTHER") is None
+    assert (tmp_path / "runs").read_text() == "x"
+
+
+def test_all_commands_run_at_once_before_they_are_needed(tmp_path: Path) -> None:
+    """Each of two commands waits for the other, so one after the other would not end."""
+    meet = (
+        "import os, sys, time\n"
+        "open(sys.argv[1], 'w').close()\n"
+        "while not os.path.exists(sys.argv[2]): time.sleep(0.01)\n"
+        "print(sys.argv[1][-1])"
+    )
+    one, two = str(tmp_path / "1"), str(tmp_path / "2")
+    loader = exec_loader({"A": [*python(meet), one, two], "B": [*python(meet), two, one]}, tmp_path, seconds=60)
+    run_commands([loader])
+    assert (loader.get("A"), loader.get("B")) == ("1", "2")
+
+
+def test_no_shell_reads_a_command(tmp_path: Path) -> None:
+    word = "$(touch canary); `touch canary` && touch canary"
+    loader = exec_loader({"KEY": [*python("import sys; print(sys.argv[1])"), word]}, tmp_path)
+    assert loader.get("KEY") == word
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "options", "words"),
+    [
+        (["no-such-program-here"], {}, "does not start: No such file"),
+        (python("import sys; print('canary'); sys.exit(3)"), {}, "ended with exit code 3"),
+        (python("import os; print('canary', flush=True); os.kill(os.getpid(), 9)"), {}, "was ended by signal 9"),
+        (
+            python("print('canary', flush=True); import time; time.sleep(300)"),
+            {"seconds": 0.5},
+            "did not end within 0.5",
+        ),
+        (python("print('canary' * 100000)"), {}, "printed more than 65536 bytes"),
+        (python("import sys; sys.stdout.buffer.write(b'canary\\xff')"), {}, "printed no UTF-8"),
+        (python("print()"), {}, "printed nothing"),
+        (python("import sys; print(sys.stdin.read() + 'x' * 0)"), {}, "printed nothing"),
+    ],
+)
+def test_a_command_without_a_value_is_reported_without_its_output(tmp_path, argv, options, words, capfd) -> None:
+    loader = exec_loader({"KEY": argv}, tmp_path, **options)
+    with pytest.raises(ConfigError, match=words) as caught:
+        loader.get("KEY")
+    assert "KEY" in caught.value.message
+    assert "canary" not in f"{caught.value} {loader!r} {capfd.readouterr()}"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups are of POSIX")
+def test_a_command_that_takes_too_long_ends_with_its_children(tmp_path: Path) -> None:
+    child = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(300)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    loader = exec_loader({"KEY": python(parent)}, tmp_path, seconds=3)
+    with pytest.raises(ConfigError, match="did not end"):
+        loader.get("KEY")
+    if (tmp_path / "pid").exists():
+        pid = int((tmp_path / "pid").read_text())
+        state = Path(f"/proc/{pid}/stat")
+        assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def test_a_value_that_is_too_old_is_replaced_and_a_failure_keeps_it(tmp_path: Path) -> None:
+    place = tmp_path / "value"
+    place.write_text("first")
+    loader = exec_loader({"KEY": python(f"print(open({str(place)!r}).read())")}, tmp_path, max_age=1e-6)
+    assert loader.get("KEY") == "first"
+    place.write_text("second")
+    loader.get("KEY")  # it begins to replace the value
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and thread.name == "secret KEY":
+            thread.join()
+    assert loader.get("KEY") == "second"
+    place.unlink()
+    loader._run("KEY", than=loader._kept["KEY"][0])
+    assert loader.get("KEY") == "second"
+
+
+@pytest.mark.parametrize(
+    "commands", [None, [], {"KEY": "op read"}, {"KEY": []}, {"KEY": ["a", 1]}, {"KEY": ["a\0"]}, {"KEY": {}}]
+)
+def test_commands_that_are_not_lists_of_words_are_a_fault(tmp_path: Path, commands) -> None:
+    loaders, faults = load_variable_loaders([{"variable_loader_type": "exec", "commands": commands}], root=tmp_path)
+    assert loaders == []
+    assert "must be an object of lists" in str(faults[0])
+
+
+@pytest.mark.parametrize("options", [{"seconds": 0}, {"seconds": "1"}, {"max_age": -1}, {"max_age": True}])
+def test_times_of_a_command_that_are_not_seconds_are_a_fault(tmp_path: Path, options) -> None:
+    specification = {"variable_loader_type": "exec", "commands": {"KEY": ["a"]}, **options}
+    loaders, faults = load_variable_loaders([specification], root=tmp_path)
+    assert loaders == []
+    assert "must be seconds above 0" in str(faults[0])
+
+
+def test_each_variable_may_have_a_file_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "token.txt").write_text("first\n")
+    (tmp_path / "run" / "OTHER").write_text("\ufeffsecond\r\n", encoding="utf-8")
+    specification = {"variable_loader_type": "file", "files": {"KEY": "token.txt"}, "folder": "run"}
+    [loader], faults = load_variable_loaders([specification], root=tmp_path)
+    assert faults == []
+    assert (loader.get("KEY"), loader.get("OTHER"), loader.get("MISSING")) == ("first", "second", None)
+    assert loader.get("../token.txt") is None
+    (tmp_path / "token.txt").write_text("changed")
+    assert loader.get("KEY") == "changed"
+
+
+def test_a_file_that_holds_no_secret_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "large").write_text("x" * 70_000)
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\xff")
+    files = {"LARGE": "large", "FOLDER": ".", "BYTES": "bytes"}
+    [loader], _ = load_variable_loaders([{"type": "file", "files": files}], root=tmp_path)
+    for key in files:
+        with pytest.raises(ConfigError, match=r"is not a file of at most|cannot be read"):
+            loader.get(key)
+
+
+@pytest.mark.parametrize("more", [{"files": []}, {"files": {"A": 1}}, {"folder": ""}, {"files": {"A": "\0"}}])
+def test_files_that_are_not_paths_are_a_fault(tmp_path: Path, more) -> None:
+    loaders, faults = load_variable_loaders([{"type": "file", **more}], root=tmp_path)
+    assert loaders == []
+    assert "needs `files`" in str(faults[0])

@@ -407,8 +407,9 @@ class ExecLoader:
         if key not in self._commands:
             return None
         kept = self._kept.get(key) or self._run(key)
-        if time.monotonic() - kept[0] > (_FAILURE_SECONDS if isinstance(kept[1], ConfigError) else self._max_age):
-            threading.Thread(target=self._run, args=(key, kept[0]), daemon=True).start()
+        lasts = _FAILURE_SECONDS if isinstance(kept[1], ConfigError) else self._max_age
+        if time.monotonic() - kept[0] > lasts and not self._locks[key].locked():
+            threading.Thread(target=self._run, args=(key, kept[0]), name=f"secret {key}", daemon=True).start()
         if isinstance(kept[1], ConfigError):
             raise ConfigError(kept[1].message, remedy=kept[1].remedy)
         return kept[1]

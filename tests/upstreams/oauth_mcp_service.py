@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import uvicorn
 from mcp.server.auth.provider import (
     AccessToken,
@@ -160,7 +161,11 @@ class OAuthMcpService(OAuthAuthorizationServerProvider[AuthorizationCode, Refres
             return await Response(status_code=404)(scope, receive, send)
         receive = self._hearing(scope, receive)
         if path.startswith("/.well-known/oauth-protected-resource") and self.trusted is not None:
-            named = {"resource": self.url, "authorization_servers": [self.trusted.issuer], "scopes_supported": ["notes"]}
+            named = {
+                "resource": self.url,
+                "authorization_servers": [self.trusted.issuer],
+                "scopes_supported": ["notes"],
+            }
             return await JSONResponse(named)(scope, receive, send)
         if path == "/.well-known/oauth-authorization-server" and self.claimed_issuer is not None:
             metadata = {name: f"{self.issuer}/{name[:5]}" for name in ("authorization_endpoint", "token_endpoint")}
@@ -227,7 +232,7 @@ async def oauth_mcp_service(*, registers: bool = True, **knobs: Any) -> AsyncIte
         async with anyio.create_task_group() as group:
             group.start_soon(running.serve, [listener])
             while not running.started:
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
             try:
                 yield service
             except BaseException as error:  # noqa: BLE001 - the task group would wrap it into a group of one

@@ -77,7 +77,18 @@ class Credentials:
     metadata names the authorization server if `auth` does not.
     """
 
-    __slots__ = ("_last", "_named", "_oauth", "_origins", "_service", "_static", "_token_source", "_tokens", "auth")
+    __slots__ = (
+        "_last",
+        "_named",
+        "_oauth",
+        "_origins",
+        "_own",
+        "_service",
+        "_static",
+        "_token_source",
+        "_tokens",
+        "auth",
+    )
 
     def __init__(
         self,
@@ -101,6 +112,7 @@ class Credentials:
         self._last = ("", self._static)
         self._token_source = replace(source or Source("oauth"), trust=Trust.OPERATOR)
         self._named: tuple[str, ...] = ()
+        self._own = self._service if trust is Trust.OPERATOR else None
         if self._oauth is not None:
             self._admit_token_urls(self._oauth, trust)
 
@@ -220,8 +232,7 @@ class Credentials:
         from utcp_bridge.auth.login.records import LoginKey
 
         def transport() -> AuthorizationTransport:
-            own = self._service if self._named else None
-            return AuthorizationTransport(tokens.pool, self._token_source, own, self._named)
+            return AuthorizationTransport(tokens.pool, self._token_source, self._own, self._named)
 
         # The origins are a part of the key: another manual with the same client must not get the token.
         key = LoginKey(" ".join(sorted(self._origins)), auth.issuer or auth.token_url or "", auth.client_id or "")

@@ -79,7 +79,7 @@ class OAuth2Auth(_AuthModel):
     client_id: Filled
     client_secret: SecretStr | None = None
     private_key: FilledSecret | None = None
-    algorithm: Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "ES512", "EdDSA"] | None = None
+    algorithm: Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "ES512", "Ed25519", "EdDSA"] | None = None
     scope: str | None = None
     resource: Filled | None = None
     audience: Filled | None = None

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import re
 import time
+import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -44,7 +46,7 @@ _TIMES: Final = (LIFE, "expires_at")
 _MAX_LEEWAY: Final = 30.0
 _ASSERTION_SECONDS: Final = 300
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-_ALGORITHMS: Final = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA"}
+_ALGORITHMS: Final = {"RSA": "RS256", "EC": "ES256", "OKP": "Ed25519"}
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 _TOKEN_VALUE = re.compile(r"[\x21-\x7e]+")
 
@@ -73,7 +75,6 @@ class ClientProof:
             return {}
         from joserfc import jwt
         from joserfc.errors import JoseError
-        from joserfc.jwk import import_key
 
         now = int(time.time())
         claims = {
@@ -85,9 +86,11 @@ class ClientProof:
             "exp": now + _ASSERTION_SECONDS,
         }
         try:
-            key: Any = import_key(self.private_key)
+            key = _imported(self.private_key)
             algorithm = self.algorithm or _ALGORITHMS.get(key.key_type, "")
-            signed = jwt.encode({"alg": algorithm}, claims, key, [algorithm])
+            with warnings.catch_warnings():  # EdDSA is an old name, which servers still use
+                warnings.simplefilter("ignore")
+                signed = jwt.encode({"alg": algorithm}, claims, key, [algorithm])
         except (JoseError, ValueError, TypeError):
             raise ConfigError(
                 "`auth.private_key` cannot sign the client's assertion.",
@@ -202,6 +205,17 @@ def no_token(url: str, reason: str) -> TokenError:
         f"The token endpoint {bare_url(url)} returned no access token: {reason}.",
         remedy="Check `token_url`, `client_id`, `client_secret` and `scope`.",
     )
+
+
+def _imported(pem: str) -> Any:
+    """Return the private key of a PEM text, whatever its kind."""
+    from joserfc.errors import InvalidKeyTypeError
+    from joserfc.jwk import import_key
+
+    for kind in ("RSA", "EC"):
+        with suppress(InvalidKeyTypeError):
+            return import_key(pem, kind)
+    return import_key(pem, "OKP")
 
 
 def _without_times(response: httpx2.Response, times: dict[str, Any]) -> httpx2.Response:

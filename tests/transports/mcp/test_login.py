@@ -26,6 +26,10 @@ def store(tmp_path: Path) -> Path:
     return tmp_path / "logins"
 
 
+def _files(folder: Path) -> list[Path]:
+    return list(folder.glob("*.json"))
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
@@ -76,7 +80,7 @@ async def test_a_login_outlasts_the_process_and_is_private(store: Path) -> None:
             await logged_in(client)
         async with opened(service.url, store) as client:
             assert await read(client) == "the note one"
-        [kept] = store.glob("*.json")
+        [kept] = _files(store)
         assert stat.S_IMODE(kept.stat().st_mode) == 0o600
         assert service.requests["/authorize"] == 1
 
@@ -118,7 +122,7 @@ async def test_a_refused_renewal_asks_for_another_login_once() -> None:
         await logged_in(client)
         service.renews = False
         service.revoke_all()
-        with pytest.raises(AuthRequired, match="has expired, and .* refused to renew it"):
+        with pytest.raises(AuthRequired, match=r"has expired, and .* refused to renew it"):
             await read(client)
         before = service.requests["/token"]
         with pytest.raises(AuthRequired):

@@ -69,15 +69,15 @@ def possible_login(services: Services, target: Target[McpTemplate], server: McpS
 
     Only for servers at the manual's own origins: another manual must not use the token.
     """
-    auth = None if target.credentials is None else target.credentials.auth
-    if server.url is None or services.logins is None or (auth is not None and not isinstance(auth, OAuth2LoginAuth)):
+    found = None if target.credentials is None else target.credentials.login
+    if server.url is None or services.logins is None or (target.credentials is not None and found is None):
         return None
     parts = split_url(server.url)
     if any(name.lower() == "authorization" for name in server.all_headers):
         return None
     if not is_own_origin(parts.scheme, parts.hostname or "", port_of(parts), target.source):
         return None
-    return McpLogin(services, target.source, server.url, auth, services.logins)
+    return McpLogin(services, target.source, server.url, found, services.logins)
 
 
 class LoginTransport(httpx2.AsyncBaseTransport):
@@ -138,25 +138,23 @@ class McpLogin(PossibleLogin):
     """The login at one MCP server."""
 
     def __init__(
-        self, services: Services, source: Source, url: str, auth: OAuth2LoginAuth | None, logins: Logins
+        self, services: Services, source: Source, url: str, found: tuple[OAuth2LoginAuth, Holder] | None, logins: Logins
     ) -> None:
         self.logins = logins
-        self.scope = None if auth is None else auth.scope
-        self.auth = auth
+        self.auth = None if found is None else found[0]
+        self.scope = None if found is None else found[0].scope
         self._services = services
-        self._url = url
+        self.url = url
         endpoint = endpoint_of_url(url)
         self._source = source
         if source.trust is Trust.OPERATOR:
             self._source = replace(source, exempt=source.exempt | {endpoint})
         self._own = url if endpoint in self._source.exempt else None
         self.origin = origin_of(url)
-        key = LoginKey(url, (auth and auth.issuer) or "", (auth and auth.client_id) or "")
-        self.holder = Holder(key, bare_url(url), source.name, self._transport)
+        self.holder = Holder(LoginKey(url), bare_url(url), source.name, self._transport) if found is None else found[1]
 
     def _transport(self) -> AuthorizationTransport:
-        issuer = None if self.auth is None else self.auth.issuer
-        return AuthorizationTransport(self._services.http, self._source, self._own, (issuer,))
+        return AuthorizationTransport(self._services.http, self._source, self._own)
 
     async def reason(self, challenge: Challenge, *, has_token: bool) -> UtcpError | None:
         """Return why the server refuses a request, by what its metadata says; None if that has no word on it.
@@ -169,8 +167,8 @@ class McpLogin(PossibleLogin):
             if challenge.wants_scope:
                 return insufficient_scope(where, manual, challenge.parameters.get("scope"))
             return login_needed(where, manual)
-        transport = self._transport()
-        resource = await protected_resource(self._url, challenge, transport)
+        transport = self.holder.transport()
+        resource = await protected_resource(self.url, challenge, transport)
         issuer = resource.issuers[0] if resource else self.origin
         metadata = await server_metadata(issuer, transport, where)
         if metadata is None:
@@ -225,8 +223,8 @@ class McpLogin(PossibleLogin):
         of before, or of `initialize`.
         """
         own = self._services.http.session(self._source).transport
-        others = self._transport()
-        request = httpx2.Request("POST", self._url, json=_INITIALIZE, headers=_ACCEPT)
+        others = self.holder.transport()
+        request = httpx2.Request("POST", self.url, json=_INITIALIZE, headers=_ACCEPT)
         flow = provider.async_auth_flow(request)
         outgoing = await anext(flow)
         status = 0
@@ -307,7 +305,7 @@ class _Provider(OAuthClientProvider):
         storage = _Storage(self._known_client(before), tokens)
         url = login.client_metadata_url
         try:
-            super().__init__(login.holder.key.resource, metadata, storage, self._visit, self._back, url)
+            super().__init__(login.url, metadata, storage, self._visit, self._back, url)
         except ValueError:
             raise ConfigError(
                 "`client_metadata_url` cannot be used.", remedy="Write an https URL with a path."
@@ -405,7 +403,7 @@ class _Provider(OAuthClientProvider):
         resource = context.get_resource_url() if context.should_include_resource_param(None) else None
         return LoginRecord(
             manual=holder.manual,
-            resource=holder.key.resource,
+            resource=self._login.url,
             issuer=self._issuer,
             client=LoginClient(
                 client_id=client.client_id,

@@ -1,0 +1,82 @@
+"""`utcp-bridge login`, as a process with a browser."""
+
+import json
+import re
+import subprocess
+import sys
+
+import anyio
+import httpx2
+import pytest
+from anyio.streams.text import TextReceiveStream
+from tests.support.login_program import configured, environment, ran
+from tests.upstreams.oauth_mcp_service import oauth_mcp_service
+
+pytestmark = pytest.mark.anyio
+
+
+def entry(service):
+    return {"name": "notes", "call_template_type": "mcp", "server_url": service.url}
+
+
+async def test_check_and_doctor_name_the_command_and_the_command_makes_the_tools_work(tmp_path):
+    async with oauth_mcp_service() as service:
+        configured(tmp_path, entry(service))
+        checked = await ran(tmp_path, "check")
+        assert checked.returncode == 5
+        assert f"error: notes: {service.url} needs a login. Run `utcp-bridge login notes`." in checked.stdout
+        examined = await ran(tmp_path, "doctor", "--json")
+        steps = {step["step"]: step for step in json.loads(examined.stdout)["manuals"][0]["steps"]}
+        assert steps["auth"]["status"] == "failed"
+        assert "needs a login" in steps["auth"]["message"]
+        assert "utcp-bridge login notes" in steps["auth"]["remedy"]
+
+        made = await ran(tmp_path, "login", "notes")
+        assert made.returncode == 0, made.stderr
+        assert made.stdout == f"Logged in to {service.url} with {service.issuer}.\n"
+        called = await ran(tmp_path, "call", "notes.read", "name=one")
+        assert called.stdout.strip() == "the note one", called.stderr
+        for output in (made, called, examined):
+            assert not [token for token in service.issued if token in output.stdout + output.stderr]
+
+
+async def test_without_a_browser_the_address_is_printed_and_the_redirect_is_pasted(tmp_path):
+    async with oauth_mcp_service() as service:
+        configured(tmp_path, entry(service))
+        command = [sys.executable, "-m", "utcp_bridge", "login", "notes", "--no-browser", "--json"]
+        pipe = subprocess.PIPE
+        async with await anyio.open_process(
+            command, cwd=tmp_path, env=environment(tmp_path), stdin=pipe, stdout=pipe, stderr=pipe
+        ) as process:
+            shown = ""
+            with anyio.fail_after(60):
+                stderr = TextReceiveStream(process.stderr)
+                while not (found := re.search(r"(http://\S+/authorize\S+)\n", shown)):
+                    shown += await stderr.receive()
+            async with httpx2.AsyncClient(trust_env=False) as browser:
+                address = (await browser.get(found[1])).headers["Location"]
+            await process.stdin.send(f"{address}\n".encode())
+            output = "".join([text async for text in TextReceiveStream(process.stdout)])
+        [login] = json.loads(output)["logins"]
+        assert (login["service"], login["renewable"], login["manual"]) == (service.url, True, "notes")
+        assert not [token for token in service.issued if token in output + shown]
+
+
+async def test_a_refusal_is_one_line_and_an_exit_code(tmp_path):
+    async with oauth_mcp_service(consent="access_denied") as service:
+        configured(tmp_path, entry(service))
+        refused = await ran(tmp_path, "login", "notes")
+        assert refused.returncode == 5
+        assert "The access was refused" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+async def test_a_manual_that_does_not_exist_is_reported_with_those_that_do(tmp_path):
+    configured(tmp_path, {"name": "notes", "call_template_type": "text", "content": '{"tools": []}'})
+    for arguments, words in (
+        (("login", "other"), "There is no manual 'other'. The configuration has: notes."),
+        (("login", "notes"), "The manual 'notes' has nothing to log in to."),
+    ):
+        done = await ran(tmp_path, *arguments)
+        assert done.returncode == 2
+        assert words in done.stderr

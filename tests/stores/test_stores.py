@@ -1,0 +1,228 @@
+"""Every store keeps the same promises; those of the keyring and of Redis where their packages are installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import stat
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utcp_bridge.errors import ConfigError
+from utcp_bridge.stores.file import FileStore, file_lock
+from utcp_bridge.stores.memory import MemoryStore
+from utcp_bridge.stores.opening import open_store
+from utcp_bridge.stores.port import Store
+
+pytestmark = pytest.mark.anyio
+KEYS = ["login https://a.example/mcp", "login ü/\n../../etc", "x" * 5000, "login a\0b"]
+needs_keyring = pytest.mark.skipif(
+    importlib.util.find_spec("keyring") is None, reason="the extra `keyring` is not installed"
+)
+
+
+@pytest.fixture
+def keyring_in_memory(monkeypatch: pytest.MonkeyPatch):
+    """A keyring of the library's own kind, which keeps its entries in memory and is as strict as Windows."""
+    keyring = pytest.importorskip("keyring")
+    from keyring.backend import KeyringBackend
+    from keyring.errors import PasswordDeleteError, PasswordSetError
+
+    class InMemory(KeyringBackend):
+        priority = 1
+
+        def __init__(self):
+            super().__init__()
+            self.entries: dict[tuple[str, str], str] = {}
+
+        def get_password(self, service, username):
+            return self.entries.get((service, username))
+
+        def set_password(self, service, username, password):
+            if len(password) > 1280:
+                raise PasswordSetError("too long")
+            self.entries[service, username] = password
+
+        def delete_password(self, service, username):
+            if self.entries.pop((service, username), None) is None:
+                raise PasswordDeleteError
+
+    before, mine = keyring.get_keyring(), InMemory()
+    keyring.set_keyring(mine)
+    yield mine
+    keyring.set_keyring(before)
+
+
+def _files(folder: Path) -> list[Path]:
+    return list(folder.glob("*.json"))
+
+
+@pytest.fixture(params=["memory", "file", pytest.param("keyring", marks=needs_keyring)])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    if request.param == "keyring":
+        request.getfixturevalue("keyring_in_memory")
+    made = open_store(request.param, folder=tmp_path / "deep" / "logins", root=tmp_path)
+    yield made
+    await made.aclose()
+
+
+@pytest.mark.parametrize("key", KEYS)
+async def test_an_object_comes_back_as_it_was_until_it_is_deleted(store: Store, key: str) -> None:
+    value = {"text": "é\U0001f600", "long": "t" * 10_000, "none": None, "list": [1, 2.5, {"a": True}]}
+    assert await store.get(key) is None
+    await store.put(key, {"short": 1})
+    await store.put(key, value)
+    assert await store.get(key) == value
+    assert await store.keys() == [key]
+    assert await store.delete(key)
+    assert not await store.delete(key)
+    assert await store.get(key) is None
+    assert await store.keys() == []
+
+
+async def test_keys_are_listed_in_order(store: Store) -> None:
+    for key in reversed(KEYS):
+        await store.put(key, {"key": key})
+    assert await store.keys() == sorted(KEYS)
+    assert [await store.get(key) for key in KEYS] == [{"key": key} for key in KEYS]
+
+
+async def test_one_task_at_a_time_holds_the_lock_of_a_key(store: Store) -> None:
+    inside, most = 0, 0
+
+    async def work() -> None:
+        nonlocal inside, most
+        async with store.lock("a"):
+            inside += 1
+            most = max(most, inside)
+            count = (await store.get("a") or {"n": 0})["n"]
+            await anyio.lowlevel.checkpoint()
+            await store.put("a", {"n": count + 1})
+            inside -= 1
+
+    async with anyio.create_task_group() as group:
+        for _ in range(10):
+            group.start_soon(work)
+    assert most == 1
+    assert await store.get("a") == {"n": 10}
+
+
+async def test_locks_of_two_keys_do_not_wait_for_each_other(store: Store) -> None:
+    async with store.lock("a"), store.lock("b"):
+        pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
+async def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "logins")
+    async with store.lock("a"):
+        await store.put("a", {"token": "t"})
+    for path in [tmp_path / "logins", *(tmp_path / "logins").iterdir()]:
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
+async def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    await store.put("a", {"token": "canary"})
+    [path] = _files(tmp_path)
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match=rf"Others may read {path}, .* Run `chmod 600") as caught:
+        await store.get("a")
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"\xff\xfe", b'{"key": 1, "value": {}}', b'{"key": "a", "value": 3}']
+)
+async def test_a_file_that_is_not_of_the_store_is_reported(tmp_path: Path, content: bytes) -> None:
+    store = FileStore(tmp_path)
+    await store.put("a", {"token": "t"})
+    [path] = _files(tmp_path)
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"Remove it, and log in again\."):
+        await store.get("a")
+
+
+async def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    store = FileStore(tmp_path / "file" / "logins")
+    with pytest.raises(ConfigError, match="cannot be made"):
+        await store.put("a", {})
+    with pytest.raises(ConfigError, match="cannot be opened"):
+        async with store.lock("a"):
+            pass
+
+
+HOLDER = """
+import anyio, pathlib, sys
+from utcp_bridge.stores.file import file_lock
+
+async def main():
+    async with file_lock(pathlib.Path(sys.argv[1])):
+        print("held", flush=True)
+        sys.stdin.read()
+
+anyio.run(main)
+"""
+
+
+async def test_a_lock_holds_among_processes_and_ends_with_its_owner(tmp_path: Path) -> None:
+    lock = tmp_path / "a.lock"
+    async with await anyio.open_process([sys.executable, "-c", HOLDER, str(lock)]) as process:
+        assert process.stdout is not None
+        assert (await process.stdout.receive()).startswith(b"held")
+        entered = anyio.Event()
+
+        async def enter() -> None:
+            async with file_lock(lock):
+                entered.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(enter)
+            for _ in range(20):
+                await anyio.lowlevel.checkpoint()
+            assert not entered.is_set()
+            process.kill()
+    assert entered.is_set()
+
+
+def test_a_repr_shows_no_value() -> None:
+    store = MemoryStore()
+    store._values["a"] = {"token": "canary"}
+    assert "canary" not in repr(store)
+
+
+@given(st.text(max_size=40))
+def test_a_name_that_is_no_store_is_one_sentence(name: str) -> None:
+    if name == "memory" or name.startswith(("file", "keyring", "redis", "unix")):
+        return
+    with pytest.raises(ConfigError, match="does not name a store"):
+        open_store(name, folder=Path("a"), root=Path("b"))
+
+
+def test_a_folder_of_the_operator_starts_at_the_configuration(tmp_path: Path) -> None:
+    store = open_store("file:logins", folder=Path("elsewhere"), root=tmp_path)
+    assert store.place == str(tmp_path / "logins")
+
+
+async def test_redis_that_cannot_be_reached_is_reported_without_its_password(tmp_path: Path) -> None:
+    pytest.importorskip("redis")
+    store = open_store("redis://user:canary@127.0.0.1:1/0", folder=tmp_path, root=tmp_path)
+    with pytest.raises(ConfigError, match=r"The token store redis://127\.0\.0\.1:1/0 cannot be used") as caught:
+        await store.get("a")
+    assert "canary" not in f"{caught.value} {store.place}"
+    await store.aclose()
+
+
+@pytest.mark.parametrize("name", ["keyring", "redis://127.0.0.1/0"])
+def test_a_store_whose_package_is_missing_names_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("keyring", "redis.asyncio"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=rf"pip install 'utcp-bridge\[{name.partition(':')[0]}\]'"):
+        open_store(name, folder=Path("a"), root=Path("b"))
