@@ -44,8 +44,9 @@ PATIENCE = 30.0
 LANES, HTTP_CLIENTS, STORMS = 16, 8, 3
 WARM_CALLS = 480
 WARM_STORM = 0.5
-"""The share of calls, in faults as well, before the memory is measured first: caches with limits fill, and the heap takes
-the shape of a storm. What grows after that is a leak."""
+"""The share of calls, in faults as well, before the memory is measured first: caches with limits fill, and the heap
+takes the shape of a storm. What grows after that is a leak.
+"""
 RECOVERY = 75.0
 MAX_GROWTH_MB = 1.0
 CORRUPT_SECONDS = 8.0
