@@ -10,9 +10,12 @@ from tests.upstreams.socket_service import UdpService
 
 from utcp_bridge.errors import ConnectionLost, InvalidArguments
 from utcp_bridge.model import Binary, JsonObject, Result, discard
+from utcp_bridge.net import collecting
+from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.testing.contract import Case, Peer
 from utcp_bridge.testing.services import make_call, make_target, open_services
+from utcp_bridge.transports import udp
 from utcp_bridge.transports.udp import UdpTransport
 
 pytestmark = pytest.mark.anyio
@@ -88,6 +91,35 @@ async def test_missing_datagrams_are_reported() -> None:
     async with UdpService() as service:
         result = await _call(service, {"x": 1}, number_of_response_datagrams=3)
         assert result == Result({"x": 1}, truncated="2 of 3 reply datagrams did not arrive")
+
+
+async def test_what_came_before_the_deadline_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp, "_FURTHER_SECONDS", 600.0)
+    monkeypatch.setattr(udp, "_MARGIN", 60.0)
+    async with UdpService() as service:
+        result = await _call(service, {"x": 1}, number_of_response_datagrams=3)
+        assert result == Result({"x": 1}, truncated="2 of 3 reply datagrams did not arrive")
+
+
+async def test_large_replies_of_one_manual_wait_for_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "LARGE", 10)
+    monkeypatch.setattr(udp, "_FURTHER_SECONDS", 60.0)
+    results: list[Result] = []
+    async with UdpService() as service:
+
+        async def call() -> None:
+            options = {"number_of_response_datagrams": 3, "response_format": "text"}
+            results.append(await _call(service, {"datagrams": 3}, **options))
+
+        async with anyio.create_task_group() as group:
+            with Collecting("peer") as other:
+                await other.grow(11)
+                group.start_soon(call)
+                while not service.received:  # noqa: ASYNC110 - the datagram crosses the loopback
+                    await anyio.sleep(0.01)
+                await anyio.wait_all_tasks_blocked()
+                assert results == []
+        assert results == [Result('{"datagrams":3} again again')]
 
 
 async def test_the_replies_together_have_a_limit() -> None:

@@ -95,6 +95,8 @@ class GrpcService:
     metadata: list[dict[str, str]] = field(default_factory=list)
     times_left: list[float | None] = field(default_factory=list)
     """What each call of Echo, Count or the fixed service says of its deadline, in seconds."""
+    times_left_for_tools: list[float | None] = field(default_factory=list)
+    """The same for questions about tools."""
     slow_arrived: asyncio.Event = field(default_factory=asyncio.Event)
     slow_gone: asyncio.Event = field(default_factory=asyncio.Event)
     _server: Any = None
@@ -195,7 +197,8 @@ class GrpcService:
             {"name": "plain", "outputs": "no JSON"},
         ]
 
-        async def manual(_request: Any, _context: Any) -> Any:
+        async def manual(_request: Any, context: Any) -> Any:
+            self.times_left_for_tools.append(context.time_remaining())
             return messages["Manual"](version="1", tools=[messages["Tool"](**tool) for tool in tools])
 
         async def call(request: Any, context: Any) -> Any:
@@ -222,7 +225,8 @@ class GrpcService:
         messages = reflection_messages(version)
         response = messages["ServerReflectionResponse"]
 
-        async def info(requests: AsyncIterator[Any], _context: Any) -> AsyncIterator[Any]:
+        async def info(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+            self.times_left_for_tools.append(context.time_remaining())
             async for request in requests:
                 answer = response(original_request=request)
                 if request.list_services:

@@ -25,6 +25,7 @@ from pydantic import Field
 
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, Unreachable
 from utcp_bridge.model import Binary, Call, Document, Emit, Result, Source
+from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.guard import Address
 from utcp_bridge.net.preview import NativeRequest
@@ -36,6 +37,8 @@ __all__ = ["TRANSPORT", "UdpTemplate", "UdpTransport"]
 
 _MAX_BYTES = 65_507
 _FURTHER_SECONDS = 1.0
+_MARGIN = 0.25
+"""Seconds before the call's deadline at which the datagrams that came are returned."""
 _REFUSAL_SECONDS = 0.1
 """Until a port has refused a datagram, if no reply is expected and another address could take it."""
 _MAX_SILENT = 256
@@ -80,17 +83,13 @@ class UdpTransport(Transport[UdpTemplate]):
         del emit
         template = target.template
         message = _datagram(template, call)
-        wanted = template.number_of_response_datagrams
+        wanted, most = template.number_of_response_datagrams, self.services.settings.max_reply_bytes
         async with self._exchange(template, target.source, message, has_reply=wanted > 0) as socket:
             replies = [await socket.receive()] if wanted else []
-            received, most = sum(map(len, replies)), self.services.settings.max_reply_bytes
-            while len(replies) < wanted and received <= most:
-                with anyio.move_on_after(_FURTHER_SECONDS) as scope:
-                    replies.append(await socket.receive())
-                    received += len(replies[-1])
-                if scope.cancelled_caught:
-                    break
-        missing = wanted - len(replies)
+            if wanted > 1:
+                with Collecting(target.source.name, has_arrived=True) as place:
+                    await _receive_more(socket, place, replies, wanted, most)
+        missing, received = wanted - len(replies), sum(map(len, replies))
         truncated = f"{missing} of {wanted} reply datagrams did not arrive" if missing else None
         if received > most:
             truncated = f"the reply was cut at {most} bytes"
@@ -222,6 +221,20 @@ class _Socket(asyncio.DatagramProtocol):
         datagram = self._datagrams.popleft()
         self._waiting -= len(datagram)
         return datagram
+
+
+async def _receive_more(socket: _Socket, place: Collecting, replies: list[bytes], wanted: int, most: int) -> None:
+    """Add datagrams up to their number, to `most` bytes, to a pause, or until shortly before the call's deadline."""
+    ends = anyio.current_effective_deadline() - _MARGIN
+    received = len(replies[0])
+    while len(replies) < wanted and received <= most:
+        with anyio.CancelScope(deadline=ends):  # a second without a datagram begins when the place is free
+            await place.grow(len(replies[-1]))
+        with anyio.CancelScope(deadline=min(anyio.current_time() + _FURTHER_SECONDS, ends)) as scope:
+            replies.append(await socket.receive())
+            received += len(replies[-1])
+        if scope.cancelled_caught:
+            return
 
 
 def _datagram(template: UdpTemplate, call: Call) -> bytes:

@@ -32,6 +32,7 @@ from utcp_bridge.model import Document, JsonObject, Result, Source, TlsOptions, 
 from utcp_bridge.settings import BridgeSettings
 from utcp_bridge.testing.contract import CANARY, Case, Peer
 from utcp_bridge.testing.services import LOOPBACK, make_call, make_target, open_services
+from utcp_bridge.transports.grpc.descriptors import MAX_SECONDS
 from utcp_bridge.transports.grpc.transport import GrpcTransport
 
 pytestmark = pytest.mark.anyio
@@ -393,6 +394,14 @@ async def test_calls_tell_the_server_how_much_time_they_have_left() -> None:
     assert len(limited) == 3
     assert all(left is not None and 30 < left <= 61 for left in limited)  # gRPC rounds up
     assert unlimited is None
+
+
+@pytest.mark.parametrize("utcp", [False, True])
+async def test_questions_about_tools_have_a_deadline_of_their_own(utcp: bool) -> None:
+    async with GrpcService(utcp=utcp) as service:
+        await _discover(service)
+        assert 1 <= len(service.times_left_for_tools) <= 3
+        assert all(left is not None and 0 < left <= MAX_SECONDS + 1 for left in service.times_left_for_tools)
 
 
 FORKS = """

@@ -16,12 +16,12 @@ from tests.upstreams.webrtc_peer import HAS_ADDRESS, TOOLS, WebRtcService
 
 from utcp_bridge import UtcpClient, UtcpClientConfig
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, Rejected, Unreachable
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import JsonObject, discard
 from utcp_bridge.testing.contract import CANARY, Case, Peer
-from utcp_bridge.testing.services import make_target
+from utcp_bridge.testing.services import make_target, open_services
 from utcp_bridge.transports.webrtc import transport as webrtc
 from utcp_bridge.transports.webrtc.channel import WebRtcChannel
-from utcp_bridge.transports.webrtc.messages import CallInbox
+from utcp_bridge.transports.webrtc.messages import CallInbox, ReplyLimits
 from utcp_bridge.transports.webrtc.transport import WebRtcTransport
 
 pytestmark = [
@@ -355,3 +355,15 @@ def test_ice_servers_are_used_only_if_configured_and_their_secret_is_not_shown()
     template = make_target(WebRtcTransport, {**fields, "ice_servers": [server]}).template
     assert template.options.ice_servers == [server]
     assert "canary" not in repr(template) + repr(template.ice_servers) + repr(template.options)
+
+
+async def test_what_came_before_the_connection_broke_is_kept_with_the_error() -> None:
+    inbox = CallInbox("1", "the peer", ReplyLimits(1_000, 60))
+    inbox.put({"id": "1", "partial": True, "result": "first"}, 40)
+    inbox.end(ConnectionLost("The connection broke."))
+    async with open_services() as services:
+        with anyio.fail_after(60):
+            result = await WebRtcTransport(services)._gather("m", inbox, discard)
+    assert result.value == "first"
+    assert isinstance(result.failure, ConnectionLost)
+    assert result.truncated == "the stream is incomplete: The connection broke"

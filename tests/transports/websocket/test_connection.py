@@ -1,5 +1,6 @@
 """Connections against a real WebSocket server."""
 
+import sys
 from contextlib import asynccontextmanager
 
 import anyio
@@ -236,3 +237,13 @@ async def test_a_call_that_leaves_before_its_large_message_leaves_a_connection_t
         inbox.close()
         await connection.aclose()
         assert connection.closed
+
+
+async def test_an_idle_connection_does_not_keep_its_last_message() -> None:
+    async with opened(max_message_bytes=1 << 24) as (connection, _):
+        inbox = connection.inbox()
+        await connection.send('{"flood": 2000000}')
+        frame = await inbox.next(60)
+        await anyio.wait_all_tasks_blocked()
+        assert sys.getrefcount(frame) == 2  # `frame`, and the argument of this function
+        inbox.close()

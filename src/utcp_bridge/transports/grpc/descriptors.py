@@ -21,10 +21,12 @@ import anyio.to_thread
 
 from utcp_bridge.errors import ConfigError, MalformedReply, ManualError, MissingExtra
 from utcp_bridge.foreign import decode
+from utcp_bridge.tasks import seconds_left
 from utcp_bridge.transports.grpc.protos import foreign_messages, protobuf, reflection_messages
 
 __all__ = [
     "HIDDEN_SERVICES",
+    "MAX_SECONDS",
     "Described",
     "build_pool",
     "comments_of",
@@ -51,6 +53,8 @@ _MAX_BYTES = 64 * 1024 * 1024
 _MAX_COMMENTS = 200_000
 """Places in source files that are looked at for comments."""
 _DESCRIPTORS = "The server's descriptors"
+MAX_SECONDS = 20.0
+"""For one question about tools. The server reads this deadline, and can stop when nobody waits."""
 HIDDEN_SERVICES = ("grpc.reflection.", "grpc.health.", "grpc.channelz.", "grpcpb.UTCPService")
 """Prefixes of services that are not tools."""
 
@@ -385,7 +389,8 @@ def _questions(channel: Any, version: str) -> Callable[..., Any]:
     )
 
     async def ask(**question: str) -> Any:
-        call = method(request(**question))
+        left = seconds_left()
+        call = method(request(**question), timeout=min(MAX_SECONDS, left or MAX_SECONDS))
         try:
             answer = await call.read()
         finally:

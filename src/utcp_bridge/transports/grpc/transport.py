@@ -48,6 +48,7 @@ from utcp_bridge.transports.grpc.channel import ChannelOptions, open_during, tra
 from utcp_bridge.transports.grpc.connections import Channels, Key, Line
 from utcp_bridge.transports.grpc.descriptors import (
     HIDDEN_SERVICES,
+    MAX_SECONDS,
     Described,
     build_pool,
     comments_of,
@@ -291,9 +292,9 @@ class GrpcTransport(Transport[GrpcTemplate]):
         metadata = await self._current_metadata(target, {})
         async with self._channels.lend(self._key(target), target.source) as line:
             try:
-                data = await line.channel.unary_unary(f"{_UTCP}/GetManual", _serialized)(
-                    messages["Empty"](), metadata=metadata
-                )
+                invoke = line.channel.unary_unary(f"{_UTCP}/GetManual", _serialized)
+                seconds = min(MAX_SECONDS, seconds_left() or MAX_SECONDS)
+                data = await invoke(messages["Empty"](), metadata=metadata, timeout=seconds)
             except grpc_module("grpc.aio").AioRpcError as error:
                 if error.code().name == "UNIMPLEMENTED":
                     return None

@@ -223,7 +223,7 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
                 reply = await inbox.reply()
                 if reply.get("partial") is not True:
                     return outcome(reply, target.template.where)
-                return await self._gather(inbox, emit, reply)
+                return await self._gather(target.source.name, inbox, emit, reply)
 
         return await self._on_kept(target, ask)
 
@@ -233,13 +233,14 @@ class WebRtcTransport(Transport[WebRtcTemplate]):
         channel = await self._open(target, dedicated=True)
         try:
             async with channel.exchange(message, limits) as inbox:
-                return await self._gather(inbox, emit)
+                return await self._gather(target.source.name, inbox, emit)
         finally:
             await channel.aclose()
 
-    async def _gather(self, inbox: CallInbox, emit: Emit, first: JsonObject | None = None) -> Any:
-        collector = Collector(self.services.settings, emit)
-        await collector.gather(inbox.pieces(first))
+    async def _gather(self, manual: str, inbox: CallInbox, emit: Emit, first: JsonObject | None = None) -> Any:
+        collector = Collector(self.services.settings, emit, manual)
+        with collector.keeping():
+            await collector.gather(inbox.pieces(first))
         if collector.truncated is not None and inbox.is_empty:
             raise inbox.silent()
         return collector.result()

@@ -253,7 +253,9 @@ class Connection:
             message = await socket.receive()
             if message.type in {WSMsgType.TEXT, WSMsgType.BINARY}:
                 data, is_text = message.data, message.type is WSMsgType.TEXT
+                del message  # while this waits for the next one, a large message would stay in memory
                 await self._deliver(decode(data) if is_text and isinstance(data, bytes) else data)
+                del data
                 continue
             reason = str(message.extra or "")[:100] if message.type is WSMsgType.CLOSE else ""
             broken = message.type is WSMsgType.ERROR or socket.close_code == 1006
