@@ -46,6 +46,8 @@ class Account:
 
     waiting: dict[str, asyncio.Future[Json]] = field(default_factory=dict[str, "asyncio.Future[Json]"])
     replied: set[str] = field(default_factory=set[str])
+    leaving: set[str] = field(default_factory=set[str])
+    """Requests whose cancellation the server may not have read yet: a reply may cross with it."""
     cancelled: set[str] = field(default_factory=set[str])
     faults: list[str] = field(default_factory=list[str])
 
@@ -61,6 +63,8 @@ class Account:
         ident = str(said.get("id"))
         if ident in self.replied:
             self.faults.append(f"a second reply to {ident}")
+        elif ident in self.leaving:
+            self.replied.add(ident)
         elif ident in self.cancelled:
             self.faults.append(f"a reply to {ident}, which was cancelled")
         elif ident not in self.waiting:
@@ -122,9 +126,12 @@ class StdioAccount(asyncio.Protocol):
         ident, reply = self._begin("tools/call", {"name": name, "arguments": arguments})
         await asyncio.sleep(after)
         if not reply.done():
-            self.account.cancelled.add(ident)
+            self.account.leaving.add(ident)
             del self.account.waiting[ident]
             self._send(None, "notifications/cancelled", {"requestId": ident, "reason": "not needed"})
+            await self._request("ping", {})  # its reply says that the cancellation was read
+            self.account.leaving.discard(ident)
+            self.account.cancelled.add(ident)
 
     async def tools(self) -> list[str]:
         return await _all_tools(self._request)
