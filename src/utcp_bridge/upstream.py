@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import anyio
 
-from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.model import ContentBlocks, JsonObject, is_object
 
 __all__ = [
     "CALL_CLOCK",
@@ -26,6 +26,7 @@ __all__ = [
     "HOST_ENDED",
     "MISSING_CAPABILITY",
     "ROOTS_CHANGED",
+    "TASK_WISH",
     "URL_ELICITATION_REQUIRED",
     "AnyHost",
     "CallClock",
@@ -36,6 +37,7 @@ __all__ = [
     "Offers",
     "ProtocolError",
     "ServerState",
+    "TaskStarted",
     "Upstream",
     "ask_host",
     "relayed_capabilities",
@@ -167,6 +169,28 @@ def relayed_capabilities(stated: Any) -> JsonObject:
     if "roots" in found and stated["roots"].get("listChanged") is True:
         found["roots"]["listChanged"] = True
     return found
+
+
+class TaskStarted(InputRequired):
+    """An upstream runs a call as a task, and the host takes the task in place of the result. Not a failure."""
+
+    def __init__(
+        self, upstream: Upstream, task: JsonObject, read: Callable[[JsonObject], ContentBlocks], *, inline: bool
+    ) -> None:
+        super().__init__({})
+        self.upstream = upstream
+        self.read = read
+        """Reads the result of the call."""
+        self.task = task
+        """The task as the upstream described it."""
+        self.inline = inline
+        """Whether `tasks/get` has the result, as in 2026-07-28; in 2025-11-25 `tasks/result` returns it."""
+        self.render: Callable[[JsonObject], JsonObject] = lambda result: result
+        """Returns the result of the task as the host gets it."""
+
+
+TASK_WISH: Final[ContextVar[JsonObject | None]] = ContextVar("utcp_bridge_task_wish", default=None)
+"""Says that the host of the current call takes a task in place of the result; `ttl` is how long it wants it kept."""
 
 
 class CallingHost(ABC):

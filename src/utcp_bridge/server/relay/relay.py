@@ -29,6 +29,7 @@ from utcp_bridge.server.relay.kept import KeptResources
 from utcp_bridge.server.relay.prompts import Prompts
 from utcp_bridge.server.relay.resources import Resources
 from utcp_bridge.server.relay.subscriptions import Subscriptions
+from utcp_bridge.server.relay.tasks import Tasks
 from utcp_bridge.upstream import ProtocolError, Upstream
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ class Relay:
         Prompts(self.desk).register(server)
         Completions(self.desk).register(server)
         self.subscriptions.register(server)
+        # A task's result does not pass the post-processors, so with these a call waits for its task.
+        self.tasks = Tasks(self.desk, is_on=not server.client.config.post_processing)
+        self.tasks.register(server)
         lists = server.cache_hints["tools/list"]
         server.cache_hints |= {
             "resources/list": _NEVER if kept.is_on else lists,
@@ -74,8 +78,9 @@ class Relay:
             "prompts/list": lists,
         }
 
-    def advertised(self, base: types.ServerCapabilities) -> types.ServerCapabilities:
+    def advertised(self, base: types.ServerCapabilities, *, modern: bool = False) -> types.ServerCapabilities:
         """Return the capabilities of the server, with those of the relay as far as an upstream has them."""
+        base = self.tasks.advertised(base, modern=modern)
         return advertised(base, self.desk, keeps_results=self._keeps_results)
 
     async def introduced(self, method: str) -> None:
