@@ -19,6 +19,7 @@ import anyio
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
 
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.model import JsonObject, is_object
@@ -35,6 +36,7 @@ TASKS: Final = "io.modelcontextprotocol/tasks"
 _CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
 _RELATED: Final = "io.modelcontextprotocol/related-task"
 _MISSING_CAPABILITY: Final = -32021
+_HEADER_MISMATCH: Final = -32020
 _MAX_TASKS: Final = 1_000
 _MAX_OF_OWNER: Final = 100
 _LONGEST_SECONDS: Final = 86_400.0
@@ -241,6 +243,9 @@ class Tasks:
         if is_modern(ctx) and not _declares(ctx):
             required: JsonObject = {"requiredCapabilities": {"extensions": {TASKS: {}}}}
             raise MCPError(_MISSING_CAPABILITY, f"{ctx.method} needs the extension {TASKS}.", required)
+        named = None if ctx.request is None else ctx.request.headers.get(MCP_NAME_HEADER)
+        if is_modern(ctx) and named is not None and decode_header_value(named.strip()) != ident:
+            raise MCPError(_HEADER_MISMATCH, "The header Mcp-Name differs from `taskId`.")
         kept = self._kept.get(ident)
         if kept is None or kept.owner != caller_of(ctx).owner or kept.ends < loop_time():
             raise MCPError(types.INVALID_PARAMS, f"There is no task {ident[:64]!r}.")
