@@ -144,7 +144,16 @@ class TaskServer:
     def on_tasks_result(self, params: dict[str, Any]) -> dict[str, Any]:
         if self.is_modern:
             raise Refused(-32601, "Method not found")
-        return self.result(self.task(params))
+        task = self.task(params)
+        if task["status"] == "input_required":
+            asked = {"mode": "form", "message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}
+            self.write({"jsonrpc": "2.0", "id": "who", "method": "elicitation/create", "params": asked})
+            for line in sys.stdin:
+                message = json.loads(line)
+                if message.get("id") == "who":
+                    task["answer"] = json.dumps(message.get("result") or message.get("error"))
+                    break
+        return self.result(task)
 
     def on_tasks_update(self, params: dict[str, Any]) -> dict[str, Any]:
         task = self.task(params)

@@ -25,7 +25,7 @@ from mcp.shared.message import SessionMessage
 
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.transport import Services
-from utcp_bridge.transports.mcp.rounds import INPUT_METHODS, for_host, identity_of
+from utcp_bridge.transports.mcp.rounds import ASKING_METHODS, for_host, identity_of
 from utcp_bridge.upstream import (
     CAPABILITY_OF,
     HOST,
@@ -135,7 +135,7 @@ class Asking:
         if not isinstance(message, types.JSONRPCRequest):
             return None
         self._declare(message)
-        if message.method not in INPUT_METHODS:
+        if message.method not in ASKING_METHODS:
             return None
         flight = self._flights[message.id] = _Flight(HOST.get(), contextvars.copy_context())
         await self._meet(flight.host)
@@ -150,7 +150,7 @@ class Asking:
         elif is_object(meta) and _VERSION_KEY in meta:
             host, stated = HOST.get(), meta.get(_CAPABILITIES_KEY)
             own = host.capabilities if host is not None else {}
-            of_host = own if message.method in INPUT_METHODS else self.declared
+            of_host = own if message.method in ASKING_METHODS else self.declared
             stamped = {**(stated if is_object(stated) else {}), **of_host}
             message.params = {**params, "_meta": {**meta, _CAPABILITIES_KEY: stamped}}
 
