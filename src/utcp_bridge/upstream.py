@@ -19,6 +19,8 @@ import anyio
 from utcp_bridge.model import ContentBlocks, JsonObject, is_object
 
 __all__ = [
+    "APPS",
+    "APP_MEDIA_TYPE",
     "CALL_CLOCK",
     "CAPABILITY_OF",
     "EVERY_CAPABILITY",
@@ -60,10 +62,14 @@ CAPABILITY_OF: Final = {
     "roots/list": "roots",
 }
 """The requests that an upstream may send to a host, and the capability of the host for each."""
+APPS: Final = "io.modelcontextprotocol/ui"
+"""The extension of hosts that show pages of MCP servers (MCP Apps)."""
+APP_MEDIA_TYPE: Final = "text/html;profile=mcp-app"
 EVERY_CAPABILITY: Final[JsonObject] = {
     "sampling": {"tools": {}},
     "elicitation": {"form": {}, "url": {}},
     "roots": {"listChanged": True},
+    "extensions": {APPS: {}},
 }
 """The capabilities of a host that the bridge can relay, in the form of `relayed_capabilities`."""
 
@@ -154,8 +160,8 @@ class InputRequired(Exception):
 def relayed_capabilities(stated: Any) -> JsonObject:
     """Return what upstreams may use of a client's capabilities, in one bounded form.
 
-    The form has `sampling` with `tools` and `context`, `elicitation` with `form` and `url`, and `roots` with
-    `listChanged`. An `elicitation` without modes means forms (2025-06-18).
+    The form has `sampling` with `tools` and `context`, `elicitation` with `form` and `url`, `roots` with `listChanged`,
+    and `extensions` with that of MCP Apps. An `elicitation` without modes means forms (2025-06-18).
     """
     if not is_object(stated):
         return {}
@@ -168,7 +174,16 @@ def relayed_capabilities(stated: Any) -> JsonObject:
         found["elicitation"] = {"form": {}}
     if "roots" in found and stated["roots"].get("listChanged") is True:
         found["roots"]["listChanged"] = True
+    extensions = stated.get("extensions")
+    if is_object(extensions) and _shows_apps(extensions.get(APPS)):
+        found["extensions"] = {APPS: {}}
     return found
+
+
+def _shows_apps(settings: Any) -> bool:
+    """Return whether the settings of a host's extension say that it shows the pages that servers have."""
+    types: Any = settings.get("mimeTypes", [APP_MEDIA_TYPE]) if is_object(settings) else ()
+    return isinstance(types, list | tuple) and APP_MEDIA_TYPE in types
 
 
 class TaskStarted(InputRequired):
