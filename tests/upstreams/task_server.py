@@ -11,6 +11,7 @@ from typing import Any
 
 TASKS = "io.modelcontextprotocol/tasks"
 STEPS = 3
+WHO = {"mode": "form", "message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}
 REQUIRED = ("slow", "fail", "broken", "cancelled", "endless", "ask", "odd")
 
 
@@ -126,8 +127,7 @@ class TaskServer:
         if task["status"] == "failed":
             shown["error"] = {"code": -32050, "message": "out of paper"}
         if task["status"] == "input_required":
-            request = {"method": "elicitation/create", "params": {"message": "Who?"}}
-            shown["inputRequests"] = {"who": request}
+            shown["inputRequests"] = {"who": {"method": "elicitation/create", "params": WHO}}
         return shown
 
     def end(self, task: dict[str, Any]) -> None:
@@ -146,8 +146,7 @@ class TaskServer:
             raise Refused(-32601, "Method not found")
         task = self.task(params)
         if task["status"] == "input_required":
-            asked = {"mode": "form", "message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}
-            self.write({"jsonrpc": "2.0", "id": "who", "method": "elicitation/create", "params": asked})
+            self.write({"jsonrpc": "2.0", "id": "who", "method": "elicitation/create", "params": WHO})
             for line in sys.stdin:
                 message = json.loads(line)
                 if message.get("id") == "who":

@@ -19,7 +19,9 @@ __all__ = ["OfferReport", "offer_lines", "offered"]
 _RELAYED: Final = ("completions", "logging", "tasks")
 """Capabilities that are named in reports, besides the lists that are counted."""
 _KNOWN: Final = frozenset({"tools", "resources", "prompts", "extensions", *_RELAYED})
-_EXTENSIONS: Final = frozenset({"io.modelcontextprotocol/tasks", "io.modelcontextprotocol/ui"})
+_EXTENSIONS: Final = frozenset({
+    "io.modelcontextprotocol/skills", "io.modelcontextprotocol/tasks", "io.modelcontextprotocol/ui",
+})  # fmt: skip
 """Extensions whose messages reach hosts."""
 _MAX_NAME: Final = 80
 

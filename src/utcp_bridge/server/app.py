@@ -178,7 +178,7 @@ class BridgeServer(Server[None]):
             raise internal_error("tools/list", error) from None
         if not modern:
             self.changes.given(ctx.session._connection, view, page)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to a session's lifetime
-        result: JsonObject = {"tools": page.tools}
+        result: JsonObject = {"tools": self.relay.apps.listed(page.tools)}
         if page.next_cursor is not None:
             result["nextCursor"] = page.next_cursor
         if modern:
@@ -230,11 +230,14 @@ class BridgeServer(Server[None]):
         if entry is None:
             await self.readiness.wait()
             entry = self.catalogue.resolve(name)
+        if entry is None and (meant := self.relay.apps.tool_of_page(name)) is not None:
+            entry = self.catalogue.resolve(meant.qualified_name)
         if entry is None:
             raise self.meta_tools.unknown(name)
-        return await call_entry(
+        result = await call_entry(
             self.client, entry, arguments, emit, self.budgets.of(caller), self.workers, self.meta_tools.show
         )
+        return self.relay.apps.result(entry.tool, result)
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from mcp import MCPError
 from mcp.shared.memory import create_client_server_memory_streams
-from mcp_types import Implementation
+from mcp_types import ElicitResult, Implementation
 from tests.upstreams import task_server
 
 from utcp_bridge import UtcpClient
@@ -77,12 +77,17 @@ async def bridged(server: str, **config: Any) -> AsyncGenerator[BridgeServer]:
         yield BridgeServer(client)
 
 
+async def _answer(_context: Any, _params: Any) -> ElicitResult:
+    return ElicitResult(action="accept", content={"name": "Ada"})
+
+
 @asynccontextmanager
 async def host_of(bridge: BridgeServer, era: str, **extensions: JsonObject) -> AsyncGenerator[Host]:
     async with create_client_server_memory_streams() as (mine, theirs), anyio.create_task_group() as group:
         group.start_soon(bridge.run, *theirs, bridge.create_initialization_options())
         info = Implementation(name="host", version="1")
-        async with HostSession(*mine, client_info=info, extensions=extensions or {TASKS: {}}) as session:
+        stated = extensions or {TASKS: {}}
+        async with HostSession(*mine, client_info=info, extensions=stated, elicitation_callback=_answer) as session:
             await session.begin(era)
             yield Host(session)
         group.cancel_scope.cancel()
@@ -148,6 +153,13 @@ async def test_a_task_that_needs_input_gets_it_from_the_host() -> None:
         assert state["inputRequests"]["who"]["method"] == "elicitation/create"
         answer = {"who": {"action": "accept", "content": {"name": "Ada"}}}
         assert (await host.ask("tasks/update", task, inputResponses=answer))["resultType"] == "complete"
+        assert "Ada" in (await host.result(task))["content"][0]["text"]
+
+
+@pytest.mark.parametrize("server", ERAS)
+async def test_an_older_host_is_asked_while_it_fetches_the_result(server: str) -> None:
+    async with bridged(server) as bridge, host_of(bridge, "legacy") as host:
+        task = await host.call("ask")
         assert "Ada" in (await host.result(task))["content"][0]["text"]
 
 

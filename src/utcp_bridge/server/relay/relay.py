@@ -22,6 +22,7 @@ from utcp_bridge.server.changes import Changes
 from utcp_bridge.server.hosts.interaction import Interaction
 from utcp_bridge.server.logging_relay import LogRelay
 from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.server.relay.apps import Apps
 from utcp_bridge.server.relay.completions import Completions
 from utcp_bridge.server.relay.desk import Desk
 from utcp_bridge.server.relay.introduction import HANDSHAKE_SECONDS, advertised, merged_instructions
@@ -53,6 +54,9 @@ class Relay:
     ) -> None:
         self.desk = Desk(client, readiness, interaction)
         self.subscriptions = Subscriptions(self.desk)
+        self.apps = Apps(self.desk)
+        # A task's result does not pass the post-processors, so with these a call waits for its task.
+        self.tasks = Tasks(self.desk, is_on=not client.config.post_processing)
         self._logs = logs
         self._changes = changes
         self._keeps_results = False
@@ -67,8 +71,6 @@ class Relay:
         Prompts(self.desk).register(server)
         Completions(self.desk).register(server)
         self.subscriptions.register(server)
-        # A task's result does not pass the post-processors, so with these a call waits for its task.
-        self.tasks = Tasks(self.desk, is_on=not server.client.config.post_processing)
         self.tasks.register(server)
         lists = server.cache_hints["tools/list"]
         server.cache_hints |= {
@@ -80,7 +82,7 @@ class Relay:
 
     def advertised(self, base: types.ServerCapabilities, *, modern: bool = False) -> types.ServerCapabilities:
         """Return the capabilities of the server, with those of the relay as far as an upstream has them."""
-        base = self.tasks.advertised(base, modern=modern)
+        base = self.apps.advertised(self.tasks.advertised(base, modern=modern))
         return advertised(base, self.desk, keeps_results=self._keeps_results)
 
     async def introduced(self, method: str) -> None:

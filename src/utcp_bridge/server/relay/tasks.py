@@ -27,7 +27,8 @@ from utcp_bridge.server.callers import caller_of
 from utcp_bridge.server.relay.desk import Desk
 from utcp_bridge.server.relay.requests import is_modern, refusal, speaking_protocol
 from utcp_bridge.tasks import loop_time
-from utcp_bridge.upstream import TASK_WISH, ProtocolError, TaskStarted, Upstream
+from utcp_bridge.transports.mcp.rounds import for_host
+from utcp_bridge.upstream import HOST, TASK_WISH, ProtocolError, TaskStarted, Upstream, ask_host
 
 __all__ = ["TASKS", "Tasks"]
 
@@ -167,17 +168,37 @@ class Tasks:
             if is_modern(ctx):
                 raise MCPError(types.METHOD_NOT_FOUND, "tasks/get has the result of a task.")
             kept = self._of(ctx, params.task_id)
-            state = await self._state(ctx, kept)
-            while state["status"] == "working":
-                await anyio.sleep(_pause(state))
-                state = await self._state(ctx, kept)
-            if state["status"] == "cancelled":
-                raise MCPError(types.INTERNAL_ERROR, "The task was cancelled.")
-            if state["status"] == "input_required" and kept.started.inline:
-                raise MCPError(types.INTERNAL_ERROR, "The task needs input that this host cannot give.")
-            result = await self._outcome(ctx, kept, state)
+
+            async def work() -> JsonObject:
+                state = await self._settled(ctx, kept)
+                if state["status"] == "cancelled":
+                    raise MCPError(types.INTERNAL_ERROR, "The task was cancelled.")
+                return await self._outcome(ctx, kept, state)
+
+            result = await self._desk.interact(ctx, work)
             meta = {**(result.get("_meta") or {}), _RELATED: {"taskId": kept.ident}}
             return {**result, "_meta": meta}
+
+    async def _settled(self, ctx: Context, kept: KeptTask) -> JsonObject:
+        """Return the state of a task that has ended. A server of 2026-07-28 gets what it needs from the host.
+
+        One of 2025-11-25 asks while the result is fetched, so a task that needs input counts as ended.
+        """
+        state = await self._state(ctx, kept)
+        while state["status"] == "working" or (state["status"] == "input_required" and kept.started.inline):
+            requests = state.get("inputRequests")
+            if state["status"] == "working" or not is_object(requests):
+                await anyio.sleep(_pause(state))
+            else:
+                answers = {key: await self._answer(one) for key, one in requests.items() if is_object(one)}
+                await self._ask(ctx, kept, "tasks/update", {"inputResponses": answers})
+            state = await self._state(ctx, kept)
+        return state
+
+    async def _answer(self, request: JsonObject) -> JsonObject:
+        host, method = HOST.get(), str(request.get("method"))
+        params = for_host(method, request.get("params"), host)
+        return await ask_host(host, method, params, seconds=self._desk.client.settings.ask_timeout)
 
     async def _list(self, ctx: Context, _params: types.PaginatedRequestParams) -> JsonObject:
         with speaking_protocol(self._desk.client, ctx):
