@@ -118,7 +118,8 @@ async def test_a_task_has_the_time_limit_of_its_call(era: str) -> None:
 class Person(CallingHost):
     """A program whose user answers."""
 
-    capabilities = {"elicitation": {"form": {}}}
+    def __init__(self) -> None:
+        self.capabilities = {"elicitation": {"form": {}}}
 
     async def ask(self, method: str, params: JsonObject) -> JsonObject:
         assert (method, params["message"]) == ("elicitation/create", "Who?")
