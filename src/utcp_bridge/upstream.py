@@ -16,9 +16,11 @@ from typing import Any, Final, Literal, TypeAlias
 
 import anyio
 
-from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.model import ContentBlocks, JsonObject, is_object
 
 __all__ = [
+    "APPS",
+    "APP_MEDIA_TYPE",
     "CALL_CLOCK",
     "CAPABILITY_OF",
     "EVERY_CAPABILITY",
@@ -26,6 +28,7 @@ __all__ = [
     "HOST_ENDED",
     "MISSING_CAPABILITY",
     "ROOTS_CHANGED",
+    "TASK_WISH",
     "URL_ELICITATION_REQUIRED",
     "AnyHost",
     "CallClock",
@@ -36,6 +39,7 @@ __all__ = [
     "Offers",
     "ProtocolError",
     "ServerState",
+    "TaskStarted",
     "Upstream",
     "ask_host",
     "relayed_capabilities",
@@ -58,10 +62,14 @@ CAPABILITY_OF: Final = {
     "roots/list": "roots",
 }
 """The requests that an upstream may send to a host, and the capability of the host for each."""
+APPS: Final = "io.modelcontextprotocol/ui"
+"""The extension of hosts that show pages of MCP servers (MCP Apps)."""
+APP_MEDIA_TYPE: Final = "text/html;profile=mcp-app"
 EVERY_CAPABILITY: Final[JsonObject] = {
     "sampling": {"tools": {}},
     "elicitation": {"form": {}, "url": {}},
     "roots": {"listChanged": True},
+    "extensions": {APPS: {}},
 }
 """The capabilities of a host that the bridge can relay, in the form of `relayed_capabilities`."""
 
@@ -152,8 +160,8 @@ class InputRequired(Exception):
 def relayed_capabilities(stated: Any) -> JsonObject:
     """Return what upstreams may use of a client's capabilities, in one bounded form.
 
-    The form has `sampling` with `tools` and `context`, `elicitation` with `form` and `url`, and `roots` with
-    `listChanged`. An `elicitation` without modes means forms (2025-06-18).
+    The form has `sampling` with `tools` and `context`, `elicitation` with `form` and `url`, `roots` with `listChanged`,
+    and `extensions` with that of MCP Apps. An `elicitation` without modes means forms (2025-06-18).
     """
     if not is_object(stated):
         return {}
@@ -166,7 +174,38 @@ def relayed_capabilities(stated: Any) -> JsonObject:
         found["elicitation"] = {"form": {}}
     if "roots" in found and stated["roots"].get("listChanged") is True:
         found["roots"]["listChanged"] = True
+    extensions = stated.get("extensions")
+    if is_object(extensions) and _shows_apps(extensions.get(APPS)):
+        found["extensions"] = {APPS: {}}
     return found
+
+
+def _shows_apps(settings: Any) -> bool:
+    """Return whether the settings of a host's extension say that it shows the pages that servers have."""
+    types: Any = settings.get("mimeTypes", [APP_MEDIA_TYPE]) if is_object(settings) else ()
+    return isinstance(types, list | tuple) and APP_MEDIA_TYPE in types
+
+
+class TaskStarted(InputRequired):
+    """An upstream runs a call as a task, and the host takes the task in place of the result. Not a failure."""
+
+    def __init__(
+        self, upstream: Upstream, task: JsonObject, read: Callable[[JsonObject], ContentBlocks], *, inline: bool
+    ) -> None:
+        super().__init__({})
+        self.upstream = upstream
+        self.read = read
+        """Reads the result of the call."""
+        self.task = task
+        """The task as the upstream described it."""
+        self.inline = inline
+        """Whether `tasks/get` has the result, as in 2026-07-28; in 2025-11-25 `tasks/result` returns it."""
+        self.render: Callable[[JsonObject], JsonObject] = lambda result: result
+        """Returns the result of the task as the host gets it."""
+
+
+TASK_WISH: Final[ContextVar[JsonObject | None]] = ContextVar("utcp_bridge_task_wish", default=None)
+"""Says that the host of the current call takes a task in place of the result; `ttl` is how long it wants it kept."""
 
 
 class CallingHost(ABC):

@@ -11,6 +11,7 @@ from typing import Any
 
 TASKS = "io.modelcontextprotocol/tasks"
 STEPS = 3
+WHO = {"mode": "form", "message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}
 REQUIRED = ("slow", "fail", "broken", "cancelled", "endless", "ask", "odd")
 
 
@@ -126,8 +127,7 @@ class TaskServer:
         if task["status"] == "failed":
             shown["error"] = {"code": -32050, "message": "out of paper"}
         if task["status"] == "input_required":
-            request = {"method": "elicitation/create", "params": {"message": "Who?"}}
-            shown["inputRequests"] = {"who": request}
+            shown["inputRequests"] = {"who": {"method": "elicitation/create", "params": WHO}}
         return shown
 
     def end(self, task: dict[str, Any]) -> None:
@@ -144,7 +144,15 @@ class TaskServer:
     def on_tasks_result(self, params: dict[str, Any]) -> dict[str, Any]:
         if self.is_modern:
             raise Refused(-32601, "Method not found")
-        return self.result(self.task(params))
+        task = self.task(params)
+        if task["status"] == "input_required":
+            self.write({"jsonrpc": "2.0", "id": "who", "method": "elicitation/create", "params": WHO})
+            for line in sys.stdin:
+                message = json.loads(line)
+                if message.get("id") == "who":
+                    task["answer"] = json.dumps(message.get("result") or message.get("error"))
+                    break
+        return self.result(task)
 
     def on_tasks_update(self, params: dict[str, Any]) -> dict[str, Any]:
         task = self.task(params)

@@ -163,8 +163,9 @@ class UtcpClient:
         self._output_path, self._file_arguments = OutputPath(files), FileArguments(files)
         self._audit = Audit(extensions.audit, names=self.settings.audit_arguments == "names")
         self._layers = self._make_layers(extensions, (*processors, *extensions.post_processors))
-        argument_layers = (self._output_path, self._validation, self._file_arguments)
-        self._explainer = Explainer(self._registration, self.redactor, argument_layers)
+        self._explainer = Explainer(
+            self._registration, self.redactor, (self._output_path, self._validation, self._file_arguments)
+        )
         self._mapped = MappedOffers(services, self._registration, self.call)
         self._chains: dict[str, Next] = {}
         self._targets: dict[Tool, Target[Any]] = {}

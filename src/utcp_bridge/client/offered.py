@@ -19,8 +19,9 @@ __all__ = ["OfferReport", "offer_lines", "offered"]
 _RELAYED: Final = ("completions", "logging", "tasks")
 """Capabilities that are named in reports, besides the lists that are counted."""
 _KNOWN: Final = frozenset({"tools", "resources", "prompts", "extensions", *_RELAYED})
-_TASKS: Final = "io.modelcontextprotocol/tasks"
-_EXTENSIONS: Final = frozenset({_TASKS, "io.modelcontextprotocol/ui"})
+_EXTENSIONS: Final = frozenset({
+    "io.modelcontextprotocol/skills", "io.modelcontextprotocol/tasks", "io.modelcontextprotocol/ui",
+})  # fmt: skip
 """Extensions whose messages reach hosts."""
 _MAX_NAME: Final = 80
 
@@ -130,8 +131,6 @@ def _features(capabilities: JsonObject) -> Iterator[str]:
 
 
 def _lost(capabilities: JsonObject) -> Iterator[str]:
-    if "tasks" in capabilities or _TASKS in _extensions(capabilities):
-        yield "Hosts get the result of a task instead of the task itself: the bridge waits for it."
     for name in _extensions(capabilities):
         if name not in _EXTENSIONS:
             yield f"The bridge does not relay the extension {_name(name)}."

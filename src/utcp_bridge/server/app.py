@@ -39,7 +39,7 @@ from utcp_bridge.server.relay.kept import KeptResources
 from utcp_bridge.server.relay.relay import Relay
 from utcp_bridge.server.relay.requests import internal_error
 from utcp_bridge.server.reply_workers import ReplyWorkers
-from utcp_bridge.upstream import ROOTS_CHANGED, ProtocolError
+from utcp_bridge.upstream import ROOTS_CHANGED, ProtocolError, TaskStarted
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -111,7 +111,7 @@ class BridgeServer(Server[None]):
         base = super().get_capabilities(
             notification_options, experimental_capabilities, extensions, protocol_version=protocol_version
         )
-        return self.relay.advertised(base)
+        return self.relay.advertised(base, modern=protocol_version in MODERN_PROTOCOL_VERSIONS)
 
     def instructions_text(self) -> str:
         """Return what models read about this server: its providers, how to find a tool, and what upstreams say.
@@ -148,6 +148,8 @@ class BridgeServer(Server[None]):
                 return await self._tools_page(ctx, cursor)
         if ctx.method == "tools/call":
             ctx = _with_arguments(ctx)
+            if (wish := self.relay.tasks.wish(ctx)) is not None:
+                return await self._call_with_task(ctx, wish)
         if ctx.method not in HANDSHAKE_SECONDS:
             return await call_next(ctx)
         await self.relay.introduced(ctx.method)
@@ -176,7 +178,7 @@ class BridgeServer(Server[None]):
             raise internal_error("tools/list", error) from None
         if not modern:
             self.changes.given(ctx.session._connection, view, page)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to a session's lifetime
-        result: JsonObject = {"tools": page.tools}
+        result: JsonObject = {"tools": self.relay.apps.listed(page.tools)}
         if page.next_cursor is not None:
             result["nextCursor"] = page.next_cursor
         if modern:
@@ -193,7 +195,10 @@ class BridgeServer(Server[None]):
 
     async def _call_tool(self, ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams) -> Any:
         async def work(emit: Emit) -> JsonObject:
-            return await self._dispatch(params.name, params.arguments or {}, emit, caller_of(ctx))
+            try:
+                return await self._dispatch(params.name, params.arguments or {}, emit, caller_of(ctx))
+            except TaskStarted as started:
+                return self.relay.tasks.created(ctx, started)
 
         try:
             return await self.interaction.serve(ctx, work)
@@ -206,6 +211,17 @@ class BridgeServer(Server[None]):
         except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
             return render_error(error)
 
+    async def _call_with_task(self, ctx: ServerRequestContext[None, Any], wish: JsonObject) -> HandlerResult:
+        """Call a tool for a host that takes a task in place of the result. The SDK would refuse a task as a result."""
+        try:
+            params = types.CallToolRequestParams.model_validate(ctx.params or {})
+        except ValueError:
+            raise MCPError(types.INVALID_PARAMS, "Invalid request parameters") from None
+        with self.relay.tasks.offering(wish):
+            result: JsonObject = await self._call_tool(ctx, params)
+        modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
+        return result if modern else {key: value for key, value in result.items() if key != "resultType"}
+
     async def _dispatch(self, name: str, arguments: JsonObject, emit: Emit, caller: Caller) -> JsonObject:
         if name in self.meta_tools:
             await (self.readiness.settle if self.meta_tools.is_search(name) else self.readiness.wait)()
@@ -214,11 +230,14 @@ class BridgeServer(Server[None]):
         if entry is None:
             await self.readiness.wait()
             entry = self.catalogue.resolve(name)
+        if entry is None and (meant := self.relay.apps.tool_of_page(name)) is not None:
+            entry = self.catalogue.resolve(meant.qualified_name)
         if entry is None:
             raise self.meta_tools.unknown(name)
-        return await call_entry(
+        result = await call_entry(
             self.client, entry, arguments, emit, self.budgets.of(caller), self.workers, self.meta_tools.show
         )
+        return self.relay.apps.result(entry.tool, result)
 
 
 @asynccontextmanager

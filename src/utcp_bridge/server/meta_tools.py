@@ -31,8 +31,9 @@ from utcp_bridge.catalogue.render import (
 )
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError, InvalidArguments, UnknownTool
+from utcp_bridge.foreign import visible_json
 from utcp_bridge.manuals.repository import unknown_tool
-from utcp_bridge.model import Emit, JsonObject, Tool, is_object
+from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Result, Tool, is_object
 from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.arguments import SEARCH_TOOLS_INPUT_SCHEMA
 from utcp_bridge.search.presentation import as_text
@@ -48,7 +49,7 @@ from utcp_bridge.server.outgoing import call_masked
 from utcp_bridge.server.reply_workers import Rendered, ReplyWorkers
 from utcp_bridge.settings import BridgeSettings, MetaToolNames
 from utcp_bridge.tasks import HeavyWork, in_slices, is_heavy_turn, pause_if_heavy
-from utcp_bridge.upstream import InputRequired, ProtocolError
+from utcp_bridge.upstream import InputRequired, ProtocolError, TaskStarted
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -140,8 +141,8 @@ async def call_entry(  # noqa: PLR0913, PLR0917 - what a call needs of the serve
     :raises InputRequired: the host has to retry the call with answers.
     :raises ProtocolError: the host has to open a page first.
     """
+    rendering = _rendering(entry, client.settings, budget, show)
     try:
-        rendering = _rendering(entry, client.settings, budget, show)
         with HeavyWork(), workers.reading(entry, rendering, client.redactor):
             result = await call_masked(client, entry.tool, entry.own_arguments(arguments), emit)
             if isinstance(result.value, Rendered):
@@ -149,10 +150,19 @@ async def call_entry(  # noqa: PLR0913, PLR0917 - what a call needs of the serve
             if is_heavy_turn():
                 await pause_if_heavy()
             return render_result(result, rendering)
+    except TaskStarted as started:
+        started.render = partial(_rendered_task, rendering, started.read)
+        raise
     except (InvalidArguments, InputRequired, ProtocolError):
         raise
     except Exception as error:  # noqa: BLE001 - an error of any kind is a result
         return render_error(error)
+
+
+def _rendered_task(rendering: Rendering, read: Callable[[JsonObject], ContentBlocks], result: JsonObject) -> JsonObject:
+    """Return the result of a task of an MCP server as the result of its tool."""
+    value = read(visible_json(result))
+    return render_result(Result(value), rendering)
 
 
 class MetaTools:

@@ -38,6 +38,7 @@ from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.server.hosts.adapters import capabilities_of
 from utcp_bridge.server.replies import McpReply, event_of, open_events
 from utcp_bridge.tasks import loop_time
+from utcp_bridge.upstream import APPS
 
 if TYPE_CHECKING:
     from utcp_bridge.server.app import BridgeServer
@@ -67,6 +68,7 @@ _ABILITIES: Final = {
     "u": ("elicitation", "url"),
     "r": ("roots", ""),
     "l": ("roots", "listChanged"),
+    "a": ("extensions", APPS),
 }
 """The capabilities that a session's id carries, by their letters."""
 

@@ -9,9 +9,10 @@ import anyio
 import pytest
 from tests.upstreams import task_server
 
-from utcp_bridge import UtcpClient
+from utcp_bridge import Extensions, UtcpClient
 from utcp_bridge.errors import DeadlineExceeded, MalformedReply, Rejected
-from utcp_bridge.model import ContentBlocks
+from utcp_bridge.model import ContentBlocks, JsonObject
+from utcp_bridge.upstream import CallingHost
 
 pytestmark = pytest.mark.anyio
 
@@ -112,3 +113,25 @@ async def test_a_task_has_the_time_limit_of_its_call(era: str) -> None:
         with anyio.fail_after(30):
             while "tasks/cancel" not in await seen(client):
                 pass
+
+
+class Person(CallingHost):
+    """A program whose user answers."""
+
+    def __init__(self) -> None:
+        self.capabilities = {"elicitation": {"form": {}}}
+
+    async def ask(self, method: str, params: JsonObject) -> JsonObject:
+        assert (method, params["message"]) == ("elicitation/create", "Who?")
+        return {"action": "accept", "content": {"name": "Ada"}}
+
+
+async def test_a_task_that_needs_input_asks_the_caller_and_goes_on(era: str) -> None:
+    server = {"command": sys.executable, "args": [str(Path(task_server.__file__)), era]}
+    entry = {"name": "t", "call_template_type": "mcp", "config": {"mcpServers": {"s": server}}}
+    config = {"manual_call_templates": [entry]}
+    async with await UtcpClient.create(config, extensions=Extensions(host=Person())) as client:
+        value = (await client.call("t.s.ask", {})).value
+        assert isinstance(value, ContentBlocks)
+        assert "Ada" in value.content[0]["text"]
+        assert (await seen(client)).count("tasks/update") == (era == "modern")

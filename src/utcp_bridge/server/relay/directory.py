@@ -6,6 +6,7 @@ depends on its upstream alone, so it stays the same when others come and go. Bot
     prompt   summary             → shop_summary
     URI      memo://guide        → utcp-bridge://shop/memo://guide
     template memo://notes/{id}   → utcp-bridge://shop/memo://notes/{id}
+    page     ui://clock          → ui://utcp-bridge.shop/clock
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ __all__ = ["SCHEME", "Directory", "Owner", "can_subscribe"]
 
 SCHEME: Final = "utcp-bridge://"
 _WRAPPED: Final = re.compile(rf"{re.escape(SCHEME)}([a-z0-9_-]+)/(.+)", re.IGNORECASE | re.DOTALL)
+_APP: Final = "ui://"
+_APP_MARK: Final = "ui://utcp-bridge."
+"""Starts a wrapped URI of a page: hosts show pages of the scheme `ui` only."""
+_WRAPPED_APP: Final = re.compile(rf"{re.escape(_APP_MARK)}([a-z0-9_-]+)/(.+)", re.IGNORECASE | re.DOTALL)
 _STRANGE: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _WEB: Final = ("http:", "https:")
 _MAX_TITLE: Final = 120
@@ -83,6 +88,11 @@ class Directory:
         )
         return same and len(offered) == len(self._known)
 
+    @property
+    def upstreams(self) -> list[Upstream]:
+        """The upstreams that offer something."""
+        return [one.upstream for one in self._known]
+
     @cached_property
     def resources(self) -> list[JsonObject]:
         """The entries of `resources/list`."""
@@ -97,7 +107,7 @@ class Directory:
         """The entries of `resources/templates/list`."""
         count = Counter(template for one in self._known for template in one.templates)
         return [
-            _shown({**entry, "uriTemplate": own if count[own] == 1 else f"{SCHEME}{one.key}/{own}"})
+            _shown({**entry, "uriTemplate": own if count[own] == 1 else _wrap(one.key, own)})
             for one in self._known
             for entry in one.offers.resource_templates
             for own in (entry["uriTemplate"],)
@@ -159,23 +169,23 @@ class Directory:
         `wrapped`, it never is.
         """
         known = self._by_upstream.get(id(upstream))
-        if known is None or not known.has_resources or uri.lower().startswith(SCHEME):
+        if known is None or not known.has_resources or uri.lower().startswith((SCHEME, _APP_MARK)):
             return uri
         if wrapped:
-            return f"{SCHEME}{known.key}/{uri}"
+            return _wrap(known.key, uri)
         owners = [one for one in self._known if one.covers(uri)]
         if owners == [known] or (not owners and len(self._with_resources) == 1):
             return uri
         if not owners and uri.lower().startswith(_WEB):
             return uri
-        return f"{SCHEME}{known.key}/{uri}"
+        return _wrap(known.key, uri)
 
     def owners(self, uri: str) -> list[Owner]:
         """Return the upstreams that may have a URI or a template, the likeliest first, with their own form of it."""
-        wrapped = _WRAPPED.fullmatch(uri)
-        if wrapped is not None:
-            key = wrapped[1].lower()
-            return [(one.upstream, wrapped[2]) for one in self._known if one.key == key]
+        wrapped, page = _WRAPPED.fullmatch(uri), _WRAPPED_APP.fullmatch(uri)
+        if (found := wrapped or page) is not None:
+            key, own = found[1].lower(), found[2] if wrapped else f"{_APP}{found[2]}"
+            return [(one.upstream, own) for one in self._known if one.key == key]
         likely = [one for one in self._with_resources if one.covers(uri) or uri in one.templates]
         if not likely and len(self._with_resources) > 1:
             scheme = uri.partition(":")[0].lower()
@@ -201,6 +211,13 @@ def _known(upstream: Upstream, offers: Offers, prefix: str) -> _Known:
         uris=frozenset(entry["uri"] for entry in offers.resources),
         templates=tuple(entry["uriTemplate"] for entry in offers.resource_templates),
     )
+
+
+def _wrap(key: str, uri: str) -> str:
+    """Return a URI that names its upstream too."""
+    if uri.lower().startswith(_APP):
+        return f"{_APP_MARK}{key}/{uri[len(_APP) :]}"
+    return f"{SCHEME}{key}/{uri}"
 
 
 def _label(upstream: Upstream) -> str:

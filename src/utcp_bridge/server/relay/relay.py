@@ -22,6 +22,7 @@ from utcp_bridge.server.changes import Changes
 from utcp_bridge.server.hosts.interaction import Interaction
 from utcp_bridge.server.logging_relay import LogRelay
 from utcp_bridge.server.readiness import Readiness
+from utcp_bridge.server.relay.apps import Apps
 from utcp_bridge.server.relay.completions import Completions
 from utcp_bridge.server.relay.desk import Desk
 from utcp_bridge.server.relay.introduction import HANDSHAKE_SECONDS, advertised, merged_instructions
@@ -29,6 +30,7 @@ from utcp_bridge.server.relay.kept import KeptResources
 from utcp_bridge.server.relay.prompts import Prompts
 from utcp_bridge.server.relay.resources import Resources
 from utcp_bridge.server.relay.subscriptions import Subscriptions
+from utcp_bridge.server.relay.tasks import Tasks
 from utcp_bridge.upstream import ProtocolError, Upstream
 
 if TYPE_CHECKING:
@@ -52,6 +54,9 @@ class Relay:
     ) -> None:
         self.desk = Desk(client, readiness, interaction)
         self.subscriptions = Subscriptions(self.desk)
+        self.apps = Apps(self.desk)
+        # A task's result does not pass the post-processors, so with these a call waits for its task.
+        self.tasks = Tasks(self.desk, is_on=not client.config.post_processing)
         self._logs = logs
         self._changes = changes
         self._keeps_results = False
@@ -66,6 +71,7 @@ class Relay:
         Prompts(self.desk).register(server)
         Completions(self.desk).register(server)
         self.subscriptions.register(server)
+        self.tasks.register(server)
         lists = server.cache_hints["tools/list"]
         server.cache_hints |= {
             "resources/list": _NEVER if kept.is_on else lists,
@@ -74,8 +80,9 @@ class Relay:
             "prompts/list": lists,
         }
 
-    def advertised(self, base: types.ServerCapabilities) -> types.ServerCapabilities:
+    def advertised(self, base: types.ServerCapabilities, *, modern: bool = False) -> types.ServerCapabilities:
         """Return the capabilities of the server, with those of the relay as far as an upstream has them."""
+        base = self.apps.advertised(self.tasks.advertised(base, modern=modern))
         return advertised(base, self.desk, keeps_results=self._keeps_results)
 
     async def introduced(self, method: str) -> None:

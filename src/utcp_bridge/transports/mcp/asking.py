@@ -25,8 +25,10 @@ from mcp.shared.message import SessionMessage
 
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.transport import Services
-from utcp_bridge.transports.mcp.rounds import INPUT_METHODS, for_host, identity_of
+from utcp_bridge.transports.mcp.rounds import ASKING_METHODS, for_host, identity_of
 from utcp_bridge.upstream import (
+    APP_MEDIA_TYPE,
+    APPS,
     CAPABILITY_OF,
     HOST,
     HOST_ENDED,
@@ -135,7 +137,7 @@ class Asking:
         if not isinstance(message, types.JSONRPCRequest):
             return None
         self._declare(message)
-        if message.method not in INPUT_METHODS:
+        if message.method not in ASKING_METHODS:
             return None
         flight = self._flights[message.id] = _Flight(HOST.get(), contextvars.copy_context())
         await self._meet(flight.host)
@@ -145,14 +147,12 @@ class Asking:
         params: JsonObject = message.params or {}
         meta = params.get("_meta")
         if message.method == "initialize":
-            stated = params.get("capabilities")
-            message.params = {**params, "capabilities": {**(stated if is_object(stated) else {}), **self.declared}}
+            message.params = {**params, "capabilities": _declared(params.get("capabilities"), self.declared)}
         elif is_object(meta) and _VERSION_KEY in meta:
             host, stated = HOST.get(), meta.get(_CAPABILITIES_KEY)
             own = host.capabilities if host is not None else {}
-            of_host = own if message.method in INPUT_METHODS else self.declared
-            stamped = {**(stated if is_object(stated) else {}), **of_host}
-            message.params = {**params, "_meta": {**meta, _CAPABILITIES_KEY: stamped}}
+            of_host = own if message.method in ASKING_METHODS else self.declared
+            message.params = {**params, "_meta": {**meta, _CAPABILITIES_KEY: _declared(stated, of_host)}}
 
     async def _meet(self, host: CallingHost | None) -> None:
         """Note the host of a request. Hear of changes of its roots, and report those that the server asked too early
@@ -314,6 +314,15 @@ class Asking:
     async def _send(self, message: Any) -> None:
         with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
             await self._write.send(SessionMessage(message))
+
+
+def _declared(own: Any, of_host: JsonObject) -> JsonObject:
+    """Return the capabilities of the session with those of a host. Both may have extensions."""
+    own = own if is_object(own) else {}
+    extensions = {**(own.get("extensions") or {}), **(of_host.get("extensions") or {})}
+    if APPS in extensions:
+        extensions[APPS] = {"mimeTypes": [APP_MEDIA_TYPE]}
+    return {**own, **of_host, "extensions": extensions} if extensions else {**own, **of_host}
 
 
 class _AskingStream:

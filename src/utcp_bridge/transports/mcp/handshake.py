@@ -18,7 +18,12 @@ import mcp_types as types
 from mcp import MCPError
 from mcp.client.session import ClientSession
 from mcp.shared.dispatcher import CallOptions, ProgressFnT
-from mcp.shared.inbound import MCP_METHOD_HEADER, MCP_PROTOCOL_VERSION_HEADER
+from mcp.shared.inbound import (
+    MCP_METHOD_HEADER,
+    MCP_NAME_HEADER,
+    MCP_PROTOCOL_VERSION_HEADER,
+    encode_header_value,
+)
 from mcp.shared.inbound import find_invalid_x_mcp_header as header_fault
 from mcp.shared.inbound import x_mcp_header_map as header_map
 from mcp_types.version import (
@@ -74,6 +79,8 @@ class RawSession(ClientSession):
         given = {**params, "_meta": dict(meta)} if is_object(meta) else {**params}
         opts: CallOptions = {} if progress is None else {"on_progress": progress}
         self._stamp({"method": method, "params": given}, opts)
+        if self.is_modern and method.startswith("tasks/"):  # the SDK has no tasks (2026-07-28, extension of tasks)
+            opts.setdefault("headers", {})[MCP_NAME_HEADER] = encode_header_value(str(given.get("taskId")))
         return await self._dispatcher.send_raw_request(method, given or None, opts)
 
     def with_headers(self, maps: dict[str, Any]) -> Self:

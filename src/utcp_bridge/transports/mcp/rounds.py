@@ -16,9 +16,11 @@ from utcp_bridge.errors import MalformedReply
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.upstream import HOST, CallingHost, InputRequired, ProtocolError, ask_host
 
-__all__ = ["INPUT_METHODS", "HostRefusal", "for_host", "identity_of", "with_answers"]
+__all__ = ["ASKING_METHODS", "INPUT_METHODS", "HostRefusal", "for_host", "identity_of", "with_answers"]
 
 INPUT_METHODS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
+"""Requests that may return what the server requires of the host."""
+ASKING_METHODS: Final = INPUT_METHODS | {"tasks/result"}
 """Requests during which a server may ask."""
 _MAX_ROUNDS: Final = 10
 _FIRST_PAUSE: Final = 0.05

@@ -141,6 +141,7 @@ def tool_object(tool: JsonObject, server: str, *, flat: bool, timeout: float | N
     execution = tool.get("execution")
     if is_object(execution) and execution.get("taskSupport") in ("optional", "required"):
         made["overlay"]["task_support"] = execution["taskSupport"]
+        tool = {**tool, "execution": {**execution, "taskSupport": "optional"}}  # the bridge can wait for the result
     if title := tool.get("title") or made["annotations"].get("title"):
         made["title"] = title
     if extras := {key: tool[key] for key in ("icons", "execution", "_meta") if tool.get(key)}:

@@ -115,7 +115,7 @@ class McpSupervisor:
         """By tool, which arguments are sent as headers too (2026-07-28)."""
         self._last: UtcpError | None = None
         """Why the last connection could not be opened."""
-        self._tasks = TaskCalls(self.where, services.spawn)
+        self._tasks = TaskCalls(self.where, services.spawn, lambda: self.port, _content)
         self.port = McpUpstream(target, name, self, services, self.outdate)
         self._is_stale = False
         self._is_pausing = False
@@ -390,10 +390,9 @@ class McpSupervisor:
         contents = (await self.request_or_refuse("resources/read", {"uri": uri})).get("contents")
         return [one for one in contents if is_object(one)] if is_list(contents) else []
 
-    async def call(self, name: str, arguments: JsonObject, emit: Emit, *, task: bool = False) -> ContentBlocks:
-        """Call a tool. Progress goes through `emit`. `task` is whether the tool only runs as a task (2025-11-25)."""
-        params: JsonObject = {"name": name, "arguments": arguments}
-        params = as_task(params) if task else params
+    async def call(self, name: str, arguments: JsonObject, emit: Emit, *, task: str | None = None) -> ContentBlocks:
+        """Call a tool. Progress goes through `emit`. `task` is the tool's `taskSupport` (2025-11-25)."""
+        params = as_task({"name": name, "arguments": arguments}, task)
         result = await self.request_or_refuse("tools/call", params, emit)
         kind = result.get("resultType")
         if isinstance(kind, str) and kind != "complete":

@@ -5,7 +5,8 @@
     2026-07-28   extension `io.modelcontextprotocol/tasks`: any call may return a task; `tasks/get` has the result too,
                  and `tasks/update` takes answers
 
-The caller gets the messages of the task as progress. A caller that gives up cancels the task.
+The caller gets the messages of the task as progress. A caller that gives up cancels the task. A caller that takes tasks
+(`TASK_WISH`) gets the task itself.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import anyio
 
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable, UtcpError
 from utcp_bridge.foreign import visible
-from utcp_bridge.model import Emit, JsonObject, discard, is_object
-from utcp_bridge.upstream import ProtocolError
+from utcp_bridge.model import ContentBlocks, Emit, JsonObject, discard, is_object
+from utcp_bridge.upstream import TASK_WISH, ProtocolError, TaskStarted, Upstream
 
 __all__ = ["TASKS", "TaskCalls", "as_task"]
 
@@ -54,8 +55,17 @@ Spawn = Callable[[Callable[[], Coroutine[Any, Any, None]]], object]
 class TaskCalls:
     """The tool calls of one server that may become tasks."""
 
-    def __init__(self, where: str, spawn: Spawn) -> None:
+    def __init__(
+        self,
+        where: str,
+        spawn: Spawn,
+        upstream: Callable[[], Upstream],
+        read: Callable[[JsonObject], ContentBlocks],
+    ) -> None:
+        """Belong to one server: `where` names it in messages, and `read` reads its results."""
         self._where = where
+        self._upstream = upstream
+        self._read = read
         self._spawn = spawn
         self._emits: dict[str, Emit] = {}
         """Where the progress of tasks goes, by its token."""
@@ -65,6 +75,7 @@ class TaskCalls:
 
         A task that needs answers gives a result of type `input_required`, whose state continues the task.
 
+        :raises TaskStarted: the host takes the task itself.
         :raises ProtocolError: the server refused the call, or its task failed with an error of the protocol.
         :raises Rejected: the task was cancelled by the server.
         :raises UtcpError: the server cannot be reached, or its reply cannot be read.
@@ -79,7 +90,7 @@ class TaskCalls:
         result = await send("tools/call", params, emit)
         if result.get("resultType") != "task":
             return result
-        return await self._followed(send, self._checked(result), emit, inline=True)
+        return await self._started(send, self._checked(result), emit, inline=True)
 
     async def heard(self, params: Any) -> None:
         """Pass on the progress of a task, whose call has ended for the SDK."""
@@ -98,9 +109,14 @@ class TaskCalls:
             result = await send("tools/call", asked)
             if not is_object(task := result.get("task")):
                 return result
-            return await self._followed(send, self._checked(task), emit, inline=False)
+            return await self._started(send, self._checked(task), emit, inline=False)
         finally:
             del self._emits[token]
+
+    async def _started(self, send: Exchange, task: JsonObject, emit: Emit, *, inline: bool) -> JsonObject:
+        if TASK_WISH.get() is not None:
+            raise TaskStarted(self._upstream(), task, self._read, inline=inline)
+        return await self._followed(send, task, emit, inline=inline)
 
     async def _followed(self, send: Exchange, task: JsonObject, emit: Emit, *, inline: bool) -> JsonObject:
         """Return the result of a task. `inline` is whether `tasks/get` has it."""
@@ -199,6 +215,12 @@ async def _cancel(send: Exchange, ident: str) -> None:
             return
 
 
-def as_task(params: JsonObject) -> JsonObject:
-    """Return the parameters of a call that only runs as a task (2025-11-25)."""
-    return {**params, "task": {"ttl": _KEPT_MS}}
+def as_task(params: JsonObject, support: str | None) -> JsonObject:
+    """Return the parameters of a call for a tool with this `taskSupport`: as a task if it has to be one, or if the
+    host takes one (2025-11-25).
+    """
+    wish = TASK_WISH.get()
+    if support != "required" and (support != "optional" or wish is None):
+        return params
+    stated = (wish or {}).get("ttl")
+    return {**params, "task": {"ttl": stated if isinstance(stated, int) else _KEPT_MS}}

@@ -32,7 +32,7 @@ from utcp_bridge.transports.mcp.servers import (
 )
 from utcp_bridge.transports.mcp.supervisor import LONGEST_PAUSE, McpSupervisor
 from utcp_bridge.transports.mcp.tasks import as_task
-from utcp_bridge.upstream import ServerState, Upstream
+from utcp_bridge.upstream import TASK_WISH, ServerState, Upstream
 from utcp_bridge.urls import origin_of
 from utcp_bridge.variables import inherited_environment
 
@@ -128,7 +128,9 @@ class McpTransport(Transport[McpTemplate]):
             uri = template.resource_uri or _expanded(str(template.resource_template), call.arguments)
             return resource_value(await session.read_resource(uri))
         name = template.tool_name or call.tool.name
-        return await session.call(name, call.arguments, emit, task=template.task_support == "required")
+        if call.tool.projection is not None:
+            TASK_WISH.set(None)  # the result of a task passes no projection
+        return await session.call(name, call.arguments, emit, task=template.task_support)
 
     async def explain(self, target: Target[McpTemplate], call: Call) -> NativeRequest:
         """Return the message to the server."""
@@ -139,7 +141,7 @@ class McpTransport(Transport[McpTemplate]):
             uri = template.resource_uri or _expanded(str(template.resource_template), call.arguments)
             return message_to(server, "resources/read", {"uri": uri}, target.credentials)
         parameters: JsonObject = {"name": template.tool_name or call.tool.name, "arguments": call.arguments}
-        parameters = as_task(parameters) if template.task_support == "required" else parameters
+        parameters = as_task(parameters, template.task_support)
         return message_to(server, "tools/call", parameters, target.credentials)
 
     def outages(self) -> Sequence[Outage]:

@@ -1,0 +1,327 @@
+"""Tasks of MCP servers for hosts that take tasks: each has an id of the bridge, and belongs to who began it.
+
+    2025-11-25   `tools/call` with `task`; `tasks/get`, `tasks/result`, `tasks/list`, `tasks/cancel`
+    2026-07-28   the extension `io.modelcontextprotocol/tasks`; `tasks/get`, `tasks/update`, `tasks/cancel`
+
+Host and server may speak different versions. What a host gets has the form of its own version.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anyio
+import mcp_types as types
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
+
+from utcp_bridge.catalogue.text import clean
+from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.server.callers import caller_of
+from utcp_bridge.server.relay.desk import Desk
+from utcp_bridge.server.relay.requests import is_modern, refusal, speaking_protocol
+from utcp_bridge.tasks import loop_time
+from utcp_bridge.transports.mcp.rounds import for_host
+from utcp_bridge.upstream import HOST, TASK_WISH, ProtocolError, TaskStarted, Upstream, ask_host
+
+__all__ = ["TASKS", "Tasks"]
+
+Context = ServerRequestContext[Any, Any]
+TASKS: Final = "io.modelcontextprotocol/tasks"
+_CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
+_RELATED: Final = "io.modelcontextprotocol/related-task"
+_MISSING_CAPABILITY: Final = -32021
+_HEADER_MISMATCH: Final = -32020
+_MAX_TASKS: Final = 1_000
+_MAX_OF_OWNER: Final = 100
+_LONGEST_SECONDS: Final = 86_400.0
+_MAX_MESSAGE: Final = 2_000
+_PAUSES: Final = (0.05, 30.0)
+_DEFAULT_PAUSE: Final = 1.0
+
+
+class UpdateTaskParams(types.RequestParams):
+    """The parameters of `tasks/update`."""
+
+    task_id: str
+    input_responses: dict[str, Any]
+
+
+@dataclass(slots=True, eq=False)
+class KeptTask:
+    """One task of an upstream."""
+
+    ident: str
+    owner: str
+    started: TaskStarted
+    ends: float
+    """When it is forgotten, on the clock of the event loop."""
+    last: JsonObject
+    """What the upstream said of it last."""
+
+    @property
+    def upstream(self) -> Upstream:
+        """The server that runs it."""
+        return self.started.upstream
+
+    @property
+    def own(self) -> str:
+        """Its id at the server."""
+        found: str = self.started.task["taskId"]
+        return found
+
+
+class Tasks:
+    """The handlers of tasks."""
+
+    def __init__(self, desk: Desk, *, is_on: bool) -> None:
+        """Offer tasks if `is_on`."""
+        self._desk = desk
+        self._is_on = is_on
+        self._kept: OrderedDict[str, KeptTask] = OrderedDict()
+
+    def register(self, server: Any) -> None:
+        """Add the handlers to a server."""
+        server.add_request_handler("tasks/get", types.GetTaskRequestParams, self._get)
+        server.add_request_handler("tasks/result", types.GetTaskPayloadRequestParams, self._result)
+        server.add_request_handler("tasks/list", types.PaginatedRequestParams, self._list)
+        server.add_request_handler("tasks/cancel", types.CancelTaskRequestParams, self._cancel)
+        server.add_request_handler("tasks/update", UpdateTaskParams, self._update)
+
+    def advertised(self, base: types.ServerCapabilities, *, modern: bool) -> types.ServerCapabilities:
+        """Return the capabilities of the server with tasks, if an upstream has them."""
+        upstreams = [one for one in self._desk.client.upstreams() if one.offers is not None]
+        if not self._is_on or not any(_has_tasks(one) for one in upstreams):
+            return base
+        if modern:
+            return base.model_copy(update={"extensions": {**(base.extensions or {}), TASKS: {}}})
+        calls: JsonObject = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
+        return base.model_copy(update={"tasks": types.ServerTasksCapability.model_validate(calls)})
+
+    def wish(self, ctx: Context) -> JsonObject | None:
+        """Return what a host says of the task that it takes in place of a call's result; None if it takes none."""
+        if not self._is_on:
+            return None
+        if is_modern(ctx):
+            return {} if _declares(ctx) else None
+        task = (ctx.params or {}).get("task")
+        return task if is_object(task) else None
+
+    @contextmanager
+    def offering(self, wish: JsonObject | None) -> Generator[None]:
+        """Let upstreams return tasks during the block, if the host takes them."""
+        token = TASK_WISH.set(wish)
+        try:
+            yield
+        finally:
+            TASK_WISH.reset(token)
+
+    def created(self, ctx: Context, started: TaskStarted) -> JsonObject:
+        """Keep a task for its caller, and return the result of the call that began it."""
+        owner = caller_of(ctx).owner
+        self._forget(owner)
+        kept_ms = _ttl(started.task)
+        seconds = _LONGEST_SECONDS if kept_ms is None else min(kept_ms / 1000, _LONGEST_SECONDS)
+        ident = secrets.token_hex(16)
+        kept = self._kept[ident] = KeptTask(ident, owner, started, loop_time() + seconds, started.task)
+        shown = _shown(kept, modern=is_modern(ctx))
+        return {"resultType": "task", **shown} if is_modern(ctx) else {"task": shown}
+
+    def kept(self) -> list[KeptTask]:
+        """Return the tasks of all callers, the oldest first."""
+        return list(self._kept.values())
+
+    # --- handlers ---
+
+    async def _get(self, ctx: Context, params: types.GetTaskRequestParams) -> JsonObject:
+        with speaking_protocol(self._desk.client, ctx):
+            kept = self._of(ctx, params.task_id)
+            state = await self._state(ctx, kept)
+            shown = _shown(kept, modern=is_modern(ctx))
+            if not is_modern(ctx):
+                return shown
+            return {"resultType": "complete", **shown, **await self._detail(ctx, kept, state)}
+
+    async def _detail(self, ctx: Context, kept: KeptTask, state: JsonObject) -> JsonObject:
+        """Return what a task of 2026-07-28 has besides its state: its result, its error, or what it needs."""
+        status = state["status"]
+        if status == "input_required":
+            requests = state.get("inputRequests")
+            return {"inputRequests": requests if is_object(requests) else {}}
+        if status not in {"completed", "failed"}:
+            return {}
+        try:
+            result = await self._outcome(ctx, kept, state)
+        except ProtocolError as error:
+            told = refusal(self._desk.client, error, modern=True).error
+            return {"status": "failed", "error": told.model_dump(mode="json", exclude_none=True)}
+        return {"status": "completed", "result": result}
+
+    async def _result(self, ctx: Context, params: types.GetTaskPayloadRequestParams) -> JsonObject:
+        with speaking_protocol(self._desk.client, ctx):
+            if is_modern(ctx):
+                raise MCPError(types.METHOD_NOT_FOUND, "tasks/get has the result of a task.")
+            kept = self._of(ctx, params.task_id)
+
+            async def work() -> JsonObject:
+                state = await self._settled(ctx, kept)
+                if state["status"] == "cancelled":
+                    raise MCPError(types.INTERNAL_ERROR, "The task was cancelled.")
+                return await self._outcome(ctx, kept, state)
+
+            result = await self._desk.interact(ctx, work)
+            meta = {**(result.get("_meta") or {}), _RELATED: {"taskId": kept.ident}}
+            return {**result, "_meta": meta}
+
+    async def _settled(self, ctx: Context, kept: KeptTask) -> JsonObject:
+        """Return the state of a task that has ended. A server of 2026-07-28 gets what it needs from the host.
+
+        One of 2025-11-25 asks while the result is fetched, so a task that needs input counts as ended.
+        """
+        state = await self._state(ctx, kept)
+        while state["status"] == "working" or (state["status"] == "input_required" and kept.started.inline):
+            requests = state.get("inputRequests")
+            if state["status"] == "working" or not is_object(requests):
+                await anyio.sleep(_pause(state))
+            else:
+                answers = {key: await self._answer(one) for key, one in requests.items() if is_object(one)}
+                await self._ask(ctx, kept, "tasks/update", {"inputResponses": answers})
+            state = await self._state(ctx, kept)
+        return state
+
+    async def _answer(self, request: JsonObject) -> JsonObject:
+        host, method = HOST.get(), str(request.get("method"))
+        params = for_host(method, request.get("params"), host)
+        return await ask_host(host, method, params, seconds=self._desk.client.settings.ask_timeout)
+
+    async def _list(self, ctx: Context, _params: types.PaginatedRequestParams) -> JsonObject:
+        with speaking_protocol(self._desk.client, ctx):
+            caller = caller_of(ctx)
+            if is_modern(ctx):
+                raise MCPError(types.METHOD_NOT_FOUND, "Tasks cannot be listed in this version of the protocol.")
+            self._forget(caller.owner)
+            own = [one for one in self._kept.values() if one.owner == caller.owner and not caller.is_shared]
+            return {"tasks": [_shown(one, modern=False) for one in own]}
+
+    async def _cancel(self, ctx: Context, params: types.CancelTaskRequestParams) -> JsonObject:
+        with speaking_protocol(self._desk.client, ctx):
+            kept = self._of(ctx, params.task_id)
+            state = await self._ask(ctx, kept, "tasks/cancel")
+            if state.get("status"):
+                kept.last = {**kept.last, **state}
+            elif kept.last.get("status") in {"working", "input_required"}:
+                kept.last = {**kept.last, "status": "cancelled"}
+            return {"resultType": "complete"} if is_modern(ctx) else _shown(kept, modern=False)
+
+    async def _update(self, ctx: Context, params: UpdateTaskParams) -> JsonObject:
+        with speaking_protocol(self._desk.client, ctx):
+            kept = self._of(ctx, params.task_id)
+            if kept.started.inline:
+                await self._ask(ctx, kept, "tasks/update", {"inputResponses": params.input_responses})
+            return {"resultType": "complete"}
+
+    # --- inside ---
+
+    async def _state(self, ctx: Context, kept: KeptTask) -> JsonObject:
+        state = await self._ask(ctx, kept, "tasks/get")
+        if isinstance(state.get("status"), str):
+            kept.last = state
+        return kept.last
+
+    async def _outcome(self, ctx: Context, kept: KeptTask, state: JsonObject) -> JsonObject:
+        """Return the result of an ended task as the result of its tool.
+
+        :raises ProtocolError: the task failed with an error of the protocol.
+        """
+        result: Any = state.get("result")
+        if not kept.started.inline:
+            result = await self._ask(ctx, kept, "tasks/result")
+        elif not is_object(result):
+            error = state.get("error")
+            error = error if is_object(error) else {}
+            code = error.get("code")
+            message = str(error.get("message") or state.get("statusMessage") or "The task failed.")
+            raise ProtocolError(
+                code if isinstance(code, int) else types.INTERNAL_ERROR, clean(message), error.get("data")
+            )
+        return kept.started.render(result)
+
+    async def _ask(self, ctx: Context, kept: KeptTask, method: str, more: JsonObject | None = None) -> JsonObject:
+        params: JsonObject = {"taskId": kept.own, **(more or {})}
+        return await self._desk.ask(ctx, (kept.upstream, kept.own), method, params)
+
+    def _of(self, ctx: Context, ident: str) -> KeptTask:
+        """Return the task of this id, if it belongs to the caller.
+
+        :raises MCPError: it does not, or the host has not said that it takes tasks.
+        """
+        if is_modern(ctx) and not _declares(ctx):
+            required: JsonObject = {"requiredCapabilities": {"extensions": {TASKS: {}}}}
+            raise MCPError(_MISSING_CAPABILITY, f"{ctx.method} needs the extension {TASKS}.", required)
+        named = None if ctx.request is None else ctx.request.headers.get(MCP_NAME_HEADER)
+        if is_modern(ctx) and named is not None and decode_header_value(named.strip()) != ident:
+            raise MCPError(_HEADER_MISMATCH, "The header Mcp-Name differs from `taskId`.")
+        kept = self._kept.get(ident)
+        if kept is None or kept.owner != caller_of(ctx).owner or kept.ends < loop_time():
+            raise MCPError(types.INVALID_PARAMS, f"There is no task {ident[:64]!r}.")
+        return kept
+
+    def _forget(self, owner: str) -> None:
+        """Forget the tasks whose time is over, and the oldest if there are too many."""
+        now = loop_time()
+        for ident in [ident for ident, one in self._kept.items() if one.ends < now]:
+            del self._kept[ident]
+        own = [ident for ident, one in self._kept.items() if one.owner == owner]
+        for ident in own[: max(len(own) - _MAX_OF_OWNER + 1, 0)]:
+            del self._kept[ident]
+        while len(self._kept) >= _MAX_TASKS:
+            self._kept.popitem(last=False)
+
+
+def _declares(ctx: Context) -> bool:
+    meta = (ctx.params or {}).get("_meta")
+    stated = meta.get(_CAPABILITIES_KEY) if is_object(meta) else None
+    extensions = stated.get("extensions") if is_object(stated) else None
+    return is_object(extensions) and TASKS in extensions
+
+
+def _has_tasks(upstream: Upstream) -> bool:
+    capabilities = {} if upstream.offers is None else upstream.offers.capabilities
+    return "tasks" in capabilities or TASKS in (capabilities.get("extensions") or {})
+
+
+def _shown(kept: KeptTask, *, modern: bool) -> JsonObject:
+    """Return the state of a task in the words of the host's version."""
+    state = kept.last
+    created = kept.started.task.get("createdAt")
+    shown: JsonObject = {
+        "taskId": kept.ident,
+        "status": state.get("status", "working"),
+        "createdAt": created,
+        "lastUpdatedAt": state.get("lastUpdatedAt") or created,
+        "ttlMs" if modern else "ttl": _ttl(kept.started.task),
+    }
+    if message := clean(state.get("statusMessage"), _MAX_MESSAGE):
+        shown["statusMessage"] = message
+    pause = _milliseconds(state, "pollIntervalMs", "pollInterval")
+    return shown if pause is None else {**shown, "pollIntervalMs" if modern else "pollInterval": pause}
+
+
+def _ttl(task: JsonObject) -> int | None:
+    return _milliseconds(task, "ttlMs", "ttl")
+
+
+def _pause(state: JsonObject) -> float:
+    wish = _milliseconds(state, "pollIntervalMs", "pollInterval")
+    return _DEFAULT_PAUSE if wish is None else min(max(wish / 1000, _PAUSES[0]), _PAUSES[1])
+
+
+def _milliseconds(task: JsonObject, *keys: str) -> int | None:
+    found = next((task[key] for key in keys if isinstance(task.get(key), int | float)), None)
+    return None if found is None or isinstance(found, bool) or found < 1 else int(found)
