@@ -10,7 +10,7 @@ from typing import Any
 from mcp import Client
 from tests.support.source import TESTS
 from tests.upstreams.mcp_offers import OffersServer, offers_over_http
-from tests.upstreams.mcp_server import _serving
+from tests.upstreams.mcp_server import serving
 
 from utcp_bridge import UtcpClient
 from utcp_bridge.server.app import BridgeServer
@@ -59,7 +59,7 @@ async def relayed(
 @asynccontextmanager
 async def bridge_url(server: BridgeServer) -> AsyncIterator[str]:
     """Serve a bridge over HTTP and yield the URL of its endpoint."""
-    async with _serving(build_app(server)) as base:
+    async with serving(build_app(server)) as base:
         yield f"{base}/mcp"
 
 

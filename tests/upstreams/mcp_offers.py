@@ -25,7 +25,7 @@ from mcp.server.subscriptions import (
     ResourceUpdated,
 )
 from starlette.responses import JSONResponse
-from tests.upstreams.mcp_server import PNG, _serving
+from tests.upstreams.mcp_server import PNG, serving
 
 ICON = {"src": "https://example.com/icon.png", "mimeType": "image/png", "sizes": ["48x48"]}
 INSTRUCTIONS = "Use {name} for notes."
@@ -239,7 +239,7 @@ async def offers_over_http(server: OffersServer, *, legacy: bool = False) -> Asy
             return
         await served(scope, receive, send)
 
-    async with _serving(app) as base:
+    async with serving(app) as base:
         yield f"{base}/mcp"
 
 

@@ -179,3 +179,43 @@ async def test_one_upstream_alone_keeps_the_uris_of_its_links() -> None:
             assert link.uri == "odd://x"
             [part] = (await client.read_resource("odd://x")).contents
             assert part.model_dump()["text"] == "shop has odd://x"
+
+
+async def test_a_capability_that_a_tool_requires_of_the_host_stays_an_error_of_the_protocol() -> None:
+    with anyio.fail_after(60):
+        async with relayed("2026-07-28", "shop") as (server, _), host(server, "2026-07-28") as client:
+            for name, arguments in (
+                ("shop_refuse", {"uri": "-32021"}),
+                ("call_tool", {"name": "shop_refuse", "arguments": {"uri": "-32021"}}),
+            ):
+                with pytest.raises(MCPError) as caught:
+                    await client.call_tool(name, arguments)
+                assert (caught.value.code, caught.value.error.data) == (-32021, {"why": "because"})
+
+
+@pairs
+async def test_other_errors_of_a_tool_are_results_that_a_model_can_read(host_era: str, upstream_era: str) -> None:
+    with anyio.fail_after(60):
+        async with relayed(upstream_era, "shop") as (server, _), host(server, host_era) as client:
+            result = await client.call_tool("shop_refuse", {"uri": "-32602"})
+            assert result.is_error
+            assert "not like this" in result.content[0].model_dump()["text"]
+
+
+@pytest.mark.parametrize("upstream_era", ERAS)
+async def test_caching_hints_are_on_every_list_and_read(upstream_era: str) -> None:
+    with anyio.fail_after(60):
+        async with relayed(upstream_era, "shop") as (server, _), host(server, "2026-07-28") as client:
+            lists = [
+                await client.list_tools(),
+                await client.list_resource_templates(),
+                await client.list_prompts(),
+            ]
+            assert {(one.cache_scope, one.ttl_ms) for one in lists} == {("public", 60_000)}
+            own = await client.list_resources()
+            assert (own.cache_scope, own.ttl_ms) == ("private", 0)
+            guide = await client.read_resource("memo://guide")
+            picture = await client.read_resource("memo://picture")
+            assert (guide.cache_scope, guide.ttl_ms) == ("private", 0)
+            expected = ("public", 5_000) if upstream_era != "legacy" else ("private", 0)
+            assert (picture.cache_scope, picture.ttl_ms) == expected

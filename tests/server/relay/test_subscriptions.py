@@ -41,27 +41,28 @@ UPDATED = f"ResourceUpdatedNotification {URI}"
 async def test_a_session_hears_of_what_it_subscribed_to_and_another_session_does_not(upstream_era: str) -> None:
     mine, other = Heard(), Heard()
     with anyio.fail_after(60):
-        async with relayed(upstream_era, "shop") as (server, [shop]), bridge_url(server) as url:
-            async with (
-                host(url, "legacy", message_handler=mine) as client,
-                host(url, "legacy", message_handler=other) as stranger,
-            ):
-                await stranger.subscribe_resource("shop://own")
-                await client.subscribe_resource(URI)
-                await client.subscribe_resource(URI)
-                assert shop.subscribed.count(URI) == 1
-                await shop.touch(URI)
-                await mine.until(UPDATED)
-                await shop.touch("shop://own")
-                await other.until("ResourceUpdatedNotification shop://own")
-                assert UPDATED not in other.names
-                assert "ResourceUpdatedNotification shop://own" not in mine.names
-                await client.unsubscribe_resource(URI)
-                mine.names.clear()
-                await shop.touch(URI)
-                await shop.touch("shop://own")
-                await other.until("ResourceUpdatedNotification shop://own")
-                assert UPDATED not in mine.names
+        async with (
+            relayed(upstream_era, "shop") as (server, [shop]),
+            bridge_url(server) as url,
+            host(url, "legacy", message_handler=mine) as client,
+            host(url, "legacy", message_handler=other) as stranger,
+        ):
+            await stranger.subscribe_resource("shop://own")
+            await client.subscribe_resource(URI)
+            await client.subscribe_resource(URI)
+            assert shop.subscribed.count(URI) == 1
+            await shop.touch(URI)
+            await mine.until(UPDATED)
+            await shop.touch("shop://own")
+            await other.until("ResourceUpdatedNotification shop://own")
+            assert UPDATED not in other.names
+            assert "ResourceUpdatedNotification shop://own" not in mine.names
+            await client.unsubscribe_resource(URI)
+            mine.names.clear()
+            await shop.touch(URI)
+            await shop.touch("shop://own")
+            await other.until("ResourceUpdatedNotification shop://own")
+            assert UPDATED not in mine.names
 
 
 @pytest.mark.parametrize("upstream_era", ERAS)
@@ -85,16 +86,17 @@ async def test_two_hosts_share_one_subscription_and_the_end_of_both_ends_it(upst
 @pytest.mark.parametrize("upstream_era", ERAS)
 async def test_a_listen_stream_hears_of_its_resources(upstream_era: str) -> None:
     with anyio.fail_after(60):
-        async with relayed(upstream_era, "shop") as (server, [shop]), host(server, "2026-07-28") as client:
-            async with (
-                client.listen(resource_subscriptions=[URI]) as events,
-                client.listen(resource_subscriptions=["shop://own"]) as others,
-            ):
-                assert {URI, "shop://own"} <= set(shop.subscribed)
-                await shop.touch(URI)
-                await shop.touch("shop://own")
-                assert (await anext(events)).uri == URI  # type: ignore[union-attr]
-                assert (await anext(others)).uri == "shop://own"  # type: ignore[union-attr]
+        async with (
+            relayed(upstream_era, "shop") as (server, [shop]),
+            host(server, "2026-07-28") as client,
+            client.listen(resource_subscriptions=[URI]) as events,
+            client.listen(resource_subscriptions=["shop://own"]) as others,
+        ):
+            assert {URI, "shop://own"} <= set(shop.subscribed)
+            await shop.touch(URI)
+            await shop.touch("shop://own")
+            assert (await anext(events)).uri == URI  # type: ignore[union-attr]
+            assert (await anext(others)).uri == "shop://own"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("upstream_era", ERAS)

@@ -67,7 +67,10 @@ class Resources:
             except ProtocolError as error:
                 refused = refused or error
                 continue
-            return read_result(result, uri, partial(self._shown, owner, uri))
+            shown = read_result(result, uri, partial(self._shown, owner, uri))
+            if self._desk.client.settings.bearer_token is not None and shown.get("cacheScope") == "public":
+                shown["cacheScope"] = "private"  # it is public for those who may use the bridge
+            return shown
         if refused is not None:
             raise refused
         raise not_found("Resource not found.", {"uri": uri}, modern=is_modern(ctx), is_resource=True)

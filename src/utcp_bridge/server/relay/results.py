@@ -84,7 +84,7 @@ def _meta(source: JsonObject) -> JsonObject:
 
 
 def _hints(result: JsonObject) -> JsonObject:
-    """Return for how long the upstream says that its result is true (2026-07-28)."""
+    """Return for how long and for whom the upstream says that its result is true (2026-07-28)."""
     ttl, scope = result.get("ttlMs"), result.get("cacheScope")
     if not isinstance(ttl, int) or isinstance(ttl, bool) or scope not in ("public", "private"):
         return {}

@@ -14,8 +14,7 @@ from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import Emit, Fault, Faults, JsonObject, LogMessage, discard, is_object, log_level
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.hearing import Levels, LogRoutes, Updates, listen_to_lists, log_message
-from utcp_bridge.transports.mcp.listing import read_list
-from utcp_bridge.transports.mcp.offered import LISTS, ListKind, tidy
+from utcp_bridge.transports.mcp.listing import LISTS, ListKind, read_list, tidy
 from utcp_bridge.transports.mcp.servers import McpTemplate
 from utcp_bridge.upstream import Offers, ProtocolError, Upstream
 
