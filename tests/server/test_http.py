@@ -279,6 +279,17 @@ async def test_a_client_goes_back_to_the_handshake_after_a_probe():
     await serve(server_of(), work)
 
 
+@pytest.mark.parametrize("method", ["initialize", "ping"])
+async def test_methods_of_the_handshake_era_are_unknown_in_the_envelope_of_the_next(method):
+    async def work(url):
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**HANDSHAKE, "_meta": MODERN_META}}
+        headers = ("MCP-Protocol-Version: 2026-07-28", f"Mcp-Method: {method}")
+        status, told, body = await exchange(url, "POST", "/mcp", JSON_TYPE, *headers, message=message)
+        assert (status, read(told, body)["error"]["code"]) == (404, -32601)
+
+    await serve(server_of(), work)
+
+
 @pytest.mark.parametrize("path", ["/mcp", "/bridge/", "/"])
 async def test_a_slash_at_the_end_of_the_path_makes_no_difference(path):
     async def work(url):

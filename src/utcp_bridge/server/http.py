@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 import anyio
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import RequestBodyLimitMiddleware
-from mcp_types import PARSE_ERROR
+from mcp_types import PARSE_ERROR, PROTOCOL_VERSION_META_KEY
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic_core import from_json
 from starlette.applications import Starlette
@@ -32,7 +32,7 @@ from starlette.routing import Route
 from utcp_bridge import __version__
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import CALLER
+from utcp_bridge.model import CALLER, is_object
 from utcp_bridge.net.asgi_server import ConnectionLimits, serve_asgi
 from utcp_bridge.net.listening import for_url, host_and_port, is_loopback, listen
 from utcp_bridge.server.app import BridgeServer
@@ -233,8 +233,7 @@ class McpEndpoint:
         if has_too_many_values(body):
             raise Refusal(400, f"The message was refused: {TOO_MANY_VALUES}.")
         message = _parse(body) if handshake or b"initialize" in body else None
-        opens = isinstance(message, dict) and cast("dict[str, Any]", message).get("method") == "initialize"
-        if handshake or opens:
+        if handshake or _opens_session(message):
             reply = McpReply(send, accepted, Request(scope))
             await self.sessions.post(message, _first(headers, _SESSION), version, reply)
             return
@@ -258,6 +257,15 @@ def _first(headers: Iterable[Header], name: bytes) -> str | None:
 def _is_json(content_type: str | None) -> bool:
     media = (content_type or "").partition(";")[0].strip().lower()
     return media == "application/json" or (media.startswith("application/") and media.endswith("+json"))
+
+
+def _opens_session(message: Any) -> bool:
+    """Return whether a message begins a session. In the envelope of 2026-07-28, `initialize` is an unknown method."""
+    if not is_object(message) or message.get("method") != "initialize":
+        return False
+    params = message.get("params")
+    meta = params.get("_meta") if is_object(params) else None
+    return not (is_object(meta) and PROTOCOL_VERSION_META_KEY in meta)
 
 
 def _parse(body: bytes) -> Any:

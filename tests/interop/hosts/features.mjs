@@ -188,7 +188,7 @@ async function tasks() {
 }
 
 await client.connect(new StdioClientTransport({ ...JSON.parse(process.argv[2]), stderr: "inherit" }));
-found.capabilities = client.getServerCapabilities();
+for (const [name, value] of Object.entries(client.getServerCapabilities())) found[`capability ${name}`] = value;
 found.instructions = client.getInstructions() ?? "";
 await tools();
 await resources();
