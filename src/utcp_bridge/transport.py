@@ -255,7 +255,7 @@ class Transport(ABC, Generic[TemplateT]):
 
     def logins(self, target: Target[TemplateT]) -> Sequence[PossibleLogin]:
         """Return where a person can log in for this target: by default what its `auth` says."""
-        from utcp_bridge.auth.login.port import OAuthLogin
+        from utcp_bridge.auth.login.flows import OAuthLogin
 
         found = None if target.credentials is None else target.credentials.login
         return () if found is None else (OAuthLogin(*found),)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import anyio
 
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 
     from utcp_bridge.auth.login.logins import Logins
     from utcp_bridge.auth.models import OAuth2Auth
-    from utcp_bridge.net.http import HttpPool
 
-__all__ = ["TokenCache"]
+__all__ = ["TokenCache", "TokenTransports"]
 
 _Key: TypeAlias = tuple[str | None, ...]
 
@@ -68,6 +67,30 @@ class _Entry:
     failure: UtcpError | None = None
 
 
+class HasTransport(Protocol):
+    """The HTTP of one manual: `utcp_bridge.net.http_session.HttpSession`."""
+
+    @property
+    def transport(self) -> httpx2.AsyncBaseTransport:
+        """The transport behind the address gate."""
+        ...
+
+
+class TokenTransports(Protocol):
+    """What provides the transports to authorization servers: `utcp_bridge.net.http.HttpPool`."""
+
+    def session(self, source: Source) -> HasTransport:
+        """Return the HTTP of a manual."""
+        ...
+
+    def token_transport(self, url: str, source: Source) -> httpx2.AsyncBaseTransport:
+        """Return a transport for `url` under the policy of `source`.
+
+        :raises PolicyError: a client secret may not be sent to `url`.
+        """
+        ...
+
+
 class TokenCache:
     """Access tokens by endpoint, client, secret and scope, with one request at a time for each.
 
@@ -77,7 +100,7 @@ class TokenCache:
 
     def __init__(
         self,
-        pool: HttpPool,
+        pool: TokenTransports,
         *,
         time_limit: float = 20.0,
         clock: Callable[[], float] = time.monotonic,

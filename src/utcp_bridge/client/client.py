@@ -129,7 +129,7 @@ class UtcpClient:
         guard = extensions.guard or Guard()
         self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
         self._logins = Logins(
-            partial(open_user_store, self.settings.token_store, root=root), on_secret=self._learn_secret
+            partial(open_user_store, config.bridge.token_store, root=root), on_secret=self._learn_secret
         )
         services = Services(
             http=self._http,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from utcp_bridge.auth.login.ending import revoke
+from utcp_bridge.auth.login.flows import revoke
 from utcp_bridge.auth.login.logins import Holder, Logins
 from utcp_bridge.auth.login.person import Person
 from utcp_bridge.auth.login.port import PossibleLogin, united_scopes

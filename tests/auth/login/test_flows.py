@@ -7,8 +7,7 @@ from tests.support.clicking import Clicking
 from tests.upstreams.login_service import CLIENT, SECRET, login_service
 
 from utcp_bridge import UtcpClient
-from utcp_bridge.auth.login.flows import log_in
-from utcp_bridge.auth.login.port import OAuthLogin
+from utcp_bridge.auth.login.flows import OAuthLogin, log_in
 from utcp_bridge.errors import AuthRequired, ConfigError, LoginFailed, PolicyError
 
 pytestmark = pytest.mark.anyio

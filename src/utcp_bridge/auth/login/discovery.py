@@ -21,7 +21,9 @@ __all__ = ["Challenge", "ProtectedResource", "ServerMetadata", "protected_resour
 
 _MAX_SECONDS: Final = 20.0
 _MAX_BYTES: Final = 512 * 1024
-_PARAMETER: Final = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_PARAMETER: Final = re.compile(
+    r'\b([A-Za-z_]{1,40})[ \t]{0,4}=[ \t]{0,4}(?:"((?:[^"\\]|\\.){0,2000})"|([^\s,"]{1,2000}))'
+)
 
 
 @dataclass(frozen=True, slots=True)

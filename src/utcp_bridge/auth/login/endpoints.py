@@ -13,7 +13,7 @@ from utcp_bridge.model import Source, Trust
 from utcp_bridge.urls import endpoint_of_url, origin_of, split_url
 
 if TYPE_CHECKING:
-    from utcp_bridge.net.http import HttpPool
+    from utcp_bridge.auth.tokens import TokenTransports
 
 __all__ = ["AuthorizationTransport", "checked_url", "is_loopback"]
 
@@ -27,7 +27,9 @@ class AuthorizationTransport(httpx2.AsyncBaseTransport):
     port: that of a loopback address is closed otherwise. `named` are URLs of the operator's `auth`.
     """
 
-    def __init__(self, pool: HttpPool, source: Source, own: str | None, named: tuple[str | None, ...] = ()) -> None:
+    def __init__(
+        self, pool: TokenTransports, source: Source, own: str | None, named: tuple[str | None, ...] = ()
+    ) -> None:
         self._pool = pool
         self._host = split_url(own).hostname if own else None
         self._named = frozenset(endpoint_of_url(url) for url in named if url)

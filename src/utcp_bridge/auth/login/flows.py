@@ -16,12 +16,14 @@ import orjson
 from utcp_bridge.auth.login.discovery import ServerMetadata, server_metadata
 from utcp_bridge.auth.login.endpoints import checked_url
 from utcp_bridge.auth.login.person import DeviceCode, Person, redirected
+from utcp_bridge.auth.login.port import PossibleLogin, united_scopes
 from utcp_bridge.auth.login.records import LoginClient, LoginRecord
 from utcp_bridge.auth.login.redirect import receiving
 from utcp_bridge.auth.login.refusals import consent_refused, issuer_mismatch, login_failed
 from utcp_bridge.auth.token_requests import (
     TokenRefusal,
     is_token,
+    open_client,
     request_token,
     stale_at,
     transport_failure,
@@ -35,10 +37,11 @@ if TYPE_CHECKING:
     from utcp_bridge.auth.login.logins import Holder
     from utcp_bridge.auth.models import OAuth2LoginAuth
 
-__all__ = ["check_issuer", "log_in"]
+__all__ = ["OAuthLogin", "log_in", "revoke"]
 
 _DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _MAX_SECONDS: Final = 20.0
+_REVOKING_SECONDS: Final = 10.0
 _DEFAULT_INTERVAL: Final = 5.0
 _SLOWER: Final = 5.0
 """Seconds that `slow_down` adds (RFC 8628 section 3.5)."""
@@ -56,6 +59,20 @@ class _Plan:
     authorization_url: str | None
     device_url: str | None
     metadata: ServerMetadata | None
+
+
+class OAuthLogin(PossibleLogin):
+    """A login as the `auth` of a manual or of its document describes it."""
+
+    def __init__(self, auth: OAuth2LoginAuth, holder: Holder) -> None:
+        self._auth = auth
+        self.holder = holder
+        self.scope = auth.scope
+
+    async def obtain(self, person: Person, before: LoginRecord | None, scope: str | None) -> LoginRecord:
+        """Let the person log in."""
+        granted = before.scope if before is not None else None
+        return await log_in(self._auth, self.holder, person, scope=united_scopes([scope, granted]))
 
 
 async def log_in(
@@ -76,7 +93,7 @@ async def log_in(
     return await (login.by_device(sleep) if uses_device else login.by_code())
 
 
-def check_issuer(found: dict[str, str], metadata: ServerMetadata | None, issuer: str, where: str) -> None:
+def _check_issuer(found: dict[str, str], metadata: ServerMetadata | None, issuer: str, where: str) -> None:
     """Check the `iss` of a redirect (RFC 9207).
 
     :raises LoginFailed: it is that of another server, or missing though the server sends it.
@@ -154,7 +171,7 @@ class _Login:
                 **self.parameters,
             }
             found = await redirected(self.person, _with_query(self.plan.authorization_url, query), receiver)
-            check_issuer(found, self.plan.metadata, self.plan.issuer, self.holder.where)
+            _check_issuer(found, self.plan.metadata, self.plan.issuer, self.holder.where)
             if "error" in found:
                 raise consent_refused(self.plan.issuer, found["error"], self.holder.manual)
             return await self._exchange(
@@ -250,3 +267,23 @@ def _with_query(url: str, query: dict[str, str]) -> str:
 def _number(value: Any, otherwise: float) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MAX_DEVICE_SECONDS * 2
     return float(value) if is_number else otherwise
+
+
+async def revoke(record: LoginRecord, transport: httpx2.AsyncBaseTransport) -> bool:
+    """Revoke the tokens of a login; False if the authorization server does not do that. Never raises.
+
+    A login is forgotten here whatever the server says, so its refusal is not an error.
+    """
+    token = record.refresh_token or record.access_token
+    if record.revocation_endpoint is None or record.client is None or token is None:
+        return False
+    hint = "refresh_token" if record.refresh_token else "access_token"
+    with anyio.move_on_after(_REVOKING_SECONDS):
+        client: Any = open_client(record.client.proof(), transport)
+        async with client:
+            try:
+                reply = await client.revoke_token(record.revocation_endpoint, token, token_type_hint=hint)
+            except (httpx2.HTTPError, ValueError):
+                return False
+            return bool(reply.status_code == 200)
+    return False

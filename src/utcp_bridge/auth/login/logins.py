@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
@@ -18,11 +19,10 @@ from utcp_bridge.auth.login.records import LoginKey, LoginRecord
 from utcp_bridge.auth.login.refusals import login_expired, login_needed
 from utcp_bridge.auth.token_requests import TokenRefusal, is_token, no_token, request_token, stale_at, words_of
 from utcp_bridge.errors import AuthRequired, UtcpError
+from utcp_bridge.model import JsonObject
 
 if TYPE_CHECKING:
     import httpx2
-
-    from utcp_bridge.stores.port import Store
 
 __all__ = ["Holder", "Logins"]
 
@@ -44,8 +44,38 @@ class Holder:
     transport: Callable[[], httpx2.AsyncBaseTransport]
 
 
+class LoginStore(Protocol):
+    """Where logins are kept: `utcp_bridge.stores.port.Store`."""
+
+    place: str
+
+    async def get(self, key: str) -> JsonObject | None:
+        """Return the object of a key; None if there is none."""
+        ...
+
+    async def put(self, key: str, value: JsonObject) -> None:
+        """Keep an object."""
+        ...
+
+    async def delete(self, key: str) -> bool:
+        """Forget the object of a key; False if there is none."""
+        ...
+
+    async def keys(self) -> list[str]:
+        """Return every key."""
+        ...
+
+    def lock(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Let one task at a time work on a key, also among processes."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close it."""
+        ...
+
+
 @dataclass(slots=True)
-class _Entry:
+class _Held:
     record: LoginRecord | None = field(default=None, repr=False)
     read_at: float = -_READ_AGAIN
     refused: str | None = field(default=None, repr=False)
@@ -64,19 +94,19 @@ class Logins:
 
     def __init__(
         self,
-        open_store: Callable[[], Store],
+        open_store: Callable[[], LoginStore],
         *,
         on_secret: Callable[[str, str], None] = lambda _source, _secret: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._open_store = open_store
-        self._store: Store | None = None
+        self._store: LoginStore | None = None
         self._on_secret = on_secret
         self._clock = clock
-        self._entries: dict[LoginKey, _Entry] = {}
+        self._entries: dict[LoginKey, _Held] = {}
 
     @property
-    def store(self) -> Store:
+    def store(self) -> LoginStore:
         """The store of the logins.
 
         :raises ConfigError: it cannot be opened.
@@ -92,7 +122,7 @@ class Logins:
         :raises TokenError: the authorization server did not renew the token.
         :raises UtcpError: the store or the server cannot be reached.
         """
-        entry = self._entries.setdefault(holder.key, _Entry())
+        entry = self._entries.setdefault(holder.key, _Held())
         record = await self._read(holder.key, entry)
         if record is None or self._usable(entry, record):
             return None if record is None else record.access_token
@@ -113,24 +143,24 @@ class Logins:
 
     def refuse(self, key: LoginKey, token: str) -> None:
         """Note that the service refused an access token: the next caller renews it."""
-        entry = self._entries.setdefault(key, _Entry())
+        entry = self._entries.setdefault(key, _Held())
         entry.refused = token
 
     async def record(self, key: LoginKey) -> LoginRecord | None:
         """Return the record of a login as the store has it now."""
-        return await self._read(key, self._entries.setdefault(key, _Entry()), again=True)
+        return await self._read(key, self._entries.setdefault(key, _Held()), again=True)
 
     async def save(self, key: LoginKey, record: LoginRecord) -> None:
         """Keep a new login, in place of the one before."""
         self._learn(key, record)
-        entry = self._entries.setdefault(key, _Entry())
+        entry = self._entries.setdefault(key, _Held())
         async with self.store.lock(str(key)):
             await self._put(key, entry, record)
         entry.challenge = entry.refused = None
 
     async def doubt_client(self, key: LoginKey) -> None:
         """Let the next login register another client: a login with the present one failed."""
-        entry = self._entries.setdefault(key, _Entry())
+        entry = self._entries.setdefault(key, _Held())
         async with self.store.lock(str(key)):
             record = await self._read(key, entry, again=True)
             if record is not None and record.known_client is not None:
@@ -155,7 +185,7 @@ class Logins:
 
     async def note_refusal(self, key: LoginKey, challenge: Challenge) -> None:
         """Keep how the service refused a request, so that the next login asks for what it wants."""
-        entry = self._entries.setdefault(key, _Entry())
+        entry = self._entries.setdefault(key, _Held())
         entry.challenge = challenge
         if entry.record is None:
             return
@@ -177,7 +207,7 @@ class Logins:
         if self._store is not None:
             await self._store.aclose()
 
-    async def _read(self, key: LoginKey, entry: _Entry, *, again: bool = False) -> LoginRecord | None:
+    async def _read(self, key: LoginKey, entry: _Held, *, again: bool = False) -> LoginRecord | None:
         now = anyio.current_time()
         is_lasting = entry.record is not None and not entry.record.ended
         if again or not is_lasting or now - entry.read_at >= _READ_AGAIN:
@@ -187,16 +217,16 @@ class Logins:
                 self._learn(key, entry.record)
         return entry.record
 
-    async def _put(self, key: LoginKey, entry: _Entry, record: LoginRecord) -> None:
+    async def _put(self, key: LoginKey, entry: _Held, record: LoginRecord) -> None:
         await self.store.put(str(key), record.kept())
         entry.record, entry.read_at = record, anyio.current_time()
 
-    def _usable(self, entry: _Entry, record: LoginRecord) -> bool:
+    def _usable(self, entry: _Held, record: LoginRecord) -> bool:
         if record.access_token is None or record.access_token == entry.refused:
             return False
         return record.stale_at is None or self._clock() < record.stale_at
 
-    async def _renew(self, holder: Holder, entry: _Entry, record: LoginRecord) -> str:
+    async def _renew(self, holder: Holder, entry: _Held, record: LoginRecord) -> str:
         """Return a new access token. The caller holds the lock.
 
         A refresh token that the server replaced is lost if it is not stored, so nothing cancels this in between.

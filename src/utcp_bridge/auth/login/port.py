@@ -10,9 +10,8 @@ if TYPE_CHECKING:
     from utcp_bridge.auth.login.logins import Holder
     from utcp_bridge.auth.login.person import Person
     from utcp_bridge.auth.login.records import LoginRecord
-    from utcp_bridge.auth.models import OAuth2LoginAuth
 
-__all__ = ["OAuthLogin", "PossibleLogin", "united_scopes"]
+__all__ = ["PossibleLogin", "united_scopes"]
 
 
 class PossibleLogin(ABC):
@@ -29,22 +28,6 @@ class PossibleLogin(ABC):
         :raises LoginFailed: the person or the server refused it.
         :raises UtcpError: a server cannot be reached, or `auth` lacks something.
         """
-
-
-class OAuthLogin(PossibleLogin):
-    """A login as the `auth` of a manual or of its document describes it."""
-
-    def __init__(self, auth: OAuth2LoginAuth, holder: Holder) -> None:
-        self._auth = auth
-        self.holder = holder
-        self.scope = auth.scope
-
-    async def obtain(self, person: Person, before: LoginRecord | None, scope: str | None) -> LoginRecord:
-        """Let the person log in."""
-        from utcp_bridge.auth.login.flows import log_in
-
-        granted = before.scope if before is not None else None
-        return await log_in(self._auth, self.holder, person, scope=united_scopes([scope, granted]))
 
 
 def united_scopes(scopes: Iterable[str | None]) -> str | None:

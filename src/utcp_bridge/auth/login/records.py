@@ -34,11 +34,11 @@ class LoginKey:
         return f"{self.PREFIX}{self.resource} {self.issuer} {self.client}".rstrip()
 
 
-class _Kept(BaseModel):
+class _Stored(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
 
-class LoginClient(_Kept):
+class LoginClient(_Stored):
     """The client that the authorization server knows (RFC 7591)."""
 
     client_id: str
@@ -55,7 +55,7 @@ class LoginClient(_Kept):
         return ClientProof(self.client_id, method, self.client_secret or "")
 
 
-class LoginRecord(_Kept):
+class LoginRecord(_Stored):
     """One login as a store has it. Times are seconds since 1970."""
 
     manual: str = ""

@@ -199,7 +199,7 @@ def test_a_repr_shows_no_value() -> None:
 
 
 @given(st.text(max_size=40))
-def test_a_name_that_is_no_store_is_one_sentence(name: str) -> None:
+def test_a_name_without_a_store_is_one_sentence(name: str) -> None:
     if name == "memory" or name.startswith(("file", "keyring", "redis", "unix")):
         return
     with pytest.raises(ConfigError, match="does not name a store"):
