@@ -530,7 +530,12 @@ class McpSupervisor:
         failure: UtcpError | None = None
         with connection.handshake:
             try:
-                await self._dialer.hold(connection, partial(self.lose, connection), self._hold)
+                hold = partial(self._dialer.hold, connection, partial(self.lose, connection), self._hold)
+                await hold()
+                if (
+                    connection.client is None and self.refuses_handshake
+                ):  # a server may keep to the era of its first message
+                    await hold()
             except Exception as error:  # noqa: BLE001 - whatever the SDK or the child raises, the caller gets one sentence
                 failure = handshake_failure(error, self._dialer.attempt(connection))
             finally:
@@ -548,15 +553,20 @@ class McpSupervisor:
         expected = await self._expected_host()
         connection.asking = Asking(expected, self._services, self._note_asking)
         with connection.asking.relaying(read, write) as (reader, writer):
-            await self._use(connection, reader, writer, handshake_first=prefers_handshake(expected))
+            await self._use(
+                connection, reader, writer, handshake_first=prefers_handshake(expected) and not self.refuses_handshake
+            )
 
     def _note_asking(self) -> None:
         self.asks = True
 
     async def _use(self, connection: McpConnection, read: Any, write: Any, *, handshake_first: bool) -> None:
         async with self._client(read, write) as client:
-            await client.open(quietly=connection.child is not None, handshake_first=handshake_first)
-            self.refuses_handshake = handshake_first and client.is_modern
+            if not handshake_first:
+                await client.open(quietly=connection.child is not None)
+            elif not await client.open_handshake():
+                self.refuses_handshake = True
+                return
             connection.handshake.deadline = inf
             connection.client = client
             self.port.opened(client)
