@@ -59,7 +59,12 @@ def _module(module: ModuleType, seen: dict[int, str]) -> Iterator[str]:
         if id(value) in seen:
             known.append(f"[`{name}`](#{seen[id(value)]})")
             continue
-        if inspect.isclass(value) and issubclass(value, BaseException) and module is utcp_bridge:
+        if (
+            inspect.isclass(value)
+            and issubclass(value, BaseException)
+            and value.__module__ == "utcp_bridge.errors"
+            and module is utcp_bridge
+        ):
             known.append(f"[`{name}`](#{name.lower()})")
             continue
         if not isinstance(value, str | int | float):

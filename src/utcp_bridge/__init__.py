@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from utcp_bridge.search import Hit
     from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
     from utcp_bridge.transport import Services, Target, Transport
+    from utcp_bridge.upstream import CallingHost, ProtocolError
 
 __all__ = [
     "AsyncUTCPRegistry",
@@ -66,6 +67,7 @@ __all__ = [
     "Call",
     "CallTemplate",
     "CallerError",
+    "CallingHost",
     "CircuitOpen",
     "ConfigError",
     "ConnectionLost",
@@ -85,6 +87,7 @@ __all__ = [
     "MissingExtra",
     "OperatorError",
     "PolicyError",
+    "ProtocolError",
     "Rejected",
     "ReplyTooLarge",
     "Result",
@@ -122,6 +125,7 @@ _HOMES = {
     "Call": "model",
     "CallTemplate": "model",
     "CallerError": "errors",
+    "CallingHost": "upstream",
     "ConfigError": "errors",
     "ConnectionLost": "errors",
     "ContentBlocks": "model",
@@ -140,6 +144,7 @@ _HOMES = {
     "MissingExtra": "errors",
     "OperatorError": "errors",
     "PolicyError": "errors",
+    "ProtocolError": "upstream",
     "Rejected": "errors",
     "ReplyTooLarge": "errors",
     "Result": "model",

@@ -103,7 +103,7 @@ async def asking_server(era: str, way: str) -> AsyncIterator[dict[str, Any]]:
     if way == "stdio":
         yield command(era)
         return
-    async with asking_http(AskingServer(modern=era == "modern")) as url:
+    async with asking_http(AskingServer(era)) as url:
         yield {"url": url}
 
 

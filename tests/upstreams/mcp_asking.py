@@ -1,7 +1,7 @@
 """A real MCP server whose tools ask their host for something, in one protocol era.
 
-Run as a program over stdio: `python -m tests.upstreams.mcp_asking handshake|modern [FILE]`. FILE receives a line for
-each process that starts. `asking_http` serves over HTTP in process.
+Run as a program over stdio: `python -m tests.upstreams.mcp_asking handshake|modern|both|handshake-roots [FILE]`.
+FILE receives a line for each process that starts. `asking_http` serves over HTTP in process.
 """
 
 from __future__ import annotations
@@ -40,11 +40,15 @@ ASKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class AskingServer:
-    """The tools. `seen` has what the server noticed, in order."""
+    """The tools, in the era `handshake`, `modern`, or `both`: then as the connection says.
 
-    def __init__(self, *, modern: bool, seen: list[Any] | None = None) -> None:
-        self.modern = modern
-        self.seen: list[Any] = [] if seen is None else seen
+    `seen` has what the server noticed, in order. With `wants_roots`, it asks for roots as soon as a session is open.
+    """
+
+    def __init__(self, era: str, *, wants_roots: bool = False) -> None:
+        self.era = era
+        self.wants_roots = wants_roots
+        self.seen: list[Any] = []
         self.moved = asyncio.Event()
         self.opened: set[str] = set()
         self.server: Server[Any] = Server(
@@ -57,6 +61,22 @@ class AskingServer:
         self.server.add_notification_handler(
             "notifications/roots/list_changed", types.NotificationParams, self._roots_changed
         )
+        self.server.add_notification_handler("notifications/initialized", types.NotificationParams, self._opened)
+        self.server.middleware.append(self._in_one_era)
+
+    async def _in_one_era(self, ctx: Any, call_next: Any) -> Any:
+        if ctx.method == "initialize" and self.era == "modern":
+            supported = list(MODERN_PROTOCOL_VERSIONS)
+            raise MCPError(types.UNSUPPORTED_PROTOCOL_VERSION, "Only the newest.", {"supported": supported})
+        return await call_next(ctx)
+
+    async def _opened(self, ctx: Any, _params: Any) -> None:
+        if self.wants_roots:
+            await self._note_roots(ctx)
+
+    async def _note_roots(self, ctx: Any) -> None:
+        found = await ctx.session.send_request(types.ListRootsRequest(), types.ListRootsResult)
+        self.note(found.model_dump(by_alias=True, mode="json", exclude_none=True))
 
     def note(self, what: Any) -> None:
         self.seen.append(what)
@@ -68,7 +88,7 @@ class AskingServer:
             await self.moved.wait()
 
     async def _list(self, _ctx: Any, _params: Any) -> Any:
-        names = [*ASKS, "twice", "both", "page", "able", "quiet", "endless", "failing", "hold", "complete"]
+        names = [*ASKS, "twice", "both", "page", "able", "quiet", "endless", "failing", "hold", "complete", "known"]
         return types.ListToolsResult(tools=[types.Tool(name=name, input_schema={"type": "object"}) for name in names])
 
     async def _list_prompts(self, _ctx: Any, _params: Any) -> Any:
@@ -83,8 +103,7 @@ class AskingServer:
 
     async def _roots_changed(self, ctx: Any, _params: Any) -> None:
         self.note("roots changed")
-        found = await ctx.session.send_request(types.ListRootsRequest(), types.ListRootsResult)
-        self.note(found.model_dump(by_alias=True, mode="json", exclude_none=True))
+        await self._note_roots(ctx)
 
     async def _call(self, ctx: Any, params: Any) -> Any:
         special: Callable[[Any, Any], Any] | None = getattr(self, f"_tool_{params.name}", None)
@@ -99,6 +118,11 @@ class AskingServer:
 
     async def _tool_quiet(self, _ctx: Any, _params: Any) -> Any:
         return _said(os.getpid())
+
+    async def _tool_known(self, _ctx: Any, params: Any) -> Any:
+        """Wait until the server knows certain roots."""
+        await self.until({"roots": [{"uri": (params.arguments or {})["uri"]}]})
+        return _said(self.seen)
 
     async def _tool_both(self, ctx: Any, params: Any) -> Any:
         answer = await self._ask(ctx, params, {"one": "confirm", "two": "roots"})
@@ -125,7 +149,7 @@ class AskingServer:
             return _said({"code": error.code, "message": error.message})
 
     async def _tool_twice(self, ctx: Any, params: Any) -> Any:
-        if not self.modern:
+        if not _is_modern(ctx):
             return _said([(await self._ask(ctx, params, {"q": "confirm"}))["q"] for _ in range(2)])
         step, answers = json.loads(params.request_state or "[0, []]")
         given = _dumped(params.input_responses)
@@ -153,7 +177,7 @@ class AskingServer:
 
     async def _ask(self, ctx: Any, params: Any, wanted: dict[str, str]) -> Any:
         """Return the answers under these keys; in 2026-07-28, the result that asks for them if they are not there."""
-        if self.modern:
+        if _is_modern(ctx):
             given = _dumped(params.input_responses)
             if given.keys() >= wanted.keys() and params.request_state == "mine":
                 return given
@@ -174,6 +198,10 @@ class AskingServer:
         for refusal in refusals:
             raise refusal
         return answers
+
+
+def _is_modern(ctx: Any) -> bool:
+    return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
 def _dumped(responses: Any) -> dict[str, Any]:
@@ -201,7 +229,7 @@ async def asking_http(asking: AskingServer) -> AsyncIterator[str]:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         version = dict(scope.get("headers", ())).get(b"mcp-protocol-version", b"").decode()
-        if not asking.modern and version in MODERN_PROTOCOL_VERSIONS:
+        if asking.era == "handshake" and version in MODERN_PROTOCOL_VERSIONS:
             error = {"code": -32600, "message": "Unsupported protocol version"}
             await JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, 400)(scope, receive, send)
             return
@@ -212,12 +240,13 @@ async def asking_http(asking: AskingServer) -> AsyncIterator[str]:
 
 
 async def _main(era: str) -> None:
-    asking = AskingServer(modern=era == "modern")
+    name, _, wants = era.partition("-")
+    asking = AskingServer(name, wants_roots=wants == "roots")
     async with stdio_server() as (read, write):
-        if asking.modern:
-            await asking.server.run(read, write, asking.server.create_initialization_options())
-        else:
+        if name == "handshake":
             await serve_loop(asking.server, read, write, lifespan_state={})
+        else:
+            await asking.server.run(read, write, asking.server.create_initialization_options())
 
 
 if __name__ == "__main__":

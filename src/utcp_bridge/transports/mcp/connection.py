@@ -23,7 +23,7 @@ from utcp_bridge.urls import endpoint_of_url, origin_of
 from utcp_bridge.variables import inherited_environment
 
 if TYPE_CHECKING:
-    from utcp_bridge.transports.mcp.asking import Asking
+    from utcp_bridge.transports.mcp.hosts.asking import Asking
 
 __all__ = ["McpConnection", "McpDialer"]
 

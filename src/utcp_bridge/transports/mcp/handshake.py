@@ -93,21 +93,21 @@ class RawSession(ClientSession):
         """Whether the session speaks 2026-07-28 or later."""
         return self.protocol_version in MODERN_PROTOCOL_VERSIONS
 
-    async def open(self, *, quietly: bool, handshake_first: bool = False) -> None:
-        """Agree on a version of the protocol. With `quietly`, the first question is `ping`.
+    async def open_handshake(self) -> bool:
+        """Open the session in the older era, and return whether the server speaks it."""
+        legacy = _Route()
+        await legacy.run(self._initialized, lambda: None)
+        if legacy.result is not None:
+            await self._adopt_legacy(legacy.result)
+        return legacy.result is not None
 
-        With `handshake_first`, a server of both eras is opened in the older one.
+    async def open(self, *, quietly: bool) -> None:
+        """Agree on a version of the protocol. With `quietly`, the first question is `ping`.
 
         :raises MCPError: the server refused both ways to open a session, or the connection ended.
         :raises UnknownVersion: it speaks none of our versions.
         """
         modern, legacy = _Route(), _Route()
-        if handshake_first:
-            await legacy.run(self._initialized, lambda: None)
-            if legacy.result is not None:
-                await self._adopt_legacy(legacy.result)
-                return
-            legacy = _Route()
         moved = anyio.Event()
 
         def settled() -> None:

@@ -69,7 +69,7 @@ class McpServer(BaseModel):
     """Seconds for one call; the start may take as long, and at least a minute. From 1,000 on they are milliseconds, as
     some hosts write them."""
     sessions: Literal["shared", "per_host"] | None = None
-    """Which session the calls of MCP clients use (`host_sessions.py`): one for all, one for each client, or None to
+    """Which session the calls of MCP clients use (`hosts/sessions.py`): one for all, one for each client, or None to
     give each its own as soon as the server asks clients for something."""
     disabled: bool = False
     """Whether the server is left alone (`disabled: true` or `enabled: false` in a host's file)."""

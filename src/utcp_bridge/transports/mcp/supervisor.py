@@ -47,9 +47,9 @@ from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.child import UNREADABLE
 from utcp_bridge.transports.mcp.connection import McpConnection, McpDialer
 from utcp_bridge.transports.mcp.failures import handshake_failure, late_failure
-from utcp_bridge.transports.mcp.host_sessions import HostSessions, prefers_handshake
+from utcp_bridge.transports.mcp.hosts.rounds import INPUT_METHODS, HostRefusal, with_answers
+from utcp_bridge.transports.mcp.hosts.sessions import HostSessions, prefers_handshake
 from utcp_bridge.transports.mcp.listing import Listing, read_list, usable_resources, usable_templates, usable_tools
-from utcp_bridge.transports.mcp.rounds import INPUT_METHODS, HostRefusal, with_answers
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, tool_object
 from utcp_bridge.transports.mcp.tasks import TASKS, TaskCalls, as_task
 from utcp_bridge.transports.mcp.upstream_port import McpUpstream
@@ -57,8 +57,8 @@ from utcp_bridge.upstream import HOST, CallingHost, ProtocolError, ServerState
 from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:
-    from utcp_bridge.transports.mcp.asking import Asking
     from utcp_bridge.transports.mcp.handshake import RawSession
+    from utcp_bridge.transports.mcp.hosts.asking import Asking
 
 __all__ = ["LONGEST_PAUSE", "McpSupervisor"]
 
@@ -75,6 +75,11 @@ LONGEST_PAUSE = 5.0
 
 class McpSupervisor:
     """The connection to one server, owned by a task of its own and shared by all calls; opened again after it broke."""
+
+    asks = False
+    """Whether the server has asked a host for something."""
+    refuses_handshake = False
+    """Whether the server speaks only 2026-07-28 and later, also to a host of the handshake era."""
 
     def __init__(
         self,
@@ -122,10 +127,6 @@ class McpSupervisor:
         self._wake = anyio.Event()
         self._stop_reading: Callable[[], None] | None = None
         self._expected_host = services.expected_host
-        self.asks = False
-        """Whether the server has asked a host for something."""
-        self.refuses_handshake = False
-        """Whether the server speaks only 2026-07-28 and later, also to a host of the handshake era."""
         self._hosts: HostSessions | None = HostSessions(self, self._for_host, services.spawn, server.sessions)
         """The sessions of single hosts; None for such a session itself."""
 
@@ -529,7 +530,12 @@ class McpSupervisor:
         failure: UtcpError | None = None
         with connection.handshake:
             try:
-                await self._dialer.hold(connection, partial(self.lose, connection), self._hold)
+                hold = partial(self._dialer.hold, connection, partial(self.lose, connection), self._hold)
+                await hold()
+                if (
+                    connection.client is None and self.refuses_handshake
+                ):  # a server may keep to the era of its first message
+                    await hold()
             except Exception as error:  # noqa: BLE001 - whatever the SDK or the child raises, the caller gets one sentence
                 failure = handshake_failure(error, self._dialer.attempt(connection))
             finally:
@@ -542,20 +548,25 @@ class McpSupervisor:
 
     async def _hold(self, connection: McpConnection, read: Any, write: Any) -> None:
         """Open the SDK's session over two streams, and hold it until it is to end."""
-        from utcp_bridge.transports.mcp.asking import Asking
+        from utcp_bridge.transports.mcp.hosts.asking import Asking
 
         expected = await self._expected_host()
         connection.asking = Asking(expected, self._services, self._note_asking)
         with connection.asking.relaying(read, write) as (reader, writer):
-            await self._use(connection, reader, writer, handshake_first=prefers_handshake(expected))
+            await self._use(
+                connection, reader, writer, handshake_first=prefers_handshake(expected) and not self.refuses_handshake
+            )
 
     def _note_asking(self) -> None:
         self.asks = True
 
     async def _use(self, connection: McpConnection, read: Any, write: Any, *, handshake_first: bool) -> None:
         async with self._client(read, write) as client:
-            await client.open(quietly=connection.child is not None, handshake_first=handshake_first)
-            self.refuses_handshake = handshake_first and client.is_modern
+            if not handshake_first:
+                await client.open(quietly=connection.child is not None)
+            elif not await client.open_handshake():
+                self.refuses_handshake = True
+                return
             connection.handshake.deadline = inf
             connection.client = client
             self.port.opened(client)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from utcp_bridge.errors import MalformedReply
 from utcp_bridge.model import JsonObject
-from utcp_bridge.transports.mcp.rounds import HostRefusal, for_host, with_answers
+from utcp_bridge.transports.mcp.hosts.rounds import HostRefusal, for_host, with_answers
 from utcp_bridge.upstream import EVERY_CAPABILITY, HOST, CallingHost, InputRequired, ProtocolError
 
 pytestmark = pytest.mark.anyio

@@ -25,7 +25,7 @@ from mcp.shared.message import SessionMessage
 
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.transport import Services
-from utcp_bridge.transports.mcp.rounds import ASKING_METHODS, for_host, identity_of
+from utcp_bridge.transports.mcp.hosts.rounds import ASKING_METHODS, for_host, identity_of
 from utcp_bridge.upstream import (
     APP_MEDIA_TYPE,
     APPS,
@@ -57,7 +57,7 @@ _SIGN_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True, eq=False)
-class _Flight:
+class _Underway:
     """A request during which the server may ask its host. `context` is that of the caller, with its clock."""
 
     host: CallingHost | None
@@ -71,10 +71,10 @@ class _Ask:
     """A request of the server that waits for an answer."""
 
     cancel: Callable[[], None]
-    flight: _Flight | None
+    flight: _Underway | None
 
 
-_FLIGHT: Final[ContextVar[_Flight | None]] = ContextVar("utcp_bridge_flight", default=None)
+_FLIGHT: Final[ContextVar[_Underway | None]] = ContextVar("utcp_bridge_flight", default=None)
 """The request that a message is sent for. HTTP transports return the context with what arrives on its stream."""
 
 
@@ -95,13 +95,13 @@ class Asking:
         self.declared: Final[JsonObject] = {} if expected is None else expected.capabilities
         self.users: Final[set[Hashable]] = set()
         """The hosts that had a request on this connection."""
-        self._expected = None if expected is None else _Flight(expected, contextvars.copy_context())
+        self._expected = None if expected is None else _Underway(expected, contextvars.copy_context())
         self._seconds = services.settings.ask_timeout
         self._spawn = services.spawn
         self._noticed = noticed
         self._write: Any = None
-        self._flights: dict[Any, _Flight] = {}
-        self._left: dict[Any, _Flight] = {}
+        self._flights: dict[Any, _Underway] = {}
+        self._left: dict[Any, _Underway] = {}
         self._asks: dict[Any, _Ask] = {}
         self._pages: OrderedDict[str, CallingHost] = OrderedDict()
         self._watched: list[Callable[[], object]] = []
@@ -125,7 +125,7 @@ class Asking:
 
     # --- what is sent ---
 
-    async def sending(self, message: Any) -> _Flight | None:
+    async def sending(self, message: Any) -> _Underway | None:
         """Declare the host's capabilities in a message, and note the request. Return what to remember of it."""
         if isinstance(message, types.JSONRPCNotification):
             ident = (message.params or {}).get("requestId")
@@ -139,7 +139,7 @@ class Asking:
         self._declare(message)
         if message.method not in ASKING_METHODS:
             return None
-        flight = self._flights[message.id] = _Flight(HOST.get(), contextvars.copy_context())
+        flight = self._flights[message.id] = _Underway(HOST.get(), contextvars.copy_context())
         await self._meet(flight.host)
         return flight
 
@@ -224,7 +224,7 @@ class Asking:
             while len(self._pages) > _MAX_PAGES:
                 self._pages.popitem(last=False)
 
-    def _begin(self, message: types.JSONRPCRequest, flight: _Flight | None) -> None:
+    def _begin(self, message: types.JSONRPCRequest, flight: _Underway | None) -> None:
         """Answer a request of the server, in the context of the call that it belongs to."""
         self._noticed()
         refusal: ProtocolError | None = None
@@ -238,13 +238,13 @@ class Asking:
         host = None if flight is None else flight.host
         self._asks[message.id] = _Ask(context.run(self._spawn, partial(self._answer, message, host, refusal)), flight)
 
-    def _end_asks(self, flight: _Flight) -> None:
+    def _end_asks(self, flight: _Underway) -> None:
         """End what the server asks for a request that is over."""
         for ident, ask in [(ident, ask) for ident, ask in self._asks.items() if ask.flight is flight]:
             del self._asks[ident]
             ask.cancel()
 
-    def _flight_of_host(self) -> _Flight | None:
+    def _flight_of_host(self) -> _Underway | None:
         """Return the request that the server asks for, where the stream does not say it."""
         self._forget_left()
         hosts = {identity_of(flight.host) for flight in (*self._flights.values(), *self._left.values())}

@@ -82,6 +82,51 @@ async def test_a_host_without_the_capability_is_not_asked(server_way, host_era):
 
 
 @pytest.mark.parametrize("host_era", ERAS)
+@pytest.mark.parametrize("server_way", WAYS)
+async def test_a_server_of_both_eras_is_met_in_the_era_of_a_host_over_http(server_way, host_era):
+    """Over stdio, hosts over HTTP share its one process, so only a setting gives them their own."""
+    async with asking_server("both", server_way) as server:
+        config = configuration({**server, **({"sessions": "per_host"} if server_way == "stdio" else {})})
+        async with bridge_over_http(config) as url, Person("ada").connected(url, host_era) as ada:
+            assert await ada.call("confirm") == ADA
+            assert await ada.call("twice") == [ADA, ADA]
+
+
+@pytest.mark.parametrize("host_era", ERAS)
+async def test_a_server_that_asks_for_roots_at_once_learns_those_of_its_one_host(host_era, tmp_path):
+    config = configuration(command("handshake-roots"))
+    async with bridge(config, "stdio", tmp_path) as target, Person("ada").connected(target, host_era) as ada:
+        known = await ada.call("known", {"uri": "file:///home/ada"})
+        assert ROOTS in known
+        assert {"roots": [{"uri": "file:///home/bob"}]} not in known
+
+
+@pytest.mark.parametrize("eras", [("handshake", "modern"), ("handshake", "handshake")])
+async def test_a_server_that_asks_for_roots_at_once_has_a_process_for_each_host(eras):
+    async with (
+        bridge_over_http(configuration(command("handshake-roots"))) as url,
+        Person("ada").connected(url, eras[0]) as ada,
+        Person("bob").connected(url, eras[1]) as bob,
+    ):
+        known = (
+            await ada.call("known", {"uri": "file:///home/ada"}),
+            await bob.call("known", {"uri": "file:///home/bob"}),
+        )
+        assert known == ([ROOTS], [{"roots": [{"uri": "file:///home/bob"}]}])
+
+
+@pytest.mark.parametrize("host_era", ERAS)
+async def test_a_tool_that_is_called_through_a_meta_tool_asks_too(host_era):
+    async with (
+        asking_server("handshake", "http") as server,
+        bridge_over_http(configuration(server)) as url,
+        Person("ada").connected(url, host_era) as ada,
+    ):
+        result = await ada.client.call_tool("call_tool", {"name": "up_s_confirm", "arguments": {}})
+        assert result.content[0].text == '{"action": "accept", "content": {"name": "ada"}}'
+
+
+@pytest.mark.parametrize("host_era", ERAS)
 async def test_a_server_over_stdio_starts_once_for_a_host_over_stdio(host_era, tmp_path):
     record = tmp_path / "starts"
     config = configuration(command("handshake", record))
@@ -152,7 +197,7 @@ async def test_a_request_that_could_be_for_either_of_two_hosts_is_refused():
 
 
 async def test_progress_of_a_suspended_call_reaches_its_own_host_alone():
-    asking = AskingServer(modern=False)
+    asking = AskingServer("handshake")
     heard = {"ada": [], "bob": []}
     async with (
         asking_http(asking) as server,
@@ -176,7 +221,7 @@ async def test_progress_of_a_suspended_call_reaches_its_own_host_alone():
 
 
 async def test_changed_roots_reach_the_session_of_their_host():
-    asking = AskingServer(modern=False)
+    asking = AskingServer("handshake")
     async with (
         asking_http(asking) as server,
         bridge_over_http(configuration({"url": server, "sessions": "per_host"})) as url,
@@ -192,7 +237,7 @@ async def test_changed_roots_reach_the_session_of_their_host():
 
 
 async def test_a_page_that_a_call_requires_is_opened_by_each_host_in_its_own_way():
-    asking = AskingServer(modern=False)
+    asking = AskingServer("handshake")
     async with asking_http(asking) as server, bridge_over_http(configuration({"url": server})) as url:
         async with Person("ada").connected(url, "handshake") as ada:
             with pytest.raises(MCPError) as refused:
@@ -215,7 +260,7 @@ async def test_a_page_that_a_call_requires_is_opened_by_each_host_in_its_own_way
 
 
 async def test_the_end_of_a_page_reaches_the_host_that_was_asked_to_open_it():
-    asking = AskingServer(modern=False)
+    asking = AskingServer("handshake")
     async with (
         asking_http(asking) as server,
         bridge_over_http(configuration({"url": server})) as url,
@@ -241,7 +286,7 @@ async def test_a_server_that_never_has_enough_ends_with_an_error():
 
 @pytest.mark.parametrize("host_era", ERAS)
 async def test_a_host_that_never_answers_ends_the_question(host_era):
-    server = AskingServer(modern=False)
+    server = AskingServer("handshake")
     async with (
         asking_http(server) as upstream,
         serving_bridge(configuration({"url": upstream}, ask_timeout=1)) as (url, served),
@@ -271,7 +316,7 @@ async def test_a_host_that_never_answers_ends_the_question(host_era):
 
 async def test_a_cancelled_call_ends_at_the_server_too():
     """A host of 2026-07-28 gives up while its call is not suspended."""
-    server = AskingServer(modern=False)
+    server = AskingServer("handshake")
     async with (
         asking_http(server) as upstream,
         serving_bridge(configuration({"url": upstream})) as (url, served),

@@ -20,11 +20,11 @@ import anyio
 import orjson
 
 from utcp_bridge.errors import Busy
-from utcp_bridge.transports.mcp.rounds import identity_of
+from utcp_bridge.transports.mcp.hosts.rounds import identity_of
 from utcp_bridge.upstream import HOST, HOST_ENDED, CallingHost
 
 if TYPE_CHECKING:
-    from utcp_bridge.transports.mcp.asking import Asking
+    from utcp_bridge.transports.mcp.hosts.asking import Asking
 
 __all__ = ["HostSessions", "prefers_handshake"]
 
