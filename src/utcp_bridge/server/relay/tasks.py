@@ -27,7 +27,7 @@ from utcp_bridge.server.callers import caller_of
 from utcp_bridge.server.relay.desk import Desk
 from utcp_bridge.server.relay.requests import is_modern, refusal, speaking_protocol
 from utcp_bridge.tasks import loop_time
-from utcp_bridge.transports.mcp.rounds import for_host
+from utcp_bridge.transports.mcp.hosts.rounds import for_host
 from utcp_bridge.upstream import HOST, TASK_WISH, ProtocolError, TaskStarted, Upstream, ask_host
 
 __all__ = ["TASKS", "Tasks"]
