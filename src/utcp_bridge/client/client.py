@@ -25,6 +25,7 @@ from utcp_bridge.client.explaining import Explainer, redact_error
 from utcp_bridge.client.logins import LoginDesk
 from utcp_bridge.client.mapped import MappedOffers
 from utcp_bridge.client.search import FoundTools, ToolSearch
+from utcp_bridge.client.streaming import StreamingRun
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.errors import ConfigError, ManualError, UnknownTool, UtcpError
@@ -447,7 +448,7 @@ class UtcpClient:
         :raises UnknownTool: no tool has this name.
         :raises UtcpError: the call failed. This comes after the partial results.
         """
-        run = _StreamingRun(self, self.find_tool(tool_name), as_arguments(arguments))
+        run = StreamingRun(self.call, self.find_tool(tool_name), as_arguments(arguments))
         cancel = self._tasks.spawn(run.run)
         try:
             async for partial_result in run.partials:
@@ -648,34 +649,6 @@ class UtcpClient:
             self._chains.pop(tool.qualified_name, None)
             self._targets.pop(tool, None)
             self._peers.pop(tool, None)
-
-
-class _StreamingRun:
-    """One streaming call in a task of its own: partial results go through a stream, an error is kept for the end."""
-
-    def __init__(self, client: UtcpClient, tool: Tool, arguments: JsonObject) -> None:
-        self._client = client
-        self._tool = tool
-        self._arguments = arguments
-        self._send, self.partials = anyio.create_memory_object_stream[Any](0)
-        self._emitted = False
-        self.error: UtcpError | None = None
-
-    async def run(self) -> None:
-        """Make the call."""
-        async with self._send:
-            try:
-                result = await self._client.call(self._tool, self._arguments, self._emit)
-            except UtcpError as error:
-                self.error = error
-                return
-            self.error = result.failure
-            if not self._emitted:
-                await self._send.send(result.value)
-
-    async def _emit(self, partial_result: Any) -> None:
-        self._emitted = True
-        await self._send.send(partial_result)
 
 
 def _certain(tool: Tool, states: Iterable[ManualState]) -> Tool:
