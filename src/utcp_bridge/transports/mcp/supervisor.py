@@ -255,6 +255,7 @@ class McpSupervisor:
     async def _has_read(self) -> bool:
         """Read once, and return whether that is the end of it."""
         await anyio.sleep(self._backoff.pause(anyio.current_time()))
+        failure: UtcpError | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._judge)
             failure = await self._failure_of_reading()
