@@ -210,9 +210,9 @@ async def test_json_under_another_media_type_is_read() -> None:
 
 
 async def test_a_result_that_is_not_the_last_word_says_so() -> None:
-    replies = {**listing([named(1)]), "tools/call": [{"resultType": "task", "taskId": "1"}]}
+    replies = {**listing([named(1)]), "tools/call": [{"resultType": "novelty"}]}
     async with served("stdio", {"version": "2026-07-28", "replies": replies}) as server, client_of(server) as client:
-        with pytest.raises(Rejected, match="'task' instead of a result"):
+        with pytest.raises(Rejected, match="'novelty' instead of a result"):
             await call(client)
 
 
