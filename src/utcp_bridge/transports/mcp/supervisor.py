@@ -565,9 +565,7 @@ class McpSupervisor:
     async def _use(self, connection: McpConnection, read: Any, write: Any, *, handshake_first: bool) -> None:
         async with self._client(read, write) as client:
             if not handshake_first:
-                await client.open(
-                    quietly=connection.child is not None, at_once=self._dialer.initializes_at_once
-                )
+                await client.open(quietly=connection.child is not None, at_once=self._dialer.initializes_at_once)
             elif not await client.open_handshake():
                 self.refuses_handshake = True
                 return
