@@ -9,6 +9,7 @@ from tests.support.server_client import Manual, StandIn
 from utcp_bridge.model import Outage
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.settings import BridgeSettings
+from utcp_bridge.upstream import ServerState
 
 pytestmark = pytest.mark.anyio
 JUST_NOW = inf
@@ -87,6 +88,25 @@ async def test_the_first_list_does_not_wait_for_a_slow_manual_once_others_have_a
     with anyio.fail_after(60):
         await readiness.settle()
     assert not readiness.is_ready()
+
+
+async def test_only_the_first_list_waits_for_others_to_arrive():
+    client = StandIn(BridgeSettings(startup_wait=3_600, startup_settle=0.05))
+    client.manuals = [Manual("up", "ready", 3, awaited=("slow server",))]
+    readiness = Readiness(client)
+    with anyio.fail_after(60):
+        await readiness.settle()
+        client.settings = BridgeSettings(startup_wait=3_600, startup_settle=3_600)
+        client.manuals[0].arrived = JUST_NOW
+        await readiness.settle()
+    assert not readiness.is_ready(), "a part of the manual is on its way"
+
+
+def test_the_summary_counts_the_states_of_mcp_servers():
+    client = loading_client(60)
+    states = ["ready", "ready", "needs login"]
+    client.server_states = [ServerState("up", str(number), status) for number, status in enumerate(states)]
+    assert Readiness(client).summary()["servers"] == {"ready": 2, "needs_login": 1}
 
 
 async def test_the_first_list_waits_while_nothing_has_arrived_and_after_each_arrival():

@@ -8,6 +8,8 @@ Keys of the configuration, all optional:
     replies     by method, what the result of each request is; the last one is repeated. A text is written as it is
     ignores     methods that get no reply; "*" means all
     starts      path of a file to which each start adds a line with the number of the process
+    asked       path of a file to which each method is added that is asked for
+    strict      true: it ends at a request before `initialize`
     gate        path of a file that must exist before any request is answered
     exits       exit code with which it ends at once
     says        text for stderr, at once
@@ -41,19 +43,25 @@ class OddServer:
         method, ident = message.get("method"), message.get("id")
         if ident is None or method is None:
             return None
+        if "asked" in self.config:
+            with Path(self.config["asked"]).open("a", encoding="utf-8") as asked:
+                asked.write(f"{method}\n")
+        if self.config.get("strict") and not self.asked and method != "initialize":
+            sys.exit("Error: ExpectedInitializeRequest")
+        self.asked.setdefault(method, -1)
         ignored = self.config.get("ignores", ())
         if method in ignored or "*" in ignored:
             return None
         result = self.result(method, message.get("params") or {})
         if isinstance(result, str):
-            return '{"jsonrpc": "2.0", "id": %s, %s}' % (json.dumps(ident), result)
+            return f'{{"jsonrpc": "2.0", "id": {json.dumps(ident)}, {result}}}'
         return json.dumps({"jsonrpc": "2.0", "id": ident, **result})
 
     def result(self, method: str, params: dict[str, Any]) -> Any:
         """Return the members of the answer after its envelope, or their text."""
         replies = self.config.get("replies", {}).get(method)
         if replies is not None:
-            number = self.asked[method] = self.asked.get(method, -1) + 1
+            number = self.asked[method] = self.asked[method] + 1
             found = replies[min(number, len(replies) - 1)]
             return found if isinstance(found, str) else {"result": found}
         is_modern = self.version >= "2026"

@@ -129,26 +129,30 @@ async def mcp_manual(servers: Any, *, name: str, wishes: Wishes, root: Path) -> 
 async def _discover(entry: JsonObject, root: Path) -> JsonObject:
     """Return what the `mcp` transport discovers: tools with overlays, and faults."""
     kind = TransportRegistry().find("mcp")
-    async with _services(root) as services:
+    async with _services(root) as (services, tasks):
         binder = Binder(Variables(), TokenCache(services.http), lambda _owner, _secret: None)
         target = binder.manual(entry, kind, Source(name=str(entry["name"])))
         transport = kind(services)
         try:
-            return cast("JsonObject", (await transport.discover(target)).content)
+            while (document := await transport.discover(target)).awaited:
+                await tasks.moved()
+            return cast("JsonObject", document.content)
         finally:
             await transport.aclose()
 
 
 @asynccontextmanager
-async def _services(root: Path) -> AsyncGenerator[Services]:
+async def _services(root: Path) -> AsyncGenerator[tuple[Services, Background]]:
+    """Yield services, and the tasks that are told when a server has changed."""
     guard, settings, tasks = Guard(), BridgeSettings(), Background()
     http = HttpPool(guard, max_response_bytes=settings.max_reply_bytes)
     children = ChildrenHold()
     await tasks.start()
     try:
-        yield Services(
-            http=http, guard=guard, settings=settings, root=root, spawn=tasks.spawn, changed=lambda _name: None
+        services = Services(
+            http=http, guard=guard, settings=settings, root=root, spawn=tasks.spawn, changed=lambda _name: tasks.tell()
         )
+        yield services, tasks
     finally:
         await tasks.stop()
         await http.aclose()

@@ -21,6 +21,7 @@ class Readiness:
         self._client = client
         self._deadline = monotonic() + client.settings.startup_wait
         self._ready = False
+        self._has_settled = False
         self.is_draining = False
         """Whether the server is about to end. It still serves, but probes send new clients elsewhere."""
 
@@ -39,15 +40,17 @@ class Readiness:
     async def settle(self) -> None:
         """Return when the first load has ended, or when tools have arrived and no other manual follows for a while.
 
-        Some hosts wait no longer than ten seconds for the tools of a server.
+        Some hosts wait no longer than ten seconds for the tools of a server. Only the first list waits: those after it
+        are asked for because something has changed.
         """
-        while not self.is_ready():
+        while not (self._has_settled or self.is_ready()):
             now, until = monotonic(), self._deadline
             manuals = [manual for manual in self._client.report() if manual.status != "loading"]
             if any(manual.tools for manual in manuals):
                 last = max(manual.arrived for manual in manuals)
                 until = min(until, last + self._client.settings.startup_settle)
             if until <= now:
+                self._has_settled = True
                 return
             with anyio.move_on_after(until - now):
                 await self._client.next_loaded()

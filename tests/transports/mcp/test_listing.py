@@ -28,11 +28,13 @@ GOOD: JsonObject = {
     "annotations": {"readOnlyHint": True},
 }
 VALUES: list[Any] = [
-    None, True, False, 0, -1, 1.5, 10**30, "", " ", "text", "int", "\ud83d", [], [None], ["a", "a"], [["x"]], {}, {"a": None},
+    None, True, False, 0, -1, 1.5, 10**30, "", " ", "text", "int", "\ud83d", [], [None], ["a", "a"], [["x"]], {},
+    {"a": None},
     {"type": "int"}, {"type": ["object", 5]}, {"type": "string"}, {"$ref": "#/nowhere"}, {"anyOf": "x"},
     {"type": "object", "properties": {"c": {"type": "string"}, "required": ["c"]}},
     {"type": "object", "properties": {"x": True, "y": None, "z": "string", "w": [1], "v": 5}},
-    {"type": "object", "required": True}, {"properties": []}, {"items": [{"type": "foo"}]}, {"enum": "x", "minLength": "2"},
+    {"type": "object", "required": True}, {"properties": []}, {"items": [{"type": "foo"}]},
+    {"enum": "x", "minLength": "2"},
 ]  # fmt: skip
 FIELDS = [
     "name", "title", "description", "inputSchema", "outputSchema", "annotations", "icons", "_meta", "execution", "tags",

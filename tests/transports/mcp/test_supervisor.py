@@ -210,6 +210,8 @@ async def test_a_disabled_server_is_not_started(tmp_path: Path) -> None:
     async with manual_of(servers) as manual:
         await manual.until_listed({"quick"})
         assert started(starts) == []
+        states = {state.name: state.status for state in manual.transport.servers()}
+        assert states == {"quick": "ready", "off": "disabled", "also_off": "disabled"}
 
 
 async def test_the_client_loads_a_manual_with_a_slow_server_whole_and_reports_its_states(tmp_path: Path) -> None:

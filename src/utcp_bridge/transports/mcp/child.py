@@ -112,10 +112,10 @@ class ChildProcess:
         self._process = process
         heard, received = anyio.create_memory_object_stream[Any](0)
         given, to_send = anyio.create_memory_object_stream[Any](0)
-        written = anyio.Event()
+        written, logged = anyio.Event(), anyio.Event()
         async with anyio.create_task_group() as group:
             group.start_soon(self._hear, process, heard)
-            group.start_soon(self._log, process)
+            group.start_soon(self._log, process, logged)
             group.start_soon(_complete_when_ended, process)
             group.start_soon(_write, process, to_send, heard, written)
             try:
@@ -126,7 +126,7 @@ class ChildProcess:
                     given.close()
                     with anyio.move_on_after(_FLUSH_SECONDS):
                         await written.wait()
-                    await _end(process, _PATIENCE_SECONDS if self._has_spoken else 0)
+                    await _end(process, _PATIENCE_SECONDS if self._has_spoken else 0, logged)
                     for stream in (heard, to_send):
                         stream.close()
                 group.cancel_scope.cancel()
@@ -177,13 +177,20 @@ class ChildProcess:
             _logger.warning("%s writes lines to stdout that are not JSON-RPC. The bridge skips them.", self.where)
         _logger.debug("%s wrote to stdout: %s", self.where, visible(decode(line[:_MAX_STDERR_LINE]), terminal=True))
 
-    async def _log(self, process: Child) -> None:
-        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            async for line in _lines(_Calmed(process.stderr), _MAX_STDERR_LINE):
-                for text in visible(decode(line[:_MAX_STDERR_LINE]), terminal=True).splitlines():
-                    if text.strip():
-                        self._said.append(text.strip())
-                        self._burst.log(self.where, text.rstrip())
+    async def _log(self, process: Child, logged: anyio.Event) -> None:
+        try:
+            await self._log_lines(process)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass
+        finally:
+            logged.set()
+
+    async def _log_lines(self, process: Child) -> None:
+        async for line in _lines(_Calmed(process.stderr), _MAX_STDERR_LINE):
+            for text in visible(decode(line[:_MAX_STDERR_LINE]), terminal=True).splitlines():
+                if text.strip():
+                    self._said.append(text.strip())
+                    self._burst.log(self.where, text.rstrip())
 
 
 async def _program(name: str) -> str:
@@ -352,13 +359,18 @@ async def _complete_when_ended(process: Child) -> None:
     process.complete()
 
 
-async def _end(process: Child, patience: float) -> None:
-    """Close stdin. Later end the server and its children, if closing stdin does not end them."""
+async def _end(process: Child, patience: float, logged: anyio.Event) -> None:
+    """Close stdin. Later end the server and its children, if closing stdin does not end them. Then read its last words,
+    and close its pipes.
+    """
     if process.stdin is not None:
         with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             await process.stdin.aclose()
     process.end(patience, _GRACE_SECONDS)
     await process.gone(patience + 2 * _GRACE_SECONDS)
+    process.complete()
+    with anyio.move_on_after(_LAST_WORDS_SECONDS):
+        await logged.wait()
     await process.aclose()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ _NETWORK: Final = (
     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
 )  # fmt: skip
 """Variables that commands need to download what they run: proxies and certificates."""
+_ASKED_TOO_EARLY: Final = re.compile("initiali[sz]e", re.IGNORECASE)
+"""What servers say that end at a request before `initialize`."""
 _LEADS_ON: Final = frozenset({400, 404, 405, 406})
 """Statuses after which a server may speak at another path, or the older transport (2025-03-26, "Backwards
 Compatibility")."""
@@ -90,6 +93,8 @@ class McpDialer:
         self._where = where
         self._place = place
         """Where large messages of the server wait: see `net.collecting`."""
+        self.initializes_at_once = False
+        """Whether the server ended at another question than `initialize`."""
         self._way = 0
         """The way that worked last: see `_ways`."""
 
@@ -124,6 +129,21 @@ class McpDialer:
 
         Raises what the first way raised if none works.
         """
+
+        def lost_when_open() -> None:
+            if connection.client is not None:  # before that, the failure of the opening says it
+                lost()
+
+        try:
+            await self._hold_in_some_way(connection, lost_when_open, use)
+        except Exception:
+            ended_at_a_question = connection.client is None and _ASKED_TOO_EARLY.search(connection.last_words)
+            if self.initializes_at_once or not ended_at_a_question:
+                raise
+            self.initializes_at_once = True
+            await self._hold_in_some_way(connection, lost_when_open, use)
+
+    async def _hold_in_some_way(self, connection: McpConnection, lost: Lost, use: Use) -> None:
         ways = self._ways()
         first: tuple[Exception, UtcpError | None] | None = None
         for number in (self._way, *(number for number in range(len(ways)) if number != self._way)):

@@ -101,8 +101,10 @@ class RawSession(ClientSession):
             await self._adopt_legacy(legacy.result)
         return legacy.result is not None
 
-    async def open(self, *, quietly: bool) -> None:
+    async def open(self, *, quietly: bool, at_once: bool = False) -> None:
         """Agree on a version of the protocol. With `quietly`, the first question is `ping`.
+
+        With `at_once`, it is `initialize`, for servers that end at any other one.
 
         :raises MCPError: the server refused both ways to open a session, or the connection ended.
         :raises UnknownVersion: it speaks none of our versions.
@@ -116,10 +118,13 @@ class RawSession(ClientSession):
             moved = anyio.Event()
 
         async with anyio.create_task_group() as group:
-            group.start_soon(modern.run, partial(self._discovered, quietly=quietly), settled)
-            with anyio.move_on_after(SILENCE_SECONDS):
-                await modern.ended.wait()
-            if modern.result is None:
+            if at_once:
+                await legacy.run(self._initialized, settled)
+            if legacy.result is None:
+                group.start_soon(modern.run, partial(self._discovered, quietly=quietly), settled)
+                with anyio.move_on_after(SILENCE_SECONDS):
+                    await modern.ended.wait()
+            if modern.result is None and not at_once:
                 group.start_soon(legacy.run, self._initialized, settled)
             while modern.result is None and legacy.result is None:
                 if modern.ended.is_set() and legacy.ended.is_set():

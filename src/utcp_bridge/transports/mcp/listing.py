@@ -22,7 +22,7 @@ from utcp_bridge.upstream import ProtocolError
 __all__ = [
     "LISTS",
     "ListKind",
-    "Listing",
+    "Listed",
     "icons_of",
     "read_list",
     "tidy",
@@ -44,7 +44,7 @@ _TRUTH: Final = {"true": True, "false": False}
 
 
 @dataclass(slots=True)
-class Listing:
+class Listed:
     """What a server lists: its tools, and its resources and templates if they are wanted."""
 
     tools: list[JsonObject] = field(default_factory=list[JsonObject])

@@ -49,7 +49,7 @@ from utcp_bridge.transports.mcp.connection import McpConnection, McpDialer
 from utcp_bridge.transports.mcp.failures import handshake_failure, late_failure
 from utcp_bridge.transports.mcp.hosts.rounds import INPUT_METHODS, HostRefusal, with_answers
 from utcp_bridge.transports.mcp.hosts.sessions import HostSessions, prefers_handshake
-from utcp_bridge.transports.mcp.listing import Listing, read_list, usable_resources, usable_templates, usable_tools
+from utcp_bridge.transports.mcp.listing import Listed, read_list, usable_resources, usable_templates, usable_tools
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, tool_object
 from utcp_bridge.transports.mcp.tasks import TASKS, TaskCalls, as_task
 from utcp_bridge.transports.mcp.upstream_port import McpUpstream
@@ -100,7 +100,7 @@ class McpSupervisor:
         self.name = name
         self.server = server
         self.where = f"MCP server {name!r}" if server.command else bare_url(str(server.url))
-        self.listing: Listing | None = None
+        self.listing: Listed | None = None
         """What it listed last."""
         self.failure: UtcpError | None = None
         """Why the last attempt to read it failed; None after a success."""
@@ -176,7 +176,8 @@ class McpSupervisor:
         connection = self._connection
         if connection is not None and not connection.is_lost:
             return "connecting" if connection.client is None else "ready"
-        if isinstance(self.failure, AuthRequired | LoginFailed):
+        refused = isinstance(self.failure, Rejected) and self.failure.status == 401
+        if refused or isinstance(self.failure, AuthRequired | LoginFailed):
             return "needs login"
         return "lost" if self._opened and self.failure is None and not self._is_pausing else "waiting"
 
@@ -255,6 +256,7 @@ class McpSupervisor:
     async def _has_read(self) -> bool:
         """Read once, and return whether that is the end of it."""
         await anyio.sleep(self._backoff.pause(anyio.current_time()))
+        failure: UtcpError | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._judge)
             failure = await self._failure_of_reading()
@@ -288,12 +290,12 @@ class McpSupervisor:
             )
         return None
 
-    async def _listed(self) -> Listing:
+    async def _listed(self) -> Listed:
         """Return what the server lists now.
 
         :raises UtcpError: it cannot be reached, or it does not list its tools.
         """
-        listing = Listing()
+        listing = Listed()
         ask = partial(self.request, reads_manual=True)
         at_most, where, faults = self._services.settings.max_tools, f"MCP server {self.name!r}", listing.faults
         read = partial(read_list, ask, limit=at_most, where=where, faults=faults)
@@ -563,7 +565,7 @@ class McpSupervisor:
     async def _use(self, connection: McpConnection, read: Any, write: Any, *, handshake_first: bool) -> None:
         async with self._client(read, write) as client:
             if not handshake_first:
-                await client.open(quietly=connection.child is not None)
+                await client.open(quietly=connection.child is not None, at_once=self._dialer.initializes_at_once)
             elif not await client.open_handshake():
                 self.refuses_handshake = True
                 return

@@ -7,7 +7,7 @@
     also {"call_template_type": "mcp", "server_url": "http://internal-mcp:8080", "tool_name": "internal_tool"}
 
 Each server has a supervisor of its own (`supervisor.py`): all calls share its session, and one that is slow or broken
-does not hold up the others of its manual (`gathering.py`). If a server died or forgot its session, the next call opens
+does not hold up the others of its manual (`Gathering`). If a server died or forgot its session, the next call opens
 another, after a pause of at most five seconds if the server never worked. Schemas, annotations, content, structured
 content, progress and `isError` pass through. `register_resources_as_tools` turns resources into tools.
 """
@@ -15,15 +15,16 @@ content, progress and `isError` pass through. `register_resources_as_tools` turn
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from math import inf
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import anyio
 import orjson
 
 from utcp_bridge.errors import Rejected, Unreachable, UtcpError
 from utcp_bridge.model import Call, Document, Emit, Fault, JsonObject, Outage, Source
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
-from utcp_bridge.transports.mcp.gathering import Gathering
 from utcp_bridge.transports.mcp.servers import (
     McpTemplate,
     check_trust,
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
     from utcp_bridge.auth.login.port import PossibleLogin
 
 __all__ = ["TRANSPORT", "McpTemplate", "McpTransport"]
+
+
+_SETTLE_SECONDS: Final = 0.25
+"""How long a discovery waits for one more server after the last one that arrived."""
 
 
 class McpTransport(Transport[McpTemplate]):
@@ -108,7 +113,9 @@ class McpTransport(Transport[McpTemplate]):
         servers = {
             name: self._supervisor(target, name) for name, server in template.servers.items() if not server.disabled
         }
-        await self._gathering(target.source.name).gather(list(servers.values()))
+        gathering = self._gathering(target.source.name)
+        gathering.disabled = tuple(name for name in template.servers if name not in servers)
+        await gathering.gather(list(servers.values()))
         failures = {name: one.failure for name, one in servers.items() if one.failure is not None}
         if failures and len(failures) == len(servers):
             raise _failure_of_all(failures)
@@ -164,8 +171,13 @@ class McpTransport(Transport[McpTemplate]):
             await self.forget(manual)
 
     def servers(self) -> Sequence[ServerState]:
-        """Return the state of each server that was asked for."""
-        return [session.state for session in self._sessions.values()]
+        """Return the state of each server that was asked for, or would have been."""
+        disabled = [
+            ServerState(manual, name, "disabled")
+            for manual, gathering in self._gatherings.items()
+            for name in gathering.disabled
+        ]
+        return [*(session.state for session in self._sessions.values()), *disabled]
 
     def _gathering(self, manual: str) -> Gathering:
         if manual not in self._gatherings:
@@ -185,6 +197,58 @@ class McpTransport(Transport[McpTemplate]):
                 self.services, target, name, server, gathering.note, gathering.changed
             )
         return session
+
+
+class Gathering:
+    """Waits for the servers of one manual, and reports those that come later."""
+
+    def __init__(self, services: Services, manual: str) -> None:
+        self._services = services
+        self._manual = manual
+        self._moved = anyio.Event()
+        self._late: set[McpSupervisor] = set()
+        """Servers without which a discovery ended."""
+        self.disabled: tuple[str, ...] = ()
+        """Names of servers that are left alone."""
+        self._is_told = True
+        self._knows_what_changed = False
+        """Whether the next discovery may use what other servers listed before."""
+
+    async def gather(self, servers: Sequence[McpSupervisor]) -> None:
+        """Read the servers. Return when all of them have a listing or a failure, or a moment after one has a listing.
+
+        Servers that come later have the manual read again: then only what has changed is asked for.
+        """
+        again, self._knows_what_changed = not self._knows_what_changed, False
+        for server in servers:
+            server.read(again=again)
+        while not all(server.settled.is_set() for server in servers):
+            some = any(server.settled.is_set() and server.failure is None for server in servers)
+            moved = self._moved
+            with anyio.move_on_after(_SETTLE_SECONDS if some else inf) as wait:
+                await moved.wait()
+            if wait.cancelled_caught:
+                break
+        self._late = {server for server in servers if server.is_reading}
+
+    def note(self, server: McpSupervisor) -> None:
+        """Note that a server has been read, or that it has failed."""
+        self._moved.set()
+        self._moved = anyio.Event()
+        if server in self._late and self._is_told:
+            self._is_told = False
+            self._services.spawn(self._tell)
+
+    def changed(self) -> None:
+        """Have the manual read again; servers that have not changed are not asked."""
+        self._knows_what_changed = True
+        self._services.changed(self._manual)
+
+    async def _tell(self) -> None:
+        """Report the servers that arrive within a moment as one change."""
+        await anyio.sleep(_SETTLE_SECONDS)
+        self._is_told = True
+        self.changed()
 
 
 def _failure_of_all(failures: Mapping[str, UtcpError]) -> UtcpError:

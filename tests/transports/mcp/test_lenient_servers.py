@@ -1,4 +1,4 @@
-"""Servers that misbehave in one way each, over stdio and HTTP: what is good of them stays usable, and the rest is named."""
+"""Servers that misbehave in one way each, over stdio and HTTP: what is good of them is used, and the rest is named."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -162,6 +163,29 @@ async def test_a_server_that_is_silent_about_the_first_question_is_initialized(i
         assert (await call(client)).content[0]["text"] == "called good1"
 
 
+@pytest.mark.parametrize(
+    ("version", "questions"), [(VERSIONS[0], ["ping"]), (VERSIONS[1], ["ping", "server/discover"])]
+)
+async def test_an_older_server_is_asked_nothing_that_it_does_not_know(
+    tmp_path: Path, version: str, questions: list[str]
+) -> None:
+    asked = tmp_path / "asked"
+    config = {"version": version, "asked": str(asked), "replies": listing([named(1)])}
+    async with served("stdio", config) as server, client_of(server):
+        methods = asked.read_text().split()
+        assert methods[: len(questions)] == questions
+        assert ("initialize" in methods) == (version < "2026")
+        assert set(methods) <= {*questions, "initialize", "tools/list", "subscriptions/listen"}
+
+
+async def test_a_server_that_ends_at_a_request_before_initialize_is_started_once_more(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    config = {"strict": True, "starts": str(starts), "replies": listing([named(1)])}
+    async with served("stdio", config) as server, client_of(server) as client:
+        assert (await call(client)).content[0]["text"] == "called good1"
+        assert len(starts.read_text().split()) == 2
+
+
 async def test_noise_before_and_between_messages_does_not_matter() -> None:
     noise = [
         "\xff\xfe\x00",
@@ -186,9 +210,9 @@ async def test_json_under_another_media_type_is_read() -> None:
 
 
 async def test_a_result_that_is_not_the_last_word_says_so() -> None:
-    replies = {**listing([named(1)]), "tools/call": [{"resultType": "task", "taskId": "1"}]}
+    replies = {**listing([named(1)]), "tools/call": [{"resultType": "novelty"}]}
     async with served("stdio", {"version": "2026-07-28", "replies": replies}) as server, client_of(server) as client:
-        with pytest.raises(Rejected, match="'task' instead of a result"):
+        with pytest.raises(Rejected, match="'novelty' instead of a result"):
             await call(client)
 
 
@@ -201,7 +225,8 @@ async def test_a_result_that_is_not_the_last_word_says_so() -> None:
         ({"exits": 1, "says": "Error: Cannot find module '@acme/server'"}, ("Install the Node module '@acme/server'",)),
         ({"exits": 127, "says": "sh: 1: uvx: not found"}, ("exit code 127", "Install the program that is missing")),
         ({"exits": 0}, ("exit code 0",)),
-        ({"replies": {"initialize": ['"error": {"code": -32600, "message": "licence expired"}']}}, ("licence expired", "-32600")),
+        ({"replies": {"initialize": ['"error": {"code": -32600, "message": "licence expired"}']}},
+         ("licence expired", "-32600")),
         ({"replies": {"tools/list": ['"error": {"code": -32603, "message": "no database"}']}}, ("-32603",)),
     ],
     ids=str,
