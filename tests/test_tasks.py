@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 
@@ -22,9 +23,11 @@ from utcp_bridge.tasks import (
     heavy_turn,
     in_slices,
     let_others_run,
+    loop_time,
     pause_if_heavy,
     run_blocking,
     seconds_left,
+    setting,
 )
 
 pytestmark = pytest.mark.anyio
@@ -533,3 +536,19 @@ async def test_several_turns_pass_when_others_are_let_run() -> None:
         await let_others_run()
         group.cancel_scope.cancel()
     assert turns >= 7
+
+
+async def test_the_clock_of_the_event_loop_is_the_one_of_anyio() -> None:
+    before = anyio.current_time()
+    assert before <= loop_time() <= anyio.current_time()
+
+
+def test_a_context_variable_has_a_value_within_a_block_only() -> None:
+    variable: ContextVar[int] = ContextVar("variable", default=1)
+    with suppress(ValueError), setting(variable, 2):
+        assert variable.get() == 2
+        with setting(variable, 3):
+            assert variable.get() == 3
+        assert variable.get() == 2
+        raise ValueError
+    assert variable.get() == 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, median, quantiles
 from typing import Any
 
-from benchmarks.harness.clients import list_tools, run_burst
+from benchmarks.harness.clients import HttpLane, PipeClient, list_tools, run_burst
 from benchmarks.harness.measurements import Bench, lanes_of
 from benchmarks.harness.messages import Era, Load
 from benchmarks.harness.processes import Running, Server
@@ -19,6 +19,7 @@ ARGUMENTS = {"q": "tea", "limit": 5}
 IN_FLIGHT = 16
 BURST_SECONDS = 0.1
 WARM_SECONDS = 0.5
+SETTLING_SECONDS = 0.03
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Cost:
 @dataclass(frozen=True)
 class _Contestant:
     running: Running
-    lanes: list[Any]
+    client: HttpLane | PipeClient
     load: Load
 
 
@@ -63,24 +64,32 @@ async def _start(bench: Bench, stack: contextlib.AsyncExitStack, server: Server,
     running, client = await stack.enter_async_context(bench.serving(server, cost.transport, cost.era, 10))
     await list_tools(client)
     await client.exchange("tools/call", {"name": "search_tools", "arguments": {"query": "tea"}})
-    load = Load(cost.era, server.tool(9), ARGUMENTS, MARK)
-    lanes = await stack.enter_async_context(lanes_of(running, client, load, IN_FLIGHT))
-    contestant = _Contestant(running, lanes, load)
-    await _cpu(contestant, WARM_SECONDS)
+    contestant = _Contestant(running, client, Load(cost.era, server.tool(9), ARGUMENTS, MARK))
+    async with lanes_of(running, client, contestant.load, IN_FLIGHT) as lanes:
+        await _cpu(contestant, lanes, WARM_SECONDS)
     return contestant
 
 
 async def _round(cost: Cost, now: _Contestant, before: _Contestant) -> None:
     """Add a pair of samples. The order is such that a machine that becomes slower or faster slows both alike."""
-    bursts = [(one, await _cpu(one, BURST_SECONDS)) for one in (now, before, before, now)]
-    cost.now.append(fmean(cpu for one, cpu in bursts if one is now))
-    cost.before.append(fmean(cpu for one, cpu in bursts if one is before))
+    spent: dict[bool, list[float]] = {True: [], False: []}
+    async with contextlib.AsyncExitStack() as stack:
+        lanes = [
+            await stack.enter_async_context(lanes_of(one.running, one.client, one.load, IN_FLIGHT))
+            for one in (before, now)
+        ]
+        for is_now in (False, True):  # both servers end what the old connections and the new ones cost
+            await _cpu(now if is_now else before, lanes[is_now], SETTLING_SECONDS)
+        for is_now in (True, False, False, True):
+            spent[is_now].append(await _cpu(now if is_now else before, lanes[is_now], BURST_SECONDS))
+    cost.now.append(fmean(spent[True]))
+    cost.before.append(fmean(spent[False]))
 
 
-async def _cpu(one: _Contestant, seconds: float) -> float:
+async def _cpu(one: _Contestant, lanes: list[Any], seconds: float) -> float:
     """Return the CPU seconds a call of one burst."""
     spent = one.running.cpu()
-    burst = await run_burst(one.lanes, one.load, seconds)
+    burst = await run_burst(lanes, one.load, seconds)
     return (one.running.cpu() - spent) / len(burst.latencies)
 
 

@@ -36,7 +36,6 @@ __all__ = [
     "Faults",
     "Json",
     "JsonObject",
-    "LargeReader",
     "LogMessage",
     "Outage",
     "Result",
@@ -162,6 +161,10 @@ class Source:
     proxy: str | None = field(default=None, repr=False)
     deadline_header: str | None = None
     """The HTTP header in which calls say how much time they have left."""
+
+    def __hash__(self) -> int:
+        """Hash what distinguishes sources: each call looks its session up, and has no time for all fields."""
+        return hash((self.name, self.origin, self.namespace))
 
     @property
     def owner(self) -> str:
@@ -344,8 +347,7 @@ class Deferred:
         return data
 
 
-LargeReader: TypeAlias = Callable[[Tool, Result], Awaitable[Result]]
-large_reader: ContextVar[LargeReader | None] = ContextVar("large_reader", default=None)
+large_reader: ContextVar[Callable[[Tool, Result], Awaitable[Result]] | None] = ContextVar("large_reader", default=None)
 """Reads the large replies of the calls in this context: it receives a result whose value is `Deferred`. Without one, a
 transport reads each reply at once."""
 

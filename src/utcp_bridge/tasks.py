@@ -39,6 +39,7 @@ __all__ = [
     "pause_if_heavy",
     "run_blocking",
     "seconds_left",
+    "setting",
     "slice_clock",
 ]
 
@@ -460,8 +461,26 @@ def at_once(steps: Generator[None, None, T]) -> T:
             return end.value  # type: ignore[no-any-return]
 
 
+class setting(Generic[T]):  # noqa: N801 - used as a function
+    """A context in which a context variable has this value. `contextmanager` would take three times as long."""
+
+    __slots__ = ("_token", "_value", "_variable")
+
+    _token: Token[T]
+
+    def __init__(self, variable: ContextVar[T], value: T) -> None:
+        self._variable = variable
+        self._value = value
+
+    def __enter__(self) -> None:
+        self._token = self._variable.set(self._value)
+
+    def __exit__(self, *_: object) -> None:
+        self._variable.reset(self._token)
+
+
 def loop_time() -> float:
-    """Return the time of the running event loop, in seconds: what `anyio.current_time` returns, in a fifth of the time."""
+    """Return the time of the running event loop in seconds, as `anyio.current_time` does, in a fifth of the time."""
     return asyncio.get_running_loop().time()
 
 

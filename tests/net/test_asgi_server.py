@@ -1,5 +1,6 @@
 """Serving until a signal arrives, in a process of its own, and the limits of its connections."""
 
+import asyncio
 import logging
 import select
 import signal
@@ -9,6 +10,7 @@ import sys
 import urllib.request
 from contextlib import ExitStack, suppress
 
+import anyio
 import pytest
 
 from utcp_bridge.net import asgi_server
@@ -65,6 +67,11 @@ async def app(scope, receive, send):
     if scope["path"] == "/body":
         while (await receive()).get("more_body"):
             pass
+    if scope["path"] == "/later":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return
     if scope["path"] == "/flood":
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(3_000):
@@ -294,3 +301,63 @@ async def test_connections_are_counted_by_address_beyond_this_machine(addresses,
     for one in inbound:
         connections.forget(one)
     assert sum(map(connections.admit, inbound)) == admitted, "ended connections are not counted"
+
+
+# --- writes --------------------------------------------------------------------------------------
+
+
+def test_the_head_of_a_response_does_not_wait_for_its_body(port):
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(60)
+        client.sendall(b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n")
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += client.recv(1)
+        assert head.startswith(b"HTTP/1.1 200 ")
+
+
+class Written(asyncio.Transport):
+    """Keeps each write."""
+
+    def __init__(self):
+        super().__init__()
+        self.writes = []
+
+    def write(self, data):
+        self.writes.append(data)
+
+    def close(self):
+        self.writes.append("closed")
+
+    def is_closing(self):
+        return "closed" in self.writes
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ([HEAD, b"body"], [HEAD + b"body"]),
+        ([HEAD, b"first", b"second"], [HEAD + b"first", b"second"]),
+        ([HEAD, b"x" * 70_000], [HEAD, b"x" * 70_000]),
+        ([HEAD], [HEAD]),
+        ([HEAD, HEAD, b"body"], [HEAD + HEAD, b"body"]),
+        ([b"HTTP/1.1 100 Continue\r\n\r\n", HEAD, b"body"], [b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD, b"body"]),
+        ([b"body"], [b"body"]),
+        ([HEAD, "close"], [HEAD, "closed"]),
+        ([HEAD, b"body", "close"], [HEAD + b"body", "closed"]),
+    ],
+)
+async def test_a_head_goes_out_with_its_body_and_the_order_of_the_bytes_stays(given, written):
+    transport = Written()
+    joined = asgi_server._JoinedWrites(transport, asyncio.get_running_loop())
+    for data in given:
+        if data == "close":
+            joined.close()
+        else:
+            joined.write(data)
+    await anyio.wait_all_tasks_blocked()
+    assert transport.writes == written
+    assert joined.is_closing() == transport.is_closing()

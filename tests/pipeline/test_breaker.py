@@ -20,11 +20,12 @@ from utcp_bridge.errors import (
     ReplyTooLarge,
     Unreachable,
 )
-from utcp_bridge.model import Call, Emit, Tool
+from utcp_bridge.model import Call, Emit, Result, Tool, large_reader
 from utcp_bridge.pipeline import Next, compose
 from utcp_bridge.pipeline.breaker import Breaker, BreakerRule, Breakers
-from utcp_bridge.pipeline.deadline import Deadline
+from utcp_bridge.pipeline.deadline import Deadline, LargeReplies
 from utcp_bridge.pipeline.limits import Allowance, Limits
+from utcp_bridge.tasks import setting
 
 pytestmark = pytest.mark.anyio
 RULE = BreakerRule(threshold=3, first=1.0, longest=30.0)
@@ -215,6 +216,41 @@ async def test_a_deadline_counts_and_a_caller_that_leaves_does_not() -> None:
     bounded = compose(make_tool(), (Deadline(lambda _tool: 0.001), layer.refusal, layer), step)
     await failing(bounded, 3, DeadlineExceeded)
     await failing(bounded, 1, CircuitOpen)
+
+
+async def test_a_limit_of_the_embedding_program_counts_as_a_deadline() -> None:
+    async def hang(_call: Call, _emit: Emit) -> None:
+        await anyio.sleep_forever()
+
+    layer = Breakers(lambda _tool: RULE, lambda _tool: "http://far")
+    calls = compose(make_tool(), (Deadline(lambda _tool: 60.0), layer.refusal, layer), Step(does=hang))
+    for _ in range(3):
+        with anyio.move_on_after(0.001):
+            await run(calls)
+    await failing(calls, 1, CircuitOpen)
+
+
+async def test_a_call_for_a_client_of_the_bridge_counts_at_its_deadline_and_not_when_the_client_leaves() -> None:
+    async def hang(_call: Call, _emit: Emit) -> None:
+        await anyio.sleep_forever()
+
+    async def unused(_tool: Tool, result: Result) -> Result:
+        return result
+
+    def calls(seconds: float) -> Next:
+        layers = (LargeReplies(lambda _tool: seconds), Deadline(lambda _tool: seconds), layer.refusal, layer)
+        return compose(make_tool(), layers, Step(does=hang))
+
+    layer = Breakers(lambda _tool: RULE, lambda _tool: "http://far")
+    with setting(large_reader, unused):
+        for _ in range(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(run, calls(60.0))
+                await anyio.wait_all_tasks_blocked()
+                group.cancel_scope.cancel()
+        assert layer.report() == []
+        await failing(calls(0.001), 3, DeadlineExceeded)
+        await failing(calls(0.001), 1, CircuitOpen)
 
 
 async def test_a_call_that_waits_for_a_slot_until_its_deadline_says_nothing_about_the_upstream() -> None:

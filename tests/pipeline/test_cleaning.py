@@ -7,11 +7,14 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.support.tools import make_tool
 
 from utcp_bridge.errors import Rejected
 from utcp_bridge.model import Binary, Call, ContentBlocks, Result, discard
-from utcp_bridge.pipeline.cleaning import cleaning
+from utcp_bridge.pipeline.cleaning import clean_in_steps, cleaning
+from utcp_bridge.tasks import at_once
 
 pytestmark = pytest.mark.anyio
 
@@ -81,3 +84,20 @@ async def test_the_others_go_on_while_a_large_value_is_cleaned(value: Any) -> No
         group.cancel_scope.cancel()
     assert turns > 10
     assert len(result.value) in {0, 1, 1_000_000, 50_000}
+
+
+TEXTS = st.text(st.sampled_from('aé \n\t\r\b\x1b[31m\u202e\u200d\ufe0f👩\x7f\\"'), max_size=12)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=12,
+)
+BLOCKS = st.builds(lambda text, value: ContentBlocks([{"type": "text", "text": text}], value), TEXTS, JSON)
+
+
+@settings(deadline=None)
+@given(value=JSON | BLOCKS | st.lists(JSON | BLOCKS, max_size=3), note=TEXTS)
+def test_a_short_value_is_cleaned_as_it_would_be_in_steps(value: Any, note: str) -> None:
+    result = anyio.run(cleaned, Result(value, meta={"status": 200, "link": note}))
+    assert result.value == at_once(clean_in_steps(value))
+    assert result.meta == at_once(clean_in_steps({"status": 200, "link": note}))

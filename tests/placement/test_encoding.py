@@ -1,4 +1,8 @@
+from urllib.parse import quote
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from utcp_bridge.errors import InvalidArguments
 from utcp_bridge.placement.encoding import (
@@ -106,3 +110,9 @@ def test_a_header_value_cannot_break_its_line(value):
 def test_the_error_names_an_argument_with_invalid_unicode():
     with pytest.raises(InvalidArguments, match="'q'"):
         percent_encode("\ud800", argument="q")
+
+
+@given(text=st.text(st.characters(codec="utf-8") | st.sampled_from("aZ0_.~-%/ \n"), max_size=20))
+def test_text_of_a_query_is_encoded_as_the_standard_says(text):
+    assert percent_encode(text, argument="a") == quote(text, safe="")
+    assert encode_query([(text, [text, None])]) == f"{quote(text, safe='')}={quote(text, safe='')}"

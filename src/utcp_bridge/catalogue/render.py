@@ -76,7 +76,7 @@ def as_it_is(uri: str, is_refused: bool) -> str | None:
     return None if is_refused else uri
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: each call makes one, which would take four times as long
 class Rendering:
     """How to render one tool's results.
 

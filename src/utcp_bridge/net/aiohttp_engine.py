@@ -291,9 +291,10 @@ class ReplyBody:
 
 def _ending_of(response: aiohttp.ClientResponse) -> asyncio.Future[None] | None:
     """Return the end of the connection if nothing else ends the body: it has no length and no chunks."""
-    headers, connection = response.headers, response.connection
+    headers = response.headers
     if hdrs.CONTENT_LENGTH in headers or hdrs.TRANSFER_ENCODING in headers:
         return None
+    connection = response.connection
     ending = None if connection is None or connection.protocol is None else connection.protocol.closed
     if ending is not None:
         ending.add_done_callback(_failure_of)  # a failure that nobody asks for would be logged

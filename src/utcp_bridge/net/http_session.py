@@ -315,12 +315,13 @@ class HttpSession:
         :raises UtcpError: `error`, or what the second attempt raised, in our words.
         """
         host, port = target.raw_host or "", target.port or 0
+        last = error
         try:
-            if not has_no_connection(error) or not await self._guard.resolve_again(host, port, self._source):
-                raise error
-            return await attempt()
-        except Exception as last:
-            raise translate(last, str(target)) from last
+            if has_no_connection(error) and await self._guard.resolve_again(host, port, self._source):
+                return await attempt()
+        except Exception as another:  # noqa: BLE001 - translated
+            last = another
+        raise translate(last, str(target)) from last
 
     def _admit(self, url: str, credentials: Credentials | None) -> URL:
         """Return the URL as the engine reads it, after the guard has checked its scheme, host and port.

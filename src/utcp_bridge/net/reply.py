@@ -76,6 +76,7 @@ _MAX_BLOCKS = 1000
 _MAX_COLOURED = 1_048_576
 """Characters of JSON in colour: in a longer text, terminal sequences are not looked for to find JSON in it."""
 _HEAD = 1024
+_LOCATED = (str, Binary)
 _READ_HEADERS = ("Content-Type", "Content-Location")
 _FEWER_VALUES = "Ask for less, or raise `max_reply_bytes`: a reply may have one value for each 8 bytes of it."
 _DECLARED = re.compile(
@@ -233,8 +234,7 @@ def located(value: Any, reply: Reply) -> Any:
 
     JSON stays a value, so that its structure is kept, and images and audio stay what they are.
     """
-    uri = reply.location
-    if uri is None or not isinstance(value, str | Binary):
+    if not isinstance(value, _LOCATED) or (uri := reply.location) is None:
         return value
     resource = {"uri": uri, "mimeType": reply.media_type or "text/plain"}
     if isinstance(value, str):

@@ -111,10 +111,10 @@ class Breaker:
 
 
 class _Trial(NamedTuple):
-    """One call that was sent: when it began, when its time ends, and whether it is the probe of an open breaker."""
+    """A call that failed: when it began, when its time ends, and whether it was the probe of an open breaker."""
 
     began: float
-    deadline: float
+    ends: float
     is_probe: bool
 
 
@@ -203,13 +203,15 @@ class Breakers:
             if peer is None:
                 return await inner(call, emit)
             key = tool.manual, peer
-            trial = self._begin(key)
+            is_probe = bool(self._known) and self._admit(key)
+            began, ends = self.clock(), end_of_call()
             try:
                 result = await inner(call, emit if emit is discard else self._noting(key, emit))
             except BaseException as error:
-                self._count(key, rule, trial, error)
+                self._count(key, rule, _Trial(began, ends, is_probe), error)
                 raise
-            self._answered(key)
+            if self._known:
+                self._answered(key)
             return result
 
         return counted
@@ -239,14 +241,14 @@ class Breakers:
                 retry_after=seconds,
             )
 
-    def _begin(self, key: tuple[str, str]) -> _Trial:
-        """:raises CircuitOpen: no call may pass now."""
+    def _admit(self, key: tuple[str, str]) -> bool:
+        """Return whether the call is the probe of an open breaker.
+
+        :raises CircuitOpen: no call may pass now.
+        """
+        self._check(key)
         known = self._known.get(key)
-        if known is not None:
-            self._check(key)
-        now = self.clock()
-        is_probe = known is not None and known.admit(now)
-        return _Trial(now, end_of_call(), is_probe)
+        return known is not None and known.admit(self.clock())
 
     def _count(self, key: tuple[str, str], rule: BreakerRule, trial: _Trial, error: BaseException) -> None:
         """Count how a call failed, if that says something about the upstream."""
@@ -258,7 +260,7 @@ class Breakers:
             self._failed(key, rule, probe=trial.is_probe)
         elif isinstance(error, _REPLIES):
             self._answered(key)
-        elif trial.began < trial.deadline <= self.clock():
+        elif trial.began < trial.ends <= self.clock():
             # The layer above that limits the time cancels what runs below it.
             clock = CALL_CLOCK.get()
             if clock is None or not clock.has_stopped:

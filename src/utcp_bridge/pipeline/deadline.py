@@ -46,7 +46,7 @@ class Deadline:
         limit = self.seconds(tool)
 
         async def bounded(call: Call, emit: Emit) -> Result:
-            with anyio.move_on_after(limit) as scope:
+            with anyio.CancelScope(deadline=loop_time() + limit) as scope:
                 token = CALL_CLOCK.set(CallClock(scope))
                 try:
                     return await inner(call, emit)

@@ -151,7 +151,10 @@ class Limits:
             gate = self.gates.get(tool.manual)
             if gate is None or gate.allowance != allowance:
                 gate = self.gates[tool.manual] = _Gate(tool.manual, allowance)
-            await gate.enter(CALLER.get())
+            if gate.free and allowance.rate is None:
+                gate.free -= 1
+            else:
+                await gate.enter(CALLER.get())
             try:
                 return await inner(call, _counting(emit, allowance.partials))
             finally:

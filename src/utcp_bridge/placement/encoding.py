@@ -36,6 +36,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]{0,1000}")
 _SEPARATORS = re.compile(r"[/\\]")
 _MAX_DECODINGS = 8
+_ARRAYS = (list, tuple)
 
 
 def format_scalar(value: Any) -> str:
@@ -157,7 +158,7 @@ def encode_query(pairs: Iterable[tuple[str, Any]]) -> str:
     room = MAX_URL
     for name, value in pairs:
         key = percent_encode(name, argument=name)
-        for item in cast("Iterable[Any]", value) if isinstance(value, list | tuple) else (value,):
+        for item in cast("Iterable[Any]", value) if isinstance(value, _ARRAYS) else (value,):
             if item is None:
                 continue
             text = format_scalar(item)

@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, nullcontext
-from contextvars import Token
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -24,9 +23,9 @@ from utcp_bridge.auth.results import masked_later, masked_notes
 from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering
 from utcp_bridge.errors import DeadlineExceeded, InternalError, ReplyTooLarge
-from utcp_bridge.model import Deferred, JsonObject, LargeReader, Result, Tool, has_steps, is_list, large_reader
+from utcp_bridge.model import Deferred, JsonObject, Result, Tool, has_steps, is_list, large_reader
 from utcp_bridge.server.kept_results import KeptResult, Page, Shelf, page_of, resource_contents, selected
-from utcp_bridge.tasks import end_heavy_turn, heavy_turn, in_slices, pause_if_heavy
+from utcp_bridge.tasks import end_heavy_turn, heavy_turn, in_slices, pause_if_heavy, setting
 from utcp_bridge.workers.failures import TOO_MUCH, rebuilt_error
 from utcp_bridge.workers.memory import give_back, return_large_blocks
 from utcp_bridge.workers.process import EndedWorker, WorkerProcess, can_start
@@ -64,23 +63,6 @@ class _Turn:
     users: int = 0
 
 
-class _Reading:
-    """A context in which a reader reads large replies. `contextmanager` would cost each call three times as much."""
-
-    __slots__ = ("_reader", "_token")
-
-    _token: Token[LargeReader | None]
-
-    def __init__(self, reader: LargeReader) -> None:
-        self._reader = reader
-
-    def __enter__(self) -> None:
-        self._token = large_reader.set(self._reader)
-
-    def __exit__(self, *_: object) -> None:
-        large_reader.reset(self._token)
-
-
 _NOBODY: Final = nullcontext()
 
 
@@ -110,12 +92,12 @@ class ReplyWorkers:
                 group.cancel_scope.cancel()
                 await self._end_idle(math.inf)
 
-    def reading(self, entry: Entry, rendering: Rendering, redactor: Redactor) -> _Reading | nullcontext[None]:
+    def reading(self, entry: Entry, rendering: Rendering, redactor: Redactor) -> AbstractContextManager[None]:
         """Let workers read the large replies of the calls within, for a tool whose results are rendered this way.
 
         Results have no credentials that the redactor knows.
         """
-        return _Reading(partial(self._read, entry, rendering, redactor)) if self._opened else _NOBODY
+        return setting(large_reader, partial(self._read, entry, rendering, redactor)) if self._opened else _NOBODY
 
     async def page(self, kept: KeptResult, selection: JsonObject, offset: int, limit: int) -> Page:
         """Return a part of a kept result.
