@@ -282,7 +282,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
         template = target.template
         manual, limit = target.source.name, self.services.settings.max_reply_bytes
         pings = max(template.ping_interval or _PING_SECONDS, _MIN_PING_SECONDS)
-        place = _Place(manual, min(_MAX_HELD_SECONDS, pings / 4))
+        place = _MessagePlace(manual, min(_MAX_HELD_SECONDS, pings / 4))
         frames = _Frames(inbox, reader, template.expected_responses, limit, place)
         seconds = template.response_timeout or self.services.settings.idle_timeout
         if frames.wanted == 1:
@@ -318,7 +318,7 @@ class WebSocketTransport(Transport[WebSocketTemplate]):
             await connection.aclose()
 
 
-class _Place:
+class _MessagePlace:
     """The place of the one large message of a call: before it is read, if it is announced, or else afterwards."""
 
     def __init__(self, manual: str, seconds: float) -> None:
@@ -344,7 +344,7 @@ class _Place:
 class _Frames:
     """The messages of one call, as values. `limit` is in bytes."""
 
-    def __init__(self, inbox: Inbox, reader: ReplyReader, wanted: int, limit: int, place: _Place) -> None:
+    def __init__(self, inbox: Inbox, reader: ReplyReader, wanted: int, limit: int, place: _MessagePlace) -> None:
         self.wanted = wanted
         self.is_done = False
         self._inbox = inbox
