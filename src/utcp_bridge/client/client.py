@@ -153,7 +153,6 @@ class UtcpClient:
         self._registration = Registration(
             services, self._registry, binder, self.repository, extensions.documents, extensions.lock_file
         )
-        self.login_desk = LoginDesk(self._registration, self.repository, self._logins)
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy, self.find)
         self._limits = Limits(self._allowance)
@@ -316,6 +315,11 @@ class UtcpClient:
         """Call `hear` with each notification of an MCP server. Return a function that ends this."""
         self._hearers.append(hear)
         return partial(self._hearers.remove, hear)
+
+    @property
+    def login_desk(self) -> LoginDesk:
+        """Where persons log in to the services of the manuals."""
+        return LoginDesk(self._registration, self.repository, self._logins)
 
     # --- tools ---
 
