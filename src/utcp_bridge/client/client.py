@@ -17,12 +17,11 @@ import anyio
 import anyio.to_thread
 
 from utcp_bridge.auth.literals import learn_configuration, literal_secrets
-from utcp_bridge.auth.login.logins import Logins
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.explaining import Explainer, redact_error
-from utcp_bridge.client.logins import LoginDesk
+from utcp_bridge.client.logins import LoginDesk, open_logins
 from utcp_bridge.client.mapped import MappedOffers
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.client.streaming import StreamingRun
@@ -67,19 +66,11 @@ from utcp_bridge.processes.children import ChildrenHold
 from utcp_bridge.search import Hit, ToolSearchStrategy
 from utcp_bridge.search.strategy import Searchable
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
-from utcp_bridge.stores.opening import open_user_store
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.upstream import CallingHost, Hear, HostAhead, ServerState, Upstream
-from utcp_bridge.variables import (
-    VariableLoader,
-    Variables,
-    flat_key,
-    load_variable_loaders,
-    names_credential,
-    run_commands,
-)
+from utcp_bridge.variables import VariableLoader, Variables, flat_key, load_variable_loaders, names_credential
 
 __all__ = ["Extensions", "UtcpClient"]
 
@@ -129,9 +120,7 @@ class UtcpClient:
         self._children: ChildrenHold | None = None
         guard = extensions.guard or Guard()
         self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
-        self._logins = Logins(
-            partial(open_user_store, config.bridge.token_store, root=root), on_secret=self._learn_secret
-        )
+        self._logins = open_logins(config.bridge.token_store, root, self._learn_secret)
         services = Services(
             http=self._http,
             logins=self._logins,
@@ -145,11 +134,12 @@ class UtcpClient:
         )
         loaders, loader_faults = load_variable_loaders(config.load_variables_from, root=root)
         processors, processor_faults = read_post_processors(config.post_processing)
-        self._part_faults, self._loaders = [*loader_faults, *processor_faults], loaders
-        variables = Variables(config.variables, (*extensions.variable_loaders, *loaders), on_resolved=self._learn)
+        self._part_faults = [*loader_faults, *processor_faults]
+        all_loaders = (*extensions.variable_loaders, *loaders)
+        self._variables = Variables(config.variables, all_loaders, on_resolved=self._learn)
         self._registry = TransportRegistry(extensions.transports)
         tokens = TokenCache(self._http, on_token=self._learn_secret, logins=self._logins)
-        binder = Binder(variables, tokens, self._learn_secret)
+        binder = Binder(self._variables, tokens, self._learn_secret)
         self._registration = Registration(
             services, self._registry, binder, self.repository, extensions.documents, extensions.lock_file
         )
@@ -229,7 +219,7 @@ class UtcpClient:
         seconds.
         """
         await self._tasks.start()
-        await anyio.to_thread.run_sync(run_commands, self._loaders)
+        await anyio.to_thread.run_sync(self._variables.run_commands)
         self._children = self._children or ChildrenHold()
         for fault in (*self._part_faults, self._search.check()):
             if fault is not None:
@@ -318,7 +308,6 @@ class UtcpClient:
 
     @property
     def login_desk(self) -> LoginDesk:
-        """Where persons log in to the services of the manuals."""
         return LoginDesk(self._registration, self.repository, self._logins)
 
     # --- tools ---

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from utcp_bridge.auth.login.flows import revoke
 from utcp_bridge.auth.login.logins import Holder, Logins
@@ -14,8 +16,14 @@ from utcp_bridge.auth.login.records import LoginRecord
 from utcp_bridge.errors import ConfigError, LoginFailed, UtcpError
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import ToolRepository
+from utcp_bridge.stores.opening import open_user_store
 
-__all__ = ["LoginDesk", "LoginState"]
+__all__ = ["LoginDesk", "LoginState", "open_logins"]
+
+
+def open_logins(store: str, root: Path, on_secret: Callable[[str, str], None]) -> Logins:
+    """Return the logins in the store of the setting `token_store`, which is opened at the first use."""
+    return Logins(partial(open_user_store, store, root=root), on_secret=on_secret)
 
 
 @dataclass(frozen=True, slots=True)
