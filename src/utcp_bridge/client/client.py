@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
@@ -306,9 +306,11 @@ class UtcpClient:
         self._hearers.append(hear)
         return partial(self._hearers.remove, hear)
 
-    @property
+    @cached_property
     def login_desk(self) -> LoginDesk:
-        return LoginDesk(self._registration, self.repository, self._logins)
+        """Where persons log in to the services of the manuals."""
+        asks_host = self.settings.transport == "stdio"
+        return LoginDesk(self._registration, self.repository, self._logins, asks_host=asks_host)
 
     # --- tools ---
 
@@ -551,11 +553,11 @@ class UtcpClient:
 
         async def invoke(call: Call, emit: Emit) -> Result:
             target = self._targets.get(tool) or self._bind(tool)
+            work = partial(transport.call, target, call)
+            if target.credentials is not None:
+                work = partial(target.credentials.with_valid_token, work)
             try:
-                if target.credentials is None:
-                    value = await transport.call(target, call, emit)
-                else:
-                    value = await target.credentials.with_valid_token(partial(transport.call, target, call), emit)
+                value = await self.login_desk.with_login(tool.manual, partial(work, emit))
             except UtcpError as error:
                 if isinstance(error, ConfigError) and tool.name not in error.message:
                     error.message = f"{tool.qualified_name}: {error.message}"  # a limit of templates, for example
