@@ -19,7 +19,6 @@ from utcp_bridge.variables import (
     load_variable_loaders,
     renamed,
     required,
-    run_commands,
     variable_names,
 )
 
@@ -380,7 +379,7 @@ def test_all_commands_run_at_once_before_they_are_needed(tmp_path: Path) -> None
     )
     one, two = str(tmp_path / "1"), str(tmp_path / "2")
     loader = exec_loader({"A": [*python(meet), one, two], "B": [*python(meet), two, one]}, tmp_path, seconds=60)
-    run_commands([loader])
+    Variables(loaders=[loader]).run_commands()
     assert (loader.get("A"), loader.get("B")) == ("1", "2")
 
 

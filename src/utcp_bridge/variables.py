@@ -44,7 +44,6 @@ __all__ = [
     "names_credential",
     "renamed",
     "required",
-    "run_commands",
     "variable_names",
 ]
 
@@ -140,6 +139,14 @@ class Variables:
                     self._pairs[key, name] = _text(member, f"{key}.{name}")
             elif value is not None:
                 self._flat[key] = _text(value, key)
+
+    def run_commands(self) -> None:
+        """Run the commands of all loaders at once, and wait for their values. It blocks its thread."""
+        threads = [thread for loader in self.loaders if isinstance(loader, ExecLoader) for thread in loader.threads()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def lookup(self, manual: str, name: str, trust: Trust) -> str | None:
         """Return the value of a manual's variable; None if no source has it.
@@ -379,8 +386,8 @@ class DotenvLoader:
 class ExecLoader:
     """Values that commands print, such as those of `op`, `vault`, `aws` or `pass`. No shell reads a command.
 
-    `run_commands` runs all commands at once, so that no call waits for them. A value is kept for `max_age` seconds,
-    and then replaced in the background; without `max_age`, as long as the bridge runs.
+    `Variables.run_commands` runs all commands at once, so that no call waits for them. A value is kept for `max_age`
+    seconds, and then replaced in the background; without `max_age`, as long as the bridge runs.
     """
 
     def __init__(self, commands: Mapping[str, Sequence[str]], root: Path, *, seconds: float, max_age: float) -> None:
@@ -439,15 +446,6 @@ class ExecLoader:
         except UnicodeDecodeError:
             return _no_secret(f"The command {argv[0]!r} for the variable {key} printed no UTF-8.", argv[0])
         return value or _no_secret(f"The command {argv[0]!r} for the variable {key} printed nothing.", argv[0])
-
-
-def run_commands(loaders: Iterable[VariableLoader]) -> None:
-    """Run the commands of all loaders at once, and wait for their values. It blocks its thread."""
-    threads = [thread for loader in loaders if isinstance(loader, ExecLoader) for thread in loader.threads()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 class FileLoader:

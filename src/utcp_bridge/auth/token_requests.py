@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 from urllib.parse import quote_plus
 
 import orjson
 
 from utcp_bridge.errors import ConfigError, OperatorError, TokenError, UtcpError
-from utcp_bridge.model import is_object
+from utcp_bridge.model import Source, is_object
 from utcp_bridge.urls import bare_url, redirected_to
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ __all__ = [
     "ClientProof",
     "ProofMethod",
     "TokenRefusal",
+    "TokenTransports",
     "is_token",
     "no_token",
+    "open_client",
     "request_token",
     "stale_at",
     "transport_failure",
@@ -49,6 +51,30 @@ _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer
 _ALGORITHMS: Final = {"RSA": "RS256", "EC": "ES256", "OKP": "Ed25519"}
 _ERROR_CODE = re.compile(r"[a-z_]{1,40}")
 _TOKEN_VALUE = re.compile(r"[\x21-\x7e]+")
+
+
+class HasTransport(Protocol):
+    """The HTTP of one manual: `utcp_bridge.net.http_session.HttpSession`."""
+
+    @property
+    def transport(self) -> httpx2.AsyncBaseTransport:
+        """The transport behind the address gate."""
+        ...
+
+
+class TokenTransports(Protocol):
+    """What provides the transports to authorization servers: `utcp_bridge.net.http.HttpPool`."""
+
+    def session(self, source: Source) -> HasTransport:
+        """Return the HTTP of a manual."""
+        ...
+
+    def token_transport(self, url: str, source: Source) -> httpx2.AsyncBaseTransport:
+        """Return a transport for `url` under the policy of `source`.
+
+        :raises PolicyError: a client secret may not be sent to `url`.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 
 from utcp_bridge.auth.token_requests import (
     ClientProof,
     TokenRefusal,
+    TokenTransports,
     is_token,
     no_token,
     request_token,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from utcp_bridge.auth.login.logins import Logins
     from utcp_bridge.auth.models import OAuth2Auth
 
-__all__ = ["TokenCache", "TokenTransports"]
+__all__ = ["TokenCache"]
 
 _Key: TypeAlias = tuple[str | None, ...]
 
@@ -65,30 +66,6 @@ class _Entry:
     """What discovery found."""
     failures: int = 0
     failure: UtcpError | None = None
-
-
-class HasTransport(Protocol):
-    """The HTTP of one manual: `utcp_bridge.net.http_session.HttpSession`."""
-
-    @property
-    def transport(self) -> httpx2.AsyncBaseTransport:
-        """The transport behind the address gate."""
-        ...
-
-
-class TokenTransports(Protocol):
-    """What provides the transports to authorization servers: `utcp_bridge.net.http.HttpPool`."""
-
-    def session(self, source: Source) -> HasTransport:
-        """Return the HTTP of a manual."""
-        ...
-
-    def token_transport(self, url: str, source: Source) -> httpx2.AsyncBaseTransport:
-        """Return a transport for `url` under the policy of `source`.
-
-        :raises PolicyError: a client secret may not be sent to `url`.
-        """
-        ...
 
 
 class TokenCache:

@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +17,11 @@ import anyio
 import anyio.to_thread
 
 from utcp_bridge.auth.literals import learn_configuration, literal_secrets
-from utcp_bridge.auth.login.logins import Logins
 from utcp_bridge.auth.redaction import Redactor, secrets_in_url
 from utcp_bridge.auth.results import masked_notes
 from utcp_bridge.auth.tokens import TokenCache
 from utcp_bridge.client.explaining import Explainer, redact_error
-from utcp_bridge.client.logins import LoginDesk
+from utcp_bridge.client.logins import LoginDesk, open_logins
 from utcp_bridge.client.mapped import MappedOffers
 from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.client.streaming import StreamingRun
@@ -67,19 +66,11 @@ from utcp_bridge.processes.children import ChildrenHold
 from utcp_bridge.search import Hit, ToolSearchStrategy
 from utcp_bridge.search.strategy import Searchable
 from utcp_bridge.settings import BridgeSettings, UtcpClientConfig
-from utcp_bridge.stores.opening import open_user_store
 from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.upstream import CallingHost, Hear, HostAhead, ServerState, Upstream
-from utcp_bridge.variables import (
-    VariableLoader,
-    Variables,
-    flat_key,
-    load_variable_loaders,
-    names_credential,
-    run_commands,
-)
+from utcp_bridge.variables import VariableLoader, Variables, flat_key, load_variable_loaders, names_credential
 
 __all__ = ["Extensions", "UtcpClient"]
 
@@ -129,9 +120,7 @@ class UtcpClient:
         self._children: ChildrenHold | None = None
         guard = extensions.guard or Guard()
         self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
-        self._logins = Logins(
-            partial(open_user_store, config.bridge.token_store, root=root), on_secret=self._learn_secret
-        )
+        self._logins = open_logins(config.bridge.token_store, root, self._learn_secret)
         services = Services(
             http=self._http,
             logins=self._logins,
@@ -145,15 +134,15 @@ class UtcpClient:
         )
         loaders, loader_faults = load_variable_loaders(config.load_variables_from, root=root)
         processors, processor_faults = read_post_processors(config.post_processing)
-        self._part_faults, self._loaders = [*loader_faults, *processor_faults], loaders
-        variables = Variables(config.variables, (*extensions.variable_loaders, *loaders), on_resolved=self._learn)
+        self._part_faults = [*loader_faults, *processor_faults]
+        all_loaders = (*extensions.variable_loaders, *loaders)
+        self._variables = Variables(config.variables, all_loaders, on_resolved=self._learn)
         self._registry = TransportRegistry(extensions.transports)
         tokens = TokenCache(self._http, on_token=self._learn_secret, logins=self._logins)
-        binder = Binder(variables, tokens, self._learn_secret)
+        binder = Binder(self._variables, tokens, self._learn_secret)
         self._registration = Registration(
             services, self._registry, binder, self.repository, extensions.documents, extensions.lock_file
         )
-        self.login_desk = LoginDesk(self._registration, self.repository, self._logins)
         self._upkeep = Upkeep(services, self._registration, self._tasks, self.redactor)
         self._search = ToolSearch(config, services, self._registration, extensions.search_strategy, self.find)
         self._limits = Limits(self._allowance)
@@ -230,7 +219,7 @@ class UtcpClient:
         seconds.
         """
         await self._tasks.start()
-        await anyio.to_thread.run_sync(run_commands, self._loaders)
+        await anyio.to_thread.run_sync(self._variables.run_commands)
         self._children = self._children or ChildrenHold()
         for fault in (*self._part_faults, self._search.check()):
             if fault is not None:
@@ -316,6 +305,12 @@ class UtcpClient:
         """Call `hear` with each notification of an MCP server. Return a function that ends this."""
         self._hearers.append(hear)
         return partial(self._hearers.remove, hear)
+
+    @cached_property
+    def login_desk(self) -> LoginDesk:
+        """Where persons log in to the services of the manuals."""
+        asks_host = self.settings.transport == "stdio"
+        return LoginDesk(self._registration, self.repository, self._logins, asks_host=asks_host)
 
     # --- tools ---
 
@@ -558,11 +553,11 @@ class UtcpClient:
 
         async def invoke(call: Call, emit: Emit) -> Result:
             target = self._targets.get(tool) or self._bind(tool)
+            work = partial(transport.call, target, call)
+            if target.credentials is not None:
+                work = partial(target.credentials.with_valid_token, work)
             try:
-                if target.credentials is None:
-                    value = await transport.call(target, call, emit)
-                else:
-                    value = await target.credentials.with_valid_token(partial(transport.call, target, call), emit)
+                value = await self.login_desk.with_login(tool.manual, partial(work, emit))
             except UtcpError as error:
                 if isinstance(error, ConfigError) and tool.name not in error.message:
                     error.message = f"{tool.qualified_name}: {error.message}"  # a limit of templates, for example

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import TypeVar
+
+import anyio
 
 from utcp_bridge.auth.login.flows import revoke
 from utcp_bridge.auth.login.logins import Holder, Logins
-from utcp_bridge.auth.login.person import Person
+from utcp_bridge.auth.login.person import DeviceCode, Person
 from utcp_bridge.auth.login.port import PossibleLogin, united_scopes
 from utcp_bridge.auth.login.records import LoginRecord
-from utcp_bridge.errors import ConfigError, LoginFailed, UtcpError
+from utcp_bridge.auth.login.redirect import MAX_LOGIN_SECONDS
+from utcp_bridge.errors import AuthRequired, ConfigError, LoginFailed, UtcpError
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import ToolRepository
+from utcp_bridge.stores.opening import open_user_store
+from utcp_bridge.upstream import CALL_CLOCK, HOST, ProtocolError, ask_host
 
-__all__ = ["LoginDesk", "LoginState"]
+__all__ = ["LoginDesk", "LoginState", "open_logins"]
+
+T = TypeVar("T")
+
+
+def open_logins(store: str, root: Path, on_secret: Callable[[str, str], None]) -> Logins:
+    """Return the logins in the store of the setting `token_store`, which is opened at the first use."""
+    return Logins(partial(open_user_store, store, root=root), on_secret=on_secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +51,72 @@ class LoginState:
         return "renewable" if record.refresh_token is not None else "valid"
 
 
-class LoginDesk:
-    """Where persons log in to the services of a client's manuals."""
+class HostPerson(Person):
+    """The person at the host whose call needs a login. The host shows each page (elicitation in the mode `url`)."""
 
-    def __init__(self, registration: Registration, repository: ToolRepository, logins: Logins) -> None:
+    async def visit(self, url: str) -> None:
+        """Let the host show the page.
+
+        :raises ProtocolError: the host cannot do that.
+        :raises LoginFailed: the person declined.
+        """
+        await self._show(url, "Log in on this page, so that the call can go on.")
+
+    async def enter(self, device: DeviceCode) -> None:
+        """Let the host show the code and its page, as `visit` does."""
+        await self._show(device.complete or device.url, f"Enter the code {device.code} on this page.")
+
+    @staticmethod
+    async def _show(url: str, message: str) -> None:
+        params = {"mode": "url", "message": message, "url": url, "elicitationId": token_urlsafe(16)}
+        found = await ask_host(HOST.get(), "elicitation/create", params, seconds=MAX_LOGIN_SECONDS)
+        if found.get("action") != "accept":
+            raise LoginFailed("The person declined to log in.")
+
+
+class LoginDesk:
+    """Where persons log in to the services of a client's manuals.
+
+    With `asks_host`, the host of a call is asked to show the page of a login: only where it is on this machine and has
+    one user, because the browser returns to this machine, and the login is used for all callers.
+    """
+
+    def __init__(
+        self, registration: Registration, repository: ToolRepository, logins: Logins, *, asks_host: bool
+    ) -> None:
         self._registration = registration
         self._repository = repository
         self._logins = logins
+        self._asks_host = asks_host
+        self._asking: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+
+    async def with_login(self, manual: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what `work` returns. If it needs a login and the host can ask its person, do it again after that.
+
+        :raises AuthRequired: nobody could be asked, or nobody logged in.
+        :raises UtcpError: the work failed.
+        """
+        try:
+            return await work()
+        except AuthRequired as needed:
+            host = HOST.get()
+            if not self._asks_host or host is None or "url" not in host.capabilities.get("elicitation", {}):
+                raise
+            failure = needed
+        async with self._asking[manual]:
+            try:
+                return await work()  # another call may have been first
+            except AuthRequired:
+                await self._ask_host(manual, failure)
+        return await work()
+
+    async def _ask_host(self, manual: str, failure: AuthRequired) -> None:
+        clock = CALL_CLOCK.get()
+        try:
+            with nullcontext() if clock is None else clock.stopped():
+                await self.log_in(manual, HostPerson())
+        except (ProtocolError, LoginFailed) as error:
+            raise failure from error
 
     def possible(self, manual: str) -> list[PossibleLogin]:
         """Return the services of a manual at which a person can log in, each once, with all scopes of its tools.

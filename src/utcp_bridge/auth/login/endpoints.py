@@ -13,7 +13,7 @@ from utcp_bridge.model import Source, Trust
 from utcp_bridge.urls import endpoint_of_url, origin_of, split_url
 
 if TYPE_CHECKING:
-    from utcp_bridge.auth.tokens import TokenTransports
+    from utcp_bridge.auth.token_requests import TokenTransports
 
 __all__ = ["AuthorizationTransport", "checked_url", "is_loopback"]
 

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlencode, urlsplit
 
 import anyio
@@ -156,7 +156,7 @@ class _Login:
         if self.plan.authorization_url is None:
             raise ConfigError("`auth` has no `authorization_url`.", remedy='Write it, or `"flow": "device"`.')
         verifier = str(generate_token(64))
-        challenge: Any = create_s256_code_challenge(verifier)
+        challenge = cast("str", create_s256_code_challenge(verifier))  # pyright: ignore[reportUnknownVariableType]
         state = secrets.token_urlsafe(32)
         async with receiving(self.auth.redirect_port) as receiver:
             receiver.expect(state)
@@ -165,7 +165,7 @@ class _Login:
                 "client_id": self.client.client_id,
                 "redirect_uri": receiver.uri,
                 "state": state,
-                "code_challenge": str(challenge),
+                "code_challenge": challenge,
                 "code_challenge_method": "S256",
                 **({"scope": self.scope} if self.scope else {}),
                 **self.parameters,

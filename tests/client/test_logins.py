@@ -1,0 +1,100 @@
+"""Logins that a call needs while the bridge serves: its host shows the page."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from tests.support.clicking import Clicking
+from tests.upstreams.oauth_mcp_service import oauth_mcp_service
+
+from utcp_bridge import Extensions, UtcpClient
+from utcp_bridge.errors import AuthRequired
+from utcp_bridge.upstream import HOST, CallingHost
+
+pytestmark = pytest.mark.anyio
+
+
+class ShowingHost(CallingHost):
+    """A host whose person looks at each page, or declines."""
+
+    def __init__(self, action: str = "accept", modes=("form", "url")) -> None:
+        self.capabilities = {"elicitation": {mode: {} for mode in modes}}
+        self.person = Clicking()
+        self.asked: list[dict] = []
+        self._action = action
+
+    async def ask(self, method, params):
+        self.asked.append({"method": method, **params})
+        if self._action == "accept":
+            await self.person.visit(params["url"])
+        return {"action": self._action}
+
+
+async def opened(service, **bridge) -> UtcpClient:
+    entry = {"name": "notes", "call_template_type": "mcp", "server_url": service.url}
+    config = {"manual_call_templates": [entry], "bridge": {"token_store": "memory", **bridge}}
+    return await UtcpClient.create(config, extensions=Extensions())
+
+
+async def read(client: UtcpClient, host: CallingHost) -> str:
+    token = HOST.set(host)
+    try:
+        return (await client.call_tool("notes.read", {"name": "one"})).content[0]["text"]
+    finally:
+        HOST.reset(token)
+
+
+async def expired(client: UtcpClient, service) -> None:
+    """Log in, and let the login end."""
+    await client.login_desk.log_in("notes", Clicking())
+    service.renews = False
+    service.revoke_all()
+
+
+async def test_the_host_of_a_call_shows_the_page_and_the_call_goes_on() -> None:
+    async with oauth_mcp_service() as service, await opened(service) as client:
+        await expired(client, service)
+        host = ShowingHost()
+        assert await read(client, host) == "the note one"
+        [asked] = host.asked
+        assert (asked["method"], asked["mode"]) == ("elicitation/create", "url")
+        assert asked["url"].startswith(f"{service.issuer}/authorize?")
+        assert asked["elicitationId"]
+
+
+async def test_calls_that_need_the_same_login_ask_once() -> None:
+    async with oauth_mcp_service() as service, await opened(service) as client:
+        await expired(client, service)
+        host = ShowingHost()
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(read, client, host)
+        assert len(host.asked) == 1
+
+
+@pytest.mark.parametrize("action", ["decline", "cancel"])
+async def test_a_person_who_declines_gets_the_error_with_the_command(action) -> None:
+    async with oauth_mcp_service() as service, await opened(service) as client:
+        await expired(client, service)
+        with pytest.raises(AuthRequired, match="Run `utcp-bridge login notes`"):
+            await read(client, ShowingHost(action))
+
+
+async def test_a_host_that_shows_no_pages_is_not_asked() -> None:
+    async with oauth_mcp_service() as service, await opened(service) as client:
+        await expired(client, service)
+        host, before = ShowingHost(modes=("form",)), service.requests["/register"]
+        with pytest.raises(AuthRequired):
+            await read(client, host)
+        assert host.asked == []
+        assert service.requests["/register"] == before
+
+
+async def test_a_bridge_for_several_callers_asks_none_of_them() -> None:
+    """The login would be used for all of them."""
+    async with oauth_mcp_service() as service, await opened(service, transport="http") as client:
+        await expired(client, service)
+        host = ShowingHost()
+        with pytest.raises(AuthRequired):
+            await read(client, host)
+        assert host.asked == []
