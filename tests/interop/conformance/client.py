@@ -116,7 +116,7 @@ class Browser(Person):
     """The person who logs in: a browser that follows each redirect, at a server that asks nobody."""
 
     async def visit(self, url: str) -> None:
-        await anyio.to_thread.run_sync(lambda: urlopen(url, timeout=20).read())
+        await anyio.to_thread.run_sync(lambda: urlopen(url, timeout=60).read())
 
     async def enter(self, device: DeviceCode) -> None:
         raise NotImplementedError("The suite has no device codes.")

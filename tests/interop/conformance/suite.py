@@ -23,6 +23,7 @@ STABLE = Npm(
 ALPHA = Npm(
     "@modelcontextprotocol/conformance@0.2.0-alpha.12 node@22",
     "conformance",
+    light=True,
     newest="@modelcontextprotocol/conformance@>=0.2.0-alpha node@22",
 )
 ACTIVE = "active"

@@ -29,6 +29,7 @@ PYTHON = Sdist("mcp==2.3.0", newest="mcp>=2,<3", part="examples/servers/everythi
 NODE = Npm(
     "@modelcontextprotocol/server@2.4.0 @modelcontextprotocol/node@2.1.2 node@22",
     "node",
+    light=True,
     newest="@modelcontextprotocol/server@latest @modelcontextprotocol/node@latest node@22",
 )
 SERVERS = Path(__file__).parents[1] / "servers"
