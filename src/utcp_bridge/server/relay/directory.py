@@ -23,6 +23,7 @@ from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
 
 from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.text import clean, clean_line
+from utcp_bridge.foreign import visible
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.upstream import Offers, Upstream
 
@@ -154,7 +155,7 @@ class Directory:
         return [
             (clean_line(_label(one.upstream), _MAX_TITLE), text)
             for one in self._known
-            if (text := clean(one.offers.instructions or ""))
+            if (text := visible(one.offers.instructions or "")).strip()
         ]
 
     def has_resources(self, upstream: Upstream) -> bool:
