@@ -103,7 +103,10 @@ class LogRelay:
 
 
 def _level_of(message: LogMessage) -> types.LoggingLevel:
-    return next((one for one in _LEVELS if one == message.level), _DEFAULT)
+    for level in _LEVELS:
+        if level == message.level:
+            return level
+    return _DEFAULT
 
 
 def _from(lowest: types.LoggingLevel) -> frozenset[types.LoggingLevel]:

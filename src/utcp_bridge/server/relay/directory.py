@@ -23,6 +23,7 @@ from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
 
 from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.text import clean, clean_line
+from utcp_bridge.foreign import visible
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.upstream import Offers, Upstream
 
@@ -117,14 +118,19 @@ class Directory:
     def prompts(self) -> list[JsonObject]:
         """The entries of `prompts/list`."""
         return [
-            _shown({**entry, "name": self._prompt_name(one, entry["name"])})
+            _shown({**entry, "name": self._prompt_names[one.prefix, entry["name"]]})
             for one in self._known
             for entry in one.offers.prompts
         ]
 
     @cached_property
-    def _prompt_names(self) -> Counter[str]:
-        return Counter(entry["name"] for one in self._known for entry in one.offers.prompts)
+    def _prompt_names(self) -> dict[tuple[str, str], str]:
+        """The listed name of each prompt, by the prefix of its upstream and its own name."""
+        own = Counter(entry["name"] for one in self._known for entry in one.offers.prompts)
+        pairs = [(one.prefix, entry["name"]) for one in self._known for entry in one.offers.prompts]
+        named = {pair: pair[1] if own[pair[1]] == 1 else "_".join(pair) for pair in pairs}
+        count = Counter(named.values())
+        return {pair: name if count[name] == 1 else f"{name}_{_digest(' '.join(pair))}" for pair, name in named.items()}
 
     @cached_property
     def _prompt_owners(self) -> dict[str, Owner]:
@@ -134,12 +140,9 @@ class Directory:
         for one in self._known:
             for entry in one.offers.prompts:
                 own = entry["name"]
-                listed.setdefault(self._prompt_name(one, own), (one.upstream, own))
+                listed.setdefault(self._prompt_names[one.prefix, own], (one.upstream, own))
                 others.setdefault(f"{one.prefix}_{own}", (one.upstream, own))
         return {**others, **listed}
-
-    def _prompt_name(self, one: _Known, own: str) -> str:
-        return own if self._prompt_names[own] == 1 else f"{one.prefix}_{own}"
 
     def prompt(self, name: str) -> Owner | None:
         """Return the owner of a prompt and its own name, or None."""
@@ -154,7 +157,7 @@ class Directory:
         return [
             (clean_line(_label(one.upstream), _MAX_TITLE), text)
             for one in self._known
-            if (text := clean(one.offers.instructions or ""))
+            if (text := visible(one.offers.instructions or "")).strip()
         ]
 
     def has_resources(self, upstream: Upstream) -> bool:
@@ -229,14 +232,16 @@ def _label(upstream: Upstream) -> str:
 def _prefixes(labels: Sequence[str]) -> list[str]:
     """Return a prefix for each upstream. One that had to change, or that two would have, ends with a hash."""
     plain = [label.replace(".", "_") for label in labels]
-    slugs = [_STRANGE.sub("_", text).strip("_")[:_MAX_KEY] for text in plain]
+    slugs = [_STRANGE.sub("_", text).strip("_")[:_MAX_KEY] or "server" for text in plain]
     count = Counter(slug.lower() for slug in slugs)
     return [
-        slug
-        if slug == text and count[slug.lower()] == 1
-        else f"{slug}_{hashlib.sha256(label.encode()).hexdigest()[:6]}"
+        slug if slug == text and count[slug.lower()] == 1 else f"{slug}_{_digest(label)}"
         for slug, text, label in zip(slugs, plain, labels, strict=True)
     ]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 def _schemes(one: _Known) -> set[str]:

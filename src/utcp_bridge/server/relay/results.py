@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from utcp_bridge.catalogue.render import compact, well_formed
 from utcp_bridge.catalogue.text import clean
+from utcp_bridge.foreign import visible_json
 from utcp_bridge.model import JsonObject, is_list, is_object
 
 __all__ = ["completion_result", "prompt_result", "read_result"]
@@ -45,7 +46,7 @@ def prompt_result(result: JsonObject, show: Callable[[str], str]) -> JsonObject:
         role = one.get("role") if is_object(one) else None
         content = one.get("content") if is_object(one) else one
         for block in content if is_list(content) else [content]:
-            shown = shown_block(well_formed(block), show)
+            shown = shown_block(well_formed(visible_json(block)), show)
             messages.append({"role": role if role in _ROLES else "user", "content": shown})
     made: JsonObject = {"messages": messages, "resultType": "complete"}
     if description := clean(result.get("description")):
@@ -67,7 +68,7 @@ def completion_result(result: JsonObject | None) -> JsonObject:
     given = (result or {}).get("completion")
     given = given if is_object(given) else {}
     values = given.get("values")
-    kept = [one for one in values if isinstance(one, str)] if is_list(values) else []
+    kept = [compact(one) for one in values if isinstance(one, str)] if is_list(values) else []
     completion: JsonObject = {"values": kept[:_MAX_VALUES]}
     total = given.get("total")
     if isinstance(total, int) and not isinstance(total, bool) and total >= 0:

@@ -221,6 +221,7 @@ def _uris_of(connection: Connection, leave: Callable[[Connection], Awaitable[Non
     """Return what a session subscribes to. `leave` is called when it ends."""
     own: set[str] | None = connection.state.get(_STATE_KEY)
     if own is None:
-        own = connection.state[_STATE_KEY] = set()
+        own = set[str]()
+        connection.state[_STATE_KEY] = own
         connection.exit_stack.push_async_callback(leave, connection)
     return own
