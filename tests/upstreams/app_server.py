@@ -14,7 +14,7 @@ def answer(name: str, method: str, params: dict[str, Any]) -> dict[str, Any] | N
     """Return the result of a request; None for a method that is unknown."""
     listed = {"ttlMs": 0, "cacheScope": "private"}
     if method == "server/discover":
-        extensions = {APPS: {}, "io.modelcontextprotocol/skills": {}}
+        extensions: dict[str, Any] = {APPS: {}, "io.modelcontextprotocol/skills": {}}
         offers = {"tools": {}, "resources": {}, "extensions": extensions}
         return {"supportedVersions": ["2026-07-28"], "capabilities": offers, **listed}
     if method == "tools/list":

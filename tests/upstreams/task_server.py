@@ -73,7 +73,7 @@ class TaskServer:
         return {}
 
     def on_initialize(self, params: dict[str, Any]) -> dict[str, Any]:
-        tasks = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
+        tasks: dict[str, Any] = {"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}}
         return {
             "protocolVersion": params["protocolVersion"],
             "capabilities": {"tools": {}, "tasks": tasks},

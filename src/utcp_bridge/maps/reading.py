@@ -171,7 +171,7 @@ def read_maps(
         value = raw.get(key)
         if value is None:
             continue
-        read = _Reader(faults, files=files, confined=confined)
+        read = _MapReader(faults, files=files, confined=confined)
         for place, name, item in _items(visible_json(value) if foreign else value, (*path, key), faults):
             if key == "resources":
                 read.resource(place, name, item, maps.resources)
@@ -206,7 +206,7 @@ def _items(value: Any, path: Path, faults: Faults) -> Iterator[tuple[Path, str, 
             faults.error(place, f"it has no {'`name`' if is_prompt else '`uri`'}.")
 
 
-class _Reader:
+class _MapReader:
     """Reads the members of one map."""
 
     def __init__(self, faults: Faults, *, files: bool, confined: bool) -> None:

@@ -92,6 +92,17 @@ def judge_server(url: str, revision: str, folder: Path) -> Report:
     return Report(_chosen(found, scored), _chosen(found, reported))
 
 
+def judge_scenario(url: str, scenario: str, revision: str, folder: Path) -> Verdict:
+    """Run one scenario against an MCP server at `url`, also one that does not count for the revision."""
+    text = _output(
+        ALPHA, ["server", "--url", url, "--scenario", scenario, "--spec-version", revision, "--force"], folder
+    )
+    counts = re.search(r"Passed: (\d+)/(\d+)", text)
+    passed = counts is not None and counts[1] == counts[2]
+    reasons = () if passed else (*_reasons(folder), *_tail(text))
+    return Verdict(passed, f"{counts[1]}/{counts[2]}" if counts else "0/0", reasons)
+
+
 def judge_client(command: str, scenario: str, revision: str, folder: Path, *, scored: bool = True) -> Verdict:
     """Run one scenario against a client: `command` is started by a shell with the suite's URL after it."""
     arguments = ["client", "--command", command, "--scenario", scenario, "--spec-version", revision]

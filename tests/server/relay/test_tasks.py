@@ -10,7 +10,7 @@ import anyio
 import pytest
 from mcp import MCPError
 from mcp.shared.memory import create_client_server_memory_streams
-from mcp_types import ElicitResult, Implementation
+from mcp_types import ElicitResult, ErrorData, Implementation
 from tests.upstreams import task_server
 
 from utcp_bridge import UtcpClient
@@ -77,7 +77,8 @@ async def bridged(server: str, **config: Any) -> AsyncGenerator[BridgeServer]:
         yield BridgeServer(client)
 
 
-async def _answer(_context: Any, _params: Any) -> ElicitResult:
+async def _answer(context: Any, params: Any) -> ElicitResult | ErrorData:
+    del context, params
     return ElicitResult(action="accept", content={"name": "Ada"})
 
 

@@ -176,8 +176,8 @@ class Tasks:
                 return await self._outcome(ctx, kept, state)
 
             result = await self._desk.interact(ctx, work)
-            meta = {**(result.get("_meta") or {}), _RELATED: {"taskId": kept.ident}}
-            return {**result, "_meta": meta}
+            meta: JsonObject = result.get("_meta") or {}
+            return {**result, "_meta": {**meta, _RELATED: {"taskId": kept.ident}}}
 
     async def _settled(self, ctx: Context, kept: KeptTask) -> JsonObject:
         """Return the state of a task that has ended. A server of 2026-07-28 gets what it needs from the host.

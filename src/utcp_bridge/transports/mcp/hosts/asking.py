@@ -319,7 +319,9 @@ class Asking:
 def _declared(own: Any, of_host: JsonObject) -> JsonObject:
     """Return the capabilities of the session with those of a host. Both may have extensions."""
     own = own if is_object(own) else {}
-    extensions = {**(own.get("extensions") or {}), **(of_host.get("extensions") or {})}
+    stated: JsonObject = own.get("extensions") or {}
+    of_host_too: JsonObject = of_host.get("extensions") or {}
+    extensions = {**stated, **of_host_too}
     if APPS in extensions:
         extensions[APPS] = {"mimeTypes": [APP_MEDIA_TYPE]}
     return {**own, **of_host, "extensions": extensions} if extensions else {**own, **of_host}
