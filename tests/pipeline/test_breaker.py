@@ -26,6 +26,7 @@ from utcp_bridge.pipeline.breaker import Breaker, BreakerRule, Breakers
 from utcp_bridge.pipeline.deadline import Deadline, LargeReplies
 from utcp_bridge.pipeline.limits import Allowance, Limits
 from utcp_bridge.tasks import setting
+from utcp_bridge.upstream import InputRequired, ProtocolError
 
 pytestmark = pytest.mark.anyio
 RULE = BreakerRule(threshold=3, first=1.0, longest=30.0)
@@ -118,7 +119,14 @@ async def test_failures_in_a_row_open_it_and_then_nothing_is_sent(fault: Excepti
 
 @pytest.mark.parametrize(
     "fault",
-    [Rejected("404", status=404), Rejected("503", status=503), MalformedReply("what"), ReplyTooLarge("much")],
+    [
+        Rejected("404", status=404),
+        Rejected("503", status=503),
+        MalformedReply("what"),
+        ReplyTooLarge("much"),
+        ProtocolError(-32042, "Open a page."),
+        InputRequired({"q": {}}),
+    ],
 )
 async def test_a_reply_of_any_kind_closes_it(fault: Exception) -> None:
     faults = [Unreachable("away"), Unreachable("away"), fault, Unreachable("away"), Unreachable("away")]

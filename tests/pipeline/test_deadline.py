@@ -1,5 +1,7 @@
 """Deadline: wall-clock time, whatever the upstream does."""
 
+from math import inf
+
 import anyio
 import pytest
 from tests.support.steps import Step, make_tool, run
@@ -7,6 +9,7 @@ from tests.support.steps import Step, make_tool, run
 from utcp_bridge.errors import Busy, DeadlineExceeded
 from utcp_bridge.model import Call, Emit
 from utcp_bridge.pipeline.deadline import Deadline
+from utcp_bridge.upstream import CALL_CLOCK
 
 pytestmark = pytest.mark.anyio
 
@@ -69,3 +72,21 @@ async def test_the_limit_is_the_tools_own() -> None:
                 await run(layer(make_tool(name="fast"), Step(does=wait)))
             done.set()
     assert results == ["value"]
+
+
+async def test_the_time_does_not_run_while_the_caller_is_asked() -> None:
+    deadlines: list[float] = []
+
+    async def ask(_call: Call, _emit: Emit) -> None:
+        clock = CALL_CLOCK.get()
+        assert clock is not None
+        deadlines.append(anyio.current_effective_deadline())
+        with clock.stopped():
+            deadlines.append(anyio.current_effective_deadline())
+        deadlines.append(anyio.current_effective_deadline())
+
+    await run(Deadline(lambda _tool: 60)(make_tool(), Step(does=ask)))
+    before, meanwhile, after = deadlines
+    assert meanwhile == inf
+    assert before <= after < inf
+    assert CALL_CLOCK.get() is None

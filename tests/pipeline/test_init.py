@@ -3,8 +3,10 @@
 import pytest
 from tests.support.steps import Step, make_tool, run
 
+from utcp_bridge.errors import Busy
 from utcp_bridge.model import Call, Emit, Result, Tool
-from utcp_bridge.pipeline import Layer, Next, compose
+from utcp_bridge.pipeline import Layer, Next, compose, outcome_of
+from utcp_bridge.upstream import InputRequired, ProtocolError
 
 pytestmark = pytest.mark.anyio
 
@@ -44,3 +46,18 @@ def test_every_layer_is_given_the_tool() -> None:
 
     compose(tool, [layer, layer], Step())
     assert given == [tool, tool]
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (None, "ok"),
+        (Busy("full"), "busy"),
+        (InputRequired({"q": {}}), "input_required"),
+        (ProtocolError(-32042, "Open a page."), "protocol_error"),
+        (KeyError("bug"), "internal"),
+        (KeyboardInterrupt(), "cancelled"),
+    ],
+)
+def test_each_end_of_a_call_has_one_word(error: BaseException | None, outcome: str) -> None:
+    assert outcome_of(error) == outcome

@@ -14,8 +14,10 @@ from tests.server.test_replies import Wire
 from tests.support.server_client import StandIn
 
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.hosts.adapters import capabilities_of
 from utcp_bridge.server.replies import Accepted, McpReply
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal, Stated, read_session_id, write_session_id
+from utcp_bridge.upstream import relayed_capabilities
 
 pytestmark = pytest.mark.anyio
 BOTH = Accepted(json=True, events=True)
@@ -86,6 +88,30 @@ def test_an_id_is_read_by_another_replica(version, name, release):
     assert re.fullmatch("[\x21-\x7e]{32,700}", ident)
     assert read_session_id(ident, None) == Stated(version, name[:64], release[:64])
     assert read_session_id(ident, "2025-11-25").version == "2025-11-25"
+
+
+able = st.fixed_dictionaries(
+    {},
+    optional={
+        "sampling": st.dictionaries(st.sampled_from(["tools", "context"]), st.just({})),
+        "elicitation": st.dictionaries(st.sampled_from(["form", "url"]), st.just({})),
+        "roots": st.sampled_from([{}, {"listChanged": True}]),
+        "experimental": st.just({"large": {"x": "y" * 10_000}}),
+    },
+)
+
+
+@given(able)
+async def test_the_capabilities_of_a_client_survive_in_its_id_in_a_bounded_form(capabilities):
+    server, message = (
+        BridgeServer(StandIn()),
+        {**INITIALIZE, "params": {**INITIALIZE["params"], "capabilities": capabilities}},
+    )
+    wire = await post(HandshakeSessions(server), message)
+    ident = wire.headers[b"mcp-session-id"].decode()
+    assert len(ident) < 150
+    taken_up = await HandshakeSessions(server).find(ident, None)
+    assert capabilities_of(taken_up.connection) == relayed_capabilities(capabilities)
 
 
 def test_two_ids_of_one_client_differ():

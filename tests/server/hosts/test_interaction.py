@@ -23,13 +23,19 @@ owners = st.sampled_from(["stdio", "token a", "token b"])
 names = st.sampled_from(["one", "two"])
 
 
-async def _log(_message: Any) -> None:
-    """Drop the message."""
+class NoLogs:
+    """Drops all messages."""
+
+    def receiver(self, _ctx: Any) -> Any:
+        return discard
+
+    def lowest_of(self, _ctx: Any) -> None:
+        return None
 
 
 def interaction(owner: str, **settings: Any) -> Interaction:
     client = cast("Any", StandIn(BridgeSettings(state_key="k" * 32, **settings)))
-    return Interaction(client, lambda _ctx: owner, lambda _ctx: discard, lambda _ctx: _log)
+    return Interaction(client, lambda _ctx: owner, lambda _ctx: discard, NoLogs())
 
 
 def request(name: str, given_arguments: Any, state: str | None = None) -> Any:
@@ -96,7 +102,7 @@ async def test_a_changed_state_is_refused(where: int, letter: str, how: str) -> 
 async def test_a_state_of_another_key_is_refused() -> None:
     state = await sealed("stdio", "one", {})
     other = cast("Any", StandIn(BridgeSettings()))
-    fresh = Interaction(other, lambda _ctx: "stdio", lambda _ctx: discard, lambda _ctx: _log)
+    fresh = Interaction(other, lambda _ctx: "stdio", lambda _ctx: discard, NoLogs())
 
     async def read(ctx: Any) -> Any:
         return ctx.params
