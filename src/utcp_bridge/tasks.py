@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import RunVar
 
 __all__ = [
+    "END_OF_CALL",
     "Background",
     "Flights",
     "HeavyWork",
@@ -31,6 +32,7 @@ __all__ = [
     "at_once",
     "current_work",
     "end_heavy_turn",
+    "end_of_call",
     "heavy_turn",
     "in_slices",
     "is_heavy_turn",
@@ -286,7 +288,8 @@ class HeavyWork:
         if self._token is not None:
             _current.reset(self._token)
             self._has_ended = True
-            self.release()
+            if self._place is not None or self._at_end:
+                self.release()
 
     @property
     def is_heavy(self) -> bool:
@@ -355,7 +358,7 @@ async def heavy_turn(*, keep: bool = True) -> None:
 def is_heavy_turn() -> bool:
     """Return whether the task works on a large reply, so that `pause_if_heavy` would pause."""
     work = _current.get()
-    return work is not None and work.is_heavy
+    return work is not None and work._place is not None  # noqa: SLF001 - of this module
 
 
 async def pause_if_heavy() -> None:
@@ -482,6 +485,20 @@ class setting(Generic[T]):  # noqa: N801 - used as a function
 def loop_time() -> float:
     """Return the time of the running event loop in seconds, as `anyio.current_time` does, in a fifth of the time."""
     return asyncio.get_running_loop().time()
+
+
+END_OF_CALL: Final[ContextVar[float | None]] = ContextVar("END_OF_CALL", default=None)
+"""When the time of a call for a client of the bridge is over. Nothing else limits such a call."""
+
+
+def end_of_call() -> float:
+    """Return when the time of the present call is over, on the clock of the event loop.
+
+    For a call of an embedding program that includes its own limits. anyio looks for them in every scope around the
+    call, and a server has a dozen.
+    """
+    ends = END_OF_CALL.get()
+    return anyio.current_effective_deadline() if ends is None else ends
 
 
 def seconds_left() -> float | None:

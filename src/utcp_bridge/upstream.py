@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from math import inf
@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, TypeAlias
 import anyio
 
 from utcp_bridge.model import ContentBlocks, JsonObject, is_object
+from utcp_bridge.tasks import setting
 
 __all__ = [
     "APPS",
@@ -273,6 +274,9 @@ class AnyHost(CallingHost):
         raise ProtocolError(_METHOD_NOT_FOUND, f"{method}: no call is in flight whose client could answer.")
 
 
+_NOTHING: Final = nullcontext()
+
+
 class HostAhead:
     """The host that calls will come from, for MCP servers that learn its capabilities before its first call."""
 
@@ -320,17 +324,9 @@ class HostAhead:
                 self._seconds = 0.0
         return self._host
 
-    @contextmanager
-    def behind(self) -> Generator[None]:
+    def behind(self) -> AbstractContextManager[None]:
         """Put the program's own host behind a call that has none."""
-        if self._default is None or HOST.get() is not None:
-            yield
-            return
-        token = HOST.set(self._default)
-        try:
-            yield
-        finally:
-            HOST.reset(token)
+        return _NOTHING if self._default is None or HOST.get() is not None else setting(HOST, self._default)
 
 
 class CallClock:

@@ -218,7 +218,8 @@ class HttpSession:
         if self._source.deadline_header is not None:
             parts = self._timed(parts, self._source.deadline_header)
         if credentials is None:
-            return await self._follow(parts, None)
+            response = await self._send(parts, parts.url, None)
+            return response if response.status not in _REDIRECTS else await self._follow_on(response, parts, None)
         self._admit(parts.url, credentials)
         added = await credentials.additions()
         response = await self._follow(parts, added)
@@ -246,7 +247,12 @@ class HttpSession:
         return replace(parts, headers=[*parts.headers, (name, text)])
 
     async def _follow(self, parts: RequestParts, added: Additions | None) -> aiohttp.ClientResponse:
-        response = await self._send(parts, parts.url, added)
+        return await self._follow_on(await self._send(parts, parts.url, added), parts, added)
+
+    async def _follow_on(
+        self, response: aiohttp.ClientResponse, parts: RequestParts, added: Additions | None
+    ) -> aiohttp.ClientResponse:
+        """Follow the redirects from a response on."""
         for _ in range(MAX_REDIRECTS):
             if response.status not in _REDIRECTS or "Location" not in response.headers:
                 return response

@@ -27,8 +27,7 @@ from utcp_bridge.errors import (
 )
 from utcp_bridge.model import Call, Emit, Outage, Result, Tool, discard
 from utcp_bridge.pipeline import Next
-from utcp_bridge.pipeline.deadline import end_of_call
-from utcp_bridge.tasks import loop_time
+from utcp_bridge.tasks import end_of_call, loop_time
 from utcp_bridge.upstream import CALL_CLOCK, InputRequired, ProtocolError
 
 __all__ = ["Breaker", "BreakerRule", "Breakers"]
@@ -194,7 +193,7 @@ class Breakers:
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
         """The inner layer, which counts what became of calls that were sent."""
-        rule = self.rule(tool)
+        rule, manual = self.rule(tool), tool.manual
         if not rule.threshold:
             return inner
 
@@ -202,7 +201,7 @@ class Breakers:
             peer = self.peer(tool)
             if peer is None:
                 return await inner(call, emit)
-            key = tool.manual, peer
+            key = manual, peer
             is_probe = bool(self._known) and self._admit(key)
             began, ends = self.clock(), end_of_call()
             try:

@@ -60,10 +60,11 @@ async def _clean(value: Any) -> Any:
     """Return what `clean_in_steps` returns, in slices. A short, clean value costs one look at it."""
     if isinstance(value, str):
         return visible(value) if len(value) < _LARGE else await in_slices(visible_json_steps(value))
-    if isinstance(value, ContentBlocks) or (is_list(value) and any(isinstance(one, ContentBlocks) for one in value)):
-        return await in_slices(clean_in_steps(value))
-    if not (is_object(value) or is_list(value)):
-        return value
+    if not isinstance(value, dict):
+        if isinstance(value, ContentBlocks) or _has_blocks(value):
+            return await in_slices(clean_in_steps(value))
+        if not is_list(value):
+            return value
     began = perf_counter()
     is_clean = is_clean_json(value)
     seconds = perf_counter() - began
@@ -74,6 +75,10 @@ async def _clean(value: Any) -> Any:
     return value if is_clean else await in_slices(visible_json_steps(value, is_checked=True), slices)
 
 
+def _has_blocks(value: Any) -> bool:
+    return is_list(value) and any(isinstance(one, ContentBlocks) for one in value)
+
+
 def clean_in_steps(value: Any) -> Generator[None, None, Any]:
     """Return a value without what a person would not see, in steps."""
     if isinstance(value, Binary):
@@ -81,7 +86,7 @@ def clean_in_steps(value: Any) -> Generator[None, None, Any]:
     if isinstance(value, ContentBlocks):
         content = yield from _clean_json(value.content)
         return replace(value, content=content, structured=(yield from _clean_json(value.structured)))
-    if is_list(value) and any(isinstance(one, ContentBlocks) for one in value):
+    if _has_blocks(value):
         shown: list[Any] = []
         for one in value:
             shown.append((yield from clean_in_steps(one)))  # noqa: PERF401 - a comprehension cannot yield

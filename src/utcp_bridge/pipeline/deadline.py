@@ -8,32 +8,17 @@ include the time in which an MCP server waits for an answer of the caller itself
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final
 
 import anyio
 
 from utcp_bridge.errors import DeadlineExceeded
 from utcp_bridge.model import Call, Deferred, Emit, Result, Tool, large_reader
 from utcp_bridge.pipeline import Next
-from utcp_bridge.tasks import loop_time
+from utcp_bridge.tasks import END_OF_CALL, loop_time
 from utcp_bridge.upstream import CALL_CLOCK, CallClock
 
-__all__ = ["Deadline", "LargeReplies", "end_of_call"]
-
-_ends: Final[ContextVar[float | None]] = ContextVar("_ends", default=None)
-"""When the time of a call for a client of the bridge is over. Nothing else limits such a call."""
-
-
-def end_of_call() -> float:
-    """Return when the time of the present call is over, on the clock of the event loop.
-
-    For a call of an embedding program that includes its own limits. anyio looks for them in every scope around the
-    call, and a server has a dozen.
-    """
-    ends = _ends.get()
-    return anyio.current_effective_deadline() if ends is None else ends
+__all__ = ["Deadline", "LargeReplies"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +60,11 @@ class LargeReplies:
             if reader is None:
                 return await inner(call, emit)
             ends = loop_time() + limit
-            token = _ends.set(ends)
+            token = END_OF_CALL.set(ends)
             try:
                 result = await inner(call, emit)
             finally:
-                _ends.reset(token)
+                END_OF_CALL.reset(token)
             if not isinstance(result.value, Deferred):
                 return result
             with anyio.CancelScope(deadline=ends):

@@ -145,12 +145,12 @@ class Limits:
     gates: dict[str, _Gate] = field(default_factory=dict[str, _Gate])
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
-        allowance = self.allowance(tool)
+        allowance, manual = self.allowance(tool), tool.manual
 
         async def limited(call: Call, emit: Emit) -> Result:
-            gate = self.gates.get(tool.manual)
+            gate = self.gates.get(manual)
             if gate is None or gate.allowance != allowance:
-                gate = self.gates[tool.manual] = _Gate(tool.manual, allowance)
+                gate = self.gates[manual] = _Gate(manual, allowance)
             if gate.free and allowance.rate is None:
                 gate.free -= 1
             else:

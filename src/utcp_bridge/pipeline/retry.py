@@ -45,7 +45,8 @@ class RetryBudget:
 
     def add(self, share: float) -> None:
         """Add the share of one call."""
-        self.left = min(self.left + share, max(self.free, _MAX_SAVED))
+        if self.left < _MAX_SAVED or self.left < self.free:
+            self.left = min(self.left + share, max(self.free, _MAX_SAVED))
 
     def take(self, now: float) -> bool:
         """Take one retry and return True, or return False if none is left."""
@@ -73,13 +74,13 @@ class Retry:
     budgets: dict[str, RetryBudget] = field(default_factory=dict[str, RetryBudget])
 
     def __call__(self, tool: Tool, inner: Next) -> Next:
-        times = self.times(tool)
+        times, manual = self.times(tool), tool.manual
         if times == 0 or not self.idempotent(tool):
             return inner
 
         async def retried(call: Call, emit: Emit) -> Result:
             emitted = False
-            budget = self._budget(tool.manual, times)
+            budget = self._budget(manual, times)
 
             async def noting(partial: Any) -> None:
                 nonlocal emitted

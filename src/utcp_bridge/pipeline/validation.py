@@ -102,7 +102,8 @@ class _Checks:
 
         :raises InvalidArguments: they do not fit, and this is what refuses them; or they take too long to check.
         """
-        form = self._form_for(arguments)
+        whole = self._checks.whole
+        form = whole if whole is not None and whole.cost.is_light else self._form_for(arguments)
         if _fits(form.validator, arguments, self._tool):
             return arguments
         reader = self._reader(form)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, get_args
 
 import mcp_types as types
@@ -26,6 +27,7 @@ __all__ = ["LogRelay"]
 _logger = logging.getLogger(__name__)
 _LEVELS: Final[tuple[types.LoggingLevel, ...]] = get_args(types.LoggingLevel)
 _DEFAULT: Final[types.LoggingLevel] = "info"
+_IS_LOCAL: Final = "utcp_bridge/logs"
 
 
 class LogRelay:
@@ -52,15 +54,13 @@ class LogRelay:
 
     def receiver(self, ctx: ServerRequestContext[Any, Any]) -> Callable[[LogMessage], Awaitable[None]]:
         """Return a function that sends a log message to the client of this request."""
-
-        async def receive(message: LogMessage) -> None:
-            await self._send(ctx, message)
-
         self._note(ctx)
-        return receive
+        return partial(self._send, ctx)
 
     def lowest_of(self, ctx: ServerRequestContext[Any, Any]) -> str | None:
         """Return the lowest level that the client of this request receives; None if it receives nothing."""
+        if ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+            return self._levels.get(_connection(ctx), _DEFAULT) if self._levels else _DEFAULT
         allowed = self._allowed(ctx)
         return next((level for level in _LEVELS if level in allowed), None)
 
@@ -77,8 +77,12 @@ class LogRelay:
                 await connection.notify("notifications/message", await self._params(level, message))
 
     def _note(self, ctx: ServerRequestContext[Any, Any]) -> None:
-        if ctx.request is None and ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-            self._local.add(_connection(ctx))
+        if ctx.request is not None or ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            return
+        connection = _connection(ctx)
+        if connection.state.get(_IS_LOCAL) is not self:  # a look into a weak set takes ten times as long
+            connection.state[_IS_LOCAL] = self
+            self._local.add(connection)
 
     async def _params(self, level: types.LoggingLevel, message: LogMessage) -> JsonObject:
         params: JsonObject = {"level": level, "data": await masked_partial(message.data, self._redactor)}

@@ -32,6 +32,7 @@ from utcp_bridge.server.hosts.adapters import (
     host_ahead,
 )
 from utcp_bridge.server.hosts.suspended import Log, Suspended, SuspendedCall, SuspendedCalls
+from utcp_bridge.tasks import setting
 from utcp_bridge.upstream import (
     HOST,
     MISSING_CAPABILITY,
@@ -127,14 +128,14 @@ class Interaction:
         """
         token = log_level.set(self._level_of(ctx))
         try:
-            return await self._serve(ctx, work)
+            if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+                return await self._serve_modern(ctx, work)
+            return await self._run(ctx, HandshakeHost(connection_of(ctx), self._redactor, ctx), work)
         finally:
             log_level.reset(token)
 
-    async def _serve(self, ctx: Context, work: Work) -> JsonObject:
+    async def _serve_modern(self, ctx: Context, work: Work) -> JsonObject:
         connection = connection_of(ctx)
-        if ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-            return await self._run(ctx, HandshakeHost(connection, self._redactor, ctx), work)
         try:
             return await self._serve_retrying(ctx, work)
         except Suspended as suspended:
@@ -180,11 +181,12 @@ class Interaction:
         return await self._follow(ctx, call)
 
     async def _run(self, ctx: Context, host: CallingHost, work: Work) -> JsonObject:
-        token = log_receiver.set(self._logger(ctx))
+        receiver, asked = log_receiver.set(self._logger(ctx)), HOST.set(host)
         try:
-            return await _with_host(host, work)(self._emitter(ctx))
+            return await work(self._emitter(ctx))
         finally:
-            log_receiver.reset(token)
+            HOST.reset(asked)
+            log_receiver.reset(receiver)
 
     async def _follow(self, ctx: Context, call: SuspendedCall) -> JsonObject:
         return await call.follow(self._emitter(ctx), self._logger(ctx))
@@ -211,11 +213,8 @@ class Interaction:
 
 def _with_host(host: CallingHost, work: Work) -> Work:
     async def run(emit: Emit) -> JsonObject:
-        token = HOST.set(host)
-        try:
+        with setting(HOST, host):
             return await work(emit)
-        finally:
-            HOST.reset(token)
 
     return run
 
