@@ -20,7 +20,7 @@ MAX_MORE = 2
 
 @dataclass(frozen=True)
 class Held:
-    """Numbers of one moment. `memory` is what no other process shares, in MiB."""
+    """Numbers of one moment. `memory` is what the process has written, in MiB."""
 
     descriptors: int
     threads: int
@@ -88,8 +88,9 @@ def _is_zombie(pid: int) -> bool:
 
 
 def _own_memory(root: Path) -> float:
+    """Return what the process has written. Whether pages of libraries count as its own depends on other processes."""
     text = (root / "smaps_rollup").read_text(encoding="ascii")
-    return sum(int(found) for found in re.findall(r"Private_\w+:\s+(\d+) kB", text)) / 1024
+    return sum(int(found) for found in re.findall(r"Private_(?:Dirty|Hugetlb):\s+(\d+) kB", text)) / 1024
 
 
 async def _tasks(pid: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
 import sys
 from pathlib import Path
 
@@ -28,10 +30,44 @@ def test_a_large_block_goes_back_to_the_system_as_soon_as_it_is_free() -> None:
         del small
 
 
+THREADS = """
+import ctypes, os, sys, threading
+from utcp_bridge.workers import memory
+
+if sys.argv[1] == "shared":
+    memory.share_one_heap()
+gate = threading.Barrier(4)
+
+def work():
+    blocks = [bytearray(5000) for _ in range(100)]
+    gate.wait()
+
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads:
+    thread.start()
+gate.wait()
+for thread in threads:
+    thread.join()
+library = ctypes.CDLL(None)
+library.fdopen.restype = ctypes.c_void_p
+library.malloc_info(0, ctypes.c_void_p(library.fdopen(1, b"w")))
+library.fflush(None)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_info"), reason="needs glibc")
+@pytest.mark.parametrize("mode", ["shared", "own"])
+def test_threads_share_one_heap(mode: str) -> None:
+    done = subprocess.run([sys.executable, "-c", THREADS, mode], capture_output=True, text=True, check=True)
+    assert (done.stdout.count("<heap nr=") == 1) == (mode == "shared")
+
+
 def test_nothing_happens_where_the_library_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_library", lambda: None)
     memory.give_back()
+    memory.share_one_heap()
     memory.return_large_blocks.__wrapped__()
     monkeypatch.setattr(memory, "_library", object)
     memory.give_back()
+    memory.share_one_heap()
     memory.return_large_blocks.__wrapped__()

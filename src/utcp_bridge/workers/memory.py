@@ -6,9 +6,10 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, Final
 
-__all__ = ["give_back", "return_large_blocks"]
+__all__ = ["give_back", "return_large_blocks", "share_one_heap"]
 
 _MMAP_THRESHOLD: Final = -3
+_ARENA_MAX: Final = -8
 _BLOCK: Final = 1024 * 1024
 
 
@@ -22,6 +23,17 @@ def return_large_blocks() -> None:
     if (library := _library()) is not None:
         with suppress(AttributeError):
             library.mallopt(_MMAP_THRESHOLD, _BLOCK)
+
+
+def share_one_heap() -> None:
+    """Let all threads that start from now on allocate from one heap.
+
+    By default, glibc makes a heap for each thread, and what is left in them adds up. Threads that wait for Python's
+    interpreter lock do not wait for the heap.
+    """
+    if (library := _library()) is not None:
+        with suppress(AttributeError):
+            library.mallopt(_ARENA_MAX, 1)
 
 
 def give_back() -> None:

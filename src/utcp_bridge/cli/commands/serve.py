@@ -76,8 +76,10 @@ def serve(options: Options, http: bool, **flags: Any) -> None:
     session = click.get_current_context().find_object(Session)
     if session is not None and session.is_program:
         from utcp_bridge.processes.ending import be_program
+        from utcp_bridge.workers.memory import share_one_heap
 
         be_program()
+        share_one_heap()
     run_async(_serve, replace(options, settings={**options.settings, **given}, makes_token=True))
 
 
