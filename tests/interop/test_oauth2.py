@@ -27,10 +27,12 @@ from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
 from tests.interop.manuals import manual
 from tests.interop.serving import free_port, serving
-from tests.interop.software import Debian, Npm
+from tests.interop.software import Debian, Installed, Npm
 from tests.support.login_program import configured
 
-from utcp_bridge.errors import TokenError
+from utcp_bridge.errors import ConfigError, TokenError
+from utcp_bridge.stores.opening import open_store
+from utcp_bridge.stores.port import Store
 
 pytestmark = pytest.mark.anyio
 
@@ -38,6 +40,8 @@ PROVIDER = Npm("oidc-provider@9.13.3")
 MOCK = Npm("oauth2-mock-server@8.2.3", program="oauth2-mock-server")
 PUPPETEER = Npm("puppeteer-core@24")
 CHROMIUM = Debian("chromium", light=False)
+REDIS = Debian("redis-server")
+REDIS_CLIENT = Installed("redis", optional=True)
 SERVER = Path(__file__).parent / "servers" / "oidc_provider.cjs"
 CLIENT, SECRET = "our client", "s%c+r:t/20%25 ~"
 
@@ -193,3 +197,36 @@ async def test_a_browser_clicks_through_login_and_consent_and_the_token_is_renew
                 assert ended.stdout.decode() == f"Logged out of {url}.\n"
                 requests = await anyio.to_thread.run_sync(_get, f"{issuer}/requests")
                 assert requests["/token/revocation"] == 1
+
+
+@pytest.mark.needs(REDIS, REDIS_CLIENT)
+async def test_logins_in_redis_are_shared_and_renewed_by_one_bridge_at_a_time(tmp_path: Path) -> None:
+    port = free_port()
+    command = [REDIS.command, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--requirepass", "s3cret"]
+    name = f"redis://:s3cret@127.0.0.1:{port}/0"
+    with serving(command, port=port, environment=REDIS.environment):
+        stores = [open_store(name, folder=tmp_path, root=tmp_path) for _ in range(2)]
+        counts: list[int] = []
+
+        async def renew(store: Store) -> None:
+            for _ in range(10):
+                async with store.lock("login a"):
+                    count = (await store.get("login a") or {"n": 0})["n"]
+                    await anyio.lowlevel.checkpoint()
+                    await store.put("login a", {"n": count + 1})
+                    counts.append(count)
+
+        async with anyio.create_task_group() as group:
+            for store in stores:
+                group.start_soon(renew, store)
+        assert counts == list(range(20))
+        await stores[0].put("login ü/*?[", {"n": 1})
+        assert await stores[1].keys() == ["login a", "login ü/*?["]
+        assert await stores[1].delete("login a")
+        assert not await stores[0].delete("login a")
+        wrong = open_store(name.replace("s3cret", "canary"), folder=tmp_path, root=tmp_path)
+        with pytest.raises(ConfigError, match="cannot be used") as caught:
+            await wrong.get("login a")
+        assert "canary" not in str(caught.value)
+        for store in [*stores, wrong]:
+            await store.aclose()
