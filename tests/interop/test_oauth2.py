@@ -1,8 +1,14 @@
-"""oauth2: client credentials of a certified authorization server, and signed tokens that a resource checks itself."""
+"""oauth2: client credentials of a certified authorization server, signed tokens that a resource checks itself, and
+logins: a real browser shows the pages of that server, and a script clicks.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,20 +17,31 @@ from typing import Any
 
 import anyio.to_thread
 import pytest
+import uvicorn
 from aiohttp import web
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
+from mcp.server.auth.provider import AccessToken
+from mcp.server.auth.settings import AuthSettings
+from mcp.server.mcpserver import MCPServer
 from tests.interop.manuals import manual
 from tests.interop.serving import free_port, serving
-from tests.interop.software import Npm
+from tests.interop.software import Debian, Installed, Npm
+from tests.support.login_program import configured
 
-from utcp_bridge.errors import TokenError
+from utcp_bridge.errors import ConfigError, TokenError
+from utcp_bridge.stores.opening import open_store
+from utcp_bridge.stores.port import Store
 
 pytestmark = pytest.mark.anyio
 
 PROVIDER = Npm("oidc-provider@9.13.3")
 MOCK = Npm("oauth2-mock-server@8.2.3", program="oauth2-mock-server")
+PUPPETEER = Npm("puppeteer-core@24")
+CHROMIUM = Debian("chromium", light=False)
+REDIS = Debian("redis-server")
+REDIS_CLIENT = Installed("redis", optional=True)
 SERVER = Path(__file__).parent / "servers" / "oidc_provider.cjs"
 CLIENT, SECRET = "our client", "s%c+r:t/20%25 ~"
 
@@ -97,3 +114,119 @@ async def test_a_signed_token_passes_a_resource_that_checks_it(opened) -> None:
     with serving([MOCK.command, "-a", "127.0.0.1", "-p", str(port)], port=port, environment=MOCK.environment):
         async with _resource(issuer) as resource, opened(_manual(resource, f"{issuer}/token")) as client:
             assert (await client.call_tool("api.read", {}))["scope"] == "read"
+
+
+# --- logins
+
+
+@asynccontextmanager
+async def _notes(issuer: str, listener: socket.socket) -> AsyncIterator[None]:
+    """An MCP server that checks the signature, the audience and the scope of a token by the issuer's keys."""
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+    keys = KeySet.import_key_set(await anyio.to_thread.run_sync(_get, f"{issuer}/jwks"))
+
+    class Verifier:
+        async def verify_token(self, token: str) -> AccessToken | None:
+            try:
+                claims = jwt.decode(token, keys).claims
+                jwt.JWTClaimsRegistry(iss={"value": issuer}, aud={"value": url}, exp={"essential": True}).validate(
+                    claims
+                )
+            except (JoseError, ValueError):
+                return None
+            scopes = str(claims.get("scope", "")).split()
+            return AccessToken(token=token, client_id=claims["client_id"], scopes=scopes, resource=url)
+
+    auth = AuthSettings(
+        issuer_url=issuer, resource_server_url=url, required_scopes=["notes"], validate_token_resource=True
+    )
+    server = MCPServer("notes", token_verifier=Verifier(), auth=auth, log_level="CRITICAL")
+
+    @server.tool()
+    def read(name: str) -> str:
+        """Read a note."""
+        return f"the note {name}"
+
+    running = uvicorn.Server(uvicorn.Config(server.streamable_http_app(), log_level="critical"))
+    running.install_signal_handlers = lambda: None
+    async with anyio.create_task_group() as group:
+        group.start_soon(running.serve, [listener])
+        while not running.started:
+            await anyio.lowlevel.checkpoint()
+        try:
+            yield
+        finally:
+            running.should_exit = True
+
+
+async def _ran(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    browser = f"node {SERVER.parent / 'clicking_browser.cjs'} {CHROMIUM.command} %s"
+    own = {"XDG_CONFIG_HOME": str(folder / "config"), "BROWSER": browser}
+    environment = {**os.environ, **PUPPETEER.environment, **own}
+    command = [sys.executable, "-m", "utcp_bridge", *arguments]
+    return await anyio.run_process(command, check=False, cwd=folder, env=environment, stdin=subprocess.DEVNULL)
+
+
+@pytest.mark.needs(PROVIDER, PUPPETEER, CHROMIUM)
+async def test_a_browser_clicks_through_login_and_consent_and_the_token_is_renewed(tmp_path: Path) -> None:
+    port = free_port()
+    issuer = f"http://127.0.0.1:{port}"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+        command = [PROVIDER.command, SERVER.parent / "oidc_logins.cjs", str(port), url]
+        with serving(command, port=port, environment=PROVIDER.environment):
+            async with _notes(issuer, listener):
+                configured(tmp_path, {"name": "notes", "call_template_type": "mcp", "server_url": url})
+                checked = await _ran(tmp_path, "check")
+                assert b"needs a login. Run `utcp-bridge login notes`." in checked.stdout
+                made = await _ran(tmp_path, "login", "notes")
+                assert made.stdout.decode() == f"Logged in to {url} with {issuer}.\n", made.stderr.decode()
+                called = await _ran(tmp_path, "call", "notes.read", "name=one")
+                assert called.stdout.strip() == b"the note one", called.stderr.decode()
+
+                [kept] = await anyio.to_thread.run_sync(lambda: list((tmp_path / "config").rglob("*.json")))
+                entry = json.loads(kept.read_bytes())
+                kept.write_text(json.dumps({**entry, "value": {**entry["value"], "stale_at": 1}}))
+                for _ in range(2):  # the second uses the refresh token that the first got
+                    called = await _ran(tmp_path, "call", "notes.read", "name=two")
+                    assert called.stdout.strip() == b"the note two", called.stderr.decode()
+                requests = await anyio.to_thread.run_sync(_get, f"{issuer}/requests")
+                assert (requests["/reg"], requests["/token"]) == (1, 2)
+
+                ended = await _ran(tmp_path, "logout", "notes")
+                assert ended.stdout.decode() == f"Logged out of {url}.\n"
+                requests = await anyio.to_thread.run_sync(_get, f"{issuer}/requests")
+                assert requests["/token/revocation"] == 1
+
+
+@pytest.mark.needs(REDIS, REDIS_CLIENT)
+async def test_logins_in_redis_are_shared_and_renewed_by_one_bridge_at_a_time(tmp_path: Path) -> None:
+    port = free_port()
+    command = [REDIS.command, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--requirepass", "s3cret"]
+    name = f"redis://:s3cret@127.0.0.1:{port}/0"
+    with serving(command, port=port, environment=REDIS.environment):
+        stores = [open_store(name, folder=tmp_path, root=tmp_path) for _ in range(2)]
+        counts: list[int] = []
+
+        async def renew(store: Store) -> None:
+            for _ in range(10):
+                async with store.lock("login a"):
+                    count = (await store.get("login a") or {"n": 0})["n"]
+                    await anyio.lowlevel.checkpoint()
+                    await store.put("login a", {"n": count + 1})
+                    counts.append(count)
+
+        async with anyio.create_task_group() as group:
+            for store in stores:
+                group.start_soon(renew, store)
+        assert counts == list(range(20))
+        await stores[0].put("login ü/*?[", {"n": 1})
+        assert await stores[1].keys() == ["login a", "login ü/*?["]
+        assert await stores[1].delete("login a")
+        assert not await stores[0].delete("login a")
+        wrong = open_store(name.replace("s3cret", "canary"), folder=tmp_path, root=tmp_path)
+        with pytest.raises(ConfigError, match="cannot be used") as caught:
+            await wrong.get("login a")
+        assert "canary" not in str(caught.value)
+        for store in [*stores, wrong]:
+            await store.aclose()

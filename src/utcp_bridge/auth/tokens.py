@@ -44,7 +44,7 @@ _WRONG_PLACE: Final = frozenset({"invalid_client", "invalid_request"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Endpoint:
+class _Issuing:
     """Where tokens are issued, whom a signed assertion is for, and the resource that the token is for."""
 
     url: str
@@ -62,7 +62,7 @@ class _Entry:
     stale_at: float | None = None
     in_body: bool = False
     """Whether the server accepted the credentials in the body last time."""
-    endpoint: _Endpoint | None = None
+    endpoint: _Issuing | None = None
     """What discovery found."""
     failures: int = 0
     failure: UtcpError | None = None
@@ -156,16 +156,16 @@ class TokenCache:
         entry.stale_at = stale_at(asked_at, answer.get("expires_in"))
         return token
 
-    async def _endpoint(self, auth: OAuth2Auth, source: Source, entry: _Entry, service: str) -> _Endpoint:
+    async def _endpoint(self, auth: OAuth2Auth, source: Source, entry: _Entry, service: str) -> _Issuing:
         """Return the endpoint of `auth`, or the one that discovery finds, once: another issuer is not followed."""
         if auth.token_url is not None:
             transport = self.pool.token_transport(auth.token_url, source)
-            return _Endpoint(auth.token_url, auth.issuer or auth.token_url, auth.resource, transport)
+            return _Issuing(auth.token_url, auth.issuer or auth.token_url, auth.resource, transport)
         if entry.endpoint is None:
             entry.endpoint = await self._discovered(auth, source, service)
         return entry.endpoint
 
-    async def _discovered(self, auth: OAuth2Auth, source: Source, service: str) -> _Endpoint:
+    async def _discovered(self, auth: OAuth2Auth, source: Source, service: str) -> _Issuing:
         from utcp_bridge.auth.login.discovery import protected_resource, server_metadata
         from utcp_bridge.auth.login.endpoints import AuthorizationTransport
 
@@ -179,10 +179,10 @@ class TokenCache:
                 f"{bare_url(service or issuer)} publishes no metadata that names a token endpoint.",
                 remedy="Write `token_url` or `issuer` into `auth`.",
             )
-        return _Endpoint(url, metadata.issuer, auth.resource or (found.resource if found else None), transport)
+        return _Issuing(url, metadata.issuer, auth.resource or (found.resource if found else None), transport)
 
 
-async def _ask(auth: OAuth2Auth, endpoint: _Endpoint, entry: _Entry) -> dict[str, Any]:
+async def _ask(auth: OAuth2Auth, endpoint: _Issuing, entry: _Entry) -> dict[str, Any]:
     """Send the credentials in the header first, and in the body if the server expects them there."""
     wanted = {"scope": auth.scope, "resource": endpoint.resource, "audience": auth.audience}
     fields = {name: value for name, value in wanted.items() if value is not None}

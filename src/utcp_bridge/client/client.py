@@ -121,17 +121,7 @@ class UtcpClient:
         guard = extensions.guard or Guard()
         self._http = HttpPool(guard, max_response_bytes=self.settings.max_reply_bytes)
         self._logins = open_logins(config.bridge.token_store, root, self._learn_secret)
-        services = Services(
-            http=self._http,
-            logins=self._logins,
-            guard=guard,
-            settings=self.settings,
-            root=root,
-            spawn=self._tasks.spawn,
-            changed=lambda manual: self._tasks.spawn(partial(self._upkeep.refresh, manual)),
-            heard=self._heard,
-            expected_host=self.host_ahead.expected,
-        )
+        services = self._make_services(guard, root)
         loaders, loader_faults = load_variable_loaders(config.load_variables_from, root=root)
         processors, processor_faults = read_post_processors(config.post_processing)
         self._part_faults = [*loader_faults, *processor_faults]
@@ -163,6 +153,20 @@ class UtcpClient:
         """What calls of the tools in `_targets` fail together with."""
         self._call_ids = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
         self.repository.subscribe(self._on_change)
+
+    def _make_services(self, guard: Guard, root: Path) -> Services:
+        """What transports get."""
+        return Services(
+            http=self._http,
+            logins=self._logins,
+            guard=guard,
+            settings=self.settings,
+            root=root,
+            spawn=self._tasks.spawn,
+            changed=lambda manual: self._tasks.spawn(partial(self._upkeep.refresh, manual)),
+            heard=self._heard,
+            expected_host=self.host_ahead.expected,
+        )
 
     def _make_layers(self, extensions: Extensions, processors: Sequence[PostProcessor]) -> tuple[Layer, ...]:
         """The pipeline, outermost layer first."""

@@ -198,7 +198,7 @@ def _blame_credentials(
     error: Rejected | AuthRequired | LoginFailed,
     credentials: Credentials | None,
 ) -> None:
-    if not isinstance(error, Rejected) or (credentials is None and error.remedy):
+    if not isinstance(error, Rejected):
         message, step.remedy = error.message, error.remedy or ""
     elif credentials is None:
         message = f"The upstream requires credentials ({error.status}) and the manual has none."

@@ -75,7 +75,7 @@ class LoginStore(Protocol):
 
 
 @dataclass(slots=True)
-class _Held:
+class _LoginEntry:
     record: LoginRecord | None = field(default=None, repr=False)
     read_at: float = -_READ_AGAIN
     refused: str | None = field(default=None, repr=False)
@@ -103,7 +103,7 @@ class Logins:
         self._store: LoginStore | None = None
         self._on_secret = on_secret
         self._clock = clock
-        self._entries: dict[LoginKey, _Held] = {}
+        self._entries: dict[LoginKey, _LoginEntry] = {}
 
     @property
     def store(self) -> LoginStore:
@@ -122,7 +122,7 @@ class Logins:
         :raises TokenError: the authorization server did not renew the token.
         :raises UtcpError: the store or the server cannot be reached.
         """
-        entry = self._entries.setdefault(holder.key, _Held())
+        entry = self._entries.setdefault(holder.key, _LoginEntry())
         record = await self._read(holder.key, entry)
         if record is None or self._usable(entry, record):
             return None if record is None else record.access_token
@@ -143,24 +143,24 @@ class Logins:
 
     def refuse(self, key: LoginKey, token: str) -> None:
         """Note that the service refused an access token: the next caller renews it."""
-        entry = self._entries.setdefault(key, _Held())
+        entry = self._entries.setdefault(key, _LoginEntry())
         entry.refused = token
 
     async def record(self, key: LoginKey) -> LoginRecord | None:
         """Return the record of a login as the store has it now."""
-        return await self._read(key, self._entries.setdefault(key, _Held()), again=True)
+        return await self._read(key, self._entries.setdefault(key, _LoginEntry()), again=True)
 
     async def save(self, key: LoginKey, record: LoginRecord) -> None:
         """Keep a new login, in place of the one before."""
         self._learn(key, record)
-        entry = self._entries.setdefault(key, _Held())
+        entry = self._entries.setdefault(key, _LoginEntry())
         async with self.store.lock(str(key)):
             await self._put(key, entry, record)
         entry.challenge = entry.refused = None
 
     async def doubt_client(self, key: LoginKey) -> None:
         """Let the next login register another client: a login with the present one failed."""
-        entry = self._entries.setdefault(key, _Held())
+        entry = self._entries.setdefault(key, _LoginEntry())
         async with self.store.lock(str(key)):
             record = await self._read(key, entry, again=True)
             if record is not None and record.known_client is not None:
@@ -185,7 +185,7 @@ class Logins:
 
     async def note_refusal(self, key: LoginKey, challenge: Challenge) -> None:
         """Keep how the service refused a request, so that the next login asks for what it wants."""
-        entry = self._entries.setdefault(key, _Held())
+        entry = self._entries.setdefault(key, _LoginEntry())
         entry.challenge = challenge
         if entry.record is None:
             return
@@ -207,7 +207,7 @@ class Logins:
         if self._store is not None:
             await self._store.aclose()
 
-    async def _read(self, key: LoginKey, entry: _Held, *, again: bool = False) -> LoginRecord | None:
+    async def _read(self, key: LoginKey, entry: _LoginEntry, *, again: bool = False) -> LoginRecord | None:
         now = anyio.current_time()
         is_lasting = entry.record is not None and not entry.record.ended
         if again or not is_lasting or now - entry.read_at >= _READ_AGAIN:
@@ -217,16 +217,16 @@ class Logins:
                 self._learn(key, entry.record)
         return entry.record
 
-    async def _put(self, key: LoginKey, entry: _Held, record: LoginRecord) -> None:
+    async def _put(self, key: LoginKey, entry: _LoginEntry, record: LoginRecord) -> None:
         await self.store.put(str(key), record.kept())
         entry.record, entry.read_at = record, anyio.current_time()
 
-    def _usable(self, entry: _Held, record: LoginRecord) -> bool:
+    def _usable(self, entry: _LoginEntry, record: LoginRecord) -> bool:
         if record.access_token is None or record.access_token == entry.refused:
             return False
         return record.stale_at is None or self._clock() < record.stale_at
 
-    async def _renew(self, holder: Holder, entry: _Held, record: LoginRecord) -> str:
+    async def _renew(self, holder: Holder, entry: _LoginEntry, record: LoginRecord) -> str:
         """Return a new access token. The caller holds the lock.
 
         A refresh token that the server replaced is lost if it is not stored, so nothing cancels this in between.

@@ -11,7 +11,7 @@ import click
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.commands.login import shown
 from utcp_bridge.cli.opening import opened_for, run_async
-from utcp_bridge.cli.options import Options, client_options
+from utcp_bridge.cli.options import Options, client_options, debug_option
 from utcp_bridge.cli.output import note, print_json, print_table
 from utcp_bridge.cli.program import CONTEXT, NamedGroup
 
@@ -31,6 +31,7 @@ Examples:
   utcp-bridge auth status                      every login, without its tokens
 """,
 )
+@debug_option
 def auth() -> None:
     """Show the logins that `utcp-bridge login` made."""
 
@@ -44,7 +45,10 @@ Examples:
 )
 @client_options()
 def status(options: Options, as_json: bool) -> int:
-    """List the logins: manual, service, authorization server, and until when the token is valid."""
+    """List the logins, without their tokens.
+
+    Each has its manual, service and authorization server, and the time until which its token is valid.
+    """
     return run_async(_status, options, as_json)
 
 

@@ -20,7 +20,10 @@ Examples:
 )
 @client_options("NAME", required=1, complete=manual_names)
 def logout(options: Options, words: tuple[str, ...], as_json: bool) -> int:
-    """Forget the logins of a manual, and revoke their tokens where the authorization server can do that."""
+    """Forget the logins of a manual, and revoke their tokens.
+
+    An authorization server that cannot revoke tokens keeps them until they expire.
+    """
     return run_async(_logout, options, words, as_json)
 
 
