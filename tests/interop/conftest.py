@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*software): independent programs that the test runs against")
     config.addinivalue_line("markers", "column(title, ability): one column of the table of hosts, and who can do it")
+    config.addinivalue_line("markers", "long: takes long, so it is not in the light subset")
     if config.getoption("--newest"):
         use_newest_versions()
     if config.getoption("--record"):
@@ -56,6 +57,10 @@ def _is_able(item: pytest.Item) -> bool:
     return kind.can(ability, transport)
 
 
+def _is_light(item: pytest.Item) -> bool:
+    return item.get_closest_marker("long") is None and all(one.light for one in _needed(item))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     dropped = []
@@ -63,7 +68,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.interop)
             light = config.getoption("--interop") == "light"
-            if not _is_able(item) or (light and not all(one.light for one in _needed(item))):
+            if not _is_able(item) or (light and not _is_light(item)):
                 dropped.append(item)
     if dropped:
         config.hook.pytest_deselected(items=dropped)

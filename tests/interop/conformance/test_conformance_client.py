@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.interop.conformance.suite import ALPHA, REVISIONS, Report, Verdict, judge_client, required
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.needs(ALPHA)]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.needs(ALPHA), pytest.mark.long]
 
 COMMAND = shlex.join([sys.executable, str(Path(__file__).with_name("client.py"))])
 AT_ONCE = 2

@@ -77,7 +77,11 @@ TARGETS = [
     pytest.param(
         Target("an MCP server on the Python SDK", python_server), id="python", marks=pytest.mark.needs(PYTHON)
     ),
-    pytest.param(Target("an MCP server on the TypeScript SDK", node_server), id="node", marks=pytest.mark.needs(NODE)),
+    pytest.param(
+        Target("an MCP server on the TypeScript SDK", node_server),
+        id="node",
+        marks=(pytest.mark.needs(NODE), pytest.mark.long),
+    ),
     pytest.param(
         Target("a UTCP service, and MCP for what it cannot express", utcp_service),
         id="utcp",
