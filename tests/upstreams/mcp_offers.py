@@ -43,6 +43,8 @@ class OffersServer(Server[Any]):
         self.prompt_names = ["greet", f"{name}_only"]
         self.bus = InMemorySubscriptionBus()
         self.sessions: dict[str, Any] = {}
+        self.odd: dict[str, Any] = {}
+        """What lists return besides, by their names; `hang` for nothing at all."""
         super().__init__(
             name,
             version="1",
@@ -165,6 +167,10 @@ class OffersServer(Server[Any]):
 
     async def _list_prompts(self, ctx: Any, _params: Any) -> Any:
         self._note(ctx)
+        if self.odd.get("prompts") == "hang":
+            await asyncio.Event().wait()
+        if self.odd.get("prompts") == "fail":
+            raise MCPError(-32603, "no prompts today")
         argument = types.PromptArgument(name="who", description="Whom to greet.", required=True)
         return types.ListPromptsResult(
             prompts=[types.Prompt(name=name, title=f"The {name}", arguments=[argument]) for name in self.prompt_names]

@@ -6,8 +6,10 @@ import anyio
 import mcp_types as types
 import pytest
 from mcp import MCPError
-from tests.support.relayed import ERAS, bridge, host, relayed
-from tests.upstreams.mcp_offers import ICON
+from tests.support.relayed import ERAS, bridge, host, relayed, upstream
+from tests.upstreams.mcp_offers import ICON, OffersServer
+
+from utcp_bridge.transports.mcp import upstream_port
 
 pytestmark = pytest.mark.anyio
 pairs = pytest.mark.parametrize(("host_era", "upstream_era"), [(one, two) for one in ERAS for two in ERAS])
@@ -219,3 +221,19 @@ async def test_caching_hints_are_on_every_list_and_read(upstream_era: str) -> No
             assert (guide.cache_scope, guide.ttl_ms) == ("private", 0)
             expected = ("public", 5_000) if upstream_era != "legacy" else ("private", 0)
             assert (picture.cache_scope, picture.ttl_ms) == expected
+
+
+@pytest.mark.parametrize("manner", ["hang", "fail"])
+async def test_a_list_that_does_not_come_costs_nothing_else(manner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream_port, "LIST_SECONDS", 1.0)
+    shop = OffersServer("shop")
+    shop.odd["prompts"] = manner
+    with anyio.fail_after(60):
+        async with upstream(shop, "legacy") as entry, bridge({"shop": entry}) as server:
+            [state] = server.client.report()
+            assert (state.status, state.tools) == ("ready", 7)
+            [fault] = [str(fault) for fault in state.faults]
+            assert "`prompts/list` failed: " in fault
+            async with host(server, "legacy") as client:
+                assert len((await client.list_resources()).resources) == 2
+                assert (await client.list_prompts()).prompts == []

@@ -115,3 +115,25 @@ async def test_upstreams_get_the_lowest_level_that_a_host_wants() -> None:
             await client.set_logging_level("error")
             assert shop.levels == ["warning", "debug"]
             assert server.logs.lowest == "debug"
+
+
+async def test_a_line_outside_of_calls_reaches_the_only_client_and_nobody_if_there_are_two() -> None:
+    one, two = Lines(), Lines()
+    with anyio.fail_after(60):
+        async with relayed("legacy", "shop") as (server, _):
+            [shop] = server.client.upstreams()
+
+            def later(text: str) -> None:
+                server.client._heard(shop, "notifications/message", {"level": "error", "data": text})
+
+            async with host(server, "legacy", logging_callback=one) as first:
+                await first.call_tool("shop_meta", {})
+                later("alone")
+                await one.until(1)
+                async with host(server, "legacy", logging_callback=two) as second:
+                    await second.call_tool("shop_meta", {})
+                    later("for nobody")
+                    await second.read_resource("memo://loud")
+                    await two.until(1)
+            assert one.texts == ["error None: alone"]
+            assert two.texts == ["error notes: reading aloud"]

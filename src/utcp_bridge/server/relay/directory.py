@@ -25,6 +25,7 @@ from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.text import clean, clean_line
 from utcp_bridge.foreign import visible
 from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.server.relay.pages import digest_of
 from utcp_bridge.upstream import Offers, Upstream
 
 __all__ = ["SCHEME", "Directory", "Owner", "can_subscribe"]
@@ -122,6 +123,14 @@ class Directory:
             for one in self._known
             for entry in one.offers.prompts
         ]
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """A hash of the resources with their templates, and one of the prompts."""
+        return {
+            "resources": digest_of([*self.resources, *self.resource_templates]),
+            "prompts": digest_of(self.prompts),
+        }
 
     @cached_property
     def _prompt_names(self) -> dict[tuple[str, str], str]:

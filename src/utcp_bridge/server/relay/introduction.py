@@ -16,7 +16,7 @@ from utcp_bridge.server.relay.directory import can_subscribe
 
 __all__ = ["HANDSHAKE_SECONDS", "advertised", "merged_instructions"]
 
-HANDSHAKE_SECONDS: Final = {"initialize": 2.0, "server/discover": 0.5}
+HANDSHAKE_SECONDS: Final = {"initialize": 2.0, "server/discover": 0.3}
 """Seconds that the answer waits until MCP servers are read, at most. Some clients give up a probe after 1 second."""
 _MAX_ALL: Final = 6_000
 _MAX_EACH: Final = 2_000

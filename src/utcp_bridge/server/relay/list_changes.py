@@ -15,7 +15,6 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.subscriptions import PromptsListChanged, ResourcesListChanged, ServerEvent
 
 from utcp_bridge.server.relay.directory import Directory
-from utcp_bridge.server.relay.pages import digest_of
 from utcp_bridge.server.relay.requests import connection_of, is_modern
 
 __all__ = ["ListChanges"]
@@ -37,11 +36,11 @@ class ListChanges:
     def given(self, ctx: ServerRequestContext[Any, Any], what: str, directory: Directory) -> None:
         """Note that a session receives the resources (with templates) or the prompts of a directory."""
         if not is_modern(ctx):
-            self._given.setdefault(connection_of(ctx), {})[what] = _digests(directory)[what]
+            self._given.setdefault(connection_of(ctx), {})[what] = directory.digests[what]
 
     async def announce(self, directory: Directory, publish: Callable[[ServerEvent], Awaitable[None]]) -> None:
         """Notify sessions, and with `publish` the streams, of what has changed since they were notified last."""
-        now = _digests(directory)
+        now = directory.digests
         before, self._known = self._known, now
         for what, event in _EVENTS.items():
             if before is not None and before[what] != now[what]:
@@ -51,11 +50,6 @@ class ListChanges:
                 for what in [what for what, digest in given.items() if digest != now[what]]:
                     given[what] = now[what]
                     group.start_soon(_notify, connection, what)
-
-
-def _digests(directory: Directory) -> dict[str, str]:
-    resources = [*directory.resources, *directory.resource_templates]
-    return {"resources": digest_of(resources), "prompts": digest_of(directory.prompts)}
 
 
 async def _notify(connection: Connection, what: str) -> None:

@@ -44,7 +44,7 @@ Tell = Callable[[str], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class _Held:
+class _Subscribed:
     """One resource that hosts subscribe to, by the URI that they know. `owner` is None where nobody can be asked."""
 
     owner: Owner | None
@@ -57,7 +57,7 @@ class Subscriptions:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _Subscribed] = {}
         self._turns: weakref.WeakKeyDictionary[Upstream, anyio.Lock] = weakref.WeakKeyDictionary()
         self._turn_of_none = anyio.Lock()
         self._telling: dict[tuple[Hashable, str], bool] = {}
@@ -128,7 +128,7 @@ class Subscriptions:
                     raise MCPError(types.INTERNAL_ERROR, f"Hosts have {_MAX_URIS:,} subscriptions, the most at a time.")
                 if owner is not None:
                     await self._ask("resources/subscribe", owner)
-                held = self._held.setdefault(uri, _Held(owner))
+                held = self._held.setdefault(uri, _Subscribed(owner))
             held.holders[holder] += 1
             held.tell[holder] = tell
 

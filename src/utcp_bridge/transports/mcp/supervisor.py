@@ -242,6 +242,7 @@ class McpSupervisor:
         self._changed()
 
     async def _keep_reading(self) -> None:
+        log_receiver.set(None)  # the server is read for nobody's call
         growing = pauses(_FIRST_PAUSE)
         try:
             while not await self._has_read():

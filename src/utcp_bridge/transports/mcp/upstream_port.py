@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import anyio
 
 from utcp_bridge.errors import UtcpError
-from utcp_bridge.model import Emit, Fault, Faults, JsonObject, LogMessage, discard, is_object, log_level
+from utcp_bridge.model import Emit, Fault, Faults, JsonObject, LogMessage, discard, is_object, log_level, log_receiver
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.hearing import Levels, LogRoutes, Updates, listen_to_lists, log_message
 from utcp_bridge.transports.mcp.listing import LISTS, ListKind, read_list, tidy
@@ -30,6 +30,8 @@ _KEPT_UP: Final = frozenset({"resources/subscribe", "resources/unsubscribe", "lo
 """Requests of the handshake era whose effect lasts. They are repeated on each new connection."""
 _METHOD_NOT_FOUND: Final = -32601
 _MAX_WRONG: Final = 10
+LIST_SECONDS: Final = 10.0
+"""How long a list besides the tools may take. The tools wait for it, and are not lost with it."""
 
 
 class Requests(Protocol):
@@ -109,30 +111,31 @@ class McpUpstream(Upstream):
 
     async def read(self) -> list[Fault]:
         """Read the lists that the server offers, and return what is wrong with them. No fault costs another entry."""
-        before = self._offers or Offers()
-        found: dict[str, tuple[JsonObject, ...]] = {}
+        wanted = {field: kind for field, kind in LISTS.items() if kind.capability in self._capabilities}
+        found = {field: getattr(self._offers or Offers(), field) for field in wanted}
         faults: list[Fault] = []
+        where = f"MCP server {self.name!r}"
 
         async def read_one(field: str, kind: ListKind) -> None:
-            where = f"MCP server {self.name!r}"
+            cause: str | None = f"it did not answer within {LIST_SECONDS:g} seconds"
             try:
-                found[field], wrong = tidy(kind, await self._pages(kind, where, faults))
+                with anyio.move_on_after(LIST_SECONDS):
+                    found[field], wrong = tidy(kind, await self._pages(kind, where, faults))
+                    faults.extend(_left_out(where, wrong))
+                    cause = None
             except ProtocolError as error:
-                if error.code != _METHOD_NOT_FOUND:
-                    found[field] = getattr(before, field)
-                    faults.append(_unlisted(where, kind, f"error {error.code}, {str(error)[:200]!r}"))
+                cause = f"error {error.code}, {str(error)[:200]!r}"
+                if error.code == _METHOD_NOT_FOUND:
+                    found[field], cause = (), None
             except UtcpError as error:
-                found[field] = getattr(before, field)
-                faults.append(_unlisted(where, kind, error.message))
-            else:
-                rest = [f"{len(wrong) - _MAX_WRONG} more entries cannot be used"] if len(wrong) > _MAX_WRONG else []
-                left_out = (f"A part of its offers was left out: {what}." for what in (*wrong[:_MAX_WRONG], *rest))
-                faults.extend(Fault(where, what, severity="warning") for what in left_out)
+                cause = error.message
+            if cause is not None:
+                what = f"`{kind.method}` failed: {cause.rstrip('.')}. Its tools work."
+                faults.append(Fault(where, what, severity="warning"))
 
         async with anyio.create_task_group() as group:
-            for field, kind in LISTS.items():
-                if kind.capability in self._capabilities:
-                    group.start_soon(read_one, field, kind)
+            for field, kind in wanted.items():
+                group.start_soon(read_one, field, kind)
         self._keep(Offers(self._version, self._capabilities, self._instructions, **found))
         return faults
 
@@ -222,6 +225,7 @@ class McpUpstream(Upstream):
             self._services.spawn(self._read_again)
 
     async def _read_again(self) -> None:
+        log_receiver.set(None)  # the lists are read for nobody's call
         try:
             self._must_reread = True
             while self._must_reread:
@@ -253,5 +257,7 @@ class McpUpstream(Upstream):
         return result
 
 
-def _unlisted(where: str, kind: ListKind, cause: str) -> Fault:
-    return Fault(where, f"`{kind.method}` failed: {cause.rstrip('.')}. Its tools work.", severity="warning")
+def _left_out(where: str, wrong: list[str]) -> list[Fault]:
+    rest = [f"{len(wrong) - _MAX_WRONG} more entries cannot be used"] if len(wrong) > _MAX_WRONG else []
+    said = (f"A part of its offers was left out: {what}." for what in (*wrong[:_MAX_WRONG], *rest))
+    return [Fault(where, what, severity="warning") for what in said]
