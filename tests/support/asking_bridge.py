@@ -88,7 +88,7 @@ class Person:
 def configuration(server: dict[str, Any], **settings: Any) -> dict[str, Any]:
     """Return a configuration with one server that asks."""
     entry = {"name": "up", "call_template_type": "mcp", "config": {"mcpServers": {"s": server}}}
-    return {"manual_call_templates": [entry], "bridge": {"transport": "http", **settings}}
+    return {"manual_call_templates": [entry], "bridge": {"transport": "http", "startup_wait": 60, **settings}}
 
 
 def command(era: str, record: Path | None = None, **options: Any) -> dict[str, Any]:

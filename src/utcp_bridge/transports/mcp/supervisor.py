@@ -535,10 +535,8 @@ class McpSupervisor:
             try:
                 hold = partial(self._dialer.hold, connection, partial(self.lose, connection), self._hold)
                 await hold()
-                if (
-                    connection.client is None and self.refuses_handshake
-                ):  # a server may keep to the era of its first message
-                    await hold()
+                if connection.client is None and self.refuses_handshake:
+                    await hold()  # on a new connection: a server may keep to the era of its first message
             except Exception as error:  # noqa: BLE001 - whatever the SDK or the child raises, the caller gets one sentence
                 failure = handshake_failure(error, self._dialer.attempt(connection))
             finally:
