@@ -40,7 +40,7 @@ class Suspended(InputRequired):
 
 
 @dataclass(slots=True, eq=False)
-class _Question:
+class _Asked:
     """A request of the MCP server that the host has to answer."""
 
     method: str
@@ -58,7 +58,7 @@ class SuspendedCall:
         self.scope: Final = anyio.CancelScope()
         self._calls = calls
         self._redactor = redactor
-        self._questions: dict[str, _Question] = {}
+        self._questions: dict[str, _Asked] = {}
         self._asked = 0
         self._moved = anyio.Event()
         self._emit: Emit = discard
@@ -90,7 +90,7 @@ class SuspendedCall:
         self._calls.check(self)
         self._asked += 1
         key = f"{method.partition('/')[0]}-{self._asked}"
-        question = self._questions[key] = _Question(method, await masked_partial(params, self._redactor))
+        question = self._questions[key] = _Asked(method, await masked_partial(params, self._redactor))
         self._move()
         try:
             await question.answered.wait()
