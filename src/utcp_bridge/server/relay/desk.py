@@ -1,24 +1,62 @@
-"""What the handlers of the relay share: the directory of the moment, and the way of a request to its upstream."""
+"""What the handlers of the relay share: the directory of the moment, who was given it, and the way to an upstream."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
+from mcp.server.subscriptions import PromptsListChanged, ResourcesListChanged, ServerEvent
 
 from utcp_bridge.model import JsonObject, Tool
 from utcp_bridge.server.hosts.interaction import Interaction
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.relay.directory import Directory, Owner
-from utcp_bridge.server.relay.list_changes import ListChanges
-from utcp_bridge.server.relay.requests import ask, passed_meta
+from utcp_bridge.server.relay.requests import ask, connection_of, is_modern, passed_meta
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
 
-__all__ = ["Desk"]
+__all__ = ["Desk", "ListChanges"]
+
+_SEND_SECONDS: Final = 5.0
+_EVENTS: Final[dict[str, Callable[[], ServerEvent]]] = {
+    "resources": ResourcesListChanged,
+    "prompts": PromptsListChanged,
+}
+
+
+class ListChanges:
+    """The lists that sessions were given, by the digests of their entries, and those that streams start from.
+
+    A host hears that resources or prompts have changed if it was given such a list and would get another one now, as
+    for tools (`server/changes.py`).
+    """
+
+    def __init__(self) -> None:
+        self._given: weakref.WeakKeyDictionary[Connection, dict[str, str]] = weakref.WeakKeyDictionary()
+        self._known: dict[str, str] | None = None
+
+    def given(self, ctx: ServerRequestContext[Any, Any], what: str, directory: Directory) -> None:
+        """Note that a session receives the resources (with templates) or the prompts of a directory."""
+        if not is_modern(ctx):
+            self._given.setdefault(connection_of(ctx), {})[what] = directory.digests[what]
+
+    async def announce(self, directory: Directory, publish: Callable[[ServerEvent], Awaitable[None]]) -> None:
+        """Notify sessions, and with `publish` the streams, of what has changed since they were notified last."""
+        now = directory.digests
+        before, self._known = self._known, now
+        for what, event in _EVENTS.items():
+            if before is not None and before[what] != now[what]:
+                await publish(event())
+        async with anyio.create_task_group() as group:
+            for connection, given in list(self._given.items()):
+                for what in [what for what, digest in given.items() if digest != now[what]]:
+                    given[what] = now[what]
+                    group.start_soon(_notify, connection, what)
 
 
 class Desk:
@@ -82,3 +120,9 @@ class Desk:
     ) -> JsonObject:
         """Return what `work` returns. Meanwhile upstreams may ask the host of the request. See `Interaction.serve`."""
         return await self._interaction.serve(ctx, lambda _emit: work())
+
+
+async def _notify(connection: Connection, what: str) -> None:
+    with anyio.move_on_after(_SEND_SECONDS):
+        send = connection.send_resource_list_changed if what == "resources" else connection.send_prompt_list_changed
+        await send()

@@ -23,11 +23,10 @@ from utcp_bridge.server.hosts.interaction import Interaction
 from utcp_bridge.server.logging_relay import LogRelay
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.relay.apps import Apps
-from utcp_bridge.server.relay.completions import Completions
 from utcp_bridge.server.relay.desk import Desk
 from utcp_bridge.server.relay.introduction import HANDSHAKE_SECONDS, advertised, merged_instructions
 from utcp_bridge.server.relay.kept import KeptResources
-from utcp_bridge.server.relay.prompts import Prompts
+from utcp_bridge.server.relay.prompts import Completions, Prompts
 from utcp_bridge.server.relay.resources import Resources
 from utcp_bridge.server.relay.subscriptions import Subscriptions
 from utcp_bridge.server.relay.tasks import Tasks
