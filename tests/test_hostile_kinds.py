@@ -57,6 +57,13 @@ SHORT_TEXTS: dict[tuple[str, str], str] = {
 OTHER_PATTERNS: dict[tuple[str, str], str] = {
     ("auth.redaction", "_tree(sorted(forms))"): "words, escaped, without repeats",
     ("dialects.openapi.schemas", "value"): "compiled to see whether it can be, and never run",
+    (
+        "maps.patterns",
+        "'\\\\{\\\\{\\\\s*(' + names + ')\\\\s*\\\\}\\\\}|\\\\{(' + names + ')\\\\}'",
+    ): "words, escaped; a brace ends the blanks",
+    ("maps.patterns", "''.join(parts) + rest + '\\\\Z'"): (
+        "escaped texts, and groups that stop at the text after them; one may have slashes, in at most 2,000 characters"
+    ),
     ("model", "translate(glob.casefold())"): "globs of the operator; `translate` gives up no character twice",
     (
         "net.multipart",

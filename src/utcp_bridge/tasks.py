@@ -438,14 +438,14 @@ async def let_others_run() -> None:
     await _current_pace().pause()
 
 
-class _Here(threading.local):
+class _ThreadPace(threading.local):
     """The pace of the event loop that runs in this thread. A `RunVar` is ten times slower."""
 
     loop: asyncio.AbstractEventLoop | None = None
     pace: _Pace
 
 
-_here = _Here()
+_here = _ThreadPace()
 
 
 def _current_pace() -> _Pace:
