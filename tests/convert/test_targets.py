@@ -6,7 +6,7 @@ from tests.support.examples import example_arguments
 
 from utcp_bridge.configuration.places import read_place
 from utcp_bridge.convert.outcome import Converted, Wishes
-from utcp_bridge.convert.sources import openapi_manual
+from utcp_bridge.convert.sources import openapi_manual, without_files
 from utcp_bridge.convert.targets import portable, to_v0
 from utcp_bridge.dialects import read_manual
 from utcp_bridge.errors import ConfigError
@@ -172,3 +172,26 @@ def test_the_portable_form_keeps_only_official_keys():
 def test_the_portable_form_does_not_change_a_configuration():
     converted = Converted({"manual_call_templates": [], "info": 1}, "c", is_manual=False)
     assert portable(converted) is converted
+
+
+def test_a_flow_in_which_a_person_logs_in_is_a_variable_for_a_token_everywhere():
+    """Other clients have no login, and the token is what they can use."""
+    flows = {"authorizationCode": {"authorizationUrl": "/authorize", "tokenUrl": "/token", "scopes": {}}}
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "shop", "version": "1"},
+        "servers": [{"url": "https://shop.example"}],
+        "paths": {"/items": {"get": {"operationId": "items", "security": [{"shop": []}], "responses": {}}}},
+        "components": {"securitySchemes": {"shop": {"type": "oauth2", "flows": flows}}},
+    }
+    converted = without_files(document, url="https://shop.example/openapi.json", name="shop", wishes=Wishes())
+    [tool] = converted.tools
+    auth = {
+        "auth_type": "api_key",
+        "api_key": "Bearer ${SHOP_TOKEN}",
+        "var_name": "Authorization",
+        "location": "header",
+    }
+    assert tool["tool_call_template"]["auth"] == {**auth, "aliases": ["API_KEY_0"]}
+    [provider] = to_v0(converted).tools
+    assert provider["tool_provider"]["auth"] == auth

@@ -27,7 +27,7 @@ from utcp_bridge.dialects.v1 import says_nothing
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.reading import read_local_reference, referenced_files
-from utcp_bridge.model import Fault, JsonObject, Source, is_object
+from utcp_bridge.model import Fault, JsonObject, Source, is_list, is_object
 from utcp_bridge.net.guard import Guard
 from utcp_bridge.net.http import HttpPool
 from utcp_bridge.processes.children import ChildrenHold
@@ -73,7 +73,7 @@ def without_files(
         exclude=wishes.exclude,
     )
     conversion = convert_openapi(document, url=url, options=options, files=files)
-    tools = [_with_telling_outputs(tool.as_json()) for tool in conversion.tools]
+    tools = [_without_logins(_with_telling_outputs(tool.as_json())) for tool in conversion.tools]
     _insist_on_addresses(tools, name)
     info = {**conversion.info, **({"title": wishes.name} if wishes.name else {})}
     notes = [_note(name, fault) for fault in conversion.faults]
@@ -92,6 +92,31 @@ def _insist_on_addresses(tools: list[JsonObject], name: str) -> None:
             f"{name} does not contain the address of its server.",
             remedy="Add it, for example --base-url https://api.example.com.",
         )
+
+
+def _without_logins(tool: JsonObject) -> JsonObject:
+    """Return a tool for every UTCP client: the ways in which a person logs in to this bridge are left out."""
+    template = tool.get("tool_call_template")
+    if not is_object(template) or not is_object(auth := template.get("auth")):
+        return tool
+    return {**tool, "tool_call_template": {**template, "auth": _plain_auth(auth)}}
+
+
+def _plain_auth(auth: JsonObject) -> JsonObject:
+    options = auth.get("options")
+    if auth.get("auth_type") != "any" or not is_list(options):
+        return auth
+    kept = [option for option in options if "oauth2_login" not in _types_of(option)]
+    alone = len(kept) == 1 and len(options) > 1 and auth.get("optional") is not True
+    return kept[0] if alone else {**auth, "options": kept}
+
+
+def _types_of(option: Any) -> set[Any]:
+    """Return the types of an option and of the schemes that it sends together."""
+    if not is_object(option):
+        return set()
+    schemes = option.get("schemes")
+    return {one.get("auth_type") for one in (option, *(schemes if is_list(schemes) else ())) if is_object(one)}
 
 
 def _with_telling_outputs(tool: JsonObject) -> JsonObject:
