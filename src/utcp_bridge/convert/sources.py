@@ -143,7 +143,7 @@ async def _discover(entry: JsonObject, root: Path) -> JsonObject:
 
 @asynccontextmanager
 async def _services(root: Path) -> AsyncGenerator[tuple[Services, Background]]:
-    """Yield services, and the tasks that are told when a server has changed."""
+    """Yield services, and the tasks that notice when a server has changed."""
     guard, settings, tasks = Guard(), BridgeSettings(), Background()
     http = HttpPool(guard, max_response_bytes=settings.max_reply_bytes)
     children = ChildrenHold()
