@@ -131,6 +131,8 @@ def test_our_own_errors_and_groups_of_errors_keep_their_words() -> None:
 
 
 def test_a_late_server_is_named_with_its_last_words() -> None:
+    owing = late_failure(attempt(), 18, is_open=True, goes_on=False)
+    assert str(owing).startswith("MCP server 's' did not list its tools within 18 seconds. Raise `timeout`")
     error = late_failure(attempt(words="Its stderr says: loading."), 18, is_open=False)
     assert str(error).startswith(
         "MCP server 's' did not finish its handshake within 18 seconds. Its stderr says: loading. The bridge keeps"

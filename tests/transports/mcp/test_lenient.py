@@ -19,7 +19,8 @@ from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering, render_result
 from utcp_bridge.model import ContentBlocks, JsonObject, Result, discard
 from utcp_bridge.testing.services import make_call, make_target, open_services
-from utcp_bridge.transports.mcp.lenient import repaired_message
+from utcp_bridge.transports.mcp.lenient import mended_reply, repaired_message
+from utcp_bridge.transports.mcp.lenient_http import _mended_line
 from utcp_bridge.transports.mcp.transport import McpTransport
 
 pytestmark = pytest.mark.anyio
@@ -151,3 +152,24 @@ def test_a_line_without_a_message_is_none() -> None:
     assert isinstance(repaired_message('{"id": 3, "result": {}}'), JSONRPCResponse)
     for line in ('{"id": 3}', "[]", "banner", '{"level": "info"}'):
         assert repaired_message(line) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "mended"),
+    [
+        (b'data: {"jsonrpc":"2.0","id":1,"result":{}}\r', b'data: {"jsonrpc":"2.0","id":1,"result":{}}\r'),
+        (b'data:{"id":1,"result":"x"}', b'data: {"jsonrpc":"2.0","id":1,"result":{"content":"x"}}'),
+        (b'data: {"jsonrpc":"2.0","method":"x"}', b'data: {"jsonrpc":"2.0","method":"x"}'),
+        (b"event: message", b"event: message"),
+        (b"data: [", b"data: ["),
+    ],
+)
+def test_the_message_of_an_event_is_mended_and_other_lines_stay(line: bytes, mended: bytes) -> None:
+    assert _mended_line(line) == mended
+
+
+def test_a_reply_that_can_only_be_to_one_request_gets_its_id() -> None:
+    for said in (b'{"result": {}}', b'{"id": null, "result": {}}', b'{"jsonrpc": "2.0", "id": 9, "result": {}}'):
+        assert json.loads(mended_reply(said, 4)) == {"jsonrpc": "2.0", "id": 4, "result": {}}
+    same = b'{"jsonrpc": "2.0", "id": "4", "result": {}}'
+    assert mended_reply(same, 4) is same

@@ -32,8 +32,6 @@ KEPT: Final = -32098
 """Code of the error that stands for one of ours: see `KeptErrors`."""
 _MAX_KEPT: Final = 1_000
 _END_OF_EVENT: Final = re.compile(rb"\n\r?\n")
-_DATA: Final = re.compile(rb"^(data: ?)(\{.*\})[ \t]*$", re.MULTILINE)
-"""The data of an event that is one line, as servers write it."""
 _MENDED_BYTES: Final = 1024 * 1024
 """Replies above this are not read twice: their envelopes are not mended."""
 _KEPT_WORDS: Final = re.compile(r"kept error (\d+)")
@@ -240,8 +238,11 @@ def _json_rpc_error(body: bytes) -> dict[str, Any] | None:
     return error if is_object(error) and isinstance(error.get("code"), int) else None
 
 
-def _mended_event(data: re.Match[bytes]) -> bytes:
-    return data[1] + mended_reply(data[2])
+def _mended_line(line: bytes) -> bytes:
+    """Return a line of an event, with the message in it mended: servers write a message as one line."""
+    data = line[5:].strip() if line.startswith(b"data:") else b""
+    mended = mended_reply(data) if data.startswith(b"{") else data
+    return line if mended is data else b"data: " + mended
 
 
 def _is_odd(request: httpx2.Request, response: httpx2.Response) -> bool:
@@ -352,7 +353,9 @@ class _RepairedStream(httpx2.AsyncByteStream):
         if self._is_whole:
             return mended_reply(json_line(lines), self._identifier)
         lines = json_line(lines)
-        return _DATA.sub(_mended_event, lines) if self._has_events and len(lines) <= _MENDED_BYTES else lines
+        if not self._has_events or len(lines) > _MENDED_BYTES:
+            return lines
+        return b"\n".join(map(_mended_line, lines.split(b"\n")))
 
     def _count(self, text: bytes) -> None:
         self._values += values_of(text)
