@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.stores.file import FileStore, file_lock
-from utcp_bridge.stores.memory import MemoryStore
 from utcp_bridge.stores.opening import open_store
-from utcp_bridge.stores.port import Store
+from utcp_bridge.stores.port import MemoryStore, Store
 
 pytestmark = pytest.mark.anyio
 KEYS = ["login https://a.example/mcp", "login ü/\n../../etc", "x" * 5000, "login a\0b"]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from utcp_bridge.errors import ConfigError
-from utcp_bridge.stores.memory import MemoryStore
-from utcp_bridge.stores.port import Store
+from utcp_bridge.stores.port import MemoryStore, Store
 
 __all__ = ["open_store", "open_user_store"]
 

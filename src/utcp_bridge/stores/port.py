@@ -1,14 +1,18 @@
-"""The port of all stores: JSON objects by keys, and one lock for each key."""
+"""The port of all stores: JSON objects by keys, and one lock for each key. The store in memory shows what it asks."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractAsyncContextManager
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
+
+import anyio
 
 from utcp_bridge.model import JsonObject
 
-__all__ = ["MAX_LOCK_SECONDS", "Store"]
+__all__ = ["MAX_LOCK_SECONDS", "MemoryStore", "Store"]
 
 MAX_LOCK_SECONDS: Final = 60.0
 """For one owner of a lock, and for those who wait for it."""
@@ -57,3 +61,36 @@ class Store(ABC):
 
     async def aclose(self) -> None:  # noqa: B027 - most stores hold no connection
         """Close the connections of the store."""
+
+
+class MemoryStore(Store):
+    """Objects that end with the process."""
+
+    place = "memory"
+
+    def __init__(self) -> None:
+        self._values: dict[str, JsonObject] = {}
+        self._locks: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
+
+    async def get(self, key: str) -> JsonObject | None:
+        """Return a copy of the object."""
+        found = self._values.get(key)
+        return None if found is None else dict(found)
+
+    async def put(self, key: str, value: JsonObject) -> None:
+        """Keep a copy of the object."""
+        self._values[key] = dict(value)
+
+    async def delete(self, key: str) -> bool:
+        """Forget the object."""
+        return self._values.pop(key, None) is not None
+
+    async def keys(self) -> list[str]:
+        """Return every key, sorted."""
+        return sorted(self._values)
+
+    @asynccontextmanager
+    async def lock(self, key: str) -> AsyncGenerator[None]:
+        """Let one task at a time work on a key."""
+        async with self._locks[key]:
+            yield
