@@ -81,8 +81,11 @@ const content = async (name, args) => {
 
 async function tools() {
   const listed = await client.listTools();
-  for (const { name, title, description, annotations, execution, icons } of listed.tools)
-    await feature(`tool ${name}`, () => ({ title, description, annotations, execution, icons }));
+  for (const { name, title, description, annotations, icons } of listed.tools)
+    await feature(`tool ${name}`, () => ({ title, description, annotations, icons }));
+  await feature("task support of tools", () =>
+    Object.fromEntries(listed.tools.map(({ name, execution }) => [name, execution?.taskSupport ?? "forbidden"])),
+  );
   await feature("text", () => content("echo", { message: "hi" }));
   await feature("annotated message", () =>
     content("get-annotated-message", { messageType: "error", includeImage: true }),
