@@ -60,7 +60,7 @@ async def _clean(value: Any) -> Any:
     """Return what `clean_in_steps` returns, in slices. A short, clean value costs one look at it."""
     if isinstance(value, str):
         return visible(value) if len(value) < _LARGE else await in_slices(visible_json_steps(value))
-    if not isinstance(value, dict):
+    if not is_object(value):
         if isinstance(value, ContentBlocks) or _has_blocks(value):
             return await in_slices(clean_in_steps(value))
         if not is_list(value):
