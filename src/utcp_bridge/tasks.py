@@ -317,11 +317,6 @@ class HeavyWork:
         if self._has_ended:  # a task that the work began goes on without it
             self.release()
 
-    @property
-    def has_turn(self) -> bool:
-        """Whether other large replies wait for this one."""
-        return self._place is not None
-
     def release(self) -> None:
         """Let the next large reply in."""
         while self._at_end:
@@ -363,7 +358,7 @@ async def heavy_turn(*, keep: bool = True) -> None:
 def is_heavy_turn() -> bool:
     """Return whether the task works on a large reply, so that `pause_if_heavy` would pause."""
     work = _current.get()
-    return work is not None and work.has_turn
+    return work is not None and work.is_heavy
 
 
 async def pause_if_heavy() -> None:
