@@ -150,7 +150,6 @@ class UtcpClient:
         self._chains: dict[str, Next] = {}
         self._targets: dict[Tool, Target[Any]] = {}
         self._peers: dict[Tool, str | None] = {}
-        """What calls of the tools in `_targets` fail together with."""
         self._call_ids = map(f"{secrets.token_hex(4)}-{{}}".format, itertools.count(1))
         self.repository.subscribe(self._on_change)
 

@@ -140,7 +140,7 @@ class Reply:
         if _is_json(kind):
             return self._json()
         if not kind:
-            return _guess(self.body, _Endpoint(self.url), self.max_bytes)
+            return _guess(self.body, _BareUrl(self.url), self.max_bytes)
         if _is_text(kind):
             return self.text()
         if kind.startswith("multipart/") and (blocks := _blocks_of(self, 0)):
@@ -190,7 +190,7 @@ class Reply:
         return "text/plain" if _is_json(self.media_type) else self.media_type
 
     def _json(self) -> Any:
-        where = _Endpoint(self.url)
+        where = _BareUrl(self.url)
         try:
             return parse_json(self.body, where, self.charset, max_bytes=self.max_bytes)
         except MalformedReply:
@@ -211,7 +211,7 @@ class Reply:
         return decode(self.body, charset)
 
 
-class _Endpoint:
+class _BareUrl:
     """A URL that is written without its query, for a message that is seldom needed."""
 
     __slots__ = ("_url",)
