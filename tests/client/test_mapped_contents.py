@@ -2,8 +2,8 @@
 
 import pytest
 
+from utcp_bridge.client.mapped import contents_of, filled_in, message_of_file
 from utcp_bridge.errors import MalformedReply
-from utcp_bridge.maps.contents import contents_of, filled_in, message_of_file
 from utcp_bridge.model import Binary, ContentBlocks
 
 
