@@ -1,8 +1,7 @@
-"""Every store keeps the same promises; those of the keyring and of Redis where their packages are installed."""
+"""Every store keeps the same promises."""
 
 from __future__ import annotations
 
-import importlib.util
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -20,15 +19,12 @@ from utcp_bridge.stores.port import MemoryStore, Store
 
 pytestmark = pytest.mark.anyio
 KEYS = ["login https://a.example/mcp", "login ü/\n../../etc", "x" * 5000, "login a\0b"]
-needs_keyring = pytest.mark.skipif(
-    importlib.util.find_spec("keyring") is None, reason="the extra `keyring` is not installed"
-)
 
 
 @pytest.fixture
 def keyring_in_memory(monkeypatch: pytest.MonkeyPatch):
     """A keyring of the library's own kind, which keeps its entries in memory and is as strict as Windows."""
-    keyring = pytest.importorskip("keyring")
+    import keyring
     from keyring.backend import KeyringBackend
     from keyring.errors import PasswordDeleteError, PasswordSetError
 
@@ -61,7 +57,7 @@ def _files(folder: Path) -> list[Path]:
     return list(folder.glob("*.json"))
 
 
-@pytest.fixture(params=["memory", "file", pytest.param("keyring", marks=needs_keyring)])
+@pytest.fixture(params=["memory", "file", "keyring"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if request.param == "keyring":
         request.getfixturevalue("keyring_in_memory")
@@ -211,7 +207,6 @@ def test_a_folder_of_the_operator_starts_at_the_configuration(tmp_path: Path) ->
 
 
 async def test_redis_that_cannot_be_reached_is_reported_without_its_password(tmp_path: Path) -> None:
-    pytest.importorskip("redis")
     store = open_store("redis://user:canary@127.0.0.1:1/0", folder=tmp_path, root=tmp_path)
     with pytest.raises(ConfigError, match=r"The token store redis://127\.0\.0\.1:1/0 cannot be used") as caught:
         await store.get("a")
