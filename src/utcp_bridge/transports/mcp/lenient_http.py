@@ -41,6 +41,8 @@ _GONE: Final = frozenset({404, 410})
 _MAX_PAGE_WORDS: Final = 120
 _METHOD_NOT_FOUND: Final = -32601
 _INVALID_PARAMS: Final = -32602
+_LISTENING_SECONDS: Final = 2.0
+"""For so long the first call waits for the stream of notifications: some servers only begin it with the first one."""
 
 
 class SessionLost(UpstreamError):
@@ -98,6 +100,21 @@ class LenientHttp(httpx2.AsyncBaseTransport):
         self._is_lost = False
         self._has_listened = False
         self._listener: int | None = None
+        self._has_session = False
+        self._listens = anyio.Event()
+        """Set when the server has answered the request for the stream of notifications, or has taken too long."""
+
+    async def until_listening(self) -> None:
+        """Wait until the stream of notifications is open, refused, or late.
+
+        A server may ask the host on that stream, and what it sends before the stream is open can be lost. A server
+        without sessions has no such stream.
+        """
+        if not self._has_session or self._listens.is_set():
+            return
+        with anyio.move_on_after(_LISTENING_SECONDS):
+            await self._listens.wait()
+        self._listens.set()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send the request and return its response while the body arrives."""
@@ -111,6 +128,7 @@ class LenientHttp(httpx2.AsyncBaseTransport):
             if request.method != "POST" or not self._is_open():
                 raise
             return self._instead(request, 200, _ours(error))
+        self._has_session = self._has_session or _SESSION_HEADER in response.headers
         if response.status_code >= 400 and request.method == "POST":
             return await self._judged(request, response)
         if _is_odd(request, response):
@@ -150,6 +168,8 @@ class LenientHttp(httpx2.AsyncBaseTransport):
             except httpx2.TransportError:
                 if not self._is_open():
                     raise
+            finally:
+                self._listens.set()
             backoff.failed(anyio.current_time())
             await anyio.sleep(max(backoff.first, backoff.pause(anyio.current_time())))
 

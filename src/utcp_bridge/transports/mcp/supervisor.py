@@ -47,7 +47,7 @@ from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.child import UNREADABLE
 from utcp_bridge.transports.mcp.connection import McpConnection, McpDialer
 from utcp_bridge.transports.mcp.failures import handshake_failure, late_failure
-from utcp_bridge.transports.mcp.hosts.rounds import INPUT_METHODS, HostRefusal, with_answers
+from utcp_bridge.transports.mcp.hosts.rounds import ASKING_METHODS, INPUT_METHODS, HostRefusal, with_answers
 from utcp_bridge.transports.mcp.hosts.sessions import HostSessions, prefers_handshake
 from utcp_bridge.transports.mcp.listing import Listed, read_list, usable_resources, usable_templates, usable_tools
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, tool_object
@@ -378,6 +378,8 @@ class McpSupervisor:
             await emit({key: value for key, value in partial.items() if value is not None})
 
         async def ask(connection: McpConnection) -> JsonObject:
+            if method in ASKING_METHODS:
+                await connection.until_listening()
             given, report = self.port.with_level(params), None if emit is discard else progress
             with self.port.calling():
                 result: JsonObject = await connection.client.request(method, given, report)
