@@ -93,6 +93,7 @@ class Interaction:
         )
         self.boundary: Final = RequestStateBoundary(security, default_audience=_AUDIENCE)
         self._ahead = client.host_ahead
+        self._answer_seconds = settings.ask_timeout
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
@@ -196,7 +197,8 @@ class Interaction:
         if call is None:
             raise MCPError(
                 types.INVALID_PARAMS,
-                "The call that `requestState` names has ended. Send the request again without `requestState`.",
+                "The call that `requestState` names has ended: the server waits for answers for at most "
+                f"{self._answer_seconds:g} seconds. Call again, without `requestState` and `inputResponses`.",
                 {"reason": "call_ended"},
             )
         call.answer(answers)

@@ -8,8 +8,8 @@ The stream of notifications is opened again as long as the connection lasts.
 
 from __future__ import annotations
 
-import itertools
 import re
+import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ __all__ = ["KEPT", "KeptErrors", "LenientHttp", "SessionLost"]
 KEPT: Final = -32098
 """Code of the error that stands for one of ours: see `KeptErrors`."""
 _MAX_KEPT: Final = 1_000
+_KEY_BITS: Final = 62
 _END_OF_EVENT: Final = re.compile(rb"\n\r?\n")
 _MENDED_BYTES: Final = 1024 * 1024
 """Replies above this are not read twice: their envelopes are not mended."""
@@ -56,13 +57,12 @@ class KeptErrors:
 
     def __init__(self) -> None:
         self._errors: dict[int, UtcpError] = {}
-        self._keys = itertools.count(1)
 
     def keep(self, error: UtcpError) -> int:
         """Keep an error and return its key. Callers that gave up never fetch theirs, so the oldest go."""
         while len(self._errors) >= _MAX_KEPT:
             del self._errors[next(iter(self._errors))]
-        key = next(self._keys)
+        key = secrets.randbits(_KEY_BITS)  # a server cannot say it
         self._errors[key] = error
         return key
 
