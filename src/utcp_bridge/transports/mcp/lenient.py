@@ -32,8 +32,8 @@ from utcp_bridge.urls import origin_of
 __all__ = [
     "VALUE_LIMIT",
     "Sized",
-    "legacy_sse",
     "is_too_large",
+    "legacy_sse",
     "lenient",
     "mended_reply",
     "repaired_message",

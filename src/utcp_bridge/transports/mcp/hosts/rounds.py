@@ -41,7 +41,8 @@ async def with_answers(
 
     `send` sends the request with more parameters and returns its result, as wire-shaped as it came. A host that
     `retries` gets `InputRequired`, and its next request has the answers. Any other host is asked, at most `seconds`
-    each time and ten times in all; `give_up` is called with the server's state if it did not answer. Answers and states of other servers than `origin` are not sent.
+    each time and ten times in all; `give_up` receives the server's state if it did not answer. Answers and states of
+    other servers than `origin` are not sent.
 
     :raises InputRequired: the host has to retry the request with answers.
     :raises HostRefusal: the host refused to answer, or there is none.
