@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import anyio
 
-from utcp_bridge.model import ContentBlocks, JsonObject, is_object
+from utcp_bridge.model import ContentBlocks, Emit, JsonObject, discard, is_object
 from utcp_bridge.tasks import setting
 
 __all__ = [
@@ -122,10 +122,10 @@ class Upstream(ABC):
         """What it offers; None while nobody has read it."""
 
     @abstractmethod
-    async def request(self, method: str, params: JsonObject) -> JsonObject:
+    async def request(self, method: str, params: JsonObject, emit: Emit = discard) -> JsonObject:
         """Send a request of the protocol and return its result, as wire-shaped as it came.
 
-        Requests, logs and progress of the upstream that belong to this request go to `HOST`.
+        Requests and logs of the upstream that belong to this request go to `HOST`, its progress through `emit`.
 
         :raises ProtocolError: the upstream refused it.
         :raises InputRequired: it needs input of the host first (2026-07-28).
@@ -329,10 +329,26 @@ class HostAhead:
         return _NOTHING if self._default is None or HOST.get() is not None else setting(HOST, self._default)
 
 
+class Place(Protocol):
+    """What a call occupies, and gives up while its host is asked."""
+
+    def give_up(self) -> None:
+        """Let another call have the place."""
+        ...
+
+    def take_back(self) -> None:
+        """Have the place again at once: the upstream waits for the call."""
+        ...
+
+
 class CallClock:
-    """The time limit of a call, which does not run while the host is asked: a person may have to think."""
+    """The time limit of a call, which does not run while the host is asked: a person may have to think.
+
+    `place` is what the call gives up meanwhile.
+    """
 
     def __init__(self, scope: anyio.CancelScope) -> None:
+        self.place: Place | None = None
         self._scope = scope
         self._asking = 0
         self._left = inf
@@ -345,6 +361,8 @@ class CallClock:
         if not self._asking:
             self._left = self._scope.deadline - anyio.current_time()
             self._scope.deadline = inf
+            if self.place is not None:
+                self.place.give_up()
         self._asking += 1
         self.has_stopped = True
         try:
@@ -352,6 +370,8 @@ class CallClock:
         finally:
             self._asking -= 1
             if not self._asking:
+                if self.place is not None:
+                    self.place.take_back()
                 self._scope.deadline = anyio.current_time() + self._left
 
 

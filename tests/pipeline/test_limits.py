@@ -13,7 +13,7 @@ from tests.support.steps import Step, make_call, make_tool, run
 from utcp_bridge.errors import Busy, ReplyTooLarge
 from utcp_bridge.model import CALLER, Call, Emit, Tool, discard
 from utcp_bridge.pipeline import Next
-from utcp_bridge.pipeline.limits import Allowance, Limits
+from utcp_bridge.pipeline.limits import Allowance, Limits, _Gate, _Slot
 
 pytestmark = pytest.mark.anyio
 
@@ -302,3 +302,35 @@ def test_no_slot_and_no_place_is_lost(concurrency: int, queue: int, steps: list[
             assert (gate.free, gate.waiting, len(gate.lines)) == (concurrency, 0, 0)
 
     anyio.run(play)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["give_up", "take_back", "end"])), max_size=40))
+def test_no_order_of_questions_and_ends_loses_or_adds_a_slot(steps: list[tuple[int, str]]) -> None:
+    gate = _Gate("m", Allowance(concurrency=2, queue=0))
+    slots = [_Slot(gate) for _ in range(5)]
+    gate.free -= len(slots)
+    for number, what in steps:
+        getattr(slots[number], what)()
+        assert gate.free == 2 - sum(slot.is_held for slot in slots)
+    for slot in slots:
+        slot.end()
+        slot.take_back()
+    assert gate.free == 2
+
+
+async def test_calls_that_went_on_beyond_the_limit_keep_new_calls_out() -> None:
+    gate = _Gate("m", Allowance(concurrency=1, queue=1))
+    await gate.enter("a")
+    one = _Slot(gate)
+    one.give_up()
+    await gate.enter("b")
+    two = _Slot(gate)
+    one.take_back()
+    async with anyio.create_task_group() as group:
+        group.start_soon(gate.enter, "c")
+        await anyio.wait_all_tasks_blocked()
+        one.end()
+        assert gate.waiting == 1
+        two.end()
+        assert gate.waiting == 0
+    assert gate.free == 0

@@ -51,6 +51,9 @@ class AskingServer:
         self.seen: list[Any] = []
         self.moved = asyncio.Event()
         self.opened: set[str] = set()
+        self.listens = asyncio.Event()
+        """Over HTTP, streams of notifications open when it is set."""
+        self.listens.set()
         self.server: Server[Any] = Server(
             "asking",
             on_list_tools=self._list,
@@ -88,7 +91,20 @@ class AskingServer:
             await self.moved.wait()
 
     async def _list(self, _ctx: Any, _params: Any) -> Any:
-        names = [*ASKS, "twice", "both", "page", "able", "quiet", "endless", "failing", "hold", "complete", "known"]
+        names = [
+            *ASKS,
+            "twice",
+            "both",
+            "page",
+            "able",
+            "quiet",
+            "endless",
+            "failing",
+            "hold",
+            "complete",
+            "known",
+            "aside",
+        ]
         return types.ListToolsResult(tools=[types.Tool(name=name, input_schema={"type": "object"}) for name in names])
 
     async def _list_prompts(self, _ctx: Any, _params: Any) -> Any:
@@ -118,6 +134,15 @@ class AskingServer:
 
     async def _tool_quiet(self, _ctx: Any, _params: Any) -> Any:
         return _said(os.getpid())
+
+    async def _tool_aside(self, ctx: Any, _params: Any) -> Any:
+        """Ask on the stream of notifications."""
+        self.note("aside")
+        method, given = ASKS["confirm"]
+        params = types.ElicitRequestFormParams(message=given["message"], requested_schema=given["requestedSchema"])
+        request = types.ElicitRequest(method=method, params=params)
+        answer = await ctx.session.send_request(request, types.ElicitResult)
+        return _said(answer.model_dump(by_alias=True, mode="json", exclude_none=True))
 
     async def _tool_known(self, _ctx: Any, params: Any) -> Any:
         """Wait until the server knows certain roots."""
@@ -233,6 +258,9 @@ async def asking_http(asking: AskingServer) -> AsyncIterator[str]:
             error = {"code": -32600, "message": "Unsupported protocol version"}
             await JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, 400)(scope, receive, send)
             return
+        if scope["type"] == "http" and scope["method"] == "GET":
+            asking.note("GET")
+            await asking.listens.wait()
         await served(scope, receive, send)
 
     async with serving(app) as base:

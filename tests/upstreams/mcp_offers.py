@@ -160,6 +160,7 @@ class OffersServer(Server[Any]):
             return types.ReadResourceResult(contents=[blob], ttl_ms=5_000, cache_scope="public")
         if uri == "memo://loud":
             await _log(ctx, "error", "reading aloud")
+        await ctx.session.report_progress(1, 2, f"reading {uri}")
         text = self.notes.get(uri) or f"{self.name} has {uri}"
         if "missing" in uri:
             raise MCPError(-32002, "Resource not found", {"uri": uri})
@@ -176,7 +177,8 @@ class OffersServer(Server[Any]):
             prompts=[types.Prompt(name=name, title=f"The {name}", arguments=[argument]) for name in self.prompt_names]
         )
 
-    async def _get_prompt(self, _ctx: Any, params: Any) -> Any:
+    async def _get_prompt(self, ctx: Any, params: Any) -> Any:
+        await ctx.session.report_progress(1, 2, f"filling in {params.name}")
         text = f"{self.name} {params.name} {(params.arguments or {}).get('who')}"
         link = types.ResourceLink(type="resource_link", uri="memo://guide", name="guide")
         return types.GetPromptResult(
@@ -187,7 +189,8 @@ class OffersServer(Server[Any]):
             ],
         )
 
-    async def _complete(self, _ctx: Any, params: Any) -> Any:
+    async def _complete(self, ctx: Any, params: Any) -> Any:
+        await _log(ctx, "error", "completing")
         known = params.ref.name if params.ref.type == "ref/prompt" else params.ref.uri
         context = {} if params.context is None else params.context.arguments
         values = [f"{self.name} {known} {params.argument.name} {params.argument.value} {context}"]

@@ -12,7 +12,7 @@ from typing import Any
 TASKS = "io.modelcontextprotocol/tasks"
 STEPS = 3
 WHO = {"mode": "form", "message": "Who?", "requestedSchema": {"type": "object", "properties": {}}}
-REQUIRED = ("slow", "fail", "broken", "cancelled", "endless", "ask", "odd")
+REQUIRED = ("slow", "fail", "broken", "cancelled", "endless", "ask", "insist", "odd")
 
 
 class Refused(Exception):
@@ -133,7 +133,7 @@ class TaskServer:
     def end(self, task: dict[str, Any]) -> None:
         ends = {"fail": "completed", "broken": "failed", "cancelled": "cancelled", "endless": "working"}
         task["status"] = ends.get(task["name"], "completed")
-        if task["name"] == "ask" and "answer" not in task:
+        if task["name"] in {"ask", "insist"} and "answer" not in task:
             task["status"] = "input_required"
 
     def result(self, task: dict[str, Any]) -> dict[str, Any]:
@@ -150,6 +150,8 @@ class TaskServer:
             for line in sys.stdin:
                 message = json.loads(line)
                 if message.get("id") == "who":
+                    if task["name"] == "insist" and "error" in message:
+                        raise Refused(-32603, "It still needs an answer.")
                     task["answer"] = json.dumps(message.get("result") or message.get("error"))
                     break
         return self.result(task)

@@ -19,7 +19,7 @@ from utcp_bridge.foreign import visible
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.maps.patterns import filled
 from utcp_bridge.maps.reading import MappedPrompt, MappedResource, Maps, PromptMessage
-from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, is_list, is_object, read_at_once
+from utcp_bridge.model import Binary, ContentBlocks, Emit, JsonObject, Result, discard, is_list, is_object, read_at_once
 from utcp_bridge.net.files.local_file import FileRoots, FileWatcher, read_local_file, resolve_within
 from utcp_bridge.transport import Services
 from utcp_bridge.transports.file import read_content
@@ -110,7 +110,7 @@ class MappedUpstream(Upstream):
             self._offered = (self.state.maps, _offers(self.state.maps))
         return self._offered[1]
 
-    async def request(self, method: str, params: JsonObject) -> JsonObject:
+    async def request(self, method: str, params: JsonObject, emit: Emit = discard) -> JsonObject:  # noqa: ARG002 - a map reports no progress
         """Answer a request of the protocol.
 
         :raises ProtocolError: the method, the resource or the prompt does not exist, or an argument is missing.

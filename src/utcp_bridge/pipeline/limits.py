@@ -1,7 +1,8 @@
 """Limits: calls in flight, calls waiting and calls per second for each manual; partial results for each call.
 
-A slow upstream fills only its own slots. A call beyond the limits is refused at once, so that the caller can continue.
-Callers (`model.CALLER`) take turns, so one that sends many calls at once does not hold up the others.
+A slow upstream fills only its own slots. A call that waits for an answer of its host has no slot meanwhile. A call beyond
+the limits is refused at once, so that the caller can continue. Callers (`model.CALLER`) take turns, so one that sends
+many calls at once does not hold up the others.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import anyio
 from utcp_bridge.errors import Busy, ReplyTooLarge
 from utcp_bridge.model import CALLER, Call, Emit, Result, Tool
 from utcp_bridge.pipeline import Next
+from utcp_bridge.upstream import CALL_CLOCK
 
 __all__ = ["Allowance", "Limits"]
 
@@ -61,14 +63,14 @@ class _Gate:
 
     async def enter(self, caller: str) -> None:
         self._take_token()
-        if self.free:
+        if self.free > 0:
             self.free -= 1
         else:
             await self._wait(caller)
 
     def leave(self) -> None:
-        """Hand the slot to the caller whose turn it is."""
-        if not self.lines:
+        """Hand the slot to the caller whose turn it is, unless calls that went on have more slots than there are."""
+        if self.free < 0 or not self.lines:
             self.free += 1
             return
         caller, line = next(iter(self.lines.items()))
@@ -137,6 +139,32 @@ class _Gate:
         self.tokens -= 1
 
 
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """The slot of one call, which it does not have while its host is asked.
+
+    It has the slot again at once after that, also beyond the limit: the upstream is working on the call.
+    """
+
+    gate: _Gate
+    is_held: bool = True
+    is_over: bool = False
+
+    def give_up(self) -> None:
+        if self.is_held:
+            self.is_held = False
+            self.gate.leave()
+
+    def take_back(self) -> None:
+        if not (self.is_held or self.is_over):
+            self.is_held = True
+            self.gate.free -= 1
+
+    def end(self) -> None:
+        self.is_over = True
+        self.give_up()
+
+
 @dataclass(slots=True)
 class Limits:
     """The gates of all manuals; the tools of a manual share its gate."""
@@ -151,14 +179,17 @@ class Limits:
             gate = self.gates.get(manual)
             if gate is None or gate.allowance != allowance:
                 gate = self.gates[manual] = _Gate(manual, allowance)
-            if gate.free and allowance.rate is None:
+            if gate.free > 0 and allowance.rate is None:
                 gate.free -= 1
             else:
                 await gate.enter(CALLER.get())
+            slot, clock = _Slot(gate), CALL_CLOCK.get()
+            if clock is not None:
+                clock.place = slot
             try:
                 return await inner(call, _counting(emit, allowance.partials))
             finally:
-                gate.leave()
+                slot.end()
 
         return limited
 

@@ -237,3 +237,15 @@ async def test_a_list_that_does_not_come_costs_nothing_else(manner: str, monkeyp
             async with host(server, "legacy") as client:
                 assert len((await client.list_resources()).resources) == 2
                 assert (await client.list_prompts()).prompts == []
+
+
+@pytest.mark.parametrize("upstream_era", ERAS)
+@pytest.mark.parametrize("code", [-32097, -32098, -32099, -32100])
+async def test_no_error_of_an_upstream_is_taken_for_one_of_the_bridge(upstream_era: str, code: int) -> None:
+    with anyio.fail_after(60):
+        async with relayed(upstream_era, "shop") as (server, _), host(server, "legacy") as client:
+            result = await client.call_tool("shop_refuse", {"uri": str(code)})
+            [block] = result.content
+            assert isinstance(block, types.TextContent)
+            assert f"returned error {code}." in block.text
+            assert "not like this" in block.text

@@ -78,6 +78,42 @@ async def test_lines_of_a_reading_reach_its_host(upstream_era: str) -> None:
 
 
 @pytest.mark.parametrize("upstream_era", ERAS)
+async def test_lines_of_a_completion_reach_its_host(upstream_era: str) -> None:
+    lines = Lines()
+    with anyio.fail_after(60):
+        async with (
+            relayed(upstream_era, "shop") as (server, _),
+            host(server, "legacy", logging_callback=lines) as client,
+        ):
+            ref = types.PromptReference(type="ref/prompt", name="greet")
+            await client.complete(ref, {"name": "who", "value": "A"})
+            await lines.until(1)
+            assert lines.texts == ["error notes: completing"]
+
+
+@pytest.mark.parametrize("upstream_era", ERAS)
+@pytest.mark.parametrize("host_era", ERAS)
+async def test_progress_of_prompts_and_resources_reaches_its_host(host_era: str, upstream_era: str) -> None:
+    told: list[tuple[float, float | None, str | None]] = []
+    arrived = anyio.Event()
+
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        told.append((progress, total, message))
+        if len(told) == 2:
+            arrived.set()
+
+    with anyio.fail_after(60):
+        async with relayed(upstream_era, "shop") as (server, _), host(server, host_era) as client:
+            read = types.ReadResourceRequest(params=types.ReadResourceRequestParams(uri="memo://guide"))
+            await client.session.send_request(read, types.ReadResourceResult, progress_callback=hear)
+            given = types.GetPromptRequestParams(name="greet", arguments={"who": "Ada"})
+            get = types.GetPromptRequest(params=given)
+            await client.session.send_request(get, types.GetPromptResult, progress_callback=hear)
+            await arrived.wait()
+            assert told == [(1, 2, "reading memo://guide"), (1, 2, "filling in greet")]
+
+
+@pytest.mark.parametrize("upstream_era", ERAS)
 @pytest.mark.parametrize("over", ["http", "stdio"])
 async def test_calls_of_two_hosts_at_a_time_never_mix_their_lines(upstream_era: str, over: str) -> None:
     one, two = Lines(), Lines()

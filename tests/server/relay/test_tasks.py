@@ -164,6 +164,22 @@ async def test_an_older_host_is_asked_while_it_fetches_the_result(server: str) -
         assert "Ada" in (await host.result(task))["content"][0]["text"]
 
 
+@pytest.mark.parametrize("server", ERAS)
+async def test_a_task_whose_older_host_refuses_to_answer_is_cancelled(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(context: Any, params: Any) -> ElicitResult | ErrorData:
+        del context, params
+        return ErrorData(code=-1, message="The user refuses.")
+
+    monkeypatch.setitem(globals(), "_answer", refuse)
+    async with bridged(server) as bridge, host_of(bridge, "legacy") as host:
+        task = await host.call("insist")
+        with pytest.raises(MCPError):
+            await host.result(task)
+        assert (await host.ended(task))["status"] == "cancelled"
+
+
 async def test_a_task_belongs_to_the_host_that_began_it() -> None:
     async with bridged("modern") as bridge, host_of(bridge, "modern") as host:
         task = await host.call("endless")

@@ -12,7 +12,7 @@ from tests.upstreams import task_server
 from utcp_bridge import Extensions, UtcpClient
 from utcp_bridge.errors import DeadlineExceeded, MalformedReply, Rejected
 from utcp_bridge.model import ContentBlocks, JsonObject
-from utcp_bridge.upstream import CallingHost
+from utcp_bridge.upstream import CallingHost, ProtocolError
 
 pytestmark = pytest.mark.anyio
 
@@ -135,3 +135,22 @@ async def test_a_task_that_needs_input_asks_the_caller_and_goes_on(era: str) -> 
         assert isinstance(value, ContentBlocks)
         assert "Ada" in value.content[0]["text"]
         assert (await seen(client)).count("tasks/update") == (era == "modern")
+
+
+class Stranger(Person):
+    """A program whose user refuses to answer."""
+
+    async def ask(self, method: str, params: JsonObject) -> JsonObject:
+        raise ProtocolError(-1, "The user refuses.")
+
+
+async def test_a_task_whose_host_refuses_to_answer_is_cancelled(era: str) -> None:
+    server = {"command": sys.executable, "args": [str(Path(task_server.__file__)), era]}
+    entry = {"name": "t", "call_template_type": "mcp", "config": {"mcpServers": {"s": server}}}
+    config = {"manual_call_templates": [entry]}
+    async with await UtcpClient.create(config, extensions=Extensions(host=Stranger())) as client:
+        with pytest.raises(Rejected):
+            await client.call("t.s.insist", {})
+        with anyio.fail_after(30):
+            while "tasks/cancel" not in await seen(client):
+                pass

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import anyio
 import mcp_types as types
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
@@ -53,6 +53,8 @@ Work = Callable[[Emit], Awaitable[JsonObject]]
 _AUDIENCE: Final = "utcp-bridge"
 _MARGIN_SECONDS: Final = 60.0
 """How much longer a state lasts than an answer may take."""
+_INVALID_STATE: Final = "invalid_request_state"
+_CALL_AGAIN: Final = "Call again, without `requestState` and `inputResponses`."
 
 
 class Logs(Protocol):
@@ -65,6 +67,22 @@ class Logs(Protocol):
     def lowest_of(self, ctx: Context) -> str | None:
         """Return the lowest level that the client of a request receives; None if it receives nothing."""
         ...
+
+
+class _Boundary(RequestStateBoundary):
+    """The check of `requestState`, whose refusal says what to do."""
+
+    async def __call__(self, ctx: Context, call_next: CallNext) -> HandlerResult:
+        """Check the state of a request, and seal that of its result.
+
+        :raises MCPError: the state is too old, or does not belong to this request.
+        """
+        try:
+            return await super().__call__(ctx, call_next)
+        except MCPError as error:
+            if not (is_object(error.data) and error.data.get("reason") == _INVALID_STATE):
+                raise
+            raise MCPError(error.code, f"{error.message}. {_CALL_AGAIN}", error.data) from None
 
 
 class Interaction:
@@ -91,8 +109,9 @@ class Interaction:
         security = RequestStateSecurity(
             keys=[key], ttl=settings.ask_timeout + _MARGIN_SECONDS, bind_principal=owner_of, audience=_AUDIENCE
         )
-        self.boundary: Final = RequestStateBoundary(security, default_audience=_AUDIENCE)
+        self.boundary: Final = _Boundary(security, default_audience=_AUDIENCE)
         self._ahead = client.host_ahead
+        self._answer_seconds = settings.ask_timeout
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
@@ -196,7 +215,8 @@ class Interaction:
         if call is None:
             raise MCPError(
                 types.INVALID_PARAMS,
-                "The call that `requestState` names has ended. Send the request again without `requestState`.",
+                "The call that `requestState` names has ended: the server waits for answers for at most "
+                f"{self._answer_seconds:g} seconds. {_CALL_AGAIN}",
                 {"reason": "call_ended"},
             )
         call.answer(answers)

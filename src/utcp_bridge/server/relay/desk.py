@@ -11,7 +11,7 @@ from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 from mcp.server.subscriptions import PromptsListChanged, ResourcesListChanged, ServerEvent
 
-from utcp_bridge.model import JsonObject, Tool
+from utcp_bridge.model import Emit, JsonObject, Tool, discard
 from utcp_bridge.server.hosts.interaction import Interaction
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.relay.directory import Directory, Owner
@@ -110,16 +110,23 @@ class Desk:
         return self.directory
 
     async def ask(
-        self, ctx: ServerRequestContext[Any, Any], owner: Owner, method: str, params: JsonObject
+        self,
+        ctx: ServerRequestContext[Any, Any],
+        owner: Owner,
+        method: str,
+        params: JsonObject,
+        emit: Emit = discard,
     ) -> JsonObject:
         """Send a host's request to an upstream and return its result. See `requests.ask`."""
-        return await ask(self.client, owner[0], method, {**params, **passed_meta(ctx.params)})
+        return await ask(self.client, owner[0], method, {**params, **passed_meta(ctx.params)}, emit)
 
     async def interact(
-        self, ctx: ServerRequestContext[Any, Any], work: Callable[[], Awaitable[JsonObject]]
+        self, ctx: ServerRequestContext[Any, Any], work: Callable[[Emit], Awaitable[JsonObject]]
     ) -> JsonObject:
-        """Return what `work` returns. Meanwhile upstreams may ask the host of the request. See `Interaction.serve`."""
-        return await self._interaction.serve(ctx, lambda _emit: work())
+        """Return what `work` returns. Meanwhile upstreams may ask the host of the request, and their logs and progress
+        reach it. See `Interaction.serve`.
+        """
+        return await self._interaction.serve(ctx, work)
 
 
 async def _notify(connection: Connection, what: str) -> None:

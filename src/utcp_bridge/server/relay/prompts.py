@@ -10,7 +10,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
 from utcp_bridge.catalogue.text import clean
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import Emit, JsonObject
 from utcp_bridge.server.relay.desk import Desk
 from utcp_bridge.server.relay.directory import Directory, Owner
 from utcp_bridge.server.relay.requests import is_modern, not_found, speaking_protocol
@@ -46,8 +46,8 @@ class Prompts:
                 raise not_found(message, {"name": params.name}, modern=is_modern(ctx))
             given: JsonObject = {} if params.arguments is None else {"arguments": params.arguments}
 
-            async def get() -> JsonObject:
-                result = await self._desk.ask(ctx, owner, "prompts/get", {"name": owner[1], **given})
+            async def get(emit: Emit) -> JsonObject:
+                result = await self._desk.ask(ctx, owner, "prompts/get", {"name": owner[1], **given}, emit)
                 return prompt_result(result, partial(directory.uri_for, owner[0]))
 
             return await self._desk.interact(ctx, get)
@@ -76,7 +76,11 @@ class Completions:
             }
             if params.context is not None:
                 asked["context"] = params.context.model_dump(by_alias=True, mode="json", exclude_none=True)
-            return completion_result(await self._desk.ask(ctx, found, "completion/complete", asked))
+
+            async def complete(emit: Emit) -> JsonObject:
+                return completion_result(await self._desk.ask(ctx, found, "completion/complete", asked, emit))
+
+            return await self._desk.interact(ctx, complete)
 
 
 def _owner(directory: Directory, ref: types.PromptReference | types.ResourceTemplateReference) -> Owner | None:

@@ -17,7 +17,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.errors import UtcpError
-from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.model import Emit, JsonObject, discard, is_list, is_object
 from utcp_bridge.upstream import CALL_CLOCK, CallClock, InputRequired, ProtocolError, Upstream
 
 if TYPE_CHECKING:
@@ -51,10 +51,12 @@ def is_modern(ctx: ServerRequestContext[Any, Any]) -> bool:
     return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
-async def ask(client: UtcpClient, upstream: Upstream, method: str, params: JsonObject) -> JsonObject:
+async def ask(
+    client: UtcpClient, upstream: Upstream, method: str, params: JsonObject, emit: Emit = discard
+) -> JsonObject:
     """Send a request to an upstream and return its result, without the operator's credentials in it.
 
-    `_meta` of the host is sent along, without what belongs to its own connection.
+    Progress goes through `emit`. `_meta` of the host is sent along, without what belongs to its own connection.
 
     :raises ProtocolError: the upstream refused it.
     :raises InputRequired: it needs input of the host first.
@@ -66,7 +68,7 @@ async def ask(client: UtcpClient, upstream: Upstream, method: str, params: JsonO
     with anyio.move_on_after(seconds) as scope:
         token = CALL_CLOCK.set(CallClock(scope))
         try:
-            result = await upstream.request(method, params)
+            result = await upstream.request(method, params, emit)
         finally:
             CALL_CLOCK.reset(token)
     if result is None:

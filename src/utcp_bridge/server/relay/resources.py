@@ -10,7 +10,7 @@ import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 
-from utcp_bridge.model import JsonObject
+from utcp_bridge.model import Emit, JsonObject
 from utcp_bridge.server.callers import caller_of
 from utcp_bridge.server.relay.desk import Desk
 from utcp_bridge.server.relay.directory import Owner
@@ -58,12 +58,12 @@ class Resources:
                 return await self._kept.read(uri, caller_of(ctx))
             return await self._desk.interact(ctx, partial(self._read_from_owner, ctx, uri))
 
-    async def _read_from_owner(self, ctx: Context, uri: str) -> JsonObject:
+    async def _read_from_owner(self, ctx: Context, uri: str, emit: Emit) -> JsonObject:
         directory = await self._desk.settled()
         refused: ProtocolError | None = None
         for owner in directory.owners(uri):
             try:
-                result = await self._desk.ask(ctx, owner, "resources/read", {"uri": owner[1]})
+                result = await self._desk.ask(ctx, owner, "resources/read", {"uri": owner[1]}, emit)
             except ProtocolError as error:
                 refused = refused or error
                 continue

@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,7 +22,8 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
 
 from utcp_bridge.catalogue.text import clean
-from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.errors import UtcpError
+from utcp_bridge.model import Emit, JsonObject, is_object
 from utcp_bridge.server.callers import caller_of
 from utcp_bridge.server.relay.desk import Desk
 from utcp_bridge.server.relay.requests import is_modern, refusal, speaking_protocol
@@ -44,6 +45,7 @@ _LONGEST_SECONDS: Final = 86_400.0
 _MAX_MESSAGE: Final = 2_000
 _PAUSES: Final = (0.05, 30.0)
 _DEFAULT_PAUSE: Final = 1.0
+_END_SECONDS: Final = 5.0
 
 
 class UpdateTaskParams(types.RequestParams):
@@ -169,7 +171,7 @@ class Tasks:
                 raise MCPError(types.METHOD_NOT_FOUND, "tasks/get has the result of a task.")
             kept = self._of(ctx, params.task_id)
 
-            async def work() -> JsonObject:
+            async def work(_emit: Emit) -> JsonObject:
                 state = await self._settled(ctx, kept)
                 if state["status"] == "cancelled":
                     raise MCPError(types.INTERNAL_ERROR, "The task was cancelled.")
@@ -190,10 +192,20 @@ class Tasks:
             if state["status"] == "working" or not is_object(requests):
                 await anyio.sleep(_pause(state))
             else:
-                answers = {key: await self._answer(one) for key, one in requests.items() if is_object(one)}
+                try:
+                    answers = {key: await self._answer(one) for key, one in requests.items() if is_object(one)}
+                except ProtocolError:
+                    await self._end(ctx, kept)
+                    raise
                 await self._ask(ctx, kept, "tasks/update", {"inputResponses": answers})
             state = await self._state(ctx, kept)
         return state
+
+    async def _end(self, ctx: Context, kept: KeptTask) -> None:
+        """Cancel a task that does not get what it needs. What its server says to it makes no difference."""
+        with anyio.move_on_after(_END_SECONDS), suppress(ProtocolError, UtcpError, MCPError):
+            await self._ask(ctx, kept, "tasks/cancel")
+        kept.last = {**kept.last, "status": "cancelled"}
 
     async def _answer(self, request: JsonObject) -> JsonObject:
         host, method = HOST.get(), str(request.get("method"))

@@ -53,6 +53,8 @@ class McpConnection:
     child: ChildProcess | None = None
     kept: Any = None
     """The errors of requests, outside the SDK (`lenient_http.KeptErrors`)."""
+    http: Any = None
+    """What is below the SDK's client over Streamable HTTP (`lenient_http.LenientHttp`)."""
     asking: Asking | None = None
     """The server's requests to hosts."""
     refusal: UtcpError | None = None
@@ -68,6 +70,14 @@ class McpConnection:
     is_lost: bool = False
     is_announced: bool = False
     """Whether the manual is read, or will be, through this connection."""
+
+    async def until_listening(self) -> None:
+        """Wait, for a moment, until the server can ask the host of a request: an older one may do so on a stream of
+        its own.
+        """
+        may_ask = self.asking is not None and self.asking.declared and not self.client.is_modern
+        if may_ask and self.http is not None:
+            await self.http.until_listening()
 
     @property
     def last_words(self) -> str:
@@ -221,6 +231,7 @@ class McpDialer:
         client = _http_client(transport, credentials, self._server, self._services.settings.ask_timeout)
         if connection.is_sse:
             return legacy_sse(url, client, limit)
+        connection.http = transport
         return streamable_http_client(url, http_client=client, max_sse_event_size=limit)
 
 

@@ -30,9 +30,9 @@ from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.urls import origin_of
 
 __all__ = [
-    "TOO_LARGE",
     "VALUE_LIMIT",
     "Sized",
+    "is_too_large",
     "legacy_sse",
     "lenient",
     "mended_reply",
@@ -41,8 +41,10 @@ __all__ = [
     "too_many_values",
 ]
 
-TOO_LARGE: Final = -32099
+_TOO_LARGE: Final = -32099
 """Code of the error that stands for a reply above the limit: the SDK passes JSON-RPC errors on."""
+_OURS: Final = object()
+"""Data of that error. Errors of servers are read from JSON, so none can have it."""
 _BOUNDED: Final = frozenset({"tools/call", "resources/read", "prompts/get"})
 """Requests whose results have the limit of a reply. Lists have more room: that of a message."""
 _EVENT_LIMIT: Final = re.compile(r"exceeded the \d+ byte limit")
@@ -59,7 +61,7 @@ class Sized(dict[str, Any]):
 async def lenient(
     transport: AbstractAsyncContextManager[Any], max_bytes: int, ended: Callable[[], None]
 ) -> AsyncGenerator[tuple[Any, Any]]:
-    """Yield the streams of an SDK transport, with messages mended. A larger result becomes the error `TOO_LARGE`.
+    """Yield the streams of an SDK transport, with messages mended. A larger result becomes the error of `too_large`.
 
     `ended` is called when the other side has ended the connection.
     """
@@ -165,12 +167,17 @@ class _LenientReader(_WrappedStream):
 
 def too_large(max_bytes: int) -> types.ErrorData:
     """Return the error that stands for a reply above the limit."""
-    return types.ErrorData(code=TOO_LARGE, message=f"more than {max_bytes} bytes")
+    return types.ErrorData(code=_TOO_LARGE, message=f"more than {max_bytes} bytes", data=_OURS)
 
 
 def too_many_values(max_bytes: int) -> types.ErrorData:
     """Return the error that stands for a reply of too many values, where one may have `max_bytes` bytes."""
-    return types.ErrorData(code=TOO_LARGE, message=f"more than {most_values(max_bytes):,} values")
+    return types.ErrorData(code=_TOO_LARGE, message=f"more than {most_values(max_bytes):,} values", data=_OURS)
+
+
+def is_too_large(error: Any) -> bool:
+    """Return whether an `MCPError` stands for a reply above the limit."""
+    return error.data is _OURS
 
 
 def _read_again(error: ValidationError) -> SessionMessage | Exception:

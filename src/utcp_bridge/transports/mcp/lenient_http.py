@@ -8,8 +8,8 @@ The stream of notifications is opened again as long as the connection lasts.
 
 from __future__ import annotations
 
-import itertools
 import re
+import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ __all__ = ["KEPT", "KeptErrors", "LenientHttp", "SessionLost"]
 KEPT: Final = -32098
 """Code of the error that stands for one of ours: see `KeptErrors`."""
 _MAX_KEPT: Final = 1_000
+_KEY_BITS: Final = 62
 _END_OF_EVENT: Final = re.compile(rb"\n\r?\n")
 _MENDED_BYTES: Final = 1024 * 1024
 """Replies above this are not read twice: their envelopes are not mended."""
@@ -41,6 +42,8 @@ _GONE: Final = frozenset({404, 410})
 _MAX_PAGE_WORDS: Final = 120
 _METHOD_NOT_FOUND: Final = -32601
 _INVALID_PARAMS: Final = -32602
+_LISTENING_SECONDS: Final = 2.0
+"""For so long the first call waits for the stream of notifications: some servers only begin it with the first one."""
 
 
 class SessionLost(UpstreamError):
@@ -54,13 +57,12 @@ class KeptErrors:
 
     def __init__(self) -> None:
         self._errors: dict[int, UtcpError] = {}
-        self._keys = itertools.count(1)
 
     def keep(self, error: UtcpError) -> int:
         """Keep an error and return its key. Callers that gave up never fetch theirs, so the oldest go."""
         while len(self._errors) >= _MAX_KEPT:
             del self._errors[next(iter(self._errors))]
-        key = next(self._keys)
+        key = secrets.randbits(_KEY_BITS)  # a server cannot say it
         self._errors[key] = error
         return key
 
@@ -98,6 +100,21 @@ class LenientHttp(httpx2.AsyncBaseTransport):
         self._is_lost = False
         self._has_listened = False
         self._listener: int | None = None
+        self._has_session = False
+        self._listens = anyio.Event()
+        """Set when the server has answered the request for the stream of notifications, or has taken too long."""
+
+    async def until_listening(self) -> None:
+        """Wait until the stream of notifications is open, refused, or late.
+
+        A server may ask the host on that stream, and what it sends before the stream is open can be lost. A server
+        without sessions has no such stream.
+        """
+        if not self._has_session or self._listens.is_set():
+            return
+        with anyio.move_on_after(_LISTENING_SECONDS):
+            await self._listens.wait()
+        self._listens.set()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send the request and return its response while the body arrives."""
@@ -111,6 +128,7 @@ class LenientHttp(httpx2.AsyncBaseTransport):
             if request.method != "POST" or not self._is_open():
                 raise
             return self._instead(request, 200, _ours(error))
+        self._has_session = self._has_session or _SESSION_HEADER in response.headers
         if response.status_code >= 400 and request.method == "POST":
             return await self._judged(request, response)
         if _is_odd(request, response):
@@ -150,6 +168,8 @@ class LenientHttp(httpx2.AsyncBaseTransport):
             except httpx2.TransportError:
                 if not self._is_open():
                     raise
+            finally:
+                self._listens.set()
             backoff.failed(anyio.current_time())
             await anyio.sleep(max(backoff.first, backoff.pause(anyio.current_time())))
 

@@ -47,7 +47,7 @@ from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.child import UNREADABLE
 from utcp_bridge.transports.mcp.connection import McpConnection, McpDialer
 from utcp_bridge.transports.mcp.failures import handshake_failure, late_failure
-from utcp_bridge.transports.mcp.hosts.rounds import INPUT_METHODS, HostRefusal, with_answers
+from utcp_bridge.transports.mcp.hosts.rounds import ASKING_METHODS, INPUT_METHODS, HostRefusal, with_answers
 from utcp_bridge.transports.mcp.hosts.sessions import HostSessions, prefers_handshake
 from utcp_bridge.transports.mcp.listing import Listed, read_list, usable_resources, usable_templates, usable_tools
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, tool_object
@@ -359,7 +359,9 @@ class McpSupervisor:
             return await session.send(method, {**params, **more}, emit, reads_manual=reads_manual)
 
         async with nullcontext(self) if self._hosts is None else self._hosts.using() as session:
-            return await with_answers(send, self._place, seconds=self._services.settings.ask_timeout)
+            return await with_answers(
+                send, self._place, seconds=self._services.settings.ask_timeout, give_up=session.give_up
+            )
 
     async def send(self, method: str, params: JsonObject, emit: Emit, *, reads_manual: bool) -> JsonObject:
         """Send a request on the session's own connection and follow it to its end if it becomes a task."""
@@ -367,6 +369,10 @@ class McpSupervisor:
         if method == "tools/call":
             return await self._tasks.call(exchange, params, emit)
         return await exchange(method, params, emit)
+
+    def give_up(self, state: str | None) -> None:
+        """Note that the host does not give what the server requires under this state."""
+        self._tasks.give_up(self.exchange, state)
 
     async def exchange(
         self, method: str, params: JsonObject, emit: Emit = discard, *, reads_manual: bool = False
@@ -378,6 +384,8 @@ class McpSupervisor:
             await emit({key: value for key, value in partial.items() if value is not None})
 
         async def ask(connection: McpConnection) -> JsonObject:
+            if method in ASKING_METHODS:
+                await connection.until_listening()
             given, report = self.port.with_level(params), None if emit is discard else progress
             with self.port.calling():
                 result: JsonObject = await connection.client.request(method, given, report)
@@ -633,11 +641,11 @@ def _errors(session: McpSupervisor, connection: McpConnection) -> Generator[None
 def _translated(session: McpSupervisor, connection: McpConnection, error: Any) -> UtcpError | ProtocolError:
     from mcp_types import CONNECTION_CLOSED
 
-    from utcp_bridge.transports.mcp.lenient import TOO_LARGE
+    from utcp_bridge.transports.mcp.lenient import is_too_large
 
     if connection.kept is not None and (ours := connection.kept.take(error)) is not None:
         return ours  # type: ignore[no-any-return]
-    if error.code == TOO_LARGE:
+    if is_too_large(error):
         if connection.is_sse:  # one stream has all replies, and it has ended
             session.lose(connection)
         return ReplyTooLarge(

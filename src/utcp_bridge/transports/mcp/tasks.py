@@ -92,6 +92,11 @@ class TaskCalls:
             return result
         return await self._started(send, self._checked(result), emit, inline=True)
 
+    def give_up(self, send: Exchange, state: str | None) -> None:
+        """Cancel the task that waits for answers under this state, if it is one: nobody will give them."""
+        if state is not None and state.startswith(_STATE):
+            self._spawn(partial(_cancel, send, state.removeprefix(_STATE)))
+
     async def heard(self, params: Any) -> None:
         """Pass on the progress of a task, whose call has ended for the SDK."""
         emit = self._emits.get(str(getattr(params, "progress_token", "")))
@@ -146,7 +151,12 @@ class TaskCalls:
         """Return the result of a task of 2025-11-25. A server that needs input asks while this request waits."""
         if task["status"] == "cancelled":
             raise self._cancelled(task)
-        return await send("tasks/result", {"taskId": task["taskId"]})
+        try:
+            return await send("tasks/result", {"taskId": task["taskId"]})
+        except ProtocolError:
+            if task["status"] == "input_required":  # the server got no answer, and may keep the task waiting
+                self._spawn(partial(_cancel, send, task["taskId"]))
+            raise
 
     async def _inlined(self, task: JsonObject) -> JsonObject:
         """Return the result in an ended task of 2026-07-28, or what it needs."""

@@ -79,8 +79,8 @@ class McpUpstream(Upstream):
         """What the server offered when it was read last."""
         return self._offers
 
-    async def request(self, method: str, params: JsonObject) -> JsonObject:
-        """Send a request of the protocol and return its result as it came.
+    async def request(self, method: str, params: JsonObject, emit: Emit = discard) -> JsonObject:
+        """Send a request of the protocol and return its result as it came. Its progress goes through `emit`.
 
         :raises ProtocolError: the server refused it.
         :raises UtcpError: it cannot be reached, or its reply cannot be read.
@@ -88,7 +88,7 @@ class McpUpstream(Upstream):
         if method in _KEPT_UP:
             return await self._keep_up(method, params)
         send = partial(self._send, method, params)
-        return await (send(discard) if self._credentials is None else self._credentials.with_valid_token(send, discard))
+        return await (send(emit) if self._credentials is None else self._credentials.with_valid_token(send, emit))
 
     async def _send(self, method: str, params: JsonObject, emit: Emit) -> JsonObject:
         return await self._session.request(method, params, emit)

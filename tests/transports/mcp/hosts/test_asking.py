@@ -309,7 +309,7 @@ async def test_a_host_that_never_answers_ends_the_question(host_era):
             ada.waits.set()
         if host_era == "modern":
             assert ended[0].code == types.INVALID_PARAMS
-            assert "has ended" in ended[0].message
+            assert "waits for answers for at most 1 seconds. Call again, without `requestState`" in ended[0].message
         else:
             assert "did not answer elicitation/create within 1 seconds" in ended[0]["message"]
 
@@ -396,6 +396,36 @@ async def test_a_caller_has_a_limited_number_of_suspended_calls(monkeypatch):
         assert served.interaction.calls == 2
         refused = await ada.call("failing", {"ask": "confirm"})
         assert "2 calls of this client wait for its answers already" in refused["message"]
+
+
+@pytest.mark.parametrize("host_era", ERAS)
+async def test_a_call_that_waits_for_its_host_takes_no_slot_of_its_manual(host_era):
+    server = AskingServer("handshake")
+    async with (
+        asking_http(server) as upstream,
+        bridge_over_http(configuration({"url": upstream}, concurrency=1)) as url,
+        Person("ada").connected(url, host_era) as ada,
+        Person("bob").connected(url, host_era) as bob,
+        anyio.create_task_group() as group,
+    ):
+        ada.waits, answers = anyio.Event(), []
+
+        async def call():
+            answers.append(await ada.call("confirm"))
+
+        for _ in range(3):
+            group.start_soon(call)
+        with anyio.fail_after(60):
+            while len(ada.asked) < 3:
+                await anyio.lowlevel.checkpoint()
+        assert isinstance(await bob.call("quiet"), int)
+        assert answers == []
+        ada.waits.set()
+        with anyio.fail_after(60):
+            while len(answers) < 3:
+                await anyio.lowlevel.checkpoint()
+        assert answers == [ADA] * 3
+        assert isinstance(await bob.call("quiet"), int)
 
 
 async def test_the_session_of_a_host_at_a_server_ends_with_the_host(tmp_path):

@@ -13,6 +13,7 @@ from tests.upstreams.mcp_asking import AskingServer, asking_http
 from utcp_bridge import CallingHost, Extensions, ProtocolError, Rejected, UtcpClient
 from utcp_bridge.errors import Busy
 from utcp_bridge.model import JsonObject
+from utcp_bridge.transports.mcp import lenient_http
 from utcp_bridge.transports.mcp.hosts import sessions
 from utcp_bridge.upstream import HOST, HOST_ENDED, relayed_capabilities
 
@@ -120,3 +121,33 @@ async def test_the_sessions_of_hosts_are_bounded(monkeypatch: pytest.MonkeyPatch
             with pytest.raises(Busy, match="2 clients use sessions of their own"):
                 await said(client, "confirm", people[0])
             group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_call_waits_until_its_server_can_ask(answers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question on a stream that is not open yet would be lost."""
+    monkeypatch.setattr(lenient_http, "_LISTENING_SECONDS", 60 if answers else 0.01)
+    asking, found = AskingServer("handshake"), []
+    asking.listens.clear()
+
+    async def call() -> None:
+        found.append(await said(client, "aside" if answers else "quiet"))
+
+    async with (
+        asking_http(asking) as url,
+        await UtcpClient.create(
+            configuration({"url": url}), extensions=Extensions(host=Program("ada", FORMS))
+        ) as client,
+    ):
+        with anyio.fail_after(60):
+            await asking.until("GET")
+            async with anyio.create_task_group() as group:
+                group.start_soon(call)
+                for _ in range(5):
+                    await client.upstreams()[0].request("prompts/list", {})
+                assert "aside" not in asking.seen
+                if answers:
+                    asking.listens.set()
+        asking.listens.set()
+    assert found == ([{"action": "accept", "content": {"name": "ada"}}] if answers else found)
+    assert len(found) == 1

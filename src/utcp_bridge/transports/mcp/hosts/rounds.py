@@ -34,12 +34,15 @@ class HostRefusal(ProtocolError):
 Send = Callable[[JsonObject], Awaitable[JsonObject]]
 
 
-async def with_answers(send: Send, origin: str, *, seconds: float) -> JsonObject:
+async def with_answers(
+    send: Send, origin: str, *, seconds: float, give_up: Callable[[str | None], object] = lambda _state: None
+) -> JsonObject:
     """Return the result of a request, after the host has given what the server requires for it.
 
     `send` sends the request with more parameters and returns its result, as wire-shaped as it came. A host that
     `retries` gets `InputRequired`, and its next request has the answers. Any other host is asked, at most `seconds`
-    each time and ten times in all. Answers and states of other servers than `origin` are not sent.
+    each time and ten times in all; `give_up` receives the server's state if it did not answer. Answers and states of
+    other servers than `origin` are not sent.
 
     :raises InputRequired: the host has to retry the request with answers.
     :raises HostRefusal: the host refused to answer, or there is none.
@@ -58,7 +61,11 @@ async def with_answers(send: Send, origin: str, *, seconds: float) -> JsonObject
         if host is not None and host.retries:
             raise InputRequired(requests, state, origin)
         if requests:
-            answers, pause = await _answers(host, requests, seconds), _FIRST_PAUSE
+            try:
+                answers, pause = await _answers(host, requests, seconds), _FIRST_PAUSE
+            except BaseException:
+                give_up(state)
+                raise
         else:
             await anyio.sleep(pause)
             answers, pause = None, min(pause * 2, _LAST_PAUSE)
