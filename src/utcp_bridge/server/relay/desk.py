@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from mcp.server.context import ServerRequestContext
 
+from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.model import JsonObject, Tool
 from utcp_bridge.server.hosts.interaction import Interaction
 from utcp_bridge.server.readiness import Readiness
@@ -47,9 +48,9 @@ class Desk:
         name = (tool.overlay or {}).get("server")
         known = (one for one in self.client.upstreams() if one.manual == tool.manual and one.name == name)
         upstream = next(known, None)
-        if upstream is None or (is_refused and not self.directory.has_resources(upstream)):
+        if upstream is None:
             return None if is_refused else uri
-        return self.directory.uri_for(upstream, uri, wrapped=is_refused)
+        return self.directory.shown_link(upstream, uri, is_refused)
 
     @property
     def is_waiting(self) -> bool:
@@ -76,6 +77,11 @@ class Desk:
     ) -> JsonObject:
         """Send a host's request to an upstream and return its result. See `requests.ask`."""
         return await ask(self.client, owner[0], method, {**params, **passed_meta(ctx.params)})
+
+    async def masked(self, listed: JsonObject) -> JsonObject:
+        """Return a list for a host without the operator's credentials: an upstream may repeat what it received."""
+        masked: JsonObject = await masked_partial(listed, self.client.redactor)
+        return masked
 
     async def interact(
         self, ctx: ServerRequestContext[Any, Any], work: Callable[[], Awaitable[JsonObject]]
