@@ -44,6 +44,7 @@ __all__ = [
     "is_clean_json",
     "is_deeper",
     "is_heavy",
+    "is_visible_line",
     "json_line",
     "load_json",
     "most_values",
@@ -486,6 +487,11 @@ def visible(text: str, *, terminal: bool = False) -> str:
     if _is_clean(text):
         return text
     return _cleaned(text, has_lines=terminal or "\n" in text)
+
+
+def is_visible_line(text: str) -> bool:
+    """Return whether people see a text as it is, on one line."""
+    return "\t" not in text and text.splitlines() == [text] and visible(text) == text
 
 
 def visible_steps(text: str, *, terminal: bool = False) -> Generator[None, None, str]:

@@ -115,6 +115,10 @@ class Upstream(ABC):
     """The registered name of the manual that names the server."""
     name: str
     """The server's name in the manual."""
+    is_local: bool = False
+    """Whether it is a program that the operator starts on this machine, which may name local files and addresses."""
+    written: frozenset[str] = frozenset()
+    """The `host:port` pairs that the operator wrote for it, which it may name too."""
 
     @property
     @abstractmethod

@@ -15,9 +15,9 @@ import orjson
 
 from utcp_bridge.auth.redaction import MASK, Form, Redactor
 from utcp_bridge.model import Binary, ContentBlocks, Deferred, JsonObject, Result, is_list, is_object
-from utcp_bridge.tasks import in_slices
+from utcp_bridge.tasks import at_once, in_slices
 
-__all__ = ["masked_in_steps", "masked_later", "masked_notes", "masked_partial", "masked_result"]
+__all__ = ["masked_at_once", "masked_in_steps", "masked_later", "masked_notes", "masked_partial", "masked_result"]
 
 _OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
 _ENCODED: Final = frozenset({"blob", "data"})
@@ -52,6 +52,11 @@ async def masked_result(result: Result, redactor: Redactor) -> Result:
 async def masked_partial(value: Any, redactor: Redactor) -> Any:
     """Return a value, such as one partial result, without credentials; the same object if it has none."""
     return await in_slices(_masked(value, redactor.credential_forms())) if redactor.has_credentials else value
+
+
+def masked_at_once(value: Any, redactor: Redactor) -> Any:
+    """Return a small value without credentials; the same object if it has none."""
+    return at_once(_masked(value, redactor.credential_forms())) if redactor.has_credentials else value
 
 
 def masked_later(value: Deferred, redactor: Redactor) -> Deferred:

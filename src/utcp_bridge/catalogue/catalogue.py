@@ -16,8 +16,7 @@ from collections.abc import Set as AbstractSet
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
+from utcp_bridge.catalogue.fitting import json_bytes
 from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.naming import ToolKey, assign_names, names_of_manual
 from utcp_bridge.catalogue.render import upstream_meta
@@ -255,7 +254,7 @@ class Entry:
 
 
 def _weighed(entry: JsonObject) -> tuple[int, bytes]:
-    data = orjson.dumps(entry)
+    data = json_bytes(entry)
     return len(data), hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
 
 

@@ -20,7 +20,7 @@ import orjson
 from utcp_bridge.catalogue.budget import Cut, Shrinker, as_jmespath, first_text, parsed_json
 from utcp_bridge.model import Binary, JsonObject, is_object
 
-__all__ = ["RESULT_SCHEME", "TRUNCATED", "Budget", "Rest", "fitted", "json_size"]
+__all__ = ["RESULT_SCHEME", "TRUNCATED", "Budget", "Rest", "fitted", "json_bytes", "json_size"]
 
 RESULT_SCHEME: Final = "utcp-result://"
 TRUNCATED: Final = "_truncated"
@@ -60,11 +60,16 @@ class Budget:
 
 
 def json_size(value: Any) -> int:
-    """Return the bytes of a value as JSON."""
+    """Return how many bytes a value has as JSON."""
+    return len(json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return a value as JSON, also one from outside that orjson refuses."""
     try:
-        return len(orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS))
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:  # integers above 64 bits, lone surrogates
-        return len(json.dumps(value, default=str, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace"))
+        return json.dumps(value, default=str, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def fitted(

@@ -42,11 +42,13 @@ from utcp_bridge.model import Binary, ContentBlocks, JsonObject, Result, is_list
 
 __all__ = [
     "Rendering",
+    "ShowLink",
     "as_it_is",
     "compact",
     "fault_result",
     "render_error",
     "render_result",
+    "safe_block",
     "text_result",
     "upstream_meta",
     "well_formed",
@@ -256,12 +258,14 @@ def _valid_blocks(
     valid: list[JsonObject] = []
     for one in safe:
         block = well_formed(one)
-        valid += [block] if block["type"] not in _LINKING else _with_safe_link(block, refuse, show)
+        valid += safe_block(block, refuse, show)
     return valid
 
 
-def _with_safe_link(block: JsonObject, refuse: Callable[[str], str | None], show: ShowLink) -> list[JsonObject]:
-    """Return a block with a URI, or what replaces it: a note, and the content of an embedded resource."""
+def safe_block(block: JsonObject, refuse: Callable[[str], str | None], show: ShowLink) -> list[JsonObject]:
+    """Return a block, or what replaces it if its URI is not passed on: a note, and an embedded resource's content."""
+    if block["type"] not in _LINKING:
+        return [block]
     embedded: JsonObject | None = block.get("resource")
     holder = block if embedded is None else embedded
     why = refuse(holder["uri"])

@@ -1,8 +1,8 @@
 """Limits: calls in flight, calls waiting and calls per second for each manual; partial results for each call.
 
-A slow upstream fills only its own slots. A call that waits for an answer of its host has no slot meanwhile. A call beyond
-the limits is refused at once, so that the caller can continue. Callers (`model.CALLER`) take turns, so one that sends
-many calls at once does not hold up the others.
+A slow upstream fills only its own slots. A call that waits for an answer of its host has no slot meanwhile. A call
+beyond the limits is refused at once, so that the caller can continue. Callers (`model.CALLER`) take turns, so one that
+sends many calls at once does not hold up the others.
 """
 
 from __future__ import annotations

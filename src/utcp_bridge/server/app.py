@@ -178,7 +178,7 @@ class BridgeServer(Server[None]):
             raise internal_error("tools/list", error) from None
         if not modern:
             self.changes.given(ctx.session._connection, view, page)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to a session's lifetime
-        result: JsonObject = {"tools": self.relay.apps.listed(page.tools)}
+        result: JsonObject = await self.relay.desk.masked({"tools": self.relay.apps.listed(page.tools)})
         if page.next_cursor is not None:
             result["nextCursor"] = page.next_cursor
         if modern:

@@ -18,13 +18,13 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio.to_thread
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from utcp_bridge import __version__
 from utcp_bridge.catalogue.catalogue import Entry
+from utcp_bridge.catalogue.fitting import json_bytes
 from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.render import with_safe_links
 from utcp_bridge.catalogue.text import clean, clean_schema
@@ -168,7 +168,7 @@ def _write(
         for (entry, _), tool in zip(entries, tools, strict=True):
             if (template := native_template(entry.tool, native.get(entry.tool.manual, {}))) is not None:
                 tool |= {"inputs": clean_schema(entry.tool.inputs), "tool_call_template": template}
-    data = orjson.dumps(manual_of(tools, version=__version__))
+    data = json_bytes(manual_of(tools, version=__version__))
     return _Written(data, f'"{blake2b(data, digest_size=12).hexdigest()}"')
 
 

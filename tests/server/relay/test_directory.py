@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from utcp_bridge.foreign import is_visible_line
 from utcp_bridge.model import JsonObject
+from utcp_bridge.server.relay import directory as directory_module
 from utcp_bridge.server.relay.directory import Directory
 from utcp_bridge.upstream import Offers, Upstream
 
@@ -102,3 +105,49 @@ def test_icons_that_lead_into_a_network_are_left_out() -> None:
     }
     shop = Offering("shop", "shop", Offers(capabilities={"resources": {}}, resources=(entry,)))
     assert Directory([shop]).resources[0]["icons"] == [{"src": "https://x.example/i"}]
+
+
+@given(st.lists(st.text(min_size=1, max_size=6), unique=True, max_size=6), st.booleans())
+def test_a_prompt_of_any_name_has_a_visible_one_that_leads_to_it(names: list[str], shared: bool) -> None:
+    upstreams = [offering("shop", [], names), offering("store", [], names if shared else [])]
+    directory = Directory(upstreams)
+    listed = [entry["name"] for entry in directory.prompts]
+    assert len(set(listed)) == len(listed)
+    assert all(is_visible_line(name) for name in listed)
+    found = [directory.prompt(name) for name in listed]
+    assert found == [(one, name) for one in upstreams for name in names if shared or one is upstreams[0]]
+
+
+def test_lists_of_one_upstream_are_not_compared_with_the_templates_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def compare(template: str, uri: str) -> bool:
+        compared.append(template)
+        return matches(template, uri)
+
+    matches = directory_module._matches
+    monkeypatch.setattr(directory_module, "_matches", compare)
+    many = tuple(f"memo://{{id}}/{number}" for number in range(1_000))
+    lister, templater = offering("shop", [f"memo://x/{one}z" for one in range(1_000)], []), offering("b", [], [], many)
+    directory = Directory([lister, templater])
+    assert [entry["uri"] for entry in directory.resources] == [f"memo://x/{one}z" for one in range(1_000)]
+    assert compared == []
+    assert directory.owners("memo://x/7") == [(templater, "memo://x/7")]
+    assert 0 < len(compared) <= 200
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1/admin", "https://169.254.169.254/latest", "HTTP://10.0.0.1/"])
+def test_hosts_do_not_fetch_a_resource_of_a_remote_upstream_at_a_private_address(uri: str) -> None:
+    remote, local, written = (offering(name, [], []) for name in ("remote", "local", "written"))
+    local.is_local = True
+    written.written = frozenset({"127.0.0.1:80", "169.254.169.254:443", "10.0.0.1:80"})
+    directory = Directory([remote, local, written])
+    assert directory.uri_for(remote, uri) == f"utcp-bridge://remote/{uri}"
+    assert directory.uri_for(local, uri) == directory.uri_for(written, uri) == uri
+
+
+def test_instructions_of_any_length_cost_a_bounded_look() -> None:
+    offers = Offers(instructions="a\u202e" * 1_000_000)
+    [(_, text)] = Directory([Offering("shop", "shop", offers)]).instructions()
+    assert set(text) == {"a"}
+    assert len(text) < 20_000

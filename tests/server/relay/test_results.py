@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mcp_types.methods import serialize_server_result
 from mcp_types.version import KNOWN_PROTOCOL_VERSIONS
 
+from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.server.relay.results import completion_result, prompt_result, read_result
 
 JSON = st.recursive(
@@ -23,8 +24,12 @@ PART = st.fixed_dictionaries(
 TEXTS = st.lists(JSON | st.text(), max_size=4)
 
 
-def same(uri: str) -> str:
+def same(uri: str, _is_refused: bool = False) -> str:
     return uri
+
+
+def passed(_uri: str) -> None:
+    """Refuse no link."""
 
 
 def accepted(method: str, result: dict[str, Any]) -> None:
@@ -49,7 +54,7 @@ def test_any_contents_are_accepted(result: dict[str, Any]) -> None:
     )
 )
 def test_any_messages_are_accepted(result: dict[str, Any]) -> None:
-    accepted("prompts/get", prompt_result(result, same))
+    accepted("prompts/get", prompt_result(result, passed, same))
 
 
 @given(
@@ -70,7 +75,7 @@ def test_at_most_a_hundred_values_complete_an_argument() -> None:
 def test_a_message_with_several_blocks_becomes_several_messages() -> None:
     blocks = [{"type": "text", "text": "one"}, {"type": "text", "text": "two\u202e"}, {"type": "odd"}]
     made = prompt_result(
-        {"messages": [{"role": "assistant", "content": blocks}, {"role": "king", "content": "x"}]}, same
+        {"messages": [{"role": "assistant", "content": blocks}, {"role": "king", "content": "x"}]}, passed, same
     )
     assert [(one["role"], one["content"]["text"]) for one in made["messages"]] == [
         ("assistant", "one"),
@@ -84,3 +89,23 @@ def test_a_message_with_several_blocks_becomes_several_messages() -> None:
 def test_what_belongs_to_the_connection_of_an_upstream_does_not_pass(key: str) -> None:
     made = read_result({"contents": [], "_meta": {key: {"name": "up"}, "example.com/kept": 1}}, "memo://x", same)
     assert made["_meta"] == {"example.com/kept": 1}
+
+
+def test_a_link_in_a_message_that_hosts_must_not_open_is_read_through_the_bridge_or_becomes_text() -> None:
+    links = [{"type": "resource_link", "name": "n", "uri": uri} for uri in ("memo://x", "file:///etc/passwd")]
+    embedded = {"type": "resource", "resource": {"uri": "javascript:x", "text": "kept"}}
+    messages = {"messages": [{"role": "user", "content": [*links, embedded]}]}
+
+    def show(uri: str, is_refused: bool) -> str | None:
+        return f"utcp-bridge://up/{uri}" if is_refused else uri
+
+    read = [one["content"] for one in prompt_result(messages, refused_link, show)["messages"]]
+    assert [one["uri"] for one in read[:2]] == ["memo://x", "utcp-bridge://up/file:///etc/passwd"]
+    assert read[2]["resource"]["uri"] == "utcp-bridge://up/javascript:x"
+    left_out = prompt_result(messages, refused_link, lambda uri, is_refused: None if is_refused else uri)
+    accepted("prompts/get", left_out)
+    text = str(left_out)
+    assert "kept" in text
+    assert "memo://x" in text
+    assert "passwd" not in text
+    assert "javascript:x" not in text

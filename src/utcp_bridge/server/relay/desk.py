@@ -11,6 +11,7 @@ from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 from mcp.server.subscriptions import PromptsListChanged, ResourcesListChanged, ServerEvent
 
+from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.model import Emit, JsonObject, Tool, discard
 from utcp_bridge.server.hosts.interaction import Interaction
 from utcp_bridge.server.readiness import Readiness
@@ -85,9 +86,9 @@ class Desk:
         name = (tool.overlay or {}).get("server")
         known = (one for one in self.client.upstreams() if one.manual == tool.manual and one.name == name)
         upstream = next(known, None)
-        if upstream is None or (is_refused and not self.directory.has_resources(upstream)):
+        if upstream is None:
             return None if is_refused else uri
-        return self.directory.uri_for(upstream, uri, wrapped=is_refused)
+        return self.directory.shown_link(upstream, uri, is_refused)
 
     @property
     def is_waiting(self) -> bool:
@@ -119,6 +120,11 @@ class Desk:
     ) -> JsonObject:
         """Send a host's request to an upstream and return its result. See `requests.ask`."""
         return await ask(self.client, owner[0], method, {**params, **passed_meta(ctx.params)}, emit)
+
+    async def masked(self, listed: JsonObject) -> JsonObject:
+        """Return a list for a host without the operator's credentials: an upstream may repeat what it received."""
+        masked: JsonObject = await masked_partial(listed, self.client.redactor)
+        return masked
 
     async def interact(
         self, ctx: ServerRequestContext[Any, Any], work: Callable[[Emit], Awaitable[JsonObject]]

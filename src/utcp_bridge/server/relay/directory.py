@@ -17,18 +17,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Final, TypeAlias
 
 from mcp.shared.uri_template import InvalidUriTemplate, UriTemplate
 
 from utcp_bridge.catalogue.links import refused_link
 from utcp_bridge.catalogue.text import clean, clean_line
-from utcp_bridge.foreign import visible
+from utcp_bridge.foreign import is_visible_line, visible
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.server.relay.pages import digest_of
 from utcp_bridge.upstream import Offers, Upstream
 
-__all__ = ["SCHEME", "Directory", "Owner", "can_subscribe"]
+__all__ = ["SCHEME", "Directory", "Owner", "can_subscribe", "refuse_link"]
 
 SCHEME: Final = "utcp-bridge://"
 _WRAPPED: Final = re.compile(rf"{re.escape(SCHEME)}([a-z0-9_-]+)/(.+)", re.IGNORECASE | re.DOTALL)
@@ -40,7 +41,11 @@ _STRANGE: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _WEB: Final = ("http:", "https:")
 _MAX_TITLE: Final = 120
 _MAX_DESCRIPTION: Final = 4_096
+_MAX_INSTRUCTIONS: Final = 16_384
+"""Characters that are read of each. Hosts get a part of them (`introduction.py`)."""
 _MAX_KEY: Final = 40
+_MAX_TRIED: Final = 100
+"""Templates of one upstream with the same beginning as a URI that are compared with it."""
 
 Owner: TypeAlias = tuple[Upstream, str]
 """An upstream, and the name or the URI that it knows itself."""
@@ -56,10 +61,12 @@ class _Known:
     """Its part of prefixed names and of wrapped URIs."""
     uris: frozenset[str] = field(default_factory=frozenset[str])
     templates: tuple[str, ...] = ()
+    schemes: frozenset[str] = field(default_factory=frozenset[str])
 
-    def covers(self, uri: str) -> bool:
-        """Return whether the upstream lists this URI, or a template that matches it."""
-        return uri in self.uris or any(_matches(template, uri) for template in self.templates)
+    def has_template_of(self, uri: str) -> bool:
+        """Return whether the upstream lists a template that matches this URI."""
+        alike = (one for one in self.templates if uri.startswith(one.partition("{")[0]))
+        return any(_matches(template, uri) for template in islice(alike, _MAX_TRIED))
 
     @property
     def key(self) -> str:
@@ -137,7 +144,7 @@ class Directory:
         """The listed name of each prompt, by the prefix of its upstream and its own name."""
         own = Counter(entry["name"] for one in self._known for entry in one.offers.prompts)
         pairs = [(one.prefix, entry["name"]) for one in self._known for entry in one.offers.prompts]
-        named = {pair: pair[1] if own[pair[1]] == 1 else "_".join(pair) for pair in pairs}
+        named = {pair: _visible_name(pair[1] if own[pair[1]] == 1 else "_".join(pair)) for pair in pairs}
         count = Counter(named.values())
         return {pair: name if count[name] == 1 else f"{name}_{_digest(' '.join(pair))}" for pair, name in named.items()}
 
@@ -166,13 +173,22 @@ class Directory:
         return [
             (clean_line(_label(one.upstream), _MAX_TITLE), text)
             for one in self._known
-            if (text := visible(one.offers.instructions or "")).strip()
+            if (text := visible((one.offers.instructions or "")[:_MAX_INSTRUCTIONS])).strip()
         ]
 
     def has_resources(self, upstream: Upstream) -> bool:
         """Return whether an upstream can be asked for resources."""
         known = self._by_upstream.get(id(upstream))
         return known is not None and known.has_resources
+
+    def shown_link(self, upstream: Upstream, uri: str, is_refused: bool) -> str | None:
+        """Return the URI by which hosts read a resource that an upstream named; None if they cannot.
+
+        A link that they must not open themselves (`is_refused`) is read through the upstream.
+        """
+        if is_refused and not self.has_resources(upstream):
+            return None
+        return self.uri_for(upstream, uri, wrapped=is_refused)
 
     def uri_for(self, upstream: Upstream, uri: str, *, wrapped: bool = False) -> str:
         """Return the URI by which hosts read this URI of an upstream.
@@ -185,12 +201,30 @@ class Directory:
             return uri
         if wrapped:
             return _wrap(known.key, uri)
-        owners = [one for one in self._known if one.covers(uri)]
+        is_web = uri.lower().startswith(_WEB)
+        if is_web and refuse_link(upstream, uri) is not None:  # hosts may fetch it themselves
+            return _wrap(known.key, uri)
+        owners = self._covering(uri)
         if owners == [known] or (not owners and len(self._with_resources) == 1):
             return uri
-        if not owners and uri.lower().startswith(_WEB):
+        if not owners and is_web:
             return uri
         return _wrap(known.key, uri)
+
+    def _covering(self, uri: str) -> list[_Known]:
+        """Return the upstreams that list a URI, else those with a template that matches it.
+
+        A list of URIs costs no look at templates, because their numbers would multiply.
+        """
+        return self._by_uri.get(uri) or [one for one in self._known if one.has_template_of(uri)]
+
+    @cached_property
+    def _by_uri(self) -> dict[str, list[_Known]]:
+        found: dict[str, list[_Known]] = {}
+        for one in self._known:
+            for uri in one.uris:
+                found.setdefault(uri, []).append(one)
+        return found
 
     def owners(self, uri: str) -> list[Owner]:
         """Return the upstreams that may have a URI or a template, the likeliest first, with their own form of it."""
@@ -198,15 +232,21 @@ class Directory:
         if (found := wrapped or page) is not None:
             key, own = found[1].lower(), found[2] if wrapped else f"{_APP}{found[2]}"
             return [(one.upstream, own) for one in self._known if one.key == key]
-        likely = [one for one in self._with_resources if one.covers(uri) or uri in one.templates]
+        likely = [one for one in self._with_resources if uri in one.templates]
+        likely = likely or [one for one in self._covering(uri) if one.has_resources]
         if not likely and len(self._with_resources) > 1:
             scheme = uri.partition(":")[0].lower()
-            likely = [one for one in self._with_resources if scheme in _schemes(one)]
+            likely = [one for one in self._with_resources if scheme in one.schemes]
         return [(one.upstream, uri) for one in likely or self._with_resources[:1]]
 
     @cached_property
     def _with_resources(self) -> list[_Known]:
         return [one for one in self._known if one.has_resources]
+
+
+def refuse_link(upstream: Upstream, uri: str) -> str | None:
+    """Return why hosts must not open a link of an upstream themselves; None if they may."""
+    return refused_link(uri, is_local=upstream.is_local, written=upstream.written)
 
 
 def can_subscribe(upstream: Upstream) -> bool:
@@ -216,13 +256,10 @@ def can_subscribe(upstream: Upstream) -> bool:
 
 
 def _known(upstream: Upstream, offers: Offers, prefix: str) -> _Known:
-    return _Known(
-        upstream,
-        offers,
-        prefix,
-        uris=frozenset(entry["uri"] for entry in offers.resources),
-        templates=tuple(entry["uriTemplate"] for entry in offers.resource_templates),
-    )
+    uris = frozenset(entry["uri"] for entry in offers.resources)
+    templates = tuple(entry["uriTemplate"] for entry in offers.resource_templates)
+    schemes = frozenset(uri.partition(":")[0].lower() for uri in (*uris, *templates))
+    return _Known(upstream, offers, prefix, uris, templates, schemes)
 
 
 def _wrap(key: str, uri: str) -> str:
@@ -249,12 +286,15 @@ def _prefixes(labels: Sequence[str]) -> list[str]:
     ]
 
 
+def _visible_name(name: str) -> str:
+    """Return a name that people see as it is. One that had to change ends with a hash."""
+    if is_visible_line(name):
+        return name
+    return f"{clean_line(name, _MAX_TITLE) or 'prompt'}_{_digest(name)}"
+
+
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:6]
-
-
-def _schemes(one: _Known) -> set[str]:
-    return {uri.partition(":")[0].lower() for uri in (*one.uris, *one.templates)}
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:6]
 
 
 @lru_cache(maxsize=4096)

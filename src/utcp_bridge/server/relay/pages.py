@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Final
 
 import mcp_types as types
-import orjson
 from mcp.shared.exceptions import MCPError
 
+from utcp_bridge.catalogue.fitting import json_bytes
 from utcp_bridge.model import JsonObject
 
 __all__ = ["digest_of", "page_of_list"]
@@ -23,7 +23,7 @@ _DIGEST_BYTES: Final = 6
 
 def digest_of(entries: Sequence[JsonObject]) -> str:
     """Return a hash of the entries, as text."""
-    return hashlib.blake2b(orjson.dumps(entries), digest_size=_DIGEST_BYTES).hexdigest()
+    return hashlib.blake2b(json_bytes(entries), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def page_of_list(entries: Sequence[JsonObject], cursor: str | None) -> tuple[list[JsonObject], str | None]:
@@ -34,7 +34,7 @@ def page_of_list(entries: Sequence[JsonObject], cursor: str | None) -> tuple[lis
     start = 0 if cursor is None else _position(entries, cursor)
     end, used = start, 0
     while end < len(entries):
-        used += len(orjson.dumps(entries[end])) + 1
+        used += len(json_bytes(entries[end])) + 1
         if end > start and used > _MAX_PAGE_BYTES:
             break
         end += 1

@@ -12,7 +12,7 @@ from mcp.server.lowlevel import Server
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.model import Emit, JsonObject
 from utcp_bridge.server.relay.desk import Desk
-from utcp_bridge.server.relay.directory import Directory, Owner
+from utcp_bridge.server.relay.directory import Directory, Owner, refuse_link
 from utcp_bridge.server.relay.requests import is_modern, not_found, speaking_protocol
 from utcp_bridge.server.relay.resources import listed
 from utcp_bridge.server.relay.results import completion_result, prompt_result
@@ -35,7 +35,7 @@ class Prompts:
         with speaking_protocol(self._desk.client, ctx):
             directory = await self._desk.settled()
             self._desk.changes.given(ctx, "prompts", directory)
-            return listed("prompts", directory.prompts, params.cursor)
+            return await self._desk.masked(listed("prompts", directory.prompts, params.cursor))
 
     async def _get(self, ctx: ServerRequestContext[Any, Any], params: types.GetPromptRequestParams) -> JsonObject:
         with speaking_protocol(self._desk.client, ctx):
@@ -48,7 +48,7 @@ class Prompts:
 
             async def get(emit: Emit) -> JsonObject:
                 result = await self._desk.ask(ctx, owner, "prompts/get", {"name": owner[1], **given}, emit)
-                return prompt_result(result, partial(directory.uri_for, owner[0]))
+                return prompt_result(result, partial(refuse_link, owner[0]), partial(directory.shown_link, owner[0]))
 
             return await self._desk.interact(ctx, get)
 

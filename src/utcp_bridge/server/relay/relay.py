@@ -16,6 +16,7 @@ from mcp.server.caching import CacheHint
 from mcp.server.lowlevel import Server
 from mcp.server.subscriptions import ResourceUpdated, ServerEvent
 
+from utcp_bridge.auth.results import masked_at_once
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import JsonObject, LogMessage
 from utcp_bridge.server.changes import Changes
@@ -90,7 +91,8 @@ class Relay:
 
     def instructions(self, own: str) -> str:
         """Return the instructions of the bridge with those of its upstreams."""
-        return merged_instructions(own, self.desk)
+        text: str = masked_at_once(merged_instructions(own, self.desk), self.desk.client.redactor)
+        return text
 
     @asynccontextmanager
     async def listening(self, params: types.SubscriptionsListenRequestParams) -> AsyncGenerator[None]:

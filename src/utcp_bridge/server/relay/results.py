@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from utcp_bridge.catalogue.render import compact, well_formed
+from utcp_bridge.catalogue.render import ShowLink, compact, safe_block, well_formed
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.model import JsonObject, is_list, is_object
@@ -38,29 +38,23 @@ def _part(part: Any, uri: str, show: Callable[[str], str]) -> JsonObject:
     return {**made, **_meta(part)}
 
 
-def prompt_result(result: JsonObject, show: Callable[[str], str]) -> JsonObject:
-    """Return a result of `prompts/get`. A message with several blocks becomes several messages."""
+def prompt_result(result: JsonObject, refuse: Callable[[str], str | None], show: ShowLink) -> JsonObject:
+    """Return a result of `prompts/get`. A message with several blocks becomes several messages.
+
+    `refuse` returns why hosts must not open a link themselves, and `show` the host's form of it.
+    """
     given = result.get("messages")
     messages: list[JsonObject] = []
     for one in given if is_list(given) else []:
         role = one.get("role") if is_object(one) else None
         content = one.get("content") if is_object(one) else one
         for block in content if is_list(content) else [content]:
-            shown = shown_block(well_formed(visible_json(block)), show)
-            messages.append({"role": role if role in _ROLES else "user", "content": shown})
+            shown = safe_block(well_formed(visible_json(block)), refuse, show)
+            messages += [{"role": role if role in _ROLES else "user", "content": part} for part in shown]
     made: JsonObject = {"messages": messages, "resultType": "complete"}
     if description := clean(result.get("description")):
         made["description"] = description
     return {**made, **_meta(result)}
-
-
-def shown_block(block: JsonObject, show: Callable[[str], str]) -> JsonObject:
-    """Return a well-formed block of content with the host's form of its URI, if it has one."""
-    if block["type"] == "resource_link":
-        return {**block, "uri": show(block["uri"])}
-    if block["type"] == "resource":
-        return {**block, "resource": {**block["resource"], "uri": show(block["resource"]["uri"])}}
-    return block
 
 
 def completion_result(result: JsonObject | None) -> JsonObject:

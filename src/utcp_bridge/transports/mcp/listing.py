@@ -14,6 +14,7 @@ import orjson
 
 from utcp_bridge.dialects.fields import sort_of, word
 from utcp_bridge.errors import UtcpError
+from utcp_bridge.foreign import is_visible_line
 from utcp_bridge.model import Faults, JsonObject, is_list, is_object
 from utcp_bridge.transports.mcp.schemas import usable_schema
 from utcp_bridge.transports.mcp.servers import ResourceTemplate
@@ -290,6 +291,8 @@ def tidy(kind: ListKind, entries: Sequence[Any]) -> tuple[tuple[JsonObject, ...]
         key = entry.get(kind.key) if is_object(entry) else None
         if not is_object(entry) or not isinstance(key, str) or not key.strip():
             wrong.append(f"entry {number} of `{kind.field}` has no `{kind.key}`")
+        elif kind.key != "name" and not is_visible_line(key):
+            wrong.append(f"entry {number} of `{kind.field}` has a `{kind.key}` with invisible characters")
         elif key in kept:
             wrong.append(f"entry {number} of `{kind.field}` has the same `{kind.key}` as an earlier one")
         else:

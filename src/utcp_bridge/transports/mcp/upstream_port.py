@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import anyio
 
 from utcp_bridge.errors import UtcpError
-from utcp_bridge.model import Emit, Fault, Faults, JsonObject, LogMessage, discard, is_object, log_level, log_receiver
+from utcp_bridge.model import (
+    Emit,
+    Fault,
+    Faults,
+    JsonObject,
+    LogMessage,
+    Trust,
+    discard,
+    is_object,
+    log_level,
+    log_receiver,
+)
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.hearing import Levels, LogRoutes, Updates, listen_to_lists, log_message
 from utcp_bridge.transports.mcp.listing import LISTS, ListKind, read_list, tidy
@@ -58,6 +69,9 @@ class McpUpstream(Upstream):
         """`changed` is called when the server may list other tools."""
         self.manual = target.source.name
         self.name = name
+        server = target.template.servers.get(name)
+        self.is_local = target.source.trust is Trust.OPERATOR and server is not None and server.command is not None
+        self.written = target.source.exempt
         self._session = session
         self._services = services
         self._changed = changed
