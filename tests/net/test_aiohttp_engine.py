@@ -220,9 +220,36 @@ async def test_a_handshake_is_never_redirected(session, server, canary):
 
 
 async def test_a_refused_handshake_names_the_url_without_its_query(session, server):
-    with pytest.raises(Rejected, match=r"/ok refused the WebSocket handshake\.$"):
+    with pytest.raises(Rejected, match=r"/ok answered the WebSocket handshake with the status 200, which"):
         async with session.websocket(f"ws://{server.endpoint}/ok?key=canary"):
             pass
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 426, 429, 500, 503])
+async def test_a_refused_handshake_says_its_status_and_the_words_of_the_server(session, server, code):
+    with pytest.raises(Rejected, match=f"/status refused the WebSocket handshake with the status {code}") as caught:
+        async with session.websocket(f"ws://{server.endpoint}/status?code={code}&key=canary"):
+            pass
+    assert (caught.value.status, caught.value.detail) == (code, {"error": "so it is"})
+
+
+@pytest.mark.parametrize("body", ["stalls", "breaks"])
+async def test_a_refused_handshake_whose_body_does_not_arrive_says_its_status(pool, body):
+    async def refuse(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 50\r\n\r\nsorry")
+        if body == "stalls":
+            await reader.read()
+        writer.close()
+
+    running = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with running:
+        endpoint = f"127.0.0.1:{running.sockets[0].getsockname()[1]}"
+        session = pool.session(Source("shop", exempt=frozenset({endpoint})))
+        with pytest.raises(Rejected, match="handshake with the status 403") as caught, anyio.fail_after(60):
+            async with session.websocket(f"ws://{endpoint}/"):
+                pass
+    assert caught.value.status == 403
 
 
 async def test_tls_errors_say_what_failed(pool, tmp_path):
