@@ -75,6 +75,9 @@ Client: TypeAlias = aiohttp.ClientSession  # noqa: TID251 - all clients are made
 MAX_HEADER_BYTES: Final = 65536
 _LARGE_BODY: Final = 1 << 20
 _ERRORS_FROM: Final = 400
+_IDLE_SECONDS: Final = 4.0
+"""After which a connection is not used again. Uvicorn, Node and Apache close it after 5 s without a word. A POST that is
+sent at that moment is lost, and cannot be sent again, because the server may have read it."""
 _WORDS_SECONDS: Final = 2.0
 """For the body of a refused handshake: a server that sends none must not hide the status."""
 _TURN_BYTES: Final = 1 << 17
@@ -82,6 +85,12 @@ _DECODED: Final = frozenset({"", "identity", "none", "gzip", "deflate", "br", "z
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SWITCHING: Final = 101
+_UNKNOWN_AUTHORITY: Final = frozenset(
+    {2, 18, 19, 20, 21}
+)  # X509_V_ERR_* of OpenSSL: it is self-signed, or its issuer is unknown
+_NAME_CA: Final = (
+    "If the service has an authority of its own, set `ca_cert` of the manual to its PEM file, or SSL_CERT_FILE for all."
+)
 _KEEP_METHOD: Final = frozenset({307, 308})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
@@ -153,6 +162,7 @@ def _client(
 ) -> Client:
     connector = aiohttp.TCPConnector(
         resolver=resolver,
+        keepalive_timeout=_IDLE_SECONDS,
         use_dns_cache=False,  # the guard keeps addresses, and forgets those that cannot be reached
         limit=options.connections,
         ssl=options.ssl,
@@ -433,7 +443,9 @@ def _no_handshake(error: Exception, url: str) -> UtcpError:
     """Return the error for an answer below 400 that is not a WebSocket."""
     status: int = getattr(error, "status", 0)
     if status == _SWITCHING:
-        return Rejected(f"{bare_url(url)} accepted the WebSocket handshake with headers that are not valid.", status=status)
+        return Rejected(
+            f"{bare_url(url)} accepted the WebSocket handshake with headers that are not valid.", status=status
+        )
     return Rejected(
         f"{bare_url(url)} answered the WebSocket handshake with the status {status}, which opens no WebSocket.",
         status=status,
@@ -441,7 +453,9 @@ def _no_handshake(error: Exception, url: str) -> UtcpError:
 
 
 def _no_connection(error: Exception, url: str) -> UtcpError:
-    return Unreachable(f"No connection to {_host_of(url)}: {_connect_reason(error)}.")
+    certificate = getattr(error, "certificate_error", None)
+    remedy = _NAME_CA if getattr(certificate, "verify_code", None) in _UNKNOWN_AUTHORITY else None
+    return Unreachable(f"No connection to {_host_of(url)}: {_connect_reason(error)}.", remedy=remedy)
 
 
 def _unusable_url(_error: Exception, _url: str) -> UtcpError:
