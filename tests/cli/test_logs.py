@@ -103,13 +103,14 @@ def test_log_lines_have_visible_characters_only(capsys, redactor):
         assert "s3cret" not in line
 
 
-def test_tracebacks_of_the_protocol_library_are_for_debugging(capsys, redactor):
+@pytest.mark.parametrize("name", ["mcp.client", "mcp.shared.session", "client", "server"])
+def test_tracebacks_of_the_protocol_library_are_for_debugging(capsys, redactor, name):
     for level, count in (("info", 0), ("debug", 1)):
         configure_logging(level, "text", redactor)
         try:
             int("x")
         except ValueError:
-            logging.getLogger("mcp.client").exception("it failed")
+            logging.getLogger(name).exception("it failed")
         assert capsys.readouterr().err.count("Traceback") == count
 
 

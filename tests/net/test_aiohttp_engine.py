@@ -3,6 +3,7 @@
 import asyncio
 import resource
 import socket
+import time
 
 import aiohttp
 import anyio
@@ -220,19 +221,93 @@ async def test_a_handshake_is_never_redirected(session, server, canary):
 
 
 async def test_a_refused_handshake_names_the_url_without_its_query(session, server):
-    with pytest.raises(Rejected, match=r"/ok refused the WebSocket handshake\.$"):
+    with pytest.raises(Rejected, match=r"/ok answered the WebSocket handshake with the status 200, which"):
         async with session.websocket(f"ws://{server.endpoint}/ok?key=canary"):
             pass
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 426, 429, 500, 503])
+async def test_a_refused_handshake_says_its_status_and_the_words_of_the_server(session, server, code):
+    with pytest.raises(Rejected, match=f"/status refused the WebSocket handshake with the status {code}") as caught:
+        async with session.websocket(f"ws://{server.endpoint}/status?code={code}&key=canary"):
+            pass
+    assert (caught.value.status, caught.value.detail) == (code, {"error": "so it is"})
+
+
+@pytest.mark.parametrize("body", ["stalls", "breaks"])
+async def test_a_refused_handshake_whose_body_does_not_arrive_says_its_status(pool, body):
+    async def refuse(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 50\r\n\r\nsorry")
+        if body == "stalls":
+            await reader.read()
+        writer.close()
+
+    running = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with running:
+        endpoint = f"127.0.0.1:{running.sockets[0].getsockname()[1]}"
+        session = pool.session(Source("shop", exempt=frozenset({endpoint})))
+        with pytest.raises(Rejected, match="handshake with the status 403") as caught, anyio.fail_after(60):
+            async with session.websocket(f"ws://{endpoint}/"):
+                pass
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize(("idle", "connections"), [(0.0, 1), (3.9, 1), (4.1, 2), (4.999, 2), (15.0, 2), (3600.0, 2)])
+async def test_a_post_uses_no_connection_that_a_server_may_be_closing(session, server, monkeypatch, idle, connections):
+    await session.request(RequestParts("POST", f"{server.url}/ok", body=b"1"))
+    clock = time.monotonic
+    monkeypatch.setattr("aiohttp.connector.monotonic", lambda: clock() + idle)
+    await session.request(RequestParts("POST", f"{server.url}/ok", body=b"2"))
+    assert server.connections == connections
+
+
+@pytest.fixture
+def free_endpoint():
+    """Return an endpoint of loopback that refuses connections: its port is bound, and nothing listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
 
 
 async def test_tls_errors_say_what_failed(pool, tmp_path):
     async with faulty_server(tls=Authority.create(tmp_path).server_context()) as secure, faulty_server() as plain:
         session = pool.session(Source("shop", exempt=frozenset({secure.endpoint, plain.endpoint})))
-        with pytest.raises(Unreachable, match="certificate is not accepted"):
+        with pytest.raises(Unreachable, match="certificate is not accepted.*set `ca_cert`"):
             await session.request(get(secure, "/ok"))
         plain.greeting = b"220 smtp.example ready\r\n"
         with pytest.raises(Unreachable, match="TLS handshake failed"):
             await session.request(RequestParts("GET", f"https://{plain.endpoint}/"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "advised"),
+    [
+        ({"HTTP_PROXY": "http://u:secret@127.0.0.1:9"}, "HTTP_PROXY of the environment is not used"),
+        ({"http_proxy": "http://u:secret@127.0.0.1:9"}, "HTTP_PROXY of the environment is not used"),
+        ({"ALL_PROXY": "http://u:secret@127.0.0.1:9"}, "ALL_PROXY of the environment is not used"),
+        ({"HTTPS_PROXY": "http://u:secret@127.0.0.1:9"}, None),
+        ({"HTTP_PROXY": "http://u:secret@127.0.0.1:9", "NO_PROXY": "127.0.0.1"}, None),
+        ({}, None),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "ws"])
+async def test_a_failed_connection_says_that_the_proxy_of_the_environment_is_not_used(
+    pool, free_endpoint, monkeypatch, variables, advised, scheme
+):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    session = pool.session(Source("shop", exempt=frozenset({free_endpoint})))
+    with pytest.raises(Unreachable) as caught:
+        if scheme == "http":
+            await session.request(RequestParts("GET", f"http://{free_endpoint}/"))
+        async with session.websocket(f"ws://{free_endpoint}/"):
+            pass
+    assert (advised or "None") in str(caught.value.remedy)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["X A", "", "X:", "X\r\nY", "ü"])

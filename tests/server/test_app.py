@@ -87,6 +87,24 @@ async def test_a_cursor_gives_the_next_page(version):
     assert "nextCursor" not in second
 
 
+@pytest.mark.parametrize("version", ["2025-11-25", MODERN])
+async def test_an_empty_cursor_gives_the_first_page(version):
+    server = server_of(page_size=2)
+    server.client.add_many("m", ["a", "b", "c"])
+    first = await ask(server, "tools/list", {"cursor": ""}, version=version)
+    assert first == await ask(server, "tools/list", version=version)
+
+
+@pytest.mark.parametrize("version", ["2025-11-25", MODERN])
+@pytest.mark.parametrize("given", [5, 0, 1.5, True, False, [1], ["{}"], [[]], "[]", "5", "no JSON"])
+async def test_arguments_that_are_no_object_are_named(version, given):
+    server = server_of()
+    server.client.add_many("m", ["t"])
+    with pytest.raises(MCPError, match="`arguments` must be a JSON object") as caught:
+        await ask(server, "tools/call", {"name": "m_t", "arguments": given}, version=version)
+    assert caught.value.code == -32602
+
+
 async def test_a_bad_cursor_is_invalid_params():
     with pytest.raises(MCPError) as caught:
         await ask(server_of(), "tools/list", {"cursor": "stale"})
@@ -115,7 +133,8 @@ async def test_a_tool_is_called_by_its_mcp_or_utcp_name_with_its_own_keys(name):
 
 @pytest.mark.parametrize("version", ["2025-11-25", MODERN])
 @pytest.mark.parametrize(
-    ("given", "received"), [('{"a": "x"}', {"a": "x"}), ("", {}), ("  ", {}), (None, {}), ({"a": "{}"}, {"a": "{}"})]
+    ("given", "received"),
+    [('{"a": "x"}', {"a": "x"}), ("", {}), ("  ", {}), (None, {}), ([], {}), ({"a": "{}"}, {"a": "{}"})],
 )
 async def test_arguments_may_be_the_text_of_an_object_or_nothing(version, given, received):
     server = server_of()

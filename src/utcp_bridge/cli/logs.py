@@ -156,9 +156,13 @@ def configure_logging(level: str, style: str, redactor: Redactor) -> None:
     logging.captureWarnings(style == "json")
 
 
+_LOGGERS_OF_SDK: Final = frozenset({"client", "server"})
+"""Loggers of the MCP SDK that do not have the name of their module."""
+
+
 def _without_foreign_traceback(record: logging.LogRecord) -> logging.LogRecord:
     """Leave out the traceback of the MCP SDK, which logs one for each message of a server that it cannot read."""
-    if record.exc_info is None or not record.name.startswith("mcp."):
+    if record.exc_info is None or not (record.name.startswith("mcp.") or record.name in _LOGGERS_OF_SDK):
         return record
     plain = copy.copy(record)
     plain.exc_info = plain.exc_text = None

@@ -25,6 +25,7 @@ from utcp_bridge.errors import Unreachable
 from utcp_bridge.model import Source, TlsOptions, Trust
 from utcp_bridge.net.files.local_file import read_local_file
 from utcp_bridge.net.guard import Guard, looks_like_address
+from utcp_bridge.net.http_options import advice_on_proxy
 from utcp_bridge.net.tls import tls_context
 from utcp_bridge.transport import Endpoint, LocalFile, Program
 from utcp_bridge.urls import DEFAULT_PORTS, endpoint_of, endpoint_of_url, port_of, split_url
@@ -149,8 +150,13 @@ async def probe_connection(peer: NetworkPeer, guard: Guard) -> StepResult | None
     """
     if not peer.is_named or peer.scheme == "udp":
         return None
-    async with _connected(peer, guard):
-        return StepResult(f"{'The proxy ' if peer.proxied else ''}{peer.address} accepts connections.")
+    try:
+        async with _connected(peer, guard):
+            return StepResult(f"{'The proxy ' if peer.proxied else ''}{peer.address} accepts connections.")
+    except Unreachable as error:
+        if not peer.proxied:
+            error.remedy = error.remedy or advice_on_proxy(peer.scheme, peer.host)
+        raise
 
 
 async def probe_tls(peer: NetworkPeer, guard: Guard) -> StepResult | None:

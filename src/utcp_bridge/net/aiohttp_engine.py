@@ -11,13 +11,14 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import aiohttp
+import anyio
 from aiohttp import hdrs, http_exceptions
 from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
@@ -74,10 +75,22 @@ Client: TypeAlias = aiohttp.ClientSession  # noqa: TID251 - all clients are made
 MAX_HEADER_BYTES: Final = 65536
 _LARGE_BODY: Final = 1 << 20
 _ERRORS_FROM: Final = 400
+_IDLE_SECONDS: Final = 4.0
+"""After which a connection is not used again. Uvicorn, Node and Apache close it after 5 s without a word. A POST that is
+sent at that moment is lost, and cannot be sent again, because the server may have read it."""
+_WORDS_SECONDS: Final = 2.0
+"""For the body of a refused handshake: a server that sends none must not hide the status."""
 _TURN_BYTES: Final = 1 << 17
 _DECODED: Final = frozenset({"", "identity", "none", "gzip", "deflate", "br", "zstd"})  # `none`: some event streams
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "expect"})
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SWITCHING: Final = 101
+_UNKNOWN_AUTHORITY: Final = frozenset(
+    {2, 18, 19, 20, 21}
+)  # X509_V_ERR_* of OpenSSL: it is self-signed, or its issuer is unknown
+_NAME_CA: Final = (
+    "If the service has an authority of its own, set `ca_cert` of the manual to its PEM file, or SSL_CERT_FILE for all."
+)
 _KEEP_METHOD: Final = frozenset({307, 308})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
@@ -139,9 +152,9 @@ def open_client(resolver: AiohttpResolver, options: ClientOptions) -> Client:
 def socket_client(resolver: AiohttpResolver, options: ClientOptions) -> Client:
     """Return a client for WebSockets, which stay open: they have a pool of their own, and take no place from requests.
 
-    It refuses redirects, which aiohttp follows.
+    It refuses redirects, which aiohttp follows, and says what a server that refuses the handshake answers.
     """
-    return _client(resolver, options, middlewares=(_refuse_redirects,))
+    return _client(resolver, options, middlewares=(_check_handshake,))
 
 
 def _client(
@@ -149,6 +162,7 @@ def _client(
 ) -> Client:
     connector = aiohttp.TCPConnector(
         resolver=resolver,
+        keepalive_timeout=_IDLE_SECONDS,
         use_dns_cache=False,  # the guard keeps addresses, and forgets those that cannot be reached
         limit=options.connections,
         ssl=options.ssl,
@@ -168,9 +182,10 @@ def _client(
     )
 
 
-async def _refuse_redirects(
+async def _check_handshake(
     request: aiohttp.ClientRequest, handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
 ) -> aiohttp.ClientResponse:
+    """Return the response to a handshake, unless its status refuses it: aiohttp's own error lacks the body."""
     response = await handler(request)
     if response.status in _REDIRECTS:
         response.close()
@@ -179,7 +194,30 @@ async def _refuse_redirects(
             f"{bare_url(str(request.url))} redirects the WebSocket handshake to {target}. Redirects are not followed.",
             status=response.status,
         )
+    if response.status >= _ERRORS_FROM:
+        raise await _refused_handshake(response, str(request.url))
     return response
+
+
+async def _refused_handshake(response: aiohttp.ClientResponse, url: str) -> Rejected:
+    """Return the error for a handshake that was refused, with the server's words if they arrive in time."""
+    detail = None
+    try:
+        with anyio.move_on_after(_WORDS_SECONDS):
+            (await read_reply(ReplyBody(response), MAX_DETAIL_BYTES)).raise_for_status()
+    except Rejected as error:
+        detail = error.detail
+    except UtcpError:
+        pass  # the status is known, whatever happened to the body
+    finally:
+        response.close()
+    return Rejected(
+        f"{bare_url(url)} refused the WebSocket handshake with the status {response.status}.",
+        status=response.status,
+        detail=detail,
+        retry_after=retry_after_seconds(response.headers.get("Retry-After"), response.headers.get("Date")),
+        retryable=response.status in RETRYABLE,
+    )
 
 
 def has_no_connection(error: Exception) -> bool:
@@ -401,19 +439,23 @@ def translate(error: Exception, url: str) -> UtcpError:
     return ConnectionLost(f"The connection to {_host_of(url)} broke before the reply was complete.")
 
 
-def _refused_handshake(error: Exception, url: str) -> UtcpError:
+def _no_handshake(error: Exception, url: str) -> UtcpError:
+    """Return the error for an answer below 400 that is not a WebSocket."""
     status: int = getattr(error, "status", 0)
-    headers: Mapping[str, str] = getattr(error, "headers", None) or {}
+    if status == _SWITCHING:
+        return Rejected(
+            f"{bare_url(url)} accepted the WebSocket handshake with headers that are not valid.", status=status
+        )
     return Rejected(
-        f"{bare_url(url)} refused the WebSocket handshake.",
+        f"{bare_url(url)} answered the WebSocket handshake with the status {status}, which opens no WebSocket.",
         status=status,
-        retry_after=retry_after_seconds(headers.get("Retry-After"), headers.get("Date")),
-        retryable=status in RETRYABLE,
     )
 
 
 def _no_connection(error: Exception, url: str) -> UtcpError:
-    return Unreachable(f"No connection to {_host_of(url)}: {_connect_reason(error)}.")
+    certificate = getattr(error, "certificate_error", None)
+    remedy = _NAME_CA if getattr(certificate, "verify_code", None) in _UNKNOWN_AUTHORITY else None
+    return Unreachable(f"No connection to {_host_of(url)}: {_connect_reason(error)}.", remedy=remedy)
 
 
 def _unusable_url(_error: Exception, _url: str) -> UtcpError:
@@ -461,7 +503,7 @@ def _host_of(url: str) -> str:
 
 # The first matching row counts, so subclasses come before their parents.
 _TABLE: Final[tuple[tuple[tuple[type[Exception], ...], Callable[[Exception, str], UtcpError]], ...]] = (
-    ((aiohttp.WSServerHandshakeError,), _refused_handshake),
+    ((aiohttp.WSServerHandshakeError,), _no_handshake),
     ((aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError), _no_connection),
     ((aiohttp.ClientResponseError, aiohttp.ClientPayloadError), _broken_answer),
     ((aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError), _unusable_url),

@@ -1,10 +1,12 @@
-"""Options of HTTP sessions and of WebSockets: plain data that loads no engine."""
+"""Options of HTTP sessions and of WebSockets, and the proxy of the environment, which they do not use. Loads no engine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["PoolOptions", "SocketOptions"]
+__all__ = ["PoolOptions", "SocketOptions", "advice_on_proxy"]
+
+_PROXIED = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +33,22 @@ class SocketOptions:
     ping_interval: float | None = None
     compression: bool = False
     decode_text: bool = True
+
+
+def advice_on_proxy(scheme: str, host: str) -> str | None:
+    """Return what to do after a failed connection if the environment names a proxy for it; None without one.
+
+    Proxies of the environment are not used, because a proxy connects past the address gate. Other programs use them, so
+    a service that only they reach looks broken. The proxy's URL may hold a password, so the advice leaves it out.
+    """
+    from urllib.request import getproxies_environment, proxy_bypass_environment
+
+    proxies = getproxies_environment()
+    wanted = _PROXIED.get(scheme)
+    name = next((name for name in (wanted, "all") if wanted and name in proxies), None)
+    if name is None or proxy_bypass_environment(host, proxies):
+        return None
+    return (
+        f"{name.upper()}_PROXY of the environment is not used: if the service is behind that proxy, set `proxy` in the "
+        "configuration."
+    )

@@ -41,7 +41,7 @@ from utcp_bridge.net.aiohttp_engine import (
     translate,
 )
 from utcp_bridge.net.guard import Guard, is_own_origin
-from utcp_bridge.net.http_options import SocketOptions
+from utcp_bridge.net.http_options import SocketOptions, advice_on_proxy
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import Reply
 from utcp_bridge.net.tls import tls_context
@@ -327,7 +327,10 @@ class HttpSession:
                 return await attempt()
         except Exception as another:  # noqa: BLE001 - translated
             last = another
-        raise translate(last, str(target)) from last
+        ours = translate(last, str(target))
+        if isinstance(ours, Unreachable) and self._source.proxy is None:
+            ours.remedy = ours.remedy or advice_on_proxy(target.scheme, host)
+        raise ours from last
 
     def _admit(self, url: str, credentials: Credentials | None) -> URL:
         """Return the URL as the engine reads it, after the guard has checked its scheme, host and port.

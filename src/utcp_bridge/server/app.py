@@ -145,7 +145,7 @@ class BridgeServer(Server[None]):
         if ctx.method == "tools/list" and (modern or ctx.session.client_params is not None):
             cursor = (ctx.params or {}).get("cursor")
             if cursor is None or isinstance(cursor, str):
-                return await self._tools_page(ctx, cursor)
+                return await self._tools_page(ctx, cursor or None)  # some clients write "" for the first page
         if ctx.method == "tools/call":
             ctx = _with_arguments(ctx)
             if (wish := self.relay.tasks.wish(ctx)) is not None:
@@ -262,11 +262,22 @@ async def _serve_changes(server: Server[Any]) -> AsyncGenerator[None]:
 
 
 def _with_arguments(ctx: ServerRequestContext[None, Any]) -> ServerRequestContext[None, Any]:
-    """Return the request with an object as its arguments, if a model's JSON text was passed on. Blank text is `{}`."""
+    """Return the request with an object as its arguments, if a model's JSON text was passed on. Blank text is `{}`.
+
+    So is an empty list, as which PHP and Lua write an empty object.
+
+    :raises MCPError: they are something else.
+    """
     arguments = (ctx.params or {}).get("arguments")
-    if not isinstance(arguments, str):
+    if isinstance(arguments, str):
+        arguments = object_in(arguments) if arguments.strip() else {}
+    elif arguments == []:
+        arguments = {}
+    elif arguments is None or is_object(arguments):
         return ctx
-    return replace(ctx, params={**(ctx.params or {}), "arguments": object_in(arguments) if arguments.strip() else {}})
+    if not is_object(arguments):
+        raise MCPError(types.INVALID_PARAMS, "`arguments` must be a JSON object. Send {} for a tool without arguments.")
+    return replace(ctx, params={**(ctx.params or {}), "arguments": arguments})
 
 
 def _emitter(ctx: ServerRequestContext[None, Any]) -> Emit:

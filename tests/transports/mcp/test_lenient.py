@@ -92,6 +92,11 @@ CASES = [
     (result(structuredContent={"a": 1}), [], {"a": 1}, False),
     (result(content=[text("summary")], structuredContent={"a": 1}), [text("summary")], {"a": 1}, False),
     (result(content=[text("limit is 200")], isError=True), [text("limit is 200")], None, True),
+    *((result(content=[text("no")], isError=true), [text("no")], None, True) for true in ("true", "True", 1, 1.0)),
+    *(
+        (result(content=[text("x")], isError=no), [text("x")], None, False)
+        for no in ("false", "", 0, [], {}, [1], "no")
+    ),
     (result(content=[text("x")], structuredContent=None, isError=None, _meta=None), [text("x")], None, False),
     (result(content=None), [], None, False),
     (result(content=text("x")), [text("x")], None, False),

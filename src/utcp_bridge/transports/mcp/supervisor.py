@@ -612,8 +612,13 @@ def _content(result: JsonObject) -> ContentBlocks:
     kept = [_without_nulls(block) for block in blocks if block is not None]
     meta = result.get("_meta")
     return ContentBlocks(
-        kept, result.get("structuredContent"), result.get("isError") is True, meta if is_object(meta) else None
+        kept, result.get("structuredContent"), _is_true(result.get("isError")), meta if is_object(meta) else None
     )
+
+
+def _is_true(value: Any) -> bool:
+    """Return whether a server means true: some write `"true"` or 1. An error must not pass for a result."""
+    return value == 1 or (isinstance(value, str) and value.strip().lower() == "true")
 
 
 def _without_nulls(block: Any) -> Any:
