@@ -1,4 +1,4 @@
-"""Options of HTTP sessions and of WebSockets, and the proxy of the environment, which they do not use. Loads no engine."""
+"""Options of HTTP sessions and of WebSockets, and advice on the proxy of the environment. Loads no engine."""
 
 from __future__ import annotations
 
