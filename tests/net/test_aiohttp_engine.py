@@ -254,7 +254,7 @@ async def test_a_refused_handshake_whose_body_does_not_arrive_says_its_status(po
 
 
 @pytest.mark.parametrize(("idle", "connections"), [(0.0, 1), (3.9, 1), (4.1, 2), (4.999, 2), (15.0, 2), (3600.0, 2)])
-async def test_a_post_uses_no_connection_that_a_server_may_be_closing(session, server, monkeypatch, idle, connections):
+async def test_a_post_avoids_a_connection_that_a_server_may_be_closing(session, server, monkeypatch, idle, connections):
     await session.request(RequestParts("POST", f"{server.url}/ok", body=b"1"))
     clock = time.monotonic
     monkeypatch.setattr("aiohttp.connector.monotonic", lambda: clock() + idle)
