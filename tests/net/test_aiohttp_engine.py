@@ -254,7 +254,7 @@ async def test_a_refused_handshake_whose_body_does_not_arrive_says_its_status(po
 
 
 @pytest.mark.parametrize(("idle", "connections"), [(0.0, 1), (3.9, 1), (4.1, 2), (4.999, 2), (15.0, 2), (3600.0, 2)])
-async def test_a_post_uses_no_connection_that_a_server_may_be_closing(session, server, monkeypatch, idle, connections):
+async def test_a_post_avoids_a_connection_that_a_server_may_be_closing(session, server, monkeypatch, idle, connections):
     await session.request(RequestParts("POST", f"{server.url}/ok", body=b"1"))
     clock = time.monotonic
     monkeypatch.setattr("aiohttp.connector.monotonic", lambda: clock() + idle)
@@ -273,7 +273,7 @@ def free_endpoint():
 async def test_tls_errors_say_what_failed(pool, tmp_path):
     async with faulty_server(tls=Authority.create(tmp_path).server_context()) as secure, faulty_server() as plain:
         session = pool.session(Source("shop", exempt=frozenset({secure.endpoint, plain.endpoint})))
-        with pytest.raises(Unreachable, match="certificate is not accepted.*set `ca_cert`"):
+        with pytest.raises(Unreachable, match=r"certificate is not accepted.*set `ca_cert`"):
             await session.request(get(secure, "/ok"))
         plain.greeting = b"220 smtp.example ready\r\n"
         with pytest.raises(Unreachable, match="TLS handshake failed"):
@@ -301,11 +301,10 @@ async def test_a_failed_connection_says_that_the_proxy_of_the_environment_is_not
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     session = pool.session(Source("shop", exempt=frozenset({free_endpoint})))
+    request = RequestParts("GET", f"http://{free_endpoint}/")
+    socket_opened = session.websocket(f"ws://{free_endpoint}/")
     with pytest.raises(Unreachable) as caught:
-        if scheme == "http":
-            await session.request(RequestParts("GET", f"http://{free_endpoint}/"))
-        async with session.websocket(f"ws://{free_endpoint}/"):
-            pass
+        await (session.request(request) if scheme == "http" else socket_opened.__aenter__())
     assert (advised or "None") in str(caught.value.remedy)
     assert "secret" not in str(caught.value)
 

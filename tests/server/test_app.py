@@ -97,7 +97,7 @@ async def test_an_empty_cursor_gives_the_first_page(version):
 
 @pytest.mark.parametrize("version", ["2025-11-25", MODERN])
 @pytest.mark.parametrize("given", [5, 0, 1.5, True, False, [1], ["{}"], [[]], "[]", "5", "no JSON"])
-async def test_arguments_that_are_no_object_are_named(version, given):
+async def test_arguments_of_another_kind_are_named(version, given):
     server = server_of()
     server.client.add_many("m", ["t"])
     with pytest.raises(MCPError, match="`arguments` must be a JSON object") as caught:

@@ -76,8 +76,8 @@ MAX_HEADER_BYTES: Final = 65536
 _LARGE_BODY: Final = 1 << 20
 _ERRORS_FROM: Final = 400
 _IDLE_SECONDS: Final = 4.0
-"""After which a connection is not used again. Uvicorn, Node and Apache close it after 5 s without a word. A POST that is
-sent at that moment is lost, and cannot be sent again, because the server may have read it."""
+"""After which a connection is not used again. Uvicorn, Node and Apache close it after 5 s. A POST that is sent at that
+moment is lost, and cannot be sent again, because the server may have read it."""
 _WORDS_SECONDS: Final = 2.0
 """For the body of a refused handshake: a server that sends none must not hide the status."""
 _TURN_BYTES: Final = 1 << 17

@@ -1,4 +1,4 @@
-"""Options of HTTP sessions and of WebSockets, and the proxy of the environment, which they do not use. Loads no engine."""
+"""Options of HTTP sessions and of WebSockets, and advice on the proxy of the environment. Loads no engine."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def advice_on_proxy(scheme: str, host: str) -> str | None:
     Proxies of the environment are not used, because a proxy connects past the address gate. Other programs use them, so
     a service that only they reach looks broken. The proxy's URL may hold a password, so the advice leaves it out.
     """
-    from urllib.request import getproxies_environment, proxy_bypass_environment
+    from urllib.request import getproxies_environment, proxy_bypass
 
     proxies = getproxies_environment()
     wanted = _PROXIED.get(scheme)
     name = next((name for name in (wanted, "all") if wanted and name in proxies), None)
-    if name is None or proxy_bypass_environment(host, proxies):
+    if name is None or proxy_bypass(host):
         return None
     return (
         f"{name.upper()}_PROXY of the environment is not used: if the service is behind that proxy, set `proxy` in the "

@@ -268,7 +268,7 @@ def _with_arguments(ctx: ServerRequestContext[None, Any]) -> ServerRequestContex
 
     :raises MCPError: they are something else.
     """
-    arguments = (ctx.params or {}).get("arguments")
+    arguments: Any = (ctx.params or {}).get("arguments")
     if isinstance(arguments, str):
         arguments = object_in(arguments) if arguments.strip() else {}
     elif arguments == []:
