@@ -48,6 +48,9 @@ FLAT_FIELDS = (
     "server_url",
     "auth_token",
     "sessions",
+    "disabled",
+    "enabled",
+    "inherit_env_vars",
 )
 """Fields of one server that the template itself may have (Go, Rust, `server_url`)."""
 
