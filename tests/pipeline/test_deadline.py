@@ -1,5 +1,6 @@
 """Deadline: wall-clock time, whatever the upstream does."""
 
+from dataclasses import replace
 from math import inf
 
 import anyio
@@ -7,7 +8,7 @@ import pytest
 from tests.support.steps import Step, make_tool, run
 
 from utcp_bridge.errors import Busy, DeadlineExceeded
-from utcp_bridge.model import Call, Emit
+from utcp_bridge.model import Call, Emit, JsonObject
 from utcp_bridge.pipeline.deadline import Deadline
 from utcp_bridge.upstream import CALL_CLOCK
 

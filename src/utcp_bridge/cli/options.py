@@ -81,7 +81,7 @@ class Options:
                 return (name,)
         raise ConfigError(
             "There is no configuration.",
-            remedy=f"Name a file, a folder or a URL, set UTCP_CONFIG_FILE, or make utcp.yaml with"
+            remedy="Name a file, a folder or a URL, set UTCP_CONFIG_FILE, or make utcp.yaml with"
             " `utcp-bridge init`. `utcp-bridge tools --quickstart` shows sample tools.",
         )
 
