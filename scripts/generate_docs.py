@@ -57,8 +57,8 @@ Help and completion show the name that you typed. Results go to stdout, everythi
 
 Every verb that uses a configuration takes it with `-c CONFIG` or as an argument. If the verb has other arguments, such
 as the name of a tool, the first one is the CONFIG if `-c` is not given and it is a URL or an existing file or folder.
-Without a CONFIG, the verb takes `$UTCP_CONFIG_FILE`, or the first of `./providers.json`, `./.utcp_config.json` and
-`./utcp.yaml` that exists.
+Without a CONFIG, the verb takes `$UTCP_CONFIG_FILE`, or the first of `./providers.json`, `./.utcp_config.json`,
+`./utcp.yaml` and `./utcp.json` that exists.
 
 `eval "$(utcp-bridge completion bash)"` in `~/.bashrc` lets bash complete verbs, options, topics, manuals and tools. For
 zsh and fish, see [`utcp-bridge completion`](#utcp-bridge-completion).

@@ -380,8 +380,8 @@ class Outage:
     seconds: float
 
     def __str__(self) -> str:
-        when = f"in {ceil(self.seconds)} s" if self.seconds else "now"
-        return f"{self.manual}: {self.peer} failed {self.failures} times in a row. The next call tries it again {when}."
+        when = f"A call after {ceil(self.seconds)} s" if self.seconds else "The next call"
+        return f"{self.manual}: {self.peer} failed {self.failures} times in a row. {when} tries it again."
 
 
 @dataclass(frozen=True, slots=True)

@@ -610,7 +610,8 @@ _EXPECTED: Final[Mapping[str, str]] = {
 
 def expectation(fault: Mapping[str, Any]) -> str:
     """Return what pydantic expects of a value, from one of its faults, without the names of Python's classes."""
-    return _EXPECTED.get(fault["type"], str(fault["msg"]).removeprefix("Value error, ").rstrip("."))
+    text = re.sub(r"^Value should have (.+) items after validation", r"it must have \1 characters", str(fault["msg"]))
+    return _EXPECTED.get(fault["type"], text.removeprefix("Value error, ").rstrip("."))
 
 
 def explain(error: ValidationError) -> str:

@@ -105,7 +105,9 @@ class ServerState:
     """Why the last attempt failed, in words; empty if it did not."""
 
     def __str__(self) -> str:
-        return f"{self.manual}: MCP server {self.name!r} is {self.status}{f': {self.failure}' if self.failure else '.'}"
+        name = self.manual if self.name == "server" else self.name
+        state = self.status if self.status.startswith("needs") else f"is {self.status}"
+        return f"{self.manual}: MCP server {name!r} {state}{f': {self.failure}' if self.failure else '.'}"
 
 
 class Upstream(ABC):

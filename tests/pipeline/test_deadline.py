@@ -1,5 +1,6 @@
 """Deadline: wall-clock time, whatever the upstream does."""
 
+from dataclasses import replace
 from math import inf
 
 import anyio
@@ -7,7 +8,7 @@ import pytest
 from tests.support.steps import Step, make_tool, run
 
 from utcp_bridge.errors import Busy, DeadlineExceeded
-from utcp_bridge.model import Call, Emit
+from utcp_bridge.model import Call, Emit, JsonObject
 from utcp_bridge.pipeline.deadline import Deadline
 from utcp_bridge.upstream import CALL_CLOCK
 
@@ -90,3 +91,20 @@ async def test_the_time_does_not_run_while_the_caller_is_asked() -> None:
     assert meanwhile == inf
     assert before <= after < inf
     assert CALL_CLOCK.get() is None
+
+
+@pytest.mark.parametrize(
+    ("template", "overlay", "setting"),
+    [({}, None, "`call_timeout`"), ({"timeout": 2}, None, "`timeout`"), ({}, {"timeout": 2}, "`timeout`")],
+)
+async def test_the_remedy_names_the_setting_that_limits_the_call(
+    template: JsonObject, overlay: JsonObject | None, setting: str
+) -> None:
+    async def hang(_call: Call, _emit: Emit) -> None:
+        await anyio.sleep_forever()
+
+    tool = make_tool()
+    tool = replace(tool, template={**tool.template, **template}, overlay=overlay)
+    with anyio.fail_after(60), pytest.raises(DeadlineExceeded) as caught:
+        await run(Deadline(lambda _tool: 0.01)(tool, Step(does=hang)))
+    assert f"raise {setting}" in str(caught.value.remedy)

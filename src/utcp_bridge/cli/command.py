@@ -102,8 +102,8 @@ def bridge() -> None:
 
     A configuration (CONFIG) is a UTCP client configuration (v1), a list of providers (v0), a manual, an OpenAPI
     description, an MCP host's file, a folder of these, or a URL of one. Every verb that uses one takes it as
-    its first argument or with -c. Without either, it takes $UTCP_CONFIG_FILE, ./providers.json, ./.utcp_config.json
-    or ./utcp.yaml.
+    its first argument or with -c. Without either, it takes $UTCP_CONFIG_FILE, ./providers.json, ./.utcp_config.json,
+    ./utcp.yaml or ./utcp.json.
     """
 
 

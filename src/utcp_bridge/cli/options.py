@@ -33,7 +33,7 @@ __all__ = [
     "tool_names",
 ]
 
-DEFAULT_FILES: Final = ("providers.json", ".utcp_config.json", "utcp.yaml")
+DEFAULT_FILES: Final = ("providers.json", ".utcp_config.json", "utcp.yaml", "utcp.json")
 _DEFAULTS: Final = "$UTCP_CONFIG_FILE, or " + ", ".join(f"./{name}" for name in DEFAULT_FILES)
 _LOCAL_KINDS: Final = frozenset({"file", "text"})
 _MAX_COMPLETION_SECONDS: Final = 10
@@ -81,7 +81,7 @@ class Options:
                 return (name,)
         raise ConfigError(
             "There is no configuration.",
-            remedy=f"Name a file, a folder or a URL, set UTCP_CONFIG_FILE, or make {DEFAULT_FILES[-1]} with"
+            remedy="Name a file, a folder or a URL, set UTCP_CONFIG_FILE, or make utcp.yaml with"
             " `utcp-bridge init`. `utcp-bridge tools --quickstart` shows sample tools.",
         )
 

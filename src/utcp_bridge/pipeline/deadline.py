@@ -78,5 +78,11 @@ def _late(tool: Tool, seconds: float) -> DeadlineExceeded:
     """Return the error of a call that took longer than its time limit."""
     return DeadlineExceeded(
         f"{tool.qualified_name} did not finish within {seconds:g} seconds.",
-        remedy="Ask for less data, or raise `call_timeout` in the configuration.",
+        remedy=f"Ask for less data, or raise {_setting(tool)} in the configuration.",
     )
+
+
+def _setting(tool: Tool) -> str:
+    """Return the name of the setting that limits the calls of this tool."""
+    states_own = "timeout" in (tool.overlay or {}) or "timeout" in tool.template
+    return "`timeout` of its entry" if states_own and tool.limits.get("call_timeout") is None else "`call_timeout`"

@@ -52,3 +52,24 @@ def test_what_a_manual_offers_besides_tools_is_counted(command, tmp_path):
     [manual] = json.loads(command("check", "-c", str(tmp_path / "utcp.json"), "--json").out)["manuals"]
     [offers] = manual["offers"]
     assert (offers["resources"], offers["prompts"], offers["not_relayed"]) == (1, 1, [])
+
+
+def test_a_server_without_a_name_is_named_as_its_entry_and_a_disabled_one_is_left_alone(command, tmp_path):
+    absent = {"call_template_type": "mcp", "command": "no-such-mcp-server"}
+    entries = [{"name": "files", **absent}, {"name": "off", "disabled": True, **absent}]
+    (tmp_path / "utcp.json").write_text(json.dumps({"manual_call_templates": entries}))
+    outcome = command("check")  # utcp.json of the current folder
+    assert outcome.code == 5
+    assert "The command 'no-such-mcp-server' of MCP server 'files' does not start" in outcome.out
+    assert "MCP server 'server'" not in outcome.out
+    assert ["off", "server", "disabled", "0"] in [line.split() for line in outcome.out.splitlines()]
+    assert command("doctor", str(tmp_path / "utcp.json"), "off").code == 0
+
+
+def test_a_fault_of_one_of_several_servers_names_the_manual_and_the_server_once(command, tmp_path):
+    servers = {name: {"command": f"no-such-{name}"} for name in ("left", "right")}
+    entry = {"name": "pair", "call_template_type": "mcp", "config": {"mcpServers": servers}}
+    (tmp_path / "utcp.json").write_text(json.dumps({"manual_call_templates": [entry]}))
+    lines = command("check", "-c", str(tmp_path / "utcp.json")).out.splitlines()
+    faults = [line for line in lines if line.startswith("error: pair: ")]
+    assert any("'left'" in line for line in faults), lines

@@ -78,7 +78,9 @@ def _print(client: UtcpClient, states: list[ManualState]) -> None:
                 f"note: {state.name}: a running bridge loads it again by itself, at least every {MAX_PAUSE:.0f} s."
             )
         for fault in state.faults:
-            print_line(f"{fault.severity}: {client.redactor(str(fault))}")
+            text = str(fault)
+            place = "" if state.name in text.partition(":")[0] else f"{state.name}: "
+            print_line(f"{fault.severity}: {client.redactor(f'{place}{text}')}")
     for line in offer_lines(client):
         print_line(f"note: {line}")
     for outage in client.outages():

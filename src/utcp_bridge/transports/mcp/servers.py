@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import orjson
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -28,8 +28,12 @@ __all__ = [
     "message_to",
     "resource_tools",
     "resource_value",
+    "shown_name",
     "tool_object",
 ]
+
+UNNAMED: Final = "server"
+"""The name of a server that is written without one: in the template itself, or in a one-line form."""
 
 FLAT_FIELDS = (
     "transport",
@@ -44,6 +48,9 @@ FLAT_FIELDS = (
     "server_url",
     "auth_token",
     "sessions",
+    "disabled",
+    "enabled",
+    "inherit_env_vars",
 )
 """Fields of one server that the template itself may have (Go, Rust, `server_url`)."""
 
@@ -175,12 +182,17 @@ class McpTemplate(CallTemplate):
         if "mcpServers" in raw:
             return {**raw, "config": {"mcpServers": raw["mcpServers"]}}
         server = {key: raw[key] for key in FLAT_FIELDS if raw.get(key) is not None}
-        return {**raw, "config": {"mcpServers": {"server": server}}, "flat": True}
+        return {**raw, "config": {"mcpServers": {UNNAMED: server}}, "flat": True}
 
     @property
     def servers(self) -> Mapping[str, McpServer]:
         """Servers by name."""
         return self.config.mcp_servers
+
+
+def shown_name(template: McpTemplate, name: str, manual: str) -> str:
+    """Return the name of a server for reports: that of its manual if the operator gave the server none."""
+    return manual if name == UNNAMED and len(template.servers) == 1 else name
 
 
 def message_to(

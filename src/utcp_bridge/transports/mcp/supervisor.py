@@ -50,7 +50,7 @@ from utcp_bridge.transports.mcp.failures import handshake_failure, late_failure
 from utcp_bridge.transports.mcp.hosts.rounds import ASKING_METHODS, INPUT_METHODS, HostRefusal, with_answers
 from utcp_bridge.transports.mcp.hosts.sessions import HostSessions, prefers_handshake
 from utcp_bridge.transports.mcp.listing import Listed, read_list, usable_resources, usable_templates, usable_tools
-from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, tool_object
+from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate, resource_tools, shown_name, tool_object
 from utcp_bridge.transports.mcp.tasks import TASKS, TaskCalls, as_task
 from utcp_bridge.transports.mcp.upstream_port import McpUpstream
 from utcp_bridge.upstream import HOST, CallingHost, ProtocolError, ServerState
@@ -99,7 +99,9 @@ class McpSupervisor:
         self._target = target
         self.name = name
         self.server = server
-        self.where = f"MCP server {name!r}" if server.command else bare_url(str(server.url))
+        self.shown = f"MCP server {shown_name(target.template, name, target.source.name)!r}"
+        """What reports call it."""
+        self.where = self.shown if server.command else bare_url(str(server.url))
         self.listing: Listed | None = None
         """What it listed last."""
         self.failure: UtcpError | None = None
@@ -168,7 +170,7 @@ class McpSupervisor:
     def state(self) -> ServerState:
         """The state of the server, for reports."""
         tools = 0 if self.listing is None else len(self.listing.tools)
-        failure = "" if self.failure is None else str(self.failure)
+        failure = "" if self.failure is None else _said_of(self.shown, str(self.failure))
         return ServerState(self._manual, self.name, self._status, tools, self.is_awaited, failure)
 
     @property
@@ -207,13 +209,13 @@ class McpSupervisor:
 
     def faults(self) -> list[Fault]:
         """Return what is wrong with it and with what it lists, for the report of its manual."""
-        where = f"MCP server {self.name!r}"
+        where = self.shown
         found = [] if self.listing is None else list(self.listing.faults.faults)
         if self.failure is not None and self.listing is not None:
             what = f"it could not be read again, and its tools stay as they were. {self.failure.message}"
             found.append(Fault(where, what, self.failure.remedy or "", "warning"))
         elif self.failure is not None:
-            found.append(Fault(where, self.failure.message, self.failure.remedy or ""))
+            found.append(Fault(where, _said_of(where, self.failure.message), self.failure.remedy or ""))
         elif self.is_awaited:
             words = f" {self.words}" if self.words else ""
             what = f"it has not answered yet. The bridge announces its tools when they come.{words}"
@@ -298,7 +300,7 @@ class McpSupervisor:
         """
         listing = Listed()
         ask = partial(self.request, reads_manual=True)
-        at_most, where, faults = self._services.settings.max_tools, f"MCP server {self.name!r}", listing.faults
+        at_most, where, faults = self._services.settings.max_tools, self.shown, listing.faults
         read = partial(read_list, ask, limit=at_most, where=where, faults=faults)
         template = self._target.template
         try:
@@ -667,3 +669,8 @@ def _translated(session: McpSupervisor, connection: McpConnection, error: Any) -
 
 def _broken(session: McpSupervisor, connection: McpConnection) -> ConnectionLost:
     return ConnectionLost(f"{session.where} ended the connection during the call. {connection.last_words}".rstrip())
+
+
+def _said_of(where: str, message: str) -> str:
+    """Return the message without the name of the server, because the report has it in front."""
+    return f"it {message[len(where) + 1 :]}" if message.startswith(f"{where} ") else message

@@ -88,13 +88,14 @@ class McpTransport(Transport[McpTemplate]):
             check_trust(source, server, len(template.servers))
 
     def needs(self, target: Target[McpTemplate]) -> Sequence[Need]:
-        """Return each server's command or URL."""
+        """Return the command or URL of each server that is not disabled."""
         root, path = self.services.root, inherited_environment(("PATH",)).get("PATH")
         return tuple(
             Endpoint(str(server.url))
             if server.command is None
             else Program(server.command, root / (server.cwd or ""), server.env.get("PATH", path))
             for server in target.template.servers.values()
+            if not server.disabled
         )
 
     def logins(self, target: Target[McpTemplate]) -> Sequence[PossibleLogin]:

@@ -26,7 +26,7 @@ from utcp_bridge.model import (
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.hearing import Levels, LogRoutes, Updates, listen_to_lists, log_message
 from utcp_bridge.transports.mcp.listing import LISTS, ListKind, read_list, tidy
-from utcp_bridge.transports.mcp.servers import McpTemplate
+from utcp_bridge.transports.mcp.servers import McpTemplate, shown_name
 from utcp_bridge.upstream import Offers, ProtocolError, Upstream
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class McpUpstream(Upstream):
         server = target.template.servers.get(name)
         self.is_local = target.source.trust is Trust.OPERATOR and server is not None and server.command is not None
         self.written = target.source.exempt
+        self._shown = f"MCP server {shown_name(target.template, name, self.manual)!r}"
         self._session = session
         self._services = services
         self._changed = changed
@@ -128,7 +129,7 @@ class McpUpstream(Upstream):
         wanted = {field: kind for field, kind in LISTS.items() if kind.capability in self._capabilities}
         found = {field: getattr(self._offers or Offers(), field) for field in wanted}
         faults: list[Fault] = []
-        where = f"MCP server {self.name!r}"
+        where = self._shown
 
         async def read_one(field: str, kind: ListKind) -> None:
             cause: str | None = f"it did not answer within {LIST_SECONDS:g} seconds"
