@@ -103,7 +103,11 @@ async def test_progress_of_prompts_and_resources_reaches_its_host(host_era: str,
             arrived.set()
 
     with anyio.fail_after(60):
-        async with relayed(upstream_era, "shop") as (server, _), host(server, host_era) as client:
+        async with (
+            relayed(upstream_era, "shop") as (server, _),
+            bridge_url(server) as url,
+            host(url, host_era) as client,
+        ):
             read = types.ReadResourceRequest(params=types.ReadResourceRequestParams(uri="memo://guide"))
             await client.session.send_request(read, types.ReadResourceResult, progress_callback=hear)
             given = types.GetPromptRequestParams(name="greet", arguments={"who": "Ada"})

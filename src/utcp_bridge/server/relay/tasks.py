@@ -253,7 +253,12 @@ class Tasks:
         """
         result: Any = state.get("result")
         if not kept.started.inline:
-            result = await self._ask(ctx, kept, "tasks/result")
+            try:
+                result = await self._ask(ctx, kept, "tasks/result")
+            except ProtocolError:
+                if state.get("status") == "input_required":  # the server got no answer, and may keep it waiting
+                    await self._end(ctx, kept)
+                raise
         elif not is_object(result):
             error = state.get("error")
             error = error if is_object(error) else {}
