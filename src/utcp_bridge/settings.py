@@ -610,7 +610,7 @@ _EXPECTED: Final[Mapping[str, str]] = {
 
 def expectation(fault: Mapping[str, Any]) -> str:
     """Return what pydantic expects of a value, from one of its faults, without the names of Python's classes."""
-    text = re.sub(r"^Value should have (.+) items after validation", r"it must have \1 characters", str(fault["msg"]))
+    text = re.sub(r"^Value should have (at \w+ \d+) items?.*", r"it must have \1 characters", str(fault["msg"]))
     return _EXPECTED.get(fault["type"], text.removeprefix("Value error, ").rstrip("."))
 
 

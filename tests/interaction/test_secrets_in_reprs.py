@@ -38,6 +38,11 @@ HARMLESS = {
     "_Fetch.document": "by its repr",
     "_Probe.message_metadata": "always None",
     "OAuth2Auth.token_url": "an address that errors name",
+    "OAuth2LoginAuth.authorization_url": "the same",
+    "OAuth2LoginAuth.device_authorization_url": "the same",
+    "OAuth2LoginAuth.token_url": "the same",
+    "BridgeSettings.client_metadata_url": "public, as its name in OAuth says",
+    "PolicySettings.client_metadata_url": "the same",
 }
 
 

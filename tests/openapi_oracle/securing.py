@@ -16,7 +16,7 @@ def alternatives(auth):
             return found
         case "basic":
             return {frozenset({("header", "Authorization", "Basic ")})}
-        case "oauth2":
+        case "oauth2" | "oauth2_login":
             return {frozenset({("header", "Authorization", "Bearer ")})}
     return {frozenset({(auth["location"], auth["var_name"], auth["api_key"].partition("${")[0])})}
 

@@ -137,7 +137,7 @@ def test_the_manual_is_sent_again_only_after_a_change_of_the_tools(client, base)
 
 async def test_the_manual_waits_for_manuals_that_are_loading():
     client = client_with_tools(startup_wait=60)
-    client.manuals = [type("Loading", (), {"name": "late", "status": "loading", "tools": 0})()]
+    client.manuals = [type("Loading", (), {"name": "late", "status": "loading", "is_loading": True, "tools": 0})()]
     client.loaded = anyio.Event()
     server = BridgeServer(client)
     sent = anyio.Event()

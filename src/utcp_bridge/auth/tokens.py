@@ -43,7 +43,7 @@ _Key: TypeAlias = tuple[str | None, ...]
 _WRONG_PLACE: Final = frozenset({"invalid_client", "invalid_request"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Issuing:
     """Where tokens are issued, whom a signed assertion is for, and the resource that the token is for."""
 

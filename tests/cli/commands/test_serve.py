@@ -232,7 +232,7 @@ async def test_the_collector_is_off_while_manuals_load_and_then_ignores_them() -
                 assert frozen > 0
                 built = [[] for _ in range(5_000)]
                 gc.collect(1)
-                assert gc.get_freeze_count() == frozen, "what is young may still go"
+                assert gc.get_freeze_count() <= frozen, "what is young may still go"
                 gc.collect()
                 assert gc.get_freeze_count() >= frozen + len(built)
     callbacks = [getattr(callback, "__module__", "") for callback in gc.callbacks]

@@ -50,7 +50,7 @@ _MAX_REPLY: Final = 65_536
 Sleep = Callable[[float], Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Plan:
     """Where the requests of a login go."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["DeviceCode", "Person", "open_browser", "redirected"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DeviceCode:
     """What a person enters elsewhere (RFC 8628 section 3.2). `complete` is a URL that has the code already."""
 
