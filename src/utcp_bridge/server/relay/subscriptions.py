@@ -61,7 +61,7 @@ class Subscriptions:
         self._turns: weakref.WeakKeyDictionary[Upstream, anyio.Lock] = weakref.WeakKeyDictionary()
         self._turn_of_none = anyio.Lock()
         self._telling: dict[tuple[Hashable, str], bool] = {}
-        """Which hosts are being told of which resource, and whether it has changed again meanwhile."""
+        """Which hosts are being notified of which resource, and whether it has changed again meanwhile."""
 
     def register(self, server: Server[Any]) -> None:
         """Add the handlers of the handshake era to a server."""
@@ -133,7 +133,7 @@ class Subscriptions:
             held.tell[holder] = tell
 
     def _turn(self, owner: Owner | None) -> anyio.Lock:
-        """Return the lock for changes at one upstream: another one that does not answer holds nobody up."""
+        """Return the lock for changes at one upstream: another one that does not answer keeps no host waiting."""
         return self._turn_of_none if owner is None else self._turns.setdefault(owner[0], anyio.Lock())
 
     async def _remove(self, uri: str, holder: Hashable) -> None:
@@ -183,7 +183,7 @@ class Subscriptions:
     def changed(self, upstream: Upstream, uri: str, group: TaskGroup) -> None:
         """Tell the hosts that subscribe to a resource of an upstream, or to one that contains it.
 
-        Each host is notified in a task of its own: one that does not read holds nobody up.
+        Each host is notified in a task of its own: one that does not read keeps no other waiting.
         """
         for known, held in self._held.items():
             if held.owner is None or held.owner[0] is not upstream or not _is_within(uri, held.owner[1]):
