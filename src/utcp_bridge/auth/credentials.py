@@ -267,7 +267,7 @@ class Credentials:
 
 def _logins_of(tokens: TokenCache) -> Logins:
     if tokens.logins is None:
-        raise ConfigError("`auth` of the type oauth2_login cannot be used here, because no store of logins is open here.")
+        raise ConfigError("`auth` of the type oauth2_login needs a store of logins.")
     return tokens.logins
 
 
