@@ -34,6 +34,7 @@ from utcp_bridge.model import Fault, JsonObject, Trust, is_list, is_object
 from utcp_bridge.processes.output import CommandFailed, output_of
 
 __all__ = [
+    "ExecLoader",
     "LookedUp",
     "VariableLoader",
     "Variables",
@@ -405,6 +406,10 @@ class ExecLoader:
         """Yield a thread for each command that has not run. Failures are kept for those who ask."""
         for key in self._commands.keys() - self._kept.keys():
             yield threading.Thread(target=self._run, args=(key,), daemon=True)
+
+    def has(self, key: str) -> bool:
+        """Return whether a command prints the value of a key, without running it."""
+        return key in self._commands
 
     def get(self, key: str) -> str | None:
         """Return the value of a key; None if no command has it.

@@ -29,7 +29,7 @@ async def test_servers_and_maps_are_counted() -> None:
     async with await UtcpClient.create({"manual_call_templates": entries}) as client:
         memo, slow, docs = offered(client)
         assert (memo.tools, memo.resources, memo.templates, memo.prompts) == (9, 3, 2, 0)
-        assert str(slow) == "8 tools, tasks"
+        assert str(slow) == "9 tools, tasks"
         assert str(docs) == "1 resource, 1 resource template, 1 prompt, subscriptions, completions"
         assert docs.as_json()["not_relayed"] == []
         assert [one.manual for one in offered(client, "slow")] == ["slow"]

@@ -29,7 +29,7 @@ from utcp_bridge.registry.listing import read_page
 from utcp_bridge.settings import BridgeSettings, ManualOptions, expectation, flat_settings, spellings, unknown_setting
 from utcp_bridge.validate.findings import Finding, Findings, Report
 from utcp_bridge.validate.manuals import check_manual, check_openapi, check_template
-from utcp_bridge.variables import Variables, flat_key, load_variable_loaders
+from utcp_bridge.variables import ExecLoader, Variables, flat_key, load_variable_loaders
 
 __all__ = ["CheckedConfig", "check_config", "check_document", "check_place"]
 
@@ -337,6 +337,8 @@ def _note_variables(
     wanted = [one for one in specifications if is_object(one)] if is_list(specifications) else []
     loaders, faults = load_variable_loaders(wanted, root=folder or FilePath.cwd())
     findings.take(("load_variables_from",), faults)
+    commands = [loader for loader in loaders if isinstance(loader, ExecLoader)]
+    loaders = [loader for loader in loaders if not isinstance(loader, ExecLoader)]  # nothing is run to validate a file
     try:
         sources = Variables(raw["variables"] if is_object(raw.get("variables")) else {}, loaders, environ)
     except ConfigError:
@@ -347,7 +349,8 @@ def _note_variables(
             key = flat_key(name, variable) or variable
             checked.variables.setdefault(key, []).append(name)
             try:
-                if sources.lookup(name, variable, Trust.OPERATOR) is not None:
+                is_printed = any(loader.has(key) or loader.has(variable) for loader in commands)
+                if is_printed or sources.lookup(name, variable, Trust.OPERATOR) is not None:
                     checked.found.add(key)
             except UtcpError as error:
                 findings.error(("variables",), error.message, error.remedy or "")

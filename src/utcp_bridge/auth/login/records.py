@@ -81,6 +81,20 @@ class LoginRecord(_Stored):
     register_again: bool = False
     """Whether the authorization server may have forgotten the client: the next login registers another."""
 
+    def public(self) -> JsonObject:
+        """Return what may be shown of a login: everything but its secrets."""
+        return {
+            "manual": self.manual,
+            "service": self.resource,
+            "issuer": self.issuer,
+            "client_id": self.client.client_id if self.client is not None else None,
+            "scope": self.scope,
+            "obtained_at": self.obtained_at,
+            "stale_at": self.stale_at,
+            "renewable": self.refresh_token is not None,
+            "ended": self.ended,
+        }
+
     @classmethod
     def of(cls, value: JsonObject | None) -> LoginRecord | None:
         """Return the record of a stored object; None if there is none that can be read."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from utcp_bridge.cli import exits
-from utcp_bridge.cli.commands.login import shown
 from utcp_bridge.cli.opening import opened_for, run_async
 from utcp_bridge.cli.options import Options, client_options, debug_option
 from utcp_bridge.cli.output import note, print_json, print_table
@@ -56,7 +55,7 @@ async def _status(options: Options, as_json: bool) -> int:
     async with opened_for(options, None) as client:
         states = await client.login_desk.states()
         if as_json:
-            print_json({"store": client.login_desk.place, "logins": [shown(state.record) for state in states]})
+            print_json({"store": client.login_desk.place, "logins": [state.record.public() for state in states]})
         elif not states:
             note(f"There are no logins in {client.login_desk.place}.")
         else:

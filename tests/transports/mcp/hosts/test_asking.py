@@ -233,7 +233,7 @@ async def test_changed_roots_reach_the_session_of_their_host():
         with anyio.fail_after(60):
             await ada.client.session.send_notification(types.RootsListChangedNotification())
             await asking.until(ROOTS)
-        assert asking.seen == ["roots changed", ROOTS]
+        assert [one for one in asking.seen if one != "GET"] == ["roots changed", ROOTS]
 
 
 async def test_a_page_that_a_call_requires_is_opened_by_each_host_in_its_own_way():

@@ -232,11 +232,15 @@ class Asking:
             flight = flight or self._flight_of_host()
             if len(self._asks) >= _MAX_ASKS:
                 refusal = ProtocolError(types.INVALID_REQUEST, f"{_MAX_ASKS} requests wait for answers already.")
+            elif message.id in self._asks:
+                refusal = ProtocolError(types.INVALID_REQUEST, "A request with this id waits for an answer already.")
         except ProtocolError as error:
             refusal = error
         context = contextvars.copy_context() if flight is None else flight.context
         host = None if flight is None else flight.host
-        self._asks[message.id] = _Ask(context.run(self._spawn, partial(self._answer, message, host, refusal)), flight)
+        cancel = context.run(self._spawn, partial(self._answer, message, host, refusal))
+        if refusal is None:
+            self._asks[message.id] = _Ask(cancel, flight)
 
     def _end_asks(self, flight: _Underway) -> None:
         """End what the server asks for a request that is over."""
@@ -278,7 +282,8 @@ class Asking:
             data = types.ErrorData(code=types.INTERNAL_ERROR, message="Internal error in utcp-bridge.")
             reply = types.JSONRPCError(jsonrpc="2.0", id=message.id, error=data)
         finally:
-            self._asks.pop(message.id, None)
+            if refusal is None:
+                self._asks.pop(message.id, None)
         await self._send(reply)
 
     async def _result(
