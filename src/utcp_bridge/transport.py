@@ -68,7 +68,7 @@ __all__ = [
 TemplateT = TypeVar("TemplateT", bound=CallTemplate)
 
 
-async def nobody() -> CallingHost | None:
+async def no_host() -> CallingHost | None:
     """Return no host: MCP servers cannot ask for anything."""
     return None
 
@@ -91,8 +91,8 @@ class Services:
     heard: Hear = lambda _upstream, _method, _params: None
     """Passes on a notification of an MCP server that belongs to no request."""
     logins: Logins | None = None
-    """The logins of persons; None where nobody can log in."""
-    expected_host: Callable[[], Awaitable[CallingHost | None]] = nobody
+    """The logins of persons; None where logins are not possible."""
+    expected_host: Callable[[], Awaitable[CallingHost | None]] = no_host
     """Returns the host that calls will come from: MCP servers learn its capabilities before its first call."""
 
 

@@ -125,7 +125,7 @@ class Upstream(ABC):
     @property
     @abstractmethod
     def offers(self) -> Offers | None:
-        """What it offers; None while nobody has read it."""
+        """What it offers; None until it has been read."""
 
     @abstractmethod
     async def request(self, method: str, params: JsonObject, emit: Emit = discard) -> JsonObject:
@@ -263,7 +263,7 @@ class CallingHost(ABC):
 
 
 HOST: Final[ContextVar[CallingHost | None]] = ContextVar("utcp_bridge_host", default=None)
-"""The host of the current call. In the library nobody is behind a call, so upstreams cannot ask anything."""
+"""The host of the current call. A call of the library has none by default, so upstreams cannot ask anything."""
 
 
 class AnyHost(CallingHost):
@@ -388,7 +388,7 @@ CALL_CLOCK: Final[ContextVar[CallClock | None]] = ContextVar("utcp_bridge_call_c
 async def ask_host(host: CallingHost | None, method: str, params: JsonObject, *, seconds: float) -> JsonObject:
     """Send a request to the host of a call and return its result as it is. The call's time limit does not run.
 
-    :raises ProtocolError: nobody is behind the call, the host does not support the request, refused it, or returned
+    :raises ProtocolError: the call has no host, the host does not support the request, refused it, or returned
         nothing within `seconds`.
     """
     host = _supporting(host, method, params)

@@ -461,7 +461,7 @@ class FileLoader:
         self._folder = folder
 
     def get(self, key: str) -> str | None:
-        """Return the text of a file without line ends at its end; None if there is no file.
+        """Return the text of a file without line ends at its end; None without the file.
 
         :raises ConfigError: the file exists and cannot be read.
         """

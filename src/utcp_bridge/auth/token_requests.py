@@ -207,7 +207,7 @@ def stale_at(asked_at: float, expires_in: Any) -> float | None:
 
 
 def words_of(refusal: TokenRefusal) -> str:
-    """Return why there is no token, as the end of a sentence."""
+    """Return why the server gave no token, as the end of a sentence."""
     if 300 <= refusal.status < 400:
         return f"it returned a redirect to {refusal.target}, which is never followed"
     if refusal.error is not None and _ERROR_CODE.fullmatch(refusal.error):

@@ -72,7 +72,7 @@ class TokenCache:
     """Access tokens by endpoint, client, secret and scope, with one request at a time for each.
 
     `time_limit` is the limit of one token request in seconds. `on_token` receives what a token belongs to, and each new
-    token. `logins` has the tokens of persons; without it, nobody can log in.
+    token. `logins` has the tokens of persons; without it, logins are not possible.
     """
 
     def __init__(

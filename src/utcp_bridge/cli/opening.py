@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from utcp_bridge.cli.logs import audit_sink, configure_logging, log_file, unblocked_stderr
 from utcp_bridge.cli.options import Options
 from utcp_bridge.cli.output import complain, note, width, without_sequences
-from utcp_bridge.errors import ConfigError
-from utcp_bridge.model import first_few
+from utcp_bridge.model import JsonObject, first_few
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -71,18 +70,24 @@ async def opened(options: Options, *, only: str | None = None, quiet: bool = Tru
 async def opened_for(options: Options, manual: str | None) -> AsyncGenerator[UtcpClient]:
     """Return a client that loads one manual only, or none.
 
-    :raises ConfigError: there is no configuration, it cannot be read, or it has no such manual.
+    :raises ConfigError: the configuration is missing, cannot be read, or does not have the manual.
     """
-    from utcp_bridge.manuals.registration import manual_name
+    from utcp_bridge.dialects.fields import safe_name
+    from utcp_bridge.manuals.repository import unknown_manual
 
     async with AsyncExitStack() as stack:
         loaded = await load(options, stack)
-        config, named = loaded.config, manual or ""
-        entries = tuple(entry for entry in config.manual_call_templates if manual_name(entry) == named)
-        registries = tuple(entry for entry in config.registries if named.startswith(f"{entry.get('name')}_"))
-        if manual is not None and not entries and not registries:
-            known = ", ".join(str(entry.get("name")) for entry in config.manual_call_templates) or "none"
-            raise ConfigError(f"There is no manual {manual!r}.", remedy=f"The configuration has: {known}.")
+        config = loaded.config
+        names = [safe_name(str(entry.get("name") or "")) for entry in config.manual_call_templates]
+        entries: tuple[JsonObject, ...] = ()
+        registries: tuple[JsonObject, ...] = ()
+        if manual is not None:
+            named = safe_name(manual)
+            paired = zip(config.manual_call_templates, names, strict=True)
+            entries = tuple(entry for entry, name in paired if name == named)
+            registries = tuple(entry for entry in config.registries if named.startswith(f"{entry.get('name')}_"))
+            if not entries and not registries:
+                raise unknown_manual(manual, names)
         config = config.model_copy(
             update={"manual_call_templates": entries, "registries": () if entries else registries}
         )

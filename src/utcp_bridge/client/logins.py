@@ -19,9 +19,10 @@ from utcp_bridge.auth.login.person import DeviceCode, Person
 from utcp_bridge.auth.login.port import PossibleLogin, united_scopes
 from utcp_bridge.auth.login.records import LoginRecord
 from utcp_bridge.auth.login.redirect import MAX_LOGIN_SECONDS
+from utcp_bridge.dialects.fields import safe_name
 from utcp_bridge.errors import AuthRequired, ConfigError, LoginFailed, UtcpError
 from utcp_bridge.manuals.registration import ManualState, Registration
-from utcp_bridge.manuals.repository import ToolRepository
+from utcp_bridge.manuals.repository import ToolRepository, unknown_manual
 from utcp_bridge.stores.opening import open_user_store
 from utcp_bridge.upstream import CALL_CLOCK, HOST, ProtocolError, ask_host
 
@@ -93,7 +94,7 @@ class LoginDesk:
     async def with_login(self, manual: str, work: Callable[[], Awaitable[T]]) -> T:
         """Return what `work` returns. If it needs a login and the host can ask its person, do it again after that.
 
-        :raises AuthRequired: nobody could be asked, or nobody logged in.
+        :raises AuthRequired: the host cannot be asked, or the person did not log in.
         :raises UtcpError: the work failed.
         """
         try:
@@ -121,7 +122,7 @@ class LoginDesk:
     def possible(self, manual: str) -> list[PossibleLogin]:
         """Return the services of a manual at which a person can log in, each once, with all scopes of its tools.
 
-        :raises ConfigError: there is no manual of this name.
+        :raises ConfigError: the configuration does not have this manual.
         """
         found: dict[str, PossibleLogin] = {}
         scopes: dict[str, list[str | None]] = {}
@@ -138,7 +139,7 @@ class LoginDesk:
 
         A manual that could not be loaded without its login is loaded again, and its tools may need further logins.
 
-        :raises ConfigError: there is no such manual, or nothing to log in to.
+        :raises ConfigError: the configuration does not have this manual, or the manual needs no login.
         :raises LoginFailed: a login did not succeed.
         :raises UtcpError: a server cannot be reached.
         """
@@ -198,10 +199,9 @@ class LoginDesk:
 
     def _state(self, manual: str) -> ManualState:
         for state in self._registration.states():
-            if state.name == manual:
+            if state.name in {manual, safe_name(manual)}:
                 return state
-        known = ", ".join(state.name for state in self._registration.states()) or "none"
-        raise ConfigError(f"There is no manual {manual!r}.", remedy=f"The configuration has: {known}.")
+        raise unknown_manual(manual, (state.name for state in self._registration.states()))
 
     def _each(self, state: ManualState) -> Iterator[PossibleLogin]:
         if state.kind != "registry":

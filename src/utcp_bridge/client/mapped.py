@@ -244,7 +244,7 @@ class MappedUpstream(Upstream):
     def _prompt(self, name: str) -> MappedPrompt:
         found = self.state.maps.prompts.get(name)
         if found is None:
-            raise ProtocolError(_INVALID_PARAMS, f"There is no prompt {name!r}.")
+            raise ProtocolError(_INVALID_PARAMS, f"The manual does not have a prompt {name!r}.")
         return found
 
     # --- completions ---

@@ -6,16 +6,26 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from utcp_bridge.errors import UnknownTool
+from utcp_bridge.errors import ConfigError, UnknownTool
 from utcp_bridge.model import Tool
 from utcp_bridge.tasks import at_once
 
-__all__ = ["Change", "InMemoryToolRepository", "Listener", "ToolRepository", "same_definition", "unknown_tool"]
+__all__ = [
+    "Change",
+    "InMemoryToolRepository",
+    "Listener",
+    "ToolRepository",
+    "same_definition",
+    "unknown_manual",
+    "unknown_tool",
+]
 
 _MAX_AT_ONCE: Final = 250
 """Tools that a large change replaces before other calls may run."""
 _MAX_COMPARED: Final = 2_000
 """Names that one wrong name is compared with. Comparing takes up to 20 microseconds a name."""
+_MAX_LISTED: Final = 5
+"""Names that an error lists, if the wrong one is not near to any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +199,15 @@ def unknown_tool(name: str, known: Iterable[str], *, related: Iterable[str] = ()
     near = _near_names(name, known) or list(related)
     suggestion = f"Did you mean {' or '.join(near)}?" if near else ""
     return UnknownTool(f"There is no tool {name[:128]!r}.", remedy=f"{suggestion} {remedy}".strip() or None)
+
+
+def unknown_manual(name: str, known: Iterable[str]) -> ConfigError:
+    """Return the error for a name that no manual has. Its remedy suggests the nearest of the `known` names."""
+    names = sorted(known)
+    near = _near_names(name, names)
+    listed = ", ".join([*names[:_MAX_LISTED], *(["…"] if len(names) > _MAX_LISTED else [])])
+    remedy = f"Did you mean {' or '.join(near)}?" if near else f"It has: {listed}." if names else "It has no manuals."
+    return ConfigError(f"The configuration does not have a manual {name[:128]!r}.", remedy=remedy)
 
 
 def _near_names(name: str, known: Iterable[str]) -> list[str]:

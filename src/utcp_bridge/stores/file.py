@@ -36,7 +36,7 @@ class FileStore(Store):
         self.place = str(folder)
 
     async def get(self, key: str) -> JsonObject | None:
-        """Return the object of a key; None if there is none.
+        """Return the object of a key; None if the key is unknown.
 
         :raises ConfigError: its file cannot be read, or others can read it too.
         """
@@ -52,7 +52,7 @@ class FileStore(Store):
         await anyio.to_thread.run_sync(_write, self._path(key), data)
 
     async def delete(self, key: str) -> bool:
-        """Remove the file of a key; False if there is none."""
+        """Remove the file of a key; False if the key has none."""
         return await anyio.to_thread.run_sync(_remove, self._path(key))
 
     async def keys(self) -> list[str]:

@@ -47,9 +47,9 @@ class KeyringStore(Store):
         self._locks = locks
 
     async def get(self, key: str) -> JsonObject | None:
-        """Return the object of a key; None if there is none.
+        """Return the object of a key; None if the key is unknown.
 
-        :raises ConfigError: the keyring is locked, or there is none.
+        :raises ConfigError: the keyring is locked, or the system has none.
         """
         found = await self._run(lambda: self._read(_name(key)))
         return found if is_object(found) else None
@@ -57,14 +57,14 @@ class KeyringStore(Store):
     async def put(self, key: str, value: JsonObject) -> None:
         """Keep an object.
 
-        :raises ConfigError: the keyring is locked, or there is none.
+        :raises ConfigError: the keyring is locked, or the system has none.
         """
         async with file_lock(self._locks / "keyring.lock"):
             await self._run(lambda: self._write(_name(key), value))
             await self._run(lambda: self._write(_INDEX, sorted({*self._index(), key})))
 
     async def delete(self, key: str) -> bool:
-        """Forget the object of a key; False if there is none."""
+        """Forget the object of a key; False if the key is unknown."""
         async with file_lock(self._locks / "keyring.lock"):
             await self._run(lambda: self._write(_INDEX, [one for one in self._index() if one != key]))
             return await self._run(lambda: self._remove(_name(key), 0))
@@ -100,7 +100,7 @@ class KeyringStore(Store):
         self._remove(name, len(pieces))
 
     def _remove(self, name: str, first: int) -> bool:
-        """Remove the pieces from a number on; False if there are none."""
+        """Remove the pieces from a number on; False if the key has none."""
         number = first
         while self._keyring.get_password(_SERVICE, f"{name} {number}") is not None:
             self._keyring.delete_password(_SERVICE, f"{name} {number}")

@@ -13,7 +13,7 @@ __all__ = ["open_store", "open_user_store"]
 def open_user_store(name: str, *, root: Path) -> Store:
     """Return the store of a name, with the folder of the user for `file`.
 
-    :raises ConfigError: there is no such store, or its package is not installed.
+    :raises ConfigError: the name is unknown, or the package of the store is not installed.
     """
     from click import get_app_dir
 
@@ -26,7 +26,7 @@ def open_store(name: str, *, folder: Path, root: Path) -> Store:
     `folder` is that of the user for `file`, and `root` is where a relative PATH starts. Nothing is read or made before
     the first use.
 
-    :raises ConfigError: there is no such store, or its package is not installed.
+    :raises ConfigError: the name is unknown, or the package of the store is not installed.
     """
     kind, colon, rest = name.partition(":")
     if name == "memory":

@@ -26,7 +26,7 @@ class Store(ABC):
 
     @abstractmethod
     async def get(self, key: str) -> JsonObject | None:
-        """Return the object of a key; None if there is none.
+        """Return the object of a key; None if the key is unknown.
 
         :raises ConfigError: the store cannot be read.
         """
@@ -40,7 +40,7 @@ class Store(ABC):
 
     @abstractmethod
     async def delete(self, key: str) -> bool:
-        """Forget the object of a key; False if there is none.
+        """Forget the object of a key; False if the key is unknown.
 
         :raises ConfigError: the store cannot be written.
         """

@@ -39,7 +39,7 @@ class RedisStore(Store):
             raise ConfigError("`token_store` is not a Redis URL.", remedy="Write redis://host:port/0.") from None
 
     async def get(self, key: str) -> JsonObject | None:
-        """Return the object of a key; None if there is none.
+        """Return the object of a key; None if the key is unknown.
 
         :raises ConfigError: Redis cannot be reached, or refuses the command.
         """
@@ -60,7 +60,7 @@ class RedisStore(Store):
             await self._redis.set(f"{_PREFIX}{key}", orjson.dumps(value))
 
     async def delete(self, key: str) -> bool:
-        """Forget the object of a key; False if there is none."""
+        """Forget the object of a key; False if the key is unknown."""
         with self._errors():
             return bool(await self._redis.delete(f"{_PREFIX}{key}"))
 

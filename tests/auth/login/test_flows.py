@@ -161,5 +161,5 @@ async def test_a_manual_without_anything_to_log_in_to_says_so() -> None:
     async with login_service() as service, await opened(api(service, auth_tools=auth)) as client:
         with pytest.raises(ConfigError, match="has nothing to log in to"):
             await client.login_desk.log_in("shop", Clicking())
-        with pytest.raises(ConfigError, match="There is no manual 'other'"):
+        with pytest.raises(ConfigError, match="The configuration does not have a manual 'other'"):
             await client.login_desk.log_in("other", Clicking())

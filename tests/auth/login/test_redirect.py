@@ -67,7 +67,7 @@ async def test_a_port_in_use_is_reported() -> None:
 async def test_a_login_that_nobody_finishes_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redirect, "MAX_LOGIN_SECONDS", 0.0)
     async with receiving() as receiver:
-        with pytest.raises(LoginFailed, match="Nobody finished the login"):
+        with pytest.raises(LoginFailed, match="The login was not finished"):
             await receiver.parameters()
 
 

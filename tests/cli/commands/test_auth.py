@@ -13,7 +13,7 @@ async def test_every_login_has_a_row_without_its_tokens(tmp_path):
     async with oauth_mcp_service() as service:
         configured(tmp_path, {"name": "notes", "call_template_type": "mcp", "server_url": service.url})
         nothing = await ran(tmp_path, "auth", "status")
-        assert "There are no logins in" in nothing.stderr
+        assert "has no logins." in nothing.stderr
         await ran(tmp_path, "login", "notes")
         shown = await ran(tmp_path, "auth", "status")
         [head, row] = [line.split() for line in shown.stdout.splitlines()]

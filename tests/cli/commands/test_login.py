@@ -74,9 +74,18 @@ async def test_a_refusal_is_one_line_and_an_exit_code(tmp_path):
 async def test_a_manual_that_does_not_exist_is_reported_with_those_that_do(tmp_path):
     configured(tmp_path, {"name": "notes", "call_template_type": "text", "content": '{"tools": []}'})
     for arguments, words in (
-        (("login", "other"), "There is no manual 'other'. The configuration has: notes."),
+        (("login", "calendar"), "The configuration does not have a manual 'calendar'. It has: notes."),
+        (("logout", "note"), "The configuration does not have a manual 'note'. Did you mean notes?"),
         (("login", "notes"), "The manual 'notes' has nothing to log in to."),
     ):
         done = await ran(tmp_path, *arguments)
         assert done.returncode == 2
         assert words in done.stderr
+
+
+async def test_a_manual_is_found_by_its_name_as_it_is_written(tmp_path):
+    broken = {"call_template_type": "text", "content": '{"tools": []}'}
+    configured(tmp_path, {**broken, "name": "my.notes"}, {**broken, "name": "..."})
+    for name in ("my.notes", "my_notes"):
+        done = await ran(tmp_path, "login", name)
+        assert "has nothing to log in to" in done.stderr, "one entry without a usable name does not hide the others"

@@ -17,4 +17,4 @@ async def test_a_logout_revokes_the_tokens_here_and_there(tmp_path):
         assert not service.access
         again = await ran(tmp_path, "logout", "notes")
         assert (again.returncode, again.stdout) == (0, "")
-        assert "Nobody is logged in to notes." in again.stderr
+        assert "notes has no login." in again.stderr

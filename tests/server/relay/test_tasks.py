@@ -184,12 +184,12 @@ async def test_a_task_belongs_to_the_host_that_began_it() -> None:
     async with bridged("modern") as bridge, host_of(bridge, "modern") as host:
         task = await host.call("endless")
         for ident in ("task-0", "0" * 32):
-            with pytest.raises(MCPError, match="There is no task") as refused:
+            with pytest.raises(MCPError, match="is unknown or has ended") as refused:
                 await host.session.request("tasks/get", {"taskId": ident})
             assert refused.value.error.code == -32602
         [kept] = bridge.relay.tasks.kept()
         kept.owner = "session of another host"
-        with pytest.raises(MCPError, match="There is no task"):
+        with pytest.raises(MCPError, match="is unknown or has ended"):
             await host.ask("tasks/get", task)
 
 

@@ -134,7 +134,7 @@ def _server_places(issuer: str) -> Iterator[str]:
 
 
 async def _fetch(url: str, transport: httpx2.AsyncBaseTransport) -> dict[str, Any]:
-    """Return a JSON object; an empty one if there is none at this place."""
+    """Return a JSON object; an empty one if this place has none."""
     request = httpx2.Request("GET", url, headers={"Accept": "application/json"})
     try:
         with anyio.fail_after(_MAX_SECONDS):

@@ -50,7 +50,7 @@ class LoginStore(Protocol):
     place: str
 
     async def get(self, key: str) -> JsonObject | None:
-        """Return the object of a key; None if there is none."""
+        """Return the object of a key; None if the key is unknown."""
         ...
 
     async def put(self, key: str, value: JsonObject) -> None:
@@ -58,7 +58,7 @@ class LoginStore(Protocol):
         ...
 
     async def delete(self, key: str) -> bool:
-        """Forget the object of a key; False if there is none."""
+        """Forget the object of a key; False if the key is unknown."""
         ...
 
     async def keys(self) -> list[str]:
@@ -116,7 +116,7 @@ class Logins:
         return self._store
 
     async def token(self, holder: Holder) -> str | None:
-        """Return an access token that the service has not refused; None if nobody has logged in.
+        """Return an access token that the service has not refused; None without a login.
 
         :raises AuthRequired: the login has ended.
         :raises TokenError: the authorization server did not renew the token.
@@ -168,7 +168,7 @@ class Logins:
                 await self._put(key, entry, record)
 
     async def forget(self, key: str) -> bool:
-        """Forget the login of a key as text; False if there is none."""
+        """Forget the login of a key as text; False if the store has none."""
         for known in [known for known in self._entries if str(known) == key]:
             del self._entries[known]
         async with self.store.lock(key):

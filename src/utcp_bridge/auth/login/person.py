@@ -81,7 +81,7 @@ async def redirected(person: Person, url: str, receiver: RedirectReceiver) -> di
 
 
 async def open_browser(url: str) -> bool:
-    """Open the browser of this machine at a checked URL; False if there is none. No shell sees the URL.
+    """Open the browser of this machine at a checked URL; False if it has none. No shell sees the URL.
 
     :raises PolicyError: the URL is not https, nor http on this machine.
     """

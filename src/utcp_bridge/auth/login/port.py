@@ -31,6 +31,6 @@ class PossibleLogin(ABC):
 
 
 def united_scopes(scopes: Iterable[str | None]) -> str | None:
-    """Return all scopes once, in order; None if there are none."""
+    """Return all scopes once, in order; None without scopes."""
     found = dict.fromkeys(word for scope in scopes if scope for word in scope.split())
     return " ".join(found) or None

@@ -97,7 +97,7 @@ class LoginRecord(_Stored):
 
     @classmethod
     def of(cls, value: JsonObject | None) -> LoginRecord | None:
-        """Return the record of a stored object; None if there is none that can be read."""
+        """Return the record of a stored object; None if it cannot be read."""
         try:
             return None if value is None else cls.model_validate(value)
         except ValidationError:

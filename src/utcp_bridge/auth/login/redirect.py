@@ -83,7 +83,7 @@ class RedirectReceiver:
             await self._arrived.wait()
         if self._found is None:
             raise LoginFailed(
-                f"Nobody finished the login within {MAX_LOGIN_SECONDS:g} seconds.", remedy="Run the command again."
+                f"The login was not finished within {MAX_LOGIN_SECONDS:g} seconds.", remedy="Run the command again."
             )
         return self._found
 

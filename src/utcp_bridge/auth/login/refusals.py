@@ -1,4 +1,4 @@
-"""Why there is no login, one sentence for each reason, with what to do."""
+"""Why a login failed or is needed: one sentence for each reason, with what to do."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _HELP: Final = "`utcp-bridge help login`"
 
 
 def login_needed(where: str, manual: str) -> AuthRequired:
-    """Return the error of a service that nobody has logged in to."""
+    """Return the error of a service that needs a login."""
     return AuthRequired(f"{where} needs a login.", remedy=_run(manual))
 
 
 def login_expired(where: str, manual: str, issuer: str | None) -> AuthRequired:
-    """Return the error of a login that the authorization server does not renew; None if nobody could ask it."""
+    """Return the error of a login that the authorization server does not renew; None if it could not be asked."""
     if issuer is None:
         return AuthRequired(f"The login at {where} has expired, and it cannot be renewed.", remedy=_run(manual))
     return AuthRequired(
@@ -49,7 +49,7 @@ def insufficient_scope(where: str, manual: str, scope: str | None) -> AuthRequir
 def no_metadata(where: str, manual: str) -> LoginFailed:
     """Return the error of a service that does not say where to log in."""
     return LoginFailed(
-        f"{where} requires credentials and publishes no OAuth metadata, so nobody can log in there.",
+        f"{where} requires credentials and publishes no OAuth metadata, so a login is not possible.",
         remedy=f'Add "auth" with a token or an API key to the manual {manual!r}: `utcp-bridge help configuration`.',
     )
 

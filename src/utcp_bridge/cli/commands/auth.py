@@ -57,7 +57,7 @@ async def _status(options: Options, as_json: bool) -> int:
         if as_json:
             print_json({"store": client.login_desk.place, "logins": [state.record.public() for state in states]})
         elif not states:
-            note(f"There are no logins in {client.login_desk.place}.")
+            note(f"{client.login_desk.place} has no logins.")
         else:
             print_table(("MANUAL", "SERVICE", "ISSUER", "STATUS", "UNTIL"), [_row(state) for state in states])
     return exits.OK

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -16,7 +15,6 @@ from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import load, open_loaded, run_async, show_progress, wait_for_manuals
 from utcp_bridge.cli.options import Options, client_options, manual_names
 from utcp_bridge.cli.output import note, print_json, print_line, print_table
-from utcp_bridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
@@ -114,7 +112,9 @@ def _trial(text: str) -> TrialCall:
 
 def _safe(name: object) -> str:
     """Return the name in the form under which manuals are registered."""
-    return re.sub(r"\W", "_", str(name or ""), flags=re.ASCII)
+    from utcp_bridge.dialects.fields import safe_name
+
+    return safe_name(str(name or ""))
 
 
 def _is_wanted(entry: JsonObject, manuals: Sequence[str]) -> bool:
@@ -144,13 +144,13 @@ async def _forget_others(client: UtcpClient, manuals: Sequence[str]) -> None:
 
 
 def _check_names(manuals: Sequence[str], loaded: LoadedConfig, client: UtcpClient) -> None:
+    from utcp_bridge.manuals.repository import unknown_manual
+
     known = [_safe(entry.get("name")) for entry in loaded.config.manual_call_templates]
     known += [state.name for state in client.report()]
     for name in manuals:
         if _safe(name) not in known:
-            near = get_close_matches(name, known, n=2) or sorted(known)[:5]
-            remedy = f"Did you mean {' or '.join(near)}?" if near else "The configuration has no manuals."
-            raise ConfigError(f"There is no manual {name!r} in the configuration.", remedy=remedy)
+            raise unknown_manual(name, set(known))
 
 
 def _show_progress(names: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ async def _logout(options: Options, words: tuple[str, ...], as_json: bool) -> in
         if as_json:
             print_json({"logged_out": [record.resource for record in ended]})
         elif not ended:
-            note(f"Nobody is logged in to {manual}.")
+            note(f"{manual} has no login.")
         for record in ended if not as_json else ():
             print_line(f"Logged out of {record.resource}.")
     return exits.OK

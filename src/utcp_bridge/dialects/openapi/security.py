@@ -229,7 +229,7 @@ def _declared(root: Located, family: Family) -> dict[str, Located]:
 
 
 def _login_urls(flows: JsonObject) -> JsonObject:
-    """Return the URLs of the flows in which a person logs in; empty if there are none, or one is incomplete."""
+    """Return the URLs of the flows in which a person logs in; empty without such a flow, or if one is incomplete."""
     code, device = as_object(flows.get("authorizationCode")), as_object(flows.get("deviceAuthorization"))
     found = {
         "authorization_url": as_text(code.get("authorizationUrl")).strip(),

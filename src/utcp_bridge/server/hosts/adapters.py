@@ -104,7 +104,7 @@ class HandshakeHost(CallingHost):
     async def ask(self, method: str, params: JsonObject) -> JsonObject:
         """Send a request to the client and return its result.
 
-        :raises ProtocolError: the client refused it, or there is no way to it.
+        :raises ProtocolError: the client refused it, or cannot be reached.
         """
         masked: JsonObject = await masked_partial(params, self._redactor)
         try:

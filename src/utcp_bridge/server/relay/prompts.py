@@ -54,7 +54,7 @@ class Prompts:
 
 
 class Completions:
-    """The handler of completions: the owner of the prompt or of the template answers, and nobody otherwise."""
+    """The handler of completions: the owner of the prompt or of the template answers."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk

@@ -126,5 +126,5 @@ def masked_now(client: UtcpClient, value: Any) -> Any:
 
 
 def not_found(what: str, data: JsonObject, *, modern: bool, is_resource: bool = False) -> MCPError:
-    """Return the error for a name or a URI that nobody offers."""
+    """Return the error for a name or a URI that no upstream offers."""
     return MCPError(_NOT_FOUND if is_resource and not modern else types.INVALID_PARAMS, what, data)

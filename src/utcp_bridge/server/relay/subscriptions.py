@@ -45,7 +45,7 @@ Tell = Callable[[str], Awaitable[None]]
 
 @dataclass(slots=True)
 class _Subscribed:
-    """One resource that hosts subscribe to, by the URI that they know. `owner` is None where nobody can be asked."""
+    """One resource that hosts subscribe to, by the URI that they know. `owner` is None if no upstream has it."""
 
     owner: Owner | None
     holders: Counter[Hashable] = field(default_factory=Counter[Hashable])

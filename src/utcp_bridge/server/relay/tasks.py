@@ -286,7 +286,7 @@ class Tasks:
             raise MCPError(_HEADER_MISMATCH, "The header Mcp-Name differs from `taskId`.")
         kept = self._kept.get(ident)
         if kept is None or kept.owner != caller_of(ctx).owner or kept.ends < loop_time():
-            raise MCPError(types.INVALID_PARAMS, f"There is no task {ident[:64]!r}.")
+            raise MCPError(types.INVALID_PARAMS, f"The task {ident[:64]!r} is unknown or has ended.")
         return kept
 
     def _forget(self, owner: str) -> None:

@@ -54,7 +54,7 @@ _MAX_COMMENTS = 200_000
 """Places in source files that are looked at for comments."""
 _DESCRIPTORS = "The server's descriptors"
 MAX_SECONDS = 20.0
-"""For one question about tools. The server reads this deadline, and can stop when nobody waits."""
+"""For one question about tools. The server reads this deadline, and can stop in time."""
 HIDDEN_SERVICES = ("grpc.reflection.", "grpc.health.", "grpc.channelz.", "grpcpb.UTCPService")
 """Prefixes of services that are not tools."""
 
@@ -152,7 +152,7 @@ def _resolve(file: Any, homes: dict[str, str]) -> None:
                 continue
             full = _look_up(name, scope, homes)
             if full is None:
-                raise MalformedReply(f"{_DESCRIPTORS} use the type {name!r}, but none of them defines it.")
+                raise MalformedReply(f"{_DESCRIPTORS} use the type {name!r} and do not define it.")
             setattr(field, attribute, f".{full}")
             used.add(homes[full])
     used.discard(file.name)

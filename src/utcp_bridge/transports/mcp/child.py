@@ -212,7 +212,7 @@ class _Calmed:
     async def receive(self, most: int) -> bytes:
         """Return the next piece.
 
-        :raises anyio.EndOfStream: there is none.
+        :raises anyio.EndOfStream: the stream has ended.
         """
         if self._inner is None:
             raise anyio.EndOfStream

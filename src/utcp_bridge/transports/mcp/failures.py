@@ -74,7 +74,7 @@ def handshake_failure(error: BaseException, attempt: Attempt) -> UtcpError:
 def late_failure(attempt: Attempt, seconds: float, *, is_open: bool, goes_on: bool = True) -> Unreachable:
     """Return the error for a server that says nothing useful for so long.
 
-    `is_open`: the handshake is over, so it owes its list. `goes_on`: nobody has given it up.
+    `is_open`: the handshake is over, so it owes its list. `goes_on`: the attempt continues.
     """
     owed = "list its tools" if is_open else "finish its handshake"
     what = f"{attempt.where} did not {owed} within {seconds:g} seconds."

@@ -107,7 +107,7 @@ class RawSession(ClientSession):
         With `at_once`, it is `initialize`, for servers that end at any other one.
 
         :raises MCPError: the server refused both ways to open a session, or the connection ended.
-        :raises UnknownVersion: it speaks none of our versions.
+        :raises UnknownVersion: it does not speak any version of the bridge.
         """
         modern, legacy = _Route(), _Route()
         moved = anyio.Event()
@@ -182,7 +182,7 @@ class RawSession(ClientSession):
         """Return the result of `initialize`.
 
         :raises MCPError: the server refused it, or the connection ended.
-        :raises UnknownVersion: it speaks none of our versions.
+        :raises UnknownVersion: it does not speak any version of the bridge.
         """
         params: JsonObject = {
             "protocolVersion": LATEST_HANDSHAKE_VERSION,

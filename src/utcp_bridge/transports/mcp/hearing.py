@@ -30,7 +30,7 @@ class LogRoutes:
     """Finds the caller that a log line of a server is for.
 
     Over HTTP, a line arrives on the stream of the request that it belongs to. On a connection without such streams, it
-    belongs to the one host that has requests in flight. If several hosts have, nobody receives it.
+    belongs to the one host that has requests in flight. If several hosts have, it is dropped.
     """
 
     def __init__(self) -> None:
@@ -96,8 +96,8 @@ def log_message(params: Any) -> LogMessage:
 async def listen_to_lists(session: RawSession, reopened: Callable[[], object]) -> None:
     """Keep a stream of changed lists open. What it says arrives as notifications of the session.
 
-    `reopened` is called when the stream is open again after it broke: nobody said what changed meanwhile. A server that
-    does not offer the stream is left alone.
+    `reopened` is called when the stream is open again after it broke: changes may be missing. A server that does not
+    offer the stream is left alone.
     """
     from mcp.client.subscriptions import listen
 

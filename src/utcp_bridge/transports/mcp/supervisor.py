@@ -244,7 +244,7 @@ class McpSupervisor:
         self._changed()
 
     async def _keep_reading(self) -> None:
-        log_receiver.set(None)  # the server is read for nobody's call
+        log_receiver.set(None)  # reading the server belongs to no call
         growing = pauses(_FIRST_PAUSE)
         try:
             while not await self._has_read():

@@ -93,7 +93,7 @@ class TaskCalls:
         return await self._started(send, self._checked(result), emit, inline=True)
 
     def give_up(self, send: Exchange, state: str | None) -> None:
-        """Cancel the task that waits for answers under this state, if it is one: nobody will give them."""
+        """Cancel the task that waits for answers under this state, if it is one: they will not come."""
         if state is not None and state.startswith(_STATE):
             self._spawn(partial(_cancel, send, state.removeprefix(_STATE)))
 
@@ -217,7 +217,7 @@ class _Told:
 
 
 async def _cancel(send: Exchange, ident: str) -> None:
-    """Cancel a task. What the server says to it makes no difference: nobody waits for it."""
+    """Cancel a task. What the server says to it makes no difference."""
     with anyio.move_on_after(_CANCEL_SECONDS):
         try:
             await send("tasks/cancel", {"taskId": ident})

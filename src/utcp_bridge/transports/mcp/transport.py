@@ -108,7 +108,7 @@ class McpTransport(Transport[McpTemplate]):
     async def discover(self, target: Target[McpTemplate]) -> Document:
         """Return the tools of the servers that are there. One that fails or starts slowly is a fault of itself.
 
-        :raises UtcpError: none of them can be used.
+        :raises UtcpError: every one of them failed.
         """
         template = target.template
         servers = {

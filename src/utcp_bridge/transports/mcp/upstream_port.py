@@ -240,7 +240,7 @@ class McpUpstream(Upstream):
             self._services.spawn(self._read_again)
 
     async def _read_again(self) -> None:
-        log_receiver.set(None)  # the lists are read for nobody's call
+        log_receiver.set(None)  # reading the lists belongs to no call
         try:
             self._must_reread = True
             while self._must_reread:

@@ -45,7 +45,7 @@ async def with_answers(
     other servers than `origin` are not sent.
 
     :raises InputRequired: the host has to retry the request with answers.
-    :raises HostRefusal: the host refused to answer, or there is none.
+    :raises HostRefusal: the host refused to answer, or the call has no host.
     :raises MalformedReply: the server never has enough.
     """
     host = HOST.get()

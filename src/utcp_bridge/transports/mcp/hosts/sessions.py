@@ -187,7 +187,7 @@ def prefers_handshake(host: CallingHost | None) -> bool:
 
 
 def _key_of(host: CallingHost | None) -> Hashable:
-    """Return what hosts of one session have in common. Hosts without capabilities share one, since nobody is asked."""
+    """Return what hosts of one session have in common. Those without capabilities share one: they are not asked."""
     if host is None or not host.capabilities:
         return None
     if host.key is not None:
