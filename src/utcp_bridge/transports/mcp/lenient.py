@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import Context
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urljoin
@@ -32,6 +33,7 @@ from utcp_bridge.urls import origin_of
 __all__ = [
     "VALUE_LIMIT",
     "Sized",
+    "WrappedStream",
     "is_too_large",
     "legacy_sse",
     "lenient",
@@ -70,15 +72,24 @@ async def lenient(
         yield _LenientReader(read, requests, max_bytes, ended), _LenientWriter(write, requests)
 
 
-class _WrappedStream:
-    def __init__(self, inner: Any, requests: dict[Any, str]) -> None:
+class WrappedStream:
+    """One of the two message streams of a connection, around another one."""
+
+    def __init__(self, inner: Any) -> None:
         self._inner = inner
-        self._requests = requests
+
+    @property
+    def last_context(self) -> Context | None:
+        """The context of the last message's sender (the SDK asks for it)."""
+        context: Context | None = getattr(self._inner, "last_context", None)
+        return context
 
     def close(self) -> None:
+        """Close the inner stream."""
         self._inner.close()
 
     async def aclose(self) -> None:
+        """Close the inner stream."""
         await self._inner.aclose()
 
     async def __aenter__(self) -> Self:
@@ -89,9 +100,30 @@ class _WrappedStream:
     ) -> None:
         await self.aclose()
 
+    async def receive(self) -> SessionMessage | Exception:
+        """Return the next message.
 
-class _LenientWriter(_WrappedStream):
+        :raises anyio.EndOfStream: the other side has ended the connection.
+        """
+        message: SessionMessage | Exception = await self._inner.receive()
+        return message
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+
+class _LenientWriter(WrappedStream):
     """Remembers the method of each request."""
+
+    def __init__(self, inner: Any, requests: dict[Any, str]) -> None:
+        super().__init__(inner)
+        self._requests = requests
 
     async def send(self, item: SessionMessage) -> None:
         message = item.message
@@ -102,33 +134,20 @@ class _LenientWriter(_WrappedStream):
         await self._inner.send(item)
 
 
-class _LenientReader(_WrappedStream):
+class _LenientReader(WrappedStream):
     """Measures results, and reads lines that the SDK could not."""
 
     def __init__(self, inner: Any, requests: dict[Any, str], max_bytes: int, ended: Callable[[], None]) -> None:
-        super().__init__(inner, requests)
+        super().__init__(inner)
+        self._requests = requests
         self._max_bytes = max_bytes
         self._ended = ended
 
-    @property
-    def last_context(self) -> Any:
-        """The context of the last message's sender (the SDK asks for it)."""
-        return getattr(self._inner, "last_context", None)
-
     async def receive(self) -> SessionMessage | Exception:
+        """Return the next message, mended."""
         try:
-            return self._read(await self._inner.receive())
+            return self._read(await super().receive())
         except anyio.EndOfStream:
-            self._ended()
-            raise
-
-    def __aiter__(self) -> AsyncIterator[SessionMessage | Exception]:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return self._read(await anext(self._inner))
-        except StopAsyncIteration:
             self._ended()
             raise
 

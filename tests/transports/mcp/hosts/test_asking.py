@@ -1,6 +1,7 @@
 """MCP servers ask the hosts of their calls: each pair of protocol eras, each pair of transports, with real hosts."""
 
 import os
+import sys
 
 import anyio
 import mcp_types as types
@@ -8,6 +9,7 @@ import pytest
 from mcp import MCPError
 from tests.support.asking_bridge import (
     ERAS,
+    ROOT,
     Person,
     asking_server,
     bridge,
@@ -426,6 +428,26 @@ async def test_a_call_that_waits_for_its_host_takes_no_slot_of_its_manual(host_e
                 await anyio.lowlevel.checkpoint()
         assert answers == [ADA] * 3
         assert isinstance(await bob.call("quiet"), int)
+
+
+@pytest.mark.parametrize(
+    ("ids", "refused"),
+    [
+        (["same"] * 100, 99),
+        ([7] * 3 + ["7"] * 3, 4),
+        ([*range(100)], 36),
+        ([*range(64), *range(64)], 64),
+        (["a", "b", "a", "c", "b"], 2),
+    ],
+)
+async def test_the_questions_of_a_server_that_wait_are_limited_whatever_ids_they_have(ids, refused):
+    flood = {"command": sys.executable, "args": ["-m", "tests.upstreams.mcp_flood"], "cwd": str(ROOT)}
+    async with (
+        bridge_over_http(configuration(flood)) as url,
+        Person("ada", waits=anyio.Event()).connected(url, "handshake") as ada,
+    ):
+        for _ in range(2):  # the end of a call ends its questions, so the next one may send as many
+            assert await ada.call("ask", {"ids": ids, "refused": refused}) == refused
 
 
 async def test_the_session_of_a_host_at_a_server_ends_with_the_host(tmp_path):

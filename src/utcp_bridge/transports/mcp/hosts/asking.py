@@ -16,8 +16,7 @@ from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import anyio
 import mcp_types as types
@@ -26,6 +25,7 @@ from mcp.shared.message import SessionMessage
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.transport import Services
 from utcp_bridge.transports.mcp.hosts.rounds import ASKING_METHODS, for_host, identity_of
+from utcp_bridge.transports.mcp.lenient import WrappedStream
 from utcp_bridge.upstream import (
     APP_MEDIA_TYPE,
     APPS,
@@ -332,27 +332,11 @@ def _declared(own: Any, of_host: JsonObject) -> JsonObject:
     return {**own, **of_host, "extensions": extensions} if extensions else {**own, **of_host}
 
 
-class _AskingStream:
+class _AskingWriter(WrappedStream):
     def __init__(self, inner: Any, asking: Asking) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._asking = asking
 
-    def close(self) -> None:
-        self._inner.close()
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-class _AskingWriter(_AskingStream):
     async def send(self, item: SessionMessage) -> None:
         token = _FLIGHT.set(await self._asking.sending(item.message))
         try:
@@ -361,24 +345,14 @@ class _AskingWriter(_AskingStream):
             _FLIGHT.reset(token)
 
 
-class _AskingReader(_AskingStream):
-    @property
-    def last_context(self) -> Context | None:
-        """The context of the last message's sender (the SDK asks for it)."""
-        context: Context | None = getattr(self._inner, "last_context", None)
-        return context
+class _AskingReader(WrappedStream):
+    def __init__(self, inner: Any, asking: Asking) -> None:
+        super().__init__(inner)
+        self._asking = asking
 
     async def receive(self) -> SessionMessage | Exception:
+        """Return the next message that is not for hosts."""
         while True:
-            item: SessionMessage | Exception = await self._inner.receive()
+            item = await super().receive()
             if isinstance(item, Exception) or not self._asking.received(item.message, self.last_context):
                 return item
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
