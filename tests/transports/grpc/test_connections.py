@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
-import grpc
 import pytest
 from tests.upstreams.grpc_changing import BrokenReplies, ChangingService, renamed, renumbered, unchanged
 from tests.upstreams.grpc_service import GrpcService
@@ -258,13 +257,7 @@ async def test_a_success_without_a_whole_message_is_a_malformed_reply(form: str)
             await one.call(wire="utcp")
 
 
-QUIET_END = pytest.mark.skipif(
-    tuple(map(int, grpc.__version__.split(".")[:2])) < (1, 85),
-    reason="an older grpcio ends the stream of a closed channel without an error",
-)
-
-
-@pytest.mark.parametrize("method", ["Slow", pytest.param("Count", marks=QUIET_END)])
+@pytest.mark.parametrize("method", ["Slow", "Count"])
 async def test_a_manual_that_is_removed_ends_its_calls_with_an_error(method: str) -> None:
     async with GrpcService() as service, changing(service.port) as (one, _):
         outcomes: list[Any] = []

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, TypeAlias
 
@@ -50,6 +50,8 @@ class Line:
     retired: bool = False
     stop: Callable[[], None] = lambda: None
     """Ends the task that watches the channel."""
+    streams: set[Any] = field(default_factory=set[Any])
+    """The calls whose replies are streams. An older grpcio does not end them with the channel."""
 
     def observe(self) -> None:
         """Note whether the connection has ended since the last call."""
@@ -76,6 +78,8 @@ class Line:
     async def close(self) -> None:
         """Close the channel. Calls under way end."""
         self.stop()
+        for stream in tuple(self.streams):
+            stream.cancel()
         with anyio.CancelScope(shield=True):
             await self.channel.close()
 

@@ -339,6 +339,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
         collector = Collector(self.services.settings, emit, target.source.name)
 
         async def batches() -> AsyncGenerator[Batch]:
+            line.streams.add(replies)
             try:
                 async for reply in replies:
                     if is_heavy(reply):
@@ -347,6 +348,7 @@ class GrpcTransport(Transport[GrpcTemplate]):
             except grpc_module("grpc.aio").AioRpcError as error:
                 raise self._translated(error, target, line) from None
             finally:
+                line.streams.discard(replies)
                 replies.cancel()
 
         with collector.keeping():
