@@ -141,7 +141,7 @@ async def test_prompts_are_filled_in(tmp_path: Path) -> None:
     ("method", "params", "code", "words"),
     [
         ("prompts/get", {"name": "plan"}, -32602, "needs these arguments: 'city'"),
-        ("prompts/get", {"name": "none"}, -32602, "no prompt 'none'"),
+        ("prompts/get", {"name": "none"}, -32602, "does not have a prompt 'none'"),
         ("prompts/get", {}, -32602, "`name` must be text"),
         ("completion/complete", {"ref": {"type": "ref/prompt", "name": "plan"}}, -32602, "needs `ref` and `argument`"),
         ("tools/list", {}, -32601, "does not offer tools/list"),

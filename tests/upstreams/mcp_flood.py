@@ -1,6 +1,6 @@
 """An MCP server over stdio that sends many questions at once, with the ids that its caller names: `python -m …`.
 
-The tool `ask` takes `ids` and `refused`. It returns as soon as so many of its questions were refused; the others stay
+The tool `ask` takes `ids` and `refused`. It returns as soon as `refused` of its questions were refused; the others stay
 open until then. The result is the number of refusals.
 """
 

@@ -113,7 +113,7 @@ class _Fitting:
         sizes = sum(self._cost(block) for block in content), json_size(structured)
         for_content, for_structure = self._shares(*sizes, room)
         shown = self._blocks(content, for_content, value)
-        structure, notice = self._structure(structured, for_structure)
+        structure, notice = self._structure(structured, for_structure, value)
         if notice and not self.kept:
             shown = [*shown, _text_block(f"[In the structured content: {notice}]")]
         return {**result, "content": shown, "structuredContent": structure}
@@ -201,14 +201,14 @@ class _Fitting:
             f"{what} {verb} left out, because a result may have {self.budget.max_bytes:,} bytes.", whole
         )
 
-    def _structure(self, structured: JsonObject, room: int) -> tuple[JsonObject, str]:
+    def _structure(self, structured: JsonObject, room: int, value: Any) -> tuple[JsonObject, str]:
         """Return structured content that fits its room and the listed schema, and what was cut."""
         shrinker = Shrinker(json_size)
         earlier = structured.get(TRUNCATED)
         shown: JsonObject = shrinker.fit(structured, room - (_NOTE_BYTES if json_size(structured) > room else 0))
         if not shrinker.cuts:
             return shown, ""
-        whole, handle, cuts = self._known(structured, shrinker.cuts)
+        whole, handle, cuts = self._known(structured, shrinker.cuts, value)
         notice = f"{_cut_words(cuts)} {self._how(whole, handle, cuts)}"
         told = {**shown, TRUNCATED: f"{earlier} {notice}" if isinstance(earlier, str) else notice}
         for candidate in (told, shown, {TRUNCATED: notice}) if self.conform else (told,):
@@ -216,13 +216,19 @@ class _Fitting:
                 return candidate, notice
         return {}, notice
 
-    def _known(self, structured: JsonObject, cuts: list[Cut]) -> tuple[Any, str | None, list[Cut]]:
-        """Return what is kept of structured content, its handle, and the cuts as places in it."""
-        for value, handle in self.kept:
-            if value == structured:
-                return value, handle, cuts
-            if structured == {"result": value}:
-                return value, handle, [Cut(cut.path[1:], cut.shown, cut.total, cut.unit) for cut in cuts]
+    def _known(self, structured: JsonObject, cuts: list[Cut], value: Any) -> tuple[Any, str | None, list[Cut]]:
+        """Return what is kept of structured content, its handle, and the cuts as places in it.
+
+        A value that was only wrapped into an object is kept as it is, so that `read_result` shows its text as text.
+        """
+        inside = [Cut(cut.path[1:], cut.shown, cut.total, cut.unit) for cut in cuts]
+        for whole, handle in self.kept:
+            if whole == structured:
+                return whole, handle, cuts
+            if structured == {"result": whole}:
+                return whole, handle, inside
+        if value is not None and structured == {"result": value}:
+            return value, self._handle(value, remember=False), inside
         return structured, self._handle(structured, remember=False), cuts
 
     def _notice(self, cuts: Sequence[Cut], whole: Any) -> list[JsonObject]:

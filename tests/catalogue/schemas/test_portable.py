@@ -5,7 +5,7 @@ import copy
 import jsonschema_rs
 import orjson
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from mcp.shared.inbound import find_invalid_x_mcp_header
 from tests.support.host_rules import COMPOSED_RULES, INPUT_RULES, OUTPUT_RULES, broken
@@ -376,7 +376,8 @@ def test_an_output_with_properties_and_no_type_is_an_object():
         ({"required": ["a"]}, True),
         ({"properties": {"a": {"const": "x"}}}, True),
         ({"type": "object", "enum": ["x", "y"]}, True),
-        ({"enum": [None, ""]}, True),
+        ({"enum": [None, ""]}, False),
+        ({"enum": ["a", "b"]}, True),
         ({"properties": {"a": False}, "required": ["a"]}, False),
         ({"additionalProperties": False}, False),
         ({"$ref": "#/$defs/a"}, False),
@@ -472,6 +473,9 @@ def test_any_schema_of_a_provider_is_listed_as_a_valid_object_schema(schema):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(documents() | json_values, st.sampled_from([150, 250, 400, 800, 16_384]))
+@example({"not": {"type": "string", "enum": ["x", ""]}}, 150)
+@example({"if": {"properties": {"a": {"enum": ["x", "x"]}}}, "then": {"required": ["b"]}}, 16_384)
+@example({"not": {"properties": {"a": {"enum": [1, 2]}}}}, 16_384)
 def test_every_host_accepts_what_is_listed_and_it_is_listed_as_it_is(schema, most_bytes):
     ported, outputs = portable_input(schema, most_bytes), portable_output(schema, most_bytes)
     assert list(broken(ported.schema, INPUT_RULES)) == []

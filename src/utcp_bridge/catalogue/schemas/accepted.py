@@ -23,6 +23,7 @@ __all__ = [
     "REFERENCE",
     "Defaults",
     "Outlines",
+    "has_listable_values",
     "joined",
     "short_values",
     "typed_by_content",
@@ -87,6 +88,14 @@ def with_values(schema: JsonObject, kinds: list[str]) -> tuple[JsonObject, list[
     if not possible or _needs_words(possible, kinds):
         new["description"] = _described(new.get("description", ""), possible or values)
     return new, kinds
+
+
+def has_listable_values(schema: JsonObject) -> bool:
+    """Return whether hosts accept the enumeration of a sub-schema as it is: distinct texts that are not empty."""
+    values = schema.get("enum")
+    if values is None:
+        return True
+    return bool(values) and all(isinstance(one, str) and one for one in values) and len(set(values)) == len(values)
 
 
 def _needs_words(values: Sequence[Any], kinds: list[str]) -> bool:

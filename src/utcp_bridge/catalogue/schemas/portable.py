@@ -28,6 +28,7 @@ from utcp_bridge.catalogue.schemas.accepted import (
     OTHERS,
     REFERENCE,
     Defaults,
+    has_listable_values,
     joined,
     typed_by_content,
     with_kinds,
@@ -284,6 +285,8 @@ class _Porter:
         self._has_defaults |= "default" in out
         kinds = _kinds(schema.get("type"))
         if self._is_exact:
+            if not has_listable_values(out):
+                del out["enum"]  # it differs then, so the condition is left out
             return with_kinds(out, kinds)
         if self._is_output:
             return joined(with_kinds(relaxed(out), kinds), is_root=depth == 0)
