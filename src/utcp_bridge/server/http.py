@@ -2,9 +2,9 @@
 
 The server listens on loopback by default, and beyond loopback only with a bearer token of 16 characters or more (or
 `insecure`). It always checks Host and Origin, also on 0.0.0.0, and refuses bodies above 4 MiB. `HttpFront` handles a
-request first: probes, bearer token, Host and Origin, tidy headers, the start page. Probes report counts alone, so an
-orchestrator may call them under any name and without a token. `McpEndpoint` then serves each protocol era in its own
-way. `net/asgi_server.py` bounds connections and request heads before all of it.
+request first: probes, the documents of `discovery`, bearer token, Host and Origin, tidy headers, the start page. Probes
+report counts alone, so an orchestrator may call them under any name and without a token. `McpEndpoint` then serves each
+protocol era in its own way. `net/asgi_server.py` bounds connections and request heads before all of it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from utcp_bridge.model import CALLER, is_object
 from utcp_bridge.net.asgi_server import ConnectionLimits, serve_asgi
 from utcp_bridge.net.listening import for_url, host_and_port, is_loopback, listen
 from utcp_bridge.server.app import BridgeServer
+from utcp_bridge.server.discovery import CATALOG_PATH, card_path, serve_document
 from utcp_bridge.server.incoming import TOO_MANY_VALUES, has_too_many_values, mended_body
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.replies import (
@@ -386,6 +387,7 @@ class HttpFront:
         self._token = None if bearer_token is None else bearer_token.encode()
         self._doors = doors
         self._path = _bare(path)
+        self._documents = frozenset({CATALOG_PATH, card_path(path)})
         self.end_streams: Final = at_end
         self._open: set[anyio.CancelScope] = set()
         self._calls = 0
@@ -414,11 +416,21 @@ class HttpFront:
             return
         if scope["path"] in {"/healthz", "/readyz"}:
             await self._probe(scope, self._closing(send))
+        elif scope["path"] in self._documents:
+            await self._describe(scope, self._closing(send))
         elif self._token is not None and (refusal := self._refusal(scope["headers"], self._token)) is not None:
             await respond(self._closing(send), 401, {"error": "unauthorized"}, [(b"www-authenticate", refusal)])
         else:
             scope["headers"] = _stripped(scope["headers"])
             await self._admit(scope, receive, send)
+
+    async def _describe(self, scope: Scope, send: Send) -> None:
+        """Serve the card or the catalog, to a page of any origin. Their addresses have a Host that was checked."""
+        headers = [(name, value) for name, value in scope["headers"] if name != b"origin"]
+        if self._doors is not None and (refused := self._doors.refusal(headers)) is not None:
+            await respond(send, *refused)
+        else:
+            await serve_document(scope, send, self._path, needs_token=self._token is not None)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = scope["headers"]
