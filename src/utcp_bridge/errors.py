@@ -34,6 +34,7 @@ Rule 3. The first level says who must act. Only this level decides whom to notif
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from math import ceil, isfinite
 from pathlib import PurePath
 from typing import Any, ClassVar
@@ -76,7 +77,7 @@ def install_line(extra: str, prefix: str | None = None) -> str:
     """
     package = f"'utcp-bridge[{extra}]'"
     parts = PurePath(sys.prefix if prefix is None else prefix).parts
-    pairs = set(zip(parts, parts[1:], strict=False))
+    pairs = set(pairwise(parts))
     if ("uv", "tools") in pairs:
         return f"uv tool install {package}"
     if "uv" in parts and any(part.startswith(("archive-", "environments-")) for part in parts):
