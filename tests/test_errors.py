@@ -17,6 +17,7 @@ from utcp_bridge.errors import (
     Unreachable,
     UtcpError,
     VariableNotFound,
+    install_line,
 )
 
 
@@ -46,7 +47,7 @@ def test_the_drawn_tree_equals_the_classes() -> None:
 
 
 def test_all_names_are_public_and_sorted() -> None:
-    assert errors.__all__ == sorted(defined())
+    assert errors.__all__ == sorted([*defined(), install_line.__name__])
 
 
 def test_each_class_has_its_own_code_in_snake_case() -> None:
@@ -100,3 +101,19 @@ def test_an_error_says_when_to_try_again(seconds: float | None, remedy: str | No
     if seconds is not None:
         assert CircuitOpen("shop is away.", retry_after=seconds).remedy == remedy
     assert Rejected("503 from shop.", status=503, retry_after=9, remedy="Wait.").remedy == "Wait."
+
+
+@pytest.mark.parametrize(
+    ("prefix", "line"),
+    [
+        ("/home/ada/project/.venv", "pip install 'utcp-bridge[grpc]'"),
+        ("/home/ada/.local/share/uv/tools/utcp-bridge", "uv tool install 'utcp-bridge[grpc]'"),
+        ("/home/ada/.cache/uv/archive-v0/Zq1", "uvx --from 'utcp-bridge[grpc]' utcp-bridge"),
+        ("/home/ada/.cache/uv/environments-v2/utcp-1", "uvx --from 'utcp-bridge[grpc]' utcp-bridge"),
+        ("/home/ada/.local/share/pipx/venvs/utcp-bridge", "pipx install --force 'utcp-bridge[grpc]'"),
+        ("/home/ada/.cache/pipx/4f1", "pipx run --spec 'utcp-bridge[grpc]' utcp-bridge"),
+        ("/home/uv/pipx-notes/.venv", "pip install 'utcp-bridge[grpc]'"),
+    ],
+)
+def test_an_extra_is_installed_in_the_way_of_the_program(prefix, line):
+    assert install_line("grpc", prefix) == line
