@@ -17,7 +17,6 @@ from utcp_bridge.errors import (
     Unreachable,
     UtcpError,
     VariableNotFound,
-    install_line,
 )
 
 
@@ -47,7 +46,7 @@ def test_the_drawn_tree_equals_the_classes() -> None:
 
 
 def test_all_names_are_public_and_sorted() -> None:
-    assert errors.__all__ == sorted([*defined(), install_line.__name__])
+    assert errors.__all__ == sorted(defined())
 
 
 def test_each_class_has_its_own_code_in_snake_case() -> None:
@@ -116,4 +115,4 @@ def test_an_error_says_when_to_try_again(seconds: float | None, remedy: str | No
     ],
 )
 def test_an_extra_is_installed_in_the_way_of_the_program(prefix, line):
-    assert install_line("grpc", prefix) == line
+    assert MissingExtra.install_line("grpc", prefix) == line

@@ -65,28 +65,7 @@ __all__ = [
     "UpstreamError",
     "UtcpError",
     "VariableNotFound",
-    "install_line",
 ]
-
-
-def install_line(extra: str, prefix: str | None = None) -> str:
-    """Return the command that adds an extra in the way that the program was installed.
-
-    `prefix` is the folder of the environment; by default this one. uv and pipx keep the environments of tools in
-    folders of their own, where `pip install` has no effect on the program or is lost with the next upgrade.
-    """
-    package = f"'utcp-bridge[{extra}]'"
-    parts = PurePath(sys.prefix if prefix is None else prefix).parts
-    pairs = set(pairwise(parts))
-    if ("uv", "tools") in pairs:
-        return f"uv tool install {package}"
-    if "uv" in parts and any(part.startswith(("archive-", "environments-")) for part in parts):
-        return f"uvx --from {package} utcp-bridge"
-    if ("pipx", "venvs") in pairs:
-        return f"pipx install --force {package}"
-    if "pipx" in parts:
-        return f"pipx run --spec {package} utcp-bridge"
-    return f"pip install {package}"
 
 
 class UtcpError(Exception):
@@ -140,8 +119,28 @@ class MissingExtra(OperatorError):
     def __init__(self, kind: str, extra: str) -> None:
         super().__init__(
             f"The {kind} transport needs packages that are not installed.",
-            remedy=f"Install them with: {install_line(extra)}",
+            remedy=f"Install them with: {self.install_line(extra)}",
         )
+
+    @staticmethod
+    def install_line(extra: str, prefix: str | None = None) -> str:
+        """Return the command that adds an extra in the way that the program was installed.
+
+        `prefix` is the folder of the environment; by default this one. uv and pipx keep the environments of tools in
+        folders of their own, where `pip install` has no effect on the program or is lost with the next upgrade.
+        """
+        package = f"'utcp-bridge[{extra}]'"
+        parts = PurePath(sys.prefix if prefix is None else prefix).parts
+        pairs = set(pairwise(parts))
+        if ("uv", "tools") in pairs:
+            return f"uv tool install {package}"
+        if "uv" in parts and any(part.startswith(("archive-", "environments-")) for part in parts):
+            return f"uvx --from {package} utcp-bridge"
+        if ("pipx", "venvs") in pairs:
+            return f"pipx install --force {package}"
+        if "pipx" in parts:
+            return f"pipx run --spec {package} utcp-bridge"
+        return f"pip install {package}"
 
 
 class Unexplainable(OperatorError):

@@ -19,14 +19,14 @@ from utcp_bridge.catalogue.render import Rendering, compact, render_error, rende
 from utcp_bridge.client.client import Extensions, UtcpClient
 from utcp_bridge.client.sync import UTCPClient
 from utcp_bridge.configuration.loading import ConfigLike
-from utcp_bridge.errors import UnknownTool, install_line
+from utcp_bridge.errors import MissingExtra, UnknownTool
 from utcp_bridge.model import JsonObject, Result, Tool, is_object, matches_glob
 
 try:
     from langchain_core.tools import BaseTool, BaseToolkit, ToolException
 except ImportError:
     raise ImportError(
-        f"The LangChain adapter needs langchain-core. Install it with: {install_line('langchain')}"
+        f"The LangChain adapter needs langchain-core. Install it with: {MissingExtra.install_line('langchain')}"
     ) from None
 
 __all__ = ["UTCPTool", "UTCPToolkit"]

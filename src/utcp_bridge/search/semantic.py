@@ -35,7 +35,7 @@ import anyio
 import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from utcp_bridge.errors import ConfigError, MalformedReply, UtcpError, install_line
+from utcp_bridge.errors import ConfigError, MalformedReply, MissingExtra, UtcpError
 from utcp_bridge.model import JsonObject, Tool, is_list, is_object
 from utcp_bridge.search.fields import parameters_of
 from utcp_bridge.search.strategy import Accept, Hit, ToolSearchStrategy, tool_filter
@@ -64,7 +64,9 @@ _MAX_TEXT: Final = 1_000
 _FALLBACK: Final = "Ranked by words alone: the embedding model did not answer in time."
 _NOT_YET: Final = "Ranked by words alone: the tools have no embeddings yet."
 _PACKAGES: Final = (("model2vec", "StaticModel"), ("sentence_transformers", "SentenceTransformer"))
-_INSTALL: Final = f"Install one that does: {install_line('semantic')}, or pip install sentence-transformers."
+_INSTALL: Final = (
+    f"Install one that does: {MissingExtra.install_line('semantic')}, or pip install sentence-transformers."
+)
 
 Vector: TypeAlias = Sequence[float]
 Post: TypeAlias = Callable[[str, JsonObject], Awaitable[Any]]

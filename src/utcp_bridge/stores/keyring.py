@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import anyio.to_thread
 import orjson
 
-from utcp_bridge.errors import ConfigError, install_line
+from utcp_bridge.errors import ConfigError, MissingExtra
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.stores.file import file_lock
 from utcp_bridge.stores.port import Store
@@ -42,7 +42,7 @@ class KeyringStore(Store):
         except ImportError:
             raise ConfigError(
                 "`token_store` is `keyring`, and its package is not installed.",
-                remedy=f"Install it with: {install_line('keyring')}",
+                remedy=f"Install it with: {MissingExtra.install_line('keyring')}",
             ) from None
         self._locks = locks
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from utcp_bridge.errors import ConfigError, install_line
+from utcp_bridge.errors import ConfigError, MissingExtra
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.stores.port import MAX_LOCK_SECONDS, Store
 from utcp_bridge.urls import bare_url
@@ -30,7 +30,7 @@ class RedisStore(Store):
         except ImportError:
             raise ConfigError(
                 "`token_store` is a Redis URL, and its package is not installed.",
-                remedy=f"Install it with: {install_line('redis')}",
+                remedy=f"Install it with: {MissingExtra.install_line('redis')}",
             ) from None
         self.place = bare_url(url)
         try:
