@@ -14,6 +14,7 @@ from __future__ import annotations
 import codecs
 import math
 import re
+import tomllib
 from collections.abc import Iterable
 from typing import Any, Final, Literal, NoReturn
 
@@ -81,7 +82,7 @@ def parse_document(
     where: str = "The document",
     most: int = MAX_DOCUMENT_VALUES,
 ) -> Any:
-    """Return JSON or YAML text as plain data.
+    """Return JSON or YAML text as plain data, and TOML if `hint` says so.
 
     `hint` is a media type, a file name or a suffix. Unless it says JSON, text that is not JSON is read as YAML. `jsonc`
     accepts comments and trailing commas. `where` names the text in messages. `most` is the most values.
@@ -92,6 +93,8 @@ def parse_document(
     text = _decoded(data, where)
     if not text.strip():
         raise ManualError(f"{where} is empty.")
+    if hint.endswith(".toml"):
+        return _parse_toml(text, where)
     only_json = jsonc or _says_json(hint)
     if only_json or text.lstrip()[:1] in {"{", "["}:
         try:
@@ -103,6 +106,15 @@ def parse_document(
                 raise _json_problem(error, where) from error
             return _parse_yaml(text, where, most, instead_of=error)
     return _parse_yaml(text, where, most)
+
+
+def _parse_toml(text: str, where: str) -> Any:
+    """Return TOML as plain JSON data: dates and times are text."""
+    try:
+        document = tomllib.loads(text.replace("\r\n", "\n"))
+        return orjson.loads(orjson.dumps(document))
+    except (tomllib.TOMLDecodeError, RecursionError, orjson.JSONEncodeError) as error:
+        raise ManualError(f"{where} is not valid TOML: {error}") from None
 
 
 def count_values(document: Any) -> int:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Final
 
-from utcp_bridge.configuration.hosts.reading import HostServer, read_servers
+from utcp_bridge.configuration.hosts.reading import HostConfiguration, HostServer, as_configuration, read_servers
+from utcp_bridge.configuration.hosts.recognition import find_section, host_of_path, project_of
 from utcp_bridge.configuration.hosts.table import HOSTS, Host
+from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.errors import ConfigError, UtcpError
-from utcp_bridge.model import JsonObject, is_object
+from utcp_bridge.model import JsonObject, is_list, is_object
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
+__all__ = ["HostFile", "find_host_files", "host_configuration", "read_host_file", "switched_off_elsewhere"]
 
-__all__ = ["HostFile", "find_host_files", "read_host_file"]
-
-_MAX_FILE = 100 * 2**20
+_MAX_FILE: Final = 100 * 2**20
 """Bytes of a host's file. One that also keeps conversations has some MiB."""
+_MAX_SWITCHES: Final = 4 * 2**20
+_SWITCHES: Final = {
+    "claude-code": ("disabledMcpjsonServers", (".claude/settings.json", ".claude/settings.local.json")),
+    "copilot-cli": ("disabledMcpServers", (".copilot/settings.json", ".copilot/config.json")),
+}
+"""Hosts that switch servers off in other files: the key, and the files in the home folder and in the project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +45,16 @@ class HostFile:
     @property
     def servers(self) -> list[HostServer]:
         """Return the servers of the file."""
-        return read_servers(self.content, host=self.host, where=str(self.path), project=self.within)
+        off = switched_off_elsewhere(self.path, self.host)
+        return read_servers(self.content, host=self.host, where=str(self.path.absolute()), off=off)
 
 
 def find_host_files(
     home: Path, project: Path | None = None, system: str | None = None
 ) -> Iterator[tuple[Host, Path]]:
-    """Yield each host's file that exists, in the home folder and in the project's folder."""
+    """Yield each host's file that exists: in the home folder, then in the project's folder."""
     seen: set[Path] = set()
-    for folder in (None, project) if project is not None else (None,):
+    for folder in (None,) if project is None else (None, project):
         for host in HOSTS.values():
             for path in host.files(home=home, project=folder, system=system):
                 if path not in seen and path.is_file():
@@ -59,20 +65,55 @@ def find_host_files(
 def read_host_file(path: Path, host: Host | None = None, *, within: Path | None = None) -> HostFile:
     """Return the file at `path`, or an empty one. Without `host`, its path and its keys say whose it is.
 
-    :raises ConfigError: the file cannot be read or parsed, or it is not `within` this folder. It is not changed.
+    :raises ConfigError: the file cannot be read or parsed, it is not `within` this folder, or it has no servers and is
+        not the file of a known host. It is not changed.
     """
     data = _bytes(path, within)
     try:
         text = (data or b"").decode("utf-8-sig")
         content = _parsed(path, text)
     except (UnicodeDecodeError, UtcpError) as error:
-        raise ConfigError(
-            f"{path} cannot be parsed: {error}", remedy="Correct the file first. Nothing was changed."
-        ) from None
+        remedy = "Correct the file first. Nothing was changed."
+        raise ConfigError(f"{path} cannot be parsed: {error}", remedy=remedy) from None
     if not is_object(content):
         raise ConfigError(f"{path} must contain an object.", remedy="Nothing was changed.")
-    host = host or HOSTS["claude-code"]
-    return HostFile(path, text, data, content, host, host.key, within)
+    section = find_section(content, host=host, path=path.absolute())
+    owner = host or (section.host if section is not None else None) or host_of_path(path.absolute())
+    if owner is None and section is None:
+        keys = ", ".join(dict.fromkeys(".".join(one.key) for one in HOSTS.values()))
+        raise ConfigError(f"{path} has no MCP servers.", remedy=f"It needs one of the keys {keys}.")
+    owner = owner or HOSTS["claude-code"]  # its form is the most common one
+    return HostFile(path, text, data, content, owner, owner.key if section is None else section.key, within)
+
+
+def host_configuration(content: Any, path: Path) -> HostConfiguration | None:
+    """Return a host's file as a configuration, with what other files of the host switch off; None for other documents."""
+    section = find_section(content, path=path)
+    if section is None:
+        return None
+    return as_configuration(content, path=path, off=switched_off_elsewhere(path, section.host))
+
+
+def switched_off_elsewhere(path: Path, host: Host | None, *, home: Path | None = None) -> frozenset[str]:
+    """Return the servers that other files of the host switch off. A file that cannot be read switches nothing off."""
+    if host is None or host.name not in _SWITCHES:
+        return frozenset()
+    key, places = _SWITCHES[host.name]
+    home = home or Path.home()
+    project = project_of(path, host, home=home)
+    found: set[str] = set()
+    for place in dict.fromkeys(folder / place for folder in (home, project) if folder is not None for place in places):
+        try:
+            content = parse_document(place.read_bytes(), hint=".json", jsonc=True) if _is_small(place) else None
+        except (OSError, UtcpError):
+            continue
+        listed = content.get(key) if is_object(content) else None
+        found.update(str(one) for one in (listed if is_list(listed) else ()))
+    return frozenset(found)
+
+
+def _is_small(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size <= _MAX_SWITCHES
 
 
 def _bytes(path: Path, within: Path | None) -> bytes | None:
@@ -87,8 +128,6 @@ def _bytes(path: Path, within: Path | None) -> bytes | None:
 
 
 def _parsed(path: Path, text: str) -> Any:
-    from utcp_bridge.dialects.documents import parse_document
-
     if not text.strip():
         return {}
-    return parse_document(text.encode(), hint=path.suffix, jsonc=path.suffix != ".toml", where=str(path))
+    return parse_document(text.encode(), hint=path.suffix, jsonc=path.suffix in {".json", ".jsonc"}, where=str(path))

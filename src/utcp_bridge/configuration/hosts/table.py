@@ -74,6 +74,8 @@ class Host:
     """The forms that the host documents, such as `${V}`, `${V:-d}`, `${env:V}`, `{env:V}`, `$V`, `${input:V}`."""
     timeout_unit: Literal["s", "ms"] | None = None
     """The unit of `timeout` in an entry; None if the host documents none."""
+    timeout_starts: bool = False
+    """Whether `timeout` is for reading the list of tools, instead of for calls."""
     command_line: tuple[str, ...] = ()
     """The words with which the host adds a server itself. `{name}`, `{command}` and `{url}` are filled in."""
     starts_with_path: bool = True
@@ -150,8 +152,10 @@ def _everywhere(*places: str) -> Mapping[str, tuple[str, ...]]:
     return dict.fromkeys(_SYSTEMS, places)
 
 
-def _each(linux: str, darwin: str, win32: str) -> Mapping[str, tuple[str, ...]]:
-    return {"linux": (linux,), "darwin": (darwin,), "win32": (win32,)}
+def _each(
+    linux: tuple[str, ...], darwin: tuple[str, ...], win32: tuple[str, ...]
+) -> Mapping[str, tuple[str, ...]]:
+    return {"linux": linux, "darwin": darwin, "win32": win32}
 
 
 _MCP_SERVERS: Final = ("mcpServers",)
@@ -232,7 +236,12 @@ _ROWS: Final = (
         "windsurf",
         "Windsurf",
         _MCP_SERVERS,
-        _everywhere(".codeium/windsurf/mcp_config.json"),
+        _each(
+            (".codeium/windsurf/mcp_config.json", ".config/devin/mcp_config.json"),
+            (".codeium/windsurf/mcp_config.json", ".config/devin/mcp_config.json"),
+            (".codeium/windsurf/mcp_config.json", "@settings/devin/mcp_config.json"),
+        ),
+        (".devin/mcp_config.json",),
         entries=Entries(url="serverUrl"),
         variables=frozenset({"${env:V}"}),
         starts_with_path=False,
@@ -272,13 +281,14 @@ _ROWS: Final = (
         entries=Entries("local", "remote", args=None, env="environment"),
         variables=frozenset({"{env:V}", "{file:V}"}),
         timeout_unit="ms",
+        timeout_starts=True,
         after="Start a new session.",
     ),
     Host(
         "zed",
         "Zed",
         ("context_servers",),
-        _each(".config/zed/settings.json", ".config/zed/settings.json", "@settings/Zed/settings.json"),
+        _each((".config/zed/settings.json",), (".config/zed/settings.json",), ("@settings/Zed/settings.json",)),
         (".zed/settings.json",),
         form="jsonc",
         starts_with_path=False,
@@ -288,7 +298,11 @@ _ROWS: Final = (
         "goose",
         "Goose",
         ("extensions",),
-        _each(".config/goose/config.yaml", ".config/goose/config.yaml", "@settings/Block/goose/config/config.yaml"),
+        _each(
+            (".config/goose/config.yaml",),
+            (".config/goose/config.yaml",),
+            ("@settings/Block/goose/config/config.yaml",),
+        ),
         form="yaml",
         entries=Entries(
             "stdio",
@@ -337,6 +351,7 @@ _ROWS: Final = (
         entries=Entries("local", "remote", args=None, env="environment"),
         variables=frozenset({"{env:V}", "{file:V}", "${env:V}"}),
         timeout_unit="ms",
+        timeout_starts=True,
         after="Start a new session.",
     ),
     Host(
