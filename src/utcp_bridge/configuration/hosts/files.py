@@ -49,9 +49,7 @@ class HostFile:
         return read_servers(self.content, host=self.host, where=str(self.path.absolute()), off=off)
 
 
-def find_host_files(
-    home: Path, project: Path | None = None, system: str | None = None
-) -> Iterator[tuple[Host, Path]]:
+def find_host_files(home: Path, project: Path | None = None, system: str | None = None) -> Iterator[tuple[Host, Path]]:
     """Yield each host's file that exists: in the home folder, then in the project's folder."""
     seen: set[Path] = set()
     for folder in (None,) if project is None else (None, project):
@@ -87,7 +85,10 @@ def read_host_file(path: Path, host: Host | None = None, *, within: Path | None 
 
 
 def host_configuration(content: Any, path: Path) -> HostConfiguration | None:
-    """Return a host's file as a configuration, with what other files of the host switch off; None for other documents."""
+    """Return a host's file as a configuration, with what other files of the host switch off.
+
+    None for other documents.
+    """
     section = find_section(content, path=path)
     if section is None:
         return None

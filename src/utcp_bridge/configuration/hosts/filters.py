@@ -110,7 +110,8 @@ class ToolFilter:
 
     def _hide(self, name: str) -> None:
         self._excluded[name] = None
-        self._excluded[_exact(name)] = None
+        if name != "*":
+            self._excluded[_exact(name)] = None
 
     def _tools(self, value: Any) -> None:
         """Read `tools`: a list or `*` (Copilot), or an object with a setting for each tool (Codex)."""

@@ -48,11 +48,12 @@ _SILENT: Final = frozenset({
     "sourceFile", "source", "author", "homepage", "category", "tags",
 })  # fmt: skip
 """Keys that describe a server and change nothing."""
-_APPROVALS: Final = frozenset({
+_OF_HOST: Final = frozenset({
     "autoApprove", "auto_approve", "alwaysAllow", "always_allow", "trust", "default_tools_approval_mode",
-    "autoAllowedTools", "toolPermissions", "tool_permissions",
+    "autoAllowedTools", "toolPermissions", "tool_permissions", "dev", "required", "supports_parallel_tool_calls",
+    "alwaysLoad", "hidden",
 })  # fmt: skip
-"""Keys with which a host asks its user less often. They concern the host's own calls."""
+"""Keys that concern the host itself: when it asks its user, and how it uses the server."""
 _LOGINS: Final = frozenset({
     "oauth", "auth", "scopes", "oauth_resource", "oauthScopes", "authProviderType", "targetAudience",
     "targetServiceAccount", "headersHelper", "apiKey", "oidc", "authorization",
@@ -60,12 +61,13 @@ _LOGINS: Final = frozenset({
 """Keys with which a host gets credentials itself."""
 _BOXES: Final = frozenset({"sandbox", "sandboxEnabled", "experimental_environment"})
 _READ: Final = frozenset({
-    *_URLS, *_ENVS, *_HEADERS, *_FOLDERS, *_START_LIMITS, *_SILENT, *_APPROVALS, *_LOGINS, *_BOXES, "type", "transport",
+    *_URLS, *_ENVS, *_HEADERS, *_FOLDERS, *_START_LIMITS, *_SILENT, *_OF_HOST, *_LOGINS, *_BOXES, "type", "transport",
     "command", "cmd", "args", "envFile", "env_file", "disabled", "enabled", "timeout", "tool_timeout_sec",
     "connectionTimeout", "bearer_token_env_var", "env_http_headers", "inherit_env_vars", "env_keys", "requestOptions",
     "auth_token", "sessions",
     *ToolFilter.KEYS,
 })  # fmt: skip
+_COPY: Final = "Copy those that you need into a file of their own."
 _WORDS: Final = re.compile(r"[\s_-]+")
 
 
@@ -133,7 +135,7 @@ def _shown(name: str) -> str:
     return f"server {word(name)!r}"
 
 
-class _Unreadable(Exception):  # noqa: N818 - it ends the reading of one entry
+class _Unreadable(Exception):
     """Why a server cannot be read."""
 
 
@@ -228,7 +230,9 @@ class _Entry:
         command_key, command = self._take("command", "cmd")
         if urls and command is not None:
             url_wins = kind != "stdio" and (kind is not None or self._is_url_first())
-            self._note(f"it has `{command_key}` and `{urls[0][0]}`; {'the URL' if url_wins else 'the command'} is used.")
+            self._note(
+                f"it has `{command_key}` and `{urls[0][0]}`; {'the URL' if url_wins else 'the command'} is used."
+            )
             if url_wins:
                 self._kept[command_key], command = command, None
             else:
@@ -239,6 +243,8 @@ class _Entry:
         elif command is not None:
             self._local(command_key, command)
         else:
+            if self._left.get("source") == "extension" or "settings" in self._left:
+                raise _Internal("it belongs to an extension of the host")
             raise _Unreadable("it has neither a command nor a URL")
 
     def _is_url_first(self) -> bool:
@@ -271,19 +277,29 @@ class _Entry:
             self._note(f"it has several URLs; `{key}` is used.")
         if url.startswith(("unix:", "pipe:")):
             raise _Unreadable(f"its `{key}` is a socket of this machine, which the bridge does not reach")
-        environment = self._environment()
-        if environment:  # Goose fills it into headers
-            self._texts.known = {name: value for name, value in environment.items() if "$" not in value}
+        self._environment_of_url()
         self._made["url"] = self._texts.text(url.strip())
         if kind == "sse":
             self._made["transport"] = "sse"
         headers = self._headers()
         if headers:
             self._made["headers"] = headers
-        for other in ("args", "envFile", "env_file"):
-            if self._left.get(other):
-                self._kept[other] = self._left.pop(other)
-                self._note(f"`{other}` has no meaning for a server with a URL.")
+        self._set_aside(("args", "envFile", "env_file", *_FOLDERS), "a URL")
+
+    def _set_aside(self, keys: Iterable[str], what: str) -> None:
+        for key in keys:
+            if self._left.get(key):
+                self._kept[key] = self._left.pop(key)
+                self._note(f"`{key}` has no meaning for a server with {what}.")
+
+    def _environment_of_url(self) -> None:
+        """Goose fills the variables of an entry into its headers. In other hosts they have no meaning."""
+        if self._section.host is None or self._section.host.name != "goose":
+            self._set_aside((*_ENVS, "inherit_env_vars"), "a URL")
+            return
+        environment = self._environment()
+        self._made.pop("inherit_env_vars", None)
+        self._texts.known = {name: value for name, value in environment.items() if "$" not in value}
 
     def _local(self, key: str, command: Any) -> None:
         args_key, args = self._take("args")
@@ -307,10 +323,7 @@ class _Entry:
         elif file is not None:
             self._kept[file_key] = file
             self._note(f"`{file_key}` must be a path.")
-        for other in (*_HEADERS, "env_http_headers", "bearer_token_env_var"):
-            if self._left.get(other):
-                self._kept[other] = self._left.pop(other)
-                self._note(f"`{other}` has no meaning for a server with a command.")
+        self._set_aside((*_HEADERS, "env_http_headers", "bearer_token_env_var", "auth_token"), "a command")
 
     def _words(self, key: str, values: Any) -> list[str]:
         if not is_list(values):
@@ -467,8 +480,8 @@ class _Entry:
                     self._kept[key] = value
                     self._note(f"nothing reads the key {word(key)!r}.")
                 continue
-            if key in _APPROVALS:
-                self._note(f"`{key}` concerns the host's own calls; how it asks about tools of the bridge is set there.")
+            if key in _OF_HOST:
+                self._note(f"`{key}` concerns the host alone; set there what applies to the tools of the bridge.")
                 continue
             self._kept[key] = value
             if key in _LOGINS:
@@ -485,7 +498,7 @@ class _Entry:
         for asked in texts.asks.values():
             what = f" ({asked.description})" if asked.description else ""
             self._note(
-                f"the host has its own store for {word(asked.id)!r}{what}: "
+                f"the host gets {word(asked.id)!r}{what} from its user: "
                 f"set {asked.variable} in the environment, in a dotenv file or in `variables`."
             )
         if texts.needs_project:
@@ -496,7 +509,10 @@ class _Entry:
 
 
 def _seconds(value: Any, divisor: float | None) -> float | None:
-    """Return a limit in seconds; None if it is not a positive number. Without a unit, 1,000 and more are milliseconds."""
+    """Return a limit in seconds; None if it is not a positive number.
+
+    Without a unit, 1,000 and more are milliseconds.
+    """
     if isinstance(value, str):
         try:
             value = float(value)
@@ -535,22 +551,29 @@ class HostConfiguration:
         }
 
     def faults(self, where: str) -> list[Fault]:
-        """Return what the reader found: an error for each server that should run and cannot be read."""
-        found: list[Fault] = []
-        for server in self.servers:
-            is_error = server.template is None and server.enabled and not server.is_internal
-            found += [Fault(where, note, "", "error" if is_error else "warning") for note in server.notes]
+        """Return what the reader found in the file."""
+        return [
+            *(fault for server in self.servers for fault in self.faults_of(server, where)),
+            *self.faults_of_file(where),
+        ]
+
+    @staticmethod
+    def faults_of(server: HostServer, where: str) -> list[Fault]:
+        """Return what the reader found: an error for a server that should run and cannot be read."""
+        is_error = server.template is None and server.enabled and not server.is_internal
+        return [Fault(where, note, "", "error" if is_error else "warning") for note in server.notes]
+
+    def faults_of_file(self, where: str) -> list[Fault]:
+        """Return what is not read of other parts of the file: Claude Code has servers for each project in it."""
         projects = self.section.content.get("projects")
-        for folder, one in projects.items() if is_object(projects) else ():
-            if is_object(one) and one.get("mcpServers"):
-                what = f"the servers of the project {word(str(folder))!r} are not read."
-                found.append(Fault(where, what, "Copy those that you need into a file of their own.", "warning"))
-        return found
+        return [
+            Fault(where, f"the servers of the project {word(str(folder))!r} are not read.", _COPY, "warning")
+            for folder, one in (projects.items() if is_object(projects) else ())
+            if is_object(one) and one.get("mcpServers")
+        ]
 
 
-def as_configuration(
-    content: Any, *, path: Path | None = None, off: Iterable[str] = ()
-) -> HostConfiguration | None:
+def as_configuration(content: Any, *, path: Path | None = None, off: Iterable[str] = ()) -> HostConfiguration | None:
     """Return a host's file as a configuration; None if the document is something else. Never raises.
 
     `path` is where the file is. `off` are names of servers that other files of the host switch off.

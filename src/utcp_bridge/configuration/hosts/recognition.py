@@ -32,7 +32,8 @@ _BY_KEY: Final[Mapping[tuple[str, ...], str]] = {
 }
 _OTHER_DOCUMENTS: Final = ("openapi", "swagger", "asyncapi", "info", "paths", "utcp_version", "manual_version")
 _SIGNS: Final = frozenset({
-    "command", "cmd", "url", "uri", "serverUrl", "httpUrl", "type", "transport", "disabled", "enabled", "source", "settings",
+    "command", "cmd", "url", "uri", "serverUrl", "httpUrl", "type", "transport", "disabled", "enabled", "source",
+    "settings",
 })  # fmt: skip
 """Keys that the entries of servers have, at least one of them."""
 _GENERIC: Final = frozenset({"mcp.json", "settings.json", "config.json", "config.yaml", "config.toml"})
@@ -71,7 +72,7 @@ def find_section(
     """
     if not is_object(content) or kind_key(content) is not None or _is_other(content):
         return None
-    host = host or (host_of_path(path, home=home) if path is not None else None)
+    host = host or (host_of_path(path) if path is not None else None)
     first = () if host is None else (("mcp", "servers"), host.key) if host.key == ("mcp",) else (host.key,)
     for key in dict.fromkeys((*first, *_KEYS)):
         value = _at(content, key)
@@ -84,17 +85,14 @@ def find_section(
     return None
 
 
-def host_of_path(path: Path, *, home: Path | None = None) -> Host | None:
+def host_of_path(path: Path) -> Host | None:
     """Return the host that has a file at this path, in any home folder or project and on any system."""
-    parts = path.parts
-    best: tuple[int, Host] | None = None
+    best, length = None, 0
     for host in HOSTS.values():
-        for place in _places(host):
-            tail = place.parts
-            if parts[-len(tail) :] == tail and (best is None or len(tail) > best[0]):
-                best = len(tail), host
-    if best is not None and (best[0] > 1 or path.name not in _GENERIC):
-        return best[1]
+        if (found := _longest(path, _places(host))) > length:
+            best, length = host, found
+    if best is not None and (length > 1 or path.name not in _GENERIC):
+        return best
     if path.name in _GENERIC:
         return None
     owners = [host for host in HOSTS.values() if any(place.name == path.name for place in _places(host))]
@@ -103,14 +101,18 @@ def host_of_path(path: Path, *, home: Path | None = None) -> Host | None:
 
 def project_of(path: Path, host: Host, *, home: Path | None = None) -> Path | None:
     """Return the folder of the project that a host's file belongs to; None for a file of the user."""
-    home = home or Path.home()
-    if path in set(host.files(home=home)):
+    if path in set(host.files(home=home or Path.home())):
         return None
-    for place in host.projects:
-        tail = PurePath(place).parts
-        if path.parts[-len(tail) :] == tail:
-            return Path(*path.parts[: -len(tail)])
-    return None
+    of_project = _longest(path, (PurePath(place) for place in host.projects))
+    of_user = _longest(path, (place for place in _places(host) if str(place) not in host.projects))
+    if not of_project or of_user > of_project:
+        return None
+    return Path(*path.parts[:-of_project])
+
+
+def _longest(path: Path, places: Iterator[PurePath]) -> int:
+    """Return how many parts of a path the longest of the places has that it ends with."""
+    return max((len(one.parts) for one in places if path.parts[-len(one.parts) :] == one.parts), default=0)
 
 
 def _places(host: Host) -> Iterator[PurePath]:

@@ -1,7 +1,7 @@
 """One row for each MCP host: its files, the form of its entries, its variables, filters, links and limits.
 
-The rows state what the documentation of each host says. `reading.py` reads by them, and every command that writes into a
-host's file makes its entries with them.
+The rows state what the documentation of each host says. `reading.py` reads by them, and every command that writes into
+a host's file makes its entries with them.
 """
 
 from __future__ import annotations
@@ -152,9 +152,7 @@ def _everywhere(*places: str) -> Mapping[str, tuple[str, ...]]:
     return dict.fromkeys(_SYSTEMS, places)
 
 
-def _each(
-    linux: tuple[str, ...], darwin: tuple[str, ...], win32: tuple[str, ...]
-) -> Mapping[str, tuple[str, ...]]:
+def _each(linux: tuple[str, ...], darwin: tuple[str, ...], win32: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
     return {"linux": linux, "darwin": darwin, "win32": win32}
 
 
@@ -320,10 +318,7 @@ _ROWS: Final = (
         "cline",
         "Cline",
         _MCP_SERVERS,
-        {
-            system: (f"@settings/Code/User/globalStorage/{_CLINE}", ".cline/data/settings/cline_mcp_settings.json")
-            for system in _SYSTEMS
-        },
+        _everywhere(f"@settings/Code/User/globalStorage/{_CLINE}", ".cline/data/settings/cline_mcp_settings.json"),
         entries=Entries(None, "streamableHttp"),
         variables=frozenset({"${env:V}"}),
         timeout_unit="s",
