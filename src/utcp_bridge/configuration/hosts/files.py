@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,14 @@ __all__ = ["HostFile", "find_host_files", "host_configuration", "read_host_file"
 
 _MAX_FILE: Final = 100 * 2**20
 """Bytes of a host's file. One that also keeps conversations has some MiB."""
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_NOTHING: Final = re.compile(r"(?:\s++|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+")
 _MAX_SWITCHES: Final = 4 * 2**20
 _SWITCHES: Final = {
     "claude-code": ("disabledMcpjsonServers", (".claude/settings.json", ".claude/settings.local.json")),
@@ -68,7 +78,7 @@ def read_host_file(path: Path, host: Host | None = None, *, within: Path | None 
     """
     data = _bytes(path, within)
     try:
-        text = (data or b"").decode("utf-8-sig")
+        text = _text(data or b"")
         content = _parsed(path, text)
     except (UnicodeDecodeError, UtcpError) as error:
         remedy = "Correct the file first. Nothing was changed."
@@ -128,7 +138,14 @@ def _bytes(path: Path, within: Path | None) -> bytes | None:
         raise ConfigError(f"{path} cannot be read: {error}") from None
 
 
+def _text(data: bytes) -> str:
+    mark, encoding = next((one for one in _MARKS if data.startswith(one[0])), (b"", "utf-8"))
+    return data[len(mark) :].decode(encoding)
+
+
 def _parsed(path: Path, text: str) -> Any:
-    if not text.strip():
+    """Return the content of a file; an empty object if it is empty or has comments only."""
+    if not text.strip() or (path.suffix in {".json", ".jsonc"} and _NOTHING.fullmatch(text)):
         return {}
-    return parse_document(text.encode(), hint=path.suffix, jsonc=path.suffix in {".json", ".jsonc"}, where=str(path))
+    content = parse_document(text.encode(), hint=path.suffix, jsonc=path.suffix in {".json", ".jsonc"}, where=str(path))
+    return {} if content is None else content

@@ -234,17 +234,23 @@ _ROWS: Final = (
         "windsurf",
         "Windsurf",
         _MCP_SERVERS,
-        _each(
-            (".codeium/windsurf/mcp_config.json", ".config/devin/mcp_config.json"),
-            (".codeium/windsurf/mcp_config.json", ".config/devin/mcp_config.json"),
-            (".codeium/windsurf/mcp_config.json", "@settings/devin/mcp_config.json"),
-        ),
-        (".devin/mcp_config.json",),
+        _everywhere(".codeium/windsurf/mcp_config.json"),
         entries=Entries(url="serverUrl"),
         variables=frozenset({"${env:V}"}),
         starts_with_path=False,
         tool_limit=100,
         after="Refresh the servers in Cascade.",
+    ),
+    Host(
+        "devin",
+        "Devin Desktop",
+        _MCP_SERVERS,
+        _each(
+            (".config/devin/mcp_config.json",), (".config/devin/mcp_config.json",), ("@settings/devin/mcp_config.json",)
+        ),
+        (".devin/mcp_config.json",),
+        starts_with_path=False,
+        after="The agent panel lists it under MCP.",
     ),
     Host(
         "gemini-cli",
