@@ -32,6 +32,7 @@ __all__ = [
     "Form",
     "YamlProblem",
     "count_values",
+    "decoded",
     "form_of",
     "parse_document",
     "parse_yaml",
@@ -90,7 +91,7 @@ def parse_document(
     :raises ManualError: the text cannot be parsed, has duplicate YAML keys or too many values, is nested too deeply,
         contains an alias bomb, NaN or infinity.
     """
-    text = _decoded(data, where)
+    text = decoded(data, where)
     if not text.strip():
         raise ManualError(f"{where} is empty.")
     if hint.endswith(".toml"):
@@ -136,7 +137,11 @@ def _says_json(hint: str) -> bool:
     return kind.endswith(("json", "json5", "jsonc"))
 
 
-def _decoded(data: bytes | str, where: str) -> str:
+def decoded(data: bytes | str, where: str) -> str:
+    """Return the text of a document without its byte order mark, which says its encoding.
+
+    :raises ManualError: it is not text in this encoding, UTF-8 by default. `where` names it.
+    """
     if isinstance(data, str):
         return data.removeprefix("\ufeff")
     encoding = "utf-8"

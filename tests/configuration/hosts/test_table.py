@@ -165,3 +165,14 @@ def test_a_deep_link_contains_the_entry() -> None:
     link = HOSTS["vscode"].link("utcp", {"type": "stdio", **entry})
     assert json.loads(unquote(str(link).removeprefix("vscode:mcp/install?"))) == {"name": "utcp", **entry}
     assert HOSTS["codex"].link("utcp", entry) is None
+
+
+def test_the_page_of_hosts_lists_every_host_and_its_files() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "hosts.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(): line for line in page.splitlines() if line.count("|") == 6}
+    for host in HOSTS.values():
+        row = rows[host.title]
+        assert f"`{'.'.join(host.key)}`" in row
+        places = [*host.files(home=Path("~"), system="linux"), *map(Path, host.projects)]
+        assert [place for place in places if f"`{place}`" not in row] == []
+        assert [form for form in host.variables if f"`{form}`" not in row] == []

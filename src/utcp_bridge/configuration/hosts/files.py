@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any, Final
 from utcp_bridge.configuration.hosts.reading import HostConfiguration, HostServer, as_configuration, read_servers
 from utcp_bridge.configuration.hosts.recognition import find_section, host_of_path, project_of
 from utcp_bridge.configuration.hosts.table import HOSTS, Host
-from utcp_bridge.dialects.documents import parse_document
+from utcp_bridge.dialects.documents import decoded, parse_document
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import JsonObject, is_list, is_object
 
@@ -20,14 +18,6 @@ __all__ = ["HostFile", "find_host_files", "host_configuration", "read_host_file"
 
 _MAX_FILE: Final = 100 * 2**20
 """Bytes of a host's file. One that also keeps conversations has some MiB."""
-_MARKS: Final = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-_NOTHING: Final = re.compile(r"(?:\s++|//[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+")
 _MAX_SWITCHES: Final = 4 * 2**20
 _SWITCHES: Final = {
     "claude-code": ("disabledMcpjsonServers", (".claude/settings.json", ".claude/settings.local.json")),
@@ -78,9 +68,9 @@ def read_host_file(path: Path, host: Host | None = None, *, within: Path | None 
     """
     data = _bytes(path, within)
     try:
-        text = _text(data or b"")
+        text = decoded(data or b"", str(path))
         content = _parsed(path, text)
-    except (UnicodeDecodeError, UtcpError) as error:
+    except UtcpError as error:
         remedy = "Correct the file first. Nothing was changed."
         raise ConfigError(f"{path} cannot be parsed: {error}", remedy=remedy) from None
     if not is_object(content):
@@ -138,14 +128,24 @@ def _bytes(path: Path, within: Path | None) -> bytes | None:
         raise ConfigError(f"{path} cannot be read: {error}") from None
 
 
-def _text(data: bytes) -> str:
-    mark, encoding = next((one for one in _MARKS if data.startswith(one[0])), (b"", "utf-8"))
-    return data[len(mark) :].decode(encoding)
-
-
 def _parsed(path: Path, text: str) -> Any:
     """Return the content of a file; an empty object if it is empty or has comments only."""
-    if not text.strip() or (path.suffix in {".json", ".jsonc"} and _NOTHING.fullmatch(text)):
+    if not text.strip() or (path.suffix in {".json", ".jsonc"} and _has_only_comments(text)):
         return {}
     content = parse_document(text.encode(), hint=path.suffix, jsonc=path.suffix in {".json", ".jsonc"}, where=str(path))
     return {} if content is None else content
+
+
+def _has_only_comments(text: str) -> bool:
+    """Return whether a JSON text is empty but for comments."""
+    at = 0
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+            continue
+        end = {"//": "\n", "/*": "*/"}.get(text[at : at + 2])
+        if end is None:
+            return False
+        closed = text.find(end, at + 2)
+        at = len(text) if closed < 0 else closed + len(end)
+    return True

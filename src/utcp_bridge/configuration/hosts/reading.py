@@ -127,7 +127,7 @@ def read_section(
         substitution = Substitution(
             section.host.variables if section.host else frozenset(), inputs, project=project, home=home
         )
-        found.append(_Entry(name, raw, section, substitution).read(switches.get(name)))
+        found.append(_EntryReader(name, raw, section, substitution).read(switches.get(name)))
     return found
 
 
@@ -143,7 +143,7 @@ class _Internal(_Unreadable):
     """It is a part of the host."""
 
 
-class _Entry:
+class _EntryReader:
     """Reads one entry. What it takes is read; what is left at the end is the remainder."""
 
     def __init__(self, name: str, raw: JsonObject, section: HostSection, substitution: Substitution) -> None:
