@@ -369,12 +369,15 @@ class DotenvLoader:
             state = self._path.stat()
             seen = (state.st_mtime_ns, state.st_size, state.st_ino)
             if seen != self._seen:
-                self._values = _dotenv_text(self._path)
+                self._values = dotenv_values(stream=StringIO(self._path.read_text(encoding="utf-8-sig")))
                 self._seen = seen
         except FileNotFoundError:
             self._seen, self._values = None, {}
         except (OSError, UnicodeDecodeError, ValueError) as error:
-            raise _unreadable(self._path, error) from error
+            raise ConfigError(
+                f"The dotenv file {self._path} cannot be read ({type(error).__name__}).",
+                remedy="Make it a readable file in UTF-8.",
+            ) from error
         return self._values.get(key)
 
     def check(self) -> Fault | None:
@@ -391,29 +394,6 @@ class DotenvLoader:
                 "warning",
             )
         return None
-
-
-def read_dotenv(path: Path) -> dict[str, str]:
-    """Return the variables of a dotenv file. Lines without a value are left out.
-
-    :raises ConfigError: it does not exist, or cannot be read.
-    """
-    try:
-        return {key: value for key, value in _dotenv_text(path).items() if value is not None}
-    except FileNotFoundError:
-        raise ConfigError(f"The dotenv file {path} does not exist.", remedy="Create it, or remove its key.") from None
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _dotenv_text(path: Path) -> dict[str, str | None]:
-    return dotenv_values(stream=StringIO(path.read_text(encoding="utf-8-sig")))
-
-
-def _unreadable(path: Path, error: Exception) -> ConfigError:
-    return ConfigError(
-        f"The dotenv file {path} cannot be read ({type(error).__name__}).", remedy="Make it a readable file in UTF-8."
-    )
 
 
 class ExecLoader:
@@ -579,6 +559,10 @@ def _plugin(kind: Any, specification: JsonObject, root: Path) -> VariableLoader:
     return loader
 
 
+def _default_of(match: re.Match[str]) -> str | None:
+    return match.groupdict().get("default")
+
+
 def _names_in(value: Any, pattern: re.Pattern[str], depth: int) -> Iterator[str]:
     if isinstance(value, str):
         if not _JSON_REFERENCE.search(value):
@@ -591,10 +575,6 @@ def _names_in(value: Any, pattern: re.Pattern[str], depth: int) -> Iterator[str]
 
 def _name_of(match: re.Match[str]) -> str:
     return str(match.groupdict().get("braced") or match.groupdict().get("bare"))
-
-
-def _default_of(match: re.Match[str]) -> str | None:
-    return match.groupdict().get("default")
 
 
 def _missing(scope: _Lookup, name: str) -> VariableNotFound:
@@ -621,6 +601,23 @@ def _text(value: Any, where: str) -> str:
     if isinstance(value, str | int | float):
         return str(value)
     raise ConfigError(f"`variables.{where}` must be text or a number.")
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """Return the variables of a dotenv file. Lines without a value are left out.
+
+    :raises ConfigError: it does not exist, or cannot be read.
+    """
+    try:
+        values = dotenv_values(stream=StringIO(path.read_text(encoding="utf-8-sig")))
+    except FileNotFoundError:
+        raise ConfigError(f"The dotenv file {path} does not exist.", remedy="Create it, or remove its key.") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"The dotenv file {path} cannot be read ({type(error).__name__}).",
+            remedy="Make it a readable file in UTF-8.",
+        ) from error
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def inherited_environment(names: Iterable[str]) -> dict[str, str]:
