@@ -527,8 +527,8 @@ def test_a_dotenv_file_is_read_as_variables(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     with pytest.raises(ConfigError, match="does not exist"):
         read_dotenv(path)
-    path.write_text("\ufeffA='b c'\nexport D=e\nF\n", encoding="utf-8")
-    assert read_dotenv(path) == {"A": "b c", "D": "e"}
+    path.write_text("\ufeffA='b c'\nexport D=e${A}\nF\n", encoding="utf-8")
+    assert read_dotenv(path) == {"A": "b c", "D": "e${A}"}
     path.write_bytes(b"A=\xff")
     with pytest.raises(ConfigError, match="UnicodeDecodeError"):
         read_dotenv(path)

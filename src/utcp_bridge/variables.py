@@ -604,12 +604,12 @@ def _text(value: Any, where: str) -> str:
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
-    """Return the variables of a dotenv file. Lines without a value are left out.
+    """Return the variables of a dotenv file as they are written. Lines without a value are left out.
 
     :raises ConfigError: it does not exist, or cannot be read.
     """
     try:
-        values = dotenv_values(stream=StringIO(path.read_text(encoding="utf-8-sig")))
+        values = dotenv_values(stream=StringIO(path.read_text(encoding="utf-8-sig")), interpolate=False)
     except FileNotFoundError:
         raise ConfigError(f"The dotenv file {path} does not exist.", remedy="Create it, or remove its key.") from None
     except (OSError, ValueError) as error:

@@ -109,13 +109,14 @@ async def test_a_project_of_an_editor_has_its_folder_and_its_dotenv_file(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_KEY", "k")
-    shop.write(".env", "FROM_FILE='a b'\nBOTH=file\nEMPTY\n")
+    shop.write(".env", "FROM_FILE='a b'\nBOTH=file\nEMPTY\nSHOP_TOKEN=s3cret-of-the-shop\n")
     entry = shop.entry("s", "${workspaceFolder}/x", envFile="${workspaceFolder}/.env")
     entry["env"] = {"BOTH": "entry", "PORT": 8080, "DEBUG": True, "K": "${env:SHOP_KEY}"}
     path = shop.write(".vscode/mcp.json", {"servers": {"s": entry}, "inputs": []})
     async with await UtcpClient.create(path) as client:
         await client.wait_loaded(60)
         found = await seen(client, "s.show")
+        assert client.redactor("It is s3cret-of-the-shop.") == "It is ***."
     assert found["args"] == [f"{shop.folder}/x"]
     assert found["cwd"] == os.path.realpath(shop.folder)  # noqa: ASYNC240 - a test may wait
     wanted = {"FROM_FILE": "a b", "BOTH": "entry", "PORT": "8080", "DEBUG": "true", "K": "k"}

@@ -129,7 +129,10 @@ class McpDialer:
         named = self._server.env_file
         if named is None:
             return dict(self._server.env)
-        return {**read_dotenv(self._services.root / Path(named).expanduser()), **self._server.env}
+        read = read_dotenv(self._services.root / Path(named).expanduser())
+        for name, value in read.items():
+            self._services.learn(name, value)
+        return {**read, **self._server.env}
 
     @property
     def _folder(self) -> Path:
