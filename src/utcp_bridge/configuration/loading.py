@@ -18,7 +18,7 @@ import anyio.to_thread
 from pydantic import ValidationError
 
 from utcp_bridge.configuration.hosts.files import host_configuration
-from utcp_bridge.configuration.hosts.reading import HostConfiguration, as_configuration
+from utcp_bridge.configuration.hosts.reading import HostConfiguration, as_configuration, unread_in_entry
 from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, fetch_url, hint_of, is_url, parsed, read_file
 from utcp_bridge.dialects import KnownFields, ManualEntry, ParsedConfig, Shape, detect, read_config
 from utcp_bridge.dialects.shorthand import suggest_name
@@ -126,6 +126,8 @@ class _Gathered:
     def _add_config(self, config: ParsedConfig, where: str, folder: Path | None) -> None:
         self.faults.extend(config.faults)
         for entry in config.entries:
+            for _, what, remedy in unread_in_entry(entry.template):
+                self.faults.warn(f"{where}: {entry.name}", what, remedy)
             self.add_entry(ManualEntry(entry.name, _anchored(entry.template, folder)), where)
         client = dict(config.client)
         self.client["variables"] = {**self.client.get("variables", {}), **(client.pop("variables", None) or {})}

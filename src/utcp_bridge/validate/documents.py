@@ -17,7 +17,7 @@ import anyio.to_thread
 from pydantic import BaseModel, ValidationError
 
 from utcp_bridge.configuration.hosts.files import host_configuration
-from utcp_bridge.configuration.hosts.reading import HostConfiguration, as_configuration
+from utcp_bridge.configuration.hosts.reading import HostConfiguration, as_configuration, unread_in_entry
 from utcp_bridge.configuration.places import STDIN, is_url, read_place
 from utcp_bridge.dialects import Shape, detect, read_config, read_manual
 from utcp_bridge.dialects.fields import safe_name, sort_of, word
@@ -193,6 +193,8 @@ def check_config(
             continue
         _settle_name(entry, given_name, path, taken, findings)
         _check_options(entry, path, findings)
+        for place, what, remedy in unread_in_entry(entry):
+            findings.warn((*path, "config", "mcpServers", *place), what, remedy)
         _check_file(entry, path, folder, findings)
         _check_maps(entry, path, folder, findings)
         if entry["call_template_type"] == "text" and not isinstance(entry.get("content"), str):

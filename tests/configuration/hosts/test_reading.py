@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utcp_bridge.configuration.hosts.reading import _READ, HostServer, as_configuration, read_servers
+from utcp_bridge.configuration.hosts.reading import (
+    _READ,
+    HostServer,
+    as_configuration,
+    read_servers,
+    unread_in_entry,
+)
 from utcp_bridge.configuration.hosts.table import HOSTS
 from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.model import is_object
@@ -482,42 +488,6 @@ def test_a_server_that_is_switched_off_stays_off(switch: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    "others",
-    [
-        {"mcp": {"excluded": ["s"]}},
-        {"mcp": {"allowed": ["t"]}},
-        {"mcp": {"allowed": "t"}},
-        {"disabledMcpjsonServers": ["s"]},
-        {"disabledMcpServers": ["s"]},
-        {"excludeMCPServers": ["s"]},
-        {"allowMCPServers": ["t"]},
-    ],
-)
-def test_other_keys_of_a_file_switch_servers_off(others: dict[str, Any]) -> None:
-    server = one({"command": "c"}, **others)
-    assert not server.enabled
-    assert "switches it off" in server.notes[0]
-    assert one({"command": "c"}, mcp={"allowed": ["s"], "excluded": []}).enabled
-
-
-@pytest.mark.parametrize(
-    ("filters", "rule"),
-    [
-        ({"includeTools": {"a": 1}}, NONE),
-        ({"disabledTools": [{"a": 1}]}, NONE),
-        ({"tools": False}, NONE),
-        ({"includeTools": []}, NONE),
-        ({"includeTools": ["a"], "enabledTools": ["b"]}, NONE),
-        ({"available_tools": []}, {}),
-        ({"tools": "*"}, {}),
-        ({"includeTools": [1, "a"]}, {"include": {"names": ["a"]}}),
-    ],
-)
-def test_a_filter_is_never_wider(filters: dict[str, Any], rule: dict[str, Any]) -> None:
-    assert fields(one({"command": "c", **filters})) == {"command": "c", **rule}
-
-
-@pytest.mark.parametrize(
     ("entry", "words"),
     [
         ("text", "the entry is text"),
@@ -667,22 +637,6 @@ def _is_container(value: Any) -> bool:
 
 
 @settings(deadline=None)
-@given(entry=_READABLE, names=st.lists(st.text(min_size=1, max_size=5), max_size=3), host=_HOST)
-def test_filters_are_never_wider_and_no_unknown_key_is_lost(entry: dict[str, Any], names: list[str], host: Any) -> None:
-    from utcp_bridge.dialects.selection import ToolFacts, ToolSelection
-
-    entry = {**entry, "includeTools": names, "disabledTools": names[:1], "zork": {"kept": 1}}
-    [server] = read_servers({"mcpServers": {"s": entry}}, host=host, where="")
-    assert server.remainder["zork"] == {"kept": 1}
-    if server.template is None:
-        return
-    selection = ToolSelection(server.template.get("include"), server.template.get("exclude"))
-    offered = {name for name in (*names, "other") if selection.decide(ToolFacts((name,))) is not None}
-    wanted = set(names[1:]) - set(names[:1]) if "*" not in names else {*names, "other"}
-    assert offered <= wanted | ({name.partition("(")[0] for name in names[1:]})
-
-
-@settings(deadline=None)
 @given(entry=st.dictionaries(st.text(min_size=1, max_size=12), _VALUE, max_size=6))
 def test_a_key_is_read_named_or_in_the_remainder(entry: dict[str, Any]) -> None:
     [server] = read_servers({"mcpServers": {"s": {**entry, "command": "c"}}}, host=None, where="")
@@ -694,3 +648,14 @@ def test_a_key_is_read_named_or_in_the_remainder(entry: dict[str, Any]) -> None:
             or key in {"command", "name", "note", "notes", "version", "icon", "tags", "title"}
             or (is_object(server.template) and key in server.template)
         )
+
+
+def test_keys_of_servers_in_an_entry_are_named() -> None:
+    servers = {"a": {"command": "c", "zork": 1, "disabledTools": ["x"], "type": "stdio", "_note": ""}, "b": None}
+    found = [*unread_in_entry({"call_template_type": "mcp", "config": {"mcpServers": servers}})]
+    assert [(path, what) for path, what, _ in found] == [
+        (("a", "zork"), "server 'a': nothing reads the key 'zork'."),
+        (("a", "disabledTools"), "server 'a': nothing reads the key 'disabledTools'."),
+    ]
+    assert "`include`" in found[1][2]
+    assert [*unread_in_entry({"call_template_type": "http", "config": {"mcpServers": servers}})] == []

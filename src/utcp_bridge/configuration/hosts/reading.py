@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,9 +20,9 @@ from utcp_bridge.configuration.hosts.table import Host
 from utcp_bridge.dialects.fields import nearest, sort_of, word
 from utcp_bridge.dialects.v1 import CONFIG_KEYS
 from utcp_bridge.model import Fault, JsonObject, is_list, is_object
-from utcp_bridge.transports.mcp.servers import plain_text
+from utcp_bridge.transports.mcp.servers import McpServer, plain_text, unread_keys
 
-__all__ = ["HostConfiguration", "HostServer", "as_configuration", "read_section", "read_servers"]
+__all__ = ["HostConfiguration", "HostServer", "as_configuration", "read_section", "read_servers", "unread_in_entry"]
 
 _KINDS: Final[Mapping[str, str]] = {
     "stdio": "stdio",
@@ -67,6 +67,7 @@ _READ: Final = frozenset({
     "auth_token", "sessions",
     *ToolFilter.KEYS,
 })  # fmt: skip
+_FILTERS: Final = "Choose tools with `include` and `exclude` next to `config`."
 _COPY: Final = "Copy those that you need into a file of their own."
 _WORDS: Final = re.compile(r"[\s_-]+")
 
@@ -588,6 +589,19 @@ def as_configuration(content: Any, *, path: Path | None = None, off: Iterable[st
         rest = {key: value for key, value in rest.items() if key in CONFIG_KEYS}
     rest.pop("inputs", None)
     return HostConfiguration(section, tuple(read_section(section, project=section.project, off=off)), rest)
+
+
+def unread_in_entry(entry: JsonObject) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Yield the keys of servers in an entry's `config` that nothing reads: the path, the sentence and the remedy."""
+    config = entry.get("config")
+    servers = config.get("mcpServers", config.get("servers")) if is_object(config) else None
+    if entry.get("call_template_type") != "mcp" or not is_object(servers):
+        return
+    for name, server in servers.items():
+        for key in unread_keys(server) if is_object(server) else ():
+            what = f"{_shown(name)}: nothing reads the key {word(key)!r}."
+            remedy = _FILTERS if key in ToolFilter.KEYS else nearest(key, McpServer.model_fields)
+            yield (name, key), what, remedy
 
 
 def _switched_off_entry(template: JsonObject) -> JsonObject:

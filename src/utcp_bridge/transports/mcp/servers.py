@@ -34,6 +34,7 @@ __all__ = [
     "resource_value",
     "shown_name",
     "tool_object",
+    "unread_keys",
 ]
 
 UNNAMED: Final = "server"
@@ -138,6 +139,11 @@ class McpServer(BaseModel):
         return self
 
 
+def unread_keys(server: JsonObject) -> list[str]:
+    """Return the keys of a server in `config` that nothing reads."""
+    return [key for key in server if key not in _SERVER_KEYS and not key.startswith(("$", "_", "x-"))]
+
+
 def command_words(line: str) -> list[str]:
     """Return the words of a command that is written as one line. The path of a program may contain blanks.
 
@@ -157,6 +163,19 @@ def plain_text(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int | float) else value
+
+
+_SERVER_KEYS: Final = frozenset({
+    "enabled", "type", "name", "description",
+    *McpServer.model_fields,
+    *(
+        alias
+        for one in McpServer.model_fields.values()
+        if isinstance(one.validation_alias, AliasChoices)
+        for alias in one.validation_alias.choices
+        if isinstance(alias, str)
+    ),
+})  # fmt: skip
 
 
 class McpServers(BaseModel):
