@@ -11,7 +11,7 @@ from utcp_bridge.configuration.hosts.table import HOSTS
 from utcp_bridge.model import Trust
 from utcp_bridge.variables import Variables
 
-PROJECT, HOME = Path("/srv/the shop"), Path("/home/ada")
+PROJECT, HOME = Path("/srv/the shop"), Path("/h/ada")
 INPUTS = {"inputs": [{"id": "a-b", "description": "d"}, {"id": "city", "default": "Bonn"}, {"id": 5}, "x"]}
 
 
@@ -32,7 +32,7 @@ def made(text: str, host: str = "vscode", **known: str) -> str:
         ("${env:V:-d}", "${V:-d}"),
         ("${input:a-b} ${input:city} ${input:new one}", "${a_b} ${city:-Bonn} ${new_one}"),
         ("${workspaceFolder}/x ${workspaceFolderBasename}", "/srv/the shop/x the shop"),
-        ("${userHome}${/}x${pathSeparator}", "/home/ada/x/"),
+        ("${userHome}${/}x${pathSeparator}", "/h/ada/x/"),
         ("$V", "$$V"),
         ("$ $5 $$ x$", "$ $$5 $$$ x$"),
         ("$${V}", "$$${V}"),
