@@ -22,7 +22,15 @@ from utcp_bridge.dialects.v1 import CONFIG_KEYS
 from utcp_bridge.model import Fault, JsonObject, is_list, is_object
 from utcp_bridge.transports.mcp.servers import McpServer, plain_text, unread_keys
 
-__all__ = ["HostConfiguration", "HostServer", "as_configuration", "read_section", "read_servers", "unread_in_entry"]
+__all__ = [
+    "HostConfiguration",
+    "HostServer",
+    "as_configuration",
+    "describes",
+    "read_section",
+    "read_servers",
+    "unread_in_entry",
+]
 
 _KINDS: Final[Mapping[str, str]] = {
     "stdio": "stdio",
@@ -70,6 +78,11 @@ _READ: Final = frozenset({
 _FILTERS: Final = "Choose tools with `include` and `exclude` next to `config`."
 _COPY: Final = "Copy those that you need into a file of their own."
 _WORDS: Final = re.compile(r"[\s_-]+")
+
+
+def describes(key: str) -> bool:
+    """Return whether a key of an entry describes the server, and changes nothing of what it does."""
+    return key in _SILENT or key.startswith(("_", "$", "x-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -474,7 +487,7 @@ class _EntryReader:
 
     def _rest(self) -> None:
         for key, value in self._left.items():
-            if key in _SILENT or key.startswith(("_", "$", "x-")):
+            if describes(key):
                 continue
             if value is None or value is False or value in ({}, [], ""):
                 if key not in _READ:
