@@ -13,8 +13,8 @@ from utcp_bridge.configuration.hosts.files import (
     find_host_files,
     host_configuration,
     read_host_file,
-    switched_off_elsewhere,
 )
+from utcp_bridge.configuration.hosts.filters import switched_off_elsewhere
 from utcp_bridge.configuration.hosts.table import HOSTS
 from utcp_bridge.errors import ConfigError, UtcpError
 

@@ -7,23 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from utcp_bridge.configuration.hosts.filters import switched_off_elsewhere
 from utcp_bridge.configuration.hosts.reading import HostConfiguration, HostServer, as_configuration, read_servers
-from utcp_bridge.configuration.hosts.recognition import find_section, host_of_path, project_of
+from utcp_bridge.configuration.hosts.recognition import find_section, host_of_path
 from utcp_bridge.configuration.hosts.table import HOSTS, Host
 from utcp_bridge.dialects.documents import decoded, parse_document
 from utcp_bridge.errors import ConfigError, UtcpError
-from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.model import JsonObject, is_object
 
-__all__ = ["HostFile", "find_host_files", "host_configuration", "read_host_file", "switched_off_elsewhere"]
+__all__ = ["HostFile", "find_host_files", "host_configuration", "read_host_file"]
 
 _MAX_FILE: Final = 100 * 2**20
 """Bytes of a host's file. One that also keeps conversations has some MiB."""
-_MAX_SWITCHES: Final = 4 * 2**20
-_SWITCHES: Final = {
-    "claude-code": ("disabledMcpjsonServers", (".claude/settings.json", ".claude/settings.local.json")),
-    "copilot-cli": ("disabledMcpServers", (".copilot/settings.json", ".copilot/config.json")),
-}
-"""Hosts that switch servers off in other files: the key, and the files in the home folder and in the project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +88,6 @@ def host_configuration(content: Any, path: Path) -> HostConfiguration | None:
     if section is None:
         return None
     return as_configuration(content, path=path, off=switched_off_elsewhere(path, section.host))
-
-
-def switched_off_elsewhere(path: Path, host: Host | None, *, home: Path | None = None) -> frozenset[str]:
-    """Return the servers that other files of the host switch off. A file that cannot be read switches nothing off."""
-    if host is None or host.name not in _SWITCHES:
-        return frozenset()
-    key, places = _SWITCHES[host.name]
-    home = home or Path.home()
-    project = project_of(path, host, home=home)
-    found: set[str] = set()
-    for place in dict.fromkeys(folder / place for folder in (home, project) if folder is not None for place in places):
-        try:
-            content = parse_document(place.read_bytes(), hint=".json", jsonc=True) if _is_small(place) else None
-        except (OSError, UtcpError):
-            continue
-        listed = content.get(key) if is_object(content) else None
-        found.update(str(one) for one in (listed if is_list(listed) else ()))
-    return frozenset(found)
-
-
-def _is_small(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size <= _MAX_SWITCHES
 
 
 def _bytes(path: Path, within: Path | None) -> bytes | None:

@@ -9,18 +9,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from utcp_bridge.configuration.hosts.recognition import project_of
+from utcp_bridge.configuration.hosts.table import Host
+from utcp_bridge.dialects.documents import parse_document
 from utcp_bridge.dialects.fields import sort_of, word
+from utcp_bridge.errors import UtcpError
 from utcp_bridge.model import JsonObject, is_list, is_object
 
-__all__ = ["ToolFilter", "switched_off"]
+__all__ = ["ToolFilter", "switched_off", "switched_off_elsewhere"]
 
 _INCLUDES: Final = ("includeTools", "enabled_tools", "enabledTools", "available_tools", "allowedTools", "allowed_tools")
 _EXCLUDES: Final = ("excludeTools", "disabled_tools", "disabledTools", "excludedTools", "blockedTools")
 _EMPTY_MEANS_ALL: Final = frozenset({"available_tools"})
 _OFF_LISTS: Final = ("disabledMcpjsonServers", "disabledMcpServers", "disabled_mcp_servers", "excludeMCPServers")
 _ON_LISTS: Final = ("allowMCPServers",)
+_MAX_SWITCHES: Final = 4 * 2**20
+_SWITCHES: Final = {
+    "claude-code": ("disabledMcpjsonServers", (".claude/settings.json", ".claude/settings.local.json")),
+    "copilot-cli": ("disabledMcpServers", (".copilot/settings.json", ".copilot/config.json")),
+}
+"""Hosts that switch servers off in other files: the key, and the files in the home folder and in the project."""
 _SPECIAL: Final = re.compile(r"[*?\[]")
 _NOT_IN_KEYS: Final = re.compile(r"[^A-Za-z0-9_-]")
 _NONE: Final[JsonObject] = {"exclude": {"names": ["*"]}}
@@ -45,6 +56,28 @@ def switched_off(content: JsonObject, names: Iterable[str]) -> dict[str, str]:
             if known is None or (name in known) is not is_allowed:
                 found[name] = f"`{place}` of the file switches it off"
     return found
+
+
+def switched_off_elsewhere(path: Path, host: Host | None, *, home: Path | None = None) -> frozenset[str]:
+    """Return the servers that other files of the host switch off. A file that cannot be read switches nothing off."""
+    if host is None or host.name not in _SWITCHES:
+        return frozenset()
+    key, places = _SWITCHES[host.name]
+    home = home or Path.home()
+    project = project_of(path, host, home=home)
+    found: set[str] = set()
+    for place in dict.fromkeys(folder / place for folder in (home, project) if folder is not None for place in places):
+        try:
+            content = parse_document(place.read_bytes(), hint=".json", jsonc=True) if _is_small(place) else None
+        except (OSError, UtcpError):
+            continue
+        listed = content.get(key) if is_object(content) else None
+        found.update(str(one) for one in (listed if is_list(listed) else ()))
+    return frozenset(found)
+
+
+def _is_small(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size <= _MAX_SWITCHES
 
 
 class ToolFilter:
