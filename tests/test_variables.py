@@ -17,6 +17,7 @@ from utcp_bridge.variables import (
     Variables,
     flat_key,
     load_variable_loaders,
+    read_dotenv,
     renamed,
     required,
     variable_names,
@@ -174,6 +175,37 @@ def test_a_value_is_not_substituted_again():
 
 def test_two_dollar_signs_become_one():
     assert resolve(["costs $$5", "$${A}", "$$$A"], environ={"m_A": "v"}) == ["costs $5", "${A}", "$v"]
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("${SET:-no}", "yes"),
+        ("${UNSET:-no}/x", "no/x"),
+        ("${UNSET:-}", ""),
+        ("${EMPTY:-no}", "no"),
+        ("${UNSET:-http://127.0.0.1:9/a-b?c=$d}", "http://127.0.0.1:9/a-b?c=$d"),
+        ("$${UNSET:-no}", "${UNSET:-no}"),
+        ("${UNSET:no}", "${UNSET:no}"),
+    ],
+)
+def test_a_variable_may_have_a_default(text, made):
+    assert resolve({"a": text}, environ={"m_SET": "yes", "m_EMPTY": ""}) == {"a": made}
+
+
+def test_a_default_of_a_configured_value_is_its_own():
+    config = {"V": "${OTHER:-x} ${OTHER2:-y}"}
+    assert resolve("$V", config=config, trust=OPERATOR, environ={"OTHER": "z"}) == "z y"
+
+
+def test_a_default_precedes_an_input_and_is_text_where_only_braces_count():
+    assert resolve("${city:-Bonn}", arguments=frozenset({"city"})) == "Bonn"
+    assert resolve({"q": "${a:-b}"}, braced_only=frozenset({"q"})) == {"q": "${a:-b}"}
+
+
+def test_a_variable_with_a_default_need_not_be_set():
+    assert required({"a": "${X:-1} ${Y}"}, "m") == ["m_Y"]
+    assert renamed("${X:-1} ${Y}", {"X": "A", "Y": "B"}) == "${A:-1} ${B}"
 
 
 def test_a_json_reference_does_not_change():
@@ -489,3 +521,14 @@ def test_files_that_are_not_paths_are_a_fault(tmp_path: Path, more) -> None:
     loaders, faults = load_variable_loaders([{"type": "file", **more}], root=tmp_path)
     assert loaders == []
     assert "needs `files`" in str(faults[0])
+
+
+def test_a_dotenv_file_is_read_as_variables(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    with pytest.raises(ConfigError, match="does not exist"):
+        read_dotenv(path)
+    path.write_text("\ufeffA='b c'\nexport D=e${A}\nF\n", encoding="utf-8")
+    assert read_dotenv(path) == {"A": "b c", "D": "e${A}"}
+    path.write_bytes(b"A=\xff")
+    with pytest.raises(ConfigError, match="UnicodeDecodeError"):
+        read_dotenv(path)

@@ -94,6 +94,8 @@ class Services:
     """The logins of persons; None where logins are not possible."""
     expected_host: Callable[[], Awaitable[CallingHost | None]] = no_host
     """Returns the host that calls will come from: MCP servers learn its capabilities before its first call."""
+    learn: Callable[[str, str], object] = lambda _name, _value: None
+    """Reports a variable that the transport read, by name and value, so that logs and errors do not show it."""
 
 
 @dataclass(frozen=True, slots=True)

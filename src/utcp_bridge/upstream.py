@@ -104,10 +104,14 @@ class ServerState:
     failure: str = ""
     """Why the last attempt failed, in words; empty if it did not."""
 
+    @property
+    def shown(self) -> str:
+        """Its name for people: that of the manual if the operator gave the server none."""
+        return self.manual if self.name == "server" else self.name
+
     def __str__(self) -> str:
-        name = self.manual if self.name == "server" else self.name
         state = self.status if self.status.startswith("needs") else f"is {self.status}"
-        return f"{self.manual}: MCP server {name!r} {state}{f': {self.failure}' if self.failure else '.'}"
+        return f"{self.manual}: MCP server {self.shown!r} {state}{f': {self.failure}' if self.failure else '.'}"
 
 
 class Upstream(ABC):

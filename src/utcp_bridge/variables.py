@@ -1,5 +1,7 @@
 """Variables in call templates: `${NAME}` and `$NAME`, which manual they belong to and where their values come from.
 
+`${NAME:-text}` is the text if no source has the variable.
+
 A variable belongs to a manual: it is a pair (manual, name). Flat sources (dotenv files, the process environment, plain
 entries of `variables`) have it under UTCP's key: the manual with its underscores doubled, one underscore, the name. So
 `my_api` + `KEY` → `my__api_KEY`. When a key is read back, the first odd run of underscores ends the manual, so each key
@@ -43,6 +45,7 @@ __all__ = [
     "load_variable_loaders",
     "looked_up",
     "names_credential",
+    "read_dotenv",
     "renamed",
     "required",
     "variable_names",
@@ -50,7 +53,8 @@ __all__ = [
 
 _BRACED = r"\$\{(?P<braced>[A-Za-z0-9_]+)\}"
 _BARE = r"\$(?P<bare>[A-Za-z0-9_]+)"
-_ANY = re.compile(rf"(?P<escape>\$\$)|{_BRACED}|{_BARE}")
+_DEFAULTED = r"\$\{(?P<braced>[A-Za-z0-9_]+)(?::-(?P<default>[^{}]*))?\}"
+_ANY = re.compile(rf"(?P<escape>\$\$)|{_DEFAULTED}|{_BARE}")
 _BRACED_ONLY = re.compile(rf"(?P<escape>\$\$(?={{))|{_BRACED}")
 _JSON_REFERENCE = re.compile(r"\$ref(?![A-Za-z0-9_])")
 _FLAT_KEY = re.compile(r"(?P<manual>(?:__|[^_])+)_(?P<name>[^_].*)", re.DOTALL)
@@ -230,6 +234,8 @@ class Variables:
                 return "$"
             name = _name_of(match)
             value = self.lookup(scope.manual, name, scope.trust)
+            if value is None:
+                value = _default_of(match)
             if value is not None:
                 return value
             if name in scope.arguments:
@@ -257,7 +263,7 @@ class Variables:
             if match["escape"]:
                 return "$"
             name = _name_of(match)
-            if (value := self._from_outside(name)) is None:
+            if (value := self._from_outside(name)) is None and (value := _default_of(match)) is None:
                 raise VariableNotFound(
                     name,
                     where=where,
@@ -284,7 +290,10 @@ def required(
 def variable_names(
     value: Any, *, raw_fields: frozenset[str] = _NO_NAMES, braced_only: frozenset[str] = _NO_NAMES
 ) -> list[str]:
-    """Return the names of all variables in a template, as written there, in order of first appearance."""
+    """Return the names of all variables in a template, as written there, in order of first appearance.
+
+    Those with a default are not among them, because they need not be set.
+    """
     if not is_object(value):
         return [*dict.fromkeys(_names_in(value, _ANY, 0))]
     found: dict[str, None] = {}
@@ -299,7 +308,10 @@ def renamed(value: Any, names: Mapping[str, str], raw_fields: frozenset[str] = _
 
     def replacement(match: re.Match[str]) -> str:
         new = None if match["escape"] else names.get(_name_of(match))
-        return match[0] if new is None else f"${{{new}}}"
+        if new is None:
+            return match[0]
+        default = _default_of(match)
+        return f"${{{new}}}" if default is None else f"${{{new}:-{default}}}"
 
     def walk(part: Any) -> Any:
         if isinstance(part, str):
@@ -547,10 +559,15 @@ def _plugin(kind: Any, specification: JsonObject, root: Path) -> VariableLoader:
     return loader
 
 
+def _default_of(match: re.Match[str]) -> str | None:
+    return match.groupdict().get("default")
+
+
 def _names_in(value: Any, pattern: re.Pattern[str], depth: int) -> Iterator[str]:
     if isinstance(value, str):
         if not _JSON_REFERENCE.search(value):
-            yield from (_name_of(match) for match in pattern.finditer(value) if not match["escape"])
+            found = (match for match in pattern.finditer(value) if not match["escape"])
+            yield from (_name_of(match) for match in found if _default_of(match) is None)
     elif depth <= _MAX_DEPTH and (is_object(value) or is_list(value)):
         for member in value.values() if is_object(value) else value:
             yield from _names_in(member, pattern, depth + 1)
@@ -584,6 +601,23 @@ def _text(value: Any, where: str) -> str:
     if isinstance(value, str | int | float):
         return str(value)
     raise ConfigError(f"`variables.{where}` must be text or a number.")
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """Return the variables of a dotenv file as they are written. Lines without a value are left out.
+
+    :raises ConfigError: it does not exist, or cannot be read.
+    """
+    try:
+        values = dotenv_values(stream=StringIO(path.read_text(encoding="utf-8-sig")), interpolate=False)
+    except FileNotFoundError:
+        raise ConfigError(f"The dotenv file {path} does not exist.", remedy="Create it, or remove its key.") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"The dotenv file {path} cannot be read ({type(error).__name__}).",
+            remedy="Make it a readable file in UTF-8.",
+        ) from error
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def inherited_environment(names: Iterable[str]) -> dict[str, str]:

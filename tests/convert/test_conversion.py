@@ -76,6 +76,29 @@ async def test_the_servers_of_an_mcp_hosts_file_become_a_manual(tmp_path):
     assert converted.tools[0]["tool_call_template"]["config"] == {"mcpServers": servers}
 
 
+async def test_what_a_hosts_file_switches_off_is_not_converted(tmp_path):
+    entry = {"type": "local", "command": [sys.executable, mcp_server.__file__, "clock"], "timeout": 5000}
+    servers = {"clock": entry, "off": {**entry, "enabled": False}, "odd": {"type": "local"}}
+    document = {"tools": {"clock_who": False}, "mcp": servers}
+    converted = await convert([write(tmp_path / "opencode.json", document)])
+    names = {tool["name"] for tool in converted.tools}
+    assert "echo" in names
+    assert "who" not in names
+    [template] = {str(tool["tool_call_template"]["config"]) for tool in converted.tools}
+    assert "'off'" not in template
+    assert "exclude" not in template
+    assert [note.severity for note in converted.notes] == ["error"]
+    assert "'odd'" in str(converted.notes[0])
+
+
+async def test_a_hosts_file_with_entries_becomes_a_configuration(tmp_path):
+    document = {"mcpServers": {"a": {"command": "c"}}, "manual_call_templates": ["./x.json"]}
+    converted = await convert([write(tmp_path / "both.json", document)])
+    assert not converted.is_manual
+    entries = converted.document["manual_call_templates"]
+    assert [entry["call_template_type"] for entry in entries] == ["file", "mcp"]
+
+
 async def test_an_mcp_server_may_be_given_in_one_line():
     line = f"mcp+stdio:{sys.executable} {mcp_server.__file__} clock"
     converted = await convert([], Wishes(name="my clock"), mcp_servers=[line])

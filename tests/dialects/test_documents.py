@@ -242,3 +242,17 @@ def test_values_are_counted_by_their_members(value):
         return len(inner) + sum(map(members, inner))
 
     assert count_values(value) == members(value)
+
+
+def test_toml_is_plain_data_and_its_faults_are_ours() -> None:
+    text = "a = 1\r\nb = [true, 1.5]\nc = 2024-01-01\nd = inf\n[e.f]\ng = 'x'\n"
+    assert parse_document(text, hint=".toml") == {
+        "a": 1,
+        "b": [True, 1.5],
+        "c": "2024-01-01",
+        "d": None,
+        "e": {"f": {"g": "x"}},
+    }
+    for bad in ("a = ", "a = 1\na = 2", "[a", f"a = {'[' * 5000}", f"a = {10**40}"):
+        with pytest.raises(ManualError, match="The file is not valid TOML"):
+            parse_document(bad, hint=".toml", where="The file")

@@ -215,3 +215,20 @@ def test_variables_are_reported_by_key_with_whether_they_are_set(tmp_path):
 def test_a_variable_that_refers_to_a_missing_one_is_an_error():
     document = {"variables": {"K": "${GONE}"}, "manual_call_templates": [{**HTTP, "headers": {"X": "${K}"}}]}
     assert ("error", "/variables") in [(severity, pointer) for severity, pointer, _ in check(document)[1]]
+
+
+async def test_the_servers_of_a_hosts_file_are_checked_at_their_places(tmp_path):
+    path = tmp_path / ".codex" / "config.toml"
+    path.parent.mkdir()
+    path.write_text('[mcp_servers.a]\ncommand = "c"\nzork = 1\n[mcp_servers.b]\nenabled_tools = []\n', encoding="utf-8")
+    report = await check_place(str(path), environ={})
+    assert (report.shape, report.entries) == ("config", 1)
+    assert [(one.severity, one.pointer, one.line) for one in report.findings] == [
+        ("warning", "/mcp_servers/a", None),
+        ("error", "/mcp_servers/b", None),
+    ]
+    other = tmp_path / "list.yaml"
+    other.write_text("mcpServers:\n  - {name: a, command: c, env: {K: '${KEY}'}, zork: 1}\n", encoding="utf-8")
+    report = await check_place(str(other), environ={"KEY": "k"})
+    assert [(one.pointer, one.line) for one in report.findings] == [("/mcpServers/0", 2)]
+    assert (report.variables, report.found) == ({"a_KEY": ["a"]}, {"a_KEY"})

@@ -1,30 +1,26 @@
-"""MCP hosts: the file of each, the form of its entries, its deep links, and safe changes of the file."""
+"""Safe changes of the file of an MCP host."""
 
 from __future__ import annotations
 
-import base64
 import difflib
 import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import orjson
 
+from utcp_bridge.configuration.hosts.table import HOSTS, Host
 from utcp_bridge.errors import ConfigError, UtcpError
 from utcp_bridge.model import JsonObject, is_object
 
 __all__ = [
-    "HOSTS",
-    "Host",
-    "HostFile",
+    "EditedFile",
     "bridge_command",
-    "config_folder",
     "is_users_file",
     "read_host_file",
     "read_text_file",
@@ -32,113 +28,7 @@ __all__ = [
 ]
 
 
-def config_folder(home: Path) -> Path:
-    """Return the folder in which programs of this platform keep their settings."""
-    if sys.platform == "darwin":
-        return home / "Library" / "Application Support"
-    return home / "AppData" / "Roaming" if sys.platform == "win32" else home / ".config"
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """One host. `user` and `project` return its file in the home folder and in a project's folder, if it has one."""
-
-    name: str
-    title: str
-    key: str
-    user: Callable[[Path], Path] | None
-    project: Callable[[Path], Path] | None
-    typed: bool = False
-    """Whether its entries contain `"type": "stdio"`."""
-    after: str = ""
-    """What the user does after the entry is written."""
-
-    @property
-    def is_toml(self) -> bool:
-        """Whether the file is TOML."""
-        return self.key == "mcp_servers"
-
-    def file(self, *, home: Path, project: Path | None) -> Path | None:
-        """Return the host's file for the user, or for a project; None if it has none."""
-        if project is not None:
-            return None if self.project is None else self.project(project)
-        return None if self.user is None else self.user(home)
-
-    def entry(self, command: str, args: list[str], env: Mapping[str, str]) -> JsonObject:
-        """Return the entry of a server that the host starts."""
-        made: JsonObject = {"type": "stdio"} if self.typed else {}
-        made |= {"command": command, "args": args}
-        return {**made, "env": dict(env)} if env else made
-
-    def link(self, name: str, entry: Mapping[str, Any]) -> str | None:
-        """Return a deep link that installs an entry; None if the host has no deep links."""
-        plain = {key: value for key, value in entry.items() if key != "type"}
-        if self.name == "cursor":
-            config = base64.b64encode(orjson.dumps(plain)).decode()
-            return f"cursor://anysphere.cursor-deeplink/mcp/install?name={quote(name)}&config={quote(config, safe='')}"
-        if self.name == "vscode":
-            return f"vscode:mcp/install?{quote(orjson.dumps({'name': name, **plain}).decode(), safe='')}"
-        return None
-
-
-HOSTS: Final[Mapping[str, Host]] = {
-    host.name: host
-    for host in (
-        Host(
-            "claude-desktop",
-            "Claude Desktop",
-            "mcpServers",
-            user=lambda home: config_folder(home) / "Claude" / "claude_desktop_config.json",
-            project=None,
-            after="Restart Claude Desktop.",
-        ),
-        Host(
-            "claude-code",
-            "Claude Code",
-            "mcpServers",
-            user=lambda home: home / ".claude.json",
-            project=lambda folder: folder / ".mcp.json",
-            typed=True,
-            after="Start a new session; /mcp shows the server.",
-        ),
-        Host(
-            "cursor",
-            "Cursor",
-            "mcpServers",
-            user=lambda home: home / ".cursor" / "mcp.json",
-            project=lambda folder: folder / ".cursor" / "mcp.json",
-            after="Cursor's settings list it under MCP.",
-        ),
-        Host(
-            "vscode",
-            "VS Code",
-            "servers",
-            user=lambda home: config_folder(home) / "Code" / "User" / "mcp.json",
-            project=lambda folder: folder / ".vscode" / "mcp.json",
-            typed=True,
-            after="Run the command 'MCP: List Servers' to start it.",
-        ),
-        Host(
-            "codex",
-            "Codex",
-            "mcp_servers",
-            user=lambda home: home / ".codex" / "config.toml",
-            project=lambda folder: folder / ".codex" / "config.toml",
-            after="Start a new session.",
-        ),
-        Host(
-            "windsurf",
-            "Windsurf",
-            "mcpServers",
-            user=lambda home: home / ".codeium" / "windsurf" / "mcp_config.json",
-            project=None,
-            after="Refresh the servers in Cascade.",
-        ),
-    )
-}
-"""The hosts that `install` supports, by their names on the command line."""
-
-_KEYS = tuple(dict.fromkeys(host.key for host in HOSTS.values()))
+_KEYS = ("mcpServers", "servers", "mcp_servers")
 _MAX_FILE: Final = 100 * 2**20
 """Bytes of a host's file. One that also keeps conversations has some MiB."""
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -152,7 +42,7 @@ def bridge_command(*sources: str) -> tuple[str, list[str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class HostFile:
+class EditedFile:
     """One host's file: its text, its parsed content, and the key that contains its servers."""
 
     path: Path
@@ -209,7 +99,7 @@ class HostFile:
         )
 
 
-def read_host_file(path: Path, host: Host | None = None, *, within: Path | None = None) -> HostFile:
+def read_host_file(path: Path, host: Host | None = None, *, within: Path | None = None) -> EditedFile:
     """Return the file at `path`, or an empty one. Without `host`, the file's keys determine the kind of host.
 
     :raises ConfigError: the file cannot be read or parsed, or it is not `within` this folder. It is not changed.
@@ -223,10 +113,10 @@ def read_host_file(path: Path, host: Host | None = None, *, within: Path | None 
         ) from None
     if not is_object(content):
         raise ConfigError(f"{path} must contain a JSON object.", remedy="Nothing was changed.")
-    keys = [host.key] if host is not None else [key for key in _KEYS if is_object(content.get(key))]
+    keys = [host.key[0]] if host is not None else [key for key in _KEYS if is_object(content.get(key))]
     if not keys:
         raise ConfigError(f"{path} has no MCP servers.", remedy=f"It needs one of the keys {', '.join(_KEYS)}.")
-    return HostFile(path, text, content, keys[0], data, within)
+    return EditedFile(path, text, content, keys[0], data, within)
 
 
 def read_text_file(path: Path, *, within: Path | None) -> tuple[str, bytes | None]:
@@ -250,10 +140,10 @@ def read_text_file(path: Path, *, within: Path | None) -> tuple[str, bytes | Non
 def is_users_file(path: Path) -> bool:
     """Return whether this is the file of a host in the home folder."""
     home = Path.home()
-    return path.absolute() in {host.user(home) for host in HOSTS.values() if host.user is not None}
+    return path.absolute() in {file for host in HOSTS.values() for file in host.files(home=home)}
 
 
-def show_changes(file: HostFile, text: str) -> str:
+def show_changes(file: EditedFile, text: str) -> str:
     """Return the changes as a unified diff."""
     lines = difflib.unified_diff(
         file.text.splitlines(), text.splitlines(), str(file.path), f"{file.path} (new)", lineterm=""

@@ -165,6 +165,7 @@ class UtcpClient:
             changed=lambda manual: self._tasks.spawn(partial(self._upkeep.refresh, manual)),
             heard=self._heard,
             expected_host=self.host_ahead.expected,
+            learn=self._learn,
         )
 
     def _make_layers(self, extensions: Extensions, processors: Sequence[PostProcessor]) -> tuple[Layer, ...]:

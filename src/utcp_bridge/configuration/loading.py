@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
 import anyio
+import anyio.to_thread
 from pydantic import ValidationError
 
+from utcp_bridge.configuration.hosts.files import host_configuration
+from utcp_bridge.configuration.hosts.reading import HostConfiguration, as_configuration, unread_in_entry
 from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, fetch_url, hint_of, is_url, parsed, read_file
 from utcp_bridge.dialects import KnownFields, ManualEntry, ParsedConfig, Shape, detect, read_config
 from utcp_bridge.dialects.shorthand import suggest_name
@@ -82,8 +85,18 @@ class _Gathered:
     documents: dict[str, Document] = field(default_factory=dict[str, Document])
 
     def add_document(self, document: Any, *, where: str, folder: Path | None, shape: Shape | None = None) -> None:
-        """Add a configuration; `shape` is what `detect` says of it, if that is known."""
+        """Add a configuration or a host's file; `shape` is what `detect` says of it, if that is known."""
+        host = as_configuration(document)
+        if host is not None:
+            self.add_host_file(host, where=where, folder=folder)
+            return
         config = read_config(document, where=where, known_fields=self.known_fields, shape=shape)
+        self._add_config(config, where, folder)
+
+    def add_host_file(self, host: HostConfiguration, *, where: str, folder: Path | None) -> None:
+        """Add the servers of a host's file, and what else in it is a configuration."""
+        self.faults.extend(host.faults(where))
+        config = read_config(host.document, where=where, known_fields=self.known_fields, shape=Shape.CONFIG)
         self._add_config(config, where, folder)
 
     def add_entry(self, entry: ManualEntry, where: str) -> None:
@@ -113,6 +126,8 @@ class _Gathered:
     def _add_config(self, config: ParsedConfig, where: str, folder: Path | None) -> None:
         self.faults.extend(config.faults)
         for entry in config.entries:
+            for _, what, remedy in unread_in_entry(entry.template):
+                self.faults.warn(f"{where}: {entry.name}", what, remedy)
             self.add_entry(ManualEntry(entry.name, _anchored(entry.template, folder)), where)
         client = dict(config.client)
         self.client["variables"] = {**self.client.get("variables", {}), **(client.pop("variables", None) or {})}
@@ -251,6 +266,9 @@ async def _read_file(named: Path) -> _Add:
     path = Path(await anyio.Path(named).absolute())
     jsonc = path.suffix in {".json", ".jsonc"}
     document = await parsed(await read_file(path), hint=hint_of(path), jsonc=jsonc, where="The file")
+    host = await anyio.to_thread.run_sync(host_configuration, document, path)
+    if host is not None:
+        return partial(_add_host_file, host, path)
     shape = detect(document)
 
     def add(gathered: _Gathered) -> bool:
@@ -267,14 +285,21 @@ async def _read_file(named: Path) -> _Add:
     return add
 
 
+def _add_host_file(host: HostConfiguration, path: Path, gathered: _Gathered) -> bool:
+    gathered.add_host_file(host, where=str(path), folder=path.parent)
+    return True
+
+
 async def _read_url(url: str) -> _Add:
     """Read what is at a URL. The operator wrote the URL, so a configuration at it counts as the operator's own."""
     fetched = await fetch_url(url)
     document = await parsed(fetched.content, hint=fetched.media_type or url, where=bare_url(url))
-    shape = detect(document)
+    shape, host = detect(document), as_configuration(document)
 
     def add(gathered: _Gathered) -> bool:
-        if shape in _CONFIG_SHAPES:
+        if host is not None:
+            gathered.add_host_file(host, where=bare_url(url), folder=None)
+        elif shape in _CONFIG_SHAPES:
             gathered.add_document(document, where=bare_url(url), folder=None, shape=shape)
         elif shape in _MANUAL_SHAPES:
             gathered.add_manual({"call_template_type": "http", "url": url})

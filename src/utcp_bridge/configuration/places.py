@@ -32,6 +32,7 @@ __all__ = [
 
 STDIN: Final = "-"
 DOCUMENT_SUFFIXES: Final = frozenset({".json", ".jsonc", ".yaml", ".yml"})
+_HINTS: Final = DOCUMENT_SUFFIXES | {".toml"}
 MAX_BYTES: Final = 16 * 1024 * 1024
 _FETCH_SECONDS: Final = 20
 _THREAD_FROM: Final = 32_768
@@ -123,8 +124,8 @@ async def fetch_url(url: str, most: int | None = None) -> Document:
 
 
 def hint_of(path: Path) -> str:
-    """Return the suffix of a file if it says JSON or YAML, else an empty text."""
-    return path.suffix.lower() if path.suffix.lower() in DOCUMENT_SUFFIXES else ""
+    """Return the suffix of a file if it says JSON, YAML or TOML, else an empty text."""
+    return path.suffix.lower() if path.suffix.lower() in _HINTS else ""
 
 
 def _looks_like_json(data: bytes) -> bool:

@@ -12,10 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from utcp_bridge.configuration.hosts.files import host_configuration
+from utcp_bridge.configuration.hosts.reading import as_configuration
 from utcp_bridge.configuration.places import STDIN, Placed, is_url, read_place
 from utcp_bridge.convert.outcome import Converted, Wishes, new_manual
 from utcp_bridge.convert.secrets import with_variables
-from utcp_bridge.convert.sources import mcp_manual, openapi_manual
+from utcp_bridge.convert.sources import mcp_manual, openapi_manual, servers_of
 from utcp_bridge.convert.targets import portable, to_v0
 from utcp_bridge.dialects import Shape, detect, read_config, read_manual, to_v1, wants_auth
 from utcp_bridge.dialects.fields import safe_name
@@ -29,7 +31,7 @@ from utcp_bridge.variables import renamed
 
 __all__ = ["convert", "merge", "openapi_to_utcp"]
 
-_MCP_ONLY = frozenset({"mcpServers", "$schema", "inputs"})
+_ENTRIES = frozenset({"manual_call_templates", "providers"})
 _READ_STDIN: TypeAlias = Callable[[], bytes]
 
 
@@ -122,9 +124,15 @@ async def _converted(placed: Placed, name: str, wishes: Wishes) -> Converted:
     document, shape = placed.document, detect(placed.document)
     if shape is Shape.OPENAPI:
         return await openapi_manual(document, url=placed.url, name=name, wishes=wishes)
-    if shape is Shape.CONFIG and "mcpServers" in document and document.keys() <= _MCP_ONLY:
-        root = Path(placed.url).parent if placed.url and not is_url(placed.url) else Path.cwd()
-        return await mcp_manual(document["mcpServers"], name=name, wishes=wishes, root=root)
+    path = Path(placed.url) if placed.url and not is_url(placed.url) else None
+    host = as_configuration(document) if path is None else host_configuration(document, path)
+    if host is not None and _ENTRIES.isdisjoint(host.rest):
+        root = path.parent if path is not None else Path.cwd()
+        converted = await mcp_manual(servers_of(host), name=name, wishes=wishes, root=root)
+        converted.notes[:0] = host.faults(placed.shown)
+        return converted
+    if host is not None:
+        document, shape = host.document, Shape.CONFIG
     if shape in {Shape.CONFIG, Shape.CONFIG_ENTRIES, Shape.TEMPLATE}:
         notes = read_config(document, where=placed.shown).faults
         return Converted(to_v1(document), name, is_manual=False, notes=notes)

@@ -18,10 +18,12 @@ from typing import Any, cast
 import anyio.to_thread
 
 from utcp_bridge.auth.tokens import TokenCache
+from utcp_bridge.configuration.hosts.reading import HostConfiguration
 from utcp_bridge.configuration.places import fetch_url, is_url
 from utcp_bridge.convert.outcome import Converted, Wishes, new_manual
 from utcp_bridge.dialects.openapi import ConversionOptions
 from utcp_bridge.dialects.openapi import convert as convert_openapi
+from utcp_bridge.dialects.selection import ToolFacts, ToolSelection
 from utcp_bridge.dialects.shorthand import host_file_entry
 from utcp_bridge.dialects.v1 import says_nothing
 from utcp_bridge.errors import ConfigError
@@ -37,10 +39,13 @@ from utcp_bridge.transport import Services
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.variables import Variables
 
-__all__ = ["mcp_manual", "openapi_manual", "without_files"]
+__all__ = ["mcp_manual", "openapi_manual", "servers_of", "without_files"]
 
 _NO_FILES: Mapping[str, Any] = {}
 _SECRET_PLACES = ("env", "headers")
+_OF_ENTRIES = frozenset({"name", "call_template_type", "call_timeout", "discovery_timeout", "auth"})
+"""Keys of an entry that one server among others cannot have."""
+_MILLISECONDS_FROM = 1_000
 _NOT_A_WORD = re.compile(r"\W+", re.ASCII)
 _CREDENTIAL = re.compile(r"(?P<scheme>Bearer|Basic|Token) +\S+", re.IGNORECASE)
 
@@ -134,9 +139,9 @@ async def _fetch(place: str, most: int) -> bytes:
 
 
 async def mcp_manual(servers: Any, *, name: str, wishes: Wishes, root: Path) -> Converted:
-    """Return the manual of an MCP host's `mcpServers`; commands run in `root`.
+    """Return the manual of MCP servers by name; commands run in `root`.
 
-    A server that does not answer is a note.
+    A server that does not answer is a note. `include` and `exclude` of a server choose among its tools.
 
     :raises ConfigError: `servers` is not an object of servers.
     :raises UtcpError: no server answers.
@@ -144,11 +149,37 @@ async def mcp_manual(servers: Any, *, name: str, wishes: Wishes, root: Path) -> 
     if not is_object(servers) or not servers:
         remedy = 'Write {"mcpServers": {"name": {"command": …}}}.'
         raise ConfigError(f"{name} does not contain an MCP server.", remedy=remedy)
+    choices = {
+        key: ToolSelection(one.get("include"), one.get("exclude")) for key, one in servers.items() if is_object(one)
+    }
+    servers = {key: _without_choice(one) if is_object(one) else one for key, one in servers.items()}
     content = await _discover({**host_file_entry(servers), "name": name}, root)
     written, notes = (dict(servers), []) if wishes.keep_values else _with_variables(servers, name)
-    tools = [_tool(tool, written, alone=len(servers) == 1) for tool in content["tools"]]
+    tools = [
+        _tool(tool, written, alone=len(servers) == 1)
+        for tool in content["tools"]
+        if choices[tool["overlay"]["server"]].decide(ToolFacts((str(tool["overlay"]["tool_name"]),))) is not None
+    ]
     info = {"title": wishes.name or name}
     return Converted(new_manual(tools, info), name, notes=[*content.get("faults", ()), *notes])
+
+
+def servers_of(host: HostConfiguration) -> JsonObject:
+    """Return the servers of a host's file that are switched on, in the fields of `mcpServers`."""
+    made: JsonObject = {}
+    for server in host.servers:
+        if server.template is None or not server.enabled:
+            continue
+        fields = {key: value for key, value in server.template.items() if key not in _OF_ENTRIES}
+        timeout = server.template.get("call_timeout")
+        if timeout is not None:  # from 1,000 on, `timeout` is in milliseconds
+            fields["timeout"] = timeout if timeout < _MILLISECONDS_FROM else timeout * 1_000
+        made[server.name] = fields
+    return made
+
+
+def _without_choice(server: JsonObject) -> JsonObject:
+    return {key: value for key, value in server.items() if key not in {"include", "exclude"}}
 
 
 async def _discover(entry: JsonObject, root: Path) -> JsonObject:

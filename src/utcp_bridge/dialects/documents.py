@@ -14,6 +14,7 @@ from __future__ import annotations
 import codecs
 import math
 import re
+import tomllib
 from collections.abc import Iterable
 from typing import Any, Final, Literal, NoReturn
 
@@ -31,6 +32,7 @@ __all__ = [
     "Form",
     "YamlProblem",
     "count_values",
+    "decoded",
     "form_of",
     "parse_document",
     "parse_yaml",
@@ -81,7 +83,7 @@ def parse_document(
     where: str = "The document",
     most: int = MAX_DOCUMENT_VALUES,
 ) -> Any:
-    """Return JSON or YAML text as plain data.
+    """Return JSON or YAML text as plain data, and TOML if `hint` says so.
 
     `hint` is a media type, a file name or a suffix. Unless it says JSON, text that is not JSON is read as YAML. `jsonc`
     accepts comments and trailing commas. `where` names the text in messages. `most` is the most values.
@@ -89,9 +91,11 @@ def parse_document(
     :raises ManualError: the text cannot be parsed, has duplicate YAML keys or too many values, is nested too deeply,
         contains an alias bomb, NaN or infinity.
     """
-    text = _decoded(data, where)
+    text = decoded(data, where)
     if not text.strip():
         raise ManualError(f"{where} is empty.")
+    if hint.endswith(".toml"):
+        return _parse_toml(text, where)
     only_json = jsonc or _says_json(hint)
     if only_json or text.lstrip()[:1] in {"{", "["}:
         try:
@@ -103,6 +107,15 @@ def parse_document(
                 raise _json_problem(error, where) from error
             return _parse_yaml(text, where, most, instead_of=error)
     return _parse_yaml(text, where, most)
+
+
+def _parse_toml(text: str, where: str) -> Any:
+    """Return TOML as plain JSON data: dates and times are text."""
+    try:
+        document = tomllib.loads(text.replace("\r\n", "\n"))
+        return orjson.loads(orjson.dumps(document))
+    except (tomllib.TOMLDecodeError, RecursionError, orjson.JSONEncodeError) as error:
+        raise ManualError(f"{where} is not valid TOML: {error}") from None
 
 
 def count_values(document: Any) -> int:
@@ -124,7 +137,11 @@ def _says_json(hint: str) -> bool:
     return kind.endswith(("json", "json5", "jsonc"))
 
 
-def _decoded(data: bytes | str, where: str) -> str:
+def decoded(data: bytes | str, where: str) -> str:
+    """Return the text of a document without its byte order mark, which says its encoding.
+
+    :raises ManualError: it is not text in this encoding, UTF-8 by default. `where` names it.
+    """
     if isinstance(data, str):
         return data.removeprefix("\ufeff")
     encoding = "utf-8"

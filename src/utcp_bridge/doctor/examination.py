@@ -108,7 +108,11 @@ class Examination:
         return StepResult(f"{bare_url(credentials.token_url)} issued an access token.")
 
     async def _discover(self) -> StepResult:
-        return result_of(self.state or await self.client.register_manual(self.entry))
+        state = self.state or await self.client.register_manual(self.entry)
+        servers = [one.status for one in self.client.servers() if one.manual == state.name]
+        if servers and set(servers) == {"disabled"}:
+            return StepResult("The configuration switches it off.", "skipped")
+        return result_of(state)
 
 
 def result_of(state: ManualState) -> StepResult:

@@ -181,7 +181,7 @@ def _redact(diagnosis: Diagnosis, redactor: Redactor) -> None:
 def _server_as_json(server: ServerState) -> JsonObject:
     return {
         "manual": server.manual,
-        "name": server.name,
+        "name": server.shown,
         "state": server.status,
         "tools": server.tools,
         "failure": server.failure or None,

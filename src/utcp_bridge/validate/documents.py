@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path as FilePath
 from typing import Any, Final
 
 import anyio.to_thread
 from pydantic import BaseModel, ValidationError
 
+from utcp_bridge.configuration.hosts.files import host_configuration
+from utcp_bridge.configuration.hosts.reading import HostConfiguration, as_configuration, unread_in_entry
 from utcp_bridge.configuration.places import STDIN, is_url, read_place
 from utcp_bridge.dialects import Shape, detect, read_config, read_manual
 from utcp_bridge.dialects.fields import safe_name, sort_of, word
@@ -58,7 +61,7 @@ async def check_place(
     except ConfigError as error:
         raise ConfigError(f"{place}: {error.message}", remedy=error.remedy) from None
     report = await check_document(placed.document, place=place, name=name, url=placed.url, environ=environ)
-    if report.findings:
+    if report.findings and not place.lower().endswith(".toml"):
         text = placed.data.decode("utf-8-sig", "replace")
         paths = [finding.path for finding in report.findings]
         lines = await anyio.to_thread.run_sync(lines_of, text, paths)
@@ -78,8 +81,11 @@ async def check_document(
     shape, findings = detect(document), Findings()
     report = Report(place, name, shape=shape.value)
     environ = os.environ if environ is None else environ  # noqa: TID251 - where variables may be set
-    if shape in _CONFIGS:
-        _check_config(document, FilePath(url).parent if url else None, report, findings, environ)
+    path = FilePath(url) if url and not is_url(url) else None
+    host = as_configuration(document) if path is None else host_configuration(document, path)
+    if shape in _CONFIGS or host is not None:
+        report.shape = shape.value if shape in _CONFIGS else Shape.CONFIG.value
+        _check_config(document, host, path.parent if path else None, report, findings, environ)
     elif shape is Shape.OPENAPI:
         tools = await check_openapi(document, url, findings)
         _note_tools(report, tools, environ)
@@ -100,7 +106,12 @@ def _check_manual(document: Any, report: Report, findings: Findings, environ: Ma
 
 
 def _check_config(
-    document: Any, folder: FilePath | None, report: Report, findings: Findings, environ: Mapping[str, str]
+    document: Any,
+    host: HostConfiguration | None,
+    folder: FilePath | None,
+    report: Report,
+    findings: Findings,
+    environ: Mapping[str, str],
 ) -> None:
     def check_nested(content: Any, path: Path, name: str) -> None:
         if detect(content) in _MANUALS:
@@ -109,7 +120,7 @@ def _check_config(
             nested.extend((name, tool) for tool in tools)
 
     nested: list[tuple[str, JsonObject]] = []
-    checked = check_config(document, folder, findings, check_nested=check_nested, environ=environ)
+    checked = check_config(document, folder, findings, check_nested=check_nested, environ=environ, host=host)
     report.dialect, report.entries = checked.dialect, len(checked.entries)
     report.variables, report.found = checked.variables, checked.found
     for name, tool in nested:
@@ -158,17 +169,32 @@ class CheckedConfig:
 
 
 def check_config(
-    document: Any, folder: FilePath | None, findings: Findings, *, check_nested: NestedCheck, environ: Mapping[str, str]
+    document: Any,
+    folder: FilePath | None,
+    findings: Findings,
+    *,
+    check_nested: NestedCheck,
+    environ: Mapping[str, str],
+    host: HostConfiguration | None = None,
 ) -> CheckedConfig:
-    """Add every fault to `findings`. Relative paths start at `folder`; `check_nested` receives embedded manuals."""
-    checked = CheckedConfig(dialect=read_config(document, where="").dialect)
+    """Add every fault to `findings`. Relative paths start at `folder`; `check_nested` receives embedded manuals.
+
+    `host` is the document as a host's file, if it is one.
+    """
+    document = document if host is None else host.rest
+    checked = CheckedConfig(dialect=read_config(document if host is None else host.document, where="").dialect)
     taken: dict[str, set[str]] = {}
-    for raw, path, given_name in _raw_entries(document, findings):
-        entry = _check_entry(raw, path, findings)
+    written = (
+        (path, given, _check_entry(raw, path, findings)) for raw, path, given in _raw_entries(document, findings)
+    )
+    servers = () if host is None else _check_servers(host, findings)
+    for path, given_name, entry in chain(written, servers):
         if entry is None:
             continue
         _settle_name(entry, given_name, path, taken, findings)
         _check_options(entry, path, findings)
+        for place, what, remedy in unread_in_entry(entry):
+            findings.warn((*path, "config", "mcpServers", *place), what, remedy)
         _check_file(entry, path, folder, findings)
         _check_maps(entry, path, folder, findings)
         if entry["call_template_type"] == "text" and not isinstance(entry.get("content"), str):
@@ -216,13 +242,13 @@ def _check_entry(raw: Any, path: Path, findings: Findings) -> JsonObject | None:
         if not is_object(raw["mcpServers"]):
             findings.error((*path, "mcpServers"), "`mcpServers` must be an object.")
             return None
-        return _check_servers(raw, path, findings)
+        return _check_own_servers(raw, path, findings)
     template = check_template(raw, path, findings, configured=True)
     return dict(template) if template is not None else None
 
 
-def _check_servers(raw: JsonObject, path: Path, findings: Findings) -> JsonObject:
-    """Check an MCP host's servers and report faults at their places in the file, not in the template made of it."""
+def _check_own_servers(raw: JsonObject, path: Path, findings: Findings) -> JsonObject:
+    """Check the servers in an entry of a configuration, and report faults at their places there."""
     inner = Findings()
     rest = {key: value for key, value in raw.items() if key != "mcpServers"}
     entry = {**host_file_entry(raw["mcpServers"]), **rest}
@@ -231,6 +257,33 @@ def _check_servers(raw: JsonObject, path: Path, findings: Findings) -> JsonObjec
         finding.path = (*path, *(finding.path[1:] if finding.path[:1] == ("config",) else finding.path))
         findings.faults.append(finding)
     return entry
+
+
+def _check_servers(host: HostConfiguration, findings: Findings) -> Iterator[tuple[Path, str | None, JsonObject | None]]:
+    """Yield the entry of each server, with its place in the file, where faults are reported."""
+    entries = host.entries
+    for server in host.servers:
+        path = host.section.path_of(server.name)
+        findings.take(path, host.faults_of(server, ""))
+        entry = entries.get(server.name)
+        if entry is None:
+            continue
+        inner = Findings()
+        check_template(entry, (), inner, configured=True)
+        for finding in inner.faults:
+            finding.path = (*path, *_as_far_as(server.raw, finding.path))
+            findings.faults.append(finding)
+        yield path, server.name, entry
+    findings.take((), host.faults_of_file(""))
+
+
+def _as_far_as(raw: Any, path: Path) -> Path:
+    """Return the part of a path that an entry has as it is written."""
+    for length, step in enumerate(path):
+        if not is_object(raw) or step not in raw:
+            return path[:length]
+        raw = raw[step]
+    return path
 
 
 def _settle_name(

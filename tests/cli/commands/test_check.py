@@ -62,7 +62,7 @@ def test_a_server_without_a_name_is_named_as_its_entry_and_a_disabled_one_is_lef
     assert outcome.code == 5
     assert "The command 'no-such-mcp-server' of MCP server 'files' does not start" in outcome.out
     assert "MCP server 'server'" not in outcome.out
-    assert ["off", "server", "disabled", "0"] in [line.split() for line in outcome.out.splitlines()]
+    assert ["off", "off", "disabled", "0"] in [line.split() for line in outcome.out.splitlines()]
     assert command("doctor", str(tmp_path / "utcp.json"), "off").code == 0
 
 
@@ -73,3 +73,14 @@ def test_a_fault_of_one_of_several_servers_names_the_manual_and_the_server_once(
     lines = command("check", "-c", str(tmp_path / "utcp.json")).out.splitlines()
     faults = [line for line in lines if line.startswith("error: pair: ")]
     assert any("'left'" in line for line in faults), lines
+
+
+def test_a_server_that_a_hosts_file_switches_off_has_the_state_disabled(command, tmp_path):
+    servers = {"off": {"command": "x", "disabled": True}, "odd": {"something": "else"}}
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
+    outcome = command("check", "mcp.json", "--json")
+    [state] = json.loads(outcome.out)["manuals"]
+    assert (state["name"], state["status"], state["error"]) == ("off", "disabled", None)
+    assert state["servers"] == [{"name": "off", "state": "disabled", "tools": 0, "failure": None}]
+    assert "server 'odd': it has neither a command nor a URL" in outcome.err
+    assert "The configuration switches it off." in command("doctor", "off", "-c", "mcp.json").out

@@ -38,11 +38,11 @@ async def test_offers_pass_through_two_processes(host_era: Any, upstream_era: st
             while not {"shop://own", "store://own"} <= set(uris):  # the slower of the two comes later
                 uris = [one.uri for one in (await client.list_resources()).resources]
             assert len(uris) == 4
-            assert "utcp-bridge://mcp_store/memo://guide" in uris
+            assert "utcp-bridge://store/memo://guide" in uris
             [part] = (await client.read_resource("store://own")).contents
             assert isinstance(part, types.TextResourceContents)
             assert part.text == "Only store has this."
-            said = await client.get_prompt("mcp_shop_greet", {"who": "Ada"})
+            said = await client.get_prompt("shop_greet", {"who": "Ada"})
             assert said.messages[0].content.model_dump()["text"] == "shop greet Ada"
             name = next(one.name for one in (await client.list_tools()).tools if one.name.endswith("shop_say"))
             if host_era == "legacy":

@@ -1,4 +1,5 @@
 import base64
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from utcp_bridge.transports.mcp.servers import (
     McpServer,
     McpServers,
     ResourceTemplate,
+    command_words,
     message_to,
     resource_tools,
     resource_value,
@@ -30,6 +32,28 @@ from utcp_bridge.transports.mcp.servers import (
 def test_a_command_may_be_words_a_list_or_a_line(raw: dict[str, Any], command: str, args: tuple[str, ...]) -> None:
     server = McpServer.model_validate(raw)
     assert (server.command, server.args) == (command, args)
+
+
+def test_the_path_of_a_command_may_contain_blanks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    program = tmp_path / "My App" / "run it"
+    program.parent.mkdir()
+    program.touch()
+    (tmp_path / "bin").touch()
+    assert command_words(str(program)) == [str(program)]
+    assert command_words(f"{tmp_path}/bin a 'b c'") == [f"{tmp_path}/bin", "a", "b c"]
+    assert command_words(f"'{program}' a") == [str(program), "a"]
+    for gone in ("/No App/run", "~/No App/run", "C:\\Program Files\\run.exe", "C:\\run.exe"):
+        assert command_words(gone) == [gone]
+    server = McpServer.model_validate({"command": "~/My App/run it"})
+    assert (server.command, server.args) == (str(program), ())
+    with pytest.raises(ValueError, match="closing quotation"):
+        command_words("run 'it")
+
+
+def test_numbers_and_truth_values_are_text() -> None:
+    server = McpServer.model_validate({"command": "x", "args": [1, True, "a"], "env": {"A": 1, "B": False, "C": 1.5}})
+    assert (server.args, dict(server.env)) == (("1", "true", "a"), {"A": "1", "B": "false", "C": "1.5"})
 
 
 @pytest.mark.parametrize("raw", [{}, {"command": "x", "url": "https://a.example"}, "text"])

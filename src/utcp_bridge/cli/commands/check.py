@@ -62,13 +62,13 @@ def _print(client: UtcpClient, states: list[ManualState]) -> None:
         note("There are no manuals.")
         return
     rows = [
-        (state.name, state.kind, state.status, str(state.tools), f"{state.seconds:.2f} s", state.dialect)
+        (state.name, state.kind, _status(client, state), str(state.tools), f"{state.seconds:.2f} s", state.dialect)
         for state in states
     ]
     print_table(("MANUAL", "KIND", "STATUS", "TOOLS", "TIME", "DIALECT"), rows)
     servers = [one for one in client.servers() if one.status != "ready" or _has_others(one, client)]
     if servers:
-        lines = [(one.manual, one.name, one.status, str(one.tools)) for one in servers]
+        lines = [(one.manual, one.shown, one.status, str(one.tools)) for one in servers]
         print_table(("MANUAL", "MCP SERVER", "STATE", "TOOLS"), lines)
     for state in states:
         if state.error is not None:
@@ -91,10 +91,16 @@ def _has_others(server: ServerState, client: UtcpClient) -> bool:
     return any(one.manual == server.manual and one.name != server.name for one in client.servers())
 
 
+def _status(client: UtcpClient, state: ManualState) -> str:
+    """Return the status of a manual; `disabled` if the configuration switches off all its servers."""
+    servers = {one.status for one in client.servers() if one.manual == state.name}
+    return "disabled" if servers == {"disabled"} else state.status
+
+
 def _server_as_json(server: ServerState, redact: Redactor) -> JsonObject:
     """Return {name, state, tools, failure} of an MCP server; `failure` is null if its last attempt succeeded."""
     failure = redact(server.failure) or None
-    return {"name": server.name, "state": server.status, "tools": server.tools, "failure": failure}
+    return {"name": server.shown, "state": server.status, "tools": server.tools, "failure": failure}
 
 
 def _as_json(client: UtcpClient, state: ManualState) -> JsonObject:
@@ -110,7 +116,7 @@ def _as_json(client: UtcpClient, state: ManualState) -> JsonObject:
     return {
         "name": state.name,
         "kind": state.kind,
-        "status": state.status,
+        "status": _status(client, state),
         "tools": state.tools,
         "dialect": state.dialect,
         "seconds": round(state.seconds, 3),

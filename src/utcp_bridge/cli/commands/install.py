@@ -13,7 +13,7 @@ from utcp_bridge.cli.options import Options, config_options, debug_option
 from utcp_bridge.cli.output import note, print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from utcp_bridge.cli.hosts import Host
+    from utcp_bridge.configuration.hosts.table import Host
     from utcp_bridge.model import JsonObject
 
 __all__ = ["install"]
@@ -61,7 +61,8 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
     HOST is claude-desktop, claude-code, cursor, vscode, codex or windsurf. The other entries of the file stay, and the
     old file is kept as a backup.
     """
-    from utcp_bridge.cli.hosts import HOSTS, bridge_command
+    from utcp_bridge.cli.hosts import bridge_command
+    from utcp_bridge.configuration.hosts.table import HOSTS
 
     if host is None:
         _list_hosts(project)
@@ -71,7 +72,7 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter for each option
     if link:
         return _print_link(chosen, name, entry)
     if only_print:
-        print_json({chosen.key: {name: entry}})
+        print_json({chosen.key[0]: {name: entry}})
         return exits.OK
     return _write(chosen, name, entry, project, dry_run=dry_run)
 
@@ -133,9 +134,10 @@ def _write(host: Host, name: str, entry: JsonObject, project: Path | None, *, dr
 
 
 def _list_hosts(project: Path | None) -> None:
-    from utcp_bridge.cli.hosts import HOSTS
+    from utcp_bridge.configuration.hosts.table import HOSTS
 
     rows = [
-        (host.name, host.title, str(host.file(home=Path.home(), project=project) or "-")) for host in HOSTS.values()
+        (name, HOSTS[name].title, str(HOSTS[name].file(home=Path.home(), project=project) or "-"))
+        for name in _HOST_NAMES
     ]
     print_table(("HOST", "TITLE", "FILE"), rows)

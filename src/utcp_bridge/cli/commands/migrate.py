@@ -16,7 +16,7 @@ from utcp_bridge.cli.options import Options, debug_option
 from utcp_bridge.cli.output import note, print_line
 
 if TYPE_CHECKING:
-    from utcp_bridge.cli.hosts import HostFile
+    from utcp_bridge.cli.hosts import EditedFile
     from utcp_bridge.model import JsonObject
 
 __all__ = ["migrate"]
@@ -120,9 +120,9 @@ async def _report(configuration: Path, manuals: list[str]) -> None:
 
 @dataclass(frozen=True)
 class _MigratedFiles:
-    """The host's file, and the configuration that its servers move to. See `HostFile` for `within`."""
+    """The host's file, and the configuration that its servers move to. See `EditedFile` for `within`."""
 
-    host: HostFile
+    host: EditedFile
     configuration: Path
     within: Path | None
 
@@ -134,17 +134,18 @@ class _MigratedFiles:
 def _apply(files: _MigratedFiles, migrated: Migrated, name: str, moving: set[str], *, dry_run: bool) -> None:
     import orjson
 
-    from utcp_bridge.cli.hosts import HOSTS, HostFile, bridge_command, read_text_file, show_changes
+    from utcp_bridge.cli.hosts import EditedFile, bridge_command, read_text_file, show_changes
+    from utcp_bridge.configuration.hosts.table import HOSTS
 
     file, configuration, dotenv = files.host, files.configuration, files.dotenv
     before, data = read_text_file(configuration, within=files.within)
     known, secrets = read_text_file(dotenv, within=files.within)
     content = merge(_as_object(before, configuration), migrated, dotenv.name)
     written = orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() + "\n"
-    host = next(host for host in HOSTS.values() if host.key == file.key)
+    host = next(host for host in HOSTS.values() if host.key == (file.key,))
     left = {server: entry for server, entry in file.servers.items() if server not in moving}
     text = file.with_servers({**left, name: host.entry(*bridge_command(str(configuration)), {})})
-    target = HostFile(configuration, before, {}, "", data, files.within)
+    target = EditedFile(configuration, before, {}, "", data, files.within)
     if dry_run:
         masked = _masked(show_changes(file, text), migrated)
         print_line(masked)
@@ -153,7 +154,9 @@ def _apply(files: _MigratedFiles, migrated: Migrated, name: str, moving: set[str
             print_line(f"{dotenv}: {variable}=***")
         return
     if migrated.secrets:
-        HostFile(dotenv, known, {}, "", secrets, files.within).write(dotenv_text(known, migrated.secrets), private=True)
+        EditedFile(dotenv, known, {}, "", secrets, files.within).write(
+            dotenv_text(known, migrated.secrets), private=True
+        )
         count = len(migrated.secrets)
         note(f"Wrote {count} {'value' if count == 1 else 'values'} into {dotenv}, which only you can read.")
     target.write(written)

@@ -21,7 +21,7 @@ from utcp_bridge.transports.mcp.child import ChildProcess
 from utcp_bridge.transports.mcp.failures import Attempt
 from utcp_bridge.transports.mcp.servers import McpServer, McpTemplate
 from utcp_bridge.urls import endpoint_of_url, origin_of
-from utcp_bridge.variables import inherited_environment
+from utcp_bridge.variables import inherited_environment, read_dotenv
 
 if TYPE_CHECKING:
     from utcp_bridge.transports.mcp.hosts.asking import Asking
@@ -121,6 +121,19 @@ class McpDialer:
             refusal=None if connection is None else connection.refusal,
         )
 
+    def _environment(self) -> dict[str, str]:
+        """Return the variables of the command: those of its file, and `env`.
+
+        :raises ConfigError: the file cannot be read.
+        """
+        named = self._server.env_file
+        if named is None:
+            return dict(self._server.env)
+        read = read_dotenv(self._services.root / Path(named).expanduser())
+        for name, value in read.items():
+            self._services.learn(name, value)
+        return {**read, **self._server.env}
+
     @property
     def _folder(self) -> Path:
         return (self._services.root / (self._server.cwd or "")).absolute()
@@ -189,7 +202,7 @@ class McpDialer:
             connection.child = ChildProcess(
                 self._where,
                 [server.command, *server.args],
-                dict(server.env),
+                self._environment(),
                 self._folder,
                 self._services.settings.max_reply_bytes,
                 self._place,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import orjson
@@ -25,11 +27,14 @@ __all__ = [
     "McpTemplate",
     "ResourceTemplate",
     "check_trust",
+    "command_words",
     "message_to",
+    "plain_text",
     "resource_tools",
     "resource_value",
     "shown_name",
     "tool_object",
+    "unread_keys",
 ]
 
 UNNAMED: Final = "server"
@@ -51,10 +56,12 @@ FLAT_FIELDS = (
     "disabled",
     "enabled",
     "inherit_env_vars",
+    "env_file",
 )
 """Fields of one server that the template itself may have (Go, Rust, `server_url`)."""
 
 _MILLISECONDS_FROM = 1_000
+_PATH: Final = re.compile(r"[/~]|[A-Za-z]:[\\/]")
 _HINTS = {"readOnlyHint": True, "idempotentHint": True, "openWorldHint": False}
 
 
@@ -67,6 +74,8 @@ class McpServer(BaseModel):
     command: str | None = Field(default=None, repr=False)
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = Field(default_factory=dict, repr=False, validation_alias=AliasChoices("env", "env_vars"))
+    env_file: str | None = Field(default=None, validation_alias=AliasChoices("env_file", "envFile"))
+    """A dotenv file with further variables of the command. It is read at each start; `env` wins."""
     cwd: str | None = Field(default=None, validation_alias=AliasChoices("cwd", "workingDir", "working_dir"))
     url: str | None = Field(default=None, repr=False, validation_alias=AliasChoices("url", "server_url"))
     headers: Mapping[str, str] = Field(default_factory=dict, repr=False)
@@ -94,16 +103,29 @@ class McpServer(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _split_command(cls, raw: Any) -> Any:
-        """Accept `command` as a list or as a line with its arguments."""
+        """Accept `command` as a list or as a line with its arguments, and `~` for the home folder."""
         if not is_object(raw):
             return raw
         if raw.get("enabled") is False:
             raw = {**raw, "disabled": True}
         command = raw.get("command")
         words = [str(word) for word in command] if is_list(command) else []
-        if isinstance(command, str) and not raw.get("args"):
-            words = shlex.split(command)
-        return {**raw, "command": words[0], "args": [*words[1:], *raw.get("args", ())]} if words else raw
+        if isinstance(command, str):
+            words = [command] if raw.get("args") else command_words(command)
+        if not words:
+            return raw
+        return {**raw, "command": os.path.expanduser(words[0]), "args": [*words[1:], *(raw.get("args") or ())]}  # noqa: PTH111 - keeps a bare name as it is
+
+    @field_validator("env", "headers", mode="before")
+    @classmethod
+    def _as_text(cls, values: Any) -> Any:
+        """Accept numbers and truth values, as YAML and hosts' files have them."""
+        return {key: plain_text(value) for key, value in values.items()} if is_object(values) else values
+
+    @field_validator("args", mode="before")
+    @classmethod
+    def _as_texts(cls, values: Any) -> Any:
+        return [plain_text(value) for value in values] if is_list(values) else values
 
     @field_validator("timeout")
     @classmethod
@@ -115,6 +137,45 @@ class McpServer(BaseModel):
         if bool(self.command) == bool(self.url):
             raise ValueError("an MCP server needs either `command` or `url`")
         return self
+
+
+def unread_keys(server: JsonObject) -> list[str]:
+    """Return the keys of a server in `config` that nothing reads."""
+    return [key for key in server if key not in _SERVER_KEYS and not key.startswith(("$", "_", "x-"))]
+
+
+def command_words(line: str) -> list[str]:
+    """Return the words of a command that is written as one line. The path of a program may contain blanks.
+
+    :raises ValueError: a quotation mark is not closed.
+    """
+    whole = Path(line).expanduser()
+    if not any(character.isspace() for character in line) or whole.is_file():
+        return [line]
+    first = line.split(None, 1)[0]
+    if _PATH.match(line) and not Path(first).expanduser().is_file() and not line.startswith(("'", '"')):
+        return [line]  # nothing is there, and a message must name the whole path
+    return shlex.split(line)
+
+
+def plain_text(value: Any) -> Any:
+    """Return a number or a truth value as text; any other value as it is."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
+_SERVER_KEYS: Final = frozenset({
+    "enabled", "type", "name", "description",
+    *McpServer.model_fields,
+    *(
+        alias
+        for one in McpServer.model_fields.values()
+        if isinstance(one.validation_alias, AliasChoices)
+        for alias in one.validation_alias.choices
+        if isinstance(alias, str)
+    ),
+})  # fmt: skip
 
 
 class McpServers(BaseModel):
