@@ -37,7 +37,9 @@ SHORT_TEXTS: dict[tuple[str, str], str] = {
     ("cli.commands.help", "_COMMENT"): "pages of this project",
     ("cli.commands.help", repr(r"\n\s*\n")): "pages of this project",
     ("cli.hosts", repr(r"\s*\[+\s*([^\]]+?)\s*\]+")): "lines of the operator's own file",
-    ("cli.commands.migrate", "_INPUT"): "words of the operator's own file, once, in a command of its own",
+    ("configuration.hosts.splicing", "_JSON_TOKEN"): "an open text or comment reaches to the end",
+    ("configuration.hosts.splicing", "_TOML_KEY"): "an open text reaches to the end of its line, or of the whole",
+    ("configuration.hosts.splicing", "_TOML_TOKEN"): "an open text reaches to the end of its line, or of the whole",
     (
         "dialects.documents",
         "_COMMENTS",

@@ -12,6 +12,7 @@ from utcp_bridge.configuration.hosts.reading import (
     _READ,
     HostServer,
     as_configuration,
+    describes,
     read_servers,
     unread_in_entry,
 )
@@ -643,9 +644,9 @@ def test_a_key_is_read_named_or_in_the_remainder(entry: dict[str, Any]) -> None:
     for key in entry:
         assert (
             key in server.remainder
-            or key.startswith(("_", "$", "x-"))
+            or describes(key)
             or any(key in note for note in server.notes)
-            or key in {"command", "name", "note", "notes", "version", "icon", "tags", "title"}
+            or key == "command"
             or (is_object(server.template) and key in server.template)
         )
 

@@ -2,94 +2,483 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.opening import opened, run_async
-from utcp_bridge.cli.options import Options, debug_option
-from utcp_bridge.cli.output import note, print_line
+from utcp_bridge.cli.options import DEFAULT_FILES, Options, debug_option
+from utcp_bridge.cli.output import complain, note, print_line, print_table
 
 if TYPE_CHECKING:
-    from utcp_bridge.cli.hosts import EditedFile
+    from utcp_bridge.configuration.hosts.files import HostFile
+    from utcp_bridge.configuration.hosts.moving import Move
+    from utcp_bridge.configuration.hosts.permissions import HostRules
+    from utcp_bridge.configuration.hosts.reading import HostServer
+    from utcp_bridge.configuration.hosts.table import Host
     from utcp_bridge.model import JsonObject
 
 __all__ = ["migrate"]
 
-_SECRET_PLACES = ("env", "headers")
-_KEPT = ("command", "args", "cwd", "url", "env", "headers")
-_CHECK_SECONDS = 20.0
-_NO_LOGIN = "needs login"
-_NOT_A_WORD = re.compile(r"\W+", re.ASCII)
-_INPUT = re.compile(r"\$\{input:([^}]+)\}")
-_CREDENTIAL = re.compile(r"(?P<scheme>Bearer|Basic|Token) +(?P<secret>\S+)", re.IGNORECASE)
+_CHECK_SECONDS: Final = 20.0
+_NO_LOGIN: Final = "needs login"
+_LOADERS: Final = ("load_variables_from",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """What the command line says about a move."""
+
+    output: Path | None
+    name: str
+    only: tuple[str, ...]
+    keep: tuple[str, ...]
+    drop: tuple[str, ...]
+    after: str | None
 
 
 @click.command(
     epilog="""\b
 Examples:
-  utcp-bridge migrate ~/.cursor/mcp.json --dry-run      show what would change, secrets masked
-  utcp-bridge migrate ~/.cursor/mcp.json                every server, behind one entry
-  utcp-bridge migrate .mcp.json --only github           one server only
+  utcp-bridge migrate                                   the hosts that are here, and their servers
+  utcp-bridge migrate cursor --dry-run                  show what would change, secrets masked
+  utcp-bridge migrate cursor                            every server of the user's file, behind one entry
+  utcp-bridge migrate --all                             every server of every host
+  utcp-bridge migrate .mcp.json --only github           one server of a project's file
   utcp-bridge migrate .mcp.json --keep browser          all except this one
+  utcp-bridge migrate .mcp.json --undo                  take the last move back
 """
 )
-@click.argument("host_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("hosts", nargs=-1, metavar="[HOST|FILE]...")
+@click.option("--all", "every", is_flag=True, help="Move the servers of every host that is here.")
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="The configuration to write. Default: utcp.json next to HOST_FILE.",
+    help="The configuration to write. Default: utcp.json next to the host's file, or the one that is there.",
 )
 @click.option("--name", default="utcp", show_default=True, help="Name of the bridge's entry.")
 @click.option("--only", multiple=True, metavar="SERVER", help="Move only this server; may be given several times.")
 @click.option("--keep", multiple=True, metavar="SERVER", help="Do not move this server; may be given several times.")
+@click.option(
+    "--drop",
+    multiple=True,
+    metavar="KEY",
+    help="Move servers with this key, which the bridge does not have, without it.",
+)
 @click.option("--dry-run", "after", flag_value="show", help="Show what would change and write nothing.")
 @click.option("--no-check", "after", flag_value="leave", help="Do not connect to the moved servers at the end.")
+@click.option("--undo", "after", flag_value="undo", help="Take the last move from the host's file back.")
 @debug_option
-def migrate(
-    host_file: Path, output: Path | None, name: str, only: tuple[str, ...], keep: tuple[str, ...], after: str | None
+def migrate(  # noqa: PLR0913, PLR0917 - one parameter for each option
+    hosts: tuple[str, ...],
+    every: bool,
+    output: Path | None,
+    name: str,
+    only: tuple[str, ...],
+    keep: tuple[str, ...],
+    drop: tuple[str, ...],
+    after: str | None,
 ) -> int:
-    """Move a host's MCP servers into a UTCP configuration, behind one entry.
+    """Move hosts' MCP servers into a UTCP configuration, behind one entry.
 
-    Values of `env` and `headers` go into a dotenv file next to the configuration, which only its owner can read. The
-    servers are added to an existing configuration, so they can move one by one. The old files are kept as backups.
-    At the end it says what each server offers, which of it hosts do not get, and which server needs a login.
+    HOST is a name that `utcp-bridge install` lists, or FILE the path of a host's file. Without one, the hosts that are
+    here are listed. Only the entries that move change in the host's file; comments and everything else stay.
+
+    A server stays where it is if it is switched off, or if the bridge would lose something of it. Secrets go into a
+    dotenv file next to the configuration, which only its owner can read. The old files are kept as backups, and --undo
+    takes the move back. At the end each moved server is asked what it offers, and whether it needs a login.
     """
-    from utcp_bridge.cli.hosts import is_users_file, read_host_file
+    from utcp_bridge.configuration.hosts.undoing import is_undoable
+
+    if not name.strip():
+        raise click.UsageError("--name must not be empty.")
+    choices = _Choices(output, name, only, keep, drop, after)
+    found = list(_found())
+    if every:
+        hosts = tuple(str(path) for _, path in found if after != "undo" or is_undoable(path))
+    if not hosts:
+        return _list(found, after)
+    targets = [_target(one) for one in hosts]
+    if len(targets) > 1 and (only or keep):
+        raise click.UsageError("--only and --keep need one host, because they name its servers.")
+    codes = [_one(path, host, choices, alone=len(targets) == 1) for path, host in targets]
+    return max(codes)
+
+
+def _one(path: Path, host: Host | None, choices: _Choices, *, alone: bool) -> int:
+    """Migrate one file, or undo that. One of several that fails is reported and costs no other."""
+    from utcp_bridge.errors import UtcpError
+
+    try:
+        if choices.after == "undo":
+            _undo(path)
+        else:
+            _migrate(path, host, choices)
+    except UtcpError as error:
+        if alone:
+            raise
+        complain(str(error))
+        return exits.exit_code(error)
+    return exits.OK
+
+
+def _found() -> Iterator[tuple[Host, Path]]:
+    from utcp_bridge.configuration.hosts.files import find_host_files
+
+    yield from find_host_files(Path.home(), Path.cwd())
+
+
+def _list(found: Sequence[tuple[Host, Path]], after: str | None) -> int:
+    """List the hosts that are here; for --undo those from whose files something was moved."""
+    from utcp_bridge.configuration.hosts.files import read_host_file
+    from utcp_bridge.configuration.hosts.moving import is_bridge
+    from utcp_bridge.configuration.hosts.undoing import is_undoable
+    from utcp_bridge.errors import ConfigError
+
+    rows: list[tuple[str, str, str]] = []
+    for host, path in found:
+        if after == "undo" and not is_undoable(path):
+            continue
+        try:
+            names = [server.name for server in read_host_file(path, host).servers if not is_bridge(server.raw)]
+        except ConfigError as error:
+            note(str(error))
+            continue
+        rows.append((host.name, ", ".join(names) or "-", str(path)))
+    if not rows:
+        note("Nothing was moved from the hosts' files." if after == "undo" else "No file of a known host is here.")
+        return exits.OK
+    print_table(("HOST", "SERVERS", "FILE"), rows)
+    others = "" if after == "undo" else ", or move all with --all"
+    note(f"Name a host or a file{others}. --dry-run shows what would change.")
+    return exits.OK
+
+
+def _target(text: str) -> tuple[Path, Host | None]:
+    """Return the file that an argument names, and the host if it is named."""
+    from utcp_bridge.configuration.hosts.table import HOSTS
+    from utcp_bridge.dialects.fields import nearest
+
+    path = Path(text)
+    if path.is_file():
+        return path.absolute(), None
+    host = HOSTS.get(text)
+    if host is None:
+        raise click.UsageError(f"{text!r} is neither a file nor a known host. {nearest(text, HOSTS)}".rstrip())
+    places = list(host.files(home=Path.home()))
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise click.UsageError(
+            f"{host.title} has no file here: {', '.join(map(str, places)) or 'it has none for a user'}."
+        )
+    return found, host
+
+
+def _within(path: Path) -> Path | None:
+    """Return the folder that a file must not lead out of: elsewhere than in the home folder, links may be prepared."""
+    from utcp_bridge.configuration.hosts.table import HOSTS
+
+    is_users = any(path in set(host.files(home=Path.home())) for host in HOSTS.values())
+    return None if is_users else path.parent
+
+
+def quoted(path: Path) -> str:
+    """Return a path as it can be pasted into a shell."""
+    import shlex
+    import subprocess
+    import sys
+
+    return subprocess.list2cmdline([str(path)]) if sys.platform == "win32" else shlex.quote(str(path))
+
+
+def _undo(path: Path) -> None:
+    from utcp_bridge.configuration.hosts.undoing import undo
     from utcp_bridge.net.files.writing import exclusive
 
-    # Elsewhere than in the home folder, files of these names may be links that a stranger prepared.
-    within = None if is_users_file(host_file) else host_file.absolute().parent
-    file = read_host_file(host_file, within=within)
-    unknown = [server for server in (*only, *keep) if server not in file.servers]
-    if unknown:
-        raise click.UsageError(
-            f"{host_file} has no server {unknown[0]!r}. Its servers: {', '.join(file.servers) or 'none'}."
-        )
-    moving = {
-        server: entry
-        for server, entry in file.servers.items()
-        if not is_bridge(entry) and server not in keep and (not only or server in only)
-    }
-    migrated = migrate_servers(moving)
-    for remark in migrated.remarks:
-        note(remark)
-    if not migrated.manuals:
-        note(f"There is nothing to move in {host_file}.")
-        return exits.OK
-    configuration = (output or host_file.with_name("utcp.json")).absolute()
+    with exclusive(path):
+        for one in undo(path):
+            note(f"{'Restored' if one.exists() else 'Removed'} {quoted(one)}.")
+    note("Restart the host.")
+
+
+# --- one host --------------------------------------------------------------------------------------------------------
+
+
+def _migrate(path: Path, host: Host | None, choices: _Choices) -> None:
+    from utcp_bridge.configuration.hosts.files import read_host_file
+    from utcp_bridge.configuration.hosts.permissions import read_rules
+    from utcp_bridge.net.files.writing import exclusive
+
+    within = _within(path)
+    file = read_host_file(path, host, within=within)
+    configuration = choices.output.absolute() if choices.output else _default_output(file, choices.name)
+    rules = read_rules(file, home=Path.home())
     with exclusive(configuration):
-        files = _MigratedFiles(file, configuration, within if output is None else None)
-        _apply(files, migrated, name, set(moving), dry_run=after == "show")
-    if after is None:
-        run_async(_report, configuration, [str(manual["name"]) for manual in migrated.manuals])
-    return exits.OK
+        job = _HostMove.prepared(file, configuration, within if choices.output is None else None, choices, rules)
+        for line in (*job.move.notes, *job.move.staying.values(), *_of_projects(file)):
+            note(line)
+        if not job.move.manuals:
+            note(f"There is nothing to move in {quoted(path)}.")
+            return
+        if choices.after == "show":
+            job.show()
+            return
+        job.write()
+    for line in rules.sentences(job.move.manuals, choices.name):
+        note(line)
+    note(f"{file.host.after or 'Restart the host.'} `utcp-bridge check {quoted(configuration)}` shows each server.")
+    note(f"`utcp-bridge migrate --undo {quoted(path)}` takes the move back.")
+    if choices.after is None:
+        run_async(_report, configuration, [str(manual["name"]) for manual in job.move.manuals.values()])
+
+
+def _of_projects(file: HostFile) -> Iterator[str]:
+    """Yield which servers of the file are not looked at."""
+    from utcp_bridge.configuration.hosts.reading import as_configuration
+
+    found = as_configuration(file.content, path=file.path)
+    yield from map(str, found.faults_of_file(str(file.path)) if found is not None else ())
+
+
+def _default_output(file: HostFile, name: str) -> Path:
+    """Return the configuration that the bridge's entry serves, or the one in the folder, or a new one there."""
+    raw = next((server.raw for server in file.servers if server.name == name), None)
+    sources = _sources(file, raw)
+    if len(sources) == 1 and sources[0].is_file():
+        return sources[0]
+    folder = file.path.parent
+    return next((folder / one for one in DEFAULT_FILES if (folder / one).is_file()), folder / "utcp.json").absolute()
+
+
+def _sources(file: HostFile, raw: object) -> list[Path]:
+    """Return the files that an entry of the bridge serves; nothing if it is something else."""
+    from utcp_bridge.configuration.hosts.moving import served
+
+    folder = _folder(file)
+    words = [word.replace("${workspaceFolder}", ".") for word in served(raw)[1:] if not word.startswith("-")]
+    return [(folder / word).absolute() for word in words if "://" not in word and "$" not in word]
+
+
+def _folder(file: HostFile) -> Path:
+    """Return the folder in which the host starts the servers of a file: that of the project, as far as it is known."""
+    from utcp_bridge.configuration.hosts.recognition import project_of
+
+    return project_of(file.path.absolute(), file.host) or file.path.parent
+
+
+@dataclass(frozen=True, slots=True)
+class _Edited:
+    """A file with its new text."""
+
+    path: Path
+    data: bytes | None
+    text: str
+    new: str
+    within: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class _HostMove:
+    """A move that is planned, and the texts that it writes."""
+
+    file: HostFile
+    move: Move
+    changes: dict[str, JsonObject | None]
+    host: _Edited
+    configuration: _Edited
+    dotenv: _Edited
+
+    @classmethod
+    def prepared(
+        cls, file: HostFile, path: Path, within: Path | None, choices: _Choices, rules: HostRules
+    ) -> _HostMove:
+        """Return the job.
+
+        :raises ConfigError: a file cannot be read or changed.
+        """
+        from utcp_bridge.configuration.hosts.editing import form_of, parse_text, read_text, with_servers
+        from utcp_bridge.configuration.hosts.moving import dotenv_text, plan_move, read_dotenv
+        from utcp_bridge.errors import ConfigError
+
+        if path.resolve() == file.path.resolve():
+            raise ConfigError(f"{path} is the host's file itself.", remedy="Name another file with --output.")
+        text, data = read_text(path, within=within)
+        dotenv = path.with_suffix(".env")
+        values, secrets = read_text(dotenv, within=within)
+        try:
+            content = parse_text(text, form_of(path), where=str(path))
+        except ConfigError as error:
+            raise ConfigError(error.message, remedy="Name another file with --output.") from None
+        _check_configuration(content, path)
+        servers = list(_chosen(file, choices, is_elsewhere=file.within is not None and path.parent != _folder(file)))
+        move = plan_move(servers, content, read_dotenv(values), drop=choices.drop, rules=rules)
+        changes = _changes(file, move, path, choices.name)
+        new_text = _configured(text, path, content, move, dotenv.name)
+        return cls(
+            file,
+            move,
+            changes,
+            _Edited(file.path, file.data, file.text, with_servers(file, changes), file.within),
+            _Edited(path, data, text, new_text, within),
+            _Edited(dotenv, secrets, values, dotenv_text(values, move.secrets) if move.secrets else values, within),
+        )
+
+    def show(self) -> None:
+        """Print what would change, with masked secrets."""
+        from utcp_bridge.configuration.hosts.undoing import MANUALS
+
+        for line in (*_diff(self.host, self.file.key), *_diff(self.configuration, MANUALS)):
+            print_line(line)
+        for variable in self.move.secrets:
+            print_line(f"{self.dotenv.path}: {variable}=***")
+
+    def write(self) -> None:
+        """Write the files, the host's last. If it cannot be written, the others get their old content back."""
+        from utcp_bridge.configuration.hosts.editing import write, write_text
+        from utcp_bridge.configuration.hosts.undoing import Written, remember
+        from utcp_bridge.errors import ConfigError
+        from utcp_bridge.net.files.writing import write_file
+
+        written: dict[str, Written] = {}
+        try:
+            for name, one in (("dotenv", self.dotenv), ("configuration", self.configuration)):
+                if one.new != one.text:
+                    private = name == "dotenv" or one.data is None
+                    backup = write_text(one.path, one.new, before=one.data, within=one.within, private=private)
+                    written[name] = Written.now(one.path, backup, one.within)
+            backup = write(self.file, self.host.new)
+        except ConfigError:
+            for name, one in (("dotenv", self.dotenv), ("configuration", self.configuration)):
+                if name in written and one.data is None:
+                    one.path.unlink()
+                elif name in written and one.data is not None:
+                    write_file(one.path, one.data, within=one.within)
+            raise
+        written["host"] = Written.now(self.file.path, backup, self.file.within)
+        manuals = [one for name, one in self.move.manuals.items() if name not in self.move.known]
+        remember(self.file, self.changes, manuals, [*self.move.secrets], written)
+        self._tell(backup)
+
+    def _tell(self, backup: Path | None) -> None:
+        count = len(self.move.secrets)
+        if count:
+            values = f"{count} {'value' if count == 1 else 'values'}"
+            note(f"Wrote {values} into {quoted(self.dotenv.path)}, which only you can read.")
+        names = ", ".join(str(manual["name"]) for manual in self.move.manuals.values())
+        note(f"Wrote {quoted(self.configuration.path)}: {names}.")
+        note(f"Changed {quoted(self.file.path)}." + (f" The backup is {quoted(backup)}." if backup else ""))
+
+
+def _chosen(file: HostFile, choices: _Choices, *, is_elsewhere: bool) -> Iterator[HostServer]:
+    """Yield the servers that may move. Those of a project get its folder if the configuration `is_elsewhere`.
+
+    :raises UsageError: a name is not a server of the file.
+    """
+    from utcp_bridge.configuration.hosts.moving import is_bridge
+
+    servers = [server for server in file.servers if not is_bridge(server.raw)]
+    names = [server.name for server in servers]
+    unknown = [name for name in (*choices.only, *choices.keep) if name not in names]
+    if unknown:
+        raise click.UsageError(f"{file.path} has no server {unknown[0]!r}. Its servers: {', '.join(names) or 'none'}.")
+    for server in servers:
+        if server.name in choices.keep or (choices.only and server.name not in choices.only):
+            continue
+        template = server.template
+        if is_elsewhere and template is not None and "command" in template:
+            server = replace(server, template={"cwd": str(_folder(file)).replace("$", "$$"), **template})  # noqa: PLW2901
+        yield server
+
+
+def _changes(file: HostFile, move: Move, path: Path, name: str) -> dict[str, JsonObject | None]:
+    """Return the changes of the host's file: the moved servers go, and the bridge's entry comes if it is missing.
+
+    :raises ConfigError: an entry of the bridge's name is something else.
+    """
+    from utcp_bridge.cli.hosts import bridge_command
+    from utcp_bridge.errors import ConfigError
+    from utcp_bridge.model import is_object
+
+    changes: dict[str, JsonObject | None] = dict.fromkeys(move.manuals)
+    present = next((server for server in file.servers if server.name == name), None)
+    if present is None or name in move.manuals:
+        entry = file.host.entry(*bridge_command(str(path)), {}, name=name)
+        is_item = not is_object(_at(file.content, file.key)) and file.host.is_list
+        return {**changes, name: {"name": name, **entry} if is_item else entry}
+    sources = _sources(file, present.raw)
+    if move.manuals and path.resolve() not in [source.resolve() for source in sources]:
+        what = "starts the bridge with other files" if sources else "is not the bridge"
+        raise ConfigError(
+            f"The entry {name!r} of {file.path} {what}.",
+            remedy="Choose another name with --name, or its configuration with --output.",
+        )
+    return changes
+
+
+def _at(content: JsonObject, key: Sequence[str]) -> object:
+    from utcp_bridge.model import is_object
+
+    found: object = content
+    for step in key:
+        found = found.get(step) if is_object(found) else None
+    return found
+
+
+def _check_configuration(content: JsonObject, path: Path) -> None:
+    from utcp_bridge.errors import ConfigError
+    from utcp_bridge.model import is_list
+
+    for key in ("manual_call_templates", *_LOADERS):
+        if content.get(key) is not None and not is_list(content[key]):
+            raise ConfigError(f"`{key}` in {path} must be a list.", remedy="Name another file with --output.")
+    if "mcpServers" in content or "tools" in content or "openapi" in content:
+        raise ConfigError(
+            f"{path} is not a configuration that servers can be added to.", remedy="Name another file with --output."
+        )
+
+
+def _configured(text: str, path: Path, content: JsonObject, move: Move, dotenv: str) -> str:
+    """Return the text of the configuration with the new manuals, and with the dotenv file if there are secrets."""
+    from utcp_bridge.configuration.hosts.editing import edit, form_of
+    from utcp_bridge.configuration.hosts.undoing import MANUALS
+
+    form = form_of(path)
+    new: dict[str, JsonObject | None] = {
+        str(manual["name"]): manual for server, manual in move.manuals.items() if server not in move.known
+    }
+    loader = {"variable_loader_type": "dotenv", "env_file_path": dotenv}
+    if move.secrets and loader not in (content.get(_LOADERS[0]) or ()):
+        text = edit(text, form, _LOADERS, {dotenv: loader}, where=str(path), listed=True)
+    return edit(text, form, MANUALS, new, where=str(path), listed=True)
+
+
+def _diff(one: _Edited, key: Sequence[str]) -> Iterable[str]:
+    """Yield the changes of a file as a unified diff, with what may be secret masked by its place."""
+    from utcp_bridge.configuration.hosts.moving import masked_line
+
+    before, after = (_shown(text, one.path, key).splitlines() for text in (one.text, one.new))
+    yield from map(masked_line, difflib.unified_diff(before, after, str(one.path), f"{one.path} (new)", lineterm=""))
+
+
+def _shown(text: str, path: Path, key: Sequence[str]) -> str:
+    """Return the text of a file with its entries masked. One that has nothing to mask stays as it is written."""
+    from utcp_bridge.configuration.hosts.editing import edit, form_of, parse_text
+    from utcp_bridge.configuration.hosts.moving import masked
+    from utcp_bridge.model import is_list, is_object
+
+    form = form_of(path)
+    found = _at(parse_text(text, form, where=str(path)), key)
+    entries: dict[str, object] = found if is_object(found) else {}
+    if is_list(found):
+        entries = {str(one.get("name")): one for one in found if is_object(one)}
+    changes = {name: masked(entry) for name, entry in entries.items() if is_object(entry)}
+    return edit(text, form, key, changes, where=str(path))
 
 
 async def _report(configuration: Path, manuals: list[str]) -> None:
@@ -105,7 +494,7 @@ async def _report(configuration: Path, manuals: list[str]) -> None:
                     continue
                 waiting = [one.name for one in client.servers() if one.manual == state.name and one.status == _NO_LOGIN]
                 if waiting or isinstance(state.error, AuthRequired):
-                    note(f"{state.name} needs a login: `utcp-bridge login {state.name} -c {configuration}`.")
+                    note(f"{state.name} needs a login: `utcp-bridge login {state.name} -c {quoted(configuration)}`.")
                 elif state.error is not None:
                     note(client.redactor(f"{state.name} does not work yet: {state.error}"))
                 elif state.status != "ready":
@@ -116,165 +505,3 @@ async def _report(configuration: Path, manuals: list[str]) -> None:
                         note(client.redactor(f"{report.place}: {what}"))
     except UtcpError as error:
         note(f"The servers could not be checked: {error}")
-
-
-@dataclass(frozen=True)
-class _MigratedFiles:
-    """The host's file, and the configuration that its servers move to. See `EditedFile` for `within`."""
-
-    host: EditedFile
-    configuration: Path
-    within: Path | None
-
-    @property
-    def dotenv(self) -> Path:
-        return self.configuration.with_suffix(".env")
-
-
-def _apply(files: _MigratedFiles, migrated: Migrated, name: str, moving: set[str], *, dry_run: bool) -> None:
-    import orjson
-
-    from utcp_bridge.cli.hosts import EditedFile, bridge_command, read_text_file, show_changes
-    from utcp_bridge.configuration.hosts.table import HOSTS
-
-    file, configuration, dotenv = files.host, files.configuration, files.dotenv
-    before, data = read_text_file(configuration, within=files.within)
-    known, secrets = read_text_file(dotenv, within=files.within)
-    content = merge(_as_object(before, configuration), migrated, dotenv.name)
-    written = orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() + "\n"
-    host = next(host for host in HOSTS.values() if host.key == (file.key,))
-    left = {server: entry for server, entry in file.servers.items() if server not in moving}
-    text = file.with_servers({**left, name: host.entry(*bridge_command(str(configuration)), {})})
-    target = EditedFile(configuration, before, {}, "", data, files.within)
-    if dry_run:
-        masked = _masked(show_changes(file, text), migrated)
-        print_line(masked)
-        print_line(show_changes(target, written))
-        for variable in migrated.secrets:
-            print_line(f"{dotenv}: {variable}=***")
-        return
-    if migrated.secrets:
-        EditedFile(dotenv, known, {}, "", secrets, files.within).write(
-            dotenv_text(known, migrated.secrets), private=True
-        )
-        count = len(migrated.secrets)
-        note(f"Wrote {count} {'value' if count == 1 else 'values'} into {dotenv}, which only you can read.")
-    target.write(written)
-    note(f"Wrote {configuration}: {', '.join(manual['name'] for manual in migrated.manuals)}.")
-    if file.has_comments:
-        note("The new host file has no comments. They are in the backup.")
-    backup = file.write(text)
-    note(f"Wrote the entry {name!r} into {file.path}. The backup is {backup}.")
-    note(f"Restart the host. `utcp-bridge check {configuration}` shows the state of each server.")
-
-
-def _as_object(text: str, path: Path) -> JsonObject:
-    import orjson
-
-    from utcp_bridge.errors import ConfigError
-    from utcp_bridge.model import is_object
-
-    try:
-        content: Any = orjson.loads(text) if text.strip() else {}
-    except orjson.JSONDecodeError:
-        content = None
-    if not is_object(content):
-        raise ConfigError(
-            f"{path} must be a JSON object, so that servers can be added.", remedy="Name another file with --output."
-        )
-    return content
-
-
-def _masked(text: str, migrated: Migrated) -> str:
-    for secret in sorted(migrated.secrets.values(), key=len, reverse=True):
-        if secret:
-            text = text.replace(secret, "***")
-    return text
-
-
-@dataclass
-class Migrated:
-    """Manual call templates, the values of their variables, and remarks for the operator."""
-
-    manuals: list[JsonObject] = field(default_factory=list[dict[str, Any]])
-    secrets: dict[str, str] = field(default_factory=dict[str, str], repr=False)
-    remarks: list[str] = field(default_factory=list[str])
-
-
-def is_bridge(entry: Any) -> bool:
-    """Return whether a server's entry starts this bridge."""
-    from utcp_bridge.model import is_object
-
-    if not is_object(entry):
-        return False
-    words = [str(entry.get("command") or ""), *map(str, entry.get("args") or ())]
-    return "serve" in words and any(PurePath(word).stem in {"utcp-bridge", "utcp", "utcp_bridge"} for word in words)
-
-
-def migrate_servers(servers: Mapping[str, Any]) -> Migrated:
-    """Return one `mcp` manual for each server. Values of `env` and `headers` become variables."""
-    from utcp_bridge.model import is_object
-
-    made = Migrated()
-    for name, entry in servers.items():
-        if not is_object(entry) or not (entry.get("command") or entry.get("url")):
-            made.remarks.append(f"{name} has neither a command nor a URL, so it is not moved.")
-            continue
-        manual = _NOT_A_WORD.sub("_", name).strip("_") or "server"
-        template: JsonObject = {"name": manual, "call_template_type": "mcp"}
-        for key in _KEPT:
-            if entry.get(key):
-                template[key] = entry[key]
-        if entry.get("type") == "sse":
-            template["transport"] = "sse"
-        for place in _SECRET_PLACES:
-            if is_object(template.get(place)):
-                template[place] = _with_variables(template[place], manual, made)
-        if "args" in template:
-            template["args"] = [_INPUT.sub(r"${\1}", str(word)) for word in template["args"]]
-        made.manuals.append(template)
-    return made
-
-
-def _with_variables(values: JsonObject, manual: str, made: Migrated) -> JsonObject:
-    written: JsonObject = {}
-    for key, value in values.items():
-        text = str(value)
-        if asked := _INPUT.findall(text):
-            made.remarks.append(f"Set {', '.join(asked)}, which the host asks the user for.")
-            written[key] = _INPUT.sub(r"${\1}", text)
-        elif "$" in text:
-            written[key] = text
-        else:
-            variable = _NOT_A_WORD.sub("_", f"{manual}_{key}").upper()
-            credential = _CREDENTIAL.fullmatch(text)
-            made.secrets[variable] = credential["secret"] if credential else text
-            written[key] = f"{credential['scheme']} ${{{variable}}}" if credential else f"${{{variable}}}"
-    return written
-
-
-def merge(configuration: JsonObject, migrated: Migrated, dotenv: str) -> JsonObject:
-    """Return the configuration with these manuals added. A manual of the same name is replaced."""
-    from utcp_bridge.model import is_object
-
-    names = {manual["name"] for manual in migrated.manuals}
-    known: list[Any] = list(configuration.get("manual_call_templates") or ())
-    kept = [manual for manual in known if not (is_object(manual) and manual.get("name") in names)]
-    loaders: list[Any] = list(configuration.get("load_variables_from") or ())
-    loader = {"variable_loader_type": "dotenv", "env_file_path": dotenv}
-    if migrated.secrets and loader not in loaders:
-        loaders.append(loader)
-    merged = {**configuration, "manual_call_templates": [*kept, *migrated.manuals]}
-    return {**merged, "load_variables_from": loaders} if loaders else merged
-
-
-def dotenv_text(before: str, secrets: Mapping[str, str]) -> str:
-    """Return the dotenv file with these variables. Lines of the same names are replaced."""
-    lines = [line for line in before.splitlines() if line.partition("=")[0].strip() not in secrets]
-    return "\n".join([*lines, *_assignments(secrets.items())]) + "\n"
-
-
-def _assignments(pairs: Iterable[tuple[str, str]]) -> Iterable[str]:
-    for name, value in pairs:
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        yield f"{name}='{escaped}'"
