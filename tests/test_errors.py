@@ -105,13 +105,13 @@ def test_an_error_says_when_to_try_again(seconds: float | None, remedy: str | No
 @pytest.mark.parametrize(
     ("prefix", "line"),
     [
-        ("/home/ada/project/.venv", "pip install 'utcp-bridge[grpc]'"),
-        ("/home/ada/.local/share/uv/tools/utcp-bridge", "uv tool install 'utcp-bridge[grpc]'"),
-        ("/home/ada/.cache/uv/archive-v0/Zq1", "uvx --from 'utcp-bridge[grpc]' utcp-bridge"),
-        ("/home/ada/.cache/uv/environments-v2/utcp-1", "uvx --from 'utcp-bridge[grpc]' utcp-bridge"),
-        ("/home/ada/.local/share/pipx/venvs/utcp-bridge", "pipx install --force 'utcp-bridge[grpc]'"),
-        ("/home/ada/.cache/pipx/4f1", "pipx run --spec 'utcp-bridge[grpc]' utcp-bridge"),
-        ("/home/uv/pipx-notes/.venv", "pip install 'utcp-bridge[grpc]'"),
+        ("/srv/ada/project/.venv", "pip install 'utcp-bridge[grpc]'"),
+        ("/srv/ada/.local/share/uv/tools/utcp-bridge", "uv tool install 'utcp-bridge[grpc]'"),
+        ("/srv/ada/.cache/uv/archive-v0/Zq1", "uvx --from 'utcp-bridge[grpc]' utcp-bridge"),
+        ("/srv/ada/.cache/uv/environments-v2/utcp-1", "uvx --from 'utcp-bridge[grpc]' utcp-bridge"),
+        ("/srv/ada/.local/share/pipx/venvs/utcp-bridge", "pipx install --force 'utcp-bridge[grpc]'"),
+        ("/srv/ada/.cache/pipx/4f1", "pipx run --spec 'utcp-bridge[grpc]' utcp-bridge"),
+        ("/srv/uv/pipx-notes/.venv", "pip install 'utcp-bridge[grpc]'"),
     ],
 )
 def test_an_extra_is_installed_in_the_way_of_the_program(prefix, line):
