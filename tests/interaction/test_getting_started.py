@@ -72,10 +72,11 @@ async def use(entry, environ):
     command = StdioServerParameters(command=entry["command"], args=entry["args"], env=environ, cwd="/")
     with anyio.fail_after(40):
         async with Client(command) as client:
-            names = {tool.name for tool in (await client.list_tools()).tools}
             tokyo = {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}
             clock = await client.call_tool("mcp_server_time_convert_time", tokyo)
             pets = await client.call_tool("petstore_findPets", {"limit": 2, "tags": ["cat"]})
+            # After the calls, which waited for their manuals: an early list may lack a server that starts slowly.
+            names = {tool.name for tool in (await client.list_tools()).tools}
     return names, clock, pets
 
 

@@ -244,7 +244,7 @@ async def test_a_stream_that_opens_before_the_first_load_ends_starts_from_what_h
         await stream.opened.wait()
         client.add("m", "first")
         client.manuals[0].status = "ready"
-        client.loaded.set()
+        client.moved.set()
         await running.settle()
         assert stream.heard == []
         client.add("m", "second")
