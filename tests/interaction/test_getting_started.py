@@ -69,14 +69,15 @@ def typed(line, folder):
 
 
 async def use(entry, environ):
+    # The first list waits for a server that starts slowly on a busy machine.
+    environ = {**environ, "UTCP_BRIDGE_STARTUP_WAIT": "30"}
     command = StdioServerParameters(command=entry["command"], args=entry["args"], env=environ, cwd="/")
     with anyio.fail_after(40):
         async with Client(command) as client:
+            names = {tool.name for tool in (await client.list_tools()).tools}
             tokyo = {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}
             clock = await client.call_tool("mcp_server_time_convert_time", tokyo)
             pets = await client.call_tool("petstore_findPets", {"limit": 2, "tags": ["cat"]})
-            # After the calls, which waited for their manuals: an early list may lack a server that starts slowly.
-            names = {tool.name for tool in (await client.list_tools()).tools}
     return names, clock, pets
 
 
