@@ -285,6 +285,10 @@ def check_entry(host: Host, entry: JsonObject, folder: Path, report: JsonObject,
     report |= {"manuals": started.manuals, "tools": started.listed, "error": started.error or None}
     if as_json:
         return started.code
+    if started.error:
+        complain(f"{host.title} cannot use the bridge: {started.error}")
+    elif started.listed is not None:
+        note(f"Started as {host.title} starts it, the bridge answers.")
     for manual in started.manuals:
         error, tools = manual.get("error"), manual.get("tools")
         if is_object(error):
@@ -293,10 +297,6 @@ def check_entry(host: Host, entry: JsonObject, folder: Path, report: JsonObject,
             lost = sum(fault.get("severity") == "error" for fault in _list(manual.get("faults")) if is_object(fault))
             rest = f", {lost} {'fault' if lost == 1 else 'faults'} (`utcp-bridge check`)" if lost else ""
             print_line(f"{manual.get('name')}: {manual.get('status')}, {_number(tools)}{rest}.")
-    if started.error:
-        complain(f"{host.title} cannot use the bridge: {started.error}")
-    elif started.listed is not None:
-        note(f"Started as {host.title} starts it: the bridge lists {_number(started.listed)}.")
     return started.code
 
 
