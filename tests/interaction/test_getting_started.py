@@ -68,10 +68,10 @@ def typed(line, folder):
     return done.stderr + done.stdout
 
 
-async def use(entry, environ):
+async def use(entry, environ, folder):
     # The first list waits for a server that starts slowly on a busy machine.
     environ = {**environ, "UTCP_BRIDGE_STARTUP_WAIT": "30"}
-    command = StdioServerParameters(command=entry["command"], args=entry["args"], env=environ, cwd="/")
+    command = StdioServerParameters(command=entry["command"], args=entry["args"], env=environ, cwd=folder)
     with anyio.fail_after(40):
         async with Client(command) as client:
             names = {tool.name for tool in (await client.list_tools()).tools}
@@ -90,7 +90,7 @@ def test_four_commands_make_a_working_host_entry_from_an_empty_folder(folder):
         said = [typed(line, folder) for line in COMMANDS]
         entry = json.loads((folder / ".mcp.json").read_text())["mcpServers"]["utcp"]
         environ = {"PATH": f"{folder.parent / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-        names, clock, pets = anyio.run(use, entry, environ)
+        names, clock, pets = anyio.run(use, entry, environ, folder)
         received = service.requests[-1]
     assert re.sub(r"\d\.\d\d s", "", said[1]).split() == re.sub(r"\d\.\d\d s", "", shown("check")).split()
     assert said[0] == shown("init")

@@ -24,16 +24,27 @@ from utcp_bridge.errors import ConfigError, Rejected, UtcpError
 __all__ = ["JOURNEY", "bridge", "every_command", "main", "run"]
 
 JOURNEY: Final[dict[str, tuple[str, ...]]] = {
-    "Start": ("init", "install", "migrate", "serve"),
-    "Look": ("tools", "search", "describe", "call"),
+    "Start": ("init", "add", "remove", "install", "uninstall", "migrate", "serve"),
+    "Look": ("list", "status", "tools", "search", "describe", "call"),
     "Log in": ("login", "logout", "auth"),
     "Mend": ("check", "validate", "doctor", "explain"),
     "Make": ("convert", "registry"),
     "Help": ("help", "completion"),
 }
-"""The verbs as a user meets them. A verb `x` is the command `x` of `commands/x.py`."""
+"""The verbs as a user meets them. A verb `x` is the command `x` of `commands/x.py`, or of the module in `_TOGETHER`."""
+
+_TOGETHER: Final = {
+    "remove": "add",
+    "uninstall": "install",
+    "list": "status",
+    "logout": "login",
+    "completion": "help",
+}
+"""The module of each verb that shares one with its counterpart."""
 
 _REMARKS: Final = {
+    "Look": "Use `list` for what the configuration says, `status` for how each manual is now, and `tools` for what"
+    " hosts get.",
     "Mend": "Use `check` to load every manual and see what is wrong, `validate` to test a file without the network,"
     " `doctor` to find the step at which a manual fails, and `explain` to see the request that a call would send.",
 }
@@ -79,8 +90,9 @@ _VERBS: Final = frozenset(name for names in JOURNEY.values() for name in names)
 
 
 def _imported(name: str) -> click.Command:
-    module = import_module(f"utcp_bridge.cli.commands.{name}")
-    return cast("click.Command", getattr(module, name))
+    module = import_module(f"utcp_bridge.cli.commands.{_TOGETHER.get(name, name)}")
+    members = vars(module).values()
+    return next(one for one in members if isinstance(one, click.Command) and one.name == name)
 
 
 @click.group(

@@ -1,6 +1,7 @@
 """`utcp-bridge init` writes a configuration that `check` loads."""
 
 import json
+import sys
 
 import yaml
 from tests.support.source import TESTS
@@ -30,7 +31,7 @@ def test_manuals_are_named_after_their_places_and_commands_stay_whole(command, t
     servers = ["--mcp", "npx -y @modelcontextprotocol/server-memory", "--mcp", "https://mcp.example.com/mcp"]
     assert command("init", "other.yaml", *places, *servers).code == 0
     entries = yaml.safe_load((tmp_path / "other.yaml").read_text())["manual_call_templates"]
-    assert [entry["name"] for entry in entries] == ["example", "example_2", "server_memory", "mcp"]
+    assert [entry["name"] for entry in entries] == ["example", "example_2", "server_memory", "example_3"]
     assert entries[2]["command"] == "npx -y @modelcontextprotocol/server-memory"
     assert entries[3]["url"] == "https://mcp.example.com/mcp"
 
@@ -66,3 +67,66 @@ def test_force_keeps_the_old_file_as_a_backup(command, tmp_path):
     (tmp_path / "utcp.yaml").write_text("mine", encoding="utf-8")
     assert command("init", "--manual", "a.json", "--force").code == 0
     assert (tmp_path / "utcp.yaml.bak").read_text() == "mine"
+
+
+def description(folder, name, header, server="http://127.0.0.1:9"):
+    schemes = {"key": {"type": "apiKey", "in": "header", "name": header}, "login": {"type": "http", "scheme": "basic"}}
+    document = {
+        "openapi": "3.0.3",
+        "info": {"title": name, "version": "1"},
+        "servers": [{"url": server}],
+        "security": [{"key": []}, {"login": []}],
+        "components": {"securitySchemes": schemes},
+        "paths": {"/me": {"get": {"operationId": "me", "responses": {"200": {"description": "ok"}}}}},
+    }
+    (folder / name).write_text(json.dumps(document), encoding="utf-8")
+    return name
+
+
+def test_each_description_has_its_own_key_in_its_own_header(command, tmp_path):
+    names = [description(tmp_path, "figma.json", "X-Figma-Token"), description(tmp_path, "adyen.json", "X-API-Key")]
+    done = command("init", *(word for name in names for word in ("--openapi", name)))
+    assert done.code == 0, done.err
+    text = (tmp_path / "utcp.yaml").read_text()
+    keys = {one["name"]: one["auth_tools"] for one in yaml.safe_load(text)["manual_call_templates"]}
+    assert keys["figma"]["var_name"] == "X-Figma-Token"
+    assert keys["figma"]["api_key"] == "${FIGMA_API_KEY}"
+    assert keys["adyen"]["api_key"] == "${ADYEN_API_KEY}"
+    assert "# or a user name and a password: ADYEN_USERNAME, ADYEN_PASSWORD" in text
+    assert 'allowed_origins: ["http://127.0.0.1:9"]' in text
+    assert "The calls of figma go to http://127.0.0.1:9." in done.err
+    assert "Set FIGMA_API_KEY, ADYEN_API_KEY" in done.err
+    own = command("init", "own.yaml", "--openapi", "figma.json", "--openapi", "adyen.json", "--api-key", "X-Own")
+    assert own.code == 0
+    entries = yaml.safe_load((tmp_path / "own.yaml").read_text())["manual_call_templates"]
+    assert [(one["auth_tools"]["api_key"], one["auth_tools"]["var_name"]) for one in entries] == [
+        ("${FIGMA_API_KEY}", "X-Own"),
+        ("${ADYEN_API_KEY}", "X-Own"),
+    ]
+
+
+def test_names_are_text_in_yaml_and_say_what_the_source_is(command, tmp_path):
+    for name in ("2024.yaml", "null.json"):
+        description(tmp_path, name, "X-Key")
+    server = "npx -y @modelcontextprotocol/server-filesystem /tmp/a /tmp/b"
+    done = command("init", "--openapi", "2024.yaml", "--openapi", "null.json", "--mcp", server)
+    assert done.code == 0, done.err
+    entries = yaml.safe_load((tmp_path / "utcp.yaml").read_text())["manual_call_templates"]
+    assert [one["name"] for one in entries] == ["api_2024", "api_null", "server_filesystem"]
+
+
+def test_sources_that_are_missing_are_named_and_written_all_the_same(command, tmp_path):
+    done = command("init", "--openapi", "gone.yaml", "--manual", "gone.json", "--mcp", "no-such-program x")
+    assert done.code == 0
+    assert "gone.yaml" in done.err
+    assert "There is no file gone.json yet" in done.err
+    assert "The program no-such-program is not on PATH" in done.err
+    names = [one["name"] for one in yaml.safe_load((tmp_path / "utcp.yaml").read_text())["manual_call_templates"]]
+    assert names == ["gone", "gone_2", "no_such_program"]
+
+
+def test_a_command_in_place_of_a_manual_is_written_as_a_server(command, tmp_path):
+    done = command("init", "--manual", f"{sys.executable} -m my_server")
+    assert "is a command, so it is written as an MCP server" in done.err
+    [entry] = yaml.safe_load((tmp_path / "utcp.yaml").read_text())["manual_call_templates"]
+    assert (entry["name"], entry["call_template_type"]) == ("my_server", "mcp")

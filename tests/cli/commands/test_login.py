@@ -1,4 +1,4 @@
-"""`utcp-bridge login`, as a process with a browser."""
+"""`utcp-bridge login`, as a process with a browser, and `utcp-bridge logout`."""
 
 import json
 import re
@@ -89,3 +89,16 @@ async def test_a_manual_is_found_by_its_name_as_it_is_written(tmp_path):
     for name in ("my.notes", "my_notes"):
         done = await ran(tmp_path, "login", name)
         assert "has nothing to log in to" in done.stderr, "one entry without a usable name does not hide the others"
+
+
+async def test_a_logout_revokes_the_tokens_here_and_there(tmp_path):
+    async with oauth_mcp_service() as service:
+        configured(tmp_path, {"name": "notes", "call_template_type": "mcp", "server_url": service.url})
+        await ran(tmp_path, "login", "notes")
+        assert service.access
+        ended = await ran(tmp_path, "logout", "notes")
+        assert (ended.returncode, ended.stdout) == (0, f"Logged out of {service.url}.\n")
+        assert not service.access
+        again = await ran(tmp_path, "logout", "notes")
+        assert (again.returncode, again.stdout) == (0, "")
+        assert "notes has no login." in again.stderr

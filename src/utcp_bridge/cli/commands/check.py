@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -28,18 +29,34 @@ __all__ = ["check"]
 Examples:
   utcp-bridge check                            each manual of ./providers.json
   utcp-bridge check utcp.yaml --json
+  utcp-bridge check --as-host claude-desktop   with the PATH and variables that the host gives
 \b
 Exit codes. The first manual that failed determines the code:
 """
     + exits.listed(exits.OK, exits.USAGE, exits.CONFIGURATION, exits.UPSTREAM, exits.POLICY, exits.DEADLINE)
 )
+@click.option(
+    "--as-host", "host", metavar="HOST", help="Start the bridge as this MCP host starts it, and write nothing."
+)
+@click.option(
+    "--project", type=click.Path(path_type=Path), help="With --as-host: use the project's file in this folder."
+)
 @client_options()
-def check(options: Options, as_json: bool) -> int:
+def check(options: Options, host: str | None, project: Path | None, as_json: bool) -> int:
     """Load every manual and report what is wrong.
+
+    With `--as-host`, the entry in the host's file is started. With a CONFIG, or if the host has no entry, it is the
+    entry that `utcp-bridge install` would write.
 
     `utcp-bridge validate` tests a file without the network, and `utcp-bridge doctor` finds the step at which a manual
     fails.
     """
+    if host is not None:
+        from utcp_bridge.cli.commands.install import check_as_host
+
+        return check_as_host(host, options, project, as_json=as_json)
+    if project is not None:
+        raise click.UsageError("--project needs --as-host.")
     return run_async(_check, options, as_json)
 
 

@@ -401,14 +401,15 @@ def _changes(file: HostFile, move: Move, path: Path, name: str) -> dict[str, Jso
 
     :raises ConfigError: an entry of the bridge's name is something else.
     """
-    from utcp_bridge.cli.hosts import bridge_command
+    from utcp_bridge.cli.starting import own_launch
     from utcp_bridge.errors import ConfigError
     from utcp_bridge.model import is_object
 
     changes: dict[str, JsonObject | None] = dict.fromkeys(move.manuals)
     present = next((server for server in file.servers if server.name == name), None)
     if present is None or name in move.manuals:
-        entry = file.host.entry(*bridge_command(str(path)), {}, name=name)
+        launch = own_launch([str(path)])
+        entry = file.host.entry(launch.command, launch.args, {}, name=name)
         is_item = not is_object(_at(file.content, file.key)) and file.host.is_list
         return {**changes, name: {"name": name, **entry} if is_item else entry}
     sources = _sources(file, present.raw)
