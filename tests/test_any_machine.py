@@ -27,6 +27,75 @@ def sources() -> Iterator[tuple[str, ast.Module]]:
         yield path.relative_to(TESTS).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
 
 
+POSIX_MODULES = {"fcntl", "grp", "pty", "pwd", "resource", "termios", "tty"}
+POSIX_NAMES = {
+    "os": {
+        "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "fchmod", "fchown", "fork", "forkpty", "geteuid", "getegid",
+        "getgid", "getpgid", "getuid", "killpg", "mkfifo", "nice", "openpty", "pidfd_open", "register_at_fork",
+        "setpgid", "setsid", "statvfs", "sysconf", "uname", "waitstatus_to_exitcode", "WNOHANG",
+    },
+    "signal": {
+        "SIGALRM", "SIGCHLD", "SIGHUP", "SIGKILL", "SIGQUIT", "SIGUSR1", "SIGUSR2", "alarm", "pause", "pthread_kill",
+        "pthread_sigmask", "setitimer", "sigwait",
+    },
+    "select": {"epoll", "kqueue", "poll"},
+    "socket": {"AF_UNIX", "SO_REUSEPORT", "recv_fds", "send_fds"},
+}  # fmt: skip
+"""What Python for Windows lacks. A name that is asked for with `getattr` has its own answer there."""
+LOOP_METHODS = {"add_reader", "add_signal_handler", "add_writer", "connect_read_pipe", "connect_write_pipe"}
+"""Methods that the event loop of Windows lacks, or that fail there with pipes."""
+SEAMS = {
+    "cli/line_writer.py": {"select.poll"},
+    "net/asgi_server.py": {"resource"},
+    "net/files/writing.py": {"fcntl", "os.O_NOFOLLOW", "os.fchmod", "os.geteuid"},
+    "processes/child.py": {"select.poll"},
+    "processes/children.py": {"add_reader", "add_writer", "os.killpg", "signal.SIGKILL", "socket.send_fds"},
+    "processes/direct.py": {"os.killpg"},
+    "processes/ending.py": {"add_signal_handler", "signal.pthread_sigmask"},
+    "processes/guardian.py": {
+        "os.WNOHANG", "os.killpg", "os.pidfd_open", "os.waitstatus_to_exitcode", "select.poll", "signal.SIGCHLD",
+        "signal.SIGHUP", "signal.SIGKILL", "signal.SIGQUIT", "socket.recv_fds",
+    },
+    "processes/output.py": {"os.killpg", "signal.SIGKILL"},
+    "server/stdio.py": {"connect_read_pipe", "connect_write_pipe"},
+    "workers/program.py": {"os.nice", "resource"},
+}  # fmt: skip
+"""Where a call of POSIX has its twin: a choice by the system, an error that is caught, or a module for POSIX alone."""
+
+
+def posix_names(module: ast.Module) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            found |= {one.name for one in node.names} & POSIX_MODULES
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module or ""} & POSIX_MODULES
+            names = POSIX_NAMES.get(node.module or "", set())
+            found |= {f"{node.module}.{one.name}" for one in node.names if one.name in names}
+        elif isinstance(node, ast.Attribute):
+            owner = node.value.id if isinstance(node.value, ast.Name) else ""
+            if node.attr in POSIX_NAMES.get(owner, set()):
+                found.add(f"{owner}.{node.attr}")
+            elif node.attr in LOOP_METHODS:
+                found.add(node.attr)
+    return found
+
+
+def test_calls_of_posix_are_in_the_seams_alone() -> None:
+    source = TESTS.parent / "src" / "utcp_bridge"
+    found = {
+        path.relative_to(source).as_posix(): names
+        for path in sorted(source.rglob("*.py"))
+        if (names := posix_names(ast.parse(path.read_text(encoding="utf-8"))))
+    }
+    assert found == SEAMS, "use a seam, or give the call a twin for Windows and name it here"
+
+
+def test_a_call_of_posix_is_found() -> None:
+    text = "import fcntl\nfrom signal import SIGKILL\nos.fork()\nloop.add_reader(1, f)\ngetattr(os, 'fork', None)"
+    assert posix_names(ast.parse(text)) == {"fcntl", "signal.SIGKILL", "os.fork", "add_reader"}
+
+
 def called(node: ast.Call) -> str:
     return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
 

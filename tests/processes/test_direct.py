@@ -11,7 +11,7 @@ import anyio
 import pytest
 from tests.support.descendants import is_running, needs_proc, until_gone
 
-from utcp_bridge.processes import children, direct
+from utcp_bridge.processes import children, systems
 from utcp_bridge.processes.child import Launch
 from utcp_bridge.processes.direct import DirectChildren
 
@@ -82,4 +82,4 @@ async def test_children_start_without_a_guardian_where_python_cannot_be_started(
 
 
 def test_the_limits_of_a_windows_job_have_the_size_that_windows_expects() -> None:
-    assert struct.calcsize(direct._LIMITS) == (144 if struct.calcsize("P") == 8 else 112)
+    assert struct.calcsize(systems._LIMITS_FORM) == (144 if struct.calcsize("P") == 8 else 112)

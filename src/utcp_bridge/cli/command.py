@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any, Final, NoReturn, cast
 
 import click
@@ -133,6 +134,7 @@ def every_command(name: str = "", command: click.Command = bridge) -> Iterator[t
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and end the process with its exit code."""
     _open_standard_streams()
+    _let_streams_take_any_text()
     code = run(arguments, Session(is_program=True))
     if (ending := sys.modules.get("utcp_bridge.processes.ending")) is not None:
         ending.leave(code)
@@ -150,6 +152,16 @@ def _open_standard_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
+def _let_streams_take_any_text() -> None:
+    """Write UTF-8 to pipes and files of Windows, and escape a character that another encoding does not have."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            if sys.platform == "win32" and not stream.isatty():  # Python takes the code page of the system there
+                stream.reconfigure(encoding="utf-8")
+            if stream is not sys.stdin and stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")
 
 
 def run(arguments: Sequence[str] | None = None, session: Session | None = None) -> int:

@@ -8,13 +8,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable
 from typing import cast
 from urllib.parse import urlsplit
 
 from utcp_bridge.dialects.fields import safe_name, text_of
 from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.processes.systems import split_command
 
 __all__ = ["expand_shorthand", "host_file_entry", "suggest_name"]
 
@@ -66,7 +66,7 @@ def suggest_name(template: JsonObject, taken: Iterable[str]) -> str:
 
 def _stdio_server(command_line: str) -> JsonObject:
     try:
-        words = shlex.split(command_line)
+        words = split_command(command_line)
     except ValueError as error:
         raise ValueError("a quotation mark in the command is not closed.") from error
     if not words:

@@ -6,8 +6,6 @@ Connections go through the client's address gate, under the manual's own policy.
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import ssl
 import time
 from collections.abc import AsyncGenerator, Generator
@@ -27,6 +25,7 @@ from utcp_bridge.net.files.local_file import read_local_file
 from utcp_bridge.net.guard import Guard, looks_like_address
 from utcp_bridge.net.http_options import advice_on_proxy
 from utcp_bridge.net.tls import tls_context
+from utcp_bridge.processes.systems import find_program, has_folder
 from utcp_bridge.transport import Endpoint, LocalFile, Program
 from utcp_bridge.urls import DEFAULT_PORTS, endpoint_of, endpoint_of_url, port_of, split_url
 
@@ -49,9 +48,9 @@ async def probe_program(wanted: Program) -> StepResult:
 
     :raises Unreachable: there is no such program.
     """
-    found = await anyio.to_thread.run_sync(_find, wanted)
+    found = await anyio.to_thread.run_sync(find_program, wanted.name, wanted.path, wanted.folder)
     if found is None:
-        where = "does not exist" if _has_folder(wanted.name) else "is not on the PATH that the manual uses"
+        where = "does not exist" if has_folder(wanted.name) else "is not on the PATH that the manual uses"
         raise Unreachable(
             f"The command {wanted.name!r} {where}.",
             remedy="Install it, write its whole path, or give the manual another PATH (`env_vars`, `env`).",
@@ -67,15 +66,6 @@ async def probe_file(wanted: LocalFile, limit: int) -> StepResult:
     """
     path, data = await read_local_file(wanted.path, wanted.folder, limit=limit, confined=False)
     return StepResult(f"{path} is readable, {len(data)} bytes.")
-
-
-def _find(wanted: Program) -> str | None:
-    name = str(wanted.folder / wanted.name) if _has_folder(wanted.name) else wanted.name
-    return shutil.which(name, path=os.defpath if wanted.path is None else wanted.path)
-
-
-def _has_folder(name: str) -> bool:
-    return os.sep in name
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,36 +1,34 @@
 """Children without a guardian: on Windows, and where Python cannot be started as a program.
 
-On Windows they belong to a job that ends with the bridge. Elsewhere they end with their call and with an orderly end
-of the bridge; if the bridge is killed, they go on until they notice that their pipes are closed.
+On Windows each belongs to a job, which ends with the bridge. Windows has no SIGTERM: where another system sends it, the
+job ends at once. Elsewhere the children end with their call and with an orderly end of the bridge; if the bridge is
+killed, they go on until they notice that their pipes are closed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
-import struct
 import subprocess
 import sys
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import anyio
 from anyio.abc import ByteReceiveStream, Process
 
 from utcp_bridge.processes.child import Child, Launch
 from utcp_bridge.processes.guardian import GRACE
+from utcp_bridge.processes.systems import SPAWN_FLAGS, WindowsJob, merge_environment, started_words
 
 __all__ = ["DirectChildren"]
 
 _CHUNK: Final = 65_536
-_KILL_ON_JOB_CLOSE: Final = 0x2000
-_EXTENDED_LIMIT_INFORMATION: Final = 9
-_LIMITS: Final = "@qqI0qNNI0NNIIQQQQQQNNNN"
-"""The form of JOBOBJECT_EXTENDED_LIMIT_INFORMATION, whose third value are the flags."""
-_SET_QUOTA_AND_TERMINATE: Final = 0x0101
 _CLOSING_SECONDS: Final = 1.0
 _LAST_SECONDS: Final = 0.05
+_LOOK_SECONDS: Final = 0.01
 
 
 class DirectChildren:
@@ -38,7 +36,6 @@ class DirectChildren:
 
     def __init__(self) -> None:
         self._running: set[_DirectChild] = set()
-        self._job: Any = None
 
     async def start(self, launch: Launch) -> Child:
         """Start a program.
@@ -49,9 +46,6 @@ class DirectChildren:
         with anyio.CancelScope(shield=True):  # a cancellation in between would leave the child
             started.append(_DirectChild(await _open(launch)))
         [child] = started
-        if sys.platform == "win32":
-            self._job = self._job or _Job()
-            self._job.add(child.pid)
         self._running = {one for one in self._running if one.returncode is None} | {child}
         return child
 
@@ -71,21 +65,31 @@ class DirectChildren:
 
 async def _open(launch: Launch) -> Process:
     numbers = {name: str(descriptor) for name, descriptor in launch.descriptors.items()}
-    return await anyio.open_process(
-        list(launch.argv),
-        stdin=subprocess.PIPE if launch.has_stdin else subprocess.DEVNULL,
-        stderr=subprocess.PIPE if launch.has_stderr else subprocess.DEVNULL,
-        env={**launch.environment, **numbers},
-        cwd=launch.folder,
-        start_new_session=sys.platform != "win32",
-        pass_fds=tuple(launch.descriptors.values()),
-    )
+    environment = merge_environment(launch.environment, numbers)
+    words: list[str] | str = list(launch.argv)
+    if sys.platform == "win32":
+        environment.setdefault("PYTHONIOENCODING", "utf-8")  # Python's pipes have the code page of Windows otherwise
+        words = started_words(launch.argv, environment, launch.folder)
+    try:
+        return await anyio.open_process(
+            words,
+            stdin=subprocess.PIPE if launch.has_stdin else subprocess.DEVNULL,
+            stderr=subprocess.PIPE if launch.has_stderr else subprocess.DEVNULL,
+            env=environment,
+            cwd=launch.folder,
+            creationflags=SPAWN_FLAGS,
+            start_new_session=sys.platform != "win32",
+            pass_fds=tuple(launch.descriptors.values()),
+        )
+    except NotImplementedError:
+        raise OSError(errno.ENOSYS, "this event loop cannot start programs; use the default loop of asyncio") from None
 
 
 class _DirectChild(Child):
     def __init__(self, process: Process) -> None:
         super().__init__()
         self._process = process
+        self._job = WindowsJob(process.pid) if sys.platform == "win32" else None
         self._loop = asyncio.get_running_loop()
         self._timers: list[asyncio.TimerHandle] = []
         self._outputs = [
@@ -97,23 +101,25 @@ class _DirectChild(Child):
 
     async def wait(self) -> int:
         self.returncode = await self._process.wait()
-        _signal(self._process, "SIGTERM")
+        self._signal("SIGTERM")
         return self.returncode
 
     async def gone(self, seconds: float = GRACE) -> bool:
         with anyio.move_on_after(seconds):
             self.returncode = await self._process.wait()
-            while sys.platform != "win32" and _signal(self._process, None):  # noqa: ASYNC110 - the kernel does not report it
-                await anyio.sleep(0.01)
+            while self._signal(None):  # noqa: ASYNC110 - the kernel does not report it
+                await anyio.sleep(_LOOK_SECONDS)
             for timer in self._timers:
                 timer.cancel()
+            if self._job is not None:
+                self._job.close()
             return True
         return False
 
     def end(self, patience: float = 0.0, grace: float = GRACE) -> None:
         self._timers += [
-            self._loop.call_later(patience, _signal, self._process, "SIGTERM"),
-            self._loop.call_later(patience + grace, _signal, self._process, "SIGKILL"),
+            self._loop.call_later(patience, self._signal, "SIGTERM"),
+            self._loop.call_later(patience + grace, self._signal, "SIGKILL"),
         ]
 
     def complete(self) -> None:
@@ -126,6 +132,18 @@ class _DirectChild(Child):
             if stream is not None:
                 with suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
                     await stream.aclose()
+
+    def _signal(self, name: str | None) -> bool:
+        """Send a signal to the group; None looks only. Return False if the group is empty."""
+        if self._job is not None:
+            if name is not None:
+                self._job.terminate()
+            return not self._job.is_empty()
+        try:
+            os.killpg(self._process.pid, 0 if name is None else getattr(signal, name))
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
 
 
 class _EndableReader(ByteReceiveStream):
@@ -150,38 +168,3 @@ class _EndableReader(ByteReceiveStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
-
-
-def _signal(process: Process, name: str | None) -> bool:
-    """Send a signal to the group, on Windows to the process alone. Return False if the group is empty."""
-    try:
-        if sys.platform != "win32":
-            os.killpg(process.pid, 0 if name is None else getattr(signal, name))
-        elif process.returncode is None:
-            process.kill()
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-class _Job:
-    """A job object of Windows. Its only handle closes with this process, and then all processes in it end."""
-
-    def __init__(self) -> None:
-        import ctypes
-
-        library: Any = ctypes
-        self._windows = library.WinDLL("kernel32")
-        self._windows.CreateJobObjectW.restype = self._windows.OpenProcess.restype = ctypes.c_void_p
-        self._handle = ctypes.c_void_p(self._windows.CreateJobObjectW(None, None))
-        limits = struct.pack(_LIMITS, 0, 0, _KILL_ON_JOB_CLOSE, *[0] * 16)
-        self._windows.SetInformationJobObject(self._handle, _EXTENDED_LIMIT_INFORMATION, limits, len(limits))
-
-    def add(self, pid: int) -> None:
-        """Add a process with all that it starts from now on. A process that has ended already is not an error."""
-        from ctypes import c_void_p
-
-        process = c_void_p(self._windows.OpenProcess(_SET_QUOTA_AND_TERMINATE, False, pid))
-        if process.value:
-            self._windows.AssignProcessToJobObject(self._handle, process)
-            self._windows.CloseHandle(process)

@@ -13,9 +13,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Collection, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -29,7 +30,8 @@ _HURRIED_SECONDS: Final = 0.3
 _CHILD_PATIENCE: Final = 0.7
 _CHILD_GRACE: Final = 0.25
 """Seconds that a child has for its end: before SIGTERM, and then before SIGKILL. Most end when their stdin closes."""
-_NAMES: Final = ("SIGTERM", "SIGINT", "SIGHUP")
+_NAMES: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK")
+"""SIGBREAK is that of Ctrl-Break, which Windows has instead of SIGTERM and SIGHUP."""
 _current: ContextVar[Ending | None] = ContextVar("ending", default=None)
 _is_program = False
 _has_begun = False
@@ -125,7 +127,7 @@ class Ending:
 
 @asynccontextmanager
 async def watched_signals() -> AsyncGenerator[Ending]:
-    """Yield the `Ending` of this process. While it is open, SIGTERM, SIGINT and SIGHUP go there.
+    """Yield the `Ending` of this process. While it is open, SIGTERM, SIGINT, SIGHUP and SIGBREAK go there.
 
     Without a `stop`, the first signal cancels what is inside. An inner use yields the `Ending` of the outer one.
     """
@@ -151,30 +153,53 @@ async def watched_signals() -> AsyncGenerator[Ending]:
             ending.close()
 
 
-def _watch(ending: Ending) -> list[Any]:
-    """Watch the signals that this system has and this thread may watch, except for a SIGHUP that `nohup` ignores."""
+def _watch(ending: Ending) -> dict[int, Any]:
+    """Watch the signals that this system has and this thread may watch, except for a SIGHUP that `nohup` ignores.
+
+    Return the earlier handler of each that the event loop cannot watch, as on Windows, and None for others.
+    """
     loop = asyncio.get_running_loop()
-    watched: list[Any] = []
-    with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows; another thread than the main one
+    watched: dict[int, Any] = {}
+    with suppress(RuntimeError, ValueError):  # another thread than the main one
         for name in _NAMES:
             number = getattr(signal, name, None)
             if number is None or (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
                 continue
-            loop.add_signal_handler(number, ending.receive, number)
-            watched.append(number)
+            try:
+                loop.add_signal_handler(number, ending.receive, number)
+                watched[number] = None
+            except NotImplementedError:
+                watched[number] = signal.signal(number, partial(_pass_on, loop, ending.receive))
     return watched
 
 
-def _unwatch(watched: list[Any], *, ignore: bool) -> None:
+def _pass_on(loop: asyncio.AbstractEventLoop, receive: Callable[[int], None], number: int, _frame: object) -> None:
+    """Call `receive` in the event loop, which Python has woken up for the signal."""
+    with suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(receive, number)
+
+
+def _unwatch(watched: dict[int, Any], *, ignore: bool) -> None:
     """Give the signals back. A program ignores them between here and its end: its exit code is that of its end."""
-    if not watched:
-        return
-    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
-    try:
-        for number in watched:
-            asyncio.get_running_loop().remove_signal_handler(number)
+    with _held_back(watched):
+        for number, earlier in watched.items():
+            if earlier is None:
+                asyncio.get_running_loop().remove_signal_handler(number)
             if ignore:
                 signal.signal(number, signal.SIG_IGN)
+            elif earlier is not None:
+                signal.signal(number, earlier)
+
+
+@contextmanager
+def _held_back(numbers: Collection[int]) -> Generator[None]:
+    """Let signals wait, where the system can."""
+    if not numbers or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from utcp_bridge.processes.systems import SPAWN_FLAGS, WindowsJob, started_words
+
 __all__ = ["CommandFailed", "output_of"]
 
 
@@ -31,22 +33,17 @@ def output_of(argv: Sequence[str], *, folder: Path, seconds: float, max_bytes: i
     """
     late = threading.Event()
     try:
-        process = subprocess.Popen(  # noqa: S603 - the operator's command
-            list(argv),
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process = _start(argv, folder)
     except (OSError, ValueError) as error:
         raise CommandFailed(
             f"does not start: {getattr(error, 'strerror', None) or 'its words are not valid'}"
         ) from None
 
+    job = WindowsJob(process.pid) if sys.platform == "win32" else None
+
     def end() -> None:
         late.set()
-        _kill(process)
+        _kill(process, job)
 
     timer = threading.Timer(seconds, end)
     timer.daemon = True
@@ -55,10 +52,12 @@ def output_of(argv: Sequence[str], *, folder: Path, seconds: float, max_bytes: i
         try:
             data = process.stdout.read(max_bytes + 1) if process.stdout is not None else b""
             if len(data) > max_bytes:
-                _kill(process)
+                _kill(process, job)
             code = process.wait()
         finally:
             timer.cancel()
+            if job is not None:
+                job.close()
     if late.is_set():
         raise CommandFailed(f"did not end within {seconds:g} seconds")
     if len(data) > max_bytes:
@@ -68,9 +67,25 @@ def output_of(argv: Sequence[str], *, folder: Path, seconds: float, max_bytes: i
     return data
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _start(argv: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
+    words: list[str] | str = list(argv)
+    if sys.platform == "win32":
+        words = started_words(argv, os.environ, folder)  # noqa: TID251 - the command has all variables of the bridge
+    return subprocess.Popen(  # noqa: S603 - the operator's command
+        words,
+        shell=isinstance(words, str),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        creationflags=SPAWN_FLAGS,
+        start_new_session=True,
+    )
+
+
+def _kill(process: subprocess.Popen[bytes], job: WindowsJob | None) -> None:
     with suppress(OSError):
-        if sys.platform == "win32":
-            process.kill()
+        if job is not None:
+            job.terminate()
         else:
             os.killpg(process.pid, signal.SIGKILL)

@@ -17,7 +17,7 @@ import orjson
 
 from utcp_bridge.errors import ConfigError
 from utcp_bridge.model import JsonObject, is_object
-from utcp_bridge.net.files.writing import write_file
+from utcp_bridge.net.files.writing import try_lock, write_file
 from utcp_bridge.stores.port import MAX_LOCK_SECONDS, Store
 
 __all__ = ["FileStore", "file_lock"]
@@ -83,7 +83,7 @@ async def file_lock(path: Path) -> AsyncGenerator[None]:
     descriptor = await anyio.to_thread.run_sync(_open_lock, path)
     try:
         with anyio.move_on_after(MAX_LOCK_SECONDS) as scope:
-            while not _try_lock(descriptor):  # noqa: ASYNC110 - another process holds it
+            while not try_lock(descriptor):  # noqa: ASYNC110 - another process holds it
                 await anyio.sleep(_BETWEEN_TRIES)
         if scope.cancelled_caught:
             message = f"Another program has held the lock {path} for {MAX_LOCK_SECONDS:g} seconds."
@@ -91,29 +91,6 @@ async def file_lock(path: Path) -> AsyncGenerator[None]:
         yield
     finally:
         os.close(descriptor)  # releases the lock too
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a network file system without locks
-            return True
-        return True
 
 
 def _open_lock(path: Path) -> int:

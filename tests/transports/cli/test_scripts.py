@@ -35,14 +35,20 @@ def test_the_windows_form_keeps_state_and_reads_values_from_the_environment() ->
         CommandStep(command="Get-Location"),
     ]
     script = powershell_script(steps)
-    assert script.text.splitlines() == [
-        "$ErrorActionPreference = 'Stop'",
-        "$CMD_0_OUTPUT = (. { Set-Location ${env:__UTCP_ARG_0} } 2>&1 | Out-String).TrimEnd()",
-        '$CMD_1_OUTPUT = (. { Write-Output "$CMD_0_OUTPUT ${env:__UTCP_ARG_0}" } 2>&1 | Out-String).TrimEnd()',
-        "$CMD_2_OUTPUT = (. { Get-Location } 2>&1 | Out-String).TrimEnd()",
+    lines = script.text.splitlines()
+    assert [line for line in lines if "__UTCP_ARG" in line or line == "Get-Location"] == [
+        "Set-Location ${env:__UTCP_ARG_0}",
+        'Write-Output "$CMD_0_OUTPUT ${env:__UTCP_ARG_0}"',
+        "Get-Location",
+    ]
+    assert [line for line in lines if line.startswith("Write-Output $CMD")] == [
         "Write-Output $CMD_0_OUTPUT",
         "Write-Output $CMD_2_OUTPUT",
     ]
+    assert lines.count("$__utcp_all = @(. {") == 3
+    assert lines.count("if (@(0) -notcontains $__utcp_code)") == 3
+    assert lines[-1] == "exit $__utcp_code"
+    assert list(script.commands) == [("Set-Location", ("dir",)), ("Write-Output", ("dir",))]
     assert script.environment({"dir": "C:\\x"}) == {"__UTCP_ARG_0": "C:\\x"}
 
 

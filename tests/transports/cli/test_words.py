@@ -3,7 +3,13 @@ from typing import Any
 import pytest
 
 from utcp_bridge.errors import ConfigError, InvalidArguments
-from utcp_bridge.transports.cli.words import ArgvTemplate, argument_text, flags, refuse_batch_values
+from utcp_bridge.transports.cli.words import (
+    ArgvTemplate,
+    argument_text,
+    flags,
+    refuse_batch_values,
+    refuse_powershell_values,
+)
 
 
 @pytest.mark.parametrize(
@@ -108,3 +114,26 @@ def test_a_batch_file_receives_no_character_of_cmd(program: str, value: Any) -> 
         refuse_batch_values(program, {"v": value})
     refuse_batch_values(program, {"v": "plain text-1", "n": 5, "none": None})
     refuse_batch_values("batch", {"v": value})
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "value", "refused"),
+    [
+        ("Write-Output", None, 'a "b" & (c)\\', ""),
+        ("git", "C:\\git\\git.exe", "a & (b) %c%", ""),
+        ("git", "C:\\git\\git.exe", 'x" --upload-pack="y', "as one word"),
+        ("git", "C:\\git\\git.exe", "C:\\a b\\", "as one word"),
+        ("npm", "C:\\node\\npm.CMD", "a&calc", "cmd.exe evaluates"),
+        ("npm", "C:\\node\\npm.CMD", "plain-1", ""),
+        ("unknown", None, "a|b", "cmd.exe evaluates"),
+        ("get-thing", "C:\\x\\get-thing.bat", "a|b", "cmd.exe evaluates"),
+    ],
+)
+def test_a_program_that_powershell_starts_receives_each_value_as_one_word(
+    command: str, file: str | None, value: str, refused: str
+) -> None:
+    if not refused:
+        refuse_powershell_values(command, file, {"v": value, "none": None})
+        return
+    with pytest.raises(InvalidArguments, match=refused):
+        refuse_powershell_values(command, file, {"v": value})

@@ -12,10 +12,12 @@ import os
 import secrets
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from types import EllipsisType
@@ -23,13 +25,16 @@ from typing import IO, Final
 
 from utcp_bridge.errors import ConfigError
 
-__all__ = ["OpenFolder", "exclusive", "folder_beneath", "open_log", "resolve_target", "write_file"]
+__all__ = ["OpenFolder", "exclusive", "folder_beneath", "open_log", "resolve_target", "try_lock", "write_file"]
 
 _MAX_LINKS: Final = 40
 """Links on the way to one file; the kernel's own limit."""
 _MAX_WAIT: Final = 10.0
 """Seconds that a second run waits for the first, which needs milliseconds."""
 _BETWEEN_TRIES: Final = 0.02
+"""Seconds."""
+_REPLACE_TRIES: Final = 50
+"""Windows does not replace a file that another program reads at this moment."""
 _SAFE: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 """Flags of each file that is opened: no link is followed, and a pipe without a reader does not block."""
 _DIRECTORY: Final = getattr(os, "O_DIRECTORY", 0)
@@ -161,7 +166,15 @@ class OpenFolder:
         if before is not ... and (self._content(name) if self._status(name) else None) != before:
             raise OSError(errno.EBUSY, _CHANGED)
         folder = self.descriptor
-        os.replace(self._place(scratch), self._place(name), src_dir_fd=folder, dst_dir_fd=folder)
+        for left in reversed(range(_REPLACE_TRIES)):
+            try:
+                os.replace(self._place(scratch), self._place(name), src_dir_fd=folder, dst_dir_fd=folder)
+            except PermissionError:
+                if sys.platform != "win32" or not left:
+                    raise
+                time.sleep(_BETWEEN_TRIES)
+            else:
+                return
 
     def _place(self, name: str) -> str:
         return name if self.descriptor is not None else str(self.path / name)
@@ -264,29 +277,53 @@ def exclusive(path: Path) -> Generator[None]:
     :raises ConfigError: another run does not end.
     """
     folder = Path(os.path.realpath(path)).parent
-    if sys.platform == "win32" or not folder.is_dir():
+    if not folder.is_dir():
         yield
         return
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY | _DIRECTORY)
+    descriptor = _open_lock_of(folder)
     try:
         ends = time.monotonic() + _MAX_WAIT
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > ends:
-                    message = f"Another program has locked the folder {folder}."
-                    raise ConfigError(message, remedy="End it, and run the command again.") from None
-                time.sleep(_BETWEEN_TRIES)
-                continue
-            except OSError:  # a network file system without locks
-                pass
-            break
+        while not try_lock(descriptor):
+            if time.monotonic() > ends:
+                message = f"Another program has locked the folder {folder}."
+                raise ConfigError(message, remedy="End it, and run the command again.")
+            time.sleep(_BETWEEN_TRIES)
         yield
     finally:
         os.close(descriptor)  # unlocks it too
+
+
+def _open_lock_of(folder: Path) -> int:
+    """Open what is locked for a folder: the folder itself, and on Windows, where it cannot be, a temporary file."""
+    if sys.platform != "win32":
+        return os.open(folder, os.O_RDONLY | _DIRECTORY)
+    name = sha256(os.path.normcase(folder).encode()).hexdigest()[:32]
+    return os.open(Path(tempfile.gettempdir()) / f"utcp-bridge-{name}.lock", os.O_RDWR | os.O_CREAT)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def try_lock(descriptor: int) -> bool:
+        """Lock a file for this descriptor; return False if another one has the lock. The system releases it."""
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def try_lock(descriptor: int) -> bool:
+        """Lock a file for this descriptor; return False if another one has the lock. The system releases it."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a network file system without locks
+            return True
+        return True
 
 
 def open_log(path: Path) -> IO[bytes]:

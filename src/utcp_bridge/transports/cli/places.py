@@ -120,6 +120,8 @@ class StepReading:
     evaluations: list[Evaluation] = field(default_factory=list[Evaluation])
     unquoted: list[WordPart] = field(default_factory=list[WordPart])
     """Variables that the shell splits into words."""
+    commands: list[tuple[str, tuple[str, ...]]] = field(default_factory=list[tuple[str, tuple[str, ...]]])
+    """Commands of PowerShell, and the arguments that each receives."""
 
     def refuse(self, start: int, end: int, place: str, remedy: str = "") -> None:
         """Note a span in which no placeholder may be."""

@@ -102,6 +102,7 @@ def _judge(found: StepReading, words: list[Word], odd: str, span: tuple[int, int
     if odd:
         found.refuse(*span, odd, _REMEDY)
         return
+    found.commands.append((command, tuple(part.text for word in words for part in word.arguments)))
     guarded = True
     for position, word in enumerate(words[1:], 1):
         found.accept(word)

@@ -29,6 +29,16 @@ _OWN_FILE: Final = (
     '&& rm "$__utcp_file" || exit 70; __utcp_write=8 __utcp_read=9; fi'
 )
 """Makes the file where the bridge did not, because somebody runs what `explain` shows."""
+_POWERSHELL_UTF8: Final = (
+    "try { [Console]::OutputEncoding = $OutputEncoding = New-Object System.Text.UTF8Encoding $false } catch { }"
+)
+_POWERSHELL_ERRORS: Final = (
+    "@($__utcp_all | Where-Object { $_ -is [System.Management.Automation.ErrorRecord] "
+    "-and $_.FullyQualifiedErrorId -notlike 'NativeCommandError*' }).Count"
+)
+_POWERSHELL_LINES: Final = (
+    '$__utcp_all | ForEach-Object { if ($_ -is [System.Management.Automation.ErrorRecord]) { "$_" } else { $_ } }'
+)
 _POSITIONAL: Final = re.compile(r"\$\{?[@*0-9]")
 _WORD: Final = re.compile(r"[A-Za-z0-9_]+")
 
@@ -53,6 +63,8 @@ class Script:
     text: str = field(repr=False)
     variables: Mapping[str, str] = field(repr=False)
     guards: Sequence[DashGuard] = ()
+    commands: Sequence[tuple[str, Sequence[str]]] = ()
+    """Commands of a PowerShell script, and the arguments that each receives."""
 
     def environment(self, arguments: Mapping[str, Any], *, allowed: Iterable[str] = ()) -> dict[str, str]:
         """Return the values of the variables. A missing argument is empty. `allowed` may begin with `-`.
@@ -108,23 +120,37 @@ def bash_script(steps: Sequence[CommandStep], ok_exit_codes: Iterable[int]) -> S
     return Script("\n".join(lines) + "\nexit $__utcp_code\n", names.variables(), guards)
 
 
-def powershell_script(steps: Sequence[CommandStep]) -> Script:
+def powershell_script(steps: Sequence[CommandStep], ok_exit_codes: Iterable[int] = (0,)) -> Script:
     """Return the same for Windows. Dot-sourced blocks keep the location and the variables of earlier steps.
+
+    Windows PowerShell makes an error record of each line that a program writes to stderr. Such a record is a line of
+    the output; any other is an error of a cmdlet, and then the exit code of the step is 1.
 
     :raises UnsafePlaceholder: a placeholder is in a place that cannot be filled.
     """
     names = _ScriptVariables()
-    lines: list[str] = ["$ErrorActionPreference = 'Stop'"]
-    guards: list[DashGuard] = []
+    codes = ", ".join(str(code) for code in ok_exit_codes) or "0"
+    lines: list[str] = ["$ErrorActionPreference = 'Continue'", _POWERSHELL_UTF8]
+    findings: list[StepReading] = []
     _check_powershell(steps)
     for number, step in enumerate(steps):
         finding = read_powershell(step.command)
         _check_places(step.command, finding, number)
-        guards += finding.guards
+        findings.append(finding)
         command = PLACEHOLDER.sub(lambda match: f"${{env:{names.variable(match[1])}}}", step.command)
-        lines.append(f"$CMD_{number}_OUTPUT = (. {{ {command} }} 2>&1 | Out-String).TrimEnd()")
+        lines += [
+            "$global:LASTEXITCODE = 0",
+            f"$__utcp_all = @(. {{\n{command}\n}} 2>&1)",
+            "$__utcp_code = $global:LASTEXITCODE",
+            f"if (-not $__utcp_code -and {_POWERSHELL_ERRORS}) {{ $__utcp_code = 1 }}",
+            f"$CMD_{number}_OUTPUT = ({_POWERSHELL_LINES} | Out-String -Width 4096).TrimEnd()",
+            f"if (@({codes}) -notcontains $__utcp_code)",
+            f"{{ [Console]::Error.WriteLine($CMD_{number}_OUTPUT); exit $__utcp_code }}",
+        ]
     lines += [f"Write-Output $CMD_{number}_OUTPUT" for number in _shown(steps)]
-    return Script("\n".join(lines) + "\n", names.variables(), guards)
+    guards = [guard for finding in findings for guard in finding.guards]
+    commands = [command for finding in findings for command in finding.commands]
+    return Script("\n".join(lines) + "\nexit $__utcp_code\n", names.variables(), guards, commands)
 
 
 def _check_powershell(steps: Sequence[CommandStep]) -> None:

@@ -15,10 +15,10 @@ the process group ends with the call.
 from __future__ import annotations
 
 import logging
-import shlex
 import signal
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -34,16 +34,31 @@ from utcp_bridge.net.reply import json_or_text, parse_json
 from utcp_bridge.net.stream import Collector
 from utcp_bridge.placement.compiling import compiled_property
 from utcp_bridge.placement.placeholders import Context, Syntax, Template, compile_template
+from utcp_bridge.processes.systems import (
+    find_program,
+    join_command,
+    merge_environment,
+    split_command,
+    variables_of_commands,
+)
 from utcp_bridge.tasks import heavy_turn, in_slices
 from utcp_bridge.transport import Program, Target, Transport
 from utcp_bridge.transports.cli.process import Command, Finished, run_command
 from utcp_bridge.transports.cli.scripts import CommandStep, Script, bash_script, powershell_script
-from utcp_bridge.transports.cli.words import ArgvTemplate, argument_text, flags, refuse_batch_values
+from utcp_bridge.transports.cli.words import (
+    ArgvTemplate,
+    argument_text,
+    flags,
+    refuse_batch_values,
+    refuse_powershell_values,
+)
 from utcp_bridge.variables import inherited_environment
 
 __all__ = ["TRANSPORT", "CliTemplate", "CliTransport"]
 
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "USER", "LOGNAME", "SHELL", "TZ", "TERM")
+_INHERITED = variables_of_commands(
+    ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "USER", "LOGNAME", "SHELL", "TZ", "TERM")
+)
 _MAX_DETAIL = 4096
 _MAX_LOGGED_LINES = 100
 _logger = logging.getLogger(__name__)
@@ -86,7 +101,7 @@ class CliTemplate(CallTemplate):
         :raises UnsafePlaceholder: a placeholder is in a place that cannot be filled.
         """
         return (
-            powershell_script(self.commands)
+            powershell_script(self.commands, self.ok_exit_codes)
             if sys.platform == "win32"
             else bash_script(self.commands, self.ok_exit_codes)
         )
@@ -192,7 +207,7 @@ class CliTransport(Transport[CliTemplate]):
         own |= _script_environment(template, call.arguments) if template.commands else {}
         inherited = [name for name in command.environment if name not in own]
         return NativeRequest(
-            shlex.join(command.argv),
+            join_command(command.argv),
             tuple(own.items()),
             () if command.stdin is None else (command.stdin,),
             (f"It runs in the folder {command.folder}.", f"It also inherits {', '.join(inherited)}."),
@@ -215,26 +230,35 @@ class CliTransport(Transport[CliTemplate]):
         environment = inherited_environment(
             _INHERITED if template.inherit_env_vars is None else template.inherit_env_vars
         )
-        environment.update(template.env_vars or {})
+        environment = merge_environment(environment, template.env_vars or {})
+        folder = self._folder(template)
         if template.commands:
             argv = _shell(template.script.text)
             environment.update(_script_environment(template, arguments))
+            for command, names in template.script.commands:
+                file = find_program(command, environment.get("PATH"), folder)
+                refuse_powershell_values(command, file, {name: arguments.get(name) for name in names})
         elif template.command is not None:
             argv = [template.command, *template.argv.render(arguments)]
         else:
             ordered = dict(sorted(arguments.items())) if template.wire == "go" else arguments
             given = flags(ordered, declared=declared, allowed=template.allow_leading_dash)
-            argv = [*shlex.split(template.command_name or ""), *words, *given]
+            argv = [*split_command(template.command_name or ""), *words, *given]
         if argv and not template.commands:
-            refuse_batch_values(argv[0], arguments)
+            refuse_batch_values(_program(argv[0], environment, folder), arguments)
         stdin = _stdin(template, arguments)
-        return Command(argv, environment, self._folder(template), limit, stdin, bool(template.commands))
+        return Command(argv, environment, folder, limit, stdin, bool(template.commands))
 
     def _folder(self, template: CliTemplate) -> Path:
         return self.services.root / (template.working_dir or "")
 
 
 TRANSPORT = CliTransport
+
+
+def _program(name: str, environment: Mapping[str, str], folder: Path) -> str:
+    """Return the file that a name means on Windows, where `npm` may be `npm.cmd`."""
+    return (sys.platform == "win32" and find_program(name, environment.get("PATH"), folder)) or name
 
 
 def _script_environment(template: CliTemplate, arguments: Mapping[str, Any]) -> dict[str, str]:
@@ -247,7 +271,11 @@ def _declared(inputs: JsonObject) -> Iterable[str]:
 
 
 def _shell(text: str) -> list[str]:
-    return ["powershell", "-NoProfile", "-Command", text] if sys.platform == "win32" else ["/bin/bash", "-c", text]
+    return (
+        ["powershell", "-NoProfile", "-NonInteractive", "-Command", text]
+        if sys.platform == "win32"
+        else ["/bin/bash", "-c", text]
+    )
 
 
 def _stdin(template: CliTemplate, arguments: Mapping[str, Any]) -> bytes | None:
@@ -298,8 +326,17 @@ def read_output(output: bytes, *, form: str, name: str, limit: int) -> Generator
 
     :raises MalformedReply: it must be JSON, and is not.
     """
-    text = yield from visible_steps(decode(output), terminal=True)
+    text = yield from visible_steps(_output_text(output), terminal=True)
     return _value(text, form, name, limit)
+
+
+def _output_text(output: bytes) -> str:
+    """Return the text of a whole output. Programs of Windows often write the code page of its console."""
+    if sys.platform == "win32":
+        with suppress(UnicodeDecodeError):
+            return output.decode()
+        return decode(output, "oem")
+    return decode(output)
 
 
 def _value(output: str, form: str, name: str, limit: int) -> Any:

@@ -12,7 +12,15 @@ from utcp_bridge.placement.encoding import format_scalar
 from utcp_bridge.placement.placeholders import OMITTED, Context, Syntax, Template, compile_template
 from utcp_bridge.transports.cli.evaluators import is_code
 
-__all__ = ["ArgvTemplate", "argument_text", "as_word", "flags", "refuse_batch_values", "refuse_option"]
+__all__ = [
+    "ArgvTemplate",
+    "argument_text",
+    "as_word",
+    "flags",
+    "refuse_batch_values",
+    "refuse_option",
+    "refuse_powershell_values",
+]
 
 _SYNTAXES = Syntax.MUSTACHE | Syntax.DOLLAR | Syntax.UTCP_END
 _WHOLE = re.compile(r"\s*\{\{\s*([A-Za-z_]\w*)\s*\}\}\s*")
@@ -22,6 +30,11 @@ _MAX_BYTES_PER_CHARACTER: Final = 4
 _FLAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _NUMBER: Final = re.compile(r"-\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _BATCH: Final = re.compile(r"(?i)(?:.*[\\/])?(?:[^\\/]+\.(?:bat|cmd)|cmd(?:\.exe)?)[ .]*")
+_CMDLET: Final = re.compile(
+    r"(?i)(?:add|clear|compare|convert\w*|copy|format|get|join|move|new|out|pop|push|remove|rename|resolve|select|set"
+    r"|split|test|write)-\w+|cat|cd|copy|cp|del|dir|echo|gc|gci|gi|ls|move|mv|ni|popd|pushd|rm|sl|sleep|sls|type|write"
+)
+"""Commands that PowerShell runs itself, if no program has the name."""
 _BATCH_HOSTILE: Final = re.compile('[\x00-\x1f"%!^&|<>()]')
 
 
@@ -163,3 +176,25 @@ def refuse_batch_values(program: str, arguments: Mapping[str, Any]) -> None:
                     f"The argument {name!r} has a character that cmd.exe evaluates.",
                     remedy='Remove control characters and any of " % ! ^ & | < > ( ) from it.',
                 )
+
+
+def refuse_powershell_values(command: str, file: str | None, arguments: Mapping[str, Any]) -> None:
+    """Refuse values that a program which PowerShell starts would not receive as one word.
+
+    Windows PowerShell escapes neither a quotation mark within a word nor a backslash at its end. `file` is the program;
+    None if it is not found.
+
+    :raises InvalidArguments: a value has a character that would end its word, or that cmd.exe would evaluate.
+    """
+    if file is None and _CMDLET.fullmatch(command):
+        return
+    if file is None or _BATCH.fullmatch(file):
+        refuse_batch_values("cmd", arguments)
+    for name, value in arguments.items():
+        text = argument_text(value)
+        if '"' in text or text.endswith("\\"):
+            raise InvalidArguments(
+                f"The argument {name!r} has a quotation mark, or a backslash at its end: PowerShell would not pass"
+                f" it to {command!r} as one word.",
+                remedy="Remove it, or let the template use `command` with `args`.",
+            )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import sys
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -20,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 import orjson
 from anyio.abc import ByteReceiveStream
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -30,6 +28,7 @@ from utcp_bridge.model import is_object
 from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.processes.child import Child, Launch
 from utcp_bridge.processes.children import start_child
+from utcp_bridge.processes.systems import merge_environment
 from utcp_bridge.tasks import heavy_turn
 
 if TYPE_CHECKING:
@@ -100,11 +99,10 @@ class ChildProcess:
         """
         from mcp.client.stdio import get_default_environment
 
-        argv = [await _program(self.argv[0]), *self.argv[1:]]
         process = await start_child(
             Launch(
-                argv,
-                get_default_environment() | dict(self.inherited) | dict(self.environment),
+                self.argv,
+                merge_environment(get_default_environment(), self.inherited, self.environment),
                 self.folder,
                 has_stdin=True,
             )
@@ -191,14 +189,6 @@ class ChildProcess:
                 if text.strip():
                     self._said.append(text.strip())
                     self._burst.log(self.where, text.rstrip())
-
-
-async def _program(name: str) -> str:
-    if sys.platform != "win32":
-        return name
-    from mcp.os.win32.utilities import get_windows_executable_command
-
-    return await anyio.to_thread.run_sync(get_windows_executable_command, name)
 
 
 class _Calmed:

@@ -15,6 +15,7 @@ import anyio
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.model import Source, Trust
+from utcp_bridge.processes.systems import merge_environment
 from utcp_bridge.tasks import Opening
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.child import ChildProcess
@@ -115,7 +116,7 @@ class McpDialer:
             self._where,
             server.command,
             folder=self._folder,
-            path=server.env.get("PATH", inherited_environment(("PATH",)).get("PATH")),
+            path=merge_environment(inherited_environment(("PATH",)), server.env).get("PATH"),
             words="" if connection is None else connection.last_words,
             code=child.code if child else None,
             refusal=None if connection is None else connection.refusal,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +11,15 @@ from typing import Any, Final, cast
 
 from utcp_bridge.errors import MalformedReply, Rejected, Unreachable, UtcpError
 from utcp_bridge.net.gate.shortage import descriptor_shortage
+from utcp_bridge.processes.systems import find_program, has_folder
 
 __all__ = ["Attempt", "handshake_failure", "late_failure"]
 
 _MAX_DETAIL: Final = 200
 _CONNECTION_CLOSED: Final = -32000
 _FOLDERS: Final = ("~/.local/bin", "/opt/homebrew/bin", "/usr/local/bin", "~/.cargo/bin", "~/.bun/bin", "~/.deno/bin",
-                   "~/.volta/bin", "~/go/bin", "~/bin")  # fmt: skip
+                   "~/.volta/bin", "~/go/bin", "~/bin", "~/AppData/Roaming/npm", "~/scoop/shims",
+                   "C:/Program Files/nodejs")  # fmt: skip
 """Where installers put commands that desktop programs do not find."""
 _REMEDIES: Final[Mapping[int | str, str]] = {
     401: "Give it credentials: `headers` or `auth_token` of the server, or `auth` of the manual.",
@@ -104,13 +105,14 @@ def _not_started(cause: OSError, attempt: Attempt) -> Unreachable:
         what = f"{attempt.where} does not start: its folder {str(attempt.folder)!r} does not exist."
         return Unreachable(what, remedy="Check `cwd` of the server.")
     what = f"The command {command!r} of {attempt.where} does not start:"
-    if os.sep in command:
+    if has_folder(command):
         reason = "it does not exist" if isinstance(cause, FileNotFoundError) else cause.strerror or "it is refused"
         return Unreachable(f"{what} {reason}.", remedy="Check its path, and that it may be executed.")
     if not isinstance(cause, FileNotFoundError):
         return Unreachable(f"{what} {cause.strerror}.", remedy="Check that it may be executed.")
     looked = attempt.path or os.defpath
-    found = shutil.which(command, path=os.pathsep.join(os.path.expanduser(folder) for folder in _FOLDERS))  # noqa: PTH111
+    folders = os.pathsep.join(os.path.expanduser(folder) for folder in _FOLDERS)  # noqa: PTH111
+    found = find_program(command, folders, attempt.folder)
     remedy = (
         f"It is at {found}: write this path as `command`, or add its folder to PATH in `env`."
         if found

@@ -6,7 +6,6 @@ import base64
 import binascii
 import os
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import PolicyError
 from utcp_bridge.model import Binary, CallTemplate, ContentBlocks, JsonObject, Source, Trust, is_list, is_object
 from utcp_bridge.net.preview import MASK, NativeRequest
+from utcp_bridge.processes.systems import join_command, split_command
 
 __all__ = [
     "FLAT_FIELDS",
@@ -155,7 +155,7 @@ def command_words(line: str) -> list[str]:
     first = line.split(None, 1)[0]
     if _PATH.match(line) and not Path(first).expanduser().is_file() and not line.startswith(("'", '"')):
         return [line]  # nothing is there, and a message must name the whole path
-    return shlex.split(line)
+    return split_command(line)
 
 
 def plain_text(value: Any) -> Any:
@@ -266,7 +266,7 @@ def message_to(
     message = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
     notes = ("The session sets the message number and adds `_meta`.",)
     if server.command is not None:
-        line = f"stdin of {shlex.join([server.command, *server.args])}"
+        line = f"stdin of {join_command([server.command, *server.args])}"
         return NativeRequest(line, tuple((name, MASK) for name in server.env), (message,), notes)
     headers = [(name, MASK) for name in server.all_headers]
     if credentials is not None:

@@ -24,6 +24,7 @@ import orjson
 from utcp_bridge.errors import Rejected, Unreachable, UtcpError
 from utcp_bridge.model import Call, Document, Emit, Fault, JsonObject, Outage, Source
 from utcp_bridge.net.preview import NativeRequest
+from utcp_bridge.processes.systems import merge_environment
 from utcp_bridge.transport import Endpoint, Need, Program, Services, Target, Transport
 from utcp_bridge.transports.mcp.servers import (
     McpTemplate,
@@ -89,11 +90,11 @@ class McpTransport(Transport[McpTemplate]):
 
     def needs(self, target: Target[McpTemplate]) -> Sequence[Need]:
         """Return the command or URL of each server that is not disabled."""
-        root, path = self.services.root, inherited_environment(("PATH",)).get("PATH")
+        root, own = self.services.root, inherited_environment(("PATH",))
         return tuple(
             Endpoint(str(server.url))
             if server.command is None
-            else Program(server.command, root / (server.cwd or ""), server.env.get("PATH", path))
+            else Program(server.command, root / (server.cwd or ""), merge_environment(own, server.env).get("PATH"))
             for server in target.template.servers.values()
             if not server.disabled
         )
