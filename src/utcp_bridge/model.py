@@ -36,7 +36,9 @@ __all__ = [
     "Faults",
     "Json",
     "JsonObject",
+    "LargeReader",
     "LogMessage",
+    "LogReceiver",
     "Outage",
     "Result",
     "Source",
@@ -50,7 +52,6 @@ __all__ = [
     "is_list",
     "is_object",
     "large_reader",
-    "log_level",
     "log_receiver",
     "matches_glob",
     "read_at_once",
@@ -102,11 +103,9 @@ class LogMessage:
     logger: str | None = None
 
 
-log_receiver: ContextVar[Callable[[LogMessage], Awaitable[None]] | None] = ContextVar("log_receiver", default=None)
+LogReceiver: TypeAlias = Callable[[LogMessage], Awaitable[None]]
+log_receiver: ContextVar[LogReceiver | None] = ContextVar("log_receiver", default=None)
 """Receives the log messages of the calls in this context. A transport awaits it; without one, messages are dropped."""
-
-log_level: ContextVar[str | None] = ContextVar("log_level", default=None)
-"""The lowest level that `log_receiver` passes on, one of MCP's; None if it passes nothing on."""
 
 
 async def discard(_partial: Any) -> None:
@@ -347,7 +346,8 @@ class Deferred:
         return data
 
 
-large_reader: ContextVar[Callable[[Tool, Result], Awaitable[Result]] | None] = ContextVar("large_reader", default=None)
+LargeReader: TypeAlias = Callable[[Tool, Result], Awaitable[Result]]
+large_reader: ContextVar[LargeReader | None] = ContextVar("large_reader", default=None)
 """Reads the large replies of the calls in this context: it receives a result whose value is `Deferred`. Without one, a
 transport reads each reply at once."""
 

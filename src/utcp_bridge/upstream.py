@@ -7,12 +7,12 @@ results, parameters and descriptions are wire-shaped dicts of the protocol (came
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import anyio
 
@@ -46,6 +46,7 @@ __all__ = [
     "relayed_capabilities",
 ]
 
+T = TypeVar("T")
 _METHOD_NOT_FOUND: Final = -32601
 _INVALID_PARAMS: Final = -32602
 _REQUEST_TIMEOUT: Final = -32001
@@ -244,6 +245,11 @@ class CallingHost(ABC):
     origin: str = ""
     """The upstream that the answers and the state are for (`InputRequired.origin`)."""
 
+    @property
+    def log_level(self) -> str | None:
+        """The lowest level of log messages that it receives, one of MCP's; None if it receives none."""
+        return None
+
     @abstractmethod
     async def ask(self, method: str, params: JsonObject) -> JsonObject:
         """Send a request to the host (`sampling/createMessage`, `elicitation/create`, `roots/list`); return its result.
@@ -284,9 +290,6 @@ class AnyHost(CallingHost):
         raise ProtocolError(_METHOD_NOT_FOUND, f"{method}: no call is in flight whose client could answer.")
 
 
-_NOTHING: Final = nullcontext()
-
-
 class HostAhead:
     """The host that calls will come from, for MCP servers that learn its capabilities before its first call."""
 
@@ -296,6 +299,8 @@ class HostAhead:
         :param seconds: how long MCP servers wait for it, at most, all together.
         """
         self._host = host
+        self.is_known = host is not None
+        """Whether `meet` is over."""
         self._seconds = seconds
         self._met = anyio.Event()
         self._default: CallingHost | None = None
@@ -318,12 +323,8 @@ class HostAhead:
         """Note a host, unless one is known."""
         if self._host is None:
             self._host = host
+            self.is_known = True
             self._met.set()
-
-    @property
-    def is_known(self) -> bool:
-        """Whether `meet` is over."""
-        return self._host is not None
 
     async def expected(self) -> CallingHost | None:
         """Return the host, after a moment if it is not there yet; None if it does not come."""
@@ -334,9 +335,16 @@ class HostAhead:
                 self._seconds = 0.0
         return self._host
 
-    def behind(self) -> AbstractContextManager[None]:
-        """Put the program's own host behind a call that has none."""
-        return _NOTHING if self._default is None or HOST.get() is not None else setting(HOST, self._default)
+    def behind(self, call: Awaitable[T]) -> Awaitable[T]:
+        """Return a call that has not begun, with the program's own host behind it if it has none."""
+        return call if self._default is None else self._behind(self._default, call)
+
+    @staticmethod
+    async def _behind(host: CallingHost, call: Awaitable[T]) -> T:
+        if HOST.get() is not None:
+            return await call
+        with setting(HOST, host):
+            return await call
 
 
 class Place(Protocol):
@@ -364,6 +372,11 @@ class CallClock:
         self._left = inf
         self.has_stopped = False
         """Whether the host was asked during the call."""
+
+    @property
+    def ends(self) -> float:
+        """When the call's time is over, if the host is not asked from now on, on the clock of the event loop."""
+        return self._scope.deadline
 
     @contextmanager
     def stopped(self) -> Generator[None]:

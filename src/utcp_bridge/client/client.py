@@ -27,7 +27,7 @@ from utcp_bridge.client.search import FoundTools, ToolSearch
 from utcp_bridge.client.streaming import StreamingRun
 from utcp_bridge.configuration.loading import ConfigLike, Template, as_config, as_entry
 from utcp_bridge.dialects import ManualEntry
-from utcp_bridge.errors import ConfigError, ManualError, UnknownTool, UtcpError
+from utcp_bridge.errors import AuthRequired, ConfigError, ManualError, UnknownTool, UtcpError
 from utcp_bridge.manuals.binding import Binder
 from utcp_bridge.manuals.registration import ManualState, Registration
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, unknown_tool
@@ -409,8 +409,8 @@ class UtcpClient:
         if chain is None:
             chain = self._chains[tool.qualified_name] = compose(tool, self._layers, self._innermost(tool))
         try:
-            with self.host_ahead.behind():
-                result = masked_notes(await chain(Call(tool, arguments, next(self._call_ids)), emit), self.redactor)
+            work = chain(Call(tool, arguments, next(self._call_ids)), emit)
+            result = masked_notes(await self.host_ahead.behind(work), self.redactor)
         except UtcpError as error:
             redact_error(error, self.redactor)
             raise
@@ -561,7 +561,10 @@ class UtcpClient:
             if target.credentials is not None:
                 work = partial(target.credentials.with_valid_token, work)
             try:
-                value = await self.login_desk.with_login(tool.manual, partial(work, emit))
+                try:
+                    value = await work(emit)
+                except AuthRequired as needed:
+                    value = await self.login_desk.after_login(tool.manual, partial(work, emit), needed)
             except UtcpError as error:
                 if isinstance(error, ConfigError) and tool.name not in error.message:
                     error.message = f"{tool.qualified_name}: {error.message}"  # a limit of templates, for example

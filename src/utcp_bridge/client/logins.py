@@ -91,19 +91,15 @@ class LoginDesk:
         self._asks_host = asks_host
         self._asking: defaultdict[str, anyio.Lock] = defaultdict(anyio.Lock)
 
-    async def with_login(self, manual: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Return what `work` returns. If it needs a login and the host can ask its person, do it again after that.
+    async def after_login(self, manual: str, work: Callable[[], Awaitable[T]], failure: AuthRequired) -> T:
+        """Return what `work` returns after a login. `failure` is its own, which says that it needs one.
 
         :raises AuthRequired: the host cannot be asked, or the person did not log in.
         :raises UtcpError: the work failed.
         """
-        try:
-            return await work()
-        except AuthRequired as needed:
-            host = HOST.get()
-            if not self._asks_host or host is None or "url" not in host.capabilities.get("elicitation", {}):
-                raise
-            failure = needed
+        host = HOST.get()
+        if not self._asks_host or host is None or "url" not in host.capabilities.get("elicitation", {}):
+            raise failure
         async with self._asking[manual]:
             try:
                 return await work()  # another call may have been first

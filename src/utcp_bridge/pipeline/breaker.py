@@ -16,6 +16,8 @@ from math import inf
 from random import Random
 from typing import Final, NamedTuple
 
+import anyio
+
 from utcp_bridge.errors import (
     CircuitOpen,
     ConnectionLost,
@@ -25,9 +27,9 @@ from utcp_bridge.errors import (
     ReplyTooLarge,
     Unreachable,
 )
-from utcp_bridge.model import Call, Emit, Outage, Result, Tool, discard
+from utcp_bridge.model import Call, Emit, Outage, Result, Tool, discard, large_reader
 from utcp_bridge.pipeline import Next
-from utcp_bridge.tasks import end_of_call, loop_time
+from utcp_bridge.tasks import loop_time
 from utcp_bridge.upstream import CALL_CLOCK, InputRequired, ProtocolError
 
 __all__ = ["Breaker", "BreakerRule", "Breakers"]
@@ -203,7 +205,7 @@ class Breakers:
                 return await inner(call, emit)
             key = manual, peer
             is_probe = bool(self._known) and self._admit(key)
-            began, ends = self.clock(), end_of_call()
+            began, ends = self.clock(), _end_of_call()
             try:
                 result = await inner(call, emit if emit is discard else self._noting(key, emit))
             except BaseException as error:
@@ -286,3 +288,13 @@ class Breakers:
             self._journals.setdefault(key, _Journal()).opened(now, key, breaker)
         elif breaker.is_open and probe:
             self._journals[key].still_open(now, key, breaker)
+
+
+def _end_of_call() -> float:
+    """Return when the time of the present call is over, on the clock of the event loop.
+
+    Nothing but its clock limits a call for a client of the bridge, which is one with a reader of large replies. An
+    embedding program may have limits of its own: anyio looks for them in every scope around the call.
+    """
+    clock = CALL_CLOCK.get()
+    return anyio.current_effective_deadline() if clock is None or large_reader.get() is None else clock.ends

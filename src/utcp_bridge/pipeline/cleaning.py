@@ -6,7 +6,7 @@ stay unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator, Mapping
 from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
@@ -15,7 +15,15 @@ from utcp_bridge.errors import Rejected, UtcpError
 from utcp_bridge.foreign import is_clean_json, visible, visible_json_steps
 from utcp_bridge.model import Binary, Call, ContentBlocks, Deferred, Emit, Result, Tool, discard, is_list, is_object
 from utcp_bridge.pipeline import Next
-from utcp_bridge.tasks import HeavyWork, Slices, end_heavy_turn, in_slices, is_heavy_turn, pause_if_heavy
+from utcp_bridge.tasks import (
+    HeavyWork,
+    Slices,
+    end_heavy_turn,
+    in_slices,
+    is_heavy_turn,
+    is_part_of_work,
+    pause_if_heavy,
+)
 
 __all__ = ["clean_error_in_steps", "clean_in_steps", "cleaning"]
 
@@ -28,32 +36,50 @@ def cleaning(tool: Tool, inner: Next) -> Next:
     """Return a step that cleans what `inner` returns, emits and raises."""
     del tool
 
-    async def cleaned(call: Call, emit: Emit) -> Result:
-        async def emit_clean(partial: Any) -> None:
-            await emit(await _clean(partial))
-
-        with HeavyWork.within():
-            try:
-                result = await inner(call, emit if emit is discard else emit_clean)
-            except UtcpError as error:
-                await in_slices(clean_error_in_steps(error))
-                end_heavy_turn()
-                raise
-            if result.failure is not None:
-                await in_slices(clean_error_in_steps(result.failure))
-            if isinstance(result.value, Deferred):
-                value: Any = result.value.then(clean_in_steps)
-            else:
-                if is_heavy_turn():
-                    await pause_if_heavy()
-                value = await _clean(result.value)
-            given = dict(result.meta)
-            meta = await _clean(given) if given else given
-            if value is result.value and meta is given:
-                return result
-            return replace(result, value=value, meta=meta)
+    def cleaned(call: Call, emit: Emit) -> Awaitable[Result]:
+        return _cleaned(inner, call, emit) if is_part_of_work() else _cleaned_as_work(inner, call, emit)
 
     return cleaned
+
+
+async def _cleaned_as_work(inner: Next, call: Call, emit: Emit) -> Result:
+    with HeavyWork():
+        return await _cleaned(inner, call, emit)
+
+
+async def _cleaned(inner: Next, call: Call, emit: Emit) -> Result:
+    try:
+        result = await inner(call, emit if emit is discard else _cleaning_emit(emit))
+    except UtcpError as error:
+        await in_slices(clean_error_in_steps(error))
+        end_heavy_turn()
+        raise
+    if result.failure is not None:
+        await in_slices(clean_error_in_steps(result.failure))
+    if isinstance(result.value, Deferred):
+        value: Any = result.value.then(clean_in_steps)
+    else:
+        if is_heavy_turn():
+            await pause_if_heavy()
+        value = await _clean(result.value)
+    if result.meta and not _is_status(result.meta):
+        given = dict(result.meta)
+        meta = await _clean(given)
+        if meta is not given:
+            return replace(result, value=value, meta=meta)
+    return result if value is result.value else replace(result, value=value)
+
+
+def _is_status(meta: Mapping[str, Any]) -> bool:
+    """Return whether a number is all there is: cleaning it would take ten times as long as this look."""
+    return len(meta) == 1 and isinstance(meta.get("status"), int)
+
+
+def _cleaning_emit(emit: Emit) -> Emit:
+    async def emit_clean(partial: Any) -> None:
+        await emit(await _clean(partial))
+
+    return emit_clean
 
 
 async def _clean(value: Any) -> Any:

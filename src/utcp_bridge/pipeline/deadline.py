@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import anyio
-
 from utcp_bridge.errors import DeadlineExceeded
 from utcp_bridge.model import Call, Deferred, Emit, Result, Tool, large_reader
 from utcp_bridge.pipeline import Next
-from utcp_bridge.tasks import END_OF_CALL, loop_time
+from utcp_bridge.tasks import loop_time, scope_until
 from utcp_bridge.upstream import CALL_CLOCK, CallClock
 
 __all__ = ["Deadline", "LargeReplies"]
@@ -31,7 +29,7 @@ class Deadline:
         limit = self.seconds(tool)
 
         async def bounded(call: Call, emit: Emit) -> Result:
-            with anyio.CancelScope(deadline=loop_time() + limit) as scope:
+            with scope_until(loop_time() + limit) as scope:
                 token = CALL_CLOCK.set(CallClock(scope))
                 try:
                     return await inner(call, emit)
@@ -60,14 +58,10 @@ class LargeReplies:
             if reader is None:
                 return await inner(call, emit)
             ends = loop_time() + limit
-            token = END_OF_CALL.set(ends)
-            try:
-                result = await inner(call, emit)
-            finally:
-                END_OF_CALL.reset(token)
+            result = await inner(call, emit)
             if not isinstance(result.value, Deferred):
                 return result
-            with anyio.CancelScope(deadline=ends):
+            with scope_until(ends):
                 return await reader(tool, result)
             raise _late(tool, limit)
 

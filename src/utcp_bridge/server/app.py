@@ -5,9 +5,10 @@ Every handler catches every exception: the SDK sends the text of an exception to
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from math import ulp
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge import __version__
+from utcp_bridge.catalogue.catalogue import Entry
 from utcp_bridge.catalogue.render import compact, render_error
 from utcp_bridge.catalogue.text import shorten
 from utcp_bridge.errors import StaleCursor, UnknownTool
@@ -30,9 +32,9 @@ from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.query import describe_catalogue
 from utcp_bridge.server.callers import caller_of, client_name
 from utcp_bridge.server.changes import Changes, page_in_turns
-from utcp_bridge.server.hosts.interaction import Interaction
+from utcp_bridge.server.hosts.interaction import Interaction, has_state
 from utcp_bridge.server.logging_relay import LogRelay
-from utcp_bridge.server.meta_tools import Caller, MetaTools, ResultBudgets, call_entry, catalogue_with_meta_tools
+from utcp_bridge.server.meta_tools import MetaTools, ResultBudgets, call_entry, catalogue_with_meta_tools
 from utcp_bridge.server.readiness import Readiness
 from utcp_bridge.server.relay.introduction import HANDSHAKE_SECONDS
 from utcp_bridge.server.relay.kept import KeptResources
@@ -87,7 +89,8 @@ class BridgeServer(Server[None]):
         self.meta_tools.show = self.relay.desk.shown_link
         if not _tracing_is_configured():
             self.middleware.clear()
-        self.middleware.extend((self.interaction.boundary, self._shortcut))
+        shortcut: Any = self._shortcut  # returns a coroutine or what `call_next` returns, and the SDK awaits either
+        self.middleware.append(shortcut)
 
     def create_initialization_options(
         self,
@@ -135,27 +138,35 @@ class BridgeServer(Server[None]):
         ttl_ms = int(seconds * 1000) if seconds else _MINUTE_MS
         return CacheHint(ttl_ms=ttl_ms, scope="private" if self.client.settings.bearer_token else "public")
 
-    async def _shortcut(self, ctx: ServerRequestContext[None, Any], call_next: CallNext) -> HandlerResult:
+    def _shortcut(self, ctx: ServerRequestContext[None, Any], call_next: CallNext) -> Awaitable[HandlerResult]:
         """Answer `tools/list` from ready pages, and keep the instructions up to date (middleware).
 
         The SDK would validate and copy every tool of a page on each request.
         """
-        self.interaction.meet(ctx)
+        if not self.client.host_ahead.is_known:
+            self.interaction.meet(ctx)
+        if ctx.method == "tools/call":
+            ctx = _with_arguments(ctx)
+            if (wish := self.relay.tasks.wish(ctx)) is not None:
+                call_next = partial(self._call_with_task, wish)
+        if has_state(ctx):
+            return self.interaction.boundary(ctx, call_next)
+        if ctx.method == "tools/call":
+            return call_next(ctx)
         modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
         if ctx.method == "tools/list" and (modern or ctx.session.client_params is not None):
             cursor = (ctx.params or {}).get("cursor")
             if cursor is None or isinstance(cursor, str):
-                return await self._tools_page(ctx, cursor or None)  # some clients write "" for the first page
-        if ctx.method == "tools/call":
-            ctx = _with_arguments(ctx)
-            if (wish := self.relay.tasks.wish(ctx)) is not None:
-                return await self._call_with_task(ctx, wish)
-        if ctx.method not in HANDSHAKE_SECONDS:
-            return await call_next(ctx)
+                return self._tools_page(ctx, cursor or None)  # some clients write "" for the first page
+        return self._introduced(ctx, call_next) if ctx.method in HANDSHAKE_SECONDS else call_next(ctx)
+
+    async def _introduced(self, ctx: ServerRequestContext[None, Any], call_next: CallNext) -> HandlerResult:
+        """Return the result of a handshake, with the instructions and capabilities of the moment."""
         await self.relay.introduced(ctx.method)
         result = await call_next(ctx)
         if not is_object(result):
             return result
+        modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
         options = NotificationOptions(tools_changed=True)
         offered = self.get_capabilities(options, protocol_version=ctx.protocol_version if modern else None)
         capabilities = offered.model_dump(by_alias=True, mode="json", exclude_none=True)
@@ -194,14 +205,8 @@ class BridgeServer(Server[None]):
             return await self.changes.listen(ctx, params, self.catalogue.view(client_name(ctx)))
 
     async def _call_tool(self, ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams) -> Any:
-        async def work(emit: Emit) -> JsonObject:
-            try:
-                return await self._dispatch(params.name, params.arguments or {}, emit, caller_of(ctx))
-            except TaskStarted as started:
-                return self.relay.tasks.created(ctx, started)
-
         try:
-            return await self.interaction.serve(ctx, work)
+            return await self.interaction.serve(ctx, partial(self._dispatch, ctx, params))
         except MCPError:
             raise
         except UnknownTool as error:
@@ -211,7 +216,7 @@ class BridgeServer(Server[None]):
         except Exception as error:  # noqa: BLE001 - the SDK would send its text to the client
             return render_error(error)
 
-    async def _call_with_task(self, ctx: ServerRequestContext[None, Any], wish: JsonObject) -> HandlerResult:
+    async def _call_with_task(self, wish: JsonObject, ctx: ServerRequestContext[None, Any]) -> HandlerResult:
         """Call a tool for a host that takes a task in place of the result. The SDK would refuse a task as a result."""
         try:
             params = types.CallToolRequestParams.model_validate(ctx.params or {})
@@ -222,22 +227,34 @@ class BridgeServer(Server[None]):
         modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
         return result if modern else {key: value for key, value in result.items() if key != "resultType"}
 
-    async def _dispatch(self, name: str, arguments: JsonObject, emit: Emit, caller: Caller) -> JsonObject:
-        if name in self.meta_tools:
-            await (self.readiness.settle if self.meta_tools.is_search(name) else self.readiness.wait)()
-            return await self.meta_tools.call(name, arguments, emit, caller)
+    async def _dispatch(
+        self, ctx: ServerRequestContext[None, Any], params: types.CallToolRequestParams, emit: Emit
+    ) -> JsonObject:
+        name, arguments, caller = params.name, params.arguments or {}, caller_of(ctx)
+        try:
+            if name in self.meta_tools:
+                await (self.readiness.settle if self.meta_tools.is_search(name) else self.readiness.wait)()
+                return await self.meta_tools.call(name, arguments, emit, caller)
+            entry = self.catalogue.resolve(name) or await self._entry_of(name)
+            result = await call_entry(
+                self.client, entry, arguments, emit, self.budgets.of(caller), self.workers, self.meta_tools.show
+            )
+        except TaskStarted as started:
+            return self.relay.tasks.created(ctx, started)
+        return self.relay.apps.result(entry.tool, result)
+
+    async def _entry_of(self, name: str) -> Entry:
+        """Return the entry of a name that the catalogue has after a moment, or that a page means.
+
+        :raises UnknownTool: it is not a tool.
+        """
+        await self.readiness.wait()
         entry = self.catalogue.resolve(name)
-        if entry is None:
-            await self.readiness.wait()
-            entry = self.catalogue.resolve(name)
         if entry is None and (meant := self.relay.apps.tool_of_page(name)) is not None:
             entry = self.catalogue.resolve(meant.qualified_name)
         if entry is None:
             raise self.meta_tools.unknown(name)
-        result = await call_entry(
-            self.client, entry, arguments, emit, self.budgets.of(caller), self.workers, self.meta_tools.show
-        )
-        return self.relay.apps.result(entry.tool, result)
+        return entry
 
 
 @asynccontextmanager

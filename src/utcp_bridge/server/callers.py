@@ -14,15 +14,26 @@ from utcp_bridge.server.meta_tools import Caller
 __all__ = ["caller_of", "client_name"]
 
 _FIRST_VERSION_WITH_LINKS: Final = "2025-06-18"
+_STATE_KEY: Final = "utcp_bridge/caller"
 _CLIENT_INFO_KEY: Final = "io.modelcontextprotocol/clientInfo"
 
 
 def caller_of(ctx: ServerRequestContext[Any, Any]) -> Caller:
     """Return who calls. Kept results belong to the session of the handshake, or to the token of a request without one.
 
-    Over stdio there is one client for the whole process.
+    Over stdio there is one client for the whole process. The state of the connection keeps the caller: for a session
+    until another handshake, otherwise for this request.
     """
-    session = ctx.session._connection.session_id  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way
+    connection = ctx.session._connection  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way
+    request = None if connection.session_id is not None else ctx.request
+    known = connection.state.get(_STATE_KEY)
+    if known is None or known[0] is not connection.client_params or known[1] is not request:
+        known = connection.state[_STATE_KEY] = connection.client_params, request, _caller(ctx, connection.session_id)
+    caller: Caller = known[2]
+    return caller
+
+
+def _caller(ctx: ServerRequestContext[Any, Any], session: str | None) -> Caller:
     headers = getattr(ctx.request, "headers", None)
     if session is not None:
         owner = f"session {session}"

@@ -54,7 +54,7 @@ from utcp_bridge.server.replies import (
 from utcp_bridge.server.sessions import HandshakeSessions, Refusal
 from utcp_bridge.server.utcp_routes import UtcpRoutes
 from utcp_bridge.settings import GENERATED_TOKEN, ServerSettings
-from utcp_bridge.tasks import loop_time
+from utcp_bridge.tasks import loop_time, scope_until
 
 __all__ = ["Doors", "HttpFront", "McpEndpoint", "build_app", "serve_http"]
 
@@ -467,7 +467,7 @@ class HttpFront:
             finished = message["type"] == "http.response.body" and not message.get("more_body", False)
             return send(message)
 
-        with anyio.CancelScope() as cancellation:
+        with scope_until() as cancellation:
             self._open.add(cancellation)
             self._calls += is_call
             try:

@@ -20,7 +20,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.auth.results import masked_partial
-from utcp_bridge.model import JsonObject, LogMessage
+from utcp_bridge.model import JsonObject, LogMessage, LogReceiver
 
 __all__ = ["LogRelay"]
 
@@ -52,15 +52,16 @@ class LogRelay:
         await self.level_set()
         return types.EmptyResult()
 
-    def receiver(self, ctx: ServerRequestContext[Any, Any]) -> Callable[[LogMessage], Awaitable[None]]:
+    def receiver(self, ctx: ServerRequestContext[Any, Any]) -> LogReceiver:
         """Return a function that sends a log message to the client of this request."""
-        self._note(ctx)
+        if ctx.request is None:
+            self._note(ctx)
         return partial(self._send, ctx)
 
     def lowest_of(self, ctx: ServerRequestContext[Any, Any]) -> str | None:
         """Return the lowest level that the client of this request receives; None if it receives nothing."""
         if ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
-            return self._levels.get(_connection(ctx), _DEFAULT) if self._levels else _DEFAULT
+            return self._levels.get(_connection(ctx), _DEFAULT)
         allowed = self._allowed(ctx)
         return next((level for level in _LEVELS if level in allowed), None)
 

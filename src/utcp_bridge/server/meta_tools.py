@@ -33,7 +33,7 @@ from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import ConfigError, InvalidArguments, UnknownTool
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.manuals.repository import unknown_tool
-from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Result, Tool, is_object
+from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Result, Tool, is_object, large_reader
 from utcp_bridge.pipeline.reading import object_in
 from utcp_bridge.search.arguments import SEARCH_TOOLS_INPUT_SCHEMA
 from utcp_bridge.search.presentation import as_text
@@ -142,8 +142,9 @@ async def call_entry(  # noqa: PLR0913, PLR0917 - what a call needs of the serve
     :raises ProtocolError: the host has to open a page first.
     """
     rendering = _rendering(entry, client.settings, budget, show)
+    reader = large_reader.set(workers.reader(entry, rendering, client.redactor))
     try:
-        with HeavyWork(), workers.reading(entry, rendering, client.redactor):
+        with HeavyWork():
             result = await call_masked(client, entry.tool, entry.own_arguments(arguments), emit)
             if isinstance(result.value, Rendered):
                 return result.value.result
@@ -157,6 +158,8 @@ async def call_entry(  # noqa: PLR0913, PLR0917 - what a call needs of the serve
         raise
     except Exception as error:  # noqa: BLE001 - an error of any kind is a result
         return render_error(error)
+    finally:
+        large_reader.reset(reader)
 
 
 def _rendered_task(rendering: Rendering, read: Callable[[JsonObject], ContentBlocks], result: JsonObject) -> JsonObject:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -23,9 +23,9 @@ from utcp_bridge.auth.results import masked_later, masked_notes
 from utcp_bridge.catalogue.fitting import Budget
 from utcp_bridge.catalogue.render import Rendering
 from utcp_bridge.errors import DeadlineExceeded, InternalError, ReplyTooLarge
-from utcp_bridge.model import Deferred, JsonObject, Result, Tool, has_steps, is_list, large_reader
+from utcp_bridge.model import Deferred, JsonObject, LargeReader, Result, Tool, has_steps, is_list
 from utcp_bridge.server.kept_results import KeptResult, Page, Shelf, page_of, resource_contents, selected
-from utcp_bridge.tasks import end_heavy_turn, heavy_turn, in_slices, pause_if_heavy, setting
+from utcp_bridge.tasks import end_heavy_turn, heavy_turn, in_slices, pause_if_heavy
 from utcp_bridge.workers.failures import TOO_MUCH, rebuilt_error
 from utcp_bridge.workers.memory import give_back, return_large_blocks
 from utcp_bridge.workers.process import EndedWorker, WorkerProcess, can_start
@@ -63,9 +63,6 @@ class _Turn:
     users: int = 0
 
 
-_NOBODY: Final = nullcontext()
-
-
 class ReplyWorkers:
     """The workers of one server."""
 
@@ -92,12 +89,12 @@ class ReplyWorkers:
                 group.cancel_scope.cancel()
                 await self._end_idle(math.inf)
 
-    def reading(self, entry: Entry, rendering: Rendering, redactor: Redactor) -> AbstractContextManager[None]:
-        """Let workers read the large replies of the calls within, for a tool whose results are rendered this way.
+    def reader(self, entry: Entry, rendering: Rendering, redactor: Redactor) -> LargeReader | None:
+        """Return the `large_reader` for the calls of a tool whose results are rendered this way; None if not open.
 
         Results have no credentials that the redactor knows.
         """
-        return setting(large_reader, partial(self._read, entry, rendering, redactor)) if self._opened else _NOBODY
+        return partial(self._read, entry, rendering, redactor) if self._opened else None
 
     async def page(self, kept: KeptResult, selection: JsonObject, offset: int, limit: int) -> Page:
         """Return a part of a kept result.

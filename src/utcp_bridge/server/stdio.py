@@ -151,25 +151,25 @@ class InFlight:
 
     def __init__(self) -> None:
         self._count = 0
-        self._idle = anyio.Event()
-        self._idle.set()
+        self._idle: anyio.Event | None = None
+        """Made only to wait for it: making an event takes as long as thirty calls of a function."""
 
     def started(self) -> None:
         """Count a request that was read."""
         self._count += 1
-        if self._count == 1:
-            self._idle = anyio.Event()
 
     def answered(self) -> None:
         """Count a reply that was written."""
         self._count -= 1
-        if self._count <= 0:
+        if self._idle is not None and self._count <= 0:
             self._idle.set()
 
     async def settle(self, seconds: float) -> None:
         """Wait until every request has its reply, at most this many seconds."""
-        with anyio.move_on_after(seconds):
-            await self._idle.wait()
+        if self._count > 0:
+            self._idle = anyio.Event()
+            with anyio.move_on_after(seconds):
+                await self._idle.wait()
 
 
 class MessageReader(_Incoming):

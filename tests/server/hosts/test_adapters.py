@@ -138,13 +138,15 @@ async def test_hosts_over_http_may_be_anyone() -> None:
         await host.ask("roots/list", {})
 
 
-def test_a_host_of_the_library_is_behind_calls_that_have_none() -> None:
+async def test_a_host_of_the_library_is_behind_calls_that_have_none() -> None:
     program, other = Program({}), Program({})
-    with HostAhead.of(program).behind():
-        assert HOST.get() is program
+
+    async def call() -> CallingHost | None:
+        return HOST.get()
+
+    assert await HostAhead.of(program).behind(call()) is program
+    assert HOST.get() is None
     token = HOST.set(other)
-    with HostAhead.of(program).behind():
-        assert HOST.get() is other
+    assert await HostAhead.of(program).behind(call()) is other
     HOST.reset(token)
-    with HostAhead.of(None).behind():
-        assert HOST.get() is None
+    assert await HostAhead.of(None).behind(call()) is None

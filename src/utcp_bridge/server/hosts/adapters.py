@@ -31,9 +31,11 @@ from utcp_bridge.upstream import (
     relayed_capabilities,
 )
 
-__all__ = ["HandshakeHost", "HostSession", "RetryingHost", "capabilities_of", "connection_of", "host_ahead"]
+__all__ = ["HandshakeHost", "HostSession", "LevelOf", "RetryingHost", "capabilities_of", "connection_of", "host_ahead"]
 
 Context = ServerRequestContext[Any, Any]
+LevelOf = Callable[[Context], str | None]
+"""Returns the lowest level of log messages that the client of a request receives; None if it receives none."""
 _STATE_KEY: Final = "utcp_bridge/host"
 _METHOD_NOT_FOUND: Final = -32601
 _STDIO: Final = "stdio"
@@ -47,7 +49,9 @@ def connection_of(ctx: Context) -> Connection:
 def capabilities_of(connection: Connection) -> JsonObject:
     """Return what MCP servers may use of a client's capabilities."""
     stated = connection.client_capabilities
-    return {} if stated is None else relayed_capabilities(stated.model_dump(by_alias=True, exclude_none=True))
+    if stated is None or not (stated.sampling or stated.elicitation or stated.roots or stated.extensions):
+        return {}  # most clients: writing the model out takes longer than the rest of the look-up
+    return relayed_capabilities(stated.model_dump(by_alias=True, exclude_none=True))
 
 
 class HostSession:
@@ -91,7 +95,9 @@ class HandshakeHost(CallingHost):
 
     takes_errors = frozenset({URL_ELICITATION_REQUIRED})
 
-    def __init__(self, connection: Connection, redactor: Redactor, ctx: Context | None = None) -> None:
+    def __init__(
+        self, connection: Connection, redactor: Redactor, ctx: Context | None = None, level_of: LevelOf | None = None
+    ) -> None:
         session = HostSession.of(connection)
         self.key = session.key
         self.version = connection.protocol_version
@@ -100,6 +106,12 @@ class HandshakeHost(CallingHost):
         self._connection = connection
         self._redactor = redactor
         self._ctx = ctx
+        self._level_of = level_of
+
+    @property
+    def log_level(self) -> str | None:
+        """The lowest level of log messages that its session receives."""
+        return None if self._ctx is None or self._level_of is None else self._level_of(self._ctx)
 
     async def ask(self, method: str, params: JsonObject) -> JsonObject:
         """Send a request to the client and return its result.
@@ -136,12 +148,19 @@ class RetryingHost(CallingHost):
     retries = True
     takes_errors = frozenset({URL_ELICITATION_REQUIRED, MISSING_CAPABILITY})
 
-    def __init__(self, ctx: Context, principal: str) -> None:
+    def __init__(self, ctx: Context, principal: str, level_of: LevelOf) -> None:
         self.key = _STDIO if ctx.request is None else None
         self.principal = principal
         self.version = ctx.protocol_version
         self.capabilities = capabilities_of(connection_of(ctx))
         self.call: SuspendedCall | None = None
+        self._ctx = ctx
+        self._level_of = level_of
+
+    @property
+    def log_level(self) -> str | None:
+        """The lowest level of log messages that its request states, also for the requests that repeat it."""
+        return self._level_of(self._ctx)
 
     def take(self, answers: Any, state: str | None, origin: str) -> None:
         """Take up the answers of a request that the client repeats."""

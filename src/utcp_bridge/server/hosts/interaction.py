@@ -11,7 +11,8 @@ import json
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import anyio
 import mcp_types as types
@@ -22,7 +23,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.catalogue.render import fault_result
-from utcp_bridge.model import Emit, JsonObject, is_list, is_object, log_level, log_receiver
+from utcp_bridge.model import Emit, JsonObject, LogReceiver, is_list, is_object, log_receiver
 from utcp_bridge.server.hosts.adapters import (
     HandshakeHost,
     HostSession,
@@ -31,7 +32,7 @@ from utcp_bridge.server.hosts.adapters import (
     connection_of,
     host_ahead,
 )
-from utcp_bridge.server.hosts.suspended import Log, Suspended, SuspendedCall, SuspendedCalls
+from utcp_bridge.server.hosts.suspended import Suspended, SuspendedCall, SuspendedCalls
 from utcp_bridge.tasks import setting
 from utcp_bridge.upstream import (
     HOST,
@@ -46,13 +47,14 @@ from utcp_bridge.upstream import (
 if TYPE_CHECKING:
     from utcp_bridge.client.client import UtcpClient
 
-__all__ = ["Interaction"]
+__all__ = ["Interaction", "has_state"]
 
 Context = ServerRequestContext[Any, Any]
 Work = Callable[[Emit], Awaitable[JsonObject]]
 _AUDIENCE: Final = "utcp-bridge"
 _MARGIN_SECONDS: Final = 60.0
 """How much longer a state lasts than an answer may take."""
+_INPUT_REQUIRED: Final = "input_required"
 _INVALID_STATE: Final = "invalid_request_state"
 _CALL_AGAIN: Final = "Call again, without `requestState` and `inputResponses`."
 
@@ -60,7 +62,7 @@ _CALL_AGAIN: Final = "Call again, without `requestState` and `inputResponses`."
 class Logs(Protocol):
     """Where the logs of requests go."""
 
-    def receiver(self, ctx: Context) -> Log:
+    def receiver(self, ctx: Context) -> LogReceiver:
         """Return a function that sends a log message to the client of a request."""
         ...
 
@@ -103,7 +105,7 @@ class Interaction:
         self._owner_of = owner_of
         self._emitter = emitter
         self._logger = logs.receiver
-        self._level_of = logs.lowest_of
+        self._level_of: Final = logs.lowest_of
         self._calls = SuspendedCalls()
         key = settings.state_key.get_secret_value() if settings.state_key is not None else secrets.token_bytes(32)
         security = RequestStateSecurity(
@@ -129,14 +131,13 @@ class Interaction:
 
     def meet(self, ctx: Context) -> None:
         """Note the first host: MCP servers that open now learn its capabilities."""
-        if not self._ahead.is_known:
-            self._ahead.meet(host_ahead(ctx, self._redactor))
+        self._ahead.meet(host_ahead(ctx, self._redactor))
 
     async def hear_roots_changed(self, ctx: Context, _params: Any) -> None:
         """Pass on that the roots of a client have changed (handler of `notifications/roots/list_changed`)."""
         HostSession.of(connection_of(ctx)).report(ROOTS_CHANGED)
 
-    async def serve(self, ctx: Context, work: Work) -> JsonObject:
+    def serve(self, ctx: Context, work: Work) -> Awaitable[JsonObject]:
         """Return the result of a request, or an `InputRequiredResult` if the host has to answer something first.
 
         `work` receives where partial results go.
@@ -145,27 +146,22 @@ class Interaction:
         :raises ProtocolError: an MCP server refused it, or requires a page that the host cannot or did not open.
         :raises Exception: what else `work` raised.
         """
-        token = log_level.set(self._level_of(ctx))
-        try:
-            if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
-                return await self._serve_modern(ctx, work)
-            return await self._run(ctx, HandshakeHost(connection_of(ctx), self._redactor, ctx), work)
-        finally:
-            log_level.reset(token)
+        if ctx.protocol_version in MODERN_PROTOCOL_VERSIONS:
+            return self._serve_modern(ctx, work)
+        return self._run(ctx, HandshakeHost(connection_of(ctx), self._redactor, ctx, self._level_of), work)
 
     async def _serve_modern(self, ctx: Context, work: Work) -> JsonObject:
-        connection = connection_of(ctx)
         try:
             return await self._serve_retrying(ctx, work)
         except Suspended as suspended:
-            return await self._required(suspended.requests, "call", suspended.call, "")
+            return await self._required(ctx, suspended.requests, ("call", suspended.call, ""))
         except InputRequired as required:
-            return await self._required(required.requests, "upstream", required.state, required.origin)
+            return await self._required(ctx, required.requests, ("upstream", required.state, required.origin))
         except ProtocolError as error:
-            pages = _pages(error) if "url" in capabilities_of(connection).get("elicitation", ()) else {}
+            pages = _pages(error) if "url" in capabilities_of(connection_of(ctx)).get("elicitation", ()) else {}
             if not pages:
                 raise
-            return await self._required(pages, "page", None, "")
+            return await self._required(ctx, pages, ("page", None, ""))
 
     async def tool_refusal(self, ctx: Context, error: ProtocolError) -> JsonObject:
         """Return the result of a call that an MCP server refused. A host that cannot open pages gets their addresses.
@@ -183,21 +179,21 @@ class Interaction:
             "\n".join(["The tool requires that a person opens a page first. Then call it again.", *lines])
         )
 
-    async def _serve_retrying(self, ctx: Context, work: Work) -> JsonObject:
+    def _serve_retrying(self, ctx: Context, work: Work) -> Awaitable[JsonObject]:
         owner, params = self._owner_of(ctx), ctx.params or {}
         answers, (kind, value, origin) = params.get("inputResponses"), _read_state(params.get("requestState"))
         if kind == "call":
-            return await self._follow(ctx, self._suspended(str(value), owner, answers))
+            return self._follow(ctx, self._suspended(str(value), owner, answers))
         if kind == "page" and not _all_accepted(answers):
             raise ProtocolError(types.INVALID_REQUEST, "The client did not open the page that the tool requires.")
-        host = RetryingHost(ctx, owner)
+        host = RetryingHost(ctx, owner, self._level_of)
         if kind == "upstream":
             host.take(answers, value, origin)
         if not host.capabilities or self._calls.group is None:
-            return await self._run(ctx, host, work)
+            return self._run(ctx, host, work)
         call = host.call = self._calls.begin(owner, self._redactor)
         self._calls.group.start_soon(call.run, _with_host(host, work))
-        return await self._follow(ctx, call)
+        return self._follow(ctx, call)
 
     async def _run(self, ctx: Context, host: CallingHost, work: Work) -> JsonObject:
         receiver, asked = log_receiver.set(self._logger(ctx)), HOST.set(host)
@@ -207,8 +203,8 @@ class Interaction:
             HOST.reset(asked)
             log_receiver.reset(receiver)
 
-    async def _follow(self, ctx: Context, call: SuspendedCall) -> JsonObject:
-        return await call.follow(self._emitter(ctx), self._logger(ctx))
+    def _follow(self, ctx: Context, call: SuspendedCall) -> Awaitable[JsonObject]:
+        return call.follow(self._emitter(ctx), self._logger(ctx))
 
     def _suspended(self, ident: str, owner: str, answers: Any) -> SuspendedCall:
         call = self._calls.find(ident, owner)
@@ -222,13 +218,26 @@ class Interaction:
         call.answer(answers)
         return call
 
-    async def _required(self, requests: JsonObject, kind: str, value: str | None, origin: str) -> JsonObject:
-        result: JsonObject = {
-            "resultType": "input_required",
-            "requestState": json.dumps([kind, value, origin]),
-            "inputRequests": await masked_partial(requests, self._redactor),
-        }
-        return result if requests else {key: one for key, one in result.items() if key != "inputRequests"}
+    async def _required(self, ctx: Context, requests: JsonObject, state: tuple[str, str | None, str]) -> JsonObject:
+        """Return the result that asks for these answers. `state` is what `_read_state` returns later."""
+        result: JsonObject = {"resultType": _INPUT_REQUIRED, "requestState": json.dumps(state)}
+        if requests:
+            result["inputRequests"] = await masked_partial(requests, self._redactor)
+        if not has_state(ctx):
+            result = cast("JsonObject", await self.boundary(ctx, partial(_returned, result)))
+        return result
+
+
+def has_state(ctx: Context) -> bool:
+    """Return whether a request has a state, which the boundary checks, and seals that of its result.
+
+    It takes two coroutines more, so it encloses only these requests. The others seal a state where they write one.
+    """
+    return ctx.params is not None and ctx.params.get("requestState") is not None
+
+
+async def _returned(result: HandlerResult, _ctx: Context) -> HandlerResult:
+    return result
 
 
 def _with_host(host: CallingHost, work: Work) -> Work:

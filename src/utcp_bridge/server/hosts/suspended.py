@@ -18,16 +18,15 @@ from anyio.abc import TaskGroup
 
 from utcp_bridge.auth.redaction import Redactor
 from utcp_bridge.auth.results import masked_partial
-from utcp_bridge.model import Emit, JsonObject, LogMessage, discard, is_object, log_receiver
+from utcp_bridge.model import Emit, JsonObject, LogMessage, LogReceiver, discard, is_object, log_receiver
 from utcp_bridge.upstream import InputRequired, ProtocolError
 
-__all__ = ["Log", "Suspended", "SuspendedCall", "SuspendedCalls", "Work"]
+__all__ = ["Suspended", "SuspendedCall", "SuspendedCalls", "Work"]
 
 MAX_SUSPENDED: Final = 1_000
 MAX_SUSPENDED_PER_OWNER: Final = 32
 _INVALID_REQUEST: Final = -32600
 
-Log = Callable[[LogMessage], Awaitable[None]]
 Work = Callable[[Emit], Awaitable[JsonObject]]
 
 
@@ -62,7 +61,7 @@ class SuspendedCall:
         self._asked = 0
         self._moved = anyio.Event()
         self._emit: Emit = discard
-        self._log: Log | None = None
+        self._log: LogReceiver | None = None
         self._result: JsonObject | None = None
         self._error: BaseException | None = None
 
@@ -124,7 +123,7 @@ class SuspendedCall:
                 question.answer = answer if is_object(answer) else {}
                 question.answered.set()
 
-    async def follow(self, emit: Emit, log: Log | None) -> JsonObject:
+    async def follow(self, emit: Emit, log: LogReceiver | None) -> JsonObject:
         """Return the result of the call for the request that waits for it now. If that is cancelled, the call is too.
 
         :raises Suspended: the host has to answer first.

@@ -37,7 +37,6 @@ from utcp_bridge.model import (
     discard,
     is_list,
     is_object,
-    log_level,
     log_receiver,
 )
 from utcp_bridge.net.backoff import Backoff, pauses
@@ -536,7 +535,6 @@ class McpSupervisor:
     async def _own(self, connection: McpConnection) -> None:
         """Hold the SDK's session open until it is to end. Its context belongs to this task alone, and to no caller."""
         log_receiver.set(None)  # the connection outlives the call that opened it
-        log_level.set(None)
         if self._hosts is not None:
             HOST.set(None)
         connection.handshake.deadline = anyio.current_time() + self._start_seconds

@@ -20,14 +20,13 @@ from utcp_bridge.model import (
     Trust,
     discard,
     is_object,
-    log_level,
     log_receiver,
 )
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.hearing import Levels, LogRoutes, Updates, listen_to_lists, log_message
 from utcp_bridge.transports.mcp.listing import LISTS, ListKind, read_list, tidy
 from utcp_bridge.transports.mcp.servers import McpTemplate, shown_name
-from utcp_bridge.upstream import Offers, ProtocolError, Upstream
+from utcp_bridge.upstream import HOST, Offers, ProtocolError, Upstream
 
 if TYPE_CHECKING:
     from utcp_bridge.transports.mcp.handshake import RawSession
@@ -189,7 +188,8 @@ class McpUpstream(Upstream):
 
     def with_level(self, params: JsonObject) -> JsonObject:
         """Return the parameters of a request with the level of logs that the caller takes (2026-07-28)."""
-        level = log_level.get()
+        host = HOST.get()
+        level = None if host is None or log_receiver.get() is None else host.log_level
         if level is None or not self._is_modern or "logging" not in self._capabilities:
             return params
         meta = params.get("_meta")
