@@ -49,6 +49,8 @@ __all__ = [
 _METHOD_NOT_FOUND: Final = -32601
 _INVALID_PARAMS: Final = -32602
 _REQUEST_TIMEOUT: Final = -32001
+_INTERNAL_ERROR: Final = -32603
+_MAX_CODE: Final = 2**31 - 1
 _HELLO_SECONDS: Final = 2.0
 URL_ELICITATION_REQUIRED: Final = -32042
 """Code of the error of an upstream that needs the host to open a page first (2025-11-25)."""
@@ -148,11 +150,11 @@ Hear: TypeAlias = Callable[[Upstream, str, JsonObject], object]
 
 
 class ProtocolError(Exception):
-    """A JSON-RPC error of an upstream, for the host."""
+    """A JSON-RPC error of an upstream, for the host. A code out of bounds becomes that of an internal error."""
 
     def __init__(self, code: int, message: str, data: object = None) -> None:
         super().__init__(message)
-        self.code = code
+        self.code = code if -_MAX_CODE <= code <= _MAX_CODE else _INTERNAL_ERROR
         self.data = data
 
 
