@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import anyio
 
-from utcp_bridge.model import ContentBlocks, Emit, JsonObject, discard, is_object
+from utcp_bridge.model import ContentBlocks, Emit, JsonObject, discard, in_seconds, is_object
 from utcp_bridge.tasks import setting
 
 __all__ = [
@@ -403,7 +403,9 @@ async def ask_host(host: CallingHost | None, method: str, params: JsonObject, *,
         with anyio.fail_after(seconds), nullcontext() if clock is None else clock.stopped():
             return await host.ask(method, params)
     except TimeoutError:
-        raise ProtocolError(_REQUEST_TIMEOUT, f"The host did not answer {method} within {seconds:g} seconds.") from None
+        raise ProtocolError(
+            _REQUEST_TIMEOUT, f"The host did not answer {method} within {in_seconds(seconds)}."
+        ) from None
 
 
 def _supporting(host: CallingHost | None, method: str, params: JsonObject) -> CallingHost:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from utcp_bridge.model import in_seconds
+
 __all__ = ["CommandFailed", "output_of"]
 
 
@@ -60,7 +62,7 @@ def output_of(argv: Sequence[str], *, folder: Path, seconds: float, max_bytes: i
         finally:
             timer.cancel()
     if late.is_set():
-        raise CommandFailed(f"did not end within {seconds:g} seconds")
+        raise CommandFailed(f"did not end within {in_seconds(seconds)}")
     if len(data) > max_bytes:
         raise CommandFailed(f"printed more than {max_bytes} bytes")
     if code != 0:

@@ -18,7 +18,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.errors import UtcpError
 from utcp_bridge.foreign import visible, visible_json, write_json
-from utcp_bridge.model import Emit, JsonObject, discard, is_list, is_object
+from utcp_bridge.model import Emit, JsonObject, discard, in_seconds, is_list, is_object
 from utcp_bridge.upstream import CALL_CLOCK, CallClock, InputRequired, ProtocolError, Upstream
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ async def ask(
         finally:
             CALL_CLOCK.reset(token)
     if result is None:
-        message = f"The upstream did not answer {method} within {seconds:g} seconds."
+        message = f"The upstream did not answer {method} within {in_seconds(seconds)}."
         raise MCPError(types.REQUEST_TIMEOUT, message)
     masked: JsonObject = await masked_partial(result, client.redactor)
     return masked

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 from utcp_bridge.errors import MalformedReply, Rejected, Unreachable, UtcpError
 from utcp_bridge.foreign import visible
+from utcp_bridge.model import in_seconds
 from utcp_bridge.net.gate.shortage import descriptor_shortage
 
 __all__ = ["Attempt", "handshake_failure", "is_end_of_session", "is_end_of_stream", "late_failure", "response_failure"]
@@ -109,7 +110,7 @@ def late_failure(attempt: Attempt, seconds: float, *, is_open: bool, goes_on: bo
     `is_open`: the handshake is over, so it owes its list. `goes_on`: the attempt continues.
     """
     owed = "list its tools" if is_open else "finish its handshake"
-    what = f"{attempt.where} did not {owed} within {seconds:g} seconds."
+    what = f"{attempt.where} did not {owed} within {in_seconds(seconds)}."
     more = " The bridge keeps waiting for it." if goes_on else ""
     remedy = "Raise `timeout` of the server if it starts slowly." if attempt.command is not None else "Check its URL."
     return Unreachable(f"{what} {attempt.words}".rstrip() + more, remedy=remedy)
