@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from utcp_bridge.model import in_seconds
-
 __all__ = ["CommandFailed", "output_of"]
 
 
@@ -62,7 +60,8 @@ def output_of(argv: Sequence[str], *, folder: Path, seconds: float, max_bytes: i
         finally:
             timer.cancel()
     if late.is_set():
-        raise CommandFailed(f"did not end within {in_seconds(seconds)}")
+        unit = "second" if seconds == 1 else "seconds"
+        raise CommandFailed(f"did not end within {seconds:g} {unit}")
     if len(data) > max_bytes:
         raise CommandFailed(f"printed more than {max_bytes} bytes")
     if code != 0:

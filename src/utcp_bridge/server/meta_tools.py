@@ -30,7 +30,7 @@ from utcp_bridge.catalogue.render import (
     text_result,
 )
 from utcp_bridge.catalogue.text import clean
-from utcp_bridge.errors import ConfigError, InvalidArguments
+from utcp_bridge.errors import ConfigError, InvalidArguments, UtcpError
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Result, Tool, is_object

@@ -217,7 +217,7 @@ class HandshakeSession:
             with anyio.fail_after(seconds):
                 await question.answered.wait()
         except TimeoutError:
-            message = f"The client did not answer {method} within {in_seconds(seconds)}."
+            message = f"The client did not answer {method} within {in_seconds(seconds or 0)}."
             raise MCPError(types.REQUEST_TIMEOUT, message) from None
         except anyio.get_cancelled_exc_class():
             with anyio.move_on_after(_TICK_SECONDS, shield=True):
