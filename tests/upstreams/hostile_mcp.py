@@ -34,6 +34,7 @@ class Wire:
         """Send bytes as they are."""
         self.writer.write(data)
         await self.writer.drain()
+        await asyncio.sleep(0)  # an attack without end shares the event loop with its client
 
     async def head(self, status: int = 200, *headers: tuple[str, str]) -> None:
         """Send the head of a response that the end of the connection ends."""

@@ -324,10 +324,7 @@ def mended_message(data: bytes) -> bytes:
     """Return a message of an event stream in JSON as the SDK reads it: a reply as `mended_reply`, a notification with
     the envelope of JSON-RPC. Nothing is returned for a notification without that.
     """
-    try:
-        raw = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return data
+    raw = _loaded(data)
     if not is_object(raw) or "method" not in raw or raw.get("id") is not None:
         return mended_reply(data)
     params = raw.get("params")
@@ -336,6 +333,18 @@ def mended_message(data: bytes) -> bytes:
     if raw.get("jsonrpc") == "2.0" and "id" not in raw and ("params" not in raw or is_object(params)):
         return data
     return _written({"jsonrpc": "2.0", "method": raw["method"], "params": params if is_object(params) else {}}, b"")
+
+
+def _loaded(data: bytes) -> Any:
+    """Return JSON as a value, also with integers that no float can hold; None if it is not JSON."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _written(message: JsonObject, otherwise: bytes) -> bytes:
