@@ -45,7 +45,7 @@ _NO_COMMAND: Final = re.compile(r"(?:command not found|: not found|No such file 
 
 _NO_MESSAGE: Final[Mapping[str, str]] = {
     "Unexpected content type": "returned a response without a message",
-    "server answered a request with 202": "accepted the request and returned no reply (status 202)",
+    "server answered": "accepted the request and returned no reply (status 202)",
     "Failed to parse": "sent a response that cannot be read",
 }
 """How the SDK begins what it says of a response over HTTP, and what that means."""
