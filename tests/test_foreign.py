@@ -358,3 +358,28 @@ def test_a_state_of_a_line_that_has_only_hidden_characters_is_not_shown() -> Non
 
 def test_an_id_that_is_not_utf8_is_unknown() -> None:
     assert outer_id(b'{"id": "\xe2ra", "method": "x"}') is None
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**200), 2**200) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(ANY_JSON)
+def test_every_value_is_written_as_json_without_loss(value: Any) -> None:
+    assert json.loads(foreign.write_json(value, orjson.OPT_SORT_KEYS)) == value
+
+
+def test_half_a_pair_of_surrogates_is_written_as_a_replacement() -> None:
+    assert json.loads(foreign.write_json({"\udfff": ["a\ud800", 2**70]})) == {"\ufffd": ["a\ufffd", 2**70]}
+
+
+@pytest.mark.parametrize(
+    ("value", "is_one"),
+    [(1, True), (-0.5, True), (2**70, True), (10**400, False), (float("nan"), False), (float("-inf"), False),
+     (True, False), ("1", False), (None, False)],
+)  # fmt: skip
+def test_a_number_is_what_can_be_a_float(value: Any, is_one: bool) -> None:
+    assert foreign.is_number(value) == is_one

@@ -17,6 +17,7 @@ from utcp_bridge.model import (
     Tool,
     Trust,
     discard,
+    in_seconds,
     is_list,
     is_object,
     matches_glob,
@@ -136,3 +137,10 @@ def test_a_fault_is_collected_once_and_up_to_the_limit() -> None:
         faults.warn(f"#/{number // 2}", "odd")
     assert len(faults.faults) == 1_000
     assert str(faults.faults[1]) == "#/1: odd"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(1, "1 second"), (1.0, "1 second"), (0.5, "0.5 seconds"), (60.0, "60 seconds")]
+)
+def test_a_time_in_a_message_agrees_with_its_number(seconds: float, words: str) -> None:
+    assert in_seconds(seconds) == words

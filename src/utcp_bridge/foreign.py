@@ -21,12 +21,14 @@ One policy for results, errors, logs and definitions:
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from encodings.aliases import aliases
 from itertools import cycle
-from typing import Any, Final, cast
+from math import isfinite
+from typing import Any, Final, TypeGuard, cast
 
 import orjson
 
@@ -44,6 +46,7 @@ __all__ = [
     "is_clean_json",
     "is_deeper",
     "is_heavy",
+    "is_number",
     "is_visible_line",
     "json_line",
     "load_json",
@@ -54,6 +57,7 @@ __all__ = [
     "visible_json",
     "visible_json_steps",
     "visible_steps",
+    "write_json",
 ]
 
 MAX_DEPTH: Final = 254
@@ -366,6 +370,29 @@ def is_deeper(value: Any, levels: int) -> bool:
     except TypeError:
         return True
     return False
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Return whether a value of JSON is a number that can be a float: neither NaN nor out of its range."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return isfinite(value)
+    except OverflowError:
+        return False
+
+
+def write_json(value: Any, option: int | None = None) -> bytes:
+    """Return a value as JSON, also where orjson refuses it: with integers of any size, and U+FFFD for half a pair of
+    surrogates. `option` is one of orjson's.
+
+    :raises TypeError: it cannot be JSON, such as a set.
+    """
+    try:
+        return orjson.dumps(value, option=option)
+    except TypeError:
+        text = json.dumps(value, ensure_ascii=False, sort_keys=bool((option or 0) & orjson.OPT_SORT_KEYS))
+        return encodable(text).encode()
 
 
 def is_heavy(data: bytes | str) -> bool:

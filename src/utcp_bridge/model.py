@@ -49,6 +49,7 @@ __all__ = [
     "discard",
     "first_few",
     "has_steps",
+    "in_seconds",
     "is_list",
     "is_object",
     "large_reader",
@@ -65,6 +66,11 @@ Emit: TypeAlias = Callable[[Any], Awaitable[None]]
 
 CALLER: Final[ContextVar[str]] = ContextVar("utcp_bridge_caller", default="")
 """Which client the current call is for: clients that wait for the same manual take turns. It proves nothing."""
+
+
+def in_seconds(seconds: float) -> str:
+    """Return a time for a message: `1 second`, `2.5 seconds`."""
+    return f"{seconds:g} second{'' if seconds == 1 else 's'}"
 
 
 def is_object(value: Any) -> TypeGuard[JsonObject]:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 
 import anyio
 
-from utcp_bridge.model import ContentBlocks, Emit, JsonObject, discard, is_object
+from utcp_bridge.model import ContentBlocks, Emit, JsonObject, discard, in_seconds, is_object
 from utcp_bridge.tasks import setting
 
 __all__ = [
@@ -50,6 +50,8 @@ T = TypeVar("T")
 _METHOD_NOT_FOUND: Final = -32601
 _INVALID_PARAMS: Final = -32602
 _REQUEST_TIMEOUT: Final = -32001
+_INTERNAL_ERROR: Final = -32603
+_MAX_CODE: Final = 2**31 - 1
 _HELLO_SECONDS: Final = 2.0
 URL_ELICITATION_REQUIRED: Final = -32042
 """Code of the error of an upstream that needs the host to open a page first (2025-11-25)."""
@@ -149,11 +151,11 @@ Hear: TypeAlias = Callable[[Upstream, str, JsonObject], object]
 
 
 class ProtocolError(Exception):
-    """A JSON-RPC error of an upstream, for the host."""
+    """A JSON-RPC error of an upstream, for the host. A code out of bounds becomes that of an internal error."""
 
     def __init__(self, code: int, message: str, data: object = None) -> None:
         super().__init__(message)
-        self.code = code
+        self.code = code if -_MAX_CODE <= code <= _MAX_CODE else _INTERNAL_ERROR
         self.data = data
 
 
@@ -414,7 +416,9 @@ async def ask_host(host: CallingHost | None, method: str, params: JsonObject, *,
         with anyio.fail_after(seconds), nullcontext() if clock is None else clock.stopped():
             return await host.ask(method, params)
     except TimeoutError:
-        raise ProtocolError(_REQUEST_TIMEOUT, f"The host did not answer {method} within {seconds:g} seconds.") from None
+        raise ProtocolError(
+            _REQUEST_TIMEOUT, f"The host did not answer {method} within {in_seconds(seconds)}."
+        ) from None
 
 
 def _supporting(host: CallingHost | None, method: str, params: JsonObject) -> CallingHost:

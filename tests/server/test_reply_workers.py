@@ -219,7 +219,7 @@ async def test_a_call_that_is_too_slow_ends_its_worker(started: Started) -> None
     async with bridge(call_timeout=1.0) as (_, host):
         result = await host.call_tool("m_slow", {})
         assert started.all_have_ended()
-    assert text_of(result).startswith("m.slow did not finish within 1 seconds.")
+    assert text_of(result).startswith("m.slow did not finish within 1 second.")
 
 
 async def test_a_cancelled_call_ends_its_worker(started: Started) -> None:

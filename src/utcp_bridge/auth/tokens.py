@@ -25,7 +25,7 @@ from utcp_bridge.auth.token_requests import (
     words_of,
 )
 from utcp_bridge.errors import OperatorError, TokenError, UtcpError
-from utcp_bridge.model import Source
+from utcp_bridge.model import Source, in_seconds
 from utcp_bridge.urls import bare_url
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class TokenCache:
             with anyio.fail_after(self._time_limit):
                 answer = await _ask(auth, endpoint, entry)
         except TimeoutError:
-            raise no_token(endpoint.url, f"it did not reply within {self._time_limit:g} seconds") from None
+            raise no_token(endpoint.url, f"it did not reply within {in_seconds(self._time_limit)}") from None
         except TokenRefusal as refusal:
             raise no_token(endpoint.url, words_of(refusal)) from None
         token = answer.get("access_token")

@@ -29,7 +29,7 @@ from utcp_bridge.catalogue.schemas.portable import (
     portable_input,
 )
 from utcp_bridge.catalogue.text import clean, clean_line, clean_schema
-from utcp_bridge.errors import StaleCursor, UnknownTool
+from utcp_bridge.errors import AuthRequired, LoginFailed, StaleCursor, UnknownTool, UtcpError
 from utcp_bridge.model import JsonObject, Tool, matches_glob
 from utcp_bridge.pipeline.files import input_schema_of
 from utcp_bridge.pipeline.schema_forms import outline
@@ -486,15 +486,28 @@ class Catalogue:
             raise error
         return entry or self._of_tool[self._client.find_tool(name, remedy=remedy)]
 
-    def not_loaded(self, name: str) -> UnknownTool | None:
-        """Return the error for a name that belongs to a manual which is not loaded; None if it belongs to none."""
+    def not_loaded(self, name: str) -> UtcpError | None:
+        """Return the error for a name that belongs to a manual which is not loaded; None if it belongs to none.
+
+        Of a manual or an MCP server that needs a login, it is the error that says how to log in.
+        """
         name = self._settings.aliases.get(name, name)
         missing = [one for one in self._client.report() if one.status != "ready" and names_of_manual(name, one.name)]
         if not missing:
-            return None
+            return self._needed_login(name)
         state = max(missing, key=lambda one: len(one.name))
+        if isinstance(state.error, AuthRequired | LoginFailed):
+            return state.error
         cause = "It is still loading." if state.error is None else self._client.redactor(str(state.error))
         return UnknownTool(f"Manual {state.name!r} is not loaded: {clean(cause, _MAX_DESCRIPTION)}")
+
+    def _needed_login(self, name: str) -> AuthRequired | None:
+        """Return the error for a tool of an MCP server that needs a login, in a manual whose other servers work."""
+        for server in self._client.servers():
+            if server.status == "needs login" and names_of_manual(name, f"{server.manual}.{server.name}"):
+                what = f"MCP server {server.name!r} of the manual {server.manual!r} needs a login."
+                return AuthRequired(what, remedy=f"Run `utcp-bridge login {server.manual}`.")
+        return None
 
     def name_of(self, tool: Tool) -> str:
         """Return the MCP name of a tool. A tool that is not there any more has its UTCP name."""

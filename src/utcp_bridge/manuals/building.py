@@ -12,7 +12,7 @@ from utcp_bridge.errors import PolicyError, UtcpError, VariableNotFound
 from utcp_bridge.manuals.binding import Binder, uses_secrets
 from utcp_bridge.manuals.hints import hints_of_template, is_repeatable, stated_hints, template_of
 from utcp_bridge.manuals.variables_needed import names_in_template
-from utcp_bridge.model import CallTemplate, Faults, JsonObject, Source, Tool, Trust
+from utcp_bridge.model import CallTemplate, Faults, JsonObject, Source, Tool, Trust, in_seconds
 from utcp_bridge.net.gate.addresses import closed_host
 from utcp_bridge.net.guard import Guard, endpoint_of, origin_of
 from utcp_bridge.pipeline.post_processing import compile_projection
@@ -187,7 +187,7 @@ class ToolBuilder:
             if isinstance(value, int | float) and value > most and value != entry.get(name):
                 template = {**template, name: most}
                 where = f"manual {source.name!r}, tool {raw.name!r}"
-                what = f"Its `{name}` is above `idle_timeout`; the bridge waits {most:g} seconds."
+                what = f"Its `{name}` is above `idle_timeout`; the bridge waits {in_seconds(most)}."
                 built.faults.warn(
                     where, what, "Raise `idle_timeout`, or write the call template into the configuration."
                 )

@@ -35,7 +35,7 @@ from utcp_bridge.manuals.pinning import Approved, Pins
 from utcp_bridge.manuals.reading import LoadedManual, ManualReader
 from utcp_bridge.manuals.repository import Change, InMemoryToolRepository, ToolRepository, same_definition
 from utcp_bridge.maps.reading import MapFaults, Maps, read_maps
-from utcp_bridge.model import Document, Edition, Fault, JsonObject, Outage, Source, TlsOptions, Tool, Trust
+from utcp_bridge.model import Document, Edition, Fault, JsonObject, Outage, Source, TlsOptions, Tool, Trust, in_seconds
 from utcp_bridge.net.backoff import pauses
 from utcp_bridge.net.files.local_file import resolve_within
 from utcp_bridge.net.guard import origin_of
@@ -367,7 +367,7 @@ class Registration:
             found = _Found(document, digest, manual)
         if found is None:
             raise DeadlineExceeded(
-                f"The manual did not arrive within {seconds:g} seconds.",
+                f"The manual did not arrive within {in_seconds(seconds)}.",
                 remedy="Check the address, or raise `discovery_timeout`.",
             )
         return await self._replace(state, source, found)

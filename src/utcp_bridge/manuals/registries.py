@@ -19,7 +19,7 @@ from utcp_bridge.dialects import ManualEntry
 from utcp_bridge.dialects.configs import PASSED_ON
 from utcp_bridge.errors import DeadlineExceeded, InternalError, PolicyError, UtcpError
 from utcp_bridge.manuals.registration import ManualState, Registration, as_manual_entry
-from utcp_bridge.model import Fault, JsonObject, Source, is_list, is_object
+from utcp_bridge.model import Fault, JsonObject, Source, in_seconds, is_list, is_object
 from utcp_bridge.net.document import document_request, fetch_manual
 from utcp_bridge.net.files.local_file import resolve_within
 from utcp_bridge.registry.client import Fetched, list_manuals, parsed_listing
@@ -95,7 +95,7 @@ class Registries:
             page = await list_manuals(target.template.url, self._fetcher(source, target), **filters)
         if page is None:
             raise DeadlineExceeded(
-                f"The registry did not answer within {seconds:g} seconds.", remedy="Check the registry's address."
+                f"The registry did not answer within {in_seconds(seconds)}.", remedy="Check the registry's address."
             )
         return page, origin_of(target.template.url)
 

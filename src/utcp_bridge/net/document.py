@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 import anyio
 
 from utcp_bridge.errors import DeadlineExceeded, ManualError, Rejected, ReplyTooLarge
-from utcp_bridge.model import Document, Edition
+from utcp_bridge.model import Document, Edition, in_seconds
 from utcp_bridge.net.reply import Reply
 from utcp_bridge.net.web_page import HTML_TYPES, is_web_page
 from utcp_bridge.placement.request import RequestParts
@@ -78,7 +78,7 @@ async def fetch_manual(  # noqa: PLR0913 - each is an option of its own
         _check_content(reply, _WANTED.get(entry, "a manual or an API description"))
         return Document(reply.body, reply.url, reply.media_type or None, edition=_edition(reply))
     raise DeadlineExceeded(
-        f"{bare_url(request.url)} did not return the whole document within {seconds:g} seconds.",
+        f"{bare_url(request.url)} did not return the whole document within {in_seconds(seconds or 0)}.",
         remedy="Check the address and that the server is up.",
     )
 

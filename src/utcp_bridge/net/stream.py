@@ -11,7 +11,7 @@ from typing import Any, Final
 import anyio
 
 from utcp_bridge.errors import DeadlineExceeded, Rejected, UtcpError
-from utcp_bridge.model import Binary, Emit, LogMessage, Result, log_receiver
+from utcp_bridge.model import Binary, Emit, LogMessage, Result, in_seconds, log_receiver
 from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.stream_decoders import Later, Splitter
 from utcp_bridge.settings import BridgeSettings
@@ -152,7 +152,7 @@ class Collector:
     def _why(self) -> str:
         if anyio.current_time() >= self._ends:
             return "the time limit of the call ended before the stream did"
-        return f"nothing arrived for {self._idle_seconds:g} seconds"
+        return f"nothing arrived for {in_seconds(self._idle_seconds)}"
 
 
 def _said(error: UtcpError) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from utcp_bridge.errors import DeadlineExceeded
-from utcp_bridge.model import Call, Deferred, Emit, Result, Tool, large_reader
+from utcp_bridge.model import Call, Deferred, Emit, Result, Tool, in_seconds, large_reader
 from utcp_bridge.pipeline import Next
 from utcp_bridge.tasks import loop_time, scope_until
 from utcp_bridge.upstream import CALL_CLOCK, CallClock
@@ -71,7 +71,7 @@ class LargeReplies:
 def _late(tool: Tool, seconds: float) -> DeadlineExceeded:
     """Return the error of a call that took longer than its time limit."""
     return DeadlineExceeded(
-        f"{tool.qualified_name} did not finish within {seconds:g} seconds.",
+        f"{tool.qualified_name} did not finish within {in_seconds(seconds)}.",
         remedy=f"Ask for less data, or raise {_setting(tool)} in the configuration.",
     )
 

@@ -59,7 +59,8 @@ def output_of(argv: Sequence[str], *, folder: Path, seconds: float, max_bytes: i
             if job is not None:
                 job.close()
     if late.is_set():
-        raise CommandFailed(f"did not end within {seconds:g} seconds")
+        unit = "second" if seconds == 1 else "seconds"
+        raise CommandFailed(f"did not end within {seconds:g} {unit}")
     if len(data) > max_bytes:
         raise CommandFailed(f"printed more than {max_bytes} bytes")
     if code != 0:

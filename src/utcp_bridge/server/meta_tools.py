@@ -30,7 +30,7 @@ from utcp_bridge.catalogue.render import (
     text_result,
 )
 from utcp_bridge.catalogue.text import clean
-from utcp_bridge.errors import ConfigError, InvalidArguments, UnknownTool
+from utcp_bridge.errors import ConfigError, InvalidArguments, UtcpError
 from utcp_bridge.foreign import visible_json
 from utcp_bridge.manuals.repository import unknown_tool
 from utcp_bridge.model import ContentBlocks, Emit, JsonObject, Result, Tool, is_object, large_reader
@@ -205,7 +205,7 @@ class MetaTools:
         """Run a meta-tool for a caller. Every failure is a result with `isError`."""
         return await self._calls[name](arguments, emit, caller)
 
-    def unknown(self, name: str) -> UnknownTool:
+    def unknown(self, name: str) -> UtcpError:
         """Return the error for a name that no tool has."""
         if (error := self._catalogue.not_loaded(name)) is not None:
             return error

@@ -34,7 +34,7 @@ from mcp.shared.transport_context import TransportContext
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.requests import Request
 
-from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.model import JsonObject, in_seconds, is_list, is_object
 from utcp_bridge.server.hosts.adapters import capabilities_of
 from utcp_bridge.server.replies import McpReply, event_of, open_events
 from utcp_bridge.tasks import loop_time
@@ -217,7 +217,7 @@ class HandshakeSession:
             with anyio.fail_after(seconds):
                 await question.answered.wait()
         except TimeoutError:
-            message = f"The client did not answer {method} within {seconds} seconds."
+            message = f"The client did not answer {method} within {in_seconds(seconds or 0)}."
             raise MCPError(types.REQUEST_TIMEOUT, message) from None
         except anyio.get_cancelled_exc_class():
             with anyio.move_on_after(_TICK_SECONDS, shield=True):

@@ -16,6 +16,7 @@ import anyio.to_thread
 import orjson
 
 from utcp_bridge.errors import ConfigError
+from utcp_bridge.foreign import write_json
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.net.files.writing import try_lock, write_file
 from utcp_bridge.stores.port import MAX_LOCK_SECONDS, Store
@@ -48,7 +49,7 @@ class FileStore(Store):
 
         :raises ConfigError: it cannot be written.
         """
-        data = orjson.dumps({"key": key, "value": value}, option=orjson.OPT_INDENT_2)
+        data = write_json({"key": key, "value": value}, orjson.OPT_INDENT_2)
         await anyio.to_thread.run_sync(_write, self._path(key), data)
 
     async def delete(self, key: str) -> bool:

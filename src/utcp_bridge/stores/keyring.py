@@ -17,6 +17,7 @@ import anyio.to_thread
 import orjson
 
 from utcp_bridge.errors import ConfigError, MissingExtra
+from utcp_bridge.foreign import write_json
 from utcp_bridge.model import JsonObject, is_list, is_object
 from utcp_bridge.stores.file import file_lock
 from utcp_bridge.stores.port import Store
@@ -93,7 +94,7 @@ class KeyringStore(Store):
             return None
 
     def _write(self, name: str, value: Any) -> None:
-        text = orjson.dumps(value).decode()
+        text = write_json(value).decode()
         pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
         for number, piece in enumerate(pieces):
             self._keyring.set_password(_SERVICE, f"{name} {number}", piece)

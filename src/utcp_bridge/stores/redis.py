@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from utcp_bridge.errors import ConfigError, MissingExtra
+from utcp_bridge.foreign import write_json
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.stores.port import MAX_LOCK_SECONDS, Store
 from utcp_bridge.urls import bare_url
@@ -57,7 +58,7 @@ class RedisStore(Store):
         :raises ConfigError: Redis cannot be reached, or refuses the command.
         """
         with self._errors():
-            await self._redis.set(f"{_PREFIX}{key}", orjson.dumps(value))
+            await self._redis.set(f"{_PREFIX}{key}", write_json(value))
 
     async def delete(self, key: str) -> bool:
         """Forget the object of a key; False if the key is unknown."""

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from utcp_bridge.errors import ConfigError, ConnectionLost, InvalidArguments, MalformedReply, ReplyTooLarge
 from utcp_bridge.foreign import is_heavy
-from utcp_bridge.model import Call, Document, Emit, Source, defers
+from utcp_bridge.model import Call, Document, Emit, Source, defers, in_seconds
 from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.reply import decode_reply, deferred_message, parse_json
@@ -320,7 +320,7 @@ class TcpTransport(Transport[TcpTemplate]):
                 return None
         if by_silence:
             return None
-        raise ConnectionLost(f"{template.address} sent nothing for {seconds:g} seconds.")
+        raise ConnectionLost(f"{template.address} sent nothing for {in_seconds(seconds)}.")
 
 
 TRANSPORT = TcpTransport

@@ -24,7 +24,7 @@ import anyio
 from pydantic import Field
 
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, Unreachable
-from utcp_bridge.model import Binary, Call, Document, Emit, Result, Source
+from utcp_bridge.model import Binary, Call, Document, Emit, Result, Source, in_seconds
 from utcp_bridge.net.collecting import Collecting
 from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.net.guard import Address
@@ -76,7 +76,7 @@ class UdpTransport(Transport[UdpTemplate]):
             async with self._exchange(template, target.source, template.discovery_request()) as socket:
                 manual = await socket.receive()
             return Document(content=manual, url=self.endpoint(template), media_type="application/json")
-        raise ConnectionLost(f"{template.address} sent nothing for {seconds:g} seconds.")
+        raise ConnectionLost(f"{template.address} sent nothing for {in_seconds(seconds)}.")
 
     async def call(self, target: Target[UdpTemplate], call: Call, emit: Emit) -> Result:
         """Send one datagram and join the replies."""

@@ -166,3 +166,22 @@ async def test_a_resource_without_an_upstream_can_be_subscribed_to(host_era: str
             else:
                 async with client.listen(resource_subscriptions=["memo://nobody"]) as events:
                     assert events.honored.resource_subscriptions == ["memo://nobody"]
+
+
+async def test_a_flood_of_one_upstream_keeps_no_update_of_another_away() -> None:
+    heard = Heard()
+    with anyio.fail_after(60):
+        async with (
+            relayed("legacy", "shop", "store") as (server, _),
+            host(server, "legacy", message_handler=heard) as client,
+        ):
+            await client.subscribe_resource("store://own")
+            shop, store = sorted(server.client.upstreams(), key=lambda one: one.name)
+            for number in range(5_000):
+                for method in ("message", "resources/list_changed", "prompts/list_changed"):
+                    said = {"level": "info", "data": number} if method == "message" else {}
+                    shop._services.heard(shop, f"notifications/{method}", said)  # type: ignore[attr-defined]
+            store._services.heard(  # type: ignore[attr-defined]
+                store, "notifications/resources/updated", {"uri": "store://own"}
+            )
+            await heard.until("ResourceUpdatedNotification store://own")

@@ -240,7 +240,7 @@ async def test_the_cause_of_a_failure_is_in_the_error_of_the_manual(config: Json
         assert "MCPError" not in str(error)
         [state] = client.servers()
         assert (state.manual, state.name, state.status) == ("m", "s", "waiting" if "exits" in config else state.status)
-        assert str(error).endswith(str(state.failure).removeprefix("it "))
+        assert f"MCP server 's' {str(state.failure).removeprefix('it ')}" == str(error)
 
 
 def test_the_good_tool_is_good() -> None:

@@ -13,10 +13,12 @@ from pathlib import Path
 import anyio
 import pytest
 from tests.support.clicking import Clicking, Pasting
+from tests.support.relayed import host
 from tests.upstreams.oauth_mcp_service import oauth_mcp_service
 
 from utcp_bridge import UtcpClient
 from utcp_bridge.errors import AuthRequired, LoginFailed, Rejected, TokenError, UtcpError
+from utcp_bridge.server.app import BridgeServer
 
 pytestmark = pytest.mark.anyio
 
@@ -53,6 +55,22 @@ async def logged_in(client: UtcpClient) -> Clicking:
     person = Clicking()
     await client.login_desk.log_in("notes", person)
     return person
+
+
+@pytest.mark.parametrize("name", ["notes_read", "notes.read"])
+async def test_a_call_before_the_first_login_says_how_to_log_in(name: str) -> None:
+    async with (
+        oauth_mcp_service() as service,
+        opened(service.url, exposure="all") as client,
+        host(BridgeServer(client), "legacy") as caller,
+    ):
+        result = await caller.call_tool(name, {"name": "one"})
+        assert result.is_error
+        assert f"{service.url} needs a login. Run `utcp-bridge login notes`." in result.content[0].text
+        assert "auth_required" in result.model_dump_json()
+        await logged_in(client)
+        await client.refresh("notes")
+        assert (await caller.call_tool(name, {"name": "one"})).content[0].text == "the note one"
 
 
 async def test_a_server_that_wants_a_login_says_so_and_works_after_it() -> None:

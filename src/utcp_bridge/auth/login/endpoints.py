@@ -49,7 +49,10 @@ class AuthorizationTransport(httpx2.AsyncBaseTransport):
         return await transport.handle_async_request(request)
 
     def _source_of(self, url: str) -> Source:
-        endpoint = endpoint_of_url(url)
+        try:
+            endpoint = endpoint_of_url(url)
+        except ConfigError as error:
+            raise PolicyError("A URL of the authorization server has no scheme or no host.") from error
         if endpoint not in self._named:
             checked_url(url)
         if self._host is None or split_url(url).hostname != self._host:

@@ -23,7 +23,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.catalogue.render import fault_result
-from utcp_bridge.model import Emit, JsonObject, LogReceiver, is_list, is_object, log_receiver
+from utcp_bridge.model import Emit, JsonObject, LogReceiver, in_seconds, is_list, is_object, log_receiver
 from utcp_bridge.server.hosts.adapters import (
     HandshakeHost,
     HostSession,
@@ -212,7 +212,7 @@ class Interaction:
             raise MCPError(
                 types.INVALID_PARAMS,
                 "The call that `requestState` names has ended: the server waits for answers for at most "
-                f"{self._answer_seconds:g} seconds. {_CALL_AGAIN}",
+                f"{in_seconds(self._answer_seconds)}. {_CALL_AGAIN}",
                 {"reason": "call_ended"},
             )
         call.answer(answers)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import weakref
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import mcp_types as types
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream
 from mcp.server.caching import CacheHint
 from mcp.server.lowlevel import Server
 from mcp.server.subscriptions import ResourceUpdated, ServerEvent
@@ -40,7 +40,8 @@ __all__ = ["Relay"]
 
 _logger = logging.getLogger(__name__)
 _LISTS_CHANGED: Final = frozenset({"notifications/resources/list_changed", "notifications/prompts/list_changed"})
-_MAX_WAITING: Final = 1_000
+_MAX_LINES: Final = 100
+"""Log lines of one upstream that wait for the host; the oldest are lost first."""
 _LEVEL_SECONDS: Final = 5.0
 _NEVER: Final = CacheHint(ttl_ms=0, scope="private")
 """Kept results belong to one caller and end. An upstream that says nothing promises nothing."""
@@ -60,6 +61,8 @@ class Relay:
         self._logs = logs
         self._changes = changes
         self._keeps_results = False
+        self._lines: dict[Upstream, deque[LogMessage]] = {}
+        """Log lines that wait for the host, while some do."""
         self._set_levels: weakref.WeakKeyDictionary[Upstream, str] = weakref.WeakKeyDictionary()
         logs.level_set = self._pass_level_on
         changes.also = self._announce
@@ -110,32 +113,41 @@ class Relay:
     @asynccontextmanager
     async def hearing(self) -> AsyncGenerator[None]:
         """Pass on what upstreams say without being asked, during the block."""
-        sink, source = anyio.create_memory_object_stream[tuple[Upstream, str, JsonObject]](_MAX_WAITING)
+        async with anyio.create_task_group() as group:
 
-        def hear(upstream: Upstream, method: str, params: JsonObject) -> None:
-            with suppress(anyio.WouldBlock):  # hosts that do not read lose notifications, as on a stream of their own
-                sink.send_nowait((upstream, method, params))
+            def hear(upstream: Upstream, method: str, params: JsonObject) -> None:
+                self._pass_on(upstream, method, params, group)
 
-        stop = self.desk.client.on_upstream(hear)
-        try:
-            async with sink, source, anyio.create_task_group() as group:
-                group.start_soon(self._pass_on, source, group)
+            stop = self.desk.client.on_upstream(hear)
+            try:
                 yield
+            finally:
+                stop()
                 group.cancel_scope.cancel()
-        finally:
-            stop()
 
-    async def _pass_on(
-        self, heard: MemoryObjectReceiveStream[tuple[Upstream, str, JsonObject]], group: TaskGroup
-    ) -> None:
-        async for upstream, method, params in heard:
-            if method in _LISTS_CHANGED:
-                self._changes.mark()
-            elif method == "notifications/resources/updated":
-                self.subscriptions.changed(upstream, str(params.get("uri")), group)
-            elif method == "notifications/message":
-                message = LogMessage(str(params.get("level")), params.get("data"), params.get("logger"))
-                await self._logs.send_to_the_only_client(message)
+    def _pass_on(self, upstream: Upstream, method: str, params: JsonObject, group: TaskGroup) -> None:
+        """Act on a notification at once. Log lines wait, apart for each upstream, so that none delays another."""
+        if method in _LISTS_CHANGED:
+            self._changes.mark()
+        elif method == "notifications/resources/updated":
+            self.subscriptions.changed(upstream, str(params.get("uri")), group)
+        elif method == "notifications/message":
+            message = LogMessage(str(params.get("level")), params.get("data"), params.get("logger"))
+            if (lines := self._lines.get(upstream)) is not None:
+                lines.append(message)
+            else:
+                self._lines[upstream] = deque([message], _MAX_LINES)
+                group.start_soon(self._write_lines, upstream)
+
+    async def _write_lines(self, upstream: Upstream) -> None:
+        lines = self._lines[upstream]
+        try:
+            while lines:
+                await self._logs.send_to_the_only_client(lines.popleft())
+        except Exception as error:  # noqa: BLE001 - one lost line must not end what others hear
+            _logger.debug("A log line could not be sent to a host (%s).", type(error).__name__)
+        finally:
+            del self._lines[upstream]
 
     async def _announce(self, publish: Callable[[ServerEvent], Awaitable[None]]) -> None:
         """Notify hosts of changed lists, and ask upstreams that are new for what was asked of the others."""

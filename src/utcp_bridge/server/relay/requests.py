@@ -17,7 +17,8 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from utcp_bridge.auth.results import masked_partial
 from utcp_bridge.errors import UtcpError
-from utcp_bridge.model import Emit, JsonObject, discard, is_list, is_object
+from utcp_bridge.foreign import visible, visible_json, write_json
+from utcp_bridge.model import Emit, JsonObject, discard, in_seconds, is_list, is_object
 from utcp_bridge.upstream import CALL_CLOCK, CallClock, InputRequired, ProtocolError, Upstream
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ __all__ = [
 _logger = logging.getLogger(__name__)
 _NOT_FOUND: Final = -32002
 """A resource that does not exist, before 2026-07-28; since then it is an error of the parameters."""
+_MAX_MESSAGE: Final = 2_000
+_MAX_DATA: Final = 65_536
+"""Bytes of the data of an error."""
 _OWN_META: Final = "io.modelcontextprotocol/"
 """Members of `_meta` that belong to one connection: each side writes its own."""
 
@@ -72,7 +76,7 @@ async def ask(
         finally:
             CALL_CLOCK.reset(token)
     if result is None:
-        message = f"The upstream did not answer {method} within {seconds:g} seconds."
+        message = f"The upstream did not answer {method} within {in_seconds(seconds)}."
         raise MCPError(types.REQUEST_TIMEOUT, message)
     masked: JsonObject = await masked_partial(result, client.redactor)
     return masked
@@ -113,7 +117,14 @@ def internal_error(what: str, error: Exception) -> MCPError:
 def refusal(client: UtcpClient, error: ProtocolError, *, modern: bool) -> MCPError:
     """Return the error of an upstream for the host, in the words of the host's protocol version."""
     code = types.INVALID_PARAMS if modern and error.code == _NOT_FOUND else error.code
-    return MCPError(code, client.redactor(str(error)), masked_now(client, error.data))
+    return MCPError(code, client.redactor(visible(str(error)[:_MAX_MESSAGE])), masked_now(client, _bounded(error.data)))
+
+
+def _bounded(data: Any) -> Any:
+    """Return the data of an error as every host can read it; nothing if it is too large."""
+    if data is None:
+        return None
+    return visible_json(data) if len(write_json(data)) <= _MAX_DATA else None
 
 
 def masked_now(client: UtcpClient, value: Any) -> Any:

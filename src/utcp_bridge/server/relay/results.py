@@ -13,8 +13,11 @@ from utcp_bridge.model import JsonObject, is_list, is_object
 __all__ = ["completion_result", "prompt_result", "read_result"]
 
 _MAX_VALUES: Final = 100
+_MAX_TOTAL: Final = 2**53 - 1
 _OWN_META: Final = "io.modelcontextprotocol/"
 """Members of `_meta` about one connection and its two sides."""
+_MAX_TTL: Final = 365 * 86_400_000
+"""Milliseconds for which a host may keep a result at most."""
 _ROLES: Final = ("user", "assistant")
 
 
@@ -65,7 +68,7 @@ def completion_result(result: JsonObject | None) -> JsonObject:
     kept = [compact(one) for one in values if isinstance(one, str)] if is_list(values) else []
     completion: JsonObject = {"values": kept[:_MAX_VALUES]}
     total = given.get("total")
-    if isinstance(total, int) and not isinstance(total, bool) and total >= 0:
+    if isinstance(total, int) and not isinstance(total, bool) and 0 <= total <= _MAX_TOTAL:
         completion["total"] = total
     if isinstance(given.get("hasMore"), bool):
         completion["hasMore"] = given["hasMore"]
@@ -83,4 +86,4 @@ def _hints(result: JsonObject) -> JsonObject:
     ttl, scope = result.get("ttlMs"), result.get("cacheScope")
     if not isinstance(ttl, int) or isinstance(ttl, bool) or scope not in ("public", "private"):
         return {}
-    return {"ttlMs": max(ttl, 0), "cacheScope": scope}
+    return {"ttlMs": min(max(ttl, 0), _MAX_TTL), "cacheScope": scope}

@@ -12,7 +12,8 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import anyio
@@ -23,6 +24,7 @@ from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
 
 from utcp_bridge.catalogue.text import clean
 from utcp_bridge.errors import UtcpError
+from utcp_bridge.foreign import is_number, is_visible_line
 from utcp_bridge.model import Emit, JsonObject, is_object
 from utcp_bridge.server.callers import caller_of
 from utcp_bridge.server.relay.desk import Desk
@@ -46,6 +48,11 @@ _MAX_MESSAGE: Final = 2_000
 _PAUSES: Final = (0.05, 30.0)
 _DEFAULT_PAUSE: Final = 1.0
 _END_SECONDS: Final = 5.0
+_MAX_MILLISECONDS: Final = 2**53 - 1
+"""The largest integer that every parser of JSON reads exactly."""
+_MAX_TIME: Final = 64
+"""Characters of a moment."""
+_STATES: Final = ("working", "input_required", "completed", "failed", "cancelled")
 
 
 class UpdateTaskParams(types.RequestParams):
@@ -66,6 +73,8 @@ class KeptTask:
     """When it is forgotten, on the clock of the event loop."""
     last: JsonObject
     """What the upstream said of it last."""
+    begun: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    """When it began, for an upstream that does not say it."""
 
     @property
     def upstream(self) -> Upstream:
@@ -225,7 +234,7 @@ class Tasks:
         with speaking_protocol(self._desk.client, ctx):
             kept = self._of(ctx, params.task_id)
             state = await self._ask(ctx, kept, "tasks/cancel")
-            if state.get("status"):
+            if state.get("status") in _STATES:
                 kept.last = {**kept.last, **state}
             elif kept.last.get("status") in {"working", "input_required"}:
                 kept.last = {**kept.last, "status": "cancelled"}
@@ -242,7 +251,7 @@ class Tasks:
 
     async def _state(self, ctx: Context, kept: KeptTask) -> JsonObject:
         state = await self._ask(ctx, kept, "tasks/get")
-        if isinstance(state.get("status"), str):
+        if state.get("status") in _STATES:
             kept.last = state
         return kept.last
 
@@ -316,18 +325,23 @@ def _has_tasks(upstream: Upstream) -> bool:
 def _shown(kept: KeptTask, *, modern: bool) -> JsonObject:
     """Return the state of a task in the words of the host's version."""
     state = kept.last
-    created = kept.started.task.get("createdAt")
+    created = _time(kept.started.task.get("createdAt")) or kept.begun
     shown: JsonObject = {
         "taskId": kept.ident,
         "status": state.get("status", "working"),
         "createdAt": created,
-        "lastUpdatedAt": state.get("lastUpdatedAt") or created,
+        "lastUpdatedAt": _time(state.get("lastUpdatedAt")) or created,
         "ttlMs" if modern else "ttl": _ttl(kept.started.task),
     }
     if message := clean(state.get("statusMessage"), _MAX_MESSAGE):
         shown["statusMessage"] = message
     pause = _milliseconds(state, "pollIntervalMs", "pollInterval")
     return shown if pause is None else {**shown, "pollIntervalMs" if modern else "pollInterval": pause}
+
+
+def _time(value: Any) -> str | None:
+    """Return a moment as the upstream wrote it; None if it cannot be one."""
+    return value if isinstance(value, str) and len(value) <= _MAX_TIME and is_visible_line(value) else None
 
 
 def _ttl(task: JsonObject) -> int | None:
@@ -340,5 +354,5 @@ def _pause(state: JsonObject) -> float:
 
 
 def _milliseconds(task: JsonObject, *keys: str) -> int | None:
-    found = next((task[key] for key in keys if isinstance(task.get(key), int | float)), None)
-    return None if found is None or isinstance(found, bool) or found < 1 else int(found)
+    found = next((task[key] for key in keys if is_number(task.get(key))), None)
+    return None if found is None or found < 1 else min(int(found), _MAX_MILLISECONDS)

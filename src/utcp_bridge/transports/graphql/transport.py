@@ -33,6 +33,7 @@ from utcp_bridge.model import (
     Tool,
     Trust,
     defers,
+    in_seconds,
     is_list,
     is_object,
 )
@@ -327,7 +328,7 @@ class GraphQlTransport(Transport[GraphQlTemplate]):
             while not subscription.is_acknowledged:
                 await _received(socket, subscription)
             return
-        raise ConnectionLost(f"{subscription.where} did not acknowledge the connection within {seconds:g} seconds.")
+        raise ConnectionLost(f"{subscription.where} did not acknowledge the connection within {in_seconds(seconds)}.")
 
     async def _over_events(
         self, target: Target[GraphQlTemplate], call: Call, body: JsonObject, field: str | None, collector: Collector

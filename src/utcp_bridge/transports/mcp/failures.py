@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from utcp_bridge.errors import MalformedReply, Rejected, Unreachable, UtcpError
+from utcp_bridge.foreign import visible
+from utcp_bridge.model import in_seconds
 from utcp_bridge.net.gate.shortage import descriptor_shortage
 from utcp_bridge.processes.systems import find_program, has_folder
 
-__all__ = ["Attempt", "handshake_failure", "late_failure"]
+__all__ = ["Attempt", "handshake_failure", "is_end_of_session", "is_end_of_stream", "late_failure", "response_failure"]
 
 _MAX_DETAIL: Final = 200
 _CONNECTION_CLOSED: Final = -32000
+"""The SDK's code for an end of the connection. Servers use it for errors of their own."""
+_END_OF_SESSION: Final = "Connection closed"
+_END_OF_STREAM: Final = re.compile(r"SSE stream (?:ended|failed)")
 _FOLDERS: Final = ("~/.local/bin", "/opt/homebrew/bin", "/usr/local/bin", "~/.cargo/bin", "~/.bun/bin", "~/.deno/bin",
                    "~/.volta/bin", "~/go/bin", "~/bin", "~/AppData/Roaming/npm", "~/scoop/shims",
                    "C:/Program Files/nodejs")  # fmt: skip
@@ -37,6 +42,15 @@ _WANTS: Final[Mapping[int | str, str]] = {
 _PYTHON_MODULE: Final = re.compile(r"No module named '?([\w.]+)'?")
 _NODE_MODULE: Final = re.compile(r"Cannot find (?:module|package) '([^']+)'")
 _NO_COMMAND: Final = re.compile(r"(?:command not found|: not found|No such file or directory)")
+
+
+_NO_MESSAGE: Final[Mapping[str, str]] = {
+    "Unexpected content type": "returned a response without a message",
+    "server answered": "accepted the request and returned no reply (status 202)",
+    "Failed to parse": "sent a response that cannot be read",
+}
+"""How the SDK begins what it says of a response over HTTP, and what that means."""
+_REDIRECT: Final = re.compile(r"Redirect to (\S{1,500}) not followed")
 
 
 @dataclass(slots=True)
@@ -72,13 +86,32 @@ def handshake_failure(error: BaseException, attempt: Attempt) -> UtcpError:
     return _unopened(cause, attempt) if attempt.refusal is None else _refused(attempt.refusal, attempt)
 
 
+def is_end_of_session(code: int, message: str) -> bool:
+    """Return whether an error of the SDK says that the session with the server has ended."""
+    return code == _CONNECTION_CLOSED and message == _END_OF_SESSION
+
+
+def is_end_of_stream(code: int, message: str) -> bool:
+    """Return whether an error of the SDK says that the events of one request ended before its reply."""
+    return code == _CONNECTION_CLOSED and _END_OF_STREAM.match(message) is not None
+
+
+def response_failure(message: str, where: str) -> UtcpError | None:
+    """Return the error for a response over HTTP that is not one of MCP, by what the SDK says of it; None for others."""
+    if redirect := _REDIRECT.match(message):
+        what = f"{where} redirects to {visible(redirect[1])}, and the bridge does not follow that."
+        return Rejected(what, status="redirect", remedy="If the server is there, write this address as its `url`.")
+    means = next((means for words, means in _NO_MESSAGE.items() if message.startswith(words)), None)
+    return None if means is None else MalformedReply(f"{where} {means}.", remedy="Check the path of its URL.")
+
+
 def late_failure(attempt: Attempt, seconds: float, *, is_open: bool, goes_on: bool = True) -> Unreachable:
     """Return the error for a server that says nothing useful for so long.
 
     `is_open`: the handshake is over, so it owes its list. `goes_on`: the attempt continues.
     """
     owed = "list its tools" if is_open else "finish its handshake"
-    what = f"{attempt.where} did not {owed} within {seconds:g} seconds."
+    what = f"{attempt.where} did not {owed} within {in_seconds(seconds)}."
     more = " The bridge keeps waiting for it." if goes_on else ""
     remedy = "Raise `timeout` of the server if it starts slowly." if attempt.command is not None else "Check its URL."
     return Unreachable(f"{what} {attempt.words}".rstrip() + more, remedy=remedy)
@@ -142,7 +175,10 @@ def _unopened(cause: Any, attempt: Attempt) -> UtcpError:
     code = getattr(cause, "code", None)
     message = " ".join(str(cause).split())[:_MAX_DETAIL].rstrip(". ")
     words = f" {attempt.words}" if attempt.words and attempt.code is None else ""
-    if isinstance(code, int) and code != _CONNECTION_CLOSED:
+    if attempt.command is None and (failure := response_failure(str(cause), attempt.where)) is not None:
+        return failure
+    is_end = isinstance(code, int) and (is_end_of_session(code, str(cause)) or is_end_of_stream(code, str(cause)))
+    if isinstance(code, int) and not is_end:
         what = f"{attempt.where} refused to open a session: {message or 'it gave no reason'} ({code}).{words}"
         return Unreachable(what, remedy="Check that it is an MCP server, and what its log says.")
     if attempt.code is not None:

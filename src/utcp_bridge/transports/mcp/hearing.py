@@ -12,18 +12,74 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import anyio
 from anyio.abc import TaskStatus
 
-from utcp_bridge.foreign import visible_json
-from utcp_bridge.model import LogMessage, log_receiver
+from utcp_bridge.foreign import visible_json, write_json
+from utcp_bridge.model import Emit, LogMessage, log_receiver
 from utcp_bridge.net.backoff import pauses
 from utcp_bridge.upstream import HOST
 
 if TYPE_CHECKING:
     from utcp_bridge.transports.mcp.handshake import RawSession
 
-__all__ = ["Levels", "LogRoutes", "Updates", "listen_to_lists", "log_message"]
+__all__ = ["Calmed", "Levels", "LogRoutes", "Progress", "Updates", "listen_to_lists", "log_message"]
 
 _SUBSCRIBE_SECONDS: Final = 5.0
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 30.0
+"""Seconds between two reactions to a server that reports changes without end."""
+_MAX_WAITING: Final = 100
+"""Reports of the progress of one request that wait for its caller."""
+_MAX_LINE: Final = 65_536
+"""Bytes of one log line of a server, as JSON."""
 Receive = Callable[[LogMessage], Awaitable[None]]
+
+
+class Calmed:
+    """Reacts to the changes that a server reports: to the first at once, to those that follow after growing pauses.
+
+    So a server that reports changes without end is read again every half minute, and keeps nobody busy.
+    """
+
+    def __init__(self, spawn: Callable[[Callable[[], Any]], object], react: Callable[[], Awaitable[object]]) -> None:
+        self._spawn = spawn
+        self._react = react
+        self._is_running = self._is_due = False
+
+    def note(self) -> None:
+        """Note a change. Several of them before a reaction cause one."""
+        self._is_due = True
+        if not self._is_running:
+            self._is_running = True
+            self._spawn(self._run)
+
+    async def _run(self) -> None:
+        log_receiver.set(None)  # a change belongs to no call
+        growing = pauses(_FIRST_PAUSE, _LONGEST_PAUSE)
+        try:
+            while self._is_due:
+                self._is_due = False
+                await self._react()
+                await anyio.sleep(next(growing))
+        finally:
+            self._is_running = False
+
+
+class Progress:
+    """Passes the progress of one request on. A caller that takes it too slowly loses some of it."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._waiting = 0
+
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
+        """Report progress."""
+        if self._waiting >= _MAX_WAITING:
+            return
+        self._waiting += 1
+        try:
+            partial = {"progress": progress, "total": total, "message": message}
+            await self._emit({key: value for key, value in partial.items() if value is not None})
+        finally:
+            self._waiting -= 1
 
 
 class LogRoutes:
@@ -89,8 +145,13 @@ class Levels:
 
 
 def log_message(params: Any) -> LogMessage:
-    """Return a log line in the form of the bridge."""
-    return LogMessage(str(params.level), visible_json(params.data), params.logger)
+    """Return a log line in the form of the bridge. Of one that is too long, the beginning is kept as text."""
+    data = params.data
+    size = len(write_json(data))
+    if size > _MAX_LINE:
+        text = data if isinstance(data, str) else write_json(data).decode()
+        data = f"{text[:_MAX_LINE]} [the line has {size:,} bytes]"
+    return LogMessage(str(params.level), visible_json(data), params.logger)
 
 
 async def listen_to_lists(session: RawSession, reopened: Callable[[], object]) -> None:

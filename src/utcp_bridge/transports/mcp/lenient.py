@@ -8,12 +8,13 @@ them against a model. Half of a surrogate pair, and bytes that are not UTF-8, be
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from contextvars import Context
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextvars import Context, ContextVar
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, get_args
 from urllib.parse import urljoin
 
 import anyio
@@ -26,7 +27,7 @@ from mcp.shared.message import SessionMessage
 from pydantic import ValidationError
 
 from utcp_bridge.errors import PolicyError
-from utcp_bridge.foreign import json_line, most_values
+from utcp_bridge.foreign import is_deeper, is_number, json_line, most_values
 from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.urls import origin_of
 
@@ -37,10 +38,13 @@ __all__ = [
     "is_too_large",
     "legacy_sse",
     "lenient",
+    "mended_message",
     "mended_reply",
+    "quiet_sdk",
     "repaired_message",
     "too_large",
     "too_many_values",
+    "usable_notification",
 ]
 
 _TOO_LARGE: Final = -32099
@@ -49,8 +53,39 @@ _OURS: Final = object()
 """Data of that error. Errors of servers are read from JSON, so none can have it."""
 _BOUNDED: Final = frozenset({"tools/call", "resources/read", "prompts/get"})
 """Requests whose results have the limit of a reply. Lists have more room: that of a message."""
+_MAX_SDK_WORDS: Final = 500
+"""Characters in which the SDK says that a limit was exceeded."""
 _EVENT_LIMIT: Final = re.compile(r"exceeded the \d+ byte limit")
 VALUE_LIMIT: Final = "exceeded the value limit"
+_MAX_DEPTH: Final = 200
+"""Levels of a message: the SDK's parser refuses deeper ones."""
+_LEVELS: Final = frozenset(get_args(types.LoggingLevel))
+_SDK_LOGGERS: Final = (
+    "client", "mcp.client.session", "mcp.client.sse", "mcp.client.streamable_http", "mcp.shared.dispatcher",
+    "mcp.shared.jsonrpc_dispatcher",
+)  # fmt: skip
+"""Where the SDK logs what a server sends, with tracebacks and values."""
+_IS_OURS: Final[ContextVar[bool]] = ContextVar("utcp_bridge_mcp_connection", default=False)
+"""Whether the SDK works for a connection of the bridge, and not for one of the program's own."""
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """Return whether to keep a line of the SDK. What it says of our connections is in our errors, in one sentence."""
+    return not _IS_OURS.get() or logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+
+
+for _name in _SDK_LOGGERS:
+    logging.getLogger(_name).addFilter(_is_wanted)
+
+
+@contextmanager
+def quiet_sdk() -> Generator[None]:
+    """Have the SDK log what it does in the block, and in tasks that begin there, at the level debug only."""
+    token = _IS_OURS.set(True)
+    try:
+        yield
+    finally:
+        _IS_OURS.reset(token)
 
 
 class Sized(dict[str, Any]):
@@ -131,7 +166,8 @@ class _LenientWriter(WrappedStream):
             self._requests[message.id] = message.method
         elif isinstance(message, types.JSONRPCNotification) and message.method == "notifications/cancelled":
             self._requests.pop((message.params or {}).get("requestId"), None)
-        await self._inner.send(item)
+        with quiet_sdk():  # the request has the context of its caller
+            await self._inner.send(item)
 
 
 class _LenientReader(WrappedStream):
@@ -144,16 +180,23 @@ class _LenientReader(WrappedStream):
         self._ended = ended
 
     async def receive(self) -> SessionMessage | Exception:
-        """Return the next message, mended."""
-        try:
-            return self._read(await super().receive())
-        except anyio.EndOfStream:
-            self._ended()
-            raise
+        """Return the next message that can be used, mended."""
+        while True:
+            try:
+                item = self._read(await super().receive())
+            except anyio.EndOfStream:
+                self._ended()
+                raise
+            message = item.message if isinstance(item, SessionMessage) else None
+            if not isinstance(message, types.JSONRPCNotification):
+                return item
+            if (params := usable_notification(message.method, message.params or {})) is not None:
+                message.params = params
+                return item
 
     def _limit_error(self, item: SessionMessage | Exception) -> types.ErrorData | None:
         """Return the error for the oldest request if a stream of all replies ended at a limit."""
-        if isinstance(item, httpx2.StreamError) and VALUE_LIMIT in str(item):
+        if isinstance(item, httpx2.StreamError | httpx2.SSEError) and VALUE_LIMIT in str(item):
             return too_many_values(self._max_bytes)
         return too_large(self._max_bytes) if isinstance(item, httpx2.SSEError) else None
 
@@ -165,9 +208,9 @@ class _LenientReader(WrappedStream):
         message = item.message if isinstance(item, SessionMessage) else None
         if isinstance(message, types.JSONRPCError) and message.id is not None:
             self._requests.pop(message.id, None)
-            if _EVENT_LIMIT.search(message.error.message):
+            if _EVENT_LIMIT.search(message.error.message[:_MAX_SDK_WORDS]):
                 message.error = too_large(self._max_bytes)
-            elif VALUE_LIMIT in message.error.message:
+            elif VALUE_LIMIT in message.error.message[:_MAX_SDK_WORDS]:
                 message.error = too_many_values(self._max_bytes)
         elif isinstance(message, types.JSONRPCResponse):
             return self._measured(message, self._requests.pop(message.id, ""))
@@ -182,6 +225,46 @@ class _LenientReader(WrappedStream):
                 return SessionMessage(error)
         message.result = result
         return SessionMessage(message)
+
+
+def usable_notification(method: str, params: JsonObject) -> JsonObject | None:
+    """Return the parameters of a server's notification in the form of the protocol; None if it cannot be used."""
+    if not is_object(params.get("_meta", {})):
+        params = {key: value for key, value in params.items() if key != "_meta"}
+    read = _NOTICES.get(method)
+    return params if read is None else read(params)
+
+
+def _progress(params: JsonObject) -> JsonObject | None:
+    if not _is_id(params.get("progressToken")) or not is_number(params.get("progress")):
+        return None
+    checks: Mapping[str, Callable[[Any], bool]] = {"total": is_number, "message": _is_text}
+    return {key: value for key, value in params.items() if key not in checks or checks[key](value)}
+
+
+def _log_line(params: JsonObject) -> JsonObject | None:
+    if "data" not in params:
+        return None
+    kept = {key: value for key, value in params.items() if key != "logger" or _is_text(value)}
+    level = params.get("level")
+    return {**kept, "level": level if _is_text(level) and level in _LEVELS else "info"}
+
+
+_NOTICES: Final[Mapping[str, Callable[[JsonObject], JsonObject | None]]] = {
+    "notifications/progress": _progress,
+    "notifications/message": _log_line,
+    "notifications/cancelled": lambda params: params if _is_id(params.get("requestId")) else None,
+    "notifications/resources/updated": lambda params: params if _is_text(params.get("uri")) else None,
+    "notifications/elicitation/complete": lambda params: params if _is_text(params.get("elicitationId")) else None,
+}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
 
 
 def too_large(max_bytes: int) -> types.ErrorData:
@@ -211,6 +294,8 @@ def repaired_message(line: Any) -> Any:
         raw = orjson.loads(json_line(line))
         if is_object(raw) and raw.get("id") is not None:
             raw = _reply(raw)
+        if is_deeper(raw, _MAX_DEPTH):
+            return None
         return types.jsonrpc_message_adapter.validate_python(raw, by_name=False)
     except (ValueError, TypeError, AttributeError):
         return None
@@ -232,7 +317,41 @@ def mended_reply(data: bytes, identifier: Any = None) -> bytes:
         raw["id"] = identifier
     elif not has_id or _is_well_formed(raw):
         return data
-    return orjson.dumps(_reply(raw))
+    return _written(_reply(raw), data)
+
+
+def mended_message(data: bytes) -> bytes:
+    """Return a message of an event stream in JSON as the SDK reads it: a reply as `mended_reply`, a notification with
+    the envelope of JSON-RPC. Nothing is returned for a notification without that.
+    """
+    raw = _loaded(data)
+    if not is_object(raw) or "method" not in raw or raw.get("id") is not None:
+        return mended_reply(data)
+    params = raw.get("params")
+    if not isinstance(raw["method"], str):
+        return b""
+    if raw.get("jsonrpc") == "2.0" and "id" not in raw and ("params" not in raw or is_object(params)):
+        return data
+    return _written({"jsonrpc": "2.0", "method": raw["method"], "params": params if is_object(params) else {}}, b"")
+
+
+def _loaded(data: bytes) -> Any:
+    """Return JSON as a value, also with integers that no float can hold; None if it is not JSON."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _written(message: JsonObject, otherwise: bytes) -> bytes:
+    try:
+        return orjson.dumps(message)
+    except TypeError:  # it is nested too deep
+        return otherwise
 
 
 def _is_well_formed(raw: JsonObject) -> bool:

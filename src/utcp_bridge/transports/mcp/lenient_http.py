@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable
+from contextvars import ContextVar
 from typing import Any, Final
 
 import anyio
@@ -19,11 +20,11 @@ import orjson
 
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, ReplyTooLarge, UpstreamError, UtcpError
 from utcp_bridge.foreign import decode, json_line, most_values, values_of
-from utcp_bridge.model import is_object
+from utcp_bridge.model import JsonObject, is_object
 from utcp_bridge.net.backoff import Backoff
 from utcp_bridge.net.reply import Reply
 from utcp_bridge.net.web_page import HTML_TYPES, is_web_page, words_of
-from utcp_bridge.transports.mcp.lenient import VALUE_LIMIT, mended_reply
+from utcp_bridge.transports.mcp.lenient import VALUE_LIMIT, mended_message, mended_reply
 from utcp_bridge.urls import bare_url
 
 __all__ = ["KEPT", "KeptErrors", "LenientHttp", "SessionLost"]
@@ -35,7 +36,7 @@ _KEY_BITS: Final = 62
 _END_OF_EVENT: Final = re.compile(rb"\n\r?\n")
 _MENDED_BYTES: Final = 1024 * 1024
 """Replies above this are not read twice: their envelopes are not mended."""
-_KEPT_WORDS: Final = re.compile(r"kept error (\d+)")
+_KEPT_WORDS: Final = re.compile(r"kept error (\d{1,20})\b")
 _SESSION_WORDS: Final = re.compile(r"session|initiali[sz]|protocol.version", re.IGNORECASE)
 _SESSION_HEADER: Final = "mcp-session-id"
 _GONE: Final = frozenset({404, 410})
@@ -44,6 +45,19 @@ _METHOD_NOT_FOUND: Final = -32601
 _INVALID_PARAMS: Final = -32602
 _LISTENING_SECONDS: Final = 2.0
 """For so long the first call waits for the stream of notifications: some servers only begin it with the first one."""
+_NOTICE_SECONDS: Final = 5.0
+"""For so long a server may take for a message that is not a request: the SDK sends nothing else meanwhile."""
+_SESSION_ID: Final = re.compile(r"[\x20-\x7e]*")
+"""What can be sent back as a header."""
+_EVENT_HEADER: Final = "last-event-id"
+_EARLY_SECONDS: Final = 1.0
+"""A stream of notifications that ends within this time is opened again after a pause."""
+_LONGEST_PAUSE: Final = 5.0
+_QUICK_RESUMPTIONS: Final = 10
+_MAX_RESUMPTIONS: Final = 300
+"""How often the reply of one request may go on in another stream. The SDK nests them."""
+_RESUMED: Final[ContextVar[int]] = ContextVar("utcp_bridge_resumed_streams", default=0)
+"""How often the reply of this request has gone on in another stream."""
 
 
 class SessionLost(UpstreamError):
@@ -101,6 +115,9 @@ class LenientHttp(httpx2.AsyncBaseTransport):
         self._has_listened = False
         self._listener: int | None = None
         self._has_session = False
+        self._listened_at = 0.0
+        self._streams = Backoff(maximum=_LONGEST_PAUSE)
+        """Pauses between streams of notifications that end early."""
         self._listens = anyio.Event()
         """Set when the server has answered the request for the stream of notifications, or has taken too long."""
 
@@ -122,19 +139,39 @@ class LenientHttp(httpx2.AsyncBaseTransport):
             return await self._listen(request)
         if request.method == "DELETE" and self._is_lost:
             return httpx2.Response(204, request=request)
+        message = _message_of(request)
+        if request.method != "POST" or {"id", "method"} <= message.keys():
+            return await self._exchanged(request, message)
+        with anyio.move_on_after(_NOTICE_SECONDS):
+            return await self._exchanged(request, message)
+        return httpx2.Response(202, request=request)
+
+    async def _exchanged(self, request: httpx2.Request, message: JsonObject) -> httpx2.Response:
         try:
             response = await self._inner.handle_async_request(request)
         except httpx2.TransportError as error:
             if request.method != "POST" or not self._is_open():
                 raise
             return self._instead(request, 200, _ours(error))
-        self._has_session = self._has_session or _SESSION_HEADER in response.headers
+        if (session := response.headers.get(_SESSION_HEADER)) is not None:
+            self._has_session = True
+            if not _SESSION_ID.fullmatch(session):
+                return await self._without_session(request, response)
         if response.status_code >= 400 and request.method == "POST":
             return await self._judged(request, response)
-        if _is_odd(request, response):
+        if _is_odd(request, response, message):
             return await self._read_oddly(request, response)
-        self._repair(response, keep=request.method == "POST", identifier=_id_of(request))
+        self._repair(response, keep=request.method == "POST", identifier=message.get("id"))
         return response
+
+    async def _without_session(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
+        """Refuse a response whose session no request could name."""
+        await response.aclose()
+        what = f"{bare_url(str(request.url))} opens a session whose id is not ASCII text, so no request can name it."
+        error = MalformedReply(what, remedy="Report this to the makers of the server.")
+        if not self._is_open():
+            self._refused(error)
+        return self._instead(request, 200, error)
 
     async def aclose(self) -> None:
         """Close the transport within."""
@@ -144,18 +181,30 @@ class LenientHttp(httpx2.AsyncBaseTransport):
         """Open a stream of events. The first one is that of notifications, which the SDK gives up after two failures:
         it is tried again here, with growing pauses, and ends without an error if it breaks.
         """
-        task = anyio.get_current_task().id
-        self._listener = task if self._listener is None else self._listener
-        if task != self._listener:
-            response = await self._inner.handle_async_request(request)
-        else:
+        task, resumes = anyio.get_current_task().id, _EVENT_HEADER in request.headers
+        self._listener = task if self._listener is None and not resumes else self._listener
+        if task == self._listener:
+            await self._rest()
             response = await self._opened_at_last(request)
+            self._listened_at = anyio.current_time()
+        else:
+            await _rest_between_resumptions()
+            response = await self._inner.handle_async_request(request)
         if response.status_code == 200:
             self._has_listened = True
         elif response.status_code in _GONE and self._has_listened and _SESSION_HEADER in request.headers:
             self._note_loss()  # before the first stream, 404 may also mean that the server has none
         self._repair(response, keep=False, ends_quietly=task == self._listener)
         return response
+
+    async def _rest(self) -> None:
+        """Pause if the server has ended the last stream of notifications early, longer each time."""
+        now = anyio.current_time()
+        if self._has_listened and now - self._listened_at < _EARLY_SECONDS:
+            self._streams.failed(now)
+            await anyio.sleep(self._streams.pause(now))
+        else:
+            self._streams.succeeded()
 
     async def _opened_at_last(self, request: httpx2.Request) -> httpx2.Response:
         backoff = Backoff()
@@ -241,12 +290,30 @@ def _ours(error: httpx2.TransportError) -> UtcpError:
     return cause if isinstance(cause, UtcpError) else ConnectionLost("The connection broke.")
 
 
-def _id_of(request: httpx2.Request) -> Any:
+async def _rest_between_resumptions() -> None:
+    """Pause before the reply of a request goes on in another stream, longer each time after the first few.
+
+    :raises httpx2.ReadError: it has gone on too often.
+    """
+    count = _RESUMED.get() + 1
+    _RESUMED.set(count)
+    if count > _MAX_RESUMPTIONS:
+        raise httpx2.ReadError(f"The reply was in more than {_MAX_RESUMPTIONS} streams.")
+    if count > _QUICK_RESUMPTIONS:
+        await anyio.sleep(min(0.05 * 2 ** (count - _QUICK_RESUMPTIONS), _LONGEST_PAUSE))
+
+
+def _message_of(request: httpx2.Request) -> JsonObject:
+    """Return the message that a request carries; an empty one if it carries none."""
     try:
         message = orjson.loads(request.content)
     except (orjson.JSONDecodeError, httpx2.RequestNotRead):
-        return None
-    return message.get("id") if is_object(message) else None
+        return {}
+    return message if is_object(message) else {}
+
+
+def _id_of(request: httpx2.Request) -> Any:
+    return _message_of(request).get("id")
 
 
 def _json_rpc_error(body: bytes) -> dict[str, Any] | None:
@@ -261,15 +328,17 @@ def _json_rpc_error(body: bytes) -> dict[str, Any] | None:
 def _mended_line(line: bytes) -> bytes:
     """Return a line of an event, with the message in it mended: servers write a message as one line."""
     data = line[5:].strip() if line.startswith(b"data:") else b""
-    mended = mended_reply(data) if data.startswith(b"{") else data
-    return line if mended is data else b"data: " + mended
+    mended = mended_message(data) if data.startswith(b"{") else data
+    if mended is data:
+        return line
+    return b"data: " + mended if mended else b": a message that cannot be used"
 
 
-def _is_odd(request: httpx2.Request, response: httpx2.Response) -> bool:
+def _is_odd(request: httpx2.Request, response: httpx2.Response, message: JsonObject) -> bool:
     """Return whether the reply to a request has a media type that MCP does not use."""
     kind = response.headers.get("content-type", "").lower()
     expected = kind.startswith(("application/json", "text/event-stream"))
-    return request.method == "POST" and response.status_code == 200 and not expected and _id_of(request) is not None
+    return request.method == "POST" and response.status_code == 200 and not expected and "id" in message
 
 
 def _is_json_object(body: bytes) -> bool:
@@ -356,7 +425,7 @@ class _RepairedStream(httpx2.AsyncByteStream):
                 waiting += tail
         except httpx2.TransportError as error:
             if isinstance(error.__cause__, ReplyTooLarge):
-                raise httpx2.StreamError("The reply exceeded the 0 byte limit.") from error
+                raise self._limit_error("exceeded the 0 byte limit") from error
             if self._kept is not None:  # the SDK makes this the error of the request, and of nothing else
                 raise httpx2.StreamError(f"kept error {self._kept.keep(_ours(error))}") from error
             if not self._ends_quietly:
@@ -380,7 +449,12 @@ class _RepairedStream(httpx2.AsyncByteStream):
     def _count(self, text: bytes) -> None:
         self._values += values_of(text)
         if self._values > most_values(self._max_bytes):
-            raise httpx2.StreamError(f"The reply {VALUE_LIMIT}.")
+            raise self._limit_error(VALUE_LIMIT)
+
+    def _limit_error(self, what: str) -> Exception:
+        """Return the error that the SDK makes that of the request: it expects another one of events than of JSON."""
+        kind = httpx2.SSEError if self._has_events else httpx2.StreamError
+        return kind(f"The reply {what}.")
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -242,12 +242,16 @@ _MAX_ICON: Final = 32_768
 _ICON_STARTS: Final = ("https://", "http://", "data:image/")
 
 
+_MAX_SIZE: Final = 2**53 - 1
+"""The largest integer that every parser of JSON reads exactly."""
+
+
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_SIZE
 
 
 def _is_share(value: Any) -> bool:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -53,6 +53,8 @@ __all__ = ["LoginTransport", "McpLogin", "possible_login"]
 logging.getLogger("mcp.client.auth.oauth2").setLevel(logging.CRITICAL)
 """It logs each failure of a login with its traceback and the body of the reply, which may have a token."""
 _NAME: Final = "utcp-bridge"
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+"""What a header can carry (RFC 6750 section 2.1 allows a part of it)."""
 _MISMATCH: Final = re.compile(r"iss(?:uer)? mismatch: (\S+) != |missing iss ")
 """How the SDK reports that an authorization server has another name, or none."""
 _INITIALIZE: Final = {
@@ -207,7 +209,7 @@ class McpLogin(PossibleLogin):
         asked_at = time.time()
         try:
             status = await self._run(provider, challenge)
-        except (OAuthFlowError, ValidationError) as error:
+        except (OAuthFlowError, ValidationError, OverflowError) as error:
             raise provider.failure(error) from None
         except httpx2.TransportError as error:
             cause = error.__cause__
@@ -222,10 +224,19 @@ class McpLogin(PossibleLogin):
         """Drive the SDK's flow, and return the last status of the server. It begins with a refusal: that of a request
         of before, or of `initialize`.
         """
+        request = httpx2.Request("POST", self.url, json=_INITIALIZE, headers=_ACCEPT)
+        # A flow that is left open would end in another task, which cannot release its lock.
+        async with aclosing(provider.async_auth_flow(request)) as flow:
+            return await self._driven(flow, request, challenge)
+
+    async def _driven(
+        self,
+        flow: AsyncGenerator[httpx2.Request, httpx2.Response],
+        request: httpx2.Request,
+        challenge: Challenge | None,
+    ) -> int:
         own = self._services.http.session(self._source).transport
         others = self.holder.transport()
-        request = httpx2.Request("POST", self.url, json=_INITIALIZE, headers=_ACCEPT)
-        flow = provider.async_auth_flow(request)
         outgoing = await anext(flow)
         status = 0
         while True:
@@ -259,14 +270,20 @@ _ACCEPT: Final = {"Accept": "application/json, text/event-stream"}
 class _Storage:
     """What the SDK's flow reads and writes. It is kept when the login is complete."""
 
-    def __init__(self, client: OAuthClientInformationFull | None, tokens: OAuthToken | None) -> None:
+    def __init__(
+        self, client: OAuthClientInformationFull | None, tokens: OAuthToken | None, unusable: UtcpError
+    ) -> None:
         self._client = client
         self._tokens = tokens
+        self._unusable = unusable
+        """The error for a token that no header can carry."""
 
     async def get_tokens(self) -> OAuthToken | None:
         return self._tokens
 
     async def set_tokens(self, tokens: OAuthToken) -> None:
+        if not _TOKEN.fullmatch(tokens.access_token):
+            raise self._unusable
         self._tokens = tokens
 
     async def get_client_info(self) -> OAuthClientInformationFull | None:
@@ -302,7 +319,10 @@ class _Provider(OAuthClientProvider):
             response_types=["code"],
             scope=scope,
         )
-        storage = _Storage(self._known_client(before), tokens)
+        unusable = login_failed(
+            login.holder.where, "the authorization server issued a token that no request can carry", login.holder.manual
+        )
+        storage = _Storage(self._known_client(before), tokens, unusable)
         url = login.client_metadata_url
         try:
             super().__init__(login.url, metadata, storage, self._visit, self._back, url)
@@ -378,7 +398,11 @@ class _Provider(OAuthClientProvider):
         """Return our error for one of the SDK's. Its texts may have the body of a reply, so they are not shown."""
         holder, context = self._login.holder, self.context
         if found := _MISMATCH.search(str(error)):
-            return issuer_mismatch(holder.where, expected=self._expected_issuer(), claimed=found[1] or "unnamed")
+            if found[1] is None:
+                return login_failed(
+                    holder.where, "the redirect does not say which server issued the code", holder.manual
+                )
+            return issuer_mismatch(holder.where, expected=self._expected_issuer(), claimed=found[1])
         if isinstance(error, OAuthRegistrationError):
             if context.oauth_metadata is None and context.protected_resource_metadata is None:
                 return no_metadata(holder.where, holder.manual)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import orjson
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from utcp_bridge.auth.credentials import Credentials
 from utcp_bridge.errors import PolicyError
+from utcp_bridge.foreign import write_json
 from utcp_bridge.model import Binary, CallTemplate, ContentBlocks, JsonObject, Source, Trust, is_list, is_object
 from utcp_bridge.net.preview import MASK, NativeRequest
 from utcp_bridge.processes.systems import join_command, split_command
@@ -263,7 +263,7 @@ def message_to(
 
     Values of `env` and `headers` are often secrets, so all of them are masked.
     """
-    message = orjson.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
+    message = write_json({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters})
     notes = ("The session sets the message number and adds `_meta`.",)
     if server.command is not None:
         line = f"stdin of {join_command([server.command, *server.args])}"

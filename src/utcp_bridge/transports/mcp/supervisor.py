@@ -45,7 +45,14 @@ from utcp_bridge.tasks import heavy_turn
 from utcp_bridge.transport import Services, Target
 from utcp_bridge.transports.mcp.child import UNREADABLE
 from utcp_bridge.transports.mcp.connection import McpConnection, McpDialer
-from utcp_bridge.transports.mcp.failures import handshake_failure, late_failure
+from utcp_bridge.transports.mcp.failures import (
+    handshake_failure,
+    is_end_of_session,
+    is_end_of_stream,
+    late_failure,
+    response_failure,
+)
+from utcp_bridge.transports.mcp.hearing import Progress
 from utcp_bridge.transports.mcp.hosts.rounds import ASKING_METHODS, INPUT_METHODS, HostRefusal, with_answers
 from utcp_bridge.transports.mcp.hosts.sessions import HostSessions, prefers_handshake
 from utcp_bridge.transports.mcp.listing import Listed, read_list, usable_resources, usable_templates, usable_tools
@@ -380,14 +387,10 @@ class McpSupervisor:
     ) -> JsonObject:
         """Send one request and return its result, also one that requires input or is a task."""
 
-        async def progress(done: float, total: float | None, message: str | None) -> None:
-            partial = {"progress": done, "total": total, "message": message}
-            await emit({key: value for key, value in partial.items() if value is not None})
-
         async def ask(connection: McpConnection) -> JsonObject:
             if method in ASKING_METHODS:
                 await connection.until_listening()
-            given, report = self.port.with_level(params), None if emit is discard else progress
+            given, report = self.port.with_level(params), None if emit is discard else Progress(emit)
             with self.port.calling():
                 result: JsonObject = await connection.client.request(method, given, report)
             return result
@@ -534,12 +537,14 @@ class McpSupervisor:
 
     async def _own(self, connection: McpConnection) -> None:
         """Hold the SDK's session open until it is to end. Its context belongs to this task alone, and to no caller."""
+        from utcp_bridge.transports.mcp.lenient import quiet_sdk
+
         log_receiver.set(None)  # the connection outlives the call that opened it
         if self._hosts is not None:
             HOST.set(None)
         connection.handshake.deadline = anyio.current_time() + self._start_seconds
         failure: UtcpError | None = None
-        with connection.handshake:
+        with connection.handshake, quiet_sdk():
             try:
                 hold = partial(self._dialer.hold, connection, partial(self.lose, connection), self._hold)
                 await hold()
@@ -644,8 +649,6 @@ def _errors(session: McpSupervisor, connection: McpConnection) -> Generator[None
 
 
 def _translated(session: McpSupervisor, connection: McpConnection, error: Any) -> UtcpError | ProtocolError:
-    from mcp_types import CONNECTION_CLOSED
-
     from utcp_bridge.transports.mcp.lenient import is_too_large
 
     if connection.kept is not None and (ours := connection.kept.take(error)) is not None:
@@ -656,13 +659,16 @@ def _translated(session: McpSupervisor, connection: McpConnection, error: Any) -
         return ReplyTooLarge(
             f"{session.where} returned {error.message}.", remedy="Ask for less, or raise `max_reply_bytes`."
         )
-    if error.code == CONNECTION_CLOSED:
-        if connection.kept is None:  # over HTTP, one broken reply does not end the session
-            session.lose(connection)
+    message = str(error.message)
+    if has_ended := is_end_of_session(error.code, message):
+        session.lose(connection)
+    if has_ended or is_end_of_stream(error.code, message):
         return _broken(session, connection)
-    if error.message == UNREADABLE:
+    if connection.kept is not None and (failure := response_failure(message, session.where)) is not None:
+        return failure
+    if message == UNREADABLE:
         return MalformedReply(f"{session.where} sent a response that cannot be read.")
-    return ProtocolError(error.code, str(error.message), error.data)
+    return ProtocolError(error.code, message, error.data)
 
 
 def _broken(session: McpSupervisor, connection: McpConnection) -> ConnectionLost:

@@ -19,7 +19,7 @@ from uuid import uuid4
 import anyio
 
 from utcp_bridge.errors import ConnectionLost, MalformedReply, Rejected, Unreachable, UtcpError
-from utcp_bridge.foreign import visible
+from utcp_bridge.foreign import is_number, visible
 from utcp_bridge.model import ContentBlocks, Emit, JsonObject, discard, is_object
 from utcp_bridge.upstream import TASK_WISH, ProtocolError, TaskStarted, Upstream
 
@@ -39,6 +39,8 @@ _MAX_FAILURES: Final = 3
 """Questions about a task in a row that may fail because the connection broke."""
 _ENDED: Final = ("completed", "failed", "cancelled")
 _MAX_MESSAGE: Final = 2_000
+_MAX_IDENT: Final = 4_096
+"""Characters of the id of a task."""
 
 
 class Exchange(Protocol):
@@ -185,7 +187,8 @@ class TaskCalls:
 
     def _checked(self, task: JsonObject) -> JsonObject:
         known = (*_ENDED, "working", "input_required")
-        if isinstance(task.get("taskId"), str) and task.get("status") in known:
+        ident = task.get("taskId")
+        if isinstance(ident, str) and 0 < len(ident) <= _MAX_IDENT and task.get("status") in known:
             return task
         raise MalformedReply(f"{self._where} returned a task that does not match the protocol.")
 
@@ -210,7 +213,7 @@ class _Told:
     def pause(self, task: JsonObject) -> float:
         """Return the seconds until the next question: those of the server, else twice as many each time."""
         wish = next((task[key] for key in ("pollIntervalMs", "pollInterval") if task.get(key) is not None), None)
-        if isinstance(wish, int | float) and not isinstance(wish, bool) and wish > 0:
+        if is_number(wish) and wish > 0:
             return min(max(wish / 1000, 0.05), _LONGEST_WISH)
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
         return self._pause / 2

@@ -19,9 +19,9 @@ from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import anyio
-import orjson
 
 from utcp_bridge.errors import Rejected, Unreachable, UtcpError
+from utcp_bridge.foreign import write_json
 from utcp_bridge.model import Call, Document, Emit, Fault, JsonObject, Outage, Source
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.processes.systems import merge_environment
@@ -191,7 +191,7 @@ class McpTransport(Transport[McpTemplate]):
         if server is None:
             raise Rejected(f"The call template has no MCP server {name!r}.", status="unknown server")
         check_trust(target.source, server, len(target.template.servers))
-        key = (target.source.name, orjson.dumps([name, server.model_dump(mode="json")]))
+        key = (target.source.name, write_json([name, server.model_dump(mode="json")]))
         session = self._sessions.get(key)
         if session is None:
             gathering = self._gathering(target.source.name)

@@ -23,7 +23,7 @@ from utcp_bridge.model import (
     log_receiver,
 )
 from utcp_bridge.transport import Services, Target
-from utcp_bridge.transports.mcp.hearing import Levels, LogRoutes, Updates, listen_to_lists, log_message
+from utcp_bridge.transports.mcp.hearing import Calmed, Levels, LogRoutes, Updates, listen_to_lists, log_message
 from utcp_bridge.transports.mcp.listing import LISTS, ListKind, read_list, tidy
 from utcp_bridge.transports.mcp.servers import McpTemplate, shown_name
 from utcp_bridge.upstream import HOST, Offers, ProtocolError, Upstream
@@ -40,6 +40,8 @@ _KEPT_UP: Final = frozenset({"resources/subscribe", "resources/unsubscribe", "lo
 """Requests of the handshake era whose effect lasts. They are repeated on each new connection."""
 _METHOD_NOT_FOUND: Final = -32601
 _MAX_WRONG: Final = 10
+_MAX_WAITING_LINES: Final = 100
+"""Log lines of one connection that wait for their hosts."""
 LIST_SECONDS: Final = 10.0
 """How long a list besides the tools may take. The tools wait for it, and are not lost with it."""
 
@@ -86,7 +88,9 @@ class McpUpstream(Upstream):
         self._updates = Updates()
         self._levels = Levels()
         self._client: RawSession | None = None
-        self._is_rereading = self._must_reread = False
+        self._rereading = Calmed(services.spawn, self._read_again)
+        self._changing = Calmed(services.spawn, self._report_change)
+        self._waiting_lines = 0
 
     @property
     def offers(self) -> Offers | None:
@@ -199,7 +203,7 @@ class McpUpstream(Upstream):
         """Hear of changes on one connection, for as long as it is open, and ask for what was asked for before."""
         if self._is_modern:
             async with anyio.create_task_group() as group:
-                group.start_soon(listen_to_lists, client, self._changed)
+                group.start_soon(listen_to_lists, client, self._changing.note)
                 group.start_soon(self._updates.run, client)
             return
         repeated: list[tuple[str, JsonObject]] = [("resources/subscribe", {"uri": uri}) for uri in self._updates.uris]
@@ -213,7 +217,7 @@ class McpUpstream(Upstream):
         """Act on a notification of the server."""
         kind = type(message).__name__
         if kind == "ToolListChangedNotification":
-            self._changed()
+            self._changing.note()
         elif kind in {"ResourceListChangedNotification", "PromptListChangedNotification"}:
             self._reread()
         elif kind == "ResourceUpdatedNotification":
@@ -223,7 +227,12 @@ class McpUpstream(Upstream):
 
     async def _log(self, message: LogMessage) -> None:
         if (receive := self._logs.receiver()) is not None:
-            await receive(message)
+            if self._waiting_lines < _MAX_WAITING_LINES:  # hosts that do not read lose lines
+                self._waiting_lines += 1
+                try:
+                    await receive(message)
+                finally:
+                    self._waiting_lines -= 1
             return
         fields = {"level": message.level, "data": message.data, "logger": message.logger}
         said = {key: value for key, value in fields.items() if value is not None or key == "data"}
@@ -232,23 +241,16 @@ class McpUpstream(Upstream):
     def _reread(self) -> None:
         """Read the lists again, once if the server reports several changes at a time."""
         if self._reads_all:
-            self._changed()
-        elif self._is_rereading:
-            self._must_reread = True
+            self._changing.note()
         elif self._offers is not None:
-            self._is_rereading = True
-            self._services.spawn(self._read_again)
+            self._rereading.note()
 
     async def _read_again(self) -> None:
-        log_receiver.set(None)  # reading the lists belongs to no call
-        try:
-            self._must_reread = True
-            while self._must_reread:
-                self._must_reread = False
-                for fault in await self.read():
-                    _logger.warning("Manual %r, %s", self.manual, fault)
-        finally:
-            self._is_rereading = False
+        for fault in await self.read():
+            _logger.warning("Manual %r, %s", self.manual, fault)
+
+    async def _report_change(self) -> None:
+        self._changed()
 
     async def _keep_up(self, method: str, params: JsonObject) -> JsonObject:
         """Ask for something that lasts longer than a connection.

@@ -16,7 +16,7 @@ import anyio
 import orjson
 
 from utcp_bridge.errors import ConnectionLost, InvalidArguments, MalformedReply, Rejected, ReplyTooLarge, UtcpError
-from utcp_bridge.model import JsonObject, is_list, is_object
+from utcp_bridge.model import JsonObject, in_seconds, is_list, is_object
 from utcp_bridge.net.reply import parse_json
 
 __all__ = [
@@ -234,7 +234,7 @@ class CallInbox:
 
     def silent(self) -> ConnectionLost:
         """Return the error for a peer that sends nothing."""
-        message = f"{self.where} sent nothing for {self.limits.idle:g} seconds."
+        message = f"{self.where} sent nothing for {in_seconds(self.limits.idle)}."
         return ConnectionLost(message, remedy=self.limits.silence)
 
 

@@ -22,7 +22,7 @@ import anyio
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from utcp_bridge.errors import Rejected, Unreachable, UtcpError
-from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Source, Tool, Trust
+from utcp_bridge.model import Call, CallTemplate, Document, Emit, JsonObject, Source, Tool, Trust, in_seconds
 from utcp_bridge.net.preview import NativeRequest
 from utcp_bridge.net.stream import Collector
 from utcp_bridge.placement.compiling import compiled_property
@@ -353,4 +353,4 @@ def _not_opened(channel: WebRtcChannel, template: WebRtcTemplate, seconds: float
         remedy = "Check `peer_id`, and whether the peer is connected to the signalling server."
         if seconds < _OPENING_SECONDS / 2:
             remedy += " A PeerJS server needs six seconds to report an absent peer. Set a longer `timeout`."
-    return Unreachable(f"{template.where}: {missing} within {seconds:.2g} seconds.", remedy=remedy)
+    return Unreachable(f"{template.where}: {missing} within {in_seconds(seconds)}.", remedy=remedy)

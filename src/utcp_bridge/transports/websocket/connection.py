@@ -16,6 +16,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from utcp_bridge.errors import ConnectionLost, ReplyTooLarge, Unreachable
 from utcp_bridge.foreign import decode
+from utcp_bridge.model import in_seconds
 from utcp_bridge.tasks import Owned, Spawn
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Inbox:
             except anyio.EndOfStream:
                 self._connection.check_end(self.received > 0)
                 return None
-        raise ConnectionLost(f"{self._connection.where} sent nothing for {seconds:g} seconds.")
+        raise ConnectionLost(f"{self._connection.where} sent nothing for {in_seconds(seconds)}.")
 
     @property
     def waiting(self) -> int:
@@ -150,7 +151,7 @@ class Connection:
 
         connection._task = Owned(spawn, hold)
         if not await connection._task.opened(seconds):
-            raise Unreachable(f"{where} did not open a WebSocket within {seconds:g} seconds.")
+            raise Unreachable(f"{where} did not open a WebSocket within {in_seconds(seconds)}.")
         return connection
 
     @property

@@ -311,9 +311,9 @@ async def test_a_host_that_never_answers_ends_the_question(host_era):
             ada.waits.set()
         if host_era == "modern":
             assert ended[0].code == types.INVALID_PARAMS
-            assert "waits for answers for at most 1 seconds. Call again, without `requestState`" in ended[0].message
+            assert "waits for answers for at most 1 second. Call again, without `requestState`" in ended[0].message
         else:
-            assert "did not answer elicitation/create within 1 seconds" in ended[0]["message"]
+            assert "did not answer elicitation/create within 1 second" in ended[0]["message"]
 
 
 async def test_a_cancelled_call_ends_at_the_server_too():

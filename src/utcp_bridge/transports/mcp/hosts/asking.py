@@ -48,6 +48,11 @@ _VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 _COMPLETE: Final = "notifications/elicitation/complete"
 _MAX_ASKS: Final = 64
 """Requests of one server that wait for answers at the same time."""
+_MAX_OWED: Final = 256
+"""Requests of one server that have no answer yet. Further ones are dropped: a server that asks faster than it takes
+answers would fill the memory, and keep the connection from others."""
+_MAX_IDENT: Final = 1_000
+"""Characters of the id of a page."""
 _MAX_PAGES: Final = 1_000
 """Pages that a server asked to open, to be remembered until it says that they are done."""
 _LEFT_SECONDS: Final = 300.0
@@ -106,6 +111,8 @@ class Asking:
         self._pages: OrderedDict[str, CallingHost] = OrderedDict()
         self._watched: list[Callable[[], object]] = []
         self._owes_roots = False
+        self._owed = 0
+        self._has_dropped = False
 
     @contextmanager
     def relaying(self, read: Any, write: Any) -> Generator[tuple[Any, Any]]:
@@ -176,11 +183,20 @@ class Asking:
     async def _send_roots_changed(self) -> None:
         await self._send(types.JSONRPCNotification(jsonrpc="2.0", method=ROOTS_CHANGED))
 
+    def sent(self, message: Any) -> None:
+        """Note that a message was sent: it may be an answer."""
+        if isinstance(message, types.JSONRPCResponse | types.JSONRPCError):
+            self._owed = max(0, self._owed - 1)
+
     # --- what arrives ---
 
     def received(self, message: Any, context: Context | None) -> bool:
         """Note what arrived, and return whether it belongs to the relay alone. `context` is that of its stream."""
         if isinstance(message, types.JSONRPCRequest):
+            if self._owed >= _MAX_OWED:
+                self._note_drop()
+                return True
+            self._owed += 1
             if message.method not in CAPABILITY_OF:
                 return False
             self._begin(message, None if context is None else context.get(_FLIGHT))
@@ -201,7 +217,7 @@ class Asking:
             ident = params.get("requestId")
             ask = self._asks.pop(ident, None) if isinstance(ident, str | int) else None
             if ask is not None:
-                ask.cancel()
+                self._end_ask(ask)
             return ask is not None
         if message.method != _COMPLETE:
             return False
@@ -219,7 +235,7 @@ class Asking:
 
     def _note_page(self, params: JsonObject, host: CallingHost) -> None:
         ident = params.get("elicitationId")
-        if isinstance(ident, str):
+        if isinstance(ident, str) and len(ident) <= _MAX_IDENT:
             self._pages[ident] = host
             while len(self._pages) > _MAX_PAGES:
                 self._pages.popitem(last=False)
@@ -246,7 +262,16 @@ class Asking:
         """End what the server asks for a request that is over."""
         for ident, ask in [(ident, ask) for ident, ask in self._asks.items() if ask.flight is flight]:
             del self._asks[ident]
-            ask.cancel()
+            self._end_ask(ask)
+
+    def _end_ask(self, ask: _Ask) -> None:
+        ask.cancel()
+        self._owed = max(0, self._owed - 1)
+
+    def _note_drop(self) -> None:
+        if not self._has_dropped:
+            self._has_dropped = True
+            _logger.warning("An MCP server sends requests faster than it takes answers. The bridge drops some of them.")
 
     def _flight_of_host(self) -> _Underway | None:
         """Return the request that the server asks for, where the stream does not say it."""
@@ -343,6 +368,7 @@ class _AskingWriter(WrappedStream):
             await self._inner.send(item)
         finally:
             _FLIGHT.reset(token)
+            self._asking.sent(item.message)
 
 
 class _AskingReader(WrappedStream):

@@ -23,6 +23,10 @@ INPUT_METHODS: Final = frozenset({"tools/call", "prompts/get", "resources/read"}
 ASKING_METHODS: Final = INPUT_METHODS | {"tasks/result"}
 """Requests during which a server may ask."""
 _MAX_ROUNDS: Final = 10
+_MAX_REQUESTS: Final = 64
+"""What a server may ask of the host at once."""
+_MAX_STATE: Final = 1024 * 1024
+"""Characters of a server's state. The host sends it back in a request, whose size has a limit."""
 _FIRST_PAUSE: Final = 0.05
 _LAST_PAUSE: Final = 1.0
 
@@ -80,6 +84,10 @@ def _required(result: JsonObject) -> tuple[JsonObject, str | None]:
     is_valid = is_object(requests) and all(is_object(one) for one in requests.values())
     if not is_valid or not (state is None or isinstance(state, str)) or not (requests or state is not None):
         raise MalformedReply("The MCP server asks for input in a form that does not match the protocol.")
+    if len(requests) > _MAX_REQUESTS:
+        raise MalformedReply(f"The MCP server asks for {len(requests):,} inputs at once; {_MAX_REQUESTS} are the most.")
+    if state is not None and len(state) > _MAX_STATE:
+        raise MalformedReply(f"The MCP server has a state of {len(state):,} characters; {_MAX_STATE:,} are the most.")
     return requests, state
 
 

@@ -20,6 +20,7 @@ import anyio
 import orjson
 
 from utcp_bridge.errors import Busy
+from utcp_bridge.foreign import write_json
 from utcp_bridge.transports.mcp.hosts.rounds import identity_of
 from utcp_bridge.upstream import HOST, HOST_ENDED, CallingHost
 
@@ -192,7 +193,7 @@ def _key_of(host: CallingHost | None) -> Hashable:
         return None
     if host.key is not None:
         return host.key
-    return host.principal, orjson.dumps(host.capabilities, option=orjson.OPT_SORT_KEYS)
+    return host.principal, write_json(host.capabilities, orjson.OPT_SORT_KEYS)
 
 
 def _is_exclusive(own: _Own) -> bool:
