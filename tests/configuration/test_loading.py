@@ -188,9 +188,12 @@ async def test_a_client_key_of_the_wrong_type_is_a_fault_that_names_it(tmp_path:
     assert any("post_processing" in str(fault) for fault in loaded.faults)
 
 
-async def test_an_unknown_environment_setting_is_named() -> None:
-    with pytest.raises(ConfigError, match="UTCP_BRIDGE_PROT"):
-        await load_config([], environ={"UTCP_BRIDGE_PROT": "1"})
+async def test_an_unknown_environment_setting_is_a_warning_that_names_it() -> None:
+    loaded = await load_config([], environ={"UTCP_BRIDGE_PROT": "1", "UTCP_BRIDGE_PORT": "9000"})
+    assert [(fault.severity, fault.where) for fault in loaded.faults] == [
+        ("warning", "the environment variable UTCP_BRIDGE_PROT")
+    ]
+    assert loaded.config.bridge.port == 9000
 
 
 async def test_urls_are_read_as_configuration_or_as_manual() -> None:

@@ -217,7 +217,8 @@ def overrides(pairs: tuple[str, ...]) -> JsonObject:
     """
     if not pairs:
         return {}
-    from utcp_bridge.settings import setting_named, settings_from_environment, unknown_setting
+    from utcp_bridge.configuration.environment import settings_from_environment
+    from utcp_bridge.settings import setting_named, unknown_setting
 
     environ: dict[str, str] = {}
     for pair in pairs:

@@ -17,6 +17,11 @@ import anyio
 import anyio.to_thread
 from pydantic import ValidationError
 
+from utcp_bridge.configuration.environment import (
+    settings_from_environment,
+    unknown_variables,
+    variables_of_settings,
+)
 from utcp_bridge.configuration.hosts.files import host_configuration
 from utcp_bridge.configuration.hosts.reading import HostConfiguration, as_configuration, unread_in_entry
 from utcp_bridge.configuration.places import DOCUMENT_SUFFIXES, fetch_url, hint_of, is_url, parsed, read_file
@@ -32,8 +37,6 @@ from utcp_bridge.settings import (
     flat_settings,
     merged_settings,
     settings_fault,
-    settings_from_environment,
-    variables_of_settings,
     with_secret_files,
 )
 from utcp_bridge.transports.registry import TransportRegistry
@@ -178,6 +181,7 @@ async def load_config(
     root = await _root_of(sources)
     await _add_providers_file(gathered, root)
     config = _build(gathered, root, environ, overrides)
+    gathered.faults.extend(unknown_variables(environ))
     return LoadedConfig(config, root, gathered.faults.faults, gathered.documents, await _lock_of(sources))
 
 
