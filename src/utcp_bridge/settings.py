@@ -331,6 +331,11 @@ class PolicySettings(_Frozen):
         description="What to do with a tool of others whose definition changed: nothing (`off`), a log line (`warn`), "
         "or withhold it (`refuse`). If you set it, the approved hashes last in `utcp.lock`.",
     )
+    dotenv: bool = Field(
+        default=True,
+        description="Read variables from the file `.env` next to the configuration, after all other sources. A "
+        "configuration that comes from a URL has no such file.",
+    )
     token_store: str = Field(
         default="file",
         repr=False,

@@ -19,6 +19,7 @@ import os
 import re
 import threading
 import time
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -27,15 +28,20 @@ from importlib.metadata import entry_points
 from io import StringIO
 from math import inf
 from pathlib import Path
+from shlex import quote
+from stat import S_IRGRP, S_IROTH, S_ISDIR, S_ISREG
 from typing import Any, Final, Protocol, TypeAlias
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from utcp_bridge.errors import ConfigError, VariableNotFound
+from utcp_bridge.foreign import decode
 from utcp_bridge.model import Fault, JsonObject, Trust, is_list, is_object
 from utcp_bridge.processes.output import CommandFailed, output_of
 
 __all__ = [
+    "EnvFile",
     "ExecLoader",
     "LookedUp",
     "VariableLoader",
@@ -60,6 +66,9 @@ _JSON_REFERENCE = re.compile(r"\$ref(?![A-Za-z0-9_])")
 _FLAT_KEY = re.compile(r"(?P<manual>(?:__|[^_])+)_(?P<name>[^_].*)", re.DOTALL)
 _MAX_DEPTH = 200
 _MAX_SECRET_BYTES: Final = 64 * 1024
+_MAX_DOTENV_BYTES: Final = 1024 * 1024
+_DOTENV_NAME: Final = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+_SWITCH_OFF: Final = "Mend it, or set `dotenv` to false, so that the bridge does not read it."
 _MAX_EXEC_SECONDS: Final = 31_536_000
 _FAILURE_SECONDS: Final = 10.0
 """Seconds after which a command that failed runs again."""
@@ -124,6 +133,7 @@ class Variables:
 
     `config` is `variables` of the configuration: flat keys and bare names with text or numbers, and manuals with
     objects of names. A value may contain `${NAME}`, which is looked up by this name in the loaders and the environment.
+    `env_files` are the `.env` files next to the configuration, which are asked last.
     `on_resolved` receives the key of each variable that is used, and its value.
 
     :raises ConfigError: a value is not text, a number or an object of these.
@@ -133,6 +143,7 @@ class Variables:
     loaders: Sequence[VariableLoader] = field(default=(), repr=False)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)  # noqa: TID251 - a source of variables
     on_resolved: Callable[[str, str], None] | None = field(default=None, repr=False)
+    env_files: Sequence[EnvFile] = field(default=(), repr=False)
     _flat: dict[str, str] = field(init=False, repr=False)
     _pairs: dict[tuple[str, str], str] = field(init=False, repr=False)
 
@@ -240,7 +251,7 @@ class Variables:
                 return value
             if name in scope.arguments:
                 return f"${{{name}}}"
-            raise _missing(scope, name)
+            raise self._missing(scope, name)
 
         return pattern.sub(replacement, text)
 
@@ -249,11 +260,37 @@ class Variables:
         return self._from_outside(key) if value is None else value
 
     def _from_outside(self, key: str) -> str | None:
-        """Look a key up in the loaders, then in the environment. An empty value counts as none, as in UTCP."""
+        """Look a key up in the loaders, the environment, the `.env` files. An empty value counts as none, as in UTCP."""
         for loader in self.loaders:
             if value := loader.get(key):
                 return value
-        return self.environ.get(key) or None
+        if value := self.environ.get(key):
+            return value
+        return next((value for file in self.env_files if (value := file.get(key))), None)
+
+    def _how_to_set(self, *keys: str, configured: str = "in `variables` or ") -> str:
+        """Return the remedy for a variable that is not set. Each of the keys would do; the last is the shortest."""
+        place, named = self._file(), " or ".join(keys)
+        if place is None:
+            return f"Set {named} {configured}in a dotenv file or in the environment."
+        return f"Add the line `{keys[-1]}=…` to {place}, or set {named} {configured}in the environment."
+
+    def _file(self) -> str | None:
+        """Return the path of the first dotenv file, which may be missing."""
+        files = (one.path for one in (*self.loaders, *self.env_files) if isinstance(one, DotenvLoader))
+        path = next(files, None)
+        return None if path is None else str(path)
+
+    def _missing(self, scope: _Lookup, name: str) -> VariableNotFound:
+        key = flat_key(scope.manual, name)
+        keys = [key] if key else []
+        if scope.trust is Trust.OPERATOR:
+            keys.append(name)
+        where = f"manual {scope.manual!r}"
+        if not keys:
+            pair = f'"variables": {{"{scope.manual}": {{"{name}": …}}}}'
+            return VariableNotFound(name, where=where, remedy=f"Set it in the configuration as {pair}.")
+        return VariableNotFound(keys[0], where=where, remedy=self._how_to_set(*keys), file=self._file())
 
     def _configured(self, text: str | None, where: str) -> str | None:
         if text is None or "$" not in text:
@@ -264,11 +301,8 @@ class Variables:
                 return "$"
             name = _name_of(match)
             if (value := self._from_outside(name)) is None and (value := _default_of(match)) is None:
-                raise VariableNotFound(
-                    name,
-                    where=where,
-                    remedy=f"Set {name} in a dotenv file or in the environment, or write $$ for a dollar sign.",
-                )
+                remedy = f"{self._how_to_set(name, configured='').removesuffix('.')}, or write $$ for a dollar sign."
+                raise VariableNotFound(name, where=where, remedy=remedy)
             return value
 
         return _ANY.sub(replacement, text)
@@ -347,8 +381,8 @@ def load_variable_loaders(
             faults.append(Fault("load_variables_from", error.message, error.remedy or ""))
             continue
         loaders.append(loader)
-        if isinstance(loader, DotenvLoader) and (fault := loader.check()):
-            faults.append(fault)
+        if isinstance(loader, DotenvLoader):
+            faults.extend(loader.check())
     return loaders, faults
 
 
@@ -356,9 +390,10 @@ class DotenvLoader:
     """A dotenv file, which is read again when it changes."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._seen: tuple[int, ...] | None = None
         self._values: dict[str, str | None] = {}
+        self._misread: list[int] = []
 
     def get(self, key: str) -> str | None:
         """Return the value of a key; None while the file does not exist.
@@ -366,34 +401,97 @@ class DotenvLoader:
         :raises ConfigError: the file exists and cannot be read.
         """
         try:
-            state = self._path.stat()
+            state = self.path.stat()
             seen = (state.st_mtime_ns, state.st_size, state.st_ino)
             if seen != self._seen:
-                self._values = dotenv_values(stream=StringIO(self._path.read_text(encoding="utf-8-sig")))
+                if not S_ISREG(state.st_mode) or state.st_size > _MAX_DOTENV_BYTES:
+                    raise ConfigError(
+                        f"The dotenv file {self.path} is not a file of at most {_MAX_DOTENV_BYTES} bytes.",
+                        remedy="Name a file with lines such as `NAME=value`.",
+                    )
+                self._values, self._misread = _dotenv_content(self.path.read_bytes())
                 self._seen = seen
         except FileNotFoundError:
-            self._seen, self._values = None, {}
+            self._seen, self._values, self._misread = None, {}, []
         except (OSError, UnicodeDecodeError, ValueError) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or "it is not UTF-8"
             raise ConfigError(
-                f"The dotenv file {self._path} cannot be read ({type(error).__name__}).",
-                remedy="Make it a readable file in UTF-8.",
+                f"The dotenv file {self.path} cannot be read: {why}.", remedy="Make it a readable file in UTF-8."
             ) from error
         return self._values.get(key)
 
-    def check(self) -> Fault | None:
-        """Return the fault of the file, if there is one now."""
+    def check(self) -> Iterator[Fault]:
+        """Yield what is wrong with the file now. A fault has no text of the file."""
         try:
             self.get("")
         except ConfigError as error:
-            return Fault("load_variables_from", error.message, error.remedy or "")
+            yield Fault("load_variables_from", error.message, error.remedy or "")
+            return
         if self._seen is None:
-            return Fault(
+            yield Fault(
                 "load_variables_from",
-                f"The dotenv file {self._path} does not exist.",
+                f"The dotenv file {self.path} does not exist.",
                 "The bridge reads it as soon as it exists.",
                 "warning",
             )
-        return None
+        yield from self._faults_of_lines("load_variables_from")
+
+    def _faults_of_lines(self, where: str) -> Iterator[Fault]:
+        if not self._misread:
+            return
+        first, others = self._misread[0], len(self._misread) - 1
+        more = f" The same is true of {others} {'line' if others == 1 else 'lines'} after it." if others else ""
+        what = f"Line {first} of {self.path} is not `NAME=value`, so the bridge leaves it out.{more}"
+        yield Fault(where, what, "Correct it, or put the value between quotation marks.", "warning")
+
+
+class EnvFile(DotenvLoader):
+    """The `.env` next to a configuration. It is asked after the process environment, and it may be missing."""
+
+    def get(self, key: str) -> str | None:
+        """Return the value of a key; None if the file does not have it or cannot be read. Raise nothing."""
+        try:
+            return super().get(key)
+        except ConfigError:
+            return None
+
+    def names(self) -> int:
+        """Return the number of variables that the file has."""
+        self.get("")
+        return sum(value is not None for value in self._values.values())
+
+    def check(self) -> Iterator[Fault]:
+        """Yield what is wrong with the file now: it cannot be read, has other lines, or others can read it."""
+        where = self.path.name
+        try:
+            state = self.path.stat()
+            if S_ISDIR(state.st_mode):  # a virtual environment may have this name
+                return
+            super().get("")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            yield Fault(where, f"{self.path} cannot be read: {error.strerror}.", _SWITCH_OFF, "warning")
+            return
+        except ConfigError as error:
+            yield Fault(where, error.message, _SWITCH_OFF, "warning")
+            return
+        if os.name != "nt" and state.st_mode & (S_IRGRP | S_IROTH):
+            what = f"Other users of this machine can read {self.path}."
+            yield Fault(where, what, f"Run `chmod 600 {quote(str(self.path))}`.", "warning")
+        yield from self._faults_of_lines(where)
+
+
+def _dotenv_content(data: bytes) -> tuple[dict[str, str | None], list[int]]:
+    """Return the variables of a dotenv file, and the numbers of the lines that have none and are not comments.
+
+    :raises UnicodeDecodeError: the file is neither UTF-8 nor UTF-16 with its mark, as PowerShell writes it.
+    """
+    text = decode(data) if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else data.decode("utf-8-sig")
+    bindings = [*parse_stream(StringIO(text))]
+    values = dotenv_values(stream=StringIO("".join(one.original.string for one in bindings if not one.error)))
+    lost = (one for one in bindings if one.error or (one.key is not None and not _DOTENV_NAME.fullmatch(one.key)))
+    return values, [one.original.line for one in lost]
 
 
 class ExecLoader:
@@ -575,20 +673,6 @@ def _names_in(value: Any, pattern: re.Pattern[str], depth: int) -> Iterator[str]
 
 def _name_of(match: re.Match[str]) -> str:
     return str(match.groupdict().get("braced") or match.groupdict().get("bare"))
-
-
-def _missing(scope: _Lookup, name: str) -> VariableNotFound:
-    key = flat_key(scope.manual, name)
-    keys = [key] if key else []
-    if scope.trust is Trust.OPERATOR:
-        keys.append(name)
-    where = f"manual {scope.manual!r}"
-    if not keys:
-        pair = f'"variables": {{"{scope.manual}": {{"{name}": …}}}}'
-        return VariableNotFound(name, where=where, remedy=f"Set it in the configuration as {pair}.")
-    return VariableNotFound(
-        keys[0], where=where, remedy=f"Set {' or '.join(keys)} in `variables`, in a dotenv file or in the environment."
-    )
 
 
 def _members(value: Any) -> Iterator[tuple[str, Any]]:

@@ -112,6 +112,10 @@ async def open_loaded(
     rest = "more faults in the configuration. `utcp-bridge check` lists them."
     for fault in loaded.faults if quiet else first_few(loaded.faults, rest):
         complain(str(fault))
+    for file in loaded.env_files:
+        if number := file.names():
+            variables = "variable" if number == 1 else "variables"
+            note(f"The bridge reads {file.path}, which has {number} {variables} for what no other source sets.")
     if settings.check_connections:
         stack.enter_context(watched())
     sink = stack.enter_context(audit_sink(settings.audit_log, loaded.root))
@@ -121,6 +125,7 @@ async def open_loaded(
         guard=guard,
         documents=loaded.documents,
         lock_file=loaded.lock_file,
+        env_files=loaded.env_files,
         host=None if quiet else HostAhead.of_server(settings.transport),
     )
     client = await UtcpClient.create(config, root=loaded.root, extensions=extensions, wait=0)
@@ -129,7 +134,7 @@ async def open_loaded(
 
 async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
     """Return the configuration. With `--quickstart`, start the sample service on `stack` and add its tools."""
-    from utcp_bridge.configuration.loading import LoadedConfig, as_config, load_config
+    from utcp_bridge.configuration.loading import as_config, load_config
 
     loaded = await load_config(options.found(), overrides=options.settings)
     if options.makes_token:
@@ -142,7 +147,7 @@ async def load(options: Options, stack: AsyncExitStack) -> LoadedConfig:
     sample = await as_config(configuration(places), root=FOLDER)
     entries = (*loaded.config.manual_call_templates, *sample.config.manual_call_templates)
     config = loaded.config.model_copy(update={"manual_call_templates": entries})
-    return LoadedConfig(config, loaded.root, [*loaded.faults, *sample.faults], loaded.documents, loaded.lock_file)
+    return replace(loaded, config=config, faults=[*loaded.faults, *sample.faults])
 
 
 def _with_token(config: UtcpClientConfig) -> UtcpClientConfig:

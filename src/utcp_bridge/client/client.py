@@ -70,7 +70,7 @@ from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.upstream import CallingHost, Hear, HostAhead, ServerState, Upstream
-from utcp_bridge.variables import VariableLoader, Variables, flat_key, load_variable_loaders, names_credential
+from utcp_bridge.variables import EnvFile, VariableLoader, Variables, flat_key, load_variable_loaders, names_credential
 
 __all__ = ["Extensions", "UtcpClient"]
 
@@ -94,6 +94,8 @@ class Extensions:
     """The client asks these before the loaders of the configuration."""
     documents: Mapping[str, Document] = field(default_factory=dict[str, Document], repr=False)
     """Manuals that were fetched already, by URL. Each is used once, for an entry that has only this URL."""
+    env_files: Sequence[EnvFile] = field(default=(), repr=False)
+    """The client asks these after all other sources of variables."""
     host: CallingHost | HostAhead | None = None
     """Answers MCP servers that ask for something during a call. Without it they cannot ask."""
     lock_file: Path | None = None
@@ -126,7 +128,9 @@ class UtcpClient:
         processors, processor_faults = read_post_processors(config.post_processing)
         self._part_faults = [*loader_faults, *processor_faults]
         all_loaders = (*extensions.variable_loaders, *loaders)
-        self._variables = Variables(config.variables, all_loaders, on_resolved=self._learn)
+        self._variables = Variables(
+            config.variables, all_loaders, on_resolved=self._learn, env_files=extensions.env_files
+        )
         self._registry = TransportRegistry(extensions.transports)
         tokens = TokenCache(self._http, on_token=self._learn_secret, logins=self._logins)
         binder = Binder(self._variables, tokens, self._learn_secret)
@@ -212,6 +216,8 @@ class UtcpClient:
             _logger.warning("%s", text)
         if loaded.documents:
             extensions = replace(extensions, documents=loaded.documents)
+        if loaded.env_files:
+            extensions = replace(extensions, env_files=loaded.env_files)
         if loaded.lock_file is not None and extensions.lock_file is None:
             extensions = replace(extensions, lock_file=loaded.lock_file)
         client = cls(loaded.config, root=loaded.root, extensions=extensions)

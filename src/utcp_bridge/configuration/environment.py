@@ -1,4 +1,4 @@
-"""Settings in the environment: `UTCP_BRIDGE_<KEY>` and `UTCP_BRIDGE_<GROUP>__<KEY>`.
+"""Settings in the environment: `UTCP_BRIDGE_<KEY>` and `UTCP_BRIDGE_<GROUP>__<KEY>`. And whether `.env` is read.
 
 Kubernetes and Docker write variables too, named after a Service or a linked container. One that is called `utcp-bridge`
 has the prefix of the settings, so its variables are left out.
@@ -10,6 +10,8 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
+
+from pydantic import ValidationError
 
 from utcp_bridge.model import Fault, JsonObject
 from utcp_bridge.settings import (
@@ -23,8 +25,10 @@ from utcp_bridge.settings import (
     spellings,
 )
 
-__all__ = ["settings_from_environment", "unknown_variables", "variables_of_settings"]
+__all__ = ["ENV_FILE", "reads_env_file", "settings_from_environment", "unknown_variables", "variables_of_settings"]
 
+ENV_FILE: Final = ".env"
+"""The name of the file next to a configuration that the bridge reads variables from."""
 _PREFIX: Final = "UTCP_BRIDGE_"
 _SERVICE_LINK: Final = re.compile(
     r"(?:[A-Z0-9_]*_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
@@ -50,6 +54,14 @@ def variables_of_settings(environ: Mapping[str, str] | None = None) -> dict[str,
     """Return the environment variable that gives each setting, by the setting's flat key."""
     pairs = ((spellings({name: value}), variable) for name, variable, value in _environment(environ))
     return {one.key or one.name: variable for found, variable in pairs for one in found}
+
+
+def reads_env_file(settings: JsonObject) -> bool:
+    """Return what the setting `dotenv` says, before the settings as a whole are checked. A wrong value counts as yes."""
+    try:
+        return BridgeSettings.model_validate({"dotenv": settings.get("dotenv", True)}).dotenv
+    except ValidationError:
+        return True
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> Iterator[Fault]:

@@ -139,7 +139,8 @@ def result_of(state: ManualState) -> StepResult:
 def _all_missing(keys: list[str], first: VariableNotFound) -> VariableNotFound:
     """Name all missing variables at once, so that one run is enough to learn them."""
     first.message = f"{len(keys)} variables are not set: {', '.join(keys)}."
-    first.remedy = "Set them in `variables`, in a dotenv file or in the environment."
+    place = "a dotenv file" if first.file is None else f"{first.file} (lines such as `{keys[0]}=…`)"
+    first.remedy = f"Set them in `variables`, in {place} or in the environment."
     return first
 
 

@@ -13,6 +13,7 @@ import click
 from utcp_bridge.cli import exits
 from utcp_bridge.cli.options import debug_option
 from utcp_bridge.cli.output import note
+from utcp_bridge.cli.program import command_line
 
 __all__ = ["init"]
 
@@ -57,8 +58,8 @@ def init(
     backup = write_file(file, text.encode(), backup=True, within=file.absolute().parent)
     note(f"Wrote {file}." + (f" The backup is {backup}." if backup else ""))
     if api_key:
-        note("Set API_KEY in the environment or in a dotenv file.")
-    note(f"Next: utcp-bridge check -c {file}, then utcp-bridge install HOST {file}.")
+        note(f"Add the line `API_KEY=…` to {file.absolute().parent / '.env'}, or set API_KEY in the environment.")
+    note(f"Next: `{command_line('check', str(file))}`, then `{command_line('install', 'HOST', str(file))}`.")
     return exits.OK
 
 
