@@ -41,6 +41,7 @@ from utcp_bridge.model import Fault, JsonObject, Trust, is_list, is_object
 from utcp_bridge.processes.output import CommandFailed, output_of
 
 __all__ = [
+    "CHILDREN_INHERIT",
     "EnvFile",
     "ExecLoader",
     "LookedUp",
@@ -702,6 +703,19 @@ def read_dotenv(path: Path) -> dict[str, str]:
             remedy="Make it a readable file in UTF-8.",
         ) from error
     return {key: value for key, value in values.items() if value is not None}
+
+
+_NETWORK: Final = (
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS",
+)  # fmt: skip
+_WINDOWS: Final = (
+    "APPDATA", "COMSPEC", "HOMEDRIVE", "HOMEPATH", "LOCALAPPDATA", "PATHEXT", "PROCESSOR_ARCHITECTURE", "PROGRAMDATA",
+    "PROGRAMFILES", "PROGRAMFILES(X86)", "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "TMP", "USERNAME", "USERPROFILE", "WINDIR",
+)  # fmt: skip
+CHILDREN_INHERIT: Final = (*_NETWORK, *map(str.lower, _NETWORK), *(_WINDOWS if os.name == "nt" else ()))
+"""What every command and MCP server receives from the bridge besides its own few: proxies and certificates, which
+programs need to download what they run, and on Windows what programs need to start."""
 
 
 def inherited_environment(names: Iterable[str]) -> dict[str, str]:

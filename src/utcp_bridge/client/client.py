@@ -70,7 +70,14 @@ from utcp_bridge.tasks import Background
 from utcp_bridge.transport import Need, Services, Target, Transport
 from utcp_bridge.transports.registry import TransportRegistry
 from utcp_bridge.upstream import CallingHost, Hear, HostAhead, ServerState, Upstream
-from utcp_bridge.variables import EnvFile, VariableLoader, Variables, flat_key, load_variable_loaders, names_credential
+from utcp_bridge.variables import (
+    EnvFile,
+    VariableLoader,
+    Variables,
+    flat_key,
+    load_variable_loaders,
+    names_credential,
+)
 
 __all__ = ["Extensions", "UtcpClient"]
 

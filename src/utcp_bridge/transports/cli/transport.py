@@ -39,11 +39,11 @@ from utcp_bridge.transport import Program, Target, Transport
 from utcp_bridge.transports.cli.process import Command, Finished, run_command
 from utcp_bridge.transports.cli.scripts import CommandStep, Script, bash_script, powershell_script
 from utcp_bridge.transports.cli.words import ArgvTemplate, argument_text, flags, refuse_batch_values
-from utcp_bridge.variables import inherited_environment
+from utcp_bridge.variables import CHILDREN_INHERIT, inherited_environment
 
 __all__ = ["TRANSPORT", "CliTemplate", "CliTransport"]
 
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "USER", "LOGNAME", "SHELL", "TZ", "TERM")
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "USER", "LOGNAME", "SHELL", "TZ", "TERM", *CHILDREN_INHERIT)
 _MAX_DETAIL = 4096
 _MAX_LOGGED_LINES = 100
 _logger = logging.getLogger(__name__)
